@@ -1,0 +1,139 @@
+//! The record: one JSON line for every request that reached a listener, and how it gets to the sinks without loss.
+//!
+//! The way of a record, file by file:
+//! - [`record`]: formats a [`Record`] as one line of Elastic Common Schema JSON;
+//! - [`recorder`]: one per worker; buffers lines, hands them over in batches, and makes callers wait rather than lose one;
+//! - [`trail`]: the open sinks, shared by all workers; opens, reopens, carries over and closes them;
+//! - [`writer`]: the thread behind each sink, which keeps a batch until it is written;
+//! - [`file`](mod@file), [`stdout`]: the sinks;
+//! - [`readable`](mod@readable): a record as one line for people.
+//!
+//! Nothing here decides anything about a request, and nothing here sees a token, a key, a cookie, a query or a body.
+
+mod file;
+mod readable;
+mod record;
+mod recorder;
+mod stdout;
+mod trail;
+mod writer;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::refusal::Violation;
+
+pub(crate) use readable::readable;
+pub(crate) use recorder::Recorder;
+pub(crate) use trail::{OpenError, SinkStats, Trail};
+
+/// `event.action` of every request; other actions are things done through the admin listener.
+pub(crate) const REQUEST: &str = "request";
+
+/// `event.reason` when the client went away before its answer was whole.
+pub(crate) const CLIENT_DISCONNECTED: &str = "client_disconnected";
+
+/// Everything that is put on record about one request, borrowed for as long as the line takes to format.
+///
+/// What is `None` or empty is left out of the line. Text may hold anything: it is escaped and cut on the way.
+#[derive(Clone)]
+pub(crate) struct Record<'a> {
+    /// Start, by the wall clock.
+    pub(crate) at: Timestamp,
+    /// [`REQUEST`], or what was done through the admin listener.
+    pub(crate) action: &'a str,
+    /// Id of the request.
+    pub(crate) id: &'a str,
+    /// From the start to the last byte of the answer.
+    pub(crate) duration: Duration,
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// The refusal's code, or [`CLIENT_DISCONNECTED`].
+    pub(crate) reason: Option<&'a str>,
+    /// Who asked: the peer, or whom a trusted proxy names.
+    pub(crate) client: IpAddr,
+    /// Port of the client, where it is known.
+    pub(crate) client_port: Option<u16>,
+    /// The TCP peer.
+    pub(crate) source: IpAddr,
+    /// `User-Agent`, as it came.
+    pub(crate) user_agent: Option<&'a [u8]>,
+    /// `1.0`, `1.1` or `2`.
+    pub(crate) http_version: &'a str,
+    /// Request method.
+    pub(crate) method: Option<&'a str>,
+    /// Bytes of the request's body.
+    pub(crate) request_bytes: u64,
+    /// Status of the answer, where one was begun.
+    pub(crate) status: Option<u16>,
+    /// Bytes of the answer's body.
+    pub(crate) response_bytes: u64,
+    /// Path of the request, without its query.
+    pub(crate) path: Option<&'a [u8]>,
+    /// Host the request was for.
+    pub(crate) domain: Option<&'a [u8]>,
+    /// Who called.
+    pub(crate) consumer: Option<&'a str>,
+    /// Roles of the caller.
+    pub(crate) roles: &'a [Box<str>],
+    /// TLS version, such as `1.3`.
+    pub(crate) tls_version: Option<&'a str>,
+    /// W3C trace id.
+    pub(crate) trace_id: Option<&'a str>,
+    /// Name of the API.
+    pub(crate) api: Option<&'a str>,
+    /// The route, as the policy writes it.
+    pub(crate) route: Option<&'a str>,
+    /// The stage that refused, where one did.
+    pub(crate) stage: Option<&'a str>,
+    /// The plan the request counted against.
+    pub(crate) plan: Option<&'a str>,
+    /// Kind of the credential, and its id (a `jti` or a key id; never the secret).
+    pub(crate) credential: Option<(&'a str, Option<&'a str>)>,
+    /// Scopes the route asks for.
+    pub(crate) scopes_required: &'a [Box<str>],
+    /// Scopes the caller had.
+    pub(crate) scopes_granted: &'a [Box<str>],
+    /// What was wrong with the body; the first few are written.
+    pub(crate) violations: &'a [Violation],
+    /// The upstream server that was asked, and how long until its answer's headers.
+    pub(crate) upstream: Option<(&'a str, Option<Duration>)>,
+    /// Digest of the policy that decided.
+    pub(crate) policy: &'a str,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was carried through to its end.
+    Success,
+    /// It was refused, or something failed on the way.
+    Failure,
+}
+
+/// One sink, as configured; equal ones are carried over when the policy is reloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SinkConfig {
+    /// Standard output.
+    Stdout {
+        /// JSON when absent; else lines for people, in colour when true.
+        readable: Option<bool>,
+    },
+    /// A file that is appended to.
+    File {
+        /// Its path; its folder must exist.
+        path: PathBuf,
+    },
+}
+
+impl std::fmt::Display for SinkConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stdout { .. } => f.write_str("stdout"),
+            Self::File { path } => path.display().fmt(f),
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! The recorder: one per worker. Takes records without ever waiting or failing, and hands them over in batches.
+//!
+//! No record is lost and memory stays bounded because a worker awaits [`Recorder::ready`] before it admits a request: while the
+//! sinks cannot keep up, callers wait. The buffer then holds at most [`MARK`] bytes and the records of requests already in flight.
+//! When idle a record is handed over within a turn of the event loop; under load a turn's records share a batch.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::Record;
+use super::record::{self, Clock};
+use super::trail::Trail;
+use super::writer::Batch;
+
+/// Bytes recorded and not handed over from which no new request is admitted.
+const MARK: usize = 256 * 1024;
+
+/// Bytes from which a batch takes no more records.
+const BATCH: usize = 60 * 1024;
+
+/// A worker's end of the trail. What it holds is handed over even after it is dropped, as long as the worker's event loop runs.
+pub(crate) struct Recorder {
+    desk: Rc<Desk>,
+}
+
+/// What the recorder and the task that hands over share.
+struct Desk {
+    buffer: RefCell<Buffer>,
+    /// Bytes recorded and not handed over.
+    waiting: Cell<usize>,
+    /// Records taken.
+    taken: Cell<u64>,
+    /// Records handed over.
+    handed: Cell<u64>,
+    /// The recorder is gone: hand over what is left and end.
+    ended: Cell<bool>,
+    /// There is something to hand over, or the end.
+    work: Notify,
+    /// Something was handed over.
+    progress: Notify,
+}
+
+/// Records on their way out, oldest first: sealed batches, then the one that is open.
+struct Buffer {
+    /// Batches that take no more records, each with the trail it was recorded for.
+    sealed: VecDeque<(Arc<Trail>, Batch)>,
+    /// Lines of the open batch.
+    lines: Vec<u8>,
+    /// How many they are.
+    records: u64,
+    /// The trail they are for.
+    trail: Arc<Trail>,
+    clock: Clock,
+}
+
+impl Recorder {
+    /// A recorder for the worker whose event loop this is called on; it must run local tasks.
+    pub(crate) fn new(trail: Arc<Trail>) -> Rc<Self> {
+        let buffer = Buffer { sealed: VecDeque::new(), lines: Vec::new(), records: 0, trail, clock: Clock::default() };
+        let desk = Rc::new(Desk {
+            buffer: RefCell::new(buffer),
+            waiting: Cell::new(0),
+            taken: Cell::new(0),
+            handed: Cell::new(0),
+            ended: Cell::new(false),
+            work: Notify::new(),
+            progress: Notify::new(),
+        });
+        tokio::task::spawn_local(hand_over(Rc::clone(&desk)));
+        Rc::new(Self { desk })
+    }
+
+    /// Puts a record on the trail. Never waits, never fails.
+    pub(crate) fn record(&self, record: &Record<'_>) {
+        let desk = &*self.desk;
+        let mut buffer = desk.buffer.borrow_mut();
+        let buffer = &mut *buffer;
+        if buffer.trail.is_silent() {
+            return;
+        }
+        let before = buffer.lines.len();
+        record::write(&mut buffer.lines, record, buffer.trail.next_sequence(), buffer.trail.node(), &mut buffer.clock);
+        buffer.records += 1;
+        desk.taken.set(desk.taken.get() + 1);
+        desk.waiting.set(desk.waiting.get() + buffer.lines.len() - before);
+        if buffer.lines.len() >= BATCH {
+            buffer.seal();
+        }
+        if before == 0 {
+            desk.work.notify_one();
+        }
+    }
+
+    /// Whether a record would go nowhere, so that it need not be made.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.desk.buffer.borrow().trail.is_silent()
+    }
+
+    /// Waits while too much is recorded and not handed over. To be awaited before a request is admitted.
+    #[inline]
+    pub(crate) async fn ready(&self) {
+        if self.desk.waiting.get() >= MARK {
+            self.desk.until(|desk| desk.waiting.get() < MARK).await;
+        }
+    }
+
+    /// Records for `trail` from now on; what was recorded before still goes to the trail it was recorded for, and goes first.
+    pub(crate) fn switch(&self, trail: Arc<Trail>) {
+        let mut buffer = self.desk.buffer.borrow_mut();
+        buffer.seal();
+        buffer.trail = trail;
+    }
+
+    /// Waits until everything recorded so far is handed to the sinks' queues. To be awaited when a worker ends, and by all workers
+    /// before [`Trail::close`].
+    pub(crate) async fn close(&self) {
+        let target = self.desk.taken.get();
+        self.desk.until(|desk| desk.handed.get() >= target).await;
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.desk.ended.set(true);
+        self.desk.work.notify_one();
+    }
+}
+
+/// The task beside each recorder: hands over what is recorded until the recorder is gone and nothing is left.
+async fn hand_over(desk: Rc<Desk>) {
+    while !desk.ended.get() {
+        desk.work.notified().await;
+        // Requests that end in this turn of the event loop go in the same batch.
+        tokio::task::yield_now().await;
+        while let Some((trail, batch)) = desk.take() {
+            trail.send(&batch).await;
+            desk.waiting.set(desk.waiting.get().saturating_sub(batch.lines.len()));
+            desk.handed.set(desk.handed.get() + batch.records);
+            desk.progress.notify_waiters();
+        }
+    }
+}
+
+impl Desk {
+    fn take(&self) -> Option<(Arc<Trail>, Batch)> {
+        self.buffer.borrow_mut().take()
+    }
+
+    /// Waits until `met`, looking again whenever something was handed over.
+    async fn until(&self, met: impl Fn(&Self) -> bool) {
+        loop {
+            // Made before looking, so that no progress in between is missed.
+            let progress = self.progress.notified();
+            if met(self) {
+                return;
+            }
+            progress.await;
+        }
+    }
+}
+
+impl Buffer {
+    /// Ends the open batch, if it has records.
+    fn seal(&mut self) {
+        if !self.lines.is_empty() {
+            let batch =
+                Batch { lines: std::mem::take(&mut self.lines).into(), records: std::mem::take(&mut self.records) };
+            self.sealed.push_back((Arc::clone(&self.trail), batch));
+        }
+    }
+
+    /// The oldest batch.
+    fn take(&mut self) -> Option<(Arc<Trail>, Batch)> {
+        if self.sealed.is_empty() {
+            self.seal();
+        }
+        self.sealed.pop_front()
+    }
+}
+
+impl Drop for Desk {
+    /// The last resort, when the event loop ended before the recorder was closed: what the queues have room for is not lost.
+    fn drop(&mut self) {
+        while let Some((trail, batch)) = self.take() {
+            trail.offer(&batch);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::sync::{Barrier, Condvar, Mutex};
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+    use std::{fs, io, path::Path};
+
+    use super::super::SinkConfig;
+    use super::super::record::tests::sample;
+    use super::super::writer::Output;
+    use super::*;
+
+    /// Longer than any test waits for anything.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Runs a future as workers run theirs.
+    fn worker<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, future)
+    }
+
+    fn sequences(path: &Path) -> Vec<u64> {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.ends_with('\n'));
+        let sequence =
+            |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"]["sequence"].as_u64().unwrap();
+        text.lines().map(sequence).collect()
+    }
+
+    #[test]
+    fn nothing_is_lost_over_threads_a_switch_and_a_rotation() {
+        const THREADS: usize = 4;
+        const HALF: u64 = 3000;
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let file = |name: &str| SinkConfig::File { path: path(name) };
+        let old = Arc::new(Trail::open(&[file("a")], None).unwrap());
+        let new = Arc::new(Trail::open(&[file("a"), file("b")], Some(&old)).unwrap());
+        let middle = Barrier::new(THREADS + 1);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    worker(async {
+                        let recorder = Recorder::new(Arc::clone(&old));
+                        for number in 0..2 * HALF {
+                            if number == HALF {
+                                middle.wait();
+                                recorder.switch(Arc::clone(&new));
+                            }
+                            recorder.ready().await;
+                            recorder.record(&sample());
+                            if number % 50 == 0 {
+                                tokio::task::yield_now().await;
+                            }
+                        }
+                        recorder.close().await;
+                    });
+                });
+            }
+            middle.wait();
+            fs::rename(path("a"), path("a.1")).unwrap();
+            new.reopen();
+        });
+        assert_eq!(worker(new.close(PATIENCE)), 0);
+        let (before, after, other) = (sequences(&path("a.1")), sequences(&path("a")), sequences(&path("b")));
+        let count = THREADS as u64 * HALF;
+        assert_eq!((before.len() + after.len(), other.len()), (2 * count as usize, count as usize));
+        let all: BTreeSet<u64> = before.into_iter().chain(after).collect();
+        assert_eq!(all, (1..=2 * count).collect());
+    }
+
+    /// An output that takes nothing until its gate is opened.
+    struct Gated {
+        gate: Arc<(Mutex<bool>, Condvar)>,
+        lines: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl io::Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _open = self.gate.1.wait_while(self.gate.0.lock().unwrap(), |open| !*open).unwrap();
+            self.lines.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Output for Gated {}
+
+    #[test]
+    fn callers_wait_while_the_sink_does_and_then_all_arrives() {
+        let (gate, lines) = (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(Mutex::new(Vec::new())));
+        let trail = Arc::new(Trail::over(Gated { gate: Arc::clone(&gate), lines: Arc::clone(&lines) }));
+        worker(async {
+            let recorder = Recorder::new(Arc::clone(&trail));
+            let mut admitted = 0;
+            // A turn of the event loop after each record, until the recorder asks to wait.
+            while pin!(recorder.ready()).poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                recorder.record(&sample());
+                admitted += 1;
+                assert!(recorder.desk.waiting.get() < MARK + 2048);
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+            }
+            assert!(lines.lock().unwrap().is_empty());
+            // Requests in flight still end, and are still recorded.
+            for _ in 0..10 {
+                recorder.record(&sample());
+            }
+            let mut waiting = pin!(recorder.ready());
+            assert_eq!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
+            *gate.0.lock().unwrap() = true;
+            gate.1.notify_all();
+            waiting.await;
+            recorder.close().await;
+            assert_eq!(recorder.desk.waiting.get(), 0);
+            assert_eq!(trail.close(PATIENCE).await, 0);
+            assert_eq!(memchr::memchr_iter(b'\n', &lines.lock().unwrap()).count(), admitted + 10);
+        });
+    }
+
+    #[test]
+    fn records_outlive_the_recorder_and_the_event_loop() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let trail = Arc::new(Trail::open(&[SinkConfig::File { path: path.clone() }], None).unwrap());
+        worker(async {
+            let recorder = Recorder::new(Arc::clone(&trail));
+            recorder.record(&sample());
+            let desk = Rc::downgrade(&recorder.desk);
+            drop(recorder);
+            // The task hands over what is left, and ends.
+            while desk.upgrade().is_some() {
+                tokio::task::yield_now().await;
+            }
+            // Never gets a turn.
+            Recorder::new(Arc::clone(&trail)).record(&sample());
+        });
+        assert_eq!(worker(trail.close(PATIENCE)), 0);
+        assert_eq!(sequences(&path), [1, 2]);
+    }
+
+    #[test]
+    fn records_of_one_turn_share_a_batch_and_batches_are_bounded() {
+        let trail = Arc::new(Trail::open(&[SinkConfig::Stdout { readable: None }], None).unwrap());
+        worker(async {
+            let recorder = Recorder::new(trail);
+            for _ in 0..1000 {
+                recorder.record(&sample());
+            }
+            let mut batches = Vec::new();
+            while let Some((_, batch)) = recorder.desk.take() {
+                assert!(batch.lines.len() < 64 * 1024 && batch.lines.ends_with(b"\n"));
+                batches.push(batch.records);
+            }
+            assert_eq!(batches.iter().sum::<u64>(), 1000);
+            assert!(batches.len() < 10, "{batches:?}");
+        });
+    }
+
+    #[test]
+    fn without_sinks_nothing_is_kept() {
+        worker(async {
+            let recorder = Recorder::new(Arc::new(Trail::open(&[], None).unwrap()));
+            assert!(recorder.is_silent());
+            recorder.record(&sample());
+            assert_eq!((recorder.desk.taken.get(), recorder.desk.buffer.borrow().lines.capacity()), (0, 0));
+            recorder.close().await;
+        });
+    }
+}

@@ -1,0 +1,42 @@
+//! The standard output sink: JSON lines for a collector, or readable lines for people.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use super::readable::readable;
+use super::writer::Output;
+
+/// Standard output, written without the buffer of [`io::stdout`], which would hide how much of a failed write was done.
+pub(super) struct StdoutOutput {
+    file: File,
+    /// JSON when absent; else readable, in colour when true.
+    readable: Option<bool>,
+}
+
+impl StdoutOutput {
+    /// Takes a handle of its own on standard output.
+    pub(super) fn open(readable: Option<bool>) -> io::Result<Self> {
+        Ok(Self { file: File::from(io::stdout().as_fd().try_clone_to_owned()?), readable })
+    }
+}
+
+impl Write for StdoutOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Output for StdoutOutput {
+    fn render(&self, lines: &[u8], out: &mut Vec<u8>) {
+        let Some(colour) = self.readable else { return out.extend_from_slice(lines) };
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            out.extend_from_slice(readable(line, colour).as_bytes());
+            out.push(b'\n');
+        }
+    }
+}

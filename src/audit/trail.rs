@@ -1,0 +1,362 @@
+//! The trail: the open sinks that every record goes to. Shared by all workers; a reload makes a new one that carries over what
+//! did not change.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::SinkConfig;
+use super::file::FileOutput;
+use super::stdout::StdoutOutput;
+use super::writer::{Batch, Output, State, Writer};
+
+/// Batches that wait in a sink's channel before workers wait themselves.
+const QUEUE: usize = 64;
+
+/// How long the writer of a sink that is no longer configured tries to write what was queued.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// The open sinks.
+pub(crate) struct Trail {
+    sinks: Vec<Arc<Sink>>,
+    /// The last `event.sequence`; one for the life of the process.
+    sequence: Arc<AtomicU64>,
+    node: Arc<str>,
+}
+
+/// A sink that could not be opened.
+#[derive(Debug)]
+pub(crate) struct OpenError {
+    /// Its place in the list that was to be opened.
+    pub(crate) sink: usize,
+    /// Its path, where it has one.
+    pub(crate) path: Option<PathBuf>,
+    /// Why.
+    pub(crate) error: io::Error,
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.path {
+            Some(path) => write!(f, "cannot open the audit file {}: {}", path.display(), self.error),
+            None => write!(f, "cannot open standard output for the audit: {}", self.error),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// What one sink has done since it was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SinkStats {
+    /// `stdout`, or the path.
+    pub(crate) sink: String,
+    /// Records written.
+    pub(crate) records_written: u64,
+    /// Bytes written.
+    pub(crate) bytes_written: u64,
+    /// Records handed to the sink and not written yet.
+    pub(crate) waiting: u64,
+    /// Whether the sink cannot be written at the moment.
+    pub(crate) failing: bool,
+}
+
+impl Trail {
+    /// Opens `sinks`; those that `previous` has too are carried over, with their threads and queues, and the sequence goes on.
+    /// One that is named twice is opened once. An empty list makes a silent trail.
+    ///
+    /// # Errors
+    /// The first sink that cannot be opened. What was opened before it is closed again, and `previous` is as it was.
+    pub(crate) fn open(sinks: &[SinkConfig], previous: Option<&Self>) -> Result<Self, OpenError> {
+        let carried = previous.map(|trail| trail.sinks.as_slice()).unwrap_or_default();
+        let mut opened: Vec<Arc<Sink>> = Vec::with_capacity(sinks.len());
+        for (index, config) in sinks.iter().enumerate() {
+            if opened.iter().any(|sink| sink.config == *config) {
+                continue;
+            }
+            opened.push(match carried.iter().find(|sink| sink.config == *config) {
+                Some(sink) => Arc::clone(sink),
+                None => Arc::new(Sink::open(config).map_err(|error| OpenError {
+                    sink: index,
+                    path: match config {
+                        SinkConfig::Stdout { .. } => None,
+                        SinkConfig::File { path } => Some(path.clone()),
+                    },
+                    error,
+                })?),
+            });
+        }
+        Ok(match previous {
+            Some(trail) => Self { sinks: opened, sequence: Arc::clone(&trail.sequence), node: Arc::clone(&trail.node) },
+            None => Self { sinks: opened, sequence: Arc::default(), node: host_name().into() },
+        })
+    }
+
+    /// A trail over one output that is no configured sink.
+    #[cfg(test)]
+    pub(super) fn over(output: impl Output) -> Self {
+        let sink = Sink::start(&SinkConfig::Stdout { readable: None }, output).unwrap();
+        Self { sinks: vec![Arc::new(sink)], sequence: Arc::default(), node: "test".into() }
+    }
+
+    /// Whether there is no sink, so that no record need be made.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.sinks.is_empty()
+    }
+
+    /// Name of this host.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Asks every file sink to open its path anew, after it was rotated. Never waits; what is already written stays in the old
+    /// file, what is queued goes to one or the other, in order and whole.
+    pub(crate) fn reopen(&self) {
+        for sink in &self.sinks {
+            sink.state.reopen.store(true, Relaxed);
+            sink.wake();
+        }
+    }
+
+    /// What keeps a sink from being written at the moment, if anything does.
+    pub(crate) fn failing(&self) -> Option<String> {
+        self.sinks.iter().find_map(|sink| Some(format!("audit sink {}: {}", sink.config, sink.error()?)))
+    }
+
+    /// What each sink has done.
+    pub(crate) fn stats(&self) -> Vec<SinkStats> {
+        let stats = |sink: &Arc<Sink>| SinkStats {
+            sink: sink.config.to_string(),
+            records_written: sink.state.records_written.load(Relaxed),
+            bytes_written: sink.state.bytes_written.load(Relaxed),
+            waiting: sink.state.waiting(),
+            failing: sink.error().is_some(),
+        };
+        self.sinks.iter().map(stats).collect()
+    }
+
+    /// Closes the sinks for good, in every trail that holds them: waits until all that was handed over is written and synced, at
+    /// most for `within`. Returns how many records could not be written, counted once for every sink. Needs a runtime with time.
+    pub(crate) async fn close(&self, within: Duration) -> u64 {
+        let deadline = Instant::now() + within;
+        for sink in &self.sinks {
+            sink.close(deadline);
+        }
+        for sink in &self.sinks {
+            let mut done = sink.done.clone();
+            // Nothing is ever sent: the channel closes when the writer ends.
+            let ended = async { while done.changed().await.is_ok() {} };
+            // Whether it ended in time shows in what is left.
+            let _ = tokio::time::timeout_at(deadline.into(), ended).await;
+        }
+        self.sinks.iter().map(|sink| sink.state.waiting()).sum()
+    }
+
+    /// The next `event.sequence`, from 1.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Hands a batch to every sink, waiting where the queue is full.
+    pub(super) async fn send(&self, batch: &Batch) {
+        for sink in &self.sinks {
+            sink.state.handed.fetch_add(batch.records, Relaxed);
+            if sink.sender.send(batch.clone()).await.is_err() {
+                sink.lost(batch);
+            }
+        }
+    }
+
+    /// Hands a batch to every sink that has room for it, when there is no more waiting.
+    pub(super) fn offer(&self, batch: &Batch) {
+        for sink in &self.sinks {
+            sink.state.handed.fetch_add(batch.records, Relaxed);
+            if sink.sender.try_send(batch.clone()).is_err() {
+                sink.lost(batch);
+            }
+        }
+    }
+}
+
+/// An open sink: the near end of its writer.
+struct Sink {
+    config: SinkConfig,
+    sender: mpsc::Sender<Batch>,
+    state: Arc<State>,
+    thread: Thread,
+    /// Closed when the writer has ended.
+    done: watch::Receiver<()>,
+}
+
+impl Sink {
+    fn open(config: &SinkConfig) -> io::Result<Self> {
+        match config {
+            SinkConfig::Stdout { readable } => Self::start(config, StdoutOutput::open(*readable)?),
+            SinkConfig::File { path } => Self::start(config, FileOutput::open(path)?),
+        }
+    }
+
+    /// Starts the writer of an output that is open.
+    fn start(config: &SinkConfig, output: impl Output) -> io::Result<Self> {
+        let (sender, batches) = mpsc::channel(QUEUE);
+        let (alive, done) = watch::channel(());
+        let state = Arc::new(State::default());
+        let writer = Writer {
+            name: config.to_string(),
+            output,
+            batches,
+            state: Arc::clone(&state),
+            done: alive,
+            pending: Vec::new(),
+            written: 0,
+        };
+        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
+        Ok(Self { config: config.clone(), sender, state, thread: thread.thread().clone(), done })
+    }
+
+    fn error(&self) -> Option<String> {
+        self.state.error().or_else(|| self.sender.is_closed().then(|| "closed".to_owned()))
+    }
+
+    /// Makes the writer look at its orders, whether it waits for a batch or to try again.
+    fn wake(&self) {
+        // A full queue is as good: the writer looks when it has taken from it.
+        let _ = self.sender.try_send(Batch::default());
+        self.thread.unpark();
+    }
+
+    fn close(&self, deadline: Instant) {
+        // The first deadline holds.
+        let _ = self.state.deadline.set(deadline);
+        self.wake();
+    }
+
+    #[cold]
+    fn lost(&self, batch: &Batch) {
+        tracing::error!(sink = %self.config, records = batch.records, "audit records were lost: the sink is closed or full");
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.close(Instant::now() + GRACE);
+    }
+}
+
+/// The host's name: as the kernel has it, else as the environment says.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Longer than any test waits for anything.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn file(path: PathBuf) -> SinkConfig {
+        SinkConfig::File { path }
+    }
+
+    fn batch(lines: &str) -> Batch {
+        Batch { lines: lines.to_owned().into(), records: lines.lines().count() as u64 }
+    }
+
+    #[tokio::test]
+    async fn opening_is_all_or_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = file(folder.path().join("good"));
+        let trail = Trail::open(std::slice::from_ref(&good), None).unwrap();
+        let bad = folder.path().join("absent/bad");
+        let error =
+            Trail::open(&[good, file(folder.path().join("new")), file(bad.clone())], Some(&trail)).err().unwrap();
+        assert_eq!((error.sink, error.path.as_ref(), error.error.kind()), (2, Some(&bad), io::ErrorKind::NotFound));
+        assert!(error.to_string().contains("absent/bad"), "{error}");
+        trail.send(&batch("one\n")).await;
+        assert_eq!(trail.close(PATIENCE).await, 0);
+        assert_eq!(fs::read_to_string(folder.path().join("good")).unwrap(), "one\n");
+    }
+
+    #[test]
+    fn equal_sinks_are_carried_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (file(folder.path().join("a")), file(folder.path().join("b")));
+        let old = Trail::open(&[a.clone()], None).unwrap();
+        assert_eq!(old.next_sequence(), 1);
+        let new = Trail::open(&[b.clone(), a.clone(), b], Some(&old)).unwrap();
+        assert_eq!(new.sinks.len(), 2, "one named twice is opened once");
+        assert!(Arc::ptr_eq(&new.sinks[1], &old.sinks[0]));
+        assert_eq!((new.next_sequence(), old.next_sequence()), (2, 3));
+        assert!(Trail::open(&[], Some(&new)).unwrap().is_silent() && !new.is_silent());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_sink_is_written_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let trail = Trail::open(&[file(path.clone())], None).unwrap();
+        for _ in 0..50 {
+            trail.send(&batch("a\nb\n")).await;
+        }
+        let mut done = trail.sinks[0].done.clone();
+        drop(trail);
+        done.changed().await.unwrap_err();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a\nb\n".repeat(50));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
+    }
+
+    #[tokio::test]
+    async fn files_are_appended_to_and_a_torn_line_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        for (before, after) in [("", "new\n"), ("old\n", "old\nnew\n"), ("old\nto", "old\nto\nnew\n")] {
+            let path = folder.path().join("audit");
+            fs::write(&path, before).unwrap();
+            let trail = Trail::open(&[file(path.clone())], None).unwrap();
+            trail.send(&batch("new\n")).await;
+            assert_eq!(trail.close(PATIENCE).await, 0);
+            assert_eq!(fs::read_to_string(&path).unwrap(), after);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_the_close_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let trail = Trail::open(&[file(folder.path().join("audit"))], None).unwrap();
+        trail.send(&batch("a\nb\n")).await;
+        assert_eq!(trail.close(PATIENCE).await, 0);
+        trail.send(&batch("c\n")).await;
+        trail.offer(&batch("d\ne\n"));
+        assert_eq!(trail.close(PATIENCE).await, 3);
+        let stats = trail.stats().remove(0);
+        assert_eq!((stats.records_written, stats.bytes_written, stats.waiting, stats.failing), (2, 4, 3, true));
+        assert!(trail.failing().unwrap().ends_with("audit: closed"));
+    }
+
+    #[tokio::test]
+    async fn a_failed_reopen_keeps_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inside, moved) = (folder.path().join("logs"), folder.path().join("moved"));
+        fs::create_dir(&inside).unwrap();
+        let trail = Trail::open(&[file(inside.join("audit"))], None).unwrap();
+        trail.send(&batch("one\n")).await;
+        fs::rename(&inside, &moved).unwrap();
+        trail.reopen();
+        trail.send(&batch("two\n")).await;
+        assert_eq!(trail.close(PATIENCE).await, 0);
+        assert_eq!(fs::read_to_string(moved.join("audit")).unwrap(), "one\ntwo\n");
+    }
+}

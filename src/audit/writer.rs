@@ -1,0 +1,323 @@
+//! The thread behind each sink: takes batches from the workers and keeps them until they are written, whatever happens.
+//!
+//! A failed write is tried again, from the byte after the last one that was written, until it succeeds; meanwhile the channel fills
+//! and callers wait. Only a deadline, set when the sink is closed, makes the thread give up, and what it leaves is counted.
+//! Nothing is synced to disk per batch: a record outlives this process, but not the loss of power; the sink is synced when it is closed.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+/// Queued batches are gathered into one write up to this many bytes.
+const WRITE_MAX: usize = 256 * 1024;
+
+/// First and longest wait between two tries of a failed write.
+const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Whole lines on their way to a sink. One without lines only wakes its writer.
+#[derive(Clone, Default)]
+pub(super) struct Batch {
+    /// The lines, each with its end.
+    pub(super) lines: Bytes,
+    /// How many they are.
+    pub(super) records: u64,
+}
+
+/// Where a writer writes to.
+pub(super) trait Output: io::Write + Send + 'static {
+    /// Turns lines into what is written: the lines themselves, unless the sink is for people.
+    fn render(&self, lines: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(lines);
+    }
+
+    /// Opens the sink anew, so that it may be rotated, and says whether it is another one now. On error the old one stays.
+    fn reopen(&mut self) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Makes what was written last, before the sink is closed.
+    fn sync(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+}
+
+/// What a writer shares with those who hold its sink.
+#[derive(Default)]
+pub(super) struct State {
+    /// Records handed to this sink, written or not.
+    pub(super) handed: AtomicU64,
+    /// Records written.
+    pub(super) records_written: AtomicU64,
+    /// Bytes written.
+    pub(super) bytes_written: AtomicU64,
+    /// The sink is to be reopened before the next write.
+    pub(super) reopen: AtomicBool,
+    /// The sink is being closed: what is queued is written, failed writes are given up at this instant.
+    pub(super) deadline: OnceLock<Instant>,
+    /// The error that keeps the sink from being written.
+    error: Mutex<Option<String>>,
+}
+
+impl State {
+    /// Records handed to this sink and not written yet.
+    pub(super) fn waiting(&self) -> u64 {
+        // Written first: it only grows towards what was handed, so the difference is never below zero.
+        let written = self.records_written.load(Relaxed);
+        self.handed.load(Relaxed).saturating_sub(written)
+    }
+
+    /// The error that keeps the sink from being written, while it lasts.
+    pub(super) fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets or clears the error; false when there was one (or none) before too.
+    fn set_error(&self, error: Option<String>) -> bool {
+        let mut current = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = current.is_some() != error.is_some();
+        *current = error;
+        changed
+    }
+}
+
+/// One sink's writer; runs on a thread of its own.
+pub(super) struct Writer<O> {
+    /// The sink, as it is named in messages.
+    pub(super) name: String,
+    pub(super) output: O,
+    pub(super) batches: mpsc::Receiver<Batch>,
+    pub(super) state: Arc<State>,
+    /// Dropped with the writer, which is how others learn that it has ended.
+    pub(super) done: watch::Sender<()>,
+    /// What is to be written.
+    pub(super) pending: Vec<u8>,
+    /// How much of `pending` has been.
+    pub(super) written: usize,
+}
+
+impl<O: Output> Writer<O> {
+    /// Writes until nobody can send any more or the sink is closed, and everything queued is written or given up.
+    pub(super) fn run(mut self) {
+        while let Some(batch) = self.batches.blocking_recv() {
+            self.gather(&batch);
+            if self.state.deadline.get().is_some() {
+                self.batches.close();
+            }
+            if self.state.reopen.swap(false, Relaxed) {
+                self.reopen();
+            }
+            if !self.write_pending() {
+                break;
+            }
+        }
+        if let Err(error) = self.output.sync() {
+            tracing::error!(sink = %self.name, %error, "the audit sink could not be synced");
+        }
+        drop(self.done);
+    }
+
+    /// Takes a batch, and what else is queued, into `pending`.
+    fn gather(&mut self, first: &Batch) {
+        self.output.render(&first.lines, &mut self.pending);
+        while self.pending.len() < WRITE_MAX {
+            match self.batches.try_recv() {
+                Ok(batch) => self.output.render(&batch.lines, &mut self.pending),
+                Err(_) => break,
+            }
+        }
+    }
+
+    /// Writes all of `pending`, trying for as long as it takes; false when it was given up because the sink is being closed.
+    fn write_pending(&mut self) -> bool {
+        let mut wait = RETRY.0;
+        while let Some(rest) = self.pending.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.output.write(rest) {
+                Ok(0) => self.failed(&io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.wrote(count);
+                    wait = RETRY.0;
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // A slow reader of a non-blocking pipe is not a fault.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => self.failed(&error),
+            }
+            if self.state.deadline.get().is_some_and(|deadline| *deadline <= Instant::now()) {
+                let records = self.state.waiting();
+                tracing::error!(sink = %self.name, records, "audit records were given up: the sink cannot be written");
+                return false;
+            }
+            std::thread::park_timeout(wait);
+            wait = (wait * 2).min(RETRY.1);
+            // Reopening is also the way out when the old file can never be written again.
+            if self.state.reopen.swap(false, Relaxed) {
+                self.reopen();
+            }
+        }
+        self.pending.clear();
+        self.pending.shrink_to(WRITE_MAX);
+        self.written = 0;
+        true
+    }
+
+    /// Accounts for `count` more bytes written.
+    fn wrote(&mut self, count: usize) {
+        let end = self.written.saturating_add(count).min(self.pending.len());
+        let lines = self.pending.get(self.written..end).map_or(0, |part| memchr::memchr_iter(b'\n', part).count());
+        self.written = end;
+        self.state.records_written.fetch_add(lines as u64, Relaxed);
+        self.state.bytes_written.fetch_add(count as u64, Relaxed);
+        if self.state.set_error(None) {
+            tracing::info!(sink = %self.name, "the audit sink is written again");
+        }
+    }
+
+    fn failed(&self, error: &io::Error) {
+        if self.state.set_error(Some(error.to_string())) {
+            tracing::error!(sink = %self.name, %error, "the audit sink cannot be written; records wait, and so will callers");
+        }
+    }
+
+    fn reopen(&mut self) {
+        match self.output.reopen() {
+            // A line that was begun in the old file is written whole in the new one.
+            Ok(true) => {
+                let done = self.pending.get(..self.written).unwrap_or_default();
+                self.written = memchr::memrchr(b'\n', done).map_or(0, |end| end + 1);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(sink = %self.name, %error, "the audit sink could not be reopened; the old one is kept");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::trail::Trail;
+    use super::*;
+
+    /// Longer than any test waits for anything.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// What one write does.
+    #[derive(Clone, Copy)]
+    enum Act {
+        Fail(io::ErrorKind),
+        Take(usize),
+    }
+    use Act::{Fail, Take};
+
+    /// An output that does what it is told, then `rest` for ever. Each element of `files` is what came between two reopenings.
+    struct Scripted {
+        acts: std::vec::IntoIter<Act>,
+        rest: Act,
+        files: Arc<Mutex<Vec<Vec<u8>>>>,
+        /// What writes do after the first reopening.
+        reopened: Option<Act>,
+    }
+
+    impl Scripted {
+        fn new(acts: &[Act], rest: Act, reopened: Option<Act>) -> (Self, Arc<Mutex<Vec<Vec<u8>>>>) {
+            let files = Arc::new(Mutex::new(vec![Vec::new()]));
+            (Self { acts: acts.to_vec().into_iter(), rest, files: Arc::clone(&files), reopened }, files)
+        }
+    }
+
+    impl io::Write for Scripted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.acts.next().unwrap_or(self.rest) {
+                Fail(kind) => Err(kind.into()),
+                Take(most) => {
+                    let taken = &bytes[..most.min(bytes.len())];
+                    self.files.lock().unwrap().last_mut().unwrap().extend_from_slice(taken);
+                    Ok(taken.len())
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Output for Scripted {
+        fn reopen(&mut self) -> io::Result<bool> {
+            let Some(act) = self.reopened.take() else { return Ok(false) };
+            (self.acts, self.rest) = (Vec::new().into_iter(), act);
+            self.files.lock().unwrap().push(Vec::new());
+            Ok(true)
+        }
+    }
+
+    async fn send(trail: &Trail, numbers: std::ops::Range<u32>) -> String {
+        let mut all = String::new();
+        for number in numbers {
+            let line = format!("{{\"number\":{number}}}\n");
+            all.push_str(&line);
+            trail.send(&Batch { lines: line.into(), records: 1 }).await;
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn failed_and_partial_writes_lose_and_double_nothing() {
+        use io::ErrorKind::{BrokenPipe, Interrupted, StorageFull, WouldBlock};
+        let all = [
+            Fail(StorageFull),
+            Take(3),
+            Fail(BrokenPipe),
+            Take(0),
+            Take(17),
+            Fail(Interrupted),
+            Fail(WouldBlock),
+            Take(1),
+        ];
+        for start in 0..all.len() {
+            let (output, files) = Scripted::new(&all[start..], Take(5), None);
+            let trail = Trail::over(output);
+            let sent = send(&trail, 0..200).await;
+            assert_eq!(trail.close(PATIENCE).await, 0);
+            assert_eq!(String::from_utf8(files.lock().unwrap()[0].clone()).unwrap(), sent);
+            let stats = trail.stats().remove(0);
+            assert_eq!((stats.records_written, stats.bytes_written, stats.waiting), (200, sent.len() as u64, 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_can_never_be_written_is_given_up_at_the_deadline_and_counted() {
+        let (output, files) = Scripted::new(&[Take(16)], Fail(io::ErrorKind::StorageFull), None);
+        let trail = Trail::over(output);
+        send(&trail, 0..3).await;
+        while trail.failing().is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert!(trail.stats()[0].failing);
+        // One line and a piece of the next were taken.
+        assert_eq!(trail.close(Duration::ZERO).await, 2);
+        assert_eq!(files.lock().unwrap()[0].len(), 16);
+    }
+
+    #[tokio::test]
+    async fn reopening_is_a_way_out_and_a_torn_line_is_written_whole_again() {
+        let (output, files) = Scripted::new(&[Take(20)], Fail(io::ErrorKind::StorageFull), Some(Take(usize::MAX)));
+        let trail = Trail::over(output);
+        let sent = send(&trail, 0..3).await;
+        while trail.failing().is_none() {
+            tokio::task::yield_now().await;
+        }
+        trail.reopen();
+        let later = send(&trail, 3..6).await;
+        assert_eq!(trail.close(PATIENCE).await, 0);
+        assert_eq!(trail.stats()[0].records_written, 6);
+        let files: Vec<_> = files.lock().unwrap().iter().map(|file| String::from_utf8(file.clone()).unwrap()).collect();
+        let (whole, _torn) = files[0].split_at(files[0].rfind('\n').map_or(0, |end| end + 1));
+        assert_eq!(format!("{whole}{}", files[1]), format!("{sent}{later}"));
+    }
+}

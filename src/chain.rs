@@ -1,0 +1,73 @@
+//! The fixed chain on one screen: auth → scope → rate limit → schema.
+//!
+//! Order and early return, nothing else. [`Admitted`] is made here alone, and forwarding takes one, so what did not pass
+//! all four stages cannot be forwarded.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::exchange::Exchange;
+use crate::policy::{Access, Policy, Route};
+use crate::refusal::Refusal;
+use crate::stages::auth::Caller;
+use crate::stages::auth::cache::TokenCache;
+use crate::stages::rate_limit::{self, Standing, Subject};
+use crate::stages::schema::body::{Body, Counter, Source};
+use crate::state::ledger::Ledger;
+
+/// What the stages use beside the policy.
+pub(crate) struct Tools<'a> {
+    /// Tokens this worker has verified.
+    pub(crate) tokens: &'a TokenCache,
+    /// How much callers have used of their limits.
+    pub(crate) ledger: &'a Ledger,
+}
+
+/// What the chain learnt of a request, whatever it decided: for the answer and the record.
+#[derive(Default)]
+pub(crate) struct Learnt {
+    /// Who is calling; absent on public routes and when nobody could be made out.
+    pub(crate) caller: Option<Arc<Caller>>,
+    /// Where the caller stands with its limits.
+    pub(crate) standing: Standing,
+}
+
+/// A request that passed all four stages.
+pub(crate) struct Admitted {
+    caller: Option<Arc<Caller>>,
+    body: Body,
+}
+
+impl Admitted {
+    /// Takes it apart for sending.
+    pub(crate) fn into_parts(self) -> (Option<Arc<Caller>>, Body) {
+        (self.caller, self.body)
+    }
+}
+
+/// Walks a request through the chain.
+pub(crate) async fn admit(
+    policy: &Policy,
+    route: &Route,
+    tools: Tools<'_>,
+    exchange: &Exchange,
+    (headers, body, counter): (&mut HeaderMap, Source, &Counter),
+    learnt: &mut Learnt,
+) -> Result<Admitted, Refusal> {
+    let (now, tick) = (exchange.at, tools.ledger.tick(exchange.begun));
+
+    let subject = match &route.access {
+        Access::Public => Subject::Address(exchange.client),
+        Access::Scoped(requirement) => {
+            let caller = policy.auth().authenticate(headers, tools.tokens, now, tick).await?;
+            let caller = &**learnt.caller.insert(caller);
+            requirement.permit(caller)?;
+            Subject::Caller(caller)
+        }
+    };
+    rate_limit::take(route.rate.as_ref(), &subject, tools.ledger, tick, &mut learnt.standing)?;
+    let body = route.body.admit(headers, body, counter).await?;
+
+    Ok(Admitted { caller: learnt.caller.clone(), body })
+}

@@ -1,0 +1,69 @@
+//! `bartizan check`: exactly `run` without starting; the same code, the same errors.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::{DONE, Format, INVALID, colour};
+use crate::policy::compile::{self, Lasting};
+use crate::policy::{Access, Policy, Route};
+
+#[derive(clap::Args)]
+#[command(after_help = "Example: bartizan check policy.yaml\nExit codes: 0 good, 2 the policy has errors.")]
+pub(super) struct Arguments {
+    /// The policy file
+    file: PathBuf,
+    /// How problems are written
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    let (policy, problems) = compile::compile(&arguments.file, &Lasting::new(Instant::now()));
+    let file = arguments.file.display().to_string();
+    match arguments.format {
+        Format::Json => anstream::println!("{}", problems.json(&file)),
+        Format::Text => {
+            anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
+            if let Some(policy) = &policy {
+                anstream::print!("{}", summary(policy));
+            }
+        }
+    }
+    if policy.is_some() { DONE } else { INVALID }
+}
+
+/// `ok`, and who may do what.
+fn summary(policy: &Policy) -> String {
+    let mut text = format!("ok: {} APIs, {} routes\n", policy.apis().len(), policy.routes().len());
+    for api in policy.apis() {
+        let routes: Vec<&Route> = policy
+            .routes()
+            .iter()
+            .filter(|route| std::sync::Arc::ptr_eq(route.api(), api))
+            .map(|route| &**route)
+            .collect();
+        let width = routes.iter().map(|route| route.name().len()).max().unwrap_or_default();
+        let servers: Vec<&str> = api.upstream().servers().iter().map(|server| &*server.name).collect();
+        text.push_str(&format!("\n{} → {}\n", api.name(), servers.join(", ")));
+        for route in routes {
+            text.push_str(&format!("  {:width$}  {}\n", route.name(), who(route)));
+        }
+    }
+    text
+}
+
+fn who(route: &Route) -> String {
+    match &route.access {
+        Access::Public => "anybody".to_owned(),
+        Access::Scoped(requirement) => {
+            let scopes = match requirement.scopes() {
+                [] => "any known caller".to_owned(),
+                scopes => scopes.join(" + "),
+            };
+            match requirement.only() {
+                Some(only) => format!("{scopes}, only {}", only.join(", ")),
+                None => scopes,
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! `bartizan run`: the daemon.
+
+use std::path::PathBuf;
+
+use super::{DONE, FAILED, INVALID, colour};
+use crate::daemon::{Daemon, Setup, StartError};
+use crate::telemetry;
+
+#[derive(clap::Args)]
+#[command(after_help = "Example: bartizan run --policy policy.yaml
+Signals: SIGHUP reloads, SIGTERM and SIGINT finish what is in flight and stop, a second one stops at once.
+Logs: BARTIZAN_LOG=debug says more, BARTIZAN_LOG_FORMAT=json writes them as JSON.")]
+pub(super) struct Arguments {
+    /// The policy file
+    #[arg(long, value_name = "FILE", env = "BARTIZAN_POLICY")]
+    policy: PathBuf,
+}
+
+pub(super) fn run(arguments: Arguments) -> u8 {
+    telemetry::start_logs();
+    match serve(Setup { policy: arguments.policy, readable: None }, |daemon| {
+        for (address, tls) in daemon.addresses() {
+            let scheme = if tls { "https" } else { "http" };
+            anstream::eprintln!("listening on {scheme}://{address}");
+        }
+        if let Some(address) = daemon.admin_address() {
+            anstream::eprintln!("admin on http://{address}");
+        }
+    }) {
+        Ok(()) => DONE,
+        Err(code) => code,
+    }
+}
+
+/// Starts a daemon, says so, and serves to the end. Errors are told, and come back as exit codes.
+pub(super) fn serve(setup: Setup, started: impl FnOnce(&Daemon)) -> Result<(), u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+    let runtime = runtime.map_err(|error| failed(&error))?;
+    runtime.block_on(async {
+        let daemon = match Daemon::start(setup).await {
+            Ok(daemon) => daemon,
+            Err(StartError::Policy(problems)) => {
+                anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
+                return Err(INVALID);
+            }
+            Err(error @ StartError::System(_)) => return Err(failed(&error)),
+        };
+        started(&daemon);
+        daemon.run().await.map_err(|error| failed(&error))
+    })
+}
+
+fn failed(error: &dyn std::fmt::Display) -> u8 {
+    anstream::eprintln!("error: {error}");
+    FAILED
+}

@@ -1,0 +1,400 @@
+//! The composition root: compile, open, bind, serve; reload; drain.
+//!
+//! One thread composes: it listens to signals and the admin listener, accepts connections and hands them to workers, and
+//! swaps what is in force. Everything new is built before anything old is let go, so a reload that fails changes nothing.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle as Thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::admin::{self, Command, Reloaded};
+use crate::audit::{SinkConfig, Trail};
+use crate::policy::Policy;
+use crate::policy::compile::{self, Lasting};
+use crate::policy::diagnostic::{Problems, Severity};
+use crate::proxy::listener::{self, Bound, Gate, Listening};
+use crate::proxy::worker::{self, Handle, Live, Shared};
+use crate::stages::auth::key_set::RemoteKeySet;
+use crate::state::published::Published;
+
+/// How long a start or a reload waits for key sets that have never been fetched.
+const FIRST_FETCH: Duration = Duration::from_secs(3);
+/// How long the writers of the record have after everything else has ended.
+const LAST_RECORDS: Duration = Duration::from_secs(10);
+
+/// What a daemon is started with.
+pub(crate) struct Setup {
+    /// The policy file.
+    pub(crate) policy: PathBuf,
+    /// Records to standard output are written for people; true: in colour.
+    pub(crate) readable: Option<bool>,
+}
+
+/// Why a daemon did not start.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// The policy has errors.
+    Policy(Problems),
+    /// Something could not be opened or bound.
+    System(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policy(_) => f.write_str("the policy has errors"),
+            Self::System(what) => f.write_str(what),
+        }
+    }
+}
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    setup: Setup,
+    lasting: Lasting,
+    shared: Arc<Shared>,
+    gate: Arc<Gate>,
+    workers: Arc<Vec<Handle>>,
+    listening: Vec<Listening>,
+    admin: Option<Admin>,
+    /// Key sets behind URLs, each with the task that keeps it fresh.
+    key_sets: Vec<(Arc<RemoteKeySet>, JoinHandle<()>)>,
+    /// Turns true when workers are to finish.
+    drain: watch::Sender<bool>,
+    commands: mpsc::Receiver<Command>,
+    /// For admin listeners that come later.
+    commander: mpsc::Sender<Command>,
+    threads: Vec<Thread<()>>,
+}
+
+/// The admin listener, running.
+struct Admin {
+    configured: SocketAddr,
+    local: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Daemon {
+    /// Compiles the policy, opens and binds everything, and serves. Must be called within a local runtime.
+    pub(crate) async fn start(setup: Setup) -> Result<Self, StartError> {
+        let lasting = Lasting::new(Instant::now());
+        let (policy, report) = compile::compile(&setup.policy, &lasting);
+        let Some(policy) = policy else { return Err(StartError::Policy(report)) };
+        log(&report);
+
+        let trail =
+            Trail::open(&sinks(&policy, &setup), None).map_err(|error| StartError::System(error.to_string()))?;
+        let bound = bind_all(policy.listeners().iter().map(|listener| listener.address))?;
+        let bound_admin = bind_all(policy.admin().map(|admin| admin.address))?.pop();
+
+        let policy = Arc::new(policy);
+        let live = Live { policy: Arc::clone(&policy), trail: Arc::new(trail) };
+        let shared = Arc::new(Shared {
+            live: Arc::new(Published::new(Arc::new(live))),
+            ledger: Arc::clone(&lasting.ledger),
+            key_epoch: lasting.key_epoch.clone(),
+            metrics: lasting.metrics.clone(),
+        });
+        let (drain, draining) = watch::channel(false);
+        let count =
+            policy.workers().or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+        let workers: Vec<_> = (0..count)
+            .map(|number| worker::start(number, Arc::clone(&shared), draining.clone()))
+            .collect::<Result<_, _>>()
+            .map_err(|error| StartError::System(format!("a worker could not start: {error}")))?;
+        let (handles, threads): (Vec<_>, Vec<_>) = workers.into_iter().unzip();
+
+        let (commander, commands) = mpsc::channel(4);
+        let mut daemon = Self {
+            gate: Gate::new(lasting.metrics.clone()),
+            setup,
+            lasting,
+            shared,
+            workers: Arc::new(handles),
+            listening: Vec::new(),
+            admin: None,
+            key_sets: Vec::new(),
+            drain,
+            commands,
+            commander,
+            threads,
+        };
+        daemon.loaded();
+        daemon.follow_key_sets(&policy).await;
+        daemon.listen(bound)?;
+        daemon.listen_admin(bound_admin)?;
+        Ok(daemon)
+    }
+
+    /// Where requests are taken: address, and whether with TLS.
+    pub(crate) fn addresses(&self) -> Vec<(SocketAddr, bool)> {
+        let policy = &self.shared.live.current().policy;
+        let tls = |listening: &Listening| {
+            policy.listeners().iter().any(|listener| listener.address == listening.configured && listener.tls.is_some())
+        };
+        self.listening.iter().map(|listening| (listening.local, tls(listening))).collect()
+    }
+
+    /// Where the admin listener is.
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.local)
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads. A second SIGTERM or SIGINT ends the wait.
+    ///
+    /// Errors: when signals cannot be had, or records could not be written in time.
+    pub(crate) async fn run(mut self) -> io::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        notify(&[sd_notify::NotifyState::Ready]);
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => {
+                    self.reload().await;
+                }
+                Some(Command::Reload(reply)) = self.commands.recv() => {
+                    // Nobody waits any more: the reload was made all the same.
+                    let _ = reply.send(self.reload().await);
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        let again = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        self.stop(again).await
+    }
+
+    /// Reads everything again, and puts it in force whole or not at all.
+    async fn reload(&mut self) -> Reloaded {
+        match sd_notify::NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[sd_notify::NotifyState::Reloading, now]),
+            Err(error) => tracing::debug!(%error, "systemd could not be told"),
+        }
+        let reloaded = self.try_reload().await;
+        match &reloaded {
+            Reloaded::Loaded => {
+                self.lasting.metrics.reload("loaded");
+                tracing::info!(policy = %self.shared.live.current().policy.digest(), "the policy was reloaded");
+            }
+            Reloaded::Unchanged => {
+                self.lasting.metrics.reload("unchanged");
+                tracing::info!("nothing that the policy is made of has changed");
+            }
+            Reloaded::Failed(report) => {
+                self.lasting.metrics.reload("failed");
+                log(&report);
+                tracing::error!("the policy was not reloaded; the one before it stays in force");
+            }
+        }
+        notify(&[sd_notify::NotifyState::Ready]);
+        reloaded
+    }
+
+    async fn try_reload(&mut self) -> Reloaded {
+        let (path, lasting) = (self.setup.policy.clone(), self.lasting.clone());
+        // Compiling schemas takes as long as it takes; connections are accepted meanwhile.
+        let compiled = tokio::task::spawn_blocking(move || compile::compile(&path, &lasting)).await;
+        let (policy, report) = match compiled {
+            Ok(compiled) => compiled,
+            Err(error) => return Reloaded::Failed(only(format!("the policy could not be compiled: {error}"))),
+        };
+        let Some(policy) = policy else { return Reloaded::Failed(report) };
+        let before = self.shared.live.current();
+        if policy.is_same(&before.policy) {
+            before.trail.reopen();
+            return Reloaded::Unchanged;
+        }
+        log(&report);
+
+        // Everything that can fail comes first.
+        let known = |address: &SocketAddr| self.listening.iter().any(|listening| listening.configured == *address);
+        let wanted = policy.listeners().iter().map(|listener| listener.address).filter(|address| !known(address));
+        let admin_moved =
+            policy.admin().map(|admin| admin.address) != self.admin.as_ref().map(|admin| admin.configured);
+        let wanted_admin = policy.admin().map(|admin| admin.address).filter(|_| admin_moved);
+        let opened = bind_all(wanted).and_then(|bound| Ok((bound, bind_all(wanted_admin)?.pop()))).and_then(|bound| {
+            match Trail::open(&sinks(&policy, &self.setup), Some(&before.trail)) {
+                Ok(trail) => Ok((bound, trail)),
+                Err(error) => Err(StartError::System(error.to_string())),
+            }
+        });
+        let ((bound, bound_admin), trail) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Reloaded::Failed(only(error.to_string())),
+        };
+        if policy.workers() != before.policy.workers() {
+            tracing::warn!("`workers` changes when the process is started again");
+        }
+
+        let policy = Arc::new(policy);
+        self.follow_key_sets(&policy).await;
+        self.shared.live.replace(Arc::new(Live { policy: Arc::clone(&policy), trail: Arc::new(trail) }));
+        self.loaded();
+        self.shared.live.current().trail.reopen();
+        self.forget_key_sets(&policy);
+        if let Err(error) = self.listen(bound).and_then(|()| match admin_moved {
+            true => self.listen_admin(bound_admin),
+            false => Ok(()),
+        }) {
+            // The sockets are bound; only the runtime itself could refuse them.
+            tracing::error!(%error, "a listener could not be started");
+        }
+        self.stop_listeners(|configured| policy.listeners().iter().all(|listener| listener.address != configured))
+            .await;
+        Reloaded::Loaded
+    }
+
+    fn loaded(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.lasting.metrics.policy_loaded.set(now.as_secs_f64());
+    }
+
+    /// Starts keeping new key sets fresh, and waits a little for their first fetch.
+    async fn follow_key_sets(&mut self, policy: &Policy) {
+        let mut new = Vec::new();
+        for key_set in policy.key_sets() {
+            if !self.key_sets.iter().any(|(followed, _)| Arc::ptr_eq(followed, key_set)) {
+                let kept = Arc::clone(key_set);
+                let task = tokio::spawn(async move { kept.keep_fresh().await });
+                self.key_sets.push((Arc::clone(key_set), task));
+                new.push(Arc::clone(key_set));
+            }
+        }
+        let first = async {
+            for key_set in new {
+                key_set.first_fetch().await;
+            }
+        };
+        if tokio::time::timeout(FIRST_FETCH, first).await.is_err() {
+            tracing::warn!("a key set has not been fetched yet; its tokens are answered with 503 until it has");
+        }
+    }
+
+    fn forget_key_sets(&mut self, policy: &Policy) {
+        self.key_sets.retain(|(followed, task)| {
+            let wanted = policy.key_sets().iter().any(|key_set| Arc::ptr_eq(followed, key_set));
+            if !wanted {
+                task.abort();
+            }
+            wanted
+        });
+    }
+
+    fn listen(&mut self, bound: Vec<Bound>) -> Result<(), StartError> {
+        for bound in bound {
+            let listening =
+                Listening::start(bound, Arc::clone(&self.shared), Arc::clone(&self.gate), Arc::clone(&self.workers));
+            self.listening.push(listening.map_err(|error| StartError::System(error.to_string()))?);
+        }
+        Ok(())
+    }
+
+    fn listen_admin(&mut self, bound: Option<Bound>) -> Result<(), StartError> {
+        if let Some(admin) = self.admin.take() {
+            admin.task.abort();
+        }
+        if let Some(bound) = bound {
+            let (configured, local) = (bound.configured, bound.local);
+            let socket = tokio::net::TcpListener::from_std(bound.into_socket())
+                .map_err(|error| StartError::System(error.to_string()))?;
+            let task = tokio::task::spawn_local(admin::serve(socket, Arc::clone(&self.shared), self.commander.clone()));
+            self.admin = Some(Admin { configured, local, task });
+        }
+        Ok(())
+    }
+
+    async fn stop_listeners(&mut self, unwanted: impl Fn(SocketAddr) -> bool) {
+        let (stop, keep): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.listening).into_iter().partition(|listening| unwanted(listening.configured));
+        self.listening = keep;
+        for listening in stop {
+            listening.stop().await;
+        }
+    }
+
+    /// Stops accepting, lets what is in flight finish, writes every record.
+    async fn stop(mut self, again: impl Future<Output = ()>) -> io::Result<()> {
+        notify(&[sd_notify::NotifyState::Stopping]);
+        tracing::info!("stopping: finishing what is in flight");
+        self.stop_listeners(|_| true).await;
+        if let Some(admin) = self.admin.take() {
+            admin.task.abort();
+        }
+        self.drain.send_replace(true);
+        let (finished, finish) = oneshot::channel();
+        let threads = std::mem::take(&mut self.threads);
+        let joining = std::thread::spawn(move || {
+            for thread in threads {
+                // A worker that panicked has said so.
+                let _ = thread.join();
+            }
+            let _ = finished.send(());
+        });
+        tokio::select! {
+            _ = finish => {}
+            () = again => tracing::warn!("asked twice: stopping at once"),
+        }
+        drop(joining);
+        let live = self.shared.live.current();
+        let left = live.trail.close(LAST_RECORDS).await;
+        if left > 0 {
+            return Err(io::Error::other(format!("{left} bytes of audit records could not be written")));
+        }
+        Ok(())
+    }
+}
+
+fn sinks(policy: &Policy, setup: &Setup) -> Vec<SinkConfig> {
+    let presented = |sink: &SinkConfig| match sink {
+        SinkConfig::Stdout { .. } => SinkConfig::Stdout { readable: setup.readable },
+        file @ SinkConfig::File { .. } => file.clone(),
+    };
+    policy.sinks().iter().map(presented).collect()
+}
+
+fn bind_all(addresses: impl IntoIterator<Item = SocketAddr>) -> Result<Vec<Bound>, StartError> {
+    let bind = |address| {
+        listener::bind(address).map_err(|error| StartError::System(format!("{address} cannot be listened on: {error}")))
+    };
+    addresses.into_iter().map(bind).collect()
+}
+
+/// A single problem without a place.
+fn only(message: String) -> Problems {
+    let mut problems = Problems::new();
+    problems.error(None, message);
+    problems
+}
+
+/// Puts problems into the log, one line each.
+fn log(problems: &Problems) {
+    for problem in problems.iter() {
+        let place = problem.place.as_ref().map(ToString::to_string);
+        let (place, help) = (place.as_deref().unwrap_or("policy"), problem.help.as_deref().unwrap_or_default());
+        match problem.severity {
+            Severity::Error => tracing::error!(place, help, "{}", problem.message),
+            Severity::Warning => tracing::warn!(place, help, "{}", problem.message),
+        }
+    }
+}
+
+/// Tells systemd, when it asked to be told (`NOTIFY_SOCKET`).
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd could not be told");
+    }
+}

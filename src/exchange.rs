@@ -1,0 +1,147 @@
+//! The facts of one request, known before anything is decided: id, peer, client, times, method, path.
+//!
+//! Words only: what was decided about the request is the chain's business, and this file imports nothing of ours.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::{Method, Version};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// W3C Trace Context; carried on, and its trace id goes into the record.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The other end of a client connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Address of the TCP peer: a client, or a proxy in front of us.
+    pub(crate) address: SocketAddr,
+    /// TLS version when the connection is encrypted, such as `1.3`.
+    pub(crate) tls_version: Option<&'static str>,
+}
+
+impl Peer {
+    /// `https` or `http`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls_version.is_some() { "https" } else { "http" }
+    }
+}
+
+/// Id of one request: in the answer, in the refusal, in the record, and sent upstream.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestId([u8; 36]);
+
+impl RequestId {
+    /// A new one: UUID version 7, so ids sort by time (RFC 9562 §5.7).
+    pub(crate) fn new() -> Self {
+        let mut text = [0; 36];
+        Uuid::now_v7().as_hyphenated().encode_lower(&mut text);
+        Self(text)
+    }
+
+    /// Hyphenated, lower case.
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// As a header value.
+    pub(crate) fn to_header(self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}
+
+/// What is known of a request the moment its head has been read.
+pub(crate) struct Exchange {
+    /// Id of the request.
+    pub(crate) id: RequestId,
+    /// Start, by the wall clock.
+    pub(crate) at: Timestamp,
+    /// Start, for durations.
+    pub(crate) begun: Instant,
+    /// HTTP version; absent when the head could not be parsed.
+    pub(crate) version: Option<Version>,
+    /// Method; absent when the head could not be parsed.
+    pub(crate) method: Option<Method>,
+    /// Path as it came, then as normalised; never with a query.
+    pub(crate) path: String,
+    /// Host the request was for, lower case, without port; empty when there was none.
+    pub(crate) host: String,
+    /// Who asks, by address: the peer, or whom a trusted proxy names.
+    pub(crate) client: IpAddr,
+    /// `User-Agent`, as it came.
+    pub(crate) user_agent: Option<HeaderValue>,
+    /// `traceparent`, as it came.
+    traceparent: Option<HeaderValue>,
+}
+
+impl Exchange {
+    /// Opens the exchange of a parsed head; path, host and client are filled in as they are found.
+    pub(crate) fn open(peer: &Peer, method: &Method, version: Version, path: &str, headers: &HeaderMap) -> Self {
+        Self {
+            version: Some(version),
+            method: Some(method.clone()),
+            path: path.to_owned(),
+            user_agent: headers.get(USER_AGENT).cloned(),
+            traceparent: headers.get(TRACEPARENT).cloned(),
+            ..Self::unparsed(peer)
+        }
+    }
+
+    /// Opens the exchange of a head that could not be parsed, or never came whole.
+    pub(crate) fn unparsed(peer: &Peer) -> Self {
+        Self {
+            id: RequestId::new(),
+            at: Timestamp::now(),
+            begun: Instant::now(),
+            version: None,
+            method: None,
+            path: String::new(),
+            host: String::new(),
+            client: peer.address.ip().to_canonical(),
+            user_agent: None,
+            traceparent: None,
+        }
+    }
+
+    /// The trace id of a well-formed `traceparent` (W3C Trace Context §3.2): 32 hexadecimal digits, not all zero.
+    pub(crate) fn trace_id(&self) -> Option<&str> {
+        let text = self.traceparent.as_ref()?.to_str().ok()?;
+        let id = text.get(3..35)?;
+        let shaped = text.as_bytes().get(2) == Some(&b'-') && text.as_bytes().get(35) == Some(&b'-');
+        let hex = id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (shaped && hex && id.bytes().any(|byte| byte != b'0')).then_some(id)
+    }
+
+    /// The version as the record writes it.
+    pub(crate) fn version_text(&self) -> &'static str {
+        match self.version {
+            Some(Version::HTTP_10) => "1.0",
+            Some(Version::HTTP_2) => "2",
+            _ => "1.1",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trace_ids_are_taken_only_from_well_formed_headers() {
+        let peer = Peer { address: ([127, 0, 0, 1], 9).into(), tls_version: None };
+        for (header, expected) in [
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Some("4bf92f3577b34da6a3ce929d0e0e4736")),
+            ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", None),
+            ("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", None),
+            ("00-4bf92f3577b34da6", None),
+            ("", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(TRACEPARENT, HeaderValue::from_static(header));
+            let exchange = Exchange::open(&peer, &Method::GET, Version::HTTP_11, "/", &headers);
+            assert_eq!(exchange.trace_id(), expected, "{header}");
+        }
+    }
+}

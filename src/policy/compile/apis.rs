@@ -1,0 +1,351 @@
+//! What of which API is open, to whom: servers, routes, schemas.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use http::{HeaderValue, Uri};
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+
+use super::{Context, check_scopes, edge};
+use crate::policy::diagnostic::Problems;
+use crate::policy::document::{self, Document};
+use crate::policy::router::{Conflict, Pattern, Router};
+use crate::policy::source::{Place, SourceText};
+use crate::policy::tree::At;
+use crate::policy::units::Size;
+use crate::policy::{Access, Api, Route, Server, Upstream, yaml};
+use crate::stages::rate_limit::RouteLimit;
+use crate::stages::schema::Requirement as BodyRequirement;
+use crate::stages::schema::json::{JsonSchema, SchemaProblem};
+use crate::stages::scope::Requirement as ScopeRequirement;
+use crate::stages::strict_json;
+
+/// Largest body of a route without `request`, unless `limits.body` says otherwise.
+const MAX_BODY: u64 = 10 * 1024 * 1024;
+/// Default of `request.max_size`.
+const MAX_CHECKED_BODY: u64 = 1024 * 1024;
+
+/// What comes out.
+#[derive(Default)]
+pub(super) struct Apis {
+    pub(super) apis: Vec<Arc<Api>>,
+    pub(super) routes: Vec<Arc<Route>>,
+    pub(super) router: Router,
+    pub(super) servers: Vec<Arc<Server>>,
+    /// Compiled schemas by path: many routes may share one. `None`: its problems have been told.
+    schemas: HashMap<String, Option<Arc<JsonSchema>>>,
+}
+
+/// What routes take as their defaults.
+struct Defaults {
+    body: u64,
+    deadline: Duration,
+}
+
+/// `apis`.
+pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Apis {
+    let defaults = Defaults {
+        body: document.limits.body.map_or(MAX_BODY, |Size(bytes)| bytes),
+        deadline: edge::request_body(context, document, at),
+    };
+    let mut apis = Apis::default();
+    if document.apis.is_empty() {
+        context.missing(
+            at.key("apis"),
+            "there is no API",
+            "write `apis:` with a name, its `upstream` and its `routes`",
+        );
+    }
+    for (name, written) in &document.apis {
+        let at = at.key("apis").key(name);
+        let hosts = hosts(context, &written.hosts, at.key("hosts"));
+        let upstream = upstream(context, written.upstream.as_ref(), &mut apis.servers, at.key("upstream"));
+        if written.routes.is_empty() {
+            let help = "write what of it is open, such as `GET /orders/{id}: { scopes: [orders:read] }`";
+            context.missing(at.key("routes"), "this API has no routes, so nothing of it is open", help);
+        }
+        let api = Arc::new(Api { name: name.as_str().into(), hosts: hosts.into(), upstream });
+        apis.apis.push(Arc::clone(&api));
+        routes(context, document, &mut apis, &api, &written.routes, &defaults, at.key("routes"));
+    }
+    apis
+}
+
+fn hosts(context: &mut Context<'_>, written: &[String], at: At<'_>) -> Vec<Box<str>> {
+    let mut hosts: Vec<Box<str>> = Vec::new();
+    for (position, text) in written.iter().enumerate() {
+        let host = text.to_ascii_lowercase();
+        let good =
+            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte));
+        let port = !host.starts_with('[') && host.contains(':');
+        if !good || port || host.ends_with('.') {
+            context
+                .error(at.index(position), "this is not a host name")
+                .help("write the name alone, without scheme, port and wildcard: `api.example.com`");
+        } else if hosts.contains(&host.as_str().into()) {
+            context.error(at.index(position), "this host stands twice");
+        } else {
+            hosts.push(host.into());
+        }
+    }
+    hosts
+}
+
+fn upstream(
+    context: &mut Context<'_>,
+    written: Option<&document::Upstream>,
+    all: &mut Vec<Arc<Server>>,
+    at: At<'_>,
+) -> Upstream {
+    const HELP: &str = "write where the API is, such as `upstream: http://127.0.0.1:9000`";
+    let none = document::Upstream::default();
+    let written = written.unwrap_or_else(|| {
+        context.missing(at, "`upstream` is missing", HELP);
+        &none
+    });
+    match written.balance.as_deref() {
+        None | Some("round_robin") => {}
+        Some("least_requests") => {
+            context.error(
+                at.key("balance"),
+                "`least_requests` is part of the policy language but not built yet in this version",
+            );
+        }
+        Some(other) => context.unknown(at.key("balance"), "way to balance", other, ["round_robin", "least_requests"]),
+    }
+    let connect_timeout = context.period(at.key("connect_timeout"), written.connect_timeout, Duration::from_secs(1));
+    let response_timeout =
+        context.period(at.key("response_timeout"), written.response_timeout, Duration::from_secs(15));
+    let idle_timeout = context.period(at.key("idle_timeout"), written.idle_timeout, Duration::from_secs(60));
+    if written.servers.is_empty() && !written.short && at.present() {
+        context.missing(at.key("servers"), "there is no server", HELP);
+    }
+    let mut servers = Vec::new();
+    for (position, url) in written.servers.iter().enumerate() {
+        let place = if written.short { at } else { at.key("servers").index(position) };
+        if let Some(mut server) = server(context, url, written, at, place) {
+            server.index = all.len();
+            server.connect_timeout = connect_timeout;
+            server.idle_timeout = idle_timeout;
+            let server = Arc::new(server);
+            all.push(Arc::clone(&server));
+            servers.push(server);
+        }
+    }
+    Upstream {
+        servers,
+        turn: AtomicUsize::new(0),
+        response_timeout,
+        forward_credentials: written.forward_credentials.unwrap_or(false),
+    }
+}
+
+fn server(
+    context: &mut Context<'_>,
+    url: &str,
+    written: &document::Upstream,
+    at: At<'_>,
+    place: At<'_>,
+) -> Option<Server> {
+    let uri = url.parse::<Uri>().ok();
+    let parts = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?, uri.path(), uri.query())));
+    let (https, authority) = match parts {
+        Some((scheme @ ("http" | "https"), authority, "/", None)) if !authority.as_str().contains('@') => {
+            (scheme == "https", authority)
+        }
+        _ => {
+            context.error(place, "this is not the URL of a server").help(
+                "scheme, host and port, without path: `http://10.1.0.7:9000`; a route's path goes upstream as it is",
+            );
+            return None;
+        }
+    };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let tls = if https {
+        let trust = context.trust(written.ca.as_ref(), at)?;
+        let Ok(name) = ServerName::try_from(host.clone()) else {
+            context.error(place, "this host cannot be in a certificate");
+            return None;
+        };
+        Some((name, trust))
+    } else {
+        None
+    };
+    let trusted = tls.as_ref().map_or("", |(_, trust)| &trust.identity);
+    Some(Server {
+        index: 0,
+        name: url.trim_end_matches('/').into(),
+        identity: format!("{url} {trusted}").into(),
+        port: authority.port_u16().unwrap_or(if https { 443 } else { 80 }),
+        authority: HeaderValue::from_str(authority.as_str()).ok()?,
+        host: host.into(),
+        tls: tls.map(|(name, trust)| (name, trust.config)),
+        connect_timeout: Duration::ZERO,
+        idle_timeout: Duration::ZERO,
+    })
+}
+
+fn routes(
+    context: &mut Context<'_>,
+    document: &Document,
+    apis: &mut Apis,
+    api: &Arc<Api>,
+    written: &BTreeMap<String, document::Route>,
+    defaults: &Defaults,
+    at: At<'_>,
+) {
+    for (name, route) in written {
+        let at = at.key(name);
+        let pattern = Pattern::parse(name);
+        if let Err(problem) = &pattern {
+            context.problems.error(at.key_place(), format!("this is not a route: {problem}"));
+        }
+        let access = access(context, document, route, at);
+        let rate = route.rate.and_then(|rate| {
+            let slot = context.lasting.ledger.slot(&format!("{} {name}", api.name()));
+            match RouteLimit::new(rate.count, rate.per, slot) {
+                Ok(limit) => Some(limit),
+                Err(problem) => {
+                    context.error(at.key("rate"), problem);
+                    None
+                }
+            }
+        });
+        let body = body(context, apis, route, defaults, at);
+        let (Ok(pattern), Some(access), Some(body)) = (pattern, access, body) else { continue };
+        let compiled = Arc::new(Route {
+            name: name.as_str().into(),
+            api: Arc::clone(api),
+            access,
+            rate,
+            body,
+            metrics: context.lasting.metrics.route(api.name(), name),
+        });
+        match apis.router.add(api.hosts(), &pattern, &compiled) {
+            Ok(()) => apis.routes.push(compiled),
+            Err(Conflict::Same(other)) => {
+                context
+                    .problems
+                    .error(at.key_place(), format!("this route matches the same requests as `{other}`"))
+                    .help("keep one of them, or give their APIs different `hosts`");
+            }
+            Err(Conflict::Ambiguous) => {
+                context
+                    .problems
+                    .error(at.key_place(), "this route overlaps with another: which is meant is left open")
+                    .help("`{name}` and `{name...}` cannot stand at the same place of two paths");
+            }
+        }
+    }
+}
+
+fn access(context: &mut Context<'_>, document: &Document, route: &document::Route, at: At<'_>) -> Option<Access> {
+    for (position, name) in route.only.iter().flatten().enumerate() {
+        if !document.consumers.contains_key(name) {
+            let known = document.consumers.keys().map(String::as_str);
+            context.unknown(at.key("only").index(position), "consumer", name, known);
+        }
+    }
+    match (&route.scopes, route.public) {
+        (Some(_), Some(true)) => {
+            context.error(at.key("public"), "a route has `scopes` or is `public`, not both");
+            None
+        }
+        (None, Some(true)) if route.only.is_some() => {
+            context.error(at.key("only"), "a public route does not know its callers, so `only` cannot hold");
+            None
+        }
+        (None, Some(true)) => Some(Access::Public),
+        (Some(scopes), _) => {
+            check_scopes(context, scopes, at.key("scopes"));
+            Some(Access::Scoped(ScopeRequirement::new(scopes.clone(), route.only.clone())))
+        }
+        (None, _) => {
+            context.missing(
+                at.key("scopes"),
+                "this route says neither `scopes` nor `public`",
+                "write the scopes it needs, such as `scopes: [orders:read]`; or `public: true` to open it to anybody",
+            );
+            None
+        }
+    }
+}
+
+fn body(
+    context: &mut Context<'_>,
+    apis: &mut Apis,
+    route: &document::Route,
+    defaults: &Defaults,
+    at: At<'_>,
+) -> Option<BodyRequirement> {
+    let deadline = context.period(at.key("timeout"), route.timeout, defaults.deadline);
+    let Some(request) = &route.request else {
+        let most = route.max_body.map_or(defaults.body, |Size(bytes)| bytes);
+        return Some(BodyRequirement::new(None, most, deadline));
+    };
+    if route.max_body.is_some() {
+        context
+            .error(at.key("max_body"), "a route with `request` bounds its body there")
+            .help("write `request: { max_size: … }`");
+    }
+    let at = at.key("request");
+    let Some(path) = &request.json else {
+        context.missing(at, "`request` does not say what the body must be", "write `json:` with a JSON Schema file");
+        return None;
+    };
+    let most = request.max_size.map_or(MAX_CHECKED_BODY, |Size(bytes)| bytes);
+    let known = apis.schemas.get(path).cloned();
+    let schema = known.unwrap_or_else(|| {
+        let schema = schema(context, path, at.key("json"));
+        apis.schemas.insert(path.clone(), schema.clone());
+        schema
+    });
+    Some(BodyRequirement::new(Some(schema?), most, deadline))
+}
+
+/// Compiles a schema file; what is wrong in it is told at its place in that file.
+fn schema(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<Arc<JsonSchema>> {
+    let source = context.read(at, path)?;
+    let value: Value = match strict_json::parse(source.text.as_bytes()) {
+        Ok(value) => value,
+        Err(error) => {
+            let start = offset(&source.text, error.line(), error.column());
+            context.problems.error(Place::new(&source, start..start + 1), format!("not acceptable JSON: {error}"));
+            return None;
+        }
+    };
+    match JsonSchema::new(&value) {
+        Ok(schema) => Some(Arc::new(schema)),
+        Err(SchemaProblem { pointer, message }) => {
+            let place = pointed(&source, &pointer);
+            context.problems.error(place, format!("not a JSON Schema that can be kept: {message}")).help(
+                "drafts 2020-12, 2019-09, 7, 6 and 4 are known; patterns have no look-around and no back-references",
+            );
+            None
+        }
+    }
+}
+
+/// The byte at a line and a column, both from 1.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    (start + column.saturating_sub(1)).min(text.len().saturating_sub(1))
+}
+
+/// The place of a JSON pointer (RFC 6901). JSON is YAML, so the policy's own reader knows the places.
+fn pointed(source: &Arc<SourceText>, pointer: &str) -> Place {
+    let Some(tree) = yaml::parse(source, &mut Problems::new()) else { return Place::new(source, 0..1) };
+    let mut at = tree.at();
+    for step in pointer.split('/').skip(1) {
+        let step = step.replace("~1", "/").replace("~0", "~");
+        let by_key = at.key(&step);
+        at = match step.parse() {
+            Ok(index) if !by_key.present() => at.index(index),
+            _ => by_key,
+        };
+    }
+    at.place()
+}

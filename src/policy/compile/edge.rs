@@ -1,0 +1,214 @@
+//! What faces outward: listeners, deadlines, limits, the admin listener, trusted proxies, and where the record goes.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rustls::ServerConfig;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Context;
+use crate::audit::SinkConfig;
+use crate::policy::document::{self, Audit, Document, Sink, Workers};
+use crate::policy::tls::{self, ServerProblem};
+use crate::policy::tree::At;
+use crate::policy::units::Size;
+use crate::policy::{Admin, Limits, Listener, Timeouts};
+
+/// An admin token shorter than this is told as a warning, in bytes.
+const SHORT_TOKEN: usize = 16;
+
+/// Workers asked for.
+pub(super) fn workers(document: &Document) -> Option<usize> {
+    match document.workers {
+        Some(Workers::Count(count)) => usize::try_from(count).ok(),
+        Some(Workers::Auto) | None => None,
+    }
+}
+
+/// `timeouts`, with the defaults of the language.
+pub(super) fn timeouts(context: &mut Context<'_>, written: &document::Timeouts, at: At<'_>) -> Timeouts {
+    Timeouts {
+        request_headers: context.period(at.key("request_headers"), written.request_headers, Duration::from_secs(10)),
+        idle: context.period(at.key("idle"), written.idle, Duration::from_secs(75)),
+        drain: context.period(at.key("drain"), written.drain, Duration::from_secs(30)),
+    }
+}
+
+/// `timeouts.request_body`, which routes take as their default.
+pub(super) fn request_body(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Duration {
+    let at = at.key("timeouts").key("request_body");
+    context.period(at, document.timeouts.request_body, Duration::from_secs(30))
+}
+
+/// `limits`, with the defaults of the language.
+pub(super) fn limits(context: &mut Context<'_>, written: &document::Limits, at: At<'_>) -> Limits {
+    let header_size = written.header_size.map_or(32 * 1024, |Size(bytes)| bytes);
+    if !(1024..=1024 * 1024).contains(&header_size) {
+        context.error(at.key("header_size"), "`header_size` is between 1KiB and 1MiB");
+    }
+    let headers = written.headers.unwrap_or(100);
+    if !(8..=1000).contains(&headers) {
+        context.error(at.key("headers"), "`headers` is between 8 and 1000");
+    }
+    let (connections, per_client) = (written.connections.unwrap_or(10_000), written.per_client.unwrap_or(1000));
+    for (name, count) in [("connections", connections), ("per_client", per_client)] {
+        if count == 0 {
+            context.error(at.key(name), format!("`{name}` is at least 1"));
+        }
+    }
+    Limits {
+        header_size: usize::try_from(header_size).unwrap_or(usize::MAX),
+        headers: headers as usize,
+        connections: connections as usize,
+        per_client: per_client as usize,
+    }
+}
+
+/// `listen`.
+pub(super) fn listeners(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Vec<Listener> {
+    let at = at.key("listen");
+    if document.listen.is_empty() {
+        context.missing(at, "there is nothing to listen on", "write `listen: [{address: \"127.0.0.1:8080\"}]`");
+    }
+    let mut seen = HashSet::new();
+    let mut listeners = Vec::new();
+    for (position, written) in document.listen.iter().enumerate() {
+        let at = at.index(position);
+        let address = address(context, written.address.as_deref(), at);
+        let tls = written.tls.as_ref().map(|tls| server_tls(context, tls, at.key("tls")));
+        if let Some(address) = address {
+            // Port 0 is another port each time.
+            if address.port() != 0 && !seen.insert(address) {
+                context.error(at.key("address"), format!("{address} is listened on twice"));
+            }
+            listeners.push(Listener { address, tls: tls.flatten() });
+        }
+    }
+    listeners
+}
+
+/// `admin`.
+pub(super) fn admin(context: &mut Context<'_>, written: Option<&document::Admin>, at: At<'_>) -> Option<Admin> {
+    let written = written?;
+    if let Some(token) = &written.token
+        && token.expose_secret().len() < SHORT_TOKEN
+    {
+        context
+            .warning(at.key("token"), "the admin token is short")
+            .help("a token of 32 random characters cannot be guessed: `openssl rand -hex 32`");
+    }
+    let address = address(context, written.address.as_deref(), at)?;
+    Some(Admin { address, token: written.token.clone() })
+}
+
+fn address(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Option<SocketAddr> {
+    const HELP: &str = "write an IP address and a port, such as `127.0.0.1:8080`, `0.0.0.0:443` or `[::1]:8080`";
+    let Some(text) = written else {
+        context.missing(at.key("address"), "`address` is missing", HELP);
+        return None;
+    };
+    let address = text.parse().ok();
+    if address.is_none() {
+        context.error(at.key("address"), "this is not an address to listen on").help(HELP);
+    }
+    address
+}
+
+fn server_tls(context: &mut Context<'_>, written: &document::ListenTls, at: At<'_>) -> Option<Arc<ServerConfig>> {
+    let (Some(certificate), Some(key)) = (&written.certificate, &written.key) else {
+        context.missing(at, "TLS needs `certificate` and `key`", "write the paths of a PEM chain and of its PEM key");
+        return None;
+    };
+    let chain = context.read(at.key("certificate"), certificate);
+    let key = private_key(context, key, at.key("key"));
+    let (chain, key) = (chain?, key?);
+    match tls::server(chain.text.as_bytes(), key.expose_secret().as_bytes()) {
+        Ok(config) => Some(config),
+        Err(ServerProblem::Certificate(problem)) => {
+            context.error(at.key("certificate"), format!("the certificate {problem}"));
+            None
+        }
+        Err(ServerProblem::Key(problem)) => {
+            context.error(at.key("key"), format!("the key {problem}"));
+            None
+        }
+    }
+}
+
+/// A key is a file; one that came through a reference may be the PEM itself.
+fn private_key(context: &mut Context<'_>, written: &SecretString, at: At<'_>) -> Option<SecretString> {
+    if written.expose_secret().contains("-----BEGIN ") {
+        return Some(written.clone());
+    }
+    match context.sources.read_secret(written.expose_secret()) {
+        Ok(key) => Some(key),
+        Err(error) => {
+            context.unreadable(at, &error, error.help());
+            None
+        }
+    }
+}
+
+/// `trusted_proxies`.
+pub(super) fn networks(context: &mut Context<'_>, written: &[String], at: At<'_>) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for (position, text) in written.iter().enumerate() {
+        match text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)) {
+            Some(network) => networks.push(network),
+            None => {
+                context
+                    .error(at.index(position), "this is not a network")
+                    .help("write it with its prefix length, such as `10.0.0.0/8` or `fd00::/8`");
+            }
+        }
+    }
+    networks
+}
+
+/// `audit`; standard output when it is absent, nowhere only when `none` is written.
+pub(super) fn sinks(context: &mut Context<'_>, written: Option<&Audit>, at: At<'_>) -> Vec<SinkConfig> {
+    let sinks = match written {
+        None if at.damaged() => return Vec::new(),
+        None => return vec![SinkConfig::Stdout { readable: None }],
+        Some(Audit::None) => return Vec::new(),
+        Some(Audit::Sinks(sinks)) => sinks,
+    };
+    if sinks.is_empty() {
+        context.missing(
+            at,
+            "the record goes nowhere",
+            "write `audit: none` if that is meant, or a sink such as `stdout`",
+        );
+    }
+    let mut configs = Vec::new();
+    for (position, sink) in sinks.iter().enumerate() {
+        let at = at.index(position);
+        let config = match sink {
+            Sink::Stdout => Some(SinkConfig::Stdout { readable: None }),
+            Sink::File(file) => file_sink(context, file, at.key("file")),
+        };
+        if let Some(config) = config {
+            if configs.contains(&config) {
+                context.error(at, "this sink stands twice");
+            }
+            configs.push(config);
+        }
+    }
+    configs
+}
+
+fn file_sink(context: &mut Context<'_>, written: &document::FileSink, at: At<'_>) -> Option<SinkConfig> {
+    let Some(path) = &written.path else {
+        context.missing(at.key("path"), "`path` is missing", "write `file: { path: audit.jsonl }`");
+        return None;
+    };
+    let path = context.sources.path(path);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if folder.is_some_and(|folder| !folder.is_dir()) {
+        context.error(at.key("path"), "the folder of this file does not exist").help("create it first");
+    }
+    Some(SinkConfig::File { path })
+}

@@ -1,0 +1,363 @@
+//! A problem with its place, the collection of them, and how they are printed: as text for people, as JSON for tools.
+//!
+//! Prints what the files say, as written. What a reference stands for never reaches this file: whoever words a
+//! message quotes the written text.
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use serde_json::{Value, json};
+
+use super::source::Place;
+
+/// Most problems of one severity that are kept; the rest is counted.
+const KEPT: usize = 100;
+/// Longest line that is shown with the problem.
+const LONGEST_LINE: usize = 2000;
+
+/// Whether a policy with this problem can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Severity {
+    /// It cannot.
+    Error,
+    /// It can, but somebody should look.
+    Warning,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    /// How bad it is.
+    pub(crate) severity: Severity,
+    /// What is wrong, in one line.
+    pub(crate) message: String,
+    /// Where; `None` when it is in no text.
+    pub(crate) place: Option<Place>,
+    /// A few words beside the place.
+    pub(crate) label: Option<String>,
+    /// What would be right.
+    pub(crate) help: Option<String>,
+}
+
+impl Problem {
+    /// Says what would be right.
+    pub(crate) fn help(&mut self, help: impl Into<String>) -> &mut Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Puts a few words beside the place.
+    pub(crate) fn label(&mut self, label: impl Into<String>) -> &mut Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    fn sort_key(&self) -> Option<(usize, usize, usize)> {
+        self.place.as_ref().map(Place::sort_key)
+    }
+}
+
+/// The problems of a policy. Equal ones are kept once.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    kept: Vec<Problem>,
+    /// How many more errors and warnings there were than are kept.
+    dropped_errors: usize,
+    dropped_warnings: usize,
+    /// Takes the help and label of a problem that is not kept.
+    spare: Option<Box<Problem>>,
+}
+
+impl Problems {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an error; help and label are chained to it.
+    pub(crate) fn error(&mut self, place: impl Into<Option<Place>>, message: impl Into<String>) -> &mut Problem {
+        self.add(Severity::Error, place.into(), message.into())
+    }
+
+    /// Adds a warning; help and label are chained to it.
+    pub(crate) fn warning(&mut self, place: impl Into<Option<Place>>, message: impl Into<String>) -> &mut Problem {
+        self.add(Severity::Warning, place.into(), message.into())
+    }
+
+    fn add(&mut self, severity: Severity, place: Option<Place>, message: String) -> &mut Problem {
+        let problem = Problem { severity, message, place, label: None, help: None };
+        let key = problem.sort_key();
+        let known = self.kept.iter().any(|kept| kept.sort_key() == key && kept.message == problem.message);
+        let full = self.kept.iter().filter(|kept| kept.severity == severity).count() >= KEPT;
+        if known || full {
+            match severity {
+                _ if known => {}
+                Severity::Error => self.dropped_errors += 1,
+                Severity::Warning => self.dropped_warnings += 1,
+            }
+            return self.spare.insert(Box::new(problem));
+        }
+        // Inserted at the end, so that the last one is the one to chain to; sorted when printed.
+        self.kept.push_mut(problem)
+    }
+
+    /// Whether the policy cannot be used.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.kept.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// Whether so many errors were found that looking for more is of no use.
+    pub(crate) fn is_full(&self) -> bool {
+        self.kept.iter().filter(|problem| problem.severity == Severity::Error).count() >= KEPT
+    }
+
+    /// How many there are, those that are only counted included.
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len() + self.dropped_errors + self.dropped_warnings
+    }
+
+    /// Whether nothing is wrong.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Those that are kept: without a place first, then by file in the order of reading, then by place.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Problem> {
+        let mut sorted: Vec<&Problem> = self.kept.iter().collect();
+        sorted.sort_by_key(|problem| problem.sort_key());
+        sorted.into_iter()
+    }
+
+    /// All of them as text in the manner of rustc, with a blank line between two, and a line break at the end.
+    pub(crate) fn text(&self, colour: bool) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let renderer = renderer.decor_style(DecorStyle::Ascii);
+        let mut text = String::new();
+        for problem in self.iter() {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&render(problem, &renderer));
+            text.push('\n');
+        }
+        if let Some(rest) = self.rest() {
+            text.push_str(&format!("\n{rest}\n"));
+        }
+        text
+    }
+
+    /// All of them as one JSON object; `file` is the policy they were found for.
+    pub(crate) fn json(&self, file: &str) -> Value {
+        let problems: Vec<Value> = self.iter().map(problem_json).collect();
+        let mut object = json!({ "file": file, "ok": !self.has_errors(), "problems": problems });
+        if let (Some(rest), Some(fields)) = (self.rest(), object.as_object_mut()) {
+            fields.insert("rest".to_owned(), Value::String(rest));
+        }
+        object
+    }
+
+    /// How many are not shown.
+    fn rest(&self) -> Option<String> {
+        match (self.dropped_errors, self.dropped_warnings) {
+            (0, 0) => None,
+            (errors, 0) => Some(format!("and {errors} more {}", plural(errors, "error"))),
+            (0, warnings) => Some(format!("and {warnings} more {}", plural(warnings, "warning"))),
+            (errors, warnings) => Some(format!(
+                "and {errors} more {} and {warnings} more {}",
+                plural(errors, "error"),
+                plural(warnings, "warning")
+            )),
+        }
+    }
+}
+
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 { word.to_owned() } else { format!("{word}s") }
+}
+
+fn render(problem: &Problem, renderer: &Renderer) -> String {
+    let level = match problem.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let mut group = Group::with_title(level.primary_title(problem.message.as_str()));
+    if let Some(place) = &problem.place {
+        let source = place.source();
+        let (number, column) = place.start();
+        let (line, span) = first_line(&source.text, place.span());
+        if line.len() > LONGEST_LINE {
+            group = group.element(Origin::path(source.name.as_str()).line(number).char_column(column));
+        } else {
+            let annotation = AnnotationKind::Primary.span(span).label(problem.label.as_deref());
+            group = group
+                .element(Snippet::source(line).path(source.name.as_str()).line_start(number).annotation(annotation));
+        }
+    }
+    if let Some(help) = &problem.help {
+        group = group.element(Level::HELP.message(help.as_str()));
+    }
+    renderer.render(&[group])
+}
+
+/// The line where `span` starts, and the part of `span` within it: one line says where, a whole block would only be
+/// long.
+fn first_line(text: &str, span: std::ops::Range<usize>) -> (&str, std::ops::Range<usize>) {
+    let before = text.get(..span.start).unwrap_or(text);
+    let mut start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    if start == 0 && text.starts_with('\u{feff}') && span.start >= '\u{feff}'.len_utf8() {
+        start = '\u{feff}'.len_utf8();
+    }
+    let rest = text.get(start..).unwrap_or("");
+    let line = rest.split('\n').next().unwrap_or("").trim_end_matches('\r');
+    let from = span.start.saturating_sub(start).min(line.len());
+    let to = span.end.saturating_sub(start).clamp(from, line.len());
+    (line, from..to)
+}
+
+fn problem_json(problem: &Problem) -> Value {
+    let severity = match problem.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    let (start, end) = (problem.place.as_ref().map(Place::start), problem.place.as_ref().map(Place::end));
+    json!({
+        "severity": severity,
+        "message": problem.message,
+        "file": problem.place.as_ref().map(|place| place.source().name.as_str()),
+        "line": start.map(|(line, _)| line),
+        "column": start.map(|(_, column)| column),
+        "end_line": end.map(|(line, _)| line),
+        "end_column": end.map(|(_, column)| column),
+        "label": problem.label,
+        "help": problem.help,
+    })
+}
+
+/// The known name that `wrong` was most likely meant to be.
+pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const LONGEST: usize = 64;
+    let wrong = wrong.to_lowercase();
+    let length = wrong.chars().count();
+    if length == 0 || length > LONGEST {
+        return None;
+    }
+    known
+        .into_iter()
+        .filter(|name| name.len() <= LONGEST)
+        .filter_map(|name| {
+            let lower = name.to_lowercase();
+            let distance = strsim::osa_distance(&wrong, &lower);
+            // A third of the letters may be wrong; an abbreviation of three letters or more counts as near, too.
+            let near = distance <= length.max(lower.chars().count()) / 3;
+            let abbreviation = length >= 3 && lower.starts_with(&wrong);
+            (near || abbreviation).then_some((!near, distance, name))
+        })
+        .min()
+        .map(|(_, _, name)| name)
+}
+
+/// "did you mean `…`?", when a known name is near.
+pub(crate) fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(wrong, known).map(|name| format!("did you mean {}?", super::source::quote(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::policy::source::SourceText;
+
+    fn source(text: &str) -> Arc<SourceText> {
+        Arc::new(SourceText::new("policy.yaml".to_owned(), text.to_owned(), 0))
+    }
+
+    #[test]
+    fn text_shows_place_line_and_help() {
+        let source = source("version: 1\nlisten:\n  - adress: ärger\n");
+        let mut problems = Problems::new();
+        problems
+            .error(Place::new(&source, 23..29), "unknown key `adress`")
+            .help("did you mean `address`?")
+            .label("here");
+        problems.warning(None, "nothing listens");
+        let text = problems.text(false);
+        let expected = "\
+warning: nothing listens
+
+error: unknown key `adress`
+ --> policy.yaml:3:5
+  |
+3 |   - adress: ärger
+  |     ^^^^^^ here
+  |
+  = help: did you mean `address`?
+";
+        assert_eq!(text, expected);
+        assert!(problems.text(true).contains("\u{1b}["));
+    }
+
+    #[test]
+    fn json_has_every_field() {
+        let source = source("a: é\nb: xyz\n");
+        let mut problems = Problems::new();
+        problems.error(Place::new(&source, 9..12), "wrong").help("right");
+        problems.warning(None, "odd");
+        assert_eq!(
+            problems.json("policy.yaml"),
+            json!({ "file": "policy.yaml", "ok": false, "problems": [
+                { "severity": "warning", "message": "odd", "file": null, "line": null, "column": null, "end_line": null,
+                  "end_column": null, "label": null, "help": null },
+                { "severity": "error", "message": "wrong", "file": "policy.yaml", "line": 2, "column": 4, "end_line": 2,
+                  "end_column": 7, "label": null, "help": "right" },
+            ]})
+        );
+    }
+
+    #[test]
+    fn problems_are_sorted_kept_once_and_bounded() {
+        let source = source(&"x\n".repeat(300));
+        let mut problems = Problems::new();
+        for line in (0..150).rev() {
+            problems.error(Place::new(&source, line * 2..line * 2 + 1), "wrong");
+            problems.error(Place::new(&source, line * 2..line * 2 + 1), "wrong").help("of the second, not kept");
+        }
+        problems.warning(None, "odd");
+        assert_eq!((problems.kept.len(), problems.len()), (101, 151 + 50));
+        assert!(problems.has_errors() && problems.is_full());
+        let lines: Vec<_> = problems.iter().filter_map(|p| p.place.as_ref().map(|place| place.start().0)).collect();
+        assert!(lines.is_sorted());
+        assert!(problems.text(false).ends_with("and 100 more errors\n"));
+    }
+
+    #[test]
+    fn long_lines_and_control_characters_do_not_reach_the_terminal() {
+        let long = source(&"y".repeat(100_000));
+        let escape = source("a: \u{1b}[31mred\n");
+        let mut problems = Problems::new();
+        problems.error(Place::new(&long, 5000..5001), "long");
+        problems.error(Place::new(&escape, 3..4), "escape");
+        let text = problems.text(false);
+        assert!(text.len() < 500 && text.contains("policy.yaml:1:5001") && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn the_nearest_name_is_found_or_none() {
+        let known = ["certificate", "key", "orders:read", "orders:write", "idle", "rate"];
+        for (wrong, right) in [
+            ("certificat", Some("certificate")),
+            ("cert", Some("certificate")),
+            ("KEY", Some("key")),
+            ("kye", Some("key")),
+            ("orders:raed", Some("orders:read")),
+            ("Idle", Some("idle")),
+            ("rates", Some("rate")),
+            ("xyz", None),
+            ("", None),
+            ("k", None),
+        ] {
+            assert_eq!(nearest(wrong, known), right, "{wrong}");
+        }
+        assert_eq!(nearest(&"a".repeat(100_000), known), None);
+        assert_eq!(did_you_mean("kye", known).as_deref(), Some("did you mean `key`?"));
+    }
+}

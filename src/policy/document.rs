@@ -1,0 +1,385 @@
+//! The policy file as written: plain serde types that mirror the language, and nothing else.
+//!
+//! Every field is optional here, also those the language requires: [`super::compile`] says what is missing, so that one
+//! absent key never hides the other problems of a file. Nothing at request time sees these types.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use super::units::{Period, Rate, Size};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Document {
+    /// Version of the policy language; 1.
+    pub(crate) version: Option<u32>,
+    /// How many workers serve requests.
+    pub(crate) workers: Option<Workers>,
+    /// Where requests are taken.
+    pub(crate) listen: Vec<Listen>,
+    /// Networks whose forwarded headers are believed.
+    pub(crate) trusted_proxies: Vec<String>,
+    /// The admin listener.
+    pub(crate) admin: Option<Admin>,
+    /// Deadlines towards clients.
+    pub(crate) timeouts: Timeouts,
+    /// Bounds on what clients may send.
+    pub(crate) limits: Limits,
+    /// How callers are known.
+    pub(crate) auth: Auth,
+    /// Role name → scopes.
+    pub(crate) roles: BTreeMap<String, Vec<String>>,
+    /// Plan name → limits.
+    pub(crate) plans: BTreeMap<String, Plan>,
+    /// Consumer name → who it is and what it may do at most.
+    pub(crate) consumers: BTreeMap<String, Consumer>,
+    /// API name → where it is and what of it is open.
+    pub(crate) apis: BTreeMap<String, Api>,
+    /// Where the record goes; absent means standard output.
+    pub(crate) audit: Option<Audit>,
+}
+
+/// `workers: auto` or a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Workers {
+    /// One per core this process may use.
+    Auto,
+    /// Exactly so many.
+    Count(u32),
+}
+
+/// One entry of `listen`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Listen {
+    /// `IP:PORT`.
+    pub(crate) address: Option<String>,
+    /// Present: TLS.
+    pub(crate) tls: Option<ListenTls>,
+}
+
+/// Server certificate of a listener.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ListenTls {
+    /// PEM chain, a file.
+    pub(crate) certificate: Option<String>,
+    /// PEM key: a file, or (through a reference) the PEM itself.
+    #[serde(deserialize_with = "secret")]
+    pub(crate) key: Option<SecretString>,
+}
+
+/// The admin listener.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Admin {
+    /// `IP:PORT`.
+    pub(crate) address: Option<String>,
+    /// Bearer token for all but health, readiness and metrics.
+    #[serde(deserialize_with = "secret")]
+    pub(crate) token: Option<SecretString>,
+}
+
+/// Deadlines towards clients.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Timeouts {
+    /// All request headers.
+    pub(crate) request_headers: Option<Period>,
+    /// The whole request body.
+    pub(crate) request_body: Option<Period>,
+    /// A kept-alive connection doing nothing.
+    pub(crate) idle: Option<Period>,
+    /// Finishing what is in flight at shutdown.
+    pub(crate) drain: Option<Period>,
+}
+
+/// Bounds on what clients may send.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// All headers of a request together, request line included.
+    pub(crate) header_size: Option<Size>,
+    /// Number of headers.
+    pub(crate) headers: Option<u32>,
+    /// Body of routes without `request`.
+    pub(crate) body: Option<Size>,
+    /// Open client connections.
+    pub(crate) connections: Option<u32>,
+    /// Open connections from one address.
+    pub(crate) per_client: Option<u32>,
+}
+
+/// How callers are known.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Auth {
+    /// Name → issuer of JWTs.
+    pub(crate) issuers: BTreeMap<String, Issuer>,
+    /// API keys.
+    pub(crate) api_keys: ApiKeys,
+}
+
+/// An issuer of JWTs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Issuer {
+    /// Exact value of `iss`.
+    pub(crate) issuer: Option<String>,
+    /// One of them must be in `aud`.
+    pub(crate) audience: Vec<String>,
+    /// A JWKS URL, or a JWKS or PEM file.
+    pub(crate) keys: Option<String>,
+    /// PEM file of the authorities that vouch for a `keys` URL; default: the system's.
+    pub(crate) ca: Option<String>,
+    /// Shared secret, for HS* only.
+    #[serde(deserialize_with = "secret")]
+    pub(crate) secret: Option<SecretString>,
+    /// Accepted `alg` values.
+    pub(crate) algorithms: Vec<String>,
+    /// Longest accepted `exp - iat`.
+    pub(crate) max_lifetime: Option<Period>,
+    /// Tolerated difference of clocks.
+    pub(crate) clock_skew: Option<Period>,
+    /// Claim that names the consumer.
+    pub(crate) consumer_claim: Option<String>,
+    /// Claim that holds the scopes.
+    pub(crate) scope_claim: Option<String>,
+    /// Claim that holds role names.
+    pub(crate) role_claim: Option<String>,
+    /// Plan of callers not listed under `consumers`.
+    pub(crate) default_plan: Option<String>,
+}
+
+/// API keys.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ApiKeys {
+    /// Header that carries them.
+    pub(crate) header: Option<String>,
+}
+
+/// How much a consumer may ask.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Plan {
+    /// Sustained rate.
+    pub(crate) rate: Option<Rate>,
+    /// How many at once; default one second's worth.
+    pub(crate) burst: Option<u32>,
+}
+
+/// Who a caller is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Consumer {
+    /// Ceiling of what any credential of this consumer can do.
+    pub(crate) roles: Option<Vec<String>>,
+    /// Its plan.
+    pub(crate) plan: Option<String>,
+    /// Which outside identities are this consumer.
+    pub(crate) identities: Vec<Identity>,
+    /// Its API keys, by digest.
+    pub(crate) keys: Vec<Key>,
+}
+
+/// An outside identity.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Identity {
+    /// Name of an issuer under `auth.issuers`.
+    pub(crate) issuer: Option<String>,
+    /// Value of the issuer's `consumer_claim`.
+    pub(crate) id: Option<String>,
+}
+
+/// An API key, by digest.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Key {
+    /// Name of the key, for the record.
+    pub(crate) id: Option<String>,
+    /// SHA-256 of the key, 64 hexadecimal digits.
+    pub sha256: Option<String>,
+    /// RFC 3339 time from which it is refused.
+    pub(crate) expires: Option<String>,
+    /// RFC 3339 time before which it is refused.
+    pub(crate) not_before: Option<String>,
+    /// Narrows what the consumer's roles allow.
+    pub(crate) scopes: Option<Vec<String>>,
+}
+
+/// One API.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Api {
+    /// Host names it answers to; empty: any.
+    pub(crate) hosts: Vec<String>,
+    /// Where it is.
+    pub(crate) upstream: Option<Upstream>,
+    /// `METHOD /path` → what of it is open, to whom.
+    pub(crate) routes: BTreeMap<String, Route>,
+}
+
+/// The servers of an API: `upstream: http://…` is short for `upstream: { servers: [http://…] }`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Upstream {
+    /// Base URLs.
+    pub(crate) servers: Vec<String>,
+    /// How one is chosen.
+    pub(crate) balance: Option<String>,
+    /// PEM file of the authorities that vouch for https servers; default: the system's.
+    pub(crate) ca: Option<String>,
+    /// Until a connection stands.
+    pub(crate) connect_timeout: Option<Period>,
+    /// Until the response's headers.
+    pub(crate) response_timeout: Option<Period>,
+    /// Between two bytes of a body.
+    pub(crate) idle_timeout: Option<Period>,
+    /// Whether the caller's credential goes upstream.
+    pub(crate) forward_credentials: Option<bool>,
+    /// Written in the short form: places of servers are the place of the value itself.
+    pub(crate) short: bool,
+}
+
+/// One route.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Route {
+    /// All of them are needed.
+    pub(crate) scopes: Option<Vec<String>>,
+    /// `true`: open to anybody.
+    pub(crate) public: Option<bool>,
+    /// Approved consumers alone.
+    pub(crate) only: Option<Vec<String>>,
+    /// Limit on this route beside the plan.
+    pub(crate) rate: Option<Rate>,
+    /// What a request's body must be.
+    pub(crate) request: Option<RequestBody>,
+    /// Largest body of a route without `request`.
+    pub(crate) max_body: Option<Size>,
+    /// Deadline for the whole request body.
+    pub(crate) timeout: Option<Period>,
+}
+
+/// What a request's body must be.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RequestBody {
+    /// JSON Schema file.
+    pub(crate) json: Option<String>,
+    /// Largest body, after decoding.
+    pub(crate) max_size: Option<Size>,
+}
+
+/// `audit: none`, or a list of sinks.
+#[derive(Debug)]
+pub(crate) enum Audit {
+    /// No record, on purpose.
+    None,
+    /// Every sink gets every record.
+    Sinks(Vec<Sink>),
+}
+
+/// One sink.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Sink {
+    /// Standard output.
+    Stdout,
+    /// A file.
+    File(FileSink),
+}
+
+/// A file that records are appended to.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct FileSink {
+    /// Its path.
+    pub(crate) path: Option<String>,
+}
+
+/// Text that is not to be printed.
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+    String::deserialize(deserializer).map(|text| Some(SecretString::from(text)))
+}
+
+/// The long form of [`Upstream`].
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename = "Upstream")]
+struct UpstreamMap {
+    servers: Vec<String>,
+    balance: Option<String>,
+    ca: Option<String>,
+    connect_timeout: Option<Period>,
+    response_timeout: Option<Period>,
+    idle_timeout: Option<Period>,
+    forward_credentials: Option<bool>,
+}
+
+impl<'de> Deserialize<'de> for Upstream {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Upstream;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a URL such as `http://127.0.0.1:9000`, or a map with `servers`")
+            }
+            fn visit_str<E: serde::de::Error>(self, url: &str) -> Result<Upstream, E> {
+                Ok(Upstream { servers: vec![url.to_owned()], short: true, ..Upstream::default() })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Upstream, A::Error> {
+                let map = UpstreamMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Upstream {
+                    servers: map.servers,
+                    balance: map.balance,
+                    ca: map.ca,
+                    connect_timeout: map.connect_timeout,
+                    response_timeout: map.response_timeout,
+                    idle_timeout: map.idle_timeout,
+                    forward_credentials: map.forward_credentials,
+                    short: false,
+                })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for Workers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match (text.as_str(), text.parse()) {
+            ("auto", _) => Ok(Self::Auto),
+            (_, Ok(count @ 1..=1024)) => Ok(Self::Count(count)),
+            _ => Err(serde::de::Error::custom("`workers` is `auto` or a number from 1 to 1024")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Audit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NoneOrList;
+        impl<'de> Visitor<'de> for NoneOrList {
+            type Value = Audit;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`none`, or a list of sinks such as `[stdout]`")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Audit, E> {
+                match text {
+                    "none" => Ok(Audit::None),
+                    other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
+                }
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, seq: A) -> Result<Audit, A::Error> {
+                Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(seq)).map(Audit::Sinks)
+            }
+        }
+        deserializer.deserialize_any(NoneOrList)
+    }
+}

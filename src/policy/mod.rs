@@ -1,0 +1,344 @@
+//! From a text to what is enforced: `document` is what is written, [`Policy`] is what holds, `compile` is the only way
+//! from one to the other.
+//!
+//! A policy is immutable and shared by pointer. A request lives on the one it began with, whatever is reloaded meanwhile.
+
+pub(crate) mod compile;
+mod decode;
+pub(crate) mod diagnostic;
+mod document;
+mod fault;
+mod load;
+pub(crate) mod router;
+mod source;
+mod syntax;
+mod tls;
+mod tree;
+mod units;
+mod yaml;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::HeaderValue;
+use ipnet::IpNet;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use secrecy::SecretString;
+
+use self::router::{Found, Router};
+use crate::audit::SinkConfig;
+use crate::refusal::{Members, Reason, Refusal, Stage};
+use crate::stages::auth::Authentication;
+use crate::stages::auth::key_set::RemoteKeySet;
+use crate::stages::rate_limit::RouteLimit;
+use crate::stages::{schema, scope};
+use crate::telemetry::RouteMetrics;
+
+/// What is enforced.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    /// Names it in records; covers no secret.
+    digest: Arc<str>,
+    /// Tells whether anything that was read has changed; covers secrets, and is never shown.
+    fingerprint: String,
+    /// Workers asked for; one per core when absent. Read once, at start.
+    workers: Option<usize>,
+    timeouts: Timeouts,
+    limits: Limits,
+    listeners: Vec<Listener>,
+    trusted_proxies: Vec<IpNet>,
+    admin: Option<Admin>,
+    auth: Authentication,
+    key_sets: Vec<Arc<RemoteKeySet>>,
+    apis: Vec<Arc<Api>>,
+    routes: Vec<Arc<Route>>,
+    router: Router,
+    /// Where requests without a route are counted.
+    unrouted: RouteMetrics,
+    /// Servers of all APIs; [`Server::index`] is the position here.
+    servers: Vec<Arc<Server>>,
+    sinks: Vec<SinkConfig>,
+}
+
+/// Deadlines towards clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Timeouts {
+    /// All headers of a request.
+    pub(crate) request_headers: Duration,
+    /// A kept-alive connection doing nothing.
+    pub(crate) idle: Duration,
+    /// Finishing what is in flight at shutdown.
+    pub(crate) drain: Duration,
+}
+
+/// Bounds on what clients may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// All headers of a request together, in bytes.
+    pub(crate) header_size: usize,
+    /// Number of headers.
+    pub(crate) headers: usize,
+    /// Open client connections.
+    pub(crate) connections: usize,
+    /// Open connections from one address.
+    pub(crate) per_client: usize,
+}
+
+/// Where requests are taken.
+#[derive(Debug, Clone)]
+pub(crate) struct Listener {
+    /// Address and port.
+    pub(crate) address: SocketAddr,
+    /// Present: TLS.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
+/// The admin listener.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    /// Address and port.
+    pub(crate) address: SocketAddr,
+    /// What opens all but health, readiness and metrics; nothing does when absent.
+    pub(crate) token: Option<SecretString>,
+}
+
+/// One API and its servers.
+#[derive(Debug)]
+pub(crate) struct Api {
+    name: Arc<str>,
+    hosts: Box<[Box<str>]>,
+    upstream: Upstream,
+}
+
+/// The servers of an API.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    servers: Vec<Arc<Server>>,
+    /// Turns of round robin.
+    turn: AtomicUsize,
+    /// Until the response's headers.
+    pub(crate) response_timeout: Duration,
+    /// Whether the caller's credential goes upstream.
+    pub(crate) forward_credentials: bool,
+}
+
+/// One server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Position in the policy.
+    pub(crate) index: usize,
+    /// As written: scheme and authority.
+    pub(crate) name: Arc<str>,
+    /// Connections made under one policy serve the next when this is equal: name, and what was trusted.
+    pub(crate) identity: Arc<str>,
+    /// Host to connect to: a name or an address.
+    pub(crate) host: Box<str>,
+    /// Port.
+    pub(crate) port: u16,
+    /// `Host` of requests sent to it.
+    pub(crate) authority: HeaderValue,
+    /// Present: https.
+    pub(crate) tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
+    /// Until a connection stands.
+    pub(crate) connect_timeout: Duration,
+    /// Between two bytes of a body.
+    pub(crate) idle_timeout: Duration,
+}
+
+/// Who may use a route.
+#[derive(Debug)]
+pub(crate) enum Access {
+    /// Anybody.
+    Public,
+    /// Known callers with these scopes.
+    Scoped(scope::Requirement),
+}
+
+/// One route: the four stages' requirements, and where its requests go.
+#[derive(Debug)]
+pub(crate) struct Route {
+    name: Arc<str>,
+    api: Arc<Api>,
+    /// Who may use it.
+    pub(crate) access: Access,
+    /// Its own limit, beside the plan.
+    pub(crate) rate: Option<RouteLimit>,
+    /// What its bodies must be.
+    pub(crate) body: schema::Requirement,
+    /// Where its requests are counted.
+    pub(crate) metrics: RouteMetrics,
+}
+
+impl Policy {
+    /// SHA-256 of the file and those it names, without secrets, in hexadecimal.
+    pub(crate) fn digest(&self) -> &Arc<str> {
+        &self.digest
+    }
+
+    /// Whether it was made of the very same bytes, secrets included.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+
+    /// Workers asked for.
+    pub(crate) fn workers(&self) -> Option<usize> {
+        self.workers
+    }
+
+    /// Deadlines towards clients.
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// Bounds on what clients may send.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Where requests are taken.
+    pub(crate) fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// Whose forwarded headers are believed.
+    pub(crate) fn trusted_proxies(&self) -> &[IpNet] {
+        &self.trusted_proxies
+    }
+
+    /// The admin listener.
+    pub(crate) fn admin(&self) -> Option<&Admin> {
+        self.admin.as_ref()
+    }
+
+    /// How callers are known.
+    pub(crate) fn auth(&self) -> &Authentication {
+        &self.auth
+    }
+
+    /// Key sets behind URLs.
+    pub(crate) fn key_sets(&self) -> &[Arc<RemoteKeySet>] {
+        &self.key_sets
+    }
+
+    /// All APIs, by name.
+    pub(crate) fn apis(&self) -> &[Arc<Api>] {
+        &self.apis
+    }
+
+    /// All routes, by API and name.
+    pub(crate) fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    /// Where requests without a route are counted.
+    pub(crate) fn unrouted(&self) -> &RouteMetrics {
+        &self.unrouted
+    }
+
+    /// Servers of all APIs.
+    pub(crate) fn servers(&self) -> &[Arc<Server>] {
+        &self.servers
+    }
+
+    /// Where the record goes; nowhere when empty.
+    pub(crate) fn sinks(&self) -> &[SinkConfig] {
+        &self.sinks
+    }
+
+    /// The route of a request, or the refusal that says there is none.
+    pub(crate) fn route(&self, host: &str, method: &http::Method, path: &str) -> Result<&Arc<Route>, Refusal> {
+        match self.router.find(host, method, path) {
+            Found::Route(route) => Ok(route),
+            Found::OtherMethods(methods) => Err(Refusal::new(
+                Stage::Request,
+                Reason::MethodNotAllowed,
+                "use one of the methods in `allowed_methods`",
+            )
+            .members(Members { allowed_methods: Some(methods), ..Members::default() })),
+            Found::Nothing => {
+                Err(Refusal::new(Stage::Request, Reason::NoRoute, "no API here has this path; check host and path"))
+            }
+        }
+    }
+}
+
+impl Api {
+    /// Its name.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Host names it answers to; empty: any.
+    pub(crate) fn hosts(&self) -> &[Box<str>] {
+        &self.hosts
+    }
+
+    /// Its servers.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+}
+
+impl Upstream {
+    /// All servers.
+    pub(crate) fn servers(&self) -> &[Arc<Server>] {
+        &self.servers
+    }
+
+    /// Whose turn it is (round robin).
+    pub(crate) fn choose(&self) -> Option<&Arc<Server>> {
+        match self.servers.as_slice() {
+            [only] => Some(only),
+            servers => servers.get(self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(servers.len())?),
+        }
+    }
+}
+
+impl Server {
+    /// Whether another policy's server has the same timeouts.
+    pub(crate) fn same_timeouts(&self, other: &Self) -> bool {
+        self.connect_timeout == other.connect_timeout && self.idle_timeout == other.idle_timeout
+    }
+}
+
+impl Route {
+    /// `METHOD /path`, as written.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The API it belongs to.
+    pub(crate) fn api(&self) -> &Arc<Api> {
+        &self.api
+    }
+
+    /// The scopes it asks for; none when it is public.
+    pub(crate) fn required_scopes(&self) -> &[Box<str>] {
+        match &self.access {
+            Access::Public => &[],
+            Access::Scoped(requirement) => requirement.scopes(),
+        }
+    }
+
+    /// A route for tests of the router.
+    #[cfg(test)]
+    pub(crate) fn sample(name: &str) -> Self {
+        let upstream = Upstream {
+            servers: Vec::new(),
+            turn: AtomicUsize::new(0),
+            response_timeout: Duration::ZERO,
+            forward_credentials: false,
+        };
+        Self {
+            name: name.into(),
+            api: Arc::new(Api { name: "sample".into(), hosts: Box::default(), upstream }),
+            access: Access::Public,
+            rate: None,
+            body: schema::Requirement::new(None, 0, Duration::ZERO),
+            metrics: crate::telemetry::Metrics::new().route("sample", name),
+        }
+    }
+}

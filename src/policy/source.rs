@@ -1,0 +1,454 @@
+//! The texts that a policy is made of: read within bounds, kept for places, and digested so that a reload can tell
+//! whether anything changed.
+//!
+//! Reads files and environment variables, and nothing else; what a text means is decided elsewhere. Secrets are
+//! digested but never kept for printing.
+
+use std::collections::BTreeMap;
+use std::env::VarError;
+use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use secrecy::zeroize::Zeroize;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::secrets::Lookup;
+
+/// Largest policy file.
+const POLICY_LIMIT: u64 = 1 << 20;
+/// Largest file that a policy names.
+const FILE_LIMIT: u64 = 16 << 20;
+/// Largest file behind one `${file:…}`.
+const SECRET_LIMIT: u64 = 1 << 20;
+
+/// How an environment variable is looked up: [`std::env::var`], or a stand-in in tests.
+pub(crate) type Env = fn(&str) -> Result<String, VarError>;
+
+/// One text that was read, with the name it is shown under.
+#[derive(Debug)]
+pub(crate) struct SourceText {
+    /// Name as shown to the user.
+    pub(crate) name: String,
+    /// The whole text.
+    pub(crate) text: String,
+    /// Position in the order of reading: problems are printed in it.
+    order: usize,
+    /// Where each line begins, so that many places are found in a large text.
+    lines: Vec<usize>,
+}
+
+impl SourceText {
+    /// A text under the name it is shown by, and its position in the order of reading.
+    pub(crate) fn new(name: String, text: String, order: usize) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
+        Self { name, text, order, lines }
+    }
+
+    /// Line and column of a byte, both from 1, the column in characters.
+    fn line_and_column(&self, at: usize) -> (usize, usize) {
+        let line = self.lines.partition_point(|start| *start <= at);
+        let start = line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or(0);
+        // A byte-order mark is not seen by anybody, so it does not count as a column.
+        let before = self.text.get(start..at).unwrap_or("").chars().filter(|c| *c != '\u{feff}');
+        (line, before.count() + 1)
+    }
+}
+
+/// A range of one text. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    source: Arc<SourceText>,
+    span: Range<usize>,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (line, column) = self.start();
+        write!(f, "{}:{line}:{column}", self.source.name)
+    }
+}
+
+impl Place {
+    /// The bytes `span` of `source`; what lies outside the text, or within a character, is moved to the nearest place
+    /// inside.
+    pub(crate) fn new(source: &Arc<SourceText>, span: Range<usize>) -> Self {
+        let start = source.text.floor_char_boundary(span.start);
+        let end = source.text.ceil_char_boundary(span.end).max(start);
+        Self { source: Arc::clone(source), span: start..end }
+    }
+
+    /// The text it is in.
+    pub(crate) fn source(&self) -> &SourceText {
+        &self.source
+    }
+
+    /// The range, in bytes, on character boundaries.
+    pub(crate) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// Line and column of the start, both from 1, the column in characters.
+    pub(crate) fn start(&self) -> (usize, usize) {
+        self.source.line_and_column(self.span.start)
+    }
+
+    /// Line and column just past the end.
+    pub(crate) fn end(&self) -> (usize, usize) {
+        self.source.line_and_column(self.span.end)
+    }
+
+    /// What problems are sorted and compared by.
+    pub(crate) fn sort_key(&self) -> (usize, usize, usize) {
+        (self.source.order, self.span.start, self.span.end)
+    }
+}
+
+/// Written text as messages quote it: between backticks, in one line, not too long.
+pub(crate) fn quote(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut quoted = String::from("`");
+    for (count, c) in text.chars().enumerate() {
+        match c {
+            _ if count == LONGEST => {
+                quoted.push('…');
+                break;
+            }
+            '"' | '\'' | '\\' => quoted.push(c),
+            // Control and invisible characters: a message is one line, and shows what is there.
+            c => quoted.extend(c.escape_debug()),
+        }
+    }
+    quoted.push('`');
+    quoted
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadErrorKind {
+    /// Nothing has this name.
+    NotFound,
+    /// It is a folder.
+    Folder,
+    /// It is a pipe, a device or a socket.
+    NotAFile,
+    /// This process may not read it.
+    Denied,
+    /// It is not UTF-8 text.
+    NotText,
+    /// It is larger than so many bytes.
+    TooLarge(u64),
+    /// The path is empty.
+    NoPath,
+    /// Whatever else the system says.
+    Other(ErrorKind),
+}
+
+/// A file that cannot be used, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReadError {
+    /// The file, as shown to the user.
+    pub(crate) name: String,
+    /// Why.
+    pub(crate) kind: ReadErrorKind,
+}
+
+impl ReadError {
+    /// What would be right, where that can be said.
+    pub(crate) fn help(&self) -> Option<&'static str> {
+        match self.kind {
+            ReadErrorKind::NotFound => Some("paths are relative to the folder of the policy file"),
+            ReadErrorKind::Folder | ReadErrorKind::NotAFile => Some("name a regular file"),
+            ReadErrorKind::Denied => Some("let the user that runs this process read it"),
+            ReadErrorKind::NotText => Some("save it as UTF-8 text"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = quote(&self.name);
+        match self.kind {
+            ReadErrorKind::NotFound => write!(f, "there is no file {name}"),
+            ReadErrorKind::Folder => write!(f, "{name} is a folder"),
+            ReadErrorKind::NotAFile => write!(f, "{name} is not a regular file"),
+            ReadErrorKind::Denied => write!(f, "there is no permission to read {name}"),
+            ReadErrorKind::NotText => write!(f, "{name} is not UTF-8 text"),
+            ReadErrorKind::TooLarge(limit) => write!(f, "{name} is larger than {} MiB", limit >> 20),
+            ReadErrorKind::NoPath => write!(f, "the path of a file is empty"),
+            ReadErrorKind::Other(kind) => write!(f, "{name} cannot be read: {kind}"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+/// Everything that was read for one policy.
+pub(crate) struct Sources {
+    /// Folder of the policy file, as given on the command line: what written paths are relative to.
+    folder: PathBuf,
+    /// The policy file itself.
+    policy: Arc<SourceText>,
+    /// Files by the name they are shown under; each is read once.
+    files: BTreeMap<String, Arc<SourceText>>,
+    /// Secrets by what they were asked for; each is read once, so that all uses agree.
+    secrets: BTreeMap<String, SecretString>,
+    /// Of everything that was read, secrets too.
+    everything: Context,
+    /// Of what may be shown.
+    shown: Context,
+    env: Env,
+}
+
+impl Sources {
+    /// Reads the policy file, with the environment of this process for references.
+    pub(crate) fn open(policy: &Path) -> Result<Self, ReadError> {
+        Self::open_with(policy, |name| std::env::var(name))
+    }
+
+    /// Reads the policy file, with `env` for references.
+    pub(crate) fn open_with(policy: &Path, env: Env) -> Result<Self, ReadError> {
+        let name = policy.display().to_string();
+        let text = read_text(policy, &name, POLICY_LIMIT)?;
+        let folder = policy.parent().map(Path::to_path_buf).unwrap_or_default();
+        let mut shown = Context::new(&SHA256);
+        // The name of the policy file is how it was called, not what it says.
+        absorb(&mut shown, b'p', "", text.as_bytes());
+        let everything = shown.clone();
+        let policy = Arc::new(SourceText::new(name, text, 0));
+        Ok(Self { folder, policy, files: BTreeMap::new(), secrets: BTreeMap::new(), everything, shown, env })
+    }
+
+    /// The policy file.
+    pub(crate) fn policy(&self) -> &Arc<SourceText> {
+        &self.policy
+    }
+
+    /// Where a path written in the policy leads.
+    pub(crate) fn path(&self, written: &str) -> PathBuf {
+        self.folder.join(written)
+    }
+
+    /// The text of a file that the policy names; kept, so that problems in it can be shown.
+    pub(crate) fn read(&mut self, written: &str) -> Result<Arc<SourceText>, ReadError> {
+        let (path, name) = self.locate(written)?;
+        if let Some(known) = self.files.get(&name) {
+            return Ok(Arc::clone(known));
+        }
+        match read_text(&path, &name, FILE_LIMIT) {
+            Ok(text) => {
+                absorb(&mut self.everything, b'f', &name, text.as_bytes());
+                absorb(&mut self.shown, b'f', &name, text.as_bytes());
+                let source = Arc::new(SourceText::new(name.clone(), text, self.files.len() + 1));
+                self.files.insert(name, Arc::clone(&source));
+                Ok(source)
+            }
+            Err(error) => Err(self.absorb_failure(&name, error)),
+        }
+    }
+
+    /// The text of a file that holds a secret, as it stands there; never shown, part of the digest all the same.
+    pub(crate) fn read_secret(&mut self, written: &str) -> Result<SecretString, ReadError> {
+        let (path, name) = self.locate(written)?;
+        let memory = format!("file:{name}");
+        if let Some(known) = self.secrets.get(&memory) {
+            return Ok(known.clone());
+        }
+        match read_text(&path, &name, SECRET_LIMIT) {
+            Ok(text) => {
+                absorb(&mut self.everything, b's', &name, text.as_bytes());
+                let secret = SecretString::from(text);
+                self.secrets.insert(memory, secret.clone());
+                Ok(secret)
+            }
+            Err(error) => Err(self.absorb_failure(&name, error)),
+        }
+    }
+
+    /// SHA-256, in hexadecimal, of everything read so far. It covers secrets too, so it is for comparing, never for
+    /// showing.
+    pub(crate) fn fingerprint(&self) -> String {
+        hexadecimal(&self.everything)
+    }
+
+    /// SHA-256, in hexadecimal, of the policy and the files it names, without any secret: it names the policy in records.
+    pub(crate) fn digest(&self) -> String {
+        hexadecimal(&self.shown)
+    }
+
+    fn locate(&self, written: &str) -> Result<(PathBuf, String), ReadError> {
+        if written.is_empty() {
+            return Err(ReadError { name: String::new(), kind: ReadErrorKind::NoPath });
+        }
+        let path = self.path(written);
+        let name = path.display().to_string();
+        Ok((path, name))
+    }
+
+    fn absorb_failure(&mut self, name: &str, error: ReadError) -> ReadError {
+        absorb(&mut self.everything, b'!', name, b"");
+        error
+    }
+}
+
+impl Lookup for Sources {
+    fn env(&mut self, name: &str) -> Result<SecretString, VarError> {
+        let memory = format!("env:{name}");
+        if let Some(known) = self.secrets.get(&memory) {
+            return Ok(known.clone());
+        }
+        let value = (self.env)(name).map(SecretString::from);
+        match &value {
+            Ok(value) => {
+                absorb(&mut self.everything, b'e', name, value.expose_secret().as_bytes());
+                self.secrets.insert(memory, value.clone());
+            }
+            Err(_) => absorb(&mut self.everything, b'!', name, b""),
+        }
+        value
+    }
+
+    fn file(&mut self, path: &str) -> Result<SecretString, (String, Option<&'static str>)> {
+        self.read_secret(path).map_err(|error| (error.to_string(), error.help()))
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("policy", &self.policy.name)
+            .field("files", &self.files.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every part with its kind and lengths, so that two different readings never run together to the same bytes.
+fn hexadecimal(digest: &Context) -> String {
+    digest.clone().finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn absorb(digest: &mut Context, kind: u8, name: &str, bytes: &[u8]) {
+    digest.update(&[kind]);
+    digest.update(&(name.len() as u64).to_be_bytes());
+    digest.update(name.as_bytes());
+    digest.update(&(bytes.len() as u64).to_be_bytes());
+    digest.update(bytes);
+}
+
+fn read_text(path: &Path, name: &str, limit: u64) -> Result<String, ReadError> {
+    let failed = |kind| ReadError { name: name.to_owned(), kind };
+    let io = |error: std::io::Error| {
+        failed(match error.kind() {
+            ErrorKind::NotFound => ReadErrorKind::NotFound,
+            ErrorKind::PermissionDenied => ReadErrorKind::Denied,
+            ErrorKind::IsADirectory => ReadErrorKind::Folder,
+            other => ReadErrorKind::Other(other),
+        })
+    };
+    // Looked at before it is opened: opening a pipe nobody writes to would wait forever.
+    let metadata = std::fs::metadata(path).map_err(io)?;
+    if metadata.is_dir() {
+        return Err(failed(ReadErrorKind::Folder));
+    }
+    if !metadata.is_file() {
+        return Err(failed(ReadErrorKind::NotAFile));
+    }
+    if metadata.len() > limit {
+        return Err(failed(ReadErrorKind::TooLarge(limit)));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1));
+    // Bounded again: the file may have grown, and some report no length.
+    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(io)?;
+    if bytes.len() as u64 > limit {
+        bytes.zeroize();
+        return Err(failed(ReadErrorKind::TooLarge(limit)));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        error.into_bytes().zeroize();
+        failed(ReadErrorKind::NotText)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn no_env(_: &str) -> Result<String, VarError> {
+        Err(VarError::NotPresent)
+    }
+
+    #[test]
+    fn files_are_read_once_and_every_byte_counts_in_the_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = folder.path().join("policy.yaml");
+        std::fs::write(&policy, "version: 1\n").unwrap();
+        std::fs::write(folder.path().join("a.json"), "{}").unwrap();
+        std::fs::write(folder.path().join("secret"), "hush\n").unwrap();
+        let run = || {
+            let mut sources = Sources::open_with(&policy, no_env).unwrap();
+            let first = sources.read("a.json").unwrap();
+            assert!(Arc::ptr_eq(&first, &sources.read("a.json").unwrap()));
+            assert_eq!(first.name, folder.path().join("a.json").display().to_string());
+            assert_eq!(sources.read_secret("secret").unwrap().expose_secret(), "hush\n");
+            assert!(!format!("{sources:?}").contains("hush"));
+            sources.fingerprint()
+        };
+        let before = run();
+        assert_eq!(before.len(), 64);
+        assert_eq!(before, run());
+        std::fs::write(folder.path().join("a.json"), "[]").unwrap();
+        let after = run();
+        assert_ne!(before, after);
+        std::fs::write(folder.path().join("secret"), "hush!\n").unwrap();
+        // run() asserts the old secret, so this reading is made by hand.
+        let mut sources = Sources::open_with(&policy, no_env).unwrap();
+        sources.read("a.json").unwrap();
+        sources.read_secret("secret").unwrap();
+        assert_ne!(after, sources.fingerprint());
+    }
+
+    #[test]
+    fn what_is_no_readable_text_is_refused_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = folder.path().join("policy.yaml");
+        std::fs::write(&policy, "version: 1\n").unwrap();
+        std::fs::write(folder.path().join("binary"), [0xff, 0xfe, 0x00]).unwrap();
+        let large = File::create(folder.path().join("large")).unwrap();
+        large.set_len(FILE_LIMIT + 1).unwrap();
+        let mut sources = Sources::open_with(&policy, no_env).unwrap();
+        for (path, kind) in [
+            ("absent", ReadErrorKind::NotFound),
+            (".", ReadErrorKind::Folder),
+            ("binary", ReadErrorKind::NotText),
+            ("large", ReadErrorKind::TooLarge(FILE_LIMIT)),
+            ("", ReadErrorKind::NoPath),
+            ("/dev/zero", ReadErrorKind::NotAFile),
+        ] {
+            assert_eq!(sources.read(path).unwrap_err().kind, kind, "{path}");
+        }
+        assert!(Sources::open_with(&folder.path().join("large"), no_env).is_err());
+        std::fs::write(folder.path().join("real"), "text").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("real"), folder.path().join("link")).unwrap();
+        assert_eq!(sources.read("link").unwrap().text, "text");
+        let (_pipe, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+        assert_eq!(sources.read("socket").unwrap_err().kind, ReadErrorKind::NotAFile);
+        drop(socket);
+    }
+
+    #[test]
+    fn places_count_characters_and_stay_inside_the_text() {
+        let text = "a: é\nß: x\r\nend".to_owned();
+        let source = Arc::new(SourceText::new("p".to_owned(), text, 0));
+        assert_eq!(Place::new(&source, 3..5).start(), (1, 4));
+        assert_eq!(Place::new(&source, 3..5).end(), (1, 5));
+        assert_eq!(Place::new(&source, 10..11).start(), (2, 4));
+        assert_eq!(Place::new(&source, 4..4).span(), 3..5, "inside a character");
+        assert_eq!(Place::new(&source, 900..1000).start(), (3, 4));
+    }
+}

@@ -1,0 +1,72 @@
+//! Certificates, keys and authorities → rustls configurations, for listeners and for the servers we call.
+
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// What listeners speak, best first (RFC 7301).
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// TLS of a listener, from a PEM chain and its key. The error says which of the two is wrong, and how.
+pub(super) fn server(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ServerProblem> {
+    let chain = certificates(chain).map_err(ServerProblem::Certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|error| ServerProblem::Key(format!("is not a PEM private key: {error}")))?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ServerProblem::Certificate(error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| ServerProblem::Key(format!("does not go with the certificate: {error}")))?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(Arc::new(config))
+}
+
+/// Which part of a listener's TLS is wrong.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ServerProblem {
+    Certificate(String),
+    Key(String),
+}
+
+/// TLS towards servers that we call, trusting the authorities of a PEM file.
+pub(super) fn client(authorities: &[u8]) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(authorities)? {
+        roots.add(certificate).map_err(|error| format!("has a certificate that is no authority: {error}"))?;
+    }
+    trusting(roots)
+}
+
+/// TLS towards servers that we call, trusting the system's authorities.
+pub(super) fn system_client() -> Result<Arc<ClientConfig>, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        return Err("the system has no certificate authorities (install ca-certificates, or give `ca:`)".to_owned());
+    }
+    trusting(roots)
+}
+
+fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("is not a PEM certificate: {error}"))?;
+    if found.is_empty() { Err("holds no PEM certificate".to_owned()) } else { Ok(found) }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}

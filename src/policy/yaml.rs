@@ -1,0 +1,478 @@
+//! From YAML events to a tree, within bounds.
+//!
+//! Knows YAML, and which parts of it a policy does without: tags, merge keys, keys that are not text, more than one
+//! document. Those are reported and void. Only what leaves no tree at all stops: broken syntax, or more than the
+//! bounds.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use granit_parser::{Event, Parser, ScalarStyle, Span};
+
+use super::diagnostic::Problems;
+use super::source::{Place, SourceText, quote};
+use super::syntax;
+use super::tree::{Kind, Node, NodeId, Scalar, Tree};
+
+/// Most nodes of a tree, those behind aliases counted each time.
+const MAX_NODES: usize = 100_000;
+/// Deepest nesting.
+const MAX_DEPTH: usize = 64;
+
+/// Reads `source` as one YAML document. `None` when there is no tree; the reason is among `problems` then.
+pub(crate) fn parse(source: &Arc<SourceText>, problems: &mut Problems) -> Option<Tree> {
+    let tree = Tree { source: Arc::clone(source), nodes: Vec::new(), root: NodeId(0), large: OnceLock::new() };
+    Builder { tree, problems, open: Vec::new(), anchors: HashMap::new(), finished: false }.build()
+}
+
+/// A list or map that is being read.
+struct Open {
+    id: NodeId,
+    anchor: usize,
+    /// The key that waits for its value.
+    key: Option<NodeId>,
+    /// Keys so far, for finding the second of two.
+    seen: HashMap<String, NodeId>,
+}
+
+/// What an anchor names.
+#[derive(Clone, Copy)]
+enum Anchor {
+    /// A list or map that is not finished: an alias to it here would hold itself.
+    Unfinished,
+    Finished(NodeId),
+}
+
+/// There is no tree; the reason was reported.
+struct Stopped;
+
+struct Builder<'p> {
+    tree: Tree,
+    problems: &'p mut Problems,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Anchor>,
+    /// The document has its root.
+    finished: bool,
+}
+
+impl Builder<'_> {
+    fn build(mut self) -> Option<Tree> {
+        let source = Arc::clone(&self.tree.source);
+        let options = granit_parser::options! {
+            emit_comments: false,
+            emit_unresolved_aliases: true,
+            flow_nesting_limit: MAX_DEPTH * 2,
+            block_nesting_limit: MAX_DEPTH * 2,
+        };
+        let mut documents = 0;
+        for event in Parser::new_from_str_with_options(&source.text, options) {
+            match event {
+                Ok((Event::DocumentStart(..), span)) => {
+                    documents += 1;
+                    if documents > 1 {
+                        self.problems
+                            .error(self.place(&span), "a second document begins here")
+                            .help("a policy is one document: remove this `---` and what follows, or join the two");
+                        break;
+                    }
+                }
+                Ok((event, span)) => self.event(event, &span).ok()?,
+                Err(error) => {
+                    syntax::report(&error, &source, self.problems);
+                    return None;
+                }
+            }
+        }
+        let empty = match self.tree.kind(self.tree.root) {
+            Kind::Scalar(scalar) => scalar.is_null(),
+            _ => false,
+        };
+        if !self.finished || empty {
+            self.problems
+                .error(Place::new(&source, 0..0), "the policy is empty")
+                .help("begin it with `version: 1`; `config/reference.yaml` shows every key");
+            return None;
+        }
+        Some(self.tree)
+    }
+
+    fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), Stopped> {
+        let tag = event.tag().map(granit_parser::Tag::original);
+        let id = match event {
+            Event::Scalar(text, style, anchor, _) => {
+                let plain = style == ScalarStyle::Plain;
+                // The parser gives `~` for nothing at all; only the place tells the two apart.
+                let written = if plain && bytes(span).is_empty() { String::new() } else { text.into_owned() };
+                let scalar = Scalar { written, resolved: None, plain };
+                let id = self.add(Kind::Scalar(scalar), bytes(span))?;
+                self.name(anchor, Anchor::Finished(id));
+                self.place_node(id)?;
+                id
+            }
+            Event::SequenceStart(_, anchor, _) => self.begin(Kind::Sequence(Vec::new()), anchor, span)?,
+            Event::MappingStart(_, anchor, _) => self.begin(Kind::Mapping(Vec::new()), anchor, span)?,
+            Event::SequenceEnd | Event::MappingEnd => return self.end(span),
+            Event::Alias(anchor) => return self.alias(anchor, span),
+            Event::UnresolvedAlias(name) => {
+                let scalar = Scalar { written: format!("*{name}"), resolved: None, plain: true };
+                let id = self.add(Kind::Scalar(scalar), bytes(span))?;
+                self.problems
+                    .error(
+                        self.place(span),
+                        format!("there is no anchor {} before this alias", quote(&format!("&{name}"))),
+                    )
+                    .help("put text that begins with `*` in quotes");
+                self.place_node(id)?;
+                self.tree.void(id);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        if let Some(tag) = tag {
+            let place = span.tag_span().map_or_else(|| self.place(span), |tag| self.place(&tag));
+            self.problems
+                .error(place, format!("the tag {} is not part of the policy language", quote(&tag)))
+                .help("remove it; put text that begins with `!` in quotes");
+            self.tree.void(id);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, kind: Kind, span: Range<usize>) -> Result<NodeId, Stopped> {
+        let id = NodeId(self.tree.nodes.len());
+        if id.0 >= MAX_NODES {
+            let place = Place::new(&self.tree.source, span);
+            self.problems
+                .error(place, format!("the policy has more than {MAX_NODES} values"))
+                .help("what stands behind an alias (`*name`) counts every time");
+            return Err(Stopped);
+        }
+        let parent = self.open.last().map(|open| open.id);
+        self.tree.nodes.push(Node { kind, span, parent, void: false, damaged: false });
+        Ok(id)
+    }
+
+    fn begin(&mut self, kind: Kind, anchor: usize, span: &Span) -> Result<NodeId, Stopped> {
+        if self.open.len() >= MAX_DEPTH {
+            self.too_deep(bytes(span));
+            return Err(Stopped);
+        }
+        let id = self.add(kind, bytes(span))?;
+        self.name(anchor, Anchor::Unfinished);
+        self.open.push(Open { id, anchor, key: None, seen: HashMap::new() });
+        Ok(id)
+    }
+
+    fn end(&mut self, span: &Span) -> Result<(), Stopped> {
+        let Some(Open { id, anchor, .. }) = self.open.pop() else { return Ok(()) };
+        self.name(anchor, Anchor::Finished(id));
+        let last = match self.tree.kind(id) {
+            Kind::Sequence(items) => items.last().copied(),
+            Kind::Mapping(entries) => entries.last().map(|(_, value)| *value),
+            Kind::Scalar(_) => None,
+        };
+        // A block ends where its last value does; the event comes only after the blank lines and comments that follow.
+        let closed = bytes(span);
+        let end = if closed.is_empty() { last.map_or(0, |last| self.tree.span(last).end) } else { closed.end };
+        if let Some(node) = self.tree.nodes.get_mut(id.0) {
+            node.span.end = end.max(node.span.end);
+        }
+        self.place_node(id)
+    }
+
+    /// Puts a finished node where it belongs: the root, an element, a key or a value.
+    fn place_node(&mut self, id: NodeId) -> Result<(), Stopped> {
+        let Some(open) = self.open.last_mut() else {
+            if !self.finished {
+                self.tree.root = id;
+                self.finished = true;
+            }
+            return Ok(());
+        };
+        let (parent, key) = (open.id, open.key.take());
+        let Some(node) = self.tree.nodes.get_mut(parent.0) else { return Err(Stopped) };
+        match (&mut node.kind, key) {
+            (Kind::Sequence(items), _) => items.push(id),
+            (Kind::Mapping(entries), Some(key)) => entries.push((key, id)),
+            (Kind::Mapping(_), None) => {
+                open.key = Some(id);
+                self.check_key(id);
+            }
+            (Kind::Scalar(_), _) => {}
+        }
+        Ok(())
+    }
+
+    fn check_key(&mut self, id: NodeId) {
+        let (message, help) = match self.tree.kind(id) {
+            Kind::Scalar(scalar) if scalar.plain && scalar.written.is_empty() => {
+                ("there is no key before this `:`".to_owned(), None)
+            }
+            Kind::Scalar(scalar) if scalar.plain && scalar.written == "<<" => (
+                "merge keys (`<<`) are not part of the policy language".to_owned(),
+                Some("write the keys out, or use an alias for a whole value"),
+            ),
+            Kind::Scalar(scalar) => {
+                let Some(open) = self.open.last_mut() else { return };
+                match open.seen.get(&scalar.written) {
+                    Some(first) => {
+                        let (line, _) = self.tree.place(*first).start();
+                        let message = format!(
+                            "the key {} stands here a second time; the first is on line {line}",
+                            quote(&scalar.written)
+                        );
+                        (message, Some("remove one of the two, or join them"))
+                    }
+                    None => {
+                        open.seen.insert(scalar.written.clone(), id);
+                        return;
+                    }
+                }
+            }
+            _ => ("a key cannot be a list or a map".to_owned(), Some("put text that begins with `[` or `{` in quotes")),
+        };
+        let place = self.tree.place(id);
+        self.problems.error(place, message).help = help.map(str::to_owned);
+        self.tree.void(id);
+    }
+
+    fn name(&mut self, anchor: usize, value: Anchor) {
+        // 0 means that there is no anchor.
+        if anchor != 0 {
+            self.anchors.insert(anchor, value);
+        }
+    }
+
+    fn alias(&mut self, anchor: usize, span: &Span) -> Result<(), Stopped> {
+        let id = match self.anchors.get(&anchor).copied() {
+            Some(Anchor::Finished(target)) => self.copy(target, self.open.len(), span)?,
+            _ => {
+                self.problems
+                    .error(self.place(span), "this alias holds itself")
+                    .help("an alias cannot stand inside what it names");
+                return Err(Stopped);
+            }
+        };
+        if self.tree.nodes.get(id.0).is_some_and(|node| node.damaged) {
+            self.tree.damage(self.open.last().map(|open| open.id));
+        }
+        self.place_node(id)
+    }
+
+    /// Copies what an alias names, so that every node has one parent. Places stay those of the original.
+    fn copy(&mut self, target: NodeId, depth: usize, alias: &Span) -> Result<NodeId, Stopped> {
+        if depth > MAX_DEPTH {
+            self.too_deep(bytes(alias));
+            return Err(Stopped);
+        }
+        let Some(original) = self.tree.nodes.get(target.0) else { return Err(Stopped) };
+        let (kind, span, void, damaged) =
+            (original.kind.clone(), original.span.clone(), original.void, original.damaged);
+        let id = self.add(Kind::Sequence(Vec::new()), span)?;
+        let kind = match kind {
+            Kind::Scalar(scalar) => Kind::Scalar(scalar),
+            Kind::Sequence(items) => Kind::Sequence(
+                items.into_iter().map(|item| self.copy_into(id, item, depth, alias)).collect::<Result<_, _>>()?,
+            ),
+            Kind::Mapping(entries) => Kind::Mapping(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| {
+                        Ok((self.copy_into(id, key, depth, alias)?, self.copy_into(id, value, depth, alias)?))
+                    })
+                    .collect::<Result<_, _>>()?,
+            ),
+        };
+        if let Some(node) = self.tree.nodes.get_mut(id.0) {
+            (node.kind, node.void, node.damaged) = (kind, void, damaged);
+        }
+        Ok(id)
+    }
+
+    fn copy_into(&mut self, parent: NodeId, child: NodeId, depth: usize, alias: &Span) -> Result<NodeId, Stopped> {
+        let copy = self.copy(child, depth + 1, alias)?;
+        if let Some(node) = self.tree.nodes.get_mut(copy.0) {
+            node.parent = Some(parent);
+        }
+        Ok(copy)
+    }
+
+    fn too_deep(&mut self, span: Range<usize>) {
+        let place = Place::new(&self.tree.source, span);
+        self.problems.error(place, format!("the policy is nested deeper than {MAX_DEPTH} levels"));
+    }
+
+    fn place(&self, span: &Span) -> Place {
+        Place::new(&self.tree.source, bytes(span))
+    }
+}
+
+/// Byte offsets of an event; always known, as the text is in memory.
+fn bytes(span: &Span) -> Range<usize> {
+    span.byte_range().unwrap_or(0..0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::tree::Step;
+
+    fn read(text: &str) -> (Option<Tree>, Vec<String>) {
+        let source = Arc::new(SourceText::new("p".to_owned(), text.to_owned(), 0));
+        let mut problems = Problems::new();
+        let tree = parse(&source, &mut problems);
+        let told = problems
+            .iter()
+            .map(|problem| {
+                let (line, column) = problem.place.as_ref().map_or((0, 0), |place| place.start());
+                format!("{line}:{column} {}", problem.message)
+            })
+            .collect();
+        (tree, told)
+    }
+
+    #[test]
+    fn what_a_policy_does_without_is_told_at_its_place() {
+        for (text, expected) in [
+            ("a: 1\nb: 2\na: 3\n", vec!["3:1 the key `a` stands here a second time; the first is on line 1"]),
+            (
+                "é: 1\nx: { 'a': ü, \"a\": 2, a: 3 }\n",
+                vec![
+                    "2:14 the key `a` stands here a second time; the first is on line 2",
+                    "2:22 the key `a` stands here a second time; the first is on line 2",
+                ],
+            ),
+            (
+                "[a]: 1\n? {b: c}\n: 2\n",
+                vec!["1:1 a key cannot be a list or a map", "2:3 a key cannot be a list or a map"],
+            ),
+            ("a: 1\n---\nb: 2\n", vec!["2:1 a second document begins here"]),
+            (
+                "é: !x 1\nb: !!str 2\n",
+                vec![
+                    "1:4 the tag `!x` is not part of the policy language",
+                    "2:4 the tag `!!str` is not part of the policy language",
+                ],
+            ),
+            ("x: &x { a: 1 }\ny: { <<: *x }\n", vec!["2:6 merge keys (`<<`) are not part of the policy language"]),
+            ("a: *b\n", vec!["1:4 there is no anchor `&b` before this alias"]),
+            (": 1\n", vec!["1:1 there is no key before this `:`"]),
+            ("", vec!["1:1 the policy is empty"]),
+            ("# only a comment\n", vec!["1:1 the policy is empty"]),
+            ("---\n", vec!["1:1 the policy is empty"]),
+            ("~\n", vec!["1:1 the policy is empty"]),
+            ("a: &a [ *a ]\n", vec!["1:9 this alias holds itself"]),
+            ("a: &a { b: { c: *a } }\n", vec!["1:17 this alias holds itself"]),
+        ] {
+            let (_, told) = read(text);
+            assert_eq!(told, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_syntax_is_one_problem_in_words() {
+        for (text, expected) in [
+            ("a:\n\tb: 1\n", "2:1 a tab stands where YAML takes spaces only"),
+            ("a: \"x\nb: 1\n", "is not closed"),
+            ("a: [x, y\nb: 1\n", "a `[` or `{` above may not be closed"),
+            ("a: [x, y", "never closed"),
+            ("a: { x: [y }\n", "`[` is closed by `}`"),
+            ("a: b: c\n", "1:5 a `:` cannot stand here"),
+            ("a:\n  b: 1\n c: 2\n", "3:2 the indentation does not fit"),
+            ("a: @x\n", "1:4 text cannot begin with `@`"),
+            ("a: `x`\n", "1:4 text cannot begin with"),
+            ("a: 1\nb\n", "neither `key: value` nor"),
+            ("a: \"\\q\"\n", "begins no known escape"),
+            ("a: 'it's'\n", "closing `'`"),
+        ] {
+            let (tree, told) = read(text);
+            assert!(tree.is_none() && told.len() == 1, "{text}: {told:?}");
+            assert!(told[0].contains(expected), "{text}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn bombs_end_quickly_with_a_clear_error() {
+        let mut aliases = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..20 {
+            let below = level - 1;
+            let row = vec![format!("*a{below}"); 9].join(", ");
+            aliases.push_str(&format!("a{level}: &a{level} [{row}]\n"));
+        }
+        assert_eq!(read(&aliases).1.len(), 1);
+        assert!(read(&aliases).1[0].ends_with("the policy has more than 100000 values"));
+        let mut chain = "a0: &a0 [x]\n".to_owned();
+        for level in 1..80 {
+            let below = level - 1;
+            chain.push_str(&format!("a{level}: &a{level} [*a{below}]\n"));
+        }
+        assert!(read(&chain).1[0].ends_with("nested deeper than 64 levels"));
+        let many = "- x\n".repeat(200_000);
+        assert!(read(&many).1[0].ends_with("more than 100000 values"));
+        let flow = |open: &str, close: &str| format!("{}x{}", open.repeat(65), close.repeat(65));
+        for nested in [flow("[", "]"), flow("{a: ", "}"), "- ".repeat(65), "? ".repeat(65)] {
+            let told = read(&nested).1;
+            assert!(told.len() == 1 && told[0].ends_with("nested deeper than 64 levels"), "{told:?}");
+        }
+        for piece in [
+            "[",
+            "{",
+            "- ",
+            "? ",
+            "\"",
+            "'",
+            "&a ",
+            "!",
+            "*a ",
+            "|\n",
+            "a: ",
+            "#\n",
+            "\u{feff}",
+            "\t",
+            "%",
+            "é",
+            ", ",
+            "a: &a *a\n",
+        ] {
+            let (_, told) = read(&piece.repeat((1 << 20) / piece.len()));
+            assert!(told.len() <= 101, "{piece:?}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn places_are_bytes_of_the_text_whatever_stands_before() {
+        for prefix in ["", "\u{feff}", "# ünï\r\n", "ключ: 値\n"] {
+            let text = format!("{prefix}list: [é, \"ß ß\", *x, plain text ]\nmap:\n  k: v\n\n# end\n");
+            let text = text.replace("*x", "'it''s'");
+            let (tree, told) = read(&text);
+            let tree = tree.unwrap();
+            assert_eq!(told, [""; 0]);
+            let shown = |at: crate::policy::tree::At<'_>| text.get(at.place().span()).unwrap().to_owned();
+            let list = tree.at().key("list");
+            assert_eq!(shown(list), "[é, \"ß ß\", 'it''s', plain text ]");
+            assert_eq!(shown(list.index(0)), "é");
+            assert_eq!(shown(list.index(1)), "\"ß ß\"");
+            assert_eq!(shown(list.index(2)), "'it''s'");
+            assert_eq!(shown(list.index(3)), "plain text");
+            assert_eq!(shown(tree.at().key("map")), "k: v");
+            assert_eq!(text.get(tree.at().key("map").key_place().span()), Some("map"));
+        }
+    }
+
+    #[test]
+    fn paths_lead_to_their_nodes() {
+        let (tree, _) = read("apis:\n  orders:\n    hosts: [a, b]\n");
+        let tree = tree.unwrap();
+        let leaf = (0..tree.nodes.len()).map(NodeId).find(|id| tree.key_text(*id) == "b").unwrap();
+        assert_eq!(tree.path(leaf), [Step::Key("apis"), Step::Key("orders"), Step::Key("hosts"), Step::Index(1)]);
+    }
+
+    #[test]
+    fn copies_behind_an_alias_carry_their_damage() {
+        let (tree, told) = read("a: &a { x: 1, x: 2 }\nb: { c: *a }\nd: {}\n");
+        let tree = tree.unwrap();
+        assert_eq!(told.len(), 1);
+        assert!(tree.at().key("b").damaged() && tree.at().key("b").key("c").damaged() && !tree.at().key("d").damaged());
+    }
+}

@@ -1,0 +1,160 @@
+//! The body of an answer on its way to the client: the upstream's, piece by piece, or our own.
+//!
+//! It carries the connection the pieces come from and the witness of the request, and lets go of both when it ends.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::headers::strip_trailers;
+use super::pool::{Link, Pool};
+use super::witness::Witness;
+use crate::refusal::{Reason, Refusal, Stage};
+
+/// A body to send to the client.
+pub(crate) struct Answer {
+    source: Source,
+    witness: Box<Witness>,
+}
+
+enum Source {
+    Ours(Option<Bytes>),
+    Upstream(Box<Upstream>),
+}
+
+/// The upstream's side of an answer.
+struct Upstream {
+    body: Incoming,
+    /// Present until the body ends.
+    link: Option<Link>,
+    pool: Rc<Pool>,
+    /// Armed when a piece is first waited for.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+/// An answer broke off; the client sees its connection or stream end early.
+#[derive(Debug)]
+pub(crate) struct BrokenOff;
+
+impl std::fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the upstream's answer broke off")
+    }
+}
+
+impl std::error::Error for BrokenOff {}
+
+impl Answer {
+    /// Our own.
+    pub(crate) fn ours(bytes: Bytes, witness: Box<Witness>) -> Self {
+        Self { source: Source::Ours(Some(bytes).filter(|bytes| !bytes.is_empty())), witness }
+    }
+
+    /// The upstream's.
+    pub(crate) fn upstream(body: Incoming, link: Link, pool: Rc<Pool>, witness: Box<Witness>) -> Self {
+        Self { source: Source::Upstream(Box::new(Upstream { body, link: Some(link), pool, sleep: None })), witness }
+    }
+}
+
+impl Upstream {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+        let Some(link) = &mut self.link else { return Poll::Ready(None) };
+        let frame = match link.poll_body(&mut self.body, cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let idle = self.pool.idle_timeout();
+                let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+                ready!(sleep.as_mut().poll(cx));
+                self.link = None;
+                return Poll::Ready(Some(Err(Refusal::new(
+                    Stage::Forward,
+                    Reason::UpstreamTimeout,
+                    "the service behind stopped sending",
+                ))));
+            }
+        };
+        if let Some(sleep) = &mut self.sleep {
+            sleep.as_mut().reset(Instant::now() + self.pool.idle_timeout());
+        }
+        Poll::Ready(match frame {
+            None => None,
+            Some(Err(error)) => {
+                self.link = None;
+                let refusal = Refusal::new(
+                    Stage::Forward,
+                    Reason::InvalidUpstreamResponse,
+                    "the service behind broke off its answer",
+                );
+                Some(Err(refusal.cause(error)))
+            }
+            Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
+                Ok(mut trailers) => {
+                    strip_trailers(&mut trailers);
+                    Frame::trailers(trailers)
+                }
+                Err(data) => data,
+            })),
+        })
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.source {
+            Source::Ours(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Source::Upstream(upstream) => ready!(upstream.poll(cx)),
+        };
+        Poll::Ready(match frame {
+            None => {
+                this.witness.answered();
+                None
+            }
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    this.witness.sent(data.len());
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(refusal)) => {
+                this.witness.refused(&refusal);
+                Some(Err(BrokenOff))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Ours(bytes) => bytes.is_none(),
+            Source::Upstream(upstream) => upstream.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Ours(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Source::Upstream(upstream) => upstream.body.size_hint(),
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // hyper drops a body whose length it knows without asking for its end.
+        if let Source::Upstream(upstream) = &mut self.source
+            && upstream.body.is_end_stream()
+        {
+            self.witness.answered();
+            if let Some(link) = upstream.link.take() {
+                link.give_back(&upstream.pool);
+            }
+        }
+    }
+}

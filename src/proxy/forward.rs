@@ -1,0 +1,137 @@
+//! Sends an admitted request to the upstream and brings back its answer.
+//!
+//! It takes [`Admitted`] by value: what did not pass the chain cannot be sent. What failed is told apart: the client's own
+//! body, no connection, no answer in time, an answer that is not acceptable.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, TE};
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+
+use super::pool::{ConnectError, Link, Pool, SendError};
+use super::witness::Witness;
+use crate::chain::Admitted;
+use crate::policy::Route;
+use crate::refusal::{Reason, Refusal, Stage};
+use crate::stages::auth::Caller;
+use crate::stages::schema::body::Body;
+
+const X_CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
+const X_CONSUMER_SCOPES: HeaderName = HeaderName::from_static("x-consumer-scopes");
+const X_CONSUMER_PLAN: HeaderName = HeaderName::from_static("x-consumer-plan");
+const X_CREDENTIAL_ID: HeaderName = HeaderName::from_static("x-credential-id");
+
+/// An answer whose body is still to be read, with the connection it comes from.
+pub(crate) struct Forwarded {
+    /// Head and body.
+    pub(crate) response: Response<Incoming>,
+    /// The connection.
+    pub(crate) link: Link,
+    /// Where it goes back to.
+    pub(crate) pool: Rc<Pool>,
+}
+
+/// Sends an admitted request. `parts` is its head, already fit to be sent.
+pub(crate) async fn forward(
+    admitted: Admitted,
+    parts: Parts,
+    route: &Route,
+    witness: &mut Witness,
+) -> Result<Forwarded, Refusal> {
+    let (caller, body) = admitted.into_parts();
+    let upstream = route.api().upstream();
+    let here = Rc::clone(&witness.here);
+    let server = upstream.choose();
+    let Some((server, pool)) = server.and_then(|server| Some((server, here.pools.of(server)?))) else {
+        return Err(unreachable().cause("the API has no server"));
+    };
+    witness.asked(server);
+
+    let mut request = Request::from_parts(parts, body);
+    *request.version_mut() = Version::HTTP_11;
+    request.headers_mut().insert(HOST, server.authority.clone());
+    introduce(request.headers_mut(), caller.as_deref());
+
+    let asked = Instant::now();
+    let answer = tokio::time::timeout(upstream.response_timeout, send(pool, request));
+    let failed_body = witness.counter.clone();
+    let (link, response) = match answer.await {
+        Ok(Ok(answered)) => answered,
+        // The client's own body broke: that is told to the client, and is not the upstream's fault.
+        Ok(Err(_)) if let Some(refusal) = failed_body.failure() => return Err(refusal),
+        Ok(Err(refusal)) => return Err(refusal),
+        Err(_) => {
+            return Err(Refusal::new(
+                Stage::Forward,
+                Reason::UpstreamTimeout,
+                "the service behind did not answer in time; try again later",
+            ));
+        }
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(invalid().cause("the upstream switched protocols unasked"));
+    }
+    witness.answers(response.status(), asked.elapsed());
+    Ok(Forwarded { response, link, pool: Rc::clone(pool) })
+}
+
+/// Sends over an idle connection, or a new one. A request of which nothing was sent is sent again.
+async fn send(pool: &Rc<Pool>, mut request: Request<Body>) -> Result<(Link, Response<Incoming>), Refusal> {
+    loop {
+        let mut link = match pool.take() {
+            Some(link) => link,
+            None => pool.connect().await.map_err(|error| match &error {
+                ConnectError::Timeout => {
+                    Refusal::new(Stage::Forward, Reason::UpstreamTimeout, "the service behind takes no connection")
+                        .cause(error)
+                }
+                ConnectError::Connect(_) | ConnectError::Tls(_) => unreachable().cause(error),
+            })?,
+        };
+        match link.send(request).await {
+            Ok(response) => return Ok((link, response)),
+            Err(SendError::Unsent(unsent)) => request = *unsent,
+            Err(SendError::Broken(error)) if error.is_parse() => return Err(invalid().cause(error)),
+            Err(SendError::Broken(error)) => return Err(unreachable().cause(error)),
+        }
+    }
+}
+
+/// Makes a head fit to be sent: what may not cross is removed, what the upstream is told is set.
+pub(crate) fn prepare(parts: &mut Parts, target: Uri, route: &Route, key_header: &HeaderName) {
+    let trailers_wanted = parts.headers.get(TE).is_some();
+    if !route.api().upstream().forward_credentials {
+        parts.headers.remove(AUTHORIZATION);
+        parts.headers.remove(key_header);
+    }
+    if trailers_wanted {
+        // RFC 9110 §10.1.4: TE is for the next hop alone, and says so.
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    parts.uri = target;
+    parts.extensions = http::Extensions::new();
+}
+
+/// Tells the upstream who is calling.
+fn introduce(headers: &mut HeaderMap, caller: Option<&Caller>) {
+    let Some(told) = caller.map(Caller::told) else { return };
+    headers.insert(X_CONSUMER_ID, told.consumer.clone());
+    headers.insert(X_CONSUMER_SCOPES, told.scopes.clone());
+    if let Some(plan) = &told.plan {
+        headers.insert(X_CONSUMER_PLAN, plan.clone());
+    }
+    if let Some(credential) = &told.credential {
+        headers.insert(X_CREDENTIAL_ID, credential.clone());
+    }
+}
+
+fn unreachable() -> Refusal {
+    Refusal::new(Stage::Forward, Reason::UpstreamUnreachable, "the service behind is not reachable; try again later")
+}
+
+fn invalid() -> Refusal {
+    Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, "the service behind gave no valid answer")
+}

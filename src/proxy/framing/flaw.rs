@@ -1,0 +1,100 @@
+//! What can be wrong with the frame of an HTTP/1.x request, and what its sender is told. Nothing here decides.
+
+/// A flaw, and how much of the chunk it was found in may still be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flaw {
+    /// What is wrong.
+    pub(super) kind: FlawKind,
+    /// Offset in the observed chunk at which the flawed message's head begins; 0 when it began in an earlier chunk.
+    pub(crate) offset: usize,
+    /// Whether the message's head was admitted with an earlier chunk, so that the service may have the request already
+    /// and only its body is flawed. Otherwise the service never sees the message.
+    pub(crate) in_body: bool,
+}
+
+impl Flaw {
+    /// What the sender has to change; a fixed text that never holds anything of the request.
+    pub(crate) fn detail(self) -> &'static str {
+        self.kind.detail()
+    }
+
+    /// Whether this is about size and the answer is 431 (RFC 6585 §5); all else is 400.
+    pub(crate) fn too_large(self) -> bool {
+        matches!(self.kind, FlawKind::TooLarge | FlawKind::TooManyFields)
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $detail:literal),+ $(,)?) => {
+        /// What is wrong with the frame.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum FlawKind { $($(#[$doc])* $name),+ }
+
+        impl FlawKind {
+            fn detail(self) -> &'static str {
+                match self { $(Self::$name => $detail),+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// LF without CR (RFC 9112 §2.2 lets a recipient take it; parsers differ).
+    BareLf = "End every line with CRLF, not with LF alone.",
+    /// CR that no LF follows (RFC 9112 §2.2).
+    BareCr = "Send CR only as part of CRLF.",
+    /// NUL in a head or in trailers (RFC 9110 §5.5).
+    Nul = "Remove the NUL byte from the head.",
+    /// Another control character (RFC 9110 §5.5).
+    Control = "Remove the control character from the head.",
+    /// More than one empty line before the request line (RFC 9112 §2.2).
+    EmptyLines = "Send no empty lines before the request line.",
+    /// Not `METHOD SP TARGET SP VERSION` (RFC 9112 §3).
+    RequestLine = "Write the request line as METHOD, target and version, with one space between them.",
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    Version = "Use HTTP/1.1 or HTTP/1.0 on this connection.",
+    /// A byte or a form the target may not have (RFC 9112 §3.2).
+    Target = "Send a valid request target, with everything but URI characters percent-encoded.",
+    /// `#` in the target (RFC 9112 §3.2: the target has no fragment).
+    Fragment = "Send the request target without a fragment.",
+    /// Longer than anything here reads (RFC 9112 §3).
+    TargetTooLong = "Shorten the request target.",
+    /// Whitespace between the request line and the first field (RFC 9112 §2.2).
+    LeadingWhitespace = "Send no whitespace before the first header field.",
+    /// A field continued on the next line (RFC 9112 §5.2).
+    Folding = "Send each header field on one line.",
+    /// A line without a colon.
+    MissingColon = "Put a colon between a header field's name and value.",
+    /// Whitespace before the colon (RFC 9112 §5.1).
+    SpaceBeforeColon = "Send no whitespace between a header field's name and the colon.",
+    /// A line that begins with a colon.
+    EmptyName = "Give every header field a name.",
+    /// A name that is not a token (RFC 9110 §5.1).
+    Name = "Use only letters, digits and the characters of a token in header field names.",
+    /// HTTP/1.1 without Host (RFC 9112 §3.2).
+    HostMissing = "Send a Host header field.",
+    /// More than one Host (RFC 9112 §3.2).
+    HostRepeated = "Send exactly one Host header field.",
+    /// Not one decimal number below 2^63 (RFC 9112 §6.3).
+    LengthInvalid = "Send Content-Length as one decimal number.",
+    /// More than one Content-Length, even if equal.
+    LengthRepeated = "Send Content-Length only once.",
+    /// Content-Length beside Transfer-Encoding (RFC 9112 §6.1).
+    LengthAndEncoding = "Send either Content-Length or Transfer-Encoding, not both.",
+    /// Anything but a single `chunked` (RFC 9112 §6.1).
+    EncodingUnsupported = "Use chunked as the only transfer coding.",
+    /// More than one Transfer-Encoding.
+    EncodingRepeated = "Send Transfer-Encoding only once.",
+    /// Transfer-Encoding in HTTP/1.0 (RFC 9112 §6.1).
+    EncodingInHttp10 = "Use HTTP/1.1 to send a transfer coding.",
+    /// Not 1 to 16 hexadecimal digits (RFC 9112 §7.1).
+    ChunkSize = "Send each chunk's size as hexadecimal digits alone.",
+    /// A chunk extension (RFC 9112 §7.1.1).
+    ChunkExtension = "Send chunks without extensions.",
+    /// Chunk data that is not followed by CRLF (RFC 9112 §7.1).
+    ChunkEnd = "End each chunk's data with CRLF, after exactly as many bytes as announced.",
+    /// The head, or the trailers, are larger than the limit (RFC 6585 §5).
+    TooLarge = "Send smaller header fields.",
+    /// More fields than the limit (RFC 6585 §5).
+    TooManyFields = "Send fewer header fields.",
+}

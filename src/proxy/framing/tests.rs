@@ -1,0 +1,481 @@
+//! The guard's verdicts, and that hyper sees exactly the requests it admits.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use proptest::prelude::*;
+use tokio::io::AsyncWriteExt;
+
+use super::flaw::FlawKind;
+use super::{Flaw, Guard, HeadLimits};
+
+const LIMITS: HeadLimits = HeadLimits { size: 256, headers: 8 };
+
+type Case<'a> = (&'a str, &'a [u8], Result<u64, FlawKind>);
+
+/// Name, bytes of a connection, heads admitted or the flaw.
+const CASES: &[Case<'_>] = &[
+    ("nothing", b"", Ok(0)),
+    ("plain", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(1)),
+    ("name in any case", b"GET / HTTP/1.1\r\nhOsT:a\r\n\r\n", Ok(1)),
+    ("unfinished", b"GET / HTTP/1.1\r\nHost: a\r\n", Ok(0)),
+    ("pipelined", b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n", Ok(2)),
+    ("http/1.0", b"GET / HTTP/1.0\r\n\r\n", Ok(1)),
+    ("http/1.0 kept alive", b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\n", Ok(2)),
+    ("query", b"GET /a?b={c}|`d`&e=^\\ HTTP/1.1\r\nHost: a\r\n\r\n", Ok(1)),
+    ("path hyper takes", b"GET /{a}|^\\[] HTTP/1.1\r\nHost: a\r\n\r\n", Ok(1)),
+    ("asterisk", b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Ok(1)),
+    ("absolute", b"GET http://b:80/x HTTP/1.1\r\nHost: a\r\n\r\n", Ok(1)),
+    ("absolute, upper case", b"GET HTTPS://b HTTP/1.1\r\nHost: a\r\n\r\n", Ok(1)),
+    ("connect", b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", Ok(1)),
+    ("double slash", b"GET // HTTP/1.1\r\nHost: a\r\n\r\n", Ok(1)),
+    ("odd method", b"M-SEARCH / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(1)),
+    ("one empty line before", b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(1)),
+    ("one empty line between", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(2)),
+    ("empty value", b"GET / HTTP/1.1\r\nHost: a\r\nX:\r\n\r\n", Ok(1)),
+    ("tabs around a value", b"GET / HTTP/1.1\r\nHost:\t a \t\r\nX: a\tb\r\n\r\n", Ok(1)),
+    ("obs-text in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX: \xe9\xff\r\n\r\n", Ok(1)),
+    ("colons in a value", b"GET / HTTP/1.1\r\nHost: a:1\r\nX::b:\r\n\r\n", Ok(1)),
+    ("names alike", b"GET / HTTP/1.1\r\nHost: a\r\nHosts: b\r\nContent-Lengt: x\r\nTransfer-Encodin: y\r\n\r\n", Ok(1)),
+    ("body", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(2)),
+    ("body of anything", b"POST / HTTP/1.1\r\nHost: a\r\ncontent-length:4 \r\n\r\n\0\n\r\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(2)),
+    ("body in http/1.0", b"POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc", Ok(1)),
+    ("empty body", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(2)),
+    ("leading zeros", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 003\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(2)),
+    ("unfinished body", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabc", Ok(1)),
+    ("body and empty line", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(2)),
+    ("largest length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775807\r\n\r\nabc", Ok(1)),
+    ("chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(2)),
+    ("chunked in any case", b"POST / HTTP/1.1\r\nHost: a\r\ntransfer-ENCODING:\tChUnKeD \r\n\r\nA\r\n0123456789\r\n00\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(2)),
+    ("chunked, only the end", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(2)),
+    ("trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(2)),
+    ("sixteen digits", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0000000000000001\r\na\r\n0\r\n\r\n", Ok(1)),
+    ("largest chunk", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\na\r\n0\r\n\r\n", Ok(1)),
+    ("expectation", b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc", Ok(1)),
+    ("as many fields as may be", b"GET / HTTP/1.1\r\nHost: a\r\nA:\r\nB:\r\nC:\r\nD:\r\nE:\r\nF:\r\nG:\r\n\r\n", Ok(1)),
+    (
+        "upgrade that is not granted",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        Ok(2),
+    ),
+    // Lines.
+    ("LF after the request line", b"GET / HTTP/1.1\nHost: a\r\n\r\n", Err(FlawKind::BareLf)),
+    ("LF after a field", b"GET / HTTP/1.1\r\nHost: a\n\r\n", Err(FlawKind::BareLf)),
+    ("LF ends the head", b"GET / HTTP/1.1\r\nHost: a\r\n\n", Err(FlawKind::BareLf)),
+    ("LF before the request line", b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::BareLf)),
+    ("CR in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", Err(FlawKind::BareCr)),
+    ("CR CR LF", b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", Err(FlawKind::BareCr)),
+    ("CR in the request line", b"GET /\r HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::BareCr)),
+    ("CR before the request line", b"\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::BareCr)),
+    ("NUL in a value", b"GET / HTTP/1.1\r\nHost: a\0\r\n\r\n", Err(FlawKind::Nul)),
+    ("NUL in a name", b"GET / HTTP/1.1\r\nHo\0st: a\r\n\r\n", Err(FlawKind::Nul)),
+    ("NUL in the target", b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Nul)),
+    ("control in a value", b"GET / HTTP/1.1\r\nHost: a\x0b\r\n\r\n", Err(FlawKind::Control)),
+    ("DEL in a value", b"GET / HTTP/1.1\r\nHost: a\x7f\r\n\r\n", Err(FlawKind::Control)),
+    ("two empty lines", b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::EmptyLines)),
+    ("second: two empty lines", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n\r\n", Err(FlawKind::EmptyLines)),
+    // Request line.
+    ("no version", b"GET /\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
+    ("no target", b"GET HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
+    ("empty target", b"GET  HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
+    ("one word", b"GET\r\n\r\n", Err(FlawKind::RequestLine)),
+    ("two spaces first", b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
+    ("two spaces last", b"GET /  HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
+    ("tab for a space", b"GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
+    ("space in the target", b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
+    ("space at the end", b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
+    ("space at the start", b" GET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
+    ("no method", b"/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
+    ("method of delimiters", b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
+    ("lower-case version", b"GET / http/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
+    ("http/1.2", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", Err(FlawKind::Version)),
+    ("http/0.9", b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", Err(FlawKind::Version)),
+    ("http/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Err(FlawKind::Version)),
+    ("http/1.10", b"GET / HTTP/1.10\r\nHost: a\r\n\r\n", Err(FlawKind::Version)),
+    ("fragment", b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Fragment)),
+    ("non-ASCII target", b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
+    ("angle brackets", b"GET /<a> HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
+    ("quote in the query", b"GET /?\" HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
+    ("backtick in the path", b"GET /`?` HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
+    ("relative target", b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
+    ("query alone", b"GET ?a HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
+    ("authority for GET", b"GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
+    ("other scheme", b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
+    ("scheme alone", b"GET http:// HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
+    ("asterisk and more", b"OPTIONS ** HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
+    // Fields.
+    ("space before the first field", b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", Err(FlawKind::LeadingWhitespace)),
+    ("folded with a space", b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", Err(FlawKind::Folding)),
+    ("folded with a tab", b"GET / HTTP/1.1\r\nHost: a\r\n\tTransfer-Encoding: chunked\r\n\r\n", Err(FlawKind::Folding)),
+    ("folded, empty", b"GET / HTTP/1.1\r\nHost: a\r\n \r\n\r\n", Err(FlawKind::Folding)),
+    ("no colon", b"GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", Err(FlawKind::MissingColon)),
+    ("no colon, words", b"GET / HTTP/1.1\r\nHost a\r\n\r\n", Err(FlawKind::MissingColon)),
+    ("space before the colon", b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", Err(FlawKind::SpaceBeforeColon)),
+    ("tab before the colon", b"GET / HTTP/1.1\r\nHost\t: a\r\n\r\n", Err(FlawKind::SpaceBeforeColon)),
+    ("empty name", b"GET / HTTP/1.1\r\n: a\r\n\r\n", Err(FlawKind::EmptyName)),
+    ("name of delimiters", b"GET / HTTP/1.1\r\nHo(st: a\r\n\r\n", Err(FlawKind::Name)),
+    ("name of obs-text", b"GET / HTTP/1.1\r\nX\xff: a\r\n\r\n", Err(FlawKind::Name)),
+    ("no host", b"GET / HTTP/1.1\r\n\r\n", Err(FlawKind::HostMissing)),
+    ("two hosts", b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", Err(FlawKind::HostRepeated)),
+    ("no host, absolute", b"GET http://a/ HTTP/1.1\r\n\r\n", Err(FlawKind::HostMissing)),
+    // Length.
+    ("two lengths, equal", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", Err(FlawKind::LengthRepeated)),
+    ("two lengths", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\na", Err(FlawKind::LengthRepeated)),
+    ("list of lengths", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\na", Err(FlawKind::LengthInvalid)),
+    ("signed length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na", Err(FlawKind::LengthInvalid)),
+    ("negative length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\na", Err(FlawKind::LengthInvalid)),
+    ("hexadecimal length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\na", Err(FlawKind::LengthInvalid)),
+    ("no length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\na", Err(FlawKind::LengthInvalid)),
+    ("length with a space", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1 1\r\n\r\na", Err(FlawKind::LengthInvalid)),
+    ("length too large", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\na", Err(FlawKind::LengthInvalid)),
+    ("length far too large", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\na", Err(FlawKind::LengthInvalid)),
+    ("length, then coding", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Err(FlawKind::LengthAndEncoding)),
+    ("coding, then length", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", Err(FlawKind::LengthAndEncoding)),
+    // Coding.
+    ("gzip, chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
+    ("identity", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
+    ("no coding", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
+    ("xchunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
+    ("chunked with a parameter", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;a=b\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
+    ("chunked twice", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
+    ("two codings", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", Err(FlawKind::EncodingRepeated)),
+    ("two codings, other first", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
+    ("chunked in http/1.0", b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Err(FlawKind::EncodingInHttp10)),
+    // Chunks.
+    ("no size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\r\n", Err(FlawKind::ChunkSize)),
+    ("size of a word", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", Err(FlawKind::ChunkSize)),
+    ("size with 0x", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\n", Err(FlawKind::ChunkSize)),
+    ("signed size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n+1\r\na\r\n", Err(FlawKind::ChunkSize)),
+    ("space before the size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n 1\r\na\r\n", Err(FlawKind::ChunkSize)),
+    ("space after the size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n", Err(FlawKind::ChunkSize)),
+    ("seventeen digits", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n00000000000000001\r\na\r\n", Err(FlawKind::ChunkSize)),
+    ("extension", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\na\r\n", Err(FlawKind::ChunkExtension)),
+    ("extension on the last", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0;\r\n\r\n", Err(FlawKind::ChunkExtension)),
+    ("LF after the size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\na\r\n", Err(FlawKind::BareLf)),
+    ("CR after the size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\ra\r\n", Err(FlawKind::BareCr)),
+    ("data too long", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", Err(FlawKind::ChunkEnd)),
+    ("data with LF", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\n0\r\n\r\n", Err(FlawKind::ChunkEnd)),
+    ("data with CR", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r0\r\n\r\n", Err(FlawKind::ChunkEnd)),
+    ("LF in trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\n\r\n", Err(FlawKind::BareLf)),
+    ("LF ends trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\n", Err(FlawKind::BareLf)),
+    ("NUL in trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: \0\r\n\r\n", Err(FlawKind::Nul)),
+    ("space before trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n X: 1\r\n\r\n", Err(FlawKind::LeadingWhitespace)),
+    ("folded trailer", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\r\n 2\r\n\r\n", Err(FlawKind::Folding)),
+    ("trailer without a colon", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nGET / HTTP/1.1\r\n\r\n", Err(FlawKind::MissingColon)),
+    ("too many trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\n\r\n", Err(FlawKind::TooManyFields)),
+    ("too many fields", b"GET / HTTP/1.1\r\nHost: a\r\nA:\r\nB:\r\nC:\r\nD:\r\nE:\r\nF:\r\nG:\r\nH:\r\n\r\n", Err(FlawKind::TooManyFields)),
+    // A good request first.
+    ("second: flaw", b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\n\r\n", Err(FlawKind::BareLf)),
+    ("second: flaw in the body", b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx", Err(FlawKind::ChunkSize)),
+];
+
+/// Cases that are too long to be written out.
+fn long_cases() -> Vec<(&'static str, Vec<u8>, Result<u64, FlawKind>)> {
+    let head = |size: usize| {
+        let mut head = b"GET / HTTP/1.1\r\nHost: a\r\nX: ".to_vec();
+        head.resize(size - 4, b'x');
+        head.extend_from_slice(b"\r\n\r\n");
+        head
+    };
+    let trailers = |size: usize| {
+        let mut bytes = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n".to_vec();
+        let end = bytes.len() + size - 4;
+        bytes.extend_from_slice(b"X: ");
+        bytes.resize(end, b'x');
+        bytes.extend_from_slice(b"\r\n\r\n");
+        bytes
+    };
+    let mut endless = b"GET /".to_vec();
+    endless.resize(300, b'x');
+    let mut empty_line = b"\r\n".to_vec();
+    empty_line.extend_from_slice(&head(LIMITS.size - 2));
+    vec![
+        ("as large as may be", head(LIMITS.size), Ok(1)),
+        ("with an empty line", empty_line, Ok(1)),
+        ("too large", head(LIMITS.size + 1), Err(FlawKind::TooLarge)),
+        ("line without an end", endless, Err(FlawKind::TooLarge)),
+        ("trailers as large as may be", trailers(LIMITS.size - 1), Ok(1)),
+        ("trailers too large", trailers(LIMITS.size), Err(FlawKind::TooLarge)),
+    ]
+}
+
+fn for_each_case(mut test: impl FnMut(&str, &[u8], Result<u64, FlawKind>)) {
+    CASES.iter().for_each(|(name, bytes, expected)| test(name, bytes, *expected));
+    long_cases().iter().for_each(|(name, bytes, expected)| test(name, bytes, *expected));
+}
+
+fn feed<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Result<u64, Flaw>, Guard) {
+    let mut guard = Guard::new(LIMITS);
+    for chunk in chunks {
+        if let Err(flaw) = guard.observe(chunk) {
+            assert_eq!(guard.observe(b"x"), Err(Flaw { offset: 0, ..flaw }), "dead is dead");
+            return (Err(flaw), guard);
+        }
+    }
+    (Ok(guard.heads()), guard)
+}
+
+#[test]
+fn verdicts_do_not_depend_on_how_bytes_come() {
+    for_each_case(|name, bytes, expected| {
+        let verdict = |chunks: &[&[u8]]| feed(chunks.iter().copied()).0.map_err(|flaw| flaw.kind);
+        assert_eq!(verdict(&[bytes]), expected, "{name}");
+        assert_eq!(verdict(&bytes.chunks(1).collect::<Vec<_>>()), expected, "{name}, byte by byte");
+        for at in 0..=bytes.len() {
+            let (first, second) = bytes.split_at(at);
+            assert_eq!(verdict(&[first, second]), expected, "{name}, split at {at}");
+        }
+    });
+}
+
+#[test]
+fn what_precedes_the_flawed_message_may_be_delivered() {
+    let good = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for_each_case(|name, bytes, expected| {
+        let Err(kind) = expected else { return };
+        let whole = [good.as_slice(), good, bytes].concat();
+        let (first, at) = (good.len(), 2 * good.len());
+        // In these cases a good message, without a body, stands before the flawed one.
+        let before =
+            if name.starts_with("second:") { memchr::memmem::find(bytes, b"\r\n\r\n").unwrap() + 4 } else { 0 };
+        let at = at + before;
+        assert_eq!(feed([whole.as_slice()]).0, Err(Flaw { kind, offset: at, in_body: false }), "{name}");
+        assert_eq!(
+            feed([&whole[..first], &whole[first..]]).0,
+            Err(Flaw { kind, offset: at - first, in_body: false }),
+            "{name}"
+        );
+        assert_eq!(feed([&whole[..at]]).0.map(|heads| heads >= 2), Ok(true), "{name}");
+    });
+    assert_eq!(
+        feed([&b"GET"[..], b" / HTTP/1.1\n"]).0,
+        Err(Flaw { kind: FlawKind::BareLf, offset: 0, in_body: false }),
+        "began earlier"
+    );
+}
+
+#[test]
+fn a_body_flaw_is_told_apart_by_whether_its_head_was_delivered() {
+    let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".as_slice();
+    let good = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".as_slice();
+    let flaw = |offset, in_body| Err(Flaw { kind: FlawKind::ChunkSize, offset, in_body });
+    for (chunks, expected, heads) in [
+        (vec![head, b"x"], flaw(0, true), 1),
+        (vec![head, b"1\r\na", b"\r\nx"], flaw(0, true), 1),
+        (vec![&[head, b"x"].concat()], flaw(0, false), 0),
+        (vec![&head[..9], &[&head[9..], b"x"].concat()], flaw(0, false), 0),
+        (vec![&[good, head, b"x"].concat()], flaw(good.len(), false), 1),
+        (vec![head, &[b"0\r\n\r\n", head, b"x"].concat()], flaw(5, false), 1),
+    ] {
+        let (verdict, guard) = feed(chunks);
+        assert_eq!((verdict, guard.heads()), (expected, heads));
+    }
+}
+
+#[test]
+fn a_head_is_under_way_from_its_first_byte_to_its_last() {
+    for (bytes, expected) in [
+        (&b""[..], false),
+        (b"\r", false),
+        (b"\r\n", false),
+        (b"G", true),
+        (b"\r\nG", true),
+        (b"GET / HTTP/1.1\r\n", true),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r", true),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", false),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na", false),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX:", false),
+    ] {
+        assert_eq!(feed([bytes]).1.mid_head(), expected, "{}", bytes.escape_ascii());
+        assert_eq!(feed(bytes.chunks(1)).1.mid_head(), expected, "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn only_sizes_are_431() {
+    let too_large = |kind| Flaw { kind, offset: 0, in_body: false }.too_large();
+    assert!(too_large(FlawKind::TooLarge) && too_large(FlawKind::TooManyFields));
+    assert!(!too_large(FlawKind::BareLf) && !too_large(FlawKind::TargetTooLong));
+    let mut target = b"GET /".to_vec();
+    target.resize(70_000, b'a');
+    target.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut guard = Guard::new(HeadLimits { size: 100_000, headers: 8 });
+    assert_eq!(guard.observe(&target).map_err(|flaw| flaw.kind), Err(FlawKind::TargetTooLong));
+}
+
+/// What a hyper server, set as the daemon sets it, makes of the bytes: targets and bodies, in order.
+fn seen_by_hyper(bytes: &[u8]) -> Vec<(String, Result<Bytes, ()>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    runtime.block_on(async {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        client.write_all(bytes).await.unwrap();
+        client.shutdown().await.unwrap();
+        let service = service_fn(|request: Request<Incoming>| {
+            let seen = Rc::clone(&seen);
+            async move {
+                let at = seen.borrow().len();
+                seen.borrow_mut().push((request.uri().to_string(), Err(())));
+                let body = request.into_body().collect().await.map(|body| body.to_bytes()).map_err(drop);
+                seen.borrow_mut()[at].1 = body;
+                Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+            }
+        });
+        let mut builder = http1::Builder::new();
+        builder.half_close(true).max_headers(LIMITS.headers).max_header_size(LIMITS.size);
+        // Fails when the bytes end in the middle of a message; what the service saw is what counts.
+        let _ = builder.serve_connection(TokioIo::new(server), service).await;
+    });
+    Rc::into_inner(seen).unwrap().into_inner()
+}
+
+#[test]
+fn hyper_sees_what_is_admitted() {
+    for_each_case(|name, bytes, _| {
+        let admitted = match feed([bytes]).0 {
+            Ok(_) => bytes,
+            Err(flaw) => &bytes[..flaw.offset],
+        };
+        let heads = feed([admitted]).0.unwrap();
+        assert_eq!(feed([bytes]).1.heads(), heads, "{name}: what is withheld is not counted");
+        assert_eq!(seen_by_hyper(admitted).len() as u64, heads, "{name}");
+    });
+}
+
+#[test]
+fn hyper_alone_would_see_more() {
+    // Why the guard is there: bytes it refuses that hyper hands to the service.
+    for bytes in [
+        &b"GET / HTTP/1.1\nHost: a\n\n"[..],
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        assert!(feed([bytes]).0.is_err(), "{}", bytes.escape_ascii());
+        assert_eq!(seen_by_hyper(bytes).len(), 1, "{}", bytes.escape_ascii());
+    }
+}
+
+/// A valid request with its target, and its body as a server should see it.
+fn request() -> impl Strategy<Value = (String, Vec<u8>, Vec<u8>)> {
+    let body = proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..4);
+    let trailers = proptest::collection::vec("[a-z]{1,8}: [ -~]{0,12}", 0..3);
+    ("/[a-z0-9/?&=]{0,12}", 0..3, body, trailers, any::<bool>()).prop_map(
+        |(target, kind, body, trailers, empty_line)| {
+            let mut bytes = if empty_line { b"\r\n".to_vec() } else { Vec::new() };
+            let whole = if kind == 0 { Vec::new() } else { body.concat() };
+            bytes.extend_from_slice(format!("POST {target} HTTP/1.1\r\nHost: a\r\n").as_bytes());
+            match kind {
+                0 => bytes.extend_from_slice(b"X: y\r\n\r\n"),
+                1 => {
+                    bytes.extend_from_slice(format!("Content-Length: {}\r\n\r\n", whole.len()).as_bytes());
+                    bytes.extend_from_slice(&whole);
+                }
+                _ => {
+                    bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+                    for chunk in &body {
+                        bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                        bytes.extend_from_slice(chunk);
+                        bytes.extend_from_slice(b"\r\n");
+                    }
+                    bytes.extend_from_slice(b"0\r\n");
+                    trailers.iter().for_each(|line| bytes.extend_from_slice(format!("{line}\r\n").as_bytes()));
+                    bytes.extend_from_slice(b"\r\n");
+                }
+            }
+            (target, bytes, whole)
+        },
+    )
+}
+
+/// Pieces hostile requests are made of.
+fn fragments() -> impl Strategy<Value = Vec<u8>> {
+    let pieces: Vec<&'static [u8]> = vec![
+        b"GET / HTTP/1.1\r\n",
+        b"POST / HTTP/1.0\r\n",
+        b"Host: a\r\n",
+        b"Content-Length: 3\r\n",
+        b"abc",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: ",
+        b"0\r\n",
+        b"3\r\nabc\r\n",
+        b";a",
+        b" ",
+        b"\t",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
+        b"0\r\n\r\n",
+        b":",
+        b"\0",
+        b"X: y\r\n",
+        b"1",
+        b"#",
+        b"Connection: close\r\n",
+        b"\xff",
+    ];
+    proptest::collection::vec(proptest::sample::select(pieces), 0..14).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_bytes_are_judged(bytes in proptest::collection::vec(any::<u8>(), 0..400), size in 1_usize..50) {
+        let _ = feed(bytes.chunks(size));
+    }
+
+    #[test]
+    fn hostile_bytes_are_judged_alike_however_they_come(bytes in fragments(), size in 1_usize..9) {
+        let kind = |result: Result<u64, Flaw>| result.map_err(|flaw| flaw.kind);
+        prop_assert_eq!(kind(feed([bytes.as_slice()]).0), kind(feed(bytes.chunks(size)).0));
+    }
+
+    #[test]
+    fn hyper_never_sees_more_than_is_admitted(bytes in fragments()) {
+        let admitted = match feed([bytes.as_slice()]).0 {
+            Ok(_) => bytes.as_slice(),
+            Err(flaw) => &bytes[..flaw.offset],
+        };
+        let heads = feed([admitted]).0.unwrap();
+        let seen = seen_by_hyper(admitted).len() as u64;
+        // After `Connection: close`, and HTTP/1.0, hyper reads no further.
+        let closes = memchr::memmem::find(admitted, b"close").is_some() || memchr::memmem::find(admitted, b"/1.0").is_some();
+        prop_assert!(seen == heads || (closes && seen < heads), "{} {} {}", admitted.escape_ascii(), seen, heads);
+    }
+
+    #[test]
+    fn valid_requests_are_admitted(
+        requests in proptest::collection::vec(request(), 0..6),
+        splits in proptest::collection::vec(1_usize..60, 1..40),
+    ) {
+        let bytes: Vec<u8> = requests.iter().flat_map(|(_, bytes, _)| bytes.iter().copied()).collect();
+        let mut rest = bytes.as_slice();
+        let mut chunks = Vec::new();
+        for size in splits {
+            let (chunk, after) = rest.split_at(size.min(rest.len()));
+            chunks.push(chunk);
+            rest = after;
+        }
+        chunks.push(rest);
+        prop_assert_eq!(feed(chunks).0, Ok(requests.len() as u64));
+        let seen = seen_by_hyper(&bytes);
+        let expected: Vec<_> = requests.into_iter().map(|(target, _, body)| (target, Ok(Bytes::from(body)))).collect();
+        prop_assert_eq!(seen, expected);
+    }
+}

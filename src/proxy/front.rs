@@ -1,0 +1,215 @@
+//! The client's side of a connection, as hyper sees it: bytes are watched by the framing guard before hyper parses them,
+//! and what hyper would answer on its own is held back, so that every refusal is ours.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::framing::{Flaw, Guard};
+use super::stream::Stream;
+use crate::exchange::Peer;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing, since then.
+    Idle(Instant),
+    /// A request's head is coming, since then.
+    Head(Instant),
+    /// So many requests are being answered.
+    Busy(u32),
+}
+
+/// A client connection, as all its parts see it.
+pub(crate) struct Client {
+    /// The other end.
+    pub(crate) peer: Peer,
+    phase: Cell<Phase>,
+    /// hyper has nothing left to write of any answer: what it writes now is its own.
+    quiet: Cell<bool>,
+    /// hyper wanted to answer on its own.
+    held_back: Cell<bool>,
+    /// What was wrong with the bytes that came.
+    flaw: Cell<Option<Flaw>>,
+    /// Heads that the guard let through.
+    heads: Cell<u64>,
+    /// Requests that hyper made of them.
+    requests: Cell<u64>,
+}
+
+impl Client {
+    /// A connection that just came.
+    pub(crate) fn new(peer: Peer, now: Instant) -> Rc<Self> {
+        Rc::new(Self {
+            peer,
+            phase: Cell::new(Phase::Idle(now)),
+            quiet: Cell::new(true),
+            held_back: Cell::new(false),
+            flaw: Cell::new(None),
+            heads: Cell::new(0),
+            requests: Cell::new(0),
+        })
+    }
+
+    /// What it is doing.
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// A request begins. False when it is not one that the guard saw begin: then the two disagree on where requests are.
+    pub(crate) fn begin(&self) -> bool {
+        self.quiet.set(false);
+        self.requests.set(self.requests.get() + 1);
+        self.phase.set(match self.phase.get() {
+            Phase::Busy(others) => Phase::Busy(others + 1),
+            Phase::Idle(_) | Phase::Head(_) => Phase::Busy(1),
+        });
+        self.requests.get() <= self.heads.get()
+    }
+
+    /// A request ends.
+    pub(crate) fn end(&self, now: Instant) {
+        self.phase.set(match self.phase.get() {
+            Phase::Busy(others) if others > 1 => Phase::Busy(others - 1),
+            _ => Phase::Idle(now),
+        });
+    }
+
+    /// What was wrong with a head, or hyper's wish to say that something was; each is told once.
+    pub(crate) fn unanswered(&self) -> Option<Option<Flaw>> {
+        let flaw = self.flaw.take();
+        let held_back = self.held_back.take();
+        // A flaw in a body has been answered by the request it belongs to.
+        let in_head = flaw.is_some_and(|flaw| !flaw.in_body);
+        (in_head || held_back).then_some(flaw)
+    }
+}
+
+/// The stream that hyper reads and writes.
+pub(crate) struct Front {
+    /// Shared with the connection, which closes it when hyper is done.
+    stream: Rc<RefCell<Stream>>,
+    client: Rc<Client>,
+    /// Bytes that were read to tell HTTP/1 from HTTP/2.
+    prefix: Bytes,
+    /// Watches HTTP/1; HTTP/2 has no framing to be ambiguous about.
+    guard: Option<Guard>,
+}
+
+impl Front {
+    /// `prefix` is what has been read already; without a guard, bytes go through unwatched.
+    pub(crate) fn new(stream: Rc<RefCell<Stream>>, client: Rc<Client>, prefix: Bytes, guard: Option<Guard>) -> Self {
+        if guard.is_none() {
+            // HTTP/2 opens with frames of its own before any request; it never answers in hyper's name.
+            client.quiet.set(false);
+        }
+        Self { stream, client, prefix, guard }
+    }
+
+    /// Shows the guard what has just been read; on a flaw, hyper gets what came before the flawed head.
+    fn watch(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let Some(guard) = &mut self.guard else { return Ok(()) };
+        let fresh = buffer.filled().get(before..).unwrap_or_default();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let observed = guard.observe(fresh);
+        self.client.heads.set(guard.heads());
+        if guard.mid_head()
+            && let Phase::Idle(_) = self.client.phase.get()
+        {
+            self.client.phase.set(Phase::Head(Instant::now()));
+        }
+        if let Err(flaw) = observed {
+            self.client.flaw.set(Some(flaw));
+            buffer.set_filled(before + flaw.offset.min(fresh.len()));
+            if flaw.offset == 0 {
+                return Err(flawed());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn flawed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "ambiguous request framing")
+}
+
+impl AsyncRead for Front {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.guard.is_some() && this.client.has_flaw() {
+            return Poll::Ready(Err(flawed()));
+        }
+        let before = buffer.filled().len();
+        if this.prefix.is_empty() {
+            ready!(Pin::new(&mut *this.stream.borrow_mut()).poll_read(cx, buffer))?;
+        } else {
+            let piece = this.prefix.split_to(this.prefix.len().min(buffer.remaining()));
+            buffer.put_slice(&piece);
+        }
+        Poll::Ready(this.watch(buffer, before))
+    }
+}
+
+impl Client {
+    fn has_flaw(&self) -> bool {
+        let flaw = self.flaw.take();
+        self.flaw.set(flaw);
+        flaw.is_some()
+    }
+
+    /// Whether what hyper writes now is its own answer to a head it could not parse.
+    fn holds_back(&self) -> bool {
+        self.quiet.get() && {
+            self.held_back.set(true);
+            true
+        }
+    }
+}
+
+impl AsyncWrite for Front {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.client.holds_back() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.client.holds_back() {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.borrow().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes the stream only when its own buffer is empty.
+        if self.guard.is_some() && !matches!(self.client.phase.get(), Phase::Busy(_)) {
+            self.client.quiet.set(true);
+        }
+        Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.guard.is_some() {
+            // There may be a last answer to write: the connection closes HTTP/1 itself.
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,336 @@
+//! Whom a request is for, and the refusals that rest on header fields alone (RFC 9112 §3.2, RFC 9113 §8.3.1).
+//!
+//! What HTTP/1.x framing needs is checked on the raw bytes by `proxy::framing`; it is checked here again where hyper's
+//! header map shows it, so that HTTP/2 and HTTP/1.x have the same rules.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::{Uri, Version};
+
+use super::{connection_options, is_protected};
+
+/// Longest host name there is (RFC 1035 §2.3.4), with its dot.
+const HOST_LIMIT: usize = 254;
+
+/// Why a request is refused for its header fields; the answer is 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeaderFlaw {
+    /// Neither Host nor an authority.
+    HostMissing,
+    /// More than one Host.
+    HostRepeated,
+    /// Not a host with an optional port.
+    HostInvalid,
+    /// Host is not the `:authority` it came with.
+    HostMismatch,
+    /// An underscore in a field name: many upstreams read it as a hyphen.
+    Underscore,
+    /// More than one Content-Length.
+    LengthRepeated,
+    /// Content-Length beside Transfer-Encoding.
+    LengthAndEncoding,
+    /// `Connection` names an end-to-end field (RFC 9110 §7.6.1).
+    ConnectionOption,
+}
+
+impl HeaderFlaw {
+    /// What the caller has to change.
+    pub(crate) fn detail(self) -> &'static str {
+        match self {
+            Self::HostMissing => "Send a Host header field.",
+            Self::HostRepeated => "Send exactly one Host header field.",
+            Self::HostInvalid => "Send a host name or address, and nothing else but a port, as the host.",
+            Self::HostMismatch => "Send the same host in Host and in :authority.",
+            Self::Underscore => "Use hyphens, not underscores, in header field names.",
+            Self::LengthRepeated => "Send Content-Length only once.",
+            Self::LengthAndEncoding => "Send either Content-Length or Transfer-Encoding, not both.",
+            Self::ConnectionOption => "Name only hop-by-hop header fields in Connection.",
+        }
+    }
+}
+
+/// Whom a request is for, from [`check`] alone.
+#[derive(Debug)]
+pub(crate) struct Host<'a> {
+    name: Cow<'a, str>,
+    as_it_came: Option<AsItCame<'a>>,
+}
+
+#[derive(Debug)]
+enum AsItCame<'a> {
+    Field(&'a HeaderValue),
+    Target(&'a str),
+}
+
+impl<'a> Host<'a> {
+    /// Lower case, without port and trailing dot; an IPv6 address in brackets and in its canonical form. Empty for an
+    /// HTTP/1.0 request that names none. Borrows when it came like that.
+    pub(crate) fn name(&self) -> Cow<'a, str> {
+        self.name.clone()
+    }
+
+    /// Host and port as they came; none for an HTTP/1.0 request that names none.
+    pub(crate) fn to_header(&self) -> Option<HeaderValue> {
+        match self.as_it_came.as_ref()? {
+            AsItCame::Field(value) => Some((*value).clone()),
+            AsItCame::Target(authority) => HeaderValue::from_str(authority).ok(),
+        }
+    }
+}
+
+/// Finds whom a request is for, and refuses what its header fields alone make ambiguous.
+///
+/// The target's authority (absolute-form, `:authority`) wins over Host, which must be sound all the same.
+///
+/// # Errors
+/// [`HeaderFlaw`]: no host, several, an invalid or a contradicting one; a field name with an underscore; contradicting
+/// lengths; a `Connection` that names what is not for one hop.
+pub(crate) fn check<'a>(headers: &'a HeaderMap, version: Version, uri: &'a Uri) -> Result<Host<'a>, HeaderFlaw> {
+    if headers.keys().any(|name| name.as_str().contains('_')) {
+        return Err(HeaderFlaw::Underscore);
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if lengths.next().is_some() {
+        if lengths.next().is_some() {
+            return Err(HeaderFlaw::LengthRepeated);
+        }
+        if headers.contains_key(TRANSFER_ENCODING) {
+            return Err(HeaderFlaw::LengthAndEncoding);
+        }
+    }
+    let protected = |option: &[u8]| str::from_utf8(option).is_ok_and(|name| is_protected(&name.to_ascii_lowercase()));
+    if connection_options(headers).any(protected) {
+        return Err(HeaderFlaw::ConnectionOption);
+    }
+
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => return Err(HeaderFlaw::HostRepeated),
+        (Some(value), None) => {
+            Some((Authority::parse(value.to_str().map_err(|_| HeaderFlaw::HostInvalid)?)?, AsItCame::Field(value)))
+        }
+        (None, _) => None,
+    };
+    let target = match uri.authority().map(|authority| authority.as_str()) {
+        Some(text) => Some((Authority::parse(text)?, AsItCame::Target(text))),
+        None => None,
+    };
+    let chosen = match (host, target) {
+        (Some((host, _)), Some((target, _))) if version > Version::HTTP_11 && host != target => {
+            return Err(HeaderFlaw::HostMismatch);
+        }
+        // Only HTTP/1.1 asks for Host even when the target says it all.
+        (None, Some(_)) if version == Version::HTTP_11 => return Err(HeaderFlaw::HostMissing),
+        (_, Some(target)) => target,
+        (Some(host), None) => host,
+        (None, None) if version < Version::HTTP_11 => return Ok(Host { name: Cow::Borrowed(""), as_it_came: None }),
+        (None, None) => return Err(HeaderFlaw::HostMissing),
+    };
+    Ok(Host { name: chosen.0.host, as_it_came: Some(chosen.1) })
+}
+
+/// `host [":" port]` in normal form (RFC 3986 §3.2.2, without userinfo).
+#[derive(Debug, PartialEq)]
+struct Authority<'a> {
+    host: Cow<'a, str>,
+    port: Option<u16>,
+}
+
+impl<'a> Authority<'a> {
+    fn parse(text: &'a str) -> Result<Self, HeaderFlaw> {
+        let (host, port) = if text.starts_with('[') {
+            let end = text.find(']').ok_or(HeaderFlaw::HostInvalid)? + 1;
+            text.split_at_checked(end).ok_or(HeaderFlaw::HostInvalid)?
+        } else {
+            text.split_at_checked(text.find(':').unwrap_or(text.len())).ok_or(HeaderFlaw::HostInvalid)?
+        };
+        Ok(Self { host: normal_host(host).ok_or(HeaderFlaw::HostInvalid)?, port: parse_port(port)? })
+    }
+}
+
+/// The port of `:8080`; none of nothing and of `:` (RFC 3986 §3.2.3).
+fn parse_port(text: &str) -> Result<Option<u16>, HeaderFlaw> {
+    match text.strip_prefix(':') {
+        None if text.is_empty() => Ok(None),
+        Some("") => Ok(None),
+        // Digits alone: `parse` would take a sign.
+        Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            digits.parse().map(Some).map_err(|_| HeaderFlaw::HostInvalid)
+        }
+        _ => Err(HeaderFlaw::HostInvalid),
+    }
+}
+
+/// The host in normal form. Percent-encoding and sub-delimiters, which RFC 3986 lets stand in a registered name, are
+/// not admitted: no DNS name has them, and readers take them for different hosts.
+fn normal_host(host: &str) -> Option<Cow<'_, str>> {
+    if let Some(address) = host.strip_prefix('[') {
+        let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
+        let normal = format!("[{address}]");
+        return Some(if normal == host { Cow::Borrowed(host) } else { Cow::Owned(normal) });
+    }
+    if host.len() > HOST_LIMIT {
+        return None;
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let mut previous = b'.';
+    let mut upper = false;
+    for &byte in name.as_bytes() {
+        let known = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        if !known || (byte == b'.' && previous == b'.') {
+            return None;
+        }
+        upper |= byte.is_ascii_uppercase();
+        previous = byte;
+    }
+    match previous {
+        // Empty, or with an empty last label.
+        b'.' => None,
+        _ if upper => Some(Cow::Owned(name.to_ascii_lowercase())),
+        _ => Some(Cow::Borrowed(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Uri, Version};
+    use proptest::prelude::*;
+
+    use super::super::tests::map;
+    use super::*;
+
+    const V0: Version = Version::HTTP_10;
+    const V1: Version = Version::HTTP_11;
+    const V2: Version = Version::HTTP_2;
+
+    #[test]
+    fn whom_a_request_is_for() {
+        use HeaderFlaw::{HostInvalid, HostMismatch, HostMissing, HostRepeated};
+        for (version, target, hosts, expected) in [
+            (V1, "/", &["example.com"][..], Ok("example.com")),
+            (V1, "/", &["Example.COM:8443"], Ok("example.com")),
+            (V1, "/", &["example.com."], Ok("example.com")),
+            (V1, "/", &["example.com.:80"], Ok("example.com")),
+            (V1, "/", &["example.com:"], Ok("example.com")),
+            (V1, "/", &["localhost"], Ok("localhost")),
+            (V1, "/", &["a_b.example"], Ok("a_b.example")),
+            (V1, "/", &["10.0.0.1:80"], Ok("10.0.0.1")),
+            (V1, "/", &["[::1]:80"], Ok("[::1]")),
+            (V1, "/", &["[2001:DB8:0::1]"], Ok("[2001:db8::1]")),
+            (V1, "/", &["h:0"], Ok("h")),
+            (V1, "/", &["h:65535"], Ok("h")),
+            (V1, "/", &[], Err(HostMissing)),
+            (V1, "/", &["a", "a"], Err(HostRepeated)),
+            (V1, "/", &[""], Err(HostInvalid)),
+            (V1, "/", &[":80"], Err(HostInvalid)),
+            (V1, "/", &["."], Err(HostInvalid)),
+            (V1, "/", &["a..b"], Err(HostInvalid)),
+            (V1, "/", &[".a"], Err(HostInvalid)),
+            (V1, "/", &["a.."], Err(HostInvalid)),
+            (V1, "/", &["h:65536"], Err(HostInvalid)),
+            (V1, "/", &["h:+80"], Err(HostInvalid)),
+            (V1, "/", &["h:80x"], Err(HostInvalid)),
+            (V1, "/", &["h:000080"], Err(HostInvalid)),
+            (V1, "/", &["h:80:80"], Err(HostInvalid)),
+            (V1, "/", &["user@h"], Err(HostInvalid)),
+            (V1, "/", &["h/path"], Err(HostInvalid)),
+            (V1, "/", &["h?q"], Err(HostInvalid)),
+            (V1, "/", &["h#f"], Err(HostInvalid)),
+            (V1, "/", &["a,b"], Err(HostInvalid)),
+            (V1, "/", &["a b"], Err(HostInvalid)),
+            (V1, "/", &["a%2eb"], Err(HostInvalid)),
+            (V1, "/", &["::1"], Err(HostInvalid)),
+            (V1, "/", &["[::1"], Err(HostInvalid)),
+            (V1, "/", &["[::1]x"], Err(HostInvalid)),
+            (V1, "/", &["[fe80::1%25eth0]"], Err(HostInvalid)),
+            (V1, "/", &["[v1.x]"], Err(HostInvalid)),
+            (V1, "/", &["[]"], Err(HostInvalid)),
+            (V1, "http://Target:80/", &["other"], Ok("target")),
+            (V1, "http://target/", &[], Err(HostMissing)),
+            (V1, "http://target/", &["bad host"], Err(HostInvalid)),
+            (V1, "http://user@target/", &["target"], Err(HostInvalid)),
+            (V0, "/", &[], Ok("")),
+            (V0, "/", &["a"], Ok("a")),
+            (V0, "/", &["a b"], Err(HostInvalid)),
+            (V0, "http://target/", &[], Ok("target")),
+            (V2, "https://a.example/", &[], Ok("a.example")),
+            (V2, "https://A.example/", &["a.EXAMPLE."], Ok("a.example")),
+            (V2, "https://a.example:8443/", &["a.example:8443"], Ok("a.example")),
+            (V2, "https://a.example:8443/", &["a.example"], Err(HostMismatch)),
+            (V2, "https://a.example/", &["b.example"], Err(HostMismatch)),
+            (V2, "/", &["a.example"], Ok("a.example")),
+            (V2, "/", &[], Err(HostMissing)),
+            (V2, "https://a.example/", &["a.example", "a.example"], Err(HostRepeated)),
+        ] {
+            let headers = map(&hosts.iter().map(|host| ("host", *host)).collect::<Vec<_>>());
+            let uri: Uri = target.parse().unwrap();
+            let got = check(&headers, version, &uri).map(|host| host.name());
+            assert_eq!(got.as_deref(), expected.as_ref().copied(), "{version:?} {target} {hosts:?}");
+        }
+        let long = "a".repeat(255);
+        assert_eq!(check(&map(&[("host", &long)]), V1, &Uri::from_static("/")).err(), Some(HostInvalid));
+        let headers = map(&[("host", "plain.example")]);
+        let root = Uri::from_static("/");
+        assert!(matches!(check(&headers, V1, &root).map(|host| host.name()), Ok(Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn the_host_as_it_came() {
+        for (version, target, hosts, expected) in [
+            (V1, "/", &["A.example.:81"][..], Some("A.example.:81")),
+            (V1, "http://Target:80/", &["other"], Some("Target:80")),
+            (V2, "https://a.example:8443/", &["a.example:8443"], Some("a.example:8443")),
+            (V2, "https://a.example/", &[], Some("a.example")),
+            (V0, "/", &[], None),
+        ] {
+            let headers = map(&hosts.iter().map(|host| ("host", *host)).collect::<Vec<_>>());
+            let uri: Uri = target.parse().unwrap();
+            let header = check(&headers, version, &uri).unwrap().to_header();
+            assert_eq!(header.as_ref().map(|value| value.to_str().unwrap()), expected, "{version:?} {target}");
+        }
+    }
+
+    #[test]
+    fn other_refusals() {
+        for (fields, expected) in [
+            (&[("x_consumer_id", "1")][..], HeaderFlaw::Underscore),
+            (&[("content_length", "1")], HeaderFlaw::Underscore),
+            (&[("content-length", "1"), ("content-length", "1")], HeaderFlaw::LengthRepeated),
+            (&[("content-length", "1"), ("transfer-encoding", "chunked")], HeaderFlaw::LengthAndEncoding),
+            (&[("connection", "close, Host")], HeaderFlaw::ConnectionOption),
+            (&[("connection", "x"), ("connection", "Content-Length")], HeaderFlaw::ConnectionOption),
+            (&[("connection", "Authorization")], HeaderFlaw::ConnectionOption),
+            (&[("connection", "X-Forwarded-For")], HeaderFlaw::ConnectionOption),
+        ] {
+            let mut headers = map(fields);
+            headers.insert(HOST, "a".parse().unwrap());
+            assert_eq!(check(&headers, V1, &Uri::from_static("/")).err(), Some(expected), "{fields:?}");
+            assert!(!expected.detail().is_empty());
+        }
+        for fields in [
+            &[("connection", "keep-alive, TE, Upgrade, HTTP2-Settings, x-mine, X-Consumer-Id")][..],
+            &[("content-length", "1"), ("transfer-encodings", "x")],
+            &[("transfer-encoding", "chunked")],
+        ] {
+            let mut headers = map(fields);
+            headers.insert(HOST, "a".parse().unwrap());
+            assert_eq!(
+                check(&headers, V1, &Uri::from_static("/")).map(|host| host.name()).as_deref(),
+                Ok("a"),
+                "{fields:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_host_is_judged_and_its_normal_form_is_final(text in "[a-bA-B0-9.:\\[\\]_~@%é-]{0,24}") {
+            if let Ok(authority) = Authority::parse(&text) {
+                let again = Authority::parse(&authority.host);
+                prop_assert!(again.is_ok_and(|again| again.host == authority.host && again.port.is_none()));
+            }
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The one form of a path: what is matched is what is forwarded (RFC 3986 §6.2.2, RFC 9110 §4.2.3).
+//!
+//! Normalised, because every reader agrees on the result:
+//! - percent-encoded unreserved characters (`A-Z a-z 0-9 - . _ ~`) are decoded; the hexadecimal digits of what stays
+//!   encoded are upper case;
+//! - plain dot segments are removed: `/a/./b/../c` is `/a/c`. The upstream never sees them.
+//!
+//! Refused, because readers disagree:
+//! - an encoded slash, a backslash in either form, an empty segment (`//`), an encoded percent sign that would begin
+//!   another escape (`%252e`);
+//! - a dot segment that shows only after decoding (`%2e%2e`) or that carries parameters (`..;x`, `..%3Bx`), and `..`
+//!   above the root;
+//! - control characters and NUL, decoded bytes that are not UTF-8 (overlong forms and surrogates are not), a fragment,
+//!   and characters that RFC 3986 does not let stand in a path.
+//!
+//! Reserved characters that came encoded (`%3B`, `%3F`, `%40`) stay encoded: decoding would change their meaning. The
+//! query is not part of this: the caller splits it off, and forwards it as it came.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+/// Why a path is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PathFlaw {
+    /// Empty, `*`, or anything else that does not begin with a slash.
+    NotAbsolute,
+    /// `//`.
+    EmptySegment,
+    /// `%2F`.
+    EncodedSlash,
+    /// `\` or `%5C`.
+    Backslash,
+    /// A dot segment that shows only after decoding, or with parameters.
+    DotSegment,
+    /// `..` with nothing before it.
+    AboveRoot,
+    /// `%` without two hexadecimal digits.
+    Escape,
+    /// `%25` before two hexadecimal digits.
+    DoubleEncoding,
+    /// A control character, encoded or not.
+    Control,
+    /// Decoded bytes that are not UTF-8.
+    NotUtf8,
+    /// `#`.
+    Fragment,
+    /// A character that must be percent-encoded in a path.
+    Character,
+}
+
+impl PathFlaw {
+    /// What the caller has to change.
+    pub(crate) fn detail(self) -> &'static str {
+        match self {
+            Self::NotAbsolute => "Send a path that begins with a slash.",
+            Self::EmptySegment => "Remove the double slash from the path.",
+            Self::EncodedSlash => "Remove the encoded slash (%2F) from the path.",
+            Self::Backslash => "Remove the backslash from the path.",
+            Self::DotSegment => "Remove the encoded dot segment from the path.",
+            Self::AboveRoot => "Remove the dot segments that lead above the root from the path.",
+            Self::Escape => "Write two hexadecimal digits after each percent sign in the path.",
+            Self::DoubleEncoding => "Percent-encode the path once, not twice.",
+            Self::Control => "Remove the control character from the path.",
+            Self::NotUtf8 => "Percent-encode the path as UTF-8.",
+            Self::Fragment => "Send the path without a fragment.",
+            Self::Character => "Percent-encode characters that may not stand in a path.",
+        }
+    }
+}
+
+/// The normal form of `raw`, a path without its query. Borrows when `raw` is in normal form, and the ordinary path
+/// (no escapes, no segment that begins with a dot) costs one scan.
+///
+/// # Errors
+/// [`PathFlaw`] when the path is ambiguous; the answer is 400.
+pub(crate) fn normalise(raw: &str) -> Result<Cow<'_, str>, PathFlaw> {
+    let Some(segments) = raw.strip_prefix('/') else {
+        return Err(PathFlaw::NotAbsolute);
+    };
+    if is_plain(segments) {
+        return Ok(Cow::Borrowed(raw));
+    }
+
+    let mut path = String::with_capacity(raw.len());
+    let mut segments = segments.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            "" if !last => return Err(PathFlaw::EmptySegment),
+            "." => {}
+            ".." => {
+                let parent = path.rfind('/').ok_or(PathFlaw::AboveRoot)?;
+                path.truncate(parent);
+            }
+            _ => {
+                path.push('/');
+                push_segment(&mut path, segment)?;
+            }
+        }
+        if last && matches!(segment, "." | "..") {
+            path.push('/');
+        }
+    }
+
+    check_decoded(&path)?;
+    Ok(if path == raw { Cow::Borrowed(raw) } else { Cow::Owned(path) })
+}
+
+/// Whether everything after the first slash is in normal form at a glance.
+fn is_plain(segments: &str) -> bool {
+    let mut previous = b'/';
+    for &byte in segments.as_bytes() {
+        let begins = previous == b'/';
+        if !is_path_byte(byte) && byte != b'/' || begins && matches!(byte, b'/' | b'.') {
+            return false;
+        }
+        previous = byte;
+    }
+    true
+}
+
+/// Appends the normal form of one segment.
+fn push_segment(path: &mut String, segment: &str) -> Result<(), PathFlaw> {
+    let start = path.len();
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'%' => {
+                let (Some(high), Some(low)) = (bytes.next().and_then(hex_value), bytes.next().and_then(hex_value))
+                else {
+                    return Err(PathFlaw::Escape);
+                };
+                push_escape(path, high << 4 | low)?;
+            }
+            b'\\' => return Err(PathFlaw::Backslash),
+            b'#' => return Err(PathFlaw::Fragment),
+            _ if byte.is_ascii_control() => return Err(PathFlaw::Control),
+            _ if is_path_byte(byte) => path.push(char::from(byte)),
+            _ => return Err(PathFlaw::Character),
+        }
+    }
+    let normal = path.get(start..).unwrap_or_default();
+    let name = normal.split(';').next().unwrap_or_default();
+    let name = name.split("%3B").next().unwrap_or_default();
+    if matches!(name, "." | "..") { Err(PathFlaw::DotSegment) } else { Ok(()) }
+}
+
+/// Appends an octet that came percent-encoded.
+fn push_escape(path: &mut String, octet: u8) -> Result<(), PathFlaw> {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    match octet {
+        b'/' => return Err(PathFlaw::EncodedSlash),
+        b'\\' => return Err(PathFlaw::Backslash),
+        _ if octet.is_ascii_control() => return Err(PathFlaw::Control),
+        _ if is_unreserved(octet) => path.push(char::from(octet)),
+        _ => {
+            path.push('%');
+            path.push(char::from(DIGITS[usize::from(octet >> 4)]));
+            path.push(char::from(DIGITS[usize::from(octet & 15)]));
+        }
+    }
+    Ok(())
+}
+
+/// What shows only in the whole normalised path: an escape made of an encoded percent sign, and what the octets spell.
+fn check_decoded(path: &str) -> Result<(), PathFlaw> {
+    for (at, escaped) in path.match_indices("%25") {
+        let after = path.as_bytes().get(at + escaped.len()..at + escaped.len() + 2);
+        if after.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
+            return Err(PathFlaw::DoubleEncoding);
+        }
+    }
+    let text = percent_decode_str(path).decode_utf8().map_err(|_| PathFlaw::NotUtf8)?;
+    if text.chars().any(char::is_control) { Err(PathFlaw::Control) } else { Ok(()) }
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// `unreserved` (RFC 3986 §2.3).
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// `pchar` without escapes (RFC 3986 §3.3): what may stand in a segment as it is.
+fn is_path_byte(byte: u8) -> bool {
+    const PLAIN: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut at = 0;
+        while at < 256 {
+            let byte = at as u8;
+            table[at] = is_unreserved(byte)
+                || matches!(
+                    byte,
+                    b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@'
+                );
+            at += 1;
+        }
+        table
+    };
+    PLAIN[usize::from(byte)]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use proptest::prelude::*;
+
+    use super::{PathFlaw, normalise};
+
+    /// Paths and their normal form.
+    const NORMAL: &[(&str, &str)] = &[
+        ("/", "/"),
+        ("/a", "/a"),
+        ("/a/", "/a/"),
+        ("/v1/orders/42", "/v1/orders/42"),
+        ("/A-Z_0.9~", "/A-Z_0.9~"),
+        ("/a;v=1/b,c", "/a;v=1/b,c"),
+        ("/a:b@c", "/a:b@c"),
+        ("/!$&'()*+,;=:@", "/!$&'()*+,;=:@"),
+        ("/a.b", "/a.b"),
+        ("/a.", "/a."),
+        ("/a..", "/a.."),
+        ("/.well-known/jwks.json", "/.well-known/jwks.json"),
+        ("/...", "/..."),
+        ("/..a", "/..a"),
+        ("/.a/..b", "/.a/..b"),
+        ("/.", "/"),
+        ("/./", "/"),
+        ("/./a", "/a"),
+        ("/a/.", "/a/"),
+        ("/a/./b", "/a/b"),
+        ("/a/../b", "/b"),
+        ("/a/..", "/"),
+        ("/a/../", "/"),
+        ("/a/b/..", "/a/"),
+        ("/a/b/../..", "/"),
+        ("/a/b/../../c", "/c"),
+        ("/a/b/c/./../../g", "/a/g"),
+        ("/mid/content=5/../6", "/mid/6"),
+        ("/%61", "/a"),
+        ("/%41%7a", "/Az"),
+        ("/%7Euser", "/~user"),
+        ("/%2D%5f", "/-_"),
+        ("/a%2eb", "/a.b"),
+        ("/%2e%2e%2e", "/..."),
+        ("/%2ewell-known", "/.well-known"),
+        ("/a%20b", "/a%20b"),
+        ("/a%3bb", "/a%3Bb"),
+        ("/a%3fb", "/a%3Fb"),
+        ("/a%23b", "/a%23b"),
+        ("/%c3%a9", "/%C3%A9"),
+        ("/%e2%82%ac", "/%E2%82%AC"),
+        ("/%F0%9F%98%80", "/%F0%9F%98%80"),
+        ("/100%25", "/100%25"),
+        ("/100%25/x", "/100%25/x"),
+        ("/%25zz", "/%25zz"),
+        ("/%257", "/%257"),
+        ("/%25", "/%25"),
+        ("/%40%3a", "/%40%3A"),
+        ("/%3B..", "/%3B.."),
+        ("/a;x/../b", "/b"),
+    ];
+
+    /// Paths that are refused.
+    const REFUSED: &[(&str, PathFlaw)] = &[
+        ("", PathFlaw::NotAbsolute),
+        ("*", PathFlaw::NotAbsolute),
+        ("a", PathFlaw::NotAbsolute),
+        ("./a", PathFlaw::NotAbsolute),
+        ("%2Fa", PathFlaw::NotAbsolute),
+        ("//", PathFlaw::EmptySegment),
+        ("//a", PathFlaw::EmptySegment),
+        ("/a//b", PathFlaw::EmptySegment),
+        ("/a//", PathFlaw::EmptySegment),
+        ("/a//../b", PathFlaw::EmptySegment),
+        ("/a%2fb", PathFlaw::EncodedSlash),
+        ("/a%2Fb", PathFlaw::EncodedSlash),
+        ("/..%2fadmin", PathFlaw::EncodedSlash),
+        ("/a\\b", PathFlaw::Backslash),
+        ("/..\\a", PathFlaw::Backslash),
+        ("/a%5cb", PathFlaw::Backslash),
+        ("/a%5Cb", PathFlaw::Backslash),
+        ("/%2e", PathFlaw::DotSegment),
+        ("/%2E%2e/a", PathFlaw::DotSegment),
+        ("/a/%2e%2e/b", PathFlaw::DotSegment),
+        ("/a/.%2e", PathFlaw::DotSegment),
+        ("/a/%2e./b", PathFlaw::DotSegment),
+        ("/a/..;/b", PathFlaw::DotSegment),
+        ("/a/.;x=1/b", PathFlaw::DotSegment),
+        ("/a/..;", PathFlaw::DotSegment),
+        ("/a/..%3B/b", PathFlaw::DotSegment),
+        ("/a/..%3bx", PathFlaw::DotSegment),
+        ("/a/%2e%2e;x/b", PathFlaw::DotSegment),
+        ("/..", PathFlaw::AboveRoot),
+        ("/../a", PathFlaw::AboveRoot),
+        ("/a/../..", PathFlaw::AboveRoot),
+        ("/./..", PathFlaw::AboveRoot),
+        ("/%", PathFlaw::Escape),
+        ("/%2", PathFlaw::Escape),
+        ("/%/b", PathFlaw::Escape),
+        ("/%2/b", PathFlaw::Escape),
+        ("/%zz", PathFlaw::Escape),
+        ("/%u002f", PathFlaw::Escape),
+        ("/%+1", PathFlaw::Escape),
+        ("/%252e%252e", PathFlaw::DoubleEncoding),
+        ("/%252f", PathFlaw::DoubleEncoding),
+        ("/%2525", PathFlaw::DoubleEncoding),
+        ("/%25%32%66", PathFlaw::DoubleEncoding),
+        ("/%252%65", PathFlaw::DoubleEncoding),
+        ("/%00", PathFlaw::Control),
+        ("/a%0d%0ab", PathFlaw::Control),
+        ("/%7f", PathFlaw::Control),
+        ("/%1F", PathFlaw::Control),
+        ("/%c2%85", PathFlaw::Control),
+        ("/a\0", PathFlaw::Control),
+        ("/a\tb", PathFlaw::Control),
+        ("/a\u{7f}", PathFlaw::Control),
+        ("/%ff", PathFlaw::NotUtf8),
+        ("/%c0%af", PathFlaw::NotUtf8),
+        ("/%c0%ae%c0%ae/", PathFlaw::NotUtf8),
+        ("/%e0%80%af", PathFlaw::NotUtf8),
+        ("/%ed%a0%80", PathFlaw::NotUtf8),
+        ("/%f4%90%80%80", PathFlaw::NotUtf8),
+        ("/%c3", PathFlaw::NotUtf8),
+        ("/%c3a", PathFlaw::NotUtf8),
+        ("/%a9", PathFlaw::NotUtf8),
+        ("/%e2%82/%ac", PathFlaw::NotUtf8),
+        ("/a#b", PathFlaw::Fragment),
+        ("/a b", PathFlaw::Character),
+        ("/a?b", PathFlaw::Character),
+        ("/a|b", PathFlaw::Character),
+        ("/{id}", PathFlaw::Character),
+        ("/a\"b", PathFlaw::Character),
+        ("/[a]", PathFlaw::Character),
+        ("/a^b", PathFlaw::Character),
+        ("/a`b", PathFlaw::Character),
+        ("/<a>", PathFlaw::Character),
+        ("/é", PathFlaw::Character),
+    ];
+
+    #[test]
+    fn normal_forms() {
+        for (raw, normal) in NORMAL {
+            let got = normalise(raw);
+            assert_eq!(got.as_deref(), Ok(*normal), "{raw}");
+            assert_eq!(matches!(got, Ok(Cow::Borrowed(_))), raw == normal, "{raw}: borrowed when nothing changed");
+        }
+    }
+
+    #[test]
+    fn refused() {
+        for (raw, flaw) in REFUSED {
+            assert_eq!(normalise(raw), Err(*flaw), "{raw}");
+            assert!(!flaw.detail().is_empty());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_judged(raw in any::<String>()) {
+            let _ = normalise(&raw);
+        }
+
+        #[test]
+        fn the_normal_form_is_final(raw in "(/(\\.|\\.\\.|;|%2[0-9a-fA-F]|%[2-9a-fA-F][0-9a-fA-F]|%c3%a9|%25|[a-f0-9.~:;]){0,4}){1,6}") {
+            if let Ok(path) = normalise(&raw) {
+                let again = normalise(&path);
+                prop_assert!(matches!(again, Ok(Cow::Borrowed(same)) if same == path), "{raw} -> {path} -> {again:?}");
+                prop_assert!(path.starts_with('/') && !path.contains("//") && !path.contains('\\'));
+                prop_assert!(path.split('/').all(|segment| segment != "." && segment != ".."));
+                prop_assert!(path.bytes().all(|byte| byte.is_ascii_graphic()));
+                for (at, _) in path.match_indices('%') {
+                    prop_assert!(path[at + 1..at + 3].bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F')));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The closed list of reasons for which a request is refused, and the only place where a reason becomes an answer:
+//! status, code, words, headers (RFC 9457, RFC 6750 §3).
+//!
+//! A refusal has two messages: `detail` for the caller (what to change, never internals) and `cause` for the log (what
+//! happened). Nothing here decides.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+
+use crate::exchange::RequestId;
+
+/// The id of the request, in every answer.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $title:literal),+ $(,)?) => {
+        /// Why a request is refused. Closed: status, code and title of each stand on its line.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub(crate) enum Reason { $($(#[$doc])* $name),+ }
+
+        impl Reason {
+            /// All of them, in order of status; [`Reason::index`] is the position here.
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// Status of the answer.
+            pub(crate) fn status(self) -> StatusCode {
+                let number: u16 = match self { $(Self::$name => $status),+ };
+                StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+
+            /// Stable code: in the answer, in the record, in the metrics.
+            pub(crate) fn code(self) -> &'static str {
+                match self { $(Self::$name => $code),+ }
+            }
+
+            /// Short words for people, the same for every refusal of this kind (RFC 9457 §3.1.3).
+            pub(crate) fn title(self) -> &'static str {
+                match self { $(Self::$name => $title),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Framing, path, host, or two credentials.
+    MalformedRequest = 400 "malformed_request" "The request is malformed",
+    /// The body does not parse.
+    MalformedBody = 400 "malformed_body" "The body does not parse",
+    /// The route needs a credential and none came.
+    MissingCredentials = 401 "missing_credentials" "A credential is needed",
+    /// A token that is not acceptable.
+    InvalidToken = 401 "invalid_token" "The token is not acceptable",
+    /// A token past its end.
+    ExpiredToken = 401 "expired_token" "The token has expired",
+    /// A token that was issued for too long.
+    TokenLifetimeTooLong = 401 "token_lifetime_too_long" "The token lives too long",
+    /// An API key that is not known.
+    InvalidKey = 401 "invalid_key" "The API key is not acceptable",
+    /// An API key outside its time.
+    ExpiredKey = 401 "expired_key" "The API key is not in force",
+    /// A scope is missing.
+    InsufficientScope = 403 "insufficient_scope" "The credential does not reach far enough",
+    /// The route is for approved consumers alone.
+    ConsumerNotApproved = 403 "consumer_not_approved" "The consumer is not approved for this operation",
+    /// The credential is good, but belongs to nobody the policy knows.
+    UnknownConsumer = 403 "unknown_consumer" "The consumer is not known",
+    /// No route has this path.
+    NoRoute = 404 "no_route" "There is nothing here",
+    /// The path is known, the method is not.
+    MethodNotAllowed = 405 "method_not_allowed" "The method is not allowed here",
+    /// The request did not come in time.
+    RequestTimeout = 408 "request_timeout" "The request took too long to arrive",
+    /// The body is too large.
+    BodyTooLarge = 413 "body_too_large" "The body is too large",
+    /// Not the content type of the route.
+    UnsupportedMediaType = 415 "unsupported_media_type" "The content type is not accepted",
+    /// The body breaks the schema.
+    SchemaViolation = 422 "schema_violation" "The body does not match the schema",
+    /// Too many requests.
+    RateLimited = 429 "rate_limited" "Too many requests",
+    /// Headers too large or too many (RFC 6585 §5).
+    HeadersTooLarge = 431 "malformed_request" "The headers are too large",
+    /// No connection to the upstream, or it broke.
+    UpstreamUnreachable = 502 "upstream_unreachable" "The service behind is not reachable",
+    /// The upstream's answer is not acceptable HTTP.
+    InvalidUpstreamResponse = 502 "invalid_upstream_response" "The service behind gave no valid answer",
+    /// Whether the caller is who it says cannot be decided now.
+    IdentityUnavailable = 503 "identity_unavailable" "Identity cannot be checked now",
+    /// The upstream did not answer in time.
+    UpstreamTimeout = 504 "upstream_timeout" "The service behind did not answer in time",
+}
+
+impl Reason {
+    /// Position in [`Reason::ALL`].
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Where on its way a request was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    /// Before the chain: framing, headers, path, route.
+    Request,
+    /// Who is calling.
+    Auth,
+    /// What they may do.
+    Scope,
+    /// How often.
+    RateLimit,
+    /// With what body.
+    Schema,
+    /// Carrying it.
+    Forward,
+}
+
+impl Stage {
+    /// As the record and the metrics write it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Auth => "auth",
+            Self::Scope => "scope",
+            Self::RateLimit => "rate_limit",
+            Self::Schema => "schema",
+            Self::Forward => "forward",
+        }
+    }
+}
+
+/// One thing that is wrong with a body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Violation {
+    /// Where: a JSON pointer (RFC 6901).
+    pub(crate) pointer: String,
+    /// What, without the value itself.
+    pub(crate) detail: String,
+}
+
+/// Members of a refusal that only some reasons have.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Members {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) required_scopes: Option<Vec<Box<str>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) granted_scopes: Option<Vec<Box<str>>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) errors: Vec<Violation>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) allowed_methods: Option<Vec<Box<str>>>,
+}
+
+/// A refused request: the reason, the words, and what the answer must carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    reason: Reason,
+    stage: Stage,
+    detail: Cow<'static, str>,
+    cause: Option<String>,
+    members: Members,
+    close: bool,
+}
+
+impl Refusal {
+    /// Refuses for this reason; `detail` says what the caller should change.
+    pub(crate) fn new(stage: Stage, reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, stage, detail: detail.into(), cause: None, members: Members::default(), close: false }
+    }
+
+    /// What happened, for the log alone.
+    pub(crate) fn cause(mut self, cause: impl ToString) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// Members of its own.
+    pub(crate) fn members(mut self, members: Members) -> Self {
+        self.members = members;
+        self
+    }
+
+    /// The connection cannot be used further: what comes on it next is not known to be a request.
+    pub(crate) fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    /// Why.
+    pub(crate) fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Which stage decided.
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// What happened, for the log.
+    pub(crate) fn logged(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    /// What is wrong with the body.
+    pub(crate) fn violations(&self) -> &[Violation] {
+        &self.members.errors
+    }
+
+    /// The answer: status, headers, and a body of `application/problem+json` (RFC 9457).
+    pub(crate) fn answer(&self, id: &RequestId) -> (StatusCode, HeaderMap, Bytes) {
+        #[derive(Serialize)]
+        struct Problem<'a> {
+            r#type: String,
+            title: &'a str,
+            status: u16,
+            detail: &'a str,
+            instance: String,
+            code: &'a str,
+            #[serde(flatten)]
+            members: &'a Members,
+        }
+        let code = self.reason.code();
+        let body = serde_json::to_vec(&Problem {
+            r#type: format!("urn:bartizan:problem:{code}"),
+            title: self.reason.title(),
+            status: self.reason.status().as_u16(),
+            detail: &self.detail,
+            instance: format!("urn:uuid:{}", id.as_str()),
+            code,
+            members: &self.members,
+        })
+        .unwrap_or_default();
+
+        let mut headers = HeaderMap::with_capacity(6);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(X_REQUEST_ID, id.to_header());
+        if let Some(challenge) = self.challenge() {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = self.members.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(methods) = &self.members.allowed_methods
+            && let Ok(value) = HeaderValue::try_from(methods.join(", "))
+        {
+            headers.insert(ALLOW, value);
+        }
+        if self.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        (self.reason.status(), headers, Bytes::from(body))
+    }
+
+    /// `WWW-Authenticate` as RFC 6750 §3 says: no `error` when no credential came (§3.1).
+    fn challenge(&self) -> Option<HeaderValue> {
+        const REALM: &str = r#"Bearer realm="api""#;
+        let text = match self.reason {
+            Reason::MissingCredentials => REALM.to_owned(),
+            Reason::InsufficientScope => {
+                let scopes = self.members.required_scopes.as_deref().unwrap_or_default().join(" ");
+                format!(r#"{REALM}, error="insufficient_scope", scope="{scopes}""#)
+            }
+            // RFC 6750 has no words for keys, but RFC 9110 §15.5.2 wants a challenge with every 401.
+            Reason::InvalidKey | Reason::ExpiredKey => REALM.to_owned(),
+            reason if reason.status() == StatusCode::UNAUTHORIZED => {
+                // A quoted-string of RFC 6750 §3 holds neither `"` nor `\`.
+                let words = self.detail.replace(['"', '\\'], "'");
+                format!(r#"{REALM}, error="invalid_token", error_description="{words}""#)
+            }
+            _ => return None,
+        };
+        HeaderValue::try_from(text).ok().or_else(|| Some(HeaderValue::from_static(REALM)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_the_one_of_the_interface() {
+        let listed: Vec<_> =
+            Reason::ALL.iter().map(|reason| (reason.status().as_u16(), reason.code(), reason.index())).collect();
+        assert!(listed.iter().enumerate().all(|(position, (status, _, index))| *index == position && *status >= 400));
+        assert!(listed.is_sorted_by_key(|(status, ..)| *status));
+    }
+
+    #[test]
+    fn answers_are_problem_json_with_the_challenge_of_rfc_6750() {
+        let id = RequestId::new();
+        for (refusal, challenge) in [
+            (Refusal::new(Stage::Auth, Reason::MissingCredentials, "send a token"), Some(r#"Bearer realm="api""#)),
+            (
+                Refusal::new(Stage::Auth, Reason::ExpiredToken, r#"the "token" ended"#),
+                Some(r#"Bearer realm="api", error="invalid_token", error_description="the 'token' ended""#),
+            ),
+            (
+                Refusal::new(Stage::Scope, Reason::InsufficientScope, "ask for it")
+                    .members(Members { required_scopes: Some(vec!["a:b".into(), "c".into()]), ..Members::default() }),
+                Some(r#"Bearer realm="api", error="insufficient_scope", scope="a:b c""#),
+            ),
+            (Refusal::new(Stage::Request, Reason::NoRoute, "no"), None),
+        ] {
+            let (status, headers, body) = refusal.answer(&id);
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(status, refusal.reason().status());
+            assert_eq!(headers[CONTENT_TYPE], "application/problem+json");
+            assert_eq!(headers[X_REQUEST_ID], id.as_str());
+            assert_eq!(headers.get(WWW_AUTHENTICATE).map(|value| value.to_str().unwrap()), challenge);
+            assert_eq!(body["type"], format!("urn:bartizan:problem:{}", refusal.reason().code()));
+            assert_eq!(body["instance"], format!("urn:uuid:{}", id.as_str()));
+            assert_eq!(body["status"], status.as_u16());
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! References to secrets inside text, and what they stand for: `${env:NAME}`, `${file:PATH}`.
+//!
+//! What a reference stands for is never read for references again, never printed, and never empty. Where values come
+//! from is the caller's [`Lookup`]; where in a file a reference stands is the caller's business too.
+
+use std::env::VarError;
+use std::ops::Range;
+
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+
+/// What may be written, for help texts.
+const FORMS: &str = "references are `${env:NAME}` and `${file:PATH}`";
+/// Longest text after its references are resolved.
+const RESOLVED_LIMIT: usize = 4 << 20;
+
+/// Where the values of references come from.
+pub(crate) trait Lookup {
+    /// Value of an environment variable.
+    fn env(&mut self, name: &str) -> Result<SecretString, VarError>;
+    /// Text of a file; on failure what is wrong and, where it can be said, what would be right.
+    fn file(&mut self, path: &str) -> Result<SecretString, (String, Option<&'static str>)>;
+}
+
+/// A reference that has no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unresolved {
+    /// Where in the text it stands, in bytes.
+    pub(crate) range: Range<usize>,
+    /// What is wrong; quotes the reference, never a value.
+    pub(crate) message: String,
+    /// What would be right.
+    pub(crate) help: Option<String>,
+}
+
+/// Whether `text` holds a reference, well formed or not.
+pub(crate) fn has_reference(text: &str) -> bool {
+    text.contains("${")
+}
+
+/// The text with every reference replaced by its value; all references without a value when there are any.
+pub(crate) fn resolve(text: &str, lookup: &mut impl Lookup) -> Result<SecretString, Vec<Unresolved>> {
+    let mut resolved = Zeroizing::new(String::new());
+    let mut missing = Vec::new();
+    let mut at = 0;
+    while let Some((before, rest)) = text.get(at..).and_then(|tail| tail.split_once("${")) {
+        resolved.push_str(before);
+        let start = at + before.len();
+        let Some((inside, _)) = rest.split_once('}') else {
+            missing.push(Unresolved {
+                range: start..text.len(),
+                message: "a reference is not closed: `${` has no `}` after it".to_owned(),
+                help: Some(FORMS.to_owned()),
+            });
+            return Err(missing);
+        };
+        at = start + 2 + inside.len() + 1;
+        match value(inside, lookup) {
+            Ok(value) if resolved.len() + value.expose_secret().len() > RESOLVED_LIMIT => missing.push(Unresolved {
+                range: start..at,
+                message: "what the references of this text stand for is too long".to_owned(),
+                help: None,
+            }),
+            Ok(value) => resolved.push_str(value.expose_secret()),
+            Err((message, help)) => missing.push(Unresolved { range: start..at, message, help }),
+        }
+    }
+    resolved.push_str(text.get(at..).unwrap_or(""));
+    if missing.is_empty() { Ok(SecretString::from(resolved.as_str())) } else { Err(missing) }
+}
+
+/// What one reference stands for; `inside` is what is written between the braces.
+fn value(inside: &str, lookup: &mut impl Lookup) -> Result<SecretString, (String, Option<String>)> {
+    let shown: String = inside.chars().take(80).flat_map(char::escape_debug).collect();
+    let Some((scheme, name)) = inside.split_once(':') else {
+        let help = if is_variable_name(inside) { format!("write `${{env:{shown}}}`") } else { FORMS.to_owned() };
+        return Err((format!("`${{{shown}}}` does not say where its value comes from"), Some(help)));
+    };
+    match scheme {
+        "env" if !is_variable_name(name) => Err((
+            format!("`${{{shown}}}` does not name an environment variable"),
+            Some("a name is made of letters, digits and `_`, such as `${env:ADMIN_TOKEN}`".to_owned()),
+        )),
+        "env" => match lookup.env(name) {
+            Ok(value) if value.expose_secret().is_empty() => {
+                Err((format!("the environment variable `{name}` is empty"), None))
+            }
+            Ok(value) => Ok(value),
+            Err(VarError::NotPresent) => Err((
+                format!("the environment variable `{name}` is not set"),
+                Some("set it in the environment of this process, or refer to a file with `${file:PATH}`".to_owned()),
+            )),
+            Err(VarError::NotUnicode(_)) => Err((format!("the environment variable `{name}` is not UTF-8 text"), None)),
+        },
+        "file" if name.is_empty() => Err(("`${file:}` does not name a file".to_owned(), Some(FORMS.to_owned()))),
+        "file" => {
+            let text = lookup.file(name).map_err(|(message, help)| (message, help.map(str::to_owned)))?;
+            let whole = text.expose_secret();
+            // Editors and `echo` end a file with a line break that is not part of the secret.
+            let cut = whole.strip_suffix('\n').map_or(whole, |line| line.strip_suffix('\r').unwrap_or(line));
+            if cut.is_empty() {
+                return Err((format!("the file of `${{{shown}}}` is empty"), None));
+            }
+            Ok(SecretString::from(cut))
+        }
+        "vault" => Err((
+            format!(
+                "`${{{shown}}}`: vault references are part of the policy language but not built yet in this version"
+            ),
+            Some(FORMS.to_owned()),
+        )),
+        other => {
+            let other: String = other.chars().take(40).flat_map(char::escape_debug).collect();
+            Err((format!("`{other}` is not a source of references"), Some(FORMS.to_owned())))
+        }
+    }
+}
+
+fn is_variable_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 128
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed;
+
+    impl Lookup for Fixed {
+        fn env(&mut self, name: &str) -> Result<SecretString, VarError> {
+            match name {
+                "USER" => Ok("ann".into()),
+                "EMPTY" => Ok("".into()),
+                "TRICKY" => Ok("${env:USER}: [x]".into()),
+                _ => Err(VarError::NotPresent),
+            }
+        }
+
+        fn file(&mut self, path: &str) -> Result<SecretString, (String, Option<&'static str>)> {
+            match path {
+                "/one" => Ok("hush\n".into()),
+                "/two" => Ok("hush\n\n".into()),
+                "/dos" => Ok("hush\r\n".into()),
+                "/blank" => Ok("\n".into()),
+                _ => Err((format!("there is no file `{path}`"), None)),
+            }
+        }
+    }
+
+    #[test]
+    fn references_become_their_values_once() {
+        for (text, value) in [
+            ("${env:USER}", "ann"),
+            ("a-${env:USER}-${file:/one}!", "a-ann-hush!"),
+            ("${file:/two}", "hush\n"),
+            ("${file:/dos}", "hush"),
+            ("${env:TRICKY}", "${env:USER}: [x]"),
+            ("$${env:USER}}", "$ann}"),
+            ("no $reference {at} all$", "no $reference {at} all$"),
+            ("é${env:USER}é", "éanné"),
+        ] {
+            assert_eq!(resolve(text, &mut Fixed).unwrap().expose_secret(), value, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_reference_without_a_value_is_told_with_its_range() {
+        for (text, expected) in [
+            ("${env:NOPE} and ${env:EMPTY}", vec![(0..11, "`NOPE` is not set"), (16..28, "`EMPTY` is empty")]),
+            ("x${file:/gone}", vec![(1..14, "there is no file `/gone`")]),
+            ("${file:/blank}", vec![(0..14, "is empty")]),
+            ("${file:}", vec![(0..8, "does not name a file")]),
+            ("${vault:kv/a#b}", vec![(0..15, "not built yet")]),
+            ("${ENV:USER}", vec![(0..11, "`ENV` is not a source")]),
+            ("${USER}", vec![(0..7, "does not say where")]),
+            ("${}", vec![(0..3, "does not say where")]),
+            ("${env: USER}", vec![(0..12, "does not name an environment variable")]),
+            ("${env:USER", vec![(0..10, "not closed")]),
+            ("${env:NOPE}${", vec![(0..11, "not set"), (11..13, "not closed")]),
+        ] {
+            let found = resolve(text, &mut Fixed).unwrap_err();
+            assert_eq!(found.len(), expected.len(), "{text}: {found:?}");
+            for (found, (range, message)) in found.iter().zip(expected) {
+                assert!(found.range == range && found.message.contains(message), "{text}: {found:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! A limit on this node: GCRA by the governor crate, over a bucket of the ledger.
+//!
+//! Governor owns the arithmetic and nothing else. Its state is our bucket, and its clock is the moment given, so a
+//! decision depends on its arguments alone, and a bucket outlives the policy that made the limit.
+
+use std::cmp::max;
+use std::num::NonZeroU32;
+use std::ops::Add;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use governor::clock::{Clock, Reference};
+use governor::middleware::StateInformationMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{NotKeyed, StateStore};
+use governor::{Quota, RateLimiter};
+use http::HeaderValue;
+
+use crate::state::ledger::{Bucket, Tick};
+
+/// A burst fills again within this; sums of it and any moment do not overflow.
+const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 86_400);
+
+/// A sustained rate and how much of it may come at once.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    name: Box<str>,
+    quota: Quota,
+    policy_item: HeaderValue,
+    words: Box<str>,
+}
+
+/// A request that fits.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fits {
+    /// How many more would fit at once.
+    pub(crate) remaining: u32,
+    /// When the limit is full again.
+    pub(crate) full_after: Duration,
+}
+
+impl Limit {
+    /// Compiles a limit of `count` in `per`; `burst` defaults to one second's worth, at least 1. The error says what of
+    /// it cannot be kept.
+    pub(crate) fn new(name: &str, count: NonZeroU32, per: Duration, burst: Option<NonZeroU32>) -> Result<Self, String> {
+        let one = per / count.get();
+        let quota = Quota::with_period(one).ok_or("the rate is too high: at most one a nanosecond can be kept")?;
+        let a_second = u32::try_from(1_000_000_000 / one.as_nanos().max(1)).unwrap_or(u32::MAX);
+        let burst = burst.unwrap_or_else(|| NonZeroU32::new(a_second).unwrap_or(NonZeroU32::MIN));
+        let window = one.saturating_mul(burst.get());
+        if window > LONGEST_WINDOW {
+            return Err(
+                "the burst would take more than a year to fill again: raise the rate, or lower the burst".to_owned()
+            );
+        }
+        let window = max(1, window.as_nanos().div_ceil(1_000_000_000));
+        let policy_item = HeaderValue::try_from(format!(r#""{name}";q={burst};w={window}"#))
+            .map_err(|_| "the name cannot stand in a header")?;
+        Ok(Self {
+            name: name.into(),
+            quota: quota.allow_burst(burst),
+            policy_item,
+            words: format!("the limit `{name}` allows {count} per {per:?}, {burst} at once").into(),
+        })
+    }
+
+    /// Decides: counts one request, or says how long to wait.
+    pub(crate) fn take(&self, bucket: &Bucket, now: Tick) -> Result<Fits, Duration> {
+        let limiter = RateLimiter::<_, _, _, StateInformationMiddleware>::new(self.quota, BucketAt(bucket, now), At);
+        match limiter.check() {
+            Ok(snapshot) => {
+                let full = bucket.0.load(Ordering::Relaxed).saturating_sub(now.0);
+                Ok(Fits { remaining: snapshot.remaining_burst_capacity(), full_after: Duration::from_nanos(full) })
+            }
+            Err(until) => Err(until.wait_time_from(Relative(0))),
+        }
+    }
+
+    /// For `RateLimit-Policy`: quota and window in seconds.
+    pub(crate) fn policy_item(&self) -> &HeaderValue {
+        &self.policy_item
+    }
+
+    /// For `RateLimit`: what remains, and when it is whole again in seconds.
+    pub(crate) fn state_item(&self, remaining: u32, reset: Duration) -> String {
+        let mut numbers = (itoa::Buffer::new(), itoa::Buffer::new());
+        let seconds = reset.as_secs() + u64::from(reset.subsec_nanos() > 0);
+        let parts = ["\"", &*self.name, "\";r=", numbers.0.format(remaining), ";t=", numbers.1.format(seconds)];
+        parts.concat()
+    }
+
+    /// For people: what is allowed.
+    pub(crate) fn words(&self) -> &str {
+        &self.words
+    }
+}
+
+/// Governor reckons from the moment its limiter was made. Ours is made for one decision, so that moment is "now" and
+/// everything else is relative to it.
+struct At;
+
+impl Clock for At {
+    type Instant = Relative;
+
+    fn now(&self) -> Relative {
+        Relative(0)
+    }
+}
+
+/// Nanoseconds after "now".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Relative(u64);
+
+impl Add<Nanos> for Relative {
+    type Output = Self;
+
+    fn add(self, later: Nanos) -> Self {
+        Self(self.0.saturating_add(later.as_u64()))
+    }
+}
+
+impl Reference for Relative {
+    fn duration_since(&self, earlier: Self) -> Nanos {
+        self.0.saturating_sub(earlier.0).into()
+    }
+
+    fn saturating_sub(&self, duration: Nanos) -> Self {
+        Self(self.0.saturating_sub(duration.as_u64()))
+    }
+}
+
+/// A bucket seen from "now": a store for exactly one limiter.
+struct BucketAt<'a>(&'a Bucket, Tick);
+
+impl StateStore for BucketAt<'_> {
+    type Key = NotKeyed;
+
+    fn measure_and_replace<T, F, E>(&self, _key: &NotKeyed, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let Self(Bucket(full_at), Tick(now)) = *self;
+        let mut before = full_at.load(Ordering::Acquire);
+        loop {
+            let relative = (before != 0).then(|| Nanos::from(before.saturating_sub(now)));
+            let (outcome, after) = decide(relative)?;
+            let after = now.saturating_add(after.as_u64());
+            match full_at.compare_exchange_weak(before, after, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(outcome),
+                Err(changed) => before = changed,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn limit(count: u32, per_seconds: u64, burst: Option<u32>) -> Limit {
+        let burst = burst.map(|burst| NonZeroU32::new(burst).unwrap());
+        Limit::new("gold", NonZeroU32::new(count).unwrap(), Duration::from_secs(per_seconds), burst).unwrap()
+    }
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let (limit, bucket) = (limit(2, 1, Some(3)), Bucket::default());
+        let start = 5 * SECOND;
+        for (at, expected) in [
+            (start, Ok(2)),
+            (start, Ok(1)),
+            (start, Ok(0)),
+            (start, Err(SECOND / 2)),
+            (start, Err(SECOND / 2)), // refused requests took nothing
+            (start + SECOND / 2, Ok(0)),
+            (start + SECOND / 2, Err(SECOND / 2)),
+            (start + 60 * SECOND, Ok(2)),
+        ] {
+            let got = limit.take(&bucket, Tick(at)).map(|fits| fits.remaining).map_err(|wait| wait.as_nanos() as u64);
+            assert_eq!(got, expected, "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_new_rate_refills_nobody() {
+        let (before, after, bucket) = (limit(1, 60, Some(5)), limit(1, 1, Some(5)), Bucket::default());
+        let now = Tick(SECOND);
+        while before.take(&bucket, now).is_ok() {}
+        assert!(after.take(&bucket, now).is_err(), "used up under the old rate is used up under the new");
+    }
+
+    #[test]
+    fn the_default_burst_is_a_seconds_worth() {
+        for (count, per, header) in [
+            (200, 1, r#""gold";q=200;w=1"#),
+            (600, 60, r#""gold";q=10;w=1"#),
+            (5, 60, r#""gold";q=1;w=12"#),
+            (100_000, 86_400, r#""gold";q=1;w=1"#),
+        ] {
+            assert_eq!(limit(count, per, None).policy_item(), header, "{count} in {per} s");
+        }
+        assert_eq!(limit(5, 1, None).state_item(3, Duration::from_millis(1200)), r#""gold";r=3;t=2"#);
+    }
+
+    #[test]
+    fn the_clock_going_back_never_opens_and_extremes_do_not_overflow() {
+        let (limit, bucket) = (limit(1, 60, Some(1)), Bucket::default());
+        assert!(limit.take(&bucket, Tick(100 * SECOND)).is_ok());
+        assert!(limit.take(&bucket, Tick(99 * SECOND)).is_err());
+        let a_day = Duration::from_secs(86_400);
+        assert!(Limit::new("wide", NonZeroU32::MIN, a_day, NonZeroU32::new(u32::MAX)).is_err());
+        let wide = Limit::new("wide", NonZeroU32::MIN, a_day, NonZeroU32::new(366)).unwrap();
+        assert!(wide.take(&Bucket::default(), Tick(u64::MAX - 1)).is_ok());
+        assert!(Limit::new("fast", NonZeroU32::MAX, Duration::from_secs(1), None).is_err());
+    }
+}

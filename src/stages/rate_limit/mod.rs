@@ -1,0 +1,151 @@
+//! How often: decides whether a request fits the limits it counts against, and says where its caller stands.
+//!
+//! It counts per consumer (per client address on public routes), never per connection or worker, and refuses what does
+//! not fit; it never delays. The narrowest limit is asked first, and a refused request takes nothing from the limit that
+//! refuses it. Time and state come in as arguments: [`crate::state::ledger`] keeps the state, [`local`] does the sums.
+
+mod local;
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::header::{HeaderMap, HeaderName};
+
+pub(crate) use self::local::Limit;
+use crate::refusal::{Members, Reason, Refusal, Stage};
+use crate::stages::auth::Caller;
+use crate::state::ledger::{Ledger, Slot, Tick};
+
+/// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10 §3 and §4).
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// How much a consumer may ask.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    name: Arc<str>,
+    limit: Limit,
+}
+
+impl Plan {
+    /// Compiles a plan. `burst` defaults to one second's worth, at least 1.
+    pub(crate) fn new(name: &str, count: NonZeroU32, per: Duration, burst: Option<NonZeroU32>) -> Result<Self, String> {
+        Ok(Self { name: name.into(), limit: Limit::new(name, count, per, burst)? })
+    }
+
+    /// Its name in the policy.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+}
+
+/// A route's own limit, beside the plan.
+#[derive(Debug)]
+pub(crate) struct RouteLimit {
+    limit: Limit,
+    slot: Slot,
+}
+
+impl RouteLimit {
+    /// Compiles a route's limit; `slot` names it across reloads.
+    pub(crate) fn new(count: NonZeroU32, per: Duration, slot: Slot) -> Result<Self, String> {
+        Ok(Self { limit: Limit::new("route", count, per, None)?, slot })
+    }
+}
+
+/// Who a request counts for.
+pub(crate) enum Subject<'a> {
+    /// A known caller.
+    Caller(&'a Caller),
+    /// Nobody known: the client address.
+    Address(IpAddr),
+}
+
+/// Where a caller stands after this request; told in the answer's headers.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    policy: Option<HeaderValue>,
+    state: Option<HeaderValue>,
+}
+
+impl Standing {
+    /// Adds what is known to an answer's headers.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
+        if let (Some(policy), Some(state)) = (&self.policy, &self.state) {
+            headers.insert(RATELIMIT_POLICY, policy.clone());
+            headers.insert(RATELIMIT, state.clone());
+        }
+    }
+
+    fn note(&mut self, limit: &Limit, remaining: u32, reset: Duration) {
+        let item = limit.state_item(remaining, reset);
+        self.state = match self.state.take() {
+            None => HeaderValue::try_from(item).ok(),
+            Some(before) => join(&before, &item),
+        };
+        self.policy = match self.policy.take() {
+            None => Some(limit.policy_item().clone()),
+            Some(before) => join(&before, limit.policy_item().to_str().unwrap_or_default()),
+        };
+    }
+}
+
+fn join(before: &HeaderValue, item: &str) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("{}, {item}", before.to_str().unwrap_or_default())).ok()
+}
+
+/// Decides: counts the request against the route's own limit, then the plan's. `standing` says how the caller stands,
+/// whatever was decided.
+pub(crate) fn take(
+    route: Option<&RouteLimit>,
+    subject: &Subject<'_>,
+    ledger: &Ledger,
+    now: Tick,
+    standing: &mut Standing,
+) -> Result<(), Refusal> {
+    if let Some(route) = route {
+        let bucket = match subject {
+            Subject::Caller(caller) => caller.account().route(route.slot),
+            Subject::Address(address) => ledger.address(*address, now).route(route.slot),
+        };
+        ask(&route.limit, &bucket, now, standing)?;
+    }
+    if let Subject::Caller(caller) = subject
+        && let Some(plan) = caller.plan()
+    {
+        ask(&plan.limit, &caller.account().plan, now, standing)?;
+    }
+    Ok(())
+}
+
+fn ask(
+    limit: &Limit,
+    bucket: &crate::state::ledger::Bucket,
+    now: Tick,
+    standing: &mut Standing,
+) -> Result<(), Refusal> {
+    match limit.take(bucket, now) {
+        Ok(fits) => {
+            standing.note(limit, fits.remaining, fits.full_after);
+            Ok(())
+        }
+        Err(wait) => {
+            standing.note(limit, 0, wait);
+            let seconds = whole_seconds(wait);
+            Err(Refusal::new(
+                Stage::RateLimit,
+                Reason::RateLimited,
+                format!("wait {seconds} s before the next request; {}", limit.words()),
+            )
+            .members(Members { retry_after: Some(seconds), ..Members::default() }))
+        }
+    }
+}
+
+/// Rounded up, at least 1: a caller that comes back then is let through.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}

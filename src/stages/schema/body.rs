@@ -1,0 +1,232 @@
+//! A request's body on its way to the upstream: counted, bounded in bytes and in time.
+//!
+//! When a client breaks its own body, that shows up first as a failure of the call to the upstream. [`Counter`] remembers
+//! whose fault it was.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::time::Sleep;
+
+use super::too_large;
+use crate::refusal::{Reason, Refusal, Stage};
+
+/// Room for a collected body before its size is known, in bytes.
+const FIRST_ROOM: u64 = 16 * 1024;
+
+/// What has come of a request's body. Shared by whoever carries it and whoever records it.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Counter(Rc<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    bytes: Cell<u64>,
+    failure: RefCell<Option<Refusal>>,
+}
+
+impl Counter {
+    /// Bytes that have been read, as they came.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.bytes.get()
+    }
+
+    /// Why the body ended early, if it was the client's doing.
+    pub(crate) fn failure(&self) -> Option<Refusal> {
+        self.0.failure.borrow().clone()
+    }
+
+    fn add(&self, bytes: usize) -> u64 {
+        let total = self.0.bytes.get() + bytes as u64;
+        self.0.bytes.set(total);
+        total
+    }
+
+    fn fail(&self, refusal: Refusal) -> Interrupted {
+        self.0.failure.replace(Some(refusal));
+        Interrupted
+    }
+}
+
+/// Where a request's body comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// The client.
+    Client(Incoming),
+    /// These bytes: a request that is walked through the chain without being sent.
+    Given(Full<Bytes>),
+}
+
+impl HttpBody for Source {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut *self {
+            Self::Client(body) => Pin::new(body).poll_frame(cx),
+            Self::Given(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Client(body) => body.is_end_stream(),
+            Self::Given(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Client(body) => body.size_hint(),
+            Self::Given(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A body ended early; [`Counter::failure`] has the reason.
+#[derive(Debug)]
+pub(crate) struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client's body ended early")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// A body to send on.
+#[derive(Debug)]
+pub(crate) struct Body(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Whole(Option<Bytes>),
+    Streaming(Box<Bounded>),
+}
+
+#[derive(Debug)]
+struct Bounded {
+    source: Source,
+    counter: Counter,
+    limit: u64,
+    deadline: Duration,
+    /// Armed when the body is first waited for.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Body {
+    /// These bytes.
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        Self(Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
+    }
+
+    /// What the client sends, as it comes.
+    pub(crate) fn streaming(source: Source, counter: &Counter, limit: u64, deadline: Duration) -> Self {
+        if source.is_end_stream() {
+            return Self::whole(Bytes::new());
+        }
+        let counter = counter.clone();
+        Self(Kind::Streaming(Box::new(Bounded { source, counter, limit, deadline, sleep: None })))
+    }
+}
+
+impl Bounded {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        let polled = Pin::new(&mut self.source).poll_frame(cx);
+        let frame = match polled {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.deadline)));
+                ready!(sleep.as_mut().poll(cx));
+                return Poll::Ready(Some(Err(self.counter.fail(too_slow()))));
+            }
+        };
+        Poll::Ready(match frame {
+            None => None,
+            Some(Err(error)) => Some(Err(self.counter.fail(broken(&error)))),
+            Some(Ok(frame)) => match frame.data_ref() {
+                Some(data) if self.counter.add(data.len()) > self.limit => {
+                    Some(Err(self.counter.fail(too_large(self.limit).closing())))
+                }
+                _ => Some(Ok(frame)),
+            },
+        })
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Interrupted;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        match &mut self.0 {
+            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Streaming(bounded) => bounded.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Whole(bytes) => bytes.is_none(),
+            Kind::Streaming(bounded) => bounded.source.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Kind::Streaming(bounded) => bounded.source.size_hint(),
+        }
+    }
+}
+
+/// Reads a body whole: at most `limit` bytes, within `deadline`.
+pub(crate) async fn collect(
+    mut source: Source,
+    counter: &Counter,
+    limit: u64,
+    deadline: Duration,
+) -> Result<Bytes, Refusal> {
+    let reading = async {
+        let mut first: Option<Bytes> = None;
+        let mut rest: Option<BytesMut> = None;
+        while let Some(frame) = source.frame().await {
+            // Trailers of a body that is checked as a whole have no place in what is checked: they go no further.
+            let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
+            if counter.add(data.len()) > limit {
+                return Err(too_large(limit).closing());
+            }
+            match (&first, &mut rest) {
+                (None, _) => first = Some(data),
+                (Some(_), Some(rest)) => rest.extend_from_slice(&data),
+                (Some(before), None) => {
+                    let room = source.size_hint().lower().max(FIRST_ROOM).min(limit);
+                    let mut joined =
+                        BytesMut::with_capacity(before.len() + data.len() + usize::try_from(room).unwrap_or(0));
+                    joined.extend_from_slice(before);
+                    joined.extend_from_slice(&data);
+                    rest = Some(joined);
+                }
+            }
+        }
+        // One frame is the ordinary case, and needs no copy.
+        Ok(rest.map(BytesMut::freeze).or(first).unwrap_or_default())
+    };
+    tokio::time::timeout(deadline, reading).await.unwrap_or_else(|_| Err(too_slow()))
+}
+
+fn too_slow() -> Refusal {
+    Refusal::new(Stage::Schema, Reason::RequestTimeout, "send the whole body sooner").closing()
+}
+
+fn broken(error: &hyper::Error) -> Refusal {
+    Refusal::new(Stage::Request, Reason::MalformedRequest, "the body's framing is broken, or it ended early")
+        .cause(error)
+        .closing()
+}

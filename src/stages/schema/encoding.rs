@@ -1,0 +1,148 @@
+//! Content codings of a request's body (RFC 9110 §8.4.1): undone here, within the limit of the decoded body.
+//!
+//! One coding at most. A small body that would become a large one is stopped at the limit, not after it.
+
+use std::io::{self, Read};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
+use ruzstd::decoding::StreamingDecoder;
+
+use super::{malformed, too_large};
+use crate::refusal::{Reason, Refusal, Stage};
+
+/// How a body was encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Identity,
+    Gzip,
+    Deflate,
+    Brotli,
+    Zstd,
+}
+
+impl Encoding {
+    /// What the headers say.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let mut values = headers.get_all(CONTENT_ENCODING).iter();
+        let text = match (values.next(), values.next()) {
+            (None, _) => return Ok(Self::Identity),
+            (Some(value), None) => value.to_str().unwrap_or_default().trim().to_ascii_lowercase(),
+            _ => String::new(),
+        };
+        match text.as_str() {
+            "identity" => Ok(Self::Identity),
+            "gzip" | "x-gzip" => Ok(Self::Gzip),
+            "deflate" => Ok(Self::Deflate),
+            "br" => Ok(Self::Brotli),
+            "zstd" => Ok(Self::Zstd),
+            _ => Err(Refusal::new(
+                Stage::Schema,
+                Reason::UnsupportedMediaType,
+                "send the body unencoded, or with one of gzip, deflate, br, zstd",
+            )),
+        }
+    }
+
+    /// The decoded body, of at most `limit` bytes.
+    pub(super) fn decode(self, body: Bytes, limit: u64) -> Result<Bytes, Refusal> {
+        let encoded: &[u8] = &body;
+        let decoded = match self {
+            Self::Identity => return Ok(body),
+            Self::Gzip => bounded(flate2::read::MultiGzDecoder::new(encoded), limit),
+            Self::Deflate => bounded(flate2::read::ZlibDecoder::new(encoded), limit),
+            Self::Brotli => bounded(brotli_decompressor::Decompressor::new(encoded, 4096), limit),
+            Self::Zstd => unzstd(encoded, limit),
+        };
+        match decoded {
+            Ok(decoded) if decoded.len() as u64 > limit => Err(too_large(limit)),
+            Ok(decoded) => Ok(decoded.into()),
+            Err(error) => Err(malformed("the body is not what its Content-Encoding says").cause(error)),
+        }
+    }
+}
+
+/// Reads one byte past the limit, so that the caller can tell.
+fn bounded(decoder: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut decoded = Vec::new();
+    decoder.take(limit.saturating_add(1)).read_to_end(&mut decoded)?;
+    Ok(decoded)
+}
+
+fn unzstd(encoded: &[u8], limit: u64) -> io::Result<Vec<u8>> {
+    /// RFC 8878 §3.1.1.1.2 recommends that decoders support windows of 8 MiB, and lets them refuse larger ones.
+    const MAX_WINDOW: u64 = 8 * 1024 * 1024;
+    let mut rest = encoded;
+    let mut decoded = Vec::new();
+    while !rest.is_empty() && decoded.len() as u64 <= limit {
+        let frame = StreamingDecoder::new_with_max_window_size(&mut rest, MAX_WINDOW).map_err(io::Error::other)?;
+        let left = limit.saturating_add(1).saturating_sub(decoded.len() as u64);
+        frame.take(left).read_to_end(&mut decoded)?;
+    }
+    Ok(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn bodies_are_decoded_within_the_limit() {
+        let plain = b"{\"a\": 1}".repeat(100);
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
+        zlib.write_all(&plain).unwrap();
+        let zstd = ruzstd::encoding::compress_to_vec(&*plain, ruzstd::encoding::CompressionLevel::Fastest);
+        for (name, encoded) in [
+            ("identity", plain.clone()),
+            ("gzip", gzip(&plain)),
+            ("GZip", gzip(&plain)),
+            ("deflate", zlib.finish().unwrap()),
+            ("zstd", [zstd.as_slice()].concat()),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+            let encoding = Encoding::of(&headers).unwrap();
+            let limit = plain.len() as u64;
+            assert_eq!(encoding.decode(encoded.clone().into(), limit).unwrap(), plain, "{name}");
+            if encoding != Encoding::Identity {
+                let refusal = encoding.decode(encoded.clone().into(), limit - 1).unwrap_err();
+                assert_eq!(refusal.reason(), Reason::BodyTooLarge, "{name}");
+                let refusal = encoding.decode(Bytes::from_static(b"not encoded at all"), limit).unwrap_err();
+                assert_eq!(refusal.reason(), Reason::MalformedBody, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn brotli_is_decoded() {
+        // "hello" as an uncompressed meta-block (RFC 7932 §9.2) between header and end.
+        let encoded = Bytes::from_static(&[0x0b, 0x02, 0x80, b'h', b'e', b'l', b'l', b'o', 0x03]);
+        assert_eq!(Encoding::Brotli.decode(encoded, 5).unwrap(), "hello");
+        assert!(Encoding::Brotli.decode(Bytes::from_static(&[0xff; 40]), 5).is_err());
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit_and_two_codings_are_refused() {
+        let bomb = gzip(&vec![b' '; 64 * 1024 * 1024]);
+        let refusal = Encoding::Gzip.decode(bomb.into(), 1024).unwrap_err();
+        assert_eq!(refusal.reason(), Reason::BodyTooLarge);
+        for value in ["gzip, br", "compress", ""] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(value));
+            assert_eq!(Encoding::of(&headers).unwrap_err().reason(), Reason::UnsupportedMediaType, "{value}");
+        }
+    }
+}

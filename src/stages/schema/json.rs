@@ -1,0 +1,157 @@
+//! JSON bodies: parsed strictly, then judged by a compiled JSON Schema.
+//!
+//! The schema is compiled once, when the policy is: references are resolved within the document alone, formats are
+//! asserted, and patterns run in linear time. A violation names its place and what was asked, never the value that came.
+
+use jsonschema::{Draft, PatternOptions, Validator};
+use serde_json::Value;
+
+use super::malformed;
+use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
+use crate::stages::strict_json;
+
+/// Most violations that one answer lists.
+const MAX_VIOLATIONS: usize = 50;
+/// Longest words of one violation, in bytes.
+const MAX_DETAIL: usize = 300;
+
+/// A compiled schema.
+pub(crate) struct JsonSchema {
+    validator: Validator,
+    draft: Draft,
+}
+
+impl std::fmt::Debug for JsonSchema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "JsonSchema({:?})", self.draft)
+    }
+}
+
+/// What is wrong with a schema.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SchemaProblem {
+    /// Where in the schema: a JSON pointer.
+    pub(crate) pointer: String,
+    /// What.
+    pub(crate) message: String,
+}
+
+impl JsonSchema {
+    /// Compiles a schema of the draft that its `$schema` names; 2020-12 when it names none.
+    pub(crate) fn new(schema: &Value) -> Result<Self, SchemaProblem> {
+        let validator = jsonschema::options()
+            .offline()
+            .should_validate_formats(true)
+            .should_ignore_unknown_formats(false)
+            .with_pattern_options(PatternOptions::regex())
+            .build(schema)
+            .map_err(|error| SchemaProblem {
+                pointer: error.instance_path().to_string(),
+                message: error.to_string(),
+            })?;
+        let draft = validator.draft();
+        Ok(Self { validator, draft })
+    }
+
+    /// Decides whether a body parses and keeps to the schema.
+    pub(crate) fn check(&self, body: &[u8]) -> Result<(), Refusal> {
+        let value =
+            strict_json::parse(body).map_err(|error| malformed(format!("the body is not acceptable JSON: {error}")))?;
+        if self.validator.is_valid(&value) {
+            return Ok(());
+        }
+        let errors = self
+            .validator
+            .iter_errors(&value)
+            .take(MAX_VIOLATIONS)
+            .map(|error| Violation {
+                pointer: error.instance_path().to_string(),
+                detail: cut(error.masked().to_string()),
+            })
+            .collect();
+        Err(Refusal::new(
+            Stage::Schema,
+            Reason::SchemaViolation,
+            "the body parses but breaks the schema; `errors` lists where and how",
+        )
+        .members(Members { errors, ..Members::default() }))
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_DETAIL {
+        let end = (0..=MAX_DETAIL).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn verdicts_name_the_place_and_never_the_value() {
+        let schema = JsonSchema::new(&json!({
+            "type": "object",
+            "required": ["id", "mail"],
+            "additionalProperties": false,
+            "properties": {
+                "id": {"type": "integer", "minimum": 1},
+                "mail": {"type": "string", "format": "email"},
+                "tags": {"type": "array", "items": {"type": "string", "pattern": "^[a-z]+$"}},
+            },
+        }))
+        .unwrap();
+        for (body, expected) in [
+            (r#"{"id": 1, "mail": "a@b.example"}"#, Ok(())),
+            (r#"{"id": 0, "mail": "hunter2"}"#, Err((Reason::SchemaViolation, "/id /mail"))),
+            (r#"{"id": 1, "mail": "a@b.example", "tags": ["ok", "NO"]}"#, Err((Reason::SchemaViolation, "/tags/1"))),
+            (r#"{"mail": "a@b.example", "hunter2": 1}"#, Err((Reason::SchemaViolation, " "))),
+            (r#"{"id": 1, "id": 2, "mail": "a@b.example"}"#, Err((Reason::MalformedBody, ""))),
+            ("{", Err((Reason::MalformedBody, ""))),
+            ("", Err((Reason::MalformedBody, ""))),
+        ] {
+            let got = schema.check(body.as_bytes()).map_err(|refusal| {
+                let pointers: Vec<_> = refusal.violations().iter().map(|violation| violation.pointer.clone()).collect();
+                (refusal.reason(), pointers.join(" "))
+            });
+            assert_eq!(got, expected.map_err(|(reason, pointers)| (reason, pointers.to_owned())), "{body}");
+        }
+        let refusal = schema.check(br#"{"id": 7, "mail": "hunter2"}"#).unwrap_err();
+        assert!(!refusal.violations()[0].detail.contains("hunter2"), "{refusal:?}");
+    }
+
+    #[test]
+    fn every_draft_is_known_and_what_cannot_be_kept_is_an_error() {
+        for (draft, good) in [
+            ("https://json-schema.org/draft/2020-12/schema", true),
+            ("https://json-schema.org/draft/2019-09/schema", true),
+            ("http://json-schema.org/draft-07/schema#", true),
+            ("http://json-schema.org/draft-06/schema#", true),
+            ("http://json-schema.org/draft-04/schema#", true),
+            ("https://example.com/my-own", false),
+        ] {
+            let schema = JsonSchema::new(&json!({"$schema": draft, "type": "string", "format": "date-time"}));
+            assert_eq!(schema.is_ok(), good, "{draft}: {schema:?}");
+            if let Ok(schema) = schema {
+                assert!(schema.check(br#""2026-01-01T00:00:00Z""#).is_ok());
+                assert!(schema.check(br#""yesterday""#).is_err(), "{draft} asserts formats");
+            }
+        }
+        for schema in [
+            json!({"type": "strin"}),
+            json!({"$ref": "https://example.com/other.json"}),
+            json!({"$ref": "#/$defs/missing"}),
+            json!({"pattern": "(a)\\1"}),
+            json!({"pattern": "("}),
+            json!({"format": "no-such-format"}),
+            json!({"minimum": "1"}),
+        ] {
+            assert!(JsonSchema::new(&schema).is_err(), "{schema}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! JSON that means one thing to every reader: parsed by serde_json, with duplicate keys and deep nesting refused.
+//!
+//! Two parsers that disagree on which of two equal keys counts are how checks are walked around, so neither counts here.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// Objects and arrays within each other, at most.
+pub(crate) const MAX_DEPTH: usize = 64;
+
+/// Parses one JSON text (RFC 8259), to its end. The error says what is wrong and where, and never quotes a value.
+pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = Strict { depth: MAX_DEPTH }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+/// A value that may hold `depth` more levels.
+#[derive(Clone, Copy)]
+struct Strict {
+    depth: usize,
+}
+
+impl Strict {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        match self.depth.checked_sub(1) {
+            Some(depth) => Ok(Self { depth }),
+            None => Err(E::custom(format_args!("nesting is deeper than {MAX_DEPTH}"))),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number is out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(inner)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut members = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if members.insert(key, map.next_value_seed(inner)?).is_some() {
+                return Err(A::Error::custom("a key stands twice in one object"));
+            }
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_means_one_thing_parses() {
+        let deep = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        for (text, good) in [
+            (r#"{"a": [1, -2, 3.5, "x", true, null, {"b": {}}]}"#.to_owned(), true),
+            (r#"{"a": 1, "a": 1}"#.to_owned(), false),
+            (r#"{"a": {"b": 1, "\u0062": 2}}"#.to_owned(), false),
+            (r#"{"a": 1} {"#.to_owned(), false),
+            (r#"{"a": 1e999}"#.to_owned(), false),
+            (r#"{"a": 1,}"#.to_owned(), false),
+            ("NaN".to_owned(), false),
+            (String::new(), false),
+            (deep(MAX_DEPTH), true),
+            (deep(MAX_DEPTH + 1), false),
+            (deep(100_000), false),
+        ] {
+            assert_eq!(parse(text.as_bytes()).is_ok(), good, "{}", &text[..text.len().min(60)]);
+        }
+        assert!(parse(b"\"\xff\"").is_err(), "not UTF-8");
+    }
+
+    #[test]
+    fn a_value_is_the_one_serde_json_reads() {
+        let text = r#"{"a":[1,-2,3.5,18446744073709551615,"\u00e9",true,null],"b":{"c":{}}}"#;
+        assert_eq!(parse(text.as_bytes()).unwrap(), serde_json::from_str::<Value>(text).unwrap());
+    }
+
+    #[test]
+    fn errors_never_quote_the_value() {
+        let error = parse(br#"{"secret": "hunter2", "secret": 1}"#).unwrap_err().to_string();
+        assert!(!error.contains("hunter2") && error.contains("line 1"), "{error}");
+    }
+}

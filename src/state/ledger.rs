@@ -1,0 +1,200 @@
+//! How much every caller has used of its limits: one [`Account`] a caller, one [`Bucket`] a limit.
+//!
+//! The ledger outlives policies, so a reload refills nobody: a bucket keeps only *when it will be full again*, which means
+//! the same under the old rate and the new. It never decides; [`crate::stages::rate_limit`] does.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// A moment on the ledger's own monotonic clock, in nanoseconds. Never 0, which means "never used" in a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(pub(crate) u64);
+
+/// The ledger's clock starts here, so that every moment is greater than 0.
+const FIRST_TICK: u64 = 1_000_000_000;
+
+/// Callers that are known only by a token or an address are forgotten past so many, idle ones first.
+const CAPACITY: usize = 100_000;
+
+/// Sweeping a full map is not tried again for so long, in nanoseconds.
+const SWEEP_EVERY: u64 = 1_000_000_000;
+
+/// State of one limit of one caller: the tick at which it will be full again (GCRA's theoretical arrival time).
+#[derive(Debug, Default)]
+pub(crate) struct Bucket(pub(crate) AtomicU64);
+
+impl Bucket {
+    fn is_full(&self, now: Tick) -> bool {
+        self.0.load(Ordering::Relaxed) <= now.0
+    }
+}
+
+/// Names a limit that many callers have, across reloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Slot(u32);
+
+/// All buckets of one caller.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    /// The plan's.
+    pub(crate) plan: Bucket,
+    /// Those of routes with a rate of their own; few, so a list beats a map.
+    routes: Mutex<Vec<(Slot, Arc<Bucket>)>>,
+}
+
+impl Account {
+    /// The bucket of one route.
+    pub(crate) fn route(&self, slot: Slot) -> Arc<Bucket> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bucket)) = routes.iter().find(|(known, _)| *known == slot) {
+            return Arc::clone(bucket);
+        }
+        let bucket = Arc::<Bucket>::default();
+        routes.push((slot, Arc::clone(&bucket)));
+        bucket
+    }
+
+    fn is_idle(&self, now: Tick) -> bool {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        self.plan.is_full(now) && routes.iter().all(|(_, bucket)| bucket.is_full(now))
+    }
+}
+
+/// Accounts by name, bounded. When it is full of busy ones, newcomers share one account: bounded, and never open.
+struct Accounts<K> {
+    known: HashMap<K, Arc<Account>>,
+    shared: Arc<Account>,
+    swept: Tick,
+}
+
+impl<K: std::hash::Hash + Eq> Accounts<K> {
+    fn new() -> Self {
+        Self { known: HashMap::new(), shared: Arc::default(), swept: Tick(0) }
+    }
+
+    fn get(&mut self, key: K, capacity: usize, now: Tick) -> Arc<Account> {
+        if let Some(account) = self.known.get(&key) {
+            return Arc::clone(account);
+        }
+        if self.known.len() >= capacity && now.0 >= self.swept.0.saturating_add(SWEEP_EVERY) {
+            self.swept = now;
+            // An account that somebody holds is in use, however idle its buckets are.
+            self.known.retain(|_, account| Arc::strong_count(account) > 1 || !account.is_idle(now));
+        }
+        if self.known.len() >= capacity {
+            return Arc::clone(&self.shared);
+        }
+        Arc::clone(self.known.entry(key).or_default())
+    }
+}
+
+/// All accounts of this process.
+pub(crate) struct Ledger {
+    started: Instant,
+    /// Consumers that the policy lists: as many as it lists, kept for good.
+    listed: Mutex<HashMap<Box<str>, Arc<Account>>>,
+    /// Callers known by a token alone.
+    unlisted: Mutex<Accounts<Box<str>>>,
+    /// Callers of public routes.
+    addresses: Mutex<Accounts<IpAddr>>,
+    /// Routes with a rate of their own, by name.
+    slots: Mutex<HashMap<Box<str>, Slot>>,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ledger")
+    }
+}
+
+impl Ledger {
+    /// An empty one, whose clock starts at `started`.
+    pub(crate) fn new(started: Instant) -> Self {
+        Self {
+            started,
+            listed: Mutex::default(),
+            unlisted: Mutex::new(Accounts::new()),
+            addresses: Mutex::new(Accounts::new()),
+            slots: Mutex::default(),
+        }
+    }
+
+    /// `at` on the ledger's clock.
+    pub(crate) fn tick(&self, at: Instant) -> Tick {
+        let since = u64::try_from(at.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX / 2);
+        Tick(FIRST_TICK.saturating_add(since))
+    }
+
+    /// The account of a consumer that the policy lists.
+    pub(crate) fn listed(&self, name: &str) -> Arc<Account> {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(listed.entry(name.into()).or_default())
+    }
+
+    /// The account of a caller known by a token alone.
+    pub(crate) fn unlisted(&self, name: &str, now: Tick) -> Arc<Account> {
+        self.unlisted.lock().unwrap_or_else(PoisonError::into_inner).get(name.into(), CAPACITY, now)
+    }
+
+    /// The account of a client address; of an IPv6 address, that of its /64, which one subscriber has.
+    pub(crate) fn address(&self, address: IpAddr, now: Tick) -> Arc<Account> {
+        let key = match address {
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, ..] = v6.segments();
+                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+            v4 => v4,
+        };
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(key, CAPACITY, now)
+    }
+
+    /// The slot of a route, the same after a reload.
+    pub(crate) fn slot(&self, route: &str) -> Slot {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Slot(u32::try_from(slots.len()).unwrap_or(u32::MAX));
+        *slots.entry(route.into()).or_insert(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_map_forgets_idle_callers_and_lets_busy_newcomers_share() {
+        let mut accounts = Accounts::new();
+        let busy = accounts.get("busy", 2, Tick(FIRST_TICK));
+        busy.plan.0.store(u64::MAX, Ordering::Relaxed);
+        drop(busy);
+        drop(accounts.get("idle", 2, Tick(FIRST_TICK)));
+
+        let third = accounts.get("third", 2, Tick(FIRST_TICK + SWEEP_EVERY));
+        assert!(accounts.known.contains_key("busy") && accounts.known.contains_key("third"), "idle made room");
+
+        let fourth = accounts.get("fourth", 2, Tick(FIRST_TICK + 2 * SWEEP_EVERY));
+        let fifth = accounts.get("fifth", 2, Tick(FIRST_TICK + 2 * SWEEP_EVERY));
+        assert!(Arc::ptr_eq(&fourth, &fifth) && !Arc::ptr_eq(&third, &fourth), "newcomers share one account");
+        assert_eq!(accounts.known.len(), 2);
+    }
+
+    #[test]
+    fn an_ipv6_subscriber_has_one_account() {
+        let ledger = Ledger::new(Instant::now());
+        let now = Tick(FIRST_TICK);
+        let one = ledger.address("2001:db8:1:2::1".parse().unwrap(), now);
+        let same = ledger.address("2001:db8:1:2:ffff::9".parse().unwrap(), now);
+        let other = ledger.address("2001:db8:1:3::1".parse().unwrap(), now);
+        assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &other));
+    }
+
+    #[test]
+    fn slots_and_listed_accounts_stay_the_same() {
+        let ledger = Ledger::new(Instant::now());
+        assert_eq!(ledger.slot("orders GET /a"), ledger.slot("orders GET /a"));
+        assert_ne!(ledger.slot("orders GET /a"), ledger.slot("orders GET /b"));
+        assert!(Arc::ptr_eq(&ledger.listed("acme"), &ledger.listed("acme")));
+    }
+}
