@@ -63,7 +63,7 @@ pub(crate) async fn admit(
             let caller = policy.auth().authenticate(headers, tools.tokens, now, tick).await?;
             let caller = &**learnt.caller.insert(caller);
             requirement.permit(caller)?;
-            Subject::Caller(caller)
+            Subject::Consumer(caller.plan(), caller.account())
         }
     };
     rate_limit::take(route.rate.as_ref(), &subject, tools.ledger, tick, &mut learnt.standing)?;

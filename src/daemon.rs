@@ -20,8 +20,10 @@ use crate::audit::{SinkConfig, Trail};
 use crate::policy::Policy;
 use crate::policy::compile::{self, Lasting};
 use crate::policy::diagnostic::{Problems, Severity};
-use crate::proxy::listener::{self, Bound, Gate, Listening};
-use crate::proxy::worker::{self, Handle, Live, Shared};
+use crate::proxy::gate::Gate;
+use crate::proxy::listener::{self, Bound, Listening};
+use crate::proxy::thread::{self, Handle};
+use crate::proxy::worker::{Live, Shared};
 use crate::stages::auth::key_set::RemoteKeySet;
 use crate::state::published::Published;
 
@@ -107,7 +109,7 @@ impl Daemon {
         let count =
             policy.workers().or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
         let workers: Vec<_> = (0..count)
-            .map(|number| worker::start(number, Arc::clone(&shared), draining.clone()))
+            .map(|number| thread::start(number, Arc::clone(&shared), draining.clone()))
             .collect::<Result<_, _>>()
             .map_err(|error| StartError::System(format!("a worker could not start: {error}")))?;
         let (handles, threads): (Vec<_>, Vec<_>) = workers.into_iter().unzip();
@@ -196,7 +198,7 @@ impl Daemon {
             }
             Reloaded::Failed(report) => {
                 self.lasting.metrics.reload("failed");
-                log(&report);
+                log(report);
                 tracing::error!("the policy was not reloaded; the one before it stays in force");
             }
         }

@@ -159,11 +159,14 @@ pub(crate) struct Members {
 
 /// A refused request: the reason, the words, and what the answer must carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct Refusal(Box<Facts>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Facts {
     reason: Reason,
     stage: Stage,
     detail: Cow<'static, str>,
-    cause: Option<String>,
+    cause: Option<Cow<'static, str>>,
     members: Members,
     close: bool,
 }
@@ -171,45 +174,46 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// Refuses for this reason; `detail` says what the caller should change.
     pub(crate) fn new(stage: Stage, reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, stage, detail: detail.into(), cause: None, members: Members::default(), close: false }
+        let detail = detail.into();
+        Self(Box::new(Facts { reason, stage, detail, cause: None, members: Members::default(), close: false }))
     }
 
     /// What happened, for the log alone.
-    pub(crate) fn cause(mut self, cause: impl ToString) -> Self {
-        self.cause = Some(cause.to_string());
+    pub(crate) fn cause(mut self, cause: impl Into<Cow<'static, str>>) -> Self {
+        self.0.cause = Some(cause.into());
         self
     }
 
     /// Members of its own.
     pub(crate) fn members(mut self, members: Members) -> Self {
-        self.members = members;
+        self.0.members = members;
         self
     }
 
     /// The connection cannot be used further: what comes on it next is not known to be a request.
     pub(crate) fn closing(mut self) -> Self {
-        self.close = true;
+        self.0.close = true;
         self
     }
 
     /// Why.
     pub(crate) fn reason(&self) -> Reason {
-        self.reason
+        self.0.reason
     }
 
     /// Which stage decided.
     pub(crate) fn stage(&self) -> Stage {
-        self.stage
+        self.0.stage
     }
 
     /// What happened, for the log.
     pub(crate) fn logged(&self) -> Option<&str> {
-        self.cause.as_deref()
+        self.0.cause.as_deref()
     }
 
     /// What is wrong with the body.
     pub(crate) fn violations(&self) -> &[Violation] {
-        &self.members.errors
+        &self.0.members.errors
     }
 
     /// The answer: status, headers, and a body of `application/problem+json` (RFC 9457).
@@ -225,15 +229,15 @@ impl Refusal {
             #[serde(flatten)]
             members: &'a Members,
         }
-        let code = self.reason.code();
+        let code = self.0.reason.code();
         let body = serde_json::to_vec(&Problem {
             r#type: format!("urn:bartizan:problem:{code}"),
-            title: self.reason.title(),
-            status: self.reason.status().as_u16(),
-            detail: &self.detail,
+            title: self.0.reason.title(),
+            status: self.0.reason.status().as_u16(),
+            detail: &self.0.detail,
             instance: format!("urn:uuid:{}", id.as_str()),
             code,
-            members: &self.members,
+            members: &self.0.members,
         })
         .unwrap_or_default();
 
@@ -243,34 +247,34 @@ impl Refusal {
         if let Some(challenge) = self.challenge() {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if let Some(seconds) = self.members.retry_after {
+        if let Some(seconds) = self.0.members.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(methods) = &self.members.allowed_methods
+        if let Some(methods) = &self.0.members.allowed_methods
             && let Ok(value) = HeaderValue::try_from(methods.join(", "))
         {
             headers.insert(ALLOW, value);
         }
-        if self.close {
+        if self.0.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        (self.reason.status(), headers, Bytes::from(body))
+        (self.0.reason.status(), headers, Bytes::from(body))
     }
 
     /// `WWW-Authenticate` as RFC 6750 §3 says: no `error` when no credential came (§3.1).
     fn challenge(&self) -> Option<HeaderValue> {
         const REALM: &str = r#"Bearer realm="api""#;
-        let text = match self.reason {
+        let text = match self.0.reason {
             Reason::MissingCredentials => REALM.to_owned(),
             Reason::InsufficientScope => {
-                let scopes = self.members.required_scopes.as_deref().unwrap_or_default().join(" ");
+                let scopes = self.0.members.required_scopes.as_deref().unwrap_or_default().join(" ");
                 format!(r#"{REALM}, error="insufficient_scope", scope="{scopes}""#)
             }
             // RFC 6750 has no words for keys, but RFC 9110 §15.5.2 wants a challenge with every 401.
             Reason::InvalidKey | Reason::ExpiredKey => REALM.to_owned(),
             reason if reason.status() == StatusCode::UNAUTHORIZED => {
                 // A quoted-string of RFC 6750 §3 holds neither `"` nor `\`.
-                let words = self.detail.replace(['"', '\\'], "'");
+                let words = self.0.detail.replace(['"', '\\'], "'");
                 format!(r#"{REALM}, error="invalid_token", error_description="{words}""#)
             }
             _ => return None,

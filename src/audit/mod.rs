@@ -26,9 +26,8 @@ use jiff::Timestamp;
 
 use crate::refusal::Violation;
 
-pub(crate) use readable::readable;
 pub(crate) use recorder::Recorder;
-pub(crate) use trail::{OpenError, SinkStats, Trail};
+pub(crate) use trail::Trail;
 
 /// `event.action` of every request; other actions are things done through the admin listener.
 pub(crate) const REQUEST: &str = "request";

@@ -240,6 +240,8 @@ mod tests {
                         let recorder = Recorder::new(Arc::clone(&old));
                         for number in 0..2 * HALF {
                             if number == HALF {
+                                // Nothing of the second half is recorded before the rotation.
+                                middle.wait();
                                 middle.wait();
                                 recorder.switch(Arc::clone(&new));
                             }
@@ -256,6 +258,7 @@ mod tests {
             middle.wait();
             fs::rename(path("a"), path("a.1")).unwrap();
             new.reopen();
+            middle.wait();
         });
         assert_eq!(worker(new.close(PATIENCE)), 0);
         let (before, after, other) = (sequences(&path("a.1")), sequences(&path("a")), sequences(&path("b")));

@@ -32,8 +32,6 @@ pub(crate) struct Trail {
 /// A sink that could not be opened.
 #[derive(Debug)]
 pub(crate) struct OpenError {
-    /// Its place in the list that was to be opened.
-    pub(crate) sink: usize,
     /// Its path, where it has one.
     pub(crate) path: Option<PathBuf>,
     /// Why.
@@ -75,14 +73,13 @@ impl Trail {
     pub(crate) fn open(sinks: &[SinkConfig], previous: Option<&Self>) -> Result<Self, OpenError> {
         let carried = previous.map(|trail| trail.sinks.as_slice()).unwrap_or_default();
         let mut opened: Vec<Arc<Sink>> = Vec::with_capacity(sinks.len());
-        for (index, config) in sinks.iter().enumerate() {
+        for config in sinks {
             if opened.iter().any(|sink| sink.config == *config) {
                 continue;
             }
             opened.push(match carried.iter().find(|sink| sink.config == *config) {
                 Some(sink) => Arc::clone(sink),
                 None => Arc::new(Sink::open(config).map_err(|error| OpenError {
-                    sink: index,
                     path: match config {
                         SinkConfig::Stdout { .. } => None,
                         SinkConfig::File { path } => Some(path.clone()),
@@ -284,7 +281,7 @@ mod tests {
         let bad = folder.path().join("absent/bad");
         let error =
             Trail::open(&[good, file(folder.path().join("new")), file(bad.clone())], Some(&trail)).err().unwrap();
-        assert_eq!((error.sink, error.path.as_ref(), error.error.kind()), (2, Some(&bad), io::ErrorKind::NotFound));
+        assert_eq!((error.path.as_ref(), error.error.kind()), (Some(&bad), io::ErrorKind::NotFound));
         assert!(error.to_string().contains("absent/bad"), "{error}");
         trail.send(&batch("one\n")).await;
         assert_eq!(trail.close(PATIENCE).await, 0);
@@ -295,7 +292,7 @@ mod tests {
     fn equal_sinks_are_carried_over() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = (file(folder.path().join("a")), file(folder.path().join("b")));
-        let old = Trail::open(&[a.clone()], None).unwrap();
+        let old = Trail::open(std::slice::from_ref(&a), None).unwrap();
         assert_eq!(old.next_sequence(), 1);
         let new = Trail::open(&[b.clone(), a.clone(), b], Some(&old)).unwrap();
         assert_eq!(new.sinks.len(), 2, "one named twice is opened once");
@@ -312,9 +309,10 @@ mod tests {
         for _ in 0..50 {
             trail.send(&batch("a\nb\n")).await;
         }
-        let mut done = trail.sinks[0].done.clone();
+        let (mut done, state) = (trail.sinks[0].done.clone(), Arc::clone(&trail.sinks[0].state));
         drop(trail);
         done.changed().await.unwrap_err();
+        assert!(state.deadline.get().is_some(), "a writer that nobody holds does not try for ever");
         assert_eq!(fs::read_to_string(&path).unwrap(), "a\nb\n".repeat(50));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
     }
@@ -344,6 +342,22 @@ mod tests {
         let stats = trail.stats().remove(0);
         assert_eq!((stats.records_written, stats.bytes_written, stats.waiting, stats.failing), (2, 4, 3, true));
         assert!(trail.failing().unwrap().ends_with("audit: closed"));
+    }
+
+    #[tokio::test]
+    async fn a_reopened_file_may_end_in_a_torn_line_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("audit"), folder.path().join("audit.1"));
+        let trail = Trail::open(&[file(path.clone())], None).unwrap();
+        fs::rename(&path, &moved).unwrap();
+        fs::write(&path, "to").unwrap();
+        trail.reopen();
+        trail.send(&batch("new\n")).await;
+        assert_eq!(trail.close(PATIENCE).await, 0);
+        assert_eq!(
+            (fs::read(&moved).unwrap(), fs::read_to_string(&path).unwrap()),
+            (Vec::new(), "to\nnew\n".to_owned())
+        );
     }
 
     #[tokio::test]

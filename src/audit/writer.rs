@@ -2,7 +2,8 @@
 //!
 //! A failed write is tried again, from the byte after the last one that was written, until it succeeds; meanwhile the channel fills
 //! and callers wait. Only a deadline, set when the sink is closed, makes the thread give up, and what it leaves is counted.
-//! Nothing is synced to disk per batch: a record outlives this process, but not the loss of power; the sink is synced when it is closed.
+//! Nothing is synced to disk per batch: a record outlives this process, but not the loss of power. A sink is synced when it is
+//! closed.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -200,6 +201,8 @@ impl<O: Output> Writer<O> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::super::trail::Trail;
     use super::*;
 
@@ -216,7 +219,7 @@ mod tests {
 
     /// An output that does what it is told, then `rest` for ever. Each element of `files` is what came between two reopenings.
     struct Scripted {
-        acts: std::vec::IntoIter<Act>,
+        acts: VecDeque<Act>,
         rest: Act,
         files: Arc<Mutex<Vec<Vec<u8>>>>,
         /// What writes do after the first reopening.
@@ -226,13 +229,13 @@ mod tests {
     impl Scripted {
         fn new(acts: &[Act], rest: Act, reopened: Option<Act>) -> (Self, Arc<Mutex<Vec<Vec<u8>>>>) {
             let files = Arc::new(Mutex::new(vec![Vec::new()]));
-            (Self { acts: acts.to_vec().into_iter(), rest, files: Arc::clone(&files), reopened }, files)
+            (Self { acts: acts.iter().copied().collect(), rest, files: Arc::clone(&files), reopened }, files)
         }
     }
 
     impl io::Write for Scripted {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            match self.acts.next().unwrap_or(self.rest) {
+            match self.acts.pop_front().unwrap_or(self.rest) {
                 Fail(kind) => Err(kind.into()),
                 Take(most) => {
                     let taken = &bytes[..most.min(bytes.len())];
@@ -250,20 +253,18 @@ mod tests {
     impl Output for Scripted {
         fn reopen(&mut self) -> io::Result<bool> {
             let Some(act) = self.reopened.take() else { return Ok(false) };
-            (self.acts, self.rest) = (Vec::new().into_iter(), act);
+            (self.acts, self.rest) = (VecDeque::new(), act);
             self.files.lock().unwrap().push(Vec::new());
             Ok(true)
         }
     }
 
-    async fn send(trail: &Trail, numbers: std::ops::Range<u32>) -> String {
-        let mut all = String::new();
-        for number in numbers {
-            let line = format!("{{\"number\":{number}}}\n");
-            all.push_str(&line);
-            trail.send(&Batch { lines: line.into(), records: 1 }).await;
-        }
-        all
+    /// Sends a line for each number, all in one batch.
+    async fn send(trail: &Trail, numbers: std::ops::Range<u64>) -> String {
+        let records = numbers.end - numbers.start;
+        let lines: String = numbers.map(|number| format!("{{\"number\":{number}}}\n")).collect();
+        trail.send(&Batch { lines: lines.clone().into(), records }).await;
+        lines
     }
 
     #[tokio::test]
@@ -282,7 +283,10 @@ mod tests {
         for start in 0..all.len() {
             let (output, files) = Scripted::new(&all[start..], Take(5), None);
             let trail = Trail::over(output);
-            let sent = send(&trail, 0..200).await;
+            let mut sent = String::new();
+            for first in (0..200).step_by(4) {
+                sent.push_str(&send(&trail, first..first + 4).await);
+            }
             assert_eq!(trail.close(PATIENCE).await, 0);
             assert_eq!(String::from_utf8(files.lock().unwrap()[0].clone()).unwrap(), sent);
             let stats = trail.stats().remove(0);
@@ -292,16 +296,18 @@ mod tests {
 
     #[tokio::test]
     async fn what_can_never_be_written_is_given_up_at_the_deadline_and_counted() {
-        let (output, files) = Scripted::new(&[Take(16)], Fail(io::ErrorKind::StorageFull), None);
-        let trail = Trail::over(output);
-        send(&trail, 0..3).await;
-        while trail.failing().is_none() {
-            tokio::task::yield_now().await;
+        for rest in [Fail(io::ErrorKind::StorageFull), Take(0)] {
+            let (output, files) = Scripted::new(&[Take(16)], rest, None);
+            let trail = Trail::over(output);
+            send(&trail, 0..3).await;
+            while trail.failing().is_none() {
+                tokio::task::yield_now().await;
+            }
+            assert!(trail.stats()[0].failing);
+            // One line and a piece of the next were taken.
+            assert_eq!(trail.close(Duration::ZERO).await, 2);
+            assert_eq!(files.lock().unwrap()[0].len(), 16);
         }
-        assert!(trail.stats()[0].failing);
-        // One line and a piece of the next were taken.
-        assert_eq!(trail.close(Duration::ZERO).await, 2);
-        assert_eq!(files.lock().unwrap()[0].len(), 16);
     }
 
     #[tokio::test]
@@ -317,6 +323,7 @@ mod tests {
         assert_eq!(trail.close(PATIENCE).await, 0);
         assert_eq!(trail.stats()[0].records_written, 6);
         let files: Vec<_> = files.lock().unwrap().iter().map(|file| String::from_utf8(file.clone()).unwrap()).collect();
+        assert_eq!(files[0].len(), 20, "the old file ends in the middle of the second line");
         let (whole, _torn) = files[0].split_at(files[0].rfind('\n').map_or(0, |end| end + 1));
         assert_eq!(format!("{whole}{}", files[1]), format!("{sent}{later}"));
     }

@@ -24,6 +24,10 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         Format::Json => anstream::println!("{}", problems.json(&file)),
         Format::Text => {
             anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
+            if !problems.is_empty() {
+                let count = problems.len();
+                anstream::eprintln!("\n{count} problem{} in {file}", if count == 1 { "" } else { "s" });
+            }
             if let Some(policy) = &policy {
                 anstream::print!("{}", summary(policy));
             }

@@ -32,8 +32,6 @@ pub(crate) struct Problem {
     pub(crate) message: String,
     /// Where; `None` when it is in no text.
     pub(crate) place: Option<Place>,
-    /// A few words beside the place.
-    pub(crate) label: Option<String>,
     /// What would be right.
     pub(crate) help: Option<String>,
 }
@@ -42,12 +40,6 @@ impl Problem {
     /// Says what would be right.
     pub(crate) fn help(&mut self, help: impl Into<String>) -> &mut Self {
         self.help = Some(help.into());
-        self
-    }
-
-    /// Puts a few words beside the place.
-    pub(crate) fn label(&mut self, label: impl Into<String>) -> &mut Self {
-        self.label = Some(label.into());
         self
     }
 
@@ -63,7 +55,7 @@ pub(crate) struct Problems {
     /// How many more errors and warnings there were than are kept.
     dropped_errors: usize,
     dropped_warnings: usize,
-    /// Takes the help and label of a problem that is not kept.
+    /// Takes the help of a problem that is not kept.
     spare: Option<Box<Problem>>,
 }
 
@@ -73,18 +65,18 @@ impl Problems {
         Self::default()
     }
 
-    /// Adds an error; help and label are chained to it.
+    /// Adds an error; help is chained to it.
     pub(crate) fn error(&mut self, place: impl Into<Option<Place>>, message: impl Into<String>) -> &mut Problem {
         self.add(Severity::Error, place.into(), message.into())
     }
 
-    /// Adds a warning; help and label are chained to it.
+    /// Adds a warning; help is chained to it.
     pub(crate) fn warning(&mut self, place: impl Into<Option<Place>>, message: impl Into<String>) -> &mut Problem {
         self.add(Severity::Warning, place.into(), message.into())
     }
 
     fn add(&mut self, severity: Severity, place: Option<Place>, message: String) -> &mut Problem {
-        let problem = Problem { severity, message, place, label: None, help: None };
+        let problem = Problem { severity, message, place, help: None };
         let key = problem.sort_key();
         let known = self.kept.iter().any(|kept| kept.sort_key() == key && kept.message == problem.message);
         let full = self.kept.iter().filter(|kept| kept.severity == severity).count() >= KEPT;
@@ -187,7 +179,7 @@ fn render(problem: &Problem, renderer: &Renderer) -> String {
         if line.len() > LONGEST_LINE {
             group = group.element(Origin::path(source.name.as_str()).line(number).char_column(column));
         } else {
-            let annotation = AnnotationKind::Primary.span(span).label(problem.label.as_deref());
+            let annotation = AnnotationKind::Primary.span(span);
             group = group
                 .element(Snippet::source(line).path(source.name.as_str()).line_start(number).annotation(annotation));
         }
@@ -227,7 +219,6 @@ fn problem_json(problem: &Problem) -> Value {
         "column": start.map(|(_, column)| column),
         "end_line": end.map(|(line, _)| line),
         "end_column": end.map(|(_, column)| column),
-        "label": problem.label,
         "help": problem.help,
     })
 }
@@ -275,10 +266,7 @@ mod tests {
     fn text_shows_place_line_and_help() {
         let source = source("version: 1\nlisten:\n  - adress: ärger\n");
         let mut problems = Problems::new();
-        problems
-            .error(Place::new(&source, 23..29), "unknown key `adress`")
-            .help("did you mean `address`?")
-            .label("here");
+        problems.error(Place::new(&source, 23..29), "unknown key `adress`").help("did you mean `address`?");
         problems.warning(None, "nothing listens");
         let text = problems.text(false);
         let expected = "\
@@ -306,9 +294,9 @@ error: unknown key `adress`
             problems.json("policy.yaml"),
             json!({ "file": "policy.yaml", "ok": false, "problems": [
                 { "severity": "warning", "message": "odd", "file": null, "line": null, "column": null, "end_line": null,
-                  "end_column": null, "label": null, "help": null },
+                  "end_column": null, "help": null },
                 { "severity": "error", "message": "wrong", "file": "policy.yaml", "line": 2, "column": 4, "end_line": 2,
-                  "end_column": 7, "label": null, "help": "right" },
+                  "end_column": 7, "help": "right" },
             ]})
         );
     }

@@ -55,7 +55,7 @@ pub(crate) struct Policy {
     key_sets: Vec<Arc<RemoteKeySet>>,
     apis: Vec<Arc<Api>>,
     routes: Vec<Arc<Route>>,
-    router: Router,
+    router: Router<Arc<Route>>,
     /// Where requests without a route are counted.
     unrouted: RouteMetrics,
     /// Servers of all APIs; [`Server::index`] is the position here.
@@ -320,25 +320,6 @@ impl Route {
         match &self.access {
             Access::Public => &[],
             Access::Scoped(requirement) => requirement.scopes(),
-        }
-    }
-
-    /// A route for tests of the router.
-    #[cfg(test)]
-    pub(crate) fn sample(name: &str) -> Self {
-        let upstream = Upstream {
-            servers: Vec::new(),
-            turn: AtomicUsize::new(0),
-            response_timeout: Duration::ZERO,
-            forward_credentials: false,
-        };
-        Self {
-            name: name.into(),
-            api: Arc::new(Api { name: "sample".into(), hosts: Box::default(), upstream }),
-            access: Access::Public,
-            rate: None,
-            body: schema::Requirement::new(None, 0, Duration::ZERO),
-            metrics: crate::telemetry::Metrics::new().route("sample", name),
         }
     }
 }

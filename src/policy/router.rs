@@ -1,4 +1,4 @@
-//! Host, method and path → route.
+//! Host, method and path → route, whatever a route is.
 //!
 //! The rules:
 //! - A path template is matched segment by segment: `{name}` takes one, `{name...}` at the end takes one or more.
@@ -10,40 +10,35 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 
 use http::Method;
 
-use super::Route;
-
 /// All routes of a policy.
-#[derive(Default)]
-pub(crate) struct Router {
+pub(crate) struct Router<R> {
     /// By host, lower case.
-    hosts: HashMap<Box<str>, Paths>,
+    hosts: HashMap<Box<str>, Paths<R>>,
     /// Of APIs without hosts.
-    any: Paths,
+    any: Paths<R>,
 }
 
-#[derive(Default)]
-struct Paths {
+struct Paths<R> {
     tree: matchit::Router<usize>,
     /// What the tree points to.
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<Endpoint<R>>,
     /// Template without names → endpoint, while building.
     known: HashMap<String, usize>,
 }
 
 /// One path template and its methods.
-struct Endpoint {
-    methods: Vec<(Method, Arc<Route>)>,
+struct Endpoint<R> {
+    methods: Vec<(Method, R)>,
 }
 
 /// What was found.
 #[derive(Debug)]
-pub(crate) enum Found<'a> {
+pub(crate) enum Found<'a, R> {
     /// This route.
-    Route(&'a Arc<Route>),
+    Route(&'a R),
     /// The path is known, with these methods.
     OtherMethods(Vec<Box<str>>),
     /// Nothing.
@@ -52,9 +47,9 @@ pub(crate) enum Found<'a> {
 
 /// Why a route cannot be added.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Conflict {
+pub(crate) enum Conflict<R> {
     /// This one matches the same requests.
-    Same(Arc<str>),
+    Same(R),
     /// Its template overlaps with others in a way that leaves open which is meant.
     Ambiguous,
 }
@@ -147,9 +142,21 @@ fn literal(segment: &str, last: bool) -> Result<(), String> {
     Ok(())
 }
 
-impl Router {
+impl<R> Default for Router<R> {
+    fn default() -> Self {
+        Self { hosts: HashMap::new(), any: Paths::default() }
+    }
+}
+
+impl<R> Default for Paths<R> {
+    fn default() -> Self {
+        Self { tree: matchit::Router::new(), endpoints: Vec::new(), known: HashMap::new() }
+    }
+}
+
+impl<R: Clone> Router<R> {
     /// Adds a route for these hosts; for any host when there are none.
-    pub(crate) fn add(&mut self, hosts: &[Box<str>], pattern: &Pattern, route: &Arc<Route>) -> Result<(), Conflict> {
+    pub(crate) fn add(&mut self, hosts: &[Box<str>], pattern: &Pattern, route: &R) -> Result<(), Conflict<R>> {
         if hosts.is_empty() {
             return self.any.add(pattern, route);
         }
@@ -157,7 +164,7 @@ impl Router {
     }
 
     /// Finds the route of a request; `host` is lower case and has no port.
-    pub(crate) fn find(&self, host: &str, method: &Method, path: &str) -> Found<'_> {
+    pub(crate) fn find(&self, host: &str, method: &Method, path: &str) -> Found<'_, R> {
         let named = if self.hosts.is_empty() { None } else { self.hosts.get(host) };
         match named.map(|paths| paths.find(method, path)) {
             None | Some(Found::Nothing) => self.any.find(method, path),
@@ -166,8 +173,8 @@ impl Router {
     }
 }
 
-impl Paths {
-    fn add(&mut self, pattern: &Pattern, route: &Arc<Route>) -> Result<(), Conflict> {
+impl<R: Clone> Paths<R> {
+    fn add(&mut self, pattern: &Pattern, route: &R) -> Result<(), Conflict<R>> {
         let position = match self.known.get(&pattern.template) {
             Some(position) => *position,
             None => {
@@ -180,13 +187,13 @@ impl Paths {
         };
         let Some(endpoint) = self.endpoints.get_mut(position) else { return Err(Conflict::Ambiguous) };
         if let Some((_, other)) = endpoint.methods.iter().find(|(method, _)| *method == pattern.method) {
-            return Err(Conflict::Same(Arc::clone(other.name())));
+            return Err(Conflict::Same(other.clone()));
         }
-        endpoint.methods.push((pattern.method.clone(), Arc::clone(route)));
+        endpoint.methods.push((pattern.method.clone(), route.clone()));
         Ok(())
     }
 
-    fn find(&self, method: &Method, path: &str) -> Found<'_> {
+    fn find(&self, method: &Method, path: &str) -> Found<'_, R> {
         let Ok(matched) = self.tree.at(path) else { return Found::Nothing };
         let Some(endpoint) = self.endpoints.get(*matched.value) else { return Found::Nothing };
         let by = |wanted: &Method| endpoint.methods.iter().find(|(method, _)| method == wanted).map(|(_, route)| route);
@@ -195,7 +202,7 @@ impl Paths {
     }
 }
 
-impl Endpoint {
+impl<R> Endpoint<R> {
     fn allowed(&self) -> Vec<Box<str>> {
         let mut names: Vec<Box<str>> = self.methods.iter().map(|(method, _)| method.as_str().into()).collect();
         if names.iter().any(|name| &**name == "GET") {
@@ -207,7 +214,7 @@ impl Endpoint {
     }
 }
 
-impl fmt::Debug for Router {
+impl<R> fmt::Debug for Router<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Router({} hosts, {} paths for any)", self.hosts.len(), self.any.endpoints.len())
     }
@@ -217,21 +224,19 @@ impl fmt::Debug for Router {
 mod tests {
     use super::*;
 
-    fn router(routes: &[(&str, &[&str])]) -> Result<Router, (String, Conflict)> {
+    fn router(routes: &[(&'static str, &[&str])]) -> Result<Router<&'static str>, (String, Conflict<&'static str>)> {
         let mut router = Router::default();
         for (name, hosts) in routes {
             let hosts: Vec<Box<str>> = hosts.iter().map(|host| Box::from(*host)).collect();
             let pattern = Pattern::parse(name).unwrap();
-            router
-                .add(&hosts, &pattern, &Arc::new(Route::sample(name)))
-                .map_err(|error| ((*name).to_owned(), error))?;
+            router.add(&hosts, &pattern, name).map_err(|error| ((*name).to_owned(), error))?;
         }
         Ok(router)
     }
 
     #[test]
     fn the_more_specific_wins_whatever_the_order() {
-        let mut routes: Vec<(&str, &[&str])> = vec![
+        let mut routes: Vec<(&'static str, &[&str])> = vec![
             ("GET /orders/{id}", &[]),
             ("DELETE /orders/{order}", &[]),
             ("GET /orders/mine", &[]),
@@ -270,7 +275,7 @@ mod tests {
                 ("", "GET", "/Orders/7", "404"),
             ] {
                 let got = match router.find(host, &method.parse().unwrap(), path) {
-                    Found::Route(route) => route.name().to_string(),
+                    Found::Route(route) => (*route).to_owned(),
                     Found::OtherMethods(methods) => format!("405 {}", methods.join(",")),
                     Found::Nothing => "404".to_owned(),
                 };
@@ -283,13 +288,13 @@ mod tests {
     #[test]
     fn two_routes_for_the_same_request_are_a_conflict() {
         for (routes, expected) in [
-            (&["GET /a/{x}", "GET /a/{y}"] as &[&str], Some(Conflict::Same("GET /a/{x}".into()))),
-            (&["GET /a", "GET /a"], Some(Conflict::Same("GET /a".into()))),
+            (&["GET /a/{x}", "GET /a/{y}"] as &[&'static str], Some(Conflict::Same("GET /a/{x}"))),
+            (&["GET /a", "GET /a"], Some(Conflict::Same("GET /a"))),
             (&["GET /a/{x}", "GET /a/{y...}"], Some(Conflict::Ambiguous)),
             (&["GET /a/{x}", "POST /a/{y}"], None),
             (&["GET /a/{x}", "GET /a/b"], None),
         ] {
-            let routes: Vec<(&str, &[&str])> = routes.iter().map(|name| (*name, &[] as &[&str])).collect();
+            let routes: Vec<(&'static str, &[&str])> = routes.iter().map(|name| (*name, &[] as &[&str])).collect();
             assert_eq!(router(&routes).err().map(|(_, conflict)| conflict), expected, "{routes:?}");
         }
     }

@@ -206,11 +206,6 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Reads the policy file, with the environment of this process for references.
-    pub(crate) fn open(policy: &Path) -> Result<Self, ReadError> {
-        Self::open_with(policy, |name| std::env::var(name))
-    }
-
     /// Reads the policy file, with `env` for references.
     pub(crate) fn open_with(policy: &Path, env: Env) -> Result<Self, ReadError> {
         let name = policy.display().to_string();

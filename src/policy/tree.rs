@@ -344,9 +344,4 @@ impl<'a> At<'a> {
             _ => None,
         }
     }
-
-    /// Whether the value came out of references: a message must not quote it then, see [`Self::written`].
-    pub(crate) fn is_reference(self) -> bool {
-        matches!(self.tree.kind(self.id), Kind::Scalar(scalar) if !self.absent && scalar.is_reference())
-    }
 }

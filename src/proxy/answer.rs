@@ -89,7 +89,7 @@ impl Upstream {
                     Reason::InvalidUpstreamResponse,
                     "the service behind broke off its answer",
                 );
-                Some(Err(refusal.cause(error)))
+                Some(Err(refusal.cause(error.to_string())))
             }
             Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
                 Ok(mut trailers) => {

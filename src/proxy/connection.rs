@@ -5,8 +5,10 @@
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -23,9 +26,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::framing::{Guard, HeadLimits};
 use super::front::{Client, Front, Phase};
+use super::gate::Slot;
+use super::request::{handle, refuse_head};
 use super::stream::Stream;
-use super::worker::{Accepted, Worker};
-use super::{handle, refuse_head};
+use super::worker::Worker;
 use crate::exchange::Peer;
 use crate::policy::Timeouts;
 use crate::refusal::{Reason, Refusal, Stage};
@@ -44,6 +48,18 @@ const SEND_BUFFER: usize = 64 * 1024;
 const LINGER_BYTES: u64 = 1024 * 1024;
 /// And for how long.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// A connection on its way to a worker.
+pub(crate) struct Accepted {
+    /// The socket, non-blocking.
+    pub(crate) stream: std::net::TcpStream,
+    /// Its other end.
+    pub(crate) peer: SocketAddr,
+    /// Present: TLS, by the certificate in force when it came.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// Its place among the connections that may be open; given back when it ends.
+    pub(crate) slot: Slot,
+}
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, drain: watch::Receiver<bool>) {
@@ -70,7 +86,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, drain: watch::
 /// Finishes TLS. Returns the stream, the TLS version, and whether it is HTTP/2 where ALPN told.
 async fn secure(
     tcp: TcpStream,
-    tls: Option<std::sync::Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<ServerConfig>>,
     patience: Duration,
 ) -> Option<(Stream, Option<&'static str>, Option<bool>)> {
     let Some(config) = tls else { return Some((Stream::Plain(tcp), None, None)) };
@@ -116,9 +132,9 @@ async fn tell_protocol(
         }
         if ended {
             if !prefix.is_empty() && read.is_err() {
-                say_last(worker, client, stream, too_slow()).await;
+                say_last(worker, client, stream, &too_slow()).await;
             } else if !prefix.is_empty() {
-                drop(refuse_head(worker, client, cut_short()));
+                drop(refuse_head(worker, client, &cut_short()));
             }
             return None;
         }
@@ -143,9 +159,9 @@ async fn serve_http1(
     });
     let mut builder = http1::Builder::new();
     builder.max_buf_size((limits.header_size + SPARE).max(8192)).pipeline_flush(false);
-    if limits.headers != 100 {
-        // hyper keeps up to 100 headers on its stack; the guard has counted already.
-        builder.max_headers(limits.headers.max(100));
+    if limits.headers > 100 {
+        // hyper keeps up to 100 headers on its stack, and the guard has counted them already.
+        builder.max_headers(limits.headers);
     }
     let ended = {
         let mut connection = pin!(builder.serve_connection(TokioIo::new(front), service));
@@ -159,7 +175,7 @@ async fn serve_http1(
     };
     let Some(mut stream) = Rc::into_inner(stream).map(RefCell::into_inner) else { return };
     match (client.unanswered(), ended) {
-        (_, Ended::TooSlow) => say_last(worker, client, &mut stream, too_slow()).await,
+        (_, Ended::TooSlow) => say_last(worker, client, &mut stream, &too_slow()).await,
         (Some(flaw), _) => {
             let refusal = match flaw {
                 Some(flaw) if flaw.too_large() => Refusal::new(Stage::Request, Reason::HeadersTooLarge, flaw.detail()),
@@ -168,11 +184,11 @@ async fn serve_http1(
                     Refusal::new(Stage::Request, Reason::MalformedRequest, "the request line or a header is malformed")
                 }
             };
-            say_last(worker, client, &mut stream, refusal).await;
+            say_last(worker, client, &mut stream, &refusal).await;
         }
         (None, _) => {
             if let Phase::Head(_) = client.phase() {
-                drop(refuse_head(worker, client, cut_short()));
+                drop(refuse_head(worker, client, &cut_short()));
             }
             close(&mut stream).await;
         }
@@ -292,7 +308,7 @@ fn cut_short() -> Refusal {
 }
 
 /// Writes a last answer by hand, hyper having given up on the connection, and closes.
-async fn say_last(worker: &Rc<Worker>, client: &Rc<Client>, stream: &mut Stream, refusal: Refusal) {
+async fn say_last(worker: &Rc<Worker>, client: &Rc<Client>, stream: &mut Stream, refusal: &Refusal) {
     let (status, headers, body) = refuse_head(worker, client, refusal);
     let mut text = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len()).into_bytes();
     for (name, value) in &headers {

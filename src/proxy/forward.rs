@@ -4,9 +4,9 @@
 //! body, no connection, no answer in time, an answer that is not acceptable.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, TE};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
@@ -17,7 +17,7 @@ use crate::chain::Admitted;
 use crate::policy::Route;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::Caller;
-use crate::stages::schema::body::Body;
+use crate::stages::schema::body::{Body, Counter, Progress};
 
 const X_CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
 const X_CONSUMER_SCOPES: HeaderName = HeaderName::from_static("x-consumer-scopes");
@@ -56,26 +56,55 @@ pub(crate) async fn forward(
     introduce(request.headers_mut(), caller.as_deref());
 
     let asked = Instant::now();
-    let answer = tokio::time::timeout(upstream.response_timeout, send(pool, request));
-    let failed_body = witness.counter.clone();
-    let (link, response) = match answer.await {
-        Ok(Ok(answered)) => answered,
-        // The client's own body broke: that is told to the client, and is not the upstream's fault.
-        Ok(Err(_)) if let Some(refusal) = failed_body.failure() => return Err(refusal),
-        Ok(Err(refusal)) => return Err(refusal),
-        Err(_) => {
-            return Err(Refusal::new(
-                Stage::Forward,
-                Reason::UpstreamTimeout,
-                "the service behind did not answer in time; try again later",
-            ));
+    let answer = in_time(upstream.response_timeout, &witness.counter, send(pool, request)).await;
+    // When the client's own body broke, that is told to the client, and is not the upstream's fault.
+    let (link, response) = answer.map_err(|refusal| witness.counter.failure().unwrap_or(refusal))?;
+    acceptable(&response)?;
+    witness.answers(response.status(), asked.elapsed());
+    Ok(Forwarded { response, link, pool: Rc::clone(pool) })
+}
+
+/// Waits for an answer for so long, once the client has sent its whole body: an upload takes its own time.
+async fn in_time<T>(
+    limit: Duration,
+    counter: &Counter,
+    answer: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let mut answer = std::pin::pin!(answer);
+    let mut left = limit;
+    loop {
+        if let Ok(answered) = tokio::time::timeout(left, answer.as_mut()).await {
+            return answered;
         }
-    };
+        left = match counter.progress() {
+            Progress::Whole => Duration::ZERO,
+            Progress::Streaming => limit,
+            Progress::Finished(at) => limit.saturating_sub(at.elapsed()),
+        };
+        if left.is_zero() {
+            let detail = "the service behind did not answer in time; try again later";
+            return Err(Refusal::new(Stage::Forward, Reason::UpstreamTimeout, detail));
+        }
+    }
+}
+
+/// What hyper takes of an upstream, and a client must not get: an upgrade nobody asked for, a transfer coding that hyper
+/// does not undo.
+fn acceptable(response: &Response<Incoming>) -> Result<(), Refusal> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(invalid().cause("the upstream switched protocols unasked"));
     }
-    witness.answers(response.status(), asked.elapsed());
-    Ok(Forwarded { response, link, pool: Rc::clone(pool) })
+    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            if response.headers().contains_key(CONTENT_LENGTH) {
+                return Err(invalid().cause("the upstream sent both Content-Length and Transfer-Encoding"));
+            }
+            Ok(())
+        }
+        _ => Err(invalid().cause("the upstream's transfer coding is not plain chunked")),
+    }
 }
 
 /// Sends over an idle connection, or a new one. A request of which nothing was sent is sent again.
@@ -86,16 +115,16 @@ async fn send(pool: &Rc<Pool>, mut request: Request<Body>) -> Result<(Link, Resp
             None => pool.connect().await.map_err(|error| match &error {
                 ConnectError::Timeout => {
                     Refusal::new(Stage::Forward, Reason::UpstreamTimeout, "the service behind takes no connection")
-                        .cause(error)
+                        .cause(error.to_string())
                 }
-                ConnectError::Connect(_) | ConnectError::Tls(_) => unreachable().cause(error),
+                ConnectError::Connect(_) | ConnectError::Tls(_) => unreachable().cause(error.to_string()),
             })?,
         };
         match link.send(request).await {
             Ok(response) => return Ok((link, response)),
             Err(SendError::Unsent(unsent)) => request = *unsent,
-            Err(SendError::Broken(error)) if error.is_parse() => return Err(invalid().cause(error)),
-            Err(SendError::Broken(error)) => return Err(unreachable().cause(error)),
+            Err(SendError::Broken(error)) if error.is_parse() => return Err(invalid().cause(error.to_string())),
+            Err(SendError::Broken(error)) => return Err(unreachable().cause(error.to_string())),
         }
     }
 }

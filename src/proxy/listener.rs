@@ -1,89 +1,27 @@
 //! Listeners: sockets that are bound, accepted from, and handed on to the least busy worker.
 //!
 //! One acceptor for all workers, so that a listener can come or go at a reload without a connection being lost, and so
-//! that few long-lived connections spread evenly. Connections are bounded here, in all and by address.
+//! that few long-lived connections spread evenly.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::worker::{Accepted, Handle, Shared};
-use crate::telemetry::Metrics;
+use super::connection::Accepted;
+use super::gate::Gate;
+use super::thread::Handle;
+use super::worker::Shared;
 
 /// Connections that the kernel keeps for us until they are accepted.
 const BACKLOG: i32 = 4096;
 /// Wait after a failed accept: what fails is almost always a shortage that passes.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-
-/// Bounds on open connections.
-pub(crate) struct Gate {
-    open: AtomicUsize,
-    addresses: Mutex<HashMap<IpAddr, usize>>,
-    freed: Notify,
-    metrics: Metrics,
-}
-
-/// One connection's place among those that may be open.
-pub(crate) struct Slot {
-    gate: Arc<Gate>,
-    address: IpAddr,
-}
-
-impl Gate {
-    /// All places free.
-    pub(crate) fn new(metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), addresses: Mutex::default(), freed: Notify::new(), metrics })
-    }
-
-    /// Waits until fewer than `most` connections are open.
-    async fn below(&self, most: impl Fn() -> usize) {
-        loop {
-            let freed = self.freed.notified();
-            if self.open.load(Ordering::Acquire) < most() {
-                return;
-            }
-            freed.await;
-        }
-    }
-
-    /// Takes a place; `None` when the address has `per_client` already.
-    fn enter(self: &Arc<Self>, address: IpAddr, per_client: usize) -> Option<Slot> {
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = addresses.entry(address).or_default();
-        if *open >= per_client {
-            self.metrics.connections_refused.inc();
-            return None;
-        }
-        *open += 1;
-        self.open.fetch_add(1, Ordering::AcqRel);
-        self.metrics.connections.inc();
-        Some(Slot { gate: Arc::clone(self), address })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut addresses = self.gate.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = addresses.get_mut(&self.address) {
-            *open -= 1;
-            if *open == 0 {
-                addresses.remove(&self.address);
-            }
-        }
-        drop(addresses);
-        self.gate.open.fetch_sub(1, Ordering::AcqRel);
-        self.gate.metrics.connections.dec();
-        self.gate.freed.notify_waiters();
-    }
-}
 
 /// A bound socket.
 pub(crate) struct Bound {

@@ -1,159 +1,22 @@
 //! Carrying requests: from a socket, through the chain, to an upstream and back.
 //!
-//! [`handle`] is the way of one request. It opens the exchange, normalises what the request is for once, finds its route,
-//! walks the chain, forwards, and words the answer. Whatever happens, the [`witness`] records it.
+//! - `listener` accepts, `gate` bounds, `thread` runs a `worker`, and `connection` speaks HTTP through the `front`, where
+//!   `framing` watches the bytes.
+//! - `request` is the way of one request: `headers` and `path` say what may cross, `forward` sends over a connection of the
+//!   `pool`, `answer` streams back, and the `witness` writes the record.
 
 mod answer;
 mod connection;
 mod forward;
 mod framing;
 mod front;
+pub(crate) mod gate;
 mod headers;
 pub(crate) mod listener;
 mod path;
 mod pool;
+mod request;
 mod stream;
+pub(crate) mod thread;
 mod witness;
 pub(crate) mod worker;
-
-use std::borrow::Cow;
-use std::rc::Rc;
-use std::sync::Arc;
-
-use bytes::Bytes;
-use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
-
-use self::answer::Answer;
-use self::forward::Forwarded;
-use self::front::Client;
-use self::witness::Witness;
-use self::worker::Worker;
-use crate::chain::{self, Tools};
-use crate::exchange::Exchange;
-use crate::refusal::{Reason, Refusal, Stage, X_REQUEST_ID};
-use crate::stages::schema::body::Source;
-
-/// The way of one request.
-async fn handle(worker: Rc<Worker>, client: Rc<Client>, request: Request<Incoming>) -> Response<Answer> {
-    let in_step = client.begin();
-    let (parts, body) = request.into_parts();
-    let exchange = Exchange::open(&client.peer, &parts.method, parts.version, parts.uri.path(), &parts.headers);
-    let mut witness = Witness::new(&worker, &client, exchange);
-    // A writer that cannot keep up makes callers wait here, before anything is done for them.
-    worker.recorder.ready().await;
-    let carried = if in_step || parts.version == Version::HTTP_2 {
-        carry(&worker, &client, &mut witness, parts, body).await
-    } else {
-        Err(malformed("the request does not begin where the one before it ended").closing())
-    };
-    match carried {
-        Ok(Forwarded { response, link, pool }) => {
-            let (mut parts, body) = response.into_parts();
-            headers::strip_response(&mut parts.headers);
-            parts.headers.insert(X_REQUEST_ID, witness.exchange.id.to_header());
-            witness.learnt.standing.tell(&mut parts.headers);
-            parts.version = Version::HTTP_11;
-            Response::from_parts(parts, Answer::upstream(body, link, pool, witness))
-        }
-        Err(refusal) => refuse(&refusal, witness),
-    }
-}
-
-/// The part that may end in a refusal.
-async fn carry(
-    worker: &Worker,
-    client: &Client,
-    witness: &mut Witness,
-    mut parts: Parts,
-    body: Incoming,
-) -> Result<Forwarded, Refusal> {
-    let here = Rc::clone(&witness.here);
-    let policy = &here.live.policy;
-
-    // The client's address is known first: it is in the record whatever is refused.
-    let sender = headers::client_address(&parts.headers, client.peer.address.ip(), policy.trusted_proxies());
-    witness.exchange.client = sender.address;
-    let host = headers::check(&parts.headers, parts.version, &parts.uri).map_err(|flaw| malformed(flaw.detail()))?;
-    witness.exchange.host = host.name().into_owned();
-    let original_host = host.to_header();
-    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
-        return Err(malformed("CONNECT and TRACE are not taken here"));
-    }
-    let target = normalised(&parts.uri, witness)?;
-
-    let route = policy.route(&witness.exchange.host, &parts.method, &witness.exchange.path)?;
-    let route = Arc::clone(witness.route.insert(Arc::clone(route)));
-    let tools = Tools { tokens: &here.tokens, ledger: &worker.shared.ledger };
-    let counter = witness.counter.clone();
-    let Witness { exchange, learnt, .. } = &mut *witness;
-    let admitted =
-        chain::admit(policy, &route, tools, exchange, (&mut parts.headers, Source::Client(body), &counter), learnt)
-            .await?;
-
-    headers::strip_request(&mut parts.headers, sender.trusted_peer);
-    forward::prepare(&mut parts, target, &route, policy.auth().key_header());
-    headers::set_forwarded(
-        &mut parts.headers,
-        &headers::ForwardedFacts {
-            peer: client.peer.address.ip().to_canonical(),
-            scheme: client.peer.scheme(),
-            host: original_host,
-            request_id: witness.exchange.id.to_header(),
-            version: parts.version,
-        },
-    );
-    forward::forward(admitted, parts, &route, witness).await
-}
-
-/// Normalises the path once: what is matched is what is forwarded. Returns the target to forward.
-fn normalised(uri: &Uri, witness: &mut Witness) -> Result<Uri, Refusal> {
-    let path = path::normalise(uri.path()).map_err(|flaw| malformed(flaw.detail()))?;
-    let target = match (&path, uri.path_and_query()) {
-        (Cow::Borrowed(_), Some(whole)) => whole.clone(),
-        (path, whole) => {
-            let query = whole.and_then(PathAndQuery::query).map(|query| format!("?{query}")).unwrap_or_default();
-            PathAndQuery::try_from(format!("{path}{query}")).map_err(|_| malformed("the path is not a valid one"))?
-        }
-    };
-    if let Cow::Owned(path) = path {
-        witness.exchange.path = path;
-    }
-    Ok(Uri::from(target))
-}
-
-/// Words a refusal as an answer.
-fn refuse(refusal: &Refusal, mut witness: Box<Witness>) -> Response<Answer> {
-    witness.refused(refusal);
-    let (status, headers, body) = worded(refusal, &witness);
-    let mut response = Response::new(Answer::ours(body, witness));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
-}
-
-/// Refuses a request of which hyper made none, and records it. Returns what to write.
-fn refuse_head(worker: &Rc<Worker>, client: &Rc<Client>, refusal: Refusal) -> (StatusCode, HeaderMap, Bytes) {
-    client.begin();
-    let mut witness = Witness::new(worker, client, Exchange::unparsed(&client.peer));
-    witness.refused(&refusal);
-    let mut worded = worded(&refusal, &witness);
-    witness.sent(worded.2.len());
-    let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&witness.exchange.at);
-    if let Some(date) = date.ok().and_then(|date| HeaderValue::try_from(date).ok()) {
-        worded.1.insert(http::header::DATE, date);
-    }
-    worded
-}
-
-fn worded(refusal: &Refusal, witness: &Witness) -> (StatusCode, HeaderMap, Bytes) {
-    let mut worded = refusal.answer(&witness.exchange.id);
-    witness.learnt.standing.tell(&mut worded.1);
-    worded
-}
-
-fn malformed(detail: &'static str) -> Refusal {
-    Refusal::new(Stage::Request, Reason::MalformedRequest, detail)
-}

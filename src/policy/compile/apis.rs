@@ -9,7 +9,8 @@ use http::{HeaderValue, Uri};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 
-use super::{Context, check_scopes, edge};
+use super::context::{Context, check_scopes};
+use super::edge;
 use crate::policy::diagnostic::Problems;
 use crate::policy::document::{self, Document};
 use crate::policy::router::{Conflict, Pattern, Router};
@@ -33,7 +34,7 @@ const MAX_CHECKED_BODY: u64 = 1024 * 1024;
 pub(super) struct Apis {
     pub(super) apis: Vec<Arc<Api>>,
     pub(super) routes: Vec<Arc<Route>>,
-    pub(super) router: Router,
+    pub(super) router: Router<Arc<Route>>,
     pub(super) servers: Vec<Arc<Server>>,
     /// Compiled schemas by path: many routes may share one. `None`: its problems have been told.
     schemas: HashMap<String, Option<Arc<JsonSchema>>>,
@@ -229,7 +230,7 @@ fn routes(
             Err(Conflict::Same(other)) => {
                 context
                     .problems
-                    .error(at.key_place(), format!("this route matches the same requests as `{other}`"))
+                    .error(at.key_place(), format!("this route matches the same requests as `{}`", other.name()))
                     .help("keep one of them, or give their APIs different `hosts`");
             }
             Err(Conflict::Ambiguous) => {

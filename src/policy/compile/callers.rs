@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Context, check_scopes};
+use super::context::{Context, check_scopes};
 use crate::policy::document::{self, Document};
 use crate::policy::tree::At;
 use crate::policy::units::Period;

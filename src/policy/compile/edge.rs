@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use rustls::ServerConfig;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Context;
+use super::context::Context;
 use crate::audit::SinkConfig;
 use crate::policy::document::{self, Audit, Document, Sink, Workers};
 use crate::policy::tls::{self, ServerProblem};

@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
-use super::{Caller, Consumer, CredentialKind};
+use super::caller::{Caller, Consumer, CredentialKind};
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// A SHA-256 digest.
@@ -33,16 +33,13 @@ impl Key {
         not_before: Option<Timestamp>,
         expires: Option<Timestamp>,
     ) -> Self {
-        let granted = match (scopes, &consumer.ceiling) {
-            (Some(scopes), _) => scopes.into_iter().map(Box::from).collect(),
-            (None, Some(ceiling)) => ceiling.to_vec(),
-            (None, None) => Vec::new(),
-        };
-        let mut caller = Caller::new(Arc::clone(consumer), CredentialKind::ApiKey, Some(id.into()), granted);
-        if consumer.ceiling.is_none() {
+        let granted = match (consumer.ceiling(), scopes) {
             // A key has only what roles give it; without roles that is nothing.
-            caller.granted = Box::default();
-        }
+            (None, _) => Vec::new(),
+            (Some(_), Some(scopes)) => scopes.into_iter().map(Box::from).collect(),
+            (Some(ceiling), None) => ceiling.to_vec(),
+        };
+        let caller = Caller::new(Arc::clone(consumer), CredentialKind::ApiKey, Some(id.into()), granted);
         Self { caller: Arc::new(caller), not_before, expires }
     }
 }

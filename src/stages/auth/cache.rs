@@ -6,39 +6,27 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 
-use super::Caller;
+use super::caller::Caller;
 use super::jwt::Times;
+use super::key_set::KeyEpoch;
 
 /// Tokens of about a kilobyte; what a worker spends on all of them, in bytes.
 const CAPACITY: u64 = 16 * 1024 * 1024;
 /// What an entry costs beside the token's own bytes, in bytes: about what a caller with a few scopes takes.
 const OVERHEAD: u64 = 1024;
 
-/// Counts changes of what tokens are verified with. Shared by all key sets and all workers.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct KeyEpoch(Arc<AtomicU64>);
-
-impl KeyEpoch {
-    /// Some key set changed.
-    pub(crate) fn advance(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
-    }
-
-    fn current(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-}
+/// Who sends a token, and when it is good.
+type Known = (Arc<Caller>, Times);
 
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<Box<str>, (Arc<Caller>, Times)> for ByBytes {
-    fn weight(&self, token: &Box<str>, (caller, _): &(Arc<Caller>, Times)) -> u64 {
+impl Weighter<Box<str>, Known> for ByBytes {
+    fn weight(&self, token: &Box<str>, (caller, _): &Known) -> u64 {
         let scopes: usize = caller.granted().iter().map(|scope| scope.len() + 16).sum();
         OVERHEAD + (token.len() + 2 * scopes) as u64
     }
@@ -49,7 +37,7 @@ pub(crate) struct TokenCache {
     epoch: KeyEpoch,
     /// Epoch that the entries were verified in.
     seen: Cell<u64>,
-    entries: RefCell<Cache<Box<str>, (Arc<Caller>, Times), ByBytes>>,
+    entries: RefCell<Cache<Box<str>, Known, ByBytes>>,
 }
 
 impl TokenCache {
@@ -66,7 +54,7 @@ impl TokenCache {
     }
 
     /// Who sends this token, if it was verified before; its times are to be checked again.
-    pub(crate) fn get(&self, token: &str) -> Option<(Arc<Caller>, Times)> {
+    pub(crate) fn get(&self, token: &str) -> Option<Known> {
         let current = self.epoch.current();
         if self.seen.replace(current) != current {
             self.entries.borrow_mut().clear();

@@ -190,7 +190,7 @@ impl Issuer {
             .ok_or_else(|| invalid("the token is signed with an algorithm that is not accepted here"))?;
         let keys = self.keys.for_token(token.kid.as_deref(), algorithm).await.map_err(|Unavailable| {
             Refusal::new(Stage::Auth, Reason::IdentityUnavailable, "the issuer's keys cannot be had; try again shortly")
-                .cause(format_args!("no key set of issuer {} has been fetched yet", self.settings.name))
+                .cause(format!("no key set of issuer {} has been fetched yet", self.settings.name))
         })?;
         if keys.is_empty() {
             return Err(invalid("the token is signed with a key that the issuer does not publish"));

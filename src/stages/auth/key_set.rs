@@ -4,6 +4,7 @@
 //! stays until a newer one comes: an issuer that is down does not lock its callers out.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,6 @@ use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
-use super::cache::KeyEpoch;
 use crate::stages::strict_json;
 
 /// Most keys of a set; more are not read.
@@ -39,6 +39,22 @@ const RETRY: Duration = Duration::from_secs(1);
 const COOL_DOWN: Duration = Duration::from_secs(10);
 /// How long a request waits for that fetch.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Counts changes of what tokens are verified with. Shared by all key sets and all workers.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct KeyEpoch(Arc<AtomicU64>);
+
+impl KeyEpoch {
+    /// Some key set changed.
+    pub(crate) fn advance(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The count now.
+    pub(super) fn current(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
 
 /// The issuer's keys have never been had.
 #[derive(Debug, PartialEq, Eq)]

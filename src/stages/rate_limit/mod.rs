@@ -16,8 +16,7 @@ use http::header::{HeaderMap, HeaderName};
 
 pub(crate) use self::local::Limit;
 use crate::refusal::{Members, Reason, Refusal, Stage};
-use crate::stages::auth::Caller;
-use crate::state::ledger::{Ledger, Slot, Tick};
+use crate::state::ledger::{Account, Bucket, Ledger, Slot, Tick};
 
 /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10 §3 and §4).
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -58,8 +57,8 @@ impl RouteLimit {
 
 /// Who a request counts for.
 pub(crate) enum Subject<'a> {
-    /// A known caller.
-    Caller(&'a Caller),
+    /// A consumer, by its plan and its account.
+    Consumer(Option<&'a Plan>, &'a Account),
     /// Nobody known: the client address.
     Address(IpAddr),
 }
@@ -108,25 +107,18 @@ pub(crate) fn take(
 ) -> Result<(), Refusal> {
     if let Some(route) = route {
         let bucket = match subject {
-            Subject::Caller(caller) => caller.account().route(route.slot),
+            Subject::Consumer(_, account) => account.route(route.slot),
             Subject::Address(address) => ledger.address(*address, now).route(route.slot),
         };
         ask(&route.limit, &bucket, now, standing)?;
     }
-    if let Subject::Caller(caller) = subject
-        && let Some(plan) = caller.plan()
-    {
-        ask(&plan.limit, &caller.account().plan, now, standing)?;
+    if let Subject::Consumer(Some(plan), account) = subject {
+        ask(&plan.limit, &account.plan, now, standing)?;
     }
     Ok(())
 }
 
-fn ask(
-    limit: &Limit,
-    bucket: &crate::state::ledger::Bucket,
-    now: Tick,
-    standing: &mut Standing,
-) -> Result<(), Refusal> {
+fn ask(limit: &Limit, bucket: &Bucket, now: Tick, standing: &mut Standing) -> Result<(), Refusal> {
     match limit.take(bucket, now) {
         Ok(fits) => {
             standing.note(limit, fits.remaining, fits.full_after);

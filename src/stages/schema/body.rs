@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::too_large;
 use crate::refusal::{Reason, Refusal, Stage};
@@ -24,9 +24,22 @@ const FIRST_ROOM: u64 = 16 * 1024;
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counter(Rc<Counted>);
 
+/// How far the sending of a body is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It is all there.
+    #[default]
+    Whole,
+    /// The client is still sending.
+    Streaming,
+    /// The client finished then.
+    Finished(Instant),
+}
+
 #[derive(Debug, Default)]
 struct Counted {
     bytes: Cell<u64>,
+    progress: Cell<Progress>,
     failure: RefCell<Option<Refusal>>,
 }
 
@@ -39,6 +52,11 @@ impl Counter {
     /// Why the body ended early, if it was the client's doing.
     pub(crate) fn failure(&self) -> Option<Refusal> {
         self.0.failure.borrow().clone()
+    }
+
+    /// How far it is.
+    pub(crate) fn progress(&self) -> Progress {
+        self.0.progress.get()
     }
 
     fn add(&self, bytes: usize) -> u64 {
@@ -132,6 +150,7 @@ impl Body {
             return Self::whole(Bytes::new());
         }
         let counter = counter.clone();
+        counter.0.progress.set(Progress::Streaming);
         Self(Kind::Streaming(Box::new(Bounded { source, counter, limit, deadline, sleep: None })))
     }
 }
@@ -147,6 +166,9 @@ impl Bounded {
                 return Poll::Ready(Some(Err(self.counter.fail(too_slow()))));
             }
         };
+        if frame.is_none() || self.source.is_end_stream() {
+            self.counter.0.progress.set(Progress::Finished(Instant::now()));
+        }
         Poll::Ready(match frame {
             None => None,
             Some(Err(error)) => Some(Err(self.counter.fail(broken(&error)))),
@@ -227,6 +249,6 @@ fn too_slow() -> Refusal {
 
 fn broken(error: &hyper::Error) -> Refusal {
     Refusal::new(Stage::Request, Reason::MalformedRequest, "the body's framing is broken, or it ended early")
-        .cause(error)
+        .cause(error.to_string())
         .closing()
 }

@@ -58,7 +58,7 @@ impl Encoding {
         match decoded {
             Ok(decoded) if decoded.len() as u64 > limit => Err(too_large(limit)),
             Ok(decoded) => Ok(decoded.into()),
-            Err(error) => Err(malformed("the body is not what its Content-Encoding says").cause(error)),
+            Err(error) => Err(malformed("the body is not what its Content-Encoding says").cause(error.to_string())),
         }
     }
 }
