@@ -276,7 +276,7 @@ error: unknown key `adress`
  --> policy.yaml:3:5
   |
 3 |   - adress: ärger
-  |     ^^^^^^ here
+  |     ^^^^^^
   |
   = help: did you mean `address`?
 ";

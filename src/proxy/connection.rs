@@ -3,7 +3,6 @@
 //! Deadlines are kept lazily: one timer a connection, looked at when it fires, never set anew for a request.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -153,12 +152,9 @@ async fn serve_http1(
     let guard = Guard::new(HeadLimits { size: limits.header_size, headers: limits.headers });
     let stream = Rc::new(RefCell::new(stream));
     let front = Front::new(Rc::clone(&stream), Rc::clone(client), prefix, Some(guard));
-    let service = service_fn(|request: Request<Incoming>| {
-        let answer = handle(Rc::clone(worker), Rc::clone(client), request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
+    let service = service_fn(|request: Request<Incoming>| handle(Rc::clone(worker), Rc::clone(client), request));
     let mut builder = http1::Builder::new();
-    builder.max_buf_size((limits.header_size + SPARE).max(8192)).pipeline_flush(false);
+    builder.max_buf_size((limits.header_size + SPARE).max(8192)).writev(false);
     if limits.headers > 100 {
         // hyper keeps up to 100 headers on its stack, and the guard has counted them already.
         builder.max_headers(limits.headers);
@@ -205,10 +201,7 @@ async fn serve_http2(
     let policy = &worker.here().live.policy;
     let (limits, timeouts) = (policy.limits(), policy.timeouts());
     let front = Front::new(Rc::new(RefCell::new(stream)), Rc::clone(client), prefix, None);
-    let service = service_fn(|request: Request<Incoming>| {
-        let answer = handle(Rc::clone(worker), Rc::clone(client), request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
+    let service = service_fn(|request: Request<Incoming>| handle(Rc::clone(worker), Rc::clone(client), request));
     let mut builder = http2::Builder::new(Local);
     builder
         .timer(TokioTimer::new())

@@ -3,12 +3,13 @@
 //! It takes [`Admitted`] by value: what did not pass the chain cannot be sent. What failed is told apart: the client's own
 //! body, no connection, no answer in time, an answer that is not acceptable.
 
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 
 use super::pool::{ConnectError, Link, Pool, SendError};
@@ -34,10 +35,10 @@ pub(crate) struct Forwarded {
     pub(crate) pool: Rc<Pool>,
 }
 
-/// Sends an admitted request. `parts` is its head, already fit to be sent.
+/// Sends an admitted request. `parts` is its head, already fit to be sent; what of it goes upstream is taken out.
 pub(crate) async fn forward(
     admitted: Admitted,
-    parts: Parts,
+    parts: &mut Parts,
     route: &Route,
     witness: &mut Witness,
 ) -> Result<Forwarded, Refusal> {
@@ -50,13 +51,16 @@ pub(crate) async fn forward(
     };
     witness.asked(server);
 
-    let mut request = Request::from_parts(parts, body);
-    *request.version_mut() = Version::HTTP_11;
-    request.headers_mut().insert(HOST, server.authority.clone());
-    introduce(request.headers_mut(), caller.as_deref());
+    parts.headers.insert(HOST, server.authority.clone());
+    introduce(&mut parts.headers, caller.as_deref());
+    let mut request = Request::new(body);
+    *request.method_mut() = std::mem::take(&mut parts.method);
+    *request.uri_mut() = std::mem::take(&mut parts.uri);
+    *request.headers_mut() = std::mem::take(&mut parts.headers);
 
     let asked = Instant::now();
-    let answer = in_time(upstream.response_timeout, &witness.counter, send(pool, request)).await;
+    let sending = pin!(send(pool, request));
+    let answer = in_time(upstream.response_timeout, &witness.counter, sending).await;
     // When the client's own body broke, that is told to the client, and is not the upstream's fault.
     let (link, response) = answer.map_err(|refusal| witness.counter.failure().unwrap_or(refusal))?;
     acceptable(&response)?;
@@ -68,9 +72,8 @@ pub(crate) async fn forward(
 async fn in_time<T>(
     limit: Duration,
     counter: &Counter,
-    answer: impl Future<Output = Result<T, Refusal>>,
+    mut answer: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
 ) -> Result<T, Refusal> {
-    let mut answer = std::pin::pin!(answer);
     let mut left = limit;
     loop {
         if let Ok(answered) = tokio::time::timeout(left, answer.as_mut()).await {
@@ -141,7 +144,6 @@ pub(crate) fn prepare(parts: &mut Parts, target: Uri, route: &Route, key_header:
         parts.headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     parts.uri = target;
-    parts.extensions = http::Extensions::new();
 }
 
 /// Tells the upstream who is calling.

@@ -5,8 +5,9 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -93,7 +94,9 @@ impl Pool {
 
     /// Opens a connection, with TLS where the server has it.
     pub(crate) async fn connect(&self) -> Result<Link, ConnectError> {
-        tokio::time::timeout(self.server.connect_timeout, self.open()).await.unwrap_or(Err(ConnectError::Timeout))
+        // Boxed: it is large and rare, and would be a part of every request's future.
+        let opening = Box::pin(tokio::time::timeout(self.server.connect_timeout, self.open()));
+        opening.await.unwrap_or(Err(ConnectError::Timeout))
     }
 
     async fn open(&self) -> Result<Link, ConnectError> {
@@ -109,6 +112,8 @@ impl Pool {
         };
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
+            // One buffer and one write are cheaper than a gathered write for all but large bodies.
+            .writev(false)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| ConnectError::Connect(io::Error::other(error)))?;
@@ -173,20 +178,27 @@ impl Link {
     ///
     /// What the sender's half waits for is only ever brought about by the driver's half, which is polled here: so it is
     /// polled without a waker of its own, and wakes nobody twice.
-    pub(crate) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, SendError> {
+    pub(crate) fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<'_> {
         let reused = std::mem::replace(&mut self.reused, true);
-        let mut answer = std::pin::pin!(self.sender.try_send_request(request));
+        // Handed to hyper now, so that the future does not hold it.
+        let answer = self.sender.try_send_request(request);
         let (driver, ended) = (&mut self.driver, &mut self.ended);
-        let answered = std::future::poll_fn(|cx| {
-            if !*ended {
-                *ended = driver.as_mut().poll(cx).is_ready();
-            }
-            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        });
-        answered.await.map_err(|mut error| match error.take_message() {
-            Some(request) if reused => SendError::Unsent(Box::new(request)),
-            _ => SendError::Broken(error.into_error()),
-        })
+        async move {
+            let mut answer = pin!(answer);
+            let answered = poll_fn(|cx| {
+                if !*ended {
+                    *ended = driver.as_mut().poll(cx).is_ready();
+                }
+                answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            });
+            answered.await.map_err(|mut error| match error.take_message() {
+                Some(request) if reused => SendError::Unsent(Box::new(request)),
+                _ => SendError::Broken(error.into_error()),
+            })
+        }
     }
 
     /// The next piece of a response's body, by the same way.

@@ -2,6 +2,7 @@
 //! chain, forwards, and words the answer. Whatever happens, the [`Witness`] records it.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,19 +24,23 @@ use crate::refusal::{Reason, Refusal, Stage, X_REQUEST_ID};
 use crate::stages::schema::body::Source;
 
 /// The way of one request.
-pub(super) async fn handle(worker: Rc<Worker>, client: Rc<Client>, request: Request<Incoming>) -> Response<Answer> {
+pub(super) async fn handle(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
     let in_step = client.begin();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let exchange = Exchange::open(&client.peer, &parts.method, parts.version, parts.uri.path(), &parts.headers);
     let mut witness = Witness::new(&worker, &client, exchange);
     // A writer that cannot keep up makes callers wait here, before anything is done for them.
     worker.recorder.ready().await;
     let carried = if in_step || parts.version == Version::HTTP_2 {
-        carry(&worker, &client, &mut witness, parts, body).await
+        carry(&worker, &client, &mut witness, &mut parts, body).await
     } else {
         Err(malformed("the request does not begin where the one before it ended").closing())
     };
-    match carried {
+    Ok(match carried {
         Ok(Forwarded { response, link, pool }) => {
             let (mut parts, body) = response.into_parts();
             headers::strip_response(&mut parts.headers);
@@ -45,7 +50,7 @@ pub(super) async fn handle(worker: Rc<Worker>, client: Rc<Client>, request: Requ
             Response::from_parts(parts, Answer::upstream(body, link, pool, witness))
         }
         Err(refusal) => refuse(&refusal, witness),
-    }
+    })
 }
 
 /// The part that may end in a refusal.
@@ -53,7 +58,7 @@ async fn carry(
     worker: &Worker,
     client: &Client,
     witness: &mut Witness,
-    mut parts: Parts,
+    parts: &mut Parts,
     body: Incoming,
 ) -> Result<Forwarded, Refusal> {
     let here = Rc::clone(&witness.here);
@@ -80,7 +85,7 @@ async fn carry(
             .await?;
 
     headers::strip_request(&mut parts.headers, sender.trusted_peer);
-    forward::prepare(&mut parts, target, &route, policy.auth().key_header());
+    forward::prepare(parts, target, &route, policy.auth().key_header());
     headers::set_forwarded(
         &mut parts.headers,
         &headers::ForwardedFacts {

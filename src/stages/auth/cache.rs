@@ -7,8 +7,9 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use ahash::RandomState;
 use quick_cache::Weighter;
-use quick_cache::unsync::Cache;
+use quick_cache::unsync::{Cache, DefaultLifecycle};
 
 use super::caller::Caller;
 use super::jwt::Times;
@@ -37,14 +38,15 @@ pub(crate) struct TokenCache {
     epoch: KeyEpoch,
     /// Epoch that the entries were verified in.
     seen: Cell<u64>,
-    entries: RefCell<Cache<Box<str>, Known, ByBytes>>,
+    entries: RefCell<Cache<Box<str>, Known, ByBytes, RandomState>>,
 }
 
 impl TokenCache {
     /// An empty one. A new policy gets a new cache.
     pub(crate) fn new(epoch: KeyEpoch) -> Self {
         let seen = Cell::new(epoch.current());
-        let entries = Cache::with_weighter((CAPACITY / 2048) as usize, CAPACITY, ByBytes);
+        let estimate = (CAPACITY / 2048) as usize;
+        let entries = Cache::with(estimate, CAPACITY, ByBytes, RandomState::new(), DefaultLifecycle::default());
         Self { epoch, seen, entries: RefCell::new(entries) }
     }
 

@@ -95,7 +95,7 @@ impl Authentication {
                     return Ok(caller);
                 }
                 let epoch = cache.epoch();
-                let (issuer, claims) = self.verify(token, now).await?;
+                let (issuer, claims) = Box::pin(self.verify(token, now)).await?;
                 let caller = Arc::new(self.caller_of(issuer, &claims, tick)?);
                 cache.insert(token, &caller, claims.times, epoch);
                 Ok(caller)

@@ -53,7 +53,7 @@ impl Requirement {
         };
         accept_media_type(headers)?;
         let encoding = Encoding::of(headers)?;
-        let received = body::collect(body, counter, self.max_size, self.deadline).await?;
+        let received = Box::pin(body::collect(body, counter, self.max_size, self.deadline)).await?;
         let decoded = encoding.decode(received, self.max_size)?;
         schema.check(&decoded)?;
         Ok(whole(headers, decoded))
