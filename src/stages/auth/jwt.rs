@@ -295,3 +295,195 @@ pub(crate) fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Refu
 fn refuse(reason: Reason, detail: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Refusal::new(Stage::Auth, reason, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::json;
+
+    use super::*;
+    use crate::stages::auth::key_set::KeySet;
+
+    const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
+    const NOW: i64 = 1_800_000_000;
+
+    fn issuer(change: impl FnOnce(&mut Settings)) -> Issuer {
+        let mut settings = Settings {
+            name: "corp".into(),
+            iss: "https://corp.example".into(),
+            audience: vec!["orders".to_owned(), "billing".to_owned()],
+            algorithms: vec![Algorithm::HS256],
+            max_lifetime: None,
+            clock_skew: 30,
+            consumer_claim: None,
+            scope_claim: None,
+            role_claim: None,
+            default_plan: None,
+        };
+        change(&mut settings);
+        Issuer::new(settings, KeySource::Fixed(Arc::new(KeySet::from_secret(SECRET))))
+    }
+
+    /// Good claims, with some replaced; `null` takes one out.
+    fn claims(change: Value) -> Value {
+        let mut claims = json!({
+            "iss": "https://corp.example", "aud": "orders", "sub": "alice", "scope": "a b", "iat": NOW, "exp": NOW + 60,
+        });
+        for (name, value) in change.as_object().unwrap() {
+            match value {
+                Value::Null => claims.as_object_mut().unwrap().remove(name),
+                value => claims.as_object_mut().unwrap().insert(name.clone(), value.clone()),
+            };
+        }
+        claims
+    }
+
+    fn signed(header: &Value, claims: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", part(header), part(claims));
+        let key = EncodingKey::from_secret(SECRET);
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+        format!("{message}.{signature}")
+    }
+
+    fn verdict(issuer: &Issuer, token: &str) -> Result<Claims, Reason> {
+        let now = Timestamp::from_second(NOW).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let token = Token::parse(token).map_err(|refusal| refusal.reason())?;
+        runtime.block_on(issuer.verify(&token, now)).map_err(|refusal| refusal.reason())
+    }
+
+    fn of_claims(change: Value) -> Result<Claims, Reason> {
+        verdict(&issuer(|_| {}), &signed(&json!({"alg": "HS256"}), &claims(change)))
+    }
+
+    #[test]
+    fn every_claim_is_checked() {
+        use Reason::{ExpiredToken, InvalidToken};
+        for (change, expected) in [
+            (json!({}), None),
+            (json!({"exp": NOW - 29}), None),
+            (json!({"exp": NOW - 30}), Some(ExpiredToken)),
+            (json!({"exp": null}), Some(InvalidToken)),
+            (json!({"exp": (NOW + 60).to_string()}), Some(InvalidToken)),
+            (json!({"exp": -1}), Some(InvalidToken)),
+            (json!({"exp": 1e300}), Some(InvalidToken)),
+            (json!({"exp": NOW as f64 + 0.5}), None),
+            (json!({"nbf": NOW + 30}), None),
+            (json!({"nbf": NOW + 31}), Some(InvalidToken)),
+            (json!({"nbf": "soon"}), Some(InvalidToken)),
+            (json!({"iat": NOW + 30}), None),
+            (json!({"iat": NOW + 31}), Some(InvalidToken)),
+            (json!({"iat": null}), None),
+            (json!({"aud": "billing"}), None),
+            (json!({"aud": ["other", "orders"]}), None),
+            (json!({"aud": ["orders", 1]}), Some(InvalidToken)),
+            (json!({"aud": "order"}), Some(InvalidToken)),
+            (json!({"aud": []}), Some(InvalidToken)),
+            (json!({"aud": {"orders": true}}), Some(InvalidToken)),
+            (json!({"aud": null}), Some(InvalidToken)),
+            (json!({"sub": null}), Some(InvalidToken)),
+            (json!({"sub": ""}), Some(InvalidToken)),
+            (json!({"sub": "x".repeat(257)}), Some(InvalidToken)),
+            (json!({"iss": 1}), Some(InvalidToken)),
+            (json!({"iss": null}), Some(InvalidToken)),
+            (json!({"scope": 1}), Some(InvalidToken)),
+            (json!({"scope": vec!["s"; 257]}), Some(InvalidToken)),
+        ] {
+            assert_eq!(of_claims(change.clone()).err(), expected, "{change}");
+        }
+    }
+
+    #[test]
+    fn who_and_what_come_from_the_claims_of_the_policy() {
+        let scopes = |claims: &Claims| claims.scopes.join(" ");
+        let good = of_claims(json!({"azp": "app", "jti": "t1"})).unwrap();
+        assert_eq!((&*good.subject, scopes(&good), good.jti.as_deref()), ("app", "a b".to_owned(), Some("t1")));
+        assert_eq!(&*of_claims(json!({"azp": "app", "client_id": "id"})).unwrap().subject, "id");
+        assert_eq!(scopes(&of_claims(json!({"scope": null, "scp": ["x", "y"]})).unwrap()), "x y");
+        assert_eq!(scopes(&of_claims(json!({"scope": null})).unwrap()), "");
+
+        let issuer = issuer(|settings| {
+            settings.consumer_claim = Some("email".to_owned());
+            settings.scope_claim = Some("perms".to_owned());
+            settings.role_claim = Some("roles".to_owned());
+        });
+        let named = |change| verdict(&issuer, &signed(&json!({"alg": "HS256"}), &claims(change)));
+        let got = named(json!({"email": "a@b", "perms": ["p"], "roles": "clerk auditor"})).unwrap();
+        assert_eq!(
+            (&*got.subject, scopes(&got), got.roles.join(" ")),
+            ("a@b", "p".to_owned(), "clerk auditor".to_owned())
+        );
+        assert_eq!(named(json!({"perms": ["p"]})), Err(Reason::InvalidToken), "no fall-back to another claim");
+    }
+
+    #[test]
+    fn a_lifetime_is_bounded_and_needs_its_start() {
+        let issuer = issuer(|settings| settings.max_lifetime = Some(60));
+        for (change, expected) in [
+            (json!({}), None),
+            (json!({"exp": NOW + 61}), Some(Reason::TokenLifetimeTooLong)),
+            (json!({"iat": null}), Some(Reason::TokenLifetimeTooLong)),
+            (json!({"iat": 0}), Some(Reason::TokenLifetimeTooLong)),
+        ] {
+            let got = verdict(&issuer, &signed(&json!({"alg": "HS256"}), &claims(change.clone())));
+            assert_eq!(got.err(), expected, "{change}");
+        }
+    }
+
+    #[test]
+    fn headers_that_ask_for_something_else_are_refused() {
+        for (header, good) in [
+            (json!({"alg": "HS256", "typ": "JWT"}), true),
+            (json!({"alg": "HS256", "typ": "at+JWT"}), true),
+            (json!({"alg": "HS256", "kid": "any"}), true),
+            (json!({"alg": "HS256", "typ": "logout+jwt"}), false),
+            (json!({"alg": "HS256", "typ": 1}), false),
+            (json!({"alg": "HS256", "crit": []}), false),
+            (json!({"alg": "HS256", "crit": ["b64"], "b64": false}), false),
+            (json!({"alg": "HS256", "kid": 7}), false),
+            (json!({"alg": "HS384"}), false),
+            (json!({"alg": "RS256"}), false),
+            (json!({"alg": "none"}), false),
+            (json!({"alg": "hs256"}), false),
+            (json!({}), false),
+        ] {
+            let got = verdict(&issuer(|_| {}), &signed(&header, &claims(json!({}))));
+            assert_eq!(got.is_ok(), good, "{header}");
+        }
+    }
+
+    #[test]
+    fn a_token_has_one_spelling() {
+        let issuer = issuer(|_| {});
+        let token =
+            jsonwebtoken::encode(&Header::default(), &claims(json!({})), &EncodingKey::from_secret(SECRET)).unwrap();
+        assert!(verdict(&issuer, &token).is_ok());
+
+        // 32 bytes of signature leave two bits of the last character unused.
+        let mut stray = token.clone().into_bytes();
+        let last = stray.last_mut().unwrap();
+        *last = if *last == b'A' { b'B' } else { *last + 1 };
+        let (message, signature) = token.rsplit_once('.').unwrap();
+        for other in [
+            String::from_utf8(stray).unwrap(),
+            format!("{token}="),
+            format!("{token} "),
+            format!("{message}."),
+            format!("{message}.{}", signature.to_uppercase()),
+            format!("{token}.{signature}"),
+            message.to_owned(),
+            "..".to_owned(),
+            String::new(),
+            "é.é.é".to_owned(),
+        ] {
+            assert_eq!(verdict(&issuer, &other), Err(Reason::InvalidToken), "{other}");
+        }
+        let twice = format!(
+            "{}.{}.{signature}",
+            URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#),
+            URL_SAFE_NO_PAD.encode(r#"{"iss":"https://corp.example","iss":"https://corp.example"}"#),
+        );
+        assert!(Token::parse(&twice).is_err(), "a claim that stands twice");
+    }
+}

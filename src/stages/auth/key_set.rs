@@ -364,3 +364,92 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A coordinate or a modulus of so many bytes: never verified with, only sorted.
+    fn number(bytes: usize) -> String {
+        use base64::Engine;
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(vec![0xc5; bytes])
+    }
+
+    #[test]
+    fn only_keys_that_can_verify_are_kept() {
+        let rsa = |bytes| json!({"kty": "RSA", "n": number(bytes), "e": "AQAB", "kid": "r"});
+        let with = |mut key: Value, name: &str, value: &str| {
+            key[name] = value.into();
+            key
+        };
+        let ec = |curve: &str, bytes| json!({"kty": "EC", "crv": curve, "x": number(bytes), "y": number(bytes)});
+        for (key, expected) in [
+            (rsa(256), Some(vec![Algorithm::RS256, Algorithm::PS512])),
+            (with(rsa(256), "alg", "RS256"), Some(vec![Algorithm::RS256])),
+            (with(rsa(256), "use", "sig"), Some(vec![Algorithm::RS384])),
+            (with(rsa(256), "use", "enc"), None),
+            (with(rsa(256), "alg", "ES256"), None),
+            (with(rsa(256), "alg", "RSA-OAEP"), None),
+            (rsa(128), None),
+            (ec("P-256", 32), Some(vec![Algorithm::ES256])),
+            (ec("P-384", 48), Some(vec![Algorithm::ES384])),
+            (ec("P-521", 66), None),
+            (json!({"kty": "OKP", "crv": "Ed25519", "x": number(32)}), Some(vec![Algorithm::EdDSA])),
+            (json!({"kty": "OKP", "crv": "X25519", "x": number(32)}), None),
+            (json!({"kty": "oct", "k": number(32)}), None),
+            (json!({"kty": "new"}), None),
+            (json!("key"), None),
+        ] {
+            let set = KeySet::from_jwks(json!({"keys": [key.clone()]}).to_string().as_bytes());
+            match expected {
+                None => assert!(set.is_err(), "{key}: {set:?}"),
+                Some(algorithms) => {
+                    let (set, skipped) = set.unwrap();
+                    assert!(algorithms.iter().all(|algorithm| set.verifies(*algorithm)), "{key}: {set:?}");
+                    assert!(!set.verifies(Algorithm::HS256) && skipped.is_empty(), "{key}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_skipped_is_told_and_what_is_no_jwks_is_an_error() {
+        let mixed = json!({"keys": [
+            {"kty": "oct", "k": number(32)},
+            {"kty": "OKP", "crv": "Ed25519", "x": number(32), "kid": "one"},
+        ]});
+        let (set, skipped) = KeySet::from_jwks(mixed.to_string().as_bytes()).unwrap();
+        assert_eq!((set.keys.len(), skipped.len()), (1, 1), "{skipped:?}");
+        for text in ["", "{}", "[]", r#"{"keys": []}"#, r#"{"keys": 1}"#, r#"{"keys": [], "keys": []}"#] {
+            assert!(KeySet::from_jwks(text.as_bytes()).is_err(), "{text}");
+        }
+        for text in ["", "-----BEGIN PUBLIC KEY-----", "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----"] {
+            assert!(KeySet::from_pem(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_kid_picks_its_key_and_only_keys_without_one_stand_in() {
+        let key = |kid: Option<&str>| {
+            let mut key = json!({"kty": "OKP", "crv": "Ed25519", "x": number(32)});
+            if let Some(kid) = kid {
+                key["kid"] = kid.into();
+            }
+            key
+        };
+        let set = |keys: &[Value]| KeySet::from_jwks(json!({"keys": keys}).to_string().as_bytes()).unwrap().0;
+        let named = set(&[key(Some("a")), key(Some("b"))]);
+        let unnamed = set(&[key(Some("a")), key(None)]);
+        for (set, kid, algorithm, expected) in [
+            (&named, Some("a"), Algorithm::EdDSA, 1),
+            (&named, Some("c"), Algorithm::EdDSA, 0),
+            (&named, None, Algorithm::EdDSA, 2),
+            (&named, Some("a"), Algorithm::RS256, 0),
+            (&unnamed, Some("c"), Algorithm::EdDSA, 1),
+        ] {
+            assert_eq!(set.candidates(kid, algorithm).len(), expected, "{kid:?} {algorithm:?}");
+        }
+    }
+}
