@@ -259,7 +259,8 @@ async fn watched(
     let deadline = |now: Instant| match client.phase() {
         Phase::Idle(since) => since + timeouts.idle,
         Phase::Head(since) => since + timeouts.request_headers,
-        Phase::Busy(_) => now + timeouts.idle.min(timeouts.request_headers),
+        // A client that takes nothing of its answer is doing nothing, too.
+        Phase::Busy(_) => client.stalled().map_or(now + timeouts.idle, |since| since + timeouts.idle),
     };
     // A head may begin just after the timer was set for an idle connection, so it never sleeps past a head's deadline.
     let shortest = timeouts.idle.min(timeouts.request_headers);

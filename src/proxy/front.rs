@@ -35,6 +35,8 @@ pub(crate) struct Client {
     quiet: Cell<bool>,
     /// hyper wanted to answer on its own.
     held_back: Cell<bool>,
+    /// The client has taken nothing of what was written to it since then.
+    stalled: Cell<Option<Instant>>,
     /// What was wrong with the bytes that came.
     flaw: Cell<Option<Flaw>>,
     /// Heads that the guard let through.
@@ -51,6 +53,7 @@ impl Client {
             phase: Cell::new(Phase::Idle(now)),
             quiet: Cell::new(true),
             held_back: Cell::new(false),
+            stalled: Cell::new(None),
             flaw: Cell::new(None),
             heads: Cell::new(0),
             requests: Cell::new(0),
@@ -60,6 +63,20 @@ impl Client {
     /// What it is doing.
     pub(crate) fn phase(&self) -> Phase {
         self.phase.get()
+    }
+
+    /// Since when the client has taken nothing of what is written to it.
+    pub(crate) fn stalled(&self) -> Option<Instant> {
+        self.stalled.get()
+    }
+
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match (&written, self.stalled.get()) {
+            (Poll::Pending, None) => self.stalled.set(Some(Instant::now())),
+            (Poll::Ready(_), Some(_)) => self.stalled.set(None),
+            _ => {}
+        }
+        written
     }
 
     /// A request begins. False when it is not one that the guard saw begin: then the two disagree on where requests are.
@@ -179,7 +196,7 @@ impl AsyncWrite for Front {
         if self.client.holds_back() {
             return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes)
+        self.client.wrote(Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -190,7 +207,7 @@ impl AsyncWrite for Front {
         if self.client.holds_back() {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices)
+        self.client.wrote(Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
