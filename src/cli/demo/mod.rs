@@ -1,0 +1,170 @@
+//! `bartizan demo`: the whole product at once, on loopback, in one process: a sample API, an issuer, a policy, the proxy.
+//!
+//! Only the API and the issuer are made for the show. The policy is `config/demo.yaml`, as a person would write it,
+//! unpacked into a folder of its own; the proxy is the daemon of `bartizan run`.
+
+mod issuer;
+mod orders_api;
+mod page;
+mod policy;
+
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use self::issuer::Issuer;
+use self::orders_api::OrdersApi;
+use self::policy::Unpacked;
+use super::run::serve;
+use super::{DONE, FAILED, colour};
+use crate::daemon::Setup;
+use crate::telemetry;
+
+/// Largest request body of the API and the issuer, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+#[derive(clap::Args)]
+#[command(after_help = "Example: bartizan demo
+Prints what runs where and six curl lines to paste into another terminal, then shows the record of every request.
+Ports 8080, 9000, 9002 and 9901 are used; one that is taken is replaced by a free one.
+Signals: SIGHUP reloads the unpacked policy, Ctrl-C stops.")]
+pub(super) struct Arguments {}
+
+pub(super) fn run(_: &Arguments) -> u8 {
+    match show() {
+        Ok(code) => code,
+        Err(error) => {
+            anstream::eprintln!("error: {error}");
+            FAILED
+        }
+    }
+}
+
+/// Starts everything, and serves to the end. The unpacked policy is removed when this returns.
+fn show() -> io::Result<u8> {
+    let ports = Ports::take()?;
+    let places = ports.places()?;
+    let issuer = Issuer::new(places.issuer)?;
+    let unpacked = Unpacked::new(&places)?;
+    let colour = colour(&io::stdout());
+    let page = page::page(&places, &issuer, unpacked.file(), colour)?;
+
+    start_services(ports.api, ports.issuer, issuer)?;
+    // The daemon binds these itself.
+    drop((ports.proxy, ports.admin));
+    let setup = Setup { policy: unpacked.file().to_owned(), readable: Some(colour) };
+    let served = serve(setup, |_| {
+        // Whoever closed standard output does not want to read this.
+        let _ = io::stdout().write_all(page.as_bytes());
+        // Only now: the page comes first.
+        telemetry::start_logs();
+    });
+    Ok(served.err().unwrap_or(DONE))
+}
+
+/// Sockets for the four listeners, each on its usual port or, where that is taken, on a free one.
+struct Ports {
+    proxy: TcpListener,
+    api: TcpListener,
+    issuer: TcpListener,
+    admin: TcpListener,
+}
+
+/// Where everything is.
+pub(super) struct Places {
+    proxy: SocketAddr,
+    api: SocketAddr,
+    issuer: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// Where everything is when no port is taken, as `config/demo.yaml` has it.
+const USUAL: Places =
+    Places { proxy: loopback(8080), api: loopback(9000), issuer: loopback(9002), admin: loopback(9901) };
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+impl Ports {
+    fn take() -> io::Result<Self> {
+        // All usual ports are asked for first: a free one is then none of them, and addresses in the policy can be
+        // replaced one after another.
+        let [proxy, api, issuer, admin] =
+            [USUAL.proxy, USUAL.api, USUAL.issuer, USUAL.admin].map(|usual| TcpListener::bind(usual));
+        let or_free = |usual: io::Result<TcpListener>| usual.or_else(|_| TcpListener::bind(loopback(0)));
+        Ok(Self { proxy: or_free(proxy)?, api: or_free(api)?, issuer: or_free(issuer)?, admin: or_free(admin)? })
+    }
+
+    fn places(&self) -> io::Result<Places> {
+        Ok(Places {
+            proxy: self.proxy.local_addr()?,
+            api: self.api.local_addr()?,
+            issuer: self.issuer.local_addr()?,
+            admin: self.admin.local_addr()?,
+        })
+    }
+}
+
+/// Serves the API and the issuer from a thread of their own until the process ends: they must answer while the daemon
+/// starts, and go on while it drains.
+fn start_services(api: TcpListener, issuer: TcpListener, keys: Issuer) -> io::Result<()> {
+    api.set_nonblocking(true)?;
+    issuer.set_nonblocking(true)?;
+    let serve = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        if let Err(error) = runtime.and_then(|runtime| runtime.block_on(services(api, issuer, keys))) {
+            tracing::error!(%error, "the sample API and the issuer have stopped");
+        }
+    };
+    std::thread::Builder::new().name("demo".to_owned()).spawn(serve)?;
+    Ok(())
+}
+
+async fn services(api: TcpListener, issuer: TcpListener, keys: Issuer) -> io::Result<()> {
+    let (orders, keys) = (Rc::new(OrdersApi::new()), Rc::new(keys));
+    let orders = listen(api, move |request| Rc::clone(&orders).answer(request));
+    let tokens = listen(issuer, move |request| Rc::clone(&keys).answer(request));
+    tokio::try_join!(orders, tokens).map(|_| ())
+}
+
+/// Answers HTTP/1.1 on a socket, for ever. Must run on a local runtime.
+async fn listen<F>(socket: TcpListener, answer: impl Fn(Request<Incoming>) -> F + Clone + 'static) -> io::Result<()>
+where
+    F: Future<Output = Response<Full<Bytes>>> + 'static,
+{
+    let socket = tokio::net::TcpListener::from_std(socket)?;
+    loop {
+        let (stream, _) = socket.accept().await?;
+        let answer = answer.clone();
+        let service = service_fn(move |request| {
+            let answered = answer(request);
+            async move { Ok::<_, Infallible>(answered.await) }
+        });
+        tokio::task::spawn_local(async move {
+            let connection =
+                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to the sample API or the issuer ended early");
+            }
+        });
+    }
+}
+
+/// A JSON answer.
+fn json_answer(status: http::StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from(body.to_string())));
+    *answer.status_mut() = status;
+    let json = http::HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    answer
+}

@@ -1,0 +1,78 @@
+//! The demo's policy: `config/demo.yaml` and its schema, carried in the binary and unpacked where they can be edited.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::{Places, USUAL};
+
+/// The policy, as it stands in the repository.
+const POLICY: &str = include_str!("../../../config/demo.yaml");
+/// The files it names.
+const FILES: [(&str, &str); 1] = [("new-order.json", include_str!("../../../config/new-order.json"))];
+
+/// A policy in a folder that goes away with this value.
+pub(super) struct Unpacked {
+    /// Held for its drop, which removes it.
+    _folder: TempDir,
+    file: PathBuf,
+}
+
+impl Unpacked {
+    /// Unpacks the policy, with the addresses that everything really has.
+    pub(super) fn new(places: &Places) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("bartizan-demo-").tempdir()?;
+        let file = folder.path().join("demo.yaml");
+        std::fs::write(&file, placed(places))?;
+        for (name, text) in FILES {
+            std::fs::write(folder.path().join(name), text)?;
+        }
+        Ok(Self { _folder: folder, file })
+    }
+
+    /// The policy file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+}
+
+fn placed(places: &Places) -> String {
+    let moved = [
+        (USUAL.proxy, places.proxy),
+        (USUAL.api, places.api),
+        (USUAL.issuer, places.issuer),
+        (USUAL.admin, places.admin),
+    ];
+    moved.iter().fold(POLICY.to_owned(), |text, (usual, real)| text.replace(&usual.to_string(), &real.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::loopback;
+    use super::*;
+
+    #[test]
+    fn every_address_of_the_policy_can_be_moved() {
+        let places = Places { proxy: loopback(1), api: loopback(2), issuer: loopback(3), admin: loopback(4) };
+        let text = placed(&places);
+        for address in
+            ["- address: 127.0.0.1:1\n", "http://127.0.0.1:2\n", "http://127.0.0.1:3/jwks.json", " 127.0.0.1:4 "]
+        {
+            assert!(text.contains(address), "{address}");
+        }
+        for usual in ["8080", "9000", "9002", "9901"] {
+            assert!(!text.contains(&format!(":{usual}")), "{usual}");
+        }
+        assert_eq!(placed(&USUAL), POLICY);
+    }
+
+    #[test]
+    fn the_folder_goes_away_with_the_value() {
+        let unpacked = Unpacked::new(&USUAL).unwrap();
+        let file = unpacked.file().to_owned();
+        assert!(file.exists());
+        drop(unpacked);
+        assert!(!file.parent().unwrap().exists());
+    }
+}
