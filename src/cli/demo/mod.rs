@@ -99,8 +99,7 @@ impl Ports {
     fn take() -> io::Result<Self> {
         // All usual ports are asked for first: a free one is then none of them, and addresses in the policy can be
         // replaced one after another.
-        let [proxy, api, issuer, admin] =
-            [USUAL.proxy, USUAL.api, USUAL.issuer, USUAL.admin].map(|usual| TcpListener::bind(usual));
+        let [proxy, api, issuer, admin] = [USUAL.proxy, USUAL.api, USUAL.issuer, USUAL.admin].map(TcpListener::bind);
         let or_free = |usual: io::Result<TcpListener>| usual.or_else(|_| TcpListener::bind(loopback(0)));
         Ok(Self { proxy: or_free(proxy)?, api: or_free(api)?, issuer: or_free(issuer)?, admin: or_free(admin)? })
     }
