@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle as Thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -72,9 +72,35 @@ pub(crate) struct Daemon {
     /// Turns true when workers are to finish.
     drain: watch::Sender<bool>,
     commands: mpsc::Receiver<Command>,
+    signals: Signals,
     /// For admin listeners that come later.
     commander: mpsc::Sender<Command>,
     threads: Vec<Thread<()>>,
+}
+
+/// The signals we answer to, from before the first listener is told of: one that comes early must not end the process.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// SIGTERM or SIGINT.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// The admin listener, running.
@@ -87,6 +113,7 @@ struct Admin {
 impl Daemon {
     /// Compiles the policy, opens and binds everything, and serves. Must be called within a local runtime.
     pub(crate) async fn start(setup: Setup) -> Result<Self, StartError> {
+        let signals = Signals::new().map_err(|error| StartError::System(format!("signals cannot be had: {error}")))?;
         let lasting = Lasting::new(Instant::now());
         let (policy, report) = compile::compile(&setup.policy, &lasting);
         let Some(policy) = policy else { return Err(StartError::Policy(report)) };
@@ -126,6 +153,7 @@ impl Daemon {
             key_sets: Vec::new(),
             drain,
             commands,
+            signals,
             commander,
             threads,
         };
@@ -152,32 +180,23 @@ impl Daemon {
 
     /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads. A second SIGTERM or SIGINT ends the wait.
     ///
-    /// Errors: when signals cannot be had, or records could not be written in time.
+    /// Errors: when records could not be written in time.
     pub(crate) async fn run(mut self) -> io::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
         notify(&[sd_notify::NotifyState::Ready]);
         loop {
             tokio::select! {
-                _ = hangup.recv() => {
+                _ = self.signals.hangup.recv() => {
                     self.reload().await;
                 }
                 Some(Command::Reload(reply)) = self.commands.recv() => {
                     // Nobody waits any more: the reload was made all the same.
                     let _ = reply.send(self.reload().await);
                 }
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = self.signals.terminate.recv() => break,
+                _ = self.signals.interrupt.recv() => break,
             }
         }
-        let again = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        self.stop(again).await
+        self.stop().await
     }
 
     /// Reads everything again, and puts it in force whole or not at all.
@@ -329,7 +348,7 @@ impl Daemon {
     }
 
     /// Stops accepting, lets what is in flight finish, writes every record.
-    async fn stop(mut self, again: impl Future<Output = ()>) -> io::Result<()> {
+    async fn stop(mut self) -> io::Result<()> {
         notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!("stopping: finishing what is in flight");
         self.stop_listeners(|_| true).await;
@@ -348,7 +367,7 @@ impl Daemon {
         });
         tokio::select! {
             _ = finish => {}
-            () = again => tracing::warn!("asked twice: stopping at once"),
+            () = self.signals.end() => tracing::warn!("asked twice: stopping at once"),
         }
         drop(joining);
         let live = self.shared.live.current();
