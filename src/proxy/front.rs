@@ -129,12 +129,13 @@ impl Front {
         Self { stream, client, prefix, guard }
     }
 
-    /// Shows the guard what has just been read; on a flaw, hyper gets what came before the flawed head.
-    fn watch(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
-        let Some(guard) = &mut self.guard else { return Ok(()) };
+    /// Shows the guard what has just been read. On a flaw, what came before the flawed head stays for hyper, and nothing
+    /// after it.
+    fn watch(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
+        let Some(guard) = &mut self.guard else { return };
         let fresh = buffer.filled().get(before..).unwrap_or_default();
         if fresh.is_empty() {
-            return Ok(());
+            return;
         }
         let observed = guard.observe(fresh);
         self.client.heads.set(guard.heads());
@@ -144,13 +145,10 @@ impl Front {
             self.client.phase.set(Phase::Head(Instant::now()));
         }
         if let Err(flaw) = observed {
+            let good = before + flaw.offset.min(fresh.len());
             self.client.flaw.set(Some(flaw));
-            buffer.set_filled(before + flaw.offset.min(fresh.len()));
-            if flaw.offset == 0 {
-                return Err(flawed());
-            }
+            buffer.set_filled(good);
         }
-        Ok(())
     }
 }
 
@@ -161,25 +159,36 @@ fn flawed() -> io::Error {
 impl AsyncRead for Front {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.guard.is_some() && this.client.has_flaw() {
-            return Poll::Ready(Err(flawed()));
-        }
         let before = buffer.filled().len();
-        if this.prefix.is_empty() {
-            ready!(Pin::new(&mut *this.stream.borrow_mut()).poll_read(cx, buffer))?;
-        } else {
-            let piece = this.prefix.split_to(this.prefix.len().min(buffer.remaining()));
-            buffer.put_slice(&piece);
+        if !this.client.has_flaw() {
+            if this.prefix.is_empty() {
+                ready!(Pin::new(&mut *this.stream.borrow_mut()).poll_read(cx, buffer))?;
+            } else {
+                let piece = this.prefix.split_to(this.prefix.len().min(buffer.remaining()));
+                buffer.put_slice(&piece);
+            }
+            this.watch(buffer, before);
+            if buffer.filled().len() > before || !this.client.has_flaw() {
+                return Poll::Ready(Ok(()));
+            }
         }
-        Poll::Ready(this.watch(buffer, before))
+        this.client.poll_flaw()
     }
 }
 
 impl Client {
     fn has_flaw(&self) -> bool {
-        let flaw = self.flaw.take();
-        self.flaw.set(flaw);
-        flaw.is_some()
+        self.flaw.get().is_some()
+    }
+
+    /// What hyper reads after a flaw: an error, but not before the requests that came before it have been answered.
+    /// hyper asks again when they have been, so nobody needs to be woken.
+    fn poll_flaw(&self) -> Poll<io::Result<()>> {
+        let flaw = self.flaw.get();
+        match self.phase.get() {
+            Phase::Busy(_) if flaw.is_some_and(|flaw| !flaw.in_body) => Poll::Pending,
+            _ => Poll::Ready(Err(flawed())),
+        }
     }
 
     /// Whether what hyper writes now is its own answer to a head it could not parse.

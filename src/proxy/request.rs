@@ -23,16 +23,27 @@ use crate::exchange::Exchange;
 use crate::refusal::{Reason, Refusal, Stage, X_REQUEST_ID};
 use crate::stages::schema::body::Source;
 
-/// The way of one request.
-pub(super) async fn handle(
+/// The way of one request. It has begun, and has its witness, when this returns: hyper may drop the future unpolled.
+pub(super) fn handle(
     worker: Rc<Worker>,
     client: Rc<Client>,
     request: Request<Incoming>,
-) -> Result<Response<Answer>, Infallible> {
+) -> impl Future<Output = Result<Response<Answer>, Infallible>> {
     let in_step = client.begin();
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let exchange = Exchange::open(&client.peer, &parts.method, parts.version, parts.uri.path(), &parts.headers);
-    let mut witness = Witness::new(&worker, &client, exchange);
+    let witness = Witness::new(&worker, &client, exchange);
+    answer(worker, client, in_step, witness, parts, body)
+}
+
+async fn answer(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    in_step: bool,
+    mut witness: Box<Witness>,
+    mut parts: Parts,
+    body: Incoming,
+) -> Result<Response<Answer>, Infallible> {
     // A writer that cannot keep up makes callers wait here, before anything is done for them.
     worker.recorder.ready().await;
     let carried = if in_step || parts.version == Version::HTTP_2 {

@@ -1,0 +1,74 @@
+//! The end of the process: what is in flight finishes, every record is written.
+
+use std::os::unix::net::UnixDatagram;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+
+use crate::support::*;
+
+#[test]
+fn a_request_in_flight_is_finished() {
+    let (asked, is_asked) = channel();
+    let (go, may_go) = channel::<()>();
+    let (asked, may_go) = (Mutex::new(asked), Mutex::new(may_go));
+    let upstream = upstream()
+        .does(move |call| {
+            asked.lock().unwrap().send(()).unwrap();
+            may_go.lock().unwrap().recv().unwrap();
+            call.answer(200, &[], "late")
+        })
+        .start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    let mut client = client(&proxy);
+    client.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", 1);
+    is_asked.recv().unwrap();
+    proxy.signal("TERM");
+    proxy.stderr.wait("stopping", 1);
+    go.send(()).unwrap();
+    assert_eq!(client.answer().is(200).text(), "late");
+    proxy.done();
+}
+
+#[test]
+fn a_second_signal_ends_the_wait() {
+    let (asked, is_asked) = channel();
+    let asked = Mutex::new(asked);
+    let upstream = upstream()
+        .does(move |call| {
+            asked.lock().unwrap().send(()).unwrap();
+            // Until the proxy goes away.
+            call.connection.head().map(drop)
+        })
+        .start();
+    let mut proxy = proxy().before(&upstream).open("GET /x").start();
+    let mut client = client(&proxy);
+    client.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", 1);
+    is_asked.recv().unwrap();
+    proxy.signal("TERM");
+    proxy.stderr.wait("stopping", 1);
+    proxy.signal("TERM");
+    proxy.ended();
+}
+
+#[test]
+fn systemd_is_told() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let heard = || {
+        let mut buffer = [0; 1024];
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
+    };
+    let upstream = upstream().start();
+    let policy = proxy().before(&upstream).open("GET /x").env("NOTIFY_SOCKET", path.to_str().unwrap());
+    let proxy = policy.start();
+    assert_eq!(heard(), "READY=1");
+    proxy.reload();
+    let reloading = heard();
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert_eq!(heard(), "READY=1");
+    proxy.done();
+    assert_eq!(heard(), "STOPPING=1");
+}

@@ -1,0 +1,99 @@
+//! Requests whose frame is ambiguous or broken: none reaches the upstream, each leaves one record.
+
+use crate::support::*;
+
+#[test]
+fn what_could_be_read_in_two_ways_is_refused() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("POST /x").open("GET /x").start();
+    let long = format!("GET /x HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(40_000));
+    let many = format!("GET /x HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(150));
+    for (bytes, status) in [
+        ("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        ("POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n0\r\n\r\n", 400),
+        ("POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
+        (
+            "POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        ("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", 400),
+        ("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\na", 400),
+        ("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 1, 1\r\n\r\na", 400),
+        ("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\na", 400),
+        ("POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+        ("POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1;a=b\r\nx\r\n0\r\n\r\n", 400),
+        ("GET /x HTTP/1.1\nhost: a\n\n", 400),
+        ("GET /x HTTP/1.1\r\nhost: a\nx: y\r\n\r\n", 400),
+        ("GET /x HTTP/1.1\r\nhost: a\r\nx: y\r\n folded\r\n\r\n", 400),
+        ("GET /x HTTP/1.1\r\nhost : a\r\n\r\n", 400),
+        ("GET /x HTTP/1.1\r\n\r\n", 400),
+        ("GET /x HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400),
+        ("GET /x HTTP/1.1\r\nhost: a b\r\n\r\n", 400),
+        ("GET /x HTTP/1.1\r\nhost: a\r\nx_y: 1\r\n\r\n", 400),
+        ("GET /x#y HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        ("GET  /x HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        ("GET /x HTTP/1.2\r\nhost: a\r\n\r\n", 400),
+        ("GE\u{1}T /x HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        ("TRACE /x HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        ("hello\r\n\r\n", 400),
+        ("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\r\n\r\n", 400),
+        (long.as_str(), 431),
+        (many.as_str(), 431),
+    ] {
+        let mut client = client(&proxy);
+        let answer = client.raw(bytes, 1).answer();
+        answer.refused(status, "malformed_request");
+    }
+    upstream.saw_nothing();
+    let records = proxy.done();
+    assert!(records.iter().all(|record| said(record, "event.reason") == "malformed_request"));
+}
+
+#[test]
+fn a_good_request_before_a_bad_one_is_answered_and_the_bad_one_reaches_nobody() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    let mut client = client(&proxy);
+    client.raw("GET /x?1 HTTP/1.1\r\nhost: a\r\n\r\nGET /x?2 HTTP/1.1\r\nhost: a\nhost: b\r\n\r\n", 2);
+    client.answer().is(200);
+    client.answer().refused(400, "malformed_request");
+    assert_eq!(upstream.only().target(), "/x?1");
+    proxy.done();
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").open("POST /x").start();
+    let mut client = client(&proxy);
+    client.raw(
+        "GET /x?1 HTTP/1.1\r\nhost: a\r\n\r\nPOST /x?2 HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi\
+         POST /x?3 HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nho\r\n0\r\n\r\nGET /x?4 HTTP/1.1\r\nhost: a\r\n\r\n",
+        4,
+    );
+    for target in ["/x?1", "/x?2", "/x?3", "/x?4"] {
+        assert_eq!(client.answer().is(200).json()["target"], target);
+    }
+    proxy.done();
+}
+
+#[test]
+fn the_target_names_the_host_when_it_names_one() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    client(&proxy).raw("GET http://b.example/x HTTP/1.1\r\nhost: a\r\n\r\n", 1).answer().is(200);
+    let records = proxy.done();
+    assert_eq!(said(&records[0], "url.domain"), "b.example");
+}
+
+#[test]
+fn a_head_that_ends_early_has_a_record() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    let mut client = client(&proxy);
+    client.raw("GET /x HTTP/1.1\r\nhost", 1);
+    client.leaves();
+    proxy.recorded(1);
+    upstream.saw_nothing();
+    proxy.done();
+}

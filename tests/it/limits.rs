@@ -1,0 +1,42 @@
+//! How often.
+
+use crate::support::*;
+
+#[test]
+fn a_burst_then_429_and_each_consumer_for_itself() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let policy = proxy().before(&upstream).trusts(&issuer).plan("free: { rate: 1/h, burst: 2 }");
+    let proxy = policy.route("GET /x", "scopes: [orders:read]").start();
+    let mut client = client(&proxy);
+    let alice = issuer.token().text();
+    let first = client.get("/x").bearer(&alice).send().is(200);
+    assert_eq!(first.header("ratelimit-policy"), Some(r#""free";q=2;w=7200"#));
+    assert_eq!(first.header("ratelimit"), Some(r#""free";r=1;t=3600"#));
+    client.get("/x").bearer(&alice).send().is(200);
+    let refused = client.get("/x").bearer(&alice).send().refused(429, "rate_limited");
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((3500..=3600).contains(&wait) && refused.json()["retry_after"] == wait, "{wait}");
+    assert!(refused.header("ratelimit").unwrap().starts_with(r#""free";r=0;t="#));
+    client.get("/x").bearer(issuer.token().sub("bob")).send().is(200);
+    proxy.done();
+}
+
+#[test]
+fn a_routes_own_rate_stands_beside_the_plan() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let policy = proxy().before(&upstream).trusts(&issuer).plan("free: { rate: 1/h, burst: 3 }");
+    let policy = policy.route("GET /x", "scopes: [orders:read], rate: 1/h");
+    let proxy = policy.route("GET /y", "scopes: [orders:read]").start();
+    let mut client = client(&proxy);
+    let token = issuer.token().text();
+    let answer = client.get("/x").bearer(&token).send().is(200);
+    assert_eq!(answer.header("ratelimit-policy"), Some(r#""route";q=1;w=3600, "free";q=3;w=10800"#));
+    for _ in 0..5 {
+        client.get("/x").bearer(&token).send().refused(429, "rate_limited");
+    }
+    // What the route refused took nothing from the plan.
+    client.get("/y").bearer(&token).send().is(200);
+    client.get("/y").bearer(&token).send().is(200);
+    client.get("/y").bearer(&token).send().refused(429, "rate_limited");
+    proxy.done();
+}

@@ -1,0 +1,17 @@
+//! The integration tests: the real binary, on real sockets, between a client and an upstream that the tests control.
+//!
+//! One file a theme; `support` holds the world. A test reads as a story: what stands where, what is asked, what comes
+//! back, and at the end (`proxy.done()`) that every request left one record.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails by panic is what is meant")]
+#![allow(unreachable_pub, reason = "helpers are public to all themes, and to nobody else")]
+
+mod support;
+
+mod auth;
+mod drain;
+mod framing;
+mod limits;
+mod reload;
+mod routing;
+mod schema;
