@@ -1,1 +1,224 @@
-fn main() {}
+//! The chain without sockets: what each stage costs, and all of them together, in time and in allocations.
+//!
+//! `cargo bench`. Every bench walks one request through the very code that `run` does: route, auth, scope, rate limit,
+//! schema. Nothing is forwarded and nothing is recorded. The policy and its keys are made here.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that cannot be set up ends")]
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use bartizan::rehearsal::{Rehearsal, Verdict};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use divan::{AllocProfiler, Bencher};
+use http::{HeaderMap, HeaderValue, Method};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+const KEY: &str = "a-key-for-benches-only";
+
+const SCHEMA: &str = r#"{
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "type": "object", "required": ["id", "lines"], "additionalProperties": false,
+  "properties": {
+    "id": { "type": "string", "pattern": "^o-[0-9]+$" },
+    "lines": { "type": "array", "maxItems": 100, "items": {
+      "type": "object", "required": ["item", "quantity"], "additionalProperties": false,
+      "properties": {
+        "item": { "type": "string", "minLength": 1, "maxLength": 60 },
+        "quantity": { "type": "integer", "minimum": 1 },
+        "by": { "type": "string", "format": "date" }
+      } } }
+  }
+}"#;
+
+fn main() {
+    divan::main();
+}
+
+/// A policy, a token and a runtime.
+struct World {
+    rehearsal: RefCell<Rehearsal>,
+    runtime: Runtime,
+    token: HeaderValue,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+        let jwk = json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "k",
+            "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y)});
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("jwks.json", &json!({"keys": [jwk]}).to_string());
+        write("order.json", SCHEMA);
+        write("policy.yaml", &policy());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let claims = json!({"iss": "https://i.example", "aud": "orders-api", "sub": "acme", "iat": now,
+            "exp": now + 3000, "scope": "orders:read orders:write", "jti": "0192f0c1-7a53-7c4e-8f00-000000000001"});
+        let header = Header { kid: Some("k".to_owned()), ..Header::new(Algorithm::ES256) };
+        let key = EncodingKey::from_ec_der(pair.to_pkcs8v1().unwrap().as_ref());
+        let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+        Self {
+            rehearsal: RefCell::new(Rehearsal::new(&Path::join(folder.path(), "policy.yaml")).unwrap()),
+            runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
+            token: HeaderValue::try_from(format!("Bearer {token}")).unwrap(),
+        }
+    }
+
+    fn ask(&self, method: &Method, path: &str, mut headers: HeaderMap, body: Bytes) -> Verdict {
+        self.runtime.block_on(self.rehearsal.borrow().ask(method, path, &mut headers, body))
+    }
+
+    /// Headers of a usual request, with a credential.
+    fn headers(&self, credential: Credential) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("host", "api.example.com"), ("user-agent", "bench/1"), ("accept", "application/json")] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        match credential {
+            Credential::None => {}
+            Credential::Token => drop(headers.insert("authorization", self.token.clone())),
+            Credential::Key => drop(headers.insert("x-api-key", HeaderValue::from_static(KEY))),
+        }
+        headers
+    }
+
+    /// Benches one request, after making sure that it ends as it is meant to.
+    fn bench(&self, bencher: Bencher<'_, '_>, request: (Method, &str, HeaderMap, Bytes), expected: Option<&str>) {
+        let (method, path, headers, body) = request;
+        let ask = |headers| self.ask(&method, path, headers, body.clone());
+        // Twice: the first may verify a token, or use up a limit of one.
+        ask(headers.clone());
+        assert_eq!(ask(headers.clone()).map(|(_, code)| code), expected);
+        bencher.with_inputs(|| headers.clone()).bench_local_values(ask);
+    }
+}
+
+enum Credential {
+    None,
+    Token,
+    Key,
+}
+
+fn policy() -> String {
+    let key: String = digest(&SHA256, KEY.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!(
+        r#"version: 1
+listen: [{{ address: "127.0.0.1:8080" }}]
+auth: {{ issuers: {{ corp: {{ issuer: "https://i.example", audience: [orders-api], keys: jwks.json, algorithms: [ES256] }} }} }}
+roles: {{ clerk: [orders:read, orders:write] }}
+plans: {{ wide: {{ rate: 100000000/s, burst: 100000000 }} }}
+consumers:
+  acme: {{ roles: [clerk], plan: wide, identities: [{{ issuer: corp, id: acme }}], keys: [{{ id: k, sha256: "{key}" }}] }}
+apis:
+  orders:
+    upstream: http://127.0.0.1:9000
+    routes:
+      GET /public: {{ public: true }}
+      GET /orders/{{id}}: {{ scopes: [orders:read] }}
+      POST /orders: {{ scopes: [orders:write], request: {{ json: order.json }} }}
+      POST /refunds: {{ scopes: [orders:refund] }}
+      GET /rare: {{ scopes: [orders:read], rate: 1/day }}
+audit: none
+"#
+    )
+}
+
+/// About 1 KiB of JSON.
+fn order(quantity: Value) -> Bytes {
+    let mut lines = vec![json!({"item": "a lantern with a spare wick", "quantity": 2, "by": "2027-02-28"}); 15];
+    lines.push(json!({"item": "rope", "quantity": quantity}));
+    Bytes::from(json!({"id": "o-1001", "lines": lines}).to_string())
+}
+
+fn get(world: &World, path: &'static str, credential: Credential) -> (Method, &'static str, HeaderMap, Bytes) {
+    (Method::GET, path, world.headers(credential), Bytes::new())
+}
+
+fn post(world: &World, body: Bytes) -> (Method, &'static str, HeaderMap, Bytes) {
+    let mut headers = world.headers(Credential::Token);
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    headers.insert("content-length", HeaderValue::from(body.len()));
+    (Method::POST, "/orders", headers, body)
+}
+
+/// Routing and the end of the chain: nothing is asked of anybody.
+#[divan::bench]
+fn public_route(bencher: Bencher<'_, '_>) {
+    let world = World::new();
+    world.bench(bencher, get(&world, "/public", Credential::None), None);
+}
+
+/// Auth with a token verified before, scope, rate limit.
+#[divan::bench]
+fn token_known(bencher: Bencher<'_, '_>) {
+    let world = World::new();
+    world.bench(bencher, get(&world, "/orders/1", Credential::Token), None);
+}
+
+/// The same with a token never seen: its signature (ES256) is verified.
+#[divan::bench]
+fn token_new(bencher: Bencher<'_, '_>) {
+    let world = World::new();
+    let headers = world.headers(Credential::Token);
+    bencher
+        .with_inputs(|| {
+            world.rehearsal.borrow_mut().forget_tokens();
+            headers.clone()
+        })
+        .bench_local_values(|headers| world.ask(&Method::GET, "/orders/1", headers, Bytes::new()));
+}
+
+/// Auth by API key, scope, rate limit.
+#[divan::bench]
+fn api_key(bencher: Bencher<'_, '_>) {
+    let world = World::new();
+    world.bench(bencher, get(&world, "/orders/1", Credential::Key), None);
+}
+
+/// Refused by auth.
+#[divan::bench]
+fn refused_without_credential(bencher: Bencher<'_, '_>) {
+    let world = World::new();
+    world.bench(bencher, get(&world, "/orders/1", Credential::None), Some("missing_credentials"));
+}
+
+/// Refused by scope.
+#[divan::bench]
+fn refused_by_scope(bencher: Bencher<'_, '_>) {
+    let world = World::new();
+    let (_, _, headers, body) = get(&world, "/refunds", Credential::Token);
+    world.bench(bencher, (Method::POST, "/refunds", headers, body), Some("insufficient_scope"));
+}
+
+/// Refused by the rate limit.
+#[divan::bench]
+fn refused_by_rate_limit(bencher: Bencher<'_, '_>) {
+    let world = World::new();
+    world.bench(bencher, get(&world, "/rare", Credential::Token), Some("rate_limited"));
+}
+
+/// The whole chain: a known token, and a body of 1 KiB that keeps to its schema.
+#[divan::bench]
+fn whole_chain_good_body(bencher: Bencher<'_, '_>) {
+    let world = World::new();
+    world.bench(bencher, post(&world, order(json!(1))), None);
+}
+
+/// The whole chain, refused by the schema for the last of 16 lines.
+#[divan::bench]
+fn whole_chain_bad_body(bencher: Bencher<'_, '_>) {
+    let world = World::new();
+    world.bench(bencher, post(&world, order(json!(0))), Some("schema_violation"));
+}
