@@ -38,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) policy: PathBuf,
     /// Records to standard output are written for people; true: in colour.
     pub(crate) readable: Option<bool>,
+    /// Sockets that are bound already, for the listeners of the policy that have their addresses.
+    pub(crate) bound: Vec<Bound>,
 }
 
 /// Why a daemon did not start.
@@ -112,7 +114,7 @@ struct Admin {
 
 impl Daemon {
     /// Compiles the policy, opens and binds everything, and serves. Must be called within a local runtime.
-    pub(crate) async fn start(setup: Setup) -> Result<Self, StartError> {
+    pub(crate) async fn start(mut setup: Setup) -> Result<Self, StartError> {
         let signals = Signals::new().map_err(|error| StartError::System(format!("signals cannot be had: {error}")))?;
         let lasting = Lasting::new(Instant::now());
         let (policy, report) = compile::compile(&setup.policy, &lasting);
@@ -121,8 +123,9 @@ impl Daemon {
 
         let trail =
             Trail::open(&sinks(&policy, &setup), None).map_err(|error| StartError::System(error.to_string()))?;
-        let bound = bind_all(policy.listeners().iter().map(|listener| listener.address))?;
-        let bound_admin = bind_all(policy.admin().map(|admin| admin.address))?.pop();
+        let had = &mut setup.bound;
+        let bound = bind_all(policy.listeners().iter().map(|listener| listener.address), had)?;
+        let bound_admin = bind_all(policy.admin().map(|admin| admin.address), had)?.pop();
 
         let policy = Arc::new(policy);
         let live = Live { policy: Arc::clone(&policy), trail: Arc::new(trail) };
@@ -247,12 +250,12 @@ impl Daemon {
         let admin_moved =
             policy.admin().map(|admin| admin.address) != self.admin.as_ref().map(|admin| admin.configured);
         let wanted_admin = policy.admin().map(|admin| admin.address).filter(|_| admin_moved);
-        let opened = bind_all(wanted).and_then(|bound| Ok((bound, bind_all(wanted_admin)?.pop()))).and_then(|bound| {
-            match Trail::open(&sinks(&policy, &self.setup), Some(&before.trail)) {
+        let opened = bind_all(wanted, &mut Vec::new())
+            .and_then(|bound| Ok((bound, bind_all(wanted_admin, &mut Vec::new())?.pop())))
+            .and_then(|bound| match Trail::open(&sinks(&policy, &self.setup), Some(&before.trail)) {
                 Ok(trail) => Ok((bound, trail)),
                 Err(error) => Err(StartError::System(error.to_string())),
-            }
-        });
+            });
         let ((bound, bound_admin), trail) = match opened {
             Ok(opened) => opened,
             Err(error) => return Reloaded::Failed(only(error.to_string())),
@@ -387,11 +390,13 @@ fn sinks(policy: &Policy, setup: &Setup) -> Vec<SinkConfig> {
     policy.sinks().iter().map(presented).collect()
 }
 
-fn bind_all(addresses: impl IntoIterator<Item = SocketAddr>) -> Result<Vec<Bound>, StartError> {
-    let bind = |address| {
-        listener::bind(address).map_err(|error| StartError::System(format!("{address} cannot be listened on: {error}")))
+fn bind_all(addresses: impl IntoIterator<Item = SocketAddr>, had: &mut Vec<Bound>) -> Result<Vec<Bound>, StartError> {
+    let mut bind = |address| match had.iter().position(|bound| bound.local == address) {
+        Some(position) => Ok(had.swap_remove(position).configured_as(address)),
+        None => listener::bind(address)
+            .map_err(|error| StartError::System(format!("{address} cannot be listened on: {error}"))),
     };
-    addresses.into_iter().map(bind).collect()
+    addresses.into_iter().map(&mut bind).collect()
 }
 
 /// A single problem without a place.

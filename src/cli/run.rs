@@ -18,7 +18,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> u8 {
     telemetry::start_logs();
-    match serve(Setup { policy: arguments.policy, readable: None }, |daemon| {
+    match serve(Setup { policy: arguments.policy, readable: None, bound: Vec::new() }, |daemon| {
         for (address, tls) in daemon.addresses() {
             let scheme = if tls { "https" } else { "http" };
             anstream::eprintln!("listening on {scheme}://{address}");

@@ -43,6 +43,11 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<Bound> {
 }
 
 impl Bound {
+    /// The same socket, for the address that a policy has.
+    pub(crate) fn configured_as(self, configured: SocketAddr) -> Self {
+        Self { configured, ..self }
+    }
+
     /// The socket itself.
     pub(crate) fn into_socket(self) -> TcpListener {
         self.socket

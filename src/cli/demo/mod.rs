@@ -27,6 +27,7 @@ use self::policy::Unpacked;
 use super::run::serve;
 use super::{DONE, FAILED, colour};
 use crate::daemon::Setup;
+use crate::proxy::listener::{self, Bound};
 use crate::telemetry;
 
 /// Largest request body of the API and the issuer, in bytes.
@@ -52,16 +53,15 @@ pub(super) fn run(_: &Arguments) -> u8 {
 /// Starts everything, and serves to the end. The unpacked policy is removed when this returns.
 fn show() -> io::Result<u8> {
     let ports = Ports::take()?;
-    let places = ports.places()?;
+    let places = ports.places();
     let issuer = Issuer::new(places.issuer)?;
     let unpacked = Unpacked::new(&places)?;
     let colour = colour(&io::stdout());
     let page = page::page(&places, &issuer, unpacked.file(), colour)?;
 
-    start_services(ports.api, ports.issuer, issuer)?;
-    // The daemon binds these itself.
-    drop((ports.proxy, ports.admin));
-    let setup = Setup { policy: unpacked.file().to_owned(), readable: Some(colour) };
+    start_services(ports.api.into_socket(), ports.issuer.into_socket(), issuer)?;
+    let bound = vec![ports.proxy, ports.admin];
+    let setup = Setup { policy: unpacked.file().to_owned(), readable: Some(colour), bound };
     let served = serve(setup, |_| {
         // Whoever closed standard output does not want to read this.
         let _ = io::stdout().write_all(page.as_bytes());
@@ -73,10 +73,10 @@ fn show() -> io::Result<u8> {
 
 /// Sockets for the four listeners, each on its usual port or, where that is taken, on a free one.
 struct Ports {
-    proxy: TcpListener,
-    api: TcpListener,
-    issuer: TcpListener,
-    admin: TcpListener,
+    proxy: Bound,
+    api: Bound,
+    issuer: Bound,
+    admin: Bound,
 }
 
 /// Where everything is.
@@ -99,26 +99,19 @@ impl Ports {
     fn take() -> io::Result<Self> {
         // All usual ports are asked for first: a free one is then none of them, and addresses in the policy can be
         // replaced one after another.
-        let [proxy, api, issuer, admin] = [USUAL.proxy, USUAL.api, USUAL.issuer, USUAL.admin].map(TcpListener::bind);
-        let or_free = |usual: io::Result<TcpListener>| usual.or_else(|_| TcpListener::bind(loopback(0)));
+        let [proxy, api, issuer, admin] = [USUAL.proxy, USUAL.api, USUAL.issuer, USUAL.admin].map(listener::bind);
+        let or_free = |usual: io::Result<Bound>| usual.or_else(|_| listener::bind(loopback(0)));
         Ok(Self { proxy: or_free(proxy)?, api: or_free(api)?, issuer: or_free(issuer)?, admin: or_free(admin)? })
     }
 
-    fn places(&self) -> io::Result<Places> {
-        Ok(Places {
-            proxy: self.proxy.local_addr()?,
-            api: self.api.local_addr()?,
-            issuer: self.issuer.local_addr()?,
-            admin: self.admin.local_addr()?,
-        })
+    fn places(&self) -> Places {
+        Places { proxy: self.proxy.local, api: self.api.local, issuer: self.issuer.local, admin: self.admin.local }
     }
 }
 
 /// Serves the API and the issuer from a thread of their own until the process ends: they must answer while the daemon
 /// starts, and go on while it drains.
 fn start_services(api: TcpListener, issuer: TcpListener, keys: Issuer) -> io::Result<()> {
-    api.set_nonblocking(true)?;
-    issuer.set_nonblocking(true)?;
     let serve = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
         if let Err(error) = runtime.and_then(|runtime| runtime.block_on(services(api, issuer, keys))) {
