@@ -27,8 +27,10 @@ fn is_good(policy: &Path) {
 #[test]
 fn configurations_are_good() {
     let folder = std::fs::read_dir(repository().join("config")).unwrap();
-    let policies: Vec<_> =
-        folder.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
+    let policies: Vec<_> = folder
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .collect();
     assert!(policies.len() >= 2, "{policies:?}");
     policies.iter().for_each(|policy| is_good(policy));
 }
