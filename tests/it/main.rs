@@ -9,6 +9,8 @@
 mod support;
 
 mod auth;
+mod configs;
+mod demo;
 mod drain;
 mod framing;
 mod limits;
