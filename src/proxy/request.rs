@@ -91,9 +91,15 @@ async fn carry(
     let tools = Tools { tokens: &here.tokens, ledger: &worker.shared.ledger };
     let counter = witness.counter.clone();
     let Witness { exchange, learnt, .. } = &mut *witness;
-    let admitted =
-        chain::admit(policy, &route, tools, exchange, (&mut parts.headers, Source::Client(body), &counter), learnt)
-            .await?;
+    let admitted = chain::admit(
+        policy,
+        &route,
+        tools,
+        exchange,
+        (&mut parts.headers, Source::Client(body, headers::strip_trailers), &counter),
+        learnt,
+    )
+    .await?;
 
     headers::strip_request(&mut parts.headers, sender.trusted_peer);
     forward::prepare(parts, target, &route, policy.auth().key_header());

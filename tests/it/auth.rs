@@ -83,7 +83,19 @@ fn keys_that_the_issuer_rotated_to_are_fetched_when_a_token_names_them() {
     let proxy = guarded(&upstream, &issuer).start();
     let old = issuer.token().text();
     client(&proxy).get("/x").bearer(&old).send().is(200);
+    issuer.rotates_to(Key::rsa("new"));
+    client(&proxy).get("/x").bearer(issuer.token()).send().is(200);
+    client(&proxy).get("/x").bearer(&old).send().refused(401, "invalid_token");
+    proxy.done();
+}
+
+#[test]
+fn an_issuer_that_goes_away_does_not_lock_its_callers_out() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let proxy = guarded(&upstream, &issuer).start();
     issuer.goes_down();
+    client(&proxy).get("/x").bearer(issuer.token()).send().is(200);
+    client(&proxy).get("/x").bearer(issuer.token().header("kid", "unknown")).send().refused(401, "invalid_token");
     client(&proxy).get("/x").bearer(issuer.token()).send().is(200);
     proxy.done();
 }
@@ -159,4 +171,21 @@ fn a_shared_secret_comes_from_the_environment_and_signs_hs256_alone() {
     let other = Issuer::with(Key::shared(b"another secret of thirty-two bytes"));
     client(&proxy).get("/x").bearer(other.token()).send().refused(401, "invalid_token");
     proxy.done();
+}
+
+#[test]
+fn keys_come_from_files_too() {
+    let (upstream, issuer) = (upstream().start(), Issuer::with(Key::rsa("one")));
+    for (name, content) in [("keys.json", issuer.jwks()), ("keys.pem", issuer.key().pem())] {
+        let settings = format!("keys: {name}, algorithms: [RS256], default_plan: free");
+        let policy = proxy().before(&upstream).issuer("corp", &settings).file(name, content);
+        let proxy = policy.route("GET /x", "scopes: [orders:read]").start();
+        client(&proxy).get("/x").bearer(issuer.token()).send().is(200);
+        client(&proxy)
+            .get("/x")
+            .bearer(issuer.token().forged_with(Key::rsa("one")))
+            .send()
+            .refused(401, "invalid_token");
+        proxy.done();
+    }
 }

@@ -8,12 +8,22 @@
 
 mod support;
 
+mod admin;
 mod auth;
+mod check;
+mod clients;
 mod configs;
 mod demo;
 mod drain;
 mod framing;
+mod headers;
+mod layers;
 mod limits;
+mod record;
 mod reload;
 mod routing;
 mod schema;
+mod streaming;
+mod timeouts;
+mod tls;
+mod upstream;

@@ -80,8 +80,8 @@ pub(super) fn listeners(context: &mut Context<'_>, document: &Document, at: At<'
         let address = address(context, written.address.as_deref(), at);
         let tls = written.tls.as_ref().map(|tls| server_tls(context, tls, at.key("tls")));
         if let Some(address) = address {
-            // Port 0 is another port each time.
-            if address.port() != 0 && !seen.insert(address) {
+            // Also with port 0: listeners are told apart by their address when the policy is reloaded.
+            if !seen.insert(address) {
                 context.error(at.key("address"), format!("{address} is listened on twice"));
             }
             listeners.push(Listener { address, tls: tls.flatten() });

@@ -325,7 +325,7 @@ mod tests {
     }
 
     /// Good claims, with some replaced; `null` takes one out.
-    fn claims(change: Value) -> Value {
+    fn claims(change: &Value) -> Value {
         let mut claims = json!({
             "iss": "https://corp.example", "aud": "orders", "sub": "alice", "scope": "a b", "iat": NOW, "exp": NOW + 60,
         });
@@ -353,7 +353,7 @@ mod tests {
         runtime.block_on(issuer.verify(&token, now)).map_err(|refusal| refusal.reason())
     }
 
-    fn of_claims(change: Value) -> Result<Claims, Reason> {
+    fn of_claims(change: &Value) -> Result<Claims, Reason> {
         verdict(&issuer(|_| {}), &signed(&json!({"alg": "HS256"}), &claims(change)))
     }
 
@@ -390,25 +390,25 @@ mod tests {
             (json!({"scope": 1}), Some(InvalidToken)),
             (json!({"scope": vec!["s"; 257]}), Some(InvalidToken)),
         ] {
-            assert_eq!(of_claims(change.clone()).err(), expected, "{change}");
+            assert_eq!(of_claims(&change).err(), expected, "{change}");
         }
     }
 
     #[test]
     fn who_and_what_come_from_the_claims_of_the_policy() {
         let scopes = |claims: &Claims| claims.scopes.join(" ");
-        let good = of_claims(json!({"azp": "app", "jti": "t1"})).unwrap();
+        let good = of_claims(&json!({"azp": "app", "jti": "t1"})).unwrap();
         assert_eq!((&*good.subject, scopes(&good), good.jti.as_deref()), ("app", "a b".to_owned(), Some("t1")));
-        assert_eq!(&*of_claims(json!({"azp": "app", "client_id": "id"})).unwrap().subject, "id");
-        assert_eq!(scopes(&of_claims(json!({"scope": null, "scp": ["x", "y"]})).unwrap()), "x y");
-        assert_eq!(scopes(&of_claims(json!({"scope": null})).unwrap()), "");
+        assert_eq!(&*of_claims(&json!({"azp": "app", "client_id": "id"})).unwrap().subject, "id");
+        assert_eq!(scopes(&of_claims(&json!({"scope": null, "scp": ["x", "y"]})).unwrap()), "x y");
+        assert_eq!(scopes(&of_claims(&json!({"scope": null})).unwrap()), "");
 
         let issuer = issuer(|settings| {
             settings.consumer_claim = Some("email".to_owned());
             settings.scope_claim = Some("perms".to_owned());
             settings.role_claim = Some("roles".to_owned());
         });
-        let named = |change| verdict(&issuer, &signed(&json!({"alg": "HS256"}), &claims(change)));
+        let named = |change| verdict(&issuer, &signed(&json!({"alg": "HS256"}), &claims(&change)));
         let got = named(json!({"email": "a@b", "perms": ["p"], "roles": "clerk auditor"})).unwrap();
         assert_eq!(
             (&*got.subject, scopes(&got), got.roles.join(" ")),
@@ -426,7 +426,7 @@ mod tests {
             (json!({"iat": null}), Some(Reason::TokenLifetimeTooLong)),
             (json!({"iat": 0}), Some(Reason::TokenLifetimeTooLong)),
         ] {
-            let got = verdict(&issuer, &signed(&json!({"alg": "HS256"}), &claims(change.clone())));
+            let got = verdict(&issuer, &signed(&json!({"alg": "HS256"}), &claims(&change)));
             assert_eq!(got.err(), expected, "{change}");
         }
     }
@@ -448,7 +448,7 @@ mod tests {
             (json!({"alg": "hs256"}), false),
             (json!({}), false),
         ] {
-            let got = verdict(&issuer(|_| {}), &signed(&header, &claims(json!({}))));
+            let got = verdict(&issuer(|_| {}), &signed(&header, &claims(&json!({}))));
             assert_eq!(got.is_ok(), good, "{header}");
         }
     }
@@ -457,7 +457,7 @@ mod tests {
     fn a_token_has_one_spelling() {
         let issuer = issuer(|_| {});
         let token =
-            jsonwebtoken::encode(&Header::default(), &claims(json!({})), &EncodingKey::from_secret(SECRET)).unwrap();
+            jsonwebtoken::encode(&Header::default(), &claims(&json!({})), &EncodingKey::from_secret(SECRET)).unwrap();
         assert!(verdict(&issuer, &token).is_ok());
 
         // 32 bytes of signature leave two bits of the last character unused.

@@ -227,8 +227,8 @@ pub(crate) struct RemoteKeySet {
     /// Told when the keys change.
     epoch: KeyEpoch,
     current: RwLock<Option<Arc<KeySet>>>,
-    /// When the last fetch ended.
-    fetched: Mutex<Option<Instant>>,
+    /// When a request last asked for a fetch.
+    asked: Mutex<Option<Instant>>,
     /// Counts fetches that ended, good or bad; requests and the daemon's start wait on it.
     fetches: watch::Sender<u64>,
     /// A request wants the set fetched now.
@@ -249,7 +249,7 @@ impl RemoteKeySet {
             tls,
             epoch,
             current: RwLock::default(),
-            fetched: Mutex::default(),
+            asked: Mutex::default(),
             fetches: watch::Sender::new(0),
             wanted: Notify::new(),
         }
@@ -275,16 +275,23 @@ impl RemoteKeySet {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks for a fetch and waits for it, unless one was made just now.
+    /// Asks for a fetch and waits for it, unless a request asked just now.
     async fn refetch(&self) {
-        let recent =
-            self.fetched.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < COOL_DOWN);
-        if recent {
+        if !self.may_ask() {
             return;
         }
         let mut fetches = self.fetches.subscribe();
         self.wanted.notify_one();
         let _ = tokio::time::timeout(PATIENCE, fetches.changed()).await;
+    }
+
+    fn may_ask(&self) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = asked.is_none_or(|at| at.elapsed() >= COOL_DOWN);
+        if may {
+            *asked = Some(Instant::now());
+        }
+        may
     }
 
     /// Fetches the set, and again before it gets old or when a request wants it; never ends.
@@ -305,7 +312,6 @@ impl RemoteKeySet {
                     wait = if wait == REFRESH { RETRY } else { (wait * 2).min(REFRESH / 5) };
                 }
             }
-            *self.fetched.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             self.fetches.send_modify(|fetches| *fetches += 1);
             // Elapsed or wanted: either way it is time.
             let _ = tokio::time::timeout(wait, self.wanted.notified()).await;

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
@@ -19,6 +20,16 @@ use crate::refusal::{Reason, Refusal, Stage};
 
 /// Room for a collected body before its size is known, in bytes.
 const FIRST_ROOM: u64 = 16 * 1024;
+
+fn stripped(frame: Frame<Bytes>, strip: fn(&mut HeaderMap)) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            strip(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(data) => data,
+    }
+}
 
 /// What has come of a request's body. Shared by whoever carries it and whoever records it.
 #[derive(Debug, Default, Clone)]
@@ -74,8 +85,8 @@ impl Counter {
 /// Where a request's body comes from.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// The client.
-    Client(Incoming),
+    /// The client, and what takes out of its trailers what may not cross.
+    Client(Incoming, fn(&mut HeaderMap)),
     /// These bytes: a request that is walked through the chain without being sent.
     Given(Full<Bytes>),
 }
@@ -86,21 +97,21 @@ impl HttpBody for Source {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
-            Self::Client(body) => Pin::new(body).poll_frame(cx),
+            Self::Client(body, strip) => Pin::new(body).poll_frame(cx).map_ok(|frame| stripped(frame, *strip)),
             Self::Given(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Client(body) => body.is_end_stream(),
+            Self::Client(body, _) => body.is_end_stream(),
             Self::Given(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Client(body) => body.size_hint(),
+            Self::Client(body, _) => body.size_hint(),
             Self::Given(body) => body.size_hint(),
         }
     }

@@ -91,12 +91,12 @@ impl Client {
         self.connection.get_or_insert_with(|| {
             let tcp = TcpStream::connect(address).expect("the proxy takes connections");
             match tls {
-                None => Connection::plain(tcp),
+                None => Connection::plain(&tcp),
                 Some(config) => {
                     let name = ServerName::try_from("localhost").unwrap();
                     let session = ClientConnection::new(Arc::clone(config), name).unwrap();
                     let stream = StreamOwned::new(session, tcp.try_clone().unwrap());
-                    Connection::over(tcp, Box::new(stream))
+                    Connection::over(&tcp, Box::new(stream))
                 }
             }
         })

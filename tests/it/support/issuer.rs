@@ -148,28 +148,14 @@ impl Issuer {
         self.up.store(false, Ordering::SeqCst);
     }
 
-    pub fn comes_back(&self) {
-        self.up.store(true, Ordering::SeqCst);
-    }
-
     /// Publishes this key in place of all before, and signs with it.
     pub fn rotates_to(&self, key: Key) {
         *self.keys.lock().unwrap() = vec![Arc::new(key)];
     }
 
-    /// Publishes one more key, and signs with it.
-    pub fn adds(&self, key: Key) {
-        self.keys.lock().unwrap().insert(0, Arc::new(key));
-    }
-
     /// Where its keys are.
     pub fn url(&self) -> String {
         format!("{}/jwks", self.server.url())
-    }
-
-    /// How often its keys were fetched.
-    pub fn fetches(&self) -> usize {
-        self.server.seen().len()
     }
 
     /// The JWKS as text.

@@ -14,11 +14,11 @@ pub mod wire;
 use std::time::{Duration, Instant};
 
 pub use certificates::authority;
-pub use client::{Answer, client};
-pub use issuer::{Issuer, issuer};
-pub use proxy::{Policy, Proxy, proxy, said};
+pub use client::client;
+pub use issuer::issuer;
+pub use proxy::{Policy, proxy, said};
 pub use serde_json::{Value, json};
-pub use upstream::{Call, Upstream, upstream};
+pub use upstream::{Upstream, upstream};
 
 /// What has not happened by then will not: no test depends on anything being quicker.
 pub const DEADLINE: Duration = Duration::from_secs(30);

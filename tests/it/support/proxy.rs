@@ -214,7 +214,10 @@ impl Policy {
 
 /// What a stream of the child said so far.
 #[derive(Clone)]
-pub struct Lines(Arc<(Mutex<(Vec<String>, bool)>, Condvar)>);
+pub struct Lines(Arc<(Mutex<Said>, Condvar)>);
+
+/// Lines, and whether the stream has ended.
+type Said = (Vec<String>, bool);
 
 impl Lines {
     fn of(stream: impl Read + Send + 'static) -> Self {

@@ -26,10 +26,6 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn method(&self) -> &str {
-        self.head.word(0)
-    }
-
     pub fn target(&self) -> &str {
         self.head.word(1)
     }
@@ -138,12 +134,6 @@ impl Builder {
         self
     }
 
-    /// Does this to every connection, HTTP or not.
-    pub fn raw(mut self, raw: impl Fn(&mut Connection) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        self.raw = Some(Arc::new(raw));
-        self
-    }
-
     /// Speaks TLS.
     pub fn tls(mut self, certified: &Certified) -> Self {
         self.tls = Some(certified.server());
@@ -168,7 +158,7 @@ impl Builder {
                 thread::spawn(move || {
                     let socket = tcp.try_clone().unwrap();
                     // An error is the proxy going away, which tests see elsewhere.
-                    let _ = this.serve(tcp, &shared);
+                    let _ = this.serve(&tcp, &shared);
                     // `sockets` holds a clone, so dropping ours would not close it.
                     let _ = socket.shutdown(Shutdown::Both);
                     shared.closed.fetch_add(1, Ordering::SeqCst);
@@ -178,7 +168,7 @@ impl Builder {
         Upstream { address, scheme, shared }
     }
 
-    fn serve(&self, tcp: TcpStream, shared: &Shared) -> io::Result<()> {
+    fn serve(&self, tcp: &TcpStream, shared: &Shared) -> io::Result<()> {
         let mut connection = match &self.tls {
             None => Connection::plain(tcp),
             Some(config) => {

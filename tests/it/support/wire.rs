@@ -1,7 +1,7 @@
 //! HTTP/1.1 as bytes on a blocking socket, read plainly: enough for a test to see exactly what was sent.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 
 use super::DEADLINE;
 
@@ -12,7 +12,6 @@ impl<S: Read + Write + Send> Stream for S {}
 /// One connection, of either side.
 pub struct Connection {
     stream: Box<dyn Stream>,
-    tcp: TcpStream,
     /// Read, and not yet consumed.
     buffer: Vec<u8>,
 }
@@ -123,27 +122,22 @@ impl Body {
 
 impl Connection {
     /// Over a plain socket.
-    pub fn plain(tcp: TcpStream) -> Self {
+    pub fn plain(tcp: &TcpStream) -> Self {
         let stream = tcp.try_clone().unwrap();
         Self::over(tcp, Box::new(stream))
     }
 
     /// Over a stream on top of this socket.
-    pub fn over(tcp: TcpStream, stream: Box<dyn Stream>) -> Self {
+    pub fn over(tcp: &TcpStream, stream: Box<dyn Stream>) -> Self {
         tcp.set_read_timeout(Some(DEADLINE)).unwrap();
         tcp.set_write_timeout(Some(DEADLINE)).unwrap();
         tcp.set_nodelay(true).unwrap();
-        Self { stream, tcp, buffer: Vec::new() }
+        Self { stream, buffer: Vec::new() }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref())?;
         self.stream.flush()
-    }
-
-    /// Says that no more is coming.
-    pub fn finish(&self) {
-        self.tcp.shutdown(Shutdown::Write).unwrap();
     }
 
     /// Reads more; false at the end.

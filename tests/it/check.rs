@@ -1,0 +1,97 @@
+//! `bartizan check`: every problem of a file in one pass, each at its place.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+const WRONG: &str = "\
+version: 1
+listn: [{ address: \"127.0.0.1:0\" }]
+listen: [{ address: \"localhost:8080\" }]
+timeouts: { idle: 75 }
+store: state/
+roles: { clerk: [orders:read] }
+plans: { gold: { rate: 5/s } }
+consumers: { acme: { roles: [clark], plan: glod } }
+apis:
+  orders:
+    upstream: http://127.0.0.1:9000
+    routes:
+      GET /a/{x}: { scopes: [orders:read] }
+      GET /a/{y}: { scopes: [orders:read] }
+      GET /b: {}
+      POST /c: { scopes: [s], request: { json: schema.json } }
+audit: [stdout, { file: { path: \"${env:NOT_SET_ANYWHERE}\" } }]
+";
+
+fn check(text: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::TempDir::new().unwrap();
+    std::fs::write(folder.path().join("policy.yaml"), text).unwrap();
+    std::fs::write(folder.path().join("schema.json"), "{\n  \"type\": \"strin\"\n}\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+    let output = command.current_dir(folder.path()).args(["check", "policy.yaml"]).args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn every_problem_is_told_at_its_place() {
+    let (code, out, _) = check(WRONG, &["--format", "json"]);
+    assert_eq!(code, Some(2));
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let told: Vec<String> = report["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| {
+            let words =
+                problem["message"].as_str().unwrap().to_owned() + " / " + problem["help"].as_str().unwrap_or("");
+            format!("{}:{}:{} {words}", problem["file"].as_str().unwrap(), problem["line"], problem["column"])
+        })
+        .collect();
+    for expected in [
+        ("policy.yaml:2:1 ", "did you mean `listen`?"),
+        ("policy.yaml:3:21 ", "127.0.0.1:8080"),
+        ("policy.yaml:4:19 ", "`75s`"),
+        ("policy.yaml:5:1 ", "not built yet"),
+        ("policy.yaml:8:30 ", "did you mean `clerk`?"),
+        ("policy.yaml:8:44 ", "did you mean `gold`?"),
+        ("policy.yaml:14:7 ", "GET /a/{x}"),
+        ("policy.yaml:15:7 ", "public: true"),
+        ("policy.yaml:17:34 ", "NOT_SET_ANYWHERE"),
+        ("schema.json:2:11 ", "not a JSON Schema"),
+    ] {
+        assert!(
+            told.iter().any(|line| line.starts_with(expected.0) && line.contains(expected.1)),
+            "{expected:?}\n{told:#?}"
+        );
+    }
+    assert_eq!(told.len(), 10, "{told:#?}");
+}
+
+#[test]
+fn the_line_itself_is_shown() {
+    let (code, out, err) = check(WRONG, &[]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(err.contains("timeouts: { idle: 75 }") && err.contains("^^"), "{err}");
+}
+
+#[test]
+fn an_alias_bomb_is_told_and_quick() {
+    let mut text = "version: 1\na0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let items = vec![format!("*a{}", level - 1); 9].join(", ");
+        text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+    }
+    let (code, _, err) = check(&text, &[]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("policy.yaml:"), "{err}");
+}
+
+#[test]
+fn a_good_file_says_who_may_do_what() {
+    let good = "version: 1\nlisten: [{ address: \"127.0.0.1:0\" }]\napis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { scopes: [s] } } } }\n";
+    let (code, out, err) = check(good, &[]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.starts_with("ok: 1 APIs, 1 routes") && out.contains("GET /x  s"), "{out}");
+}

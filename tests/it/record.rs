@@ -1,0 +1,102 @@
+//! The record: one line for every way a request can end.
+
+use std::thread;
+
+use crate::support::*;
+
+#[test]
+fn a_line_says_who_what_and_why() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let proxy = proxy().before(&upstream).trusts(&issuer).route("GET /x/{id}", "scopes: [orders:read]").start();
+    let mut client = client(&proxy);
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let token = issuer.token().claim("jti", "token-1").text();
+    client
+        .get("/x/1?secret=hunter2")
+        .bearer(&token)
+        .header("user-agent", "story/1")
+        .header("traceparent", trace)
+        .send()
+        .is(200);
+    let records = proxy.done();
+    let record = &records[0];
+    for (name, value) in [
+        ("event.kind", json!("event")),
+        ("event.action", json!("request")),
+        ("event.outcome", json!("success")),
+        ("event.sequence", json!(1)),
+        ("client.ip", json!("127.0.0.1")),
+        ("user_agent.original", json!("story/1")),
+        ("http.version", json!("1.1")),
+        ("http.request.method", json!("GET")),
+        ("http.response.status_code", json!(200)),
+        ("url.path", json!("/x/1")),
+        ("url.domain", json!("127.0.0.1")),
+        ("user.id", json!("corp:alice")),
+        ("trace.id", json!("4bf92f3577b34da6a3ce929d0e0e4736")),
+        ("bartizan.api", json!("orders")),
+        ("bartizan.route", json!("GET /x/{id}")),
+        ("bartizan.plan", json!("free")),
+        ("bartizan.credential", json!({"kind": "jwt", "id": "token-1"})),
+        ("bartizan.scopes", json!({"required": ["orders:read"], "granted": ["orders:read"]})),
+        ("bartizan.upstream.server", json!(upstream.url())),
+    ] {
+        assert_eq!(*said(record, name), value, "{name}: {record:#}");
+    }
+    let text = record.to_string();
+    assert!(!text.contains("hunter2") && !text.contains(&token), "{text}");
+}
+
+#[test]
+fn whatever_a_caller_writes_stays_one_line() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /{any...}").start();
+    let mut client = client(&proxy);
+    client.get("/%22%7d%7b").header("user-agent", "a\"}\t{\"b\u{1f600}\u{9b}").send().is(200);
+    let records = proxy.done();
+    assert_eq!(records.len(), 1);
+}
+
+#[test]
+fn a_rotated_file_is_opened_anew_and_nothing_is_lost() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    client(&proxy).get("/x").send().is(200);
+    proxy.recorded(1);
+    std::fs::rename(proxy.file("audit.jsonl"), proxy.file("audit.1")).unwrap();
+    proxy.reload();
+    client(&proxy).get("/x").send().is(200);
+    proxy.recorded(1);
+    assert_eq!(proxy::records(&proxy.file("audit.1")).len(), 1);
+    proxy.stop();
+}
+
+#[test]
+fn standard_output_has_records_and_nothing_else() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").audit("[stdout]").start();
+    client(&proxy).get("/x").send().is(200);
+    client(&proxy).get("/y").send().is(404);
+    proxy.stdout.wait("no_route", 1);
+    let lines = proxy.stdout.all();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines.iter().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{lines:?}");
+    assert!(proxy.stop().1.is_empty());
+}
+
+#[test]
+fn as_many_records_as_requests_when_it_stops_under_load() {
+    let upstream = upstream().answers(200, "hi").start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                let mut client = client(&proxy);
+                for round in 0..50 {
+                    client.get(if round % 5 == 0 { "/nothing" } else { "/x" }).send();
+                }
+            });
+        }
+    });
+    assert_eq!(proxy.done().len(), 64 * 50);
+}

@@ -1,0 +1,56 @@
+//! Clients that are too slow, and those that do nothing.
+
+use crate::support::*;
+
+#[test]
+fn a_head_that_does_not_come_is_408() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").with("timeouts: { request_headers: 100ms }").start();
+    let mut client = client(&proxy);
+    client.raw("GET /x HTTP/1.1\r\nhost", 1).answer().refused(408, "request_timeout");
+    // And after a request that was good.
+    client.get("/x").send().is(200);
+    client.raw("GET", 1).answer().refused(408, "request_timeout");
+    proxy.done();
+}
+
+#[test]
+fn a_body_that_does_not_come_is_408() {
+    let upstream = upstream().start();
+    let policy = proxy().before(&upstream).open("POST /x").file("any.json", "{}");
+    let policy = policy.route("POST /checked", "public: true, request: { json: any.json }");
+    let proxy = policy.with("timeouts: { request_body: 100ms }").start();
+    for path in ["/x", "/checked"] {
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{{");
+        client(&proxy).raw(head, 1).answer().refused(408, "request_timeout");
+    }
+    proxy.done();
+}
+
+#[test]
+fn an_upload_takes_its_own_time() {
+    let upstream = upstream().start();
+    let policy = proxy().before(&upstream).upstream("response_timeout: 50ms").open("POST /x");
+    let proxy = policy.with("timeouts: { request_body: 30s }").start();
+    let mut client = client(&proxy);
+    client.raw("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nh", 1);
+    // The upstream has the head, and is given no time before it has the body.
+    eventually("the upstream is asked", || (!upstream.seen().is_empty()).then_some(()));
+    client.more("i");
+    client.answer().is(200);
+    proxy.done();
+}
+
+#[test]
+fn a_connection_that_does_nothing_is_closed_without_a_record() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").with("timeouts: { idle: 100ms }").start();
+    let mut silent = client(&proxy);
+    silent.connection();
+    silent.closes();
+    let mut kept = client(&proxy);
+    kept.get("/x").send().is(200);
+    kept.closes();
+    proxy.done();
+}

@@ -1,0 +1,103 @@
+//! Upstreams that are not there, are slow, or speak no HTTP; and those that are many, or encrypted.
+
+use crate::support::*;
+
+#[test]
+fn an_upstream_that_is_not_there_is_502() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = proxy().server(&format!("http://{gone}")).open("GET /x").start();
+    client(&proxy).get("/x").send().refused(502, "upstream_unreachable");
+    let records = proxy.done();
+    assert_eq!(said(&records[0], "bartizan.stage"), "forward");
+    assert_eq!(*said(&records[0], "bartizan.upstream.server"), json!(format!("http://{gone}")));
+}
+
+#[test]
+fn an_upstream_that_is_silent_is_504() {
+    let upstream = upstream().does(|call| call.connection.head().map(drop)).start();
+    let proxy = proxy().before(&upstream).upstream("response_timeout: 100ms").open("GET /x").start();
+    client(&proxy).get("/x").send().refused(504, "upstream_timeout");
+    upstream.lost(1);
+    proxy.done();
+}
+
+#[test]
+fn what_is_no_answer_is_502() {
+    for answer in [
+        "hello\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+    ] {
+        let upstream = upstream().does(move |call| call.send(answer)).start();
+        let proxy = proxy().before(&upstream).open("GET /x").start();
+        client(&proxy).get("/x").send().refused(502, "invalid_upstream_response");
+        proxy.done();
+    }
+}
+
+#[test]
+fn an_answer_that_breaks_off_breaks_off_for_the_client_and_is_recorded() {
+    let upstream = upstream()
+        .does(|call| {
+            call.close();
+            call.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")
+        })
+        .start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    let mut client = client(&proxy);
+    client.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", 1);
+    // How much of it arrives is chance; that it is whole must not be.
+    let came = String::from_utf8(client.connection().runs_dry()).unwrap();
+    assert!(came.is_empty() || (came.contains("content-length: 10\r\n") && !came.contains("halfhalf")), "{came}");
+    assert!(came.split("\r\n\r\n").nth(1).is_none_or(|body| body.len() < 10), "{came}");
+    let records = proxy.done();
+    assert_eq!(said(&records[0], "event.reason"), "invalid_upstream_response");
+    assert_eq!(said(&records[0], "event.outcome"), "failure");
+}
+
+#[test]
+fn an_answer_that_stalls_breaks_off() {
+    let upstream = upstream()
+        .does(|call| {
+            call.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")?;
+            call.connection.head().map(drop)
+        })
+        .start();
+    let proxy = proxy().before(&upstream).upstream("idle_timeout: 100ms").open("GET /x").start();
+    let mut client = client(&proxy);
+    client.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", 1);
+    assert_eq!(client.head().word(1), "200");
+    client.connection().runs_dry();
+    let records = proxy.done();
+    assert_eq!(said(&records[0], "event.reason"), "upstream_timeout");
+}
+
+#[test]
+fn servers_take_turns() {
+    let (one, other) = (upstream().answers(200, "one").start(), upstream().answers(200, "other").start());
+    let proxy = proxy().before(&one).before(&other).open("GET /x").start();
+    let mut client = client(&proxy);
+    let answers: Vec<_> = (0..6).map(|_| client.get("/x").send().is(200).text()).collect();
+    assert_eq!(answers.iter().filter(|answer| *answer == "one").count(), 3, "{answers:?}");
+    proxy.done();
+}
+
+#[test]
+fn an_https_upstream_is_believed_only_with_the_right_certificate() {
+    let (ours, theirs) = (authority(), authority());
+    for (authority, good) in [(&ours, true), (&theirs, false)] {
+        let upstream = upstream().tls(&authority.certifies(&["localhost"])).start();
+        let url = format!("https://localhost:{}", upstream.address.port());
+        let policy = proxy().server(&url).upstream("ca: ca.pem").file("ca.pem", ours.pem());
+        let proxy = policy.open("GET /x").start();
+        let answer = client(&proxy).get("/x").send();
+        if good {
+            answer.is(200);
+        } else {
+            answer.refused(502, "upstream_unreachable");
+        }
+        proxy.done();
+    }
+}
