@@ -102,6 +102,9 @@ async fn carry(
     .await?;
 
     headers::strip_request(&mut parts.headers, sender.trusted_peer);
+    if parts.version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
     forward::prepare(parts, target, &route, policy.auth().key_header());
     headers::set_forwarded(
         &mut parts.headers,

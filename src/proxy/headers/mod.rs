@@ -10,7 +10,7 @@ mod host;
 
 pub(crate) use forwarded::{ForwardedFacts, client_address, set_forwarded};
 pub(crate) use host::check;
-use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE};
+use http::header::{CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TE};
 
 /// For one hop only (RFC 9110 §7.6.1), beside what `Connection` names. `te` has a rule of its own: `te: trailers` stays.
 const HOP_BY_HOP: &[&str] = &[
@@ -102,6 +102,21 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, trusted_peer: bool) {
                 headers.remove(TE);
             }
         }
+    }
+}
+
+/// HTTP/2 may send one cookie header a cookie; towards HTTP/1.1 they are one again (RFC 9113 §8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else { return };
+    let mut joined = first.to_vec();
+    for cookie in std::iter::once(second).chain(cookies) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(cookie);
+    }
+    // Values joined by visible characters are a value.
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, joined);
     }
 }
 
