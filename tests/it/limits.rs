@@ -40,3 +40,28 @@ fn a_routes_own_rate_stands_beside_the_plan() {
     client.get("/y").bearer(&token).send().refused(429, "rate_limited");
     proxy.done();
 }
+
+#[test]
+fn an_address_has_so_many_connections_and_no_more() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").with("limits: { per_client: 1 }").start();
+    let (mut first, mut second) = (client(&proxy), client(&proxy));
+    first.get("/x").send().is(200);
+    second.connection();
+    second.closes();
+    first.get("/x").send().is(200);
+    proxy.done();
+}
+
+#[test]
+fn a_connection_too_many_waits_for_a_place() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").with("limits: { connections: 1 }").start();
+    let (mut first, mut second) = (client(&proxy), client(&proxy));
+    first.get("/x").send().is(200);
+    second.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", 1);
+    first.get("/x").send().is(200);
+    first.leaves();
+    second.answer().is(200);
+    proxy.done();
+}

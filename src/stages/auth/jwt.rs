@@ -267,7 +267,6 @@ fn date(token: &Token<'_>, claim: &str) -> Result<Option<i64>, Refusal> {
     match token.claims.get(claim) {
         None => Ok(None),
         Some(value) => match value.as_f64() {
-            #[allow(clippy::cast_possible_truncation)] // within the bounds checked here
             Some(seconds) if (0.0..MOST).contains(&seconds) => Ok(Some(seconds as i64)),
             _ => Err(invalid(format!("the token's `{claim}` is not a date in seconds"))),
         },
