@@ -30,3 +30,18 @@ fn operators_see_and_reload_and_others_do_not() {
     assert_eq!(said(&records[2], "event.action"), "policy_reload");
     proxy.done();
 }
+
+#[test]
+fn without_a_token_what_needs_one_is_closed() {
+    let upstream = upstream().start();
+    let policy = proxy().before(&upstream).open("GET /x");
+    let text = policy.yaml().replace(&format!(", token: {}", proxy::ADMIN_TOKEN), "");
+    let proxy = policy.text(&text).start();
+    let mut operator = operator(&proxy);
+    assert_eq!(operator.get("/healthz").send().status, 200);
+    for token in ["", "x", proxy::ADMIN_TOKEN] {
+        operator.get("/v1/policy").bearer(token).send().refused(401, "missing_credentials");
+        operator.post("/v1/policy/reload", "").bearer(token).send().refused(401, "missing_credentials");
+    }
+    proxy.done();
+}

@@ -72,3 +72,27 @@ fn systemd_is_told() {
     proxy.done();
     assert_eq!(heard(), "STOPPING=1");
 }
+
+#[test]
+fn what_does_not_finish_is_cut_when_the_time_is_up() {
+    let upstream = upstream().does(|call| call.connection.head().map(drop)).start();
+    let proxy = proxy().before(&upstream).open("GET /x").with("timeouts: { drain: 100ms }").start();
+    let mut client = client(&proxy);
+    client.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", 1);
+    eventually("the upstream is asked", || (!upstream.seen().is_empty()).then_some(()));
+    // It ends, and even this request has its record.
+    let records = proxy.done();
+    assert_eq!(said(&records[0], "event.outcome"), "failure");
+}
+
+#[test]
+fn connections_that_do_nothing_are_closed_at_once() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    let (mut kept, mut silent) = (client(&proxy), client(&proxy));
+    kept.get("/x").send().is(200);
+    silent.connection();
+    proxy.done();
+    kept.closes();
+    silent.closes();
+}

@@ -35,6 +35,11 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("GET /x HTTP/1.2\r\nhost: a\r\n\r\n", 400),
         ("GE\u{1}T /x HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         ("TRACE /x HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        ("CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n", 400),
+        ("POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400),
+        ("POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n", 400),
+        ("POST /x HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        ("\r\n\r\nGET /x HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         ("hello\r\n\r\n", 400),
         ("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\r\n\r\n", 400),
         (long.as_str(), 431),
@@ -95,5 +100,50 @@ fn a_head_that_ends_early_has_a_record() {
     client.leaves();
     proxy.recorded(1);
     upstream.saw_nothing();
+    proxy.done();
+}
+
+#[test]
+fn a_body_that_breaks_on_its_way_never_arrives_whole() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("POST /x").start();
+    let chunked = "POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n";
+    for (number, broken) in ["zz\r\n", "1\r\nabc\r\n", "1;x\r\na\r\n", "0\r\nbad trailer\r\n\r\n"].iter().enumerate() {
+        let mut client = client(&proxy);
+        client.raw(chunked, 1);
+        eventually("the upstream is asked", || (upstream.seen().len() > number).then_some(()));
+        client.more(broken).answer().refused(400, "malformed_request");
+        upstream.lost(number + 1);
+    }
+    // Every connection to the upstream ended within a request: none was answered.
+    let records = proxy.done();
+    assert!(records.iter().all(|record| said(record, "http.response.status_code") == 400), "{records:#?}");
+}
+
+#[test]
+fn a_body_that_is_cut_short_never_arrives_whole() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("POST /x").start();
+    let mut client = client(&proxy);
+    client.raw("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf", 1);
+    eventually("the upstream is asked", || (!upstream.seen().is_empty()).then_some(()));
+    client.leaves();
+    upstream.lost(1);
+    let records = proxy.recorded(1);
+    assert_eq!(said(&records[0], "event.outcome"), "failure");
+    proxy.done();
+}
+
+#[test]
+fn a_greeting_of_tls_on_a_plain_port_is_told_off() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    let name = "localhost".try_into().unwrap();
+    let mut session = rustls::ClientConnection::new(authority().client(&["h2"]), name).unwrap();
+    let mut hello = Vec::new();
+    session.write_tls(&mut hello).unwrap();
+    // It has no line end of its own for certain, so the end of what comes is the end of it.
+    hello.extend_from_slice(b"\r\n");
+    client(&proxy).raw(hello, 1).answer().refused(400, "malformed_request");
     proxy.done();
 }

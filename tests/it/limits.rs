@@ -65,3 +65,51 @@ fn a_connection_too_many_waits_for_a_place() {
     second.answer().is(200);
     proxy.done();
 }
+
+#[test]
+fn a_public_route_counts_by_address() {
+    let upstream = upstream().start();
+    let proxy = proxy()
+        .before(&upstream)
+        .with("trusted_proxies: [127.0.0.0/8]")
+        .route("GET /open", "public: true, rate: 1/h")
+        .start();
+    let mut client = client(&proxy);
+    client.get("/open").header("x-forwarded-for", "192.0.2.1").send().is(200);
+    client.get("/open").header("x-forwarded-for", "192.0.2.1").send().refused(429, "rate_limited");
+    client.get("/open").header("x-forwarded-for", "192.0.2.2").send().is(200);
+    client.get("/open").send().is(200);
+    client.get("/open").send().refused(429, "rate_limited");
+    proxy.done();
+}
+
+#[test]
+fn a_request_that_is_refused_before_takes_nothing() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let proxy = proxy()
+        .before(&upstream)
+        .trusts(&issuer)
+        .plan("free: { rate: 1/h, burst: 1 }")
+        .route("GET /x", "scopes: [orders:read]")
+        .route("GET /y", "scopes: [orders:write]")
+        .start();
+    let mut client = client(&proxy);
+    client.get("/y").bearer(issuer.token()).send().refused(403, "insufficient_scope");
+    client.get("/none").bearer(issuer.token()).send().refused(404, "no_route");
+    client.get("/x").bearer(issuer.token()).send().is(200);
+    client.get("/x").bearer(issuer.token()).send().refused(429, "rate_limited");
+    proxy.done();
+}
+
+#[test]
+fn a_reload_refills_no_consumer() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let policy = proxy().before(&upstream).trusts(&issuer).plan("free: { rate: 1/h, burst: 1 }");
+    let mut proxy = policy.route("GET /x", "scopes: [orders:read]").start();
+    let mut client = client(&proxy);
+    client.get("/x").bearer(issuer.token()).send().is(200);
+    assert_eq!(proxy.reload_to(|policy| policy.open("GET /more")), proxy::Reloaded::Loaded);
+    client.get("/x").bearer(issuer.token()).send().refused(429, "rate_limited");
+    client.get("/x").bearer(issuer.token().sub("bob")).send().is(200);
+    proxy.done();
+}

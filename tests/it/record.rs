@@ -101,3 +101,72 @@ fn as_many_records_as_requests_when_it_stops_under_load() {
     });
     assert_eq!(proxy.done().len(), 64 * 50);
 }
+
+#[test]
+fn every_way_to_end_has_its_own_line() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let proxy = proxy()
+        .before(&upstream)
+        .trusts(&issuer)
+        .plan("free: { rate: 1/h, burst: 2 }")
+        .file("any.json", "{ \"type\": \"object\" }")
+        .route("GET /x", "scopes: [orders:read]")
+        .route("POST /x", "scopes: [orders:read], request: { json: any.json }")
+        .start();
+    let token = issuer.token().text();
+    let mut client = client(&proxy);
+    client.get("/x").bearer(&token).send().is(200);
+    client.post("/x", "[]").bearer(&token).send().is(422);
+    client.get("/x").bearer(&token).send().is(429);
+    client.get("/x").send().is(401);
+    client.get("/x").bearer(issuer.token().scope("else")).send().is(403);
+    client.get("/none").send().is(404);
+    client.request("PUT", "/x").send().is(405);
+    client.get("/x//y").send().is(400);
+    client.raw("nonsense\r\n\r\n", 1).answer().is(400);
+    let records = proxy.done();
+    let lines: Vec<Value> = records
+        .iter()
+        .map(|record| {
+            let names = ["http.response.status_code", "event.outcome", "event.reason", "bartizan.stage"];
+            Value::from(names.map(|name| said(record, name).clone()).to_vec())
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            json!([200, "success", null, null]),
+            json!([422, "failure", "schema_violation", "schema"]),
+            json!([429, "failure", "rate_limited", "rate_limit"]),
+            json!([401, "failure", "missing_credentials", "auth"]),
+            json!([403, "failure", "insufficient_scope", "scope"]),
+            json!([404, "failure", "no_route", "request"]),
+            json!([405, "failure", "method_not_allowed", "request"]),
+            json!([400, "failure", "malformed_request", "request"]),
+            json!([400, "failure", "malformed_request", "request"]),
+        ]
+    );
+    let sequence: Vec<_> = records.iter().map(|record| said(record, "event.sequence").as_u64().unwrap()).collect();
+    assert!(sequence.is_sorted_by(|before, after| before < after), "{sequence:?}");
+}
+
+#[test]
+fn bytes_that_are_no_text_and_endless_names_stay_one_bounded_line() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /{any...}").start();
+    let mut client = client(&proxy);
+    let path = format!("/{}", "%0a".repeat(3));
+    let agent = [b"GET \xff\xfe\xc0 ".as_slice(), "\u{2028}\u{85}".as_bytes(), "x".repeat(9000).as_bytes()].concat();
+    let mut request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nuser-agent: ").into_bytes();
+    request.extend(agent);
+    request.extend(b"\r\n\r\n");
+    client.raw(request, 1).answer();
+    let text = std::fs::read_to_string({
+        proxy.recorded(1);
+        proxy.file("audit.jsonl")
+    })
+    .unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.len() < 4096, "{}", text.len());
+    proxy.done();
+}

@@ -75,3 +75,54 @@ fn a_connection_outlives_reloads_and_the_next_request_has_the_new_policy() {
     client.get("/y").send().is(200);
     proxy.done();
 }
+
+#[test]
+fn listeners_come_and_go_and_the_one_that_stays_keeps_its_connections() {
+    // Nobody else binds on this address, so a port that was free a moment ago still is.
+    let later = std::net::TcpListener::bind("127.0.0.77:0").unwrap().local_addr().unwrap();
+    let upstream = upstream().start();
+    let stays = r#"{ address: "127.0.0.1:0" }"#;
+    let mut proxy = proxy().before(&upstream).open("GET /x").listen(stays).start();
+    let mut kept = client(&proxy);
+    kept.get("/x").send().is(200);
+    let to_new = || client::Client::new(later, std::sync::Arc::clone(&proxy.requests));
+    let mut new = to_new();
+    assert!(std::net::TcpStream::connect(later).is_err());
+
+    let more = proxy.policy.clone();
+    let both = more.clone().listen(&format!("{{ address: \"{later}\" }}"));
+    assert_eq!(proxy.reload_to(|_| both), proxy::Reloaded::Loaded);
+    new.get("/x").send().is(200);
+    kept.get("/x").send().is(200);
+
+    assert_eq!(proxy.reload_to(|_| more), proxy::Reloaded::Loaded);
+    eventually("the listener is gone", || std::net::TcpStream::connect(later).is_err().then_some(()));
+    kept.get("/x").send().is(200);
+    proxy.done();
+}
+
+#[test]
+fn a_listener_that_cannot_be_had_changes_nothing() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = upstream().start();
+    let mut proxy = proxy().before(&upstream).open("GET /x").listen(r#"{ address: "127.0.0.1:0" }"#).start();
+    let address = taken.local_addr().unwrap();
+    let reloaded = proxy.reload_to(|policy| policy.open("GET /y").listen(&format!("{{ address: \"{address}\" }}")));
+    assert_eq!(reloaded, proxy::Reloaded::Failed);
+    client(&proxy).get("/x").send().is(200);
+    client(&proxy).get("/y").send().refused(404, "no_route");
+    proxy.done();
+}
+
+#[test]
+fn what_a_policy_refers_to_is_read_again_too() {
+    let upstream = upstream().start();
+    let policy = proxy().before(&upstream).file("s.json", r#"{ "type": "object" }"#);
+    let mut proxy = policy.route("POST /x", "public: true, request: { json: s.json }").start();
+    client(&proxy).post("/x", "[]").send().is(422);
+    assert_eq!(proxy.reload_to(|policy| policy.file("s.json", r#"{ "type": "array" }"#)), proxy::Reloaded::Loaded);
+    client(&proxy).post("/x", "[]").send().is(200);
+    assert_eq!(proxy.reload_to(|policy| policy.file("s.json", r#"{ "type": "arr" }"#)), proxy::Reloaded::Failed);
+    client(&proxy).post("/x", "[]").send().is(200);
+    proxy.done();
+}

@@ -133,3 +133,44 @@ fn a_body_over_the_limit_is_413_before_anybody_is_asked() {
     client(&proxy).raw(chunked, 1).answer().refused(413, "body_too_large");
     proxy.done();
 }
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_its_answer_ends_it_upstream_too() {
+    let upstream = upstream()
+        .does(|call| {
+            call.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+            // Until the proxy goes away.
+            loop {
+                call.send(format!("10000\r\n{}\r\n", "x".repeat(0x10000)))?;
+            }
+        })
+        .start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    let mut client = client(&proxy);
+    client.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", 1);
+    assert_eq!(client.head().word(1), "200");
+    client.leaves();
+    upstream.lost(1);
+    let records = proxy.recorded(1);
+    assert_eq!(said(&records[0], "event.reason"), "client_disconnected");
+    assert_eq!(said(&records[0], "http.response.status_code"), 200);
+    proxy.done();
+}
+
+#[test]
+fn an_answer_before_the_body_has_come_is_passed_on() {
+    let upstream = upstream()
+        .does(|call| {
+            call.close();
+            call.send("HTTP/1.1 403 No\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno")
+        })
+        .start();
+    let proxy = proxy().before(&upstream).open("POST /x").start();
+    let mut client = client(&proxy);
+    client.raw("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf", 1);
+    let head = client.head();
+    assert_eq!(head.word(1), "403", "{head:?}");
+    client.leaves();
+    proxy.recorded(1);
+    proxy.done();
+}

@@ -101,3 +101,41 @@ fn an_https_upstream_is_believed_only_with_the_right_certificate() {
         proxy.done();
     }
 }
+
+#[test]
+fn a_certificate_for_another_name_is_not_believed() {
+    let authority = authority();
+    let upstream = upstream().tls(&authority.certifies(&["elsewhere.test"])).start();
+    let url = format!("https://localhost:{}", upstream.address.port());
+    let policy = proxy().server(&url).upstream("ca: ca.pem").file("ca.pem", authority.pem());
+    let proxy = policy.open("GET /x").start();
+    client(&proxy).get("/x").send().refused(502, "upstream_unreachable");
+    assert!(upstream.seen().is_empty());
+    proxy.done();
+}
+
+#[test]
+fn an_upstream_that_hangs_up_is_502_and_not_asked_twice() {
+    let upstream = upstream()
+        .does(|call| {
+            call.close();
+            Ok(())
+        })
+        .start();
+    let proxy = proxy().before(&upstream).open("POST /x").start();
+    client(&proxy).post("/x", "{}").send().refused(502, "upstream_unreachable");
+    assert_eq!(upstream.seen().len(), 1);
+    proxy.done();
+}
+
+#[test]
+fn one_server_that_is_gone_takes_only_its_turns() {
+    let one = upstream().answers(200, "one").start();
+    let gone = std::net::TcpListener::bind("127.0.0.93:0").unwrap().local_addr().unwrap();
+    let proxy = proxy().before(&one).server(&format!("http://{gone}")).open("GET /x").start();
+    let mut client = client(&proxy);
+    let mut answers: Vec<u16> = (0..4).map(|_| client.get("/x").send().status).collect();
+    answers.sort_unstable();
+    assert_eq!(answers, [200, 200, 502, 502]);
+    proxy.done();
+}

@@ -148,6 +148,15 @@ impl Issuer {
         self.up.store(false, Ordering::SeqCst);
     }
 
+    pub fn comes_back(&self) {
+        self.up.store(true, Ordering::SeqCst);
+    }
+
+    /// How often its keys were fetched.
+    pub fn fetches(&self) -> usize {
+        self.server.seen().len()
+    }
+
     /// Publishes this key in place of all before, and signs with it.
     pub fn rotates_to(&self, key: Key) {
         *self.keys.lock().unwrap() = vec![Arc::new(key)];

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub use certificates::authority;
 pub use client::client;
 pub use issuer::issuer;
-pub use proxy::{Policy, proxy, said};
+pub use proxy::{Policy, Proxy, proxy, said};
 pub use serde_json::{Value, json};
 pub use upstream::{Upstream, upstream};
 
