@@ -73,6 +73,8 @@ pub(crate) struct Daemon {
     key_sets: Vec<(Arc<RemoteKeySet>, JoinHandle<()>)>,
     /// Turns true when workers are to finish.
     drain: watch::Sender<bool>,
+    /// Turns true when workers are to cut off what has not finished.
+    cut: watch::Sender<bool>,
     commands: mpsc::Receiver<Command>,
     signals: Signals,
     /// For admin listeners that come later.
@@ -135,11 +137,11 @@ impl Daemon {
             key_epoch: lasting.key_epoch.clone(),
             metrics: lasting.metrics.clone(),
         });
-        let (drain, draining) = watch::channel(false);
+        let ((drain, draining), (cut, cutting)) = (watch::channel(false), watch::channel(false));
         let count =
             policy.workers().or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
         let workers: Vec<_> = (0..count)
-            .map(|number| thread::start(number, Arc::clone(&shared), draining.clone()))
+            .map(|number| thread::start(number, Arc::clone(&shared), draining.clone(), cutting.clone()))
             .collect::<Result<_, _>>()
             .map_err(|error| StartError::System(format!("a worker could not start: {error}")))?;
         let (handles, threads): (Vec<_>, Vec<_>) = workers.into_iter().unzip();
@@ -155,6 +157,7 @@ impl Daemon {
             admin: None,
             key_sets: Vec::new(),
             drain,
+            cut,
             commands,
             signals,
             commander,
@@ -359,7 +362,7 @@ impl Daemon {
             admin.task.abort();
         }
         self.drain.send_replace(true);
-        let (finished, finish) = oneshot::channel();
+        let (finished, mut finish) = oneshot::channel();
         let threads = std::mem::take(&mut self.threads);
         let joining = std::thread::spawn(move || {
             for thread in threads {
@@ -369,9 +372,14 @@ impl Daemon {
             let _ = finished.send(());
         });
         tokio::select! {
-            _ = finish => {}
-            () = self.signals.end() => tracing::warn!("asked twice: stopping at once"),
+        _ = &mut finish => {}
+        () = self.signals.end() => {
+            tracing::warn!("asked twice: stopping at once");
+            self.cut.send_replace(true);
+            // Not for what is in flight any more, but for its records.
+            let _ = tokio::time::timeout(LAST_RECORDS, finish).await;
         }
+            }
         drop(joining);
         let live = self.shared.live.current();
         let left = live.trail.close(LAST_RECORDS).await;

@@ -36,20 +36,21 @@ impl Handle {
 }
 
 /// Starts a worker, and returns it with its thread. It ends when `drain` turns true: at once for what is idle, within the policy's `timeouts.drain` for
-/// what is in flight; then all its records have been handed over.
+/// what is in flight, which ends when `cut` turns true; then all its records have been handed over.
 ///
 /// Errors: when the thread or its runtime cannot be had.
 pub(crate) fn start(
     number: usize,
     shared: Arc<Shared>,
     drain: watch::Receiver<bool>,
+    cut: watch::Receiver<bool>,
 ) -> io::Result<(Handle, JoinHandle<()>)> {
     let (connections, arriving) = mpsc::unbounded_channel();
     let open = Arc::<AtomicUsize>::default();
     let counted = Arc::clone(&open);
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         match tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()) {
-            Ok(runtime) => runtime.block_on(run(shared, arriving, counted, drain)),
+            Ok(runtime) => runtime.block_on(run(shared, arriving, counted, drain, cut)),
             Err(error) => tracing::error!(%error, "a worker could not start"),
         }
     })?;
@@ -61,6 +62,7 @@ async fn run(
     mut arriving: mpsc::UnboundedReceiver<Accepted>,
     open: Arc<AtomicUsize>,
     mut drain: watch::Receiver<bool>,
+    mut cut: watch::Receiver<bool>,
 ) {
     let worker = Rc::new(Worker::new(shared));
     let mut connections = JoinSet::new();
@@ -87,12 +89,17 @@ async fn run(
         connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, told.clone()));
     }
     let patience = worker.here().live.policy.timeouts().drain;
-    let finished = tokio::time::timeout(patience, async {
+    let finished = async {
         while let Some(ended) = connections.join_next().await {
             report(ended);
         }
-    });
-    if finished.await.is_err() {
+    };
+    let late = tokio::select! {
+        () = finished => false,
+        () = tokio::time::sleep(patience) => true,
+        _ = cut.wait_for(|cut| *cut) => false,
+    };
+    if late {
         tracing::warn!(left = connections.len(), "connections were cut: they did not finish within timeouts.drain");
     }
     // Dropping what is left writes its records.
