@@ -18,11 +18,18 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) struct Peer {
     /// Address of the TCP peer: a client, or a proxy in front of us.
     pub(crate) address: SocketAddr,
+    /// That address without its port, canonical, as text: every request on the connection needs it.
+    pub(crate) text: Box<str>,
     /// TLS version when the connection is encrypted, such as `1.3`.
     pub(crate) tls_version: Option<&'static str>,
 }
 
 impl Peer {
+    /// The other end of a new connection.
+    pub(crate) fn new(address: SocketAddr, tls_version: Option<&'static str>) -> Self {
+        Self { address, text: address.ip().to_canonical().to_string().into(), tls_version }
+    }
+
     /// `https` or `http`.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls_version.is_some() { "https" } else { "http" }
@@ -130,7 +137,7 @@ mod tests {
 
     #[test]
     fn trace_ids_are_taken_only_from_well_formed_headers() {
-        let peer = Peer { address: ([127, 0, 0, 1], 9).into(), tls_version: None };
+        let peer = Peer::new(([127, 0, 0, 1], 9).into(), None);
         for (header, expected) in [
             ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Some("4bf92f3577b34da6a3ce929d0e0e4736")),
             ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", None),

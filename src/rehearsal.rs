@@ -46,7 +46,7 @@ impl Rehearsal {
     /// Walks one request through route, auth, scope, rate limit and schema. Bodies are read within a tokio runtime that
     /// has time.
     pub async fn ask(&self, method: &Method, path: &str, headers: &mut HeaderMap, body: Bytes) -> Verdict {
-        let peer = Peer { address: ([127, 0, 0, 1], 1).into(), tls_version: None };
+        let peer = Peer::new(([127, 0, 0, 1], 1).into(), None);
         let exchange = Exchange::open(&peer, method, Version::HTTP_11, path, headers);
         let route = match self.policy.route("", method, path) {
             Ok(route) => route,

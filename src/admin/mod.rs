@@ -96,7 +96,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, commands: 
 
 impl Admin {
     async fn answer(&self, peer: SocketAddr, request: &Request<Incoming>) -> Answer {
-        let peer = Peer { address: peer, tls_version: None };
+        let peer = Peer::new(peer, None);
         let (method, path) = (request.method(), request.uri().path());
         let exchange = Exchange::open(&peer, method, request.version(), path, request.headers());
         let answered = match (method, path) {

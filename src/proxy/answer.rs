@@ -5,13 +5,13 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep};
+use hyper::body::{Body, Frame, SizeHint};
 
 use super::headers::strip_trailers;
-use super::pool::{Link, Pool};
+use super::upstream::{Link, LinkError, Pool};
 use super::witness::Witness;
 use crate::refusal::{Reason, Refusal, Stage};
 
@@ -28,12 +28,11 @@ enum Source {
 
 /// The upstream's side of an answer.
 struct Upstream {
-    body: Incoming,
-    /// Present until the body ends.
+    /// Present until the answer breaks off.
     link: Option<Link>,
     pool: Rc<Pool>,
-    /// Armed when a piece is first waited for.
-    sleep: Option<Pin<Box<Sleep>>>,
+    /// Since when a piece is waited for.
+    waiting: Option<Instant>,
 }
 
 /// An answer broke off; the client sees its connection or stream end early.
@@ -55,20 +54,24 @@ impl Answer {
     }
 
     /// The upstream's.
-    pub(crate) fn upstream(body: Incoming, link: Link, pool: Rc<Pool>, witness: Box<Witness>) -> Self {
-        Self { source: Source::Upstream(Box::new(Upstream { body, link: Some(link), pool, sleep: None })), witness }
+    pub(crate) fn upstream(link: Link, pool: Rc<Pool>, witness: Box<Witness>) -> Self {
+        Self { source: Source::Upstream(Box::new(Upstream { link: Some(link), pool, waiting: None })), witness }
     }
 }
 
 impl Upstream {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+    fn poll(&mut self, cx: &mut Context<'_>, witness: &Witness) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         let Some(link) = &mut self.link else { return Poll::Ready(None) };
-        let frame = match link.poll_body(&mut self.body, cx) {
+        let frame = match link.poll_body(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let idle = self.pool.idle_timeout();
-                let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-                ready!(sleep.as_mut().poll(cx));
+                let since = *self.waiting.get_or_insert_with(|| {
+                    let now = Instant::now();
+                    link.alarm.not_after(now + idle);
+                    now
+                });
+                ready!(link.alarm.poll(cx, |_| since + idle));
                 self.link = None;
                 return Poll::Ready(Some(Err(Refusal::new(
                     Stage::Forward,
@@ -77,19 +80,12 @@ impl Upstream {
                 ))));
             }
         };
-        if let Some(sleep) = &mut self.sleep {
-            sleep.as_mut().reset(Instant::now() + self.pool.idle_timeout());
-        }
+        self.waiting = None;
         Poll::Ready(match frame {
             None => None,
             Some(Err(error)) => {
                 self.link = None;
-                let refusal = Refusal::new(
-                    Stage::Forward,
-                    Reason::InvalidUpstreamResponse,
-                    "the service behind broke off its answer",
-                );
-                Some(Err(refusal.cause(error.to_string())))
+                Some(Err(broken(&error, witness)))
             }
             Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
                 Ok(mut trailers) => {
@@ -100,6 +96,18 @@ impl Upstream {
             })),
         })
     }
+
+    fn has_ended(&self) -> bool {
+        self.link.as_ref().is_none_or(Link::has_ended)
+    }
+}
+
+/// Why an answer broke off: for the client's own body, which was still being sent, or the upstream's.
+fn broken(error: &LinkError, witness: &Witness) -> Refusal {
+    witness.counter.failure().unwrap_or_else(|| {
+        let detail = "the service behind broke off its answer";
+        Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, detail).cause(error.to_string())
+    })
 }
 
 impl Body for Answer {
@@ -110,7 +118,7 @@ impl Body for Answer {
         let this = self.get_mut();
         let frame = match &mut this.source {
             Source::Ours(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-            Source::Upstream(upstream) => ready!(upstream.poll(cx)),
+            Source::Upstream(upstream) => ready!(upstream.poll(cx, &this.witness)),
         };
         Poll::Ready(match frame {
             None => {
@@ -133,14 +141,14 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Ours(bytes) => bytes.is_none(),
-            Source::Upstream(upstream) => upstream.body.is_end_stream(),
+            Source::Upstream(upstream) => upstream.has_ended(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Ours(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Source::Upstream(upstream) => upstream.body.size_hint(),
+            Source::Upstream(upstream) => upstream.link.as_ref().map(Link::size_hint).unwrap_or_default(),
         }
     }
 }
@@ -149,12 +157,11 @@ impl Drop for Answer {
     fn drop(&mut self) {
         // hyper drops a body whose length it knows without asking for its end.
         if let Source::Upstream(upstream) = &mut self.source
-            && upstream.body.is_end_stream()
+            && upstream.has_ended()
+            && let Some(link) = upstream.link.take()
         {
             self.witness.answered();
-            if let Some(link) = upstream.link.take() {
-                link.give_back(&upstream.pool);
-            }
+            upstream.pool.put(link);
         }
     }
 }

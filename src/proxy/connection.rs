@@ -66,7 +66,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, drain: watch::
     let Ok(tcp) = TcpStream::from_std(stream) else { return };
     let patience = worker.here().live.policy.timeouts().request_headers;
     let Some((stream, tls_version, http2)) = secure(tcp, tls, patience).await else { return };
-    let client = Client::new(Peer { address: peer, tls_version }, Instant::now());
+    let client = Client::new(Peer::new(peer, tls_version), Instant::now());
     match http2 {
         Some(true) => serve_http2(&worker, &client, stream, Bytes::new(), drain).await,
         Some(false) => serve_http1(&worker, &client, stream, Bytes::new(), drain).await,

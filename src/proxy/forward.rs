@@ -3,160 +3,147 @@
 //! It takes [`Admitted`] by value: what did not pass the chain cannot be sent. What failed is told apart: the client's own
 //! body, no connection, no answer in time, an answer that is not acceptable.
 
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
-use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Method, Version};
 
-use super::pool::{ConnectError, Link, Pool, SendError};
+use super::headers::Onward;
+use super::upstream::{ConnectError, Head, Link, LinkError, Pool};
 use super::witness::Witness;
 use crate::chain::Admitted;
+use crate::exchange::Peer;
 use crate::policy::Route;
 use crate::refusal::{Reason, Refusal, Stage};
-use crate::stages::auth::Caller;
 use crate::stages::schema::body::{Body, Counter, Progress};
 
-const X_CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
-const X_CONSUMER_SCOPES: HeaderName = HeaderName::from_static("x-consumer-scopes");
-const X_CONSUMER_PLAN: HeaderName = HeaderName::from_static("x-consumer-plan");
-const X_CREDENTIAL_ID: HeaderName = HeaderName::from_static("x-credential-id");
+/// The head of a request that may be admitted.
+pub(crate) struct Asked<'a> {
+    /// Method.
+    pub(crate) method: &'a Method,
+    /// Path as it was matched, and query as it came.
+    pub(crate) target: &'a str,
+    /// HTTP version.
+    pub(crate) version: Version,
+    /// Its headers; afterwards those of the answer, so that one map serves both.
+    pub(crate) headers: &'a mut HeaderMap,
+    /// The host it was for, with its port, as it came.
+    pub(crate) host: Option<&'a HeaderValue>,
+    /// Who sent it.
+    pub(crate) peer: &'a Peer,
+    /// Whether that is a trusted proxy.
+    pub(crate) trusted_peer: bool,
+}
 
-/// An answer whose body is still to be read, with the connection it comes from.
+/// An answer whose body is still to be read, with the connection it comes from. Its headers are where the request's were.
 pub(crate) struct Forwarded {
-    /// Head and body.
-    pub(crate) response: Response<Incoming>,
+    /// The rest of its head.
+    pub(crate) head: Head,
     /// The connection.
     pub(crate) link: Link,
     /// Where it goes back to.
     pub(crate) pool: Rc<Pool>,
 }
 
-/// Sends an admitted request. `parts` is its head, already fit to be sent; what of it goes upstream is taken out.
+/// Sends an admitted request.
 pub(crate) async fn forward(
     admitted: Admitted,
-    parts: &mut Parts,
+    asked: Asked<'_>,
     route: &Route,
+    key_header: &http::HeaderName,
     witness: &mut Witness,
 ) -> Result<Forwarded, Refusal> {
-    let (caller, body) = admitted.into_parts();
+    let (caller, mut body) = admitted.into_parts();
     let upstream = route.api().upstream();
     let here = Rc::clone(&witness.here);
-    let server = upstream.choose();
-    let Some((server, pool)) = server.and_then(|server| Some((server, here.pools.of(server)?))) else {
+    let Some((server, pool)) = upstream.choose().and_then(|server| Some((server, here.pools.of(server)?))) else {
         return Err(unreachable().cause("the API has no server"));
     };
     witness.asked(server);
 
-    parts.headers.insert(HOST, server.authority.clone());
-    introduce(&mut parts.headers, caller.as_deref());
-    let mut request = Request::new(body);
-    *request.method_mut() = std::mem::take(&mut parts.method);
-    *request.uri_mut() = std::mem::take(&mut parts.uri);
-    *request.headers_mut() = std::mem::take(&mut parts.headers);
-
-    let asked = Instant::now();
-    let sending = pin!(send(pool, request));
-    let answer = in_time(upstream.response_timeout, &witness.counter, sending).await;
-    // When the client's own body broke, that is told to the client, and is not the upstream's fault.
-    let (link, response) = answer.map_err(|refusal| witness.counter.failure().unwrap_or(refusal))?;
-    acceptable(&response)?;
-    witness.answers(response.status(), asked.elapsed());
-    Ok(Forwarded { response, link, pool: Rc::clone(pool) })
-}
-
-/// Waits for an answer for so long, once the client has sent its whole body: an upload takes its own time.
-async fn in_time<T>(
-    limit: Duration,
-    counter: &Counter,
-    mut answer: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
-) -> Result<T, Refusal> {
-    let mut left = limit;
-    loop {
-        if let Ok(answered) = tokio::time::timeout(left, answer.as_mut()).await {
-            return answered;
-        }
-        left = match counter.progress() {
-            Progress::Whole => Duration::ZERO,
-            Progress::Streaming => limit,
-            Progress::Finished(at) => limit.saturating_sub(at.elapsed()),
-        };
-        if left.is_zero() {
-            let detail = "the service behind did not answer in time; try again later";
-            return Err(Refusal::new(Stage::Forward, Reason::UpstreamTimeout, detail));
-        }
-    }
-}
-
-/// What hyper takes of an upstream, and a client must not get: an upgrade nobody asked for, a transfer coding that hyper
-/// does not undo.
-fn acceptable(response: &Response<Incoming>) -> Result<(), Refusal> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(invalid().cause("the upstream switched protocols unasked"));
-    }
-    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-            if response.headers().contains_key(CONTENT_LENGTH) {
-                return Err(invalid().cause("the upstream sent both Content-Length and Transfer-Encoding"));
-            }
-            Ok(())
-        }
-        _ => Err(invalid().cause("the upstream's transfer coding is not plain chunked")),
-    }
-}
-
-/// Sends over an idle connection, or a new one. A request of which nothing was sent is sent again.
-async fn send(pool: &Rc<Pool>, mut request: Request<Body>) -> Result<(Link, Response<Incoming>), Refusal> {
+    let id = witness.exchange.id;
+    let onward = Onward {
+        trusted_peer: asked.trusted_peer,
+        peer: &asked.peer.text,
+        scheme: asked.peer.scheme(),
+        host: asked.host,
+        version: asked.version,
+        request_id: id.as_str(),
+        key_header: Some(key_header).filter(|_| !upstream.forward_credentials),
+        caller: caller.as_deref(),
+    };
     loop {
         let mut link = match pool.take() {
             Some(link) => link,
-            None => pool.connect().await.map_err(|error| match &error {
-                ConnectError::Timeout => {
-                    Refusal::new(Stage::Forward, Reason::UpstreamTimeout, "the service behind takes no connection")
-                        .cause(error.to_string())
-                }
-                ConnectError::Connect(_) | ConnectError::Tls(_) => unreachable().cause(error.to_string()),
-            })?,
+            None => connect(pool).await?,
         };
-        match link.send(request).await {
-            Ok(response) => return Ok((link, response)),
-            Err(SendError::Unsent(unsent)) => request = *unsent,
-            Err(SendError::Broken(error)) if error.is_parse() => return Err(invalid().cause(error.to_string())),
-            Err(SendError::Broken(error)) => return Err(unreachable().cause(error.to_string())),
+        let fields = |out: &mut Vec<u8>| onward.write(out, &server.authority, asked.headers);
+        link.begin(asked.method, asked.target, fields, body);
+        match answer(&mut link, asked.headers, upstream.response_timeout, &witness.counter).await {
+            Ok((head, after)) => {
+                witness.answers(head.status, after);
+                return Ok(Forwarded { head, link, pool: Rc::clone(pool) });
+            }
+            Err(Unanswered::Unsent(unsent)) => body = unsent,
+            // When the client's own body broke, that is told to the client, and is not the upstream's fault.
+            Err(Unanswered::Refused(refusal)) => return Err(witness.counter.failure().unwrap_or(refusal)),
         }
     }
 }
 
-/// Makes a head fit to be sent: what may not cross is removed, what the upstream is told is set.
-pub(crate) fn prepare(parts: &mut Parts, target: Uri, route: &Route, key_header: &HeaderName) {
-    let trailers_wanted = parts.headers.get(TE).is_some();
-    if !route.api().upstream().forward_credentials {
-        parts.headers.remove(AUTHORIZATION);
-        parts.headers.remove(key_header);
-    }
-    if trailers_wanted {
-        // RFC 9110 §10.1.4: TE is for the next hop alone, and says so.
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("te"));
-    }
-    parts.uri = target;
+enum Unanswered {
+    /// Not a byte was sent: another connection may do.
+    Unsent(Body),
+    Refused(Refusal),
 }
 
-/// Tells the upstream who is calling.
-fn introduce(headers: &mut HeaderMap, caller: Option<&Caller>) {
-    let Some(told) = caller.map(Caller::told) else { return };
-    headers.insert(X_CONSUMER_ID, told.consumer.clone());
-    headers.insert(X_CONSUMER_SCOPES, told.scopes.clone());
-    if let Some(plan) = &told.plan {
-        headers.insert(X_CONSUMER_PLAN, plan.clone());
+/// Sends what a connection was given, and waits for the head of the answer; so long once the client has sent its whole
+/// body: an upload takes its own time. Returns how long it took, too.
+async fn answer(
+    link: &mut Link,
+    headers: &mut HeaderMap,
+    limit: Duration,
+    counter: &Counter,
+) -> Result<(Head, Duration), Unanswered> {
+    let asked = Instant::now();
+    let deadline = |now: Instant| match counter.progress() {
+        Progress::Whole => asked + limit,
+        Progress::Streaming => now + limit,
+        Progress::Finished(at) => at.into_std() + limit,
+    };
+    link.alarm.not_after(asked + limit);
+    let answered = poll_fn(|cx| {
+        if let Poll::Ready(answered) = link.poll_head(cx, headers) {
+            return Poll::Ready(Some(answered));
+        }
+        ready!(link.alarm.poll(cx, deadline));
+        Poll::Ready(None)
+    });
+    match answered.await {
+        Some(Ok(head)) => Ok((head, asked.elapsed())),
+        Some(Err(LinkError::Unsent(body))) => Err(Unanswered::Unsent(body)),
+        Some(Err(error)) => Err(Unanswered::Refused(match &error {
+            LinkError::Invalid(_) => invalid().cause(error.to_string()),
+            _ => unreachable().cause(error.to_string()),
+        })),
+        None => Err(Unanswered::Refused(late("the service behind did not answer in time; try again later"))),
     }
-    if let Some(credential) = &told.credential {
-        headers.insert(X_CREDENTIAL_ID, credential.clone());
-    }
+}
+
+async fn connect(pool: &Pool) -> Result<Link, Refusal> {
+    pool.connect().await.map_err(|error| {
+        let refusal = match &error {
+            ConnectError::Timeout => late("the service behind takes no connection"),
+            ConnectError::Connect(_) | ConnectError::Tls(_) => unreachable(),
+        };
+        refusal.cause(error.to_string())
+    })
+}
+
+fn late(detail: &'static str) -> Refusal {
+    Refusal::new(Stage::Forward, Reason::UpstreamTimeout, detail)
 }
 
 fn unreachable() -> Refusal {

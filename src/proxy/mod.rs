@@ -2,9 +2,10 @@
 //!
 //! - `listener` accepts, `gate` bounds, `thread` runs a `worker`, and `connection` speaks HTTP through the `front`, where
 //!   `framing` watches the bytes.
-//! - `request` is the way of one request: `headers` and `path` say what may cross, `forward` sends over a connection of the
-//!   `pool`, `answer` streams back, and the `witness` writes the record.
+//! - `request` is the way of one request: `headers` and `path` say what may cross, `forward` sends over a kept connection to
+//!   the `upstream`, `answer` streams back, and the `witness` writes the record.
 
+mod alarm;
 mod answer;
 mod connection;
 mod forward;
@@ -14,9 +15,9 @@ pub(crate) mod gate;
 mod headers;
 pub(crate) mod listener;
 mod path;
-mod pool;
 mod request;
 mod stream;
 pub(crate) mod thread;
+mod upstream;
 mod witness;
 pub(crate) mod worker;

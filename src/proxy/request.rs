@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use hyper::body::Incoming;
 
 use super::answer::Answer;
-use super::forward::Forwarded;
+use super::forward::{Asked, Forwarded};
 use super::front::Client;
 use super::witness::Witness;
 use super::worker::Worker;
@@ -52,13 +52,16 @@ async fn answer(
         Err(malformed("the request does not begin where the one before it ended").closing())
     };
     Ok(match carried {
-        Ok(Forwarded { response, link, pool }) => {
-            let (mut parts, body) = response.into_parts();
-            headers::strip_response(&mut parts.headers);
+        Ok(Forwarded { head, link, pool }) => {
             parts.headers.insert(X_REQUEST_ID, witness.exchange.id.to_header());
             witness.learnt.standing.tell(&mut parts.headers);
-            parts.version = Version::HTTP_11;
-            Response::from_parts(parts, Answer::upstream(body, link, pool, witness))
+            let mut response = Response::new(Answer::upstream(link, pool, witness));
+            *response.status_mut() = head.status;
+            *response.headers_mut() = parts.headers;
+            if let Some(reason) = head.reason {
+                response.extensions_mut().insert(reason);
+            }
+            response
         }
         Err(refusal) => refuse(&refusal, witness),
     })
@@ -101,38 +104,29 @@ async fn carry(
     )
     .await?;
 
-    headers::strip_request(&mut parts.headers, sender.trusted_peer);
-    if parts.version == Version::HTTP_2 {
-        headers::join_cookies(&mut parts.headers);
-    }
-    forward::prepare(parts, target, &route, policy.auth().key_header());
-    headers::set_forwarded(
-        &mut parts.headers,
-        &headers::ForwardedFacts {
-            peer: client.peer.address.ip().to_canonical(),
-            scheme: client.peer.scheme(),
-            host: original_host,
-            request_id: witness.exchange.id.to_header(),
-            version: parts.version,
-        },
-    );
-    forward::forward(admitted, parts, &route, witness).await
+    let asked = Asked {
+        method: &parts.method,
+        target: &target,
+        version: parts.version,
+        headers: &mut parts.headers,
+        host: original_host.as_ref(),
+        peer: &client.peer,
+        trusted_peer: sender.trusted_peer,
+    };
+    forward::forward(admitted, asked, &route, policy.auth().key_header(), witness).await
 }
 
 /// Normalises the path once: what is matched is what is forwarded. Returns the target to forward.
-fn normalised(uri: &Uri, witness: &mut Witness) -> Result<Uri, Refusal> {
-    let path = path::normalise(uri.path()).map_err(|flaw| malformed(flaw.detail()))?;
-    let target = match (&path, uri.path_and_query()) {
-        (Cow::Borrowed(_), Some(whole)) => whole.clone(),
-        (path, whole) => {
-            let query = whole.and_then(PathAndQuery::query).map(|query| format!("?{query}")).unwrap_or_default();
-            PathAndQuery::try_from(format!("{path}{query}")).map_err(|_| malformed("the path is not a valid one"))?
+fn normalised<'a>(uri: &'a Uri, witness: &mut Witness) -> Result<Cow<'a, str>, Refusal> {
+    match path::normalise(uri.path()).map_err(|flaw| malformed(flaw.detail()))? {
+        Cow::Borrowed(path) => Ok(Cow::Borrowed(uri.path_and_query().map_or(path, PathAndQuery::as_str))),
+        Cow::Owned(path) => {
+            let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+            let target = format!("{path}{query}");
+            witness.exchange.path = path;
+            Ok(Cow::Owned(target))
         }
-    };
-    if let Cow::Owned(path) = path {
-        witness.exchange.path = path;
     }
-    Ok(Uri::from(target))
 }
 
 /// Words a refusal as an answer.

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::pool::Pools;
+use super::upstream::Pools;
 use crate::audit::{Recorder, Trail};
 use crate::policy::Policy;
 use crate::stages::auth::cache::TokenCache;

@@ -1,16 +1,17 @@
 //! Which header fields cross the proxy and which do not; the name lists at the head of this file are the whole of it.
 //!
-//! The caller asks, in this order: [`client_address`] while the forwarded fields are still as they came, [`check`] before
-//! anything else is believed, then, for the upstream, [`strip_request`], [`set_forwarded`], and what the chain found out
-//! about the caller. So what `Connection` names is gone before anything of ours is set. Nothing here reads or judges a
-//! credential or a body.
+//! [`client_address`] says who asks, [`check`] comes before anything else is believed. For the upstream, a request's fields
+//! are written by [`Onward`] as they are, but for what the lists leave out, and what only we say is written behind them. Of an
+//! answer, what [`crosses_back`] is kept. Nothing here reads or judges a credential or a body.
 
 mod forwarded;
 mod host;
+mod onward;
 
-pub(crate) use forwarded::{ForwardedFacts, client_address, set_forwarded};
+pub(crate) use forwarded::client_address;
 pub(crate) use host::check;
-use http::header::{CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TE};
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE};
+pub(crate) use onward::Onward;
 
 /// For one hop only (RFC 9110 §7.6.1), beside what `Connection` names. `te` has a rule of its own: `te: trailers` stays.
 const HOP_BY_HOP: &[&str] = &[
@@ -24,6 +25,10 @@ const HOP_BY_HOP: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
+
+/// What is said anew to an upstream: whom the request is for, how its body is framed (RFC 9112 §6), what it takes of hops
+/// (RFC 9110 §10.1.4), whom it came from; and `expect`, which hyper has answered.
+const SET_ANEW: &[&str] = &["content-length", "expect", "host", "te", "x-forwarded-for"];
 
 /// What only we say to an upstream, whoever the peer is.
 const OURS: &[&str] = &["x-credential-id", "x-request-id"];
@@ -82,54 +87,22 @@ const NOT_TRAILERS: &[&str] = &[
 ];
 const NOT_TRAILERS_PREFIXES: &[&str] = &["if-", "content-", "accept"];
 
-/// Removes what does not go upstream: hop-by-hop fields and what `Connection` names, `Expect` (hyper has answered it),
-/// our own names, and, unless the peer is one of `trusted_proxies`, everything about earlier hops.
-///
-/// `Content-Length` and `Trailer` stay for hyper's client, and `te: trailers` stays for those who asked for trailers.
-pub(crate) fn strip_request(headers: &mut HeaderMap, trusted_peer: bool) {
-    remove_connection_options(headers);
-    remove(headers, |name| {
-        is_one_of(name, HOP_BY_HOP) || name == "expect" || is_ours(name) || (!trusted_peer && is_forwarded(name))
-    });
-    if let Some(te) = headers.get(TE) {
-        let alone = te == "trailers";
-        let several = headers.get_all(TE).iter().nth(1).is_some();
-        if !alone || several {
-            let trailers = headers.get_all(TE).iter().any(asks_for_trailers);
-            if trailers {
-                headers.insert(TE, HeaderValue::from_static("trailers"));
-            } else {
-                headers.remove(TE);
-            }
-        }
-    }
+/// Whether a field of a request goes upstream as it came. What has a rule of its own does not: what we say in its place,
+/// what frames the body, and `te`.
+fn crosses_onward(name: &str, trusted_peer: bool) -> bool {
+    !(is_one_of(name, HOP_BY_HOP)
+        || is_one_of(name, SET_ANEW)
+        || is_ours(name)
+        || (!trusted_peer && is_forwarded(name)))
 }
 
-/// HTTP/2 may send one cookie header a cookie; towards HTTP/1.1 they are one again (RFC 9113 §8.2.3).
-pub(crate) fn join_cookies(headers: &mut HeaderMap) {
-    let mut cookies = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else { return };
-    let mut joined = first.to_vec();
-    for cookie in std::iter::once(second).chain(cookies) {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(cookie);
-    }
-    // Values joined by visible characters are a value.
-    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
-        headers.insert(COOKIE, joined);
-    }
-}
-
-/// Removes what does not go back to the caller: hop-by-hop fields and what `Connection` names, what tells which
-/// software runs behind, and what only we say (`RateLimit*`, `X-Request-Id`).
-pub(crate) fn strip_response(headers: &mut HeaderMap) {
-    remove_connection_options(headers);
-    remove(headers, |name| {
-        is_one_of(name, HOP_BY_HOP)
-            || name == "te"
-            || is_one_of(name, RESPONSE_ONLY_OURS)
-            || name.starts_with(RATE_LIMIT_PREFIX)
-    });
+/// Whether a field of an answer goes back to the caller: not what is for one hop, what tells which software runs behind, or
+/// what only we say (`RateLimit*`, `X-Request-Id`).
+pub(crate) fn crosses_back(name: &str) -> bool {
+    !(is_one_of(name, HOP_BY_HOP)
+        || name == "te"
+        || is_one_of(name, RESPONSE_ONLY_OURS)
+        || name.starts_with(RATE_LIMIT_PREFIX))
 }
 
 /// Removes from trailers, in either direction, what may only stand in a head (RFC 9110 §6.5.1): whoever merges trailers
@@ -156,30 +129,40 @@ fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     }
 }
 
-/// Removes what `Connection` names, but never what the message's meaning rests on.
-fn remove_connection_options(headers: &mut HeaderMap) {
-    if !headers.contains_key(CONNECTION) {
-        return;
-    }
-    let names: Vec<HeaderName> = connection_options(headers)
-        .filter(|option| !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close"))
-        .filter_map(|option| HeaderName::from_bytes(option).ok())
-        // `te` has a rule of its own, and goes by it.
-        .filter(|name| name != TE && !is_protected(name.as_str()))
-        .collect();
-    for name in names {
+/// Removes what these values of `Connection` name, but never what the message's meaning rests on.
+pub(crate) fn remove_named<'a>(headers: &mut HeaderMap, connection: impl Iterator<Item = &'a [u8]>) {
+    for name in named(options(connection)) {
         headers.remove(name);
     }
 }
 
+/// The fields that these options of `Connection` name, and that may go with it.
+fn named<'a>(options: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = HeaderName> {
+    options
+        .filter(|option| !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close"))
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        // `te` has a rule of its own, and goes by it.
+        .filter(|name| name != TE && !is_protected(name.as_str()))
+}
+
 /// The options in all `Connection` fields, in any case.
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+    options(headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes))
+}
+
+fn options<'a>(connection: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+    connection
+        .flat_map(|value| value.split(|&byte| byte == b','))
         .map(<[u8]>::trim_ascii)
         .filter(|option| !option.is_empty())
+}
+
+/// Writes a field with its line's end.
+pub(crate) fn write_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Whether `Connection` may not name this field. Forwarded fields are among them: those of an untrusted peer go anyway,
@@ -228,74 +211,6 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_upstream() {
-        for (trusted, fields, expected) in [
-            (false, &[("host", "a"), ("accept", "*/*")][..], &["accept: */*", "host: a"][..]),
-            (false, &[("connection", "keep-alive"), ("keep-alive", "5"), ("proxy-connection", "x")], &[]),
-            (
-                false,
-                &[("connection", "close, X-Hop ,, x-two"), ("x-hop", "1"), ("x-two", "2"), ("x-three", "3")],
-                &["x-three: 3"],
-            ),
-            (false, &[("connection", "x-a"), ("connection", "x-b"), ("x-a", "1"), ("x-b", "2")], &[]),
-            (false, &[("connection", "x a, é, @"), ("x", "1")], &["x: 1"]),
-            // Never by way of Connection: routing, framing, what was validated.
-            (
-                false,
-                &[
-                    ("connection", "Host, Content-Length, content-type, authorization"),
-                    ("host", "a"),
-                    ("content-length", "3"),
-                    ("content-type", "t"),
-                    ("authorization", "b"),
-                ],
-                &["authorization: b", "content-length: 3", "content-type: t", "host: a"],
-            ),
-            (true, &[("connection", "x-forwarded-for"), ("x-forwarded-for", "1.1.1.1")], &["x-forwarded-for: 1.1.1.1"]),
-            (false, &[("upgrade", "h2c"), ("http2-settings", "x"), ("connection", "upgrade, http2-settings")], &[]),
-            (
-                false,
-                &[("transfer-encoding", "chunked"), ("trailer", "x-sum"), ("content-length", "1")],
-                &["content-length: 1", "trailer: x-sum"],
-            ),
-            (false, &[("proxy-authorization", "x"), ("proxy-authenticate", "x"), ("expect", "100-continue")], &[]),
-            (false, &[("te", "trailers"), ("connection", "te")], &["te: trailers"]),
-            (false, &[("te", "gzip, Trailers")], &["te: trailers"]),
-            (false, &[("te", "trailers"), ("te", "deflate")], &["te: trailers"]),
-            (false, &[("te", "gzip;q=0.5")], &[]),
-            (false, &[("x-consumer-id", "root"), ("X-Consumer-Anything", "1"), ("x-credential-id", "k")], &[]),
-            (true, &[("x-consumer-id", "root"), ("x-credential-id", "k"), ("x-request-id", "1")], &[]),
-            (
-                false,
-                &[
-                    ("forwarded", "for=1.1.1.1"),
-                    ("x-forwarded-for", "1.1.1.1"),
-                    ("x-forwarded-anything", "1"),
-                    ("x-real-ip", "1.1.1.1"),
-                    ("x-original-url", "/admin"),
-                    ("client-cert", "x"),
-                    ("client-cert-chain", "x"),
-                ],
-                &[],
-            ),
-            (
-                true,
-                &[("x-forwarded-for", "1.1.1.1"), ("x-real-ip", "1.1.1.1"), ("client-cert", "x")],
-                &["client-cert: x", "x-forwarded-for: 1.1.1.1", "x-real-ip: 1.1.1.1"],
-            ),
-            (
-                false,
-                &[("x-consumerism", "1"), ("x-forward", "2"), ("traceparent", "t"), ("via", "1.1 x")],
-                &["traceparent: t", "via: 1.1 x", "x-consumerism: 1", "x-forward: 2"],
-            ),
-        ] {
-            let mut headers = map(fields);
-            strip_request(&mut headers, trusted);
-            assert_eq!(lines(&headers), expected, "{fields:?}");
-        }
-    }
-
-    #[test]
     fn what_goes_back() {
         for (fields, expected) in [
             (
@@ -316,7 +231,9 @@ mod tests {
             ),
         ] {
             let mut headers = map(fields);
-            strip_response(&mut headers);
+            let all = headers.clone();
+            remove(&mut headers, |name| !crosses_back(name));
+            remove_named(&mut headers, all.get_all(CONNECTION).iter().map(HeaderValue::as_bytes));
             assert_eq!(lines(&headers), expected, "{fields:?}");
         }
     }

@@ -155,6 +155,14 @@ impl Body {
         Self(Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
 
+    /// The same once more, where it is all there.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        match &self.0 {
+            Kind::Whole(bytes) => Some(Self(Kind::Whole(bytes.clone()))),
+            Kind::Streaming(_) => None,
+        }
+    }
+
     /// What the client sends, as it comes.
     pub(crate) fn streaming(source: Source, counter: &Counter, limit: u64, deadline: Duration) -> Self {
         if source.is_end_stream() {

@@ -11,9 +11,8 @@ pub(crate) mod json;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use hyper::body::Body as _;
 
 use self::body::{Body, Counter, Source};
@@ -56,15 +55,10 @@ impl Requirement {
         let received = Box::pin(body::collect(body, counter, self.max_size, self.deadline)).await?;
         let decoded = encoding.decode(received, self.max_size)?;
         schema.check(&decoded)?;
-        Ok(whole(headers, decoded))
+        // What frames the body upstream follows from the body itself.
+        headers.remove(CONTENT_ENCODING);
+        Ok(Body::whole(decoded))
     }
-}
-
-fn whole(headers: &mut HeaderMap, body: Bytes) -> Body {
-    headers.remove(CONTENT_ENCODING);
-    headers.remove(TRANSFER_ENCODING);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    Body::whole(body)
 }
 
 /// `application/json` or a `+json` type (RFC 6839 §3.1), in UTF-8 (RFC 8259 §8.1).
@@ -107,6 +101,8 @@ fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]

@@ -1,0 +1,154 @@
+//! The head of an answer: read once, with what of it does not go back to the client left out.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::{Method, StatusCode};
+use httparse::Status;
+use hyper::ext::ReasonPhrase;
+
+use super::link::LinkError;
+use crate::proxy::headers;
+
+/// An answer's headers together, in bytes.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
+/// An answer's headers.
+pub(super) const MAX_HEADERS: usize = 100;
+
+/// What an answer says of itself; its headers stand beside it.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// Status, never informational (RFC 9110 §15.2).
+    pub(crate) status: StatusCode,
+    /// The reason phrase where it isn't the usual one.
+    pub(crate) reason: Option<ReasonPhrase>,
+    /// How its body ends.
+    pub(super) framing: Framing,
+    /// Whether the connection may be used again after it.
+    pub(super) keep_alive: bool,
+}
+
+/// How a body ends (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// After so many bytes.
+    Length(u64),
+    /// With the last chunk.
+    Chunked,
+    /// With the connection.
+    UntilClose,
+}
+
+/// What the fields of a head say about its body and its connection.
+#[derive(Default)]
+struct Fields {
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    /// `Connection` names fields that end here.
+    names_fields: bool,
+}
+
+/// Reads the head of the answer to a request of this method. `headers`, whatever was in them, are the answer's then; and
+/// `input` begins with its body. `None`: there is no whole head yet, and nothing has changed.
+///
+/// Interim answers (RFC 9110 §15.2) are passed over: nothing here asks for one.
+pub(super) fn read(input: &mut Bytes, method: &Method, headers: &mut HeaderMap) -> Result<Option<Head>, LinkError> {
+    loop {
+        let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let mut parsed = httparse::Response::new(&mut []);
+        let whole = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, input, &mut room);
+        let size = match whole {
+            Ok(Status::Complete(size)) if size <= MAX_HEAD => size,
+            Ok(Status::Partial) if input.len() < MAX_HEAD => return Ok(None),
+            Ok(_) | Err(httparse::Error::TooManyHeaders) => {
+                return Err(LinkError::Invalid("its headers are too large"));
+            }
+            Err(_) => return Err(LinkError::Invalid("its head does not parse")),
+        };
+        let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
+        let status = status.ok_or(LinkError::Invalid("its status is none"))?;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(LinkError::Invalid("it switches protocols unasked"));
+        }
+        if status.is_informational() {
+            *input = input.slice(size..);
+            continue;
+        }
+        headers.clear();
+        headers.reserve(parsed.headers.len());
+        let mut fields = Fields::default();
+        for header in &*parsed.headers {
+            let name = HeaderName::from_bytes(header.name.as_bytes());
+            let value = HeaderValue::from_maybe_shared(input.slice_ref(header.value));
+            let (Ok(name), Ok(value)) = (name, value) else {
+                return Err(LinkError::Invalid("a header is malformed"));
+            };
+            fields.take(&name, &value)?;
+            if headers::crosses_back(name.as_str()) {
+                headers.append(name, value);
+            }
+        }
+        if fields.names_fields {
+            let values = parsed.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("connection"));
+            headers::remove_named(headers, values.map(|header| header.value));
+        }
+        let reason = parsed.reason.filter(|reason| Some(*reason) != status.canonical_reason());
+        let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+        let framing = fields.framing(method, status, parsed.version == Some(1))?;
+        let keep_alive = !fields.close && (parsed.version == Some(1) || fields.keep_alive);
+        *input = input.slice(size..);
+        return Ok(Some(Head { status, reason, framing, keep_alive }));
+    }
+}
+
+impl Fields {
+    fn take(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), LinkError> {
+        if name == CONTENT_LENGTH {
+            let length = decimal(value.as_bytes()).ok_or(LinkError::Invalid("its Content-Length is no number"))?;
+            if self.length.replace(length).is_some() {
+                return Err(LinkError::Invalid("it has several Content-Lengths"));
+            }
+        } else if name == TRANSFER_ENCODING {
+            // hyper frames anew what goes to the client, and undoes no other coding.
+            if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return Err(LinkError::Invalid("its transfer coding is not plain chunked"));
+            }
+            self.chunked = true;
+        } else if name == CONNECTION {
+            for option in value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                match option {
+                    b"" => {}
+                    option if option.eq_ignore_ascii_case(b"close") => self.close = true,
+                    option if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
+                    _ => self.names_fields = true,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn framing(&self, method: &Method, status: StatusCode, http_11: bool) -> Result<Framing, LinkError> {
+        if self.chunked && self.length.is_some() {
+            return Err(LinkError::Invalid("it has both Content-Length and Transfer-Encoding"));
+        }
+        if self.chunked && !http_11 {
+            return Err(LinkError::Invalid("it has a Transfer-Encoding in HTTP/1.0"));
+        }
+        let bodiless = method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        Ok(match self.length {
+            _ if bodiless => Framing::Length(0),
+            _ if self.chunked => Framing::Chunked,
+            Some(length) => Framing::Length(length),
+            None => Framing::UntilClose,
+        })
+    }
+}
+
+/// A decimal number, digits alone (RFC 9110 §8.6).
+fn decimal(text: &[u8]) -> Option<u64> {
+    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
+}
