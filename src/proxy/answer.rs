@@ -23,13 +23,13 @@ pub(crate) struct Answer {
 
 enum Source {
     Ours(Option<Bytes>),
-    Upstream(Box<Upstream>),
+    Upstream(Upstream),
 }
 
 /// The upstream's side of an answer.
 struct Upstream {
     /// Present until the answer breaks off.
-    link: Option<Link>,
+    link: Option<Box<Link>>,
     pool: Rc<Pool>,
     /// Since when a piece is waited for.
     waiting: Option<Instant>,
@@ -54,8 +54,8 @@ impl Answer {
     }
 
     /// The upstream's.
-    pub(crate) fn upstream(link: Link, pool: Rc<Pool>, witness: Box<Witness>) -> Self {
-        Self { source: Source::Upstream(Box::new(Upstream { link: Some(link), pool, waiting: None })), witness }
+    pub(crate) fn upstream(link: Box<Link>, pool: Rc<Pool>, witness: Box<Witness>) -> Self {
+        Self { source: Source::Upstream(Upstream { link: Some(link), pool, waiting: None }), witness }
     }
 }
 
@@ -98,7 +98,7 @@ impl Upstream {
     }
 
     fn has_ended(&self) -> bool {
-        self.link.as_ref().is_none_or(Link::has_ended)
+        self.link.as_ref().is_none_or(|link| link.has_ended())
     }
 }
 
@@ -148,7 +148,7 @@ impl Body for Answer {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Ours(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Source::Upstream(upstream) => upstream.link.as_ref().map(Link::size_hint).unwrap_or_default(),
+            Source::Upstream(upstream) => upstream.link.as_ref().map(|link| link.size_hint()).unwrap_or_default(),
         }
     }
 }

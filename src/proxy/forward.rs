@@ -42,7 +42,7 @@ pub(crate) struct Forwarded {
     /// The rest of its head.
     pub(crate) head: Head,
     /// The connection.
-    pub(crate) link: Link,
+    pub(crate) link: Box<Link>,
     /// Where it goes back to.
     pub(crate) pool: Rc<Pool>,
 }
@@ -132,7 +132,7 @@ async fn answer(
     }
 }
 
-async fn connect(pool: &Pool) -> Result<Link, Refusal> {
+async fn connect(pool: &Pool) -> Result<Box<Link>, Refusal> {
     pool.connect().await.map_err(|error| {
         let refusal = match &error {
             ConnectError::Timeout => late("the service behind takes no connection"),

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Uri, Version};
 
 use super::{connection_options, is_protected};
@@ -88,30 +88,39 @@ impl<'a> Host<'a> {
 /// [`HeaderFlaw`]: no host, several, an invalid or a contradicting one; a field name with an underscore; contradicting
 /// lengths; a `Connection` that names what is not for one hop.
 pub(crate) fn check<'a>(headers: &'a HeaderMap, version: Version, uri: &'a Uri) -> Result<Host<'a>, HeaderFlaw> {
-    if headers.keys().any(|name| name.as_str().contains('_')) {
-        return Err(HeaderFlaw::Underscore);
+    let mut host = None;
+    let (mut lengths, mut coded, mut connection) = (0, false, false);
+    for (name, value) in headers {
+        if name == HOST {
+            if host.replace(value).is_some() {
+                return Err(HeaderFlaw::HostRepeated);
+            }
+        } else if name == CONTENT_LENGTH {
+            lengths += 1;
+        } else if name == TRANSFER_ENCODING {
+            coded = true;
+        } else if name == CONNECTION {
+            connection = true;
+        } else if name.as_str().contains('_') {
+            return Err(HeaderFlaw::Underscore);
+        }
     }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    if lengths.next().is_some() {
-        if lengths.next().is_some() {
-            return Err(HeaderFlaw::LengthRepeated);
-        }
-        if headers.contains_key(TRANSFER_ENCODING) {
-            return Err(HeaderFlaw::LengthAndEncoding);
-        }
+    if lengths > 1 {
+        return Err(HeaderFlaw::LengthRepeated);
+    }
+    if lengths > 0 && coded {
+        return Err(HeaderFlaw::LengthAndEncoding);
     }
     let protected = |option: &[u8]| str::from_utf8(option).is_ok_and(|name| is_protected(&name.to_ascii_lowercase()));
-    if connection_options(headers).any(protected) {
+    if connection && connection_options(headers).any(protected) {
         return Err(HeaderFlaw::ConnectionOption);
     }
 
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
-        (Some(_), Some(_)) => return Err(HeaderFlaw::HostRepeated),
-        (Some(value), None) => {
+    let host = match host {
+        Some(value) => {
             Some((Authority::parse(value.to_str().map_err(|_| HeaderFlaw::HostInvalid)?)?, AsItCame::Field(value)))
         }
-        (None, _) => None,
+        None => None,
     };
     let target = match uri.authority().map(|authority| authority.as_str()) {
         Some(text) => Some((Authority::parse(text)?, AsItCame::Target(text))),

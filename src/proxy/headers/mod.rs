@@ -6,117 +6,119 @@
 
 mod forwarded;
 mod host;
+mod names;
 mod onward;
 
 pub(crate) use forwarded::client_address;
 pub(crate) use host::check;
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE};
+use names::Names;
 pub(crate) use onward::Onward;
 
 /// For one hop only (RFC 9110 §7.6.1), beside what `Connection` names. `te` has a rule of its own: `te: trailers` stays.
-const HOP_BY_HOP: &[&str] = &[
-    "connection",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "proxy-authorization",
-    "proxy-connection",
-    "transfer-encoding",
-    "upgrade",
-];
+static HOP_BY_HOP: Names = Names::new(
+    &[
+        "connection",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "proxy-connection",
+        "transfer-encoding",
+        "upgrade",
+    ],
+    &[],
+);
 
 /// What is said anew to an upstream: whom the request is for, how its body is framed (RFC 9112 §6), what it takes of hops
 /// (RFC 9110 §10.1.4), whom it came from; and `expect`, which hyper has answered.
-const SET_ANEW: &[&str] = &["content-length", "expect", "host", "te", "x-forwarded-for"];
+static SET_ANEW: Names = Names::new(&["content-length", "expect", "host", "te", "x-forwarded-for"], &[]);
 
 /// What only we say to an upstream, whoever the peer is.
-const OURS: &[&str] = &["x-credential-id", "x-request-id"];
-const OURS_PREFIX: &str = "x-consumer-";
+static OURS: Names = Names::new(&["x-credential-id", "x-request-id"], &["x-consumer-"]);
 
 /// What only a trusted peer may say about the hops before it.
-const FORWARDED: &[&str] = &["forwarded", "x-real-ip"];
-const FORWARDED_PREFIXES: &[&str] = &["x-forwarded-", "x-original-", "client-cert"];
+static FORWARDED: Names = Names::new(&["forwarded", "x-real-ip"], &["x-forwarded-", "x-original-", "client-cert"]);
 
 /// What tells callers which software runs behind us, and what we say ourselves to them.
-const RESPONSE_ONLY_OURS: &[&str] = &[
-    "server",
-    "via",
-    "x-aspnet-version",
-    "x-aspnetmvc-version",
-    "x-generator",
-    "x-powered-by",
-    "x-request-id",
-    "x-runtime",
-];
-const RATE_LIMIT_PREFIX: &str = "ratelimit";
+static RESPONSE_ONLY_OURS: Names = Names::new(
+    &[
+        "server",
+        "via",
+        "x-aspnet-version",
+        "x-aspnetmvc-version",
+        "x-generator",
+        "x-powered-by",
+        "x-request-id",
+        "x-runtime",
+    ],
+    &["ratelimit"],
+);
 
 /// End-to-end fields that change what a message means. `Connection` must not name them (RFC 9110 §7.6.1): removing one
 /// after it was looked at would let the upstream read another message than the one that was admitted.
-const END_TO_END: &[&str] = &[
-    "authorization",
-    "cache-control",
-    "content-encoding",
-    "content-length",
-    "content-range",
-    "content-type",
-    "cookie",
-    "date",
-    "host",
-    "set-cookie",
-    "trailer",
-    "www-authenticate",
-];
+static END_TO_END: Names = Names::new(
+    &[
+        "authorization",
+        "cache-control",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "cookie",
+        "date",
+        "host",
+        "set-cookie",
+        "trailer",
+        "www-authenticate",
+    ],
+    &[],
+);
 
 /// What never passes as a trailer (RFC 9110 §6.5.1), beside everything in the lists above and names with an
 /// underscore: framing, routing, authentication, request modifiers, content.
-const NOT_TRAILERS: &[&str] = &[
-    "age",
-    "authentication-info",
-    "expect",
-    "expires",
-    "location",
-    "max-forwards",
-    "pragma",
-    "range",
-    "retry-after",
-    "te",
-    "vary",
-    "warning",
-    "x-api-key",
-];
-const NOT_TRAILERS_PREFIXES: &[&str] = &["if-", "content-", "accept"];
+static NOT_TRAILERS: Names = Names::new(
+    &[
+        "age",
+        "authentication-info",
+        "expect",
+        "expires",
+        "location",
+        "max-forwards",
+        "pragma",
+        "range",
+        "retry-after",
+        "te",
+        "vary",
+        "warning",
+        "x-api-key",
+    ],
+    &["if-", "content-", "accept"],
+);
 
 /// Whether a field of a request goes upstream as it came. What has a rule of its own does not: what we say in its place,
 /// what frames the body, and `te`.
 fn crosses_onward(name: &str, trusted_peer: bool) -> bool {
-    !(is_one_of(name, HOP_BY_HOP)
-        || is_one_of(name, SET_ANEW)
-        || is_ours(name)
-        || (!trusted_peer && is_forwarded(name)))
+    !(HOP_BY_HOP.has(name) || SET_ANEW.has(name) || OURS.has(name) || (!trusted_peer && FORWARDED.has(name)))
 }
 
 /// Whether a field of an answer goes back to the caller: not what is for one hop, what tells which software runs behind, or
 /// what only we say (`RateLimit*`, `X-Request-Id`).
 pub(crate) fn crosses_back(name: &str) -> bool {
-    !(is_one_of(name, HOP_BY_HOP)
-        || name == "te"
-        || is_one_of(name, RESPONSE_ONLY_OURS)
-        || name.starts_with(RATE_LIMIT_PREFIX))
+    !(HOP_BY_HOP.has(name) || name == "te" || RESPONSE_ONLY_OURS.has(name))
 }
 
 /// Removes from trailers, in either direction, what may only stand in a head (RFC 9110 §6.5.1): whoever merges trailers
 /// into the head would otherwise believe it.
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     remove(trailers, |name| {
-        is_one_of(name, HOP_BY_HOP)
-            || is_one_of(name, END_TO_END)
-            || is_one_of(name, RESPONSE_ONLY_OURS)
-            || is_one_of(name, NOT_TRAILERS)
-            || NOT_TRAILERS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-            || name.starts_with(RATE_LIMIT_PREFIX)
-            || is_ours(name)
-            || is_forwarded(name)
+        HOP_BY_HOP.has(name)
+            || END_TO_END.has(name)
+            || RESPONSE_ONLY_OURS.has(name)
+            || NOT_TRAILERS.has(name)
+            || OURS.has(name)
+            || FORWARDED.has(name)
             || name.contains('_')
     });
 }
@@ -168,23 +170,11 @@ pub(crate) fn write_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 /// Whether `Connection` may not name this field. Forwarded fields are among them: those of an untrusted peer go anyway,
 /// and those of a trusted one are not for its caller to remove.
 fn is_protected(name: &str) -> bool {
-    is_one_of(name, END_TO_END) || is_forwarded(name)
+    END_TO_END.has(name) || FORWARDED.has(name)
 }
 
 fn asks_for_trailers(te: &HeaderValue) -> bool {
     te.as_bytes().split(|&byte| byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-}
-
-fn is_ours(name: &str) -> bool {
-    is_one_of(name, OURS) || name.starts_with(OURS_PREFIX)
-}
-
-fn is_forwarded(name: &str) -> bool {
-    is_one_of(name, FORWARDED) || FORWARDED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
-fn is_one_of(name: &str, names: &[&str]) -> bool {
-    names.contains(&name)
 }
 
 #[cfg(test)]

@@ -184,11 +184,15 @@ impl Link {
         }
     }
 
-    /// Whether it can take a request now: all of the last one was sent, all of its answer taken and nothing came after it,
-    /// and the other end hasn't closed.
-    pub(super) fn is_usable(&mut self) -> bool {
-        let still = self.keep && self.has_ended() && self.body.is_none() && self.outgoing.is_empty();
-        still && self.input.is_empty() && self.fill(&mut Context::from_waker(Waker::noop())).is_pending()
+    /// Whether another request may follow: all of the last one was sent, all of its answer taken, and nothing came after it.
+    pub(super) fn is_done(&self) -> bool {
+        let sent = self.body.is_none() && self.outgoing.is_empty();
+        self.keep && sent && self.has_ended() && self.input.is_empty()
+    }
+
+    /// Whether an idle connection can take a request now: nothing came unasked, and the other end hasn't closed.
+    pub(super) fn stands(&mut self) -> bool {
+        self.fill(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Sends what can be sent now. An error to be told ends the request; when only the sending broke, there may be an

@@ -42,7 +42,7 @@ impl Pools {
     /// Closes what has been idle too long, and what the other end has closed.
     pub(crate) fn sweep(&self) {
         for pool in &self.0 {
-            pool.idle.borrow_mut().retain_mut(|link| link.since.elapsed() < IDLE && link.is_usable());
+            pool.idle.borrow_mut().retain_mut(|link| link.since.elapsed() < IDLE && link.stands());
         }
     }
 }
@@ -50,15 +50,16 @@ impl Pools {
 /// Idle connections to one server.
 pub(crate) struct Pool {
     server: Arc<Server>,
-    idle: RefCell<Vec<Link>>,
+    #[allow(clippy::vec_box, reason = "a link is half a kilobyte, and goes in and out with every request")]
+    idle: RefCell<Vec<Box<Link>>>,
 }
 
 impl Pool {
     /// An idle connection that still stands.
-    pub(crate) fn take(&self) -> Option<Link> {
+    pub(crate) fn take(&self) -> Option<Box<Link>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut link) = idle.pop() {
-            if link.is_usable() {
+            if link.stands() {
                 return Some(link);
             }
         }
@@ -71,22 +72,22 @@ impl Pool {
     }
 
     /// Takes a connection back: for the next request, when it is fit for one; else it closes.
-    pub(crate) fn put(&self, mut link: Link) {
+    pub(crate) fn put(&self, mut link: Box<Link>) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && link.is_usable() {
+        if idle.len() < MAX_IDLE && link.is_done() {
             link.since = Instant::now();
             idle.push(link);
         }
     }
 
     /// Opens a connection, with TLS where the server has it.
-    pub(crate) async fn connect(&self) -> Result<Link, ConnectError> {
+    pub(crate) async fn connect(&self) -> Result<Box<Link>, ConnectError> {
         // Boxed: it is large and rare, and would be a part of every request's future.
         let opening = Box::pin(tokio::time::timeout(self.server.connect_timeout, self.open()));
         opening.await.unwrap_or(Err(ConnectError::Timeout))
     }
 
-    async fn open(&self) -> Result<Link, ConnectError> {
+    async fn open(&self) -> Result<Box<Link>, ConnectError> {
         let tcp = TcpStream::connect((&*self.server.host, self.server.port)).await.map_err(ConnectError::Connect)?;
         tcp.set_nodelay(true).map_err(ConnectError::Connect)?;
         let stream = match &self.server.tls {
@@ -97,7 +98,7 @@ impl Pool {
                 Stream::tls(tls.into())
             }
         };
-        Ok(Link::new(stream))
+        Ok(Box::new(Link::new(stream)))
     }
 }
 

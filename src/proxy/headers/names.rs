@@ -1,0 +1,79 @@
+//! A set of field names, found fast: nearly every name is dismissed by its length and its first letter.
+
+/// Names and beginnings of names, all in lower case and not empty.
+pub(super) struct Names {
+    exact: &'static [&'static str],
+    prefixes: &'static [&'static str],
+    /// By first letter: the lengths that a name of the set may have, one bit each.
+    lengths: [u64; LETTERS],
+}
+
+/// First bytes that are told apart.
+const LETTERS: usize = 32;
+/// Longer names are as long as this.
+const LONGEST: usize = 63;
+
+impl Names {
+    /// The set of all names that are in `exact`, or begin with one of `prefixes`.
+    pub(super) const fn new(exact: &'static [&'static str], prefixes: &'static [&'static str]) -> Self {
+        let mut lengths = [0; LETTERS];
+        let mut at = 0;
+        while at < exact.len() {
+            lengths[letter(exact[at])] |= 1 << length(exact[at]);
+            at += 1;
+        }
+        at = 0;
+        while at < prefixes.len() {
+            lengths[letter(prefixes[at])] |= u64::MAX << length(prefixes[at]);
+            at += 1;
+        }
+        Self { exact, prefixes, lengths }
+    }
+
+    /// Whether this name, in lower case, is in the set.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let possible = self.lengths.get(letter(name)).is_some_and(|lengths| lengths >> length(name) & 1 == 1);
+        possible && (self.exact.contains(&name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix)))
+    }
+}
+
+const fn letter(name: &str) -> usize {
+    match name.as_bytes() {
+        [first, ..] => *first as usize % LETTERS,
+        [] => 0,
+    }
+}
+
+const fn length(name: &str) -> usize {
+    if name.len() < LONGEST { name.len() } else { LONGEST }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_beginnings_of_names() {
+        const LONG: &str = "x-a-name-that-is-longer-than-all-the-lengths-that-are-told-apart-by-a-bit";
+        let names = Names::new(&["te", "host", LONG], &["x-forwarded-", "client-cert"]);
+        for (name, has) in [
+            ("te", true),
+            ("host", true),
+            (LONG, true),
+            ("x-forwarded-", true),
+            ("x-forwarded-for", true),
+            ("client-cert", true),
+            ("client-cert-chain", true),
+            ("", false),
+            ("t", false),
+            ("tea", false),
+            ("hosts", false),
+            ("hopt", false),
+            ("x-forwarded", false),
+            ("x-forward-for-long", false),
+            (&LONG[..LONG.len() - 1], false),
+        ] {
+            assert_eq!(names.has(name), has, "{name}");
+        }
+    }
+}
