@@ -37,7 +37,8 @@ pub(crate) const CLIENT_DISCONNECTED: &str = "client_disconnected";
 
 /// Everything that is put on record about one request, borrowed for as long as the line takes to format.
 ///
-/// What is `None` or empty is left out of the line. Text may hold anything: it is escaped and cut on the way.
+/// What is `None` or empty is left out of the line. Text may hold anything: it is escaped and cut on the way. Words (`action`,
+/// `id`, `reason`, versions, `stage`, the credential's kind, `policy`) are ours, and need no escaping.
 #[derive(Clone)]
 pub(crate) struct Record<'a> {
     /// Start, by the wall clock.

@@ -167,8 +167,12 @@ impl Buffer {
     /// Ends the open batch, if it has records.
     fn seal(&mut self) {
         if !self.lines.is_empty() {
-            let batch =
-                Batch { lines: std::mem::take(&mut self.lines).into(), records: std::mem::take(&mut self.records) };
+            // The next batch is likely as long as this one: growing to it would copy it several times.
+            let next = Vec::with_capacity(self.lines.len());
+            let batch = Batch {
+                lines: std::mem::replace(&mut self.lines, next).into(),
+                records: std::mem::take(&mut self.records),
+            };
             self.sealed.push_back((Arc::clone(&self.trail), batch));
         }
     }

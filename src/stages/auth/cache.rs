@@ -26,8 +26,8 @@ type Known = (Arc<Caller>, Times);
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<Box<str>, Known> for ByBytes {
-    fn weight(&self, token: &Box<str>, (caller, _): &Known) -> u64 {
+impl Weighter<Box<[u8]>, Known> for ByBytes {
+    fn weight(&self, token: &Box<[u8]>, (caller, _): &Known) -> u64 {
         let scopes: usize = caller.granted().iter().map(|scope| scope.len() + 16).sum();
         OVERHEAD + (token.len() + 2 * scopes) as u64
     }
@@ -38,7 +38,7 @@ pub(crate) struct TokenCache {
     epoch: KeyEpoch,
     /// Epoch that the entries were verified in.
     seen: Cell<u64>,
-    entries: RefCell<Cache<Box<str>, Known, ByBytes, RandomState>>,
+    entries: RefCell<Cache<Box<[u8]>, Known, ByBytes, RandomState>>,
 }
 
 impl TokenCache {
@@ -56,7 +56,7 @@ impl TokenCache {
     }
 
     /// Who sends this token, if it was verified before; its times are to be checked again.
-    pub(crate) fn get(&self, token: &str) -> Option<Known> {
+    pub(crate) fn get(&self, token: &[u8]) -> Option<Known> {
         let current = self.epoch.current();
         if self.seen.replace(current) != current {
             self.entries.borrow_mut().clear();
@@ -66,7 +66,7 @@ impl TokenCache {
     }
 
     /// Remembers a token that was verified in `epoch`; one that was verified with keys that changed meanwhile is not.
-    pub(crate) fn insert(&self, token: &str, caller: &Arc<Caller>, times: Times, epoch: u64) {
+    pub(crate) fn insert(&self, token: &[u8], caller: &Arc<Caller>, times: Times, epoch: u64) {
         if epoch == self.epoch.current() && epoch == self.seen.get() {
             self.entries.borrow_mut().insert(token.into(), (Arc::clone(caller), times));
         }
@@ -88,14 +88,14 @@ mod tests {
         let caller = Arc::new(Caller::sample("acme", &[]));
 
         let before = cache.epoch();
-        cache.insert("token", &caller, times(), before);
-        assert!(cache.get("token").is_some());
-        assert!(cache.get("token ").is_none());
+        cache.insert(b"token", &caller, times(), before);
+        assert!(cache.get(b"token").is_some());
+        assert!(cache.get(b"token ").is_none());
 
         epoch.advance();
-        assert!(cache.get("token").is_none(), "the key set changed");
-        cache.insert("token", &caller, times(), before);
-        assert!(cache.get("token").is_none(), "verified with the keys before the change");
+        assert!(cache.get(b"token").is_none(), "the key set changed");
+        cache.insert(b"token", &caller, times(), before);
+        assert!(cache.get(b"token").is_none(), "verified with the keys before the change");
     }
 
     #[test]
@@ -103,7 +103,7 @@ mod tests {
         let cache = TokenCache::new(KeyEpoch::default());
         let caller = Arc::new(Caller::sample("acme", &[]));
         for number in 0..100_000 {
-            cache.insert(&format!("{number:0>700}"), &caller, times(), cache.epoch());
+            cache.insert(format!("{number:0>700}").as_bytes(), &caller, times(), cache.epoch());
         }
         assert!(cache.entries.borrow().weight() <= CAPACITY);
         assert!(cache.entries.borrow().len() > 1000);

@@ -95,7 +95,9 @@ impl Authentication {
                     return Ok(caller);
                 }
                 let epoch = cache.epoch();
-                let (issuer, claims) = Box::pin(self.verify(token, now)).await?;
+                let text = str::from_utf8(token).ok().filter(|text| text.is_ascii());
+                let text = text.ok_or_else(|| jwt::invalid("the Authorization header is not visible ASCII"))?;
+                let (issuer, claims) = Box::pin(self.verify(text, now)).await?;
                 let caller = Arc::new(self.caller_of(issuer, &claims, tick)?);
                 cache.insert(token, &caller, claims.times, epoch);
                 Ok(caller)
@@ -154,20 +156,25 @@ impl Authentication {
     }
 }
 
+/// The scheme, and what ends it.
+const BEARER: &[u8] = b"bearer ";
+
 enum Credential<'a> {
-    Bearer(&'a str),
+    /// Not looked at yet: a token that is known has been, when it was not.
+    Bearer(&'a [u8]),
     Key(&'a [u8]),
 }
 
 /// `Authorization: Bearer b64token` (RFC 6750 §2.1); the scheme's case does not matter (RFC 9110 §11.1).
 fn bearer(value: &HeaderValue) -> Result<Credential<'_>, Refusal> {
-    let text = value.to_str().map_err(|_| jwt::invalid("the Authorization header is not visible ASCII"))?;
-    match text.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => match token.trim_matches(' ') {
-            "" => Err(missing("the token is empty")),
-            token => Ok(Credential::Bearer(token)),
-        },
-        _ => Err(missing("this authentication scheme is not accepted; send `Authorization: Bearer …`")),
+    const REFUSED: &str = "this authentication scheme is not accepted; send `Authorization: Bearer …`";
+    let (scheme, token) = value.as_bytes().split_at_checked(BEARER.len()).ok_or_else(|| missing(REFUSED))?;
+    if !scheme.eq_ignore_ascii_case(BEARER) {
+        return Err(missing(REFUSED));
+    }
+    match token.trim_ascii() {
+        b"" => Err(missing("the token is empty")),
+        token => Ok(Credential::Bearer(token)),
     }
 }
 
