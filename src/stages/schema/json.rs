@@ -7,6 +7,7 @@ use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
 use super::malformed;
+use super::shape::Shape;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::stages::strict_json;
 
@@ -19,6 +20,8 @@ const MAX_DETAIL: usize = 300;
 pub(crate) struct JsonSchema {
     validator: Validator,
     draft: Draft,
+    /// The short way to "valid", where the schema has one.
+    shape: Option<Shape>,
 }
 
 impl std::fmt::Debug for JsonSchema {
@@ -50,11 +53,20 @@ impl JsonSchema {
                 message: error.to_string(),
             })?;
         let draft = validator.draft();
-        Ok(Self { validator, draft })
+        let shape = Shape::new(schema, draft);
+        Ok(Self { validator, draft, shape })
     }
 
     /// Decides whether a body parses and keeps to the schema.
     pub(crate) fn check(&self, body: &[u8]) -> Result<(), Refusal> {
+        if self.shape.as_ref().is_some_and(|shape| shape.accepts(body)) {
+            return Ok(());
+        }
+        self.judge(body)
+    }
+
+    /// The long way: builds the tree, and says what is wrong.
+    fn judge(&self, body: &[u8]) -> Result<(), Refusal> {
         let value =
             strict_json::parse(body).map_err(|error| malformed(format!("the body is not acceptable JSON: {error}")))?;
         if self.validator.is_valid(&value) {

@@ -7,6 +7,7 @@
 pub(crate) mod body;
 mod encoding;
 pub(crate) mod json;
+mod shape;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,372 @@
+//! From schema to shape: each keyword is one of the known, or there is no shape.
+//!
+//! References lead to `$defs`, `definitions` or the root of the same document. Where a schema renames what references
+//! mean (an `$id` or an anchor within, a dynamic reference), there is no shape.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jsonschema::{Draft, PatternOptions, Validator};
+use serde_json::{Map, Value};
+
+use super::scalar::Scalars;
+use super::{Names, Node, Numbers, Parts, Rules, Shape, Text, Types};
+
+/// Say nothing about a value.
+const ANNOTATIONS: &[&str] = &[
+    "$comment",
+    "$defs",
+    "definitions",
+    "default",
+    "deprecated",
+    "description",
+    "example",
+    "examples",
+    "readOnly",
+    "title",
+    "writeOnly",
+];
+/// Decided by the crate for scalars; arrays and objects are not surely valid under them.
+const WHOLE: &[&str] = &["allOf", "anyOf", "const", "else", "enum", "if", "not", "oneOf", "then"];
+/// Name or follow a schema by other means than its place.
+const IDENTITIES: &[&str] = &["$anchor", "$dynamicAnchor", "$dynamicRef", "$id", "$recursiveRef", "$schema"];
+const NUMERIC: &[&str] = &["exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum", "multipleOf"];
+const TEXTUAL: &[&str] = &["contentEncoding", "contentMediaType", "format", "maxLength", "minLength", "pattern"];
+const PARTS: &[&str] = &[
+    "additionalProperties",
+    "items",
+    "maxItems",
+    "maxProperties",
+    "minItems",
+    "minProperties",
+    "properties",
+    "required",
+];
+/// Longest chain of references that lead nowhere but to another reference.
+const MAX_HOPS: usize = 32;
+
+pub(super) fn shape(schema: &Value, draft: Draft) -> Option<Shape> {
+    if !places_are_names(schema, draft) {
+        return None;
+    }
+    let mut compiler = Compiler {
+        schema,
+        draft,
+        places: HashMap::new(),
+        waiting: Vec::new(),
+        nodes: Vec::new(),
+        scalars: HashMap::new(),
+    };
+    let root = compiler.place(schema)?;
+    // A list, not recursion: references chain as long as a schema likes.
+    while let Some((place, schema)) = compiler.waiting.pop() {
+        let node = compiler.node(schema)?;
+        *compiler.nodes.get_mut(place)? = Some(node);
+    }
+    let nodes = compiler.nodes.into_iter().collect::<Option<Vec<_>>>()?;
+    Some(Shape { nodes, root })
+}
+
+/// Whether a JSON pointer from the root means the same to us as to the crate, everywhere in the document.
+fn places_are_names(schema: &Value, draft: Draft) -> bool {
+    let mut left = Vec::new();
+    if let Value::Object(root) = schema {
+        if root.get(id_keyword(draft)).is_some_and(|id| id.as_str().is_none_or(|id| id.contains('#'))) {
+            return false;
+        }
+        left.extend(root.iter().filter(|(key, _)| *key != "$schema" && *key != id_keyword(draft)));
+    }
+    while let Some((key, value)) = left.pop() {
+        match value {
+            // A property may well be called "$id"; what stands under its name is a schema then.
+            Value::String(_) if IDENTITIES.contains(&key.as_str()) || key == id_keyword(draft) => return false,
+            Value::Array(items) => left.extend(items.iter().map(|item| (key, item))),
+            Value::Object(members) => left.extend(members),
+            _ => {}
+        }
+    }
+    true
+}
+
+fn id_keyword(draft: Draft) -> &'static str {
+    if draft == Draft::Draft4 { "id" } else { "$id" }
+}
+
+fn is_annotation(key: &str) -> bool {
+    ANNOTATIONS.contains(&key) || key.starts_with("x-")
+}
+
+struct Compiler<'s> {
+    schema: &'s Value,
+    draft: Draft,
+    /// By address: where each schema's node is, or will be.
+    places: HashMap<*const Value, usize>,
+    waiting: Vec<(usize, &'s Value)>,
+    nodes: Vec<Option<Node>>,
+    /// By text: many properties ask for the same.
+    scalars: HashMap<String, Arc<Validator<Scalars>>>,
+}
+
+impl<'s> Compiler<'s> {
+    /// Where the node of a schema is. References are followed.
+    fn place(&mut self, schema: &'s Value) -> Option<usize> {
+        let schema = self.resolve(schema)?;
+        if let Some(place) = self.places.get(&std::ptr::from_ref(schema)) {
+            return Some(*place);
+        }
+        let place = self.nodes.len();
+        self.nodes.push(None);
+        self.places.insert(schema, place);
+        self.waiting.push((place, schema));
+        Some(place)
+    }
+
+    /// A place for what allows all that parses.
+    fn anything(&mut self) -> Option<usize> {
+        const ANYTHING: &Value = &Value::Bool(true);
+        self.place(ANYTHING)
+    }
+
+    /// Follows a schema that is but another one: `$ref`, or `allOf` of one.
+    fn resolve(&self, mut schema: &'s Value) -> Option<&'s Value> {
+        for _ in 0..MAX_HOPS {
+            let Value::Object(map) = schema else { return Some(schema) };
+            let mut keys = self.assertions(schema, map);
+            let only = (keys.next(), keys.next());
+            schema = match only {
+                (Some(("$ref", reference)), None) => self.target(reference.as_str()?)?,
+                // Beside others, a reference counts or hides them, by draft.
+                _ if map.contains_key("$ref") => return None,
+                (Some(("allOf", Value::Array(all))), None) if all.len() == 1 => all.first()?,
+                _ => return Some(schema),
+            };
+        }
+        None
+    }
+
+    /// The keywords that are not annotations.
+    fn assertions(
+        &self,
+        schema: &'s Value,
+        map: &'s Map<String, Value>,
+    ) -> impl Iterator<Item = (&'s str, &'s Value)> + use<'s> {
+        let root = std::ptr::eq(schema, self.schema);
+        let id = id_keyword(self.draft);
+        map.iter()
+            .map(|(key, value)| (key.as_str(), value))
+            .filter(move |(key, _)| !is_annotation(key) && !(root && (*key == "$schema" || *key == id)))
+    }
+
+    /// Where a reference leads; only names that need no unescaping.
+    fn target(&self, reference: &str) -> Option<&'s Value> {
+        if reference == "#" {
+            return Some(self.schema);
+        }
+        let (folder, name) = reference.strip_prefix("#/")?.split_once('/')?;
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+        if !plain || !["$defs", "definitions"].contains(&folder) {
+            return None;
+        }
+        self.schema.get(folder)?.as_object()?.get(name)
+    }
+
+    fn node(&mut self, schema: &'s Value) -> Option<Node> {
+        let empty = Map::new();
+        let (types, map) = match schema {
+            Value::Bool(true) => (Types::ALL, &empty),
+            Value::Bool(false) => (Types::NONE, &empty),
+            Value::Object(map) => {
+                if let Some(branches) = self.by_type(schema, map) {
+                    return Some(Node::ByType(branches));
+                }
+                let known = |key| [&["type"], WHOLE, NUMERIC, TEXTUAL, PARTS].iter().any(|keys| keys.contains(&key));
+                if !self.assertions(schema, map).all(|(key, _)| known(key)) {
+                    return None;
+                }
+                (types(map)?, map)
+            }
+            _ => return None,
+        };
+        let whole = has(map, WHOLE);
+        let numbers = if types.meet(Types::NUMBER) { self.numbers(map) } else { Numbers::Any };
+        let text = if types.meet(Types::STRING) { text(map) } else { Text::Any };
+        let asks = whole
+            || !matches!(numbers, Numbers::Any)
+            || matches!(text, Text::Ask)
+            || (types.meet(Types::INTEGER) && !types.contain(Types::NUMBER));
+        Some(Node::Rules(Box::new(Rules {
+            types,
+            bare: !whole,
+            numbers,
+            text,
+            parts: if whole { None } else { Some(self.parts(schema)?) },
+            scalars: if asks { Some(self.scalars(map)?) } else { None },
+        })))
+    }
+
+    /// The branches of an `anyOf` or `oneOf` that stands alone and whose branches have no type in common.
+    fn by_type(&mut self, schema: &'s Value, map: &'s Map<String, Value>) -> Option<Vec<(Types, usize)>> {
+        let mut keys = self.assertions(schema, map);
+        let (Some(("anyOf" | "oneOf", Value::Array(all))), None) = (keys.next(), keys.next()) else { return None };
+        let mut found = Types::NONE;
+        let mut branches = Vec::with_capacity(all.len());
+        for branch in all {
+            let branch = self.resolve(branch)?;
+            let map = branch.as_object().filter(|map| map.contains_key("type"))?;
+            let types = types(map)?;
+            if types.meet(found) {
+                return None;
+            }
+            found = found.and(types);
+            branches.push((types, branch));
+        }
+        branches.into_iter().map(|(types, branch)| Some((types, self.place(branch)?))).collect()
+    }
+
+    fn numbers(&self, map: &Map<String, Value>) -> Numbers {
+        if !has(map, WHOLE) && !has(map, NUMERIC) {
+            return Numbers::Any;
+        }
+        let exclusive = ["exclusiveMinimum", "exclusiveMaximum"];
+        if has(map, WHOLE) || map.contains_key("multipleOf") || (self.draft == Draft::Draft4 && has(map, &exclusive)) {
+            return Numbers::Ask;
+        }
+        let bound = |key, otherwise: i128, excluded: i128| match map.get(key) {
+            None => Some(otherwise),
+            Some(value) => {
+                value.as_u64().map(i128::from).or(value.as_i64().map(i128::from)).map(|value| value + excluded)
+            }
+        };
+        let bounds = (
+            bound("minimum", i128::MIN, 0),
+            bound("exclusiveMinimum", i128::MIN, 1),
+            bound("maximum", i128::MAX, 0),
+            bound("exclusiveMaximum", i128::MAX, -1),
+        );
+        match bounds {
+            (Some(least), Some(above), Some(most), Some(below)) => Numbers::Within(least.max(above), most.min(below)),
+            _ => Numbers::Ask,
+        }
+    }
+
+    /// The crate's own judgement of scalars, from the same words in the same draft with the same options.
+    fn scalars(&mut self, map: &Map<String, Value>) -> Option<Arc<Validator<Scalars>>> {
+        let known = |key: &str| key == "type" || [WHOLE, NUMERIC, TEXTUAL].iter().any(|keys| keys.contains(&key));
+        let mut asked: Map<String, Value> =
+            map.iter().filter(|(key, _)| known(key)).map(|(key, value)| (key.clone(), value.clone())).collect();
+        if let Some(draft) = self.schema.get("$schema") {
+            asked.insert("$schema".to_owned(), draft.clone());
+        }
+        let asked = Value::Object(asked);
+        let text = asked.to_string();
+        // Cut off from its document, a reference leads nowhere or elsewhere. (So does a property of this name: rare.)
+        if text.contains("\"$ref\"") {
+            return None;
+        }
+        if let Some(known) = self.scalars.get(&text) {
+            return Some(Arc::clone(known));
+        }
+        let validator = jsonschema::options_for::<Scalars>()
+            .offline()
+            .should_validate_formats(true)
+            .should_ignore_unknown_formats(false)
+            .with_pattern_options(PatternOptions::regex())
+            .build(&asked)
+            .ok()
+            .filter(|validator| validator.draft() == self.draft)?;
+        let validator = Arc::new(validator);
+        self.scalars.insert(text, Arc::clone(&validator));
+        Some(validator)
+    }
+
+    fn parts(&mut self, schema: &'s Value) -> Option<Parts> {
+        let get = |key| schema.get(key);
+        let items = match get("items") {
+            None => self.anything()?,
+            Some(Value::Array(_)) => return None,
+            Some(items) => self.place(items)?,
+        };
+        let others = match get("additionalProperties") {
+            None => Some(self.anything()?),
+            Some(Value::Bool(false)) => None,
+            Some(others) => Some(self.place(others)?),
+        };
+        let mut names: Vec<(Box<str>, usize)> = Vec::new();
+        let properties = match get("properties") {
+            None => None,
+            Some(properties) => Some(properties.as_object()?),
+        };
+        for (name, property) in properties.into_iter().flatten() {
+            names.push((name.as_str().into(), self.place(property)?));
+        }
+        let required = match get("required") {
+            None => Vec::new(),
+            Some(required) => required.as_array()?.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?,
+        };
+        for name in &required {
+            if !names.iter().any(|(known, _)| **known == **name) {
+                // Required, and not allowed: nothing is valid, and that is for the crate to say.
+                names.push(((*name).into(), others?));
+            }
+        }
+        if names.len() > Names::BITS as usize {
+            return None;
+        }
+        names.sort_unstable_by(|(one, _), (other, _)| super::stream::order(one, other));
+        let bits = names.iter().enumerate().filter(|(_, (name, _))| required.contains(&&**name));
+        let required = bits.fold(0, |set, (place, _)| set | (1 << place));
+        Some(Parts {
+            items,
+            item_count: count(get("minItems"), get("maxItems"))?,
+            names,
+            required,
+            others,
+            member_count: count(get("minProperties"), get("maxProperties"))?,
+        })
+    }
+}
+
+fn has(map: &Map<String, Value>, keys: &[&str]) -> bool {
+    keys.iter().any(|key| map.contains_key(*key))
+}
+
+fn types(map: &Map<String, Value>) -> Option<Types> {
+    let one = |name: &Value| {
+        Some(match name.as_str()? {
+            "null" => Types::NULL,
+            "boolean" => Types::BOOLEAN,
+            "integer" => Types::INTEGER,
+            "number" => Types::NUMBER,
+            "string" => Types::STRING,
+            "array" => Types::ARRAY,
+            "object" => Types::OBJECT,
+            _ => return None,
+        })
+    };
+    match map.get("type") {
+        None => Some(Types::ALL),
+        Some(Value::Array(names)) => names.iter().try_fold(Types::NONE, |types, name| Some(types.and(one(name)?))),
+        Some(name) => one(name),
+    }
+}
+
+fn text(map: &Map<String, Value>) -> Text {
+    let present: Vec<&str> = WHOLE.iter().chain(TEXTUAL).copied().filter(|key| map.contains_key(*key)).collect();
+    let strings = |values: &[Value]| values.iter().filter_map(Value::as_str).map(Into::into).collect();
+    match (present.as_slice(), map.get("enum"), map.get("const")) {
+        ([], ..) => Text::Any,
+        (["enum"], Some(Value::Array(values)), _) => Text::OneOf(strings(values)),
+        (["const"], _, Some(value)) => Text::OneOf(strings(std::slice::from_ref(value))),
+        (keys, ..) if keys.iter().all(|key| ["minLength", "maxLength"].contains(key)) => {
+            count(map.get("minLength"), map.get("maxLength"))
+                .map_or(Text::Ask, |(least, most)| Text::Length(least, most))
+        }
+        _ => Text::Ask,
+    }
+}
+
+/// Bounds of a count. None where one is written in a way that drafts differ on, such as `1.0`.
+fn count(least: Option<&Value>, most: Option<&Value>) -> Option<(u64, u64)> {
+    let bound = |value: Option<&Value>, otherwise| value.map_or(Some(otherwise), Value::as_u64);
+    Some((bound(least, 0)?, bound(most, u64::MAX)?))
+}
