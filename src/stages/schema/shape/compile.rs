@@ -10,7 +10,7 @@ use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value};
 
 use super::scalar::Scalars;
-use super::{Names, Node, Numbers, Parts, Rules, Shape, Text, Types};
+use super::{Node, Numbers, Parts, Properties, Rules, Shape, Text, Types};
 
 /// Say nothing about a value.
 const ANNOTATIONS: &[&str] = &[
@@ -309,12 +309,9 @@ impl<'s> Compiler<'s> {
                 names.push(((*name).into(), others?));
             }
         }
-        if names.len() > Names::BITS as usize {
-            return None;
-        }
-        names.sort_unstable_by(|(one, _), (other, _)| super::stream::order(one, other));
-        let bits = names.iter().enumerate().filter(|(_, (name, _))| required.contains(&&**name));
-        let required = bits.fold(0, |set, (place, _)| set | (1 << place));
+        let names = Properties::new(names)?;
+        let required =
+            required.into_iter().filter_map(|name| names.find(name)).fold(0, |set, (place, _)| set | (1 << place));
         Some(Parts {
             items,
             item_count: count(get("minItems"), get("maxItems"))?,

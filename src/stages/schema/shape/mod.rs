@@ -123,14 +123,43 @@ enum Text {
 struct Parts {
     items: usize,
     item_count: (u64, u64),
-    /// By length, then by bytes.
-    names: Vec<(Box<str>, usize)>,
-    /// A bit per name.
+    names: Properties,
     required: Names,
     /// What members with other names must be; none where there may be none.
     others: Option<usize>,
     member_count: (u64, u64),
 }
 
-/// A set of an object's names: a bit for each place in [`Parts::names`].
-type Names = u128;
+/// A set of an object's names: a bit for each place in [`Properties`].
+type Names = u64;
+
+/// The names that an object's schema speaks of, each with the node of its value. Found by length first: few names share one.
+#[derive(Debug)]
+struct Properties {
+    /// By length.
+    names: Vec<(Box<str>, usize)>,
+    /// For each length, the place of the first name that is not shorter.
+    starts: Vec<usize>,
+}
+
+impl Properties {
+    /// None for more names than [`Names`] has bits.
+    fn new(mut names: Vec<(Box<str>, usize)>) -> Option<Self> {
+        names.sort_by_key(|(name, _)| name.len());
+        let longest = names.last().map_or(0, |(name, _)| name.len());
+        let starts = (0..=longest + 1).map(|length| names.partition_point(|(name, _)| name.len() < length)).collect();
+        (names.len() <= Names::BITS as usize).then_some(Self { names, starts })
+    }
+
+    /// The place of a name, and the node of its value.
+    fn find(&self, name: &str) -> Option<(usize, usize)> {
+        let start = *self.starts.get(name.len())?;
+        let end = *self.starts.get(name.len() + 1)?;
+        let same = self.names.get(start..end)?;
+        let (place, (_, node)) = same.iter().enumerate().find(|(_, (known, _))| **known == *name)?;
+        Some((start + place, *node))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,5 @@
 //! Reading a body against a shape. Every doubt ends the reading as an error that nobody reads.
 
-use std::cmp::Ordering;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -15,11 +14,6 @@ pub(super) fn accepts(shape: &Shape, body: &[u8]) -> bool {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let reading = Reading { shape, node: shape.root, depth: MAX_DEPTH };
     reading.deserialize(&mut deserializer).is_ok() && deserializer.end().is_ok()
-}
-
-/// The order of names in [`Parts`]: most names differ in length.
-pub(super) fn order(one: &str, other: &str) -> Ordering {
-    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
 }
 
 /// A value that is to be read: what it must be, and how many levels it may hold.
@@ -161,16 +155,14 @@ struct Key<'s>(&'s Parts);
 
 /// A key, and what its value must be.
 enum Named<'de> {
-    /// The name at this place in [`Parts::names`].
+    /// The name at this place in the object's [`super::Properties`].
     Known(usize, usize),
     Other(&'de str, usize),
 }
 
 impl Key<'_> {
     fn known<'de>(&self, name: &str) -> Option<Named<'de>> {
-        let names = &self.0.names;
-        let place = names.binary_search_by(|(known, _)| order(known, name)).ok()?;
-        names.get(place).map(|(_, node)| Named::Known(place, *node))
+        self.0.names.find(name).map(|(place, node)| Named::Known(place, node))
     }
 }
 
