@@ -71,7 +71,9 @@ pub(super) fn shape(schema: &Value, draft: Draft) -> Option<Shape> {
 fn places_are_names(schema: &Value, draft: Draft) -> bool {
     let mut left = Vec::new();
     if let Value::Object(root) = schema {
-        if root.get(id_keyword(draft)).is_some_and(|id| id.as_str().is_none_or(|id| id.contains('#'))) {
+        // The crate knows the meta-schemas by their own names.
+        let strange = |id: &str| id.contains('#') || id.contains("json-schema.org");
+        if root.get(id_keyword(draft)).is_some_and(|id| id.as_str().is_none_or(strange)) {
             return false;
         }
         left.extend(root.iter().filter(|(key, _)| *key != "$schema" && *key != id_keyword(draft)));

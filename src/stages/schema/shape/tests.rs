@@ -150,6 +150,8 @@ fn a_schema_with_other_words_has_no_shape() {
         json!({"properties": wide}),
         json!({"$schema": DRAFTS[2], "items": [true]}),
         json!({"$ref": "#"}),
+        json!({"$schema": DRAFTS[2], "$id": "https://example.com/a#b", "type": "object"}),
+        json!({"$id": "https://json-schema.org/draft/2020-12/schema", "type": "object"}),
     ] {
         assert!(shape(&schema).is_none(), "{schema}");
     }
