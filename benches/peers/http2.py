@@ -2,19 +2,19 @@
 
 import load
 from report import table
-from rounds import Disturbance, cells, rounds, timed
+from rounds import Calm, cells, rounds, timed
 from stage import titles
 
 CONNECTIONS, STREAMS = 10, 32
 
 
 def http2(stage, names, options):
-    disturbance = Disturbance(options.retries)
-    runs = rounds(names, options, disturbance, lambda name: measure(stage, name, options))
+    calm = Calm(options.retries)
+    runs = rounds(names, options, calm, lambda name: measure(stage, name, options))
     rows = [["HTTP/2 over TLS 1.3, passed through as HTTP/1.1", *cells(runs)]]
     print(table(["CPU µs per request", *titles(names)], rows))
     print(f"In brackets: Bartizan's cost as a share of the peer's. {CONNECTIONS} connections with {STREAMS} streams "
-          f"each, {options.rounds} rounds of {options.secs} s. {disturbance}")
+          f"each, {options.rounds} rounds of {options.secs} s. {calm}")
 
 
 def measure(stage, name, options):

@@ -3,6 +3,11 @@
 
 local requests, at = {}, 0
 
+local function next_request()
+    at = at % #requests + 1
+    return requests[at]
+end
+
 local function read(path)
     local file = assert(io.open(path, "rb"))
     local text = file:read("*a")
@@ -11,23 +16,18 @@ local function read(path)
 end
 
 function init(arguments)
-    local method, path, credentials, body = unpack(arguments)
-    local text = body ~= "-" and read(body) or nil
-    local headers = { ["User-Agent"] = "wrk" }
-    if text then headers["Content-Type"] = "application/json" end
-    if credentials == "-" then
-        requests[1] = wrk.format(method, path, headers, text)
-        return
+    local credentials
+    wrk.method, wrk.path, credentials = unpack(arguments)
+    wrk.headers["User-Agent"] = "wrk"
+    if arguments[4] ~= "-" then
+        wrk.body, wrk.headers["Content-Type"] = read(arguments[4]), "application/json"
     end
+    if credentials == "-" then return end
     for credential in read(credentials):gmatch("[^\n]+") do
-        headers["Authorization"] = credential
-        requests[#requests + 1] = wrk.format(method, path, headers, text)
+        wrk.headers["Authorization"] = credential
+        requests[#requests + 1] = wrk.format()
     end
-end
-
-function request()
-    at = at % #requests + 1
-    return requests[at]
+    if #requests > 1 then request = next_request end     -- without this function, wrk itself repeats the one there is
 end
 
 function done(summary)

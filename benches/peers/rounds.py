@@ -14,7 +14,8 @@ OTHERS = 0.05                                     # of the proxy's core: a run i
 class Run:
     micros: float                                 # CPU time of the proxy for one request
     rate: float                                   # requests per second
-    others: float                                 # the share of the proxy's core that went to other processes
+    busy: float                                   # the share of its core that the proxy used
+    others: float                                 # the share that went to other processes
 
 
 def timed(stage, proxy, send, options):
@@ -23,14 +24,15 @@ def timed(stage, proxy, send, options):
     own, core = proxy.cpu_seconds(), core_seconds(stage.proxy_cpu)
     counted = send(options.secs)
     own, core = proxy.cpu_seconds() - own, core_seconds(stage.proxy_cpu) - core
-    return Run(own / counted.requests * 1e6, counted.rate, max(0, core - own) / counted.seconds)
+    seconds = counted.seconds
+    return Run(own / counted.requests * 1e6, counted.rate, own / seconds, max(0, core - own) / seconds)
 
 
-class Disturbance:
+class Calm:
     """Repeats runs that other processes disturbed, and tells how many there were."""
 
     def __init__(self, retries):
-        self.retries, self.runs, self.disturbed, self.kept = retries, 0, 0, 0
+        self.retries, self.runs, self.disturbed, self.kept, self.busy = retries, 0, 0, 0, []
 
     def calmest(self, measure):
         """The first calm run; failing that, after a bounded number of tries, the calmest."""
@@ -39,25 +41,29 @@ class Disturbance:
             tries.append(measure())
             self.runs += 1
             if tries[-1].others <= OTHERS:
-                return tries[-1]
+                break
             self.disturbed += 1
-        self.kept += 1
-        return min(tries, key=lambda run: run.others)
+        best = min(tries, key=lambda run: run.others)
+        self.kept += best.others > OTHERS
+        self.busy.append(best.busy)
+        return best
 
     def __str__(self):
-        return (f"{self.disturbed} of {self.runs} runs ({self.disturbed / self.runs:.0%}) were disturbed: other "
-                f"processes had more than {OTHERS:.0%} of the proxy's core. Each was repeated up to {self.retries} times; "
-                f"{self.kept} disturbed ones had to be counted.")
+        share = self.disturbed / self.runs
+        return (f"The proxy used {median(self.busy):.0%} of its core in the median run, {min(self.busy):.0%} in the "
+                f"idlest. {self.disturbed} of {self.runs} runs ({share:.0%}) were disturbed: other processes had more "
+                f"than {OTHERS:.0%} of that core. They were repeated, up to {self.retries} times; {self.kept} disturbed "
+                f"ones had to be counted.")
 
 
-def rounds(names, options, disturbance, measure):
+def rounds(names, options, calm, measure):
     """{name: its runs}, made in the order A B C A B C, so that what drifts drifts for all of them."""
     runs = defaultdict(list)
     for number in range(options.rounds):
         for name in names:
-            run = disturbance.calmest(lambda: measure(name))
-            print(f"  round {number + 1}: {name} {run.micros:.1f} µs, {run.rate:,.0f}/s, others {run.others:.1%}",
-                  file=sys.stderr)
+            run = calm.calmest(lambda: measure(name))
+            print(f"  round {number + 1}: {name} {run.micros:.1f} µs, {run.rate:,.0f}/s, busy {run.busy:.0%}, "
+                  f"others {run.others:.1%}", file=sys.stderr)
             runs[name].append(run)
     return runs
 

@@ -82,8 +82,12 @@ def arguments():
     parser.add_argument("--hold", type=int, default=30, help="seconds --memory holds them; default: %(default)s")
     parser.add_argument("--volume", type=int, default=1024, help="MiB a run of --bodies; default: %(default)s")
     parser.add_argument("--port", type=int, default=18000, help="and the ones after it; default: %(default)s")
-    parser.add_argument("--cpus", type=int, nargs=2, default=[0, 1], metavar=("PROXY", "LOAD"), help="default: 0 1")
-    return parser.parse_args()
+    parser.add_argument("--cpus", type=int, nargs="+", default=[0, 1], metavar="CPU",
+                        help="the first is the proxy's, the others are for the load and the upstream; default: 0 1")
+    options = parser.parse_args()
+    if len(set(options.cpus)) < 2:
+        parser.error("--cpus: the proxy needs a core of its own")
+    return options
 
 
 def listed(known):

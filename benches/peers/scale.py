@@ -7,7 +7,7 @@ from report import table
 
 
 def scale(stage, _names, options):
-    """Everybody may use both cores, in both rows; only the number of workers differs."""
+    """Everybody may use all cores, in both rows; only the number of workers differs."""
     runs = {1: [], 2: []}
     for _ in range(options.rounds):
         for workers, found in runs.items():
@@ -15,14 +15,13 @@ def scale(stage, _names, options):
     rows = [[workers, *row(found, runs[1])] for workers, found in runs.items()]
     heads = ["Bartizan's workers", "requests/s", "CPU s per s", "requests per CPU second", "share of one worker's"]
     print(table(heads, rows))
-    print("The load generator and the upstream share the two cores with the proxy, in both rows: requests per second "
+    print("The load generator and the upstream share the cores with the proxy, in both rows: requests per second "
           "are theirs as much as the proxy's. What scaling costs is in the requests per second of the proxy's CPU time.")
 
 
 def measure(stage, workers, options):
     """(requests per second, CPU seconds of the proxy per second), for the `jwt` workload."""
-    both = {stage.proxy_cpu, stage.load_cpu}
-    with stage.everywhere(), stage.proxy("bartizan", "secured", workers, both) as proxy:
+    with stage.everywhere(), stage.proxy("bartizan", "secured", workers, stage.all_cpus) as proxy:
         load.wrk(stage.clear, "/orders/1", options.warm, credentials=stage.one_token)
         used = proxy.cpu_seconds()
         counted = load.wrk(stage.clear, "/orders/1", options.secs, credentials=stage.one_token)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import load
 from report import table
-from rounds import Disturbance, cells, rounds, timed
+from rounds import Calm, cells, rounds, timed
 from stage import titles
 
 
@@ -28,16 +28,16 @@ WORKLOADS = {
 
 
 def speed(stage, names, options):
-    rows, disturbance = [], Disturbance(options.retries)
+    rows, calm = [], Calm(options.retries)
     for key in options.workloads:
         workload = WORKLOADS[key]
         print(f"{key}: {workload.words}", file=sys.stderr)
-        runs = rounds(names, options, disturbance, lambda name: measure(stage, name, workload, options))
+        runs = rounds(names, options, calm, lambda name: measure(stage, name, workload, options))
         rows.append([f"`{key}`: {workload.words}", *cells(runs)])
     print(table(["CPU µs per request", *titles(names)], rows))
     print(f"In brackets: Bartizan's cost as a share of the peer's, as the median of the ratios within a round. "
           f"{options.rounds} rounds of {options.secs} s; one worker each, alone on its core; {load.CONNECTIONS} "
-          f"connections. {disturbance}")
+          f"connections. {calm}")
 
 
 def measure(stage, name, workload, options):

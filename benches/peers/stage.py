@@ -42,22 +42,23 @@ def titles(names):
 class Stage:
     """Ports: `port` is the proxy's in clear, the next one over TLS, the one a hundred on the upstream's."""
 
-    def __init__(self, programs, port, proxy_cpu, load_cpu):
-        self.programs, self.proxy_cpu, self.load_cpu = programs, proxy_cpu, load_cpu
+    def __init__(self, programs, port, proxy_cpu, *load_cpus):
+        self.programs, self.proxy_cpu, self.load_cpus = programs, proxy_cpu, set(load_cpus)
+        self.all_cpus = {proxy_cpu, *load_cpus}
         self.port, self.upstream_port = port, port + 100
         self.clear, self.tls = f"http://127.0.0.1:{port}", f"https://127.0.0.1:{port + 1}"
 
     def __enter__(self):
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        os.sched_setaffinity(0, {self.load_cpu})                 # and so every load generator that is started from here
+        os.sched_setaffinity(0, self.load_cpus)                  # and so every load generator that is started from here
         in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self.folder = Path(tempfile.mkdtemp(prefix="bartizan-peers-", dir=in_memory))
         try:
             self.values = {"conf": CONF, "shared": self.folder, "answer": ANSWER, "port": self.port,
                            "tls_port": self.port + 1, "upstream_port": self.upstream_port,
                            **credentials.make_keys(self.folder)}
-            self.upstream = self._child("nginx", ["upstream.conf"], [self.upstream_port], {self.load_cpu})
+            self.upstream = self._child("nginx", ["upstream.conf"], [self.upstream_port], self.load_cpus)
             self.upstream.__enter__()
         except BaseException:
             shutil.rmtree(self.folder)
@@ -82,12 +83,11 @@ class Stage:
     @contextmanager
     def everywhere(self):
         """The load generators and the upstream may use the proxy's core as well."""
-        both = {self.proxy_cpu, self.load_cpu}
-        self._load_on(both)
+        self._load_on(self.all_cpus)
         try:
             yield
         finally:
-            self._load_on({self.load_cpu})
+            self._load_on(self.load_cpus)
 
     def _load_on(self, cpus):
         for pid in [os.getpid(), *self.upstream.processes()]:
