@@ -28,6 +28,7 @@ use super::front::{Client, Front, Phase};
 use super::gate::Slot;
 use super::request::{handle, refuse_head};
 use super::stream::Stream;
+use super::thread::Open;
 use super::worker::Worker;
 use crate::exchange::Peer;
 use crate::policy::Timeouts;
@@ -43,6 +44,8 @@ const SPARE: usize = 8 * 1024;
 const MAX_STREAMS: u32 = 128;
 /// What one HTTP/2 stream may have waiting to be sent, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
+/// Idle for so long, a connection of HTTP/1 gives its buffers back.
+const DOZE: Duration = Duration::from_secs(2);
 /// What is still read of a client that we have answered for the last time, so that the answer arrives.
 const LINGER_BYTES: u64 = 1024 * 1024;
 /// And for how long.
@@ -61,20 +64,21 @@ pub(crate) struct Accepted {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, drain: watch::Receiver<bool>) {
+pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, drain: watch::Receiver<bool>) {
     let Accepted { stream, peer, tls, slot: _slot } = accepted;
     let Ok(tcp) = TcpStream::from_std(stream) else { return };
     let patience = worker.here().live.policy.timeouts().request_headers;
-    let Some((stream, tls_version, http2)) = secure(tcp, tls, patience).await else { return };
+    let Some((stream, tls_version, http2)) = Box::pin(secure(tcp, tls, patience)).await else { return };
     let client = Client::new(Peer::new(peer, tls_version), Instant::now());
     match http2 {
-        Some(true) => serve_http2(&worker, &client, stream, Bytes::new(), drain).await,
+        // Boxed, being larger than all else and rarer.
+        Some(true) => Box::pin(serve_http2(&worker, &client, stream, Bytes::new(), drain)).await,
         Some(false) => serve_http1(&worker, &client, stream, Bytes::new(), drain).await,
         None => {
             let mut stream = stream;
             let Some((prefix, http2)) = tell_protocol(&worker, &client, &mut stream, &drain).await else { return };
             if http2 {
-                serve_http2(&worker, &client, stream, prefix, drain).await;
+                Box::pin(serve_http2(&worker, &client, stream, prefix, drain)).await;
             } else {
                 serve_http1(&worker, &client, stream, prefix, drain).await;
             }
@@ -143,10 +147,30 @@ async fn tell_protocol(
 async fn serve_http1(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
+    mut stream: Stream,
+    mut prefix: Bytes,
+    drain: watch::Receiver<bool>,
+) {
+    loop {
+        let (returned, ended) = speak_http1(worker, client, stream, prefix, drain.clone()).await;
+        let Some(open) = returned else { return };
+        stream = open;
+        let awake = ended == Ended::Dozing && wakes(worker, client, &stream, drain.clone()).await;
+        if !awake {
+            return end_http1(worker, client, &mut stream, ended).await;
+        }
+        prefix = Bytes::new();
+    }
+}
+
+/// Lets hyper serve a connection; returns it with how that ended.
+async fn speak_http1(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
     stream: Stream,
     prefix: Bytes,
     drain: watch::Receiver<bool>,
-) {
+) -> (Option<Stream>, Ended) {
     let policy = &worker.here().live.policy;
     let (limits, timeouts) = (policy.limits(), policy.timeouts());
     let guard = Guard::new(HeadLimits { size: limits.header_size, headers: limits.headers });
@@ -169,9 +193,25 @@ async fn serve_http1(
         })
         .await
     };
-    let Some(mut stream) = Rc::into_inner(stream).map(RefCell::into_inner) else { return };
+    (Rc::into_inner(stream).map(RefCell::into_inner), ended)
+}
+
+/// Waits for the next request of an idle connection, while hyper and its buffers are gone: they are most of what such a
+/// connection costs. False when it is to be closed.
+async fn wakes(worker: &Worker, client: &Client, stream: &Stream, mut drain: watch::Receiver<bool>) -> bool {
+    tracing::debug!(peer = %client.peer.address, "an idle connection dozes");
+    let Phase::Idle(since) = client.phase() else { return true };
+    let patience = worker.here().live.policy.timeouts().idle.saturating_sub(since.elapsed());
+    tokio::select! {
+        readable = tokio::time::timeout(patience, stream.readable()) => matches!(readable, Ok(Ok(()))),
+        _ = drain.wait_for(|draining| *draining) => false,
+    }
+}
+
+/// Says what is left to be said, and closes.
+async fn end_http1(worker: &Rc<Worker>, client: &Rc<Client>, stream: &mut Stream, ended: Ended) {
     match (client.unanswered(), ended) {
-        (_, Ended::TooSlow) => say_last(worker, client, &mut stream, &too_slow()).await,
+        (_, Ended::TooSlow) => say_last(worker, client, stream, &too_slow()).await,
         (Some(flaw), _) => {
             let refusal = match flaw {
                 Some(flaw) if flaw.too_large() => Refusal::new(Stage::Request, Reason::HeadersTooLarge, flaw.detail()),
@@ -180,13 +220,13 @@ async fn serve_http1(
                     Refusal::new(Stage::Request, Reason::MalformedRequest, "the request line or a header is malformed")
                 }
             };
-            say_last(worker, client, &mut stream, &refusal).await;
+            say_last(worker, client, stream, &refusal).await;
         }
         (None, _) => {
             if let Phase::Head(_) = client.phase() {
                 drop(refuse_head(worker, client, &cut_short()));
             }
-            close(&mut stream).await;
+            close(stream).await;
         }
     }
 }
@@ -237,6 +277,8 @@ enum Ended {
     Itself,
     /// It was idle too long.
     Idle,
+    /// It has been idle for a while, and may stay so.
+    Dozing,
     /// A head did not come in time.
     TooSlow,
 }
@@ -263,7 +305,7 @@ async fn watched(
         Phase::Busy(_) => client.stalled().map_or(now + timeouts.idle, |since| since + timeouts.idle),
     };
     // A head may begin just after the timer was set for an idle connection, so it never sleeps past a head's deadline.
-    let shortest = timeouts.idle.min(timeouts.request_headers);
+    let shortest = timeouts.idle.min(timeouts.request_headers).min(DOZE);
     let mut timer = pin!(tokio::time::sleep(shortest));
     let mut draining = pin!(drain.wait_for(|draining| *draining));
     let mut drained = false;
@@ -285,6 +327,12 @@ async fn watched(
                     Phase::Head(_) => Ended::TooSlow,
                     _ => Ended::Idle,
                 });
+            }
+            if let Phase::Idle(since) = client.phase()
+                && now >= since + DOZE
+                && client.is_settled()
+            {
+                return Poll::Ready(Ended::Dozing);
             }
             timer.as_mut().reset(end.min(now + shortest).into());
         }

@@ -43,6 +43,8 @@ pub(crate) struct Client {
     heads: Cell<u64>,
     /// Requests that hyper made of them.
     requests: Cell<u64>,
+    /// The last byte that came was the last of a message.
+    between: Cell<bool>,
 }
 
 impl Client {
@@ -57,12 +59,25 @@ impl Client {
             flaw: Cell::new(None),
             heads: Cell::new(0),
             requests: Cell::new(0),
+            between: Cell::new(true),
         })
     }
 
     /// What it is doing.
     pub(crate) fn phase(&self) -> Phase {
         self.phase.get()
+    }
+
+    /// Whether everything that came was answered, so that hyper holds nothing of this connection.
+    pub(crate) fn is_settled(&self) -> bool {
+        let answered = self.requests.get() == self.heads.get() && self.quiet.get();
+        answered && self.between.get() && !self.has_flaw() && matches!(self.phase.get(), Phase::Idle(_))
+    }
+
+    /// Begins to count anew, with another guard.
+    fn restart(&self) {
+        self.heads.set(0);
+        self.requests.set(0);
     }
 
     /// Since when the client has taken nothing of what is written to it.
@@ -126,6 +141,7 @@ impl Front {
             // HTTP/2 opens with frames of its own before any request; it never answers in hyper's name.
             client.quiet.set(false);
         }
+        client.restart();
         Self { stream, client, prefix, guard }
     }
 
@@ -139,6 +155,7 @@ impl Front {
         }
         let observed = guard.observe(fresh);
         self.client.heads.set(guard.heads());
+        self.client.between.set(guard.between_messages());
         if guard.mid_head()
             && let Phase::Idle(_) = self.client.phase.get()
         {

@@ -18,8 +18,17 @@ const SWEEP: Duration = Duration::from_secs(5);
 
 /// A worker, as the rest of the process sees it.
 pub(crate) struct Handle {
-    connections: mpsc::UnboundedSender<Accepted>,
+    connections: mpsc::UnboundedSender<(Accepted, Open)>,
     open: Arc<AtomicUsize>,
+}
+
+/// One of a worker's open connections; no more when dropped.
+pub(crate) struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Handle {
@@ -31,7 +40,7 @@ impl Handle {
     /// Hands it a connection; false when the worker is gone.
     pub(crate) fn give(&self, accepted: Accepted) -> bool {
         self.open.fetch_add(1, Ordering::Relaxed);
-        self.connections.send(accepted).is_ok()
+        self.connections.send((accepted, Open(Arc::clone(&self.open)))).is_ok()
     }
 }
 
@@ -46,21 +55,18 @@ pub(crate) fn start(
     cut: watch::Receiver<bool>,
 ) -> io::Result<(Handle, JoinHandle<()>)> {
     let (connections, arriving) = mpsc::unbounded_channel();
-    let open = Arc::<AtomicUsize>::default();
-    let counted = Arc::clone(&open);
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         match tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()) {
-            Ok(runtime) => runtime.block_on(run(shared, arriving, counted, drain, cut)),
+            Ok(runtime) => runtime.block_on(run(shared, arriving, drain, cut)),
             Err(error) => tracing::error!(%error, "a worker could not start"),
         }
     })?;
-    Ok((Handle { connections, open }, thread))
+    Ok((Handle { connections, open: Arc::default() }, thread))
 }
 
 async fn run(
     shared: Arc<Shared>,
-    mut arriving: mpsc::UnboundedReceiver<Accepted>,
-    open: Arc<AtomicUsize>,
+    mut arriving: mpsc::UnboundedReceiver<(Accepted, Open)>,
     mut drain: watch::Receiver<bool>,
     mut cut: watch::Receiver<bool>,
 ) {
@@ -70,13 +76,8 @@ async fn run(
     let told = drain.clone();
     loop {
         tokio::select! {
-            Some(accepted) = arriving.recv() => {
-                let served = connection::serve(Rc::clone(&worker), accepted, told.clone());
-                let open = Arc::clone(&open);
-                connections.spawn_local(async move {
-                    served.await;
-                    open.fetch_sub(1, Ordering::Relaxed);
-                });
+            Some((accepted, open)) = arriving.recv() => {
+                connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, open, told.clone()));
             }
             Some(ended) = connections.join_next(), if !connections.is_empty() => report(ended),
             _ = sweep.tick() => worker.here().pools.sweep(),
@@ -85,8 +86,8 @@ async fn run(
     }
     // What was accepted before the listeners closed is served too: its first request may be on the way.
     arriving.close();
-    while let Some(accepted) = arriving.recv().await {
-        connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, told.clone()));
+    while let Some((accepted, open)) = arriving.recv().await {
+        connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, open, told.clone()));
     }
     let patience = worker.here().live.policy.timeouts().drain;
     let finished = async {

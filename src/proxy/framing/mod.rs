@@ -238,7 +238,7 @@ impl Guard {
     }
 
     /// Whether the next byte is the first of a message.
-    fn between_messages(&self) -> bool {
+    pub(crate) fn between_messages(&self) -> bool {
         matches!(self.state, State::RequestLine) && self.size == 0 && self.pending.is_empty()
     }
 
