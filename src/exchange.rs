@@ -41,10 +41,13 @@ impl Peer {
 pub(crate) struct RequestId([u8; 36]);
 
 impl RequestId {
-    /// A new one: UUID version 7, so ids sort by time (RFC 9562 §5.7).
-    pub(crate) fn new() -> Self {
+    /// A new one: UUID version 7 (RFC 9562 §5.7), so ids sort by time, to the millisecond.
+    pub(crate) fn new(at: Timestamp) -> Self {
+        let (seconds, nanoseconds) = (at.as_second(), at.subsec_nanosecond());
+        let (seconds, nanoseconds) = (seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
         let mut text = [0; 36];
-        Uuid::now_v7().as_hyphenated().encode_lower(&mut text);
+        let id = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds));
+        id.as_hyphenated().encode_lower(&mut text);
         Self(text)
     }
 
@@ -98,9 +101,10 @@ impl Exchange {
 
     /// Opens the exchange of a head that could not be parsed, or never came whole.
     pub(crate) fn unparsed(peer: &Peer) -> Self {
+        let at = Timestamp::now();
         Self {
-            id: RequestId::new(),
-            at: Timestamp::now(),
+            id: RequestId::new(at),
+            at,
             begun: Instant::now(),
             version: None,
             method: None,

@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn answers_are_problem_json_with_the_challenge_of_rfc_6750() {
-        let id = RequestId::new();
+        let id = RequestId::new(jiff::Timestamp::UNIX_EPOCH);
         for (refusal, challenge) in [
             (Refusal::new(Stage::Auth, Reason::MissingCredentials, "send a token"), Some(r#"Bearer realm="api""#)),
             (

@@ -178,7 +178,7 @@ async fn speak_http1(
     let front = Front::new(Rc::clone(&stream), Rc::clone(client), prefix, Some(guard));
     let service = service_fn(|request: Request<Incoming>| handle(Rc::clone(worker), Rc::clone(client), request));
     let mut builder = http1::Builder::new();
-    builder.max_buf_size((limits.header_size + SPARE).max(8192)).writev(false);
+    builder.max_buf_size((limits.header_size + SPARE).max(8192)).writev(true);
     if limits.headers > 100 {
         // hyper keeps up to 100 headers on its stack, and the guard has counted them already.
         builder.max_headers(limits.headers);

@@ -107,7 +107,7 @@ async fn answer(
     limit: Duration,
     counter: &Counter,
 ) -> Result<(Head, Duration), Unanswered> {
-    let asked = Instant::now();
+    let asked = link.asked;
     let deadline = |now: Instant| match counter.progress() {
         Progress::Whole => asked + limit,
         Progress::Streaming => now + limit,

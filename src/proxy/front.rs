@@ -15,6 +15,14 @@ use super::framing::{Flaw, Guard};
 use super::stream::Stream;
 use crate::exchange::Peer;
 
+/// Up to so many bytes, an answer is copied into one piece to be written; a gathered write costs more.
+const GATHERED: usize = 16 * 1024;
+
+thread_local! {
+    /// Where that is done.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::default();
+}
+
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -230,14 +238,25 @@ impl AsyncWrite for Front {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let size = slices.iter().map(|slice| slice.len()).sum();
         if self.client.holds_back() {
-            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+            return Poll::Ready(Ok(size));
         }
-        self.client.wrote(Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices))
+        let mut stream = self.stream.borrow_mut();
+        let written = if size > GATHERED {
+            Pin::new(&mut *stream).poll_write_vectored(cx, slices)
+        } else {
+            SCRATCH.with_borrow_mut(|scratch| {
+                scratch.clear();
+                slices.iter().for_each(|slice| scratch.extend_from_slice(slice));
+                Pin::new(&mut *stream).poll_write(cx, scratch)
+            })
+        };
+        self.client.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.borrow().is_write_vectored()
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -49,8 +49,8 @@ pub(crate) struct Link {
     used: bool,
     /// For whatever is waited for on this connection.
     pub(crate) alarm: Alarm,
-    /// Idle since then.
-    pub(super) since: Instant,
+    /// When the present or the last request began.
+    pub(crate) asked: Instant,
 }
 
 /// Why there is no answer, or no more of one.
@@ -93,7 +93,7 @@ impl Link {
             keep: true,
             used: false,
             alarm: Alarm::default(),
-            since: Instant::now(),
+            asked: Instant::now(),
         }
     }
 
@@ -126,6 +126,7 @@ impl Link {
         self.body = Some(body).filter(|_| !ended);
         self.method = method.clone();
         self.input.clear();
+        self.asked = Instant::now();
     }
 
     /// Sends, and waits for the head of the answer; `headers` holds its headers then.
@@ -188,6 +189,12 @@ impl Link {
     pub(super) fn is_done(&self) -> bool {
         let sent = self.body.is_none() && self.outgoing.is_empty();
         self.keep && sent && self.has_ended() && self.input.is_empty()
+    }
+
+    /// Gives its buffers back.
+    pub(super) fn doze(&mut self) {
+        (self.input, self.room, self.bulk) = (Bytes::new(), BytesMut::new(), false);
+        self.outgoing = Outgoing::default();
     }
 
     /// Whether an idle connection can take a request now: nothing came unasked, and the other end hasn't closed.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -16,8 +16,10 @@ use crate::proxy::stream::Stream;
 
 /// Most idle connections to one server, of one worker.
 const MAX_IDLE: usize = 256;
-/// An idle connection is closed after this.
+/// An idle connection is closed so long after its last request began.
 const IDLE: Duration = Duration::from_secs(60);
+/// After so long it has no buffers.
+const DOZE: Duration = Duration::from_secs(5);
 
 /// The pools of all servers of a policy.
 pub(crate) struct Pools(Vec<Rc<Pool>>);
@@ -39,10 +41,17 @@ impl Pools {
         self.0.get(server.index)
     }
 
-    /// Closes what has been idle too long, and what the other end has closed.
+    /// Closes what has been idle too long, and what the other end has closed; takes the buffers of what has been idle a while.
     pub(crate) fn sweep(&self) {
         for pool in &self.0 {
-            pool.idle.borrow_mut().retain_mut(|link| link.since.elapsed() < IDLE && link.stands());
+            pool.idle.borrow_mut().retain_mut(|link| {
+                let idle = link.asked.elapsed();
+                let kept = idle < IDLE && link.stands();
+                if idle > DOZE {
+                    link.doze();
+                }
+                kept
+            });
         }
     }
 }
@@ -72,10 +81,9 @@ impl Pool {
     }
 
     /// Takes a connection back: for the next request, when it is fit for one; else it closes.
-    pub(crate) fn put(&self, mut link: Box<Link>) {
+    pub(crate) fn put(&self, link: Box<Link>) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MAX_IDLE && link.is_done() {
-            link.since = Instant::now();
             idle.push(link);
         }
     }
