@@ -47,6 +47,9 @@ pub(crate) struct Link {
     /// Cleared by whatever makes the connection unfit for another request.
     keep: bool,
     used: bool,
+    /// All others that were ready have had their turn since the request began. Requests are sent after that: what leaves
+    /// together wakes an upstream once, and waking it is a good part of what sending costs.
+    gave_way: bool,
     /// For whatever is waited for on this connection.
     pub(crate) alarm: Alarm,
     /// When the present or the last request began.
@@ -92,6 +95,7 @@ impl Link {
             position: Position::End,
             keep: true,
             used: false,
+            gave_way: false,
             alarm: Alarm::default(),
             asked: Instant::now(),
         }
@@ -126,11 +130,16 @@ impl Link {
         self.body = Some(body).filter(|_| !ended);
         self.method = method.clone();
         self.input.clear();
+        self.gave_way = false;
         self.asked = Instant::now();
     }
 
     /// Sends, and waits for the head of the answer; `headers` holds its headers then.
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>, headers: &mut HeaderMap) -> Poll<Result<Head, LinkError>> {
+        if !std::mem::replace(&mut self.gave_way, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         self.push(cx)?;
         loop {
             if !self.input.is_empty()
