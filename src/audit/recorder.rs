@@ -2,7 +2,7 @@
 //!
 //! No record is lost and memory stays bounded because a worker awaits [`Recorder::ready`] before it admits a request: while the
 //! sinks cannot keep up, callers wait. The buffer then holds at most [`MARK`] bytes and the records of requests already in flight.
-//! When idle a record is handed over within a turn of the event loop; under load a turn's records share a batch.
+//! When idle a record is handed over within a turn of the event loop; under load the records of a few turns share a batch.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -17,10 +17,13 @@ use super::trail::Trail;
 use super::writer::Batch;
 
 /// Bytes recorded and not handed over from which no new request is admitted.
-const MARK: usize = 256 * 1024;
+const MARK: usize = 1024 * 1024;
 
 /// Bytes from which a batch takes no more records.
-const BATCH: usize = 60 * 1024;
+const BATCH: usize = 240 * 1024;
+
+/// Turns of a busy event loop whose records share a batch.
+const TURNS: usize = 4;
 
 /// A worker's end of the trail. What it holds is handed over even after it is dropped, as long as the worker's event loop runs.
 pub(crate) struct Recorder {
@@ -134,8 +137,14 @@ impl Drop for Recorder {
 async fn hand_over(desk: Rc<Desk>) {
     while !desk.ended.get() {
         desk.work.notified().await;
-        // Requests that end in this turn of the event loop go in the same batch.
-        tokio::task::yield_now().await;
+        // Requests that end in this turn of the event loop go in the same batch, and while it is busy, those of the next.
+        for _ in 0..TURNS {
+            let before = desk.taken.get();
+            tokio::task::yield_now().await;
+            if desk.taken.get() == before || desk.is_sealed() {
+                break;
+            }
+        }
         while let Some((trail, batch)) = desk.take() {
             trail.send(&batch).await;
             desk.waiting.set(desk.waiting.get().saturating_sub(batch.lines.len()));
@@ -148,6 +157,11 @@ async fn hand_over(desk: Rc<Desk>) {
 impl Desk {
     fn take(&self) -> Option<(Arc<Trail>, Batch)> {
         self.buffer.borrow_mut().take()
+    }
+
+    /// Whether a batch takes no more records.
+    fn is_sealed(&self) -> bool {
+        !self.buffer.borrow().sealed.is_empty()
     }
 
     /// Waits until `met`, looking again whenever something was handed over.
@@ -350,16 +364,16 @@ mod tests {
         let trail = Arc::new(Trail::open(&[SinkConfig::Stdout { readable: None }], None).unwrap());
         worker(async {
             let recorder = Recorder::new(trail);
-            for _ in 0..1000 {
+            for _ in 0..4000 {
                 recorder.record(&sample());
             }
             let mut batches = Vec::new();
             while let Some((_, batch)) = recorder.desk.take() {
-                assert!(batch.lines.len() < 64 * 1024 && batch.lines.ends_with(b"\n"));
+                assert!(batch.lines.len() < BATCH + 4096 && batch.lines.ends_with(b"\n"));
                 batches.push(batch.records);
             }
-            assert_eq!(batches.iter().sum::<u64>(), 1000);
-            assert!(batches.len() < 10, "{batches:?}");
+            assert_eq!(batches.iter().sum::<u64>(), 4000);
+            assert!((2..12).contains(&batches.len()), "{batches:?}");
         });
     }
 
