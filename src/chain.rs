@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 
-use crate::exchange::Exchange;
+use crate::exchange::{ClientCertificate, Exchange};
 use crate::policy::{Access, Policy, Route};
 use crate::refusal::Refusal;
-use crate::stages::auth::Caller;
 use crate::stages::auth::cache::TokenCache;
+use crate::stages::auth::{Asked, Caller};
 use crate::stages::rate_limit::{self, Standing, Subject};
 use crate::stages::schema::body::{Body, Counter, Source};
 use crate::state::ledger::Ledger;
@@ -22,6 +22,20 @@ pub(crate) struct Tools<'a> {
     pub(crate) tokens: &'a TokenCache,
     /// How much callers have used of their limits.
     pub(crate) ledger: &'a Ledger,
+    /// How the client reached us.
+    pub(crate) reached: Reached<'a>,
+}
+
+/// How the client reached us, in its own words: what a proof of possession is made for.
+pub(crate) struct Reached<'a> {
+    /// `https` or `http`.
+    pub(crate) scheme: &'a str,
+    /// Host and port.
+    pub(crate) authority: &'a str,
+    /// Path, as it came.
+    pub(crate) path: &'a str,
+    /// The client certificate of its connection.
+    pub(crate) certificate: Option<&'a ClientCertificate>,
 }
 
 /// What the chain learnt of a request, whatever it decided: for the answer and the record.
@@ -60,9 +74,13 @@ pub(crate) async fn admit(
     let subject = match &route.access {
         Access::Public => Subject::Address(exchange.client),
         Access::Scoped(requirement) => {
-            let caller = policy.auth().authenticate(headers, tools.tokens, now, tick).await?;
-            let caller = &**learnt.caller.insert(caller);
-            requirement.permit(caller)?;
+            let Reached { scheme, authority, path, certificate } = tools.reached;
+            let method = exchange.method.as_ref().map_or("", Method::as_str);
+            let client = exchange.client;
+            let asked = Asked { headers, method, scheme, authority, path, client, certificate, now, tick };
+            let known = policy.auth().authenticate(&asked, tools.tokens).await?;
+            let caller = &**learnt.caller.insert(Arc::clone(&known.caller));
+            requirement.permit(&known, now)?;
             Subject::Consumer(caller.plan(), caller.account())
         }
     };

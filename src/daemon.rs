@@ -24,8 +24,9 @@ use crate::proxy::gate::Gate;
 use crate::proxy::listener::{self, Bound, Listening};
 use crate::proxy::thread::{self, Handle};
 use crate::proxy::worker::{Live, Shared};
-use crate::stages::auth::key_set::RemoteKeySet;
+use crate::stages::auth::key_source::RemoteKeySet;
 use crate::state::published::Published;
+use crate::state::register::Register;
 
 /// How long a start or a reload waits for key sets that have never been fetched.
 const FIRST_FETCH: Duration = Duration::from_secs(3);
@@ -71,6 +72,8 @@ pub(crate) struct Daemon {
     admin: Option<Admin>,
     /// Key sets behind URLs, each with the task that keeps it fresh.
     key_sets: Vec<(Arc<RemoteKeySet>, JoinHandle<()>)>,
+    /// What operators have changed, with the task that keeps it.
+    register: (Arc<Register>, JoinHandle<()>),
     /// Turns true when workers are to finish.
     drain: watch::Sender<bool>,
     /// Turns true when workers are to cut off what has not finished.
@@ -123,6 +126,9 @@ impl Daemon {
         let Some(policy) = policy else { return Err(StartError::Policy(report)) };
         log(&report);
 
+        let register = Arc::clone(policy.auth().directory().register());
+        register.open().await.map_err(|error| StartError::System(error.to_string()))?;
+        let register = keep(register);
         let trail =
             Trail::open(&sinks(&policy, &setup), None).map_err(|error| StartError::System(error.to_string()))?;
         let had = &mut setup.bound;
@@ -134,7 +140,7 @@ impl Daemon {
         let shared = Arc::new(Shared {
             live: Arc::new(Published::new(Arc::new(live))),
             ledger: Arc::clone(&lasting.ledger),
-            key_epoch: lasting.key_epoch.clone(),
+            epoch: lasting.epoch.clone(),
             metrics: lasting.metrics.clone(),
         });
         let ((drain, draining), (cut, cutting)) = (watch::channel(false), watch::channel(false));
@@ -156,6 +162,7 @@ impl Daemon {
             listening: Vec::new(),
             admin: None,
             key_sets: Vec::new(),
+            register,
             drain,
             cut,
             commands,
@@ -248,6 +255,10 @@ impl Daemon {
         log(&report);
 
         // Everything that can fail comes first.
+        let register = Arc::clone(policy.auth().directory().register());
+        if let Err(error) = register.open().await {
+            return Reloaded::Failed(only(error.to_string()));
+        }
         let known = |address: &SocketAddr| self.listening.iter().any(|listening| listening.configured == *address);
         let wanted = policy.listeners().iter().map(|listener| listener.address).filter(|address| !known(address));
         let admin_moved =
@@ -270,6 +281,11 @@ impl Daemon {
         let policy = Arc::new(policy);
         self.follow_key_sets(&policy).await;
         self.shared.live.replace(Arc::new(Live { policy: Arc::clone(&policy), trail: Arc::new(trail) }));
+        if !Arc::ptr_eq(&register, &self.register.0) {
+            let before = std::mem::replace(&mut self.register, keep(register));
+            before.1.abort();
+            before.0.flush().await;
+        }
         self.loaded();
         self.shared.live.current().trail.reopen();
         self.forget_key_sets(&policy);
@@ -381,6 +397,8 @@ impl Daemon {
         }
             }
         drop(joining);
+        self.register.1.abort();
+        self.register.0.flush().await;
         let live = self.shared.live.current();
         let left = live.trail.close(LAST_RECORDS).await;
         if left > 0 {
@@ -388,6 +406,12 @@ impl Daemon {
         }
         Ok(())
     }
+}
+
+/// Lets a register be kept in the background.
+fn keep(register: Arc<Register>) -> (Arc<Register>, JoinHandle<()>) {
+    let kept = Arc::clone(&register);
+    (register, tokio::spawn(async move { kept.keep().await }))
 }
 
 fn sinks(policy: &Policy, setup: &Setup) -> Vec<SinkConfig> {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Version};
 use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
 use uuid::Uuid;
 
 /// W3C Trace Context; carried on, and its trace id goes into the record.
@@ -22,12 +23,33 @@ pub(crate) struct Peer {
     pub(crate) text: Box<str>,
     /// TLS version when the connection is encrypted, such as `1.3`.
     pub(crate) tls_version: Option<&'static str>,
+    /// What the client has shown when it connected, verified then.
+    pub(crate) certificate: Option<Box<ClientCertificate>>,
+}
+
+/// A client certificate, as far as requests ask about it.
+#[derive(Debug)]
+pub(crate) struct ClientCertificate {
+    /// SHA-256 of its DER.
+    pub(crate) thumbprint: [u8; 32],
+    /// DNS names, URIs and email addresses of its subjectAltName.
+    pub(crate) names: Box<[Box<str>]>,
+    /// When its time begins, in seconds since 1970.
+    pub(crate) not_before: i64,
+    /// The last second of its time, since 1970.
+    pub(crate) not_after: i64,
+    /// The certificate and those behind it, to be verified anew when authorities change.
+    pub(crate) chain: Box<[CertificateDer<'static>]>,
+    /// The listener it was shown to, by its address in the policy.
+    pub(crate) listener: SocketAddr,
+    /// What it was verified by: authorities and revocation lists.
+    pub(crate) trusted_by: [u8; 32],
 }
 
 impl Peer {
     /// The other end of a new connection.
     pub(crate) fn new(address: SocketAddr, tls_version: Option<&'static str>) -> Self {
-        Self { address, text: address.ip().to_canonical().to_string().into(), tls_version }
+        Self { address, text: address.ip().to_canonical().to_string().into(), tls_version, certificate: None }
     }
 
     /// `https` or `http`.

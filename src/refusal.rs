@@ -16,6 +16,9 @@ use crate::exchange::RequestId;
 /// The id of the request, in every answer.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What the next proof of possession must hold (RFC 9449 §8.1).
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $title:literal),+ $(,)?) => {
         /// Why a request is refused. Closed: status, code and title of each stand on its line.
@@ -56,6 +59,14 @@ reasons! {
     InvalidToken = 401 "invalid_token" "The token is not acceptable",
     /// A token past its end.
     ExpiredToken = 401 "expired_token" "The token has expired",
+    /// A credential that an operator has revoked.
+    Revoked = 401 "revoked" "The credential has been revoked",
+    /// A proof of possession that is missing or not good (RFC 9449).
+    InvalidDpopProof = 401 "invalid_dpop_proof" "The proof of possession is not acceptable",
+    /// A proof of possession must hold a nonce of ours (RFC 9449 §8).
+    UseDpopNonce = 401 "use_dpop_nonce" "The proof of possession needs a nonce",
+    /// A client certificate that is not acceptable.
+    InvalidCertificate = 401 "invalid_certificate" "The client certificate is not acceptable",
     /// A token that was issued for too long.
     TokenLifetimeTooLong = 401 "token_lifetime_too_long" "The token lives too long",
     /// An API key that is not known.
@@ -66,14 +77,24 @@ reasons! {
     InsufficientScope = 403 "insufficient_scope" "The credential does not reach far enough",
     /// The route is for approved consumers alone.
     ConsumerNotApproved = 403 "consumer_not_approved" "The consumer is not approved for this operation",
+    /// The consumer is suspended.
+    ConsumerSuspended = 403 "consumer_suspended" "The consumer is suspended",
+    /// The route asks for a stronger or a fresher credential.
+    StrongerCredentialRequired = 403 "stronger_credential_required" "A stronger credential is needed",
     /// The credential is good, but belongs to nobody the policy knows.
     UnknownConsumer = 403 "unknown_consumer" "The consumer is not known",
+    /// An admin token that does not open this.
+    InsufficientRight = 403 "insufficient_right" "The admin token does not reach far enough",
     /// No route has this path.
     NoRoute = 404 "no_route" "There is nothing here",
+    /// What an operator asks about is not there.
+    NotFound = 404 "not_found" "There is no such thing",
     /// The path is known, the method is not.
     MethodNotAllowed = 405 "method_not_allowed" "The method is not allowed here",
     /// The request did not come in time.
     RequestTimeout = 408 "request_timeout" "The request took too long to arrive",
+    /// What an operator asks for does not go with what is there.
+    Conflict = 409 "conflict" "It does not go with what is there",
     /// The body is too large.
     BodyTooLarge = 413 "body_too_large" "The body is too large",
     /// Not the content type of the route.
@@ -82,6 +103,8 @@ reasons! {
     SchemaViolation = 422 "schema_violation" "The body does not match the schema",
     /// Too many requests.
     RateLimited = 429 "rate_limited" "Too many requests",
+    /// Too many failed attempts from one address.
+    TooManyFailures = 429 "too_many_failures" "Too many failed attempts",
     /// Headers too large or too many (RFC 6585 §5).
     HeadersTooLarge = 431 "malformed_request" "The headers are too large",
     /// No connection to the upstream, or it broke.
@@ -90,6 +113,10 @@ reasons! {
     InvalidUpstreamResponse = 502 "invalid_upstream_response" "The service behind gave no valid answer",
     /// Whether the caller is who it says cannot be decided now.
     IdentityUnavailable = 503 "identity_unavailable" "Identity cannot be checked now",
+    /// What operators change cannot be kept now.
+    StoreUnavailable = 503 "store_unavailable" "The store cannot be used now",
+    /// How often the caller may ask is not known.
+    LimitsUnavailable = 503 "limits_unavailable" "Limits cannot be checked now",
     /// The upstream did not answer in time.
     UpstreamTimeout = 504 "upstream_timeout" "The service behind did not answer in time",
 }
@@ -169,13 +196,22 @@ struct Facts {
     cause: Option<Cow<'static, str>>,
     members: Members,
     close: bool,
+    dpop_nonce: Option<HeaderValue>,
 }
 
 impl Refusal {
     /// Refuses for this reason; `detail` says what the caller should change.
     pub(crate) fn new(stage: Stage, reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = detail.into();
-        Self(Box::new(Facts { reason, stage, detail, cause: None, members: Members::default(), close: false }))
+        Self(Box::new(Facts {
+            reason,
+            stage,
+            detail,
+            cause: None,
+            members: Members::default(),
+            close: false,
+            dpop_nonce: None,
+        }))
     }
 
     /// What happened, for the log alone.
@@ -187,6 +223,12 @@ impl Refusal {
     /// Members of its own.
     pub(crate) fn members(mut self, members: Members) -> Self {
         self.0.members = members;
+        self
+    }
+
+    /// What the next proof of possession must hold (RFC 9449 §8).
+    pub(crate) fn dpop_nonce(mut self, nonce: HeaderValue) -> Self {
+        self.0.dpop_nonce = Some(nonce);
         self
     }
 
@@ -255,6 +297,9 @@ impl Refusal {
         {
             headers.insert(ALLOW, value);
         }
+        if let Some(nonce) = &self.0.dpop_nonce {
+            headers.insert(DPOP_NONCE, nonce.clone());
+        }
         if self.0.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -271,7 +316,11 @@ impl Refusal {
                 format!(r#"{REALM}, error="insufficient_scope", scope="{scopes}""#)
             }
             // RFC 6750 has no words for keys, but RFC 9110 §15.5.2 wants a challenge with every 401.
-            Reason::InvalidKey | Reason::ExpiredKey => REALM.to_owned(),
+            Reason::InvalidKey | Reason::ExpiredKey | Reason::InvalidCertificate => REALM.to_owned(),
+            // RFC 9449 §7.1 and §9.
+            Reason::InvalidDpopProof | Reason::UseDpopNonce => {
+                format!(r#"DPoP realm="api", error="{}""#, self.0.reason.code())
+            }
             reason if reason.status() == StatusCode::UNAUTHORIZED => {
                 // A quoted-string of RFC 6750 §3 holds neither `"` nor `\`.
                 let words = self.0.detail.replace(['"', '\\'], "'");

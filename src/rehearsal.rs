@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Version};
 use http_body_util::Full;
 
-use crate::chain::{self, Learnt, Tools};
+use crate::chain::{self, Learnt, Reached, Tools};
 use crate::exchange::{Exchange, Peer};
 use crate::policy::Policy;
 use crate::policy::compile::{self, Lasting};
@@ -35,12 +35,12 @@ impl Rehearsal {
         let lasting = Lasting::new(Instant::now());
         let (policy, problems) = compile::compile(policy, &lasting);
         let policy = policy.ok_or_else(|| problems.text(false))?;
-        Ok(Self { policy, tokens: TokenCache::new(lasting.key_epoch.clone()), lasting })
+        Ok(Self { policy, tokens: TokenCache::new(lasting.epoch.clone()), lasting })
     }
 
     /// Forgets all verified tokens.
     pub fn forget_tokens(&mut self) {
-        self.tokens = TokenCache::new(self.lasting.key_epoch.clone());
+        self.tokens = TokenCache::new(self.lasting.epoch.clone());
     }
 
     /// Walks one request through route, auth, scope, rate limit and schema. Bodies are read within a tokio runtime that
@@ -52,7 +52,8 @@ impl Rehearsal {
             Ok(route) => route,
             Err(refusal) => return Some((refusal.reason().status().as_u16(), refusal.reason().code())),
         };
-        let tools = Tools { tokens: &self.tokens, ledger: &self.lasting.ledger };
+        let reached = Reached { scheme: "http", authority: "", path, certificate: None };
+        let tools = Tools { tokens: &self.tokens, ledger: &self.lasting.ledger, reached };
         let body = (headers, Source::Given(Full::new(body)), &Counter::default());
         let admitted = chain::admit(&self.policy, route, tools, &exchange, body, &mut Learnt::default()).await;
         admitted.err().map(|refusal| (refusal.reason().status().as_u16(), refusal.reason().code()))

@@ -1,14 +1,20 @@
 //! The admin listener, for operators; never on the way of a request.
 //!
-//! | endpoint | token | answers |
+//! | endpoint | needs | answers |
 //! |---|---|---|
-//! | `GET /healthz` | no | the process is alive |
-//! | `GET /readyz` | no | 200 when it can serve; 503 and which part cannot otherwise |
-//! | `GET /metrics` | no | Prometheus' numbers (OpenMetrics text) |
-//! | `GET /v1/policy` | yes | the policy in force: digest, APIs, routes |
-//! | `POST /v1/policy/reload` | yes | as SIGHUP does; 422 with every problem when the policy has errors |
+//! | `GET /healthz` | - | the process is alive |
+//! | `GET /readyz` | - | 200 when it can serve; 503 and which part cannot otherwise |
+//! | `GET /metrics` | - | Prometheus' numbers (OpenMetrics text) |
+//! | `GET /v1/policy` | read | the policy in force: digest, APIs, routes |
+//! | `POST /v1/policy/reload` | operate | as SIGHUP does; 422 with every problem when the policy has errors |
+//! | `GET /v1/issuers` | read | who vouches for callers, and how their keys stand |
+//! | `/v1/consumers…`, `/v1/keys…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…` | read, operate | see [`operations`] |
 //!
-//! Without `admin.token` in the policy, what needs a token is closed. Every change made here is an audit record.
+//! Without a token in the policy, what needs one is closed. Every change made here is an audit record.
+
+mod input;
+mod operations;
+mod view;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,25 +26,31 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
+use self::operations::{Done, Operation};
 use crate::audit::{Outcome, Record, Recorder};
 use crate::exchange::{Exchange, Peer};
+use crate::policy::Rights;
 use crate::policy::diagnostic::{Problem, Problems};
-use crate::policy::{Access, Policy};
 use crate::proxy::worker::{Live, Shared};
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
+use crate::stages::auth::key_source::Freshness;
+use crate::state::register::Health;
 use crate::telemetry::AuditNumbers;
 
+/// Largest body of a request here, in bytes.
+const MAX_BODY: usize = 64 * 1024;
 /// Operators' requests are small and soon there.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -83,7 +95,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, commands: 
         tokio::task::spawn_local(async move {
             let service = service_fn(|request| {
                 let admin = Rc::clone(&admin);
-                async move { Ok::<_, Infallible>(admin.answer(peer, &request).await) }
+                async move { Ok::<_, Infallible>(admin.answer(peer, request).await) }
             });
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(16 * 1024);
@@ -95,24 +107,14 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, commands: 
 }
 
 impl Admin {
-    async fn answer(&self, peer: SocketAddr, request: &Request<Incoming>) -> Answer {
+    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Answer {
         let peer = Peer::new(peer, None);
-        let (method, path) = (request.method(), request.uri().path());
-        let exchange = Exchange::open(&peer, method, request.version(), path, request.headers());
-        let answered = match (method, path) {
-            (&Method::GET, "/healthz") => Ok(json_answer(StatusCode::OK, &json!({"status": "ok"}))),
-            (&Method::GET, "/readyz") => Ok(self.ready()),
-            (&Method::GET, "/metrics") => Ok(self.metrics()),
-            (&Method::GET, "/v1/policy") => self.authorize(request.headers()).map(|()| self.policy()),
-            (&Method::POST, "/v1/policy/reload") => match self.authorize(request.headers()) {
-                Ok(()) => self.reload(&peer, &exchange).await,
-                Err(refusal) => Err(refusal),
-            },
-            (_, "/healthz" | "/readyz" | "/metrics" | "/v1/policy") => Err(other_method("GET")),
-            (_, "/v1/policy/reload") => Err(other_method("POST")),
-            _ => Err(Refusal::new(Stage::Request, Reason::NoRoute, "the admin listener has no such endpoint")),
-        };
-        answered.unwrap_or_else(|refusal| {
+        let exchange =
+            Exchange::open(&peer, request.method(), request.version(), request.uri().path(), request.headers());
+        self.answered(&peer, &exchange, request).await.unwrap_or_else(|refusal| {
+            if let Some(cause) = refusal.logged() {
+                tracing::warn!(id = exchange.id.as_str(), cause, "an operator's request failed");
+            }
             let (status, headers, body) = refusal.answer(&exchange.id);
             let mut answer = Response::new(Full::new(body));
             *answer.status_mut() = status;
@@ -121,54 +123,107 @@ impl Admin {
         })
     }
 
-    /// The bearer token of the policy; digests are compared, so that neither length nor content shows in the time taken.
-    fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    async fn answered(&self, peer: &Peer, exchange: &Exchange, request: Request<Incoming>) -> Result<Answer, Refusal> {
+        let (parts, body) = request.into_parts();
+        let (method, path) = (&parts.method, parts.uri.path());
+        let may = |rights| self.authorize(&parts.headers, rights);
+        match (method, path) {
+            (&Method::GET, "/healthz") => Ok(json_answer(StatusCode::OK, &json!({"status": "ok"}))),
+            (&Method::GET, "/readyz") => Ok(self.ready()),
+            (&Method::GET, "/metrics") => Ok(self.metrics()),
+            (&Method::GET, "/v1/policy") => may(Rights::Read).map(|_| self.policy()),
+            (&Method::GET, "/v1/issuers") => may(Rights::Read).map(|_| self.issuers()),
+            (&Method::POST, "/v1/policy/reload") => {
+                let operator = may(Rights::Operate)?;
+                self.reload(peer, exchange, &operator).await
+            }
+            (_, "/healthz" | "/readyz" | "/metrics" | "/v1/policy" | "/v1/issuers") => Err(other_method("GET")),
+            (_, "/v1/policy/reload") => Err(other_method("POST")),
+            (_, path) if !path.starts_with("/v1/") => {
+                Err(Refusal::new(Stage::Request, Reason::NoRoute, "the admin listener has no such endpoint"))
+            }
+            _ => {
+                let rights = if *method == Method::GET { Rights::Read } else { Rights::Operate };
+                // Before the path is looked at: what is there is not for everybody to find out.
+                let operator = may(rights)?;
+                let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
+                    Refusal::new(Stage::Request, Reason::BodyTooLarge, format!("a body has at most {MAX_BODY} bytes"))
+                })?;
+                let (body, query) = (body.to_bytes(), parts.uri.query());
+                let (now, by) = (Timestamp::now(), &*operator);
+                let live = self.shared.live.current();
+                let operation = Operation { policy: &live.policy, method, path, query, body: &body, by, now };
+                let done = operation.run().await;
+                if let Ok(Done { change: Some(change), .. }) = &done {
+                    self.record(change.action, Some(&change.target), peer, exchange, &live, StatusCode::OK, by);
+                } else if *method != Method::GET
+                    && let Err(refusal) = &done
+                {
+                    let status = refusal.reason().status();
+                    self.record("change_refused", Some(path), peer, exchange, &live, status, by);
+                }
+                done.map(|done| json_answer(done.status, &done.body))
+            }
+        }
+    }
+
+    /// Who has the token that was sent, when it opens this. Digests are compared, so that neither length nor content
+    /// shows in the time taken.
+    fn authorize(&self, headers: &HeaderMap, rights: Rights) -> Result<Box<str>, Refusal> {
+        let refuse = |reason, detail: &'static str| Err(Refusal::new(Stage::Auth, reason, detail));
         let live = self.shared.live.current();
-        let expected = live.policy.admin().and_then(|admin| admin.token.as_ref());
+        let tokens = live.policy.admin().map(|admin| &*admin.tokens).unwrap_or_default();
+        if tokens.is_empty() {
+            return refuse(Reason::MissingCredentials, "the policy has no `admin.token`, so this endpoint is closed");
+        }
         let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let sent =
             sent.and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        match (expected, sent) {
-            (Some(expected), Some((_, token))) => {
-                let expected = digest(&SHA256, expected.expose_secret().as_bytes());
-                let sent = digest(&SHA256, token.trim().as_bytes());
-                if expected.as_ref().ct_eq(sent.as_ref()).into() {
-                    Ok(())
-                } else {
-                    Err(Refusal::new(Stage::Auth, Reason::InvalidToken, "this is not the admin token"))
-                }
+        let Some((_, sent)) = sent else {
+            return refuse(Reason::MissingCredentials, "send the admin token: `Authorization: Bearer …`");
+        };
+        let sent = digest(&SHA256, sent.trim().as_bytes());
+        let mut found = None;
+        for token in tokens {
+            // All of them, whichever fits.
+            if digest(&SHA256, token.token.expose_secret().as_bytes()).as_ref().ct_eq(sent.as_ref()).into() {
+                found = Some(token);
             }
-            (None, _) => Err(Refusal::new(
-                Stage::Auth,
-                Reason::MissingCredentials,
-                "the policy has no `admin.token`, so this endpoint is closed",
-            )),
-            (Some(_), None) => Err(Refusal::new(
-                Stage::Auth,
-                Reason::MissingCredentials,
-                "send the admin token: `Authorization: Bearer …`",
-            )),
+        }
+        match found {
+            None => refuse(Reason::InvalidToken, "this is not an admin token"),
+            Some(token) if token.rights < rights => {
+                refuse(Reason::InsufficientRight, "this admin token may look, and change nothing")
+            }
+            Some(token) => Ok(token.name.clone()),
         }
     }
 
     fn ready(&self) -> Answer {
         let live = self.shared.live.current();
-        let key_sets: Vec<Value> = live
-            .policy
-            .key_sets()
-            .iter()
-            .map(|key_set| json!({"url": key_set.url().to_string(), "had": key_set.is_had()}))
-            .collect();
+        let now = Timestamp::now();
+        let key_sets: Vec<_> = live.policy.key_sets().iter().map(|set| (set, set.freshness(now))).collect();
         let failing = live.trail.failing();
-        let ready = failing.is_none() && live.policy.key_sets().iter().all(|key_set| key_set.is_had());
+        let health = live.policy.auth().directory().register().health();
+        let had = key_sets.iter().all(|(_, freshness)| *freshness != Freshness::Unavailable);
+        let ready = failing.is_none() && had && health != Health::Loading;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let key_sets: Vec<_> = key_sets
+            .into_iter()
+            .map(|(set, freshness)| json!({"location": set.location().to_string(), "state": freshness.as_str()}))
+            .collect();
         let body = json!({
             "ready": ready,
             "policy": &**live.policy.digest(),
             "key_sets": key_sets,
+            "store": {"state": view::health(health)},
             "audit": {"failing": failing},
         });
         json_answer(status, &body)
+    }
+
+    fn issuers(&self) -> Answer {
+        json_answer(StatusCode::OK, &json!({"items": view::issuers(&self.shared.live.current().policy)}))
     }
 
     fn metrics(&self) -> Answer {
@@ -186,10 +241,10 @@ impl Admin {
     }
 
     fn policy(&self) -> Answer {
-        json_answer(StatusCode::OK, &describe(&self.shared.live.current().policy))
+        json_answer(StatusCode::OK, &view::policy(&self.shared.live.current().policy))
     }
 
-    async fn reload(&self, peer: &Peer, exchange: &Exchange) -> Result<Answer, Refusal> {
+    async fn reload(&self, peer: &Peer, exchange: &Exchange, operator: &str) -> Result<Answer, Refusal> {
         let (reply, replied) = oneshot::channel();
         let gone = |_| Refusal::new(Stage::Request, Reason::NoRoute, "the process is stopping");
         self.commands.send(Command::Reload(reply)).await.map_err(|_| gone(()))?;
@@ -200,7 +255,8 @@ impl Admin {
             Reloaded::Unchanged => Ok("unchanged"),
             Reloaded::Failed(report) => Err(report),
         };
-        self.record("policy_reload", peer, exchange, &live, outcome.is_ok());
+        let status = if outcome.is_ok() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+        self.record("policy_reload", None, peer, exchange, &live, status, operator);
         match outcome {
             Ok(outcome) => {
                 Ok(json_answer(StatusCode::OK, &json!({"outcome": outcome, "policy": &**live.policy.digest()})))
@@ -221,7 +277,17 @@ impl Admin {
         }
     }
 
-    fn record(&self, action: &str, peer: &Peer, exchange: &Exchange, live: &Live, good: bool) {
+    #[allow(clippy::too_many_arguments, reason = "each is a fact of one record")]
+    fn record(
+        &self,
+        action: &'static str,
+        target: Option<&str>,
+        peer: &Peer,
+        exchange: &Exchange,
+        live: &Live,
+        status: StatusCode,
+        operator: &str,
+    ) {
         self.recorder.switch(Arc::clone(&live.trail));
         let address = peer.address.ip().to_canonical();
         self.recorder.record(&Record {
@@ -229,7 +295,7 @@ impl Admin {
             action,
             id: exchange.id.as_str(),
             duration: exchange.begun.elapsed(),
-            outcome: if good { Outcome::Success } else { Outcome::Failure },
+            outcome: if status.is_success() { Outcome::Success } else { Outcome::Failure },
             reason: None,
             client: address,
             client_port: Some(peer.address.port()),
@@ -238,11 +304,12 @@ impl Admin {
             http_version: exchange.version_text(),
             method: exchange.method.as_ref().map(Method::as_str),
             request_bytes: 0,
-            status: Some(if good { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY }.as_u16()),
+            status: Some(status.as_u16()),
             response_bytes: 0,
             path: Some(exchange.path.as_bytes()),
             domain: None,
-            consumer: Some("admin"),
+            consumer: Some(operator),
+            target,
             roles: &[],
             tls_version: None,
             trace_id: exchange.trace_id(),
@@ -258,32 +325,6 @@ impl Admin {
             policy: live.policy.digest(),
         });
     }
-}
-
-/// What of a policy may be told: never a secret.
-fn describe(policy: &Policy) -> Value {
-    let apis: Vec<Value> = policy
-        .apis()
-        .iter()
-        .map(|api| {
-            let routes: Vec<Value> = policy
-                .routes()
-                .iter()
-                .filter(|route| Arc::ptr_eq(route.api(), api))
-                .map(|route| match &route.access {
-                    Access::Public => json!({"route": &**route.name(), "public": true}),
-                    Access::Scoped(requirement) => json!({
-                        "route": &**route.name(),
-                        "scopes": requirement.scopes(),
-                        "only": requirement.only().map(|names| names.iter().map(|name| &**name).collect::<Vec<_>>()),
-                    }),
-                })
-                .collect();
-            let servers: Vec<_> = api.upstream().servers().iter().map(|server| &*server.name).collect();
-            json!({"api": &**api.name(), "hosts": api.hosts(), "servers": servers, "routes": routes})
-        })
-        .collect();
-    json!({"digest": &**policy.digest(), "apis": apis})
 }
 
 fn json_answer(status: StatusCode, body: &Value) -> Answer {

@@ -77,6 +77,8 @@ pub(crate) struct Record<'a> {
     pub(crate) domain: Option<&'a [u8]>,
     /// Who called.
     pub(crate) consumer: Option<&'a str>,
+    /// What an operator changed.
+    pub(crate) target: Option<&'a str>,
     /// Roles of the caller.
     pub(crate) roles: &'a [Box<str>],
     /// TLS version, such as `1.3`.

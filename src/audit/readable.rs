@@ -166,6 +166,7 @@ mod tests {
             method: Some("POST"),
             path: Some(b"/v1/orders"),
             consumer: Some("acme-app"),
+            target: None,
             duration: Duration::from_micros(200),
             ..sample()
         };

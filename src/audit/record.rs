@@ -107,6 +107,7 @@ fn http(line: &mut Line<'_>, record: &Record<'_>) {
 fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
     line.text(key!("api"), record.api);
     line.text(key!("route"), record.route);
+    line.text(key!("target"), record.target.map(str::as_bytes));
     line.word(key!("stage"), record.stage);
     line.text(key!("plan"), record.plan);
     if let Some((kind, id)) = record.credential {
@@ -399,6 +400,7 @@ pub(super) mod tests {
             path: None,
             domain: None,
             consumer: None,
+            target: None,
             roles: &[],
             tls_version: None,
             trace_id: None,
@@ -452,6 +454,7 @@ pub(super) mod tests {
             path: Some(b"/v1/orders?token=secret"),
             domain: Some(b"api.example.com"),
             consumer: Some("acme"),
+            target: None,
             roles: &roles,
             tls_version: Some("1.3"),
             trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),

@@ -12,15 +12,12 @@ use super::tree::{Kind, NodeId, Scalar, Step, Tree};
 /// Keys of the policy language that are not built yet, by the map they stand in: keys from the root, `*` for any key or
 /// any position.
 const PLANNED: &[(&str, &[&str])] = &[
-    ("", &["store", "token_service"]),
-    ("listen.*.tls", &["client_ca", "client_certificate"]),
-    ("auth", &["introspection", "failures"]),
+    ("", &["token_service"]),
     ("auth.issuers.*", &["on_failure"]),
     ("plans.*", &["quota", "classes"]),
-    ("consumers.*.identities.*", &["certificate", "certificate_san"]),
     ("apis.*", &["openapi", "mode"]),
     ("apis.*.upstream", &["health", "retries"]),
-    ("apis.*.routes.*", &["response", "strong", "max_age", "class", "upgrade"]),
+    ("apis.*.routes.*", &["response", "class", "upgrade"]),
     ("apis.*.routes.*.request", &["xml"]),
     ("audit.*", &["elasticsearch", "otlp", "syslog"]),
     ("audit.*.file", &["rotate", "on_failure"]),

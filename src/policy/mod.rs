@@ -29,10 +29,12 @@ use rustls::{ClientConfig, ServerConfig};
 use secrecy::SecretString;
 
 use self::router::{Found, Router};
+pub(crate) use self::units::Period;
 use crate::audit::SinkConfig;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::stages::auth::Authentication;
-use crate::stages::auth::key_set::RemoteKeySet;
+use crate::stages::auth::certificate::ClientTrust;
+use crate::stages::auth::key_source::RemoteKeySet;
 use crate::stages::rate_limit::RouteLimit;
 use crate::stages::{schema, scope};
 use crate::telemetry::RouteMetrics;
@@ -93,7 +95,16 @@ pub(crate) struct Listener {
     /// Address and port.
     pub(crate) address: SocketAddr,
     /// Present: TLS.
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls: Option<ListenerTls>,
+}
+
+/// TLS of a listener.
+#[derive(Debug, Clone)]
+pub(crate) struct ListenerTls {
+    /// What it speaks.
+    pub(crate) config: Arc<ServerConfig>,
+    /// Who vouches for its clients' certificates, where it asks for them.
+    pub(crate) trust: Option<ClientTrust>,
 }
 
 /// The admin listener.
@@ -101,8 +112,28 @@ pub(crate) struct Listener {
 pub(crate) struct Admin {
     /// Address and port.
     pub(crate) address: SocketAddr,
-    /// What opens all but health, readiness and metrics; nothing does when absent.
-    pub(crate) token: Option<SecretString>,
+    /// What opens all but health, readiness and metrics; nothing does when there is none.
+    pub(crate) tokens: Vec<AdminToken>,
+}
+
+/// A token of the admin listener.
+#[derive(Debug)]
+pub(crate) struct AdminToken {
+    /// Who has it, for the record.
+    pub(crate) name: Box<str>,
+    /// The token.
+    pub(crate) token: SecretString,
+    /// What it opens.
+    pub(crate) rights: Rights,
+}
+
+/// What an operator may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rights {
+    /// Look.
+    Read,
+    /// Change, too.
+    Operate,
 }
 
 /// One API and its servers.

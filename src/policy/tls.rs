@@ -3,25 +3,60 @@
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use super::source::SourceText;
 
 /// What listeners speak, best first (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// TLS of a listener, from a PEM chain and its key. The error says which of the two is wrong, and how.
-pub(super) fn server(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ServerProblem> {
+pub(super) fn server(
+    chain: &[u8],
+    key: &[u8],
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<Arc<ServerConfig>, ServerProblem> {
     let chain = certificates(chain).map_err(ServerProblem::Certificate)?;
     let key = PrivateKeyDer::from_pem_slice(key)
         .map_err(|error| ServerProblem::Key(format!("is not a PEM private key: {error}")))?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| ServerProblem::Certificate(error.to_string()))?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_single_cert(chain, key)
         .map_err(|error| ServerProblem::Key(format!("does not go with the certificate: {error}")))?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(Arc::new(config))
+}
+
+/// Verifies clients' certificates by the authorities of a PEM file, and by revocation lists (RFC 5280 §5), each a PEM file.
+pub(super) fn clients(
+    authorities: &[u8],
+    lists: &[Arc<SourceText>],
+    required: bool,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut crls = Vec::new();
+    for list in lists {
+        let found: Vec<_> = CertificateRevocationListDer::pem_slice_iter(list.text.as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("{} is not a PEM revocation list: {error}", list.name))?;
+        if found.is_empty() {
+            return Err(format!("{} holds no PEM revocation list", list.name));
+        }
+        crls.extend(found);
+    }
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authorities)?), provider());
+    if !crls.is_empty() {
+        // A list speaks for its own issuer; a list that is too old says nothing any more.
+        builder = builder.with_crls(crls).allow_unknown_revocation_status().enforce_revocation_expiration();
+    }
+    if !required {
+        builder = builder.allow_unauthenticated();
+    }
+    builder.build().map_err(|error| error.to_string())
 }
 
 /// Which part of a listener's TLS is wrong.
@@ -33,11 +68,15 @@ pub(super) enum ServerProblem {
 
 /// TLS towards servers that we call, trusting the authorities of a PEM file.
 pub(super) fn client(authorities: &[u8]) -> Result<Arc<ClientConfig>, String> {
+    trusting(roots(authorities)?)
+}
+
+fn roots(authorities: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(authorities)? {
         roots.add(certificate).map_err(|error| format!("has a certificate that is no authority: {error}"))?;
     }
-    trusting(roots)
+    Ok(roots)
 }
 
 /// TLS towards servers that we call, trusting the system's authorities.

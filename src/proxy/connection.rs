@@ -7,7 +7,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -30,9 +28,10 @@ use super::request::{handle, refuse_head};
 use super::stream::Stream;
 use super::thread::Open;
 use super::worker::Worker;
-use crate::exchange::Peer;
-use crate::policy::Timeouts;
+use crate::exchange::{ClientCertificate, Peer};
+use crate::policy::{ListenerTls, Timeouts};
 use crate::refusal::{Reason, Refusal, Stage};
+use crate::stages::auth::certificate;
 
 /// What opens HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -57,19 +56,24 @@ pub(crate) struct Accepted {
     pub(crate) stream: std::net::TcpStream,
     /// Its other end.
     pub(crate) peer: SocketAddr,
-    /// Present: TLS, by the certificate in force when it came.
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// The listener it came to, by its address in the policy.
+    pub(crate) listener: SocketAddr,
+    /// Present: TLS, as it was in force when it came.
+    pub(crate) tls: Option<ListenerTls>,
     /// Its place among the connections that may be open; given back when it ends.
     pub(crate) slot: Slot,
 }
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, drain: watch::Receiver<bool>) {
-    let Accepted { stream, peer, tls, slot: _slot } = accepted;
+    let Accepted { stream, peer, listener, tls, slot: _slot } = accepted;
     let Ok(tcp) = TcpStream::from_std(stream) else { return };
     let patience = worker.here().live.policy.timeouts().request_headers;
-    let Some((stream, tls_version, http2)) = Box::pin(secure(tcp, tls, patience)).await else { return };
-    let client = Client::new(Peer::new(peer, tls_version), Instant::now());
+    let Some((stream, secured, http2)) = Box::pin(secure(tcp, tls, listener, patience)).await else { return };
+    let (tls_version, certificate) = secured.unzip();
+    let mut peer = Peer::new(peer, tls_version);
+    peer.certificate = certificate.flatten();
+    let client = Client::new(peer, Instant::now());
     match http2 {
         // Boxed, being larger than all else and rarer.
         Some(true) => Box::pin(serve_http2(&worker, &client, stream, Bytes::new(), drain)).await,
@@ -86,13 +90,17 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, d
     }
 }
 
-/// Finishes TLS. Returns the stream, the TLS version, and whether it is HTTP/2 where ALPN told.
+/// TLS version, and the client's certificate.
+type Secured = (&'static str, Option<Box<ClientCertificate>>);
+
+/// Finishes TLS. Returns the stream, what the handshake told, and whether it is HTTP/2 where ALPN told.
 async fn secure(
     tcp: TcpStream,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<ListenerTls>,
+    listener: SocketAddr,
     patience: Duration,
-) -> Option<(Stream, Option<&'static str>, Option<bool>)> {
-    let Some(config) = tls else { return Some((Stream::Plain(tcp), None, None)) };
+) -> Option<(Stream, Option<Secured>, Option<bool>)> {
+    let Some(ListenerTls { config, trust }) = tls else { return Some((Stream::Plain(tcp), None, None)) };
     let handshake = tokio::time::timeout(patience, TlsAcceptor::from(config).accept(tcp)).await;
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
@@ -108,7 +116,9 @@ async fn secure(
         _ => "1.2",
     };
     let http2 = session.alpn_protocol() == Some(b"h2");
-    Some((Stream::tls(stream.into()), Some(version), Some(http2)))
+    let shown = session.peer_certificates().zip(trust.as_ref());
+    let certificate = shown.and_then(|(chain, trust)| certificate::read(chain, listener, trust)).map(Box::new);
+    Some((Stream::tls(stream.into()), Some((version, certificate)), Some(http2)))
 }
 
 /// Reads until it is clear whether this is HTTP/2 by preface; what was read comes back.

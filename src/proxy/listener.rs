@@ -136,8 +136,9 @@ impl Acceptor {
         }
         let listener = live.policy.listeners().iter().find(|listener| listener.address == self.configured);
         let tls = listener.and_then(|listener| listener.tls.clone());
+        let listener = self.configured;
         if let Some(worker) = self.workers.iter().min_by_key(|worker| worker.open()) {
-            worker.give(Accepted { stream, peer, tls, slot });
+            worker.give(Accepted { stream, peer, listener, tls, slot });
         }
     }
 }

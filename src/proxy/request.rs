@@ -18,7 +18,7 @@ use super::front::Client;
 use super::witness::Witness;
 use super::worker::Worker;
 use super::{forward, headers, path};
-use crate::chain::{self, Tools};
+use crate::chain::{self, Reached, Tools};
 use crate::exchange::Exchange;
 use crate::refusal::{Reason, Refusal, Stage, X_REQUEST_ID};
 use crate::stages::schema::body::Source;
@@ -91,7 +91,13 @@ async fn carry(
 
     let route = policy.route(&witness.exchange.host, &parts.method, &witness.exchange.path)?;
     let route = Arc::clone(witness.route.insert(Arc::clone(route)));
-    let tools = Tools { tokens: &here.tokens, ledger: &worker.shared.ledger };
+    let reached = Reached {
+        scheme: scheme(&parts.headers, client, sender.trusted_peer),
+        authority: original_host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        path: parts.uri.path(),
+        certificate: client.peer.certificate.as_deref(),
+    };
+    let tools = Tools { tokens: &here.tokens, ledger: &worker.shared.ledger, reached };
     let counter = witness.counter.clone();
     let Witness { exchange, learnt, .. } = &mut *witness;
     let admitted = chain::admit(
@@ -114,6 +120,15 @@ async fn carry(
         trusted_peer: sender.trusted_peer,
     };
     forward::forward(admitted, asked, &route, policy.auth().key_header(), witness).await
+}
+
+/// How the client reached us, or the trusted proxy in front of us.
+fn scheme(headers: &HeaderMap, client: &Client, trusted_peer: bool) -> &'static str {
+    match headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
+        Some(b"https") if trusted_peer => "https",
+        Some(b"http") if trusted_peer => "http",
+        _ => client.peer.scheme(),
+    }
 }
 
 /// Normalises the path once: what is matched is what is forwarded. Returns the target to forward.

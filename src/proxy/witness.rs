@@ -149,6 +149,7 @@ impl Witness {
             path: Some(exchange.path.as_bytes()).filter(|path| !path.is_empty()),
             domain: Some(exchange.host.as_bytes()).filter(|host| !host.is_empty()),
             consumer: caller.map(|caller| &**caller.consumer()),
+            target: None,
             roles: caller.map(Caller::roles).unwrap_or_default(),
             tls_version: peer.tls_version,
             trace_id: exchange.trace_id(),

@@ -10,7 +10,7 @@ use super::upstream::Pools;
 use crate::audit::{Recorder, Trail};
 use crate::policy::Policy;
 use crate::stages::auth::cache::TokenCache;
-use crate::stages::auth::key_set::KeyEpoch;
+use crate::state::epoch::Epoch;
 use crate::state::ledger::Ledger;
 use crate::state::published::{Published, View};
 use crate::telemetry::Metrics;
@@ -29,8 +29,8 @@ pub(crate) struct Shared {
     pub(crate) live: Arc<Published<Live>>,
     /// How much callers have used of their limits.
     pub(crate) ledger: Arc<Ledger>,
-    /// Counts changes of key sets.
-    pub(crate) key_epoch: KeyEpoch,
+    /// Counts changes of what callers are known by.
+    pub(crate) epoch: Epoch,
     /// Every number.
     pub(crate) metrics: Metrics,
 }
@@ -59,7 +59,7 @@ impl Worker {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let recorder = Recorder::new(Arc::clone(&shared.live.current().trail));
         let view = View::new(Arc::clone(&shared.live), |live| Here {
-            tokens: TokenCache::new(shared.key_epoch.clone()),
+            tokens: TokenCache::new(shared.epoch.clone()),
             pools: Pools::new(live.policy.servers(), None),
             live,
         });
@@ -71,7 +71,7 @@ impl Worker {
         self.view.current(|live, before| {
             self.recorder.switch(Arc::clone(&live.trail));
             Here {
-                tokens: TokenCache::new(self.shared.key_epoch.clone()),
+                tokens: TokenCache::new(self.shared.epoch.clone()),
                 pools: Pools::new(live.policy.servers(), Some(&before.pools)),
                 live,
             }

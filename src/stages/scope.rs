@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use super::auth::Caller;
+use jiff::Timestamp;
+
+use super::auth::{Caller, CredentialKind, Known};
 use crate::refusal::{Members, Reason, Refusal, Stage};
 
 /// What a route asks of its callers.
@@ -13,6 +15,40 @@ use crate::refusal::{Members, Reason, Refusal, Stage};
 pub(crate) struct Requirement {
     scopes: Box<[Box<str>]>,
     only: Option<Box<[Arc<str>]>>,
+    strong: Option<Box<[Strength]>>,
+    /// In seconds.
+    max_age: Option<i64>,
+}
+
+/// What makes a credential more than something that can be found and sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strength {
+    /// A client certificate that is the consumer's own.
+    Certificate,
+    /// A token bound to the client certificate (RFC 8705).
+    BoundToken,
+    /// A token bound to a key, with a proof of possession (RFC 9449).
+    Dpop,
+}
+
+impl Strength {
+    /// As the policy writes them.
+    pub(crate) const ALL: [(&str, Self); 3] =
+        [("certificate", Self::Certificate), ("bound_token", Self::BoundToken), ("dpop", Self::Dpop)];
+
+    fn is_of(self, known: &Known) -> bool {
+        let confirmation = known.caller.confirmation();
+        match self {
+            Self::Certificate => known.certificate,
+            // Authentication let it through, so what it is bound to was proven.
+            Self::BoundToken => confirmation.certificate.is_some(),
+            Self::Dpop => confirmation.key.is_some(),
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, strength)| *strength == self).map_or("", |(name, _)| name)
+    }
 }
 
 impl Requirement {
@@ -21,7 +57,16 @@ impl Requirement {
         Self {
             scopes: scopes.into_iter().map(Box::from).collect(),
             only: only.map(|names| names.into_iter().map(Arc::from).collect()),
+            strong: None,
+            max_age: None,
         }
+    }
+
+    /// And, when given, a credential with one of these strengths, and a token issued at most so many seconds ago.
+    pub(crate) fn strong(mut self, strong: Option<Vec<Strength>>, max_age: Option<i64>) -> Self {
+        self.strong = strong.map(Vec::into_boxed_slice);
+        self.max_age = max_age;
+        self
     }
 
     /// The scopes that are needed.
@@ -35,7 +80,8 @@ impl Requirement {
     }
 
     /// Decides.
-    pub(crate) fn permit(&self, caller: &Caller) -> Result<(), Refusal> {
+    pub(crate) fn permit(&self, known: &Known, now: Timestamp) -> Result<(), Refusal> {
+        let caller = &*known.caller;
         let missing: Vec<&str> = self.scopes.iter().map(|scope| &**scope).filter(|scope| !caller.has(scope)).collect();
         if !missing.is_empty() {
             return Err(self.refuse_scopes(caller, &missing));
@@ -46,8 +92,26 @@ impl Requirement {
                 Reason::ConsumerNotApproved,
                 "this operation is open to approved consumers only; ask the API's owner to approve yours",
             )),
-            _ => Ok(()),
+            _ => self.is_strong(known, now),
         }
+    }
+
+    fn is_strong(&self, known: &Known, now: Timestamp) -> Result<(), Refusal> {
+        let refuse = |detail| Err(Refusal::new(Stage::Scope, Reason::StrongerCredentialRequired, detail));
+        if let Some(strong) = &self.strong
+            && !strong.iter().any(|strength| strength.is_of(known))
+        {
+            let names: Vec<_> = strong.iter().map(|strength| strength.as_str()).collect();
+            return refuse(format!("this operation needs one of: {}", names.join(", ")));
+        }
+        if let Some(most) = self.max_age {
+            let token = matches!(known.caller.credential().0, CredentialKind::Jwt | CredentialKind::Introspected);
+            let issued = known.caller.issued().filter(|_| token);
+            if issued.is_none_or(|issued| now.as_second().saturating_sub(issued) > most) {
+                return refuse(format!("this operation needs a token issued within the last {most} s; get a new one"));
+            }
+        }
+        Ok(())
     }
 
     fn refuse_scopes(&self, caller: &Caller, missing: &[&str]) -> Refusal {
@@ -85,8 +149,29 @@ mod tests {
                 needed.iter().map(ToString::to_string).collect(),
                 only.clone().map(|names| names.iter().map(ToString::to_string).collect()),
             );
-            let got = requirement.permit(&Caller::sample("acme", granted)).err().map(|refusal| refusal.reason());
+            let known = Known { caller: Arc::new(Caller::sample("acme", granted)), certificate: false };
+            let got = requirement.permit(&known, Timestamp::UNIX_EPOCH).err().map(|refusal| refusal.reason());
             assert_eq!(got, expected, "needed {needed:?}, only {only:?}, granted {granted:?}");
+        }
+    }
+
+    #[test]
+    fn a_route_may_ask_for_a_stronger_or_a_fresher_credential() {
+        use Strength::{BoundToken, Certificate, Dpop};
+        for (strong, max_age, certificate, good) in [
+            (Some(vec![Certificate]), None, true, true),
+            (Some(vec![Certificate]), None, false, false),
+            (Some(vec![BoundToken, Dpop]), None, true, false),
+            (Some(vec![BoundToken, Certificate]), None, true, true),
+            // An API key is no token, however young.
+            (None, Some(60), true, false),
+            (None, None, false, true),
+        ] {
+            let requirement = Requirement::new(Vec::new(), None).strong(strong.clone(), max_age);
+            let known = Known { caller: Arc::new(Caller::sample("acme", &[])), certificate };
+            let got = requirement.permit(&known, Timestamp::UNIX_EPOCH).map_err(|refusal| refusal.reason());
+            let expected = if good { Ok(()) } else { Err(Reason::StrongerCredentialRequired) };
+            assert_eq!(got, expected, "{strong:?} {max_age:?} {certificate}");
         }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Slot(u32);
 /// All buckets of one caller.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    /// The plan's.
+    /// The plan's; that of an address, its failed attempts'.
     pub(crate) plan: Bucket,
     /// Those of routes with a rate of their own; few, so a list beats a map.
     routes: Mutex<Vec<(Slot, Arc<Bucket>)>>,
@@ -91,6 +91,17 @@ impl<K: std::hash::Hash + Eq> Accounts<K> {
     }
 }
 
+/// Who has an address: of IPv6 addresses, one subscriber has a /64.
+fn subscriber(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 => v4,
+    }
+}
+
 /// All accounts of this process.
 pub(crate) struct Ledger {
     started: Instant,
@@ -100,6 +111,8 @@ pub(crate) struct Ledger {
     unlisted: Mutex<Accounts<Box<str>>>,
     /// Callers of public routes.
     addresses: Mutex<Accounts<IpAddr>>,
+    /// Client addresses whose attempts failed.
+    failing: Mutex<Accounts<IpAddr>>,
     /// Routes with a rate of their own, by name.
     slots: Mutex<HashMap<Box<str>, Slot>>,
 }
@@ -118,6 +131,7 @@ impl Ledger {
             listed: Mutex::default(),
             unlisted: Mutex::new(Accounts::new()),
             addresses: Mutex::new(Accounts::new()),
+            failing: Mutex::new(Accounts::new()),
             slots: Mutex::default(),
         }
     }
@@ -139,16 +153,20 @@ impl Ledger {
         self.unlisted.lock().unwrap_or_else(PoisonError::into_inner).get(name.into(), CAPACITY, now)
     }
 
-    /// The account of a client address; of an IPv6 address, that of its /64, which one subscriber has.
+    /// The account of a client address.
     pub(crate) fn address(&self, address: IpAddr, now: Tick) -> Arc<Account> {
-        let key = match address {
-            IpAddr::V6(v6) => {
-                let [a, b, c, d, ..] = v6.segments();
-                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            }
-            v4 => v4,
-        };
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(key, CAPACITY, now)
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(subscriber(address), CAPACITY, now)
+    }
+
+    /// Where failed attempts from a client address are counted. When too many addresses fail, newcomers share one account
+    /// that nobody is judged by.
+    pub(crate) fn failed(&self, address: IpAddr, now: Tick) -> Arc<Account> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).get(subscriber(address), CAPACITY, now)
+    }
+
+    /// The account of a client address whose attempts failed.
+    pub(crate) fn failing(&self, address: IpAddr) -> Option<Arc<Account>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).known.get(&subscriber(address)).cloned()
     }
 
     /// The slot of a route, the same after a reload.

@@ -1,5 +1,7 @@
-//! What changes while running and outlives a reload: how much of their limits callers have used, and which policy is in
-//! force.
+//! What changes while running and outlives a reload: how much of their limits callers have used, which policy is in force,
+//! and what operators have changed.
 
+pub(crate) mod epoch;
 pub(crate) mod ledger;
 pub(crate) mod published;
+pub(crate) mod register;

@@ -9,7 +9,7 @@ version: 1
 listn: [{ address: \"127.0.0.1:0\" }]
 listen: [{ address: \"localhost:8080\" }]
 timeouts: { idle: 75 }
-store: state/
+token_service: {}
 roles: { clerk: [orders:read] }
 plans: { gold: { rate: 5/s } }
 consumers: { acme: { roles: [clark], plan: glod } }

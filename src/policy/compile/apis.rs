@@ -16,12 +16,12 @@ use crate::policy::document::{self, Document};
 use crate::policy::router::{Conflict, Pattern, Router};
 use crate::policy::source::{Place, SourceText};
 use crate::policy::tree::At;
-use crate::policy::units::Size;
+use crate::policy::units::{Period, Size};
 use crate::policy::{Access, Api, Route, Server, Upstream, yaml};
 use crate::stages::rate_limit::RouteLimit;
 use crate::stages::schema::Requirement as BodyRequirement;
 use crate::stages::schema::json::{JsonSchema, SchemaProblem};
-use crate::stages::scope::Requirement as ScopeRequirement;
+use crate::stages::scope::{Requirement as ScopeRequirement, Strength};
 use crate::stages::strict_json;
 
 /// Largest body of a route without `request`, unless `limits.body` says otherwise.
@@ -259,10 +259,17 @@ fn access(context: &mut Context<'_>, document: &Document, route: &document::Rout
             context.error(at.key("only"), "a public route does not know its callers, so `only` cannot hold");
             None
         }
+        (None, Some(true)) if route.strong.is_some() || route.max_age.is_some() => {
+            context.error(at.key("public"), "a public route takes no credential, so none can be strong or fresh");
+            None
+        }
         (None, Some(true)) => Some(Access::Public),
         (Some(scopes), _) => {
             check_scopes(context, scopes, at.key("scopes"));
-            Some(Access::Scoped(ScopeRequirement::new(scopes.clone(), route.only.clone())))
+            let strong = strengths(context, route, at.key("strong"));
+            let max_age = route.max_age.map(|Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
+            let requirement = ScopeRequirement::new(scopes.clone(), route.only.clone());
+            Some(Access::Scoped(requirement.strong(strong, max_age)))
         }
         (None, _) => {
             context.missing(
@@ -273,6 +280,21 @@ fn access(context: &mut Context<'_>, document: &Document, route: &document::Rout
             None
         }
     }
+}
+
+fn strengths(context: &mut Context<'_>, route: &document::Route, at: At<'_>) -> Option<Vec<Strength>> {
+    let written = route.strong.as_ref()?;
+    if written.is_empty() {
+        context.error(at, "no credential is strong enough for an empty list");
+    }
+    let mut strengths = Vec::new();
+    for (position, name) in written.iter().enumerate() {
+        match Strength::ALL.iter().find(|(known, _)| known == name) {
+            Some((_, strength)) => strengths.push(*strength),
+            None => context.unknown(at.index(position), "strength", name, Strength::ALL.map(|(known, _)| known)),
+        }
+    }
+    Some(strengths)
 }
 
 fn body(

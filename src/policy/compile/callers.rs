@@ -1,34 +1,38 @@
 //! Who callers are: issuers, roles, plans, consumers, API keys.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use http::Uri;
 use http::header::{self, HeaderName};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
-use secrecy::{ExposeSecret, SecretString};
 
 use super::context::{Context, check_scopes};
+use super::{issuers, store};
+use crate::policy::Listener;
 use crate::policy::document::{self, Document};
 use crate::policy::tree::At;
-use crate::policy::units::Period;
+use crate::policy::units::{Period, Rate};
 use crate::stages::auth::api_key::{ApiKeys, Digest, Key};
-use crate::stages::auth::jwt::{Issuer, Settings};
-use crate::stages::auth::key_set::{KeySet, KeySource, RemoteKeySet};
+use crate::stages::auth::directory::Directory;
+use crate::stages::auth::dpop::{self, Dpop};
+use crate::stages::auth::failures::Failures;
+use crate::stages::auth::key_source::RemoteKeySet;
 use crate::stages::auth::{Authentication, Consumer, Parts};
 use crate::stages::rate_limit::Plan;
+use crate::state::register::entry::{Identity, hex};
 
 /// Default of `auth.api_keys.header`.
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
-/// Default of `clock_skew`, in seconds.
-const CLOCK_SKEW: i64 = 30;
-/// Largest `clock_skew`, in seconds: more would keep expired tokens alive.
-const MAX_CLOCK_SKEW: i64 = 300;
-/// What `algorithms` may name.
-const ALGORITHMS: [&str; 12] =
-    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512"];
+/// Default of `auth.dpop.max_age`, in seconds.
+const PROOF_AGE: i64 = 60;
+/// Largest, in seconds: proofs are remembered for so long.
+const MAX_PROOF_AGE: i64 = 600;
+/// Tolerated difference of clocks in proofs, in seconds.
+const PROOF_SKEW: i64 = 5;
+/// What proofs may be signed with, unless the policy says.
+const PROOF_ALGORITHMS: [&str; 5] = ["ES256", "ES384", "EdDSA", "PS256", "RS256"];
 
 /// What comes out.
 pub(super) struct Callers {
@@ -36,36 +40,53 @@ pub(super) struct Callers {
     pub(super) key_sets: Vec<Arc<RemoteKeySet>>,
 }
 
-/// `auth`, `roles`, `plans`, `consumers`.
-pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Callers {
+/// `auth`, `roles`, `plans`, `consumers`, `store`.
+pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners: &[Listener], at: At<'_>) -> Callers {
     for (role, scopes) in &document.roles {
         check_scopes(context, scopes, at.key("roles").key(role));
     }
     let plans = plans(context, document, at.key("plans"));
-    let (issuers, key_sets) = issuers(context, document, &plans, at.key("auth").key("issuers"));
+    let auth = at.key("auth");
+    let (issuers, key_sets) = issuers::issuers(context, document, &plans, auth.key("issuers"));
+    let introspection = issuers::introspection(context, document, &plans, auth.key("introspection"));
     let key_header = key_header(context, document, at);
+    let max_key_age = document
+        .auth
+        .api_keys
+        .max_key_age
+        .map(|Period(most)| SignedDuration::try_from(most).unwrap_or(SignedDuration::MAX));
+    let dpop = dpop(context, &document.auth.dpop, auth.key("dpop"));
+    let failures = failures(context, document.auth.failures, auth.key("failures"));
+    let (register, serve_out_of_touch) = store::compile(context, document.store.as_ref(), at.key("store"));
 
     let mut identities = Vec::new();
     let mut known_identities = HashSet::new();
-    let mut keys = ApiKeys::default();
+    let mut keys = ApiKeys::new(max_key_age);
+    let mut listed = Vec::new();
     let mut key_ids = HashSet::new();
     for (name, written) in &document.consumers {
         let at = at.key("consumers").key(name);
         plain_name(context, "consumer", name, at);
         let consumer = Arc::new(consumer(context, document, name, written, &plans, at));
+        listed.push(Arc::clone(&consumer));
         for (position, identity) in written.identities.iter().enumerate() {
             let at = at.key("identities").index(position);
-            if let Some((issuer, id)) = self::identity(context, document, identity, at) {
-                if !known_identities.insert((issuer, id)) {
+            if let Some(identity) = self::identity(context, document, identity, at) {
+                if !known_identities.insert(identity.clone()) {
                     context.error(at, "this identity belongs to a consumer already");
                 }
-                identities.push((issuer.into(), id.into(), Arc::clone(&consumer)));
+                identities.push((identity, Arc::clone(&consumer)));
             }
         }
         for (position, key) in written.keys.iter().enumerate() {
             let at = at.key("keys").index(position);
-            if let Some((id, digest, key)) = self::key(context, document, written, key, &consumer, at) {
-                if !key_ids.insert(id) {
+            if let Some((digest, key)) = self::key(context, document, written, key, &consumer, at) {
+                if max_key_age.is_some() && key.created.or(key.not_before).is_none() {
+                    context
+                        .error(at, "how old this key is cannot be told, and `max_key_age` bounds it")
+                        .help("write `created:` with the time it was made at");
+                }
+                if !key_ids.insert(key.id.clone()) {
                     context.error(at.key("id"), "a key with this id is there already");
                 }
                 if !keys.add(digest, key) {
@@ -76,7 +97,52 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
     }
     let roles = document.roles.iter().map(|(role, scopes)| (Box::from(role.as_str()), boxed(scopes))).collect();
     let ledger = Arc::clone(&context.lasting.ledger);
-    Callers { auth: Authentication::new(Parts { issuers, identities, keys, key_header, roles, ledger }), key_sets }
+    let directory = Directory::new(identities, listed, roles, plans, Arc::clone(&ledger), register);
+    let trusts = listeners
+        .iter()
+        .filter_map(|listener| listener.tls.as_ref().and_then(|tls| Some((listener.address, tls.trust.clone()?))));
+    let parts = Parts {
+        issuers,
+        introspection,
+        keys,
+        key_header,
+        directory,
+        trusts: trusts.collect(),
+        dpop,
+        failures,
+        serve_out_of_touch,
+        ledger,
+    };
+    Callers { auth: Authentication::new(parts), key_sets }
+}
+
+fn dpop(context: &mut Context<'_>, written: &document::Dpop, at: At<'_>) -> Dpop {
+    let max_age = written.max_age.map_or(PROOF_AGE, |Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
+    if !(1..=MAX_PROOF_AGE).contains(&max_age) {
+        context.error(at.key("max_age"), format!("a proof is good for 1s to {MAX_PROOF_AGE}s"));
+    }
+    let mut algorithms = Vec::new();
+    let names = written.algorithms.as_ref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+    for (position, name) in names.unwrap_or(PROOF_ALGORITHMS.to_vec()).into_iter().enumerate() {
+        match name.parse::<Algorithm>() {
+            Ok(algorithm) if algorithm.family() != AlgorithmFamily::Hmac => algorithms.push(algorithm),
+            _ => context.unknown(at.key("algorithms").index(position), "algorithm", name, PROOF_ALGORITHMS),
+        }
+    }
+    let nonce = written.nonce.unwrap_or(false);
+    let settings = dpop::Settings { max_age, skew: PROOF_SKEW, nonce, algorithms };
+    Dpop::new(settings, Arc::clone(&context.lasting.replays), Arc::clone(&context.lasting.nonces))
+}
+
+fn failures(context: &mut Context<'_>, written: Option<Rate>, at: At<'_>) -> Option<Failures> {
+    let rate = written?;
+    match Failures::new(rate.count, rate.per) {
+        Ok(failures) => Some(failures),
+        Err(problem) => {
+            context.error(at, problem);
+            None
+        }
+    }
 }
 
 fn boxed(scopes: &[String]) -> Box<[Box<str>]> {
@@ -84,7 +150,7 @@ fn boxed(scopes: &[String]) -> Box<[Box<str>]> {
 }
 
 /// `ISSUER:ID` names callers that the policy does not list, so names in the policy hold no colon.
-fn plain_name(context: &mut Context<'_>, what: &str, name: &str, at: At<'_>) {
+pub(super) fn plain_name(context: &mut Context<'_>, what: &str, name: &str, at: At<'_>) {
     if name.is_empty() || name.contains(':') || name.len() > 128 {
         context
             .problems
@@ -127,7 +193,7 @@ fn plans(context: &mut Context<'_>, document: &Document, at: At<'_>) -> BTreeMap
 }
 
 /// The plan of a name; what is wrong with the plan itself has been told.
-fn plan(
+pub(super) fn plan(
     context: &mut Context<'_>,
     document: &Document,
     plans: &BTreeMap<String, Arc<Plan>>,
@@ -181,30 +247,53 @@ fn consumer(
     Consumer::new(name, roles, ceiling, plan, context.lasting.ledger.listed(name))
 }
 
-fn identity<'d>(
+fn identity(
     context: &mut Context<'_>,
     document: &Document,
-    written: &'d document::Identity,
+    written: &document::Identity,
     at: At<'_>,
-) -> Option<(&'d str, &'d str)> {
-    let (Some(issuer), Some(id)) = (&written.issuer, &written.id) else {
-        context.missing(at, "an identity needs `issuer` and `id`", "write `{ issuer: NAME, id: VALUE }`");
-        return None;
-    };
-    if !document.auth.issuers.contains_key(issuer) {
-        context.unknown(at.key("issuer"), "issuer", issuer, document.auth.issuers.keys().map(String::as_str));
+) -> Option<Identity> {
+    const HELP: &str =
+        "write `{ issuer: NAME, id: VALUE }`, `{ certificate: \"sha256:…\" }` or `{ certificate_san: NAME }`";
+    match (&written.issuer, &written.id, &written.certificate, &written.certificate_san) {
+        (Some(issuer), Some(id), None, None) => {
+            let known = document.auth.issuers.keys().chain(document.auth.introspection.keys());
+            if !known.clone().any(|name| name == issuer) {
+                context.unknown(at.key("issuer"), "issuer", issuer, known.map(String::as_str));
+            }
+            Some(Identity::Issuer { issuer: issuer.as_str().into(), id: id.as_str().into() })
+        }
+        (None, None, Some(thumbprint), None) => {
+            let digest = thumbprint.strip_prefix("sha256:").and_then(hex::decode);
+            if digest.is_none() {
+                context
+                    .error(at.key("certificate"), "this is not the thumbprint of a certificate")
+                    .help("write `sha256:` and 64 digits, as `openssl x509 -outform der | sha256sum` prints them");
+            }
+            digest.map(Identity::Certificate)
+        }
+        (None, None, None, Some(name)) if !name.is_empty() => {
+            // DNS names know no case; what has a scheme or an @ is none.
+            let dns = !name.contains([':', '@']);
+            let name = if dns { name.to_ascii_lowercase() } else { name.clone() };
+            Some(Identity::CertificateSan(name.into()))
+        }
+        _ => {
+            context.missing(at, "an identity is that of an issuer or of a client certificate", HELP);
+            None
+        }
     }
-    Some((issuer, id))
 }
 
-fn key<'d>(
+fn key(
     context: &mut Context<'_>,
     document: &Document,
     consumer_written: &document::Consumer,
-    written: &'d document::Key,
+    written: &document::Key,
     consumer: &Arc<Consumer>,
     at: At<'_>,
-) -> Option<(&'d str, Digest, Key)> {
+) -> Option<(Digest, Key)> {
+    let created = time(context, written.created.as_deref(), at.key("created"));
     let not_before = time(context, written.not_before.as_deref(), at.key("not_before"));
     let expires = time(context, written.expires.as_deref(), at.key("expires"));
     if let (Some(not_before), Some(expires)) = (not_before, expires)
@@ -236,13 +325,16 @@ fn key<'d>(
         context.missing(at, "a key needs `id` and `sha256`", "write `{ id: NAME, sha256: \"64 hexadecimal digits\" }`");
         return None;
     };
-    let Some(digest) = hexadecimal(sha256) else {
+    let Some(digest) = hex::decode(sha256) else {
         context
             .error(at.key("sha256"), "this is not a SHA-256 in hexadecimal")
             .help("64 digits, as `printf %s KEY | sha256sum` prints them");
         return None;
     };
-    Some((id, digest, Key::new(id, consumer, written.scopes.clone(), not_before, expires)))
+    let scopes = written.scopes.as_ref();
+    let scopes = scopes.map(|scopes| scopes.iter().map(|scope| Box::from(scope.as_str())).collect());
+    let key = Key { id: id.as_str().into(), consumer: Arc::clone(consumer), scopes, created, not_before, expires };
+    Some((digest, key))
 }
 
 fn time(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Option<Timestamp> {
@@ -251,201 +343,4 @@ fn time(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Option<
         context.error(at, "this is not a time").help("write it as RFC 3339 does, such as `2027-02-28T00:00:00Z`");
     }
     time
-}
-
-fn hexadecimal(text: &str) -> Option<Digest> {
-    let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
-    let mut digest = Digest::default();
-    for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-        let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
-        *byte = u8::from_str_radix(pair, 16).ok()?;
-    }
-    Some(digest)
-}
-
-fn issuers(
-    context: &mut Context<'_>,
-    document: &Document,
-    plans: &BTreeMap<String, Arc<Plan>>,
-    at: At<'_>,
-) -> (Vec<Issuer>, Vec<Arc<RemoteKeySet>>) {
-    let mut issuers = Vec::new();
-    let mut key_sets: Vec<Arc<RemoteKeySet>> = Vec::new();
-    let mut known: HashMap<&str, &str> = HashMap::new();
-    for (name, written) in &document.auth.issuers {
-        let at = at.key(name);
-        plain_name(context, "issuer", name, at);
-        let keys = keys(context, written, at);
-        if let Some(KeySource::Remote(remote)) = &keys
-            && !key_sets.iter().any(|known| Arc::ptr_eq(known, remote))
-        {
-            key_sets.push(Arc::clone(remote));
-        }
-        let settings = settings(context, document, name, written, plans, at);
-        if let Some(iss) = &written.issuer
-            && let Some(other) = known.insert(iss, name)
-        {
-            context.error(at.key("issuer"), format!("issuer `{other}` has the same `iss`"));
-        }
-        if let (Some(settings), Some(keys)) = (settings, keys) {
-            warn_of_idle_algorithms(context, &settings, &keys, at);
-            issuers.push(Issuer::new(settings, keys));
-        }
-    }
-    (issuers, key_sets)
-}
-
-fn settings(
-    context: &mut Context<'_>,
-    document: &Document,
-    name: &str,
-    written: &document::Issuer,
-    plans: &BTreeMap<String, Arc<Plan>>,
-    at: At<'_>,
-) -> Option<Settings> {
-    if written.audience.is_empty() {
-        let help = "write who tokens must be meant for, such as `audience: [orders-api]`";
-        context.missing(at.key("audience"), "`audience` is missing", help);
-    }
-    let algorithms = algorithms(context, written, at.key("algorithms"));
-    let skew = written.clock_skew.map_or(CLOCK_SKEW, |Period(skew)| i64::try_from(skew.as_secs()).unwrap_or(i64::MAX));
-    if skew > MAX_CLOCK_SKEW {
-        context.error(at.key("clock_skew"), "a clock skew of more than 5m would keep expired tokens alive");
-    }
-    let default_plan = written.default_plan.as_ref();
-    let default_plan = default_plan.and_then(|plan| self::plan(context, document, plans, plan, at.key("default_plan")));
-    let Some(iss) = &written.issuer else {
-        context.missing(at.key("issuer"), "`issuer` is missing", "write the exact `iss` of its tokens");
-        return None;
-    };
-    let max_lifetime = written.max_lifetime.map(|Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
-    Some(Settings {
-        name: name.into(),
-        iss: iss.as_str().into(),
-        audience: written.audience.clone(),
-        algorithms,
-        max_lifetime,
-        clock_skew: skew,
-        consumer_claim: written.consumer_claim.clone(),
-        scope_claim: written.scope_claim.clone(),
-        role_claim: written.role_claim.clone(),
-        default_plan,
-    })
-}
-
-fn algorithms(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Vec<Algorithm> {
-    if written.algorithms.is_empty() {
-        context.missing(at, "`algorithms` is missing", "write what its tokens are signed with, such as `[RS256]`");
-    }
-    let shared = written.secret.is_some();
-    let mut algorithms = Vec::new();
-    for (position, name) in written.algorithms.iter().enumerate() {
-        let at = at.index(position);
-        match name.parse::<Algorithm>() {
-            Ok(algorithm) if (algorithm.family() == AlgorithmFamily::Hmac) == shared => algorithms.push(algorithm),
-            Ok(_) if shared => {
-                context.error(at, "`secret` goes with HS256, HS384 and HS512 only");
-            }
-            Ok(_) => {
-                context
-                    .error(at, "HS* is signed with a shared secret")
-                    .help("write `secret:` in place of `keys:`, or an algorithm with public keys");
-            }
-            Err(_) if name == "none" => {
-                context.error(at, "tokens that are not signed are never taken");
-            }
-            Err(_) => context.unknown(at, "algorithm", name, ALGORITHMS),
-        }
-    }
-    algorithms
-}
-
-fn keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<KeySource> {
-    match (&written.keys, &written.secret) {
-        (None, None) => {
-            let help = "write `keys:` with a JWKS URL, or a JWKS or PEM file; `secret:` for HS*";
-            context.missing(at.key("keys"), "`keys` is missing", help);
-            None
-        }
-        (Some(_), Some(_)) => {
-            context.error(at.key("secret"), "an issuer has `keys` or `secret`, not both");
-            None
-        }
-        (None, Some(secret)) => shared_secret(context, written, secret, at.key("secret")),
-        (Some(keys), None) if keys == "discover" => {
-            context
-                .error(at.key("keys"), "`discover` is part of the policy language but not built yet in this version")
-                .help("write the issuer's JWKS URL: it is the `jwks_uri` of its /.well-known/openid-configuration");
-            None
-        }
-        (Some(keys), None) if keys.contains("://") => remote_keys(context, written, keys, at),
-        (Some(keys), None) => key_file(context, keys, at.key("keys")),
-    }
-}
-
-/// RFC 7518 §3.2: the secret is at least as long as the hash.
-fn shared_secret(
-    context: &mut Context<'_>,
-    written: &document::Issuer,
-    secret: &SecretString,
-    at: At<'_>,
-) -> Option<KeySource> {
-    let least = match written.algorithms.iter().map(String::as_str).max() {
-        Some("HS512") => 64,
-        Some("HS384") => 48,
-        _ => 32,
-    };
-    let secret = secret.expose_secret().as_bytes();
-    if secret.len() < least {
-        context.error(at, format!("the secret is too short: it needs at least {least} bytes (RFC 7518)"));
-        return None;
-    }
-    Some(KeySource::Fixed(Arc::new(KeySet::from_secret(secret))))
-}
-
-fn remote_keys(context: &mut Context<'_>, written: &document::Issuer, keys: &str, at: At<'_>) -> Option<KeySource> {
-    let url = keys.parse::<Uri>().ok().filter(|url| matches!(url.scheme_str(), Some("https" | "http")));
-    let Some((url, host)) = url.and_then(|url| url.host().map(str::to_owned).map(|host| (url, host))) else {
-        context.error(at.key("keys"), "this is not an http or https URL");
-        return None;
-    };
-    let loopback = host == "localhost"
-        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if url.scheme_str() == Some("http") && !loopback {
-        context
-            .warning(at.key("keys"), "keys that come over plain http can be replaced on the way")
-            .help("use https; `ca:` names the authority of a private one");
-    }
-    let trust = context.trust(written.ca.as_ref(), at)?;
-    Some(KeySource::Remote(context.lasting.key_set(&url, &trust)))
-}
-
-fn key_file(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<KeySource> {
-    let text = context.read(at, path)?;
-    let set = if text.text.contains("-----BEGIN ") {
-        KeySet::from_pem(&text.text)
-    } else {
-        KeySet::from_jwks(text.text.as_bytes()).map(|(set, skipped)| {
-            for reason in skipped {
-                context.warning(at, format!("{}: {reason}; it is not used", text.name));
-            }
-            set
-        })
-    };
-    match set {
-        Ok(set) => Some(KeySource::Fixed(Arc::new(set))),
-        Err(problem) => {
-            context.error(at, format!("{} {problem}", text.name));
-            None
-        }
-    }
-}
-
-fn warn_of_idle_algorithms(context: &mut Context<'_>, settings: &Settings, keys: &KeySource, at: At<'_>) {
-    let KeySource::Fixed(set) = keys else { return };
-    for algorithm in &settings.algorithms {
-        if !set.verifies(*algorithm) {
-            context.warning(at.key("algorithms"), format!("no key of this issuer can verify {algorithm:?}"));
-        }
-    }
 }

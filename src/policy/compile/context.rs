@@ -5,7 +5,6 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use http::Uri;
 use rustls::ClientConfig;
 
 use crate::policy::diagnostic::{Problem, Problems, did_you_mean};
@@ -13,8 +12,11 @@ use crate::policy::source::{SourceText, Sources};
 use crate::policy::tls;
 use crate::policy::tree::At;
 use crate::policy::units::Period;
-use crate::stages::auth::key_set::{KeyEpoch, RemoteKeySet};
+use crate::stages::auth::dpop::{Nonces, Replays};
+use crate::stages::auth::key_source::{Location, RemoteKeySet};
+use crate::state::epoch::Epoch;
 use crate::state::ledger::Ledger;
+use crate::state::register::{Register, StoreConfig};
 use crate::telemetry::Metrics;
 
 /// What outlives policies, and what they are compiled against.
@@ -24,8 +26,14 @@ pub(crate) struct Lasting {
     pub(crate) ledger: Arc<Ledger>,
     /// Every number.
     pub(crate) metrics: Metrics,
-    /// Counts changes of key sets.
-    pub(crate) key_epoch: KeyEpoch,
+    /// Counts changes of what callers are known by.
+    pub(crate) epoch: Epoch,
+    /// Proofs of possession that were seen.
+    pub(super) replays: Arc<Replays>,
+    /// Makes nonces for proofs of possession, and knows them again.
+    pub(super) nonces: Arc<Nonces>,
+    /// What operators have changed, of every store that some policy still names.
+    registers: Arc<Mutex<Vec<Weak<Register>>>>,
     /// Key sets behind URLs that some policy still holds.
     key_sets: Arc<Mutex<HashMap<String, Weak<RemoteKeySet>>>>,
 }
@@ -36,20 +44,37 @@ impl Lasting {
         Self {
             ledger: Arc::new(Ledger::new(started)),
             metrics: Metrics::new(),
-            key_epoch: KeyEpoch::default(),
+            epoch: Epoch::default(),
+            replays: Arc::new(Replays::new()),
+            nonces: Arc::new(Nonces::new()),
+            registers: Arc::default(),
             key_sets: Arc::default(),
         }
     }
 
-    /// The key set behind a URL: that of the policy before when it trusts the same authorities.
-    pub(super) fn key_set(&self, url: &Uri, trust: &Trust) -> Arc<RemoteKeySet> {
+    /// The register of a store: that of the policy before when it names the same.
+    pub(super) fn register(&self, config: Option<StoreConfig>) -> Arc<Register> {
+        let mut known = self.registers.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|register| register.strong_count() > 0);
+        let mut alive = known.iter().filter_map(Weak::upgrade);
+        if let Some(register) = alive.find(|register| register.config() == config.as_ref()) {
+            return register;
+        }
+        let register = Arc::new(Register::new(config, self.epoch.clone()));
+        known.push(Arc::downgrade(&register));
+        register
+    }
+
+    /// A key set over the network: that of the policy before when it trusts the same authorities.
+    pub(super) fn key_set(&self, location: &Location, stale_for: Duration, trust: &Trust) -> Arc<RemoteKeySet> {
         let mut known = self.key_sets.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, key_set| key_set.strong_count() > 0);
-        let identity = format!("{url} {}", trust.identity);
+        let identity = format!("{location} {stale_for:?} {}", trust.identity);
         if let Some(key_set) = known.get(&identity).and_then(Weak::upgrade) {
             return key_set;
         }
-        let key_set = Arc::new(RemoteKeySet::new(url.clone(), Arc::clone(&trust.config), self.key_epoch.clone()));
+        let set = RemoteKeySet::new(location.clone(), stale_for, &trust.config, self.epoch.clone());
+        let key_set = Arc::new(set);
         known.insert(identity, Arc::downgrade(&key_set));
         key_set
     }

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context as Context256, SHA256};
 use ipnet::IpNet;
-use rustls::ServerConfig;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::context::Context;
@@ -15,7 +15,8 @@ use crate::policy::document::{self, Audit, Document, Sink, Workers};
 use crate::policy::tls::{self, ServerProblem};
 use crate::policy::tree::At;
 use crate::policy::units::Size;
-use crate::policy::{Admin, Limits, Listener, Timeouts};
+use crate::policy::{Admin, AdminToken, Limits, Listener, ListenerTls, Rights, Timeouts};
+use crate::stages::auth::certificate::ClientTrust;
 
 /// An admin token shorter than this is told as a warning, in bytes.
 const SHORT_TOKEN: usize = 16;
@@ -93,15 +94,45 @@ pub(super) fn listeners(context: &mut Context<'_>, document: &Document, at: At<'
 /// `admin`.
 pub(super) fn admin(context: &mut Context<'_>, written: Option<&document::Admin>, at: At<'_>) -> Option<Admin> {
     let written = written?;
-    if let Some(token) = &written.token
-        && token.expose_secret().len() < SHORT_TOKEN
-    {
-        context
-            .warning(at.key("token"), "the admin token is short")
-            .help("a token of 32 random characters cannot be guessed: `openssl rand -hex 32`");
+    let mut tokens = Vec::new();
+    if let Some(token) = &written.token {
+        short(context, token, at.key("token"));
+        tokens.push(AdminToken { name: "admin".into(), token: token.clone(), rights: Rights::Operate });
+    }
+    for (position, token) in written.tokens.iter().enumerate() {
+        tokens.extend(admin_token(context, token, at.key("tokens").index(position)));
     }
     let address = address(context, written.address.as_deref(), at)?;
-    Some(Admin { address, token: written.token.clone() })
+    Some(Admin { address, tokens })
+}
+
+fn admin_token(context: &mut Context<'_>, written: &document::AdminToken, at: At<'_>) -> Option<AdminToken> {
+    let rights = match written.rights.as_deref() {
+        None | Some("read") => Rights::Read,
+        Some("operate") => Rights::Operate,
+        Some(other) => {
+            context.unknown(at.key("rights"), "right", other, ["read", "operate"]);
+            Rights::Read
+        }
+    };
+    let (Some(name), Some(token)) = (&written.name, &written.token) else {
+        context.missing(
+            at,
+            "an admin token needs `name` and `token`",
+            "write who has it, and the token as a reference",
+        );
+        return None;
+    };
+    short(context, token, at.key("token"));
+    Some(AdminToken { name: name.as_str().into(), token: token.clone(), rights })
+}
+
+fn short(context: &mut Context<'_>, token: &SecretString, at: At<'_>) {
+    if token.expose_secret().len() < SHORT_TOKEN {
+        context
+            .warning(at, "the admin token is short")
+            .help("a token of 32 random characters cannot be guessed: `openssl rand -hex 32`");
+    }
 }
 
 fn address(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Option<SocketAddr> {
@@ -117,16 +148,18 @@ fn address(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Opti
     address
 }
 
-fn server_tls(context: &mut Context<'_>, written: &document::ListenTls, at: At<'_>) -> Option<Arc<ServerConfig>> {
+fn server_tls(context: &mut Context<'_>, written: &document::ListenTls, at: At<'_>) -> Option<ListenerTls> {
     let (Some(certificate), Some(key)) = (&written.certificate, &written.key) else {
         context.missing(at, "TLS needs `certificate` and `key`", "write the paths of a PEM chain and of its PEM key");
         return None;
     };
     let chain = context.read(at.key("certificate"), certificate);
     let key = private_key(context, key, at.key("key"));
+    let trust = client_trust(context, written, at)?;
     let (chain, key) = (chain?, key?);
-    match tls::server(chain.text.as_bytes(), key.expose_secret().as_bytes()) {
-        Ok(config) => Some(config),
+    let verifier = trust.as_ref().map(|trust| Arc::clone(&trust.verifier));
+    match tls::server(chain.text.as_bytes(), key.expose_secret().as_bytes(), verifier) {
+        Ok(config) => Some(ListenerTls { config, trust }),
         Err(ServerProblem::Certificate(problem)) => {
             context.error(at.key("certificate"), format!("the certificate {problem}"));
             None
@@ -138,8 +171,50 @@ fn server_tls(context: &mut Context<'_>, written: &document::ListenTls, at: At<'
     }
 }
 
+/// Who vouches for clients, where certificates are asked of them. The outer `None`: its problems have been told.
+fn client_trust(context: &mut Context<'_>, written: &document::ListenTls, at: At<'_>) -> Option<Option<ClientTrust>> {
+    let Some(path) = &written.client_ca else {
+        for key in ["client_certificate", "client_crls"] {
+            if at.key(key).present() {
+                context.error(at.key(key), format!("`{key}` needs `client_ca`")).help("write who vouches for clients");
+            }
+        }
+        return Some(None);
+    };
+    let required = match written.client_certificate.as_deref() {
+        None | Some("optional") => false,
+        Some("required") => true,
+        Some(other) => {
+            context.unknown(at.key("client_certificate"), "way to ask", other, ["optional", "required"]);
+            false
+        }
+    };
+    let authorities = context.read(at.key("client_ca"), path);
+    let mut lists = Vec::new();
+    for (position, path) in written.client_crls.iter().enumerate() {
+        lists.push(context.read(at.key("client_crls").index(position), path));
+    }
+    let (authorities, lists) = (authorities?, lists.into_iter().collect::<Option<Vec<_>>>()?);
+    match tls::clients(authorities.text.as_bytes(), &lists, required) {
+        Ok(verifier) => {
+            let texts = std::iter::once(&authorities).chain(&lists).map(|source| &*source.text);
+            let mut digest = Context256::new(&SHA256);
+            for text in texts {
+                digest.update(&(text.len() as u64).to_be_bytes());
+                digest.update(text.as_bytes());
+            }
+            let identity = digest.finish().as_ref().try_into().unwrap_or_default();
+            Some(Some(ClientTrust { identity, verifier }))
+        }
+        Err(problem) => {
+            context.error(at.key("client_ca"), format!("client certificates cannot be checked: {problem}"));
+            None
+        }
+    }
+}
+
 /// A key is a file; one that came through a reference may be the PEM itself.
-fn private_key(context: &mut Context<'_>, written: &SecretString, at: At<'_>) -> Option<SecretString> {
+pub(super) fn private_key(context: &mut Context<'_>, written: &SecretString, at: At<'_>) -> Option<SecretString> {
     if written.expose_secret().contains("-----BEGIN ") {
         return Some(written.clone());
     }

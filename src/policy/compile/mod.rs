@@ -7,6 +7,8 @@ mod apis;
 mod callers;
 mod context;
 mod edge;
+mod issuers;
+mod store;
 
 use std::path::Path;
 
@@ -46,7 +48,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let admin = edge::admin(context, document.admin.as_ref(), at.key("admin"));
     let trusted_proxies = edge::networks(context, &document.trusted_proxies, at.key("trusted_proxies"));
     let sinks = edge::sinks(context, document.audit.as_ref(), at.key("audit"));
-    let callers = callers::compile(context, document, at);
+    let callers = callers::compile(context, document, &listeners, at);
     let apis = apis::compile(context, document, at);
 
     Policy {

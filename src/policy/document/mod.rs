@@ -3,6 +3,8 @@
 //! Every field is optional here, also those the language requires: [`super::compile`] says what is missing, so that one
 //! absent key never hides the other problems of a file. Nothing at request time sees these types.
 
+mod callers;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -10,6 +12,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
+pub(crate) use self::callers::{Auth, Consumer, Dpop, Identity, Introspection, Issuer, Key};
 use super::units::{Period, Rate, Size};
 
 /// The whole file.
@@ -30,6 +33,8 @@ pub(crate) struct Document {
     pub(crate) timeouts: Timeouts,
     /// Bounds on what clients may send.
     pub(crate) limits: Limits,
+    /// Where what changes at run time is kept.
+    pub(crate) store: Option<Store>,
     /// How callers are known.
     pub(crate) auth: Auth,
     /// Role name → scopes.
@@ -72,6 +77,12 @@ pub(crate) struct ListenTls {
     /// PEM key: a file, or (through a reference) the PEM itself.
     #[serde(deserialize_with = "secret")]
     pub(crate) key: Option<SecretString>,
+    /// PEM file of the authorities that vouch for clients.
+    pub(crate) client_ca: Option<String>,
+    /// `optional` or `required`.
+    pub(crate) client_certificate: Option<String>,
+    /// PEM files of revocation lists.
+    pub(crate) client_crls: Vec<String>,
 }
 
 /// The admin listener.
@@ -83,6 +94,36 @@ pub(crate) struct Admin {
     /// Bearer token for all but health, readiness and metrics.
     #[serde(deserialize_with = "secret")]
     pub(crate) token: Option<SecretString>,
+    /// More tokens, with names and rights.
+    pub(crate) tokens: Vec<AdminToken>,
+}
+
+/// A token of the admin listener.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AdminToken {
+    /// Who has it, for the record.
+    pub(crate) name: Option<String>,
+    /// The token.
+    #[serde(deserialize_with = "secret")]
+    pub(crate) token: Option<SecretString>,
+    /// `read` or `operate`.
+    pub(crate) rights: Option<String>,
+}
+
+/// Where what changes at run time is kept: `store: FOLDER`, or `store: { redis: URL }`.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    /// A folder of this machine.
+    pub(crate) folder: Option<String>,
+    /// URL of Redis or Valkey.
+    pub(crate) redis: Option<SecretString>,
+    /// What the names of all its keys begin with.
+    pub(crate) prefix: Option<String>,
+    /// PEM file of the authorities that vouch for a `rediss://` server; default: the system's.
+    pub(crate) ca: Option<String>,
+    /// `refuse` or `serve`: what to do when it is out of reach.
+    pub(crate) on_failure: Option<String>,
 }
 
 /// Deadlines towards clients.
@@ -115,55 +156,6 @@ pub(crate) struct Limits {
     pub(crate) per_client: Option<u32>,
 }
 
-/// How callers are known.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Auth {
-    /// Name → issuer of JWTs.
-    pub(crate) issuers: BTreeMap<String, Issuer>,
-    /// API keys.
-    pub(crate) api_keys: ApiKeys,
-}
-
-/// An issuer of JWTs.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Issuer {
-    /// Exact value of `iss`.
-    pub(crate) issuer: Option<String>,
-    /// One of them must be in `aud`.
-    pub(crate) audience: Vec<String>,
-    /// A JWKS URL, or a JWKS or PEM file.
-    pub(crate) keys: Option<String>,
-    /// PEM file of the authorities that vouch for a `keys` URL; default: the system's.
-    pub(crate) ca: Option<String>,
-    /// Shared secret, for HS* only.
-    #[serde(deserialize_with = "secret")]
-    pub(crate) secret: Option<SecretString>,
-    /// Accepted `alg` values.
-    pub(crate) algorithms: Vec<String>,
-    /// Longest accepted `exp - iat`.
-    pub(crate) max_lifetime: Option<Period>,
-    /// Tolerated difference of clocks.
-    pub(crate) clock_skew: Option<Period>,
-    /// Claim that names the consumer.
-    pub(crate) consumer_claim: Option<String>,
-    /// Claim that holds the scopes.
-    pub(crate) scope_claim: Option<String>,
-    /// Claim that holds role names.
-    pub(crate) role_claim: Option<String>,
-    /// Plan of callers not listed under `consumers`.
-    pub(crate) default_plan: Option<String>,
-}
-
-/// API keys.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct ApiKeys {
-    /// Header that carries them.
-    pub(crate) header: Option<String>,
-}
-
 /// How much a consumer may ask.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -172,46 +164,6 @@ pub(crate) struct Plan {
     pub(crate) rate: Option<Rate>,
     /// How many at once; default one second's worth.
     pub(crate) burst: Option<u32>,
-}
-
-/// Who a caller is.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Consumer {
-    /// Ceiling of what any credential of this consumer can do.
-    pub(crate) roles: Option<Vec<String>>,
-    /// Its plan.
-    pub(crate) plan: Option<String>,
-    /// Which outside identities are this consumer.
-    pub(crate) identities: Vec<Identity>,
-    /// Its API keys, by digest.
-    pub(crate) keys: Vec<Key>,
-}
-
-/// An outside identity.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Identity {
-    /// Name of an issuer under `auth.issuers`.
-    pub(crate) issuer: Option<String>,
-    /// Value of the issuer's `consumer_claim`.
-    pub(crate) id: Option<String>,
-}
-
-/// An API key, by digest.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Key {
-    /// Name of the key, for the record.
-    pub(crate) id: Option<String>,
-    /// SHA-256 of the key, 64 hexadecimal digits.
-    pub sha256: Option<String>,
-    /// RFC 3339 time from which it is refused.
-    pub(crate) expires: Option<String>,
-    /// RFC 3339 time before which it is refused.
-    pub(crate) not_before: Option<String>,
-    /// Narrows what the consumer's roles allow.
-    pub(crate) scopes: Option<Vec<String>>,
 }
 
 /// One API.
@@ -257,6 +209,10 @@ pub(crate) struct Route {
     pub(crate) public: Option<bool>,
     /// Approved consumers alone.
     pub(crate) only: Option<Vec<String>>,
+    /// One of these strengths is needed.
+    pub(crate) strong: Option<Vec<String>>,
+    /// A token issued at most so long ago is needed.
+    pub(crate) max_age: Option<Period>,
     /// Limit on this route beside the plan.
     pub(crate) rate: Option<Rate>,
     /// What a request's body must be.
@@ -307,6 +263,38 @@ pub(crate) struct FileSink {
 /// Text that is not to be printed.
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
     String::deserialize(deserializer).map(|text| Some(SecretString::from(text)))
+}
+
+/// The long form of [`Store`].
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename = "Store")]
+struct StoreMap {
+    #[serde(deserialize_with = "secret")]
+    redis: Option<SecretString>,
+    prefix: Option<String>,
+    ca: Option<String>,
+    on_failure: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Store {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Store;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a folder such as `state/`, or a map with `redis`")
+            }
+            fn visit_str<E: serde::de::Error>(self, folder: &str) -> Result<Store, E> {
+                Ok(Store { folder: Some(folder.to_owned()), ..Store::default() })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Store, A::Error> {
+                let map = StoreMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                let StoreMap { redis, prefix, ca, on_failure } = map;
+                Ok(Store { folder: None, redis, prefix, ca, on_failure })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// The long form of [`Upstream`].

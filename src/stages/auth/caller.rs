@@ -6,16 +6,23 @@ use std::sync::Arc;
 
 use http::header::HeaderValue;
 
+use super::claims::Confirmation;
 use crate::stages::rate_limit::Plan;
 use crate::state::ledger::Account;
+use crate::state::register::Usage;
+use crate::state::register::mark::Mark;
 
 /// What a request was known by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CredentialKind {
     /// A token of a known issuer.
     Jwt,
+    /// A token that an introspection endpoint vouches for.
+    Introspected,
     /// An API key.
     ApiKey,
+    /// A client certificate.
+    Certificate,
 }
 
 impl CredentialKind {
@@ -23,7 +30,9 @@ impl CredentialKind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Jwt => "jwt",
+            Self::Introspected => "introspected",
             Self::ApiKey => "api_key",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -57,6 +66,21 @@ impl Consumer {
         }
     }
 
+    /// Its name.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Its roles.
+    pub(crate) fn roles(&self) -> &[Box<str>] {
+        &self.roles
+    }
+
+    /// Its plan.
+    pub(crate) fn plan(&self) -> Option<&Arc<Plan>> {
+        self.plan.as_ref()
+    }
+
     /// The scopes its roles allow; `None`: no ceiling.
     pub(super) fn ceiling(&self) -> Option<&[Box<str>]> {
         self.ceiling.as_deref()
@@ -72,6 +96,23 @@ impl Consumer {
     }
 }
 
+/// A credential that was verified, and what goes with it.
+#[derive(Debug)]
+pub(super) struct Verified {
+    pub(super) kind: CredentialKind,
+    /// For the record; never the secret.
+    pub(super) id: Option<Box<str>>,
+    pub(super) granted: Vec<Box<str>>,
+    /// What of it can be revoked.
+    pub(super) marks: Vec<Mark>,
+    /// When it was issued, in seconds since 1970.
+    pub(super) issued: Option<i64>,
+    /// What its bearer must prove to have.
+    pub(super) confirmation: Confirmation,
+    /// Where its uses are noted.
+    pub(super) usage: Option<Arc<Usage>>,
+}
+
 /// A known caller: a consumer, by one credential, with what that credential was granted.
 ///
 /// Identity, not a decision: whether what was granted is enough is asked on every request.
@@ -81,12 +122,16 @@ pub(crate) struct Caller {
     kind: CredentialKind,
     credential_id: Option<Box<str>>,
     granted: Box<[Box<str>]>,
+    marks: Arc<[Mark]>,
+    issued: Option<i64>,
+    confirmation: Confirmation,
+    usage: Option<Arc<Usage>>,
     /// What the upstream is told, ready to send.
     told: Told,
 }
 
 /// The headers that tell an upstream who is calling.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Told {
     /// `X-Consumer-Id`.
     pub(crate) consumer: HeaderValue,
@@ -100,20 +145,65 @@ pub(crate) struct Told {
 
 impl Caller {
     /// Makes a caller of a verified credential; only authentication does.
-    pub(super) fn new(
-        consumer: Arc<Consumer>,
-        kind: CredentialKind,
-        credential_id: Option<Box<str>>,
-        granted: Vec<Box<str>>,
-    ) -> Self {
-        let granted = consumer.cut(granted);
+    pub(super) fn new(consumer: Arc<Consumer>, verified: Verified) -> Self {
+        let granted = consumer.cut(verified.granted);
+        let mut marks = verified.marks;
+        marks.extend([Mark::consumer(&consumer.name), Mark::all()]);
         let told = Told {
             consumer: visible(&consumer.name),
             scopes: visible_list(&granted),
             plan: consumer.plan.as_ref().map(|plan| visible(plan.name())),
-            credential: credential_id.as_deref().map(visible),
+            credential: verified.id.as_deref().map(visible),
         };
-        Self { consumer, kind, credential_id, granted, told }
+        Self {
+            consumer,
+            kind: verified.kind,
+            credential_id: verified.id,
+            granted,
+            marks: marks.into(),
+            issued: verified.issued,
+            confirmation: verified.confirmation,
+            usage: verified.usage,
+            told,
+        }
+    }
+
+    /// The same caller with more scopes, which its consumer is granted for a time.
+    pub(super) fn with(&self, granted: &[Box<str>]) -> Self {
+        let mut all = [&*self.granted, granted].concat();
+        all.sort_unstable();
+        all.dedup();
+        Self {
+            consumer: Arc::clone(&self.consumer),
+            kind: self.kind,
+            credential_id: self.credential_id.clone(),
+            marks: Arc::clone(&self.marks),
+            issued: self.issued,
+            confirmation: self.confirmation.clone(),
+            usage: self.usage.clone(),
+            told: Told { scopes: visible_list(&all), ..self.told.clone() },
+            granted: all.into(),
+        }
+    }
+
+    /// What of it can be revoked.
+    pub(super) fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// When its credential was issued, in seconds since 1970.
+    pub(crate) fn issued(&self) -> Option<i64> {
+        self.issued
+    }
+
+    /// What its token is bound to.
+    pub(crate) fn confirmation(&self) -> &Confirmation {
+        &self.confirmation
+    }
+
+    /// Where uses of its credential are noted.
+    pub(super) fn usage(&self) -> Option<&Usage> {
+        self.usage.as_deref()
     }
 
     /// The consumer's name.
@@ -161,7 +251,18 @@ impl Caller {
     pub(crate) fn sample(consumer: &str, granted: &[&str]) -> Self {
         let consumer = Consumer::new(consumer, Vec::new(), None, None, Arc::default());
         let granted = granted.iter().map(|scope| Box::from(*scope)).collect();
-        Self::new(Arc::new(consumer), CredentialKind::ApiKey, None, granted)
+        Self::new(
+            Arc::new(consumer),
+            Verified {
+                kind: CredentialKind::ApiKey,
+                id: None,
+                granted,
+                marks: Vec::new(),
+                issued: None,
+                confirmation: Confirmation::default(),
+                usage: None,
+            },
+        )
     }
 }
 

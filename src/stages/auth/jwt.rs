@@ -1,10 +1,8 @@
 //! A token of a known issuer: decides whether a JWT (RFC 7519, signed as RFC 7515) is good, and what it claims.
 //!
 //! The algorithm comes from the policy and never from the token (RFC 8725 §3.1). jsonwebtoken checks the signature; every
-//! claim is checked here, because what it checks is off or lax by default. The text is decoded once, strictly: base64url
+//! claim is checked by [`super::claims`], because what it checks is off or lax by default. The text is decoded once, strictly: base64url
 //! with stray bits would be a second spelling of the same token.
-
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,22 +10,15 @@ use jiff::Timestamp;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
-use super::key_set::{KeySource, Unavailable};
+pub(crate) use super::claims::{Claims, Settings, invalid};
+use super::claims::{MAX_NAME, Voucher};
+use super::key_source::{KeySource, Unavailable};
 use crate::refusal::{Reason, Refusal, Stage};
-use crate::stages::rate_limit::Plan;
 use crate::stages::strict_json;
 
-/// Claims that name the consumer, unless the policy names one.
-const CONSUMER_CLAIMS: [&str; 3] = ["client_id", "azp", "sub"];
-/// Claims that hold scopes, unless the policy names one.
-const SCOPE_CLAIMS: [&str; 2] = ["scope", "scp"];
 /// Header types of access tokens (RFC 9068 §2.1; `JWT` is what most issuers write). Others, such as `logout+jwt`, are
 /// signed with the same keys for other ends (RFC 8725 §3.11).
 const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
-/// Longest `kid`, subject and `jti`, in bytes: they are kept and recorded.
-const MAX_NAME: usize = 256;
-/// Most scopes of a token.
-const MAX_SCOPES: usize = 256;
 
 /// An issuer, as the policy has it.
 #[derive(Debug)]
@@ -35,68 +26,6 @@ pub(crate) struct Issuer {
     /// Its settings.
     settings: Settings,
     keys: KeySource,
-}
-
-/// What [`Issuer::new`] is made of, beside the keys.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    /// Name in the policy.
-    pub(crate) name: Box<str>,
-    /// Exact `iss`.
-    pub(crate) iss: Box<str>,
-    /// One of them must be in `aud`.
-    pub(crate) audience: Vec<String>,
-    /// The only algorithms taken.
-    pub(crate) algorithms: Vec<Algorithm>,
-    /// Longest `exp - iat`, in seconds.
-    pub(crate) max_lifetime: Option<i64>,
-    /// Tolerated difference of clocks, in seconds.
-    pub(crate) clock_skew: i64,
-    /// Claim that names the consumer.
-    pub(crate) consumer_claim: Option<String>,
-    /// Claim that holds the scopes.
-    pub(crate) scope_claim: Option<String>,
-    /// Claim that holds role names.
-    pub(crate) role_claim: Option<String>,
-    /// Plan of callers that the policy does not list.
-    pub(crate) default_plan: Option<Arc<Plan>>,
-}
-
-/// When a token is good, in seconds since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Times {
-    pub(crate) expires: i64,
-    pub(crate) not_before: Option<i64>,
-    pub(crate) skew: i64,
-}
-
-impl Times {
-    /// Decides whether now lies within (RFC 7519 §4.1.4 and §4.1.5). Asked on every request, also of tokens known before.
-    pub(crate) fn check(&self, now: Timestamp) -> Result<(), Refusal> {
-        let now = now.as_second();
-        if now >= self.expires.saturating_add(self.skew) {
-            return Err(refuse(Reason::ExpiredToken, "the token has expired; get a new one"));
-        }
-        if self.not_before.is_some_and(|start| now < start.saturating_sub(self.skew)) {
-            return Err(invalid("the token is not valid yet (`nbf`)"));
-        }
-        Ok(())
-    }
-}
-
-/// What a verified token claims.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Claims {
-    /// Who: the value of the consumer claim.
-    pub(crate) subject: Box<str>,
-    /// Scopes in the token.
-    pub(crate) scopes: Vec<Box<str>>,
-    /// Roles in the token.
-    pub(crate) roles: Vec<Box<str>>,
-    /// Its id.
-    pub(crate) jti: Option<Box<str>>,
-    /// When it is good.
-    pub(crate) times: Times,
 }
 
 /// A token taken apart, and not believed yet.
@@ -147,10 +76,15 @@ impl<'a> Token<'a> {
     pub(crate) fn iss(&self) -> &str {
         &self.iss
     }
+}
 
-    fn text(&self, claim: &str) -> Option<&str> {
-        self.claims.get(claim).and_then(Value::as_str).filter(|text| !text.is_empty())
-    }
+/// When a token says that it ends, with the most that clocks may differ; nobody has verified it.
+pub(crate) fn end(text: &str) -> Option<Timestamp> {
+    /// No policy tolerates more, in seconds.
+    const SKEW: i64 = 300;
+    let payload = object(text.trim().split('.').nth(1)?)?;
+    let end = payload.get("exp")?.as_f64()?;
+    Timestamp::from_second((end as i64).checked_add(SKEW)?).ok()
 }
 
 fn object(part: &str) -> Option<Map<String, Value>> {
@@ -177,9 +111,14 @@ impl Issuer {
         &self.settings.iss
     }
 
-    /// Plan of callers that the policy does not list.
-    pub(crate) fn default_plan(&self) -> Option<&Arc<Plan>> {
-        self.settings.default_plan.as_ref()
+    /// What is asked of its tokens.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Where its keys come from.
+    pub(crate) fn keys(&self) -> &KeySource {
+        &self.keys
     }
 
     /// Decides whether a token of this issuer is good: signature first, then every claim.
@@ -188,7 +127,7 @@ impl Issuer {
             .algorithm
             .filter(|algorithm| self.settings.algorithms.contains(algorithm))
             .ok_or_else(|| invalid("the token is signed with an algorithm that is not accepted here"))?;
-        let keys = self.keys.for_token(token.kid.as_deref(), algorithm).await.map_err(|Unavailable| {
+        let keys = self.keys.for_token(token.kid.as_deref(), algorithm, now).await.map_err(|Unavailable| {
             Refusal::new(Stage::Auth, Reason::IdentityUnavailable, "the issuer's keys cannot be had; try again shortly")
                 .cause(format!("no key set of issuer {} has been fetched yet", self.settings.name))
         })?;
@@ -198,105 +137,14 @@ impl Issuer {
         if !keys.iter().any(|key| key.verifies(token.message, token.signature, algorithm)) {
             return Err(invalid("the token's signature is not good"));
         }
-        self.claims(token, now)
+        self.settings.judge(&token.claims, Voucher::Signature, now)
     }
-
-    /// Decides whether the claims of a token whose signature is good are acceptable.
-    fn claims(&self, token: &Token<'_>, now: Timestamp) -> Result<Claims, Refusal> {
-        let settings = &self.settings;
-        let expires = date(token, "exp")?.ok_or_else(|| invalid("the token has no end (`exp`)"))?;
-        let times = Times { expires, not_before: date(token, "nbf")?, skew: settings.clock_skew };
-        times.check(now)?;
-        let issued = date(token, "iat")?;
-        if issued.is_some_and(|issued| issued > now.as_second().saturating_add(settings.clock_skew)) {
-            return Err(invalid("the token was issued in the future (`iat`)"));
-        }
-        if let Some(most) = settings.max_lifetime {
-            match issued {
-                Some(issued) if expires.saturating_sub(issued) <= most => {}
-                _ => {
-                    return Err(refuse(
-                        Reason::TokenLifetimeTooLong,
-                        format!("get a token whose `exp` is at most {most} s after its `iat`"),
-                    ));
-                }
-            }
-        }
-        if !self.is_for_us(token.claims.get("aud")) {
-            return Err(invalid("the token is not meant for this API (`aud`)"));
-        }
-        let subject = match &settings.consumer_claim {
-            Some(claim) => token.text(claim),
-            None => CONSUMER_CLAIMS.iter().find_map(|claim| token.text(claim)),
-        };
-        let subject = subject
-            .filter(|subject| subject.len() <= MAX_NAME)
-            .ok_or_else(|| invalid("the token does not say who its bearer is"))?;
-        let scopes = match &settings.scope_claim {
-            Some(claim) => names(token.claims.get(claim)),
-            None => names(SCOPE_CLAIMS.iter().find_map(|claim| token.claims.get(*claim))),
-        };
-        let roles = settings.role_claim.as_ref().and_then(|claim| names(token.claims.get(claim)).transpose());
-        let (Some(scopes), Ok(roles)) = (scopes.ok(), roles.transpose()) else {
-            return Err(invalid("the token's scopes or roles are not a list of names"));
-        };
-        Ok(Claims {
-            subject: subject.into(),
-            scopes: scopes.unwrap_or_default(),
-            roles: roles.unwrap_or_default(),
-            jti: token.text("jti").filter(|jti| jti.len() <= MAX_NAME).map(Box::from),
-            times,
-        })
-    }
-
-    /// RFC 7519 §4.1.3: `aud` is one string or a list of them.
-    fn is_for_us(&self, audience: Option<&Value>) -> bool {
-        let ours = |value: &Value| value.as_str().is_some_and(|text| self.settings.audience.iter().any(|a| a == text));
-        match audience {
-            Some(Value::Array(list)) => list.iter().all(Value::is_string) && list.iter().any(ours),
-            Some(value) => ours(value),
-            None => false,
-        }
-    }
-}
-
-/// A NumericDate (RFC 7519 §2): seconds, perhaps with a fraction, which is cut. Anything else refuses the token.
-fn date(token: &Token<'_>, claim: &str) -> Result<Option<i64>, Refusal> {
-    /// The year 10000, past which nothing sensible lies.
-    const MOST: f64 = 253_402_300_800.0;
-    match token.claims.get(claim) {
-        None => Ok(None),
-        Some(value) => match value.as_f64() {
-            Some(seconds) if (0.0..MOST).contains(&seconds) => Ok(Some(seconds as i64)),
-            _ => Err(invalid(format!("the token's `{claim}` is not a date in seconds"))),
-        },
-    }
-}
-
-/// Names separated by spaces (RFC 6749 §3.3), or a list of them. Absent is `Ok(None)`.
-fn names(value: Option<&Value>) -> Result<Option<Vec<Box<str>>>, ()> {
-    let names: Vec<Box<str>> = match value {
-        None => return Ok(None),
-        Some(Value::String(text)) => text.split(' ').filter(|name| !name.is_empty()).map(Box::from).collect(),
-        Some(Value::Array(list)) => {
-            list.iter().map(|item| item.as_str().map(Box::from).ok_or(())).collect::<Result<_, _>>()?
-        }
-        Some(_) => return Err(()),
-    };
-    if names.len() > MAX_SCOPES { Err(()) } else { Ok(Some(names)) }
-}
-
-/// Refuses a token for this reason.
-pub(crate) fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
-    refuse(Reason::InvalidToken, detail)
-}
-
-fn refuse(reason: Reason, detail: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
-    Refusal::new(Stage::Auth, reason, detail)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use jsonwebtoken::{EncodingKey, Header};
     use serde_json::json;
 

@@ -1,23 +1,14 @@
-//! The keys an issuer signs with: parsed once, picked by `kid` and algorithm, and, when they come from a URL, kept fresh.
+//! The keys an issuer signs with: parsed once, picked by `kid` and algorithm.
 //!
-//! Of a JWKS (RFC 7517) only what can verify is kept; the rest is skipped with its reason. A set that was fetched once
-//! stays until a newer one comes: an issuer that is down does not lock its callers out.
+//! Of a JWKS (RFC 7517) only what can verify is kept; the rest is skipped with its reason. Where sets come from, and how they
+//! are kept fresh, is [`super::key_source`]'s business.
 
-use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{Request, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
-use rustls::ClientConfig;
 use serde_json::Value;
-use tokio::sync::{Notify, watch};
 
 use crate::stages::strict_json;
 
@@ -27,51 +18,43 @@ const MAX_KEYS: usize = 100;
 const MAX_TRIED: usize = 4;
 /// Shortest RSA modulus, in bits (RFC 7518 §3.3).
 const MIN_RSA_BITS: usize = 2048;
-/// Largest answer of a key set URL, in bytes.
-const MAX_ANSWER: usize = 1024 * 1024;
-/// A whole fetch.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two fetches that went well.
-const REFRESH: Duration = Duration::from_secs(300);
-/// After the first fetch that failed; doubled up to [`REFRESH`] / 5.
-const RETRY: Duration = Duration::from_secs(1);
-/// A token with an unknown `kid` makes the set be fetched again, but not more often than this.
-const COOL_DOWN: Duration = Duration::from_secs(10);
-/// How long a request waits for that fetch.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Counts changes of what tokens are verified with. Shared by all key sets and all workers.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct KeyEpoch(Arc<AtomicU64>);
-
-impl KeyEpoch {
-    /// Some key set changed.
-    pub(crate) fn advance(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// The count now.
-    pub(super) fn current(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-/// The issuer's keys have never been had.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unavailable;
-
 /// One key that can verify.
 #[derive(Debug)]
 pub(crate) struct VerificationKey {
     kid: Option<Box<str>>,
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
+    /// Tokens that were verified with it.
+    verified: AtomicU64,
 }
 
 impl VerificationKey {
+    fn new(kid: Option<Box<str>>, algorithms: Vec<Algorithm>, key: DecodingKey) -> Self {
+        Self { kid, algorithms, key, verified: AtomicU64::new(0) }
+    }
+
+    /// Its name in the set.
+    pub(crate) fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// What it verifies.
+    pub(crate) fn algorithms(&self) -> &[Algorithm] {
+        &self.algorithms
+    }
+
+    /// Tokens that were verified with it; one that was verified before and is remembered does not count again.
+    pub(crate) fn verified(&self) -> u64 {
+        self.verified.load(Ordering::Relaxed)
+    }
+
     /// Whether the signature over the message is this key's.
     pub(crate) fn verifies(&self, message: &str, signature: &str, algorithm: Algorithm) -> bool {
-        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.key, algorithm).unwrap_or(false)
+        let good = jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.key, algorithm).unwrap_or(false);
+        if good {
+            self.verified.fetch_add(1, Ordering::Relaxed);
+        }
+        good
     }
 }
 
@@ -122,7 +105,7 @@ impl KeySet {
                 .or_else(|_| DecodingKey::from_ed_pem(bytes))
                 .map_err(|_| "holds a block that is not a public RSA, EC or Ed25519 key".to_owned())?;
             let algorithms = key.family().algorithms().to_vec();
-            set.keys.push(Arc::new(VerificationKey { kid: None, algorithms, key }));
+            set.keys.push(Arc::new(VerificationKey::new(None, algorithms, key)));
         }
         if set.keys.is_empty() { Err("has no PEM public key".to_owned()) } else { Ok(set) }
     }
@@ -131,7 +114,12 @@ impl KeySet {
     pub(crate) fn from_secret(secret: &[u8]) -> Self {
         let key = DecodingKey::from_secret(secret);
         let algorithms = key.family().algorithms().to_vec();
-        Self { keys: vec![Arc::new(VerificationKey { kid: None, algorithms, key })] }
+        Self { keys: vec![Arc::new(VerificationKey::new(None, algorithms, key))] }
+    }
+
+    /// All keys.
+    pub(crate) fn keys(&self) -> &[Arc<VerificationKey>] {
+        &self.keys
     }
 
     /// The algorithms that some key of this set verifies.
@@ -140,7 +128,7 @@ impl KeySet {
     }
 
     /// The keys a token may be signed with: those of its `kid`; else those that have none.
-    fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Vec<Arc<VerificationKey>> {
+    pub(super) fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Vec<Arc<VerificationKey>> {
         let fit = || self.keys.iter().filter(|key| key.algorithms.contains(&algorithm));
         let named: Vec<_> = match kid {
             Some(kid) => fit().filter(|key| key.kid.as_deref() == Some(kid)).take(MAX_TRIED).cloned().collect(),
@@ -186,170 +174,29 @@ fn key_of(entry: &Value) -> Result<VerificationKey, String> {
         }
     }
     let key = DecodingKey::from_jwk(&jwk).map_err(|_| "its numbers are not base64url")?;
-    Ok(VerificationKey { kid: jwk.common.key_id.map(Box::from), algorithms, key })
-}
-
-/// Where an issuer's keys come from.
-#[derive(Debug, Clone)]
-pub(crate) enum KeySource {
-    /// A file or a secret: there since the policy was compiled.
-    Fixed(Arc<KeySet>),
-    /// A URL.
-    Remote(Arc<RemoteKeySet>),
-}
-
-impl KeySource {
-    /// The keys that may have signed a token; empty when the issuer has no such key.
-    pub(crate) async fn for_token(
-        &self,
-        kid: Option<&str>,
-        algorithm: Algorithm,
-    ) -> Result<Vec<Arc<VerificationKey>>, Unavailable> {
-        match self {
-            Self::Fixed(set) => Ok(set.candidates(kid, algorithm)),
-            Self::Remote(remote) => {
-                let found = remote.current().ok_or(Unavailable)?.candidates(kid, algorithm);
-                if !found.is_empty() {
-                    return Ok(found);
-                }
-                // The issuer may have rotated its keys since the last fetch.
-                remote.refetch().await;
-                Ok(remote.current().ok_or(Unavailable)?.candidates(kid, algorithm))
-            }
-        }
-    }
-}
-
-/// A key set behind a URL. It outlives policies; the daemon runs [`RemoteKeySet::keep_fresh`] once for each.
-pub(crate) struct RemoteKeySet {
-    url: Uri,
-    tls: Arc<ClientConfig>,
-    /// Told when the keys change.
-    epoch: KeyEpoch,
-    current: RwLock<Option<Arc<KeySet>>>,
-    /// When a request last asked for a fetch.
-    asked: Mutex<Option<Instant>>,
-    /// Counts fetches that ended, good or bad; requests and the daemon's start wait on it.
-    fetches: watch::Sender<u64>,
-    /// A request wants the set fetched now.
-    wanted: Notify,
-}
-
-impl fmt::Debug for RemoteKeySet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RemoteKeySet({})", self.url)
-    }
-}
-
-impl RemoteKeySet {
-    /// Not fetched yet.
-    pub(crate) fn new(url: Uri, tls: Arc<ClientConfig>, epoch: KeyEpoch) -> Self {
-        Self {
-            url,
-            tls,
-            epoch,
-            current: RwLock::default(),
-            asked: Mutex::default(),
-            fetches: watch::Sender::new(0),
-            wanted: Notify::new(),
-        }
-    }
-
-    /// Where it is.
-    pub(crate) fn url(&self) -> &Uri {
-        &self.url
-    }
-
-    /// Whether it has been had.
-    pub(crate) fn is_had(&self) -> bool {
-        self.current().is_some()
-    }
-
-    /// Waits until the first fetch has ended, good or bad.
-    pub(crate) async fn first_fetch(&self) {
-        // An error means that the sender is gone, and it is ours.
-        let _ = self.fetches.subscribe().wait_for(|fetches| *fetches > 0).await;
-    }
-
-    fn current(&self) -> Option<Arc<KeySet>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Asks for a fetch and waits for it, unless a request asked just now.
-    async fn refetch(&self) {
-        if !self.may_ask() {
-            return;
-        }
-        let mut fetches = self.fetches.subscribe();
-        self.wanted.notify_one();
-        let _ = tokio::time::timeout(PATIENCE, fetches.changed()).await;
-    }
-
-    fn may_ask(&self) -> bool {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = asked.is_none_or(|at| at.elapsed() >= COOL_DOWN);
-        if may {
-            *asked = Some(Instant::now());
-        }
-        may
-    }
-
-    /// Fetches the set, and again before it gets old or when a request wants it; never ends.
-    pub(crate) async fn keep_fresh(&self) {
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(ClientConfig::clone(&self.tls))
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new()).build(connector);
-        let mut wait = RETRY;
-        loop {
-            let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.fetch(&client)).await;
-            match fetched.unwrap_or_else(|_| Err("the fetch took too long".to_owned())) {
-                Ok(()) => wait = REFRESH,
-                Err(reason) => {
-                    tracing::warn!(url = %self.url, had = self.is_had(), %reason, "a key set could not be fetched");
-                    wait = if wait == REFRESH { RETRY } else { (wait * 2).min(REFRESH / 5) };
-                }
-            }
-            self.fetches.send_modify(|fetches| *fetches += 1);
-            // Elapsed or wanted: either way it is time.
-            let _ = tokio::time::timeout(wait, self.wanted.notified()).await;
-        }
-    }
-
-    async fn fetch<C>(&self, client: &Client<C, Empty<Bytes>>) -> Result<(), String>
-    where
-        C: hyper_util::client::legacy::connect::Connect + Clone + Send + Sync + 'static,
-    {
-        let request = Request::get(self.url.clone())
-            .header(http::header::ACCEPT, "application/jwk-set+json, application/json")
-            .body(Empty::new())
-            .map_err(|error| error.to_string())?;
-        let response = client.request(request).await.map_err(|error| chain(&error))?;
-        if response.status() != http::StatusCode::OK {
-            return Err(format!("the answer is {}", response.status()));
-        }
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| error.to_string())?.to_bytes();
-        let (set, skipped) = KeySet::from_jwks(&body)?;
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().is_none_or(|before| !before.same(&set)) {
-            tracing::info!(url = %self.url, keys = set.keys.len(), ?skipped, "a key set was fetched");
-            *current = Some(Arc::new(set));
-            drop(current);
-            self.epoch.advance();
-        }
-        Ok(())
-    }
+    Ok(VerificationKey::new(jwk.common.key_id.map(Box::from), algorithms, key))
 }
 
 impl KeySet {
+    /// Whether another set has the same keys in the same order.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        self.keys.len() == other.keys.len() && self.keys.iter().zip(&other.keys).all(|(one, other)| one.same(other))
+    }
+
+    /// Takes over the counts of keys that were in the set before.
+    pub(super) fn continuing(mut self, before: &Self) -> Self {
+        for key in &mut self.keys {
+            if let Some(known) = before.keys.iter().find(|known| known.same(key)) {
+                *key = Arc::clone(known);
+            }
+        }
+        self
+    }
+}
+
+impl VerificationKey {
     fn same(&self, other: &Self) -> bool {
-        let facts = |set: &Self| -> Vec<_> {
-            set.keys.iter().map(|key| (key.kid.clone(), key.algorithms.clone(), material(&key.key))).collect()
-        };
-        facts(self) == facts(other)
+        self.kid == other.kid && self.algorithms == other.algorithms && material(&self.key) == material(&other.key)
     }
 }
 
@@ -358,17 +205,6 @@ fn material(key: &DecodingKey) -> Vec<u8> {
         jsonwebtoken::DecodingKeyKind::SecretOrDer(bytes) => bytes.clone(),
         jsonwebtoken::DecodingKeyKind::RsaModulusExponent { n, e } => [n.as_slice(), e.as_slice()].concat(),
     }
-}
-
-/// An error with its sources: "client error (Connect)" alone helps nobody.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

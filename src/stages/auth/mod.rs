@@ -1,40 +1,73 @@
 //! Who is calling: decides which consumer a request comes from, by exactly one credential, and what it was granted.
 //!
 //! [`Caller`] is made here and nowhere else. Nothing here asks what the caller wants: that is [`super::scope`]'s business.
-//! Failing to decide (no keys to verify with) is its own answer, never "not who it says".
+//! Failing to decide (no keys to verify with, no store) is its own answer, never "not who it says".
+//!
+//! The way of a credential: `credential` finds it; `cache` may know it; else `jwt`, `introspection`, `api_key` or
+//! `certificate` verify it, and `directory` says whose it is. Then, on every request and after every cache: its times, what
+//! it is bound to (`dpop`, the client certificate), and what operators have revoked, suspended or granted.
 
 pub(crate) mod api_key;
 pub(crate) mod cache;
 mod caller;
+pub(crate) mod certificate;
+pub(crate) mod claims;
+mod credential;
+pub(crate) mod directory;
+pub(crate) mod dpop;
+pub(crate) mod failures;
+pub(crate) mod fetch;
+pub(crate) mod introspection;
 pub(crate) mod jwt;
 pub(crate) mod key_set;
+pub(crate) mod key_source;
+pub(crate) mod key_text;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::header::HeaderName;
 use jiff::Timestamp;
 
 use self::api_key::ApiKeys;
-use self::cache::TokenCache;
-use self::caller::CredentialKind;
-pub(crate) use self::caller::{Caller, Consumer};
-use self::jwt::{Claims, Issuer, Token};
+use self::cache::{Place, TokenCache};
+use self::caller::Verified;
+pub(crate) use self::caller::{Caller, Consumer, CredentialKind};
+use self::certificate::Trusts;
+use self::claims::{Claims, Confirmation, Settings, Times, refuse};
+use self::credential::{Credential, Scheme};
+use self::directory::Directory;
+use self::dpop::{Dpop, Facts, Flaw};
+use self::failures::Failures;
+use self::introspection::Introspection;
+use self::jwt::{Issuer, Token};
+use crate::exchange::ClientCertificate;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::state::ledger::{Ledger, Tick};
+use crate::state::register::Health;
+use crate::state::register::entry::Identity;
+use crate::state::register::mark::Mark;
+
+/// Where proofs of possession come (RFC 9449 §4.1).
+const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// How callers are known.
 #[derive(Debug)]
 pub(crate) struct Authentication {
     /// By exact `iss`.
     issuers: HashMap<Box<str>, Issuer>,
-    /// Who an issuer's subjects are: issuer name → id → consumer.
-    identities: HashMap<Box<str>, HashMap<Box<str>, Arc<Consumer>>>,
+    /// For tokens of nobody in `issuers`, in the order they are asked.
+    introspection: Vec<Introspection>,
     keys: ApiKeys,
     key_header: HeaderName,
-    /// Role → scopes, for roles that tokens name.
-    roles: HashMap<Box<str>, Box<[Box<str>]>>,
+    directory: Directory,
+    trusts: Trusts,
+    dpop: Dpop,
+    failures: Option<Failures>,
+    /// Whether what is known is enough when the store is out of touch.
+    serve_out_of_touch: bool,
     ledger: Arc<Ledger>,
 }
 
@@ -42,31 +75,70 @@ pub(crate) struct Authentication {
 pub(crate) struct Parts {
     /// All issuers; their `iss` differ.
     pub(crate) issuers: Vec<Issuer>,
-    /// Issuer name, id, consumer.
-    pub(crate) identities: Vec<(Box<str>, Box<str>, Arc<Consumer>)>,
-    /// API keys.
+    /// Introspection endpoints.
+    pub(crate) introspection: Vec<Introspection>,
+    /// API keys of the policy.
     pub(crate) keys: ApiKeys,
     /// Header that carries an API key.
     pub(crate) key_header: HeaderName,
-    /// Role → scopes.
-    pub(crate) roles: HashMap<Box<str>, Box<[Box<str>]>>,
-    /// Where unlisted consumers have their accounts.
+    /// Who is who.
+    pub(crate) directory: Directory,
+    /// Who vouches for client certificates.
+    pub(crate) trusts: Trusts,
+    /// Proofs of possession.
+    pub(crate) dpop: Dpop,
+    /// The limit on failed attempts.
+    pub(crate) failures: Option<Failures>,
+    /// Whether what is known is enough when the store is out of touch.
+    pub(crate) serve_out_of_touch: bool,
+    /// Where failed attempts are counted.
     pub(crate) ledger: Arc<Ledger>,
+}
+
+/// The facts of a request that its caller is known by.
+pub(crate) struct Asked<'a> {
+    /// Its headers.
+    pub(crate) headers: &'a HeaderMap,
+    /// Its method.
+    pub(crate) method: &'a str,
+    /// `https` or `http`, as the client has it.
+    pub(crate) scheme: &'a str,
+    /// Host and port, as the client has them.
+    pub(crate) authority: &'a str,
+    /// Path, as it came.
+    pub(crate) path: &'a str,
+    /// Address of the client.
+    pub(crate) client: IpAddr,
+    /// What the client has shown when it connected.
+    pub(crate) certificate: Option<&'a ClientCertificate>,
+    /// Now, by the wall clock.
+    pub(crate) now: Timestamp,
+    /// Now, by the ledger's.
+    pub(crate) tick: Tick,
+}
+
+/// Who is calling, and what of it was proven beside the credential.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// The caller.
+    pub(crate) caller: Arc<Caller>,
+    /// It has also shown a client certificate that is its consumer's.
+    pub(crate) certificate: bool,
 }
 
 impl Authentication {
     /// Puts it together; that names resolve and nothing is there twice has been seen to.
     pub(crate) fn new(parts: Parts) -> Self {
-        let mut identities: HashMap<Box<str>, HashMap<Box<str>, Arc<Consumer>>> = HashMap::new();
-        for (issuer, id, consumer) in parts.identities {
-            identities.entry(issuer).or_default().insert(id, consumer);
-        }
         Self {
             issuers: parts.issuers.into_iter().map(|issuer| (issuer.iss().into(), issuer)).collect(),
-            identities,
+            introspection: parts.introspection,
             keys: parts.keys,
             key_header: parts.key_header,
-            roles: parts.roles,
+            directory: parts.directory,
+            trusts: parts.trusts,
+            dpop: parts.dpop,
+            failures: parts.failures,
+            serve_out_of_touch: parts.serve_out_of_touch,
             ledger: parts.ledger,
         }
     }
@@ -76,108 +148,299 @@ impl Authentication {
         &self.key_header
     }
 
+    /// Who is who.
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The API keys of the policy.
+    pub(crate) fn keys(&self) -> &ApiKeys {
+        &self.keys
+    }
+
+    /// All issuers, in no order.
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &Issuer> {
+        self.issuers.values()
+    }
+
+    /// All introspection endpoints.
+    pub(crate) fn introspection(&self) -> &[Introspection] {
+        &self.introspection
+    }
+
     /// Decides who is calling.
     ///
-    /// A token that was verified before is known from `cache`; its times are looked at again. Waits only for a key
-    /// set that has to be fetched because a token names a key not seen before.
-    pub(crate) async fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        cache: &TokenCache,
-        now: Timestamp,
-        tick: Tick,
-    ) -> Result<Arc<Caller>, Refusal> {
-        match self.credential(headers)? {
-            Credential::Key(key) => self.keys.caller(key, now),
-            Credential::Bearer(token) => {
-                if let Some((caller, times)) = cache.get(token) {
-                    times.check(now)?;
-                    return Ok(caller);
+    /// A credential that was verified before is known from `cache`; its times, what it is bound to, and whether it was
+    /// revoked are looked at again. Waits only for a key set that has to be fetched because a token names a key not seen
+    /// before, and for introspection.
+    pub(crate) async fn authenticate(&self, asked: &Asked<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
+        let Some(failures) = &self.failures else { return self.identify(asked, cache).await };
+        failures.permit(&self.ledger, asked.client, asked.tick)?;
+        let known = self.identify(asked, cache).await;
+        if let Err(refusal) = &known
+            && failures::is_failure(refusal)
+        {
+            failures.note(&self.ledger, asked.client, asked.tick);
+        }
+        known
+    }
+
+    async fn identify(&self, asked: &Asked<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
+        self.in_touch()?;
+        let (caller, scheme) = match credential::find(asked.headers, &self.key_header)? {
+            Credential::Token(scheme, token) => (self.bearer(token, asked, cache).await?, Some((scheme, token))),
+            Credential::Key(key) => (self.key(key, asked.now, cache)?, None),
+            Credential::None => return self.holder(asked, cache),
+        };
+        if caller.confirmation() != &Confirmation::default() || matches!(scheme, Some((Scheme::Dpop, _))) {
+            self.confirm(&caller, scheme, asked)?;
+        }
+        let certificate = match asked.certificate {
+            Some(shown) => self.shown_beside(shown, &caller, asked.now)?,
+            None => false,
+        };
+        Ok(Known { caller: self.standing(caller, asked)?, certificate })
+    }
+
+    /// What operators have changed must be known before anybody is let in.
+    fn in_touch(&self) -> Result<(), Refusal> {
+        let unavailable = |cause: &'static str| {
+            Err(refuse(Reason::IdentityUnavailable, "identity cannot be checked now; try again shortly").cause(cause))
+        };
+        match self.directory.register().health() {
+            Health::Ready => Ok(()),
+            Health::OutOfTouch if self.serve_out_of_touch => Ok(()),
+            Health::OutOfTouch => unavailable("the store is out of reach, and `store.on_failure` is `refuse`"),
+            Health::Loading => unavailable("the store has not been read yet"),
+        }
+    }
+
+    /// Who sends a token.
+    async fn bearer(&self, token: &[u8], asked: &Asked<'_>, cache: &TokenCache) -> Result<Arc<Caller>, Refusal> {
+        if let Some((caller, times)) = cache.get(token, Place::Authorization, asked.now) {
+            times.check(asked.now)?;
+            return Ok(caller);
+        }
+        let epoch = cache.epoch();
+        let text = str::from_utf8(token).ok().filter(|text| text.is_ascii());
+        let text = text.ok_or_else(|| claims::invalid("the Authorization header is not visible ASCII"))?;
+        // Boxed: large and rare, and else a part of every request's future.
+        let (caller, times, until) = Box::pin(self.verify(text, asked)).await?;
+        let caller = Arc::new(caller);
+        cache.insert(token, &caller, times, until, epoch);
+        Ok(caller)
+    }
+
+    /// Verifies a token: by the keys of its issuer, or by asking those who may know it.
+    async fn verify(&self, text: &str, asked: &Asked<'_>) -> Result<(Caller, Times, i64), Refusal> {
+        let token = Token::parse(text);
+        if let Ok(token) = &token
+            && let Some(issuer) = self.issuers.get(token.iss())
+        {
+            let claims = issuer.verify(token, asked.now).await?;
+            let caller = self.caller_of(issuer.settings(), CredentialKind::Jwt, &claims, text, asked.tick)?;
+            return Ok((caller, claims.times, i64::MAX));
+        }
+        let mut unavailable = None;
+        for endpoint in &self.introspection {
+            match endpoint.verify(text, asked.now).await {
+                Ok(Some((claims, until))) => {
+                    let kind = CredentialKind::Introspected;
+                    let caller = self.caller_of(endpoint.settings(), kind, &claims, text, asked.tick)?;
+                    return Ok((caller, claims.times, until));
                 }
-                let epoch = cache.epoch();
-                let text = str::from_utf8(token).ok().filter(|text| text.is_ascii());
-                let text = text.ok_or_else(|| jwt::invalid("the Authorization header is not visible ASCII"))?;
-                let (issuer, claims) = Box::pin(self.verify(text, now)).await?;
-                let caller = Arc::new(self.caller_of(issuer, &claims, tick)?);
-                cache.insert(token, &caller, claims.times, epoch);
-                Ok(caller)
+                Ok(None) => {}
+                Err(refusal) if refusal.reason() == Reason::IdentityUnavailable => unavailable = Some(refusal),
+                Err(refusal) => return Err(refusal),
             }
+        }
+        // Whoever could not be asked might have known it.
+        if let Some(refusal) = unavailable {
+            return Err(refusal);
+        }
+        match token {
+            Err(refusal) if self.introspection.is_empty() => Err(refusal),
+            _ if self.introspection.is_empty() => {
+                Err(claims::invalid("the token's issuer (`iss`) is not accepted here"))
+            }
+            _ => Err(claims::invalid("the token is not active")),
         }
     }
 
-    /// The one credential of a request; two are refused, never ranked.
-    fn credential<'a>(&self, headers: &'a HeaderMap) -> Result<Credential<'a>, Refusal> {
-        let mut authorization = headers.get_all(AUTHORIZATION).iter();
-        let mut key = headers.get_all(&self.key_header).iter();
-        match (authorization.next(), key.next(), authorization.next().is_some() || key.next().is_some()) {
-            (Some(value), None, false) => bearer(value),
-            (None, Some(value), false) => Ok(Credential::Key(value.as_bytes())),
-            (None, None, _) => Err(missing("send a token (`Authorization: Bearer …`) or an API key")),
-            _ => Err(Refusal::new(
-                Stage::Auth,
-                Reason::MalformedRequest,
-                "more than one credential came; send exactly one of a token and an API key",
-            )),
-        }
-    }
-
-    async fn verify(&self, token: &str, now: Timestamp) -> Result<(&Issuer, Claims), Refusal> {
-        let token = Token::parse(token)?;
-        let issuer = self
-            .issuers
-            .get(token.iss())
-            .ok_or_else(|| jwt::invalid("the token's issuer (`iss`) is not accepted here"))?;
-        Ok((issuer, issuer.verify(&token, now).await?))
-    }
-
-    fn caller_of(&self, issuer: &Issuer, claims: &Claims, tick: Tick) -> Result<Caller, Refusal> {
-        let listed = self.identities.get(issuer.name()).and_then(|ids| ids.get(&*claims.subject));
-        let consumer = match (listed, issuer.default_plan()) {
-            (Some(consumer), _) => Arc::clone(consumer),
-            (None, Some(plan)) => {
-                let name = format!("{}:{}", issuer.name(), claims.subject);
-                let account = self.ledger.unlisted(&name, tick);
-                Arc::new(Consumer::new(&name, Vec::new(), None, Some(Arc::clone(plan)), account))
-            }
-            (None, None) => {
-                return Err(Refusal::new(
-                    Stage::Auth,
-                    Reason::UnknownConsumer,
-                    "the token is good, but its bearer is not registered here; ask the API's owner to add it",
-                )
-                .cause(format!("issuer {}, id {}", issuer.name(), claims.subject)));
-            }
+    fn caller_of(
+        &self,
+        settings: &Settings,
+        kind: CredentialKind,
+        claims: &Claims,
+        text: &str,
+        tick: Tick,
+    ) -> Result<Caller, Refusal> {
+        let identity = Identity::Issuer { issuer: settings.name.clone(), id: claims.subject.clone() };
+        let consumer = match (self.directory.identified(&identity)?, &settings.default_plan) {
+            (Some(consumer), _) => consumer,
+            (None, Some(plan)) => self.directory.unlisted(&settings.name, &claims.subject, plan, tick),
+            (None, None) => return Err(unknown(format!("issuer {}, id {}", settings.name, claims.subject))),
         };
         let mut granted = claims.scopes.clone();
-        for role in &claims.roles {
-            granted.extend(self.roles.get(role).into_iter().flatten().cloned());
+        granted.extend(self.directory.scopes(&claims.roles));
+        let mut marks = vec![Mark::token(text.as_bytes()), Mark::issuer(&settings.name)];
+        marks.extend(claims.jti.as_deref().map(Mark::jti));
+        marks.extend(claims.sub.iter().map(|sub| Mark::subject(&settings.name, sub)));
+        marks.push(Mark::subject(&settings.name, &claims.subject));
+        let verified = Verified {
+            kind,
+            id: claims.jti.clone(),
+            granted,
+            marks,
+            issued: claims.issued,
+            confirmation: claims.confirmation.clone(),
+            usage: None,
+        };
+        Ok(Caller::new(consumer, verified))
+    }
+
+    /// Who sends an API key.
+    fn key(&self, key: &[u8], now: Timestamp, cache: &TokenCache) -> Result<Arc<Caller>, Refusal> {
+        if let Some((caller, times)) = cache.get(key, Place::KeyHeader, now) {
+            api_key::check(times, now)?;
+            return Ok(caller);
         }
-        Ok(Caller::new(consumer, CredentialKind::Jwt, claims.jti.clone(), granted))
+        let epoch = cache.epoch();
+        let (caller, times) = self.keys.caller(key, &self.directory)?;
+        let caller = Arc::new(caller);
+        cache.insert(key, &caller, times, i64::MAX, epoch);
+        api_key::check(times, now)?;
+        Ok(caller)
+    }
+
+    /// Who holds the client certificate of a request that brings nothing else.
+    fn holder(&self, asked: &Asked<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
+        const MISSING: &str = "send a token (`Authorization: Bearer …`) or an API key";
+        let shown = asked.certificate.ok_or_else(|| credential::missing(MISSING))?;
+        certificate::check(shown, &self.trusts, asked.now)?;
+        let caller = match cache.get(&shown.thumbprint, Place::Handshake, asked.now) {
+            Some((caller, _)) => caller,
+            None => {
+                let epoch = cache.epoch();
+                let consumer = self.certified(shown)?;
+                let consumer = consumer.ok_or_else(|| unknown("a client certificate".to_owned()))?;
+                let id = crate::state::register::entry::hex::encode(&shown.thumbprint);
+                let caller = Arc::new(Caller::new(
+                    Arc::clone(&consumer),
+                    Verified {
+                        kind: CredentialKind::Certificate,
+                        id: Some(id.into()),
+                        granted: consumer.ceiling().map(<[_]>::to_vec).unwrap_or_default(),
+                        marks: vec![Mark::certificate(&shown.thumbprint)],
+                        issued: Some(shown.not_before),
+                        confirmation: Confirmation::default(),
+                        usage: None,
+                    },
+                ));
+                let times = Times { expires: shown.not_after, not_before: None, skew: 0 };
+                cache.insert(&shown.thumbprint, &caller, times, i64::MAX, epoch);
+                caller
+            }
+        };
+        Ok(Known { caller: self.standing(caller, asked)?, certificate: true })
+    }
+
+    /// The consumer whose certificate this is; two are one too many.
+    fn certified(&self, shown: &ClientCertificate) -> Result<Option<Arc<Consumer>>, Refusal> {
+        let by_name = shown.names.iter().map(|name| Identity::CertificateSan(name.clone()));
+        let mut found: Option<Arc<Consumer>> = None;
+        for identity in std::iter::once(Identity::Certificate(shown.thumbprint)).chain(by_name) {
+            let Some(consumer) = self.directory.identified(&identity)? else { continue };
+            match &found {
+                Some(other) if other.name() != consumer.name() => {
+                    return Err(refuse(Reason::InvalidCertificate, "the client certificate is that of two consumers")
+                        .cause(format!("{} and {}", other.name(), consumer.name())));
+                }
+                _ => found = Some(consumer),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether a certificate shown beside another credential is the caller's own; it must not be somebody else's.
+    fn shown_beside(&self, shown: &ClientCertificate, caller: &Caller, now: Timestamp) -> Result<bool, Refusal> {
+        let Some(consumer) = self.certified(shown)? else { return Ok(false) };
+        certificate::check(shown, &self.trusts, now)?;
+        if consumer.name() == caller.consumer() {
+            return Ok(true);
+        }
+        Err(Refusal::new(
+            Stage::Auth,
+            Reason::MalformedRequest,
+            "the client certificate and the credential belong to different consumers; send one of them",
+        ))
+    }
+
+    /// Decides whether the bearer of a bound token has what it is bound to, and sent it as such a token is sent.
+    fn confirm(&self, caller: &Caller, sent: Option<(Scheme, &[u8])>, asked: &Asked<'_>) -> Result<(), Refusal> {
+        let Some((scheme, token)) = sent else { return Ok(()) };
+        let confirmation = caller.confirmation();
+        if let Some(thumbprint) = &confirmation.certificate {
+            let shown = asked.certificate.filter(|shown| shown.thumbprint == *thumbprint);
+            let shown = shown.ok_or_else(|| {
+                refuse(Reason::InvalidToken, "the token is bound to a client certificate that was not shown")
+            })?;
+            certificate::check(shown, &self.trusts, asked.now)?;
+        }
+        match (&confirmation.key, scheme) {
+            (None, Scheme::Bearer) => Ok(()),
+            (None, Scheme::Dpop) => Err(claims::invalid("the token is not bound to a key; send it as a bearer token")),
+            // RFC 9449 §7.2: else whoever finds the token could leave the proof out.
+            (Some(_), Scheme::Bearer) => Err(refuse(
+                Reason::InvalidDpopProof,
+                "the token is bound to a key; send it as `Authorization: DPoP …` with a proof",
+            )),
+            (Some(jkt), Scheme::Dpop) => {
+                let Asked { method, scheme, authority, path, .. } = *asked;
+                let facts = Facts { method, scheme, authority, path, token, jkt };
+                let proven = self.dpop.check(asked.headers.get_all(DPOP).iter(), &facts, asked.now);
+                proven.map_err(|flaw| self.unproven(flaw, asked.now))
+            }
+        }
+    }
+
+    fn unproven(&self, flaw: Flaw, now: Timestamp) -> Refusal {
+        let invalid = |detail| refuse(Reason::InvalidDpopProof, detail);
+        match flaw {
+            Flaw::Missing => invalid("send a proof of possession in the `DPoP` header"),
+            Flaw::Several => invalid("more than one `DPoP` header came; send exactly one"),
+            Flaw::Invalid(detail) => invalid(detail),
+            Flaw::Replayed => invalid("the proof was used before; make a new one for every request"),
+            Flaw::NonceNeeded => {
+                refuse(Reason::UseDpopNonce, "make the proof with the `nonce` of the `DPoP-Nonce` header")
+                    .dpop_nonce(self.dpop.next_nonce(now))
+            }
+            Flaw::Full => refuse(Reason::IdentityUnavailable, "proofs cannot be checked now; try again shortly")
+                .cause("the memory of proofs is full of ones that are still good"),
+        }
+    }
+
+    /// Decides, after every cache, whether what was verified still stands, and adds what is granted for a time.
+    fn standing(&self, caller: Arc<Caller>, asked: &Asked<'_>) -> Result<Arc<Caller>, Refusal> {
+        let register = self.directory.register();
+        if register.is_revoked(caller.marks(), caller.issued(), asked.now) {
+            return Err(refuse(Reason::Revoked, "the credential has been revoked; get a new one"));
+        }
+        let standing = register.standing(caller.consumer(), asked.now);
+        if standing.suspended {
+            return Err(refuse(Reason::ConsumerSuspended, "the consumer is suspended; ask the API's owner"));
+        }
+        if let Some(usage) = caller.usage() {
+            usage.note(asked.now, asked.client);
+        }
+        if standing.granted.is_empty() { Ok(caller) } else { Ok(Arc::new(caller.with(&standing.granted))) }
     }
 }
 
-/// The scheme, and what ends it.
-const BEARER: &[u8] = b"bearer ";
-
-enum Credential<'a> {
-    /// Not looked at yet: a token that is known has been, when it was not.
-    Bearer(&'a [u8]),
-    Key(&'a [u8]),
-}
-
-/// `Authorization: Bearer b64token` (RFC 6750 §2.1); the scheme's case does not matter (RFC 9110 §11.1).
-fn bearer(value: &HeaderValue) -> Result<Credential<'_>, Refusal> {
-    const REFUSED: &str = "this authentication scheme is not accepted; send `Authorization: Bearer …`";
-    let (scheme, token) = value.as_bytes().split_at_checked(BEARER.len()).ok_or_else(|| missing(REFUSED))?;
-    if !scheme.eq_ignore_ascii_case(BEARER) {
-        return Err(missing(REFUSED));
-    }
-    match token.trim_ascii() {
-        b"" => Err(missing("the token is empty")),
-        token => Ok(Credential::Bearer(token)),
-    }
-}
-
-fn missing(detail: &'static str) -> Refusal {
-    Refusal::new(Stage::Auth, Reason::MissingCredentials, detail)
+fn unknown(cause: String) -> Refusal {
+    refuse(
+        Reason::UnknownConsumer,
+        "the credential is good, but its bearer is not registered here; ask the API's owner to add it",
+    )
+    .cause(cause)
 }

@@ -76,6 +76,12 @@ impl Limit {
         }
     }
 
+    /// Decides as [`Self::take`] does, and counts nothing.
+    pub(crate) fn peek(&self, bucket: &Bucket, now: Tick) -> Result<(), Duration> {
+        let copy = Bucket(bucket.0.load(Ordering::Acquire).into());
+        self.take(&copy, now).map(drop)
+    }
+
     /// For `RateLimit-Policy`: quota and window in seconds.
     pub(crate) fn policy_item(&self) -> &HeaderValue {
         &self.policy_item

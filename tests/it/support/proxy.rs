@@ -315,6 +315,11 @@ impl Proxy {
         self.folder.path().join(name)
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// So many requests were sent by something that does not count itself.
     pub fn owes(&self, records: usize) {
         self.requests.fetch_add(records, Ordering::SeqCst);

@@ -1,0 +1,164 @@
+//! What operators send, as JSON: read strictly, with every mistake told by its pointer.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer};
+
+use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
+use crate::state::register::entry::{Identity, hex};
+
+/// A consumer; absent members are left as they are where there is something already.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Consumer {
+    pub(super) name: Option<String>,
+    #[serde(deserialize_with = "given")]
+    pub(super) roles: Given<Vec<Box<str>>>,
+    #[serde(deserialize_with = "given")]
+    pub(super) plan: Given<Box<str>>,
+    pub(super) identities: Option<Vec<WrittenIdentity>>,
+    #[serde(deserialize_with = "given")]
+    pub(super) note: Given<Box<str>>,
+}
+
+/// An outside identity.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenIdentity {
+    issuer: Option<Box<str>>,
+    id: Option<Box<str>>,
+    certificate: Option<String>,
+    certificate_san: Option<Box<str>>,
+}
+
+impl WrittenIdentity {
+    pub(super) fn compile(self, pointer: &str) -> Result<Identity, Refusal> {
+        match (self.issuer, self.id, self.certificate, self.certificate_san) {
+            (Some(issuer), Some(id), None, None) => Ok(Identity::Issuer { issuer, id }),
+            (None, None, Some(thumbprint), None) => thumbprint
+                .strip_prefix("sha256:")
+                .and_then(hex::decode)
+                .map(Identity::Certificate)
+                .ok_or_else(|| wrong(pointer, "a thumbprint is `sha256:` and 64 hexadecimal digits")),
+            (None, None, None, Some(name)) if !name.is_empty() => {
+                let dns = !name.contains([':', '@']);
+                Ok(Identity::CertificateSan(if dns { name.to_ascii_lowercase().into() } else { name }))
+            }
+            _ => Err(wrong(pointer, "write `issuer` and `id`, or `certificate`, or `certificate_san`")),
+        }
+    }
+}
+
+/// An API key.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Key {
+    pub(super) id: Option<String>,
+    #[serde(deserialize_with = "given")]
+    pub(super) scopes: Given<Vec<Box<str>>>,
+    #[serde(deserialize_with = "given")]
+    pub(super) not_before: Given<Moment>,
+    #[serde(deserialize_with = "given")]
+    pub(super) expires: Given<Moment>,
+    #[serde(deserialize_with = "given")]
+    pub(super) note: Given<Box<str>>,
+    pub(super) sha256: Option<String>,
+    /// Of a rotation: how long the key before it stays good.
+    pub(super) overlap: Option<Moment>,
+}
+
+/// Scopes for a time.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Grant {
+    pub(super) scopes: Vec<Box<str>>,
+    pub(super) until: Option<Moment>,
+    pub(super) reason: Option<Box<str>>,
+}
+
+/// A suspension.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Suspension {
+    pub(super) until: Option<Moment>,
+    pub(super) reason: Option<Box<str>>,
+}
+
+/// A revocation.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Revocation {
+    pub(super) token: Option<String>,
+    pub(super) sha256: Option<String>,
+    pub(super) jti: Option<Box<str>>,
+    pub(super) subject: Option<Box<str>>,
+    pub(super) consumer: Option<Box<str>>,
+    pub(super) key: Option<Box<str>>,
+    pub(super) certificate: Option<String>,
+    pub(super) issuer: Option<Box<str>>,
+    pub(super) all: Option<bool>,
+    pub(super) issued_before: Option<Moment>,
+    pub(super) expires: Option<Moment>,
+    pub(super) reason: Option<Box<str>>,
+}
+
+/// A member that may be absent, null, or there.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) enum Given<T> {
+    #[default]
+    Absent,
+    Null,
+    Value(T),
+}
+
+impl<T> Given<T> {
+    /// The value; `before` when nothing is said.
+    pub(super) fn or(self, before: Option<T>) -> Option<T> {
+        match self {
+            Self::Absent => before,
+            Self::Null => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+}
+
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Given<T>, D::Error> {
+    Option::deserialize(deserializer).map(|value| value.map_or(Given::Null, Given::Value))
+}
+
+/// A moment: an RFC 3339 time, or a duration from now such as `90d`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Moment(String);
+
+impl Moment {
+    /// When that is.
+    pub(super) fn at(&self, pointer: &str, now: Timestamp) -> Result<Timestamp, Refusal> {
+        if let Ok(at) = self.0.parse() {
+            return Ok(at);
+        }
+        let after = self.0.parse::<crate::policy::Period>().ok();
+        let after = after.and_then(|period| SignedDuration::try_from(period.0).ok());
+        after
+            .and_then(|after| now.checked_add(after).ok())
+            .ok_or_else(|| wrong(pointer, "write an RFC 3339 time, or a duration from now such as `90d` or `1h30m`"))
+    }
+}
+
+/// Reads a body; an empty one is an empty object.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| {
+        let reason = if error.is_data() { Reason::SchemaViolation } else { Reason::MalformedBody };
+        // Of an operator's own input nothing is secret to that operator but a token, and serde quotes no strings of
+        // the right type.
+        Refusal::new(Stage::Schema, reason, format!("the body is not what is expected here: {error}"))
+    })
+}
+
+/// Something in the body is wrong.
+pub(super) fn wrong(pointer: &str, detail: impl Into<String>) -> Refusal {
+    let violation = Violation { pointer: pointer.to_owned(), detail: detail.into() };
+    Refusal::new(Stage::Schema, Reason::SchemaViolation, "the body is not what is expected here; see `errors`")
+        .members(Members { errors: vec![violation], ..Members::default() })
+}

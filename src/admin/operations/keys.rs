@@ -1,0 +1,184 @@
+//! API keys: made, rotated with an overlap, changed, removed. The key itself leaves in one answer, and is kept nowhere.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::{Done, Operation, Result, conflict, input, missing, sha256, store_error, text, view};
+use crate::refusal::{Reason, Refusal, Stage};
+use crate::stages::auth::key_text;
+use crate::state::register::entry::{Change, Entry, Key, hex};
+
+/// A key that is not told when to end ends after this.
+const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// A key that was rotated stays good for so long unless something else is said.
+const OVERLAP: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+impl Operation<'_> {
+    pub(super) async fn keys(&self, consumer: Option<&str>) -> Result<Done> {
+        self.register().refresh_uses().await.map_err(|error| store_error(&error))?;
+        let all = view::keys(self.policy, self.register(), self.now);
+        let of = |key: &Value| consumer.is_none_or(|name| key.get("consumer").and_then(Value::as_str) == Some(name));
+        self.list(all.into_iter().filter(of).collect(), "id")
+    }
+
+    pub(super) fn key(&self, id: &str) -> Result<Value> {
+        let all = view::keys(self.policy, self.register(), self.now);
+        let found = all.into_iter().find(|key| key.get("id").and_then(Value::as_str) == Some(id));
+        found.ok_or_else(|| missing("there is no key with this id"))
+    }
+
+    fn is_listed_key(&self, id: &str) -> bool {
+        self.policy.auth().keys().listed().any(|key| *key.id == *id)
+    }
+
+    pub(super) fn made_key(&self, id: &str) -> Result<Arc<Key>> {
+        match self.register().key_by_id(id) {
+            Some(key) => Ok(key),
+            None if self.is_listed_key(id) => {
+                Err(conflict("this key is in the policy file; change it there, or revoke it"))
+            }
+            None => Err(missing("there is no key with this id")),
+        }
+    }
+
+    pub(super) async fn new_key(&self, consumer: &str, id: Option<&str>) -> Result<Done> {
+        let written: input::Key = input::read(self.body)?;
+        self.consumer(consumer)?;
+        let (key, secret) = self.compile_key(consumer, id, written, None)?;
+        let mut shown = view::made(&key, self.policy, self.register(), self.now);
+        if let (Value::Object(shown), Some(secret)) = (&mut shown, secret) {
+            shown.insert("key".to_owned(), secret.expose_secret().into());
+        }
+        let id = key.id.to_string();
+        self.change(vec![Change::Put(Entry::Key(key))]).await?;
+        Ok(Done::changed(StatusCode::CREATED, shown, "key_created", id))
+    }
+
+    /// A key of what is written, and, where it is ours to make, its text.
+    fn compile_key(
+        &self,
+        consumer: &str,
+        id: Option<&str>,
+        written: input::Key,
+        before: Option<&Key>,
+    ) -> Result<(Key, Option<SecretString>)> {
+        let id = match (id, written.id) {
+            (Some(id), None) => id.to_owned(),
+            (None, Some(id)) => id,
+            (None, None) => self.key_id(consumer),
+            (Some(_), Some(_)) => return Err(input::wrong("/id", "the id stands in the path")),
+        };
+        if !key_text::is_id(&id) {
+            return Err(input::wrong("/id", "an id has 1 to 64 lower-case letters, digits and `-`"));
+        }
+        if self.register().key_by_id(&id).is_some() || self.is_listed_key(&id) {
+            return Err(conflict("there is a key with this id; rotate it, or choose another id"));
+        }
+        let scopes = written.scopes.or(before.and_then(|before| before.scopes.clone()));
+        super::scopes(scopes.as_deref().unwrap_or_default())?;
+        let not_before = match written.not_before {
+            input::Given::Value(at) => Some(at.at("/not_before", self.now)?),
+            _ => None,
+        };
+        let longest = self.policy.auth().keys().max_age();
+        let default = longest.map_or(KEY_LIFETIME, |longest| longest.min(KEY_LIFETIME));
+        let expires = match written.expires {
+            input::Given::Value(at) => Some(at.at("/expires", self.now)?),
+            input::Given::Null => None,
+            input::Given::Absent => self.now.checked_add(default).ok(),
+        };
+        if expires.is_some_and(|end| end <= not_before.unwrap_or(self.now)) {
+            return Err(input::wrong("/expires", "the key would end before it begins"));
+        }
+        let (sha256, secret) = match written.sha256 {
+            Some(text) => {
+                let digest = hex::decode(&text);
+                (digest.ok_or_else(|| input::wrong("/sha256", "not a SHA-256 in hexadecimal"))?, None)
+            }
+            None => {
+                let secret = key_text::mint(&id).map_err(|_| {
+                    Refusal::new(Stage::Request, Reason::StoreUnavailable, "the system has no random bytes now")
+                })?;
+                (sha256(secret.expose_secret().as_bytes()), Some(secret))
+            }
+        };
+        let key = Key {
+            id: id.into(),
+            consumer: consumer.into(),
+            sha256,
+            scopes,
+            not_before,
+            expires,
+            replaced_by: None,
+            note: text(written.note.or(before.and_then(|before| before.note.clone())))?,
+            created: self.now,
+            created_by: self.by.into(),
+        };
+        Ok((key, secret))
+    }
+
+    /// An id that tells whose key it is, as far as ids may.
+    fn key_id(&self, consumer: &str) -> String {
+        let plain: String = consumer
+            .chars()
+            .map(|c| c.to_ascii_lowercase())
+            .filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-')
+            .take(40)
+            .collect();
+        let random = uuid::Uuid::now_v7().simple().to_string();
+        let tail: String = random.chars().skip(20).collect();
+        format!("{plain}-{tail}").trim_start_matches('-').to_owned()
+    }
+
+    pub(super) async fn patch_key(&self, id: &str) -> Result<Done> {
+        let key = self.made_key(id)?;
+        let written: input::Key = input::read(self.body)?;
+        if written.id.is_some() || written.sha256.is_some() || written.overlap.is_some() {
+            return Err(input::wrong("", "of a key, `expires`, `not_before`, `scopes` and `note` can be changed"));
+        }
+        let moment = |given: input::Given<input::Moment>, before, pointer| match given {
+            input::Given::Absent => Ok(before),
+            input::Given::Null => Ok(None),
+            input::Given::Value(at) => at.at(pointer, self.now).map(Some),
+        };
+        let scopes = written.scopes.or(key.scopes.clone());
+        super::scopes(scopes.as_deref().unwrap_or_default())?;
+        let changed = Key {
+            scopes,
+            not_before: moment(written.not_before, key.not_before, "/not_before")?,
+            expires: moment(written.expires, key.expires, "/expires")?,
+            note: text(written.note.or(key.note.clone()))?,
+            ..Key::clone(&key)
+        };
+        let shown = view::made(&changed, self.policy, self.register(), self.now);
+        self.change(vec![Change::Put(Entry::Key(changed))]).await?;
+        Ok(Done::changed(StatusCode::OK, shown, "key_changed", id))
+    }
+
+    pub(super) async fn rotate(&self, id: &str) -> Result<Done> {
+        let old = self.made_key(id)?;
+        let mut written: input::Key = input::read(self.body)?;
+        let overlap = written.overlap.take();
+        let end = match overlap {
+            Some(overlap) => overlap.at("/overlap", self.now)?,
+            None => self.now.checked_add(OVERLAP).unwrap_or(Timestamp::MAX),
+        };
+        let (key, secret) = self.compile_key(&old.consumer, None, written, Some(&old))?;
+        // It never lives longer for being rotated.
+        let end = old.expires.map_or(end, |expires| expires.min(end));
+        let ending = Key { expires: Some(end), replaced_by: Some(key.id.clone()), ..Key::clone(&old) };
+        let mut shown = view::made(&key, self.policy, self.register(), self.now);
+        if let Value::Object(shown) = &mut shown {
+            shown.insert("replaces".to_owned(), id.into());
+            shown.insert("replaced_expires".to_owned(), end.to_string().into());
+            shown.extend(secret.map(|secret| ("key".to_owned(), secret.expose_secret().into())));
+        }
+        let target = format!("{id} {}", key.id);
+        self.change(vec![Change::Put(Entry::Key(key)), Change::Put(Entry::Key(ending))]).await?;
+        Ok(Done::changed(StatusCode::CREATED, shown, "key_rotated", target))
+    }
+}

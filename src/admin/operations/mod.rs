@@ -1,0 +1,399 @@
+//! What operators do at run time: consumers, API keys, grants, suspensions, revocations.
+//!
+//! | endpoint | |
+//! |---|---|
+//! | `GET /v1/consumers`, `POST` | all, of the policy and of the store; a new one |
+//! | `GET, PUT, PATCH, DELETE /v1/consumers/{name}` | those of the policy file are read-only here |
+//! | `GET, PUT, DELETE /v1/consumers/{name}/suspension` | it may do nothing, for a time or until taken back |
+//! | `GET, POST /v1/consumers/{name}/keys`, `PUT …/{id}` | its API keys; the key itself is shown once |
+//! | `GET, POST /v1/consumers/{name}/grants`, `PUT, DELETE …/{id}` | scopes for a time |
+//! | `GET /v1/keys`, `GET, PATCH, DELETE /v1/keys/{id}` | |
+//! | `POST /v1/keys/{id}/rotate` | a new key at once; the old one ends after `overlap` |
+//! | `GET /v1/grants`, `GET /v1/suspensions` | all |
+//! | `GET, POST /v1/revocations`, `GET, DELETE /v1/revocations/{id}` | in force when the answer is there |
+//!
+//! Lists are in order of their ids: `?limit=` (1 to 1000, default 100) and `?after=` the id that a page before it ended with.
+
+mod keys;
+mod revocations;
+
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use super::{input, view};
+use crate::policy::Policy;
+use crate::refusal::{Members, Reason, Refusal, Stage};
+use crate::stages::auth::directory::Directory;
+use crate::state::register::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Kind, Suspension, grant_id};
+use crate::state::register::{Register, StoreError};
+
+/// Longest name, note or reason, in bytes.
+const MAX_TEXT: usize = 256;
+
+/// One operator's request.
+pub(super) struct Operation<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+    pub(super) body: &'a [u8],
+    /// Who asks.
+    pub(super) by: &'a str,
+    pub(super) now: Timestamp,
+}
+
+/// What came of it.
+pub(super) struct Done {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+    /// What was changed, for the record.
+    pub(super) change: Option<Changed>,
+}
+
+/// A change, for the record.
+pub(super) struct Changed {
+    pub(super) action: &'static str,
+    pub(super) target: String,
+}
+
+impl Done {
+    fn shown(body: Value) -> Self {
+        Self { status: StatusCode::OK, body, change: None }
+    }
+
+    fn changed(status: StatusCode, body: Value, action: &'static str, target: impl Into<String>) -> Self {
+        Self { status, body, change: Some(Changed { action, target: target.into() }) }
+    }
+}
+
+type Result<T> = std::result::Result<T, Refusal>;
+
+impl Operation<'_> {
+    /// Does what is asked.
+    pub(super) async fn run(&self) -> Result<Done> {
+        let segments: Vec<String> = self
+            .path
+            .split('/')
+            .skip(1)
+            .map(|segment| percent_decode_str(segment).decode_utf8().map(String::from))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|_| missing("the path is not UTF-8"))?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let ["v1", rest @ ..] = segments.as_slice() else { return Err(nowhere()) };
+        match (self.method.as_str(), rest) {
+            ("GET", ["consumers"]) => self.list(self.consumers(), "name"),
+            ("POST", ["consumers"]) => self.add_consumer().await,
+            ("GET", ["consumers", name]) => self.consumer(name).map(Done::shown),
+            ("PUT", ["consumers", name]) => self.put_consumer(name, input::read(self.body)?, true).await,
+            ("PATCH", ["consumers", name]) => self.put_consumer(name, input::read(self.body)?, false).await,
+            ("DELETE", ["consumers", name]) => self.remove_consumer(name).await,
+            ("GET", ["consumers", name, "suspension"]) => match self.register().suspension(name) {
+                Some(suspension) => Ok(Done::shown(view::suspension(&suspension))),
+                None => Err(missing("this consumer is not suspended")),
+            },
+            ("PUT", ["consumers", name, "suspension"]) => self.suspend(name).await,
+            ("DELETE", ["consumers", name, "suspension"]) => {
+                self.register().suspension(name).ok_or_else(|| missing("this consumer is not suspended"))?;
+                self.remove(Kind::Suspension, (*name).to_owned(), "consumer_resumed", name).await
+            }
+            ("GET", ["consumers", name, "keys"]) => self.keys(Some(name)).await,
+            ("POST", ["consumers", name, "keys"]) => self.new_key(name, None).await,
+            ("PUT", ["consumers", name, "keys", id]) => self.new_key(name, Some(id)).await,
+            ("GET", ["keys"]) => self.keys(None).await,
+            ("GET", ["keys", id]) => self.key(id).map(Done::shown),
+            ("PATCH", ["keys", id]) => self.patch_key(id).await,
+            ("DELETE", ["keys", id]) => {
+                self.made_key(id)?;
+                self.remove(Kind::Key, (*id).to_owned(), "key_removed", id).await
+            }
+            ("POST", ["keys", id, "rotate"]) => self.rotate(id).await,
+            ("GET", ["grants"]) => self.list(self.grants(None), "id"),
+            ("GET", ["consumers", name, "grants"]) => self.list(self.grants(Some(name)), "id"),
+            ("POST", ["consumers", name, "grants"]) => self.grant(name, &self.fresh_id()).await,
+            ("PUT", ["consumers", name, "grants", id]) => self.grant(name, id).await,
+            ("DELETE", ["consumers", name, "grants", id]) => {
+                let known = self.register().grants().iter().any(|one| *one.consumer == **name && *one.id == **id);
+                if !known {
+                    return Err(missing("this consumer has no such grant"));
+                }
+                self.remove(Kind::Grant, grant_id(name, id), "grant_ended", &format!("{name} {id}")).await
+            }
+            ("GET", ["suspensions"]) => {
+                let all = self.register().suspensions();
+                self.list(all.iter().map(|one| view::suspension(one)).collect(), "consumer")
+            }
+            ("GET", ["revocations"]) => self.revocations().await,
+            ("POST", ["revocations"]) => self.revoke().await,
+            ("GET", ["revocations", id]) => self.revocation(id).await.map(|one| Done::shown(view::revocation(&one))),
+            ("DELETE", ["revocations", id]) => {
+                self.revocation(id).await?;
+                self.remove(Kind::Revocation, (*id).to_owned(), "revocation_undone", id).await
+            }
+            _ => Err(nowhere()),
+        }
+    }
+
+    fn directory(&self) -> &Directory {
+        self.policy.auth().directory()
+    }
+
+    fn register(&self) -> &Register {
+        self.directory().register()
+    }
+
+    /// Makes changes; they are kept and in force when this returns.
+    async fn change(&self, changes: Vec<Change>) -> Result<()> {
+        self.register().change(changes).await.map_err(|error| store_error(&error))
+    }
+
+    async fn remove(&self, kind: Kind, id: String, action: &'static str, target: &str) -> Result<Done> {
+        self.change(vec![Change::Remove(kind, id)]).await?;
+        Ok(Done::changed(StatusCode::OK, json!({"removed": true}), action, target))
+    }
+
+    /// A page of what is in memory.
+    fn list(&self, items: Vec<Value>, id: &str) -> Result<Done> {
+        let (limit, after) = self.page()?;
+        let id_of = |item: &Value| item.get(id).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let behind = items.into_iter().filter(|item| after.as_ref().is_none_or(|after| id_of(item) > *after));
+        let mut page: Vec<Value> = behind.take(limit + 1).collect();
+        let more = page.len() > limit;
+        page.truncate(limit);
+        let next = page.last().filter(|_| more).map(id_of);
+        Ok(Done::shown(json!({"items": page, "next": next})))
+    }
+
+    fn page(&self) -> Result<(usize, Option<String>)> {
+        let (mut limit, mut after) = (100, None);
+        for pair in self.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value =
+                percent_decode_str(value).decode_utf8().map_err(|_| input::wrong("", "the query is not UTF-8"))?;
+            match name {
+                "limit" => {
+                    let number = value.parse().ok().filter(|number| (1..=1000).contains(number));
+                    limit = number.ok_or_else(|| input::wrong("", "`limit` is a number from 1 to 1000"))?;
+                }
+                "after" => after = Some(value.into_owned()),
+                _ => return Err(input::wrong("", "the query knows `limit` and `after`")),
+            }
+        }
+        Ok((limit, after))
+    }
+
+    /// An id that sorts by time.
+    fn fresh_id(&self) -> String {
+        uuid::Uuid::now_v7().to_string()
+    }
+
+    // --- consumers ---
+
+    fn consumers(&self) -> Vec<Value> {
+        let listed = self.directory().listed();
+        let added = self.register().consumers();
+        let added = added.iter().filter(|one| !listed.contains_key(&one.name));
+        let mut all: Vec<Value> = added.map(|one| view::added(one, self.register())).collect();
+        all.extend(listed.values().map(|one| view::listed(self.policy, one, self.register())));
+        all.sort_by_key(|one| one.get("name").and_then(Value::as_str).unwrap_or_default().to_owned());
+        all
+    }
+
+    fn consumer(&self, name: &str) -> Result<Value> {
+        match (self.directory().listed().get(name), self.register().consumer(name)) {
+            (Some(listed), _) => Ok(view::listed(self.policy, listed, self.register())),
+            (None, Some(added)) => Ok(view::added(&added, self.register())),
+            (None, None) => Err(missing("there is no consumer of this name")),
+        }
+    }
+
+    fn writable(&self, name: &str) -> Result<()> {
+        if self.directory().listed().contains_key(name) {
+            return Err(conflict("this consumer is in the policy file; change it there, and reload"));
+        }
+        Ok(())
+    }
+
+    async fn add_consumer(&self) -> Result<Done> {
+        let written: input::Consumer = input::read(self.body)?;
+        let name = written.name.clone().ok_or_else(|| input::wrong("/name", "a consumer needs a name"))?;
+        self.writable(&name)?;
+        if self.register().consumer(&name).is_some() {
+            return Err(conflict("there is a consumer of this name; PUT or PATCH changes it"));
+        }
+        self.put_consumer(&name, written, true).await
+    }
+
+    /// `whole`: what is not written is taken away; else it stays.
+    async fn put_consumer(&self, name: &str, written: input::Consumer, whole: bool) -> Result<Done> {
+        self.writable(name)?;
+        plain(name)?;
+        let before = self.register().consumer(name);
+        if before.is_none() && !whole {
+            return Err(missing("there is no consumer of this name"));
+        }
+        let kept = before.as_deref().filter(|_| !whole);
+        let roles = written.roles.or(kept.and_then(|kept| kept.roles.clone()));
+        for (position, role) in roles.iter().flatten().enumerate() {
+            if !self.directory().has_role(role) {
+                return Err(input::wrong(&format!("/roles/{position}"), "the policy has no such role"));
+            }
+        }
+        let plan = written.plan.or(kept.and_then(|kept| kept.plan.clone()));
+        if plan.as_ref().is_some_and(|plan| !self.directory().has_plan(plan)) {
+            return Err(input::wrong("/plan", "the policy has no such plan"));
+        }
+        let identities = match written.identities {
+            None => kept.map(|kept| kept.identities.clone()).unwrap_or_default(),
+            Some(identities) => self.identities(name, identities)?,
+        };
+        let note = written.note.or(kept.and_then(|kept| kept.note.clone()));
+        let (created, created_by) = match &before {
+            Some(before) => (before.created, before.created_by.clone()),
+            None => (self.now, self.by.into()),
+        };
+        let consumer = Consumer { name: name.into(), roles, plan, identities, note: text(note)?, created, created_by };
+        let shown = view::added(&consumer, self.register());
+        self.change(vec![Change::Put(Entry::Consumer(consumer))]).await?;
+        let (status, action) = match before {
+            Some(_) => (StatusCode::OK, "consumer_changed"),
+            None => (StatusCode::CREATED, "consumer_created"),
+        };
+        Ok(Done::changed(status, shown, action, name))
+    }
+
+    fn identities(&self, name: &str, written: Vec<input::WrittenIdentity>) -> Result<Vec<Identity>> {
+        let mut identities = Vec::new();
+        for (position, identity) in written.into_iter().enumerate() {
+            let pointer = format!("/identities/{position}");
+            let identity = identity.compile(&pointer)?;
+            let other = self.register().identified(&identity).is_some_and(|other| *other.name != *name);
+            if other || self.directory().lists(&identity) {
+                return Err(conflict(format!("{pointer}: this identity belongs to another consumer")));
+            }
+            identities.push(identity);
+        }
+        Ok(identities)
+    }
+
+    async fn remove_consumer(&self, name: &str) -> Result<Done> {
+        self.writable(name)?;
+        self.register().consumer(name).ok_or_else(|| missing("there is no consumer of this name"))?;
+        // Nothing of it must be there when another takes the name.
+        let keys = self.register().keys();
+        let keys =
+            keys.iter().filter(|key| *key.consumer == *name).map(|key| Change::Remove(Kind::Key, key.id.to_string()));
+        let mut changes: Vec<Change> = keys.collect();
+        let grants = self.register().grants();
+        let grants = grants.iter().filter(|grant| *grant.consumer == *name);
+        changes.extend(grants.map(|grant| Change::Remove(Kind::Grant, grant_id(name, &grant.id))));
+        changes.push(Change::Remove(Kind::Suspension, name.to_owned()));
+        changes.push(Change::Remove(Kind::Consumer, name.to_owned()));
+        self.change(changes).await?;
+        Ok(Done::changed(StatusCode::OK, json!({"removed": true}), "consumer_removed", name))
+    }
+
+    async fn suspend(&self, name: &str) -> Result<Done> {
+        let written: input::Suspension = input::read(self.body)?;
+        let until = written.until.map(|until| until.at("/until", self.now)).transpose()?;
+        let suspension = Suspension {
+            consumer: name.into(),
+            until,
+            reason: text(written.reason)?,
+            created: self.now,
+            created_by: self.by.into(),
+        };
+        let shown = view::suspension(&suspension);
+        self.change(vec![Change::Put(Entry::Suspension(suspension))]).await?;
+        Ok(Done::changed(StatusCode::OK, shown, "consumer_suspended", name))
+    }
+
+    // --- grants ---
+
+    fn grants(&self, consumer: Option<&str>) -> Vec<Value> {
+        let all = self.register().grants();
+        let wanted = all.iter().filter(|one| consumer.is_none_or(|name| *one.consumer == *name));
+        let mut shown: Vec<Value> = wanted.map(|one| view::grant(one)).collect();
+        shown.sort_by_key(|one| one.get("id").and_then(Value::as_str).unwrap_or_default().to_owned());
+        shown
+    }
+
+    async fn grant(&self, name: &str, id: &str) -> Result<Done> {
+        let written: input::Grant = input::read(self.body)?;
+        plain(id)?;
+        scopes(&written.scopes)?;
+        if written.scopes.is_empty() {
+            return Err(input::wrong("/scopes", "a grant has scopes"));
+        }
+        let until = written.until.ok_or_else(|| input::wrong("/until", "a grant has an end"))?;
+        let until = until.at("/until", self.now)?;
+        let grant = Grant {
+            id: id.into(),
+            consumer: name.into(),
+            scopes: written.scopes,
+            until,
+            reason: text(written.reason)?,
+            created: self.now,
+            created_by: self.by.into(),
+        };
+        let shown = view::grant(&grant);
+        self.change(vec![Change::Put(Entry::Grant(grant))]).await?;
+        Ok(Done::changed(StatusCode::CREATED, shown, "grant_made", format!("{name} {id}")))
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref().try_into().unwrap_or_default()
+}
+
+/// Names are kept, recorded, and sent upstream; `ISSUER:ID` names callers that nobody lists.
+fn plain(name: &str) -> Result<()> {
+    let good = !name.is_empty() && name.len() <= 128 && !name.contains(|c: char| c.is_control() || c == ':');
+    if good {
+        Ok(())
+    } else {
+        Err(input::wrong("/name", "a name has 1 to 128 bytes, no `:` and no control characters"))
+    }
+}
+
+fn text(text: Option<Box<str>>) -> Result<Option<Box<str>>> {
+    match text {
+        Some(text) if text.len() > MAX_TEXT => Err(input::wrong("", format!("a text has at most {MAX_TEXT} bytes"))),
+        text => Ok(text),
+    }
+}
+
+/// Scopes are visible ASCII without `"` and `\` (RFC 6749 §3.3).
+fn scopes(scopes: &[Box<str>]) -> Result<()> {
+    let good =
+        |scope: &str| !scope.is_empty() && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+    match scopes.iter().position(|scope| !good(scope)) {
+        Some(position) => Err(input::wrong(&format!("/scopes/{position}"), "this is not a scope")),
+        None => Ok(()),
+    }
+}
+
+fn missing(detail: &'static str) -> Refusal {
+    Refusal::new(Stage::Request, Reason::NotFound, detail)
+}
+
+fn nowhere() -> Refusal {
+    Refusal::new(Stage::Request, Reason::NoRoute, "the admin listener has no such endpoint, or not with this method")
+}
+
+fn conflict(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Stage::Request, Reason::Conflict, detail.into()).members(Members::default())
+}
+
+fn store_error(error: &StoreError) -> Refusal {
+    let reason = match error {
+        StoreError::None => Reason::Conflict,
+        StoreError::InUse(_) | StoreError::Unreachable(_) | StoreError::Unusable(_) => Reason::StoreUnavailable,
+    };
+    let detail = match error {
+        StoreError::None => error.to_string(),
+        _ => "the store cannot be used now, and nothing was changed as far as is known; see the log".to_owned(),
+    };
+    Refusal::new(Stage::Request, reason, detail).cause(error.to_string())
+}

@@ -1,0 +1,115 @@
+//! Revocations: what they name, when they end by themselves, and that revoking again never narrows.
+
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{Done, Operation, Result, input, missing, sha256, store_error, text, view};
+use crate::stages::auth::jwt;
+use crate::state::register::entry::{Change, Entry, Kind, Revocation, hex};
+use crate::state::register::mark::Target;
+
+impl Operation<'_> {
+    pub(super) async fn revocations(&self) -> Result<Done> {
+        let (limit, after) = self.page()?;
+        let found = self.register().page(Kind::Revocation, after, limit + 1).await;
+        let found = found.map_err(|error| store_error(&error))?;
+        let next = if found.len() > limit { found.get(limit - 1).map(Entry::id) } else { None };
+        let shown = found.iter().take(limit).filter_map(|entry| match entry {
+            Entry::Revocation(revocation) => Some(view::revocation(revocation)),
+            _ => None,
+        });
+        Ok(Done::shown(json!({"items": shown.collect::<Vec<_>>(), "next": next})))
+    }
+
+    pub(super) async fn revocation(&self, id: &str) -> Result<Revocation> {
+        match self.register().get(Kind::Revocation, id).await.map_err(|error| store_error(&error))? {
+            Some(Entry::Revocation(revocation)) => Ok(revocation),
+            _ => Err(missing("there is no revocation with this id")),
+        }
+    }
+
+    pub(super) async fn revoke(&self) -> Result<Done> {
+        let written: input::Revocation = input::read(self.body)?;
+        let issued_before = written.issued_before.as_ref();
+        let issued_before = issued_before.map(|at| at.at("/issued_before", self.now)).transpose()?;
+        let expires = written.expires.as_ref().map(|at| at.at("/expires", self.now)).transpose()?;
+        let reason = text(written.reason.clone())?;
+        let (target, end) = self.target(written, issued_before)?;
+        let mut revocation = Revocation {
+            target,
+            issued_before,
+            expires: expires.or(end),
+            reason,
+            created: self.now,
+            created_by: self.by.into(),
+        };
+        let id = revocation.target.id();
+        // Revoking again never narrows what is revoked already.
+        if let Some(Entry::Revocation(before)) =
+            self.register().get(Kind::Revocation, &id).await.map_err(|error| store_error(&error))?
+        {
+            revocation.issued_before = before.issued_before.zip(revocation.issued_before).map(|(a, b)| a.max(b));
+            revocation.expires = before.expires.zip(revocation.expires).map(|(a, b)| a.max(b));
+            revocation.created = before.created;
+        }
+        let shown = view::revocation(&revocation);
+        self.change(vec![Change::Put(Entry::Revocation(revocation))]).await?;
+        Ok(Done::changed(StatusCode::CREATED, shown, "revoked", id))
+    }
+
+    /// What is revoked, and when it ends by itself, as far as that can be told.
+    fn target(
+        &self,
+        written: input::Revocation,
+        issued_before: Option<Timestamp>,
+    ) -> Result<(Target, Option<Timestamp>)> {
+        let digest = |text: &str, pointer| {
+            hex::decode(text).ok_or_else(|| input::wrong(pointer, "not a SHA-256 in hexadecimal"))
+        };
+        let mut targets: Vec<Target> = Vec::new();
+        let mut end = None;
+        if let Some(token) = &written.token {
+            end = jwt::end(token);
+            targets.push(Target::Token(sha256(token.trim().as_bytes())));
+        }
+        if let Some(text) = &written.sha256 {
+            targets.push(Target::Token(digest(text, "/sha256")?));
+        }
+        targets.extend(written.jti.map(Target::Jti));
+        match (written.subject, written.issuer) {
+            (Some(subject), Some(issuer)) => targets.push(Target::Subject { issuer: self.issuer(issuer)?, subject }),
+            (Some(_), None) => return Err(input::wrong("/issuer", "a subject is that of an issuer")),
+            (None, Some(issuer)) => targets.push(Target::Issuer(self.issuer(issuer)?)),
+            (None, None) => {}
+        }
+        targets.extend(written.consumer.map(Target::Consumer));
+        targets.extend(written.key.map(Target::Key));
+        if let Some(text) = &written.certificate {
+            targets.push(Target::Certificate(digest(text.strip_prefix("sha256:").unwrap_or(text), "/certificate")?));
+        }
+        if written.all == Some(true) {
+            targets.push(Target::All);
+        }
+        let mut targets = targets.into_iter();
+        let (Some(target), None) = (targets.next(), targets.next()) else {
+            return Err(input::wrong("", "name exactly one thing to revoke"));
+        };
+        let broad = matches!(target, Target::Subject { .. } | Target::Consumer(_) | Target::Issuer(_) | Target::All);
+        match (&target, issued_before) {
+            (Target::All, None) => {
+                Err(input::wrong("/issued_before", "what is revoked of everybody has a time before it"))
+            }
+            (_, Some(_)) if !broad => Err(input::wrong("/issued_before", "one credential is revoked whole")),
+            _ => Ok((target, end)),
+        }
+    }
+
+    fn issuer(&self, name: Box<str>) -> Result<Box<str>> {
+        let auth = self.policy.auth();
+        let mut names = auth.issuers().map(|issuer| issuer.name());
+        let known = names.any(|known| *known == *name)
+            || auth.introspection().iter().any(|endpoint| endpoint.settings().name == name);
+        if known { Ok(name) } else { Err(input::wrong("/issuer", "the policy has no issuer of this name")) }
+    }
+}

@@ -1,0 +1,193 @@
+//! What operators are shown: policy, consumers, keys, revocations, as JSON. Never a secret.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::policy::{Access, Policy};
+use crate::stages::auth::Consumer as Listed;
+use crate::stages::auth::api_key;
+use crate::stages::auth::key_source::KeySource;
+use crate::state::register::entry::{Consumer, Grant, Identity, Key, Revocation, Suspension, hex};
+use crate::state::register::mark::{Mark, Target};
+use crate::state::register::{Health, Register};
+
+/// What of a policy may be told: never a secret.
+pub(super) fn policy(policy: &Policy) -> Value {
+    let apis: Vec<Value> = policy
+        .apis()
+        .iter()
+        .map(|api| {
+            let routes: Vec<Value> = policy
+                .routes()
+                .iter()
+                .filter(|route| Arc::ptr_eq(route.api(), api))
+                .map(|route| match &route.access {
+                    Access::Public => json!({"route": &**route.name(), "public": true}),
+                    Access::Scoped(requirement) => json!({
+                        "route": &**route.name(),
+                        "scopes": requirement.scopes(),
+                        "only": requirement.only().map(|names| names.iter().map(|name| &**name).collect::<Vec<_>>()),
+                    }),
+                })
+                .collect();
+            let servers: Vec<_> = api.upstream().servers().iter().map(|server| &*server.name).collect();
+            json!({"api": &**api.name(), "hosts": api.hosts(), "servers": servers, "routes": routes})
+        })
+        .collect();
+    json!({"digest": &**policy.digest(), "apis": apis})
+}
+
+/// How the store stands.
+pub(super) fn health(health: Health) -> &'static str {
+    match health {
+        Health::Ready => "ready",
+        Health::OutOfTouch => "out_of_reach",
+        Health::Loading => "loading",
+    }
+}
+
+/// Who vouches for callers, and how their keys stand.
+pub(super) fn issuers(policy: &Policy) -> Vec<Value> {
+    let now = Timestamp::now();
+    let mut issuers: Vec<Value> = policy
+        .auth()
+        .issuers()
+        .map(|issuer| {
+            let (set, since, state, location) = match issuer.keys() {
+                KeySource::Fixed(set) => (Some(Arc::clone(set)), None, "ready", None),
+                KeySource::Remote(remote) => {
+                    let had = remote.had();
+                    let since = had.as_ref().map(|(_, since)| since.to_string());
+                    let state = remote.freshness(now).as_str();
+                    (had.map(|(set, _)| set), since, state, Some(remote.location().to_string()))
+                }
+            };
+            let key = |key: &crate::stages::auth::key_set::VerificationKey| {
+                let algorithms: Vec<_> = key.algorithms().iter().map(|algorithm| format!("{algorithm:?}")).collect();
+                json!({"kid": key.kid(), "algorithms": algorithms, "tokens": key.verified()})
+            };
+            let keys: Vec<_> = set.iter().flat_map(|set| set.keys().iter().map(|one| key(one))).collect();
+            json!({"name": issuer.name(), "issuer": issuer.iss(), "kind": "keys", "state": state, "keys": keys,
+                "since": since, "location": location})
+        })
+        .collect();
+    issuers.sort_by_key(|issuer| issuer.get("name").and_then(Value::as_str).unwrap_or_default().to_owned());
+    issuers.extend(policy.auth().introspection().iter().map(|endpoint| {
+        json!({"name": endpoint.settings().name, "kind": "introspection", "location": endpoint.endpoint().to_string()})
+    }));
+    issuers
+}
+
+fn identity(identity: &Identity) -> Value {
+    match identity {
+        Identity::Issuer { issuer, id } => json!({"issuer": issuer, "id": id}),
+        Identity::Certificate(thumbprint) => json!({"certificate": format!("sha256:{}", hex::encode(thumbprint))}),
+        Identity::CertificateSan(name) => json!({"certificate_san": name}),
+    }
+}
+
+/// A consumer of the policy.
+pub(super) fn listed(policy: &Policy, consumer: &Listed, register: &Register) -> Value {
+    let identities: Vec<_> = policy.auth().directory().identities(consumer.name()).into_iter().map(identity).collect();
+    json!({
+        "name": &**consumer.name(), "source": "policy", "roles": consumer.roles(),
+        "plan": consumer.plan().map(|plan| plan.name().to_string()), "identities": identities,
+        "suspension": register.suspension(consumer.name()).map(|one| suspension(&one)),
+    })
+}
+
+/// A consumer made at run time.
+pub(super) fn added(consumer: &Consumer, register: &Register) -> Value {
+    json!({
+        "name": consumer.name, "source": "store", "roles": consumer.roles, "plan": consumer.plan,
+        "identities": consumer.identities.iter().map(identity).collect::<Vec<_>>(), "note": consumer.note,
+        "created": consumer.created, "created_by": consumer.created_by,
+        "suspension": register.suspension(&consumer.name).map(|one| suspension(&one)),
+    })
+}
+
+/// A suspension.
+pub(super) fn suspension(suspension: &Suspension) -> Value {
+    json!({
+        "consumer": suspension.consumer, "until": suspension.until, "reason": suspension.reason,
+        "created": suspension.created, "created_by": suspension.created_by,
+    })
+}
+
+/// A grant.
+pub(super) fn grant(grant: &Grant) -> Value {
+    json!({
+        "id": grant.id, "consumer": grant.consumer, "scopes": grant.scopes, "until": grant.until,
+        "reason": grant.reason, "created": grant.created, "created_by": grant.created_by,
+    })
+}
+
+/// A revocation.
+pub(super) fn revocation(revocation: &Revocation) -> Value {
+    let mut shown = json!({
+        "id": revocation.target.id(), "issued_before": revocation.issued_before, "expires": revocation.expires,
+        "reason": revocation.reason, "created": revocation.created, "created_by": revocation.created_by,
+    });
+    let target = match &revocation.target {
+        Target::Token(digest) => json!({"sha256": hex::encode(digest)}),
+        Target::Jti(jti) => json!({"jti": jti}),
+        Target::Subject { issuer, subject } => json!({"subject": subject, "issuer": issuer}),
+        Target::Consumer(name) => json!({"consumer": name}),
+        Target::Key(id) => json!({"key": id}),
+        Target::Certificate(digest) => json!({"certificate": format!("sha256:{}", hex::encode(digest))}),
+        Target::Issuer(name) => json!({"issuer": name}),
+        Target::All => json!({"all": true}),
+    };
+    if let (Value::Object(shown), Value::Object(target)) = (&mut shown, target) {
+        shown.extend(target);
+    }
+    shown
+}
+
+/// Keys of the policy and those made at run time, by id.
+pub(super) fn keys(policy: &Policy, register: &Register, now: Timestamp) -> Vec<Value> {
+    let listed = policy.auth().keys().listed().map(|one| key(one, None, policy, register, now));
+    let mut keys: Vec<Value> = listed.collect();
+    keys.extend(register.keys().iter().map(|one| made(one, policy, register, now)));
+    keys.sort_by_key(|key| key.get("id").and_then(Value::as_str).unwrap_or_default().to_owned());
+    keys
+}
+
+/// A key made at run time.
+pub(super) fn made(made: &Key, policy: &Policy, register: &Register, now: Timestamp) -> Value {
+    // Its consumer's own facts play no part in how the key is shown.
+    let consumer = Arc::new(Listed::new(&made.consumer, Vec::new(), None, None, Arc::default()));
+    let as_listed = api_key::Key {
+        id: made.id.clone(),
+        consumer,
+        scopes: made.scopes.clone(),
+        created: Some(made.created),
+        not_before: made.not_before,
+        expires: made.expires,
+    };
+    key(&as_listed, Some(made), policy, register, now)
+}
+
+fn key(key: &api_key::Key, made: Option<&Key>, policy: &Policy, register: &Register, now: Timestamp) -> Value {
+    let end = key.end(policy.auth().keys().max_age());
+    let issued = key.created.or(key.not_before).map(Timestamp::as_second);
+    let revoked = register.is_revoked(&[Mark::key(&key.id), Mark::consumer(key.consumer.name())], issued, now);
+    let state = match (key.not_before, key.expires, end) {
+        _ if revoked => "revoked",
+        (Some(start), ..) if now < start => "not_yet",
+        (_, Some(expires), _) if expires <= now => "expired",
+        (.., Some(end)) if end <= now => "too_old",
+        _ => "active",
+    };
+    let last = register.usage(&key.id).last();
+    json!({
+        "id": key.id, "consumer": &**key.consumer.name(), "source": if made.is_some() { "store" } else { "policy" },
+        "state": state, "scopes": key.scopes, "created": key.created, "not_before": key.not_before,
+        "expires": key.expires, "created_by": made.map(|made| &made.created_by),
+        "note": made.and_then(|made| made.note.as_ref()),
+        "replaced_by": made.and_then(|made| made.replaced_by.as_ref()),
+        "last_used": last.map(|last| last.at), "last_address": last.map(|last| last.address),
+    })
+}

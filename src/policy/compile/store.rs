@@ -1,0 +1,68 @@
+//! Where what changes at run time is kept: `store`.
+
+use std::sync::Arc;
+
+use secrecy::ExposeSecret;
+
+use super::context::Context;
+use crate::policy::document;
+use crate::policy::tree::At;
+use crate::state::register::{Register, StoreConfig};
+
+/// Default of `store.prefix`.
+const PREFIX: &str = "bartizan";
+
+/// `store`: the register that outlives policies, and whether what is known is enough when the store is out of reach.
+pub(super) fn compile(
+    context: &mut Context<'_>,
+    written: Option<&document::Store>,
+    at: At<'_>,
+) -> (Arc<Register>, bool) {
+    let mut serve = false;
+    let config = written.and_then(|written| {
+        serve = on_failure(context, written, at.key("on_failure"));
+        config(context, written, at)
+    });
+    (context.lasting.register(config), serve)
+}
+
+fn on_failure(context: &mut Context<'_>, written: &document::Store, at: At<'_>) -> bool {
+    match written.on_failure.as_deref() {
+        None | Some("refuse") => false,
+        Some("serve") => true,
+        Some(other) => {
+            context.unknown(at, "way to go on", other, ["refuse", "serve"]);
+            false
+        }
+    }
+}
+
+fn config(context: &mut Context<'_>, written: &document::Store, at: At<'_>) -> Option<StoreConfig> {
+    if let Some(folder) = &written.folder {
+        return Some(StoreConfig::Embedded { folder: context.sources.path(folder) });
+    }
+    let Some(url) = &written.redis else {
+        context.missing(
+            at,
+            "`store` does not say where",
+            "write a folder, `store: state/`, or `store: { redis: URL }`",
+        );
+        return None;
+    };
+    let scheme = url.expose_secret().split("://").next().unwrap_or_default();
+    if !matches!(scheme, "redis" | "rediss" | "redis+unix" | "unix") {
+        context.error(at.key("redis"), "this is not the URL of a Redis server").help(
+            "write `redis://HOST:PORT`, or `rediss://…` for TLS; a password is a reference, such as `${env:REDIS_URL}`",
+        );
+        return None;
+    }
+    let prefix = written.prefix.as_deref().unwrap_or(PREFIX);
+    if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte)) {
+        context.error(at.key("prefix"), "a prefix is made of letters, digits and `-_.:`");
+    }
+    let ca = match &written.ca {
+        None => None,
+        Some(path) => Some(context.read(at.key("ca"), path)?.text.clone()),
+    };
+    Some(StoreConfig::Redis { url: url.clone(), prefix: prefix.into(), ca })
+}

@@ -1,0 +1,162 @@
+//! Who callers are, as written: the types of `auth` and `consumers`.
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::secret;
+use crate::policy::units::{Period, Rate};
+
+/// How callers are known.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Auth {
+    /// Name → issuer of JWTs.
+    pub(crate) issuers: BTreeMap<String, Issuer>,
+    /// Name → introspection endpoint.
+    pub(crate) introspection: BTreeMap<String, Introspection>,
+    /// API keys.
+    pub(crate) api_keys: ApiKeys,
+    /// Proofs of possession.
+    pub(crate) dpop: Dpop,
+    /// Failed attempts per client address.
+    pub(crate) failures: Option<Rate>,
+}
+
+/// An introspection endpoint (RFC 7662).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Introspection {
+    /// Its URL.
+    pub(crate) endpoint: Option<String>,
+    /// Who asks.
+    pub(crate) client_id: Option<String>,
+    /// `basic`, `post` or `private_key_jwt`.
+    pub(crate) client_auth: Option<String>,
+    /// For `basic` and `post`.
+    #[serde(deserialize_with = "secret")]
+    pub(crate) client_secret: Option<SecretString>,
+    /// For `private_key_jwt`: a PEM file, or (through a reference) the PEM itself.
+    #[serde(deserialize_with = "secret")]
+    pub(crate) private_key: Option<SecretString>,
+    /// Name of that key, for the endpoint.
+    pub(crate) key_id: Option<String>,
+    /// What assertions are signed with.
+    pub(crate) algorithm: Option<String>,
+    /// PEM file of the authorities that vouch for the endpoint; default: the system's.
+    pub(crate) ca: Option<String>,
+    /// One of them must be in `aud`.
+    pub(crate) audience: Vec<String>,
+    /// How long an active answer is believed.
+    pub(crate) cache: Option<Period>,
+    /// Claim that names the consumer.
+    pub(crate) consumer_claim: Option<String>,
+    /// Claim that holds the scopes.
+    pub(crate) scope_claim: Option<String>,
+    /// Claim that holds role names.
+    pub(crate) role_claim: Option<String>,
+    /// Plan of callers not listed under `consumers`.
+    pub(crate) default_plan: Option<String>,
+}
+
+/// Proofs of possession (RFC 9449).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Dpop {
+    /// How long a proof is good.
+    pub(crate) max_age: Option<Period>,
+    /// Whether proofs must hold a nonce of ours.
+    pub(crate) nonce: Option<bool>,
+    /// What proofs may be signed with.
+    pub(crate) algorithms: Option<Vec<String>>,
+}
+
+/// An issuer of JWTs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Issuer {
+    /// Exact value of `iss`.
+    pub(crate) issuer: Option<String>,
+    /// One of them must be in `aud`.
+    pub(crate) audience: Vec<String>,
+    /// `discover`, a JWKS URL, or a JWKS or PEM file.
+    pub(crate) keys: Option<String>,
+    /// How long keys that cannot be fetched again are still used.
+    pub(crate) stale_for: Option<Period>,
+    /// PEM file of the authorities that vouch for a `keys` URL; default: the system's.
+    pub(crate) ca: Option<String>,
+    /// Shared secret, for HS* only.
+    #[serde(deserialize_with = "secret")]
+    pub(crate) secret: Option<SecretString>,
+    /// Accepted `alg` values.
+    pub(crate) algorithms: Vec<String>,
+    /// Longest accepted `exp - iat`.
+    pub(crate) max_lifetime: Option<Period>,
+    /// Tolerated difference of clocks.
+    pub(crate) clock_skew: Option<Period>,
+    /// Claim that names the consumer.
+    pub(crate) consumer_claim: Option<String>,
+    /// Claim that holds the scopes.
+    pub(crate) scope_claim: Option<String>,
+    /// Claim that holds role names.
+    pub(crate) role_claim: Option<String>,
+    /// Plan of callers not listed under `consumers`.
+    pub(crate) default_plan: Option<String>,
+}
+
+/// API keys.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ApiKeys {
+    /// Header that carries them.
+    pub(crate) header: Option<String>,
+    /// How long any key may live.
+    pub(crate) max_key_age: Option<Period>,
+}
+
+/// Who a caller is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Consumer {
+    /// Ceiling of what any credential of this consumer can do.
+    pub(crate) roles: Option<Vec<String>>,
+    /// Its plan.
+    pub(crate) plan: Option<String>,
+    /// Which outside identities are this consumer.
+    pub(crate) identities: Vec<Identity>,
+    /// Its API keys, by digest.
+    pub(crate) keys: Vec<Key>,
+}
+
+/// An outside identity.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Identity {
+    /// Name of an issuer or an introspection endpoint under `auth`.
+    pub(crate) issuer: Option<String>,
+    /// Value of the issuer's `consumer_claim`.
+    pub(crate) id: Option<String>,
+    /// Thumbprint of a client certificate: `sha256:` and 64 hexadecimal digits.
+    pub(crate) certificate: Option<String>,
+    /// A name in a client certificate.
+    pub(crate) certificate_san: Option<String>,
+}
+
+/// An API key, by digest.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Key {
+    /// Name of the key, for the record.
+    pub(crate) id: Option<String>,
+    /// SHA-256 of the key, 64 hexadecimal digits.
+    pub sha256: Option<String>,
+    /// RFC 3339 time at which it was made.
+    pub(crate) created: Option<String>,
+    /// RFC 3339 time from which it is refused.
+    pub(crate) expires: Option<String>,
+    /// RFC 3339 time before which it is refused.
+    pub(crate) not_before: Option<String>,
+    /// Narrows what the consumer's roles allow.
+    pub(crate) scopes: Option<Vec<String>>,
+}

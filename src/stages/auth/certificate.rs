@@ -1,0 +1,94 @@
+//! Client certificates: reads what names their holders, and decides whether one that was shown is still to be believed.
+//!
+//! rustls has verified the chain when the connection was made. A connection outlives that moment, so on every request the
+//! certificate must still be in its time, and, when authorities or revocation lists have changed since, be verified anew.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use jiff::Timestamp;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::claims::refuse;
+use crate::exchange::ClientCertificate;
+use crate::refusal::{Reason, Refusal};
+use crate::state::register::entry::Digest;
+
+/// Most names of a certificate that are looked at.
+const MAX_NAMES: usize = 32;
+
+/// Whom a listener's clients are vouched for by.
+#[derive(Clone)]
+pub(crate) struct ClientTrust {
+    /// Equal when authorities and revocation lists are.
+    pub(crate) identity: Digest,
+    /// Verifies chains.
+    pub(crate) verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl std::fmt::Debug for ClientTrust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientTrust")
+    }
+}
+
+/// The trust of every listener that asks for certificates, by its address in the policy.
+pub(crate) type Trusts = HashMap<SocketAddr, ClientTrust>;
+
+/// Reads the chain that a client has shown to a listener. `None` when it cannot be read, which rustls does not let happen.
+pub(crate) fn read(
+    chain: &[CertificateDer<'_>],
+    listener: SocketAddr,
+    trust: &ClientTrust,
+) -> Option<ClientCertificate> {
+    let first = chain.first()?;
+    let (_, certificate) = X509Certificate::from_der(first).ok()?;
+    let mut names: Vec<Box<str>> = Vec::new();
+    if let Ok(Some(found)) = certificate.subject_alternative_name() {
+        for name in found.value.general_names.iter().take(MAX_NAMES) {
+            match name {
+                // DNS names know no case (RFC 4343); the others are taken as they are.
+                GeneralName::DNSName(name) => names.push(name.to_ascii_lowercase().into()),
+                GeneralName::URI(name) | GeneralName::RFC822Name(name) => names.push((*name).into()),
+                _ => {}
+            }
+        }
+    }
+    Some(ClientCertificate {
+        thumbprint: Digest::try_from(digest(&SHA256, first).as_ref()).ok()?,
+        names: names.into(),
+        not_before: certificate.validity().not_before.timestamp(),
+        not_after: certificate.validity().not_after.timestamp(),
+        chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(),
+        listener,
+        trusted_by: trust.identity,
+    })
+}
+
+/// Decides whether a certificate that was verified when its connection was made is still good.
+pub(super) fn check(certificate: &ClientCertificate, trusts: &Trusts, now: Timestamp) -> Result<(), Refusal> {
+    let refused = |detail: &'static str| refuse(Reason::InvalidCertificate, detail);
+    let second = now.as_second();
+    if second > certificate.not_after || second < certificate.not_before {
+        return Err(refused("the client certificate is not in its time; use one that is"));
+    }
+    let Some(trust) = trusts.get(&certificate.listener) else {
+        return Err(refused("client certificates are not taken here any more; connect anew"));
+    };
+    if trust.identity == certificate.trusted_by {
+        return Ok(());
+    }
+    let Some((first, rest)) = certificate.chain.split_first() else {
+        return Err(refused("the client certificate cannot be read"));
+    };
+    let since = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(second).unwrap_or_default()));
+    trust.verifier.verify_client_cert(first, rest, since).map(drop).map_err(|error| {
+        refused("the client certificate is not trusted any more; connect anew with another").cause(error.to_string())
+    })
+}

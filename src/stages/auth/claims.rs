@@ -1,0 +1,249 @@
+//! What a good token says: decides whether its claims are acceptable, and reads who its bearer is.
+//!
+//! The same for tokens that are verified here (RFC 7519) and for those that an introspection endpoint vouches for
+//! (RFC 7662 §2.2). It never looks at signatures, and never at what the bearer asks for.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use jsonwebtoken::Algorithm;
+use serde_json::{Map, Value};
+
+use crate::refusal::{Reason, Refusal, Stage};
+use crate::stages::rate_limit::Plan;
+use crate::state::register::entry::Digest;
+
+/// Claims that name the consumer, unless the policy names one.
+const CONSUMER_CLAIMS: [&str; 3] = ["client_id", "azp", "sub"];
+/// Claims that hold scopes, unless the policy names one.
+const SCOPE_CLAIMS: [&str; 2] = ["scope", "scp"];
+/// Longest `kid`, subject and `jti`, in bytes: they are kept and recorded.
+pub(super) const MAX_NAME: usize = 256;
+/// Most scopes of a token.
+const MAX_SCOPES: usize = 256;
+
+/// What is asked of an issuer's tokens, as the policy has it.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Name in the policy.
+    pub(crate) name: Box<str>,
+    /// Exact `iss`.
+    pub(crate) iss: Box<str>,
+    /// One of them must be in `aud`; empty: whoever answers for the token has seen to it.
+    pub(crate) audience: Vec<String>,
+    /// The only algorithms taken.
+    pub(crate) algorithms: Vec<Algorithm>,
+    /// Longest `exp - iat`, in seconds.
+    pub(crate) max_lifetime: Option<i64>,
+    /// Tolerated difference of clocks, in seconds.
+    pub(crate) clock_skew: i64,
+    /// Claim that names the consumer.
+    pub(crate) consumer_claim: Option<String>,
+    /// Claim that holds the scopes.
+    pub(crate) scope_claim: Option<String>,
+    /// Claim that holds role names.
+    pub(crate) role_claim: Option<String>,
+    /// Plan of callers that the policy does not list.
+    pub(crate) default_plan: Option<Arc<Plan>>,
+}
+
+/// When a credential is good, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) expires: i64,
+    pub(crate) not_before: Option<i64>,
+    pub(crate) skew: i64,
+}
+
+impl Times {
+    /// Decides whether now lies within a token's time (RFC 7519 §4.1.4 and §4.1.5). Asked on every request, also of
+    /// tokens known before.
+    pub(crate) fn check(&self, now: Timestamp) -> Result<(), Refusal> {
+        let now = now.as_second();
+        if now >= self.expires.saturating_add(self.skew) {
+            return Err(refuse(Reason::ExpiredToken, "the token has expired; get a new one"));
+        }
+        if self.not_before.is_some_and(|start| now < start.saturating_sub(self.skew)) {
+            return Err(invalid("the token is not valid yet (`nbf`)"));
+        }
+        Ok(())
+    }
+}
+
+/// What the bearer of a token must prove to have (RFC 7800 `cnf`).
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Confirmation {
+    /// The client certificate with this thumbprint (RFC 8705 §3.1, `x5t#S256`).
+    pub(crate) certificate: Option<Digest>,
+    /// The key with this thumbprint (RFC 9449 §6.1, `jkt`).
+    pub(crate) key: Option<Box<str>>,
+}
+
+/// What a verified token claims.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Claims {
+    /// Who: the value of the consumer claim.
+    pub(crate) subject: Box<str>,
+    /// `sub`, for revocations.
+    pub(crate) sub: Option<Box<str>>,
+    /// Scopes in the token.
+    pub(crate) scopes: Vec<Box<str>>,
+    /// Roles in the token.
+    pub(crate) roles: Vec<Box<str>>,
+    /// Its id.
+    pub(crate) jti: Option<Box<str>>,
+    /// When it was issued (`iat`), in seconds since 1970.
+    pub(crate) issued: Option<i64>,
+    /// What it is bound to.
+    pub(crate) confirmation: Confirmation,
+    /// When it is good.
+    pub(crate) times: Times,
+}
+
+/// Who says that a token is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Voucher {
+    /// Its signature.
+    Signature,
+    /// An introspection endpoint, which need not say when it ends.
+    Endpoint,
+}
+
+impl Settings {
+    /// Decides whether the claims of a token that somebody vouches for are acceptable.
+    pub(super) fn judge(
+        &self,
+        claims: &Map<String, Value>,
+        voucher: Voucher,
+        now: Timestamp,
+    ) -> Result<Claims, Refusal> {
+        let expires = match (date(claims, "exp")?, voucher) {
+            (Some(expires), _) => expires,
+            (None, Voucher::Endpoint) => i64::MAX,
+            (None, Voucher::Signature) => return Err(invalid("the token has no end (`exp`)")),
+        };
+        let times = Times { expires, not_before: date(claims, "nbf")?, skew: self.clock_skew };
+        times.check(now)?;
+        let issued = date(claims, "iat")?;
+        if issued.is_some_and(|issued| issued > now.as_second().saturating_add(self.clock_skew)) {
+            return Err(invalid("the token was issued in the future (`iat`)"));
+        }
+        if let Some(most) = self.max_lifetime {
+            match issued {
+                Some(issued) if expires.saturating_sub(issued) <= most => {}
+                _ => {
+                    return Err(refuse(
+                        Reason::TokenLifetimeTooLong,
+                        format!("get a token whose `exp` is at most {most} s after its `iat`"),
+                    ));
+                }
+            }
+        }
+        if !self.is_for_us(claims.get("aud")) {
+            return Err(invalid("the token is not meant for this API (`aud`)"));
+        }
+        let subject = match &self.consumer_claim {
+            Some(claim) => text(claims, claim),
+            None => CONSUMER_CLAIMS.iter().find_map(|claim| text(claims, claim)),
+        };
+        let subject = subject
+            .filter(|subject| subject.len() <= MAX_NAME)
+            .ok_or_else(|| invalid("the token does not say who its bearer is"))?;
+        let scopes = match &self.scope_claim {
+            Some(claim) => names(claims.get(claim)),
+            None => names(SCOPE_CLAIMS.iter().find_map(|claim| claims.get(*claim))),
+        };
+        let roles = self.role_claim.as_ref().and_then(|claim| names(claims.get(claim)).transpose());
+        let (Some(scopes), Ok(roles)) = (scopes.ok(), roles.transpose()) else {
+            return Err(invalid("the token's scopes or roles are not a list of names"));
+        };
+        // What can be revoked must be told whole: one that is too long to keep would be one that cannot be revoked.
+        let short = |claim: &str| match claims.get(claim) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.len() <= MAX_NAME => Ok(Some(Box::from(text.as_str()))),
+            Some(_) => Err(invalid(format!("the token's `{claim}` is not a short string"))),
+        };
+        Ok(Claims {
+            subject: subject.into(),
+            sub: short("sub")?,
+            scopes: scopes.unwrap_or_default(),
+            roles: roles.unwrap_or_default(),
+            jti: short("jti")?.filter(|jti| !jti.is_empty()),
+            issued,
+            confirmation: confirmation(claims.get("cnf"))?,
+            times,
+        })
+    }
+
+    /// RFC 7519 §4.1.3: `aud` is one string or a list of them.
+    fn is_for_us(&self, audience: Option<&Value>) -> bool {
+        let ours = |value: &Value| value.as_str().is_some_and(|text| self.audience.iter().any(|a| a == text));
+        match audience {
+            _ if self.audience.is_empty() => true,
+            Some(Value::Array(list)) => list.iter().all(Value::is_string) && list.iter().any(ours),
+            Some(value) => ours(value),
+            None => false,
+        }
+    }
+}
+
+/// What a token is bound to. A binding that is not understood refuses the token: it was made to be proven.
+fn confirmation(cnf: Option<&Value>) -> Result<Confirmation, Refusal> {
+    let unknown = || invalid("the token is bound in a way that is not understood here (`cnf`)");
+    let Some(cnf) = cnf else { return Ok(Confirmation::default()) };
+    let cnf = cnf.as_object().ok_or_else(unknown)?;
+    let mut confirmation = Confirmation::default();
+    if let Some(thumbprint) = cnf.get("x5t#S256") {
+        let bytes = thumbprint.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+        let digest = bytes.and_then(|bytes| Digest::try_from(bytes.as_slice()).ok());
+        confirmation.certificate = Some(digest.ok_or_else(unknown)?);
+    }
+    if let Some(thumbprint) = cnf.get("jkt") {
+        let thumbprint = thumbprint.as_str().filter(|text| !text.is_empty() && text.len() <= MAX_NAME);
+        confirmation.key = Some(thumbprint.ok_or_else(unknown)?.into());
+    }
+    if confirmation == Confirmation::default() { Err(unknown()) } else { Ok(confirmation) }
+}
+
+fn text<'a>(claims: &'a Map<String, Value>, claim: &str) -> Option<&'a str> {
+    claims.get(claim).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+/// A NumericDate (RFC 7519 §2): seconds, perhaps with a fraction, which is cut. Anything else refuses the token.
+fn date(claims: &Map<String, Value>, claim: &str) -> Result<Option<i64>, Refusal> {
+    /// The year 10000, past which nothing sensible lies.
+    const MOST: f64 = 253_402_300_800.0;
+    match claims.get(claim) {
+        None => Ok(None),
+        Some(value) => match value.as_f64() {
+            Some(seconds) if (0.0..MOST).contains(&seconds) => Ok(Some(seconds as i64)),
+            _ => Err(invalid(format!("the token's `{claim}` is not a date in seconds"))),
+        },
+    }
+}
+
+/// Names separated by spaces (RFC 6749 §3.3), or a list of them. Absent is `Ok(None)`.
+fn names(value: Option<&Value>) -> Result<Option<Vec<Box<str>>>, ()> {
+    let names: Vec<Box<str>> = match value {
+        None => return Ok(None),
+        Some(Value::String(text)) => text.split(' ').filter(|name| !name.is_empty()).map(Box::from).collect(),
+        Some(Value::Array(list)) => {
+            list.iter().map(|item| item.as_str().map(Box::from).ok_or(())).collect::<Result<_, _>>()?
+        }
+        Some(_) => return Err(()),
+    };
+    if names.len() > MAX_SCOPES { Err(()) } else { Ok(Some(names)) }
+}
+
+/// Refuses a token for this reason.
+pub(crate) fn invalid(detail: impl Into<Cow<'static, str>>) -> Refusal {
+    refuse(Reason::InvalidToken, detail)
+}
+
+/// Refuses for this reason, in authentication.
+pub(super) fn refuse(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(Stage::Auth, reason, detail)
+}

@@ -1,0 +1,119 @@
+//! Who is who: which consumer an outside identity is, by the policy and by what operators have added.
+//!
+//! The policy has the first word. A consumer made at run time takes its roles and its plan from the policy by name: a role
+//! that is gone gives nothing, and a plan that is gone is no licence to call without one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::caller::Consumer;
+use super::claims::refuse;
+use crate::refusal::{Reason, Refusal};
+use crate::stages::rate_limit::Plan;
+use crate::state::ledger::{Ledger, Tick};
+use crate::state::register::Register;
+use crate::state::register::entry::{self, Identity};
+
+/// All consumers, and how they are found.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    /// What the policy lists, by name.
+    listed: BTreeMap<Box<str>, Arc<Consumer>>,
+    identities: HashMap<Identity, Arc<Consumer>>,
+    /// Role → scopes.
+    roles: HashMap<Box<str>, Box<[Box<str>]>>,
+    plans: BTreeMap<String, Arc<Plan>>,
+    /// Where consumers that the policy does not list have their accounts.
+    ledger: Arc<Ledger>,
+    register: Arc<Register>,
+}
+
+impl Directory {
+    /// Puts it together; that names resolve and nothing is there twice has been seen to.
+    pub(crate) fn new(
+        identities: Vec<(Identity, Arc<Consumer>)>,
+        listed: Vec<Arc<Consumer>>,
+        roles: HashMap<Box<str>, Box<[Box<str>]>>,
+        plans: BTreeMap<String, Arc<Plan>>,
+        ledger: Arc<Ledger>,
+        register: Arc<Register>,
+    ) -> Self {
+        let listed = listed.into_iter().map(|consumer| (Box::from(&**consumer.name()), consumer)).collect();
+        Self { listed, identities: identities.into_iter().collect(), roles, plans, ledger, register }
+    }
+
+    /// What operators have changed.
+    pub(crate) fn register(&self) -> &Arc<Register> {
+        &self.register
+    }
+
+    /// The consumers that the policy lists, by name.
+    pub(crate) fn listed(&self) -> &BTreeMap<Box<str>, Arc<Consumer>> {
+        &self.listed
+    }
+
+    /// The identities that the policy lists of a consumer.
+    pub(crate) fn identities(&self, consumer: &str) -> Vec<&Identity> {
+        self.identities.iter().filter(|(_, of)| **of.name() == *consumer).map(|(identity, _)| identity).collect()
+    }
+
+    /// Whether the policy lists this identity.
+    pub(crate) fn lists(&self, identity: &Identity) -> bool {
+        self.identities.contains_key(identity)
+    }
+
+    /// Whether the policy has this role.
+    pub(crate) fn has_role(&self, role: &str) -> bool {
+        self.roles.contains_key(role)
+    }
+
+    /// Whether the policy has this plan.
+    pub(crate) fn has_plan(&self, plan: &str) -> bool {
+        self.plans.contains_key(plan)
+    }
+
+    /// The consumer that an outside identity is.
+    pub(super) fn identified(&self, identity: &Identity) -> Result<Option<Arc<Consumer>>, Refusal> {
+        match (self.identities.get(identity), self.register.identified(identity)) {
+            (Some(listed), _) => Ok(Some(Arc::clone(listed))),
+            (None, Some(added)) => self.named(&added.name),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The consumer of a name.
+    pub(super) fn named(&self, name: &str) -> Result<Option<Arc<Consumer>>, Refusal> {
+        match (self.listed.get(name), self.register.consumer(name)) {
+            (Some(listed), _) => Ok(Some(Arc::clone(listed))),
+            (None, Some(added)) => self.added(&added).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// A consumer made at run time, under this policy.
+    fn added(&self, written: &entry::Consumer) -> Result<Arc<Consumer>, Refusal> {
+        let plan = written.plan.as_ref().map(|plan| {
+            self.plans.get(&**plan).cloned().ok_or_else(|| {
+                refuse(Reason::LimitsUnavailable, "the limits of this consumer are not known; ask the API's owner")
+                    .cause(format!("consumer {} has the plan {plan}, which the policy does not have", written.name))
+            })
+        });
+        let roles = written.roles.as_ref();
+        let ceiling = roles.map(|roles| self.scopes(roles));
+        let roles = roles.into_iter().flatten().map(|role| role.to_string()).collect();
+        let account = self.ledger.listed(&written.name);
+        Ok(Arc::new(Consumer::new(&written.name, roles, ceiling, plan.transpose()?, account)))
+    }
+
+    /// A consumer that is known by a token alone.
+    pub(super) fn unlisted(&self, issuer: &str, id: &str, plan: &Arc<Plan>, now: Tick) -> Arc<Consumer> {
+        let name = format!("{issuer}:{id}");
+        let account = self.ledger.unlisted(&name, now);
+        Arc::new(Consumer::new(&name, Vec::new(), None, Some(Arc::clone(plan)), account))
+    }
+
+    /// The scopes of these roles; a role that is not known has none.
+    pub(super) fn scopes(&self, roles: &[Box<str>]) -> Vec<Box<str>> {
+        roles.iter().filter_map(|role| self.roles.get(role)).flat_map(|scopes| scopes.iter().cloned()).collect()
+    }
+}

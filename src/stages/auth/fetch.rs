@@ -1,0 +1,175 @@
+//! Asks issuers: one document or one answer over HTTP, bounded in size and time, redirects not followed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::ClientConfig;
+
+/// Largest answer, in bytes.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// An HTTP client for one issuer.
+#[derive(Clone)]
+pub(super) struct Fetcher {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    patience: Duration,
+}
+
+/// An answer with status 200.
+pub(super) struct Fetched {
+    pub(super) body: Bytes,
+    /// How long it may be kept (RFC 9111 §5.2.2.1), where it says so.
+    pub(super) max_age: Option<Duration>,
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub(super) enum FetchError {
+    /// Another status than 200.
+    Status(StatusCode),
+    /// No answer, or one past its bounds.
+    Failed(String),
+}
+
+impl std::fmt::Display for FetchError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "the answer is {status}"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl Fetcher {
+    /// Trusts these authorities; a whole exchange takes `patience` at most.
+    pub(super) fn new(tls: &Arc<ClientConfig>, patience: Duration) -> Self {
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(ClientConfig::clone(tls))
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(30)).build(connector);
+        Self { client, patience }
+    }
+
+    /// Gets a document.
+    pub(super) async fn get(&self, url: &Uri, accept: &'static str) -> Result<Fetched, FetchError> {
+        let request = Request::get(url.clone()).header(ACCEPT, accept).body(Full::default());
+        self.exchange(request.map_err(|error| FetchError::Failed(error.to_string()))?).await
+    }
+
+    /// Posts a form.
+    pub(super) async fn post(
+        &self,
+        url: &Uri,
+        form: String,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Fetched, FetchError> {
+        let mut request = Request::post(url.clone())
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some(value) = authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        let request = request.body(Full::from(form)).map_err(|error| FetchError::Failed(error.to_string()))?;
+        self.exchange(request).await
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Fetched, FetchError> {
+        let exchange = async {
+            let response = self.client.request(request).await.map_err(|error| FetchError::Failed(chain(&error)))?;
+            if response.status() != StatusCode::OK {
+                return Err(FetchError::Status(response.status()));
+            }
+            let max_age = max_age(response.headers());
+            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            let body = body.map_err(|error| FetchError::Failed(error.to_string()))?.to_bytes();
+            Ok(Fetched { body, max_age })
+        };
+        let too_slow = || FetchError::Failed(format!("no whole answer within {:?}", self.patience));
+        tokio::time::timeout(self.patience, exchange).await.unwrap_or_else(|_| Err(too_slow()))
+    }
+}
+
+/// `max-age`; nothing at all where the answer is not to be kept.
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    let mut directives = values.flat_map(|value| value.split(',')).map(str::trim);
+    directives.find_map(|directive| match directive.split_once('=') {
+        Some((name, seconds)) if name.eq_ignore_ascii_case("max-age") => {
+            seconds.trim_matches('"').parse().ok().map(Duration::from_secs)
+        }
+        None if directive.eq_ignore_ascii_case("no-store") || directive.eq_ignore_ascii_case("no-cache") => {
+            Some(Duration::ZERO)
+        }
+        _ => None,
+    })
+}
+
+/// An error with its sources: "client error (Connect)" alone helps nobody.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Whether what comes from there cannot be replaced on the way: https, or this very machine.
+pub(crate) fn is_safe(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    let loopback = host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    match url.scheme_str() {
+        Some("https") => !host.is_empty(),
+        Some("http") => loopback,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_an_answer_may_be_kept() {
+        for (value, seconds) in [
+            ("max-age=60", Some(60)),
+            ("public, Max-Age=\"5\"", Some(5)),
+            ("no-store", Some(0)),
+            ("no-cache, max-age=60", Some(0)),
+            ("public", None),
+            ("max-age=soon", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static(value));
+            assert_eq!(max_age(&headers), seconds.map(Duration::from_secs), "{value}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_alone() {
+        for (url, safe) in [
+            ("https://a.example/x", true),
+            ("http://127.0.0.1:1/x", true),
+            ("http://[::1]/x", true),
+            ("http://localhost/x", true),
+            ("http://a.example/x", false),
+            ("http://127.0.0.1.a.example/x", false),
+            ("ftp://127.0.0.1/x", false),
+            ("/x", false),
+        ] {
+            assert_eq!(is_safe(&url.parse().unwrap()), safe, "{url}");
+        }
+    }
+}

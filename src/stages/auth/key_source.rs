@@ -1,0 +1,424 @@
+//! Where an issuer's keys come from, and how they are kept fresh: a URL, or what the issuer publishes about itself.
+//!
+//! The daemon fetches in the background; a request waits only for a key it names and nobody has seen yet, once for all who
+//! ask, and not more often than [`COOL_DOWN`]. A set stays good for `stale_for` after it was last had: an issuer that is
+//! down does not lock its callers out. A set that was never had, or is too old, is no answer: never "not who it says".
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use http::Uri;
+use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::Algorithm;
+use quick_cache::sync::Cache;
+use rustls::ClientConfig;
+use serde_json::Value;
+use tokio::sync::{Notify, watch};
+
+use super::fetch::{FetchError, Fetched, Fetcher, is_safe};
+use super::key_set::{KeySet, VerificationKey};
+use crate::stages::strict_json;
+use crate::state::epoch::Epoch;
+
+/// A whole fetch.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two fetches that went well, unless the answer says how long it may be kept.
+const REFRESH: Duration = Duration::from_secs(300);
+/// What an answer may say of that.
+const REFRESH_BOUNDS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+/// After the first fetch that failed; doubled up to [`RETRY_MOST`].
+const RETRY: Duration = Duration::from_secs(1);
+/// Longest wait after a fetch that failed.
+const RETRY_MOST: Duration = Duration::from_secs(60);
+/// A token with an unknown `kid` makes the set be fetched again, but not more often than this.
+const COOL_DOWN: Duration = Duration::from_secs(10);
+/// How long a request waits for that fetch.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// A `kid` that the issuer did not have is not asked for again for so long.
+const UNKNOWN: SignedDuration = SignedDuration::from_secs(30);
+/// So many of them are remembered.
+const UNKNOWNS: usize = 1024;
+
+/// The issuer's keys have never been had, or are too old.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unavailable;
+
+/// Where an issuer's keys come from.
+#[derive(Debug, Clone)]
+pub(crate) enum KeySource {
+    /// A file or a secret: there since the policy was compiled.
+    Fixed(Arc<KeySet>),
+    /// Over the network.
+    Remote(Arc<RemoteKeySet>),
+}
+
+impl KeySource {
+    /// The keys that may have signed a token; empty when the issuer has no such key.
+    pub(crate) async fn for_token(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<VerificationKey>>, Unavailable> {
+        match self {
+            Self::Fixed(set) => Ok(set.candidates(kid, algorithm)),
+            Self::Remote(remote) => {
+                let found = remote.usable(now)?.candidates(kid, algorithm);
+                if !found.is_empty() || remote.is_known_unknown(kid, now) {
+                    return Ok(found);
+                }
+                // The issuer may have rotated its keys since the last fetch.
+                let asked = remote.refetch().await;
+                let found = remote.usable(now)?.candidates(kid, algorithm);
+                if asked && found.is_empty() {
+                    remote.note_unknown(kid, now);
+                }
+                Ok(found)
+            }
+        }
+    }
+}
+
+/// What names the set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// Its URL.
+    Jwks(Uri),
+    /// The issuer's metadata (OpenID Connect Discovery 1.0 §4, RFC 8414 §3).
+    Discover {
+        /// Exact `iss`: what the document must call itself.
+        issuer: Box<str>,
+        /// Where the document may be, in the order they are tried.
+        documents: [Uri; 2],
+    },
+}
+
+impl Location {
+    /// Where the metadata of an issuer are; `None` when its name is no URL that can be asked.
+    pub(crate) fn discover(issuer: &str) -> Option<Self> {
+        let url = issuer.parse::<Uri>().ok().filter(|url| is_safe(url) && url.query().is_none())?;
+        let (scheme, authority) = (url.scheme_str()?, url.authority()?);
+        let path = url.path().trim_end_matches('/');
+        // OpenID appends, RFC 8414 puts it in between.
+        let openid = format!("{scheme}://{authority}{path}/.well-known/openid-configuration").parse().ok()?;
+        let oauth = format!("{scheme}://{authority}/.well-known/oauth-authorization-server{path}").parse().ok()?;
+        Some(Self::Discover { issuer: issuer.into(), documents: [openid, oauth] })
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Jwks(url) => url.fmt(f),
+            Self::Discover { issuer, .. } => write!(f, "discovery of {issuer}"),
+        }
+    }
+}
+
+/// A set that was had.
+#[derive(Debug, Clone)]
+struct Had {
+    set: Arc<KeySet>,
+    /// When it was last fetched, be it unchanged.
+    confirmed: Timestamp,
+    /// Since when it is this one.
+    since: Timestamp,
+}
+
+/// How a key set stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// The last fetch went well.
+    Ready,
+    /// It could not be fetched lately; what was had is still used.
+    Stale,
+    /// It has never been had, or is too old to be used.
+    Unavailable,
+}
+
+impl Freshness {
+    /// As operators read it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Stale => "stale",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// A key set over the network. It outlives policies; the daemon runs [`RemoteKeySet::keep_fresh`] once for each.
+pub(crate) struct RemoteKeySet {
+    location: Location,
+    stale_for: SignedDuration,
+    fetcher: Fetcher,
+    /// Told when the keys change.
+    epoch: Epoch,
+    current: RwLock<Option<Had>>,
+    /// Whether the last fetch failed.
+    failing: std::sync::atomic::AtomicBool,
+    /// When a request last asked for a fetch, and how many had ended then.
+    asked: Mutex<Option<(Instant, u64)>>,
+    /// `kid`s that the issuer did not have, and when.
+    unknown: Cache<Box<str>, Timestamp>,
+    /// Counts fetches that ended, good or bad; requests and the daemon's start wait on it.
+    fetches: watch::Sender<u64>,
+    /// A request wants the set fetched now.
+    wanted: Notify,
+}
+
+impl fmt::Debug for RemoteKeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteKeySet({})", self.location)
+    }
+}
+
+impl RemoteKeySet {
+    /// Not fetched yet.
+    pub(crate) fn new(location: Location, stale_for: Duration, tls: &Arc<ClientConfig>, epoch: Epoch) -> Self {
+        Self {
+            location,
+            stale_for: SignedDuration::try_from(stale_for).unwrap_or(SignedDuration::MAX),
+            fetcher: Fetcher::new(tls, FETCH_TIMEOUT),
+            epoch,
+            current: RwLock::default(),
+            failing: false.into(),
+            asked: Mutex::default(),
+            unknown: Cache::new(UNKNOWNS),
+            fetches: watch::Sender::new(0),
+            wanted: Notify::new(),
+        }
+    }
+
+    /// What names it.
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// How it stands.
+    pub(crate) fn freshness(&self, now: Timestamp) -> Freshness {
+        match (self.usable(now), self.failing.load(std::sync::atomic::Ordering::Relaxed)) {
+            (Err(Unavailable), _) => Freshness::Unavailable,
+            (Ok(_), true) => Freshness::Stale,
+            (Ok(_), false) => Freshness::Ready,
+        }
+    }
+
+    /// The keys that were had last, and since when they are these.
+    pub(crate) fn had(&self) -> Option<(Arc<KeySet>, Timestamp)> {
+        self.current().map(|had| (had.set, had.since))
+    }
+
+    /// Waits until the first fetch has ended, good or bad.
+    pub(crate) async fn first_fetch(&self) {
+        // An error means that the sender is gone, and it is ours.
+        let _ = self.fetches.subscribe().wait_for(|fetches| *fetches > 0).await;
+    }
+
+    fn current(&self) -> Option<Had> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The keys, unless they are too old.
+    fn usable(&self, now: Timestamp) -> Result<Arc<KeySet>, Unavailable> {
+        let had = self.current().ok_or(Unavailable)?;
+        if now.duration_since(had.confirmed) > self.stale_for { Err(Unavailable) } else { Ok(had.set) }
+    }
+
+    fn is_known_unknown(&self, kid: Option<&str>, now: Timestamp) -> bool {
+        let noted = kid.and_then(|kid| self.unknown.get(kid));
+        noted.is_some_and(|at| now.duration_since(at) < UNKNOWN)
+    }
+
+    fn note_unknown(&self, kid: Option<&str>, now: Timestamp) {
+        if let Some(kid) = kid {
+            self.unknown.insert(kid.into(), now);
+        }
+    }
+
+    /// Waits for a fetch that was asked for now or just before. Whether one ended: none is asked for too soon after another.
+    async fn refetch(&self) -> bool {
+        let mut fetches = self.fetches.subscribe();
+        let ended = *fetches.borrow_and_update();
+        if !self.ask(ended) {
+            return false;
+        }
+        matches!(tokio::time::timeout(PATIENCE, fetches.changed()).await, Ok(Ok(())))
+    }
+
+    /// Whether there is a fetch to wait for; `ended` have ended so far.
+    fn ask(&self, ended: u64) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        match *asked {
+            Some((at, before)) if at.elapsed() < COOL_DOWN => before == ended,
+            _ => {
+                *asked = Some((Instant::now(), ended));
+                self.wanted.notify_one();
+                true
+            }
+        }
+    }
+
+    /// Fetches the set, and again before it gets old or when a request wants it; never ends.
+    pub(crate) async fn keep_fresh(&self) {
+        let mut retry = RETRY;
+        loop {
+            let wait = match self.fetch().await {
+                Ok(fetched) => {
+                    retry = RETRY;
+                    self.failing.store(false, std::sync::atomic::Ordering::Relaxed);
+                    let (least, most) = REFRESH_BOUNDS;
+                    fetched.map_or(REFRESH, |kept| kept.clamp(least, most))
+                }
+                Err(reason) => {
+                    self.failing.store(true, std::sync::atomic::Ordering::Relaxed);
+                    let had = self.current().is_some();
+                    tracing::warn!(location = %self.location, had, %reason, "a key set could not be fetched");
+                    let wait = retry;
+                    retry = (retry * 2).min(RETRY_MOST);
+                    wait
+                }
+            };
+            self.fetches.send_modify(|fetches| *fetches += 1);
+            // Elapsed or wanted: either way it is time.
+            let _ = tokio::time::timeout(wait, self.wanted.notified()).await;
+        }
+    }
+
+    /// Fetches the set. Returns how long it may be kept.
+    async fn fetch(&self) -> Result<Option<Duration>, String> {
+        let discovered;
+        let url = match &self.location {
+            Location::Jwks(url) => url,
+            Location::Discover { issuer, documents } => {
+                discovered = self.discover(issuer, documents).await?;
+                &discovered
+            }
+        };
+        let fetched = self.fetcher.get(url, "application/jwk-set+json, application/json").await;
+        let Fetched { body, max_age } = fetched.map_err(|error| format!("{url}: {error}"))?;
+        let (set, skipped) = KeySet::from_jwks(&body)?;
+        let now = Timestamp::now();
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        match &mut *current {
+            Some(had) if had.set.same(&set) => had.confirmed = now,
+            changed => {
+                tracing::info!(%url, keys = set.keys().len(), ?skipped, "a key set was fetched");
+                let set = match changed {
+                    Some(before) => set.continuing(&before.set),
+                    None => set,
+                };
+                *changed = Some(Had { set: Arc::new(set), confirmed: now, since: now });
+                drop(current);
+                self.unknown.clear();
+                self.epoch.advance();
+            }
+        }
+        Ok(max_age)
+    }
+
+    /// Asks the issuer where its keys are.
+    async fn discover(&self, issuer: &str, [openid, oauth]: &[Uri; 2]) -> Result<Uri, String> {
+        let (url, document) = match self.fetcher.get(openid, "application/json").await {
+            Ok(fetched) => (openid, fetched),
+            // It may speak OAuth alone.
+            Err(FetchError::Status(status)) if status.is_client_error() => {
+                let fetched = self.fetcher.get(oauth, "application/json").await;
+                (oauth, fetched.map_err(|error| format!("{openid}: the answer is {status}; {oauth}: {error}"))?)
+            }
+            Err(error) => return Err(format!("{openid}: {error}")),
+        };
+        key_set_url(&document.body, issuer).map_err(|error| format!("{url}: {error}"))
+    }
+}
+
+/// `jwks_uri` of a metadata document, which must be this issuer's own (RFC 8414 §3.3).
+fn key_set_url(document: &[u8], issuer: &str) -> Result<Uri, String> {
+    let document = strict_json::parse(document).map_err(|error| format!("not JSON: {error}"))?;
+    match document.get("issuer").and_then(Value::as_str) {
+        Some(named) if named == issuer => {}
+        Some(named) => return Err(format!("the document is that of {named:?}, not of {issuer:?}")),
+        None => return Err("the document names no `issuer`".to_owned()),
+    }
+    let url = document.get("jwks_uri").and_then(Value::as_str).and_then(|url| url.parse::<Uri>().ok());
+    url.filter(is_safe).ok_or_else(|| "the document's `jwks_uri` is not an https URL".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn where_metadata_are() {
+        for (issuer, openid, oauth) in [
+            (
+                "https://a.example",
+                "https://a.example/.well-known/openid-configuration",
+                "https://a.example/.well-known/oauth-authorization-server",
+            ),
+            (
+                "https://a.example/tenant/",
+                "https://a.example/tenant/.well-known/openid-configuration",
+                "https://a.example/.well-known/oauth-authorization-server/tenant",
+            ),
+        ] {
+            let documents = [openid.parse().unwrap(), oauth.parse().unwrap()];
+            assert_eq!(Location::discover(issuer), Some(Location::Discover { issuer: issuer.into(), documents }));
+        }
+        for issuer in ["http://a.example", "corp", "https://a.example?x", ""] {
+            assert_eq!(Location::discover(issuer), None, "{issuer}");
+        }
+    }
+
+    #[test]
+    fn metadata_are_believed_for_their_own_issuer_alone() {
+        let issuer = "https://a.example";
+        let judge = |document: Value| key_set_url(document.to_string().as_bytes(), issuer).ok();
+        let good = json!({"issuer": issuer, "jwks_uri": "https://keys.example/jwks"});
+        assert_eq!(judge(good.clone()), Some("https://keys.example/jwks".parse().unwrap()));
+        for (member, value) in [
+            ("issuer", json!("https://a.example/")),
+            ("issuer", json!("https://b.example")),
+            ("issuer", Value::Null),
+            ("jwks_uri", json!("http://keys.example/jwks")),
+            ("jwks_uri", json!("/jwks")),
+            ("jwks_uri", Value::Null),
+        ] {
+            let mut document = good.clone();
+            document[member] = value;
+            assert_eq!(judge(document.clone()), None, "{document}");
+        }
+    }
+
+    #[test]
+    fn keys_are_good_until_they_are_too_old() {
+        let tls = Arc::new(
+            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(rustls::RootCertStore::empty())
+                .with_no_client_auth(),
+        );
+        let location = Location::Jwks("https://a.example/jwks".parse().unwrap());
+        let keys = RemoteKeySet::new(location, Duration::from_secs(60), &tls, Epoch::default());
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(keys.freshness(at(0)), Freshness::Unavailable, "never had");
+        let set = Arc::new(KeySet::from_secret(b"secret"));
+        *keys.current.write().unwrap() = Some(Had { set, confirmed: at(100), since: at(100) });
+        for (now, failing, expected) in [
+            (100, false, Freshness::Ready),
+            (160, true, Freshness::Stale),
+            (161, true, Freshness::Unavailable),
+            (161, false, Freshness::Unavailable),
+        ] {
+            keys.failing.store(failing, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(keys.freshness(at(now)), expected, "{now} {failing}");
+        }
+        keys.note_unknown(Some("k"), at(100));
+        assert!(keys.is_known_unknown(Some("k"), at(129)) && !keys.is_known_unknown(Some("k"), at(130)));
+        assert!(!keys.is_known_unknown(Some("other"), at(100)) && !keys.is_known_unknown(None, at(100)));
+    }
+}

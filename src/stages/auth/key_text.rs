@@ -1,0 +1,102 @@
+//! What an API key of ours looks like: `bz_ID_SECRET_CHECKSUM`.
+//!
+//! Scanners for leaked secrets recognise it, and the checksum tells a key that was mistyped or cut from one that is made
+//! up, before anything is looked up. It protects nothing: only the secret does, 256 bits from the system.
+
+use std::fmt::Write;
+
+use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+
+/// What every key begins with.
+const PREFIX: &str = "bz_";
+/// Digits of secret and checksum: none of them ends a word, or needs escaping anywhere.
+const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// Digits of the secret: 43 × log2 62 is over 256 bits.
+const SECRET: usize = 43;
+/// Digits of the checksum, which is a CRC-32.
+const CHECKSUM: usize = 6;
+/// Longest id.
+pub(crate) const MAX_ID: usize = 64;
+
+/// Whether this can be the id of a key that we make: lower-case letters, digits and `-`.
+pub(crate) fn is_id(id: &str) -> bool {
+    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+/// A new key with this id. Errors: when the system has no random bytes.
+pub(crate) fn mint(id: &str) -> Result<SecretString, aws_lc_rs::error::Unspecified> {
+    let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + id.len() + SECRET + CHECKSUM + 2));
+    text.push_str(PREFIX);
+    text.push_str(id);
+    text.push('_');
+    let start = text.len();
+    while text.len() < start + SECRET {
+        let mut random = Zeroizing::new([0; SECRET]);
+        aws_lc_rs::rand::fill(&mut *random)?;
+        // A byte past the last multiple of 62 would favour some digits.
+        let fair = random.iter().filter(|byte| **byte < 248);
+        let digits = fair.filter_map(|byte| DIGITS.get(usize::from(byte % 62)));
+        let room = start + SECRET - text.len();
+        text.extend(digits.take(room).map(|digit| char::from(*digit)));
+    }
+    let checksum = checksum(&text);
+    // Writing to a String does not fail.
+    let _ = write!(text, "_{checksum}");
+    Ok(SecretString::from(text.as_str()))
+}
+
+/// Whether a text is meant as a key of ours and is not whole.
+pub(super) fn is_mistyped(key: &[u8]) -> bool {
+    let Some(text) = str::from_utf8(key).ok().filter(|text| text.starts_with(PREFIX)) else { return false };
+    match text.rsplit_once('_') {
+        Some((rest, found)) => checksum(rest) != found,
+        None => true,
+    }
+}
+
+fn checksum(text: &str) -> String {
+    let mut rest = crc32fast::hash(text.as_bytes()) as usize;
+    let mut digits = [b'0'; CHECKSUM];
+    for digit in digits.iter_mut().rev() {
+        *digit = DIGITS.get(rest % 62).copied().unwrap_or(b'0');
+        rest /= 62;
+    }
+    String::from_utf8_lossy(&digits).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_whole_or_told_to_be_mistyped() {
+        let key = mint("acme-1").unwrap();
+        let key = key.expose_secret();
+        assert_eq!(key.len(), 3 + 6 + 1 + SECRET + 1 + CHECKSUM);
+        assert!(key.starts_with("bz_acme-1_"));
+        assert!(!is_mistyped(key.as_bytes()));
+        assert_ne!(mint("acme-1").unwrap().expose_secret(), key, "two keys");
+        let other = |position: usize| {
+            let mut bytes = key.as_bytes().to_vec();
+            bytes[position] = if bytes[position] == b'x' { b'y' } else { b'x' };
+            bytes
+        };
+        for position in 3..key.len() {
+            assert!(is_mistyped(&other(position)), "{position}");
+        }
+        assert!(is_mistyped(&key.as_bytes()[..key.len() - 1]), "cut");
+        for others in ["", "bz", "hunter2", "BZ_a_b_c", "\u{e9}"] {
+            assert!(!is_mistyped(others.as_bytes()), "{others}");
+        }
+    }
+
+    #[test]
+    fn ids_are_plain() {
+        for (id, good) in [("acme-1", true), ("", false), ("A", false), ("a_b", false), (&"a".repeat(65), false)] {
+            assert_eq!(is_id(id), good, "{id}");
+        }
+    }
+}
