@@ -39,10 +39,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use self::operations::{Done, Operation};
-use crate::audit::{Outcome, Record, Recorder};
+use crate::audit::{Outcome, Record, Recorder, SinkConfig, Trail};
 use crate::exchange::{Exchange, Peer};
-use crate::policy::Rights;
 use crate::policy::diagnostic::{Problem, Problems};
+use crate::policy::{Policy, Rights};
 use crate::proxy::worker::{Live, Shared};
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::stages::auth::key_source::Freshness;
@@ -155,12 +155,15 @@ impl Admin {
                 let operation = Operation { policy: &live.policy, method, path, query, body: &body, by, now };
                 let done = operation.run().await;
                 if let Ok(Done { change: Some(change), .. }) = &done {
-                    self.record(change.action, Some(&change.target), peer, exchange, &live, StatusCode::OK, by);
+                    let noted =
+                        Noted { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
+                    self.record(&noted, peer, exchange, &live);
                 } else if *method != Method::GET
                     && let Err(refusal) = &done
                 {
                     let status = refusal.reason().status();
-                    self.record("change_refused", Some(path), peer, exchange, &live, status, by);
+                    let noted = Noted { action: "change_refused", target: None, status, by };
+                    self.record(&noted, peer, exchange, &live);
                 }
                 done.map(|done| json_answer(done.status, &done.body))
             }
@@ -256,7 +259,8 @@ impl Admin {
             Reloaded::Failed(report) => Err(report),
         };
         let status = if outcome.is_ok() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-        self.record("policy_reload", None, peer, exchange, &live, status, operator);
+        let noted = Noted { action: "policy_reload", target: None, status, by: operator };
+        self.record(&noted, peer, exchange, &live);
         match outcome {
             Ok(outcome) => {
                 Ok(json_answer(StatusCode::OK, &json!({"outcome": outcome, "policy": &**live.policy.digest()})))
@@ -276,40 +280,44 @@ impl Admin {
             }
         }
     }
-
-    #[allow(clippy::too_many_arguments, reason = "each is a fact of one record")]
-    fn record(
-        &self,
-        action: &'static str,
-        target: Option<&str>,
-        peer: &Peer,
-        exchange: &Exchange,
-        live: &Live,
-        status: StatusCode,
-        operator: &str,
-    ) {
+    /// Puts what an operator did on record.
+    fn record(&self, noted: &Noted<'_>, peer: &Peer, exchange: &Exchange, live: &Live) {
         self.recorder.switch(Arc::clone(&live.trail));
+        noted.record(&self.recorder, peer, exchange, live.policy.digest());
+    }
+}
+
+/// What an operator did, for the record.
+struct Noted<'a> {
+    action: &'static str,
+    target: Option<&'a str>,
+    status: StatusCode,
+    by: &'a str,
+}
+
+impl Noted<'_> {
+    fn record(&self, recorder: &Recorder, peer: &Peer, exchange: &Exchange, policy: &str) {
         let address = peer.address.ip().to_canonical();
-        self.recorder.record(&Record {
+        recorder.record(&Record {
             at: exchange.at,
-            action,
+            action: self.action,
             id: exchange.id.as_str(),
             duration: exchange.begun.elapsed(),
-            outcome: if status.is_success() { Outcome::Success } else { Outcome::Failure },
+            outcome: if self.status.is_success() { Outcome::Success } else { Outcome::Failure },
             reason: None,
             client: address,
-            client_port: Some(peer.address.port()),
+            client_port: Some(peer.address.port()).filter(|port| *port > 0),
             source: address,
             user_agent: exchange.user_agent.as_ref().map(HeaderValue::as_bytes),
             http_version: exchange.version_text(),
             method: exchange.method.as_ref().map(Method::as_str),
             request_bytes: 0,
-            status: Some(status.as_u16()),
+            status: Some(self.status.as_u16()),
             response_bytes: 0,
-            path: Some(exchange.path.as_bytes()),
+            path: Some(exchange.path.as_bytes()).filter(|path| !path.is_empty()),
             domain: None,
-            consumer: Some(operator),
-            target,
+            consumer: Some(self.by),
+            target: self.target,
             roles: &[],
             tls_version: None,
             trace_id: exchange.trace_id(),
@@ -322,8 +330,50 @@ impl Admin {
             scopes_granted: &[],
             violations: &[],
             upstream: None,
-            policy: live.policy.digest(),
+            policy,
         });
+    }
+}
+
+/// Does what an operator asks straight on the store of a policy, which no daemon has open, and puts it on record. Records
+/// that would go to standard output go nowhere but to files: there is an answer to be written there.
+///
+/// Errors: the store or the record cannot be opened, or the record was not written. Must run on a local runtime.
+pub(crate) async fn directly(
+    policy: &Policy,
+    method: &Method,
+    target: &str,
+    body: &[u8],
+) -> Result<(StatusCode, Bytes), String> {
+    /// How long the writers of the record have.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let register = policy.auth().directory().register();
+    register.open().await.map_err(|error| error.to_string())?;
+    let files: Vec<_> = policy.sinks().iter().filter(|sink| matches!(sink, SinkConfig::File { .. })).cloned().collect();
+    let trail = Arc::new(Trail::open(&files, None).map_err(|error| error.to_string())?);
+    let recorder = Recorder::new(Arc::clone(&trail));
+    let peer = Peer::new(([127, 0, 0, 1], 0).into(), None);
+    let exchange = Exchange::unparsed(&peer);
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let by = "command line";
+    let operation = Operation { policy, method, path, query, body, by, now: exchange.at };
+    let done = match operation.run().await {
+        Ok(done) => {
+            if let Some(change) = &done.change {
+                let noted = Noted { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
+                noted.record(&recorder, &peer, &exchange, policy.digest());
+            }
+            (done.status, Bytes::from(done.body.to_string()))
+        }
+        Err(refusal) => {
+            let (status, _, body) = refusal.answer(&exchange.id);
+            (status, body)
+        }
+    };
+    recorder.close().await;
+    match trail.close(PATIENCE).await {
+        0 => Ok(done),
+        left => Err(format!("{left} bytes of audit records could not be written; the change is made")),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod check;
 mod demo;
+mod operator;
 mod run;
 
 use std::io::IsTerminal;
@@ -34,6 +35,12 @@ enum Command {
     Demo(demo::Arguments),
     /// Tells every problem of a policy file, without starting anything
     Check(check::Arguments),
+    /// Makes, rotates, lists and revokes API keys
+    Key(operator::key::Arguments),
+    /// Revokes credentials, from the next request on
+    Revoke(operator::revoke::Arguments),
+    /// Registers consumers, suspends them, grants them scopes for a time
+    Consumer(operator::consumer::Arguments),
 }
 
 /// How results are written.
@@ -51,6 +58,9 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Key(arguments) => operator::key::run(&arguments),
+        Command::Revoke(arguments) => operator::revoke::run(&arguments),
+        Command::Consumer(arguments) => operator::consumer::run(&arguments),
     };
     ExitCode::from(code)
 }

@@ -27,6 +27,7 @@ mod record;
 mod reload;
 mod routing;
 mod schema;
+mod shared_store;
 mod state;
 mod streaming;
 mod timeouts;

@@ -283,3 +283,57 @@ fn revoked(proxy: &Proxy, jti: &str) -> bool {
     };
     ask().is_ok_and(|answer| answer.contains(" 201 ") && answer.ends_with('}'))
 }
+
+/// Runs a command on a policy, with this on its standard input; returns its exit code and what it printed.
+fn commands(proxy_policy: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan"));
+    command.args(arguments).arg("--policy").arg(proxy_policy);
+    for name in ["BARTIZAN_ADMIN", "BARTIZAN_ADMIN_TOKEN", "BARTIZAN_POLICY"] {
+        command.env_remove(name);
+    }
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn commands_do_it_on_a_store_that_nobody_has_open_and_say_so_where_somebody_has() {
+    let (store, upstream, issuer) = (TempDir::new().unwrap(), upstream().start(), issuer());
+    let folder = TempDir::new().unwrap();
+    let file = keeping(store.path(), &upstream, &issuer).write(folder.path());
+    let (code, key, said) =
+        commands(&file, &["key", "new", "--consumer", "acme", "--id", "acme-1", "--expires", "30d"]);
+    assert_eq!((code, key.starts_with("bz_acme-1_")), (Some(0), true), "{said}");
+    assert!(said.contains("shown this once"), "{said}");
+    let (code, replaced, said) = commands(&file, &["key", "rotate", "acme-1", "--overlap", "1d", "--id", "acme-2"]);
+    assert_eq!((code, replaced.starts_with("bz_acme-2_")), (Some(0), true), "{said}");
+    let (_, listed, _) = commands(&file, &["key", "list"]);
+    assert!(listed.contains("acme-1") && listed.contains("acme-2") && !listed.contains(&key), "{listed}");
+    let (code, id, _) = commands(&file, &["revoke", "key", "acme-2", "--reason", "a drill"]);
+    assert_eq!((code, id.len()), (Some(0), 32));
+    let (code, _, said) = commands(&file, &["key", "new", "--consumer", "nobody"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no consumer"), "{said}");
+    // Each change is on record.
+    let records = proxy::records(&folder.path().join("audit.jsonl"));
+    assert_eq!(records.iter().map(said_of).collect::<Vec<_>>(), ["key_created", "key_rotated", "revoked"]);
+
+    let proxy = keeping(store.path(), &upstream, &issuer).start();
+    client(&proxy).get("/x").key(&key).send().is(200);
+    client(&proxy).get("/x").key(&replaced).send().refused(401, "revoked");
+    let (code, _, said) = commands(&file, &["revoke", "undo", &id]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("in use by another process"), "{said}");
+    let admin = format!("http://{}", proxy.admin());
+    let (code, _, said) = commands(&file, &["revoke", "undo", &id, "--admin", &admin, "--token", ADMIN_TOKEN]);
+    assert_eq!(code, Some(0), "{said}");
+    client(&proxy).get("/x").key(&replaced).send().is(200);
+    let consumer = ["consumer", "suspend", "acme", "--until", "1h", "--admin", &admin, "--token", ADMIN_TOKEN];
+    assert_eq!(commands(&file, &consumer).0, Some(0));
+    client(&proxy).get("/x").key(&replaced).send().refused(403, "consumer_suspended");
+    proxy.done();
+}
+
+fn said_of(record: &Value) -> &str {
+    said(record, "event.action").as_str().unwrap()
+}

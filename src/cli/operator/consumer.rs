@@ -1,0 +1,145 @@
+//! `bartizan consumer`: consumers made at run time, their roles, suspensions and grants.
+
+use clap::Subcommand;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{Operator, Reach, print_json, print_table, segment};
+use crate::cli::{DONE, Format, INVALID};
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example: bartizan consumer add acme --policy policy.yaml --role clerk --plan free --identity corp:acme-app
+Consumers of the policy file are changed there; suspending and granting works for all."
+)]
+pub(in crate::cli) struct Arguments {
+    #[command(flatten)]
+    reach: Reach,
+    /// How results are written
+    #[arg(long, value_enum, default_value = "text", global = true)]
+    format: Format,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Registers a consumer
+    Add {
+        name: String,
+        /// A role of the policy; may be given more than once
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<String>,
+        /// A plan of the policy
+        #[arg(long)]
+        plan: Option<String>,
+        /// What an issuer calls it; may be given more than once
+        #[arg(long = "identity", value_name = "ISSUER:ID")]
+        identities: Vec<String>,
+        /// For people
+        #[arg(long)]
+        note: Option<String>,
+    },
+    /// Lists consumers, of the policy and made at run time
+    List,
+    /// Gives a consumer these roles in place of those it has
+    Roles { name: String, roles: Vec<String> },
+    /// Lets a consumer do nothing, for a time or until it is resumed
+    Suspend {
+        name: String,
+        /// When it ends: a duration such as 2d, or a time
+        #[arg(long)]
+        until: Option<String>,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Ends a suspension
+    Resume { name: String },
+    /// Gives a consumer scopes for a time
+    Grant {
+        name: String,
+        /// May be given more than once
+        #[arg(long = "scope", value_name = "SCOPE", required = true)]
+        scopes: Vec<String>,
+        /// When it ends: a duration such as 1h, or a time
+        #[arg(long)]
+        until: String,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Lists grants
+    Grants,
+    /// Ends a grant
+    Ungrant { name: String, id: String },
+    /// Removes a consumer with its keys and grants
+    Remove { name: String },
+}
+
+pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
+    arguments.reach.open().and_then(|operator| act(arguments, &operator)).map_or_else(|code| code, |()| DONE)
+}
+
+fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
+    let consumer = |name: &str| format!("/v1/consumers/{}", segment(name));
+    let (method, path, body) = match &arguments.action {
+        Action::Add { name, roles, plan, identities, note } => {
+            let identities = identities.iter().map(|text| identity(text)).collect::<Result<Vec<_>, u8>>()?;
+            let body = json!({"name": name, "roles": roles, "plan": plan, "identities": identities, "note": note});
+            (Method::POST, "/v1/consumers".to_owned(), Some(body))
+        }
+        Action::Roles { name, roles } => (Method::PATCH, consumer(name), Some(json!({"roles": roles}))),
+        Action::Suspend { name, until, reason } => {
+            (Method::PUT, consumer(name) + "/suspension", Some(json!({"until": until, "reason": reason})))
+        }
+        Action::Resume { name } => (Method::DELETE, consumer(name) + "/suspension", None),
+        Action::Grant { name, scopes, until, reason } => {
+            let body = json!({"scopes": scopes, "until": until, "reason": reason});
+            (Method::POST, consumer(name) + "/grants", Some(body))
+        }
+        Action::Ungrant { name, id } => (Method::DELETE, format!("{}/grants/{}", consumer(name), segment(id)), None),
+        Action::Remove { name } => (Method::DELETE, consumer(name), None),
+        Action::List => {
+            let columns =
+                [("name", "NAME"), ("source", "SOURCE"), ("roles", "ROLES"), ("plan", "PLAN"), ("note", "NOTE")];
+            return list(arguments, operator, "/v1/consumers", &columns);
+        }
+        Action::Grants => {
+            let columns = [
+                ("consumer", "CONSUMER"),
+                ("id", "ID"),
+                ("scopes", "SCOPES"),
+                ("until", "UNTIL"),
+                ("created_by", "BY"),
+                ("reason", "REASON"),
+            ];
+            return list(arguments, operator, "/v1/grants", &columns);
+        }
+    };
+    let answer = operator.ask(&method, &path, body.as_ref())?;
+    match arguments.format {
+        Format::Json => print_json(&answer),
+        Format::Text => anstream::eprintln!("done"),
+    }
+    Ok(())
+}
+
+fn list(arguments: &Arguments, operator: &Operator, path: &str, columns: &[(&str, &str)]) -> Result<(), u8> {
+    let items = operator.all(path)?;
+    match arguments.format {
+        Format::Json => print_json(&json!({"items": items})),
+        Format::Text => print_table(&items, columns),
+    }
+    Ok(())
+}
+
+fn identity(text: &str) -> Result<Value, u8> {
+    match text.split_once(':') {
+        Some((issuer, id)) if !issuer.is_empty() && !id.is_empty() => Ok(json!({"issuer": issuer, "id": id})),
+        _ => {
+            anstream::eprintln!("error: an identity is ISSUER:ID");
+            Err(INVALID)
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! How commands reach what operators may change: the admin listener of a running daemon, or, where none runs, the store
+//! itself. One file for each command that does.
+
+pub(super) mod consumer;
+pub(super) mod key;
+pub(super) mod revoke;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::runtime::LocalRuntime;
+
+use super::{FAILED, INVALID, colour};
+use crate::admin;
+use crate::policy::compile::{self, Lasting};
+use crate::policy::{Policy, Rights};
+use crate::state::register::StoreConfig;
+
+/// A whole exchange with a daemon.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Largest answer, in bytes.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// Where the daemon or its store is.
+#[derive(clap::Args)]
+struct Reach {
+    /// The policy file, which names the admin listener, its token and the store
+    #[arg(long, value_name = "FILE", env = "BARTIZAN_POLICY", global = true)]
+    policy: Option<PathBuf>,
+    /// The admin listener, in place of the policy's: http://HOST:PORT
+    #[arg(long, value_name = "URL", env = "BARTIZAN_ADMIN", global = true)]
+    admin: Option<String>,
+    /// The admin token, in place of the policy's
+    #[arg(long, value_name = "TOKEN", env = "BARTIZAN_ADMIN_TOKEN", hide_env_values = true, global = true)]
+    token: Option<String>,
+}
+
+/// Reaches it.
+struct Operator {
+    runtime: LocalRuntime,
+    way: Way,
+}
+
+enum Way {
+    /// A running daemon.
+    Daemon { address: String, token: SecretString },
+    /// The store of a policy that no daemon runs.
+    Store(Box<Policy>),
+}
+
+impl Reach {
+    /// Finds the way. What is wrong is told, and comes back as an exit code.
+    fn open(&self) -> Result<Operator, u8> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        let runtime = runtime.map_err(|error| tell(FAILED, &error.to_string()))?;
+        if let Some(url) = &self.admin {
+            let address = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned());
+            let address = address.ok_or_else(|| tell(INVALID, "--admin is a URL such as http://127.0.0.1:9901"))?;
+            let token = self.token.clone().ok_or_else(|| tell(INVALID, "--admin goes with --token"))?;
+            return Ok(Operator { runtime, way: Way::Daemon { address, token: token.into() } });
+        }
+        let Some(path) = &self.policy else {
+            return Err(tell(INVALID, "say where the daemon is: --policy FILE, or --admin URL --token TOKEN"));
+        };
+        let (policy, problems) = compile::compile(path, &Lasting::new(Instant::now()));
+        let Some(policy) = policy else {
+            anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
+            return Err(INVALID);
+        };
+        let way = self.of_policy(policy, &runtime)?;
+        Ok(Operator { runtime, way })
+    }
+
+    /// The daemon of a policy, when one answers; else its store, where that is on this machine.
+    fn of_policy(&self, policy: Policy, runtime: &LocalRuntime) -> Result<Way, u8> {
+        let store = policy.auth().directory().register().config();
+        let embedded = matches!(store, Some(StoreConfig::Embedded { .. }));
+        let none = store.is_none();
+        if let Some(admin) = policy.admin() {
+            let address: SocketAddr = admin.address;
+            let connected = async { tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await };
+            if runtime.block_on(connected).is_ok_and(|connected| connected.is_ok()) {
+                let mut tokens = admin.tokens.iter().filter(|token| token.rights == Rights::Operate);
+                let token = self.token.clone().map(SecretString::from);
+                let token = token.or_else(|| tokens.next().map(|token| token.token.clone()));
+                let token = token.ok_or_else(|| tell(INVALID, "the policy has no `admin.token`; give --token"))?;
+                return Ok(Way::Daemon { address: address.to_string(), token });
+            }
+        }
+        if none {
+            return Err(tell(FAILED, "the policy has no `store`, so nothing can be kept; write `store: state/`"));
+        }
+        if !embedded {
+            return Err(tell(FAILED, "no daemon answers at the policy's `admin` address; start one, or give --admin"));
+        }
+        Ok(Way::Store(Box::new(policy)))
+    }
+}
+
+impl Operator {
+    /// Asks, and returns the answer of what went well; what did not is told, and comes back as an exit code.
+    fn ask(&self, method: &Method, target: &str, body: Option<&Value>) -> Result<Value, u8> {
+        let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let answered = match &self.way {
+            Way::Store(policy) => self.runtime.block_on(admin::directly(policy, method, target, &bytes)),
+            Way::Daemon { address, token } => {
+                let exchange = call(address, token, method, target, bytes);
+                let exchange = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await });
+                exchange.unwrap_or_else(|_| Err(format!("{address} gave no answer within {PATIENCE:?}")))
+            }
+        };
+        let (status, bytes) = answered.map_err(|error| tell(FAILED, &error))?;
+        let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
+        anstream::eprintln!("error: {status}: {detail}");
+        for error in answer.get("errors").and_then(Value::as_array).into_iter().flatten() {
+            let part = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+            anstream::eprintln!("  {} {}", part("pointer"), part("detail"));
+        }
+        Err(FAILED)
+    }
+
+    /// All items of a list, page after page.
+    fn all(&self, path: &str) -> Result<Vec<Value>, u8> {
+        let mut items = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = self.ask(&Method::GET, &format!("{path}?limit=1000{after}"), None)?;
+            items.extend(page.get("items").and_then(Value::as_array).into_iter().flatten().cloned());
+            match page.get("next").and_then(Value::as_str) {
+                Some(next) => after = format!("&after={}", segment(next)),
+                None => return Ok(items),
+            }
+        }
+    }
+}
+
+async fn call(
+    address: &str,
+    token: &SecretString,
+    method: &Method,
+    target: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{address}: {error}");
+    let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+    let driver = tokio::task::spawn_local(connection);
+    let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+        .map_err(|_| "the admin token cannot stand in a header".to_owned())?;
+    authorization.set_sensitive(true);
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header(HOST, address)
+        .header(AUTHORIZATION, authorization)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(body))
+        .map_err(|error| failed(&error))?;
+    let answer = sender.send_request(request).await.map_err(|error| failed(&error))?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|error| failed(&error))?;
+    driver.abort();
+    Ok((status, body.to_bytes()))
+}
+
+/// A name as one segment of a path.
+fn segment(name: &str) -> String {
+    utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
+}
+
+/// Prints an answer as JSON.
+fn print_json(answer: &Value) {
+    anstream::println!("{}", serde_json::to_string_pretty(answer).unwrap_or_default());
+}
+
+/// Prints some members of each item as a table.
+fn print_table(items: &[Value], columns: &[(&str, &str)]) {
+    let cell = |item: &Value, name: &str| match item.get(name) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
+        Some(Value::Array(list)) => list
+            .iter()
+            .map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned))
+            .collect::<Vec<_>>()
+            .join(" "),
+        Some(other) => other.to_string(),
+    };
+    let mut rows = vec![columns.iter().map(|(_, title)| (*title).to_owned()).collect::<Vec<_>>()];
+    rows.extend(items.iter().map(|item| columns.iter().map(|(name, _)| cell(item, name)).collect()));
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        anstream::println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+fn tell(code: u8, message: &str) -> u8 {
+    anstream::eprintln!("error: {message}");
+    code
+}

@@ -1,0 +1,197 @@
+//! `bartizan revoke`: credentials that are not accepted any more, from the next request on.
+
+use std::io::Read;
+
+use clap::Subcommand;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{Operator, Reach, print_json, print_table, segment};
+use crate::cli::{DONE, FAILED, Format};
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples: bartizan revoke consumer acme --policy policy.yaml --reason 'contract ended'
+          bartizan revoke all --issued-before 2026-11-24T09:00:00Z
+Without a running daemon the policy's store is changed itself.")]
+pub(in crate::cli) struct Arguments {
+    #[command(flatten)]
+    reach: Reach,
+    /// How results are written
+    #[arg(long, value_enum, default_value = "text", global = true)]
+    format: Format,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// One token, by its text; `-` reads it from standard input
+    Token {
+        token: String,
+        #[command(flatten)]
+        one: One,
+    },
+    /// One token, by its id
+    Jti {
+        jti: String,
+        #[command(flatten)]
+        one: One,
+    },
+    /// One API key
+    Key {
+        id: String,
+        #[command(flatten)]
+        one: One,
+    },
+    /// One client certificate, by its SHA-256
+    Certificate {
+        thumbprint: String,
+        #[command(flatten)]
+        one: One,
+    },
+    /// Tokens of a subject
+    Subject {
+        id: String,
+        /// Name of its issuer in the policy
+        #[arg(long)]
+        issuer: String,
+        #[command(flatten)]
+        many: Many,
+    },
+    /// Every credential of a consumer
+    Consumer {
+        name: String,
+        #[command(flatten)]
+        many: Many,
+    },
+    /// Tokens of an issuer
+    Issuer {
+        name: String,
+        #[command(flatten)]
+        many: Many,
+    },
+    /// Every credential issued before a time
+    All {
+        #[command(flatten)]
+        many: Many,
+    },
+    /// Lists what is revoked
+    List,
+    /// Takes a revocation back
+    Undo { id: String },
+}
+
+#[derive(clap::Args)]
+struct One {
+    /// When the revocation ends by itself; default: when the token does, or never
+    #[arg(long)]
+    expires: Option<String>,
+    /// Why
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+#[derive(clap::Args)]
+struct Many {
+    /// Only what was issued before then
+    #[arg(long, value_name = "TIME")]
+    issued_before: Option<String>,
+    #[command(flatten)]
+    one: One,
+}
+
+pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
+    arguments.reach.open().and_then(|operator| act(arguments, &operator)).map_or_else(|code| code, |()| DONE)
+}
+
+fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
+    let (target, one, issued_before) = match &arguments.action {
+        Action::Token { token, one } => (json!({"token": text(token)?}), one, None),
+        Action::Jti { jti, one } => (json!({"jti": jti}), one, None),
+        Action::Key { id, one } => (json!({"key": id}), one, None),
+        Action::Certificate { thumbprint, one } => (json!({"certificate": thumbprint}), one, None),
+        Action::Subject { id, issuer, many } => {
+            (json!({"subject": id, "issuer": issuer}), &many.one, many.issued_before.as_ref())
+        }
+        Action::Consumer { name, many } => (json!({"consumer": name}), &many.one, many.issued_before.as_ref()),
+        Action::Issuer { name, many } => (json!({"issuer": name}), &many.one, many.issued_before.as_ref()),
+        Action::All { many } => (json!({"all": true}), &many.one, many.issued_before.as_ref()),
+        Action::List => {
+            let items = operator.all("/v1/revocations")?;
+            if arguments.format == Format::Json {
+                print_json(&json!({"items": items}));
+            } else {
+                let shown: Vec<Value> = items.into_iter().map(named).collect();
+                let columns = [
+                    ("id", "ID"),
+                    ("what", "WHAT"),
+                    ("issued_before", "ISSUED BEFORE"),
+                    ("expires", "ENDS"),
+                    ("created", "SINCE"),
+                    ("created_by", "BY"),
+                    ("reason", "REASON"),
+                ];
+                print_table(&shown, &columns);
+            }
+            return Ok(());
+        }
+        Action::Undo { id } => {
+            operator.ask(&Method::DELETE, &format!("/v1/revocations/{}", segment(id)), None)?;
+            anstream::eprintln!("undone");
+            return Ok(());
+        }
+    };
+    let mut body = target;
+    if let Value::Object(body) = &mut body {
+        let members = [("expires", &one.expires), ("reason", &one.reason)];
+        let members = members.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        body.extend(
+            members
+                .chain(issued_before.map(|at| ("issued_before", at)))
+                .map(|(name, value)| (name.to_owned(), value.as_str().into())),
+        );
+    }
+    let answer = operator.ask(&Method::POST, "/v1/revocations", Some(&body))?;
+    told(arguments.format, &answer);
+    Ok(())
+}
+
+/// Tells of a revocation that was made.
+pub(super) fn told(format: Format, answer: &Value) {
+    if format == Format::Json {
+        return print_json(answer);
+    }
+    let part = |name: &str| answer.get(name).and_then(Value::as_str);
+    anstream::println!("{}", part("id").unwrap_or_default());
+    let end = part("expires").map_or("until it is undone".to_owned(), |end| format!("until {end}"));
+    anstream::eprintln!("revoked {end}; `bartizan revoke undo ID` takes it back");
+}
+
+/// A revocation with what it names in one member.
+fn named(mut revocation: Value) -> Value {
+    const TARGETS: [&str; 8] = ["jti", "sha256", "subject", "consumer", "key", "certificate", "issuer", "all"];
+    let what = TARGETS.iter().filter_map(|name| {
+        let value = revocation.get(name)?;
+        Some(format!("{name} {}", value.as_str().map_or_else(String::new, str::to_owned)).trim_end().to_owned())
+    });
+    let what = what.collect::<Vec<_>>().join(", ");
+    if let Value::Object(members) = &mut revocation {
+        members.insert("what".to_owned(), what.into());
+    }
+    revocation
+}
+
+/// A token as it was given, or from standard input.
+fn text(token: &str) -> Result<String, u8> {
+    /// Longer is no token, in bytes.
+    const MOST: u64 = 64 * 1024;
+    if token != "-" {
+        return Ok(token.to_owned());
+    }
+    let mut text = String::new();
+    std::io::stdin().take(MOST).read_to_string(&mut text).map_err(|error| {
+        anstream::eprintln!("error: standard input: {error}");
+        FAILED
+    })?;
+    Ok(text.trim().to_owned())
+}
