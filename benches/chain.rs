@@ -168,6 +168,23 @@ fn token_known(bencher: Bencher<'_, '_>) {
     world.bench(bencher, get(&world, "/orders/1", Credential::Token), None);
 }
 
+/// The same beside a million revocations.
+#[divan::bench]
+fn token_known_beside_a_million_revocations(bencher: Bencher<'_, '_>) {
+    let world = World::new();
+    world.rehearsal.borrow().revoke_others(1_000_000);
+    world.bench(bencher, get(&world, "/orders/1", Credential::Token), None);
+}
+
+/// What a million revocations take: see the bytes of `max alloc`, of which the world's own are few.
+#[divan::bench(sample_count = 1, sample_size = 1)]
+fn a_million_revocations(bencher: Bencher<'_, '_>) {
+    bencher.with_inputs(World::new).bench_local_values(|world| {
+        world.rehearsal.borrow().revoke_others(1_000_000);
+        world
+    });
+}
+
 /// The same with a token never seen: its signature (ES256) is verified.
 #[divan::bench]
 fn token_new(bencher: Bencher<'_, '_>) {

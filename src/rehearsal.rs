@@ -15,6 +15,8 @@ use crate::policy::Policy;
 use crate::policy::compile::{self, Lasting};
 use crate::stages::auth::cache::TokenCache;
 use crate::stages::schema::body::{Counter, Source};
+use crate::state::register::entry::{Change, Entry, Revocation};
+use crate::state::register::mark::Target;
 
 /// A policy that requests can be walked through.
 pub struct Rehearsal {
@@ -41,6 +43,21 @@ impl Rehearsal {
     /// Forgets all verified tokens.
     pub fn forget_tokens(&mut self) {
         self.tokens = TokenCache::new(self.lasting.epoch.clone());
+    }
+
+    /// Revokes so many tokens that nobody has, by their ids.
+    pub fn revoke_others(&self, count: usize) {
+        let register = self.policy.auth().directory().register();
+        for number in 0..count {
+            register.learn(Change::Put(Entry::Revocation(Revocation {
+                target: Target::Jti(format!("revoked-{number}").into()),
+                issued_before: None,
+                expires: None,
+                reason: None,
+                created: jiff::Timestamp::UNIX_EPOCH,
+                created_by: "rehearsal".into(),
+            })));
+        }
     }
 
     /// Walks one request through route, auth, scope, rate limit and schema. Bodies are read within a tokio runtime that

@@ -7,6 +7,7 @@
 //! | `GET /metrics` | - | Prometheus' numbers (OpenMetrics text) |
 //! | `GET /v1/policy` | read | the policy in force: digest, APIs, routes |
 //! | `POST /v1/policy/reload` | operate | as SIGHUP does; 422 with every problem when the policy has errors |
+//! | `GET /v1/openapi.json` | read | all of this as an OpenAPI document |
 //! | `GET /v1/issuers` | read | who vouches for callers, and how their keys stand |
 //! | `/v1/consumers…`, `/v1/keys…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…` | read, operate | see [`operations`] |
 //!
@@ -49,6 +50,8 @@ use crate::stages::auth::key_source::Freshness;
 use crate::state::register::Health;
 use crate::telemetry::AuditNumbers;
 
+/// What this listener offers, as an OpenAPI 3.1 document.
+const OPENAPI: &str = include_str!("openapi.json");
 /// Largest body of a request here, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 /// Operators' requests are small and soon there.
@@ -133,11 +136,14 @@ impl Admin {
             (&Method::GET, "/metrics") => Ok(self.metrics()),
             (&Method::GET, "/v1/policy") => may(Rights::Read).map(|_| self.policy()),
             (&Method::GET, "/v1/issuers") => may(Rights::Read).map(|_| self.issuers()),
+            (&Method::GET, "/v1/openapi.json") => may(Rights::Read).map(|_| json_text(StatusCode::OK, OPENAPI)),
             (&Method::POST, "/v1/policy/reload") => {
                 let operator = may(Rights::Operate)?;
                 self.reload(peer, exchange, &operator).await
             }
-            (_, "/healthz" | "/readyz" | "/metrics" | "/v1/policy" | "/v1/issuers") => Err(other_method("GET")),
+            (_, "/healthz" | "/readyz" | "/metrics" | "/v1/policy" | "/v1/issuers" | "/v1/openapi.json") => {
+                Err(other_method("GET"))
+            }
             (_, "/v1/policy/reload") => Err(other_method("POST")),
             (_, path) if !path.starts_with("/v1/") => {
                 Err(Refusal::new(Stage::Request, Reason::NoRoute, "the admin listener has no such endpoint"))
@@ -378,7 +384,11 @@ pub(crate) async fn directly(
 }
 
 fn json_answer(status: StatusCode, body: &Value) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body.to_string())));
+    json_text(status, body.to_string())
+}
+
+fn json_text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(text.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -15,6 +15,7 @@ mod check;
 mod clients;
 mod configs;
 mod demo;
+mod dpop;
 mod drain;
 mod framing;
 mod headers;

@@ -215,6 +215,25 @@ fn an_operator_may_do_what_the_token_says() {
 }
 
 #[test]
+fn the_openapi_document_tells_of_endpoints_that_are_there() {
+    let (store, upstream, issuer) = (TempDir::new().unwrap(), upstream().start(), issuer());
+    let proxy = keeping(store.path(), &upstream, &issuer).start();
+    let mut operator = Operator::of(&proxy);
+    let document = operator.does("GET", "/v1/openapi.json", &Value::Null);
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() > 20, "{}", paths.len());
+    for (path, methods) in paths {
+        let target = path.replace("{name}", "acme").replace("{id}", "none");
+        for method in methods.as_object().unwrap().keys().filter(|method| *method != "parameters") {
+            let answer = operator.asks(&method.to_uppercase(), &target, &json!({"nothing": "known"}));
+            let code = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default()["code"].clone();
+            assert!(code != "no_route" && code != "method_not_allowed", "{method} {path}: {code}");
+        }
+    }
+    proxy.done();
+}
+
+#[test]
 fn without_a_store_nothing_is_kept_and_that_is_said() {
     let upstream = upstream().start();
     let proxy = proxy().before(&upstream).open("GET /x").start();

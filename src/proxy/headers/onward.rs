@@ -11,6 +11,8 @@ use crate::stages::auth::Caller;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Where proofs of possession come (RFC 9449 §4.1).
+const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// What the upstream is told beside what the client said.
 #[derive(Clone, Copy)]
@@ -66,7 +68,8 @@ impl Onward<'_> {
     }
 
     fn is_credential(&self, name: &HeaderName) -> bool {
-        self.key_header.is_some_and(|key_header| name == AUTHORIZATION || name == key_header)
+        // A proof of possession is a part of its token.
+        self.key_header.is_some_and(|key_header| name == AUTHORIZATION || name == key_header || *name == DPOP)
     }
 
     /// X-Forwarded-For is continued, -Proto and -Host, which tell of the first hop, are kept when a trusted peer set them.

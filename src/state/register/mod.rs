@@ -182,9 +182,14 @@ impl Register {
         };
         let _one_at_a_time = self.changing.lock().await;
         for change in store.apply(changes).await? {
-            self.memory.apply(change);
+            self.learn(change);
         }
         Ok(())
+    }
+
+    /// Puts a change in force that is kept already, or that need not be.
+    pub(crate) fn learn(&self, change: Change) {
+        self.memory.apply(change);
     }
 
     /// One entry, as the store has it.

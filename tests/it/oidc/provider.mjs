@@ -1,10 +1,22 @@
 // A real OpenID provider on loopback, for one test: says where it is when it serves, and ends with its standard input.
+// A line `rotate` there makes it sign with a new key from now on; it says so, and goes on publishing the ones before.
+import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
+import { createInterface } from 'node:readline';
 import { Provider } from 'oidc-provider';
 
-const server = createServer();
-server.listen(0, '127.0.0.1', () => {
-  const issuer = `http://127.0.0.1:${server.address().port}`;
+// The provider's own notices; standard output is for the test alone.
+console.info = console.warn;
+
+const RESOURCES = { 'urn:orders': 'jwt', 'urn:opaque': 'opaque' };
+
+const keys = [];
+let serve;
+
+// The keys of a provider are as they were when it was made; what it has issued is kept apart from it.
+function signWithNewKey(issuer) {
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  keys.unshift({ ...privateKey.export({ format: 'jwk' }), use: 'sig' });
   const provider = new Provider(issuer, {
     clients: [{
       client_id: 'acme',
@@ -16,18 +28,33 @@ server.listen(0, '127.0.0.1', () => {
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
+      dPoP: { enabled: true },
+      introspection: { enabled: true },
+      revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,
-        getResourceServerInfo: () => ({
+        getResourceServerInfo: (_, resource) => ({
           scope: 'orders:read',
           audience: 'orders-api',
-          accessTokenFormat: 'jwt',
+          accessTokenFormat: RESOURCES[resource],
           accessTokenTTL: 600,
         }),
       },
     },
+    jwks: { keys },
   });
-  server.on('request', provider.callback());
+  serve = provider.callback();
+}
+
+const server = createServer((request, response) => serve(request, response));
+server.listen(0, '127.0.0.1', () => {
+  const issuer = `http://127.0.0.1:${server.address().port}`;
+  signWithNewKey(issuer);
+  const lines = createInterface({ input: process.stdin });
+  lines.on('line', (line) => {
+    if (line === 'rotate') signWithNewKey(issuer);
+    console.log(line === 'rotate' ? 'rotated' : `unknown: ${line}`);
+  });
+  lines.on('close', () => process.exit(0));
   console.log(issuer);
 });
-process.stdin.resume().on('end', () => process.exit(0));

@@ -21,6 +21,7 @@ const ALLOWED: &[&str] = &[
     "content-length",
     "content-type",
     "date",
+    "dpop-nonce",
     "etag",
     "location",
     "ratelimit",
@@ -186,6 +187,11 @@ impl Request<'_> {
     pub fn bearer(self, token: impl Into<String>) -> Self {
         let token: String = token.into();
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// A token with a proof (RFC 9449 §7.1).
+    pub fn dpop(self, token: &str, proof: impl Into<String>) -> Self {
+        self.header("authorization", &format!("DPoP {token}")).header("dpop", &proof.into())
     }
 
     pub fn key(self, key: &str) -> Self {

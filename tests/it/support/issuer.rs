@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -100,6 +101,14 @@ impl Key {
         }
     }
 
+    /// SHA-256 of what makes an EC key (RFC 7638 §3.2): the `cnf.jkt` of tokens that are bound to it.
+    pub fn thumbprint(&self) -> String {
+        let jwk = self.jwk();
+        assert_eq!(jwk["kty"], "EC");
+        let text = format!(r#"{{"crv":{},"kty":"EC","x":{},"y":{}}}"#, jwk["crv"], jwk["x"], jwk["y"]);
+        sha256(&text)
+    }
+
     /// `BEGIN PUBLIC KEY`.
     pub fn pem(&self) -> String {
         let der = match &self.kind {
@@ -188,6 +197,11 @@ pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
 }
 
+/// As base64url.
+fn sha256(text: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()))
+}
+
 /// A token in the making.
 pub struct Token {
     header: Map<String, Value>,
@@ -205,6 +219,25 @@ impl Token {
         });
         let (Value::Object(header), Value::Object(claims)) = (header, claims) else { unreachable!() };
         Self { header, claims, key }
+    }
+
+    /// A good proof (RFC 9449 §4.2) that whoever asks this has the key, to be made worse.
+    pub fn proof(key: &Arc<Key>, method: &str, url: &str) -> Self {
+        let proof = Self::signed_by(Arc::clone(key));
+        let header = json!({"typ": "dpop+jwt", "alg": key.alg(), "jwk": key.jwk()});
+        let claims = json!({"htm": method, "htu": url, "iat": now(), "jti": proof.claims["jti"]});
+        let (Value::Object(header), Value::Object(claims)) = (header, claims) else { unreachable!() };
+        Self { header, claims, ..proof }
+    }
+
+    /// For a proof: the token that it comes with.
+    pub fn ath(self, token: &str) -> Self {
+        self.claim("ath", sha256(token))
+    }
+
+    /// Bound to a key (RFC 9449 §6.1).
+    pub fn bound_to(self, key: &Key) -> Self {
+        self.claim("cnf", json!({"jkt": key.thumbprint()}))
     }
 
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
