@@ -41,6 +41,8 @@ enum Command {
     Revoke(operator::revoke::Arguments),
     /// Registers consumers, suspends them, grants them scopes for a time
     Consumer(operator::consumer::Arguments),
+    /// Shows on running nodes that what operators rely on holds
+    Drill(operator::drill::Arguments),
 }
 
 /// How results are written.
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Key(arguments) => operator::key::run(&arguments),
         Command::Revoke(arguments) => operator::revoke::run(&arguments),
         Command::Consumer(arguments) => operator::consumer::run(&arguments),
+        Command::Drill(arguments) => operator::drill::run(&arguments),
     };
     ExitCode::from(code)
 }

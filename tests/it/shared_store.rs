@@ -156,3 +156,49 @@ fn a_store_that_was_never_there_lets_nobody_in() {
     assert_eq!((ready.status, &ready.json()["store"]["state"]), (503, &json!("loading")));
     proxy.done();
 }
+
+/// Runs a drill on nodes that take `acme`'s keys; returns its exit code and what it printed.
+fn drill(nodes: &[&Proxy], more: &[&str]) -> (Option<i32>, String, String) {
+    let admin = format!("http://{}", nodes[0].admin());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+    command.args(["drill", "revocation", "--format", "json", "--admin", &admin, "--token", ADMIN_TOKEN]).args(more);
+    for node in nodes {
+        command.args(["--node", &format!("http://{}", node.address())]);
+    }
+    let output = command.env_remove("BARTIZAN_POLICY").output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_drill_shows_that_all_nodes_refuse_what_is_revoked_and_leaves_nothing_behind() {
+    let Some(redis) = Redis::start() else { return };
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let [here, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
+    let made = operates(&here, "POST", "/v1/consumers/acme/keys", &json!({"id": "acme-1"})).json();
+    let key = made["key"].as_str().unwrap().to_owned();
+    for (more, expected) in [
+        (["--consumer", "acme", "--path", "/x"], "passed"),
+        (["--key", &key, "--path", "/x"], "passed"),
+        // Nobody is asked for a credential there, so nobody refuses one.
+        (["--consumer", "acme", "--path", "/open"], "failed"),
+    ] {
+        let (code, printed, said) = drill(&[&here, &there], &more);
+        let report: Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(
+            (code, &report["verdict"]),
+            (Some(i32::from(expected == "failed")), &expected.into()),
+            "{printed}{said}"
+        );
+        for node in report["nodes"].as_array().unwrap() {
+            assert_eq!(node["refused_after_ms"].is_number(), expected == "passed", "{printed}");
+            assert_eq!(node["stayed_refused"], expected == "passed", "{printed}");
+        }
+        assert!(!printed.contains(&key) && !said.contains(&key), "{printed}{said}");
+        assert_eq!(operates(&here, "GET", "/v1/revocations", &Value::Null).json()["items"], json!([]));
+        let keys = operates(&here, "GET", "/v1/keys", &Value::Null).json();
+        assert_eq!(keys["items"].as_array().unwrap().len(), 1, "{keys}");
+    }
+    client(&there).get("/x").key(&key).send().is(200);
+    // Not `done`: how often a drill asks is not known, so neither is the number of records.
+}

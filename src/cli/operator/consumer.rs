@@ -43,7 +43,11 @@ enum Action {
     /// Lists consumers, of the policy and made at run time
     List,
     /// Gives a consumer these roles in place of those it has
-    Roles { name: String, roles: Vec<String> },
+    Roles {
+        name: String,
+        #[arg(required = true)]
+        roles: Vec<String>,
+    },
     /// Lets a consumer do nothing, for a time or until it is resumed
     Suspend {
         name: String,
@@ -86,6 +90,8 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
     let (method, path, body) = match &arguments.action {
         Action::Add { name, roles, plan, identities, note } => {
             let identities = identities.iter().map(|text| identity(text)).collect::<Result<Vec<_>, u8>>()?;
+            // No roles are no ceiling; an empty list would be one that nothing fits under.
+            let roles = Some(roles).filter(|roles| !roles.is_empty());
             let body = json!({"name": name, "roles": roles, "plan": plan, "identities": identities, "note": note});
             (Method::POST, "/v1/consumers".to_owned(), Some(body))
         }

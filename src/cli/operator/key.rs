@@ -4,8 +4,8 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Operator, Reach, print_json, print_table, segment};
-use crate::cli::{DONE, Format};
+use super::{Operator, Reach, print_json, print_table, put, segment};
+use crate::cli::{DONE, FAILED, Format};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: KEY=$(bartizan key new --policy policy.yaml --consumer acme --expires 90d)
@@ -106,7 +106,7 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
     match &arguments.action {
         Action::New { consumer, traits } => {
             let path = format!("/v1/consumers/{}/keys", segment(consumer));
-            made(arguments, &operator.ask(&Method::POST, &path, Some(&traits.body()))?);
+            made(arguments, &operator.ask(&Method::POST, &path, Some(&traits.body()))?)?;
         }
         Action::Rotate { old, overlap, traits } => {
             let mut body = traits.body();
@@ -114,7 +114,7 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
                 body.insert("overlap".to_owned(), overlap.as_str().into());
             }
             let path = format!("/v1/keys/{}/rotate", segment(old));
-            made(arguments, &operator.ask(&Method::POST, &path, Some(&body))?);
+            made(arguments, &operator.ask(&Method::POST, &path, Some(&body))?)?;
         }
         Action::List { consumer } => {
             let path = match consumer {
@@ -148,12 +148,16 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
 }
 
 /// Prints a new key: the key alone on standard output, so that a shell can take it.
-fn made(arguments: &Arguments, answer: &Value) {
+fn made(arguments: &Arguments, answer: &Value) -> Result<(), u8> {
     if arguments.format == Format::Json {
-        return print_json(answer);
+        print_json(answer);
+        return Ok(());
     }
     let part = |name: &str| answer.get(name).and_then(Value::as_str);
-    anstream::println!("{}", part("key").unwrap_or_default());
+    if !put(part("key").unwrap_or_default()) {
+        anstream::eprintln!("key {} was made and not shown: revoke it, and make another", part("id").unwrap_or("-"));
+        return Err(FAILED);
+    }
     let ends = part("expires").map_or("never ends".to_owned(), |end| format!("ends {end}"));
     anstream::eprintln!(
         "key {} of {} {ends}; it is shown this once",
@@ -163,4 +167,5 @@ fn made(arguments: &Arguments, answer: &Value) {
     if let (Some(old), Some(end)) = (part("replaces"), part("replaced_expires")) {
         anstream::eprintln!("key {old} ends {end}");
     }
+    Ok(())
 }

@@ -2,9 +2,11 @@
 //! itself. One file for each command that does.
 
 pub(super) mod consumer;
+pub(super) mod drill;
 pub(super) mod key;
 pub(super) mod revoke;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -183,9 +185,18 @@ fn segment(name: &str) -> String {
     utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
 }
 
+/// Prints a line of a result. False when it could not be written, which is told.
+fn put(line: &str) -> bool {
+    let written = writeln!(anstream::stdout(), "{line}");
+    if let Err(error) = &written {
+        anstream::eprintln!("error: standard output: {error}");
+    }
+    written.is_ok()
+}
+
 /// Prints an answer as JSON.
 fn print_json(answer: &Value) {
-    anstream::println!("{}", serde_json::to_string_pretty(answer).unwrap_or_default());
+    put(&serde_json::to_string_pretty(answer).unwrap_or_default());
 }
 
 /// Prints some members of each item as a table.
@@ -208,7 +219,7 @@ fn print_table(items: &[Value], columns: &[(&str, &str)]) {
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     for row in &rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        anstream::println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        put(cells.collect::<Vec<_>>().join("  ").trim_end());
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Operator, Reach, print_json, print_table, segment};
+use super::{Operator, Reach, print_json, print_table, put, segment};
 use crate::cli::{DONE, FAILED, Format};
 
 #[derive(clap::Args)]
@@ -162,7 +162,7 @@ pub(super) fn told(format: Format, answer: &Value) {
         return print_json(answer);
     }
     let part = |name: &str| answer.get(name).and_then(Value::as_str);
-    anstream::println!("{}", part("id").unwrap_or_default());
+    put(part("id").unwrap_or_default());
     let end = part("expires").map_or("until it is undone".to_owned(), |end| format!("until {end}"));
     anstream::eprintln!("revoked {end}; `bartizan revoke undo ID` takes it back");
 }
@@ -182,16 +182,21 @@ fn named(mut revocation: Value) -> Value {
 }
 
 /// A token as it was given, or from standard input.
-fn text(token: &str) -> Result<String, u8> {
+pub(super) fn text(token: &str) -> Result<String, u8> {
     /// Longer is no token, in bytes.
     const MOST: u64 = 64 * 1024;
     if token != "-" {
         return Ok(token.to_owned());
     }
     let mut text = String::new();
-    std::io::stdin().take(MOST).read_to_string(&mut text).map_err(|error| {
-        anstream::eprintln!("error: standard input: {error}");
-        FAILED
-    })?;
-    Ok(text.trim().to_owned())
+    let read = std::io::stdin().take(MOST + 1).read_to_string(&mut text);
+    let problem = match read {
+        Err(error) => error.to_string(),
+        // Not cut off: that would be another token.
+        Ok(_) if text.len() as u64 > MOST => format!("has more than {MOST} bytes"),
+        Ok(_) if text.trim().is_empty() => "is empty".to_owned(),
+        Ok(_) => return Ok(text.trim().to_owned()),
+    };
+    anstream::eprintln!("error: standard input: {problem}");
+    Err(FAILED)
 }

@@ -1,0 +1,399 @@
+//! `bartizan drill`: shows on running nodes that what operators rely on holds.
+//!
+//! `drill revocation` takes a credential that every node lets through, revokes it, and asks every node back to back until
+//! it is refused. Whatever the drill made it takes back, however it went; what cannot be taken back ends by itself.
+
+mod nodes;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Subcommand;
+use http::Method;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use self::nodes::{Asker, Clients, Node, Said, Watched, each, milliseconds};
+use super::revoke::text;
+use super::{Operator, Reach, Way, print_json, print_table, segment, tell};
+use crate::cli::{DONE, FAILED, Format, INVALID};
+use crate::policy::Period;
+
+/// How long a node has to learn of a key that was just made, or of a revocation that was taken back.
+const SPREAD: Duration = Duration::from_secs(5);
+/// A node that lets it through for so long past the bound is not waited for.
+const GIVE_UP: Duration = Duration::from_secs(5);
+/// When what the drill makes ends by itself.
+const LASTS: &str = "10m";
+/// What operators read of it.
+const NOTE: &str = "revocation drill";
+
+#[derive(clap::Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Example: bartizan drill revocation --node http://127.0.0.1:8080 --path /v1/orders --consumer acme"
+)]
+pub(in crate::cli) struct Arguments {
+    #[command(subcommand)]
+    drill: Drills,
+}
+
+#[derive(Subcommand)]
+enum Drills {
+    /// Shows that every node refuses a credential once it is revoked, and how soon
+    Revocation(Revocation),
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example: bartizan drill revocation --policy policy.yaml --consumer acme --path /v1/orders \\
+           --node https://10.1.0.7:8443 --node https://10.1.0.8:8443 --ca tls/ca.pem --within 500ms
+Requests are real: choose a route that the credential may use and that changes nothing.
+What is refused counts as failed attempts of this machine's address (`auth.failures`).
+Exit codes: 0 every node refused it in time and went on refusing it, 1 not so.")]
+struct Revocation {
+    #[command(flatten)]
+    reach: Reach,
+    /// How results are written
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// A node, as its callers reach it: http://HOST:PORT or https://HOST:PORT; once for each
+    #[arg(long = "node", value_name = "URL", required = true)]
+    nodes: Vec<Node>,
+    /// Path and query of the requests
+    #[arg(long, value_parser = path)]
+    path: String,
+    /// Method of the requests
+    #[arg(long, default_value = "GET")]
+    method: Method,
+    #[command(flatten)]
+    credential: Credential,
+    /// The id of --key, where the key does not tell it
+    #[arg(long, value_name = "ID", requires = "key")]
+    key_id: Option<String>,
+    /// The header of API keys
+    #[arg(long, value_name = "NAME", default_value = "x-api-key")]
+    key_header: HeaderName,
+    /// How soon every node must refuse it
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    within: Period,
+    /// PEM file of the authorities that vouch for the nodes; default: the system's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Credential {
+    /// Makes an API key of this consumer for the drill, and removes it afterwards
+    #[arg(long, value_name = "NAME")]
+    consumer: Option<String>,
+    /// Takes this API key; `-`: from standard input
+    #[arg(long)]
+    key: Option<SecretString>,
+    /// Takes this token; `-`: from standard input
+    #[arg(long, value_name = "TOKEN")]
+    bearer: Option<SecretString>,
+}
+
+fn path(text: &str) -> Result<String, &'static str> {
+    let good = text.starts_with('/') && text.parse::<PathAndQuery>().is_ok();
+    if good { Ok(text.to_owned()) } else { Err("a path begins with `/`") }
+}
+
+pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
+    let Drills::Revocation(arguments) = &arguments.drill;
+    revocation(arguments).unwrap_or_else(|code| code)
+}
+
+fn revocation(arguments: &Revocation) -> Result<u8, u8> {
+    let clients = Clients::new(&arguments.nodes, arguments.ca.as_deref()).map_err(|problem| tell(FAILED, &problem))?;
+    let operator = arguments.reach.open()?;
+    if matches!(operator.way, Way::Store(_)) {
+        return Err(tell(FAILED, "a drill needs running nodes, and no daemon answers; start one, or give --admin"));
+    }
+    let interrupt = operator.runtime.block_on(async { signal(SignalKind::interrupt()) });
+    let interrupt = interrupt.map_err(|error| tell(FAILED, &format!("signals cannot be had: {error}")))?;
+    let mut drill = Drill { arguments, operator, interrupt, steps: Vec::new(), revocation: None };
+    let held = drill.take()?;
+    let asker = Arc::new(Asker {
+        clients,
+        method: arguments.method.clone(),
+        path: arguments.path.clone(),
+        credential: held.header.clone(),
+    });
+    let watched = drill.show(&held, &asker).unwrap_or_default();
+    drill.undo(&held, &asker);
+    Ok(drill.verdict(&held, &watched))
+}
+
+/// The credential of a drill.
+struct Held {
+    header: (HeaderName, HeaderValue),
+    /// What of it is revoked, as the admin API names it.
+    target: (&'static str, SecretString),
+    /// How it is told of.
+    name: String,
+    /// Made for the drill: the id of the key.
+    minted: Option<String>,
+}
+
+/// One step of a drill.
+struct Step {
+    name: &'static str,
+    good: bool,
+    took: Duration,
+    detail: String,
+}
+
+/// A drill under way.
+struct Drill<'a> {
+    arguments: &'a Revocation,
+    operator: Operator,
+    interrupt: Signal,
+    steps: Vec<Step>,
+    /// What was revoked and must be taken back.
+    revocation: Option<String>,
+}
+
+impl Drill<'_> {
+    /// Notes a step, and tells of it at once. Whether it went well.
+    fn step(&mut self, name: &'static str, began: Instant, outcome: Result<String, String>) -> bool {
+        let (good, took) = (outcome.is_ok(), began.elapsed());
+        let detail = outcome.unwrap_or_else(|problem| problem);
+        if self.arguments.format == Format::Text {
+            let word = if good { "ok" } else { "failed" };
+            anstream::eprintln!("{word:6}  {name}, {} ms: {detail}", milliseconds(took));
+        }
+        self.steps.push(Step { name, good, took, detail });
+        good
+    }
+
+    /// Asks nodes; nothing when the drill is interrupted meanwhile.
+    fn on_nodes<T>(&mut self, asked: impl Future<Output = T>) -> Option<T> {
+        let interrupt = &mut self.interrupt;
+        self.operator.runtime.block_on(async {
+            tokio::select! {
+                answered = asked => Some(answered),
+                _ = interrupt.recv() => None,
+            }
+        })
+    }
+
+    /// Makes a key, or takes the credential that is given.
+    fn take(&mut self) -> Result<Held, u8> {
+        let began = Instant::now();
+        let arguments = self.arguments;
+        let held = match &arguments.credential {
+            Credential { consumer: Some(consumer), .. } => {
+                let path = format!("/v1/consumers/{}/keys", segment(consumer));
+                let made = self.operator.ask(&Method::POST, &path, Some(&json!({"expires": LASTS, "note": NOTE})))?;
+                let part = |name| made.get(name).and_then(Value::as_str);
+                let (Some(id), Some(key)) = (part("id"), part("key")) else {
+                    return Err(tell(FAILED, "a key was made, and the answer does not hold it"));
+                };
+                let (name, minted) = (format!("key {id} of {consumer}"), Some(id.to_owned()));
+                Held { header: header(&arguments.key_header, key)?, target: ("key", id.into()), name, minted }
+            }
+            Credential { key: Some(key), .. } => {
+                let key = text(key.expose_secret())?;
+                let Some(id) = arguments.key_id.as_deref().or_else(|| key_id(&key)) else {
+                    return Err(tell(INVALID, "the key does not tell its id; give it with --key-id"));
+                };
+                let name = format!("key {id}");
+                Held { header: header(&arguments.key_header, &key)?, target: ("key", id.into()), name, minted: None }
+            }
+            Credential { bearer, .. } => {
+                let token = text(bearer.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default())?;
+                let header = header(&AUTHORIZATION, &format!("Bearer {token}"))?;
+                Held { header, target: ("token", token.into()), name: "token".to_owned(), minted: None }
+            }
+        };
+        let word = if held.minted.is_some() { "made" } else { "taken" };
+        self.step("credential", began, Ok(format!("{} is {word}", held.name)));
+        Ok(held)
+    }
+
+    /// Lets every node accept the credential, revokes it, and watches every node refuse it. Nothing when that came to an
+    /// end before.
+    fn show(&mut self, held: &Held, asker: &Arc<Asker>) -> Option<Vec<Watched>> {
+        let arguments = self.arguments;
+        let patience = if held.minted.is_some() { SPREAD } else { Duration::ZERO };
+        self.accepted("accepted", asker, patience, Said::lets_through).then_some(())?;
+
+        let began = Instant::now();
+        let (name, value) = &held.target;
+        let body = json!({*name: value.expose_secret(), "expires": LASTS, "reason": NOTE});
+        let answer = self.operator.ask(&Method::POST, "/v1/revocations", Some(&body));
+        let revoked = Instant::now();
+        self.revocation = answer.ok().and_then(|made| Some(made.get("id")?.as_str()?.to_owned()));
+        let outcome = match &self.revocation {
+            Some(id) => Ok(format!("revocation {id}")),
+            None => Err(format!("not done; if it is done all the same, it ends by itself in {LASTS}")),
+        };
+        self.step("revoked", began, outcome).then_some(())?;
+
+        let give_up = arguments.within.0 + GIVE_UP;
+        let watching = each(&arguments.nodes, |node| {
+            let asker = Arc::clone(asker);
+            async move { asker.watch(node, revoked, give_up).await }
+        });
+        let watched = self.on_nodes(watching);
+        let outcome = match &watched {
+            None => Err("interrupted".to_owned()),
+            Some(watched) => judge(watched, arguments),
+        };
+        self.step("refused", revoked, outcome);
+        watched
+    }
+
+    /// Whether every node takes the credential.
+    fn accepted(
+        &mut self,
+        name: &'static str,
+        asker: &Arc<Asker>,
+        patience: Duration,
+        good: fn(&Said) -> bool,
+    ) -> bool {
+        let began = Instant::now();
+        let nodes = &self.arguments.nodes;
+        let asking = each(nodes, |node| {
+            let asker = Arc::clone(asker);
+            async move { asker.until(&node, patience, good).await }
+        });
+        let outcome = match self.on_nodes(asking) {
+            None => Err("interrupted".to_owned()),
+            Some(answers) => {
+                let answered = answers.len();
+                let problems: Vec<String> = answers.into_iter().filter_map(Result::err).collect();
+                match problems.is_empty() && answered == nodes.len() {
+                    true => Ok(counted(nodes.len())),
+                    false => Err(problems.join("; ")),
+                }
+            }
+        };
+        self.step(name, began, outcome)
+    }
+
+    /// Takes back what the drill did.
+    fn undo(&mut self, held: &Held, asker: &Arc<Asker>) {
+        if let Some(id) = self.revocation.take() {
+            let undone = self.remove("revocation undone", &format!("/v1/revocations/{id}"));
+            if undone && held.minted.is_none() {
+                self.accepted("accepted again", asker, SPREAD, Said::knows);
+            }
+        }
+        if let Some(id) = &held.minted {
+            self.remove("key removed", &format!("/v1/keys/{}", segment(id)));
+        }
+    }
+
+    fn remove(&mut self, name: &'static str, path: &str) -> bool {
+        let began = Instant::now();
+        let outcome = match self.operator.ask(&Method::DELETE, path, None) {
+            Ok(_) => Ok("done".to_owned()),
+            Err(_) => Err(format!("not done; it ends by itself in {LASTS}")),
+        };
+        self.step(name, began, outcome)
+    }
+
+    /// Tells the outcome; the exit code.
+    fn verdict(&self, held: &Held, watched: &[Watched]) -> u8 {
+        let passed = !watched.is_empty() && self.steps.iter().all(|step| step.good);
+        let verdict = if passed { "passed" } else { "failed" };
+        let nodes: Vec<Value> = watched
+            .iter()
+            .map(|one| {
+                let after = one.refused_after.map(milliseconds);
+                json!({"node": one.node.0, "refused_after_ms": after, "stayed_refused": one.stayed})
+            })
+            .collect();
+        match self.arguments.format {
+            Format::Json => {
+                let steps = self.steps.iter().map(|step| {
+                    let ms = milliseconds(step.took);
+                    json!({"step": step.name, "ok": step.good, "ms": ms, "detail": step.detail})
+                });
+                let steps: Vec<Value> = steps.collect();
+                print_json(&json!({"verdict": verdict, "credential": held.name, "nodes": nodes, "steps": steps}));
+            }
+            Format::Text => {
+                if !nodes.is_empty() {
+                    let columns = [
+                        ("node", "NODE"),
+                        ("refused_after_ms", "REFUSED AFTER (MS)"),
+                        ("stayed_refused", "STAYED REFUSED"),
+                    ];
+                    print_table(&nodes, &columns);
+                }
+                anstream::println!("{verdict}");
+            }
+        }
+        if passed { DONE } else { FAILED }
+    }
+}
+
+/// Whether every node refused in time, and went on refusing.
+fn judge(watched: &[Watched], arguments: &Revocation) -> Result<String, String> {
+    let within = arguments.within;
+    let problem = |one: &Watched| match (one.refused_after, &one.seen) {
+        (_, Some(seen)) => Some(format!("{}: {seen}", one.node)),
+        (Some(after), None) if after > within.0 => {
+            Some(format!("{}: after {} ms, which is not within {within}", one.node, milliseconds(after)))
+        }
+        _ => None,
+    };
+    let problems: Vec<String> = watched.iter().filter_map(problem).collect();
+    if problems.is_empty() && watched.len() == arguments.nodes.len() {
+        Ok(format!("{}, within {within}", counted(watched.len())))
+    } else {
+        Err(problems.join("; "))
+    }
+}
+
+/// A header that holds a credential.
+fn header(name: &HeaderName, text: &str) -> Result<(HeaderName, HeaderValue), u8> {
+    let value = HeaderValue::try_from(text);
+    let mut value = value.map_err(|_| tell(INVALID, "the credential has characters that cannot be sent"))?;
+    value.set_sensitive(true);
+    Ok((name.clone(), value))
+}
+
+/// The id that a key of ours tells: `bz_ID_SECRET_CHECKSUM`.
+fn key_id(key: &str) -> Option<&str> {
+    let mut parts = key.strip_prefix("bz_")?.split('_');
+    let (id, secret) = (parts.next()?, parts.next()?);
+    Some(id).filter(|id| !id.is_empty() && !secret.is_empty())
+}
+
+fn counted(nodes: usize) -> String {
+    format!("by {nodes} node{}", if nodes == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_tells_its_id() {
+        for (key, id) in [
+            ("bz_acme-1_secret_123456", Some("acme-1")),
+            ("bz_acme-1", None),
+            ("bz__secret_123456", None),
+            ("hunter2", None),
+            ("", None),
+        ] {
+            assert_eq!(key_id(key), id, "{key}");
+        }
+    }
+
+    #[test]
+    fn paths_are_plain() {
+        for (text, good) in [("/v1/orders?x=1", true), ("/", true), ("v1", false), ("", false), ("/a b", false)] {
+            assert_eq!(path(text).is_ok(), good, "{text}");
+        }
+    }
+}

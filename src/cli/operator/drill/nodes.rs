@@ -1,0 +1,306 @@
+//! Asks nodes as a caller does, and watches how they take a credential.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Collected, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+/// A whole request to a node.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries of that: seldom, since those that fail count against this address (`auth.failures`).
+const RETRY: Duration = Duration::from_millis(500);
+/// Between two questions whether a credential is refused by now.
+const PAUSE: Duration = Duration::from_millis(1);
+/// So often a node that refuses it is asked again, each time on a new connection, which another worker may take.
+const AGAIN: usize = 20;
+/// Longest wait that a node may ask for, in seconds.
+const LONGEST_WAIT: u64 = 60;
+/// Of an answer no more is read, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+/// Nor for longer, where it is not a refusal: only so that its connection can be used again.
+const BODY_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Scheme, host and port of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Node(pub(super) String);
+
+impl FromStr for Node {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let url = text.parse::<Uri>().ok().filter(|url| url.path() == "/" && url.query().is_none());
+        let scheme = url.as_ref().and_then(Uri::scheme_str).filter(|scheme| matches!(*scheme, "http" | "https"));
+        let authority = url.as_ref().and_then(Uri::authority).filter(|authority| !authority.as_str().contains('@'));
+        match (scheme, authority) {
+            (Some(scheme), Some(authority)) => Ok(Self(format!("{scheme}://{authority}"))),
+            _ => Err("write http://HOST:PORT or https://HOST:PORT"),
+        }
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a node behaved once the credential was revoked.
+pub(super) struct Watched {
+    pub(super) node: Node,
+    pub(super) refused_after: Option<Duration>,
+    pub(super) stayed: bool,
+    /// What was seen last, where that was not as it should be.
+    pub(super) seen: Option<String>,
+}
+
+/// Runs a task for each node, all at the same time; in the order of the nodes.
+pub(super) async fn each<T, F>(nodes: &[Node], task: impl Fn(Node) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    for (position, node) in nodes.iter().enumerate() {
+        let task = task(node.clone());
+        tasks.spawn(async move { (position, task.await) });
+    }
+    let mut results = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        results.extend(done.ok());
+    }
+    results.sort_by_key(|(position, _)| *position);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// How nodes are reached.
+pub(super) struct Clients {
+    /// Keeps its connections.
+    kept: HttpClient,
+    /// Has a new connection for each request.
+    fresh: HttpClient,
+}
+
+impl Clients {
+    pub(super) fn new(nodes: &[Node], ca: Option<&Path>) -> Result<Self, String> {
+        let https = nodes.iter().any(|node| node.0.starts_with("https:"));
+        let roots = roots(ca)?;
+        if https && roots.is_empty() {
+            return Err("nobody vouches for https nodes: the system has no authorities; give --ca".to_owned());
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build();
+        let builder = || Client::builder(TokioExecutor::new());
+        let fresh = builder().pool_max_idle_per_host(0).build(connector.clone());
+        Ok(Self { kept: builder().build(connector), fresh })
+    }
+}
+
+/// Who vouches for nodes: the authorities of a file, else the system's.
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let Some(file) = ca else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(roots);
+    };
+    let told = |why: &dyn fmt::Display| format!("{}: {why}", file.display());
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| told(&error))? {
+        roots.add(certificate.map_err(|error| told(&error))?).map_err(|error| told(&error))?;
+    }
+    if roots.is_empty() { Err(told(&"holds no PEM certificate")) } else { Ok(roots) }
+}
+
+/// Asks nodes for the same thing with the same credential.
+pub(super) struct Asker {
+    pub(super) clients: Clients,
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) credential: (HeaderName, HeaderValue),
+}
+
+/// What a node said.
+pub(super) struct Said {
+    status: StatusCode,
+    /// Of a problem.
+    code: Option<String>,
+    /// After how many seconds it wants to be asked again.
+    wait: Option<u64>,
+}
+
+impl Said {
+    pub(super) fn lets_through(&self) -> bool {
+        let refused = matches!(self.status.as_u16(), 401 | 403 | 429 | 503);
+        // Where there is no route, nobody is asked for a credential.
+        !refused && !matches!(self.code.as_deref(), Some("no_route" | "method_not_allowed"))
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED && self.code.as_deref() == Some("revoked")
+    }
+
+    /// Whether the credential is accepted, be it that the drill has used up what its consumer may ask.
+    pub(super) fn knows(&self) -> bool {
+        self.lets_through() || matches!(self.code.as_deref(), Some("rate_limited" | "quota_exceeded"))
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the answer is {}", self.status)?;
+        self.code.iter().try_for_each(|code| write!(f, ", {}", code.escape_debug()))
+    }
+}
+
+impl Asker {
+    async fn ask(&self, client: &HttpClient, node: &Node) -> Result<Said, String> {
+        let (name, value) = &self.credential;
+        let request = Request::builder().method(self.method.clone()).uri(format!("{node}{}", self.path));
+        let request = request.header(name, value).body(Full::default()).map_err(|error| error.to_string())?;
+        let asked = async {
+            let answer = client.request(request).await.map_err(|error| chain(&error))?;
+            let (parts, body) = answer.into_parts();
+            let mut said = Said { status: parts.status, code: None, wait: None };
+            let patience = if said.lets_through() { BODY_PATIENCE } else { PATIENCE };
+            let body = tokio::time::timeout(patience, Limited::new(body, MAX_BODY).collect()).await;
+            let body = body.ok().and_then(Result::ok).map(Collected::to_bytes).unwrap_or_default();
+            let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+            said.code = problem.get("code").and_then(Value::as_str).map(str::to_owned);
+            said.wait = parts.headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+            Ok(said)
+        };
+        tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
+    }
+
+    /// Asks until the answer is good, or patience is at its end.
+    pub(super) async fn until(&self, node: &Node, patience: Duration, good: fn(&Said) -> bool) -> Result<(), String> {
+        let (mut end, mut waited) = (Instant::now() + patience, false);
+        loop {
+            let (told, wait) = match self.ask(&self.clients.kept, node).await {
+                Ok(said) if good(&said) => return Ok(()),
+                Ok(said) => (said.to_string(), said.wait.filter(|wait| *wait <= LONGEST_WAIT && !waited)),
+                Err(problem) => (problem, None),
+            };
+            let mut pause = RETRY;
+            if let Some(wait) = wait {
+                // The drill itself may have used up how often this address may fail.
+                (pause, waited) = (Duration::from_secs(wait), true);
+                end += pause;
+            }
+            if Instant::now() >= end {
+                return Err(format!("{node}: {told}"));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Asks until the credential is refused as revoked, and then whether it stays so.
+    pub(super) async fn watch(&self, node: Node, revoked: Instant, give_up: Duration) -> Watched {
+        let refused_after = loop {
+            let told = match self.ask(&self.clients.kept, &node).await {
+                Ok(said) if said.is_revoked() => break revoked.elapsed(),
+                Ok(said) => said.to_string(),
+                Err(problem) => problem,
+            };
+            let after = revoked.elapsed();
+            if after >= give_up {
+                let seen = Some(format!("{told} after {} ms", milliseconds(after)));
+                return Watched { node, refused_after: None, stayed: false, seen };
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
+        let mut seen = None;
+        for _ in 0..AGAIN {
+            seen = match self.ask(&self.clients.fresh, &node).await {
+                // Too many failed attempts is a refusal, too.
+                Ok(said) if !said.lets_through() => None,
+                Ok(said) => Some(format!("{said} after it was refused")),
+                Err(problem) => Some(format!("{problem} after it was refused")),
+            };
+            if seen.is_some() {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Watched { node, refused_after: Some(refused_after), stayed: seen.is_none(), seen }
+    }
+}
+
+/// To a tenth.
+pub(super) fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+/// An error with its sources: "client error (Connect)" alone helps nobody.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_plain() {
+        for (text, node) in [
+            ("http://127.0.0.1:8080", Some("http://127.0.0.1:8080")),
+            ("https://[::1]:8443/", Some("https://[::1]:8443")),
+            ("https://a.example", Some("https://a.example")),
+            ("http://a.example/x", None),
+            ("http://a:b@a.example", None),
+            ("ftp://a.example", None),
+            ("a.example:80", None),
+            ("", None),
+        ] {
+            assert_eq!(text.parse::<Node>().ok().map(|node| node.0).as_deref(), node, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_lets_a_credential_through_and_what_does_not() {
+        for (status, code, through, revoked, knows) in [
+            (200, None, true, false, true),
+            (404, None, true, false, true),
+            (404, Some("no_route"), false, false, false),
+            (405, Some("method_not_allowed"), false, false, false),
+            (422, Some("schema_violation"), true, false, true),
+            (401, Some("revoked"), false, true, false),
+            (401, Some("invalid_key"), false, false, false),
+            (403, Some("revoked"), false, false, false),
+            (429, Some("rate_limited"), false, false, true),
+            (429, Some("too_many_failures"), false, false, false),
+            (503, None, false, false, false),
+        ] {
+            let said =
+                Said { status: StatusCode::from_u16(status).unwrap(), code: code.map(str::to_owned), wait: None };
+            let found = (said.lets_through(), said.is_revoked(), said.knows());
+            assert_eq!(found, (through, revoked, knows), "{said}");
+        }
+    }
+}
