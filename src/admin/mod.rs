@@ -17,7 +17,6 @@ mod input;
 mod operations;
 mod view;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -98,7 +97,9 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, commands: 
         tokio::task::spawn_local(async move {
             let service = service_fn(|request| {
                 let admin = Rc::clone(&admin);
-                async move { Ok::<_, Infallible>(admin.answer(peer, request).await) }
+                // A task of its own: what an operator asked for is done whole, and put on record, though nobody waits for
+                // the answer any more. A panic in it, which is a bug of ours, ends the connection.
+                tokio::task::spawn_local(async move { admin.answer(peer, request).await })
             });
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(16 * 1024);

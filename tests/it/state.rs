@@ -356,3 +356,28 @@ fn commands_do_it_on_a_store_that_nobody_has_open_and_say_so_where_somebody_has(
 fn said_of(record: &Value) -> &str {
     said(record, "event.action").as_str().unwrap()
 }
+
+#[test]
+fn what_an_operator_asked_for_is_in_force_and_on_record_though_nobody_waits_for_the_answer() {
+    use std::io::Write;
+    let (store, upstream, issuer) = (TempDir::new().unwrap(), upstream().start(), issuer());
+    let proxy = keeping(store.path(), &upstream, &issuer).start();
+    for number in 0..20 {
+        let body = json!({"jti": format!("hasty-{number}")}).to_string();
+        let mut stream = std::net::TcpStream::connect(proxy.admin()).unwrap();
+        let head = format!("POST /v1/revocations HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {ADMIN_TOKEN}\r\n");
+        write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    }
+    let mut operator = Operator::of(&proxy);
+    let kept = eventually("as many records as revocations", || {
+        let page = operator.does("GET", "/v1/revocations", &Value::Null);
+        let kept = page["items"].as_array().unwrap().clone();
+        let recorded = proxy.records().iter().filter(|record| said_of(record) == "revoked").count();
+        (!kept.is_empty() && kept.len() == recorded).then_some(kept)
+    });
+    for revocation in kept {
+        let token = issuer.token().claim("jti", revocation["jti"].clone()).text();
+        client(&proxy).get("/x").bearer(&token).send().refused(401, "revoked");
+    }
+    proxy.done();
+}
