@@ -30,6 +30,8 @@ use crate::state::register::Register;
 
 /// How long a start or a reload waits for key sets that have never been fetched.
 const FIRST_FETCH: Duration = Duration::from_secs(3);
+/// How long what operators asked for has to end.
+const LAST_CHANGES: Duration = Duration::from_secs(5);
 /// How long the writers of the record have after everything else has ended.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 
@@ -115,6 +117,8 @@ struct Admin {
     configured: SocketAddr,
     local: SocketAddr,
     task: JoinHandle<()>,
+    /// Dropped when it is to finish.
+    stop: oneshot::Sender<()>,
 }
 
 impl Daemon {
@@ -347,15 +351,16 @@ impl Daemon {
     }
 
     fn listen_admin(&mut self, bound: Option<Bound>) -> Result<(), StartError> {
-        if let Some(admin) = self.admin.take() {
-            admin.task.abort();
-        }
+        // The one before finishes by itself.
+        drop(self.admin.take());
         if let Some(bound) = bound {
             let (configured, local) = (bound.configured, bound.local);
             let socket = tokio::net::TcpListener::from_std(bound.into_socket())
                 .map_err(|error| StartError::System(error.to_string()))?;
-            let task = tokio::task::spawn_local(admin::serve(socket, Arc::clone(&self.shared), self.commander.clone()));
-            self.admin = Some(Admin { configured, local, task });
+            let (stop, stopped) = oneshot::channel();
+            let serve = admin::serve(socket, Arc::clone(&self.shared), self.commander.clone(), stopped);
+            let task = tokio::task::spawn_local(serve);
+            self.admin = Some(Admin { configured, local, task, stop });
         }
         Ok(())
     }
@@ -374,8 +379,11 @@ impl Daemon {
         notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!("stopping: finishing what is in flight");
         self.stop_listeners(|_| true).await;
-        if let Some(admin) = self.admin.take() {
-            admin.task.abort();
+        if let Some(Admin { task, stop, .. }) = self.admin.take() {
+            drop(stop);
+            if tokio::time::timeout(LAST_CHANGES, task).await.is_err() {
+                tracing::warn!("an operator's request was cut: it did not end in time");
+            }
         }
         self.drain.send_replace(true);
         let (finished, mut finish) = oneshot::channel();

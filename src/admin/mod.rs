@@ -17,6 +17,7 @@ mod input;
 mod operations;
 mod view;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use self::operations::{Done, Operation};
 use crate::audit::{Outcome, Record, Recorder, SinkConfig, Trail};
@@ -76,16 +78,28 @@ struct Admin {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
     recorder: Rc<Recorder>,
+    /// What operators asked for and is being done.
+    underway: RefCell<JoinSet<()>>,
 }
 
 type Answer = Response<Full<Bytes>>;
 
-/// Serves the admin listener until it is dropped. Must run on a local runtime.
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, commands: mpsc::Sender<Command>) {
+/// Serves the admin listener until `stop` ends; then what is being done is done whole, and its records are handed over.
+/// Must run on a local runtime.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    mut stop: oneshot::Receiver<()>,
+) {
     let recorder = Recorder::new(Arc::clone(&shared.live.current().trail));
-    let admin = Rc::new(Admin { shared, commands, recorder });
+    let admin = Rc::new(Admin { shared, commands, recorder, underway: RefCell::default() });
     loop {
-        let (stream, peer) = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = &mut stop => break,
+        };
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "an admin connection could not be accepted");
@@ -96,10 +110,16 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, commands: 
         let admin = Rc::clone(&admin);
         tokio::task::spawn_local(async move {
             let service = service_fn(|request| {
-                let admin = Rc::clone(&admin);
                 // A task of its own: what an operator asked for is done whole, and put on record, though nobody waits for
                 // the answer any more. A panic in it, which is a bug of ours, ends the connection.
-                tokio::task::spawn_local(async move { admin.answer(peer, request).await })
+                let (reply, replied) = oneshot::channel();
+                let mut underway = admin.underway.borrow_mut();
+                while underway.try_join_next().is_some() {}
+                let admin = Rc::clone(&admin);
+                underway.spawn_local(async move {
+                    let _ = reply.send(admin.answer(peer, request).await);
+                });
+                replied
             });
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(16 * 1024);
@@ -108,6 +128,9 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, commands: 
             }
         });
     }
+    let mut underway = admin.underway.take();
+    while underway.join_next().await.is_some() {}
+    admin.recorder.close().await;
 }
 
 impl Admin {
