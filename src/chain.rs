@@ -1,19 +1,24 @@
-//! The fixed chain on one screen: auth → scope → rate limit → schema.
+//! The fixed chain on one screen: auth → scope → rate limit → schema; and the way back.
 //!
 //! Order and early return, nothing else. [`Admitted`] is made here alone, and forwarding takes one, so what did not pass
-//! all four stages cannot be forwarded.
+//! all four stages cannot be forwarded. A stage that only reports has its refusal noted in place of returned: that is
+//! decided here as well, at one place, [`Learnt::settle`].
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::exchange::{ClientCertificate, Exchange};
-use crate::policy::{Access, Policy, Route};
+use crate::policy::{Access, Policy, Reporting, Route};
 use crate::refusal::Refusal;
 use crate::stages::auth::cache::TokenCache;
 use crate::stages::auth::{Asked, Caller};
 use crate::stages::rate_limit::{self, Standing, Subject};
 use crate::stages::schema::body::{Body, Counter, Source};
+use crate::stages::schema::content::Contents;
+use crate::stages::schema::parameters::Target;
+use crate::stages::schema::{Rejected, response};
 use crate::state::ledger::Ledger;
 
 /// What the stages use beside the policy.
@@ -34,6 +39,8 @@ pub(crate) struct Reached<'a> {
     pub(crate) authority: &'a str,
     /// Path, as it came.
     pub(crate) path: &'a str,
+    /// Query, as it came.
+    pub(crate) query: Option<&'a str>,
     /// The client certificate of its connection.
     pub(crate) certificate: Option<&'a ClientCertificate>,
 }
@@ -45,6 +52,19 @@ pub(crate) struct Learnt {
     pub(crate) caller: Option<Arc<Caller>>,
     /// Where the caller stands with its limits.
     pub(crate) standing: Standing,
+    /// Why it would have been refused by stages that only report.
+    pub(crate) would_refuse: Vec<Refusal>,
+}
+
+impl Learnt {
+    /// Takes a stage's refusal: noted where that stage only reports, the end of the way elsewhere.
+    fn settle(&mut self, reporting: Reporting, refusal: Refusal) -> Result<(), Refusal> {
+        if !reporting.contains(refusal.stage()) {
+            return Err(refusal);
+        }
+        self.would_refuse.push(refusal);
+        Ok(())
+    }
 }
 
 /// A request that passed all four stages.
@@ -66,26 +86,56 @@ pub(crate) async fn admit(
     route: &Route,
     tools: Tools<'_>,
     exchange: &Exchange,
-    (headers, body, counter): (&mut HeaderMap, Source, &Counter),
+    (headers, body, counter): (&HeaderMap, Source, &Counter),
     learnt: &mut Learnt,
 ) -> Result<Admitted, Refusal> {
     let (now, tick) = (exchange.at, tools.ledger.tick(exchange.begun));
+    let Reached { scheme, authority, path, query, certificate } = tools.reached;
+    let reporting = route.reporting;
 
-    let subject = match &route.access {
-        Access::Public => Subject::Address(exchange.client),
-        Access::Scoped(requirement) => {
-            let Reached { scheme, authority, path, certificate } = tools.reached;
-            let method = exchange.method.as_ref().map_or("", Method::as_str);
-            let client = exchange.client;
-            let asked = Asked { headers, method, scheme, authority, path, client, certificate, now, tick };
-            let known = policy.auth().authenticate(&asked, tools.tokens).await?;
-            let caller = &**learnt.caller.insert(Arc::clone(&known.caller));
-            requirement.permit(&known, now)?;
-            Subject::Consumer(caller.plan(), caller.account())
+    let mut subject = Subject::Address(exchange.client);
+    if let Access::Scoped(requirement) = &route.access {
+        let method = exchange.method.as_ref().map_or("", Method::as_str);
+        let client = exchange.client;
+        let asked = Asked { headers, method, scheme, authority, path, client, certificate, now, tick };
+        match policy.auth().authenticate(&asked, tools.tokens).await {
+            Err(refusal) => learnt.settle(reporting, refusal)?,
+            Ok(known) => {
+                learnt.caller = Some(Arc::clone(&known.caller));
+                if let Err(refusal) = requirement.permit(&known, now) {
+                    learnt.settle(reporting, refusal)?;
+                }
+            }
         }
+    }
+    if let Some(caller) = learnt.caller.as_deref() {
+        subject = Subject::Consumer(caller.plan(), caller.account());
+    }
+    let limited = rate_limit::take(route.rate.as_ref(), &subject, tools.ledger, tick, &mut learnt.standing);
+    if let Err(refusal) = limited {
+        learnt.settle(reporting, refusal)?;
+    }
+    let target = Target { path: &exchange.path, query, headers };
+    let body = match route.request.admit(&target, body, counter).await {
+        Ok(body) => body,
+        Err(Rejected { refusal, body: Some(body) }) => learnt.settle(reporting, refusal).map(|()| body)?,
+        Err(Rejected { refusal, body: None }) => return Err(refusal),
     };
-    rate_limit::take(route.rate.as_ref(), &subject, tools.ledger, tick, &mut learnt.standing)?;
-    let body = route.body.admit(headers, body, counter).await?;
 
     Ok(Admitted { caller: learnt.caller.clone(), body })
+}
+
+/// The way back: judges an answer that was held back, of which all or (past the size that is) a part has been read.
+pub(crate) async fn release(
+    route: &Route,
+    requirement: &response::Requirement,
+    contents: &Contents,
+    (headers, body): (&HeaderMap, Option<Bytes>),
+    learnt: &mut Learnt,
+) -> Result<(), Refusal> {
+    let judged = match body {
+        Some(body) => requirement.check(contents, headers, body).await,
+        None => Err(requirement.too_large()),
+    };
+    judged.or_else(|refusal| learnt.settle(route.reporting, refusal))
 }

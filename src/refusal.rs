@@ -99,8 +99,8 @@ reasons! {
     BodyTooLarge = 413 "body_too_large" "The body is too large",
     /// Not the content type of the route.
     UnsupportedMediaType = 415 "unsupported_media_type" "The content type is not accepted",
-    /// The body breaks the schema.
-    SchemaViolation = 422 "schema_violation" "The body does not match the schema",
+    /// The body, or a parameter, breaks the schema.
+    SchemaViolation = 422 "schema_violation" "The request does not match the schema",
     /// Too many requests.
     RateLimited = 429 "rate_limited" "Too many requests",
     /// Too many failed attempts from one address.
@@ -143,6 +143,8 @@ pub(crate) enum Stage {
     Schema,
     /// Carrying it.
     Forward,
+    /// What the answer must be.
+    Response,
 }
 
 impl Stage {
@@ -155,17 +157,32 @@ impl Stage {
             Self::RateLimit => "rate_limit",
             Self::Schema => "schema",
             Self::Forward => "forward",
+            Self::Response => "response",
         }
     }
 }
 
-/// One thing that is wrong with a body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// One thing that is wrong with a message.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Violation {
-    /// Where: a JSON pointer (RFC 6901).
+    /// Where: a JSON pointer (RFC 6901) into the body; of parameters, behind `/path`, `/query`, `/header` or `/cookie`; in
+    /// XML, the way to the element.
     pub(crate) pointer: String,
     /// What, without the value itself.
     pub(crate) detail: String,
+    /// The keyword of JSON Schema that is broken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keyword: Option<Box<str>>,
+    /// Where that keyword stands in the schema: a JSON pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) schema: Option<Box<str>>,
+}
+
+impl Violation {
+    /// In words alone.
+    pub(crate) fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into(), keyword: None, schema: None }
+    }
 }
 
 /// Members of a refusal that only some reasons have.
@@ -195,6 +212,8 @@ struct Facts {
     detail: Cow<'static, str>,
     cause: Option<Cow<'static, str>>,
     members: Members,
+    /// What is wrong with an answer: nothing for the caller to know.
+    unsaid: Vec<Violation>,
     close: bool,
     dpop_nonce: Option<HeaderValue>,
 }
@@ -209,6 +228,7 @@ impl Refusal {
             detail,
             cause: None,
             members: Members::default(),
+            unsaid: Vec::new(),
             close: false,
             dpop_nonce: None,
         }))
@@ -223,6 +243,12 @@ impl Refusal {
     /// Members of its own.
     pub(crate) fn members(mut self, members: Members) -> Self {
         self.0.members = members;
+        self
+    }
+
+    /// Violations that go on record, and not into the answer.
+    pub(crate) fn unsaid(mut self, violations: Vec<Violation>) -> Self {
+        self.0.unsaid = violations;
         self
     }
 
@@ -253,9 +279,14 @@ impl Refusal {
         self.0.cause.as_deref()
     }
 
-    /// What is wrong with the body.
+    /// What is wrong with the message.
     pub(crate) fn violations(&self) -> &[Violation] {
-        &self.0.members.errors
+        if self.0.members.errors.is_empty() { &self.0.unsaid } else { &self.0.members.errors }
+    }
+
+    /// What the caller should change.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
     }
 
     /// The answer: status, headers, and a body of `application/problem+json` (RFC 9457).

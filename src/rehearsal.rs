@@ -69,9 +69,9 @@ impl Rehearsal {
             Ok(route) => route,
             Err(refusal) => return Some((refusal.reason().status().as_u16(), refusal.reason().code())),
         };
-        let reached = Reached { scheme: "http", authority: "", path, certificate: None };
+        let reached = Reached { scheme: "http", authority: "", path, query: None, certificate: None };
         let tools = Tools { tokens: &self.tokens, ledger: &self.lasting.ledger, reached };
-        let body = (headers, Source::Given(Full::new(body)), &Counter::default());
+        let body = (&*headers, Source::Given(Full::new(body)), &Counter::default());
         let admitted = chain::admit(&self.policy, route, tools, &exchange, body, &mut Learnt::default()).await;
         admitted.err().map(|refusal| (refusal.reason().status().as_u16(), refusal.reason().code()))
     }

@@ -45,6 +45,7 @@ struct CodeLabels {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     requests: Family<EndLabels, Counter>,
+    would_refuse: Family<EndLabels, Counter>,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     upstream_durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     reloads: Family<CodeLabels, Counter>,
@@ -73,6 +74,7 @@ pub(crate) const ENDS: usize = 64;
 pub(crate) struct RouteMetrics {
     labels: RouteLabels,
     requests: Family<EndLabels, Counter>,
+    would_refuse: Family<EndLabels, Counter>,
     /// Resolved when first used: most routes never see most ends.
     ends: [OnceLock<Counter>; ENDS],
     duration: Histogram,
@@ -94,6 +96,12 @@ impl RouteMetrics {
             self.upstream_duration.observe(upstream.as_secs_f64());
         }
     }
+
+    /// Counts a refusal that was only reported.
+    pub(crate) fn would_refuse(&self, code: &'static str) {
+        let RouteLabels { api, route } = self.labels.clone();
+        self.would_refuse.get_or_create_owned(&EndLabels { api, route, code }).inc();
+    }
 }
 
 impl Metrics {
@@ -104,6 +112,7 @@ impl Metrics {
             durations: Family::new_with_constructor(histogram),
             upstream_durations: Family::new_with_constructor(histogram),
             requests: Family::default(),
+            would_refuse: Family::default(),
             reloads: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
@@ -116,6 +125,7 @@ impl Metrics {
         let labels = RouteLabels { api: api.to_owned(), route: route.to_owned() };
         RouteMetrics {
             requests: self.requests.clone(),
+            would_refuse: self.would_refuse.clone(),
             ends: [const { OnceLock::new() }; ENDS],
             duration: self.durations.get_or_create_owned(&labels),
             upstream_duration: self.upstream_durations.get_or_create_owned(&labels),
@@ -132,6 +142,8 @@ impl Metrics {
     pub(crate) fn page(&self, audit: AuditNumbers) -> String {
         let mut registry = Registry::with_prefix("bartizan");
         registry.register("requests", "Requests by how they ended", self.requests.clone());
+        let help = "Refusals that were only reported, by code";
+        registry.register("would_refuse", help, self.would_refuse.clone());
         registry.register_with_unit(
             "request_duration",
             "From a request's head to its end",

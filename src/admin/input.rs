@@ -158,7 +158,7 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 
 /// Something in the body is wrong.
 pub(super) fn wrong(pointer: &str, detail: impl Into<String>) -> Refusal {
-    let violation = Violation { pointer: pointer.to_owned(), detail: detail.into() };
+    let violation = Violation::new(pointer, detail.into());
     Refusal::new(Stage::Schema, Reason::SchemaViolation, "the body is not what is expected here; see `errors`")
         .members(Members { errors: vec![violation], ..Members::default() })
 }

@@ -297,10 +297,8 @@ impl Admin {
             }
             Err(report) => {
                 let place = |problem: &Problem| problem.place.as_ref().map(ToString::to_string).unwrap_or_default();
-                let errors = report
-                    .iter()
-                    .map(|problem| Violation { pointer: place(problem), detail: problem.message.clone() })
-                    .collect();
+                let errors =
+                    report.iter().map(|problem| Violation::new(place(problem), problem.message.clone())).collect();
                 Err(Refusal::new(
                     Stage::Schema,
                     Reason::SchemaViolation,
@@ -358,6 +356,8 @@ impl Noted<'_> {
             credential: None,
             scopes_required: &[],
             scopes_granted: &[],
+            reports: false,
+            would_refuse: &[],
             violations: &[],
             upstream: None,
             policy,

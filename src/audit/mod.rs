@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::refusal::Violation;
+use crate::refusal::{Refusal, Violation};
 
 pub(crate) use recorder::Recorder;
 pub(crate) use trail::Trail;
@@ -91,6 +91,10 @@ pub(crate) struct Record<'a> {
     pub(crate) route: Option<&'a str>,
     /// The stage that refused, where one did.
     pub(crate) stage: Option<&'a str>,
+    /// Whether some stage of the route only reports.
+    pub(crate) reports: bool,
+    /// What was decided and let through, in report mode.
+    pub(crate) would_refuse: &'a [Refusal],
     /// The plan the request counted against.
     pub(crate) plan: Option<&'a str>,
     /// Kind of the credential, and its id (a `jti` or a key id; never the secret).

@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn the_verdict_says_what_was_decided() {
-        let violation = |pointer: &str| Violation { pointer: pointer.to_owned(), detail: "wrong".to_owned() };
+        let violation = |pointer: &str| Violation::new(pointer, "wrong");
         let (two, root) = ([violation("/a"), violation("/b")], [violation("")]);
         let failed = Record { outcome: Outcome::Failure, ..sample() };
         for (record, verdict) in [

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Outcome, REQUEST, Record};
-use crate::refusal::Violation;
+use crate::refusal::{Refusal, Violation};
 
 /// Most bytes of one text in a record, as UTF-8 and before escaping.
 pub(super) const TEXT_MAX: usize = 1024;
@@ -80,7 +80,7 @@ fn event(line: &mut Line<'_>, record: &Record<'_>, sequence: u64) {
         // Let through, though the upstream's answer may be a failure.
         (None, None) => ",\"type\":[\"access\",\"allowed\"]",
         // Nothing was decided against it: it broke off, or could not be carried.
-        (Some(_), None) | (_, Some("forward")) => ",\"type\":[\"access\",\"error\"]",
+        (Some(_), None) | (_, Some("forward" | "response")) => ",\"type\":[\"access\",\"error\"]",
         (_, Some(_)) => ",\"type\":[\"access\",\"denied\"]",
     });
     line.word(key!("action"), Some(record.action));
@@ -109,6 +109,8 @@ fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
     line.text(key!("route"), record.route);
     line.text(key!("target"), record.target.map(str::as_bytes));
     line.word(key!("stage"), record.stage);
+    line.word(key!("mode"), record.reports.then_some("report"));
+    line.would_refuse(record.would_refuse);
     line.text(key!("plan"), record.plan);
     if let Some((kind, id)) = record.credential {
         line.object(key!("credential"), |line| {
@@ -204,6 +206,21 @@ impl Line<'_> {
         self.out.push(b']');
     }
 
+    /// The codes of what was decided and let through, when there are any.
+    fn would_refuse(&mut self, refusals: &[Refusal]) {
+        if refusals.is_empty() {
+            return;
+        }
+        self.raw(key!("would_refuse"));
+        let mut before = b'[';
+        for refusal in refusals {
+            self.out.push(before);
+            self.string(refusal.reason().code().as_bytes());
+            before = b',';
+        }
+        self.out.push(b']');
+    }
+
     /// The first violations, when there are any.
     fn violations(&mut self, violations: &[Violation]) {
         if violations.is_empty() {
@@ -216,6 +233,8 @@ impl Line<'_> {
             self.raw("{\"pointer\":");
             self.string(violation.pointer.as_bytes());
             self.text(key!("detail"), Some(&violation.detail));
+            self.text(key!("keyword"), violation.keyword.as_deref());
+            self.text(key!("schema"), violation.schema.as_deref());
             self.out.push(b'}');
             before = b',';
         }
@@ -407,6 +426,8 @@ pub(super) mod tests {
             api: None,
             route: None,
             stage: None,
+            reports: false,
+            would_refuse: &[],
             plan: None,
             credential: None,
             scopes_required: &[],
@@ -438,8 +459,7 @@ pub(super) mod tests {
     fn a_full_record_has_every_field() {
         let (roles, required, granted) =
             (strings(&["clerk", "auditor"]), strings(&["orders:write"]), strings(&["orders:read"]));
-        let violations =
-            [Violation { pointer: "/lines/0/quantity".to_owned(), detail: "\"0\" is less than 1".to_owned() }];
+        let violations = [Violation::new("/lines/0/quantity", "\"0\" is less than 1")];
         let record = Record {
             at: "2026-11-23T22:04:05.123987Z".parse().unwrap(),
             outcome: Outcome::Failure,
@@ -587,7 +607,7 @@ pub(super) mod tests {
     #[test]
     fn lists_are_cut() {
         let many: Vec<Box<str>> = (0..100).map(|index| index.to_string().into()).collect();
-        let violation = Violation { pointer: "/a".to_owned(), detail: "b".to_owned() };
+        let violation = Violation::new("/a", "b");
         let violations = vec![violation; 100];
         let record = Record { roles: &many, scopes_granted: &many, violations: &violations, ..sample() };
         let value = json_of(&record);
@@ -620,7 +640,7 @@ pub(super) mod tests {
         ) {
             let text = String::from_iter(characters);
             let roles = [Box::from(text.as_str())];
-            let violations = [Violation { pointer: text.clone(), detail: text.clone() }];
+            let violations = [Violation::new(text.as_str(), text.as_str())];
             let record = Record {
                 user_agent: Some(&bytes), path: Some(&bytes), domain: Some(text.as_bytes()), consumer: Some(&text),
                 roles: &roles, violations: &violations, method: Some(&text), ..sample()

@@ -15,10 +15,11 @@ const PLANNED: &[(&str, &[&str])] = &[
     ("", &["token_service"]),
     ("auth.issuers.*", &["on_failure"]),
     ("plans.*", &["quota", "classes"]),
-    ("apis.*", &["openapi", "mode"]),
+    ("apis.*", &["openapi"]),
     ("apis.*.upstream", &["health", "retries"]),
-    ("apis.*.routes.*", &["response", "class", "upgrade"]),
+    ("apis.*.routes.*", &["class", "upgrade"]),
     ("apis.*.routes.*.request", &["xml"]),
+    ("apis.*.routes.*.response", &["xml"]),
     ("audit.*", &["elasticsearch", "otlp", "syslog"]),
     ("audit.*.file", &["rotate", "on_failure"]),
 ];

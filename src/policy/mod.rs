@@ -179,6 +179,32 @@ pub(crate) struct Server {
     pub(crate) idle_timeout: Duration,
 }
 
+/// The stages that only report: what they decide is noted, and the call goes on.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reporting(u8);
+
+impl Reporting {
+    /// With this one.
+    pub(crate) fn with(self, stage: Stage) -> Self {
+        Self(self.0 | 1 << stage as u8)
+    }
+
+    /// Without this one.
+    pub(crate) fn without(self, stage: Stage) -> Self {
+        Self(self.0 & !(1 << stage as u8))
+    }
+
+    /// Whether this one only reports.
+    pub(crate) fn contains(self, stage: Stage) -> bool {
+        self.0 & 1 << stage as u8 != 0
+    }
+
+    /// Whether any does.
+    pub(crate) fn any(self) -> bool {
+        self.0 != 0
+    }
+}
+
 /// Who may use a route.
 #[derive(Debug)]
 pub(crate) enum Access {
@@ -197,8 +223,12 @@ pub(crate) struct Route {
     pub(crate) access: Access,
     /// Its own limit, beside the plan.
     pub(crate) rate: Option<RouteLimit>,
-    /// What its bodies must be.
-    pub(crate) body: schema::Requirement,
+    /// What its requests must be.
+    pub(crate) request: schema::Requirement,
+    /// What its answers must be.
+    pub(crate) response: Option<schema::response::Requirement>,
+    /// Which of its stages only report.
+    pub(crate) reporting: Reporting,
     /// Where its requests are counted.
     pub(crate) metrics: RouteMetrics,
 }

@@ -60,6 +60,17 @@ pub(crate) struct Pattern {
     pub(crate) method: Method,
     /// In the notation of the tree, names replaced by their position: `/orders/{0}`.
     template: String,
+    names: Vec<PathName>,
+}
+
+/// A name of a path template, and what of a path it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PathName {
+    pub(crate) name: Box<str>,
+    /// Which segment, from 0.
+    pub(crate) segment: usize,
+    /// Whether all behind it belong to it.
+    pub(crate) rest: bool,
 }
 
 impl Pattern {
@@ -81,9 +92,9 @@ impl Pattern {
             return Err("the path begins with `/`".to_owned());
         };
         let mut template = String::new();
-        let mut names: Vec<&str> = Vec::new();
-        let mut segments = rest.split('/').peekable();
-        while let Some(segment) = segments.next() {
+        let mut names: Vec<PathName> = Vec::new();
+        let mut segments = rest.split('/').enumerate().peekable();
+        while let Some((position, segment)) = segments.next() {
             template.push('/');
             let last = segments.peek().is_none();
             match segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')) {
@@ -103,15 +114,20 @@ impl Pattern {
                     if name.is_empty() || !name.chars().all(named) {
                         return Err(format!("`{{{inner}}}` is not a name of letters, digits, `_` and `-`"));
                     }
-                    if names.contains(&name) {
+                    if names.iter().any(|known| *known.name == *name) {
                         return Err(format!("`{{{name}}}` stands twice in the path"));
                     }
                     template.push_str(&format!("{{{star}{}}}", names.len()));
-                    names.push(name);
+                    names.push(PathName { name: name.into(), segment: position, rest: !star.is_empty() });
                 }
             }
         }
-        Ok(Self { method, template })
+        Ok(Self { method, template, names })
+    }
+
+    /// The names in its path.
+    pub(crate) fn names(&self) -> &[PathName] {
+        &self.names
     }
 }
 

@@ -28,6 +28,8 @@ enum Source {
 
 /// The upstream's side of an answer.
 struct Upstream {
+    /// What was read of it before it was let go.
+    held: Option<Bytes>,
     /// Present until the answer breaks off.
     link: Option<Box<Link>>,
     pool: Rc<Pool>,
@@ -53,14 +55,18 @@ impl Answer {
         Self { source: Source::Ours(Some(bytes).filter(|bytes| !bytes.is_empty())), witness }
     }
 
-    /// The upstream's.
-    pub(crate) fn upstream(link: Box<Link>, pool: Rc<Pool>, witness: Box<Witness>) -> Self {
-        Self { source: Source::Upstream(Upstream { link: Some(link), pool, waiting: None }), witness }
+    /// The upstream's: what has been read of it, and the rest as it comes.
+    pub(crate) fn upstream(link: Box<Link>, pool: Rc<Pool>, held: Bytes, witness: Box<Witness>) -> Self {
+        let held = Some(held).filter(|held| !held.is_empty());
+        Self { source: Source::Upstream(Upstream { held, link: Some(link), pool, waiting: None }), witness }
     }
 }
 
 impl Upstream {
     fn poll(&mut self, cx: &mut Context<'_>, witness: &Witness) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+        if let Some(held) = self.held.take() {
+            return Poll::Ready(Some(Ok(Frame::data(held))));
+        }
         let Some(link) = &mut self.link else { return Poll::Ready(None) };
         let frame = match link.poll_body(cx) {
             Poll::Ready(frame) => frame,
@@ -98,7 +104,13 @@ impl Upstream {
     }
 
     fn has_ended(&self) -> bool {
-        self.link.as_ref().is_none_or(|link| link.has_ended())
+        self.held.is_none() && self.link.as_ref().is_none_or(|link| link.has_ended())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.link.as_ref().map(|link| link.size_hint()).unwrap_or_default();
+        let held = self.held.as_ref().map_or(0, Bytes::len) as u64;
+        rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest.saturating_add(held)))
     }
 }
 
@@ -148,7 +160,7 @@ impl Body for Answer {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Ours(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Source::Upstream(upstream) => upstream.link.as_ref().map(|link| link.size_hint()).unwrap_or_default(),
+            Source::Upstream(upstream) => upstream.size_hint(),
         }
     }
 }

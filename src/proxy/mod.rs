@@ -3,7 +3,7 @@
 //! - `listener` accepts, `gate` bounds, `thread` runs a `worker`, and `connection` speaks HTTP through the `front`, where
 //!   `framing` watches the bytes.
 //! - `request` is the way of one request: `headers` and `path` say what may cross, `forward` sends over a kept connection to
-//!   the `upstream`, `answer` streams back, and the `witness` writes the record.
+//!   the `upstream`, `held` holds back what must be checked, `answer` streams back, and the `witness` writes the record.
 
 mod alarm;
 mod answer;
@@ -13,6 +13,7 @@ mod framing;
 mod front;
 pub(crate) mod gate;
 mod headers;
+mod held;
 pub(crate) mod listener;
 mod path;
 mod request;

@@ -17,7 +17,7 @@ use super::forward::{Asked, Forwarded};
 use super::front::Client;
 use super::witness::Witness;
 use super::worker::Worker;
-use super::{forward, headers, path};
+use super::{forward, headers, held, path};
 use crate::chain::{self, Reached, Tools};
 use crate::exchange::Exchange;
 use crate::refusal::{Reason, Refusal, Stage, X_REQUEST_ID};
@@ -52,10 +52,10 @@ async fn answer(
         Err(malformed("the request does not begin where the one before it ended").closing())
     };
     Ok(match carried {
-        Ok(Forwarded { head, link, pool }) => {
+        Ok((Forwarded { head, link, pool }, held)) => {
             parts.headers.insert(X_REQUEST_ID, witness.exchange.id.to_header());
             witness.learnt.standing.tell(&mut parts.headers);
-            let mut response = Response::new(Answer::upstream(link, pool, witness));
+            let mut response = Response::new(Answer::upstream(link, pool, held, witness));
             *response.status_mut() = head.status;
             *response.headers_mut() = parts.headers;
             if let Some(reason) = head.reason {
@@ -67,14 +67,14 @@ async fn answer(
     })
 }
 
-/// The part that may end in a refusal.
+/// The part that may end in a refusal. Returns what has been read of the answer's body already, too.
 async fn carry(
     worker: &Worker,
     client: &Client,
     witness: &mut Witness,
     parts: &mut Parts,
     body: Incoming,
-) -> Result<Forwarded, Refusal> {
+) -> Result<(Forwarded, Bytes), Refusal> {
     let here = Rc::clone(&witness.here);
     let policy = &here.live.policy;
 
@@ -95,6 +95,7 @@ async fn carry(
         scheme: scheme(&parts.headers, client, sender.trusted_peer),
         authority: original_host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
         path: parts.uri.path(),
+        query: parts.uri.query(),
         certificate: client.peer.certificate.as_deref(),
     };
     let tools = Tools { tokens: &here.tokens, ledger: &worker.shared.ledger, reached };
@@ -105,7 +106,7 @@ async fn carry(
         &route,
         tools,
         exchange,
-        (&mut parts.headers, Source::Client(body, headers::strip_trailers), &counter),
+        (&parts.headers, Source::Client(body, headers::strip_trailers), &counter),
         learnt,
     )
     .await?;
@@ -119,7 +120,11 @@ async fn carry(
         peer: &client.peer,
         trusted_peer: sender.trusted_peer,
     };
-    forward::forward(admitted, asked, &route, policy.auth().key_header(), witness).await
+    let forwarded = forward::forward(admitted, asked, &route, policy.auth().key_header(), witness).await?;
+    match &route.response {
+        None => Ok((forwarded, Bytes::new())),
+        Some(requirement) => Box::pin(held::examine(forwarded, &route, requirement, &parts.headers, witness)).await,
+    }
 }
 
 /// How the client reached us, or the trusted proxy in front of us.

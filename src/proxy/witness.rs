@@ -88,6 +88,12 @@ impl Witness {
         self.ending = Ending::Answering;
     }
 
+    /// The server's answer is not passed on after all.
+    pub(crate) fn withheld(&mut self) {
+        self.status = None;
+        self.ending = Ending::Open;
+    }
+
     /// So many bytes of the answer's body went on.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
@@ -128,6 +134,11 @@ impl Witness {
             Ending::Answered => (None, None, &[]),
             Ending::Open | Ending::Answering => (Some(CLIENT_DISCONNECTED), None, &[]),
         };
+        let would_refuse = &self.learnt.would_refuse;
+        let violations = match would_refuse.iter().find(|refusal| !refusal.violations().is_empty()) {
+            Some(refusal) if violations.is_empty() => refusal.violations(),
+            _ => violations,
+        };
         let good = matches!(self.ending, Ending::Answered) && self.status.is_some_and(|status| status.as_u16() < 400);
         let peer = &self.client.peer;
         self.worker.recorder.record(&Record {
@@ -156,6 +167,8 @@ impl Witness {
             api: self.route.as_ref().map(|route| &**route.api().name()),
             route: self.route.as_ref().map(|route| &**route.name()),
             stage,
+            reports: self.route.as_ref().is_some_and(|route| route.reporting.any()),
+            would_refuse,
             plan: caller.and_then(|caller| caller.plan()).map(|plan| &**plan.name()),
             credential: caller.map(|caller| {
                 let (kind, id) = caller.credential();
@@ -178,6 +191,9 @@ impl Drop for Witness {
         let policy = &self.here.live.policy;
         let metrics = self.route.as_ref().map_or(policy.unrouted(), |route| &route.metrics);
         metrics.count(self.end(), duration, self.upstream.as_ref().and_then(|(_, duration)| *duration));
+        for refusal in &self.learnt.would_refuse {
+            metrics.would_refuse(refusal.reason().code());
+        }
         if !self.worker.recorder.is_silent() {
             self.record(duration);
         }

@@ -1,33 +1,28 @@
 //! What of which API is open, to whom: servers, routes, schemas.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use http::{HeaderValue, Uri};
 use rustls::pki_types::ServerName;
-use serde_json::Value;
 
 use super::context::{Context, check_scopes};
-use super::edge;
-use crate::policy::diagnostic::Problems;
+use super::messages::Defaults;
+use super::schemas::Schemas;
+use super::{edge, messages, modes};
 use crate::policy::document::{self, Document};
 use crate::policy::router::{Conflict, Pattern, Router};
-use crate::policy::source::{Place, SourceText};
 use crate::policy::tree::At;
 use crate::policy::units::{Period, Size};
-use crate::policy::{Access, Api, Route, Server, Upstream, yaml};
+use crate::policy::{Access, Api, Reporting, Route, Server, Upstream};
+use crate::refusal::Stage;
 use crate::stages::rate_limit::RouteLimit;
-use crate::stages::schema::Requirement as BodyRequirement;
-use crate::stages::schema::json::{JsonSchema, SchemaProblem};
 use crate::stages::scope::{Requirement as ScopeRequirement, Strength};
-use crate::stages::strict_json;
 
 /// Largest body of a route without `request`, unless `limits.body` says otherwise.
 const MAX_BODY: u64 = 10 * 1024 * 1024;
-/// Default of `request.max_size`.
-const MAX_CHECKED_BODY: u64 = 1024 * 1024;
 
 /// What comes out.
 #[derive(Default)]
@@ -36,14 +31,7 @@ pub(super) struct Apis {
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) router: Router<Arc<Route>>,
     pub(super) servers: Vec<Arc<Server>>,
-    /// Compiled schemas by path: many routes may share one. `None`: its problems have been told.
-    schemas: HashMap<String, Option<Arc<JsonSchema>>>,
-}
-
-/// What routes take as their defaults.
-struct Defaults {
-    body: u64,
-    deadline: Duration,
+    schemas: Schemas,
 }
 
 /// `apis`.
@@ -70,7 +58,8 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         }
         let api = Arc::new(Api { name: name.as_str().into(), hosts: hosts.into(), upstream });
         apis.apis.push(Arc::clone(&api));
-        routes(context, document, &mut apis, &api, &written.routes, &defaults, at.key("routes"));
+        let reporting = modes::compile(context, Reporting::default(), written.mode.as_ref(), at.key("mode"));
+        routes(context, document, &mut apis, (&api, reporting), &written.routes, &defaults, at.key("routes"));
     }
     apis
 }
@@ -193,7 +182,7 @@ fn routes(
     context: &mut Context<'_>,
     document: &Document,
     apis: &mut Apis,
-    api: &Arc<Api>,
+    (api, api_mode): (&Arc<Api>, Reporting),
     written: &BTreeMap<String, document::Route>,
     defaults: &Defaults,
     at: At<'_>,
@@ -215,14 +204,20 @@ fn routes(
                 }
             }
         });
-        let body = body(context, apis, route, defaults, at);
-        let (Ok(pattern), Some(access), Some(body)) = (pattern, access, body) else { continue };
+        let names = pattern.as_ref().map(Pattern::names).unwrap_or_default();
+        let request = messages::request(context, &mut apis.schemas, route, (names, defaults), at);
+        let response = messages::response(context, &mut apis.schemas, route.response.as_ref(), at.key("response"));
+        let (Ok(pattern), Some(access), Some(request)) = (pattern, access, request) else { continue };
+        let reports = route.response.as_ref().is_some_and(|response| messages::only_reports(context, response, at));
+        let mode = modes::compile(context, api_mode, route.mode.as_ref(), at.key("mode"));
         let compiled = Arc::new(Route {
             name: name.as_str().into(),
             api: Arc::clone(api),
             access,
             rate,
-            body,
+            request,
+            response,
+            reporting: if reports { mode.with(Stage::Response) } else { mode },
             metrics: context.lasting.metrics.route(api.name(), name),
         });
         match apis.router.add(api.hosts(), &pattern, &compiled) {
@@ -295,80 +290,4 @@ fn strengths(context: &mut Context<'_>, route: &document::Route, at: At<'_>) -> 
         }
     }
     Some(strengths)
-}
-
-fn body(
-    context: &mut Context<'_>,
-    apis: &mut Apis,
-    route: &document::Route,
-    defaults: &Defaults,
-    at: At<'_>,
-) -> Option<BodyRequirement> {
-    let deadline = context.period(at.key("timeout"), route.timeout, defaults.deadline);
-    let Some(request) = &route.request else {
-        let most = route.max_body.map_or(defaults.body, |Size(bytes)| bytes);
-        return Some(BodyRequirement::new(None, most, deadline));
-    };
-    if route.max_body.is_some() {
-        context
-            .error(at.key("max_body"), "a route with `request` bounds its body there")
-            .help("write `request: { max_size: … }`");
-    }
-    let at = at.key("request");
-    let Some(path) = &request.json else {
-        context.missing(at, "`request` does not say what the body must be", "write `json:` with a JSON Schema file");
-        return None;
-    };
-    let most = request.max_size.map_or(MAX_CHECKED_BODY, |Size(bytes)| bytes);
-    let known = apis.schemas.get(path).cloned();
-    let schema = known.unwrap_or_else(|| {
-        let schema = schema(context, path, at.key("json"));
-        apis.schemas.insert(path.clone(), schema.clone());
-        schema
-    });
-    Some(BodyRequirement::new(Some(schema?), most, deadline))
-}
-
-/// Compiles a schema file; what is wrong in it is told at its place in that file.
-fn schema(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<Arc<JsonSchema>> {
-    let source = context.read(at, path)?;
-    let value: Value = match strict_json::parse(source.text.as_bytes()) {
-        Ok(value) => value,
-        Err(error) => {
-            let start = offset(&source.text, error.line(), error.column());
-            context.problems.error(Place::new(&source, start..start + 1), format!("not acceptable JSON: {error}"));
-            return None;
-        }
-    };
-    match JsonSchema::new(&value) {
-        Ok(schema) => Some(Arc::new(schema)),
-        Err(SchemaProblem { pointer, message }) => {
-            let place = pointed(&source, &pointer);
-            context.problems.error(place, format!("not a JSON Schema that can be kept: {message}")).help(
-                "drafts 2020-12, 2019-09, 7, 6 and 4 are known; patterns have no look-around and no back-references",
-            );
-            None
-        }
-    }
-}
-
-/// The byte at a line and a column, both from 1.
-fn offset(text: &str, line: usize, column: usize) -> usize {
-    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
-    (start + column.saturating_sub(1)).min(text.len().saturating_sub(1))
-}
-
-/// The place of a JSON pointer (RFC 6901). JSON is YAML, so the policy's own reader knows the places.
-fn pointed(source: &Arc<SourceText>, pointer: &str) -> Place {
-    let Some(tree) = yaml::parse(source, &mut Problems::new()) else { return Place::new(source, 0..1) };
-    let mut at = tree.at();
-    for step in pointer.split('/').skip(1) {
-        let step = step.replace("~1", "/").replace("~0", "~");
-        let by_key = at.key(&step);
-        at = match step.parse() {
-            Ok(index) if !by_key.present() => at.index(index),
-            _ => by_key,
-        };
-    }
-    at.place()
 }

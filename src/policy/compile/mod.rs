@@ -8,6 +8,9 @@ mod callers;
 mod context;
 mod edge;
 mod issuers;
+mod messages;
+mod modes;
+mod schemas;
 mod store;
 
 use std::path::Path;

@@ -4,6 +4,7 @@
 //! absent key never hides the other problems of a file. Nothing at request time sees these types.
 
 mod callers;
+mod messages;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 pub(crate) use self::callers::{Auth, Consumer, Dpop, Identity, Introspection, Issuer, Key};
+pub(crate) use self::messages::{Content, Mode, Request, Response};
 use super::units::{Period, Rate, Size};
 
 /// The whole file.
@@ -174,6 +176,8 @@ pub(crate) struct Api {
     pub(crate) hosts: Vec<String>,
     /// Where it is.
     pub(crate) upstream: Option<Upstream>,
+    /// Which stages only report.
+    pub(crate) mode: Option<Mode>,
     /// `METHOD /path` → what of it is open, to whom.
     pub(crate) routes: BTreeMap<String, Route>,
 }
@@ -215,22 +219,16 @@ pub(crate) struct Route {
     pub(crate) max_age: Option<Period>,
     /// Limit on this route beside the plan.
     pub(crate) rate: Option<Rate>,
-    /// What a request's body must be.
-    pub(crate) request: Option<RequestBody>,
-    /// Largest body of a route without `request`.
+    /// Which stages only report; over what its API says.
+    pub(crate) mode: Option<Mode>,
+    /// What a request must be.
+    pub(crate) request: Option<Request>,
+    /// What answers must be.
+    pub(crate) response: Option<Response>,
+    /// Largest body of a route that does not look at it.
     pub(crate) max_body: Option<Size>,
     /// Deadline for the whole request body.
     pub(crate) timeout: Option<Period>,
-}
-
-/// What a request's body must be.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RequestBody {
-    /// JSON Schema file.
-    pub(crate) json: Option<String>,
-    /// Largest body, after decoding.
-    pub(crate) max_size: Option<Size>,
 }
 
 /// `audit: none`, or a list of sinks.

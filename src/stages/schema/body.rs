@@ -136,7 +136,8 @@ pub(crate) struct Body(Kind);
 #[derive(Debug)]
 enum Kind {
     Whole(Option<Bytes>),
-    Streaming(Box<Bounded>),
+    /// What has been read of it already, if anything, and the rest.
+    Streaming(Option<Bytes>, Box<Bounded>),
 }
 
 #[derive(Debug)]
@@ -159,18 +160,24 @@ impl Body {
     pub(crate) fn copy(&self) -> Option<Self> {
         match &self.0 {
             Kind::Whole(bytes) => Some(Self(Kind::Whole(bytes.clone()))),
-            Kind::Streaming(_) => None,
+            Kind::Streaming(..) => None,
         }
     }
 
     /// What the client sends, as it comes.
     pub(crate) fn streaming(source: Source, counter: &Counter, limit: u64, deadline: Duration) -> Self {
+        Self::resumed(Bytes::new(), source, counter, limit, deadline)
+    }
+
+    /// What has been read of a body, and then the rest as it comes.
+    fn resumed(read: Bytes, source: Source, counter: &Counter, limit: u64, deadline: Duration) -> Self {
         if source.is_end_stream() {
-            return Self::whole(Bytes::new());
+            return Self::whole(read);
         }
         let counter = counter.clone();
         counter.0.progress.set(Progress::Streaming);
-        Self(Kind::Streaming(Box::new(Bounded { source, counter, limit, deadline, sleep: None })))
+        let read = Some(read).filter(|read| !read.is_empty());
+        Self(Kind::Streaming(read, Box::new(Bounded { source, counter, limit, deadline, sleep: None })))
     }
 }
 
@@ -208,41 +215,59 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         match &mut self.0 {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Streaming(bounded) => bounded.poll_frame(cx),
+            Kind::Streaming(read, bounded) => match read.take() {
+                Some(read) => Poll::Ready(Some(Ok(Frame::data(read)))),
+                None => bounded.poll_frame(cx),
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(bytes) => bytes.is_none(),
-            Kind::Streaming(bounded) => bounded.source.is_end_stream(),
+            Kind::Streaming(read, bounded) => read.is_none() && bounded.source.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Kind::Streaming(bounded) => bounded.source.size_hint(),
+            Kind::Streaming(read, bounded) => {
+                let (read, mut hint) = (read.as_ref().map_or(0, Bytes::len) as u64, bounded.source.size_hint());
+                if let Some(upper) = hint.upper() {
+                    hint.set_upper(upper.saturating_add(read));
+                }
+                hint.set_lower(hint.lower().saturating_add(read));
+                hint
+            }
         }
     }
 }
 
-/// Reads a body whole: at most `limit` bytes, within `deadline`.
-pub(crate) async fn collect(
+/// A body that could not be read whole.
+pub(super) struct Uncollected {
+    /// Why.
+    pub(super) refusal: Refusal,
+    /// All of it, where only its size stood against reading it.
+    pub(super) body: Option<Body>,
+}
+
+/// Reads a body whole: at most `limit` bytes, within `deadline`. One that is larger can be had all the same, as it comes
+/// and up to `outer_limit` bytes.
+pub(super) async fn collect(
     mut source: Source,
     counter: &Counter,
-    limit: u64,
+    (limit, outer_limit): (u64, u64),
     deadline: Duration,
-) -> Result<Bytes, Refusal> {
-    let reading = async {
+) -> Result<Bytes, Uncollected> {
+    let broken_off = |refusal| Uncollected { refusal, body: None };
+    let reading = async move {
         let mut first: Option<Bytes> = None;
         let mut rest: Option<BytesMut> = None;
         while let Some(frame) = source.frame().await {
             // Trailers of a body that is checked as a whole have no place in what is checked: they go no further.
-            let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
-            if counter.add(data.len()) > limit {
-                return Err(too_large(limit).closing());
-            }
+            let Ok(data) = frame.map_err(|error| broken_off(broken(&error)))?.into_data() else { continue };
+            let large = counter.add(data.len()) > limit;
             match (&first, &mut rest) {
                 (None, _) => first = Some(data),
                 (Some(_), Some(rest)) => rest.extend_from_slice(&data),
@@ -255,11 +280,17 @@ pub(crate) async fn collect(
                     rest = Some(joined);
                 }
             }
+            if large {
+                let read = rest.map(BytesMut::freeze).or(first).unwrap_or_default();
+                let body = (counter.bytes() <= outer_limit)
+                    .then(|| Body::resumed(read, source, counter, outer_limit, deadline));
+                return Err(Uncollected { refusal: too_large(limit).closing(), body });
+            }
         }
         // One frame is the ordinary case, and needs no copy.
         Ok(rest.map(BytesMut::freeze).or(first).unwrap_or_default())
     };
-    tokio::time::timeout(deadline, reading).await.unwrap_or_else(|_| Err(too_slow()))
+    tokio::time::timeout(deadline, reading).await.unwrap_or_else(|_| Err(broken_off(too_slow())))
 }
 
 fn too_slow() -> Refusal {

@@ -1,9 +1,11 @@
 //! Content codings of a request's body (RFC 9110 §8.4.1): undone here, within the limit of the decoded body.
 //!
-//! One coding at most. A small body that would become a large one is stopped at the limit, not after it.
+//! One coding at most. A small body that would become a large one is stopped at the limit, not after it. What is sent on are
+//! the bytes that came, so nothing may follow the end of what was decoded: another decoder might go on reading.
 
 use std::io::{self, Read};
 
+use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
@@ -51,8 +53,12 @@ impl Encoding {
         let decoded = match self {
             Self::Identity => return Ok(body),
             Self::Gzip => bounded(flate2::read::MultiGzDecoder::new(encoded), limit),
-            Self::Deflate => bounded(flate2::read::ZlibDecoder::new(encoded), limit),
-            Self::Brotli => bounded(brotli_decompressor::Decompressor::new(encoded, 4096), limit),
+            Self::Deflate => {
+                let mut decoder = flate2::bufread::ZlibDecoder::new(encoded);
+                let decoded = bounded(&mut decoder, limit);
+                ended(decoded, limit, decoder.into_inner())
+            }
+            Self::Brotli => unbrotli(encoded, limit),
             Self::Zstd => unzstd(encoded, limit),
         };
         match decoded {
@@ -67,6 +73,47 @@ impl Encoding {
 fn bounded(decoder: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut decoded = Vec::new();
     decoder.take(limit.saturating_add(1)).read_to_end(&mut decoded)?;
+    Ok(decoded)
+}
+
+/// Whether a decoder that came to its end has read all there was.
+fn ended(decoded: io::Result<Vec<u8>>, limit: u64, rest: &[u8]) -> io::Result<Vec<u8>> {
+    match decoded {
+        Ok(decoded) if decoded.len() as u64 <= limit && !rest.is_empty() => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "something follows its end"))
+        }
+        decoded => decoded,
+    }
+}
+
+fn unbrotli(encoded: &[u8], limit: u64) -> io::Result<Vec<u8>> {
+    let [first, second, third] = std::array::from_fn(|_| StandardAlloc::default());
+    let mut state = BrotliState::new(first, second, third);
+    let (mut decoded, mut total) = (Vec::new(), 0);
+    let (mut left, mut read) = (encoded.len(), 0);
+    while total as u64 <= limit {
+        let mut piece = [0; 8 * 1024];
+        let (mut room, mut written) = (piece.len(), 0);
+        let result = BrotliDecompressStream(
+            &mut left,
+            &mut read,
+            encoded,
+            &mut room,
+            &mut written,
+            &mut piece,
+            &mut total,
+            &mut state,
+        );
+        decoded.extend_from_slice(piece.get(..written).unwrap_or_default());
+        match result {
+            BrotliResult::NeedsMoreOutput => {}
+            BrotliResult::ResultSuccess => {
+                return ended(Ok(decoded), limit, encoded.get(read..).unwrap_or_default());
+            }
+            BrotliResult::NeedsMoreInput => return Err(io::ErrorKind::UnexpectedEof.into()),
+            BrotliResult::ResultFailure => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is broken")),
+        }
+    }
     Ok(decoded)
 }
 
@@ -120,6 +167,9 @@ mod tests {
             if encoding != Encoding::Identity {
                 let refusal = encoding.decode(encoded.clone().into(), limit - 1).unwrap_err();
                 assert_eq!(refusal.reason(), Reason::BodyTooLarge, "{name}");
+                let followed = [&encoded[..], b"more"].concat();
+                let refusal = encoding.decode(followed.into(), limit).unwrap_err();
+                assert_eq!(refusal.reason(), Reason::MalformedBody, "{name}, with something behind");
                 let refusal = encoding.decode(Bytes::from_static(b"not encoded at all"), limit).unwrap_err();
                 assert_eq!(refusal.reason(), Reason::MalformedBody, "{name}");
             }
@@ -130,8 +180,16 @@ mod tests {
     fn brotli_is_decoded() {
         // "hello" as an uncompressed meta-block (RFC 7932 §9.2) between header and end.
         let encoded = Bytes::from_static(&[0x0b, 0x02, 0x80, b'h', b'e', b'l', b'l', b'o', 0x03]);
-        assert_eq!(Encoding::Brotli.decode(encoded, 5).unwrap(), "hello");
-        assert!(Encoding::Brotli.decode(Bytes::from_static(&[0xff; 40]), 5).is_err());
+        assert_eq!(Encoding::Brotli.decode(encoded.clone(), 5).unwrap(), "hello");
+        for (encoded, limit, reason) in [
+            (&encoded[..], 4, Reason::BodyTooLarge),
+            (&encoded[..encoded.len() - 1], 5, Reason::MalformedBody),
+            (&[&encoded[..], b"x"].concat(), 5, Reason::MalformedBody),
+            (&[0xff; 40], 5, Reason::MalformedBody),
+        ] {
+            let refusal = Encoding::Brotli.decode(Bytes::copy_from_slice(encoded), limit).unwrap_err();
+            assert_eq!(refusal.reason(), reason, "{encoded:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,11 @@
 //!
 //! Most bodies are valid, and most schemas are plain: for those [`Shape`] is asked first, which builds no tree.
 
-use jsonschema::{Draft, PatternOptions, Validator};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jsonschema::{Draft, PatternOptions, Retrieve, Uri, Validator};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 
 use super::malformed;
@@ -14,7 +18,7 @@ use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::stages::strict_json;
 
 /// Most violations that one answer lists.
-const MAX_VIOLATIONS: usize = 50;
+const MAX_VIOLATIONS: usize = 20;
 /// Longest words of one violation, in bytes.
 const MAX_DETAIL: usize = 300;
 
@@ -22,6 +26,8 @@ const MAX_DETAIL: usize = 300;
 pub(crate) struct JsonSchema {
     validator: Validator,
     draft: Draft,
+    /// Where it is from, and what it refers to.
+    origin: (Arc<str>, Arc<Files>),
     /// The short way to "valid", where the schema has one.
     shape: Option<Shape>,
 }
@@ -29,6 +35,25 @@ pub(crate) struct JsonSchema {
 impl std::fmt::Debug for JsonSchema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "JsonSchema({:?})", self.draft)
+    }
+}
+
+/// Documents that schemas may refer to, by path from the policy's folder.
+pub(crate) type Files = HashMap<String, Value>;
+
+/// What paths are resolved against: a name, and no place on any network.
+const BASE: &str = "policy:///";
+/// What paths need encoded in a URI (RFC 3986 §3.3).
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Finds documents among those that have been read, and nowhere else.
+struct Beside(Arc<Files>);
+
+impl Retrieve for Beside {
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        let path = uri.as_str().strip_prefix(BASE).map(|path| percent_decode_str(path).decode_utf8_lossy());
+        let known = path.and_then(|path| self.0.get(&*path)).cloned();
+        known.ok_or_else(|| "it is not among the files of the policy's folder".into())
     }
 }
 
@@ -44,19 +69,36 @@ pub(crate) struct SchemaProblem {
 impl JsonSchema {
     /// Compiles a schema of the draft that its `$schema` names; 2020-12 when it names none.
     pub(crate) fn new(schema: &Value) -> Result<Self, SchemaProblem> {
-        let validator = jsonschema::options()
-            .offline()
+        Self::with_files(schema, "", Files::new())
+    }
+
+    /// Compiles a schema that stands in a file of this path, beside others that it may refer to.
+    pub(crate) fn with_files(schema: &Value, path: &str, files: Files) -> Result<Self, SchemaProblem> {
+        Self::compile(schema, (path.into(), Arc::new(files)))
+    }
+
+    /// Compiles another schema as if it stood where this one does.
+    pub(crate) fn anew(&self, schema: &Value) -> Result<Self, SchemaProblem> {
+        Self::compile(schema, self.origin.clone())
+    }
+
+    fn compile(schema: &Value, origin: (Arc<str>, Arc<Files>)) -> Result<Self, SchemaProblem> {
+        let mut options = jsonschema::options()
+            .with_retriever(Beside(Arc::clone(&origin.1)))
             .should_validate_formats(true)
             .should_ignore_unknown_formats(false)
-            .with_pattern_options(PatternOptions::regex())
-            .build(schema)
-            .map_err(|error| SchemaProblem {
-                pointer: error.instance_path().to_string(),
-                message: error.to_string(),
-            })?;
+            .with_pattern_options(PatternOptions::regex());
+        // Without files there is no place but the schema itself, as the short way to "valid" supposes.
+        if !origin.1.is_empty() {
+            options = options.with_base_uri(format!("{BASE}{}", utf8_percent_encode(&origin.0, PATH)));
+        }
+        let validator = options.build(schema).map_err(|error| SchemaProblem {
+            pointer: error.instance_path().to_string(),
+            message: error.to_string(),
+        })?;
         let draft = validator.draft();
         let shape = Shape::new(schema, draft);
-        Ok(Self { validator, draft, shape })
+        Ok(Self { validator, draft, origin, shape })
     }
 
     /// Decides whether a body parses and keeps to the schema.
@@ -71,25 +113,33 @@ impl JsonSchema {
     fn judge(&self, body: &[u8]) -> Result<(), Refusal> {
         let value =
             strict_json::parse(body).map_err(|error| malformed(format!("the body is not acceptable JSON: {error}")))?;
-        if self.validator.is_valid(&value) {
-            return Ok(());
+        match self.violations(&value, "") {
+            violations if violations.is_empty() => Ok(()),
+            violations => Err(violated("the body", violations)),
         }
-        let errors = self
-            .validator
-            .iter_errors(&value)
-            .take(MAX_VIOLATIONS)
-            .map(|error| Violation {
-                pointer: error.instance_path().to_string(),
-                detail: cut(error.masked().to_string()),
-            })
-            .collect();
-        Err(Refusal::new(
-            Stage::Schema,
-            Reason::SchemaViolation,
-            "the body parses but breaks the schema; `errors` lists where and how",
-        )
-        .members(Members { errors, ..Members::default() }))
     }
+
+    /// The first of what is wrong with a value; `prefix` goes before its pointers.
+    pub(super) fn violations(&self, value: &Value, prefix: &str) -> Vec<Violation> {
+        if self.validator.is_valid(value) {
+            return Vec::new();
+        }
+        let errors = self.validator.iter_errors(value).take(MAX_VIOLATIONS);
+        errors
+            .map(|error| Violation {
+                pointer: format!("{prefix}{}", error.instance_path()),
+                detail: cut(error.masked().to_string()),
+                keyword: Some(error.kind().keyword().into()),
+                schema: Some(error.schema_path().as_str().into()),
+            })
+            .collect()
+    }
+}
+
+/// Refuses what parses but breaks its schema.
+pub(super) fn violated(what: &str, errors: Vec<Violation>) -> Refusal {
+    let detail = format!("{what} parses but breaks the schema; `errors` lists where and how");
+    Refusal::new(Stage::Schema, Reason::SchemaViolation, detail).members(Members { errors, ..Members::default() })
 }
 
 fn cut(mut text: String) -> String {

@@ -5,89 +5,120 @@
 //! stages, so that nobody unknown makes us read one.
 
 pub(crate) mod body;
+pub(crate) mod content;
 mod encoding;
+pub(crate) mod fields;
+pub(crate) mod form;
 pub(crate) mod json;
+pub(crate) mod media_type;
+pub(crate) mod parameters;
+pub(crate) mod response;
 mod shape;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use hyper::body::Body as _;
 
-use self::body::{Body, Counter, Source};
+use self::body::{Body, Counter, Source, Uncollected};
+use self::content::{Content, Contents};
 use self::encoding::Encoding;
-use self::json::JsonSchema;
+use self::parameters::{Parameters, Target};
 use crate::refusal::{Members, Reason, Refusal, Stage};
 
-/// What a route asks of a request's body.
+/// What a route asks of its requests.
 #[derive(Debug)]
 pub(crate) struct Requirement {
-    /// Present: the body must be JSON that keeps to this schema.
-    json: Option<Arc<JsonSchema>>,
-    /// Most bytes, after decoding.
-    max_size: u64,
+    /// What path, query, headers and cookies must be.
+    parameters: Option<Box<Parameters>>,
+    /// Present: the body must be one of these. Absent: it is streamed through.
+    contents: Option<Contents>,
+    /// Whether there must be a body, where it is looked at.
+    required: bool,
+    bounds: Bounds,
+}
+
+/// Bounds of a request's body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Most bytes, before and after decoding.
+    pub(crate) max_size: u64,
+    /// Most bytes that are let through where `max_size` is only reported.
+    pub(crate) outer_size: u64,
     /// Deadline for the whole body.
-    deadline: Duration,
+    pub(crate) deadline: Duration,
+}
+
+/// A request that is not as it must be.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    /// Why.
+    pub(crate) refusal: Refusal,
+    /// Its body, untouched, for a route that only reports. None where there is no going on: the client broke it off, or it
+    /// is past all bounds.
+    pub(crate) body: Option<Body>,
 }
 
 impl Requirement {
-    /// `max_size` in bytes; `deadline` for the whole body.
-    pub(crate) fn new(json: Option<Arc<JsonSchema>>, max_size: u64, deadline: Duration) -> Self {
-        Self { json, max_size, deadline }
+    /// A body of any kind.
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { parameters: None, contents: None, required: false, bounds }
     }
 
-    /// Decides, and returns the body to send on. `headers` are made to fit it.
-    pub(crate) async fn admit(
-        &self,
-        headers: &mut HeaderMap,
-        body: Source,
-        counter: &Counter,
-    ) -> Result<Body, Refusal> {
-        if body.size_hint().lower() > self.max_size {
-            return Err(too_large(self.max_size).closing());
-        }
-        let Some(schema) = &self.json else {
-            return Ok(Body::streaming(body, counter, self.max_size, self.deadline));
+    /// A body of one of these kinds; whether there must be one.
+    pub(crate) fn body(self, contents: Contents, required: bool) -> Self {
+        Self { contents: Some(contents), required, ..self }
+    }
+
+    /// What path, query, headers and cookies must be.
+    pub(crate) fn parameters(self, parameters: Parameters) -> Self {
+        Self { parameters: Some(Box::new(parameters)), ..self }
+    }
+
+    /// Decides, and returns the body to send on.
+    pub(crate) async fn admit(&self, target: &Target<'_>, body: Source, counter: &Counter) -> Result<Body, Rejected> {
+        let Bounds { max_size, outer_size, deadline } = self.bounds;
+        let untouched = |refusal, body: Source| {
+            let fits = body.size_hint().lower() <= outer_size;
+            Rejected { refusal, body: fits.then(|| Body::streaming(body, counter, outer_size, deadline)) }
         };
-        accept_media_type(headers)?;
-        let encoding = Encoding::of(headers)?;
-        let received = Box::pin(body::collect(body, counter, self.max_size, self.deadline)).await?;
-        let decoded = encoding.decode(received, self.max_size)?;
-        schema.check(&decoded)?;
-        // What frames the body upstream follows from the body itself.
-        headers.remove(CONTENT_ENCODING);
-        Ok(Body::whole(decoded))
+        if let Some(parameters) = &self.parameters
+            && let Err(refusal) = parameters.check(target)
+        {
+            return Err(untouched(refusal, body));
+        }
+        if body.size_hint().lower() > max_size {
+            return Err(untouched(too_large(max_size).closing(), body));
+        }
+        let Some(contents) = &self.contents else {
+            return Ok(Body::streaming(body, counter, max_size, deadline));
+        };
+        if !self.required && body.is_end_stream() && !target.headers.contains_key(CONTENT_TYPE) {
+            return Ok(Body::whole(bytes::Bytes::new()));
+        }
+        let (content, media) = match contents.of(target.headers) {
+            None => return Err(untouched(contents.unsupported(), body)),
+            Some((Content::Unchecked, _)) => return Ok(Body::streaming(body, counter, max_size, deadline)),
+            Some(found) => found,
+        };
+        let encoding = match Encoding::of(target.headers) {
+            Err(refusal) => return Err(untouched(refusal, body)),
+            Ok(encoding) => encoding,
+        };
+        let received = match Box::pin(body::collect(body, counter, (max_size, outer_size), deadline)).await {
+            Err(Uncollected { refusal, body }) => return Err(Rejected { refusal, body }),
+            Ok(received) => received,
+        };
+        let judged = match encoding.decode(received.clone(), max_size) {
+            Ok(decoded) => content.check(&media, &decoded).await,
+            Err(refusal) => Err(refusal),
+        };
+        let body = Body::whole(received);
+        match judged {
+            Ok(()) => Ok(body),
+            Err(refusal) => Err(Rejected { refusal, body: Some(body) }),
+        }
     }
-}
-
-/// `application/json` or a `+json` type (RFC 6839 §3.1), in UTF-8 (RFC 8259 §8.1).
-fn accept_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let text = match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().unwrap_or_default(),
-        _ => "",
-    };
-    let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
-    let essence = essence.trim();
-    let json = essence.eq_ignore_ascii_case("application/json")
-        || essence.split_once('/').is_some_and(|(kind, subtype)| {
-            kind.eq_ignore_ascii_case("application")
-                && subtype.len() > 5
-                && subtype.get(subtype.len() - 5..).is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
-        });
-    let utf8 = parameters.split(';').filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
-        !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-    });
-    if json && utf8 {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        Stage::Schema,
-        Reason::UnsupportedMediaType,
-        "send the body as `Content-Type: application/json`, in UTF-8",
-    ))
 }
 
 /// Refuses a body past `limit` bytes.
@@ -98,39 +129,4 @@ pub(crate) fn too_large(limit: u64) -> Refusal {
 /// Refuses a body that is not what its form says.
 fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Refusal::new(Stage::Schema, Reason::MalformedBody, detail).members(Members::default())
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn json_media_types() {
-        for (value, good) in [
-            (Some("application/json"), true),
-            (Some("Application/JSON; charset=UTF-8"), true),
-            (Some("application/json;charset=\"utf-8\""), true),
-            (Some("application/merge-patch+json"), true),
-            (Some("application/json; charset=utf-16"), false),
-            (Some("application/json; charset=utf-8; charset=latin1"), false),
-            (Some("text/json"), false),
-            (Some("application/jsonp"), false),
-            (Some("application/+json"), false),
-            (Some("text/plain; a=application/json"), false),
-            (Some(""), false),
-            (None, false),
-        ] {
-            let mut headers = HeaderMap::new();
-            if let Some(value) = value {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
-            }
-            assert_eq!(accept_media_type(&headers).is_ok(), good, "{value:?}");
-        }
-        let mut twice = HeaderMap::new();
-        twice.append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        twice.append(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        assert!(accept_media_type(&twice).is_err());
-    }
 }

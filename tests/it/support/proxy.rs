@@ -161,7 +161,9 @@ impl Policy {
     /// Writes policy and files to a folder.
     pub fn write(&self, folder: &Path) -> PathBuf {
         for (name, content) in &self.files {
-            std::fs::write(folder.join(name), content).unwrap();
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
         }
         let policy = folder.join("policy.yaml");
         // Renamed into place, so that a reload never reads half of it.

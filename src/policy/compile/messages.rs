@@ -1,0 +1,232 @@
+//! What requests and answers of a route must be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::schemas::{SchemaFile, Schemas};
+use crate::policy::document;
+use crate::policy::router::PathName;
+use crate::policy::tree::At;
+use crate::policy::units::Size;
+use crate::stages::schema::content::{Content, Contents};
+use crate::stages::schema::fields::{Field, Fields, Style};
+use crate::stages::schema::form::{self, Form, Multipart};
+use crate::stages::schema::json::JsonSchema;
+use crate::stages::schema::media_type::MediaRange;
+use crate::stages::schema::parameters::{Group, Parameters};
+use crate::stages::schema::response::{Requirement as ResponseRequirement, Statuses};
+use crate::stages::schema::{Bounds, Requirement};
+
+/// Default of `request.max_size` and `response.max_size`.
+pub(super) const MAX_CHECKED_BODY: u64 = 1024 * 1024;
+
+/// What routes take as their defaults.
+pub(super) struct Defaults {
+    /// Largest body that is not looked at.
+    pub(super) body: u64,
+    /// Deadline of any body.
+    pub(super) deadline: Duration,
+}
+
+/// What requests of a route must be; `names` are those of its path.
+pub(super) fn request(
+    context: &mut Context<'_>,
+    schemas: &mut Schemas,
+    route: &document::Route,
+    (names, defaults): (&[PathName], &Defaults),
+    at: At<'_>,
+) -> Option<Requirement> {
+    let deadline = context.period(at.key("timeout"), route.timeout, defaults.deadline);
+    let unchecked = route.max_body.map_or(defaults.body, |Size(bytes)| bytes);
+    let Some(request) = &route.request else {
+        return Some(Requirement::new(Bounds { max_size: unchecked, outer_size: unchecked, deadline }));
+    };
+    let inner = at.key("request");
+    let parameters = parameters(context, schemas, request, names, inner)?;
+    let contents = bodies(context, schemas, request, inner)?;
+    if contents.is_empty() && parameters.is_none() {
+        context.missing(
+            inner,
+            "`request` does not say what a request must be",
+            "write `json:` with a JSON Schema file for the body, or `query:`, `path:`, `headers:`, `cookies:` for the rest",
+        );
+        return None;
+    }
+    if !contents.is_empty() && route.max_body.is_some() {
+        context
+            .error(at.key("max_body"), "a route whose body is checked bounds it in `request`")
+            .help("write `request: { max_size: … }`");
+    }
+    let default = if contents.is_empty() { unchecked } else { MAX_CHECKED_BODY };
+    let max_size = request.max_size.map_or(default, |Size(bytes)| bytes);
+    let bounds = Bounds { max_size, outer_size: max_size.max(defaults.body), deadline };
+    let mut requirement = Requirement::new(bounds);
+    if !contents.is_empty() {
+        requirement = requirement.body(Contents::new(contents), true);
+    }
+    Some(match parameters {
+        Some(parameters) => requirement.parameters(parameters),
+        None => requirement,
+    })
+}
+
+/// The kinds of bodies that a request may have.
+fn bodies(
+    context: &mut Context<'_>,
+    schemas: &mut Schemas,
+    request: &document::Request,
+    at: At<'_>,
+) -> Option<Vec<(MediaRange, Content)>> {
+    let mut contents = Vec::new();
+    if let Some(path) = &request.json {
+        contents.extend(Contents::json(&schemas.json(context, path, at.key("json"))?.schema));
+    }
+    if let Some(path) = &request.form {
+        let SchemaFile { value, schema } = schemas.json(context, path, at.key("form"))?;
+        contents.extend(Contents::form(&Arc::new(Form::new(Fields::of(&value, Style::Form, true), schema))));
+    }
+    if let Some(path) = &request.multipart {
+        let SchemaFile { value, schema } = schemas.json(context, path, at.key("multipart"))?;
+        contents.extend(Contents::multipart(&Arc::new(Multipart::new(form::parts_of(&value), schema))));
+    }
+    Some(contents)
+}
+
+/// What path, query, headers and cookies must be. The outer `None`: its problems have been told.
+fn parameters(
+    context: &mut Context<'_>,
+    schemas: &mut Schemas,
+    request: &document::Request,
+    names: &[PathName],
+    at: At<'_>,
+) -> Option<Option<Parameters>> {
+    let mut parameters = Parameters::default();
+    if let Some(path) = &request.path {
+        let SchemaFile { value, schema } = schemas.json(context, path, at.key("path"))?;
+        let fields: Vec<Field> = Fields::of(&value, Style::Simple, false).into_iter().collect();
+        for field in &fields {
+            if !names.iter().any(|name| *name.name == *field.name()) {
+                let shown = field.name();
+                context
+                    .error(at.key("path"), format!("the route's path has no `{{{shown}}}`, which this schema names"));
+            }
+        }
+        let place = |field: Field| {
+            let name = names.iter().find(|name| *name.name == *field.name())?;
+            Some((field, name.segment, name.rest))
+        };
+        parameters.path = Some(Group { fields: fields.into_iter().filter_map(place).collect(), schema });
+    }
+    match (&request.query, request.strict.unwrap_or(false)) {
+        (Some(path), strict) => {
+            let SchemaFile { value, schema } = schemas.json(context, path, at.key("query"))?;
+            let open = ["additionalProperties", "unevaluatedProperties"].iter().all(|key| value.get(key).is_none());
+            let schema = if strict && open { strictly(&value, &schema)? } else { schema };
+            parameters.query = Some(Group { fields: Fields::of(&value, Style::Form, true), schema });
+        }
+        (None, true) => {
+            let nothing = JsonSchema::new(&json!({"additionalProperties": false})).ok()?;
+            parameters.query = Some(Group { fields: Fields::default(), schema: Arc::new(nothing) });
+        }
+        (None, false) => {}
+    }
+    if let Some(path) = &request.headers {
+        let SchemaFile { value, schema } = schemas.json(context, path, at.key("headers"))?;
+        let mut fields = Vec::new();
+        for field in Fields::of(&value, Style::Simple, false) {
+            match HeaderName::from_bytes(field.name().as_bytes()) {
+                Ok(name) => fields.push((field, name)),
+                Err(_) => {
+                    let shown = field.name();
+                    context
+                        .error(at.key("headers"), format!("this schema names `{shown}`, which is no name of a header"));
+                }
+            }
+        }
+        parameters.headers = Some(Group { fields, schema });
+    }
+    if let Some(path) = &request.cookies {
+        let SchemaFile { value, schema } = schemas.json(context, path, at.key("cookies"))?;
+        parameters.cookies = Some(Group { fields: Fields::of(&value, Style::Form, false), schema });
+    }
+    let some = request.path.is_some() || parameters.query.is_some() || request.headers.is_some();
+    Some((some || request.cookies.is_some()).then_some(parameters))
+}
+
+/// The same schema without names that it does not have.
+fn strictly(value: &Value, schema: &JsonSchema) -> Option<Arc<JsonSchema>> {
+    let mut value = value.clone();
+    value.as_object_mut()?.insert("additionalProperties".to_owned(), Value::Bool(false));
+    schema.anew(&value).ok().map(Arc::new)
+}
+
+/// What answers of a route must be.
+pub(super) fn response(
+    context: &mut Context<'_>,
+    schemas: &mut Schemas,
+    written: Option<&document::Response>,
+    at: At<'_>,
+) -> Option<ResponseRequirement> {
+    let written = written?;
+    let mut statuses = Vec::new();
+    if let Some(content) = &written.successful {
+        if !written.statuses.is_empty() {
+            context
+                .error(at, "`response` says what answers are both as a whole and by status")
+                .help("write each status with its own, such as `200: { json: … }`");
+        }
+        statuses.push((Statuses::Class(2), answer(context, schemas, content, at)?));
+    }
+    for (text, content) in &written.statuses {
+        let at = at.key(text);
+        let Some(parsed) = Statuses::parse(text) else {
+            context
+                .problems
+                .error(at.key_place(), "this is no status")
+                .help("write a status such as `200`, a class such as `2XX`, or `default`");
+            continue;
+        };
+        if statuses.iter().any(|(known, _)| *known == parsed) {
+            context.problems.error(at.key_place(), "this status stands twice");
+        }
+        if let Some(contents) = answer(context, schemas, content, at) {
+            statuses.push((parsed, contents));
+        }
+    }
+    if statuses.is_empty() && !at.damaged() {
+        context
+            .error(at, "`response` does not say what answers must be")
+            .help("write `json:` with a JSON Schema file, or statuses, each with its own");
+    }
+    let max_size = written.max_size.map_or(MAX_CHECKED_BODY, |Size(bytes)| bytes);
+    Some(ResponseRequirement::new(statuses, max_size))
+}
+
+fn answer(
+    context: &mut Context<'_>,
+    schemas: &mut Schemas,
+    content: &document::Content,
+    at: At<'_>,
+) -> Option<Contents> {
+    let Some(path) = &content.json else {
+        context.missing(at, "nothing is said of what this answer must be", "write `json:` with a JSON Schema file");
+        return None;
+    };
+    Some(Contents::new(Contents::json(&schemas.json(context, path, at.key("json"))?.schema)))
+}
+
+/// Whether an answer that is not as it must be is only reported.
+pub(super) fn only_reports(context: &mut Context<'_>, response: &document::Response, at: At<'_>) -> bool {
+    match response.on_invalid.as_deref() {
+        None | Some("block") => false,
+        Some("report") => true,
+        Some(other) => {
+            context.unknown(at.key("response").key("on_invalid"), "way to treat answers", other, ["block", "report"]);
+            false
+        }
+    }
+}

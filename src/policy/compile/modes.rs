@@ -1,0 +1,59 @@
+//! Which stages only report.
+
+use super::context::Context;
+use crate::policy::Reporting;
+use crate::policy::document::Mode;
+use crate::policy::tree::At;
+use crate::refusal::Stage;
+
+/// The stages that can be told to report, by name.
+const STAGES: [(&str, Stage); 5] = [
+    ("auth", Stage::Auth),
+    ("scope", Stage::Scope),
+    ("rate_limit", Stage::RateLimit),
+    ("schema", Stage::Schema),
+    ("response", Stage::Response),
+];
+
+/// What an API or a route says of its mode, over what holds around it.
+pub(super) fn compile(context: &mut Context<'_>, around: Reporting, written: Option<&Mode>, at: At<'_>) -> Reporting {
+    let Some(Mode { all, stages }) = written else { return around };
+    let mut reporting = match all {
+        None => around,
+        Some(mode) if reports(context, mode, at) => {
+            STAGES.iter().fold(Reporting::default(), |all, (_, stage)| all.with(*stage))
+        }
+        Some(_) => Reporting::default(),
+    };
+    for (name, mode) in stages {
+        let at = at.key(name);
+        match STAGES.iter().find(|(known, _)| known == name) {
+            Some((_, stage)) if reports(context, mode, at) => reporting = reporting.with(*stage),
+            Some((_, stage)) => reporting = reporting.without(*stage),
+            None => {
+                let known: Vec<&str> = STAGES.iter().map(|(name, _)| *name).collect();
+                context
+                    .problems
+                    .error(at.key_place(), format!("there is no stage `{name}`"))
+                    .help(format!("the stages are {}", known.join(", ")));
+            }
+        }
+    }
+    if reporting.contains(Stage::Auth) || reporting.contains(Stage::Scope) {
+        context.warning(at, "in this mode nobody is refused for who they are or what they may do").help(
+            "report what is being tightened alone, such as `mode: { schema: report }`; write `enforce` when it holds",
+        );
+    }
+    reporting
+}
+
+fn reports(context: &mut Context<'_>, mode: &str, at: At<'_>) -> bool {
+    match mode {
+        "report" => true,
+        "enforce" => false,
+        other => {
+            context.unknown(at, "mode", other, ["enforce", "report"]);
+            false
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Schema files: read once, with the files they refer to, and compiled once, however many routes use them.
+//!
+//! References lead to files of the policy's folder and into them, never to the network.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::context::Context;
+use crate::policy::diagnostic::Problems;
+use crate::policy::source::{Place, SourceText};
+use crate::policy::tree::At;
+use crate::policy::yaml;
+use crate::stages::schema::json::{Files, JsonSchema, SchemaProblem};
+use crate::stages::strict_json;
+
+/// A JSON Schema file.
+#[derive(Clone)]
+pub(super) struct SchemaFile {
+    /// What is written in it.
+    pub(super) value: Arc<Value>,
+    /// Compiled.
+    pub(super) schema: Arc<JsonSchema>,
+}
+
+/// All of a policy, by path. `None`: its problems have been told.
+#[derive(Default)]
+pub(super) struct Schemas {
+    json: HashMap<String, Option<SchemaFile>>,
+}
+
+impl Schemas {
+    /// The schema of a file; what is wrong in it is told at its place in that file.
+    pub(super) fn json(&mut self, context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<SchemaFile> {
+        if let Some(known) = self.json.get(path) {
+            return known.clone();
+        }
+        let schema = json(context, path, at);
+        self.json.insert(path.to_owned(), schema.clone());
+        schema
+    }
+}
+
+fn json(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<SchemaFile> {
+    let source = context.read(at, path)?;
+    let value = parse(context, &source)?;
+    let files = referred(context, path, &value)?;
+    match JsonSchema::with_files(&value, path, files) {
+        Ok(schema) => Some(SchemaFile { value: Arc::new(value), schema: Arc::new(schema) }),
+        Err(problem) => {
+            tell(context, &source, &problem);
+            None
+        }
+    }
+}
+
+/// Tells what is wrong with a schema, at its place.
+pub(super) fn tell(context: &mut Context<'_>, source: &Arc<SourceText>, problem: &SchemaProblem) {
+    let SchemaProblem { pointer, message } = problem;
+    let place = pointed(source, pointer);
+    context.problems.error(place, format!("not a JSON Schema that can be kept: {message}")).help(
+        "drafts 2020-12, 2019-09, 7, 6 and 4 are known; patterns have no look-around and no back-references; references \
+         lead to files of the policy's folder",
+    );
+}
+
+/// Parses a file, strictly.
+fn parse(context: &mut Context<'_>, source: &Arc<SourceText>) -> Option<Value> {
+    match strict_json::parse(source.text.as_bytes()) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let start = offset(&source.text, error.line(), error.column());
+            context.problems.error(Place::new(source, start..start + 1), format!("not acceptable JSON: {error}"));
+            None
+        }
+    }
+}
+
+/// The files that a schema refers to, and those that they refer to.
+fn referred(context: &mut Context<'_>, path: &str, value: &Value) -> Option<Files> {
+    let mut files = Files::new();
+    let mut waiting = paths(path, value);
+    while let Some(path) = waiting.pop() {
+        if files.contains_key(&path) {
+            continue;
+        }
+        // What cannot be read may be no reference, but a property of that name; if it is one, the compiler will miss it.
+        let Ok(source) = context.sources.read(&path) else { continue };
+        let value = parse(context, &source)?;
+        waiting.extend(paths(&path, &value));
+        files.insert(path, value);
+    }
+    Some(files)
+}
+
+/// Where the references of a document to other files lead, as paths from the policy's folder.
+fn paths(from: &str, document: &Value) -> Vec<String> {
+    let (mut paths, mut left) = (Vec::new(), vec![document]);
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Array(items) => left.extend(items),
+            Value::Object(members) => {
+                left.extend(members.values());
+                paths.extend(members.get("$ref").and_then(Value::as_str).and_then(|reference| beside(from, reference)));
+            }
+            _ => {}
+        }
+    }
+    paths
+}
+
+/// The path of what a file refers to; none where it stays in the file, or leaves the policy's folder.
+pub(super) fn beside(from: &str, reference: &str) -> Option<String> {
+    let file = reference.split('#').next().filter(|file| !file.is_empty())?;
+    if file.contains(':') || file.starts_with('/') || file.contains('\\') {
+        return None;
+    }
+    let file = percent_encoding::percent_decode_str(file).decode_utf8().ok()?;
+    let mut steps: Vec<&str> = from.split('/').collect();
+    steps.pop();
+    for step in file.split('/') {
+        match step {
+            "" | "." => {}
+            ".." => drop(steps.pop()?),
+            step => steps.push(step),
+        }
+    }
+    Some(steps.join("/"))
+}
+
+/// The byte at a line and a column, both from 1.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    (start + column.saturating_sub(1)).min(text.len().saturating_sub(1))
+}
+
+/// The place of a JSON pointer (RFC 6901). JSON is YAML, so the policy's own reader knows the places.
+pub(super) fn pointed(source: &Arc<SourceText>, pointer: &str) -> Place {
+    let Some(tree) = yaml::parse(source, &mut Problems::new()) else { return Place::new(source, 0..1) };
+    let mut at = tree.at();
+    for step in pointer.split('/').skip(1) {
+        let step = step.replace("~1", "/").replace("~0", "~");
+        let by_key = at.key(&step);
+        at = match step.parse() {
+            Ok(index) if !by_key.present() => at.index(index),
+            _ => by_key,
+        };
+    }
+    at.place()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_stay_in_the_folder_of_the_policy() {
+        for (from, reference, path) in [
+            ("schemas/order.json", "line.json", Some("schemas/line.json")),
+            ("schemas/order.json", "./line.json#/$defs/a", Some("schemas/line.json")),
+            ("schemas/order.json", "../common/a%20b.json", Some("common/a b.json")),
+            ("order.json", "a/../line.json", Some("line.json")),
+            ("order.json", "#/$defs/a", None),
+            ("order.json", "../line.json", None),
+            ("schemas/order.json", "../../line.json", None),
+            ("order.json", "/etc/passwd", None),
+            ("order.json", "https://example.com/a.json", None),
+            ("order.json", "file:///etc/passwd", None),
+        ] {
+            assert_eq!(beside(from, reference).as_deref(), path, "{from} {reference}");
+        }
+    }
+}

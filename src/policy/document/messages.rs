@@ -1,0 +1,132 @@
+//! What requests and answers of a route must be, and which stages only report, as written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use crate::policy::units::Size;
+
+/// What a request must be.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Request {
+    /// JSON Schema file of JSON bodies.
+    pub(crate) json: Option<String>,
+    /// JSON Schema file of `application/x-www-form-urlencoded` bodies.
+    pub(crate) form: Option<String>,
+    /// JSON Schema file of `multipart/form-data` bodies.
+    pub(crate) multipart: Option<String>,
+    /// Largest body, before and after decoding.
+    pub(crate) max_size: Option<Size>,
+    /// JSON Schema file of the path's parameters.
+    pub(crate) path: Option<String>,
+    /// JSON Schema file of the query.
+    pub(crate) query: Option<String>,
+    /// JSON Schema file of the headers it names.
+    pub(crate) headers: Option<String>,
+    /// JSON Schema file of the cookies it names.
+    pub(crate) cookies: Option<String>,
+    /// Whether names that `query` does not have are refused.
+    pub(crate) strict: Option<bool>,
+}
+
+/// What answers must be: either what all successful ones are, or by status.
+#[derive(Debug, Default)]
+pub(crate) struct Response {
+    /// Of all answers with a status of 2xx.
+    pub(crate) successful: Option<Content>,
+    /// By `200`, `2XX` or `default`.
+    pub(crate) statuses: BTreeMap<String, Content>,
+    /// `block` or `report`.
+    pub(crate) on_invalid: Option<String>,
+    /// Largest answer that is held back to be judged.
+    pub(crate) max_size: Option<Size>,
+}
+
+/// What the body of an answer must be.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Content {
+    /// JSON Schema file.
+    pub(crate) json: Option<String>,
+}
+
+/// `mode: report`, or by stage: `mode: { schema: report }`.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Mode {
+    /// Of all stages.
+    pub(crate) all: Option<String>,
+    /// By the stage's name.
+    pub(crate) stages: BTreeMap<String, String>,
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Mode;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`enforce` or `report`, or a map from stages to them")
+            }
+            fn visit_str<E: serde::de::Error>(self, all: &str) -> Result<Mode, E> {
+                Ok(Mode { all: Some(all.to_owned()), stages: BTreeMap::new() })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Mode, A::Error> {
+                let stages = BTreeMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Mode { all: None, stages })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// A key of [`Response`].
+enum Key {
+    Json,
+    OnInvalid,
+    MaxSize,
+    Status(String),
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const KEYS: &[&str] = &["json", "on_invalid", "max_size", "200", "2XX", "default"];
+        let text = String::deserialize(deserializer)?;
+        Ok(match text.as_str() {
+            "json" => Self::Json,
+            "on_invalid" => Self::OnInvalid,
+            "max_size" => Self::MaxSize,
+            "default" => Self::Status(text),
+            // Whether it is a status is for the compiler to say, in better words.
+            _ if text.starts_with(|c: char| c.is_ascii_digit()) => Self::Status(text),
+            _ => return Err(serde::de::Error::unknown_field(&text, KEYS)),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Response {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Answers;
+        impl<'de> Visitor<'de> for Answers {
+            type Value = Response;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Response, A::Error> {
+                let mut response = Response::default();
+                while let Some(key) = map.next_key()? {
+                    match key {
+                        Key::Json => response.successful.get_or_insert_default().json = Some(map.next_value()?),
+                        Key::OnInvalid => response.on_invalid = Some(map.next_value()?),
+                        Key::MaxSize => response.max_size = Some(map.next_value()?),
+                        Key::Status(status) => drop(response.statuses.insert(status, map.next_value()?)),
+                    }
+                }
+                Ok(response)
+            }
+        }
+        deserializer.deserialize_map(Answers)
+    }
+}

@@ -1,0 +1,89 @@
+//! Bodies by media type: which a route takes, and what each must be.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use mediatype::MediaType;
+
+use super::form::{Form, Multipart};
+use super::json::JsonSchema;
+use super::media_type::{self, MediaRange};
+use crate::refusal::{Reason, Refusal, Stage};
+
+/// What bodies of some media type must be.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// JSON that keeps to a schema.
+    Json(Arc<JsonSchema>),
+    /// `application/x-www-form-urlencoded`.
+    Form(Arc<Form>),
+    /// `multipart/form-data`.
+    Multipart(Arc<Multipart>),
+    /// Any bytes.
+    Unchecked,
+}
+
+/// The media types that are taken, narrow ranges before wide ones.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Contents(Vec<(MediaRange, Content)>);
+
+impl Contents {
+    /// Of these ranges; the narrower is asked first.
+    pub(crate) fn new(mut contents: Vec<(MediaRange, Content)>) -> Self {
+        contents.sort_by_key(|(range, _)| std::cmp::Reverse(range.narrowness()));
+        Self(contents)
+    }
+
+    /// JSON, by its own media type and by those that end in `+json` (RFC 6839 §3.1).
+    pub(crate) fn json(schema: &Arc<JsonSchema>) -> Vec<(MediaRange, Content)> {
+        ranges(&["application/json", "application/*+json"], &Content::Json(Arc::clone(schema)))
+    }
+
+    /// Forms as HTML sends them.
+    pub(crate) fn form(form: &Arc<Form>) -> Vec<(MediaRange, Content)> {
+        ranges(&["application/x-www-form-urlencoded"], &Content::Form(Arc::clone(form)))
+    }
+
+    /// Forms with files (RFC 7578).
+    pub(crate) fn multipart(form: &Arc<Multipart>) -> Vec<(MediaRange, Content)> {
+        ranges(&["multipart/form-data"], &Content::Multipart(Arc::clone(form)))
+    }
+
+    /// Whether no body is looked at.
+    pub(super) fn is_unchecked(&self) -> bool {
+        self.0.iter().all(|(_, content)| matches!(content, Content::Unchecked))
+    }
+
+    /// What a message's body must be, and the media type it says it has. None where it isn't one of these.
+    pub(super) fn of<'a>(&'a self, headers: &'a HeaderMap) -> Option<(&'a Content, MediaType<'a>)> {
+        let media = media_type::of(headers)?;
+        let (_, content) = self.0.iter().find(|(range, _)| range.contains(&media))?;
+        let text = !matches!(content, Content::Unchecked | Content::Multipart(_));
+        (!text || media_type::is_utf8(&media)).then_some((content, media))
+    }
+
+    /// Refuses a message of another media type.
+    pub(super) fn unsupported(&self) -> Refusal {
+        let known: Vec<String> = self.0.iter().map(|(range, _)| format!("`{range}`")).collect();
+        let detail = format!("send the body with one `Content-Type`, {}; text in UTF-8", known.join(" or "));
+        Refusal::new(Stage::Schema, Reason::UnsupportedMediaType, detail)
+    }
+}
+
+fn ranges(texts: &[&str], content: &Content) -> Vec<(MediaRange, Content)> {
+    texts.iter().filter_map(|text| Some((MediaRange::parse(text)?, content.clone()))).collect()
+}
+
+impl Content {
+    /// Decides whether a body parses and keeps to its schema.
+    pub(super) async fn check(&self, media: &MediaType<'_>, body: &Bytes) -> Result<(), Refusal> {
+        match self {
+            Self::Json(schema) => schema.check(body),
+            Self::Form(form) => form.check(body),
+            // Boxed: rare and large, and it would be a part of every request's future.
+            Self::Multipart(form) => Box::pin(form.check(media, body)).await,
+            Self::Unchecked => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,522 @@
+//! From texts to the JSON value that a schema judges: how parameters and forms write numbers, lists and objects.
+//!
+//! The styles are OpenAPI's (3.1, §4.8.12), after RFC 6570. A schema says what a text may stand for: `5` is a number where
+//! it allows numbers, and text elsewhere. Nothing is judged here, but that a name stands once where it can mean one thing.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Number, Value};
+
+use crate::refusal::Violation;
+use crate::stages::strict_json;
+
+/// References followed, and lists and objects within each other, at most, when a schema is asked what texts may stand for.
+const MAX_DEPTH: usize = 16;
+/// Most names of one message, repeated ones too.
+const MAX_PAIRS: usize = 1000;
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// `a,b`.
+    Simple,
+    /// `.a.b`.
+    Label,
+    /// `;name=a;name=b`.
+    Matrix,
+    /// `name=a&name=b`, or `name=a,b`.
+    Form,
+    /// `name=a%20b`.
+    SpaceDelimited,
+    /// `name=a|b`.
+    PipeDelimited,
+    /// `name[a]=1&name[b]=2`.
+    DeepObject,
+    /// JSON as text.
+    Json,
+}
+
+/// What a text may stand for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Meaning {
+    Scalar(Scalars),
+    List(Box<Meaning>),
+    Object(Vec<(Box<str>, Meaning)>, Box<Meaning>),
+}
+
+/// Which scalars a text may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Scalars {
+    text: bool,
+    number: bool,
+    boolean: bool,
+    null: bool,
+}
+
+/// One parameter, or one field of a form.
+#[derive(Debug, Clone)]
+pub(crate) struct Field {
+    name: Box<str>,
+    style: Style,
+    /// Whether each item of a list, each member of an object, stands for itself.
+    explode: bool,
+    meaning: Meaning,
+}
+
+/// What texts are still wrapped in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrapping {
+    /// Nothing.
+    Plain,
+    /// Percent-encoding (RFC 3986 §2.1).
+    Percent,
+    /// The same, with `+` for blanks.
+    Form,
+}
+
+impl Field {
+    /// `schema` is what its value must be; references in it lead into `root`.
+    pub(crate) fn new(name: &str, style: Style, explode: bool, schema: &Value, root: &Value) -> Self {
+        Self { name: name.into(), style, explode, meaning: Meaning::of(schema, root, MAX_DEPTH) }
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it may stand several times.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.meaning, Meaning::List(_))
+    }
+
+    /// The value of a text that stands alone, or is one of a list.
+    pub(super) fn item(&self, text: &str, wrapping: Wrapping) -> Result<Value, &'static str> {
+        match &self.meaning {
+            Meaning::List(item) => item.scalar(text, wrapping),
+            meaning => meaning.scalar(text, wrapping),
+        }
+    }
+
+    /// The value that texts stand for; the error is words.
+    pub(super) fn value(&self, texts: &[&str], wrapping: Wrapping) -> Result<Value, &'static str> {
+        const TWICE: &str = "stands more than once";
+        if let (Meaning::List(item), Style::Form, true) = (&self.meaning, self.style, self.explode) {
+            let items = texts.iter().map(|text| item.scalar(text, wrapping));
+            return items.collect::<Result<_, _>>().map(Value::Array);
+        }
+        let [text] = *texts else { return Err(TWICE) };
+        let (text, delimiter) = self.unprefixed(text)?;
+        if self.style == Style::Json {
+            let text = unwrapped(text, wrapping)?;
+            return strict_json::parse(text.as_bytes()).map_err(|_| "is not acceptable JSON");
+        }
+        match &self.meaning {
+            Meaning::Scalar(_) => self.meaning.scalar(text, wrapping),
+            Meaning::List(_) if text.is_empty() => Ok(Value::Array(Vec::new())),
+            Meaning::List(item) => {
+                let prefix = format!("{}=", self.name);
+                let named = self.style == Style::Matrix && self.explode;
+                let items = split(text, delimiter).map(|text| match named {
+                    true => text.strip_prefix(&prefix).ok_or("is not written in its style"),
+                    false => Ok(text),
+                });
+                items.map(|text| item.scalar(text?, wrapping)).collect::<Result<_, _>>().map(Value::Array)
+            }
+            Meaning::Object(..) if text.is_empty() => Ok(Value::Object(Map::new())),
+            Meaning::Object(..) => {
+                let mut pieces = split(text, delimiter);
+                let mut pairs = Vec::new();
+                while let Some(piece) = pieces.next() {
+                    let pair =
+                        if self.explode { piece.split_once('=') } else { pieces.next().map(|text| (piece, text)) };
+                    pairs.push(pair.ok_or("is not written in its style")?);
+                }
+                self.members(pairs.into_iter(), wrapping)
+            }
+        }
+    }
+
+    /// What its style writes before the value, and what it writes between two.
+    fn unprefixed<'t>(&self, text: &'t str) -> Result<(&'t str, Style), &'static str> {
+        const STRANGE: &str = "is not written in its style";
+        match self.style {
+            Style::Label => {
+                Ok((text.strip_prefix('.').ok_or(STRANGE)?, if self.explode { Style::Label } else { Style::Simple }))
+            }
+            Style::Matrix => {
+                let text = text.strip_prefix(';').ok_or(STRANGE)?;
+                match (&self.meaning, self.explode) {
+                    (Meaning::Scalar(_), _) | (_, false) => {
+                        let text = text.strip_prefix(&*self.name).ok_or(STRANGE)?;
+                        Ok((text.strip_prefix('=').unwrap_or(text), Style::Simple))
+                    }
+                    (_, true) => Ok((text, Style::Matrix)),
+                }
+            }
+            style => Ok((text, style)),
+        }
+    }
+
+    fn members<'t>(
+        &self,
+        pairs: impl Iterator<Item = (&'t str, &'t str)>,
+        wrapping: Wrapping,
+    ) -> Result<Value, &'static str> {
+        let mut members = Map::new();
+        for (name, text) in pairs {
+            let name = unwrapped(name, wrapping)?.into_owned();
+            let value = self.meaning.member(&name).scalar(text, wrapping)?;
+            if members.insert(name, value).is_some() {
+                return Err("names a member twice");
+            }
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+/// The pieces between two delimiters of a style.
+fn split(text: &str, style: Style) -> impl Iterator<Item = &str> {
+    const SPACES: &[&str] = &["%20", "+", " "];
+    const PIPES: &[&str] = &["|", "%7C", "%7c"];
+    let delimiters: &[&str] = match style {
+        Style::Label => &["."],
+        Style::Matrix => &[";"],
+        Style::SpaceDelimited => SPACES,
+        Style::PipeDelimited => PIPES,
+        _ => &[","],
+    };
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let found = delimiters.iter().filter_map(|delimiter| Some((text.find(delimiter)?, delimiter.len()))).min();
+        let Some((at, length)) = found else { return rest.take() };
+        rest = text.get(at + length..);
+        text.get(..at)
+    })
+}
+
+fn unwrapped(text: &str, wrapping: Wrapping) -> Result<Cow<'_, str>, &'static str> {
+    const BROKEN: &str = "is not UTF-8 text";
+    match wrapping {
+        Wrapping::Plain => Ok(Cow::Borrowed(text)),
+        Wrapping::Form if text.contains('+') => {
+            let blanks = text.replace('+', " ");
+            let decoded = percent_decode_str(&blanks).decode_utf8().map_err(|_| BROKEN)?;
+            Ok(Cow::Owned(decoded.into_owned()))
+        }
+        Wrapping::Percent | Wrapping::Form => percent_decode_str(text).decode_utf8().map_err(|_| BROKEN),
+    }
+}
+
+impl Meaning {
+    /// What texts may stand for under a schema.
+    fn of(schema: &Value, root: &Value, depth: usize) -> Self {
+        let (mut types, mut parts) = (Vec::new(), Vec::new());
+        gather(schema, root, depth, &mut types, &mut parts);
+        let find = |key: &str| parts.iter().find_map(|schema: &&Value| schema.get(key));
+        let inner = |schema: Option<&Value>| match (schema, depth.checked_sub(1)) {
+            (Some(schema), Some(depth)) => Self::of(schema, root, depth),
+            _ => Self::Scalar(Scalars { text: true, ..Scalars::default() }),
+        };
+        if types.contains(&"array") {
+            return Self::List(Box::new(inner(find("items"))));
+        }
+        if types.contains(&"object") {
+            let properties = parts.iter().filter_map(|schema| schema.get("properties")?.as_object()).flatten();
+            let members = properties.map(|(name, schema)| (name.as_str().into(), inner(Some(schema)))).collect();
+            return Self::Object(members, Box::new(inner(find("additionalProperties"))));
+        }
+        let number = types.contains(&"number") || types.contains(&"integer");
+        let (boolean, null) = (types.contains(&"boolean"), types.contains(&"null"));
+        let text = types.contains(&"string") || !(number || boolean || null);
+        Self::Scalar(Scalars { text, number, boolean, null })
+    }
+
+    /// What the texts of an object's member stand for.
+    fn member(&self, name: &str) -> &Self {
+        match self {
+            Self::Object(members, others) => {
+                members.iter().find(|(known, _)| **known == *name).map_or(others, |(_, meaning)| meaning)
+            }
+            other => other,
+        }
+    }
+
+    /// One value. Lists within lists have no style: their items are text.
+    fn scalar(&self, text: &str, wrapping: Wrapping) -> Result<Value, &'static str> {
+        let text = unwrapped(text, wrapping)?;
+        let Self::Scalar(scalars) = self else { return Ok(Value::String(text.into_owned())) };
+        let number = || text.parse::<Number>().ok().filter(|_| !text.starts_with(char::is_whitespace));
+        Ok(match &*text {
+            "true" if scalars.boolean => Value::Bool(true),
+            "false" if scalars.boolean => Value::Bool(false),
+            "" | "null" if scalars.null && !scalars.text => Value::Null,
+            _ => match scalars.number.then(number).flatten() {
+                Some(number) => Value::Number(number),
+                None => Value::String(text.into_owned()),
+            },
+        })
+    }
+}
+
+/// All types that a schema may allow, and the schemas that say more of lists and objects.
+fn gather<'s>(schema: &'s Value, root: &'s Value, depth: usize, types: &mut Vec<&'s str>, parts: &mut Vec<&'s Value>) {
+    let Some(depth) = depth.checked_sub(1) else { return };
+    match schema.get("type") {
+        Some(Value::String(name)) => types.push(name),
+        Some(Value::Array(names)) => types.extend(names.iter().filter_map(Value::as_str)),
+        _ => {
+            let values = schema.get("enum").and_then(Value::as_array).into_iter().flatten().chain(schema.get("const"));
+            types.extend(values.map(|value| match value {
+                Value::Null => "null",
+                Value::Bool(_) => "boolean",
+                Value::Number(_) => "number",
+                Value::String(_) => "string",
+                Value::Array(_) => "array",
+                Value::Object(_) => "object",
+            }));
+            // Who speaks of members or items means objects or lists.
+            types.extend(schema.get("properties").map(|_| "object").or(schema.get("items").map(|_| "array")));
+        }
+    }
+    parts.push(schema);
+    let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#'));
+    if let Some(target) = pointer.and_then(|pointer| root.pointer(pointer)) {
+        gather(target, root, depth, types, parts);
+    }
+    for key in ["allOf", "anyOf", "oneOf"] {
+        for branch in schema.get(key).and_then(Value::as_array).into_iter().flatten() {
+            gather(branch, root, depth, types, parts);
+        }
+    }
+}
+
+/// The fields of a query or of a form.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fields(Vec<Field>);
+
+impl Fields {
+    /// These.
+    pub(crate) fn new(fields: Vec<Field>) -> Self {
+        Self(fields)
+    }
+
+    /// Each of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Field> {
+        self.0.iter()
+    }
+
+    /// The fields of an object schema, each in one style: those that it names.
+    pub(crate) fn of(schema: &Value, style: Style, explode: bool) -> Self {
+        let (mut types, mut parts) = (Vec::new(), Vec::new());
+        gather(schema, schema, MAX_DEPTH, &mut types, &mut parts);
+        let properties = parts.iter().filter_map(|part| part.get("properties")?.as_object()).flatten();
+        Self(properties.map(|(name, property)| Field::new(name, style, explode, property, schema)).collect())
+    }
+
+    /// The object that a query or a form stands for. Names that are not among the fields are text in it, for the schema to
+    /// judge.
+    pub(super) fn object(&self, text: &str, prefix: &str) -> Result<Map<String, Value>, Vec<Violation>> {
+        let mut texts: BTreeMap<Cow<'_, str>, Vec<&str>> = BTreeMap::new();
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        for (count, pair) in pairs.enumerate() {
+            if count == MAX_PAIRS {
+                return Err(vec![Violation::new(prefix, format!("there are more than {MAX_PAIRS} names"))]);
+            }
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match unwrapped(name, Wrapping::Form) {
+                Ok(name) => texts.entry(name).or_default().push(value),
+                Err(problem) => return Err(vec![Violation::new(prefix, format!("a name {problem}"))]),
+            }
+        }
+        let (mut object, mut violations) = (Map::new(), Vec::new());
+        for field in &self.0 {
+            let value = match field.taken(&mut texts) {
+                Taken::Nothing => continue,
+                Taken::Texts(texts) => field.value(&texts, Wrapping::Form),
+                Taken::Members(pairs) => {
+                    field.members(pairs.iter().map(|(name, text)| (&**name, *text)), Wrapping::Form)
+                }
+            };
+            match value {
+                Ok(value) => drop(object.insert(field.name.to_string(), value)),
+                Err(problem) => violations.push(wrong(prefix, &field.name, problem)),
+            }
+        }
+        let text = Meaning::Scalar(Scalars { text: true, ..Scalars::default() });
+        for (name, texts) in texts {
+            let values: Result<Vec<Value>, _> = texts.iter().map(|value| text.scalar(value, Wrapping::Form)).collect();
+            let value = match values {
+                Ok(mut values) if values.len() == 1 => values.pop().unwrap_or_default(),
+                Ok(values) => Value::Array(values),
+                Err(problem) => {
+                    violations.push(wrong(prefix, &name, problem));
+                    continue;
+                }
+            };
+            object.insert(name.into_owned(), value);
+        }
+        if violations.is_empty() { Ok(object) } else { Err(violations) }
+    }
+}
+
+impl IntoIterator for Fields {
+    type Item = Field;
+    type IntoIter = std::vec::IntoIter<Field>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// What of a query or a form is a field's.
+enum Taken<'t> {
+    Nothing,
+    Texts(Vec<&'t str>),
+    /// Members of an object, each under a name of its own.
+    Members(Vec<(String, &'t str)>),
+}
+
+impl Field {
+    fn taken<'t>(&self, texts: &mut BTreeMap<Cow<'t, str>, Vec<&'t str>>) -> Taken<'t> {
+        let claimed: Vec<(String, String)> = match (&self.meaning, self.style, self.explode) {
+            (Meaning::Object(members, _), Style::Form, true) => {
+                let names = members.iter().map(|(name, _)| (name.to_string(), name.to_string()));
+                names.filter(|(name, _)| texts.contains_key(name.as_str())).collect()
+            }
+            (_, Style::DeepObject, _) => {
+                let prefix = format!("{}[", self.name);
+                let member = |name: &str| name.strip_prefix(&prefix)?.strip_suffix(']').map(str::to_owned);
+                let from = texts.range(Cow::Borrowed(prefix.as_str())..);
+                let named = from.take_while(|(name, _)| name.starts_with(&prefix));
+                named.filter_map(|(name, _)| Some((name.to_string(), member(name)?))).collect()
+            }
+            _ => return texts.remove(&*self.name).map_or(Taken::Nothing, Taken::Texts),
+        };
+        if claimed.is_empty() {
+            return Taken::Nothing;
+        }
+        let mut members = Vec::new();
+        for (name, member) in claimed {
+            members.extend(texts.remove(name.as_str()).into_iter().flatten().map(|text| (member.clone(), text)));
+        }
+        Taken::Members(members)
+    }
+}
+
+/// A violation that a field's writing is.
+pub(super) fn wrong(prefix: &str, name: &str, problem: &str) -> Violation {
+    let name = name.replace('~', "~0").replace('/', "~1");
+    Violation::new(format!("{prefix}/{name}"), format!("it {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn field(style: Style, explode: bool, schema: &Value) -> Field {
+        Field::new("p", style, explode, schema, schema)
+    }
+
+    #[test]
+    fn styles_write_scalars_lists_and_objects() {
+        let (text, list, object) = (
+            json!({"type": "string"}),
+            json!({"type": "array", "items": {"type": "integer"}}),
+            json!({"type": "object", "properties": {"R": {"type": "integer"}, "G": {"type": "string"}}}),
+        );
+        let (numbers, colour) = (json!([3, 4, 5]), json!({"R": 100, "G": "200"}));
+        for (style, explode, schema, written, value) in [
+            (Style::Simple, false, &text, "blue", Some(json!("blue"))),
+            (Style::Simple, false, &list, "3,4,5", Some(numbers.clone())),
+            (Style::Simple, false, &object, "R,100,G,200", Some(colour.clone())),
+            (Style::Simple, true, &object, "R=100,G=200", Some(colour.clone())),
+            (Style::Simple, false, &object, "R,100,G", None),
+            (Style::Simple, true, &object, "R=100,G", None),
+            (Style::Simple, false, &object, "R,1,R,2", None),
+            (Style::Simple, false, &list, "", Some(json!([]))),
+            (Style::Label, false, &text, ".blue", Some(json!("blue"))),
+            (Style::Label, false, &list, ".3,4,5", Some(numbers.clone())),
+            (Style::Label, true, &list, ".3.4.5", Some(numbers.clone())),
+            (Style::Label, true, &object, ".R=100.G=200", Some(colour.clone())),
+            (Style::Label, false, &text, "blue", None),
+            (Style::Matrix, false, &text, ";p=blue", Some(json!("blue"))),
+            (Style::Matrix, true, &text, ";p", Some(json!(""))),
+            (Style::Matrix, false, &list, ";p=3,4,5", Some(numbers.clone())),
+            (Style::Matrix, true, &list, ";p=3;p=4;p=5", Some(numbers.clone())),
+            (Style::Matrix, true, &object, ";R=100;G=200", Some(colour.clone())),
+            (Style::Matrix, true, &list, ";p=3;q=4", None),
+            (Style::SpaceDelimited, false, &list, "3%204+5", Some(numbers.clone())),
+            (Style::PipeDelimited, false, &list, "3|4%7C5", Some(numbers)),
+            (Style::Json, false, &object, "%7B%22R%22:100,%22G%22:%22200%22%7D", Some(colour)),
+            (Style::Json, false, &object, "%7B", None),
+            (Style::Form, false, &text, "%ff", None),
+            (Style::Form, false, &text, "a+b%2Bc", Some(json!("a b+c"))),
+        ] {
+            let got = field(style, explode, schema).value(&[written], Wrapping::Form);
+            assert_eq!(got.as_ref().ok(), value.as_ref(), "{style:?} {explode} {written}: {got:?}");
+        }
+    }
+
+    #[test]
+    fn a_schema_says_what_a_text_stands_for() {
+        for (schema, text, value) in [
+            (json!({"type": "string"}), "5", json!("5")),
+            (json!({"type": "integer"}), "5", json!(5)),
+            (json!({"type": "integer"}), "5x", json!("5x")),
+            (json!({"type": "integer"}), " 5", json!(" 5")),
+            (json!({"type": "integer"}), "05", json!("05")),
+            (json!({"type": "number"}), "1e3", json!(1000.0)),
+            (json!({"type": "number"}), "NaN", json!("NaN")),
+            (json!({"type": ["integer", "null"]}), "", json!(null)),
+            (json!({"type": ["string", "null"]}), "", json!("")),
+            (json!({"type": "boolean"}), "true", json!(true)),
+            (json!({"type": "boolean"}), "1", json!("1")),
+            (json!({"enum": [1, 2]}), "2", json!(2)),
+            (json!({"enum": ["1", "2"]}), "2", json!("2")),
+            (json!({"allOf": [{"$ref": "#/$defs/n"}], "$defs": {"n": {"type": "number"}}}), "7", json!(7)),
+            (json!({"$ref": "#"}), "7", json!("7")),
+            (json!({}), "7", json!("7")),
+            (json!(true), "7", json!("7")),
+        ] {
+            assert_eq!(field(Style::Form, true, &schema).value(&[text], Wrapping::Form), Ok(value), "{schema} {text}");
+        }
+    }
+
+    #[test]
+    fn queries_become_objects() {
+        let schema = json!({"properties": {
+            "limit": {"type": "integer"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+        }});
+        let filter = json!({"type": "object", "properties": {"min": {"type": "integer"}}});
+        let mut fields: Vec<Field> = Fields::of(&schema, Style::Form, true).iter().cloned().collect();
+        fields.push(Field::new("filter", Style::DeepObject, true, &filter, &filter));
+        let fields = Fields::new(fields);
+        for (query, object) in [
+            ("", Ok(json!({}))),
+            ("limit=5&tags=a&tags=b%26c", Ok(json!({"limit": 5, "tags": ["a", "b&c"]}))),
+            ("%6Cimit=5&&", Ok(json!({"limit": 5}))),
+            ("tags=a", Ok(json!({"tags": ["a"]}))),
+            ("filter[min]=3&filter[x]=y", Ok(json!({"filter": {"min": 3, "x": "y"}}))),
+            ("filter%5Bmin%5D=3", Ok(json!({"filter": {"min": 3}}))),
+            ("other=1&other=2&flag", Ok(json!({"other": ["1", "2"], "flag": ""}))),
+            ("limit=5&limit=6", Err("/query/limit")),
+            ("filter[min]=3&filter[min]=4", Err("/query/filter")),
+            ("limit=%ff", Err("/query/limit")),
+            ("a~/b=%ff", Err("/query/a~0~1b")),
+            ("%ff=1", Err("/query")),
+        ] {
+            let got =
+                fields.object(query, "/query").map(Value::Object).map_err(|violations| violations[0].pointer.clone());
+            assert_eq!(got, object.map_err(str::to_owned), "{query}");
+        }
+        assert!(fields.object(&"a&".repeat(1000), "/query").is_ok());
+        assert!(fields.object(&"a&".repeat(1001), "/query").is_err());
+    }
+}

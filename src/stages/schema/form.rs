@@ -1,0 +1,238 @@
+//! Forms: `application/x-www-form-urlencoded` and `multipart/form-data` (RFC 7578), each as the JSON object that a schema
+//! judges.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use mediatype::names::BOUNDARY;
+use mediatype::{MediaType, ReadParams};
+use serde_json::{Map, Value};
+
+use super::fields::{Field, Fields, Style, Wrapping, wrong};
+use super::json::{self, JsonSchema};
+use super::malformed;
+use crate::refusal::{Refusal, Violation};
+use crate::stages::strict_json;
+
+/// Most parts of one body.
+const MAX_PARTS: usize = 1000;
+
+/// A form in the manner of a query.
+#[derive(Debug)]
+pub(crate) struct Form {
+    fields: Fields,
+    schema: Arc<JsonSchema>,
+}
+
+impl Form {
+    /// `schema` judges the object of all fields.
+    pub(crate) fn new(fields: Fields, schema: Arc<JsonSchema>) -> Self {
+        Self { fields, schema }
+    }
+
+    /// Decides.
+    pub(super) fn check(&self, body: &[u8]) -> Result<(), Refusal> {
+        let text = std::str::from_utf8(body).map_err(|_| malformed("the body is not UTF-8 text"))?;
+        let violations = match self.fields.object(text, "") {
+            Ok(object) => self.schema.violations(&Value::Object(object), ""),
+            Err(violations) => violations,
+        };
+        if violations.is_empty() { Ok(()) } else { Err(json::violated("the form", violations)) }
+    }
+}
+
+/// A form in parts.
+#[derive(Debug)]
+pub(crate) struct Multipart {
+    fields: Fields,
+    schema: Arc<JsonSchema>,
+}
+
+impl Multipart {
+    /// `schema` judges the object of all parts: texts as what they stand for, JSON as it is, and of any other part its
+    /// size as a text of so many characters, so that `maxLength` bounds it.
+    pub(crate) fn new(fields: Fields, schema: Arc<JsonSchema>) -> Self {
+        Self { fields, schema }
+    }
+
+    /// Decides.
+    pub(super) async fn check(&self, media: &MediaType<'_>, body: &Bytes) -> Result<(), Refusal> {
+        let boundary = media.get_param(BOUNDARY).map(|value| value.unquoted_str().into_owned());
+        // RFC 2046 §5.1.1.
+        let Some(boundary) = boundary.filter(|boundary| (1..=70).contains(&boundary.len())) else {
+            return Err(malformed("the Content-Type has no boundary of 1 to 70 characters"));
+        };
+        let stream = Full::new(body.clone()).into_data_stream();
+        let mut parts = multer::Multipart::new(stream, boundary);
+        let (mut object, mut violations, mut count) = (Map::new(), Vec::new(), 0);
+        loop {
+            let part = parts.next_field().await.map_err(|error| broken(&error))?;
+            let Some(part) = part else { break };
+            count += 1;
+            if count > MAX_PARTS {
+                return Err(malformed(format!("the body has more than {MAX_PARTS} parts")));
+            }
+            let Some(name) = part.name().map(str::to_owned) else {
+                return Err(malformed("a part has no name"));
+            };
+            let kind = Kind::of(part.content_type().map(AsRef::as_ref), part.file_name().is_some());
+            let bytes = part.bytes().await.map_err(|error| broken(&error))?;
+            let field = self.fields.iter().find(|field| field.name() == name);
+            match kind.value(field, &bytes) {
+                Ok(value) => add(&mut object, name, value, field.is_some_and(Field::is_list), &mut violations),
+                Err(problem) => violations.push(wrong("", &name, problem)),
+            }
+        }
+        if violations.is_empty() {
+            violations = self.schema.violations(&Value::Object(object), "");
+        }
+        if violations.is_empty() { Ok(()) } else { Err(json::violated("the form", violations)) }
+    }
+}
+
+/// What a part holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Json,
+    Bytes,
+}
+
+impl Kind {
+    fn of(media: Option<&str>, file: bool) -> Self {
+        let essence = media.and_then(|media| media.split(';').next()).map(|media| media.trim().to_ascii_lowercase());
+        match essence.as_deref() {
+            None if file => Self::Bytes,
+            None => Self::Text,
+            Some("text/plain") if !file => Self::Text,
+            Some(json) if json == "application/json" || json.ends_with("+json") => Self::Json,
+            Some(_) => Self::Bytes,
+        }
+    }
+
+    fn value(self, field: Option<&Field>, bytes: &[u8]) -> Result<Value, &'static str> {
+        let text = || std::str::from_utf8(bytes).map_err(|_| "is not UTF-8 text");
+        match (self, field) {
+            (Self::Json, _) => strict_json::parse(bytes).map_err(|_| "is not acceptable JSON"),
+            (Self::Bytes, _) => Ok(Value::String("x".repeat(bytes.len()))),
+            (Self::Text, Some(field)) => field.item(text()?, Wrapping::Plain),
+            (Self::Text, None) => Ok(Value::String(text()?.to_owned())),
+        }
+    }
+}
+
+/// A name that stands again makes a list, where the schema has one.
+fn add(object: &mut Map<String, Value>, name: String, value: Value, list: bool, violations: &mut Vec<Violation>) {
+    match (object.get_mut(&name), list) {
+        (Some(Value::Array(items)), true) => items.push(value),
+        (Some(_), _) => violations.push(wrong("", &name, "stands more than once")),
+        (None, true) if !value.is_array() => drop(object.insert(name, Value::Array(vec![value]))),
+        (None, _) => drop(object.insert(name, value)),
+    }
+}
+
+fn broken(error: &multer::Error) -> Refusal {
+    malformed("the body is not multipart as RFC 7578 says").cause(error.to_string())
+}
+
+/// The fields of a form in parts: each a text, or JSON where it is an object.
+pub(crate) fn parts_of(schema: &Value) -> Fields {
+    Fields::of(schema, Style::Form, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::refusal::Reason;
+
+    fn schema() -> Value {
+        json!({
+            "required": ["sku"], "additionalProperties": false,
+            "properties": {
+                "sku": {"type": "string", "pattern": "^[A-Z]{3}$"},
+                "count": {"type": "integer", "minimum": 1},
+                "tags": {"type": "array", "items": {"type": "string"}, "maxItems": 2},
+                "photo": {"type": "string", "format": "binary", "maxLength": 10},
+                "meta": {"type": "object", "required": ["a"]},
+            },
+        })
+    }
+
+    fn plain(schema: &Value) -> Arc<JsonSchema> {
+        let mut schema = schema.clone();
+        schema["properties"]["photo"].as_object_mut().unwrap().remove("format");
+        Arc::new(JsonSchema::new(&schema).unwrap())
+    }
+
+    #[test]
+    fn forms_are_judged_as_objects() {
+        let schema = schema();
+        let form = Form::new(Fields::of(&schema, Style::Form, true), plain(&schema));
+        for (body, expected) in [
+            ("sku=ABC&count=2&tags=a&tags=b", Ok(())),
+            ("sku=ABC", Ok(())),
+            ("sku=AB+C", Err((Reason::SchemaViolation, "/sku"))),
+            ("sku=ABC&count=0", Err((Reason::SchemaViolation, "/count"))),
+            ("sku=ABC&count=x", Err((Reason::SchemaViolation, "/count"))),
+            ("sku=ABC&sku=DEF", Err((Reason::SchemaViolation, "/sku"))),
+            ("sku=ABC&other=1", Err((Reason::SchemaViolation, ""))),
+            ("sku=ABC&tags=a&tags=b&tags=c", Err((Reason::SchemaViolation, "/tags"))),
+            ("", Err((Reason::SchemaViolation, ""))),
+        ] {
+            let judged = form.check(body.as_bytes()).map_err(|refusal| {
+                (
+                    refusal.reason(),
+                    refusal.violations().first().map(|violation| violation.pointer.clone()).unwrap_or_default(),
+                )
+            });
+            assert_eq!(judged, expected.map_err(|(reason, pointer)| (reason, pointer.to_owned())), "{body}");
+        }
+        assert_eq!(form.check(b"sku=\xff").unwrap_err().reason(), Reason::MalformedBody);
+    }
+
+    #[test]
+    fn parts_are_judged_as_objects() {
+        let schema = schema();
+        let form = Multipart::new(parts_of(&schema), plain(&schema));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let part = |head: &str, body: &str| format!("--b\r\ncontent-disposition: form-data; {head}\r\n\r\n{body}\r\n");
+        let sku = part("name=sku", "ABC");
+        let json = |body: &str| part("name=meta\r\ncontent-type: application/json", body);
+        let photo = |size: usize| part("name=photo; filename=\"a.png\"\r\ncontent-type: image/png", &"p".repeat(size));
+        for (parts, expected) in [
+            (vec![sku.clone()], Ok(())),
+            (vec![sku.clone(), photo(10), json("{\"a\": 1}"), part("name=count", "3")], Ok(())),
+            (vec![sku.clone(), part("name=tags", "a"), part("name=tags", "b")], Ok(())),
+            (vec![sku.clone(), photo(11)], Err((Reason::SchemaViolation, "/photo"))),
+            (vec![sku.clone(), json("{}")], Err((Reason::SchemaViolation, "/meta"))),
+            (vec![sku.clone(), json("{")], Err((Reason::SchemaViolation, "/meta"))),
+            (vec![sku.clone(), part("name=count", "0")], Err((Reason::SchemaViolation, "/count"))),
+            (vec![sku.clone(), sku.clone()], Err((Reason::SchemaViolation, "/sku"))),
+            (vec![sku.clone(), part("name=other", "x")], Err((Reason::SchemaViolation, ""))),
+            (vec![photo(1)], Err((Reason::SchemaViolation, ""))),
+            (vec![part("filename=a", "x")], Err((Reason::MalformedBody, ""))),
+        ] {
+            let body = Bytes::from(format!("{}--b--\r\n", parts.concat()));
+            let media = MediaType::parse("multipart/form-data; boundary=\"b\"").unwrap();
+            let judged = runtime.block_on(form.check(&media, &body)).map_err(|refusal| {
+                (
+                    refusal.reason(),
+                    refusal.violations().first().map(|violation| violation.pointer.clone()).unwrap_or_default(),
+                )
+            });
+            assert_eq!(judged, expected.map_err(|(reason, pointer)| (reason, pointer.to_owned())), "{parts:?}");
+        }
+        for (media, body) in [
+            ("multipart/form-data", "--b--\r\n"),
+            ("multipart/form-data; boundary=b", "no parts"),
+            ("multipart/form-data; boundary=b", "--b\r\ncontent-disposition: form-data; name=sku\r\n\r\nABC"),
+        ] {
+            let media = MediaType::parse(media).unwrap();
+            let refusal = runtime.block_on(form.check(&media, &Bytes::from(body))).unwrap_err();
+            assert_eq!(refusal.reason(), Reason::MalformedBody, "{body}");
+        }
+    }
+}

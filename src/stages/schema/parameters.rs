@@ -1,0 +1,201 @@
+//! What path, query, headers and cookies must be.
+//!
+//! For each of the four, texts become one JSON object and one schema judges it: required names, unknown names, values.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::{COOKIE, HeaderName};
+use serde_json::{Map, Value};
+
+use super::fields::{Field, Fields, Wrapping, wrong};
+use super::json::{self, JsonSchema};
+use crate::refusal::{Refusal, Violation};
+
+/// What a request is for, and its headers.
+pub(crate) struct Target<'a> {
+    /// Path, normalised.
+    pub(crate) path: &'a str,
+    /// Query, as it came.
+    pub(crate) query: Option<&'a str>,
+    /// Headers.
+    pub(crate) headers: &'a HeaderMap,
+}
+
+/// Parameters of one location.
+#[derive(Debug)]
+pub(crate) struct Group<F> {
+    /// How each is written.
+    pub(crate) fields: F,
+    /// What the object of all must be.
+    pub(crate) schema: Arc<JsonSchema>,
+}
+
+/// The parameters of a route, by location.
+#[derive(Debug, Default)]
+pub(crate) struct Parameters {
+    /// Each with the segment of the path that it is, from 0; `true`: it and all behind it.
+    pub(crate) path: Option<Group<Vec<(Field, usize, bool)>>>,
+    /// Of the query; names that are not among them are for the schema to judge.
+    pub(crate) query: Option<Group<Fields>>,
+    /// Headers by name.
+    pub(crate) headers: Option<Group<Vec<(Field, HeaderName)>>>,
+    /// Cookies.
+    pub(crate) cookies: Option<Group<Fields>>,
+}
+
+impl Parameters {
+    /// Decides whether all of them are what they must be.
+    pub(crate) fn check(&self, target: &Target<'_>) -> Result<(), Refusal> {
+        let mut violations = Vec::new();
+        if let Some(path) = &self.path {
+            path.judge(path_object(&path.fields, target.path), "/path", &mut violations);
+        }
+        if let Some(query) = &self.query {
+            query.judge(query.fields.object(target.query.unwrap_or_default(), "/query"), "/query", &mut violations);
+        }
+        if let Some(headers) = &self.headers {
+            headers.judge(header_object(&headers.fields, target.headers), "/header", &mut violations);
+        }
+        if let Some(cookies) = &self.cookies {
+            cookies.judge(cookie_object(&cookies.fields, target.headers), "/cookie", &mut violations);
+        }
+        match violations.is_empty() {
+            true => Ok(()),
+            false => Err(json::violated("the request's path, query, headers or cookies", violations)),
+        }
+    }
+}
+
+impl<F> Group<F> {
+    fn judge(&self, object: Result<Map<String, Value>, Vec<Violation>>, prefix: &str, violations: &mut Vec<Violation>) {
+        violations.extend(match object {
+            Ok(object) => self.schema.violations(&Value::Object(object), prefix),
+            Err(violations) => violations,
+        });
+    }
+}
+
+type Object = Result<Map<String, Value>, Vec<Violation>>;
+
+fn path_object(fields: &[(Field, usize, bool)], path: &str) -> Object {
+    let mut object = Map::new();
+    for (field, segment, rest) in fields {
+        let from = path.split('/').take(segment + 1).map(|segment| segment.len() + 1).sum::<usize>();
+        let rest_of_path = path.get(from..).unwrap_or_default();
+        let text = if *rest { rest_of_path } else { rest_of_path.split('/').next().unwrap_or_default() };
+        insert(&mut object, field, &[text], Wrapping::Percent, "/path")?;
+    }
+    Ok(object)
+}
+
+fn header_object(fields: &[(Field, HeaderName)], headers: &HeaderMap) -> Object {
+    let mut object = Map::new();
+    for (field, name) in fields {
+        // Several fields of one name are one, with commas (RFC 9110 §5.3).
+        let values: Result<Vec<&str>, _> = headers.get_all(name).iter().map(|value| value.to_str()).collect();
+        match values {
+            Ok(values) if values.is_empty() => {}
+            Ok(values) => insert(&mut object, field, &[&values.join(",")], Wrapping::Plain, "/header")?,
+            Err(_) => return Err(vec![wrong("/header", field.name(), "is not visible ASCII")]),
+        }
+    }
+    Ok(object)
+}
+
+fn cookie_object(fields: &Fields, headers: &HeaderMap) -> Object {
+    let mut object = Map::new();
+    for field in fields.iter() {
+        let mut texts = Vec::new();
+        for value in headers.get_all(COOKIE) {
+            let Ok(text) = value.to_str() else {
+                return Err(vec![Violation::new("/cookie", "it is not visible ASCII")]);
+            };
+            let pairs = text.split(';').filter_map(|pair| pair.trim().split_once('='));
+            texts.extend(pairs.filter(|(name, _)| *name == field.name()).map(|(_, value)| value));
+        }
+        if !texts.is_empty() {
+            insert(&mut object, field, &texts, Wrapping::Percent, "/cookie")?;
+        }
+    }
+    Ok(object)
+}
+
+fn insert(
+    object: &mut Map<String, Value>,
+    field: &Field,
+    texts: &[&str],
+    wrapping: Wrapping,
+    prefix: &str,
+) -> Result<(), Vec<Violation>> {
+    match field.value(texts, wrapping) {
+        Ok(value) => {
+            object.insert(field.name().to_owned(), value);
+            Ok(())
+        }
+        Err(problem) => Err(vec![wrong(prefix, field.name(), problem)]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use serde_json::json;
+
+    use super::*;
+    use crate::stages::schema::fields::Style;
+
+    #[test]
+    fn each_location_is_judged() {
+        let integer = json!({"type": "integer", "minimum": 1});
+        let field = |name: &str, style| Field::new(name, style, false, &integer, &integer);
+        let schema = |names: &[&str]| {
+            let properties: Map<String, Value> =
+                names.iter().map(|name| ((*name).to_owned(), integer.clone())).collect();
+            let schema = json!({"properties": properties, "required": names, "additionalProperties": false});
+            Arc::new(JsonSchema::new(&schema).unwrap())
+        };
+        let parameters = Parameters {
+            path: Some(Group { fields: vec![(field("id", Style::Simple), 1, false)], schema: schema(&["id"]) }),
+            query: Some(Group { fields: Fields::new(vec![field("q", Style::Form)]), schema: schema(&["q"]) }),
+            headers: Some(Group {
+                fields: vec![(field("X-Count", Style::Simple), HeaderName::from_static("x-count"))],
+                schema: schema(&["X-Count"]),
+            }),
+            cookies: Some(Group { fields: Fields::new(vec![field("c", Style::Form)]), schema: schema(&["c"]) }),
+        };
+        for (path, query, count, cookie, pointers) in [
+            ("/orders/7", Some("q=1"), "2", "a=b; c=3", ""),
+            ("/orders/%37", Some("q=1"), "2", "c=3", ""),
+            ("/orders/x", Some("q=0"), "0", "c=y", "/path/id /query/q /header/X-Count /cookie/c"),
+            ("/orders/7", Some("q=1&r=2"), "2", "c=3", "/query"),
+            ("/orders/7", None, "2", "c=3", "/query"),
+            ("/orders/7", Some("q=1"), "2", "c=3; c=4", "/cookie/c"),
+            ("/orders/7", Some("q=1"), "2", "d=3", "/cookie"),
+        ] {
+            let headers = HeaderMap::from_iter([
+                (HeaderName::from_static("x-count"), HeaderValue::from_static(count)),
+                (COOKIE, HeaderValue::from_static(cookie)),
+            ]);
+            let judged = parameters.check(&Target { path, query, headers: &headers });
+            let found = judged.err().map_or(String::new(), |refusal| {
+                let pointers: Vec<_> = refusal.violations().iter().map(|violation| &*violation.pointer).collect();
+                pointers.join(" ")
+            });
+            assert_eq!(found, pointers, "{path} {query:?} {count} {cookie}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_path_is_one_value() {
+        let text = json!({"type": "string", "maxLength": 5});
+        let field = Field::new("rest", Style::Simple, false, &text, &text);
+        let schema = Arc::new(JsonSchema::new(&json!({"properties": {"rest": text}})).unwrap());
+        let path = Some(Group { fields: vec![(field, 1, true)], schema });
+        let parameters = Parameters { path, ..Parameters::default() };
+        for (path, good) in [("/files/a/b", true), ("/files/a/b/c", true), ("/files/aa/bb/cc", false)] {
+            let target = Target { path, query: None, headers: &HeaderMap::new() };
+            assert_eq!(parameters.check(&target).is_ok(), good, "{path}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What a route's answers must be: by status, then by media type.
+//!
+//! An answer is held back until it has been read whole, so this is for messages, not for streams: `text/event-stream`
+//! passes as it comes. What breaks its schema is not told to the caller, who cannot change it, but to the record.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::content::Contents;
+use super::encoding::Encoding;
+use super::media_type;
+use crate::refusal::{Reason, Refusal, Stage, Violation};
+
+/// Which answers a schema is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Statuses {
+    /// This one.
+    One(u16),
+    /// All of a class: `2XX`.
+    Class(u16),
+    /// Those that nothing else is said of.
+    Default,
+}
+
+/// What a route's answers must be.
+#[derive(Debug)]
+pub(crate) struct Requirement {
+    /// Sorted, so that what says most stands first.
+    statuses: Vec<(Statuses, Contents)>,
+    /// Most bytes, before and after decoding.
+    pub(crate) max_size: u64,
+}
+
+impl Statuses {
+    /// `200`, `2XX` (or `2xx`), `default`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text.eq_ignore_ascii_case("default") {
+            return Some(Self::Default);
+        }
+        let class = text.get(..1)?.parse().ok().filter(|class| (1..=5).contains(class))?;
+        match text.get(1..)? {
+            rest if rest.eq_ignore_ascii_case("xx") => Some(Self::Class(class)),
+            rest if rest.len() == 2 && rest.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.parse().ok().map(Self::One)
+            }
+            _ => None,
+        }
+    }
+
+    fn contain(self, status: StatusCode) -> bool {
+        match self {
+            Self::One(one) => one == status.as_u16(),
+            Self::Class(class) => class == status.as_u16() / 100,
+            Self::Default => true,
+        }
+    }
+}
+
+impl Requirement {
+    /// `max_size` in bytes.
+    pub(crate) fn new(mut statuses: Vec<(Statuses, Contents)>, max_size: u64) -> Self {
+        statuses.sort_by_key(|(statuses, _)| *statuses);
+        Self { statuses, max_size }
+    }
+
+    /// What an answer must be, judged by its head; none where it passes as it comes.
+    pub(crate) fn of(&self, status: StatusCode, headers: &HeaderMap) -> Option<&Contents> {
+        let (_, contents) = self.statuses.iter().find(|(statuses, _)| statuses.contain(status))?;
+        let streams = media_type::of(headers)
+            .is_some_and(|media| media.ty == mediatype::names::TEXT && media.subty == mediatype::names::EVENT_STREAM);
+        (!streams).then_some(contents)
+    }
+
+    /// Decides whether an answer that was read whole is what it must be. The reason is always
+    /// [`Reason::InvalidUpstreamResponse`].
+    pub(crate) async fn check(&self, contents: &Contents, headers: &HeaderMap, body: Bytes) -> Result<(), Refusal> {
+        let Some((content, media)) = contents.of(headers) else {
+            return Err(invalid("its Content-Type is none of those that it may have", Vec::new()));
+        };
+        let judged = match Encoding::of(headers).and_then(|encoding| encoding.decode(body, self.max_size)) {
+            Ok(decoded) => content.check(&media, &decoded).await,
+            Err(refusal) => Err(refusal),
+        };
+        // Worded for callers about what they send; here it goes to the log alone.
+        judged.map_err(|refusal| invalid(refusal.detail().to_owned(), refusal.violations().to_vec()))
+    }
+
+    /// Refuses an answer that is larger than what is held back.
+    pub(crate) fn too_large(&self) -> Refusal {
+        invalid(format!("it has more than {} bytes", self.max_size), Vec::new())
+    }
+}
+
+fn invalid(cause: impl Into<std::borrow::Cow<'static, str>>, violations: Vec<Violation>) -> Refusal {
+    let detail = "the service behind gave an answer that is not as agreed";
+    Refusal::new(Stage::Response, Reason::InvalidUpstreamResponse, detail).cause(cause).unsaid(violations)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::HeaderValue;
+    use http::header::CONTENT_TYPE;
+    use serde_json::json;
+
+    use super::*;
+    use crate::stages::schema::json::JsonSchema;
+
+    #[test]
+    fn statuses_are_found_by_what_says_most() {
+        for (text, parsed) in [
+            ("200", Some(Statuses::One(200))),
+            ("2XX", Some(Statuses::Class(2))),
+            ("5xx", Some(Statuses::Class(5))),
+            ("default", Some(Statuses::Default)),
+            ("6XX", None),
+            ("20", None),
+            ("2000", None),
+            ("20x", None),
+            ("+20", None),
+            ("é00", None),
+            ("", None),
+        ] {
+            assert_eq!(Statuses::parse(text), parsed, "{text}");
+        }
+        let schema =
+            |name: &str| Contents::new(Contents::json(&Arc::new(JsonSchema::new(&json!({"const": name})).unwrap())));
+        let requirement = Requirement::new(
+            vec![
+                (Statuses::Default, schema("default")),
+                (Statuses::Class(2), schema("2XX")),
+                (Statuses::One(201), schema("201")),
+            ],
+            100,
+        );
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        for (status, name) in [(200, "2XX"), (201, "201"), (404, "default"), (500, "default")] {
+            let contents = requirement.of(StatusCode::from_u16(status).unwrap(), &headers).unwrap();
+            for other in ["2XX", "201", "default"] {
+                let judged = requirement.check(contents, &headers, Bytes::from(format!("\"{other}\"")));
+                assert_eq!(runtime.block_on(judged).is_ok(), other == name, "{status} {other}");
+            }
+        }
+        let stream = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; a=b"))]);
+        assert!(requirement.of(StatusCode::OK, &stream).is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_is_for_the_record_alone() {
+        let schema = JsonSchema::new(&json!({"properties": {"id": {"type": "integer"}}})).unwrap();
+        let contents = Contents::new(Contents::json(&Arc::new(schema)));
+        let requirement = Requirement::new(vec![(Statuses::Default, contents.clone())], 100);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for (media, body, pointers) in [
+            ("application/json", r#"{"id": "hunter2"}"#, vec!["/id"]),
+            ("application/json", "hunter2", vec![]),
+            ("text/html", "hunter2", vec![]),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media))]);
+            let refusal = runtime.block_on(requirement.check(&contents, &headers, Bytes::from(body))).unwrap_err();
+            assert_eq!(refusal.reason(), Reason::InvalidUpstreamResponse);
+            let found: Vec<_> = refusal.violations().iter().map(|violation| &*violation.pointer).collect();
+            assert_eq!(found, pointers);
+            let (_, _, answer) = refusal.answer(&crate::exchange::RequestId::new(jiff::Timestamp::UNIX_EPOCH));
+            assert!(
+                !String::from_utf8_lossy(&answer).contains("hunter2")
+                    && !String::from_utf8_lossy(&answer).contains("errors")
+            );
+        }
+    }
+}
