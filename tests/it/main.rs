@@ -33,6 +33,7 @@ mod schema;
 mod shared_store;
 mod state;
 mod streaming;
+mod suite;
 mod timeouts;
 mod tls;
 mod upstream;
