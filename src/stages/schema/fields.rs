@@ -249,7 +249,7 @@ impl Meaning {
     fn scalar(&self, text: &str, wrapping: Wrapping) -> Result<Value, &'static str> {
         let text = unwrapped(text, wrapping)?;
         let Self::Scalar(scalars) = self else { return Ok(Value::String(text.into_owned())) };
-        let number = || text.parse::<Number>().ok().filter(|_| !text.starts_with(char::is_whitespace));
+        let number = || text.parse::<Number>().ok().filter(|_| !text.contains(char::is_whitespace));
         Ok(match &*text {
             "true" if scalars.boolean => Value::Bool(true),
             "false" if scalars.boolean => Value::Bool(false),
@@ -470,6 +470,8 @@ mod tests {
             (json!({"type": "integer"}), "5", json!(5)),
             (json!({"type": "integer"}), "5x", json!("5x")),
             (json!({"type": "integer"}), " 5", json!(" 5")),
+            (json!({"type": "integer"}), "5 ", json!("5 ")),
+            (json!({"type": "integer"}), "5\n", json!("5\n")),
             (json!({"type": "integer"}), "05", json!("05")),
             (json!({"type": "number"}), "1e3", json!(1000.0)),
             (json!({"type": "number"}), "NaN", json!("NaN")),

@@ -142,6 +142,8 @@ mod tests {
         for (value, utf8) in [
             ("application/json", Some(true)),
             (" application/json ;charset=\"utf-8\"", Some(true)),
+            ("application/json;", Some(true)),
+            ("application/json; ; charset=utf-8", None),
             ("application/json; charset=utf-16", Some(false)),
             ("application/json; charset=utf-8; charset=latin1", Some(false)),
             ("application/json; charset", None),
