@@ -29,7 +29,7 @@ const ODD_NAMESPACE: c_int = 99;
 
 /// Most complaints kept of one document.
 pub(super) const MAX_COMPLAINTS: usize = 20;
-/// Most bytes kept of a message; what we read of it stands at its end.
+/// Most bytes kept of a message, from its start and from its end; in between stands what came.
 const MAX_MESSAGE: usize = 4096;
 
 /// An opaque struct of the library's.
@@ -384,7 +384,7 @@ unsafe extern "C" fn listen(context: Opaque, error: *const XmlError) {
     });
 }
 
-/// The end of a string of the library's.
+/// A string of the library's, without the middle of a very long one.
 ///
 /// # Safety
 /// `string` is null, or ends with a NUL.
@@ -394,8 +394,9 @@ unsafe fn words(string: *const c_char) -> Option<String> {
     }
     // SAFETY: by the contract.
     let bytes = unsafe { CStr::from_ptr(string) }.to_bytes();
-    let tail = bytes.get(bytes.len().saturating_sub(MAX_MESSAGE)..).unwrap_or_default();
-    Some(String::from_utf8_lossy(tail).trim_end().to_owned())
+    let (head, rest) = bytes.split_at(bytes.len().min(MAX_MESSAGE));
+    let tail = rest.get(rest.len().saturating_sub(MAX_MESSAGE)..).unwrap_or_default();
+    Some(String::from_utf8_lossy(&[head, tail].concat()).trim_end().to_owned())
 }
 
 /// Gives the library a schema document that is being compiled on this thread; everything else does not exist.

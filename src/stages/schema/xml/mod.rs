@@ -206,10 +206,13 @@ impl Compiled {
 }
 
 fn violation(text: &str, index: &Index<'_>, complaint: &Complaint) -> Violation {
-    let (pointer, offset) = index.locate(complaint.path.as_deref().unwrap_or_default());
-    let found = pointer.rsplit('/').next().unwrap_or_default();
-    let found = found.split_once('[').map_or(found, |(name, _)| name);
-    let detail = words::at(guard::place(text, offset), &words::of_violation(complaint, found));
+    let (mut pointer, offset) = index.locate(complaint.path.as_deref().unwrap_or_default());
+    let element = pointer.rsplit('/').next().unwrap_or_default();
+    let element = element.split_once('[').map_or(element, |(name, _)| name);
+    let detail = words::at(guard::place(text, offset), &words::of_violation(complaint, element));
+    if let Some(attribute) = words::attribute(complaint).filter(|_| !pointer.contains('@')) {
+        pointer.extend(["/@", attribute]);
+    }
     Violation { pointer: words::cut(pointer, MAX_POINTER), detail }
 }
 

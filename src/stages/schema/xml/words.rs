@@ -84,6 +84,14 @@ pub(super) fn of_violation(complaint: &Complaint, found: &str) -> String {
     }
 }
 
+/// Local name of the attribute that a complaint is about; it stands before the message proper, and comes from the body.
+pub(super) fn attribute(complaint: &Complaint) -> Option<&str> {
+    let (_, rest) = complaint.message.split_once("', attribute '")?;
+    let (name, _) = rest.split_once("': ")?;
+    let local = name.rsplit_once('}').map_or(name, |(_, local)| local);
+    (!local.contains(['/', ' ', '\''])).then_some(local)
+}
+
 /// `This element is not expected. Expected is one of ( {urn:x}a, {urn:x}b ).`
 fn content(message: &str, found: &str) -> String {
     let missing = message.contains("Missing child element(s).");
