@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_uchar, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use libloading::Library;
 
@@ -27,8 +28,17 @@ const NO_MEMORY: c_int = 2;
 /// `XML_WAR_NS_URI`: told as an error, but about names of namespaces that are IRIs rather than URIs, which people use.
 const ODD_NAMESPACE: c_int = 99;
 
+/// `XML_FROM_SCHEMASV`.
+const VALIDATION: c_int = 17;
+/// `XML_ELEMENT_NODE`.
+const ELEMENT: c_int = 1;
+/// `XML_ATTRIBUTE_NODE`.
+const ATTRIBUTE: c_int = 2;
+
 /// Most complaints kept of one document.
 pub(super) const MAX_COMPLAINTS: usize = 20;
+/// A document that has a complaint and takes longer is not looked at further.
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
 /// Most bytes kept of a message, from its start and from its end; in between stands what came.
 const MAX_MESSAGE: usize = 4096;
 
@@ -51,6 +61,17 @@ struct XmlError {
     column: c_int,
     context: Opaque,
     node: Opaque,
+}
+
+/// The head of `xmlNode`, and of `xmlAttr`.
+#[repr(C)]
+struct Node {
+    private: Opaque,
+    kind: c_int,
+    name: *const c_uchar,
+    children: Opaque,
+    last: Opaque,
+    parent: *mut Node,
 }
 
 /// The head of `xmlParserInput`.
@@ -96,6 +117,13 @@ functions! {
     xmlFirstElementChild(Opaque) -> Opaque;
     xmlNextElementSibling(Opaque) -> Opaque;
     xmlGetNodePath(Opaque) -> *mut c_uchar;
+
+    xmlUnlinkNode(Opaque);
+    xmlFreeNode(Opaque);
+
+    xmlRegexpCompile(*const c_uchar) -> Opaque;
+    xmlRegexpIsDeterminist(Opaque) -> c_int;
+    xmlRegFreeRegexp(Opaque);
 
     xmlSchemaNewParserCtxt(*const c_char) -> Opaque;
     xmlSchemaSetParserStructuredErrors(Opaque, OnError, Opaque);
@@ -201,6 +229,24 @@ impl Libxml2 {
             }
         });
         Ok(Self { functions, free, _library: library })
+    }
+
+    /// Whether values are held against a pattern in one go, without trying one way after the other. A pattern that does
+    /// not compile is found out when the schema does not.
+    pub(super) fn is_direct(&'static self, pattern: &str) -> bool {
+        let Ok(pattern) = CString::new(pattern) else { return true };
+        Listener::new(self).during(|_| {
+            // SAFETY: the pattern ends with a NUL; what is compiled is freed after its last use.
+            unsafe {
+                let compiled = (self.functions.xmlRegexpCompile)(pattern.as_ptr().cast());
+                if compiled.is_null() {
+                    return true;
+                }
+                let direct = (self.functions.xmlRegexpIsDeterminist)(compiled) == 1;
+                (self.functions.xmlRegFreeRegexp)(compiled);
+                direct
+            }
+        })
     }
 
     /// Compiles a schema from its documents, name and text of each; the first is the one to begin with.
@@ -326,14 +372,54 @@ impl Drop for Document {
 }
 
 /// Hears what the library complains of, which would else go to standard error.
+///
+/// There is no way to tell the library that enough is enough, and what is left to do may be hours of it: a pattern may
+/// take a second for a value, and a body has thousands. So the rest of the document is taken out from before it.
 struct Listener {
     library: &'static Libxml2,
     heard: Vec<Complaint>,
+    since: Instant,
+    /// The rest has been taken out.
+    enough: bool,
+    /// What has been taken out, to be freed when the library no longer looks at the document.
+    rest: Vec<Opaque>,
 }
 
 impl Listener {
     fn new(library: &'static Libxml2) -> Self {
-        Self { library, heard: Vec::new() }
+        Self { library, heard: Vec::new(), since: Instant::now(), enough: false, rest: Vec::new() }
+    }
+
+    /// Takes out all elements of the document that come after the start of this one.
+    ///
+    /// # Safety
+    /// `node` is an element or an attribute of a document that is being validated, and the library is at it, at its
+    /// element, or above it.
+    unsafe fn take_out_after(&mut self, node: *mut Node) {
+        let functions = &self.library.functions;
+        let rest = &mut self.rest;
+        // SAFETY: by the contract the node is alive, and so are those above it. The library goes on from the element
+        // it is at by `next` and `parent`; no element above this one is moved, so it comes to the end.
+        unsafe {
+            let mut take = |from: Opaque, next: unsafe extern "C" fn(Opaque) -> Opaque| {
+                while let Some(element) = NonNull::new(next(from)) {
+                    (functions.xmlUnlinkNode)(element.as_ptr());
+                    rest.push(element.as_ptr());
+                }
+            };
+            let mut node = node;
+            if (*node).kind == ATTRIBUTE {
+                node = (*node).parent;
+            }
+            if node.is_null() || (*node).kind != ELEMENT {
+                return;
+            }
+            take(node.cast(), functions.xmlFirstElementChild);
+            while !node.is_null() && (*node).kind == ELEMENT {
+                take(node.cast(), functions.xmlNextElementSibling);
+                node = (*node).parent;
+            }
+        }
     }
 
     /// Listens while `call` runs; it is given the pointer that [`listen`] takes.
@@ -343,8 +429,13 @@ impl Listener {
         // SAFETY: the listener outlives `call`; after it, this thread's complaints go to nobody.
         unsafe { set(context, listen) };
         let result = call(context);
-        // SAFETY: as above.
-        unsafe { set(ptr::null_mut(), listen) };
+        // SAFETY: as above. What was taken out of a document is freed while the document lives, and nothing leads to it.
+        unsafe {
+            set(ptr::null_mut(), listen);
+            for element in self.rest.drain(..) {
+                (self.library.functions.xmlFreeNode)(element);
+            }
+        }
         result
     }
 }
@@ -359,7 +450,7 @@ unsafe extern "C" fn listen(context: Opaque, error: *const XmlError) {
     else {
         return;
     };
-    if error.level <= WARNING || error.code == ODD_NAMESPACE || listener.heard.len() >= MAX_COMPLAINTS {
+    if error.level <= WARNING || error.code == ODD_NAMESPACE || listener.enough {
         return;
     }
     let library = listener.library;
@@ -382,6 +473,14 @@ unsafe extern "C" fn listen(context: Opaque, error: *const XmlError) {
         column: u32::try_from(error.column).unwrap_or_default(),
         path: path.flatten(),
     });
+    if listener.heard.len() >= MAX_COMPLAINTS || listener.since.elapsed() > LONG_ENOUGH {
+        listener.enough = true;
+        if error.domain == VALIDATION && !error.node.is_null() {
+            // SAFETY: complaints of this domain are told while the document is validated, about where the library is, or
+            // about a key below it.
+            unsafe { listener.take_out_after(error.node.cast()) }
+        }
+    }
 }
 
 /// A string of the library's, without the middle of a very long one.

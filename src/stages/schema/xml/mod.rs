@@ -26,13 +26,14 @@ use self::sources::Sources;
 use super::malformed;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 
-/// Bodies up to this many bytes are judged at once; larger ones beside the worker, which has others to serve.
+/// Bodies up to this many bytes are judged at once; larger ones beside the worker, which has others to serve. So are all
+/// bodies of a schema with a pattern for which libxml2 tries one way after the other: it may do so for a second.
 const AT_ONCE: usize = 64 << 10;
 /// Most bytes of a violation's pointer.
 const MAX_POINTER: usize = 300;
 
-/// As many large bodies are judged at a time as there are cores, in the whole process.
-static LARGE: LazyLock<Semaphore> =
+/// As many bodies are judged beside the workers at a time as there are cores, in the whole process.
+static BESIDE: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)));
 
 /// A compiled XSD.
@@ -42,6 +43,8 @@ pub(crate) struct XmlSchema(Arc<Compiled>);
 struct Compiled {
     schema: libxml2::Schema,
     settings: XmlSettings,
+    /// Bodies up to this many bytes are judged at once.
+    at_once: usize,
 }
 
 impl std::fmt::Debug for XmlSchema {
@@ -150,16 +153,18 @@ impl XmlSchema {
             let line = Some(complaint.line).filter(|line| *line > 0);
             XmlProblem { line, ..XmlProblem::of(file, words::of_schema(&complaint)) }
         })?;
-        Ok(Self(Arc::new(Compiled { schema, settings })))
+        let direct = sources.patterns().iter().all(|pattern| library.is_direct(pattern));
+        let at_once = if direct { AT_ONCE } else { 0 };
+        Ok(Self(Arc::new(Compiled { schema, settings, at_once })))
     }
 
     /// Decides whether a body is well formed, harmless, and keeps to the schema.
     pub(crate) async fn check(&self, body: &Bytes) -> Result<(), Refusal> {
-        if body.len() <= AT_ONCE {
+        if body.len() <= self.0.at_once {
             return self.0.judge(body);
         }
         let (compiled, body) = (Arc::clone(&self.0), body.clone());
-        let permit = LARGE.acquire().await.map_err(|error| undecided(error.to_string()))?;
+        let permit = BESIDE.acquire().await.map_err(|error| undecided(error.to_string()))?;
         let judged = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             compiled.judge(&body)

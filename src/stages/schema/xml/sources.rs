@@ -60,6 +60,8 @@ struct Reference {
 /// The files of one schema; the first is the one that was named.
 pub(super) struct Sources {
     files: Vec<File>,
+    /// Of all facets `xs:pattern`.
+    patterns: Vec<String>,
 }
 
 /// Name that the library knows a document by.
@@ -74,13 +76,13 @@ impl Sources {
         read: &mut dyn FnMut(&str) -> Result<Arc<str>, String>,
     ) -> Result<Self, XmlProblem> {
         let mut known: BTreeMap<String, usize> = BTreeMap::new();
-        let mut sources = Self { files: Vec::new() };
+        let mut sources = Self { files: Vec::new(), patterns: Vec::new() };
         let text = read(name).map_err(|message| XmlProblem::of(name, message))?;
         sources.add(name.to_owned(), text, &mut known)?;
         let mut next = 0;
         while let Some(file) = sources.files.get(next) {
             let (name, text) = (file.name.clone(), Arc::clone(&file.text));
-            let found = locations(&name, &text)?;
+            let found = look_through(&name, &text, &mut sources.patterns)?;
             let mut references = Vec::with_capacity(found.len());
             for Location { value, import, place, location } in found {
                 let problem = |message: String| XmlProblem::of(&name, message).at(place);
@@ -116,6 +118,11 @@ impl Sources {
         known.insert(name.clone(), index);
         self.files.push(File { name, text, references: Vec::new() });
         Ok(index)
+    }
+
+    /// What values are held against.
+    pub(super) fn patterns(&self) -> &[String] {
+        &self.patterns
     }
 
     /// Name of the file that the library knows by this name.
@@ -175,8 +182,8 @@ struct Location {
     location: String,
 }
 
-/// The locations in one file, which is looked at as a body is, but for instructions.
-fn locations(name: &str, text: &str) -> Result<Vec<Location>, XmlProblem> {
+/// The locations and the patterns in one file, which is looked at as a body is, but for instructions.
+fn look_through(name: &str, text: &str, patterns: &mut Vec<String>) -> Result<Vec<Location>, XmlProblem> {
     let whole = guard::text(text.as_bytes());
     let body = whole.as_ref().copied().unwrap_or(text);
     let problem = |flaw: guard::Flaw| {
@@ -194,6 +201,9 @@ fn locations(name: &str, text: &str) -> Result<Vec<Location>, XmlProblem> {
             return Err(XmlProblem::of(name, message).at(place()));
         }
         let kind = element.local_name();
+        if kind == "pattern" && guard.namespace(&element) == XSD {
+            patterns.extend(attribute(body, &element, "value").map(|(_, pattern)| pattern));
+        }
         if guard.depth() != 2 || guard.namespace(&element) != XSD || !["include", "import", "redefine"].contains(&kind)
         {
             continue;

@@ -238,7 +238,7 @@ fn hostile_and_broken_bodies_are_no_xml_to_us() {
             [b"<any xmlns='urn:o'>".to_vec(), b"<a>".repeat(64), b"</a>".repeat(64), b"</any>".to_vec()].concat(),
         ),
         ("attributes", format!("<any xmlns='urn:o' {}/>", many(80_000, &|n| format!("a{n}='' "))).into_bytes()),
-        ("attributes", format!("<any {}/>", "a='' ".repeat(80_000)).into_bytes()),
+        ("an attribute stands twice", format!("<any {}/>", "a='' ".repeat(80_000)).into_bytes()),
         ("attribute is longer", format!("<any xmlns='urn:o' a='{}'/>", "x".repeat(10_000_000)).into_bytes()),
         ("namespaces", any(&many(60, &|n| format!("<a xmlns:p{n}='u{n}' xmlns:q{n}='u{n}'>")))),
         ("elements", any(&"<a/>".repeat(100_000))),
@@ -284,10 +284,10 @@ fn hostile_and_broken_bodies_are_no_xml_to_us() {
         ("not allowed in XML", any("\u{ffff}")),
         ("`]]>`", any("]]>")),
         ("`<` stands", any("<b a='<'/>")),
-        ("well formed", any("<b a=''b=''/>")),
-        ("well formed", any("<1/>")),
-        ("well formed", any("< b/>")),
-        ("well formed", any("<b/ >")),
+        ("a space is missing", any("<b a=''b=''/>")),
+        ("a name is not", any("<1/>")),
+        ("a name is", any("< b/>")),
+        ("end tag", any("<b/ >")),
         ("well formed", b"<?xml version='1.0' standalone='maybe'?><any xmlns='urn:o'/>".to_vec()),
     ] {
         let shown = String::from_utf8_lossy(&body[..body.len().min(120)]).into_owned();
@@ -398,6 +398,41 @@ fn schema_of_facets() -> XmlSchema {
         ),
         XmlSettings::default(),
     )
+}
+
+#[test]
+fn a_body_with_enough_wrong_is_not_looked_at_further() {
+    if !is_here() {
+        return;
+    }
+    // 30 would take an age: for each value libxml2 tries until it gives up.
+    let pattern = |pattern: &str| {
+        let simple = format!(
+            r#"<xs:simpleType><xs:restriction base="xs:string"><xs:pattern value="{pattern}"/></xs:restriction></xs:simpleType>"#
+        );
+        schema(
+            &in_schema(
+                "",
+                &format!(
+                    r#"<xs:element name="r"><xs:complexType><xs:sequence><xs:element name="a" maxOccurs="unbounded">{simple}</xs:element></xs:sequence></xs:complexType>
+                <xs:unique name="u"><xs:selector xpath="a"/><xs:field xpath="."/></xs:unique></xs:element>"#
+                ),
+            ),
+            XmlSettings::default(),
+        )
+    };
+    let slow = pattern("(a|aa)*b");
+    assert_eq!(slow.0.at_once, 0);
+    let body =
+        format!("<r><a>b</a><a>ab</a>{}<!-- x --><b/>text</r>", format!("<a>{}</a>", "a".repeat(25)).repeat(3000));
+    let refusal = check(&slow, body).unwrap_err();
+    assert!((1..=20).contains(&refusal.violations().len()), "{refusal:?}");
+    assert_eq!(refusal.violations()[0].pointer, "/r/a[3]");
+    let quick = pattern("[a-z]+[0-9]{1,4}");
+    assert!(quick.0.at_once > 0);
+    let refusal = check(&quick, format!("<r>{}</r>", "<a>a1</a><a/>x<!-- y -->".repeat(3000))).unwrap_err();
+    assert_eq!(refusal.violations().len(), 20);
+    assert_eq!(check(&quick, "<r><a>a1</a></r>"), Ok(()));
 }
 
 #[test]
