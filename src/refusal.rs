@@ -117,6 +117,8 @@ reasons! {
     StoreUnavailable = 503 "store_unavailable" "The store cannot be used now",
     /// How often the caller may ask is not known.
     LimitsUnavailable = 503 "limits_unavailable" "Limits cannot be checked now",
+    /// There is no room to decide now.
+    Overloaded = 503 "overloaded" "There is no room for this now",
     /// The upstream did not answer in time.
     UpstreamTimeout = 504 "upstream_timeout" "The service behind did not answer in time",
 }

@@ -18,8 +18,6 @@ const PLANNED: &[(&str, &[&str])] = &[
     ("apis.*", &["openapi"]),
     ("apis.*.upstream", &["health", "retries"]),
     ("apis.*.routes.*", &["class", "upgrade"]),
-    ("apis.*.routes.*.request", &["xml"]),
-    ("apis.*.routes.*.response", &["xml"]),
     ("audit.*", &["elasticsearch", "otlp", "syslog"]),
     ("audit.*.file", &["rotate", "on_failure"]),
 ];

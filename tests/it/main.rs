@@ -37,3 +37,4 @@ mod suite;
 mod timeouts;
 mod tls;
 mod upstream;
+mod xml;

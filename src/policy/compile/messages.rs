@@ -19,6 +19,7 @@ use crate::stages::schema::json::JsonSchema;
 use crate::stages::schema::media_type::MediaRange;
 use crate::stages::schema::parameters::{Group, Parameters};
 use crate::stages::schema::response::{Requirement as ResponseRequirement, Statuses};
+use crate::stages::schema::xml::Soap;
 use crate::stages::schema::{Bounds, Requirement};
 
 /// Default of `request.max_size` and `response.max_size`.
@@ -52,7 +53,7 @@ pub(super) fn request(
         context.missing(
             inner,
             "`request` does not say what a request must be",
-            "write `json:` with a JSON Schema file for the body, or `query:`, `path:`, `headers:`, `cookies:` for the rest",
+            "write `json:` (or `xml:`, `soap:`, `form:`, `multipart:`) with a schema file for the body, or `query:`, `path:`, `headers:`, `cookies:` for the rest",
         );
         return None;
     }
@@ -84,6 +85,15 @@ fn bodies(
     let mut contents = Vec::new();
     if let Some(path) = &request.json {
         contents.extend(Contents::json(&schemas.json(context, path, at.key("json"))?.schema));
+    }
+    if let Some(path) = &request.xml {
+        contents.extend(Contents::xml(&schemas.xml(context, path, None, at.key("xml"))?));
+    }
+    if let Some(path) = &request.soap {
+        contents.extend(Contents::soap(&schemas.xml(context, path, Some(Soap { fault: false }), at.key("soap"))?));
+    }
+    if request.xml.is_some() && request.soap.is_some() {
+        context.error(at.key("soap"), "a body is XML or a SOAP message, not either");
     }
     if let Some(path) = &request.form {
         let SchemaFile { value, schema } = schemas.json(context, path, at.key("form"))?;
@@ -200,7 +210,7 @@ pub(super) fn response(
     if statuses.is_empty() && !at.damaged() {
         context
             .error(at, "`response` does not say what answers must be")
-            .help("write `json:` with a JSON Schema file, or statuses, each with its own");
+            .help("write `json:`, `xml:` or `soap:` with a schema file, or statuses, each with its own");
     }
     let max_size = written.max_size.map_or(MAX_CHECKED_BODY, |Size(bytes)| bytes);
     Some(ResponseRequirement::new(statuses, max_size))
@@ -212,11 +222,22 @@ fn answer(
     content: &document::Content,
     at: At<'_>,
 ) -> Option<Contents> {
-    let Some(path) = &content.json else {
-        context.missing(at, "nothing is said of what this answer must be", "write `json:` with a JSON Schema file");
+    let mut contents = Vec::new();
+    if let Some(path) = &content.json {
+        contents.extend(Contents::json(&schemas.json(context, path, at.key("json"))?.schema));
+    }
+    if let Some(path) = &content.xml {
+        contents.extend(Contents::xml(&schemas.xml(context, path, None, at.key("xml"))?));
+    }
+    if let Some(path) = &content.soap {
+        contents.extend(Contents::soap(&schemas.xml(context, path, Some(Soap { fault: true }), at.key("soap"))?));
+    }
+    if contents.is_empty() {
+        let help = "write `json:` with a JSON Schema file, or `xml:` or `soap:` with an XSD file";
+        context.missing(at, "nothing is said of what this answer must be", help);
         return None;
-    };
-    Some(Contents::new(Contents::json(&schemas.json(context, path, at.key("json"))?.schema)))
+    }
+    Some(Contents::new(contents))
 }
 
 /// Whether an answer that is not as it must be is only reported.

@@ -13,6 +13,7 @@ use crate::policy::source::{Place, SourceText};
 use crate::policy::tree::At;
 use crate::policy::yaml;
 use crate::stages::schema::json::{Files, JsonSchema, SchemaProblem};
+use crate::stages::schema::xml::{Soap, XmlProblem, XmlSchema, XmlSettings};
 use crate::stages::strict_json;
 
 /// A JSON Schema file.
@@ -28,6 +29,8 @@ pub(super) struct SchemaFile {
 #[derive(Default)]
 pub(super) struct Schemas {
     json: HashMap<String, Option<SchemaFile>>,
+    /// By path, and what the body is wrapped in.
+    xml: HashMap<(String, Option<Soap>), Option<XmlSchema>>,
 }
 
 impl Schemas {
@@ -39,6 +42,51 @@ impl Schemas {
         let schema = json(context, path, at);
         self.json.insert(path.to_owned(), schema.clone());
         schema
+    }
+
+    /// The schema of an XSD file; what is wrong is told at its place in the file that has it.
+    pub(super) fn xml(
+        &mut self,
+        context: &mut Context<'_>,
+        path: &str,
+        soap: Option<Soap>,
+        at: At<'_>,
+    ) -> Option<XmlSchema> {
+        let key = (path.to_owned(), soap);
+        if let Some(known) = self.xml.get(&key) {
+            return known.clone();
+        }
+        let schema = xml(context, path, soap, at);
+        self.xml.insert(key, schema.clone());
+        schema
+    }
+}
+
+fn xml(context: &mut Context<'_>, path: &str, soap: Option<Soap>, at: At<'_>) -> Option<XmlSchema> {
+    context.read(at, path)?;
+    let settings = XmlSettings { soap, ..XmlSettings::default() };
+    let sources = &mut context.sources;
+    let mut read = |name: &str| match sources.read(name) {
+        Ok(source) => Ok(Arc::from(source.text.as_str())),
+        Err(error) => Err(error.to_string()),
+    };
+    match XmlSchema::new(path, settings, &mut read) {
+        Ok(schema) => Some(schema),
+        Err(XmlProblem { file, line, column, message, help }) => {
+            let source = context.sources.read(&file).ok().filter(|_| line.is_some());
+            let place = match (&source, line) {
+                (Some(source), Some(line)) => {
+                    let start = offset(&source.text, line as usize, column.unwrap_or(1) as usize);
+                    Place::new(source, start..start + 1)
+                }
+                _ => at.place(),
+            };
+            let problem = context.problems.error(place, format!("not an XML schema that can be kept: {message}"));
+            if let Some(help) = help {
+                problem.help(help);
+            }
+            None
+        }
     }
 }
 

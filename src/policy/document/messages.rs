@@ -14,6 +14,10 @@ use crate::policy::units::Size;
 pub(crate) struct Request {
     /// JSON Schema file of JSON bodies.
     pub(crate) json: Option<String>,
+    /// XSD file of XML bodies.
+    pub(crate) xml: Option<String>,
+    /// XSD file of what SOAP messages hold.
+    pub(crate) soap: Option<String>,
     /// JSON Schema file of `application/x-www-form-urlencoded` bodies.
     pub(crate) form: Option<String>,
     /// JSON Schema file of `multipart/form-data` bodies.
@@ -51,6 +55,10 @@ pub(crate) struct Response {
 pub(crate) struct Content {
     /// JSON Schema file.
     pub(crate) json: Option<String>,
+    /// XSD file.
+    pub(crate) xml: Option<String>,
+    /// XSD file of what the SOAP message holds.
+    pub(crate) soap: Option<String>,
 }
 
 /// `mode: report`, or by stage: `mode: { schema: report }`.
@@ -85,6 +93,8 @@ impl<'de> Deserialize<'de> for Mode {
 /// A key of [`Response`].
 enum Key {
     Json,
+    Xml,
+    Soap,
     OnInvalid,
     MaxSize,
     Status(String),
@@ -92,10 +102,12 @@ enum Key {
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const KEYS: &[&str] = &["json", "on_invalid", "max_size", "200", "2XX", "default"];
+        const KEYS: &[&str] = &["json", "xml", "soap", "on_invalid", "max_size", "200", "2XX", "default"];
         let text = String::deserialize(deserializer)?;
         Ok(match text.as_str() {
             "json" => Self::Json,
+            "xml" => Self::Xml,
+            "soap" => Self::Soap,
             "on_invalid" => Self::OnInvalid,
             "max_size" => Self::MaxSize,
             "default" => Self::Status(text),
@@ -117,8 +129,11 @@ impl<'de> Deserialize<'de> for Response {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Response, A::Error> {
                 let mut response = Response::default();
                 while let Some(key) = map.next_key()? {
+                    let all = &mut response.successful;
                     match key {
-                        Key::Json => response.successful.get_or_insert_default().json = Some(map.next_value()?),
+                        Key::Json => all.get_or_insert_default().json = Some(map.next_value()?),
+                        Key::Xml => all.get_or_insert_default().xml = Some(map.next_value()?),
+                        Key::Soap => all.get_or_insert_default().soap = Some(map.next_value()?),
                         Key::OnInvalid => response.on_invalid = Some(map.next_value()?),
                         Key::MaxSize => response.max_size = Some(map.next_value()?),
                         Key::Status(status) => drop(response.statuses.insert(status, map.next_value()?)),

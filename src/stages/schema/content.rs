@@ -9,6 +9,7 @@ use mediatype::MediaType;
 use super::form::{Form, Multipart};
 use super::json::JsonSchema;
 use super::media_type::{self, MediaRange};
+use super::xml::XmlSchema;
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// What bodies of some media type must be.
@@ -16,6 +17,8 @@ use crate::refusal::{Reason, Refusal, Stage};
 pub(crate) enum Content {
     /// JSON that keeps to a schema.
     Json(Arc<JsonSchema>),
+    /// XML that keeps to a schema.
+    Xml(XmlSchema),
     /// `application/x-www-form-urlencoded`.
     Form(Arc<Form>),
     /// `multipart/form-data`.
@@ -40,6 +43,16 @@ impl Contents {
         ranges(&["application/json", "application/*+json"], &Content::Json(Arc::clone(schema)))
     }
 
+    /// XML (RFC 7303).
+    pub(crate) fn xml(schema: &XmlSchema) -> Vec<(MediaRange, Content)> {
+        ranges(&["application/xml", "text/xml", "application/*+xml"], &Content::Xml(schema.clone()))
+    }
+
+    /// SOAP 1.1, and 1.2 (RFC 3902).
+    pub(crate) fn soap(schema: &XmlSchema) -> Vec<(MediaRange, Content)> {
+        ranges(&["text/xml", "application/soap+xml"], &Content::Xml(schema.clone()))
+    }
+
     /// Forms as HTML sends them.
     pub(crate) fn form(form: &Arc<Form>) -> Vec<(MediaRange, Content)> {
         ranges(&["application/x-www-form-urlencoded"], &Content::Form(Arc::clone(form)))
@@ -48,11 +61,6 @@ impl Contents {
     /// Forms with files (RFC 7578).
     pub(crate) fn multipart(form: &Arc<Multipart>) -> Vec<(MediaRange, Content)> {
         ranges(&["multipart/form-data"], &Content::Multipart(Arc::clone(form)))
-    }
-
-    /// Whether no body is looked at.
-    pub(super) fn is_unchecked(&self) -> bool {
-        self.0.iter().all(|(_, content)| matches!(content, Content::Unchecked))
     }
 
     /// What a message's body must be, and the media type it says it has. None where it isn't one of these.
@@ -80,8 +88,9 @@ impl Content {
     pub(super) async fn check(&self, media: &MediaType<'_>, body: &Bytes) -> Result<(), Refusal> {
         match self {
             Self::Json(schema) => schema.check(body),
-            Self::Form(form) => form.check(body),
             // Boxed: rare and large, and it would be a part of every request's future.
+            Self::Xml(schema) => Box::pin(schema.check(body)).await,
+            Self::Form(form) => form.check(body),
             Self::Multipart(form) => Box::pin(form.check(media, body)).await,
             Self::Unchecked => Ok(()),
         }

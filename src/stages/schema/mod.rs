@@ -14,6 +14,7 @@ pub(crate) mod media_type;
 pub(crate) mod parameters;
 pub(crate) mod response;
 mod shape;
+pub(crate) mod xml;
 
 use std::time::Duration;
 

@@ -1,0 +1,380 @@
+//! The guard before libxml2: one pass over a document, in linear time and without building anything, that lets through
+//! only what a body has need of.
+//!
+//! UTF-8 and XML 1.0 alone. No DOCTYPE, so no entities of the document's own, nothing external and no default attributes;
+//! no processing instructions. Bounded in depth, in number, and in the length of names and values. Tags match, names are
+//! bound to namespaces (Namespaces in XML 1.0), and references are the five predefined ones and characters.
+//!
+//! It is no whole parser: libxml2 finds the rest that is not well formed.
+
+use std::borrow::Cow;
+
+use quick_xml::Reader;
+use quick_xml::events::{BytesDecl, BytesStart, Event};
+
+use super::namespaces::Namespaces;
+use super::{Place, XmlSettings};
+
+/// Most bytes of text without an element in between; libxml2 takes a little more.
+const MAX_TEXT: usize = 9_000_000;
+
+/// Why the guard turns a document away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Flaw {
+    /// Offset of what is wrong, in bytes.
+    pub(super) offset: usize,
+    /// What is wrong, without values of the document.
+    pub(super) words: Cow<'static, str>,
+}
+
+impl Flaw {
+    pub(super) fn new(offset: usize, words: impl Into<Cow<'static, str>>) -> Self {
+        Self { offset, words: words.into() }
+    }
+}
+
+/// One thing that the guard passes on the way.
+#[derive(Debug)]
+pub(super) enum Step<'a> {
+    /// An element begins.
+    Open(Element<'a>),
+    /// An element ends.
+    Close,
+    /// Text that is not white space alone.
+    Text {
+        /// Of its first byte.
+        offset: usize,
+    },
+}
+
+/// An element that begins.
+#[derive(Debug)]
+pub(super) struct Element<'a> {
+    /// Of its `<`.
+    pub(super) offset: usize,
+    /// Its name as written.
+    pub(super) name: &'a str,
+    /// Its tag, for the attributes.
+    pub(super) tag: BytesStart<'a>,
+}
+
+impl<'a> Element<'a> {
+    /// The name without a prefix.
+    pub(super) fn local_name(&self) -> &'a str {
+        self.name.split_once(':').map_or(self.name, |(_, local)| local)
+    }
+}
+
+/// The document as text, without a byte order mark.
+pub(super) fn text(document: &[u8]) -> Result<&str, Flaw> {
+    let document = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
+    std::str::from_utf8(document)
+        .map_err(|error| Flaw::new(0, format!("it is not UTF-8: byte {} is not", error.valid_up_to() + 1)))
+}
+
+/// Line and column of an offset, both from 1; a column is a character.
+pub(super) fn place(text: &str, offset: usize) -> Place {
+    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
+    let line = memchr::memchr_iter(b'\n', before).count() + 1;
+    let start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+    let column = before.get(start..).unwrap_or_default().iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1;
+    Place { line, column }
+}
+
+/// A pass over one document.
+pub(super) struct Guard<'a> {
+    text: &'a str,
+    reader: Reader<&'a [u8]>,
+    settings: &'a XmlSettings,
+    /// Processing instructions are passed over rather than refused: a schema file may have them.
+    instructions: bool,
+    namespaces: Namespaces,
+    depth: usize,
+    elements: usize,
+    references: usize,
+    /// Bytes of text since the last tag.
+    run: usize,
+    /// The last element was `<empty/>`, and its end is still to be told.
+    empty: bool,
+}
+
+impl<'a> Guard<'a> {
+    /// Over a body.
+    pub(super) fn new(text: &'a str, settings: &'a XmlSettings) -> Self {
+        let mut reader = Reader::from_str(text);
+        reader.config_mut().check_comments = true;
+        Self {
+            text,
+            reader,
+            settings,
+            instructions: false,
+            namespaces: Namespaces::new(settings.max_namespaces),
+            depth: 0,
+            elements: 0,
+            references: 0,
+            run: 0,
+            empty: false,
+        }
+    }
+
+    /// Over a schema file.
+    pub(super) fn over_schema(text: &'a str, settings: &'a XmlSettings) -> Self {
+        Self { instructions: true, ..Self::new(text, settings) }
+    }
+
+    /// How deep the last element that began is; the root is at 1.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// The namespace that the element just begun is in; empty for none.
+    pub(super) fn namespace(&self, element: &Element<'_>) -> &str {
+        let prefix = element.name.split_once(':').map_or("", |(prefix, _)| prefix);
+        self.namespaces.resolve(prefix).unwrap_or("")
+    }
+
+    /// Goes through what is left.
+    pub(super) fn finish(mut self) -> Result<(), Flaw> {
+        while self.step()?.is_some() {}
+        Ok(())
+    }
+
+    /// The next thing; `None` at the end of a whole document.
+    pub(super) fn step(&mut self) -> Result<Option<Step<'a>>, Flaw> {
+        if std::mem::take(&mut self.empty) {
+            self.close();
+            return Ok(Some(Step::Close));
+        }
+        loop {
+            let offset = self.position();
+            let flaw = |words: &'static str| Err(Flaw::new(offset, words));
+            let event = self.reader.read_event().map_err(|error| self.unreadable(&error))?;
+            match event {
+                Event::Start(tag) => return self.open(tag, offset).map(Some),
+                Event::Empty(tag) => {
+                    let step = self.open(tag, offset)?;
+                    self.empty = true;
+                    return Ok(Some(step));
+                }
+                Event::End(_) => {
+                    self.close();
+                    return Ok(Some(Step::Close));
+                }
+                Event::Text(text) => {
+                    self.text_of(text.len(), offset)?;
+                    if !text.trim_ascii().is_empty() {
+                        return self.character_data(offset).map(Some);
+                    }
+                }
+                Event::CData(text) => {
+                    self.text_of(text.len(), offset)?;
+                    return self.character_data(offset).map(Some);
+                }
+                Event::GeneralRef(reference) => {
+                    self.text_of(1, offset)?;
+                    self.refer(&reference, offset)?;
+                    return self.character_data(offset).map(Some);
+                }
+                Event::Comment(_) => {}
+                Event::Decl(declaration) if offset == 0 => declared(&declaration)?,
+                Event::Decl(_) => return flaw("an XML declaration can only be the very first thing"),
+                Event::PI(_) if self.instructions => {}
+                Event::PI(_) => {
+                    return flaw("a processing instruction is not accepted: no schema can say what it may do");
+                }
+                Event::DocType(_) => return flaw("a DOCTYPE is not accepted"),
+                Event::Eof if self.depth > 0 => return flaw("it ends before its elements do"),
+                Event::Eof if self.elements == 0 => return flaw("it has no element"),
+                Event::Eof => return Ok(None),
+            }
+        }
+    }
+
+    fn position(&self) -> usize {
+        usize::try_from(self.reader.buffer_position()).unwrap_or(usize::MAX)
+    }
+
+    fn open(&mut self, tag: BytesStart<'a>, offset: usize) -> Result<Step<'a>, Flaw> {
+        let flaw = |words: String| Err(Flaw::new(offset, words));
+        if self.depth == 0 && self.elements > 0 {
+            return flaw("there is a second root element".to_owned());
+        }
+        self.run = 0;
+        self.depth += 1;
+        self.elements += 1;
+        if self.depth > self.settings.max_depth {
+            return flaw(format!("elements are nested deeper than {}", self.settings.max_depth));
+        }
+        if self.elements > self.settings.max_elements {
+            return flaw(format!("there are more than {} elements", self.settings.max_elements));
+        }
+        let name = self.text.get(offset + 1..offset + 1 + tag.name().into_inner().len()).unwrap_or("");
+        self.named(name, offset)?;
+        self.attributes(&tag, offset)?;
+        if !name.contains(':')
+            || self.namespaces.resolve(name.split_once(':').map_or("", |(prefix, _)| prefix)).is_some()
+        {
+            return Ok(Step::Open(Element { offset, name, tag }));
+        }
+        flaw("the prefix of the element is bound to no namespace".to_owned())
+    }
+
+    fn close(&mut self) {
+        self.run = 0;
+        self.namespaces.leave(self.depth);
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    /// Namespaces are declared in any order among the other attributes, so these are gone through twice.
+    fn attributes(&mut self, tag: &BytesStart<'_>, offset: usize) -> Result<(), Flaw> {
+        let settings = self.settings;
+        let (mut count, mut prefixed) = (0_usize, 0_usize);
+        for attribute in tag.attributes() {
+            let attribute = attribute.map_err(|error| match error {
+                quick_xml::events::attributes::AttrError::Duplicated(..) => {
+                    Flaw::new(offset, "an attribute stands twice")
+                }
+                _ => Flaw::new(offset, "an attribute is not written `name=\"value\"`"),
+            })?;
+            count += 1;
+            if count > settings.max_attributes {
+                return Err(Flaw::new(
+                    offset,
+                    format!("an element has more than {count} attributes", count = count - 1),
+                ));
+            }
+            let (name, value) = (attribute.key.into_inner(), attribute.value.as_ref());
+            self.named(name, offset)?;
+            if value.len() > settings.max_attribute {
+                let words = format!("the value of an attribute is longer than {} bytes", settings.max_attribute);
+                return Err(Flaw::new(offset, words));
+            }
+            for reference in value.split('&').skip(1) {
+                let Some((reference, _)) = reference.split_once(';') else {
+                    return Err(Flaw::new(offset, "an `&` in an attribute begins no reference; write `&amp;`"));
+                };
+                self.refer(reference, offset)?;
+            }
+            let declared = match name.strip_prefix("xmlns") {
+                Some("") => Some(""),
+                Some(rest) => rest.strip_prefix(':'),
+                None => None,
+            };
+            match declared {
+                Some(prefix) => {
+                    let value = quick_xml::escape::unescape(value)
+                        .map_err(|_| Flaw::new(offset, "the name of a namespace is not readable"))?;
+                    self.namespaces.declare(self.depth, prefix, &value).map_err(|words| Flaw::new(offset, words))?;
+                }
+                None => prefixed += usize::from(name.contains(':')),
+            }
+        }
+        if prefixed == 0 {
+            return Ok(());
+        }
+        self.expanded(tag, prefixed).map_err(|words| Flaw::new(offset, words))
+    }
+
+    /// Prefixed attributes are bound, and no two are the same by namespace and local name.
+    fn expanded(&self, tag: &BytesStart<'_>, prefixed: usize) -> Result<(), &'static str> {
+        let mut seen: Vec<(&str, &str)> = Vec::with_capacity(prefixed);
+        for attribute in tag.attributes().with_checks(false).flatten() {
+            let Some((prefix, local)) = attribute.key.into_inner().split_once(':') else { continue };
+            if prefix == "xmlns" {
+                continue;
+            }
+            let namespace =
+                self.namespaces.resolve(prefix).ok_or("the prefix of an attribute is bound to no namespace")?;
+            if seen.contains(&(namespace, local)) {
+                return Err("an attribute stands twice, by namespace and name");
+            }
+            seen.push((namespace, local));
+        }
+        Ok(())
+    }
+
+    fn named(&self, name: &str, offset: usize) -> Result<(), Flaw> {
+        if name.len() > self.settings.max_name {
+            return Err(Flaw::new(offset, format!("a name is longer than {} bytes", self.settings.max_name)));
+        }
+        let mut parts = name.split(':');
+        let sound = parts.next().is_some_and(|part| !part.is_empty())
+            && parts.next().is_none_or(|part| !part.is_empty())
+            && parts.next().is_none();
+        if sound { Ok(()) } else { Err(Flaw::new(offset, "a name is empty, or has a colon too many")) }
+    }
+
+    fn text_of(&mut self, length: usize, offset: usize) -> Result<(), Flaw> {
+        self.run = self.run.saturating_add(length);
+        if self.run > MAX_TEXT {
+            return Err(Flaw::new(offset, format!("a text is longer than {MAX_TEXT} bytes")));
+        }
+        Ok(())
+    }
+
+    fn character_data(&self, offset: usize) -> Result<Step<'a>, Flaw> {
+        if self.depth == 0 {
+            return Err(Flaw::new(offset, "there is text outside of the root element"));
+        }
+        Ok(Step::Text { offset })
+    }
+
+    /// A reference, without `&` and `;`.
+    fn refer(&mut self, reference: &str, offset: usize) -> Result<(), Flaw> {
+        self.references += 1;
+        if self.references > self.settings.max_references {
+            let words = format!("there are more than {} references", self.settings.max_references);
+            return Err(Flaw::new(offset, words));
+        }
+        let sound = match reference.strip_prefix('#') {
+            Some(number) => {
+                let digits = number.strip_prefix('x');
+                let radix = if digits.is_some() { 16 } else { 10 };
+                let digits = digits.unwrap_or(number);
+                digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+                    && u32::from_str_radix(digits, radix).ok().and_then(char::from_u32).is_some_and(is_xml_char)
+            }
+            None => quick_xml::escape::resolve_xml_entity(reference).is_some(),
+        };
+        if sound {
+            return Ok(());
+        }
+        Err(Flaw::new(
+            offset,
+            "a reference is to something else than a character, or `lt`, `gt`, `amp`, `apos`, `quot`",
+        ))
+    }
+
+    /// quick-xml's errors hold names of the document, and its words are for programmers.
+    fn unreadable(&self, error: &quick_xml::Error) -> Flaw {
+        use quick_xml::errors::IllFormedError as Ill;
+        let words = match error {
+            quick_xml::Error::IllFormed(Ill::MismatchedEndTag { .. }) => "an end tag does not match its start tag",
+            quick_xml::Error::IllFormed(Ill::UnmatchedEndTag(_)) => "an end tag has no start tag",
+            quick_xml::Error::IllFormed(Ill::UnclosedReference) => "an `&` begins no reference; write `&amp;`",
+            quick_xml::Error::IllFormed(Ill::DoubleHyphenInComment) => "a comment holds `--`",
+            quick_xml::Error::IllFormed(Ill::MissingDoctypeName) => "a DOCTYPE is not accepted",
+            quick_xml::Error::Syntax(quick_xml::errors::SyntaxError::UnclosedDoctype) => "a DOCTYPE is not accepted",
+            quick_xml::Error::Syntax(_) => "some markup is not closed",
+            _ => "it is not readable",
+        };
+        Flaw::new(usize::try_from(self.reader.error_position()).unwrap_or(0), words)
+    }
+}
+
+/// `Char` of XML 1.0 §2.2.
+fn is_xml_char(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// XML 1.0, in UTF-8 (§2.8).
+fn declared(declaration: &BytesDecl<'_>) -> Result<(), Flaw> {
+    if !declaration.version().is_ok_and(|version| version == "1.0") {
+        return Err(Flaw::new(0, "only XML 1.0 is accepted"));
+    }
+    match declaration.encoding() {
+        None => Ok(()),
+        Some(Ok(encoding)) if encoding.eq_ignore_ascii_case("utf-8") => Ok(()),
+        Some(_) => Err(Flaw::new(0, "only UTF-8 is accepted")),
+    }
+}

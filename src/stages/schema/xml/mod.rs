@@ -1,0 +1,235 @@
+//! XML bodies: let in by a guard of our own, then judged by XSD 1.0.
+//!
+//! The schema is compiled once, when the policy is. A body passes [`guard`] first, which lets through only what a body has
+//! need of, and then [`libxml2`], which parses it and judges it. A violation names its place and what was asked, never
+//! the value that came.
+
+mod guard;
+mod libxml2;
+mod namespaces;
+mod place;
+mod soap;
+mod sources;
+mod words;
+
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use self::guard::Guard;
+use self::libxml2::{Complaint, Verdict};
+use self::place::Index;
+use self::soap::{Objection, Payload};
+use self::sources::Sources;
+use super::json::violated;
+use super::malformed;
+use crate::refusal::{Reason, Refusal, Stage, Violation};
+
+/// Bodies up to this many bytes are judged at once; larger ones beside the worker, which has others to serve. So are all
+/// bodies of a schema with a pattern for which libxml2 tries one way after the other: it may do so for a second.
+const AT_ONCE: usize = 64 << 10;
+/// Most bytes of a violation's pointer.
+const MAX_POINTER: usize = 300;
+
+/// As many bodies are judged beside the workers at a time as there are cores, in the whole process.
+static BESIDE: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)));
+
+/// A compiled XSD.
+#[derive(Clone)]
+pub(crate) struct XmlSchema(Arc<Compiled>);
+
+struct Compiled {
+    schema: libxml2::Schema,
+    settings: XmlSettings,
+    /// Bodies up to this many bytes are judged at once.
+    at_once: usize,
+}
+
+impl std::fmt::Debug for XmlSchema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "XmlSchema({:?})", self.0.settings)
+    }
+}
+
+/// Bounds of a body, and what it is wrapped in.
+#[derive(Debug, Clone)]
+pub(crate) struct XmlSettings {
+    /// Present: the body is a SOAP message, and the schema judges the element in its Body.
+    pub(crate) soap: Option<Soap>,
+    /// Elements within each other.
+    pub(crate) max_depth: usize,
+    /// Attributes of one element, declarations of namespaces among them.
+    pub(crate) max_attributes: usize,
+    /// Elements of a body.
+    pub(crate) max_elements: usize,
+    /// Bytes of a name, with its prefix.
+    pub(crate) max_name: usize,
+    /// Bytes of the value of one attribute, as written.
+    pub(crate) max_attribute: usize,
+    /// Namespaces declared at once.
+    pub(crate) max_namespaces: usize,
+    /// References to characters in a body.
+    pub(crate) max_references: usize,
+}
+
+impl Default for XmlSettings {
+    fn default() -> Self {
+        Self {
+            soap: None,
+            max_depth: 64,
+            max_attributes: 128,
+            max_elements: 100_000,
+            max_name: 1 << 10,
+            max_attribute: 64 << 10,
+            max_namespaces: 64,
+            max_references: 100_000,
+        }
+    }
+}
+
+/// The body is a SOAP message, 1.1 or 1.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Soap {
+    /// It may be a Fault, which the schema does not judge: it is an answer.
+    pub(crate) fault: bool,
+}
+
+/// What is wrong with a schema.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct XmlProblem {
+    /// Relative to the policy's folder.
+    pub(crate) file: String,
+    /// From 1.
+    pub(crate) line: Option<u32>,
+    /// From 1, in characters.
+    pub(crate) column: Option<u32>,
+    /// What.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) help: Option<String>,
+}
+
+impl XmlProblem {
+    fn of(file: &str, message: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), line: None, column: None, message: message.into(), help: None }
+    }
+
+    fn at(self, place: Place) -> Self {
+        let number = |number: usize| u32::try_from(number).ok().filter(|number| *number > 0);
+        Self { line: number(place.line), column: number(place.column), ..self }
+    }
+}
+
+/// Line and column, both from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    line: usize,
+    column: usize,
+}
+
+impl XmlSchema {
+    /// Compiles the schema in the file `name`, which is relative to the policy's folder, as are all that it includes,
+    /// imports and redefines. `read` gives the text of such a file, or why it cannot, in words.
+    pub(crate) fn new(
+        name: &str,
+        settings: XmlSettings,
+        read: &mut dyn FnMut(&str) -> Result<Arc<str>, String>,
+    ) -> Result<Self, XmlProblem> {
+        let library = libxml2::load().map_err(|message| XmlProblem {
+            help: Some(
+                "XML schemas need libxml2: install the package `libxml2` (`libxml2-16` on newer Debian and Ubuntu)"
+                    .to_owned(),
+            ),
+            ..XmlProblem::of(name, message)
+        })?;
+        let sources = Sources::gather(name, read)?;
+        let schema = library.compile(sources.documents()).map_err(|complaints| {
+            let Some(complaint) = complaints.into_iter().next() else {
+                return XmlProblem::of(name, "the schema does not compile, and libxml2 does not say why");
+            };
+            let file = complaint.file.as_deref().and_then(|document| sources.name_of(document)).unwrap_or(name);
+            let line = Some(complaint.line).filter(|line| *line > 0);
+            XmlProblem { line, ..XmlProblem::of(file, words::of_schema(&complaint)) }
+        })?;
+        let direct = sources.patterns().iter().all(|pattern| library.is_direct(pattern));
+        let at_once = if direct { AT_ONCE } else { 0 };
+        Ok(Self(Arc::new(Compiled { schema, settings, at_once })))
+    }
+
+    /// Decides whether a body is well formed, harmless, and keeps to the schema.
+    pub(crate) async fn check(&self, body: &Bytes) -> Result<(), Refusal> {
+        if body.len() <= self.0.at_once {
+            return self.0.judge(body);
+        }
+        let (compiled, body) = (Arc::clone(&self.0), body.clone());
+        let permit = BESIDE.acquire().await.map_err(|error| undecided(error.to_string()))?;
+        let judged = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            compiled.judge(&body)
+        });
+        judged.await.unwrap_or_else(|error| Err(undecided(error.to_string())))
+    }
+}
+
+impl Compiled {
+    fn judge(&self, body: &[u8]) -> Result<(), Refusal> {
+        let text =
+            guard::text(body).map_err(|flaw| malformed(format!("the body is not acceptable XML: {}", flaw.words)))?;
+        let guard = Guard::new(text, &self.settings);
+        let payload = match &self.settings.soap {
+            None => guard.finish().map(|()| None).map_err(Objection::Flaw),
+            Some(soap) => soap::open(guard, soap).map(Some),
+        };
+        match payload {
+            Ok(None) => self.ask(text, Some(&[])),
+            Ok(Some(Payload::InBody(body))) => self.ask(text, Some(&[body, 0])),
+            Ok(Some(Payload::Fault)) => self.ask(text, None),
+            Err(Objection::Flaw(flaw)) => Err(unacceptable(guard::place(text, flaw.offset), &flaw.words)),
+            Err(Objection::Breach(path, flaw)) => {
+                let detail = words::at(guard::place(text, flaw.offset), &flaw.words);
+                Err(violated("the body", vec![Violation::new(path, detail)]))
+            }
+        }
+    }
+
+    /// Asks libxml2 whether the body parses, and about the element that `steps` lead to.
+    fn ask(&self, text: &str, steps: Option<&[usize]>) -> Result<(), Refusal> {
+        self.schema.validate(text, steps).map_err(|verdict| match verdict {
+            Verdict::Malformed(complaint) => {
+                let place = Place { line: complaint.line as usize, column: complaint.column as usize };
+                unacceptable(place, words::of_malformed(&complaint))
+            }
+            Verdict::Invalid(complaints) => {
+                let index = Index::new(text);
+                violated("the body", complaints.iter().map(|complaint| violation(text, &index, complaint)).collect())
+            }
+            Verdict::Undecided => undecided("libxml2 has no verdict: it is out of memory, or broken"),
+        })
+    }
+}
+
+fn violation(text: &str, index: &Index<'_>, complaint: &Complaint) -> Violation {
+    let (mut pointer, offset) = index.locate(complaint.path.as_deref().unwrap_or_default());
+    let element = pointer.rsplit('/').next().unwrap_or_default();
+    let element = element.split_once('[').map_or(element, |(name, _)| name);
+    let detail = words::at(guard::place(text, offset), &words::of_violation(complaint, element));
+    if let Some(attribute) = words::attribute(complaint).filter(|_| !pointer.contains('@')) {
+        pointer.extend(["/@", attribute]);
+    }
+    Violation::new(words::cut(pointer, MAX_POINTER), detail)
+}
+
+fn unacceptable(place: Place, words: &str) -> Refusal {
+    malformed(format!("the body is not acceptable XML: {}", words::at(place, words)))
+}
+
+/// Failing to decide lets nobody through.
+fn undecided(cause: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(Stage::Schema, Reason::Overloaded, "the body cannot be checked now; try again").cause(cause)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! SOAP envelopes, 1.1 and 1.2: finds what the schema is to judge, and judges what is around it.
+//!
+//! An Envelope holds a Header, if it likes, and a Body, and nothing else; the Body holds one element, which the schema
+//! judges, or a Fault, where an answer may be one. What is in the Header is not looked at.
+
+use super::Soap;
+use super::guard::{Flaw, Guard, Step};
+
+/// SOAP 1.1 §4, SOAP 1.2 part 1 §5.
+const ENVELOPES: [&str; 2] = ["http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"];
+/// Children of a Fault: name, and whether it must be there (SOAP 1.1 §4.4, unqualified; SOAP 1.2 part 1 §5.4).
+const FAULTS: [&[(&str, bool)]; 2] = [
+    &[("faultcode", true), ("faultstring", true), ("faultactor", false), ("detail", false)],
+    &[("Code", true), ("Reason", true), ("Node", false), ("Role", false), ("Detail", false)],
+];
+
+/// Why an envelope is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Objection {
+    /// It is not acceptable XML.
+    Flaw(Flaw),
+    /// It is no envelope as it should be: where, as a path of elements, and how.
+    Breach(&'static str, Flaw),
+}
+
+impl From<Flaw> for Objection {
+    fn from(flaw: Flaw) -> Self {
+        Self::Flaw(flaw)
+    }
+}
+
+/// What of a message the schema judges.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Payload {
+    /// The only element in the Body, which is the child of this position.
+    InBody(usize),
+    /// Nothing: it is a Fault.
+    Fault,
+}
+
+/// Passes over a message.
+pub(super) fn open(mut guard: Guard<'_>, soap: &Soap) -> Result<Payload, Objection> {
+    let mut envelope = Envelope::default();
+    // What breaks SOAP waits: that the message is no XML at all goes before it.
+    let mut breach = None;
+    while let Some(step) = guard.step()? {
+        if breach.is_some() {
+            continue;
+        }
+        breach = envelope.pass(&guard, soap, step).err();
+    }
+    match breach.map_or_else(|| envelope.whole(), Err) {
+        Ok(payload) => Ok(payload),
+        Err((path, flaw)) => Err(Objection::Breach(path, flaw)),
+    }
+}
+
+/// What has been seen of an envelope.
+#[derive(Default)]
+struct Envelope {
+    /// Position in [`ENVELOPES`].
+    version: usize,
+    /// Children of the Envelope.
+    parts: usize,
+    /// The Body has begun, as the child of this position.
+    body: Option<usize>,
+    /// Of the Body.
+    offset: usize,
+    /// Children of the Body.
+    children: usize,
+    /// The Body holds a Fault.
+    fault: bool,
+    /// Position in [`FAULTS`] of the next child a Fault may have.
+    next: usize,
+    depth: usize,
+}
+
+/// A path of elements, and what is wrong there.
+type Breach = (&'static str, Flaw);
+
+impl Envelope {
+    fn pass(&mut self, guard: &Guard<'_>, soap: &Soap, step: Step<'_>) -> Result<(), Breach> {
+        let element = match step {
+            Step::Open(element) => element,
+            Step::Close => {
+                self.depth = self.depth.saturating_sub(1);
+                return Ok(());
+            }
+            Step::Text { offset } => {
+                let path = match self.depth {
+                    1 => "/Envelope",
+                    2 if self.body.is_some() => "/Envelope/Body",
+                    _ => return Ok(()),
+                };
+                return Err((path, Flaw::new(offset, "there is text between the elements")));
+            }
+        };
+        self.depth = guard.depth();
+        let (offset, name, namespace) = (element.offset, element.local_name(), guard.namespace(&element));
+        let breach = |path, words: &'static str| Err((path, Flaw::new(offset, words)));
+        let envelope = ENVELOPES.get(self.version).copied().unwrap_or_default();
+        match (self.depth, self.body) {
+            (1, _) => {
+                let version = ENVELOPES.iter().position(|known| *known == namespace);
+                let (Some(version), "Envelope") = (version, name) else {
+                    return breach("/", "the root is no Envelope of SOAP 1.1 or 1.2");
+                };
+                self.version = version;
+            }
+            (2, None) => {
+                if namespace == envelope && name == "Body" {
+                    (self.body, self.offset) = (Some(self.parts), offset);
+                } else if !(namespace == envelope && name == "Header" && self.parts == 0) {
+                    return breach("/Envelope", "an Envelope holds a Header, if any, and then a Body");
+                }
+                self.parts += 1;
+            }
+            (2, Some(_)) => return breach("/Envelope", "nothing may come after the Body"),
+            (3, Some(_)) => {
+                self.children += 1;
+                if self.children > 1 {
+                    return breach("/Envelope/Body", "a Body holds one element, and this is a second");
+                }
+                self.fault = namespace == envelope && name == "Fault";
+                if self.fault && !soap.fault {
+                    return breach("/Envelope/Body/Fault", "a Fault is an answer, and this is a request");
+                }
+            }
+            (4, Some(_)) if self.fault => {
+                let (qualified, children) = (if self.version == 0 { "" } else { envelope }, self.fault_children());
+                let found = children.iter().skip(self.next).position(|(known, _)| *known == name);
+                let skipped = found
+                    .is_some_and(|found| children.iter().skip(self.next).take(found).any(|(_, required)| *required));
+                match found {
+                    Some(found) if !skipped && namespace == qualified => self.next += found + 1,
+                    _ => return breach("/Envelope/Body/Fault", "this element is not expected here in a Fault"),
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn fault_children(&self) -> &'static [(&'static str, bool)] {
+        FAULTS.get(self.version).copied().unwrap_or_default()
+    }
+
+    /// The message has ended.
+    fn whole(&self) -> Result<Payload, Breach> {
+        let Some(body) = self.body else { return Err(("/Envelope", Flaw::new(0, "there is no Body"))) };
+        if self.children == 0 {
+            return Err(("/Envelope/Body", Flaw::new(self.offset, "the Body is empty")));
+        }
+        if !self.fault {
+            return Ok(Payload::InBody(body));
+        }
+        if self.fault_children().iter().skip(self.next).any(|(_, required)| *required) {
+            return Err(("/Envelope/Body/Fault", Flaw::new(self.offset, "the Fault does not say all that it must")));
+        }
+        Ok(Payload::Fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::XmlSettings;
+    use super::*;
+
+    fn opened(text: &str, fault: bool) -> Result<Payload, &'static str> {
+        let settings = XmlSettings::default();
+        open(Guard::new(text, &settings), &Soap { fault }).map_err(|objection| match objection {
+            Objection::Flaw(_) => "flaw",
+            Objection::Breach(path, _) => path,
+        })
+    }
+
+    #[test]
+    fn envelopes() {
+        for (message, expected) in [
+            ("<e:Envelope><e:Body><a/></e:Body></e:Envelope>", Ok(Payload::InBody(0))),
+            ("<e:Envelope><e:Header/><e:Body><a/></e:Body></e:Envelope>", Ok(Payload::InBody(1))),
+            (
+                "<e:Envelope> <e:Header>x<e:Body/></e:Header>\n<e:Body>\n<a><e:Body/>x</a> </e:Body></e:Envelope>",
+                Ok(Payload::InBody(1)),
+            ),
+            ("<e:Envelope><e:Body><Fault/></e:Body></e:Envelope>", Ok(Payload::InBody(0))),
+            ("<e:Envelope><e:Body/></e:Envelope>", Err("/Envelope/Body")),
+            ("<e:Envelope><e:Body> </e:Body></e:Envelope>", Err("/Envelope/Body")),
+            ("<e:Envelope><e:Body><a/><a/></e:Body></e:Envelope>", Err("/Envelope/Body")),
+            ("<e:Envelope><e:Body>x<a/></e:Body></e:Envelope>", Err("/Envelope/Body")),
+            ("<e:Envelope><e:Body><a/></e:Body><e:Body><b/></e:Body></e:Envelope>", Err("/Envelope")),
+            ("<e:Envelope><e:Body><a/></e:Body><a/></e:Envelope>", Err("/Envelope")),
+            ("<e:Envelope><e:Body><a/></e:Body>x</e:Envelope>", Err("/Envelope")),
+            ("<e:Envelope><e:Header/><e:Header/><e:Body><a/></e:Body></e:Envelope>", Err("/Envelope")),
+            ("<e:Envelope><Header/><e:Body><a/></e:Body></e:Envelope>", Err("/Envelope")),
+            ("<e:Envelope><e:Header/></e:Envelope>", Err("/Envelope")),
+            ("<e:Envelope/>", Err("/Envelope")),
+            ("<e:envelope><e:Body><a/></e:Body></e:envelope>", Err("/")),
+            ("<Envelope><Body><a/></Body></Envelope>", Err("/")),
+            ("<a/>", Err("/")),
+            ("<a>", Err("flaw")),
+            ("<e:Envelope><e:Body/><e:Body/>", Err("flaw")),
+            ("<e:Envelope><e:Body><e:Fault/></e:Body></e:Envelope>", Err("/Envelope/Body/Fault")),
+        ] {
+            for namespace in ENVELOPES {
+                let declared = format!(" xmlns:e='{namespace}'");
+                let name = message.find(['>', '/']).unwrap();
+                let message = [&message[..name], &declared, &message[name..]].concat();
+                assert_eq!(opened(&message, false), expected, "{message}");
+            }
+        }
+        let other = "<e:Envelope xmlns:e='urn:soap'><e:Body><a/></e:Body></e:Envelope>";
+        assert_eq!(opened(other, false), Err("/"));
+        let mixed = format!(
+            "<e:Envelope xmlns:e='{}' xmlns:f='{}'><f:Body><a/></f:Body></e:Envelope>",
+            ENVELOPES[0], ENVELOPES[1]
+        );
+        assert_eq!(opened(&mixed, false), Err("/Envelope"));
+    }
+
+    #[test]
+    fn faults() {
+        for (version, children, good) in [
+            (0, "<faultcode>e:Client</faultcode><faultstring>no</faultstring>", true),
+            (0, "<faultcode/><faultstring/><faultactor/><detail><a/></detail>", true),
+            (0, "<faultcode/><faultstring/><detail/>", true),
+            (0, "<faultstring/><faultcode/>", false),
+            (0, "<faultcode/>", false),
+            (0, "<faultcode/><faultcode/><faultstring/>", false),
+            (0, "<faultcode/><faultstring/><detail/><detail/>", false),
+            (0, "<e:faultcode/><e:faultstring/>", false),
+            (0, "", false),
+            (1, "<e:Code><e:Value>e:Sender</e:Value></e:Code><e:Reason/>", true),
+            (1, "<e:Code/><e:Reason/><e:Detail/>", true),
+            (1, "<e:Code/><e:Reason/><e:Other/>", false),
+            (1, "<Code/><Reason/>", false),
+            (1, "<faultcode/><faultstring/>", false),
+        ] {
+            let message = format!(
+                "<e:Envelope xmlns:e='{}'><e:Body><e:Fault>{children}</e:Fault></e:Body></e:Envelope>",
+                ENVELOPES[version]
+            );
+            let expected = if good { Ok(Payload::Fault) } else { Err("/Envelope/Body/Fault") };
+            assert_eq!(opened(&message, true), expected, "{message}");
+            assert_eq!(opened(&message, false), Err("/Envelope/Body/Fault"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,598 @@
+//! The module as a whole: the cases of `tests/cases/xsd`, hostile bodies, SOAP, words, and threads.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Soap, XmlProblem, XmlSchema, XmlSettings, libxml2};
+use crate::refusal::{Reason, Refusal};
+
+const XSI: &str = r#"xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance""#;
+
+/// Whether libxml2 is here; CI must have it.
+fn is_here() -> bool {
+    match libxml2::load() {
+        Ok(_) => true,
+        Err(why) => {
+            assert!(std::env::var_os("CI").is_none(), "{why}");
+            eprintln!("skipped: {why}");
+            false
+        }
+    }
+}
+
+fn compiled(files: &BTreeMap<String, String>, settings: XmlSettings) -> Result<XmlSchema, XmlProblem> {
+    XmlSchema::new("main.xsd", settings, &mut |name| {
+        files.get(name).map(|text| text.as_str().into()).ok_or_else(|| format!("there is no `{name}`"))
+    })
+}
+
+fn schema(text: &str, settings: XmlSettings) -> XmlSchema {
+    compiled(&BTreeMap::from([("main.xsd".to_owned(), text.to_owned())]), settings).unwrap()
+}
+
+fn check(schema: &XmlSchema, body: impl Into<Bytes>) -> Result<(), Refusal> {
+    let body = body.into();
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(schema.check(&body))
+}
+
+fn in_schema(attributes: &str, content: &str) -> String {
+    format!(r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"{attributes}>{content}</xs:schema>"#)
+}
+
+/// One part of a case file: its heading, its text, and the line it begins on.
+struct Part {
+    heading: String,
+    text: String,
+    place: String,
+}
+
+/// The parts of all case files, in order; the README beside them says what they are.
+fn parts() -> Vec<Part> {
+    const HEADINGS: [&str; 5] = ["schema", "no schema", "file", "valid", "invalid"];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/xsd");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
+    paths.sort();
+    let mut parts: Vec<Part> = Vec::new();
+    for path in paths {
+        for (number, line) in std::fs::read_to_string(&path).unwrap().lines().enumerate() {
+            if line.starts_with('#') {
+                continue;
+            }
+            // A heading ends with `:` at the end of the line, or before the document.
+            let kind = line.strip_prefix("misjudged ").unwrap_or(line);
+            let end = line.find(": ").or_else(|| line.ends_with(':').then(|| line.len() - 1));
+            let word = HEADINGS
+                .iter()
+                .find(|heading| kind.strip_prefix(**heading).is_some_and(|rest| rest.starts_with([' ', ':'])));
+            match (word, end) {
+                (Some(_), Some(end)) => parts.push(Part {
+                    heading: line[..end].to_owned(),
+                    text: line[end + 1..].trim().to_owned(),
+                    place: format!("{}:{}", path.file_name().unwrap().to_str().unwrap(), number + 1),
+                }),
+                _ => {
+                    let text = &mut parts.last_mut().unwrap().text;
+                    text.push('\n');
+                    text.push_str(line);
+                }
+            }
+        }
+    }
+    parts
+}
+
+#[test]
+fn verdicts_are_those_of_xsd_1_0() {
+    if !is_here() {
+        return;
+    }
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    let (mut documents, mut misjudged) = (0, 0);
+    let mut parts = parts().into_iter().peekable();
+    let mut current: Option<XmlSchema> = None;
+    let mut bad_schema: Option<(bool, String)> = None;
+    while let Some(Part { heading, text, place }) = parts.next() {
+        let is_misjudged = heading.starts_with("misjudged ");
+        let heading = heading.strip_prefix("misjudged ").unwrap_or(&heading);
+        let (kind, rest) = match heading.strip_prefix("no schema") {
+            Some(rest) => ("no schema", rest),
+            None => heading.split_at(heading.find(' ').unwrap_or(heading.len())),
+        };
+        misjudged += usize::from(is_misjudged);
+        if matches!(kind, "schema" | "no schema" | "file") {
+            let name = match kind {
+                "file" => rest.trim().split(' ').next().unwrap().to_owned(),
+                _ => {
+                    files.clear();
+                    bad_schema = (kind == "no schema").then_some((is_misjudged, place));
+                    "main.xsd".to_owned()
+                }
+            };
+            let attributes =
+                if kind == "file" { rest.trim().split_once(' ').map_or("", |(_, rest)| rest) } else { rest };
+            files.insert(name, in_schema(&format!(" {attributes}"), &text));
+            if parts.peek().is_some_and(|next| next.heading.starts_with("file")) {
+                continue;
+            }
+            let result = compiled(&files, XmlSettings::default());
+            match (&bad_schema, result) {
+                (None, Ok(schema)) => current = Some(schema),
+                (None, Err(problem)) => {
+                    wrong.push(format!("the schema before does not compile: {problem:?}"));
+                    current = None;
+                }
+                (Some((is_misjudged, place)), result) => {
+                    if result.is_err() == *is_misjudged {
+                        wrong.push(format!("{place}: schema compiles: {}", result.is_ok()));
+                    }
+                }
+            }
+            continue;
+        }
+        documents += 1;
+        let Some(schema) = &current else { continue };
+        let result = check(schema, text.replace("XSI", XSI));
+        if let Err(refusal) = &result {
+            if refusal.reason() != Reason::SchemaViolation || refusal.violations().is_empty() {
+                wrong.push(format!("{place}: {refusal:?}"));
+                continue;
+            }
+            if let Some(path) = Some(rest.trim()).filter(|path| !path.is_empty() && !is_misjudged)
+                && refusal.violations()[0].pointer != path
+            {
+                wrong.push(format!("{place}: not at {path}: {:?}", refusal.violations()));
+            }
+        }
+        if (result.is_ok() == (kind == "valid")) == is_misjudged {
+            let errors = result.err().map(|refusal| refusal.violations().to_vec());
+            wrong.push(format!("{place}: should be {heading}: {text}\n    {errors:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(documents >= 500, "only {documents} documents");
+    eprintln!("{documents} documents, {misjudged} misjudged");
+}
+
+const ORDER: &str = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace="urn:o" elementFormDefault="qualified">
+<xs:element name="order"><xs:complexType><xs:sequence>
+  <xs:element name="line" maxOccurs="unbounded"><xs:complexType><xs:simpleContent><xs:extension base="xs:positiveInteger">
+    <xs:attribute name="item" type="xs:token"/></xs:extension></xs:simpleContent></xs:complexType></xs:element>
+  <xs:element name="note" type="xs:string" minOccurs="0"/>
+</xs:sequence></xs:complexType></xs:element>
+<xs:element name="any"/>
+</xs:schema>"#;
+
+/// Reason, and the words of the answer.
+fn refused(schema: &XmlSchema, body: impl Into<Bytes>) -> (Reason, String) {
+    let refusal = check(schema, body).unwrap_err();
+    let (_, _, answer) = refusal.answer(&crate::exchange::RequestId::new(jiff::Timestamp::UNIX_EPOCH));
+    (refusal.reason(), String::from_utf8(answer.to_vec()).unwrap())
+}
+
+#[test]
+fn hostile_and_broken_bodies_are_no_xml_to_us() {
+    if !is_here() {
+        return;
+    }
+    let schema = schema(ORDER, XmlSettings::default());
+    let any = |content: &str| format!(r#"<any xmlns="urn:o">{content}</any>"#).into_bytes();
+    let many = |count: usize, of: &dyn Fn(usize) -> String| (0..count).map(of).collect::<String>();
+    let laughs = many(10, &|n| format!("<!ENTITY l{} \"{}\">", n + 1, format!("&l{n};").repeat(10)));
+    for (what, body) in [
+        ("DOCTYPE", b"<!DOCTYPE any><any xmlns='urn:o'/>".to_vec()),
+        (
+            "DOCTYPE",
+            b"<?xml version='1.0'?>\n<!-- x --><!DOCTYPE any SYSTEM 'http://192.0.2.1/x.dtd'><any xmlns='urn:o'/>"
+                .to_vec(),
+        ),
+        ("DOCTYPE", b"<!DOCTYPE any [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><any xmlns='urn:o'>&x;</any>".to_vec()),
+        ("DOCTYPE", b"<!DOCTYPE any [<!ENTITY % x SYSTEM 'file:///etc/passwd'>%x;]><any xmlns='urn:o'/>".to_vec()),
+        ("DOCTYPE", format!("<!DOCTYPE any [<!ENTITY l0 'lol'>{laughs}]><any xmlns='urn:o'>&l9;</any>").into_bytes()),
+        (
+            "DOCTYPE",
+            format!("<!DOCTYPE any [<!ENTITY a '{}'>]><any>{}</any>", "a".repeat(50_000), "&a;".repeat(50_000))
+                .into_bytes(),
+        ),
+        ("DOCTYPE", b"<!DOCTYPE any".to_vec()),
+        ("DOCTYPE", b"<!doctype any><any xmlns='urn:o'/>".to_vec()),
+        ("a reference", any("&x;")),
+        ("a reference", any("&nbsp;")),
+        ("a reference", any("<b a='&x;'/>")),
+        ("a reference", any("&#0;")),
+        ("a reference", any("&#xD800;")),
+        ("a reference", any("&#xFFFF;")),
+        ("a reference", any("&#x110000;")),
+        ("a reference", any("&#-1;")),
+        ("a reference", any("&#+65;")),
+        ("a reference", any("&#;")),
+        ("`&`", any("a & b")),
+        ("`&`", any("<b a='&'/>")),
+        ("references", any(&"&lt;".repeat(100_001))),
+        ("references", any(&format!("<b a='{}'/>", "&lt;".repeat(12_000)).repeat(9))),
+        ("processing instruction", any("<?php echo 1 ?>")),
+        ("processing instruction", b"<?xml-stylesheet href='x'?><any xmlns='urn:o'/>".to_vec()),
+        ("XML declaration", b" <?xml version='1.0'?><any xmlns='urn:o'/>".to_vec()),
+        ("XML declaration", any("<?xml version='1.0'?>")),
+        ("XML 1.0", b"<?xml version='1.1'?><any xmlns='urn:o'/>".to_vec()),
+        ("XML 1.0", b"<?xml encoding='utf-8'?><any xmlns='urn:o'/>".to_vec()),
+        ("UTF-8", b"<?xml version='1.0' encoding='ISO-8859-1'?><any xmlns='urn:o'/>".to_vec()),
+        ("UTF-8", b"<?xml version='1.0' encoding='UTF-7'?><any xmlns='urn:o'/>".to_vec()),
+        (
+            "UTF-8",
+            "<any xmlns='urn:o'/>"
+                .encode_utf16()
+                .flat_map(|unit| [0xff, 0xfe].map(|_| unit as u8))
+                .chain([0xff])
+                .collect(),
+        ),
+        ("UTF-8", b"<any xmlns='urn:o'>\xe9</any>".to_vec()),
+        ("UTF-8", b"<any xmlns='urn:o'>\xc0\xbc/any>".to_vec()),
+        ("deeper", [b"<a>".repeat(100_000), b"</a>".repeat(100_000)].concat()),
+        (
+            "deeper",
+            [b"<any xmlns='urn:o'>".to_vec(), b"<a>".repeat(64), b"</a>".repeat(64), b"</any>".to_vec()].concat(),
+        ),
+        ("attributes", format!("<any xmlns='urn:o' {}/>", many(80_000, &|n| format!("a{n}='' "))).into_bytes()),
+        ("an attribute stands twice", format!("<any {}/>", "a='' ".repeat(80_000)).into_bytes()),
+        ("attribute is longer", format!("<any xmlns='urn:o' a='{}'/>", "x".repeat(10_000_000)).into_bytes()),
+        ("namespaces", any(&many(60, &|n| format!("<a xmlns:p{n}='u{n}' xmlns:q{n}='u{n}'>")))),
+        ("elements", any(&"<a/>".repeat(100_000))),
+        ("name is longer", any(&format!("<{}/>", "a".repeat(1025)))),
+        ("name is longer", any(&format!("<a {}=''/>", "a".repeat(1025)))),
+        ("text is longer", any(&"x".repeat(9_000_001))),
+        (
+            "text is longer",
+            any(&["x".repeat(5_000_000), "<![CDATA[".into(), "x".repeat(5_000_000), "]]>".into()].concat()),
+        ),
+        ("an attribute stands twice", any("<b a='' a=''/>")),
+        ("an attribute stands twice", any("<b xmlns:p='u' xmlns:q='u' p:a='' q:a=''/>")),
+        ("an attribute stands twice", any("<b xmlns='u' xmlns='u'/>")),
+        ("prefix of the element", any("<p:b/>")),
+        ("prefix of the element", any("<b xmlns:p='u'/><p:c/>")),
+        ("prefix of the element", any("<xmlns:b/>")),
+        ("prefix of an attribute", any("<b p:a=''/>")),
+        ("unbound", any("<b xmlns:p=''/>")),
+        ("`xml`", any("<b xmlns:xml='urn:x'/>")),
+        ("`xml`", any("<b xmlns:p='http://www.w3.org/XML/1998/namespace'/>")),
+        ("`xmlns`", any("<b xmlns:xmlns='urn:x'/>")),
+        ("colon", any("<a:b:c xmlns:a='u'/>")),
+        ("colon", any("<:b/>")),
+        ("colon", any("<b :a=''/>")),
+        ("end tag", any("<b></c>")),
+        ("end tag", b"</any>".to_vec()),
+        ("ends before", b"<any xmlns='urn:o'>".to_vec()),
+        ("second root", b"<any xmlns='urn:o'/><any xmlns='urn:o'/>".to_vec()),
+        ("outside", b"x<any xmlns='urn:o'/>".to_vec()),
+        ("outside", b"<any xmlns='urn:o'/>&lt;".to_vec()),
+        ("outside", b"<any xmlns='urn:o'/><![CDATA[]]>".to_vec()),
+        ("no element", b"".to_vec()),
+        ("no element", b"\xef\xbb\xbf <!-- x -->".to_vec()),
+        ("outside", b"{\"a\": 1}".to_vec()),
+        ("closed", any("<!-- ")),
+        ("closed", b"<any xmlns='urn:o".to_vec()),
+        ("closed", b"<".to_vec()),
+        ("comment", any("<!-- a -- b -->")),
+        ("name=", any("<b a/>")),
+        ("name=", any("<b a=1/>")),
+        // These the guard leaves to libxml2.
+        ("not allowed in XML", any("\u{1}")),
+        ("not allowed in XML", any("\u{ffff}")),
+        ("`]]>`", any("]]>")),
+        ("`<` stands", any("<b a='<'/>")),
+        ("a space is missing", any("<b a=''b=''/>")),
+        ("a name is not", any("<1/>")),
+        ("a name is", any("< b/>")),
+        ("end tag", any("<b/ >")),
+        ("well formed", b"<?xml version='1.0' standalone='maybe'?><any xmlns='urn:o'/>".to_vec()),
+    ] {
+        let shown = String::from_utf8_lossy(&body[..body.len().min(120)]).into_owned();
+        let (reason, words) = refused(&schema, body);
+        assert_eq!(reason, Reason::MalformedBody, "{what}: {shown}: {words}");
+        assert!(words.contains(what), "{what}: {shown}: {words}");
+    }
+}
+
+#[test]
+fn what_is_odd_but_xml_is_accepted() {
+    if !is_here() {
+        return;
+    }
+    let schema = schema(ORDER, XmlSettings::default());
+    for body in [
+        "\u{feff}<any xmlns='urn:o'/>".to_owned(),
+        "<?xml version='1.0' encoding='utf-8' standalone=\"yes\" ?>\r\n<any xmlns='urn:o'/>\n<!-- end -->\n".to_owned(),
+        "<any xmlns='urn:o'>&#65;&#x41;&lt;&gt;&amp;&apos;&quot;&#x10FFFF;<![CDATA[<!DOCTYPE & <?x ?>]]></any>"
+            .to_owned(),
+        "<!-- <!DOCTYPE x> --><any xmlns='urn:o' a=\">'\" b='>\"'\n/>".to_owned(),
+        "<any xmlns='urn:o'><b xmlns=''/><p:c xmlns:p='urn:&#x70;' xml:lang='en'/><p:d xmlns:p='not a uri'/></any >"
+            .to_owned(),
+        format!("<any xmlns='urn:o'>{}{}</any>", "<a>".repeat(63), "</a>".repeat(63)),
+        format!("<any xmlns='urn:o'>{}</any>", "<a/>".repeat(99_999)),
+        format!("<any xmlns='urn:o'>{}</any>", "x".repeat(9_000_000)),
+        format!("<any xmlns='urn:o' a='{}'/>", "x".repeat(64 << 10)),
+        format!("<any xmlns='urn:o' {}/>", (0..127).map(|n| format!("a{n}='' ")).collect::<String>()),
+    ] {
+        let shown: String = body.chars().take(120).collect();
+        assert_eq!(check(&schema, body), Ok(()), "{shown}");
+    }
+}
+
+#[test]
+fn violations_name_the_place_and_never_the_value() {
+    if !is_here() {
+        return;
+    }
+    let schema = schema(ORDER, XmlSettings::default());
+    for (body, expected) in [
+        (
+            "<o:order xmlns:o='urn:o'>\n  <o:line>1</o:line>\n  <o:line item='x'>hunter2</o:line></o:order>",
+            vec![("/order/line[2]", "line 3, column 3: the value is not of the atomic type `xs:positiveInteger`")],
+        ),
+        (
+            "<order xmlns='urn:o'><line hunter2='x'>1</line><line>0</line></order>",
+            vec![
+                ("/order/line[1]/@hunter2", "line 1, column 22: this attribute is not allowed here"),
+                ("/order/line[2]", "line 1, column 48: the value is not of the atomic type `xs:positiveInteger`"),
+            ],
+        ),
+        (
+            "<order xmlns='urn:o'><line xmlns=''>1</line></order>",
+            vec![("/order/line", "line 1, column 22: this element is expected in the namespace `urn:o`")],
+        ),
+        (
+            "<order xmlns='urn:o'><hunter2/></order>",
+            vec![("/order/hunter2", "line 1, column 22: this element is not expected here; expected: `line`")],
+        ),
+        (
+            "<order xmlns='urn:o'><!-- ü -->ü</order>",
+            vec![("/order", "line 1, column 1: text is not allowed between the elements here")],
+        ),
+        (
+            "\u{feff}<order xmlns='urn:o'/>",
+            vec![("/order", "line 1, column 1: elements are missing in this one; next could be `line`")],
+        ),
+        (
+            "<order/>",
+            vec![("/order", "line 1, column 1: the schema has no element of this name and namespace to begin with")],
+        ),
+    ] {
+        let refusal = check(&schema, body).unwrap_err();
+        let got: Vec<_> = refusal.violations().iter().map(|v| (v.pointer.as_str(), v.detail.as_str())).collect();
+        let start: Vec<_> = got.iter().take(expected.len()).copied().collect();
+        assert_eq!((refusal.reason(), start), (Reason::SchemaViolation, expected), "{body}");
+        assert!(got.iter().all(|(_, detail)| !detail.contains("hunter2")), "{got:?}");
+    }
+    let facets = schema_of_facets();
+    let refusal = check(&facets, "<r a='zz'>a</r>").unwrap_err();
+    let got: Vec<_> = refusal.violations().iter().map(|v| format!("{} {}", v.pointer, v.detail)).collect();
+    assert_eq!(
+        got,
+        [
+            "/r/@a line 1, column 1: the value has a length of `2`; this exceeds the allowed maximum length of `1`",
+            "/r/@a line 1, column 1: the value is none of {`a`}",
+            "/r/@a line 1, column 1: the value does not match the pattern `a*`",
+        ]
+    );
+    // Every value is a violation, long, and made to look like words of libxml2's.
+    let value = "hunter2' is not an element of the set {'x'}. ".repeat(200);
+    let lines = format!("<line>{value}</line>").repeat(300);
+    let refusal = check(&schema, format!("<order xmlns='urn:o'>{lines}</order>")).unwrap_err();
+    assert_eq!(refusal.violations().len(), 20);
+    assert!(refusal.violations().iter().all(|v| !v.detail.contains("hunter2") && v.detail.len() < 320), "{refusal:?}");
+    let long = format!("<order xmlns='urn:o'><{0} xmlns='urn:{0}'/></order>", "x".repeat(1000));
+    let refusal = check(&schema, long).unwrap_err();
+    assert!(refusal.violations()[0].pointer.len() < 320, "{refusal:?}");
+}
+
+fn schema_of_facets() -> XmlSchema {
+    schema(
+        &in_schema(
+            "",
+            r#"<xs:element name="r"><xs:complexType><xs:simpleContent><xs:extension base="s"><xs:attribute name="a" type="s"/></xs:extension></xs:simpleContent></xs:complexType></xs:element>
+<xs:simpleType name="s"><xs:restriction base="xs:string"><xs:maxLength value="1"/><xs:pattern value="a*"/><xs:enumeration value="a"/></xs:restriction></xs:simpleType>"#,
+        ),
+        XmlSettings::default(),
+    )
+}
+
+#[test]
+fn a_body_with_enough_wrong_is_not_looked_at_further() {
+    if !is_here() {
+        return;
+    }
+    // 30 would take an age: for each value libxml2 tries until it gives up.
+    let pattern = |pattern: &str| {
+        let simple = format!(
+            r#"<xs:simpleType><xs:restriction base="xs:string"><xs:pattern value="{pattern}"/></xs:restriction></xs:simpleType>"#
+        );
+        schema(
+            &in_schema(
+                "",
+                &format!(
+                    r#"<xs:element name="r"><xs:complexType><xs:sequence><xs:element name="a" maxOccurs="unbounded">{simple}</xs:element></xs:sequence></xs:complexType>
+                <xs:unique name="u"><xs:selector xpath="a"/><xs:field xpath="."/></xs:unique></xs:element>"#
+                ),
+            ),
+            XmlSettings::default(),
+        )
+    };
+    let slow = pattern("(a|aa)*b");
+    assert_eq!(slow.0.at_once, 0);
+    let body =
+        format!("<r><a>b</a><a>ab</a>{}<!-- x --><b/>text</r>", format!("<a>{}</a>", "a".repeat(25)).repeat(3000));
+    let refusal = check(&slow, body).unwrap_err();
+    assert!((1..=20).contains(&refusal.violations().len()), "{refusal:?}");
+    assert_eq!(refusal.violations()[0].pointer, "/r/a[3]");
+    let quick = pattern("[a-z]+[0-9]{1,4}");
+    assert!(quick.0.at_once > 0);
+    let refusal = check(&quick, format!("<r>{}</r>", "<a>a1</a><a/>x<!-- y -->".repeat(3000))).unwrap_err();
+    assert_eq!(refusal.violations().len(), 20);
+    assert_eq!(check(&quick, "<r><a>a1</a></r>"), Ok(()));
+}
+
+#[test]
+fn lines_are_right_however_many_there_are() {
+    if !is_here() {
+        return;
+    }
+    let schema = schema(ORDER, XmlSettings::default());
+    let body = format!("<order xmlns='urn:o'>{}<line>0</line></order>", "<line>1</line>\n".repeat(70_000));
+    let refusal = check(&schema, body).unwrap_err();
+    assert_eq!(refusal.violations()[0].pointer, "/order/line[70001]");
+    assert!(refusal.violations()[0].detail.starts_with("line 70001, column 1: "), "{refusal:?}");
+}
+
+#[test]
+fn soap_messages_are_judged_by_what_is_in_their_body() {
+    if !is_here() {
+        return;
+    }
+    let typed = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns="urn:o" targetNamespace="urn:o" elementFormDefault="qualified">
+        <xs:element name="order" type="base"/><xs:complexType name="base"><xs:sequence/></xs:complexType>
+        <xs:complexType name="more"><xs:complexContent><xs:extension base="base"><xs:sequence><xs:element name="name" type="xs:QName"/>
+        </xs:sequence></xs:extension></xs:complexContent></xs:complexType></xs:schema>"#;
+    let settings = |fault| XmlSettings { soap: Some(Soap { fault }), ..XmlSettings::default() };
+    let (request, answer) = (schema(typed, settings(false)), schema(typed, settings(true)));
+    let good = "<o:order xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' xsi:type='o:more'><o:name>o:x</o:name></o:order>";
+    let fault = "<e:Fault><faultcode>e:Client</faultcode><faultstring/></e:Fault>";
+    for (header, body, expected) in [
+        ("", good, Ok(())),
+        ("<e:Header><any/><thing/></e:Header>\n", good, Ok(())),
+        ("<e:Header/>", "<o:order/>", Ok(())),
+        ("", "<o:order/><!-- after -->\n", Ok(())),
+        ("", "\n<o:order><x/></o:order>", Err("/Envelope/Body/order line 2, column 1: ")),
+        // The prefix of a QName in content is found outside of the body, or nowhere.
+        ("", &good.replace("o:x", "q:x"), Err("/Envelope/Body/order/name line 1, column ")),
+        ("<e:Header/>", "<order/>", Err("/Envelope/Body/order line 1, column ")),
+        ("", "<o:order/><o:order/>", Err("/Envelope/Body line 1, column ")),
+        ("", "", Err("/Envelope/Body line 1, column ")),
+        ("", fault, Err("/Envelope/Body/Fault line 1, column ")),
+    ] {
+        let body = format!(
+            "<e:Envelope xmlns:e='http://schemas.xmlsoap.org/soap/envelope/' xmlns:o='urn:o'>{header}<e:Body>{body}</e:Body></e:Envelope>"
+        );
+        let got = check(&request, body.clone());
+        match (expected, got) {
+            (Ok(()), got) => assert_eq!(got, Ok(()), "{body}"),
+            (Err(expected), got) => {
+                let refusal = got.unwrap_err();
+                let violation = &refusal.violations()[0];
+                let got = format!("{} {}", violation.pointer, violation.detail);
+                assert!(got.starts_with(expected) && refusal.reason() == Reason::SchemaViolation, "{body}: {got}");
+            }
+        }
+    }
+    let message = |content: &str| {
+        format!(
+            "<e:Envelope xmlns:e='http://schemas.xmlsoap.org/soap/envelope/'><e:Body>{content}</e:Body></e:Envelope>"
+        )
+    };
+    assert_eq!(check(&answer, message(fault)), Ok(()));
+    assert_eq!(check(&answer, message("<order xmlns='urn:o'/>")), Ok(()));
+    assert_eq!(refused(&answer, message("<other/>")).0, Reason::SchemaViolation);
+    assert_eq!(
+        refused(&answer, message(&fault.replace("<faultstring/>", "<faultstring>\u{1}</faultstring>"))).0,
+        Reason::MalformedBody
+    );
+    assert_eq!(refused(&request, "<a>").0, Reason::MalformedBody);
+}
+
+#[test]
+fn problems_of_a_schema_say_where_and_what() {
+    if !is_here() {
+        return;
+    }
+    let xs = |content: &str| in_schema("", content);
+    for (main, other, expected) in [
+        (xs("\n<xs:element name='a' type='nothing'/>"), String::new(), ("main.xsd", Some(2), "nothing")),
+        (
+            xs("\n<xs:include schemaLocation='sub/b.xsd'/>"),
+            xs("\n\n<xs:element name='a' type='nothing'/>"),
+            ("sub/b.xsd", Some(3), "nothing"),
+        ),
+        (xs("\n <xs:include schemaLocation='c.xsd'/>"), String::new(), ("main.xsd", Some(2), "there is no `c.xsd`")),
+        (
+            xs("<xs:include schemaLocation='../c.xsd'/>"),
+            String::new(),
+            ("main.xsd", Some(1), "leaves the policy's folder"),
+        ),
+        (
+            xs("\n<xs:import schemaLocation='https://example.com/c.xsd'/>"),
+            String::new(),
+            ("main.xsd", Some(2), "nothing is fetched"),
+        ),
+        (xs("<xs:include schemaLocation='sub/b.xsd'/>"), "<a>".to_owned(), ("sub/b.xsd", Some(1), "no XML Schema")),
+        (
+            xs("<xs:include schemaLocation='sub/b.xsd'/>"),
+            "\n<!DOCTYPE a [<!ENTITY x 'y'>]>".to_owned() + &xs(""),
+            ("sub/b.xsd", Some(2), "DOCTYPE"),
+        ),
+        (xs("<xs:element"), String::new(), ("main.xsd", Some(1), "acceptable XML")),
+        (
+            xs("\n<xs:element name='a'><xs:complexType><xs:sequence>\u{1}</xs:sequence></xs:complexType></xs:element>"),
+            String::new(),
+            ("main.xsd", Some(2), ""),
+        ),
+        ("<a/>".to_owned(), String::new(), ("main.xsd", Some(1), "no XML Schema")),
+    ] {
+        let files = BTreeMap::from([("main.xsd".to_owned(), main.clone()), ("sub/b.xsd".to_owned(), other)]);
+        let problem = compiled(&files, XmlSettings::default()).unwrap_err();
+        assert_eq!((problem.file.as_str(), problem.line), (expected.0, expected.1), "{main}: {problem:?}");
+        assert!(problem.message.contains(expected.2), "{main}: {problem:?}");
+        assert!(!problem.message.contains("xsd:"), "{problem:?}");
+    }
+    let many = |name: &str| -> Result<Arc<str>, String> {
+        let number: usize = name.trim_end_matches(".xsd").parse().unwrap();
+        Ok(xs(&format!("<xs:include schemaLocation='{}.xsd'/>", number + 1)).into())
+    };
+    let problem = XmlSchema::new("0.xsd", XmlSettings::default(), &mut { many }).unwrap_err();
+    assert!(problem.message.contains("at most 512 files"), "{problem:?}");
+}
+
+#[test]
+fn eight_threads_share_a_schema_and_compile_their_own() {
+    if !is_here() {
+        return;
+    }
+    let shared = schema(ORDER, XmlSettings::default());
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let shared = shared.clone();
+            scope.spawn(move || {
+                for round in 0..40 {
+                    let good = format!("<order xmlns='urn:o'><line item='{thread}'>{}</line></order>", round + 1);
+                    assert_eq!(check(&shared, good.clone()), Ok(()));
+                    assert_eq!(
+                        check(&shared, good.replace("<line", "<lime").replace("</line", "</lime"))
+                            .unwrap_err()
+                            .violations()
+                            .len(),
+                        1
+                    );
+                    assert_eq!(refused(&shared, good.replace("</order>", "\u{1}</order>")).0, Reason::MalformedBody);
+                    if round % 10 == 0 {
+                        let large = format!("<order xmlns='urn:o'>{}</order>", "<line>1</line>".repeat(6000));
+                        assert_eq!(check(&shared, large), Ok(()));
+                        let own = in_schema(
+                            "",
+                            &format!("<xs:include schemaLocation='b.xsd'/><xs:element name='a' type='t{thread}'/>"),
+                        );
+                        let b = in_schema(
+                            "",
+                            &format!("<xs:simpleType name='t{thread}'><xs:restriction base='xs:int'/></xs:simpleType>"),
+                        );
+                        let files = BTreeMap::from([("main.xsd".to_owned(), own), ("b.xsd".to_owned(), b)]);
+                        let own = compiled(&files, XmlSettings::default()).unwrap();
+                        assert_eq!(check(&own, "<a>1</a>"), Ok(()));
+                        assert_eq!(refused(&own, "<a>x</a>").0, Reason::SchemaViolation);
+                    }
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,131 @@
+//! XML and SOAP, in and out.
+
+use crate::support::*;
+
+const INVOICE: &str = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns="urn:invoice"
+  targetNamespace="urn:invoice" elementFormDefault="qualified">
+  <xs:include schemaLocation="line.xsd"/>
+  <xs:element name="invoice"><xs:complexType><xs:sequence>
+    <xs:element name="number" type="xs:positiveInteger"/>
+    <xs:element name="line" type="Line" maxOccurs="unbounded"/>
+  </xs:sequence></xs:complexType></xs:element>
+</xs:schema>"#;
+
+const LINE: &str = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace="urn:invoice" elementFormDefault="qualified">
+  <xs:complexType name="Line"><xs:sequence>
+    <xs:element name="sku" type="xs:NCName"/>
+    <xs:element name="amount" type="xs:decimal"/>
+  </xs:sequence></xs:complexType>
+</xs:schema>"#;
+
+fn invoice(number: &str, amount: &str) -> String {
+    format!(
+        "<invoice xmlns=\"urn:invoice\">\n  <number>{number}</number>\n  <line><sku>A</sku><amount>{amount}</amount></line>\n</invoice>"
+    )
+}
+
+fn soap(body: &str) -> String {
+    format!(
+        "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Header/><s:Body>{body}</s:Body></s:Envelope>"
+    )
+}
+
+fn taking(upstream: &Upstream, asks: &str) -> Proxy {
+    proxy()
+        .before(upstream)
+        .file("schemas/invoice.xsd", INVOICE)
+        .file("schemas/line.xsd", LINE)
+        .route("POST /invoices", &format!("public: true, {asks}"))
+        .start()
+}
+
+#[test]
+fn xml_that_keeps_to_its_schema_goes_on_as_it_came() {
+    let upstream = upstream().start();
+    let proxy = taking(&upstream, "request: { xml: schemas/invoice.xsd }");
+    let mut client = client(&proxy);
+    let good = invoice("7", "12.50");
+    for kind in ["application/xml", "text/xml; charset=utf-8", "application/invoice+xml"] {
+        let answer = client.post("/invoices", &good).header("content-type", kind).send().is(200);
+        assert_eq!(answer.json()["body"], good);
+    }
+    let answer = client.post("/invoices", invoice("-1", "secret-value")).header("content-type", "text/xml").send();
+    let answer = answer.refused(422, "schema_violation");
+    let errors = answer.json()["errors"].clone();
+    assert_eq!(
+        (&errors[0]["pointer"], &errors[1]["pointer"]),
+        (&json!("/invoice/number"), &json!("/invoice/line/amount"))
+    );
+    assert!(errors[1]["detail"].as_str().unwrap().contains("line 3"), "{errors}");
+    assert!(!answer.text().contains("secret-value"));
+    client.post("/invoices", "{}").send().refused(415, "unsupported_media_type");
+    client
+        .post("/invoices", &good)
+        .header("content-type", "text/xml; charset=utf-16")
+        .send()
+        .refused(415, "unsupported_media_type");
+    proxy.done();
+}
+
+#[test]
+fn what_is_dangerous_is_refused_before_it_is_parsed() {
+    let upstream = upstream().start();
+    let proxy = taking(&upstream, "request: { xml: schemas/invoice.xsd, max_size: 16MiB }");
+    let mut client = client(&proxy);
+    let laughs = "<!DOCTYPE x [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;&a;\">]><x>&b;</x>";
+    let outside = "<!DOCTYPE x [<!ENTITY a SYSTEM \"file:///etc/passwd\">]><x>&a;</x>";
+    let attributes: String = (0..80_000).map(|number| format!(" a{number}=\"\"")).collect();
+    for body in [
+        laughs.to_owned(),
+        outside.to_owned(),
+        format!("<x{attributes}/>"),
+        "<x>".repeat(100_000),
+        format!("<x a=\"{}\"/>", "a".repeat(10 << 20)),
+        "<?xml version=\"1.0\" encoding=\"utf-16\"?><x/>".to_owned(),
+        "<x>".to_owned(),
+    ] {
+        let answer = client.post("/invoices", &body).header("content-type", "text/xml").send();
+        assert!(!answer.refused(400, "malformed_body").text().contains("root:"));
+    }
+    upstream.saw_nothing();
+    proxy.done();
+}
+
+#[test]
+fn soap_is_judged_within_its_envelope_both_ways() {
+    let upstream = upstream()
+        .does(|call| {
+            let body = call.body()?;
+            let fault = soap("<s:Fault><faultcode>s:Server</faultcode><faultstring>no</faultstring></s:Fault>");
+            let answer = if body.windows(4).any(|part| part == b"<num") { soap(&invoice("1", "1")) } else { fault };
+            call.answer(200, &[("content-type", "text/xml")], answer)
+        })
+        .start();
+    let proxy = taking(&upstream, "request: { soap: schemas/invoice.xsd }, response: { soap: schemas/invoice.xsd }");
+    let mut client = client(&proxy);
+    let mut post = |body: &str| client.post("/invoices", body).header("content-type", "text/xml").send();
+    post(&soap(&invoice("7", "1"))).is(200);
+    assert_eq!(
+        post(&soap(&invoice("7", "x"))).refused(422, "schema_violation").json()["errors"][0]["pointer"],
+        "/Envelope/Body/invoice/line/amount"
+    );
+    post(&invoice("7", "1")).refused(422, "schema_violation");
+    post(&soap("")).refused(422, "schema_violation");
+    proxy.done();
+}
+
+#[test]
+fn a_schema_that_cannot_be_kept_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = upstream().start();
+    let policy = proxy()
+        .before(&upstream)
+        .file("schemas/invoice.xsd", INVOICE)
+        .file("schemas/line.xsd", LINE.replace("xs:NCName", "xs:NoName"))
+        .route("POST /invoices", "public: true, request: { xml: schemas/invoice.xsd }");
+    let path = policy.write(folder.path());
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan")).arg("check").arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("schemas/line.xsd:3"), "{said}");
+}
