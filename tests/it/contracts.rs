@@ -198,3 +198,20 @@ fn schemas_refer_to_files_beside_them() {
     }
     proxy.done();
 }
+
+#[test]
+fn large_bodies_are_judged_like_small_ones() {
+    let upstream = upstream().start();
+    let proxy = proxy()
+        .before(&upstream)
+        .file("list.json", r#"{"items": {"type": "integer"}, "uniqueItems": false}"#)
+        .route("POST /list", "public: true, request: { json: list.json, max_size: 2MiB }")
+        .start();
+    let mut client = client(&proxy);
+    let many = |last: &str| format!("[{}{last}]", "1234567,".repeat(100_000));
+    client.post("/list", many("1")).send().is(200);
+    let answer = client.post("/list", many("\"x\"")).send().refused(422, "schema_violation");
+    assert_eq!(answer.json()["errors"][0]["pointer"], "/100000");
+    client.post("/list", many("")).send().refused(400, "malformed_body");
+    proxy.done();
+}

@@ -6,11 +6,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 use mediatype::MediaType;
 
+use super::beside::beside;
 use super::form::{Form, Multipart};
 use super::json::JsonSchema;
 use super::media_type::{self, MediaRange};
 use super::xml::XmlSchema;
 use crate::refusal::{Reason, Refusal, Stage};
+
+/// Bodies of JSON up to this many bytes are judged at once, which takes a millisecond at most; larger ones beside the worker.
+const JSON_AT_ONCE: usize = 256 << 10;
 
 /// What bodies of some media type must be.
 #[derive(Debug, Clone)]
@@ -87,6 +91,10 @@ impl Content {
     /// Decides whether a body parses and keeps to its schema.
     pub(super) async fn check(&self, media: &MediaType<'_>, body: &Bytes) -> Result<(), Refusal> {
         match self {
+            Self::Json(schema) if body.len() > JSON_AT_ONCE => {
+                let (schema, body) = (Arc::clone(schema), body.clone());
+                Box::pin(beside(move || schema.check(&body))).await
+            }
             Self::Json(schema) => schema.check(body),
             // Boxed: rare and large, and it would be a part of every request's future.
             Self::Xml(schema) => Box::pin(schema.check(body)).await,

@@ -4,6 +4,7 @@
 //! are the very bytes that were checked. A route without streams it through, within bounds. The body comes last of all
 //! stages, so that nobody unknown makes us read one.
 
+mod beside;
 pub(crate) mod body;
 pub(crate) mod content;
 mod encoding;

@@ -12,30 +12,25 @@ mod soap;
 mod sources;
 mod words;
 
-use std::borrow::Cow;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
 use self::guard::Guard;
 use self::libxml2::{Complaint, Verdict};
 use self::place::Index;
 use self::soap::{Objection, Payload};
 use self::sources::Sources;
+use super::beside::{beside, undecided};
 use super::json::violated;
 use super::malformed;
-use crate::refusal::{Reason, Refusal, Stage, Violation};
+use crate::refusal::{Refusal, Violation};
 
 /// Bodies up to this many bytes are judged at once; larger ones beside the worker, which has others to serve. So are all
 /// bodies of a schema with a pattern for which libxml2 tries one way after the other: it may do so for a second.
 const AT_ONCE: usize = 64 << 10;
 /// Most bytes of a violation's pointer.
 const MAX_POINTER: usize = 300;
-
-/// As many bodies are judged beside the workers at a time as there are cores, in the whole process.
-static BESIDE: LazyLock<Semaphore> =
-    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)));
 
 /// A compiled XSD.
 #[derive(Clone)]
@@ -165,12 +160,7 @@ impl XmlSchema {
             return self.0.judge(body);
         }
         let (compiled, body) = (Arc::clone(&self.0), body.clone());
-        let permit = BESIDE.acquire().await.map_err(|error| undecided(error.to_string()))?;
-        let judged = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            compiled.judge(&body)
-        });
-        judged.await.unwrap_or_else(|error| Err(undecided(error.to_string())))
+        beside(move || compiled.judge(&body)).await
     }
 }
 
@@ -224,11 +214,6 @@ fn violation(text: &str, index: &Index<'_>, complaint: &Complaint) -> Violation 
 
 fn unacceptable(place: Place, words: &str) -> Refusal {
     malformed(format!("the body is not acceptable XML: {}", words::at(place, words)))
-}
-
-/// Failing to decide lets nobody through.
-fn undecided(cause: impl Into<Cow<'static, str>>) -> Refusal {
-    Refusal::new(Stage::Schema, Reason::Overloaded, "the body cannot be checked now; try again").cause(cause)
 }
 
 #[cfg(test)]
