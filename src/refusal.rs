@@ -248,6 +248,16 @@ impl Refusal {
         self.0.stage
     }
 
+    /// What the caller should change.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// What only some reasons have.
+    pub(crate) fn own_members(&self) -> &Members {
+        &self.0.members
+    }
+
     /// What happened, for the log.
     pub(crate) fn logged(&self) -> Option<&str> {
         self.0.cause.as_deref()
