@@ -15,6 +15,7 @@ mod syntax;
 mod tls;
 mod tree;
 mod units;
+pub(crate) mod written;
 mod yaml;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ use rustls::{ClientConfig, ServerConfig};
 use secrecy::SecretString;
 
 use self::router::{Found, Router};
+pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
 use crate::audit::SinkConfig;
 use crate::refusal::{Members, Reason, Refusal, Stage};

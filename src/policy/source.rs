@@ -335,6 +335,13 @@ fn absorb(digest: &mut Context, kind: u8, name: &str, bytes: &[u8]) {
     digest.update(bytes);
 }
 
+/// The text of a file under this name, within the bounds of a policy.
+pub(super) fn read_like_a_policy(path: &Path) -> Result<SourceText, ReadError> {
+    let name = path.display().to_string();
+    let text = read_text(path, &name, POLICY_LIMIT)?;
+    Ok(SourceText::new(name, text, 0))
+}
+
 fn read_text(path: &Path, name: &str, limit: u64) -> Result<String, ReadError> {
     let failed = |kind| ReadError { name: name.to_owned(), kind };
     let io = |error: std::io::Error| {

@@ -38,6 +38,11 @@ impl Requirement {
         Self { json, max_size, deadline }
     }
 
+    /// Whether bodies are held against a schema.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.json.is_some()
+    }
+
     /// Decides, and returns the body to send on. `headers` are made to fit it.
     pub(crate) async fn admit(
         &self,
