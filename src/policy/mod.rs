@@ -65,6 +65,8 @@ pub(crate) struct Policy {
     /// Servers of all APIs; [`Server::index`] is the position here.
     servers: Vec<Arc<Server>>,
     sinks: Vec<SinkConfig>,
+    /// Whether it names a store for what operators change.
+    has_store: bool,
 }
 
 /// Deadlines towards clients.
@@ -279,6 +281,11 @@ impl Policy {
     /// Where the record goes; nowhere when empty.
     pub(crate) fn sinks(&self) -> &[SinkConfig] {
         &self.sinks
+    }
+
+    /// Whether it names a store for what operators change.
+    pub(crate) fn has_store(&self) -> bool {
+        self.has_store
     }
 
     /// The route of a request, or the refusal that says there is none.

@@ -21,10 +21,10 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::arrival;
 use super::framing::{Guard, HeadLimits};
 use super::front::{Client, Front, Phase};
 use super::gate::Slot;
-use super::arrival;
 use super::request::{handle, refuse_head};
 use super::stream::Stream;
 use super::thread::Open;
@@ -224,10 +224,8 @@ async fn end_http1(worker: &Rc<Worker>, client: &Rc<Client>, stream: &mut Stream
     match (client.unanswered(), ended) {
         (_, Ended::TooSlow) => say_last(worker, client, stream, &too_slow()).await,
         (Some(flaw), _) => {
-            let refusal = flaw.map_or_else(
-                || arrival::malformed("the request line or a header is malformed"),
-                arrival::flawed,
-            );
+            let refusal =
+                flaw.map_or_else(|| arrival::malformed("the request line or a header is malformed"), arrival::flawed);
             say_last(worker, client, stream, &refusal).await;
         }
         (None, _) => {

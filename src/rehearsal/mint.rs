@@ -77,8 +77,8 @@ pub(crate) struct Claimed {
     pub(crate) roles: Vec<String>,
     /// Claims in place of those it would have; `null` takes one out.
     pub(crate) claims: Map<String, Value>,
-    /// How long ago it was issued.
-    pub(crate) issued: Duration,
+    /// How long ago it was issued, when somebody says.
+    pub(crate) issued: Option<Duration>,
     /// When it ends.
     pub(crate) end: End,
     /// Whether it is bound to the certificate that is shown (RFC 8705).
@@ -150,7 +150,8 @@ impl Mint {
             Some(Sends::Introspected(claimed)) => {
                 let mut endpoints = policy.auth().introspection().iter();
                 let endpoint = endpoints.find(|endpoint| *endpoint.settings().name == *claimed.by);
-                let endpoint = endpoint.ok_or_else(|| format!("there is no introspection endpoint `{}`", claimed.by))?;
+                let endpoint =
+                    endpoint.ok_or_else(|| format!("there is no introspection endpoint `{}`", claimed.by))?;
                 let claims = claims(endpoint.settings(), claimed, persona.shows.as_ref(), now)?;
                 Some(("authorization".to_owned(), format!("Bearer {}", self.opaque(&claimed.by, claims))))
             }
@@ -228,6 +229,17 @@ impl Credential {
 }
 
 impl Shows {
+    /// Reads one as a policy writes identities. The error says what is wrong.
+    pub(crate) fn read(written: &str) -> Result<Self, &'static str> {
+        match written.strip_prefix("sha256:") {
+            Some(digits) => hex::decode(digits).map(Self::Thumbprint).ok_or("a thumbprint is `sha256:` and 64 digits"),
+            None if written.is_empty() => Err("the name of a certificate is not empty"),
+            // DNS names know no case; what has a scheme or an @ is none.
+            None if written.contains([':', '@']) => Ok(Self::Name(written.to_owned())),
+            None => Ok(Self::Name(written.to_ascii_lowercase())),
+        }
+    }
+
     /// Of a certificate that is known by a name, one that is made of it.
     fn thumbprint(&self) -> Digest {
         match self {
@@ -245,14 +257,21 @@ fn claims(
     now: Timestamp,
 ) -> Result<Map<String, Value>, String> {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-    let issued = now.as_second().saturating_sub(seconds(claimed.issued));
-    let end = match claimed.end {
-        End::In(left) => now.as_second().saturating_add(seconds(left)),
-        End::Ago(past) => now.as_second().saturating_sub(seconds(past)),
-        // No longer than the issuer may say, so that only who asks for it is told.
-        End::Usual => issued
-            .saturating_add(settings.max_lifetime.unwrap_or(i64::MAX))
-            .min(now.as_second().saturating_add(LIFETIME)),
+    let now = now.as_second();
+    // Nobody who does not ask for it gets a token that lives too long, or ends before it begins.
+    let lifetime = settings.max_lifetime.unwrap_or(i64::MAX);
+    let usual = LIFETIME.min(lifetime);
+    let issued = claimed.issued.map(|ago| now.saturating_sub(seconds(ago)));
+    let (issued, end) = match claimed.end {
+        End::In(left) => (issued.unwrap_or(now), now.saturating_add(seconds(left))),
+        End::Ago(past) => {
+            let end = now.saturating_sub(seconds(past));
+            (issued.unwrap_or(end.saturating_sub(usual)), end)
+        }
+        End::Usual => {
+            let issued = issued.unwrap_or(now);
+            (issued, issued.saturating_add(lifetime).min(now.saturating_add(usual)))
+        }
     };
     let consumer = settings.consumer_claim.as_deref().unwrap_or("client_id");
     let scope = settings.scope_claim.as_deref().unwrap_or("scope");
@@ -289,14 +308,8 @@ fn claims(
 
 /// A new key for one of these algorithms: the one that is quickest to make.
 fn signer(algorithms: &[Algorithm]) -> Option<Signer> {
-    const QUICK: [Algorithm; 6] = [
-        Algorithm::EdDSA,
-        Algorithm::ES256,
-        Algorithm::ES384,
-        Algorithm::HS256,
-        Algorithm::HS384,
-        Algorithm::HS512,
-    ];
+    const QUICK: [Algorithm; 6] =
+        [Algorithm::EdDSA, Algorithm::ES256, Algorithm::ES384, Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
     let quick = QUICK.iter().find(|quick| algorithms.contains(quick));
     let algorithm = *quick.or(algorithms.first())?;
     let (public, key) = match algorithm.family() {
@@ -345,9 +358,9 @@ mod tests {
 
     #[test]
     fn every_algorithm_of_the_language_can_be_signed_for() {
-        for name in [
-            "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512",
-        ] {
+        for name in
+            ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512"]
+        {
             let algorithm = name.parse::<Algorithm>().unwrap();
             let Signer { algorithm: chosen, key, set } = signer(&[algorithm]).unwrap();
             let signature = jsonwebtoken::crypto::sign(b"message", &key, chosen).unwrap();

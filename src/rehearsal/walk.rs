@@ -116,12 +116,6 @@ impl Walk {
         self.learnt.caller.as_deref()
     }
 
-    /// Whether a body was held against a schema.
-    pub(crate) fn reached_schema(&self) -> bool {
-        let asked = self.route.as_ref().is_some_and(|route| route.body.is_checked());
-        asked && self.refused_at().is_none_or(|step| STEPS.get(step) == Some(&"schema"))
-    }
-
     /// The position of the stage that refused, in [`STEPS`].
     fn refused_at(&self) -> Option<usize> {
         let name = match self.refusal()?.stage() {
@@ -230,8 +224,7 @@ impl Walk {
     pub(crate) fn told(&self) -> Vec<(&'static str, String)> {
         let Some(told) = self.caller().map(Caller::told) else { return Vec::new() };
         let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        let mut headers =
-            vec![("X-Consumer-Id", text(&told.consumer)), ("X-Consumer-Scopes", text(&told.scopes))];
+        let mut headers = vec![("X-Consumer-Id", text(&told.consumer)), ("X-Consumer-Scopes", text(&told.scopes))];
         headers.extend(told.plan.as_ref().map(|plan| ("X-Consumer-Plan", text(plan))));
         headers.extend(told.credential.as_ref().map(|id| ("X-Credential-Id", text(id))));
         headers
@@ -289,7 +282,7 @@ impl Vouched {
             None => "no plan".to_owned(),
         });
         if let Some(ends) = self.ends {
-            let left = SignedDuration::from_secs(ends.duration_since(now).as_secs());
+            let left = SignedDuration::from_secs(ends.as_second().saturating_sub(now.as_second()));
             words.push(format!("{thing} ends in {left:#}"));
         }
         words.join(", ")

@@ -85,5 +85,6 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         unrouted: context.lasting.metrics.route("", ""),
         servers: apis.servers,
         sinks,
+        has_store: document.store.is_some(),
     }
 }
