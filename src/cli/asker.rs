@@ -10,7 +10,7 @@ use crate::stages::auth::claims::Settings;
 use crate::stages::auth::introspection::Introspection;
 use crate::stages::auth::jwt::Issuer;
 
-/// As written. One of `issuer`, `introspected`, `key`; a certificate alone, or beside one of them.
+/// As written. One of `issuer`, `introspected`, `key`, `consumer`; a certificate alone, or beside one of them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Asker {
@@ -20,6 +20,8 @@ pub(super) struct Asker {
     introspected: Option<String>,
     /// The API key of the policy with this id.
     key: Option<String>,
+    /// An API key that an operator makes for this consumer.
+    consumer: Option<String>,
     /// A client certificate: a name in it, or `sha256:` and its thumbprint.
     certificate: Option<String>,
     /// Who the token is of.
@@ -52,39 +54,44 @@ impl Asker {
         let keys: Vec<&str> = auth.keys().listed().map(|key| &*key.id).collect();
 
         let before = problems.len();
-        let sends = match (&self.issuer, &self.introspected, &self.key) {
-            (Some(issuer), None, None) => {
+        let sends = match (&self.issuer, &self.introspected, &self.key, &self.consumer) {
+            (Some(issuer), None, None, None) => {
                 known("issuer", issuer, &issuers, at.key("issuer"), problems);
                 let settings = auth.issuers().map(Issuer::settings).find(|settings| *settings.name == *issuer);
                 self.has_roles(settings, at.key("roles"), problems);
                 self.claimed(issuer, at, problems).map(Sends::Jwt)
             }
-            (None, Some(endpoint), None) => {
+            (None, Some(endpoint), None, None) => {
                 known("introspection endpoint", endpoint, &endpoints, at.key("introspected"), problems);
                 let mut settings = auth.introspection().iter().map(Introspection::settings);
                 self.has_roles(settings.find(|settings| *settings.name == **endpoint), at.key("roles"), problems);
                 self.claimed(endpoint, at, problems).map(Sends::Introspected)
             }
-            (None, None, Some(key)) => {
+            (None, None, None, Some(consumer)) => {
+                let consumers: Vec<&str> = auth.directory().listed().keys().map(|name| &**name).collect();
+                known("consumer", consumer, &consumers, at.key("consumer"), problems);
+                Some(Sends::Made { consumer: consumer.clone(), scopes: self.scopes.clone() })
+            }
+            (None, None, Some(key), None) => {
                 known("API key", key, &keys, at.key("key"), problems);
                 Some(Sends::Key(key.clone()))
             }
-            (None, None, None) if self.certificate.is_some() || at.damaged() => None,
-            (None, None, None) => {
-                problems
-                    .error(at.place(), "this does not say what is sent")
-                    .help("write one of `issuer`, `introspected`, `key`, `certificate`; leave `as` out for nobody");
+            (None, None, None, None) if self.certificate.is_some() || at.damaged() => None,
+            (None, None, None, None) => {
+                let help = "write one of `issuer`, `introspected`, `key`, `consumer`, `certificate`; leave `as` out for nobody";
+                problems.error(at.place(), "this does not say what is sent").help(help);
                 None
             }
             _ => {
                 problems
                     .error(at.place(), "a request brings one credential")
-                    .help("write one of `issuer`, `introspected` and `key`");
+                    .help("write one of `issuer`, `introspected`, `key` and `consumer`");
                 None
             }
         };
         if self.issuer.is_none() && self.introspected.is_none() && !at.damaged() {
-            for name in OF_TOKENS.into_iter().filter(|name| at.key(name).present()) {
+            let narrows = |name: &str| name == "scopes" && self.consumer.is_some();
+            for name in OF_TOKENS.into_iter().filter(|name| at.key(name).present() && !narrows(name)) {
                 problems
                     .error(at.key(name).key_place(), format!("`{name}` goes with a token"))
                     .help("write `issuer` or `introspected` with it, or remove it");

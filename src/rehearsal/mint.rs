@@ -28,7 +28,7 @@ use crate::stages::auth::api_key::Digest;
 use crate::stages::auth::claims::Settings;
 use crate::stages::auth::introspection::Given;
 use crate::stages::auth::key_set::KeySet;
-use crate::state::register::entry::hex;
+use crate::state::register::entry::{Change, Entry, Key, hex};
 
 /// How long a token lives when nobody says, in seconds.
 const LIFETIME: i64 = 300;
@@ -53,6 +53,13 @@ pub(crate) enum Sends {
     Introspected(Claimed),
     /// An API key of the policy, by its id.
     Key(String),
+    /// An API key that an operator makes while the policy is in force.
+    Made {
+        /// For this consumer.
+        consumer: String,
+        /// Narrows what its roles allow.
+        scopes: Option<Vec<String>>,
+    },
 }
 
 /// A client certificate.
@@ -141,6 +148,12 @@ impl Mint {
         let header = match &persona.sends {
             None => None,
             Some(Sends::Key(id)) => Some((policy.auth().key_header().to_string(), self.key_text(id))),
+            Some(Sends::Made { consumer, scopes }) => {
+                let key = self.made(consumer, scopes.as_deref(), now);
+                let header = (policy.auth().key_header().to_string(), self.key_text(&key.id));
+                policy.auth().directory().register().learn(Change::Put(Entry::Key(key)));
+                Some(header)
+            }
             Some(Sends::Jwt(claimed)) => {
                 let issuer = policy.auth().issuers().find(|issuer| issuer.name() == claimed.by);
                 let issuer = issuer.ok_or_else(|| format!("there is no issuer `{}`", claimed.by))?;
@@ -173,6 +186,22 @@ impl Mint {
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         active.insert(format!("{endpoint} {token}"), claims);
         token
+    }
+
+    fn made(&self, consumer: &str, scopes: Option<&[String]>, now: Timestamp) -> Key {
+        let id = format!("rehearsed-{}", uuid::Uuid::now_v7().simple());
+        Key {
+            sha256: self.api_key(&id).unwrap_or_default(),
+            id: id.into(),
+            consumer: consumer.into(),
+            scopes: scopes.map(|scopes| scopes.iter().map(|scope| Box::from(scope.as_str())).collect()),
+            not_before: None,
+            expires: None,
+            replaced_by: None,
+            note: None,
+            created: now,
+            created_by: "rehearsal".into(),
+        }
     }
 
     /// The text of the API key with this id.
