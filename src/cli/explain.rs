@@ -148,7 +148,7 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
     if question.has("authorization") && arguments.asker.is_none() {
         // Why a key set cannot be had is said in the log.
         telemetry::start_logs_from("warn");
-        rehearsal.fetch_keys().await;
+        rehearsal.fetch_keys(at).await;
     }
     let note = rehearsal.policy().has_store().then_some(
         "what operators have changed is not looked at: revocations, suspensions, grants, keys and consumers of the store",

@@ -15,7 +15,7 @@ mod front;
 pub(crate) mod gate;
 mod headers;
 pub(crate) mod listener;
-mod path;
+pub(crate) mod path;
 mod request;
 mod stream;
 pub(crate) mod thread;

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Version};
 use http_body_util::Full;
+use jiff::Timestamp;
 
 use self::question::{Moment, Question};
 use self::walk::{Vouched, Walk};
@@ -26,8 +27,8 @@ use crate::exchange::{Exchange, Peer};
 use crate::policy::compile::{self, Lasting, StandIns};
 use crate::policy::diagnostic::Problems;
 use crate::policy::{Policy, Route};
-use crate::proxy::arrival;
-use crate::refusal::Refusal;
+use crate::proxy::{arrival, path};
+use crate::refusal::{Reason, Refusal};
 use crate::stages::auth::cache::TokenCache;
 use crate::stages::schema::body::{Counter, Source};
 use crate::state::register::entry::{Change, Entry, Revocation};
@@ -109,8 +110,9 @@ impl Rehearsal {
         }
     }
 
-    /// Fetches the key sets that are behind URLs, within the time that a start allows. Within a tokio runtime.
-    pub(crate) async fn fetch_keys(&self) {
+    /// Fetches the key sets that are behind URLs, within the time that a start allows, for requests at this time. Within a
+    /// tokio runtime.
+    pub(crate) async fn fetch_keys(&self, at: Timestamp) {
         let key_sets = self.policy.key_sets();
         for key_set in key_sets {
             let kept = Arc::clone(key_set);
@@ -123,6 +125,7 @@ impl Rehearsal {
         };
         // What is not there in time is refused with its reason, as a daemon would.
         let _ = tokio::time::timeout(FIRST_FETCH, first).await;
+        key_sets.iter().for_each(|key_set| key_set.as_of(at));
     }
 
     /// Walks one request through route, auth, scope, rate limit and schema. Bodies are read within a tokio runtime that
@@ -189,12 +192,18 @@ impl Rehearsal {
         chain::admit(&self.policy, route, tools, exchange, body, learnt).await
     }
 
-    /// A host that the policy has this route for; of several, one that any API answers to.
+    /// A host that the policy has this route for, or at least this path; of several, one that any API answers to.
     pub(crate) fn likely_host(&self, method: &str, target: &str) -> &str {
         let path = target.split('?').next().unwrap_or_default();
+        let path = path::normalise(path).unwrap_or(path.into());
         let method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
-        let hosts = self.policy.apis().iter().flat_map(|api| api.hosts().iter().map(|host| &**host));
-        let mut hosts = std::iter::once(HOST).chain(hosts);
-        hosts.find(|host| self.policy.route(host, &method, path).is_ok()).unwrap_or(HOST)
+        let named = self.policy.apis().iter().flat_map(|api| api.hosts().iter().map(|host| &**host));
+        let has = |host: &&str, other_methods: bool| match self.policy.route(host, &method, &path) {
+            Ok(_) => true,
+            Err(refusal) => other_methods && refusal.reason() == Reason::MethodNotAllowed,
+        };
+        let mut hosts = [HOST].into_iter().chain(named);
+        let exact = hosts.clone().find(|host| has(host, false));
+        exact.or_else(|| hosts.find(|host| has(host, true))).unwrap_or(HOST)
     }
 }

@@ -83,6 +83,7 @@ const STAND_INS: &[(&str, &[&str])] = &[
     (".redigested(", &["policy::compile"]),
     (".given(", &["policy::compile"]),
     (".dated(", &["rehearsal"]),
+    (".as_of(", &["rehearsal"]),
     ("ledger.forget(", &["rehearsal"]),
     ("crate::rehearsal", &["rehearsal", "cli::asker", "cli::explain", "cli::test"]),
 ];
