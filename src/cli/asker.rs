@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::policy::diagnostic::{Problems, did_you_mean};
 use crate::policy::written::Anything;
 use crate::policy::{At, Period, Policy};
-use crate::rehearsal::mint::{Claimed, End, Persona, Sends, Shows};
+use crate::rehearsal::persona::{Claimed, End, Persona, Sends, Shows};
 use crate::stages::auth::claims::Settings;
 use crate::stages::auth::introspection::Introspection;
 use crate::stages::auth::jwt::Issuer;
@@ -40,10 +40,12 @@ pub(super) struct Asker {
     expired: Option<Period>,
     /// Whether it is bound to the certificate.
     bound: Option<bool>,
+    /// Whether it is bound to a key, and comes with proofs of its possession.
+    dpop: Option<bool>,
 }
 
 /// What only a token has.
-const OF_TOKENS: [&str; 8] = ["id", "scopes", "roles", "claims", "issued", "expires", "expired", "bound"];
+const OF_TOKENS: [&str; 9] = ["id", "scopes", "roles", "claims", "issued", "expires", "expired", "bound", "dpop"];
 
 impl Asker {
     /// Who that is under this policy; `None` when something is wrong with it, which is told then.
@@ -151,6 +153,7 @@ impl Asker {
             issued: self.issued.map(|Period(issued)| issued),
             end,
             bound: self.bound.unwrap_or(false),
+            dpop: self.dpop.unwrap_or(false),
         })
     }
 }

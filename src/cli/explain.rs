@@ -140,11 +140,7 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
     if let Some(key) = &arguments.key {
         question.headers.push((rehearsal.policy().auth().key_header().to_string(), key.clone()));
     }
-    if !question.has("host") {
-        let host = arguments.host.as_deref();
-        let host = host.unwrap_or_else(|| rehearsal.likely_host(&question.method, &question.target));
-        question.headers.push(("host".to_owned(), host.to_owned()));
-    }
+    add_host(arguments, &rehearsal, &mut question);
     if question.has("authorization") && arguments.asker.is_none() {
         // Why a key set cannot be had is said in the log.
         telemetry::start_logs_from("warn");
@@ -155,6 +151,15 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
     );
     let walk = rehearsal.walk(question, Moment { at, since: Duration::ZERO }).await;
     Ok(Explained { walk, at, note })
+}
+
+/// Says whom the request is for, where no header does.
+fn add_host(arguments: &Arguments, rehearsal: &Rehearsal, question: &mut Question) {
+    if !question.has("host") {
+        let host = arguments.host.as_deref();
+        let host = host.unwrap_or_else(|| rehearsal.likely_host(&question.method, &question.target));
+        question.headers.push(("host".to_owned(), host.to_owned()));
+    }
 }
 
 /// Makes the credential that was asked for, and a policy it is good for.
@@ -172,8 +177,8 @@ fn impersonate(
     let persona = written.document.persona(written.at(), policy, &mut problems);
     let Some(persona) = persona.filter(|_| !problems.has_errors()) else { return Err(Stopped::Problems(problems)) };
     let credential = mint.credential(policy, &persona, at).map_err(Stopped::Failed)?;
-    question.certificate = credential.certificate(policy);
-    question.headers.extend(credential.header);
+    add_host(arguments, &rehearsal, question);
+    credential.bring(rehearsal.policy(), question, at).map_err(Stopped::Failed)?;
     Ok(rehearsal)
 }
 

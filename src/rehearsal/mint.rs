@@ -5,8 +5,8 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
@@ -21,101 +21,35 @@ use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, EncodingKey, Header};
 use serde_json::{Map, Value, json};
 
+use super::persona::{Claimed, Persona, Sends, Shows, claims};
+use super::proof::Prover;
+use super::question::Question;
 use crate::exchange::ClientCertificate;
 use crate::policy::Policy;
 use crate::policy::compile::StandIns;
 use crate::stages::auth::api_key::Digest;
 use crate::stages::auth::claims::Settings;
-use crate::stages::auth::introspection::Given;
+use crate::stages::auth::introspection::{Given, Introspection};
+use crate::stages::auth::jwt::Issuer;
 use crate::stages::auth::key_set::KeySet;
 use crate::state::register::entry::{Change, Entry, Key, hex};
 
-/// How long a token lives when nobody says, in seconds.
-const LIFETIME: i64 = 300;
 /// How long a certificate does, before and after now, in seconds.
 const CERTIFICATE_LIFETIME: i64 = 24 * 3600;
 
-/// Who asks.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Persona {
-    /// What is sent in a header.
-    pub(crate) sends: Option<Sends>,
-    /// What is shown when connecting: `sha256:` and a thumbprint, or a name in a certificate.
-    pub(crate) shows: Option<Shows>,
-}
-
-/// A credential that goes in a header.
+/// A credential, ready to be brought.
 #[derive(Debug, Clone)]
-pub(crate) enum Sends {
-    /// A token of an issuer.
-    Jwt(Claimed),
-    /// A token that an introspection endpoint vouches for.
-    Introspected(Claimed),
-    /// An API key of the policy, by its id.
-    Key(String),
-    /// An API key that an operator makes while the policy is in force.
-    Made {
-        /// For this consumer.
-        consumer: String,
-        /// Narrows what its roles allow.
-        scopes: Option<Vec<String>>,
-    },
-}
-
-/// A client certificate.
-#[derive(Debug, Clone)]
-pub(crate) enum Shows {
-    /// By its thumbprint.
-    Thumbprint(Digest),
-    /// By a name in it.
-    Name(String),
-}
-
-/// What a token says.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Claimed {
-    /// Issuer or endpoint, by its name in the policy.
-    pub(crate) by: String,
-    /// Who its bearer is.
-    pub(crate) id: String,
-    /// Its scopes.
-    pub(crate) scopes: Vec<String>,
-    /// Its roles, where the issuer has a claim for them.
-    pub(crate) roles: Vec<String>,
-    /// Claims in place of those it would have; `null` takes one out.
-    pub(crate) claims: Map<String, Value>,
-    /// How long ago it was issued, when somebody says.
-    pub(crate) issued: Option<Duration>,
-    /// When it ends.
-    pub(crate) end: End,
-    /// Whether it is bound to the certificate that is shown (RFC 8705).
-    pub(crate) bound: bool,
-}
-
-/// When a token ends.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) enum End {
-    /// After the usual time.
-    #[default]
-    Usual,
-    /// In so long.
-    In(Duration),
-    /// It did, so long ago.
-    Ago(Duration),
-}
-
-/// A credential, ready to be sent.
-#[derive(Debug, Clone, Default)]
 pub(crate) struct Credential {
-    /// Name and value of the header it goes in.
-    pub(crate) header: Option<(String, String)>,
-    certificate: Option<Certificate>,
+    sent: Option<Sent>,
+    shown: Option<Shows>,
+    made: Timestamp,
 }
 
 #[derive(Debug, Clone)]
-struct Certificate {
-    shows: Shows,
-    made: Timestamp,
+enum Sent {
+    Key(String),
+    /// With what it is bound to.
+    Token(String, Option<Rc<Prover>>),
 }
 
 /// Signs as an issuer.
@@ -145,32 +79,31 @@ impl Mint {
 
     /// Makes the credential of a persona, at this time. The error says why there can be none.
     pub(crate) fn credential(&self, policy: &Policy, persona: &Persona, now: Timestamp) -> Result<Credential, String> {
-        let header = match &persona.sends {
+        let auth = policy.auth();
+        let shown = persona.shows.as_ref();
+        let sent = match &persona.sends {
             None => None,
-            Some(Sends::Key(id)) => Some((policy.auth().key_header().to_string(), self.key_text(id))),
+            Some(Sends::Key(id)) => Some(Sent::Key(self.key_text(id))),
             Some(Sends::Made { consumer, scopes }) => {
                 let key = self.made(consumer, scopes.as_deref(), now);
-                let header = (policy.auth().key_header().to_string(), self.key_text(&key.id));
-                policy.auth().directory().register().learn(Change::Put(Entry::Key(key)));
-                Some(header)
+                let text = self.key_text(&key.id);
+                auth.directory().register().learn(Change::Put(Entry::Key(key)));
+                Some(Sent::Key(text))
             }
             Some(Sends::Jwt(claimed)) => {
-                let issuer = policy.auth().issuers().find(|issuer| issuer.name() == claimed.by);
-                let issuer = issuer.ok_or_else(|| format!("there is no issuer `{}`", claimed.by))?;
-                let claims = claims(issuer.settings(), claimed, persona.shows.as_ref(), now)?;
-                Some(("authorization".to_owned(), format!("Bearer {}", self.sign(&claimed.by, &claims)?)))
+                let settings = auth.issuers().find(|issuer| issuer.name() == claimed.by).map(Issuer::settings);
+                let settings = settings.ok_or_else(|| format!("there is no issuer `{}`", claimed.by))?;
+                Some(token(settings, claimed, shown, now, |claims| self.sign(&claimed.by, &claims))?)
             }
             Some(Sends::Introspected(claimed)) => {
-                let mut endpoints = policy.auth().introspection().iter();
-                let endpoint = endpoints.find(|endpoint| *endpoint.settings().name == *claimed.by);
-                let endpoint =
-                    endpoint.ok_or_else(|| format!("there is no introspection endpoint `{}`", claimed.by))?;
-                let claims = claims(endpoint.settings(), claimed, persona.shows.as_ref(), now)?;
-                Some(("authorization".to_owned(), format!("Bearer {}", self.opaque(&claimed.by, claims))))
+                let mut endpoints = auth.introspection().iter().map(Introspection::settings);
+                let settings = endpoints.find(|settings| *settings.name == *claimed.by);
+                let settings =
+                    settings.ok_or_else(|| format!("there is no introspection endpoint `{}`", claimed.by))?;
+                Some(token(settings, claimed, shown, now, |claims| Ok(self.opaque(&claimed.by, claims)))?)
             }
         };
-        let certificate = persona.shows.clone().map(|shows| Certificate { shows, made: now });
-        Ok(Credential { header, certificate })
+        Ok(Credential { sent, shown: persona.shows.clone(), made: now })
     }
 
     fn sign(&self, issuer: &str, claims: &Map<String, Value>) -> Result<String, String> {
@@ -234,105 +167,68 @@ impl StandIns for Mint {
     }
 }
 
+/// Makes a token, and the key it is bound to where it is.
+fn token(
+    settings: &Settings,
+    claimed: &Claimed,
+    shown: Option<&Shows>,
+    now: Timestamp,
+    make: impl FnOnce(Map<String, Value>) -> Result<String, String>,
+) -> Result<Sent, String> {
+    let prover = match claimed.dpop {
+        true => Some(Rc::new(Prover::new().ok_or("the system has no random bytes")?)),
+        false => None,
+    };
+    let mut confirmation = Map::new();
+    if let Some(shown) = shown.filter(|_| claimed.bound) {
+        confirmation.insert("x5t#S256".to_owned(), json!(URL_SAFE_NO_PAD.encode(shown.thumbprint())));
+    }
+    if let Some(prover) = &prover {
+        confirmation.insert("jkt".to_owned(), json!(prover.thumbprint()));
+    }
+    Ok(Sent::Token(make(claims(settings, claimed, confirmation, now)?)?, prover))
+}
+
 impl Credential {
+    /// Brings it with a request that is complete but for this, at this time.
+    pub(crate) fn bring(&self, policy: &Policy, question: &mut Question, at: Timestamp) -> Result<(), String> {
+        question.certificate = self.certificate(policy);
+        let (name, value) = match &self.sent {
+            None => return Ok(()),
+            Some(Sent::Key(text)) => (policy.auth().key_header().as_str(), text.clone()),
+            Some(Sent::Token(text, None)) => ("authorization", format!("Bearer {text}")),
+            Some(Sent::Token(text, Some(prover))) => {
+                // One that nobody asks for does no harm.
+                let nonce = policy.auth().dpop_nonce(at);
+                let proof = prover.proof(question, text, nonce.to_str().unwrap_or_default(), at)?;
+                question.headers.push(("dpop".to_owned(), proof));
+                ("authorization", format!("DPoP {text}"))
+            }
+        };
+        question.headers.push((name.to_owned(), value));
+        Ok(())
+    }
+
     /// What is shown when connecting, where the policy has a listener that asks for it.
-    pub(crate) fn certificate(&self, policy: &Policy) -> Option<Box<ClientCertificate>> {
-        let Certificate { shows, made } = self.certificate.as_ref()?;
+    fn certificate(&self, policy: &Policy) -> Option<Box<ClientCertificate>> {
+        let shown = self.shown.as_ref()?;
         let mut listeners = policy.listeners().iter();
         let (listener, trust) =
             listeners.find_map(|listener| Some((listener.address, listener.tls.as_ref()?.trust.as_ref()?)))?;
-        let names: Box<[Box<str>]> = match shows {
+        let names: Box<[Box<str>]> = match shown {
             Shows::Name(name) => Box::new([name.as_str().into()]),
             Shows::Thumbprint(_) => Box::default(),
         };
         Some(Box::new(ClientCertificate {
-            thumbprint: shows.thumbprint(),
+            thumbprint: shown.thumbprint(),
             names,
-            not_before: made.as_second().saturating_sub(CERTIFICATE_LIFETIME),
-            not_after: made.as_second().saturating_add(CERTIFICATE_LIFETIME),
+            not_before: self.made.as_second().saturating_sub(CERTIFICATE_LIFETIME),
+            not_after: self.made.as_second().saturating_add(CERTIFICATE_LIFETIME),
             chain: Box::default(),
             listener,
             trusted_by: trust.identity,
         }))
     }
-}
-
-impl Shows {
-    /// Reads one as a policy writes identities. The error says what is wrong.
-    pub(crate) fn read(written: &str) -> Result<Self, &'static str> {
-        match written.strip_prefix("sha256:") {
-            Some(digits) => hex::decode(digits).map(Self::Thumbprint).ok_or("a thumbprint is `sha256:` and 64 digits"),
-            None if written.is_empty() => Err("the name of a certificate is not empty"),
-            // DNS names know no case; what has a scheme or an @ is none.
-            None if written.contains([':', '@']) => Ok(Self::Name(written.to_owned())),
-            None => Ok(Self::Name(written.to_ascii_lowercase())),
-        }
-    }
-
-    /// Of a certificate that is known by a name, one that is made of it.
-    fn thumbprint(&self) -> Digest {
-        match self {
-            Self::Thumbprint(thumbprint) => *thumbprint,
-            Self::Name(name) => Digest::try_from(digest(&SHA256, name.as_bytes()).as_ref()).unwrap_or_default(),
-        }
-    }
-}
-
-/// What a token of this issuer says.
-fn claims(
-    settings: &Settings,
-    claimed: &Claimed,
-    shows: Option<&Shows>,
-    now: Timestamp,
-) -> Result<Map<String, Value>, String> {
-    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-    let now = now.as_second();
-    // Nobody who does not ask for it gets a token that lives too long, or ends before it begins.
-    let lifetime = settings.max_lifetime.unwrap_or(i64::MAX);
-    let usual = LIFETIME.min(lifetime);
-    let issued = claimed.issued.map(|ago| now.saturating_sub(seconds(ago)));
-    let (issued, end) = match claimed.end {
-        End::In(left) => (issued.unwrap_or(now), now.saturating_add(seconds(left))),
-        End::Ago(past) => {
-            let end = now.saturating_sub(seconds(past));
-            (issued.unwrap_or(end.saturating_sub(usual)), end)
-        }
-        End::Usual => {
-            let issued = issued.unwrap_or(now);
-            (issued, issued.saturating_add(lifetime).min(now.saturating_add(usual)))
-        }
-    };
-    let consumer = settings.consumer_claim.as_deref().unwrap_or("client_id");
-    let scope = settings.scope_claim.as_deref().unwrap_or("scope");
-    let mut claims = Map::new();
-    let mut say = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-    say("iss", json!(settings.iss));
-    say("sub", json!(claimed.id));
-    say("iat", json!(issued));
-    say("exp", json!(end));
-    say("jti", json!(uuid::Uuid::now_v7().to_string()));
-    say(consumer, json!(claimed.id));
-    say(scope, json!(claimed.scopes.join(" ")));
-    if let Some(audience) = settings.audience.first() {
-        say("aud", json!(audience));
-    }
-    match &settings.role_claim {
-        Some(claim) if !claimed.roles.is_empty() => drop(say(claim, json!(claimed.roles))),
-        None if !claimed.roles.is_empty() => {
-            return Err(format!("tokens of `{}` have no roles: it has no `role_claim`", settings.name));
-        }
-        _ => {}
-    }
-    if let Some(shows) = shows.filter(|_| claimed.bound) {
-        say("cnf", json!({"x5t#S256": URL_SAFE_NO_PAD.encode(shows.thumbprint())}));
-    }
-    for (name, value) in &claimed.claims {
-        match value {
-            Value::Null => drop(claims.remove(name)),
-            value => drop(claims.insert(name.clone(), value.clone())),
-        }
-    }
-    Ok(claims)
 }
 
 /// A new key for one of these algorithms: the one that is quickest to make.

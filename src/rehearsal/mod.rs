@@ -5,9 +5,11 @@
 //! credentials remembered. A policy is compiled for it with stand-ins, which nothing that is served ever has.
 //!
 //! - `question`: a request as its sender writes it; `walk`: what came of it, stage by stage;
-//! - `mint`: credentials that are good for the policy as it is rehearsed.
+//! - `persona`: who asks; `mint` and `proof`: credentials of theirs that are good for the policy as it is rehearsed.
 
 pub(crate) mod mint;
+pub(crate) mod persona;
+mod proof;
 pub(crate) mod question;
 pub(crate) mod walk;
 

@@ -195,6 +195,7 @@ auth:
   issuers:
     far: { issuer: "http://SILENT", audience: [a], keys: discover, algorithms: [RS256, PS256], default_plan: free, max_lifetime: 1m }
     shared: { issuer: shared, audience: [a], secret: "${env:ORDERS_KEY}", algorithms: [HS512], default_plan: free }
+  dpop: { nonce: true }
   introspection:
     opaque: { endpoint: "http://SILENT/introspect", client_id: me, client_secret: s, default_plan: free }
 plans: { free: { rate: 10/s } }
@@ -203,7 +204,7 @@ consumers:
   device: { roles: [reader], plan: free, identities: [{ certificate_san: device-7.example }] }
   pinned: { roles: [reader], plan: free, identities: [{ certificate: "sha256:THUMB" }] }
 apis:
-  a: { hosts: [api.example], upstream: "http://127.0.0.1:9", routes: { GET /r: { scopes: [r] }, GET /strong: { scopes: [r], strong: [certificate, bound_token] } } }
+  a: { hosts: [api.example], upstream: "http://127.0.0.1:9", routes: { GET /r: { scopes: [r] }, GET /strong: { scopes: [r], strong: [certificate, bound_token, dpop] } } }
 audit: none
 "#;
 
@@ -229,6 +230,9 @@ tests:
   - {{ name: nobody's certificate, as: {{ certificate: other.example }}, request: GET /r, expect: {{ code: unknown_consumer }} }}
   - {{ name: token alone, as: far, request: GET /strong, expect: {{ code: stronger_credential_required, stage: scope }} }}
   - {{ name: bound token, as: {{ issuer: far, id: f, scopes: [r], certificate: x.example, bound: true }}, request: GET /strong, expect: allow }}
+  - {{ name: proven, as: {{ issuer: far, id: f, scopes: [r], dpop: true }}, request: "GET /strong?a=b", repeat: 2, expect: allow }}
+  - {{ name: proven over TLS, as: {{ introspected: opaque, id: o, scopes: [r], dpop: true, certificate: x.example, bound: true }}, request: GET /strong, expect: allow }}
+  - {{ name: proof left out, as: {{ issuer: far, id: f, scopes: [r], claims: {{ cnf: {{ jkt: abc }} }} }}, request: GET /strong, expect: {{ code: invalid_dpop_proof }} }}
   - {{ name: host, as: far, request: {{ method: GET, path: /r, host: other.example }}, expect: {{ code: no_route }} }}
   - {{ name: address behind a proxy, as: far, request: {{ method: GET, path: /r, from: 10.0.0.1, headers: {{ x-forwarded-for: 203.0.113.7 }} }}, expect: allow }}
 "#,
@@ -240,7 +244,7 @@ tests:
     let certified = authority.certifies(&["localhost"]);
     folder.write("server.crt", &certified.certificate);
     folder.write("server.key", &certified.key);
-    pass(&folder, 12);
+    pass(&folder, 15);
     assert!(silent.accept().is_err(), "somebody was asked");
     assert!(!folder.0.path().join("state").exists(), "the store was opened");
 }

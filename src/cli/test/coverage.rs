@@ -67,9 +67,9 @@ impl Coverage {
         let mut gaps = Gaps::default();
         for route in policy.routes() {
             let name = name(route);
-            let shown = |scope: &&Box<str>| self.lacked.contains(&(name.clone(), scope.to_string()));
+            let required = route.required_scopes().iter().map(ToString::to_string);
             let scopes: Vec<String> =
-                route.required_scopes().iter().filter(|scope| !shown(scope)).map(ToString::to_string).collect();
+                required.filter(|scope| !self.lacked.contains(&(name.clone(), scope.clone()))).collect();
             if !scopes.is_empty() {
                 gaps.scopes.push((name.clone(), scopes));
             }

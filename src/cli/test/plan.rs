@@ -14,7 +14,8 @@ use crate::policy::written;
 use crate::policy::{At, Period, Policy};
 use crate::refusal::{Reason, Stage};
 use crate::rehearsal::Rehearsal;
-use crate::rehearsal::mint::{Mint, Persona};
+use crate::rehearsal::mint::Mint;
+use crate::rehearsal::persona::Persona;
 use crate::rehearsal::question::Question;
 
 /// Most requests of one test.

@@ -88,9 +88,10 @@ async fn ask<'c>(
     let mut got = Got::default();
     for _ in 0..case.repeat {
         let mut question = case.asked.question();
-        if let Some(credential) = &credential {
-            question.headers.extend(credential.header.clone());
-            question.certificate = credential.certificate(policy);
+        if let Some(credential) = &credential
+            && let Err(problem) = credential.bring(policy, &mut question, at)
+        {
+            return impossible(problem);
         }
         let walk = plan.rehearsal.walk(question, Moment { at, since }).await;
         coverage.note(&walk);

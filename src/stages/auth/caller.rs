@@ -87,12 +87,12 @@ impl Consumer {
     }
 
     /// What of it the ceiling lets through, and what not, each sorted.
-    fn cut(&self, mut granted: Vec<Box<str>>) -> (Box<[Box<str>]>, Box<[Box<str>]>) {
+    fn cut(&self, mut granted: Vec<Box<str>>) -> [Box<[Box<str>]>; 2] {
         granted.sort_unstable();
         granted.dedup();
-        let within = |scope: &Box<str>| self.ceiling.as_ref().is_none_or(|ceiling| ceiling.contains(scope));
-        let (granted, cut): (Vec<_>, Vec<_>) = granted.into_iter().partition(within);
-        (granted.into(), cut.into())
+        let (granted, cut): (Vec<_>, Vec<_>) =
+            granted.into_iter().partition(|scope| self.ceiling.as_ref().is_none_or(|ceiling| ceiling.contains(scope)));
+        [granted.into(), cut.into()]
     }
 }
 
@@ -148,7 +148,7 @@ pub(crate) struct Told {
 impl Caller {
     /// Makes a caller of a verified credential; only authentication does.
     pub(super) fn new(consumer: Arc<Consumer>, verified: Verified) -> Self {
-        let (granted, cut) = consumer.cut(verified.granted);
+        let [granted, cut] = consumer.cut(verified.granted);
         let mut marks = verified.marks;
         marks.extend([Mark::consumer(&consumer.name), Mark::all()]);
         let told = Told {
