@@ -76,8 +76,8 @@ impl World {
         }
     }
 
-    fn ask(&self, method: &Method, path: &str, mut headers: HeaderMap, body: Bytes) -> Verdict {
-        self.runtime.block_on(self.rehearsal.borrow().ask(method, path, &mut headers, body))
+    fn ask(&self, method: &Method, path: &str, headers: HeaderMap, body: Bytes) -> Verdict {
+        self.runtime.block_on(self.rehearsal.borrow().ask(method, path, &headers, body))
     }
 
     /// Headers of a usual request, with a credential.

@@ -138,6 +138,11 @@ impl Exchange {
         }
     }
 
+    /// The same at another time: of a request that is rehearsed, not received.
+    pub(crate) fn dated(self, at: Timestamp, begun: Instant) -> Self {
+        Self { id: RequestId::new(at), at, begun, ..self }
+    }
+
     /// The trace id of a well-formed `traceparent` (W3C Trace Context §3.2): 32 hexadecimal digits, not all zero.
     pub(crate) fn trace_id(&self) -> Option<&str> {
         let text = self.traceparent.as_ref()?.to_str().ok()?;

@@ -150,6 +150,10 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
+    /// All of them, in their order.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Request, Self::Auth, Self::Scope, Self::RateLimit, Self::Schema, Self::Forward];
+
     /// As the record and the metrics write it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -276,6 +280,16 @@ impl Refusal {
         self.0.stage
     }
 
+    /// What the caller should change.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// What only some reasons have.
+    pub(crate) fn own_members(&self) -> &Members {
+        &self.0.members
+    }
+
     /// What happened, for the log.
     pub(crate) fn logged(&self) -> Option<&str> {
         self.0.cause.as_deref()
@@ -284,11 +298,6 @@ impl Refusal {
     /// What is wrong with the message.
     pub(crate) fn violations(&self) -> &[Violation] {
         if self.0.members.errors.is_empty() { &self.0.unsaid } else { &self.0.members.errors }
-    }
-
-    /// What the caller should change.
-    pub(crate) fn detail(&self) -> &str {
-        &self.0.detail
     }
 
     /// The answer: status, headers, and a body of `application/problem+json` (RFC 9457).

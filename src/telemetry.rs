@@ -198,8 +198,13 @@ pub(crate) struct AuditNumbers {
 /// Sets up logs: to standard error; `BARTIZAN_LOG` holds a filter such as `debug` (default `info`), and
 /// `BARTIZAN_LOG_FORMAT=json` makes each a JSON object.
 pub(crate) fn start_logs() {
+    start_logs_from("info");
+}
+
+/// The same, where nothing less than this is said unless the environment asks for more.
+pub(crate) fn start_logs_from(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("BARTIZAN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
     // Only a second start fails, and then logs are set up already.

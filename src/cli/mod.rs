@@ -2,10 +2,14 @@
 //!
 //! Exit codes: 0 done, 1 failed at run time, 2 wrong usage or invalid policy.
 
+mod asker;
 mod check;
 mod demo;
+mod explain;
 mod operator;
+mod question;
 mod run;
+mod test;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -35,6 +39,10 @@ enum Command {
     Demo(demo::Arguments),
     /// Tells every problem of a policy file, without starting anything
     Check(check::Arguments),
+    /// Walks one request through the chain without sending it, and says why it ends as it does
+    Explain(explain::Arguments),
+    /// Asks a policy what tests say, and tells what is not as they expect
+    Test(test::Arguments),
     /// Makes, rotates, lists and revokes API keys
     Key(operator::key::Arguments),
     /// Revokes credentials, from the next request on
@@ -60,6 +68,8 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
         Command::Key(arguments) => operator::key::run(&arguments),
         Command::Revoke(arguments) => operator::revoke::run(&arguments),
         Command::Consumer(arguments) => operator::consumer::run(&arguments),

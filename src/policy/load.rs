@@ -29,7 +29,7 @@ pub(crate) struct Loaded {
 ///
 /// Fails when there is no file or no YAML to go on with; every other mistake is in [`Loaded::problems`].
 pub(crate) fn read(path: &Path) -> Result<Loaded, Problems> {
-    read_with(path, |name| std::env::var(name))
+    read_with(path, Box::new(|name| std::env::var(name)))
 }
 
 /// Like [`read`], with another environment.
@@ -105,7 +105,7 @@ audit: [stdout, file: { path: /var/log/a.jsonl }]
         let path = folder.path().join("policy.yaml");
         std::fs::write(&path, text).unwrap();
         std::fs::write(folder.path().join("key.pem"), "PEM\n").unwrap();
-        read_with(&path, env)
+        read_with(&path, Box::new(env))
     }
 
     /// `line:column message` of every problem.
@@ -256,7 +256,7 @@ limts: 2
 
     #[test]
     fn a_file_that_is_not_there_is_one_problem() {
-        let problems = read_with(Path::new("/nowhere/policy.yaml"), env).unwrap_err();
+        let problems = read_with(Path::new("/nowhere/policy.yaml"), Box::new(env)).unwrap_err();
         assert_eq!(problems.text(false), "error: there is no file `/nowhere/policy.yaml`\n");
     }
 

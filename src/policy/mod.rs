@@ -15,6 +15,7 @@ mod syntax;
 mod tls;
 mod tree;
 mod units;
+pub(crate) mod written;
 mod yaml;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ use rustls::{ClientConfig, ServerConfig};
 use secrecy::SecretString;
 
 use self::router::{Found, Router};
+pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
 use crate::audit::SinkConfig;
 use crate::refusal::{Members, Reason, Refusal, Stage};
@@ -63,6 +65,8 @@ pub(crate) struct Policy {
     /// Servers of all APIs; [`Server::index`] is the position here.
     servers: Vec<Arc<Server>>,
     sinks: Vec<SinkConfig>,
+    /// Whether it names a store for what operators change.
+    has_store: bool,
 }
 
 /// Deadlines towards clients.
@@ -307,6 +311,11 @@ impl Policy {
     /// Where the record goes; nowhere when empty.
     pub(crate) fn sinks(&self) -> &[SinkConfig] {
         &self.sinks
+    }
+
+    /// Whether it names a store for what operators change.
+    pub(crate) fn has_store(&self) -> bool {
+        self.has_store
     }
 
     /// The route of a request, or the refusal that says there is none.

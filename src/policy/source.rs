@@ -26,8 +26,8 @@ const FILE_LIMIT: u64 = 16 << 20;
 /// Largest file behind one `${file:…}`.
 const SECRET_LIMIT: u64 = 1 << 20;
 
-/// How an environment variable is looked up: [`std::env::var`], or a stand-in in tests.
-pub(crate) type Env = fn(&str) -> Result<String, VarError>;
+/// How an environment variable is looked up: [`std::env::var`], or what stands in for it.
+pub(crate) type Env = Box<dyn Fn(&str) -> Result<String, VarError>>;
 
 /// One text that was read, with the name it is shown under.
 #[derive(Debug)]
@@ -335,6 +335,13 @@ fn absorb(digest: &mut Context, kind: u8, name: &str, bytes: &[u8]) {
     digest.update(bytes);
 }
 
+/// The text of a file under this name, within the bounds of a policy.
+pub(super) fn read_like_a_policy(path: &Path) -> Result<SourceText, ReadError> {
+    let name = path.display().to_string();
+    let text = read_text(path, &name, POLICY_LIMIT)?;
+    Ok(SourceText::new(name, text, 0))
+}
+
 fn read_text(path: &Path, name: &str, limit: u64) -> Result<String, ReadError> {
     let failed = |kind| ReadError { name: name.to_owned(), kind };
     let io = |error: std::io::Error| {
@@ -385,7 +392,7 @@ mod tests {
         std::fs::write(folder.path().join("a.json"), "{}").unwrap();
         std::fs::write(folder.path().join("secret"), "hush\n").unwrap();
         let run = || {
-            let mut sources = Sources::open_with(&policy, no_env).unwrap();
+            let mut sources = Sources::open_with(&policy, Box::new(no_env)).unwrap();
             let first = sources.read("a.json").unwrap();
             assert!(Arc::ptr_eq(&first, &sources.read("a.json").unwrap()));
             assert_eq!(first.name, folder.path().join("a.json").display().to_string());
@@ -401,7 +408,7 @@ mod tests {
         assert_ne!(before, after);
         std::fs::write(folder.path().join("secret"), "hush!\n").unwrap();
         // run() asserts the old secret, so this reading is made by hand.
-        let mut sources = Sources::open_with(&policy, no_env).unwrap();
+        let mut sources = Sources::open_with(&policy, Box::new(no_env)).unwrap();
         sources.read("a.json").unwrap();
         sources.read_secret("secret").unwrap();
         assert_ne!(after, sources.fingerprint());
@@ -415,7 +422,7 @@ mod tests {
         std::fs::write(folder.path().join("binary"), [0xff, 0xfe, 0x00]).unwrap();
         let large = File::create(folder.path().join("large")).unwrap();
         large.set_len(FILE_LIMIT + 1).unwrap();
-        let mut sources = Sources::open_with(&policy, no_env).unwrap();
+        let mut sources = Sources::open_with(&policy, Box::new(no_env)).unwrap();
         for (path, kind) in [
             ("absent", ReadErrorKind::NotFound),
             (".", ReadErrorKind::Folder),
@@ -426,7 +433,7 @@ mod tests {
         ] {
             assert_eq!(sources.read(path).unwrap_err().kind, kind, "{path}");
         }
-        assert!(Sources::open_with(&folder.path().join("large"), no_env).is_err());
+        assert!(Sources::open_with(&folder.path().join("large"), Box::new(no_env)).is_err());
         std::fs::write(folder.path().join("real"), "text").unwrap();
         std::os::unix::fs::symlink(folder.path().join("real"), folder.path().join("link")).unwrap();
         assert_eq!(sources.read("link").unwrap().text, "text");

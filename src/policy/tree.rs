@@ -318,6 +318,11 @@ impl<'a> At<'a> {
         self.tree.place(self.key.unwrap_or(self.id))
     }
 
+    /// The node itself, where it is in the file.
+    pub(super) fn node(self) -> Option<(&'a Tree, NodeId)> {
+        (!self.absent).then_some((self.tree, self.id))
+    }
+
     /// Whether it is in the file.
     pub(crate) fn present(self) -> bool {
         !self.absent

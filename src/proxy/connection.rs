@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::arrival;
 use super::framing::{Guard, HeadLimits};
 use super::front::{Client, Front, Phase};
 use super::gate::Slot;
@@ -223,13 +224,8 @@ async fn end_http1(worker: &Rc<Worker>, client: &Rc<Client>, stream: &mut Stream
     match (client.unanswered(), ended) {
         (_, Ended::TooSlow) => say_last(worker, client, stream, &too_slow()).await,
         (Some(flaw), _) => {
-            let refusal = match flaw {
-                Some(flaw) if flaw.too_large() => Refusal::new(Stage::Request, Reason::HeadersTooLarge, flaw.detail()),
-                Some(flaw) => Refusal::new(Stage::Request, Reason::MalformedRequest, flaw.detail()),
-                None => {
-                    Refusal::new(Stage::Request, Reason::MalformedRequest, "the request line or a header is malformed")
-                }
-            };
+            let refusal =
+                flaw.map_or_else(|| arrival::malformed("the request line or a header is malformed"), arrival::flawed);
             say_last(worker, client, stream, &refusal).await;
         }
         (None, _) => {

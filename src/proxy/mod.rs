@@ -2,20 +2,22 @@
 //!
 //! - `listener` accepts, `gate` bounds, `thread` runs a `worker`, and `connection` speaks HTTP through the `front`, where
 //!   `framing` watches the bytes.
-//! - `request` is the way of one request: `headers` and `path` say what may cross, `forward` sends over a kept connection to
-//!   the `upstream`, `held` holds back what must be checked, `answer` streams back, and the `witness` writes the record.
+//! - `request` is the way of one request: `arrival` reads what it is for, `headers` and `path` say what may cross, `forward`
+//!   sends over a kept connection to the `upstream`, `held` holds back what must be checked, `answer` streams back, and the
+//!   `witness` writes the record.
 
 mod alarm;
 mod answer;
+pub(crate) mod arrival;
 mod connection;
 mod forward;
-mod framing;
+pub(crate) mod framing;
 mod front;
 pub(crate) mod gate;
 mod headers;
 mod held;
 pub(crate) mod listener;
-mod path;
+pub(crate) mod path;
 mod request;
 mod stream;
 pub(crate) mod thread;

@@ -1,15 +1,13 @@
 //! The way of one request: it opens the exchange, normalises what the request is for once, finds its route, walks the
 //! chain, forwards, and words the answer. Whatever happens, the [`Witness`] records it.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::answer::Answer;
@@ -17,10 +15,10 @@ use super::forward::{Asked, Forwarded};
 use super::front::Client;
 use super::witness::Witness;
 use super::worker::Worker;
-use super::{forward, headers, held, path};
+use super::{arrival, forward, headers, held};
 use crate::chain::{self, Reached, Tools};
 use crate::exchange::Exchange;
-use crate::refusal::{Reason, Refusal, Stage, X_REQUEST_ID};
+use crate::refusal::{Refusal, X_REQUEST_ID};
 use crate::stages::schema::body::Source;
 
 /// The way of one request. It has begun, and has its witness, when this returns: hyper may drop the future unpolled.
@@ -49,7 +47,7 @@ async fn answer(
     let carried = if in_step || parts.version == Version::HTTP_2 {
         carry(&worker, &client, &mut witness, &mut parts, body).await
     } else {
-        Err(malformed("the request does not begin where the one before it ended").closing())
+        Err(arrival::malformed("the request does not begin where the one before it ended").closing())
     };
     Ok(match carried {
         Ok((Forwarded { head, link, pool }, held)) => {
@@ -78,22 +76,14 @@ async fn carry(
     let here = Rc::clone(&witness.here);
     let policy = &here.live.policy;
 
-    // The client's address is known first: it is in the record whatever is refused.
-    let sender = headers::client_address(&parts.headers, client.peer.address.ip(), policy.trusted_proxies());
-    witness.exchange.client = sender.address;
-    let host = headers::check(&parts.headers, parts.version, &parts.uri).map_err(|flaw| malformed(flaw.detail()))?;
-    witness.exchange.host = host.name().into_owned();
-    let original_host = host.to_header();
-    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
-        return Err(malformed("CONNECT and TRACE are not taken here"));
-    }
-    let target = normalised(&parts.uri, witness)?;
+    let trusted = policy.trusted_proxies();
+    let arrival = arrival::read(&mut witness.exchange, &parts.uri, &parts.headers, &client.peer, trusted)?;
 
     let route = policy.route(&witness.exchange.host, &parts.method, &witness.exchange.path)?;
     let route = Arc::clone(witness.route.insert(Arc::clone(route)));
     let reached = Reached {
-        scheme: scheme(&parts.headers, client, sender.trusted_peer),
-        authority: original_host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        scheme: arrival.scheme,
+        authority: arrival.authority(),
         path: parts.uri.path(),
         query: parts.uri.query(),
         certificate: client.peer.certificate.as_deref(),
@@ -113,39 +103,17 @@ async fn carry(
 
     let asked = Asked {
         method: &parts.method,
-        target: &target,
+        target: &arrival.target,
         version: parts.version,
         headers: &mut parts.headers,
-        host: original_host.as_ref(),
+        host: arrival.host.as_ref(),
         peer: &client.peer,
-        trusted_peer: sender.trusted_peer,
+        trusted_peer: arrival.trusted_peer,
     };
     let forwarded = forward::forward(admitted, asked, &route, policy.auth().key_header(), witness).await?;
     match &route.response {
         None => Ok((forwarded, Bytes::new())),
         Some(requirement) => Box::pin(held::examine(forwarded, &route, requirement, &parts.headers, witness)).await,
-    }
-}
-
-/// How the client reached us, or the trusted proxy in front of us.
-fn scheme(headers: &HeaderMap, client: &Client, trusted_peer: bool) -> &'static str {
-    match headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
-        Some(b"https") if trusted_peer => "https",
-        Some(b"http") if trusted_peer => "http",
-        _ => client.peer.scheme(),
-    }
-}
-
-/// Normalises the path once: what is matched is what is forwarded. Returns the target to forward.
-fn normalised<'a>(uri: &'a Uri, witness: &mut Witness) -> Result<Cow<'a, str>, Refusal> {
-    match path::normalise(uri.path()).map_err(|flaw| malformed(flaw.detail()))? {
-        Cow::Borrowed(path) => Ok(Cow::Borrowed(uri.path_and_query().map_or(path, PathAndQuery::as_str))),
-        Cow::Owned(path) => {
-            let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-            let target = format!("{path}{query}");
-            witness.exchange.path = path;
-            Ok(Cow::Owned(target))
-        }
     }
 }
 
@@ -181,8 +149,4 @@ fn worded(refusal: &Refusal, witness: &Witness) -> (StatusCode, HeaderMap, Bytes
     let mut worded = refusal.answer(&witness.exchange.id);
     witness.learnt.standing.tell(&mut worded.1);
     worded
-}
-
-fn malformed(detail: &'static str) -> Refusal {
-    Refusal::new(Stage::Request, Reason::MalformedRequest, detail)
 }

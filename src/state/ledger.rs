@@ -57,6 +57,14 @@ impl Account {
         bucket
     }
 
+    /// Nothing of it has been used.
+    fn forget(&self) {
+        // Taken apart, so that a bucket that is added is not overlooked.
+        let Self { plan, routes } = self;
+        plan.0.store(0, Ordering::Relaxed);
+        routes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn is_idle(&self, now: Tick) -> bool {
         let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         self.plan.is_full(now) && routes.iter().all(|(_, bucket)| bucket.is_full(now))
@@ -167,6 +175,15 @@ impl Ledger {
     /// The account of a client address whose attempts failed.
     pub(crate) fn failing(&self, address: IpAddr) -> Option<Arc<Account>> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).known.get(&subscriber(address)).cloned()
+    }
+
+    /// Nobody has used anything: for rehearsals, in which every test begins with fresh limits.
+    pub(crate) fn forget(&self) {
+        let Self { started: _, listed, unlisted, addresses, failing, slots: _ } = self;
+        listed.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|account| account.forget());
+        unlisted.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
+        addresses.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
+        failing.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
     }
 
     /// The slot of a route, the same after a reload.

@@ -76,4 +76,11 @@ fn the_policy_of_the_readme_is_good() {
     is_good(&file);
     std::fs::write(&file, policies.concat()).unwrap();
     is_good(&file);
+
+    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+    let tests = readme.split("policy.test.yaml <<EOF\n").nth(1).unwrap().split("\nEOF\n").next().unwrap();
+    std::fs::write(folder.path().join("policy.test.yaml"), tests).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+    let output = command.current_dir(folder.path()).args(["test", "policy.test.yaml"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -76,6 +76,33 @@ fn imports_go_down() {
     }
 }
 
+/// What lets a rehearsal put things in the place of the world, and who may call it by that name.
+const STAND_INS: &[(&str, &[&str])] = &[
+    ("StandIns", &["policy::compile", "rehearsal"]),
+    ("rehearsed(", &["policy::compile", "rehearsal"]),
+    (".redigested(", &["policy::compile"]),
+    (".given(", &["policy::compile"]),
+    (".dated(", &["rehearsal"]),
+    (".as_of(", &["rehearsal"]),
+    ("ledger.forget(", &["rehearsal"]),
+    ("crate::rehearsal", &["rehearsal", "cli::asker", "cli::explain", "cli::test"]),
+];
+
+#[test]
+fn what_is_served_has_no_stand_ins() {
+    let files = files();
+    for (word, allowed) in STAND_INS {
+        let mut found = false;
+        for (path, module, code) in &files {
+            let may = allowed.iter().any(|part| module == part || module.starts_with(&format!("{part}::")));
+            let says = code.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
+            assert!(may || !says, "{} says `{word}`", path.display());
+            found |= says;
+        }
+        assert!(found, "`{word}` is nowhere any more: this test must follow its name");
+    }
+}
+
 #[test]
 fn files_are_short() {
     let mut lengths: Vec<usize> = Vec::new();

@@ -99,3 +99,41 @@ fn an_api_reports_but_for_routes_that_enforce_and_metrics_count_both() {
     );
     proxy.done();
 }
+
+#[test]
+fn explain_and_test_show_what_is_only_reported() {
+    let upstream = upstream().start();
+    let policy = proxy()
+        .before(&upstream)
+        .file("order.json", r#"{"required": ["id"]}"#)
+        .file("body.json", "{}")
+        .file(
+            "t.yaml",
+            "policy: policy.yaml\ntests:\n  - name: nothing is said yet\n    request: { method: POST, path: /orders, body: {} }\n    \
+             expect: { status: 200, would_refuse: [missing_credentials, schema_violation], violations: [\"\"] }\n",
+        )
+        .route("POST /orders", "scopes: [orders:write], mode: report, request: { json: order.json }");
+    let folder = tempfile::tempdir().unwrap();
+    policy.write(folder.path());
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        let output = command.current_dir(folder.path()).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = run(&["explain", "--policy", "policy.yaml", "POST", "/orders", "--body", "body.json"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("auth        would be refused, and is only reported: "), "{said}");
+    assert!(said.contains("schema      would be refused, and is only reported: "), "{said}");
+    assert!(said.contains("→ forwarded to http://127.0.0.1"), "{said}");
+    let (code, said) = run(&["test", "t.yaml"]);
+    assert_eq!(code, Some(0), "{said}");
+    let text = std::fs::read_to_string(folder.path().join("t.yaml")).unwrap();
+    std::fs::write(folder.path().join("t.yaml"), text.replace("[missing_credentials, schema_violation]", "[]"))
+        .unwrap();
+    let (code, said) = run(&["test", "t.yaml"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("- would_refuse none") && said.contains("+ would_refuse missing_credentials, schema_violation"),
+        "{said}"
+    );
+}

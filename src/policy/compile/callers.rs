@@ -95,6 +95,9 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners:
             }
         }
     }
+    if let Some(stand_ins) = context.stand_ins {
+        keys = keys.redigested(|id| stand_ins.api_key(id));
+    }
     let roles = document.roles.iter().map(|(role, scopes)| (Box::from(role.as_str()), boxed(scopes))).collect();
     let ledger = Arc::clone(&context.lasting.ledger);
     let directory = Directory::new(identities, listed, roles, plans, Arc::clone(&ledger), register);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
+use super::stand_ins::StandIns;
 use crate::policy::diagnostic::{Problem, Problems, did_you_mean};
 use crate::policy::source::{SourceText, Sources};
 use crate::policy::tls;
@@ -96,6 +97,8 @@ pub(super) struct Context<'a> {
     pub(super) problems: Problems,
     /// What outlives the policy.
     pub(super) lasting: &'a Lasting,
+    /// What stands in for the world outside; there is none when the policy is to be served.
+    pub(super) stand_ins: Option<&'a dyn StandIns>,
     /// The system's authorities, read when first needed.
     pub(super) system: Option<Trust>,
 }

@@ -52,20 +52,27 @@ pub(super) fn issuers(
     for (name, written) in &document.auth.issuers {
         let at = at.key(name);
         plain_name(context, "issuer", name, at);
-        let keys = keys(context, written, at);
+        let settings = settings(context, document, name, written, plans, at);
+        let mut keys = keys(context, written, at);
+        if let (Some(settings), Some(keys)) = (&settings, &keys) {
+            warn_of_idle_algorithms(context, settings, keys, at);
+        }
+        if let Some(settings) = &settings
+            && let Some(set) = context.stand_ins.and_then(|stand_ins| stand_ins.issuer(name, &settings.algorithms))
+        {
+            keys = keys.map(|_| KeySource::Fixed(set));
+        }
         if let Some(KeySource::Remote(remote)) = &keys
             && !key_sets.iter().any(|known| Arc::ptr_eq(known, remote))
         {
             key_sets.push(Arc::clone(remote));
         }
-        let settings = settings(context, document, name, written, plans, at);
         if let Some(iss) = &written.issuer
             && let Some(other) = known.insert(iss, name)
         {
             context.error(at.key("issuer"), format!("issuer `{other}` has the same `iss`"));
         }
         if let (Some(settings), Some(keys)) = (settings, keys) {
-            warn_of_idle_algorithms(context, &settings, &keys, at);
             issuers.push(Issuer::new(settings, keys));
         }
     }
@@ -324,7 +331,11 @@ fn endpoint(
         role_claim: written.role_claim.clone(),
         default_plan,
     };
-    Some(Introspection::new(settings, endpoint, client_id, authentication?, believed, &trust.config))
+    let mut compiled = Introspection::new(settings, endpoint, client_id, authentication?, believed, &trust.config);
+    if let Some(given) = context.stand_ins.and_then(|stand_ins| stand_ins.endpoint(name)) {
+        compiled = compiled.given(given);
+    }
+    Some(compiled)
 }
 
 fn client_authentication(

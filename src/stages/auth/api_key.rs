@@ -106,6 +106,12 @@ impl ApiKeys {
         new
     }
 
+    /// The same keys under other digests, by id, where there are some: for keys whose texts are known to a rehearsal.
+    pub(crate) fn redigested(self, other: impl Fn(&str) -> Option<Digest>) -> Self {
+        let listed = self.listed.into_iter().map(|(digest, key)| (other(&key.id).unwrap_or(digest), key)).collect();
+        Self { listed, ..self }
+    }
+
     /// The keys of the policy, in no order.
     pub(crate) fn listed(&self) -> impl Iterator<Item = &Key> {
         self.listed.values()

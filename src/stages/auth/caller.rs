@@ -86,13 +86,13 @@ impl Consumer {
         self.ceiling.as_deref()
     }
 
-    fn cut(&self, mut granted: Vec<Box<str>>) -> Box<[Box<str>]> {
-        if let Some(ceiling) = &self.ceiling {
-            granted.retain(|scope| ceiling.contains(scope));
-        }
+    /// What of it the ceiling lets through, and what not, each sorted.
+    fn cut(&self, mut granted: Vec<Box<str>>) -> [Box<[Box<str>]>; 2] {
         granted.sort_unstable();
         granted.dedup();
-        granted.into_boxed_slice()
+        let (granted, cut): (Vec<_>, Vec<_>) =
+            granted.into_iter().partition(|scope| self.ceiling.as_ref().is_none_or(|ceiling| ceiling.contains(scope)));
+        [granted.into(), cut.into()]
     }
 }
 
@@ -122,6 +122,8 @@ pub(crate) struct Caller {
     kind: CredentialKind,
     credential_id: Option<Box<str>>,
     granted: Box<[Box<str>]>,
+    /// What its credential brings, and the ceiling does not let through.
+    cut: Box<[Box<str>]>,
     marks: Arc<[Mark]>,
     issued: Option<i64>,
     confirmation: Confirmation,
@@ -146,7 +148,7 @@ pub(crate) struct Told {
 impl Caller {
     /// Makes a caller of a verified credential; only authentication does.
     pub(super) fn new(consumer: Arc<Consumer>, verified: Verified) -> Self {
-        let granted = consumer.cut(verified.granted);
+        let [granted, cut] = consumer.cut(verified.granted);
         let mut marks = verified.marks;
         marks.extend([Mark::consumer(&consumer.name), Mark::all()]);
         let told = Told {
@@ -160,6 +162,7 @@ impl Caller {
             kind: verified.kind,
             credential_id: verified.id,
             granted,
+            cut,
             marks: marks.into(),
             issued: verified.issued,
             confirmation: verified.confirmation,
@@ -177,6 +180,7 @@ impl Caller {
             consumer: Arc::clone(&self.consumer),
             kind: self.kind,
             credential_id: self.credential_id.clone(),
+            cut: self.cut.clone(),
             marks: Arc::clone(&self.marks),
             issued: self.issued,
             confirmation: self.confirmation.clone(),
@@ -234,6 +238,11 @@ impl Caller {
     /// All scopes that were granted, sorted.
     pub(crate) fn granted(&self) -> &[Box<str>] {
         &self.granted
+    }
+
+    /// What its credential brings and its consumer's ceiling does not let through, sorted.
+    pub(crate) fn cut(&self) -> &[Box<str>] {
+        &self.cut
     }
 
     /// Whether this scope was granted.

@@ -72,6 +72,11 @@ impl<'a> Token<'a> {
         Ok(Self { message, signature, algorithm, kid, claims, iss })
     }
 
+    /// When it says that it ends, in seconds since 1970.
+    pub(crate) fn end(&self) -> Option<i64> {
+        self.claims.get("exp").and_then(Value::as_f64).map(|end| end as i64)
+    }
+
     /// Who it says issued it.
     pub(crate) fn iss(&self) -> &str {
         &self.iss

@@ -216,6 +216,13 @@ impl RemoteKeySet {
         let _ = self.fetches.subscribe().wait_for(|fetches| *fetches > 0).await;
     }
 
+    /// Takes what was had for as fresh as if it had been fetched then: for rehearsals at another time.
+    pub(crate) fn as_of(&self, at: Timestamp) {
+        if let Some(had) = &mut *self.current.write().unwrap_or_else(PoisonError::into_inner) {
+            had.confirmed = at;
+        }
+    }
+
     fn current(&self) -> Option<Had> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -28,7 +28,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::HeaderName;
+use http::header::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use self::api_key::ApiKeys;
@@ -166,6 +166,11 @@ impl Authentication {
     /// All introspection endpoints.
     pub(crate) fn introspection(&self) -> &[Introspection] {
         &self.introspection
+    }
+
+    /// What the next proof of possession may hold.
+    pub(crate) fn dpop_nonce(&self, now: Timestamp) -> HeaderValue {
+        self.dpop.next_nonce(now)
     }
 
     /// Decides who is calling.

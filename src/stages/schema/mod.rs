@@ -77,6 +77,11 @@ impl Requirement {
         Self { parameters: Some(Box::new(parameters)), ..self }
     }
 
+    /// Whether a request is held against a schema.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.contents.is_some() || self.parameters.is_some()
+    }
+
     /// Decides, and returns the body to send on.
     pub(crate) async fn admit(&self, target: &Target<'_>, body: Source, counter: &Counter) -> Result<Body, Rejected> {
         let Bounds { max_size, outer_size, deadline } = self.bounds;

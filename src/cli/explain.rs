@@ -1,0 +1,272 @@
+//! `bartizan explain`: walks one request through the chain without sending it, and says what each stage decides and why.
+
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::asker::Asker;
+use super::question::{FROM, media_type};
+use super::{DONE, FAILED, Format, INVALID, colour};
+use crate::policy::diagnostic::Problems;
+use crate::policy::written;
+use crate::rehearsal::Rehearsal;
+use crate::rehearsal::mint::Mint;
+use crate::rehearsal::question::{Moment, Question};
+use crate::rehearsal::walk::{Outcome, Walk};
+use crate::telemetry;
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  bartizan explain --policy policy.yaml GET /v1/orders/7 --bearer \"$TOKEN\"
+  bartizan explain --policy policy.yaml POST /v1/orders --body order.json --as '{ issuer: corp, id: acme, scopes: [orders:write] }'
+The request goes nowhere. With --bearer, keys and endpoints of issuers are asked as `run` would; with --as, nobody is.
+Limits are full, and what operators have changed at run time is not looked at.
+Exit codes: 0 it would be forwarded, 1 it would be refused, 2 wrong usage or the policy has errors.")]
+pub(super) struct Arguments {
+    /// The policy file
+    #[arg(long, value_name = "FILE", env = "BARTIZAN_POLICY")]
+    policy: PathBuf,
+    /// The method, such as GET
+    method: String,
+    /// The path, with its query
+    path: String,
+    /// A token, sent as `Authorization: Bearer`
+    #[arg(long, value_name = "TOKEN")]
+    bearer: Option<String>,
+    /// An API key, sent in the header that the policy names
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Makes a credential that is good for the policy, as the `as` of a test does
+    #[arg(long = "as", value_name = "WHO", conflicts_with_all = ["bearer", "key"])]
+    asker: Option<String>,
+    /// A header field, `Name: value`; may be repeated
+    #[arg(long = "header", value_name = "FIELD", value_parser = field)]
+    headers: Vec<(String, String)>,
+    /// The host it is for; by default one that has such a route
+    #[arg(long)]
+    host: Option<String>,
+    /// The body: a file, or `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    body: Option<PathBuf>,
+    /// The address it comes from
+    #[arg(long, value_name = "ADDRESS", default_value_t = FROM)]
+    from: IpAddr,
+    /// When, as RFC 3339; by default now
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// How the answer is written
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+fn field(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write `Name: value`")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Why there is nothing to explain.
+enum Stopped {
+    /// Something that was written is wrong.
+    Problems(Problems),
+    /// Something else is.
+    Failed(String),
+}
+
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let explained = runtime
+        .map_err(|error| Stopped::Failed(error.to_string()))
+        .and_then(|runtime| runtime.block_on(explain(arguments)));
+    match explained {
+        Ok(explained) => {
+            match arguments.format {
+                Format::Json => anstream::println!("{}", explained.json()),
+                Format::Text => anstream::print!("{}", explained.text()),
+            }
+            if explained.walk.refusal().is_none() { DONE } else { FAILED }
+        }
+        Err(Stopped::Problems(problems)) => {
+            match arguments.format {
+                Format::Json => anstream::println!("{}", problems.json(&arguments.policy.display().to_string())),
+                Format::Text => anstream::eprint!("{}", problems.text(colour(&std::io::stderr()))),
+            }
+            INVALID
+        }
+        Err(Stopped::Failed(error)) => {
+            anstream::eprintln!("error: {error}");
+            INVALID
+        }
+    }
+}
+
+/// A walk, and when it was.
+struct Explained {
+    walk: Walk,
+    at: Timestamp,
+    /// What was not looked at.
+    note: Option<&'static str>,
+}
+
+async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
+    let at = arguments.at.unwrap_or_else(Timestamp::now);
+    let mut question = Question {
+        method: arguments.method.clone(),
+        target: arguments.path.clone(),
+        headers: arguments.headers.clone(),
+        body: Bytes::new(),
+        from: arguments.from,
+        certificate: None,
+    };
+    if let Some(file) = &arguments.body {
+        question.body = read(file).map_err(|error| Stopped::Failed(format!("{}: {error}", file.display())))?;
+        if let Some(media_type) = media_type(file)
+            && !question.has("content-type")
+        {
+            question.headers.push(("content-type".to_owned(), media_type.to_owned()));
+        }
+    }
+    let rehearsal = match &arguments.asker {
+        Some(text) => impersonate(arguments, text, &mut question, at)?,
+        None => Rehearsal::as_it_is(&arguments.policy).map_err(Stopped::Problems)?,
+    };
+    if let Some(token) = &arguments.bearer {
+        question.headers.push(("authorization".to_owned(), format!("Bearer {token}")));
+    }
+    if let Some(key) = &arguments.key {
+        question.headers.push((rehearsal.policy().auth().key_header().to_string(), key.clone()));
+    }
+    add_host(arguments, &rehearsal, &mut question);
+    if question.has("authorization") && arguments.asker.is_none() {
+        // Why a key set cannot be had is said in the log.
+        telemetry::start_logs_from("warn");
+        rehearsal.fetch_keys(at).await;
+    }
+    let note = rehearsal.policy().has_store().then_some(
+        "what operators have changed is not looked at: revocations, suspensions, grants, keys and consumers of the store",
+    );
+    let walk = rehearsal.walk(question, Moment { at, since: Duration::ZERO }).await;
+    Ok(Explained { walk, at, note })
+}
+
+/// Says whom the request is for, where no header does.
+fn add_host(arguments: &Arguments, rehearsal: &Rehearsal, question: &mut Question) {
+    if !question.has("host") {
+        let host = arguments.host.as_deref();
+        let host = host.unwrap_or_else(|| rehearsal.likely_host(&question.method, &question.target));
+        question.headers.push(("host".to_owned(), host.to_owned()));
+    }
+}
+
+/// Makes the credential that was asked for, and a policy it is good for.
+fn impersonate(
+    arguments: &Arguments,
+    text: &str,
+    question: &mut Question,
+    at: Timestamp,
+) -> Result<Rehearsal, Stopped> {
+    let mut written = written::text::<Asker>("--as", text.to_owned()).map_err(Stopped::Problems)?;
+    let mint = Mint::new(Default::default()).map_err(Stopped::Failed)?;
+    let rehearsal = Rehearsal::with(&arguments.policy, &mint).map_err(Stopped::Problems)?;
+    let policy = rehearsal.policy();
+    let mut problems = std::mem::take(&mut written.problems);
+    let persona = written.document.persona(written.at(), policy, &mut problems);
+    let Some(persona) = persona.filter(|_| !problems.has_errors()) else { return Err(Stopped::Problems(problems)) };
+    let credential = mint.credential(policy, &persona, at).map_err(Stopped::Failed)?;
+    add_host(arguments, &rehearsal, question);
+    credential.bring(rehearsal.policy(), question, at).map_err(Stopped::Failed)?;
+    Ok(rehearsal)
+}
+
+fn read(file: &Path) -> std::io::Result<Bytes> {
+    if file.as_os_str() != "-" {
+        return std::fs::read(file).map(Bytes::from);
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}
+
+impl Explained {
+    fn servers(&self) -> Vec<String> {
+        let servers = self.walk.route.as_ref().map(|route| route.api().upstream().servers());
+        servers.unwrap_or_default().iter().map(|server| server.name.to_string()).collect()
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{} {}\n", self.walk.method, self.walk.target);
+        for step in self.walk.steps(self.at) {
+            let why = match (step.outcome, step.name) {
+                (Outcome::Passed, "path" | "route") => step.why,
+                (Outcome::Passed, _) => format!("ok: {}", step.why),
+                (Outcome::NotAsked, _) => format!("not asked: {}", step.why),
+                (Outcome::Refused, _) => format!("refused: {}", step.why),
+                (Outcome::Reported, _) => format!("would be refused, and is only reported: {}", step.why),
+                (Outcome::NotReached, _) => "not reached".to_owned(),
+            };
+            let why = why.replace('\n', "\n              ");
+            text.push_str(&format!("  {:<12}{why}\n", step.name.replace('_', " ")));
+        }
+        match self.walk.refusal() {
+            Some(refusal) => {
+                let reason = refusal.reason();
+                text.push_str(&format!("→ {} {}: {}\n", reason.status().as_u16(), reason.code(), refusal.detail()));
+            }
+            None => {
+                let told = self.walk.told();
+                let with = if told.is_empty() { "" } else { ", with" };
+                text.push_str(&format!("→ forwarded to {}{with}\n", self.servers().join(" or ")));
+                for (name, value) in told {
+                    text.push_str(&format!("  {name}: {value}\n"));
+                }
+            }
+        }
+        if let Some(note) = self.note {
+            text.push_str(&format!("note: {note}\n"));
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let steps: Vec<Value> = self
+            .walk
+            .steps(self.at)
+            .into_iter()
+            .map(|step| json!({"step": step.name, "outcome": step.outcome.as_str(), "why": step.why}))
+            .collect();
+        let mut object = Map::new();
+        let mut say = |name: &str, value: Value| drop(object.insert(name.to_owned(), value));
+        let walk = &self.walk;
+        say("request", json!({"method": walk.method, "target": walk.target, "path": walk.path, "host": walk.host}));
+        say("at", json!(self.at.to_string()));
+        say("steps", Value::Array(steps));
+        say("allowed", json!(walk.refusal().is_none()));
+        say("route", json!(walk.route.as_ref().map(|route| route.name().to_string())));
+        say("api", json!(walk.route.as_ref().map(|route| route.api().name().to_string())));
+        say("consumer", json!(walk.caller().map(|caller| caller.consumer().to_string())));
+        let codes: Vec<&str> = walk.would_refuse().iter().map(|refusal| refusal.reason().code()).collect();
+        say("would_refuse", json!(codes));
+        match walk.refusal() {
+            Some(refusal) => {
+                say("status", json!(refusal.reason().status().as_u16()));
+                say("code", json!(refusal.reason().code()));
+                say("stage", json!(refusal.stage().as_str()));
+                say("detail", json!(refusal.detail()));
+                say("members", serde_json::to_value(refusal.own_members()).unwrap_or_default());
+            }
+            None => {
+                let headers: Map<String, Value> =
+                    walk.told().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+                say("upstream", json!({"servers": self.servers(), "headers": headers}));
+            }
+        }
+        if let Some(note) = self.note {
+            say("note", json!(note));
+        }
+        Value::Object(object)
+    }
+}

@@ -1,0 +1,92 @@
+//! What no test has shown: routes that nobody asked, scopes that nobody lacked, schemas that nobody broke or kept to, consumers
+//! that nobody was.
+
+use std::collections::BTreeSet;
+
+use crate::policy::{Policy, Route};
+use crate::refusal::{Reason, Refusal, Stage};
+use crate::rehearsal::walk::Walk;
+
+/// What tests have shown so far. Routes by `API · METHOD /path`.
+#[derive(Default)]
+pub(super) struct Coverage {
+    routes: BTreeSet<String>,
+    /// Route and scope: who lacked it was refused.
+    lacked: BTreeSet<(String, String)>,
+    broken: BTreeSet<String>,
+    kept: BTreeSet<String>,
+    consumers: BTreeSet<String>,
+}
+
+/// What no test has shown.
+#[derive(Default)]
+pub(super) struct Gaps {
+    /// Routes without a request.
+    pub(super) routes: Vec<String>,
+    /// Routes and the scopes of which no test shows that lacking them refuses.
+    pub(super) scopes: Vec<(String, Vec<String>)>,
+    /// Routes whose schema nobody broke.
+    pub(super) unbroken: Vec<String>,
+    /// Routes whose schema nobody kept to.
+    pub(super) unkept: Vec<String>,
+    /// Listed consumers that nobody was.
+    pub(super) consumers: Vec<String>,
+}
+
+fn name(route: &Route) -> String {
+    format!("{} · {}", route.api().name(), route.name())
+}
+
+impl Coverage {
+    /// Learns what a request has shown.
+    pub(super) fn note(&mut self, walk: &Walk) {
+        if let Some(caller) = walk.caller() {
+            self.consumers.insert(caller.consumer().to_string());
+        }
+        let Some(route) = &walk.route else { return };
+        let name = name(route);
+        // What is only reported has been decided all the same.
+        let refusals = || walk.would_refuse().iter().chain(walk.refusal());
+        if refusals().any(|refusal| refusal.reason() == Reason::InsufficientScope) {
+            let granted = walk.caller().map(|caller| caller.granted()).unwrap_or_default();
+            let lacked = route.required_scopes().iter().filter(|scope| !granted.contains(scope));
+            self.lacked.extend(lacked.map(|scope| (name.clone(), scope.to_string())));
+        }
+        let breaks = |refusal: &Refusal| {
+            refusal.stage() == Stage::Schema
+                && matches!(refusal.reason(), Reason::SchemaViolation | Reason::MalformedBody)
+        };
+        if refusals().any(breaks) {
+            self.broken.insert(name.clone());
+        } else if walk.refusal().is_none() && route.request.is_checked() {
+            self.kept.insert(name.clone());
+        }
+        self.routes.insert(name);
+    }
+
+    /// What is missing of a policy.
+    pub(super) fn gaps(&self, policy: &Policy) -> Gaps {
+        let mut gaps = Gaps::default();
+        for route in policy.routes() {
+            let name = name(route);
+            let required = route.required_scopes().iter().map(ToString::to_string);
+            let scopes: Vec<String> =
+                required.filter(|scope| !self.lacked.contains(&(name.clone(), scope.clone()))).collect();
+            if !scopes.is_empty() {
+                gaps.scopes.push((name.clone(), scopes));
+            }
+            if route.request.is_checked() && !self.broken.contains(&name) {
+                gaps.unbroken.push(name.clone());
+            }
+            if route.request.is_checked() && !self.kept.contains(&name) {
+                gaps.unkept.push(name.clone());
+            }
+            if !self.routes.contains(&name) {
+                gaps.routes.push(name);
+            }
+        }
+        let listed = policy.auth().directory().listed().keys().map(ToString::to_string);
+        gaps.consumers = listed.filter(|consumer| !self.consumers.contains(consumer)).collect();
+        gaps
+    }
+}

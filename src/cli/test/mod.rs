@@ -1,0 +1,98 @@
+//! `bartizan test`: tables of requests and what must come of them, asked of a policy through the real chain, without sockets
+//! and without a network.
+//!
+//! `file` is what is written, `plan` what it means under its policy, `run` asks, `coverage` says what nobody asked, and
+//! `report` and `junit` tell.
+
+mod coverage;
+mod file;
+mod junit;
+mod plan;
+mod report;
+mod run;
+
+use std::path::{Path, PathBuf};
+
+use self::report::Report;
+use self::run::Tested;
+use super::{DONE, FAILED, Format, INVALID, colour};
+
+#[derive(clap::Args)]
+#[command(after_help = "Example: bartizan test policy.test.yaml
+A file names its `policy`, `callers` and `tests`: `{ name, as: CALLER, request: GET /v1/orders/7, expect: allow }`.
+Credentials are made with keys that stand in for those of the policy's issuers; nothing is sent anywhere.
+Exit codes: 0 all passed, 1 some failed, 2 a file or its policy has errors.")]
+pub(super) struct Arguments {
+    /// Files of tests
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// How results are written
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Also writes them as JUnit XML
+    #[arg(long, value_name = "PATH")]
+    junit: Option<PathBuf>,
+    /// Only tests whose names contain this; the sequence that such a step is in is run whole
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let filter = arguments.filter.as_deref();
+    let reports: Vec<Report> = arguments.files.iter().map(|file| runtime.block_on(report_of(file, filter))).collect();
+    let tested = || reports.iter().flat_map(|report| &report.tested);
+    let (passed, invalid) =
+        (tested().filter(|tested| tested.passed()).count(), reports.iter().any(|report| !report.problems.is_empty()));
+    let failures = tested().count() - passed;
+    match arguments.format {
+        Format::Json => {
+            let files: Vec<_> = reports.iter().map(Report::json).collect();
+            let ok = failures == 0 && !invalid;
+            anstream::println!(
+                "{}",
+                serde_json::json!({"ok": ok, "passed": passed, "failed": failures, "files": files})
+            );
+        }
+        Format::Text => {
+            for report in &reports {
+                for problems in &report.problems {
+                    anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
+                }
+                if report.problems.is_empty() {
+                    anstream::println!("{}", report.text());
+                }
+            }
+            anstream::println!("{passed} passed, {failures} failed");
+        }
+    }
+    if let Some(path) = &arguments.junit
+        && let Err(error) = junit::write(path, &reports)
+    {
+        return failed(&format!("{} cannot be written: {error}", path.display()));
+    }
+    match (invalid, failures) {
+        (true, _) => INVALID,
+        (false, 0) => DONE,
+        (false, _) => FAILED,
+    }
+}
+
+async fn report_of(path: &Path, filter: Option<&str>) -> Report {
+    let file = path.display().to_string();
+    let mut plan = match plan::read(path) {
+        Ok(plan) => plan,
+        Err(problems) => return Report { file, problems, tested: Vec::<Tested>::new(), gaps: None },
+    };
+    let (tested, coverage) = run::run(&mut plan, filter).await;
+    let gaps = filter.is_none().then(|| coverage.gaps(plan.rehearsal.policy()));
+    Report { file, problems: Vec::new(), tested, gaps }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> u8 {
+    anstream::eprintln!("error: {error}");
+    FAILED
+}

@@ -1,0 +1,134 @@
+//! What came of tests, as text for people and as JSON for programs.
+
+use anstyle::{AnsiColor, Style};
+use serde_json::{Value, json};
+
+use super::coverage::Gaps;
+use super::run::{Got, Tested};
+use crate::policy::diagnostic::Problems;
+use crate::rehearsal::walk::shown;
+
+/// What came of one file.
+pub(super) struct Report {
+    /// The file, as given.
+    pub(super) file: String,
+    /// What is wrong with it or its policy; then nothing was asked.
+    pub(super) problems: Vec<Problems>,
+    /// Its tests.
+    pub(super) tested: Vec<Tested>,
+    /// What no test has shown; absent where only some were run.
+    pub(super) gaps: Option<Gaps>,
+}
+
+const GREEN: Style = AnsiColor::Green.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+const DIM: Style = Style::new().dimmed();
+
+impl Tested {
+    /// Whether all was as expected.
+    pub(super) fn passed(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+impl Report {
+    /// As text.
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("{}\n", self.file);
+        for tested in &self.tested {
+            if tested.passed() {
+                text.push_str(&format!("  {GREEN}ok{GREEN:#}    {}\n", tested.name));
+            } else {
+                let place = format!("{}:{}", self.file, tested.line);
+                text.push_str(&format!("  {RED}FAIL{RED:#}  {}  {DIM}{place}{DIM:#}\n", tested.name));
+                text.push_str(&failure(tested, "        "));
+            }
+        }
+        if let Some(gaps) = &self.gaps {
+            text.push_str(&uncovered(gaps));
+        }
+        text
+    }
+
+    /// As JSON.
+    pub(super) fn json(&self) -> Value {
+        let problems: Vec<Value> = self.problems.iter().map(|problems| problems.json(&self.file)).collect();
+        let problems: Vec<&Value> = problems.iter().filter_map(|each| each["problems"].as_array()).flatten().collect();
+        json!({
+            "file": self.file,
+            "ok": self.problems.is_empty() && self.tested.iter().all(Tested::passed),
+            "problems": problems,
+            "tests": self.tested.iter().map(tested_json).collect::<Vec<_>>(),
+            "coverage": self.gaps.as_ref().map(|gaps| json!({
+                "routes_without_a_test": gaps.routes,
+                "scopes_never_lacking": gaps.scopes.iter()
+                    .map(|(route, scopes)| json!({"route": route, "scopes": scopes})).collect::<Vec<_>>(),
+                "schemas_never_broken": gaps.unbroken,
+                "schemas_never_satisfied": gaps.unkept,
+                "consumers_never_used": gaps.consumers,
+            })),
+        })
+    }
+}
+
+/// What is not as expected: `-` what was, `+` what came; and why that came.
+pub(super) fn failure(tested: &Tested, indent: &str) -> String {
+    let mut text = String::new();
+    for difference in &tested.differences {
+        text.push_str(&format!("{indent}{RED}- {} {}{RED:#}\n", difference.fact, difference.expected));
+        text.push_str(&format!("{indent}{GREEN}+ {} {}{GREEN:#}\n", difference.fact, difference.got));
+    }
+    let Got { code, detail, violations, .. } = &tested.got;
+    if let (Some(code), Some(detail)) = (code, detail) {
+        text.push_str(&format!("{indent}  {code}: {detail}\n"));
+    }
+    for (pointer, detail) in violations {
+        text.push_str(&format!("{indent}  {}: {detail}\n", shown(pointer)));
+    }
+    text
+}
+
+fn tested_json(tested: &Tested) -> Value {
+    let got = &tested.got;
+    let violations: Vec<Value> =
+        got.violations.iter().map(|(pointer, detail)| json!({"pointer": pointer, "detail": detail})).collect();
+    let differences: Vec<Value> = tested
+        .differences
+        .iter()
+        .map(|each| json!({"fact": each.fact, "expected": each.expected, "got": each.got}))
+        .collect();
+    json!({
+        "name": tested.name,
+        "line": tested.line,
+        "ok": tested.passed(),
+        "differences": differences,
+        "got": {
+            "status": got.status, "code": got.code, "stage": got.stage, "detail": got.detail,
+            "violations": violations, "scopes": got.scopes, "granted": got.granted, "consumer": got.consumer,
+            "route": got.route, "would_refuse": got.would_refuse,
+        },
+    })
+}
+
+fn uncovered(gaps: &Gaps) -> String {
+    let scopes: Vec<String> =
+        gaps.scopes.iter().map(|(route, scopes)| format!("{route}: {}", scopes.join(", "))).collect();
+    let parts = [
+        ("routes without a test", &gaps.routes),
+        ("scopes of which no test shows that lacking them refuses", &scopes),
+        ("schemas that no test has broken", &gaps.unbroken),
+        ("schemas that no test has satisfied", &gaps.unkept),
+        ("consumers that no test has used", &gaps.consumers),
+    ];
+    let mut text = String::new();
+    for (title, entries) in parts.into_iter().filter(|(_, entries)| !entries.is_empty()) {
+        text.push_str(&format!("  {title}\n"));
+        for entry in entries {
+            text.push_str(&format!("    {entry}\n"));
+        }
+    }
+    if text.is_empty() {
+        return "\n  every route, scope, schema and consumer is covered\n".to_owned();
+    }
+    format!("\n{text}")
+}

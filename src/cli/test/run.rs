@@ -1,0 +1,151 @@
+//! Asks what a plan says, and holds what comes of it against what is expected.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::coverage::Coverage;
+use super::file::Facts;
+use super::plan::{Case, Group, Plan};
+use crate::rehearsal::mint::Credential;
+use crate::rehearsal::question::Moment;
+use crate::rehearsal::walk::Walk;
+
+/// What came of one test.
+pub(super) struct Tested {
+    pub(super) name: String,
+    pub(super) line: usize,
+    /// What is not as expected; it passed when there is nothing.
+    pub(super) differences: Vec<Difference>,
+    /// What came of its last request.
+    pub(super) got: Got,
+}
+
+/// One fact that is not as expected.
+pub(super) struct Difference {
+    pub(super) fact: &'static str,
+    pub(super) expected: String,
+    pub(super) got: String,
+}
+
+/// What came of a request.
+#[derive(Default)]
+pub(super) struct Got {
+    pub(super) status: u16,
+    pub(super) code: Option<&'static str>,
+    pub(super) stage: Option<&'static str>,
+    /// What the caller would read.
+    pub(super) detail: Option<String>,
+    /// Pointer and detail.
+    pub(super) violations: Vec<(String, String)>,
+    pub(super) scopes: Vec<String>,
+    pub(super) granted: Vec<String>,
+    pub(super) consumer: Option<String>,
+    pub(super) route: Option<String>,
+    pub(super) would_refuse: Vec<String>,
+}
+
+/// Asks everything whose name contains the filter. Within a tokio runtime that has time.
+pub(super) async fn run(plan: &mut Plan, filter: Option<&str>) -> (Vec<Tested>, Coverage) {
+    let (mut tested, mut coverage) = (Vec::new(), Coverage::default());
+    let groups = std::mem::take(&mut plan.groups);
+    let wanted = |group: &&Group| filter.is_none_or(|text| group.cases.iter().any(|case| case.name.contains(text)));
+    for group in groups.iter().filter(wanted) {
+        plan.rehearsal.forget();
+        let (mut since, mut credentials) = (Duration::ZERO, HashMap::new());
+        for case in &group.cases {
+            since = since.saturating_add(case.after);
+            tested.push(ask(plan, case, since, &mut credentials, &mut coverage).await);
+        }
+    }
+    (tested, coverage)
+}
+
+async fn ask<'c>(
+    plan: &Plan,
+    case: &'c Case,
+    since: Duration,
+    credentials: &mut HashMap<&'c str, Credential>,
+    coverage: &mut Coverage,
+) -> Tested {
+    let tested = |differences, got| Tested { name: case.name.clone(), line: case.line, differences, got };
+    let impossible =
+        |got: String| tested(vec![Difference { fact: "credential", expected: "one".to_owned(), got }], Got::default());
+    let Ok(at) = plan.now.checked_add(since) else { return impossible("a time past the year 9999".to_owned()) };
+    let policy = plan.rehearsal.policy();
+    let credential = match &case.caller {
+        None => None,
+        Some((name, persona)) => match credentials.get(name.as_str()) {
+            Some(known) => Some(known.clone()),
+            None => match plan.mint.credential(policy, persona, at) {
+                Ok(made) => {
+                    credentials.insert(name, made.clone());
+                    Some(made)
+                }
+                Err(problem) => return impossible(problem),
+            },
+        },
+    };
+    let mut got = Got::default();
+    for _ in 0..case.repeat {
+        let mut question = case.asked.question();
+        if let Some(credential) = &credential
+            && let Err(problem) = credential.bring(policy, &mut question, at)
+        {
+            return impossible(problem);
+        }
+        let walk = plan.rehearsal.walk(question, Moment { at, since }).await;
+        coverage.note(&walk);
+        got = Got::of(&walk);
+    }
+    tested(differences(&case.expect, &got), got)
+}
+
+impl Got {
+    fn of(walk: &Walk) -> Self {
+        let refusal = walk.refusal();
+        let owned = |names: &[Box<str>]| names.iter().map(ToString::to_string).collect();
+        let told = walk.would_refuse().iter().chain(refusal);
+        let violations = told.flat_map(|refusal| refusal.violations());
+        Self {
+            status: refusal.map_or(200, |refusal| refusal.reason().status().as_u16()),
+            code: refusal.map(|refusal| refusal.reason().code()),
+            stage: refusal.map(|refusal| refusal.stage().as_str()),
+            detail: refusal.map(|refusal| refusal.detail().to_owned()),
+            violations: violations.map(|found| (found.pointer.clone(), found.detail.clone())).collect(),
+            scopes: walk.route.as_ref().map(|route| owned(route.required_scopes())).unwrap_or_default(),
+            granted: walk.caller().map(|caller| owned(caller.granted())).unwrap_or_default(),
+            consumer: walk.caller().map(|caller| caller.consumer().to_string()),
+            route: walk.route.as_ref().map(|route| route.name().to_string()),
+            would_refuse: walk.would_refuse().iter().map(|refusal| refusal.reason().code().to_owned()).collect(),
+        }
+    }
+}
+
+/// What was expected and is not so.
+fn differences(expect: &Facts, got: &Got) -> Vec<Difference> {
+    let or_none = |text: Option<&str>| text.unwrap_or("none").to_owned();
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        // An empty one is the pointer of a whole body.
+        let names: Vec<&str> = names.iter().map(|name| if name.is_empty() { "\"\"" } else { name }).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    };
+    let pointers: Vec<String> = got.violations.iter().map(|(pointer, _)| pointer.clone()).collect();
+    let facts = [
+        ("status", expect.status.map(|status| status.to_string()), got.status.to_string()),
+        ("code", expect.code.clone(), or_none(got.code)),
+        ("stage", expect.stage.clone(), or_none(got.stage)),
+        ("route", expect.route.clone(), or_none(got.route.as_deref())),
+        ("consumer", expect.consumer.clone(), or_none(got.consumer.as_deref())),
+        ("scopes", expect.scopes.as_deref().map(sorted), sorted(&got.scopes)),
+        ("granted", expect.granted.as_deref().map(sorted), sorted(&got.granted)),
+        ("violations", expect.violations.as_deref().map(sorted), sorted(&pointers)),
+        ("would_refuse", expect.would_refuse.as_deref().map(sorted), sorted(&got.would_refuse)),
+    ];
+    let differs = |(fact, expected, got): (&'static str, Option<String>, String)| {
+        expected.filter(|expected| *expected != got).map(|expected| Difference { fact, expected, got })
+    };
+    facts.into_iter().filter_map(differs).collect()
+}

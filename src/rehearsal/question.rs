@@ -1,0 +1,91 @@
+//! A request as its sender writes it, and a moment to ask it at.
+//!
+//! Its head is put into bytes and shown to the guard of client connections, so that what `run` refuses before it reads a
+//! request is refused here as well.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use jiff::Timestamp;
+
+use crate::exchange::{ClientCertificate, Peer};
+use crate::policy::Limits;
+use crate::proxy::arrival;
+use crate::proxy::framing::{Guard, HeadLimits};
+use crate::refusal::Refusal;
+
+/// A moment on both clocks of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// By the wall clock.
+    pub(crate) at: Timestamp,
+    /// Since the rehearsal began.
+    pub(crate) since: Duration,
+}
+
+/// A request.
+pub(crate) struct Question {
+    /// Its method.
+    pub(crate) method: String,
+    /// Path and query, as they are sent.
+    pub(crate) target: String,
+    /// All header fields, `Host` among them.
+    pub(crate) headers: Vec<(String, String)>,
+    /// Its body, as it is sent.
+    pub(crate) body: Bytes,
+    /// The address it comes from.
+    pub(crate) from: IpAddr,
+    /// What its sender has shown when connecting; then it came over TLS.
+    pub(crate) certificate: Option<Box<ClientCertificate>>,
+}
+
+/// A head that can be read.
+pub(super) struct Read {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+}
+
+impl Question {
+    /// Whether it has a header field of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+    }
+
+    /// Reads its head as a client connection would.
+    pub(super) fn read(&self, limits: Limits) -> Result<Read, Refusal> {
+        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !self.body.is_empty() && !self.has("content-length") && !self.has("transfer-encoding") {
+            head.push_str(&format!("content-length: {}\r\n", self.body.len()));
+        }
+        head.push_str("\r\n");
+        let limits = HeadLimits { size: limits.header_size, headers: limits.headers };
+        let mut guard = Guard::new(limits);
+        guard.observe(head.as_bytes()).map_err(arrival::flawed)?;
+        // A break within a field would have made another request of what follows it.
+        let unreadable = || arrival::malformed("the request line or a header is malformed");
+        if guard.mid_head() || guard.heads() != 1 {
+            return Err(unreadable());
+        }
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unreadable())?;
+            let value = HeaderValue::from_bytes(value.trim().as_bytes()).map_err(|_| unreadable())?;
+            headers.append(name, value);
+        }
+        let method = Method::from_bytes(self.method.as_bytes()).map_err(|_| unreadable())?;
+        let uri = self.target.parse::<Uri>().map_err(|_| unreadable())?;
+        Ok(Read { method, uri, headers })
+    }
+
+    /// Who sends it, with what was shown when connecting.
+    pub(super) fn peer(&mut self) -> Peer {
+        let tls_version = self.certificate.as_ref().map(|_| "1.3");
+        Peer { certificate: self.certificate.take(), ..Peer::new((self.from, 0).into(), tls_version) }
+    }
+}
