@@ -1,0 +1,15 @@
+//! Forms, as HTML sends them and in parts: whatever comes, there is a verdict.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use world::{World, judged};
+
+thread_local!(static WORLD: LazyLock<World> = const { LazyLock::new(World::new) });
+
+fuzz_target!(|body: &[u8]| {
+    for kind in ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b"] {
+        judged(WORLD.with(|world| world.ask(&http::Method::POST, "/form", kind, body)));
+    }
+});

@@ -1,0 +1,19 @@
+//! XML bodies, bare and in an envelope: whatever comes, there is a verdict; and nothing with a DTD is let through.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use world::{World, judged};
+
+thread_local!(static WORLD: LazyLock<World> = const { LazyLock::new(World::new) });
+
+fuzz_target!(|body: &[u8]| {
+    for path in ["/xml", "/soap"] {
+        let verdict = WORLD.with(|world| world.ask(&http::Method::POST, path, "text/xml", body));
+        judged(verdict);
+        if verdict.is_none() {
+            assert!(!body.windows(9).any(|part| part == b"<!DOCTYPE"), "a DTD");
+        }
+    }
+});
