@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle as Thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use crate::admin::{self, Command, Reloaded};
 use crate::audit::{SinkConfig, Trail};
@@ -24,6 +26,7 @@ use crate::proxy::gate::Gate;
 use crate::proxy::listener::{self, Bound, Listening};
 use crate::proxy::thread::{self, Handle};
 use crate::proxy::worker::{Live, Shared};
+use crate::stages::auth::ending::Reminder;
 use crate::stages::auth::key_source::RemoteKeySet;
 use crate::state::published::Published;
 use crate::state::register::Register;
@@ -32,6 +35,8 @@ use crate::state::register::Register;
 const FIRST_FETCH: Duration = Duration::from_secs(3);
 /// How long what operators asked for has to end.
 const LAST_CHANGES: Duration = Duration::from_secs(5);
+/// Whether keys end soon is looked at this often: those of a store that was read late, or made meanwhile, are among them.
+const REMIND: Duration = Duration::from_secs(60);
 /// How long the writers of the record have after everything else has ended.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 
@@ -76,6 +81,8 @@ pub(crate) struct Daemon {
     key_sets: Vec<(Arc<RemoteKeySet>, JoinHandle<()>)>,
     /// What operators have changed, with the task that keeps it.
     register: (Arc<Register>, JoinHandle<()>),
+    /// Whom the log has warned of.
+    reminder: Reminder,
     /// Turns true when workers are to finish.
     drain: watch::Sender<bool>,
     /// Turns true when workers are to cut off what has not finished.
@@ -167,6 +174,7 @@ impl Daemon {
             admin: None,
             key_sets: Vec::new(),
             register,
+            reminder: Reminder::default(),
             drain,
             cut,
             commands,
@@ -200,8 +208,11 @@ impl Daemon {
     /// Errors: when records could not be written in time.
     pub(crate) async fn run(mut self) -> io::Result<()> {
         notify(&[sd_notify::NotifyState::Ready]);
+        let mut remind = tokio::time::interval(REMIND);
+        remind.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = remind.tick() => self.remind(),
                 _ = self.signals.hangup.recv() => {
                     self.reload().await;
                 }
@@ -291,6 +302,8 @@ impl Daemon {
             before.0.flush().await;
         }
         self.loaded();
+        self.reminder = Reminder::default();
+        self.remind();
         self.shared.live.current().trail.reopen();
         self.forget_key_sets(&policy);
         if let Err(error) = self.listen(bound).and_then(|()| match admin_moved {
@@ -308,6 +321,13 @@ impl Daemon {
     fn loaded(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.lasting.metrics.policy_loaded.set(now.as_secs_f64());
+    }
+
+    /// Warns of API keys that end soon.
+    fn remind(&mut self) {
+        let live = self.shared.live.current();
+        let auth = live.policy.auth();
+        self.reminder.warn(auth.keys(), auth.directory().register(), Timestamp::now());
     }
 
     /// Starts keeping new key sets fresh, and waits a little for their first fetch.

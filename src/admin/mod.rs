@@ -15,6 +15,7 @@
 
 mod input;
 mod operations;
+mod standing;
 mod view;
 
 use std::cell::RefCell;
@@ -49,7 +50,6 @@ use crate::proxy::worker::{Live, Shared};
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::stages::auth::key_source::Freshness;
 use crate::state::register::Health;
-use crate::telemetry::AuditNumbers;
 
 /// What this listener offers, as an OpenAPI 3.1 document.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -260,14 +260,8 @@ impl Admin {
     }
 
     fn metrics(&self) -> Answer {
-        let trail = &self.shared.live.current().trail;
-        let stats = trail.stats();
-        let numbers = AuditNumbers {
-            records: stats.iter().map(|sink| sink.records_written).sum(),
-            bytes: stats.iter().map(|sink| sink.bytes_written).sum(),
-            failing: trail.failing().is_some(),
-        };
-        let mut answer = Response::new(Full::new(Bytes::from(self.shared.metrics.page(numbers))));
+        let standing = standing::standing(&self.shared.live.current(), Timestamp::now());
+        let mut answer = Response::new(Full::new(Bytes::from(self.shared.metrics.page(standing))));
         let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         answer.headers_mut().insert(CONTENT_TYPE, openmetrics);
         answer

@@ -15,6 +15,7 @@ pub(crate) mod claims;
 mod credential;
 pub(crate) mod directory;
 pub(crate) mod dpop;
+pub(crate) mod ending;
 pub(crate) mod failures;
 pub(crate) mod fetch;
 pub(crate) mod introspection;

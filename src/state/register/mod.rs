@@ -263,6 +263,21 @@ impl Register {
         self.memory.people().suspensions.get(consumer).cloned()
     }
 
+    /// How many entries of each kind there are; those that have ended count until they are swept.
+    pub(crate) fn counts(&self) -> [(Kind, usize); Kind::ALL.len()] {
+        let people = self.memory.people();
+        Kind::ALL.map(|kind| {
+            let count = match kind {
+                Kind::Consumer => people.consumers.len(),
+                Kind::Key => people.keys.len(),
+                Kind::Grant => people.grants.len(),
+                Kind::Suspension => people.suspensions.len(),
+                Kind::Revocation => self.memory.revoked.len(),
+            };
+            (kind, count)
+        })
+    }
+
     /// Learns when keys were last used on other nodes.
     pub(crate) async fn refresh_uses(&self) -> Result<(), StoreError> {
         if let Some(Store::Redis(store)) = self.store.get() {

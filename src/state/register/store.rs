@@ -28,6 +28,16 @@ pub(crate) enum StoreConfig {
     },
 }
 
+impl StoreConfig {
+    /// As metrics name it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Embedded { .. } => "embedded",
+            Self::Redis { .. } => "redis",
+        }
+    }
+}
+
 impl PartialEq for StoreConfig {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
