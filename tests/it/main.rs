@@ -9,6 +9,7 @@
 mod support;
 
 mod admin;
+mod admin_socket;
 mod auth;
 mod certificates;
 mod check;

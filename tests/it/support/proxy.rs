@@ -197,14 +197,18 @@ impl Policy {
             stdout,
             stderr,
         };
-        let wants_admin = proxy.policy.yaml().contains("\nadmin:");
-        let last = if wants_admin { "admin on " } else { "listening on " };
-        proxy.stderr.wait(last, 1);
+        let yaml = proxy.policy.yaml();
+        let admin = yaml.lines().find(|line| line.starts_with("admin:")).unwrap_or_default();
+        // An address, a socket, or both.
+        match ["address:", "socket:"].iter().filter(|place| admin.contains(**place)).count() {
+            0 => proxy.stderr.wait("listening on ", 1),
+            places => proxy.stderr.wait("admin on ", places),
+        }
         for line in proxy.stderr.all() {
             let address = |rest: &str| rest.split("//").nth(1).unwrap().parse::<SocketAddr>().unwrap();
             if let Some(rest) = line.strip_prefix("listening on ") {
                 proxy.addresses.push(address(rest));
-            } else if let Some(rest) = line.strip_prefix("admin on ") {
+            } else if let Some(rest) = line.strip_prefix("admin on http:") {
                 proxy.admin = Some(address(rest));
             }
         }
