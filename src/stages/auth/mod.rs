@@ -20,6 +20,7 @@ pub(crate) mod failures;
 pub(crate) mod fetch;
 pub(crate) mod introspection;
 pub(crate) mod jwt;
+mod key_fit;
 pub(crate) mod key_set;
 pub(crate) mod key_source;
 pub(crate) mod key_text;
@@ -284,7 +285,10 @@ impl Authentication {
         };
         let mut granted = claims.scopes.clone();
         granted.extend(self.directory.scopes(&claims.roles));
-        let mut marks = vec![Mark::token(text.as_bytes()), Mark::issuer(&settings.name)];
+        let named = jwt::name(text);
+        let mut marks = vec![Mark::token(named.as_bytes()), Mark::issuer(&settings.name)];
+        // Whoever revokes by digest may know that of the whole text alone.
+        marks.extend((named != text).then(|| Mark::token(text.as_bytes())));
         marks.extend(claims.jti.as_deref().map(Mark::jti));
         marks.extend(claims.sub.iter().map(|sub| Mark::subject(&settings.name, sub)));
         marks.push(Mark::subject(&settings.name, &claims.subject));

@@ -256,8 +256,11 @@ impl Lines {
         };
         let guard = self.0.0.lock().unwrap();
         let (guard, _) = self.0.1.wait_timeout_while(guard, DEADLINE, unmet).unwrap();
-        let found = guard.0.iter().filter(|line| line.contains(text)).count();
-        assert!(found >= times, "no {text:?} in:\n{}", guard.0.join("\n"));
+        let lines = guard.0.clone();
+        // Who panics with it would spoil it for the one who tells what the proxy said.
+        drop(guard);
+        let found = lines.iter().filter(|line| line.contains(text)).count();
+        assert!(found >= times, "no {text:?} in:\n{}", lines.join("\n"));
     }
 
     /// Waits until the stream has ended.
