@@ -18,6 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
+use super::claims::Claims;
 use super::entry::{Change, Entry, Kind, LastUse};
 use super::memory::Memory;
 use super::store::StoreError;
@@ -122,6 +123,7 @@ pub(super) struct Redis {
     /// How far this node has followed the stream.
     position: watch::Receiver<Option<Position>>,
     follower: JoinHandle<()>,
+    claims: Claims,
 }
 
 impl Drop for Redis {
@@ -160,7 +162,13 @@ impl Redis {
             lost: false,
         };
         let follower = tokio::spawn(follower.run());
-        Ok(Self { client, names, connection: Mutex::default(), position, follower })
+        let claims = Claims::new(client.clone(), names.of("claim:"));
+        Ok(Self { client, names, connection: Mutex::default(), position, follower, claims })
+    }
+
+    /// What nodes claim from each other.
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// Waits until everything has been read once.
@@ -264,7 +272,7 @@ impl Redis {
     }
 }
 
-async fn connect(client: &Client, answer: Duration) -> Result<MultiplexedConnection, RedisError> {
+pub(super) async fn connect(client: &Client, answer: Duration) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(answer));
     client.get_multiplexed_async_connection_with_config(&config).await
 }
