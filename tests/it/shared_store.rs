@@ -308,3 +308,50 @@ fn a_revocation_is_pushed_to_the_other_node_and_enforced_there_at_once_when_it_i
         node.done();
     }
 }
+
+#[test]
+fn what_two_operators_make_at_the_same_time_is_made_once() {
+    let Some(redis) = Redis::start() else { return };
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let [here, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
+    let folder = TempDir::new().unwrap();
+    let alone = sharing(&redis.socket(), &upstream, &issuer, "refuse");
+    let redis_line = alone.yaml().lines().find(|line| line.starts_with("store:")).unwrap().to_owned();
+    let text = alone.yaml().replace(&redis_line, &format!("store: \"{}\"", folder.path().join("state").display()));
+    let alone = alone.text(&text).start();
+    for nodes in [[&here, &there], [&alone, &alone]] {
+        for round in 0..15 {
+            let (id, name) = (format!("raced-{round}"), format!("consumer-{round}"));
+            for (path, body) in
+                [("/v1/consumers/acme/keys", json!({"id": id})), ("/v1/consumers", json!({"name": name}))]
+            {
+                let barrier = std::sync::Barrier::new(4);
+                let asked = |node: &Proxy| {
+                    let mut operator = operator(node);
+                    // Connected before, so that nothing but the request itself is raced.
+                    operator.get("/healthz").send();
+                    barrier.wait();
+                    operator.post(path, body.to_string()).bearer(ADMIN_TOKEN).send()
+                };
+                let answers: Vec<Answer> = std::thread::scope(|scope| {
+                    let asking = [nodes[0], nodes[1], nodes[0], nodes[1]].map(|node| scope.spawn(|| asked(node)));
+                    asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+                });
+                let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+                statuses.sort_unstable();
+                assert_eq!(statuses, [201, 409, 409, 409], "{path} {body}");
+                let made = answers.iter().find(|answer| answer.status == 201).unwrap().json();
+                if let Some(key) = made["key"].as_str() {
+                    // The one that was made is the one that is good, on both.
+                    for node in nodes {
+                        let good = || (client(node).get("/x").key(key).send().status == 200).then_some(());
+                        eventually("the key is known", good);
+                    }
+                }
+            }
+        }
+    }
+    for node in [here, there, alone] {
+        node.done();
+    }
+}
