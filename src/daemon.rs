@@ -11,11 +11,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle as Thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
-use crate::admin::{self, Command, Reloaded};
+use crate::admin::entrances::Entrances;
+use crate::admin::listener::Bound as BoundEntrance;
+use crate::admin::{Command, Reloaded};
 use crate::audit::{SinkConfig, Trail};
 use crate::policy::Policy;
 use crate::policy::compile::{self, Lasting};
@@ -24,14 +28,15 @@ use crate::proxy::gate::Gate;
 use crate::proxy::listener::{self, Bound, Listening};
 use crate::proxy::thread::{self, Handle};
 use crate::proxy::worker::{Live, Shared};
+use crate::stages::auth::ending::Reminder;
 use crate::stages::auth::key_source::RemoteKeySet;
 use crate::state::published::Published;
 use crate::state::register::Register;
 
 /// How long a start or a reload waits for key sets that have never been fetched.
 const FIRST_FETCH: Duration = Duration::from_secs(3);
-/// How long what operators asked for has to end.
-const LAST_CHANGES: Duration = Duration::from_secs(5);
+/// Whether keys end soon is looked at this often: those of a store that was read late, or made meanwhile, are among them.
+const REMIND: Duration = Duration::from_secs(60);
 /// How long the writers of the record have after everything else has ended.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 
@@ -54,6 +59,12 @@ pub(crate) enum StartError {
     System(String),
 }
 
+impl From<String> for StartError {
+    fn from(what: String) -> Self {
+        Self::System(what)
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -71,11 +82,13 @@ pub(crate) struct Daemon {
     gate: Arc<Gate>,
     workers: Arc<Vec<Handle>>,
     listening: Vec<Listening>,
-    admin: Option<Admin>,
+    admin: Entrances,
     /// Key sets behind URLs, each with the task that keeps it fresh.
     key_sets: Vec<(Arc<RemoteKeySet>, JoinHandle<()>)>,
     /// What operators have changed, with the task that keeps it.
     register: (Arc<Register>, JoinHandle<()>),
+    /// Whom the log has warned of.
+    reminder: Reminder,
     /// Turns true when workers are to finish.
     drain: watch::Sender<bool>,
     /// Turns true when workers are to cut off what has not finished.
@@ -112,15 +125,6 @@ impl Signals {
     }
 }
 
-/// The admin listener, running.
-struct Admin {
-    configured: SocketAddr,
-    local: SocketAddr,
-    task: JoinHandle<()>,
-    /// Dropped when it is to finish.
-    stop: oneshot::Sender<()>,
-}
-
 impl Daemon {
     /// Compiles the policy, opens and binds everything, and serves. Must be called within a local runtime.
     pub(crate) async fn start(mut setup: Setup) -> Result<Self, StartError> {
@@ -137,7 +141,7 @@ impl Daemon {
             Trail::open(&sinks(&policy, &setup), None).map_err(|error| StartError::System(error.to_string()))?;
         let had = &mut setup.bound;
         let bound = bind_all(policy.listeners().iter().map(|listener| listener.address), had)?;
-        let bound_admin = bind_all(policy.admin().map(|admin| admin.address), had)?.pop();
+        let bound_admin = Entrances::default().prepare(&policy, |address| bind(address, had))?;
 
         let policy = Arc::new(policy);
         let live = Live { policy: Arc::clone(&policy), trail: Arc::new(trail) };
@@ -164,9 +168,10 @@ impl Daemon {
             shared,
             workers: Arc::new(handles),
             listening: Vec::new(),
-            admin: None,
+            admin: Entrances::default(),
             key_sets: Vec::new(),
             register,
+            reminder: Reminder::default(),
             drain,
             cut,
             commands,
@@ -177,7 +182,7 @@ impl Daemon {
         daemon.loaded();
         daemon.follow_key_sets(&policy).await;
         daemon.listen(bound)?;
-        daemon.listen_admin(bound_admin)?;
+        daemon.listen_admin(&policy, bound_admin)?;
         Ok(daemon)
     }
 
@@ -190,9 +195,9 @@ impl Daemon {
         self.listening.iter().map(|listening| (listening.local, tls(listening))).collect()
     }
 
-    /// Where the admin listener is.
-    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|admin| admin.local)
+    /// Where the admin listener is: `http://ADDRESS`, `unix:PATH`.
+    pub(crate) fn admin_places(&self) -> impl Iterator<Item = &str> {
+        self.admin.told()
     }
 
     /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads. A second SIGTERM or SIGINT ends the wait.
@@ -200,8 +205,11 @@ impl Daemon {
     /// Errors: when records could not be written in time.
     pub(crate) async fn run(mut self) -> io::Result<()> {
         notify(&[sd_notify::NotifyState::Ready]);
+        let mut remind = tokio::time::interval(REMIND);
+        remind.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = remind.tick() => self.remind(),
                 _ = self.signals.hangup.recv() => {
                     self.reload().await;
                 }
@@ -265,16 +273,13 @@ impl Daemon {
         }
         let known = |address: &SocketAddr| self.listening.iter().any(|listening| listening.configured == *address);
         let wanted = policy.listeners().iter().map(|listener| listener.address).filter(|address| !known(address));
-        let admin_moved =
-            policy.admin().map(|admin| admin.address) != self.admin.as_ref().map(|admin| admin.configured);
-        let wanted_admin = policy.admin().map(|admin| admin.address).filter(|_| admin_moved);
-        let opened = bind_all(wanted, &mut Vec::new())
-            .and_then(|bound| Ok((bound, bind_all(wanted_admin, &mut Vec::new())?.pop())))
-            .and_then(|bound| match Trail::open(&sinks(&policy, &self.setup), Some(&before.trail)) {
-                Ok(trail) => Ok((bound, trail)),
-                Err(error) => Err(StartError::System(error.to_string())),
-            });
-        let ((bound, bound_admin), trail) = match opened {
+        let none = &mut Vec::new();
+        let opened = bind_all(wanted, none).and_then(|bound| {
+            let trail = Trail::open(&sinks(&policy, &self.setup), Some(&before.trail));
+            let trail = trail.map_err(|error| StartError::System(error.to_string()))?;
+            Ok((bound, trail, self.admin.prepare(&policy, |address| bind(address, none))?))
+        });
+        let (bound, trail, bound_admin) = match opened {
             Ok(opened) => opened,
             Err(error) => return Reloaded::Failed(only(error.to_string())),
         };
@@ -291,12 +296,11 @@ impl Daemon {
             before.0.flush().await;
         }
         self.loaded();
+        self.reminder = Reminder::default();
+        self.remind();
         self.shared.live.current().trail.reopen();
         self.forget_key_sets(&policy);
-        if let Err(error) = self.listen(bound).and_then(|()| match admin_moved {
-            true => self.listen_admin(bound_admin),
-            false => Ok(()),
-        }) {
+        if let Err(error) = self.listen(bound).and_then(|()| self.listen_admin(&policy, bound_admin)) {
             // The sockets are bound; only the runtime itself could refuse them.
             tracing::error!(%error, "a listener could not be started");
         }
@@ -308,6 +312,13 @@ impl Daemon {
     fn loaded(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.lasting.metrics.policy_loaded.set(now.as_secs_f64());
+    }
+
+    /// Warns of API keys that end soon.
+    fn remind(&mut self) {
+        let live = self.shared.live.current();
+        let auth = live.policy.auth();
+        self.reminder.warn(auth.keys(), auth.directory().register(), Timestamp::now());
     }
 
     /// Starts keeping new key sets fresh, and waits a little for their first fetch.
@@ -350,19 +361,9 @@ impl Daemon {
         Ok(())
     }
 
-    fn listen_admin(&mut self, bound: Option<Bound>) -> Result<(), StartError> {
-        // The one before finishes by itself.
-        drop(self.admin.take());
-        if let Some(bound) = bound {
-            let (configured, local) = (bound.configured, bound.local);
-            let socket = tokio::net::TcpListener::from_std(bound.into_socket())
-                .map_err(|error| StartError::System(error.to_string()))?;
-            let (stop, stopped) = oneshot::channel();
-            let serve = admin::serve(socket, Arc::clone(&self.shared), self.commander.clone(), stopped);
-            let task = tokio::task::spawn_local(serve);
-            self.admin = Some(Admin { configured, local, task, stop });
-        }
-        Ok(())
+    fn listen_admin(&mut self, policy: &Policy, bound: Vec<BoundEntrance>) -> Result<(), StartError> {
+        let settled = self.admin.settle(policy, bound, &self.shared, &self.commander);
+        settled.map_err(|error| StartError::System(error.to_string()))
     }
 
     async fn stop_listeners(&mut self, unwanted: impl Fn(SocketAddr) -> bool) {
@@ -379,12 +380,7 @@ impl Daemon {
         notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!("stopping: finishing what is in flight");
         self.stop_listeners(|_| true).await;
-        if let Some(Admin { task, stop, .. }) = self.admin.take() {
-            drop(stop);
-            if tokio::time::timeout(LAST_CHANGES, task).await.is_err() {
-                tracing::warn!("an operator's request was cut: it did not end in time");
-            }
-        }
+        self.admin.close().await;
         self.drain.send_replace(true);
         let (finished, mut finish) = oneshot::channel();
         let threads = std::mem::take(&mut self.threads);
@@ -431,12 +427,16 @@ fn sinks(policy: &Policy, setup: &Setup) -> Vec<SinkConfig> {
 }
 
 fn bind_all(addresses: impl IntoIterator<Item = SocketAddr>, had: &mut Vec<Bound>) -> Result<Vec<Bound>, StartError> {
-    let mut bind = |address| match had.iter().position(|bound| bound.local == address) {
+    addresses.into_iter().map(|address| bind(address, had)).collect()
+}
+
+/// Binds an address, unless a socket that is had has it.
+fn bind(address: SocketAddr, had: &mut Vec<Bound>) -> Result<Bound, StartError> {
+    match had.iter().position(|bound| bound.local == address) {
         Some(position) => Ok(had.swap_remove(position).configured_as(address)),
         None => listener::bind(address)
             .map_err(|error| StartError::System(format!("{address} cannot be listened on: {error}"))),
-    };
-    addresses.into_iter().map(&mut bind).collect()
+    }
 }
 
 /// A single problem without a place.

@@ -1,8 +1,10 @@
 //! Every metric's name, and how logs are set up. Words only: nothing here decides, and nothing of ours is imported.
 //!
-//! Names follow Prometheus' rules: base units, `_total` for counters. Labels come from the policy alone, never from a
-//! request, so nobody outside can make them grow. Label sets are resolved when the policy is compiled; the hot path holds
-//! handles.
+//! Names follow Prometheus' rules: base units, `_total` for counters. Labels come from the policy, never from a request, so
+//! nobody outside can make them grow. Two are not in its text, and still of its making: `kid`, which an issuer that it
+//! trusts publishes, and the ids of keys and consumers that its operators have made; both are bounded. Label sets are
+//! resolved when the policy is compiled; the hot path holds handles. What is only a state is put together when the page is
+//! asked for ([`Standing`]), so that what is gone is gone from the page.
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -39,6 +41,32 @@ struct EndLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabels {
     code: &'static str,
+}
+
+/// An issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IssuerLabels {
+    issuer: String,
+}
+
+/// A key of an issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KidLabels {
+    issuer: String,
+    kid: String,
+}
+
+/// A store, or a kind of what it keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+/// An API key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    consumer: String,
+    key: String,
 }
 
 /// All metrics of this process. Clones are handles to the same numbers.
@@ -139,7 +167,7 @@ impl Metrics {
     }
 
     /// Everything, in the OpenMetrics text format, with numbers that others keep.
-    pub(crate) fn page(&self, audit: AuditNumbers) -> String {
+    pub(crate) fn page(&self, standing: Standing) -> String {
         let mut registry = Registry::with_prefix("bartizan");
         registry.register("requests", "Requests by how they ended", self.requests.clone());
         let help = "Refusals that were only reported, by code";
@@ -169,19 +197,27 @@ impl Metrics {
             Unit::Seconds,
             self.policy_loaded.clone(),
         );
-        let (records, bytes) = (Counter::<u64>::default(), Counter::<u64>::default());
-        records.inc_by(audit.records);
-        bytes.inc_by(audit.bytes);
-        registry.register("audit_records", "Audit records written, over all sinks", records);
-        registry.register_with_unit("audit_written", "Audit bytes written, over all sinks", Unit::Bytes, bytes);
-        let failing = Gauge::<i64>::default();
-        failing.set(i64::from(audit.failing));
-        registry.register("audit_failing", "1 while a sink cannot be written to", failing);
+        standing.register(&mut registry);
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = encode(&mut text, &registry);
         text
     }
+}
+
+/// How things stand that others keep, when the page is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// The record.
+    pub(crate) audit: AuditNumbers,
+    /// Issuers whose keys tokens are verified with.
+    pub(crate) issuers: Vec<IssuerNumbers>,
+    /// The store, where there is one.
+    pub(crate) store: Option<StoreNumbers>,
+    /// API keys that end soon; the first to end, and no more than a page should hold.
+    pub(crate) ending: Vec<KeyNumbers>,
+    /// How many there are in all.
+    pub(crate) endings: usize,
 }
 
 /// What the audit writers count themselves.
@@ -193,6 +229,121 @@ pub(crate) struct AuditNumbers {
     pub(crate) bytes: u64,
     /// A sink cannot be written to.
     pub(crate) failing: bool,
+}
+
+/// How an issuer's keys stand.
+#[derive(Debug)]
+pub(crate) struct IssuerNumbers {
+    /// Its name in the policy.
+    pub(crate) name: String,
+    /// Its keys are there, and the last fetch of them went well.
+    pub(crate) up: bool,
+    /// Keys that verify tokens now.
+    pub(crate) keys: usize,
+    /// When they were last fetched, in seconds since 1970; absent for those of a file or a secret.
+    pub(crate) loaded: Option<i64>,
+    /// `kid` → tokens verified.
+    pub(crate) tokens: Vec<(String, u64)>,
+}
+
+/// How the store stands.
+#[derive(Debug)]
+pub(crate) struct StoreNumbers {
+    /// `embedded` or `redis`.
+    pub(crate) kind: &'static str,
+    /// What is known is what is kept.
+    pub(crate) up: bool,
+    /// Kind → how many there are.
+    pub(crate) entries: Vec<(&'static str, usize)>,
+}
+
+/// When an API key ends.
+#[derive(Debug)]
+pub(crate) struct KeyNumbers {
+    /// Whose it is.
+    pub(crate) consumer: String,
+    /// Its id.
+    pub(crate) key: String,
+    /// In seconds since 1970.
+    pub(crate) end: i64,
+}
+
+impl Standing {
+    fn register(self, registry: &mut Registry) {
+        let (records, bytes) = (Counter::<u64>::default(), Counter::<u64>::default());
+        records.inc_by(self.audit.records);
+        bytes.inc_by(self.audit.bytes);
+        registry.register("audit_records", "Audit records written, over all sinks", records);
+        registry.register_with_unit("audit_written", "Audit bytes written, over all sinks", Unit::Bytes, bytes);
+        let failing = gauge(self.audit.failing.into());
+        registry.register("audit_failing", "1 while a sink cannot be written to", failing);
+        register_issuers(self.issuers, registry);
+        if let Some(store) = self.store {
+            register_store(store, registry);
+        }
+        let ends: Family<KeyLabels, Gauge> = Family::default();
+        for KeyNumbers { consumer, key, end } in self.ending {
+            ends.get_or_create(&KeyLabels { consumer, key }).set(end);
+        }
+        registry.register_with_unit(
+            "api_key_expires_timestamp",
+            "When an API key ends, of those that end within 30 days; the first 1000",
+            Unit::Seconds,
+            ends,
+        );
+        let endings = gauge(self.endings.try_into().unwrap_or(i64::MAX));
+        registry.register("api_keys_expiring", "API keys that end within 30 days", endings);
+    }
+}
+
+fn register_issuers(issuers: Vec<IssuerNumbers>, registry: &mut Registry) {
+    let (up, keys, loaded): (Family<IssuerLabels, Gauge>, Family<_, Gauge>, Family<_, Gauge>) = Default::default();
+    let tokens: Family<KidLabels, Counter> = Family::default();
+    for numbers in issuers {
+        let labels = IssuerLabels { issuer: numbers.name };
+        up.get_or_create(&labels).set(numbers.up.into());
+        keys.get_or_create(&labels).set(numbers.keys.try_into().unwrap_or(i64::MAX));
+        if let Some(at) = numbers.loaded {
+            loaded.get_or_create(&labels).set(at);
+        }
+        for (kid, count) in numbers.tokens {
+            // Keys without a name, or with the same one, are counted together.
+            tokens.get_or_create(&KidLabels { issuer: labels.issuer.clone(), kid }).inc_by(count);
+        }
+    }
+    registry.register("issuer_up", "1 when an issuer's keys are there and the last fetch of them went well", up);
+    registry.register("issuer_keys", "Keys of an issuer that verify tokens now; 0 refuses its callers with 503", keys);
+    registry.register_with_unit(
+        "issuer_keys_loaded_timestamp",
+        "When an issuer's keys were last fetched",
+        Unit::Seconds,
+        loaded,
+    );
+    registry.register(
+        "issuer_tokens",
+        "Tokens verified with an issuer's key; one that is remembered does not count again",
+        tokens,
+    );
+}
+
+fn register_store(store: StoreNumbers, registry: &mut Registry) {
+    let (up, entries): (Family<KindLabels, Gauge>, Family<KindLabels, Gauge>) = Default::default();
+    up.get_or_create(&KindLabels { kind: store.kind }).set(store.up.into());
+    for (kind, count) in store.entries {
+        entries.get_or_create(&KindLabels { kind }).set(count.try_into().unwrap_or(i64::MAX));
+    }
+    registry.register("store_up", "1 while what is known is what the store keeps", up);
+    registry.register(
+        "store_entries",
+        "What operators have put into the store; what has ended by itself counts until it is swept",
+        entries,
+    );
+}
+
+fn gauge(value: i64) -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(value);
+    gauge
 }
 
 /// Sets up logs: to standard error; `BARTIZAN_LOG` holds a filter such as `debug` (default `info`), and

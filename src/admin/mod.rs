@@ -13,8 +13,11 @@
 //!
 //! Without a token in the policy, what needs one is closed. Every change made here is an audit record.
 
+pub(crate) mod entrances;
 mod input;
+pub(crate) mod listener;
 mod operations;
+mod standing;
 mod view;
 
 use std::cell::RefCell;
@@ -29,14 +32,10 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -49,14 +48,11 @@ use crate::proxy::worker::{Live, Shared};
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::stages::auth::key_source::Freshness;
 use crate::state::register::Health;
-use crate::telemetry::AuditNumbers;
 
 /// What this listener offers, as an OpenAPI 3.1 document.
 const OPENAPI: &str = include_str!("openapi.json");
 /// Largest body of a request here, in bytes.
 const MAX_BODY: usize = 64 * 1024;
-/// Operators' requests are small and soon there.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the daemon is asked to do.
 pub(crate) enum Command {
@@ -83,55 +79,6 @@ struct Admin {
 }
 
 type Answer = Response<Full<Bytes>>;
-
-/// Serves the admin listener until `stop` ends; then what is being done is done whole, and its records are handed over.
-/// Must run on a local runtime.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
-    mut stop: oneshot::Receiver<()>,
-) {
-    let recorder = Recorder::new(Arc::clone(&shared.live.current().trail));
-    let admin = Rc::new(Admin { shared, commands, recorder, underway: RefCell::default() });
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = &mut stop => break,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "an admin connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let admin = Rc::clone(&admin);
-        tokio::task::spawn_local(async move {
-            let service = service_fn(|request| {
-                // A task of its own: what an operator asked for is done whole, and put on record, though nobody waits for
-                // the answer any more. A panic in it, which is a bug of ours, ends the connection.
-                let (reply, replied) = oneshot::channel();
-                let mut underway = admin.underway.borrow_mut();
-                while underway.try_join_next().is_some() {}
-                let admin = Rc::clone(&admin);
-                underway.spawn_local(async move {
-                    let _ = reply.send(admin.answer(peer, request).await);
-                });
-                replied
-            });
-            let mut server = http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(16 * 1024);
-            if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
-                tracing::debug!(%error, "an admin connection ended early");
-            }
-        });
-    }
-    let mut underway = admin.underway.take();
-    while underway.join_next().await.is_some() {}
-    admin.recorder.close().await;
-}
 
 impl Admin {
     async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Answer {
@@ -260,14 +207,8 @@ impl Admin {
     }
 
     fn metrics(&self) -> Answer {
-        let trail = &self.shared.live.current().trail;
-        let stats = trail.stats();
-        let numbers = AuditNumbers {
-            records: stats.iter().map(|sink| sink.records_written).sum(),
-            bytes: stats.iter().map(|sink| sink.bytes_written).sum(),
-            failing: trail.failing().is_some(),
-        };
-        let mut answer = Response::new(Full::new(Bytes::from(self.shared.metrics.page(numbers))));
+        let standing = standing::standing(&self.shared.live.current(), Timestamp::now());
+        let mut answer = Response::new(Full::new(Bytes::from(self.shared.metrics.page(standing))));
         let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         answer.headers_mut().insert(CONTENT_TYPE, openmetrics);
         answer

@@ -23,8 +23,8 @@ pub(super) fn run(arguments: Arguments) -> u8 {
             let scheme = if tls { "https" } else { "http" };
             anstream::eprintln!("listening on {scheme}://{address}");
         }
-        if let Some(address) = daemon.admin_address() {
-            anstream::eprintln!("admin on http://{address}");
+        for place in daemon.admin_places() {
+            anstream::eprintln!("admin on {place}");
         }
     }) {
         Ok(()) => DONE,

@@ -19,6 +19,7 @@ pub(crate) mod written;
 mod yaml;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -114,10 +115,38 @@ pub(crate) struct ListenerTls {
 /// The admin listener.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    /// Address and port.
-    pub(crate) address: SocketAddr,
+    /// Where it is; somewhere.
+    pub(crate) places: Vec<AdminPlace>,
     /// What opens all but health, readiness and metrics; nothing does when there is none.
     pub(crate) tokens: Vec<AdminToken>,
+}
+
+/// Where the admin listener is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AdminPlace {
+    /// Address and port.
+    Address(SocketAddr),
+    /// On this machine alone.
+    Socket(AdminSocket),
+}
+
+/// A Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AdminSocket {
+    /// Its file.
+    pub(crate) path: PathBuf,
+    /// Who may connect: permission bits of that file.
+    pub(crate) mode: u32,
+}
+
+impl AdminPlace {
+    /// Whether both are one entrance, be it with another mode.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Socket(socket), Self::Socket(other)) => socket.path == other.path,
+            _ => self == other,
+        }
+    }
 }
 
 /// A token of the admin listener.

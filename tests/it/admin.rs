@@ -45,3 +45,102 @@ fn without_a_token_what_needs_one_is_closed() {
     }
     proxy.done();
 }
+
+/// Waits until the page of metrics has all of these lines.
+#[track_caller]
+fn told(proxy: &Proxy, lines: &[&str]) -> String {
+    let mut operator = operator(proxy);
+    eventually(&format!("the metrics tell {lines:?}"), || {
+        let page = operator.get("/metrics").send().text();
+        lines.iter().all(|wanted| page.lines().any(|line| line == *wanted)).then_some(page)
+    })
+}
+
+#[test]
+fn metrics_tell_how_the_keys_of_issuers_stand() {
+    let (upstream, issuer, down) = (upstream().start(), issuer(), issuer());
+    down.goes_down();
+    let proxy = proxy()
+        .before(&upstream)
+        .trusts(&issuer)
+        .issuer("down", &format!("issuer: other, keys: \"{}\", algorithms: [ES256]", down.url()))
+        .issuer("fixed", "issuer: another, keys: fixed.pem, algorithms: [EdDSA]")
+        .file("fixed.pem", issuer::Key::ed("unnamed").pem())
+        .route("GET /x", "scopes: [orders:read]")
+        .start();
+    let mut client = client(&proxy);
+    let token = issuer.token().text();
+    client.get("/x").bearer(&token).send().is(200);
+    client.get("/x").bearer(&token).send().is(200);
+    client.get("/x").bearer(issuer.token()).send().is(200);
+    let page = told(
+        &proxy,
+        &[
+            r#"bartizan_issuer_up{issuer="corp"} 1"#,
+            r#"bartizan_issuer_keys{issuer="corp"} 1"#,
+            r#"bartizan_issuer_tokens_total{issuer="corp",kid="first"} 2"#,
+            r#"bartizan_issuer_up{issuer="down"} 0"#,
+            r#"bartizan_issuer_keys{issuer="down"} 0"#,
+            r#"bartizan_issuer_up{issuer="fixed"} 1"#,
+            r#"bartizan_issuer_keys{issuer="fixed"} 1"#,
+            r#"bartizan_issuer_tokens_total{issuer="fixed",kid=""} 0"#,
+        ],
+    );
+    for (text, there) in [
+        (r#"bartizan_issuer_keys_loaded_timestamp_seconds{issuer="corp"} 1"#, true),
+        (r#"bartizan_issuer_keys_loaded_timestamp_seconds{issuer="down"}"#, false),
+        (r#"bartizan_issuer_keys_loaded_timestamp_seconds{issuer="fixed"}"#, false),
+        ("bartizan_store_", false),
+    ] {
+        assert_eq!(page.contains(text), there, "{text}: {page}");
+    }
+
+    // The key before is gone from the page with the set it was in.
+    issuer.rotates_to(issuer::Key::ec("second"));
+    client.get("/x").bearer(issuer.token()).send().is(200);
+    let page = told(&proxy, &[r#"bartizan_issuer_tokens_total{issuer="corp",kid="second"} 1"#]);
+    assert!(!page.contains(r#"kid="first""#), "{page}");
+    proxy.done();
+}
+
+#[test]
+fn metrics_and_log_tell_how_the_store_stands_and_which_keys_end_soon() {
+    let (store, upstream) = (tempfile::TempDir::new().unwrap(), upstream().start());
+    let mut proxy = proxy()
+        .before(&upstream)
+        .with(&format!("store: \"{}\"", store.path().display()))
+        .with("roles: { reader: [orders:read] }\nconsumers: { acme: { roles: [reader], plan: free } }")
+        .route("GET /x", "scopes: [orders:read]")
+        .start();
+    let mut operator = operator(&proxy);
+    let mut makes = |path: &str, body: Value| {
+        let answer = operator.post(path, body.to_string()).bearer(proxy::ADMIN_TOKEN).send();
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    };
+    for (id, expires) in [("soon", "10d"), ("later", "20d"), ("far", "40d"), ("revoked", "10d")] {
+        makes("/v1/consumers/acme/keys", json!({"id": id, "expires": expires}));
+    }
+    makes("/v1/revocations", json!({"key": "revoked"}));
+    makes("/v1/consumers", json!({"name": "new"}));
+    let page = told(
+        &proxy,
+        &[
+            r#"bartizan_store_up{kind="embedded"} 1"#,
+            r#"bartizan_store_entries{kind="key"} 4"#,
+            r#"bartizan_store_entries{kind="revocation"} 1"#,
+            r#"bartizan_store_entries{kind="consumer"} 1"#,
+            r#"bartizan_store_entries{kind="grant"} 0"#,
+            "bartizan_api_keys_expiring 2",
+        ],
+    );
+    for (key, there) in [("soon", true), ("later", true), ("far", false), ("revoked", false)] {
+        let line = format!(r#"bartizan_api_key_expires_timestamp_seconds{{consumer="acme",key="{key}"}} 1"#);
+        assert_eq!(page.contains(&line), there, "{key}: {page}");
+    }
+    proxy.reload_to(|policy| policy.open("GET /y"));
+    proxy.stderr.wait("an API key ends soon; rotate it", 1);
+    let log = proxy.stderr.all().join("\n");
+    assert!(log.contains("key=soon consumer=acme"), "{log}");
+    assert!(!log.contains("key=later") && !log.contains("key=revoked"), "{log}");
+    proxy.done();
+}

@@ -6,20 +6,20 @@ use crate::support::issuer::{Issuer, Key, Token};
 use crate::support::*;
 
 /// Somebody with a key, and a token that is bound to it.
-struct Holder {
+pub struct Holder {
     key: Arc<Key>,
-    token: String,
+    pub token: String,
 }
 
 impl Holder {
-    fn of(issuer: &Issuer) -> Self {
+    pub fn of(issuer: &Issuer) -> Self {
         let key = Arc::new(Key::ec("holder"));
         let token = issuer.token().bound_to(&key).text();
         Self { key, token }
     }
 
     /// A good proof for this request.
-    fn proof(&self, method: &str, url: &str) -> Token {
+    pub fn proof(&self, method: &str, url: &str) -> Token {
         Token::proof(&self.key, method, url).ath(&self.token)
     }
 }

@@ -9,6 +9,7 @@
 mod support;
 
 mod admin;
+mod admin_socket;
 mod auth;
 mod certificates;
 mod check;
@@ -19,10 +20,12 @@ mod demo;
 mod dpop;
 mod drain;
 mod explain;
+mod forged;
 mod framing;
 mod headers;
 mod http2;
 mod issuers;
+mod jwt_bcp;
 mod layers;
 mod limits;
 mod oidc;

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::dpop::Holder;
 use crate::support::client::{Answer, operator};
 use crate::support::proxy::ADMIN_TOKEN;
 use crate::support::*;
@@ -201,4 +202,156 @@ fn a_drill_shows_that_all_nodes_refuse_what_is_revoked_and_leaves_nothing_behind
     }
     client(&there).get("/x").key(&key).send().is(200);
     // Not `done`: how often a drill asks is not known, so neither is the number of records.
+}
+
+/// Sends a proof for a host that is every node, and returns the answer.
+#[track_caller]
+fn proves(node: &Proxy, holder: &Holder, proof: &str) -> Answer {
+    client(node).get("/x").host("api.test").dpop(&holder.token, proof).send()
+}
+
+#[test]
+fn a_proof_of_possession_is_good_on_one_node_alone() {
+    let Some(redis) = Redis::start() else { return };
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let [here, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
+    let (holder, other) = (Holder::of(&issuer), Holder::of(&issuer));
+    let proof = |holder: &Holder| holder.proof("GET", "http://api.test/x").claim("jti", "one").text();
+    let used = proof(&holder);
+    proves(&here, &holder, &used).is(200);
+    for node in [&here, &there, &here] {
+        let answer = proves(node, &holder, &used).refused(401, "invalid_dpop_proof");
+        assert!(answer.json()["detail"].as_str().unwrap().contains("used before"), "{}", answer.text());
+        // Signed anew it is the same.
+        proves(node, &holder, &proof(&holder)).refused(401, "invalid_dpop_proof");
+    }
+    // To another key it is another one; and the next one is good on either.
+    proves(&there, &other, &proof(&other)).is(200);
+    for node in [&there, &here] {
+        proves(node, &holder, &holder.proof("GET", "http://api.test/x").text()).is(200);
+    }
+    // What is not good is claimed nowhere.
+    let bad = holder.proof("POST", "http://api.test/x").claim("jti", "two").text();
+    proves(&here, &holder, &bad).refused(401, "invalid_dpop_proof");
+    proves(&there, &holder, &holder.proof("GET", "http://api.test/x").claim("jti", "two").text()).is(200);
+    // A node that comes later, or that was started anew, has no gap.
+    let late = sharing(&redis.socket(), &upstream, &issuer, "refuse").start();
+    proves(&late, &holder, &used).refused(401, "invalid_dpop_proof");
+    for node in [here, there, late] {
+        node.done();
+    }
+}
+
+#[test]
+fn when_the_store_is_gone_proofs_are_refused_or_known_to_each_node_alone() {
+    let Some(mut redis) = Redis::start() else { return };
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let [one, two] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "serve").start());
+    let refuses = sharing(&redis.socket(), &upstream, &issuer, "refuse").start();
+    let holder = Holder::of(&issuer);
+    let fresh = || holder.proof("GET", "http://api.test/x").text();
+    for node in [&one, &two, &refuses] {
+        proves(node, &holder, &fresh()).is(200);
+    }
+    redis.goes_away();
+    // Whether it is known already that the store is away, or is found out by the claim.
+    proves(&refuses, &holder, &fresh()).refused(503, "identity_unavailable");
+    let used = fresh();
+    proves(&one, &holder, &used).is(200);
+    proves(&one, &holder, &used).refused(401, "invalid_dpop_proof");
+    proves(&two, &holder, &used).is(200);
+    proves(&two, &holder, &used).refused(401, "invalid_dpop_proof");
+    redis.comes_back();
+    let answers = || (proves(&refuses, &holder, &fresh()).status == 200).then_some(());
+    eventually("proofs are taken again", answers);
+    let used = fresh();
+    let shared = || {
+        let used = fresh();
+        let [first, second] = [&one, &two].map(|node| proves(node, &holder, &used).status);
+        ((first, second) == (200, 401)).then_some(())
+    };
+    eventually("what one node has taken the other refuses again", shared);
+    proves(&one, &holder, &used).is(200);
+    proves(&two, &holder, &used).refused(401, "invalid_dpop_proof");
+    for node in [one, two, refuses] {
+        node.done();
+    }
+}
+
+#[test]
+fn a_revocation_is_pushed_to_the_other_node_and_enforced_there_at_once_when_it_is_known() {
+    let Some(redis) = Redis::start() else { return };
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let [here, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
+    let (mut asked, mut told) = (client(&there), operator(&there));
+    for round in 0..20 {
+        let jti = format!("round-{round}");
+        let token = issuer.token().claim("jti", jti.as_str()).text();
+        asked.get("/x").bearer(&token).send().is(200);
+        operates(&here, "POST", "/v1/revocations", &json!({"jti": jti}));
+        // The numbers are those of the working set, which requests are judged by: once it has the revocation, not a
+        // single request more gets through.
+        let line = format!("bartizan_store_entries{{kind=\"revocation\"}} {}", round + 1);
+        eventually("the other node has it", || {
+            let page = told.get("/metrics").send().text();
+            page.lines().any(|known| known == line).then_some(())
+        });
+        asked.get("/x").bearer(&token).send().refused(401, "revoked");
+        // The node that was asked had it when it answered.
+        client(&here).get("/x").bearer(&token).send().refused(401, "revoked");
+    }
+    // Nothing had to be read anew for that.
+    for node in [&here, &there] {
+        assert_eq!(node.stderr.count("the store was read"), 1, "{:#?}", node.stderr.all());
+    }
+    for node in [here, there] {
+        node.done();
+    }
+}
+
+#[test]
+fn what_two_operators_make_at_the_same_time_is_made_once() {
+    let Some(redis) = Redis::start() else { return };
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let [here, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
+    let folder = TempDir::new().unwrap();
+    let alone = sharing(&redis.socket(), &upstream, &issuer, "refuse");
+    let redis_line = alone.yaml().lines().find(|line| line.starts_with("store:")).unwrap().to_owned();
+    let text = alone.yaml().replace(&redis_line, &format!("store: \"{}\"", folder.path().join("state").display()));
+    let alone = alone.text(&text).start();
+    for nodes in [[&here, &there], [&alone, &alone]] {
+        for round in 0..15 {
+            let (id, name) = (format!("raced-{round}"), format!("consumer-{round}"));
+            for (path, body) in
+                [("/v1/consumers/acme/keys", json!({"id": id})), ("/v1/consumers", json!({"name": name}))]
+            {
+                let barrier = std::sync::Barrier::new(4);
+                let asked = |node: &Proxy| {
+                    let mut operator = operator(node);
+                    // Connected before, so that nothing but the request itself is raced.
+                    operator.get("/healthz").send();
+                    barrier.wait();
+                    operator.post(path, body.to_string()).bearer(ADMIN_TOKEN).send()
+                };
+                let answers: Vec<Answer> = std::thread::scope(|scope| {
+                    let asking = [nodes[0], nodes[1], nodes[0], nodes[1]].map(|node| scope.spawn(|| asked(node)));
+                    asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+                });
+                let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+                statuses.sort_unstable();
+                assert_eq!(statuses, [201, 409, 409, 409], "{path} {body}");
+                let made = answers.iter().find(|answer| answer.status == 201).unwrap().json();
+                if let Some(key) = made["key"].as_str() {
+                    // The one that was made is the one that is good, on both.
+                    for node in nodes {
+                        let good = || (client(node).get("/x").key(key).send().status == 200).then_some(());
+                        eventually("the key is known", good);
+                    }
+                }
+            }
+        }
+    }
+    for node in [here, there, alone] {
+        node.done();
+    }
 }

@@ -54,7 +54,7 @@ impl Operation<'_> {
             shown.insert("key".to_owned(), secret.expose_secret().into());
         }
         let id = key.id.to_string();
-        self.change(vec![Change::Put(Entry::Key(key))]).await?;
+        self.change(vec![Change::Create(Entry::Key(key))]).await?;
         Ok(Done::changed(StatusCode::CREATED, shown, "key_created", id))
     }
 
@@ -178,7 +178,7 @@ impl Operation<'_> {
             shown.extend(secret.map(|secret| ("key".to_owned(), secret.expose_secret().into())));
         }
         let target = format!("{id} {}", key.id);
-        self.change(vec![Change::Put(Entry::Key(key)), Change::Put(Entry::Key(ending))]).await?;
+        self.change(vec![Change::Create(Entry::Key(key)), Change::Put(Entry::Key(ending))]).await?;
         Ok(Done::changed(StatusCode::CREATED, shown, "key_rotated", target))
     }
 }

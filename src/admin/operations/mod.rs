@@ -222,18 +222,38 @@ impl Operation<'_> {
         if self.register().consumer(&name).is_some() {
             return Err(conflict("there is a consumer of this name; PUT or PATCH changes it"));
         }
-        self.put_consumer(&name, written, true).await
+        let (consumer, shown) = self.compile_consumer(&name, written, None, true)?;
+        // Others may be doing the same at this moment, here or on another node: the store lets one of them.
+        self.change(vec![Change::Create(Entry::Consumer(consumer))]).await?;
+        Ok(Done::changed(StatusCode::CREATED, shown, "consumer_created", name))
     }
 
     /// `whole`: what is not written is taken away; else it stays.
     async fn put_consumer(&self, name: &str, written: input::Consumer, whole: bool) -> Result<Done> {
         self.writable(name)?;
-        plain(name)?;
         let before = self.register().consumer(name);
+        let (consumer, shown) = self.compile_consumer(name, written, before.as_deref(), whole)?;
+        self.change(vec![Change::Put(Entry::Consumer(consumer))]).await?;
+        let (status, action) = match before {
+            Some(_) => (StatusCode::OK, "consumer_changed"),
+            None => (StatusCode::CREATED, "consumer_created"),
+        };
+        Ok(Done::changed(status, shown, action, name))
+    }
+
+    /// A consumer of what is written, and how it is shown.
+    fn compile_consumer(
+        &self,
+        name: &str,
+        written: input::Consumer,
+        before: Option<&Consumer>,
+        whole: bool,
+    ) -> Result<(Consumer, Value)> {
+        plain(name)?;
         if before.is_none() && !whole {
             return Err(missing("there is no consumer of this name"));
         }
-        let kept = before.as_deref().filter(|_| !whole);
+        let kept = before.filter(|_| !whole);
         let roles = written.roles.or(kept.and_then(|kept| kept.roles.clone()));
         for (position, role) in roles.iter().flatten().enumerate() {
             if !self.directory().has_role(role) {
@@ -249,18 +269,13 @@ impl Operation<'_> {
             Some(identities) => self.identities(name, identities)?,
         };
         let note = written.note.or(kept.and_then(|kept| kept.note.clone()));
-        let (created, created_by) = match &before {
+        let (created, created_by) = match before {
             Some(before) => (before.created, before.created_by.clone()),
             None => (self.now, self.by.into()),
         };
         let consumer = Consumer { name: name.into(), roles, plan, identities, note: text(note)?, created, created_by };
         let shown = view::added(&consumer, self.register());
-        self.change(vec![Change::Put(Entry::Consumer(consumer))]).await?;
-        let (status, action) = match before {
-            Some(_) => (StatusCode::OK, "consumer_changed"),
-            None => (StatusCode::CREATED, "consumer_created"),
-        };
-        Ok(Done::changed(status, shown, action, name))
+        Ok((consumer, shown))
     }
 
     fn identities(&self, name: &str, written: Vec<input::WrittenIdentity>) -> Result<Vec<Identity>> {
@@ -388,11 +403,12 @@ fn conflict(detail: impl Into<String>) -> Refusal {
 
 fn store_error(error: &StoreError) -> Refusal {
     let reason = match error {
-        StoreError::None => Reason::Conflict,
+        StoreError::None | StoreError::Exists => Reason::Conflict,
         StoreError::InUse(_) | StoreError::Unreachable(_) | StoreError::Unusable(_) => Reason::StoreUnavailable,
     };
     let detail = match error {
         StoreError::None => error.to_string(),
+        StoreError::Exists => "there is one with this id, made just now by somebody else".to_owned(),
         _ => "the store cannot be used now, and nothing was changed as far as is known; see the log".to_owned(),
     };
     Refusal::new(Stage::Request, reason, detail).cause(error.to_string())

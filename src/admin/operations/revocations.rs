@@ -71,7 +71,7 @@ impl Operation<'_> {
         let mut end = None;
         if let Some(token) = &written.token {
             end = jwt::end(token);
-            targets.push(Target::Token(sha256(token.trim().as_bytes())));
+            targets.push(Target::Token(sha256(jwt::name(token.trim()).as_bytes())));
         }
         if let Some(text) = &written.sha256 {
             targets.push(Target::Token(digest(text, "/sha256")?));

@@ -6,8 +6,8 @@ pub(super) mod drill;
 pub(super) mod key;
 pub(super) mod revoke;
 
-use std::io::Write;
-use std::net::SocketAddr;
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,14 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::LocalRuntime;
 
 use super::{FAILED, INVALID, colour};
 use crate::admin;
 use crate::policy::compile::{self, Lasting};
-use crate::policy::{Policy, Rights};
+use crate::policy::{AdminPlace, Policy, Rights};
 use crate::state::register::StoreConfig;
 
 /// A whole exchange with a daemon.
@@ -39,7 +40,7 @@ struct Reach {
     /// The policy file, which names the admin listener, its token and the store
     #[arg(long, value_name = "FILE", env = "BARTIZAN_POLICY", global = true)]
     policy: Option<PathBuf>,
-    /// The admin listener, in place of the policy's: http://HOST:PORT
+    /// The admin listener, in place of the policy's: http://HOST:PORT or unix:PATH
     #[arg(long, value_name = "URL", env = "BARTIZAN_ADMIN", global = true)]
     admin: Option<String>,
     /// The admin token, in place of the policy's
@@ -55,7 +56,7 @@ struct Operator {
 
 enum Way {
     /// A running daemon.
-    Daemon { address: String, token: SecretString },
+    Daemon { door: Door, token: SecretString },
     /// The store of a policy that no daemon runs.
     Store(Box<Policy>),
 }
@@ -66,10 +67,10 @@ impl Reach {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
         let runtime = runtime.map_err(|error| tell(FAILED, &error.to_string()))?;
         if let Some(url) = &self.admin {
-            let address = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned());
-            let address = address.ok_or_else(|| tell(INVALID, "--admin is a URL such as http://127.0.0.1:9901"))?;
+            const WRONG: &str = "--admin is a URL such as http://127.0.0.1:9901, or unix:PATH";
+            let door = Door::of(url).ok_or_else(|| tell(INVALID, WRONG))?;
             let token = self.token.clone().ok_or_else(|| tell(INVALID, "--admin goes with --token"))?;
-            return Ok(Operator { runtime, way: Way::Daemon { address, token: token.into() } });
+            return Ok(Operator { runtime, way: Way::Daemon { door, token: token.into() } });
         }
         let Some(path) = &self.policy else {
             return Err(tell(INVALID, "say where the daemon is: --policy FILE, or --admin URL --token TOKEN"));
@@ -88,16 +89,24 @@ impl Reach {
         let store = policy.auth().directory().register().config();
         let embedded = matches!(store, Some(StoreConfig::Embedded { .. }));
         let none = store.is_none();
-        if let Some(admin) = policy.admin() {
-            let address: SocketAddr = admin.address;
-            let connected = async { tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await };
-            if runtime.block_on(connected).is_ok_and(|connected| connected.is_ok()) {
-                let mut tokens = admin.tokens.iter().filter(|token| token.rights == Rights::Operate);
-                let token = self.token.clone().map(SecretString::from);
-                let token = token.or_else(|| tokens.next().map(|token| token.token.clone()));
-                let token = token.ok_or_else(|| tell(INVALID, "the policy has no `admin.token`; give --token"))?;
-                return Ok(Way::Daemon { address: address.to_string(), token });
+        let mut denied = None;
+        for place in policy.admin().into_iter().flat_map(|admin| &admin.places) {
+            let door = match place {
+                AdminPlace::Address(address) => Door::Address(address.to_string()),
+                AdminPlace::Socket(socket) => Door::Socket(socket.path.clone()),
+            };
+            let connected = async { tokio::time::timeout(PATIENCE, door.connect()).await };
+            match runtime.block_on(connected) {
+                Ok(Ok(_)) => return self.with_token(door, &policy),
+                Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
+                    denied = Some(format!("{door}: {error}"));
+                }
+                _ => {}
             }
+        }
+        // There is a daemon, and it is not for us to go around it.
+        if let Some(denied) = denied {
+            return Err(tell(FAILED, &denied));
         }
         if none {
             return Err(tell(FAILED, "the policy has no `store`, so nothing can be kept; write `store: state/`"));
@@ -107,6 +116,65 @@ impl Reach {
         }
         Ok(Way::Store(Box::new(policy)))
     }
+
+    fn with_token(&self, door: Door, policy: &Policy) -> Result<Way, u8> {
+        let mut tokens = policy.admin().into_iter().flat_map(|admin| &admin.tokens);
+        let token = self.token.clone().map(SecretString::from);
+        let token = token.or_else(|| {
+            let operates = tokens.find(|token| token.rights == Rights::Operate);
+            operates.map(|token| token.token.clone())
+        });
+        let token = token.ok_or_else(|| tell(INVALID, "the policy has no `admin.token`; give --token"))?;
+        Ok(Way::Daemon { door, token })
+    }
+}
+
+/// Where a daemon takes operators in.
+enum Door {
+    /// `HOST:PORT`.
+    Address(String),
+    /// The file of a Unix socket.
+    Socket(PathBuf),
+}
+
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => f.write_str(address),
+            Self::Socket(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A connection to a daemon.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl Door {
+    /// `http://HOST:PORT` or `unix:PATH`.
+    fn of(url: &str) -> Option<Self> {
+        match (url.strip_prefix("http://"), url.strip_prefix("unix:")) {
+            (Some(rest), _) => Some(Self::Address(rest.trim_end_matches('/').to_owned())),
+            (None, Some(path)) if !path.is_empty() => Some(Self::Socket(path.into())),
+            _ => None,
+        }
+    }
+
+    /// What stands in `Host` (RFC 9112 §3.2); a socket has no name.
+    fn host(&self) -> &str {
+        match self {
+            Self::Address(address) => address,
+            Self::Socket(_) => "localhost",
+        }
+    }
+
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Self::Address(address) => TcpStream::connect(address).await.map(|stream| Box::new(stream) as _),
+            Self::Socket(path) => UnixStream::connect(path).await.map(|stream| Box::new(stream) as _),
+        }
+    }
 }
 
 impl Operator {
@@ -115,10 +183,10 @@ impl Operator {
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let answered = match &self.way {
             Way::Store(policy) => self.runtime.block_on(admin::directly(policy, method, target, &bytes)),
-            Way::Daemon { address, token } => {
-                let exchange = call(address, token, method, target, bytes);
+            Way::Daemon { door, token } => {
+                let exchange = call(door, token, method, target, bytes);
                 let exchange = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await });
-                exchange.unwrap_or_else(|_| Err(format!("{address} gave no answer within {PATIENCE:?}")))
+                exchange.unwrap_or_else(|_| Err(format!("{door} gave no answer within {PATIENCE:?}")))
             }
         };
         let (status, bytes) = answered.map_err(|error| tell(FAILED, &error))?;
@@ -151,14 +219,14 @@ impl Operator {
 }
 
 async fn call(
-    address: &str,
+    door: &Door,
     token: &SecretString,
     method: &Method,
     target: &str,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes), String> {
-    let failed = |error: &dyn std::fmt::Display| format!("{address}: {error}");
-    let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
+    let failed = |error: &dyn std::fmt::Display| format!("{door}: {error}");
+    let stream = door.connect().await.map_err(|error| failed(&error))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     let driver = tokio::task::spawn_local(connection);
@@ -168,7 +236,7 @@ async fn call(
     let request = Request::builder()
         .method(method)
         .uri(target)
-        .header(HOST, address)
+        .header(HOST, door.host())
         .header(AUTHORIZATION, authorization)
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(body))

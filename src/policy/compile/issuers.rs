@@ -35,6 +35,10 @@ const LONG_STALE_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 const BELIEVED: Duration = Duration::from_secs(10);
 /// Past this it is told: what the endpoint takes back is good for so long.
 const LONG_BELIEVED: Duration = Duration::from_secs(300);
+/// What `type` may be.
+const ACCESS_TOKEN: &str = "at+jwt";
+/// A secret that cannot have more bits of chance than this is refused, however long it is.
+const LEAST_CHANCE: f64 = 96.0;
 /// What `algorithms` may name.
 const ALGORITHMS: [&str; 12] =
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512"];
@@ -92,6 +96,10 @@ fn settings(
         context.missing(at.key("audience"), "`audience` is missing", help);
     }
     let algorithms = algorithms(context, written, at.key("algorithms"));
+    match written.token_type.as_deref() {
+        None | Some(ACCESS_TOKEN) => {}
+        Some(other) => context.unknown(at.key("type"), "type of access token", other, [ACCESS_TOKEN]),
+    }
     let skew = written.clock_skew.map_or(CLOCK_SKEW, |Period(skew)| i64::try_from(skew.as_secs()).unwrap_or(i64::MAX));
     if skew > MAX_CLOCK_SKEW {
         context.error(at.key("clock_skew"), "a clock skew of more than 5m would keep expired tokens alive");
@@ -122,6 +130,7 @@ fn settings(
         iss: iss.as_str().into(),
         audience: written.audience.clone(),
         algorithms,
+        typed: written.token_type.is_some(),
         max_lifetime,
         clock_skew: skew,
         consumer_claim: written.consumer_claim.clone(),
@@ -193,7 +202,21 @@ fn shared_secret(
         context.error(at, format!("the secret is too short: it needs at least {least} bytes (RFC 7518)"));
         return None;
     }
+    if most_chance(secret) < LEAST_CHANCE {
+        context
+            .error(at, "the secret is long, and can be guessed all the same (RFC 8725 §3.5)")
+            .help("it repeats a few characters; make one by chance: `openssl rand -hex 32`");
+        return None;
+    }
     Some(KeySource::Fixed(Arc::new(KeySet::from_secret(secret))))
+}
+
+/// Bits of chance that a secret has at most: those of its length, if each byte were drawn from those that are in it.
+fn most_chance(secret: &[u8]) -> f64 {
+    let mut different = secret.to_vec();
+    different.sort_unstable();
+    different.dedup();
+    secret.len() as f64 * (different.len() as f64).log2()
 }
 
 fn remote_keys(context: &mut Context<'_>, written: &document::Issuer, keys: &str, at: At<'_>) -> Option<KeySource> {
@@ -324,6 +347,7 @@ fn endpoint(
         iss: "".into(),
         audience: written.audience.clone(),
         algorithms: Vec::new(),
+        typed: false,
         max_lifetime: None,
         clock_skew: CLOCK_SKEW,
         consumer_claim: written.consumer_claim.clone(),

@@ -91,6 +91,9 @@ pub(crate) struct Issuer {
     pub(crate) secret: Option<SecretString>,
     /// Accepted `alg` values.
     pub(crate) algorithms: Vec<String>,
+    /// `at+jwt`: the only `typ` that is taken.
+    #[serde(rename = "type")]
+    pub(crate) token_type: Option<String>,
     /// Longest accepted `exp - iat`.
     pub(crate) max_lifetime: Option<Period>,
     /// Tolerated difference of clocks.

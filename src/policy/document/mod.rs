@@ -93,11 +93,23 @@ pub(crate) struct ListenTls {
 pub(crate) struct Admin {
     /// `IP:PORT`.
     pub(crate) address: Option<String>,
+    /// A Unix socket, beside or in place of the address.
+    pub(crate) socket: Option<AdminSocket>,
     /// Bearer token for all but health, readiness and metrics.
     #[serde(deserialize_with = "secret")]
     pub(crate) token: Option<SecretString>,
     /// More tokens, with names and rights.
     pub(crate) tokens: Vec<AdminToken>,
+}
+
+/// A Unix socket.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AdminSocket {
+    /// Its file.
+    pub(crate) path: Option<String>,
+    /// Permissions of that file, as octal digits.
+    pub(crate) mode: Option<String>,
 }
 
 /// A token of the admin listener.

@@ -51,12 +51,7 @@ impl Key {
 
     /// When it ends: by itself, or by its age.
     pub(crate) fn end(&self, max_age: Option<SignedDuration>) -> Option<Timestamp> {
-        let old = self
-            .created
-            .or(self.not_before)
-            .zip(max_age)
-            .map(|(created, most)| created.checked_add(most).unwrap_or(Timestamp::MAX));
-        self.expires.into_iter().chain(old).min()
+        end(self.created.or(self.not_before), self.expires, max_age)
     }
 
     fn verified(&self, directory: &Directory) -> Verified {
@@ -76,6 +71,16 @@ impl Key {
             usage: Some(directory.register().usage(&self.id)),
         }
     }
+}
+
+/// When a key ends that was made and expires then: by itself, or by its age.
+pub(super) fn end(
+    made: Option<Timestamp>,
+    expires: Option<Timestamp>,
+    max_age: Option<SignedDuration>,
+) -> Option<Timestamp> {
+    let old = made.zip(max_age).map(|(made, most)| made.checked_add(most).unwrap_or(Timestamp::MAX));
+    expires.into_iter().chain(old).min()
 }
 
 /// All keys of the policy, by digest, and how long any key may live.

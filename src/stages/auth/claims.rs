@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) audience: Vec<String>,
     /// The only algorithms taken.
     pub(crate) algorithms: Vec<Algorithm>,
+    /// Whether they must say that they are access tokens (RFC 9068 §4).
+    pub(crate) typed: bool,
     /// Longest `exp - iat`, in seconds.
     pub(crate) max_lifetime: Option<i64>,
     /// Tolerated difference of clocks, in seconds.

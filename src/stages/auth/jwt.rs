@@ -16,9 +16,15 @@ use super::key_source::{KeySource, Unavailable};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::strict_json;
 
-/// Header types of access tokens (RFC 9068 §2.1; `JWT` is what most issuers write). Others, such as `logout+jwt`, are
-/// signed with the same keys for other ends (RFC 8725 §3.11).
-const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
+/// Header types of access tokens (RFC 9068 §2.1). Others, such as `logout+jwt`, are signed with the same keys for other ends
+/// (RFC 8725 §3.11).
+const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
+/// What most issuers write, of access tokens and of others.
+const PLAIN: &str = "JWT";
+/// Claims that only ID tokens have (OpenID Connect Core 1.0 §3.3.2.11; FAPI 1.0 §5.2.2.1). Not `nonce`: some issuers copy it.
+const OF_ID_TOKENS: [&str; 3] = ["at_hash", "c_hash", "s_hash"];
+/// How some issuers tell tokens of theirs apart that are no access tokens: Keycloak, Amazon Cognito.
+const OF_OTHERS: [(&str, &[&str]); 2] = [("typ", &["ID", "Refresh", "Offline", "Logout"]), ("token_use", &["id"])];
 
 /// An issuer, as the policy has it.
 #[derive(Debug)]
@@ -35,6 +41,8 @@ pub(crate) struct Token<'a> {
     signature: &'a str,
     algorithm: Option<Algorithm>,
     kid: Option<String>,
+    /// It says that it is an access token.
+    typed: bool,
     claims: Map<String, Value>,
     iss: String,
 }
@@ -52,13 +60,18 @@ impl<'a> Token<'a> {
         if header.contains_key("crit") {
             return Err(invalid("the token demands an extension (`crit`) that is not understood here"));
         }
-        let is_access_token = match header.get("typ") {
-            None => true,
-            Some(Value::String(typ)) => TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)),
-            Some(_) => false,
+        let typed = match header.get("typ") {
+            Some(Value::String(typ)) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) => true,
+            Some(Value::String(typ)) if PLAIN.eq_ignore_ascii_case(typ) => false,
+            None => false,
+            Some(_) => return Err(invalid("the token is not an access token (`typ`)")),
         };
-        if !is_access_token {
-            return Err(invalid("the token is not an access token (`typ`)"));
+        if !typed && is_other(&claims) {
+            return Err(invalid("the token is an ID token, or another that is not for APIs; send the access token"));
+        }
+        // RFC 8417 §2.2: what tells of events, a logout say, is no access token whatever its type says.
+        if claims.contains_key("events") {
+            return Err(invalid("the token is a security event (`events`), not an access token"));
         }
         let kid = match header.get("kid") {
             None => None,
@@ -69,7 +82,7 @@ impl<'a> Token<'a> {
         let Some(Value::String(iss)) = claims.remove("iss") else {
             return Err(invalid("the token names no issuer (`iss`)"));
         };
-        Ok(Self { message, signature, algorithm, kid, claims, iss })
+        Ok(Self { message, signature, algorithm, kid, typed, claims, iss })
     }
 
     /// When it says that it ends, in seconds since 1970.
@@ -83,6 +96,17 @@ impl<'a> Token<'a> {
     }
 }
 
+/// What of a token names it: of a JWS what was signed, of any other token all of it.
+///
+/// A signature by ECDSA has a twin that is as good, (r, n - s), and whoever holds the token can make it; so the text with
+/// its signature is a name that a revoked token could shed.
+pub(crate) fn name(text: &str) -> &str {
+    match text.rsplit_once('.') {
+        Some((message, _)) if message.split_once('.').is_some_and(|(header, _)| object(header).is_some()) => message,
+        _ => text,
+    }
+}
+
 /// When a token says that it ends, with the most that clocks may differ; nobody has verified it.
 pub(crate) fn end(text: &str) -> Option<Timestamp> {
     /// No policy tolerates more, in seconds.
@@ -90,6 +114,14 @@ pub(crate) fn end(text: &str) -> Option<Timestamp> {
     let payload = object(text.trim().split('.').nth(1)?)?;
     let end = payload.get("exp")?.as_f64()?;
     Timestamp::from_second((end as i64).checked_add(SKEW)?).ok()
+}
+
+/// Whether claims are those of a token that was signed for another end (RFC 8725 §3.12), as far as that can be told.
+fn is_other(claims: &Map<String, Value>) -> bool {
+    let says = |(claim, values): &(&str, &[&str])| {
+        claims.get(*claim).and_then(Value::as_str).is_some_and(|value| values.contains(&value))
+    };
+    OF_ID_TOKENS.iter().any(|claim| claims.contains_key(*claim)) || OF_OTHERS.iter().any(says)
 }
 
 fn object(part: &str) -> Option<Map<String, Value>> {
@@ -128,6 +160,9 @@ impl Issuer {
 
     /// Decides whether a token of this issuer is good: signature first, then every claim.
     pub(crate) async fn verify(&self, token: &Token<'_>, now: Timestamp) -> Result<Claims, Refusal> {
+        if self.settings.typed && !token.typed {
+            return Err(invalid("the token does not say that it is an access token (`typ: at+jwt`)"));
+        }
         let algorithm = token
             .algorithm
             .filter(|algorithm| self.settings.algorithms.contains(algorithm))
@@ -165,6 +200,7 @@ mod tests {
             iss: "https://corp.example".into(),
             audience: vec!["orders".to_owned(), "billing".to_owned()],
             algorithms: vec![Algorithm::HS256],
+            typed: false,
             max_lifetime: None,
             clock_skew: 30,
             consumer_claim: None,
@@ -302,6 +338,21 @@ mod tests {
         ] {
             let got = verdict(&issuer(|_| {}), &signed(&header, &claims(&json!({}))));
             assert_eq!(got.is_ok(), good, "{header}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_named_by_what_was_signed() {
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256"}"#);
+        for (text, named) in [
+            (format!("{header}.e30.c2ln"), format!("{header}.e30")),
+            (format!("{header}.e30."), format!("{header}.e30")),
+            (format!("{header}.e30"), format!("{header}.e30")),
+            ("opaque".to_owned(), "opaque".to_owned()),
+            ("opaque.with.dots".to_owned(), "opaque.with.dots".to_owned()),
+            (String::new(), String::new()),
+        ] {
+            assert_eq!(name(&text), named, "{text}");
         }
     }
 

@@ -6,18 +6,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 
+use super::key_fit;
 use crate::stages::strict_json;
 
 /// Most keys of a set; more are not read.
 const MAX_KEYS: usize = 100;
 /// Most keys that one token is tried with.
 const MAX_TRIED: usize = 4;
-/// Shortest RSA modulus, in bits (RFC 7518 §3.3).
-const MIN_RSA_BITS: usize = 2048;
+
 /// One key that can verify.
 #[derive(Debug)]
 pub(crate) struct VerificationKey {
@@ -104,7 +104,7 @@ impl KeySet {
                 .or_else(|_| DecodingKey::from_ec_pem(bytes))
                 .or_else(|_| DecodingKey::from_ed_pem(bytes))
                 .map_err(|_| "holds a block that is not a public RSA, EC or Ed25519 key".to_owned())?;
-            let algorithms = key.family().algorithms().to_vec();
+            let algorithms = key_fit::algorithms(&key).map_err(|reason| format!("holds {reason}"))?;
             set.keys.push(Arc::new(VerificationKey::new(None, algorithms, key)));
         }
         if set.keys.is_empty() { Err("has no PEM public key".to_owned()) } else { Ok(set) }
@@ -144,26 +144,21 @@ fn key_of(entry: &Value) -> Result<VerificationKey, String> {
     if jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature) {
         return Err("not for signatures (`use`)".to_owned());
     }
-    let mut algorithms = match &jwk.algorithm {
-        AlgorithmParameters::RSA(rsa) => {
-            // Six bits a character of base64url.
-            if rsa.n.trim_start_matches('A').len() * 6 < MIN_RSA_BITS {
-                return Err(format!("an RSA key of less than {MIN_RSA_BITS} bits"));
-            }
-            AlgorithmFamily::Rsa.algorithms().to_vec()
-        }
-        AlgorithmParameters::EllipticCurve(ec) => match ec.curve {
-            EllipticCurve::P256 => vec![Algorithm::ES256],
-            EllipticCurve::P384 => vec![Algorithm::ES384],
-            _ => return Err("a curve that is not supported".to_owned()),
-        },
-        AlgorithmParameters::OctetKeyPair(okp) => match okp.curve {
-            EllipticCurve::Ed25519 => vec![Algorithm::EdDSA],
-            _ => return Err("a curve that is not supported".to_owned()),
-        },
+    if jwk.common.key_operations.as_ref().is_some_and(|operations| !operations.contains(&KeyOperations::Verify)) {
+        return Err("not for verifying (`key_ops`)".to_owned());
+    }
+    let known = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => true,
+        AlgorithmParameters::EllipticCurve(ec) => matches!(ec.curve, EllipticCurve::P256 | EllipticCurve::P384),
+        AlgorithmParameters::OctetKeyPair(okp) => matches!(okp.curve, EllipticCurve::Ed25519),
         AlgorithmParameters::OctetKey(_) => return Err("a shared secret, which has no place in a JWKS".to_owned()),
         _ => return Err("not a key of a known kind".to_owned()),
     };
+    if !known {
+        return Err("a curve that is not supported".to_owned());
+    }
+    let key = DecodingKey::from_jwk(&jwk).map_err(|_| "its numbers are not base64url")?;
+    let mut algorithms = key_fit::algorithms(&key)?;
     if let Some(stated) = entry.get("alg").and_then(Value::as_str) {
         algorithms.retain(|algorithm| stated.parse::<Algorithm>().is_ok_and(|stated| stated == *algorithm));
         if algorithms.is_empty() {
@@ -173,7 +168,6 @@ fn key_of(entry: &Value) -> Result<VerificationKey, String> {
             ));
         }
     }
-    let key = DecodingKey::from_jwk(&jwk).map_err(|_| "its numbers are not base64url")?;
     Ok(VerificationKey::new(jwk.common.key_id.map(Box::from), algorithms, key))
 }
 
@@ -209,14 +203,18 @@ fn material(key: &DecodingKey) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+    };
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use serde_json::json;
 
     use super::*;
 
     /// A coordinate or a modulus of so many bytes: never verified with, only sorted.
     fn number(bytes: usize) -> String {
-        use base64::Engine;
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(vec![0xc5; bytes])
+        URL_SAFE_NO_PAD.encode(vec![0xc5; bytes])
     }
 
     #[test]
@@ -227,6 +225,12 @@ mod tests {
             key
         };
         let ec = |curve: &str, bytes| json!({"kty": "EC", "crv": curve, "x": number(bytes), "y": number(bytes)});
+        let on = |curve: &str, kind| {
+            let pair = EcdsaKeyPair::generate(kind).unwrap();
+            let (_, coordinates) = pair.public_key().as_ref().split_first().unwrap();
+            let (x, y) = coordinates.split_at(coordinates.len() / 2);
+            json!({"kty": "EC", "crv": curve, "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y)})
+        };
         for (key, expected) in [
             (rsa(256), Some(vec![Algorithm::RS256, Algorithm::PS512])),
             (with(rsa(256), "alg", "RS256"), Some(vec![Algorithm::RS256])),
@@ -235,8 +239,10 @@ mod tests {
             (with(rsa(256), "alg", "ES256"), None),
             (with(rsa(256), "alg", "RSA-OAEP"), None),
             (rsa(128), None),
-            (ec("P-256", 32), Some(vec![Algorithm::ES256])),
-            (ec("P-384", 48), Some(vec![Algorithm::ES384])),
+            (on("P-256", &ECDSA_P256_SHA256_FIXED_SIGNING), Some(vec![Algorithm::ES256])),
+            (on("P-384", &ECDSA_P384_SHA384_FIXED_SIGNING), Some(vec![Algorithm::ES384])),
+            (ec("P-256", 32), None),
+            (ec("P-256", 48), None),
             (ec("P-521", 66), None),
             (json!({"kty": "OKP", "crv": "Ed25519", "x": number(32)}), Some(vec![Algorithm::EdDSA])),
             (json!({"kty": "OKP", "crv": "X25519", "x": number(32)}), None),

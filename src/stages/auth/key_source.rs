@@ -210,6 +210,11 @@ impl RemoteKeySet {
         self.current().map(|had| (had.set, had.since))
     }
 
+    /// When the keys were last fetched, be they unchanged.
+    pub(crate) fn confirmed(&self) -> Option<Timestamp> {
+        self.current().map(|had| had.confirmed)
+    }
+
     /// Waits until the first fetch has ended, good or bad.
     pub(crate) async fn first_fetch(&self) {
         // An error means that the sender is gone, and it is ours.

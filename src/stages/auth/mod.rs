@@ -15,10 +15,12 @@ pub(crate) mod claims;
 mod credential;
 pub(crate) mod directory;
 pub(crate) mod dpop;
+pub(crate) mod ending;
 pub(crate) mod failures;
 pub(crate) mod fetch;
 pub(crate) mod introspection;
 pub(crate) mod jwt;
+mod key_fit;
 pub(crate) mod key_set;
 pub(crate) mod key_source;
 pub(crate) mod key_text;
@@ -39,15 +41,15 @@ use self::certificate::Trusts;
 use self::claims::{Claims, Confirmation, Settings, Times, refuse};
 use self::credential::{Credential, Scheme};
 use self::directory::Directory;
-use self::dpop::{Dpop, Facts, Flaw};
+use self::dpop::{Dpop, Facts, Flaw, Used};
 use self::failures::Failures;
 use self::introspection::Introspection;
 use self::jwt::{Issuer, Token};
 use crate::exchange::ClientCertificate;
-use crate::refusal::{Reason, Refusal, Stage};
+use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::state::ledger::{Ledger, Tick};
 use crate::state::register::Health;
-use crate::state::register::entry::Identity;
+use crate::state::register::entry::{Identity, hex};
 use crate::state::register::mark::Mark;
 
 /// Where proofs of possession come (RFC 9449 §4.1).
@@ -198,7 +200,8 @@ impl Authentication {
             Credential::None => return self.holder(asked, cache),
         };
         if caller.confirmation() != &Confirmation::default() || matches!(scheme, Some((Scheme::Dpop, _))) {
-            self.confirm(&caller, scheme, asked)?;
+            // Boxed: rare, and else a part of every request's future.
+            Box::pin(self.confirm(&caller, scheme, asked)).await?;
         }
         let certificate = match asked.certificate {
             Some(shown) => self.shown_beside(shown, &caller, asked.now)?,
@@ -288,7 +291,10 @@ impl Authentication {
         };
         let mut granted = claims.scopes.clone();
         granted.extend(self.directory.scopes(&claims.roles));
-        let mut marks = vec![Mark::token(text.as_bytes()), Mark::issuer(&settings.name)];
+        let named = jwt::name(text);
+        let mut marks = vec![Mark::token(named.as_bytes()), Mark::issuer(&settings.name)];
+        // Whoever revokes by digest may know that of the whole text alone.
+        marks.extend((named != text).then(|| Mark::token(text.as_bytes())));
         marks.extend(claims.jti.as_deref().map(Mark::jti));
         marks.extend(claims.sub.iter().map(|sub| Mark::subject(&settings.name, sub)));
         marks.push(Mark::subject(&settings.name, &claims.subject));
@@ -329,7 +335,7 @@ impl Authentication {
                 let epoch = cache.epoch();
                 let consumer = self.certified(shown)?;
                 let consumer = consumer.ok_or_else(|| unknown("a client certificate".to_owned()))?;
-                let id = crate::state::register::entry::hex::encode(&shown.thumbprint);
+                let id = hex::encode(&shown.thumbprint);
                 let caller = Arc::new(Caller::new(
                     Arc::clone(&consumer),
                     Verified {
@@ -382,7 +388,7 @@ impl Authentication {
     }
 
     /// Decides whether the bearer of a bound token has what it is bound to, and sent it as such a token is sent.
-    fn confirm(&self, caller: &Caller, sent: Option<(Scheme, &[u8])>, asked: &Asked<'_>) -> Result<(), Refusal> {
+    async fn confirm(&self, caller: &Caller, sent: Option<(Scheme, &[u8])>, asked: &Asked<'_>) -> Result<(), Refusal> {
         let Some((scheme, token)) = sent else { return Ok(()) };
         let confirmation = caller.confirmation();
         if let Some(thumbprint) = &confirmation.certificate {
@@ -404,8 +410,22 @@ impl Authentication {
                 let Asked { method, scheme, authority, path, .. } = *asked;
                 let facts = Facts { method, scheme, authority, path, token, jkt };
                 let proven = self.dpop.check(asked.headers.get_all(DPOP).iter(), &facts, asked.now);
-                proven.map_err(|flaw| self.unproven(flaw, asked.now))
+                let used = proven.map_err(|flaw| self.unproven(flaw, asked.now))?;
+                self.claim(&used, asked.now).await
             }
+        }
+    }
+
+    /// Decides whether a proof was used on another node.
+    async fn claim(&self, used: &Used, now: Timestamp) -> Result<(), Refusal> {
+        let what = format!("dpop:{}", hex::encode(&used.mark));
+        match self.directory.register().claim(&what, used.lifetime).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.unproven(Flaw::Replayed, now)),
+            // What this node remembers is then all there is.
+            Err(_) if self.serve_out_of_touch => Ok(()),
+            Err(error) => Err(refuse(Reason::IdentityUnavailable, "proofs cannot be checked now; try again shortly")
+                .cause(format!("whether a proof was used on another node: {error}"))),
         }
     }
 
@@ -420,6 +440,12 @@ impl Authentication {
                 refuse(Reason::UseDpopNonce, "make the proof with the `nonce` of the `DPoP-Nonce` header")
                     .dpop_nonce(self.dpop.next_nonce(now))
             }
+            // The caller is who it says: a 401 would have it throw its token away, and come again at once with another.
+            Flaw::TooMany { wait } => refuse(
+                Reason::RateLimited,
+                format!("the key was used for more proofs than are remembered of one; wait {wait} s"),
+            )
+            .members(Members { retry_after: Some(wait), ..Members::default() }),
             Flaw::Full => refuse(Reason::IdentityUnavailable, "proofs cannot be checked now; try again shortly")
                 .cause("the memory of proofs is full of ones that are still good"),
         }

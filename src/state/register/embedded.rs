@@ -61,16 +61,26 @@ impl Embedded {
 
     /// Makes all changes or none; they are on disk when this returns. Blocks.
     pub(crate) fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
-        self.try_apply(changes).map_err(|error| StoreError::Unusable(format!("the store cannot be written: {error}")))
+        match self.try_apply(changes) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::Exists),
+            Err(error) => Err(StoreError::Unusable(format!("the store cannot be written: {error}"))),
+        }
     }
 
-    fn try_apply(&self, changes: &[Change]) -> Result<(), redb::Error> {
+    /// False, and nothing was changed: what was to be created is there.
+    fn try_apply(&self, changes: &[Change]) -> Result<bool, redb::Error> {
         let transaction = self.0.begin_write()?;
         for change in changes {
             match change {
-                Change::Put(entry) => {
+                Change::Put(entry) | Change::Create(entry) => {
                     let mut table = transaction.open_table(table(entry.kind()))?;
-                    table.insert(&*entry.id(), &*entry.encode())?;
+                    let before = table.insert(&*entry.id(), &*entry.encode())?.is_some();
+                    if before && matches!(change, Change::Create(_)) {
+                        drop(table);
+                        transaction.abort()?;
+                        return Ok(false);
+                    }
                 }
                 Change::Remove(kind, id) => {
                     transaction.open_table(table(*kind))?.remove(&**id)?;
@@ -78,7 +88,7 @@ impl Embedded {
             }
         }
         transaction.commit()?;
-        Ok(())
+        Ok(true)
     }
 
     /// Hands every entry to `each`, and every last use of a key to `used`. Blocks.
@@ -161,4 +171,41 @@ fn decode(kind: Kind, id: &str, bytes: &[u8]) -> Result<Entry, StoreError> {
 
 fn unreadable(error: impl Into<redb::Error>) -> StoreError {
     StoreError::Unusable(format!("the store cannot be read: {}", error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::super::entry::Suspension;
+    use super::*;
+
+    fn suspension(consumer: &str, reason: &str) -> Entry {
+        Entry::Suspension(Suspension {
+            consumer: consumer.into(),
+            until: None,
+            reason: Some(reason.into()),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            created_by: "admin".into(),
+        })
+    }
+
+    #[test]
+    fn what_is_there_is_not_created_again_and_nothing_of_the_change_is_made() {
+        let folder = TempDir::new().unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        let reasons = || {
+            let all = store.page(Kind::Suspension, None, 10).unwrap();
+            all.into_iter().map(|entry| String::from_utf8(entry.encode()).unwrap()).collect::<Vec<_>>()
+        };
+        let create = |consumer, reason| Change::Create(suspension(consumer, reason));
+        assert_eq!(store.apply(&[create("a", "first")]), Ok(()));
+        let before = reasons();
+        let raced = [Change::Put(suspension("b", "beside")), create("a", "second"), create("c", "behind")];
+        assert_eq!(store.apply(&raced), Err(StoreError::Exists));
+        assert_eq!(store.apply(&[create("d", "one"), create("d", "two")]), Err(StoreError::Exists), "twice in one");
+        assert_eq!(reasons(), before);
+        assert_eq!(store.apply(&[Change::Remove(Kind::Suspension, "a".to_owned()), create("a", "third")]), Ok(()));
+        assert!(reasons().concat().contains("third"));
+    }
 }

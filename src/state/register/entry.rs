@@ -260,6 +260,8 @@ pub(crate) fn grant_id(consumer: &str, id: &str) -> String {
 pub(crate) enum Change {
     /// Keep this entry, in place of the one with its id.
     Put(Entry),
+    /// Keep this entry; there must be none with its id, on whatever node it was made.
+    Create(Entry),
     /// Forget the entry with this id.
     Remove(Kind, String),
 }

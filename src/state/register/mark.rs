@@ -13,7 +13,7 @@ use super::entry::{Digest, hex};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Target {
-    /// One token, by the SHA-256 of its text.
+    /// One token, by a SHA-256: of what was signed, or of its text.
     Token(#[serde(with = "hex")] Digest),
     /// One token, by its `jti` (RFC 7519 §4.1.7).
     Jti(Box<str>),
@@ -100,7 +100,7 @@ impl Mark {
         usize::from(second)
     }
 
-    /// Of a token's text.
+    /// Of a token's text, or of what of it was signed.
     pub(crate) fn token(text: &[u8]) -> Self {
         Self::new(Of::Token, &[aws_lc_rs::digest::digest(&SHA256, text).as_ref()])
     }

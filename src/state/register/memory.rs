@@ -205,11 +205,11 @@ impl Memory {
     /// Makes a change that the store has made.
     pub(super) fn apply(&self, change: Change) {
         let kind = match &change {
-            Change::Put(entry) => entry.kind(),
+            Change::Put(entry) | Change::Create(entry) => entry.kind(),
             Change::Remove(kind, _) => *kind,
         };
         match change {
-            Change::Put(Entry::Revocation(revocation)) => {
+            Change::Put(Entry::Revocation(revocation)) | Change::Create(Entry::Revocation(revocation)) => {
                 self.revoked.put(revocation.target.mark(), Reach::new(revocation.issued_before, revocation.expires));
             }
             Change::Remove(Kind::Revocation, id) => {
@@ -217,7 +217,7 @@ impl Memory {
                     self.revoked.remove(mark);
                 }
             }
-            Change::Put(entry) => self.with_people(|people| people.put(entry)),
+            Change::Put(entry) | Change::Create(entry) => self.with_people(|people| people.put(entry)),
             Change::Remove(kind, id) => self.with_people(|people| people.remove(kind, &id)),
         }
         if matches!(kind, Kind::Consumer | Kind::Key) {

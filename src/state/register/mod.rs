@@ -2,11 +2,13 @@
 //!
 //! - `entry`: what is kept; `mark`: what a revocation names, and how a request is known by it;
 //! - `memory`, `revoked`: the working set, which requests ask;
-//! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes).
+//! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes);
+//! - `claims`: what one node alone may have, such as a proof of possession.
 //!
-//! Requests never wait for a store. A change is first kept by the store and then in force, and it is in force on this node
+//! Requests never wait for a store, but for a claim. A change is first kept by the store and then in force, and it is in force on this node
 //! when [`Register::change`] returns. A register outlives policies: a reload that names the same store has the same one.
 
+mod claims;
 mod embedded;
 pub(crate) mod entry;
 pub(crate) mod mark;
@@ -261,6 +263,34 @@ impl Register {
     /// The suspension of a consumer.
     pub(crate) fn suspension(&self, consumer: &str) -> Option<Arc<Suspension>> {
         self.memory.people().suspensions.get(consumer).cloned()
+    }
+
+    /// How many entries of each kind there are; those that have ended count until they are swept.
+    pub(crate) fn counts(&self) -> [(Kind, usize); Kind::ALL.len()] {
+        let people = self.memory.people();
+        Kind::ALL.map(|kind| {
+            let count = match kind {
+                Kind::Consumer => people.consumers.len(),
+                Kind::Key => people.keys.len(),
+                Kind::Grant => people.grants.len(),
+                Kind::Suspension => people.suspensions.len(),
+                Kind::Revocation => self.memory.revoked.len(),
+            };
+            (kind, count)
+        })
+    }
+
+    /// Whether nobody, on any node, has claimed this within its time. Where nodes share no store, that is for each node to
+    /// know by itself, and nothing is asked.
+    ///
+    /// Errors: nodes share a store, and it cannot be asked now.
+    pub(crate) async fn claim(&self, what: &str, lifetime: Duration) -> Result<bool, StoreError> {
+        match (self.store.get(), self.health()) {
+            (None | Some(Store::Embedded(_)), _) => Ok(true),
+            (Some(Store::Redis(store)), Health::Ready) => store.claims().claim(what, lifetime).await,
+            // It is known to be away, so nobody waits to find out.
+            (Some(Store::Redis(_)), _) => Err(StoreError::Unreachable("it is out of reach".to_owned())),
+        }
     }
 
     /// Learns when keys were last used on other nodes.

@@ -18,6 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
+use super::claims::Claims;
 use super::entry::{Change, Entry, Kind, LastUse};
 use super::memory::Memory;
 use super::store::StoreError;
@@ -37,12 +38,21 @@ const KEPT: usize = 100_000;
 const STEP: usize = 1000;
 
 /// Makes changes and tells of them, all at once. KEYS: the stream, then hash and ids of each kind. ARGV: op, position of
-/// the kind in `Kind::ALL`, its name, id and value of each change.
+/// the kind in `Kind::ALL`, its name, id and value of each change. Returns the place of the last change in the stream, or
+/// `exists`, and has changed nothing, when what is to be created is there.
 const APPLY: &str = r"
 local last
 for i = 2, #ARGV, 5 do
+  if ARGV[i] == 'create' and redis.call('HEXISTS', KEYS[2 + 2 * tonumber(ARGV[i + 1])], ARGV[i + 3]) == 1 then
+    return 'exists'
+  end
+end
+for i = 2, #ARGV, 5 do
   local op, kind, name, id, value = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local hash, ids = KEYS[2 + 2 * kind], KEYS[3 + 2 * kind]
+  if op == 'create' then
+    op = 'put'
+  end
   if op == 'put' then
     redis.call('HSET', hash, id, value)
     redis.call('ZADD', ids, 0, id)
@@ -54,6 +64,9 @@ for i = 2, #ARGV, 5 do
 end
 return last
 ";
+
+/// What [`APPLY`] says when what is to be created is there.
+const EXISTS: &str = "exists";
 
 /// Notes uses of keys, where they are later than what is noted. KEYS: the hash. ARGV: id, time and value of each.
 const NOTE_USES: &str = r"
@@ -122,6 +135,7 @@ pub(super) struct Redis {
     /// How far this node has followed the stream.
     position: watch::Receiver<Option<Position>>,
     follower: JoinHandle<()>,
+    claims: Claims,
 }
 
 impl Drop for Redis {
@@ -160,7 +174,13 @@ impl Redis {
             lost: false,
         };
         let follower = tokio::spawn(follower.run());
-        Ok(Self { client, names, connection: Mutex::default(), position, follower })
+        let claims = Claims::new(client.clone(), names.of("claim:"));
+        Ok(Self { client, names, connection: Mutex::default(), position, follower, claims })
+    }
+
+    /// What nodes claim from each other.
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// Waits until everything has been read once.
@@ -184,12 +204,16 @@ impl Redis {
         for change in changes {
             let (op, kind, id, value) = match change {
                 Change::Put(entry) => ("put", entry.kind(), entry.id(), entry.encode()),
+                Change::Create(entry) => ("create", entry.kind(), entry.id(), entry.encode()),
                 Change::Remove(kind, id) => ("remove", *kind, id.clone(), Vec::new()),
             };
             let position = Kind::ALL.iter().position(|known| *known == kind).unwrap_or_default();
             call.arg(op).arg(position).arg(kind.as_str()).arg(id).arg(value);
         }
         let made: Option<String> = self.run(async |connection| call.invoke_async(connection).await).await?;
+        if made.as_deref() == Some(EXISTS) {
+            return Err(StoreError::Exists);
+        }
         let Some(made) = made.as_deref().and_then(Position::parse) else { return Ok(()) };
         let mut position = self.position.clone();
         let followed = position.wait_for(|at| at.is_some_and(|at| at >= made));
@@ -264,7 +288,7 @@ impl Redis {
     }
 }
 
-async fn connect(client: &Client, answer: Duration) -> Result<MultiplexedConnection, RedisError> {
+pub(super) async fn connect(client: &Client, answer: Duration) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(answer));
     client.get_multiplexed_async_connection_with_config(&config).await
 }

@@ -28,6 +28,16 @@ pub(crate) enum StoreConfig {
     },
 }
 
+impl StoreConfig {
+    /// As metrics name it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Embedded { .. } => "embedded",
+            Self::Redis { .. } => "redis",
+        }
+    }
+}
+
 impl PartialEq for StoreConfig {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -45,6 +55,8 @@ impl PartialEq for StoreConfig {
 pub(crate) enum StoreError {
     /// The policy has none.
     None,
+    /// What was to be created is there; nothing was changed.
+    Exists,
     /// Another process has it.
     InUse(String),
     /// It cannot be reached now; nothing was changed, or it is not known whether something was.
@@ -57,6 +69,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("the policy has no `store`, so nothing can be kept; write `store: state/`"),
+            Self::Exists => f.write_str("there is one with this id"),
             Self::InUse(which) => write!(f, "the store {which} is in use by another process"),
             Self::Unreachable(why) => write!(f, "the store cannot be reached: {why}"),
             Self::Unusable(why) => f.write_str(why),

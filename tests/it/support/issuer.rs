@@ -65,7 +65,14 @@ impl Key {
         }
     }
 
-    fn sign(&self, message: &[u8]) -> Vec<u8> {
+    /// Any header and payload, whole and signed, whatever they hold.
+    pub fn compact(&self, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let signature = URL_SAFE_NO_PAD.encode(self.sign(message.as_bytes()));
+        format!("{message}.{signature}")
+    }
+
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match &self.kind {
             Kind::Rsa(key) => {
@@ -80,7 +87,7 @@ impl Key {
     }
 
     /// RFC 7517.
-    fn jwk(&self) -> Value {
+    pub fn jwk(&self) -> Value {
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match &self.kind {
             Kind::Rsa(key) => {
@@ -272,6 +279,11 @@ impl Token {
     pub fn forged_with(mut self, key: Key) -> Self {
         self.key = Arc::new(key);
         self
+    }
+
+    /// Header and claims, as JSON.
+    pub fn parts(&self) -> (String, String) {
+        (Value::Object(self.header.clone()).to_string(), Value::Object(self.claims.clone()).to_string())
     }
 
     /// Header and payload, encoded and joined.

@@ -199,14 +199,18 @@ impl Policy {
             stdout,
             stderr,
         };
-        let wants_admin = proxy.policy.yaml().contains("\nadmin:");
-        let last = if wants_admin { "admin on " } else { "listening on " };
-        proxy.stderr.wait(last, 1);
+        let yaml = proxy.policy.yaml();
+        let admin = yaml.lines().find(|line| line.starts_with("admin:")).unwrap_or_default();
+        // An address, a socket, or both.
+        match ["address:", "socket:"].iter().filter(|place| admin.contains(**place)).count() {
+            0 => proxy.stderr.wait("listening on ", 1),
+            places => proxy.stderr.wait("admin on ", places),
+        }
         for line in proxy.stderr.all() {
             let address = |rest: &str| rest.split("//").nth(1).unwrap().parse::<SocketAddr>().unwrap();
             if let Some(rest) = line.strip_prefix("listening on ") {
                 proxy.addresses.push(address(rest));
-            } else if let Some(rest) = line.strip_prefix("admin on ") {
+            } else if let Some(rest) = line.strip_prefix("admin on http:") {
                 proxy.admin = Some(address(rest));
             }
         }
@@ -254,8 +258,11 @@ impl Lines {
         };
         let guard = self.0.0.lock().unwrap();
         let (guard, _) = self.0.1.wait_timeout_while(guard, DEADLINE, unmet).unwrap();
-        let found = guard.0.iter().filter(|line| line.contains(text)).count();
-        assert!(found >= times, "no {text:?} in:\n{}", guard.0.join("\n"));
+        let lines = guard.0.clone();
+        // Who panics with it would spoil it for the one who tells what the proxy said.
+        drop(guard);
+        let found = lines.iter().filter(|line| line.contains(text)).count();
+        assert!(found >= times, "no {text:?} in:\n{}", lines.join("\n"));
     }
 
     /// Waits until the stream has ended.

@@ -1,0 +1,287 @@
+//! Where operators come in: an address, a Unix socket, or both; bound, served, and taken away again.
+//!
+//! The mode of a Unix socket says who on this machine may connect; what they may do, and who it was, tokens say there as
+//! well. A socket file that nobody serves any more is replaced; one that is served, and any other file, is an error.
+
+use std::cell::RefCell;
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::{Admin, Command};
+use crate::audit::Recorder;
+use crate::policy::{AdminPlace, AdminSocket};
+use crate::proxy::listener;
+use crate::proxy::worker::Shared;
+
+/// Operators' requests are small and soon there.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that the kernel keeps for us until they are accepted.
+const BACKLOG: i32 = 128;
+/// Wait after a failed accept: what fails is almost always a shortage that passes.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Whom the record names as the client of a Unix socket: this machine.
+const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A bound entrance.
+pub(crate) enum Bound {
+    /// At an address.
+    Address(listener::Bound),
+    /// At a path.
+    Socket(AdminSocket, UnixListener, SocketFile),
+}
+
+impl Bound {
+    /// Binds a Unix socket. Errors: those of the system, and a path that is taken.
+    pub(crate) fn socket(socket: &AdminSocket) -> io::Result<Self> {
+        // Two that start at the same time must not take each other's socket for one that nobody serves.
+        let folder = socket.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = File::open(folder.unwrap_or(Path::new(".")))?;
+        folder.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::other("another process is about to listen in this folder"),
+            TryLockError::Error(error) => error,
+        })?;
+        make_way(&socket.path)?;
+        let made = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
+        made.bind(&SockAddr::unix(&socket.path)?)?;
+        let file = SocketFile::new(&socket.path)?;
+        // Nobody can connect before it listens, so nobody does while it has another mode.
+        file.set_mode(socket.mode)?;
+        made.listen(BACKLOG)?;
+        Ok(Self::Socket(socket.clone(), made.into(), file))
+    }
+}
+
+/// Removes a socket that nobody serves.
+fn make_way(path: &Path) -> io::Result<()> {
+    let taken = |why: &str| Err(io::Error::new(ErrorKind::AddrInUse, why));
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => return taken("another file is there, and it is no socket"),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) => Err(error),
+        Ok(_) => taken("it is in use by another process"),
+    }
+}
+
+/// The file of a socket of ours, which goes away with it.
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: what took its place meanwhile is not ours to remove.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+    }
+
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        fs::set_permissions(&self.path, Permissions::from_mode(mode))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the admin socket could not be removed");
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+/// An entrance that is served.
+pub(crate) struct Listening {
+    /// As the policy has it.
+    pub(crate) place: AdminPlace,
+    /// As people read it: `http://ADDRESS` or `unix:PATH`.
+    pub(crate) told: String,
+    file: Option<SocketFile>,
+    task: JoinHandle<()>,
+    /// Dropped when it is to finish.
+    stop: oneshot::Sender<()>,
+}
+
+impl Listening {
+    /// Starts serving. Must be called within a local runtime. Errors: when the socket cannot be watched.
+    pub(crate) fn start(bound: Bound, shared: Arc<Shared>, commands: mpsc::Sender<Command>) -> io::Result<Self> {
+        let (place, told, file, entrance) = match bound {
+            Bound::Address(bound) => {
+                let (place, told) = (AdminPlace::Address(bound.configured), format!("http://{}", bound.local));
+                (place, told, None, Entrance::address(bound.into_socket())?)
+            }
+            Bound::Socket(socket, listener, file) => {
+                let told = format!("unix:{}", socket.path.display());
+                let entrance = Entrance::Socket(tokio::net::UnixListener::from_std(listener)?);
+                (AdminPlace::Socket(socket), told, Some(file), entrance)
+            }
+        };
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::task::spawn_local(serve(entrance, shared, commands, stopped));
+        Ok(Self { place, told, file, task, stop })
+    }
+
+    /// Takes over another mode of its socket. Errors: those of the system.
+    pub(crate) fn adapt(&self, wanted: &AdminPlace) -> io::Result<()> {
+        match (wanted, &self.file) {
+            (AdminPlace::Socket(socket), Some(file)) if *wanted != self.place => file.set_mode(socket.mode),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes nobody in any more; what is being done is finished, and waited for by who wants to.
+    pub(crate) fn stop(self) -> JoinHandle<()> {
+        drop(self.file);
+        drop(self.stop);
+        self.task
+    }
+}
+
+/// A socket that is accepted from.
+enum Entrance {
+    Address(tokio::net::TcpListener),
+    Socket(tokio::net::UnixListener),
+}
+
+/// A connection of either kind.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+impl Entrance {
+    fn address(socket: TcpListener) -> io::Result<Self> {
+        tokio::net::TcpListener::from_std(socket).map(Self::Address)
+    }
+
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
+        match self {
+            Self::Address(listener) => listener.accept().await.map(|(stream, peer)| (Box::new(stream) as _, peer)),
+            Self::Socket(listener) => listener.accept().await.map(|(stream, _)| (Box::new(stream) as _, HERE)),
+        }
+    }
+}
+
+/// Serves until `stop` ends; then what is being done is done whole, and its records are handed over.
+async fn serve(
+    entrance: Entrance,
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    mut stop: oneshot::Receiver<()>,
+) {
+    let recorder = Recorder::new(Arc::clone(&shared.live.current().trail));
+    let admin = Rc::new(Admin { shared, commands, recorder, underway: RefCell::default() });
+    loop {
+        let accepted = tokio::select! {
+            accepted = entrance.accept() => accepted,
+            _ = &mut stop => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "an admin connection could not be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        let admin = Rc::clone(&admin);
+        tokio::task::spawn_local(async move {
+            let service = service_fn(|request| {
+                // A task of its own: what an operator asked for is done whole, and put on record, though nobody waits for
+                // the answer any more. A panic in it, which is a bug of ours, ends the connection.
+                let (reply, replied) = oneshot::channel();
+                let mut underway = admin.underway.borrow_mut();
+                while underway.try_join_next().is_some() {}
+                let admin = Rc::clone(&admin);
+                underway.spawn_local(async move {
+                    let _ = reply.send(admin.answer(peer, request).await);
+                });
+                replied
+            });
+            let mut server = http1::Builder::new();
+            server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(16 * 1024);
+            if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+                tracing::debug!(%error, "an admin connection ended early");
+            }
+        });
+    }
+    let mut underway = admin.underway.take();
+    while underway.join_next().await.is_some() {}
+    admin.recorder.close().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn at(path: PathBuf) -> io::Result<Bound> {
+        Bound::socket(&AdminSocket { path, mode: 0o640 })
+    }
+
+    #[test]
+    fn a_socket_has_its_mode_and_goes_away_with_its_server() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("admin.sock");
+        let bound = at(path.clone()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        let taken = at(path.clone()).err().unwrap();
+        assert_eq!((taken.kind(), taken.to_string().contains("in use")), (ErrorKind::AddrInUse, true), "{taken}");
+        drop(bound);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn only_a_socket_that_nobody_serves_is_replaced() {
+        let folder = TempDir::new().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        // What std makes stays behind when it is closed.
+        drop(UnixListener::bind(path("stale")).unwrap());
+        assert!(path("stale").exists() && at(path("stale")).is_ok());
+        fs::write(path("file"), "precious").unwrap();
+        std::os::unix::fs::symlink(path("nowhere"), path("link")).unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        for name in ["file", "link", "folder"] {
+            assert_eq!(at(path(name)).err().map(|error| error.kind()), Some(ErrorKind::AddrInUse), "{name}");
+            assert!(fs::symlink_metadata(path(name)).is_ok(), "{name} stays");
+        }
+        assert_eq!(at(path("none/admin.sock")).err().map(|error| error.kind()), Some(ErrorKind::NotFound));
+        let lock = File::open(folder.path()).unwrap();
+        lock.lock().unwrap();
+        assert!(at(path("new")).is_err(), "another is about to bind");
+    }
+
+    #[test]
+    fn what_took_its_place_is_not_removed() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("admin.sock");
+        let bound = at(path.clone()).unwrap();
+        fs::rename(&path, folder.path().join("old.sock")).unwrap();
+        fs::write(&path, "another").unwrap();
+        drop(bound);
+        assert!(path.exists());
+    }
+}

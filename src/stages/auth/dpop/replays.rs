@@ -1,0 +1,233 @@
+//! The proofs that were used and would be good still (RFC 9449 §11.1): each is claimed once, and nobody after has it.
+//!
+//! Nothing that is good still is forgotten to make room. So that one caller cannot take all the room, no key has more than
+//! a part of it; then that caller waits, and the others go on.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ahash::RandomState;
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::{Flaw, half};
+
+/// Most proofs that are remembered at once; some 30 MiB when all of them are, each of another key.
+const REPLAYS: usize = 262_144;
+/// Most of one key: at the default age of 60 s, those of 500 requests a second.
+const OF_ONE_KEY: u32 = 32_768;
+/// Parts of the memory, each with a lock of its own.
+const SHARDS: usize = 16;
+
+/// What a proof is remembered by. A thumbprint has no NUL, so no two pairs make the same text.
+pub(super) fn mark(jkt: &str, jti: &str) -> [u8; 16] {
+    half(digest(&SHA256, [jkt, jti].join("\0").as_bytes()).as_ref())
+}
+
+/// The memory. It outlives policies: a reload gives no proof a second life.
+pub(crate) struct Replays {
+    /// By key, so that one key's proofs are together.
+    shards: [Mutex<Shard>; SHARDS],
+    /// Proofs in all shards.
+    held: AtomicUsize,
+    /// In which second all shards were swept last.
+    swept: AtomicI64,
+    /// Most proofs, and most of one key.
+    room: (usize, u32),
+    /// Says which shard, and names a key there. Keyed, or one could choose keys that are taken for another's.
+    spread: RandomState,
+}
+
+#[derive(Default)]
+struct Shard {
+    seen: HashMap<[u8; 16], Seen, RandomState>,
+    /// What each key has here.
+    keys: HashMap<u64, Held, RandomState>,
+}
+
+/// A proof.
+struct Seen {
+    /// The last second in which it is good, since 1970.
+    until: i64,
+    /// Whose it is.
+    key: u64,
+}
+
+/// The proofs of a key.
+struct Held {
+    number: u32,
+    /// When the first of them is good for the last time.
+    first: i64,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self { number: 0, first: i64::MAX }
+    }
+}
+
+impl fmt::Debug for Replays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Replays")
+    }
+}
+
+impl Shard {
+    /// Forgets what has ended; returns how many.
+    fn sweep(&mut self, now: i64) -> usize {
+        let before = self.seen.len();
+        self.seen.retain(|_, seen| seen.until >= now);
+        self.keys.clear();
+        for seen in self.seen.values() {
+            self.keys.entry(seen.key).or_default().add(seen.until);
+        }
+        before - self.seen.len()
+    }
+}
+
+impl Held {
+    fn add(&mut self, until: i64) {
+        self.number += 1;
+        self.first = self.first.min(until);
+    }
+}
+
+impl Replays {
+    /// An empty one.
+    pub(crate) fn new() -> Self {
+        Self::with_room(REPLAYS, OF_ONE_KEY)
+    }
+
+    pub(super) fn with_room(all: usize, of_one_key: u32) -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            held: AtomicUsize::new(0),
+            swept: AtomicI64::new(i64::MIN),
+            room: (all, of_one_key),
+            spread: RandomState::new(),
+        }
+    }
+
+    /// Remembers a proof of the key with this thumbprint for as long as it is good; the first to claim it has it, and
+    /// nobody after.
+    pub(super) fn claim(&self, jkt: &str, mark: [u8; 16], until: i64, now: i64) -> Result<(), Flaw> {
+        let (all, of_one_key) = self.room;
+        // Once a second: a second sweep would find nothing. Not "later than the last": a clock may be set back.
+        if self.held.load(Ordering::Relaxed) >= all && self.swept.swap(now, Ordering::Relaxed) != now {
+            for shard in &self.shards {
+                self.sweep(&mut lock(shard), now);
+            }
+        }
+        let key = self.spread.hash_one(jkt);
+        // Less than SHARDS, hence within.
+        let mut shard = lock(&self.shards[key as usize % SHARDS]);
+        match shard.seen.get_mut(&mark) {
+            Some(seen) if seen.until >= now => return Err(Flaw::Replayed),
+            // It has ended, and its place is free.
+            Some(seen) => {
+                seen.until = until;
+                return Ok(());
+            }
+            None => {}
+        }
+        let has = |shard: &Shard| shard.keys.get(&key).map_or((0, i64::MAX), |held| (held.number, held.first));
+        let (mut number, mut first) = has(&shard);
+        if number >= of_one_key && first < now {
+            self.sweep(&mut shard, now);
+            (number, first) = has(&shard);
+        }
+        if number >= of_one_key {
+            let wait = first.saturating_sub(now).saturating_add(1);
+            return Err(Flaw::TooMany { wait: u64::try_from(wait).unwrap_or(1) });
+        }
+        let more = |held: usize| (held < all).then_some(held + 1);
+        if self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            return Err(Flaw::Full);
+        }
+        shard.seen.insert(mark, Seen { until, key });
+        shard.keys.entry(key).or_default().add(until);
+        Ok(())
+    }
+
+    fn sweep(&self, shard: &mut Shard, now: i64) {
+        self.held.fetch_sub(shard.sweep(now), Ordering::Relaxed);
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    #[test]
+    fn a_full_memory_forgets_what_has_ended_and_refuses_otherwise() {
+        let replays = Replays::with_room(2, 2);
+        let claim = |key: &str, jti: &str, until, now| replays.claim(key, mark(key, jti), until, now);
+        assert_eq!(claim("a", "1", 10, 0), Ok(()));
+        assert_eq!(claim("b", "1", 20, 0), Ok(()));
+        assert_eq!(claim("c", "1", 30, 0), Err(Flaw::Full));
+        assert_eq!(claim("a", "1", 10, 10), Err(Flaw::Replayed), "a full memory knows what it knows");
+        assert_eq!(claim("c", "1", 30, 10), Err(Flaw::Full), "the first is good until the end of its second");
+        assert_eq!(claim("c", "1", 30, 11), Ok(()), "the first made room");
+        assert_eq!(claim("b", "1", 20, 11), Err(Flaw::Replayed));
+        assert_eq!(claim("d", "1", 30, 11), Err(Flaw::Full));
+        assert_eq!(claim("d", "1", 30, 9), Err(Flaw::Full), "a clock set back frees nothing");
+        assert_eq!(claim("d", "1", 40, 31), Ok(()));
+        assert_eq!(claim("b", "1", 40, 31), Ok(()), "an id may come again after its time");
+        assert_eq!(claim("b", "1", 40, 31), Err(Flaw::Replayed));
+        assert_eq!(claim("e", "1", 40, 31), Err(Flaw::Full), "what comes again takes no second place");
+    }
+
+    #[test]
+    fn one_key_takes_no_more_than_its_part() {
+        let replays = Replays::with_room(1000, 3);
+        let claim = |key: &str, jti: &str, until, now| replays.claim(key, mark(key, jti), until, now);
+        for (jti, until) in [("1", 10), ("2", 20), ("3", 30)] {
+            assert_eq!(claim("busy", jti, until, 0), Ok(()));
+        }
+        for (now, wait) in [(0, 11), (9, 2), (10, 1)] {
+            assert_eq!(claim("busy", "4", 40, now), Err(Flaw::TooMany { wait }), "at {now}");
+        }
+        assert_eq!(claim("busy", "2", 20, 10), Err(Flaw::Replayed), "what it has is known all the same");
+        for number in 0..100 {
+            assert_eq!(claim(&format!("other {number}"), "4", 40, 10), Ok(()), "others go on");
+        }
+        assert_eq!(claim("busy", "4", 40, 11), Ok(()), "the first has ended");
+        assert_eq!(claim("busy", "5", 40, 11), Err(Flaw::TooMany { wait: 10 }));
+        assert_eq!(claim("busy", "5", 40, 31), Ok(()));
+        assert_eq!(claim("busy", "6", 50, 31), Ok(()));
+        assert_eq!(claim("busy", "7", 50, 31), Err(Flaw::TooMany { wait: 10 }));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let replays = Replays::new();
+        let claim = |number: usize, until, now| {
+            let key = (number % 9).to_string();
+            replays.claim(&key, mark(&key, &number.to_string()), until, now)
+        };
+        let good = (0..9 * OF_ONE_KEY as usize + 100).filter(|number| {
+            let claimed = claim(*number, NOW + 90, NOW);
+            assert!(matches!(claimed, Ok(()) | Err(Flaw::Full)), "{claimed:?}");
+            claimed.is_ok()
+        });
+        assert_eq!(good.count(), REPLAYS, "nine keys could fill it, eight cannot take more than all");
+        assert_eq!(claim(usize::MAX, NOW + 190, NOW + 91), Ok(()), "when they have ended there is room");
+        assert_eq!(replays.held.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn no_two_proofs_have_the_same_mark() {
+        let marks = [mark("a", "bc"), mark("ab", "c"), mark("abc", ""), mark("", "abc"), mark("a", "b")];
+        for (at, one) in marks.iter().enumerate() {
+            assert!(marks.iter().skip(at + 1).all(|other| one != other), "{at}");
+        }
+        assert_eq!(mark("a", "b"), mark("a", "b"));
+    }
+}
