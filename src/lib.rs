@@ -6,6 +6,7 @@
 //! - `policy`: from the text of a policy file to what is enforced: an immutable value, shared by pointer.
 //! - `chain`: the four stages in their order, on one screen; `stages` holds the decisions themselves.
 //! - `proxy`: carrying requests: workers, connections, framing, paths, headers, upstream pools.
+//! - `rehearsal`: the way of a request without sockets, for `explain`, `test` and the benches.
 //! - `audit`: the record of every request, and the writers that lose none of it.
 //! - `admin`: the operators' listener.
 //! - `state`: what outlives a reload. `secrets`: references in the policy → values.

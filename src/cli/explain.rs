@@ -35,10 +35,10 @@ pub(super) struct Arguments {
     method: String,
     /// The path, with its query
     path: String,
-    /// A token, sent as `Authorization: Bearer`
+    /// A token, sent as `Authorization: Bearer`; `-` reads it from standard input
     #[arg(long, value_name = "TOKEN")]
     bearer: Option<String>,
-    /// An API key, sent in the header that the policy names
+    /// An API key, sent in the header that the policy names; `-` reads it from standard input
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// Makes a credential that is good for the policy, as the `as` of a test does
@@ -114,6 +114,11 @@ struct Explained {
 
 async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
     let at = arguments.at.unwrap_or_else(Timestamp::now);
+    let body = arguments.body.as_ref().and_then(|body| body.to_str());
+    let given = [arguments.bearer.as_deref(), arguments.key.as_deref(), body];
+    if given.iter().filter(|given| **given == Some("-")).count() > 1 {
+        return Err(Stopped::Failed("only one of --bearer, --key and --body can be `-`".to_owned()));
+    }
     let mut question = Question {
         method: arguments.method.clone(),
         target: arguments.path.clone(),
@@ -134,11 +139,11 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
         Some(text) => impersonate(arguments, text, &mut question, at)?,
         None => Rehearsal::as_it_is(&arguments.policy).map_err(Stopped::Problems)?,
     };
-    if let Some(token) = &arguments.bearer {
+    if let Some(token) = secret(arguments.bearer.as_deref())? {
         question.headers.push(("authorization".to_owned(), format!("Bearer {token}")));
     }
-    if let Some(key) = &arguments.key {
-        question.headers.push((rehearsal.policy().auth().key_header().to_string(), key.clone()));
+    if let Some(key) = secret(arguments.key.as_deref())? {
+        question.headers.push((rehearsal.policy().auth().key_header().to_string(), key));
     }
     add_host(arguments, &rehearsal, &mut question);
     if question.has("authorization") && arguments.asker.is_none() {
@@ -180,6 +185,15 @@ fn impersonate(
     add_host(arguments, &rehearsal, question);
     credential.bring(rehearsal.policy(), question, at).map_err(Stopped::Failed)?;
     Ok(rehearsal)
+}
+
+/// What was given, or, for `-`, what is on standard input: there it is in no list of processes.
+fn secret(given: Option<&str>) -> Result<Option<String>, Stopped> {
+    if given != Some("-") {
+        return Ok(given.map(str::to_owned));
+    }
+    let text = std::io::read_to_string(std::io::stdin()).map_err(|error| Stopped::Failed(error.to_string()))?;
+    Ok(Some(text.trim().to_owned()))
 }
 
 fn read(file: &Path) -> std::io::Result<Bytes> {

@@ -200,7 +200,8 @@ impl Credential {
             Some(Sent::Token(text, Some(prover))) => {
                 // One that nobody asks for does no harm.
                 let nonce = policy.auth().dpop_nonce(at);
-                let proof = prover.proof(question, text, nonce.to_str().unwrap_or_default(), at)?;
+                let proof =
+                    prover.proof(question, question.is_secure(policy), text, nonce.to_str().unwrap_or_default(), at)?;
                 question.headers.push(("dpop".to_owned(), proof));
                 ("authorization", format!("DPoP {text}"))
             }

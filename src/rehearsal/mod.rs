@@ -155,7 +155,7 @@ impl Rehearsal {
 
     async fn pass(&self, mut question: Question, moment: Moment, walk: &mut Walk) -> Result<(), Refusal> {
         let request = question.read(self.policy.limits())?;
-        let peer = question.peer();
+        let peer = question.peer(&self.policy);
         let exchange = Exchange::open(&peer, &request.method, Version::HTTP_11, request.uri.path(), &request.headers);
         let mut exchange = exchange.dated(moment.at, self.begun + moment.since);
         let trusted = self.policy.trusted_proxies();

@@ -46,9 +46,16 @@ impl Prover {
         &self.thumbprint
     }
 
-    /// A proof for this request and this token (RFC 9449 §4.2).
-    pub(super) fn proof(&self, question: &Question, token: &str, nonce: &str, at: Timestamp) -> Result<String, String> {
-        let scheme = if question.certificate.is_some() { "https" } else { "http" };
+    /// A proof for this request, over TLS or not, and this token (RFC 9449 §4.2).
+    pub(super) fn proof(
+        &self,
+        question: &Question,
+        secure: bool,
+        token: &str,
+        nonce: &str,
+        at: Timestamp,
+    ) -> Result<String, String> {
+        let scheme = if secure { "https" } else { "http" };
         let host = question.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
         let host = host.map_or("", |(_, host)| host);
         let path = question.target.split('?').next().unwrap_or_default();

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use jiff::Timestamp;
 
 use crate::exchange::{ClientCertificate, Peer};
-use crate::policy::Limits;
+use crate::policy::{Limits, Policy};
 use crate::proxy::arrival;
 use crate::proxy::framing::{Guard, HeadLimits};
 use crate::refusal::Refusal;
@@ -37,7 +37,7 @@ pub(crate) struct Question {
     pub(crate) body: Bytes,
     /// The address it comes from.
     pub(crate) from: IpAddr,
-    /// What its sender has shown when connecting; then it came over TLS.
+    /// What its sender has shown when connecting.
     pub(crate) certificate: Option<Box<ClientCertificate>>,
 }
 
@@ -83,9 +83,14 @@ impl Question {
         Ok(Read { method, uri, headers })
     }
 
+    /// Whether it comes over TLS: a certificate was shown, or no listener of the policy takes anything else.
+    pub(super) fn is_secure(&self, policy: &Policy) -> bool {
+        self.certificate.is_some() || policy.listeners().iter().all(|listener| listener.tls.is_some())
+    }
+
     /// Who sends it, with what was shown when connecting.
-    pub(super) fn peer(&mut self) -> Peer {
-        let tls_version = self.certificate.as_ref().map(|_| "1.3");
+    pub(super) fn peer(&mut self, policy: &Policy) -> Peer {
+        let tls_version = self.is_secure(policy).then_some("1.3");
         Peer { certificate: self.certificate.take(), ..Peer::new((self.from, 0).into(), tls_version) }
     }
 }

@@ -154,6 +154,9 @@ fn bodies_come_from_files_and_from_standard_input() {
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
     assert!(said.out.contains("auth        ok: API key acme-1, consumer acme, plan gold\n"), "{}", said.out);
     assert!(!said.out.contains(KEY), "the key is not printed");
+    let said = world.explain_with(&["GET", "/v1/orders/7", "--key", "-"], &format!("{KEY}\n"));
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    assert_eq!(world.explain(&["GET", "/v1/orders/7", "--key", "-", "--body", "-"]).code, Some(2));
 
     let said = world.explain_with(&[&request[..], &["-"]].concat(), "{}");
     assert!(said.out.contains("→ 415 unsupported_media_type"), "nobody said what it is: {}", said.out);
