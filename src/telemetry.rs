@@ -365,3 +365,14 @@ pub(crate) fn start_logs_from(level: &str) {
         logs.with_ansi(colour).compact().try_init()
     };
 }
+
+/// An error with its sources: "client error (Connect)" alone helps nobody.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::support::authority;
+
 /// What a key's digest looks like.
 const DIGEST: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
@@ -36,26 +38,110 @@ fn configurations_are_good() {
 }
 
 #[test]
-fn the_sidecar_is_good_and_refuses_an_unset_key() {
+fn the_sidecar_refuses_an_unset_key() {
     let policy = repository().join("examples/sidecar/policy.yaml");
-    is_good(&policy);
     let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
     let output = command.arg("check").arg(&policy).env_remove("REPORTS_KEY_SHA256").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("`REPORTS_KEY_SHA256` is not set"));
 }
 
+/// What a policy refers to: files beside it, and variables.
+#[derive(Default)]
+struct Needs {
+    files: Vec<(&'static str, String)>,
+    env: Vec<(&'static str, &'static str)>,
+}
+
+/// What the policy of each example needs to be checked.
+fn needs(example: &str) -> Needs {
+    let token = || ("admin-token", DIGEST.to_owned());
+    let files = |files: Vec<(&'static str, String)>| Needs { files, ..Needs::default() };
+    match example {
+        "mtls" => {
+            let authority = authority();
+            let made = authority.certifies(&["localhost"]);
+            files(vec![
+                ("tls/server.crt", made.certificate),
+                ("tls/server.key", made.key),
+                ("tls/ca.crt", authority.pem()),
+                ("tls/ca.crl", authority.revokes(&[7])),
+                ("tls/batch.sha256", DIGEST.to_owned()),
+            ])
+        }
+        "oauth-issuer" => Needs::default(),
+        "partner-key" => files(vec![token()]),
+        "sidecar" => Needs { env: vec![("REPORTS_KEY_SHA256", DIGEST)], ..Needs::default() },
+        "systemd-edge" => {
+            let made = authority().certifies(&["api.example.com"]);
+            files(vec![("tls/server.crt", made.certificate), ("tls/server.key", made.key), token()])
+        }
+        "two-nodes-redis" => Needs { files: vec![token()], env: vec![("PROXY_PORT", "8080"), ("ADMIN_PORT", "9901")] },
+        other => panic!("say here what examples/{other} needs"),
+    }
+}
+
 #[test]
-fn the_edge_is_good_with_a_certificate_and_a_token() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(["api.example.com".to_owned()]).unwrap();
-    std::fs::create_dir(folder.path().join("tls")).unwrap();
-    std::fs::write(folder.path().join("tls/server.crt"), made.cert.pem()).unwrap();
-    std::fs::write(folder.path().join("tls/server.key"), made.signing_key.serialize_pem()).unwrap();
-    std::fs::write(folder.path().join("admin-token"), DIGEST).unwrap();
-    let policy = folder.path().join("policy.yaml");
-    std::fs::copy(repository().join("examples/systemd-edge/policy.yaml"), &policy).unwrap();
-    is_good(&policy);
+fn every_example_is_good() {
+    let mut found = 0;
+    for example in std::fs::read_dir(repository().join("examples")).unwrap() {
+        let example = example.unwrap().path();
+        let policy = example.join("policy.yaml");
+        if !policy.exists() {
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let needs = needs(example.file_name().unwrap().to_str().unwrap());
+        std::fs::create_dir(folder.path().join("tls")).unwrap();
+        for (name, content) in needs.files {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
+        let copy = folder.path().join("policy.yaml");
+        std::fs::copy(&policy, &copy).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        let output = command.arg("check").arg(&copy).env_clear().envs(needs.env).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{}", policy.display());
+        found += 1;
+    }
+    assert!(found >= 6, "{found}");
+}
+
+#[test]
+fn what_is_measured_beside_peers_is_good() {
+    let (folder, made) = (tempfile::tempdir().unwrap(), authority().certifies(&["localhost"]));
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let files = [("cert.pem", &made.certificate), ("cert.key", &made.key), ("public.pem", &key.public_key_pem())];
+    for (name, content) in files {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    let conf = repository().join("benches/peers/conf");
+    let beside = conf.to_str().unwrap();
+    let values = [
+        ("workers", "1"),
+        ("port", "18080"),
+        ("tls_port", "18443"),
+        ("upstream_port", "18081"),
+        ("certificate", "cert.pem"),
+        ("certificate_key", "cert.key"),
+        ("public_key", "public.pem"),
+        ("issuer", "https://issuer.test"),
+        ("audience", "orders-api"),
+        ("scope", "orders:read"),
+        ("conf", beside),
+        ("log", "log"),
+    ];
+    for name in ["bartizan-plain.yaml", "bartizan-secured.yaml"] {
+        let text = std::fs::read_to_string(conf.join(name)).unwrap();
+        let text = values.iter().fold(text, |text, (name, value)| text.replace(&format!("@{name}@"), value));
+        assert!(!text.contains('@'), "a value is missing: {text}");
+        let policy = folder.path().join(name);
+        std::fs::write(&policy, text).unwrap();
+        let output = check(&policy);
+        let said = String::from_utf8(output.stderr).unwrap();
+        // It warns: there is no bound on how long tokens live, and no key for the algorithm here.
+        assert_eq!((output.status.code(), said.contains("error")), (Some(0), false), "{name}: {said}");
+    }
 }
 
 /// The texts between `cat > policy.yaml <<EOF` (or `>>`) and `EOF` in the README.

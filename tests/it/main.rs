@@ -14,6 +14,7 @@ mod auth;
 mod certificates;
 mod check;
 mod clients;
+mod commands;
 mod configs;
 mod contracts;
 mod demo;

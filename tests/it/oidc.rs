@@ -20,6 +20,8 @@ struct Provider {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
+    /// Keys of its client `bartizan`.
+    keys: [Key; 2],
 }
 
 /// Installs it beside the build's other files, once; `None` where that cannot be done.
@@ -54,16 +56,19 @@ fn installed() -> Option<&'static Path> {
 impl Provider {
     /// Starts it; `None` where it cannot be installed.
     fn start() -> Option<Self> {
+        let folder = installed()?;
+        let keys = [Key::rsa("by-rsa"), Key::ec("by-ec")];
         let mut child = Command::new("node")
             .arg("provider.mjs")
-            .current_dir(installed()?)
+            .current_dir(folder)
+            .env("CLIENT_JWKS", json!({"keys": keys.each_ref().map(Key::jwk)}).to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        let mut provider = Self { issuer: String::new(), child, stdin, stdout };
+        let mut provider = Self { issuer: String::new(), child, stdin, stdout, keys };
         provider.issuer = provider.says();
         assert!(provider.issuer.starts_with("http://127.0.0.1:"), "{:?}", provider.issuer);
         Some(provider)
@@ -125,9 +130,14 @@ impl Provider {
 
     /// A proxy that asks it about every token, and believes what it says for a second.
     fn asked(&self, upstream: &Upstream) -> Policy {
+        self.asked_by(upstream, "client_id: acme, client_secret: a-secret-of-this-test")
+    }
+
+    /// The same, as this client.
+    fn asked_by(&self, upstream: &Upstream, client: &str) -> Policy {
         let auth = format!(
-            "auth: {{ introspection: {{ idp: {{ endpoint: \"{}/token/introspection\", client_id: acme, \
-             client_secret: a-secret-of-this-test, default_plan: free, cache: 1s }} }} }}",
+            "auth: {{ introspection: {{ idp: {{ endpoint: \"{}/token/introspection\", {client}, default_plan: free, \
+             cache: 1s }} }} }}",
             self.issuer
         );
         proxy().before(upstream).with(&auth).route("GET /x", "scopes: [orders:read]")
@@ -218,6 +228,36 @@ fn a_token_bound_to_a_key_is_taken_from_its_holder_alone() {
         client.get("/x").bearer(&token).send().refused(401, "invalid_dpop_proof");
         let thief = Arc::new(Key::ec("thief"));
         client.get("/x").dpop(&token, proof(&thief)).send().refused(401, "invalid_dpop_proof");
+        proxy.done();
+    }
+}
+
+#[test]
+fn the_provider_answers_who_proves_with_a_key_that_it_may_ask() {
+    let Some(provider) = Provider::start() else { return };
+    let upstream = upstream().start();
+    let client_of = |key: &str, more: &str| {
+        format!("client_id: bartizan, client_auth: private_key_jwt, private_key: {key}, {more}")
+    };
+    let [by_rsa, by_ec] = provider.keys.each_ref().map(Key::private_pem);
+    for (what, pem, settings, status) in [
+        ("RSA, and its name", by_rsa.as_str(), "key_id: by-rsa", 200),
+        ("RSA with PSS, without a name", by_rsa.as_str(), "algorithm: PS256", 200),
+        ("EC", by_ec.as_str(), "key_id: by-ec, algorithm: ES256", 200),
+        // Not known there, so whether the token is good cannot be told: that is never the bearer's fault.
+        ("another key", &Key::ec("by-ec").private_pem(), "key_id: by-ec, algorithm: ES256", 503),
+    ] {
+        let proxy = provider.asked_by(&upstream, &client_of("client.key", settings)).file("client.key", pem).start();
+        let mut client = client(&proxy);
+        let answer = client.get("/x").bearer(provider.token(OPAQUE)).send();
+        assert_eq!(answer.status, status, "{what}: {}", answer.text());
+        if status == 200 {
+            // Each assertion is good once: the second question brings another.
+            client.get("/x").bearer(provider.token(OPAQUE)).send().is(200);
+            client.get("/x").bearer("made-up").send().refused(401, "invalid_token");
+        } else {
+            answer.refused(503, "identity_unavailable");
+        }
         proxy.done();
     }
 }

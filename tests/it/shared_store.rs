@@ -70,6 +70,85 @@ impl Drop for Redis {
     }
 }
 
+/// A Redis server on TLS, with this certificate, and its port; `None` where it speaks none.
+fn with_tls(folder: &Path, certified: &certificates::Certified) -> Option<(Server, u16)> {
+    if !has("redis-server") {
+        skipped("there is no redis-server");
+        return None;
+    }
+    std::fs::write(folder.join("server.crt"), &certified.certificate).unwrap();
+    std::fs::write(folder.join("server.key"), &certified.key).unwrap();
+    loop {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut child = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--tls-auth-clients", "no", "--tls-cert-file", "server.crt"])
+            .args(["--tls-key-file", "server.key", "--tls-ca-cert-file", "server.crt", "--tls-port"])
+            .arg(port.to_string())
+            .current_dir(folder)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let up = eventually("redis takes connections, or ends", || match child.try_wait().unwrap() {
+            Some(_) => Some(false),
+            None => std::net::TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
+        });
+        if up {
+            return Some((Server(child), port));
+        }
+        let said = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
+        // Somebody else may have taken the port meanwhile.
+        if !said.contains("Address already in use") {
+            skipped(&format!("redis-server speaks no TLS: {said}"));
+            return None;
+        }
+    }
+}
+
+/// A process that ends with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_store_over_tls_is_one_that_its_authority_vouches_for() {
+    let (folder, authority) = (TempDir::new().unwrap(), authority());
+    let Some((_server, port)) = with_tls(folder.path(), &authority.certifies(&["localhost"])) else { return };
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let reached = |host: &str, ca: String| {
+        let policy = sharing(Path::new("-"), &upstream, &issuer, "refuse");
+        let plain = "redis+unix://-\",";
+        let text = policy.yaml().replace(plain, &format!("rediss://{host}:{port}\", ca: ca.pem,"));
+        assert_ne!(text, policy.yaml());
+        policy.text(&text).file("ca.pem", ca).start()
+    };
+    let [here, there] = [(); 2].map(|()| reached("localhost", authority.pem()));
+    let made = operates(&here, "POST", "/v1/consumers/acme/keys", &json!({"id": "acme-1"})).json();
+    let key = made["key"].as_str().unwrap().to_owned();
+    let known = || (client(&there).get("/x").key(&key).send().status == 200).then_some(());
+    eventually("the key is known there", known);
+    // A proof is claimed over TLS, too.
+    let holder = Holder::of(&issuer);
+    let proof = holder.proof("GET", "http://api.test/x").text();
+    proves(&here, &holder, &proof).is(200);
+    proves(&there, &holder, &proof).refused(401, "invalid_dpop_proof");
+
+    // Another authority, or another name than the certificate's: nobody comes in.
+    for (host, ca) in [("localhost", crate::support::authority().pem()), ("127.0.0.1", authority.pem())] {
+        let proxy = reached(host, ca);
+        client(&proxy).get("/x").key(&key).send().refused(503, "identity_unavailable");
+        assert!(proxy.stderr.count("the store is out of reach") > 0, "{:#?}", proxy.stderr.all());
+        proxy.done();
+    }
+    for node in [here, there] {
+        node.done();
+    }
+}
+
 fn sharing(socket: &Path, upstream: &Upstream, issuer: &issuer::Issuer, on_failure: &str) -> Policy {
     proxy()
         .before(upstream)

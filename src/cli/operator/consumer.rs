@@ -25,6 +25,9 @@ pub(in crate::cli) struct Arguments {
 #[derive(Subcommand)]
 enum Action {
     /// Registers a consumer
+    #[command(
+        after_help = "Example: bartizan consumer add acme --role clerk --plan free --identity corp:acme-app\n         bartizan consumer add acme --certificate-san client.acme.example"
+    )]
     Add {
         name: String,
         /// A role of the policy; may be given more than once
@@ -36,19 +39,28 @@ enum Action {
         /// What an issuer calls it; may be given more than once
         #[arg(long = "identity", value_name = "ISSUER:ID")]
         identities: Vec<String>,
+        /// A client certificate of it; may be given more than once
+        #[arg(long = "certificate", value_name = "sha256:DIGITS")]
+        certificates: Vec<String>,
+        /// A DNS name, URI or mail address in its client certificates; may be given more than once
+        #[arg(long = "certificate-san", value_name = "NAME")]
+        names: Vec<String>,
         /// For people
         #[arg(long)]
         note: Option<String>,
     },
     /// Lists consumers, of the policy and made at run time
+    #[command(after_help = "Example: bartizan consumer list --format json")]
     List,
     /// Gives a consumer these roles in place of those it has
+    #[command(after_help = "Example: bartizan consumer roles acme clerk auditor")]
     Roles {
         name: String,
         #[arg(required = true)]
         roles: Vec<String>,
     },
     /// Lets a consumer do nothing, for a time or until it is resumed
+    #[command(after_help = "Example: bartizan consumer suspend acme --until 2d --reason 'unpaid'")]
     Suspend {
         name: String,
         /// When it ends: a duration such as 2d, or a time
@@ -59,8 +71,12 @@ enum Action {
         reason: Option<String>,
     },
     /// Ends a suspension
+    #[command(after_help = "Example: bartizan consumer resume acme")]
     Resume { name: String },
     /// Gives a consumer scopes for a time
+    #[command(
+        after_help = "Example: bartizan consumer grant acme --scope orders:refund --until 1h --reason 'month end'"
+    )]
     Grant {
         name: String,
         /// May be given more than once
@@ -74,10 +90,13 @@ enum Action {
         reason: Option<String>,
     },
     /// Lists grants
+    #[command(after_help = "Example: bartizan consumer grants")]
     Grants,
     /// Ends a grant
+    #[command(after_help = "Example: bartizan consumer ungrant acme 01a20d6c-1594-7a65-9072-7416e9172ea1")]
     Ungrant { name: String, id: String },
     /// Removes a consumer with its keys and grants
+    #[command(after_help = "Example: bartizan consumer remove acme")]
     Remove { name: String },
 }
 
@@ -88,8 +107,10 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
 fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
     let consumer = |name: &str| format!("/v1/consumers/{}", segment(name));
     let (method, path, body) = match &arguments.action {
-        Action::Add { name, roles, plan, identities, note } => {
-            let identities = identities.iter().map(|text| identity(text)).collect::<Result<Vec<_>, u8>>()?;
+        Action::Add { name, roles, plan, identities, certificates, names, note } => {
+            let mut identities = identities.iter().map(|text| identity(text)).collect::<Result<Vec<_>, u8>>()?;
+            identities.extend(certificates.iter().map(|thumbprint| json!({"certificate": thumbprint})));
+            identities.extend(names.iter().map(|name| json!({"certificate_san": name})));
             // No roles are no ceiling; an empty list would be one that nothing fits under.
             let roles = Some(roles).filter(|roles| !roles.is_empty());
             let body = json!({"name": name, "roles": roles, "plan": plan, "identities": identities, "note": note});

@@ -23,6 +23,7 @@ pub(in crate::cli) struct Arguments {
 #[derive(Subcommand)]
 enum Action {
     /// Makes a key, and prints it: it is shown this once
+    #[command(after_help = "Example: KEY=$(bartizan key new --consumer acme --expires 90d --scope orders:read)")]
     New {
         /// Whose it is
         #[arg(long)]
@@ -31,6 +32,7 @@ enum Action {
         traits: Traits,
     },
     /// Makes the key that replaces another, which ends after the overlap
+    #[command(after_help = "Example: KEY=$(bartizan key rotate acme-1 --id acme-2 --overlap 7d)")]
     Rotate {
         /// The key that is replaced
         old: String,
@@ -41,12 +43,14 @@ enum Action {
         traits: Traits,
     },
     /// Lists keys, and who still uses them
+    #[command(after_help = "Example: bartizan key list --consumer acme")]
     List {
         /// Those of one consumer
         #[arg(long)]
         consumer: Option<String>,
     },
     /// Revokes a key: the next request with it is refused
+    #[command(after_help = "Example: bartizan key revoke acme-1 --reason leaked")]
     Revoke {
         /// Its id
         id: String,

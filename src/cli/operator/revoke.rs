@@ -26,30 +26,37 @@ pub(in crate::cli) struct Arguments {
 #[derive(Subcommand)]
 enum Action {
     /// One token, by its text; `-` reads it from standard input
+    #[command(after_help = "Example: bartizan revoke token - --reason leaked < token.txt")]
     Token {
         token: String,
         #[command(flatten)]
         one: One,
     },
     /// One token, by its id
+    #[command(after_help = "Example: bartizan revoke jti 0b7f1c52 --expires 1h")]
     Jti {
         jti: String,
         #[command(flatten)]
         one: One,
     },
     /// One API key
+    #[command(after_help = "Example: bartizan revoke key acme-1 --reason leaked")]
     Key {
         id: String,
         #[command(flatten)]
         one: One,
     },
     /// One client certificate, by its SHA-256
+    #[command(
+        after_help = "Example: bartizan revoke certificate sha256:$(openssl x509 -in client.pem -outform der | sha256sum | cut -c1-64)"
+    )]
     Certificate {
         thumbprint: String,
         #[command(flatten)]
         one: One,
     },
     /// Tokens of a subject
+    #[command(after_help = "Example: bartizan revoke subject alice --issuer corp")]
     Subject {
         id: String,
         /// Name of its issuer in the policy
@@ -59,25 +66,30 @@ enum Action {
         many: Many,
     },
     /// Every credential of a consumer
+    #[command(after_help = "Example: bartizan revoke consumer acme --reason 'contract ended'")]
     Consumer {
         name: String,
         #[command(flatten)]
         many: Many,
     },
     /// Tokens of an issuer
+    #[command(after_help = "Example: bartizan revoke issuer corp --issued-before 2026-11-24T09:00:00Z")]
     Issuer {
         name: String,
         #[command(flatten)]
         many: Many,
     },
     /// Every credential issued before a time
+    #[command(after_help = "Example: bartizan revoke all --issued-before 2026-11-24T09:00:00Z")]
     All {
         #[command(flatten)]
         many: Many,
     },
     /// Lists what is revoked
+    #[command(after_help = "Example: bartizan revoke list --format json")]
     List,
     /// Takes a revocation back
+    #[command(after_help = "Example: bartizan revoke undo 01f0c52a9be64d1f8c3e5d7a90b1c2d3")]
     Undo { id: String },
 }
 

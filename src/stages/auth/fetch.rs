@@ -13,6 +13,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
 
+use crate::telemetry::chain;
+
 /// Largest answer, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 
@@ -112,17 +114,6 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
         }
         _ => None,
     })
-}
-
-/// An error with its sources: "client error (Connect)" alone helps nobody.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 /// Whether what comes from there cannot be replaced on the way: https, or this very machine.

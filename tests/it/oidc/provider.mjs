@@ -24,6 +24,14 @@ function signWithNewKey(issuer) {
       grant_types: ['client_credentials'],
       redirect_uris: [],
       response_types: [],
+    }, {
+      // Asks about tokens, and proves who it is with a key (RFC 7523), never with a secret.
+      client_id: 'bartizan',
+      token_endpoint_auth_method: 'private_key_jwt',
+      jwks: JSON.parse(process.env.CLIENT_JWKS),
+      grant_types: [],
+      redirect_uris: [],
+      response_types: [],
     }],
     features: {
       clientCredentials: { enabled: true },

@@ -116,6 +116,17 @@ impl Key {
         sha256(&text)
     }
 
+    /// `BEGIN PRIVATE KEY`.
+    pub fn private_pem(&self) -> String {
+        let armoured = |der: &[u8]| armoured("PRIVATE KEY", der);
+        match &self.kind {
+            Kind::Rsa(key) => armoured(key.as_der().unwrap().as_ref()),
+            Kind::Ec(key) => armoured(key.to_pkcs8v1().unwrap().as_ref()),
+            Kind::Ed(key) => armoured(key.to_pkcs8().unwrap().as_ref()),
+            Kind::Shared(_) => panic!("a shared secret has no private half"),
+        }
+    }
+
     /// `BEGIN PUBLIC KEY`.
     pub fn pem(&self) -> String {
         let der = match &self.kind {
@@ -124,10 +135,15 @@ impl Key {
             Kind::Ed(key) => key.public_key().as_der().unwrap(),
             Kind::Shared(_) => panic!("a shared secret has no public half"),
         };
-        let text = STANDARD.encode(der.as_ref());
-        let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+        armoured("PUBLIC KEY", der.as_ref())
     }
+}
+
+/// RFC 7468.
+fn armoured(what: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {what}-----\n{}\n-----END {what}-----\n", lines.join("\n"))
 }
 
 /// An issuer with its key set behind a URL.

@@ -20,6 +20,8 @@ use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use crate::telemetry::chain;
+
 /// A whole request to a node.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries of that: seldom, since those that fail count against this address (`auth.failures`).
@@ -249,17 +251,6 @@ impl Asker {
 /// To a tenth.
 pub(super) fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
-}
-
-/// An error with its sources: "client error (Connect)" alone helps nobody.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,0 +1,65 @@
+//! The commands of operators: each says how it is used, and `consumer add` takes identities of every kind.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+/// Exit code, standard output and standard error.
+fn bartizan(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+    command.args(arguments).env_remove("BARTIZAN_POLICY").env_remove("BARTIZAN_ADMIN");
+    let output = command.env_remove("BARTIZAN_ADMIN_TOKEN").output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn every_action_of_an_operator_has_an_example() {
+    let mut actions = 0;
+    for command in ["key", "revoke", "consumer", "drill"] {
+        let (code, help, _) = bartizan(&[command, "--help"]);
+        assert_eq!(code, Some(0));
+        let listed = help.split("Commands:\n").nth(1).unwrap().lines().take_while(|line| !line.is_empty());
+        for action in listed.map(|line| line.split_whitespace().next().unwrap()).filter(|action| *action != "help") {
+            let (_, help, _) = bartizan(&[command, action, "--help"]);
+            let example = format!("bartizan {command} {action}");
+            let examples = help.split("Example").nth(1).unwrap_or_default();
+            assert!(examples.contains(&example), "{example}: {help}");
+            actions += 1;
+        }
+    }
+    assert!(actions > 20, "{actions}");
+}
+
+#[test]
+fn a_consumer_is_added_with_identities_of_every_kind() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let policy = folder.path().join("policy.yaml");
+    let text = "version: 1\nlisten: [{ address: \"127.0.0.1:0\" }]\nstore: state\naudit: none\n\
+                auth: { issuers: { corp: { issuer: i, audience: [a], algorithms: [HS256], max_lifetime: 1h,\n  \
+                secret: 9f86d081884c7d659a2feaa0c55ad015 } } }\n\
+                apis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { scopes: [s] } } } }\n";
+    std::fs::write(&policy, text).unwrap();
+    let policy = policy.to_str().unwrap();
+    let thumbprint = format!("sha256:{}", "ab".repeat(32));
+    let identities = ["--identity", "corp:acme-app", "--certificate", &thumbprint];
+    let names = ["--certificate-san", "Client.Acme.example", "--certificate-san", "spiffe://acme/batch"];
+    let add = [&["consumer", "add", "acme", "--policy", policy], identities.as_slice(), names.as_slice()].concat();
+    let (code, _, said) = bartizan(&add);
+    assert_eq!(code, Some(0), "{said}");
+    let (_, listed, _) = bartizan(&["consumer", "list", "--policy", policy, "--format", "json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(
+        listed["items"][0]["identities"],
+        json!([
+            {"issuer": "corp", "id": "acme-app"},
+            {"certificate": thumbprint},
+            {"certificate_san": "client.acme.example"},
+            {"certificate_san": "spiffe://acme/batch"},
+        ])
+    );
+    for wrong in [["--certificate", "ab"], ["--certificate-san", ""], ["--identity", "acme"]] {
+        let (code, _, said) = bartizan(&[&["consumer", "add", "other", "--policy", policy], wrong.as_slice()].concat());
+        assert_ne!(code, Some(0), "{wrong:?}: {said}");
+    }
+}
