@@ -58,7 +58,7 @@ fn words(code: i32) -> Words {
             After("the value is not the fixed one, ", " does not match the fixed value constraint ")
         }
         1866 | 1867 => These("this attribute is not allowed here"),
-        1868 => After("an attribute is missing: ", "The attribute "),
+        1868 => After("the attribute ", "The attribute "),
         1869 | 1870 => These("an element can have one attribute of the type `xs:ID` only"),
         1844 | 1871 => Content,
         1876 => These("the type of this element is abstract: `xsi:type` must name one derived from it"),
