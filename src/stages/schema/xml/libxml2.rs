@@ -11,7 +11,6 @@ use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_uchar, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use libloading::Library;
 
@@ -37,8 +36,6 @@ const ATTRIBUTE: c_int = 2;
 
 /// Most complaints kept of one document.
 pub(super) const MAX_COMPLAINTS: usize = 20;
-/// A document that has a complaint and takes longer is not looked at further.
-const LONG_ENOUGH: Duration = Duration::from_secs(1);
 /// Most bytes kept of a message, from its start and from its end; in between stands what came.
 const MAX_MESSAGE: usize = 4096;
 
@@ -120,10 +117,6 @@ functions! {
 
     xmlUnlinkNode(Opaque);
     xmlFreeNode(Opaque);
-
-    xmlRegexpCompile(*const c_uchar) -> Opaque;
-    xmlRegexpIsDeterminist(Opaque) -> c_int;
-    xmlRegFreeRegexp(Opaque);
 
     xmlSchemaNewParserCtxt(*const c_char) -> Opaque;
     xmlSchemaSetParserStructuredErrors(Opaque, OnError, Opaque);
@@ -229,24 +222,6 @@ impl Libxml2 {
             }
         });
         Ok(Self { functions, free, _library: library })
-    }
-
-    /// Whether values are held against a pattern in one go, without trying one way after the other. A pattern that does
-    /// not compile is found out when the schema does not.
-    pub(super) fn is_direct(&'static self, pattern: &str) -> bool {
-        let Ok(pattern) = CString::new(pattern) else { return true };
-        Listener::new(self).during(|_| {
-            // SAFETY: the pattern ends with a NUL; what is compiled is freed after its last use.
-            unsafe {
-                let compiled = (self.functions.xmlRegexpCompile)(pattern.as_ptr().cast());
-                if compiled.is_null() {
-                    return true;
-                }
-                let direct = (self.functions.xmlRegexpIsDeterminist)(compiled) == 1;
-                (self.functions.xmlRegFreeRegexp)(compiled);
-                direct
-            }
-        })
     }
 
     /// Compiles a schema from its documents, name and text of each; the first is the one to begin with.
@@ -373,12 +348,11 @@ impl Drop for Document {
 
 /// Hears what the library complains of, which would else go to standard error.
 ///
-/// There is no way to tell the library that enough is enough, and what is left to do may be hours of it: a pattern may
-/// take a second for a value, and a body has thousands. So the rest of the document is taken out from before it.
+/// There is no way to tell the library that enough is enough, and it would go on to find a hundred thousand things wrong
+/// and word them all. So the rest of the document is taken out from before it.
 struct Listener {
     library: &'static Libxml2,
     heard: Vec<Complaint>,
-    since: Instant,
     /// The rest has been taken out.
     enough: bool,
     /// What has been taken out, to be freed when the library no longer looks at the document.
@@ -387,7 +361,7 @@ struct Listener {
 
 impl Listener {
     fn new(library: &'static Libxml2) -> Self {
-        Self { library, heard: Vec::new(), since: Instant::now(), enough: false, rest: Vec::new() }
+        Self { library, heard: Vec::new(), enough: false, rest: Vec::new() }
     }
 
     /// Takes out all elements of the document that come after the start of this one.
@@ -473,7 +447,7 @@ unsafe extern "C" fn listen(context: Opaque, error: *const XmlError) {
         column: u32::try_from(error.column).unwrap_or_default(),
         path: path.flatten(),
     });
-    if listener.heard.len() >= MAX_COMPLAINTS || listener.since.elapsed() > LONG_ENOUGH {
+    if listener.heard.len() >= MAX_COMPLAINTS {
         listener.enough = true;
         if error.domain == VALIDATION && !error.node.is_null() {
             // SAFETY: complaints of this domain are told while the document is validated, about where the library is, or

@@ -7,6 +7,7 @@
 mod guard;
 mod libxml2;
 mod namespaces;
+mod pattern;
 mod place;
 mod soap;
 mod sources;
@@ -27,8 +28,12 @@ use super::malformed;
 use crate::refusal::{Refusal, Violation};
 
 /// Bodies up to this many bytes are judged at once; larger ones beside the worker, which has others to serve. So are all
-/// bodies of a schema with a pattern for which libxml2 tries one way after the other: it may do so for a second.
+/// bodies of a schema with slow patterns.
 const AT_ONCE: usize = 64 << 10;
+/// What to do about a pattern that is slow.
+const SLOW_PATTERN: &str = "libxml2 tries one way after the other, which for some texts takes hours: let what repeats and \
+    what comes after it begin with different characters (`[^@]+@[^@]+`, not `.+@.+`), and write common beginnings once \
+    (`a(b|c)`, not `ab|ac`)";
 /// Most bytes of a violation's pointer.
 const MAX_POINTER: usize = 300;
 
@@ -68,6 +73,8 @@ pub(crate) struct XmlSettings {
     pub(crate) max_namespaces: usize,
     /// References to characters in a body.
     pub(crate) max_references: usize,
+    /// The schema may have patterns that some texts make very slow: whoever sends them is trusted.
+    pub(crate) slow_patterns: bool,
 }
 
 impl Default for XmlSettings {
@@ -81,6 +88,7 @@ impl Default for XmlSettings {
             max_attribute: 64 << 10,
             max_namespaces: 64,
             max_references: 100_000,
+            slow_patterns: false,
         }
     }
 }
@@ -149,9 +157,17 @@ impl XmlSchema {
             let line = Some(complaint.line).filter(|line| *line > 0);
             XmlProblem { line, ..XmlProblem::of(file, words::of_schema(&complaint)) }
         })?;
-        let direct = sources.patterns().iter().all(|pattern| library.is_direct(pattern));
-        let at_once = if direct { AT_ONCE } else { 0 };
-        Ok(Self(Arc::new(Compiled { schema, settings, at_once })))
+        let slow = sources.patterns().find(|(_, pattern)| !pattern::is_linear(pattern));
+        match slow {
+            Some((place, pattern)) if !settings.slow_patterns => Err(XmlProblem {
+                help: Some(SLOW_PATTERN.to_owned()),
+                message: format!("a text can make the pattern `{}` very slow", words::cut(pattern.to_owned(), 100)),
+                ..place
+            }),
+            slow => {
+                Ok(Self(Arc::new(Compiled { schema, settings, at_once: if slow.is_some() { 0 } else { AT_ONCE } })))
+            }
+        }
     }
 
     /// Decides whether a body is well formed, harmless, and keeps to the schema.

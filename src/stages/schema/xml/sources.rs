@@ -28,6 +28,7 @@ const SETTINGS: XmlSettings = XmlSettings {
     max_attribute: 1 << 20,
     max_namespaces: 256,
     max_references: 1_000_000,
+    slow_patterns: false,
 };
 
 /// The attributes that the namespace of `xml:` has (<http://www.w3.org/2001/xml.xsd>): schemas import them from the web.
@@ -60,8 +61,15 @@ struct Reference {
 /// The files of one schema; the first is the one that was named.
 pub(super) struct Sources {
     files: Vec<File>,
-    /// Of all facets `xs:pattern`.
-    patterns: Vec<String>,
+    /// The facets `xs:pattern` of all files.
+    patterns: Vec<Pattern>,
+}
+
+/// What values are held against.
+struct Pattern {
+    file: String,
+    place: Place,
+    text: String,
 }
 
 /// Name that the library knows a document by.
@@ -120,9 +128,9 @@ impl Sources {
         Ok(index)
     }
 
-    /// What values are held against.
-    pub(super) fn patterns(&self) -> &[String] {
-        &self.patterns
+    /// All patterns, each with a problem that says where it is.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = (XmlProblem, &str)> {
+        self.patterns.iter().map(|pattern| (XmlProblem::of(&pattern.file, "").at(pattern.place), &*pattern.text))
     }
 
     /// Name of the file that the library knows by this name.
@@ -183,7 +191,7 @@ struct Location {
 }
 
 /// The locations and the patterns in one file, which is looked at as a body is, but for instructions.
-fn look_through(name: &str, text: &str, patterns: &mut Vec<String>) -> Result<Vec<Location>, XmlProblem> {
+fn look_through(name: &str, text: &str, patterns: &mut Vec<Pattern>) -> Result<Vec<Location>, XmlProblem> {
     let whole = guard::text(text.as_bytes());
     let body = whole.as_ref().copied().unwrap_or(text);
     let problem = |flaw: guard::Flaw| {
@@ -202,16 +210,18 @@ fn look_through(name: &str, text: &str, patterns: &mut Vec<String>) -> Result<Ve
         }
         let kind = element.local_name();
         if kind == "pattern" && guard.namespace(&element) == XSD {
-            patterns.extend(attribute(body, &element, "value").map(|(_, pattern)| pattern));
+            let value = attribute(body, &element, "value");
+            patterns.extend(value.map(|(_, text)| Pattern { file: name.to_owned(), place: place(), text }));
         }
         if guard.depth() != 2 || guard.namespace(&element) != XSD || !["include", "import", "redefine"].contains(&kind)
         {
             continue;
         }
         let Some((value, location)) = attribute(body, &element, "schemaLocation") else { continue };
-        let value = value.start + skipped..value.end + skipped;
-        let import = (kind == "import")
-            .then(|| attribute(body, &element, "namespace").map(|(_, namespace)| namespace).unwrap_or_default());
+        let (value, location) = (value.start + skipped..value.end + skipped, location.trim().to_owned());
+        let import = (kind == "import").then(|| {
+            attribute(body, &element, "namespace").map(|(_, namespace)| namespace.trim().to_owned()).unwrap_or_default()
+        });
         found.push(Location { value, import, place: place(), location });
     }
     Ok(found)
@@ -222,7 +232,7 @@ fn attribute(text: &str, element: &Element<'_>, name: &str) -> Option<(Range<usi
     let attribute = element.tag.attributes().flatten().find(|attribute| attribute.key.into_inner() == name)?;
     // The value borrows from the tag, and the tag from the text.
     let start = (attribute.value.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
-    let value = quick_xml::escape::unescape(&attribute.value).ok()?.trim().to_owned();
+    let value = quick_xml::escape::unescape(&attribute.value).ok()?.into_owned();
     let range = start..start + attribute.value.len();
     text.get(range.clone()).is_some_and(|found| found == attribute.value).then_some((range, value))
 }
