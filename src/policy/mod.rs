@@ -9,6 +9,7 @@ pub(crate) mod diagnostic;
 mod document;
 mod fault;
 mod load;
+pub(crate) mod openapi;
 pub(crate) mod router;
 mod source;
 mod syntax;

@@ -247,6 +247,16 @@ impl Sources {
         }
     }
 
+    /// Whether a path, links followed, leads into a folder. What is not there leads nowhere.
+    pub(crate) fn is_within(&self, folder: &str, written: &str) -> bool {
+        let whole = |path: &str| {
+            let path = self.path(path);
+            // The folder of a bare file name is the one this process is in.
+            std::fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { &path }).ok()
+        };
+        whole(folder).zip(whole(written)).is_some_and(|(folder, file)| file.starts_with(folder))
+    }
+
     /// The text of a file that holds a secret, as it stands there; never shown, part of the digest all the same.
     pub(crate) fn read_secret(&mut self, written: &str) -> Result<SecretString, ReadError> {
         let (path, name) = self.locate(written)?;

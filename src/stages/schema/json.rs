@@ -142,6 +142,13 @@ pub(super) fn violated(what: &str, errors: Vec<Violation>) -> Refusal {
     Refusal::new(Stage::Schema, Reason::SchemaViolation, detail).members(Members { errors, ..Members::default() })
 }
 
+/// Why a pattern cannot be kept: it does not parse, or would not run in linear time.
+pub(crate) fn pattern_problem(pattern: &str) -> Option<String> {
+    let schema = serde_json::json!({"pattern": pattern});
+    let built = jsonschema::options().offline().with_pattern_options(PatternOptions::regex()).build(&schema);
+    built.err().map(|error| cut(error.to_string()))
+}
+
 fn cut(mut text: String) -> String {
     if text.len() > MAX_DETAIL {
         let end = (0..=MAX_DETAIL).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);

@@ -1,0 +1,163 @@
+//! Descriptions of APIs in OpenAPI 3.0 and 3.1: from their text to operations, with what each asks for.
+//!
+//! Pure but for the files it reads. What cannot be honoured is told at its place: an error where a hole would be left, a
+//! warning where only less is checked. Whether an operation that asks for nobody may be open is the policy's to say, not
+//! the description's, so [`Security`] only reports it.
+//!
+//! 1. [`files`]: the text, and all texts that it refers to. [`value`]: YAML or JSON to values. [`place`]: back to the text.
+//! 2. [`operation`]: paths, with [`servers`], [`path`], [`security`], [`parameters`], [`content`], [`extensions`].
+//! 3. [`schema`]: every schema among them, as two documents of JSON Schema.
+
+mod content;
+mod extensions;
+mod files;
+mod operation;
+mod parameters;
+mod path;
+mod place;
+mod reference;
+mod schema;
+mod security;
+mod servers;
+mod told;
+mod value;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub(crate) use self::content::{Content, Form};
+pub(crate) use self::extensions::Extensions;
+use self::files::{Files, Node};
+pub(crate) use self::operation::{Operation, Request, Response};
+pub(crate) use self::parameters::{Field, Location, Parameters, Style};
+pub(crate) use self::schema::Name;
+use self::schema::{Direction, Schemas};
+pub(crate) use self::security::{Alternative, Issuer, Security};
+use self::told::Told;
+use super::diagnostic::Problems;
+use super::source::{Place, SourceText, Sources};
+
+/// The version of the specification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// 3.0.x.
+    V3_0,
+    /// 3.1.x.
+    V3_1,
+}
+
+/// A description that was read.
+#[derive(Debug)]
+pub(crate) struct Description {
+    /// In the order of the paths.
+    pub(crate) operations: Vec<Operation>,
+    /// `{"$defs": …}`, in JSON Schema 2020-12: what requests must be.
+    pub(crate) requests: Value,
+    /// The same for answers.
+    pub(crate) responses: Value,
+    /// Who gives out the tokens it asks for.
+    pub(crate) issuers: Vec<Issuer>,
+    files: Files,
+}
+
+/// A place that is looked up when it is needed.
+#[derive(Debug, Clone)]
+pub(crate) struct Spot {
+    file: usize,
+    pointer: String,
+}
+
+/// What all parts of the reading share.
+struct Reading<'d> {
+    version: Version,
+    /// Whether names in the query that are not described are refused.
+    strict: bool,
+    told: Told,
+    requests: Schemas<'d>,
+    responses: Schemas<'d>,
+}
+
+impl Spot {
+    fn of(node: &Node<'_>) -> Self {
+        Self { file: node.file, pointer: node.pointer.clone() }
+    }
+}
+
+impl Description {
+    /// Reads the description in `source`, whose path from the policy's folder is `path`. None when it cannot be used; the
+    /// reasons, and what is not honoured, are among `problems`.
+    pub(crate) fn read(
+        sources: &mut Sources,
+        source: Arc<SourceText>,
+        path: &str,
+        strict: bool,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let files = Files::read(sources, source, path, problems)?;
+        let mut unusable = Told::default();
+        let understood = files.root().zip(version(&files, &mut unusable)).map(|(root, version)| {
+            let mut reading = Reading {
+                version,
+                strict,
+                told: Told::default(),
+                requests: Schemas::new(Direction::Request, version),
+                responses: Schemas::new(Direction::Response, version),
+            };
+            let operations = operation::all(&mut reading, &root);
+            let issuers = security::issuers(&root);
+            let Reading { mut told, requests, responses, .. } = reading;
+            let schemas = (requests.finish(&mut told), responses.finish(&mut told));
+            (operations, issuers, schemas, told)
+        });
+        let Some((operations, issuers, (requests, responses), told)) = understood else {
+            unusable.report(&files, problems);
+            return None;
+        };
+        let usable = !told.has_errors();
+        told.report(&files, problems);
+        usable.then_some(Self { operations, requests, responses, issuers, files })
+    }
+
+    /// Where something is, or the key it stands behind.
+    pub(crate) fn place(&self, spot: &Spot, key: bool) -> Place {
+        self.files.place(spot.file, &spot.pointer, key)
+    }
+}
+
+fn version(files: &Files, told: &mut Told) -> Option<Version> {
+    let root = files.root()?;
+    if let Some(swagger) = root.get("swagger") {
+        told.error(&swagger, "this is Swagger 2.0; OpenAPI 3.0 and 3.1 are read here")
+            .at_key()
+            .help("convert it, for example with `swagger2openapi`");
+        return None;
+    }
+    let Some(written) = root.get("openapi") else {
+        told.error(&root, "this is no OpenAPI document: it has no `openapi`").help("it begins with `openapi: 3.1.0`");
+        return None;
+    };
+    // `openapi: 3.1` without quotes is a number in YAML.
+    let text = written.value.as_str().map_or_else(|| written.value.to_string(), str::to_owned);
+    let minor = text.strip_prefix("3.").and_then(|rest| rest.split('.').next());
+    let version = match minor {
+        Some("0") => Version::V3_0,
+        Some("1") => Version::V3_1,
+        _ => {
+            told.error(&written, "this version of OpenAPI is not known here").help("3.0 and 3.1 are");
+            return None;
+        }
+    };
+    if let Some(dialect) = root.get("jsonSchemaDialect").filter(|_| version == Version::V3_1) {
+        const KNOWN: [&str; 2] =
+            ["https://json-schema.org/draft/2020-12/schema", "https://spec.openapis.org/oas/3.1/dialect/base"];
+        if !dialect.value.as_str().is_some_and(|text| KNOWN.contains(&text.trim_end_matches('#'))) {
+            told.error(&dialect, "schemas in this dialect cannot be kept")
+                .help("remove it: without it they are in JSON Schema 2020-12");
+        }
+    }
+    Some(version)
+}
+
+#[cfg(test)]
+mod tests;
