@@ -106,9 +106,9 @@ impl Builder<'_> {
                 Ok((Event::DocumentStart(..), span)) => {
                     documents += 1;
                     if documents > 1 {
-                        self.problems
-                            .error(self.place(&span), "a second document begins here")
-                            .help(format!("a {noun} is one YAML document: remove this `---` and what follows, or join the two"));
+                        self.problems.error(self.place(&span), "a second document begins here").help(format!(
+                            "a {noun} is one YAML document: remove this `---` and what follows, or join the two"
+                        ));
                         break;
                     }
                 }
@@ -124,9 +124,7 @@ impl Builder<'_> {
             _ => false,
         };
         if !self.finished || empty {
-            self.problems
-                .error(Place::new(&source, 0..0), format!("the {noun} is empty"))
-                .help(beginning);
+            self.problems.error(Place::new(&source, 0..0), format!("the {noun} is empty")).help(beginning);
             return None;
         }
         Some(self.tree)

@@ -46,11 +46,7 @@ fn essence(media: &str) -> String {
 }
 
 /// What stands under `content`: ranges of media types, and what each must be.
-pub(super) fn read<'d>(
-    reading: &mut Reading<'d>,
-    content: &Node<'d>,
-    direction: Direction,
-) -> Vec<(String, Content)> {
+pub(super) fn read<'d>(reading: &mut Reading<'d>, content: &Node<'d>, direction: Direction) -> Vec<(String, Content)> {
     // Parameters of media types tell none apart here, so those that differ in nothing else are alternatives.
     let mut types: BTreeMap<String, Vec<Node<'d>>> = BTreeMap::new();
     for (media, node) in content.entries() {

@@ -81,7 +81,8 @@ fn text(node: &Node<'_>, told: &mut Told) -> Option<String> {
 }
 
 fn names(node: &Node<'_>, told: &mut Told) -> Option<Vec<String>> {
-    let names = node.value.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
+    let names =
+        node.value.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
     if names.is_none() {
         told.error(node, "expected a list of names");
     }

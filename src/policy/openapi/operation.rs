@@ -146,7 +146,10 @@ fn responses<'d>(reading: &mut Reading<'d>, operation: &Node<'d>) -> Vec<Respons
         let digits = status.bytes().filter(|byte| byte.is_ascii_digit()).count();
         let class = status.to_ascii_uppercase().ends_with("XX") && digits == 1;
         if !(status == "default" || (status.len() == 3 && (digits == 3 || class))) {
-            reading.told.warning(&written, format!("{} is no status, so its answers are not checked", quote(status))).at_key();
+            reading
+                .told
+                .warning(&written, format!("{} is no status, so its answers are not checked", quote(status)))
+                .at_key();
             continue;
         }
         match written.resolved() {

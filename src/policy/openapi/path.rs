@@ -5,7 +5,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use crate::policy::router::Pattern;
 
 /// What RFC 3986 does not allow in a path, and `%` where it is no escape.
-const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'|').add(b'[').add(b']');
+const ENCODED: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'|').add(b'[').add(b']');
 
 /// `METHOD /path`, as routes are named. The error says why there is no such route.
 pub(super) fn route(method: &str, base: &str, template: &str) -> Result<String, String> {

@@ -94,7 +94,9 @@ fn alternative<'d>(requirement: &Node<'d>, root: &Node<'d>) -> Result<Alternativ
         let fail = |problem: &str| Err((scheme.clone(), format!("{}: {problem}", quote(name))));
         match scheme.text("type").unwrap_or_default() {
             "oauth2" | "openIdConnect" => bearer = true,
-            "http" if scheme.text("scheme").is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")) => bearer = true,
+            "http" if scheme.text("scheme").is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")) => {
+                bearer = true
+            }
             "http" => return fail("of the HTTP schemes only `bearer` is taken here"),
             "apiKey" if scheme.text("in") == Some("header") => {
                 // Written out, it is the same credential.
@@ -106,7 +108,9 @@ fn alternative<'d>(requirement: &Node<'d>, root: &Node<'d>) -> Result<Alternativ
                     }
                 }
             }
-            "apiKey" => return fail("a key is taken from a header only, not from the query or a cookie, which logs keep"),
+            "apiKey" => {
+                return fail("a key is taken from a header only, not from the query or a cookie, which logs keep");
+            }
             "mutualTLS" => alternative.certificate = true,
             other => return fail(&format!("{} is no type of security scheme", quote(other))),
         }
@@ -143,8 +147,14 @@ pub(super) fn issuers(root: &Node<'_>) -> Vec<Issuer> {
                 "openIdConnect" => (scheme.text("openIdConnectUrl")?, true),
                 "oauth2" => {
                     let flows = scheme.get("flows")?;
-                    let url = |(_, flow): (&str, Node<'_>)| flow.text("tokenUrl").or_else(|| flow.text("authorizationUrl")).map(str::to_owned);
-                    return flows.entries().find_map(url).map(|url| Issuer { name: name.to_owned(), url, discovery: false });
+                    let url = |(_, flow): (&str, Node<'_>)| {
+                        flow.text("tokenUrl").or_else(|| flow.text("authorizationUrl")).map(str::to_owned)
+                    };
+                    return flows.entries().find_map(url).map(|url| Issuer {
+                        name: name.to_owned(),
+                        url,
+                        discovery: false,
+                    });
                 }
                 _ => return None,
             };

@@ -33,8 +33,15 @@ fn documents_from_elsewhere() {
         let start = std::time::Instant::now();
         let (description, problems) = read_in(Path::new(&folder), &name, false);
         let read = start.elapsed();
-        let (errors, warnings) = problems.iter().partition::<Vec<_>, _>(|p| p.severity == crate::policy::diagnostic::Severity::Error);
-        println!("== {name}: {} ops, read {read:?}, {} errors {} warnings shown, {} in all", description.as_ref().map_or(0, |d| d.operations.len()), errors.len(), warnings.len(), problems.len());
+        let (errors, warnings) =
+            problems.iter().partition::<Vec<_>, _>(|p| p.severity == crate::policy::diagnostic::Severity::Error);
+        println!(
+            "== {name}: {} ops, read {read:?}, {} errors {} warnings shown, {} in all",
+            description.as_ref().map_or(0, |d| d.operations.len()),
+            errors.len(),
+            warnings.len(),
+            problems.len()
+        );
         if std::env::var("BARTIZAN_TOLD").is_ok() {
             println!("{}", problems.text(false));
         }
@@ -47,11 +54,24 @@ fn documents_from_elsewhere() {
                 all.insert(name.clone(), schema::reference(name));
             }
             let whole = serde_json::json!({"$defs": defs, "properties": all, "additionalProperties": false});
-            let built = jsonschema::options().offline().should_validate_formats(true).should_ignore_unknown_formats(false)
-                .with_pattern_options(jsonschema::PatternOptions::regex()).build(&whole);
+            let built = jsonschema::options()
+                .offline()
+                .should_validate_formats(true)
+                .should_ignore_unknown_formats(false)
+                .with_pattern_options(jsonschema::PatternOptions::regex())
+                .build(&whole);
             let status = std::fs::read_to_string("/proc/self/status").unwrap();
             let rss = status.lines().find(|l| l.starts_with("VmRSS")).unwrap().to_owned();
-            println!("   {what}: {} defs, {} bytes, {:?}, {:?} {rss}", defs.len(), schemas.to_string().len(), start.elapsed(), built.as_ref().err().map(|e| (e.to_string().chars().take(200).collect::<String>(), e.instance_path().to_string())));
+            println!(
+                "   {what}: {} defs, {} bytes, {:?}, {:?} {rss}",
+                defs.len(),
+                schemas.to_string().len(),
+                start.elapsed(),
+                built
+                    .as_ref()
+                    .err()
+                    .map(|e| (e.to_string().chars().take(200).collect::<String>(), e.instance_path().to_string()))
+            );
         }
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         println!("   {}", status.lines().find(|l| l.starts_with("VmHWM")).unwrap());

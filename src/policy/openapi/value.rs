@@ -59,7 +59,8 @@ impl Conversion<'_, '_> {
             }),
             Kind::Sequence(items) => items.iter().map(|item| self.value(*item)).collect(),
             Kind::Mapping(entries) => {
-                let member = |(key, value): &(NodeId, NodeId)| (self.tree.key_text(*key).to_owned(), self.value(*value));
+                let member =
+                    |(key, value): &(NodeId, NodeId)| (self.tree.key_text(*key).to_owned(), self.value(*value));
                 Value::Object(entries.iter().map(member).collect::<Map<_, _>>())
             }
         }

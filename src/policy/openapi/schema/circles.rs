@@ -41,7 +41,9 @@ pub(super) fn tell(defs: &Map<String, Value>, origins: &HashMap<Name, Node<'_>>,
                 Some(State::Open) => {
                     if let Some(node) = origins.get(next) {
                         let message = "this schema holds itself at the same place of a value, so it decides nothing";
-                        told.error(node, message).at_key().help("let it refer to itself only beneath properties or items");
+                        told.error(node, message)
+                            .at_key()
+                            .help("let it refer to itself only beneath properties or items");
                     }
                 }
                 None => {

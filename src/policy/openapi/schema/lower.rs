@@ -22,7 +22,8 @@ use crate::stages::schema::json::pattern_problem;
 /// RFC 4648 §4.
 const BASE64: &str = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
 /// Handled apart from the table of keywords, or only describing.
-const OWN: &[&str] = &["$comment", "$defs", "$ref", "definitions", "discriminator", "nullable", "readOnly", "writeOnly"];
+const OWN: &[&str] =
+    &["$comment", "$defs", "$ref", "definitions", "discriminator", "nullable", "readOnly", "writeOnly"];
 /// Change what references mean; they are not followed here.
 const IDENTITIES: &[&str] = &["$dynamicRef", "$id", "$recursiveRef", "$vocabulary"];
 /// How deep `allOf` is looked into for properties that go one way.
@@ -183,7 +184,9 @@ impl<'d> Lowering<'_, 'd> {
             "int32" => bound(i32::MIN.into(), i32::MAX.into()),
             "int64" => bound(i64::MIN.into(), i64::MAX.into()),
             "float" => {
-                if let (Some(least), Some(most)) = (Number::from_f64(f32::MIN.into()), Number::from_f64(f32::MAX.into())) {
+                if let (Some(least), Some(most)) =
+                    (Number::from_f64(f32::MIN.into()), Number::from_f64(f32::MAX.into()))
+                {
                     bound(least, most);
                 }
             }

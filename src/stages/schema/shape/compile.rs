@@ -152,14 +152,7 @@ struct Compiler<'s> {
 
 impl<'s> Compiler<'s> {
     fn new(schema: &'s Value, draft: Draft) -> Self {
-        Self {
-            schema,
-            draft,
-            places: HashMap::new(),
-            waiting: Vec::new(),
-            nodes: Vec::new(),
-            scalars: HashMap::new(),
-        }
+        Self { schema, draft, places: HashMap::new(), waiting: Vec::new(), nodes: Vec::new(), scalars: HashMap::new() }
     }
 
     /// Where the node of a schema is. References are followed.
