@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::Reading;
 use super::files::Node;
-use super::parameters::{Field, Location, Style};
+use super::parameters::{self, Field, Location};
 use super::schema::{Direction, Name, Schemas, reference};
 use crate::policy::source::quote;
+use crate::stages::schema::fields::Style;
 
 /// What bodies of some media type must be. Schemas are definitions among those of their direction.
 #[derive(Debug, Clone)]
@@ -172,7 +173,7 @@ fn form<'d>(reading: &mut Reading<'d>, node: &Node<'d>, schema: &Node<'d>) -> Fo
         let encoding = encoding.as_ref().and_then(|encoding| encoding.get(name));
         let (mut style, mut explode) = (Style::Form, true);
         if let Some(encoding) = &encoding {
-            (style, explode) = Style::of(reading, encoding, Location::Query);
+            (style, explode) = parameters::style(reading, encoding, Location::Query);
             if encoding.text("contentType").is_some_and(is_json) {
                 style = Style::Json;
             }

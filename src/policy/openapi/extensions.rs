@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::value::StrDeserializer;
 use serde_json::Value;
 
+use super::Spot;
 use super::files::Node;
 use super::told::Told;
 use crate::policy::diagnostic::did_you_mean;
@@ -16,7 +17,7 @@ use crate::policy::units::{Period, Rate, Size};
 const KEYS: [&str; 8] = ["class", "max_age", "max_size", "mode", "only", "rate", "scopes", "strong"];
 
 /// What was written, as a route of the policy says it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Extensions {
     /// Scopes, instead of those that the description's `security` names.
     pub(crate) scopes: Option<Vec<String>>,
@@ -34,6 +35,8 @@ pub(crate) struct Extensions {
     pub(crate) max_size: Option<Size>,
     /// `enforce` or `report`.
     pub(crate) mode: Option<String>,
+    /// The narrowest place that says anything.
+    pub(crate) spot: Option<Spot>,
 }
 
 /// What stands in these nodes, the widest first.
@@ -43,6 +46,7 @@ pub(super) fn read(nodes: &[&Node<'_>], told: &mut Told) -> Extensions {
         if !written.value.is_object() {
             told.error(&written, "`x-bartizan` is a map");
         }
+        all.spot = Some(Spot::of(&written));
         for (key, node) in written.entries() {
             one(key, &node, &mut all, told);
         }

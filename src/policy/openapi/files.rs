@@ -252,11 +252,6 @@ impl<'d> Node<'d> {
     pub(super) fn is(&self, other: &Self) -> bool {
         self.file == other.file && self.pointer == other.pointer
     }
-
-    /// Its place, or that of the key it stands behind.
-    pub(super) fn place(&self, key: bool) -> Place {
-        self.files.place(self.file, &self.pointer, key)
-    }
 }
 
 fn escape(key: &str) -> std::borrow::Cow<'_, str> {

@@ -22,15 +22,16 @@ mod servers;
 mod told;
 mod value;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-pub(crate) use self::content::{Content, Form};
+pub(crate) use self::content::Content;
 pub(crate) use self::extensions::Extensions;
 use self::files::{Files, Node};
-pub(crate) use self::operation::{Operation, Request, Response};
-pub(crate) use self::parameters::{Field, Location, Parameters, Style};
+pub(crate) use self::operation::{Operation, Response};
+pub(crate) use self::parameters::{Field, Location};
 pub(crate) use self::schema::Name;
 use self::schema::{Direction, Schemas};
 pub(crate) use self::security::{Alternative, Issuer, Security};
@@ -58,6 +59,8 @@ pub(crate) struct Description {
     pub(crate) responses: Value,
     /// Who gives out the tokens it asks for.
     pub(crate) issuers: Vec<Issuer>,
+    /// Where each definition is from, for either direction.
+    origins: HashMap<Name, Spot>,
     files: Files,
 }
 
@@ -70,7 +73,6 @@ pub(crate) struct Spot {
 
 /// What all parts of the reading share.
 struct Reading<'d> {
-    version: Version,
     /// Whether names in the query that are not described are refused.
     strict: bool,
     told: Told,
@@ -98,7 +100,6 @@ impl Description {
         let mut unusable = Told::default();
         let understood = files.root().zip(version(&files, &mut unusable)).map(|(root, version)| {
             let mut reading = Reading {
-                version,
                 strict,
                 told: Told::default(),
                 requests: Schemas::new(Direction::Request, version),
@@ -107,16 +108,26 @@ impl Description {
             let operations = operation::all(&mut reading, &root);
             let issuers = security::issuers(&root);
             let Reading { mut told, requests, responses, .. } = reading;
-            let schemas = (requests.finish(&mut told), responses.finish(&mut told));
-            (operations, issuers, schemas, told)
+            let mut origins = HashMap::new();
+            let schemas = (requests.finish(&mut told, &mut origins), responses.finish(&mut told, &mut origins));
+            (operations, issuers, schemas, origins, told)
         });
-        let Some((operations, issuers, (requests, responses), told)) = understood else {
+        let Some((operations, issuers, (requests, responses), origins, told)) = understood else {
             unusable.report(&files, problems);
             return None;
         };
         let usable = !told.has_errors();
         told.report(&files, problems);
-        usable.then_some(Self { operations, requests, responses, issuers, files })
+        usable.then_some(Self { operations, requests, responses, issuers, origins, files })
+    }
+
+    /// Where a part of the schemas is from: a pointer such as `/$defs/NAME/…`. What it is now may have been something else
+    /// there, so the place is the nearest that is there.
+    pub(crate) fn origin(&self, pointer: &str) -> Option<Place> {
+        let inner = pointer.strip_prefix("/$defs/")?;
+        let (name, rest) = inner.split_at(inner.find('/').unwrap_or(inner.len()));
+        let spot = self.origins.get(name)?;
+        Some(self.files.place(spot.file, &format!("{}{rest}", spot.pointer), true))
     }
 
     /// Where something is, or the key it stands behind.

@@ -9,6 +9,7 @@ use super::files::Node;
 use super::schema::{Name, reference};
 use super::{Reading, path};
 use crate::policy::source::quote;
+use crate::stages::schema::fields::Style;
 
 /// Where a parameter stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,27 +22,6 @@ pub(crate) enum Location {
     Header,
     /// In a cookie.
     Cookie,
-}
-
-/// How a value is written (OpenAPI 3.1, §4.8.12.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Style {
-    /// `a,b`.
-    Simple,
-    /// `.a.b`.
-    Label,
-    /// `;name=a;name=b`.
-    Matrix,
-    /// `name=a&name=b`, or `name=a,b`.
-    Form,
-    /// `name=a%20b`.
-    SpaceDelimited,
-    /// `name=a|b`.
-    PipeDelimited,
-    /// `name[a]=1`.
-    DeepObject,
-    /// JSON as text.
-    Json,
 }
 
 /// All parameters of one place.
@@ -83,35 +63,34 @@ impl Location {
     }
 }
 
-impl Style {
-    const ALL: [(&str, Self); 7] = [
-        ("simple", Self::Simple),
-        ("label", Self::Label),
-        ("matrix", Self::Matrix),
-        ("form", Self::Form),
-        ("spaceDelimited", Self::SpaceDelimited),
-        ("pipeDelimited", Self::PipeDelimited),
-        ("deepObject", Self::DeepObject),
-    ];
+/// The styles by name.
+const STYLES: [(&str, Style); 7] = [
+    ("simple", Style::Simple),
+    ("label", Style::Label),
+    ("matrix", Style::Matrix),
+    ("form", Style::Form),
+    ("spaceDelimited", Style::SpaceDelimited),
+    ("pipeDelimited", Style::PipeDelimited),
+    ("deepObject", Style::DeepObject),
+];
 
-    /// `style` and `explode` of a parameter, a header or an encoding.
-    pub(super) fn of(reading: &mut Reading<'_>, node: &Node<'_>, location: Location) -> (Self, bool) {
-        let allowed = location.styles();
-        let default = allowed.first().copied().unwrap_or(Self::Simple);
-        let style = match node.get("style") {
-            None => default,
-            Some(written) => {
-                let text = written.value.as_str().unwrap_or_default();
-                let style = Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, style)| *style);
-                style.filter(|style| allowed.contains(style)).unwrap_or_else(|| {
-                    reading.told.error(&written, format!("there is no style {} in this place", quote(text)));
-                    default
-                })
-            }
-        };
-        let explode = node.value.get("explode").and_then(Value::as_bool).unwrap_or(style == Self::Form);
-        (style, explode)
-    }
+/// `style` and `explode` of a parameter or an encoding.
+pub(super) fn style(reading: &mut Reading<'_>, node: &Node<'_>, location: Location) -> (Style, bool) {
+    let allowed = location.styles();
+    let default = allowed.first().copied().unwrap_or(Style::Simple);
+    let style = match node.get("style") {
+        None => default,
+        Some(written) => {
+            let text = written.value.as_str().unwrap_or_default();
+            let style = STYLES.iter().find(|(name, _)| *name == text).map(|(_, style)| *style);
+            style.filter(|style| allowed.contains(style)).unwrap_or_else(|| {
+                reading.told.error(&written, format!("there is no style {} in this place", quote(text)));
+                default
+            })
+        }
+    };
+    let explode = node.value.get("explode").and_then(Value::as_bool).unwrap_or(style == Style::Form);
+    (style, explode)
 }
 
 /// The parameters of an operation, those of its path among them where it does not have its own.
@@ -184,7 +163,7 @@ pub(super) fn read<'d>(
 }
 
 fn field<'d>(reading: &mut Reading<'d>, location: Location, name: String, node: &Node<'d>) -> Field {
-    let (mut style, explode) = Style::of(reading, node, location);
+    let (mut style, explode) = self::style(reading, node, location);
     let content = node.get("content").and_then(|content| content.entries().next());
     let schema = match content {
         None => node.get("schema"),

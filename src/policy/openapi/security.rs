@@ -29,6 +29,8 @@ pub(crate) struct Alternative {
     pub(crate) scopes: Vec<String>,
     /// A client certificate.
     pub(crate) certificate: bool,
+    /// A token.
+    pub(crate) bearer: bool,
     /// The header that its API key is in.
     pub(crate) key_header: Option<String>,
 }
@@ -83,8 +85,7 @@ fn tell_optional(told: &mut Told, written: &Node<'_>) {
 }
 
 fn alternative<'d>(requirement: &Node<'d>, root: &Node<'d>) -> Result<Alternative, (Node<'d>, String)> {
-    let mut alternative = Alternative { scopes: Vec::new(), certificate: false, key_header: None };
-    let (mut bearer, mut key) = (false, false);
+    let mut alternative = Alternative { scopes: Vec::new(), certificate: false, bearer: false, key_header: None };
     let schemes = root.get("components").and_then(|components| components.get("securitySchemes"));
     for (name, scopes) in requirement.entries() {
         let scheme = schemes.as_ref().and_then(|schemes| schemes.get(name)).ok_or_else(|| {
@@ -93,19 +94,16 @@ fn alternative<'d>(requirement: &Node<'d>, root: &Node<'d>) -> Result<Alternativ
         let scheme = scheme.resolved().map_err(|problem| (scheme.clone(), problem))?;
         let fail = |problem: &str| Err((scheme.clone(), format!("{}: {problem}", quote(name))));
         match scheme.text("type").unwrap_or_default() {
-            "oauth2" | "openIdConnect" => bearer = true,
+            "oauth2" | "openIdConnect" => alternative.bearer = true,
             "http" if scheme.text("scheme").is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")) => {
-                bearer = true
+                alternative.bearer = true
             }
             "http" => return fail("of the HTTP schemes only `bearer` is taken here"),
             "apiKey" if scheme.text("in") == Some("header") => {
                 // Written out, it is the same credential.
                 match scheme.text("name") {
-                    Some(header) if header.eq_ignore_ascii_case("authorization") => bearer = true,
-                    header => {
-                        key = true;
-                        alternative.key_header = header.map(str::to_owned);
-                    }
+                    Some(header) if header.eq_ignore_ascii_case("authorization") => alternative.bearer = true,
+                    header => alternative.key_header = Some(header.unwrap_or_default().to_owned()),
                 }
             }
             "apiKey" => {
@@ -125,7 +123,7 @@ fn alternative<'d>(requirement: &Node<'d>, root: &Node<'d>) -> Result<Alternativ
             }
         }
     }
-    if bearer && key {
+    if alternative.bearer && alternative.key_header.is_some() {
         return Err((requirement.clone(), "two credentials in one request are not taken here".to_owned()));
     }
     Ok(alternative)

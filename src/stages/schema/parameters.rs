@@ -70,7 +70,7 @@ impl Parameters {
 impl<F> Group<F> {
     fn judge(&self, object: Result<Map<String, Value>, Vec<Violation>>, prefix: &str, violations: &mut Vec<Violation>) {
         violations.extend(match object {
-            Ok(object) => self.schema.violations(&Value::Object(object), prefix),
+            Ok(object) => self.schema.violations(Value::Object(object), prefix),
             Err(violations) => violations,
         });
     }

@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::Version;
 use super::files::Node;
 use super::told::Told;
+use super::{Spot, Version};
 
 /// Which way a message goes: some properties are for one way only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,10 +131,11 @@ impl<'d> Schemas<'d> {
         name
     }
 
-    /// Lowers all that was asked for, and what that refers to. Returns `{"$defs": …}`.
-    pub(super) fn finish(mut self, told: &mut Told) -> Value {
+    /// Lowers all that was asked for, and what that refers to. Returns `{"$defs": …}`; adds where each is from.
+    pub(super) fn finish(mut self, told: &mut Told, origins: &mut HashMap<Name, Spot>) -> Value {
         self.drain(told);
         circles::tell(&self.defs, &self.origins, told);
+        origins.extend(self.origins.iter().map(|(name, node)| (Arc::clone(name), Spot::of(node))));
         Value::Object(Map::from_iter([("$defs".to_owned(), Value::Object(self.defs))]))
     }
 
@@ -144,11 +145,6 @@ impl<'d> Schemas<'d> {
             let schema = lower::Lowering { schemas: self, told, within: &key }.whole(&node);
             self.defs.insert(name.to_string(), schema);
         }
-    }
-
-    /// A schema in place, for a part of one that is made up.
-    pub(super) fn inline(&mut self, node: &Node<'d>, told: &mut Told) -> Value {
-        lower::Lowering { schemas: self, told, within: &Key::of(node) }.schema(node)
     }
 }
 
