@@ -30,6 +30,7 @@ mod layers;
 mod limits;
 mod oidc;
 mod policy_tests;
+mod openapi;
 mod record;
 mod reload;
 mod report;
