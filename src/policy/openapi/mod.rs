@@ -97,25 +97,23 @@ impl Description {
         problems: &mut Problems,
     ) -> Option<Self> {
         let files = Files::read(sources, source, path, problems)?;
-        let mut unusable = Told::default();
-        let understood = files.root().zip(version(&files, &mut unusable)).map(|(root, version)| {
-            let mut reading = Reading {
-                strict,
-                told: Told::default(),
-                requests: Schemas::new(Direction::Request, version),
-                responses: Schemas::new(Direction::Response, version),
-            };
-            let operations = operation::all(&mut reading, &root);
-            let issuers = security::issuers(&root);
-            let Reading { mut told, requests, responses, .. } = reading;
-            let mut origins = HashMap::new();
-            let schemas = (requests.finish(&mut told, &mut origins), responses.finish(&mut told, &mut origins));
-            (operations, issuers, schemas, origins, told)
-        });
-        let Some((operations, issuers, (requests, responses), origins, told)) = understood else {
-            unusable.report(&files, problems);
+        let mut told = Told::default();
+        let Some((root, version)) = files.root().zip(version(&files, &mut told)) else {
+            told.report(&files, problems);
             return None;
         };
+        let mut reading = Reading {
+            strict,
+            told,
+            requests: Schemas::new(Direction::Request, version),
+            responses: Schemas::new(Direction::Response, version),
+        };
+        let operations = operation::all(&mut reading, &root);
+        let issuers = security::issuers(&root);
+        let Reading { mut told, requests, responses, .. } = reading;
+        let mut origins = HashMap::new();
+        let requests = requests.finish(&mut told, &mut origins);
+        let responses = responses.finish(&mut told, &mut origins);
         let usable = !told.has_errors();
         told.report(&files, problems);
         usable.then_some(Self { operations, requests, responses, issuers, origins, files })

@@ -239,6 +239,41 @@ mod tests {
     }
 
     #[test]
+    fn definitions_are_judged_apart_whatever_they_share() {
+        let document = json!({"$defs": {
+            "plain": {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}, "next": {"$ref": "#/$defs/plain"}}},
+            "odd": {"type": "object", "properties": {"plain": {"$ref": "#/$defs/plain"}}, "patternProperties": {"^x": {"type": "string"}}},
+            "holds.odd": {"type": "array", "items": {"$ref": "#/$defs/odd"}},
+        }});
+        let names = ["plain", "odd", "holds.odd"];
+        let schemas = JsonSchema::definitions(&document, &names).unwrap();
+        // The short way is there for what is plain, and not spoilt by what is not.
+        assert_eq!(schemas.iter().map(|schema| schema.shape.is_some()).collect::<Vec<_>>(), [true, false, false]);
+        for (name, body, expected) in [
+            ("plain", r#"{"id": 1, "next": {"id": 2}}"#, None),
+            ("plain", r#"{"id": 1, "next": {}}"#, Some("/next")),
+            ("plain", r#"{"id": "1"}"#, Some("/id")),
+            ("odd", r#"{"plain": {"id": 1}, "x": "y"}"#, None),
+            ("odd", r#"{"plain": {}}"#, Some("/plain")),
+            ("odd", r#"{"x": 1}"#, Some("/x")),
+            ("odd", "[]", Some("")),
+            ("holds.odd", r#"[{"x": "y"}, {"x": 1}]"#, Some("/1/x")),
+            ("holds.odd", r#"[{"plain": {"id": 7}}]"#, None),
+        ] {
+            let position = names.iter().position(|known| *known == name).unwrap();
+            let got = schemas[position].check(body.as_bytes()).err();
+            let pointer = got.as_ref().map(|refusal| &*refusal.violations()[0].pointer);
+            assert_eq!(pointer, expected, "{name} {body}");
+            if let Some(refusal) = &got {
+                let schema = refusal.violations()[0].schema.as_deref().unwrap();
+                assert!(!schema.contains("properties/holds.odd") && !schema.starts_with("/properties/odd"), "{schema}");
+            }
+        }
+        let problem = JsonSchema::definitions(&json!({"$defs": {"a": {"type": "strin"}}}), &["a"]).unwrap_err();
+        assert!(problem.pointer.starts_with("/$defs/a"), "{problem:?}");
+    }
+
+    #[test]
     fn every_draft_is_known_and_what_cannot_be_kept_is_an_error() {
         for (draft, good) in [
             ("https://json-schema.org/draft/2020-12/schema", true),
