@@ -11,7 +11,7 @@ mod fault;
 mod load;
 pub(crate) mod openapi;
 pub(crate) mod router;
-mod source;
+pub(crate) mod source;
 mod syntax;
 mod tls;
 mod tree;

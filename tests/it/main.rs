@@ -24,6 +24,7 @@ mod forged;
 mod framing;
 mod headers;
 mod http2;
+mod init;
 mod issuers;
 mod jwt_bcp;
 mod layers;

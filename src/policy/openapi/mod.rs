@@ -51,6 +51,8 @@ pub(crate) enum Version {
 /// A description that was read.
 #[derive(Debug)]
 pub(crate) struct Description {
+    /// What it calls itself.
+    pub(crate) title: Option<String>,
     /// In the order of the paths.
     pub(crate) operations: Vec<Operation>,
     /// `{"$defs": …}`, in JSON Schema 2020-12: what requests must be.
@@ -110,13 +112,14 @@ impl Description {
         };
         let operations = operation::all(&mut reading, &root);
         let issuers = security::issuers(&root);
+        let title = root.get("info").and_then(|info| info.text("title")).map(str::to_owned);
         let Reading { mut told, requests, responses, .. } = reading;
         let mut origins = HashMap::new();
         let requests = requests.finish(&mut told, &mut origins);
         let responses = responses.finish(&mut told, &mut origins);
         let usable = !told.has_errors();
         told.report(&files, problems);
-        usable.then_some(Self { operations, requests, responses, issuers, origins, files })
+        usable.then_some(Self { title, operations, requests, responses, issuers, origins, files })
     }
 
     /// Where a part of the schemas is from: a pointer such as `/$defs/NAME/…`. What it is now may have been something else
