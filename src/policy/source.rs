@@ -216,7 +216,7 @@ impl Sources {
 
     /// For a policy that is yet to be written to this folder.
     pub(crate) fn in_folder(folder: &Path) -> Self {
-        Self::around(folder.to_path_buf(), String::new(), String::new(), |name| std::env::var(name))
+        Self::around(folder.to_path_buf(), String::new(), String::new(), Box::new(|name| std::env::var(name)))
     }
 
     fn around(folder: PathBuf, name: String, text: String, env: Env) -> Self {

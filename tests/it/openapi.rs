@@ -116,6 +116,8 @@ fn the_policy_says_what_becomes_of_answers_and_of_unknown_names() {
             // Over what the description says: who, and what answers must be.
             .route("DELETE /v1/orders/{id}", "scopes: [own]")
             .route("GET /v1/extra", "scopes: [own]")
+            .file("own.json", r#"{"required": ["mine"]}"#)
+            .route("POST /v1/orders", "request: { json: own.json }")
             .start();
         let mut client = client(&proxy);
         let token = |scope: &str| issuer.token().scope(scope);
@@ -127,6 +129,15 @@ fn the_policy_says_what_becomes_of_answers_and_of_unknown_names() {
         client.request("DELETE", "/v1/orders/o-9").bearer(token("own")).send().is(204);
         client.request("DELETE", "/v1/orders/o-9").bearer(token("orders:admin")).send().is(403);
         client.get("/v1/extra").bearer(token("own")).send().is(204);
+        // The rest is still as described: who may, and the query.
+        for (target, scope, body, status) in [
+            ("/v1/orders", "orders:write", r#"{"mine": 1}"#, 204),
+            ("/v1/orders", "orders:write", r#"{"lines": []}"#, 422),
+            ("/v1/orders", "orders:read", r#"{"mine": 1}"#, 403),
+            ("/v1/orders?unknown=1", "orders:write", r#"{"mine": 1}"#, 422),
+        ] {
+            client.post(target, body).bearer(token(scope)).send().is(status);
+        }
         proxy.done();
     }
 }

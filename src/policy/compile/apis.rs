@@ -241,12 +241,14 @@ fn route(
             }
         }
     });
-    let names = (pattern.as_ref().map(Pattern::names).unwrap_or_default(), around.defaults);
-    let request = match described {
-        Some((described, operation)) if own_or_nothing.request.is_none() => {
-            described.request(context, operation, route, names, at)
+    let names = pattern.as_ref().map(Pattern::names).unwrap_or_default();
+    let drawn = described.map(|(described, operation)| described.request(operation, names));
+    let request = match drawn {
+        Some(None) => None,
+        drawn => {
+            let names = (names, around.defaults);
+            messages::request(context, &mut apis.schemas, own_or_nothing, drawn.flatten(), names, at)
         }
-        _ => messages::request(context, &mut apis.schemas, own_or_nothing, names, at),
     };
     let (response, reports) = match (&own_or_nothing.response, described) {
         (None, Some((described, operation))) => (described.response(operation), described.only_reports()),

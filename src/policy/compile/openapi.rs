@@ -7,7 +7,7 @@ use http::HeaderName;
 use serde_json::Value;
 
 use super::context::{Context, check_scopes};
-use super::messages::{Defaults, MAX_CHECKED_BODY};
+use super::messages::{Drawn, MAX_CHECKED_BODY};
 use crate::policy::document::{self, Document, Mode};
 use crate::policy::openapi::{self, Alternative, Description, Extensions, Location, Name, Operation, Security};
 use crate::policy::router::PathName;
@@ -21,7 +21,6 @@ use crate::stages::schema::json::{JsonSchema, SchemaProblem};
 use crate::stages::schema::media_type::MediaRange;
 use crate::stages::schema::parameters::{Group, Parameters};
 use crate::stages::schema::response::{Requirement as ResponseRequirement, Statuses};
-use crate::stages::schema::{Bounds, Requirement};
 use crate::stages::scope::{self, By, Strength};
 
 /// Default of `auth.api_keys.header`.
@@ -156,8 +155,8 @@ impl Described {
             mode: own.and_then(|own| own.mode.clone()).or_else(mode),
             request: None,
             response: None,
-            max_body: own.and_then(|own| own.max_body).or(extensions.max_size),
-            timeout: own.and_then(|own| own.timeout),
+            max_body: None,
+            timeout: None,
         }
     }
 
@@ -225,33 +224,16 @@ impl Described {
         }
     }
 
-    /// What requests of an operation must be.
-    pub(super) fn request(
-        &self,
-        context: &mut Context<'_>,
-        operation: &Operation,
-        route: &document::Route,
-        (names, defaults): (&[PathName], &Defaults),
-        at: At<'_>,
-    ) -> Option<Requirement> {
-        let deadline = context.period(at.key("timeout"), route.timeout, defaults.deadline);
-        let contents = match &operation.request {
-            Some(request) => self.contents(&request.contents, &self.requests)?,
-            None => Vec::new(),
-        };
-        let checked = contents.iter().any(|(_, content)| !matches!(content, Content::Unchecked));
-        let default = if checked { MAX_CHECKED_BODY } else { defaults.body };
-        let max_size = route.max_body.map_or(default, |Size(bytes)| bytes);
-        let bounds = Bounds { max_size, outer_size: max_size.max(defaults.body), deadline };
-        let mut requirement = Requirement::new(bounds);
-        if !contents.is_empty() {
-            let required = operation.request.as_ref().is_some_and(|request| request.required);
-            requirement = requirement.body(Contents::new(contents), required);
-        }
-        if !operation.parameters.is_empty() {
-            requirement = requirement.parameters(self.parameters(operation, names)?);
-        }
-        Some(requirement)
+    /// What requests of an operation must be; `names` are those of the route's path.
+    pub(super) fn request(&self, operation: &Operation, names: &[PathName]) -> Option<Drawn> {
+        let request = operation.request.as_ref();
+        let contents = request.map(|request| self.contents(&request.contents, &self.requests));
+        Some(Drawn {
+            parameters: self.parameters(operation, names)?,
+            contents: contents.unwrap_or_else(|| Some(Vec::new()))?,
+            required: request.is_some_and(|request| request.required),
+            max_size: operation.extensions.max_size.map(|Size(bytes)| bytes),
+        })
     }
 
     fn parameters(&self, operation: &Operation, names: &[PathName]) -> Option<Parameters> {

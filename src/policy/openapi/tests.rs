@@ -12,7 +12,7 @@ use crate::stages::schema::json::JsonSchema;
 fn read_in(folder: &Path, path: &str) -> (Option<Description>, Vec<String>) {
     let policy = folder.join("policy.yaml");
     std::fs::write(&policy, "version: 1\n").unwrap();
-    let mut sources = Sources::open_with(&policy, |_| Err(std::env::VarError::NotPresent)).unwrap();
+    let mut sources = Sources::open_with(&policy, Box::new(|_| Err(std::env::VarError::NotPresent))).unwrap();
     let source = sources.read(path).unwrap();
     let mut problems = Problems::new();
     let description = Description::read(&mut sources, source, path, false, &mut problems);

@@ -45,6 +45,21 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
+    /// Those of another, where there are none here, location by location.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            path: self.path.or(other.path),
+            query: self.query.or(other.query),
+            headers: self.headers.or(other.headers),
+            cookies: self.cookies.or(other.cookies),
+        }
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.path.is_none() && self.query.is_none() && self.headers.is_none() && self.cookies.is_none()
+    }
+
     /// Decides whether all of them are what they must be.
     pub(crate) fn check(&self, target: &Target<'_>) -> Result<(), Refusal> {
         let mut violations = Vec::new();
