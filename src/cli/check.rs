@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{DONE, Format, INVALID, colour};
 use crate::policy::compile::{self, Lasting};
 use crate::policy::{Access, Policy, Route};
+use crate::stages::scope::{Alternative, By};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan check policy.yaml\nExit codes: 0 good, 2 the policy has errors.")]
@@ -60,14 +61,22 @@ fn who(route: &Route) -> String {
     match &route.access {
         Access::Public => "anybody".to_owned(),
         Access::Scoped(requirement) => {
-            let scopes = match requirement.scopes() {
-                [] => "any known caller".to_owned(),
-                scopes => scopes.join(" + "),
-            };
+            let ways: Vec<String> = requirement.alternatives().iter().map(way).collect();
+            let scopes = ways.join(", or ");
             match requirement.only() {
                 Some(only) => format!("{scopes}, only {}", only.join(", ")),
                 None => scopes,
             }
         }
     }
+}
+
+fn way(way: &Alternative) -> String {
+    let mut words: Vec<&str> = way.scopes.iter().map(|scope| &**scope).collect();
+    words.extend(way.certificate.then_some("a client certificate"));
+    words.extend(way.by.map(|by| match by {
+        By::Token => "a token",
+        By::Key => "an API key",
+    }));
+    if words.is_empty() { "any known caller".to_owned() } else { words.join(" + ") }
 }

@@ -6,6 +6,7 @@ mod asker;
 mod check;
 mod demo;
 mod explain;
+mod init;
 mod operator;
 mod question;
 mod run;
@@ -37,6 +38,8 @@ enum Command {
     Run(run::Arguments),
     /// Shows everything at once on this machine: an API, an issuer, a policy, the proxy
     Demo(demo::Arguments),
+    /// Writes a policy for an API that is described in OpenAPI
+    Init(init::Arguments),
     /// Tells every problem of a policy file, without starting anything
     Check(check::Arguments),
     /// Walks one request through the chain without sending it, and says why it ends as it does
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
     let code = match Arguments::parse().command {
         Command::Run(arguments) => run::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),

@@ -92,6 +92,14 @@ impl Problems {
         self.kept.push_mut(problem)
     }
 
+    /// Counts so many more of this severity, which are not kept.
+    pub(crate) fn count(&mut self, severity: Severity, more: usize) {
+        match severity {
+            Severity::Error => self.dropped_errors += more,
+            Severity::Warning => self.dropped_warnings += more,
+        }
+    }
+
     /// Whether the policy cannot be used.
     pub(crate) fn has_errors(&self) -> bool {
         self.kept.iter().any(|problem| problem.severity == Severity::Error)

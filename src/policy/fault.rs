@@ -15,7 +15,6 @@ const PLANNED: &[(&str, &[&str])] = &[
     ("", &["token_service"]),
     ("auth.issuers.*", &["on_failure"]),
     ("plans.*", &["quota", "classes"]),
-    ("apis.*", &["openapi"]),
     ("apis.*.upstream", &["health", "retries"]),
     ("apis.*.routes.*", &["class", "upgrade"]),
     ("audit.*", &["elasticsearch", "otlp", "syslog"]),

@@ -211,12 +211,21 @@ impl Sources {
         let name = policy.display().to_string();
         let text = read_text(policy, &name, POLICY_LIMIT)?;
         let folder = policy.parent().map(Path::to_path_buf).unwrap_or_default();
+        Ok(Self::around(folder, name, text, env))
+    }
+
+    /// For a policy that is yet to be written to this folder.
+    pub(crate) fn in_folder(folder: &Path) -> Self {
+        Self::around(folder.to_path_buf(), String::new(), String::new(), Box::new(|name| std::env::var(name)))
+    }
+
+    fn around(folder: PathBuf, name: String, text: String, env: Env) -> Self {
         let mut shown = Context::new(&SHA256);
         // The name of the policy file is how it was called, not what it says.
         absorb(&mut shown, b'p', "", text.as_bytes());
         let everything = shown.clone();
         let policy = Arc::new(SourceText::new(name, text, 0));
-        Ok(Self { folder, policy, files: BTreeMap::new(), secrets: BTreeMap::new(), everything, shown, env })
+        Self { folder, policy, files: BTreeMap::new(), secrets: BTreeMap::new(), everything, shown, env }
     }
 
     /// The policy file.
@@ -245,6 +254,16 @@ impl Sources {
             }
             Err(error) => Err(self.absorb_failure(&name, error)),
         }
+    }
+
+    /// Whether a path, links followed, leads into a folder. What is not there leads nowhere.
+    pub(crate) fn is_within(&self, folder: &str, written: &str) -> bool {
+        let whole = |path: &str| {
+            let path = self.path(path);
+            // The folder of a bare file name is the one this process is in.
+            std::fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { &path }).ok()
+        };
+        whole(folder).zip(whole(written)).is_some_and(|(folder, file)| file.starts_with(folder))
     }
 
     /// The text of a file that holds a secret, as it stands there; never shown, part of the digest all the same.

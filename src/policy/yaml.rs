@@ -15,15 +15,48 @@ use super::source::{Place, SourceText, quote};
 use super::syntax;
 use super::tree::{Kind, Node, NodeId, Scalar, Tree};
 
-/// Most nodes of a tree, those behind aliases counted each time.
-const MAX_NODES: usize = 100_000;
-/// Deepest nesting.
-const MAX_DEPTH: usize = 64;
+/// What kind of text is read: how large it may be, and what it is called in messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dialect {
+    /// Most nodes of a tree, those behind aliases counted each time.
+    nodes: usize,
+    /// Deepest nesting.
+    depth: usize,
+    /// The text.
+    noun: &'static str,
+    /// What it is written in.
+    language: &'static str,
+    /// How it begins.
+    beginning: &'static str,
+}
+
+/// Policies.
+const POLICY: Dialect = Dialect {
+    nodes: 100_000,
+    depth: 64,
+    noun: "policy",
+    language: "the policy language",
+    beginning: "begin it with `version: 1`; `config/reference.yaml` shows every key",
+};
+
+/// Descriptions of APIs: the largest public ones have a million values.
+pub(crate) const OPENAPI: Dialect = Dialect {
+    nodes: 2_000_000,
+    depth: 120,
+    noun: "document",
+    language: "OpenAPI",
+    beginning: "begin it with `openapi: 3.1.0`",
+};
 
 /// Reads `source` as one YAML document. `None` when there is no tree; the reason is among `problems` then.
 pub(crate) fn parse(source: &Arc<SourceText>, problems: &mut Problems) -> Option<Tree> {
+    parse_as(POLICY, source, problems)
+}
+
+/// Like [`parse`], for another kind of text.
+pub(crate) fn parse_as(dialect: Dialect, source: &Arc<SourceText>, problems: &mut Problems) -> Option<Tree> {
     let tree = Tree { source: Arc::clone(source), nodes: Vec::new(), root: NodeId(0), large: OnceLock::new() };
-    Builder { tree, problems, open: Vec::new(), anchors: HashMap::new(), finished: false }.build()
+    Builder { dialect, tree, problems, open: Vec::new(), anchors: HashMap::new(), finished: false }.build()
 }
 
 /// A list or map that is being read.
@@ -48,6 +81,7 @@ enum Anchor {
 struct Stopped;
 
 struct Builder<'p> {
+    dialect: Dialect,
     tree: Tree,
     problems: &'p mut Problems,
     open: Vec<Open>,
@@ -59,11 +93,12 @@ struct Builder<'p> {
 impl Builder<'_> {
     fn build(mut self) -> Option<Tree> {
         let source = Arc::clone(&self.tree.source);
+        let Dialect { depth, noun, beginning, .. } = self.dialect;
         let options = granit_parser::options! {
             emit_comments: false,
             emit_unresolved_aliases: true,
-            flow_nesting_limit: MAX_DEPTH * 2,
-            block_nesting_limit: MAX_DEPTH * 2,
+            flow_nesting_limit: depth * 2,
+            block_nesting_limit: depth * 2,
         };
         let mut documents = 0;
         for event in Parser::new_from_str_with_options(&source.text, options) {
@@ -71,9 +106,9 @@ impl Builder<'_> {
                 Ok((Event::DocumentStart(..), span)) => {
                     documents += 1;
                     if documents > 1 {
-                        self.problems
-                            .error(self.place(&span), "a second document begins here")
-                            .help("a policy is one document: remove this `---` and what follows, or join the two");
+                        self.problems.error(self.place(&span), "a second document begins here").help(format!(
+                            "a {noun} is one YAML document: remove this `---` and what follows, or join the two"
+                        ));
                         break;
                     }
                 }
@@ -89,9 +124,7 @@ impl Builder<'_> {
             _ => false,
         };
         if !self.finished || empty {
-            self.problems
-                .error(Place::new(&source, 0..0), "the policy is empty")
-                .help("begin it with `version: 1`; `config/reference.yaml` shows every key");
+            self.problems.error(Place::new(&source, 0..0), format!("the {noun} is empty")).help(beginning);
             return None;
         }
         Some(self.tree)
@@ -132,7 +165,7 @@ impl Builder<'_> {
         if let Some(tag) = tag {
             let place = span.tag_span().map_or_else(|| self.place(span), |tag| self.place(&tag));
             self.problems
-                .error(place, format!("the tag {} is not part of the policy language", quote(&tag)))
+                .error(place, format!("the tag {} is not part of {}", quote(&tag), self.dialect.language))
                 .help("remove it; put text that begins with `!` in quotes");
             self.tree.void(id);
         }
@@ -141,10 +174,11 @@ impl Builder<'_> {
 
     fn add(&mut self, kind: Kind, span: Range<usize>) -> Result<NodeId, Stopped> {
         let id = NodeId(self.tree.nodes.len());
-        if id.0 >= MAX_NODES {
+        let Dialect { nodes, noun, .. } = self.dialect;
+        if id.0 >= nodes {
             let place = Place::new(&self.tree.source, span);
             self.problems
-                .error(place, format!("the policy has more than {MAX_NODES} values"))
+                .error(place, format!("the {noun} has more than {nodes} values"))
                 .help("what stands behind an alias (`*name`) counts every time");
             return Err(Stopped);
         }
@@ -154,7 +188,7 @@ impl Builder<'_> {
     }
 
     fn begin(&mut self, kind: Kind, anchor: usize, span: &Span) -> Result<NodeId, Stopped> {
-        if self.open.len() >= MAX_DEPTH {
+        if self.open.len() >= self.dialect.depth {
             self.too_deep(bytes(span));
             return Err(Stopped);
         }
@@ -210,7 +244,7 @@ impl Builder<'_> {
                 ("there is no key before this `:`".to_owned(), None)
             }
             Kind::Scalar(scalar) if scalar.plain && scalar.written == "<<" => (
-                "merge keys (`<<`) are not part of the policy language".to_owned(),
+                format!("merge keys (`<<`) are not part of {}", self.dialect.language),
                 Some("write the keys out, or use an alias for a whole value"),
             ),
             Kind::Scalar(scalar) => {
@@ -262,7 +296,7 @@ impl Builder<'_> {
 
     /// Copies what an alias names, so that every node has one parent. Places stay those of the original.
     fn copy(&mut self, target: NodeId, depth: usize, alias: &Span) -> Result<NodeId, Stopped> {
-        if depth > MAX_DEPTH {
+        if depth > self.dialect.depth {
             self.too_deep(bytes(alias));
             return Err(Stopped);
         }
@@ -300,7 +334,8 @@ impl Builder<'_> {
 
     fn too_deep(&mut self, span: Range<usize>) {
         let place = Place::new(&self.tree.source, span);
-        self.problems.error(place, format!("the policy is nested deeper than {MAX_DEPTH} levels"));
+        let Dialect { depth, noun, .. } = self.dialect;
+        self.problems.error(place, format!("the {noun} is nested deeper than {depth} levels"));
     }
 
     fn place(&self, span: &Span) -> Place {

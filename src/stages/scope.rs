@@ -1,7 +1,7 @@
 //! May they: decides whether a known caller may use a route.
 //!
-//! All scopes of the route must be granted, and a route with `only` takes approved consumers alone. It never looks at the
-//! request, and it is asked anew on every one: nothing here is cached.
+//! All scopes of the route must be granted (or, where it has alternatives, all of one), and a route with `only` takes
+//! approved consumers alone. It never looks at the request, and it is asked anew on every one: nothing here is cached.
 
 use std::sync::Arc;
 
@@ -11,13 +11,56 @@ use super::auth::{Caller, CredentialKind, Known};
 use crate::refusal::{Members, Reason, Refusal, Stage};
 
 /// What a route asks of its callers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Requirement {
-    scopes: Box<[Box<str>]>,
+    /// One of them is met; there is at least one.
+    alternatives: Box<[Alternative]>,
     only: Option<Box<[Arc<str>]>>,
     strong: Option<Box<[Strength]>>,
     /// In seconds.
     max_age: Option<i64>,
+}
+
+/// One way to be let in: all of it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Alternative {
+    /// Scopes that are granted.
+    pub(crate) scopes: Box<[Box<str>]>,
+    /// The kind of credential, where it is not any.
+    pub(crate) by: Option<By>,
+    /// A client certificate that is the consumer's own.
+    pub(crate) certificate: bool,
+}
+
+/// A kind of credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// A token, whoever vouches for it.
+    Token,
+    /// An API key.
+    Key,
+}
+
+impl Alternative {
+    fn missing(&self, caller: &Caller) -> Vec<&str> {
+        self.scopes.iter().map(|scope| &**scope).filter(|scope| !caller.has(scope)).collect()
+    }
+
+    fn takes(&self, caller: &Caller) -> bool {
+        let kind = caller.credential().0;
+        match self.by {
+            None => true,
+            Some(By::Token) => matches!(kind, CredentialKind::Jwt | CredentialKind::Introspected),
+            Some(By::Key) => kind == CredentialKind::ApiKey,
+        }
+    }
+
+    fn is_met(&self, known: &Known) -> bool {
+        let caller = &*known.caller;
+        self.takes(caller)
+            && self.scopes.iter().all(|scope| caller.has(scope))
+            && (!self.certificate || known.certificate)
+    }
 }
 
 /// What makes a credential more than something that can be found and sent.
@@ -54,8 +97,14 @@ impl Strength {
 impl Requirement {
     /// All of `scopes`; and, when given, one of the consumers in `only`.
     pub(crate) fn new(scopes: Vec<String>, only: Option<Vec<String>>) -> Self {
+        let scopes = scopes.into_iter().map(Box::from).collect();
+        Self::any_of(vec![Alternative { scopes, ..Alternative::default() }], only)
+    }
+
+    /// One of `alternatives`, of which there is at least one; and, when given, one of the consumers in `only`.
+    pub(crate) fn any_of(alternatives: Vec<Alternative>, only: Option<Vec<String>>) -> Self {
         Self {
-            scopes: scopes.into_iter().map(Box::from).collect(),
+            alternatives: alternatives.into(),
             only: only.map(|names| names.into_iter().map(Arc::from).collect()),
             strong: None,
             max_age: None,
@@ -69,9 +118,14 @@ impl Requirement {
         self
     }
 
-    /// The scopes that are needed.
+    /// The scopes that are needed; where there are alternatives, those of the first.
     pub(crate) fn scopes(&self) -> &[Box<str>] {
-        &self.scopes
+        self.alternatives.first().map_or(&[], |first| &first.scopes)
+    }
+
+    /// All ways to be let in.
+    pub(crate) fn alternatives(&self) -> &[Alternative] {
+        &self.alternatives
     }
 
     /// The consumers it is for, when it is not for all.
@@ -82,9 +136,8 @@ impl Requirement {
     /// Decides.
     pub(crate) fn permit(&self, known: &Known, now: Timestamp) -> Result<(), Refusal> {
         let caller = &*known.caller;
-        let missing: Vec<&str> = self.scopes.iter().map(|scope| &**scope).filter(|scope| !caller.has(scope)).collect();
-        if !missing.is_empty() {
-            return Err(self.refuse_scopes(caller, &missing));
+        if !self.alternatives.iter().any(|alternative| alternative.is_met(known)) {
+            return Err(self.refuse(caller));
         }
         match &self.only {
             Some(only) if !only.contains(caller.consumer()) => Err(Refusal::new(
@@ -114,10 +167,20 @@ impl Requirement {
         Ok(())
     }
 
-    fn refuse_scopes(&self, caller: &Caller, missing: &[&str]) -> Refusal {
+    /// Says what the nearest alternative lacks.
+    fn refuse(&self, caller: &Caller) -> Refusal {
+        let stronger = |detail| Refusal::new(Stage::Scope, Reason::StrongerCredentialRequired, detail);
+        let open = self.alternatives.iter().filter(|alternative| alternative.takes(caller));
+        let Some(nearest) = open.min_by_key(|alternative| alternative.missing(caller).len()) else {
+            return stronger("this operation takes another kind of credential");
+        };
+        let missing = nearest.missing(caller);
+        if missing.is_empty() {
+            return stronger("this operation needs a client certificate");
+        }
         let detail = format!("the credential lacks {}; ask for one that has all required scopes", missing.join(", "));
         Refusal::new(Stage::Scope, Reason::InsufficientScope, detail).members(Members {
-            required_scopes: Some(self.scopes.to_vec()),
+            required_scopes: Some(nearest.scopes.to_vec()),
             granted_scopes: Some(caller.granted().to_vec()),
             ..Members::default()
         })
@@ -127,6 +190,7 @@ impl Requirement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::RequestId;
 
     #[test]
     fn every_scope_and_an_approved_consumer_are_needed() {
@@ -152,6 +216,41 @@ mod tests {
             let known = Known { caller: Arc::new(Caller::sample("acme", granted)), certificate: false };
             let got = requirement.permit(&known, Timestamp::UNIX_EPOCH).err().map(|refusal| refusal.reason());
             assert_eq!(got, expected, "needed {needed:?}, only {only:?}, granted {granted:?}");
+        }
+    }
+
+    #[test]
+    fn one_alternative_is_enough_and_the_nearest_is_named() {
+        let way = |scopes: &[&str], by, certificate| Alternative {
+            scopes: scopes.iter().map(|scope| Box::from(*scope)).collect(),
+            by,
+            certificate,
+        };
+        let (token, key) = (Some(By::Token), Some(By::Key));
+        for (alternatives, granted, certificate, expected) in [
+            (vec![way(&["a", "b"], None, false), way(&["c"], None, false)], &["c"] as &[&str], false, Ok(())),
+            (vec![way(&["a", "b"], None, false), way(&["c"], None, false)], &["a", "b"], false, Ok(())),
+            (vec![way(&["a", "b", "d"], None, false), way(&["c"], None, false)], &["a"], false, Err("c")),
+            (vec![way(&["a", "b"], None, false), way(&["c", "d"], None, false)], &["a"], false, Err("a b")),
+            // The sample has an API key.
+            (vec![way(&["a"], token, false), way(&[], key, false)], &[], false, Ok(())),
+            (vec![way(&["a"], key, false), way(&[], token, false)], &[], false, Err("a")),
+            (vec![way(&[], token, false)], &[], false, Err("")),
+            (vec![way(&[], None, true)], &[], true, Ok(())),
+            (vec![way(&[], None, true)], &[], false, Err("")),
+            (vec![way(&["a"], None, true)], &["a"], false, Err("")),
+            (vec![], &["a"], false, Err("")),
+        ] {
+            let requirement = Requirement::any_of(alternatives.clone(), None);
+            let known = Known { caller: Arc::new(Caller::sample("acme", granted)), certificate };
+            let got = requirement.permit(&known, Timestamp::UNIX_EPOCH).map_err(|refusal| {
+                let (_, _, body) = refusal.answer(&RequestId::new(Timestamp::UNIX_EPOCH));
+                let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                let required = body["required_scopes"].as_array().cloned().unwrap_or_default();
+                assert_eq!(refusal.reason() == Reason::InsufficientScope, !required.is_empty());
+                required.iter().filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join(" ")
+            });
+            assert_eq!(got, expected.map_err(str::to_owned), "{alternatives:?} {granted:?}");
         }
     }
 

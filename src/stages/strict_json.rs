@@ -12,8 +12,13 @@ pub(crate) const MAX_DEPTH: usize = 64;
 
 /// Parses one JSON text (RFC 8259), to its end. The error says what is wrong and where, and never quotes a value.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
+    parse_within(MAX_DEPTH, text)
+}
+
+/// Like [`parse`], with another bound on nesting; more than 127 levels serde_json itself refuses.
+pub(crate) fn parse_within(depth: usize, text: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = Strict { depth: MAX_DEPTH }.deserialize(&mut deserializer)?;
+    let value = Strict { depth, most: depth }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
@@ -22,13 +27,14 @@ pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,
+    most: usize,
 }
 
 impl Strict {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         match self.depth.checked_sub(1) {
-            Some(depth) => Ok(Self { depth }),
-            None => Err(E::custom(format_args!("nesting is deeper than {MAX_DEPTH}"))),
+            Some(depth) => Ok(Self { depth, ..self }),
+            None => Err(E::custom(format_args!("nesting is deeper than {}", self.most))),
         }
     }
 }

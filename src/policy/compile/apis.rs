@@ -10,9 +10,11 @@ use rustls::pki_types::ServerName;
 
 use super::context::{Context, check_scopes};
 use super::messages::Defaults;
+use super::openapi::Described;
 use super::schemas::Schemas;
-use super::{edge, messages, modes};
+use super::{edge, messages, modes, openapi};
 use crate::policy::document::{self, Document};
+use crate::policy::openapi::Operation;
 use crate::policy::router::{Conflict, Pattern, Router};
 use crate::policy::tree::At;
 use crate::policy::units::{Period, Size};
@@ -34,6 +36,15 @@ pub(super) struct Apis {
     schemas: Schemas,
 }
 
+/// What the routes of one API have in common.
+struct Around<'a> {
+    document: &'a Document,
+    api: &'a Arc<Api>,
+    reporting: Reporting,
+    described: Option<Described>,
+    defaults: &'a Defaults,
+}
+
 /// `apis`.
 pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Apis {
     let defaults = Defaults {
@@ -52,14 +63,16 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         let at = at.key("apis").key(name);
         let hosts = hosts(context, &written.hosts, at.key("hosts"));
         let upstream = upstream(context, written.upstream.as_ref(), &mut apis.servers, at.key("upstream"));
-        if written.routes.is_empty() {
+        let described = written.openapi.as_ref().map(|openapi| openapi::read(context, openapi, at.key("openapi")));
+        if written.routes.is_empty() && described.is_none() {
             let help = "write what of it is open, such as `GET /orders/{id}: { scopes: [orders:read] }`";
             context.missing(at.key("routes"), "this API has no routes, so nothing of it is open", help);
         }
         let api = Arc::new(Api { name: name.as_str().into(), hosts: hosts.into(), upstream });
         apis.apis.push(Arc::clone(&api));
         let reporting = modes::compile(context, Reporting::default(), written.mode.as_ref(), at.key("mode"));
-        routes(context, document, &mut apis, (&api, reporting), &written.routes, &defaults, at.key("routes"));
+        let around = Around { document, api: &api, reporting, described: described.flatten(), defaults: &defaults };
+        routes(context, &mut apis, &around, &written.routes, at);
     }
     apis
 }
@@ -180,65 +193,106 @@ fn server(
 
 fn routes(
     context: &mut Context<'_>,
-    document: &Document,
     apis: &mut Apis,
-    (api, api_mode): (&Arc<Api>, Reporting),
+    around: &Around<'_>,
     written: &BTreeMap<String, document::Route>,
-    defaults: &Defaults,
     at: At<'_>,
 ) {
-    for (name, route) in written {
-        let at = at.key(name);
-        let pattern = Pattern::parse(name);
-        if let Err(problem) = &pattern {
-            context.problems.error(at.key_place(), format!("this is not a route: {problem}"));
+    let operations = around.described.iter().flat_map(Described::operations);
+    let mut operations: BTreeMap<&str, &Operation> = operations.map(|one| (&*one.route, one)).collect();
+    for (name, own) in written {
+        let operation = operations.remove(name.as_str());
+        route(context, apis, around, (name, operation, Some(own)), at.key("routes").key(name));
+    }
+    for (name, operation) in operations {
+        route(context, apis, around, (name, Some(operation), None), at.key("openapi"));
+    }
+}
+
+/// One route: what the policy writes of it, what a description says, or both.
+fn route(
+    context: &mut Context<'_>,
+    apis: &mut Apis,
+    around: &Around<'_>,
+    (name, operation, own): (&str, Option<&Operation>, Option<&document::Route>),
+    at: At<'_>,
+) {
+    let nothing = document::Route::default();
+    let own_or_nothing = own.unwrap_or(&nothing);
+    let described = around.described.as_ref().zip(operation);
+    let overlaid = described.map(|(described, operation)| described.overlay(context, around.document, operation, own));
+    let route = overlaid.as_ref().unwrap_or(own_or_nothing);
+    let place = || match described {
+        Some((described, operation)) if own.is_none() => described.place(operation),
+        _ => at.key_place(),
+    };
+    let pattern = Pattern::parse(name);
+    if let Err(problem) = &pattern {
+        context.problems.error(place(), format!("this is not a route: {problem}"));
+    }
+    let access = access(context, around.document, route, described, at);
+    let rate = route.rate.and_then(|rate| {
+        let slot = context.lasting.ledger.slot(&format!("{} {name}", around.api.name()));
+        match RouteLimit::new(rate.count, rate.per, slot) {
+            Ok(limit) => Some(limit),
+            Err(problem) => {
+                context.error(at.key("rate"), problem);
+                None
+            }
         }
-        let access = access(context, document, route, at);
-        let rate = route.rate.and_then(|rate| {
-            let slot = context.lasting.ledger.slot(&format!("{} {name}", api.name()));
-            match RouteLimit::new(rate.count, rate.per, slot) {
-                Ok(limit) => Some(limit),
-                Err(problem) => {
-                    context.error(at.key("rate"), problem);
-                    None
-                }
-            }
-        });
-        let names = pattern.as_ref().map(Pattern::names).unwrap_or_default();
-        let request = messages::request(context, &mut apis.schemas, route, (names, defaults), at);
-        let response = messages::response(context, &mut apis.schemas, route.response.as_ref(), at.key("response"));
-        let (Ok(pattern), Some(access), Some(request)) = (pattern, access, request) else { continue };
-        let reports = route.response.as_ref().is_some_and(|response| messages::only_reports(context, response, at));
-        let mode = modes::compile(context, api_mode, route.mode.as_ref(), at.key("mode"));
-        let compiled = Arc::new(Route {
-            name: name.as_str().into(),
-            api: Arc::clone(api),
-            access,
-            rate,
-            request,
-            response,
-            reporting: if reports { mode.with(Stage::Response) } else { mode },
-            metrics: context.lasting.metrics.route(api.name(), name),
-        });
-        match apis.router.add(api.hosts(), &pattern, &compiled) {
-            Ok(()) => apis.routes.push(compiled),
-            Err(Conflict::Same(other)) => {
-                context
-                    .problems
-                    .error(at.key_place(), format!("this route matches the same requests as `{}`", other.name()))
-                    .help("keep one of them, or give their APIs different `hosts`");
-            }
-            Err(Conflict::Ambiguous) => {
-                context
-                    .problems
-                    .error(at.key_place(), "this route overlaps with another: which is meant is left open")
-                    .help("`{name}` and `{name...}` cannot stand at the same place of two paths");
-            }
+    });
+    let names = pattern.as_ref().map(Pattern::names).unwrap_or_default();
+    let drawn = described.map(|(described, operation)| described.request(operation, names));
+    let request = match drawn {
+        Some(None) => None,
+        drawn => {
+            let names = (names, around.defaults);
+            messages::request(context, &mut apis.schemas, own_or_nothing, drawn.flatten(), names, at)
+        }
+    };
+    let (response, reports) = match (&own_or_nothing.response, described) {
+        (None, Some((described, operation))) => (described.response(operation), described.only_reports()),
+        (written, _) => {
+            let response = messages::response(context, &mut apis.schemas, written.as_ref(), at.key("response"));
+            (response, written.as_ref().is_some_and(|response| messages::only_reports(context, response, at)))
+        }
+    };
+    let mode = modes::compile(context, around.reporting, route.mode.as_ref(), at.key("mode"));
+    let (Ok(pattern), Some(access), Some(request)) = (pattern, access, request) else { return };
+    let compiled = Arc::new(Route {
+        name: name.into(),
+        api: Arc::clone(around.api),
+        access,
+        rate,
+        request,
+        response,
+        reporting: if reports { mode.with(Stage::Response) } else { mode },
+        metrics: context.lasting.metrics.route(around.api.name(), name),
+    });
+    match apis.router.add(around.api.hosts(), &pattern, &compiled) {
+        Ok(()) => apis.routes.push(compiled),
+        Err(Conflict::Same(other)) => {
+            context
+                .problems
+                .error(place(), format!("this route matches the same requests as `{}`", other.name()))
+                .help("keep one of them, or give their APIs different `hosts`");
+        }
+        Err(Conflict::Ambiguous) => {
+            context
+                .problems
+                .error(place(), "this route overlaps with another: which is meant is left open")
+                .help("`{name}` and `{name...}` cannot stand at the same place of two paths");
         }
     }
 }
 
-fn access(context: &mut Context<'_>, document: &Document, route: &document::Route, at: At<'_>) -> Option<Access> {
+fn access(
+    context: &mut Context<'_>,
+    document: &Document,
+    route: &document::Route,
+    described: Option<(&Described, &Operation)>,
+    at: At<'_>,
+) -> Option<Access> {
     for (position, name) in route.only.iter().flatten().enumerate() {
         if !document.consumers.contains_key(name) {
             let known = document.consumers.keys().map(String::as_str);
@@ -261,10 +315,11 @@ fn access(context: &mut Context<'_>, document: &Document, route: &document::Rout
         (None, Some(true)) => Some(Access::Public),
         (Some(scopes), _) => {
             check_scopes(context, scopes, at.key("scopes"));
-            let strong = strengths(context, route, at.key("strong"));
-            let max_age = route.max_age.map(|Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
-            let requirement = ScopeRequirement::new(scopes.clone(), route.only.clone());
-            Some(Access::Scoped(requirement.strong(strong, max_age)))
+            Some(scoped(context, route, ScopeRequirement::new(scopes.clone(), route.only.clone()), at))
+        }
+        (None, _) if let Some((described, operation)) = described => {
+            let ways = described.ways(context, document, operation, at)?;
+            Some(scoped(context, route, ScopeRequirement::any_of(ways, route.only.clone()), at))
         }
         (None, _) => {
             context.missing(
@@ -275,6 +330,13 @@ fn access(context: &mut Context<'_>, document: &Document, route: &document::Rout
             None
         }
     }
+}
+
+/// Scopes, and what else is asked of a credential.
+fn scoped(context: &mut Context<'_>, route: &document::Route, requirement: ScopeRequirement, at: At<'_>) -> Access {
+    let strong = strengths(context, route, at.key("strong"));
+    let max_age = route.max_age.map(|Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
+    Access::Scoped(requirement.strong(strong, max_age))
 }
 
 fn strengths(context: &mut Context<'_>, route: &document::Route, at: At<'_>) -> Option<Vec<Strength>> {

@@ -33,23 +33,36 @@ pub(super) struct Defaults {
     pub(super) deadline: Duration,
 }
 
-/// What requests of a route must be; `names` are those of its path.
+/// What a description says of a route's requests.
+#[derive(Default)]
+pub(super) struct Drawn {
+    /// What path, query, headers and cookies must be.
+    pub(super) parameters: Parameters,
+    /// The kinds of bodies.
+    pub(super) contents: Vec<(MediaRange, Content)>,
+    /// Whether there must be one.
+    pub(super) required: bool,
+    /// Largest body, where it or the policy says so.
+    pub(super) max_size: Option<u64>,
+}
+
+/// What requests of a route must be, by the policy, and where that says nothing, by its description; `names` are those of
+/// its path.
 pub(super) fn request(
     context: &mut Context<'_>,
     schemas: &mut Schemas,
     route: &document::Route,
+    drawn: Option<Drawn>,
     (names, defaults): (&[PathName], &Defaults),
     at: At<'_>,
 ) -> Option<Requirement> {
     let deadline = context.period(at.key("timeout"), route.timeout, defaults.deadline);
-    let unchecked = route.max_body.map_or(defaults.body, |Size(bytes)| bytes);
-    let Some(request) = &route.request else {
-        return Some(Requirement::new(Bounds { max_size: unchecked, outer_size: unchecked, deadline }));
-    };
     let inner = at.key("request");
-    let parameters = parameters(context, schemas, request, names, inner)?;
-    let contents = bodies(context, schemas, request, inner)?;
-    if contents.is_empty() && parameters.is_none() {
+    let nothing = document::Request::default();
+    let request = route.request.as_ref().unwrap_or(&nothing);
+    let own = parameters(context, schemas, request, names, inner)?;
+    let mut contents = bodies(context, schemas, request, inner)?;
+    if route.request.is_some() && contents.is_empty() && own.is_none() {
         context.missing(
             inner,
             "`request` does not say what a request must be",
@@ -57,22 +70,27 @@ pub(super) fn request(
         );
         return None;
     }
-    if !contents.is_empty() && route.max_body.is_some() {
+    let described = drawn.is_some();
+    let drawn = drawn.unwrap_or_default();
+    let required = !contents.is_empty() || drawn.required;
+    // Of two that are for the same media type, the first counts.
+    contents.extend(drawn.contents);
+    if !contents.is_empty() && route.max_body.is_some() && !described {
         context
             .error(at.key("max_body"), "a route whose body is checked bounds it in `request`")
             .help("write `request: { max_size: … }`");
     }
-    let default = if contents.is_empty() { unchecked } else { MAX_CHECKED_BODY };
-    let max_size = request.max_size.map_or(default, |Size(bytes)| bytes);
+    let checked = contents.iter().any(|(_, content)| !matches!(content, Content::Unchecked));
+    let default = if checked { MAX_CHECKED_BODY } else { defaults.body };
+    let written = request.max_size.or(route.max_body).map(|Size(bytes)| bytes);
+    let max_size = written.or(drawn.max_size).unwrap_or(default);
     let bounds = Bounds { max_size, outer_size: max_size.max(defaults.body), deadline };
     let mut requirement = Requirement::new(bounds);
     if !contents.is_empty() {
-        requirement = requirement.body(Contents::new(contents), true);
+        requirement = requirement.body(Contents::new(contents), required);
     }
-    Some(match parameters {
-        Some(parameters) => requirement.parameters(parameters),
-        None => requirement,
-    })
+    let parameters = own.unwrap_or_default().or(drawn.parameters);
+    Some(if parameters.is_empty() { requirement } else { requirement.parameters(parameters) })
 }
 
 /// The kinds of bodies that a request may have.

@@ -10,6 +10,7 @@ mod edge;
 mod issuers;
 mod messages;
 mod modes;
+mod openapi;
 mod schemas;
 mod stand_ins;
 mod store;

@@ -5,6 +5,7 @@
 
 mod callers;
 mod messages;
+mod openapi;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 pub(crate) use self::callers::{Auth, Consumer, Dpop, Identity, Introspection, Issuer, Key};
 pub(crate) use self::messages::{Content, Mode, Request, Response};
+pub(crate) use self::openapi::OpenApi;
 use super::units::{Period, Rate, Size};
 
 /// The whole file.
@@ -188,6 +190,8 @@ pub(crate) struct Api {
     pub(crate) hosts: Vec<String>,
     /// Where it is.
     pub(crate) upstream: Option<Upstream>,
+    /// What it is, in OpenAPI: its operations become routes.
+    pub(crate) openapi: Option<OpenApi>,
     /// Which stages only report.
     pub(crate) mode: Option<Mode>,
     /// `METHOD /path` → what of it is open, to whom.

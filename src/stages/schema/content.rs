@@ -67,6 +67,11 @@ impl Contents {
         ranges(&["multipart/form-data"], &Content::Multipart(Arc::clone(form)))
     }
 
+    /// Whether a message with these headers passes as it comes: nothing is said of its body, or that it may be anything.
+    pub(super) fn pass(&self, headers: &HeaderMap) -> bool {
+        self.0.is_empty() || matches!(self.of(headers), Some((Content::Unchecked, _)))
+    }
+
     /// What a message's body must be, and the media type it says it has. None where it isn't one of these.
     pub(super) fn of<'a>(&'a self, headers: &'a HeaderMap) -> Option<(&'a Content, MediaType<'a>)> {
         let media = media_type::of(headers)?;

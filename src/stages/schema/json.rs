@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jsonschema::{Draft, PatternOptions, Retrieve, Uri, Validator};
+use jsonschema::{Draft, PatternOptions, Retrieve, Uri, ValidationError, ValidationOptions, Validator};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::malformed;
 use super::shape::Shape;
@@ -24,7 +24,9 @@ const MAX_DETAIL: usize = 300;
 
 /// A compiled schema.
 pub(crate) struct JsonSchema {
-    validator: Validator,
+    validator: Arc<Validator>,
+    /// Present: the validator is that of many definitions, and judges a value as the member of an object with this name.
+    name: Option<Box<str>>,
     draft: Draft,
     /// Where it is from, and what it refers to.
     origin: (Arc<str>, Arc<Files>),
@@ -83,22 +85,39 @@ impl JsonSchema {
     }
 
     fn compile(schema: &Value, origin: (Arc<str>, Arc<Files>)) -> Result<Self, SchemaProblem> {
-        let mut options = jsonschema::options()
-            .with_retriever(Beside(Arc::clone(&origin.1)))
-            .should_validate_formats(true)
-            .should_ignore_unknown_formats(false)
-            .with_pattern_options(PatternOptions::regex());
+        let mut options = options().with_retriever(Beside(Arc::clone(&origin.1)));
         // Without files there is no place but the schema itself, as the short way to "valid" supposes.
         if !origin.1.is_empty() {
             options = options.with_base_uri(format!("{BASE}{}", utf8_percent_encode(&origin.0, PATH)));
         }
-        let validator = options.build(schema).map_err(|error| SchemaProblem {
-            pointer: error.instance_path().to_string(),
-            message: error.to_string(),
-        })?;
+        let validator = options.build(schema).map_err(|error| SchemaProblem::of(&error))?;
         let draft = validator.draft();
         let shape = Shape::new(schema, draft);
-        Ok(Self { validator, draft, origin, shape })
+        Ok(Self { validator: Arc::new(validator), name: None, draft, origin, shape })
+    }
+
+    /// Compiles the definitions with these names of a document in JSON Schema 2020-12 (`{"$defs": …}`), all at once: what
+    /// they have in common is there once, however many lead to it.
+    pub(crate) fn definitions(document: &Value, names: &[&str]) -> Result<Vec<Self>, SchemaProblem> {
+        let mut whole = document.clone();
+        if let Value::Object(whole) = &mut whole {
+            let reference = |name: &&str| ((*name).to_owned(), json!({"$ref": format!("#/$defs/{name}")}));
+            whole.insert("properties".to_owned(), Value::Object(names.iter().map(reference).collect()));
+            // With it, a member's schema is found by a hash; without, by going through all of them.
+            whole.insert("additionalProperties".to_owned(), Value::Bool(false));
+        }
+        let validator = options().offline().build(&whole).map_err(|error| SchemaProblem::of(&error))?;
+        let (validator, draft) = (Arc::new(validator), Draft::Draft202012);
+        let shapes = Shape::of_definitions(&whole, draft, names);
+        let origin: (Arc<str>, Arc<Files>) = ("".into(), Arc::default());
+        let one = |(name, shape): (&&str, Option<Shape>)| Self {
+            validator: Arc::clone(&validator),
+            name: Some((*name).into()),
+            draft,
+            origin: origin.clone(),
+            shape,
+        };
+        Ok(names.iter().zip(shapes).map(one).collect())
     }
 
     /// Decides whether a body parses and keeps to the schema.
@@ -113,33 +132,63 @@ impl JsonSchema {
     fn judge(&self, body: &[u8]) -> Result<(), Refusal> {
         let value =
             strict_json::parse(body).map_err(|error| malformed(format!("the body is not acceptable JSON: {error}")))?;
-        match self.violations(&value, "") {
+        match self.violations(value, "") {
             violations if violations.is_empty() => Ok(()),
             violations => Err(violated("the body", violations)),
         }
     }
 
     /// The first of what is wrong with a value; `prefix` goes before its pointers.
-    pub(super) fn violations(&self, value: &Value, prefix: &str) -> Vec<Violation> {
-        if self.validator.is_valid(value) {
+    pub(super) fn violations(&self, value: Value, prefix: &str) -> Vec<Violation> {
+        let value = match &self.name {
+            None => value,
+            Some(name) => Value::Object(Map::from_iter([(name.to_string(), value)])),
+        };
+        if self.validator.is_valid(&value) {
             return Vec::new();
         }
-        let errors = self.validator.iter_errors(value).take(MAX_VIOLATIONS);
+        let errors = self.validator.iter_errors(&value).take(MAX_VIOLATIONS);
         errors
             .map(|error| Violation {
-                pointer: format!("{prefix}{}", error.instance_path()),
+                pointer: format!("{prefix}{}", self.inner(error.instance_path().as_str(), "/")),
                 detail: cut(error.masked().to_string()),
                 keyword: Some(error.kind().keyword().into()),
-                schema: Some(error.schema_path().as_str().into()),
+                schema: Some(self.inner(error.schema_path().as_str(), "/properties/").into()),
             })
             .collect()
     }
+
+    /// A pointer without the step to the member that is judged.
+    fn inner<'p>(&self, pointer: &'p str, step: &str) -> &'p str {
+        let name = self.name.as_deref();
+        name.and_then(|name| pointer.strip_prefix(step)?.strip_prefix(name)).unwrap_or(pointer)
+    }
+}
+
+impl SchemaProblem {
+    fn of(error: &ValidationError<'_>) -> Self {
+        Self { pointer: error.instance_path().to_string(), message: error.to_string() }
+    }
+}
+
+/// What holds for every schema.
+fn options() -> ValidationOptions<'static> {
+    jsonschema::options()
+        .should_validate_formats(true)
+        .should_ignore_unknown_formats(false)
+        .with_pattern_options(PatternOptions::regex())
 }
 
 /// Refuses what parses but breaks its schema.
 pub(super) fn violated(what: &str, errors: Vec<Violation>) -> Refusal {
     let detail = format!("{what} parses but breaks the schema; `errors` lists where and how");
     Refusal::new(Stage::Schema, Reason::SchemaViolation, detail).members(Members { errors, ..Members::default() })
+}
+
+/// Why a pattern cannot be kept: it does not parse, or would not run in linear time.
+pub(crate) fn pattern_problem(pattern: &str) -> Option<String> {
+    let schema = json!({"pattern": pattern});
+    options().offline().build(&schema).err().map(|error| cut(error.to_string()))
 }
 
 fn cut(mut text: String) -> String {
@@ -187,6 +236,41 @@ mod tests {
         }
         let refusal = schema.check(br#"{"id": 7, "mail": "hunter2"}"#).unwrap_err();
         assert!(!refusal.violations()[0].detail.contains("hunter2"), "{refusal:?}");
+    }
+
+    #[test]
+    fn definitions_are_judged_apart_whatever_they_share() {
+        let document = json!({"$defs": {
+            "plain": {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}, "next": {"$ref": "#/$defs/plain"}}},
+            "odd": {"type": "object", "properties": {"plain": {"$ref": "#/$defs/plain"}}, "patternProperties": {"^x": {"type": "string"}}},
+            "holds.odd": {"type": "array", "items": {"$ref": "#/$defs/odd"}},
+        }});
+        let names = ["plain", "odd", "holds.odd"];
+        let schemas = JsonSchema::definitions(&document, &names).unwrap();
+        // The short way is there for what is plain, and not spoilt by what is not.
+        assert_eq!(schemas.iter().map(|schema| schema.shape.is_some()).collect::<Vec<_>>(), [true, false, false]);
+        for (name, body, expected) in [
+            ("plain", r#"{"id": 1, "next": {"id": 2}}"#, None),
+            ("plain", r#"{"id": 1, "next": {}}"#, Some("/next")),
+            ("plain", r#"{"id": "1"}"#, Some("/id")),
+            ("odd", r#"{"plain": {"id": 1}, "x": "y"}"#, None),
+            ("odd", r#"{"plain": {}}"#, Some("/plain")),
+            ("odd", r#"{"x": 1}"#, Some("/x")),
+            ("odd", "[]", Some("")),
+            ("holds.odd", r#"[{"x": "y"}, {"x": 1}]"#, Some("/1/x")),
+            ("holds.odd", r#"[{"plain": {"id": 7}}]"#, None),
+        ] {
+            let position = names.iter().position(|known| *known == name).unwrap();
+            let got = schemas[position].check(body.as_bytes()).err();
+            let pointer = got.as_ref().map(|refusal| &*refusal.violations()[0].pointer);
+            assert_eq!(pointer, expected, "{name} {body}");
+            if let Some(refusal) = &got {
+                let schema = refusal.violations()[0].schema.as_deref().unwrap();
+                assert!(!schema.contains("properties/holds.odd") && !schema.starts_with("/properties/odd"), "{schema}");
+            }
+        }
+        let problem = JsonSchema::definitions(&json!({"$defs": {"a": {"type": "strin"}}}), &["a"]).unwrap_err();
+        assert!(problem.pointer.starts_with("/$defs/a"), "{problem:?}");
     }
 
     #[test]

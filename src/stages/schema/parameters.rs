@@ -45,6 +45,21 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
+    /// Those of another, where there are none here, location by location.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            path: self.path.or(other.path),
+            query: self.query.or(other.query),
+            headers: self.headers.or(other.headers),
+            cookies: self.cookies.or(other.cookies),
+        }
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.path.is_none() && self.query.is_none() && self.headers.is_none() && self.cookies.is_none()
+    }
+
     /// Decides whether all of them are what they must be.
     pub(crate) fn check(&self, target: &Target<'_>) -> Result<(), Refusal> {
         let mut violations = Vec::new();
@@ -70,7 +85,7 @@ impl Parameters {
 impl<F> Group<F> {
     fn judge(&self, object: Result<Map<String, Value>, Vec<Violation>>, prefix: &str, violations: &mut Vec<Violation>) {
         violations.extend(match object {
-            Ok(object) => self.schema.violations(&Value::Object(object), prefix),
+            Ok(object) => self.schema.violations(Value::Object(object), prefix),
             Err(violations) => violations,
         });
     }

@@ -68,7 +68,7 @@ impl Requirement {
         let (_, contents) = self.statuses.iter().find(|(statuses, _)| statuses.contain(status))?;
         let streams = media_type::of(headers)
             .is_some_and(|media| media.ty == mediatype::names::TEXT && media.subty == mediatype::names::EVENT_STREAM);
-        (!streams).then_some(contents)
+        (!streams && !contents.pass(headers)).then_some(contents)
     }
 
     /// Decides whether an answer that was read whole is what it must be. The reason is always

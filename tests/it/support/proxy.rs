@@ -27,6 +27,7 @@ pub struct Policy {
     issuers: Vec<String>,
     plans: Vec<String>,
     routes: Vec<String>,
+    described: Option<String>,
     sections: String,
     audit: Option<String>,
     raw: Option<String>,
@@ -80,6 +81,12 @@ impl Policy {
     /// `METHOD /path` and what is asked there.
     pub fn route(mut self, route: &str, asks: &str) -> Self {
         self.routes.push(format!("{route}: {{ {asks} }}"));
+        self
+    }
+
+    /// What stands behind `openapi:`.
+    pub fn described(mut self, openapi: &str) -> Self {
+        self.described = Some(openapi.to_owned());
         self
     }
 
@@ -153,7 +160,12 @@ impl Policy {
         text.push_str("apis:\n  orders:\n    upstream:\n");
         text.push_str(&format!("      servers: [{}]\n", self.servers.join(", ")));
         text.push_str(&list(&self.upstream, "      "));
-        text.push_str(&format!("    routes:\n{}", list(&self.routes, "      ")));
+        if let Some(openapi) = &self.described {
+            text.push_str(&format!("    openapi: {openapi}\n"));
+        }
+        if !self.routes.is_empty() {
+            text.push_str(&format!("    routes:\n{}", list(&self.routes, "      ")));
+        }
         text.push_str(&format!("audit: {}\n", self.audit.as_deref().unwrap_or("[{ file: { path: audit.jsonl } }]")));
         text
     }

@@ -49,14 +49,7 @@ pub(super) fn shape(schema: &Value, draft: Draft) -> Option<Shape> {
     if !places_are_names(schema, draft) {
         return None;
     }
-    let mut compiler = Compiler {
-        schema,
-        draft,
-        places: HashMap::new(),
-        waiting: Vec::new(),
-        nodes: Vec::new(),
-        scalars: HashMap::new(),
-    };
+    let mut compiler = Compiler::new(schema, draft);
     let root = compiler.place(schema)?;
     // A list, not recursion: references chain as long as a schema likes.
     while let Some((place, schema)) = compiler.waiting.pop() {
@@ -64,7 +57,55 @@ pub(super) fn shape(schema: &Value, draft: Draft) -> Option<Shape> {
         *compiler.nodes.get_mut(place)? = Some(node);
     }
     let nodes = compiler.nodes.into_iter().collect::<Option<Vec<_>>>()?;
-    Some(Shape { nodes, root })
+    Some(Shape { nodes: nodes.into(), root })
+}
+
+/// The shapes of some definitions, in one list of nodes. What cannot be known spoils only those that lead there.
+pub(super) fn shapes(schema: &Value, draft: Draft, names: &[&str]) -> Vec<Option<Shape>> {
+    let mut compiler = Compiler::new(schema, draft);
+    if !places_are_names(schema, draft) {
+        return names.iter().map(|_| None).collect();
+    }
+    let definitions = schema.get("$defs");
+    let mut root = |name: &&str| compiler.place(definitions?.get(*name)?);
+    let roots: Vec<Option<usize>> = names.iter().map(&mut root).collect();
+    while let Some((place, schema)) = compiler.waiting.pop() {
+        let node = compiler.node(schema);
+        if let Some(known) = compiler.nodes.get_mut(place) {
+            *known = node;
+        }
+    }
+    let spoilt = spoilt(&compiler.nodes);
+    // One that is not known lets nothing pass, and no shape leads there.
+    let nodes = compiler.nodes.into_iter().map(|node| node.unwrap_or(Node::ByType(Vec::new())));
+    let nodes: Arc<[Node]> = nodes.collect();
+    let good = |root: usize| !spoilt.get(root).copied().unwrap_or(true);
+    let shape = |root: usize| Shape { nodes: Arc::clone(&nodes), root };
+    roots.into_iter().map(|root| root.filter(|root| good(*root)).map(shape)).collect()
+}
+
+/// Which nodes are not known, or lead to one that is not.
+fn spoilt(nodes: &[Option<Node>]) -> Vec<bool> {
+    let mut above: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    for (place, node) in nodes.iter().enumerate() {
+        for below in node.iter().flat_map(Node::below) {
+            if let Some(above) = above.get_mut(below) {
+                above.push(place);
+            }
+        }
+    }
+    let mut spoilt: Vec<bool> = nodes.iter().map(Option::is_none).collect();
+    let mut left: Vec<usize> = (0..nodes.len()).filter(|place| spoilt.get(*place) == Some(&true)).collect();
+    while let Some(place) = left.pop() {
+        for above in above.get(place).into_iter().flatten() {
+            if let Some(mark) = spoilt.get_mut(*above)
+                && !std::mem::replace(mark, true)
+            {
+                left.push(*above);
+            }
+        }
+    }
+    spoilt
 }
 
 /// Whether a JSON pointer from the root means the same to us as to the crate, everywhere in the document.
@@ -110,6 +151,10 @@ struct Compiler<'s> {
 }
 
 impl<'s> Compiler<'s> {
+    fn new(schema: &'s Value, draft: Draft) -> Self {
+        Self { schema, draft, places: HashMap::new(), waiting: Vec::new(), nodes: Vec::new(), scalars: HashMap::new() }
+    }
+
     /// Where the node of a schema is. References are followed.
     fn place(&mut self, schema: &'s Value) -> Option<usize> {
         let schema = self.resolve(schema)?;

@@ -19,9 +19,10 @@ use serde_json::Value;
 use self::scalar::Scalars;
 
 /// A schema as its body is read: nodes that name each other by their place in the list, so that schemas may recurse.
+/// Shapes of one document share the list.
 #[derive(Debug)]
 pub(super) struct Shape {
-    nodes: Vec<Node>,
+    nodes: Arc<[Node]>,
     root: usize,
 }
 
@@ -29,6 +30,11 @@ impl Shape {
     /// The shape of a schema that the crate has compiled, if every keyword in it is one that is known here.
     pub(super) fn new(schema: &Value, draft: Draft) -> Option<Self> {
         compile::shape(schema, draft)
+    }
+
+    /// The shapes of the definitions with these names (`#/$defs/NAME`), each as by [`Self::new`].
+    pub(super) fn of_definitions(schema: &Value, draft: Draft, names: &[&str]) -> Vec<Option<Self>> {
+        compile::shapes(schema, draft, names)
     }
 
     /// Whether a body is surely acceptable JSON, and surely valid. False decides nothing.
@@ -58,6 +64,22 @@ enum Node {
     Rules(Box<Rules>),
     /// `anyOf` or `oneOf` whose branches have no type in common: the value's type says which one counts.
     ByType(Vec<(Types, usize)>),
+}
+
+impl Node {
+    /// The nodes that a value's parts, or the value itself, may be read against after this one.
+    fn below(&self) -> Vec<usize> {
+        match self {
+            Self::ByType(branches) => branches.iter().map(|(_, node)| *node).collect(),
+            Self::Rules(rules) => match &rules.parts {
+                None => Vec::new(),
+                Some(parts) => {
+                    let named = parts.names.names.iter().map(|(_, node)| *node);
+                    named.chain(parts.others).chain([parts.items]).collect()
+                }
+            },
+        }
+    }
 }
 
 /// The keywords that stand together in one schema, sorted by the type that they speak of.

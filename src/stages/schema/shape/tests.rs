@@ -453,4 +453,34 @@ proptest! {
             }
         }
     }
+
+    /// The definitions of the same documents, each by its own shape, out of one list of nodes.
+    #[test]
+    fn what_the_shape_of_a_definition_accepts_is_valid(dice in prop::collection::vec(any::<u8>(), 0..120), more in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 1..10)) {
+        let mut root = document(&mut Dice(dice.iter()));
+        if let Some(map) = root.as_object_mut() {
+            map.remove("$schema");
+        }
+        let defs = root.get("$defs").and_then(Value::as_object).cloned().unwrap_or_default();
+        let names: Vec<&str> = defs.keys().map(String::as_str).collect();
+        if both(&root).is_some() {
+            for (name, shape) in names.iter().zip(Shape::of_definitions(&root, jsonschema::Draft::Draft202012, &names)) {
+                let Some(shape) = shape else { continue };
+                // References to the root are to the root that was, and there is another here.
+                if root.to_string().contains("\"#\"") {
+                    continue;
+                }
+                let alone = json!({"$ref": format!("#/$defs/{name}"), "$defs": defs});
+                let Some((validator, _)) = both(&alone) else { continue };
+                for dice in &more {
+                    let mut dice = Dice(dice.iter());
+                    let text = body(&mut dice, &defs[*name], &root, 8);
+                    let text = broken(&mut dice, text);
+                    if shape.accepts(&text) {
+                        prop_assert!(slow(&validator, &text), "{alone}\n{}", String::from_utf8_lossy(&text));
+                    }
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,176 @@
+//! The policy that a description makes: closed by default, and no more open than the description.
+//!
+//! Where its operations name scopes, those count. Where they do not (nobody is asked for, or any known caller may), the
+//! first tag makes two scopes, `TAG:read` and `TAG:write`, by method. Each set of scopes becomes a role. Whatever the
+//! description leaves open is closed, with a line that says how to open it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use super::yaml;
+use crate::policy::openapi::{Description, Operation, Security};
+
+/// What else goes into it.
+pub(super) struct Given<'a> {
+    /// Path of the description, from the policy's folder.
+    pub(super) document: &'a str,
+    /// Where the API is.
+    pub(super) upstream: &'a str,
+    /// Digest of the key of the example consumer.
+    pub(super) digest: &'a str,
+    /// When that key ends.
+    pub(super) expires: &'a str,
+}
+
+/// A scope of our own, for an operation whose description names none.
+struct Own {
+    scope: String,
+    /// Why there is one, for a comment.
+    why: &'static str,
+}
+
+/// The text of the policy.
+pub(super) fn policy(description: &Description, given: &Given<'_>) -> String {
+    let title = description.title.as_deref().unwrap_or("an API");
+    let own: BTreeMap<&str, Own> =
+        description.operations.iter().filter_map(|one| Some((&*one.route, own(one)?))).collect();
+    let roles = roles(description, &own);
+    let mut text = format!(
+        "# A policy for {}, made from its OpenAPI description.\n\
+         # Closed by default: what is not described here or there is not let through. `TODO` marks what is to be decided.\n\
+         # Tell its problems: bartizan check policy.yaml    Serve by it: bartizan run --policy policy.yaml\n\
+         version: 1\n\n\
+         listen:\n  - address: 127.0.0.1:8080    # TODO: TLS before it is reached from elsewhere: `tls: {{ certificate: …, key: … }}`\n\n\
+         # admin: {{ address: 127.0.0.1:9901, token: \"${{file:admin-token}}\" }}    # health, metrics, keys, revocations\n",
+        yaml::comment(title)
+    );
+    callers(&mut text, description, given, &roles);
+    let name = yaml::name(title, "api");
+    let _ = write!(
+        text,
+        "\napis:\n  {}:\n    upstream: {}\n    openapi:\n      document: {}\n      \
+         # Answers that are not as described are only recorded. When the record shows none: `block`.\n      \
+         responses: report\n      \
+         # `true` refuses names in the query that are not described.\n      strict: false\n",
+        yaml::value(&name),
+        yaml::value(given.upstream),
+        yaml::value(given.document),
+    );
+    routes(&mut text, description, &own);
+    text.push_str("\naudit: [stdout]\n");
+    text
+}
+
+/// Who calls: issuers, roles, plans, one consumer to begin with.
+fn callers(text: &mut String, description: &Description, given: &Given<'_>, roles: &BTreeMap<String, Vec<String>>) {
+    let header = description.operations.iter().find_map(|operation| match &operation.security {
+        Security::AnyOf(alternatives) => alternatives.iter().find_map(|one| one.key_header.clone()),
+        _ => None,
+    });
+    let header = header.filter(|header| !yaml::is_reference(header)).unwrap_or_else(|| "x-api-key".to_owned());
+    let _ = write!(text, "\nauth:\n  api_keys: {{ header: {} }}\n", yaml::value(&header));
+    if !description.issuers.is_empty() {
+        text.push_str("  # TODO: who gives out tokens, and for whom. Remove the `#` where it is right.\n");
+        text.push_str("  # issuers:\n");
+    }
+    for issuer in &description.issuers {
+        let url = match issuer.url.split_once("/.well-known/") {
+            Some((url, _)) if issuer.discovery => url,
+            _ => origin(&issuer.url),
+        };
+        let _ = write!(
+            text,
+            "  #   {}:\n  #     issuer: {}    # the exact `iss` of its tokens\n  #     audience: [{}]\n  #     \
+             keys: discover\n  #     algorithms: [RS256, ES256]\n  #     max_lifetime: 1h\n",
+            yaml::value(&yaml::name(&issuer.name, "login")),
+            yaml::value(url),
+            yaml::value(&yaml::name(description.title.as_deref().unwrap_or_default(), "api")),
+        );
+    }
+    text.push_str("\n# A role is a set of scopes.\nroles:\n");
+    for (name, scopes) in roles {
+        let _ = writeln!(text, "  {}: {}", yaml::value(name), yaml::list(scopes));
+    }
+    let first = roles.keys().find(|name| name.ends_with("read")).or(roles.keys().next());
+    let role = first.map(|name| yaml::value(name)).unwrap_or_default();
+    let _ = write!(
+        text,
+        "\n# How much one consumer may ask. TODO: what the API bears.\nplans:\n  standard: {{ rate: 10/s, burst: 20 }}\n\n\
+         # Who may call. `roles` is the most that any credential of a consumer can do.\nconsumers:\n  example:\n    \
+         roles: [{role}]\n    plan: standard\n    keys:    # by digest; the key itself was shown once\n      \
+         - {{ id: example-1, sha256: \"{}\", expires: {} }}\n",
+        given.digest, given.expires,
+    );
+}
+
+/// What stands beside the description.
+fn routes(text: &mut String, description: &Description, own: &BTreeMap<&str, Own>) {
+    let _ = writeln!(
+        text,
+        "    # {} operations are described; these are all that the policy says more of.",
+        description.operations.len()
+    );
+    if own.is_empty() {
+        text.push_str("    # routes:\n    #   GET /path: { rate: 5/s }\n");
+        return;
+    }
+    text.push_str("    routes:\n");
+    for operation in &description.operations {
+        let Some(Own { scope, why }) = own.get(&*operation.route) else { continue };
+        let summary = operation.summary.as_deref().map(yaml::comment).filter(|summary| !summary.is_empty());
+        if let Some(summary) = summary {
+            let _ = writeln!(text, "      # {summary}");
+        }
+        let scopes = yaml::list(std::slice::from_ref(scope));
+        let _ = writeln!(text, "      {}: {{ scopes: {scopes} }}{why}", operation.route);
+    }
+}
+
+/// The scope of an operation whose description names none.
+fn own(operation: &Operation) -> Option<Own> {
+    if operation.extensions.scopes.is_some() {
+        return None;
+    }
+    let why = match &operation.security {
+        Security::AnyOf(alternatives) if alternatives.iter().any(|one| !one.scopes.is_empty()) => return None,
+        Security::AnyOf(_) => "",
+        Security::Open => "    # open, by its description: `{ public: true }` opens it",
+        Security::Unknown(..) => "    # what its description asks for is not taken here",
+    };
+    let (method, path) = operation.route.split_once(' ').unwrap_or_default();
+    // Not `v1`, and not `{id}`: what it is about.
+    let telling = |segment: &&str| {
+        let version = segment.strip_prefix('v').is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+        !version && !segment.is_empty() && !segment.starts_with('{')
+    };
+    let first = path.split('/').find(telling);
+    let subject = yaml::name(operation.tag.as_deref().or(first).unwrap_or_default(), "api");
+    let verb = if ["GET", "HEAD", "OPTIONS"].contains(&method) { "read" } else { "write" };
+    Some(Own { scope: format!("{subject}:{verb}"), why })
+}
+
+/// One role for each scope that any operation asks for.
+fn roles(description: &Description, own: &BTreeMap<&str, Own>) -> BTreeMap<String, Vec<String>> {
+    let mut scopes: BTreeSet<&str> = own.values().map(|own| &*own.scope).collect();
+    for operation in &description.operations {
+        scopes.extend(operation.extensions.scopes.iter().flatten().map(String::as_str));
+        if let Security::AnyOf(alternatives) = &operation.security {
+            scopes.extend(alternatives.iter().flat_map(|one| &one.scopes).map(String::as_str));
+        }
+    }
+    let mut roles: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for scope in scopes.into_iter().filter(|scope| !yaml::is_reference(scope)) {
+        roles.entry(yaml::name(scope, "role")).or_default().push(scope.to_owned());
+    }
+    if roles.is_empty() {
+        roles.insert("caller".to_owned(), Vec::new());
+    }
+    roles
+}
+
+/// Scheme and host of a URL.
+fn origin(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url.get(start..).and_then(|rest| rest.find('/')).map_or(url.len(), |slash| start + slash);
+    url.get(..end).unwrap_or(url)
+}

@@ -1,0 +1,112 @@
+//! `bartizan init`: a policy for an API that is described in OpenAPI. It passes `bartizan check` as it is written.
+
+mod draft;
+mod yaml;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use http::Uri;
+use secrecy::ExposeSecret;
+
+use super::{DONE, FAILED, INVALID, colour};
+use crate::policy::diagnostic::Problems;
+use crate::policy::openapi::Description;
+use crate::policy::source::Sources;
+use crate::stages::auth::key_text;
+
+/// How long the key of the example consumer is good, in days.
+const DAYS: i64 = 7;
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example: bartizan init --openapi orders.openapi.yaml --upstream http://127.0.0.1:9000 --out policy.yaml
+Then: bartizan check policy.yaml && bartizan run --policy policy.yaml"
+)]
+pub(super) struct Arguments {
+    /// The description: OpenAPI 3.0 or 3.1, YAML or JSON
+    #[arg(long)]
+    openapi: PathBuf,
+    /// Where the API is: scheme, host and port
+    #[arg(long)]
+    upstream: String,
+    /// The policy file to write, which must not be there yet; standard output otherwise
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    let url = arguments.upstream.parse::<Uri>().ok();
+    if !url.is_some_and(|url| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.path() == "/" && url.query().is_none()
+    }) {
+        anstream::eprintln!("--upstream is scheme, host and port, such as http://127.0.0.1:9000");
+        return INVALID;
+    }
+    let folder = arguments.out.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+    let document = beside(folder, &arguments.openapi);
+    let Some(description) = read(folder, &document) else { return INVALID };
+    match write(arguments, &description, &document) {
+        Ok(()) => DONE,
+        Err(problem) => {
+            anstream::eprintln!("{problem}");
+            FAILED
+        }
+    }
+}
+
+/// The path of a file as a policy in `folder` names it.
+fn beside(folder: &Path, file: &Path) -> String {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let whole = folder.canonicalize().ok().zip(file.canonicalize().ok());
+    let path = whole.map_or_else(
+        || file.to_path_buf(),
+        |(folder, file)| file.strip_prefix(folder).map(Path::to_path_buf).unwrap_or(file),
+    );
+    path.display().to_string()
+}
+
+fn read(folder: &Path, document: &str) -> Option<Description> {
+    let mut sources = Sources::in_folder(folder);
+    let mut problems = Problems::new();
+    let description = match sources.read(document) {
+        Ok(source) => Description::read(&mut sources, source, document, false, &mut problems),
+        Err(error) => {
+            problems.error(None, error.to_string());
+            None
+        }
+    };
+    anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
+    description
+}
+
+fn write(arguments: &Arguments, description: &Description, document: &str) -> Result<(), String> {
+    let key = key_text::mint("example-1").map_err(|_| "the system has no random bytes")?;
+    let bytes = digest(&SHA256, key.expose_secret().as_bytes());
+    let digest: String = bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * DAYS);
+    let given = draft::Given {
+        document,
+        upstream: &arguments.upstream,
+        digest: &digest,
+        expires: &end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    };
+    let text = draft::policy(description, &given);
+    match &arguments.out {
+        None => anstream::print!("{text}"),
+        Some(path) => {
+            // Never over a policy that somebody has made.
+            let file = OpenOptions::new().write(true).create_new(true).open(path);
+            let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+            written.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        }
+    }
+    // Apart from the policy, which may be on standard output.
+    anstream::eprintln!(
+        "The consumer `example` has this API key for {DAYS} days; it is shown this once:\n{}",
+        key.expose_secret()
+    );
+    Ok(())
+}

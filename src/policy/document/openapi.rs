@@ -1,0 +1,52 @@
+//! Descriptions of APIs, as a policy names them.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+/// `openapi: FILE`, or `openapi: { document: FILE, … }`.
+#[derive(Debug, Default)]
+pub(crate) struct OpenApi {
+    /// The description.
+    pub(crate) document: Option<String>,
+    /// What becomes of answers that are not as described: `block`, `report` or `off`.
+    pub(crate) responses: Option<String>,
+    /// Whether names in the query that are not described are refused.
+    pub(crate) strict: Option<bool>,
+    /// Scopes of operations whose description asks for nobody.
+    pub(crate) scopes: Option<Vec<String>>,
+    /// Written in the short form: the place of the document is that of the value itself.
+    pub(crate) short: bool,
+}
+
+/// The long form of [`OpenApi`].
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename = "OpenApi")]
+struct OpenApiMap {
+    document: Option<String>,
+    responses: Option<String>,
+    strict: Option<bool>,
+    scopes: Option<Vec<String>>,
+}
+
+impl<'de> Deserialize<'de> for OpenApi {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = OpenApi;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an OpenAPI file such as `orders.openapi.yaml`, or a map with `document`")
+            }
+            fn visit_str<E: serde::de::Error>(self, file: &str) -> Result<OpenApi, E> {
+                Ok(OpenApi { document: Some(file.to_owned()), short: true, ..OpenApi::default() })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OpenApi, A::Error> {
+                let map = OpenApiMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                let OpenApiMap { document, responses, strict, scopes } = map;
+                Ok(OpenApi { document, responses, strict, scopes, short: false })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}

@@ -1,0 +1,194 @@
+//! Bodies by media type: what each must be.
+//!
+//! JSON and forms are checked by their schema. Where a range of media types has a schema (`*/*`), JSON among them is. All
+//! else passes as it is; told where a schema says what it must be.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::Reading;
+use super::files::Node;
+use super::parameters::{self, Field, Location};
+use super::schema::{Direction, Name, Schemas, reference};
+use crate::policy::source::quote;
+use crate::stages::schema::fields::Style;
+
+/// What bodies of some media type must be. Schemas are definitions among those of their direction.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// JSON that keeps to this schema.
+    Json(Name),
+    /// `application/x-www-form-urlencoded`.
+    Form(Form),
+    /// `multipart/form-data`.
+    Multipart(Form),
+    /// Any bytes.
+    Unchecked,
+}
+
+/// A form: an object, and how its fields are written.
+#[derive(Debug, Clone)]
+pub(crate) struct Form {
+    /// Those that are described.
+    pub(crate) fields: Vec<Field>,
+    /// What they must be together.
+    pub(crate) schema: Name,
+}
+
+/// Whether a media type is JSON's, or one that ends in `+json` (RFC 6839 §3.1).
+pub(super) fn is_json(media: &str) -> bool {
+    let essence = essence(media);
+    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
+}
+
+fn essence(media: &str) -> String {
+    media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// What stands under `content`: ranges of media types, and what each must be.
+pub(super) fn read<'d>(reading: &mut Reading<'d>, content: &Node<'d>, direction: Direction) -> Vec<(String, Content)> {
+    // Parameters of media types tell none apart here, so those that differ in nothing else are alternatives.
+    let mut types: BTreeMap<String, Vec<Node<'d>>> = BTreeMap::new();
+    for (media, node) in content.entries() {
+        let essence = essence(media);
+        if essence.split('/').count() == 2 {
+            types.entry(essence).or_default().push(node);
+        } else {
+            reading.told.error(&node, format!("{} is no media type", quote(media))).at_key();
+        }
+    }
+    let mut contents = Vec::new();
+    for (media, nodes) in types {
+        let Some(node) = nodes.first() else { continue };
+        let schema = node.get("schema");
+        if is_json(&media) {
+            contents.push((media, Content::Json(json_schema(schemas(reading, direction), &nodes))));
+        } else if let Some(schema) = schema {
+            one(reading, direction, media, (node, &schema), &mut contents);
+        } else {
+            contents.push((media, Content::Unchecked));
+        }
+    }
+    contents
+}
+
+fn schemas<'r, 'd>(reading: &'r mut Reading<'d>, direction: Direction) -> &'r mut Schemas<'d> {
+    match direction {
+        Direction::Request => &mut reading.requests,
+        Direction::Response => &mut reading.responses,
+    }
+}
+
+fn json_schema<'d>(schemas: &mut Schemas<'d>, nodes: &[Node<'d>]) -> Name {
+    let mut names: Vec<Name> = Vec::new();
+    for node in nodes {
+        let name = match node.get("schema") {
+            Some(schema) => schemas.define(&schema),
+            None => schemas.define_made(Value::Bool(true), node),
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    match (names.as_slice(), nodes.first()) {
+        ([_, _, ..], Some(node)) => {
+            let branches: Vec<Value> = names.iter().map(|name| reference(name)).collect();
+            schemas.define_made(json!({"anyOf": branches}), node)
+        }
+        _ => names.into_iter().next().unwrap_or_else(|| "".into()),
+    }
+}
+
+/// A media type that is not JSON, with its schema.
+fn one<'d>(
+    reading: &mut Reading<'d>,
+    direction: Direction,
+    media: String,
+    (node, schema): (&Node<'d>, &Node<'d>),
+    contents: &mut Vec<(String, Content)>,
+) {
+    let request = direction == Direction::Request;
+    match media.as_str() {
+        "application/x-www-form-urlencoded" if request => {
+            let form = form(reading, node, schema);
+            contents.push((media, Content::Form(form)));
+        }
+        "multipart/form-data" if request => {
+            let form = form(reading, node, schema);
+            contents.push((media, Content::Multipart(form)));
+        }
+        "*/*" | "application/*" => {
+            if !is_plain(schema) {
+                let name = schemas(reading, direction).define(schema);
+                for json in ["application/json", "application/*+json"] {
+                    contents.push((json.to_owned(), Content::Json(Name::clone(&name))));
+                }
+                let message = format!("of {}, only JSON is checked", quote(&media));
+                reading.told.warning(node, message).at_key().help("name the media types that are meant");
+            }
+            contents.push((media, Content::Unchecked));
+        }
+        _ => {
+            let xml = media.ends_with("/xml") || media.ends_with("+xml");
+            if xml || !is_plain(schema) {
+                let message = format!("bodies in {} are not checked by this schema", quote(&media));
+                let problem = reading.told.warning(node, message).at_key();
+                if xml && request {
+                    problem.help("a route in the policy can check them: `request: { xml: schema.xsd }`");
+                }
+            }
+            contents.push((media, Content::Unchecked));
+        }
+    }
+}
+
+/// Whether a schema says no more than that there is some text, or some bytes.
+fn is_plain(schema: &Node<'_>) -> bool {
+    const DESCRIBE: [&str; 9] = [
+        "type",
+        "format",
+        "description",
+        "title",
+        "example",
+        "examples",
+        "contentEncoding",
+        "contentMediaType",
+        "nullable",
+    ];
+    let Ok(schema) = schema.resolved() else { return false };
+    let text = schema.value.get("type").is_none_or(|name| name == "string");
+    text && schema.entries().all(|(key, _)| DESCRIBE.contains(&key) || key.starts_with("x-"))
+}
+
+fn form<'d>(reading: &mut Reading<'d>, node: &Node<'d>, schema: &Node<'d>) -> Form {
+    let mut properties = Vec::new();
+    properties_of(schema, 8, &mut properties);
+    let encoding = node.get("encoding");
+    let mut fields: Vec<Field> = Vec::new();
+    for (name, property) in properties {
+        if fields.iter().any(|known| known.name == name) {
+            continue;
+        }
+        let encoding = encoding.as_ref().and_then(|encoding| encoding.get(name));
+        let (mut style, mut explode) = (Style::Form, true);
+        if let Some(encoding) = &encoding {
+            (style, explode) = parameters::style(reading, encoding, Location::Query);
+            if encoding.text("contentType").is_some_and(is_json) {
+                style = Style::Json;
+            }
+        }
+        let schema = reading.requests.define(&property);
+        fields.push(Field { name: name.to_owned(), style, explode, schema });
+    }
+    Form { fields, schema: reading.requests.define(schema) }
+}
+
+/// The properties of an object, those in `allOf`, `anyOf` and `oneOf` too.
+fn properties_of<'d>(schema: &Node<'d>, depth: usize, found: &mut Vec<(&'d str, Node<'d>)>) {
+    let (Some(depth), Ok(schema)) = (depth.checked_sub(1), schema.resolved()) else { return };
+    found.extend(schema.get("properties").iter().flat_map(Node::entries));
+    for part in ["allOf", "anyOf", "oneOf"].iter().filter_map(|keyword| schema.get(keyword)) {
+        part.items().for_each(|part| properties_of(&part, depth, found));
+    }
+}

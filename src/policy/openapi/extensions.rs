@@ -1,0 +1,118 @@
+//! `x-bartizan`: what a description may say in the words of the policy, for the document, a path or an operation.
+//!
+//! The narrower counts, key by key. It can close further, never open: `public` is the policy's alone.
+
+use serde::Deserialize;
+use serde::de::value::StrDeserializer;
+use serde_json::Value;
+
+use super::Spot;
+use super::files::Node;
+use super::told::Told;
+use crate::policy::diagnostic::did_you_mean;
+use crate::policy::source::quote;
+use crate::policy::units::{Period, Rate, Size};
+
+/// The keys it has.
+const KEYS: [&str; 8] = ["class", "max_age", "max_size", "mode", "only", "rate", "scopes", "strong"];
+
+/// What was written, as a route of the policy says it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extensions {
+    /// Scopes, instead of those that the description's `security` names.
+    pub(crate) scopes: Option<Vec<String>>,
+    /// The consumers it is for.
+    pub(crate) only: Option<Vec<String>>,
+    /// Credentials that are strong enough.
+    pub(crate) strong: Option<Vec<String>>,
+    /// How young a token must be.
+    pub(crate) max_age: Option<Period>,
+    /// Class of endpoints.
+    pub(crate) class: Option<String>,
+    /// Limit of its own.
+    pub(crate) rate: Option<Rate>,
+    /// Largest body.
+    pub(crate) max_size: Option<Size>,
+    /// `enforce` or `report`.
+    pub(crate) mode: Option<String>,
+    /// The narrowest place that says anything.
+    pub(crate) spot: Option<Spot>,
+}
+
+/// What stands in these nodes, the widest first.
+pub(super) fn read(nodes: &[&Node<'_>], told: &mut Told) -> Extensions {
+    let mut all = Extensions::default();
+    for written in nodes.iter().filter_map(|node| node.get("x-bartizan")) {
+        if !written.value.is_object() {
+            told.error(&written, "`x-bartizan` is a map");
+        }
+        all.spot = Some(Spot::of(&written));
+        for (key, node) in written.entries() {
+            one(key, &node, &mut all, told);
+        }
+    }
+    all
+}
+
+fn one(key: &str, node: &Node<'_>, all: &mut Extensions, told: &mut Told) {
+    match key {
+        "scopes" => all.scopes = names(node, told),
+        "only" => all.only = names(node, told),
+        "strong" => all.strong = names(node, told),
+        "class" => all.class = text(node, told),
+        "mode" => all.mode = text(node, told),
+        "max_age" => all.max_age = quantity(node, told),
+        "rate" => all.rate = quantity(node, told),
+        "max_size" => all.max_size = quantity(node, told),
+        "public" => {
+            told.error(node, "a description cannot open what it describes")
+                .at_key()
+                .help("the policy can: `routes: { GET /path: { public: true } }`");
+        }
+        _ => {
+            let help = did_you_mean(key, KEYS).unwrap_or_else(|| format!("it has {}", KEYS.join(", ")));
+            told.error(node, format!("unknown key {} in `x-bartizan`", quote(key))).at_key().help(help);
+        }
+    }
+}
+
+fn text(node: &Node<'_>, told: &mut Told) -> Option<String> {
+    let text = node.value.as_str().map(str::to_owned);
+    if text.is_none() {
+        told.error(node, "expected text");
+    }
+    text
+}
+
+fn names(node: &Node<'_>, told: &mut Told) -> Option<Vec<String>> {
+    let names =
+        node.value.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
+    if names.is_none() {
+        told.error(node, "expected a list of names");
+    }
+    names
+}
+
+/// The same grammar, and the same words, as in the policy.
+fn quantity<'n, Q: Deserialize<'n>>(node: &Node<'n>, told: &mut Told) -> Option<Q> {
+    let text = match node.value {
+        Value::String(text) => text.as_str(),
+        _ => {
+            told.error(node, "expected a quantity with its unit");
+            return None;
+        }
+    };
+    let parsed = Q::deserialize(StrDeserializer::<serde::de::value::Error>::new(text));
+    match parsed {
+        Ok(quantity) => Some(quantity),
+        Err(error) => {
+            let error = error.to_string();
+            let (message, help) = error.split_once('\n').unwrap_or((&error, ""));
+            let problem = told.error(node, message);
+            if !help.is_empty() {
+                problem.help(help);
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Parameters: what stands in the path, the query, headers and cookies.
+//!
+//! Each place becomes one object schema, which the schema stage judges once it has decoded the texts there; how they are
+//! written is said beside it.
+
+use serde_json::{Map, Value, json};
+
+use super::files::Node;
+use super::schema::{Name, reference};
+use super::{Reading, path};
+use crate::policy::source::quote;
+use crate::stages::schema::fields::Style;
+
+/// Where a parameter stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Location {
+    /// In a segment of the path.
+    Path,
+    /// In the query.
+    Query,
+    /// In a header field.
+    Header,
+    /// In a cookie.
+    Cookie,
+}
+
+/// All parameters of one place.
+#[derive(Debug, Clone)]
+pub(crate) struct Parameters {
+    /// The place.
+    pub(crate) location: Location,
+    /// How each is written.
+    pub(crate) fields: Vec<Field>,
+    /// What they must be, as one object: a definition among those of requests.
+    pub(crate) schema: Name,
+}
+
+/// One parameter, or one field of a form.
+#[derive(Debug, Clone)]
+pub(crate) struct Field {
+    /// Its name; of a path parameter, that in the route.
+    pub(crate) name: String,
+    /// How its value is written.
+    pub(crate) style: Style,
+    /// Whether the items of a list, the members of an object, stand for themselves.
+    pub(crate) explode: bool,
+    /// What its value must be: a definition among those of requests.
+    pub(crate) schema: Name,
+}
+
+impl Location {
+    const ALL: [(&str, Self); 4] =
+        [("path", Self::Path), ("query", Self::Query), ("header", Self::Header), ("cookie", Self::Cookie)];
+
+    /// The styles that it has; the first is the default.
+    fn styles(self) -> &'static [Style] {
+        match self {
+            Self::Path => &[Style::Simple, Style::Label, Style::Matrix],
+            Self::Query => &[Style::Form, Style::SpaceDelimited, Style::PipeDelimited, Style::DeepObject],
+            Self::Header => &[Style::Simple],
+            Self::Cookie => &[Style::Form],
+        }
+    }
+}
+
+/// The styles by name.
+const STYLES: [(&str, Style); 7] = [
+    ("simple", Style::Simple),
+    ("label", Style::Label),
+    ("matrix", Style::Matrix),
+    ("form", Style::Form),
+    ("spaceDelimited", Style::SpaceDelimited),
+    ("pipeDelimited", Style::PipeDelimited),
+    ("deepObject", Style::DeepObject),
+];
+
+/// `style` and `explode` of a parameter or an encoding.
+pub(super) fn style(reading: &mut Reading<'_>, node: &Node<'_>, location: Location) -> (Style, bool) {
+    let allowed = location.styles();
+    let default = allowed.first().copied().unwrap_or(Style::Simple);
+    let style = match node.get("style") {
+        None => default,
+        Some(written) => {
+            let text = written.value.as_str().unwrap_or_default();
+            let style = STYLES.iter().find(|(name, _)| *name == text).map(|(_, style)| *style);
+            style.filter(|style| allowed.contains(style)).unwrap_or_else(|| {
+                reading.told.error(&written, format!("there is no style {} in this place", quote(text)));
+                default
+            })
+        }
+    };
+    let explode = node.value.get("explode").and_then(Value::as_bool).unwrap_or(style == Style::Form);
+    (style, explode)
+}
+
+/// The parameters of an operation, those of its path among them where it does not have its own.
+pub(super) fn read<'d>(
+    reading: &mut Reading<'d>,
+    operation: &Node<'d>,
+    path_item: &Node<'d>,
+    template: &str,
+) -> Vec<Parameters> {
+    let mut found: Vec<(Location, &'d str, Node<'d>)> = Vec::new();
+    for list in [operation, path_item].into_iter().filter_map(|node| node.get("parameters")) {
+        let inherited = !found.is_empty();
+        for written in list.items() {
+            let parameter = match written.resolved() {
+                Ok(parameter) => parameter,
+                Err(problem) => {
+                    reading.told.error(&written, problem);
+                    continue;
+                }
+            };
+            let location = parameter.text("in").and_then(|text| Location::ALL.iter().find(|(name, _)| *name == text));
+            let (Some((_, location)), Some(name)) = (location, parameter.text("name")) else {
+                reading.told.error(&parameter, "a parameter has a `name`, and `in`: path, query, header or cookie");
+                continue;
+            };
+            // OpenAPI 3.1, §4.8.12: other parts of the description say what these must be.
+            let ignored = ["accept", "authorization", "content-type"];
+            if *location == Location::Header && ignored.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+                continue;
+            }
+            let known = found.iter().any(|(place, other, _)| place == location && *other == name);
+            if !known {
+                found.push((*location, name, parameter));
+            } else if !inherited {
+                reading.told.error(&written, format!("the parameter {} stands here twice", quote(name)));
+            }
+        }
+    }
+    let names: Vec<&str> = path::names(template).collect();
+    found.retain(|(location, name, node)| {
+        let astray = *location == Location::Path && !names.contains(name);
+        if astray {
+            reading.told.warning(node, format!("the path has no `{{{name}}}`, so this is not checked"));
+        }
+        !astray
+    });
+    let groups = Location::ALL.map(|(_, location)| {
+        let members: Vec<_> = found.iter().filter(|(place, ..)| *place == location).collect();
+        let strict = reading.strict && location == Location::Query;
+        if members.is_empty() && !strict {
+            return None;
+        }
+        let (mut fields, mut properties, mut required) = (Vec::new(), Map::new(), Vec::new());
+        for (_, name, node) in members {
+            let name = if location == Location::Path { path::parameter(name) } else { (*name).to_owned() };
+            let field = field(reading, location, name.clone(), node);
+            if node.flag("required") || location == Location::Path {
+                required.push(Value::from(name.as_str()));
+            }
+            properties.insert(name, reference(&field.schema));
+            fields.push(field);
+        }
+        let mut object = json!({"type": "object", "properties": properties, "required": required});
+        if strict && let Some(object) = object.as_object_mut() {
+            object.insert("additionalProperties".to_owned(), Value::Bool(false));
+        }
+        Some(Parameters { location, fields, schema: reading.requests.define_made(object, operation) })
+    });
+    groups.into_iter().flatten().collect()
+}
+
+fn field<'d>(reading: &mut Reading<'d>, location: Location, name: String, node: &Node<'d>) -> Field {
+    let (mut style, explode) = self::style(reading, node, location);
+    let content = node.get("content").and_then(|content| content.entries().next());
+    let schema = match content {
+        None => node.get("schema"),
+        Some((media, media_type)) if super::content::is_json(media) => {
+            style = Style::Json;
+            media_type.get("schema")
+        }
+        Some((media, media_type)) => {
+            reading.told.warning(&media_type, format!("values in {} are not checked", quote(media))).at_key();
+            None
+        }
+    };
+    let schema = match schema {
+        None => reading.requests.define_made(Value::Bool(true), node),
+        Some(schema) => {
+            let name = reading.requests.define(&schema);
+            if node.flag("allowEmptyValue") && location == Location::Query {
+                let empty = json!({"anyOf": [reference(&name), {"const": ""}]});
+                reading.requests.define_made(empty, node)
+            } else {
+                name
+            }
+        }
+    };
+    Field { name, style, explode, schema }
+}

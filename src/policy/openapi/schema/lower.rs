@@ -1,0 +1,270 @@
+//! What the keywords of OpenAPI's schemas mean in JSON Schema 2020-12.
+//!
+//! - 3.1 has them as they are. 3.0 has fewer of them, and `nullable`, and `exclusiveMinimum: true`; beside `$ref` nothing
+//!   counts there.
+//! - `readOnly` properties are not required in requests, and pass; `writeOnly` ones are refused in answers, as they are
+//!   what must not leak.
+//! - `int32` and the like bound numbers, `byte` is base64; formats that JSON Schema does not know describe.
+//! - What only describes is left out.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Number, Value, json};
+
+use super::keywords::{self, Form};
+use super::{Direction, Key, Schemas, nullable, reference};
+use crate::policy::openapi::Version;
+use crate::policy::openapi::files::Node;
+use crate::policy::openapi::told::Told;
+use crate::policy::source::quote;
+use crate::stages::schema::json::pattern_problem;
+
+/// RFC 4648 §4.
+const BASE64: &str = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
+/// Handled apart from the table of keywords, or only describing.
+const OWN: &[&str] =
+    &["$comment", "$defs", "$ref", "definitions", "discriminator", "nullable", "readOnly", "writeOnly"];
+/// Change what references mean; they are not followed here.
+const IDENTITIES: &[&str] = &["$dynamicRef", "$id", "$recursiveRef", "$vocabulary"];
+/// How deep `allOf` is looked into for properties that go one way.
+const MAX_DEPTH: usize = 8;
+
+/// One schema being lowered.
+pub(super) struct Lowering<'s, 'd> {
+    pub(super) schemas: &'s mut Schemas<'d>,
+    pub(super) told: &'s mut Told,
+    /// The definition that it is a part of.
+    pub(super) within: &'s Key,
+}
+
+impl<'d> Lowering<'_, 'd> {
+    /// A whole definition.
+    pub(super) fn whole(&mut self, node: &Node<'d>) -> Value {
+        self.lowered(node, self.within.base)
+    }
+
+    /// A schema within one.
+    pub(super) fn schema(&mut self, node: &Node<'d>) -> Value {
+        self.lowered(node, false)
+    }
+
+    fn lowered(&mut self, node: &Node<'d>, base: bool) -> Value {
+        match node.value {
+            // 3.0 has them behind `additionalProperties` alone; elsewhere they can mean but one thing.
+            Value::Bool(_) => return node.value.clone(),
+            Value::Object(_) => {}
+            Value::Null => {
+                self.told.warning(node, "no schema stands here, so nothing is checked").at_key();
+                return Value::Bool(true);
+            }
+            _ => {
+                self.told.error(node, "this is no schema").help("a schema is a map, such as `{ type: string }`");
+                return Value::Bool(false);
+            }
+        }
+        let mut out = Map::new();
+        if let Some(written) = node.get("$ref") {
+            match node.reference().map(|text| node.follow(text)) {
+                Some(Ok(target)) => drop(out.insert("$ref".to_owned(), reference_value(self.schemas.define(&target)))),
+                Some(Err(problem)) => drop(self.told.error(&written, problem)),
+                None => drop(self.told.error(&written, "a `$ref` is text")),
+            }
+            if self.schemas.version == Version::V3_0 {
+                return Value::Object(out);
+            }
+        }
+        for (name, child) in node.entries() {
+            match keywords::find(name) {
+                _ if OWN.contains(&name) => {}
+                Some((_, false)) if self.schemas.version == Version::V3_0 => {
+                    let message = format!("`{name}` is no keyword of OpenAPI 3.0, so it is not checked");
+                    self.told.warning(&child, message).at_key().help("OpenAPI 3.1 has it");
+                }
+                Some((form, _)) => self.keyword(node, name, form, &child, &mut out),
+                None => self.other(name, &child),
+            }
+        }
+        if base {
+            out.remove("oneOf").or_else(|| out.remove("anyOf"));
+        } else {
+            self.discriminate(node, &mut out);
+        }
+        match self.schemas.version {
+            Version::V3_0 if node.flag("nullable") => nullable::with_null(out),
+            _ => Value::Object(out),
+        }
+    }
+
+    fn other(&mut self, name: &str, child: &Node<'d>) {
+        if IDENTITIES.contains(&name) {
+            let message = format!("`{name}` is not honoured: references lead by path and JSON pointer alone");
+            self.told.warning(child, message).at_key();
+        } else if let Some(meant) = keywords::misspelt(name) {
+            self.told
+                .warning(child, format!("{} is no keyword, so it is not checked", quote(name)))
+                .at_key()
+                .help(format!("did you mean `{meant}`?"));
+        }
+    }
+
+    fn keyword(&mut self, node: &Node<'d>, name: &str, form: Form, child: &Node<'d>, out: &mut Map<String, Value>) {
+        let old = self.schemas.version == Version::V3_0;
+        let value = match (name, child.value) {
+            ("exclusiveMaximum", Value::Bool(exclusive)) if old => {
+                return exclude(*exclusive, node, "maximum", name, out);
+            }
+            ("exclusiveMinimum", Value::Bool(exclusive)) if old => {
+                return exclude(*exclusive, node, "minimum", name, out);
+            }
+            (_, value) if !form.fits(value) => {
+                let message = format!("`{name}` is {}; what stands here is not checked", form.words());
+                self.told.warning(child, message).at_key();
+                return;
+            }
+            // Where `exclusiveMinimum: true` stands beside it, that is the bound.
+            ("maximum", _) if old && node.flag("exclusiveMaximum") => return,
+            ("minimum", _) if old && node.flag("exclusiveMinimum") => return,
+            ("format", Value::String(format)) => return self.format(format, out),
+            ("pattern", Value::String(pattern)) => {
+                if !self.keeps(pattern, child) {
+                    return;
+                }
+                child.value.clone()
+            }
+            ("properties", _) => self.properties(child),
+            ("patternProperties", _) => {
+                let kept = child.entries().filter(|(pattern, child)| self.keeps(pattern, child)).collect::<Vec<_>>();
+                let members = kept.into_iter().map(|(pattern, child)| (pattern.to_owned(), self.schema(&child)));
+                Value::Object(members.collect())
+            }
+            ("required", Value::Array(names)) => self.required(node, names),
+            ("allOf", _) => child.items().map(|item| self.base(&item).unwrap_or_else(|| self.schema(&item))).collect(),
+            _ => match form {
+                Form::Schema => self.schema(child),
+                Form::Schemas => child.items().map(|item| self.schema(&item)).collect(),
+                Form::ByName => {
+                    Value::Object(child.entries().map(|(name, child)| (name.to_owned(), self.schema(&child))).collect())
+                }
+                _ => child.value.clone(),
+            },
+        };
+        match (name, out.get_mut("allOf")) {
+            ("allOf", Some(Value::Array(made))) => {
+                if let Value::Array(items) = value {
+                    made.extend(items);
+                }
+            }
+            ("minimum" | "maximum", _) => narrow(out, name, value),
+            _ => drop(out.insert(name.to_owned(), value)),
+        }
+    }
+
+    /// Whether a pattern can be matched in linear time; told where it cannot.
+    fn keeps(&mut self, pattern: &str, child: &Node<'d>) -> bool {
+        let known = self.schemas.patterns.get(pattern).cloned();
+        let problem = known.unwrap_or_else(|| {
+            let problem = pattern_problem(pattern);
+            self.schemas.patterns.insert(pattern.to_owned(), problem.clone());
+            problem
+        });
+        if let Some(problem) = &problem {
+            self.told
+                .warning(child, format!("this pattern is not checked: {problem}"))
+                .help("patterns are matched in linear time: no look-around, no back-references");
+        }
+        problem.is_none()
+    }
+
+    fn format(&mut self, format: &str, out: &mut Map<String, Value>) {
+        let mut bound = |least: Number, most: Number| {
+            narrow(out, "minimum", Value::Number(least));
+            narrow(out, "maximum", Value::Number(most));
+        };
+        match format {
+            "int32" => bound(i32::MIN.into(), i32::MAX.into()),
+            "int64" => bound(i64::MIN.into(), i64::MAX.into()),
+            "float" => {
+                if let (Some(least), Some(most)) =
+                    (Number::from_f64(f32::MIN.into()), Number::from_f64(f32::MAX.into()))
+                {
+                    bound(least, most);
+                }
+            }
+            "byte" => match out.get_mut("allOf") {
+                Some(Value::Array(all)) => all.push(json!({"pattern": BASE64})),
+                _ => drop(out.insert("allOf".to_owned(), json!([{"pattern": BASE64}]))),
+            },
+            format if keywords::asserts(format) => drop(out.insert("format".to_owned(), format.into())),
+            _ => {}
+        }
+    }
+
+    fn properties(&mut self, properties: &Node<'d>) -> Value {
+        let mut members = Map::new();
+        for (name, property) in properties.entries() {
+            let hidden = self.schemas.direction == Direction::Response && goes(&property, "writeOnly");
+            let schema = if hidden { Value::Bool(false) } else { self.schema(&property) };
+            members.insert(name.to_owned(), schema);
+        }
+        Value::Object(members)
+    }
+
+    /// Without those that need not be there in this direction, each once.
+    fn required(&self, node: &Node<'d>, names: &[Value]) -> Value {
+        let word = match self.schemas.direction {
+            Direction::Request => "readOnly",
+            Direction::Response => "writeOnly",
+        };
+        let mut optional = HashSet::new();
+        one_way(node, word, MAX_DEPTH, &mut optional);
+        let mut seen = HashSet::new();
+        let kept = names.iter().filter(|name| {
+            let name = name.as_str().unwrap_or_default();
+            !optional.contains(name) && seen.insert(name)
+        });
+        kept.cloned().collect()
+    }
+}
+
+fn reference_value(name: super::Name) -> Value {
+    match reference(&name) {
+        Value::Object(mut map) => map.remove("$ref").unwrap_or_default(),
+        other => other,
+    }
+}
+
+/// Whether a property says that it goes one way, itself or where it refers to.
+fn goes(property: &Node<'_>, word: &str) -> bool {
+    property.flag(word) || property.resolved().is_ok_and(|target| target.flag(word))
+}
+
+/// The properties that go one way, those in `allOf` too.
+fn one_way<'d>(node: &Node<'d>, word: &str, depth: usize, found: &mut HashSet<&'d str>) {
+    let Some(depth) = depth.checked_sub(1) else { return };
+    let Ok(node) = node.resolved() else { return };
+    let properties = node.get("properties");
+    let properties = properties.iter().flat_map(Node::entries);
+    found.extend(properties.filter(|(_, property)| goes(property, word)).map(|(name, _)| name));
+    for part in node.get("allOf").iter().flat_map(Node::items) {
+        one_way(&part, word, depth, found);
+    }
+}
+
+/// `exclusiveMinimum: true` beside `minimum`, as 3.0 has it.
+fn exclude(exclusive: bool, node: &Node<'_>, bound: &str, name: &str, out: &mut Map<String, Value>) {
+    if let Some(number) = node.value.get(bound).filter(|number| exclusive && number.is_number()) {
+        out.insert(name.to_owned(), number.clone());
+    }
+}
+
+/// Of two bounds the narrower holds.
+fn narrow(out: &mut Map<String, Value>, name: &str, value: Value) {
+    let narrower = |known: &Value| match (known.as_f64(), value.as_f64()) {
+        (Some(known), Some(new)) if name == "minimum" => known >= new,
+        (Some(known), Some(new)) => known <= new,
+        _ => false,
+    };
+    if !out.get(name).is_some_and(narrower) {
+        out.insert(name.to_owned(), value);
+    }
+}

@@ -1,0 +1,50 @@
+//! `nullable` of OpenAPI 3.0: null is taken, too.
+//!
+//! The letter of 3.0.3 gives it no effect without a `type`, nor on an `enum` that does not list null. Those who write it
+//! there mean null all the same, and most tools read it so; here it is read so, too.
+
+use serde_json::{Map, Value, json};
+
+/// What a schema is once null is taken, too.
+pub(super) fn with_null(mut schema: Map<String, Value>) -> Value {
+    if let Some(Value::Array(values)) = schema.get_mut("enum")
+        && !values.contains(&Value::Null)
+    {
+        values.push(Value::Null);
+    }
+    match schema.get_mut("type") {
+        Some(Value::Array(types)) if types.iter().all(|name| name != "null") => types.push("null".into()),
+        Some(name @ Value::String(_)) if name != "null" => *name = json!([name, "null"]),
+        _ => {}
+    }
+    // Of the rest, only these speak of null.
+    let speaks = ["allOf", "anyOf", "not", "oneOf", "$ref"].iter().any(|keyword| schema.contains_key(*keyword));
+    if speaks { json!({"anyOf": [schema, {"type": "null"}]}) } else { Value::Object(schema) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_is_taken_whatever_else_a_schema_says() {
+        for schema in [
+            json!({"type": "string"}),
+            json!({"type": ["string", "null"]}),
+            json!({"type": "string", "enum": ["a"]}),
+            json!({"enum": ["a", null]}),
+            json!({"allOf": [{"type": "object"}]}),
+            json!({"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}),
+            json!({"type": "array", "items": {"type": "string"}, "minItems": 1}),
+            json!({"not": {"type": "null"}}),
+        ] {
+            let nullable = with_null(schema.as_object().unwrap().clone());
+            let validator = jsonschema::options().offline().build(&nullable).unwrap();
+            assert!(validator.is_valid(&Value::Null), "{nullable}");
+            let before = jsonschema::options().offline().build(&schema).unwrap();
+            for value in [json!("a"), json!("b"), json!({"a": 1}), json!({}), json!([]), json!(["x"]), json!(1)] {
+                assert_eq!(validator.is_valid(&value), before.is_valid(&value), "{nullable} {value}");
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Who may call, as a description says it: alternatives, each of schemes that must all be met.
+//!
+//! - `oauth2` and `openIdConnect`: a caller with these scopes. `http: bearer` and `apiKey` in a header: a known caller
+//!   (with these scopes, where roles are listed). `mutualTLS`: one with a client certificate, too.
+//! - An alternative that asks for nothing does not count beside others: closed by default.
+//! - Keys in the query or in cookies, passwords, and two credentials in one request are not taken here; an alternative
+//!   that needs them is left out, which is told. An error where none remains.
+
+use super::files::Node;
+use super::told::Told;
+use super::{Reading, Spot};
+use crate::policy::source::quote;
+
+/// Who may call an operation.
+#[derive(Debug, Clone)]
+pub(crate) enum Security {
+    /// Nobody is asked for: `security: []`, or nothing said at all.
+    Open,
+    /// One of these must be met.
+    AnyOf(Vec<Alternative>),
+    /// What it asks for cannot be met here: where, and why.
+    Unknown(Spot, String),
+}
+
+/// What a caller must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Alternative {
+    /// All of them.
+    pub(crate) scopes: Vec<String>,
+    /// A client certificate.
+    pub(crate) certificate: bool,
+    /// A token.
+    pub(crate) bearer: bool,
+    /// The header that its API key is in.
+    pub(crate) key_header: Option<String>,
+}
+
+/// Who gives out tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Issuer {
+    /// Name of the scheme.
+    pub(crate) name: String,
+    /// URL of discovery, or of the token endpoint.
+    pub(crate) url: String,
+    /// Whether `url` is that of discovery.
+    pub(crate) discovery: bool,
+}
+
+/// What an operation asks for; `root` holds the schemes, and what counts where the operation says nothing.
+pub(super) fn read(reading: &mut Reading<'_>, operation: &Node<'_>, root: &Node<'_>) -> Security {
+    let Some(written) = operation.get("security").or_else(|| root.get("security")) else { return Security::Open };
+    let mut alternatives: Vec<Alternative> = Vec::new();
+    let (mut nothing, mut failed) = (written.items().next().is_none(), None);
+    for requirement in written.items() {
+        if requirement.entries().next().is_none() {
+            nothing = true;
+            continue;
+        }
+        match alternative(&requirement, root) {
+            Ok(alternative) if alternatives.contains(&alternative) => {}
+            Ok(alternative) => alternatives.push(alternative),
+            Err((at, problem)) => {
+                failed.get_or_insert((at, problem));
+            }
+        }
+    }
+    match (alternatives.is_empty(), failed) {
+        (true, Some((at, problem))) => Security::Unknown(Spot::of(&at), problem),
+        (true, None) => Security::Open,
+        (false, failed) => {
+            if let Some((at, problem)) = failed {
+                reading.told.warning(&at, format!("{problem}; the other ways remain"));
+            }
+            if nothing {
+                tell_optional(&mut reading.told, &written);
+            }
+            Security::AnyOf(alternatives)
+        }
+    }
+}
+
+fn tell_optional(told: &mut Told, written: &Node<'_>) {
+    told.warning(written, "`{}` makes this optional; here a credential is needed")
+        .help("the policy may open an operation: `routes: { GET /path: { public: true } }`");
+}
+
+fn alternative<'d>(requirement: &Node<'d>, root: &Node<'d>) -> Result<Alternative, (Node<'d>, String)> {
+    let mut alternative = Alternative { scopes: Vec::new(), certificate: false, bearer: false, key_header: None };
+    let schemes = root.get("components").and_then(|components| components.get("securitySchemes"));
+    for (name, scopes) in requirement.entries() {
+        let scheme = schemes.as_ref().and_then(|schemes| schemes.get(name)).ok_or_else(|| {
+            (requirement.clone(), format!("there is no security scheme {} under `components`", quote(name)))
+        })?;
+        let scheme = scheme.resolved().map_err(|problem| (scheme.clone(), problem))?;
+        let fail = |problem: &str| Err((scheme.clone(), format!("{}: {problem}", quote(name))));
+        match scheme.text("type").unwrap_or_default() {
+            "oauth2" | "openIdConnect" => alternative.bearer = true,
+            "http" if scheme.text("scheme").is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")) => {
+                alternative.bearer = true
+            }
+            "http" => return fail("of the HTTP schemes only `bearer` is taken here"),
+            "apiKey" if scheme.text("in") == Some("header") => {
+                // Written out, it is the same credential.
+                match scheme.text("name") {
+                    Some(header) if header.eq_ignore_ascii_case("authorization") => alternative.bearer = true,
+                    header => alternative.key_header = Some(header.unwrap_or_default().to_owned()),
+                }
+            }
+            "apiKey" => {
+                return fail("a key is taken from a header only, not from the query or a cookie, which logs keep");
+            }
+            "mutualTLS" => alternative.certificate = true,
+            other => return fail(&format!("{} is no type of security scheme", quote(other))),
+        }
+        for scope in scopes.items() {
+            match scope.value.as_str() {
+                Some(text) if is_scope(text) => {
+                    if !alternative.scopes.iter().any(|known| known == text) {
+                        alternative.scopes.push(text.to_owned());
+                    }
+                }
+                _ => return Err((scope, "this is not a scope".to_owned())),
+            }
+        }
+    }
+    if alternative.bearer && alternative.key_header.is_some() {
+        return Err((requirement.clone(), "two credentials in one request are not taken here".to_owned()));
+    }
+    Ok(alternative)
+}
+
+/// Visible ASCII without `"` and `\` (RFC 6749 §3.3).
+fn is_scope(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+}
+
+/// Who gives out the tokens that a description asks for.
+pub(super) fn issuers(root: &Node<'_>) -> Vec<Issuer> {
+    let schemes = root.get("components").and_then(|components| components.get("securitySchemes"));
+    let schemes = schemes.iter().flat_map(Node::entries);
+    schemes
+        .filter_map(|(name, scheme)| {
+            let scheme = scheme.resolved().ok()?;
+            let (url, discovery) = match scheme.text("type")? {
+                "openIdConnect" => (scheme.text("openIdConnectUrl")?, true),
+                "oauth2" => {
+                    let flows = scheme.get("flows")?;
+                    let url = |(_, flow): (&str, Node<'_>)| {
+                        flow.text("tokenUrl").or_else(|| flow.text("authorizationUrl")).map(str::to_owned)
+                    };
+                    return flows.entries().find_map(url).map(|url| Issuer {
+                        name: name.to_owned(),
+                        url,
+                        discovery: false,
+                    });
+                }
+                _ => return None,
+            };
+            Some(Issuer { name: name.to_owned(), url: url.to_owned(), discovery })
+        })
+        .collect()
+}

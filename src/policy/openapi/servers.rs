@@ -1,0 +1,49 @@
+//! The path that all of an API's paths stand under: that of its first server.
+//!
+//! Where its servers are is the policy's to say; only the path of their URLs counts here.
+
+use super::files::Node;
+use super::told::Told;
+
+/// The path before an operation's own, without a slash at its end. The narrowest `servers` counts: that of the operation,
+/// of its path, of the document.
+pub(super) fn base_path(operation: &Node<'_>, path_item: &Node<'_>, root: &Node<'_>, told: &mut Told) -> String {
+    let servers = [operation, path_item, root].into_iter().find_map(|node| {
+        let servers = node.get("servers")?;
+        servers.items().next().is_some().then_some(servers)
+    });
+    let Some(servers) = servers else { return String::new() };
+    let mut paths = servers.items().map(|server| path(&server));
+    let first = match paths.next() {
+        Some(Ok(path)) => path,
+        Some(Err(problem)) => {
+            told.error(&servers, problem).help("write its path out, such as `url: https://api.example.com/v1`");
+            return String::new();
+        }
+        None => String::new(),
+    };
+    if paths.any(|path| path.is_ok_and(|path| path != first)) {
+        let message = format!("these servers have different paths; that of the first is taken: `{first}/…`");
+        told.warning(&servers, message).help("put it first, or write one description for each");
+    }
+    first
+}
+
+fn path(server: &Node<'_>) -> Result<String, String> {
+    let mut url = server.text("url").unwrap_or_default().to_owned();
+    for (name, variable) in server.get("variables").iter().flat_map(Node::entries) {
+        if let Some(default) = variable.text("default") {
+            url = url.replace(&format!("{{{name}}}"), default);
+        }
+    }
+    let path = match url.split_once("://") {
+        Some((_, rest)) => rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or_default(),
+        // Relative to where the document is served, which is not known: its root is taken.
+        None => url.trim_start_matches('.'),
+    };
+    let path = path.split(['?', '#']).next().unwrap_or_default().trim_matches('/');
+    if path.contains(['{', '}']) {
+        return Err("the path of this server has a variable without a default".to_owned());
+    }
+    Ok(if path.is_empty() { String::new() } else { format!("/{path}") })
+}

@@ -1,0 +1,185 @@
+//! From the text of one file to a JSON value: JSON as it is, YAML by the core schema of YAML 1.2 (§10.3).
+//!
+//! Unquoted scalars are numbers, booleans and null where they look like it; quoted text stays text. Keys are text always:
+//! `200:` names the status 200.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Number, Value};
+
+use crate::policy::diagnostic::Problems;
+use crate::policy::source::{Place, SourceText};
+use crate::policy::tree::{Kind, NodeId, Scalar, Tree};
+use crate::policy::yaml;
+use crate::stages::strict_json;
+
+/// Deepest nesting of JSON, as of YAML.
+const MAX_DEPTH: usize = 120;
+
+/// What a file says; the tree of one that is YAML comes with it, for its places. What is wrong is told.
+pub(super) fn read(source: &Arc<SourceText>, problems: &mut Problems) -> Option<(Value, Option<Tree>)> {
+    let text = source.text.trim_start_matches('\u{feff}');
+    if text.trim_start().starts_with('{') {
+        match strict_json::parse_within(MAX_DEPTH, text.as_bytes()) {
+            Ok(value) => return Some((value, None)),
+            // A map in the flow style of YAML begins so, too.
+            Err(error) if source.name.ends_with(".json") => {
+                let start = offset(&source.text, error.line(), error.column());
+                problems.error(Place::new(source, start..start + 1), format!("not acceptable JSON: {error}"));
+                return None;
+            }
+            Err(_) => {}
+        }
+    }
+    let before = problems.len();
+    let tree = yaml::parse_as(yaml::OPENAPI, source, problems)?;
+    let mut conversion = Conversion { tree: &tree, problems };
+    let value = conversion.value(tree.root());
+    (problems.len() == before).then_some((value, Some(tree)))
+}
+
+/// The byte at a line and a column, both from 1.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    (start + column.saturating_sub(1)).min(text.len().saturating_sub(1))
+}
+
+struct Conversion<'t, 'p> {
+    tree: &'t Tree,
+    problems: &'p mut Problems,
+}
+
+impl Conversion<'_, '_> {
+    fn value(&mut self, id: NodeId) -> Value {
+        match self.tree.kind(id) {
+            Kind::Scalar(scalar) => scalar_value(scalar).unwrap_or_else(|| {
+                let message = "`.inf` and `.nan` are no numbers in JSON";
+                self.problems.error(self.tree.place(id), message).help("put it in quotes if text is meant");
+                Value::Null
+            }),
+            Kind::Sequence(items) => items.iter().map(|item| self.value(*item)).collect(),
+            Kind::Mapping(entries) => {
+                let member =
+                    |(key, value): &(NodeId, NodeId)| (self.tree.key_text(*key).to_owned(), self.value(*value));
+                Value::Object(entries.iter().map(member).collect::<Map<_, _>>())
+            }
+        }
+    }
+}
+
+/// None for what YAML counts as a number and JSON does not.
+fn scalar_value(scalar: &Scalar) -> Option<Value> {
+    let text = scalar.written();
+    if !scalar.plain {
+        return Some(Value::String(text.to_owned()));
+    }
+    if scalar.is_null() {
+        return Some(Value::Null);
+    }
+    match text {
+        "true" | "True" | "TRUE" => return Some(Value::Bool(true)),
+        "false" | "False" | "FALSE" => return Some(Value::Bool(false)),
+        ".nan" | ".NaN" | ".NAN" => return None,
+        _ if matches!(text.trim_start_matches(['+', '-']), ".inf" | ".Inf" | ".INF") => return None,
+        _ => {}
+    }
+    Some(number(text).map_or_else(|| Value::String(text.to_owned()), Value::Number))
+}
+
+fn number(text: &str) -> Option<Number> {
+    let radix = |digits: &str, radix| u64::from_str_radix(digits, radix).ok().map(Number::from);
+    if let Some(digits) = text.strip_prefix("0o") {
+        return digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| radix(digits, 8))?;
+    }
+    if let Some(digits) = text.strip_prefix("0x") {
+        return digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| radix(digits, 16))?;
+    }
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let whole = !unsigned.is_empty() && unsigned.bytes().all(|byte| byte.is_ascii_digit());
+    if whole {
+        let exact = text.parse::<u64>().ok().map(Number::from).or_else(|| text.parse::<i64>().ok().map(Number::from));
+        if exact.is_some() {
+            return exact;
+        }
+    }
+    let begins = unsigned.starts_with(|c: char| c.is_ascii_digit())
+        || unsigned.strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let made_of = |byte: u8| byte.is_ascii_digit() || b".eE+-".contains(&byte);
+    (begins && unsigned.bytes().all(made_of)).then(|| text.parse::<f64>().ok())?.and_then(Number::from_f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read_text(name: &str, text: &str) -> (Option<Value>, Vec<String>) {
+        let source = Arc::new(SourceText::new(name.to_owned(), text.to_owned(), 0));
+        let mut problems = Problems::new();
+        let value = read(&source, &mut problems).map(|(value, _)| value);
+        (value, problems.iter().map(|problem| problem.message.clone()).collect())
+    }
+
+    #[test]
+    fn unquoted_scalars_are_what_yaml_says() {
+        for (text, expected) in [
+            ("12", json!(12)),
+            ("+12", json!(12)),
+            ("-12", json!(-12)),
+            ("012", json!(12)),
+            ("0o14", json!(12)),
+            ("0xC", json!(12)),
+            ("1.5", json!(1.5)),
+            ("1.", json!(1.0)),
+            ("-.5e3", json!(-500.0)),
+            ("1e3", json!(1000.0)),
+            ("18446744073709551615", json!(18_446_744_073_709_551_615_u64)),
+            ("18446744073709551616", json!(18_446_744_073_709_551_616.0)),
+            ("1e999", json!("1e999")),
+            ("1_000", json!("1_000")),
+            ("1.2.3", json!("1.2.3")),
+            ("2020-01-01", json!("2020-01-01")),
+            ("0x", json!("0x")),
+            ("0o8", json!("0o8")),
+            ("-x", json!("-x")),
+            (".", json!(".")),
+            ("e3", json!("e3")),
+            ("true", json!(true)),
+            ("FALSE", json!(false)),
+            ("yes", json!("yes")),
+            ("null", json!(null)),
+            ("~", json!(null)),
+            ("nULL", json!("nULL")),
+            ("'12'", json!("12")),
+            ("\"true\"", json!("true")),
+            ("|-\n  12", json!("12")),
+        ] {
+            let (value, told) = read_text("a.yaml", &format!("a: {text}\n"));
+            assert_eq!(value, Some(json!({"a": expected})), "{text}: {told:?}");
+        }
+        for text in [".inf", "-.Inf", ".nan"] {
+            assert_eq!(read_text("a.yaml", &format!("a: {text}\n")).0, None, "{text}");
+        }
+    }
+
+    #[test]
+    fn json_and_yaml_are_told_apart_by_what_they_are() {
+        for (name, text, expected) in [
+            ("a.json", r#"{"a": "\ud83d\ude00", "b": 1e2}"#, Some(json!({"a": "😀", "b": 100.0}))),
+            ("a.yaml", r#"{"a": [1, "2"]}"#, Some(json!({"a": [1, "2"]}))),
+            ("a.yaml", "{a: 1}", Some(json!({"a": 1}))),
+            ("a.yaml", "200: ok\n'201': ok\n", Some(json!({"200": "ok", "201": "ok"}))),
+            ("a.yaml", "x: &x [1]\ny: *x\n", Some(json!({"x": [1], "y": [1]}))),
+            ("a.json", "{a: 1}", None),
+            ("a.json", r#"{"a": 1, "a": 2}"#, None),
+            ("a.yaml", "a: 1\na: 2\n", None),
+            ("a.yaml", "a: !!int 1\n", None),
+            ("a.yaml", "", None),
+        ] {
+            let (value, told) = read_text(name, text);
+            assert_eq!(value, expected, "{name} {text} {told:?}");
+            assert_eq!(told.is_empty(), expected.is_some(), "{name} {text} {told:?}");
+        }
+    }
+}

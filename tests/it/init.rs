@@ -1,0 +1,103 @@
+//! `bartizan init`: from a description to a policy that is good.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::support::*;
+
+fn bartizan(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bartizan")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A folder with the descriptions.
+fn folder() -> tempfile::TempDir {
+    fn copy(from: &Path, to: &Path) {
+        for entry in std::fs::read_dir(from).unwrap() {
+            let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+            if from.is_dir() {
+                std::fs::create_dir(&to).unwrap();
+                copy(&from, &to);
+            } else {
+                std::fs::copy(&from, &to).unwrap();
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/openapi"), folder.path());
+    folder
+}
+
+#[test]
+fn every_description_becomes_a_good_policy() {
+    let folder = folder();
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.contains("openapi") {
+            continue;
+        }
+        count += 1;
+        let out = format!("{name}.policy.yaml");
+        let made =
+            bartizan(folder.path(), &["init", "--openapi", &name, "--upstream", "http://127.0.0.1:9", "--out", &out]);
+        let said = text(&made.stderr);
+        assert!(made.status.success() && !said.contains("error"), "{said}");
+        assert_eq!(said.lines().last().unwrap().split('_').next(), Some("bz"), "{said}");
+        let checked = bartizan(folder.path(), &["check", &out]);
+        let policy = std::fs::read_to_string(folder.path().join(&out)).unwrap();
+        assert!(checked.status.success(), "{}\n{policy}", text(&checked.stderr));
+        assert!(!text(&checked.stdout).contains("anybody"), "closed by default\n{policy}");
+        // Comments aside, nothing in it reads this process's environment.
+        let values = policy.lines().filter(|line| !line.trim_start().starts_with('#'));
+        assert!(values.into_iter().all(|line| !line.contains("${")), "{policy}");
+        // Not over a policy that is there.
+        let again =
+            bartizan(folder.path(), &["init", "--openapi", &name, "--upstream", "http://127.0.0.1:9", "--out", &out]);
+        assert_eq!(again.status.code(), Some(1));
+        assert_eq!(std::fs::read_to_string(folder.path().join(&out)).unwrap(), policy);
+    }
+    assert!(count >= 3);
+}
+
+#[test]
+fn what_it_makes_serves_the_key_that_it_shows() {
+    let (folder, upstream) = (folder(), upstream().start());
+    let made = bartizan(folder.path(), &["init", "--openapi", "orders.openapi.yaml", "--upstream", &upstream.url()]);
+    let said = text(&made.stderr);
+    let key = said.lines().last().unwrap();
+    let policy = text(&made.stdout)
+        .replace("address: 127.0.0.1:8080", "address: 127.0.0.1:0")
+        .replace("audit: [stdout]", "audit: [{ file: { path: audit.jsonl } }]")
+        + &format!("admin: {{ address: \"127.0.0.1:0\", token: {} }}\n", proxy::ADMIN_TOKEN);
+    let mut proxy = proxy().text(&policy);
+    for name in ["orders.openapi.yaml", "schemas/order.yaml", "schemas/paths.yaml", "schemas/shared.json"] {
+        proxy = proxy.file(name, std::fs::read_to_string(folder.path().join(name)).unwrap());
+    }
+    let proxy = proxy.start();
+    let mut client = client(&proxy);
+    client.get("/v1/orders").send().refused(401, "missing_credentials");
+    client.get("/v1/healthz").send().refused(401, "missing_credentials");
+    client.get("/v1/healthz").key(key).send().is(200);
+    client.get("/v1/orders").key(key).send().refused(403, "insufficient_scope");
+    proxy.done();
+}
+
+#[test]
+fn what_cannot_be_made_is_told() {
+    let folder = folder();
+    std::fs::write(folder.path().join("old.json"), r#"{"swagger": "2.0"}"#).unwrap();
+    for (openapi, upstream, code, words) in [
+        ("old.json", "http://127.0.0.1:9", 2, "this is Swagger 2.0"),
+        ("absent.yaml", "http://127.0.0.1:9", 2, "there is no file"),
+        ("orders.openapi.yaml", "127.0.0.1:9", 2, "scheme, host and port"),
+        ("orders.openapi.yaml", "http://127.0.0.1:9/v1", 2, "scheme, host and port"),
+    ] {
+        let made = bartizan(folder.path(), &["init", "--openapi", openapi, "--upstream", upstream]);
+        assert_eq!(made.status.code(), Some(code), "{openapi} {upstream}");
+        assert!(text(&made.stderr).contains(words) && made.stdout.is_empty(), "{}", text(&made.stderr));
+    }
+}
