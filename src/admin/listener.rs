@@ -8,7 +8,7 @@ use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -75,10 +75,12 @@ fn make_way(path: &Path) -> io::Result<()> {
         Ok(found) if !found.file_type().is_socket() => return taken("another file is there, and it is no socket"),
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
+    // Not waiting: one that is served and has no room just now is in use, too.
+    let probe = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
+    match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) => Err(error),
-        Ok(_) => taken("it is in use by another process"),
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => taken("it is in use by another process"),
     }
 }
 
@@ -250,6 +252,15 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         let taken = at(path.clone()).err().unwrap();
         assert_eq!((taken.kind(), taken.to_string().contains("in use")), (ErrorKind::AddrInUse, true), "{taken}");
+        // So many wait that there is no room for another.
+        let address = SockAddr::unix(&path).unwrap();
+        let connect = || {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+            socket.connect(&address).map(|()| socket)
+        };
+        let waiting: Vec<_> = std::iter::from_fn(|| connect().ok()).collect();
+        assert_eq!(connect().err().map(|error| error.kind()), Some(ErrorKind::WouldBlock), "{}", waiting.len());
+        assert_eq!(at(path.clone()).err().map(|error| error.kind()), Some(ErrorKind::AddrInUse));
         drop(bound);
         assert!(!path.exists());
     }

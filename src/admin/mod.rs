@@ -1,4 +1,5 @@
-//! The admin listener, for operators; never on the way of a request.
+//! The admin listener, for operators; never on the way of a request. At an address, on a Unix socket, or both
+//! ([`entrances`]).
 //!
 //! | endpoint | needs | answers |
 //! |---|---|---|
