@@ -9,6 +9,7 @@
 mod alarm;
 mod answer;
 pub(crate) mod arrival;
+mod aside;
 mod connection;
 mod forward;
 pub(crate) mod framing;
