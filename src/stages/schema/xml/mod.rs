@@ -27,8 +27,7 @@ use super::json::violated;
 use super::malformed;
 use crate::refusal::{Refusal, Violation};
 
-/// Bodies up to this many bytes are judged at once; larger ones beside the worker, which has others to serve. So are all
-/// bodies of a schema with slow patterns.
+/// Bodies up to this many bytes are judged at once; larger ones beside the worker, which has others to serve.
 const AT_ONCE: usize = 64 << 10;
 /// What to do about a pattern that is slow.
 const SLOW_PATTERN: &str = "libxml2 tries one way after the other, which for some texts takes hours: let what repeats and \
@@ -44,8 +43,6 @@ pub(crate) struct XmlSchema(Arc<Compiled>);
 struct Compiled {
     schema: libxml2::Schema,
     settings: XmlSettings,
-    /// Bodies up to this many bytes are judged at once.
-    at_once: usize,
 }
 
 impl std::fmt::Debug for XmlSchema {
@@ -73,8 +70,6 @@ pub(crate) struct XmlSettings {
     pub(crate) max_namespaces: usize,
     /// References to characters in a body.
     pub(crate) max_references: usize,
-    /// The schema may have patterns that some texts make very slow: whoever sends them is trusted.
-    pub(crate) slow_patterns: bool,
 }
 
 impl Default for XmlSettings {
@@ -88,7 +83,6 @@ impl Default for XmlSettings {
             max_attribute: 64 << 10,
             max_namespaces: 64,
             max_references: 100_000,
-            slow_patterns: false,
         }
     }
 }
@@ -157,22 +151,19 @@ impl XmlSchema {
             let line = Some(complaint.line).filter(|line| *line > 0);
             XmlProblem { line, ..XmlProblem::of(file, words::of_schema(&complaint)) }
         })?;
-        let slow = sources.patterns().find(|(_, pattern)| !pattern::is_linear(pattern));
-        match slow {
-            Some((place, pattern)) if !settings.slow_patterns => Err(XmlProblem {
+        match sources.patterns().find(|(_, pattern)| !pattern::is_linear(pattern)) {
+            Some((place, pattern)) => Err(XmlProblem {
                 help: Some(SLOW_PATTERN.to_owned()),
                 message: format!("a text can make the pattern `{}` very slow", words::cut(pattern.to_owned(), 100)),
                 ..place
             }),
-            slow => {
-                Ok(Self(Arc::new(Compiled { schema, settings, at_once: if slow.is_some() { 0 } else { AT_ONCE } })))
-            }
+            None => Ok(Self(Arc::new(Compiled { schema, settings }))),
         }
     }
 
     /// Decides whether a body is well formed, harmless, and keeps to the schema.
     pub(crate) async fn check(&self, body: &Bytes) -> Result<(), Refusal> {
-        if body.len() <= self.0.at_once {
+        if body.len() <= AT_ONCE {
             return self.0.judge(body);
         }
         let (compiled, body) = (Arc::clone(&self.0), body.clone());

@@ -28,7 +28,6 @@ const SETTINGS: XmlSettings = XmlSettings {
     max_attribute: 1 << 20,
     max_namespaces: 256,
     max_references: 1_000_000,
-    slow_patterns: false,
 };
 
 /// The attributes that the namespace of `xml:` has (<http://www.w3.org/2001/xml.xsd>): schemas import them from the web.

@@ -417,32 +417,15 @@ fn a_body_with_enough_wrong_is_not_looked_at_further() {
     if !is_here() {
         return;
     }
-    let pattern = |pattern: &str| {
-        let simple = format!(
-            r#"<xs:simpleType><xs:restriction base="xs:string"><xs:pattern value="{pattern}"/></xs:restriction></xs:simpleType>"#
-        );
-        schema(
-            &in_schema(
-                "",
-                &format!(
-                    r#"<xs:element name="r"><xs:complexType><xs:sequence><xs:element name="a" maxOccurs="unbounded">{simple}</xs:element></xs:sequence></xs:complexType>
-                <xs:unique name="u"><xs:selector xpath="a"/><xs:field xpath="."/></xs:unique></xs:element>"#
-                ),
-            ),
-            XmlSettings { slow_patterns: true, ..XmlSettings::default() },
-        )
-    };
-    let slow = pattern("(a|aa)*b");
-    assert_eq!(slow.0.at_once, 0);
-    let body = format!("<r><a>b</a><a>ab</a>{}<!-- x --><b/>text</r>", "<a>aaaaaaaaaa</a>".repeat(30_000));
-    let refusal = check(&slow, body).unwrap_err();
+    let simple = r#"<xs:simpleType><xs:restriction base="xs:string"><xs:pattern value="[a-z]+[0-9]{1,4}"/></xs:restriction></xs:simpleType>"#;
+    let element = format!(
+        r#"<xs:element name="r"><xs:complexType><xs:sequence><xs:element name="a" maxOccurs="unbounded">{simple}</xs:element></xs:sequence></xs:complexType>
+        <xs:unique name="u"><xs:selector xpath="a"/><xs:field xpath="."/></xs:unique></xs:element>"#
+    );
+    let schema = schema(&in_schema("", &element), XmlSettings::default());
+    let refusal = check(&schema, format!("<r>{}</r>", "<a>a1</a><a/>x<!-- y -->".repeat(3000))).unwrap_err();
     assert_eq!(refusal.violations().len(), 20);
-    assert_eq!(refusal.violations()[0].pointer, "/r/a[3]");
-    let quick = pattern("[a-z]+[0-9]{1,4}");
-    assert!(quick.0.at_once > 0);
-    let refusal = check(&quick, format!("<r>{}</r>", "<a>a1</a><a/>x<!-- y -->".repeat(3000))).unwrap_err();
-    assert_eq!(refusal.violations().len(), 20);
-    assert_eq!(check(&quick, "<r><a>a1</a></r>"), Ok(()));
+    assert_eq!(check(&schema, "<r><a>a1</a></r>"), Ok(()));
 }
 
 #[test]
