@@ -13,8 +13,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// A folder with the descriptions.
-fn folder() -> tempfile::TempDir {
+/// A folder with what is in one of the repository's.
+fn folder_of(path: &str) -> tempfile::TempDir {
     fn copy(from: &Path, to: &Path) {
         for entry in std::fs::read_dir(from).unwrap() {
             let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
@@ -27,8 +27,12 @@ fn folder() -> tempfile::TempDir {
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/openapi"), folder.path());
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(path), folder.path());
     folder
+}
+
+fn folder() -> tempfile::TempDir {
+    folder_of("tests/cases/openapi")
 }
 
 #[test]
@@ -81,8 +85,8 @@ fn what_it_makes_serves_the_key_that_it_shows() {
     let mut client = client(&proxy);
     client.get("/v1/orders").send().refused(401, "missing_credentials");
     client.get("/v1/healthz").send().refused(401, "missing_credentials");
-    client.get("/v1/healthz").key(key).send().is(200);
-    client.get("/v1/orders").key(key).send().refused(403, "insufficient_scope");
+    client.get("/v1/orders").key(key).send().is(200);
+    client.get("/v1/healthz").key(key).send().refused(403, "insufficient_scope");
     proxy.done();
 }
 
@@ -100,4 +104,19 @@ fn what_cannot_be_made_is_told() {
         assert_eq!(made.status.code(), Some(code), "{openapi} {upstream}");
         assert!(text(&made.stderr).contains(words) && made.stdout.is_empty(), "{}", text(&made.stderr));
     }
+}
+
+#[test]
+fn the_three_commands_of_the_example() {
+    let folder = folder_of("examples/openapi-onboarding");
+    let url = "http://127.0.0.1:9000";
+    let made = bartizan(
+        folder.path(),
+        &["init", "--openapi", "orders.openapi.yaml", "--upstream", url, "--out", "policy.yaml"],
+    );
+    assert_eq!(text(&made.stderr).lines().count(), 2, "nothing is told but the key");
+    let tested = bartizan(folder.path(), &["test", "policy.test.yaml"]);
+    assert!(tested.status.success(), "{}{}", text(&tested.stdout), text(&tested.stderr));
+    let checked = bartizan(folder.path(), &["check", "policy.yaml"]);
+    assert!(checked.status.success() && checked.stderr.is_empty(), "{}", text(&checked.stderr));
 }

@@ -44,7 +44,7 @@ pub(super) fn policy(description: &Description, given: &Given<'_>) -> String {
          # admin: {{ address: 127.0.0.1:9901, token: \"${{file:admin-token}}\" }}    # health, metrics, keys, revocations\n",
         yaml::comment(title)
     );
-    callers(&mut text, description, given, &roles);
+    callers(&mut text, description, given, &own, &roles);
     let name = yaml::name(title, "api");
     let _ = write!(
         text,
@@ -62,7 +62,13 @@ pub(super) fn policy(description: &Description, given: &Given<'_>) -> String {
 }
 
 /// Who calls: issuers, roles, plans, one consumer to begin with.
-fn callers(text: &mut String, description: &Description, given: &Given<'_>, roles: &BTreeMap<String, Vec<String>>) {
+fn callers(
+    text: &mut String,
+    description: &Description,
+    given: &Given<'_>,
+    own: &BTreeMap<&str, Own>,
+    roles: &BTreeMap<String, Vec<String>>,
+) {
     let header = description.operations.iter().find_map(|operation| match &operation.security {
         Security::AnyOf(alternatives) => alternatives.iter().find_map(|one| one.key_header.clone()),
         _ => None,
@@ -91,8 +97,7 @@ fn callers(text: &mut String, description: &Description, given: &Given<'_>, role
     for (name, scopes) in roles {
         let _ = writeln!(text, "  {}: {}", yaml::value(name), yaml::list(scopes));
     }
-    let first = roles.keys().find(|name| name.ends_with("read")).or(roles.keys().next());
-    let role = first.map(|name| yaml::value(name)).unwrap_or_default();
+    let role = reader(description, own, roles).map(|name| yaml::value(name)).unwrap_or_default();
     let _ = write!(
         text,
         "\n# How much one consumer may ask. TODO: what the API bears.\nplans:\n  standard: {{ rate: 10/s, burst: 20 }}\n\n\
@@ -166,6 +171,27 @@ fn roles(description: &Description, own: &BTreeMap<&str, Own>) -> BTreeMap<Strin
         roles.insert("caller".to_owned(), Vec::new());
     }
     roles
+}
+
+/// The role that reads most.
+fn reader<'r>(
+    description: &Description,
+    own: &BTreeMap<&str, Own>,
+    roles: &'r BTreeMap<String, Vec<String>>,
+) -> Option<&'r String> {
+    let reads = |scopes: &[String]| {
+        let gets = description.operations.iter().filter(|operation| operation.route.starts_with("GET "));
+        let open = |operation: &&Operation| match (own.get(&*operation.route), &operation.security) {
+            (Some(own), _) => scopes.contains(&own.scope),
+            (None, Security::AnyOf(alternatives)) => {
+                alternatives.iter().any(|one| one.scopes.iter().all(|scope| scopes.contains(scope)))
+            }
+            _ => false,
+        };
+        gets.filter(open).count()
+    };
+    // Of equal ones the first.
+    roles.iter().rev().max_by_key(|(_, scopes)| reads(scopes)).map(|(name, _)| name)
 }
 
 /// Scheme and host of a URL.
