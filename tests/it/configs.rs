@@ -49,32 +49,43 @@ fn the_sidecar_refuses_an_unset_key() {
 /// What a policy refers to: files beside it, and variables.
 #[derive(Default)]
 struct Needs {
-    files: Vec<(&'static str, String)>,
+    files: Vec<(String, String)>,
     env: Vec<(&'static str, &'static str)>,
 }
 
 /// What the policy of each example needs to be checked.
 fn needs(example: &str) -> Needs {
-    let token = || ("admin-token", DIGEST.to_owned());
-    let files = |files: Vec<(&'static str, String)>| Needs { files, ..Needs::default() };
+    let file = |name: &str, content: String| (name.to_owned(), content);
+    let token = || file("admin-token", DIGEST.to_owned());
+    let files = |files: Vec<(String, String)>| Needs { files, ..Needs::default() };
     match example {
         "mtls" => {
             let authority = authority();
             let made = authority.certifies(&["localhost"]);
             files(vec![
-                ("tls/server.crt", made.certificate),
-                ("tls/server.key", made.key),
-                ("tls/ca.crt", authority.pem()),
-                ("tls/ca.crl", authority.revokes(&[7])),
-                ("tls/batch.sha256", DIGEST.to_owned()),
+                file("tls/server.crt", made.certificate),
+                file("tls/server.key", made.key),
+                file("tls/ca.crt", authority.pem()),
+                file("tls/ca.crl", authority.revokes(&[7])),
+                file("tls/batch.sha256", DIGEST.to_owned()),
             ])
         }
         "oauth-issuer" => Needs::default(),
+        // Copies of what lies beside them.
+        "response-contract" | "xml-soap" => {
+            let schemas = std::fs::read_dir(repository().join("examples").join(example).join("schemas")).unwrap();
+            let read = |entry: std::io::Result<std::fs::DirEntry>| {
+                let entry = entry.unwrap();
+                let name = format!("schemas/{}", entry.file_name().to_str().unwrap());
+                (name, std::fs::read_to_string(entry.path()).unwrap())
+            };
+            files(schemas.map(read).collect())
+        }
         "partner-key" => files(vec![token()]),
         "sidecar" => Needs { env: vec![("REPORTS_KEY_SHA256", DIGEST)], ..Needs::default() },
         "systemd-edge" => {
             let made = authority().certifies(&["api.example.com"]);
-            files(vec![("tls/server.crt", made.certificate), ("tls/server.key", made.key), token()])
+            files(vec![file("tls/server.crt", made.certificate), file("tls/server.key", made.key), token()])
         }
         "two-nodes-redis" => Needs { files: vec![token()], env: vec![("PROXY_PORT", "8080"), ("ADMIN_PORT", "9901")] },
         other => panic!("say here what examples/{other} needs"),
@@ -92,9 +103,10 @@ fn every_example_is_good() {
         }
         let folder = tempfile::tempdir().unwrap();
         let needs = needs(example.file_name().unwrap().to_str().unwrap());
-        std::fs::create_dir(folder.path().join("tls")).unwrap();
         for (name, content) in needs.files {
-            std::fs::write(folder.path().join(name), content).unwrap();
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
         }
         let copy = folder.path().join("policy.yaml");
         std::fs::copy(&policy, &copy).unwrap();
@@ -104,7 +116,7 @@ fn every_example_is_good() {
         assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{}", policy.display());
         found += 1;
     }
-    assert!(found >= 6, "{found}");
+    assert!(found >= 8, "{found}");
 }
 
 #[test]

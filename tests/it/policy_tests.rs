@@ -236,7 +236,7 @@ tests:
   - {{ name: host, as: far, request: {{ method: GET, path: /r, host: other.example }}, expect: {{ code: no_route }} }}
   - {{ name: address behind a proxy, as: far, request: {{ method: GET, path: /r, from: 10.0.0.1, headers: {{ x-forwarded-for: 203.0.113.7 }} }}, expect: allow }}
 "#,
-        secret = "s".repeat(64),
+        secret = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_",
     ));
     let policy = PARTNER.replace("SILENT", &silent.local_addr().unwrap().to_string()).replace("THUMB", &thumb);
     folder.write("policy.yaml", &policy);
