@@ -189,3 +189,92 @@ fn forms_parts_and_choices() {
     client.request("POST", "/billing/payments").bearer(issuer.token().scope("billing:write")).send().is(204);
     proxy.done();
 }
+
+/// What `check` tells of a policy with this description: file, line and severity of each problem, and its words.
+fn told(openapi: &str, routes: &str, document: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("api.yaml"), document).unwrap();
+    let policy = format!(
+        "version: 1\nlisten: [{{ address: 127.0.0.1:0 }}]\nplans: {{ p: {{ rate: 1/s }} }}\nconsumers: {{ acme: {{ plan: p }} }}\n\
+         apis:\n  a:\n    upstream: http://127.0.0.1:9\n    openapi: {openapi}\n    routes: {{ {routes} }}\n"
+    );
+    std::fs::write(folder.path().join("policy.yaml"), policy).unwrap();
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan"));
+    let output = check.args(["check", "--format", "json", "policy.yaml"]).current_dir(folder.path()).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let problems = report["problems"].as_array().unwrap();
+    let line = |problem: &Value| {
+        let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
+        format!("{}:{} {} {}", text("file"), problem["line"], text("severity"), text("message"))
+    };
+    problems.iter().map(line).collect()
+}
+
+#[test]
+fn what_the_policy_must_decide_is_told() {
+    let document = |operation: &str| {
+        format!(
+            "openapi: 3.1.0\npaths:\n  /a:\n    get: {{ {operation} }}\ncomponents:\n  securitySchemes:\n    \
+             key: {{ type: apiKey, in: header, name: X-Own }}\n    query: {{ type: apiKey, in: query, name: k }}\n    \
+             login: {{ type: http, scheme: bearer }}\n"
+        )
+    };
+    let login = "security: [{ login: [] }]";
+    let open = "this operation asks for nobody, and the policy does not open it";
+    for (openapi, routes, operation, expected) in [
+        ("api.yaml", "", login, vec![]),
+        ("api.yaml", "", "", vec![format!("api.yaml:4 error {open}")]),
+        ("api.yaml", "", "security: []", vec![format!("api.yaml:4 error {open}")]),
+        ("{ document: api.yaml, scopes: [use] }", "", "", vec![]),
+        ("api.yaml", "GET /a: { public: true }", "", vec![]),
+        ("api.yaml", "GET /a: { public: true }", "x-bartizan: { scopes: [a] }", vec![]),
+        ("api.yaml", "GET /a: { scopes: [a] }", "", vec![]),
+        ("api.yaml", "GET /a: { rate: 5/s }", "", vec![format!("api.yaml:4 error {open}")]),
+        (
+            "api.yaml",
+            "",
+            "security: [{ query: [] }]",
+            vec!["api.yaml:8 error `query`: a key is taken from a header only, not from the query or a cookie, which logs keep".to_owned()],
+        ),
+        ("api.yaml", "GET /a: { scopes: [] }", "security: [{ query: [] }]", vec![]),
+        (
+            "api.yaml",
+            "",
+            "security: [{ key: [] }]",
+            vec!["policy.yaml:8 warning the description has API keys in `X-Own`, this policy in `x-api-key`".to_owned()],
+        ),
+        (
+            "api.yaml",
+            "",
+            "security: [{ login: [] }], x-bartizan: { only: [acme, nobody], strong: [iron] }",
+            vec![
+                "api.yaml:4 error there is no consumer `nobody` in the policy".to_owned(),
+                "api.yaml:4 error there is no strength `iron`".to_owned(),
+            ],
+        ),
+        (
+            "api.yaml",
+            "GET /b: {}",
+            login,
+            vec!["policy.yaml:9 error this route says neither `scopes` nor `public`".to_owned()],
+        ),
+        (
+            "{ document: api.yaml, responses: maybe }",
+            "",
+            login,
+            vec!["policy.yaml:8 error there is no way to treat answers `maybe`".to_owned()],
+        ),
+        ("{}", "", login, vec!["policy.yaml:8 error `openapi` names no document".to_owned()]),
+        ("b.yaml", "", login, vec!["policy.yaml:8 error there is no file `b.yaml`".to_owned()]),
+        (
+            "{ document: api.yaml, strict: maybe }",
+            "",
+            login,
+            vec!["policy.yaml:8 error expected `true` or `false`, found `maybe`".to_owned()],
+        ),
+    ] {
+        assert_eq!(told(openapi, routes, &document(operation)), expected, "{openapi} {routes} {operation}");
+    }
+    let twice = "openapi: 3.1.0\nsecurity: [{ l: [] }]\npaths:\n  /{a}: { get: {} }\n  /{b}: { get: {} }\ncomponents: { securitySchemes: { l: { type: http, scheme: bearer } } }\n";
+    assert_eq!(told("api.yaml", "", twice), ["api.yaml:5 error this route matches the same requests as `GET /{a}`"]);
+}

@@ -138,7 +138,8 @@ impl Described {
         own: Option<&document::Route>,
     ) -> document::Route {
         let extensions = &operation.extensions;
-        self.check(context, document, extensions);
+        // What is wrong there is told there, and not a second time as if it stood in the policy.
+        let good = self.check(context, document, extensions);
         let known =
             |own: Option<Option<Vec<String>>>, other: &Option<Vec<String>>| own.flatten().or_else(|| other.clone());
         let mode = || extensions.mode.clone().map(|all| Mode { all: Some(all), ..Mode::default() });
@@ -148,8 +149,8 @@ impl Described {
         document::Route {
             scopes: own.and_then(|own| own.scopes.clone()).or(scopes),
             public,
-            only: known(own.map(|own| own.only.clone()), &extensions.only),
-            strong: known(own.map(|own| own.strong.clone()), &extensions.strong),
+            only: known(own.map(|own| own.only.clone()), &extensions.only).filter(|_| good),
+            strong: known(own.map(|own| own.strong.clone()), &extensions.strong).filter(|_| good),
             max_age: own.and_then(|own| own.max_age).or(extensions.max_age),
             rate: own.and_then(|own| own.rate).or(extensions.rate),
             mode: own.and_then(|own| own.mode.clone()).or_else(mode),
@@ -160,10 +161,13 @@ impl Described {
         }
     }
 
-    /// What stands in the description but must be known to the policy, told at its place there.
-    fn check(&self, context: &mut Context<'_>, document: &Document, extensions: &Extensions) {
-        let Some(spot) = &extensions.spot else { return };
+    /// What stands in the description but must be known to the policy, told at its place there. Whether it is good: where
+    /// it is not, there is no policy.
+    fn check(&self, context: &mut Context<'_>, document: &Document, extensions: &Extensions) -> bool {
+        let Some(spot) = &extensions.spot else { return true };
+        let mut good = true;
         let mut tell = |message: String| {
+            good = false;
             context.problems.error(self.description.place(spot, true), message);
         };
         for name in extensions.only.iter().flatten().filter(|name| !document.consumers.contains_key(*name)) {
@@ -177,6 +181,7 @@ impl Described {
         if extensions.class.is_some() {
             tell("`class` is part of the policy language but not built yet in this version".to_owned());
         }
+        good
     }
 
     /// The ways into an operation, by its `security`. None where there are none; that is told.

@@ -3,6 +3,7 @@
 //! Each place becomes one object schema, which the schema stage judges once it has decoded the texts there; how they are
 //! written is said beside it.
 
+use http::HeaderName;
 use serde_json::{Map, Value, json};
 
 use super::files::Node;
@@ -119,6 +120,10 @@ pub(super) fn read<'d>(
             // OpenAPI 3.1, §4.8.12: other parts of the description say what these must be.
             let ignored = ["accept", "authorization", "content-type"];
             if *location == Location::Header && ignored.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+                continue;
+            }
+            if *location == Location::Header && HeaderName::from_bytes(name.as_bytes()).is_err() {
+                reading.told.error(&parameter, format!("{} is no name of a header", quote(name)));
                 continue;
             }
             let known = found.iter().any(|(place, other, _)| place == location && *other == name);

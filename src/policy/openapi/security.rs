@@ -96,7 +96,7 @@ fn alternative<'d>(requirement: &Node<'d>, root: &Node<'d>) -> Result<Alternativ
         match scheme.text("type").unwrap_or_default() {
             "oauth2" | "openIdConnect" => alternative.bearer = true,
             "http" if scheme.text("scheme").is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")) => {
-                alternative.bearer = true
+                alternative.bearer = true;
             }
             "http" => return fail("of the HTTP schemes only `bearer` is taken here"),
             "apiKey" if scheme.text("in") == Some("header") => {

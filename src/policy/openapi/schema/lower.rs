@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Number, Value, json};
 
 use super::keywords::{self, Form};
-use super::{Direction, Key, Schemas, nullable, reference};
+use super::{Direction, Key, Schemas, nullable};
 use crate::policy::openapi::Version;
 use crate::policy::openapi::files::Node;
 use crate::policy::openapi::told::Told;
@@ -65,7 +65,10 @@ impl<'d> Lowering<'_, 'd> {
         let mut out = Map::new();
         if let Some(written) = node.get("$ref") {
             match node.reference().map(|text| node.follow(text)) {
-                Some(Ok(target)) => drop(out.insert("$ref".to_owned(), reference_value(self.schemas.define(&target)))),
+                Some(Ok(target)) => {
+                    let name = self.schemas.define(&target);
+                    out.insert("$ref".to_owned(), format!("#/$defs/{name}").into());
+                }
                 Some(Err(problem)) => drop(self.told.error(&written, problem)),
                 None => drop(self.told.error(&written, "a `$ref` is text")),
             }
@@ -223,13 +226,6 @@ impl<'d> Lowering<'_, 'd> {
             !optional.contains(name) && seen.insert(name)
         });
         kept.cloned().collect()
-    }
-}
-
-fn reference_value(name: super::Name) -> Value {
-    match reference(&name) {
-        Value::Object(mut map) => map.remove("$ref").unwrap_or_default(),
-        other => other,
     }
 }
 
