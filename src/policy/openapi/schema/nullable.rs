@@ -17,8 +17,11 @@ pub(super) fn with_null(mut schema: Map<String, Value>) -> Value {
         Some(name @ Value::String(_)) if name != "null" => *name = json!([name, "null"]),
         _ => {}
     }
-    // Of the rest, only these speak of null.
-    let speaks = ["allOf", "anyOf", "not", "oneOf", "$ref"].iter().any(|keyword| schema.contains_key(*keyword));
+    // Of the rest, only these speak of null. One more choice says it plainer than a choice around the choice.
+    if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
+        choices.push(json!({"type": "null"}));
+    }
+    let speaks = ["allOf", "not", "oneOf", "$ref"].iter().any(|keyword| schema.contains_key(*keyword));
     if speaks { json!({"anyOf": [schema, {"type": "null"}]}) } else { Value::Object(schema) }
 }
 
@@ -37,6 +40,9 @@ mod tests {
             json!({"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}),
             json!({"type": "array", "items": {"type": "string"}, "minItems": 1}),
             json!({"not": {"type": "null"}}),
+            json!({"anyOf": [{"type": "string"}, {"type": "object"}]}),
+            json!({"type": "string", "anyOf": [{"minLength": 2}, {"enum": ["a"]}]}),
+            json!({"anyOf": [{"type": "string"}], "allOf": [{"maxLength": 1}, {"not": {"type": "null"}}]}),
         ] {
             let nullable = with_null(schema.as_object().unwrap().clone());
             let validator = jsonschema::options().offline().build(&nullable).unwrap();
