@@ -7,7 +7,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -22,7 +22,6 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::arrival;
-use super::aside::Aside;
 use super::framing::{Guard, HeadLimits};
 use super::front::{Client, Front, Phase};
 use super::gate::Slot;
@@ -303,7 +302,7 @@ async fn watched(
     client: &Client,
     timeouts: Timeouts,
     mut drain: watch::Receiver<bool>,
-    mut run: impl FnMut(&mut Context<'_>, Ask) -> Poll<bool>,
+    mut run: impl FnMut(&mut std::task::Context<'_>, Ask) -> Poll<bool>,
 ) -> Ended {
     let deadline = |now: Instant| match client.phase() {
         Phase::Idle(since) => since + timeouts.idle,
@@ -316,21 +315,17 @@ async fn watched(
     let mut timer = pin!(tokio::time::sleep(shortest));
     let mut draining = pin!(drain.wait_for(|draining| *draining));
     let mut drained = false;
-    let mut aside = Aside::default();
     std::future::poll_fn(|cx| {
-        let news = aside.news(cx);
-        let ask = match news {
-            Some(waker) if !drained && draining.as_mut().poll(&mut Context::from_waker(waker)).is_ready() => {
-                drained = true;
-                Ask::Finish
-            }
-            _ => Ask::Nothing,
+        let ask = if !drained && draining.as_mut().poll(cx).is_ready() {
+            drained = true;
+            Ask::Finish
+        } else {
+            Ask::Nothing
         };
         if run(cx, ask).is_ready() {
             return Poll::Ready(Ended::Itself);
         }
-        let Some(waker) = news else { return Poll::Pending };
-        while timer.as_mut().poll(&mut Context::from_waker(waker)).is_ready() {
+        while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let end = deadline(now);
             if end <= now {

@@ -9,7 +9,6 @@
 mod alarm;
 mod answer;
 pub(crate) mod arrival;
-mod aside;
 mod connection;
 mod forward;
 pub(crate) mod framing;
