@@ -127,6 +127,32 @@ pub(crate) fn quote(text: &str) -> String {
     quoted
 }
 
+/// The path of a file that another one names, as seen from the folder of that one. The error says what is wrong with it; a
+/// path that climbs out of the policy's folder begins with `..`.
+pub(crate) fn beside(from: &str, path: &str) -> Result<String, String> {
+    let scheme = path.split_once(':').is_some_and(|(scheme, _)| !scheme.contains('/'));
+    if scheme || path.starts_with("//") {
+        return Err("only files are read for a policy, nothing over the network".to_owned());
+    }
+    if path.starts_with('/') || path.contains(['\\', '\0', '?']) {
+        return Err("files are named by their path relative to this one".to_owned());
+    }
+    let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut segments: Vec<&str> = folder.split('/').filter(|segment| !segment.is_empty() && *segment != ".").collect();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." if segments.last().is_none_or(|last| *last == "..") => segments.push(".."),
+            ".." => {
+                segments.pop();
+            }
+            name => segments.push(name),
+        }
+    }
+    let root = if folder.starts_with('/') { "/" } else { "" };
+    Ok(format!("{root}{}", segments.join("/")))
+}
+
 /// Why a file cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadErrorKind {

@@ -308,6 +308,18 @@ impl<'a> At<'a> {
         }
     }
 
+    /// What a JSON pointer (RFC 6901) leads to from here; absent where it leads nowhere.
+    pub(crate) fn pointer(self, pointer: &str) -> Self {
+        pointer.split('/').skip(1).fold(self, |at, step| {
+            let step = step.replace("~1", "/").replace("~0", "~");
+            let by_key = at.key(&step);
+            match step.parse() {
+                Ok(index) if !by_key.present() => at.index(index),
+                _ => by_key,
+            }
+        })
+    }
+
     /// Place of the value. When absent: the key (or the start) of the nearest that is there.
     pub(crate) fn place(self) -> Place {
         if self.absent { self.key_place() } else { self.tree.place(self.id) }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::context::Context;
 use crate::policy::diagnostic::Problems;
-use crate::policy::source::{Place, SourceText};
+use crate::policy::source::{Place, SourceText, beside};
 use crate::policy::tree::At;
 use crate::policy::yaml;
 use crate::stages::schema::json::{Files, JsonSchema, SchemaProblem};
@@ -150,7 +150,9 @@ fn paths(from: &str, document: &Value) -> Vec<String> {
             Value::Array(items) => left.extend(items),
             Value::Object(members) => {
                 left.extend(members.values());
-                paths.extend(members.get("$ref").and_then(Value::as_str).and_then(|reference| beside(from, reference)));
+                paths.extend(
+                    members.get("$ref").and_then(Value::as_str).and_then(|reference| referred_path(from, reference)),
+                );
             }
             _ => {}
         }
@@ -158,23 +160,12 @@ fn paths(from: &str, document: &Value) -> Vec<String> {
     paths
 }
 
-/// The path of what a file refers to; none where it stays in the file, or leaves the policy's folder.
-pub(super) fn beside(from: &str, reference: &str) -> Option<String> {
+/// The path of what a file refers to; none where it stays in the file, or climbs out of the policy's folder.
+fn referred_path(from: &str, reference: &str) -> Option<String> {
     let file = reference.split('#').next().filter(|file| !file.is_empty())?;
-    if file.contains(':') || file.starts_with('/') || file.contains('\\') {
-        return None;
-    }
     let file = percent_encoding::percent_decode_str(file).decode_utf8().ok()?;
-    let mut steps: Vec<&str> = from.split('/').collect();
-    steps.pop();
-    for step in file.split('/') {
-        match step {
-            "" | "." => {}
-            ".." => drop(steps.pop()?),
-            step => steps.push(step),
-        }
-    }
-    Some(steps.join("/"))
+    let climbs = |path: &str| path.split('/').filter(|step| *step == "..").count();
+    beside(from, &file).ok().filter(|path| climbs(path) <= climbs(from))
 }
 
 /// The byte at a line and a column, both from 1.
@@ -185,17 +176,10 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
 
 /// The place of a JSON pointer (RFC 6901). JSON is YAML, so the policy's own reader knows the places.
 pub(super) fn pointed(source: &Arc<SourceText>, pointer: &str) -> Place {
-    let Some(tree) = yaml::parse(source, &mut Problems::new()) else { return Place::new(source, 0..1) };
-    let mut at = tree.at();
-    for step in pointer.split('/').skip(1) {
-        let step = step.replace("~1", "/").replace("~0", "~");
-        let by_key = at.key(&step);
-        at = match step.parse() {
-            Ok(index) if !by_key.present() => at.index(index),
-            _ => by_key,
-        };
+    match yaml::parse(source, &mut Problems::new()) {
+        Some(tree) => tree.at().pointer(pointer).place(),
+        None => Place::new(source, 0..1),
     }
-    at.place()
 }
 
 #[cfg(test)]
@@ -216,7 +200,7 @@ mod tests {
             ("order.json", "https://example.com/a.json", None),
             ("order.json", "file:///etc/passwd", None),
         ] {
-            assert_eq!(beside(from, reference).as_deref(), path, "{from} {reference}");
+            assert_eq!(referred_path(from, reference).as_deref(), path, "{from} {reference}");
         }
     }
 }

@@ -137,15 +137,7 @@ impl Files {
         }
         let parse = || yaml::parse_as(yaml::OPENAPI, &file.source, &mut Problems::new());
         let Some(tree) = file.tree.get_or_init(parse) else { return Place::new(&file.source, 0..1) };
-        let mut at = tree.at();
-        for step in pointer.split('/').skip(1) {
-            let step = step.replace("~1", "/").replace("~0", "~");
-            let by_key = at.key(&step);
-            at = match step.parse() {
-                Ok(index) if !by_key.present() => at.index(index),
-                _ => by_key,
-            };
-        }
+        let at = tree.at().pointer(pointer);
         if key { at.key_place() } else { at.place() }
     }
 }

@@ -4,6 +4,8 @@
 
 use percent_encoding::percent_decode_str;
 
+use crate::policy::source::beside;
+
 /// Where a reference leads.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
@@ -24,33 +26,8 @@ pub(super) fn parse(from: &str, reference: &str) -> Result<Target, String> {
     if !pointer.is_empty() && !pointer.starts_with('/') {
         return Err("only JSON pointers are followed (`#/…`), not names of anchors".to_owned());
     }
-    let path = if path.is_empty() { None } else { Some(join(from, &decode(path)?)?) };
+    let path = if path.is_empty() { None } else { Some(beside(from, &decode(path)?)?) };
     Ok(Target { path, pointer })
-}
-
-/// `path` as seen from the folder that the file `from` is in.
-fn join(from: &str, path: &str) -> Result<String, String> {
-    let scheme = path.split_once(':').is_some_and(|(scheme, _)| !scheme.contains('/'));
-    if scheme || path.starts_with("//") {
-        return Err("only files are read for a policy, nothing over the network".to_owned());
-    }
-    if path.starts_with('/') || path.contains(['\\', '\0', '?']) {
-        return Err("files are named by their path relative to this one".to_owned());
-    }
-    let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let mut segments: Vec<&str> = folder.split('/').filter(|segment| !segment.is_empty() && *segment != ".").collect();
-    for segment in path.split('/') {
-        match segment {
-            "" | "." => {}
-            ".." if segments.last().is_none_or(|last| *last == "..") => segments.push(".."),
-            ".." => {
-                segments.pop();
-            }
-            name => segments.push(name),
-        }
-    }
-    let root = if folder.starts_with('/') { "/" } else { "" };
-    Ok(format!("{root}{}", segments.join("/")))
 }
 
 #[cfg(test)]
