@@ -111,7 +111,8 @@ pub(crate) async fn admit(
     if let Some(caller) = learnt.caller.as_deref() {
         subject = Subject::Consumer(caller.plan(), caller.account());
     }
-    let limited = rate_limit::take(route.rate.as_ref(), &subject, tools.ledger, tick, &mut learnt.standing);
+    let limits = (route.rate.as_ref(), route.class);
+    let limited = rate_limit::take(limits, &subject, tools.ledger, tick, &mut learnt.standing);
     if let Err(refusal) = limited {
         learnt.settle(reporting, refusal)?;
     }

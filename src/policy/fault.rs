@@ -14,9 +14,9 @@ use super::tree::{Kind, NodeId, Scalar, Step, Tree};
 const PLANNED: &[(&str, &[&str])] = &[
     ("", &["token_service"]),
     ("auth.issuers.*", &["on_failure"]),
-    ("plans.*", &["quota", "classes"]),
+    ("plans.*", &["quota"]),
     ("apis.*.upstream", &["health", "retries"]),
-    ("apis.*.routes.*", &["class", "upgrade"]),
+    ("apis.*.routes.*", &["upgrade"]),
     ("audit.*", &["elasticsearch", "otlp", "syslog"]),
     ("audit.*.file", &["rotate", "on_failure"]),
 ];

@@ -41,6 +41,7 @@ use crate::stages::auth::certificate::ClientTrust;
 use crate::stages::auth::key_source::RemoteKeySet;
 use crate::stages::rate_limit::RouteLimit;
 use crate::stages::{schema, scope};
+use crate::state::ledger::Slot;
 use crate::telemetry::RouteMetrics;
 
 /// What is enforced.
@@ -257,6 +258,8 @@ pub(crate) struct Route {
     pub(crate) access: Access,
     /// Its own limit, beside the plan.
     pub(crate) rate: Option<RouteLimit>,
+    /// The class of endpoints it is of, for which plans may have a limit.
+    pub(crate) class: Option<Slot>,
     /// What its requests must be.
     pub(crate) request: schema::Requirement,
     /// What its answers must be.

@@ -113,3 +113,48 @@ fn a_reload_refills_no_consumer() {
     client.get("/x").bearer(issuer.token().sub("bob")).send().is(200);
     proxy.done();
 }
+
+#[test]
+fn a_plan_may_hold_a_class_of_endpoints_tighter() {
+    let (issuer, upstream) = (issuer(), upstream().start());
+    let proxy = proxy()
+        .before(&upstream)
+        .trusts(&issuer)
+        .plan("free: { rate: 100/s, classes: { report: 2/day } }")
+        .route("GET /reports/{kind}", "scopes: [read], class: report")
+        .route("GET /summaries", "scopes: [read], class: report")
+        .route("GET /orders", "scopes: [read]")
+        .start();
+    let mut client = client(&proxy);
+    let (one, other) =
+        (issuer.token().scope("read").sub("one").text(), issuer.token().scope("read").sub("other").text());
+    let answer = client.get("/reports/sales").bearer(&one).send().is(200);
+    assert_eq!(answer.header("ratelimit-policy"), Some(r#""report";q=1;w=43200, "free";q=100;w=1"#));
+    // One class is one limit, whichever of its routes is asked; other routes and other consumers are not in it.
+    let answer = client.get("/summaries").bearer(&one).send().refused(429, "rate_limited");
+    assert!(answer.json()["detail"].as_str().unwrap().contains("`report`"), "{}", answer.text());
+    client.get("/orders").bearer(&one).send().is(200);
+    client.get("/reports/sales").bearer(&other).send().is(200);
+    proxy.done();
+}
+
+#[test]
+fn a_description_may_name_the_class_of_an_operation() {
+    let (issuer, upstream) = (issuer(), upstream().start());
+    let described = r#"openapi: 3.1.0
+info: { title: reports, version: "1" }
+x-bartizan: { scopes: [read] }
+paths: { /reports: { get: { x-bartizan: { class: report }, responses: { default: { description: any } } } } }
+"#;
+    let proxy = proxy()
+        .before(&upstream)
+        .trusts(&issuer)
+        .plan("free: { rate: 100/s, classes: { report: 1/day } }")
+        .file("api.yaml", described)
+        .described("api.yaml")
+        .start();
+    let (mut client, token) = (client(&proxy), issuer.token().scope("read").text());
+    client.get("/reports").bearer(&token).send().is(200);
+    client.get("/reports").bearer(&token).send().refused(429, "rate_limited");
+    proxy.done();
+}

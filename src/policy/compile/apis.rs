@@ -241,6 +241,16 @@ fn route(
             }
         }
     });
+    let class = route.class.as_ref().map(|class| {
+        let known = || around.document.plans.values().flat_map(|plan| plan.classes.keys()).map(String::as_str);
+        if !known().any(|known| known == class) {
+            context.unknown(at.key("class"), "class in any plan", class, known());
+        }
+        context.class(class)
+    });
+    if class.is_some() && route.public == Some(true) {
+        context.error(at.key("class"), "a public route knows no plan, so no class can limit it").help("write `rate:`");
+    }
     let names = pattern.as_ref().map(Pattern::names).unwrap_or_default();
     let drawn = described.map(|(described, operation)| described.request(operation, names));
     let request = match drawn {
@@ -264,6 +274,7 @@ fn route(
         api: Arc::clone(around.api),
         access,
         rate,
+        class,
         request,
         response,
         reporting: if reports { mode.with(Stage::Response) } else { mode },

@@ -166,12 +166,7 @@ fn plans(context: &mut Context<'_>, document: &Document, at: At<'_>) -> BTreeMap
     let mut plans = BTreeMap::new();
     for (name, written) in &document.plans {
         let at = at.key(name);
-        let visible = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
-        if name.is_empty() || !visible {
-            context
-                .problems
-                .error(at.key_place(), "this cannot be the name of a plan")
-                .help("it stands in the `RateLimit` header: use visible ASCII without spaces and quotes");
+        if !names_limit(context, name, "plan", at) {
             continue;
         }
         let Some(rate) = written.rate else {
@@ -184,7 +179,8 @@ fn plans(context: &mut Context<'_>, document: &Document, at: At<'_>) -> BTreeMap
             continue;
         }
         match Plan::new(name, rate.count, rate.per, burst.flatten()) {
-            Ok(plan) => {
+            Ok(mut plan) => {
+                classes(context, &mut plan, &written.classes, at.key("classes"));
                 plans.insert(name.clone(), Arc::new(plan));
             }
             Err(problem) => {
@@ -193,6 +189,30 @@ fn plans(context: &mut Context<'_>, document: &Document, at: At<'_>) -> BTreeMap
         }
     }
     plans
+}
+
+/// Whether a limit can have this name.
+fn names_limit(context: &mut Context<'_>, name: &str, what: &str, at: At<'_>) -> bool {
+    let visible = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
+    if name.is_empty() || !visible {
+        context
+            .problems
+            .error(at.key_place(), format!("this cannot be the name of a {what}"))
+            .help("it stands in the `RateLimit` header: use visible ASCII without spaces and quotes");
+    }
+    !name.is_empty() && visible
+}
+
+fn classes(context: &mut Context<'_>, plan: &mut Plan, written: &BTreeMap<String, Rate>, at: At<'_>) {
+    for (name, rate) in written {
+        if !names_limit(context, name, "class", at.key(name)) {
+            continue;
+        }
+        let slot = context.class(name);
+        if let Err(problem) = plan.class(name, rate.count, rate.per, slot) {
+            context.error(at.key(name), problem);
+        }
+    }
 }
 
 /// The plan of a name; what is wrong with the plan itself has been told.

@@ -152,6 +152,7 @@ impl Described {
             only: known(own.map(|own| own.only.clone()), &extensions.only).filter(|_| good),
             strong: known(own.map(|own| own.strong.clone()), &extensions.strong).filter(|_| good),
             max_age: own.and_then(|own| own.max_age).or(extensions.max_age),
+            class: own.and_then(|own| own.class.clone()).or_else(|| extensions.class.clone().filter(|_| good)),
             rate: own.and_then(|own| own.rate).or(extensions.rate),
             mode: own.and_then(|own| own.mode.clone()).or_else(mode),
             request: None,
@@ -178,8 +179,10 @@ impl Described {
                 tell(format!("there is no strength `{name}`"));
             }
         }
-        if extensions.class.is_some() {
-            tell("`class` is part of the policy language but not built yet in this version".to_owned());
+        if let Some(class) = &extensions.class
+            && !document.plans.values().any(|plan| plan.classes.contains_key(class))
+        {
+            tell(format!("no plan of the policy has a limit for the class `{class}`"));
         }
         good
     }

@@ -180,6 +180,8 @@ pub(crate) struct Plan {
     pub(crate) rate: Option<Rate>,
     /// How many at once; default one second's worth.
     pub(crate) burst: Option<u32>,
+    /// Tighter rates, by class of endpoints.
+    pub(crate) classes: BTreeMap<String, Rate>,
 }
 
 /// One API.
@@ -233,6 +235,8 @@ pub(crate) struct Route {
     pub(crate) strong: Option<Vec<String>>,
     /// A token issued at most so long ago is needed.
     pub(crate) max_age: Option<Period>,
+    /// The class of endpoints it is of.
+    pub(crate) class: Option<String>,
     /// Limit on this route beside the plan.
     pub(crate) rate: Option<Rate>,
     /// Which stages only report; over what its API says.

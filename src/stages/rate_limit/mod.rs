@@ -27,12 +27,20 @@ const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy")
 pub(crate) struct Plan {
     name: Arc<str>,
     limit: Limit,
+    /// Tighter limits of its own, by class of endpoints.
+    classes: Vec<(Slot, Limit)>,
 }
 
 impl Plan {
     /// Compiles a plan. `burst` defaults to one second's worth, at least 1.
     pub(crate) fn new(name: &str, count: NonZeroU32, per: Duration, burst: Option<NonZeroU32>) -> Result<Self, String> {
-        Ok(Self { name: name.into(), limit: Limit::new(name, count, per, burst)? })
+        Ok(Self { name: name.into(), limit: Limit::new(name, count, per, burst)?, classes: Vec::new() })
+    }
+
+    /// Adds the limit of a class of endpoints; `slot` names the class across reloads.
+    pub(crate) fn class(&mut self, name: &str, count: NonZeroU32, per: Duration, slot: Slot) -> Result<(), String> {
+        self.classes.push((slot, Limit::new(name, count, per, None)?));
+        Ok(())
     }
 
     /// Its name in the policy.
@@ -96,10 +104,10 @@ fn join(before: &HeaderValue, item: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("{}, {item}", before.to_str().unwrap_or_default())).ok()
 }
 
-/// Decides: counts the request against the route's own limit, then the plan's. `standing` says how the caller stands,
-/// whatever was decided.
+/// Decides: counts the request against the route's own limit, then the plan's for the route's class, then the plan's.
+/// `standing` says how the caller stands, whatever was decided.
 pub(crate) fn take(
-    route: Option<&RouteLimit>,
+    (route, class): (Option<&RouteLimit>, Option<Slot>),
     subject: &Subject<'_>,
     ledger: &Ledger,
     now: Tick,
@@ -113,6 +121,9 @@ pub(crate) fn take(
         ask(&route.limit, &bucket, now, standing)?;
     }
     if let Subject::Consumer(Some(plan), account) = subject {
+        if let Some((slot, limit)) = plan.classes.iter().find(|(slot, _)| Some(*slot) == class) {
+            ask(limit, &account.route(*slot), now, standing)?;
+        }
         ask(&plan.limit, &account.plan, now, standing)?;
     }
     Ok(())
