@@ -1,7 +1,7 @@
 //! Where in a JSON text a pointer (RFC 6901) leads.
 //!
-//! The text was parsed before, so it is known to be JSON; whatever is not as expected has no place. Places are asked for
-//! only where something is told, so nothing is kept for them.
+//! The text was parsed before, so mostly it is JSON; whatever is not as expected has no place. Places are asked for only
+//! where something is told, so nothing is kept for them.
 
 use std::ops::Range;
 
@@ -85,9 +85,12 @@ impl Scan<'_> {
                     continue;
                 }
                 _ => {
+                    let start = self.at;
                     while self.byte().is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
                         self.at += 1;
                     }
+                    // YAML may begin with a brace like JSON, and go on otherwise.
+                    (self.at > start).then_some(())?;
                 }
             }
             if depth == 0 {
@@ -151,6 +154,15 @@ mod tests {
         }
         for text in ["", "{", "{\"a", "{\"a\":", "[", "{\"a\": [}"] {
             let _ = find(text, "/a/0");
+        }
+        // YAML in braces is read, too, and is no JSON.
+        for text in [
+            "{\"a\": [_], \"b\": 1}",
+            "{\"a\": {\u{e9}: 1}, \"b\": 1}",
+            "{\"a\": ['x'], \"b\": 1}",
+            "{\"a\": [&x 1], \"b\": 1}",
+        ] {
+            assert_eq!(find(text, "/b"), None, "{text}");
         }
     }
 }
