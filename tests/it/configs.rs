@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::authority;
+use crate::support::{authority, judges_xml};
 
 /// What a key's digest looks like.
 const DIGEST: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
@@ -98,7 +98,7 @@ fn every_example_is_good() {
     for example in std::fs::read_dir(repository().join("examples")).unwrap() {
         let example = example.unwrap().path();
         let policy = example.join("policy.yaml");
-        if !policy.exists() {
+        if !policy.exists() || (example.ends_with("xml-soap") && !judges_xml()) {
             continue;
         }
         let folder = tempfile::tempdir().unwrap();
@@ -116,7 +116,7 @@ fn every_example_is_good() {
         assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{}", policy.display());
         found += 1;
     }
-    assert!(found >= 8, "{found}");
+    assert!(found >= 7, "{found}");
 }
 
 #[test]
