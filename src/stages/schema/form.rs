@@ -191,6 +191,13 @@ mod tests {
             assert_eq!(judged, expected.map_err(|(reason, pointer)| (reason, pointer.to_owned())), "{body}");
         }
         assert_eq!(form.check(b"sku=\xff").unwrap_err().reason(), Reason::MalformedBody);
+        let many: String = (0..500).map(|number| format!("{}{number}=%ff&", "n".repeat(2000))).collect();
+        let refusal = form.check(many.as_bytes()).unwrap_err();
+        assert_eq!(refusal.violations().len(), 20);
+        assert!(
+            refusal.violations().iter().all(|violation| violation.pointer.len() < 320),
+            "names are not echoed whole"
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::stages::strict_json;
 
 /// Most violations that one answer lists.
 const MAX_VIOLATIONS: usize = 20;
-/// Longest words of one violation, in bytes.
+/// Longest words and longest pointer of one violation, in bytes.
 const MAX_DETAIL: usize = 300;
 
 /// A compiled schema.
@@ -179,8 +179,13 @@ fn options() -> ValidationOptions<'static> {
         .with_pattern_options(PatternOptions::regex())
 }
 
-/// Refuses what parses but breaks its schema.
-pub(super) fn violated(what: &str, errors: Vec<Violation>) -> Refusal {
+/// Refuses what parses but breaks its schema. Pointers hold names that the caller chose, so they are bounded here, as is
+/// how many there are, wherever they come from.
+pub(super) fn violated(what: &str, mut errors: Vec<Violation>) -> Refusal {
+    errors.truncate(MAX_VIOLATIONS);
+    for violation in &mut errors {
+        violation.pointer = cut(std::mem::take(&mut violation.pointer));
+    }
     let detail = format!("{what} parses but breaks the schema; `errors` lists where and how");
     Refusal::new(Stage::Schema, Reason::SchemaViolation, detail).members(Members { errors, ..Members::default() })
 }
