@@ -111,14 +111,17 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Opens the exchange of a parsed head; path, host and client are filled in as they are found.
     pub(crate) fn open(peer: &Peer, method: &Method, version: Version, path: &str, headers: &HeaderMap) -> Self {
-        Self {
-            version: Some(version),
-            method: Some(method.clone()),
-            path: path.to_owned(),
-            user_agent: headers.get(USER_AGENT).cloned(),
-            traceparent: headers.get(TRACEPARENT).cloned(),
-            ..Self::unparsed(peer)
+        let (mut user_agent, mut traceparent) = (None, None);
+        // Once through a few fields costs less than to look for two.
+        for (name, value) in headers {
+            if name == USER_AGENT {
+                user_agent.get_or_insert_with(|| value.clone());
+            } else if name == TRACEPARENT {
+                traceparent.get_or_insert_with(|| value.clone());
+            }
         }
+        let (version, method) = (Some(version), Some(method.clone()));
+        Self { version, method, path: path.to_owned(), user_agent, traceparent, ..Self::unparsed(peer) }
     }
 
     /// Opens the exchange of a head that could not be parsed, or never came whole.

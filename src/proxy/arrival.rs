@@ -56,9 +56,10 @@ pub(crate) fn read<'a>(
 
 /// How the client reached us, or the trusted proxy in front of us.
 fn scheme(headers: &HeaderMap, peer: &Peer, trusted_peer: bool) -> &'static str {
-    match headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
-        Some(b"https") if trusted_peer => "https",
-        Some(b"http") if trusted_peer => "http",
+    let told = if trusted_peer { headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) } else { None };
+    match told {
+        Some(b"https") => "https",
+        Some(b"http") => "http",
         _ => peer.scheme(),
     }
 }

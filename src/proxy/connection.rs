@@ -2,18 +2,20 @@
 //!
 //! Deadlines are kept lazily: one timer a connection, looked at when it fires, never set anew for a request.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,9 +24,12 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::arrival;
-use super::framing::{Guard, HeadLimits};
-use super::front::{Client, Front, Phase};
+use super::client::{Client, Phase};
+use super::framing::HeadLimits;
+use super::front::Front;
 use super::gate::Slot;
+use super::headers::strip_trailers;
+use super::http1::{self, End, Wire};
 use super::request::{handle, refuse_head};
 use super::stream::Stream;
 use super::thread::Open;
@@ -33,19 +38,16 @@ use crate::exchange::{ClientCertificate, Peer};
 use crate::policy::{ListenerTls, Timeouts};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::certificate;
+use crate::stages::schema::body::Source;
 
 /// What opens HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// First read of a connection that has not told its protocol.
 const FIRST_READ: usize = 8 * 1024;
-/// hyper's read buffer beyond the largest head, in bytes.
-const SPARE: usize = 8 * 1024;
 /// Streams of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
 /// What one HTTP/2 stream may have waiting to be sent, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
-/// Idle for so long, a connection of HTTP/1 gives its buffers back.
-const DOZE: Duration = Duration::from_secs(2);
 /// What is still read of a client that we have answered for the last time, so that the answer arrives.
 const LINGER_BYTES: u64 = 1024 * 1024;
 /// And for how long.
@@ -158,82 +160,34 @@ async fn tell_protocol(
 async fn serve_http1(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    mut stream: Stream,
-    mut prefix: Bytes,
-    drain: watch::Receiver<bool>,
-) {
-    loop {
-        let (returned, ended) = speak_http1(worker, client, stream, prefix, drain.clone()).await;
-        let Some(open) = returned else { return };
-        stream = open;
-        let awake = ended == Ended::Dozing && wakes(worker, client, &stream, drain.clone()).await;
-        if !awake {
-            return end_http1(worker, client, &mut stream, ended).await;
-        }
-        prefix = Bytes::new();
-    }
-}
-
-/// Lets hyper serve a connection; returns it with how that ended.
-async fn speak_http1(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
     stream: Stream,
     prefix: Bytes,
     drain: watch::Receiver<bool>,
-) -> (Option<Stream>, Ended) {
+) {
     let policy = &worker.here().live.policy;
-    let (limits, timeouts) = (policy.limits(), policy.timeouts());
-    let guard = Guard::new(HeadLimits { size: limits.header_size, headers: limits.headers });
-    let stream = Rc::new(RefCell::new(stream));
-    let front = Front::new(Rc::clone(&stream), Rc::clone(client), prefix, Some(guard));
-    let service = service_fn(|request: Request<Incoming>| handle(Rc::clone(worker), Rc::clone(client), request));
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size((limits.header_size + SPARE).max(8192)).writev(true);
-    if limits.headers > 100 {
-        // hyper keeps up to 100 headers on its stack, and the guard has counted them already.
-        builder.max_headers(limits.headers);
-    }
+    let limits = policy.limits();
+    let limits = HeadLimits { size: limits.header_size, headers: limits.headers };
+    let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(client), prefix, limits)));
     let ended = {
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(front), service));
-        watched(client, timeouts, drain, |cx, ask| {
-            if ask == Ask::Finish {
-                connection.as_mut().graceful_shutdown();
-            }
-            connection.as_mut().poll(cx).map(|result| result.is_ok())
+        let finish = Cell::new(false);
+        let mut serving = pin!(http1::serve(worker, client, &wire, &finish));
+        watched(client, policy.timeouts(), drain, |cx, ask| {
+            finish.set(finish.get() || ask == Ask::Finish);
+            serving.as_mut().poll(cx)
         })
         .await
     };
-    (Rc::into_inner(stream).map(RefCell::into_inner), ended)
-}
-
-/// Waits for the next request of an idle connection, while hyper and its buffers are gone: they are most of what such a
-/// connection costs. False when it is to be closed.
-async fn wakes(worker: &Worker, client: &Client, stream: &Stream, mut drain: watch::Receiver<bool>) -> bool {
-    tracing::debug!(peer = %client.peer.address, "an idle connection dozes");
-    let Phase::Idle(since) = client.phase() else { return true };
-    let patience = worker.here().live.policy.timeouts().idle.saturating_sub(since.elapsed());
-    tokio::select! {
-        readable = tokio::time::timeout(patience, stream.readable()) => matches!(readable, Ok(Ok(()))),
-        _ = drain.wait_for(|draining| *draining) => false,
-    }
-}
-
-/// Says what is left to be said, and closes.
-async fn end_http1(worker: &Rc<Worker>, client: &Rc<Client>, stream: &mut Stream, ended: Ended) {
-    match (client.unanswered(), ended) {
-        (_, Ended::TooSlow) => say_last(worker, client, stream, &too_slow()).await,
-        (Some(flaw), _) => {
-            let refusal =
-                flaw.map_or_else(|| arrival::malformed("the request line or a header is malformed"), arrival::flawed);
-            say_last(worker, client, stream, &refusal).await;
+    // What was served is gone, and its hold on the wire with it.
+    let Some(wire) = Rc::into_inner(wire) else { return };
+    let mut stream = wire.into_inner().into_stream();
+    match ended {
+        Ok(End::Closed) | Err(Late::Idle) => close(&mut stream).await,
+        Ok(End::CutShort) => {
+            drop(refuse_head(worker, client, &cut_short()));
+            close(&mut stream).await;
         }
-        (None, _) => {
-            if let Phase::Head(_) = client.phase() {
-                drop(refuse_head(worker, client, &cut_short()));
-            }
-            close(stream).await;
-        }
+        Ok(End::Flawed(flaw)) => say_last(worker, client, &mut stream, &arrival::flawed(flaw)).await,
+        Err(Late::Head) => say_last(worker, client, &mut stream, &too_slow()).await,
     }
 }
 
@@ -246,8 +200,13 @@ async fn serve_http2(
 ) {
     let policy = &worker.here().live.policy;
     let (limits, timeouts) = (policy.limits(), policy.timeouts());
-    let front = Front::new(Rc::new(RefCell::new(stream)), Rc::clone(client), prefix, None);
-    let service = service_fn(|request: Request<Incoming>| handle(Rc::clone(worker), Rc::clone(client), request));
+    let front = Front::new(stream, Rc::clone(client), prefix);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (parts, body) = request.into_parts();
+        let source = Source::client(body.map_err(Into::into), strip_trailers);
+        let answered = handle(Rc::clone(worker), Rc::clone(client), parts, source);
+        async { Ok::<_, Infallible>(answered.await) }
+    });
     let mut builder = http2::Builder::new(Local);
     builder
         .timer(TokioTimer::new())
@@ -255,11 +214,11 @@ async fn serve_http2(
         .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
         .max_send_buf_size(SEND_BUFFER);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(front), service));
-    watched(client, timeouts, drain, |cx, ask| {
+    let _ = watched(client, timeouts, drain, |cx, ask| {
         if ask == Ask::Finish {
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(cx).map(|result| result.is_ok())
+        connection.as_mut().poll(cx)
     })
     .await;
 }
@@ -276,17 +235,13 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
     }
 }
 
-/// How a connection ended.
+/// Which deadline ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    /// By itself: closed, or an error of either side.
-    Itself,
+enum Late {
     /// It was idle too long.
     Idle,
-    /// It has been idle for a while, and may stay so.
-    Dozing,
     /// A head did not come in time.
-    TooSlow,
+    Head,
 }
 
 /// What is asked of a connection while it runs.
@@ -298,12 +253,12 @@ enum Ask {
 }
 
 /// Runs a connection under its deadlines until it ends, and asks it to finish when the process drains.
-async fn watched(
+async fn watched<T>(
     client: &Client,
     timeouts: Timeouts,
     mut drain: watch::Receiver<bool>,
-    mut run: impl FnMut(&mut std::task::Context<'_>, Ask) -> Poll<bool>,
-) -> Ended {
+    mut run: impl FnMut(&mut Context<'_>, Ask) -> Poll<T>,
+) -> Result<T, Late> {
     let deadline = |now: Instant| match client.phase() {
         Phase::Idle(since) => since + timeouts.idle,
         Phase::Head(since) => since + timeouts.request_headers,
@@ -311,34 +266,36 @@ async fn watched(
         Phase::Busy(_) => client.stalled().map_or(now + timeouts.idle, |since| since + timeouts.idle),
     };
     // A head may begin just after the timer was set for an idle connection, so it never sleeps past a head's deadline.
-    let shortest = timeouts.idle.min(timeouts.request_headers).min(DOZE);
+    let shortest = timeouts.idle.min(timeouts.request_headers);
     let mut timer = pin!(tokio::time::sleep(shortest));
+    let news = drain.clone();
     let mut draining = pin!(drain.wait_for(|draining| *draining));
-    let mut drained = false;
+    let (mut drained, mut waits) = (false, false);
     std::future::poll_fn(|cx| {
-        let ask = if !drained && draining.as_mut().poll(cx).is_ready() {
+        // Both wake this task once they have been asked. After that they are asked again when they have something to say:
+        // this is polled several times a request, always by one task.
+        let told = !waits || news.has_changed().unwrap_or(true);
+        let ask = if told && !drained && draining.as_mut().poll(cx).is_ready() {
             drained = true;
             Ask::Finish
         } else {
             Ask::Nothing
         };
-        if run(cx, ask).is_ready() {
-            return Poll::Ready(Ended::Itself);
+        if let Poll::Ready(end) = run(cx, ask) {
+            return Poll::Ready(Ok(end));
         }
+        if waits && !timer.is_elapsed() {
+            return Poll::Pending;
+        }
+        waits = true;
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let end = deadline(now);
             if end <= now {
-                return Poll::Ready(match client.phase() {
-                    Phase::Head(_) => Ended::TooSlow,
-                    _ => Ended::Idle,
-                });
-            }
-            if let Phase::Idle(since) = client.phase()
-                && now >= since + DOZE
-                && client.is_settled()
-            {
-                return Poll::Ready(Ended::Dozing);
+                return Poll::Ready(Err(match client.phase() {
+                    Phase::Head(_) => Late::Head,
+                    _ => Late::Idle,
+                }));
             }
             timer.as_mut().reset(end.min(now + shortest).into());
         }
@@ -355,7 +312,7 @@ fn cut_short() -> Refusal {
     Refusal::new(Stage::Request, Reason::MalformedRequest, "the request ended within its headers")
 }
 
-/// Writes a last answer by hand, hyper having given up on the connection, and closes.
+/// Writes a last answer, to what is no request, and closes.
 async fn say_last(worker: &Rc<Worker>, client: &Rc<Client>, stream: &mut Stream, refusal: &Refusal) {
     let (status, headers, body) = refuse_head(worker, client, refusal);
     let mut text = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len()).into_bytes();

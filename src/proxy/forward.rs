@@ -74,6 +74,7 @@ pub(crate) async fn forward(
         key_header: Some(key_header).filter(|_| !upstream.forward_credentials),
         caller: caller.as_deref(),
     };
+    give_way().await;
     loop {
         let mut link = match pool.take() {
             Some(link) => link,
@@ -91,6 +92,20 @@ pub(crate) async fn forward(
             Err(Unanswered::Refused(refusal)) => return Err(witness.counter.failure().unwrap_or(refusal)),
         }
     }
+}
+
+/// Lets all others that are ready have their turn. Requests are sent after that: what leaves together wakes an upstream
+/// once, and waking it is a good part of what sending costs.
+async fn give_way() {
+    let mut gave_way = false;
+    poll_fn(|cx| match std::mem::replace(&mut gave_way, true) {
+        true => Poll::Ready(()),
+        false => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 enum Unanswered {

@@ -1,55 +1,47 @@
 //! The way of one request: it opens the exchange, normalises what the request is for once, finds its route, walks the
 //! chain, forwards, and words the answer. Whatever happens, the [`Witness`] records it.
 
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::answer::Answer;
+use super::client::Client;
 use super::forward::{Asked, Forwarded};
-use super::front::Client;
 use super::witness::Witness;
 use super::worker::Worker;
-use super::{arrival, forward, headers, held};
+use super::{arrival, forward, held};
 use crate::chain::{self, Reached, Tools};
 use crate::exchange::Exchange;
 use crate::refusal::{Refusal, X_REQUEST_ID};
 use crate::stages::schema::body::Source;
 
-/// The way of one request. It has begun, and has its witness, when this returns: hyper may drop the future unpolled.
+/// The way of one request. It has begun, and has its witness, when this returns: what is returned may be dropped unpolled.
 pub(super) fn handle(
     worker: Rc<Worker>,
     client: Rc<Client>,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<Answer>, Infallible>> {
-    let in_step = client.begin();
-    let (parts, body) = request.into_parts();
+    parts: Parts,
+    source: Source,
+) -> impl Future<Output = Response<Answer>> {
+    client.begin();
     let exchange = Exchange::open(&client.peer, &parts.method, parts.version, parts.uri.path(), &parts.headers);
     let witness = Witness::new(&worker, &client, exchange);
-    answer(worker, client, in_step, witness, parts, body)
+    answer(worker, client, witness, parts, source)
 }
 
 async fn answer(
     worker: Rc<Worker>,
     client: Rc<Client>,
-    in_step: bool,
     mut witness: Box<Witness>,
     mut parts: Parts,
-    body: Incoming,
-) -> Result<Response<Answer>, Infallible> {
+    source: Source,
+) -> Response<Answer> {
     // A writer that cannot keep up makes callers wait here, before anything is done for them.
     worker.recorder.ready().await;
-    let carried = if in_step || parts.version == Version::HTTP_2 {
-        carry(&worker, &client, &mut witness, &mut parts, body).await
-    } else {
-        Err(arrival::malformed("the request does not begin where the one before it ended").closing())
-    };
-    Ok(match carried {
+    match carry(&worker, &client, &mut witness, &mut parts, source).await {
         Ok((Forwarded { head, link, pool }, held)) => {
             parts.headers.insert(X_REQUEST_ID, witness.exchange.id.to_header());
             witness.learnt.standing.tell(&mut parts.headers);
@@ -62,7 +54,7 @@ async fn answer(
             response
         }
         Err(refusal) => refuse(&refusal, witness),
-    })
+    }
 }
 
 /// The part that may end in a refusal. Returns what has been read of the answer's body already, too.
@@ -71,7 +63,7 @@ async fn carry(
     client: &Client,
     witness: &mut Witness,
     parts: &mut Parts,
-    body: Incoming,
+    source: Source,
 ) -> Result<(Forwarded, Bytes), Refusal> {
     let here = Rc::clone(&witness.here);
     let policy = &here.live.policy;
@@ -91,15 +83,7 @@ async fn carry(
     let tools = Tools { tokens: &here.tokens, ledger: &worker.shared.ledger, reached };
     let counter = witness.counter.clone();
     let Witness { exchange, learnt, .. } = &mut *witness;
-    let admitted = chain::admit(
-        policy,
-        &route,
-        tools,
-        exchange,
-        (&parts.headers, Source::Client(body, headers::strip_trailers), &counter),
-        learnt,
-    )
-    .await?;
+    let admitted = chain::admit(policy, &route, tools, exchange, (&parts.headers, source, &counter), learnt).await?;
 
     let asked = Asked {
         method: &parts.method,
@@ -127,7 +111,7 @@ fn refuse(refusal: &Refusal, mut witness: Box<Witness>) -> Response<Answer> {
     response
 }
 
-/// Refuses a request of which hyper made none, and records it. Returns what to write.
+/// Refuses what is no request, and records it. Returns what to write.
 pub(super) fn refuse_head(
     worker: &Rc<Worker>,
     client: &Rc<Client>,

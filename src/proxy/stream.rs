@@ -17,14 +17,6 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Waits until something comes, without room for it.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.readable().await,
-            Self::Tls(stream) => stream.get_ref().0.readable().await,
-        }
-    }
-
     /// An encrypted one.
     pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
         Self::Tls(Box::new(stream))

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use super::front::Client;
+use super::client::Client;
 use super::worker::{Here, Worker};
 use crate::audit::{CLIENT_DISCONNECTED, Outcome, REQUEST, Record};
 use crate::chain::Learnt;

@@ -1,19 +1,19 @@
 //! A request as its sender writes it, and a moment to ask it at.
 //!
-//! Its head is put into bytes and shown to the guard of client connections, so that what `run` refuses before it reads a
+//! Its head is put into bytes and read as those of client connections are, so that what `run` refuses before there is a
 //! request is refused here as well.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, Method, Uri};
 use jiff::Timestamp;
 
 use crate::exchange::{ClientCertificate, Peer};
 use crate::policy::{Limits, Policy};
 use crate::proxy::arrival;
-use crate::proxy::framing::{Guard, HeadLimits};
+use crate::proxy::framing::{HeadLimits, Reader, RequestHead};
 use crate::refusal::Refusal;
 
 /// A moment on both clocks of a request.
@@ -65,21 +65,11 @@ impl Question {
         }
         head.push_str("\r\n");
         let limits = HeadLimits { size: limits.header_size, headers: limits.headers };
-        let mut guard = Guard::new(limits);
-        guard.observe(head.as_bytes()).map_err(arrival::flawed)?;
         // A break within a field would have made another request of what follows it.
         let unreadable = || arrival::malformed("the request line or a header is malformed");
-        if guard.mid_head() || guard.heads() != 1 {
-            return Err(unreadable());
-        }
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unreadable())?;
-            let value = HeaderValue::from_bytes(value.trim().as_bytes()).map_err(|_| unreadable())?;
-            headers.append(name, value);
-        }
-        let method = Method::from_bytes(self.method.as_bytes()).map_err(|_| unreadable())?;
-        let uri = self.target.parse::<Uri>().map_err(|_| unreadable())?;
+        let mut input = Bytes::from(head);
+        let read = Reader::new(limits).head(&mut input).map_err(arrival::flawed)?;
+        let RequestHead { method, uri, headers, .. } = read.filter(|_| input.is_empty()).ok_or_else(unreadable)?;
         Ok(Read { method, uri, headers })
     }
 

@@ -24,6 +24,7 @@ mod explain;
 mod forged;
 mod framing;
 mod headers;
+mod http1;
 mod http2;
 mod init;
 mod issuers;

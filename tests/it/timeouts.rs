@@ -54,20 +54,3 @@ fn a_connection_that_does_nothing_is_closed_without_a_record() {
     kept.closes();
     proxy.done();
 }
-
-#[test]
-fn an_idle_connection_dozes_wakes_and_is_closed_in_the_end() {
-    let upstream = upstream().start();
-    let policy = proxy().before(&upstream).open("GET /x").with("timeouts: { idle: 5s }");
-    let proxy = policy.env("BARTIZAN_LOG", "debug").start();
-    let mut client = client(&proxy);
-    for dozed in 1..=2 {
-        client.get("/x").send().is(200);
-        proxy.stderr.wait("an idle connection dozes", dozed);
-    }
-    client.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\nGET /x HTTP/1.1\r\nhost: a\r\n\r\n", 2);
-    client.answer().is(200);
-    client.answer().is(200);
-    client.closes();
-    proxy.done();
-}

@@ -24,19 +24,6 @@ fn a_request_over_tls_is_told_and_recorded_as_such() {
 }
 
 #[test]
-fn an_encrypted_connection_dozes_and_wakes() {
-    let (upstream, authority) = (upstream().start(), authority());
-    let proxy = encrypted(&upstream, &authority).env("BARTIZAN_LOG", "debug").start();
-    let mut client = client(&proxy).tls(authority.client(&["http/1.1"]));
-    for dozed in 1..=2 {
-        client.get("/x").send().is(200);
-        proxy.stderr.wait("an idle connection dozes", dozed);
-    }
-    client.get("/x").send().is(200);
-    proxy.done();
-}
-
-#[test]
 fn a_new_certificate_serves_new_connections_and_leaves_the_old() {
     let (upstream, before, after) = (upstream().start(), authority(), authority());
     let mut proxy = encrypted(&upstream, &before).start();

@@ -1,15 +1,10 @@
 //! What can be wrong with the frame of an HTTP/1.x request, and what its sender is told. Nothing here decides.
 
-/// A flaw, and how much of the chunk it was found in may still be delivered.
+/// A flaw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flaw {
     /// What is wrong.
     pub(super) kind: FlawKind,
-    /// Offset in the observed chunk at which the flawed message's head begins; 0 when it began in an earlier chunk.
-    pub(crate) offset: usize,
-    /// Whether the message's head was admitted with an earlier chunk, so that the service may have the request already
-    /// and only its body is flawed. Otherwise the service never sees the message.
-    pub(crate) in_body: bool,
 }
 
 impl Flaw {

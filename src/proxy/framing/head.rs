@@ -1,25 +1,60 @@
-//! The lines of a head: request line and fields, judged one whole line at a time. No state across chunks, no body.
+//! A head: request line and fields, judged one whole line at a time, and then made into what the rest works with.
 
-use http::Uri;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Uri, Version};
 
 use super::flaw::FlawKind;
+use crate::proxy::headers::asks_for_trailers;
 
-/// Longest target hyper reads (`http::Uri` keeps offsets in 16 bits).
+/// Longest target there is (`http::Uri` keeps offsets in 16 bits).
 const TARGET_LIMIT: usize = u16::MAX as usize - 1;
+/// Room for so many fields there is at least: those of an answer go into the same map.
+const ROOM: usize = 6;
+/// Room for so many fields stays between requests.
+const KEPT_FIELDS: usize = 32;
 
-/// What of a head decides where its message ends.
+/// A request's head.
+#[derive(Debug)]
+pub(crate) struct RequestHead {
+    /// Method.
+    pub(crate) method: Method,
+    /// Target, as it came.
+    pub(crate) uri: Uri,
+    /// HTTP/1.0 or HTTP/1.1.
+    pub(crate) version: Version,
+    /// Fields, as they came.
+    pub(crate) headers: HeaderMap,
+    /// Whether another request may follow on the connection (RFC 9112 §9.3).
+    pub(crate) keep_alive: bool,
+    /// Whether the body waits for 100 (RFC 9110 §10.1.1).
+    pub(crate) expects_continue: bool,
+    /// Whether the answer may have trailers (RFC 9110 §6.5.1).
+    pub(crate) takes_trailers: bool,
+}
+
+/// What the lines of a head say: where in it its parts stand, and what decides where its message and its connection end.
 #[derive(Debug, Default)]
 pub(super) struct Head {
+    method: Range<usize>,
+    target: Range<usize>,
     http_10: bool,
     host: bool,
     length: Option<u64>,
     chunked: bool,
-    fields: usize,
+    close: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+    takes_trailers: bool,
+    /// Name and value of each field.
+    fields: Vec<(Range<usize>, Range<usize>)>,
 }
 
 /// How the body of a message is delimited (RFC 9112 §6.3; a request has no other way).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Body {
+pub(super) enum Framing {
     /// So many bytes; 0 when there is none.
     Length(u64),
     /// Chunked coding.
@@ -27,8 +62,8 @@ pub(super) enum Body {
 }
 
 impl Head {
-    /// Reads a request line, without its CRLF.
-    pub(super) fn from_request_line(line: &[u8]) -> Result<Self, FlawKind> {
+    /// Begins anew with a request line, without its CRLF, that stands after so many bytes.
+    pub(super) fn take_request_line(&mut self, line: &[u8], at: usize) -> Result<(), FlawKind> {
         let space = memchr::memchr(b' ', line).ok_or(FlawKind::RequestLine)?;
         let last = memchr::memrchr(b' ', line).ok_or(FlawKind::RequestLine)?;
         let (method, target, version) = match (line.get(..space), line.get(space + 1..last), line.get(last + 1..)) {
@@ -46,25 +81,34 @@ impl Head {
             _ => return Err(FlawKind::RequestLine),
         };
         check_target(method, target)?;
-        Ok(Self { http_10, ..Self::default() })
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        fields.shrink_to(KEPT_FIELDS);
+        *self = Self { method: at..at + space, target: at + space + 1..at + last, http_10, fields, ..Self::default() };
+        Ok(())
     }
 
-    /// Takes one field line, without its CRLF.
-    pub(super) fn take_field(&mut self, line: &[u8], limit: usize) -> Result<(), FlawKind> {
-        let first = self.fields == 0;
-        self.fields += 1;
-        if self.fields > limit {
+    /// Takes one field line, without its CRLF, that stands after so many bytes.
+    pub(super) fn take_field(&mut self, line: &[u8], at: usize, limit: usize) -> Result<(), FlawKind> {
+        if self.fields.len() >= limit {
             return Err(FlawKind::TooManyFields);
         }
-        let (name, value) = split_field(line, first)?;
+        let (end, value) = split_field(line, self.fields.is_empty())?;
+        self.fields.push((at..at + end, at + value.start..at + value.end));
+        let (name, value) = (line.get(..end).unwrap_or_default(), line.get(value).unwrap_or_default());
         // Lengths first: nearly every name is dismissed by them alone.
-        match name.len() {
+        match end {
+            2 if name.eq_ignore_ascii_case(b"te") => self.takes_trailers |= asks_for_trailers(value),
             4 if name.eq_ignore_ascii_case(b"host") => {
                 if self.host {
                     return Err(FlawKind::HostRepeated);
                 }
                 self.host = true;
             }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => self.take_connection(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.take_length(value)?,
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.take_encoding(value)?,
             _ => {}
@@ -73,11 +117,40 @@ impl Head {
     }
 
     /// The empty line came: how the body is delimited.
-    pub(super) fn finish(&self) -> Result<Body, FlawKind> {
+    pub(super) fn framing(&self) -> Result<Framing, FlawKind> {
         if !self.host && !self.http_10 {
             return Err(FlawKind::HostMissing);
         }
-        Ok(if self.chunked { Body::Chunked } else { Body::Length(self.length.unwrap_or(0)) })
+        Ok(if self.chunked { Framing::Chunked } else { Framing::Length(self.length.unwrap_or(0)) })
+    }
+
+    /// Makes a request's head of these bytes, of which all lines have been taken. Values are parts of them.
+    pub(super) fn build(&self, bytes: &Bytes, framing: Framing) -> Result<RequestHead, FlawKind> {
+        let part = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
+        let room = self.fields.len().max(ROOM);
+        let mut headers = HeaderMap::try_with_capacity(room).map_err(|_| FlawKind::TooManyFields)?;
+        for (name, value) in &self.fields {
+            let name = HeaderName::from_bytes(part(name)).map_err(|_| FlawKind::Name)?;
+            let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone())).map_err(|_| FlawKind::Control)?;
+            headers.try_append(name, value).map_err(|_| FlawKind::TooManyFields)?;
+        }
+        Ok(RequestHead {
+            method: Method::from_bytes(part(&self.method)).map_err(|_| FlawKind::RequestLine)?,
+            uri: Uri::from_maybe_shared(bytes.slice(self.target.clone())).map_err(|_| FlawKind::Target)?,
+            version: if self.http_10 { Version::HTTP_10 } else { Version::HTTP_11 },
+            headers,
+            keep_alive: !self.close && (self.keep_alive || !self.http_10),
+            // RFC 9110 §10.1.1: not of HTTP/1.0, and not without a body.
+            takes_trailers: self.takes_trailers,
+            expects_continue: self.expects_continue && !self.http_10 && framing != Framing::Length(0),
+        })
+    }
+
+    fn take_connection(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
     }
 
     fn take_length(&mut self, value: &[u8]) -> Result<(), FlawKind> {
@@ -122,13 +195,18 @@ pub(super) fn line_content(line: &[u8]) -> Result<&[u8], FlawKind> {
     }
 }
 
-/// Name and trimmed value of a field line (RFC 9112 §5); `first` when no field came before it.
-pub(super) fn split_field(line: &[u8], first: bool) -> Result<(&[u8], &[u8]), FlawKind> {
+/// Where the name of a field line ends, and where its trimmed value stands (RFC 9112 §5); `first` when no field came
+/// before it.
+pub(super) fn split_field(line: &[u8], first: bool) -> Result<(usize, Range<usize>), FlawKind> {
     let end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
     match line.split_at_checked(end) {
         Some(([], [b':', ..])) => Err(FlawKind::EmptyName),
-        // Controls other than tabs are gone, so this trims what RFC 9110 calls OWS.
-        Some((name, [b':', value @ ..])) => Ok((name, value.trim_ascii())),
+        Some((_, [b':', value @ ..])) => {
+            // Controls other than tabs are gone, so this trims what RFC 9110 calls OWS.
+            let trimmed = value.trim_ascii_start();
+            let start = line.len() - trimmed.len();
+            Ok((end, start..start + trimmed.trim_ascii_end().len()))
+        }
         Some(([], [b' ' | b'\t', ..])) if first => Err(FlawKind::LeadingWhitespace),
         Some(([], [b' ' | b'\t', ..])) => Err(FlawKind::Folding),
         Some((_, rest)) if memchr::memchr(b':', rest).is_none() => Err(FlawKind::MissingColon),
@@ -137,7 +215,7 @@ pub(super) fn split_field(line: &[u8], first: bool) -> Result<(&[u8], &[u8]), Fl
     }
 }
 
-/// Admits the targets that `http::Uri` takes as they are, so that a request is never lost between here and hyper.
+/// Admits the targets that `http::Uri` takes as they are.
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), FlawKind> {
     if target.len() > TARGET_LIMIT {
         return Err(FlawKind::TargetTooLong);
@@ -147,7 +225,7 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), FlawKind> {
         if memchr::memchr(b'#', target).is_some() {
             return Err(FlawKind::Fragment);
         }
-        // Browsers leave a backtick in a query as it is, and only there does hyper take it.
+        // Browsers leave a backtick in a query as it is, and only there does `http::Uri` take it.
         let query = memchr::memchr(b'?', target).unwrap_or(target.len());
         let admitted = |(at, &byte): (usize, &u8)| match byte {
             b'`' => at > query,

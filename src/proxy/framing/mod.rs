@@ -1,23 +1,22 @@
-//! The guard on HTTP/1.x client connections: it watches the raw bytes before hyper parses them and refuses what hyper
-//! lets pass or hides from the service (RFC 9112).
+//! Reads the requests of an HTTP/1.x client connection (RFC 9112): heads, bodies, and exactly where each ends.
 //!
-//! It does not frame requests for anybody. It admits only the strict subset on which every parser agrees (lines end in
-//! CRLF, one length, one `chunked`, no extensions, no folding …), so that hyper here and whatever stands behind agree
-//! by construction. What the fields mean is not its business: see `proxy::headers` and `proxy::path`.
-//!
-//! hyper must be set to take at least as much: `max_headers` and `max_header_size` (and `max_buf_size`) no smaller than
-//! the [`HeadLimits`].
+//! It takes only the strict subset on which every parser agrees: lines end in CRLF, one length, one `chunked`, no
+//! extensions, no folding. So whatever stands behind sees the same requests by construction. What the fields mean is not its
+//! business: see `proxy::headers` and `proxy::path`.
 
 mod flaw;
 mod head;
 
-use std::mem;
+use bytes::{Buf, Bytes};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::body::{Frame, SizeHint};
 
 pub(crate) use flaw::Flaw;
 use flaw::FlawKind;
-use head::{Body, Head, line_content, split_field};
+pub(crate) use head::RequestHead;
+use head::{Framing, Head, line_content, split_field};
 
-/// hyper's own limit for trailers when none is set; it refuses trailers that reach it.
+/// Trailers together, in bytes.
 const TRAILERS_LIMIT: usize = 16 * 1024;
 
 /// Most hexadecimal digits of a chunk's size: what fits 64 bits.
@@ -32,22 +31,17 @@ pub(crate) struct HeadLimits {
     pub(crate) headers: usize,
 }
 
-/// The state of one connection, fed with its bytes in order. An ordinary head that comes in one chunk is read where it
-/// lies; only a line that is split between chunks is copied, and bodies are skipped without being looked at.
+/// The state of one connection. It takes what it has understood out of the bytes that came, in order; what is left of them
+/// is the beginning of what comes next.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub(crate) struct Reader {
     limits: HeadLimits,
     state: State,
     /// What the lines of the present head said.
     head: Head,
-    /// Bytes of the present head or trailers in complete lines; bounded by `limits.size`.
+    /// Bytes of the present head or trailers in complete lines.
     size: usize,
-    /// Trailer fields of the present message.
-    trailers: usize,
-    /// A line of which the end has not come; bounded by `limits.size`, released with the head.
-    pending: Vec<u8>,
-    /// Complete heads let through.
-    heads: u64,
+    trailers: HeaderMap,
 }
 
 /// What the next byte belongs to.
@@ -74,184 +68,187 @@ enum State {
 
 const CHUNK: State = State::ChunkSize { size: 0, digits: 0 };
 
-impl Guard {
-    /// A guard for a new connection.
+impl Reader {
+    /// For a new connection.
     pub(crate) fn new(limits: HeadLimits) -> Self {
-        Self {
-            limits,
-            state: State::RequestLine,
-            head: Head::default(),
-            size: 0,
-            trailers: 0,
-            pending: Vec::new(),
-            heads: 0,
+        Self { limits, state: State::RequestLine, head: Head::default(), size: 0, trailers: HeaderMap::new() }
+    }
+
+    /// Takes the next request's head out of `input`. `None`: its end has not come, and `input` holds what has, for more to
+    /// be put behind it. Nothing is asked for before the body of the request before it has been taken.
+    ///
+    /// # Errors
+    /// The first [`Flaw`], as soon as the line that has it is there; the connection is dead then, and stays so.
+    pub(crate) fn head(&mut self, input: &mut Bytes) -> Result<Option<RequestHead>, Flaw> {
+        while let State::RequestLine | State::Fields = self.state {
+            let Some(line) = self.line(input, self.size)? else { return Ok(None) };
+            let first = self.size;
+            self.size += line;
+            let line = input.get(first..self.size).unwrap_or_default();
+            if let Some(framing) = self.take_line(line, first).map_err(|kind| self.die(kind))? {
+                let head = self.head.build(&input.split_to(self.size), framing);
+                self.size = 0;
+                self.state = match framing {
+                    Framing::Length(0) => State::RequestLine,
+                    Framing::Length(length) => State::Length(length),
+                    Framing::Chunked => CHUNK,
+                };
+                return head.map(Some).map_err(|kind| self.die(kind));
+            }
+        }
+        match self.state {
+            State::Dead(flaw) => Err(flaw),
+            _ => Ok(None),
         }
     }
 
-    /// Looks at the next bytes of the connection, just read and not yet seen by hyper.
+    /// Takes the next piece of a request's body, or its trailers, out of `input`. `None` at its end, and when there is too
+    /// little: then `input` holds what there is of an unfinished line.
     ///
     /// # Errors
-    /// The first [`Flaw`]; the connection is dead then, and every further call returns the same. Requests that were
-    /// pipelined before the flawed one are good: `bytes[..flaw.offset]` may be delivered to hyper, so that they are
-    /// answered, and nothing after it. With `flaw.in_body` the service may have the flawed request already, and its body
-    /// must end in an error, never as if it were whole; otherwise the service never sees it.
-    pub(crate) fn observe(&mut self, bytes: &[u8]) -> Result<(), Flaw> {
-        if let State::Dead(flaw) = self.state {
-            return Err(flaw);
-        }
-        let heads_before = self.heads;
-        let mut offset = 0;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            if self.between_messages() {
-                offset = bytes.len() - rest.len();
-            }
-            match self.step(rest) {
-                Ok(used) => rest = rest.get(used..).unwrap_or_default(),
-                Err(kind) => {
-                    let mut in_body = !matches!(self.state, State::RequestLine | State::Fields);
-                    if in_body && self.heads > heads_before {
-                        // The head came with this chunk, and is not delivered with it.
-                        self.heads -= 1;
-                        in_body = false;
+    /// The first [`Flaw`]; the connection is dead then, and stays so.
+    pub(crate) fn body(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, Flaw> {
+        while let Some(&byte) = input.first() {
+            match self.state {
+                State::RequestLine | State::Fields => break,
+                State::Dead(flaw) => return Err(flaw),
+                State::Length(left) => {
+                    let (piece, left) = split(input, left);
+                    self.state = if left == 0 { State::RequestLine } else { State::Length(left) };
+                    return Ok(Some(Frame::data(piece)));
+                }
+                State::ChunkData(left) => {
+                    let (piece, left) = split(input, left);
+                    self.state = if left == 0 { State::ChunkDataCr } else { State::ChunkData(left) };
+                    return Ok(Some(Frame::data(piece)));
+                }
+                State::Trailers => {
+                    let Some(line) = self.line(input, 0)? else { return Ok(None) };
+                    let line = input.split_to(line);
+                    self.size += line.len();
+                    if self.take_trailer(&line).map_err(|kind| self.die(kind))? {
+                        (self.state, self.size) = (State::RequestLine, 0);
+                        let trailers = std::mem::take(&mut self.trailers);
+                        return Ok(Some(trailers).filter(|trailers| !trailers.is_empty()).map(Frame::trailers));
                     }
-                    self.state = State::Dead(Flaw { kind, offset: 0, in_body });
-                    self.pending = Vec::new();
-                    return Err(Flaw { kind, offset, in_body });
+                }
+                _ => {
+                    self.state = self.step(byte).map_err(|kind| self.die(kind))?;
+                    input.advance(1);
                 }
             }
+        }
+        Ok(None)
+    }
+
+    /// Judges what has come of a body, without taking it: what comes with its head is refused with it.
+    ///
+    /// # Errors
+    /// The first [`Flaw`].
+    pub(crate) fn foresee(&self, input: &Bytes) -> Result<(), Flaw> {
+        if let State::ChunkSize { .. } = self.state {
+            let mut ahead = Self { state: self.state, ..Self::new(self.limits) };
+            let mut input = input.clone();
+            while ahead.body(&mut input)?.is_some() {}
         }
         Ok(())
     }
 
-    /// Complete heads that were let through so far: no fewer than the requests the service sees on this connection.
-    pub(crate) fn heads(&self) -> u64 {
-        self.heads
-    }
-
     /// Whether a head has begun and is not complete, so that a timeout is worth a 408 and not an idle close. An empty
     /// line before the request line does not begin one.
-    pub(crate) fn mid_head(&self) -> bool {
+    pub(crate) fn mid_head(&self, input: &[u8]) -> bool {
         match self.state {
-            State::RequestLine => !matches!(self.pending.as_slice(), [] | [b'\r']),
+            State::RequestLine => !matches!(input.get(self.size..).unwrap_or_default(), [] | [b'\r']),
             State::Fields => true,
             _ => false,
         }
     }
 
-    /// Consumes some of `bytes`, which is not empty, and says how many.
-    fn step(&mut self, bytes: &[u8]) -> Result<usize, FlawKind> {
-        let first = bytes.first().copied().unwrap_or_default();
+    /// Whether the body of the last request has been taken whole.
+    pub(crate) fn between_messages(&self) -> bool {
+        matches!(self.state, State::RequestLine)
+    }
+
+    /// What is still to come of the body.
+    pub(crate) fn size_hint(&self) -> SizeHint {
         match self.state {
-            State::RequestLine | State::Fields | State::Trailers => return self.read_line(bytes),
-            State::Length(left) => {
-                let (used, left) = skip(bytes, left);
-                if left == 0 {
-                    self.next_message();
-                } else {
-                    self.state = State::Length(left);
-                }
-                return Ok(used);
-            }
-            State::ChunkData(left) => {
-                let (used, left) = skip(bytes, left);
-                self.state = if left == 0 { State::ChunkDataCr } else { State::ChunkData(left) };
-                return Ok(used);
-            }
-            State::Dead(flaw) => return Err(flaw.kind),
-            State::ChunkSize { size, digits } => self.state = chunk_size(first, size, digits)?,
-            State::ChunkSizeLf(size) => match (first, size) {
-                (b'\n', 0) => self.state = State::Trailers,
-                (b'\n', size) => self.state = State::ChunkData(size),
-                _ => return Err(FlawKind::BareCr),
-            },
-            State::ChunkDataCr if first == b'\r' => self.state = State::ChunkDataLf,
-            State::ChunkDataLf if first == b'\n' => self.state = CHUNK,
-            State::ChunkDataCr | State::ChunkDataLf => return Err(FlawKind::ChunkEnd),
+            State::RequestLine => SizeHint::with_exact(0),
+            State::Length(left) => SizeHint::with_exact(left),
+            _ => SizeHint::new(),
         }
-        Ok(1)
     }
 
-    /// Consumes the rest of a line, or all there is of it.
-    fn read_line(&mut self, bytes: &[u8]) -> Result<usize, FlawKind> {
-        let end = memchr::memchr(b'\n', bytes).map(|at| at + 1);
-        let (part, _) = bytes.split_at(end.unwrap_or(bytes.len()));
-        // Size before content, so that the verdict does not depend on how the bytes were split.
-        let size = self.size.saturating_add(self.pending.len()).saturating_add(part.len());
-        if size > self.line_limit() {
-            return Err(FlawKind::TooLarge);
-        }
-        if end.is_none() {
-            self.pending.extend_from_slice(part);
-        } else if self.pending.is_empty() {
-            self.size = size;
-            self.take_line(part)?;
-        } else {
-            self.size = size;
-            let mut line = mem::take(&mut self.pending);
-            line.extend_from_slice(part);
-            self.take_line(&line)?;
-            if !self.between_messages() {
-                line.clear();
-                self.pending = line;
-            }
-        }
-        Ok(part.len())
+    fn die(&mut self, kind: FlawKind) -> Flaw {
+        let flaw = Flaw { kind };
+        self.state = State::Dead(flaw);
+        flaw
     }
 
-    /// Takes one whole line, its LF included.
-    fn take_line(&mut self, line: &[u8]) -> Result<(), FlawKind> {
+    /// How long the line is that begins at `start`, its LF included; `None` when its end has not come.
+    fn line(&mut self, input: &[u8], start: usize) -> Result<Option<usize>, Flaw> {
+        let rest = input.get(start..).unwrap_or_default();
+        let end = memchr::memchr(b'\n', rest).map(|at| at + 1);
+        // Size before content, so that the verdict does not depend on how the bytes came.
+        if self.size.saturating_add(end.unwrap_or(rest.len())) > self.size_limit() {
+            return Err(self.die(FlawKind::TooLarge));
+        }
+        Ok(end)
+    }
+
+    /// Takes one whole line of a head, which stands there after so many bytes. Says how the body is framed, after the last.
+    fn take_line(&mut self, line: &[u8], at: usize) -> Result<Option<Framing>, FlawKind> {
         let text = line_content(line)?;
         match self.state {
             State::RequestLine if text.is_empty() => {
-                // One is what RFC 9112 §2.2 asks a server to ignore. hyper ignores any number.
-                if self.size > line.len() {
+                // One is what RFC 9112 §2.2 asks a server to ignore.
+                if at > 0 {
                     return Err(FlawKind::EmptyLines);
                 }
             }
             State::RequestLine => {
-                self.head = Head::from_request_line(text)?;
+                self.head.take_request_line(text, at)?;
                 self.state = State::Fields;
             }
-            State::Fields if text.is_empty() => {
-                let body = self.head.finish()?;
-                self.heads += 1;
-                self.next_message();
-                match body {
-                    Body::Length(0) => {}
-                    Body::Length(length) => self.state = State::Length(length),
-                    Body::Chunked => self.state = CHUNK,
-                }
-            }
-            State::Fields => self.head.take_field(text, self.limits.headers)?,
-            _ if text.is_empty() => self.next_message(),
-            _ => {
-                let first = self.trailers == 0;
-                self.trailers += 1;
-                if self.trailers > self.limits.headers {
-                    return Err(FlawKind::TooManyFields);
-                }
-                split_field(text, first)?;
-            }
+            _ if text.is_empty() => return self.head.framing().map(Some),
+            _ => self.head.take_field(text, at, self.limits.headers)?,
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Whether the next byte is the first of a message.
-    pub(crate) fn between_messages(&self) -> bool {
-        matches!(self.state, State::RequestLine) && self.size == 0 && self.pending.is_empty()
+    /// Takes one whole line of the trailers. True after the last.
+    fn take_trailer(&mut self, line: &[u8]) -> Result<bool, FlawKind> {
+        let text = line_content(line)?;
+        if text.is_empty() {
+            return Ok(true);
+        }
+        if self.trailers.len() >= self.limits.headers {
+            return Err(FlawKind::TooManyFields);
+        }
+        let (name, value) = split_field(text, self.trailers.is_empty())?;
+        let name = HeaderName::from_bytes(text.get(..name).unwrap_or_default()).map_err(|_| FlawKind::Name)?;
+        let value = text.get(value).unwrap_or_default();
+        let value = HeaderValue::from_bytes(value).map_err(|_| FlawKind::Control)?;
+        self.trailers.try_append(name, value).map_err(|_| FlawKind::TooManyFields)?;
+        Ok(false)
     }
 
-    fn next_message(&mut self) {
-        self.state = State::RequestLine;
-        self.size = 0;
-        self.trailers = 0;
-        // An idle connection holds no memory for the heads it once sent in pieces.
-        self.pending = Vec::new();
+    /// The state after one byte of what stands around chunks.
+    fn step(&self, byte: u8) -> Result<State, FlawKind> {
+        match self.state {
+            State::ChunkSize { size, digits } => chunk_size(byte, size, digits),
+            State::ChunkSizeLf(size) => match (byte, size) {
+                (b'\n', 0) => Ok(State::Trailers),
+                (b'\n', size) => Ok(State::ChunkData(size)),
+                _ => Err(FlawKind::BareCr),
+            },
+            State::ChunkDataCr if byte == b'\r' => Ok(State::ChunkDataLf),
+            State::ChunkDataLf if byte == b'\n' => Ok(CHUNK),
+            _ => Err(FlawKind::ChunkEnd),
+        }
     }
 
     /// Most bytes the present head or trailers may have.
-    fn line_limit(&self) -> usize {
+    fn size_limit(&self) -> usize {
         match self.state {
             State::Trailers => self.limits.size.min(TRAILERS_LIMIT).saturating_sub(1),
             _ => self.limits.size,
@@ -259,10 +256,10 @@ impl Guard {
     }
 }
 
-/// How many of `bytes` belong to a body of which `left` bytes are to come, and how many are left after them.
-fn skip(bytes: &[u8], left: u64) -> (usize, u64) {
-    let used = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-    (used, left.saturating_sub(used as u64))
+/// What there is of a piece of `left` bytes, and how many are left after it.
+fn split(input: &mut Bytes, left: u64) -> (Bytes, u64) {
+    let size = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
+    (input.split_to(size), left.saturating_sub(size as u64))
 }
 
 /// The state after one byte of a chunk's size line. Extensions are legal (RFC 9112 §7.1.1) and refused all the same:

@@ -1,10 +1,10 @@
-//! The guard's verdicts, and that hyper sees exactly the requests it admits.
+//! What is read and what is refused, and that hyper reads the same requests out of the same bytes.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -15,13 +15,13 @@ use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 
 use super::flaw::FlawKind;
-use super::{Flaw, Guard, HeadLimits};
+use super::{Flaw, HeadLimits, Reader};
 
 const LIMITS: HeadLimits = HeadLimits { size: 256, headers: 8 };
 
 type Case<'a> = (&'a str, &'a [u8], Result<u64, FlawKind>);
 
-/// Name, bytes of a connection, heads admitted or the flaw.
+/// Name, bytes of a connection, requests read or the flaw.
 const CASES: &[Case<'_>] = &[
     ("nothing", b"", Ok(0)),
     ("plain", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(1)),
@@ -212,71 +212,121 @@ fn for_each_case(mut test: impl FnMut(&str, &[u8], Result<u64, FlawKind>)) {
     long_cases().iter().for_each(|(name, bytes, expected)| test(name, bytes, *expected));
 }
 
-fn feed<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Result<u64, Flaw>, Guard) {
-    let mut guard = Guard::new(LIMITS);
-    for chunk in chunks {
-        if let Err(flaw) = guard.observe(chunk) {
-            assert_eq!(guard.observe(b"x"), Err(Flaw { offset: 0, ..flaw }), "dead is dead");
-            return (Err(flaw), guard);
+/// A request's target, and its body if it came whole.
+type Seen = (String, Result<Bytes, ()>);
+
+/// A connection, read as the proxy does it.
+struct Connection {
+    reader: Reader,
+    input: Bytes,
+    seen: Vec<Seen>,
+    body: BytesMut,
+}
+
+impl Connection {
+    fn new(limits: HeadLimits) -> Self {
+        Self { reader: Reader::new(limits), input: Bytes::new(), seen: Vec::new(), body: BytesMut::new() }
+    }
+
+    fn take(&mut self, chunk: &[u8]) -> Result<(), Flaw> {
+        self.input = [&self.input, chunk].concat().into();
+        loop {
+            if let Some(head) = self.reader.head(&mut self.input)? {
+                self.seen.push((head.uri.to_string(), Err(())));
+            } else if let Some(frame) = self.reader.body(&mut self.input)? {
+                self.body.extend_from_slice(frame.data_ref().map(|data| &**data).unwrap_or_default());
+            } else if !self.reader.between_messages() || self.input.is_empty() || self.ended() {
+                self.end();
+                return Ok(());
+            }
+            self.end();
         }
     }
-    (Ok(guard.heads()), guard)
+
+    /// Whether the body of the last request has been told already.
+    fn ended(&self) -> bool {
+        self.seen.last().is_none_or(|(_, body)| body.is_ok())
+    }
+
+    fn end(&mut self) {
+        if self.reader.between_messages()
+            && let Some((_, body @ Err(()))) = self.seen.last_mut()
+        {
+            *body = Ok(self.body.split().freeze());
+        }
+    }
+}
+
+/// What is read of these chunks, or the flaw; and the connection afterwards.
+fn feed<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Result<u64, FlawKind>, Connection) {
+    let mut connection = Connection::new(LIMITS);
+    for chunk in chunks {
+        if let Err(flaw) = connection.take(chunk) {
+            assert_eq!(connection.take(b"x"), Err(flaw), "dead is dead");
+            connection.input.truncate(connection.input.len() - 1);
+            return (Err(flaw.kind), connection);
+        }
+    }
+    (Ok(connection.seen.len() as u64), connection)
+}
+
+/// What of these bytes was understood: all, or what comes before the flaw.
+fn admitted(bytes: &[u8]) -> (&[u8], Vec<Seen>) {
+    match feed([bytes]) {
+        (Ok(_), connection) => (bytes, connection.seen),
+        (Err(_), connection) => (&bytes[..bytes.len() - connection.input.len()], connection.seen),
+    }
 }
 
 #[test]
 fn verdicts_do_not_depend_on_how_bytes_come() {
     for_each_case(|name, bytes, expected| {
-        let verdict = |chunks: &[&[u8]]| feed(chunks.iter().copied()).0.map_err(|flaw| flaw.kind);
-        assert_eq!(verdict(&[bytes]), expected, "{name}");
-        assert_eq!(verdict(&bytes.chunks(1).collect::<Vec<_>>()), expected, "{name}, byte by byte");
+        let whole = feed([bytes]);
+        assert_eq!(whole.0, expected, "{name}");
+        let read = |chunks: &[&[u8]], how: &str| {
+            let (verdict, connection) = feed(chunks.iter().copied());
+            assert_eq!((verdict, &connection.seen), (expected, &whole.1.seen), "{name}, {how}");
+        };
+        read(&bytes.chunks(1).collect::<Vec<_>>(), "byte by byte");
         for at in 0..=bytes.len() {
             let (first, second) = bytes.split_at(at);
-            assert_eq!(verdict(&[first, second]), expected, "{name}, split at {at}");
+            read(&[first, second], &format!("split at {at}"));
         }
     });
 }
 
 #[test]
-fn what_precedes_the_flawed_message_may_be_delivered() {
-    let good = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+fn what_precedes_a_flaw_is_read() {
+    let good = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n";
     for_each_case(|name, bytes, expected| {
-        let Err(kind) = expected else { return };
         let whole = [good.as_slice(), good, bytes].concat();
-        let (first, at) = (good.len(), 2 * good.len());
-        // In these cases a good message, without a body, stands before the flawed one.
-        let before =
-            if name.starts_with("second:") { memchr::memmem::find(bytes, b"\r\n\r\n").unwrap() + 4 } else { 0 };
-        let at = at + before;
-        assert_eq!(feed([whole.as_slice()]).0, Err(Flaw { kind, offset: at, in_body: false }), "{name}");
-        assert_eq!(
-            feed([&whole[..first], &whole[first..]]).0,
-            Err(Flaw { kind, offset: at - first, in_body: false }),
-            "{name}"
-        );
-        assert_eq!(feed([&whole[..at]]).0.map(|heads| heads >= 2), Ok(true), "{name}");
+        let (verdict, connection) = feed([whole.as_slice()]);
+        assert_eq!(verdict, expected.map(|requests| requests + 2), "{name}");
+        let before = connection.seen.get(..2).unwrap_or_default();
+        assert!(before.iter().all(|(target, body)| target == "/good" && body.is_ok()), "{name}");
     });
-    assert_eq!(
-        feed([&b"GET"[..], b" / HTTP/1.1\n"]).0,
-        Err(Flaw { kind: FlawKind::BareLf, offset: 0, in_body: false }),
-        "began earlier"
-    );
 }
 
 #[test]
-fn a_body_flaw_is_told_apart_by_whether_its_head_was_delivered() {
-    let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".as_slice();
-    let good = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".as_slice();
-    let flaw = |offset, in_body| Err(Flaw { kind: FlawKind::ChunkSize, offset, in_body });
-    for (chunks, expected, heads) in [
-        (vec![head, b"x"], flaw(0, true), 1),
-        (vec![head, b"1\r\na", b"\r\nx"], flaw(0, true), 1),
-        (vec![&[head, b"x"].concat()], flaw(0, false), 0),
-        (vec![&head[..9], &[&head[9..], b"x"].concat()], flaw(0, false), 0),
-        (vec![&[good, head, b"x"].concat()], flaw(good.len(), false), 1),
-        (vec![head, &[b"0\r\n\r\n", head, b"x"].concat()], flaw(5, false), 1),
+fn what_a_head_says_of_its_connection() {
+    for (head, keep_alive, expects_continue, takes_trailers) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true, false, false),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n", false, false, false),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, close\r\n\r\n", false, false, false),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n", false, false, false),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: closed\r\n\r\n", true, false, false),
+        ("GET / HTTP/1.0\r\n\r\n", false, false, false),
+        ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true, false, false),
+        ("GET / HTTP/1.0\r\nConnection: close, keep-alive\r\n\r\n", false, false, false),
+        ("GET / HTTP/1.1\r\nHost: a\r\nTE: gzip, Trailers\r\n\r\n", true, false, true),
+        ("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n", true, true, false),
+        ("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n", true, false, false),
+        ("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n", false, false, false),
+        ("POST / HTTP/1.1\r\nHost: a\r\nExpect: x\r\nContent-Length: 1\r\n\r\n", true, false, false),
     ] {
-        let (verdict, guard) = feed(chunks);
-        assert_eq!((verdict, guard.heads()), (expected, heads));
+        let read = Reader::new(LIMITS).head(&mut Bytes::from(head)).unwrap().unwrap();
+        let said = (read.keep_alive, read.expects_continue, read.takes_trailers);
+        assert_eq!(said, (keep_alive, expects_continue, takes_trailers), "{head}");
     }
 }
 
@@ -294,25 +344,26 @@ fn a_head_is_under_way_from_its_first_byte_to_its_last() {
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na", false),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX:", false),
     ] {
-        assert_eq!(feed([bytes]).1.mid_head(), expected, "{}", bytes.escape_ascii());
-        assert_eq!(feed(bytes.chunks(1)).1.mid_head(), expected, "{}", bytes.escape_ascii());
+        let under_way = |connection: &Connection| connection.reader.mid_head(&connection.input);
+        assert_eq!(under_way(&feed([bytes]).1), expected, "{}", bytes.escape_ascii());
+        assert_eq!(under_way(&feed(bytes.chunks(1)).1), expected, "{}", bytes.escape_ascii());
     }
 }
 
 #[test]
 fn only_sizes_are_431() {
-    let too_large = |kind| Flaw { kind, offset: 0, in_body: false }.too_large();
+    let too_large = |kind| Flaw { kind }.too_large();
     assert!(too_large(FlawKind::TooLarge) && too_large(FlawKind::TooManyFields));
     assert!(!too_large(FlawKind::BareLf) && !too_large(FlawKind::TargetTooLong));
     let mut target = b"GET /".to_vec();
     target.resize(70_000, b'a');
     target.extend_from_slice(b" HTTP/1.1\r\n");
-    let mut guard = Guard::new(HeadLimits { size: 100_000, headers: 8 });
-    assert_eq!(guard.observe(&target).map_err(|flaw| flaw.kind), Err(FlawKind::TargetTooLong));
+    let mut connection = Connection::new(HeadLimits { size: 100_000, headers: 8 });
+    assert_eq!(connection.take(&target), Err(Flaw { kind: FlawKind::TargetTooLong }));
 }
 
-/// What a hyper server, set as the daemon sets it, makes of the bytes: targets and bodies, in order.
-fn seen_by_hyper(bytes: &[u8]) -> Vec<(String, Result<Bytes, ()>)> {
+/// What a hyper server makes of the bytes, in order.
+fn seen_by_hyper(bytes: &[u8]) -> Vec<Seen> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let seen = Rc::new(RefCell::new(Vec::new()));
     runtime.block_on(async {
@@ -338,21 +389,16 @@ fn seen_by_hyper(bytes: &[u8]) -> Vec<(String, Result<Bytes, ()>)> {
 }
 
 #[test]
-fn hyper_sees_what_is_admitted() {
+fn hyper_sees_what_is_read() {
     for_each_case(|name, bytes, _| {
-        let admitted = match feed([bytes]).0 {
-            Ok(_) => bytes,
-            Err(flaw) => &bytes[..flaw.offset],
-        };
-        let heads = feed([admitted]).0.unwrap();
-        assert_eq!(feed([bytes]).1.heads(), heads, "{name}: what is withheld is not counted");
-        assert_eq!(seen_by_hyper(admitted).len() as u64, heads, "{name}");
+        let (bytes, seen) = admitted(bytes);
+        assert_eq!(seen_by_hyper(bytes), seen, "{name}");
     });
 }
 
 #[test]
 fn hyper_alone_would_see_more() {
-    // Why the guard is there: bytes it refuses that hyper hands to the service.
+    // What is refused here and handed to the service by hyper.
     for bytes in [
         &b"GET / HTTP/1.1\nHost: a\n\n"[..],
         b"GET / HTTP/1.1\r\n\r\n",
@@ -442,21 +488,17 @@ proptest! {
 
     #[test]
     fn hostile_bytes_are_judged_alike_however_they_come(bytes in fragments(), size in 1_usize..9) {
-        let kind = |result: Result<u64, Flaw>| result.map_err(|flaw| flaw.kind);
-        prop_assert_eq!(kind(feed([bytes.as_slice()]).0), kind(feed(bytes.chunks(size)).0));
+        let (whole, pieces) = (feed([bytes.as_slice()]), feed(bytes.chunks(size)));
+        prop_assert_eq!((whole.0, whole.1.seen), (pieces.0, pieces.1.seen));
     }
 
     #[test]
-    fn hyper_never_sees_more_than_is_admitted(bytes in fragments()) {
-        let admitted = match feed([bytes.as_slice()]).0 {
-            Ok(_) => bytes.as_slice(),
-            Err(flaw) => &bytes[..flaw.offset],
-        };
-        let heads = feed([admitted]).0.unwrap();
-        let seen = seen_by_hyper(admitted).len() as u64;
+    fn hyper_never_sees_anything_else(bytes in fragments()) {
+        let (bytes, seen) = admitted(&bytes);
+        let by_hyper = seen_by_hyper(bytes);
         // After `Connection: close`, and HTTP/1.0, hyper reads no further.
-        let closes = memchr::memmem::find(admitted, b"close").is_some() || memchr::memmem::find(admitted, b"/1.0").is_some();
-        prop_assert!(seen == heads || (closes && seen < heads), "{} {} {}", admitted.escape_ascii(), seen, heads);
+        let closes = memchr::memmem::find(bytes, b"close").is_some() || memchr::memmem::find(bytes, b"/1.0").is_some();
+        prop_assert!(by_hyper == seen || (closes && seen.starts_with(&by_hyper)), "{} {by_hyper:?} {seen:?}", bytes.escape_ascii());
     }
 
     #[test]
@@ -473,9 +515,8 @@ proptest! {
             rest = after;
         }
         chunks.push(rest);
-        prop_assert_eq!(feed(chunks).0, Ok(requests.len() as u64));
-        let seen = seen_by_hyper(&bytes);
         let expected: Vec<_> = requests.into_iter().map(|(target, _, body)| (target, Ok(Bytes::from(body)))).collect();
-        prop_assert_eq!(seen, expected);
+        prop_assert_eq!(&seen_by_hyper(&bytes), &expected);
+        prop_assert_eq!(feed(chunks).1.seen, expected);
     }
 }

@@ -173,8 +173,9 @@ fn is_protected(name: &str) -> bool {
     END_TO_END.has(name) || FORWARDED.has(name)
 }
 
-fn asks_for_trailers(te: &HeaderValue) -> bool {
-    te.as_bytes().split(|&byte| byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+/// Whether this value of `TE` does (RFC 9110 §10.1.4).
+pub(crate) fn asks_for_trailers(te: &[u8]) -> bool {
+    te.split(|&byte| byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 #[cfg(test)]

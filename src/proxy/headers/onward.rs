@@ -44,7 +44,7 @@ impl Onward<'_> {
         let mut cookies: Vec<u8> = Vec::new();
         for (name, value) in headers {
             if name == TE {
-                trailers |= asks_for_trailers(value);
+                trailers |= asks_for_trailers(value.as_bytes());
             } else if name == COOKIE && self.version == Version::HTTP_2 {
                 // HTTP/2 may send one header a cookie; towards HTTP/1.1 they are one again (RFC 9113 §8.2.3).
                 cookies.extend_from_slice(if cookies.is_empty() { b"" } else { b"; " });

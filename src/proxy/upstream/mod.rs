@@ -1,7 +1,7 @@
 //! The upstream's side: a client of HTTP/1.1 (RFC 9112) over connections that are kept.
 //!
-//! - `pool` keeps connections, and a `link` is one of them: `outgoing` sends a request, `head` reads what an answer says of
-//!   itself, `body` finds where it ends.
+//! - `pool` keeps connections, and a `link` is one of them: `head` reads what an answer says of itself, `body` finds where it
+//!   ends.
 //!
 //! Small, because it serves one master: a request has been parsed and judged when it comes here, an answer is on its way to
 //! a client through hyper, which frames it anew. What is not plainly one answer is refused, and whatever leaves a doubt
@@ -10,7 +10,6 @@
 mod body;
 mod head;
 mod link;
-mod outgoing;
 mod pool;
 
 pub(crate) use head::Head;

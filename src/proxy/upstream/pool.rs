@@ -18,8 +18,6 @@ use crate::proxy::stream::Stream;
 const MAX_IDLE: usize = 256;
 /// An idle connection is closed so long after its last request began.
 const IDLE: Duration = Duration::from_secs(60);
-/// After so long it has no buffers.
-const DOZE: Duration = Duration::from_secs(5);
 
 /// The pools of all servers of a policy.
 pub(crate) struct Pools(Vec<Rc<Pool>>);
@@ -41,17 +39,10 @@ impl Pools {
         self.0.get(server.index)
     }
 
-    /// Closes what has been idle too long, and what the other end has closed; takes the buffers of what has been idle a while.
+    /// Closes what has been idle too long, and what the other end has closed.
     pub(crate) fn sweep(&self) {
         for pool in &self.0 {
-            pool.idle.borrow_mut().retain_mut(|link| {
-                let idle = link.asked.elapsed();
-                let kept = idle < IDLE && link.stands();
-                if idle > DOZE {
-                    link.doze();
-                }
-                kept
-            });
+            pool.idle.borrow_mut().retain_mut(|link| link.asked.elapsed() < IDLE && link.stands());
         }
     }
 }

@@ -4,6 +4,8 @@
 //! whose fault it was.
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -12,7 +14,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::too_large;
@@ -82,22 +84,37 @@ impl Counter {
     }
 }
 
+/// A body that a client sends, whichever HTTP it speaks.
+pub(crate) trait Incoming: HttpBody<Data = Bytes, Error = Box<dyn Error>> + fmt::Debug {}
+
+impl<B: HttpBody<Data = Bytes, Error = Box<dyn Error>> + fmt::Debug> Incoming for B {}
+
 /// Where a request's body comes from.
 #[derive(Debug)]
 pub(crate) enum Source {
     /// The client, and what takes out of its trailers what may not cross.
-    Client(Incoming, fn(&mut HeaderMap)),
+    Client(Pin<Box<dyn Incoming>>, fn(&mut HeaderMap)),
     /// These bytes: a request that is walked through the chain without being sent.
     Given(Full<Bytes>),
 }
 
+impl Source {
+    /// What a client sends, with what takes out of its trailers what may not cross.
+    pub(crate) fn client(body: impl Incoming + 'static, strip: fn(&mut HeaderMap)) -> Self {
+        if body.is_end_stream() { Self::Given(Full::default()) } else { Self::Client(Box::pin(body), strip) }
+    }
+}
+
 impl HttpBody for Source {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Box<dyn Error>;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Box<dyn Error>>>> {
         match &mut *self {
-            Self::Client(body, strip) => Pin::new(body).poll_frame(cx).map_ok(|frame| stripped(frame, *strip)),
+            Self::Client(body, strip) => body.as_mut().poll_frame(cx).map_ok(|frame| stripped(frame, *strip)),
             Self::Given(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
         }
     }
@@ -121,13 +138,13 @@ impl HttpBody for Source {
 #[derive(Debug)]
 pub(crate) struct Interrupted;
 
-impl std::fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the client's body ended early")
     }
 }
 
-impl std::error::Error for Interrupted {}
+impl Error for Interrupted {}
 
 /// A body to send on.
 #[derive(Debug)]
@@ -197,7 +214,7 @@ impl Bounded {
         }
         Poll::Ready(match frame {
             None => None,
-            Some(Err(error)) => Some(Err(self.counter.fail(broken(&error)))),
+            Some(Err(error)) => Some(Err(self.counter.fail(broken(&*error)))),
             Some(Ok(frame)) => match frame.data_ref() {
                 Some(data) if self.counter.add(data.len()) > self.limit => {
                     Some(Err(self.counter.fail(too_large(self.limit).closing())))
@@ -266,7 +283,7 @@ pub(super) async fn collect(
         let mut rest: Option<BytesMut> = None;
         while let Some(frame) = source.frame().await {
             // Trailers of a body that is checked as a whole have no place in what is checked: they go no further.
-            let Ok(data) = frame.map_err(|error| broken_off(broken(&error)))?.into_data() else { continue };
+            let Ok(data) = frame.map_err(|error| broken_off(broken(&*error)))?.into_data() else { continue };
             let large = counter.add(data.len()) > limit;
             match (&first, &mut rest) {
                 (None, _) => first = Some(data),
@@ -297,7 +314,7 @@ fn too_slow() -> Refusal {
     Refusal::new(Stage::Schema, Reason::RequestTimeout, "send the whole body sooner").closing()
 }
 
-fn broken(error: &hyper::Error) -> Refusal {
+fn broken(error: &dyn Error) -> Refusal {
     Refusal::new(Stage::Request, Reason::MalformedRequest, "the body's framing is broken, or it ended early")
         .cause(error.to_string())
         .closing()

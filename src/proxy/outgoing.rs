@@ -1,57 +1,77 @@
-//! What is on its way to an upstream: a request's head, then its body as it comes, framed (RFC 9112 §6, §7.1).
+//! A message on its way out, to either side: its head, then its body as it comes, framed (RFC 9112 §6, §7.1).
 
+use std::cell::Cell;
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use hyper::body::{Body as _, Frame};
+use hyper::body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
-use crate::proxy::headers::write_line;
-use crate::proxy::stream::Stream;
-use crate::stages::schema::body::Body;
+use super::headers::write_line;
 
 /// Up to this, a piece of a body is copied behind what is to be written before it, in bytes.
 const SMALL: usize = 16 * 1024;
 /// What is kept of the room for small pieces, in bytes.
 const KEPT: usize = 8 * 1024;
 
+thread_local! {
+    /// Room for heads and small pieces that nothing is written from now. Connections hold none when they are idle.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// What is to be written: bytes, then a piece that was too large to copy.
 #[derive(Default)]
 pub(super) struct Outgoing {
     /// Heads, framing, small pieces.
-    pub(super) bytes: Vec<u8>,
+    bytes: Vec<u8>,
     /// How much of `bytes` is written.
     written: usize,
     piece: Bytes,
-    /// Something of the present request has been written.
+    /// Something of the present message has been written.
     pub(super) begun: bool,
-    /// The present request's body goes in chunks.
+    /// The present message's body goes in chunks.
     pub(super) chunked: bool,
+    /// Trailers are left out.
+    pub(super) no_trailers: bool,
     /// There is a chunk to be ended behind `piece`.
     open_chunk: bool,
 }
 
 /// Why nothing more can be sent.
 pub(super) enum SendError {
-    /// The client's body broke off.
+    /// The body broke off.
     Interrupted,
     /// The connection broke.
     Broken,
 }
 
 impl Outgoing {
+    /// Begins a message: room for its head, which is to end as it does, with an empty line.
+    pub(super) fn begin(&mut self) -> &mut Vec<u8> {
+        (self.begun, self.chunked, self.no_trailers, self.open_chunk) = (false, false, false, false);
+        self.room()
+    }
+
+    /// Room behind what has been put here.
+    pub(super) fn room(&mut self) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = SPARE.take();
+        }
+        &mut self.bytes
+    }
+
     /// Whether all that was put here is written.
     pub(super) fn is_empty(&self) -> bool {
         self.written == self.bytes.len() && self.piece.is_empty()
     }
 
     /// Writes what there is, then what comes of the body, to its end.
-    pub(super) fn poll_send(
+    pub(super) fn poll_send<B: Body<Data = Bytes> + Unpin>(
         &mut self,
-        stream: &mut Stream,
-        body: &mut Option<Body>,
+        stream: &mut (impl AsyncWrite + Unpin),
+        body: &mut Option<B>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         loop {
@@ -81,13 +101,13 @@ impl Outgoing {
             }
             ready!(self.poll_write(stream, cx)).map_err(|_| SendError::Broken)?;
             if body.is_none() || waiting {
-                ready!(Pin::new(stream).poll_flush(cx)).map_err(|_| SendError::Broken)?;
+                ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(|_| SendError::Broken)?;
                 return if waiting { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
         }
     }
 
-    fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write(&mut self, stream: &mut (impl AsyncWrite + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             let bytes = self.bytes.get(self.written..).unwrap_or_default();
             let sent = if self.piece.is_empty() {
@@ -104,8 +124,10 @@ impl Outgoing {
             self.written += of_bytes;
             self.piece.advance(sent - of_bytes);
         }
-        self.bytes.clear();
-        self.bytes.shrink_to(KEPT);
+        let mut spare = std::mem::take(&mut self.bytes);
+        spare.clear();
+        spare.shrink_to(KEPT);
+        SPARE.set(spare);
         self.written = 0;
         Poll::Ready(Ok(()))
     }
@@ -117,11 +139,11 @@ impl Outgoing {
                 if self.chunked && !data.is_empty() {
                     self.end_chunk();
                     // Writing to a Vec does not fail.
-                    let _ = write!(self.bytes, "{:x}\r\n", data.len());
+                    let _ = write!(self.room(), "{:x}\r\n", data.len());
                     self.open_chunk = true;
                 }
                 if data.len() <= SMALL {
-                    self.bytes.extend_from_slice(&data);
+                    self.room().extend_from_slice(&data);
                 } else {
                     self.piece = data;
                 }
@@ -129,7 +151,7 @@ impl Outgoing {
             }
             Err(frame) => {
                 let mut lines = Vec::new();
-                for (name, value) in frame.trailers_ref().into_iter().flatten() {
+                for (name, value) in frame.trailers_ref().into_iter().flatten().filter(|_| !self.no_trailers) {
                     write_line(&mut lines, name.as_str(), value.as_bytes());
                 }
                 self.put_end(&lines);
@@ -142,15 +164,16 @@ impl Outgoing {
     fn put_end(&mut self, trailers: &[u8]) {
         if self.chunked {
             self.end_chunk();
-            self.bytes.extend_from_slice(b"0\r\n");
-            self.bytes.extend_from_slice(trailers);
-            self.bytes.extend_from_slice(b"\r\n");
+            let room = self.room();
+            room.extend_from_slice(b"0\r\n");
+            room.extend_from_slice(trailers);
+            room.extend_from_slice(b"\r\n");
         }
     }
 
     fn end_chunk(&mut self) {
         if std::mem::take(&mut self.open_chunk) {
-            self.bytes.extend_from_slice(b"\r\n");
+            self.room().extend_from_slice(b"\r\n");
         }
     }
 }

@@ -1,0 +1,103 @@
+//! HTTP/1.x with a client (RFC 9112): one request after the other, each read, handled and answered in this task.
+//!
+//! - `wire` is the socket: heads and bodies are read off it by `framing`, which takes the strict subset alone.
+//! - `response` writes the head of an answer; the rest is the business of `outgoing`.
+
+mod response;
+mod wire;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use http::{Method, Request, Version};
+
+pub(super) use wire::Wire;
+use wire::{RequestBody, Tap};
+
+use super::client::Client;
+use super::framing::{Flaw, RequestHead};
+use super::headers::strip_trailers;
+use super::outgoing::Outgoing;
+use super::request::handle;
+use super::worker::Worker;
+use crate::stages::schema::body::Source;
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Between two requests, or with an answer that says so, or the client has gone.
+    Closed,
+    /// Within a head.
+    CutShort,
+    /// With a head that nobody should read.
+    Flawed(Flaw),
+}
+
+/// Serves a connection to its end, which comes soon when `finish` is set: after the request that is being read or answered.
+pub(super) async fn serve(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    wire: &Rc<RefCell<Wire>>,
+    finish: &Cell<bool>,
+) -> End {
+    loop {
+        let head = poll_fn(|cx| {
+            let head = wire.borrow_mut().poll_head(cx);
+            let idle = head.is_pending() && finish.get() && !wire.borrow().is_mid_head();
+            if idle { Poll::Ready(Err(End::Closed)) } else { head }
+        });
+        let head = match head.await {
+            Ok(head) => head,
+            Err(end) => return end,
+        };
+        if !exchange(worker, client, wire, head, finish).await {
+            return End::Closed;
+        }
+    }
+}
+
+/// Handles and answers one request. Whether another may follow.
+async fn exchange(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    wire: &Rc<RefCell<Wire>>,
+    head: RequestHead,
+    finish: &Cell<bool>,
+) -> bool {
+    let RequestHead { method, uri, version, headers, keep_alive, takes_trailers, .. } = head;
+    let http_10 = version == Version::HTTP_10;
+    let mut asked = response::Asked { head: method == Method::HEAD, http_10, takes_trailers, keep_alive };
+    let (mut parts, ()) = Request::new(()).into_parts();
+    (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
+    let source = Source::client(RequestBody::new(wire), strip_trailers);
+
+    let answered = {
+        let mut answering = pin!(handle(Rc::clone(worker), Rc::clone(client), parts, source));
+        poll_fn(|cx| or_gone(wire, cx, |cx| answering.as_mut().poll(cx))).await
+    };
+    // Dropping what was being done records that the client has gone.
+    let Some(answer) = answered else { return false };
+
+    asked.keep_alive &= !finish.get();
+    let (parts, body) = answer.into_parts();
+    let mut outgoing = Outgoing::default();
+    outgoing.begin().extend_from_slice(wire.borrow_mut().answers());
+    let (keep_alive, mut body) = response::write(&mut outgoing, &asked, &parts, body);
+    let sent = poll_fn(|cx| or_gone(wire, cx, |cx| outgoing.poll_send(&mut Tap(wire), &mut body, cx))).await;
+    matches!(sent, Some(Ok(()))) && keep_alive && wire.borrow_mut().is_done()
+}
+
+/// What a step comes to; nothing when it waits and the client has gone.
+fn or_gone<T>(
+    wire: &RefCell<Wire>,
+    cx: &mut Context<'_>,
+    mut step: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Poll<Option<T>> {
+    match step(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => wire.borrow_mut().poll_gone(cx).map(|()| None),
+    }
+}

@@ -1,0 +1,163 @@
+//! What clients of HTTP/1.x are answered: versions, how bodies are framed, and when the connection is kept.
+
+use crate::support::wire::{Body, Framing};
+use crate::support::*;
+
+const FIXED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-upstream\r\n\r\n2\r\nhi\r\n0\r\nx-upstream: done\r\n\r\n";
+
+#[test]
+fn answers_are_framed_for_those_who_asked() {
+    // What is asked, what the upstream says, the first line, framing and Connection as they come back, the body.
+    for (asked, said, line, framing, body) in [
+        ("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", FIXED, "HTTP/1.1 200 OK", (Some("2"), None, None), "hi"),
+        ("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", CHUNKED, "HTTP/1.1 200 OK", (None, Some("chunked"), None), "hi"),
+        (
+            "GET /x HTTP/1.1\r\nhost: a\r\nconnection: Close\r\n\r\n",
+            FIXED,
+            "HTTP/1.1 200 OK",
+            (Some("2"), None, Some("close")),
+            "hi",
+        ),
+        ("GET /x HTTP/1.0\r\nhost: a\r\n\r\n", FIXED, "HTTP/1.0 200 OK", (Some("2"), None, Some("close")), "hi"),
+        ("GET /x HTTP/1.0\r\nhost: a\r\n\r\n", CHUNKED, "HTTP/1.0 200 OK", (None, None, Some("close")), "hi"),
+        (
+            "GET /x HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n",
+            FIXED,
+            "HTTP/1.0 200 OK",
+            (Some("2"), None, Some("keep-alive")),
+            "hi",
+        ),
+        (
+            "GET /x HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n",
+            CHUNKED,
+            "HTTP/1.0 200 OK",
+            (None, None, Some("close")),
+            "hi",
+        ),
+        (
+            "HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n",
+            "HTTP/1.1 200 OK",
+            (Some("7"), None, None),
+            "",
+        ),
+        (
+            "HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK",
+            (None, None, None),
+            "",
+        ),
+        (
+            "GET /x HTTP/1.1\r\nhost: a\r\n\r\n",
+            "HTTP/1.1 304 Not Modified\r\ncontent-length: 7\r\n\r\n",
+            "HTTP/1.1 304 Not Modified",
+            (Some("7"), None, None),
+            "",
+        ),
+        (
+            "GET /x HTTP/1.1\r\nhost: a\r\n\r\n",
+            "HTTP/1.1 204 Gone Fishing\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 204 Gone Fishing",
+            (None, None, None),
+            "",
+        ),
+        (
+            "GET /x HTTP/1.1\r\nhost: a\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK",
+            (Some("0"), None, None),
+            "",
+        ),
+    ] {
+        let upstream = upstream()
+            .does(move |call| {
+                call.body()?;
+                call.send(said)
+            })
+            .start();
+        let proxy = proxy().before(&upstream).open("GET /x").start();
+        let mut client = client(&proxy);
+        client.raw(asked, 1);
+        let head = client.head();
+        let told = (head.header("content-length"), head.header("transfer-encoding"), head.header("connection"));
+        assert_eq!((head.start.as_str(), told), (line, framing), "{asked}{said}");
+        assert_eq!(head.all("date").len(), 1, "{asked}{said}");
+        let bodiless = asked.starts_with("HEAD") || line.contains(" 204 ") || line.contains(" 304 ");
+        let mut read = if bodiless { Body::framed(Framing::Length(0)) } else { Body::of(&head, Framing::UntilClose) };
+        assert_eq!(read.rest(client.connection()).unwrap(), body.as_bytes(), "{asked}{said}");
+        assert!(read.trailers.is_empty(), "nobody asked for trailers: {:?}", read.trailers);
+        if framing.2 == Some("close") {
+            client.closes();
+        } else {
+            // Exactly one answer came: the next begins where it ended.
+            client.raw("GET /y HTTP/1.1\r\nhost: a\r\n\r\n", 1).answer().refused(404, "no_route");
+        }
+        proxy.done();
+    }
+}
+
+#[test]
+fn a_date_of_the_upstream_is_kept() {
+    let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let upstream = upstream()
+        .does(move |call| call.send(format!("HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-length: 0\r\n\r\n")))
+        .start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    assert_eq!(client(&proxy).get("/x").send().is(200).header("date"), Some(date));
+    proxy.done();
+}
+
+#[test]
+fn what_a_refused_request_still_sends_is_thrown_away_within_bounds() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).route("POST /x", "scopes: [s]").open("GET /y").start();
+    let mut little = client(&proxy);
+    let chunked = "POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+    let fixed = "POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi";
+    for asked in [chunked, fixed, chunked] {
+        little.raw(asked, 1).answer().refused(401, "missing_credentials");
+    }
+    little.get("/y").send().is(200);
+
+    let mut much = client(&proxy);
+    much.raw("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000\r\n\r\n", 1).more("x".repeat(100_000));
+    much.answer().refused(401, "missing_credentials");
+    much.connection().runs_dry();
+    assert_eq!(upstream.only().target(), "/y");
+    proxy.done();
+}
+
+#[test]
+fn a_request_that_comes_early_waits_for_its_turn() {
+    let upstream = upstream()
+        .does(|call| {
+            call.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")?;
+            call.send("5\r\n last\r\n0\r\n\r\n")
+        })
+        .start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    let mut client = client(&proxy);
+    client.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\nGET /x HTTP/1.1\r\nho", 2).more("st: a\r\n\r\n");
+    for _ in 0..2 {
+        assert_eq!(client.answer().is(200).text(), "first last");
+    }
+    proxy.done();
+}
+
+#[test]
+fn a_head_may_come_in_as_many_pieces_as_it_likes() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("POST /x").start();
+    let mut client = client(&proxy);
+    for _ in 0..2 {
+        client.raw("P", 1);
+        for byte in b"OST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nx-one: 1\r\n\r\nabc" {
+            client.more([*byte]);
+        }
+        let answer = client.answer().is(200);
+        assert_eq!((answer.json()["body"].as_str(), answer.echoed("x-one")), (Some("abc"), vec!["1".to_owned()]));
+    }
+    proxy.done();
+}
