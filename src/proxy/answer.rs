@@ -167,7 +167,7 @@ impl Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // hyper drops a body whose length it knows without asking for its end.
+        // A body whose length is known is dropped without asking for its end.
         if let Source::Upstream(upstream) = &mut self.source
             && upstream.has_ended()
             && let Some(link) = upstream.link.take()

@@ -186,6 +186,7 @@ async fn serve_http1(
             drop(refuse_head(worker, client, &cut_short()));
             close(&mut stream).await;
         }
+        Ok(End::BrokenOff) => stream.abort(),
         Ok(End::Flawed(flaw)) => say_last(worker, client, &mut stream, &arrival::flawed(flaw)).await,
         Err(Late::Head) => say_last(worker, client, &mut stream, &too_slow()).await,
     }

@@ -1,4 +1,4 @@
-//! A byte stream, plain or TLS, to either side. One type, so that hyper is compiled once for both.
+//! A byte stream, plain or TLS, to either side. One type, so that all that reads and writes is compiled once for both.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,6 +17,16 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// Breaks the connection off, so that the other end cannot take what came for the whole.
+    pub(crate) fn abort(&self) {
+        let tcp = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        // Fails where there is no connection any more.
+        let _ = tcp.set_zero_linger();
+    }
+
     /// An encrypted one.
     pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
         Self::Tls(Box::new(stream))

@@ -161,3 +161,23 @@ fn a_head_may_come_in_as_many_pieces_as_it_likes() {
     }
     proxy.done();
 }
+
+#[test]
+fn an_answer_that_breaks_off_never_looks_whole() {
+    let upstream = upstream()
+        .does(|call| {
+            call.close();
+            call.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        })
+        .start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    // To a client of HTTP/1.0, the end of the connection is the end of the body.
+    let mut client = client(&proxy);
+    client.raw("GET /x HTTP/1.0\r\nhost: a\r\n\r\n", 1);
+    let ended = client
+        .connection()
+        .head()
+        .and_then(|head| Body::of(&head.unwrap_or_default(), Framing::UntilClose).rest(client.connection()));
+    assert!(ended.is_err(), "it looks whole: {ended:?}");
+    proxy.done();
+}

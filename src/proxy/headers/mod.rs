@@ -32,7 +32,7 @@ static HOP_BY_HOP: Names = Names::new(
 );
 
 /// What is said anew to an upstream: whom the request is for, how its body is framed (RFC 9112 §6), what it takes of hops
-/// (RFC 9110 §10.1.4), whom it came from; and `expect`, which hyper has answered.
+/// (RFC 9110 §10.1.4), whom it came from; and `expect`, which has been answered.
 static SET_ANEW: Names = Names::new(&["content-length", "expect", "host", "te", "x-forwarded-for"], &[]);
 
 /// What only we say to an upstream, whoever the peer is.

@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 
 use http::{Method, Request, Version};
 
+use response::Ending;
 pub(super) use wire::Wire;
 use wire::{RequestBody, Tap};
 
@@ -34,6 +35,8 @@ pub(super) enum End {
     CutShort,
     /// With a head that nobody should read.
     Flawed(Flaw),
+    /// In the middle of an answer that ends with its connection: it must not look whole (RFC 9112 §8).
+    BrokenOff,
 }
 
 /// Serves a connection to its end, which comes soon when `finish` is set: after the request that is being read or answered.
@@ -53,20 +56,20 @@ pub(super) async fn serve(
             Ok(head) => head,
             Err(end) => return end,
         };
-        if !exchange(worker, client, wire, head, finish).await {
-            return End::Closed;
+        if let Err(end) = exchange(worker, client, wire, head, finish).await {
+            return end;
         }
     }
 }
 
-/// Handles and answers one request. Whether another may follow.
+/// Handles and answers one request. An error when no other may follow.
 async fn exchange(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     wire: &Rc<RefCell<Wire>>,
     head: RequestHead,
     finish: &Cell<bool>,
-) -> bool {
+) -> Result<(), End> {
     let RequestHead { method, uri, version, headers, keep_alive, takes_trailers, .. } = head;
     let http_10 = version == Version::HTTP_10;
     let mut asked = response::Asked { head: method == Method::HEAD, http_10, takes_trailers, keep_alive };
@@ -79,15 +82,19 @@ async fn exchange(
         poll_fn(|cx| or_gone(wire, cx, |cx| answering.as_mut().poll(cx))).await
     };
     // Dropping what was being done records that the client has gone.
-    let Some(answer) = answered else { return false };
+    let answer = answered.ok_or(End::Closed)?;
 
     asked.keep_alive &= !finish.get();
     let (parts, body) = answer.into_parts();
     let mut outgoing = Outgoing::default();
     outgoing.begin().extend_from_slice(wire.borrow_mut().answers());
-    let (keep_alive, mut body) = response::write(&mut outgoing, &asked, &parts, body);
+    let (ending, mut body) = response::write(&mut outgoing, &asked, &parts, body);
     let sent = poll_fn(|cx| or_gone(wire, cx, |cx| outgoing.poll_send(&mut Tap(wire), &mut body, cx))).await;
-    matches!(sent, Some(Ok(()))) && keep_alive && wire.borrow_mut().is_done()
+    match (sent, ending) {
+        (Some(Ok(())), Ending::Kept) if wire.borrow_mut().is_done() => Ok(()),
+        (Some(Err(_)), Ending::WithConnection) => Err(End::BrokenOff),
+        _ => Err(End::Closed),
+    }
 }
 
 /// What a step comes to; nothing when it waits and the client has gone.

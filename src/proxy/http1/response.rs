@@ -25,8 +25,19 @@ pub(super) struct Asked {
     pub(super) keep_alive: bool,
 }
 
-/// Puts the head of an answer before its body. Returns whether another request may follow, and the body that does.
-pub(super) fn write(outgoing: &mut Outgoing, asked: &Asked, parts: &Parts, body: Answer) -> (bool, Option<Answer>) {
+/// What comes after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Perhaps another request.
+    Kept,
+    /// The end of the connection.
+    Close,
+    /// The end of the connection, which ends the body.
+    WithConnection,
+}
+
+/// Puts the head of an answer before its body. Returns what comes after it, and the body to be sent.
+pub(super) fn write(outgoing: &mut Outgoing, asked: &Asked, parts: &Parts, body: Answer) -> (Ending, Option<Answer>) {
     let Parts { status, headers, extensions, .. } = parts;
     // RFC 9110 §6.4.1: these have none, whatever their fields say.
     let without = matches!(*status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -54,17 +65,21 @@ pub(super) fn write(outgoing: &mut Outgoing, asked: &Asked, parts: &Parts, body:
         None if !bodiless && !asked.http_10 => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         _ => {}
     }
-    let keep_alive = asked.keep_alive && !closes && (bodiless || length.is_some() || !asked.http_10);
-    match (keep_alive, asked.http_10) {
-        (true, false) => {}
-        (true, true) => out.extend_from_slice(b"connection: keep-alive\r\n"),
-        (false, _) => out.extend_from_slice(b"connection: close\r\n"),
+    let ending = match () {
+        () if !bodiless && length.is_none() && asked.http_10 => Ending::WithConnection,
+        () if asked.keep_alive && !closes => Ending::Kept,
+        () => Ending::Close,
+    };
+    match ending {
+        Ending::Kept if asked.http_10 => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        Ending::Kept => {}
+        Ending::Close | Ending::WithConnection => out.extend_from_slice(b"connection: close\r\n"),
     }
     out.extend_from_slice(b"\r\n");
 
     outgoing.chunked = !bodiless && length.is_none() && !asked.http_10;
     outgoing.no_trailers = !asked.takes_trailers;
-    (keep_alive, Some(body).filter(|body| !bodiless && !body.is_end_stream()))
+    (ending, Some(body).filter(|body| !bodiless && !body.is_end_stream()))
 }
 
 /// What the fields that are not written as they are say.

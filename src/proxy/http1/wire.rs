@@ -144,7 +144,13 @@ impl Wire {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Unreadable>>> {
         loop {
             match self.reader.body(&mut self.inlet.input) {
-                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(Some(frame)) => {
+                    // Whoever sends already does not wait.
+                    if self.interim == CONTINUE {
+                        self.interim = &[];
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
                 Ok(None) if self.reader.between_messages() => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(flaw) => return Poll::Ready(Some(Err(Unreadable::Flawed(flaw)))),

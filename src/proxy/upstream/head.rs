@@ -112,7 +112,7 @@ impl Fields {
                 return Err(LinkError::Invalid("it has several Content-Lengths"));
             }
         } else if name == TRANSFER_ENCODING {
-            // hyper frames anew what goes to the client, and undoes no other coding.
+            // What goes to the client is framed anew, and no other coding is undone.
             if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
                 return Err(LinkError::Invalid("its transfer coding is not plain chunked"));
             }

@@ -4,7 +4,7 @@
 //!   ends.
 //!
 //! Small, because it serves one master: a request has been parsed and judged when it comes here, an answer is on its way to
-//! a client through hyper, which frames it anew. What is not plainly one answer is refused, and whatever leaves a doubt
+//! a client, framed anew. What is not plainly one answer is refused, and whatever leaves a doubt
 //! about where an answer ends closes the connection.
 
 mod body;
