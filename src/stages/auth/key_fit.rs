@@ -4,7 +4,9 @@
 //! worse: with a point of small order, or an exponent of 1, everybody can make signatures that are good.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384,
+    RSA_PSS_2048_8192_SHA512, RsaPublicKeyComponents, VerificationAlgorithm,
 };
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use x509_parser::prelude::FromDer;
@@ -42,8 +44,8 @@ const fn framed(first: u8, middle: u8, last: u8) -> [u8; ED25519_LENGTH] {
     bytes
 }
 
-/// The algorithms that a key is fit for. The error says why there is none.
-pub(super) fn algorithms(key: &DecodingKey) -> Result<Vec<Algorithm>, String> {
+/// A key made ready to verify, for each algorithm that it is fit for. The error says why there is none.
+pub(super) fn verifiers(key: &DecodingKey) -> Result<Vec<(Algorithm, ParsedPublicKey)>, String> {
     match (key.family(), key.kind()) {
         (AlgorithmFamily::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => rsa(n, e),
         (AlgorithmFamily::Rsa, DecodingKeyKind::SecretOrDer(der)) => {
@@ -59,16 +61,28 @@ pub(super) fn algorithms(key: &DecodingKey) -> Result<Vec<Algorithm>, String> {
     }
 }
 
-fn rsa(n: &[u8], e: &[u8]) -> Result<Vec<Algorithm>, String> {
+fn rsa(n: &[u8], e: &[u8]) -> Result<Vec<(Algorithm, ParsedPublicKey)>, String> {
     let (least, most) = RSA_BITS;
     match (bits(n)?, bits(e)?) {
-        (found, _) if found < least => Err(format!("an RSA key of less than {least} bits")),
-        (found, _) if found > most => Err(format!("an RSA key of more than {most} bits")),
+        (found, _) if found < least => return Err(format!("an RSA key of less than {least} bits")),
+        (found, _) if found > most => return Err(format!("an RSA key of more than {most} bits")),
         (_, found) if !(2..=MAX_EXPONENT_BITS).contains(&found) || e.last().is_none_or(|last| last % 2 == 0) => {
-            Err("an RSA key whose exponent signs nothing".to_owned())
+            return Err("an RSA key whose exponent signs nothing".to_owned());
         }
-        _ => Ok(AlgorithmFamily::Rsa.algorithms().to_vec()),
+        _ => {}
     }
+    let key = RsaPublicKeyComponents { n, e };
+    let ready = [
+        (Algorithm::RS256, &RSA_PKCS1_2048_8192_SHA256),
+        (Algorithm::RS384, &RSA_PKCS1_2048_8192_SHA384),
+        (Algorithm::RS512, &RSA_PKCS1_2048_8192_SHA512),
+        (Algorithm::PS256, &RSA_PSS_2048_8192_SHA256),
+        (Algorithm::PS384, &RSA_PSS_2048_8192_SHA384),
+        (Algorithm::PS512, &RSA_PSS_2048_8192_SHA512),
+    ]
+    .map(|(algorithm, parameters)| Ok((algorithm, key.to_parsed_public_key(parameters)?)));
+    let ready: Result<_, aws_lc_rs::error::Unspecified> = ready.into_iter().collect();
+    ready.map_err(|_| "an RSA key that cannot be read".to_owned())
 }
 
 /// Length of a number, which must not begin with a zero (RFC 7518 §2).
@@ -80,17 +94,17 @@ fn bits(number: &[u8]) -> Result<usize, String> {
 }
 
 /// SEC 1 §2.3.3: 4, x, y. Which curve is told by their length; that the point lies on it is seen to.
-fn ec(point: &[u8]) -> Result<Vec<Algorithm>, String> {
+fn ec(point: &[u8]) -> Result<Vec<(Algorithm, ParsedPublicKey)>, String> {
     let (algorithm, curve): (_, &'static dyn VerificationAlgorithm) = match point.len() {
         65 => (Algorithm::ES256, &ECDSA_P256_SHA256_FIXED),
         97 => (Algorithm::ES384, &ECDSA_P384_SHA384_FIXED),
         _ => return Err("a curve that is not supported".to_owned()),
     };
-    ParsedPublicKey::new(curve, point).map_err(|_| "a point that is not on P-256 or P-384")?;
-    Ok(vec![algorithm])
+    let ready = ParsedPublicKey::new(curve, point).map_err(|_| "a point that is not on P-256 or P-384")?;
+    Ok(vec![(algorithm, ready)])
 }
 
-fn ed(point: &[u8]) -> Result<Vec<Algorithm>, String> {
+fn ed(point: &[u8]) -> Result<Vec<(Algorithm, ParsedPublicKey)>, String> {
     let point: [u8; ED25519_LENGTH] = point.try_into().map_err(|_| "a curve that is not supported")?;
     let mut y = point;
     let [.., last] = &mut y;
@@ -99,8 +113,8 @@ fn ed(point: &[u8]) -> Result<Vec<Algorithm>, String> {
     if SMALL_ORDER.contains(&y) {
         return Err("a point of small order, for which everybody can sign".to_owned());
     }
-    ParsedPublicKey::new(&ED25519, point).map_err(|_| "a point that is not on Ed25519")?;
-    Ok(vec![Algorithm::EdDSA])
+    let ready = ParsedPublicKey::new(&ED25519, point).map_err(|_| "a point that is not on Ed25519")?;
+    Ok(vec![(Algorithm::EdDSA, ready)])
 }
 
 #[cfg(test)]
@@ -110,6 +124,10 @@ mod tests {
     };
 
     use super::*;
+
+    fn algorithms(key: &DecodingKey) -> Result<Vec<Algorithm>, String> {
+        Ok(verifiers(key)?.into_iter().map(|(algorithm, _)| algorithm).collect())
+    }
 
     fn told(key: &DecodingKey) -> String {
         algorithms(key).err().unwrap_or_default()

@@ -296,7 +296,8 @@ impl Authentication {
         // Whoever revokes by digest may know that of the whole text alone.
         marks.extend((named != text).then(|| Mark::token(text.as_bytes())));
         marks.extend(claims.jti.as_deref().map(Mark::jti));
-        marks.extend(claims.sub.iter().map(|sub| Mark::subject(&settings.name, sub)));
+        let other = claims.sub.iter().filter(|sub| **sub != claims.subject);
+        marks.extend(other.map(|sub| Mark::subject(&settings.name, sub)));
         marks.push(Mark::subject(&settings.name, &claims.subject));
         let verified = Verified {
             kind,
