@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 use tokio_rustls::TlsAcceptor;
 
 use super::arrival;
@@ -179,14 +180,13 @@ async fn serve_http1(
     };
     // What was served is gone, and its hold on the wire with it.
     let Some(wire) = Rc::into_inner(wire) else { return };
-    let mut stream = wire.into_inner().into_stream();
+    let Some(mut stream) = wire.into_inner().into_stream() else { return };
     match ended {
         Ok(End::Closed) | Err(Late::Idle) => close(&mut stream).await,
         Ok(End::CutShort) => {
             drop(refuse_head(worker, client, &cut_short()));
             close(&mut stream).await;
         }
-        Ok(End::BrokenOff) => stream.abort(),
         Ok(End::Flawed(flaw)) => say_last(worker, client, &mut stream, &arrival::flawed(flaw)).await,
         Err(Late::Head) => say_last(worker, client, &mut stream, &too_slow()).await,
     }
@@ -273,10 +273,10 @@ async fn watched<T>(
     let mut draining = pin!(drain.wait_for(|draining| *draining));
     let (mut drained, mut waits) = (false, false);
     std::future::poll_fn(|cx| {
-        // Both wake this task once they have been asked. After that they are asked again when they have something to say:
-        // this is polled several times a request, always by one task.
+        // Both wake this task once they have been asked, whatever is left of its budget. After that they are asked again
+        // when they have something to say: this is polled several times a request, always by one task.
         let told = !waits || news.has_changed().unwrap_or(true);
-        let ask = if told && !drained && draining.as_mut().poll(cx).is_ready() {
+        let ask = if told && !drained && pin!(unconstrained(draining.as_mut())).poll(cx).is_ready() {
             drained = true;
             Ask::Finish
         } else {
@@ -289,7 +289,7 @@ async fn watched<T>(
             return Poll::Pending;
         }
         waits = true;
-        while timer.as_mut().poll(cx).is_ready() {
+        while pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
             let now = Instant::now();
             let end = deadline(now);
             if end <= now {

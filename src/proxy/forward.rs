@@ -123,9 +123,10 @@ async fn answer(
     counter: &Counter,
 ) -> Result<(Head, Duration), Unanswered> {
     let asked = link.asked;
-    let deadline = |now: Instant| match counter.progress() {
+    let deadline = |now: Instant, stalled: Option<Instant>| match counter.progress() {
         Progress::Whole => asked + limit,
-        Progress::Streaming => now + limit,
+        // An upstream that takes nothing of it does not take its time.
+        Progress::Streaming => stalled.unwrap_or(now) + limit,
         Progress::Finished(at) => at.into_std() + limit,
     };
     link.alarm.not_after(asked + limit);
@@ -133,7 +134,8 @@ async fn answer(
         if let Poll::Ready(answered) = link.poll_head(cx, headers) {
             return Poll::Ready(Some(answered));
         }
-        ready!(link.alarm.poll(cx, deadline));
+        let stalled = link.stalled;
+        ready!(link.alarm.poll(cx, |now| deadline(now, stalled)));
         Poll::Ready(None)
     });
     match answered.await {

@@ -40,6 +40,10 @@ impl Inlet {
 
     /// Reads more behind what has not been taken. 0 at the end.
     pub(super) fn poll_fill(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.input.is_empty() {
+            // What is waited for may be long in coming, and an empty piece keeps what it was a piece of.
+            self.input = Bytes::new();
+        }
         if self.bulk {
             return self.poll_fill_bulk(stream, cx);
         }

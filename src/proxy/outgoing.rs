@@ -29,8 +29,8 @@ pub(super) struct Outgoing {
     /// How much of `bytes` is written.
     written: usize,
     piece: Bytes,
-    /// Something of the present message has been written.
-    pub(super) begun: bool,
+    /// How much of the present message has been written.
+    pub(super) sent: u64,
     /// The present message's body goes in chunks.
     pub(super) chunked: bool,
     /// Trailers are left out.
@@ -50,7 +50,7 @@ pub(super) enum SendError {
 impl Outgoing {
     /// Begins a message: room for its head, which is to end as it does, with an empty line.
     pub(super) fn begin(&mut self) -> &mut Vec<u8> {
-        (self.begun, self.chunked, self.no_trailers, self.open_chunk) = (false, false, false, false);
+        (self.sent, self.chunked, self.no_trailers, self.open_chunk) = (0, false, false, false);
         self.room()
     }
 
@@ -119,15 +119,17 @@ impl Outgoing {
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.begun = true;
+            self.sent += sent as u64;
             let of_bytes = sent.min(bytes.len());
             self.written += of_bytes;
             self.piece.advance(sent - of_bytes);
         }
-        let mut spare = std::mem::take(&mut self.bytes);
-        spare.clear();
-        spare.shrink_to(KEPT);
-        SPARE.set(spare);
+        if self.bytes.capacity() > 0 {
+            let mut spare = std::mem::take(&mut self.bytes);
+            spare.clear();
+            spare.shrink_to(KEPT);
+            SPARE.set(spare);
+        }
         self.written = 0;
         Poll::Ready(Ok(()))
     }

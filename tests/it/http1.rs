@@ -8,85 +8,49 @@ const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer:
 
 #[test]
 fn answers_are_framed_for_those_who_asked() {
-    // What is asked, what the upstream says, the first line, framing and Connection as they come back, the body.
-    for (asked, said, line, framing, body) in [
-        ("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", FIXED, "HTTP/1.1 200 OK", (Some("2"), None, None), "hi"),
-        ("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", CHUNKED, "HTTP/1.1 200 OK", (None, Some("chunked"), None), "hi"),
-        (
-            "GET /x HTTP/1.1\r\nhost: a\r\nconnection: Close\r\n\r\n",
-            FIXED,
-            "HTTP/1.1 200 OK",
-            (Some("2"), None, Some("close")),
-            "hi",
-        ),
-        ("GET /x HTTP/1.0\r\nhost: a\r\n\r\n", FIXED, "HTTP/1.0 200 OK", (Some("2"), None, Some("close")), "hi"),
-        ("GET /x HTTP/1.0\r\nhost: a\r\n\r\n", CHUNKED, "HTTP/1.0 200 OK", (None, None, Some("close")), "hi"),
-        (
-            "GET /x HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n",
-            FIXED,
-            "HTTP/1.0 200 OK",
-            (Some("2"), None, Some("keep-alive")),
-            "hi",
-        ),
-        (
-            "GET /x HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n",
-            CHUNKED,
-            "HTTP/1.0 200 OK",
-            (None, None, Some("close")),
-            "hi",
-        ),
-        (
-            "HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n",
-            "HTTP/1.1 200 OK",
-            (Some("7"), None, None),
-            "",
-        ),
-        (
-            "HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
-            "HTTP/1.1 200 OK",
-            (None, None, None),
-            "",
-        ),
-        (
-            "GET /x HTTP/1.1\r\nhost: a\r\n\r\n",
-            "HTTP/1.1 304 Not Modified\r\ncontent-length: 7\r\n\r\n",
-            "HTTP/1.1 304 Not Modified",
-            (Some("7"), None, None),
-            "",
-        ),
-        (
-            "GET /x HTTP/1.1\r\nhost: a\r\n\r\n",
-            "HTTP/1.1 204 Gone Fishing\r\ncontent-length: 0\r\n\r\n",
-            "HTTP/1.1 204 Gone Fishing",
-            (None, None, None),
-            "",
-        ),
-        (
-            "GET /x HTTP/1.1\r\nhost: a\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
-            "HTTP/1.1 200 OK",
-            (Some("0"), None, None),
-            "",
-        ),
+    const EMPTY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    const LONG: &str = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n";
+    const UNKNOWN: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    const UNCHANGED: &str = "HTTP/1.1 304 Not Modified\r\ncontent-length: 7\r\n\r\n";
+    const NOTHING: &str = "HTTP/1.1 204 Gone Fishing\r\ncontent-length: 0\r\n\r\n";
+    const ANSWERS: [&str; 7] = [FIXED, CHUNKED, EMPTY, LONG, UNKNOWN, UNCHANGED, NOTHING];
+    let upstream = upstream()
+        .does(|call| {
+            call.body()?;
+            let answer = call.head.word(1).strip_prefix("/x?").and_then(|number| number.parse::<usize>().ok());
+            call.send(ANSWERS[answer.unwrap()])
+        })
+        .start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    // Method, version and Connection of what is asked, what the upstream says; the first line, Content-Length,
+    // Transfer-Encoding and Connection as they come back, and the body.
+    for ((method, version, asked), said, line, framing, body) in [
+        (("GET", "1.1", ""), FIXED, "HTTP/1.1 200 OK", (Some("2"), None, None), "hi"),
+        (("GET", "1.1", ""), CHUNKED, "HTTP/1.1 200 OK", (None, Some("chunked"), None), "hi"),
+        (("GET", "1.1", "Close"), FIXED, "HTTP/1.1 200 OK", (Some("2"), None, Some("close")), "hi"),
+        (("GET", "1.1", "close"), CHUNKED, "HTTP/1.1 200 OK", (None, Some("chunked"), Some("close")), "hi"),
+        (("GET", "1.0", ""), FIXED, "HTTP/1.0 200 OK", (Some("2"), None, Some("close")), "hi"),
+        (("GET", "1.0", ""), CHUNKED, "HTTP/1.0 200 OK", (None, None, Some("close")), "hi"),
+        (("GET", "1.0", "keep-alive"), FIXED, "HTTP/1.0 200 OK", (Some("2"), None, Some("keep-alive")), "hi"),
+        (("GET", "1.0", "keep-alive"), CHUNKED, "HTTP/1.0 200 OK", (None, None, Some("close")), "hi"),
+        (("HEAD", "1.1", ""), LONG, "HTTP/1.1 200 OK", (Some("7"), None, None), ""),
+        (("HEAD", "1.1", ""), UNKNOWN, "HTTP/1.1 200 OK", (None, None, None), ""),
+        (("GET", "1.1", ""), UNCHANGED, "HTTP/1.1 304 Not Modified", (Some("7"), None, None), ""),
+        (("GET", "1.1", ""), NOTHING, "HTTP/1.1 204 Gone Fishing", (None, None, None), ""),
+        (("GET", "1.1", ""), EMPTY, "HTTP/1.1 200 OK", (Some("0"), None, None), ""),
     ] {
-        let upstream = upstream()
-            .does(move |call| {
-                call.body()?;
-                call.send(said)
-            })
-            .start();
-        let proxy = proxy().before(&upstream).open("GET /x").start();
         let mut client = client(&proxy);
-        client.raw(asked, 1);
+        let number = ANSWERS.iter().position(|answer| *answer == said).unwrap();
+        let connection = if asked.is_empty() { String::new() } else { format!("connection: {asked}\r\n") };
+        client.raw(format!("{method} /x?{number} HTTP/{version}\r\nhost: a\r\n{connection}\r\n"), 1);
+        let case = format!("{method} {version} {asked:?} {said}");
         let head = client.head();
         let told = (head.header("content-length"), head.header("transfer-encoding"), head.header("connection"));
-        assert_eq!((head.start.as_str(), told), (line, framing), "{asked}{said}");
-        assert_eq!(head.all("date").len(), 1, "{asked}{said}");
-        let bodiless = asked.starts_with("HEAD") || line.contains(" 204 ") || line.contains(" 304 ");
+        assert_eq!((head.start.as_str(), told), (line, framing), "{case}");
+        assert_eq!(head.all("date").len(), 1, "{case}");
+        let bodiless = method == "HEAD" || said == UNCHANGED || said == NOTHING;
         let mut read = if bodiless { Body::framed(Framing::Length(0)) } else { Body::of(&head, Framing::UntilClose) };
-        assert_eq!(read.rest(client.connection()).unwrap(), body.as_bytes(), "{asked}{said}");
+        assert_eq!(read.rest(client.connection()).unwrap(), body.as_bytes(), "{case}");
         assert!(read.trailers.is_empty(), "nobody asked for trailers: {:?}", read.trailers);
         if framing.2 == Some("close") {
             client.closes();
@@ -94,8 +58,8 @@ fn answers_are_framed_for_those_who_asked() {
             // Exactly one answer came: the next begins where it ended.
             client.raw("GET /y HTTP/1.1\r\nhost: a\r\n\r\n", 1).answer().refused(404, "no_route");
         }
-        proxy.done();
     }
+    proxy.done();
 }
 
 #[test]
@@ -151,14 +115,12 @@ fn a_head_may_come_in_as_many_pieces_as_it_likes() {
     let upstream = upstream().start();
     let proxy = proxy().before(&upstream).open("POST /x").start();
     let mut client = client(&proxy);
-    for _ in 0..2 {
-        client.raw("P", 1);
-        for byte in b"OST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nx-one: 1\r\n\r\nabc" {
-            client.more([*byte]);
-        }
-        let answer = client.answer().is(200);
-        assert_eq!((answer.json()["body"].as_str(), answer.echoed("x-one")), (Some("abc"), vec!["1".to_owned()]));
+    client.raw("P", 1);
+    for piece in b"OST /x HTTP/1.1\r\nhost: a\r\nx-one: 1\r\ncontent-length: 3\r\n\r\nabc".chunks(5) {
+        client.more(piece);
     }
+    let answer = client.answer().is(200);
+    assert_eq!((answer.json()["body"].as_str(), answer.echoed("x-one")), (Some("abc"), vec!["1".to_owned()]));
     proxy.done();
 }
 
@@ -180,4 +142,30 @@ fn an_answer_that_breaks_off_never_looks_whole() {
         .and_then(|head| Body::of(&head.unwrap_or_default(), Framing::UntilClose).rest(client.connection()));
     assert!(ended.is_err(), "it looks whole: {ended:?}");
     proxy.done();
+}
+
+#[test]
+fn who_was_not_told_to_send_its_body_is_told_that_the_connection_ends() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).route("POST /x", "scopes: [s]").start();
+    let mut client = client(&proxy);
+    client.raw("POST /x HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n", 1);
+    let answer = client.answer().refused(401, "missing_credentials");
+    assert_eq!(answer.header("connection"), Some("close"));
+    client.closes();
+    proxy.done();
+}
+
+#[test]
+fn an_upstream_that_only_ever_says_wait_is_502() {
+    let upstream = upstream()
+        .does(|call| {
+            call.close();
+            call.send("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(17))
+        })
+        .start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    client(&proxy).get("/x").send().refused(502, "invalid_upstream_response");
+    let records = proxy.done();
+    assert!(said(&records[0], "event.reason") == "invalid_upstream_response");
 }

@@ -35,8 +35,6 @@ pub(super) enum End {
     CutShort,
     /// With a head that nobody should read.
     Flawed(Flaw),
-    /// In the middle of an answer that ends with its connection: it must not look whole (RFC 9112 §8).
-    BrokenOff,
 }
 
 /// Serves a connection to its end, which comes soon when `finish` is set: after the request that is being read or answered.
@@ -84,16 +82,25 @@ async fn exchange(
     // Dropping what was being done records that the client has gone.
     let answer = answered.ok_or(End::Closed)?;
 
-    asked.keep_alive &= !finish.get();
+    let (before, body_comes) = wire.borrow_mut().answers();
+    asked.keep_alive &= body_comes && !finish.get();
     let (parts, body) = answer.into_parts();
     let mut outgoing = Outgoing::default();
-    outgoing.begin().extend_from_slice(wire.borrow_mut().answers());
+    outgoing.begin().extend_from_slice(before);
     let (ending, mut body) = response::write(&mut outgoing, &asked, &parts, body);
+    let unfinished = (ending == Ending::WithConnection).then(|| Unfinished(wire));
     let sent = poll_fn(|cx| or_gone(wire, cx, |cx| outgoing.poll_send(&mut Tap(wire), &mut body, cx))).await;
-    match (sent, ending) {
-        (Some(Ok(())), Ending::Kept) if wire.borrow_mut().is_done() => Ok(()),
-        (Some(Err(_)), Ending::WithConnection) => Err(End::BrokenOff),
-        _ => Err(End::Closed),
+    let Some(Ok(())) = sent else { return Err(End::Closed) };
+    std::mem::forget(unfinished);
+    if ending == Ending::Kept && wire.borrow_mut().is_done() { Ok(()) } else { Err(End::Closed) }
+}
+
+/// An answer that ends with its connection is on its way: when it is dropped, the rest of it never comes.
+struct Unfinished<'a>(&'a RefCell<Wire>);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.borrow_mut().abort();
     }
 }
 

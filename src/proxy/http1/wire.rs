@@ -33,6 +33,7 @@ pub(crate) struct Wire {
     number: u64,
     /// What is still to be said before its body is sent; empty when nothing is.
     interim: &'static [u8],
+    aborted: bool,
 }
 
 /// Why a body ended early.
@@ -63,12 +64,18 @@ impl Wire {
     /// `prefix` has been read already.
     pub(crate) fn new(stream: Stream, client: Rc<Client>, prefix: Bytes, limits: HeadLimits) -> Self {
         let (inlet, reader) = (Inlet::new(prefix), Reader::new(limits));
-        Self { stream, inlet, reader, client, number: 0, interim: &[] }
+        Self { stream, inlet, reader, client, number: 0, interim: &[], aborted: false }
     }
 
-    /// The socket, to be closed.
-    pub(crate) fn into_stream(self) -> Stream {
-        self.stream
+    /// The socket, to be closed; none where it is to be dropped.
+    pub(crate) fn into_stream(self) -> Option<Stream> {
+        (!self.aborted).then_some(self.stream)
+    }
+
+    /// Breaks the connection off, so that an answer which ends with it does not look whole (RFC 9112 §8).
+    pub(super) fn abort(&mut self) {
+        self.aborted = true;
+        self.stream.abort();
     }
 
     /// The next request's head.
@@ -113,11 +120,12 @@ impl Wire {
         }
     }
 
-    /// The answer begins: whoever waits for 100 is told nothing more. Returns what is to be sent before it.
-    pub(super) fn answers(&mut self) -> &'static [u8] {
+    /// The answer begins: whoever waits for 100 is told nothing more. Returns what is to be sent before it, and whether the
+    /// body can be expected to come all the same.
+    pub(super) fn answers(&mut self) -> (&'static [u8], bool) {
         match std::mem::take(&mut self.interim) {
-            CONTINUE => &[],
-            rest => rest,
+            CONTINUE => (&[], !self.inlet.input.is_empty()),
+            rest => (rest, true),
         }
     }
 
@@ -171,6 +179,9 @@ impl Wire {
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.interim.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, self.interim))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
             self.interim = self.interim.get(written..).unwrap_or_default();
         }
         Pin::new(&mut self.stream).poll_flush(cx)

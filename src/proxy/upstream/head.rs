@@ -15,6 +15,8 @@ use crate::proxy::headers;
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 /// An answer's headers.
 pub(super) const MAX_HEADERS: usize = 100;
+/// Interim answers to one request.
+const MAX_INTERIMS: u8 = 16;
 
 /// What an answer says of itself; its headers stand beside it.
 #[derive(Debug)]
@@ -54,8 +56,13 @@ struct Fields {
 /// Reads the head of the answer to a request of this method. `headers`, whatever was in them, are the answer's then; and
 /// `input` begins with its body. `None`: there is no whole head yet, and nothing has changed.
 ///
-/// Interim answers (RFC 9110 §15.2) are passed over: nothing here asks for one.
-pub(super) fn read(input: &mut Bytes, method: &Method, headers: &mut HeaderMap) -> Result<Option<Head>, LinkError> {
+/// Interim answers (RFC 9110 §15.2) are counted and passed over: nothing here asks for one.
+pub(super) fn read(
+    input: &mut Bytes,
+    method: &Method,
+    headers: &mut HeaderMap,
+    interims: &mut u8,
+) -> Result<Option<Head>, LinkError> {
     loop {
         let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut parsed = httparse::Response::new(&mut []);
@@ -74,6 +81,10 @@ pub(super) fn read(input: &mut Bytes, method: &Method, headers: &mut HeaderMap) 
             return Err(LinkError::Invalid("it switches protocols unasked"));
         }
         if status.is_informational() {
+            *interims += 1;
+            if *interims > MAX_INTERIMS {
+                return Err(LinkError::Invalid("it has too many interim answers"));
+            }
             *input = input.slice(size..);
             continue;
         }

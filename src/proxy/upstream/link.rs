@@ -34,6 +34,10 @@ pub(crate) struct Link {
     /// Cleared by whatever makes the connection unfit for another request.
     keep: bool,
     used: bool,
+    /// Interim answers to the present request.
+    interims: u8,
+    /// The upstream has taken nothing of what is written to it since then.
+    pub(crate) stalled: Option<Instant>,
     /// For whatever is waited for on this connection.
     pub(crate) alarm: Alarm,
     /// When the present or the last request began.
@@ -77,6 +81,8 @@ impl Link {
             position: Position::End,
             keep: true,
             used: false,
+            interims: 0,
+            stalled: None,
             alarm: Alarm::default(),
             asked: Instant::now(),
         }
@@ -108,6 +114,7 @@ impl Link {
         self.body = Some(body).filter(|_| !ended);
         self.method = method.clone();
         self.inlet.input.clear();
+        (self.interims, self.stalled) = (0, None);
         self.asked = Instant::now();
     }
 
@@ -116,11 +123,11 @@ impl Link {
         self.push(cx)?;
         loop {
             if !self.inlet.input.is_empty()
-                && let Some(head) = head::read(&mut self.inlet.input, &self.method, headers)?
+                && let Some(head) = head::read(&mut self.inlet.input, &self.method, headers, &mut self.interims)?
             {
                 self.position = head.framing.into();
                 self.keep &= head.keep_alive && self.position != Position::UntilClose;
-                self.used = true;
+                (self.used, self.again) = (true, None);
                 return Poll::Ready(Ok(head));
             }
             if ready!(self.inlet.poll_fill(&mut self.stream, cx)).map_err(LinkError::Broken)? == 0 {
@@ -184,17 +191,25 @@ impl Link {
         if self.body.is_none() && self.outgoing.is_empty() {
             return Ok(());
         }
+        let before = self.outgoing.sent;
         match self.outgoing.poll_send(&mut self.stream, &mut self.body, cx) {
             Poll::Ready(Err(SendError::Interrupted)) => Err(LinkError::Interrupted),
             Poll::Ready(Err(SendError::Broken)) => {
                 (self.keep, self.body) = (false, None);
                 let outgoing = std::mem::take(&mut self.outgoing);
                 match self.again.take() {
-                    Some(body) if self.used && !outgoing.begun => Err(LinkError::Unsent(body)),
+                    Some(body) if self.used && outgoing.sent == 0 => Err(LinkError::Unsent(body)),
                     _ => Ok(()),
                 }
             }
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+            Poll::Ready(Ok(())) | Poll::Pending => {
+                if self.outgoing.is_empty() || self.outgoing.sent != before {
+                    self.stalled = None;
+                } else {
+                    self.stalled.get_or_insert_with(Instant::now);
+                }
+                Ok(())
+            }
         }
     }
 }
