@@ -3,10 +3,12 @@
 //! Words only: what was decided about the request is the chain's business, and this file imports nothing of ours.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::time::Instant;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use http::{Method, Version};
+use http::uri::PathAndQuery;
+use http::{Method, Uri, Version};
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use uuid::Uuid;
@@ -84,6 +86,41 @@ impl RequestId {
     }
 }
 
+/// The path of a request, never with a query.
+#[derive(Debug)]
+pub(crate) enum RequestPath {
+    /// As it came: a part of the head.
+    AsItCame(PathAndQuery),
+    /// Another than came, or none.
+    Normal(Box<str>),
+}
+
+impl From<&Uri> for RequestPath {
+    fn from(uri: &Uri) -> Self {
+        match uri.path_and_query() {
+            Some(target) if !uri.path().is_empty() => Self::AsItCame(target.clone()),
+            _ => Self::Normal(Box::default()),
+        }
+    }
+}
+
+impl From<&str> for RequestPath {
+    fn from(path: &str) -> Self {
+        Self::Normal(path.into())
+    }
+}
+
+impl Deref for RequestPath {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::AsItCame(target) => target.path(),
+            Self::Normal(path) => path,
+        }
+    }
+}
+
 /// What is known of a request the moment its head has been read.
 pub(crate) struct Exchange {
     /// Id of the request.
@@ -97,7 +134,7 @@ pub(crate) struct Exchange {
     /// Method; absent when the head could not be parsed.
     pub(crate) method: Option<Method>,
     /// Path as it came, then as normalised; never with a query.
-    pub(crate) path: String,
+    pub(crate) path: RequestPath,
     /// Host the request was for, lower case, without port; empty when there was none.
     pub(crate) host: String,
     /// Who asks, by address: the peer, or whom a trusted proxy names.
@@ -110,7 +147,13 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Opens the exchange of a parsed head; path, host and client are filled in as they are found.
-    pub(crate) fn open(peer: &Peer, method: &Method, version: Version, path: &str, headers: &HeaderMap) -> Self {
+    pub(crate) fn open(
+        peer: &Peer,
+        method: &Method,
+        version: Version,
+        path: impl Into<RequestPath>,
+        headers: &HeaderMap,
+    ) -> Self {
         let (mut user_agent, mut traceparent) = (None, None);
         // Once through a few fields costs less than to look for two.
         for (name, value) in headers {
@@ -121,7 +164,7 @@ impl Exchange {
             }
         }
         let (version, method) = (Some(version), Some(method.clone()));
-        Self { version, method, path: path.to_owned(), user_agent, traceparent, ..Self::unparsed(peer) }
+        Self { version, method, path: path.into(), user_agent, traceparent, ..Self::unparsed(peer) }
     }
 
     /// Opens the exchange of a head that could not be parsed, or never came whole.
@@ -133,7 +176,7 @@ impl Exchange {
             begun: Instant::now(),
             version: None,
             method: None,
-            path: String::new(),
+            path: RequestPath::Normal(Box::default()),
             host: String::new(),
             client: peer.address.ip().to_canonical(),
             user_agent: None,

@@ -84,8 +84,7 @@ type Answer = Response<Full<Bytes>>;
 impl Admin {
     async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Answer {
         let peer = Peer::new(peer, None);
-        let exchange =
-            Exchange::open(&peer, request.method(), request.version(), request.uri().path(), request.headers());
+        let exchange = Exchange::open(&peer, request.method(), request.version(), request.uri(), request.headers());
         self.answered(&peer, &exchange, request).await.unwrap_or_else(|refusal| {
             if let Some(cause) = refusal.logged() {
                 tracing::warn!(id = exchange.id.as_str(), cause, "an operator's request failed");

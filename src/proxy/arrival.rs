@@ -71,7 +71,7 @@ fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange) -> Result<Cow<'a, str>,
         Cow::Owned(path) => {
             let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
             let target = format!("{path}{query}");
-            exchange.path = path;
+            exchange.path = (&*path).into();
             Ok(Cow::Owned(target))
         }
     }

@@ -27,7 +27,7 @@ pub(super) fn handle(
     source: Source,
 ) -> impl Future<Output = Response<Answer>> {
     client.begin();
-    let exchange = Exchange::open(&client.peer, &parts.method, parts.version, parts.uri.path(), &parts.headers);
+    let exchange = Exchange::open(&client.peer, &parts.method, parts.version, &parts.uri, &parts.headers);
     let witness = Witness::new(&worker, &client, exchange);
     answer(worker, client, witness, parts, source)
 }
@@ -44,7 +44,7 @@ async fn answer(
     match carry(&worker, &client, &mut witness, &mut parts, source).await {
         Ok((Forwarded { head, link, pool }, held)) => {
             parts.headers.insert(X_REQUEST_ID, witness.exchange.id.to_header());
-            witness.learnt.standing.tell(&mut parts.headers);
+            std::mem::take(&mut witness.learnt.standing).tell(&mut parts.headers);
             let mut response = Response::new(Answer::upstream(link, pool, held, witness));
             *response.status_mut() = head.status;
             *response.headers_mut() = parts.headers;
@@ -104,7 +104,7 @@ async fn carry(
 /// Words a refusal as an answer.
 fn refuse(refusal: &Refusal, mut witness: Box<Witness>) -> Response<Answer> {
     witness.refused(refusal);
-    let (status, headers, body) = worded(refusal, &witness);
+    let (status, headers, body) = worded(refusal, &mut witness);
     let mut response = Response::new(Answer::ours(body, witness));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -120,7 +120,7 @@ pub(super) fn refuse_head(
     client.begin();
     let mut witness = Witness::new(worker, client, Exchange::unparsed(&client.peer));
     witness.refused(refusal);
-    let mut worded = worded(refusal, &witness);
+    let mut worded = worded(refusal, &mut witness);
     witness.sent(worded.2.len());
     let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&witness.exchange.at);
     if let Some(date) = date.ok().and_then(|date| HeaderValue::try_from(date).ok()) {
@@ -129,8 +129,8 @@ pub(super) fn refuse_head(
     worded
 }
 
-fn worded(refusal: &Refusal, witness: &Witness) -> (StatusCode, HeaderMap, Bytes) {
+fn worded(refusal: &Refusal, witness: &mut Witness) -> (StatusCode, HeaderMap, Bytes) {
     let mut worded = refusal.answer(&witness.exchange.id);
-    witness.learnt.standing.tell(&mut worded.1);
+    std::mem::take(&mut witness.learnt.standing).tell(&mut worded.1);
     worded
 }

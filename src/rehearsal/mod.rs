@@ -156,11 +156,11 @@ impl Rehearsal {
     async fn pass(&self, mut question: Question, moment: Moment, walk: &mut Walk) -> Result<(), Refusal> {
         let request = question.read(self.policy.limits())?;
         let peer = question.peer(&self.policy);
-        let exchange = Exchange::open(&peer, &request.method, Version::HTTP_11, request.uri.path(), &request.headers);
+        let exchange = Exchange::open(&peer, &request.method, Version::HTTP_11, &request.uri, &request.headers);
         let mut exchange = exchange.dated(moment.at, self.begun + moment.since);
         let trusted = self.policy.trusted_proxies();
         let arrived = arrival::read(&mut exchange, &request.uri, &request.headers, &peer, trusted);
-        exchange.path.clone_into(&mut walk.path);
+        (*exchange.path).clone_into(&mut walk.path);
         exchange.host.clone_into(&mut walk.host);
         let arrival = arrived?;
         arrival.target.as_ref().clone_into(&mut walk.target);

@@ -226,7 +226,7 @@ impl Walk {
     /// What is left of each limit the request counted against.
     fn limits(&self) -> Vec<String> {
         let mut headers = HeaderMap::new();
-        self.learnt.standing.tell(&mut headers);
+        self.learnt.standing.clone().tell(&mut headers);
         let told = headers.get("ratelimit").and_then(|told| told.to_str().ok()).unwrap_or_default();
         let limit = |item: &str| {
             let mut parts = item.split(';');

@@ -12,7 +12,7 @@ use crate::proxy::headers::asks_for_trailers;
 /// Longest target there is (`http::Uri` keeps offsets in 16 bits).
 const TARGET_LIMIT: usize = u16::MAX as usize - 1;
 /// Room for so many fields there is at least: those of an answer go into the same map.
-const ROOM: usize = 6;
+const ROOM: usize = 8;
 /// Room for so many fields stays between requests.
 const KEPT_FIELDS: usize = 32;
 

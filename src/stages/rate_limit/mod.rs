@@ -80,10 +80,10 @@ pub(crate) struct Standing {
 
 impl Standing {
     /// Adds what is known to an answer's headers.
-    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
-        if let (Some(policy), Some(state)) = (&self.policy, &self.state) {
-            headers.insert(RATELIMIT_POLICY, policy.clone());
-            headers.insert(RATELIMIT, state.clone());
+    pub(crate) fn tell(self, headers: &mut HeaderMap) {
+        if let (Some(policy), Some(state)) = (self.policy, self.state) {
+            headers.insert(RATELIMIT_POLICY, policy);
+            headers.insert(RATELIMIT, state);
         }
     }
 
