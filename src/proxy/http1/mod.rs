@@ -91,6 +91,7 @@ async fn exchange(
     let unfinished = (ending == Ending::WithConnection).then(|| Unfinished(wire));
     let sent = poll_fn(|cx| or_gone(wire, cx, |cx| outgoing.poll_send(&mut Tap(wire), &mut body, cx))).await;
     let Some(Ok(())) = sent else { return Err(End::Closed) };
+    // It was sent whole.
     std::mem::forget(unfinished);
     if ending == Ending::Kept && wire.borrow_mut().is_done() { Ok(()) } else { Err(End::Closed) }
 }
