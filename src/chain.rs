@@ -2,20 +2,20 @@
 //!
 //! Order and early return, nothing else. [`Admitted`] is made here alone, and forwarding takes one, so what did not pass
 //! all four stages cannot be forwarded. A stage that only reports has its refusal noted in place of returned: that is
-//! decided here as well, at one place, [`Learnt::settle`].
+//! decided here as well, at one place, [`Trace::settle`].
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
+use crate::body::{Body, Counter, Source};
 use crate::exchange::{ClientCertificate, Exchange};
 use crate::policy::{Access, Policy, Reporting, Route};
 use crate::refusal::Refusal;
 use crate::stages::auth::cache::TokenCache;
 use crate::stages::auth::{Asked, Caller};
 use crate::stages::rate_limit::{self, Standing, Subject};
-use crate::stages::schema::body::{Body, Counter, Source};
 use crate::stages::schema::content::Contents;
 use crate::stages::schema::parameters::Target;
 use crate::stages::schema::{Rejected, response};
@@ -47,7 +47,7 @@ pub(crate) struct Reached<'a> {
 
 /// What the chain learnt of a request, whatever it decided: for the answer and the record.
 #[derive(Default)]
-pub(crate) struct Learnt {
+pub(crate) struct Trace {
     /// Who is calling; absent on public routes and when nobody could be made out.
     pub(crate) caller: Option<Arc<Caller>>,
     /// Where the caller stands with its limits.
@@ -56,7 +56,7 @@ pub(crate) struct Learnt {
     pub(crate) would_refuse: Vec<Refusal>,
 }
 
-impl Learnt {
+impl Trace {
     /// Takes a stage's refusal: noted where that stage only reports, the end of the way elsewhere.
     fn settle(&mut self, reporting: Reporting, refusal: Refusal) -> Result<(), Refusal> {
         if !reporting.contains(refusal.stage()) {
@@ -87,7 +87,7 @@ pub(crate) async fn admit(
     tools: Tools<'_>,
     exchange: &Exchange,
     (headers, body, counter): (&HeaderMap, Source, &Counter),
-    learnt: &mut Learnt,
+    trace: &mut Trace,
 ) -> Result<Admitted, Refusal> {
     let (now, tick) = (exchange.at, tools.ledger.tick(exchange.begun));
     let Reached { scheme, authority, path, query, certificate } = tools.reached;
@@ -99,31 +99,31 @@ pub(crate) async fn admit(
         let client = exchange.client;
         let asked = Asked { headers, method, scheme, authority, path, client, certificate, now, tick };
         match policy.auth().authenticate(&asked, tools.tokens).await {
-            Err(refusal) => learnt.settle(reporting, refusal)?,
+            Err(refusal) => trace.settle(reporting, refusal)?,
             Ok(known) => {
-                learnt.caller = Some(Arc::clone(&known.caller));
+                trace.caller = Some(Arc::clone(&known.caller));
                 if let Err(refusal) = requirement.permit(&known, now) {
-                    learnt.settle(reporting, refusal)?;
+                    trace.settle(reporting, refusal)?;
                 }
             }
         }
     }
-    if let Some(caller) = learnt.caller.as_deref() {
+    if let Some(caller) = trace.caller.as_deref() {
         subject = Subject::Consumer(caller.plan(), caller.account());
     }
     let limits = (route.rate.as_ref(), route.class);
-    let limited = rate_limit::take(limits, &subject, tools.ledger, tick, &mut learnt.standing);
+    let limited = rate_limit::take(limits, &subject, tools.ledger, tick, &mut trace.standing);
     if let Err(refusal) = limited {
-        learnt.settle(reporting, refusal)?;
+        trace.settle(reporting, refusal)?;
     }
     let target = Target { path: &exchange.path, query, headers };
     let body = match route.request.admit(&target, body, counter).await {
         Ok(body) => body,
-        Err(Rejected { refusal, body: Some(body) }) => learnt.settle(reporting, refusal).map(|()| body)?,
+        Err(Rejected { refusal, body: Some(body) }) => trace.settle(reporting, refusal).map(|()| body)?,
         Err(Rejected { refusal, body: None }) => return Err(refusal),
     };
 
-    Ok(Admitted { caller: learnt.caller.clone(), body })
+    Ok(Admitted { caller: trace.caller.clone(), body })
 }
 
 /// The way back: judges an answer that was held back, of which all or (past the size that is) a part has been read.
@@ -132,11 +132,11 @@ pub(crate) async fn release(
     requirement: &response::Requirement,
     contents: &Contents,
     (headers, body): (&HeaderMap, Option<Bytes>),
-    learnt: &mut Learnt,
+    trace: &mut Trace,
 ) -> Result<(), Refusal> {
     let judged = match body {
         Some(body) => requirement.check(contents, headers, body).await,
         None => Err(requirement.too_large()),
     };
-    judged.or_else(|refusal| learnt.settle(route.reporting, refusal))
+    judged.or_else(|refusal| trace.settle(route.reporting, refusal))
 }

@@ -17,21 +17,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::admin::entrances::Entrances;
+use crate::admin::expiring_keys::Reminder;
 use crate::admin::listener::Bound as BoundEntrance;
+use crate::admin::listeners::AdminListeners;
 use crate::admin::{Command, Reloaded};
 use crate::audit::{SinkConfig, Trail};
 use crate::policy::Policy;
-use crate::policy::compile::{self, Lasting};
+use crate::policy::compile::{self, Runtime};
 use crate::policy::diagnostic::{Problems, Severity};
-use crate::proxy::gate::Gate;
-use crate::proxy::listener::{self, Bound, Listening};
-use crate::proxy::thread::{self, Handle};
-use crate::proxy::worker::{Live, Shared};
-use crate::stages::auth::ending::Reminder;
+use crate::proxy::downstream::connection_limit::ConnectionLimit;
+use crate::proxy::downstream::listener::{self, Bound, Listening};
+use crate::proxy::downstream::worker::{InForce, Shared};
+use crate::proxy::downstream::worker_thread::{self, Handle};
 use crate::stages::auth::key_source::RemoteKeySet;
 use crate::state::published::Published;
-use crate::state::register::Register;
+use crate::state::registry::Registry;
 
 /// How long a start or a reload waits for key sets that have never been fetched.
 const FIRST_FETCH: Duration = Duration::from_secs(3);
@@ -77,16 +77,16 @@ impl fmt::Display for StartError {
 /// A running daemon.
 pub(crate) struct Daemon {
     setup: Setup,
-    lasting: Lasting,
+    runtime: Runtime,
     shared: Arc<Shared>,
-    gate: Arc<Gate>,
+    connection_limit: Arc<ConnectionLimit>,
     workers: Arc<Vec<Handle>>,
     listening: Vec<Listening>,
-    admin: Entrances,
+    admin: AdminListeners,
     /// Key sets behind URLs, each with the task that keeps it fresh.
     key_sets: Vec<(Arc<RemoteKeySet>, JoinHandle<()>)>,
     /// What operators have changed, with the task that keeps it.
-    register: (Arc<Register>, JoinHandle<()>),
+    registry: (Arc<Registry>, JoinHandle<()>),
     /// Whom the log has warned of.
     reminder: Reminder,
     /// Turns true when workers are to finish.
@@ -129,48 +129,48 @@ impl Daemon {
     /// Compiles the policy, opens and binds everything, and serves. Must be called within a local runtime.
     pub(crate) async fn start(mut setup: Setup) -> Result<Self, StartError> {
         let signals = Signals::new().map_err(|error| StartError::System(format!("signals cannot be had: {error}")))?;
-        let lasting = Lasting::new(Instant::now());
-        let (policy, report) = compile::compile(&setup.policy, &lasting);
+        let runtime = Runtime::new(Instant::now());
+        let (policy, report) = compile::compile(&setup.policy, &runtime);
         let Some(policy) = policy else { return Err(StartError::Policy(report)) };
         log(&report);
 
-        let register = Arc::clone(policy.auth().directory().register());
-        register.open().await.map_err(|error| StartError::System(error.to_string()))?;
-        let register = keep(register);
+        let registry = Arc::clone(policy.auth().directory().registry());
+        registry.open().await.map_err(|error| StartError::System(error.to_string()))?;
+        let registry = keep(registry);
         let trail =
             Trail::open(&sinks(&policy, &setup), None).map_err(|error| StartError::System(error.to_string()))?;
         let had = &mut setup.bound;
         let bound = bind_all(policy.listeners().iter().map(|listener| listener.address), had)?;
-        let bound_admin = Entrances::default().prepare(&policy, |address| bind(address, had))?;
+        let bound_admin = AdminListeners::default().prepare(&policy, |address| bind(address, had))?;
 
         let policy = Arc::new(policy);
-        let live = Live { policy: Arc::clone(&policy), trail: Arc::new(trail) };
+        let in_force = InForce { policy: Arc::clone(&policy), trail: Arc::new(trail) };
         let shared = Arc::new(Shared {
-            live: Arc::new(Published::new(Arc::new(live))),
-            ledger: Arc::clone(&lasting.ledger),
-            epoch: lasting.epoch.clone(),
-            metrics: lasting.metrics.clone(),
+            in_force: Arc::new(Published::new(Arc::new(in_force))),
+            ledger: Arc::clone(&runtime.ledger),
+            epoch: runtime.epoch.clone(),
+            metrics: runtime.metrics.clone(),
         });
         let ((drain, draining), (cut, cutting)) = (watch::channel(false), watch::channel(false));
         let count =
             policy.workers().or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
         let workers: Vec<_> = (0..count)
-            .map(|number| thread::start(number, Arc::clone(&shared), draining.clone(), cutting.clone()))
+            .map(|number| worker_thread::start(number, Arc::clone(&shared), draining.clone(), cutting.clone()))
             .collect::<Result<_, _>>()
             .map_err(|error| StartError::System(format!("a worker could not start: {error}")))?;
         let (handles, threads): (Vec<_>, Vec<_>) = workers.into_iter().unzip();
 
         let (commander, commands) = mpsc::channel(4);
         let mut daemon = Self {
-            gate: Gate::new(lasting.metrics.clone()),
+            connection_limit: ConnectionLimit::new(runtime.metrics.clone()),
             setup,
-            lasting,
+            runtime,
             shared,
             workers: Arc::new(handles),
             listening: Vec::new(),
-            admin: Entrances::default(),
+            admin: AdminListeners::default(),
             key_sets: Vec::new(),
-            register,
+            registry,
             reminder: Reminder::default(),
             drain,
             cut,
@@ -188,7 +188,7 @@ impl Daemon {
 
     /// Where requests are taken: address, and whether with TLS.
     pub(crate) fn addresses(&self) -> Vec<(SocketAddr, bool)> {
-        let policy = &self.shared.live.current().policy;
+        let policy = &self.shared.in_force.current().policy;
         let tls = |listening: &Listening| {
             policy.listeners().iter().any(|listener| listener.address == listening.configured && listener.tls.is_some())
         };
@@ -233,15 +233,15 @@ impl Daemon {
         let reloaded = self.try_reload().await;
         match &reloaded {
             Reloaded::Loaded => {
-                self.lasting.metrics.reload("loaded");
-                tracing::info!(policy = %self.shared.live.current().policy.digest(), "the policy was reloaded");
+                self.runtime.metrics.reload("loaded");
+                tracing::info!(policy = %self.shared.in_force.current().policy.digest(), "the policy was reloaded");
             }
             Reloaded::Unchanged => {
-                self.lasting.metrics.reload("unchanged");
+                self.runtime.metrics.reload("unchanged");
                 tracing::info!("nothing that the policy is made of has changed");
             }
             Reloaded::Failed(report) => {
-                self.lasting.metrics.reload("failed");
+                self.runtime.metrics.reload("failed");
                 log(report);
                 tracing::error!("the policy was not reloaded; the one before it stays in force");
             }
@@ -251,15 +251,15 @@ impl Daemon {
     }
 
     async fn try_reload(&mut self) -> Reloaded {
-        let (path, lasting) = (self.setup.policy.clone(), self.lasting.clone());
+        let (path, runtime) = (self.setup.policy.clone(), self.runtime.clone());
         // Compiling schemas takes as long as it takes; connections are accepted meanwhile.
-        let compiled = tokio::task::spawn_blocking(move || compile::compile(&path, &lasting)).await;
+        let compiled = tokio::task::spawn_blocking(move || compile::compile(&path, &runtime)).await;
         let (policy, report) = match compiled {
             Ok(compiled) => compiled,
             Err(error) => return Reloaded::Failed(only(format!("the policy could not be compiled: {error}"))),
         };
         let Some(policy) = policy else { return Reloaded::Failed(report) };
-        let before = self.shared.live.current();
+        let before = self.shared.in_force.current();
         if policy.is_same(&before.policy) {
             before.trail.reopen();
             return Reloaded::Unchanged;
@@ -267,8 +267,8 @@ impl Daemon {
         log(&report);
 
         // Everything that can fail comes first.
-        let register = Arc::clone(policy.auth().directory().register());
-        if let Err(error) = register.open().await {
+        let registry = Arc::clone(policy.auth().directory().registry());
+        if let Err(error) = registry.open().await {
             return Reloaded::Failed(only(error.to_string()));
         }
         let known = |address: &SocketAddr| self.listening.iter().any(|listening| listening.configured == *address);
@@ -289,16 +289,16 @@ impl Daemon {
 
         let policy = Arc::new(policy);
         self.follow_key_sets(&policy).await;
-        self.shared.live.replace(Arc::new(Live { policy: Arc::clone(&policy), trail: Arc::new(trail) }));
-        if !Arc::ptr_eq(&register, &self.register.0) {
-            let before = std::mem::replace(&mut self.register, keep(register));
+        self.shared.in_force.replace(Arc::new(InForce { policy: Arc::clone(&policy), trail: Arc::new(trail) }));
+        if !Arc::ptr_eq(&registry, &self.registry.0) {
+            let before = std::mem::replace(&mut self.registry, keep(registry));
             before.1.abort();
             before.0.flush().await;
         }
         self.loaded();
         self.reminder = Reminder::default();
         self.remind();
-        self.shared.live.current().trail.reopen();
+        self.shared.in_force.current().trail.reopen();
         self.forget_key_sets(&policy);
         if let Err(error) = self.listen(bound).and_then(|()| self.listen_admin(&policy, bound_admin)) {
             // The sockets are bound; only the runtime itself could refuse them.
@@ -311,14 +311,14 @@ impl Daemon {
 
     fn loaded(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.lasting.metrics.policy_loaded.set(now.as_secs_f64());
+        self.runtime.metrics.policy_loaded.set(now.as_secs_f64());
     }
 
     /// Warns of API keys that end soon.
     fn remind(&mut self) {
-        let live = self.shared.live.current();
-        let auth = live.policy.auth();
-        self.reminder.warn(auth.keys(), auth.directory().register(), Timestamp::now());
+        let in_force = self.shared.in_force.current();
+        let auth = in_force.policy.auth();
+        self.reminder.warn(auth.keys(), auth.directory().registry(), Timestamp::now());
     }
 
     /// Starts keeping new key sets fresh, and waits a little for their first fetch.
@@ -354,8 +354,12 @@ impl Daemon {
 
     fn listen(&mut self, bound: Vec<Bound>) -> Result<(), StartError> {
         for bound in bound {
-            let listening =
-                Listening::start(bound, Arc::clone(&self.shared), Arc::clone(&self.gate), Arc::clone(&self.workers));
+            let listening = Listening::start(
+                bound,
+                Arc::clone(&self.shared),
+                Arc::clone(&self.connection_limit),
+                Arc::clone(&self.workers),
+            );
             self.listening.push(listening.map_err(|error| StartError::System(error.to_string()))?);
         }
         Ok(())
@@ -401,10 +405,10 @@ impl Daemon {
         }
             }
         drop(joining);
-        self.register.1.abort();
-        self.register.0.flush().await;
-        let live = self.shared.live.current();
-        let left = live.trail.close(LAST_RECORDS).await;
+        self.registry.1.abort();
+        self.registry.0.flush().await;
+        let in_force = self.shared.in_force.current();
+        let left = in_force.trail.close(LAST_RECORDS).await;
         if left > 0 {
             return Err(io::Error::other(format!("{left} bytes of audit records could not be written")));
         }
@@ -413,9 +417,9 @@ impl Daemon {
 }
 
 /// Lets a register be kept in the background.
-fn keep(register: Arc<Register>) -> (Arc<Register>, JoinHandle<()>) {
-    let kept = Arc::clone(&register);
-    (register, tokio::spawn(async move { kept.keep().await }))
+fn keep(registry: Arc<Registry>) -> (Arc<Registry>, JoinHandle<()>) {
+    let kept = Arc::clone(&registry);
+    (registry, tokio::spawn(async move { kept.keep().await }))
 }
 
 fn sinks(policy: &Policy, setup: &Setup) -> Vec<SinkConfig> {

@@ -31,6 +31,7 @@
 
 mod admin;
 mod audit;
+mod body;
 mod chain;
 pub mod cli;
 mod daemon;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
 
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
-use crate::state::register::entry::{Identity, hex};
+use crate::state::registry::entry::{Identity, hex};
 
 /// A consumer; absent members are left as they are where there is something already.
 #[derive(Debug, Default, Deserialize)]

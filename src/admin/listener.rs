@@ -25,8 +25,8 @@ use tokio::task::JoinHandle;
 use super::{Admin, Command};
 use crate::audit::Recorder;
 use crate::policy::{AdminPlace, AdminSocket};
-use crate::proxy::listener;
-use crate::proxy::worker::Shared;
+use crate::proxy::downstream::listener;
+use crate::proxy::downstream::worker::Shared;
 
 /// Operators' requests are small and soon there.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -193,7 +193,7 @@ async fn serve(
     commands: mpsc::Sender<Command>,
     mut stop: oneshot::Receiver<()>,
 ) {
-    let recorder = Recorder::new(Arc::clone(&shared.live.current().trail));
+    let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
     let admin = Rc::new(Admin { shared, commands, recorder, underway: RefCell::default() });
     loop {
         let accepted = tokio::select! {

@@ -14,11 +14,12 @@
 //!
 //! Without a token in the policy, what needs one is closed. Every change made here is an audit record.
 
-pub(crate) mod entrances;
+pub(crate) mod expiring_keys;
+mod gauges;
 mod input;
 pub(crate) mod listener;
+pub(crate) mod listeners;
 mod operations;
-mod standing;
 mod view;
 
 use std::cell::RefCell;
@@ -45,10 +46,10 @@ use crate::audit::{Outcome, Record, Recorder, SinkConfig, Trail};
 use crate::exchange::{Exchange, Peer};
 use crate::policy::diagnostic::{Problem, Problems};
 use crate::policy::{Policy, Rights};
-use crate::proxy::worker::{Live, Shared};
+use crate::proxy::downstream::worker::{InForce, Shared};
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::stages::auth::key_source::Freshness;
-use crate::state::register::Health;
+use crate::state::registry::Health;
 
 /// What this listener offers, as an OpenAPI 3.1 document.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -128,19 +129,19 @@ impl Admin {
                 })?;
                 let (body, query) = (body.to_bytes(), parts.uri.query());
                 let (now, by) = (Timestamp::now(), &*operator);
-                let live = self.shared.live.current();
-                let operation = Operation { policy: &live.policy, method, path, query, body: &body, by, now };
+                let in_force = self.shared.in_force.current();
+                let operation = Operation { policy: &in_force.policy, method, path, query, body: &body, by, now };
                 let done = operation.run().await;
                 if let Ok(Done { change: Some(change), .. }) = &done {
                     let noted =
                         Noted { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
-                    self.record(&noted, peer, exchange, &live);
+                    self.record(&noted, peer, exchange, &in_force);
                 } else if *method != Method::GET
                     && let Err(refusal) = &done
                 {
                     let status = refusal.reason().status();
                     let noted = Noted { action: "change_refused", target: None, status, by };
-                    self.record(&noted, peer, exchange, &live);
+                    self.record(&noted, peer, exchange, &in_force);
                 }
                 done.map(|done| json_answer(done.status, &done.body))
             }
@@ -151,8 +152,8 @@ impl Admin {
     /// shows in the time taken.
     fn authorize(&self, headers: &HeaderMap, rights: Rights) -> Result<Box<str>, Refusal> {
         let refuse = |reason, detail: &'static str| Err(Refusal::new(Stage::Auth, reason, detail));
-        let live = self.shared.live.current();
-        let tokens = live.policy.admin().map(|admin| &*admin.tokens).unwrap_or_default();
+        let in_force = self.shared.in_force.current();
+        let tokens = in_force.policy.admin().map(|admin| &*admin.tokens).unwrap_or_default();
         if tokens.is_empty() {
             return refuse(Reason::MissingCredentials, "the policy has no `admin.token`, so this endpoint is closed");
         }
@@ -180,11 +181,11 @@ impl Admin {
     }
 
     fn ready(&self) -> Answer {
-        let live = self.shared.live.current();
+        let in_force = self.shared.in_force.current();
         let now = Timestamp::now();
-        let key_sets: Vec<_> = live.policy.key_sets().iter().map(|set| (set, set.freshness(now))).collect();
-        let failing = live.trail.failing();
-        let health = live.policy.auth().directory().register().health();
+        let key_sets: Vec<_> = in_force.policy.key_sets().iter().map(|set| (set, set.freshness(now))).collect();
+        let failing = in_force.trail.failing();
+        let health = in_force.policy.auth().directory().registry().health();
         let had = key_sets.iter().all(|(_, freshness)| *freshness != Freshness::Unavailable);
         let ready = failing.is_none() && had && health != Health::Loading;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -194,7 +195,7 @@ impl Admin {
             .collect();
         let body = json!({
             "ready": ready,
-            "policy": &**live.policy.digest(),
+            "policy": &**in_force.policy.digest(),
             "key_sets": key_sets,
             "store": {"state": view::health(health)},
             "audit": {"failing": failing},
@@ -203,11 +204,11 @@ impl Admin {
     }
 
     fn issuers(&self) -> Answer {
-        json_answer(StatusCode::OK, &json!({"items": view::issuers(&self.shared.live.current().policy)}))
+        json_answer(StatusCode::OK, &json!({"items": view::issuers(&self.shared.in_force.current().policy)}))
     }
 
     fn metrics(&self) -> Answer {
-        let standing = standing::standing(&self.shared.live.current(), Timestamp::now());
+        let standing = gauges::gauges(&self.shared.in_force.current(), Timestamp::now());
         let mut answer = Response::new(Full::new(Bytes::from(self.shared.metrics.page(standing))));
         let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         answer.headers_mut().insert(CONTENT_TYPE, openmetrics);
@@ -215,7 +216,7 @@ impl Admin {
     }
 
     fn policy(&self) -> Answer {
-        json_answer(StatusCode::OK, &view::policy(&self.shared.live.current().policy))
+        json_answer(StatusCode::OK, &view::policy(&self.shared.in_force.current().policy))
     }
 
     async fn reload(&self, peer: &Peer, exchange: &Exchange, operator: &str) -> Result<Answer, Refusal> {
@@ -223,7 +224,7 @@ impl Admin {
         let gone = |_| Refusal::new(Stage::Request, Reason::NoRoute, "the process is stopping");
         self.commands.send(Command::Reload(reply)).await.map_err(|_| gone(()))?;
         let reloaded = replied.await.map_err(|_| gone(()))?;
-        let live = self.shared.live.current();
+        let in_force = self.shared.in_force.current();
         let outcome = match reloaded {
             Reloaded::Loaded => Ok("loaded"),
             Reloaded::Unchanged => Ok("unchanged"),
@@ -231,10 +232,10 @@ impl Admin {
         };
         let status = if outcome.is_ok() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
         let noted = Noted { action: "policy_reload", target: None, status, by: operator };
-        self.record(&noted, peer, exchange, &live);
+        self.record(&noted, peer, exchange, &in_force);
         match outcome {
             Ok(outcome) => {
-                Ok(json_answer(StatusCode::OK, &json!({"outcome": outcome, "policy": &**live.policy.digest()})))
+                Ok(json_answer(StatusCode::OK, &json!({"outcome": outcome, "policy": &**in_force.policy.digest()})))
             }
             Err(report) => {
                 let place = |problem: &Problem| problem.place.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -250,9 +251,9 @@ impl Admin {
         }
     }
     /// Puts what an operator did on record.
-    fn record(&self, noted: &Noted<'_>, peer: &Peer, exchange: &Exchange, live: &Live) {
-        self.recorder.switch(Arc::clone(&live.trail));
-        noted.record(&self.recorder, peer, exchange, live.policy.digest());
+    fn record(&self, noted: &Noted<'_>, peer: &Peer, exchange: &Exchange, in_force: &InForce) {
+        self.recorder.switch(Arc::clone(&in_force.trail));
+        noted.record(&self.recorder, peer, exchange, in_force.policy.digest());
     }
 }
 
@@ -318,8 +319,8 @@ pub(crate) async fn directly(
 ) -> Result<(StatusCode, Bytes), String> {
     /// How long the writers of the record have.
     const PATIENCE: Duration = Duration::from_secs(10);
-    let register = policy.auth().directory().register();
-    register.open().await.map_err(|error| error.to_string())?;
+    let registry = policy.auth().directory().registry();
+    registry.open().await.map_err(|error| error.to_string())?;
     let files: Vec<_> = policy.sinks().iter().filter(|sink| matches!(sink, SinkConfig::File { .. })).cloned().collect();
     let trail = Arc::new(Trail::open(&files, None).map_err(|error| error.to_string())?);
     let recorder = Recorder::new(Arc::clone(&trail));

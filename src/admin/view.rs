@@ -9,9 +9,9 @@ use crate::policy::{Access, Policy};
 use crate::stages::auth::Consumer as Listed;
 use crate::stages::auth::api_key;
 use crate::stages::auth::key_source::KeySource;
-use crate::state::register::entry::{Consumer, Grant, Identity, Key, Revocation, Suspension, hex};
-use crate::state::register::mark::{Mark, Target};
-use crate::state::register::{Health, Register};
+use crate::state::registry::entry::{Consumer, Grant, Identity, Key, Revocation, Suspension, hex};
+use crate::state::registry::revocation_key::{RevocationKey, Target};
+use crate::state::registry::{Health, Registry};
 
 /// What of a policy may be told: never a secret.
 pub(super) fn policy(policy: &Policy) -> Value {
@@ -43,7 +43,7 @@ pub(super) fn policy(policy: &Policy) -> Value {
 pub(super) fn health(health: Health) -> &'static str {
     match health {
         Health::Ready => "ready",
-        Health::OutOfTouch => "out_of_reach",
+        Health::Stale => "out_of_reach",
         Health::Loading => "loading",
     }
 }
@@ -89,22 +89,22 @@ fn identity(identity: &Identity) -> Value {
 }
 
 /// A consumer of the policy.
-pub(super) fn listed(policy: &Policy, consumer: &Listed, register: &Register) -> Value {
+pub(super) fn listed(policy: &Policy, consumer: &Listed, registry: &Registry) -> Value {
     let identities: Vec<_> = policy.auth().directory().identities(consumer.name()).into_iter().map(identity).collect();
     json!({
         "name": &**consumer.name(), "source": "policy", "roles": consumer.roles(),
         "plan": consumer.plan().map(|plan| plan.name().to_string()), "identities": identities,
-        "suspension": register.suspension(consumer.name()).map(|one| suspension(&one)),
+        "suspension": registry.suspension(consumer.name()).map(|one| suspension(&one)),
     })
 }
 
 /// A consumer made at run time.
-pub(super) fn added(consumer: &Consumer, register: &Register) -> Value {
+pub(super) fn added(consumer: &Consumer, registry: &Registry) -> Value {
     json!({
         "name": consumer.name, "source": "store", "roles": consumer.roles, "plan": consumer.plan,
         "identities": consumer.identities.iter().map(identity).collect::<Vec<_>>(), "note": consumer.note,
         "created": consumer.created, "created_by": consumer.created_by,
-        "suspension": register.suspension(&consumer.name).map(|one| suspension(&one)),
+        "suspension": registry.suspension(&consumer.name).map(|one| suspension(&one)),
     })
 }
 
@@ -147,16 +147,16 @@ pub(super) fn revocation(revocation: &Revocation) -> Value {
 }
 
 /// Keys of the policy and those made at run time, by id.
-pub(super) fn keys(policy: &Policy, register: &Register, now: Timestamp) -> Vec<Value> {
-    let listed = policy.auth().keys().listed().map(|one| key(one, None, policy, register, now));
+pub(super) fn keys(policy: &Policy, registry: &Registry, now: Timestamp) -> Vec<Value> {
+    let listed = policy.auth().keys().listed().map(|one| key(one, None, policy, registry, now));
     let mut keys: Vec<Value> = listed.collect();
-    keys.extend(register.keys().iter().map(|one| made(one, policy, register, now)));
+    keys.extend(registry.keys().iter().map(|one| made(one, policy, registry, now)));
     keys.sort_by_key(|key| key.get("id").and_then(Value::as_str).unwrap_or_default().to_owned());
     keys
 }
 
 /// A key made at run time.
-pub(super) fn made(made: &Key, policy: &Policy, register: &Register, now: Timestamp) -> Value {
+pub(super) fn made(made: &Key, policy: &Policy, registry: &Registry, now: Timestamp) -> Value {
     // Its consumer's own facts play no part in how the key is shown.
     let consumer = Arc::new(Listed::new(&made.consumer, Vec::new(), None, None, Arc::default()));
     let as_listed = api_key::Key {
@@ -167,13 +167,14 @@ pub(super) fn made(made: &Key, policy: &Policy, register: &Register, now: Timest
         not_before: made.not_before,
         expires: made.expires,
     };
-    key(&as_listed, Some(made), policy, register, now)
+    key(&as_listed, Some(made), policy, registry, now)
 }
 
-fn key(key: &api_key::Key, made: Option<&Key>, policy: &Policy, register: &Register, now: Timestamp) -> Value {
+fn key(key: &api_key::Key, made: Option<&Key>, policy: &Policy, registry: &Registry, now: Timestamp) -> Value {
     let end = key.end(policy.auth().keys().max_age());
     let issued = key.created.or(key.not_before).map(Timestamp::as_second);
-    let revoked = register.is_revoked(&[Mark::key(&key.id), Mark::consumer(key.consumer.name())], issued, now);
+    let revoked =
+        registry.is_revoked(&[RevocationKey::key(&key.id), RevocationKey::consumer(key.consumer.name())], issued, now);
     let state = match (key.not_before, key.expires, end) {
         _ if revoked => "revoked",
         (Some(start), ..) if now < start => "not_yet",
@@ -181,7 +182,7 @@ fn key(key: &api_key::Key, made: Option<&Key>, policy: &Policy, register: &Regis
         (.., Some(end)) if end <= now => "too_old",
         _ => "active",
     };
-    let last = register.usage(&key.id).last();
+    let last = registry.usage(&key.id).last();
     json!({
         "id": key.id, "consumer": &**key.consumer.name(), "source": if made.is_some() { "store" } else { "policy" },
         "state": state, "scopes": key.scopes, "created": key.created, "not_before": key.not_before,

@@ -288,13 +288,14 @@ mod tests {
 
     /// An output that takes nothing until its gate is opened.
     struct Gated {
-        gate: Arc<(Mutex<bool>, Condvar)>,
+        connection_limit: Arc<(Mutex<bool>, Condvar)>,
         lines: Arc<Mutex<Vec<u8>>>,
     }
 
     impl io::Write for Gated {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let _open = self.gate.1.wait_while(self.gate.0.lock().unwrap(), |open| !*open).unwrap();
+            let _open =
+                self.connection_limit.1.wait_while(self.connection_limit.0.lock().unwrap(), |open| !*open).unwrap();
             self.lines.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
         }
@@ -308,8 +309,10 @@ mod tests {
 
     #[test]
     fn callers_wait_while_the_sink_does_and_then_all_arrives() {
-        let (gate, lines) = (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(Mutex::new(Vec::new())));
-        let trail = Arc::new(Trail::over(Gated { gate: Arc::clone(&gate), lines: Arc::clone(&lines) }));
+        let (connection_limit, lines) =
+            (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(Mutex::new(Vec::new())));
+        let trail =
+            Arc::new(Trail::over(Gated { connection_limit: Arc::clone(&connection_limit), lines: Arc::clone(&lines) }));
         worker(async {
             let recorder = Recorder::new(Arc::clone(&trail));
             let mut admitted = 0;
@@ -328,8 +331,8 @@ mod tests {
             }
             let mut waiting = pin!(recorder.ready());
             assert_eq!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
-            *gate.0.lock().unwrap() = true;
-            gate.1.notify_all();
+            *connection_limit.0.lock().unwrap() = true;
+            connection_limit.1.notify_all();
             waiting.await;
             recorder.close().await;
             assert_eq!(recorder.desk.waiting.get(), 0);

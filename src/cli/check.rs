@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::{DONE, Format, INVALID, colour};
-use crate::policy::compile::{self, Lasting};
+use crate::policy::compile::{self, Runtime};
 use crate::policy::{Access, Policy, Route};
 use crate::stages::scope::{Alternative, By};
 
@@ -19,7 +19,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
-    let (policy, problems) = compile::compile(&arguments.file, &Lasting::new(Instant::now()));
+    let (policy, problems) = compile::compile(&arguments.file, &Runtime::new(Instant::now()));
     let file = arguments.file.display().to_string();
     match arguments.format {
         Format::Json => anstream::println!("{}", problems.json(&file)),

@@ -9,15 +9,15 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::asker::Asker;
-use super::question::{FROM, media_type};
+use super::persona::Asker;
+use super::request_defaults::{FROM, media_type};
 use super::{DONE, FAILED, Format, INVALID, colour};
 use crate::policy::diagnostic::Problems;
-use crate::policy::written;
+use crate::policy::yaml_file;
 use crate::rehearsal::Rehearsal;
 use crate::rehearsal::mint::Mint;
-use crate::rehearsal::question::{Moment, Question};
-use crate::rehearsal::walk::{Outcome, Walk};
+use crate::rehearsal::request::{Moment, RehearsalRequest};
+use crate::rehearsal::trace::{Outcome, RehearsalTrace};
 use crate::telemetry;
 
 #[derive(clap::Args)]
@@ -106,7 +106,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 
 /// A walk, and when it was.
 struct Explained {
-    walk: Walk,
+    walk: RehearsalTrace,
     at: Timestamp,
     /// What was not looked at.
     note: Option<&'static str>,
@@ -119,7 +119,7 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
     if given.iter().filter(|given| **given == Some("-")).count() > 1 {
         return Err(Stopped::Failed("only one of --bearer, --key and --body can be `-`".to_owned()));
     }
-    let mut question = Question {
+    let mut question = RehearsalRequest {
         method: arguments.method.clone(),
         target: arguments.path.clone(),
         headers: arguments.headers.clone(),
@@ -159,7 +159,7 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
 }
 
 /// Says whom the request is for, where no header does.
-fn add_host(arguments: &Arguments, rehearsal: &Rehearsal, question: &mut Question) {
+fn add_host(arguments: &Arguments, rehearsal: &Rehearsal, question: &mut RehearsalRequest) {
     if !question.has("host") {
         let host = arguments.host.as_deref();
         let host = host.unwrap_or_else(|| rehearsal.likely_host(&question.method, &question.target));
@@ -171,10 +171,10 @@ fn add_host(arguments: &Arguments, rehearsal: &Rehearsal, question: &mut Questio
 fn impersonate(
     arguments: &Arguments,
     text: &str,
-    question: &mut Question,
+    question: &mut RehearsalRequest,
     at: Timestamp,
 ) -> Result<Rehearsal, Stopped> {
-    let mut written = written::text::<Asker>("--as", text.to_owned()).map_err(Stopped::Problems)?;
+    let mut written = yaml_file::text::<Asker>("--as", text.to_owned()).map_err(Stopped::Problems)?;
     let mint = Mint::new(Default::default()).map_err(Stopped::Failed)?;
     let rehearsal = Rehearsal::with(&arguments.policy, &mint).map_err(Stopped::Problems)?;
     let policy = rehearsal.policy();

@@ -2,13 +2,13 @@
 //!
 //! Exit codes: 0 done, 1 failed at run time, 2 wrong usage or invalid policy.
 
-mod asker;
 mod check;
 mod demo;
 mod explain;
 mod init;
 mod operator;
-mod question;
+mod persona;
+mod request_defaults;
 mod run;
 mod test;
 

@@ -10,8 +10,8 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAcces
 use serde::de::{SeqAccess, Unexpected, VariantAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
+use super::decode_error::{DecodeError, Expectation, What};
 use super::diagnostic::Problems;
-use super::fault::{Expectation, Fault, What};
 use super::source::quote;
 use super::tree::{Kind, NodeId, Scalar, Tree};
 
@@ -50,12 +50,12 @@ impl<'t> Decoder<'t> {
         self.tree.kind(self.id)
     }
 
-    fn fault(self, what: What) -> Fault {
-        Fault::new(what).at(self.id)
+    fn fault(self, what: What) -> DecodeError {
+        DecodeError::new(what).at(self.id)
     }
 
     /// The scalar here, which must not be null.
-    fn scalar(self, expectation: impl FnOnce() -> Expectation) -> Result<&'t Scalar, Fault> {
+    fn scalar(self, expectation: impl FnOnce() -> Expectation) -> Result<&'t Scalar, DecodeError> {
         match self.kind() {
             Kind::Scalar(scalar) if scalar.is_null() => Err(self.fault(What::NoValue(expectation()))),
             Kind::Scalar(scalar) => Ok(scalar),
@@ -64,23 +64,23 @@ impl<'t> Decoder<'t> {
     }
 
     /// A scalar that is more than text: not in quotes, unless it came out of a reference.
-    fn value<T>(self, expectation: impl Fn() -> Expectation, parse: fn(&str) -> Option<T>) -> Result<T, Fault> {
+    fn value<T>(self, expectation: impl Fn() -> Expectation, parse: fn(&str) -> Option<T>) -> Result<T, DecodeError> {
         let scalar = self.scalar(&expectation)?;
         let parsed = parse(scalar.value()).ok_or_else(|| self.fault(What::Expected(expectation())))?;
         if scalar.plain || scalar.is_reference() { Ok(parsed) } else { Err(self.fault(What::Quoted(expectation()))) }
     }
 
-    fn visit_text<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn visit_text<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         let scalar = self.scalar(|| Expectation::of(&visitor))?;
         // A visitor's own message may quote the value, so it is not used for what a reference stands for.
         let secret = scalar.is_reference().then(|| Expectation::of(&visitor));
-        visitor.visit_str(scalar.value()).map_err(|fault: Fault| match secret {
+        visitor.visit_str(scalar.value()).map_err(|fault: DecodeError| match secret {
             Some(expectation) => self.fault(What::Expected(expectation)),
             None => fault.at(self.id),
         })
     }
 
-    fn visit_sequence<'de, V: Visitor<'de>>(self, items: &'t [NodeId], visitor: V) -> Result<V::Value, Fault> {
+    fn visit_sequence<'de, V: Visitor<'de>>(self, items: &'t [NodeId], visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_seq(Items { tree: self.tree, items: items.iter() }).map_err(|fault| fault.at(self.id))
     }
 
@@ -88,7 +88,7 @@ impl<'t> Decoder<'t> {
         self,
         entries: &'t [(NodeId, NodeId)],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, DecodeError> {
         visitor
             .visit_map(Entries { tree: self.tree, entries: entries.iter(), value: None })
             .map_err(|fault| fault.at(self.id))
@@ -99,7 +99,7 @@ impl<'t> Decoder<'t> {
     }
 
     /// The fault of a node that is no list or map, as expected.
-    fn mismatch(self, expectation: Expectation) -> Fault {
+    fn mismatch(self, expectation: Expectation) -> DecodeError {
         self.fault(if self.is_null() { What::NoValue(expectation) } else { What::Expected(expectation) })
     }
 }
@@ -115,18 +115,18 @@ fn parse_whole<T: std::str::FromStr>(text: &str) -> Option<T> {
 
 macro_rules! whole_numbers {
     ($($method:ident $visit:ident $type:ty;)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
             let expectation = || Expectation::Other(format!("a whole number from {} to {}", <$type>::MIN, <$type>::MAX));
             let number = self.value(expectation, parse_whole::<$type>)?;
-            visitor.$visit(number).map_err(|fault: Fault| fault.at(self.id))
+            visitor.$visit(number).map_err(|fault: DecodeError| fault.at(self.id))
         }
     )*};
 }
 
 impl<'de> Deserializer<'de> for Decoder<'_> {
-    type Error = Fault;
+    type Error = DecodeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.kind() {
             Kind::Scalar(_) => self.visit_text(visitor),
             Kind::Sequence(items) => self.visit_sequence(items, visitor),
@@ -134,9 +134,9 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
         }
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         let flag = self.value(|| Expectation::Flag, |text| text.parse().ok())?;
-        visitor.visit_bool(flag).map_err(|fault: Fault| fault.at(self.id))
+        visitor.visit_bool(flag).map_err(|fault: DecodeError| fault.at(self.id))
     }
 
     whole_numbers! {
@@ -147,35 +147,35 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
         deserialize_i64 visit_i64 i64;
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         self.visit_text(visitor)
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         self.visit_text(visitor)
     }
 
-    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         self.visit_text(visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         // A key with nothing behind it is a mistake, not an absence: the inner type says what is missing.
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.kind() {
             Kind::Sequence(items) => self.visit_sequence(items, visitor),
             _ => Err(self.mismatch(Expectation::List)),
         }
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.kind() {
             Kind::Mapping(entries) => self.visit_mapping(entries, visitor),
             _ => Err(self.mismatch(Expectation::Map)),
@@ -187,7 +187,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
         _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, DecodeError> {
         match self.kind() {
             Kind::Mapping(entries) => self.visit_mapping(entries, visitor),
             _ => Err(self.mismatch(Expectation::Keys(fields))),
@@ -199,7 +199,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
         _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, DecodeError> {
         let (tag, content) = match self.kind() {
             Kind::Scalar(_) => (self.scalar(|| Expectation::OneOf(variants)).map(|_| self.id)?, None),
             Kind::Mapping(entries) => {
@@ -220,10 +220,10 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
             }
             Kind::Sequence(_) => return Err(self.fault(What::Expected(Expectation::OneOf(variants)))),
         };
-        visitor.visit_enum(Choice { whole: self, tag, content }).map_err(|fault: Fault| fault.at(self.id))
+        visitor.visit_enum(Choice { whole: self, tag, content }).map_err(|fault: DecodeError| fault.at(self.id))
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_unit()
     }
 
@@ -239,9 +239,9 @@ struct Items<'t> {
 }
 
 impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = Fault;
+    type Error = DecodeError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DecodeError> {
         let tree = self.tree;
         let Some(id) = self.items.find(|id| !tree.is_void(**id)).copied() else { return Ok(None) };
         seed.deserialize(Decoder { tree, id }).map(Some).map_err(|fault| fault.at(id))
@@ -256,9 +256,9 @@ struct Entries<'t> {
 }
 
 impl<'de> MapAccess<'de> for Entries<'_> {
-    type Error = Fault;
+    type Error = DecodeError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
         let tree = self.tree;
         let Some((key, value)) = self.entries.find(|(key, value)| !tree.is_void(*key) && !tree.is_void(*value)) else {
             return Ok(None);
@@ -267,7 +267,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         seed.deserialize(Name { tree, id: *key }).map(Some).map_err(|fault| fault.at(*key))
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
         let Some(id) = self.value.take() else { return Err(de::Error::custom("a value was asked for before its key")) };
         seed.deserialize(Decoder { tree: self.tree, id }).map_err(|fault| fault.at(id))
     }
@@ -280,14 +280,14 @@ struct Name<'t> {
 }
 
 impl<'de> Deserializer<'de> for Name<'_> {
-    type Error = Fault;
+    type Error = DecodeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         let text = match self.tree.kind(self.id) {
             Kind::Scalar(scalar) => scalar.value(),
             _ => "",
         };
-        visitor.visit_str(text).map_err(|fault: Fault| fault.at(self.id))
+        visitor.visit_str(text).map_err(|fault: DecodeError| fault.at(self.id))
     }
 
     forward_to_deserialize_any! {
@@ -305,10 +305,10 @@ struct Choice<'t> {
 }
 
 impl<'t, 'de> EnumAccess<'de> for Choice<'t> {
-    type Error = Fault;
+    type Error = DecodeError;
     type Variant = Self;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Fault> {
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), DecodeError> {
         let name = Name { tree: self.whole.tree, id: self.tag };
         seed.deserialize(name).map(|variant| (variant, self))
     }
@@ -319,11 +319,11 @@ impl<'t> Choice<'t> {
         self.whole.tree.key_text(self.tag)
     }
 
-    fn wrong(&self, message: &str, help: &str) -> Fault {
+    fn wrong(&self, message: &str, help: &str) -> DecodeError {
         self.whole.fault(What::Custom(format!("{} {message}\n{help}", quote(self.shown()))))
     }
 
-    fn content(&self) -> Result<Decoder<'t>, Fault> {
+    fn content(&self) -> Result<Decoder<'t>, DecodeError> {
         match self.content {
             Some(id) => Ok(Decoder { tree: self.whole.tree, id }),
             None => {
@@ -335,9 +335,9 @@ impl<'t> Choice<'t> {
 }
 
 impl<'de> VariantAccess<'de> for Choice<'_> {
-    type Error = Fault;
+    type Error = DecodeError;
 
-    fn unit_variant(self) -> Result<(), Fault> {
+    fn unit_variant(self) -> Result<(), DecodeError> {
         match self.content {
             None => Ok(()),
             Some(_) => {
@@ -346,21 +346,25 @@ impl<'de> VariantAccess<'de> for Choice<'_> {
         }
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, DecodeError> {
         let content = self.content()?;
         seed.deserialize(content).map_err(|fault| fault.at(content.id))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, DecodeError> {
         self.content()?.deserialize_seq(visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
         self.content()?.deserialize_struct("", fields, visitor)
     }
 }
 
-impl de::Error for Fault {
+impl de::Error for DecodeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(What::Custom(message.to_string()))
     }

@@ -5,19 +5,19 @@
 
 pub(crate) mod compile;
 mod decode;
+mod decode_error;
 pub(crate) mod diagnostic;
 mod document;
-mod fault;
 mod load;
 pub(crate) mod openapi;
 pub(crate) mod router;
 pub(crate) mod source;
-mod syntax;
 mod tls;
 mod tree;
 mod units;
-pub(crate) mod written;
 mod yaml;
+mod yaml_error;
+pub(crate) mod yaml_file;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -12,8 +12,8 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::diagnostic::Problems;
 use super::source::{Place, SourceText, quote};
-use super::syntax;
 use super::tree::{Kind, Node, NodeId, Scalar, Tree};
+use super::yaml_error;
 
 /// What kind of text is read: how large it may be, and what it is called in messages.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +114,7 @@ impl Builder<'_> {
                 }
                 Ok((event, span)) => self.event(event, &span).ok()?,
                 Err(error) => {
-                    syntax::report(&error, &source, self.problems);
+                    yaml_error::report(&error, &source, self.problems);
                     return None;
                 }
             }

@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 
 use super::persona::{Claimed, Persona, Sends, Shows, claims};
 use super::proof::Prover;
-use super::question::Question;
+use super::request::RehearsalRequest;
 use crate::exchange::ClientCertificate;
 use crate::policy::Policy;
 use crate::policy::compile::StandIns;
@@ -32,7 +32,7 @@ use crate::stages::auth::claims::Settings;
 use crate::stages::auth::introspection::{Given, Introspection};
 use crate::stages::auth::jwt::Issuer;
 use crate::stages::auth::key_set::KeySet;
-use crate::state::register::entry::{Change, Entry, Key, hex};
+use crate::state::registry::entry::{Change, Entry, Key, hex};
 
 /// How long a certificate does, before and after now, in seconds.
 const CERTIFICATE_LIFETIME: i64 = 24 * 3600;
@@ -87,7 +87,7 @@ impl Mint {
             Some(Sends::Made { consumer, scopes }) => {
                 let key = self.made(consumer, scopes.as_deref(), now);
                 let text = self.key_text(&key.id);
-                auth.directory().register().learn(Change::Put(Entry::Key(key)));
+                auth.directory().registry().learn(Change::Put(Entry::Key(key)));
                 Some(Sent::Key(text))
             }
             Some(Sends::Jwt(claimed)) => {
@@ -191,7 +191,7 @@ fn token(
 
 impl Credential {
     /// Brings it with a request that is complete but for this, at this time.
-    pub(crate) fn bring(&self, policy: &Policy, question: &mut Question, at: Timestamp) -> Result<(), String> {
+    pub(crate) fn bring(&self, policy: &Policy, question: &mut RehearsalRequest, at: Timestamp) -> Result<(), String> {
         question.certificate = self.certificate(policy);
         let (name, value) = match &self.sent {
             None => return Ok(()),

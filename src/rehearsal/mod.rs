@@ -10,8 +10,8 @@
 pub(crate) mod mint;
 pub(crate) mod persona;
 mod proof;
-pub(crate) mod question;
-pub(crate) mod walk;
+pub(crate) mod request;
+pub(crate) mod trace;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,19 +22,19 @@ use http::{HeaderMap, Method, Version};
 use http_body_util::Full;
 use jiff::Timestamp;
 
-use self::question::{Moment, Question};
-use self::walk::{Vouched, Walk};
-use crate::chain::{self, Admitted, Learnt, Reached, Tools};
+use self::request::{Moment, RehearsalRequest};
+use self::trace::{RehearsalTrace, Vouched};
+use crate::body::{Counter, Source};
+use crate::chain::{self, Admitted, Reached, Tools, Trace};
 use crate::exchange::{Exchange, Peer};
-use crate::policy::compile::{self, Lasting, StandIns};
+use crate::policy::compile::{self, Runtime, StandIns};
 use crate::policy::diagnostic::Problems;
 use crate::policy::{Policy, Route};
-use crate::proxy::{arrival, path};
+use crate::proxy::request::{path, target};
 use crate::refusal::{Reason, Refusal};
 use crate::stages::auth::cache::TokenCache;
-use crate::stages::schema::body::{Counter, Source};
-use crate::state::register::entry::{Change, Entry, Revocation};
-use crate::state::register::mark::Target;
+use crate::state::registry::entry::{Change, Entry, Revocation};
+use crate::state::registry::revocation_key::Target;
 
 /// How long keys are waited for that have to be fetched: as long as a daemon does when it starts.
 const FIRST_FETCH: Duration = Duration::from_secs(3);
@@ -44,7 +44,7 @@ const HOST: &str = "localhost";
 /// A policy that requests can be walked through.
 pub struct Rehearsal {
     policy: Policy,
-    lasting: Lasting,
+    runtime: Runtime,
     tokens: TokenCache,
     /// Where all clocks of it begin.
     begun: Instant,
@@ -75,10 +75,10 @@ impl Rehearsal {
     /// Compiles a policy file, and lets these stand in for the world outside.
     pub(crate) fn with(policy: &Path, stand_ins: &dyn StandIns) -> Result<Self, Problems> {
         let begun = Instant::now();
-        let lasting = Lasting::new(begun);
-        let (policy, problems) = compile::rehearsed(policy, &lasting, stand_ins);
+        let runtime = Runtime::new(begun);
+        let (policy, problems) = compile::rehearsed(policy, &runtime, stand_ins);
         let policy = policy.ok_or(problems)?;
-        Ok(Self { policy, tokens: TokenCache::new(lasting.epoch.clone()), lasting, begun })
+        Ok(Self { policy, tokens: TokenCache::new(runtime.epoch.clone()), runtime, begun })
     }
 
     /// What is rehearsed.
@@ -88,20 +88,20 @@ impl Rehearsal {
 
     /// Forgets all verified tokens.
     pub fn forget_tokens(&mut self) {
-        self.tokens = TokenCache::new(self.lasting.epoch.clone());
+        self.tokens = TokenCache::new(self.runtime.epoch.clone());
     }
 
     /// Begins anew: nobody is known, and nobody has used anything of a limit.
     pub(crate) fn forget(&mut self) {
         self.forget_tokens();
-        self.lasting.ledger.forget();
+        self.runtime.ledger.forget();
     }
 
     /// Revokes so many tokens that nobody has, by their ids.
     pub fn revoke_others(&self, count: usize) {
-        let register = self.policy.auth().directory().register();
+        let registry = self.policy.auth().directory().registry();
         for number in 0..count {
-            register.learn(Change::Put(Entry::Revocation(Revocation {
+            registry.learn(Change::Put(Entry::Revocation(Revocation {
                 target: Target::Jti(format!("revoked-{number}").into()),
                 issued_before: None,
                 expires: None,
@@ -142,24 +142,29 @@ impl Rehearsal {
             Err(refusal) => return Some(verdict(refusal)),
         };
         let reached = Reached { scheme: "http", authority: "", path, query, certificate: None };
-        self.admit(route, reached, &exchange, headers, body, &mut Learnt::default()).await.err().map(verdict)
+        self.admit(route, reached, &exchange, headers, body, &mut Trace::default()).await.err().map(verdict)
     }
 
     /// Walks one request the whole way, from its head on.
-    pub(crate) async fn walk(&self, question: Question, moment: Moment) -> Walk {
-        let mut walk = Walk::of(&question);
+    pub(crate) async fn walk(&self, question: RehearsalRequest, moment: Moment) -> RehearsalTrace {
+        let mut walk = RehearsalTrace::of(&question);
         let end = self.pass(question, moment, &mut walk).await;
         walk.end = end;
         walk
     }
 
-    async fn pass(&self, mut question: Question, moment: Moment, walk: &mut Walk) -> Result<(), Refusal> {
+    async fn pass(
+        &self,
+        mut question: RehearsalRequest,
+        moment: Moment,
+        walk: &mut RehearsalTrace,
+    ) -> Result<(), Refusal> {
         let request = question.read(self.policy.limits())?;
         let peer = question.peer(&self.policy);
         let exchange = Exchange::open(&peer, &request.method, Version::HTTP_11, &request.uri, &request.headers);
         let mut exchange = exchange.dated(moment.at, self.begun + moment.since);
         let trusted = self.policy.trusted_proxies();
-        let arrived = arrival::read(&mut exchange, &request.uri, &request.headers, &peer, trusted);
+        let arrived = target::read(&mut exchange, &request.uri, &request.headers, &peer, trusted);
         (*exchange.path).clone_into(&mut walk.path);
         exchange.host.clone_into(&mut walk.host);
         let arrival = arrived?;
@@ -175,9 +180,9 @@ impl Rehearsal {
             query: request.uri.query(),
             certificate: peer.certificate.as_deref(),
         };
-        let (headers, learnt) = (&request.headers, &mut walk.learnt);
-        let admitted = self.admit(route, reached, &exchange, headers, question.body, learnt).await;
-        walk.vouched = Vouched::of(&self.policy, &request.headers, &peer, walk.learnt.caller.as_deref());
+        let (headers, trace) = (&request.headers, &mut walk.trace);
+        let admitted = self.admit(route, reached, &exchange, headers, question.body, trace).await;
+        walk.vouched = Vouched::of(&self.policy, &request.headers, &peer, walk.trace.caller.as_deref());
         admitted.map(drop)
     }
 
@@ -189,11 +194,11 @@ impl Rehearsal {
         exchange: &Exchange,
         headers: &HeaderMap,
         body: Bytes,
-        learnt: &mut Learnt,
+        trace: &mut Trace,
     ) -> Result<Admitted, Refusal> {
-        let tools = Tools { tokens: &self.tokens, ledger: &self.lasting.ledger, reached };
+        let tools = Tools { tokens: &self.tokens, ledger: &self.runtime.ledger, reached };
         let body = (headers, Source::Given(Full::new(body)), &Counter::default());
-        chain::admit(&self.policy, route, tools, exchange, body, learnt).await
+        chain::admit(&self.policy, route, tools, exchange, body, trace).await
     }
 
     /// A host that the policy has this route for, or at least this path; of several, one that any API answers to.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::stages::auth::api_key::Digest;
 use crate::stages::auth::claims::Settings;
-use crate::state::register::entry::hex;
+use crate::state::registry::entry::hex;
 
 /// How long a token lives when nobody says, in seconds.
 const LIFETIME: i64 = 300;

@@ -11,7 +11,7 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 
-use super::question::Question;
+use super::request::RehearsalRequest;
 
 /// A key that a token is bound to.
 pub(super) struct Prover {
@@ -49,7 +49,7 @@ impl Prover {
     /// A proof for this request, over TLS or not, and this token (RFC 9449 §4.2).
     pub(super) fn proof(
         &self,
-        question: &Question,
+        question: &RehearsalRequest,
         secure: bool,
         token: &str,
         nonce: &str,

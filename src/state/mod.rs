@@ -4,4 +4,4 @@
 pub(crate) mod epoch;
 pub(crate) mod ledger;
 pub(crate) mod published;
-pub(crate) mod register;
+pub(crate) mod registry;

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["chain"],
     &["policy"],
     &["stages"],
-    &["state", "audit", "secrets"],
+    &["state", "audit", "secrets", "body"],
     &["exchange", "refusal", "telemetry"],
 ];
 const LONGEST: usize = 500;
@@ -85,7 +85,7 @@ const STAND_INS: &[(&str, &[&str])] = &[
     (".dated(", &["rehearsal"]),
     (".as_of(", &["rehearsal"]),
     ("ledger.forget(", &["rehearsal"]),
-    ("crate::rehearsal", &["rehearsal", "cli::asker", "cli::explain", "cli::test"]),
+    ("crate::rehearsal", &["rehearsal", "cli::persona", "cli::explain", "cli::test"]),
 ];
 
 #[test]

@@ -73,12 +73,12 @@ fn scopes_and_approved_consumers() {
 
 #[test]
 fn hosts_choose_the_api() {
-    let (here, there) = (upstream().answers(200, "here").start(), upstream().answers(200, "there").start());
+    let (view, there) = (upstream().answers(200, "here").start(), upstream().answers(200, "there").start());
     let policy = format!(
         "version: 1\nlisten: [{{ address: \"127.0.0.1:0\" }}]\naudit: [{{ file: {{ path: audit.jsonl }} }}]\napis:\n\
          \x20 here:\n    hosts: [here.test]\n    upstream: {}\n    routes: {{ \"GET /x\": {{ public: true }} }}\n\
          \x20 there:\n    hosts: [there.test]\n    upstream: {}\n    routes: {{ \"GET /x\": {{ public: true }} }}\n",
-        here.url(),
+        view.url(),
         there.url(),
     );
     let proxy = proxy().text(&policy).start();
@@ -90,8 +90,8 @@ fn hosts_choose_the_api() {
     assert_eq!(client.get("http://here.test/x").host("here.test").send().is(200).text(), "here");
     let answer = client.get("http://here.test/x").host("there.test").send();
     assert_eq!(answer.is(200).text(), "here", "RFC 9112 §3.2.2");
-    for seen in here.seen() {
-        assert_eq!(seen.header("host"), Some(here.address.to_string().as_str()));
+    for seen in view.seen() {
+        assert_eq!(seen.header("host"), Some(view.address.to_string().as_str()));
         assert_eq!(seen.header("x-forwarded-host").unwrap().to_ascii_lowercase(), "here.test");
         assert_eq!(seen.target(), "/x");
     }

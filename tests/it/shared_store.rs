@@ -126,15 +126,15 @@ fn a_store_over_tls_is_one_that_its_authority_vouches_for() {
         assert_ne!(text, policy.yaml());
         policy.text(&text).file("ca.pem", ca).start()
     };
-    let [here, there] = [(); 2].map(|()| reached("localhost", authority.pem()));
-    let made = operates(&here, "POST", "/v1/consumers/acme/keys", &json!({"id": "acme-1"})).json();
+    let [view, there] = [(); 2].map(|()| reached("localhost", authority.pem()));
+    let made = operates(&view, "POST", "/v1/consumers/acme/keys", &json!({"id": "acme-1"})).json();
     let key = made["key"].as_str().unwrap().to_owned();
     let known = || (client(&there).get("/x").key(&key).send().status == 200).then_some(());
     eventually("the key is known there", known);
     // A proof is claimed over TLS, too.
     let holder = Holder::of(&issuer);
     let proof = holder.proof("GET", "http://api.test/x").text();
-    proves(&here, &holder, &proof).is(200);
+    proves(&view, &holder, &proof).is(200);
     proves(&there, &holder, &proof).refused(401, "invalid_dpop_proof");
 
     // Another authority, or another name than the certificate's: nobody comes in.
@@ -144,7 +144,7 @@ fn a_store_over_tls_is_one_that_its_authority_vouches_for() {
         assert!(proxy.stderr.count("the store is out of reach") > 0, "{:#?}", proxy.stderr.all());
         proxy.done();
     }
-    for node in [here, there] {
+    for node in [view, there] {
         node.done();
     }
 }
@@ -170,23 +170,23 @@ fn operates(proxy: &Proxy, method: &str, path: &str, body: &Value) -> Answer {
 fn what_one_node_is_told_the_other_knows() {
     let Some(redis) = Redis::start() else { return };
     let (upstream, issuer) = (upstream().start(), issuer());
-    let [here, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
-    let made = operates(&here, "POST", "/v1/consumers/acme/keys", &json!({"id": "acme-1"})).json();
+    let [view, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
+    let made = operates(&view, "POST", "/v1/consumers/acme/keys", &json!({"id": "acme-1"})).json();
     let key = made["key"].as_str().unwrap().to_owned();
-    client(&here).get("/x").key(&key).send().is(200);
+    client(&view).get("/x").key(&key).send().is(200);
     let seen = |node: &Proxy, status| (client(node).get("/x").key(&key).send().status == status).then_some(());
     eventually("the key is known there", || seen(&there, 200));
     let revoked = operates(&there, "POST", "/v1/revocations", &json!({"key": "acme-1"})).json();
     client(&there).get("/x").key(&key).send().refused(401, "revoked");
-    eventually("it is revoked here", || seen(&here, 401));
+    eventually("it is revoked here", || seen(&view, 401));
     let id = revoked["id"].as_str().unwrap();
-    assert_eq!(operates(&here, "GET", &format!("/v1/revocations/{id}"), &Value::Null).json()["key"], "acme-1");
-    operates(&here, "DELETE", &format!("/v1/revocations/{id}"), &Value::Null);
+    assert_eq!(operates(&view, "GET", &format!("/v1/revocations/{id}"), &Value::Null).json()["key"], "acme-1");
+    operates(&view, "DELETE", &format!("/v1/revocations/{id}"), &Value::Null);
     eventually("it is good again there", || seen(&there, 200));
     // A node that comes later reads it all.
     let late = sharing(&redis.socket(), &upstream, &issuer, "refuse").start();
     client(&late).get("/x").key(&key).send().is(200);
-    for node in [here, there, late] {
+    for node in [view, there, late] {
         node.done();
     }
 }
@@ -254,8 +254,8 @@ fn drill(nodes: &[&Proxy], more: &[&str]) -> (Option<i32>, String, String) {
 fn a_drill_shows_that_all_nodes_refuse_what_is_revoked_and_leaves_nothing_behind() {
     let Some(redis) = Redis::start() else { return };
     let (upstream, issuer) = (upstream().start(), issuer());
-    let [here, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
-    let made = operates(&here, "POST", "/v1/consumers/acme/keys", &json!({"id": "acme-1"})).json();
+    let [view, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
+    let made = operates(&view, "POST", "/v1/consumers/acme/keys", &json!({"id": "acme-1"})).json();
     let key = made["key"].as_str().unwrap().to_owned();
     for (more, expected) in [
         (["--consumer", "acme", "--path", "/x"], "passed"),
@@ -263,7 +263,7 @@ fn a_drill_shows_that_all_nodes_refuse_what_is_revoked_and_leaves_nothing_behind
         // Nobody is asked for a credential there, so nobody refuses one.
         (["--consumer", "acme", "--path", "/open"], "failed"),
     ] {
-        let (code, printed, said) = drill(&[&here, &there], &more);
+        let (code, printed, said) = drill(&[&view, &there], &more);
         let report: Value = serde_json::from_str(&printed).unwrap();
         assert_eq!(
             (code, &report["verdict"]),
@@ -275,8 +275,8 @@ fn a_drill_shows_that_all_nodes_refuse_what_is_revoked_and_leaves_nothing_behind
             assert_eq!(node["stayed_refused"], expected == "passed", "{printed}");
         }
         assert!(!printed.contains(&key) && !said.contains(&key), "{printed}{said}");
-        assert_eq!(operates(&here, "GET", "/v1/revocations", &Value::Null).json()["items"], json!([]));
-        let keys = operates(&here, "GET", "/v1/keys", &Value::Null).json();
+        assert_eq!(operates(&view, "GET", "/v1/revocations", &Value::Null).json()["items"], json!([]));
+        let keys = operates(&view, "GET", "/v1/keys", &Value::Null).json();
         assert_eq!(keys["items"].as_array().unwrap().len(), 1, "{keys}");
     }
     client(&there).get("/x").key(&key).send().is(200);
@@ -293,12 +293,12 @@ fn proves(node: &Proxy, holder: &Holder, proof: &str) -> Answer {
 fn a_proof_of_possession_is_good_on_one_node_alone() {
     let Some(redis) = Redis::start() else { return };
     let (upstream, issuer) = (upstream().start(), issuer());
-    let [here, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
+    let [view, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
     let (holder, other) = (Holder::of(&issuer), Holder::of(&issuer));
     let proof = |holder: &Holder| holder.proof("GET", "http://api.test/x").claim("jti", "one").text();
     let used = proof(&holder);
-    proves(&here, &holder, &used).is(200);
-    for node in [&here, &there, &here] {
+    proves(&view, &holder, &used).is(200);
+    for node in [&view, &there, &view] {
         let answer = proves(node, &holder, &used).refused(401, "invalid_dpop_proof");
         assert!(answer.json()["detail"].as_str().unwrap().contains("used before"), "{}", answer.text());
         // Signed anew it is the same.
@@ -306,17 +306,17 @@ fn a_proof_of_possession_is_good_on_one_node_alone() {
     }
     // To another key it is another one; and the next one is good on either.
     proves(&there, &other, &proof(&other)).is(200);
-    for node in [&there, &here] {
+    for node in [&there, &view] {
         proves(node, &holder, &holder.proof("GET", "http://api.test/x").text()).is(200);
     }
     // What is not good is claimed nowhere.
     let bad = holder.proof("POST", "http://api.test/x").claim("jti", "two").text();
-    proves(&here, &holder, &bad).refused(401, "invalid_dpop_proof");
+    proves(&view, &holder, &bad).refused(401, "invalid_dpop_proof");
     proves(&there, &holder, &holder.proof("GET", "http://api.test/x").claim("jti", "two").text()).is(200);
     // A node that comes later, or that was started anew, has no gap.
     let late = sharing(&redis.socket(), &upstream, &issuer, "refuse").start();
     proves(&late, &holder, &used).refused(401, "invalid_dpop_proof");
-    for node in [here, there, late] {
+    for node in [view, there, late] {
         node.done();
     }
 }
@@ -361,13 +361,13 @@ fn when_the_store_is_gone_proofs_are_refused_or_known_to_each_node_alone() {
 fn a_revocation_is_pushed_to_the_other_node_and_enforced_there_at_once_when_it_is_known() {
     let Some(redis) = Redis::start() else { return };
     let (upstream, issuer) = (upstream().start(), issuer());
-    let [here, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
+    let [view, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
     let (mut asked, mut told) = (client(&there), operator(&there));
     for round in 0..20 {
         let jti = format!("round-{round}");
         let token = issuer.token().claim("jti", jti.as_str()).text();
         asked.get("/x").bearer(&token).send().is(200);
-        operates(&here, "POST", "/v1/revocations", &json!({"jti": jti}));
+        operates(&view, "POST", "/v1/revocations", &json!({"jti": jti}));
         // The numbers are those of the working set, which requests are judged by: once it has the revocation, not a
         // single request more gets through.
         let line = format!("bartizan_store_entries{{kind=\"revocation\"}} {}", round + 1);
@@ -377,13 +377,13 @@ fn a_revocation_is_pushed_to_the_other_node_and_enforced_there_at_once_when_it_i
         });
         asked.get("/x").bearer(&token).send().refused(401, "revoked");
         // The node that was asked had it when it answered.
-        client(&here).get("/x").bearer(&token).send().refused(401, "revoked");
+        client(&view).get("/x").bearer(&token).send().refused(401, "revoked");
     }
     // Nothing had to be read anew for that.
-    for node in [&here, &there] {
+    for node in [&view, &there] {
         assert_eq!(node.stderr.count("the store was read"), 1, "{:#?}", node.stderr.all());
     }
-    for node in [here, there] {
+    for node in [view, there] {
         node.done();
     }
 }
@@ -392,13 +392,13 @@ fn a_revocation_is_pushed_to_the_other_node_and_enforced_there_at_once_when_it_i
 fn what_two_operators_make_at_the_same_time_is_made_once() {
     let Some(redis) = Redis::start() else { return };
     let (upstream, issuer) = (upstream().start(), issuer());
-    let [here, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
+    let [view, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
     let folder = TempDir::new().unwrap();
     let alone = sharing(&redis.socket(), &upstream, &issuer, "refuse");
     let redis_line = alone.yaml().lines().find(|line| line.starts_with("store:")).unwrap().to_owned();
     let text = alone.yaml().replace(&redis_line, &format!("store: \"{}\"", folder.path().join("state").display()));
     let alone = alone.text(&text).start();
-    for nodes in [[&here, &there], [&alone, &alone]] {
+    for nodes in [[&view, &there], [&alone, &alone]] {
         for round in 0..15 {
             let (id, name) = (format!("raced-{round}"), format!("consumer-{round}"));
             for (path, body) in
@@ -430,7 +430,7 @@ fn what_two_operators_make_at_the_same_time_is_made_once() {
             }
         }
     }
-    for node in [here, there, alone] {
+    for node in [view, there, alone] {
         node.done();
     }
 }

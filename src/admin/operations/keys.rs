@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::{Done, Operation, Result, conflict, input, missing, sha256, store_error, text, view};
 use crate::refusal::{Reason, Refusal, Stage};
-use crate::stages::auth::key_text;
-use crate::state::register::entry::{Change, Entry, Key, hex};
+use crate::stages::auth::api_key_format;
+use crate::state::registry::entry::{Change, Entry, Key, hex};
 
 /// A key that is not told when to end ends after this.
 const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -19,14 +19,14 @@ const OVERLAP: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 impl Operation<'_> {
     pub(super) async fn keys(&self, consumer: Option<&str>) -> Result<Done> {
-        self.register().refresh_uses().await.map_err(|error| store_error(&error))?;
-        let all = view::keys(self.policy, self.register(), self.now);
+        self.registry().refresh_uses().await.map_err(|error| store_error(&error))?;
+        let all = view::keys(self.policy, self.registry(), self.now);
         let of = |key: &Value| consumer.is_none_or(|name| key.get("consumer").and_then(Value::as_str) == Some(name));
         self.list(all.into_iter().filter(of).collect(), "id")
     }
 
     pub(super) fn key(&self, id: &str) -> Result<Value> {
-        let all = view::keys(self.policy, self.register(), self.now);
+        let all = view::keys(self.policy, self.registry(), self.now);
         let found = all.into_iter().find(|key| key.get("id").and_then(Value::as_str) == Some(id));
         found.ok_or_else(|| missing("there is no key with this id"))
     }
@@ -36,7 +36,7 @@ impl Operation<'_> {
     }
 
     pub(super) fn made_key(&self, id: &str) -> Result<Arc<Key>> {
-        match self.register().key_by_id(id) {
+        match self.registry().key_by_id(id) {
             Some(key) => Ok(key),
             None if self.is_listed_key(id) => {
                 Err(conflict("this key is in the policy file; change it there, or revoke it"))
@@ -49,7 +49,7 @@ impl Operation<'_> {
         let written: input::Key = input::read(self.body)?;
         self.consumer(consumer)?;
         let (key, secret) = self.compile_key(consumer, id, written, None)?;
-        let mut shown = view::made(&key, self.policy, self.register(), self.now);
+        let mut shown = view::made(&key, self.policy, self.registry(), self.now);
         if let (Value::Object(shown), Some(secret)) = (&mut shown, secret) {
             shown.insert("key".to_owned(), secret.expose_secret().into());
         }
@@ -72,10 +72,10 @@ impl Operation<'_> {
             (None, None) => self.key_id(consumer),
             (Some(_), Some(_)) => return Err(input::wrong("/id", "the id stands in the path")),
         };
-        if !key_text::is_id(&id) {
+        if !api_key_format::is_id(&id) {
             return Err(input::wrong("/id", "an id has 1 to 64 lower-case letters, digits and `-`"));
         }
-        if self.register().key_by_id(&id).is_some() || self.is_listed_key(&id) {
+        if self.registry().key_by_id(&id).is_some() || self.is_listed_key(&id) {
             return Err(conflict("there is a key with this id; rotate it, or choose another id"));
         }
         let scopes = written.scopes.or(before.and_then(|before| before.scopes.clone()));
@@ -100,7 +100,7 @@ impl Operation<'_> {
                 (digest.ok_or_else(|| input::wrong("/sha256", "not a SHA-256 in hexadecimal"))?, None)
             }
             None => {
-                let secret = key_text::mint(&id).map_err(|_| {
+                let secret = api_key_format::mint(&id).map_err(|_| {
                     Refusal::new(Stage::Request, Reason::StoreUnavailable, "the system has no random bytes now")
                 })?;
                 (sha256(secret.expose_secret().as_bytes()), Some(secret))
@@ -154,7 +154,7 @@ impl Operation<'_> {
             note: text(written.note.or(key.note.clone()))?,
             ..Key::clone(&key)
         };
-        let shown = view::made(&changed, self.policy, self.register(), self.now);
+        let shown = view::made(&changed, self.policy, self.registry(), self.now);
         self.change(vec![Change::Put(Entry::Key(changed))]).await?;
         Ok(Done::changed(StatusCode::OK, shown, "key_changed", id))
     }
@@ -171,7 +171,7 @@ impl Operation<'_> {
         // It never lives longer for being rotated.
         let end = old.expires.map_or(end, |expires| expires.min(end));
         let ending = Key { expires: Some(end), replaced_by: Some(key.id.clone()), ..Key::clone(&old) };
-        let mut shown = view::made(&key, self.policy, self.register(), self.now);
+        let mut shown = view::made(&key, self.policy, self.registry(), self.now);
         if let Value::Object(shown) = &mut shown {
             shown.insert("replaces".to_owned(), id.into());
             shown.insert("replaced_expires".to_owned(), end.to_string().into());

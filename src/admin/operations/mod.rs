@@ -26,8 +26,8 @@ use super::{input, view};
 use crate::policy::Policy;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::stages::auth::directory::Directory;
-use crate::state::register::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Kind, Suspension, grant_id};
-use crate::state::register::{Register, StoreError};
+use crate::state::registry::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Kind, Suspension, grant_id};
+use crate::state::registry::{Registry, StoreError};
 
 /// Longest name, note or reason, in bytes.
 const MAX_TEXT: usize = 256;
@@ -89,13 +89,13 @@ impl Operation<'_> {
             ("PUT", ["consumers", name]) => self.put_consumer(name, input::read(self.body)?, true).await,
             ("PATCH", ["consumers", name]) => self.put_consumer(name, input::read(self.body)?, false).await,
             ("DELETE", ["consumers", name]) => self.remove_consumer(name).await,
-            ("GET", ["consumers", name, "suspension"]) => match self.register().suspension(name) {
+            ("GET", ["consumers", name, "suspension"]) => match self.registry().suspension(name) {
                 Some(suspension) => Ok(Done::shown(view::suspension(&suspension))),
                 None => Err(missing("this consumer is not suspended")),
             },
             ("PUT", ["consumers", name, "suspension"]) => self.suspend(name).await,
             ("DELETE", ["consumers", name, "suspension"]) => {
-                self.register().suspension(name).ok_or_else(|| missing("this consumer is not suspended"))?;
+                self.registry().suspension(name).ok_or_else(|| missing("this consumer is not suspended"))?;
                 self.remove(Kind::Suspension, (*name).to_owned(), "consumer_resumed", name).await
             }
             ("GET", ["consumers", name, "keys"]) => self.keys(Some(name)).await,
@@ -114,14 +114,14 @@ impl Operation<'_> {
             ("POST", ["consumers", name, "grants"]) => self.grant(name, &self.fresh_id()).await,
             ("PUT", ["consumers", name, "grants", id]) => self.grant(name, id).await,
             ("DELETE", ["consumers", name, "grants", id]) => {
-                let known = self.register().grants().iter().any(|one| *one.consumer == **name && *one.id == **id);
+                let known = self.registry().grants().iter().any(|one| *one.consumer == **name && *one.id == **id);
                 if !known {
                     return Err(missing("this consumer has no such grant"));
                 }
                 self.remove(Kind::Grant, grant_id(name, id), "grant_ended", &format!("{name} {id}")).await
             }
             ("GET", ["suspensions"]) => {
-                let all = self.register().suspensions();
+                let all = self.registry().suspensions();
                 self.list(all.iter().map(|one| view::suspension(one)).collect(), "consumer")
             }
             ("GET", ["revocations"]) => self.revocations().await,
@@ -139,13 +139,13 @@ impl Operation<'_> {
         self.policy.auth().directory()
     }
 
-    fn register(&self) -> &Register {
-        self.directory().register()
+    fn registry(&self) -> &Registry {
+        self.directory().registry()
     }
 
     /// Makes changes; they are kept and in force when this returns.
     async fn change(&self, changes: Vec<Change>) -> Result<()> {
-        self.register().change(changes).await.map_err(|error| store_error(&error))
+        self.registry().change(changes).await.map_err(|error| store_error(&error))
     }
 
     async fn remove(&self, kind: Kind, id: String, action: &'static str, target: &str) -> Result<Done> {
@@ -192,18 +192,18 @@ impl Operation<'_> {
 
     fn consumers(&self) -> Vec<Value> {
         let listed = self.directory().listed();
-        let added = self.register().consumers();
+        let added = self.registry().consumers();
         let added = added.iter().filter(|one| !listed.contains_key(&one.name));
-        let mut all: Vec<Value> = added.map(|one| view::added(one, self.register())).collect();
-        all.extend(listed.values().map(|one| view::listed(self.policy, one, self.register())));
+        let mut all: Vec<Value> = added.map(|one| view::added(one, self.registry())).collect();
+        all.extend(listed.values().map(|one| view::listed(self.policy, one, self.registry())));
         all.sort_by_key(|one| one.get("name").and_then(Value::as_str).unwrap_or_default().to_owned());
         all
     }
 
     fn consumer(&self, name: &str) -> Result<Value> {
-        match (self.directory().listed().get(name), self.register().consumer(name)) {
-            (Some(listed), _) => Ok(view::listed(self.policy, listed, self.register())),
-            (None, Some(added)) => Ok(view::added(&added, self.register())),
+        match (self.directory().listed().get(name), self.registry().consumer(name)) {
+            (Some(listed), _) => Ok(view::listed(self.policy, listed, self.registry())),
+            (None, Some(added)) => Ok(view::added(&added, self.registry())),
             (None, None) => Err(missing("there is no consumer of this name")),
         }
     }
@@ -219,7 +219,7 @@ impl Operation<'_> {
         let written: input::Consumer = input::read(self.body)?;
         let name = written.name.clone().ok_or_else(|| input::wrong("/name", "a consumer needs a name"))?;
         self.writable(&name)?;
-        if self.register().consumer(&name).is_some() {
+        if self.registry().consumer(&name).is_some() {
             return Err(conflict("there is a consumer of this name; PUT or PATCH changes it"));
         }
         let (consumer, shown) = self.compile_consumer(&name, written, None, true)?;
@@ -231,7 +231,7 @@ impl Operation<'_> {
     /// `whole`: what is not written is taken away; else it stays.
     async fn put_consumer(&self, name: &str, written: input::Consumer, whole: bool) -> Result<Done> {
         self.writable(name)?;
-        let before = self.register().consumer(name);
+        let before = self.registry().consumer(name);
         let (consumer, shown) = self.compile_consumer(name, written, before.as_deref(), whole)?;
         self.change(vec![Change::Put(Entry::Consumer(consumer))]).await?;
         let (status, action) = match before {
@@ -274,7 +274,7 @@ impl Operation<'_> {
             None => (self.now, self.by.into()),
         };
         let consumer = Consumer { name: name.into(), roles, plan, identities, note: text(note)?, created, created_by };
-        let shown = view::added(&consumer, self.register());
+        let shown = view::added(&consumer, self.registry());
         Ok((consumer, shown))
     }
 
@@ -283,7 +283,7 @@ impl Operation<'_> {
         for (position, identity) in written.into_iter().enumerate() {
             let pointer = format!("/identities/{position}");
             let identity = identity.compile(&pointer)?;
-            let other = self.register().identified(&identity).is_some_and(|other| *other.name != *name);
+            let other = self.registry().identified(&identity).is_some_and(|other| *other.name != *name);
             if other || self.directory().lists(&identity) {
                 return Err(conflict(format!("{pointer}: this identity belongs to another consumer")));
             }
@@ -294,13 +294,13 @@ impl Operation<'_> {
 
     async fn remove_consumer(&self, name: &str) -> Result<Done> {
         self.writable(name)?;
-        self.register().consumer(name).ok_or_else(|| missing("there is no consumer of this name"))?;
+        self.registry().consumer(name).ok_or_else(|| missing("there is no consumer of this name"))?;
         // Nothing of it must be there when another takes the name.
-        let keys = self.register().keys();
+        let keys = self.registry().keys();
         let keys =
             keys.iter().filter(|key| *key.consumer == *name).map(|key| Change::Remove(Kind::Key, key.id.to_string()));
         let mut changes: Vec<Change> = keys.collect();
-        let grants = self.register().grants();
+        let grants = self.registry().grants();
         let grants = grants.iter().filter(|grant| *grant.consumer == *name);
         changes.extend(grants.map(|grant| Change::Remove(Kind::Grant, grant_id(name, &grant.id))));
         changes.push(Change::Remove(Kind::Suspension, name.to_owned()));
@@ -327,7 +327,7 @@ impl Operation<'_> {
     // --- grants ---
 
     fn grants(&self, consumer: Option<&str>) -> Vec<Value> {
-        let all = self.register().grants();
+        let all = self.registry().grants();
         let wanted = all.iter().filter(|one| consumer.is_none_or(|name| *one.consumer == *name));
         let mut shown: Vec<Value> = wanted.map(|one| view::grant(one)).collect();
         shown.sort_by_key(|one| one.get("id").and_then(Value::as_str).unwrap_or_default().to_owned());

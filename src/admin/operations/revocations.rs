@@ -6,13 +6,13 @@ use serde_json::json;
 
 use super::{Done, Operation, Result, input, missing, sha256, store_error, text, view};
 use crate::stages::auth::jwt;
-use crate::state::register::entry::{Change, Entry, Kind, Revocation, hex};
-use crate::state::register::mark::Target;
+use crate::state::registry::entry::{Change, Entry, Kind, Revocation, hex};
+use crate::state::registry::revocation_key::Target;
 
 impl Operation<'_> {
     pub(super) async fn revocations(&self) -> Result<Done> {
         let (limit, after) = self.page()?;
-        let found = self.register().page(Kind::Revocation, after, limit + 1).await;
+        let found = self.registry().page(Kind::Revocation, after, limit + 1).await;
         let found = found.map_err(|error| store_error(&error))?;
         let next = if found.len() > limit { found.get(limit - 1).map(Entry::id) } else { None };
         let shown = found.iter().take(limit).filter_map(|entry| match entry {
@@ -23,7 +23,7 @@ impl Operation<'_> {
     }
 
     pub(super) async fn revocation(&self, id: &str) -> Result<Revocation> {
-        match self.register().get(Kind::Revocation, id).await.map_err(|error| store_error(&error))? {
+        match self.registry().get(Kind::Revocation, id).await.map_err(|error| store_error(&error))? {
             Some(Entry::Revocation(revocation)) => Ok(revocation),
             _ => Err(missing("there is no revocation with this id")),
         }
@@ -47,7 +47,7 @@ impl Operation<'_> {
         let id = revocation.target.id();
         // Revoking again never narrows what is revoked already.
         if let Some(Entry::Revocation(before)) =
-            self.register().get(Kind::Revocation, &id).await.map_err(|error| store_error(&error))?
+            self.registry().get(Kind::Revocation, &id).await.map_err(|error| store_error(&error))?
         {
             revocation.issued_before = before.issued_before.zip(revocation.issued_before).map(|(a, b)| a.max(b));
             revocation.expires = before.expires.zip(revocation.expires).map(|(a, b)| a.max(b));

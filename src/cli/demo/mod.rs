@@ -27,7 +27,7 @@ use self::policy::Unpacked;
 use super::run::serve;
 use super::{DONE, FAILED, colour};
 use crate::daemon::Setup;
-use crate::proxy::listener::{self, Bound};
+use crate::proxy::downstream::listener::{self, Bound};
 use crate::telemetry;
 
 /// Largest request body of the API and the issuer, in bytes.

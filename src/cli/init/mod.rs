@@ -15,7 +15,7 @@ use super::{DONE, FAILED, INVALID, colour};
 use crate::policy::diagnostic::Problems;
 use crate::policy::openapi::Description;
 use crate::policy::source::Sources;
-use crate::stages::auth::key_text;
+use crate::stages::auth::api_key_format;
 
 /// How long the key of the example consumer is good, in days.
 const DAYS: i64 = 7;
@@ -83,7 +83,7 @@ fn read(folder: &Path, document: &str) -> Option<Description> {
 }
 
 fn write(arguments: &Arguments, description: &Description, document: &str) -> Result<(), String> {
-    let key = key_text::mint("example-1").map_err(|_| "the system has no random bytes")?;
+    let key = api_key_format::mint("example-1").map_err(|_| "the system has no random bytes")?;
     let bytes = digest(&SHA256, key.expose_secret().as_bytes());
     let digest: String = bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * DAYS);

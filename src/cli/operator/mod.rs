@@ -25,9 +25,9 @@ use tokio::runtime::LocalRuntime;
 
 use super::{FAILED, INVALID, colour};
 use crate::admin;
-use crate::policy::compile::{self, Lasting};
+use crate::policy::compile::{self, Runtime};
 use crate::policy::{AdminPlace, Policy, Rights};
-use crate::state::register::StoreConfig;
+use crate::state::registry::StoreConfig;
 
 /// A whole exchange with a daemon.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -75,7 +75,7 @@ impl Reach {
         let Some(path) = &self.policy else {
             return Err(tell(INVALID, "say where the daemon is: --policy FILE, or --admin URL --token TOKEN"));
         };
-        let (policy, problems) = compile::compile(path, &Lasting::new(Instant::now()));
+        let (policy, problems) = compile::compile(path, &Runtime::new(Instant::now()));
         let Some(policy) = policy else {
             anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
             return Err(INVALID);
@@ -86,7 +86,7 @@ impl Reach {
 
     /// The daemon of a policy, when one answers; else its store, where that is on this machine.
     fn of_policy(&self, policy: Policy, runtime: &LocalRuntime) -> Result<Way, u8> {
-        let store = policy.auth().directory().register().config();
+        let store = policy.auth().directory().registry().config();
         let embedded = matches!(store, Some(StoreConfig::Embedded { .. }));
         let none = store.is_none();
         let mut denied = None;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::policy::{Policy, Route};
 use crate::refusal::{Reason, Refusal, Stage};
-use crate::rehearsal::walk::Walk;
+use crate::rehearsal::trace::RehearsalTrace;
 
 /// What tests have shown so far. Routes by `API · METHOD /path`.
 #[derive(Default)]
@@ -39,7 +39,7 @@ fn name(route: &Route) -> String {
 
 impl Coverage {
     /// Learns what a request has shown.
-    pub(super) fn note(&mut self, walk: &Walk) {
+    pub(super) fn note(&mut self, walk: &RehearsalTrace) {
         if let Some(caller) = walk.caller() {
             self.consumers.insert(caller.consumer().to_string());
         }

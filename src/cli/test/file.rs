@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use crate::cli::asker::Asker;
+use crate::cli::persona::Asker;
 use crate::policy::Period;
-use crate::policy::written::Anything;
+use crate::policy::yaml_file::Anything;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]

@@ -8,15 +8,15 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::file::{Expect, Facts, File, LongRequest, Request, Test, Who};
-use crate::cli::question::{FROM, media_type, split};
+use crate::cli::request_defaults::{FROM, media_type, split};
 use crate::policy::diagnostic::{Problems, did_you_mean};
-use crate::policy::written;
+use crate::policy::yaml_file;
 use crate::policy::{At, Period, Policy};
 use crate::refusal::{Reason, Stage};
 use crate::rehearsal::Rehearsal;
 use crate::rehearsal::mint::Mint;
 use crate::rehearsal::persona::Persona;
-use crate::rehearsal::question::Question;
+use crate::rehearsal::request::RehearsalRequest;
 
 /// Most requests of one test.
 const MOST_REPEATED: u32 = 100_000;
@@ -60,8 +60,8 @@ pub(super) struct Asked {
 
 impl Asked {
     /// The request, without a credential.
-    pub(super) fn question(&self) -> Question {
-        Question {
+    pub(super) fn question(&self) -> RehearsalRequest {
+        RehearsalRequest {
             method: self.method.clone(),
             target: self.target.clone(),
             headers: self.headers.clone(),
@@ -74,7 +74,7 @@ impl Asked {
 
 /// Reads a file of tests, and its policy. The problems are those of the file, and those of the policy.
 pub(super) fn read(path: &Path) -> Result<Plan, Vec<Problems>> {
-    let mut written = written::file::<File>(path).map_err(|problems| vec![problems])?;
+    let mut written = yaml_file::file::<File>(path).map_err(|problems| vec![problems])?;
     let mut problems = std::mem::take(&mut written.problems);
     let (document, at) = (&written.document, written.at());
     let now = match &document.now {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::coverage::Gaps;
 use super::run::{Got, Tested};
 use crate::policy::diagnostic::Problems;
-use crate::rehearsal::walk::shown;
+use crate::rehearsal::trace::shown;
 
 /// What came of one file.
 pub(super) struct Report {

@@ -7,8 +7,8 @@ use super::coverage::Coverage;
 use super::file::Facts;
 use super::plan::{Case, Group, Plan};
 use crate::rehearsal::mint::Credential;
-use crate::rehearsal::question::Moment;
-use crate::rehearsal::walk::Walk;
+use crate::rehearsal::request::Moment;
+use crate::rehearsal::trace::RehearsalTrace;
 
 /// What came of one test.
 pub(super) struct Tested {
@@ -101,7 +101,7 @@ async fn ask<'c>(
 }
 
 impl Got {
-    fn of(walk: &Walk) -> Self {
+    fn of(walk: &RehearsalTrace) -> Self {
         let refusal = walk.refusal();
         let owned = |names: &[Box<str>]| names.iter().map(ToString::to_string).collect();
         let told = walk.would_refuse().iter().chain(refusal);

@@ -37,7 +37,7 @@ pub(super) struct Apis {
 }
 
 /// What the routes of one API have in common.
-struct Around<'a> {
+struct ApiScope<'a> {
     document: &'a Document,
     api: &'a Arc<Api>,
     reporting: Reporting,
@@ -71,7 +71,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         let api = Arc::new(Api { name: name.as_str().into(), hosts: hosts.into(), upstream });
         apis.apis.push(Arc::clone(&api));
         let reporting = modes::compile(context, Reporting::default(), written.mode.as_ref(), at.key("mode"));
-        let around = Around { document, api: &api, reporting, described: described.flatten(), defaults: &defaults };
+        let around = ApiScope { document, api: &api, reporting, described: described.flatten(), defaults: &defaults };
         routes(context, &mut apis, &around, &written.routes, at);
     }
     apis
@@ -194,7 +194,7 @@ fn server(
 fn routes(
     context: &mut Context<'_>,
     apis: &mut Apis,
-    around: &Around<'_>,
+    around: &ApiScope<'_>,
     written: &BTreeMap<String, document::Route>,
     at: At<'_>,
 ) {
@@ -213,7 +213,7 @@ fn routes(
 fn route(
     context: &mut Context<'_>,
     apis: &mut Apis,
-    around: &Around<'_>,
+    around: &ApiScope<'_>,
     (name, operation, own): (&str, Option<&Operation>, Option<&document::Route>),
     at: At<'_>,
 ) {
@@ -232,7 +232,7 @@ fn route(
     }
     let access = access(context, around.document, route, described, at);
     let rate = route.rate.and_then(|rate| {
-        let slot = context.lasting.ledger.slot(&format!("{} {name}", around.api.name()));
+        let slot = context.runtime.ledger.slot(&format!("{} {name}", around.api.name()));
         match RouteLimit::new(rate.count, rate.per, slot) {
             Ok(limit) => Some(limit),
             Err(problem) => {
@@ -278,7 +278,7 @@ fn route(
         request,
         response,
         reporting: if reports { mode.with(Stage::Response) } else { mode },
-        metrics: context.lasting.metrics.route(around.api.name(), name),
+        metrics: context.runtime.metrics.route(around.api.name(), name),
     });
     match apis.router.add(around.api.hosts(), &pattern, &compiled) {
         Ok(()) => apis.routes.push(compiled),

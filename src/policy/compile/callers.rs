@@ -17,11 +17,11 @@ use crate::policy::units::{Period, Rate};
 use crate::stages::auth::api_key::{ApiKeys, Digest, Key};
 use crate::stages::auth::directory::Directory;
 use crate::stages::auth::dpop::{self, Dpop};
-use crate::stages::auth::failures::Failures;
+use crate::stages::auth::failed_attempts::Failures;
 use crate::stages::auth::key_source::RemoteKeySet;
 use crate::stages::auth::{Authentication, Consumer, Parts};
 use crate::stages::rate_limit::Plan;
-use crate::state::register::entry::{Identity, hex};
+use crate::state::registry::entry::{Identity, hex};
 
 /// Default of `auth.api_keys.header`.
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -57,7 +57,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners:
         .map(|Period(most)| SignedDuration::try_from(most).unwrap_or(SignedDuration::MAX));
     let dpop = dpop(context, &document.auth.dpop, auth.key("dpop"));
     let failures = failures(context, document.auth.failures, auth.key("failures"));
-    let (register, serve_out_of_touch) = store::compile(context, document.store.as_ref(), at.key("store"));
+    let (registry, serve_stale) = store::compile(context, document.store.as_ref(), at.key("store"));
 
     let mut identities = Vec::new();
     let mut known_identities = HashSet::new();
@@ -99,8 +99,8 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners:
         keys = keys.redigested(|id| stand_ins.api_key(id));
     }
     let roles = document.roles.iter().map(|(role, scopes)| (Box::from(role.as_str()), boxed(scopes))).collect();
-    let ledger = Arc::clone(&context.lasting.ledger);
-    let directory = Directory::new(identities, listed, roles, plans, Arc::clone(&ledger), register);
+    let ledger = Arc::clone(&context.runtime.ledger);
+    let directory = Directory::new(identities, listed, roles, plans, Arc::clone(&ledger), registry);
     let trusts = listeners
         .iter()
         .filter_map(|listener| listener.tls.as_ref().and_then(|tls| Some((listener.address, tls.trust.clone()?))));
@@ -113,7 +113,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners:
         trusts: trusts.collect(),
         dpop,
         failures,
-        serve_out_of_touch,
+        serve_stale,
         ledger,
     };
     Callers { auth: Authentication::new(parts), key_sets }
@@ -134,7 +134,7 @@ fn dpop(context: &mut Context<'_>, written: &document::Dpop, at: At<'_>) -> Dpop
     }
     let nonce = written.nonce.unwrap_or(false);
     let settings = dpop::Settings { max_age, skew: PROOF_SKEW, nonce, algorithms };
-    Dpop::new(settings, Arc::clone(&context.lasting.replays), Arc::clone(&context.lasting.nonces))
+    Dpop::new(settings, Arc::clone(&context.runtime.replays), Arc::clone(&context.runtime.nonces))
 }
 
 fn failures(context: &mut Context<'_>, written: Option<Rate>, at: At<'_>) -> Option<Failures> {
@@ -267,7 +267,7 @@ fn consumer(
             .warning(at.key_place(), format!("`{name}` has no plan, so nothing limits how often it calls"))
             .help("write `plan:` with the name of a plan");
     }
-    Consumer::new(name, roles, ceiling, plan, context.lasting.ledger.listed(name))
+    Consumer::new(name, roles, ceiling, plan, context.runtime.ledger.listed(name))
 }
 
 fn identity(

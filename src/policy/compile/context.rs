@@ -17,12 +17,12 @@ use crate::stages::auth::dpop::{Nonces, Replays};
 use crate::stages::auth::key_source::{Location, RemoteKeySet};
 use crate::state::epoch::Epoch;
 use crate::state::ledger::{Ledger, Slot};
-use crate::state::register::{Register, StoreConfig};
+use crate::state::registry::{Registry, StoreConfig};
 use crate::telemetry::Metrics;
 
 /// What outlives policies, and what they are compiled against.
 #[derive(Clone)]
-pub(crate) struct Lasting {
+pub(crate) struct Runtime {
     /// How much callers have used of their limits.
     pub(crate) ledger: Arc<Ledger>,
     /// Every number.
@@ -34,12 +34,12 @@ pub(crate) struct Lasting {
     /// Makes nonces for proofs of possession, and knows them again.
     pub(super) nonces: Arc<Nonces>,
     /// What operators have changed, of every store that some policy still names.
-    registers: Arc<Mutex<Vec<Weak<Register>>>>,
+    registers: Arc<Mutex<Vec<Weak<Registry>>>>,
     /// Key sets behind URLs that some policy still holds.
     key_sets: Arc<Mutex<HashMap<String, Weak<RemoteKeySet>>>>,
 }
 
-impl Lasting {
+impl Runtime {
     /// For a process that started then.
     pub(crate) fn new(started: Instant) -> Self {
         Self {
@@ -54,16 +54,16 @@ impl Lasting {
     }
 
     /// The register of a store: that of the policy before when it names the same.
-    pub(super) fn register(&self, config: Option<StoreConfig>) -> Arc<Register> {
+    pub(super) fn registry(&self, config: Option<StoreConfig>) -> Arc<Registry> {
         let mut known = self.registers.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|register| register.strong_count() > 0);
+        known.retain(|registry| registry.strong_count() > 0);
         let mut alive = known.iter().filter_map(Weak::upgrade);
-        if let Some(register) = alive.find(|register| register.config() == config.as_ref()) {
-            return register;
+        if let Some(registry) = alive.find(|registry| registry.config() == config.as_ref()) {
+            return registry;
         }
-        let register = Arc::new(Register::new(config, self.epoch.clone()));
-        known.push(Arc::downgrade(&register));
-        register
+        let registry = Arc::new(Registry::new(config, self.epoch.clone()));
+        known.push(Arc::downgrade(&registry));
+        registry
     }
 
     /// A key set over the network: that of the policy before when it trusts the same authorities.
@@ -96,7 +96,7 @@ pub(super) struct Context<'a> {
     /// What is wrong so far.
     pub(super) problems: Problems,
     /// What outlives the policy.
-    pub(super) lasting: &'a Lasting,
+    pub(super) runtime: &'a Runtime,
     /// What stands in for the world outside; there is none when the policy is to be served.
     pub(super) stand_ins: Option<&'a dyn StandIns>,
     /// The system's authorities, read when first needed.
@@ -150,7 +150,7 @@ impl Context<'_> {
 
     /// The slot of a class of endpoints, the same after a reload. No route is named like it: routes have a blank.
     pub(super) fn class(&self, name: &str) -> Slot {
-        self.lasting.ledger.slot(name)
+        self.runtime.ledger.slot(name)
     }
 
     /// A time that must be longer than nothing; the default when it is absent.

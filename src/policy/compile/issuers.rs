@@ -249,7 +249,7 @@ fn fetched(
             .help("a day or two outlasts most outages");
     }
     let trust = context.trust(written.ca.as_ref(), at)?;
-    Some(KeySource::Remote(context.lasting.key_set(location, stale_for, &trust)))
+    Some(KeySource::Remote(context.runtime.key_set(location, stale_for, &trust)))
 }
 
 /// A URL whose answers cannot be replaced on the way.

@@ -35,7 +35,7 @@ pub(super) struct Defaults {
 
 /// What a description says of a route's requests.
 #[derive(Default)]
-pub(super) struct Drawn {
+pub(super) struct OpenApiRequest {
     /// What path, query, headers and cookies must be.
     pub(super) parameters: Parameters,
     /// The kinds of bodies.
@@ -52,7 +52,7 @@ pub(super) fn request(
     context: &mut Context<'_>,
     schemas: &mut Schemas,
     route: &document::Route,
-    drawn: Option<Drawn>,
+    drawn: Option<OpenApiRequest>,
     (names, defaults): (&[PathName], &Defaults),
     at: At<'_>,
 ) -> Option<Requirement> {

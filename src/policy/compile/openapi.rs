@@ -7,7 +7,7 @@ use http::HeaderName;
 use serde_json::Value;
 
 use super::context::{Context, check_scopes};
-use super::messages::{Drawn, MAX_CHECKED_BODY};
+use super::messages::{MAX_CHECKED_BODY, OpenApiRequest};
 use crate::policy::document::{self, Document, Mode};
 use crate::policy::openapi::{self, Alternative, Description, Extensions, Location, Name, Operation, Security};
 use crate::policy::router::PathName;
@@ -233,10 +233,10 @@ impl Described {
     }
 
     /// What requests of an operation must be; `names` are those of the route's path.
-    pub(super) fn request(&self, operation: &Operation, names: &[PathName]) -> Option<Drawn> {
+    pub(super) fn request(&self, operation: &Operation, names: &[PathName]) -> Option<OpenApiRequest> {
         let request = operation.request.as_ref();
         let contents = request.map(|request| self.contents(&request.contents, &self.requests));
-        Some(Drawn {
+        Some(OpenApiRequest {
             parameters: self.parameters(operation, names)?,
             contents: contents.unwrap_or_else(|| Some(Vec::new()))?,
             required: request.is_some_and(|request| request.required),

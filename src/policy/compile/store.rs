@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use super::context::Context;
 use crate::policy::document;
 use crate::policy::tree::At;
-use crate::state::register::{Register, StoreConfig};
+use crate::state::registry::{Registry, StoreConfig};
 
 /// Default of `store.prefix`.
 const PREFIX: &str = "bartizan";
@@ -17,7 +17,7 @@ pub(super) fn compile(
     context: &mut Context<'_>,
     written: Option<&document::Store>,
     at: At<'_>,
-) -> (Arc<Register>, bool) {
+) -> (Arc<Registry>, bool) {
     let mut serve = false;
     let config = written.and_then(|written| {
         serve = on_failure(context, written, at.key("on_failure"));
@@ -25,7 +25,7 @@ pub(super) fn compile(
     });
     // What is rehearsed changes nothing, waits for nobody, and leaves no folder behind.
     let config = config.filter(|_| context.stand_ins.is_none());
-    (context.lasting.register(config), serve)
+    (context.runtime.registry(config), serve)
 }
 
 fn on_failure(context: &mut Context<'_>, written: &document::Store, at: At<'_>) -> bool {

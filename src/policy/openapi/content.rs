@@ -55,7 +55,7 @@ pub(super) fn read<'d>(reading: &mut Reading<'d>, content: &Node<'d>, direction:
         if essence.split('/').count() == 2 {
             types.entry(essence).or_default().push(node);
         } else {
-            reading.told.error(&node, format!("{} is no media type", quote(media))).at_key();
+            reading.diagnostics.error(&node, format!("{} is no media type", quote(media))).at_key();
         }
     }
     let mut contents = Vec::new();
@@ -125,7 +125,7 @@ fn one<'d>(
                     contents.push((json.to_owned(), Content::Json(Name::clone(&name))));
                 }
                 let message = format!("of {}, only JSON is checked", quote(&media));
-                reading.told.warning(node, message).at_key().help("name the media types that are meant");
+                reading.diagnostics.warning(node, message).at_key().help("name the media types that are meant");
             }
             contents.push((media, Content::Unchecked));
         }
@@ -133,7 +133,7 @@ fn one<'d>(
             let xml = media.ends_with("/xml") || media.ends_with("+xml");
             if xml || !is_plain(schema) {
                 let message = format!("bodies in {} are not checked by this schema", quote(&media));
-                let problem = reading.told.warning(node, message).at_key();
+                let problem = reading.diagnostics.warning(node, message).at_key();
                 if xml && request {
                     problem.help("a route in the policy can check them: `request: { xml: schema.xsd }`");
                 }

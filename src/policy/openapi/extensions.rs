@@ -7,8 +7,8 @@ use serde::de::value::StrDeserializer;
 use serde_json::Value;
 
 use super::Spot;
+use super::diagnostics::Diagnostics;
 use super::files::Node;
-use super::told::Told;
 use crate::policy::diagnostic::did_you_mean;
 use crate::policy::source::quote;
 use crate::policy::units::{Period, Rate, Size};
@@ -40,65 +40,66 @@ pub(crate) struct Extensions {
 }
 
 /// What stands in these nodes, the widest first.
-pub(super) fn read(nodes: &[&Node<'_>], told: &mut Told) -> Extensions {
+pub(super) fn read(nodes: &[&Node<'_>], diagnostics: &mut Diagnostics) -> Extensions {
     let mut all = Extensions::default();
     for written in nodes.iter().filter_map(|node| node.get("x-bartizan")) {
         if !written.value.is_object() {
-            told.error(&written, "`x-bartizan` is a map");
+            diagnostics.error(&written, "`x-bartizan` is a map");
         }
         all.spot = Some(Spot::of(&written));
         for (key, node) in written.entries() {
-            one(key, &node, &mut all, told);
+            one(key, &node, &mut all, diagnostics);
         }
     }
     all
 }
 
-fn one(key: &str, node: &Node<'_>, all: &mut Extensions, told: &mut Told) {
+fn one(key: &str, node: &Node<'_>, all: &mut Extensions, diagnostics: &mut Diagnostics) {
     match key {
-        "scopes" => all.scopes = names(node, told),
-        "only" => all.only = names(node, told),
-        "strong" => all.strong = names(node, told),
-        "class" => all.class = text(node, told),
-        "mode" => all.mode = text(node, told),
-        "max_age" => all.max_age = quantity(node, told),
-        "rate" => all.rate = quantity(node, told),
-        "max_size" => all.max_size = quantity(node, told),
+        "scopes" => all.scopes = names(node, diagnostics),
+        "only" => all.only = names(node, diagnostics),
+        "strong" => all.strong = names(node, diagnostics),
+        "class" => all.class = text(node, diagnostics),
+        "mode" => all.mode = text(node, diagnostics),
+        "max_age" => all.max_age = quantity(node, diagnostics),
+        "rate" => all.rate = quantity(node, diagnostics),
+        "max_size" => all.max_size = quantity(node, diagnostics),
         "public" => {
-            told.error(node, "a description cannot open what it describes")
+            diagnostics
+                .error(node, "a description cannot open what it describes")
                 .at_key()
                 .help("the policy can: `routes: { GET /path: { public: true } }`");
         }
         _ => {
             let help = did_you_mean(key, KEYS).unwrap_or_else(|| format!("it has {}", KEYS.join(", ")));
-            told.error(node, format!("unknown key {} in `x-bartizan`", quote(key))).at_key().help(help);
+            diagnostics.error(node, format!("unknown key {} in `x-bartizan`", quote(key))).at_key().help(help);
         }
     }
 }
 
-fn text(node: &Node<'_>, told: &mut Told) -> Option<String> {
+fn text(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<String> {
     let text = node.value.as_str().map(str::to_owned);
     if text.is_none() {
-        told.error(node, "expected text");
+        diagnostics.error(node, "expected text");
     }
     text
 }
 
-fn names(node: &Node<'_>, told: &mut Told) -> Option<Vec<String>> {
+fn names(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<String>> {
     let names =
         node.value.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
     if names.is_none() {
-        told.error(node, "expected a list of names");
+        diagnostics.error(node, "expected a list of names");
     }
     names
 }
 
 /// The same grammar, and the same words, as in the policy.
-fn quantity<'n, Q: Deserialize<'n>>(node: &Node<'n>, told: &mut Told) -> Option<Q> {
+fn quantity<'n, Q: Deserialize<'n>>(node: &Node<'n>, diagnostics: &mut Diagnostics) -> Option<Q> {
     let text = match node.value {
         Value::String(text) => text.as_str(),
         _ => {
-            told.error(node, "expected a quantity with its unit");
+            diagnostics.error(node, "expected a quantity with its unit");
             return None;
         }
     };
@@ -108,7 +109,7 @@ fn quantity<'n, Q: Deserialize<'n>>(node: &Node<'n>, told: &mut Told) -> Option<
         Err(error) => {
             let error = error.to_string();
             let (message, help) = error.split_once('\n').unwrap_or((&error, ""));
-            let problem = told.error(node, message);
+            let problem = diagnostics.error(node, message);
             if !help.is_empty() {
                 problem.help(help);
             }

@@ -9,6 +9,7 @@
 //! 3. [`schema`]: every schema among them, as two documents of JSON Schema.
 
 mod content;
+mod diagnostics;
 mod extensions;
 mod files;
 mod operation;
@@ -19,7 +20,6 @@ mod reference;
 mod schema;
 mod security;
 mod servers;
-mod told;
 mod value;
 
 use std::collections::HashMap;
@@ -28,6 +28,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub(crate) use self::content::Content;
+use self::diagnostics::Diagnostics;
 pub(crate) use self::extensions::Extensions;
 use self::files::{Files, Node};
 pub(crate) use self::operation::{Operation, Response};
@@ -35,7 +36,6 @@ pub(crate) use self::parameters::{Field, Location};
 pub(crate) use self::schema::Name;
 use self::schema::{Direction, Schemas};
 pub(crate) use self::security::{Alternative, Issuer, Security};
-use self::told::Told;
 use super::diagnostic::Problems;
 use super::source::{Place, SourceText, Sources};
 
@@ -77,7 +77,7 @@ pub(crate) struct Spot {
 struct Reading<'d> {
     /// Whether names in the query that are not described are refused.
     strict: bool,
-    told: Told,
+    diagnostics: Diagnostics,
     requests: Schemas<'d>,
     responses: Schemas<'d>,
 }
@@ -99,26 +99,26 @@ impl Description {
         problems: &mut Problems,
     ) -> Option<Self> {
         let files = Files::read(sources, source, path, problems)?;
-        let mut told = Told::default();
-        let Some((root, version)) = files.root().zip(version(&files, &mut told)) else {
-            told.report(&files, problems);
+        let mut diagnostics = Diagnostics::default();
+        let Some((root, version)) = files.root().zip(version(&files, &mut diagnostics)) else {
+            diagnostics.report(&files, problems);
             return None;
         };
         let mut reading = Reading {
             strict,
-            told,
+            diagnostics,
             requests: Schemas::new(Direction::Request, version),
             responses: Schemas::new(Direction::Response, version),
         };
         let operations = operation::all(&mut reading, &root);
         let issuers = security::issuers(&root);
         let title = root.get("info").and_then(|info| info.text("title")).map(str::to_owned);
-        let Reading { mut told, requests, responses, .. } = reading;
+        let Reading { mut diagnostics, requests, responses, .. } = reading;
         let mut origins = HashMap::new();
-        let requests = requests.finish(&mut told, &mut origins);
-        let responses = responses.finish(&mut told, &mut origins);
-        let usable = !told.has_errors();
-        told.report(&files, problems);
+        let requests = requests.finish(&mut diagnostics, &mut origins);
+        let responses = responses.finish(&mut diagnostics, &mut origins);
+        let usable = !diagnostics.has_errors();
+        diagnostics.report(&files, problems);
         usable.then_some(Self { title, operations, requests, responses, issuers, origins, files })
     }
 
@@ -137,16 +137,19 @@ impl Description {
     }
 }
 
-fn version(files: &Files, told: &mut Told) -> Option<Version> {
+fn version(files: &Files, diagnostics: &mut Diagnostics) -> Option<Version> {
     let root = files.root()?;
     if let Some(swagger) = root.get("swagger") {
-        told.error(&swagger, "this is Swagger 2.0; OpenAPI 3.0 and 3.1 are read here")
+        diagnostics
+            .error(&swagger, "this is Swagger 2.0; OpenAPI 3.0 and 3.1 are read here")
             .at_key()
             .help("convert it, for example with `swagger2openapi`");
         return None;
     }
     let Some(written) = root.get("openapi") else {
-        told.error(&root, "this is no OpenAPI document: it has no `openapi`").help("it begins with `openapi: 3.1.0`");
+        diagnostics
+            .error(&root, "this is no OpenAPI document: it has no `openapi`")
+            .help("it begins with `openapi: 3.1.0`");
         return None;
     };
     // `openapi: 3.1` without quotes is a number in YAML.
@@ -156,7 +159,7 @@ fn version(files: &Files, told: &mut Told) -> Option<Version> {
         Some("0") => Version::V3_0,
         Some("1") => Version::V3_1,
         _ => {
-            told.error(&written, "this version of OpenAPI is not known here").help("3.0 and 3.1 are");
+            diagnostics.error(&written, "this version of OpenAPI is not known here").help("3.0 and 3.1 are");
             return None;
         }
     };
@@ -164,7 +167,8 @@ fn version(files: &Files, told: &mut Told) -> Option<Version> {
         const KNOWN: [&str; 2] =
             ["https://json-schema.org/draft/2020-12/schema", "https://spec.openapis.org/oas/3.1/dialect/base"];
         if !dialect.value.as_str().is_some_and(|text| KNOWN.contains(&text.trim_end_matches('#'))) {
-            told.error(&dialect, "schemas in this dialect cannot be kept")
+            diagnostics
+                .error(&dialect, "schemas in this dialect cannot be kept")
                 .help("remove it: without it they are in JSON Schema 2020-12");
         }
     }

@@ -63,7 +63,7 @@ pub(super) fn all<'d>(reading: &mut Reading<'d>, root: &Node<'d>) -> Vec<Operati
         let item = match written.resolved() {
             Ok(item) => item,
             Err(problem) => {
-                reading.told.error(&written, problem);
+                reading.diagnostics.error(&written, problem);
                 continue;
             }
         };
@@ -71,14 +71,14 @@ pub(super) fn all<'d>(reading: &mut Reading<'d>, root: &Node<'d>) -> Vec<Operati
             if METHODS.contains(&key) {
                 operations.extend(one(reading, root, &item, &operation, template, &key.to_ascii_uppercase()));
             } else if key == "trace" {
-                reading.told.warning(&operation, "TRACE is never let through").at_key();
+                reading.diagnostics.warning(&operation, "TRACE is never let through").at_key();
             } else if key.eq_ignore_ascii_case("get") || METHODS.contains(&key.to_ascii_lowercase().as_str()) {
-                reading.told.error(&operation, "methods are written in small letters").at_key();
+                reading.diagnostics.error(&operation, "methods are written in small letters").at_key();
             }
         }
     }
-    if operations.is_empty() && !reading.told.has_errors() {
-        reading.told.error(paths.as_ref().unwrap_or(root), "no operation is described here");
+    if operations.is_empty() && !reading.diagnostics.has_errors() {
+        reading.diagnostics.error(paths.as_ref().unwrap_or(root), "no operation is described here");
     }
     operations
 }
@@ -91,8 +91,8 @@ fn one<'d>(
     template: &str,
     method: &str,
 ) -> Option<Operation> {
-    let base = servers::base_path(operation, item, root, &mut reading.told);
-    let extensions = extensions::read(&[root, item, operation], &mut reading.told);
+    let base = servers::base_path(operation, item, root, &mut reading.diagnostics);
+    let extensions = extensions::read(&[root, item, operation], &mut reading.diagnostics);
     let security = security::read(reading, operation, root);
     let parameters = parameters::read(reading, operation, item, template);
     let request = request(reading, operation);
@@ -102,7 +102,7 @@ fn one<'d>(
         Err(problem) => {
             // Not an error: what has no route is closed.
             let message = format!("this operation has no route, so it is closed: {problem}");
-            reading.told.warning(operation, message).at_key();
+            reading.diagnostics.warning(operation, message).at_key();
             return None;
         }
     };
@@ -131,7 +131,7 @@ fn request<'d>(reading: &mut Reading<'d>, operation: &Node<'d>) -> Option<Reques
             Some(Request { required: body.flag("required"), contents })
         }
         Err(problem) => {
-            reading.told.error(&written, problem);
+            reading.diagnostics.error(&written, problem);
             None
         }
     }
@@ -147,7 +147,7 @@ fn responses<'d>(reading: &mut Reading<'d>, operation: &Node<'d>) -> Vec<Respons
         let class = status.to_ascii_uppercase().ends_with("XX") && digits == 1;
         if !(status == "default" || (status.len() == 3 && (digits == 3 || class))) {
             reading
-                .told
+                .diagnostics
                 .warning(&written, format!("{} is no status, so its answers are not checked", quote(status)))
                 .at_key();
             continue;
@@ -161,7 +161,7 @@ fn responses<'d>(reading: &mut Reading<'d>, operation: &Node<'d>) -> Vec<Respons
                 responses.push(Response { status: status.to_owned(), contents });
             }
             Err(problem) => {
-                reading.told.error(&written, problem);
+                reading.diagnostics.error(&written, problem);
             }
         }
     }

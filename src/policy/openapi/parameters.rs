@@ -85,7 +85,7 @@ pub(super) fn style(reading: &mut Reading<'_>, node: &Node<'_>, location: Locati
             let text = written.value.as_str().unwrap_or_default();
             let style = STYLES.iter().find(|(name, _)| *name == text).map(|(_, style)| *style);
             style.filter(|style| allowed.contains(style)).unwrap_or_else(|| {
-                reading.told.error(&written, format!("there is no style {} in this place", quote(text)));
+                reading.diagnostics.error(&written, format!("there is no style {} in this place", quote(text)));
                 default
             })
         }
@@ -108,13 +108,15 @@ pub(super) fn read<'d>(
             let parameter = match written.resolved() {
                 Ok(parameter) => parameter,
                 Err(problem) => {
-                    reading.told.error(&written, problem);
+                    reading.diagnostics.error(&written, problem);
                     continue;
                 }
             };
             let location = parameter.text("in").and_then(|text| Location::ALL.iter().find(|(name, _)| *name == text));
             let (Some((_, location)), Some(name)) = (location, parameter.text("name")) else {
-                reading.told.error(&parameter, "a parameter has a `name`, and `in`: path, query, header or cookie");
+                reading
+                    .diagnostics
+                    .error(&parameter, "a parameter has a `name`, and `in`: path, query, header or cookie");
                 continue;
             };
             // OpenAPI 3.1, §4.8.12: other parts of the description say what these must be.
@@ -123,14 +125,14 @@ pub(super) fn read<'d>(
                 continue;
             }
             if *location == Location::Header && HeaderName::from_bytes(name.as_bytes()).is_err() {
-                reading.told.error(&parameter, format!("{} is no name of a header", quote(name)));
+                reading.diagnostics.error(&parameter, format!("{} is no name of a header", quote(name)));
                 continue;
             }
             let known = found.iter().any(|(place, other, _)| place == location && *other == name);
             if !known {
                 found.push((*location, name, parameter));
             } else if !inherited {
-                reading.told.error(&written, format!("the parameter {} stands here twice", quote(name)));
+                reading.diagnostics.error(&written, format!("the parameter {} stands here twice", quote(name)));
             }
         }
     }
@@ -138,7 +140,7 @@ pub(super) fn read<'d>(
     found.retain(|(location, name, node)| {
         let astray = *location == Location::Path && !names.contains(name);
         if astray {
-            reading.told.warning(node, format!("the path has no `{{{name}}}`, so this is not checked"));
+            reading.diagnostics.warning(node, format!("the path has no `{{{name}}}`, so this is not checked"));
         }
         !astray
     });
@@ -177,7 +179,7 @@ fn field<'d>(reading: &mut Reading<'d>, location: Location, name: String, node: 
             media_type.get("schema")
         }
         Some((media, media_type)) => {
-            reading.told.warning(&media_type, format!("values in {} are not checked", quote(media))).at_key();
+            reading.diagnostics.warning(&media_type, format!("values in {} are not checked", quote(media))).at_key();
             None
         }
     };

@@ -6,8 +6,8 @@
 //! - Keys in the query or in cookies, passwords, and two credentials in one request are not taken here; an alternative
 //!   that needs them is left out, which is told. An error where none remains.
 
+use super::diagnostics::Diagnostics;
 use super::files::Node;
-use super::told::Told;
 use super::{Reading, Spot};
 use crate::policy::source::quote;
 
@@ -69,18 +69,19 @@ pub(super) fn read(reading: &mut Reading<'_>, operation: &Node<'_>, root: &Node<
         (true, None) => Security::Open,
         (false, failed) => {
             if let Some((at, problem)) = failed {
-                reading.told.warning(&at, format!("{problem}; the other ways remain"));
+                reading.diagnostics.warning(&at, format!("{problem}; the other ways remain"));
             }
             if nothing {
-                tell_optional(&mut reading.told, &written);
+                tell_optional(&mut reading.diagnostics, &written);
             }
             Security::AnyOf(alternatives)
         }
     }
 }
 
-fn tell_optional(told: &mut Told, written: &Node<'_>) {
-    told.warning(written, "`{}` makes this optional; here a credential is needed")
+fn tell_optional(diagnostics: &mut Diagnostics, written: &Node<'_>) {
+    diagnostics
+        .warning(written, "`{}` makes this optional; here a credential is needed")
         .help("the policy may open an operation: `routes: { GET /path: { public: true } }`");
 }
 

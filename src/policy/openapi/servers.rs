@@ -2,12 +2,17 @@
 //!
 //! Where its servers are is the policy's to say; only the path of their URLs counts here.
 
+use super::diagnostics::Diagnostics;
 use super::files::Node;
-use super::told::Told;
 
 /// The path before an operation's own, without a slash at its end. The narrowest `servers` counts: that of the operation,
 /// of its path, of the document.
-pub(super) fn base_path(operation: &Node<'_>, path_item: &Node<'_>, root: &Node<'_>, told: &mut Told) -> String {
+pub(super) fn base_path(
+    operation: &Node<'_>,
+    path_item: &Node<'_>,
+    root: &Node<'_>,
+    diagnostics: &mut Diagnostics,
+) -> String {
     let servers = [operation, path_item, root].into_iter().find_map(|node| {
         let servers = node.get("servers")?;
         servers.items().next().is_some().then_some(servers)
@@ -17,14 +22,14 @@ pub(super) fn base_path(operation: &Node<'_>, path_item: &Node<'_>, root: &Node<
     let first = match paths.next() {
         Some(Ok(path)) => path,
         Some(Err(problem)) => {
-            told.error(&servers, problem).help("write its path out, such as `url: https://api.example.com/v1`");
+            diagnostics.error(&servers, problem).help("write its path out, such as `url: https://api.example.com/v1`");
             return String::new();
         }
         None => String::new(),
     };
     if paths.any(|path| path.is_ok_and(|path| path != first)) {
         let message = format!("these servers have different paths; that of the first is taken: `{first}/…`");
-        told.warning(&servers, message).help("put it first, or write one description for each");
+        diagnostics.warning(&servers, message).help("put it first, or write one description for each");
     }
     first
 }

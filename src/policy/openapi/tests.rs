@@ -108,8 +108,8 @@ fn what_cannot_be_honoured_is_told_at_its_place() {
         (one("requestBody: { content: { json: {} } }"), "2:50 error `json` is no media type"),
         (one("responses: { 2: {} }"), "2:37 warning `2` is no status, so its answers are not checked"),
     ] {
-        let (_, told) = read(&text);
-        assert!(told.len() == 1 && told[0].starts_with(expected), "{text}\n{told:?}");
+        let (_, diagnostics) = read(&text);
+        assert!(diagnostics.len() == 1 && diagnostics[0].starts_with(expected), "{text}\n{diagnostics:?}");
     }
 }
 
@@ -168,8 +168,8 @@ fn what_schemas_cannot_say_is_told_at_its_place() {
     ] {
         let body = format!("requestBody: {{ content: {{ application/json: {{ schema: {schema} }} }} }}");
         let more = "components: { loop: { $ref: '#/components/loop' }, again: { anyOf: [{ not: { $ref: '#/components/again' } }] } }";
-        let (_, told) = read(&operation(version, &body, more));
-        assert!(told.len() == 1 && told[0].contains(expected), "{schema}\n{told:?}");
+        let (_, diagnostics) = read(&operation(version, &body, more));
+        assert!(diagnostics.len() == 1 && diagnostics[0].contains(expected), "{schema}\n{diagnostics:?}");
     }
 }
 
@@ -177,8 +177,8 @@ fn what_schemas_cannot_say_is_told_at_its_place() {
 fn judge(version: &str, schema: &str, components: &str, value: &serde_json::Value) -> (bool, bool) {
     let content = format!("content: {{ application/json: {{ schema: {schema} }} }}");
     let text = format!("requestBody: {{ {content} }}, responses: {{ 200: {{ {content} }} }}");
-    let (description, told) = read(&operation(version, &text, components));
-    let description = description.unwrap_or_else(|| panic!("{schema} {told:?}"));
+    let (description, diagnostics) = read(&operation(version, &text, components));
+    let description = description.unwrap_or_else(|| panic!("{schema} {diagnostics:?}"));
     let operation = &description.operations[0];
     let judged = |contents: &[(String, Content)], document| {
         let Content::Json(name) = &contents[0].1 else { panic!("{contents:?}") };
@@ -272,7 +272,7 @@ fn who_may_call_is_read_from_security() {
         bearer: { type: http, scheme: Bearer }, basic: { type: http, scheme: basic }, \
         key: { type: apiKey, in: header, name: X-Key }, query: { type: apiKey, in: query, name: k }, \
         tls: { type: mutualTLS } } }";
-    for (security, expected, told) in [
+    for (security, expected, diagnostics) in [
         ("", "open", 0),
         ("security: [], ", "open", 0),
         ("security: [{}], ", "open", 0),
@@ -311,7 +311,7 @@ fn who_may_call_is_read_from_security() {
             }
         };
         assert_eq!(got, expected, "{security}");
-        assert_eq!(problems.len(), told, "{security} {problems:?}");
+        assert_eq!(problems.len(), diagnostics, "{security} {problems:?}");
         let issuers: Vec<_> = description.issuers.iter().map(|issuer| (&*issuer.url, issuer.discovery)).collect();
         let discovery = "https://login.example/.well-known/openid-configuration";
         assert_eq!(issuers, [(discovery, true), ("https://login.example/token", false)]);
@@ -320,7 +320,7 @@ fn who_may_call_is_read_from_security() {
 
 #[test]
 fn paths_stand_under_that_of_their_server() {
-    for (servers, route, told) in [
+    for (servers, route, diagnostics) in [
         ("", "POST /a", 0),
         ("servers: []", "POST /a", 0),
         ("servers: [{ url: / }]", "POST /a", 0),
@@ -333,7 +333,7 @@ fn paths_stand_under_that_of_their_server() {
     ] {
         let (description, problems) = read(&operation("3.0.0", "", servers));
         assert_eq!(description.unwrap().operations[0].route, route, "{servers}");
-        assert_eq!(problems.len(), told, "{servers} {problems:?}");
+        assert_eq!(problems.len(), diagnostics, "{servers} {problems:?}");
     }
     let text = "openapi: 3.1.0\nservers: [{ url: /d }]\npaths:\n  /a: { servers: [{ url: /p }], get: {}, put: { servers: [{ url: /o }] } }\n  /b: { get: {} }\n";
     let routes: Vec<_> = read(text).0.unwrap().operations.into_iter().map(|operation| operation.route).collect();
@@ -354,21 +354,27 @@ fn a_description_may_be_in_many_files_of_its_folder() {
         "in/more.json",
         r##"{"a/b": {"$ref": "#/c"}, "c": {"name": "x", "in": "query", "schema": {"$ref": "more.json#/d"}}, "d": {"type": "integer"}}"##,
     );
-    let (description, told) = read_in(folder.path(), "in/api.yaml");
-    let description = description.unwrap_or_else(|| panic!("{told:?}"));
+    let (description, diagnostics) = read_in(folder.path(), "in/api.yaml");
+    let description = description.unwrap_or_else(|| panic!("{diagnostics:?}"));
     assert_eq!(description.operations[0].parameters[0].fields[0].name, "x");
     assert_eq!(description.requests["$defs"]["d"], json!({"type": "integer"}));
 
     write("in/more.json", r#"{"a/b": {"a": 1, "a": 2}}"#);
-    let (_, told) = read_in(folder.path(), "in/api.yaml");
-    assert!(told.iter().any(|told| told.contains("not acceptable JSON: a key stands twice")), "{told:?}");
+    let (_, diagnostics) = read_in(folder.path(), "in/api.yaml");
+    assert!(
+        diagnostics.iter().any(|diagnostics| diagnostics.contains("not acceptable JSON: a key stands twice")),
+        "{diagnostics:?}"
+    );
 
     let outside = tempfile::tempdir().unwrap();
     std::fs::write(outside.path().join("secret.json"), "{}").unwrap();
     std::fs::remove_file(folder.path().join("in/more.json")).unwrap();
     std::os::unix::fs::symlink(outside.path().join("secret.json"), folder.path().join("in/more.json")).unwrap();
-    let (_, told) = read_in(folder.path(), "in/api.yaml");
-    assert!(told[0].ends_with("`in/more.json` is outside the folder that files are read from"), "{told:?}");
+    let (_, diagnostics) = read_in(folder.path(), "in/api.yaml");
+    assert!(
+        diagnostics[0].ends_with("`in/more.json` is outside the folder that files are read from"),
+        "{diagnostics:?}"
+    );
 }
 
 #[test]

@@ -155,8 +155,8 @@ mod tests {
             ("\"true\"", json!("true")),
             ("|-\n  12", json!("12")),
         ] {
-            let (value, told) = read_text("a.yaml", &format!("a: {text}\n"));
-            assert_eq!(value, Some(json!({"a": expected})), "{text}: {told:?}");
+            let (value, diagnostics) = read_text("a.yaml", &format!("a: {text}\n"));
+            assert_eq!(value, Some(json!({"a": expected})), "{text}: {diagnostics:?}");
         }
         for text in [".inf", "-.Inf", ".nan"] {
             assert_eq!(read_text("a.yaml", &format!("a: {text}\n")).0, None, "{text}");
@@ -177,9 +177,9 @@ mod tests {
             ("a.yaml", "a: !!int 1\n", None),
             ("a.yaml", "", None),
         ] {
-            let (value, told) = read_text(name, text);
-            assert_eq!(value, expected, "{name} {text} {told:?}");
-            assert_eq!(told.is_empty(), expected.is_some(), "{name} {text} {told:?}");
+            let (value, diagnostics) = read_text(name, text);
+            assert_eq!(value, expected, "{name} {text} {diagnostics:?}");
+            assert_eq!(diagnostics.is_empty(), expected.is_some(), "{name} {text} {diagnostics:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whom a request is for, and the refusals that rest on header fields alone (RFC 9112 §3.2, RFC 9113 §8.3.1).
 //!
-//! What HTTP/1.x framing needs is checked on the raw bytes by `proxy::framing`; it is checked here again where the
+//! What HTTP/1.x framing needs is checked on the raw bytes by `proxy::http1::reader`; it is checked here again where the
 //! header map shows it, so that HTTP/2 and HTTP/1.x have the same rules.
 
 use std::borrow::Cow;

@@ -1,19 +1,19 @@
 //! Which header fields cross the proxy and which do not; the name lists at the head of this file are the whole of it.
 //!
 //! [`client_address`] says who asks, [`check`] comes before anything else is believed. For the upstream, a request's fields
-//! are written by [`Onward`] as they are, but for what the lists leave out, and what only we say is written behind them. Of an
+//! are written by [`UpstreamHeaders`] as they are, but for what the lists leave out, and what only we say is written behind them. Of an
 //! answer, what [`crosses_back`] is kept. Nothing here reads or judges a credential or a body.
 
 mod forwarded;
 mod host;
 mod names;
-mod onward;
+mod to_upstream;
 
 pub(crate) use forwarded::client_address;
 pub(crate) use host::check;
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE};
 use names::Names;
-pub(crate) use onward::Onward;
+pub(crate) use to_upstream::UpstreamHeaders;
 
 /// For one hop only (RFC 9110 §7.6.1), beside what `Connection` names. `te` has a rule of its own: `te: trailers` stays.
 static HOP_BY_HOP: Names = Names::new(

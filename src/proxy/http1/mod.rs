@@ -3,8 +3,11 @@
 //! - `wire` is the socket: heads and bodies are read off it by `framing`, which takes the strict subset alone.
 //! - `response` writes the head of an answer; the rest is the business of `outgoing`.
 
+pub(super) mod read_buffer;
+pub(crate) mod reader;
 mod response;
 mod wire;
+pub(super) mod writer;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,13 +21,13 @@ use response::Ending;
 pub(super) use wire::Wire;
 use wire::{RequestBody, Tap};
 
-use super::client::Client;
-use super::framing::{Flaw, RequestHead};
-use super::headers::strip_trailers;
-use super::outgoing::Outgoing;
-use super::request::handle;
-use super::worker::Worker;
-use crate::stages::schema::body::Source;
+use crate::body::Source;
+use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::worker::Worker;
+use crate::proxy::headers::strip_trailers;
+use crate::proxy::request::handle;
+use reader::{Flaw, RequestHead};
+use writer::MessageWriter;
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +80,7 @@ async fn exchange(
 
     let answered = {
         let mut answering = pin!(handle(Rc::clone(worker), Rc::clone(client), parts, source));
-        poll_fn(|cx| or_gone(wire, cx, |cx| answering.as_mut().poll(cx))).await
+        poll_fn(|cx| unless_disconnected(wire, cx, |cx| answering.as_mut().poll(cx))).await
     };
     // Dropping what was being done records that the client has gone.
     let answer = answered.ok_or(End::Closed)?;
@@ -85,11 +88,12 @@ async fn exchange(
     let (before, body_comes) = wire.borrow_mut().answers();
     asked.keep_alive &= body_comes && !finish.get();
     let (parts, body) = answer.into_parts();
-    let mut outgoing = Outgoing::default();
+    let mut outgoing = MessageWriter::default();
     outgoing.begin().extend_from_slice(before);
     let (ending, mut body) = response::write(&mut outgoing, &asked, &parts, body);
     let unfinished = (ending == Ending::WithConnection).then(|| Unfinished(wire));
-    let sent = poll_fn(|cx| or_gone(wire, cx, |cx| outgoing.poll_send(&mut Tap(wire), &mut body, cx))).await;
+    let sent =
+        poll_fn(|cx| unless_disconnected(wire, cx, |cx| outgoing.poll_send(&mut Tap(wire), &mut body, cx))).await;
     let Some(Ok(())) = sent else { return Err(End::Closed) };
     // It was sent whole.
     std::mem::forget(unfinished);
@@ -106,7 +110,7 @@ impl Drop for Unfinished<'_> {
 }
 
 /// What a step comes to; nothing when it waits and the client has gone.
-fn or_gone<T>(
+fn unless_disconnected<T>(
     wire: &RefCell<Wire>,
     cx: &mut Context<'_>,
     mut step: impl FnMut(&mut Context<'_>) -> Poll<T>,

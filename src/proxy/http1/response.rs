@@ -9,9 +9,9 @@ use http::response::Parts;
 use hyper::body::Body as _;
 use hyper::ext::ReasonPhrase;
 
-use crate::proxy::answer::Answer;
+use super::writer::MessageWriter;
 use crate::proxy::headers::write_line;
-use crate::proxy::outgoing::Outgoing;
+use crate::proxy::request::response_body::Answer;
 
 /// What of a request decides how its answer is framed.
 pub(super) struct Asked {
@@ -37,7 +37,12 @@ pub(super) enum Ending {
 }
 
 /// Puts the head of an answer before its body. Returns what comes after it, and the body to be sent.
-pub(super) fn write(outgoing: &mut Outgoing, asked: &Asked, parts: &Parts, body: Answer) -> (Ending, Option<Answer>) {
+pub(super) fn write(
+    outgoing: &mut MessageWriter,
+    asked: &Asked,
+    parts: &Parts,
+    body: Answer,
+) -> (Ending, Option<Answer>) {
     let Parts { status, headers, extensions, .. } = parts;
     // RFC 9110 §6.4.1: these have none, whatever their fields say.
     let without = matches!(*status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

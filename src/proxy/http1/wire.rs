@@ -13,9 +13,9 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::AsyncWrite;
 
 use super::End;
-use crate::proxy::client::Client;
-use crate::proxy::framing::{Flaw, HeadLimits, Reader, RequestHead};
-use crate::proxy::inlet::Inlet;
+use super::read_buffer::ReadBuffer;
+use crate::proxy::downstream::client::Client;
+use crate::proxy::http1::reader::{Flaw, HeadLimits, Reader, RequestHead};
 use crate::proxy::stream::Stream;
 
 /// What a client that expects it is told before its body is read (RFC 9110 §15.2.1).
@@ -26,7 +26,7 @@ const UNWANTED: usize = 64 * 1024;
 /// The socket, and how far it has been read.
 pub(crate) struct Wire {
     stream: Stream,
-    inlet: Inlet,
+    read_buffer: ReadBuffer,
     reader: Reader,
     client: Rc<Client>,
     /// Which request is the present one.
@@ -63,8 +63,8 @@ impl Error for Unreadable {}
 impl Wire {
     /// `prefix` has been read already.
     pub(crate) fn new(stream: Stream, client: Rc<Client>, prefix: Bytes, limits: HeadLimits) -> Self {
-        let (inlet, reader) = (Inlet::new(prefix), Reader::new(limits));
-        Self { stream, inlet, reader, client, number: 0, interim: &[], aborted: false }
+        let (read_buffer, reader) = (ReadBuffer::new(prefix), Reader::new(limits));
+        Self { stream, read_buffer, reader, client, number: 0, interim: &[], aborted: false }
     }
 
     /// The socket, to be closed; none where it is to be dropped.
@@ -81,9 +81,9 @@ impl Wire {
     /// The next request's head.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestHead, End>> {
         loop {
-            match self.reader.head(&mut self.inlet.input) {
+            match self.reader.head(&mut self.read_buffer.input) {
                 Ok(Some(head)) => {
-                    if let Err(flaw) = self.reader.foresee(&self.inlet.input) {
+                    if let Err(flaw) = self.reader.check_ahead(&self.read_buffer.input) {
                         return Poll::Ready(Err(End::Flawed(flaw)));
                     }
                     self.number += 1;
@@ -96,7 +96,7 @@ impl Wire {
             if self.is_mid_head() {
                 self.client.head_begins();
             }
-            let read = ready!(self.inlet.poll_fill(&mut self.stream, cx));
+            let read = ready!(self.read_buffer.poll_fill(&mut self.stream, cx));
             if !matches!(read, Ok(1..)) {
                 return Poll::Ready(Err(if self.is_mid_head() { End::CutShort } else { End::Closed }));
             }
@@ -105,15 +105,15 @@ impl Wire {
 
     /// Whether a head has begun, and not ended.
     pub(super) fn is_mid_head(&self) -> bool {
-        self.reader.mid_head(&self.inlet.input)
+        self.reader.mid_head(&self.read_buffer.input)
     }
 
     /// Ready when the client has gone, as far as that can be seen without reading more than belongs to this request.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.reader.between_messages() || !self.inlet.input.is_empty() {
+        if !self.reader.between_messages() || !self.read_buffer.input.is_empty() {
             return Poll::Pending;
         }
-        match ready!(self.inlet.poll_fill(&mut self.stream, cx)) {
+        match ready!(self.read_buffer.poll_fill(&mut self.stream, cx)) {
             // The next request came early.
             Ok(1..) => Poll::Pending,
             Ok(0) | Err(_) => Poll::Ready(()),
@@ -124,7 +124,7 @@ impl Wire {
     /// body can be expected to come all the same.
     pub(super) fn answers(&mut self) -> (&'static [u8], bool) {
         match std::mem::take(&mut self.interim) {
-            CONTINUE => (&[], !self.inlet.input.is_empty()),
+            CONTINUE => (&[], !self.read_buffer.input.is_empty()),
             rest => (rest, true),
         }
     }
@@ -133,12 +133,13 @@ impl Wire {
     pub(super) fn is_done(&mut self) -> bool {
         let mut unwanted = 0;
         while !self.reader.between_messages() && unwanted < UNWANTED {
-            match self.reader.body(&mut self.inlet.input) {
+            match self.reader.body(&mut self.read_buffer.input) {
                 Ok(Some(frame)) => unwanted += frame.data_ref().map_or(0, Bytes::len),
                 Ok(None) if self.reader.between_messages() => {}
                 Ok(None) => {
-                    let read =
-                        self.inlet.poll_fill(&mut self.stream, &mut Context::from_waker(std::task::Waker::noop()));
+                    let read = self
+                        .read_buffer
+                        .poll_fill(&mut self.stream, &mut Context::from_waker(std::task::Waker::noop()));
                     if !matches!(read, Poll::Ready(Ok(1..))) {
                         return false;
                     }
@@ -151,7 +152,7 @@ impl Wire {
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Unreadable>>> {
         loop {
-            match self.reader.body(&mut self.inlet.input) {
+            match self.reader.body(&mut self.read_buffer.input) {
                 Ok(Some(frame)) => {
                     // Whoever sends already does not wait.
                     if self.interim == CONTINUE {
@@ -163,12 +164,12 @@ impl Wire {
                 Ok(None) => {}
                 Err(flaw) => return Poll::Ready(Some(Err(Unreadable::Flawed(flaw)))),
             }
-            if self.inlet.input.is_empty()
+            if self.read_buffer.input.is_empty()
                 && let Poll::Ready(Err(error)) = self.poll_interim(cx)
             {
                 return Poll::Ready(Some(Err(Unreadable::Closed(Some(error.kind())))));
             }
-            match ready!(self.inlet.poll_fill(&mut self.stream, cx)) {
+            match ready!(self.read_buffer.poll_fill(&mut self.stream, cx)) {
                 Ok(1..) => {}
                 Ok(0) => return Poll::Ready(Some(Err(Unreadable::Closed(None)))),
                 Err(error) => return Poll::Ready(Some(Err(Unreadable::Closed(Some(error.kind()))))),

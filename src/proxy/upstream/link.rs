@@ -13,23 +13,23 @@ use hyper::body::{Body as _, Frame, SizeHint};
 
 use super::body::Position;
 use super::head::{self, Head};
-use crate::proxy::alarm::Alarm;
-use crate::proxy::inlet::Inlet;
-use crate::proxy::outgoing::{Outgoing, SendError};
+use crate::body::Body;
+use crate::proxy::deadline::Deadline;
+use crate::proxy::http1::read_buffer::ReadBuffer;
+use crate::proxy::http1::writer::{MessageWriter, SendError};
 use crate::proxy::stream::Stream;
-use crate::stages::schema::body::Body;
 
 /// One connection.
 pub(crate) struct Link {
     stream: Stream,
-    outgoing: Outgoing,
+    outgoing: MessageWriter,
     /// What is still to come of the request's body.
     body: Option<Body>,
     /// The request's body once more, where it is all there.
     again: Option<Body>,
     /// Of which method the present answer is.
     method: Method,
-    inlet: Inlet,
+    read_buffer: ReadBuffer,
     position: Position,
     /// Cleared by whatever makes the connection unfit for another request.
     keep: bool,
@@ -39,7 +39,7 @@ pub(crate) struct Link {
     /// The upstream has taken nothing of what is written to it since then.
     pub(crate) stalled: Option<Instant>,
     /// For whatever is waited for on this connection.
-    pub(crate) alarm: Alarm,
+    pub(crate) deadline: Deadline,
     /// When the present or the last request began.
     pub(crate) asked: Instant,
 }
@@ -73,17 +73,17 @@ impl Link {
     pub(super) fn new(stream: Stream) -> Self {
         Self {
             stream,
-            outgoing: Outgoing::default(),
+            outgoing: MessageWriter::default(),
             body: None,
             again: None,
             method: Method::GET,
-            inlet: Inlet::default(),
+            read_buffer: ReadBuffer::default(),
             position: Position::End,
             keep: true,
             used: false,
             interims: 0,
             stalled: None,
-            alarm: Alarm::default(),
+            deadline: Deadline::default(),
             asked: Instant::now(),
         }
     }
@@ -113,7 +113,7 @@ impl Link {
         self.again = body.copy();
         self.body = Some(body).filter(|_| !ended);
         self.method = method.clone();
-        self.inlet.input.clear();
+        self.read_buffer.input.clear();
         (self.interims, self.stalled) = (0, None);
         self.asked = Instant::now();
     }
@@ -122,15 +122,15 @@ impl Link {
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>, headers: &mut HeaderMap) -> Poll<Result<Head, LinkError>> {
         self.push(cx)?;
         loop {
-            if !self.inlet.input.is_empty()
-                && let Some(head) = head::read(&mut self.inlet.input, &self.method, headers, &mut self.interims)?
+            if !self.read_buffer.input.is_empty()
+                && let Some(head) = head::read(&mut self.read_buffer.input, &self.method, headers, &mut self.interims)?
             {
                 self.position = head.framing.into();
                 self.keep &= head.keep_alive && self.position != Position::UntilClose;
                 (self.used, self.again) = (true, None);
                 return Poll::Ready(Ok(head));
             }
-            if ready!(self.inlet.poll_fill(&mut self.stream, cx)).map_err(LinkError::Broken)? == 0 {
+            if ready!(self.read_buffer.poll_fill(&mut self.stream, cx)).map_err(LinkError::Broken)? == 0 {
                 return Poll::Ready(Err(LinkError::Broken(io::ErrorKind::UnexpectedEof.into())));
             }
         }
@@ -142,13 +142,13 @@ impl Link {
             return Poll::Ready(Some(Err(error)));
         }
         loop {
-            match self.position.take(&mut self.inlet.input) {
+            match self.position.take(&mut self.read_buffer.input) {
                 Ok(None) if self.position == Position::End => return Poll::Ready(None),
                 Ok(None) => {}
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            match ready!(self.inlet.poll_fill(&mut self.stream, cx)) {
+            match ready!(self.read_buffer.poll_fill(&mut self.stream, cx)) {
                 Ok(0) if self.position == Position::UntilClose => {
                     self.position = Position::End;
                     return Poll::Ready(None);
@@ -177,12 +177,12 @@ impl Link {
     /// Whether another request may follow: all of the last one was sent, all of its answer taken, and nothing came after it.
     pub(super) fn is_done(&self) -> bool {
         let sent = self.body.is_none() && self.outgoing.is_empty();
-        self.keep && sent && self.has_ended() && self.inlet.input.is_empty()
+        self.keep && sent && self.has_ended() && self.read_buffer.input.is_empty()
     }
 
     /// Whether an idle connection can take a request now: nothing came unasked, and the other end hasn't closed.
     pub(super) fn stands(&mut self) -> bool {
-        self.inlet.poll_fill(&mut self.stream, &mut Context::from_waker(Waker::noop())).is_pending()
+        self.read_buffer.poll_fill(&mut self.stream, &mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Sends what can be sent now. An error to be told ends the request; when only the sending broke, there may be an

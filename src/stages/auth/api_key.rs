@@ -10,14 +10,14 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq;
 
+use super::api_key_format;
 use super::caller::{Caller, Consumer, CredentialKind, Verified};
 use super::claims::{Confirmation, Times, refuse};
 use super::directory::Directory;
-use super::key_text;
 use crate::refusal::{Reason, Refusal};
-use crate::state::register::entry;
-pub(crate) use crate::state::register::entry::Digest;
-use crate::state::register::mark::Mark;
+use crate::state::registry::entry;
+pub(crate) use crate::state::registry::entry::Digest;
+use crate::state::registry::revocation_key::RevocationKey;
 
 /// One key, as the policy has it.
 #[derive(Debug, Clone)]
@@ -65,16 +65,16 @@ impl Key {
             kind: CredentialKind::ApiKey,
             id: Some(self.id.clone()),
             granted,
-            marks: vec![Mark::key(&self.id)],
+            revocation_keys: vec![RevocationKey::key(&self.id)],
             issued: self.created.or(self.not_before).map(Timestamp::as_second),
             confirmation: Confirmation::default(),
-            usage: Some(directory.register().usage(&self.id)),
+            usage: Some(directory.registry().usage(&self.id)),
         }
     }
 }
 
 /// When a key ends that was made and expires then: by itself, or by its age.
-pub(super) fn end(
+pub(crate) fn end(
     made: Option<Timestamp>,
     expires: Option<Timestamp>,
     max_age: Option<SignedDuration>,
@@ -124,7 +124,7 @@ impl ApiKeys {
 
     /// Decides whose key this is. When it is in force is for [`check`] to say, on every request.
     pub(super) fn caller(&self, key: &[u8], directory: &Directory) -> Result<(Caller, Times), Refusal> {
-        if key_text::is_mistyped(key) {
+        if api_key_format::is_mistyped(key) {
             return Err(refuse(Reason::InvalidKey, "the API key is not whole: it was mistyped or cut"));
         }
         let sent = digest(&SHA256, key);
@@ -135,7 +135,7 @@ impl ApiKeys {
         let key = match self.listed.get_key_value(&sent).filter(|(known, _)| same(known)) {
             Some((_, listed)) => listed.clone(),
             None => {
-                let made = directory.register().key(&sent).filter(|made| same(&made.sha256)).ok_or_else(unknown)?;
+                let made = directory.registry().key(&sent).filter(|made| same(&made.sha256)).ok_or_else(unknown)?;
                 // A key outlives its consumer only where somebody else has changed the store.
                 let consumer = directory.named(&made.consumer)?.ok_or_else(unknown)?;
                 Key::made(&made, consumer)
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
     use crate::state::epoch::Epoch;
     use crate::state::ledger::Ledger;
-    use crate::state::register::Register;
+    use crate::state::registry::Registry;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(seconds).unwrap()
@@ -184,9 +184,9 @@ mod tests {
         let ceiling = Some(vec!["a".into(), "b".into()]);
         let acme = Arc::new(Consumer::new("acme", Vec::new(), ceiling, None, Arc::default()));
         let roleless = Arc::new(Consumer::new("plain", Vec::new(), None, None, Arc::default()));
-        let register = Arc::new(Register::new(None, Epoch::default()));
+        let registry = Arc::new(Registry::new(None, Epoch::default()));
         let ledger = Arc::new(Ledger::new(Instant::now()));
-        let directory = Directory::new(vec![], vec![], HashMap::new(), Default::default(), ledger, register);
+        let directory = Directory::new(vec![], vec![], HashMap::new(), Default::default(), ledger, registry);
         let plain = |id: &str, consumer: &Arc<Consumer>| Key {
             id: id.into(),
             consumer: Arc::clone(consumer),

@@ -9,8 +9,8 @@ use http::header::HeaderValue;
 use super::claims::Confirmation;
 use crate::stages::rate_limit::Plan;
 use crate::state::ledger::Account;
-use crate::state::register::Usage;
-use crate::state::register::mark::Mark;
+use crate::state::registry::Usage;
+use crate::state::registry::revocation_key::RevocationKey;
 
 /// What a request was known by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub(super) struct Verified {
     pub(super) id: Option<Box<str>>,
     pub(super) granted: Vec<Box<str>>,
     /// What of it can be revoked.
-    pub(super) marks: Vec<Mark>,
+    pub(super) revocation_keys: Vec<RevocationKey>,
     /// When it was issued, in seconds since 1970.
     pub(super) issued: Option<i64>,
     /// What its bearer must prove to have.
@@ -124,17 +124,17 @@ pub(crate) struct Caller {
     granted: Box<[Box<str>]>,
     /// What its credential brings, and the ceiling does not let through.
     cut: Box<[Box<str>]>,
-    marks: Arc<[Mark]>,
+    revocation_keys: Arc<[RevocationKey]>,
     issued: Option<i64>,
     confirmation: Confirmation,
     usage: Option<Arc<Usage>>,
     /// What the upstream is told, ready to send.
-    told: Told,
+    identity_headers: IdentityHeaders,
 }
 
 /// The headers that tell an upstream who is calling.
 #[derive(Debug, Clone)]
-pub(crate) struct Told {
+pub(crate) struct IdentityHeaders {
     /// `X-Consumer-Id`.
     pub(crate) consumer: HeaderValue,
     /// `X-Consumer-Scopes`.
@@ -149,9 +149,9 @@ impl Caller {
     /// Makes a caller of a verified credential; only authentication does.
     pub(super) fn new(consumer: Arc<Consumer>, verified: Verified) -> Self {
         let [granted, cut] = consumer.cut(verified.granted);
-        let mut marks = verified.marks;
-        marks.extend([Mark::consumer(&consumer.name), Mark::all()]);
-        let told = Told {
+        let mut revocation_keys = verified.revocation_keys;
+        revocation_keys.extend([RevocationKey::consumer(&consumer.name), RevocationKey::all()]);
+        let identity_headers = IdentityHeaders {
             consumer: visible(&consumer.name),
             scopes: visible_list(&granted),
             plan: consumer.plan.as_ref().map(|plan| visible(plan.name())),
@@ -163,11 +163,11 @@ impl Caller {
             credential_id: verified.id,
             granted,
             cut,
-            marks: marks.into(),
+            revocation_keys: revocation_keys.into(),
             issued: verified.issued,
             confirmation: verified.confirmation,
             usage: verified.usage,
-            told,
+            identity_headers,
         }
     }
 
@@ -181,18 +181,18 @@ impl Caller {
             kind: self.kind,
             credential_id: self.credential_id.clone(),
             cut: self.cut.clone(),
-            marks: Arc::clone(&self.marks),
+            revocation_keys: Arc::clone(&self.revocation_keys),
             issued: self.issued,
             confirmation: self.confirmation.clone(),
             usage: self.usage.clone(),
-            told: Told { scopes: visible_list(&all), ..self.told.clone() },
+            identity_headers: IdentityHeaders { scopes: visible_list(&all), ..self.identity_headers.clone() },
             granted: all.into(),
         }
     }
 
     /// What of it can be revoked.
-    pub(super) fn marks(&self) -> &[Mark] {
-        &self.marks
+    pub(super) fn revocation_keys(&self) -> &[RevocationKey] {
+        &self.revocation_keys
     }
 
     /// When its credential was issued, in seconds since 1970.
@@ -251,8 +251,8 @@ impl Caller {
     }
 
     /// What the upstream is told.
-    pub(crate) fn told(&self) -> &Told {
-        &self.told
+    pub(crate) fn identity_headers(&self) -> &IdentityHeaders {
+        &self.identity_headers
     }
 
     /// A caller for tests of later stages.
@@ -266,7 +266,7 @@ impl Caller {
                 kind: CredentialKind::ApiKey,
                 id: None,
                 granted,
-                marks: Vec::new(),
+                revocation_keys: Vec::new(),
                 issued: None,
                 confirmation: Confirmation::default(),
                 usage: None,

@@ -18,7 +18,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::claims::refuse;
 use crate::exchange::ClientCertificate;
 use crate::refusal::{Reason, Refusal};
-use crate::state::register::entry::Digest;
+use crate::state::registry::entry::Digest;
 
 /// Most names of a certificate that are looked at.
 const MAX_NAMES: usize = 32;

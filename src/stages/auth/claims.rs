@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::rate_limit::Plan;
-use crate::state::register::entry::Digest;
+use crate::state::registry::entry::Digest;
 
 /// Claims that name the consumer, unless the policy names one.
 const CONSUMER_CLAIMS: [&str; 3] = ["client_id", "azp", "sub"];

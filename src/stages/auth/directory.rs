@@ -11,8 +11,8 @@ use super::claims::refuse;
 use crate::refusal::{Reason, Refusal};
 use crate::stages::rate_limit::Plan;
 use crate::state::ledger::{Ledger, Tick};
-use crate::state::register::Register;
-use crate::state::register::entry::{self, Identity};
+use crate::state::registry::Registry;
+use crate::state::registry::entry::{self, Identity};
 
 /// All consumers, and how they are found.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Directory {
     plans: BTreeMap<String, Arc<Plan>>,
     /// Where consumers that the policy does not list have their accounts.
     ledger: Arc<Ledger>,
-    register: Arc<Register>,
+    registry: Arc<Registry>,
 }
 
 impl Directory {
@@ -36,15 +36,15 @@ impl Directory {
         roles: HashMap<Box<str>, Box<[Box<str>]>>,
         plans: BTreeMap<String, Arc<Plan>>,
         ledger: Arc<Ledger>,
-        register: Arc<Register>,
+        registry: Arc<Registry>,
     ) -> Self {
         let listed = listed.into_iter().map(|consumer| (Box::from(&**consumer.name()), consumer)).collect();
-        Self { listed, identities: identities.into_iter().collect(), roles, plans, ledger, register }
+        Self { listed, identities: identities.into_iter().collect(), roles, plans, ledger, registry }
     }
 
     /// What operators have changed.
-    pub(crate) fn register(&self) -> &Arc<Register> {
-        &self.register
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// The consumers that the policy lists, by name.
@@ -74,7 +74,7 @@ impl Directory {
 
     /// The consumer that an outside identity is.
     pub(super) fn identified(&self, identity: &Identity) -> Result<Option<Arc<Consumer>>, Refusal> {
-        match (self.identities.get(identity), self.register.identified(identity)) {
+        match (self.identities.get(identity), self.registry.identified(identity)) {
             (Some(listed), _) => Ok(Some(Arc::clone(listed))),
             (None, Some(added)) => self.named(&added.name),
             (None, None) => Ok(None),
@@ -83,7 +83,7 @@ impl Directory {
 
     /// The consumer of a name.
     pub(super) fn named(&self, name: &str) -> Result<Option<Arc<Consumer>>, Refusal> {
-        match (self.listed.get(name), self.register.consumer(name)) {
+        match (self.listed.get(name), self.registry.consumer(name)) {
             (Some(listed), _) => Ok(Some(Arc::clone(listed))),
             (None, Some(added)) => self.added(&added).map(Some),
             (None, None) => Ok(None),

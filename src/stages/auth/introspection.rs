@@ -23,7 +23,7 @@ use super::claims::{Claims, Settings, Voucher, refuse};
 use super::fetch::Fetcher;
 use crate::refusal::{Reason, Refusal};
 use crate::stages::strict_json;
-use crate::state::register::entry::Digest;
+use crate::state::registry::entry::Digest;
 
 /// A whole exchange with an endpoint: a caller waits for it.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -13,7 +13,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, 
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 
-use super::key_fit;
+use super::weak_keys;
 use crate::stages::strict_json;
 
 /// Most keys of a set; more are not read.
@@ -122,7 +122,7 @@ impl KeySet {
                 .or_else(|_| DecodingKey::from_ec_pem(bytes))
                 .or_else(|_| DecodingKey::from_ed_pem(bytes))
                 .map_err(|_| "holds a block that is not a public RSA, EC or Ed25519 key".to_owned())?;
-            let ready = key_fit::verifiers(&key).map_err(|reason| format!("holds {reason}"))?;
+            let ready = weak_keys::verifiers(&key).map_err(|reason| format!("holds {reason}"))?;
             set.keys.push(Arc::new(VerificationKey::public(None, ready, key)));
         }
         if set.keys.is_empty() { Err("has no PEM public key".to_owned()) } else { Ok(set) }
@@ -174,7 +174,7 @@ fn key_of(entry: &Value) -> Result<VerificationKey, String> {
         return Err("a curve that is not supported".to_owned());
     }
     let key = DecodingKey::from_jwk(&jwk).map_err(|_| "its numbers are not base64url")?;
-    let mut ready = key_fit::verifiers(&key)?;
+    let mut ready = weak_keys::verifiers(&key)?;
     if let Some(stated) = entry.get("alg").and_then(Value::as_str) {
         ready.retain(|(algorithm, _)| stated.parse::<Algorithm>().is_ok_and(|stated| stated == *algorithm));
         if ready.is_empty() {

@@ -8,6 +8,7 @@
 //! it is bound to (`dpop`, the client certificate), and what operators have revoked, suspended or granted.
 
 pub(crate) mod api_key;
+pub(crate) mod api_key_format;
 pub(crate) mod cache;
 mod caller;
 pub(crate) mod certificate;
@@ -15,15 +16,13 @@ pub(crate) mod claims;
 mod credential;
 pub(crate) mod directory;
 pub(crate) mod dpop;
-pub(crate) mod ending;
-pub(crate) mod failures;
+pub(crate) mod failed_attempts;
 pub(crate) mod fetch;
 pub(crate) mod introspection;
 pub(crate) mod jwt;
-mod key_fit;
 pub(crate) mod key_set;
 pub(crate) mod key_source;
-pub(crate) mod key_text;
+mod weak_keys;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -42,15 +41,15 @@ use self::claims::{Claims, Confirmation, Settings, Times, refuse};
 use self::credential::{Credential, Scheme};
 use self::directory::Directory;
 use self::dpop::{Dpop, Facts, Flaw, Used};
-use self::failures::Failures;
+use self::failed_attempts::Failures;
 use self::introspection::Introspection;
 use self::jwt::{Issuer, Token};
 use crate::exchange::ClientCertificate;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::state::ledger::{Ledger, Tick};
-use crate::state::register::Health;
-use crate::state::register::entry::{Identity, hex};
-use crate::state::register::mark::Mark;
+use crate::state::registry::Health;
+use crate::state::registry::entry::{Identity, hex};
+use crate::state::registry::revocation_key::RevocationKey;
 
 /// Where proofs of possession come (RFC 9449 §4.1).
 const DPOP: HeaderName = HeaderName::from_static("dpop");
@@ -69,7 +68,7 @@ pub(crate) struct Authentication {
     dpop: Dpop,
     failures: Option<Failures>,
     /// Whether what is known is enough when the store is out of touch.
-    serve_out_of_touch: bool,
+    serve_stale: bool,
     ledger: Arc<Ledger>,
 }
 
@@ -92,7 +91,7 @@ pub(crate) struct Parts {
     /// The limit on failed attempts.
     pub(crate) failures: Option<Failures>,
     /// Whether what is known is enough when the store is out of touch.
-    pub(crate) serve_out_of_touch: bool,
+    pub(crate) serve_stale: bool,
     /// Where failed attempts are counted.
     pub(crate) ledger: Arc<Ledger>,
 }
@@ -140,7 +139,7 @@ impl Authentication {
             trusts: parts.trusts,
             dpop: parts.dpop,
             failures: parts.failures,
-            serve_out_of_touch: parts.serve_out_of_touch,
+            serve_stale: parts.serve_stale,
             ledger: parts.ledger,
         }
     }
@@ -185,7 +184,7 @@ impl Authentication {
         failures.permit(&self.ledger, asked.client, asked.tick)?;
         let known = self.identify(asked, cache).await;
         if let Err(refusal) = &known
-            && failures::is_failure(refusal)
+            && failed_attempts::is_failure(refusal)
         {
             failures.note(&self.ledger, asked.client, asked.tick);
         }
@@ -193,11 +192,11 @@ impl Authentication {
     }
 
     async fn identify(&self, asked: &Asked<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
-        self.in_touch()?;
+        self.store_available()?;
         let (caller, scheme) = match credential::find(asked.headers, &self.key_header)? {
             Credential::Token(scheme, token) => (self.bearer(token, asked, cache).await?, Some((scheme, token))),
             Credential::Key(key) => (self.key(key, asked.now, cache)?, None),
-            Credential::None => return self.holder(asked, cache),
+            Credential::None => return self.by_certificate(asked, cache),
         };
         if caller.confirmation() != &Confirmation::default() || matches!(scheme, Some((Scheme::Dpop, _))) {
             // Boxed: rare, and else a part of every request's future.
@@ -211,14 +210,14 @@ impl Authentication {
     }
 
     /// What operators have changed must be known before anybody is let in.
-    fn in_touch(&self) -> Result<(), Refusal> {
+    fn store_available(&self) -> Result<(), Refusal> {
         let unavailable = |cause: &'static str| {
             Err(refuse(Reason::IdentityUnavailable, "identity cannot be checked now; try again shortly").cause(cause))
         };
-        match self.directory.register().health() {
+        match self.directory.registry().health() {
             Health::Ready => Ok(()),
-            Health::OutOfTouch if self.serve_out_of_touch => Ok(()),
-            Health::OutOfTouch => unavailable("the store is out of reach, and `store.on_failure` is `refuse`"),
+            Health::Stale if self.serve_stale => Ok(()),
+            Health::Stale => unavailable("the store is out of reach, and `store.on_failure` is `refuse`"),
             Health::Loading => unavailable("the store has not been read yet"),
         }
     }
@@ -292,18 +291,18 @@ impl Authentication {
         let mut granted = claims.scopes.clone();
         granted.extend(self.directory.scopes(&claims.roles));
         let named = jwt::name(text);
-        let mut marks = vec![Mark::token(named.as_bytes()), Mark::issuer(&settings.name)];
+        let mut revocation_keys = vec![RevocationKey::token(named.as_bytes()), RevocationKey::issuer(&settings.name)];
         // Whoever revokes by digest may know that of the whole text alone.
-        marks.extend((named != text).then(|| Mark::token(text.as_bytes())));
-        marks.extend(claims.jti.as_deref().map(Mark::jti));
+        revocation_keys.extend((named != text).then(|| RevocationKey::token(text.as_bytes())));
+        revocation_keys.extend(claims.jti.as_deref().map(RevocationKey::jti));
         let other = claims.sub.iter().filter(|sub| **sub != claims.subject);
-        marks.extend(other.map(|sub| Mark::subject(&settings.name, sub)));
-        marks.push(Mark::subject(&settings.name, &claims.subject));
+        revocation_keys.extend(other.map(|sub| RevocationKey::subject(&settings.name, sub)));
+        revocation_keys.push(RevocationKey::subject(&settings.name, &claims.subject));
         let verified = Verified {
             kind,
             id: claims.jti.clone(),
             granted,
-            marks,
+            revocation_keys,
             issued: claims.issued,
             confirmation: claims.confirmation.clone(),
             usage: None,
@@ -326,7 +325,7 @@ impl Authentication {
     }
 
     /// Who holds the client certificate of a request that brings nothing else.
-    fn holder(&self, asked: &Asked<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
+    fn by_certificate(&self, asked: &Asked<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
         const MISSING: &str = "send a token (`Authorization: Bearer …`) or an API key";
         let shown = asked.certificate.ok_or_else(|| credential::missing(MISSING))?;
         certificate::check(shown, &self.trusts, asked.now)?;
@@ -334,7 +333,7 @@ impl Authentication {
             Some((caller, _)) => caller,
             None => {
                 let epoch = cache.epoch();
-                let consumer = self.certified(shown)?;
+                let consumer = self.consumer_of(shown)?;
                 let consumer = consumer.ok_or_else(|| unknown("a client certificate".to_owned()))?;
                 let id = hex::encode(&shown.thumbprint);
                 let caller = Arc::new(Caller::new(
@@ -343,7 +342,7 @@ impl Authentication {
                         kind: CredentialKind::Certificate,
                         id: Some(id.into()),
                         granted: consumer.ceiling().map(<[_]>::to_vec).unwrap_or_default(),
-                        marks: vec![Mark::certificate(&shown.thumbprint)],
+                        revocation_keys: vec![RevocationKey::certificate(&shown.thumbprint)],
                         issued: Some(shown.not_before),
                         confirmation: Confirmation::default(),
                         usage: None,
@@ -358,7 +357,7 @@ impl Authentication {
     }
 
     /// The consumer whose certificate this is; two are one too many.
-    fn certified(&self, shown: &ClientCertificate) -> Result<Option<Arc<Consumer>>, Refusal> {
+    fn consumer_of(&self, shown: &ClientCertificate) -> Result<Option<Arc<Consumer>>, Refusal> {
         let by_name = shown.names.iter().map(|name| Identity::CertificateSan(name.clone()));
         let mut found: Option<Arc<Consumer>> = None;
         for identity in std::iter::once(Identity::Certificate(shown.thumbprint)).chain(by_name) {
@@ -376,7 +375,7 @@ impl Authentication {
 
     /// Whether a certificate shown beside another credential is the caller's own; it must not be somebody else's.
     fn shown_beside(&self, shown: &ClientCertificate, caller: &Caller, now: Timestamp) -> Result<bool, Refusal> {
-        let Some(consumer) = self.certified(shown)? else { return Ok(false) };
+        let Some(consumer) = self.consumer_of(shown)? else { return Ok(false) };
         certificate::check(shown, &self.trusts, now)?;
         if consumer.name() == caller.consumer() {
             return Ok(true);
@@ -420,11 +419,11 @@ impl Authentication {
     /// Decides whether a proof was used on another node.
     async fn claim(&self, used: &Used, now: Timestamp) -> Result<(), Refusal> {
         let what = format!("dpop:{}", hex::encode(&used.mark));
-        match self.directory.register().claim(&what, used.lifetime).await {
+        match self.directory.registry().claim(&what, used.lifetime).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.unproven(Flaw::Replayed, now)),
             // What this node remembers is then all there is.
-            Err(_) if self.serve_out_of_touch => Ok(()),
+            Err(_) if self.serve_stale => Ok(()),
             Err(error) => Err(refuse(Reason::IdentityUnavailable, "proofs cannot be checked now; try again shortly")
                 .cause(format!("whether a proof was used on another node: {error}"))),
         }
@@ -454,11 +453,11 @@ impl Authentication {
 
     /// Decides, after every cache, whether what was verified still stands, and adds what is granted for a time.
     fn standing(&self, caller: Arc<Caller>, asked: &Asked<'_>) -> Result<Arc<Caller>, Refusal> {
-        let register = self.directory.register();
-        if register.is_revoked(caller.marks(), caller.issued(), asked.now) {
+        let registry = self.directory.registry();
+        if registry.is_revoked(caller.revocation_keys(), caller.issued(), asked.now) {
             return Err(refuse(Reason::Revoked, "the credential has been revoked; get a new one"));
         }
-        let standing = register.standing(caller.consumer(), asked.now);
+        let standing = registry.standing(caller.consumer(), asked.now);
         if standing.suspended {
             return Err(refuse(Reason::ConsumerSuspended, "the consumer is suspended; ask the API's owner"));
         }

@@ -32,7 +32,7 @@ pub(crate) struct Limit {
 
 /// A request that fits.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fits {
+pub(crate) struct Allowed {
     /// How many more would fit at once.
     pub(crate) remaining: u32,
     /// When the limit is full again.
@@ -65,12 +65,12 @@ impl Limit {
     }
 
     /// Decides: counts one request, or says how long to wait.
-    pub(crate) fn take(&self, bucket: &Bucket, now: Tick) -> Result<Fits, Duration> {
+    pub(crate) fn take(&self, bucket: &Bucket, now: Tick) -> Result<Allowed, Duration> {
         let limiter = RateLimiter::<_, _, _, StateInformationMiddleware>::new(self.quota, BucketAt(bucket, now), At);
         match limiter.check() {
             Ok(snapshot) => {
                 let full = bucket.0.load(Ordering::Relaxed).saturating_sub(now.0);
-                Ok(Fits { remaining: snapshot.remaining_burst_capacity(), full_after: Duration::from_nanos(full) })
+                Ok(Allowed { remaining: snapshot.remaining_burst_capacity(), full_after: Duration::from_nanos(full) })
             }
             Err(until) => Err(until.wait_time_from(Relative(0))),
         }

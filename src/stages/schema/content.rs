@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use mediatype::MediaType;
 
-use super::beside::beside;
 use super::form::{Form, Multipart};
 use super::json::JsonSchema;
 use super::media_type::{self, MediaRange};
+use super::offload::offload;
 use super::xml::XmlSchema;
 use crate::refusal::{Reason, Refusal, Stage};
 
@@ -98,7 +98,7 @@ impl Content {
         match self {
             Self::Json(schema) if body.len() > JSON_AT_ONCE => {
                 let (schema, body) = (Arc::clone(schema), body.clone());
-                Box::pin(beside(move || schema.check(&body))).await
+                Box::pin(offload(move || schema.check(&body))).await
             }
             Self::Json(schema) => schema.check(body),
             // Boxed: rare and large, and it would be a part of every request's future.

@@ -11,7 +11,8 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use ruzstd::decoding::StreamingDecoder;
 
-use super::{malformed, too_large};
+use super::malformed;
+use crate::body::too_large;
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// How a body was encoded.

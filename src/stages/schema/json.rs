@@ -12,8 +12,8 @@ use jsonschema::{Draft, PatternOptions, Retrieve, Uri, ValidationError, Validati
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
+use super::fast_path::Shape;
 use super::malformed;
-use super::shape::Shape;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::stages::strict_json;
 

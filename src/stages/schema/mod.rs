@@ -4,17 +4,16 @@
 //! are the very bytes that were checked. A route without streams it through, within bounds. The body comes last of all
 //! stages, so that nobody unknown makes us read one.
 
-mod beside;
-pub(crate) mod body;
 pub(crate) mod content;
 mod encoding;
+mod fast_path;
 pub(crate) mod fields;
 pub(crate) mod form;
 pub(crate) mod json;
 pub(crate) mod media_type;
+mod offload;
 pub(crate) mod parameters;
 pub(crate) mod response;
-mod shape;
 pub(crate) mod xml;
 
 use std::time::Duration;
@@ -22,10 +21,10 @@ use std::time::Duration;
 use http::header::CONTENT_TYPE;
 use hyper::body::Body as _;
 
-use self::body::{Body, Counter, Source, Uncollected};
 use self::content::{Content, Contents};
 use self::encoding::Encoding;
 use self::parameters::{Parameters, Target};
+use crate::body::{Body, Counter, Source, Uncollected, too_large};
 use crate::refusal::{Members, Reason, Refusal, Stage};
 
 /// What a route asks of its requests.
@@ -112,7 +111,7 @@ impl Requirement {
             Err(refusal) => return Err(untouched(refusal, body)),
             Ok(encoding) => encoding,
         };
-        let received = match Box::pin(body::collect(body, counter, (max_size, outer_size), deadline)).await {
+        let received = match Box::pin(crate::body::collect(body, counter, (max_size, outer_size), deadline)).await {
             Err(Uncollected { refusal, body }) => return Err(Rejected { refusal, body }),
             Ok(received) => received,
         };
@@ -126,11 +125,6 @@ impl Requirement {
             Err(refusal) => Err(Rejected { refusal, body: Some(body) }),
         }
     }
-}
-
-/// Refuses a body past `limit` bytes.
-pub(crate) fn too_large(limit: u64) -> Refusal {
-    Refusal::new(Stage::Schema, Reason::BodyTooLarge, format!("send a body of at most {limit} bytes"))
 }
 
 /// Refuses a body that is not what its form says.

@@ -48,11 +48,11 @@ pub fn skipped(why: &str) {
 #[track_caller]
 pub fn judges_xml() -> bool {
     let listed = std::process::Command::new("ldconfig").arg("-p").output();
-    let here = listed.is_ok_and(|listed| String::from_utf8_lossy(&listed.stdout).contains("libxml2.so."));
-    if !here {
+    let view = listed.is_ok_and(|listed| String::from_utf8_lossy(&listed.stdout).contains("libxml2.so."));
+    if !view {
         skipped("there is no libxml2");
     }
-    here
+    view
 }
 
 /// Whether a tool can be run here.

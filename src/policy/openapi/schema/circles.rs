@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::Name;
+use crate::policy::openapi::diagnostics::Diagnostics;
 use crate::policy::openapi::files::Node;
-use crate::policy::openapi::told::Told;
 
 /// Keywords whose schemas judge the very value that their own schema judges.
 const IN_PLACE: [&str; 9] = ["$ref", "allOf", "anyOf", "dependentSchemas", "else", "if", "not", "oneOf", "then"];
@@ -21,7 +21,7 @@ enum State {
 }
 
 /// Tells of every definition that leads back to itself.
-pub(super) fn tell(defs: &Map<String, Value>, origins: &HashMap<Name, Node<'_>>, told: &mut Told) {
+pub(super) fn tell(defs: &Map<String, Value>, origins: &HashMap<Name, Node<'_>>, diagnostics: &mut Diagnostics) {
     let mut states: HashMap<&str, State> = HashMap::new();
     for start in defs.keys() {
         if states.contains_key(start.as_str()) {
@@ -41,7 +41,8 @@ pub(super) fn tell(defs: &Map<String, Value>, origins: &HashMap<Name, Node<'_>>,
                 Some(State::Open) => {
                     if let Some(node) = origins.get(next) {
                         let message = "this schema holds itself at the same place of a value, so it decides nothing";
-                        told.error(node, message)
+                        diagnostics
+                            .error(node, message)
                             .at_key()
                             .help("let it refer to itself only beneath properties or items");
                     }

@@ -20,20 +20,20 @@ impl<'d> Lowering<'_, 'd> {
         let Some(discriminator) = node.get("discriminator") else { return };
         let Some(property) = discriminator.text("propertyName") else {
             // Swagger 2.0 wrote the name alone.
-            self.told.warning(&discriminator, "this discriminator has no `propertyName`, so it decides nothing");
+            self.diagnostics.warning(&discriminator, "this discriminator has no `propertyName`, so it decides nothing");
             return;
         };
         let choices = ["oneOf", "anyOf"].iter().find_map(|keyword| Some((*keyword, node.get(keyword)?)));
         let Some((keyword, choices)) = choices else {
             let message = "a discriminator without `oneOf` or `anyOf` names no schemas here: values are checked against this one alone";
-            self.told.warning(&discriminator, message);
+            self.diagnostics.warning(&discriminator, message);
             return;
         };
         let mut targets = Vec::new();
         for branch in choices.items() {
             let Some(target) = branch.reference().and_then(|reference| branch.follow(reference).ok()) else {
                 let message = "only schemas behind a `$ref` have a name: this discriminator decides nothing";
-                self.told.warning(&branch, message);
+                self.diagnostics.warning(&branch, message);
                 return;
             };
             let implicit = target.pointer.rsplit('/').next().unwrap_or_default();
@@ -49,7 +49,8 @@ impl<'d> Lowering<'_, 'd> {
             match found {
                 Some(position) => named.push((name.to_owned(), position)),
                 None => {
-                    self.told.warning(&meant, "this is none of the schemas to choose from, so the name is not taken");
+                    self.diagnostics
+                        .warning(&meant, "this is none of the schemas to choose from, so the name is not taken");
                 }
             }
         }

@@ -14,8 +14,8 @@ use serde_json::{Map, Number, Value, json};
 use super::keywords::{self, Form};
 use super::{Direction, Key, Schemas, nullable};
 use crate::policy::openapi::Version;
+use crate::policy::openapi::diagnostics::Diagnostics;
 use crate::policy::openapi::files::Node;
-use crate::policy::openapi::told::Told;
 use crate::policy::source::quote;
 use crate::stages::schema::json::pattern_problem;
 
@@ -32,7 +32,7 @@ const MAX_DEPTH: usize = 8;
 /// One schema being lowered.
 pub(super) struct Lowering<'s, 'd> {
     pub(super) schemas: &'s mut Schemas<'d>,
-    pub(super) told: &'s mut Told,
+    pub(super) diagnostics: &'s mut Diagnostics,
     /// The definition that it is a part of.
     pub(super) within: &'s Key,
 }
@@ -54,11 +54,11 @@ impl<'d> Lowering<'_, 'd> {
             Value::Bool(_) => return node.value.clone(),
             Value::Object(_) => {}
             Value::Null => {
-                self.told.warning(node, "no schema stands here, so nothing is checked").at_key();
+                self.diagnostics.warning(node, "no schema stands here, so nothing is checked").at_key();
                 return Value::Bool(true);
             }
             _ => {
-                self.told.error(node, "this is no schema").help("a schema is a map, such as `{ type: string }`");
+                self.diagnostics.error(node, "this is no schema").help("a schema is a map, such as `{ type: string }`");
                 return Value::Bool(false);
             }
         }
@@ -69,8 +69,8 @@ impl<'d> Lowering<'_, 'd> {
                     let name = self.schemas.define(&target);
                     out.insert("$ref".to_owned(), format!("#/$defs/{name}").into());
                 }
-                Some(Err(problem)) => drop(self.told.error(&written, problem)),
-                None => drop(self.told.error(&written, "a `$ref` is text")),
+                Some(Err(problem)) => drop(self.diagnostics.error(&written, problem)),
+                None => drop(self.diagnostics.error(&written, "a `$ref` is text")),
             }
             if self.schemas.version == Version::V3_0 {
                 return Value::Object(out);
@@ -81,7 +81,7 @@ impl<'d> Lowering<'_, 'd> {
                 _ if OWN.contains(&name) => {}
                 Some((_, false)) if self.schemas.version == Version::V3_0 => {
                     let message = format!("`{name}` is no keyword of OpenAPI 3.0, so it is not checked");
-                    self.told.warning(&child, message).at_key().help("OpenAPI 3.1 has it");
+                    self.diagnostics.warning(&child, message).at_key().help("OpenAPI 3.1 has it");
                 }
                 Some((form, _)) => self.keyword(node, name, form, &child, &mut out),
                 None => self.other(name, &child),
@@ -101,9 +101,9 @@ impl<'d> Lowering<'_, 'd> {
     fn other(&mut self, name: &str, child: &Node<'d>) {
         if IDENTITIES.contains(&name) {
             let message = format!("`{name}` is not honoured: references lead by path and JSON pointer alone");
-            self.told.warning(child, message).at_key();
+            self.diagnostics.warning(child, message).at_key();
         } else if let Some(meant) = keywords::misspelt(name) {
-            self.told
+            self.diagnostics
                 .warning(child, format!("{} is no keyword, so it is not checked", quote(name)))
                 .at_key()
                 .help(format!("did you mean `{meant}`?"));
@@ -121,7 +121,7 @@ impl<'d> Lowering<'_, 'd> {
             }
             (_, value) if !form.fits(value) => {
                 let message = format!("`{name}` is {}; what stands here is not checked", form.words());
-                self.told.warning(child, message).at_key();
+                self.diagnostics.warning(child, message).at_key();
                 return;
             }
             // Where `exclusiveMinimum: true` stands beside it, that is the bound.
@@ -171,7 +171,7 @@ impl<'d> Lowering<'_, 'd> {
             problem
         });
         if let Some(problem) = &problem {
-            self.told
+            self.diagnostics
                 .warning(child, format!("this pattern is not checked: {problem}"))
                 .help("patterns are matched in linear time: no look-around, no back-references");
         }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::diagnostics::Diagnostics;
 use super::files::Node;
-use super::told::Told;
 use super::{Spot, Version};
 
 /// Which way a message goes: some properties are for one way only.
@@ -132,17 +132,17 @@ impl<'d> Schemas<'d> {
     }
 
     /// Lowers all that was asked for, and what that refers to. Returns `{"$defs": …}`; adds where each is from.
-    pub(super) fn finish(mut self, told: &mut Told, origins: &mut HashMap<Name, Spot>) -> Value {
-        self.drain(told);
-        circles::tell(&self.defs, &self.origins, told);
+    pub(super) fn finish(mut self, diagnostics: &mut Diagnostics, origins: &mut HashMap<Name, Spot>) -> Value {
+        self.drain(diagnostics);
+        circles::tell(&self.defs, &self.origins, diagnostics);
         origins.extend(self.origins.iter().map(|(name, node)| (Arc::clone(name), Spot::of(node))));
         Value::Object(Map::from_iter([("$defs".to_owned(), Value::Object(self.defs))]))
     }
 
-    fn drain(&mut self, told: &mut Told) {
+    fn drain(&mut self, diagnostics: &mut Diagnostics) {
         // A list, not recursion: references chain as long as a description likes.
         while let Some((node, key, name)) = self.waiting.pop() {
-            let schema = lower::Lowering { schemas: self, told, within: &key }.whole(&node);
+            let schema = lower::Lowering { schemas: self, diagnostics, within: &key }.whole(&node);
             self.defs.insert(name.to_string(), schema);
         }
     }

@@ -224,9 +224,9 @@ mod tests {
 
     #[test]
     fn no_two_proofs_have_the_same_mark() {
-        let marks = [mark("a", "bc"), mark("ab", "c"), mark("abc", ""), mark("", "abc"), mark("a", "b")];
-        for (at, one) in marks.iter().enumerate() {
-            assert!(marks.iter().skip(at + 1).all(|other| one != other), "{at}");
+        let revocation_keys = [mark("a", "bc"), mark("ab", "c"), mark("abc", ""), mark("", "abc"), mark("a", "b")];
+        for (at, one) in revocation_keys.iter().enumerate() {
+            assert!(revocation_keys.iter().skip(at + 1).all(|other| one != other), "{at}");
         }
         assert_eq!(mark("a", "b"), mark("a", "b"));
     }

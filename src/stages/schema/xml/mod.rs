@@ -22,9 +22,9 @@ use self::libxml2::{Complaint, Verdict};
 use self::place::Index;
 use self::soap::{Objection, Payload};
 use self::sources::Sources;
-use super::beside::{beside, undecided};
 use super::json::violated;
 use super::malformed;
+use super::offload::{offload, undecided};
 use crate::refusal::{Refusal, Violation};
 
 /// Bodies up to this many bytes are judged at once; larger ones beside the worker, which has others to serve.
@@ -167,7 +167,7 @@ impl XmlSchema {
             return self.0.judge(body);
         }
         let (compiled, body) = (Arc::clone(&self.0), body.clone());
-        beside(move || compiled.judge(&body)).await
+        offload(move || compiled.judge(&body)).await
     }
 }
 

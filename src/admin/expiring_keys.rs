@@ -1,0 +1,205 @@
+//! API keys whose end is near: which they are, for the metrics, and whom the log has warned of them today.
+//!
+//! Nothing here is asked on the way of a request: it goes through all keys. A key that is revoked has ended already.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::stages::auth::api_key::{self, ApiKeys};
+use crate::state::registry::Registry;
+use crate::state::registry::revocation_key::RevocationKey;
+
+/// The metrics tell of keys that end within this.
+pub(crate) const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// The log warns of keys that end within this.
+const WARNED: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// And again after this.
+const AGAIN: SignedDuration = SignedDuration::from_hours(24);
+
+/// Most lines of the log at a time; the rest is counted.
+const MOST: usize = 100;
+
+/// An API key that ends soon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// Its id.
+    pub(crate) key: Box<str>,
+    /// Whose it is.
+    pub(crate) consumer: Box<str>,
+    /// When it ends: by itself, or by its age.
+    pub(crate) end: Timestamp,
+    /// The key that it was rotated to.
+    pub(crate) replaced_by: Option<Box<str>>,
+}
+
+/// Keys of the policy and of the store that are good, and end within this time; the first to end comes first.
+pub(crate) fn ending(keys: &ApiKeys, registry: &Registry, within: SignedDuration, now: Timestamp) -> Vec<Ending> {
+    let horizon = now.checked_add(within).unwrap_or(Timestamp::MAX);
+    let is_near = |end: &Timestamp| now < *end && *end <= horizon;
+    let listed = keys.listed().filter_map(|key| {
+        let ending = Ending::new(&key.id, key.consumer.name(), key.end(keys.max_age()).filter(is_near)?, None);
+        Some((ending, key.created.or(key.not_before)))
+    });
+    let made = registry.keys();
+    let made = made.iter().filter_map(|key| {
+        let end = api_key::end(Some(key.created), key.expires, keys.max_age()).filter(is_near)?;
+        Some((Ending::new(&key.id, &key.consumer, end, key.replaced_by.clone()), Some(key.created)))
+    });
+    let alive = listed.chain(made).filter(|(ending, issued)| {
+        let marks = [RevocationKey::key(&ending.key), RevocationKey::consumer(&ending.consumer), RevocationKey::all()];
+        !registry.is_revoked(&marks, issued.map(Timestamp::as_second), now)
+    });
+    let mut endings: Vec<Ending> = alive.map(|(ending, _)| ending).collect();
+    endings.sort_by(|one, other| (one.end, &one.key).cmp(&(other.end, &other.key)));
+    endings
+}
+
+impl Ending {
+    fn new(key: &str, consumer: &str, end: Timestamp, replaced_by: Option<Box<str>>) -> Self {
+        Self { key: key.into(), consumer: consumer.into(), end, replaced_by }
+    }
+}
+
+/// Remembers what the log has warned of, so that each key is told of once a day.
+#[derive(Debug, Default)]
+pub(crate) struct Reminder {
+    told: HashMap<Box<str>, Timestamp>,
+}
+
+impl Reminder {
+    /// Warns of each key that is due, in the log.
+    pub(crate) fn warn(&mut self, keys: &ApiKeys, registry: &Registry, now: Timestamp) {
+        let due = self.due(keys, registry, now);
+        for Ending { key, consumer, end, replaced_by } in due.iter().take(MOST) {
+            match replaced_by {
+                None => tracing::warn!(%key, %consumer, %end, "an API key ends soon; rotate it"),
+                Some(next) => tracing::warn!(%key, %consumer, %end, %next, "an API key that was rotated ends soon"),
+            }
+        }
+        if due.len() > MOST {
+            tracing::warn!(keys = due.len() - MOST, "further API keys end soon");
+        }
+    }
+
+    /// The keys to warn of now; they count as told.
+    fn due(&mut self, keys: &ApiKeys, registry: &Registry, now: Timestamp) -> Vec<Ending> {
+        let before = std::mem::take(&mut self.told);
+        let mut due = Vec::new();
+        for ending in ending(keys, registry, WARNED, now) {
+            // A clock that was set back does not silence it for longer than a day either.
+            let told = before.get(&ending.key).filter(|told| now.duration_since(**told).abs() < AGAIN);
+            self.told.insert(ending.key.clone(), *told.unwrap_or(&now));
+            if told.is_none() {
+                due.push(ending);
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::stages::auth::Consumer;
+    use crate::state::epoch::Epoch;
+    use crate::state::registry::entry::{self, Change, Entry, Kind};
+    use crate::state::registry::revocation_key::Target;
+
+    const NOW: i64 = 1_800_000_000;
+    const HOUR: i64 = 3600;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn registry() -> Registry {
+        Registry::new(None, Epoch::default())
+    }
+
+    /// A key made at run time that ends so many hours from now.
+    fn made(id: &str, hours: i64) -> Change {
+        Change::Put(Entry::Key(entry::Key {
+            id: id.into(),
+            consumer: "acme".into(),
+            sha256: [u8::try_from(id.len()).unwrap(); 32],
+            scopes: None,
+            not_before: None,
+            expires: Some(at(NOW + hours * HOUR)),
+            replaced_by: None,
+            note: None,
+            created: at(NOW - 1000 * HOUR),
+            created_by: "admin".into(),
+        }))
+    }
+
+    fn ids(endings: &[Ending]) -> Vec<&str> {
+        endings.iter().map(|ending| &*ending.key).collect()
+    }
+
+    #[test]
+    fn keys_of_policy_and_store_that_are_good_and_end_soon() {
+        let acme = Arc::new(Consumer::new("acme", Vec::new(), None, None, Arc::default()));
+        let mut keys = ApiKeys::new(Some(SignedDuration::from_hours(1100)));
+        for (number, (id, created, expires)) in [
+            ("ends", NOW, Some(NOW + 40 * HOUR)),
+            ("gets-old", NOW - 1050 * HOUR, None),
+            ("ended", NOW, Some(NOW)),
+            ("last-moment", NOW, Some(NOW + 100 * HOUR)),
+            ("far", NOW, Some(NOW + 101 * HOUR)),
+            ("unbounded", NOW, None),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let consumer = Arc::clone(&acme);
+            let (created, expires) = (Some(at(created)), expires.map(at));
+            let key = api_key::Key { id: id.into(), consumer, scopes: None, created, not_before: None, expires };
+            assert!(keys.add([u8::try_from(number).unwrap(); 32], key));
+        }
+        let registry = registry();
+        for (id, hours) in [("a", 60), ("bb", 30), ("ccc", 20), ("dddd", -1), ("eeeee", 900)] {
+            registry.learn(made(id, hours));
+        }
+        registry.learn(Change::Put(Entry::Revocation(entry::Revocation {
+            target: Target::Key("ccc".into()),
+            issued_before: None,
+            expires: None,
+            reason: None,
+            created: at(NOW),
+            created_by: "admin".into(),
+        })));
+        let found = ending(&keys, &registry, SignedDuration::from_hours(100), at(NOW));
+        // `a` is 1000 hours old, so its age ends it only after its own end; `eeeee` ends by its age.
+        assert_eq!(ids(&found), ["bb", "ends", "gets-old", "a", "eeeee", "last-moment"]);
+        assert_eq!((&*found[0].consumer, found[0].end), ("acme", at(NOW + 30 * HOUR)));
+        assert_eq!(ids(&ending(&keys, &registry, SignedDuration::ZERO, at(NOW))), [""; 0]);
+    }
+
+    #[test]
+    fn a_key_is_told_of_once_a_day_and_again_when_it_comes_back() {
+        let (mut reminder, keys, registry) = (Reminder::default(), ApiKeys::default(), registry());
+        for (after, there, due) in [
+            (0, vec!["a", "b"], vec!["a", "b"]),
+            (1, vec!["a", "b"], vec![]),
+            (2 * HOUR, vec!["a", "b", "c"], vec!["c"]),
+            (24 * HOUR - 1, vec!["a", "c"], vec![]),
+            (24 * HOUR, vec!["a", "c"], vec!["a"]),
+            (25 * HOUR, vec!["a", "b", "c"], vec!["b"]),
+            (26 * HOUR, vec!["c"], vec!["c"]),
+            // The clock is set back by two days.
+            (-24 * HOUR, vec!["c"], vec!["c"]),
+        ] {
+            for key in ["a", "b", "c"] {
+                let gone = Change::Remove(Kind::Key, key.to_owned());
+                registry.learn(if there.contains(&key) { made(key, 200) } else { gone });
+            }
+            assert_eq!(ids(&reminder.due(&keys, &registry, at(NOW + after))), due, "after {after} s");
+        }
+        registry.learn(made("c", 14 * 24 + 1));
+        assert_eq!(ids(&Reminder::default().due(&keys, &registry, at(NOW))), [""; 0], "too early to warn");
+        assert_eq!(ids(&Reminder::default().due(&keys, &registry, at(NOW + HOUR))), ["c"]);
+    }
+}

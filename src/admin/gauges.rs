@@ -1,0 +1,73 @@
+//! How things stand, for `/metrics`: put together when the page is asked for, from what others keep.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::admin::expiring_keys::{SOON, ending};
+use crate::policy::Policy;
+use crate::proxy::downstream::worker::InForce;
+use crate::stages::auth::jwt::Issuer;
+use crate::stages::auth::key_source::{Freshness, KeySource};
+use crate::state::registry::{Health, Registry};
+use crate::telemetry::{AuditNumbers, IssuerNumbers, KeyNumbers, Standing, StoreNumbers};
+
+/// Most API keys that a page tells the end of.
+const MOST_KEYS: usize = 1000;
+/// Longest `kid` of a label, in characters.
+const MAX_KID: usize = 128;
+
+/// How everything stands now.
+pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Standing {
+    let auth = in_force.policy.auth();
+    let registry = auth.directory().registry();
+    let ending = ending(auth.keys(), registry, SOON, now);
+    let endings = ending.len();
+    let ending = ending.into_iter().take(MOST_KEYS);
+    let ending = ending.map(|one| KeyNumbers {
+        consumer: one.consumer.into_string(),
+        key: one.key.into_string(),
+        end: one.end.as_second(),
+    });
+    let (ending, store) = (ending.collect(), store(registry));
+    Standing { audit: audit(in_force), issuers: issuers(&in_force.policy, now), store, ending, endings }
+}
+
+fn audit(in_force: &InForce) -> AuditNumbers {
+    let stats = in_force.trail.stats();
+    AuditNumbers {
+        records: stats.iter().map(|sink| sink.records_written).sum(),
+        bytes: stats.iter().map(|sink| sink.bytes_written).sum(),
+        failing: in_force.trail.failing().is_some(),
+    }
+}
+
+fn issuers(policy: &Policy, now: Timestamp) -> Vec<IssuerNumbers> {
+    policy.auth().issuers().map(|issuer| numbers(issuer, now)).collect()
+}
+
+fn numbers(issuer: &Issuer, now: Timestamp) -> IssuerNumbers {
+    let (set, loaded, freshness) = match issuer.keys() {
+        KeySource::Fixed(set) => (Some(Arc::clone(set)), None, Freshness::Ready),
+        KeySource::Remote(remote) => {
+            let (set, freshness) = (remote.had().map(|(set, _)| set), remote.freshness(now));
+            (set, remote.confirmed().map(Timestamp::as_second), freshness)
+        }
+    };
+    let keys = set.iter().flat_map(|set| set.keys());
+    let name = |kid: Option<&str>| kid.unwrap_or_default().chars().take(MAX_KID).collect();
+    let tokens: Vec<_> = keys.map(|key| (name(key.kid()), key.verified())).collect();
+    IssuerNumbers {
+        name: issuer.name().to_owned(),
+        up: freshness == Freshness::Ready,
+        keys: if freshness == Freshness::Unavailable { 0 } else { tokens.len() },
+        loaded,
+        tokens,
+    }
+}
+
+fn store(registry: &Registry) -> Option<StoreNumbers> {
+    let entries = registry.counts().map(|(kind, count)| (kind.as_str(), count)).to_vec();
+    let kind = registry.config()?.kind();
+    Some(StoreNumbers { kind, up: registry.health() == Health::Ready, entries })
+}

@@ -1,0 +1,97 @@
+//! What is wrong with a description, or cannot be honoured: collected by place, and turned into problems at the end.
+//!
+//! An error where a hole would be left, a warning where only less is checked. A place costs a search through its text, so
+//! it is looked up only for what will be shown.
+
+use std::collections::HashSet;
+
+use super::files::{Files, Node};
+use crate::policy::diagnostic::{Problems, Severity};
+
+/// Most that is kept of each severity, as in [`Problems`].
+const KEPT: usize = 100;
+
+/// What was told so far.
+#[derive(Debug, Default)]
+pub(super) struct Diagnostics {
+    errors: Items,
+    warnings: Items,
+}
+
+#[derive(Debug, Default)]
+struct Items {
+    kept: Vec<Item>,
+    seen: HashSet<(usize, String, String)>,
+    /// How many more there were.
+    dropped: usize,
+    spare: Option<Box<Item>>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug)]
+pub(super) struct Item {
+    file: usize,
+    pointer: String,
+    key: bool,
+    message: String,
+    help: Option<String>,
+}
+
+impl Item {
+    /// Says what would be right.
+    pub(super) fn help(&mut self, help: impl Into<String>) -> &mut Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Points at the key that the node stands behind.
+    pub(super) fn at_key(&mut self) -> &mut Self {
+        self.key = true;
+        self
+    }
+}
+
+impl Items {
+    fn add(&mut self, node: &Node<'_>, message: String) -> &mut Item {
+        let item = Item { file: node.file, pointer: node.pointer.clone(), key: false, message, help: None };
+        let known = self.seen.contains(&(item.file, item.pointer.clone(), item.message.clone()));
+        if known || self.kept.len() >= KEPT {
+            self.dropped += usize::from(!known);
+            return self.spare.insert(Box::new(item));
+        }
+        self.seen.insert((item.file, item.pointer.clone(), item.message.clone()));
+        self.kept.push_mut(item)
+    }
+}
+
+impl Diagnostics {
+    /// The description cannot be used.
+    pub(super) fn error(&mut self, node: &Node<'_>, message: impl Into<String>) -> &mut Item {
+        self.errors.add(node, message.into())
+    }
+
+    /// It can, but less is checked than it says.
+    pub(super) fn warning(&mut self, node: &Node<'_>, message: impl Into<String>) -> &mut Item {
+        self.warnings.add(node, message.into())
+    }
+
+    /// Whether the description cannot be used.
+    pub(super) fn has_errors(&self) -> bool {
+        !self.errors.kept.is_empty()
+    }
+
+    /// Adds everything to the problems of the policy.
+    pub(super) fn report(self, files: &Files, problems: &mut Problems) {
+        for (severity, items) in [(Severity::Error, self.errors), (Severity::Warning, self.warnings)] {
+            for item in items.kept {
+                let place = files.place(item.file, &item.pointer, item.key);
+                let problem = match severity {
+                    Severity::Error => problems.error(place, item.message),
+                    Severity::Warning => problems.warning(place, item.message),
+                };
+                problem.help = item.help;
+            }
+            problems.count(severity, items.dropped);
+        }
+    }
+}

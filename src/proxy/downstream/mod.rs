@@ -1,0 +1,9 @@
+//! The side of the clients: listeners, connections, and the workers that serve them.
+
+pub(super) mod client;
+mod connection;
+pub(crate) mod connection_limit;
+pub(crate) mod listener;
+mod rewind;
+pub(crate) mod worker;
+pub(crate) mod worker_thread;

@@ -1,0 +1,144 @@
+//! The way of one request: it opens the exchange, normalises what the request is for once, finds its route, walks the
+//! chain, forwards, and words the answer. Whatever happens, the [`RecordGuard`] records it.
+
+mod forward;
+pub(crate) mod path;
+pub(super) mod record_guard;
+pub(super) mod response_body;
+mod response_check;
+pub(crate) mod target;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use self::forward::{Asked, Forwarded};
+use self::record_guard::RecordGuard;
+use self::response_body::Answer;
+use crate::body::Source;
+use crate::chain::{self, Reached, Tools};
+use crate::exchange::Exchange;
+use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::worker::Worker;
+use crate::refusal::{Refusal, X_REQUEST_ID};
+
+/// The way of one request. It has begun, and has its witness, when this returns: what is returned may be dropped unpolled.
+pub(super) fn handle(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    parts: Parts,
+    source: Source,
+) -> impl Future<Output = Response<Answer>> {
+    client.begin();
+    let exchange = Exchange::open(&client.peer, &parts.method, parts.version, &parts.uri, &parts.headers);
+    let guard = RecordGuard::new(&worker, &client, exchange);
+    answer(worker, client, guard, parts, source)
+}
+
+async fn answer(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    mut guard: Box<RecordGuard>,
+    mut parts: Parts,
+    source: Source,
+) -> Response<Answer> {
+    // A writer that cannot keep up makes callers wait here, before anything is done for them.
+    worker.recorder.ready().await;
+    match carry(&worker, &client, &mut guard, &mut parts, source).await {
+        Ok((Forwarded { head, link, pool }, held)) => {
+            parts.headers.insert(X_REQUEST_ID, guard.exchange.id.to_header());
+            std::mem::take(&mut guard.trace.standing).tell(&mut parts.headers);
+            let mut response = Response::new(Answer::upstream(link, pool, held, guard));
+            *response.status_mut() = head.status;
+            *response.headers_mut() = parts.headers;
+            if let Some(reason) = head.reason {
+                response.extensions_mut().insert(reason);
+            }
+            response
+        }
+        Err(refusal) => refuse(&refusal, guard),
+    }
+}
+
+/// The part that may end in a refusal. Returns what has been read of the answer's body already, too.
+async fn carry(
+    worker: &Worker,
+    client: &Client,
+    guard: &mut RecordGuard,
+    parts: &mut Parts,
+    source: Source,
+) -> Result<(Forwarded, Bytes), Refusal> {
+    let view = Rc::clone(&guard.view);
+    let policy = &view.in_force.policy;
+
+    let trusted = policy.trusted_proxies();
+    let arrival = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, trusted)?;
+
+    let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path)?;
+    let route = Arc::clone(guard.route.insert(Arc::clone(route)));
+    let reached = Reached {
+        scheme: arrival.scheme,
+        authority: arrival.authority(),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        certificate: client.peer.certificate.as_deref(),
+    };
+    let tools = Tools { tokens: &view.tokens, ledger: &worker.shared.ledger, reached };
+    let counter = guard.counter.clone();
+    let RecordGuard { exchange, trace, .. } = &mut *guard;
+    let admitted = chain::admit(policy, &route, tools, exchange, (&parts.headers, source, &counter), trace).await?;
+
+    let asked = Asked {
+        method: &parts.method,
+        target: &arrival.target,
+        version: parts.version,
+        headers: &mut parts.headers,
+        host: arrival.host.as_ref(),
+        peer: &client.peer,
+        trusted_peer: arrival.trusted_peer,
+    };
+    let forwarded = forward::forward(admitted, asked, &route, policy.auth().key_header(), guard).await?;
+    match &route.response {
+        None => Ok((forwarded, Bytes::new())),
+        Some(requirement) => {
+            Box::pin(response_check::examine(forwarded, &route, requirement, &parts.headers, guard)).await
+        }
+    }
+}
+
+/// Words a refusal as an answer.
+fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> Response<Answer> {
+    guard.refused(refusal);
+    let (status, headers, body) = worded(refusal, &mut guard);
+    let mut response = Response::new(Answer::ours(body, guard));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Refuses what is no request, and records it. Returns what to write.
+pub(super) fn refuse_head(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    refusal: &Refusal,
+) -> (StatusCode, HeaderMap, Bytes) {
+    client.begin();
+    let mut guard = RecordGuard::new(worker, client, Exchange::unparsed(&client.peer));
+    guard.refused(refusal);
+    let mut worded = worded(refusal, &mut guard);
+    guard.sent(worded.2.len());
+    let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&guard.exchange.at);
+    if let Some(date) = date.ok().and_then(|date| HeaderValue::try_from(date).ok()) {
+        worded.1.insert(http::header::DATE, date);
+    }
+    worded
+}
+
+fn worded(refusal: &Refusal, guard: &mut RecordGuard) -> (StatusCode, HeaderMap, Bytes) {
+    let mut worded = refusal.answer(&guard.exchange.id);
+    std::mem::take(&mut guard.trace.standing).tell(&mut worded.1);
+    worded
+}

@@ -1,0 +1,201 @@
+//! Sees a request to its end, whichever that is, and then writes the one record of it.
+//!
+//! The witness travels with the request: from the handler into the body of the answer. Wherever it is dropped the request
+//! has ended, also when a client goes away in the middle, and its `Drop` is the only place where records of requests and
+//! their metrics are made.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+
+use crate::audit::{CLIENT_DISCONNECTED, Outcome, REQUEST, Record};
+use crate::body::Counter;
+use crate::chain::Trace;
+use crate::exchange::Exchange;
+use crate::policy::{Route, Server};
+use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::worker::{Worker, WorkerView};
+use crate::refusal::{Reason, Refusal, Stage, Violation};
+use crate::stages::auth::Caller;
+use crate::telemetry::End;
+
+/// Status classes as metrics tell them.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// How a request ended, as far as is known.
+enum Ending {
+    /// Not at all yet: dropped now, the client has gone.
+    Open,
+    /// Refused.
+    Refused(Reason, Stage, Vec<Violation>),
+    /// The upstream's answer is on its way.
+    Answering,
+    /// The upstream's answer was passed on whole.
+    Answered,
+}
+
+/// The witness of one request.
+pub(crate) struct RecordGuard {
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    /// What is in force for this request, whatever is reloaded meanwhile.
+    pub(crate) view: Rc<WorkerView>,
+    /// The facts of the request.
+    pub(crate) exchange: Exchange,
+    /// What has come of its body.
+    pub(crate) counter: Counter,
+    /// Its route, when it has been found.
+    pub(crate) route: Option<Arc<Route>>,
+    /// What the chain learnt.
+    pub(crate) trace: Trace,
+    upstream: Option<(Arc<Server>, Option<Duration>)>,
+    status: Option<StatusCode>,
+    sent: u64,
+    ending: Ending,
+}
+
+impl RecordGuard {
+    /// Begins to watch. The client's `begin` has been called; its `end` is called here.
+    pub(crate) fn new(worker: &Rc<Worker>, client: &Rc<Client>, exchange: Exchange) -> Box<Self> {
+        Box::new(Self {
+            worker: Rc::clone(worker),
+            client: Rc::clone(client),
+            view: worker.view(),
+            exchange,
+            counter: Counter::default(),
+            route: None,
+            trace: Trace::default(),
+            upstream: None,
+            status: None,
+            sent: 0,
+            ending: Ending::Open,
+        })
+    }
+
+    /// A server was asked.
+    pub(crate) fn asked(&mut self, server: &Arc<Server>) {
+        self.upstream = Some((Arc::clone(server), None));
+    }
+
+    /// The server answered: its answer is passed on.
+    pub(crate) fn answers(&mut self, status: StatusCode, after: Duration) {
+        if let Some((_, duration)) = &mut self.upstream {
+            *duration = Some(after);
+        }
+        self.status = Some(status);
+        self.ending = Ending::Answering;
+    }
+
+    /// The server's answer is not passed on after all.
+    pub(crate) fn withheld(&mut self) {
+        self.status = None;
+        self.ending = Ending::Open;
+    }
+
+    /// So many bytes of the answer's body went on.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// The answer was passed on whole.
+    pub(crate) fn answered(&mut self) {
+        if let Ending::Answering = self.ending {
+            self.ending = Ending::Answered;
+        }
+    }
+
+    /// It was refused, or its answer broke off for this reason.
+    pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        if let Some(cause) = refusal.logged() {
+            let (id, code) = (self.exchange.id.as_str(), refusal.reason().code());
+            tracing::info!(id, code, cause, "refused");
+        }
+        self.status.get_or_insert(refusal.reason().status());
+        self.ending = Ending::Refused(refusal.reason(), refusal.stage(), refusal.violations().to_vec());
+    }
+
+    fn end(&self) -> End {
+        match (&self.ending, self.status) {
+            (Ending::Refused(reason, ..), _) => End { index: reason.index(), code: reason.code() },
+            (Ending::Answered, Some(status)) => {
+                let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
+                End { index: Reason::ALL.len() + class, code: CLASSES.get(class).copied().unwrap_or("5xx") }
+            }
+            _ => End { index: Reason::ALL.len() + CLASSES.len(), code: CLIENT_DISCONNECTED },
+        }
+    }
+
+    fn record(&self, duration: Duration) {
+        let (exchange, caller) = (&self.exchange, self.trace.caller.as_deref());
+        let (reason, stage, violations): (_, _, &[Violation]) = match &self.ending {
+            Ending::Refused(reason, stage, violations) => (Some(reason.code()), Some(stage.as_str()), violations),
+            Ending::Answered => (None, None, &[]),
+            Ending::Open | Ending::Answering => (Some(CLIENT_DISCONNECTED), None, &[]),
+        };
+        let would_refuse = &self.trace.would_refuse;
+        let violations = match would_refuse.iter().find(|refusal| !refusal.violations().is_empty()) {
+            Some(refusal) if violations.is_empty() => refusal.violations(),
+            _ => violations,
+        };
+        let good = matches!(self.ending, Ending::Answered) && self.status.is_some_and(|status| status.as_u16() < 400);
+        let peer = &self.client.peer;
+        self.worker.recorder.record(&Record {
+            at: exchange.at,
+            action: REQUEST,
+            id: exchange.id.as_str(),
+            duration,
+            outcome: if good { Outcome::Success } else { Outcome::Failure },
+            reason,
+            client: exchange.client,
+            client_port: (exchange.client == peer.address.ip().to_canonical()).then_some(peer.address.port()),
+            source: peer.address.ip().to_canonical(),
+            user_agent: exchange.user_agent.as_ref().map(http::HeaderValue::as_bytes),
+            http_version: exchange.version_text(),
+            method: exchange.method.as_ref().map(http::Method::as_str),
+            request_bytes: self.counter.bytes(),
+            status: self.status.map(|status| status.as_u16()),
+            response_bytes: self.sent,
+            path: Some(exchange.path.as_bytes()).filter(|path| !path.is_empty()),
+            domain: Some(exchange.host.as_bytes()).filter(|host| !host.is_empty()),
+            consumer: caller.map(|caller| &**caller.consumer()),
+            target: None,
+            roles: caller.map(Caller::roles).unwrap_or_default(),
+            tls_version: peer.tls_version,
+            trace_id: exchange.trace_id(),
+            api: self.route.as_ref().map(|route| &**route.api().name()),
+            route: self.route.as_ref().map(|route| &**route.name()),
+            stage,
+            reports: self.route.as_ref().is_some_and(|route| route.reporting.any()),
+            would_refuse,
+            plan: caller.and_then(|caller| caller.plan()).map(|plan| &**plan.name()),
+            credential: caller.map(|caller| {
+                let (kind, id) = caller.credential();
+                (kind.as_str(), id)
+            }),
+            scopes_required: self.route.as_ref().map(|route| route.required_scopes()).unwrap_or_default(),
+            scopes_granted: caller.map(Caller::granted).unwrap_or_default(),
+            violations,
+            upstream: self.upstream.as_ref().map(|(server, duration)| (&*server.name, *duration)),
+            policy: self.view.in_force.policy.digest(),
+        });
+    }
+}
+
+impl Drop for RecordGuard {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.client.end(now);
+        let duration = now.saturating_duration_since(self.exchange.begun);
+        let policy = &self.view.in_force.policy;
+        let metrics = self.route.as_ref().map_or(policy.unrouted(), |route| &route.metrics);
+        metrics.count(self.end(), duration, self.upstream.as_ref().and_then(|(_, duration)| *duration));
+        for refusal in &self.trace.would_refuse {
+            metrics.would_refuse(refusal.reason().code());
+        }
+        if !self.worker.recorder.is_silent() {
+            self.record(duration);
+        }
+    }
+}

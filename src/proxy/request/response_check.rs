@@ -1,0 +1,96 @@
+//! An answer that is held back until it has been judged: read whole, up to the size its schema allows.
+
+use std::future::poll_fn;
+use std::task::{Poll, ready};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::forward::Forwarded;
+use super::record_guard::RecordGuard;
+use crate::chain;
+use crate::policy::Route;
+use crate::proxy::upstream::LinkError;
+use crate::refusal::{Reason, Refusal, Stage};
+use crate::stages::schema::response::Requirement;
+
+/// Judges an answer, where there is something to judge it by. Returns it with what was read of its body.
+pub(super) async fn examine(
+    mut forwarded: Forwarded,
+    route: &Route,
+    requirement: &Requirement,
+    headers: &HeaderMap,
+    guard: &mut RecordGuard,
+) -> Result<(Forwarded, Bytes), Refusal> {
+    let status = forwarded.head.status;
+    // RFC 9110 §6.4.1: these have no body.
+    let bodiless = guard.exchange.method == Some(Method::HEAD)
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let Some(contents) = requirement.of(status, headers).filter(|_| !bodiless) else {
+        return Ok((forwarded, Bytes::new()));
+    };
+    let read = match read(&mut forwarded, requirement.max_size).await {
+        Ok(read) => read,
+        Err(refusal) => {
+            guard.withheld();
+            return Err(guard.counter.failure().unwrap_or(refusal));
+        }
+    };
+    let all = forwarded.link.has_ended() && read.len() as u64 <= requirement.max_size;
+    let whole = all.then(|| read.clone());
+    if let Err(refusal) = chain::release(route, requirement, contents, (headers, whole), &mut guard.trace).await {
+        guard.withheld();
+        if forwarded.link.has_ended() {
+            forwarded.pool.put(forwarded.link);
+        }
+        return Err(refusal);
+    }
+    Ok((forwarded, read))
+}
+
+/// The body of an answer; only a part of it, of more than `limit` bytes, where it is larger.
+async fn read(forwarded: &mut Forwarded, limit: u64) -> Result<Bytes, Refusal> {
+    let idle = forwarded.pool.idle_timeout();
+    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+    loop {
+        let link = &mut forwarded.link;
+        let since = Instant::now();
+        link.deadline.not_after(since + idle);
+        let piece = poll_fn(|cx| {
+            if let Poll::Ready(piece) = link.poll_body(cx) {
+                return Poll::Ready(Some(piece));
+            }
+            ready!(link.deadline.poll(cx, |_| since + idle));
+            Poll::Ready(None)
+        });
+        let data = match piece.await {
+            None => return Err(refused(Reason::UpstreamTimeout, "the service behind stopped sending")),
+            Some(None) => break,
+            Some(Some(Err(error))) => return Err(broken_off(&error)),
+            // Trailers of an answer that is judged as a whole have no place in what is judged: they go no further.
+            Some(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+        };
+        if first.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&data);
+        }
+        if first.len().max(rest.len()) as u64 > limit {
+            break;
+        }
+    }
+    // One piece is the ordinary case, and needs no copy.
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+fn broken_off(error: &LinkError) -> Refusal {
+    refused(Reason::InvalidUpstreamResponse, "the service behind broke off its answer").cause(error.to_string())
+}
+
+fn refused(reason: Reason, detail: &'static str) -> Refusal {
+    Refusal::new(Stage::Forward, reason, detail)
+}

@@ -1,0 +1,276 @@
+//! The working set: everything that requests ask for, in memory.
+//!
+//! Requests ask; only [`super::Registry`] changes. No lock is held longer than a look-up or one change takes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use ahash::RandomState;
+use jiff::Timestamp;
+
+use super::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, LastUse, Suspension, grant_id};
+use super::revocation_key::RevocationKey;
+use super::revoked::{Reach, Revoked};
+use crate::state::epoch::Epoch;
+
+/// Consumers, keys, grants and suspensions.
+#[derive(Debug, Default)]
+pub(super) struct People {
+    pub(super) consumers: BTreeMap<Box<str>, Arc<Consumer>>,
+    /// Whose an outside identity is.
+    identities: HashMap<Identity, Box<str>>,
+    pub(super) keys: BTreeMap<Box<str>, Arc<Key>>,
+    by_digest: HashMap<Digest, Arc<Key>, RandomState>,
+    /// By consumer and id.
+    pub(super) grants: BTreeMap<String, Arc<Grant>>,
+    /// Ids of the grants of each consumer that has some.
+    granted: HashMap<Box<str>, Vec<String>>,
+    pub(super) suspensions: BTreeMap<Box<str>, Arc<Suspension>>,
+}
+
+impl People {
+    fn put(&mut self, entry: Entry) {
+        self.remove(entry.kind(), &entry.id());
+        match entry {
+            Entry::Consumer(consumer) => {
+                for identity in &consumer.identities {
+                    self.identities.insert(identity.clone(), consumer.name.clone());
+                }
+                self.consumers.insert(consumer.name.clone(), Arc::new(consumer));
+            }
+            Entry::Key(key) => {
+                let key = Arc::new(key);
+                self.by_digest.insert(key.sha256, Arc::clone(&key));
+                self.keys.insert(key.id.clone(), key);
+            }
+            Entry::Grant(grant) => {
+                let id = grant_id(&grant.consumer, &grant.id);
+                self.granted.entry(grant.consumer.clone()).or_default().push(id.clone());
+                self.grants.insert(id, Arc::new(grant));
+            }
+            Entry::Suspension(suspension) => {
+                self.suspensions.insert(suspension.consumer.clone(), Arc::new(suspension));
+            }
+            Entry::Revocation(_) => {}
+        }
+    }
+
+    fn remove(&mut self, kind: Kind, id: &str) {
+        match kind {
+            Kind::Consumer => {
+                if let Some(consumer) = self.consumers.remove(id) {
+                    self.identities.retain(|_, name| **name != *consumer.name);
+                }
+            }
+            Kind::Key => {
+                if let Some(key) = self.keys.remove(id) {
+                    self.by_digest.remove(&key.sha256);
+                }
+            }
+            Kind::Grant => {
+                if let Some(grant) = self.grants.remove(id)
+                    && let Some(ids) = self.granted.get_mut(&grant.consumer)
+                {
+                    ids.retain(|known| known != id);
+                    if ids.is_empty() {
+                        self.granted.remove(&grant.consumer);
+                    }
+                }
+            }
+            Kind::Suspension => drop(self.suspensions.remove(id)),
+            Kind::Revocation => {}
+        }
+    }
+}
+
+/// When a key was last used; the hot path notes it here.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    /// Seconds since 1970; 0: never.
+    at: AtomicI64,
+    address: Mutex<Option<IpAddr>>,
+    /// Not written to the store yet.
+    fresh: AtomicBool,
+}
+
+impl Usage {
+    /// The key was used. Cheap: once a second it writes, else it compares.
+    pub(crate) fn note(&self, now: Timestamp, address: IpAddr) {
+        let second = now.as_second();
+        if self.at.swap(second, Ordering::Relaxed) != second {
+            *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+            self.fresh.store(true, Ordering::Release);
+        }
+    }
+
+    /// When and from where.
+    pub(crate) fn last(&self) -> Option<LastUse> {
+        let at = Timestamp::from_second(self.at.load(Ordering::Relaxed)).ok().filter(|at| at.as_second() > 0)?;
+        let address = *self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(LastUse { at, address: address? })
+    }
+
+    /// Another node, or this one before it was started anew, saw it used.
+    fn learn(&self, last: LastUse) {
+        if last.at.as_second() > self.at.load(Ordering::Relaxed) {
+            self.at.store(last.at.as_second(), Ordering::Relaxed);
+            *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(last.address);
+        }
+    }
+}
+
+/// What a consumer has beside its roles now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// It may do nothing.
+    pub(crate) suspended: bool,
+    /// Scopes that are granted for a time.
+    pub(crate) granted: Vec<Box<str>>,
+}
+
+/// Everything that requests ask for.
+pub(super) struct Memory {
+    pub(super) revoked: Revoked,
+    people: RwLock<People>,
+    /// Suspensions and grants: while there are none, nobody is looked up.
+    exceptions: AtomicUsize,
+    uses: Mutex<HashMap<Box<str>, Arc<Usage>>>,
+    /// Told when who callers are changes.
+    epoch: Epoch,
+}
+
+impl Memory {
+    pub(super) fn new(epoch: Epoch) -> Self {
+        Self {
+            revoked: Revoked::default(),
+            people: RwLock::default(),
+            exceptions: AtomicUsize::new(0),
+            uses: Mutex::default(),
+            epoch,
+        }
+    }
+
+    pub(super) fn people(&self) -> RwLockReadGuard<'_, People> {
+        self.people.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a consumer is suspended, and what it is granted.
+    pub(super) fn standing(&self, consumer: &str, now: Timestamp) -> Standing {
+        if self.exceptions.load(Ordering::Acquire) == 0 {
+            return Standing::default();
+        }
+        let people = self.people();
+        let suspension = people.suspensions.get(consumer);
+        let suspended = suspension.is_some_and(|suspension| suspension.until.is_none_or(|until| now < until));
+        let ids = people.granted.get(consumer).map(Vec::as_slice).unwrap_or_default();
+        let grants = ids.iter().filter_map(|id| people.grants.get(id)).filter(|grant| now < grant.until);
+        Standing { suspended, granted: grants.flat_map(|grant| grant.scopes.iter().cloned()).collect() }
+    }
+
+    pub(super) fn key(&self, digest: &Digest) -> Option<Arc<Key>> {
+        self.people().by_digest.get(digest).cloned()
+    }
+
+    pub(super) fn consumer(&self, name: &str) -> Option<Arc<Consumer>> {
+        self.people().consumers.get(name).cloned()
+    }
+
+    pub(super) fn identified(&self, identity: &Identity) -> Option<Arc<Consumer>> {
+        let people = self.people();
+        people.identities.get(identity).and_then(|name| people.consumers.get(name)).cloned()
+    }
+
+    /// Where uses of a key are noted.
+    pub(super) fn usage(&self, key: &str) -> Arc<Usage> {
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        match uses.get(key) {
+            Some(known) => Arc::clone(known),
+            None => Arc::clone(uses.entry(key.into()).or_default()),
+        }
+    }
+
+    pub(super) fn learn_use(&self, key: &str, last: LastUse) {
+        self.usage(key).learn(last);
+    }
+
+    /// Uses that are not written yet; they count as written from now on.
+    pub(super) fn fresh_uses(&self) -> Vec<(Box<str>, LastUse)> {
+        let uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = uses.iter().filter(|(_, usage)| usage.fresh.swap(false, Ordering::AcqRel));
+        fresh.filter_map(|(id, usage)| Some((id.clone(), usage.last()?))).collect()
+    }
+
+    /// Makes a change that the store has made.
+    pub(super) fn apply(&self, change: Change) {
+        let kind = match &change {
+            Change::Put(entry) | Change::Create(entry) => entry.kind(),
+            Change::Remove(kind, _) => *kind,
+        };
+        match change {
+            Change::Put(Entry::Revocation(revocation)) | Change::Create(Entry::Revocation(revocation)) => {
+                self.revoked.put(revocation.target.mark(), Reach::new(revocation.issued_before, revocation.expires));
+            }
+            Change::Remove(Kind::Revocation, id) => {
+                if let Some(mark) = RevocationKey::of_id(&id) {
+                    self.revoked.remove(mark);
+                }
+            }
+            Change::Put(entry) | Change::Create(entry) => self.with_people(|people| people.put(entry)),
+            Change::Remove(kind, id) => self.with_people(|people| people.remove(kind, &id)),
+        }
+        if matches!(kind, Kind::Consumer | Kind::Key) {
+            // After the change: who is remembered from before it is asked for anew.
+            self.epoch.advance();
+        }
+    }
+
+    fn with_people(&self, change: impl FnOnce(&mut People)) {
+        let mut people = self.people.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut people);
+        self.exceptions.store(people.suspensions.len() + people.grants.len(), Ordering::Release);
+    }
+
+    /// Begins to replace everything by what a store has. What is known stays in force until that is whole.
+    pub(super) fn load(&self) -> Load<'_> {
+        Load { memory: self, people: People::default(), revoked: HashSet::default() }
+    }
+}
+
+/// Everything that a store has, on its way in.
+pub(super) struct Load<'a> {
+    memory: &'a Memory,
+    people: People,
+    revoked: HashSet<RevocationKey, RandomState>,
+}
+
+impl Load<'_> {
+    pub(super) fn put(&mut self, entry: Entry) {
+        match entry {
+            Entry::Revocation(revocation) => {
+                let mark = revocation.target.mark();
+                self.memory.revoked.put(mark, Reach::new(revocation.issued_before, revocation.expires));
+                self.revoked.insert(mark);
+            }
+            entry => self.people.put(entry),
+        }
+    }
+
+    /// Puts it in force. With `keep`, what was revoked or suspended stays so though the store does not know of it.
+    pub(super) fn finish(mut self, keep: bool) {
+        if keep {
+            for suspension in self.memory.people().suspensions.values() {
+                if !self.people.suspensions.contains_key(&suspension.consumer) {
+                    self.people.put(Entry::Suspension(Suspension::clone(suspension)));
+                }
+            }
+        } else {
+            let seen = self.revoked;
+            self.memory.revoked.retain(|mark, _| seen.contains(&mark));
+        }
+        let loaded = self.people;
+        self.memory.with_people(|people| *people = loaded);
+        self.memory.epoch.advance();
+    }
+}

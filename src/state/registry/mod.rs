@@ -1,0 +1,318 @@
+//! What changes while running and must not be lost: consumers, API keys, grants, suspensions, revocations.
+//!
+//! - `entry`: what is kept; `mark`: what a revocation names, and how a request is known by it;
+//! - `memory`, `revoked`: the working set, which requests ask;
+//! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes);
+//! - `claims`: what one node alone may have, such as a proof of possession.
+//!
+//! Requests never wait for a store, but for a claim. A change is first kept by the store and then in force, and it is in force on this node
+//! when [`Registry::change`] returns. A register outlives policies: a reload that names the same store has the same one.
+
+mod embedded;
+pub(crate) mod entry;
+mod memory;
+mod redis;
+pub(crate) mod revocation_key;
+mod revoked;
+mod single_use;
+mod store;
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use self::embedded::Embedded;
+use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, Suspension};
+use self::memory::Memory;
+pub(crate) use self::memory::{Standing, Usage};
+use self::redis::Redis;
+use self::revocation_key::RevocationKey;
+use self::store::Store;
+pub(crate) use self::store::{StoreConfig, StoreError};
+use super::epoch::Epoch;
+
+/// Uses of keys are written this often.
+const FLUSH: Duration = Duration::from_secs(10);
+/// What has ended by itself is forgotten this often, in flushes.
+const SWEEP: u32 = 60;
+/// Entries looked at in one step of that.
+const PAGE: usize = 1000;
+/// A store that is not had at the start is waited for so long before requests are taken (and refused).
+const FIRST_LOAD: Duration = Duration::from_secs(3);
+
+/// How the register stands with its store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Health {
+    /// It has never been read: nobody can be let in.
+    Loading = 0,
+    /// What is known is what is kept.
+    Ready = 1,
+    /// It was read, and cannot be reached now: others may have changed it.
+    Stale = 2,
+}
+
+/// Everything that changes while running.
+pub(crate) struct Registry {
+    config: Option<StoreConfig>,
+    store: OnceLock<Store>,
+    memory: Arc<Memory>,
+    health: Arc<AtomicU8>,
+    /// One change at a time: memory sees them in the store's order.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Register({:?})", self.health())
+    }
+}
+
+impl Registry {
+    /// A register that is not open yet; without a store it is empty and stays so.
+    pub(crate) fn new(config: Option<StoreConfig>, epoch: Epoch) -> Self {
+        let health = if config.is_none() { Health::Ready } else { Health::Loading };
+        Self {
+            config,
+            store: OnceLock::new(),
+            memory: Arc::new(Memory::new(epoch)),
+            health: Arc::new(AtomicU8::new(health as u8)),
+            changing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Its store, as the policy has it.
+    pub(crate) fn config(&self) -> Option<&StoreConfig> {
+        self.config.as_ref()
+    }
+
+    /// How it stands with its store.
+    pub(crate) fn health(&self) -> Health {
+        health(&self.health)
+    }
+
+    /// Opens the store and reads it. Once; what is open stays so.
+    ///
+    /// A store on this machine must be had. One across the network is waited for a little, and then in the background.
+    pub(crate) async fn open(&self) -> Result<(), StoreError> {
+        if self.store.get().is_some() {
+            return Ok(());
+        }
+        match self.config.clone() {
+            None => {}
+            Some(StoreConfig::Embedded { folder }) => {
+                let memory = Arc::clone(&self.memory);
+                let opened = tokio::task::spawn_blocking(move || {
+                    let store = Embedded::open(&folder)?;
+                    let mut load = memory.load();
+                    store.load(|entry| load.put(entry), |key, last| memory.learn_use(key, last))?;
+                    load.finish(false);
+                    Ok(store)
+                });
+                let opened = opened.await.map_err(|error| StoreError::Unusable(error.to_string()))?;
+                // Lost only to another that opened at the same time, which the store itself does not allow.
+                let _ = self.store.set(Store::Embedded(opened?));
+                self.health.store(Health::Ready as u8, Ordering::Release);
+            }
+            Some(StoreConfig::Redis { url, prefix, ca }) => {
+                let store = Redis::open(&url, &prefix, ca.as_deref(), &self.memory, &self.health)?;
+                let loaded = store.loaded();
+                let _ = self.store.set(Store::Redis(Box::new(store)));
+                if tokio::time::timeout(FIRST_LOAD, loaded).await.is_err() {
+                    tracing::warn!("the store has not been read yet; callers are answered with 503 until it has");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes uses of keys, and forgets what has ended; never ends.
+    pub(crate) async fn keep(&self) {
+        let mut round = 0_u32;
+        loop {
+            tokio::time::sleep(FLUSH).await;
+            self.flush().await;
+            round = round.wrapping_add(1);
+            if round.is_multiple_of(SWEEP)
+                && let Err(error) = self.sweep(Timestamp::now()).await
+            {
+                tracing::warn!(%error, "what has ended could not be removed from the store");
+            }
+        }
+    }
+
+    /// Writes uses of keys that are not written yet.
+    pub(crate) async fn flush(&self) {
+        let (Some(store), uses) = (self.store.get(), self.memory.fresh_uses()) else { return };
+        if !uses.is_empty()
+            && let Err(error) = store.note_uses(uses).await
+        {
+            tracing::warn!(%error, "when keys were last used could not be written");
+        }
+    }
+
+    /// Forgets what has ended by itself, in memory and in the store.
+    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.memory.revoked.sweep(now);
+        let Some(store) = self.store.get() else { return Ok(()) };
+        for kind in [Kind::Grant, Kind::Suspension, Kind::Revocation] {
+            let mut after = None;
+            loop {
+                let page = store.page(kind, after.take(), PAGE).await?;
+                let ended: Vec<_> = page.iter().filter(|entry| entry.has_ended(now)).map(Entry::id).collect();
+                if !ended.is_empty() {
+                    self.change(ended.into_iter().map(|id| Change::Remove(kind, id)).collect()).await?;
+                }
+                match page.last() {
+                    Some(last) if page.len() == PAGE => after = Some(last.id()),
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all changes or none. They are kept, and in force on this node, when this returns.
+    pub(crate) async fn change(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        let Some(store) = self.store.get() else {
+            return Err(match self.config {
+                None => StoreError::None,
+                Some(_) => StoreError::Unreachable("it is not open yet".to_owned()),
+            });
+        };
+        let _one_at_a_time = self.changing.lock().await;
+        for change in store.apply(changes).await? {
+            self.learn(change);
+        }
+        Ok(())
+    }
+
+    /// Puts a change in force that is kept already, or that need not be.
+    pub(crate) fn learn(&self, change: Change) {
+        self.memory.apply(change);
+    }
+
+    /// One entry, as the store has it.
+    pub(crate) async fn get(&self, kind: Kind, id: &str) -> Result<Option<Entry>, StoreError> {
+        match self.store.get() {
+            Some(store) => store.get(kind, id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Up to `limit` entries of a kind, by id, behind `after`, as the store has them.
+    pub(crate) async fn page(&self, kind: Kind, after: Option<String>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        match self.store.get() {
+            Some(store) => store.page(kind, after, limit).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether one of these marks is revoked, for a credential issued then (seconds since 1970).
+    pub(crate) fn is_revoked(&self, revocation_keys: &[RevocationKey], issued: Option<i64>, now: Timestamp) -> bool {
+        self.memory.revoked.covers(revocation_keys, issued, now)
+    }
+
+    /// Whether a consumer is suspended, and what it is granted for a time.
+    pub(crate) fn standing(&self, consumer: &str, now: Timestamp) -> Standing {
+        self.memory.standing(consumer, now)
+    }
+
+    /// The API key with this digest.
+    pub(crate) fn key(&self, digest: &Digest) -> Option<Arc<Key>> {
+        self.memory.key(digest)
+    }
+
+    /// The API key with this id.
+    pub(crate) fn key_by_id(&self, id: &str) -> Option<Arc<Key>> {
+        self.memory.people().keys.get(id).cloned()
+    }
+
+    /// All API keys, by id.
+    pub(crate) fn keys(&self) -> Vec<Arc<Key>> {
+        self.memory.people().keys.values().cloned().collect()
+    }
+
+    /// A consumer made at run time.
+    pub(crate) fn consumer(&self, name: &str) -> Option<Arc<Consumer>> {
+        self.memory.consumer(name)
+    }
+
+    /// All consumers made at run time, by name.
+    pub(crate) fn consumers(&self) -> Vec<Arc<Consumer>> {
+        self.memory.people().consumers.values().cloned().collect()
+    }
+
+    /// The consumer made at run time that has this outside identity.
+    pub(crate) fn identified(&self, identity: &Identity) -> Option<Arc<Consumer>> {
+        self.memory.identified(identity)
+    }
+
+    /// All grants, by consumer and id.
+    pub(crate) fn grants(&self) -> Vec<Arc<Grant>> {
+        self.memory.people().grants.values().cloned().collect()
+    }
+
+    /// All suspensions, by consumer.
+    pub(crate) fn suspensions(&self) -> Vec<Arc<Suspension>> {
+        self.memory.people().suspensions.values().cloned().collect()
+    }
+
+    /// The suspension of a consumer.
+    pub(crate) fn suspension(&self, consumer: &str) -> Option<Arc<Suspension>> {
+        self.memory.people().suspensions.get(consumer).cloned()
+    }
+
+    /// How many entries of each kind there are; those that have ended count until they are swept.
+    pub(crate) fn counts(&self) -> [(Kind, usize); Kind::ALL.len()] {
+        let people = self.memory.people();
+        Kind::ALL.map(|kind| {
+            let count = match kind {
+                Kind::Consumer => people.consumers.len(),
+                Kind::Key => people.keys.len(),
+                Kind::Grant => people.grants.len(),
+                Kind::Suspension => people.suspensions.len(),
+                Kind::Revocation => self.memory.revoked.len(),
+            };
+            (kind, count)
+        })
+    }
+
+    /// Whether nobody, on any node, has claimed this within its time. Where nodes share no store, that is for each node to
+    /// know by itself, and nothing is asked.
+    ///
+    /// Errors: nodes share a store, and it cannot be asked now.
+    pub(crate) async fn claim(&self, what: &str, lifetime: Duration) -> Result<bool, StoreError> {
+        match (self.store.get(), self.health()) {
+            (None | Some(Store::Embedded(_)), _) => Ok(true),
+            (Some(Store::Redis(store)), Health::Ready) => store.claims().claim(what, lifetime).await,
+            // It is known to be away, so nobody waits to find out.
+            (Some(Store::Redis(_)), _) => Err(StoreError::Unreachable("it is out of reach".to_owned())),
+        }
+    }
+
+    /// Learns when keys were last used on other nodes.
+    pub(crate) async fn refresh_uses(&self) -> Result<(), StoreError> {
+        if let Some(Store::Redis(store)) = self.store.get() {
+            for (key, last) in store.uses().await? {
+                self.memory.learn_use(&key, last);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where uses of a key are noted.
+    pub(crate) fn usage(&self, key: &str) -> Arc<Usage> {
+        self.memory.usage(key)
+    }
+}
+
+fn health(value: &AtomicU8) -> Health {
+    match value.load(Ordering::Acquire) {
+        1 => Health::Ready,
+        2 => Health::Stale,
+        _ => Health::Loading,
+    }
+}

@@ -1,0 +1,204 @@
+//! What is revoked, in memory: marks and until when. Asked on every request, after every cache.
+//!
+//! A mark takes 24 bytes, so a million of them take some 50 MiB. Nothing here is decided by default: what is not marked is
+//! not revoked, and what is marked stays so until it is taken back or has ended by itself.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use ahash::RandomState;
+use jiff::Timestamp;
+
+use super::revocation_key::{KINDS, RevocationKey};
+
+/// Parts of the map, each with a lock of its own.
+const SHARDS: usize = 16;
+
+/// Seconds since 1970, to 2106. `u32::MAX` stands for "always".
+type Seconds = u32;
+
+/// How far a revocation reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reach {
+    /// What was issued before then; `u32::MAX`: whatever it is.
+    issued_before: Seconds,
+    /// It ends then; `u32::MAX`: never.
+    expires: Seconds,
+}
+
+impl Reach {
+    /// `None`: everything, and for ever.
+    pub(super) fn new(issued_before: Option<Timestamp>, expires: Option<Timestamp>) -> Self {
+        let seconds = |at: Option<Timestamp>, round_up: bool| match at {
+            None => Seconds::MAX,
+            Some(at) => {
+                let whole = at.as_second() + i64::from(round_up && at.subsec_nanosecond() > 0);
+                Seconds::try_from(whole.clamp(0, i64::from(Seconds::MAX - 1))).unwrap_or(Seconds::MAX - 1)
+            }
+        };
+        Self { issued_before: seconds(issued_before, true), expires: seconds(expires, true) }
+    }
+
+    fn covers(self, issued: Option<i64>, now: i64) -> bool {
+        let alive = self.expires == Seconds::MAX || now < i64::from(self.expires);
+        // What does not say when it was issued may have been issued before.
+        let old =
+            self.issued_before == Seconds::MAX || issued.is_none_or(|issued| issued < i64::from(self.issued_before));
+        alive && old
+    }
+}
+
+/// The marks of all revocations.
+#[derive(Default)]
+pub(super) struct Revoked {
+    shards: [RwLock<HashMap<RevocationKey, Reach, RandomState>>; SHARDS],
+    /// How many there are of each kind: most kinds have none, and are not looked for.
+    counts: [AtomicUsize; KINDS],
+}
+
+impl Revoked {
+    /// Whether one of these marks is revoked, for something issued then (seconds since 1970).
+    pub(super) fn covers(&self, revocation_keys: &[RevocationKey], issued: Option<i64>, now: Timestamp) -> bool {
+        revocation_keys.iter().any(|mark| {
+            let any = self.counts.get(mark.kind()).is_some_and(|count| count.load(Ordering::Acquire) > 0);
+            any && self.reach(*mark).is_some_and(|reach| reach.covers(issued, now.as_second()))
+        })
+    }
+
+    fn reach(&self, mark: RevocationKey) -> Option<Reach> {
+        self.shard(mark)?.read().unwrap_or_else(PoisonError::into_inner).get(&mark).copied()
+    }
+
+    /// Revokes, in place of what was known of this mark.
+    pub(super) fn put(&self, mark: RevocationKey, reach: Reach) {
+        let Some(shard) = self.shard(mark) else { return };
+        match shard.write().unwrap_or_else(PoisonError::into_inner).entry(mark) {
+            Entry::Occupied(mut known) => drop(known.insert(reach)),
+            Entry::Vacant(free) => {
+                free.insert(reach);
+                if let Some(count) = self.counts.get(mark.kind()) {
+                    count.fetch_add(1, Ordering::Release);
+                }
+            }
+        }
+    }
+
+    /// Takes a revocation back.
+    pub(super) fn remove(&self, mark: RevocationKey) {
+        let Some(shard) = self.shard(mark) else { return };
+        if shard.write().unwrap_or_else(PoisonError::into_inner).remove(&mark).is_some() {
+            self.discount(mark);
+        }
+    }
+
+    /// Forgets what has ended by itself.
+    pub(super) fn sweep(&self, now: Timestamp) {
+        let now = now.as_second();
+        self.retain(|_, reach| reach.expires == Seconds::MAX || now < i64::from(reach.expires));
+    }
+
+    /// Keeps the marks of which `keep` says so.
+    pub(super) fn retain(&self, keep: impl Fn(RevocationKey, Reach) -> bool) {
+        for shard in &self.shards {
+            shard.write().unwrap_or_else(PoisonError::into_inner).retain(|mark, reach| {
+                let stays = keep(*mark, *reach);
+                if !stays {
+                    self.discount(*mark);
+                }
+                stays
+            });
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    fn discount(&self, mark: RevocationKey) {
+        if let Some(count) = self.counts.get(mark.kind()) {
+            count.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    fn shard(&self, mark: RevocationKey) -> Option<&RwLock<HashMap<RevocationKey, Reach, RandomState>>> {
+        self.shards.get(mark.spread() % SHARDS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    #[test]
+    fn a_revocation_reaches_what_it_names_and_nothing_else() {
+        let (alice, bob) = (RevocationKey::subject("corp", "alice"), RevocationKey::subject("corp", "bob"));
+        for (issued_before, expires, issued, revoked) in [
+            (None, None, Some(NOW), true),
+            (None, None, None, true),
+            (None, Some(NOW + 1), Some(NOW), true),
+            (None, Some(NOW), Some(NOW), false),
+            (Some(NOW), None, Some(NOW - 1), true),
+            (Some(NOW), None, Some(NOW), false),
+            (Some(NOW), None, None, true),
+            (Some(NOW), Some(NOW), Some(NOW - 1), false),
+        ] {
+            let all = Revoked::default();
+            all.put(alice, Reach::new(issued_before.map(at), expires.map(at)));
+            let case = (issued_before, expires, issued);
+            assert_eq!(all.covers(&[alice], issued, at(NOW)), revoked, "{case:?}");
+            assert_eq!(all.covers(&[bob, alice], issued, at(NOW)), revoked, "{case:?}");
+            assert!(!all.covers(&[bob], issued, at(NOW)), "{case:?}");
+            all.remove(alice);
+            assert!(!all.covers(&[alice], issued, at(NOW)), "taken back: {case:?}");
+        }
+    }
+
+    #[test]
+    fn a_fraction_of_a_second_is_on_the_side_of_the_revocation() {
+        let all = Revoked::default();
+        let half = at(NOW) + jiff::SignedDuration::from_millis(500);
+        all.put(RevocationKey::all(), Reach::new(Some(half), Some(half)));
+        assert!(all.covers(&[RevocationKey::all()], Some(NOW), at(NOW)));
+    }
+
+    #[test]
+    fn sweeping_forgets_what_has_ended_and_counts_what_is_left() {
+        let all = Revoked::default();
+        for number in 0..100_i64 {
+            let expires = (number % 2 == 0).then(|| at(NOW + number));
+            all.put(RevocationKey::jti(&number.to_string()), Reach::new(None, expires));
+            all.put(RevocationKey::jti(&number.to_string()), Reach::new(None, expires));
+        }
+        assert_eq!(all.len(), 100);
+        all.sweep(at(NOW + 50));
+        assert_eq!(all.len(), 74);
+        assert!(all.covers(&[RevocationKey::jti("51")], None, at(NOW + 50)));
+        assert!(!all.covers(&[RevocationKey::jti("50")], None, at(NOW + 50)));
+    }
+
+    #[test]
+    fn marks_of_different_things_differ() {
+        let revocation_keys = [
+            RevocationKey::jti("a"),
+            RevocationKey::key("a"),
+            RevocationKey::consumer("a"),
+            RevocationKey::issuer("a"),
+            RevocationKey::token(b"a"),
+            RevocationKey::subject("a", ""),
+            RevocationKey::subject("", "a"),
+            RevocationKey::all(),
+        ];
+        for (position, mark) in revocation_keys.iter().enumerate() {
+            assert!(!revocation_keys[..position].contains(mark), "{position}");
+        }
+    }
+}
