@@ -1,6 +1,8 @@
 //! The facts of one request, known before anything is decided: id, peer, client, times, method, path.
 //!
-//! Words only: what was decided about the request is the chain's business, and this file imports nothing of ours.
+//! [`Exchange`] keeps what the record needs until the request ends. [`Request`] borrows it, together with the head, for
+//! the stages: it is made once and every stage takes it. Decisions are the chain's business; this file imports nothing
+//! of ours.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
@@ -121,7 +123,11 @@ impl Deref for RequestPath {
     }
 }
 
-/// What is known of a request the moment its head has been read.
+/// A moment on the ledger's monotonic clock, in nanoseconds. Never 0, which means "never used" in a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(pub(crate) u64);
+
+/// What is known of a request as soon as its head has been read.
 pub(crate) struct Exchange {
     /// Id of the request.
     pub(crate) id: RequestId,
@@ -205,6 +211,82 @@ impl Exchange {
             Some(Version::HTTP_2) => "2",
             _ => "1.1",
         }
+    }
+}
+
+/// One request as the stages see it: made once, when its head has been read, and borrowed by every stage.
+pub(crate) struct Request<'a> {
+    /// The facts that the record keeps: id, times, client, normalised path.
+    pub(crate) exchange: &'a Exchange,
+    /// The connection it came over.
+    pub(crate) peer: &'a Peer,
+    /// Headers, as received.
+    pub(crate) headers: &'a HeaderMap,
+    /// `https` or `http`, as the client used it.
+    pub(crate) scheme: &'a str,
+    /// Host and port, as the client sent them; empty when HTTP/1.0 sent none.
+    pub(crate) authority: &'a str,
+    /// Path, as received: [`Request::path`] is normalised.
+    pub(crate) received_path: &'a str,
+    /// Query, as received, without `?`.
+    pub(crate) query: Option<&'a str>,
+    /// When it began, by the ledger's clock.
+    pub(crate) tick: Tick,
+}
+
+impl<'a> Request<'a> {
+    /// The method; empty when the head could not be parsed.
+    pub(crate) fn method(&self) -> &'a str {
+        self.exchange.method.as_ref().map_or("", Method::as_str)
+    }
+
+    /// The normalised path: the one that routes match and the upstream receives.
+    pub(crate) fn path(&self) -> &'a str {
+        &self.exchange.path
+    }
+
+    /// When it began, by the wall clock: the time that every decision about it uses.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.exchange.at
+    }
+
+    /// Address of the client.
+    pub(crate) fn client(&self) -> IpAddr {
+        self.exchange.client
+    }
+
+    /// The client certificate of its connection.
+    pub(crate) fn certificate(&self) -> Option<&'a ClientCertificate> {
+        self.peer.certificate.as_deref()
+    }
+}
+
+/// Owns what a [`Request`] borrows, for tests of single stages.
+#[cfg(test)]
+pub(crate) struct SampleRequest {
+    peer: Peer,
+    exchange: Exchange,
+}
+
+#[cfg(test)]
+impl SampleRequest {
+    /// A request over plain HTTP/1.1 from the loopback address.
+    pub(crate) fn new(method: &Method, path: &str) -> Self {
+        let peer = Peer::new(([127, 0, 0, 1], 9).into(), None);
+        let exchange = Exchange::open(&peer, method, Version::HTTP_11, path, &HeaderMap::new());
+        Self { peer, exchange }
+    }
+
+    /// The same request at another time.
+    pub(crate) fn dated(self, at: Timestamp) -> Self {
+        let begun = self.exchange.begun;
+        Self { exchange: self.exchange.dated(at, begun), ..self }
+    }
+
+    /// The request, with these headers and this query.
+    pub(crate) fn with<'a>(&'a self, query: Option<&'a str>, headers: &'a HeaderMap) -> Request<'a> {
+        let (exchange, peer, received_path) = (&self.exchange, &self.peer, &*self.exchange.path);
+        Request { exchange, peer, headers, scheme: "http", authority: "", received_path, query, tick: Tick(1) }
     }
 }
 

@@ -25,8 +25,8 @@ use jiff::Timestamp;
 use self::request::{Moment, RehearsalRequest};
 use self::trace::{RehearsalTrace, Vouched};
 use crate::body::{Counter, Source};
-use crate::chain::{self, Admitted, Reached, Tools, Trace};
-use crate::exchange::{Exchange, Peer};
+use crate::chain::{self, Admitted, Tools, Trace};
+use crate::exchange::{Exchange, Peer, Request};
 use crate::policy::compile::{self, Runtime, StandIns};
 use crate::policy::diagnostic::Problems;
 use crate::policy::{Policy, Route};
@@ -141,8 +141,18 @@ impl Rehearsal {
             Ok(route) => route,
             Err(refusal) => return Some(verdict(refusal)),
         };
-        let reached = Reached { scheme: "http", authority: "", path, query, certificate: None };
-        self.admit(route, reached, &exchange, headers, body, &mut Trace::default()).await.err().map(verdict)
+        let tick = self.runtime.ledger.tick(exchange.begun);
+        let request = Request {
+            exchange: &exchange,
+            peer: &peer,
+            headers,
+            scheme: "http",
+            authority: "",
+            received_path: path,
+            query,
+            tick,
+        };
+        self.admit(route, &request, body, &mut Trace::default()).await.err().map(verdict)
     }
 
     /// Walks one request the whole way, from its head on.
@@ -167,38 +177,30 @@ impl Rehearsal {
         let arrived = target::read(&mut exchange, &request.uri, &request.headers, &peer, trusted);
         (*exchange.path).clone_into(&mut walk.path);
         exchange.host.clone_into(&mut walk.host);
-        let arrival = arrived?;
-        arrival.target.as_ref().clone_into(&mut walk.target);
+        let target = arrived?;
+        target.target.as_ref().clone_into(&mut walk.target);
         walk.arrived = true;
 
         let route = self.policy.route(&exchange.host, &request.method, &exchange.path)?;
         walk.route = Some(Arc::clone(route));
-        let reached = Reached {
-            scheme: arrival.scheme,
-            authority: arrival.authority(),
-            path: request.uri.path(),
-            query: request.uri.query(),
-            certificate: peer.certificate.as_deref(),
-        };
-        let (headers, trace) = (&request.headers, &mut walk.trace);
-        let admitted = self.admit(route, reached, &exchange, headers, question.body, trace).await;
+        let tick = self.runtime.ledger.tick(exchange.begun);
+        let asked = target.request(&exchange, &peer, &request.uri, &request.headers, tick);
+        let admitted = self.admit(route, &asked, question.body, &mut walk.trace).await;
         walk.vouched = Vouched::of(&self.policy, &request.headers, &peer, walk.trace.caller.as_deref());
         admitted.map(drop)
     }
 
-    /// The one place where the chain is asked.
+    /// Takes a request through the chain that `run` uses.
     async fn admit(
         &self,
         route: &Route,
-        reached: Reached<'_>,
-        exchange: &Exchange,
-        headers: &HeaderMap,
+        request: &Request<'_>,
         body: Bytes,
         trace: &mut Trace,
     ) -> Result<Admitted, Refusal> {
-        let tools = Tools { tokens: &self.tokens, ledger: &self.runtime.ledger, reached };
-        let body = (headers, Source::Given(Full::new(body)), &Counter::default());
-        chain::admit(&self.policy, route, tools, exchange, body, trace).await
+        let tools = Tools { tokens: &self.tokens, ledger: &self.runtime.ledger };
+        let body = Source::Given(Full::new(body));
+        chain::admit(&self.policy, route, &tools, request, body, &Counter::default(), trace).await
     }
 
     /// A host that the policy has this route for, or at least this path; of several, one that any API answers to.

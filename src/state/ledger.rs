@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// A moment on the ledger's own monotonic clock, in nanoseconds. Never 0, which means "never used" in a bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Tick(pub(crate) u64);
+pub(crate) use crate::exchange::Tick;
 
 /// The ledger's clock starts here, so that every moment is greater than 0.
 const FIRST_TICK: u64 = 1_000_000_000;

@@ -1,43 +1,26 @@
-//! Sends an admitted request to the upstream and brings back its answer.
+//! Sends an admitted request to the upstream and reads the head of its response.
 //!
-//! It takes [`Admitted`] by value: what did not pass the chain cannot be sent. What failed is told apart: the client's own
-//! body, no connection, no answer in time, an answer that is not acceptable.
+//! It takes [`Admitted`] by value, so a request that did not pass the chain cannot be sent. Failures are told apart: the
+//! client's own body, no connection, no response in time, an invalid response.
 
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::HeaderMap;
 
 use super::record_guard::RecordGuard;
+use super::target::RequestTarget;
 use crate::body::{Body, Counter, Progress};
 use crate::chain::Admitted;
-use crate::exchange::Peer;
+use crate::exchange::{Exchange, Peer};
 use crate::policy::Route;
 use crate::proxy::headers::UpstreamHeaders;
 use crate::proxy::upstream::{ConnectError, Head, Link, LinkError, Pool};
 use crate::refusal::{Reason, Refusal, Stage};
 
-/// The head of a request that may be admitted.
-pub(crate) struct Asked<'a> {
-    /// Method.
-    pub(crate) method: &'a Method,
-    /// Path as it was matched, and query as it came.
-    pub(crate) target: &'a str,
-    /// HTTP version.
-    pub(crate) version: Version,
-    /// Its headers; afterwards those of the answer, so that one map serves both.
-    pub(crate) headers: &'a mut HeaderMap,
-    /// The host it was for, with its port, as it came.
-    pub(crate) host: Option<&'a HeaderValue>,
-    /// Who sent it.
-    pub(crate) peer: &'a Peer,
-    /// Whether that is a trusted proxy.
-    pub(crate) trusted_peer: bool,
-}
-
-/// An answer whose body is still to be read, with the connection it comes from. Its headers are where the request's were.
+/// A response whose body is still to be read, with the connection it comes from. Its headers replaced the request's.
 pub(crate) struct Forwarded {
     /// The rest of its head.
     pub(crate) head: Head,
@@ -47,12 +30,14 @@ pub(crate) struct Forwarded {
     pub(crate) pool: Rc<Pool>,
 }
 
-/// Sends an admitted request.
+/// Sends an admitted request. `headers` are the request's; afterwards they are the response's, so that one map serves
+/// both.
 pub(crate) async fn forward(
     admitted: Admitted,
-    asked: Asked<'_>,
+    target: &RequestTarget<'_>,
+    headers: &mut HeaderMap,
+    peer: &Peer,
     route: &Route,
-    key_header: &http::HeaderName,
     guard: &mut RecordGuard,
 ) -> Result<Forwarded, Refusal> {
     let (caller, mut body) = admitted.into_parts();
@@ -63,13 +48,15 @@ pub(crate) async fn forward(
     };
     guard.asked(server);
 
-    let id = guard.exchange.id;
-    let onward = UpstreamHeaders {
-        trusted_peer: asked.trusted_peer,
-        peer: &asked.peer.text,
-        scheme: asked.peer.scheme(),
-        host: asked.host,
-        version: asked.version,
+    let Exchange { id, version, method, .. } = &guard.exchange;
+    let (id, version, method) = (*id, version.unwrap_or_default(), method.clone().unwrap_or_default());
+    let key_header = view.in_force.policy.auth().key_header();
+    let upstream_headers = UpstreamHeaders {
+        trusted_peer: target.trusted_peer,
+        peer: &peer.text,
+        scheme: peer.scheme(),
+        host: target.host.as_ref(),
+        version,
         request_id: id.as_str(),
         key_header: Some(key_header).filter(|_| !upstream.forward_credentials),
         caller: caller.as_deref(),
@@ -80,22 +67,22 @@ pub(crate) async fn forward(
             Some(link) => link,
             None => connect(pool).await?,
         };
-        let fields = |out: &mut Vec<u8>| onward.write(out, &server.authority, asked.headers);
-        link.begin(asked.method, asked.target, fields, body);
-        match answer(&mut link, asked.headers, upstream.response_timeout, &guard.counter).await {
+        let fields = |out: &mut Vec<u8>| upstream_headers.write(out, &server.authority, headers);
+        link.begin(&method, &target.target, fields, body);
+        match answer(&mut link, headers, upstream.response_timeout, &guard.counter).await {
             Ok((head, after)) => {
                 guard.answers(head.status, after);
                 return Ok(Forwarded { head, link, pool: Rc::clone(pool) });
             }
             Err(Unanswered::Unsent(unsent)) => body = unsent,
-            // When the client's own body broke, that is told to the client, and is not the upstream's fault.
+            // When the client's own body broke off, the refusal says so: it is not the upstream's fault.
             Err(Unanswered::Refused(refusal)) => return Err(guard.counter.failure().unwrap_or(refusal)),
         }
     }
 }
 
-/// Lets all others that are ready have their turn. Requests are sent after that: what leaves together wakes an upstream
-/// once, and waking it is a good part of what sending costs.
+/// Lets every other ready task of this worker run first. Requests that leave together wake an upstream once, and waking it
+/// is a large part of what sending costs.
 async fn yield_now() {
     let mut gave_way = false;
     poll_fn(|cx| match std::mem::replace(&mut gave_way, true) {
@@ -114,8 +101,8 @@ enum Unanswered {
     Refused(Refusal),
 }
 
-/// Sends what a connection was given, and waits for the head of the answer; so long once the client has sent its whole
-/// body: an upload takes its own time. Returns how long it took, too.
+/// Sends what the connection was given and waits for the head of the response, for `limit` from when the client has sent
+/// its whole body: an upload takes its own time. Also returns how long the upstream took.
 async fn answer(
     link: &mut Link,
     headers: &mut HeaderMap,
@@ -125,7 +112,7 @@ async fn answer(
     let asked = link.asked;
     let deadline = |now: Instant, stalled: Option<Instant>| match counter.progress() {
         Progress::Whole => asked + limit,
-        // An upstream that takes nothing of it does not take its time.
+        // An upstream that accepts none of the body gets no more time for it.
         Progress::Streaming => stalled.unwrap_or(now) + limit,
         Progress::Finished(at) => at.into_std() + limit,
     };

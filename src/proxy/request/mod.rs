@@ -1,5 +1,5 @@
-//! The way of one request: it opens the exchange, normalises what the request is for once, finds its route, walks the
-//! chain, forwards, and words the answer. Whatever happens, the [`RecordGuard`] records it.
+//! Handles one request: opens its exchange, reads its target, finds its route, takes it through the chain, forwards it, and
+//! writes the response. Whatever happens, the [`RecordGuard`] records it.
 
 mod forward;
 pub(crate) mod path;
@@ -15,17 +15,17 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use self::forward::{Asked, Forwarded};
+use self::forward::Forwarded;
 use self::record_guard::RecordGuard;
 use self::response_body::Answer;
 use crate::body::Source;
-use crate::chain::{self, Reached, Tools};
+use crate::chain::{self, Tools};
 use crate::exchange::Exchange;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::downstream::worker::Worker;
 use crate::refusal::{Refusal, X_REQUEST_ID};
 
-/// The way of one request. It has begun, and has its witness, when this returns: what is returned may be dropped unpolled.
+/// Handles one request. Its record guard exists when this returns, so the future may be dropped without being polled.
 pub(super) fn handle(
     worker: Rc<Worker>,
     client: Rc<Client>,
@@ -45,7 +45,7 @@ async fn answer(
     mut parts: Parts,
     source: Source,
 ) -> Response<Answer> {
-    // A writer that cannot keep up makes callers wait here, before anything is done for them.
+    // When a sink cannot keep up, callers wait here, before any work is done for them.
     worker.recorder.ready().await;
     match carry(&worker, &client, &mut guard, &mut parts, source).await {
         Ok((Forwarded { head, link, pool }, held)) => {
@@ -63,7 +63,7 @@ async fn answer(
     }
 }
 
-/// The part that may end in a refusal. Returns what has been read of the answer's body already, too.
+/// The part that may end in a refusal. Also returns the bytes of the response body that were read for its check.
 async fn carry(
     worker: &Worker,
     client: &Client,
@@ -75,32 +75,18 @@ async fn carry(
     let policy = &view.in_force.policy;
 
     let trusted = policy.trusted_proxies();
-    let arrival = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, trusted)?;
+    let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, trusted)?;
 
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path)?;
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));
-    let reached = Reached {
-        scheme: arrival.scheme,
-        authority: arrival.authority(),
-        path: parts.uri.path(),
-        query: parts.uri.query(),
-        certificate: client.peer.certificate.as_deref(),
-    };
-    let tools = Tools { tokens: &view.tokens, ledger: &worker.shared.ledger, reached };
+    let tools = Tools { tokens: &view.tokens, ledger: &worker.shared.ledger };
     let counter = guard.counter.clone();
     let RecordGuard { exchange, trace, .. } = &mut *guard;
-    let admitted = chain::admit(policy, &route, tools, exchange, (&parts.headers, source, &counter), trace).await?;
+    let tick = tools.ledger.tick(exchange.begun);
+    let request = target.request(exchange, &client.peer, &parts.uri, &parts.headers, tick);
+    let admitted = chain::admit(policy, &route, &tools, &request, source, &counter, trace).await?;
 
-    let asked = Asked {
-        method: &parts.method,
-        target: &arrival.target,
-        version: parts.version,
-        headers: &mut parts.headers,
-        host: arrival.host.as_ref(),
-        peer: &client.peer,
-        trusted_peer: arrival.trusted_peer,
-    };
-    let forwarded = forward::forward(admitted, asked, &route, policy.auth().key_header(), guard).await?;
+    let forwarded = forward::forward(admitted, &target, &mut parts.headers, &client.peer, &route, guard).await?;
     match &route.response {
         None => Ok((forwarded, Bytes::new())),
         Some(requirement) => {
@@ -109,7 +95,7 @@ async fn carry(
     }
 }
 
-/// Words a refusal as an answer.
+/// Answers with a refusal.
 fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> Response<Answer> {
     guard.refused(refusal);
     let (status, headers, body) = worded(refusal, &mut guard);
@@ -119,7 +105,7 @@ fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> Response<Answer> {
     response
 }
 
-/// Refuses what is no request, and records it. Returns what to write.
+/// Refuses a head that cannot be read, and records it. Returns the response to write.
 pub(super) fn refuse_head(
     worker: &Rc<Worker>,
     client: &Rc<Client>,

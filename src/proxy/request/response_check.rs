@@ -1,4 +1,4 @@
-//! An answer that is held back until it has been judged: read whole, up to the size its schema allows.
+//! Holds a response back until it has been checked: it is read whole, up to the size that its schema allows.
 
 use std::future::poll_fn;
 use std::task::{Poll, ready};
@@ -15,7 +15,7 @@ use crate::proxy::upstream::LinkError;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::schema::response::Requirement;
 
-/// Judges an answer, where there is something to judge it by. Returns it with what was read of its body.
+/// Checks a response against the schema for its status, if there is one. Returns it with the bytes read of its body.
 pub(super) async fn examine(
     mut forwarded: Forwarded,
     route: &Route,
@@ -39,7 +39,7 @@ pub(super) async fn examine(
     };
     let all = forwarded.link.has_ended() && read.len() as u64 <= requirement.max_size;
     let whole = all.then(|| read.clone());
-    if let Err(refusal) = chain::release(route, requirement, contents, (headers, whole), &mut guard.trace).await {
+    if let Err(refusal) = chain::release(route, requirement, contents, headers, whole, &mut guard.trace).await {
         guard.withheld();
         if forwarded.link.has_ended() {
             forwarded.pool.put(forwarded.link);
@@ -49,7 +49,7 @@ pub(super) async fn examine(
     Ok((forwarded, read))
 }
 
-/// The body of an answer; only a part of it, of more than `limit` bytes, where it is larger.
+/// Reads the body of a response, or only somewhat more than `limit` bytes where it is larger.
 async fn read(forwarded: &mut Forwarded, limit: u64) -> Result<Bytes, Refusal> {
     let idle = forwarded.pool.idle_timeout();
     let (mut first, mut rest) = (Bytes::new(), BytesMut::new());

@@ -1,6 +1,6 @@
-//! What a request is for, by its head alone: who asks, which host, which path. Read once, before its route is found.
+//! What a request asks for, by its head alone: which client, which host, which path. Read once, before routing.
 //!
-//! Requests that are rehearsed come the same way, so nothing here knows of sockets.
+//! Rehearsed requests are read by the same code, so nothing in this file knows about sockets.
 
 use std::borrow::Cow;
 
@@ -9,31 +9,52 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use ipnet::IpNet;
 
 use super::path;
-use crate::exchange::{Exchange, Peer};
+use crate::exchange::{Exchange, Peer, Request, Tick};
 use crate::proxy::headers;
 use crate::proxy::http1::reader::Flaw;
 use crate::refusal::{Reason, Refusal, Stage};
 
-/// What a head says, as far as it is believed.
+/// What a head asks for, once it has been checked.
 pub(crate) struct RequestTarget<'a> {
-    /// Whether the peer is one of the trusted proxies.
+    /// Whether the peer is a trusted proxy.
     pub(crate) trusted_peer: bool,
-    /// The host it is for, with its port, as it came; absent when HTTP/1.0 named none.
+    /// Host and port, as received; absent when an HTTP/1.0 request named none.
     pub(crate) host: Option<HeaderValue>,
-    /// `https` or `http`, as the client has it.
+    /// `https` or `http`, as the client used it.
     pub(crate) scheme: &'static str,
-    /// What to forward: the path in its normal form, and the query as it came.
+    /// What to forward: the normalised path, and the query as received.
     pub(crate) target: Cow<'a, str>,
 }
 
 impl RequestTarget<'_> {
-    /// Host and port, as they came; empty when there were none.
-    pub(crate) fn authority(&self) -> &str {
+    /// The request, as the stages take it.
+    pub(crate) fn request<'r>(
+        &'r self,
+        exchange: &'r Exchange,
+        peer: &'r Peer,
+        uri: &'r Uri,
+        headers: &'r HeaderMap,
+        tick: Tick,
+    ) -> Request<'r> {
+        Request {
+            exchange,
+            peer,
+            headers,
+            scheme: self.scheme,
+            authority: self.authority(),
+            received_path: uri.path(),
+            query: uri.query(),
+            tick,
+        }
+    }
+
+    /// Host and port, as received; empty when there were none.
+    fn authority(&self) -> &str {
         self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default()
     }
 }
 
-/// Reads a head into its exchange, which keeps what was found when the rest is refused.
+/// Reads the target of a head. `exchange` keeps what was found, also when the request is refused.
 pub(crate) fn read<'a>(
     exchange: &mut Exchange,
     uri: &'a Uri,
@@ -41,7 +62,7 @@ pub(crate) fn read<'a>(
     peer: &Peer,
     trusted: &[IpNet],
 ) -> Result<RequestTarget<'a>, Refusal> {
-    // The client's address is known first: it is in the record whatever is refused.
+    // The client's address comes first: the record has it even if the request is refused.
     let sender = headers::client_address(headers, peer.address.ip(), trusted);
     exchange.client = sender.address;
     let version = exchange.version.unwrap_or_default();
@@ -55,17 +76,17 @@ pub(crate) fn read<'a>(
     Ok(RequestTarget { trusted_peer: sender.trusted_peer, host, scheme, target: normalised(uri, exchange)? })
 }
 
-/// How the client reached us, or the trusted proxy in front of us.
+/// The scheme the client used: towards us, or as the trusted proxy in front of us reports it.
 fn scheme(headers: &HeaderMap, peer: &Peer, trusted_peer: bool) -> &'static str {
-    let told = if trusted_peer { headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) } else { None };
-    match told {
+    let forwarded = if trusted_peer { headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) } else { None };
+    match forwarded {
         Some(b"https") => "https",
         Some(b"http") => "http",
         _ => peer.scheme(),
     }
 }
 
-/// Normalises the path once: what is matched is what is forwarded. Returns the target to forward.
+/// Normalises the path once, so that the path that is matched is the path that is forwarded. Returns the target to forward.
 fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange) -> Result<Cow<'a, str>, Refusal> {
     match path::normalise(uri.path()).map_err(|flaw| malformed(flaw.detail()))? {
         Cow::Borrowed(path) => Ok(Cow::Borrowed(uri.path_and_query().map_or(path, PathAndQuery::as_str))),
@@ -78,13 +99,13 @@ fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange) -> Result<Cow<'a, str>,
     }
 }
 
-/// Refuses a head whose frame is flawed.
+/// The refusal for a head that breaks HTTP's framing.
 pub(crate) fn flawed(flaw: Flaw) -> Refusal {
     let reason = if flaw.too_large() { Reason::HeadersTooLarge } else { Reason::MalformedRequest };
     Refusal::new(Stage::Request, reason, flaw.detail())
 }
 
-/// Refuses a request that cannot be read.
+/// The refusal for a request that cannot be read.
 pub(crate) fn malformed(detail: &'static str) -> Refusal {
     Refusal::new(Stage::Request, Reason::MalformedRequest, detail)
 }

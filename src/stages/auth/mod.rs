@@ -25,10 +25,8 @@ pub(crate) mod key_source;
 mod weak_keys;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
@@ -40,19 +38,16 @@ use self::certificate::Trusts;
 use self::claims::{Claims, Confirmation, Settings, Times, refuse};
 use self::credential::{Credential, Scheme};
 use self::directory::Directory;
-use self::dpop::{Dpop, Facts, Flaw, Used};
+use self::dpop::{BoundToken, Dpop, Flaw, Used};
 use self::failed_attempts::Failures;
 use self::introspection::Introspection;
 use self::jwt::{Issuer, Token};
-use crate::exchange::ClientCertificate;
+use crate::exchange::{ClientCertificate, Request};
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::state::ledger::{Ledger, Tick};
 use crate::state::registry::Health;
 use crate::state::registry::entry::{Identity, hex};
 use crate::state::registry::revocation_key::RevocationKey;
-
-/// Where proofs of possession come (RFC 9449 §4.1).
-const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// How callers are known.
 #[derive(Debug)]
@@ -94,28 +89,6 @@ pub(crate) struct Parts {
     pub(crate) serve_stale: bool,
     /// Where failed attempts are counted.
     pub(crate) ledger: Arc<Ledger>,
-}
-
-/// The facts of a request that its caller is known by.
-pub(crate) struct Asked<'a> {
-    /// Its headers.
-    pub(crate) headers: &'a HeaderMap,
-    /// Its method.
-    pub(crate) method: &'a str,
-    /// `https` or `http`, as the client has it.
-    pub(crate) scheme: &'a str,
-    /// Host and port, as the client has them.
-    pub(crate) authority: &'a str,
-    /// Path, as it came.
-    pub(crate) path: &'a str,
-    /// Address of the client.
-    pub(crate) client: IpAddr,
-    /// What the client has shown when it connected.
-    pub(crate) certificate: Option<&'a ClientCertificate>,
-    /// Now, by the wall clock.
-    pub(crate) now: Timestamp,
-    /// Now, by the ledger's.
-    pub(crate) tick: Tick,
 }
 
 /// Who is calling, and what of it was proven beside the credential.
@@ -179,34 +152,34 @@ impl Authentication {
     /// A credential that was verified before is known from `cache`; its times, what it is bound to, and whether it was
     /// revoked are looked at again. Waits only for a key set that has to be fetched because a token names a key not seen
     /// before, and for introspection.
-    pub(crate) async fn authenticate(&self, asked: &Asked<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
-        let Some(failures) = &self.failures else { return self.identify(asked, cache).await };
-        failures.permit(&self.ledger, asked.client, asked.tick)?;
-        let known = self.identify(asked, cache).await;
+    pub(crate) async fn authenticate(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
+        let Some(failures) = &self.failures else { return self.identify(request, cache).await };
+        failures.permit(&self.ledger, request.client(), request.tick)?;
+        let known = self.identify(request, cache).await;
         if let Err(refusal) = &known
             && failed_attempts::is_failure(refusal)
         {
-            failures.note(&self.ledger, asked.client, asked.tick);
+            failures.note(&self.ledger, request.client(), request.tick);
         }
         known
     }
 
-    async fn identify(&self, asked: &Asked<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
+    async fn identify(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
         self.store_available()?;
-        let (caller, scheme) = match credential::find(asked.headers, &self.key_header)? {
-            Credential::Token(scheme, token) => (self.bearer(token, asked, cache).await?, Some((scheme, token))),
-            Credential::Key(key) => (self.key(key, asked.now, cache)?, None),
-            Credential::None => return self.by_certificate(asked, cache),
+        let (caller, scheme) = match credential::find(request.headers, &self.key_header)? {
+            Credential::Token(scheme, token) => (self.bearer(token, request, cache).await?, Some((scheme, token))),
+            Credential::Key(key) => (self.key(key, request.now(), cache)?, None),
+            Credential::None => return self.by_certificate(request, cache),
         };
         if caller.confirmation() != &Confirmation::default() || matches!(scheme, Some((Scheme::Dpop, _))) {
             // Boxed: rare, and else a part of every request's future.
-            Box::pin(self.confirm(&caller, scheme, asked)).await?;
+            Box::pin(self.confirm(&caller, scheme, request)).await?;
         }
-        let certificate = match asked.certificate {
-            Some(shown) => self.shown_beside(shown, &caller, asked.now)?,
+        let certificate = match request.certificate() {
+            Some(shown) => self.shown_beside(shown, &caller, request.now())?,
             None => false,
         };
-        Ok(Known { caller: self.standing(caller, asked)?, certificate })
+        Ok(Known { caller: self.standing(caller, request)?, certificate })
     }
 
     /// What operators have changed must be known before anybody is let in.
@@ -223,37 +196,37 @@ impl Authentication {
     }
 
     /// Who sends a token.
-    async fn bearer(&self, token: &[u8], asked: &Asked<'_>, cache: &TokenCache) -> Result<Arc<Caller>, Refusal> {
-        if let Some((caller, times)) = cache.get(token, Place::Authorization, asked.now) {
-            times.check(asked.now)?;
+    async fn bearer(&self, token: &[u8], request: &Request<'_>, cache: &TokenCache) -> Result<Arc<Caller>, Refusal> {
+        if let Some((caller, times)) = cache.get(token, Place::Authorization, request.now()) {
+            times.check(request.now())?;
             return Ok(caller);
         }
         let epoch = cache.epoch();
         let text = str::from_utf8(token).ok().filter(|text| text.is_ascii());
         let text = text.ok_or_else(|| claims::invalid("the Authorization header is not visible ASCII"))?;
         // Boxed: large and rare, and else a part of every request's future.
-        let (caller, times, until) = Box::pin(self.verify(text, asked)).await?;
+        let (caller, times, until) = Box::pin(self.verify(text, request)).await?;
         let caller = Arc::new(caller);
         cache.insert(token, &caller, times, until, epoch);
         Ok(caller)
     }
 
     /// Verifies a token: by the keys of its issuer, or by asking those who may know it.
-    async fn verify(&self, text: &str, asked: &Asked<'_>) -> Result<(Caller, Times, i64), Refusal> {
+    async fn verify(&self, text: &str, request: &Request<'_>) -> Result<(Caller, Times, i64), Refusal> {
         let token = Token::parse(text);
         if let Ok(token) = &token
             && let Some(issuer) = self.issuers.get(token.iss())
         {
-            let claims = issuer.verify(token, asked.now).await?;
-            let caller = self.caller_of(issuer.settings(), CredentialKind::Jwt, &claims, text, asked.tick)?;
+            let claims = issuer.verify(token, request.now()).await?;
+            let caller = self.caller_of(issuer.settings(), CredentialKind::Jwt, &claims, text, request.tick)?;
             return Ok((caller, claims.times, i64::MAX));
         }
         let mut unavailable = None;
         for endpoint in &self.introspection {
-            match endpoint.verify(text, asked.now).await {
+            match endpoint.verify(text, request.now()).await {
                 Ok(Some((claims, until))) => {
                     let kind = CredentialKind::Introspected;
-                    let caller = self.caller_of(endpoint.settings(), kind, &claims, text, asked.tick)?;
+                    let caller = self.caller_of(endpoint.settings(), kind, &claims, text, request.tick)?;
                     return Ok((caller, claims.times, until));
                 }
                 Ok(None) => {}
@@ -325,11 +298,11 @@ impl Authentication {
     }
 
     /// Who holds the client certificate of a request that brings nothing else.
-    fn by_certificate(&self, asked: &Asked<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
+    fn by_certificate(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
         const MISSING: &str = "send a token (`Authorization: Bearer …`) or an API key";
-        let shown = asked.certificate.ok_or_else(|| credential::missing(MISSING))?;
-        certificate::check(shown, &self.trusts, asked.now)?;
-        let caller = match cache.get(&shown.thumbprint, Place::Handshake, asked.now) {
+        let shown = request.certificate().ok_or_else(|| credential::missing(MISSING))?;
+        certificate::check(shown, &self.trusts, request.now())?;
+        let caller = match cache.get(&shown.thumbprint, Place::Handshake, request.now()) {
             Some((caller, _)) => caller,
             None => {
                 let epoch = cache.epoch();
@@ -353,7 +326,7 @@ impl Authentication {
                 caller
             }
         };
-        Ok(Known { caller: self.standing(caller, asked)?, certificate: true })
+        Ok(Known { caller: self.standing(caller, request)?, certificate: true })
     }
 
     /// The consumer whose certificate this is; two are one too many.
@@ -388,15 +361,20 @@ impl Authentication {
     }
 
     /// Decides whether the bearer of a bound token has what it is bound to, and sent it as such a token is sent.
-    async fn confirm(&self, caller: &Caller, sent: Option<(Scheme, &[u8])>, asked: &Asked<'_>) -> Result<(), Refusal> {
+    async fn confirm(
+        &self,
+        caller: &Caller,
+        sent: Option<(Scheme, &[u8])>,
+        request: &Request<'_>,
+    ) -> Result<(), Refusal> {
         let Some((scheme, token)) = sent else { return Ok(()) };
         let confirmation = caller.confirmation();
         if let Some(thumbprint) = &confirmation.certificate {
-            let shown = asked.certificate.filter(|shown| shown.thumbprint == *thumbprint);
+            let shown = request.certificate().filter(|shown| shown.thumbprint == *thumbprint);
             let shown = shown.ok_or_else(|| {
                 refuse(Reason::InvalidToken, "the token is bound to a client certificate that was not shown")
             })?;
-            certificate::check(shown, &self.trusts, asked.now)?;
+            certificate::check(shown, &self.trusts, request.now())?;
         }
         match (&confirmation.key, scheme) {
             (None, Scheme::Bearer) => Ok(()),
@@ -407,11 +385,9 @@ impl Authentication {
                 "the token is bound to a key; send it as `Authorization: DPoP …` with a proof",
             )),
             (Some(jkt), Scheme::Dpop) => {
-                let Asked { method, scheme, authority, path, .. } = *asked;
-                let facts = Facts { method, scheme, authority, path, token, jkt };
-                let proven = self.dpop.check(asked.headers.get_all(DPOP).iter(), &facts, asked.now);
-                let used = proven.map_err(|flaw| self.unproven(flaw, asked.now))?;
-                self.claim(&used, asked.now).await
+                let proven = self.dpop.check(request, BoundToken { token, jkt });
+                let used = proven.map_err(|flaw| self.unproven(flaw, request.now()))?;
+                self.claim(&used, request.now()).await
             }
         }
     }
@@ -452,17 +428,17 @@ impl Authentication {
     }
 
     /// Decides, after every cache, whether what was verified still stands, and adds what is granted for a time.
-    fn standing(&self, caller: Arc<Caller>, asked: &Asked<'_>) -> Result<Arc<Caller>, Refusal> {
+    fn standing(&self, caller: Arc<Caller>, request: &Request<'_>) -> Result<Arc<Caller>, Refusal> {
         let registry = self.directory.registry();
-        if registry.is_revoked(caller.revocation_keys(), caller.issued(), asked.now) {
+        if registry.is_revoked(caller.revocation_keys(), caller.issued(), request.now()) {
             return Err(refuse(Reason::Revoked, "the credential has been revoked; get a new one"));
         }
-        let standing = registry.standing(caller.consumer(), asked.now);
+        let standing = registry.standing(caller.consumer(), request.now());
         if standing.suspended {
             return Err(refuse(Reason::ConsumerSuspended, "the consumer is suspended; ask the API's owner"));
         }
         if let Some(usage) = caller.usage() {
-            usage.note(asked.now, asked.client);
+            usage.note(request.now(), request.client());
         }
         if standing.granted.is_empty() { Ok(caller) } else { Ok(Arc::new(caller.with(&standing.granted))) }
     }

@@ -23,8 +23,9 @@ use hyper::body::Body as _;
 
 use self::content::{Content, Contents};
 use self::encoding::Encoding;
-use self::parameters::{Parameters, Target};
+use self::parameters::Parameters;
 use crate::body::{Body, Counter, Source, Uncollected, too_large};
+use crate::exchange::Request;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 
 /// What a route asks of its requests.
@@ -82,14 +83,14 @@ impl Requirement {
     }
 
     /// Decides, and returns the body to send on.
-    pub(crate) async fn admit(&self, target: &Target<'_>, body: Source, counter: &Counter) -> Result<Body, Rejected> {
+    pub(crate) async fn admit(&self, request: &Request<'_>, body: Source, counter: &Counter) -> Result<Body, Rejected> {
         let Bounds { max_size, outer_size, deadline } = self.bounds;
         let untouched = |refusal, body: Source| {
             let fits = body.size_hint().lower() <= outer_size;
             Rejected { refusal, body: fits.then(|| Body::streaming(body, counter, outer_size, deadline)) }
         };
         if let Some(parameters) = &self.parameters
-            && let Err(refusal) = parameters.check(target)
+            && let Err(refusal) = parameters.check(request)
         {
             return Err(untouched(refusal, body));
         }
@@ -99,15 +100,15 @@ impl Requirement {
         let Some(contents) = &self.contents else {
             return Ok(Body::streaming(body, counter, max_size, deadline));
         };
-        if !self.required && body.is_end_stream() && !target.headers.contains_key(CONTENT_TYPE) {
+        if !self.required && body.is_end_stream() && !request.headers.contains_key(CONTENT_TYPE) {
             return Ok(Body::whole(bytes::Bytes::new()));
         }
-        let (content, media) = match contents.of(target.headers) {
+        let (content, media) = match contents.of(request.headers) {
             None => return Err(untouched(contents.unsupported(), body)),
             Some((Content::Unchecked, _)) => return Ok(Body::streaming(body, counter, max_size, deadline)),
             Some(found) => found,
         };
-        let encoding = match Encoding::of(target.headers) {
+        let encoding = match Encoding::of(request.headers) {
             Err(refusal) => return Err(untouched(refusal, body)),
             Ok(encoding) => encoding,
         };

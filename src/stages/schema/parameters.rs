@@ -10,17 +10,8 @@ use serde_json::{Map, Value};
 
 use super::fields::{Field, Fields, Wrapping, wrong};
 use super::json::{self, JsonSchema};
+use crate::exchange::Request;
 use crate::refusal::{Refusal, Violation};
-
-/// What a request is for, and its headers.
-pub(crate) struct Target<'a> {
-    /// Path, normalised.
-    pub(crate) path: &'a str,
-    /// Query, as it came.
-    pub(crate) query: Option<&'a str>,
-    /// Headers.
-    pub(crate) headers: &'a HeaderMap,
-}
 
 /// Parameters of one location.
 #[derive(Debug)]
@@ -61,19 +52,19 @@ impl Parameters {
     }
 
     /// Decides whether all of them are what they must be.
-    pub(crate) fn check(&self, target: &Target<'_>) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let mut violations = Vec::new();
         if let Some(path) = &self.path {
-            path.judge(path_object(&path.fields, target.path), "/path", &mut violations);
+            path.judge(path_object(&path.fields, request.path()), "/path", &mut violations);
         }
         if let Some(query) = &self.query {
-            query.judge(query.fields.object(target.query.unwrap_or_default(), "/query"), "/query", &mut violations);
+            query.judge(query.fields.object(request.query.unwrap_or_default(), "/query"), "/query", &mut violations);
         }
         if let Some(headers) = &self.headers {
-            headers.judge(header_object(&headers.fields, target.headers), "/header", &mut violations);
+            headers.judge(header_object(&headers.fields, request.headers), "/header", &mut violations);
         }
         if let Some(cookies) = &self.cookies {
-            cookies.judge(cookie_object(&cookies.fields, target.headers), "/cookie", &mut violations);
+            cookies.judge(cookie_object(&cookies.fields, request.headers), "/cookie", &mut violations);
         }
         match violations.is_empty() {
             true => Ok(()),
@@ -154,10 +145,11 @@ fn insert(
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderValue, Method};
     use serde_json::json;
 
     use super::*;
+    use crate::exchange::SampleRequest;
     use crate::stages::schema::fields::Style;
 
     #[test]
@@ -192,7 +184,7 @@ mod tests {
                 (HeaderName::from_static("x-count"), HeaderValue::from_static(count)),
                 (COOKIE, HeaderValue::from_static(cookie)),
             ]);
-            let judged = parameters.check(&Target { path, query, headers: &headers });
+            let judged = parameters.check(&SampleRequest::new(&Method::GET, path).with(query, &headers));
             let found = judged.err().map_or(String::new(), |refusal| {
                 let pointers: Vec<_> = refusal.violations().iter().map(|violation| &*violation.pointer).collect();
                 pointers.join(" ")
@@ -209,8 +201,8 @@ mod tests {
         let path = Some(Group { fields: vec![(field, 1, true)], schema });
         let parameters = Parameters { path, ..Parameters::default() };
         for (path, good) in [("/files/a/b", true), ("/files/a/b/c", true), ("/files/aa/bb/cc", false)] {
-            let target = Target { path, query: None, headers: &HeaderMap::new() };
-            assert_eq!(parameters.check(&target).is_ok(), good, "{path}");
+            let (sample, headers) = (SampleRequest::new(&Method::GET, path), HeaderMap::new());
+            assert_eq!(parameters.check(&sample.with(None, &headers)).is_ok(), good, "{path}");
         }
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use serde_json::{Map, Value};
@@ -28,7 +28,11 @@ pub(crate) use self::nonces::Nonces;
 pub(crate) use self::replays::Replays;
 use self::replays::mark;
 use self::target::Target;
+use crate::exchange::Request;
 use crate::stages::strict_json;
+
+/// The header that carries proofs (RFC 9449 §4.1).
+const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// Longest proof, in bytes: several times what an RSA key of 8192 bits makes of one.
 const MAX_PROOF: usize = 8 * 1024;
@@ -77,20 +81,12 @@ pub(crate) struct Settings {
     pub(crate) algorithms: Vec<Algorithm>,
 }
 
-/// What a proof must be for: the request, and the token it comes with.
+/// An access token that is bound to a key.
 #[derive(Clone, Copy)]
-pub(crate) struct Facts<'a> {
-    /// The method, as sent.
-    pub(crate) method: &'a str,
-    /// `https` or `http`, as the client sees it.
-    pub(crate) scheme: &'a str,
-    /// Host and perhaps port, as sent.
-    pub(crate) authority: &'a str,
-    /// The path, as sent.
-    pub(crate) path: &'a str,
-    /// The access token.
+pub(crate) struct BoundToken<'a> {
+    /// The token, as sent.
     pub(crate) token: &'a [u8],
-    /// Thumbprint of the key that the token is bound to: its `cnf.jkt` (RFC 9449 §6.1).
+    /// Thumbprint of its key: its `cnf.jkt` (RFC 9449 §6.1).
     pub(crate) jkt: &'a str,
 }
 
@@ -125,14 +121,12 @@ impl Dpop {
         self.nonces.issue(now)
     }
 
-    /// Decides whether the values of the `DPoP` header prove that the sender holds the token's key (RFC 9449 §4.3).
-    /// What proves it is remembered here, and proves nothing more; other nodes are for the caller to ask.
-    pub(crate) fn check<'h>(
-        &self,
-        mut proofs: impl Iterator<Item = &'h HeaderValue>,
-        facts: &Facts<'_>,
-        now: Timestamp,
-    ) -> Result<Used, Flaw> {
+    /// Decides whether the request's `DPoP` header proves that its sender holds the token's key (RFC 9449 §4.3).
+    ///
+    /// A good proof is remembered on this node, so it is good once; the caller asks the other nodes.
+    pub(crate) fn check(&self, request: &Request<'_>, bound: BoundToken<'_>) -> Result<Used, Flaw> {
+        let now = request.now();
+        let mut proofs = request.headers.get_all(DPOP).iter();
         let value = match (proofs.next(), proofs.next()) {
             (Some(value), None) => value,
             (Some(_), Some(_)) => return Err(Flaw::Several),
@@ -143,9 +137,9 @@ impl Dpop {
         let (key, thumbprint) = proof.key(algorithm)?;
         let jti = proof.claim("jti").filter(|jti| !jti.is_empty() && jti.len() <= MAX_JTI);
         let jti = jti.ok_or(Flaw::Invalid("the DPoP proof's `jti` is not a string of 1 to 256 bytes"))?;
-        proof.is_for(facts)?;
+        proof.is_for(request, bound.token)?;
         // Before the signature: the key of somebody's own choice, however large, is not worth verifying with.
-        if !bool::from(thumbprint.as_bytes().ct_eq(facts.jkt.as_bytes())) {
+        if !bool::from(thumbprint.as_bytes().ct_eq(bound.jkt.as_bytes())) {
             return invalid("the DPoP proof is made with another key than the token is bound to (`cnf.jkt`)");
         }
         let until = self.until(&proof, now)?;
@@ -153,8 +147,8 @@ impl Dpop {
         if !jsonwebtoken::crypto::verify(proof.signature, proof.message.as_bytes(), &key, algorithm).unwrap_or(false) {
             return invalid("the DPoP proof's signature is not good");
         }
-        let (mark, now) = (mark(facts.jkt, jti), now.as_second());
-        self.replays.claim(facts.jkt, mark, until, now)?;
+        let (mark, now) = (mark(bound.jkt, jti), now.as_second());
+        self.replays.claim(bound.jkt, mark, until, now)?;
         // A node whose clock is behind takes it for longer, by as much as clocks may differ.
         let left = until.saturating_sub(now).saturating_add(1).saturating_add(self.settings.skew);
         Ok(Used { mark, lifetime: Duration::from_secs(u64::try_from(left).unwrap_or(1)) })
@@ -249,16 +243,16 @@ impl<'a> Proof<'a> {
     }
 
     /// Decides whether it was made for this request and this token (RFC 9449 §4.3, rules 8, 9 and 12).
-    fn is_for(&self, facts: &Facts<'_>) -> Result<(), Flaw> {
+    fn is_for(&self, request: &Request<'_>, token: &[u8]) -> Result<(), Flaw> {
         // RFC 9110 §9.1: methods are case-sensitive.
-        if self.claim("htm") != Some(facts.method) {
+        if self.claim("htm") != Some(request.method()) {
             return invalid("the DPoP proof's `htm` is not the method of this request");
         }
         let stated = self.claim("htu").and_then(Target::parse);
-        if stated.is_none() || stated != Target::new(facts.scheme, facts.authority, facts.path) {
+        if stated.is_none() || stated != Target::new(request.scheme, request.authority, request.received_path) {
             return invalid("the DPoP proof's `htu` is not the URI of this request, without query and fragment");
         }
-        let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, facts.token));
+        let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, token));
         if self.claim("ath") != Some(hash.as_str()) {
             return invalid("the DPoP proof's `ath` is not the SHA-256 of the token, in base64url");
         }
@@ -330,10 +324,12 @@ mod tests {
         ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
         RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
     };
+    use http::{HeaderMap, Method};
     use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
     use serde_json::json;
 
     use super::*;
+    use crate::exchange::SampleRequest;
 
     const NOW: i64 = 1_800_000_000;
     const TOKEN: &[u8] = b"an.access.token";
@@ -406,6 +402,17 @@ mod tests {
         format!("{message}.{signature}")
     }
 
+    /// A request and the bound token it brings.
+    #[derive(Clone, Copy)]
+    struct Facts<'a> {
+        method: &'a str,
+        scheme: &'a str,
+        authority: &'a str,
+        path: &'a str,
+        token: &'a [u8],
+        jkt: &'a str,
+    }
+
     fn facts(jkt: &str) -> Facts<'_> {
         Facts { method: "POST", scheme: "https", authority: "api.example", path: "/orders", token: TOKEN, jkt }
     }
@@ -419,8 +426,12 @@ mod tests {
     }
 
     fn check(dpop: &Dpop, proofs: &[&str], facts: &Facts<'_>, now: i64) -> Result<(), Flaw> {
-        let values: Vec<_> = proofs.iter().map(|proof| HeaderValue::from_str(proof).unwrap()).collect();
-        dpop.check(values.iter(), facts, at(now)).map(drop)
+        let Facts { method, scheme, authority, path, token, jkt } = *facts;
+        let values = proofs.iter().map(|proof| (DPOP, HeaderValue::from_str(proof).unwrap()));
+        let headers = HeaderMap::from_iter(values);
+        let sample = SampleRequest::new(&Method::from_bytes(method.as_bytes()).unwrap(), path).dated(at(now));
+        let request = Request { scheme, authority, ..sample.with(None, &headers) };
+        dpop.check(&request, BoundToken { token, jkt }).map(drop)
     }
 
     /// The verdict on one proof by a memory that has seen nothing.
