@@ -1,14 +1,19 @@
-//! Who is calling: decides which consumer a request comes from, by exactly one credential, and what it was granted.
+//! Authenticates requests: decides which consumer a request comes from, by exactly one credential, and what that
+//! credential was granted.
 //!
-//! [`Caller`] is made here and nowhere else. Nothing here asks what the caller wants: that is [`super::scope`]'s business.
-//! Failing to decide (no keys to verify with, no store) is its own answer, never "not who it says".
+//! Only this folder makes a [`Caller`]. What the caller wants is [`super::scope`]'s business. Failing to decide (no keys to
+//! verify with, no store) has its own refusal, 503, and is never reported as a bad credential.
 //!
-//! The way of a credential: `credential` finds it; `cache` may know it; else `jwt`, `introspection`, `api_key` or
-//! `certificate` verify it, and `directory` says whose it is. Then, on every request and after every cache: its times, what
-//! it is bound to (`dpop`, the client certificate), and what operators have revoked, suspended or granted.
+//! 1. `credential` finds the credential. If `cache` does not know it, `jwt`, `introspection`, `api_key` or `certificate`
+//!    verifies it, and `directory` finds its consumer.
+//! 2. `binding`: the sender has what the credential is bound to, a key (`dpop`) or a client certificate.
+//! 3. `standing`: operators have not revoked it or suspended its consumer; their grants are added.
+//!
+//! Steps 2 and 3, and the credential's times, are checked on every request, whatever the cache knows.
 
 pub(crate) mod api_key;
 pub(crate) mod api_key_format;
+mod binding;
 pub(crate) mod cache;
 mod caller;
 pub(crate) mod certificate;
@@ -22,6 +27,7 @@ pub(crate) mod introspection;
 pub(crate) mod jwt;
 pub(crate) mod key_set;
 pub(crate) mod key_source;
+mod standing;
 mod weak_keys;
 
 use std::collections::HashMap;
@@ -38,23 +44,23 @@ use self::certificate::Trusts;
 use self::claims::{Claims, Confirmation, Settings, Times, refuse};
 use self::credential::{Credential, Scheme};
 use self::directory::Directory;
-use self::dpop::{BoundToken, Dpop, Flaw, Used};
+use self::dpop::Dpop;
 use self::failed_attempts::Failures;
 use self::introspection::Introspection;
 use self::jwt::{Issuer, Token};
-use crate::exchange::{ClientCertificate, Request};
-use crate::refusal::{Members, Reason, Refusal, Stage};
+use crate::exchange::Request;
+use crate::refusal::{Reason, Refusal};
 use crate::state::ledger::{Ledger, Tick};
 use crate::state::registry::Health;
 use crate::state::registry::entry::{Identity, hex};
 use crate::state::registry::revocation_key::RevocationKey;
 
-/// How callers are known.
+/// Everything that authentication needs: issuers, keys, the directory of consumers.
 #[derive(Debug)]
 pub(crate) struct Authentication {
     /// By exact `iss`.
     issuers: HashMap<Box<str>, Issuer>,
-    /// For tokens of nobody in `issuers`, in the order they are asked.
+    /// For tokens of other issuers, asked in this order.
     introspection: Vec<Introspection>,
     keys: ApiKeys,
     key_header: HeaderName,
@@ -62,14 +68,14 @@ pub(crate) struct Authentication {
     trusts: Trusts,
     dpop: Dpop,
     failures: Option<Failures>,
-    /// Whether what is known is enough when the store is out of touch.
+    /// `store.on_failure: serve`: decide by what is known while the store is out of reach.
     serve_stale: bool,
     ledger: Arc<Ledger>,
 }
 
-/// What [`Authentication::new`] is made of.
+/// The parts of an [`Authentication`].
 pub(crate) struct Parts {
-    /// All issuers; their `iss` differ.
+    /// All issuers; no two have the same `iss`.
     pub(crate) issuers: Vec<Issuer>,
     /// Introspection endpoints.
     pub(crate) introspection: Vec<Introspection>,
@@ -77,31 +83,31 @@ pub(crate) struct Parts {
     pub(crate) keys: ApiKeys,
     /// Header that carries an API key.
     pub(crate) key_header: HeaderName,
-    /// Who is who.
+    /// Which identity belongs to which consumer.
     pub(crate) directory: Directory,
-    /// Who vouches for client certificates.
+    /// The authorities that sign client certificates, by listener.
     pub(crate) trusts: Trusts,
     /// Proofs of possession.
     pub(crate) dpop: Dpop,
     /// The limit on failed attempts.
     pub(crate) failures: Option<Failures>,
-    /// Whether what is known is enough when the store is out of touch.
+    /// `store.on_failure: serve`: decide by what is known while the store is out of reach.
     pub(crate) serve_stale: bool,
     /// Where failed attempts are counted.
     pub(crate) ledger: Arc<Ledger>,
 }
 
-/// Who is calling, and what of it was proven beside the credential.
+/// An authenticated request: its caller, and what was proven beside the credential.
 #[derive(Debug)]
 pub(crate) struct Known {
     /// The caller.
     pub(crate) caller: Arc<Caller>,
-    /// It has also shown a client certificate that is its consumer's.
+    /// The connection has a client certificate that belongs to the caller's consumer.
     pub(crate) certificate: bool,
 }
 
 impl Authentication {
-    /// Puts it together; that names resolve and nothing is there twice has been seen to.
+    /// Assembles it. The compiler has already resolved names and rejected duplicates.
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
             issuers: parts.issuers.into_iter().map(|issuer| (issuer.iss().into(), issuer)).collect(),
@@ -122,7 +128,7 @@ impl Authentication {
         &self.key_header
     }
 
-    /// Who is who.
+    /// Which identity belongs to which consumer.
     pub(crate) fn directory(&self) -> &Directory {
         &self.directory
     }
@@ -142,16 +148,15 @@ impl Authentication {
         &self.introspection
     }
 
-    /// What the next proof of possession may hold.
+    /// The nonce that the next DPoP proof may carry (RFC 9449 §8).
     pub(crate) fn dpop_nonce(&self, now: Timestamp) -> HeaderValue {
         self.dpop.next_nonce(now)
     }
 
-    /// Decides who is calling.
+    /// Authenticates a request.
     ///
-    /// A credential that was verified before is known from `cache`; its times, what it is bound to, and whether it was
-    /// revoked are looked at again. Waits only for a key set that has to be fetched because a token names a key not seen
-    /// before, and for introspection.
+    /// Waits only for introspection, for a key set that must be fetched because a token names an unknown key, and for the
+    /// store where a DPoP proof must be claimed.
     pub(crate) async fn authenticate(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
         let Some(failures) = &self.failures else { return self.identify(request, cache).await };
         failures.permit(&self.ledger, request.client(), request.tick)?;
@@ -172,17 +177,17 @@ impl Authentication {
             Credential::None => return self.by_certificate(request, cache),
         };
         if caller.confirmation() != &Confirmation::default() || matches!(scheme, Some((Scheme::Dpop, _))) {
-            // Boxed: rare, and else a part of every request's future.
+            // Boxed: rare; it would be part of every request's future.
             Box::pin(self.confirm(&caller, scheme, request)).await?;
         }
         let certificate = match request.certificate() {
-            Some(shown) => self.shown_beside(shown, &caller, request.now())?,
+            Some(shown) => self.certificate_beside(shown, &caller, request.now())?,
             None => false,
         };
         Ok(Known { caller: self.standing(caller, request)?, certificate })
     }
 
-    /// What operators have changed must be known before anybody is let in.
+    /// Decides whether the registry is current enough to let anyone in.
     fn store_available(&self) -> Result<(), Refusal> {
         let unavailable = |cause: &'static str| {
             Err(refuse(Reason::IdentityUnavailable, "identity cannot be checked now; try again shortly").cause(cause))
@@ -195,7 +200,7 @@ impl Authentication {
         }
     }
 
-    /// Who sends a token.
+    /// The caller that sends this token.
     async fn bearer(&self, token: &[u8], request: &Request<'_>, cache: &TokenCache) -> Result<Arc<Caller>, Refusal> {
         if let Some((caller, times)) = cache.get(token, Place::Authorization, request.now()) {
             times.check(request.now())?;
@@ -204,14 +209,14 @@ impl Authentication {
         let epoch = cache.epoch();
         let text = str::from_utf8(token).ok().filter(|text| text.is_ascii());
         let text = text.ok_or_else(|| claims::invalid("the Authorization header is not visible ASCII"))?;
-        // Boxed: large and rare, and else a part of every request's future.
+        // Boxed: large and rare; it would be part of every request's future.
         let (caller, times, until) = Box::pin(self.verify(text, request)).await?;
         let caller = Arc::new(caller);
         cache.insert(token, &caller, times, until, epoch);
         Ok(caller)
     }
 
-    /// Verifies a token: by the keys of its issuer, or by asking those who may know it.
+    /// Verifies a token by the keys of its issuer, or by introspection.
     async fn verify(&self, text: &str, request: &Request<'_>) -> Result<(Caller, Times, i64), Refusal> {
         let token = Token::parse(text);
         if let Ok(token) = &token
@@ -234,7 +239,7 @@ impl Authentication {
                 Err(refusal) => return Err(refusal),
             }
         }
-        // Whoever could not be asked might have known it.
+        // The endpoint that could not be asked might have known the token.
         if let Some(refusal) = unavailable {
             return Err(refusal);
         }
@@ -265,7 +270,7 @@ impl Authentication {
         granted.extend(self.directory.scopes(&claims.roles));
         let named = jwt::name(text);
         let mut revocation_keys = vec![RevocationKey::token(named.as_bytes()), RevocationKey::issuer(&settings.name)];
-        // Whoever revokes by digest may know that of the whole text alone.
+        // An operator may have revoked it by the digest of the whole text.
         revocation_keys.extend((named != text).then(|| RevocationKey::token(text.as_bytes())));
         revocation_keys.extend(claims.jti.as_deref().map(RevocationKey::jti));
         let other = claims.sub.iter().filter(|sub| **sub != claims.subject);
@@ -283,7 +288,7 @@ impl Authentication {
         Ok(Caller::new(consumer, verified))
     }
 
-    /// Who sends an API key.
+    /// The caller that sends this API key.
     fn key(&self, key: &[u8], now: Timestamp, cache: &TokenCache) -> Result<Arc<Caller>, Refusal> {
         if let Some((caller, times)) = cache.get(key, Place::KeyHeader, now) {
             api_key::check(times, now)?;
@@ -297,7 +302,7 @@ impl Authentication {
         Ok(caller)
     }
 
-    /// Who holds the client certificate of a request that brings nothing else.
+    /// Authenticates a request by its client certificate, when it has no other credential.
     fn by_certificate(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
         const MISSING: &str = "send a token (`Authorization: Bearer …`) or an API key";
         let shown = request.certificate().ok_or_else(|| credential::missing(MISSING))?;
@@ -327,120 +332,6 @@ impl Authentication {
             }
         };
         Ok(Known { caller: self.standing(caller, request)?, certificate: true })
-    }
-
-    /// The consumer whose certificate this is; two are one too many.
-    fn consumer_of(&self, shown: &ClientCertificate) -> Result<Option<Arc<Consumer>>, Refusal> {
-        let by_name = shown.names.iter().map(|name| Identity::CertificateSan(name.clone()));
-        let mut found: Option<Arc<Consumer>> = None;
-        for identity in std::iter::once(Identity::Certificate(shown.thumbprint)).chain(by_name) {
-            let Some(consumer) = self.directory.identified(&identity)? else { continue };
-            match &found {
-                Some(other) if other.name() != consumer.name() => {
-                    return Err(refuse(Reason::InvalidCertificate, "the client certificate is that of two consumers")
-                        .cause(format!("{} and {}", other.name(), consumer.name())));
-                }
-                _ => found = Some(consumer),
-            }
-        }
-        Ok(found)
-    }
-
-    /// Whether a certificate shown beside another credential is the caller's own; it must not be somebody else's.
-    fn shown_beside(&self, shown: &ClientCertificate, caller: &Caller, now: Timestamp) -> Result<bool, Refusal> {
-        let Some(consumer) = self.consumer_of(shown)? else { return Ok(false) };
-        certificate::check(shown, &self.trusts, now)?;
-        if consumer.name() == caller.consumer() {
-            return Ok(true);
-        }
-        Err(Refusal::new(
-            Stage::Auth,
-            Reason::MalformedRequest,
-            "the client certificate and the credential belong to different consumers; send one of them",
-        ))
-    }
-
-    /// Decides whether the bearer of a bound token has what it is bound to, and sent it as such a token is sent.
-    async fn confirm(
-        &self,
-        caller: &Caller,
-        sent: Option<(Scheme, &[u8])>,
-        request: &Request<'_>,
-    ) -> Result<(), Refusal> {
-        let Some((scheme, token)) = sent else { return Ok(()) };
-        let confirmation = caller.confirmation();
-        if let Some(thumbprint) = &confirmation.certificate {
-            let shown = request.certificate().filter(|shown| shown.thumbprint == *thumbprint);
-            let shown = shown.ok_or_else(|| {
-                refuse(Reason::InvalidToken, "the token is bound to a client certificate that was not shown")
-            })?;
-            certificate::check(shown, &self.trusts, request.now())?;
-        }
-        match (&confirmation.key, scheme) {
-            (None, Scheme::Bearer) => Ok(()),
-            (None, Scheme::Dpop) => Err(claims::invalid("the token is not bound to a key; send it as a bearer token")),
-            // RFC 9449 §7.2: else whoever finds the token could leave the proof out.
-            (Some(_), Scheme::Bearer) => Err(refuse(
-                Reason::InvalidDpopProof,
-                "the token is bound to a key; send it as `Authorization: DPoP …` with a proof",
-            )),
-            (Some(jkt), Scheme::Dpop) => {
-                let proven = self.dpop.check(request, BoundToken { token, jkt });
-                let used = proven.map_err(|flaw| self.unproven(flaw, request.now()))?;
-                self.claim(&used, request.now()).await
-            }
-        }
-    }
-
-    /// Decides whether a proof was used on another node.
-    async fn claim(&self, used: &Used, now: Timestamp) -> Result<(), Refusal> {
-        let what = format!("dpop:{}", hex::encode(&used.mark));
-        match self.directory.registry().claim(&what, used.lifetime).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(self.unproven(Flaw::Replayed, now)),
-            // What this node remembers is then all there is.
-            Err(_) if self.serve_stale => Ok(()),
-            Err(error) => Err(refuse(Reason::IdentityUnavailable, "proofs cannot be checked now; try again shortly")
-                .cause(format!("whether a proof was used on another node: {error}"))),
-        }
-    }
-
-    fn unproven(&self, flaw: Flaw, now: Timestamp) -> Refusal {
-        let invalid = |detail| refuse(Reason::InvalidDpopProof, detail);
-        match flaw {
-            Flaw::Missing => invalid("send a proof of possession in the `DPoP` header"),
-            Flaw::Several => invalid("more than one `DPoP` header came; send exactly one"),
-            Flaw::Invalid(detail) => invalid(detail),
-            Flaw::Replayed => invalid("the proof was used before; make a new one for every request"),
-            Flaw::NonceNeeded => {
-                refuse(Reason::UseDpopNonce, "make the proof with the `nonce` of the `DPoP-Nonce` header")
-                    .dpop_nonce(self.dpop.next_nonce(now))
-            }
-            // The caller is who it says: a 401 would have it throw its token away, and come again at once with another.
-            Flaw::TooMany { wait } => refuse(
-                Reason::RateLimited,
-                format!("the key was used for more proofs than are remembered of one; wait {wait} s"),
-            )
-            .members(Members { retry_after: Some(wait), ..Members::default() }),
-            Flaw::Full => refuse(Reason::IdentityUnavailable, "proofs cannot be checked now; try again shortly")
-                .cause("the memory of proofs is full of ones that are still good"),
-        }
-    }
-
-    /// Decides, after every cache, whether what was verified still stands, and adds what is granted for a time.
-    fn standing(&self, caller: Arc<Caller>, request: &Request<'_>) -> Result<Arc<Caller>, Refusal> {
-        let registry = self.directory.registry();
-        if registry.is_revoked(caller.revocation_keys(), caller.issued(), request.now()) {
-            return Err(refuse(Reason::Revoked, "the credential has been revoked; get a new one"));
-        }
-        let standing = registry.standing(caller.consumer(), request.now());
-        if standing.suspended {
-            return Err(refuse(Reason::ConsumerSuspended, "the consumer is suspended; ask the API's owner"));
-        }
-        if let Some(usage) = caller.usage() {
-            usage.note(request.now(), request.client());
-        }
-        if standing.granted.is_empty() { Ok(caller) } else { Ok(Arc::new(caller.with(&standing.granted))) }
     }
 }
 

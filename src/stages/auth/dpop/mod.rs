@@ -426,12 +426,21 @@ mod tests {
     }
 
     fn check(dpop: &Dpop, proofs: &[&str], facts: &Facts<'_>, now: i64) -> Result<(), Flaw> {
+        let proofs = proofs.iter().map(|proof| HeaderValue::from_str(proof).unwrap());
+        use_proofs(dpop, proofs, facts, now).map(drop)
+    }
+
+    fn use_proofs(
+        dpop: &Dpop,
+        proofs: impl IntoIterator<Item = HeaderValue>,
+        facts: &Facts<'_>,
+        now: i64,
+    ) -> Result<Used, Flaw> {
         let Facts { method, scheme, authority, path, token, jkt } = *facts;
-        let values = proofs.iter().map(|proof| (DPOP, HeaderValue::from_str(proof).unwrap()));
-        let headers = HeaderMap::from_iter(values);
+        let headers = HeaderMap::from_iter(proofs.into_iter().map(|proof| (DPOP, proof)));
         let sample = SampleRequest::new(&Method::from_bytes(method.as_bytes()).unwrap(), path).dated(at(now));
         let request = Request { scheme, authority, ..sample.with(None, &headers) };
-        dpop.check(&request, BoundToken { token, jkt }).map(drop)
+        dpop.check(&request, BoundToken { token, jkt })
     }
 
     /// The verdict on one proof by a memory that has seen nothing.
@@ -796,7 +805,7 @@ mod tests {
         let text = format!("{message}.{}", "A".repeat(largest));
         assert_verdict(verdict(&text, &client.jkt), "signature", "as long as may be");
         let bytes = HeaderValue::from_bytes(&[0xc3, 0xa9]).unwrap();
-        let got = dpop(|_| {}).check([&bytes].into_iter(), &facts(&client.jkt), at(NOW)).map(drop);
+        let got = use_proofs(&dpop(|_| {}), [bytes], &facts(&client.jkt), NOW).map(drop);
         assert_verdict(got, parts, "not ASCII");
     }
 
@@ -866,7 +875,7 @@ mod tests {
         let client = Client::new();
         for (issued, left) in [(NOW, 121), (NOW + 30, 151), (NOW - 90, 31)] {
             let value = HeaderValue::from_str(&client.proof(&json!({}), &json!({"iat": issued}))).unwrap();
-            let used = dpop(|_| {}).check([&value].into_iter(), &facts(&client.jkt), at(NOW)).unwrap();
+            let used = use_proofs(&dpop(|_| {}), [value], &facts(&client.jkt), NOW).unwrap();
             assert_eq!((used.lifetime, used.mark), (Duration::from_secs(left), mark(&client.jkt, "1")), "{issued}");
         }
     }
