@@ -175,7 +175,7 @@ fn the_policy_of_the_readme_is_good() {
     std::fs::write(&file, policies.concat()).unwrap();
     is_good(&file);
 
-    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+    let readme = std::fs::read_to_string(repository().join("examples/oauth-issuer/README.md")).unwrap();
     let tests = readme.split("policy.test.yaml <<EOF\n").nth(1).unwrap().split("\nEOF\n").next().unwrap();
     std::fs::write(folder.path().join("policy.test.yaml"), tests).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
