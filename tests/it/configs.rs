@@ -167,7 +167,7 @@ fn readme_policies() -> Vec<String> {
 fn the_policy_of_the_readme_is_good() {
     let policies = readme_policies();
     assert_eq!(policies.len(), 2, "the policy, and what is added for an issuer");
-    assert!(policies[0].lines().count() <= 20, "the README promises 20 lines");
+    assert!(policies[0].lines().count() <= 20, "the policy in the README has at most 20 lines");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.yaml");
     std::fs::write(&file, &policies[0]).unwrap();
