@@ -167,7 +167,7 @@ fn readme_policies() -> Vec<String> {
 fn the_policy_of_the_readme_is_good() {
     let policies = readme_policies();
     assert_eq!(policies.len(), 2, "the policy, and what is added for an issuer");
-    assert!(policies[0].lines().count() <= 20, "the README promises 20 lines");
+    assert!(policies[0].lines().count() <= 20, "the policy in the README has at most 20 lines");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.yaml");
     std::fs::write(&file, &policies[0]).unwrap();
@@ -175,7 +175,7 @@ fn the_policy_of_the_readme_is_good() {
     std::fs::write(&file, policies.concat()).unwrap();
     is_good(&file);
 
-    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+    let readme = std::fs::read_to_string(repository().join("examples/oauth-issuer/README.md")).unwrap();
     let tests = readme.split("policy.test.yaml <<EOF\n").nth(1).unwrap().split("\nEOF\n").next().unwrap();
     std::fs::write(folder.path().join("policy.test.yaml"), tests).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
