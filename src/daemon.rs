@@ -410,7 +410,7 @@ impl Daemon {
         let in_force = self.shared.in_force.current();
         let left = in_force.trail.close(LAST_RECORDS).await;
         if left > 0 {
-            return Err(io::Error::other(format!("{left} bytes of audit records could not be written")));
+            return Err(io::Error::other(format!("{left} audit records could not be written")));
         }
         Ok(())
     }

@@ -14,6 +14,7 @@
 //!
 //! Without a token in the policy, what needs one is closed. Every change made here is an audit record.
 
+mod endpoints;
 pub(crate) mod expiring_keys;
 mod gauges;
 mod input;
@@ -41,6 +42,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use self::endpoints::Page;
 use self::operations::{Done, Operation};
 use crate::audit::{Outcome, Record, Recorder, SinkConfig, Trail};
 use crate::exchange::{Exchange, Peer};
@@ -102,50 +104,45 @@ impl Admin {
         let (parts, body) = request.into_parts();
         let (method, path) = (&parts.method, parts.uri.path());
         let may = |rights| self.authorize(&parts.headers, rights);
-        match (method, path) {
-            (&Method::GET, "/healthz") => Ok(json_answer(StatusCode::OK, &json!({"status": "ok"}))),
-            (&Method::GET, "/readyz") => Ok(self.ready()),
-            (&Method::GET, "/metrics") => Ok(self.metrics()),
-            (&Method::GET, "/v1/policy") => may(Rights::Read).map(|_| self.policy()),
-            (&Method::GET, "/v1/issuers") => may(Rights::Read).map(|_| self.issuers()),
-            (&Method::GET, "/v1/openapi.json") => may(Rights::Read).map(|_| json_text(StatusCode::OK, OPENAPI)),
-            (&Method::POST, "/v1/policy/reload") => {
-                let operator = may(Rights::Operate)?;
-                self.reload(peer, exchange, &operator).await
+        if let Some((endpoint, page)) = endpoints::find_page(path) {
+            if *method != endpoint.method {
+                return Err(other_method(endpoint.method));
             }
-            (_, "/healthz" | "/readyz" | "/metrics" | "/v1/policy" | "/v1/issuers" | "/v1/openapi.json") => {
-                Err(other_method("GET"))
-            }
-            (_, "/v1/policy/reload") => Err(other_method("POST")),
-            (_, path) if !path.starts_with("/v1/") => {
-                Err(Refusal::new(Stage::Request, Reason::NoRoute, "the admin listener has no such endpoint"))
-            }
-            _ => {
-                let rights = if *method == Method::GET { Rights::Read } else { Rights::Operate };
-                // Before the path is looked at: what is there is not for everybody to find out.
-                let operator = may(rights)?;
-                let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
-                    Refusal::new(Stage::Request, Reason::BodyTooLarge, format!("a body has at most {MAX_BODY} bytes"))
-                })?;
-                let (body, query) = (body.to_bytes(), parts.uri.query());
-                let (now, by) = (Timestamp::now(), &*operator);
-                let in_force = self.shared.in_force.current();
-                let operation = Operation { policy: &in_force.policy, method, path, query, body: &body, by, now };
-                let done = operation.run().await;
-                if let Ok(Done { change: Some(change), .. }) = &done {
-                    let noted =
-                        Noted { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
-                    self.record(&noted, peer, exchange, &in_force);
-                } else if *method != Method::GET
-                    && let Err(refusal) = &done
-                {
-                    let status = refusal.reason().status();
-                    let noted = Noted { action: "change_refused", target: None, status, by };
-                    self.record(&noted, peer, exchange, &in_force);
-                }
-                done.map(|done| json_answer(done.status, &done.body))
-            }
+            let operator = endpoint.rights.map(may).transpose()?;
+            return match page {
+                Page::GetHealth => Ok(json_answer(StatusCode::OK, &json!({"status": "ok"}))),
+                Page::GetReadiness => Ok(self.ready()),
+                Page::GetMetrics => Ok(self.metrics()),
+                Page::GetOpenApi => Ok(json_text(StatusCode::OK, OPENAPI)),
+                Page::GetPolicy => Ok(self.policy()),
+                Page::ReloadPolicy => self.reload(peer, exchange, &operator.unwrap_or_default()).await,
+                Page::ListIssuers => Ok(self.issuers()),
+            };
         }
+        if !path.starts_with("/v1/") {
+            return Err(Refusal::new(Stage::Request, Reason::NoRoute, "the admin listener has no such endpoint"));
+        }
+        // Authorize before the path is looked up: only operators may learn what exists.
+        let operator = may(endpoints::registry_rights(method))?;
+        let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
+            Refusal::new(Stage::Request, Reason::BodyTooLarge, format!("a body has at most {MAX_BODY} bytes"))
+        })?;
+        let (body, query) = (body.to_bytes(), parts.uri.query());
+        let (now, by) = (Timestamp::now(), &*operator);
+        let in_force = self.shared.in_force.current();
+        let operation = Operation { policy: &in_force.policy, method, path, query, body: &body, by, now };
+        let done = operation.run().await;
+        if let Ok(Done { change: Some(change), .. }) = &done {
+            let noted = Noted { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
+            self.record(&noted, peer, exchange, &in_force);
+        } else if *method != Method::GET
+            && let Err(refusal) = &done
+        {
+            let status = refusal.reason().status();
+            let noted = Noted { action: "change_refused", target: None, status, by };
+            self.record(&noted, peer, exchange, &in_force);
+        }
+        done.map(|done| json_answer(done.status, &done.body))
     }
 
     /// Who has the token that was sent, when it opens this. Digests are compared, so that neither length nor content
@@ -345,7 +342,7 @@ pub(crate) async fn directly(
     recorder.close().await;
     match trail.close(PATIENCE).await {
         0 => Ok(done),
-        left => Err(format!("{left} bytes of audit records could not be written; the change is made")),
+        left => Err(format!("{left} audit records could not be written; the change is made")),
     }
 }
 

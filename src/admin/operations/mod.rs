@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+use super::endpoints::{self, Action};
 use super::{input, view};
 use crate::policy::Policy;
 use crate::refusal::{Members, Reason, Refusal, Stage};
@@ -81,53 +82,53 @@ impl Operation<'_> {
             .collect::<std::result::Result<_, _>>()
             .map_err(|_| missing("the path is not UTF-8"))?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        let ["v1", rest @ ..] = segments.as_slice() else { return Err(nowhere()) };
-        match (self.method.as_str(), rest) {
-            ("GET", ["consumers"]) => self.list(self.consumers(), "name"),
-            ("POST", ["consumers"]) => self.add_consumer().await,
-            ("GET", ["consumers", name]) => self.consumer(name).map(Done::shown),
-            ("PUT", ["consumers", name]) => self.put_consumer(name, input::read(self.body)?, true).await,
-            ("PATCH", ["consumers", name]) => self.put_consumer(name, input::read(self.body)?, false).await,
-            ("DELETE", ["consumers", name]) => self.remove_consumer(name).await,
-            ("GET", ["consumers", name, "suspension"]) => match self.registry().suspension(name) {
+        let (action, parameters) = endpoints::find_action(self.method, &segments).ok_or_else(nowhere)?;
+        match (action, parameters.as_slice()) {
+            (Action::ListConsumers, _) => self.list(self.consumers(), "name"),
+            (Action::AddConsumer, _) => self.add_consumer().await,
+            (Action::GetConsumer, [name]) => self.consumer(name).map(Done::shown),
+            (Action::PutConsumer, [name]) => self.put_consumer(name, input::read(self.body)?, true).await,
+            (Action::PatchConsumer, [name]) => self.put_consumer(name, input::read(self.body)?, false).await,
+            (Action::RemoveConsumer, [name]) => self.remove_consumer(name).await,
+            (Action::GetSuspension, [name]) => match self.registry().suspension(name) {
                 Some(suspension) => Ok(Done::shown(view::suspension(&suspension))),
                 None => Err(missing("this consumer is not suspended")),
             },
-            ("PUT", ["consumers", name, "suspension"]) => self.suspend(name).await,
-            ("DELETE", ["consumers", name, "suspension"]) => {
+            (Action::SuspendConsumer, [name]) => self.suspend(name).await,
+            (Action::ResumeConsumer, [name]) => {
                 self.registry().suspension(name).ok_or_else(|| missing("this consumer is not suspended"))?;
                 self.remove(Kind::Suspension, (*name).to_owned(), "consumer_resumed", name).await
             }
-            ("GET", ["consumers", name, "keys"]) => self.keys(Some(name)).await,
-            ("POST", ["consumers", name, "keys"]) => self.new_key(name, None).await,
-            ("PUT", ["consumers", name, "keys", id]) => self.new_key(name, Some(id)).await,
-            ("GET", ["keys"]) => self.keys(None).await,
-            ("GET", ["keys", id]) => self.key(id).map(Done::shown),
-            ("PATCH", ["keys", id]) => self.patch_key(id).await,
-            ("DELETE", ["keys", id]) => {
+            (Action::ListConsumerKeys, [name]) => self.keys(Some(name)).await,
+            (Action::NewKey, [name]) => self.new_key(name, None).await,
+            (Action::PutKey, [name, id]) => self.new_key(name, Some(id)).await,
+            (Action::ListKeys, _) => self.keys(None).await,
+            (Action::GetKey, [id]) => self.key(id).map(Done::shown),
+            (Action::PatchKey, [id]) => self.patch_key(id).await,
+            (Action::RemoveKey, [id]) => {
                 self.made_key(id)?;
                 self.remove(Kind::Key, (*id).to_owned(), "key_removed", id).await
             }
-            ("POST", ["keys", id, "rotate"]) => self.rotate(id).await,
-            ("GET", ["grants"]) => self.list(self.grants(None), "id"),
-            ("GET", ["consumers", name, "grants"]) => self.list(self.grants(Some(name)), "id"),
-            ("POST", ["consumers", name, "grants"]) => self.grant(name, &self.fresh_id()).await,
-            ("PUT", ["consumers", name, "grants", id]) => self.grant(name, id).await,
-            ("DELETE", ["consumers", name, "grants", id]) => {
+            (Action::RotateKey, [id]) => self.rotate(id).await,
+            (Action::ListGrants, _) => self.list(self.grants(None), "id"),
+            (Action::ListConsumerGrants, [name]) => self.list(self.grants(Some(name)), "id"),
+            (Action::Grant, [name]) => self.grant(name, &self.fresh_id()).await,
+            (Action::PutGrant, [name, id]) => self.grant(name, id).await,
+            (Action::EndGrant, [name, id]) => {
                 let known = self.registry().grants().iter().any(|one| *one.consumer == **name && *one.id == **id);
                 if !known {
                     return Err(missing("this consumer has no such grant"));
                 }
                 self.remove(Kind::Grant, grant_id(name, id), "grant_ended", &format!("{name} {id}")).await
             }
-            ("GET", ["suspensions"]) => {
+            (Action::ListSuspensions, _) => {
                 let all = self.registry().suspensions();
                 self.list(all.iter().map(|one| view::suspension(one)).collect(), "consumer")
             }
-            ("GET", ["revocations"]) => self.revocations().await,
-            ("POST", ["revocations"]) => self.revoke().await,
-            ("GET", ["revocations", id]) => self.revocation(id).await.map(|one| Done::shown(view::revocation(&one))),
-            ("DELETE", ["revocations", id]) => {
+            (Action::ListRevocations, _) => self.revocations().await,
+            (Action::Revoke, _) => self.revoke().await,
+            (Action::GetRevocation, [id]) => self.revocation(id).await.map(|one| Done::shown(view::revocation(&one))),
+            (Action::UndoRevocation, [id]) => {
                 self.revocation(id).await?;
                 self.remove(Kind::Revocation, (*id).to_owned(), "revocation_undone", id).await
             }
