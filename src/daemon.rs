@@ -197,7 +197,7 @@ impl Daemon {
 
     /// Where the admin listener is: `http://ADDRESS`, `unix:PATH`.
     pub(crate) fn admin_places(&self) -> impl Iterator<Item = &str> {
-        self.admin.told()
+        self.admin.labels()
     }
 
     /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads. A second SIGTERM or SIGINT ends the wait.

@@ -133,8 +133,8 @@ pub(super) fn find_action<'a>(method: &Method, segments: &[&'a str]) -> Option<(
     })
 }
 
-/// The right that a method needs on the registry, whether the path exists or not: a caller is authorized before the path
-/// is looked up, so that only operators learn what exists.
+/// The right that a method needs on the registry, whether the path exists or not: a caller is authorized before the
+/// path is looked up, so that only operators learn what exists.
 pub(super) fn registry_rights(method: &Method) -> Rights {
     if *method == Method::GET { Rights::Read } else { Rights::Operate }
 }

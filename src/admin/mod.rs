@@ -1,18 +1,18 @@
-//! The admin listener, for operators; never on the way of a request. At an address, on a Unix socket, or both
-//! ([`entrances`]).
+//! The admin listener, for operators; it takes no part in proxying requests. It listens at an address, on a Unix
+//! socket, or both ([`listeners`]).
 //!
 //! | endpoint | needs | answers |
 //! |---|---|---|
 //! | `GET /healthz` | - | the process is alive |
-//! | `GET /readyz` | - | 200 when it can serve; 503 and which part cannot otherwise |
-//! | `GET /metrics` | - | Prometheus' numbers (OpenMetrics text) |
+//! | `GET /readyz` | - | 200 when it can serve; otherwise 503, and which part is not ready |
+//! | `GET /metrics` | - | metrics for Prometheus (OpenMetrics text) |
 //! | `GET /v1/policy` | read | the policy in force: digest, APIs, routes |
 //! | `POST /v1/policy/reload` | operate | as SIGHUP does; 422 with every problem when the policy has errors |
-//! | `GET /v1/openapi.json` | read | all of this as an OpenAPI document |
-//! | `GET /v1/issuers` | read | who vouches for callers, and how their keys stand |
+//! | `GET /v1/openapi.json` | read | this API as an OpenAPI document |
+//! | `GET /v1/issuers` | read | the issuers and introspection endpoints, and the state of their keys |
 //! | `/v1/consumers…`, `/v1/keys…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…` | read, operate | see [`operations`] |
 //!
-//! Without a token in the policy, what needs one is closed. Every change made here is an audit record.
+//! Without a token in the policy, the endpoints that need one are closed. Every change made here is an audit record.
 
 mod endpoints;
 pub(crate) mod expiring_keys;
@@ -53,22 +53,22 @@ use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::stages::auth::key_source::Freshness;
 use crate::state::registry::Health;
 
-/// What this listener offers, as an OpenAPI 3.1 document.
+/// The admin API, as an OpenAPI 3.1 document.
 const OPENAPI: &str = include_str!("openapi.json");
-/// Largest body of a request here, in bytes.
+/// Maximum size of a request body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// What the daemon is asked to do.
+/// A command to the daemon.
 pub(crate) enum Command {
-    /// Reload the policy, and say how it went.
+    /// Reload the policy, and reply with the outcome.
     Reload(oneshot::Sender<Reloaded>),
 }
 
-/// How a reload went.
+/// The outcome of a reload.
 pub(crate) enum Reloaded {
     /// The new policy is in force.
     Loaded,
-    /// Nothing that was read has changed.
+    /// No file that the policy names has changed.
     Unchanged,
     /// The old policy stays in force.
     Failed(Problems),
@@ -78,7 +78,7 @@ struct Admin {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
     recorder: Rc<Recorder>,
-    /// What operators asked for and is being done.
+    /// Requests in progress.
     underway: RefCell<JoinSet<()>>,
 }
 
@@ -145,8 +145,8 @@ impl Admin {
         done.map(|done| json_answer(done.status, &done.body))
     }
 
-    /// Who has the token that was sent, when it opens this. Digests are compared, so that neither length nor content
-    /// shows in the time taken.
+    /// Returns the name of the admin token that was sent, if it grants these rights. Digests are compared, so that the
+    /// time taken reveals neither length nor content.
     fn authorize(&self, headers: &HeaderMap, rights: Rights) -> Result<Box<str>, Refusal> {
         let refuse = |reason, detail: &'static str| Err(Refusal::new(Stage::Auth, reason, detail));
         let in_force = self.shared.in_force.current();
@@ -163,16 +163,14 @@ impl Admin {
         let sent = digest(&SHA256, sent.trim().as_bytes());
         let mut found = None;
         for token in tokens {
-            // All of them, whichever fits.
+            // Compares all of them, even after a match, so that the time does not depend on which one it is.
             if digest(&SHA256, token.token.expose_secret().as_bytes()).as_ref().ct_eq(sent.as_ref()).into() {
                 found = Some(token);
             }
         }
         match found {
-            None => refuse(Reason::InvalidToken, "this is not an admin token"),
-            Some(token) if token.rights < rights => {
-                refuse(Reason::InsufficientRight, "this admin token may look, and change nothing")
-            }
+            None => refuse(Reason::InvalidToken, "the admin token is unknown"),
+            Some(token) if token.rights < rights => refuse(Reason::InsufficientRight, "this admin token is read-only"),
             Some(token) => Ok(token.name.clone()),
         }
     }
@@ -183,8 +181,8 @@ impl Admin {
         let key_sets: Vec<_> = in_force.policy.key_sets().iter().map(|set| (set, set.freshness(now))).collect();
         let failing = in_force.trail.failing();
         let health = in_force.policy.auth().directory().registry().health();
-        let had = key_sets.iter().all(|(_, freshness)| *freshness != Freshness::Unavailable);
-        let ready = failing.is_none() && had && health != Health::Loading;
+        let available = key_sets.iter().all(|(_, freshness)| *freshness != Freshness::Unavailable);
+        let ready = failing.is_none() && available && health != Health::Loading;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let key_sets: Vec<_> = key_sets
             .into_iter()
@@ -205,8 +203,8 @@ impl Admin {
     }
 
     fn metrics(&self) -> Answer {
-        let standing = gauges::gauges(&self.shared.in_force.current(), Timestamp::now());
-        let mut answer = Response::new(Full::new(Bytes::from(self.shared.metrics.page(standing))));
+        let gauges = gauges::gauges(&self.shared.in_force.current(), Timestamp::now());
+        let mut answer = Response::new(Full::new(Bytes::from(self.shared.metrics.page(gauges))));
         let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         answer.headers_mut().insert(CONTENT_TYPE, openmetrics);
         answer
@@ -241,20 +239,20 @@ impl Admin {
                 Err(Refusal::new(
                     Stage::Schema,
                     Reason::SchemaViolation,
-                    "the policy has errors; the one before it stays in force",
+                    "the policy has errors; the previous one stays in force",
                 )
                 .members(Members { errors, ..Members::default() }))
             }
         }
     }
-    /// Puts what an operator did on record.
+    /// Writes an audit record of what an operator did.
     fn record(&self, noted: &Noted<'_>, peer: &Peer, exchange: &Exchange, in_force: &InForce) {
         self.recorder.switch(Arc::clone(&in_force.trail));
         noted.record(&self.recorder, peer, exchange, in_force.policy.digest());
     }
 }
 
-/// What an operator did, for the record.
+/// What an operator did, for the audit record.
 struct Noted<'a> {
     action: &'static str,
     target: Option<&'a str>,
@@ -304,17 +302,17 @@ impl Noted<'_> {
     }
 }
 
-/// Does what an operator asks straight on the store of a policy, which no daemon has open, and puts it on record. Records
-/// that would go to standard output go nowhere but to files: there is an answer to be written there.
+/// Runs an operation directly on the store of a policy, which no daemon may have open, and writes its audit record.
+/// Records go only to files, never to standard output: the answer is printed there.
 ///
-/// Errors: the store or the record cannot be opened, or the record was not written. Must run on a local runtime.
+/// Fails if the store or the audit trail cannot be opened, or the record was not written. Must run on a local runtime.
 pub(crate) async fn directly(
     policy: &Policy,
     method: &Method,
     target: &str,
     body: &[u8],
 ) -> Result<(StatusCode, Bytes), String> {
-    /// How long the writers of the record have.
+    /// How long to wait for the record to be written.
     const PATIENCE: Duration = Duration::from_secs(10);
     let registry = policy.auth().directory().registry();
     registry.open().await.map_err(|error| error.to_string())?;
