@@ -197,7 +197,7 @@ impl Daemon {
 
     /// Where the admin listener is: `http://ADDRESS`, `unix:PATH`.
     pub(crate) fn admin_places(&self) -> impl Iterator<Item = &str> {
-        self.admin.told()
+        self.admin.labels()
     }
 
     /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads. A second SIGTERM or SIGINT ends the wait.
@@ -410,7 +410,7 @@ impl Daemon {
         let in_force = self.shared.in_force.current();
         let left = in_force.trail.close(LAST_RECORDS).await;
         if left > 0 {
-            return Err(io::Error::other(format!("{left} bytes of audit records could not be written")));
+            return Err(io::Error::other(format!("{left} audit records could not be written")));
         }
         Ok(())
     }

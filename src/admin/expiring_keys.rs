@@ -1,6 +1,6 @@
-//! API keys whose end is near: which they are, for the metrics, and whom the log has warned of them today.
+//! API keys that expire soon: for the metrics, and for a daily warning in the log.
 //!
-//! Nothing here is asked on the way of a request: it goes through all keys. A key that is revoked has ended already.
+//! Never called while proxying a request, because it iterates over all keys. Revoked keys are left out.
 
 use std::collections::HashMap;
 
@@ -10,30 +10,30 @@ use crate::stages::auth::api_key::{self, ApiKeys};
 use crate::state::registry::Registry;
 use crate::state::registry::revocation_key::RevocationKey;
 
-/// The metrics tell of keys that end within this.
+/// The metrics list keys that expire within this time.
 pub(crate) const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// The log warns of keys that end within this.
+/// The log warns of keys that expire within this time.
 const WARNED: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// And again after this.
+/// How often the warning for a key is repeated.
 const AGAIN: SignedDuration = SignedDuration::from_hours(24);
 
-/// Most lines of the log at a time; the rest is counted.
+/// Maximum number of warnings at a time; the remaining keys are only counted.
 const MOST: usize = 100;
 
-/// An API key that ends soon.
+/// An API key that expires soon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ending {
     /// Its id.
     pub(crate) key: Box<str>,
-    /// Whose it is.
+    /// The consumer that owns the key.
     pub(crate) consumer: Box<str>,
-    /// When it ends: by itself, or by its age.
+    /// When it expires, or exceeds the maximum age.
     pub(crate) end: Timestamp,
     /// The key that it was rotated to.
     pub(crate) replaced_by: Option<Box<str>>,
 }
 
-/// Keys of the policy and of the store that are good, and end within this time; the first to end comes first.
+/// Returns the valid keys of the policy and the store that expire within this time, sorted by expiry.
 pub(crate) fn ending(keys: &ApiKeys, registry: &Registry, within: SignedDuration, now: Timestamp) -> Vec<Ending> {
     let horizon = now.checked_add(within).unwrap_or(Timestamp::MAX);
     let is_near = |end: &Timestamp| now < *end && *end <= horizon;
@@ -61,14 +61,14 @@ impl Ending {
     }
 }
 
-/// Remembers what the log has warned of, so that each key is told of once a day.
+/// Remembers which keys the log has warned of, so that each is reported once a day.
 #[derive(Debug, Default)]
 pub(crate) struct Reminder {
-    told: HashMap<Box<str>, Timestamp>,
+    warned: HashMap<Box<str>, Timestamp>,
 }
 
 impl Reminder {
-    /// Warns of each key that is due, in the log.
+    /// Logs a warning for each key that is due.
     pub(crate) fn warn(&mut self, keys: &ApiKeys, registry: &Registry, now: Timestamp) {
         let due = self.due(keys, registry, now);
         for Ending { key, consumer, end, replaced_by } in due.iter().take(MOST) {
@@ -82,15 +82,15 @@ impl Reminder {
         }
     }
 
-    /// The keys to warn of now; they count as told.
+    /// Returns the keys to warn of now, and marks them as warned of.
     fn due(&mut self, keys: &ApiKeys, registry: &Registry, now: Timestamp) -> Vec<Ending> {
-        let before = std::mem::take(&mut self.told);
+        let before = std::mem::take(&mut self.warned);
         let mut due = Vec::new();
         for ending in ending(keys, registry, WARNED, now) {
-            // A clock that was set back does not silence it for longer than a day either.
-            let told = before.get(&ending.key).filter(|told| now.duration_since(**told).abs() < AGAIN);
-            self.told.insert(ending.key.clone(), *told.unwrap_or(&now));
-            if told.is_none() {
+            // `abs`: a clock that was set back must not silence it for longer than a day either.
+            let warned = before.get(&ending.key).filter(|warned| now.duration_since(**warned).abs() < AGAIN);
+            self.warned.insert(ending.key.clone(), *warned.unwrap_or(&now));
+            if warned.is_none() {
                 due.push(ending);
             }
         }
@@ -119,7 +119,7 @@ mod tests {
         Registry::new(None, Epoch::default())
     }
 
-    /// A key made at run time that ends so many hours from now.
+    /// A key made at run time that expires this many hours from now.
     fn made(id: &str, hours: i64) -> Change {
         Change::Put(Entry::Key(entry::Key {
             id: id.into(),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_told_of_once_a_day_and_again_when_it_comes_back() {
+    fn a_key_is_warned_of_once_a_day_and_again_when_it_comes_back() {
         let (mut reminder, keys, registry) = (Reminder::default(), ApiKeys::default(), registry());
         for (after, there, due) in [
             (0, vec!["a", "b"], vec!["a", "b"]),

@@ -1,4 +1,4 @@
-//! How things stand, for `/metrics`: put together when the page is asked for, from what others keep.
+//! The gauges of `/metrics`, collected from their owners when the page is requested.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::stages::auth::key_source::{Freshness, KeySource};
 use crate::state::registry::{Health, Registry};
 use crate::telemetry::{AuditNumbers, IssuerNumbers, KeyNumbers, Standing, StoreNumbers};
 
-/// Most API keys that a page tells the end of.
+/// Maximum number of API keys whose expiry a page lists.
 const MOST_KEYS: usize = 1000;
-/// Longest `kid` of a label, in characters.
+/// Maximum length of a `kid` label, in characters.
 const MAX_KID: usize = 128;
 
-/// How everything stands now.
+/// Collects the current values.
 pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Standing {
     let auth = in_force.policy.auth();
     let registry = auth.directory().registry();

@@ -1,4 +1,4 @@
-//! What operators send, as JSON: read strictly, with every mistake told by its pointer.
+//! The JSON bodies of operators' requests. They are read strictly; an error names the JSON pointer where it is known.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use serde::de::{DeserializeOwned, Deserializer};
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::state::registry::entry::{Identity, hex};
 
-/// A consumer; absent members are left as they are where there is something already.
+/// A consumer. In a PATCH, absent members keep their values.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Consumer {
@@ -39,12 +39,12 @@ impl WrittenIdentity {
                 .strip_prefix("sha256:")
                 .and_then(hex::decode)
                 .map(Identity::Certificate)
-                .ok_or_else(|| wrong(pointer, "a thumbprint is `sha256:` and 64 hexadecimal digits")),
+                .ok_or_else(|| wrong(pointer, "a thumbprint must be `sha256:` and 64 hexadecimal digits")),
             (None, None, None, Some(name)) if !name.is_empty() => {
                 let dns = !name.contains([':', '@']);
                 Ok(Identity::CertificateSan(if dns { name.to_ascii_lowercase().into() } else { name }))
             }
-            _ => Err(wrong(pointer, "write `issuer` and `id`, or `certificate`, or `certificate_san`")),
+            _ => Err(wrong(pointer, "use `issuer` and `id`, or `certificate`, or `certificate_san`")),
         }
     }
 }
@@ -63,11 +63,11 @@ pub(super) struct Key {
     #[serde(deserialize_with = "given")]
     pub(super) note: Given<Box<str>>,
     pub(super) sha256: Option<String>,
-    /// Of a rotation: how long the key before it stays good.
+    /// For a rotation: how long the old key stays valid.
     pub(super) overlap: Option<Moment>,
 }
 
-/// Scopes for a time.
+/// Temporary scopes.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Grant {
@@ -102,7 +102,7 @@ pub(super) struct Revocation {
     pub(super) reason: Option<Box<str>>,
 }
 
-/// A member that may be absent, null, or there.
+/// A member that may be absent, null, or present.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) enum Given<T> {
     #[default]
@@ -112,7 +112,7 @@ pub(super) enum Given<T> {
 }
 
 impl<T> Given<T> {
-    /// The value; `before` when nothing is said.
+    /// Returns the value, or `before` when the member is absent.
     pub(super) fn or(self, before: Option<T>) -> Option<T> {
         match self {
             Self::Absent => before,
@@ -132,7 +132,7 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Res
 pub(super) struct Moment(String);
 
 impl Moment {
-    /// When that is.
+    /// Resolves it to a time.
     pub(super) fn at(&self, pointer: &str, now: Timestamp) -> Result<Timestamp, Refusal> {
         if let Ok(at) = self.0.parse() {
             return Ok(at);
@@ -141,7 +141,7 @@ impl Moment {
         let after = after.and_then(|period| SignedDuration::try_from(period.0).ok());
         after
             .and_then(|after| now.checked_add(after).ok())
-            .ok_or_else(|| wrong(pointer, "write an RFC 3339 time, or a duration from now such as `90d` or `1h30m`"))
+            .ok_or_else(|| wrong(pointer, "use an RFC 3339 time, or a duration from now such as `90d` or `1h30m`"))
     }
 }
 
@@ -150,15 +150,15 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| {
         let reason = if error.is_data() { Reason::SchemaViolation } else { Reason::MalformedBody };
-        // Of an operator's own input nothing is secret to that operator but a token, and serde quotes no strings of
-        // the right type.
-        Refusal::new(Stage::Schema, reason, format!("the body is not what is expected here: {error}"))
+        // Safe to quote: nothing in operators' own input is secret to them except a token, and serde quotes no strings
+        // of the right type.
+        Refusal::new(Stage::Schema, reason, format!("the body is invalid: {error}"))
     })
 }
 
-/// Something in the body is wrong.
+/// Refuses the request because of an error at this JSON pointer into the body.
 pub(super) fn wrong(pointer: &str, detail: impl Into<String>) -> Refusal {
     let violation = Violation::new(pointer, detail.into());
-    Refusal::new(Stage::Schema, Reason::SchemaViolation, "the body is not what is expected here; see `errors`")
+    Refusal::new(Stage::Schema, Reason::SchemaViolation, "the request is invalid; see `errors`")
         .members(Members { errors: vec![violation], ..Members::default() })
 }

@@ -1,7 +1,7 @@
-//! Where operators come in: an address, a Unix socket, or both; bound, served, and taken away again.
+//! One socket of the admin listener: a TCP address or a Unix socket, from binding to closing.
 //!
-//! The mode of a Unix socket says who on this machine may connect; what they may do, and who it was, tokens say there as
-//! well. A socket file that nobody serves any more is replaced; one that is served, and any other file, is an error.
+//! The mode of a Unix socket decides who on this machine may connect; admin tokens are needed there, too. A stale
+//! socket file is replaced; a socket in use, or any other file, is an error.
 
 use std::cell::RefCell;
 use std::fs::{self, File, Permissions, TryLockError};
@@ -28,16 +28,16 @@ use crate::policy::{AdminPlace, AdminSocket};
 use crate::proxy::downstream::listener;
 use crate::proxy::downstream::worker::Shared;
 
-/// Operators' requests are small and soon there.
+/// Operators' requests are small and arrive quickly.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections that the kernel keeps for us until they are accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 128;
-/// Wait after a failed accept: what fails is almost always a shortage that passes.
+/// Delay after a failed accept: the cause is almost always a temporary shortage.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// Whom the record names as the client of a Unix socket: this machine.
+/// The client address in the record for a Unix socket: this machine.
 const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// A bound entrance.
+/// A bound socket.
 pub(crate) enum Bound {
     /// At an address.
     Address(listener::Bound),
@@ -46,36 +46,36 @@ pub(crate) enum Bound {
 }
 
 impl Bound {
-    /// Binds a Unix socket. Errors: those of the system, and a path that is taken.
+    /// Binds a Unix socket. Fails if the path is in use, or with the error of the system.
     pub(crate) fn socket(socket: &AdminSocket) -> io::Result<Self> {
-        // Two that start at the same time must not take each other's socket for one that nobody serves.
+        // Two processes that start at the same time must not take each other's socket for a stale one.
         let folder = socket.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = File::open(folder.unwrap_or(Path::new(".")))?;
         folder.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => io::Error::other("another process is about to listen in this folder"),
             TryLockError::Error(error) => error,
         })?;
-        make_way(&socket.path)?;
+        remove_stale(&socket.path)?;
         let made = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
         made.bind(&SockAddr::unix(&socket.path)?)?;
         let file = SocketFile::new(&socket.path)?;
-        // Nobody can connect before it listens, so nobody does while it has another mode.
+        // Clients can connect only once it listens, so none connects while it has another mode.
         file.set_mode(socket.mode)?;
         made.listen(BACKLOG)?;
         Ok(Self::Socket(socket.clone(), made.into(), file))
     }
 }
 
-/// Removes a socket that nobody serves.
-fn make_way(path: &Path) -> io::Result<()> {
+/// Removes a stale socket.
+fn remove_stale(path: &Path) -> io::Result<()> {
     let taken = |why: &str| Err(io::Error::new(ErrorKind::AddrInUse, why));
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
-        Ok(found) if !found.file_type().is_socket() => return taken("another file is there, and it is no socket"),
+        Ok(found) if !found.file_type().is_socket() => return taken("the file exists and is not a socket"),
         Ok(_) => {}
     }
-    // Not waiting: one that is served and has no room just now is in use, too.
+    // Non-blocking: a socket whose backlog is full is in use, too.
     let probe = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
@@ -84,10 +84,10 @@ fn make_way(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The file of a socket of ours, which goes away with it.
+/// The file of our own socket, removed when this is dropped.
 pub(crate) struct SocketFile {
     path: PathBuf,
-    /// Device and inode: what took its place meanwhile is not ours to remove.
+    /// Device and inode: a file that has replaced it meanwhile must not be removed.
     identity: (u64, u64),
 }
 
@@ -115,38 +115,39 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// An entrance that is served.
+/// A socket that is being served.
 pub(crate) struct Listening {
-    /// As the policy has it.
+    /// As in the policy.
     pub(crate) place: AdminPlace,
-    /// As people read it: `http://ADDRESS` or `unix:PATH`.
-    pub(crate) told: String,
+    /// For display: `http://ADDRESS` or `unix:PATH`.
+    pub(crate) label: String,
     file: Option<SocketFile>,
     task: JoinHandle<()>,
-    /// Dropped when it is to finish.
+    /// Dropped to stop serving.
     stop: oneshot::Sender<()>,
 }
 
 impl Listening {
-    /// Starts serving. Must be called within a local runtime. Errors: when the socket cannot be watched.
+    /// Starts serving. Must be called within a local runtime. Fails if the socket cannot be registered
+    /// with the runtime.
     pub(crate) fn start(bound: Bound, shared: Arc<Shared>, commands: mpsc::Sender<Command>) -> io::Result<Self> {
-        let (place, told, file, entrance) = match bound {
+        let (place, label, file, acceptor) = match bound {
             Bound::Address(bound) => {
-                let (place, told) = (AdminPlace::Address(bound.configured), format!("http://{}", bound.local));
-                (place, told, None, Entrance::address(bound.into_socket())?)
+                let (place, label) = (AdminPlace::Address(bound.configured), format!("http://{}", bound.local));
+                (place, label, None, Acceptor::address(bound.into_socket())?)
             }
             Bound::Socket(socket, listener, file) => {
-                let told = format!("unix:{}", socket.path.display());
-                let entrance = Entrance::Socket(tokio::net::UnixListener::from_std(listener)?);
-                (AdminPlace::Socket(socket), told, Some(file), entrance)
+                let label = format!("unix:{}", socket.path.display());
+                let acceptor = Acceptor::Socket(tokio::net::UnixListener::from_std(listener)?);
+                (AdminPlace::Socket(socket), label, Some(file), acceptor)
             }
         };
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::task::spawn_local(serve(entrance, shared, commands, stopped));
-        Ok(Self { place, told, file, task, stop })
+        let task = tokio::task::spawn_local(serve(acceptor, shared, commands, stopped));
+        Ok(Self { place, label, file, task, stop })
     }
 
-    /// Takes over another mode of its socket. Errors: those of the system.
+    /// Sets the mode of its socket if it has changed.
     pub(crate) fn adapt(&self, wanted: &AdminPlace) -> io::Result<()> {
         match (wanted, &self.file) {
             (AdminPlace::Socket(socket), Some(file)) if *wanted != self.place => file.set_mode(socket.mode),
@@ -154,7 +155,7 @@ impl Listening {
         }
     }
 
-    /// Takes nobody in any more; what is being done is finished, and waited for by who wants to.
+    /// Stops accepting connections. Requests in progress finish; await the handle to wait for them.
     pub(crate) fn stop(self) -> JoinHandle<()> {
         drop(self.file);
         drop(self.stop);
@@ -162,8 +163,8 @@ impl Listening {
     }
 }
 
-/// A socket that is accepted from.
-enum Entrance {
+/// A socket that accepts connections.
+enum Acceptor {
     Address(tokio::net::TcpListener),
     Socket(tokio::net::UnixListener),
 }
@@ -173,7 +174,7 @@ trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-impl Entrance {
+impl Acceptor {
     fn address(socket: TcpListener) -> io::Result<Self> {
         tokio::net::TcpListener::from_std(socket).map(Self::Address)
     }
@@ -186,9 +187,9 @@ impl Entrance {
     }
 }
 
-/// Serves until `stop` ends; then what is being done is done whole, and its records are handed over.
+/// Serves until `stop` resolves, then finishes the requests in progress and hands over their audit records.
 async fn serve(
-    entrance: Entrance,
+    acceptor: Acceptor,
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
     mut stop: oneshot::Receiver<()>,
@@ -197,7 +198,7 @@ async fn serve(
     let admin = Rc::new(Admin { shared, commands, recorder, underway: RefCell::default() });
     loop {
         let accepted = tokio::select! {
-            accepted = entrance.accept() => accepted,
+            accepted = acceptor.accept() => accepted,
             _ = &mut stop => break,
         };
         let (stream, peer) = match accepted {
@@ -211,8 +212,8 @@ async fn serve(
         let admin = Rc::clone(&admin);
         tokio::task::spawn_local(async move {
             let service = service_fn(|request| {
-                // A task of its own: what an operator asked for is done whole, and put on record, though nobody waits for
-                // the answer any more. A panic in it, which is a bug of ours, ends the connection.
+                // A task of its own: the request is completed and recorded even if the client disconnects. A panic in
+                // it, which is a bug of ours, closes the connection.
                 let (reply, replied) = oneshot::channel();
                 let mut underway = admin.underway.borrow_mut();
                 while underway.try_join_next().is_some() {}
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_socket_that_nobody_serves_is_replaced() {
+    fn only_a_stale_socket_is_replaced() {
         let folder = TempDir::new().unwrap();
         let path = |name: &str| folder.path().join(name);
         // What std makes stays behind when it is closed.

@@ -1,4 +1,4 @@
-//! All entrances of the admin listener: which stay, come and go when the policy changes.
+//! The sockets of the admin listener: opens, keeps and closes them when the policy changes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,16 +13,16 @@ use crate::policy::{AdminPlace, Policy};
 use crate::proxy::downstream::listener;
 use crate::proxy::downstream::worker::Shared;
 
-/// How long what operators asked for has to end.
+/// How long requests in progress may take when the process stops.
 const LAST_CHANGES: Duration = Duration::from_secs(5);
 
-/// The entrances that are open.
+/// The admin sockets that are open.
 #[derive(Default)]
 pub(crate) struct AdminListeners(Vec<Listening>);
 
 impl AdminListeners {
-    /// Binds what a policy has and is not open yet, and gives sockets that are the mode it has. The last step of a reload
-    /// that can fail; addresses are bound by `bind`.
+    /// Binds the sockets of a policy that are not open yet, and sets the mode of those that are. This is the last step
+    /// of a reload that can fail. Addresses are bound by `bind`.
     pub(crate) fn prepare<E: From<String>>(
         &self,
         policy: &Policy,
@@ -34,19 +34,20 @@ impl AdminListeners {
             bound.push(match place {
                 AdminPlace::Address(address) => Bound::Address(bind(*address)?),
                 AdminPlace::Socket(socket) => Bound::socket(socket)
-                    .map_err(|error| format!("{} cannot be listened on: {error}", socket.path.display()))?,
+                    .map_err(|error| format!("cannot listen on {}: {error}", socket.path.display()))?,
             });
         }
         for place in known {
-            let adapted = self.at(place).map_or(Ok(()), |entrance| entrance.adapt(place));
+            let adapted = self.at(place).map_or(Ok(()), |listening| listening.adapt(place));
             adapted.map_err(|error| format!("the mode of the admin socket cannot be set: {error}"))?;
         }
         Ok(bound)
     }
 
-    /// Closes what a policy does not have any more, and opens what was bound for it. Must be called within a local runtime.
+    /// Closes the sockets that the policy no longer has, and serves those bound for it. Must be called within a local
+    /// runtime.
     ///
-    /// Errors: when a socket cannot be watched.
+    /// Fails if a socket cannot be registered with the runtime.
     pub(crate) fn settle(
         &mut self,
         policy: &Policy,
@@ -54,14 +55,14 @@ impl AdminListeners {
         shared: &Arc<Shared>,
         commands: &mpsc::Sender<Command>,
     ) -> io::Result<()> {
-        for mut entrance in std::mem::take(&mut self.0) {
-            match places(policy).find(|place| entrance.place.is_same(place)) {
+        for mut listening in std::mem::take(&mut self.0) {
+            match places(policy).find(|place| listening.place.is_same(place)) {
                 Some(place) => {
-                    entrance.place = place.clone();
-                    self.0.push(entrance);
+                    listening.place = place.clone();
+                    self.0.push(listening);
                 }
-                // It finishes by itself.
-                None => drop(entrance.stop()),
+                // Its task finishes by itself.
+                None => drop(listening.stop()),
             }
         }
         for bound in bound {
@@ -70,27 +71,27 @@ impl AdminListeners {
         Ok(())
     }
 
-    /// As people read them: `http://ADDRESS`, `unix:PATH`.
-    pub(crate) fn told(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|entrance| &*entrance.told)
+    /// The sockets for display: `http://ADDRESS`, `unix:PATH`.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|listener| &*listener.label)
     }
 
-    /// Takes nobody in any more, and waits for what operators asked for, within limits.
+    /// Stops accepting connections, and waits for requests in progress, up to a limit.
     pub(crate) async fn close(&mut self) {
         let underway: Vec<_> = std::mem::take(&mut self.0).into_iter().map(Listening::stop).collect();
         let ended = async {
             for task in underway {
-                // One that panicked has said so.
+                // A panic has been logged already.
                 let _ = task.await;
             }
         };
         if tokio::time::timeout(LAST_CHANGES, ended).await.is_err() {
-            tracing::warn!("an operator's request was cut: it did not end in time");
+            tracing::warn!("an operator's request was aborted: it did not finish in time");
         }
     }
 
     fn at(&self, place: &AdminPlace) -> Option<&Listening> {
-        self.0.iter().find(|entrance| entrance.place.is_same(place))
+        self.0.iter().find(|listening| listening.place.is_same(place))
     }
 }
 

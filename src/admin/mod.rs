@@ -1,19 +1,20 @@
-//! The admin listener, for operators; never on the way of a request. At an address, on a Unix socket, or both
-//! ([`entrances`]).
+//! The admin listener, for operators; it takes no part in proxying requests. It listens at an address, on a Unix
+//! socket, or both ([`listeners`]).
 //!
 //! | endpoint | needs | answers |
 //! |---|---|---|
 //! | `GET /healthz` | - | the process is alive |
-//! | `GET /readyz` | - | 200 when it can serve; 503 and which part cannot otherwise |
-//! | `GET /metrics` | - | Prometheus' numbers (OpenMetrics text) |
+//! | `GET /readyz` | - | 200 when it can serve; otherwise 503, and which part is not ready |
+//! | `GET /metrics` | - | metrics for Prometheus (OpenMetrics text) |
 //! | `GET /v1/policy` | read | the policy in force: digest, APIs, routes |
 //! | `POST /v1/policy/reload` | operate | as SIGHUP does; 422 with every problem when the policy has errors |
-//! | `GET /v1/openapi.json` | read | all of this as an OpenAPI document |
-//! | `GET /v1/issuers` | read | who vouches for callers, and how their keys stand |
+//! | `GET /v1/openapi.json` | read | this API as an OpenAPI document |
+//! | `GET /v1/issuers` | read | the issuers and introspection endpoints, and the state of their keys |
 //! | `/v1/consumers…`, `/v1/keys…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…` | read, operate | see [`operations`] |
 //!
-//! Without a token in the policy, what needs one is closed. Every change made here is an audit record.
+//! Without a token in the policy, the endpoints that need one are closed. Every change made here is an audit record.
 
+mod endpoints;
 pub(crate) mod expiring_keys;
 mod gauges;
 mod input;
@@ -41,6 +42,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use self::endpoints::Page;
 use self::operations::{Done, Operation};
 use crate::audit::{Outcome, Record, Recorder, SinkConfig, Trail};
 use crate::exchange::{Exchange, Peer};
@@ -51,22 +53,22 @@ use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::stages::auth::key_source::Freshness;
 use crate::state::registry::Health;
 
-/// What this listener offers, as an OpenAPI 3.1 document.
+/// The admin API, as an OpenAPI 3.1 document.
 const OPENAPI: &str = include_str!("openapi.json");
-/// Largest body of a request here, in bytes.
+/// Maximum size of a request body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// What the daemon is asked to do.
+/// A command to the daemon.
 pub(crate) enum Command {
-    /// Reload the policy, and say how it went.
+    /// Reload the policy, and reply with the outcome.
     Reload(oneshot::Sender<Reloaded>),
 }
 
-/// How a reload went.
+/// The outcome of a reload.
 pub(crate) enum Reloaded {
     /// The new policy is in force.
     Loaded,
-    /// Nothing that was read has changed.
+    /// No file that the policy names has changed.
     Unchanged,
     /// The old policy stays in force.
     Failed(Problems),
@@ -76,7 +78,7 @@ struct Admin {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
     recorder: Rc<Recorder>,
-    /// What operators asked for and is being done.
+    /// Requests in progress.
     underway: RefCell<JoinSet<()>>,
 }
 
@@ -102,54 +104,49 @@ impl Admin {
         let (parts, body) = request.into_parts();
         let (method, path) = (&parts.method, parts.uri.path());
         let may = |rights| self.authorize(&parts.headers, rights);
-        match (method, path) {
-            (&Method::GET, "/healthz") => Ok(json_answer(StatusCode::OK, &json!({"status": "ok"}))),
-            (&Method::GET, "/readyz") => Ok(self.ready()),
-            (&Method::GET, "/metrics") => Ok(self.metrics()),
-            (&Method::GET, "/v1/policy") => may(Rights::Read).map(|_| self.policy()),
-            (&Method::GET, "/v1/issuers") => may(Rights::Read).map(|_| self.issuers()),
-            (&Method::GET, "/v1/openapi.json") => may(Rights::Read).map(|_| json_text(StatusCode::OK, OPENAPI)),
-            (&Method::POST, "/v1/policy/reload") => {
-                let operator = may(Rights::Operate)?;
-                self.reload(peer, exchange, &operator).await
+        if let Some((endpoint, page)) = endpoints::find_page(path) {
+            if *method != endpoint.method {
+                return Err(other_method(endpoint.method));
             }
-            (_, "/healthz" | "/readyz" | "/metrics" | "/v1/policy" | "/v1/issuers" | "/v1/openapi.json") => {
-                Err(other_method("GET"))
-            }
-            (_, "/v1/policy/reload") => Err(other_method("POST")),
-            (_, path) if !path.starts_with("/v1/") => {
-                Err(Refusal::new(Stage::Request, Reason::NoRoute, "the admin listener has no such endpoint"))
-            }
-            _ => {
-                let rights = if *method == Method::GET { Rights::Read } else { Rights::Operate };
-                // Before the path is looked at: what is there is not for everybody to find out.
-                let operator = may(rights)?;
-                let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
-                    Refusal::new(Stage::Request, Reason::BodyTooLarge, format!("a body has at most {MAX_BODY} bytes"))
-                })?;
-                let (body, query) = (body.to_bytes(), parts.uri.query());
-                let (now, by) = (Timestamp::now(), &*operator);
-                let in_force = self.shared.in_force.current();
-                let operation = Operation { policy: &in_force.policy, method, path, query, body: &body, by, now };
-                let done = operation.run().await;
-                if let Ok(Done { change: Some(change), .. }) = &done {
-                    let noted =
-                        Noted { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
-                    self.record(&noted, peer, exchange, &in_force);
-                } else if *method != Method::GET
-                    && let Err(refusal) = &done
-                {
-                    let status = refusal.reason().status();
-                    let noted = Noted { action: "change_refused", target: None, status, by };
-                    self.record(&noted, peer, exchange, &in_force);
-                }
-                done.map(|done| json_answer(done.status, &done.body))
-            }
+            let operator = endpoint.rights.map(may).transpose()?;
+            return match page {
+                Page::GetHealth => Ok(json_answer(StatusCode::OK, &json!({"status": "ok"}))),
+                Page::GetReadiness => Ok(self.ready()),
+                Page::GetMetrics => Ok(self.metrics()),
+                Page::GetOpenApi => Ok(json_text(StatusCode::OK, OPENAPI)),
+                Page::GetPolicy => Ok(self.policy()),
+                Page::ReloadPolicy => self.reload(peer, exchange, &operator.unwrap_or_default()).await,
+                Page::ListIssuers => Ok(self.issuers()),
+            };
         }
+        if !path.starts_with("/v1/") {
+            return Err(Refusal::new(Stage::Request, Reason::NoRoute, "the admin listener has no such endpoint"));
+        }
+        // Authorize before the path is looked up: only operators may learn what exists.
+        let operator = may(endpoints::registry_rights(method))?;
+        let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
+            Refusal::new(Stage::Request, Reason::BodyTooLarge, format!("a body has at most {MAX_BODY} bytes"))
+        })?;
+        let (body, query) = (body.to_bytes(), parts.uri.query());
+        let (now, by) = (Timestamp::now(), &*operator);
+        let in_force = self.shared.in_force.current();
+        let operation = Operation { policy: &in_force.policy, method, path, query, body: &body, by, now };
+        let done = operation.run().await;
+        if let Ok(Done { change: Some(change), .. }) = &done {
+            let noted = Noted { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
+            self.record(&noted, peer, exchange, &in_force);
+        } else if *method != Method::GET
+            && let Err(refusal) = &done
+        {
+            let status = refusal.reason().status();
+            let noted = Noted { action: "change_refused", target: None, status, by };
+            self.record(&noted, peer, exchange, &in_force);
+        }
+        done.map(|done| json_answer(done.status, &done.body))
     }
 
-    /// Who has the token that was sent, when it opens this. Digests are compared, so that neither length nor content
-    /// shows in the time taken.
+    /// Returns the name of the admin token that was sent, if it grants these rights. Digests are compared, so that the
+    /// time taken reveals neither length nor content.
     fn authorize(&self, headers: &HeaderMap, rights: Rights) -> Result<Box<str>, Refusal> {
         let refuse = |reason, detail: &'static str| Err(Refusal::new(Stage::Auth, reason, detail));
         let in_force = self.shared.in_force.current();
@@ -166,16 +163,14 @@ impl Admin {
         let sent = digest(&SHA256, sent.trim().as_bytes());
         let mut found = None;
         for token in tokens {
-            // All of them, whichever fits.
+            // Compares all of them, even after a match, so that the time does not depend on which one it is.
             if digest(&SHA256, token.token.expose_secret().as_bytes()).as_ref().ct_eq(sent.as_ref()).into() {
                 found = Some(token);
             }
         }
         match found {
-            None => refuse(Reason::InvalidToken, "this is not an admin token"),
-            Some(token) if token.rights < rights => {
-                refuse(Reason::InsufficientRight, "this admin token may look, and change nothing")
-            }
+            None => refuse(Reason::InvalidToken, "the admin token is unknown"),
+            Some(token) if token.rights < rights => refuse(Reason::InsufficientRight, "this admin token is read-only"),
             Some(token) => Ok(token.name.clone()),
         }
     }
@@ -186,8 +181,8 @@ impl Admin {
         let key_sets: Vec<_> = in_force.policy.key_sets().iter().map(|set| (set, set.freshness(now))).collect();
         let failing = in_force.trail.failing();
         let health = in_force.policy.auth().directory().registry().health();
-        let had = key_sets.iter().all(|(_, freshness)| *freshness != Freshness::Unavailable);
-        let ready = failing.is_none() && had && health != Health::Loading;
+        let available = key_sets.iter().all(|(_, freshness)| *freshness != Freshness::Unavailable);
+        let ready = failing.is_none() && available && health != Health::Loading;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let key_sets: Vec<_> = key_sets
             .into_iter()
@@ -208,8 +203,8 @@ impl Admin {
     }
 
     fn metrics(&self) -> Answer {
-        let standing = gauges::gauges(&self.shared.in_force.current(), Timestamp::now());
-        let mut answer = Response::new(Full::new(Bytes::from(self.shared.metrics.page(standing))));
+        let gauges = gauges::gauges(&self.shared.in_force.current(), Timestamp::now());
+        let mut answer = Response::new(Full::new(Bytes::from(self.shared.metrics.page(gauges))));
         let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         answer.headers_mut().insert(CONTENT_TYPE, openmetrics);
         answer
@@ -244,20 +239,20 @@ impl Admin {
                 Err(Refusal::new(
                     Stage::Schema,
                     Reason::SchemaViolation,
-                    "the policy has errors; the one before it stays in force",
+                    "the policy has errors; the previous one stays in force",
                 )
                 .members(Members { errors, ..Members::default() }))
             }
         }
     }
-    /// Puts what an operator did on record.
+    /// Writes an audit record of what an operator did.
     fn record(&self, noted: &Noted<'_>, peer: &Peer, exchange: &Exchange, in_force: &InForce) {
         self.recorder.switch(Arc::clone(&in_force.trail));
         noted.record(&self.recorder, peer, exchange, in_force.policy.digest());
     }
 }
 
-/// What an operator did, for the record.
+/// What an operator did, for the audit record.
 struct Noted<'a> {
     action: &'static str,
     target: Option<&'a str>,
@@ -307,17 +302,17 @@ impl Noted<'_> {
     }
 }
 
-/// Does what an operator asks straight on the store of a policy, which no daemon has open, and puts it on record. Records
-/// that would go to standard output go nowhere but to files: there is an answer to be written there.
+/// Runs an operation directly on the store of a policy, which no daemon may have open, and writes its audit record.
+/// Records go only to files, never to standard output: the answer is printed there.
 ///
-/// Errors: the store or the record cannot be opened, or the record was not written. Must run on a local runtime.
+/// Fails if the store or the audit trail cannot be opened, or the record was not written. Must run on a local runtime.
 pub(crate) async fn directly(
     policy: &Policy,
     method: &Method,
     target: &str,
     body: &[u8],
 ) -> Result<(StatusCode, Bytes), String> {
-    /// How long the writers of the record have.
+    /// How long to wait for the record to be written.
     const PATIENCE: Duration = Duration::from_secs(10);
     let registry = policy.auth().directory().registry();
     registry.open().await.map_err(|error| error.to_string())?;
@@ -345,7 +340,7 @@ pub(crate) async fn directly(
     recorder.close().await;
     match trail.close(PATIENCE).await {
         0 => Ok(done),
-        left => Err(format!("{left} bytes of audit records could not be written; the change is made")),
+        left => Err(format!("{left} audit records could not be written; the change is made")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What operators are shown: policy, consumers, keys, revocations, as JSON. Never a secret.
+//! JSON views of policy, consumers, keys and revocations for operators. Never a secret.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::state::registry::entry::{Consumer, Grant, Identity, Key, Revocation, 
 use crate::state::registry::revocation_key::{RevocationKey, Target};
 use crate::state::registry::{Health, Registry};
 
-/// What of a policy may be told: never a secret.
+/// The public part of a policy: never a secret.
 pub(super) fn policy(policy: &Policy) -> Value {
     let apis: Vec<Value> = policy
         .apis()
@@ -39,7 +39,7 @@ pub(super) fn policy(policy: &Policy) -> Value {
     json!({"digest": &**policy.digest(), "apis": apis})
 }
 
-/// How the store stands.
+/// The state of the store.
 pub(super) fn health(health: Health) -> &'static str {
     match health {
         Health::Ready => "ready",
@@ -48,7 +48,7 @@ pub(super) fn health(health: Health) -> &'static str {
     }
 }
 
-/// Who vouches for callers, and how their keys stand.
+/// The issuers and introspection endpoints, and the state of their keys.
 pub(super) fn issuers(policy: &Policy) -> Vec<Value> {
     let now = Timestamp::now();
     let mut issuers: Vec<Value> = policy
@@ -58,10 +58,10 @@ pub(super) fn issuers(policy: &Policy) -> Vec<Value> {
             let (set, since, state, location) = match issuer.keys() {
                 KeySource::Fixed(set) => (Some(Arc::clone(set)), None, "ready", None),
                 KeySource::Remote(remote) => {
-                    let had = remote.had();
-                    let since = had.as_ref().map(|(_, since)| since.to_string());
+                    let keys = remote.had();
+                    let since = keys.as_ref().map(|(_, since)| since.to_string());
                     let state = remote.freshness(now).as_str();
-                    (had.map(|(set, _)| set), since, state, Some(remote.location().to_string()))
+                    (keys.map(|(set, _)| set), since, state, Some(remote.location().to_string()))
                 }
             };
             let key = |key: &crate::stages::auth::key_set::VerificationKey| {
@@ -146,7 +146,7 @@ pub(super) fn revocation(revocation: &Revocation) -> Value {
     shown
 }
 
-/// Keys of the policy and those made at run time, by id.
+/// Keys of the policy and those made at run time, sorted by id.
 pub(super) fn keys(policy: &Policy, registry: &Registry, now: Timestamp) -> Vec<Value> {
     let listed = policy.auth().keys().listed().map(|one| key(one, None, policy, registry, now));
     let mut keys: Vec<Value> = listed.collect();
@@ -157,7 +157,7 @@ pub(super) fn keys(policy: &Policy, registry: &Registry, now: Timestamp) -> Vec<
 
 /// A key made at run time.
 pub(super) fn made(made: &Key, policy: &Policy, registry: &Registry, now: Timestamp) -> Value {
-    // Its consumer's own facts play no part in how the key is shown.
+    // The view shows only the consumer's name, so the rest is left empty.
     let consumer = Arc::new(Listed::new(&made.consumer, Vec::new(), None, None, Arc::default()));
     let as_listed = api_key::Key {
         id: made.id.clone(),

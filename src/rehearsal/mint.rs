@@ -1,7 +1,7 @@
-//! Credentials that are good for a policy as it is rehearsed: made with keys of the rehearsal, which stand in for those of the
-//! issuers, and verified by the very code that verifies all others.
+//! Makes credentials for rehearsing a policy. They are signed with keys of the rehearsal, which stand in for those of
+//! the issuers, and verified by the same code as all others.
 //!
-//! What it makes is worth nothing anywhere else: its keys are new in every run, and are never written down.
+//! They are worthless anywhere else: the keys are new in every run, and are never stored.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -34,10 +34,10 @@ use crate::stages::auth::jwt::Issuer;
 use crate::stages::auth::key_set::KeySet;
 use crate::state::registry::entry::{Change, Entry, Key, hex};
 
-/// How long a certificate does, before and after now, in seconds.
+/// How long a certificate is valid before and after now, in seconds.
 const CERTIFICATE_LIFETIME: i64 = 24 * 3600;
 
-/// A credential, ready to be brought.
+/// A credential, ready to be sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Credential {
     sent: Option<Sent>,
@@ -48,7 +48,7 @@ pub(crate) struct Credential {
 #[derive(Debug, Clone)]
 enum Sent {
     Key(String),
-    /// With what it is bound to.
+    /// A token, and the key it is bound to.
     Token(String, Option<Rc<Prover>>),
 }
 
@@ -59,25 +59,26 @@ struct Signer {
     set: Arc<KeySet>,
 }
 
-/// Makes credentials, and stands in for whoever would have made them.
+/// Makes credentials, and stands in for the issuers, introspection endpoints and key holders of the policy.
 pub(crate) struct Mint {
     env: BTreeMap<String, String>,
-    /// What texts of API keys are made of.
+    /// The secret that the texts of API keys are derived from.
     secret: [u8; 32],
     signers: RefCell<HashMap<String, Signer>>,
-    /// What endpoints know, by token.
+    /// The claims that introspection endpoints return, by endpoint and token.
     active: Arc<Mutex<HashMap<String, Map<String, Value>>>>,
 }
 
 impl Mint {
-    /// One with new keys, and with variables for the policy. Errors: the system has no randomness.
+    /// Creates a mint with new keys, and with environment variables for the policy. Fails if the system has no random
+    /// bytes.
     pub(crate) fn new(env: BTreeMap<String, String>) -> Result<Self, String> {
         let mut secret = [0; 32];
         aws_lc_rs::rand::fill(&mut secret).map_err(|Unspecified| "the system has no random bytes".to_owned())?;
         Ok(Self { env, secret, signers: RefCell::default(), active: Arc::default() })
     }
 
-    /// Makes the credential of a persona, at this time. The error says why there can be none.
+    /// Makes the credential of a persona at this time. The error says why that is impossible.
     pub(crate) fn credential(&self, policy: &Policy, persona: &Persona, now: Timestamp) -> Result<Credential, String> {
         let auth = policy.auth();
         let shown = persona.shows.as_ref();
@@ -113,7 +114,7 @@ impl Mint {
             .map_err(|error| format!("a token of `{issuer}` cannot be signed: {error}"))
     }
 
-    /// A token that says nothing, and what its endpoint will say of it.
+    /// Makes an opaque token, and registers the claims that its endpoint will return.
     fn opaque(&self, endpoint: &str, claims: Map<String, Value>) -> String {
         let token = uuid::Uuid::now_v7().simple().to_string();
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,7 +168,7 @@ impl StandIns for Mint {
     }
 }
 
-/// Makes a token, and the key it is bound to where it is.
+/// Makes a token, with the DPoP key it is bound to, if any.
 fn token(
     settings: &Settings,
     claimed: &Claimed,
@@ -190,27 +191,27 @@ fn token(
 }
 
 impl Credential {
-    /// Brings it with a request that is complete but for this, at this time.
-    pub(crate) fn bring(&self, policy: &Policy, question: &mut RehearsalRequest, at: Timestamp) -> Result<(), String> {
-        question.certificate = self.certificate(policy);
+    /// Adds the credential to a request that is otherwise complete, at this time.
+    pub(crate) fn bring(&self, policy: &Policy, request: &mut RehearsalRequest, at: Timestamp) -> Result<(), String> {
+        request.certificate = self.certificate(policy);
         let (name, value) = match &self.sent {
             None => return Ok(()),
             Some(Sent::Key(text)) => (policy.auth().key_header().as_str(), text.clone()),
             Some(Sent::Token(text, None)) => ("authorization", format!("Bearer {text}")),
             Some(Sent::Token(text, Some(prover))) => {
-                // One that nobody asks for does no harm.
+                // A nonce that is not required does no harm.
                 let nonce = policy.auth().dpop_nonce(at);
                 let proof =
-                    prover.proof(question, question.is_secure(policy), text, nonce.to_str().unwrap_or_default(), at)?;
-                question.headers.push(("dpop".to_owned(), proof));
+                    prover.proof(request, request.is_secure(policy), text, nonce.to_str().unwrap_or_default(), at)?;
+                request.headers.push(("dpop".to_owned(), proof));
                 ("authorization", format!("DPoP {text}"))
             }
         };
-        question.headers.push((name.to_owned(), value));
+        request.headers.push((name.to_owned(), value));
         Ok(())
     }
 
-    /// What is shown when connecting, where the policy has a listener that asks for it.
+    /// The client certificate, if a listener of the policy asks for one.
     fn certificate(&self, policy: &Policy) -> Option<Box<ClientCertificate>> {
         let shown = self.shown.as_ref()?;
         let mut listeners = policy.listeners().iter();
@@ -232,7 +233,7 @@ impl Credential {
     }
 }
 
-/// A new key for one of these algorithms: the one that is quickest to make.
+/// Makes a new key for one of these algorithms: the one whose key is quickest to generate.
 fn signer(algorithms: &[Algorithm]) -> Option<Signer> {
     const QUICK: [Algorithm; 6] =
         [Algorithm::EdDSA, Algorithm::ES256, Algorithm::ES384, Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
@@ -240,7 +241,7 @@ fn signer(algorithms: &[Algorithm]) -> Option<Signer> {
     let algorithm = *quick.or(algorithms.first())?;
     let (public, key) = match algorithm.family() {
         AlgorithmFamily::Hmac => {
-            // RFC 7518 §3.2: as long as the longest hash.
+            // RFC 7518 §3.2: at least as long as the hash output; 64 bytes suit the longest.
             let mut secret = [0; 64];
             aws_lc_rs::rand::fill(&mut secret).ok()?;
             let set = Arc::new(KeySet::from_secret(&secret));

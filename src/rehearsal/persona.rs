@@ -1,4 +1,4 @@
-//! Who asks, and what their tokens say.
+//! The caller of a rehearsal, and the claims of its token.
 
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use crate::stages::auth::api_key::Digest;
 use crate::stages::auth::claims::Settings;
 use crate::state::registry::entry::hex;
 
-/// How long a token lives when nobody says, in seconds.
+/// Default lifetime of a token, in seconds.
 const LIFETIME: i64 = 300;
-/// Who asks.
+
+/// The caller of a rehearsal.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Persona {
-    /// What is sent in a header.
+    /// The credential that is sent in a header.
     pub(crate) sends: Option<Sends>,
-    /// What is shown when connecting: `sha256:` and a thumbprint, or a name in a certificate.
+    /// The client certificate: `sha256:` and a thumbprint, or a name in it.
     pub(crate) shows: Option<Shows>,
 }
 
@@ -26,15 +27,15 @@ pub(crate) struct Persona {
 pub(crate) enum Sends {
     /// A token of an issuer.
     Jwt(Claimed),
-    /// A token that an introspection endpoint vouches for.
+    /// An opaque token that an introspection endpoint knows.
     Introspected(Claimed),
     /// An API key of the policy, by its id.
     Key(String),
-    /// An API key that an operator makes while the policy is in force.
+    /// An API key made at run time.
     Made {
         /// For this consumer.
         consumer: String,
-        /// Narrows what its roles allow.
+        /// Restricts it to a subset of what the consumer's roles allow.
         scopes: Option<Vec<String>>,
     },
 }
@@ -48,54 +49,56 @@ pub(crate) enum Shows {
     Name(String),
 }
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Claimed {
     /// Issuer or endpoint, by its name in the policy.
     pub(crate) by: String,
-    /// Who its bearer is.
+    /// The id of its bearer.
     pub(crate) id: String,
     /// Its scopes.
     pub(crate) scopes: Vec<String>,
     /// Its roles, where the issuer has a claim for them.
     pub(crate) roles: Vec<String>,
-    /// Claims in place of those it would have; `null` takes one out.
+    /// Claims that override the generated ones; `null` removes one.
     pub(crate) claims: Map<String, Value>,
-    /// How long ago it was issued, when somebody says.
+    /// How long ago it was issued. Default: such that it is valid now.
     pub(crate) issued: Option<Duration>,
-    /// When it ends.
+    /// When it expires.
     pub(crate) end: End,
-    /// Whether it is bound to the certificate that is shown (RFC 8705).
+    /// Whether it is bound to the client certificate (RFC 8705).
     pub(crate) bound: bool,
-    /// Whether it is bound to a key, and comes with proofs of its possession (RFC 9449).
+    /// Whether it is bound to a key, and sent with DPoP proofs (RFC 9449).
     pub(crate) dpop: bool,
 }
 
-/// When a token ends.
+/// When a token expires.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) enum End {
-    /// After the usual time.
+    /// After the default lifetime.
     #[default]
     Usual,
-    /// In so long.
+    /// This long from now.
     In(Duration),
-    /// It did, so long ago.
+    /// This long ago.
     Ago(Duration),
 }
 
 impl Shows {
-    /// Reads one as a policy writes identities. The error says what is wrong.
+    /// Parses a certificate identity as written in a policy. The error says what is wrong.
     pub(crate) fn read(written: &str) -> Result<Self, &'static str> {
         match written.strip_prefix("sha256:") {
-            Some(digits) => hex::decode(digits).map(Self::Thumbprint).ok_or("a thumbprint is `sha256:` and 64 digits"),
-            None if written.is_empty() => Err("the name of a certificate is not empty"),
-            // DNS names know no case; what has a scheme or an @ is none.
+            Some(digits) => hex::decode(digits)
+                .map(Self::Thumbprint)
+                .ok_or("a thumbprint must be `sha256:` and 64 hexadecimal digits"),
+            None if written.is_empty() => Err("the name of a certificate must not be empty"),
+            // DNS names are case-insensitive; a name with a scheme or an @ is not a DNS name.
             None if written.contains([':', '@']) => Ok(Self::Name(written.to_owned())),
             None => Ok(Self::Name(written.to_ascii_lowercase())),
         }
     }
 
-    /// Of a certificate that is known by a name, one that is made of it.
+    /// The thumbprint; for a certificate known by a name, one derived from the name.
     pub(super) fn thumbprint(&self) -> Digest {
         match self {
             Self::Thumbprint(thumbprint) => *thumbprint,
@@ -104,7 +107,7 @@ impl Shows {
     }
 }
 
-/// What a token of this issuer says.
+/// Returns the claims of a token of this issuer.
 pub(super) fn claims(
     settings: &Settings,
     claimed: &Claimed,
@@ -113,7 +116,7 @@ pub(super) fn claims(
 ) -> Result<Map<String, Value>, String> {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     let now = now.as_second();
-    // Nobody who does not ask for it gets a token that lives too long, or ends before it begins.
+    // Unless asked for, a token never exceeds the maximum lifetime, and never expires before it was issued.
     let lifetime = settings.max_lifetime.unwrap_or(i64::MAX);
     let usual = LIFETIME.min(lifetime);
     let issued = claimed.issued.map(|ago| now.saturating_sub(seconds(ago)));
@@ -145,7 +148,7 @@ pub(super) fn claims(
     match &settings.role_claim {
         Some(claim) if !claimed.roles.is_empty() => drop(say(claim, json!(claimed.roles))),
         None if !claimed.roles.is_empty() => {
-            return Err(format!("tokens of `{}` have no roles: it has no `role_claim`", settings.name));
+            return Err(format!("tokens of `{}` cannot have roles: the issuer has no `role_claim`", settings.name));
         }
         _ => {}
     }

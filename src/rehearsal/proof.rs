@@ -1,4 +1,4 @@
-//! Proofs of possession (RFC 9449) of callers whose tokens are bound to a key of the rehearsal.
+//! DPoP proofs (RFC 9449) for tokens that are bound to a key of the rehearsal.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ impl fmt::Debug for Prover {
 }
 
 impl Prover {
-    /// With a new key (ES256). `None`: the system has no randomness.
+    /// Generates a new key (ES256). Returns `None` if the system has no random bytes.
     pub(super) fn new() -> Option<Self> {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).ok()?;
         let key = EncodingKey::from_ec_der(pair.to_pkcs8v1().ok()?.as_ref());
@@ -41,31 +41,31 @@ impl Prover {
         Some(Self { key, jwk, thumbprint })
     }
 
-    /// What a token that is bound to it says as `jkt` (RFC 9449 §6.1).
+    /// The `jkt` of a token that is bound to this key (RFC 9449 §6.1).
     pub(super) fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
 
-    /// A proof for this request, over TLS or not, and this token (RFC 9449 §4.2).
+    /// Signs a proof for this request, over TLS or not, and this token (RFC 9449 §4.2).
     pub(super) fn proof(
         &self,
-        question: &RehearsalRequest,
+        request: &RehearsalRequest,
         secure: bool,
         token: &str,
         nonce: &str,
         at: Timestamp,
     ) -> Result<String, String> {
         let scheme = if secure { "https" } else { "http" };
-        let host = question.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
+        let host = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
         let host = host.map_or("", |(_, host)| host);
-        let path = question.target.split('?').next().unwrap_or_default();
+        let path = request.target.split('?').next().unwrap_or_default();
         let claims = json!({
-            "htm": question.method, "htu": format!("{scheme}://{host}{path}"), "iat": at.as_second(),
+            "htm": request.method, "htu": format!("{scheme}://{host}{path}"), "iat": at.as_second(),
             "jti": uuid::Uuid::now_v7().to_string(), "nonce": nonce,
             "ath": URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes())),
         });
         let typ = Some("dpop+jwt".to_owned());
         let header = Header { typ, jwk: Some(self.jwk.clone()), ..Header::new(Algorithm::ES256) };
-        jsonwebtoken::encode(&header, &claims, &self.key).map_err(|error| format!("no proof can be signed: {error}"))
+        jsonwebtoken::encode(&header, &claims, &self.key).map_err(|error| format!("cannot sign a DPoP proof: {error}"))
     }
 }

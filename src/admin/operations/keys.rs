@@ -1,4 +1,5 @@
-//! API keys: made, rotated with an overlap, changed, removed. The key itself leaves in one answer, and is kept nowhere.
+//! Creates, rotates (with an overlap), changes and removes API keys. The key itself is in one response only, and never
+//! stored.
 
 use std::sync::Arc;
 
@@ -12,9 +13,9 @@ use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::api_key_format;
 use crate::state::registry::entry::{Change, Entry, Key, hex};
 
-/// A key that is not told when to end ends after this.
+/// Default lifetime of a key.
 const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// A key that was rotated stays good for so long unless something else is said.
+/// How long a rotated key stays valid by default.
 const OVERLAP: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 impl Operation<'_> {
@@ -39,7 +40,7 @@ impl Operation<'_> {
         match self.registry().key_by_id(id) {
             Some(key) => Ok(key),
             None if self.is_listed_key(id) => {
-                Err(conflict("this key is in the policy file; change it there, or revoke it"))
+                Err(conflict("this key is defined in the policy file; change it there, or revoke it"))
             }
             None => Err(missing("there is no key with this id")),
         }
@@ -58,7 +59,7 @@ impl Operation<'_> {
         Ok(Done::changed(StatusCode::CREATED, shown, "key_created", id))
     }
 
-    /// A key of what is written, and, where it is ours to make, its text.
+    /// Builds a key from the body, with its secret unless the body has a digest.
     fn compile_key(
         &self,
         consumer: &str,
@@ -70,13 +71,15 @@ impl Operation<'_> {
             (Some(id), None) => id.to_owned(),
             (None, Some(id)) => id,
             (None, None) => self.key_id(consumer),
-            (Some(_), Some(_)) => return Err(input::wrong("/id", "the id stands in the path")),
+            (Some(_), Some(_)) => {
+                return Err(input::wrong("/id", "the id is in the path already; remove it from the body"));
+            }
         };
         if !api_key_format::is_id(&id) {
-            return Err(input::wrong("/id", "an id has 1 to 64 lower-case letters, digits and `-`"));
+            return Err(input::wrong("/id", "an id must consist of 1 to 64 lower-case letters, digits and `-`"));
         }
         if self.registry().key_by_id(&id).is_some() || self.is_listed_key(&id) {
-            return Err(conflict("there is a key with this id; rotate it, or choose another id"));
+            return Err(conflict("a key with this id exists; rotate it, or choose another id"));
         }
         let scopes = written.scopes.or(before.and_then(|before| before.scopes.clone()));
         super::scopes(scopes.as_deref().unwrap_or_default())?;
@@ -92,7 +95,7 @@ impl Operation<'_> {
             input::Given::Absent => self.now.checked_add(default).ok(),
         };
         if expires.is_some_and(|end| end <= not_before.unwrap_or(self.now)) {
-            return Err(input::wrong("/expires", "the key would end before it begins"));
+            return Err(input::wrong("/expires", "the key would expire before it becomes valid"));
         }
         let (sha256, secret) = match written.sha256 {
             Some(text) => {
@@ -101,7 +104,7 @@ impl Operation<'_> {
             }
             None => {
                 let secret = api_key_format::mint(&id).map_err(|_| {
-                    Refusal::new(Stage::Request, Reason::StoreUnavailable, "the system has no random bytes now")
+                    Refusal::new(Stage::Request, Reason::StoreUnavailable, "the system cannot provide random bytes now")
                 })?;
                 (sha256(secret.expose_secret().as_bytes()), Some(secret))
             }
@@ -121,7 +124,7 @@ impl Operation<'_> {
         Ok((key, secret))
     }
 
-    /// An id that tells whose key it is, as far as ids may.
+    /// Makes an id that starts with the consumer's name, without the characters that ids must not contain.
     fn key_id(&self, consumer: &str) -> String {
         let plain: String = consumer
             .chars()
@@ -138,7 +141,7 @@ impl Operation<'_> {
         let key = self.made_key(id)?;
         let written: input::Key = input::read(self.body)?;
         if written.id.is_some() || written.sha256.is_some() || written.overlap.is_some() {
-            return Err(input::wrong("", "of a key, `expires`, `not_before`, `scopes` and `note` can be changed"));
+            return Err(input::wrong("", "only `expires`, `not_before`, `scopes` and `note` of a key can be changed"));
         }
         let moment = |given: input::Given<input::Moment>, before, pointer| match given {
             input::Given::Absent => Ok(before),
@@ -168,7 +171,7 @@ impl Operation<'_> {
             None => self.now.checked_add(OVERLAP).unwrap_or(Timestamp::MAX),
         };
         let (key, secret) = self.compile_key(&old.consumer, None, written, Some(&old))?;
-        // It never lives longer for being rotated.
+        // Rotation never extends the old key's lifetime.
         let end = old.expires.map_or(end, |expires| expires.min(end));
         let ending = Key { expires: Some(end), replaced_by: Some(key.id.clone()), ..Key::clone(&old) };
         let mut shown = view::made(&key, self.policy, self.registry(), self.now);

@@ -1,18 +1,18 @@
-//! What operators do at run time: consumers, API keys, grants, suspensions, revocations.
+//! What operators change at run time: consumers, API keys, grants, suspensions, revocations.
 //!
 //! | endpoint | |
 //! |---|---|
-//! | `GET /v1/consumers`, `POST` | all, of the policy and of the store; a new one |
-//! | `GET, PUT, PATCH, DELETE /v1/consumers/{name}` | those of the policy file are read-only here |
-//! | `GET, PUT, DELETE /v1/consumers/{name}/suspension` | it may do nothing, for a time or until taken back |
-//! | `GET, POST /v1/consumers/{name}/keys`, `PUT …/{id}` | its API keys; the key itself is shown once |
-//! | `GET, POST /v1/consumers/{name}/grants`, `PUT, DELETE …/{id}` | scopes for a time |
+//! | `GET /v1/consumers`, `POST` | all, from the policy and the store; adds one |
+//! | `GET, PUT, PATCH, DELETE /v1/consumers/{name}` | consumers of the policy file are read-only here |
+//! | `GET, PUT, DELETE /v1/consumers/{name}/suspension` | refuses all its requests, until a time or until lifted |
+//! | `GET, POST /v1/consumers/{name}/keys`, `PUT …/{id}` | its API keys; the secret is shown only once |
+//! | `GET, POST /v1/consumers/{name}/grants`, `PUT, DELETE …/{id}` | temporary scopes |
 //! | `GET /v1/keys`, `GET, PATCH, DELETE /v1/keys/{id}` | |
-//! | `POST /v1/keys/{id}/rotate` | a new key at once; the old one ends after `overlap` |
+//! | `POST /v1/keys/{id}/rotate` | replaces the key; the old one expires after `overlap` |
 //! | `GET /v1/grants`, `GET /v1/suspensions` | all |
-//! | `GET, POST /v1/revocations`, `GET, DELETE /v1/revocations/{id}` | in force when the answer is there |
+//! | `GET, POST /v1/revocations`, `GET, DELETE /v1/revocations/{id}` | in force by the time of the response |
 //!
-//! Lists are in order of their ids: `?limit=` (1 to 1000, default 100) and `?after=` the id that a page before it ended with.
+//! Lists are sorted by id: `?limit=` (1 to 1000, default 100) and `?after=`, the last id of the previous page.
 
 mod keys;
 mod revocations;
@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+use super::endpoints::{self, Action};
 use super::{input, view};
 use crate::policy::Policy;
 use crate::refusal::{Members, Reason, Refusal, Stage};
@@ -29,7 +30,7 @@ use crate::stages::auth::directory::Directory;
 use crate::state::registry::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Kind, Suspension, grant_id};
 use crate::state::registry::{Registry, StoreError};
 
-/// Longest name, note or reason, in bytes.
+/// Maximum length of a note or reason, in bytes.
 const MAX_TEXT: usize = 256;
 
 /// One operator's request.
@@ -39,20 +40,20 @@ pub(super) struct Operation<'a> {
     pub(super) path: &'a str,
     pub(super) query: Option<&'a str>,
     pub(super) body: &'a [u8],
-    /// Who asks.
+    /// The name of the operator's admin token.
     pub(super) by: &'a str,
     pub(super) now: Timestamp,
 }
 
-/// What came of it.
+/// The outcome of an operation.
 pub(super) struct Done {
     pub(super) status: StatusCode,
     pub(super) body: Value,
-    /// What was changed, for the record.
+    /// What was changed, for the audit record.
     pub(super) change: Option<Changed>,
 }
 
-/// A change, for the record.
+/// A change, for the audit record.
 pub(super) struct Changed {
     pub(super) action: &'static str,
     pub(super) target: String,
@@ -71,7 +72,7 @@ impl Done {
 type Result<T> = std::result::Result<T, Refusal>;
 
 impl Operation<'_> {
-    /// Does what is asked.
+    /// Runs the operation.
     pub(super) async fn run(&self) -> Result<Done> {
         let segments: Vec<String> = self
             .path
@@ -81,53 +82,53 @@ impl Operation<'_> {
             .collect::<std::result::Result<_, _>>()
             .map_err(|_| missing("the path is not UTF-8"))?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        let ["v1", rest @ ..] = segments.as_slice() else { return Err(nowhere()) };
-        match (self.method.as_str(), rest) {
-            ("GET", ["consumers"]) => self.list(self.consumers(), "name"),
-            ("POST", ["consumers"]) => self.add_consumer().await,
-            ("GET", ["consumers", name]) => self.consumer(name).map(Done::shown),
-            ("PUT", ["consumers", name]) => self.put_consumer(name, input::read(self.body)?, true).await,
-            ("PATCH", ["consumers", name]) => self.put_consumer(name, input::read(self.body)?, false).await,
-            ("DELETE", ["consumers", name]) => self.remove_consumer(name).await,
-            ("GET", ["consumers", name, "suspension"]) => match self.registry().suspension(name) {
+        let (action, parameters) = endpoints::find_action(self.method, &segments).ok_or_else(nowhere)?;
+        match (action, parameters.as_slice()) {
+            (Action::ListConsumers, _) => self.list(self.consumers(), "name"),
+            (Action::AddConsumer, _) => self.add_consumer().await,
+            (Action::GetConsumer, [name]) => self.consumer(name).map(Done::shown),
+            (Action::PutConsumer, [name]) => self.put_consumer(name, input::read(self.body)?, true).await,
+            (Action::PatchConsumer, [name]) => self.put_consumer(name, input::read(self.body)?, false).await,
+            (Action::RemoveConsumer, [name]) => self.remove_consumer(name).await,
+            (Action::GetSuspension, [name]) => match self.registry().suspension(name) {
                 Some(suspension) => Ok(Done::shown(view::suspension(&suspension))),
                 None => Err(missing("this consumer is not suspended")),
             },
-            ("PUT", ["consumers", name, "suspension"]) => self.suspend(name).await,
-            ("DELETE", ["consumers", name, "suspension"]) => {
+            (Action::SuspendConsumer, [name]) => self.suspend(name).await,
+            (Action::ResumeConsumer, [name]) => {
                 self.registry().suspension(name).ok_or_else(|| missing("this consumer is not suspended"))?;
                 self.remove(Kind::Suspension, (*name).to_owned(), "consumer_resumed", name).await
             }
-            ("GET", ["consumers", name, "keys"]) => self.keys(Some(name)).await,
-            ("POST", ["consumers", name, "keys"]) => self.new_key(name, None).await,
-            ("PUT", ["consumers", name, "keys", id]) => self.new_key(name, Some(id)).await,
-            ("GET", ["keys"]) => self.keys(None).await,
-            ("GET", ["keys", id]) => self.key(id).map(Done::shown),
-            ("PATCH", ["keys", id]) => self.patch_key(id).await,
-            ("DELETE", ["keys", id]) => {
+            (Action::ListConsumerKeys, [name]) => self.keys(Some(name)).await,
+            (Action::NewKey, [name]) => self.new_key(name, None).await,
+            (Action::PutKey, [name, id]) => self.new_key(name, Some(id)).await,
+            (Action::ListKeys, _) => self.keys(None).await,
+            (Action::GetKey, [id]) => self.key(id).map(Done::shown),
+            (Action::PatchKey, [id]) => self.patch_key(id).await,
+            (Action::RemoveKey, [id]) => {
                 self.made_key(id)?;
                 self.remove(Kind::Key, (*id).to_owned(), "key_removed", id).await
             }
-            ("POST", ["keys", id, "rotate"]) => self.rotate(id).await,
-            ("GET", ["grants"]) => self.list(self.grants(None), "id"),
-            ("GET", ["consumers", name, "grants"]) => self.list(self.grants(Some(name)), "id"),
-            ("POST", ["consumers", name, "grants"]) => self.grant(name, &self.fresh_id()).await,
-            ("PUT", ["consumers", name, "grants", id]) => self.grant(name, id).await,
-            ("DELETE", ["consumers", name, "grants", id]) => {
+            (Action::RotateKey, [id]) => self.rotate(id).await,
+            (Action::ListGrants, _) => self.list(self.grants(None), "id"),
+            (Action::ListConsumerGrants, [name]) => self.list(self.grants(Some(name)), "id"),
+            (Action::Grant, [name]) => self.grant(name, &self.fresh_id()).await,
+            (Action::PutGrant, [name, id]) => self.grant(name, id).await,
+            (Action::EndGrant, [name, id]) => {
                 let known = self.registry().grants().iter().any(|one| *one.consumer == **name && *one.id == **id);
                 if !known {
                     return Err(missing("this consumer has no such grant"));
                 }
                 self.remove(Kind::Grant, grant_id(name, id), "grant_ended", &format!("{name} {id}")).await
             }
-            ("GET", ["suspensions"]) => {
+            (Action::ListSuspensions, _) => {
                 let all = self.registry().suspensions();
                 self.list(all.iter().map(|one| view::suspension(one)).collect(), "consumer")
             }
-            ("GET", ["revocations"]) => self.revocations().await,
-            ("POST", ["revocations"]) => self.revoke().await,
-            ("GET", ["revocations", id]) => self.revocation(id).await.map(|one| Done::shown(view::revocation(&one))),
-            ("DELETE", ["revocations", id]) => {
+            (Action::ListRevocations, _) => self.revocations().await,
+            (Action::Revoke, _) => self.revoke().await,
+            (Action::GetRevocation, [id]) => self.revocation(id).await.map(|one| Done::shown(view::revocation(&one))),
+            (Action::UndoRevocation, [id]) => {
                 self.revocation(id).await?;
                 self.remove(Kind::Revocation, (*id).to_owned(), "revocation_undone", id).await
             }
@@ -143,7 +144,7 @@ impl Operation<'_> {
         self.directory().registry()
     }
 
-    /// Makes changes; they are kept and in force when this returns.
+    /// Applies changes; they are stored and in force when this returns.
     async fn change(&self, changes: Vec<Change>) -> Result<()> {
         self.registry().change(changes).await.map_err(|error| store_error(&error))
     }
@@ -153,7 +154,7 @@ impl Operation<'_> {
         Ok(Done::changed(StatusCode::OK, json!({"removed": true}), action, target))
     }
 
-    /// A page of what is in memory.
+    /// One page of items that are in memory.
     fn list(&self, items: Vec<Value>, id: &str) -> Result<Done> {
         let (limit, after) = self.page()?;
         let id_of = |item: &Value| item.get(id).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -174,10 +175,10 @@ impl Operation<'_> {
             match name {
                 "limit" => {
                     let number = value.parse().ok().filter(|number| (1..=1000).contains(number));
-                    limit = number.ok_or_else(|| input::wrong("", "`limit` is a number from 1 to 1000"))?;
+                    limit = number.ok_or_else(|| input::wrong("", "`limit` must be a number from 1 to 1000"))?;
                 }
                 "after" => after = Some(value.into_owned()),
-                _ => return Err(input::wrong("", "the query knows `limit` and `after`")),
+                _ => return Err(input::wrong("", "unknown query parameter; use `limit` or `after`")),
             }
         }
         Ok((limit, after))
@@ -204,13 +205,13 @@ impl Operation<'_> {
         match (self.directory().listed().get(name), self.registry().consumer(name)) {
             (Some(listed), _) => Ok(view::listed(self.policy, listed, self.registry())),
             (None, Some(added)) => Ok(view::added(&added, self.registry())),
-            (None, None) => Err(missing("there is no consumer of this name")),
+            (None, None) => Err(missing("there is no consumer with this name")),
         }
     }
 
     fn writable(&self, name: &str) -> Result<()> {
         if self.directory().listed().contains_key(name) {
-            return Err(conflict("this consumer is in the policy file; change it there, and reload"));
+            return Err(conflict("this consumer is defined in the policy file; change it there, and reload"));
         }
         Ok(())
     }
@@ -220,15 +221,16 @@ impl Operation<'_> {
         let name = written.name.clone().ok_or_else(|| input::wrong("/name", "a consumer needs a name"))?;
         self.writable(&name)?;
         if self.registry().consumer(&name).is_some() {
-            return Err(conflict("there is a consumer of this name; PUT or PATCH changes it"));
+            return Err(conflict("a consumer with this name exists; change it with PUT or PATCH"));
         }
         let (consumer, shown) = self.compile_consumer(&name, written, None, true)?;
-        // Others may be doing the same at this moment, here or on another node: the store lets one of them.
+        // Another request, here or on another node, may create the same one concurrently: the store lets only one
+        // succeed.
         self.change(vec![Change::Create(Entry::Consumer(consumer))]).await?;
         Ok(Done::changed(StatusCode::CREATED, shown, "consumer_created", name))
     }
 
-    /// `whole`: what is not written is taken away; else it stays.
+    /// `whole`: absent members are removed; otherwise they keep their values.
     async fn put_consumer(&self, name: &str, written: input::Consumer, whole: bool) -> Result<Done> {
         self.writable(name)?;
         let before = self.registry().consumer(name);
@@ -241,7 +243,7 @@ impl Operation<'_> {
         Ok(Done::changed(status, shown, action, name))
     }
 
-    /// A consumer of what is written, and how it is shown.
+    /// Builds a consumer from the body, and its JSON view.
     fn compile_consumer(
         &self,
         name: &str,
@@ -251,18 +253,18 @@ impl Operation<'_> {
     ) -> Result<(Consumer, Value)> {
         plain(name)?;
         if before.is_none() && !whole {
-            return Err(missing("there is no consumer of this name"));
+            return Err(missing("there is no consumer with this name"));
         }
         let kept = before.filter(|_| !whole);
         let roles = written.roles.or(kept.and_then(|kept| kept.roles.clone()));
         for (position, role) in roles.iter().flatten().enumerate() {
             if !self.directory().has_role(role) {
-                return Err(input::wrong(&format!("/roles/{position}"), "the policy has no such role"));
+                return Err(input::wrong(&format!("/roles/{position}"), "the policy does not define this role"));
             }
         }
         let plan = written.plan.or(kept.and_then(|kept| kept.plan.clone()));
         if plan.as_ref().is_some_and(|plan| !self.directory().has_plan(plan)) {
-            return Err(input::wrong("/plan", "the policy has no such plan"));
+            return Err(input::wrong("/plan", "the policy does not define this plan"));
         }
         let identities = match written.identities {
             None => kept.map(|kept| kept.identities.clone()).unwrap_or_default(),
@@ -294,8 +296,8 @@ impl Operation<'_> {
 
     async fn remove_consumer(&self, name: &str) -> Result<Done> {
         self.writable(name)?;
-        self.registry().consumer(name).ok_or_else(|| missing("there is no consumer of this name"))?;
-        // Nothing of it must be there when another takes the name.
+        self.registry().consumer(name).ok_or_else(|| missing("there is no consumer with this name"))?;
+        // Remove everything it owns, so that a later consumer with the same name does not inherit it.
         let keys = self.registry().keys();
         let keys =
             keys.iter().filter(|key| *key.consumer == *name).map(|key| Change::Remove(Kind::Key, key.id.to_string()));
@@ -339,9 +341,9 @@ impl Operation<'_> {
         plain(id)?;
         scopes(&written.scopes)?;
         if written.scopes.is_empty() {
-            return Err(input::wrong("/scopes", "a grant has scopes"));
+            return Err(input::wrong("/scopes", "a grant needs at least one scope"));
         }
-        let until = written.until.ok_or_else(|| input::wrong("/until", "a grant has an end"))?;
+        let until = written.until.ok_or_else(|| input::wrong("/until", "a grant needs an end"))?;
         let until = until.at("/until", self.now)?;
         let grant = Grant {
             id: id.into(),
@@ -362,19 +364,22 @@ fn sha256(bytes: &[u8]) -> Digest {
     aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref().try_into().unwrap_or_default()
 }
 
-/// Names are kept, recorded, and sent upstream; `ISSUER:ID` names callers that nobody lists.
+/// Checks a name. Names are stored, recorded, and sent upstream; `ISSUER:ID` is the form for callers that are not
+/// listed.
 fn plain(name: &str) -> Result<()> {
     let good = !name.is_empty() && name.len() <= 128 && !name.contains(|c: char| c.is_control() || c == ':');
     if good {
         Ok(())
     } else {
-        Err(input::wrong("/name", "a name has 1 to 128 bytes, no `:` and no control characters"))
+        Err(input::wrong("/name", "a name must have 1 to 128 bytes, no `:` and no control characters"))
     }
 }
 
 fn text(text: Option<Box<str>>) -> Result<Option<Box<str>>> {
     match text {
-        Some(text) if text.len() > MAX_TEXT => Err(input::wrong("", format!("a text has at most {MAX_TEXT} bytes"))),
+        Some(text) if text.len() > MAX_TEXT => {
+            Err(input::wrong("", format!("a note or reason must have at most {MAX_TEXT} bytes")))
+        }
         text => Ok(text),
     }
 }
@@ -384,7 +389,9 @@ fn scopes(scopes: &[Box<str>]) -> Result<()> {
     let good =
         |scope: &str| !scope.is_empty() && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
     match scopes.iter().position(|scope| !good(scope)) {
-        Some(position) => Err(input::wrong(&format!("/scopes/{position}"), "this is not a scope")),
+        Some(position) => {
+            Err(input::wrong(&format!("/scopes/{position}"), "invalid scope; use visible ASCII without `\"` and `\\`"))
+        }
         None => Ok(()),
     }
 }
@@ -394,7 +401,11 @@ fn missing(detail: &'static str) -> Refusal {
 }
 
 fn nowhere() -> Refusal {
-    Refusal::new(Stage::Request, Reason::NoRoute, "the admin listener has no such endpoint, or not with this method")
+    Refusal::new(
+        Stage::Request,
+        Reason::NoRoute,
+        "the admin listener has no such endpoint, or it does not support this method",
+    )
 }
 
 fn conflict(detail: impl Into<String>) -> Refusal {
@@ -408,8 +419,8 @@ fn store_error(error: &StoreError) -> Refusal {
     };
     let detail = match error {
         StoreError::None => error.to_string(),
-        StoreError::Exists => "there is one with this id, made just now by somebody else".to_owned(),
-        _ => "the store cannot be used now, and nothing was changed as far as is known; see the log".to_owned(),
+        StoreError::Exists => "another request has just created an entry with this id".to_owned(),
+        _ => "the store is not available, and no change was confirmed; see the log".to_owned(),
     };
     Refusal::new(Stage::Request, reason, detail).cause(error.to_string())
 }

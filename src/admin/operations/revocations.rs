@@ -1,4 +1,4 @@
-//! Revocations: what they name, when they end by themselves, and that revoking again never narrows.
+//! Revocations: their targets, when they expire, and that revoking again never narrows an existing one.
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -45,7 +45,7 @@ impl Operation<'_> {
             created_by: self.by.into(),
         };
         let id = revocation.target.id();
-        // Revoking again never narrows what is revoked already.
+        // Revoking again never narrows an existing revocation.
         if let Some(Entry::Revocation(before)) =
             self.registry().get(Kind::Revocation, &id).await.map_err(|error| store_error(&error))?
         {
@@ -58,7 +58,7 @@ impl Operation<'_> {
         Ok(Done::changed(StatusCode::CREATED, shown, "revoked", id))
     }
 
-    /// What is revoked, and when it ends by itself, as far as that can be told.
+    /// Returns what is revoked, and when the credential itself expires, if that is known.
     fn target(
         &self,
         written: input::Revocation,
@@ -79,7 +79,7 @@ impl Operation<'_> {
         targets.extend(written.jti.map(Target::Jti));
         match (written.subject, written.issuer) {
             (Some(subject), Some(issuer)) => targets.push(Target::Subject { issuer: self.issuer(issuer)?, subject }),
-            (Some(_), None) => return Err(input::wrong("/issuer", "a subject is that of an issuer")),
+            (Some(_), None) => return Err(input::wrong("/issuer", "a subject needs its issuer")),
             (None, Some(issuer)) => targets.push(Target::Issuer(self.issuer(issuer)?)),
             (None, None) => {}
         }
@@ -93,14 +93,16 @@ impl Operation<'_> {
         }
         let mut targets = targets.into_iter();
         let (Some(target), None) = (targets.next(), targets.next()) else {
-            return Err(input::wrong("", "name exactly one thing to revoke"));
+            return Err(input::wrong("", "name exactly one target to revoke"));
         };
         let broad = matches!(target, Target::Subject { .. } | Target::Consumer(_) | Target::Issuer(_) | Target::All);
         match (&target, issued_before) {
             (Target::All, None) => {
-                Err(input::wrong("/issued_before", "what is revoked of everybody has a time before it"))
+                Err(input::wrong("/issued_before", "revoking all credentials needs `issued_before`"))
             }
-            (_, Some(_)) if !broad => Err(input::wrong("/issued_before", "one credential is revoked whole")),
+            (_, Some(_)) if !broad => {
+                Err(input::wrong("/issued_before", "a single credential is revoked entirely; remove `issued_before`"))
+            }
             _ => Ok((target, end)),
         }
     }
@@ -110,6 +112,6 @@ impl Operation<'_> {
         let mut names = auth.issuers().map(|issuer| issuer.name());
         let known = names.any(|known| *known == *name)
             || auth.introspection().iter().any(|endpoint| endpoint.settings().name == name);
-        if known { Ok(name) } else { Err(input::wrong("/issuer", "the policy has no issuer of this name")) }
+        if known { Ok(name) } else { Err(input::wrong("/issuer", "the policy has no issuer with this name")) }
     }
 }

@@ -1,0 +1,218 @@
+//! The endpoints of the admin listener: which method on which path needs which right, and what answers it.
+
+use http::Method;
+
+use crate::policy::Rights;
+
+/// One operation of the admin API.
+pub(super) struct Endpoint {
+    pub(super) method: &'static str,
+    /// With `{parameters}`, as in the OpenAPI document.
+    path: &'static str,
+    /// `None`: needs no token.
+    pub(super) rights: Option<Rights>,
+    handler: Handler,
+}
+
+/// What answers an endpoint.
+#[derive(Debug, Clone, Copy)]
+enum Handler {
+    /// The listener itself. A path of these has one method and no parameters.
+    Listener(Page),
+    /// An operation on the registry, which the command line can also run without a daemon.
+    Registry(Action),
+}
+
+/// What the listener answers itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Page {
+    GetHealth,
+    GetReadiness,
+    GetMetrics,
+    GetOpenApi,
+    GetPolicy,
+    ReloadPolicy,
+    ListIssuers,
+}
+
+/// An operation on the registry.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Action {
+    ListConsumers,
+    AddConsumer,
+    GetConsumer,
+    PutConsumer,
+    PatchConsumer,
+    RemoveConsumer,
+    GetSuspension,
+    SuspendConsumer,
+    ResumeConsumer,
+    ListSuspensions,
+    ListConsumerKeys,
+    NewKey,
+    PutKey,
+    ListKeys,
+    GetKey,
+    PatchKey,
+    RemoveKey,
+    RotateKey,
+    ListGrants,
+    ListConsumerGrants,
+    Grant,
+    PutGrant,
+    EndGrant,
+    ListRevocations,
+    Revoke,
+    GetRevocation,
+    UndoRevocation,
+}
+
+const fn public(path: &'static str, page: Page) -> Endpoint {
+    Endpoint { method: "GET", path, rights: None, handler: Handler::Listener(page) }
+}
+
+const fn page(method: &'static str, path: &'static str, rights: Rights, page: Page) -> Endpoint {
+    Endpoint { method, path, rights: Some(rights), handler: Handler::Listener(page) }
+}
+
+const fn on(method: &'static str, path: &'static str, rights: Rights, action: Action) -> Endpoint {
+    Endpoint { method, path, rights: Some(rights), handler: Handler::Registry(action) }
+}
+
+/// Every endpoint. `openapi.json` has the same ones; a test compares them.
+static ENDPOINTS: [Endpoint; 34] = [
+    public("/healthz", Page::GetHealth),
+    public("/readyz", Page::GetReadiness),
+    public("/metrics", Page::GetMetrics),
+    page("GET", "/v1/openapi.json", Rights::Read, Page::GetOpenApi),
+    page("GET", "/v1/policy", Rights::Read, Page::GetPolicy),
+    page("POST", "/v1/policy/reload", Rights::Operate, Page::ReloadPolicy),
+    page("GET", "/v1/issuers", Rights::Read, Page::ListIssuers),
+    on("GET", "/v1/consumers", Rights::Read, Action::ListConsumers),
+    on("POST", "/v1/consumers", Rights::Operate, Action::AddConsumer),
+    on("GET", "/v1/consumers/{name}", Rights::Read, Action::GetConsumer),
+    on("PUT", "/v1/consumers/{name}", Rights::Operate, Action::PutConsumer),
+    on("PATCH", "/v1/consumers/{name}", Rights::Operate, Action::PatchConsumer),
+    on("DELETE", "/v1/consumers/{name}", Rights::Operate, Action::RemoveConsumer),
+    on("GET", "/v1/consumers/{name}/suspension", Rights::Read, Action::GetSuspension),
+    on("PUT", "/v1/consumers/{name}/suspension", Rights::Operate, Action::SuspendConsumer),
+    on("DELETE", "/v1/consumers/{name}/suspension", Rights::Operate, Action::ResumeConsumer),
+    on("GET", "/v1/suspensions", Rights::Read, Action::ListSuspensions),
+    on("GET", "/v1/consumers/{name}/keys", Rights::Read, Action::ListConsumerKeys),
+    on("POST", "/v1/consumers/{name}/keys", Rights::Operate, Action::NewKey),
+    on("PUT", "/v1/consumers/{name}/keys/{id}", Rights::Operate, Action::PutKey),
+    on("GET", "/v1/keys", Rights::Read, Action::ListKeys),
+    on("GET", "/v1/keys/{id}", Rights::Read, Action::GetKey),
+    on("PATCH", "/v1/keys/{id}", Rights::Operate, Action::PatchKey),
+    on("DELETE", "/v1/keys/{id}", Rights::Operate, Action::RemoveKey),
+    on("POST", "/v1/keys/{id}/rotate", Rights::Operate, Action::RotateKey),
+    on("GET", "/v1/grants", Rights::Read, Action::ListGrants),
+    on("GET", "/v1/consumers/{name}/grants", Rights::Read, Action::ListConsumerGrants),
+    on("POST", "/v1/consumers/{name}/grants", Rights::Operate, Action::Grant),
+    on("PUT", "/v1/consumers/{name}/grants/{id}", Rights::Operate, Action::PutGrant),
+    on("DELETE", "/v1/consumers/{name}/grants/{id}", Rights::Operate, Action::EndGrant),
+    on("GET", "/v1/revocations", Rights::Read, Action::ListRevocations),
+    on("POST", "/v1/revocations", Rights::Operate, Action::Revoke),
+    on("GET", "/v1/revocations/{id}", Rights::Read, Action::GetRevocation),
+    on("DELETE", "/v1/revocations/{id}", Rights::Operate, Action::UndoRevocation),
+];
+
+/// The endpoint at this path that the listener answers itself, whatever the method.
+pub(super) fn find_page(path: &str) -> Option<(&'static Endpoint, Page)> {
+    ENDPOINTS.iter().find_map(|endpoint| match endpoint.handler {
+        Handler::Listener(page) if endpoint.path == path => Some((endpoint, page)),
+        _ => None,
+    })
+}
+
+/// The operation on the registry for this method and these decoded segments of the path, with its parameters.
+pub(super) fn find_action<'a>(method: &Method, segments: &[&'a str]) -> Option<(Action, Vec<&'a str>)> {
+    ENDPOINTS.iter().filter(|endpoint| endpoint.method == method.as_str()).find_map(|endpoint| match endpoint.handler {
+        Handler::Registry(action) => Some((action, endpoint.parameters(segments)?)),
+        Handler::Listener(_) => None,
+    })
+}
+
+/// The right that a method needs on the registry, whether the path exists or not: a caller is authorized before the
+/// path is looked up, so that only operators learn what exists.
+pub(super) fn registry_rights(method: &Method) -> Rights {
+    if *method == Method::GET { Rights::Read } else { Rights::Operate }
+}
+
+impl Endpoint {
+    /// The parameters of the path, when these segments match it.
+    fn parameters<'a>(&self, segments: &[&'a str]) -> Option<Vec<&'a str>> {
+        let template = || self.path.split('/').skip(1);
+        if template().count() != segments.len() {
+            return None;
+        }
+        let mut parameters = Vec::new();
+        for (expected, segment) in template().zip(segments) {
+            if expected.starts_with('{') {
+                parameters.push(*segment);
+            } else if expected != *segment {
+                return None;
+            }
+        }
+        Some(parameters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_table_and_the_openapi_document_have_the_same_operations() {
+        let table: BTreeSet<[String; 4]> = ENDPOINTS
+            .iter()
+            .map(|Endpoint { method, path, rights, handler }| {
+                let right = match rights {
+                    None => "",
+                    Some(Rights::Read) => "read",
+                    Some(Rights::Operate) => "operate",
+                };
+                let id = match handler {
+                    Handler::Listener(page) => format!("{page:?}"),
+                    Handler::Registry(action) => format!("{action:?}"),
+                };
+                [method.to_lowercase(), (*path).to_owned(), right.to_owned(), id.to_lowercase()]
+            })
+            .collect();
+        let document: Value = serde_json::from_str(super::super::OPENAPI).unwrap();
+        let mut documented = BTreeSet::new();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap().iter().filter(|(name, _)| *name != "parameters")
+            {
+                let right = operation["x-rights"].as_str().unwrap_or_default().to_owned();
+                let id = operation["operationId"].as_str().unwrap().to_lowercase();
+                documented.insert([method.clone(), path.clone(), right, id]);
+            }
+        }
+        assert_eq!(table.len(), ENDPOINTS.len(), "an endpoint is in the table twice");
+        let undocumented: Vec<_> = table.difference(&documented).collect();
+        let unserved: Vec<_> = documented.difference(&table).collect();
+        assert!(undocumented.is_empty() && unserved.is_empty(), "{undocumented:?} {unserved:?}");
+    }
+
+    #[test]
+    fn every_row_is_found_by_its_own_method_and_path_and_has_the_rights_of_its_method() {
+        for endpoint in &ENDPOINTS {
+            match endpoint.handler {
+                Handler::Listener(_) => assert!(std::ptr::eq(find_page(endpoint.path).unwrap().0, endpoint)),
+                Handler::Registry(action) => {
+                    let method = endpoint.method.parse().unwrap();
+                    let segments: Vec<&str> = endpoint.path.split('/').skip(1).collect();
+                    let (found, parameters) = find_action(&method, &segments).unwrap();
+                    assert_eq!(format!("{found:?}"), format!("{action:?}"));
+                    assert_eq!(parameters.len(), endpoint.path.matches('{').count());
+                    assert!(endpoint.rights.is_some_and(|rights| rights == registry_rights(&method)));
+                }
+            }
+        }
+    }
+}
