@@ -151,8 +151,8 @@ pub(crate) enum Stage {
 
 impl Stage {
     /// All of them, in their order.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Request, Self::Auth, Self::Scope, Self::RateLimit, Self::Schema, Self::Forward];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Request, Self::Auth, Self::Scope, Self::RateLimit, Self::Schema, Self::Forward, Self::Response];
 
     /// As the record and the metrics write it.
     pub(crate) fn as_str(self) -> &'static str {

@@ -22,8 +22,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::{HeaderValue, Method};
 use jiff::Timestamp;
 
+use crate::exchange::{Exchange, Peer};
 use crate::refusal::{Refusal, Violation};
 
 pub(crate) use recorder::Recorder;
@@ -109,6 +111,49 @@ pub(crate) struct Record<'a> {
     pub(crate) upstream: Option<(&'a str, Option<Duration>)>,
     /// Digest of the policy that decided.
     pub(crate) policy: &'a str,
+}
+
+impl<'a> Record<'a> {
+    /// Returns a record of what the exchange and its peer alone tell: a success, of nobody, without a body or an answer.
+    pub(crate) fn of(exchange: &'a Exchange, peer: &Peer, action: &'a str, policy: &'a str) -> Self {
+        let source = peer.address.ip().to_canonical();
+        Self {
+            at: exchange.at,
+            action,
+            id: exchange.id.as_str(),
+            duration: Duration::ZERO,
+            outcome: Outcome::Success,
+            reason: None,
+            client: exchange.client,
+            client_port: (exchange.client == source).then_some(peer.address.port()),
+            source,
+            user_agent: exchange.user_agent.as_ref().map(HeaderValue::as_bytes),
+            http_version: exchange.version_text(),
+            method: exchange.method.as_ref().map(Method::as_str),
+            request_bytes: 0,
+            status: None,
+            response_bytes: 0,
+            path: Some(exchange.path.as_bytes()).filter(|path| !path.is_empty()),
+            domain: Some(exchange.host.as_bytes()).filter(|host| !host.is_empty()),
+            consumer: None,
+            target: None,
+            roles: &[],
+            tls_version: peer.tls_version,
+            trace_id: exchange.trace_id(),
+            api: None,
+            route: None,
+            stage: None,
+            reports: false,
+            would_refuse: &[],
+            plan: None,
+            credential: None,
+            scopes_required: &[],
+            scopes_granted: &[],
+            violations: &[],
+            upstream: None,
+            policy,
+        }
+    }
 }
 
 /// How a request ended.
