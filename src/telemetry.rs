@@ -4,7 +4,7 @@
 //! nobody outside can make them grow. Two are not in its text, and still of its making: `kid`, which an issuer that it
 //! trusts publishes, and the ids of keys and consumers that its operators have made; both are bounded. Label sets are
 //! resolved when the policy is compiled; the hot path holds handles. What is only a state is put together when the page is
-//! asked for ([`Standing`]), so that what is gone is gone from the page.
+//! asked for ([`Gauges`]), so that what is gone is gone from the page.
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -167,7 +167,7 @@ impl Metrics {
     }
 
     /// Everything, in the OpenMetrics text format, with numbers that others keep.
-    pub(crate) fn page(&self, standing: Standing) -> String {
+    pub(crate) fn page(&self, gauges: Gauges) -> String {
         let mut registry = Registry::with_prefix("bartizan");
         registry.register("requests", "Requests by how they ended", self.requests.clone());
         let help = "Refusals that were only reported, by code";
@@ -197,7 +197,7 @@ impl Metrics {
             Unit::Seconds,
             self.policy_loaded.clone(),
         );
-        standing.register(&mut registry);
+        gauges.register(&mut registry);
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = encode(&mut text, &registry);
@@ -207,7 +207,7 @@ impl Metrics {
 
 /// How things stand that others keep, when the page is asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Standing {
+pub(crate) struct Gauges {
     /// The record.
     pub(crate) audit: AuditNumbers,
     /// Issuers whose keys tokens are verified with.
@@ -268,7 +268,7 @@ pub(crate) struct KeyNumbers {
     pub(crate) end: i64,
 }
 
-impl Standing {
+impl Gauges {
     fn register(self, registry: &mut Registry) {
         let (records, bytes) = (Counter::<u64>::default(), Counter::<u64>::default());
         records.inc_by(self.audit.records);

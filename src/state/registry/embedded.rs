@@ -10,7 +10,7 @@ use std::sync::Arc;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::entry::{Change, Entry, Kind, LastUse};
-use super::store::StoreError;
+use super::store_error::StoreError;
 
 /// The file in the folder.
 const FILE: &str = "register.redb";

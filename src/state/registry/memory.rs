@@ -121,9 +121,9 @@ impl Usage {
     }
 }
 
-/// What a consumer has beside its roles now.
+/// What applies to a consumer now, in addition to its roles.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct ConsumerState {
     /// It may do nothing.
     pub(crate) suspended: bool,
     /// Scopes that are granted for a time.
@@ -157,16 +157,16 @@ impl Memory {
     }
 
     /// Whether a consumer is suspended, and what it is granted.
-    pub(super) fn standing(&self, consumer: &str, now: Timestamp) -> Standing {
+    pub(super) fn standing(&self, consumer: &str, now: Timestamp) -> ConsumerState {
         if self.exceptions.load(Ordering::Acquire) == 0 {
-            return Standing::default();
+            return ConsumerState::default();
         }
         let people = self.people();
         let suspension = people.suspensions.get(consumer);
         let suspended = suspension.is_some_and(|suspension| suspension.until.is_none_or(|until| now < until));
         let ids = people.granted.get(consumer).map(Vec::as_slice).unwrap_or_default();
         let grants = ids.iter().filter_map(|id| people.grants.get(id)).filter(|grant| now < grant.until);
-        Standing { suspended, granted: grants.flat_map(|grant| grant.scopes.iter().cloned()).collect() }
+        ConsumerState { suspended, granted: grants.flat_map(|grant| grant.scopes.iter().cloned()).collect() }
     }
 
     pub(super) fn key(&self, digest: &Digest) -> Option<Arc<Key>> {

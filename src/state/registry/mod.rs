@@ -1,23 +1,30 @@
 //! What changes while running and must not be lost: consumers, API keys, grants, suspensions, revocations.
 //!
-//! - `entry`: what is kept; `mark`: what a revocation names, and how a request is known by it;
-//! - `memory`, `revoked`: the working set, which requests ask;
-//! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes);
-//! - `claims`: what one node alone may have, such as a proof of possession.
+//! - `entry`: what is kept; `revocation_key`: what a revocation names, and how it is recognised on a request; `digest`;
+//! - `memory`, `revoked`: the working set, which requests consult;
+//! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes), with `store_config`,
+//!   `store_error` and `health`; `connection`: how Redis is reached;
+//! - `single_use`: what only one request on one node may use, such as a DPoP proof.
 //!
-//! Requests never wait for a store, but for a claim. A change is first kept by the store and then in force, and it is in force on this node
-//! when [`Registry::change`] returns. A register outlives policies: a reload that names the same store has the same one.
+//! Requests never wait for a store, except to claim a single-use value. A change is first written to the store and then
+//! put in force; it is in force on this node when [`Registry::change`] returns. A registry outlives policies: a reload
+//! that names the same store keeps the same registry.
 
+mod connection;
+mod digest;
 mod embedded;
 pub(crate) mod entry;
+mod health;
 mod memory;
 mod redis;
 pub(crate) mod revocation_key;
 mod revoked;
 mod single_use;
 mod store;
+mod store_config;
+mod store_error;
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,12 +32,14 @@ use jiff::Timestamp;
 
 use self::embedded::Embedded;
 use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, Suspension};
+pub(crate) use self::health::Health;
 use self::memory::Memory;
-pub(crate) use self::memory::{Standing, Usage};
+pub(crate) use self::memory::{ConsumerState, Usage};
 use self::redis::Redis;
 use self::revocation_key::RevocationKey;
 use self::store::Store;
-pub(crate) use self::store::{StoreConfig, StoreError};
+pub(crate) use self::store_config::StoreConfig;
+pub(crate) use self::store_error::StoreError;
 use super::epoch::Epoch;
 
 /// Uses of keys are written this often.
@@ -41,18 +50,6 @@ const SWEEP: u32 = 60;
 const PAGE: usize = 1000;
 /// A store that is not had at the start is waited for so long before requests are taken (and refused).
 const FIRST_LOAD: Duration = Duration::from_secs(3);
-
-/// How the register stands with its store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Health {
-    /// It has never been read: nobody can be let in.
-    Loading = 0,
-    /// What is known is what is kept.
-    Ready = 1,
-    /// It was read, and cannot be reached now: others may have changed it.
-    Stale = 2,
-}
 
 /// Everything that changes while running.
 pub(crate) struct Registry {
@@ -90,7 +87,7 @@ impl Registry {
 
     /// How it stands with its store.
     pub(crate) fn health(&self) -> Health {
-        health(&self.health)
+        Health::load(&self.health)
     }
 
     /// Opens the store and reads it. Once; what is open stays so.
@@ -114,7 +111,7 @@ impl Registry {
                 let opened = opened.await.map_err(|error| StoreError::Unusable(error.to_string()))?;
                 // Lost only to another that opened at the same time, which the store itself does not allow.
                 let _ = self.store.set(Store::Embedded(opened?));
-                self.health.store(Health::Ready as u8, Ordering::Release);
+                Health::Ready.store(&self.health);
             }
             Some(StoreConfig::Redis { url, prefix, ca }) => {
                 let store = Redis::open(&url, &prefix, ca.as_deref(), &self.memory, &self.health)?;
@@ -216,7 +213,7 @@ impl Registry {
     }
 
     /// Whether a consumer is suspended, and what it is granted for a time.
-    pub(crate) fn standing(&self, consumer: &str, now: Timestamp) -> Standing {
+    pub(crate) fn standing(&self, consumer: &str, now: Timestamp) -> ConsumerState {
         self.memory.standing(consumer, now)
     }
 
@@ -306,13 +303,5 @@ impl Registry {
     /// Where uses of a key are noted.
     pub(crate) fn usage(&self, key: &str) -> Arc<Usage> {
         self.memory.usage(key)
-    }
-}
-
-fn health(value: &AtomicU8) -> Health {
-    match value.load(Ordering::Acquire) {
-        1 => Health::Ready,
-        2 => Health::Stale,
-        _ => Health::Loading,
     }
 }

@@ -8,24 +8,23 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamRangeReply, StreamReadReply};
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Script, TlsCertificates, Value, cmd};
+use redis::{Client, FromRedisValue, RedisError, Script, TlsCertificates, Value, cmd};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
+use super::connection::connect;
 use super::entry::{Change, Entry, Kind, LastUse};
+use super::health::Health;
 use super::memory::Memory;
 use super::single_use::SingleUse;
-use super::store::StoreError;
-use super::{Health, health};
+use super::store_error::StoreError;
 
-/// Opening a connection.
-const CONNECT: Duration = Duration::from_secs(1);
 /// One command.
 const ANSWER: Duration = Duration::from_secs(2);
 /// The stream is waited on for so long at a time: an answer at least this often tells that the server is there.
@@ -288,11 +287,6 @@ impl Redis {
     }
 }
 
-pub(super) async fn connect(client: &Client, answer: Duration) -> Result<MultiplexedConnection, RedisError> {
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(answer));
-    client.get_multiplexed_async_connection_with_config(&config).await
-}
-
 fn failed(error: &RedisError) -> StoreError {
     StoreError::Unreachable(error.to_string())
 }
@@ -327,8 +321,8 @@ impl Follower {
         loop {
             let begun = std::time::Instant::now();
             let Err(error) = self.follow().await;
-            if health(&self.health) != Health::Loading {
-                self.health.store(Health::Stale as u8, Ordering::Release);
+            if Health::load(&self.health) != Health::Loading {
+                Health::Stale.store(&self.health);
             }
             tracing::warn!(%error, "the store is out of reach; what is known stays in force");
             // What held for a while is tried again at once.
@@ -341,7 +335,7 @@ impl Follower {
     async fn follow(&mut self) -> Result<Infallible, StoreError> {
         let mut connection = connect(&self.client, WAIT + ANSWER).await.map_err(|error| failed(&error))?;
         self.read_everything(&mut connection).await?;
-        self.health.store(Health::Ready as u8, Ordering::Release);
+        Health::Ready.store(&self.health);
         tracing::info!(revocations = self.memory.revoked.len(), "the store was read");
         let stream = self.names.stream();
         loop {

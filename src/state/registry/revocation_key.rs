@@ -7,7 +7,7 @@
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Digest, hex};
+use super::digest::{Digest, hex};
 
 /// What a revocation names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -10,7 +10,8 @@ use redis::{Client, RedisError, cmd};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use super::store::StoreError;
+use super::connection::connect;
+use super::store_error::StoreError;
 
 /// One claim, a connection that must be opened for it included.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -59,7 +60,7 @@ impl SingleUse {
             return Ok(open.clone());
         }
         let client = self.client.clone();
-        let opening = self.runtime.spawn(async move { super::redis::connect(&client, PATIENCE).await });
+        let opening = self.runtime.spawn(async move { connect(&client, PATIENCE).await });
         let opened = opening.await.map_err(|error| RedisError::from(std::io::Error::other(error)))??;
         Ok(slot.insert(opened).clone())
     }
