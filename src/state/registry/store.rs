@@ -12,9 +12,9 @@ pub(super) enum Store {
 }
 
 impl Store {
-    /// Makes all changes or none; they are kept when this returns.
+    /// Makes all changes or none; they are stored when this returns.
     ///
-    /// Returns once this node has them in force, too, where it learns of them from the store.
+    /// Returns the changes that the caller must still put in force on this node: none if it follows the store.
     pub(super) async fn apply(&self, changes: Vec<Change>) -> Result<Vec<Change>, StoreError> {
         match self {
             Self::Embedded(store) => {
@@ -25,7 +25,7 @@ impl Store {
         }
     }
 
-    /// Up to `limit` entries of a kind, by id, behind `after`.
+    /// Returns up to `limit` entries of a kind, by id, after `after`.
     pub(super) async fn page(&self, kind: Kind, after: Option<String>, limit: usize) -> Result<Vec<Entry>, StoreError> {
         match self {
             Self::Embedded(store) => {
@@ -36,7 +36,7 @@ impl Store {
         }
     }
 
-    /// One entry.
+    /// Returns one entry.
     pub(super) async fn get(&self, kind: Kind, id: &str) -> Result<Option<Entry>, StoreError> {
         match self {
             Self::Embedded(store) => {
@@ -47,7 +47,7 @@ impl Store {
         }
     }
 
-    /// Notes when keys were last used.
+    /// Stores when keys were last used.
     pub(super) async fn note_uses(&self, uses: Vec<(Box<str>, LastUse)>) -> Result<(), StoreError> {
         match self {
             Self::Embedded(store) => {
@@ -63,5 +63,5 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(StoreError::Unusable(format!("the store's thread ended: {error}"))))
+    done.unwrap_or_else(|error| Err(StoreError::Unusable(format!("the store's task failed: {error}"))))
 }

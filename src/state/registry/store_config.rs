@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// Which store, as the policy has it.
+/// The store that a policy names.
 #[derive(Debug, Clone)]
 pub(crate) enum StoreConfig {
     /// In a folder of this machine, for one node.
@@ -16,7 +16,7 @@ pub(crate) enum StoreConfig {
     Redis {
         /// `redis://` or `rediss://`; holds the password.
         url: SecretString,
-        /// What the names of all its keys begin with.
+        /// Prefix of the names of all keys.
         prefix: Box<str>,
         /// PEM of the authorities that vouch for a `rediss://` server; default: the system's.
         ca: Option<String>,
@@ -24,7 +24,7 @@ pub(crate) enum StoreConfig {
 }
 
 impl StoreConfig {
-    /// As metrics name it.
+    /// The name used in metrics.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Embedded { .. } => "embedded",

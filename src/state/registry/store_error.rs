@@ -5,23 +5,23 @@ use std::fmt;
 /// Why a store did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StoreError {
-    /// The policy has none.
+    /// The policy has no store.
     None,
-    /// What was to be created is there; nothing was changed.
+    /// The entry to be created exists already; nothing was changed.
     Exists,
-    /// Another process has it.
+    /// Another process has opened it.
     InUse(String),
-    /// It cannot be reached now; nothing was changed, or it is not known whether something was.
+    /// It cannot be reached now; whether something was changed may not be known.
     Unreachable(String),
-    /// It is broken, or does not hold what it should.
+    /// It is broken, or its contents are invalid.
     Unusable(String),
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None => f.write_str("the policy has no `store`, so nothing can be kept; write `store: state/`"),
-            Self::Exists => f.write_str("there is one with this id"),
+            Self::None => f.write_str("the policy has no `store`, so nothing can be saved; add `store: state/`"),
+            Self::Exists => f.write_str("an entry with this id exists already"),
             Self::InUse(which) => write!(f, "the store {which} is in use by another process"),
             Self::Unreachable(why) => write!(f, "the store cannot be reached: {why}"),
             Self::Unusable(why) => f.write_str(why),
