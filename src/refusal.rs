@@ -1,8 +1,8 @@
-//! The closed list of reasons for which a request is refused, and the only place where a reason becomes an answer:
-//! status, code, words, headers (RFC 9457, RFC 6750 §3).
+//! The closed list of reasons for refusing a request, and the only place where a reason becomes a response: status,
+//! code, title and headers (RFC 9457, RFC 6750 §3).
 //!
-//! A refusal has two messages: `detail` for the caller (what to change, never internals) and `cause` for the log (what
-//! happened). Nothing here decides.
+//! A refusal has two messages: `detail` tells the caller what to change, and never shows internals; `cause` tells the
+//! log what happened. Nothing here decides.
 
 use std::borrow::Cow;
 
@@ -16,12 +16,12 @@ use crate::exchange::RequestId;
 /// The id of the request, in every answer.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What the next proof of possession must hold (RFC 9449 §8.1).
+/// The nonce that the next DPoP proof must contain (RFC 9449 §8.1).
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $title:literal),+ $(,)?) => {
-        /// Why a request is refused. Closed: status, code and title of each stand on its line.
+        /// Why a request is refused. The list is closed; each line gives status, code and title.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub(crate) enum Reason { $($(#[$doc])* $name),+ }
 
@@ -40,7 +40,7 @@ macro_rules! reasons {
                 match self { $(Self::$name => $code),+ }
             }
 
-            /// Short words for people, the same for every refusal of this kind (RFC 9457 §3.1.3).
+            /// Summary for people, the same for every refusal of this kind (RFC 9457 §3.1.3).
             pub(crate) fn title(self) -> &'static str {
                 match self { $(Self::$name => $title),+ }
             }
@@ -54,50 +54,50 @@ reasons! {
     /// The body does not parse.
     MalformedBody = 400 "malformed_body" "The body does not parse",
     /// The route needs a credential and none came.
-    MissingCredentials = 401 "missing_credentials" "A credential is needed",
+    MissingCredentials = 401 "missing_credentials" "A credential is required",
     /// A token that is not acceptable.
-    InvalidToken = 401 "invalid_token" "The token is not acceptable",
-    /// A token past its end.
+    InvalidToken = 401 "invalid_token" "The token is invalid",
+    /// An expired token.
     ExpiredToken = 401 "expired_token" "The token has expired",
     /// A credential that an operator has revoked.
     Revoked = 401 "revoked" "The credential has been revoked",
-    /// A proof of possession that is missing or not good (RFC 9449).
-    InvalidDpopProof = 401 "invalid_dpop_proof" "The proof of possession is not acceptable",
-    /// A proof of possession must hold a nonce of ours (RFC 9449 §8).
-    UseDpopNonce = 401 "use_dpop_nonce" "The proof of possession needs a nonce",
+    /// A DPoP proof that is missing or invalid (RFC 9449).
+    InvalidDpopProof = 401 "invalid_dpop_proof" "The DPoP proof is invalid",
+    /// The DPoP proof must contain a nonce that this server issued (RFC 9449 §8).
+    UseDpopNonce = 401 "use_dpop_nonce" "The DPoP proof needs a nonce",
     /// A client certificate that is not acceptable.
-    InvalidCertificate = 401 "invalid_certificate" "The client certificate is not acceptable",
-    /// A token that was issued for too long.
-    TokenLifetimeTooLong = 401 "token_lifetime_too_long" "The token lives too long",
+    InvalidCertificate = 401 "invalid_certificate" "The client certificate is invalid",
+    /// A token whose lifetime exceeds the issuer's limit.
+    TokenLifetimeTooLong = 401 "token_lifetime_too_long" "The token's lifetime is too long",
     /// An API key that is not known.
-    InvalidKey = 401 "invalid_key" "The API key is not acceptable",
-    /// An API key outside its time.
-    ExpiredKey = 401 "expired_key" "The API key is not in force",
+    InvalidKey = 401 "invalid_key" "The API key is invalid",
+    /// An API key outside its period of validity.
+    ExpiredKey = 401 "expired_key" "The API key is not valid at this time",
     /// A scope is missing.
-    InsufficientScope = 403 "insufficient_scope" "The credential does not reach far enough",
-    /// The route is for approved consumers alone.
+    InsufficientScope = 403 "insufficient_scope" "Insufficient scope",
+    /// The route is open to approved consumers only.
     ConsumerNotApproved = 403 "consumer_not_approved" "The consumer is not approved for this operation",
     /// The consumer is suspended.
     ConsumerSuspended = 403 "consumer_suspended" "The consumer is suspended",
     /// The route asks for a stronger or a fresher credential.
-    StrongerCredentialRequired = 403 "stronger_credential_required" "A stronger credential is needed",
-    /// The credential is good, but belongs to nobody the policy knows.
-    UnknownConsumer = 403 "unknown_consumer" "The consumer is not known",
-    /// An admin token that does not open this.
-    InsufficientRight = 403 "insufficient_right" "The admin token does not reach far enough",
+    StrongerCredentialRequired = 403 "stronger_credential_required" "A stronger credential is required",
+    /// The credential is valid, but belongs to no consumer in the policy.
+    UnknownConsumer = 403 "unknown_consumer" "Unknown consumer",
+    /// The admin token lacks the right for this operation.
+    InsufficientRight = 403 "insufficient_right" "Insufficient rights for this admin token",
     /// No route has this path.
-    NoRoute = 404 "no_route" "There is nothing here",
-    /// What an operator asks about is not there.
-    NotFound = 404 "not_found" "There is no such thing",
+    NoRoute = 404 "no_route" "No route matches this path",
+    /// The resource that an operator asks for does not exist.
+    NotFound = 404 "not_found" "The resource does not exist",
     /// The path is known, the method is not.
-    MethodNotAllowed = 405 "method_not_allowed" "The method is not allowed here",
-    /// The request did not come in time.
+    MethodNotAllowed = 405 "method_not_allowed" "The method is not allowed",
+    /// The request did not arrive in time.
     RequestTimeout = 408 "request_timeout" "The request took too long to arrive",
-    /// What an operator asks for does not go with what is there.
-    Conflict = 409 "conflict" "It does not go with what is there",
+    /// The operator's request conflicts with the current state.
+    Conflict = 409 "conflict" "The request conflicts with the current state",
     /// The body is too large.
     BodyTooLarge = 413 "body_too_large" "The body is too large",
-    /// Not the content type of the route.
+    /// A content type that the route does not accept.
     UnsupportedMediaType = 415 "unsupported_media_type" "The content type is not accepted",
     /// The body, or a parameter, breaks the schema.
     SchemaViolation = 422 "schema_violation" "The request does not match the schema",
@@ -108,19 +108,19 @@ reasons! {
     /// Headers too large or too many (RFC 6585 §5).
     HeadersTooLarge = 431 "malformed_request" "The headers are too large",
     /// No connection to the upstream, or it broke.
-    UpstreamUnreachable = 502 "upstream_unreachable" "The service behind is not reachable",
+    UpstreamUnreachable = 502 "upstream_unreachable" "The upstream cannot be reached",
     /// The upstream's answer is not acceptable HTTP.
-    InvalidUpstreamResponse = 502 "invalid_upstream_response" "The service behind gave no valid answer",
-    /// Whether the caller is who it says cannot be decided now.
-    IdentityUnavailable = 503 "identity_unavailable" "Identity cannot be checked now",
-    /// What operators change cannot be kept now.
-    StoreUnavailable = 503 "store_unavailable" "The store cannot be used now",
-    /// How often the caller may ask is not known.
-    LimitsUnavailable = 503 "limits_unavailable" "Limits cannot be checked now",
-    /// There is no room to decide now.
-    Overloaded = 503 "overloaded" "There is no room for this now",
+    InvalidUpstreamResponse = 502 "invalid_upstream_response" "The upstream sent an invalid response",
+    /// The caller cannot be authenticated now.
+    IdentityUnavailable = 503 "identity_unavailable" "Authentication is temporarily unavailable",
+    /// Operators' changes cannot be saved now.
+    StoreUnavailable = 503 "store_unavailable" "The store is temporarily unavailable",
+    /// The caller's limits are not known now.
+    LimitsUnavailable = 503 "limits_unavailable" "Rate limits are temporarily unavailable",
+    /// There is no capacity to check the request now.
+    Overloaded = 503 "overloaded" "The server is overloaded",
     /// The upstream did not answer in time.
-    UpstreamTimeout = 504 "upstream_timeout" "The service behind did not answer in time",
+    UpstreamTimeout = 504 "upstream_timeout" "The upstream did not respond in time",
 }
 
 impl Reason {
@@ -130,31 +130,31 @@ impl Reason {
     }
 }
 
-/// Where on its way a request was decided.
+/// The stage at which a request was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Stage {
-    /// Before the chain: framing, headers, path, route.
+    /// Before the chain of stages: framing, headers, path, route.
     Request,
-    /// Who is calling.
+    /// Authentication.
     Auth,
-    /// What they may do.
+    /// Authorization.
     Scope,
-    /// How often.
+    /// Rate limits.
     RateLimit,
-    /// With what body.
+    /// Checking the request against the schema.
     Schema,
-    /// Carrying it.
+    /// Forwarding to the upstream.
     Forward,
-    /// What the answer must be.
+    /// Checking the upstream's response against the schema.
     Response,
 }
 
 impl Stage {
     /// All of them, in their order.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Request, Self::Auth, Self::Scope, Self::RateLimit, Self::Schema, Self::Forward];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Request, Self::Auth, Self::Scope, Self::RateLimit, Self::Schema, Self::Forward, Self::Response];
 
-    /// As the record and the metrics write it.
+    /// The name used in records and metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Request => "request",
@@ -171,21 +171,21 @@ impl Stage {
 /// One thing that is wrong with a message.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Violation {
-    /// Where: a JSON pointer (RFC 6901) into the body; of parameters, behind `/path`, `/query`, `/header` or `/cookie`; in
-    /// XML, the way to the element.
+    /// Where: a JSON pointer (RFC 6901) into the body; of parameters, behind `/path`, `/query`, `/header` or `/cookie`;
+    /// in XML, the way to the element.
     pub(crate) pointer: String,
     /// What, without the value itself.
     pub(crate) detail: String,
     /// The keyword of JSON Schema that is broken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) keyword: Option<Box<str>>,
-    /// Where that keyword stands in the schema: a JSON pointer.
+    /// Where that keyword is in the schema: a JSON pointer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) schema: Option<Box<str>>,
 }
 
 impl Violation {
-    /// In words alone.
+    /// Returns a violation without a keyword of JSON Schema.
     pub(crate) fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), detail: detail.into(), keyword: None, schema: None }
     }
@@ -207,7 +207,7 @@ pub(crate) struct Members {
     pub(crate) allowed_methods: Option<Vec<Box<str>>>,
 }
 
-/// A refused request: the reason, the words, and what the answer must carry.
+/// A refused request: the reason, the messages, and what the response must contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal(Box<Facts>);
 
@@ -218,14 +218,14 @@ struct Facts {
     detail: Cow<'static, str>,
     cause: Option<Cow<'static, str>>,
     members: Members,
-    /// What is wrong with an answer: nothing for the caller to know.
+    /// What is wrong with the upstream's response; never shown to the caller.
     unsaid: Vec<Violation>,
     close: bool,
     dpop_nonce: Option<HeaderValue>,
 }
 
 impl Refusal {
-    /// Refuses for this reason; `detail` says what the caller should change.
+    /// Returns a refusal for this reason; `detail` says what the caller should change.
     pub(crate) fn new(stage: Stage, reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = detail.into();
         Self(Box::new(Facts {
@@ -240,42 +240,41 @@ impl Refusal {
         }))
     }
 
-    /// What happened, for the log alone.
+    /// Sets what happened, for the log only.
     pub(crate) fn cause(mut self, cause: impl Into<Cow<'static, str>>) -> Self {
         self.0.cause = Some(cause.into());
         self
     }
 
-    /// Members of its own.
+    /// Sets the additional members of the response.
     pub(crate) fn members(mut self, members: Members) -> Self {
         self.0.members = members;
         self
     }
 
-    /// Violations that go on record, and not into the answer.
+    /// Sets violations that are recorded, but not sent in the response.
     pub(crate) fn unsaid(mut self, violations: Vec<Violation>) -> Self {
         self.0.unsaid = violations;
         self
     }
 
-    /// What the next proof of possession must hold (RFC 9449 §8).
+    /// The nonce that the next DPoP proof must contain (RFC 9449 §8).
     pub(crate) fn dpop_nonce(mut self, nonce: HeaderValue) -> Self {
         self.0.dpop_nonce = Some(nonce);
         self
     }
 
-    /// The connection cannot be used further: what comes on it next is not known to be a request.
+    /// Closes the connection after the response: the next bytes on it may not be the start of a request.
     pub(crate) fn closing(mut self) -> Self {
         self.0.close = true;
         self
     }
 
-    /// Why.
     pub(crate) fn reason(&self) -> Reason {
         self.0.reason
     }
 
-    /// Which stage decided.
+    /// The stage that decided.
     pub(crate) fn stage(&self) -> Stage {
         self.0.stage
     }
@@ -285,7 +284,7 @@ impl Refusal {
         &self.0.detail
     }
 
-    /// What only some reasons have.
+    /// Members that only some reasons have.
     pub(crate) fn own_members(&self) -> &Members {
         &self.0.members
     }
@@ -300,7 +299,7 @@ impl Refusal {
         if self.0.members.errors.is_empty() { &self.0.unsaid } else { &self.0.members.errors }
     }
 
-    /// The answer: status, headers, and a body of `application/problem+json` (RFC 9457).
+    /// Returns the response: status, headers, and a body of `application/problem+json` (RFC 9457).
     pub(crate) fn answer(&self, id: &RequestId) -> (StatusCode, HeaderMap, Bytes) {
         #[derive(Serialize)]
         struct Problem<'a> {
@@ -348,7 +347,7 @@ impl Refusal {
         (self.0.reason.status(), headers, Bytes::from(body))
     }
 
-    /// `WWW-Authenticate` as RFC 6750 §3 says: no `error` when no credential came (§3.1).
+    /// `WWW-Authenticate` as RFC 6750 §3 requires: no `error` when no credential was sent (§3.1).
     fn challenge(&self) -> Option<HeaderValue> {
         const REALM: &str = r#"Bearer realm="api""#;
         let text = match self.0.reason {
@@ -357,7 +356,7 @@ impl Refusal {
                 let scopes = self.0.members.required_scopes.as_deref().unwrap_or_default().join(" ");
                 format!(r#"{REALM}, error="insufficient_scope", scope="{scopes}""#)
             }
-            // RFC 6750 has no words for keys, but RFC 9110 §15.5.2 wants a challenge with every 401.
+            // RFC 6750 does not cover API keys, but RFC 9110 §15.5.2 requires a challenge with every 401.
             Reason::InvalidKey | Reason::ExpiredKey | Reason::InvalidCertificate => REALM.to_owned(),
             // RFC 9449 §7.1 and §9.
             Reason::InvalidDpopProof | Reason::UseDpopNonce => {

@@ -1,10 +1,11 @@
-//! Every metric's name, and how logs are set up. Words only: nothing here decides, and nothing of ours is imported.
+//! The names of all metrics, and the setup of logging. Nothing here decides, and no other module of this crate is
+//! imported.
 //!
-//! Names follow Prometheus' rules: base units, `_total` for counters. Labels come from the policy, never from a request, so
-//! nobody outside can make them grow. Two are not in its text, and still of its making: `kid`, which an issuer that it
-//! trusts publishes, and the ids of keys and consumers that its operators have made; both are bounded. Label sets are
-//! resolved when the policy is compiled; the hot path holds handles. What is only a state is put together when the page is
-//! asked for ([`Standing`]), so that what is gone is gone from the page.
+//! Names follow Prometheus' rules: base units, `_total` for counters. Labels come from the policy, never from a
+//! request, so clients cannot increase their number. Two come from elsewhere, and both are bounded: `kid`, published by
+//! an issuer that the policy trusts, and the ids of keys and consumers that operators created. Label sets are resolved
+//! when the policy is compiled; the hot path holds handles. Gauges of current state are collected on each scrape
+//! ([`Gauges`]), so that what no longer exists disappears from the page.
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -56,7 +57,7 @@ struct KidLabels {
     kid: String,
 }
 
-/// A store, or a kind of what it keeps.
+/// A kind of store, or of its entries.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
     kind: &'static str,
@@ -85,7 +86,7 @@ pub(crate) struct Metrics {
     pub(crate) policy_loaded: Gauge<f64, AtomicU64>,
 }
 
-/// How one request ended, as the metrics tell it.
+/// How one request ended, for the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct End {
     /// Position among all ends; below [`ENDS`].
@@ -110,7 +111,7 @@ pub(crate) struct RouteMetrics {
 }
 
 impl RouteMetrics {
-    /// Counts one request. Durations: from its head to its end, and what of that was spent on the upstream's answer.
+    /// Counts one request. Durations: from its head to its end, and until the upstream's response headers.
     pub(crate) fn count(&self, end: End, duration: Duration, upstream: Option<Duration>) {
         if let Some(slot) = self.ends.get(end.index) {
             slot.get_or_init(|| {
@@ -133,7 +134,7 @@ impl RouteMetrics {
 }
 
 impl Metrics {
-    /// Zeros.
+    /// Returns metrics that are all zero.
     pub(crate) fn new() -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(DURATIONS);
         Self {
@@ -148,7 +149,7 @@ impl Metrics {
         }
     }
 
-    /// The handles of a route; both names are empty for requests that found none.
+    /// Returns the handles of a route; both names are empty for requests that match no route.
     pub(crate) fn route(&self, api: &str, route: &str) -> RouteMetrics {
         let labels = RouteLabels { api: api.to_owned(), route: route.to_owned() };
         RouteMetrics {
@@ -166,21 +167,21 @@ impl Metrics {
         self.reloads.get_or_create(&CodeLabels { code }).inc();
     }
 
-    /// Everything, in the OpenMetrics text format, with numbers that others keep.
-    pub(crate) fn page(&self, standing: Standing) -> String {
+    /// Renders all metrics in the OpenMetrics text format, together with gauges collected elsewhere.
+    pub(crate) fn page(&self, gauges: Gauges) -> String {
         let mut registry = Registry::with_prefix("bartizan");
         registry.register("requests", "Requests by how they ended", self.requests.clone());
         let help = "Refusals that were only reported, by code";
         registry.register("would_refuse", help, self.would_refuse.clone());
         registry.register_with_unit(
             "request_duration",
-            "From a request's head to its end",
+            "Time from a request's head to its end",
             Unit::Seconds,
             self.durations.clone(),
         );
         registry.register_with_unit(
             "upstream_duration",
-            "Until the upstream's response headers",
+            "Time to the upstream's response headers",
             Unit::Seconds,
             self.upstream_durations.clone(),
         );
@@ -197,7 +198,7 @@ impl Metrics {
             Unit::Seconds,
             self.policy_loaded.clone(),
         );
-        standing.register(&mut registry);
+        gauges.register(&mut registry);
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = encode(&mut text, &registry);
@@ -205,18 +206,18 @@ impl Metrics {
     }
 }
 
-/// How things stand that others keep, when the page is asked for.
+/// Current values that other modules hold, collected on each scrape.
 #[derive(Debug, Default)]
-pub(crate) struct Standing {
-    /// The record.
+pub(crate) struct Gauges {
+    /// The audit log.
     pub(crate) audit: AuditNumbers,
     /// Issuers whose keys tokens are verified with.
     pub(crate) issuers: Vec<IssuerNumbers>,
     /// The store, where there is one.
     pub(crate) store: Option<StoreNumbers>,
-    /// API keys that end soon; the first to end, and no more than a page should hold.
+    /// API keys that expire soon, soonest first; bounded in number.
     pub(crate) ending: Vec<KeyNumbers>,
-    /// How many there are in all.
+    /// How many API keys expire soon in all.
     pub(crate) endings: usize,
 }
 
@@ -231,12 +232,12 @@ pub(crate) struct AuditNumbers {
     pub(crate) failing: bool,
 }
 
-/// How an issuer's keys stand.
+/// The state of an issuer's keys.
 #[derive(Debug)]
 pub(crate) struct IssuerNumbers {
     /// Its name in the policy.
     pub(crate) name: String,
-    /// Its keys are there, and the last fetch of them went well.
+    /// Its keys are loaded, and the last fetch succeeded.
     pub(crate) up: bool,
     /// Keys that verify tokens now.
     pub(crate) keys: usize,
@@ -246,21 +247,21 @@ pub(crate) struct IssuerNumbers {
     pub(crate) tokens: Vec<(String, u64)>,
 }
 
-/// How the store stands.
+/// The state of the store.
 #[derive(Debug)]
 pub(crate) struct StoreNumbers {
     /// `embedded` or `redis`.
     pub(crate) kind: &'static str,
-    /// What is known is what is kept.
+    /// This node is in sync with the store.
     pub(crate) up: bool,
     /// Kind → how many there are.
     pub(crate) entries: Vec<(&'static str, usize)>,
 }
 
-/// When an API key ends.
+/// When an API key expires.
 #[derive(Debug)]
 pub(crate) struct KeyNumbers {
-    /// Whose it is.
+    /// The consumer that owns the key.
     pub(crate) consumer: String,
     /// Its id.
     pub(crate) key: String,
@@ -268,7 +269,7 @@ pub(crate) struct KeyNumbers {
     pub(crate) end: i64,
 }
 
-impl Standing {
+impl Gauges {
     fn register(self, registry: &mut Registry) {
         let (records, bytes) = (Counter::<u64>::default(), Counter::<u64>::default());
         records.inc_by(self.audit.records);
@@ -287,12 +288,12 @@ impl Standing {
         }
         registry.register_with_unit(
             "api_key_expires_timestamp",
-            "When an API key ends, of those that end within 30 days; the first 1000",
+            "When API keys expire, for the first 1000 that expire within 30 days",
             Unit::Seconds,
             ends,
         );
         let endings = gauge(self.endings.try_into().unwrap_or(i64::MAX));
-        registry.register("api_keys_expiring", "API keys that end within 30 days", endings);
+        registry.register("api_keys_expiring", "API keys that expire within 30 days", endings);
     }
 }
 
@@ -311,8 +312,12 @@ fn register_issuers(issuers: Vec<IssuerNumbers>, registry: &mut Registry) {
             tokens.get_or_create(&KidLabels { issuer: labels.issuer.clone(), kid }).inc_by(count);
         }
     }
-    registry.register("issuer_up", "1 when an issuer's keys are there and the last fetch of them went well", up);
-    registry.register("issuer_keys", "Keys of an issuer that verify tokens now; 0 refuses its callers with 503", keys);
+    registry.register("issuer_up", "1 when an issuer's keys are loaded and the last fetch succeeded", up);
+    registry.register(
+        "issuer_keys",
+        "Keys of an issuer that are in use; with 0, its callers are refused with 503",
+        keys,
+    );
     registry.register_with_unit(
         "issuer_keys_loaded_timestamp",
         "When an issuer's keys were last fetched",
@@ -321,7 +326,7 @@ fn register_issuers(issuers: Vec<IssuerNumbers>, registry: &mut Registry) {
     );
     registry.register(
         "issuer_tokens",
-        "Tokens verified with an issuer's key; one that is remembered does not count again",
+        "Tokens verified with an issuer's key; cached results are not counted again",
         tokens,
     );
 }
@@ -332,10 +337,10 @@ fn register_store(store: StoreNumbers, registry: &mut Registry) {
     for (kind, count) in store.entries {
         entries.get_or_create(&KindLabels { kind }).set(count.try_into().unwrap_or(i64::MAX));
     }
-    registry.register("store_up", "1 while what is known is what the store keeps", up);
+    registry.register("store_up", "1 while this node is in sync with the store", up);
     registry.register(
         "store_entries",
-        "What operators have put into the store; what has ended by itself counts until it is swept",
+        "Entries in the store, by kind; expired ones count until they are swept",
         entries,
     );
 }
@@ -346,19 +351,19 @@ fn gauge(value: i64) -> Gauge {
     gauge
 }
 
-/// Sets up logs: to standard error; `BARTIZAN_LOG` holds a filter such as `debug` (default `info`), and
-/// `BARTIZAN_LOG_FORMAT=json` makes each a JSON object.
+/// Starts logging to standard error. `BARTIZAN_LOG` holds a filter such as `debug` (default `info`), and
+/// `BARTIZAN_LOG_FORMAT=json` makes each message a JSON object.
 pub(crate) fn start_logs() {
     start_logs_from("info");
 }
 
-/// The same, where nothing less than this is said unless the environment asks for more.
+/// Starts logging with this default level instead of `info`.
 pub(crate) fn start_logs_from(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("BARTIZAN_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    // Only a second start fails, and then logs are set up already.
+    // This fails only when logging is set up already.
     let _ = if std::env::var("BARTIZAN_LOG_FORMAT").is_ok_and(|format| format == "json") {
         logs.json().try_init()
     } else {
@@ -366,7 +371,7 @@ pub(crate) fn start_logs_from(level: &str) {
     };
 }
 
-/// An error with its sources: "client error (Connect)" alone helps nobody.
+/// Formats an error with its sources: "client error (Connect)" alone is no help.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

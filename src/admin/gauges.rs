@@ -10,7 +10,7 @@ use crate::proxy::downstream::worker::InForce;
 use crate::stages::auth::jwt::Issuer;
 use crate::stages::auth::key_source::{Freshness, KeySource};
 use crate::state::registry::{Health, Registry};
-use crate::telemetry::{AuditNumbers, IssuerNumbers, KeyNumbers, Standing, StoreNumbers};
+use crate::telemetry::{AuditNumbers, Gauges, IssuerNumbers, KeyNumbers, StoreNumbers};
 
 /// Maximum number of API keys whose expiry a page lists.
 const MOST_KEYS: usize = 1000;
@@ -18,7 +18,7 @@ const MOST_KEYS: usize = 1000;
 const MAX_KID: usize = 128;
 
 /// Collects the current values.
-pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Standing {
+pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Gauges {
     let auth = in_force.policy.auth();
     let registry = auth.directory().registry();
     let ending = ending(auth.keys(), registry, SOON, now);
@@ -30,7 +30,7 @@ pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Standing {
         end: one.end.as_second(),
     });
     let (ending, store) = (ending.collect(), store(registry));
-    Standing { audit: audit(in_force), issuers: issuers(&in_force.policy, now), store, ending, endings }
+    Gauges { audit: audit(in_force), issuers: issuers(&in_force.policy, now), store, ending, endings }
 }
 
 fn audit(in_force: &InForce) -> AuditNumbers {

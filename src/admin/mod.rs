@@ -262,42 +262,14 @@ struct Noted<'a> {
 
 impl Noted<'_> {
     fn record(&self, recorder: &Recorder, peer: &Peer, exchange: &Exchange, policy: &str) {
-        let address = peer.address.ip().to_canonical();
         recorder.record(&Record {
-            at: exchange.at,
-            action: self.action,
-            id: exchange.id.as_str(),
             duration: exchange.begun.elapsed(),
             outcome: if self.status.is_success() { Outcome::Success } else { Outcome::Failure },
-            reason: None,
-            client: address,
             client_port: Some(peer.address.port()).filter(|port| *port > 0),
-            source: address,
-            user_agent: exchange.user_agent.as_ref().map(HeaderValue::as_bytes),
-            http_version: exchange.version_text(),
-            method: exchange.method.as_ref().map(Method::as_str),
-            request_bytes: 0,
             status: Some(self.status.as_u16()),
-            response_bytes: 0,
-            path: Some(exchange.path.as_bytes()).filter(|path| !path.is_empty()),
-            domain: None,
             consumer: Some(self.by),
             target: self.target,
-            roles: &[],
-            tls_version: None,
-            trace_id: exchange.trace_id(),
-            api: None,
-            route: None,
-            stage: None,
-            plan: None,
-            credential: None,
-            scopes_required: &[],
-            scopes_granted: &[],
-            reports: false,
-            would_refuse: &[],
-            violations: &[],
-            upstream: None,
-            policy,
+            ..Record::of(exchange, peer, self.action, policy)
         });
     }
 }

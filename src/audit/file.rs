@@ -21,7 +21,8 @@ impl FileOutput {
         Ok(opened)
     }
 
-    /// Ends a last line that has no end, as after a crash in the middle of a write. A file that cannot be read is taken as whole.
+    /// Ends a last line that has no end, as after a crash in the middle of a write. A file that cannot be read is taken
+    /// as whole.
     fn end_torn_line(&mut self) -> io::Result<()> {
         let metadata = self.file.metadata()?;
         let Some(last) = metadata.len().checked_sub(1).filter(|_| metadata.is_file()) else { return Ok(()) };

@@ -1,8 +1,9 @@
 //! The record: one JSON line for every request that reached a listener, and how it gets to the sinks without loss.
 //!
-//! The way of a record, file by file:
+//! The path of a record, file by file:
 //! - [`record`]: formats a [`Record`] as one line of Elastic Common Schema JSON;
-//! - [`recorder`]: one per worker; buffers lines, hands them over in batches, and makes callers wait rather than lose one;
+//! - [`recorder`]: one per worker; buffers lines, hands them over in batches, and makes callers wait rather than lose
+//!   one;
 //! - [`trail`]: the open sinks, shared by all workers; opens, reopens, carries over and closes them;
 //! - [`writer`]: the thread behind each sink, which keeps a batch until it is written;
 //! - [`file`](mod@file), [`stdout`]: the sinks;
@@ -22,8 +23,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::{HeaderValue, Method};
 use jiff::Timestamp;
 
+use crate::exchange::{Exchange, Peer};
 use crate::refusal::{Refusal, Violation};
 
 pub(crate) use recorder::Recorder;
@@ -32,13 +35,13 @@ pub(crate) use trail::Trail;
 /// `event.action` of every request; other actions are things done through the admin listener.
 pub(crate) const REQUEST: &str = "request";
 
-/// `event.reason` when the client went away before its answer was whole.
+/// `event.reason` when the client disconnected before its response was complete.
 pub(crate) const CLIENT_DISCONNECTED: &str = "client_disconnected";
 
-/// Everything that is put on record about one request, borrowed for as long as the line takes to format.
+/// Everything that is recorded about one request, borrowed while the line is formatted.
 ///
-/// What is `None` or empty is left out of the line. Text may hold anything: it is escaped and cut on the way. Words (`action`,
-/// `id`, `reason`, versions, `stage`, the credential's kind, `policy`) are ours, and need no escaping.
+/// What is `None` or empty is left out of the line. Text may contain anything: it is escaped and truncated. Words
+/// (`action`, `id`, `reason`, versions, `stage`, the credential's kind, `policy`) are ours, and need no escaping.
 #[derive(Clone)]
 pub(crate) struct Record<'a> {
     /// Start, by the wall clock.
@@ -53,13 +56,13 @@ pub(crate) struct Record<'a> {
     pub(crate) outcome: Outcome,
     /// The refusal's code, or [`CLIENT_DISCONNECTED`].
     pub(crate) reason: Option<&'a str>,
-    /// Who asked: the peer, or whom a trusted proxy names.
+    /// The client: the peer, or the address that a trusted proxy reports.
     pub(crate) client: IpAddr,
-    /// Port of the client, where it is known.
+    /// Port of the client, if known.
     pub(crate) client_port: Option<u16>,
     /// The TCP peer.
     pub(crate) source: IpAddr,
-    /// `User-Agent`, as it came.
+    /// `User-Agent`, unchanged.
     pub(crate) user_agent: Option<&'a [u8]>,
     /// `1.0`, `1.1` or `2`.
     pub(crate) http_version: &'a str,
@@ -67,7 +70,7 @@ pub(crate) struct Record<'a> {
     pub(crate) method: Option<&'a str>,
     /// Bytes of the request's body.
     pub(crate) request_bytes: u64,
-    /// Status of the answer, where one was begun.
+    /// Status of the response, if one was started.
     pub(crate) status: Option<u16>,
     /// Bytes of the answer's body.
     pub(crate) response_bytes: u64,
@@ -75,7 +78,7 @@ pub(crate) struct Record<'a> {
     pub(crate) path: Option<&'a [u8]>,
     /// Host the request was for.
     pub(crate) domain: Option<&'a [u8]>,
-    /// Who called.
+    /// The consumer, or the operator.
     pub(crate) consumer: Option<&'a str>,
     /// What an operator changed.
     pub(crate) target: Option<&'a str>,
@@ -93,7 +96,7 @@ pub(crate) struct Record<'a> {
     pub(crate) stage: Option<&'a str>,
     /// Whether some stage of the route only reports.
     pub(crate) reports: bool,
-    /// What was decided and let through, in report mode.
+    /// Refusals that were only reported, in report mode.
     pub(crate) would_refuse: &'a [Refusal],
     /// The plan the request counted against.
     pub(crate) plan: Option<&'a str>,
@@ -101,7 +104,7 @@ pub(crate) struct Record<'a> {
     pub(crate) credential: Option<(&'a str, Option<&'a str>)>,
     /// Scopes the route asks for.
     pub(crate) scopes_required: &'a [Box<str>],
-    /// Scopes the caller had.
+    /// Scopes granted to the caller.
     pub(crate) scopes_granted: &'a [Box<str>],
     /// What was wrong with the body; the first few are written.
     pub(crate) violations: &'a [Violation],
@@ -111,12 +114,56 @@ pub(crate) struct Record<'a> {
     pub(crate) policy: &'a str,
 }
 
+impl<'a> Record<'a> {
+    /// Returns a record with the facts of the exchange and its peer. The rest has neutral values: a success, without a
+    /// caller, a body or a response.
+    pub(crate) fn of(exchange: &'a Exchange, peer: &Peer, action: &'a str, policy: &'a str) -> Self {
+        let source = peer.address.ip().to_canonical();
+        Self {
+            at: exchange.at,
+            action,
+            id: exchange.id.as_str(),
+            duration: Duration::ZERO,
+            outcome: Outcome::Success,
+            reason: None,
+            client: exchange.client,
+            client_port: (exchange.client == source).then_some(peer.address.port()),
+            source,
+            user_agent: exchange.user_agent.as_ref().map(HeaderValue::as_bytes),
+            http_version: exchange.version_text(),
+            method: exchange.method.as_ref().map(Method::as_str),
+            request_bytes: 0,
+            status: None,
+            response_bytes: 0,
+            path: Some(exchange.path.as_bytes()).filter(|path| !path.is_empty()),
+            domain: Some(exchange.host.as_bytes()).filter(|host| !host.is_empty()),
+            consumer: None,
+            target: None,
+            roles: &[],
+            tls_version: peer.tls_version,
+            trace_id: exchange.trace_id(),
+            api: None,
+            route: None,
+            stage: None,
+            reports: false,
+            would_refuse: &[],
+            plan: None,
+            credential: None,
+            scopes_required: &[],
+            scopes_granted: &[],
+            violations: &[],
+            upstream: None,
+            policy,
+        }
+    }
+}
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It was carried through to its end.
+    /// It was completed.
     Success,
-    /// It was refused, or something failed on the way.
+    /// It was refused, or something failed.
     Failure,
 }
 

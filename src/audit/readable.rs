@@ -1,7 +1,8 @@
-//! A record as one line for people: when, what was answered, what was asked, by whom, what was decided and why, how long it took.
+//! A record as one line for people: when, what was answered, what was asked, by whom, what was decided and why, how
+//! long it took.
 //!
-//! Takes the JSON line, not the [`Record`](super::Record), so that a file is shown just as live records are. Whatever came from
-//! outside and could act on a terminal is shown as its code point instead.
+//! Takes the JSON line, not the [`Record`](super::Record), so that a file is shown just as live records are. Whatever
+//! came from outside and could act on a terminal is shown as its code point instead.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -78,7 +79,7 @@ fn verdict(record: &Fields<'_>) -> (String, Style) {
         (true, Some(stage), Some(reason)) => (format!("refused by {stage}: {reason}"), AnsiColor::Red),
         (true, Some(stage), None) => (format!("refused by {stage}"), AnsiColor::Red),
         (true, None, Some(reason)) if reason == CLIENT_DISCONNECTED => {
-            ("client went away".to_owned(), AnsiColor::Yellow)
+            ("client disconnected".to_owned(), AnsiColor::Yellow)
         }
         (true, None, Some(reason)) => (format!("refused: {reason}"), AnsiColor::Red),
     };
@@ -199,7 +200,7 @@ mod tests {
         let failed = Record { outcome: Outcome::Failure, ..sample() };
         for (record, verdict) in [
             (failed.clone(), "  allowed  "),
-            (Record { reason: Some(CLIENT_DISCONNECTED), ..failed.clone() }, "  client went away  "),
+            (Record { reason: Some(CLIENT_DISCONNECTED), ..failed.clone() }, "  client disconnected  "),
             (
                 Record { reason: Some("no_route"), stage: Some("request"), ..failed.clone() },
                 "refused by request: no_route  ",

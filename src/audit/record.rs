@@ -1,9 +1,9 @@
 //! Formatting one record as one line of JSON, by hand, straight into the worker's buffer.
 //!
-//! Field names are Elastic Common Schema's, and ours under `bartizan`. Every member is written with a comma in front; the first
-//! one's comma becomes the opening brace of its object, so absent facts need no bookkeeping. Every text, wherever it came from,
-//! goes through [`Line::string`]: cut at [`TEXT_MAX`], invalid UTF-8 replaced, and whatever could end the line, leave the string or
-//! steer a terminal escaped.
+//! Field names are Elastic Common Schema's, and ours under `bartizan`. Every member is written with a comma in front;
+//! the first one's comma becomes the opening brace of its object, so absent facts need no bookkeeping. Every text,
+//! wherever it came from, goes through [`Line::string`]: cut at [`TEXT_MAX`], invalid UTF-8 replaced, and whatever
+//! could end the line, leave the string or steer a terminal escaped.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -170,7 +170,7 @@ impl Line<'_> {
         }
     }
 
-    /// A word of ours, when there is one: printable ASCII without a quote or a backslash.
+    /// A fixed or generated word, if any: printable ASCII without a quote or a backslash.
     #[inline]
     fn word(&mut self, key: &'static str, word: Option<&str>) {
         if let Some(word) = word {
@@ -206,7 +206,7 @@ impl Line<'_> {
         self.out.push(b']');
     }
 
-    /// The codes of what was decided and let through, when there are any.
+    /// The codes of refusals that were only reported, if any.
     fn would_refuse(&mut self, refusals: &[Refusal]) {
         if refusals.is_empty() {
             return;

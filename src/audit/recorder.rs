@@ -1,8 +1,9 @@
 //! The recorder: one per worker. Takes records without ever waiting or failing, and hands them over in batches.
 //!
-//! No record is lost and memory stays bounded because a worker awaits [`Recorder::ready`] before it admits a request: while the
-//! sinks cannot keep up, callers wait. The buffer then holds at most [`MARK`] bytes and the records of requests already in flight.
-//! When idle a record is handed over within a turn of the event loop; under load the records of a few turns share a batch.
+//! No record is lost and memory stays bounded because a worker awaits [`Recorder::ready`] before it admits a request:
+//! while the sinks cannot keep up, callers wait. The buffer then holds at most [`MARK`] bytes and the records of
+//! requests already in flight. When idle a record is handed over within a turn of the event loop; under load the
+//! records of a few turns share a batch.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,21 +17,22 @@ use super::record::{self, Clock};
 use super::trail::Trail;
 use super::writer::Batch;
 
-/// Bytes recorded and not handed over from which no new request is admitted.
+/// Number of bytes recorded but not handed over at which new requests have to wait.
 const MARK: usize = 1024 * 1024;
 
-/// Bytes from which a batch takes no more records.
+/// Size in bytes at which a batch is sealed.
 const BATCH: usize = 240 * 1024;
 
 /// Turns of a busy event loop whose records share a batch.
 const TURNS: usize = 4;
 
-/// A worker's end of the trail. What it holds is handed over even after it is dropped, as long as the worker's event loop runs.
+/// A worker's end of the trail. What it holds is handed over even after it is dropped, as long as the worker's event
+/// loop runs.
 pub(crate) struct Recorder {
     desk: Rc<Desk>,
 }
 
-/// What the recorder and the task that hands over share.
+/// State that the recorder shares with the task that hands records over.
 struct Desk {
     buffer: RefCell<Buffer>,
     /// Bytes recorded and not handed over.
@@ -47,15 +49,15 @@ struct Desk {
     progress: Notify,
 }
 
-/// Records on their way out, oldest first: sealed batches, then the one that is open.
+/// Records to be handed over, oldest first: sealed batches, then the open one.
 struct Buffer {
     /// Batches that take no more records, each with the trail it was recorded for.
     sealed: VecDeque<(Arc<Trail>, Batch)>,
     /// Lines of the open batch.
     lines: Vec<u8>,
-    /// How many they are.
+    /// Number of records in `lines`.
     records: u64,
-    /// The trail they are for.
+    /// The trail that the open batch is for.
     trail: Arc<Trail>,
     clock: Clock,
 }
@@ -77,7 +79,7 @@ impl Recorder {
         Rc::new(Self { desk })
     }
 
-    /// Puts a record on the trail. Never waits, never fails.
+    /// Adds a record. Never waits, never fails.
     pub(crate) fn record(&self, record: &Record<'_>) {
         let desk = &*self.desk;
         let mut buffer = desk.buffer.borrow_mut();
@@ -98,12 +100,12 @@ impl Recorder {
         }
     }
 
-    /// Whether a record would go nowhere, so that it need not be made.
+    /// Returns whether there is no sink, so that no record need be made.
     pub(crate) fn is_silent(&self) -> bool {
         self.desk.buffer.borrow().trail.is_silent()
     }
 
-    /// Waits while too much is recorded and not handed over. To be awaited before a request is admitted.
+    /// Waits while too much is recorded but not handed over. Await it before admitting a request.
     #[inline]
     pub(crate) async fn ready(&self) {
         if self.desk.waiting.get() >= MARK {
@@ -111,15 +113,16 @@ impl Recorder {
         }
     }
 
-    /// Records for `trail` from now on; what was recorded before still goes to the trail it was recorded for, and goes first.
+    /// Records for `trail` from now on; what was recorded before still goes to the trail it was recorded for, and goes
+    /// first.
     pub(crate) fn switch(&self, trail: Arc<Trail>) {
         let mut buffer = self.desk.buffer.borrow_mut();
         buffer.seal();
         buffer.trail = trail;
     }
 
-    /// Waits until everything recorded so far is handed to the sinks' queues. To be awaited when a worker ends, and by all workers
-    /// before [`Trail::close`].
+    /// Waits until everything recorded so far is handed to the sinks' queues. To be awaited when a worker ends, and by
+    /// all workers before [`Trail::close`].
     pub(crate) async fn close(&self) {
         let target = self.desk.taken.get();
         self.desk.until(|desk| desk.handed.get() >= target).await;
@@ -133,11 +136,12 @@ impl Drop for Recorder {
     }
 }
 
-/// The task beside each recorder: hands over what is recorded until the recorder is gone and nothing is left.
+/// The task of each recorder: hands records over until the recorder is dropped and nothing is left.
 async fn hand_over(desk: Rc<Desk>) {
     while !desk.ended.get() {
         desk.work.notified().await;
-        // Requests that end in this turn of the event loop go in the same batch, and while it is busy, those of the next.
+        // Requests that end in this turn of the event loop go in the same batch, and while it is busy, those of the
+        // next.
         for _ in 0..TURNS {
             let before = desk.taken.get();
             tokio::task::yield_now().await;
@@ -191,7 +195,7 @@ impl Buffer {
         }
     }
 
-    /// The oldest batch.
+    /// Takes the oldest batch.
     fn take(&mut self) -> Option<(Arc<Trail>, Batch)> {
         if self.sealed.is_empty() {
             self.seal();
@@ -201,7 +205,8 @@ impl Buffer {
 }
 
 impl Drop for Desk {
-    /// The last resort, when the event loop ended before the recorder was closed: what the queues have room for is not lost.
+    /// The last resort, when the event loop ended before the recorder was closed: what the queues have room for is not
+    /// lost.
     fn drop(&mut self) {
         while let Some((trail, batch)) = self.take() {
             trail.offer(&batch);

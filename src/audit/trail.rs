@@ -1,5 +1,5 @@
-//! The trail: the open sinks that every record goes to. Shared by all workers; a reload makes a new one that carries over what
-//! did not change.
+//! The trail: the open sinks that every record goes to. Shared by all workers; a reload makes a new one that carries
+//! over what did not change.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::file::FileOutput;
 use super::stdout::StdoutOutput;
 use super::writer::{Batch, Output, State, Writer};
 
-/// Batches that wait in a sink's channel before workers wait themselves.
+/// Capacity of a sink's channel, in batches; workers wait when it is full.
 const QUEUE: usize = 64;
 
 /// How long the writer of a sink that is no longer configured tries to write what was queued.
@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// The open sinks.
 pub(crate) struct Trail {
     sinks: Vec<Arc<Sink>>,
-    /// The last `event.sequence`; one for the life of the process.
+    /// The last `event.sequence`; it counts for the life of the process.
     sequence: Arc<AtomicU64>,
     node: Arc<str>,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Trail {
 /// A sink that could not be opened.
 #[derive(Debug)]
 pub(crate) struct OpenError {
-    /// Its path, where it has one.
+    /// Its path, if it is a file.
     pub(crate) path: Option<PathBuf>,
     /// Why.
     pub(crate) error: io::Error,
@@ -65,8 +65,8 @@ pub(crate) struct SinkStats {
 }
 
 impl Trail {
-    /// Opens `sinks`; those that `previous` has too are carried over, with their threads and queues, and the sequence goes on.
-    /// One that is named twice is opened once. An empty list makes a silent trail.
+    /// Opens `sinks`; those that `previous` has too are carried over, with their threads and queues, and the sequence
+    /// goes on. One that is named twice is opened once. An empty list makes a silent trail.
     ///
     /// # Errors
     /// The first sink that cannot be opened. What was opened before it is closed again, and `previous` is as it was.
@@ -101,7 +101,7 @@ impl Trail {
         Self { sinks: vec![Arc::new(sink)], sequence: Arc::default(), node: "test".into() }
     }
 
-    /// Whether there is no sink, so that no record need be made.
+    /// Returns whether there is no sink, so that no record need be made.
     pub(crate) fn is_silent(&self) -> bool {
         self.sinks.is_empty()
     }
@@ -111,8 +111,8 @@ impl Trail {
         &self.node
     }
 
-    /// Asks every file sink to open its path anew, after it was rotated. Never waits; what is already written stays in the old
-    /// file, what is queued goes to one or the other, in order and whole.
+    /// Asks every file sink to open its path anew, after it was rotated. Never waits; what is already written stays in
+    /// the old file, what is queued goes to one or the other, in order and whole.
     pub(crate) fn reopen(&self) {
         for sink in &self.sinks {
             sink.state.reopen.store(true, Relaxed);
@@ -125,7 +125,7 @@ impl Trail {
         self.sinks.iter().find_map(|sink| Some(format!("audit sink {}: {}", sink.config, sink.error()?)))
     }
 
-    /// What each sink has done.
+    /// Returns statistics of each sink.
     pub(crate) fn stats(&self) -> Vec<SinkStats> {
         let stats = |sink: &Arc<Sink>| SinkStats {
             sink: sink.config.to_string(),
@@ -137,8 +137,9 @@ impl Trail {
         self.sinks.iter().map(stats).collect()
     }
 
-    /// Closes the sinks for good, in every trail that holds them: waits until all that was handed over is written and synced, at
-    /// most for `within`. Returns how many records could not be written, counted once for every sink. Needs a runtime with time.
+    /// Closes the sinks for good, in every trail that holds them: waits until all that was handed over is written and
+    /// synced, at most for `within`. Returns how many records could not be written, counted once for every sink. Needs
+    /// a runtime with time.
     pub(crate) async fn close(&self, within: Duration) -> u64 {
         let deadline = Instant::now() + within;
         for sink in &self.sinks {
@@ -180,7 +181,7 @@ impl Trail {
     }
 }
 
-/// An open sink: the near end of its writer.
+/// An open sink: the handle on its writer.
 struct Sink {
     config: SinkConfig,
     sender: mpsc::Sender<Batch>,
@@ -220,9 +221,9 @@ impl Sink {
         self.state.error().or_else(|| self.sender.is_closed().then(|| "closed".to_owned()))
     }
 
-    /// Makes the writer look at its orders, whether it waits for a batch or to try again.
+    /// Wakes the writer to check for a reopen or close, whether it waits for a batch or to retry.
     fn wake(&self) {
-        // A full queue is as good: the writer looks when it has taken from it.
+        // If the queue is full the writer will check anyway, after its next batch.
         let _ = self.sender.try_send(Batch::default());
         self.thread.unpark();
     }
@@ -245,7 +246,7 @@ impl Drop for Sink {
     }
 }
 
-/// The host's name: as the kernel has it, else as the environment says.
+/// Returns the host's name from the kernel, or else from the environment.
 fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()

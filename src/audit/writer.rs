@@ -1,9 +1,9 @@
 //! The thread behind each sink: takes batches from the workers and keeps them until they are written, whatever happens.
 //!
-//! A failed write is tried again, from the byte after the last one that was written, until it succeeds; meanwhile the channel fills
-//! and callers wait. Only a deadline, set when the sink is closed, makes the thread give up, and what it leaves is counted.
-//! Nothing is synced to disk per batch: a record outlives this process, but not the loss of power. A sink is synced when it is
-//! closed.
+//! A failed write is tried again, from the byte after the last one that was written, until it succeeds; meanwhile the
+//! channel fills and callers wait. Only a deadline, set when the sink is closed, makes the thread give up, and what it
+//! leaves is counted. Nothing is synced to disk per batch: a record outlives this process, but not the loss of power. A
+//! sink is synced when it is closed.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -24,7 +24,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_s
 pub(super) struct Batch {
     /// The lines, each with its end.
     pub(super) lines: Bytes,
-    /// How many they are.
+    /// Number of records in `lines`.
     pub(super) records: u64,
 }
 
@@ -35,7 +35,8 @@ pub(super) trait Output: io::Write + Send + 'static {
         out.extend_from_slice(lines);
     }
 
-    /// Opens the sink anew, so that it may be rotated, and says whether it is another one now. On error the old one stays.
+    /// Opens the sink anew, so that it may be rotated, and says whether it is another one now. On error the old one
+    /// stays.
     fn reopen(&mut self) -> io::Result<bool> {
         Ok(false)
     }
@@ -46,7 +47,7 @@ pub(super) trait Output: io::Write + Send + 'static {
     }
 }
 
-/// What a writer shares with those who hold its sink.
+/// State that a writer shares with the handles on its sink.
 #[derive(Default)]
 pub(super) struct State {
     /// Records handed to this sink, written or not.
@@ -76,7 +77,7 @@ impl State {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sets or clears the error; false when there was one (or none) before too.
+    /// Sets or clears the error; returns whether the sink started or stopped failing.
     fn set_error(&self, error: Option<String>) -> bool {
         let mut current = self.error.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = current.is_some() != error.is_some();
@@ -92,7 +93,7 @@ pub(super) struct Writer<O> {
     pub(super) output: O,
     pub(super) batches: mpsc::Receiver<Batch>,
     pub(super) state: Arc<State>,
-    /// Dropped with the writer, which is how others learn that it has ended.
+    /// Dropped with the writer, which tells the handles that it has ended.
     pub(super) done: watch::Sender<()>,
     /// What is to be written.
     pub(super) pending: Vec<u8>,
@@ -101,7 +102,7 @@ pub(super) struct Writer<O> {
 }
 
 impl<O: Output> Writer<O> {
-    /// Writes until nobody can send any more or the sink is closed, and everything queued is written or given up.
+    /// Writes until all senders are dropped or the sink is closed, and everything queued is written or given up.
     pub(super) fn run(mut self) {
         while let Some(batch) = self.batches.blocking_recv() {
             self.gather(&batch);
@@ -121,7 +122,7 @@ impl<O: Output> Writer<O> {
         drop(self.done);
     }
 
-    /// Takes a batch, and what else is queued, into `pending`.
+    /// Moves a batch, and whatever else is queued, into `pending`.
     fn gather(&mut self, first: &Batch) {
         self.output.render(&first.lines, &mut self.pending);
         while self.pending.len() < WRITE_MAX {
@@ -132,7 +133,8 @@ impl<O: Output> Writer<O> {
         }
     }
 
-    /// Writes all of `pending`, trying for as long as it takes; false when it was given up because the sink is being closed.
+    /// Writes all of `pending`, trying for as long as it takes; false when it was given up because the sink is being
+    /// closed.
     fn write_pending(&mut self) -> bool {
         let mut wait = RETRY.0;
         while let Some(rest) = self.pending.get(self.written..).filter(|rest| !rest.is_empty()) {
@@ -150,7 +152,7 @@ impl<O: Output> Writer<O> {
             }
             if self.state.deadline.get().is_some_and(|deadline| *deadline <= Instant::now()) {
                 let records = self.state.waiting();
-                tracing::error!(sink = %self.name, records, "audit records were given up: the sink cannot be written");
+                tracing::error!(sink = %self.name, records, "audit records were dropped: the sink cannot be written");
                 return false;
             }
             std::thread::park_timeout(wait);
@@ -174,13 +176,13 @@ impl<O: Output> Writer<O> {
         self.state.records_written.fetch_add(lines as u64, Relaxed);
         self.state.bytes_written.fetch_add(count as u64, Relaxed);
         if self.state.set_error(None) {
-            tracing::info!(sink = %self.name, "the audit sink is written again");
+            tracing::info!(sink = %self.name, "the audit sink can be written again");
         }
     }
 
     fn failed(&self, error: &io::Error) {
         if self.state.set_error(Some(error.to_string())) {
-            tracing::error!(sink = %self.name, %error, "the audit sink cannot be written; records wait, and so will callers");
+            tracing::error!(sink = %self.name, %error, "the audit sink cannot be written; records are queued, and requests wait once the queue is full");
         }
     }
 
@@ -217,7 +219,8 @@ mod tests {
     }
     use Act::{Fail, Take};
 
-    /// An output that does what it is told, then `rest` for ever. Each element of `files` is what came between two reopenings.
+    /// An output that does what it is told, then `rest` for ever. Each element of `files` is what came between two
+    /// reopenings.
     struct Scripted {
         acts: VecDeque<Act>,
         rest: Act,

@@ -1,7 +1,7 @@
-//! References to secrets inside text, and what they stand for: `${env:NAME}`, `${file:PATH}`.
+//! Resolves references to secrets inside text: `${env:NAME}`, `${file:PATH}`.
 //!
-//! What a reference stands for is never read for references again, never printed, and never empty. Where values come
-//! from is the caller's [`Lookup`]; where in a file a reference stands is the caller's business too.
+//! A value is never searched for references again, never printed, and never empty. The caller's [`Lookup`] provides the
+//! values, and the caller knows where in a file a reference is.
 
 use std::env::VarError;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use std::ops::Range;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
-/// What may be written, for help texts.
+/// The accepted forms, for help texts.
 const FORMS: &str = "references are `${env:NAME}` and `${file:PATH}`";
 /// Longest text after its references are resolved.
 const RESOLVED_LIMIT: usize = 4 << 20;
@@ -18,18 +18,18 @@ const RESOLVED_LIMIT: usize = 4 << 20;
 pub(crate) trait Lookup {
     /// Value of an environment variable.
     fn env(&mut self, name: &str) -> Result<SecretString, VarError>;
-    /// Text of a file; on failure what is wrong and, where it can be said, what would be right.
+    /// Text of a file; on failure, what is wrong and, if known, how to fix it.
     fn file(&mut self, path: &str) -> Result<SecretString, (String, Option<&'static str>)>;
 }
 
 /// A reference that has no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unresolved {
-    /// Where in the text it stands, in bytes.
+    /// Byte range in the text.
     pub(crate) range: Range<usize>,
     /// What is wrong; quotes the reference, never a value.
     pub(crate) message: String,
-    /// What would be right.
+    /// How to fix it.
     pub(crate) help: Option<String>,
 }
 
@@ -38,7 +38,9 @@ pub(crate) fn has_reference(text: &str) -> bool {
     text.contains("${")
 }
 
-/// The text with every reference replaced by its value; all references without a value when there are any.
+/// Replaces every reference in the text by its value.
+///
+/// Errors: all references that have no value.
 pub(crate) fn resolve(text: &str, lookup: &mut impl Lookup) -> Result<SecretString, Vec<Unresolved>> {
     let mut resolved = Zeroizing::new(String::new());
     let mut missing = Vec::new();
@@ -58,7 +60,7 @@ pub(crate) fn resolve(text: &str, lookup: &mut impl Lookup) -> Result<SecretStri
         match value(inside, lookup) {
             Ok(value) if resolved.len() + value.expose_secret().len() > RESOLVED_LIMIT => missing.push(Unresolved {
                 range: start..at,
-                message: "what the references of this text stand for is too long".to_owned(),
+                message: "the text is too long once its references are resolved".to_owned(),
                 help: None,
             }),
             Ok(value) => resolved.push_str(value.expose_secret()),
@@ -69,7 +71,7 @@ pub(crate) fn resolve(text: &str, lookup: &mut impl Lookup) -> Result<SecretStri
     if missing.is_empty() { Ok(SecretString::from(resolved.as_str())) } else { Err(missing) }
 }
 
-/// What one reference stands for; `inside` is what is written between the braces.
+/// Returns the value of one reference; `inside` is the text between the braces.
 fn value(inside: &str, lookup: &mut impl Lookup) -> Result<SecretString, (String, Option<String>)> {
     let shown: String = inside.chars().take(80).flat_map(char::escape_debug).collect();
     let Some((scheme, name)) = inside.split_once(':') else {
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_without_a_value_is_told_with_its_range() {
+    fn every_reference_without_a_value_is_reported_with_its_range() {
         for (text, expected) in [
             ("${env:NOPE} and ${env:EMPTY}", vec![(0..11, "`NOPE` is not set"), (16..28, "`EMPTY` is empty")]),
             ("x${file:/gone}", vec![(1..14, "there is no file `/gone`")]),

@@ -1,6 +1,6 @@
-//! Counts changes of what callers are known by: key sets, consumers, keys.
+//! Counts changes to the key sets, consumers and API keys that identify callers.
 //!
-//! Whoever remembers a caller compares the count it remembered at with the count now, and asks again when they differ.
+//! A cache of callers stores the count with each entry, and looks the caller up again when the count has changed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Epoch(Arc<AtomicU64>);
 
 impl Epoch {
-    /// Something changed.
+    /// Records a change.
     pub(crate) fn advance(&self) {
         self.0.fetch_add(1, Ordering::AcqRel);
     }

@@ -1,7 +1,7 @@
-//! How much every caller has used of its limits: one [`Account`] a caller, one [`Bucket`] a limit.
+//! How much every caller has used of its limits: one [`Account`] per caller, one [`Bucket`] per limit.
 //!
-//! The ledger outlives policies, so a reload refills nobody: a bucket keeps only *when it will be full again*, which means
-//! the same under the old rate and the new. It never decides; [`crate::stages::rate_limit`] does.
+//! The ledger outlives policies, so a reload refills no bucket: a bucket stores only *when it will be full again*,
+//! which means the same under the old rate and the new. It never decides; [`crate::stages::rate_limit`] does.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,10 +14,10 @@ pub(crate) use crate::exchange::Tick;
 /// The ledger's clock starts here, so that every moment is greater than 0.
 const FIRST_TICK: u64 = 1_000_000_000;
 
-/// Callers that are known only by a token or an address are forgotten past so many, idle ones first.
+/// The most callers known only by a token or an address that are kept; idle ones are forgotten first.
 const CAPACITY: usize = 100_000;
 
-/// Sweeping a full map is not tried again for so long, in nanoseconds.
+/// The shortest time between two sweeps of a full map, in nanoseconds.
 const SWEEP_EVERY: u64 = 1_000_000_000;
 
 /// State of one limit of one caller: the tick at which it will be full again (GCRA's theoretical arrival time).
@@ -30,16 +30,16 @@ impl Bucket {
     }
 }
 
-/// Names a limit that many callers have, across reloads.
+/// Identifies a limit that many callers share, across reloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Slot(u32);
 
 /// All buckets of one caller.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    /// The plan's; that of an address, its failed attempts'.
+    /// The bucket of the plan; for an address, that of its failed attempts.
     pub(crate) plan: Bucket,
-    /// Those of routes with a rate of their own; few, so a list beats a map.
+    /// Buckets of routes with a rate of their own; few, so a list is faster than a map.
     routes: Mutex<Vec<(Slot, Arc<Bucket>)>>,
 }
 
@@ -55,9 +55,9 @@ impl Account {
         bucket
     }
 
-    /// Nothing of it has been used.
+    /// Resets all buckets to full.
     fn forget(&self) {
-        // Taken apart, so that a bucket that is added is not overlooked.
+        // Destructured, so that a field added later is not overlooked.
         let Self { plan, routes } = self;
         plan.0.store(0, Ordering::Relaxed);
         routes.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -69,7 +69,8 @@ impl Account {
     }
 }
 
-/// Accounts by name, bounded. When it is full of busy ones, newcomers share one account: bounded, and never open.
+/// Accounts by name, bounded. When all are busy, new callers share one account, so that memory is bounded and limits
+/// still apply.
 struct Accounts<K> {
     known: HashMap<K, Arc<Account>>,
     shared: Arc<Account>,
@@ -87,7 +88,7 @@ impl<K: std::hash::Hash + Eq> Accounts<K> {
         }
         if self.known.len() >= capacity && now.0 >= self.swept.0.saturating_add(SWEEP_EVERY) {
             self.swept = now;
-            // An account that somebody holds is in use, however idle its buckets are.
+            // An account with another handle is in use, even if its buckets are idle.
             self.known.retain(|_, account| Arc::strong_count(account) > 1 || !account.is_idle(now));
         }
         if self.known.len() >= capacity {
@@ -97,7 +98,7 @@ impl<K: std::hash::Hash + Eq> Accounts<K> {
     }
 }
 
-/// Who has an address: of IPv6 addresses, one subscriber has a /64.
+/// Returns the subscriber behind an address: an IPv6 subscriber has a /64.
 fn subscriber(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => {
@@ -111,7 +112,7 @@ fn subscriber(address: IpAddr) -> IpAddr {
 /// All accounts of this process.
 pub(crate) struct Ledger {
     started: Instant,
-    /// Consumers that the policy lists: as many as it lists, kept for good.
+    /// Consumers that the policy lists: bounded by that list, and never forgotten.
     listed: Mutex<HashMap<Box<str>, Arc<Account>>>,
     /// Callers known by a token alone.
     unlisted: Mutex<Accounts<Box<str>>>,
@@ -164,8 +165,8 @@ impl Ledger {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(subscriber(address), CAPACITY, now)
     }
 
-    /// Where failed attempts from a client address are counted. When too many addresses fail, newcomers share one account
-    /// that nobody is judged by.
+    /// Where failed attempts from a client address are counted. When too many addresses fail, new ones share an account
+    /// that is never used to refuse a request.
     pub(crate) fn failed(&self, address: IpAddr, now: Tick) -> Arc<Account> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).get(subscriber(address), CAPACITY, now)
     }
@@ -175,7 +176,7 @@ impl Ledger {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).known.get(&subscriber(address)).cloned()
     }
 
-    /// Nobody has used anything: for rehearsals, in which every test begins with fresh limits.
+    /// Resets all limits, for rehearsals: every test begins with fresh limits.
     pub(crate) fn forget(&self) {
         let Self { started: _, listed, unlisted, addresses, failing, slots: _ } = self;
         listed.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|account| account.forget());

@@ -1,5 +1,5 @@
-//! What changes while running and outlives a reload: how much of their limits callers have used, which policy is in force,
-//! and what operators have changed.
+//! State that changes at run time and outlives a reload: how much of their limits callers have used, which policy is in
+//! force, and what operators have changed.
 
 pub(crate) mod epoch;
 pub(crate) mod ledger;

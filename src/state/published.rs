@@ -26,7 +26,7 @@ impl<T> Published<T> {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// The value in force; takes the lock, so it is for places where that does not matter.
+    /// Returns the value in force. Takes the lock, so do not use it on the hot path.
     pub(crate) fn current(&self) -> Arc<T> {
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -40,14 +40,14 @@ pub(crate) struct View<T, V> {
 }
 
 impl<T, V> View<T, V> {
-    /// A view of what is in force now.
+    /// Returns a view of the value in force.
     pub(crate) fn new(published: Arc<Published<T>>, derive: impl FnOnce(Arc<T>) -> V) -> Self {
         let seen = Cell::new(published.generation.load(Ordering::Acquire));
         let view = RefCell::new(std::rc::Rc::new(derive(published.current())));
         Self { published, seen, view }
     }
 
-    /// What is in force, derived anew from the old view when it has been replaced.
+    /// Returns the view of the value in force, derived again from the old view if the value has been replaced.
     pub(crate) fn current(&self, derive: impl FnOnce(Arc<T>, &V) -> V) -> std::rc::Rc<V> {
         let generation = self.published.generation.load(Ordering::Acquire);
         if self.seen.replace(generation) != generation {

@@ -141,7 +141,7 @@ fn a_store_over_tls_is_one_that_its_authority_vouches_for() {
     for (host, ca) in [("localhost", crate::support::authority().pem()), ("127.0.0.1", authority.pem())] {
         let proxy = reached(host, ca);
         client(&proxy).get("/x").key(&key).send().refused(503, "identity_unavailable");
-        assert!(proxy.stderr.count("the store is out of reach") > 0, "{:#?}", proxy.stderr.all());
+        assert!(proxy.stderr.count("the store cannot be reached") > 0, "{:#?}", proxy.stderr.all());
         proxy.done();
     }
     for node in [view, there] {
@@ -218,7 +218,7 @@ fn when_the_store_is_gone_what_is_known_holds_and_nothing_can_be_changed() {
 
     // It comes back empty: what was revoked stays so.
     redis.forgets();
-    serves.stderr.wait("the store has lost what it had", 1);
+    serves.stderr.wait("the store has lost data", 1);
     client(&serves).get("/x").bearer(&bad).send().refused(401, "revoked");
     client(&serves).get("/x").bearer(&good).send().is(200);
     serves.done();

@@ -109,7 +109,7 @@ impl Reach {
             return Err(tell(FAILED, &denied));
         }
         if none {
-            return Err(tell(FAILED, "the policy has no `store`, so nothing can be kept; write `store: state/`"));
+            return Err(tell(FAILED, "the policy has no `store`, so nothing can be saved; add `store: state/`"));
         }
         if !embedded {
             return Err(tell(FAILED, "no daemon answers at the policy's `admin` address; start one, or give --admin"));

@@ -128,7 +128,7 @@ impl RecordGuard {
     }
 
     fn record(&self, duration: Duration) {
-        let (exchange, caller) = (&self.exchange, self.trace.caller.as_deref());
+        let caller = self.trace.caller.as_deref();
         let (reason, stage, violations): (_, _, &[Violation]) = match &self.ending {
             Ending::Refused(reason, stage, violations) => (Some(reason.code()), Some(stage.as_str()), violations),
             Ending::Answered => (None, None, &[]),
@@ -140,30 +140,15 @@ impl RecordGuard {
             _ => violations,
         };
         let good = matches!(self.ending, Ending::Answered) && self.status.is_some_and(|status| status.as_u16() < 400);
-        let peer = &self.client.peer;
         self.worker.recorder.record(&Record {
-            at: exchange.at,
-            action: REQUEST,
-            id: exchange.id.as_str(),
             duration,
             outcome: if good { Outcome::Success } else { Outcome::Failure },
             reason,
-            client: exchange.client,
-            client_port: (exchange.client == peer.address.ip().to_canonical()).then_some(peer.address.port()),
-            source: peer.address.ip().to_canonical(),
-            user_agent: exchange.user_agent.as_ref().map(http::HeaderValue::as_bytes),
-            http_version: exchange.version_text(),
-            method: exchange.method.as_ref().map(http::Method::as_str),
             request_bytes: self.counter.bytes(),
             status: self.status.map(|status| status.as_u16()),
             response_bytes: self.sent,
-            path: Some(exchange.path.as_bytes()).filter(|path| !path.is_empty()),
-            domain: Some(exchange.host.as_bytes()).filter(|host| !host.is_empty()),
             consumer: caller.map(|caller| &**caller.consumer()),
-            target: None,
             roles: caller.map(Caller::roles).unwrap_or_default(),
-            tls_version: peer.tls_version,
-            trace_id: exchange.trace_id(),
             api: self.route.as_ref().map(|route| &**route.api().name()),
             route: self.route.as_ref().map(|route| &**route.name()),
             stage,
@@ -178,7 +163,7 @@ impl RecordGuard {
             scopes_granted: caller.map(Caller::granted).unwrap_or_default(),
             violations,
             upstream: self.upstream.as_ref().map(|(server, duration)| (&*server.name, *duration)),
-            policy: self.view.in_force.policy.digest(),
+            ..Record::of(&self.exchange, &self.client.peer, REQUEST, self.view.in_force.policy.digest())
         });
     }
 }

@@ -1,6 +1,6 @@
-//! The store in a folder of this machine: redb, which is crash-safe. What was acknowledged is there after any crash.
+//! The store in a folder of this machine: redb, which is crash-safe. What was acknowledged survives any crash.
 //!
-//! One process at a time has it. Calls block, and are made where blocking is allowed.
+//! Only one process at a time can open it. Calls block, so they are made where blocking is allowed.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -10,11 +10,11 @@ use std::sync::Arc;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::entry::{Change, Entry, Kind, LastUse};
-use super::store::StoreError;
+use super::store_error::StoreError;
 
 /// The file in the folder.
 const FILE: &str = "register.redb";
-/// Pages of the file that are kept in memory, in bytes: the working set is kept by the register itself.
+/// Pages of the file that are kept in memory, in bytes: the registry holds the working set itself.
 const CACHE: usize = 4 * 1024 * 1024;
 /// When keys were last used.
 const USES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("use");
@@ -28,17 +28,17 @@ fn table(kind: Kind) -> TableDefinition<'static, &'static str, &'static [u8]> {
 pub(crate) struct Embedded(Arc<Database>);
 
 impl Embedded {
-    /// Opens it; makes folder and file when they are not there. Blocks.
+    /// Opens the store; creates folder and file if they do not exist. Blocks.
     pub(crate) fn open(folder: &Path) -> Result<Self, StoreError> {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             StoreError::Unusable(format!("the store {} {what}: {error}", folder.display()))
         };
-        // For this user alone: who can write here can let anybody in.
+        // For this user only: write access here is enough to admit anyone.
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(folder)
-            .map_err(|error| failed("cannot be made", &error))?;
+            .map_err(|error| failed("cannot be created", &error))?;
         let database =
             Database::builder().set_cache_size(CACHE).create(folder.join(FILE)).map_err(|error| match error {
                 DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(folder.display().to_string()),
@@ -68,7 +68,7 @@ impl Embedded {
         }
     }
 
-    /// False, and nothing was changed: what was to be created is there.
+    /// Returns false, with nothing changed, if an entry to be created exists already.
     fn try_apply(&self, changes: &[Change]) -> Result<bool, redb::Error> {
         let transaction = self.0.begin_write()?;
         for change in changes {
@@ -91,7 +91,7 @@ impl Embedded {
         Ok(true)
     }
 
-    /// Hands every entry to `each`, and every last use of a key to `used`. Blocks.
+    /// Passes every entry to `each`, and every last use of a key to `used`. Blocks.
     pub(crate) fn load(
         &self,
         mut each: impl FnMut(Entry),
@@ -103,7 +103,7 @@ impl Embedded {
         let mut read_uses = || -> Result<(), redb::Error> {
             for row in self.0.begin_read()?.open_table(USES)?.iter()? {
                 let (id, value) = row?;
-                // It is only for people: one that cannot be read is one that is not known.
+                // Informational only: an unreadable value counts as unknown.
                 if let Ok(use_) = serde_json::from_slice(value.value()) {
                     used(id.value(), use_);
                 }
@@ -113,14 +113,14 @@ impl Embedded {
         read_uses().map_err(unreadable)
     }
 
-    /// Up to `limit` entries of a kind, by id, behind `after`. Blocks.
+    /// Returns up to `limit` entries of a kind, by id, after `after`. Blocks.
     pub(crate) fn page(&self, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let mut page = Vec::new();
         self.read(kind, after, limit, &mut |entry| page.push(entry))?;
         Ok(page)
     }
 
-    /// One entry. Blocks.
+    /// Returns one entry. Blocks.
     pub(crate) fn get(&self, kind: Kind, id: &str) -> Result<Option<Entry>, StoreError> {
         let get = || -> Result<Option<Vec<u8>>, redb::Error> {
             let table = self.0.begin_read()?.open_table(table(kind))?;
@@ -147,7 +147,7 @@ impl Embedded {
         Ok(())
     }
 
-    /// Notes when keys were last used. Blocks.
+    /// Stores when keys were last used. Blocks.
     pub(crate) fn note_uses(&self, uses: &[(Box<str>, LastUse)]) -> Result<(), StoreError> {
         let note = || -> Result<(), redb::Error> {
             let transaction = self.0.begin_write()?;
@@ -163,7 +163,7 @@ impl Embedded {
     }
 }
 
-/// An entry that cannot be read may be a revocation: it is told, and never passed over.
+/// Decodes an entry. One that cannot be read may be a revocation, so it is an error and never skipped.
 fn decode(kind: Kind, id: &str, bytes: &[u8]) -> Result<Entry, StoreError> {
     Entry::decode(kind, bytes)
         .map_err(|error| StoreError::Unusable(format!("the store's {} {id:?} cannot be read: {error}", kind.as_str())))

@@ -1,17 +1,15 @@
-//! What a store keeps: consumers made at run time, API keys, grants, suspensions, revocations. Each is a JSON object under
-//! its kind and its id.
+//! What a store keeps: consumers made at run time, API keys, grants, suspensions, revocations. Each is a JSON object
+//! under its kind and its id.
 //!
-//! Words only: what they mean for a request is decided in [`super`] and by authentication.
+//! Data only: [`super`] and authentication decide what they mean for a request.
 
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use super::digest::{Digest, hex};
 use super::revocation_key::Target;
-
-/// A SHA-256 digest.
-pub(crate) type Digest = [u8; 32];
 
 /// Between a consumer's name and the id of one of its grants: no name holds it.
 const JOINT: char = '\u{1f}';
@@ -23,19 +21,19 @@ pub(crate) enum Kind {
     Consumer,
     /// An API key.
     Key,
-    /// Scopes that a consumer has for a time.
+    /// Scopes that a consumer has for a limited time.
     Grant,
-    /// A consumer that may do nothing for a time.
+    /// A consumer whose requests are all refused for a time.
     Suspension,
     /// Credentials that are not accepted any more.
     Revocation,
 }
 
 impl Kind {
-    /// All of them; stores are read in this order, so that a key's consumer is there before the key.
+    /// All kinds. Stores are read in this order, so that a key's consumer is loaded before the key.
     pub(crate) const ALL: [Self; 5] = [Self::Consumer, Self::Key, Self::Grant, Self::Suspension, Self::Revocation];
 
-    /// As stores name it.
+    /// The name used in stores.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Consumer => "consumer",
@@ -46,17 +44,17 @@ impl Kind {
         }
     }
 
-    /// The kind of a name.
+    /// Returns the kind with this name.
     pub(crate) fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
-/// An outside identity that is a consumer.
+/// An external identity that maps to a consumer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Identity {
-    /// What an issuer calls it.
+    /// An identity at an issuer.
     Issuer {
         /// Name of the issuer in the policy.
         issuer: Box<str>,
@@ -69,49 +67,49 @@ pub(crate) enum Identity {
     CertificateSan(Box<str>),
 }
 
-/// A consumer made at run time.
+/// A consumer created at run time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Consumer {
     /// Its name.
     pub(crate) name: Box<str>,
-    /// Ceiling of what any credential of it can do; absent: no ceiling.
+    /// Upper bound on the rights of its credentials; absent: no bound.
     pub(crate) roles: Option<Vec<Box<str>>>,
     /// Its plan.
     pub(crate) plan: Option<Box<str>>,
-    /// Which outside identities are this consumer.
+    /// External identities that map to this consumer.
     #[serde(default)]
     pub(crate) identities: Vec<Identity>,
-    /// For people.
+    /// Free text for operators.
     pub(crate) note: Option<Box<str>>,
-    /// When it was made.
+    /// When it was created.
     pub(crate) created: Timestamp,
-    /// Who made it.
+    /// The operator who created it.
     pub(crate) created_by: Box<str>,
 }
 
-/// An API key made at run time; the key itself is kept nowhere.
+/// An API key created at run time. The key itself is not stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Key {
     /// Its id, which is part of the key.
     pub(crate) id: Box<str>,
-    /// Whose it is.
+    /// The consumer that owns the key.
     pub(crate) consumer: Box<str>,
     /// SHA-256 of the key.
     #[serde(with = "hex")]
     pub(crate) sha256: Digest,
-    /// Narrows what the consumer's roles allow.
+    /// Restricts what the consumer's roles allow.
     pub(crate) scopes: Option<Vec<Box<str>>>,
-    /// Before then it is refused.
+    /// The key is refused before this instant.
     pub(crate) not_before: Option<Timestamp>,
-    /// From then on it is refused.
+    /// The key is refused from this instant on.
     pub(crate) expires: Option<Timestamp>,
     /// The key that it was rotated to.
     pub(crate) replaced_by: Option<Box<str>>,
-    /// For people.
+    /// Free text for operators.
     pub(crate) note: Option<Box<str>>,
-    /// When it was made.
+    /// When it was created.
     pub(crate) created: Timestamp,
-    /// Who made it.
+    /// The operator who created it.
     pub(crate) created_by: Box<str>,
 }
 
@@ -120,7 +118,7 @@ pub(crate) struct Key {
 pub(crate) struct Grant {
     /// Its id, among the grants of its consumer.
     pub(crate) id: Box<str>,
-    /// Who has them.
+    /// The consumer that has the scopes.
     pub(crate) consumer: Box<str>,
     /// The scopes.
     pub(crate) scopes: Vec<Box<str>>,
@@ -128,41 +126,41 @@ pub(crate) struct Grant {
     pub(crate) until: Timestamp,
     /// Why.
     pub(crate) reason: Option<Box<str>>,
-    /// When it was made.
+    /// When it was created.
     pub(crate) created: Timestamp,
-    /// Who made it.
+    /// The operator who created it.
     pub(crate) created_by: Box<str>,
 }
 
-/// A consumer that may do nothing for a time.
+/// A consumer whose requests are all refused for a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Suspension {
-    /// Who.
+    /// The suspended consumer.
     pub(crate) consumer: Box<str>,
-    /// When it ends; absent: when it is taken back.
+    /// When it ends; absent: when an operator lifts it.
     pub(crate) until: Option<Timestamp>,
     /// Why.
     pub(crate) reason: Option<Box<str>>,
-    /// When it was made.
+    /// When it was created.
     pub(crate) created: Timestamp,
-    /// Who made it.
+    /// The operator who created it.
     pub(crate) created_by: Box<str>,
 }
 
 /// Credentials that are not accepted any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Revocation {
-    /// Which.
+    /// What is revoked.
     pub(crate) target: Target,
-    /// Only those issued before then.
+    /// Restricts it to credentials issued before this instant.
     pub(crate) issued_before: Option<Timestamp>,
-    /// When it ends, everything it names having ended by itself; absent: when it is taken back.
+    /// When it ends, because everything it names has expired; absent: when an operator lifts it.
     pub(crate) expires: Option<Timestamp>,
     /// Why.
     pub(crate) reason: Option<Box<str>>,
-    /// When it was made.
+    /// When it was created.
     pub(crate) created: Timestamp,
-    /// Who made it.
+    /// The operator who created it.
     pub(crate) created_by: Box<str>,
 }
 
@@ -202,7 +200,7 @@ impl Entry {
         }
     }
 
-    /// What it is kept under, among its kind.
+    /// Returns the id it is stored under, unique among its kind.
     pub(crate) fn id(&self) -> String {
         match self {
             Self::Consumer(consumer) => consumer.name.to_string(),
@@ -213,7 +211,7 @@ impl Entry {
         }
     }
 
-    /// As JSON.
+    /// Encodes it as JSON.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let encoded = match self {
             Self::Consumer(entry) => serde_json::to_vec(entry),
@@ -222,11 +220,11 @@ impl Entry {
             Self::Suspension(entry) => serde_json::to_vec(entry),
             Self::Revocation(entry) => serde_json::to_vec(entry),
         };
-        // Plain structs with text keys: there is nothing in them that JSON cannot hold.
+        // Plain structs with text keys: JSON can represent all of it.
         encoded.unwrap_or_default()
     }
 
-    /// From JSON. The error says what is wrong.
+    /// Decodes it from JSON.
     pub(crate) fn decode(kind: Kind, bytes: &[u8]) -> Result<Self, serde_json::Error> {
         Ok(match kind {
             Kind::Consumer => Self::Consumer(serde_json::from_slice(bytes)?),
@@ -237,20 +235,20 @@ impl Entry {
         })
     }
 
-    /// Whether it has ended by itself.
+    /// Returns whether it has expired.
     pub(crate) fn has_ended(&self, now: Timestamp) -> bool {
         let end = match self {
             Self::Grant(grant) => Some(grant.until),
             Self::Suspension(suspension) => suspension.until,
             Self::Revocation(revocation) => revocation.expires,
-            // An expired key is told apart from one that never was.
+            // Expired keys are kept, so that they can be distinguished from unknown ones.
             Self::Key(_) | Self::Consumer(_) => None,
         };
         end.is_some_and(|end| end <= now)
     }
 }
 
-/// What a grant is kept under.
+/// Returns the id a grant is stored under.
 pub(crate) fn grant_id(consumer: &str, id: &str) -> String {
     format!("{consumer}{JOINT}{id}")
 }
@@ -258,50 +256,10 @@ pub(crate) fn grant_id(consumer: &str, id: &str) -> String {
 /// One change of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// Keep this entry, in place of the one with its id.
+    /// Stores this entry, replacing the one with its id.
     Put(Entry),
-    /// Keep this entry; there must be none with its id, on whatever node it was made.
+    /// Stores this entry; fails if one with its id exists, created on any node.
     Create(Entry),
-    /// Forget the entry with this id.
+    /// Removes the entry with this id.
     Remove(Kind, String),
-}
-
-/// Digests as text: lower-case hexadecimal.
-pub(crate) mod hex {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::Digest;
-
-    /// Lower-case hexadecimal.
-    pub(crate) fn encode(bytes: &[u8]) -> String {
-        use std::fmt::Write;
-        bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            // Writing to a String does not fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    }
-
-    /// A digest of 64 hexadecimal digits, in either case.
-    pub(crate) fn decode(text: &str) -> Option<Digest> {
-        let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
-        let mut digest = Digest::default();
-        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-            let pair = str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
-            *byte = u8::from_str_radix(pair, 16).ok()?;
-        }
-        Some(digest)
-    }
-
-    /// For serde.
-    pub(crate) fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&encode(digest))
-    }
-
-    /// For serde.
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        decode(&text).ok_or_else(|| D::Error::custom("not a SHA-256 in hexadecimal"))
-    }
 }

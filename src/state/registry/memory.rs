@@ -1,6 +1,6 @@
-//! The working set: everything that requests ask for, in memory.
+//! The working set: everything that requests look up, in memory.
 //!
-//! Requests ask; only [`super::Registry`] changes. No lock is held longer than a look-up or one change takes.
+//! Requests only read; only [`super::Registry`] makes changes. No lock is held for longer than one look-up or change.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -19,13 +19,13 @@ use crate::state::epoch::Epoch;
 #[derive(Debug, Default)]
 pub(super) struct People {
     pub(super) consumers: BTreeMap<Box<str>, Arc<Consumer>>,
-    /// Whose an outside identity is.
+    /// The consumer that each external identity maps to.
     identities: HashMap<Identity, Box<str>>,
     pub(super) keys: BTreeMap<Box<str>, Arc<Key>>,
     by_digest: HashMap<Digest, Arc<Key>, RandomState>,
     /// By consumer and id.
     pub(super) grants: BTreeMap<String, Arc<Grant>>,
-    /// Ids of the grants of each consumer that has some.
+    /// Ids of each consumer's grants.
     granted: HashMap<Box<str>, Vec<String>>,
     pub(super) suspensions: BTreeMap<Box<str>, Arc<Suspension>>,
 }
@@ -85,18 +85,18 @@ impl People {
     }
 }
 
-/// When a key was last used; the hot path notes it here.
+/// When a key was last used; updated on the hot path.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
     /// Seconds since 1970; 0: never.
     at: AtomicI64,
     address: Mutex<Option<IpAddr>>,
-    /// Not written to the store yet.
+    /// Set while the last use has not been written to the store.
     fresh: AtomicBool,
 }
 
 impl Usage {
-    /// The key was used. Cheap: once a second it writes, else it compares.
+    /// Records a use of the key. Cheap: takes the lock at most once a second.
     pub(crate) fn note(&self, now: Timestamp, address: IpAddr) {
         let second = now.as_second();
         if self.at.swap(second, Ordering::Relaxed) != second {
@@ -105,14 +105,14 @@ impl Usage {
         }
     }
 
-    /// When and from where.
+    /// Returns when and from where the key was last used.
     pub(crate) fn last(&self) -> Option<LastUse> {
         let at = Timestamp::from_second(self.at.load(Ordering::Relaxed)).ok().filter(|at| at.as_second() > 0)?;
         let address = *self.address.lock().unwrap_or_else(PoisonError::into_inner);
         Some(LastUse { at, address: address? })
     }
 
-    /// Another node, or this one before it was started anew, saw it used.
+    /// Learns of a use that another node, or an earlier process on this one, recorded.
     fn learn(&self, last: LastUse) {
         if last.at.as_second() > self.at.load(Ordering::Relaxed) {
             self.at.store(last.at.as_second(), Ordering::Relaxed);
@@ -121,23 +121,23 @@ impl Usage {
     }
 }
 
-/// What a consumer has beside its roles now.
+/// What applies to a consumer now, in addition to its roles.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// It may do nothing.
+pub(crate) struct ConsumerState {
+    /// All its requests are refused.
     pub(crate) suspended: bool,
-    /// Scopes that are granted for a time.
+    /// Scopes granted for a limited time.
     pub(crate) granted: Vec<Box<str>>,
 }
 
-/// Everything that requests ask for.
+/// Everything that requests look up.
 pub(super) struct Memory {
     pub(super) revoked: Revoked,
     people: RwLock<People>,
-    /// Suspensions and grants: while there are none, nobody is looked up.
+    /// Number of suspensions and grants: while it is zero, look-ups are skipped.
     exceptions: AtomicUsize,
     uses: Mutex<HashMap<Box<str>, Arc<Usage>>>,
-    /// Told when who callers are changes.
+    /// Advanced when a change affects the identity of callers.
     epoch: Epoch,
 }
 
@@ -156,17 +156,17 @@ impl Memory {
         self.people.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a consumer is suspended, and what it is granted.
-    pub(super) fn standing(&self, consumer: &str, now: Timestamp) -> Standing {
+    /// Returns whether a consumer is suspended, and what it is granted.
+    pub(super) fn standing(&self, consumer: &str, now: Timestamp) -> ConsumerState {
         if self.exceptions.load(Ordering::Acquire) == 0 {
-            return Standing::default();
+            return ConsumerState::default();
         }
         let people = self.people();
         let suspension = people.suspensions.get(consumer);
         let suspended = suspension.is_some_and(|suspension| suspension.until.is_none_or(|until| now < until));
         let ids = people.granted.get(consumer).map(Vec::as_slice).unwrap_or_default();
         let grants = ids.iter().filter_map(|id| people.grants.get(id)).filter(|grant| now < grant.until);
-        Standing { suspended, granted: grants.flat_map(|grant| grant.scopes.iter().cloned()).collect() }
+        ConsumerState { suspended, granted: grants.flat_map(|grant| grant.scopes.iter().cloned()).collect() }
     }
 
     pub(super) fn key(&self, digest: &Digest) -> Option<Arc<Key>> {
@@ -182,7 +182,7 @@ impl Memory {
         people.identities.get(identity).and_then(|name| people.consumers.get(name)).cloned()
     }
 
-    /// Where uses of a key are noted.
+    /// Returns the place where uses of a key are recorded.
     pub(super) fn usage(&self, key: &str) -> Arc<Usage> {
         let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
         match uses.get(key) {
@@ -195,14 +195,14 @@ impl Memory {
         self.usage(key).learn(last);
     }
 
-    /// Uses that are not written yet; they count as written from now on.
+    /// Takes the uses that have not been written to the store yet.
     pub(super) fn fresh_uses(&self) -> Vec<(Box<str>, LastUse)> {
         let uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = uses.iter().filter(|(_, usage)| usage.fresh.swap(false, Ordering::AcqRel));
         fresh.filter_map(|(id, usage)| Some((id.clone(), usage.last()?))).collect()
     }
 
-    /// Makes a change that the store has made.
+    /// Applies a change that the store has made.
     pub(super) fn apply(&self, change: Change) {
         let kind = match &change {
             Change::Put(entry) | Change::Create(entry) => entry.kind(),
@@ -213,15 +213,15 @@ impl Memory {
                 self.revoked.put(revocation.target.mark(), Reach::new(revocation.issued_before, revocation.expires));
             }
             Change::Remove(Kind::Revocation, id) => {
-                if let Some(mark) = RevocationKey::of_id(&id) {
-                    self.revoked.remove(mark);
+                if let Some(key) = RevocationKey::of_id(&id) {
+                    self.revoked.remove(key);
                 }
             }
             Change::Put(entry) | Change::Create(entry) => self.with_people(|people| people.put(entry)),
             Change::Remove(kind, id) => self.with_people(|people| people.remove(kind, &id)),
         }
         if matches!(kind, Kind::Consumer | Kind::Key) {
-            // After the change: who is remembered from before it is asked for anew.
+            // After the change, so that callers cached before it are looked up again.
             self.epoch.advance();
         }
     }
@@ -232,13 +232,13 @@ impl Memory {
         self.exceptions.store(people.suspensions.len() + people.grants.len(), Ordering::Release);
     }
 
-    /// Begins to replace everything by what a store has. What is known stays in force until that is whole.
+    /// Begins to replace everything with the contents of a store. The old state stays in force until `finish`.
     pub(super) fn load(&self) -> Load<'_> {
         Load { memory: self, people: People::default(), revoked: HashSet::default() }
     }
 }
 
-/// Everything that a store has, on its way in.
+/// The contents of a store, while they are being loaded.
 pub(super) struct Load<'a> {
     memory: &'a Memory,
     people: People,
@@ -249,15 +249,15 @@ impl Load<'_> {
     pub(super) fn put(&mut self, entry: Entry) {
         match entry {
             Entry::Revocation(revocation) => {
-                let mark = revocation.target.mark();
-                self.memory.revoked.put(mark, Reach::new(revocation.issued_before, revocation.expires));
-                self.revoked.insert(mark);
+                let key = revocation.target.mark();
+                self.memory.revoked.put(key, Reach::new(revocation.issued_before, revocation.expires));
+                self.revoked.insert(key);
             }
             entry => self.people.put(entry),
         }
     }
 
-    /// Puts it in force. With `keep`, what was revoked or suspended stays so though the store does not know of it.
+    /// Puts it in force. With `keep`, revocations and suspensions that the store does not have stay in force.
     pub(super) fn finish(mut self, keep: bool) {
         if keep {
             for suspension in self.memory.people().suspensions.values() {
@@ -267,7 +267,7 @@ impl Load<'_> {
             }
         } else {
             let seen = self.revoked;
-            self.memory.revoked.retain(|mark, _| seen.contains(&mark));
+            self.memory.revoked.retain(|key, _| seen.contains(&key));
         }
         let loaded = self.people;
         self.memory.with_people(|people| *people = loaded);

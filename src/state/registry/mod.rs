@@ -1,23 +1,31 @@
-//! What changes while running and must not be lost: consumers, API keys, grants, suspensions, revocations.
+//! State that operators change at run time and that must not be lost: consumers, API keys, grants, suspensions,
+//! revocations.
 //!
-//! - `entry`: what is kept; `mark`: what a revocation names, and how a request is known by it;
-//! - `memory`, `revoked`: the working set, which requests ask;
-//! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes);
-//! - `claims`: what one node alone may have, such as a proof of possession.
+//! - `entry`: what is kept; `revocation_key`: what a revocation names, and how it is recognised on a request; `digest`;
+//! - `memory`, `revoked`: the working set, which requests consult;
+//! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes), with `store_config`,
+//!   `store_error` and `health`; `connection`: how Redis is reached;
+//! - `single_use`: what only one request on one node may use, such as a DPoP proof.
 //!
-//! Requests never wait for a store, but for a claim. A change is first kept by the store and then in force, and it is in force on this node
-//! when [`Registry::change`] returns. A register outlives policies: a reload that names the same store has the same one.
+//! Requests never wait for a store, except to claim a single-use value. A change is first written to the store and then
+//! put in force; it is in force on this node when [`Registry::change`] returns. A registry outlives policies: a reload
+//! that names the same store keeps the same registry.
 
+mod connection;
+mod digest;
 mod embedded;
 pub(crate) mod entry;
+mod health;
 mod memory;
 mod redis;
 pub(crate) mod revocation_key;
 mod revoked;
 mod single_use;
 mod store;
+mod store_config;
+mod store_error;
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,36 +33,26 @@ use jiff::Timestamp;
 
 use self::embedded::Embedded;
 use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, Suspension};
+pub(crate) use self::health::Health;
 use self::memory::Memory;
-pub(crate) use self::memory::{Standing, Usage};
+pub(crate) use self::memory::{ConsumerState, Usage};
 use self::redis::Redis;
 use self::revocation_key::RevocationKey;
 use self::store::Store;
-pub(crate) use self::store::{StoreConfig, StoreError};
+pub(crate) use self::store_config::StoreConfig;
+pub(crate) use self::store_error::StoreError;
 use super::epoch::Epoch;
 
-/// Uses of keys are written this often.
+/// How often uses of keys are written.
 const FLUSH: Duration = Duration::from_secs(10);
-/// What has ended by itself is forgotten this often, in flushes.
+/// How often expired entries are removed, in flushes.
 const SWEEP: u32 = 60;
-/// Entries looked at in one step of that.
+/// Entries read in one step of that.
 const PAGE: usize = 1000;
-/// A store that is not had at the start is waited for so long before requests are taken (and refused).
+/// How long the start waits for a store that cannot be reached, before requests are accepted (and refused).
 const FIRST_LOAD: Duration = Duration::from_secs(3);
 
-/// How the register stands with its store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Health {
-    /// It has never been read: nobody can be let in.
-    Loading = 0,
-    /// What is known is what is kept.
-    Ready = 1,
-    /// It was read, and cannot be reached now: others may have changed it.
-    Stale = 2,
-}
-
-/// Everything that changes while running.
+/// The registry: keys, revocations, grants, suspensions and run-time consumers.
 pub(crate) struct Registry {
     config: Option<StoreConfig>,
     store: OnceLock<Store>,
@@ -66,12 +64,12 @@ pub(crate) struct Registry {
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Register({:?})", self.health())
+        write!(f, "Registry({:?})", self.health())
     }
 }
 
 impl Registry {
-    /// A register that is not open yet; without a store it is empty and stays so.
+    /// Returns a registry that is not open yet; without a store it stays empty.
     pub(crate) fn new(config: Option<StoreConfig>, epoch: Epoch) -> Self {
         let health = if config.is_none() { Health::Ready } else { Health::Loading };
         Self {
@@ -83,19 +81,19 @@ impl Registry {
         }
     }
 
-    /// Its store, as the policy has it.
+    /// The store that the policy names.
     pub(crate) fn config(&self) -> Option<&StoreConfig> {
         self.config.as_ref()
     }
 
-    /// How it stands with its store.
+    /// Returns whether it knows what its store holds.
     pub(crate) fn health(&self) -> Health {
-        health(&self.health)
+        Health::load(&self.health)
     }
 
-    /// Opens the store and reads it. Once; what is open stays so.
+    /// Opens the store and reads it. Does nothing if it is open already.
     ///
-    /// A store on this machine must be had. One across the network is waited for a little, and then in the background.
+    /// A store on this machine must be available. One on the network is awaited briefly, then loaded in the background.
     pub(crate) async fn open(&self) -> Result<(), StoreError> {
         if self.store.get().is_some() {
             return Ok(());
@@ -112,23 +110,23 @@ impl Registry {
                     Ok(store)
                 });
                 let opened = opened.await.map_err(|error| StoreError::Unusable(error.to_string()))?;
-                // Lost only to another that opened at the same time, which the store itself does not allow.
+                // Fails only if the store was opened twice at once, which the store itself prevents.
                 let _ = self.store.set(Store::Embedded(opened?));
-                self.health.store(Health::Ready as u8, Ordering::Release);
+                Health::Ready.store(&self.health);
             }
             Some(StoreConfig::Redis { url, prefix, ca }) => {
                 let store = Redis::open(&url, &prefix, ca.as_deref(), &self.memory, &self.health)?;
                 let loaded = store.loaded();
                 let _ = self.store.set(Store::Redis(Box::new(store)));
                 if tokio::time::timeout(FIRST_LOAD, loaded).await.is_err() {
-                    tracing::warn!("the store has not been read yet; callers are answered with 503 until it has");
+                    tracing::warn!("the store has not been read yet; requests are answered with 503 until then");
                 }
             }
         }
         Ok(())
     }
 
-    /// Writes uses of keys, and forgets what has ended; never ends.
+    /// Writes uses of keys and removes expired entries periodically; never returns.
     pub(crate) async fn keep(&self) {
         let mut round = 0_u32;
         loop {
@@ -138,22 +136,22 @@ impl Registry {
             if round.is_multiple_of(SWEEP)
                 && let Err(error) = self.sweep(Timestamp::now()).await
             {
-                tracing::warn!(%error, "what has ended could not be removed from the store");
+                tracing::warn!(%error, "expired entries could not be removed from the store");
             }
         }
     }
 
-    /// Writes uses of keys that are not written yet.
+    /// Writes the uses of keys that have not been written yet.
     pub(crate) async fn flush(&self) {
         let (Some(store), uses) = (self.store.get(), self.memory.fresh_uses()) else { return };
         if !uses.is_empty()
             && let Err(error) = store.note_uses(uses).await
         {
-            tracing::warn!(%error, "when keys were last used could not be written");
+            tracing::warn!(%error, "the times at which API keys were last used could not be saved");
         }
     }
 
-    /// Forgets what has ended by itself, in memory and in the store.
+    /// Removes expired entries from memory and from the store.
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         self.memory.revoked.sweep(now);
         let Some(store) = self.store.get() else { return Ok(()) };
@@ -174,7 +172,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Makes all changes or none. They are kept, and in force on this node, when this returns.
+    /// Makes all changes or none. They are stored, and in force on this node, when this returns.
     pub(crate) async fn change(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         let Some(store) = self.store.get() else {
             return Err(match self.config {
@@ -189,12 +187,12 @@ impl Registry {
         Ok(())
     }
 
-    /// Puts a change in force that is kept already, or that need not be.
+    /// Puts a change in force that is stored already, or need not be stored.
     pub(crate) fn learn(&self, change: Change) {
         self.memory.apply(change);
     }
 
-    /// One entry, as the store has it.
+    /// Returns one entry from the store.
     pub(crate) async fn get(&self, kind: Kind, id: &str) -> Result<Option<Entry>, StoreError> {
         match self.store.get() {
             Some(store) => store.get(kind, id).await,
@@ -202,7 +200,7 @@ impl Registry {
         }
     }
 
-    /// Up to `limit` entries of a kind, by id, behind `after`, as the store has them.
+    /// Returns up to `limit` entries of a kind from the store, by id, after `after`.
     pub(crate) async fn page(&self, kind: Kind, after: Option<String>, limit: usize) -> Result<Vec<Entry>, StoreError> {
         match self.store.get() {
             Some(store) => store.page(kind, after, limit).await,
@@ -210,13 +208,13 @@ impl Registry {
         }
     }
 
-    /// Whether one of these marks is revoked, for a credential issued then (seconds since 1970).
+    /// Returns whether one of these keys is revoked, for a credential issued at `issued` (seconds since 1970).
     pub(crate) fn is_revoked(&self, revocation_keys: &[RevocationKey], issued: Option<i64>, now: Timestamp) -> bool {
         self.memory.revoked.covers(revocation_keys, issued, now)
     }
 
-    /// Whether a consumer is suspended, and what it is granted for a time.
-    pub(crate) fn standing(&self, consumer: &str, now: Timestamp) -> Standing {
+    /// Returns whether a consumer is suspended, and the scopes it is granted for a limited time.
+    pub(crate) fn standing(&self, consumer: &str, now: Timestamp) -> ConsumerState {
         self.memory.standing(consumer, now)
     }
 
@@ -235,17 +233,17 @@ impl Registry {
         self.memory.people().keys.values().cloned().collect()
     }
 
-    /// A consumer made at run time.
+    /// Returns a consumer created at run time.
     pub(crate) fn consumer(&self, name: &str) -> Option<Arc<Consumer>> {
         self.memory.consumer(name)
     }
 
-    /// All consumers made at run time, by name.
+    /// Returns all consumers created at run time, by name.
     pub(crate) fn consumers(&self) -> Vec<Arc<Consumer>> {
         self.memory.people().consumers.values().cloned().collect()
     }
 
-    /// The consumer made at run time that has this outside identity.
+    /// Returns the consumer created at run time that has this external identity.
     pub(crate) fn identified(&self, identity: &Identity) -> Option<Arc<Consumer>> {
         self.memory.identified(identity)
     }
@@ -265,7 +263,7 @@ impl Registry {
         self.memory.people().suspensions.get(consumer).cloned()
     }
 
-    /// How many entries of each kind there are; those that have ended count until they are swept.
+    /// Returns the number of entries of each kind; expired ones count until they are swept.
     pub(crate) fn counts(&self) -> [(Kind, usize); Kind::ALL.len()] {
         let people = self.memory.people();
         Kind::ALL.map(|kind| {
@@ -280,20 +278,20 @@ impl Registry {
         })
     }
 
-    /// Whether nobody, on any node, has claimed this within its time. Where nodes share no store, that is for each node to
-    /// know by itself, and nothing is asked.
+    /// Claims a single-use value; returns false if any node holds a claim on it that has not expired. Without a shared
+    /// store each node must detect reuse by itself, and this returns true.
     ///
-    /// Errors: nodes share a store, and it cannot be asked now.
+    /// Errors: nodes share a store, and it cannot be reached now.
     pub(crate) async fn claim(&self, what: &str, lifetime: Duration) -> Result<bool, StoreError> {
         match (self.store.get(), self.health()) {
             (None | Some(Store::Embedded(_)), _) => Ok(true),
             (Some(Store::Redis(store)), Health::Ready) => store.claims().claim(what, lifetime).await,
-            // It is known to be away, so nobody waits to find out.
-            (Some(Store::Redis(_)), _) => Err(StoreError::Unreachable("it is out of reach".to_owned())),
+            // The store is known to be unreachable, so fail without waiting.
+            (Some(Store::Redis(_)), _) => Err(StoreError::Unreachable("it is unavailable".to_owned())),
         }
     }
 
-    /// Learns when keys were last used on other nodes.
+    /// Loads when keys were last used on other nodes.
     pub(crate) async fn refresh_uses(&self) -> Result<(), StoreError> {
         if let Some(Store::Redis(store)) = self.store.get() {
             for (key, last) in store.uses().await? {
@@ -303,16 +301,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Where uses of a key are noted.
+    /// Returns the place where uses of a key are recorded.
     pub(crate) fn usage(&self, key: &str) -> Arc<Usage> {
         self.memory.usage(key)
-    }
-}
-
-fn health(value: &AtomicU8) -> Health {
-    match value.load(Ordering::Acquire) {
-        1 => Health::Ready,
-        2 => Health::Stale,
-        _ => Health::Loading,
     }
 }

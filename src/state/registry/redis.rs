@@ -1,45 +1,44 @@
 //! The store that many nodes share: Redis 7 or Valkey.
 //!
-//! Each kind of entry is a hash with its ids in a sorted set beside it, and every change is also put on a stream, in the
-//! same atomic step. Each node follows that stream: it is pushed to, and what it missed while it was away is not lost. When
-//! it was away it reads everything anew before it trusts its memory again; until then what it knew stays in force.
+//! Each kind of entry is a hash, with its ids in a sorted set, and every change is also added to a stream, in the same
+//! atomic step. Each node follows that stream, so that changes are pushed to it and none is missed. After a lost
+//! connection it reads everything again before it trusts its memory; until then the last known state stays in force.
 //!
-//! All names begin with the policy's prefix in braces, so that a cluster keeps them together.
+//! All names begin with the policy's prefix in braces, so that a cluster keeps them in one slot.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamRangeReply, StreamReadReply};
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Script, TlsCertificates, Value, cmd};
+use redis::{Client, FromRedisValue, RedisError, Script, TlsCertificates, Value, cmd};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
+use super::connection::connect;
 use super::entry::{Change, Entry, Kind, LastUse};
+use super::health::Health;
 use super::memory::Memory;
 use super::single_use::SingleUse;
-use super::store::StoreError;
-use super::{Health, health};
+use super::store_error::StoreError;
 
-/// Opening a connection.
-const CONNECT: Duration = Duration::from_secs(1);
-/// One command.
+/// Timeout of one command.
 const ANSWER: Duration = Duration::from_secs(2);
-/// The stream is waited on for so long at a time: an answer at least this often tells that the server is there.
+/// How long one read of the stream blocks: a reply at least this often shows that the server is alive.
 const WAIT: Duration = Duration::from_millis(400);
-/// After the connection broke; doubled up to a second.
+/// Wait before reconnecting; doubled up to a second.
 const RETRY: Duration = Duration::from_millis(50);
-/// Changes that the stream keeps.
+/// Approximate length of the stream, in changes.
 const KEPT: usize = 100_000;
-/// Entries of one step of reading everything.
+/// Entries per step when everything is read.
 const STEP: usize = 1000;
 
-/// Makes changes and tells of them, all at once. KEYS: the stream, then hash and ids of each kind. ARGV: op, position of
-/// the kind in `Kind::ALL`, its name, id and value of each change. Returns the place of the last change in the stream, or
-/// `exists`, and has changed nothing, when what is to be created is there.
+/// Makes changes and adds them to the stream, atomically. KEYS: the stream, then hash and ids of each kind. ARGV: op,
+/// position of the kind in `Kind::ALL`, its name, id and value of each change. Returns the position of the last change
+/// in the stream, or `exists`, with nothing changed, if an entry to be created exists already.
 const APPLY: &str = r"
 local last
 for i = 2, #ARGV, 5 do
@@ -65,10 +64,10 @@ end
 return last
 ";
 
-/// What [`APPLY`] says when what is to be created is there.
+/// The reply of [`APPLY`] if an entry to be created exists already.
 const EXISTS: &str = "exists";
 
-/// Notes uses of keys, where they are later than what is noted. KEYS: the hash. ARGV: id, time and value of each.
+/// Stores uses of keys that are later than the stored ones. KEYS: the hash. ARGV: id, time and value of each.
 const NOTE_USES: &str = r"
 for i = 1, #ARGV, 3 do
   local known = redis.call('HGET', KEYS[1], ARGV[i])
@@ -78,7 +77,7 @@ for i = 1, #ARGV, 3 do
 end
 ";
 
-/// An entry's place in the stream.
+/// An entry's position in the stream.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Position(u64, u64);
 
@@ -95,7 +94,7 @@ impl std::fmt::Display for Position {
     }
 }
 
-/// The names of our keys.
+/// The names of this store's keys in Redis.
 #[derive(Debug, Clone)]
 struct Names(Box<str>);
 
@@ -116,7 +115,7 @@ impl Names {
         self.of("changes")
     }
 
-    /// Made once, when the store is first used: a store without it, or with another, is not the one we knew.
+    /// Set once, when the store is first used: if it is missing or different, this is not the same store.
     fn identity(&self) -> String {
         self.of("identity")
     }
@@ -130,7 +129,7 @@ impl Names {
 pub(super) struct Redis {
     client: Client,
     names: Names,
-    /// For commands; opened when there is one.
+    /// The connection for commands; opened on demand.
     connection: Mutex<Option<MultiplexedConnection>>,
     /// How far this node has followed the stream.
     position: watch::Receiver<Option<Position>>,
@@ -145,7 +144,7 @@ impl Drop for Redis {
 }
 
 impl Redis {
-    /// Begins to follow a store, whether or not it can be reached now.
+    /// Starts to follow a store, whether or not it can be reached now.
     pub(super) fn open(
         url: &SecretString,
         prefix: &str,
@@ -161,7 +160,7 @@ impl Redis {
                 TlsCertificates { client_tls: None, root_cert: Some(root_cert) },
             ),
         };
-        let client = client.map_err(|error| StoreError::Unusable(format!("the store's URL is no use: {error}")))?;
+        let client = client.map_err(|error| StoreError::Unusable(format!("the store's URL is invalid: {error}")))?;
         let names = Names(prefix.into());
         let (sender, position) = watch::channel(None);
         let follower = Follower {
@@ -178,7 +177,7 @@ impl Redis {
         Ok(Self { client, names, connection: Mutex::default(), position, follower, claims })
     }
 
-    /// What nodes claim from each other.
+    /// Returns the single-use values that nodes share.
     pub(super) fn claims(&self) -> &SingleUse {
         &self.claims
     }
@@ -187,12 +186,12 @@ impl Redis {
     pub(super) fn loaded(&self) -> impl Future<Output = ()> + use<> {
         let mut position = self.position.clone();
         async move {
-            // An error means that the follower is gone, and then there is nothing to wait for.
+            // An error means that the follower has ended, so there is nothing to wait for.
             let _ = position.wait_for(Option::is_some).await;
         }
     }
 
-    /// Makes all changes or none. This node has them in force when this returns.
+    /// Makes all changes or none. They are in force on this node when this returns.
     pub(super) async fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
         let script = Script::new(APPLY);
         let mut call = script.prepare_invoke();
@@ -219,11 +218,11 @@ impl Redis {
         let followed = position.wait_for(|at| at.is_some_and(|at| at >= made));
         match tokio::time::timeout(ANSWER, followed).await {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(StoreError::Unreachable("the change was kept, but did not come back to this node yet".to_owned())),
+            _ => Err(StoreError::Unreachable("the change was stored, but is not in force on this node yet".to_owned())),
         }
     }
 
-    /// Up to `limit` entries of a kind, by id, behind `after`.
+    /// Returns up to `limit` entries of a kind, by id, after `after`.
     pub(super) async fn page(&self, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let from = after.map_or("-".to_owned(), |after| format!("({after}"));
         let (ids_name, hash) = (self.names.ids(kind), self.names.hash(kind));
@@ -243,7 +242,7 @@ impl Redis {
         known.map(|(id, value)| decode(kind, id, &value)).collect()
     }
 
-    /// One entry.
+    /// Returns one entry.
     pub(super) async fn get(&self, kind: Kind, id: &str) -> Result<Option<Entry>, StoreError> {
         let hash = self.names.hash(kind);
         let value: Option<Vec<u8>> =
@@ -251,7 +250,7 @@ impl Redis {
         value.map(|value| decode(kind, id, &value)).transpose()
     }
 
-    /// Notes when keys were last used.
+    /// Stores when keys were last used.
     pub(super) async fn note_uses(&self, uses: &[(Box<str>, LastUse)]) -> Result<(), StoreError> {
         let script = Script::new(NOTE_USES);
         let mut call = script.prepare_invoke();
@@ -263,13 +262,13 @@ impl Redis {
         self.run(async |connection| call.invoke_async::<()>(connection).await).await
     }
 
-    /// When all keys were last used, on any node.
+    /// Returns when all keys were last used, on any node.
     pub(super) async fn uses(&self) -> Result<Vec<(String, LastUse)>, StoreError> {
         let name = self.names.uses();
         self.run(async |connection| read_uses(connection, &name).await).await
     }
 
-    /// Runs a command over the connection, which is opened when there is none. After an error there is none again.
+    /// Runs a command over the connection, opening one if needed. Drops the connection after a fatal error.
     async fn run<T>(
         &self,
         command: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
@@ -288,17 +287,12 @@ impl Redis {
     }
 }
 
-pub(super) async fn connect(client: &Client, answer: Duration) -> Result<MultiplexedConnection, RedisError> {
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(answer));
-    client.get_multiplexed_async_connection_with_config(&config).await
-}
-
 fn failed(error: &RedisError) -> StoreError {
     StoreError::Unreachable(error.to_string())
 }
 
 fn decode(kind: Kind, id: &str, value: &[u8]) -> Result<Entry, StoreError> {
-    // An entry that cannot be read may be a revocation: it is told, and never passed over.
+    // An entry that cannot be read may be a revocation, so it is an error and never skipped.
     Entry::decode(kind, value)
         .map_err(|error| StoreError::Unusable(format!("the store's {} {id:?} cannot be read: {error}", kind.as_str())))
 }
@@ -315,9 +309,9 @@ struct Follower {
     memory: Arc<Memory>,
     health: Arc<AtomicU8>,
     position: watch::Sender<Option<Position>>,
-    /// Of the store that was read last.
+    /// Identity of the store that was read last.
     identity: Option<String>,
-    /// The store has once lost what it had: what restricts is kept whatever it says now.
+    /// The store has lost data before: revocations and suspensions are kept even if it no longer has them.
     lost: bool,
 }
 
@@ -327,11 +321,11 @@ impl Follower {
         loop {
             let begun = std::time::Instant::now();
             let Err(error) = self.follow().await;
-            if health(&self.health) != Health::Loading {
-                self.health.store(Health::Stale as u8, Ordering::Release);
+            if Health::load(&self.health) != Health::Loading {
+                Health::Stale.store(&self.health);
             }
-            tracing::warn!(%error, "the store is out of reach; what is known stays in force");
-            // What held for a while is tried again at once.
+            tracing::warn!(%error, "the store cannot be reached; the last known state stays in force");
+            // A connection that lasted for a while is retried at once.
             wait =
                 if begun.elapsed() > Duration::from_secs(5) { RETRY } else { (wait * 2).min(Duration::from_secs(1)) };
             tokio::time::sleep(wait).await;
@@ -341,7 +335,7 @@ impl Follower {
     async fn follow(&mut self) -> Result<Infallible, StoreError> {
         let mut connection = connect(&self.client, WAIT + ANSWER).await.map_err(|error| failed(&error))?;
         self.read_everything(&mut connection).await?;
-        self.health.store(Health::Ready as u8, Ordering::Release);
+        Health::Ready.store(&self.health);
         tracing::info!(revocations = self.memory.revoked.len(), "the store was read");
         let stream = self.names.stream();
         loop {
@@ -353,7 +347,7 @@ impl Follower {
                 read.query_async(&mut connection).await.map_err(|error| failed(&error))?;
             for entry in came.into_iter().flat_map(|reply| reply.keys).flat_map(|key| key.ids) {
                 let position = Position::parse(&entry.id)
-                    .ok_or_else(|| StoreError::Unusable(format!("{:?} is no place in a stream", entry.id)))?;
+                    .ok_or_else(|| StoreError::Unusable(format!("{:?} is not a position in the stream", entry.id)))?;
                 let text = |name: &str| entry.map.get(name).and_then(|value| String::from_redis_value_ref(value).ok());
                 let (op, kind) = (text("op"), text("kind"));
                 let change = change(op.as_deref(), kind.as_deref(), text("id"), entry.map.get("value"))?;
@@ -363,14 +357,14 @@ impl Follower {
         }
     }
 
-    /// Reads all that the store has, in place of what is known.
+    /// Reads everything in the store, replacing the working set.
     async fn read_everything(&mut self, connection: &mut MultiplexedConnection) -> Result<(), StoreError> {
         let fail = |error: RedisError| failed(&error);
         let name = self.names.identity();
         let fresh = uuid::Uuid::now_v7().to_string();
         let _: Value = cmd("SET").arg(&name).arg(&fresh).arg("NX").query_async(connection).await.map_err(fail)?;
         let identity: String = cmd("GET").arg(&name).query_async(connection).await.map_err(fail)?;
-        // Before reading: what changes meanwhile comes again with the stream.
+        // Before reading: changes made meanwhile arrive again on the stream.
         let newest: StreamRangeReply = cmd("XREVRANGE")
             .arg(self.names.stream())
             .arg("+")
@@ -385,7 +379,7 @@ impl Follower {
         let other = self.identity.as_ref().is_some_and(|known| *known != identity);
         if other || before.is_some_and(|before| newest < before) {
             self.lost = true;
-            tracing::error!("the store has lost what it had; revocations and suspensions known here stay in force");
+            tracing::error!("the store has lost data; revocations and suspensions known here stay in force");
         }
 
         let mut load = self.memory.load();
@@ -416,14 +410,14 @@ impl Follower {
     }
 }
 
-/// A change, as the stream tells it.
+/// Parses a change from the stream.
 fn change(
     op: Option<&str>,
     kind: Option<&str>,
     id: Option<String>,
     value: Option<&Value>,
 ) -> Result<Change, StoreError> {
-    let unknown = || StoreError::Unusable("the stream of changes holds what is no change".to_owned());
+    let unknown = || StoreError::Unusable("the stream of changes holds an invalid entry".to_owned());
     let (kind, id) = (kind.and_then(Kind::of).ok_or_else(unknown)?, id.ok_or_else(unknown)?);
     match op {
         Some("put") => {

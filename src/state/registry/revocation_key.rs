@@ -1,13 +1,13 @@
-//! What a revocation names, and the marks by which it is recognised on a request.
+//! What a revocation names, and the keys by which it is recognised on a request.
 //!
-//! A mark is made once, when a credential has been verified, and looked up on every request. It is 128 bits: the first
-//! byte says of what, the others are of a SHA-256, so that neither the length nor the choice of a name can make two
-//! different things look alike.
+//! A key is computed once, when a credential has been verified, and looked up on every request. It has 128 bits: the
+//! first byte is the kind, and the others come from a SHA-256, so that no choice of names or lengths makes two
+//! different things collide.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Digest, hex};
+use super::digest::{Digest, hex};
 
 /// What a revocation names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub(crate) enum Target {
     All,
 }
 
-/// Of what a mark is; the first byte of it.
+/// The kind of a revocation key; its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Of {
@@ -50,7 +50,7 @@ enum Of {
     All,
 }
 
-/// How many kinds of marks there are.
+/// How many kinds of revocation keys there are.
 pub(super) const KINDS: usize = 8;
 
 /// Something that can be revoked, in 16 bytes.
@@ -66,83 +66,83 @@ impl RevocationKey {
             context.update(part);
         }
         let digest = context.finish();
-        let mut mark = [0; 16];
-        mark.iter_mut().zip(digest.as_ref()).for_each(|(byte, of_digest)| *byte = *of_digest);
-        if let Some(first) = mark.first_mut() {
+        let mut key = [0; 16];
+        key.iter_mut().zip(digest.as_ref()).for_each(|(byte, of_digest)| *byte = *of_digest);
+        if let Some(first) = key.first_mut() {
             *first = of as u8;
         }
-        Self(mark)
+        Self(key)
     }
 
-    /// The mark of a target's id.
+    /// Returns the key that a target's id encodes.
     pub(super) fn of_id(id: &str) -> Option<Self> {
-        let mut mark = [0; 16];
+        let mut key = [0; 16];
         let pairs = id.as_bytes().chunks_exact(2);
         if id.len() != 32 {
             return None;
         }
-        for (byte, pair) in mark.iter_mut().zip(pairs) {
+        for (byte, pair) in key.iter_mut().zip(pairs) {
             let pair = str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
             *byte = u8::from_str_radix(pair, 16).ok()?;
         }
-        Some(Self(mark))
+        Some(Self(key))
     }
 
-    /// Of what it is.
+    /// Returns its kind, as an index below [`KINDS`].
     pub(super) fn kind(self) -> usize {
         let Self([first, ..]) = self;
         usize::from(first)
     }
 
-    /// A part of it that is spread evenly.
+    /// Returns an evenly distributed part of it, for sharding.
     pub(super) fn spread(self) -> usize {
         let Self([_, second, ..]) = self;
         usize::from(second)
     }
 
-    /// Of a token's text, or of what of it was signed.
+    /// The key of a token's text, or of its signed part.
     pub(crate) fn token(text: &[u8]) -> Self {
         Self::new(Of::Token, &[aws_lc_rs::digest::digest(&SHA256, text).as_ref()])
     }
 
-    /// Of a `jti`.
+    /// The key of a `jti`.
     pub(crate) fn jti(jti: &str) -> Self {
         Self::new(Of::Jti, &[jti.as_bytes()])
     }
 
-    /// Of an issuer's subject.
+    /// The key of an issuer's subject.
     pub(crate) fn subject(issuer: &str, subject: &str) -> Self {
         Self::new(Of::Subject, &[issuer.as_bytes(), subject.as_bytes()])
     }
 
-    /// Of a consumer.
+    /// The key of a consumer.
     pub(crate) fn consumer(name: &str) -> Self {
         Self::new(Of::Consumer, &[name.as_bytes()])
     }
 
-    /// Of an API key.
+    /// The key of an API key.
     pub(crate) fn key(id: &str) -> Self {
         Self::new(Of::Key, &[id.as_bytes()])
     }
 
-    /// Of a client certificate.
+    /// The key of a client certificate.
     pub(crate) fn certificate(thumbprint: &Digest) -> Self {
         Self::new(Of::Certificate, &[thumbprint])
     }
 
-    /// Of an issuer.
+    /// The key of an issuer.
     pub(crate) fn issuer(name: &str) -> Self {
         Self::new(Of::Issuer, &[name.as_bytes()])
     }
 
-    /// Of everything.
+    /// The key that revokes everything.
     pub(crate) fn all() -> Self {
         Self::new(Of::All, &[])
     }
 }
 
 impl Target {
-    /// The mark it is recognised by.
+    /// Returns the key it is recognised by.
     pub(crate) fn mark(&self) -> RevocationKey {
         match self {
             Self::Token(digest) => RevocationKey::new(Of::Token, &[digest]),
@@ -156,7 +156,7 @@ impl Target {
         }
     }
 
-    /// Its id: the same for the same target, so that revoking twice is revoking once.
+    /// Returns its id: the same for the same target, so that revoking is idempotent.
     pub(crate) fn id(&self) -> String {
         hex::encode(&self.mark().0)
     }

@@ -1,7 +1,7 @@
-//! What is revoked, in memory: marks and until when. Asked on every request, after every cache.
+//! What is revoked, in memory: revocation keys and when they expire. Consulted on every request, after every cache.
 //!
-//! A mark takes 24 bytes, so a million of them take some 50 MiB. Nothing here is decided by default: what is not marked is
-//! not revoked, and what is marked stays so until it is taken back or has ended by itself.
+//! An entry takes 24 bytes, so a million of them take some 50 MiB. What is not listed is not revoked; what is listed
+//! stays revoked until an operator lifts the revocation or it expires.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,23 +13,23 @@ use jiff::Timestamp;
 
 use super::revocation_key::{KINDS, RevocationKey};
 
-/// Parts of the map, each with a lock of its own.
+/// Shards of the map, each with its own lock.
 const SHARDS: usize = 16;
 
 /// Seconds since 1970, to 2106. `u32::MAX` stands for "always".
 type Seconds = u32;
 
-/// How far a revocation reaches.
+/// What a revocation covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reach {
-    /// What was issued before then; `u32::MAX`: whatever it is.
+    /// Covers what was issued before this second; `u32::MAX`: everything.
     issued_before: Seconds,
-    /// It ends then; `u32::MAX`: never.
+    /// The second at which it ends; `u32::MAX`: never.
     expires: Seconds,
 }
 
 impl Reach {
-    /// `None`: everything, and for ever.
+    /// Returns the reach; `None` means everything, or for ever.
     pub(super) fn new(issued_before: Option<Timestamp>, expires: Option<Timestamp>) -> Self {
         let seconds = |at: Option<Timestamp>, round_up: bool| match at {
             None => Seconds::MAX,
@@ -43,69 +43,69 @@ impl Reach {
 
     fn covers(self, issued: Option<i64>, now: i64) -> bool {
         let alive = self.expires == Seconds::MAX || now < i64::from(self.expires);
-        // What does not say when it was issued may have been issued before.
+        // A credential without an issue time may have been issued before.
         let old =
             self.issued_before == Seconds::MAX || issued.is_none_or(|issued| issued < i64::from(self.issued_before));
         alive && old
     }
 }
 
-/// The marks of all revocations.
+/// The keys of all revocations.
 #[derive(Default)]
 pub(super) struct Revoked {
     shards: [RwLock<HashMap<RevocationKey, Reach, RandomState>>; SHARDS],
-    /// How many there are of each kind: most kinds have none, and are not looked for.
+    /// How many there are of each kind: kinds without any are not looked up.
     counts: [AtomicUsize; KINDS],
 }
 
 impl Revoked {
-    /// Whether one of these marks is revoked, for something issued then (seconds since 1970).
+    /// Returns whether one of these keys is revoked, for a credential issued at `issued` (seconds since 1970).
     pub(super) fn covers(&self, revocation_keys: &[RevocationKey], issued: Option<i64>, now: Timestamp) -> bool {
-        revocation_keys.iter().any(|mark| {
-            let any = self.counts.get(mark.kind()).is_some_and(|count| count.load(Ordering::Acquire) > 0);
-            any && self.reach(*mark).is_some_and(|reach| reach.covers(issued, now.as_second()))
+        revocation_keys.iter().any(|key| {
+            let any = self.counts.get(key.kind()).is_some_and(|count| count.load(Ordering::Acquire) > 0);
+            any && self.reach(*key).is_some_and(|reach| reach.covers(issued, now.as_second()))
         })
     }
 
-    fn reach(&self, mark: RevocationKey) -> Option<Reach> {
-        self.shard(mark)?.read().unwrap_or_else(PoisonError::into_inner).get(&mark).copied()
+    fn reach(&self, key: RevocationKey) -> Option<Reach> {
+        self.shard(key)?.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
     }
 
-    /// Revokes, in place of what was known of this mark.
-    pub(super) fn put(&self, mark: RevocationKey, reach: Reach) {
-        let Some(shard) = self.shard(mark) else { return };
-        match shard.write().unwrap_or_else(PoisonError::into_inner).entry(mark) {
+    /// Revokes this key, replacing what was stored for it.
+    pub(super) fn put(&self, key: RevocationKey, reach: Reach) {
+        let Some(shard) = self.shard(key) else { return };
+        match shard.write().unwrap_or_else(PoisonError::into_inner).entry(key) {
             Entry::Occupied(mut known) => drop(known.insert(reach)),
             Entry::Vacant(free) => {
                 free.insert(reach);
-                if let Some(count) = self.counts.get(mark.kind()) {
+                if let Some(count) = self.counts.get(key.kind()) {
                     count.fetch_add(1, Ordering::Release);
                 }
             }
         }
     }
 
-    /// Takes a revocation back.
-    pub(super) fn remove(&self, mark: RevocationKey) {
-        let Some(shard) = self.shard(mark) else { return };
-        if shard.write().unwrap_or_else(PoisonError::into_inner).remove(&mark).is_some() {
-            self.discount(mark);
+    /// Removes a revocation.
+    pub(super) fn remove(&self, key: RevocationKey) {
+        let Some(shard) = self.shard(key) else { return };
+        if shard.write().unwrap_or_else(PoisonError::into_inner).remove(&key).is_some() {
+            self.discount(key);
         }
     }
 
-    /// Forgets what has ended by itself.
+    /// Removes expired revocations.
     pub(super) fn sweep(&self, now: Timestamp) {
         let now = now.as_second();
         self.retain(|_, reach| reach.expires == Seconds::MAX || now < i64::from(reach.expires));
     }
 
-    /// Keeps the marks of which `keep` says so.
+    /// Keeps the revocations for which `keep` returns true.
     pub(super) fn retain(&self, keep: impl Fn(RevocationKey, Reach) -> bool) {
         for shard in &self.shards {
-            shard.write().unwrap_or_else(PoisonError::into_inner).retain(|mark, reach| {
-                let stays = keep(*mark, *reach);
+            shard.write().unwrap_or_else(PoisonError::into_inner).retain(|key, reach| {
+                let stays = keep(*key, *reach);
                 if !stays {
-                    self.discount(*mark);
+                    self.discount(*key);
                 }
                 stays
             });
@@ -117,14 +117,14 @@ impl Revoked {
         self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    fn discount(&self, mark: RevocationKey) {
-        if let Some(count) = self.counts.get(mark.kind()) {
+    fn discount(&self, key: RevocationKey) {
+        if let Some(count) = self.counts.get(key.kind()) {
             count.fetch_sub(1, Ordering::Release);
         }
     }
 
-    fn shard(&self, mark: RevocationKey) -> Option<&RwLock<HashMap<RevocationKey, Reach, RandomState>>> {
-        self.shards.get(mark.spread() % SHARDS)
+    fn shard(&self, key: RevocationKey) -> Option<&RwLock<HashMap<RevocationKey, Reach, RandomState>>> {
+        self.shards.get(key.spread() % SHARDS)
     }
 }
 
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_of_different_things_differ() {
+    fn keys_of_different_things_differ() {
         let revocation_keys = [
             RevocationKey::jti("a"),
             RevocationKey::key("a"),
@@ -197,8 +197,8 @@ mod tests {
             RevocationKey::subject("", "a"),
             RevocationKey::all(),
         ];
-        for (position, mark) in revocation_keys.iter().enumerate() {
-            assert!(!revocation_keys[..position].contains(mark), "{position}");
+        for (position, key) in revocation_keys.iter().enumerate() {
+            assert!(!revocation_keys[..position].contains(key), "{position}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! SingleUse that nodes share: whoever claims something first, on any node, has it for a time.
+//! Single-use values that nodes share: the first to claim one, on any node, holds it for a time.
 //!
-//! Asked on the way of a request, and only of those that bring a proof of possession. So there is a deadline of its own,
-//! much shorter than that of what operators do, and requests share one connection instead of waiting in line for it.
+//! Called while a request is handled, and only for those with a DPoP proof. So claims have a deadline of their own,
+//! much shorter than that of operators' commands, and requests share one connection instead of queueing for it.
 
 use std::time::Duration;
 
@@ -10,28 +10,29 @@ use redis::{Client, RedisError, cmd};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use super::store::StoreError;
+use super::connection::connect;
+use super::store_error::StoreError;
 
-/// One claim, a connection that must be opened for it included.
+/// Deadline of one claim, including the time to open a connection.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Makes claims in a store.
 pub(super) struct SingleUse {
     client: Client,
-    /// What their names begin with.
+    /// Prefix of the names in Redis.
     prefix: String,
     connection: Mutex<Option<MultiplexedConnection>>,
-    /// Where the connection is driven: the threads of requests come and go with them.
+    /// The runtime that drives the connection: the threads of requests do not live long enough.
     runtime: Handle,
 }
 
 impl SingleUse {
-    /// Makes them under this prefix. Must be called within the runtime that outlives requests.
+    /// Returns a handle that claims under this prefix. Must be called within the runtime that outlives requests.
     pub(super) fn new(client: Client, prefix: String) -> Self {
         Self { client, prefix, connection: Mutex::default(), runtime: Handle::current() }
     }
 
-    /// Whether nobody, on any node, has claimed this within its time.
+    /// Claims `what`; returns false if any node holds a claim on it that has not expired.
     pub(super) async fn claim(&self, what: &str, lifetime: Duration) -> Result<bool, StoreError> {
         let answer = tokio::time::timeout(PATIENCE, self.set(what, lifetime)).await;
         let failed = match answer {
@@ -39,7 +40,7 @@ impl SingleUse {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {PATIENCE:?}"),
         };
-        // The next one opens another.
+        // The next claim opens a new connection.
         self.connection.lock().await.take();
         Err(StoreError::Unreachable(failed))
     }
@@ -59,7 +60,7 @@ impl SingleUse {
             return Ok(open.clone());
         }
         let client = self.client.clone();
-        let opening = self.runtime.spawn(async move { super::redis::connect(&client, PATIENCE).await });
+        let opening = self.runtime.spawn(async move { connect(&client, PATIENCE).await });
         let opened = opening.await.map_err(|error| RedisError::from(std::io::Error::other(error)))??;
         Ok(slot.insert(opened).clone())
     }

@@ -1,0 +1,31 @@
+//! Whether a registry knows what its store holds.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Whether the registry knows what its store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Health {
+    /// The store has never been read: nobody is admitted.
+    Loading = 0,
+    /// The registry is in step with the store.
+    Ready = 1,
+    /// The store was read, but cannot be reached now: other nodes may have changed it.
+    Stale = 2,
+}
+
+impl Health {
+    /// Returns the value that was last stored.
+    pub(super) fn load(value: &AtomicU8) -> Self {
+        match value.load(Ordering::Acquire) {
+            1 => Self::Ready,
+            2 => Self::Stale,
+            _ => Self::Loading,
+        }
+    }
+
+    /// Stores the value.
+    pub(super) fn store(self, value: &AtomicU8) {
+        value.store(self as u8, Ordering::Release);
+    }
+}

@@ -1,0 +1,46 @@
+//! Which store a policy names.
+
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// The store that a policy names.
+#[derive(Debug, Clone)]
+pub(crate) enum StoreConfig {
+    /// In a folder of this machine, for one node.
+    Embedded {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// In Redis or Valkey, for many nodes.
+    Redis {
+        /// `redis://` or `rediss://`; holds the password.
+        url: SecretString,
+        /// Prefix of the names of all keys.
+        prefix: Box<str>,
+        /// PEM of the authorities that vouch for a `rediss://` server; default: the system's.
+        ca: Option<String>,
+    },
+}
+
+impl StoreConfig {
+    /// The name used in metrics.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Embedded { .. } => "embedded",
+            Self::Redis { .. } => "redis",
+        }
+    }
+}
+
+impl PartialEq for StoreConfig {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Embedded { folder }, Self::Embedded { folder: other }) => folder == other,
+            (Self::Redis { url, prefix, ca }, Self::Redis { url: other_url, prefix: other_prefix, ca: other_ca }) => {
+                url.expose_secret() == other_url.expose_secret() && prefix == other_prefix && ca == other_ca
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Why a store did not do what it was asked to do.
+
+use std::fmt;
+
+/// Why a store did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreError {
+    /// The policy has no store.
+    None,
+    /// The entry to be created exists already; nothing was changed.
+    Exists,
+    /// Another process has opened it.
+    InUse(String),
+    /// It cannot be reached now; whether something was changed may not be known.
+    Unreachable(String),
+    /// It is broken, or its contents are invalid.
+    Unusable(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("the policy has no `store`, so nothing can be saved; add `store: state/`"),
+            Self::Exists => f.write_str("an entry with this id exists already"),
+            Self::InUse(which) => write!(f, "the store {which} is in use by another process"),
+            Self::Unreachable(why) => write!(f, "the store cannot be reached: {why}"),
+            Self::Unusable(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
