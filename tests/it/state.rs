@@ -344,10 +344,10 @@ fn commands_do_it_on_a_store_that_nobody_has_open_and_say_so_where_somebody_has(
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("in use by another process"), "{said}");
     let admin = format!("http://{}", proxy.admin());
-    let (code, _, said) = commands(&file, &["revoke", "undo", &id, "--admin", &admin, "--token", ADMIN_TOKEN]);
+    let (code, _, said) = commands(&file, &["revoke", "undo", &id, "--admin", &admin, "--admin-token", ADMIN_TOKEN]);
     assert_eq!(code, Some(0), "{said}");
     client(&proxy).get("/x").key(&replaced).send().is(200);
-    let consumer = ["consumer", "suspend", "acme", "--until", "1h", "--admin", &admin, "--token", ADMIN_TOKEN];
+    let consumer = ["consumer", "suspend", "acme", "--until", "1h", "--admin", &admin, "--admin-token", ADMIN_TOKEN];
     assert_eq!(commands(&file, &consumer).0, Some(0));
     client(&proxy).get("/x").key(&replaced).send().refused(403, "consumer_suspended");
     proxy.done();

@@ -44,8 +44,9 @@ struct Reach {
     #[arg(long, value_name = "URL", env = "BARTIZAN_ADMIN", global = true)]
     admin: Option<String>,
     /// The admin token, in place of the policy's
+    // Not `token`: `revoke token TEXT` has an argument of that name, and clap gives both one id.
     #[arg(long, value_name = "TOKEN", env = "BARTIZAN_ADMIN_TOKEN", hide_env_values = true, global = true)]
-    token: Option<String>,
+    admin_token: Option<String>,
 }
 
 /// Reaches it.
@@ -69,11 +70,11 @@ impl Reach {
         if let Some(url) = &self.admin {
             const WRONG: &str = "--admin is a URL such as http://127.0.0.1:9901, or unix:PATH";
             let door = Door::of(url).ok_or_else(|| tell(INVALID, WRONG))?;
-            let token = self.token.clone().ok_or_else(|| tell(INVALID, "--admin goes with --token"))?;
+            let token = self.admin_token.clone().ok_or_else(|| tell(INVALID, "--admin needs --admin-token"))?;
             return Ok(Operator { runtime, way: Way::Daemon { door, token: token.into() } });
         }
         let Some(path) = &self.policy else {
-            return Err(tell(INVALID, "say where the daemon is: --policy FILE, or --admin URL --token TOKEN"));
+            return Err(tell(INVALID, "say where the daemon is: --policy FILE, or --admin URL --admin-token TOKEN"));
         };
         let (policy, problems) = compile::compile(path, &Runtime::new(Instant::now()));
         let Some(policy) = policy else {
@@ -119,12 +120,12 @@ impl Reach {
 
     fn with_token(&self, door: Door, policy: &Policy) -> Result<Way, u8> {
         let mut tokens = policy.admin().into_iter().flat_map(|admin| &admin.tokens);
-        let token = self.token.clone().map(SecretString::from);
+        let token = self.admin_token.clone().map(SecretString::from);
         let token = token.or_else(|| {
             let operates = tokens.find(|token| token.rights == Rights::Operate);
             operates.map(|token| token.token.clone())
         });
-        let token = token.ok_or_else(|| tell(INVALID, "the policy has no `admin.token`; give --token"))?;
+        let token = token.ok_or_else(|| tell(INVALID, "the policy has no `admin.token`; give --admin-token"))?;
         Ok(Way::Daemon { door, token })
     }
 }
