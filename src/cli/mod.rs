@@ -3,9 +3,11 @@
 //! Exit codes: 0 done, 1 failed at run time, 2 wrong usage or invalid policy.
 
 mod check;
+mod completions;
 mod demo;
 mod explain;
 mod init;
+mod man;
 mod operator;
 mod persona;
 mod request_defaults;
@@ -54,6 +56,10 @@ enum Command {
     Consumer(operator::consumer::Arguments),
     /// Shows on running nodes that what operators rely on holds
     Drill(operator::drill::Arguments),
+    /// Generate completions for a shell
+    Completions(completions::Arguments),
+    /// Generate a manual page
+    Man(man::Arguments),
 }
 
 /// How results are written.
@@ -78,6 +84,8 @@ pub fn main() -> ExitCode {
         Command::Revoke(arguments) => operator::revoke::run(&arguments),
         Command::Consumer(arguments) => operator::consumer::run(&arguments),
         Command::Drill(arguments) => operator::drill::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     };
     ExitCode::from(code)
 }
