@@ -1,4 +1,4 @@
-//! `bartizan completions`: shell completions, generated from the command tree itself, so that they are never out of date.
+//! `bartizan completions`: shell completions, generated from the command tree, so that they are never out of date.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! `bartizan explain`: traces one request through the chain without sending it, and prints what each stage decides and why.
+//! `bartizan explain`: traces one request through the chain without sending it. Prints what each stage decides and why.
 
 use std::io::Read;
 use std::net::IpAddr;

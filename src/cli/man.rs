@@ -1,4 +1,4 @@
-//! `bartizan man`: manual pages in roff, generated from the command tree itself, so that they are never out of date.
+//! `bartizan man`: manual pages in roff, generated from the command tree, so that they are never out of date.
 
 use std::io::Write;
 

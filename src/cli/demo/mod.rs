@@ -63,7 +63,7 @@ fn show() -> io::Result<u8> {
     let bound = vec![ports.proxy, ports.admin];
     let setup = Setup { policy: unpacked.file().to_owned(), readable: Some(colour), bound };
     let served = serve(setup, |_| {
-        // If standard output is closed, nobody reads this.
+        // Ignores the error: standard output may be closed.
         let _ = io::stdout().write_all(page.as_bytes());
         // Only now: the page comes first.
         telemetry::start_logs();

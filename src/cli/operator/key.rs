@@ -110,7 +110,7 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
     match &arguments.action {
         Action::New { consumer, traits } => {
             let path = format!("/v1/consumers/{}/keys", segment(consumer));
-            made(arguments, &operator.ask(&Method::POST, &path, Some(&traits.body()))?)?;
+            print_key(arguments, &operator.ask(&Method::POST, &path, Some(&traits.body()))?)?;
         }
         Action::Rotate { old, overlap, traits } => {
             let mut body = traits.body();
@@ -118,7 +118,7 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
                 body.insert("overlap".to_owned(), overlap.as_str().into());
             }
             let path = format!("/v1/keys/{}/rotate", segment(old));
-            made(arguments, &operator.ask(&Method::POST, &path, Some(&body))?)?;
+            print_key(arguments, &operator.ask(&Method::POST, &path, Some(&body))?)?;
         }
         Action::List { consumer } => {
             let path = match consumer {
@@ -145,14 +145,14 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
         Action::Revoke { id, reason } => {
             let body = json!({"key": id, "reason": reason});
             let answer = operator.ask(&Method::POST, "/v1/revocations", Some(&body))?;
-            super::revoke::told(arguments.format, &answer);
+            super::revoke::print_revocation(arguments.format, &answer);
         }
     }
     Ok(())
 }
 
 /// Prints a new key. Only the key goes to standard output, so that a shell can capture it.
-fn made(arguments: &Arguments, answer: &Value) -> Result<(), u8> {
+fn print_key(arguments: &Arguments, answer: &Value) -> Result<(), u8> {
     if arguments.format == Format::Json {
         print_json(answer);
         return Ok(());

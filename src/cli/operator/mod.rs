@@ -1,5 +1,5 @@
-//! Operator commands, one file each. They go through the admin listener of a running daemon or, if none is running, change
-//! the store directly.
+//! Operator commands, one file each. They go through the admin listener of a running daemon or, if none is running,
+//! change the store directly.
 
 pub(super) mod consumer;
 pub(super) mod drill;

@@ -174,12 +174,12 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
         );
     }
     let answer = operator.ask(&Method::POST, "/v1/revocations", Some(&body))?;
-    told(arguments.format, &answer);
+    print_revocation(arguments.format, &answer);
     Ok(())
 }
 
 /// Prints a new revocation.
-pub(super) fn told(format: Format, answer: &Value) {
+pub(super) fn print_revocation(format: Format, answer: &Value) {
     if format == Format::Json {
         return print_json(answer);
     }

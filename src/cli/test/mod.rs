@@ -1,8 +1,8 @@
-//! `bartizan test`: runs tables of requests and expected results through the real chain of a policy, without sockets and
-//! without a network.
+//! `bartizan test`: runs tables of requests and expected results through the real chain of a policy, without
+//! sockets or a network.
 //!
-//! `file` is the format of test files, `plan` resolves one against its policy, `run` executes it, `coverage` finds what no
-//! test covers, and `report` and `junit` print the results.
+//! `file` is the format of test files, `plan` resolves one against its policy, `run` executes it, `coverage` finds what
+//! no test covers, and `report` and `junit` print the results.
 
 mod coverage;
 mod file;

@@ -1,7 +1,7 @@
 //! `bartizan drill`: verifies on running nodes that revocation works.
 //!
-//! `drill revocation` revokes a credential that every node accepts, and sends requests back to back to every node until the
-//! credential is refused. The drill undoes its changes whatever the result; what it cannot undo expires.
+//! `drill revocation` revokes a credential that every node accepts, and sends requests back to back to every node until
+//! the credential is refused. The drill undoes its changes whatever the result; what it cannot undo expires.
 
 mod nodes;
 
@@ -217,8 +217,8 @@ impl Drill<'_> {
         Ok(held)
     }
 
-    /// Checks that every node accepts the credential, revokes it, and watches every node refuse it. Returns `None` if an
-    /// earlier step fails.
+    /// Checks that every node accepts the credential, revokes it, and watches every node refuse it. Returns `None` if
+    /// an earlier step fails.
     fn show(&mut self, held: &Held, asker: &Arc<Asker>) -> Option<Vec<Watched>> {
         let arguments = self.arguments;
         let patience = if held.minted.is_some() { SPREAD } else { Duration::ZERO };
