@@ -1,4 +1,4 @@
-//! `bartizan check`: exactly `run` without starting; the same code, the same errors.
+//! `bartizan check`: compiles a policy as `run` does, with the same code and errors, but starts nothing.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -9,11 +9,13 @@ use crate::policy::{Access, Policy, Route};
 use crate::stages::scope::{Alternative, By};
 
 #[derive(clap::Args)]
-#[command(after_help = "Example: bartizan check policy.yaml\nExit codes: 0 good, 2 the policy has errors.")]
+#[command(
+    after_help = "Example: bartizan check policy.yaml\nExit codes: 0 the policy is valid, 2 the policy has errors."
+)]
 pub(super) struct Arguments {
-    /// The policy file
+    /// Path of the policy file
     file: PathBuf,
-    /// How problems are written
+    /// Output format of the problems
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -37,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     if policy.is_some() { DONE } else { INVALID }
 }
 
-/// `ok`, and who may do what.
+/// `ok`, and who may call each route.
 fn summary(policy: &Policy) -> String {
     let mut text = format!("ok: {} APIs, {} routes\n", policy.apis().len(), policy.routes().len());
     for api in policy.apis() {

@@ -1,4 +1,4 @@
-//! `bartizan explain`: walks one request through the chain without sending it, and says what each stage decides and why.
+//! `bartizan explain`: traces one request through the chain without sending it. Prints what each stage decides and why.
 
 use std::io::Read;
 use std::net::IpAddr;
@@ -24,42 +24,42 @@ use crate::telemetry;
 #[command(after_help = "Examples:
   bartizan explain --policy policy.yaml GET /v1/orders/7 --bearer \"$TOKEN\"
   bartizan explain --policy policy.yaml POST /v1/orders --body order.json --as '{ issuer: corp, id: acme, scopes: [orders:write] }'
-The request goes nowhere. With --bearer, keys and endpoints of issuers are asked as `run` would; with --as, nobody is.
-Limits are full, and what operators have changed at run time is not looked at.
+The request is not sent. --bearer fetches keys from issuers and calls their endpoints as `run` does; --as makes no connections.
+Limits start unused, and changes that operators made at run time are ignored.
 Exit codes: 0 it would be forwarded, 1 it would be refused, 2 wrong usage or the policy has errors.")]
 pub(super) struct Arguments {
-    /// The policy file
+    /// Path of the policy file
     #[arg(long, value_name = "FILE", env = "BARTIZAN_POLICY")]
     policy: PathBuf,
-    /// The method, such as GET
+    /// Method of the request, such as GET
     method: String,
-    /// The path, with its query
+    /// Path and query of the request
     path: String,
-    /// A token, sent as `Authorization: Bearer`; `-` reads it from standard input
+    /// Token to send as `Authorization: Bearer`; `-` reads it from standard input
     #[arg(long, value_name = "TOKEN")]
     bearer: Option<String>,
-    /// An API key, sent in the header that the policy names; `-` reads it from standard input
+    /// API key to send in the header that the policy names; `-` reads it from standard input
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// Makes a credential that is good for the policy, as the `as` of a test does
+    /// Identity to create a valid credential for, written like `as` in a test
     #[arg(long = "as", value_name = "WHO", conflicts_with_all = ["bearer", "key"])]
     asker: Option<String>,
-    /// A header field, `Name: value`; may be repeated
+    /// Header field to send, `Name: value`; may be repeated
     #[arg(long = "header", value_name = "FIELD", value_parser = field)]
     headers: Vec<(String, String)>,
-    /// The host it is for; by default one that has such a route
+    /// Host of the request; default: a host that has a matching route
     #[arg(long)]
     host: Option<String>,
-    /// The body: a file, or `-` for standard input
+    /// File with the body; `-` reads it from standard input
     #[arg(long, value_name = "FILE")]
     body: Option<PathBuf>,
-    /// The address it comes from
+    /// Address of the client
     #[arg(long, value_name = "ADDRESS", default_value_t = FROM)]
     from: IpAddr,
-    /// When, as RFC 3339; by default now
+    /// Time of the request in RFC 3339; default: now
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
-    /// How the answer is written
+    /// Output format of the explanation
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -71,9 +71,9 @@ fn field(text: &str) -> Result<(String, String), String> {
 
 /// Why there is nothing to explain.
 enum Stopped {
-    /// Something that was written is wrong.
+    /// Errors in the policy or in `--as`.
     Problems(Problems),
-    /// Something else is.
+    /// Any other failure.
     Failed(String),
 }
 
@@ -104,11 +104,11 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     }
 }
 
-/// A walk, and when it was.
+/// A trace, and the time it assumes.
 struct Explained {
     walk: RehearsalTrace,
     at: Timestamp,
-    /// What was not looked at.
+    /// What the trace ignored.
     note: Option<&'static str>,
 }
 
@@ -147,7 +147,7 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
     }
     add_host(arguments, &rehearsal, &mut question);
     if question.has("authorization") && arguments.asker.is_none() {
-        // Why a key set cannot be had is said in the log.
+        // The log says why a key set cannot be fetched.
         telemetry::start_logs_from("warn");
         rehearsal.fetch_keys(at).await;
     }
@@ -158,7 +158,7 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
     Ok(Explained { walk, at, note })
 }
 
-/// Says whom the request is for, where no header does.
+/// Adds `Host` if no header names the host.
 fn add_host(arguments: &Arguments, rehearsal: &Rehearsal, question: &mut RehearsalRequest) {
     if !question.has("host") {
         let host = arguments.host.as_deref();
@@ -167,7 +167,7 @@ fn add_host(arguments: &Arguments, rehearsal: &Rehearsal, question: &mut Rehears
     }
 }
 
-/// Makes the credential that was asked for, and a policy it is good for.
+/// Creates the requested credential, and a policy that accepts it.
 fn impersonate(
     arguments: &Arguments,
     text: &str,
@@ -187,7 +187,7 @@ fn impersonate(
     Ok(rehearsal)
 }
 
-/// What was given, or, for `-`, what is on standard input: there it is in no list of processes.
+/// Returns the argument, or reads standard input for `-`, which keeps the secret out of process lists.
 fn secret(given: Option<&str>) -> Result<Option<String>, Stopped> {
     if given != Some("-") {
         return Ok(given.map(str::to_owned));

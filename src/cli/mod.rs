@@ -3,9 +3,11 @@
 //! Exit codes: 0 done, 1 failed at run time, 2 wrong usage or invalid policy.
 
 mod check;
+mod completions;
 mod demo;
 mod explain;
 mod init;
+mod man;
 mod operator;
 mod persona;
 mod request_defaults;
@@ -17,16 +19,21 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// The command did what it was asked.
+/// Success.
 const DONE: u8 = 0;
-/// It failed at run time.
+/// A failure at run time.
 const FAILED: u8 = 1;
 /// Wrong usage, or an invalid policy.
 const INVALID: u8 = 2;
 
 /// A secure API access proxy: one binary, one policy file, every call on record.
 #[derive(Parser)]
-#[command(name = "bartizan", version, arg_required_else_help = true)]
+#[command(
+    name = "bartizan",
+    version,
+    arg_required_else_help = true,
+    after_help = "Example: bartizan demo\n'bartizan COMMAND --help' shows the arguments of a command and an example."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -34,34 +41,38 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves by a policy file until SIGTERM; SIGHUP reloads it
+    /// Run the proxy with a policy file; SIGHUP reloads it, SIGTERM stops it
     Run(run::Arguments),
-    /// Shows everything at once on this machine: an API, an issuer, a policy, the proxy
+    /// Start a complete demo on this machine: an API, an issuer, a policy and the proxy
     Demo(demo::Arguments),
-    /// Writes a policy for an API that is described in OpenAPI
+    /// Generate a policy from an OpenAPI description
     Init(init::Arguments),
-    /// Tells every problem of a policy file, without starting anything
+    /// Check a policy file and report every problem
     Check(check::Arguments),
-    /// Walks one request through the chain without sending it, and says why it ends as it does
+    /// Trace one request through the policy without sending it, and explain the decision
     Explain(explain::Arguments),
-    /// Asks a policy what tests say, and tells what is not as they expect
+    /// Run tests against a policy and report failures
     Test(test::Arguments),
-    /// Makes, rotates, lists and revokes API keys
+    /// Create, rotate, list and revoke API keys
     Key(operator::key::Arguments),
-    /// Revokes credentials, from the next request on
+    /// Revoke credentials from the next request on
     Revoke(operator::revoke::Arguments),
-    /// Registers consumers, suspends them, grants them scopes for a time
+    /// Register and suspend consumers, and grant them scopes for a limited time
     Consumer(operator::consumer::Arguments),
-    /// Shows on running nodes that what operators rely on holds
+    /// Verify on running nodes that revocation works
     Drill(operator::drill::Arguments),
+    /// Generate completions for a shell
+    Completions(completions::Arguments),
+    /// Generate a manual page
+    Man(man::Arguments),
 }
 
-/// How results are written.
+/// The output format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people
+    /// Plain text for people
     Text,
-    /// For programs
+    /// JSON for programs
     Json,
 }
 
@@ -78,6 +89,8 @@ pub fn main() -> ExitCode {
         Command::Revoke(arguments) => operator::revoke::run(&arguments),
         Command::Consumer(arguments) => operator::consumer::run(&arguments),
         Command::Drill(arguments) => operator::drill::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     };
     ExitCode::from(code)
 }
@@ -85,4 +98,32 @@ pub fn main() -> ExitCode {
 /// Whether to write colour to a stream: only to a terminal, and never where `NO_COLOR` is set.
 fn colour(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    /// Fails unless the command, its arguments and its subcommands are described.
+    fn described(command: &clap::Command, path: &str) {
+        assert!(command.get_about().is_some(), "{path} lacks a summary");
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{path}: `{}` lacks a description", argument.get_id());
+        }
+        if !command.has_subcommands() {
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = after.split("Example").nth(1).unwrap_or_default();
+            assert!(examples.contains(path), "{path} lacks an example");
+        }
+        for inner in command.get_subcommands() {
+            described(inner, &format!("{path} {}", inner.get_name()));
+        }
+    }
+
+    #[test]
+    fn every_command_and_argument_is_described() {
+        let command = super::Arguments::command();
+        described(&command, "bartizan");
+        command.debug_assert();
+    }
 }

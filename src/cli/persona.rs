@@ -1,4 +1,4 @@
-//! Who asks, as a policy test and `bartizan explain --as` write it, held against the policy that is to be asked.
+//! The caller in a policy test or in `bartizan explain --as`, resolved against the policy.
 
 use serde::Deserialize;
 
@@ -10,45 +10,43 @@ use crate::stages::auth::claims::Settings;
 use crate::stages::auth::introspection::Introspection;
 use crate::stages::auth::jwt::Issuer;
 
-/// As written. One of `issuer`, `introspected`, `key`, `consumer`; a certificate alone, or beside one of them.
+/// A caller in YAML: one of `issuer`, `introspected`, `key` and `consumer`, a certificate, or both.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Asker {
-    /// A token of this issuer.
+    /// Sends a token of this issuer.
     issuer: Option<String>,
-    /// A token that this introspection endpoint knows.
+    /// Sends a token that this introspection endpoint knows.
     introspected: Option<String>,
-    /// The API key of the policy with this id.
+    /// Sends the API key of the policy with this id.
     key: Option<String>,
-    /// An API key that an operator makes for this consumer.
+    /// Sends an API key that an operator created for this consumer.
     consumer: Option<String>,
-    /// A client certificate: a name in it, or `sha256:` and its thumbprint.
+    /// Presents a client certificate: a name in it, or `sha256:` and its thumbprint.
     certificate: Option<String>,
-    /// Who the token is of.
+    /// Subject of the token.
     id: Option<String>,
-    /// Its scopes.
     scopes: Option<Vec<String>>,
-    /// Its roles.
     roles: Option<Vec<String>>,
-    /// Claims in place of those it would have; `null` takes one out.
+    /// Claims to replace; `null` removes one.
     claims: Option<Anything>,
     /// How long ago it was issued.
     issued: Option<Period>,
-    /// In how long it ends.
+    /// Time until it expires.
     expires: Option<Period>,
-    /// How long ago it ended.
+    /// How long ago it expired.
     expired: Option<Period>,
-    /// Whether it is bound to the certificate.
+    /// Whether it is bound to the certificate (RFC 8705).
     bound: Option<bool>,
-    /// Whether it is bound to a key, and comes with proofs of its possession.
+    /// Whether it is bound to a key and sent with DPoP proofs (RFC 9449).
     dpop: Option<bool>,
 }
 
-/// What only a token has.
+/// Members that only a token can have.
 const OF_TOKENS: [&str; 9] = ["id", "scopes", "roles", "claims", "issued", "expires", "expired", "bound", "dpop"];
 
 impl Asker {
-    /// Who that is under this policy; `None` when something is wrong with it, which is told then.
+    /// Resolves the caller against the policy. Reports problems and returns `None` if there are any.
     pub(super) fn persona(&self, at: At<'_>, policy: &Policy, problems: &mut Problems) -> Option<Persona> {
         let auth = policy.auth();
         let issuers: Vec<&str> = auth.issuers().map(|issuer| issuer.name()).collect();
@@ -80,8 +78,8 @@ impl Asker {
             }
             (None, None, None, None) if self.certificate.is_some() || at.damaged() => None,
             (None, None, None, None) => {
-                let help = "write one of `issuer`, `introspected`, `key`, `consumer`, `certificate`; leave `as` out for nobody";
-                problems.error(at.place(), "this does not say what is sent").help(help);
+                let help = "write one of `issuer`, `introspected`, `key`, `consumer`, `certificate`; remove `as` to send no credential";
+                problems.error(at.place(), "no credential is given").help(help);
                 None
             }
             _ => {
@@ -95,7 +93,7 @@ impl Asker {
             let narrows = |name: &str| name == "scopes" && self.consumer.is_some();
             for name in OF_TOKENS.into_iter().filter(|name| at.key(name).present() && !narrows(name)) {
                 problems
-                    .error(at.key(name).key_place(), format!("`{name}` goes with a token"))
+                    .error(at.key(name).key_place(), format!("`{name}` needs a token"))
                     .help("write `issuer` or `introspected` with it, or remove it");
             }
         }
@@ -104,7 +102,7 @@ impl Asker {
         (problems.len() == before).then_some(Persona { sends, shows })
     }
 
-    /// Whether tokens of the issuer can have roles, if this one does.
+    /// Reports roles in a token whose issuer has no claim for them.
     fn has_roles(&self, settings: Option<&Settings>, at: At<'_>, problems: &mut Problems) {
         if self.roles.is_some() && settings.is_some_and(|settings| settings.role_claim.is_none()) {
             problems
@@ -133,14 +131,14 @@ impl Asker {
         };
         if self.bound == Some(true) && self.certificate.is_none() {
             problems
-                .error(at.key("bound").key_place(), "there is nothing that this token is bound to")
+                .error(at.key("bound").key_place(), "this token has no certificate to be bound to")
                 .help("write `certificate:` with it");
         }
         let Some(id) = &self.id else {
             if !at.damaged() {
                 problems
                     .error(at.key("id").key_place(), "`id` is missing")
-                    .help("write who the token is of: what the policy lists under `identities`");
+                    .help("write the subject of the token, as the policy lists it under `identities`");
             }
             return None;
         };
@@ -175,7 +173,7 @@ fn shows(written: &str, at: At<'_>, policy: &Policy, problems: &mut Problems) ->
     }
 }
 
-/// Tells a name that the policy does not have.
+/// Reports a name that the policy does not define.
 fn known(what: &str, name: &str, names: &[&str], at: At<'_>, problems: &mut Problems) {
     if names.contains(&name) {
         return;

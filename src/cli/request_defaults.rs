@@ -1,12 +1,12 @@
-//! What `explain` and `test` put into a request that its writer has left out.
+//! Defaults for the requests of `explain` and `test`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-/// Where requests come from when nobody says: an address for documentation (RFC 5737), which no policy trusts.
+/// Default client address: one for documentation (RFC 5737), which no policy trusts.
 pub(super) const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// The content type of a file, by its name.
+/// Returns the content type of a file by its extension.
 pub(super) fn media_type(file: &Path) -> Option<&'static str> {
     match file.extension()?.to_str()? {
         "json" => Some("application/json"),

@@ -8,10 +8,10 @@ use crate::telemetry;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan run --policy policy.yaml
-Signals: SIGHUP reloads, SIGTERM and SIGINT finish what is in flight and stop, a second one stops at once.
-Logs: BARTIZAN_LOG=debug says more, BARTIZAN_LOG_FORMAT=json writes them as JSON.")]
+Signals: SIGHUP reloads the policy. SIGTERM and SIGINT finish the requests in flight, then stop; a second one stops at once.
+Logs: BARTIZAN_LOG=debug logs more, BARTIZAN_LOG_FORMAT=json writes them as JSON.")]
 pub(super) struct Arguments {
-    /// The policy file
+    /// Path of the policy file
     #[arg(long, value_name = "FILE", env = "BARTIZAN_POLICY")]
     policy: PathBuf,
 }
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: Arguments) -> u8 {
     }
 }
 
-/// Starts a daemon, says so, and serves to the end. Errors are told, and come back as exit codes.
+/// Starts a daemon, calls `started`, and serves until it stops. Prints errors and returns them as exit codes.
 pub(super) fn serve(setup: Setup, started: impl FnOnce(&Daemon)) -> Result<(), u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
     let runtime = runtime.map_err(|error| failed(&error))?;

@@ -60,6 +60,35 @@ fn commands(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
+fn a_token_is_revoked_with_the_admin_token_by_flag_by_environment_and_by_policy() {
+    let upstream = upstream().start();
+    let proxy = on_socket(&upstream, "socket: { path: admin.sock }").start();
+    let url = format!("unix:{}", proxy.file("admin.sock").display());
+    let file = proxy.file("policy.yaml");
+    let revoke = |way: &[&str], environment: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        command.args(["revoke", "token", "eyJhbGciOiJub25lIn0.e30.c2ln"]).args(way);
+        command.env_remove("BARTIZAN_POLICY").env_remove("BARTIZAN_ADMIN").env_remove("BARTIZAN_ADMIN_TOKEN");
+        command.envs(environment.map(|token| ("BARTIZAN_ADMIN_TOKEN", token)));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    for (way, environment) in [
+        (["--admin", &url, "--admin-token", ADMIN_TOKEN].as_slice(), None),
+        (&["--admin", &url], Some(ADMIN_TOKEN)),
+        (&["--policy", file.to_str().unwrap()], None),
+    ] {
+        let (code, said) = revoke(way, environment);
+        assert_eq!(code, Some(0), "{way:?}: {said}");
+    }
+    let (code, said) = revoke(&["--admin", &url], Some("guess"));
+    assert_eq!((code, said.contains("401")), (Some(1), true), "{said}");
+    let (code, said) = revoke(&["--admin", &url], None);
+    assert_eq!((code, said.contains("--admin-token")), (Some(2), true), "{said}");
+    proxy.done();
+}
+
+#[test]
 fn operators_come_in_by_a_socket_with_their_tokens() {
     let upstream = upstream().start();
     let proxy = on_socket(&upstream, "socket: { path: admin.sock, mode: \"0660\" }").start();
@@ -76,9 +105,9 @@ fn operators_come_in_by_a_socket_with_their_tokens() {
     let file = file.to_str().unwrap();
     let (code, said_by) = commands(&["consumer", "add", "acme", "--policy", file]);
     assert_eq!(code, Some(0), "{said_by}");
-    let (code, listed) = commands(&["consumer", "list", "--admin", &url, "--token", ADMIN_TOKEN]);
+    let (code, listed) = commands(&["consumer", "list", "--admin", &url, "--admin-token", ADMIN_TOKEN]);
     assert_eq!((code, listed.contains("acme")), (Some(0), true), "{listed}");
-    let (code, refused) = commands(&["consumer", "list", "--admin", &url, "--token", "guess"]);
+    let (code, refused) = commands(&["consumer", "list", "--admin", &url, "--admin-token", "guess"]);
     assert_eq!((code, refused.contains("401")), (Some(1), true), "{refused}");
 
     let record = proxy.recorded(1).remove(0);

@@ -1,4 +1,4 @@
-//! The commands of operators: each says how it is used, and `consumer add` takes identities of every kind.
+//! Operator commands: each has an example, and `consumer add` takes every kind of identity. Completions and manual pages.
 
 use std::process::Command;
 
@@ -62,4 +62,19 @@ fn a_consumer_is_added_with_identities_of_every_kind() {
         let (code, _, said) = bartizan(&[&["consumer", "add", "other", "--policy", policy], wrong.as_slice()].concat());
         assert_ne!(code, Some(0), "{wrong:?}: {said}");
     }
+}
+
+#[test]
+fn completions_and_manual_pages_know_the_commands() {
+    let (code, script, said) = bartizan(&["completions", "bash"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(script.contains("revoke") && script.contains("--admin-token"), "{script}");
+    let (code, page, said) = bartizan(&["man"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(page.contains(".TH") && page.contains("revoke"), "{page}");
+    let (code, page, said) = bartizan(&["man", "key", "rotate"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(page.contains(".TH") && page.contains("overlap"), "{page}");
+    let (code, _, said) = bartizan(&["man", "nothing"]);
+    assert_eq!((code, said.contains("there is no command")), (Some(2), true), "{said}");
 }

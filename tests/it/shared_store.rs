@@ -241,7 +241,9 @@ fn a_store_that_was_never_there_lets_nobody_in() {
 fn drill(nodes: &[&Proxy], more: &[&str]) -> (Option<i32>, String, String) {
     let admin = format!("http://{}", nodes[0].admin());
     let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
-    command.args(["drill", "revocation", "--format", "json", "--admin", &admin, "--token", ADMIN_TOKEN]).args(more);
+    command
+        .args(["drill", "revocation", "--format", "json", "--admin", &admin, "--admin-token", ADMIN_TOKEN])
+        .args(more);
     for node in nodes {
         command.args(["--node", &format!("http://{}", node.address())]);
     }

@@ -323,7 +323,7 @@ fn commands_do_it_on_a_store_that_nobody_has_open_and_say_so_where_somebody_has(
     let (code, key, said) =
         commands(&file, &["key", "new", "--consumer", "acme", "--id", "acme-1", "--expires", "30d"]);
     assert_eq!((code, key.starts_with("bz_acme-1_")), (Some(0), true), "{said}");
-    assert!(said.contains("shown this once"), "{said}");
+    assert!(said.contains("shown only once"), "{said}");
     let (code, replaced, said) = commands(&file, &["key", "rotate", "acme-1", "--overlap", "1d", "--id", "acme-2"]);
     assert_eq!((code, replaced.starts_with("bz_acme-2_")), (Some(0), true), "{said}");
     let (_, listed, _) = commands(&file, &["key", "list"]);
@@ -344,10 +344,10 @@ fn commands_do_it_on_a_store_that_nobody_has_open_and_say_so_where_somebody_has(
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("in use by another process"), "{said}");
     let admin = format!("http://{}", proxy.admin());
-    let (code, _, said) = commands(&file, &["revoke", "undo", &id, "--admin", &admin, "--token", ADMIN_TOKEN]);
+    let (code, _, said) = commands(&file, &["revoke", "undo", &id, "--admin", &admin, "--admin-token", ADMIN_TOKEN]);
     assert_eq!(code, Some(0), "{said}");
     client(&proxy).get("/x").key(&replaced).send().is(200);
-    let consumer = ["consumer", "suspend", "acme", "--until", "1h", "--admin", &admin, "--token", ADMIN_TOKEN];
+    let consumer = ["consumer", "suspend", "acme", "--until", "1h", "--admin", &admin, "--admin-token", ADMIN_TOKEN];
     assert_eq!(commands(&file, &consumer).0, Some(0));
     client(&proxy).get("/x").key(&replaced).send().refused(403, "consumer_suspended");
     proxy.done();

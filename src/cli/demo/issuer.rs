@@ -1,6 +1,6 @@
-//! The issuer of the demo: signs tokens with a key made at start, for anybody who asks, and publishes the public half.
+//! The issuer of the demo: signs tokens for anyone with a key created at start, and publishes the public key.
 //!
-//! An issuer that asks nobody who they are is good for a demonstration on loopback and for nothing else.
+//! It authenticates nobody, so it is only suitable for a demonstration on loopback.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,11 +21,11 @@ use serde_json::{Value, json};
 
 use super::{MAX_BODY, json_answer};
 
-/// Names the key in tokens and in the key set.
+/// Id of the key in tokens and in the key set.
 const KEY_ID: &str = "demo";
-/// Whom tokens are for.
+/// Audience of the tokens.
 const AUDIENCE: &str = "orders-api";
-/// How long tokens live: a working day, and no longer than the policy's `max_lifetime`.
+/// Lifetime of tokens: a working day, within the policy's `max_lifetime`.
 const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// The issuer and its key.
@@ -36,11 +36,11 @@ pub(super) struct Issuer {
 }
 
 impl Issuer {
-    /// Makes a key. Errors: the system has no randomness.
+    /// Creates a key. Fails if the system has no randomness.
     pub(super) fn new(address: SocketAddr) -> io::Result<Self> {
         let made = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
             .and_then(|pair| pair.to_pkcs8v1().map(|document| (pair, document)));
-        let (pair, document) = made.map_err(|_| io::Error::other("the issuer's key could not be made"))?;
+        let (pair, document) = made.map_err(|_| io::Error::other("cannot create the issuer's key"))?;
         // SEC 1 §2.3.3: 4, then x and y of equal length.
         let point = pair.public_key().as_ref().get(1..).unwrap_or_default();
         let (x, y) = point.split_at(point.len() / 2);

@@ -1,7 +1,7 @@
-//! `bartizan demo`: the whole product at once, on loopback, in one process: a sample API, an issuer, a policy, the proxy.
+//! `bartizan demo`: the whole product on loopback in one process: a sample API, an issuer, a policy, the proxy.
 //!
-//! Only the API and the issuer are made for the show. The policy is `config/demo.yaml`, as a person would write it,
-//! unpacked into a folder of its own; the proxy is the daemon of `bartizan run`.
+//! Only the API and the issuer are specific to the demo. The policy is `config/demo.yaml`, unpacked into a folder of
+//! its own; the proxy is the daemon of `bartizan run`.
 
 mod issuer;
 mod orders_api;
@@ -35,8 +35,8 @@ const MAX_BODY: usize = 64 * 1024;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan demo
-Prints what runs where and six curl lines to paste into another terminal, then shows the record of every request.
-Ports 8080, 9000, 9002 and 9901 are used; one that is taken is replaced by a free one.
+It prints the addresses and six curl commands to paste into another terminal, then the record of every request.
+It uses ports 8080, 9000, 9002 and 9901, and a free port in place of one that is taken.
 Signals: SIGHUP reloads the unpacked policy, Ctrl-C stops.")]
 pub(super) struct Arguments {}
 
@@ -50,7 +50,7 @@ pub(super) fn run(_: &Arguments) -> u8 {
     }
 }
 
-/// Starts everything, and serves to the end. The unpacked policy is removed when this returns.
+/// Starts everything and serves until the daemon stops, then removes the unpacked policy.
 fn show() -> io::Result<u8> {
     let ports = Ports::take()?;
     let places = ports.places();
@@ -63,7 +63,7 @@ fn show() -> io::Result<u8> {
     let bound = vec![ports.proxy, ports.admin];
     let setup = Setup { policy: unpacked.file().to_owned(), readable: Some(colour), bound };
     let served = serve(setup, |_| {
-        // Whoever closed standard output does not want to read this.
+        // Ignores the error: standard output may be closed.
         let _ = io::stdout().write_all(page.as_bytes());
         // Only now: the page comes first.
         telemetry::start_logs();
@@ -79,7 +79,7 @@ struct Ports {
     admin: Bound,
 }
 
-/// Where everything is.
+/// The addresses of all listeners.
 pub(super) struct Places {
     proxy: SocketAddr,
     api: SocketAddr,
@@ -87,7 +87,7 @@ pub(super) struct Places {
     admin: SocketAddr,
 }
 
-/// Where everything is when no port is taken, as `config/demo.yaml` has it.
+/// The addresses in `config/demo.yaml`, used when no port is taken.
 const USUAL: Places =
     Places { proxy: loopback(8080), api: loopback(9000), issuer: loopback(9002), admin: loopback(9901) };
 
@@ -97,7 +97,7 @@ const fn loopback(port: u16) -> SocketAddr {
 
 impl Ports {
     fn take() -> io::Result<Self> {
-        // All usual ports are asked for first: a free one is then none of them, and addresses in the policy can be
+        // Bind all usual ports first. A free port is then none of them, so that the addresses in the policy can be
         // replaced one after another.
         let [proxy, api, issuer, admin] = [USUAL.proxy, USUAL.api, USUAL.issuer, USUAL.admin].map(listener::bind);
         let or_free = |usual: io::Result<Bound>| usual.or_else(|_| listener::bind(loopback(0)));
@@ -129,7 +129,7 @@ async fn services(api: TcpListener, issuer: TcpListener, keys: Issuer) -> io::Re
     tokio::try_join!(orders, tokens).map(|_| ())
 }
 
-/// Answers HTTP/1.1 on a socket, for ever. Must run on a local runtime.
+/// Serves HTTP/1.1 on a socket forever. Must run on a local runtime.
 async fn listen<F>(socket: TcpListener, answer: impl Fn(Request<Incoming>) -> F + Clone + 'static) -> io::Result<()>
 where
     F: Future<Output = Response<Full<Bytes>>> + 'static,

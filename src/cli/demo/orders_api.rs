@@ -1,5 +1,5 @@
-//! The sample API of the demo: orders, kept in memory. It knows nothing of tokens, scopes or limits: who calls is what the
-//! proxy says in `X-Consumer-Id`.
+//! The sample API of the demo: orders in memory. It knows nothing of tokens, scopes or limits; the proxy names the
+//! caller in `X-Consumer-Id`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{MAX_BODY, json_answer};
 
-/// Most orders that are kept; the oldest go first.
+/// Maximum number of orders; the oldest are dropped first.
 const MOST_ORDERS: usize = 1000;
 
 /// The API and its orders.

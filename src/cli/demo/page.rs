@@ -1,7 +1,6 @@
-//! What the demo prints when it has started: what runs where, and six requests to paste.
+//! The page that the demo prints at start: addresses, and six requests to paste.
 //!
-//! Each line works as it stands, in any order and straight after another: whoever is made to be too fast has a plan of
-//! its own.
+//! The lines work unchanged and in any order: the caller that exceeds its rate has a plan of its own.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -12,13 +11,13 @@ use anstyle::{AnsiColor, Style};
 use super::Places;
 use super::issuer::Issuer;
 
-/// The API key whose digest `config/demo.yaml` holds. A real key is random, and known to its owner alone.
+/// The API key whose digest is in `config/demo.yaml`. A real key is random, and only its owner knows it.
 const KEY: &str = "demo-warehouse-key";
 
 /// One request to paste.
 struct Call {
     heading: &'static str,
-    /// What it is answered with.
+    /// Expected status.
     expect: &'static str,
     line: String,
 }
@@ -44,7 +43,7 @@ fn calls(places: &Places, issuer: &Issuer) -> io::Result<[Call; 6]> {
     let crawler = bearer("crawler", "orders:read")?;
     Ok([
         Call {
-            heading: "Allowed: the shop's token reaches the API, which is told who calls",
+            heading: "Allowed: the shop's token reaches the API with the caller's name",
             expect: "200",
             line: format!("{CURL} {orders} {shop}"),
         },
@@ -55,7 +54,7 @@ fn calls(places: &Places, issuer: &Issuer) -> io::Result<[Call; 6]> {
             line: format!(r#"{CURL} {orders} {dashboard} {JSON} '{{"item":"map","quantity":1}}'"#),
         },
         Call {
-            heading: "Bad body: it never reaches the API, and every mistake is told at once",
+            heading: "Bad body: it never reaches the API, and every mistake is reported at once",
             expect: "422",
             line: format!(r#"{CURL} {orders} {shop} {JSON} '{{"item":"","quantity":0,"discount":90}}'"#),
         },

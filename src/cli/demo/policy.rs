@@ -1,4 +1,4 @@
-//! The demo's policy: `config/demo.yaml` and its schema, carried in the binary and unpacked where they can be edited.
+//! The demo's policy: `config/demo.yaml` and its schema, embedded in the binary and unpacked where they can be edited.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,20 +7,20 @@ use tempfile::TempDir;
 
 use super::{Places, USUAL};
 
-/// The policy, as it stands in the repository.
+/// The policy in the repository.
 const POLICY: &str = include_str!("../../../config/demo.yaml");
 /// The files it names.
 const FILES: [(&str, &str); 1] = [("new-order.json", include_str!("../../../config/new-order.json"))];
 
-/// A policy in a folder that goes away with this value.
+/// A policy in a folder that is removed when this value is dropped.
 pub(super) struct Unpacked {
-    /// Held for its drop, which removes it.
+    /// Removes the folder when dropped.
     _folder: TempDir,
     file: PathBuf,
 }
 
 impl Unpacked {
-    /// Unpacks the policy, with the addresses that everything really has.
+    /// Unpacks the policy with the actual addresses.
     pub(super) fn new(places: &Places) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("bartizan-demo-").tempdir()?;
         let file = folder.path().join("demo.yaml");

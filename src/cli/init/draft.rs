@@ -1,8 +1,8 @@
-//! The policy that a description makes: closed by default, and no more open than the description.
+//! Generates the policy of a description: closed by default, and no more open than the description.
 //!
-//! Where its operations name scopes, those count. Where they do not (nobody is asked for, or any known caller may), the
-//! first tag makes two scopes, `TAG:read` and `TAG:write`, by method. Each set of scopes becomes a role. Whatever the
-//! description leaves open is closed, with a line that says how to open it.
+//! Scopes that operations name are used. For operations without scopes (open, or for any known caller), the first tag
+//! gives two scopes, `TAG:read` and `TAG:write`, by method. Each set of scopes becomes a role. Operations that the
+//! description leaves open are closed, with a comment that says how to open them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -10,22 +10,22 @@ use std::fmt::Write;
 use super::yaml;
 use crate::policy::openapi::{Description, Operation, Security};
 
-/// What else goes into it.
+/// Other values in the policy.
 pub(super) struct Given<'a> {
     /// Path of the description, from the policy's folder.
     pub(super) document: &'a str,
-    /// Where the API is.
+    /// URL of the API.
     pub(super) upstream: &'a str,
     /// Digest of the key of the example consumer.
     pub(super) digest: &'a str,
-    /// When that key ends.
+    /// Expiry of that key.
     pub(super) expires: &'a str,
 }
 
-/// A scope of our own, for an operation whose description names none.
+/// A generated scope, for an operation whose description names none.
 struct Own {
     scope: String,
-    /// Why there is one, for a comment.
+    /// The reason, for a comment.
     why: &'static str,
 }
 
@@ -36,11 +36,11 @@ pub(super) fn policy(description: &Description, given: &Given<'_>) -> String {
         description.operations.iter().filter_map(|one| Some((&*one.route, own(one)?))).collect();
     let roles = roles(description, &own);
     let mut text = format!(
-        "# A policy for {}, made from its OpenAPI description.\n\
-         # Closed by default: what is not described here or there is not let through. `TODO` marks what is to be decided.\n\
-         # Tell its problems: bartizan check policy.yaml    Serve by it: bartizan run --policy policy.yaml\n\
+        "# A policy for {}, generated from its OpenAPI description.\n\
+         # Closed by default: requests that neither file describes are refused. `TODO` marks what you need to decide.\n\
+         # Check it: bartizan check policy.yaml    Run it: bartizan run --policy policy.yaml\n\
          version: 1\n\n\
-         listen:\n  - address: 127.0.0.1:8080    # TODO: TLS before it is reached from elsewhere: `tls: {{ certificate: …, key: … }}`\n\n\
+         listen:\n  - address: 127.0.0.1:8080    # TODO: add TLS before you open it to other hosts: `tls: {{ certificate: …, key: … }}`\n\n\
          # admin: {{ address: 127.0.0.1:9901, token: \"${{file:admin-token}}\" }}    # health, metrics, keys, revocations\n",
         yaml::comment(title)
     );
@@ -49,9 +49,9 @@ pub(super) fn policy(description: &Description, given: &Given<'_>) -> String {
     let _ = write!(
         text,
         "\napis:\n  {}:\n    upstream: {}\n    openapi:\n      document: {}\n      \
-         # Answers that are not as described are only recorded. When the record shows none: `block`.\n      \
+         # Responses that violate the description are only recorded. When none are recorded, switch to `block`.\n      \
          responses: report\n      \
-         # `true` refuses names in the query that are not described.\n      strict: false\n",
+         # `true` refuses query parameters that are not described.\n      strict: false\n",
         yaml::value(&name),
         yaml::value(given.upstream),
         yaml::value(given.document),
@@ -61,7 +61,7 @@ pub(super) fn policy(description: &Description, given: &Given<'_>) -> String {
     text
 }
 
-/// Who calls: issuers, roles, plans, one consumer to begin with.
+/// Writes issuers, roles, plans and an example consumer.
 fn callers(
     text: &mut String,
     description: &Description,
@@ -76,7 +76,7 @@ fn callers(
     let header = header.filter(|header| !yaml::is_reference(header)).unwrap_or_else(|| "x-api-key".to_owned());
     let _ = write!(text, "\nauth:\n  api_keys: {{ header: {} }}\n", yaml::value(&header));
     if !description.issuers.is_empty() {
-        text.push_str("  # TODO: who gives out tokens, and for whom. Remove the `#` where it is right.\n");
+        text.push_str("  # TODO: check the issuer and the audience, then remove the `#`.\n");
         text.push_str("  # issuers:\n");
     }
     for issuer in &description.issuers {
@@ -100,19 +100,19 @@ fn callers(
     let role = reader(description, own, roles).map(|name| yaml::value(name)).unwrap_or_default();
     let _ = write!(
         text,
-        "\n# How much one consumer may ask. TODO: what the API bears.\nplans:\n  standard: {{ rate: 10/s, burst: 20 }}\n\n\
-         # Who may call. `roles` is the most that any credential of a consumer can do.\nconsumers:\n  example:\n    \
+        "\n# Limits of one consumer. TODO: set what the API can handle.\nplans:\n  standard: {{ rate: 10/s, burst: 20 }}\n\n\
+         # Who may call. `roles` limits every credential of a consumer.\nconsumers:\n  example:\n    \
          roles: [{role}]\n    plan: standard\n    keys:    # by digest; the key itself was shown once\n      \
          - {{ id: example-1, sha256: \"{}\", expires: {} }}\n",
         given.digest, given.expires,
     );
 }
 
-/// What stands beside the description.
+/// Writes what the policy adds to the description.
 fn routes(text: &mut String, description: &Description, own: &BTreeMap<&str, Own>) {
     let _ = writeln!(
         text,
-        "    # {} operations are described; these are all that the policy says more of.",
+        "    # {} operations are described; the policy adds only these settings.",
         description.operations.len()
     );
     if own.is_empty() {
@@ -131,7 +131,7 @@ fn routes(text: &mut String, description: &Description, own: &BTreeMap<&str, Own
     }
 }
 
-/// The scope of an operation whose description names none.
+/// Returns a generated scope for an operation whose description names none.
 fn own(operation: &Operation) -> Option<Own> {
     if operation.extensions.scopes.is_some() {
         return None;
@@ -139,11 +139,11 @@ fn own(operation: &Operation) -> Option<Own> {
     let why = match &operation.security {
         Security::AnyOf(alternatives) if alternatives.iter().any(|one| !one.scopes.is_empty()) => return None,
         Security::AnyOf(_) => "",
-        Security::Open => "    # open, by its description: `{ public: true }` opens it",
-        Security::Unknown(..) => "    # what its description asks for is not taken here",
+        Security::Open => "    # open in the description: `{ public: true }` opens it",
+        Security::Unknown(..) => "    # the description requires an unsupported credential",
     };
     let (method, path) = operation.route.split_once(' ').unwrap_or_default();
-    // Not `v1`, and not `{id}`: what it is about.
+    // Skips `v1` and `{id}` to find the resource.
     let telling = |segment: &&str| {
         let version = segment.strip_prefix('v').is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
         !version && !segment.is_empty() && !segment.starts_with('{')
@@ -154,7 +154,7 @@ fn own(operation: &Operation) -> Option<Own> {
     Some(Own { scope: format!("{subject}:{verb}"), why })
 }
 
-/// One role for each scope that any operation asks for.
+/// Returns one role for each scope that an operation requires.
 fn roles(description: &Description, own: &BTreeMap<&str, Own>) -> BTreeMap<String, Vec<String>> {
     let mut scopes: BTreeSet<&str> = own.values().map(|own| &*own.scope).collect();
     for operation in &description.operations {
@@ -173,7 +173,7 @@ fn roles(description: &Description, own: &BTreeMap<&str, Own>) -> BTreeMap<Strin
     roles
 }
 
-/// The role that reads most.
+/// Returns the role that can read the most.
 fn reader<'r>(
     description: &Description,
     own: &BTreeMap<&str, Own>,
@@ -190,11 +190,11 @@ fn reader<'r>(
         };
         gets.filter(open).count()
     };
-    // Of equal ones the first.
+    // The first of equals.
     roles.iter().rev().max_by_key(|(_, scopes)| reads(scopes)).map(|(name, _)| name)
 }
 
-/// Scheme and host of a URL.
+/// Returns scheme and host of a URL.
 fn origin(url: &str) -> &str {
     let start = url.find("://").map_or(0, |at| at + 3);
     let end = url.get(start..).and_then(|rest| rest.find('/')).map_or(url.len(), |slash| start + slash);

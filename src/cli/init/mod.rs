@@ -1,4 +1,4 @@
-//! `bartizan init`: a policy for an API that is described in OpenAPI. It passes `bartizan check` as it is written.
+//! `bartizan init`: generates a policy from an OpenAPI description. The result passes `bartizan check` unchanged.
 
 mod draft;
 mod yaml;
@@ -17,7 +17,7 @@ use crate::policy::openapi::Description;
 use crate::policy::source::Sources;
 use crate::stages::auth::api_key_format;
 
-/// How long the key of the example consumer is good, in days.
+/// Lifetime of the example consumer's key, in days.
 const DAYS: i64 = 7;
 
 #[derive(clap::Args)]
@@ -26,13 +26,13 @@ const DAYS: i64 = 7;
 Then: bartizan check policy.yaml && bartizan run --policy policy.yaml"
 )]
 pub(super) struct Arguments {
-    /// The description: OpenAPI 3.0 or 3.1, YAML or JSON
+    /// OpenAPI 3.0 or 3.1 description, in YAML or JSON
     #[arg(long)]
     openapi: PathBuf,
-    /// Where the API is: scheme, host and port
+    /// Scheme, host and port of the API
     #[arg(long)]
     upstream: String,
-    /// The policy file to write, which must not be there yet; standard output otherwise
+    /// Policy file to create, which must not exist; default: standard output
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -97,15 +97,15 @@ fn write(arguments: &Arguments, description: &Description, document: &str) -> Re
     match &arguments.out {
         None => anstream::print!("{text}"),
         Some(path) => {
-            // Never over a policy that somebody has made.
+            // Never overwrite an existing policy.
             let file = OpenOptions::new().write(true).create_new(true).open(path);
             let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
             written.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         }
     }
-    // Apart from the policy, which may be on standard output.
+    // To standard error: the policy may be on standard output.
     anstream::eprintln!(
-        "The consumer `example` has this API key for {DAYS} days; it is shown this once:\n{}",
+        "The consumer `example` has this API key for {DAYS} days; it is shown only once:\n{}",
         key.expose_secret()
     );
     Ok(())

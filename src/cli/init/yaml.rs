@@ -1,11 +1,11 @@
-//! Text of others in YAML of ours: whatever it holds, it stays one value, or one comment.
+//! Writes untrusted text into YAML, so that it remains one value or one comment.
 
 use std::fmt::Write;
 
 /// Longest comment, in characters.
 const LONGEST: usize = 80;
 
-/// A value or key: as it is where nothing about it is special, in double quotes otherwise.
+/// Returns a value or key: plain if it has no special characters, else in double quotes.
 pub(super) fn value(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.ends_with(|c: char| c.is_ascii_alphanumeric())
@@ -29,18 +29,18 @@ pub(super) fn value(text: &str) -> String {
     quoted
 }
 
-/// Whether a text would stand for something else in a policy: nothing of others may read our environment.
+/// Returns whether a policy would expand the text: untrusted text must not read the environment.
 pub(super) fn is_reference(text: &str) -> bool {
     text.contains("${")
 }
 
-/// A list in one line.
+/// Returns a list on one line.
 pub(super) fn list<T: AsRef<str>>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(|item| value(item.as_ref())).collect();
     format!("[{}]", items.join(", "))
 }
 
-/// What may stand behind `# `: one line, not too long, without anything that is not seen.
+/// Returns text for a comment after `# `: one line of limited length without invisible characters.
 pub(super) fn comment(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
@@ -52,7 +52,7 @@ pub(super) fn comment(text: &str) -> String {
     shown
 }
 
-/// A name of lower-case letters, digits and `-`, out of any text; `otherwise` where nothing is left.
+/// Reduces text to a name of lower-case letters, digits and `-`; returns `otherwise` if nothing is left.
 pub(super) fn name(text: &str, otherwise: &str) -> String {
     let mut name = String::new();
     for c in text.chars().take(60) {

@@ -1,4 +1,4 @@
-//! `bartizan consumer`: consumers made at run time, their roles, suspensions and grants.
+//! `bartizan consumer`: registers consumers at run time, and manages roles, suspensions and grants.
 
 use clap::Subcommand;
 use http::Method;
@@ -10,12 +10,12 @@ use crate::cli::{DONE, Format, INVALID};
 #[derive(clap::Args)]
 #[command(
     after_help = "Example: bartizan consumer add acme --policy policy.yaml --role clerk --plan free --identity corp:acme-app
-Consumers of the policy file are changed there; suspending and granting works for all."
+To change a consumer of the policy file, edit the file; suspensions and grants work for every consumer."
 )]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     reach: Reach,
-    /// How results are written
+    /// Output format of the results
     #[arg(long, value_enum, default_value = "text", global = true)]
     format: Format,
     #[command(subcommand)]
@@ -24,80 +24,96 @@ pub(in crate::cli) struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Registers a consumer
+    /// Register a consumer
     #[command(
         after_help = "Example: bartizan consumer add acme --role clerk --plan free --identity corp:acme-app\n         bartizan consumer add acme --certificate-san client.acme.example"
     )]
     Add {
+        /// Name of the consumer
         name: String,
-        /// A role of the policy; may be given more than once
+        /// Role of the policy; may be repeated
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
-        /// A plan of the policy
+        /// Plan of the policy
         #[arg(long)]
         plan: Option<String>,
-        /// What an issuer calls it; may be given more than once
+        /// Issuer, and the consumer's id there; may be repeated
         #[arg(long = "identity", value_name = "ISSUER:ID")]
         identities: Vec<String>,
-        /// A client certificate of it; may be given more than once
+        /// Thumbprint of a client certificate; may be repeated
         #[arg(long = "certificate", value_name = "sha256:DIGITS")]
         certificates: Vec<String>,
-        /// A DNS name, URI or mail address in its client certificates; may be given more than once
+        /// DNS name, URI or email address in the consumer's client certificates; may be repeated
         #[arg(long = "certificate-san", value_name = "NAME")]
         names: Vec<String>,
-        /// For people
+        /// Note for people
         #[arg(long)]
         note: Option<String>,
     },
-    /// Lists consumers, of the policy and made at run time
+    /// List the consumers of the policy and those registered at run time
     #[command(after_help = "Example: bartizan consumer list --format json")]
     List,
-    /// Gives a consumer these roles in place of those it has
+    /// Replace the roles of a consumer
     #[command(after_help = "Example: bartizan consumer roles acme clerk auditor")]
     Roles {
+        /// Name of the consumer
         name: String,
+        /// Roles of the policy
         #[arg(required = true)]
         roles: Vec<String>,
     },
-    /// Lets a consumer do nothing, for a time or until it is resumed
+    /// Suspend a consumer for a time or until it is resumed
     #[command(after_help = "Example: bartizan consumer suspend acme --until 2d --reason 'unpaid'")]
     Suspend {
+        /// Name of the consumer
         name: String,
-        /// When it ends: a duration such as 2d, or a time
+        /// When the suspension ends: a duration such as 2d, or a time
         #[arg(long)]
         until: Option<String>,
-        /// Why
+        /// Reason to keep on record
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Ends a suspension
+    /// End a suspension
     #[command(after_help = "Example: bartizan consumer resume acme")]
-    Resume { name: String },
-    /// Gives a consumer scopes for a time
+    Resume {
+        /// Name of the consumer
+        name: String,
+    },
+    /// Grant scopes to a consumer for a limited time
     #[command(
         after_help = "Example: bartizan consumer grant acme --scope orders:refund --until 1h --reason 'month end'"
     )]
     Grant {
+        /// Name of the consumer
         name: String,
-        /// May be given more than once
+        /// Scope to grant; may be repeated
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,
-        /// When it ends: a duration such as 1h, or a time
+        /// When the grant ends: a duration such as 1h, or a time
         #[arg(long)]
         until: String,
-        /// Why
+        /// Reason to keep on record
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Lists grants
+    /// List grants
     #[command(after_help = "Example: bartizan consumer grants")]
     Grants,
-    /// Ends a grant
+    /// End a grant
     #[command(after_help = "Example: bartizan consumer ungrant acme 01a20d6c-1594-7a65-9072-7416e9172ea1")]
-    Ungrant { name: String, id: String },
-    /// Removes a consumer with its keys and grants
+    Ungrant {
+        /// Name of the consumer
+        name: String,
+        /// Id of the grant
+        id: String,
+    },
+    /// Remove a consumer with its keys and grants
     #[command(after_help = "Example: bartizan consumer remove acme")]
-    Remove { name: String },
+    Remove {
+        /// Name of the consumer
+        name: String,
+    },
 }
 
 pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
@@ -111,7 +127,7 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
             let mut identities = identities.iter().map(|text| identity(text)).collect::<Result<Vec<_>, u8>>()?;
             identities.extend(certificates.iter().map(|thumbprint| json!({"certificate": thumbprint})));
             identities.extend(names.iter().map(|name| json!({"certificate_san": name})));
-            // No roles are no ceiling; an empty list would be one that nothing fits under.
+            // Without roles there is no limit; an empty list would be a limit that allows nothing.
             let roles = Some(roles).filter(|roles| !roles.is_empty());
             let body = json!({"name": name, "roles": roles, "plan": plan, "identities": identities, "note": note});
             (Method::POST, "/v1/consumers".to_owned(), Some(body))
@@ -165,7 +181,7 @@ fn identity(text: &str) -> Result<Value, u8> {
     match text.split_once(':') {
         Some((issuer, id)) if !issuer.is_empty() && !id.is_empty() => Ok(json!({"issuer": issuer, "id": id})),
         _ => {
-            anstream::eprintln!("error: an identity is ISSUER:ID");
+            anstream::eprintln!("error: the identity is not valid; write ISSUER:ID");
             Err(INVALID)
         }
     }

@@ -1,4 +1,4 @@
-//! `bartizan key`: API keys, made, rotated, listed and revoked.
+//! `bartizan key`: creates, rotates, lists and revokes API keys.
 
 use clap::Subcommand;
 use http::Method;
@@ -9,11 +9,11 @@ use crate::cli::{DONE, FAILED, Format};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: KEY=$(bartizan key new --policy policy.yaml --consumer acme --expires 90d)
-Without a running daemon the policy's store is changed itself.")]
+If no daemon is running, the command changes the policy's store directly.")]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     reach: Reach,
-    /// How results are written
+    /// Output format of the results
     #[arg(long, value_enum, default_value = "text", global = true)]
     format: Format,
     #[command(subcommand)]
@@ -22,39 +22,39 @@ pub(in crate::cli) struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Makes a key, and prints it: it is shown this once
+    /// Create a key and print it; it is shown only once
     #[command(after_help = "Example: KEY=$(bartizan key new --consumer acme --expires 90d --scope orders:read)")]
     New {
-        /// Whose it is
+        /// Consumer that owns the key
         #[arg(long)]
         consumer: String,
         #[command(flatten)]
         traits: Traits,
     },
-    /// Makes the key that replaces another, which ends after the overlap
+    /// Create a key to replace another, which expires after the overlap
     #[command(after_help = "Example: KEY=$(bartizan key rotate acme-1 --id acme-2 --overlap 7d)")]
     Rotate {
-        /// The key that is replaced
+        /// Id of the key to replace
         old: String,
-        /// How long that one stays good: a duration such as 7d, or a time
+        /// How long the old key stays valid: a duration such as 7d, or a time
         #[arg(long)]
         overlap: Option<String>,
         #[command(flatten)]
         traits: Traits,
     },
-    /// Lists keys, and who still uses them
+    /// List keys and when each was last used
     #[command(after_help = "Example: bartizan key list --consumer acme")]
     List {
-        /// Those of one consumer
+        /// List only the keys of this consumer
         #[arg(long)]
         consumer: Option<String>,
     },
-    /// Revokes a key: the next request with it is refused
+    /// Revoke a key from the next request on
     #[command(after_help = "Example: bartizan key revoke acme-1 --reason leaked")]
     Revoke {
-        /// Its id
+        /// Id of the key
         id: String,
-        /// Why
+        /// Reason to keep on record
         #[arg(long)]
         reason: Option<String>,
     },
@@ -62,19 +62,19 @@ enum Action {
 
 #[derive(clap::Args)]
 struct Traits {
-    /// Its id; default: made of the consumer's name
+    /// Id of the new key; default: derived from the consumer's name
     #[arg(long)]
     id: Option<String>,
-    /// When it ends: a duration such as 90d, a time, or `never`; default 90d, or the policy's max_key_age
+    /// When the key expires: a duration such as 90d, a time, or `never`; default: 90d, or the policy's max_key_age
     #[arg(long)]
     expires: Option<String>,
-    /// When it begins: a duration from now, or a time
+    /// When the key becomes valid: a duration from now, or a time
     #[arg(long)]
     not_before: Option<String>,
-    /// Narrows what the consumer's roles allow; may be given more than once
+    /// Scope to limit the key to, within the consumer's roles; may be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// For people
+    /// Note for people
     #[arg(long)]
     note: Option<String>,
 }
@@ -110,7 +110,7 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
     match &arguments.action {
         Action::New { consumer, traits } => {
             let path = format!("/v1/consumers/{}/keys", segment(consumer));
-            made(arguments, &operator.ask(&Method::POST, &path, Some(&traits.body()))?)?;
+            print_key(arguments, &operator.ask(&Method::POST, &path, Some(&traits.body()))?)?;
         }
         Action::Rotate { old, overlap, traits } => {
             let mut body = traits.body();
@@ -118,7 +118,7 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
                 body.insert("overlap".to_owned(), overlap.as_str().into());
             }
             let path = format!("/v1/keys/{}/rotate", segment(old));
-            made(arguments, &operator.ask(&Method::POST, &path, Some(&body))?)?;
+            print_key(arguments, &operator.ask(&Method::POST, &path, Some(&body))?)?;
         }
         Action::List { consumer } => {
             let path = match consumer {
@@ -145,31 +145,34 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
         Action::Revoke { id, reason } => {
             let body = json!({"key": id, "reason": reason});
             let answer = operator.ask(&Method::POST, "/v1/revocations", Some(&body))?;
-            super::revoke::told(arguments.format, &answer);
+            super::revoke::print_revocation(arguments.format, &answer);
         }
     }
     Ok(())
 }
 
-/// Prints a new key: the key alone on standard output, so that a shell can take it.
-fn made(arguments: &Arguments, answer: &Value) -> Result<(), u8> {
+/// Prints a new key. Only the key goes to standard output, so that a shell can capture it.
+fn print_key(arguments: &Arguments, answer: &Value) -> Result<(), u8> {
     if arguments.format == Format::Json {
         print_json(answer);
         return Ok(());
     }
     let part = |name: &str| answer.get(name).and_then(Value::as_str);
     if !put(part("key").unwrap_or_default()) {
-        anstream::eprintln!("key {} was made and not shown: revoke it, and make another", part("id").unwrap_or("-"));
+        anstream::eprintln!(
+            "key {} was created but could not be shown; revoke it and create another",
+            part("id").unwrap_or("-")
+        );
         return Err(FAILED);
     }
-    let ends = part("expires").map_or("never ends".to_owned(), |end| format!("ends {end}"));
+    let ends = part("expires").map_or("never expires".to_owned(), |end| format!("expires {end}"));
     anstream::eprintln!(
-        "key {} of {} {ends}; it is shown this once",
+        "key {} of {} {ends}; it is shown only once",
         part("id").unwrap_or("-"),
         part("consumer").unwrap_or("-")
     );
     if let (Some(old), Some(end)) = (part("replaces"), part("replaced_expires")) {
-        anstream::eprintln!("key {old} ends {end}");
+        anstream::eprintln!("key {old} expires {end}");
     }
     Ok(())
 }

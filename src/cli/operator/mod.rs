@@ -1,5 +1,5 @@
-//! How commands reach what operators may change: the admin listener of a running daemon, or, where none runs, the store
-//! itself. One file for each command that does.
+//! Operator commands, one file each. They go through the admin listener of a running daemon or, if none is running,
+//! change the store directly.
 
 pub(super) mod consumer;
 pub(super) mod drill;
@@ -29,26 +29,27 @@ use crate::policy::compile::{self, Runtime};
 use crate::policy::{AdminPlace, Policy, Rights};
 use crate::state::registry::StoreConfig;
 
-/// A whole exchange with a daemon.
+/// Timeout of a whole exchange with a daemon.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Largest answer, in bytes.
+/// Largest response, in bytes.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
-/// Where the daemon or its store is.
+/// Where to find the daemon or its store.
 #[derive(clap::Args)]
 struct Reach {
-    /// The policy file, which names the admin listener, its token and the store
+    /// Policy file, which names the admin listener, its token and the store
     #[arg(long, value_name = "FILE", env = "BARTIZAN_POLICY", global = true)]
     policy: Option<PathBuf>,
-    /// The admin listener, in place of the policy's: http://HOST:PORT or unix:PATH
+    /// Address of the admin listener, instead of the policy's: http://HOST:PORT or unix:PATH
     #[arg(long, value_name = "URL", env = "BARTIZAN_ADMIN", global = true)]
     admin: Option<String>,
-    /// The admin token, in place of the policy's
+    /// Admin token, instead of the policy's
+    // Not `token`: `revoke token TEXT` has an argument of that name, and clap gives both one id.
     #[arg(long, value_name = "TOKEN", env = "BARTIZAN_ADMIN_TOKEN", hide_env_values = true, global = true)]
-    token: Option<String>,
+    admin_token: Option<String>,
 }
 
-/// Reaches it.
+/// A connection to the daemon or the store.
 struct Operator {
     runtime: LocalRuntime,
     way: Way,
@@ -57,23 +58,26 @@ struct Operator {
 enum Way {
     /// A running daemon.
     Daemon { door: Door, token: SecretString },
-    /// The store of a policy that no daemon runs.
+    /// The store of a policy that no daemon is running.
     Store(Box<Policy>),
 }
 
 impl Reach {
-    /// Finds the way. What is wrong is told, and comes back as an exit code.
+    /// Finds the daemon or the store. Prints problems and returns them as exit codes.
     fn open(&self) -> Result<Operator, u8> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
         let runtime = runtime.map_err(|error| tell(FAILED, &error.to_string()))?;
         if let Some(url) = &self.admin {
-            const WRONG: &str = "--admin is a URL such as http://127.0.0.1:9901, or unix:PATH";
+            const WRONG: &str = "--admin is not valid; use a URL such as http://127.0.0.1:9901, or unix:PATH";
             let door = Door::of(url).ok_or_else(|| tell(INVALID, WRONG))?;
-            let token = self.token.clone().ok_or_else(|| tell(INVALID, "--admin goes with --token"))?;
+            let token = self.admin_token.clone().ok_or_else(|| tell(INVALID, "--admin needs --admin-token"))?;
             return Ok(Operator { runtime, way: Way::Daemon { door, token: token.into() } });
         }
         let Some(path) = &self.policy else {
-            return Err(tell(INVALID, "say where the daemon is: --policy FILE, or --admin URL --token TOKEN"));
+            return Err(tell(
+                INVALID,
+                "no daemon or policy is given; use --policy FILE, or --admin URL --admin-token TOKEN",
+            ));
         };
         let (policy, problems) = compile::compile(path, &Runtime::new(Instant::now()));
         let Some(policy) = policy else {
@@ -84,7 +88,7 @@ impl Reach {
         Ok(Operator { runtime, way })
     }
 
-    /// The daemon of a policy, when one answers; else its store, where that is on this machine.
+    /// Returns the daemon of a policy if one answers, else its store if that is on this machine.
     fn of_policy(&self, policy: Policy, runtime: &LocalRuntime) -> Result<Way, u8> {
         let store = policy.auth().directory().registry().config();
         let embedded = matches!(store, Some(StoreConfig::Embedded { .. }));
@@ -104,12 +108,12 @@ impl Reach {
                 _ => {}
             }
         }
-        // There is a daemon, and it is not for us to go around it.
+        // A daemon is running, and this user may not connect to it: do not bypass it.
         if let Some(denied) = denied {
             return Err(tell(FAILED, &denied));
         }
         if none {
-            return Err(tell(FAILED, "the policy has no `store`, so nothing can be saved; add `store: state/`"));
+            return Err(tell(FAILED, "the policy has no `store`, so changes cannot be kept; add `store: state/`"));
         }
         if !embedded {
             return Err(tell(FAILED, "no daemon answers at the policy's `admin` address; start one, or give --admin"));
@@ -119,17 +123,17 @@ impl Reach {
 
     fn with_token(&self, door: Door, policy: &Policy) -> Result<Way, u8> {
         let mut tokens = policy.admin().into_iter().flat_map(|admin| &admin.tokens);
-        let token = self.token.clone().map(SecretString::from);
+        let token = self.admin_token.clone().map(SecretString::from);
         let token = token.or_else(|| {
             let operates = tokens.find(|token| token.rights == Rights::Operate);
             operates.map(|token| token.token.clone())
         });
-        let token = token.ok_or_else(|| tell(INVALID, "the policy has no `admin.token`; give --token"))?;
+        let token = token.ok_or_else(|| tell(INVALID, "the policy has no `admin.token`; give --admin-token"))?;
         Ok(Way::Daemon { door, token })
     }
 }
 
-/// Where a daemon takes operators in.
+/// Address of an admin listener.
 enum Door {
     /// `HOST:PORT`.
     Address(String),
@@ -161,7 +165,7 @@ impl Door {
         }
     }
 
-    /// What stands in `Host` (RFC 9112 §3.2); a socket has no name.
+    /// Value of `Host` (RFC 9112 §3.2); a socket has no name.
     fn host(&self) -> &str {
         match self {
             Self::Address(address) => address,
@@ -178,7 +182,7 @@ impl Door {
 }
 
 impl Operator {
-    /// Asks, and returns the answer of what went well; what did not is told, and comes back as an exit code.
+    /// Sends a request and returns the body of a successful response. Prints problems and returns them as exit codes.
     fn ask(&self, method: &Method, target: &str, body: Option<&Value>) -> Result<Value, u8> {
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let answered = match &self.way {
@@ -186,7 +190,7 @@ impl Operator {
             Way::Daemon { door, token } => {
                 let exchange = call(door, token, method, target, bytes);
                 let exchange = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await });
-                exchange.unwrap_or_else(|_| Err(format!("{door} gave no answer within {PATIENCE:?}")))
+                exchange.unwrap_or_else(|_| Err(format!("{door} did not respond within {PATIENCE:?}")))
             }
         };
         let (status, bytes) = answered.map_err(|error| tell(FAILED, &error))?;
@@ -194,7 +198,7 @@ impl Operator {
         if status.is_success() {
             return Ok(answer);
         }
-        let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
+        let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("the response gives no reason");
         anstream::eprintln!("error: {status}: {detail}");
         for error in answer.get("errors").and_then(Value::as_array).into_iter().flatten() {
             let part = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -203,7 +207,7 @@ impl Operator {
         Err(FAILED)
     }
 
-    /// All items of a list, page after page.
+    /// Returns all items of a list, page by page.
     fn all(&self, path: &str) -> Result<Vec<Value>, u8> {
         let mut items = Vec::new();
         let mut after = String::new();
@@ -231,7 +235,7 @@ async fn call(
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     let driver = tokio::task::spawn_local(connection);
     let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
-        .map_err(|_| "the admin token cannot stand in a header".to_owned())?;
+        .map_err(|_| "the admin token has characters that a header cannot hold".to_owned())?;
     authorization.set_sensitive(true);
     let request = Request::builder()
         .method(method)
@@ -248,12 +252,12 @@ async fn call(
     Ok((status, body.to_bytes()))
 }
 
-/// A name as one segment of a path.
+/// Encodes a name as one path segment.
 fn segment(name: &str) -> String {
     utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
 }
 
-/// Prints a line of a result. False when it could not be written, which is told.
+/// Prints a line of a result. Reports a failure on standard error and returns false.
 fn put(line: &str) -> bool {
     let written = writeln!(anstream::stdout(), "{line}");
     if let Err(error) = &written {
@@ -262,12 +266,12 @@ fn put(line: &str) -> bool {
     written.is_ok()
 }
 
-/// Prints an answer as JSON.
+/// Prints a response as JSON.
 fn print_json(answer: &Value) {
     put(&serde_json::to_string_pretty(answer).unwrap_or_default());
 }
 
-/// Prints some members of each item as a table.
+/// Prints the given members of each item as a table.
 fn print_table(items: &[Value], columns: &[(&str, &str)]) {
     let cell = |item: &Value, name: &str| match item.get(name) {
         None | Some(Value::Null) => "-".to_owned(),

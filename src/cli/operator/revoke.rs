@@ -1,4 +1,4 @@
-//! `bartizan revoke`: credentials that are not accepted any more, from the next request on.
+//! `bartizan revoke`: revokes credentials from the next request on.
 
 use std::io::Read;
 
@@ -12,11 +12,11 @@ use crate::cli::{DONE, FAILED, Format};
 #[derive(clap::Args)]
 #[command(after_help = "Examples: bartizan revoke consumer acme --policy policy.yaml --reason 'contract ended'
           bartizan revoke all --issued-before 2026-11-24T09:00:00Z
-Without a running daemon the policy's store is changed itself.")]
+If no daemon is running, the command changes the policy's store directly.")]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     reach: Reach,
-    /// How results are written
+    /// Output format of the results
     #[arg(long, value_enum, default_value = "text", global = true)]
     format: Format,
     #[command(subcommand)]
@@ -25,87 +25,97 @@ pub(in crate::cli) struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// One token, by its text; `-` reads it from standard input
+    /// Revoke one token by its text
     #[command(after_help = "Example: bartizan revoke token - --reason leaked < token.txt")]
     Token {
+        /// Token to revoke; `-` reads it from standard input
         token: String,
         #[command(flatten)]
         one: One,
     },
-    /// One token, by its id
+    /// Revoke one token by its id (`jti`)
     #[command(after_help = "Example: bartizan revoke jti 0b7f1c52 --expires 1h")]
     Jti {
+        /// Id of the token: its `jti` claim
         jti: String,
         #[command(flatten)]
         one: One,
     },
-    /// One API key
+    /// Revoke one API key
     #[command(after_help = "Example: bartizan revoke key acme-1 --reason leaked")]
     Key {
+        /// Id of the key
         id: String,
         #[command(flatten)]
         one: One,
     },
-    /// One client certificate, by its SHA-256
+    /// Revoke one client certificate by its SHA-256 thumbprint
     #[command(
         after_help = "Example: bartizan revoke certificate sha256:$(openssl x509 -in client.pem -outform der | sha256sum | cut -c1-64)"
     )]
     Certificate {
+        /// Thumbprint of the certificate: `sha256:` and 64 hexadecimal digits
         thumbprint: String,
         #[command(flatten)]
         one: One,
     },
-    /// Tokens of a subject
+    /// Revoke the tokens of a subject
     #[command(after_help = "Example: bartizan revoke subject alice --issuer corp")]
     Subject {
+        /// Subject of the tokens
         id: String,
-        /// Name of its issuer in the policy
+        /// Issuer of the subject, by its name in the policy
         #[arg(long)]
         issuer: String,
         #[command(flatten)]
         many: Many,
     },
-    /// Every credential of a consumer
+    /// Revoke every credential of a consumer
     #[command(after_help = "Example: bartizan revoke consumer acme --reason 'contract ended'")]
     Consumer {
+        /// Name of the consumer
         name: String,
         #[command(flatten)]
         many: Many,
     },
-    /// Tokens of an issuer
+    /// Revoke the tokens of an issuer
     #[command(after_help = "Example: bartizan revoke issuer corp --issued-before 2026-11-24T09:00:00Z")]
     Issuer {
+        /// Name of the issuer in the policy
         name: String,
         #[command(flatten)]
         many: Many,
     },
-    /// Every credential issued before a time
+    /// Revoke every credential issued before a time
     #[command(after_help = "Example: bartizan revoke all --issued-before 2026-11-24T09:00:00Z")]
     All {
         #[command(flatten)]
         many: Many,
     },
-    /// Lists what is revoked
+    /// List revocations
     #[command(after_help = "Example: bartizan revoke list --format json")]
     List,
-    /// Takes a revocation back
+    /// Undo a revocation
     #[command(after_help = "Example: bartizan revoke undo 01f0c52a9be64d1f8c3e5d7a90b1c2d3")]
-    Undo { id: String },
+    Undo {
+        /// Id of the revocation
+        id: String,
+    },
 }
 
 #[derive(clap::Args)]
 struct One {
-    /// When the revocation ends by itself; default: when the token does, or never
+    /// When the revocation expires: a duration or a time; default: with the token, or never
     #[arg(long)]
     expires: Option<String>,
-    /// Why
+    /// Reason to keep on record
     #[arg(long)]
     reason: Option<String>,
 }
 
 #[derive(clap::Args)]
 struct Many {
-    /// Only what was issued before then
+    /// Revoke only credentials issued before this time
     #[arg(long, value_name = "TIME")]
     issued_before: Option<String>,
     #[command(flatten)]
@@ -164,22 +174,22 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
         );
     }
     let answer = operator.ask(&Method::POST, "/v1/revocations", Some(&body))?;
-    told(arguments.format, &answer);
+    print_revocation(arguments.format, &answer);
     Ok(())
 }
 
-/// Tells of a revocation that was made.
-pub(super) fn told(format: Format, answer: &Value) {
+/// Prints a new revocation.
+pub(super) fn print_revocation(format: Format, answer: &Value) {
     if format == Format::Json {
         return print_json(answer);
     }
     let part = |name: &str| answer.get(name).and_then(Value::as_str);
     put(part("id").unwrap_or_default());
     let end = part("expires").map_or("until it is undone".to_owned(), |end| format!("until {end}"));
-    anstream::eprintln!("revoked {end}; `bartizan revoke undo ID` takes it back");
+    anstream::eprintln!("revoked {end}; `bartizan revoke undo ID` undoes it");
 }
 
-/// A revocation with what it names in one member.
+/// Adds the member `what`, which names the target of a revocation.
 fn named(mut revocation: Value) -> Value {
     const TARGETS: [&str; 8] = ["jti", "sha256", "subject", "consumer", "key", "certificate", "issuer", "all"];
     let what = TARGETS.iter().filter_map(|name| {
@@ -193,9 +203,9 @@ fn named(mut revocation: Value) -> Value {
     revocation
 }
 
-/// A token as it was given, or from standard input.
+/// Returns the token, or reads it from standard input for `-`.
 pub(super) fn text(token: &str) -> Result<String, u8> {
-    /// Longer is no token, in bytes.
+    /// Longest token, in bytes.
     const MOST: u64 = 64 * 1024;
     if token != "-" {
         return Ok(token.to_owned());
@@ -204,7 +214,7 @@ pub(super) fn text(token: &str) -> Result<String, u8> {
     let read = std::io::stdin().take(MOST + 1).read_to_string(&mut text);
     let problem = match read {
         Err(error) => error.to_string(),
-        // Not cut off: that would be another token.
+        // A truncated token would be a different token.
         Ok(_) if text.len() as u64 > MOST => format!("has more than {MOST} bytes"),
         Ok(_) if text.trim().is_empty() => "is empty".to_owned(),
         Ok(_) => return Ok(text.trim().to_owned()),

@@ -1,5 +1,4 @@
-//! What no test has shown: routes that nobody asked, scopes that nobody lacked, schemas that nobody broke or kept to, consumers
-//! that nobody was.
+//! Coverage of a policy by its tests: finds routes, scopes, schemas and consumers that no test exercises.
 
 use std::collections::BTreeSet;
 
@@ -7,29 +6,29 @@ use crate::policy::{Policy, Route};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::rehearsal::trace::RehearsalTrace;
 
-/// What tests have shown so far. Routes by `API · METHOD /path`.
+/// What tests have covered so far. Routes are named `API · METHOD /path`.
 #[derive(Default)]
 pub(super) struct Coverage {
     routes: BTreeSet<String>,
-    /// Route and scope: who lacked it was refused.
+    /// Route and scope, where a caller without the scope was refused.
     lacked: BTreeSet<(String, String)>,
     broken: BTreeSet<String>,
     kept: BTreeSet<String>,
     consumers: BTreeSet<String>,
 }
 
-/// What no test has shown.
+/// What no test covers.
 #[derive(Default)]
 pub(super) struct Gaps {
     /// Routes without a request.
     pub(super) routes: Vec<String>,
-    /// Routes and the scopes of which no test shows that lacking them refuses.
+    /// Routes, and their scopes for which no test has a caller refused.
     pub(super) scopes: Vec<(String, Vec<String>)>,
-    /// Routes whose schema nobody broke.
+    /// Routes whose schema no test violates.
     pub(super) unbroken: Vec<String>,
-    /// Routes whose schema nobody kept to.
+    /// Routes whose schema no test satisfies.
     pub(super) unkept: Vec<String>,
-    /// Listed consumers that nobody was.
+    /// Consumers of the policy that no test uses.
     pub(super) consumers: Vec<String>,
 }
 
@@ -38,14 +37,14 @@ fn name(route: &Route) -> String {
 }
 
 impl Coverage {
-    /// Learns what a request has shown.
+    /// Adds what a request covers.
     pub(super) fn note(&mut self, walk: &RehearsalTrace) {
         if let Some(caller) = walk.caller() {
             self.consumers.insert(caller.consumer().to_string());
         }
         let Some(route) = &walk.route else { return };
         let name = name(route);
-        // What is only reported has been decided all the same.
+        // A stage that only reports makes the same decision.
         let refusals = || walk.would_refuse().iter().chain(walk.refusal());
         if refusals().any(|refusal| refusal.reason() == Reason::InsufficientScope) {
             let granted = walk.caller().map(|caller| caller.granted()).unwrap_or_default();
@@ -64,7 +63,7 @@ impl Coverage {
         self.routes.insert(name);
     }
 
-    /// What is missing of a policy.
+    /// Returns what no test of the policy covers.
     pub(super) fn gaps(&self, policy: &Policy) -> Gaps {
         let mut gaps = Gaps::default();
         for route in policy.routes() {

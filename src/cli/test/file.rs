@@ -1,4 +1,4 @@
-//! A file of policy tests as written: plain serde types, and nothing else. What does not fit the policy is told later.
+//! The format of test files: plain serde types. `plan` reports what does not fit the policy.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,11 +17,11 @@ use crate::policy::yaml_file::Anything;
 pub(super) struct File {
     /// The policy file, relative to this one.
     pub(super) policy: Option<String>,
-    /// Where the clock of every test begins (RFC 3339); the present when absent.
+    /// Start time of every test (RFC 3339); default: now.
     pub(super) now: Option<String>,
     /// Environment variables that the policy refers to.
     pub(super) env: BTreeMap<String, String>,
-    /// Name → who asks.
+    /// Callers by name.
     pub(super) callers: BTreeMap<String, Asker>,
     /// The tests.
     pub(super) tests: Vec<Test>,
@@ -31,38 +31,36 @@ pub(super) struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Test {
-    /// Its name.
     pub(super) name: Option<String>,
-    /// Who asks; nobody when absent. Of a sequence: whoever asks in steps that do not say.
+    /// The caller; none when absent. In a sequence, the caller of steps without one.
     #[serde(rename = "as")]
     pub(super) caller: Option<Who>,
-    /// What is asked.
     pub(super) request: Option<Request>,
-    /// How often; the expectation is of the last.
+    /// How often to send the request; `expect` applies to the last response.
     pub(super) repeat: Option<u32>,
-    /// So long after the step before it.
+    /// Time since the previous step.
     pub(super) after: Option<Period>,
-    /// What must come of it.
+    /// The expected result.
     pub(super) expect: Option<Expect>,
-    /// In place of a request: steps.
+    /// Steps, instead of a request.
     pub(super) sequence: Option<Vec<Test>>,
 }
 
-/// Who asks.
+/// A caller.
 #[derive(Debug)]
 pub(super) enum Who {
     /// One of `callers`.
     Named(String),
-    /// Written here.
+    /// A map in the test itself.
     Inline(Box<Asker>),
 }
 
-/// What is asked.
+/// A request.
 #[derive(Debug)]
 pub(super) enum Request {
     /// `METHOD /path`.
     Short(String),
-    /// With more than that.
+    /// A map.
     Long(Box<LongRequest>),
 }
 
@@ -70,58 +68,56 @@ pub(super) enum Request {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LongRequest {
-    /// Its method.
     pub(super) method: Option<String>,
-    /// Its path, with its query.
+    /// Path and query.
     pub(super) path: Option<String>,
-    /// The host it is for.
     pub(super) host: Option<String>,
-    /// Its other header fields.
+    /// Header fields besides `Host`.
     pub(super) headers: BTreeMap<String, String>,
-    /// Its body: this, as JSON.
+    /// Body, as YAML that is sent as JSON.
     pub(super) body: Option<Anything>,
-    /// Its body, as it is written.
+    /// Body as literal text.
     pub(super) body_text: Option<String>,
-    /// Its body: what is in this file.
+    /// File that holds the body.
     pub(super) body_file: Option<String>,
-    /// The address it comes from.
+    /// Client address.
     pub(super) from: Option<String>,
 }
 
-/// What must come of a request.
+/// The expected result of a request.
 #[derive(Debug)]
 pub(super) enum Expect {
-    /// A word: `allow`.
+    /// The word `allow`.
     Word(String),
-    /// What is written, and no more.
+    /// Only the given facts are compared.
     Facts(Box<Facts>),
 }
 
-/// Facts of an outcome.
+/// Facts of a result.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Facts {
-    /// Status of the answer; 200 for what would have been forwarded.
+    /// Status of the response; 200 for a request that would be forwarded.
     pub(super) status: Option<u16>,
     /// Code of the refusal.
     pub(super) code: Option<String>,
     /// The stage that refused.
     pub(super) stage: Option<String>,
-    /// The scopes that the route asks for.
+    /// The scopes that the route requires.
     pub(super) scopes: Option<Vec<String>>,
     /// The scopes that the caller has.
     pub(super) granted: Option<Vec<String>>,
-    /// Where the body breaks the schema: JSON pointers, all of them.
+    /// JSON pointers to all schema violations in the body.
     pub(super) violations: Option<Vec<String>>,
-    /// Who the caller is.
+    /// Name of the caller's consumer.
     pub(super) consumer: Option<String>,
     /// The route, as the policy names it.
     pub(super) route: Option<String>,
-    /// Codes of what stages that only report would have refused; an empty list: nothing.
+    /// Codes of refusals by stages that only report; an empty list means none.
     pub(super) would_refuse: Option<Vec<String>>,
 }
 
-/// A type that is written as one text, or as a map.
+/// Deserializes a type from a string or a map.
 macro_rules! text_or_map {
     ($type:ident, $expected:literal, $text:expr, $map:expr) => {
         impl<'de> Deserialize<'de> for $type {

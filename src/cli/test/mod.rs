@@ -1,8 +1,8 @@
-//! `bartizan test`: tables of requests and what must come of them, asked of a policy through the real chain, without sockets
-//! and without a network.
+//! `bartizan test`: runs tables of requests and expected results through the real chain of a policy, without
+//! sockets or a network.
 //!
-//! `file` is what is written, `plan` what it means under its policy, `run` asks, `coverage` says what nobody asked, and
-//! `report` and `junit` tell.
+//! `file` is the format of test files, `plan` resolves one against its policy, `run` executes it, `coverage` finds what
+//! no test covers, and `report` and `junit` print the results.
 
 mod coverage;
 mod file;
@@ -20,19 +20,19 @@ use super::{DONE, FAILED, Format, INVALID, colour};
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan test policy.test.yaml
 A file names its `policy`, `callers` and `tests`: `{ name, as: CALLER, request: GET /v1/orders/7, expect: allow }`.
-Credentials are made with keys that stand in for those of the policy's issuers; nothing is sent anywhere.
+Test keys replace those of the policy's issuers to create credentials; nothing is sent anywhere.
 Exit codes: 0 all passed, 1 some failed, 2 a file or its policy has errors.")]
 pub(super) struct Arguments {
-    /// Files of tests
+    /// Test files to run
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// How results are written
+    /// Output format of the results
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Also writes them as JUnit XML
+    /// File to write the results to as JUnit XML
     #[arg(long, value_name = "PATH")]
     junit: Option<PathBuf>,
-    /// Only tests whose names contain this; the sequence that such a step is in is run whole
+    /// Run only tests whose names contain this text; a sequence with a matching step runs whole
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
 }

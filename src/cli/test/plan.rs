@@ -1,4 +1,4 @@
-//! From a file of tests to what is to be asked: names resolved against the policy, every mistake told at its place.
+//! Turns a test file into a plan: resolves names against the policy and reports every mistake at its place.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -18,16 +18,16 @@ use crate::rehearsal::mint::Mint;
 use crate::rehearsal::persona::Persona;
 use crate::rehearsal::request::RehearsalRequest;
 
-/// Most requests of one test.
+/// Maximum number of requests of one test.
 const MOST_REPEATED: u32 = 100_000;
 
-/// What is to be asked of one policy.
+/// The tests of one policy.
 pub(super) struct Plan {
     pub(super) rehearsal: Rehearsal,
     pub(super) mint: Mint,
-    /// Where the clock of every group begins.
+    /// Start time of every group.
     pub(super) now: Timestamp,
-    /// Each begins with fresh limits.
+    /// Each group starts with unused limits.
     pub(super) groups: Vec<Group>,
 }
 
@@ -36,12 +36,12 @@ pub(super) struct Group {
     pub(super) cases: Vec<Case>,
 }
 
-/// One request, and what must come of it.
+/// One request and its expected result.
 pub(super) struct Case {
     pub(super) name: String,
-    /// Line in the file.
+    /// Line in the test file.
     pub(super) line: usize,
-    /// Who asks; those of one name in a group bring the same credential.
+    /// The caller; callers of one name in a group share a credential.
     pub(super) caller: Option<(String, Persona)>,
     pub(super) asked: Asked,
     pub(super) repeat: u32,
@@ -49,7 +49,7 @@ pub(super) struct Case {
     pub(super) expect: Facts,
 }
 
-/// A request, as it can be asked many times.
+/// A request that can be sent many times.
 pub(super) struct Asked {
     method: String,
     target: String,
@@ -72,7 +72,7 @@ impl Asked {
     }
 }
 
-/// Reads a file of tests, and its policy. The problems are those of the file, and those of the policy.
+/// Reads a test file and its policy. Errors are the problems of the file and those of the policy.
 pub(super) fn read(path: &Path) -> Result<Plan, Vec<Problems>> {
     let mut written = yaml_file::file::<File>(path).map_err(|problems| vec![problems])?;
     let mut problems = std::mem::take(&mut written.problems);
@@ -114,11 +114,11 @@ pub(super) fn read(path: &Path) -> Result<Plan, Vec<Problems>> {
 
 struct Reader<'a> {
     document: &'a File,
-    /// Where callers are written.
+    /// Place of `callers` in the file.
     callers: At<'a>,
     policy: &'a Policy,
     rehearsal: &'a Rehearsal,
-    /// Where the file is: what its paths are relative to.
+    /// Folder of the file, which its paths are relative to.
     folder: PathBuf,
     problems: Problems,
 }
@@ -127,7 +127,7 @@ impl Reader<'_> {
     fn whole(&mut self, at: At<'_>) -> Vec<Group> {
         let document = self.document;
         for (name, asker) in &document.callers {
-            // What is wrong is told here once, whoever asks as them.
+            // Reports problems once, however many tests use the caller.
             let _ = asker.persona(self.callers.key(name), self.policy, &mut self.problems);
         }
         if document.tests.is_empty() && !at.damaged() {
@@ -143,7 +143,7 @@ impl Reader<'_> {
         let name = test.name.clone().unwrap_or_else(|| self.missing_name(at));
         let Some(steps) = &test.sequence else {
             if test.after.is_some() {
-                self.problems.error(at.key("after").key_place(), "nothing comes before this test").help(
+                self.problems.error(at.key("after").key_place(), "`after` needs a previous step").help(
                     "steps of a `sequence` share limits and a clock, and `after` is the time between two of them",
                 );
             }
@@ -166,7 +166,7 @@ impl Reader<'_> {
         for (position, step) in steps.iter().enumerate() {
             let at_step = at.key("sequence").index(position);
             if step.sequence.is_some() {
-                self.problems.error(at_step.key("sequence").key_place(), "a step is no sequence itself");
+                self.problems.error(at_step.key("sequence").key_place(), "a step cannot be a sequence");
                 continue;
             }
             let step_name = step.name.clone().unwrap_or_else(|| format!("step {}", position + 1));
@@ -178,7 +178,9 @@ impl Reader<'_> {
 
     fn missing_name(&mut self, at: At<'_>) -> String {
         if !at.damaged() {
-            self.problems.error(at.key("name").place(), "`name` is missing").help("say in a few words what must hold");
+            self.problems
+                .error(at.key("name").place(), "`name` is missing")
+                .help("describe in a few words what the test expects");
         }
         String::new()
     }
@@ -229,7 +231,7 @@ impl Reader<'_> {
                     self.problems.error(at.place(), format!("there is no caller `{name}`")).help(help);
                     return None;
                 };
-                // Its problems have been told where it is written.
+                // Its problems have already been reported where it is defined.
                 let persona = asker.persona(self.callers.key(name), self.policy, &mut Problems::new())?;
                 Some((name.clone(), persona))
             }
@@ -306,7 +308,7 @@ impl Reader<'_> {
                 }
             }
             _ => {
-                let message = "a request has one body";
+                let message = "a request can have only one body";
                 let help = "write one of `body`, `body_text` and `body_file`";
                 self.problems.error(at.place(), message).help(help);
                 None

@@ -1,4 +1,4 @@
-//! What came of tests, as text for people and as JSON for programs.
+//! Test results, as text for people and as JSON for programs.
 
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
@@ -8,15 +8,14 @@ use super::run::{Got, Tested};
 use crate::policy::diagnostic::Problems;
 use crate::rehearsal::trace::shown;
 
-/// What came of one file.
+/// Results of one file.
 pub(super) struct Report {
-    /// The file, as given.
+    /// Path of the file, as given.
     pub(super) file: String,
-    /// What is wrong with it or its policy; then nothing was asked.
+    /// Problems of the file or its policy; if there are any, no test ran.
     pub(super) problems: Vec<Problems>,
-    /// Its tests.
     pub(super) tested: Vec<Tested>,
-    /// What no test has shown; absent where only some were run.
+    /// What no test covers; absent if only some tests ran.
     pub(super) gaps: Option<Gaps>,
 }
 
@@ -25,14 +24,13 @@ const RED: Style = AnsiColor::Red.on_default();
 const DIM: Style = Style::new().dimmed();
 
 impl Tested {
-    /// Whether all was as expected.
+    /// Returns whether everything was as expected.
     pub(super) fn passed(&self) -> bool {
         self.differences.is_empty()
     }
 }
 
 impl Report {
-    /// As text.
     pub(super) fn text(&self) -> String {
         let mut text = format!("{}\n", self.file);
         for tested in &self.tested {
@@ -50,7 +48,6 @@ impl Report {
         text
     }
 
-    /// As JSON.
     pub(super) fn json(&self) -> Value {
         let problems: Vec<Value> = self.problems.iter().map(|problems| problems.json(&self.file)).collect();
         let problems: Vec<&Value> = problems.iter().filter_map(|each| each["problems"].as_array()).flatten().collect();
@@ -71,7 +68,7 @@ impl Report {
     }
 }
 
-/// What is not as expected: `-` what was, `+` what came; and why that came.
+/// Returns the differences, `-` expected and `+` actual, and the reason for the actual result.
 pub(super) fn failure(tested: &Tested, indent: &str) -> String {
     let mut text = String::new();
     for difference in &tested.differences {
@@ -115,7 +112,7 @@ fn uncovered(gaps: &Gaps) -> String {
         gaps.scopes.iter().map(|(route, scopes)| format!("{route}: {}", scopes.join(", "))).collect();
     let parts = [
         ("routes without a test", &gaps.routes),
-        ("scopes of which no test shows that lacking them refuses", &scopes),
+        ("scopes without a test that a caller who lacks them is refused", &scopes),
         ("schemas that no test has broken", &gaps.unbroken),
         ("schemas that no test has satisfied", &gaps.unkept),
         ("consumers that no test has used", &gaps.consumers),

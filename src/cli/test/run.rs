@@ -1,4 +1,4 @@
-//! Asks what a plan says, and holds what comes of it against what is expected.
+//! Runs the requests of a plan and compares the results with the expectations.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,30 +10,30 @@ use crate::rehearsal::mint::Credential;
 use crate::rehearsal::request::Moment;
 use crate::rehearsal::trace::RehearsalTrace;
 
-/// What came of one test.
+/// Result of one test.
 pub(super) struct Tested {
     pub(super) name: String,
     pub(super) line: usize,
-    /// What is not as expected; it passed when there is nothing.
+    /// Differences from the expectation; empty if the test passed.
     pub(super) differences: Vec<Difference>,
-    /// What came of its last request.
+    /// Result of the last request.
     pub(super) got: Got,
 }
 
-/// One fact that is not as expected.
+/// A fact that differs from the expectation.
 pub(super) struct Difference {
     pub(super) fact: &'static str,
     pub(super) expected: String,
     pub(super) got: String,
 }
 
-/// What came of a request.
+/// Result of a request.
 #[derive(Default)]
 pub(super) struct Got {
     pub(super) status: u16,
     pub(super) code: Option<&'static str>,
     pub(super) stage: Option<&'static str>,
-    /// What the caller would read.
+    /// The detail that the caller would read.
     pub(super) detail: Option<String>,
     /// Pointer and detail.
     pub(super) violations: Vec<(String, String)>,
@@ -44,7 +44,7 @@ pub(super) struct Got {
     pub(super) would_refuse: Vec<String>,
 }
 
-/// Asks everything whose name contains the filter. Within a tokio runtime that has time.
+/// Runs the tests whose names contain the filter. Needs a tokio runtime with time enabled.
 pub(super) async fn run(plan: &mut Plan, filter: Option<&str>) -> (Vec<Tested>, Coverage) {
     let (mut tested, mut coverage) = (Vec::new(), Coverage::default());
     let groups = std::mem::take(&mut plan.groups);
@@ -104,8 +104,8 @@ impl Got {
     fn of(walk: &RehearsalTrace) -> Self {
         let refusal = walk.refusal();
         let owned = |names: &[Box<str>]| names.iter().map(ToString::to_string).collect();
-        let told = walk.would_refuse().iter().chain(refusal);
-        let violations = told.flat_map(|refusal| refusal.violations());
+        let refusals = walk.would_refuse().iter().chain(refusal);
+        let violations = refusals.flat_map(|refusal| refusal.violations());
         Self {
             status: refusal.map_or(200, |refusal| refusal.reason().status().as_u16()),
             code: refusal.map(|refusal| refusal.reason().code()),
@@ -121,14 +121,14 @@ impl Got {
     }
 }
 
-/// What was expected and is not so.
+/// Returns the expected facts that differ.
 fn differences(expect: &Facts, got: &Got) -> Vec<Difference> {
     let or_none = |text: Option<&str>| text.unwrap_or("none").to_owned();
     let sorted = |names: &[String]| {
         let mut names = names.to_vec();
         names.sort_unstable();
         names.dedup();
-        // An empty one is the pointer of a whole body.
+        // An empty JSON pointer names the whole body (RFC 6901 §5).
         let names: Vec<&str> = names.iter().map(|name| if name.is_empty() { "\"\"" } else { name }).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };

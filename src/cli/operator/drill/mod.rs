@@ -1,7 +1,7 @@
-//! `bartizan drill`: shows on running nodes that what operators rely on holds.
+//! `bartizan drill`: verifies on running nodes that revocation works.
 //!
-//! `drill revocation` takes a credential that every node lets through, revokes it, and asks every node back to back until
-//! it is refused. Whatever the drill made it takes back, however it went; what cannot be taken back ends by itself.
+//! `drill revocation` revokes a credential that every node accepts, and sends requests back to back to every node until
+//! the credential is refused. The drill undoes its changes whatever the result; what it cannot undo expires.
 
 mod nodes;
 
@@ -23,13 +23,13 @@ use super::{Operator, Reach, Way, print_json, print_table, segment, tell};
 use crate::cli::{DONE, FAILED, Format, INVALID};
 use crate::policy::Period;
 
-/// How long a node has to learn of a key that was just made, or of a revocation that was taken back.
+/// How long a node has to receive a new key, or the end of a revocation.
 const SPREAD: Duration = Duration::from_secs(5);
-/// A node that lets it through for so long past the bound is not waited for.
+/// How long past the bound to wait for a node that still accepts the credential.
 const GIVE_UP: Duration = Duration::from_secs(5);
-/// When what the drill makes ends by itself.
+/// Lifetime of what the drill creates, in case it cannot be undone.
 const LASTS: &str = "10m";
-/// What operators read of it.
+/// Note and reason that operators see.
 const NOTE: &str = "revocation drill";
 
 #[derive(clap::Args)]
@@ -44,23 +44,23 @@ pub(in crate::cli) struct Arguments {
 
 #[derive(Subcommand)]
 enum Drills {
-    /// Shows that every node refuses a credential once it is revoked, and how soon
+    /// Verify that every node refuses a revoked credential, and measure how soon
     Revocation(Revocation),
 }
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan drill revocation --policy policy.yaml --consumer acme --path /v1/orders \\
            --node https://10.1.0.7:8443 --node https://10.1.0.8:8443 --ca tls/ca.pem --within 500ms
-Requests are real: choose a route that the credential may use and that changes nothing.
-What is refused counts as failed attempts of this machine's address (`auth.failures`).
-Exit codes: 0 every node refused it in time and went on refusing it, 1 not so.")]
+The requests are real: choose a route that the credential may use and that changes nothing.
+Refused requests count as failed attempts of this machine's address (`auth.failures`).
+Exit codes: 0 every node refused the credential in time and kept refusing it, 1 otherwise.")]
 struct Revocation {
     #[command(flatten)]
     reach: Reach,
-    /// How results are written
+    /// Output format of the results
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// A node, as its callers reach it: http://HOST:PORT or https://HOST:PORT; once for each
+    /// URL of a node as its callers reach it: http://HOST:PORT or https://HOST:PORT; repeat for each node
     #[arg(long = "node", value_name = "URL", required = true)]
     nodes: Vec<Node>,
     /// Path and query of the requests
@@ -71,16 +71,16 @@ struct Revocation {
     method: Method,
     #[command(flatten)]
     credential: Credential,
-    /// The id of --key, where the key does not tell it
+    /// Id of the --key, if the key does not contain it
     #[arg(long, value_name = "ID", requires = "key")]
     key_id: Option<String>,
-    /// The header of API keys
+    /// Header that carries API keys
     #[arg(long, value_name = "NAME", default_value = "x-api-key")]
     key_header: HeaderName,
-    /// How soon every node must refuse it
+    /// How soon every node must refuse the credential
     #[arg(long, value_name = "TIME", default_value = "1s")]
     within: Period,
-    /// PEM file of the authorities that vouch for the nodes; default: the system's
+    /// PEM file of the certificate authorities of the nodes; default: the system's
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 }
@@ -88,13 +88,13 @@ struct Revocation {
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 struct Credential {
-    /// Makes an API key of this consumer for the drill, and removes it afterwards
+    /// Consumer to create an API key for; the drill removes the key afterwards
     #[arg(long, value_name = "NAME")]
     consumer: Option<String>,
-    /// Takes this API key; `-`: from standard input
+    /// API key to use; `-` reads it from standard input
     #[arg(long)]
     key: Option<SecretString>,
-    /// Takes this token; `-`: from standard input
+    /// Token to use; `-` reads it from standard input
     #[arg(long, value_name = "TOKEN")]
     bearer: Option<SecretString>,
 }
@@ -116,7 +116,7 @@ fn revocation(arguments: &Revocation) -> Result<u8, u8> {
         return Err(tell(FAILED, "a drill needs running nodes, and no daemon answers; start one, or give --admin"));
     }
     let interrupt = operator.runtime.block_on(async { signal(SignalKind::interrupt()) });
-    let interrupt = interrupt.map_err(|error| tell(FAILED, &format!("signals cannot be had: {error}")))?;
+    let interrupt = interrupt.map_err(|error| tell(FAILED, &format!("cannot listen for signals: {error}")))?;
     let mut drill = Drill { arguments, operator, interrupt, steps: Vec::new(), revocation: None };
     let held = drill.take()?;
     let asker = Arc::new(Asker {
@@ -133,11 +133,11 @@ fn revocation(arguments: &Revocation) -> Result<u8, u8> {
 /// The credential of a drill.
 struct Held {
     header: (HeaderName, HeaderValue),
-    /// What of it is revoked, as the admin API names it.
+    /// What is revoked, as the admin API names it.
     target: (&'static str, SecretString),
-    /// How it is told of.
+    /// Name of the credential in the report.
     name: String,
-    /// Made for the drill: the id of the key.
+    /// Id of the key, if the drill created it.
     minted: Option<String>,
 }
 
@@ -155,12 +155,12 @@ struct Drill<'a> {
     operator: Operator,
     interrupt: Signal,
     steps: Vec<Step>,
-    /// What was revoked and must be taken back.
+    /// Id of the revocation to undo.
     revocation: Option<String>,
 }
 
 impl Drill<'_> {
-    /// Notes a step, and tells of it at once. Whether it went well.
+    /// Keeps and prints the result of a step. Returns whether it succeeded.
     fn step(&mut self, name: &'static str, began: Instant, outcome: Result<String, String>) -> bool {
         let (good, took) = (outcome.is_ok(), began.elapsed());
         let detail = outcome.unwrap_or_else(|problem| problem);
@@ -172,7 +172,7 @@ impl Drill<'_> {
         good
     }
 
-    /// Asks nodes; nothing when the drill is interrupted meanwhile.
+    /// Waits for requests to nodes. Returns `None` if the drill is interrupted.
     fn on_nodes<T>(&mut self, asked: impl Future<Output = T>) -> Option<T> {
         let interrupt = &mut self.interrupt;
         self.operator.runtime.block_on(async {
@@ -183,7 +183,7 @@ impl Drill<'_> {
         })
     }
 
-    /// Makes a key, or takes the credential that is given.
+    /// Creates a key, or takes the given credential.
     fn take(&mut self) -> Result<Held, u8> {
         let began = Instant::now();
         let arguments = self.arguments;
@@ -193,7 +193,7 @@ impl Drill<'_> {
                 let made = self.operator.ask(&Method::POST, &path, Some(&json!({"expires": LASTS, "note": NOTE})))?;
                 let part = |name| made.get(name).and_then(Value::as_str);
                 let (Some(id), Some(key)) = (part("id"), part("key")) else {
-                    return Err(tell(FAILED, "a key was made, and the answer does not hold it"));
+                    return Err(tell(FAILED, "a key was created, but the response does not contain it"));
                 };
                 let (name, minted) = (format!("key {id} of {consumer}"), Some(id.to_owned()));
                 Held { header: header(&arguments.key_header, key)?, target: ("key", id.into()), name, minted }
@@ -201,7 +201,7 @@ impl Drill<'_> {
             Credential { key: Some(key), .. } => {
                 let key = text(key.expose_secret())?;
                 let Some(id) = arguments.key_id.as_deref().or_else(|| key_id(&key)) else {
-                    return Err(tell(INVALID, "the key does not tell its id; give it with --key-id"));
+                    return Err(tell(INVALID, "the key does not contain its id; give it with --key-id"));
                 };
                 let name = format!("key {id}");
                 Held { header: header(&arguments.key_header, &key)?, target: ("key", id.into()), name, minted: None }
@@ -217,8 +217,8 @@ impl Drill<'_> {
         Ok(held)
     }
 
-    /// Lets every node accept the credential, revokes it, and watches every node refuse it. Nothing when that came to an
-    /// end before.
+    /// Checks that every node accepts the credential, revokes it, and watches every node refuse it. Returns `None` if
+    /// an earlier step fails.
     fn show(&mut self, held: &Held, asker: &Arc<Asker>) -> Option<Vec<Watched>> {
         let arguments = self.arguments;
         let patience = if held.minted.is_some() { SPREAD } else { Duration::ZERO };
@@ -232,7 +232,7 @@ impl Drill<'_> {
         self.revocation = answer.ok().and_then(|made| Some(made.get("id")?.as_str()?.to_owned()));
         let outcome = match &self.revocation {
             Some(id) => Ok(format!("revocation {id}")),
-            None => Err(format!("not done; if it is done all the same, it ends by itself in {LASTS}")),
+            None => Err(format!("failed; if it took effect all the same, it expires in {LASTS}")),
         };
         self.step("revoked", began, outcome).then_some(())?;
 
@@ -250,7 +250,7 @@ impl Drill<'_> {
         watched
     }
 
-    /// Whether every node takes the credential.
+    /// Checks that every node accepts the credential.
     fn accepted(
         &mut self,
         name: &'static str,
@@ -278,7 +278,7 @@ impl Drill<'_> {
         self.step(name, began, outcome)
     }
 
-    /// Takes back what the drill did.
+    /// Undoes the changes of the drill.
     fn undo(&mut self, held: &Held, asker: &Arc<Asker>) {
         if let Some(id) = self.revocation.take() {
             let undone = self.remove("revocation undone", &format!("/v1/revocations/{id}"));
@@ -295,12 +295,12 @@ impl Drill<'_> {
         let began = Instant::now();
         let outcome = match self.operator.ask(&Method::DELETE, path, None) {
             Ok(_) => Ok("done".to_owned()),
-            Err(_) => Err(format!("not done; it ends by itself in {LASTS}")),
+            Err(_) => Err(format!("failed; it expires in {LASTS}")),
         };
         self.step(name, began, outcome)
     }
 
-    /// Tells the outcome; the exit code.
+    /// Prints the result and returns the exit code.
     fn verdict(&self, held: &Held, watched: &[Watched]) -> u8 {
         let passed = !watched.is_empty() && self.steps.iter().all(|step| step.good);
         let verdict = if passed { "passed" } else { "failed" };
@@ -336,7 +336,7 @@ impl Drill<'_> {
     }
 }
 
-/// Whether every node refused in time, and went on refusing.
+/// Checks that every node refused the credential in time and kept refusing it.
 fn judge(watched: &[Watched], arguments: &Revocation) -> Result<String, String> {
     let within = arguments.within;
     let problem = |one: &Watched| match (one.refused_after, &one.seen) {
@@ -354,7 +354,7 @@ fn judge(watched: &[Watched], arguments: &Revocation) -> Result<String, String> 
     }
 }
 
-/// A header that holds a credential.
+/// Returns a header with a credential.
 fn header(name: &HeaderName, text: &str) -> Result<(HeaderName, HeaderValue), u8> {
     let value = HeaderValue::try_from(text);
     let mut value = value.map_err(|_| tell(INVALID, "the credential has characters that cannot be sent"))?;
@@ -362,7 +362,7 @@ fn header(name: &HeaderName, text: &str) -> Result<(HeaderName, HeaderValue), u8
     Ok((name.clone(), value))
 }
 
-/// The id that a key of ours tells: `bz_ID_SECRET_CHECKSUM`.
+/// Returns the id in a key of Bartizan: `bz_ID_SECRET_CHECKSUM`.
 fn key_id(key: &str) -> Option<&str> {
     let mut parts = key.strip_prefix("bz_")?.split('_');
     let (id, secret) = (parts.next()?, parts.next()?);

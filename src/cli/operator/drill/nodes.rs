@@ -1,4 +1,4 @@
-//! Asks nodes as a caller does, and watches how they take a credential.
+//! Sends requests to nodes as a caller does, and watches whether they accept a credential.
 
 use std::fmt;
 use std::path::Path;
@@ -22,19 +22,19 @@ use tokio::task::JoinSet;
 
 use crate::telemetry::chain;
 
-/// A whole request to a node.
+/// Timeout of a whole request to a node.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two tries of that: seldom, since those that fail count against this address (`auth.failures`).
+/// Pause between retries; long, since failed attempts count against this address (`auth.failures`).
 const RETRY: Duration = Duration::from_millis(500);
-/// Between two questions whether a credential is refused by now.
+/// Pause between requests that check whether the credential is refused.
 const PAUSE: Duration = Duration::from_millis(1);
-/// So often a node that refuses it is asked again, each time on a new connection, which another worker may take.
+/// Number of further requests after the first refusal, each on a new connection, which another worker may accept.
 const AGAIN: usize = 20;
-/// Longest wait that a node may ask for, in seconds.
+/// Longest `Retry-After` that is obeyed, in seconds.
 const LONGEST_WAIT: u64 = 60;
-/// Of an answer no more is read, in bytes.
+/// Maximum number of bytes to read of a response body.
 const MAX_BODY: usize = 64 * 1024;
-/// Nor for longer, where it is not a refusal: only so that its connection can be used again.
+/// How long to read a body that is not a refusal, which is read only to reuse the connection.
 const BODY_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Scheme, host and port of a node.
@@ -61,16 +61,16 @@ impl fmt::Display for Node {
     }
 }
 
-/// How a node behaved once the credential was revoked.
+/// Behaviour of a node after the revocation.
 pub(super) struct Watched {
     pub(super) node: Node,
     pub(super) refused_after: Option<Duration>,
     pub(super) stayed: bool,
-    /// What was seen last, where that was not as it should be.
+    /// The last unexpected result.
     pub(super) seen: Option<String>,
 }
 
-/// Runs a task for each node, all at the same time; in the order of the nodes.
+/// Runs a task for every node concurrently. Returns the results in the order of the nodes.
 pub(super) async fn each<T, F>(nodes: &[Node], task: impl Fn(Node) -> F) -> Vec<T>
 where
     T: Send + 'static,
@@ -91,11 +91,11 @@ where
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// How nodes are reached.
+/// HTTP clients for the nodes.
 pub(super) struct Clients {
-    /// Keeps its connections.
+    /// Reuses connections.
     kept: HttpClient,
-    /// Has a new connection for each request.
+    /// Opens a new connection for each request.
     fresh: HttpClient,
 }
 
@@ -104,7 +104,9 @@ impl Clients {
         let https = nodes.iter().any(|node| node.0.starts_with("https:"));
         let roots = roots(ca)?;
         if https && roots.is_empty() {
-            return Err("nobody vouches for https nodes: the system has no authorities; give --ca".to_owned());
+            return Err(
+                "https nodes cannot be verified: the system has no certificate authorities; give --ca".to_owned()
+            );
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
@@ -119,21 +121,21 @@ impl Clients {
     }
 }
 
-/// Who vouches for nodes: the authorities of a file, else the system's.
+/// Loads the certificate authorities of a file, or else the system's.
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let Some(file) = ca else {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return Ok(roots);
     };
-    let told = |why: &dyn fmt::Display| format!("{}: {why}", file.display());
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| told(&error))? {
-        roots.add(certificate.map_err(|error| told(&error))?).map_err(|error| told(&error))?;
+    let failed = |why: &dyn fmt::Display| format!("{}: {why}", file.display());
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| failed(&error))? {
+        roots.add(certificate.map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
     }
-    if roots.is_empty() { Err(told(&"holds no PEM certificate")) } else { Ok(roots) }
+    if roots.is_empty() { Err(failed(&"holds no PEM certificate")) } else { Ok(roots) }
 }
 
-/// Asks nodes for the same thing with the same credential.
+/// Sends the same request with the same credential to nodes.
 pub(super) struct Asker {
     pub(super) clients: Clients,
     pub(super) method: Method,
@@ -141,19 +143,19 @@ pub(super) struct Asker {
     pub(super) credential: (HeaderName, HeaderValue),
 }
 
-/// What a node said.
+/// Response of a node.
 pub(super) struct Said {
     status: StatusCode,
-    /// Of a problem.
+    /// `code` of a problem document (RFC 9457).
     code: Option<String>,
-    /// After how many seconds it wants to be asked again.
+    /// `Retry-After`, in seconds.
     wait: Option<u64>,
 }
 
 impl Said {
     pub(super) fn lets_through(&self) -> bool {
         let refused = matches!(self.status.as_u16(), 401 | 403 | 429 | 503);
-        // Where there is no route, nobody is asked for a credential.
+        // Without a route, no credential is checked.
         !refused && !matches!(self.code.as_deref(), Some("no_route" | "method_not_allowed"))
     }
 
@@ -161,7 +163,7 @@ impl Said {
         self.status == StatusCode::UNAUTHORIZED && self.code.as_deref() == Some("revoked")
     }
 
-    /// Whether the credential is accepted, be it that the drill has used up what its consumer may ask.
+    /// Returns whether the credential is accepted, even if the drill has used up the limits of its consumer.
     pub(super) fn knows(&self) -> bool {
         self.lets_through() || matches!(self.code.as_deref(), Some("rate_limited" | "quota_exceeded"))
     }
@@ -169,7 +171,7 @@ impl Said {
 
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the answer is {}", self.status)?;
+        write!(f, "the response is {}", self.status)?;
         self.code.iter().try_for_each(|code| write!(f, ", {}", code.escape_debug()))
     }
 }
@@ -191,42 +193,42 @@ impl Asker {
             said.wait = parts.headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
             Ok(said)
         };
-        tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
+        tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(format!("no response within {PATIENCE:?}")))
     }
 
-    /// Asks until the answer is good, or patience is at its end.
+    /// Repeats the request until the response is good or `patience` has passed.
     pub(super) async fn until(&self, node: &Node, patience: Duration, good: fn(&Said) -> bool) -> Result<(), String> {
         let (mut end, mut waited) = (Instant::now() + patience, false);
         loop {
-            let (told, wait) = match self.ask(&self.clients.kept, node).await {
+            let (problem, wait) = match self.ask(&self.clients.kept, node).await {
                 Ok(said) if good(&said) => return Ok(()),
                 Ok(said) => (said.to_string(), said.wait.filter(|wait| *wait <= LONGEST_WAIT && !waited)),
                 Err(problem) => (problem, None),
             };
             let mut pause = RETRY;
             if let Some(wait) = wait {
-                // The drill itself may have used up how often this address may fail.
+                // The drill itself may have used up the failed attempts of this address.
                 (pause, waited) = (Duration::from_secs(wait), true);
                 end += pause;
             }
             if Instant::now() >= end {
-                return Err(format!("{node}: {told}"));
+                return Err(format!("{node}: {problem}"));
             }
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Asks until the credential is refused as revoked, and then whether it stays so.
+    /// Repeats the request until the credential is refused as revoked, then checks that it stays refused.
     pub(super) async fn watch(&self, node: Node, revoked: Instant, give_up: Duration) -> Watched {
         let refused_after = loop {
-            let told = match self.ask(&self.clients.kept, &node).await {
+            let problem = match self.ask(&self.clients.kept, &node).await {
                 Ok(said) if said.is_revoked() => break revoked.elapsed(),
                 Ok(said) => said.to_string(),
                 Err(problem) => problem,
             };
             let after = revoked.elapsed();
             if after >= give_up {
-                let seen = Some(format!("{told} after {} ms", milliseconds(after)));
+                let seen = Some(format!("{problem} after {} ms", milliseconds(after)));
                 return Watched { node, refused_after: None, stayed: false, seen };
             }
             tokio::time::sleep(PAUSE).await;
@@ -234,7 +236,7 @@ impl Asker {
         let mut seen = None;
         for _ in 0..AGAIN {
             seen = match self.ask(&self.clients.fresh, &node).await {
-                // Too many failed attempts is a refusal, too.
+                // A refusal for too many failed attempts counts, too.
                 Ok(said) if !said.lets_through() => None,
                 Ok(said) => Some(format!("{said} after it was refused")),
                 Err(problem) => Some(format!("{problem} after it was refused")),
@@ -248,7 +250,7 @@ impl Asker {
     }
 }
 
-/// To a tenth.
+/// Returns milliseconds, rounded to a tenth.
 pub(super) fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
