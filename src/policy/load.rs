@@ -239,6 +239,15 @@ limts: 2
     }
 
     #[test]
+    fn a_former_name_of_a_key_gets_its_new_name() {
+        for (text, new) in [("auth: { failures: 3/h }\n", "failed_attempts")] {
+            let problems = load(text).unwrap().problems;
+            let help = format!("did you mean `{new}`?");
+            assert!(problems.iter().any(|problem| problem.help.as_deref() == Some(&help)), "{}", problems.text(false));
+        }
+    }
+
+    #[test]
     fn what_a_reference_stands_for_is_never_told() {
         let text = "timeouts: { idle: \"${env:SPAN}\" }\nlimits: { headers: \"${env:TOKEN}\", body: \"${env:TOKEN}\" }\n\
             workers: ${env:TOKEN}\naudit: ${env:TOKEN}\nroles: ${env:TOKEN}\nlisten: [\"${env:TOKEN}\"]\nplans: { a: { rate: \"${env:SPAN}x\" } }\n\

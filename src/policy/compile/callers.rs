@@ -56,7 +56,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners:
         .max_key_age
         .map(|Period(most)| SignedDuration::try_from(most).unwrap_or(SignedDuration::MAX));
     let dpop = dpop(context, &document.auth.dpop, auth.key("dpop"));
-    let failures = failures(context, document.auth.failures, auth.key("failures"));
+    let failures = failures(context, document.auth.failed_attempts, auth.key("failed_attempts"));
     let (registry, serve_stale) = store::compile(context, document.store.as_ref(), at.key("store"));
 
     let mut identities = Vec::new();

@@ -24,7 +24,7 @@ use crate::telemetry::chain;
 
 /// A whole request to a node.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two tries of that: seldom, since those that fail count against this address (`auth.failures`).
+/// Between two tries of that: seldom, since those that fail count against this address (`auth.failed_attempts`).
 const RETRY: Duration = Duration::from_millis(500);
 /// Between two questions whether a credential is refused by now.
 const PAUSE: Duration = Duration::from_millis(1);
