@@ -240,7 +240,10 @@ limts: 2
 
     #[test]
     fn a_former_name_of_a_key_gets_its_new_name() {
-        for (text, new) in [("auth: { failures: 3/h }\n", "failed_attempts")] {
+        for (text, new) in [
+            ("auth: { failures: 3/h }\n", "failed_attempts"),
+            ("apis: { a: { routes: { GET /: { strong: [dpop] } } } }\n", "proof_of_possession"),
+        ] {
             let problems = load(text).unwrap().problems;
             let help = format!("did you mean `{new}`?");
             assert!(problems.iter().any(|problem| problem.help.as_deref() == Some(&help)), "{}", problems.text(false));

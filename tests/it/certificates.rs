@@ -32,7 +32,7 @@ consumers:
         .file("ca.pem", authority.pem())
         .with(&consumers)
         .route("GET /x", "scopes: [orders:read]")
-        .route("GET /strong", "scopes: [orders:read], strong: [certificate, bound_token]")
+        .route("GET /strong", "scopes: [orders:read], proof_of_possession: [certificate, bound_token]")
         .open("GET /open")
 }
 

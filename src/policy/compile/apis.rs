@@ -319,8 +319,11 @@ fn access(
             context.error(at.key("only"), "a public route does not know its callers, so `only` cannot hold");
             None
         }
-        (None, Some(true)) if route.strong.is_some() || route.max_age.is_some() => {
-            context.error(at.key("public"), "a public route takes no credential, so none can be strong or fresh");
+        (None, Some(true)) if route.proof_of_possession.is_some() || route.max_age.is_some() => {
+            context.error(
+                at.key("public"),
+                "a public route takes no credential, so `proof_of_possession` and `max_age` cannot apply",
+            );
             None
         }
         (None, Some(true)) => Some(Access::Public),
@@ -345,21 +348,23 @@ fn access(
 
 /// Scopes, and what else is asked of a credential.
 fn scoped(context: &mut Context<'_>, route: &document::Route, requirement: ScopeRequirement, at: At<'_>) -> Access {
-    let strong = strengths(context, route, at.key("strong"));
+    let strong = strengths(context, route, at.key("proof_of_possession"));
     let max_age = route.max_age.map(|Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
     Access::Scoped(requirement.strong(strong, max_age))
 }
 
 fn strengths(context: &mut Context<'_>, route: &document::Route, at: At<'_>) -> Option<Vec<Strength>> {
-    let written = route.strong.as_ref()?;
+    let written = route.proof_of_possession.as_ref()?;
     if written.is_empty() {
-        context.error(at, "no credential is strong enough for an empty list");
+        context.error(at, "an empty list accepts no credential");
     }
     let mut strengths = Vec::new();
     for (position, name) in written.iter().enumerate() {
         match Strength::ALL.iter().find(|(known, _)| known == name) {
             Some((_, strength)) => strengths.push(*strength),
-            None => context.unknown(at.index(position), "strength", name, Strength::ALL.map(|(known, _)| known)),
+            None => {
+                context.unknown(at.index(position), "proof of possession", name, Strength::ALL.map(|(known, _)| known))
+            }
         }
     }
     Some(strengths)

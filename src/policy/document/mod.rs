@@ -231,8 +231,8 @@ pub(crate) struct Route {
     pub(crate) public: Option<bool>,
     /// Approved consumers alone.
     pub(crate) only: Option<Vec<String>>,
-    /// One of these strengths is needed.
-    pub(crate) strong: Option<Vec<String>>,
+    /// One of these proofs is needed.
+    pub(crate) proof_of_possession: Option<Vec<String>>,
     /// A token issued at most so long ago is needed.
     pub(crate) max_age: Option<Period>,
     /// The class of endpoints it is of.
