@@ -22,7 +22,8 @@ const PLANNED: &[(&str, &[&str])] = &[
 ];
 
 /// Former names of keys and what they are called now. A path names a key inside another.
-const RENAMED: &[(&str, &str)] = &[("failures", "failed_attempts"), ("strong", "proof_of_possession")];
+const RENAMED: &[(&str, &str)] =
+    &[("failures", "failed_attempts"), ("strong", "proof_of_possession"), ("body", "body_size")];
 
 /// What should have stood at a node.
 #[derive(Debug)]

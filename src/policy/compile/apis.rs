@@ -23,7 +23,7 @@ use crate::refusal::Stage;
 use crate::stages::rate_limit::RouteLimit;
 use crate::stages::scope::{Requirement as ScopeRequirement, Strength};
 
-/// Largest body of a route without `request`, unless `limits.body` says otherwise.
+/// Largest body of a route without `request`, unless `limits.body_size` says otherwise.
 const MAX_BODY: u64 = 10 * 1024 * 1024;
 
 /// What comes out.
@@ -48,7 +48,7 @@ struct ApiScope<'a> {
 /// `apis`.
 pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Apis {
     let defaults = Defaults {
-        body: document.limits.body.map_or(MAX_BODY, |Size(bytes)| bytes),
+        body: document.limits.body_size.map_or(MAX_BODY, |Size(bytes)| bytes),
         deadline: edge::request_body(context, document, at),
     };
     let mut apis = Apis::default();

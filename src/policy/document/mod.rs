@@ -165,7 +165,7 @@ pub(crate) struct Limits {
     /// Number of headers.
     pub(crate) headers: Option<u32>,
     /// Body of routes without `request`.
-    pub(crate) body: Option<Size>,
+    pub(crate) body_size: Option<Size>,
     /// Open client connections.
     pub(crate) connections: Option<u32>,
     /// Open connections from one address.
