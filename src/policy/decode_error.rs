@@ -22,8 +22,12 @@ const PLANNED: &[(&str, &[&str])] = &[
 ];
 
 /// Former names of keys and what they are called now. A path names a key inside another.
-const RENAMED: &[(&str, &str)] =
-    &[("failures", "failed_attempts"), ("strong", "proof_of_possession"), ("body", "body_size")];
+const RENAMED: &[(&str, &str)] = &[
+    ("failures", "failed_attempts"),
+    ("strong", "proof_of_possession"),
+    ("on_invalid", "mode"),
+    ("body", "body_size"),
+];
 
 /// What should have stood at a node.
 #[derive(Debug)]

@@ -242,6 +242,7 @@ limts: 2
     fn a_former_name_of_a_key_gets_its_new_name() {
         for (text, new) in [
             ("limits: { body: 10MiB }\n", "body_size"),
+            ("apis: { a: { routes: { GET /: { response: { on_invalid: block } } } } }\n", "mode"),
             ("auth: { failures: 3/h }\n", "failed_attempts"),
             ("apis: { a: { routes: { GET /: { strong: [dpop] } } } }\n", "proof_of_possession"),
         ] {

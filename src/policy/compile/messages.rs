@@ -260,11 +260,11 @@ fn answer(
 
 /// Whether an answer that is not as it must be is only reported.
 pub(super) fn only_reports(context: &mut Context<'_>, response: &document::Response, at: At<'_>) -> bool {
-    match response.on_invalid.as_deref() {
+    match response.mode.as_deref() {
         None | Some("block") => false,
         Some("report") => true,
         Some(other) => {
-            context.unknown(at.key("response").key("on_invalid"), "way to treat answers", other, ["block", "report"]);
+            context.unknown(at.key("response").key("mode"), "way to treat answers", other, ["block", "report"]);
             false
         }
     }
