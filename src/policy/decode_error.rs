@@ -25,6 +25,8 @@ const PLANNED: &[(&str, &[&str])] = &[
 const RENAMED: &[(&str, &str)] = &[
     ("failures", "failed_attempts"),
     ("strong", "proof_of_possession"),
+    ("max_body", "request.max_size"),
+    ("timeout", "request.timeout"),
     ("on_invalid", "mode"),
     ("body", "body_size"),
 ];

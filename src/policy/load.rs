@@ -243,6 +243,8 @@ limts: 2
         for (text, new) in [
             ("limits: { body: 10MiB }\n", "body_size"),
             ("apis: { a: { routes: { GET /: { response: { on_invalid: block } } } } }\n", "mode"),
+            ("apis: { a: { routes: { POST /: { timeout: 1m } } } }\n", "request.timeout"),
+            ("apis: { a: { routes: { POST /: { max_body: 1MiB } } } }\n", "request.max_size"),
             ("auth: { failures: 3/h }\n", "failed_attempts"),
             ("apis: { a: { routes: { GET /: { strong: [dpop] } } } }\n", "proof_of_possession"),
         ] {

@@ -23,7 +23,7 @@ use crate::refusal::Stage;
 use crate::stages::rate_limit::RouteLimit;
 use crate::stages::scope::{Requirement as ScopeRequirement, Strength};
 
-/// Largest body of a route without `request`, unless `limits.body_size` says otherwise.
+/// Largest body that no schema checks, unless `limits.body_size` says otherwise.
 const MAX_BODY: u64 = 10 * 1024 * 1024;
 
 /// What comes out.

@@ -158,8 +158,6 @@ impl Described {
             mode: own.and_then(|own| own.mode.clone()).or_else(mode),
             request: None,
             response: None,
-            max_body: None,
-            timeout: None,
         }
     }
 

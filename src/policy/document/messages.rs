@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use crate::policy::units::Size;
+use crate::policy::units::{Period, Size};
 
 /// What a request must be.
 #[derive(Debug, Default, Deserialize)]
@@ -24,6 +24,8 @@ pub(crate) struct Request {
     pub(crate) multipart: Option<String>,
     /// Largest body, before and after decoding.
     pub(crate) max_size: Option<Size>,
+    /// Deadline for the whole body.
+    pub(crate) timeout: Option<Period>,
     /// JSON Schema file of the path's parameters.
     pub(crate) path: Option<String>,
     /// JSON Schema file of the query.

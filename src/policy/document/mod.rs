@@ -164,7 +164,7 @@ pub(crate) struct Limits {
     pub(crate) header_size: Option<Size>,
     /// Number of headers.
     pub(crate) headers: Option<u32>,
-    /// Body of routes without `request`.
+    /// Bodies that no schema checks.
     pub(crate) body_size: Option<Size>,
     /// Open client connections.
     pub(crate) connections: Option<u32>,
@@ -245,10 +245,6 @@ pub(crate) struct Route {
     pub(crate) request: Option<Request>,
     /// What answers must be.
     pub(crate) response: Option<Response>,
-    /// Largest body of a route that does not look at it.
-    pub(crate) max_body: Option<Size>,
-    /// Deadline for the whole request body.
-    pub(crate) timeout: Option<Period>,
 }
 
 /// `audit: none`, or a list of sinks.
