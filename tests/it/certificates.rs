@@ -19,7 +19,7 @@ fn mutual(upstream: &Upstream, authority: &Authority, acme: &Certified, more: &s
         "roles: {{ reader: [orders:read] }}
 consumers:
   acme: {{ roles: [reader], plan: free, identities: [{{ certificate: \"sha256:{}\" }}] }}
-  partner: {{ roles: [reader], plan: free, identities: [{{ certificate_san: Partner.Example }}] }}",
+  partner: {{ roles: [reader], plan: free, identities: [{{ certificate_san: \"dns:Partner.Example\" }}] }}",
         hexadecimal(&acme.thumbprint()),
     );
     proxy()

@@ -277,7 +277,7 @@ fn identity(
     at: At<'_>,
 ) -> Option<Identity> {
     const HELP: &str =
-        "write `{ issuer: NAME, id: VALUE }`, `{ certificate: \"sha256:…\" }` or `{ certificate_san: NAME }`";
+        "write `{ issuer: NAME, id: VALUE }`, `{ certificate: \"sha256:…\" }` or `{ certificate_san: \"dns:NAME\" }`";
     match (&written.issuer, &written.id, &written.certificate, &written.certificate_san) {
         (Some(issuer), Some(id), None, None) => {
             let known = document.auth.issuers.keys().chain(document.auth.introspection.keys());
@@ -295,17 +295,38 @@ fn identity(
             }
             digest.map(Identity::Certificate)
         }
-        (None, None, None, Some(name)) if !name.is_empty() => {
-            // DNS names know no case; what has a scheme or an @ is none.
-            let dns = !name.contains([':', '@']);
-            let name = if dns { name.to_ascii_lowercase() } else { name.clone() };
-            Some(Identity::CertificateSan(name.into()))
+        (None, None, None, Some(written)) => {
+            let name = subject_alternative_name(written);
+            if name.is_none() {
+                context
+                    .error(at.key("certificate_san"), "this is not a name in a certificate")
+                    .help("write `\"dns:NAME\"` (or the name alone), `\"uri:URI\"` or `\"email:ADDRESS\"`");
+            }
+            name.map(Identity::CertificateSan)
         }
         _ => {
             context.missing(at, "an identity is that of an issuer or of a client certificate", HELP);
             None
         }
     }
+}
+
+/// Reads `dns:NAME`, `uri:URI` or `email:ADDRESS`; a bare name is a DNS name. The colon of a URI and the `@` of an address
+/// keep the three kinds apart without their prefix, which is how certificates are compared.
+fn subject_alternative_name(written: &str) -> Option<Box<str>> {
+    match written.split_once(':') {
+        Some(("uri", uri)) => uri.contains(':').then(|| uri.into()),
+        Some(("email", address)) => (address.contains('@') && !address.contains(':')).then(|| address.into()),
+        // DNS names are compared without regard to case.
+        Some(("dns", name)) => dns_name(name),
+        Some(_) => None,
+        None => dns_name(written),
+    }
+}
+
+fn dns_name(name: &str) -> Option<Box<str>> {
+    let plain = !name.is_empty() && !name.contains([':', '@']);
+    plain.then(|| name.to_ascii_lowercase().into())
 }
 
 fn key(
@@ -366,4 +387,27 @@ fn time(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Option<
         context.error(at, "this is not a time").help("write it as RFC 3339 does, such as `2027-02-28T00:00:00Z`");
     }
     time
+}
+
+#[cfg(test)]
+mod tests {
+    use super::subject_alternative_name;
+
+    #[test]
+    fn names_in_certificates_have_a_kind() {
+        for (written, name) in [
+            ("dns:Acme.Example", Some("acme.example")),
+            ("Acme.Example", Some("acme.example")),
+            ("uri:spiffe://acme/Batch", Some("spiffe://acme/Batch")),
+            ("email:Ops@acme.example", Some("Ops@acme.example")),
+            ("spiffe://acme/batch", None),
+            ("ops@acme.example", None),
+            ("uri:acme.example", None),
+            ("email:acme.example", None),
+            ("dns:", None),
+            ("", None),
+        ] {
+            assert_eq!(subject_alternative_name(written).as_deref(), name, "{written}");
+        }
+    }
 }
