@@ -191,7 +191,7 @@ limts: 2
             "13:17 expected a list, found `orders:read`",
             "15:17 `5` does not say in how long",
             "15:20 `quota` is part of the policy language but not built yet in this version",
-            "15:34 the key `rate` stands here a second time; the first is on line 15",
+            "15:34 `rate` is defined twice; the first is on line 15",
             "17:3 `acme` has no value",
             "20:17 unknown key `server` in `upstream`",
             "20:37 `retries` is part of the policy language but not built yet in this version",

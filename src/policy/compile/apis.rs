@@ -89,7 +89,7 @@ fn hosts(context: &mut Context<'_>, written: &[String], at: At<'_>) -> Vec<Box<s
                 .error(at.index(position), "this is not a host name")
                 .help("write the name alone, without scheme, port and wildcard: `api.example.com`");
         } else if hosts.contains(&host.as_str().into()) {
-            context.error(at.index(position), "this host stands twice");
+            context.error(at.index(position), "this host is listed twice");
         } else {
             hosts.push(host.into());
         }

@@ -73,7 +73,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners:
             let at = at.key("identities").index(position);
             if let Some(identity) = self::identity(context, document, identity, at) {
                 if !known_identities.insert(identity.clone()) {
-                    context.error(at, "this identity belongs to a consumer already");
+                    context.error(at, "this identity already belongs to a consumer");
                 }
                 identities.push((identity, Arc::clone(&consumer)));
             }
@@ -87,10 +87,10 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners:
                         .help("write `created:` with the time it was made at");
                 }
                 if !key_ids.insert(key.id.clone()) {
-                    context.error(at.key("id"), "a key with this id is there already");
+                    context.error(at.key("id"), "another key has this id");
                 }
                 if !keys.add(digest, key) {
-                    context.error(at.key("sha256"), "a key with this digest is there already");
+                    context.error(at.key("sha256"), "another key has this digest");
                 }
             }
         }

@@ -214,7 +214,7 @@ pub(super) fn response(
             continue;
         };
         if statuses.iter().any(|(known, _)| *known == parsed) {
-            context.problems.error(at.key_place(), "this status stands twice");
+            context.problems.error(at.key_place(), "this status is listed twice");
         }
         if let Some(contents) = answer(context, schemas, content, at) {
             statuses.push((parsed, contents));
