@@ -21,6 +21,16 @@ const PLANNED: &[(&str, &[&str])] = &[
     ("audit.*.file", &["rotate", "on_failure"]),
 ];
 
+/// Former names of keys and what they are called now. A path names a key inside another.
+const RENAMED: &[(&str, &str)] = &[
+    ("failures", "failed_attempts"),
+    ("strong", "proof_of_possession"),
+    ("max_body", "request.max_size"),
+    ("timeout", "request.timeout"),
+    ("on_invalid", "mode"),
+    ("body", "body_size"),
+];
+
 /// What should have stood at a node.
 #[derive(Debug)]
 pub(super) enum Expectation {
@@ -203,7 +213,18 @@ fn container(tree: &Tree, id: NodeId) -> String {
 }
 
 fn meant(wrong: &str, known: &[&str], what: &str) -> String {
-    did_you_mean(wrong, known.iter().copied()).unwrap_or_else(|| format!("the {what} here are {}", list(known)))
+    renamed(wrong, known)
+        .or_else(|| did_you_mean(wrong, known.iter().copied()))
+        .unwrap_or_else(|| format!("the {what} here are {}", list(known)))
+}
+
+/// Asks for the new name of a key that was renamed, if one of these keys is or holds it.
+pub(super) fn renamed(wrong: &str, known: &[&str]) -> Option<String> {
+    let (_, new) = RENAMED.iter().find(|(old, new)| {
+        let outer = new.split_once('.').map_or(*new, |(outer, _)| outer);
+        *old == wrong && known.contains(&outer)
+    })?;
+    Some(format!("did you mean `{new}`?"))
 }
 
 fn list(names: &[&str]) -> String {

@@ -147,7 +147,7 @@ listen:
   - address: é ${env:NOPE} ${HOME}
     tls: { key: "ß${vault:a/b#c}", client_ca: x }
 timeouts: { idle: 75, drain: , request_body: "10 s" }
-limits: { headers: -5, body: 10MB, per_client: 010 }
+limits: { headers: -5, body_size: 10MB, per_client: 010 }
 store: state/
 auth:
   issuers:
@@ -184,14 +184,14 @@ limts: 2
             "7:23 `drain` has no value",
             "7:46 `10 s` has a blank in it",
             "8:20 expected a whole number from 0 to 4294967295, found `-5`",
-            "8:30 `MB` is not a unit of size",
-            "8:48 expected a whole number from 0 to 4294967295, found `010`",
+            "8:35 `MB` is not a unit of size",
+            "8:53 expected a whole number from 0 to 4294967295, found `010`",
             "12:23 expected a list, found `orders-api`",
             "12:35 `clock_skew` has no value",
             "13:17 expected a list, found `orders:read`",
             "15:17 `5` does not say in how long",
             "15:20 `quota` is part of the policy language but not built yet in this version",
-            "15:34 the key `rate` stands here a second time; the first is on line 15",
+            "15:34 `rate` is defined twice; the first is on line 15",
             "17:3 `acme` has no value",
             "20:17 unknown key `server` in `upstream`",
             "20:37 `retries` is part of the policy language but not built yet in this version",
@@ -232,15 +232,31 @@ limts: 2
         // `address` may be what `adress` was meant to be.
         let address = root.key("admin").key("address");
         assert!(!address.present() && address.damaged());
-        assert!(!root.key("limits").damaged() && !root.key("limits").key("body").damaged());
+        assert!(!root.key("limits").damaged() && !root.key("limits").key("body_size").damaged());
         assert!(root.key("apis").key("a").key("routes").damaged());
         assert!(root.key("apis").key("a").key("routes").key("GET /").damaged());
         assert_eq!(root.key("limits").key("headers").written(), Some("5"));
     }
 
     #[test]
+    fn a_former_name_of_a_key_gets_its_new_name() {
+        for (text, new) in [
+            ("limits: { body: 10MiB }\n", "body_size"),
+            ("apis: { a: { routes: { GET /: { response: { on_invalid: block } } } } }\n", "mode"),
+            ("apis: { a: { routes: { POST /: { timeout: 1m } } } }\n", "request.timeout"),
+            ("apis: { a: { routes: { POST /: { max_body: 1MiB } } } }\n", "request.max_size"),
+            ("auth: { failures: 3/h }\n", "failed_attempts"),
+            ("apis: { a: { routes: { GET /: { strong: [dpop] } } } }\n", "proof_of_possession"),
+        ] {
+            let problems = load(text).unwrap().problems;
+            let help = format!("did you mean `{new}`?");
+            assert!(problems.iter().any(|problem| problem.help.as_deref() == Some(&help)), "{}", problems.text(false));
+        }
+    }
+
+    #[test]
     fn what_a_reference_stands_for_is_never_told() {
-        let text = "timeouts: { idle: \"${env:SPAN}\" }\nlimits: { headers: \"${env:TOKEN}\", body: \"${env:TOKEN}\" }\n\
+        let text = "timeouts: { idle: \"${env:SPAN}\" }\nlimits: { headers: \"${env:TOKEN}\", body_size: \"${env:TOKEN}\" }\n\
             workers: ${env:TOKEN}\naudit: ${env:TOKEN}\nroles: ${env:TOKEN}\nlisten: [\"${env:TOKEN}\"]\nplans: { a: { rate: \"${env:SPAN}x\" } }\n\
             apis: { a: { upstream: { forward_credentials: \"${env:TOKEN}\" } } }\nadmin: { ${env:TOKEN}: x }\n";
         // The last line is no YAML: braces need quotes.

@@ -252,10 +252,8 @@ impl Builder<'_> {
                 match open.seen.get(&scalar.written) {
                     Some(first) => {
                         let (line, _) = self.tree.place(*first).start();
-                        let message = format!(
-                            "the key {} stands here a second time; the first is on line {line}",
-                            quote(&scalar.written)
-                        );
+                        let message =
+                            format!("{} is defined twice; the first is on line {line}", quote(&scalar.written));
                         (message, Some("remove one of the two, or join them"))
                     }
                     None => {
@@ -370,12 +368,12 @@ mod tests {
     #[test]
     fn what_a_policy_does_without_is_told_at_its_place() {
         for (text, expected) in [
-            ("a: 1\nb: 2\na: 3\n", vec!["3:1 the key `a` stands here a second time; the first is on line 1"]),
+            ("a: 1\nb: 2\na: 3\n", vec!["3:1 `a` is defined twice; the first is on line 1"]),
             (
                 "é: 1\nx: { 'a': ü, \"a\": 2, a: 3 }\n",
                 vec![
-                    "2:14 the key `a` stands here a second time; the first is on line 2",
-                    "2:22 the key `a` stands here a second time; the first is on line 2",
+                    "2:14 `a` is defined twice; the first is on line 2",
+                    "2:22 `a` is defined twice; the first is on line 2",
                 ],
             ),
             (

@@ -19,7 +19,7 @@ fn mutual(upstream: &Upstream, authority: &Authority, acme: &Certified, more: &s
         "roles: {{ reader: [orders:read] }}
 consumers:
   acme: {{ roles: [reader], plan: free, identities: [{{ certificate: \"sha256:{}\" }}] }}
-  partner: {{ roles: [reader], plan: free, identities: [{{ certificate_san: Partner.Example }}] }}",
+  partner: {{ roles: [reader], plan: free, identities: [{{ certificate_san: \"dns:Partner.Example\" }}] }}",
         hexadecimal(&acme.thumbprint()),
     );
     proxy()
@@ -32,7 +32,7 @@ consumers:
         .file("ca.pem", authority.pem())
         .with(&consumers)
         .route("GET /x", "scopes: [orders:read]")
-        .route("GET /strong", "scopes: [orders:read], strong: [certificate, bound_token]")
+        .route("GET /strong", "scopes: [orders:read], proof_of_possession: [certificate, bound_token]")
         .open("GET /open")
 }
 

@@ -90,7 +90,7 @@ fn one_that_does_not_is_502_and_its_violations_are_on_record() {
 #[test]
 fn one_that_is_only_reported_goes_through() {
     let upstream = obliging();
-    let proxy = answering(&upstream, "{ json: order.json, max_size: 1KiB, on_invalid: report }");
+    let proxy = answering(&upstream, "{ json: order.json, max_size: 1KiB, mode: report }");
     let mut client = client(&proxy);
     let answer = client.get("/200/application.json/bad").send().is(200);
     assert_eq!(answer.text(), r#"{"id": "secret-value"}"#);

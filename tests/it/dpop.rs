@@ -31,7 +31,7 @@ fn trusting(upstream: &Upstream, issuer: &Issuer) -> Policy {
         .route("GET /x", "scopes: [orders:read]")
         .route("POST /x", "scopes: [orders:read]")
         .route("GET /y", "scopes: [orders:read]")
-        .route("GET /payouts", "scopes: [orders:read], strong: [dpop]")
+        .route("GET /payouts", "scopes: [orders:read], proof_of_possession: [dpop]")
 }
 
 /// With these settings of proofs.

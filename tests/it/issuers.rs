@@ -120,7 +120,7 @@ fn a_powerful_route_wants_a_fresh_token() {
 fn an_address_that_fails_too_often_waits_and_others_do_not() {
     let (upstream, issuer) = (upstream().start(), issuer());
     let policy = proxy().before(&upstream).trusts(&issuer).route("GET /x", "scopes: [orders:read]");
-    let text = policy.yaml().replace("auth:\n", "trusted_proxies: [127.0.0.1]\nauth:\n  failures: 3/h\n");
+    let text = policy.yaml().replace("auth:\n", "trusted_proxies: [127.0.0.1]\nauth:\n  failed_attempts: 3/h\n");
     let proxy = policy.text(&text).start();
     let mut client = client(&proxy);
     let good = issuer.token().text();

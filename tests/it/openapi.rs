@@ -246,10 +246,10 @@ fn what_the_policy_must_decide_is_told() {
         (
             "api.yaml",
             "",
-            "security: [{ login: [] }], x-bartizan: { only: [acme, nobody], strong: [iron] }",
+            "security: [{ login: [] }], x-bartizan: { only: [acme, nobody], proof_of_possession: [iron] }",
             vec![
                 "api.yaml:4 error there is no consumer `nobody` in the policy".to_owned(),
-                "api.yaml:4 error there is no strength `iron`".to_owned(),
+                "api.yaml:4 error there is no proof of possession `iron`".to_owned(),
             ],
         ),
         (

@@ -204,7 +204,7 @@ consumers:
   device: { roles: [reader], plan: free, identities: [{ certificate_san: device-7.example }] }
   pinned: { roles: [reader], plan: free, identities: [{ certificate: "sha256:THUMB" }] }
 apis:
-  a: { hosts: [api.example], upstream: "http://127.0.0.1:9", routes: { GET /r: { scopes: [r] }, GET /strong: { scopes: [r], strong: [certificate, bound_token, dpop] } } }
+  a: { hosts: [api.example], upstream: "http://127.0.0.1:9", routes: { GET /r: { scopes: [r] }, GET /strong: { scopes: [r], proof_of_possession: [certificate, bound_token, dpop] } } }
 audit: none
 "#;
 

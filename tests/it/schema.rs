@@ -19,7 +19,7 @@ fn checked(upstream: &Upstream) -> Proxy {
         .before(upstream)
         .file("order.json", SCHEMA)
         .route("POST /orders", "public: true, request: { json: order.json, max_size: 1KiB }")
-        .route("POST /any", "public: true, max_body: 1KiB")
+        .route("POST /any", "public: true, request: { max_size: 1KiB }")
         .start()
 }
 

@@ -14,7 +14,7 @@ fn large_bodies_go_through_both_ways() {
         call.answer(200, &[], body)
     });
     let upstream = echo.start();
-    let proxy = proxy().before(&upstream).route("POST /x", "public: true, max_body: 32MiB").start();
+    let proxy = proxy().before(&upstream).route("POST /x", "public: true, request: { max_size: 32MiB }").start();
     let answer = client(&proxy).post("/x", &body).send().is(200);
     assert!(answer.body == body.as_bytes());
     let records = proxy.done();
@@ -123,7 +123,7 @@ fn connections_are_kept_on_both_sides() {
 #[test]
 fn a_body_over_the_limit_is_413_before_anybody_is_asked() {
     let upstream = upstream().start();
-    let proxy = proxy().before(&upstream).route("POST /x", "public: true, max_body: 10B").start();
+    let proxy = proxy().before(&upstream).route("POST /x", "public: true, request: { max_size: 10B }").start();
     client(&proxy)
         .raw("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 11\r\n\r\n", 1)
         .answer()

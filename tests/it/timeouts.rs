@@ -70,7 +70,7 @@ fn an_upstream_that_takes_nothing_of_an_upload_is_504() {
         })
         .start();
     let proxy = proxy().before(&upstream).upstream("response_timeout: 300ms");
-    let proxy = proxy.route("POST /x", "public: true, max_body: 200MiB").start();
+    let proxy = proxy.route("POST /x", "public: true, request: { max_size: 200MiB }").start();
     let mut client = client(&proxy);
     client.raw("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 100000000\r\n\r\n", 1);
     // It fails when the proxy closes, having read a part of it.

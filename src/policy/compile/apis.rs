@@ -23,7 +23,7 @@ use crate::refusal::Stage;
 use crate::stages::rate_limit::RouteLimit;
 use crate::stages::scope::{Requirement as ScopeRequirement, Strength};
 
-/// Largest body of a route without `request`, unless `limits.body` says otherwise.
+/// Largest body that no schema checks, unless `limits.body_size` says otherwise.
 const MAX_BODY: u64 = 10 * 1024 * 1024;
 
 /// What comes out.
@@ -48,7 +48,7 @@ struct ApiScope<'a> {
 /// `apis`.
 pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Apis {
     let defaults = Defaults {
-        body: document.limits.body.map_or(MAX_BODY, |Size(bytes)| bytes),
+        body: document.limits.body_size.map_or(MAX_BODY, |Size(bytes)| bytes),
         deadline: edge::request_body(context, document, at),
     };
     let mut apis = Apis::default();
@@ -89,7 +89,7 @@ fn hosts(context: &mut Context<'_>, written: &[String], at: At<'_>) -> Vec<Box<s
                 .error(at.index(position), "this is not a host name")
                 .help("write the name alone, without scheme, port and wildcard: `api.example.com`");
         } else if hosts.contains(&host.as_str().into()) {
-            context.error(at.index(position), "this host stands twice");
+            context.error(at.index(position), "this host is listed twice");
         } else {
             hosts.push(host.into());
         }
@@ -319,8 +319,11 @@ fn access(
             context.error(at.key("only"), "a public route does not know its callers, so `only` cannot hold");
             None
         }
-        (None, Some(true)) if route.strong.is_some() || route.max_age.is_some() => {
-            context.error(at.key("public"), "a public route takes no credential, so none can be strong or fresh");
+        (None, Some(true)) if route.proof_of_possession.is_some() || route.max_age.is_some() => {
+            context.error(
+                at.key("public"),
+                "a public route takes no credential, so `proof_of_possession` and `max_age` cannot apply",
+            );
             None
         }
         (None, Some(true)) => Some(Access::Public),
@@ -345,21 +348,23 @@ fn access(
 
 /// Scopes, and what else is asked of a credential.
 fn scoped(context: &mut Context<'_>, route: &document::Route, requirement: ScopeRequirement, at: At<'_>) -> Access {
-    let strong = strengths(context, route, at.key("strong"));
+    let strong = strengths(context, route, at.key("proof_of_possession"));
     let max_age = route.max_age.map(|Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
     Access::Scoped(requirement.strong(strong, max_age))
 }
 
 fn strengths(context: &mut Context<'_>, route: &document::Route, at: At<'_>) -> Option<Vec<Strength>> {
-    let written = route.strong.as_ref()?;
+    let written = route.proof_of_possession.as_ref()?;
     if written.is_empty() {
-        context.error(at, "no credential is strong enough for an empty list");
+        context.error(at, "an empty list accepts no credential");
     }
     let mut strengths = Vec::new();
     for (position, name) in written.iter().enumerate() {
         match Strength::ALL.iter().find(|(known, _)| known == name) {
             Some((_, strength)) => strengths.push(*strength),
-            None => context.unknown(at.index(position), "strength", name, Strength::ALL.map(|(known, _)| known)),
+            None => {
+                context.unknown(at.index(position), "proof of possession", name, Strength::ALL.map(|(known, _)| known))
+            }
         }
     }
     Some(strengths)

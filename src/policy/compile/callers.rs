@@ -56,7 +56,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners:
         .max_key_age
         .map(|Period(most)| SignedDuration::try_from(most).unwrap_or(SignedDuration::MAX));
     let dpop = dpop(context, &document.auth.dpop, auth.key("dpop"));
-    let failures = failures(context, document.auth.failures, auth.key("failures"));
+    let failures = failures(context, document.auth.failed_attempts, auth.key("failed_attempts"));
     let (registry, serve_stale) = store::compile(context, document.store.as_ref(), at.key("store"));
 
     let mut identities = Vec::new();
@@ -73,7 +73,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners:
             let at = at.key("identities").index(position);
             if let Some(identity) = self::identity(context, document, identity, at) {
                 if !known_identities.insert(identity.clone()) {
-                    context.error(at, "this identity belongs to a consumer already");
+                    context.error(at, "this identity already belongs to a consumer");
                 }
                 identities.push((identity, Arc::clone(&consumer)));
             }
@@ -87,10 +87,10 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners:
                         .help("write `created:` with the time it was made at");
                 }
                 if !key_ids.insert(key.id.clone()) {
-                    context.error(at.key("id"), "a key with this id is there already");
+                    context.error(at.key("id"), "another key has this id");
                 }
                 if !keys.add(digest, key) {
-                    context.error(at.key("sha256"), "a key with this digest is there already");
+                    context.error(at.key("sha256"), "another key has this digest");
                 }
             }
         }
@@ -277,7 +277,7 @@ fn identity(
     at: At<'_>,
 ) -> Option<Identity> {
     const HELP: &str =
-        "write `{ issuer: NAME, id: VALUE }`, `{ certificate: \"sha256:…\" }` or `{ certificate_san: NAME }`";
+        "write `{ issuer: NAME, id: VALUE }`, `{ certificate: \"sha256:…\" }` or `{ certificate_san: \"dns:NAME\" }`";
     match (&written.issuer, &written.id, &written.certificate, &written.certificate_san) {
         (Some(issuer), Some(id), None, None) => {
             let known = document.auth.issuers.keys().chain(document.auth.introspection.keys());
@@ -295,17 +295,38 @@ fn identity(
             }
             digest.map(Identity::Certificate)
         }
-        (None, None, None, Some(name)) if !name.is_empty() => {
-            // DNS names know no case; what has a scheme or an @ is none.
-            let dns = !name.contains([':', '@']);
-            let name = if dns { name.to_ascii_lowercase() } else { name.clone() };
-            Some(Identity::CertificateSan(name.into()))
+        (None, None, None, Some(written)) => {
+            let name = subject_alternative_name(written);
+            if name.is_none() {
+                context
+                    .error(at.key("certificate_san"), "this is not a name in a certificate")
+                    .help("write `\"dns:NAME\"` (or the name alone), `\"uri:URI\"` or `\"email:ADDRESS\"`");
+            }
+            name.map(Identity::CertificateSan)
         }
         _ => {
             context.missing(at, "an identity is that of an issuer or of a client certificate", HELP);
             None
         }
     }
+}
+
+/// Reads `dns:NAME`, `uri:URI` or `email:ADDRESS`; a bare name is a DNS name. The colon of a URI and the `@` of an address
+/// keep the three kinds apart without their prefix, which is how certificates are compared.
+fn subject_alternative_name(written: &str) -> Option<Box<str>> {
+    match written.split_once(':') {
+        Some(("uri", uri)) => uri.contains(':').then(|| uri.into()),
+        Some(("email", address)) => (address.contains('@') && !address.contains(':')).then(|| address.into()),
+        // DNS names are compared without regard to case.
+        Some(("dns", name)) => dns_name(name),
+        Some(_) => None,
+        None => dns_name(written),
+    }
+}
+
+fn dns_name(name: &str) -> Option<Box<str>> {
+    let plain = !name.is_empty() && !name.contains([':', '@']);
+    plain.then(|| name.to_ascii_lowercase().into())
 }
 
 fn key(
@@ -366,4 +387,27 @@ fn time(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Option<
         context.error(at, "this is not a time").help("write it as RFC 3339 does, such as `2027-02-28T00:00:00Z`");
     }
     time
+}
+
+#[cfg(test)]
+mod tests {
+    use super::subject_alternative_name;
+
+    #[test]
+    fn names_in_certificates_have_a_kind() {
+        for (written, name) in [
+            ("dns:Acme.Example", Some("acme.example")),
+            ("Acme.Example", Some("acme.example")),
+            ("uri:spiffe://acme/Batch", Some("spiffe://acme/Batch")),
+            ("email:Ops@acme.example", Some("Ops@acme.example")),
+            ("spiffe://acme/batch", None),
+            ("ops@acme.example", None),
+            ("uri:acme.example", None),
+            ("email:acme.example", None),
+            ("dns:", None),
+            ("", None),
+        ] {
+            assert_eq!(subject_alternative_name(written).as_deref(), name, "{written}");
+        }
+    }
 }

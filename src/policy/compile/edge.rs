@@ -310,7 +310,7 @@ pub(super) fn sinks(context: &mut Context<'_>, written: Option<&Audit>, at: At<'
         };
         if let Some(config) = config {
             if configs.contains(&config) {
-                context.error(at, "this sink stands twice");
+                context.error(at, "this sink is listed twice");
             }
             configs.push(config);
         }

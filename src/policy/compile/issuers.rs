@@ -312,7 +312,7 @@ pub(super) fn introspection(
         let at = at.key(name);
         plain_name(context, "introspection endpoint", name, at);
         if document.auth.issuers.contains_key(name) {
-            context.problems.error(at.key_place(), "an issuer has this name already");
+            context.problems.error(at.key_place(), "an issuer already has this name");
         }
         endpoints.extend(endpoint(context, document, name, written, plans, at));
     }

@@ -56,33 +56,28 @@ pub(super) fn request(
     (names, defaults): (&[PathName], &Defaults),
     at: At<'_>,
 ) -> Option<Requirement> {
-    let deadline = context.period(at.key("timeout"), route.timeout, defaults.deadline);
     let inner = at.key("request");
     let nothing = document::Request::default();
     let request = route.request.as_ref().unwrap_or(&nothing);
+    let deadline = context.period(inner.key("timeout"), request.timeout, defaults.deadline);
     let own = parameters(context, schemas, request, names, inner)?;
     let mut contents = bodies(context, schemas, request, inner)?;
-    if route.request.is_some() && contents.is_empty() && own.is_none() {
+    let bounded = request.max_size.is_some() || request.timeout.is_some();
+    if route.request.is_some() && contents.is_empty() && own.is_none() && (!bounded || request.strict.is_some()) {
         context.missing(
             inner,
             "`request` does not say what a request must be",
-            "write `json:` (or `xml:`, `soap:`, `form:`, `multipart:`) with a schema file for the body, or `query:`, `path:`, `headers:`, `cookies:` for the rest",
+            "write `json:` (or `xml:`, `soap:`, `form:`, `multipart:`) with a schema file for the body, or `query:`, `path:`, `headers:`, `cookies:` for the rest, or `max_size:`, `timeout:` for any body",
         );
         return None;
     }
-    let described = drawn.is_some();
     let drawn = drawn.unwrap_or_default();
     let required = !contents.is_empty() || drawn.required;
     // Of two that are for the same media type, the first counts.
     contents.extend(drawn.contents);
-    if !contents.is_empty() && route.max_body.is_some() && !described {
-        context
-            .error(at.key("max_body"), "a route whose body is checked bounds it in `request`")
-            .help("write `request: { max_size: … }`");
-    }
     let checked = contents.iter().any(|(_, content)| !matches!(content, Content::Unchecked));
     let default = if checked { MAX_CHECKED_BODY } else { defaults.body };
-    let written = request.max_size.or(route.max_body).map(|Size(bytes)| bytes);
+    let written = request.max_size.map(|Size(bytes)| bytes);
     let max_size = written.or(drawn.max_size).unwrap_or(default);
     let bounds = Bounds { max_size, outer_size: max_size.max(defaults.body), deadline };
     let mut requirement = Requirement::new(bounds);
@@ -219,7 +214,7 @@ pub(super) fn response(
             continue;
         };
         if statuses.iter().any(|(known, _)| *known == parsed) {
-            context.problems.error(at.key_place(), "this status stands twice");
+            context.problems.error(at.key_place(), "this status is listed twice");
         }
         if let Some(contents) = answer(context, schemas, content, at) {
             statuses.push((parsed, contents));
@@ -260,11 +255,11 @@ fn answer(
 
 /// Whether an answer that is not as it must be is only reported.
 pub(super) fn only_reports(context: &mut Context<'_>, response: &document::Response, at: At<'_>) -> bool {
-    match response.on_invalid.as_deref() {
+    match response.mode.as_deref() {
         None | Some("block") => false,
         Some("report") => true,
         Some(other) => {
-            context.unknown(at.key("response").key("on_invalid"), "way to treat answers", other, ["block", "report"]);
+            context.unknown(at.key("response").key("mode"), "way to treat answers", other, ["block", "report"]);
             false
         }
     }

@@ -150,15 +150,14 @@ impl Described {
             scopes: own.and_then(|own| own.scopes.clone()).or(scopes),
             public,
             only: known(own.map(|own| own.only.clone()), &extensions.only).filter(|_| good),
-            strong: known(own.map(|own| own.strong.clone()), &extensions.strong).filter(|_| good),
+            proof_of_possession: known(own.map(|own| own.proof_of_possession.clone()), &extensions.proof_of_possession)
+                .filter(|_| good),
             max_age: own.and_then(|own| own.max_age).or(extensions.max_age),
             class: own.and_then(|own| own.class.clone()).or_else(|| extensions.class.clone().filter(|_| good)),
             rate: own.and_then(|own| own.rate).or(extensions.rate),
             mode: own.and_then(|own| own.mode.clone()).or_else(mode),
             request: None,
             response: None,
-            max_body: None,
-            timeout: None,
         }
     }
 
@@ -174,9 +173,9 @@ impl Described {
         for name in extensions.only.iter().flatten().filter(|name| !document.consumers.contains_key(*name)) {
             tell(format!("there is no consumer `{name}` in the policy"));
         }
-        for name in extensions.strong.iter().flatten() {
+        for name in extensions.proof_of_possession.iter().flatten() {
             if !Strength::ALL.iter().any(|(known, _)| known == name) {
-                tell(format!("there is no strength `{name}`"));
+                tell(format!("there is no proof of possession `{name}`"));
             }
         }
         if let Some(class) = &extensions.class

@@ -21,7 +21,7 @@ pub(crate) struct Auth {
     /// Proofs of possession.
     pub(crate) dpop: Dpop,
     /// Failed attempts per client address.
-    pub(crate) failures: Option<Rate>,
+    pub(crate) failed_attempts: Option<Rate>,
 }
 
 /// An introspection endpoint (RFC 7662).

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use crate::policy::units::Size;
+use crate::policy::units::{Period, Size};
 
 /// What a request must be.
 #[derive(Debug, Default, Deserialize)]
@@ -24,6 +24,8 @@ pub(crate) struct Request {
     pub(crate) multipart: Option<String>,
     /// Largest body, before and after decoding.
     pub(crate) max_size: Option<Size>,
+    /// Deadline for the whole body.
+    pub(crate) timeout: Option<Period>,
     /// JSON Schema file of the path's parameters.
     pub(crate) path: Option<String>,
     /// JSON Schema file of the query.
@@ -44,7 +46,7 @@ pub(crate) struct Response {
     /// By `200`, `2XX` or `default`.
     pub(crate) statuses: BTreeMap<String, Content>,
     /// `block` or `report`.
-    pub(crate) on_invalid: Option<String>,
+    pub(crate) mode: Option<String>,
     /// Largest answer that is held back to be judged.
     pub(crate) max_size: Option<Size>,
 }
@@ -95,20 +97,20 @@ enum Key {
     Json,
     Xml,
     Soap,
-    OnInvalid,
+    Mode,
     MaxSize,
     Status(String),
 }
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const KEYS: &[&str] = &["json", "xml", "soap", "on_invalid", "max_size", "200", "2XX", "default"];
+        const KEYS: &[&str] = &["json", "xml", "soap", "mode", "max_size", "200", "2XX", "default"];
         let text = String::deserialize(deserializer)?;
         Ok(match text.as_str() {
             "json" => Self::Json,
             "xml" => Self::Xml,
             "soap" => Self::Soap,
-            "on_invalid" => Self::OnInvalid,
+            "mode" => Self::Mode,
             "max_size" => Self::MaxSize,
             "default" => Self::Status(text),
             // Whether it is a status is for the compiler to say, in better words.
@@ -134,7 +136,7 @@ impl<'de> Deserialize<'de> for Response {
                         Key::Json => all.get_or_insert_default().json = Some(map.next_value()?),
                         Key::Xml => all.get_or_insert_default().xml = Some(map.next_value()?),
                         Key::Soap => all.get_or_insert_default().soap = Some(map.next_value()?),
-                        Key::OnInvalid => response.on_invalid = Some(map.next_value()?),
+                        Key::Mode => response.mode = Some(map.next_value()?),
                         Key::MaxSize => response.max_size = Some(map.next_value()?),
                         Key::Status(status) => drop(response.statuses.insert(status, map.next_value()?)),
                     }

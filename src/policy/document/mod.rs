@@ -164,8 +164,8 @@ pub(crate) struct Limits {
     pub(crate) header_size: Option<Size>,
     /// Number of headers.
     pub(crate) headers: Option<u32>,
-    /// Body of routes without `request`.
-    pub(crate) body: Option<Size>,
+    /// Bodies that no schema checks.
+    pub(crate) body_size: Option<Size>,
     /// Open client connections.
     pub(crate) connections: Option<u32>,
     /// Open connections from one address.
@@ -231,8 +231,8 @@ pub(crate) struct Route {
     pub(crate) public: Option<bool>,
     /// Approved consumers alone.
     pub(crate) only: Option<Vec<String>>,
-    /// One of these strengths is needed.
-    pub(crate) strong: Option<Vec<String>>,
+    /// One of these proofs is needed.
+    pub(crate) proof_of_possession: Option<Vec<String>>,
     /// A token issued at most so long ago is needed.
     pub(crate) max_age: Option<Period>,
     /// The class of endpoints it is of.
@@ -245,10 +245,6 @@ pub(crate) struct Route {
     pub(crate) request: Option<Request>,
     /// What answers must be.
     pub(crate) response: Option<Response>,
-    /// Largest body of a route that does not look at it.
-    pub(crate) max_body: Option<Size>,
-    /// Deadline for the whole request body.
-    pub(crate) timeout: Option<Period>,
 }
 
 /// `audit: none`, or a list of sinks.

@@ -9,12 +9,13 @@ use serde_json::Value;
 use super::Spot;
 use super::diagnostics::Diagnostics;
 use super::files::Node;
+use crate::policy::decode_error::renamed;
 use crate::policy::diagnostic::did_you_mean;
 use crate::policy::source::quote;
 use crate::policy::units::{Period, Rate, Size};
 
 /// The keys it has.
-const KEYS: [&str; 8] = ["class", "max_age", "max_size", "mode", "only", "rate", "scopes", "strong"];
+const KEYS: [&str; 8] = ["class", "max_age", "max_size", "mode", "only", "proof_of_possession", "rate", "scopes"];
 
 /// What was written, as a route of the policy says it.
 #[derive(Debug, Clone, Default)]
@@ -23,8 +24,8 @@ pub(crate) struct Extensions {
     pub(crate) scopes: Option<Vec<String>>,
     /// The consumers it is for.
     pub(crate) only: Option<Vec<String>>,
-    /// Credentials that are strong enough.
-    pub(crate) strong: Option<Vec<String>>,
+    /// Accepted proofs that the caller holds the key of its credential.
+    pub(crate) proof_of_possession: Option<Vec<String>>,
     /// How young a token must be.
     pub(crate) max_age: Option<Period>,
     /// Class of endpoints.
@@ -58,7 +59,7 @@ fn one(key: &str, node: &Node<'_>, all: &mut Extensions, diagnostics: &mut Diagn
     match key {
         "scopes" => all.scopes = names(node, diagnostics),
         "only" => all.only = names(node, diagnostics),
-        "strong" => all.strong = names(node, diagnostics),
+        "proof_of_possession" => all.proof_of_possession = names(node, diagnostics),
         "class" => all.class = text(node, diagnostics),
         "mode" => all.mode = text(node, diagnostics),
         "max_age" => all.max_age = quantity(node, diagnostics),
@@ -71,7 +72,9 @@ fn one(key: &str, node: &Node<'_>, all: &mut Extensions, diagnostics: &mut Diagn
                 .help("the policy can: `routes: { GET /path: { public: true } }`");
         }
         _ => {
-            let help = did_you_mean(key, KEYS).unwrap_or_else(|| format!("it has {}", KEYS.join(", ")));
+            let help = renamed(key, &KEYS)
+                .or_else(|| did_you_mean(key, KEYS))
+                .unwrap_or_else(|| format!("it has {}", KEYS.join(", ")));
             diagnostics.error(node, format!("unknown key {} in `x-bartizan`", quote(key))).at_key().help(help);
         }
     }

@@ -132,7 +132,7 @@ pub(super) fn read<'d>(
             if !known {
                 found.push((*location, name, parameter));
             } else if !inherited {
-                reading.diagnostics.error(&written, format!("the parameter {} stands here twice", quote(name)));
+                reading.diagnostics.error(&written, format!("the parameter {} is defined twice", quote(name)));
             }
         }
     }

@@ -50,7 +50,7 @@ fn what_cannot_be_honoured_is_told_at_its_place() {
         ),
         (
             "openapi: 3.1.0\npaths: {}\npaths: {}\n".to_owned(),
-            "3:1 error the key `paths` stands here a second time; the first is on line 2",
+            "3:1 error `paths` is defined twice; the first is on line 2",
         ),
         ("a: [\n".to_owned(), "1:4 error `[` is never closed"),
         (

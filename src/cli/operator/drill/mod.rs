@@ -52,7 +52,7 @@ enum Drills {
 #[command(after_help = "Example: bartizan drill revocation --policy policy.yaml --consumer acme --path /v1/orders \\
            --node https://10.1.0.7:8443 --node https://10.1.0.8:8443 --ca tls/ca.pem --within 500ms
 The requests are real: choose a route that the credential may use and that changes nothing.
-Refused requests count as failed attempts of this machine's address (`auth.failures`).
+Refused requests count as failed attempts of this machine's address (`auth.failed_attempts`).
 Exit codes: 0 every node refused the credential in time and kept refusing it, 1 otherwise.")]
 struct Revocation {
     #[command(flatten)]

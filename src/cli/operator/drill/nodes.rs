@@ -24,7 +24,7 @@ use crate::telemetry::chain;
 
 /// Timeout of a whole request to a node.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Pause between retries; long, since failed attempts count against this address (`auth.failures`).
+/// Pause between retries; long, since failed attempts count against this address (`auth.failed_attempts`).
 const RETRY: Duration = Duration::from_millis(500);
 /// Pause between requests that check whether the credential is refused.
 const PAUSE: Duration = Duration::from_millis(1);
