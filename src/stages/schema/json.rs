@@ -3,7 +3,7 @@
 //! The schema is compiled once, when the policy is: references are resolved within the document alone, formats are
 //! asserted, and patterns run in linear time. A violation names its place and what was asked, never the value that came.
 //!
-//! Most bodies are valid, and most schemas are plain: for those [`Shape`] is asked first, which builds no tree.
+//! Most bodies are valid, and most schemas are plain: for those [`FastPath`] is asked first, which builds no tree.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use jsonschema::{Draft, PatternOptions, Retrieve, Uri, ValidationError, Validati
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
-use super::fast_path::Shape;
+use super::fast_path::FastPath;
 use super::malformed;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::stages::strict_json;
@@ -31,7 +31,7 @@ pub(crate) struct JsonSchema {
     /// Where it is from, and what it refers to.
     origin: (Arc<str>, Arc<Files>),
     /// The short way to "valid", where the schema has one.
-    shape: Option<Shape>,
+    fast_path: Option<FastPath>,
 }
 
 impl std::fmt::Debug for JsonSchema {
@@ -92,8 +92,8 @@ impl JsonSchema {
         }
         let validator = options.build(schema).map_err(|error| SchemaProblem::of(&error))?;
         let draft = validator.draft();
-        let shape = Shape::new(schema, draft);
-        Ok(Self { validator: Arc::new(validator), name: None, draft, origin, shape })
+        let fast_path = FastPath::new(schema, draft);
+        Ok(Self { validator: Arc::new(validator), name: None, draft, origin, fast_path })
     }
 
     /// Compiles the definitions with these names of a document in JSON Schema 2020-12 (`{"$defs": …}`), all at once: what
@@ -108,21 +108,21 @@ impl JsonSchema {
         }
         let validator = options().offline().build(&whole).map_err(|error| SchemaProblem::of(&error))?;
         let (validator, draft) = (Arc::new(validator), Draft::Draft202012);
-        let shapes = Shape::of_definitions(&whole, draft, names);
+        let fast_paths = FastPath::of_definitions(&whole, draft, names);
         let origin: (Arc<str>, Arc<Files>) = ("".into(), Arc::default());
-        let one = |(name, shape): (&&str, Option<Shape>)| Self {
+        let one = |(name, fast_path): (&&str, Option<FastPath>)| Self {
             validator: Arc::clone(&validator),
             name: Some((*name).into()),
             draft,
             origin: origin.clone(),
-            shape,
+            fast_path,
         };
-        Ok(names.iter().zip(shapes).map(one).collect())
+        Ok(names.iter().zip(fast_paths).map(one).collect())
     }
 
     /// Decides whether a body parses and keeps to the schema.
     pub(crate) fn check(&self, body: &[u8]) -> Result<(), Refusal> {
-        if self.shape.as_ref().is_some_and(|shape| shape.accepts(body)) {
+        if self.fast_path.as_ref().is_some_and(|fast_path| fast_path.accepts(body)) {
             return Ok(());
         }
         self.judge(body)
@@ -253,7 +253,7 @@ mod tests {
         let names = ["plain", "odd", "holds.odd"];
         let schemas = JsonSchema::definitions(&document, &names).unwrap();
         // The short way is there for what is plain, and not spoilt by what is not.
-        assert_eq!(schemas.iter().map(|schema| schema.shape.is_some()).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(schemas.iter().map(|schema| schema.fast_path.is_some()).collect::<Vec<_>>(), [true, false, false]);
         for (name, body, expected) in [
             ("plain", r#"{"id": 1, "next": {"id": 2}}"#, None),
             ("plain", r#"{"id": 1, "next": {}}"#, Some("/next")),
