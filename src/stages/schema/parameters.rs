@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::{COOKIE, HeaderName};
 use serde_json::{Map, Value};
 
-use super::fields::{Field, Fields, Wrapping, wrong};
+use super::fields::{Field, Fields, TextEncoding, wrong};
 use super::json::{self, JsonSchema};
 use crate::refusal::{Refusal, Violation};
 
@@ -99,7 +99,7 @@ fn path_object(fields: &[(Field, usize, bool)], path: &str) -> Object {
         let from = path.split('/').take(segment + 1).map(|segment| segment.len() + 1).sum::<usize>();
         let rest_of_path = path.get(from..).unwrap_or_default();
         let text = if *rest { rest_of_path } else { rest_of_path.split('/').next().unwrap_or_default() };
-        insert(&mut object, field, &[text], Wrapping::Percent, "/path")?;
+        insert(&mut object, field, &[text], TextEncoding::Percent, "/path")?;
     }
     Ok(object)
 }
@@ -111,7 +111,7 @@ fn header_object(fields: &[(Field, HeaderName)], headers: &HeaderMap) -> Object 
         let values: Result<Vec<&str>, _> = headers.get_all(name).iter().map(|value| value.to_str()).collect();
         match values {
             Ok(values) if values.is_empty() => {}
-            Ok(values) => insert(&mut object, field, &[&values.join(",")], Wrapping::Plain, "/header")?,
+            Ok(values) => insert(&mut object, field, &[&values.join(",")], TextEncoding::Plain, "/header")?,
             Err(_) => return Err(vec![wrong("/header", field.name(), "is not visible ASCII")]),
         }
     }
@@ -130,7 +130,7 @@ fn cookie_object(fields: &Fields, headers: &HeaderMap) -> Object {
             texts.extend(pairs.filter(|(name, _)| *name == field.name()).map(|(_, value)| value));
         }
         if !texts.is_empty() {
-            insert(&mut object, field, &texts, Wrapping::Percent, "/cookie")?;
+            insert(&mut object, field, &texts, TextEncoding::Percent, "/cookie")?;
         }
     }
     Ok(object)
@@ -140,10 +140,10 @@ fn insert(
     object: &mut Map<String, Value>,
     field: &Field,
     texts: &[&str],
-    wrapping: Wrapping,
+    encoding: TextEncoding,
     prefix: &str,
 ) -> Result<(), Vec<Violation>> {
-    match field.value(texts, wrapping) {
+    match field.value(texts, encoding) {
         Ok(value) => {
             object.insert(field.name().to_owned(), value);
             Ok(())
