@@ -1,6 +1,6 @@
-//! What path, query, headers and cookies must be.
+//! Validates path, query, headers and cookies.
 //!
-//! For each of the four, texts become one JSON object and one schema judges it: required names, unknown names, values.
+//! Each of the four is decoded into a JSON object, which one schema validates: required names, unknown names, values.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    /// Those of another, where there are none here, location by location.
+    /// Takes the parameters of another for each location that has none here.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             path: self.path.or(other.path),
@@ -60,7 +60,7 @@ impl Parameters {
         self.path.is_none() && self.query.is_none() && self.headers.is_none() && self.cookies.is_none()
     }
 
-    /// Decides whether all of them are what they must be.
+    /// Checks all parameters of a request.
     pub(crate) fn check(&self, target: &Target<'_>) -> Result<(), Refusal> {
         let mut violations = Vec::new();
         if let Some(path) = &self.path {

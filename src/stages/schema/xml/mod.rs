@@ -1,8 +1,7 @@
-//! XML bodies: let in by a guard of our own, then judged by XSD 1.0.
+//! XML bodies: screened by our own guard, then validated against XSD 1.0.
 //!
-//! The schema is compiled once, when the policy is. A body passes [`guard`] first, which lets through only what a body has
-//! need of, and then [`libxml2`], which parses it and judges it. A violation names its place and what was asked, never
-//! the value that came.
+//! The schema is compiled once, with the policy. [`guard`] first accepts only the XML features that a body needs; then
+//! [`libxml2`] parses and validates it. A violation names the location and the constraint, never the value.
 
 mod guard;
 mod libxml2;
@@ -203,7 +202,7 @@ impl Compiled {
                 let index = Index::new(text);
                 violated("the body", errors.iter().map(|error| violation(text, &index, error)).collect())
             }
-            Verdict::Undecided => undecided("libxml2 has no verdict: it is out of memory, or broken"),
+            Verdict::Undecided => undecided("libxml2 could not decide: it is out of memory, or failed"),
         })
     }
 }

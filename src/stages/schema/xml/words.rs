@@ -8,7 +8,7 @@ use super::libxml2::LibraryError;
 
 /// Longest words of one violation, in bytes.
 const MAX_DETAIL: usize = 300;
-/// How the namespace of XSD stands in messages.
+/// The namespace of XSD in messages.
 const XSD: &str = "{http://www.w3.org/2001/XMLSchema}";
 
 /// What is said, and what it takes from the message.
@@ -132,7 +132,7 @@ fn key(message: &str) -> String {
     if starts("No match found for key-sequence ") {
         format!("this refers to nothing: no key has its value (`{name}`)")
     } else if starts("Duplicate key-sequence ") {
-        format!("the value stands twice, and must be unique (`{name}`)")
+        format!("the value occurs twice, and must be unique (`{name}`)")
     } else {
         "a value that is part of a key is missing, or stands twice".to_owned()
     }
