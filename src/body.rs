@@ -1,7 +1,6 @@
-//! A request's body on its way to the upstream: counted, bounded in bytes and in time.
+//! Request bodies on their way to the upstream: counted, and bounded in size and time.
 //!
-//! When a client breaks its own body, that shows up first as a failure of the call to the upstream. [`Counter`] remembers
-//! whose fault it was.
+//! When a client breaks off its body, the first symptom is a failed call to the upstream. [`Counter`] records the cause.
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -19,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::refusal::{Reason, Refusal, Stage};
 
-/// Room for a collected body before its size is known, in bytes.
+/// Initial capacity for a collected body of unknown size, in bytes.
 const FIRST_ROOM: u64 = 16 * 1024;
 
 /// Refuses a body of more than `limit` bytes.
@@ -37,19 +36,19 @@ fn stripped(frame: Frame<Bytes>, strip: fn(&mut HeaderMap)) -> Frame<Bytes> {
     }
 }
 
-/// What has come of a request's body. Shared by whoever carries it and whoever records it.
+/// The state of a request's body, shared by the body and the audit record.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counter(Rc<Counted>);
 
-/// How far the sending of a body is.
+/// How much of a body the client has sent.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// It is all there.
+    /// The body was complete from the start.
     #[default]
     Whole,
     /// The client is still sending.
     Streaming,
-    /// The client finished then.
+    /// The client finished at this time.
     Finished(Instant),
 }
 
@@ -61,17 +60,16 @@ struct Counted {
 }
 
 impl Counter {
-    /// Bytes that have been read, as they came.
+    /// Bytes read so far, before decoding.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.bytes.get()
     }
 
-    /// Why the body ended early, if it was the client's doing.
+    /// Why the body ended early, if the client caused it.
     pub(crate) fn failure(&self) -> Option<Refusal> {
         self.0.failure.borrow().clone()
     }
 
-    /// How far it is.
     pub(crate) fn progress(&self) -> Progress {
         self.0.progress.get()
     }
@@ -88,7 +86,7 @@ impl Counter {
     }
 }
 
-/// A body that a client sends, whichever HTTP it speaks.
+/// A body sent by a client, for any HTTP version.
 pub(crate) trait Incoming: HttpBody<Data = Bytes, Error = Box<dyn Error>> + fmt::Debug {}
 
 impl<B: HttpBody<Data = Bytes, Error = Box<dyn Error>> + fmt::Debug> Incoming for B {}
@@ -96,14 +94,14 @@ impl<B: HttpBody<Data = Bytes, Error = Box<dyn Error>> + fmt::Debug> Incoming fo
 /// Where a request's body comes from.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// The client, and what takes out of its trailers what may not cross.
+    /// The client, and a function that removes forbidden trailers.
     Client(Pin<Box<dyn Incoming>>, fn(&mut HeaderMap)),
-    /// These bytes: a request that is walked through the chain without being sent.
+    /// Fixed bytes, for an empty body or for a rehearsed request that is not sent.
     Given(Full<Bytes>),
 }
 
 impl Source {
-    /// What a client sends, with what takes out of its trailers what may not cross.
+    /// A client's body; `strip` removes forbidden trailers.
     pub(crate) fn client(body: impl Incoming + 'static, strip: fn(&mut HeaderMap)) -> Self {
         if body.is_end_stream() { Self::Given(Full::default()) } else { Self::Client(Box::pin(body), strip) }
     }
@@ -138,7 +136,7 @@ impl HttpBody for Source {
     }
 }
 
-/// A body ended early; [`Counter::failure`] has the reason.
+/// The body ended early; [`Counter::failure`] has the reason.
 #[derive(Debug)]
 pub(crate) struct Interrupted;
 
@@ -157,7 +155,7 @@ pub(crate) struct Body(Kind);
 #[derive(Debug)]
 enum Kind {
     Whole(Option<Bytes>),
-    /// What has been read of it already, if anything, and the rest.
+    /// The part that has already been read, if any, and the rest.
     Streaming(Option<Bytes>, Box<Bounded>),
 }
 
@@ -167,17 +165,17 @@ struct Bounded {
     counter: Counter,
     limit: u64,
     deadline: Duration,
-    /// Armed when the body is first waited for.
+    /// Started the first time that the body is not ready.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Body {
-    /// These bytes.
+    /// Makes a body of these bytes.
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self(Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
 
-    /// The same once more, where it is all there.
+    /// Copies the body; `None` if it is streaming.
     pub(crate) fn copy(&self) -> Option<Self> {
         match &self.0 {
             Kind::Whole(bytes) => Some(Self(Kind::Whole(bytes.clone()))),
@@ -185,12 +183,12 @@ impl Body {
         }
     }
 
-    /// What the client sends, as it comes.
+    /// Streams the client's body.
     pub(crate) fn streaming(source: Source, counter: &Counter, limit: u64, deadline: Duration) -> Self {
         Self::resumed(Bytes::new(), source, counter, limit, deadline)
     }
 
-    /// What has been read of a body, and then the rest as it comes.
+    /// Streams what has already been read, then the rest.
     fn resumed(read: Bytes, source: Source, counter: &Counter, limit: u64, deadline: Duration) -> Self {
         if source.is_end_stream() {
             return Self::whole(read);
@@ -267,14 +265,13 @@ impl HttpBody for Body {
 
 /// A body that could not be read whole.
 pub(super) struct Uncollected {
-    /// Why.
     pub(super) refusal: Refusal,
-    /// All of it, where only its size stood against reading it.
+    /// The complete body, if it was only too large to collect.
     pub(super) body: Option<Body>,
 }
 
-/// Reads a body whole: at most `limit` bytes, within `deadline`. One that is larger can be had all the same, as it comes
-/// and up to `outer_limit` bytes.
+/// Reads a whole body of at most `limit` bytes, within `deadline`. A larger one is returned in the error for streaming, up
+/// to `outer_limit` bytes.
 pub(super) async fn collect(
     mut source: Source,
     counter: &Counter,
@@ -286,7 +283,7 @@ pub(super) async fn collect(
         let mut first: Option<Bytes> = None;
         let mut rest: Option<BytesMut> = None;
         while let Some(frame) = source.frame().await {
-            // Trailers of a body that is checked as a whole have no place in what is checked: they go no further.
+            // Trailers are not part of what is checked, so a checked body is forwarded without them.
             let Ok(data) = frame.map_err(|error| broken_off(broken(&*error)))?.into_data() else { continue };
             let large = counter.add(data.len()) > limit;
             match (&first, &mut rest) {
@@ -308,7 +305,7 @@ pub(super) async fn collect(
                 return Err(Uncollected { refusal: too_large(limit).closing(), body });
             }
         }
-        // One frame is the ordinary case, and needs no copy.
+        // A single frame is the common case and needs no copy.
         Ok(rest.map(BytesMut::freeze).or(first).unwrap_or_default())
     };
     tokio::time::timeout(deadline, reading).await.unwrap_or_else(|_| Err(broken_off(too_slow())))

@@ -1,7 +1,7 @@
-//! May they: decides whether a known caller may use a route.
+//! Authorization: decides whether an authenticated caller may use a route.
 //!
-//! All scopes of the route must be granted (or, where it has alternatives, all of one), and a route with `only` takes
-//! approved consumers alone. It never looks at the request, and it is asked anew on every one: nothing here is cached.
+//! The caller needs all scopes of the route (or of one alternative, if it has several), and a route with `only` accepts
+//! only approved consumers. The decision does not depend on the request, is made for every one, and is never cached.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use super::auth::{Caller, CredentialKind, Known};
 use crate::refusal::{Members, Reason, Refusal, Stage};
 
-/// What a route asks of its callers.
+/// What a route requires of its callers.
 #[derive(Debug)]
 pub(crate) struct Requirement {
-    /// One of them is met; there is at least one.
+    /// One of them must be met; there is at least one.
     alternatives: Box<[Alternative]>,
     only: Option<Box<[Arc<str>]>>,
     strong: Option<Box<[Strength]>>,
@@ -21,21 +21,21 @@ pub(crate) struct Requirement {
     max_age: Option<i64>,
 }
 
-/// One way to be let in: all of it.
+/// One way to be authorized. All of its conditions must be met.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Alternative {
-    /// Scopes that are granted.
+    /// Scopes that must be granted.
     pub(crate) scopes: Box<[Box<str>]>,
-    /// The kind of credential, where it is not any.
+    /// The required kind of credential; any if `None`.
     pub(crate) by: Option<By>,
-    /// A client certificate that is the consumer's own.
+    /// Whether the consumer's own client certificate is required.
     pub(crate) certificate: bool,
 }
 
 /// A kind of credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
-    /// A token, whoever vouches for it.
+    /// A token, from a JWT or from introspection.
     Token,
     /// An API key.
     Key,
@@ -63,7 +63,7 @@ impl Alternative {
     }
 }
 
-/// What makes a credential more than something that can be found and sent.
+/// A property of a credential that makes a stolen copy useless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strength {
     /// A client certificate that is the consumer's own.
@@ -75,7 +75,7 @@ pub(crate) enum Strength {
 }
 
 impl Strength {
-    /// As the policy writes them.
+    /// With their names in the policy.
     pub(crate) const ALL: [(&str, Self); 3] =
         [("certificate", Self::Certificate), ("bound_token", Self::BoundToken), ("dpop", Self::Dpop)];
 
@@ -83,7 +83,7 @@ impl Strength {
         let confirmation = known.caller.confirmation();
         match self {
             Self::Certificate => known.certificate,
-            // Authentication let it through, so what it is bound to was proven.
+            // Authentication has already verified what the token is bound to.
             Self::BoundToken => confirmation.certificate.is_some(),
             Self::Dpop => confirmation.key.is_some(),
         }
@@ -95,13 +95,13 @@ impl Strength {
 }
 
 impl Requirement {
-    /// All of `scopes`; and, when given, one of the consumers in `only`.
+    /// Requires all of `scopes` and, if given, one of the consumers in `only`.
     pub(crate) fn new(scopes: Vec<String>, only: Option<Vec<String>>) -> Self {
         let scopes = scopes.into_iter().map(Box::from).collect();
         Self::any_of(vec![Alternative { scopes, ..Alternative::default() }], only)
     }
 
-    /// One of `alternatives`, of which there is at least one; and, when given, one of the consumers in `only`.
+    /// Requires one of the (at least one) `alternatives` and, if given, one of the consumers in `only`.
     pub(crate) fn any_of(alternatives: Vec<Alternative>, only: Option<Vec<String>>) -> Self {
         Self {
             alternatives: alternatives.into(),
@@ -111,29 +111,28 @@ impl Requirement {
         }
     }
 
-    /// And, when given, a credential with one of these strengths, and a token issued at most so many seconds ago.
+    /// Also requires, if given, one of these strengths, and a token issued at most `max_age` seconds ago.
     pub(crate) fn strong(mut self, strong: Option<Vec<Strength>>, max_age: Option<i64>) -> Self {
         self.strong = strong.map(Vec::into_boxed_slice);
         self.max_age = max_age;
         self
     }
 
-    /// The scopes that are needed; where there are alternatives, those of the first.
+    /// The required scopes; those of the first alternative if there are several.
     pub(crate) fn scopes(&self) -> &[Box<str>] {
         self.alternatives.first().map_or(&[], |first| &first.scopes)
     }
 
-    /// All ways to be let in.
     pub(crate) fn alternatives(&self) -> &[Alternative] {
         &self.alternatives
     }
 
-    /// The consumers it is for, when it is not for all.
+    /// The approved consumers, if the route is not open to all.
     pub(crate) fn only(&self) -> Option<&[Arc<str>]> {
         self.only.as_deref()
     }
 
-    /// Decides.
+    /// Checks a caller against all requirements.
     pub(crate) fn permit(&self, known: &Known, now: Timestamp) -> Result<(), Refusal> {
         let caller = &*known.caller;
         if !self.alternatives.iter().any(|alternative| alternative.is_met(known)) {
@@ -167,7 +166,7 @@ impl Requirement {
         Ok(())
     }
 
-    /// Says what the nearest alternative lacks.
+    /// Refuses, naming what is missing from the nearest alternative.
     fn refuse(&self, caller: &Caller) -> Refusal {
         let stronger = |detail| Refusal::new(Stage::Scope, Reason::StrongerCredentialRequired, detail);
         let open = self.alternatives.iter().filter(|alternative| alternative.takes(caller));

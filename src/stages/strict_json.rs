@@ -1,21 +1,21 @@
-//! JSON that means one thing to every reader: parsed by serde_json, with duplicate keys and deep nesting refused.
+//! Parses unambiguous JSON only: serde_json, with duplicate keys and deep nesting rejected.
 //!
-//! Two parsers that disagree on which of two equal keys counts are how checks are walked around, so neither counts here.
+//! Parsers disagree on which of two duplicate keys counts, and attackers use that to bypass checks.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Objects and arrays within each other, at most.
+/// Deepest nesting of objects and arrays.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// Parses one JSON text (RFC 8259), to its end. The error says what is wrong and where, and never quotes a value.
+/// Parses one JSON text (RFC 8259) to its end. The error gives the problem and its location, and never quotes a value.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     parse_within(MAX_DEPTH, text)
 }
 
-/// Like [`parse`], with another bound on nesting; more than 127 levels serde_json itself refuses.
+/// Like [`parse`], with another bound on nesting. serde_json itself rejects more than 127 levels.
 pub(crate) fn parse_within(depth: usize, text: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Strict { depth, most: depth }.deserialize(&mut deserializer)?;
@@ -23,7 +23,7 @@ pub(crate) fn parse_within(depth: usize, text: &[u8]) -> Result<Value, serde_jso
     Ok(value)
 }
 
-/// A value that may hold `depth` more levels.
+/// Deserializes a value with at most `depth` more levels of nesting.
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,

@@ -184,7 +184,7 @@ fn parameters(
 fn strictly(value: &Value, schema: &JsonSchema) -> Option<Arc<JsonSchema>> {
     let mut value = value.clone();
     value.as_object_mut()?.insert("additionalProperties".to_owned(), Value::Bool(false));
-    schema.anew(&value).ok().map(Arc::new)
+    schema.sibling(&value).ok().map(Arc::new)
 }
 
 /// What answers of a route must be.

@@ -1,7 +1,7 @@
-//! A limit on this node: GCRA by the governor crate, over a bucket of the ledger.
+//! Rate limits of this node: the GCRA of the governor crate, applied to a bucket of the ledger.
 //!
-//! Governor owns the arithmetic and nothing else. Its state is our bucket, and its clock is the moment given, so a
-//! decision depends on its arguments alone, and a bucket outlives the policy that made the limit.
+//! Governor only does the arithmetic. The state is our bucket and the time is an argument, so a decision depends only on
+//! its arguments, and a bucket outlives the policy that created the limit.
 
 use std::cmp::max;
 use std::num::NonZeroU32;
@@ -18,10 +18,10 @@ use http::HeaderValue;
 
 use crate::state::ledger::{Bucket, Tick};
 
-/// A burst fills again within this; sums of it and any moment do not overflow.
+/// Longest time to refill a burst. Adding it to any time does not overflow.
 const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 86_400);
 
-/// A sustained rate and how much of it may come at once.
+/// A sustained rate and a burst.
 #[derive(Debug)]
 pub(crate) struct Limit {
     name: Box<str>,
@@ -30,18 +30,18 @@ pub(crate) struct Limit {
     words: Box<str>,
 }
 
-/// A request that fits.
+/// The state of a limit that allowed a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Allowed {
-    /// How many more would fit at once.
+    /// How many more requests are allowed right now.
     pub(crate) remaining: u32,
-    /// When the limit is full again.
+    /// Time until the limit is fully replenished.
     pub(crate) full_after: Duration,
 }
 
 impl Limit {
-    /// Compiles a limit of `count` in `per`; `burst` defaults to one second's worth, at least 1. The error says what of
-    /// it cannot be kept.
+    /// Compiles a limit of `count` in `per`; `burst` defaults to one second's worth, at least 1. The error says why
+    /// the limit is not possible.
     pub(crate) fn new(name: &str, count: NonZeroU32, per: Duration, burst: Option<NonZeroU32>) -> Result<Self, String> {
         let one = per / count.get();
         let quota = Quota::with_period(one).ok_or("the rate is too high: at most one a nanosecond can be kept")?;
@@ -64,7 +64,7 @@ impl Limit {
         })
     }
 
-    /// Decides: counts one request, or says how long to wait.
+    /// Counts one request, or returns how long to wait.
     pub(crate) fn take(&self, bucket: &Bucket, now: Tick) -> Result<Allowed, Duration> {
         let limiter = RateLimiter::<_, _, _, StateInformationMiddleware>::new(self.quota, BucketAt(bucket, now), At);
         match limiter.check() {
@@ -76,7 +76,7 @@ impl Limit {
         }
     }
 
-    /// Decides as [`Self::take`] does, and counts nothing.
+    /// Decides like [`Self::take`], but does not count the request.
     pub(crate) fn peek(&self, bucket: &Bucket, now: Tick) -> Result<(), Duration> {
         let copy = Bucket(bucket.0.load(Ordering::Acquire).into());
         self.take(&copy, now).map(drop)
@@ -87,7 +87,7 @@ impl Limit {
         &self.policy_item
     }
 
-    /// For `RateLimit`: what remains, and when it is whole again in seconds.
+    /// For `RateLimit`: what remains, and the seconds until it is replenished.
     pub(crate) fn state_item(&self, remaining: u32, reset: Duration) -> String {
         let mut numbers = (itoa::Buffer::new(), itoa::Buffer::new());
         let seconds = reset.as_secs() + u64::from(reset.subsec_nanos() > 0);
@@ -95,13 +95,13 @@ impl Limit {
         parts.concat()
     }
 
-    /// For people: what is allowed.
+    /// Describes the limit for callers.
     pub(crate) fn words(&self) -> &str {
         &self.words
     }
 }
 
-/// Governor reckons from the moment its limiter was made. Ours is made for one decision, so that moment is "now" and
+/// Governor measures time from the creation of its limiter. Ours is created for one decision, so that time is "now", and
 /// everything else is relative to it.
 struct At;
 
@@ -135,7 +135,7 @@ impl Reference for Relative {
     }
 }
 
-/// A bucket seen from "now": a store for exactly one limiter.
+/// A bucket relative to "now": the store of exactly one limiter.
 struct BucketAt<'a>(&'a Bucket, Tick);
 
 impl StateStore for BucketAt<'_> {

@@ -1,8 +1,9 @@
-//! How often: decides whether a request fits the limits it counts against, and says where its caller stands.
+//! Rate limiting: decides whether a request is within its limits, and reports what remains of them.
 //!
-//! It counts per consumer (per client address on public routes), never per connection or worker, and refuses what does
-//! not fit; it never delays. The narrowest limit is asked first, and a refused request takes nothing from the limit that
-//! refuses it. Time and state come in as arguments: [`crate::state::ledger`] keeps the state, [`local`] does the sums.
+//! Requests are counted per consumer (per client address on public routes), never per connection or worker. A request
+//! over a limit is refused, never delayed. The narrowest limit is checked first, and a refused request does not count
+//! against the limit that refuses it. Time and state are arguments: [`crate::state::ledger`] keeps the state, [`local`]
+//! does the arithmetic.
 
 mod local;
 
@@ -22,12 +23,12 @@ use crate::state::ledger::{Account, Bucket, Ledger, Slot, Tick};
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// How much a consumer may ask.
+/// The rate limits of a consumer.
 #[derive(Debug)]
 pub(crate) struct Plan {
     name: Arc<str>,
     limit: Limit,
-    /// Tighter limits of its own, by class of endpoints.
+    /// Tighter limits for classes of endpoints.
     classes: Vec<(Slot, Limit)>,
 }
 
@@ -43,13 +44,12 @@ impl Plan {
         Ok(())
     }
 
-    /// Its name in the policy.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 }
 
-/// A route's own limit, beside the plan.
+/// A route's own limit, in addition to the plan.
 #[derive(Debug)]
 pub(crate) struct RouteLimit {
     limit: Limit,
@@ -63,15 +63,15 @@ impl RouteLimit {
     }
 }
 
-/// Who a request counts for.
+/// Whom a request is counted against.
 pub(crate) enum Subject<'a> {
-    /// A consumer, by its plan and its account.
+    /// A consumer, with its plan and account.
     Consumer(Option<&'a Plan>, &'a Account),
-    /// Nobody known: the client address.
+    /// The client address of an unauthenticated request.
     Address(IpAddr),
 }
 
-/// Where a caller stands after this request; told in the answer's headers.
+/// The limits and what remains of them after this request, for the response headers.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Standing {
     policy: Option<HeaderValue>,
@@ -79,7 +79,7 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// Adds what is known to an answer's headers.
+    /// Adds the `RateLimit` headers, if a limit was checked.
     pub(crate) fn tell(self, headers: &mut HeaderMap) {
         if let (Some(policy), Some(state)) = (self.policy, self.state) {
             headers.insert(RATELIMIT_POLICY, policy);
@@ -104,8 +104,8 @@ fn join(before: &HeaderValue, item: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("{}, {item}", before.to_str().unwrap_or_default())).ok()
 }
 
-/// Decides: counts the request against the route's own limit, then the plan's for the route's class, then the plan's.
-/// `standing` says how the caller stands, whatever was decided.
+/// Counts the request against the route's own limit, then the plan's for the route's class, then the plan's. `standing` is
+/// updated whether the request is allowed or not.
 pub(crate) fn take(
     (route, class): (Option<&RouteLimit>, Option<Slot>),
     subject: &Subject<'_>,
@@ -148,7 +148,7 @@ fn ask(limit: &Limit, bucket: &Bucket, now: Tick, standing: &mut Standing) -> Re
     }
 }
 
-/// Rounded up, at least 1: a caller that comes back then is let through.
+/// Rounded up, at least 1, so that a retry after this time is allowed.
 fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }

@@ -1,4 +1,4 @@
-//! Bodies by media type: which a route takes, and what each must be.
+//! The media types that a route accepts, each with the schema of its bodies.
 
 use std::sync::Arc;
 
@@ -13,15 +13,15 @@ use super::offload::offload;
 use super::xml::XmlSchema;
 use crate::refusal::{Reason, Refusal, Stage};
 
-/// Bodies of JSON up to this many bytes are judged at once, which takes a millisecond at most; larger ones beside the worker.
+/// JSON bodies up to this size in bytes are checked on the worker, in at most a millisecond; larger ones are offloaded.
 const JSON_AT_ONCE: usize = 256 << 10;
 
-/// What bodies of some media type must be.
+/// The schema of bodies of some media type.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
-    /// JSON that keeps to a schema.
+    /// JSON that conforms to a schema.
     Json(Arc<JsonSchema>),
-    /// XML that keeps to a schema.
+    /// XML that conforms to a schema.
     Xml(XmlSchema),
     /// `application/x-www-form-urlencoded`.
     Form(Arc<Form>),
@@ -31,12 +31,12 @@ pub(crate) enum Content {
     Unchecked,
 }
 
-/// The media types that are taken, narrow ranges before wide ones.
+/// The accepted media types, narrow ranges before wide ones.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Contents(Vec<(MediaRange, Content)>);
 
 impl Contents {
-    /// Of these ranges; the narrower is asked first.
+    /// Accepts these ranges; narrower ones take precedence.
     pub(crate) fn new(mut contents: Vec<(MediaRange, Content)>) -> Self {
         contents.sort_by_key(|(range, _)| std::cmp::Reverse(range.narrowness()));
         Self(contents)
@@ -67,12 +67,12 @@ impl Contents {
         ranges(&["multipart/form-data"], &Content::Multipart(Arc::clone(form)))
     }
 
-    /// Whether a message with these headers passes as it comes: nothing is said of its body, or that it may be anything.
+    /// Whether the body of a message with these headers is not checked.
     pub(super) fn pass(&self, headers: &HeaderMap) -> bool {
         self.0.is_empty() || matches!(self.of(headers), Some((Content::Unchecked, _)))
     }
 
-    /// What a message's body must be, and the media type it says it has. None where it isn't one of these.
+    /// Returns the schema and the media type of a message; `None` if its media type is not accepted.
     pub(super) fn of<'a>(&'a self, headers: &'a HeaderMap) -> Option<(&'a Content, MediaType<'a>)> {
         let media = media_type::of(headers)?;
         let (_, content) = self.0.iter().find(|(range, _)| range.contains(&media))?;
@@ -93,7 +93,7 @@ fn ranges(texts: &[&str], content: &Content) -> Vec<(MediaRange, Content)> {
 }
 
 impl Content {
-    /// Decides whether a body parses and keeps to its schema.
+    /// Checks that a body parses and conforms to its schema.
     pub(super) async fn check(&self, media: &MediaType<'_>, body: &Bytes) -> Result<(), Refusal> {
         match self {
             Self::Json(schema) if body.len() > JSON_AT_ONCE => {

@@ -1,7 +1,7 @@
-//! Content codings of a request's body (RFC 9110 §8.4.1): undone here, within the limit of the decoded body.
+//! Decodes the content coding of a body (RFC 9110 §8.4.1), within the limit of the decoded size.
 //!
-//! One coding at most. A small body that would become a large one is stopped at the limit, not after it. What is sent on are
-//! the bytes that came, so nothing may follow the end of what was decoded: another decoder might go on reading.
+//! At most one coding is accepted. Decompression stops at the limit, so a small body cannot expand into a large one. The
+//! encoded bytes are forwarded, so nothing may follow the end of the coded data: another decoder might read on.
 
 use std::io::{self, Read};
 
@@ -26,7 +26,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// What the headers say.
+    /// Reads the coding from the headers.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let text = match (values.next(), values.next()) {
@@ -70,14 +70,14 @@ impl Encoding {
     }
 }
 
-/// Reads one byte past the limit, so that the caller can tell.
+/// Reads one byte past the limit, so that the caller can detect an excess.
 fn bounded(decoder: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut decoded = Vec::new();
     decoder.take(limit.saturating_add(1)).read_to_end(&mut decoded)?;
     Ok(decoded)
 }
 
-/// Whether a decoder that came to its end has read all there was.
+/// Checks that a finished decoder has consumed all input.
 fn ended(decoded: io::Result<Vec<u8>>, limit: u64, rest: &[u8]) -> io::Result<Vec<u8>> {
     match decoded {
         Ok(decoded) if decoded.len() as u64 <= limit && !rest.is_empty() => {

@@ -1,7 +1,7 @@
-//! From texts to the JSON value that a schema judges: how parameters and forms write numbers, lists and objects.
+//! Decodes parameters and form fields into the JSON value that a schema validates: numbers, lists and objects.
 //!
-//! The styles are OpenAPI's (3.1, §4.8.12), after RFC 6570. A schema says what a text may stand for: `5` is a number where
-//! it allows numbers, and text elsewhere. Nothing is judged here, but that a name stands once where it can mean one thing.
+//! The styles are OpenAPI's (3.1, §4.8.12), after RFC 6570. The schema decides how a text is read: `5` is a number
+//! where numbers are allowed, and text elsewhere. The only check here is that a name with a single value occurs once.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,12 +12,12 @@ use serde_json::{Map, Number, Value};
 use crate::refusal::Violation;
 use crate::stages::strict_json;
 
-/// References followed, and lists and objects within each other, at most, when a schema is asked what texts may stand for.
+/// Most references followed, and deepest nesting of lists and objects, when finding out which types a schema allows.
 const MAX_DEPTH: usize = 16;
-/// Most names of one message, repeated ones too.
+/// Most name-value pairs of one message, counting repeated names.
 const MAX_PAIRS: usize = 1000;
 
-/// How a value is written.
+/// How a value is serialized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
     /// `a,b`.
@@ -38,15 +38,15 @@ pub(crate) enum Style {
     Json,
 }
 
-/// What a text may stand for.
+/// The type of value that a text is read as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Meaning {
+enum ValueType {
     Scalar(Scalars),
-    List(Box<Meaning>),
-    Object(Vec<(Box<str>, Meaning)>, Box<Meaning>),
+    List(Box<ValueType>),
+    Object(Vec<(Box<str>, ValueType)>, Box<ValueType>),
 }
 
-/// Which scalars a text may be.
+/// The scalar types that a text may be read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Scalars {
     text: bool,
@@ -60,97 +60,97 @@ struct Scalars {
 pub(crate) struct Field {
     name: Box<str>,
     style: Style,
-    /// Whether each item of a list, each member of an object, stands for itself.
+    /// Whether each item of a list or member of an object is serialized separately.
     explode: bool,
-    meaning: Meaning,
+    value_type: ValueType,
 }
 
-/// What texts are still wrapped in.
+/// The encoding of a raw text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wrapping {
-    /// Nothing.
+pub(super) enum TextEncoding {
+    /// None.
     Plain,
     /// Percent-encoding (RFC 3986 §2.1).
     Percent,
-    /// The same, with `+` for blanks.
+    /// Percent-encoding with `+` for spaces.
     Form,
 }
 
 impl Field {
-    /// `schema` is what its value must be; references in it lead into `root`.
+    /// `schema` describes the value; its references resolve within `root`.
     pub(crate) fn new(name: &str, style: Style, explode: bool, schema: &Value, root: &Value) -> Self {
-        Self { name: name.into(), style, explode, meaning: Meaning::of(schema, root, MAX_DEPTH) }
+        Self { name: name.into(), style, explode, value_type: ValueType::of(schema, root, MAX_DEPTH) }
     }
 
-    /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it may stand several times.
+    /// Whether it may occur several times.
     pub(super) fn is_list(&self) -> bool {
-        matches!(self.meaning, Meaning::List(_))
+        matches!(self.value_type, ValueType::List(_))
     }
 
-    /// The value of a text that stands alone, or is one of a list.
-    pub(super) fn item(&self, text: &str, wrapping: Wrapping) -> Result<Value, &'static str> {
-        match &self.meaning {
-            Meaning::List(item) => item.scalar(text, wrapping),
-            meaning => meaning.scalar(text, wrapping),
+    /// Decodes a single text: the whole value, or one item of a list.
+    pub(super) fn item(&self, text: &str, encoding: TextEncoding) -> Result<Value, &'static str> {
+        match &self.value_type {
+            ValueType::List(item) => item.scalar(text, encoding),
+            value_type => value_type.scalar(text, encoding),
         }
     }
 
-    /// The value that texts stand for; the error is words.
-    pub(super) fn value(&self, texts: &[&str], wrapping: Wrapping) -> Result<Value, &'static str> {
-        const TWICE: &str = "stands more than once";
-        if let (Meaning::List(item), Style::Form, true) = (&self.meaning, self.style, self.explode) {
-            let items = texts.iter().map(|text| item.scalar(text, wrapping));
+    /// Decodes the value of these texts. The error completes a sentence that begins with "it".
+    pub(super) fn value(&self, texts: &[&str], encoding: TextEncoding) -> Result<Value, &'static str> {
+        const TWICE: &str = "occurs more than once; send it once";
+        if let (ValueType::List(item), Style::Form, true) = (&self.value_type, self.style, self.explode) {
+            let items = texts.iter().map(|text| item.scalar(text, encoding));
             return items.collect::<Result<_, _>>().map(Value::Array);
         }
         let [text] = *texts else { return Err(TWICE) };
         let (text, delimiter) = self.unprefixed(text)?;
         if self.style == Style::Json {
-            let text = unwrapped(text, wrapping)?;
+            let text = decoded(text, encoding)?;
             return strict_json::parse(text.as_bytes()).map_err(|_| "is not acceptable JSON");
         }
-        match &self.meaning {
-            Meaning::Scalar(_) => self.meaning.scalar(text, wrapping),
-            Meaning::List(_) if text.is_empty() => Ok(Value::Array(Vec::new())),
-            Meaning::List(item) => {
+        match &self.value_type {
+            ValueType::Scalar(_) => self.value_type.scalar(text, encoding),
+            ValueType::List(_) if text.is_empty() => Ok(Value::Array(Vec::new())),
+            ValueType::List(item) => {
                 let prefix = format!("{}=", self.name);
                 let named = self.style == Style::Matrix && self.explode;
                 let items = split(text, delimiter).map(|text| match named {
-                    true => text.strip_prefix(&prefix).ok_or("is not written in its style"),
+                    true => text.strip_prefix(&prefix).ok_or("is not serialized in the style of this parameter"),
                     false => Ok(text),
                 });
-                items.map(|text| item.scalar(text?, wrapping)).collect::<Result<_, _>>().map(Value::Array)
+                items.map(|text| item.scalar(text?, encoding)).collect::<Result<_, _>>().map(Value::Array)
             }
-            Meaning::Object(..) if text.is_empty() => Ok(Value::Object(Map::new())),
-            Meaning::Object(..) => {
+            ValueType::Object(..) if text.is_empty() => Ok(Value::Object(Map::new())),
+            ValueType::Object(..) => {
                 let mut pieces = split(text, delimiter);
                 let mut pairs = Vec::new();
                 while let Some(piece) = pieces.next() {
                     let pair =
                         if self.explode { piece.split_once('=') } else { pieces.next().map(|text| (piece, text)) };
-                    pairs.push(pair.ok_or("is not written in its style")?);
+                    pairs.push(pair.ok_or("is not serialized in the style of this parameter")?);
                 }
-                self.members(pairs.into_iter(), wrapping)
+                self.members(pairs.into_iter(), encoding)
             }
         }
     }
 
-    /// What its style writes before the value, and what it writes between two.
+    /// Strips the style's prefix from a text, and returns the rest with the style of its delimiter.
     fn unprefixed<'t>(&self, text: &'t str) -> Result<(&'t str, Style), &'static str> {
-        const STRANGE: &str = "is not written in its style";
+        const WRONG_STYLE: &str = "is not serialized in the style of this parameter";
         match self.style {
-            Style::Label => {
-                Ok((text.strip_prefix('.').ok_or(STRANGE)?, if self.explode { Style::Label } else { Style::Simple }))
-            }
+            Style::Label => Ok((
+                text.strip_prefix('.').ok_or(WRONG_STYLE)?,
+                if self.explode { Style::Label } else { Style::Simple },
+            )),
             Style::Matrix => {
-                let text = text.strip_prefix(';').ok_or(STRANGE)?;
-                match (&self.meaning, self.explode) {
-                    (Meaning::Scalar(_), _) | (_, false) => {
-                        let text = text.strip_prefix(&*self.name).ok_or(STRANGE)?;
+                let text = text.strip_prefix(';').ok_or(WRONG_STYLE)?;
+                match (&self.value_type, self.explode) {
+                    (ValueType::Scalar(_), _) | (_, false) => {
+                        let text = text.strip_prefix(&*self.name).ok_or(WRONG_STYLE)?;
                         Ok((text.strip_prefix('=').unwrap_or(text), Style::Simple))
                     }
                     (_, true) => Ok((text, Style::Matrix)),
@@ -163,21 +163,21 @@ impl Field {
     fn members<'t>(
         &self,
         pairs: impl Iterator<Item = (&'t str, &'t str)>,
-        wrapping: Wrapping,
+        encoding: TextEncoding,
     ) -> Result<Value, &'static str> {
         let mut members = Map::new();
         for (name, text) in pairs {
-            let name = unwrapped(name, wrapping)?.into_owned();
-            let value = self.meaning.member(&name).scalar(text, wrapping)?;
+            let name = decoded(name, encoding)?.into_owned();
+            let value = self.value_type.member(&name).scalar(text, encoding)?;
             if members.insert(name, value).is_some() {
-                return Err("names a member twice");
+                return Err("has the same member twice");
             }
         }
         Ok(Value::Object(members))
     }
 }
 
-/// The pieces between two delimiters of a style.
+/// Splits a text at the delimiters of a style.
 fn split(text: &str, style: Style) -> impl Iterator<Item = &str> {
     const SPACES: &[&str] = &["%20", "+", " "];
     const PIPES: &[&str] = &["|", "%7C", "%7c"];
@@ -198,21 +198,21 @@ fn split(text: &str, style: Style) -> impl Iterator<Item = &str> {
     })
 }
 
-fn unwrapped(text: &str, wrapping: Wrapping) -> Result<Cow<'_, str>, &'static str> {
+fn decoded(text: &str, encoding: TextEncoding) -> Result<Cow<'_, str>, &'static str> {
     const BROKEN: &str = "is not UTF-8 text";
-    match wrapping {
-        Wrapping::Plain => Ok(Cow::Borrowed(text)),
-        Wrapping::Form if text.contains('+') => {
+    match encoding {
+        TextEncoding::Plain => Ok(Cow::Borrowed(text)),
+        TextEncoding::Form if text.contains('+') => {
             let blanks = text.replace('+', " ");
             let decoded = percent_decode_str(&blanks).decode_utf8().map_err(|_| BROKEN)?;
             Ok(Cow::Owned(decoded.into_owned()))
         }
-        Wrapping::Percent | Wrapping::Form => percent_decode_str(text).decode_utf8().map_err(|_| BROKEN),
+        TextEncoding::Percent | TextEncoding::Form => percent_decode_str(text).decode_utf8().map_err(|_| BROKEN),
     }
 }
 
-impl Meaning {
-    /// What texts may stand for under a schema.
+impl ValueType {
+    /// Finds the type that texts are read as under a schema.
     fn of(schema: &Value, root: &Value, depth: usize) -> Self {
         let (mut types, mut parts) = (Vec::new(), Vec::new());
         gather(schema, root, depth, &mut types, &mut parts);
@@ -235,19 +235,19 @@ impl Meaning {
         Self::Scalar(Scalars { text, number, boolean, null })
     }
 
-    /// What the texts of an object's member stand for.
+    /// The type of an object's member.
     fn member(&self, name: &str) -> &Self {
         match self {
             Self::Object(members, others) => {
-                members.iter().find(|(known, _)| **known == *name).map_or(others, |(_, meaning)| meaning)
+                members.iter().find(|(known, _)| **known == *name).map_or(others, |(_, value_type)| value_type)
             }
             other => other,
         }
     }
 
-    /// One value. Lists within lists have no style: their items are text.
-    fn scalar(&self, text: &str, wrapping: Wrapping) -> Result<Value, &'static str> {
-        let text = unwrapped(text, wrapping)?;
+    /// Decodes one scalar. No style covers lists within lists: their items are text.
+    fn scalar(&self, text: &str, encoding: TextEncoding) -> Result<Value, &'static str> {
+        let text = decoded(text, encoding)?;
         let Self::Scalar(scalars) = self else { return Ok(Value::String(text.into_owned())) };
         let number = || text.parse::<Number>().ok().filter(|_| !text.contains(char::is_whitespace));
         Ok(match &*text {
@@ -262,7 +262,7 @@ impl Meaning {
     }
 }
 
-/// All types that a schema may allow, and the schemas that say more of lists and objects.
+/// Collects all types that a schema may allow, and the subschemas that describe lists and objects.
 fn gather<'s>(schema: &'s Value, root: &'s Value, depth: usize, types: &mut Vec<&'s str>, parts: &mut Vec<&'s Value>) {
     let Some(depth) = depth.checked_sub(1) else { return };
     match schema.get("type") {
@@ -278,7 +278,7 @@ fn gather<'s>(schema: &'s Value, root: &'s Value, depth: usize, types: &mut Vec<
                 Value::Array(_) => "array",
                 Value::Object(_) => "object",
             }));
-            // Who speaks of members or items means objects or lists.
+            // A schema with `properties` or `items` describes objects or lists.
             types.extend(schema.get("properties").map(|_| "object").or(schema.get("items").map(|_| "array")));
         }
     }
@@ -299,17 +299,15 @@ fn gather<'s>(schema: &'s Value, root: &'s Value, depth: usize, types: &mut Vec<
 pub(crate) struct Fields(Vec<Field>);
 
 impl Fields {
-    /// These.
     pub(crate) fn new(fields: Vec<Field>) -> Self {
         Self(fields)
     }
 
-    /// Each of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Field> {
         self.0.iter()
     }
 
-    /// The fields of an object schema, each in one style: those that it names.
+    /// The properties of an object schema as fields, all in one style.
     pub(crate) fn of(schema: &Value, style: Style, explode: bool) -> Self {
         let (mut types, mut parts) = (Vec::new(), Vec::new());
         gather(schema, schema, MAX_DEPTH, &mut types, &mut parts);
@@ -317,17 +315,17 @@ impl Fields {
         Self(properties.map(|(name, property)| Field::new(name, style, explode, property, schema)).collect())
     }
 
-    /// The object that a query or a form stands for. Names that are not among the fields are text in it, for the schema to
-    /// judge.
+    /// Decodes a query or a form into an object. Names that are not among the fields become text members, which the
+    /// schema validates.
     pub(super) fn object(&self, text: &str, prefix: &str) -> Result<Map<String, Value>, Vec<Violation>> {
         let mut texts: BTreeMap<Cow<'_, str>, Vec<&str>> = BTreeMap::new();
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
         for (count, pair) in pairs.enumerate() {
             if count == MAX_PAIRS {
-                return Err(vec![Violation::new(prefix, format!("there are more than {MAX_PAIRS} names"))]);
+                return Err(vec![Violation::new(prefix, format!("there are more than {MAX_PAIRS} names; send fewer"))]);
             }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match unwrapped(name, Wrapping::Form) {
+            match decoded(name, TextEncoding::Form) {
                 Ok(name) => texts.entry(name).or_default().push(value),
                 Err(problem) => return Err(vec![Violation::new(prefix, format!("a name {problem}"))]),
             }
@@ -336,9 +334,9 @@ impl Fields {
         for field in &self.0 {
             let value = match field.taken(&mut texts) {
                 Taken::Nothing => continue,
-                Taken::Texts(texts) => field.value(&texts, Wrapping::Form),
+                Taken::Texts(texts) => field.value(&texts, TextEncoding::Form),
                 Taken::Members(pairs) => {
-                    field.members(pairs.iter().map(|(name, text)| (&**name, *text)), Wrapping::Form)
+                    field.members(pairs.iter().map(|(name, text)| (&**name, *text)), TextEncoding::Form)
                 }
             };
             match value {
@@ -346,9 +344,10 @@ impl Fields {
                 Err(problem) => violations.push(wrong(prefix, &field.name, problem)),
             }
         }
-        let text = Meaning::Scalar(Scalars { text: true, ..Scalars::default() });
+        let text = ValueType::Scalar(Scalars { text: true, ..Scalars::default() });
         for (name, texts) in texts {
-            let values: Result<Vec<Value>, _> = texts.iter().map(|value| text.scalar(value, Wrapping::Form)).collect();
+            let values: Result<Vec<Value>, _> =
+                texts.iter().map(|value| text.scalar(value, TextEncoding::Form)).collect();
             let value = match values {
                 Ok(mut values) if values.len() == 1 => values.pop().unwrap_or_default(),
                 Ok(values) => Value::Array(values),
@@ -372,18 +371,18 @@ impl IntoIterator for Fields {
     }
 }
 
-/// What of a query or a form is a field's.
+/// The part of a query or form that belongs to a field.
 enum Taken<'t> {
     Nothing,
     Texts(Vec<&'t str>),
-    /// Members of an object, each under a name of its own.
+    /// Members of an object, each with its own name.
     Members(Vec<(String, &'t str)>),
 }
 
 impl Field {
     fn taken<'t>(&self, texts: &mut BTreeMap<Cow<'t, str>, Vec<&'t str>>) -> Taken<'t> {
-        let claimed: Vec<(String, String)> = match (&self.meaning, self.style, self.explode) {
-            (Meaning::Object(members, _), Style::Form, true) => {
+        let claimed: Vec<(String, String)> = match (&self.value_type, self.style, self.explode) {
+            (ValueType::Object(members, _), Style::Form, true) => {
                 let names = members.iter().map(|(name, _)| (name.to_string(), name.to_string()));
                 names.filter(|(name, _)| texts.contains_key(name.as_str())).collect()
             }
@@ -407,7 +406,7 @@ impl Field {
     }
 }
 
-/// A violation that a field's writing is.
+/// The violation of a field that cannot be decoded.
 pub(super) fn wrong(prefix: &str, name: &str, problem: &str) -> Violation {
     let name = name.replace('~', "~0").replace('/', "~1");
     Violation::new(format!("{prefix}/{name}"), format!("it {problem}"))
@@ -458,7 +457,7 @@ mod tests {
             (Style::Form, false, &text, "%ff", None),
             (Style::Form, false, &text, "a+b%2Bc", Some(json!("a b+c"))),
         ] {
-            let got = field(style, explode, schema).value(&[written], Wrapping::Form);
+            let got = field(style, explode, schema).value(&[written], TextEncoding::Form);
             assert_eq!(got.as_ref().ok(), value.as_ref(), "{style:?} {explode} {written}: {got:?}");
         }
     }
@@ -486,7 +485,11 @@ mod tests {
             (json!({}), "7", json!("7")),
             (json!(true), "7", json!("7")),
         ] {
-            assert_eq!(field(Style::Form, true, &schema).value(&[text], Wrapping::Form), Ok(value), "{schema} {text}");
+            assert_eq!(
+                field(Style::Form, true, &schema).value(&[text], TextEncoding::Form),
+                Ok(value),
+                "{schema} {text}"
+            );
         }
     }
 

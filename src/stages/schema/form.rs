@@ -1,5 +1,5 @@
-//! Forms: `application/x-www-form-urlencoded` and `multipart/form-data` (RFC 7578), each as the JSON object that a schema
-//! judges.
+//! Forms: decodes `application/x-www-form-urlencoded` and `multipart/form-data` (RFC 7578) into a JSON object,
+//! and validates it against a schema.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use mediatype::names::BOUNDARY;
 use mediatype::{MediaType, ReadParams};
 use serde_json::{Map, Value};
 
-use super::fields::{Field, Fields, Style, Wrapping, wrong};
+use super::fields::{Field, Fields, Style, TextEncoding, wrong};
 use super::json::{self, JsonSchema};
 use super::malformed;
 use crate::refusal::{Refusal, Violation};
@@ -18,7 +18,7 @@ use crate::stages::strict_json;
 /// Most parts of one body.
 const MAX_PARTS: usize = 1000;
 
-/// A form in the manner of a query.
+/// A URL-encoded form.
 #[derive(Debug)]
 pub(crate) struct Form {
     fields: Fields,
@@ -26,12 +26,12 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// `schema` judges the object of all fields.
+    /// `schema` validates the object of all fields.
     pub(crate) fn new(fields: Fields, schema: Arc<JsonSchema>) -> Self {
         Self { fields, schema }
     }
 
-    /// Decides.
+    /// Checks a body.
     pub(super) fn check(&self, body: &[u8]) -> Result<(), Refusal> {
         let text = std::str::from_utf8(body).map_err(|_| malformed("the body is not UTF-8 text"))?;
         let violations = match self.fields.object(text, "") {
@@ -42,7 +42,7 @@ impl Form {
     }
 }
 
-/// A form in parts.
+/// A multipart form.
 #[derive(Debug)]
 pub(crate) struct Multipart {
     fields: Fields,
@@ -50,13 +50,13 @@ pub(crate) struct Multipart {
 }
 
 impl Multipart {
-    /// `schema` judges the object of all parts: texts as what they stand for, JSON as it is, and of any other part its
-    /// size as a text of so many characters, so that `maxLength` bounds it.
+    /// `schema` validates the object of all parts: texts decoded by their type, JSON as it is, and any other part as a
+    /// text with as many characters as the part has bytes, so that `maxLength` bounds its size.
     pub(crate) fn new(fields: Fields, schema: Arc<JsonSchema>) -> Self {
         Self { fields, schema }
     }
 
-    /// Decides.
+    /// Checks a body.
     pub(super) async fn check(&self, media: &MediaType<'_>, body: &Bytes) -> Result<(), Refusal> {
         let boundary = media.get_param(BOUNDARY).map(|value| value.unquoted_str().into_owned());
         // RFC 2046 §5.1.1.
@@ -91,7 +91,7 @@ impl Multipart {
     }
 }
 
-/// What a part holds.
+/// The content of a part.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Text,
@@ -116,27 +116,27 @@ impl Kind {
         match (self, field) {
             (Self::Json, _) => strict_json::parse(bytes).map_err(|_| "is not acceptable JSON"),
             (Self::Bytes, _) => Ok(Value::String("x".repeat(bytes.len()))),
-            (Self::Text, Some(field)) => field.item(text()?, Wrapping::Plain),
+            (Self::Text, Some(field)) => field.item(text()?, TextEncoding::Plain),
             (Self::Text, None) => Ok(Value::String(text()?.to_owned())),
         }
     }
 }
 
-/// A name that stands again makes a list, where the schema has one.
+/// Adds a part to the object. A repeated name adds to a list, if the schema has one.
 fn add(object: &mut Map<String, Value>, name: String, value: Value, list: bool, violations: &mut Vec<Violation>) {
     match (object.get_mut(&name), list) {
         (Some(Value::Array(items)), true) => items.push(value),
-        (Some(_), _) => violations.push(wrong("", &name, "stands more than once")),
+        (Some(_), _) => violations.push(wrong("", &name, "occurs more than once; send it once")),
         (None, true) if !value.is_array() => drop(object.insert(name, Value::Array(vec![value]))),
         (None, _) => drop(object.insert(name, value)),
     }
 }
 
 fn broken(error: &multer::Error) -> Refusal {
-    malformed("the body is not multipart as RFC 7578 says").cause(error.to_string())
+    malformed("the body is not valid multipart/form-data (RFC 7578)").cause(error.to_string())
 }
 
-/// The fields of a form in parts: each a text, or JSON where it is an object.
+/// The fields of a multipart form: each is text, or JSON if it is an object.
 pub(crate) fn parts_of(schema: &Value) -> Fields {
     Fields::of(schema, Style::Form, true)
 }

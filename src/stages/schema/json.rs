@@ -1,9 +1,9 @@
-//! JSON bodies: parsed strictly, then judged by a compiled JSON Schema.
+//! JSON bodies: parses them strictly and validates them against a compiled JSON Schema.
 //!
-//! The schema is compiled once, when the policy is: references are resolved within the document alone, formats are
-//! asserted, and patterns run in linear time. A violation names its place and what was asked, never the value that came.
+//! The schema is compiled once, with the policy: references resolve only within the document and its files, formats are
+//! asserted, and patterns run in linear time. A violation names the location and the constraint, never the value.
 //!
-//! Most bodies are valid, and most schemas are plain: for those [`Shape`] is asked first, which builds no tree.
+//! Most bodies are valid, and most schemas are simple: for those, [`FastPath`] runs first, which builds no tree.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use jsonschema::{Draft, PatternOptions, Retrieve, Uri, ValidationError, Validati
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
-use super::fast_path::Shape;
+use super::fast_path::FastPath;
 use super::malformed;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::stages::strict_json;
 
 /// Most violations that one answer lists.
 const MAX_VIOLATIONS: usize = 20;
-/// Longest words and longest pointer of one violation, in bytes.
+/// Longest detail and longest pointer of one violation, in bytes.
 const MAX_DETAIL: usize = 300;
 
 /// A compiled schema.
 pub(crate) struct JsonSchema {
     validator: Arc<Validator>,
-    /// Present: the validator is that of many definitions, and judges a value as the member of an object with this name.
+    /// If present, the validator covers many definitions, and validates a value as the object member with this name.
     name: Option<Box<str>>,
     draft: Draft,
-    /// Where it is from, and what it refers to.
+    /// The path of its file, and the files that it may refer to.
     origin: (Arc<str>, Arc<Files>),
-    /// The short way to "valid", where the schema has one.
-    shape: Option<Shape>,
+    /// Accepts most valid bodies without a tree, if the schema supports it.
+    fast_path: Option<FastPath>,
 }
 
 impl std::fmt::Debug for JsonSchema {
@@ -40,96 +40,95 @@ impl std::fmt::Debug for JsonSchema {
     }
 }
 
-/// Documents that schemas may refer to, by path from the policy's folder.
+/// Documents that schemas may refer to, by path relative to the policy's directory.
 pub(crate) type Files = HashMap<String, Value>;
 
-/// What paths are resolved against: a name, and no place on any network.
+/// Base URI for resolving paths. It does not exist on any network.
 const BASE: &str = "policy:///";
-/// What paths need encoded in a URI (RFC 3986 §3.3).
+/// Characters of paths that must be encoded in a URI (RFC 3986 §3.3).
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Finds documents among those that have been read, and nowhere else.
-struct Beside(Arc<Files>);
+/// Retrieves only documents that have already been read.
+struct LoadedFiles(Arc<Files>);
 
-impl Retrieve for Beside {
+impl Retrieve for LoadedFiles {
     fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
         let path = uri.as_str().strip_prefix(BASE).map(|path| percent_decode_str(path).decode_utf8_lossy());
         let known = path.and_then(|path| self.0.get(&*path)).cloned();
-        known.ok_or_else(|| "it is not among the files of the policy's folder".into())
+        known.ok_or_else(|| "it is not a file in the policy's folder".into())
     }
 }
 
-/// What is wrong with a schema.
+/// A problem in a schema.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SchemaProblem {
-    /// Where in the schema: a JSON pointer.
+    /// JSON pointer to the location in the schema.
     pub(crate) pointer: String,
-    /// What.
     pub(crate) message: String,
 }
 
 impl JsonSchema {
-    /// Compiles a schema of the draft that its `$schema` names; 2020-12 when it names none.
+    /// Compiles a schema in the draft named by its `$schema`; the default is 2020-12.
     pub(crate) fn new(schema: &Value) -> Result<Self, SchemaProblem> {
         Self::with_files(schema, "", Files::new())
     }
 
-    /// Compiles a schema that stands in a file of this path, beside others that it may refer to.
+    /// Compiles a schema from the file at `path`, which may refer to the other `files`.
     pub(crate) fn with_files(schema: &Value, path: &str, files: Files) -> Result<Self, SchemaProblem> {
         Self::compile(schema, (path.into(), Arc::new(files)))
     }
 
-    /// Compiles another schema as if it stood where this one does.
-    pub(crate) fn anew(&self, schema: &Value) -> Result<Self, SchemaProblem> {
+    /// Compiles another schema as if it were in the same file as this one.
+    pub(crate) fn sibling(&self, schema: &Value) -> Result<Self, SchemaProblem> {
         Self::compile(schema, self.origin.clone())
     }
 
     fn compile(schema: &Value, origin: (Arc<str>, Arc<Files>)) -> Result<Self, SchemaProblem> {
-        let mut options = options().with_retriever(Beside(Arc::clone(&origin.1)));
-        // Without files there is no place but the schema itself, as the short way to "valid" supposes.
+        let mut options = options().with_retriever(LoadedFiles(Arc::clone(&origin.1)));
+        // Without files, references resolve only within the schema itself, as the fast path assumes.
         if !origin.1.is_empty() {
             options = options.with_base_uri(format!("{BASE}{}", utf8_percent_encode(&origin.0, PATH)));
         }
         let validator = options.build(schema).map_err(|error| SchemaProblem::of(&error))?;
         let draft = validator.draft();
-        let shape = Shape::new(schema, draft);
-        Ok(Self { validator: Arc::new(validator), name: None, draft, origin, shape })
+        let fast_path = FastPath::new(schema, draft);
+        Ok(Self { validator: Arc::new(validator), name: None, draft, origin, fast_path })
     }
 
-    /// Compiles the definitions with these names of a document in JSON Schema 2020-12 (`{"$defs": …}`), all at once: what
-    /// they have in common is there once, however many lead to it.
+    /// Compiles the definitions with these names of a document in JSON Schema 2020-12 (`{"$defs": …}`), all at once, so
+    /// that what they share is compiled only once.
     pub(crate) fn definitions(document: &Value, names: &[&str]) -> Result<Vec<Self>, SchemaProblem> {
         let mut whole = document.clone();
         if let Value::Object(whole) = &mut whole {
             let reference = |name: &&str| ((*name).to_owned(), json!({"$ref": format!("#/$defs/{name}")}));
             whole.insert("properties".to_owned(), Value::Object(names.iter().map(reference).collect()));
-            // With it, a member's schema is found by a hash; without, by going through all of them.
+            // With this keyword the crate finds a member's schema by hash; without it, by a linear search.
             whole.insert("additionalProperties".to_owned(), Value::Bool(false));
         }
         let validator = options().offline().build(&whole).map_err(|error| SchemaProblem::of(&error))?;
         let (validator, draft) = (Arc::new(validator), Draft::Draft202012);
-        let shapes = Shape::of_definitions(&whole, draft, names);
+        let fast_paths = FastPath::of_definitions(&whole, draft, names);
         let origin: (Arc<str>, Arc<Files>) = ("".into(), Arc::default());
-        let one = |(name, shape): (&&str, Option<Shape>)| Self {
+        let one = |(name, fast_path): (&&str, Option<FastPath>)| Self {
             validator: Arc::clone(&validator),
             name: Some((*name).into()),
             draft,
             origin: origin.clone(),
-            shape,
+            fast_path,
         };
-        Ok(names.iter().zip(shapes).map(one).collect())
+        Ok(names.iter().zip(fast_paths).map(one).collect())
     }
 
-    /// Decides whether a body parses and keeps to the schema.
+    /// Checks that a body parses and conforms to the schema.
     pub(crate) fn check(&self, body: &[u8]) -> Result<(), Refusal> {
-        if self.shape.as_ref().is_some_and(|shape| shape.accepts(body)) {
+        if self.fast_path.as_ref().is_some_and(|fast_path| fast_path.accepts(body)) {
             return Ok(());
         }
-        self.judge(body)
+        self.check_slowly(body)
     }
 
-    /// The long way: builds the tree, and says what is wrong.
-    fn judge(&self, body: &[u8]) -> Result<(), Refusal> {
+    /// The slow path: builds the tree and reports what is wrong.
+    fn check_slowly(&self, body: &[u8]) -> Result<(), Refusal> {
         let value =
             strict_json::parse(body).map_err(|error| malformed(format!("the body is not acceptable JSON: {error}")))?;
         match self.violations(value, "") {
@@ -138,7 +137,7 @@ impl JsonSchema {
         }
     }
 
-    /// The first of what is wrong with a value; `prefix` goes before its pointers.
+    /// Returns the first violations of a value, with `prefix` before their pointers.
     pub(super) fn violations(&self, value: Value, prefix: &str) -> Vec<Violation> {
         let value = match &self.name {
             None => value,
@@ -158,7 +157,7 @@ impl JsonSchema {
             .collect()
     }
 
-    /// A pointer without the step to the member that is judged.
+    /// Removes the step to the validated member from a pointer.
     fn inner<'p>(&self, pointer: &'p str, step: &str) -> &'p str {
         let name = self.name.as_deref();
         name.and_then(|name| pointer.strip_prefix(step)?.strip_prefix(name)).unwrap_or(pointer)
@@ -171,7 +170,7 @@ impl SchemaProblem {
     }
 }
 
-/// What holds for every schema.
+/// Options for every schema.
 fn options() -> ValidationOptions<'static> {
     jsonschema::options()
         .should_validate_formats(true)
@@ -179,14 +178,14 @@ fn options() -> ValidationOptions<'static> {
         .with_pattern_options(PatternOptions::regex())
 }
 
-/// Refuses what parses but breaks its schema. Pointers hold names that the caller chose, so they are bounded here, as is
-/// how many there are, wherever they come from.
+/// Refuses a message that parses but violates its schema. Pointers contain names chosen by the caller, so their length
+/// and number are bounded here.
 pub(super) fn violated(what: &str, mut errors: Vec<Violation>) -> Refusal {
     errors.truncate(MAX_VIOLATIONS);
     for violation in &mut errors {
         violation.pointer = cut(std::mem::take(&mut violation.pointer));
     }
-    let detail = format!("{what} parses but breaks the schema; `errors` lists where and how");
+    let detail = format!("{what} parses but violates the schema; `errors` lists where and how");
     Refusal::new(Stage::Schema, Reason::SchemaViolation, detail).members(Members { errors, ..Members::default() })
 }
 
@@ -252,8 +251,8 @@ mod tests {
         }});
         let names = ["plain", "odd", "holds.odd"];
         let schemas = JsonSchema::definitions(&document, &names).unwrap();
-        // The short way is there for what is plain, and not spoilt by what is not.
-        assert_eq!(schemas.iter().map(|schema| schema.shape.is_some()).collect::<Vec<_>>(), [true, false, false]);
+        // The simple definition has a fast path, in spite of the unsupported ones.
+        assert_eq!(schemas.iter().map(|schema| schema.fast_path.is_some()).collect::<Vec<_>>(), [true, false, false]);
         for (name, body, expected) in [
             ("plain", r#"{"id": 1, "next": {"id": 2}}"#, None),
             ("plain", r#"{"id": 1, "next": {}}"#, Some("/next")),

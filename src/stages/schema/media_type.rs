@@ -1,4 +1,4 @@
-//! What kind of body a message says it has (RFC 9110 §8.3), and the ranges of kinds that a route takes.
+//! The media type of a message (RFC 9110 §8.3), and the media ranges that a route accepts.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use mediatype::names::CHARSET;
 use mediatype::{MediaType, ReadParams};
 
-/// The media type of a message. None where it says none, several, or one that does not parse.
+/// Returns the media type of a message; `None` if there is none, several, or one that does not parse.
 pub(super) fn of(headers: &HeaderMap) -> Option<MediaType<'_>> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let value = values.next()?;
@@ -17,7 +17,7 @@ pub(super) fn of(headers: &HeaderMap) -> Option<MediaType<'_>> {
     MediaType::parse(value.to_str().ok()?.trim()).ok()
 }
 
-/// Whether the text of such a body is UTF-8: what JSON is always (RFC 8259 §8.1), and the only encoding taken of others.
+/// Whether the text of a body is UTF-8: always so for JSON (RFC 8259 §8.1), and the only accepted encoding for others.
 pub(super) fn is_utf8(media: &MediaType<'_>) -> bool {
     media.params().filter(|(name, _)| *name == CHARSET).all(|(_, value)| {
         let charset = value.unquoted_str();
@@ -42,7 +42,7 @@ enum Subtype {
 }
 
 impl MediaRange {
-    /// Reads a range. Parameters do not count: none of the types that are checked here is told apart by one.
+    /// Parses a range. Parameters are ignored: none of the supported types differ by one.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let (kind, subtype) = essence.split_once('/')?;

@@ -1,8 +1,8 @@
-//! With what body: decides whether a request's body is what the route asks for.
+//! Schema validation: decides whether a request's parameters and body conform to the route's schemas.
 //!
-//! A route with `request` has its body read whole, decoded and checked before anything is sent on, and what is sent on
-//! are the very bytes that were checked. A route without streams it through, within bounds. The body comes last of all
-//! stages, so that nobody unknown makes us read one.
+//! On a route with `request`, the whole body is read, decoded and checked before anything is forwarded, and exactly the
+//! checked bytes are forwarded. Other routes stream the body, within bounds. This is the last stage, so that no
+//! unauthenticated caller can make us read a body.
 
 pub(crate) mod content;
 mod encoding;
@@ -28,14 +28,14 @@ use crate::body::{Body, Counter, Source, Uncollected, too_large};
 use crate::exchange::Request;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 
-/// What a route asks of its requests.
+/// What a route requires of its requests.
 #[derive(Debug)]
 pub(crate) struct Requirement {
-    /// What path, query, headers and cookies must be.
+    /// Schemas of path, query, headers and cookies.
     parameters: Option<Box<Parameters>>,
-    /// Present: the body must be one of these. Absent: it is streamed through.
+    /// If present, the body must be one of these; otherwise it is streamed.
     contents: Option<Contents>,
-    /// Whether there must be a body, where it is looked at.
+    /// Whether a body is required, if it is checked.
     required: bool,
     bounds: Bounds,
 }
@@ -51,23 +51,22 @@ pub(crate) struct Bounds {
     pub(crate) deadline: Duration,
 }
 
-/// A request that is not as it must be.
+/// A request that violates the requirement.
 #[derive(Debug)]
 pub(crate) struct Rejected {
-    /// Why.
     pub(crate) refusal: Refusal,
-    /// Its body, untouched, for a route that only reports. None where there is no going on: the client broke it off, or it
-    /// is past all bounds.
+    /// The unmodified body, for a route that only reports violations. `None` if the request cannot continue: the client
+    /// broke off the body, or it exceeds all bounds.
     pub(crate) body: Option<Body>,
 }
 
 impl Requirement {
-    /// A body of any kind.
+    /// Allows any body.
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self { parameters: None, contents: None, required: false, bounds }
     }
 
-    /// A body of one of these kinds; whether there must be one.
+    /// Requires a body of one of these media types, or none if it is not `required`.
     pub(crate) fn body(self, contents: Contents, required: bool) -> Self {
         Self { contents: Some(contents), required, ..self }
     }
@@ -77,12 +76,12 @@ impl Requirement {
         Self { parameters: Some(Box::new(parameters)), ..self }
     }
 
-    /// Whether a request is held against a schema.
+    /// Whether requests are validated against a schema.
     pub(crate) fn is_checked(&self) -> bool {
         self.contents.is_some() || self.parameters.is_some()
     }
 
-    /// Decides, and returns the body to send on.
+    /// Checks a request, and returns the body to forward.
     pub(crate) async fn admit(&self, request: &Request<'_>, body: Source, counter: &Counter) -> Result<Body, Rejected> {
         let Bounds { max_size, outer_size, deadline } = self.bounds;
         let untouched = |refusal, body: Source| {
@@ -128,7 +127,7 @@ impl Requirement {
     }
 }
 
-/// Refuses a body that is not what its form says.
+/// Refuses a body that does not parse.
 fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Refusal::new(Stage::Schema, Reason::MalformedBody, detail).members(Members::default())
 }

@@ -1,4 +1,4 @@
-//! Judging beside the workers what takes long: a worker has others to serve.
+//! Runs long validations outside the worker threads, which have other requests to serve.
 
 use std::sync::LazyLock;
 
@@ -6,11 +6,11 @@ use tokio::sync::Semaphore;
 
 use crate::refusal::{Reason, Refusal, Stage};
 
-/// As many bodies are judged beside the workers at a time as there are cores, in the whole process.
+/// Limits the concurrent validations of the whole process to the number of cores.
 static TURNS: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)));
 
-/// Judges on another thread.
+/// Runs a validation on another thread.
 pub(super) async fn offload(judge: impl FnOnce() -> Result<(), Refusal> + Send + 'static) -> Result<(), Refusal> {
     let turn = TURNS.acquire().await.map_err(|error| undecided(error.to_string()))?;
     let judged = tokio::task::spawn_blocking(move || {
@@ -20,7 +20,7 @@ pub(super) async fn offload(judge: impl FnOnce() -> Result<(), Refusal> + Send +
     judged.await.unwrap_or_else(|error| Err(undecided(error.to_string())))
 }
 
-/// Failing to decide lets nobody through.
+/// Refuses a request whose validation failed to run: the check fails closed.
 pub(super) fn undecided(cause: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Refusal::new(Stage::Schema, Reason::Overloaded, "the body cannot be checked now; try again").cause(cause)
 }

@@ -1,6 +1,6 @@
-//! What path, query, headers and cookies must be.
+//! Validates path, query, headers and cookies.
 //!
-//! For each of the four, texts become one JSON object and one schema judges it: required names, unknown names, values.
+//! Each of the four is decoded into a JSON object, which one schema validates: required names, unknown names, values.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::{COOKIE, HeaderName};
 use serde_json::{Map, Value};
 
-use super::fields::{Field, Fields, Wrapping, wrong};
+use super::fields::{Field, Fields, TextEncoding, wrong};
 use super::json::{self, JsonSchema};
 use crate::exchange::Request;
 use crate::refusal::{Refusal, Violation};
@@ -36,7 +36,7 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    /// Those of another, where there are none here, location by location.
+    /// Takes the parameters of another for each location that has none here.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             path: self.path.or(other.path),
@@ -51,7 +51,7 @@ impl Parameters {
         self.path.is_none() && self.query.is_none() && self.headers.is_none() && self.cookies.is_none()
     }
 
-    /// Decides whether all of them are what they must be.
+    /// Checks all parameters of a request.
     pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let mut violations = Vec::new();
         if let Some(path) = &self.path {
@@ -90,7 +90,7 @@ fn path_object(fields: &[(Field, usize, bool)], path: &str) -> Object {
         let from = path.split('/').take(segment + 1).map(|segment| segment.len() + 1).sum::<usize>();
         let rest_of_path = path.get(from..).unwrap_or_default();
         let text = if *rest { rest_of_path } else { rest_of_path.split('/').next().unwrap_or_default() };
-        insert(&mut object, field, &[text], Wrapping::Percent, "/path")?;
+        insert(&mut object, field, &[text], TextEncoding::Percent, "/path")?;
     }
     Ok(object)
 }
@@ -102,7 +102,7 @@ fn header_object(fields: &[(Field, HeaderName)], headers: &HeaderMap) -> Object 
         let values: Result<Vec<&str>, _> = headers.get_all(name).iter().map(|value| value.to_str()).collect();
         match values {
             Ok(values) if values.is_empty() => {}
-            Ok(values) => insert(&mut object, field, &[&values.join(",")], Wrapping::Plain, "/header")?,
+            Ok(values) => insert(&mut object, field, &[&values.join(",")], TextEncoding::Plain, "/header")?,
             Err(_) => return Err(vec![wrong("/header", field.name(), "is not visible ASCII")]),
         }
     }
@@ -121,7 +121,7 @@ fn cookie_object(fields: &Fields, headers: &HeaderMap) -> Object {
             texts.extend(pairs.filter(|(name, _)| *name == field.name()).map(|(_, value)| value));
         }
         if !texts.is_empty() {
-            insert(&mut object, field, &texts, Wrapping::Percent, "/cookie")?;
+            insert(&mut object, field, &texts, TextEncoding::Percent, "/cookie")?;
         }
     }
     Ok(object)
@@ -131,10 +131,10 @@ fn insert(
     object: &mut Map<String, Value>,
     field: &Field,
     texts: &[&str],
-    wrapping: Wrapping,
+    encoding: TextEncoding,
     prefix: &str,
 ) -> Result<(), Vec<Violation>> {
-    match field.value(texts, wrapping) {
+    match field.value(texts, encoding) {
         Ok(value) => {
             object.insert(field.name().to_owned(), value);
             Ok(())

@@ -1,7 +1,7 @@
-//! What a route's answers must be: by status, then by media type.
+//! Validates a route's responses, by status and then by media type.
 //!
-//! An answer is held back until it has been read whole, so this is for messages, not for streams: `text/event-stream`
-//! passes as it comes. What breaks its schema is not told to the caller, who cannot change it, but to the record.
+//! A response is held back until it has been read whole, so this is for messages, not for streams: `text/event-stream` is
+//! not checked. Violations are not sent to the caller, who cannot fix them, but written to the audit record.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -11,21 +11,21 @@ use super::encoding::Encoding;
 use super::media_type;
 use crate::refusal::{Reason, Refusal, Stage, Violation};
 
-/// Which answers a schema is for.
+/// The statuses that a schema applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Statuses {
     /// This one.
     One(u16),
     /// All of a class: `2XX`.
     Class(u16),
-    /// Those that nothing else is said of.
+    /// All statuses without a schema of their own.
     Default,
 }
 
-/// What a route's answers must be.
+/// What a route requires of its responses.
 #[derive(Debug)]
 pub(crate) struct Requirement {
-    /// Sorted, so that what says most stands first.
+    /// Most specific first.
     statuses: Vec<(Statuses, Contents)>,
     /// Most bytes, before and after decoding.
     pub(crate) max_size: u64,
@@ -63,7 +63,7 @@ impl Requirement {
         Self { statuses, max_size }
     }
 
-    /// What an answer must be, judged by its head; none where it passes as it comes.
+    /// Returns the schemas for a response with this status and headers; `None` if it is not checked.
     pub(crate) fn of(&self, status: StatusCode, headers: &HeaderMap) -> Option<&Contents> {
         let (_, contents) = self.statuses.iter().find(|(statuses, _)| statuses.contain(status))?;
         let streams = media_type::of(headers)
@@ -71,7 +71,7 @@ impl Requirement {
         (!streams && !contents.pass(headers)).then_some(contents)
     }
 
-    /// Decides whether an answer that was read whole is what it must be. The reason is always
+    /// Checks a response that was read whole. The reason of a refusal is always
     /// [`Reason::InvalidUpstreamResponse`].
     pub(crate) async fn check(&self, contents: &Contents, headers: &HeaderMap, body: Bytes) -> Result<(), Refusal> {
         let Some((content, media)) = contents.of(headers) else {
@@ -81,11 +81,11 @@ impl Requirement {
             Ok(decoded) => content.check(&media, &decoded).await,
             Err(refusal) => Err(refusal),
         };
-        // Worded for callers about what they send; here it goes to the log alone.
+        // This text is written for callers who send a body; here it only goes to the log.
         judged.map_err(|refusal| invalid(refusal.detail().to_owned(), refusal.violations().to_vec()))
     }
 
-    /// Refuses an answer that is larger than what is held back.
+    /// Refuses a response that is larger than `max_size`.
     pub(crate) fn too_large(&self) -> Refusal {
         invalid(format!("it has more than {} bytes", self.max_size), Vec::new())
     }

@@ -1,7 +1,7 @@
-//! From schema to shape: each keyword is one of the known, or there is no shape.
+//! Compiles a schema into a fast path, if every keyword in it is supported.
 //!
-//! References lead to `$defs`, `definitions` or the root of the same document. Where a schema renames what references
-//! mean (an `$id` or an anchor within, a dynamic reference), there is no shape.
+//! References must point to `$defs`, `definitions` or the root of the same document. A schema that changes how
+//! references resolve (a nested `$id`, an anchor, a dynamic reference) has no fast path.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value};
 
 use super::scalar::Scalars;
-use super::{Node, Numbers, Parts, Properties, Rules, Shape, Text, Types};
+use super::{FastPath, Node, Numbers, Parts, Properties, Rules, Text, Types};
 
-/// Say nothing about a value.
+/// Keywords that do not constrain a value.
 const ANNOTATIONS: &[&str] = &[
     "$comment",
     "$defs",
@@ -26,9 +26,9 @@ const ANNOTATIONS: &[&str] = &[
     "title",
     "writeOnly",
 ];
-/// Decided by the crate for scalars; arrays and objects are not surely valid under them.
+/// Keywords that the crate decides for scalars; the fast path never accepts arrays and objects under them.
 const WHOLE: &[&str] = &["allOf", "anyOf", "const", "else", "enum", "if", "not", "oneOf", "then"];
-/// Name or follow a schema by other means than its place.
+/// Keywords that identify or reference a schema by something else than its location.
 const IDENTITIES: &[&str] = &["$anchor", "$dynamicAnchor", "$dynamicRef", "$id", "$recursiveRef", "$schema"];
 const NUMERIC: &[&str] = &["exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum", "multipleOf"];
 const TEXTUAL: &[&str] = &["contentEncoding", "contentMediaType", "format", "maxLength", "minLength", "pattern"];
@@ -42,11 +42,11 @@ const PARTS: &[&str] = &[
     "properties",
     "required",
 ];
-/// Longest chain of references that lead nowhere but to another reference.
+/// Longest chain of references to other references.
 const MAX_HOPS: usize = 32;
 
-pub(super) fn shape(schema: &Value, draft: Draft) -> Option<Shape> {
-    if !places_are_names(schema, draft) {
+pub(super) fn compile(schema: &Value, draft: Draft) -> Option<FastPath> {
+    if !pointers_are_unambiguous(schema, draft) {
         return None;
     }
     let mut compiler = Compiler::new(schema, draft);
@@ -57,13 +57,13 @@ pub(super) fn shape(schema: &Value, draft: Draft) -> Option<Shape> {
         *compiler.nodes.get_mut(place)? = Some(node);
     }
     let nodes = compiler.nodes.into_iter().collect::<Option<Vec<_>>>()?;
-    Some(Shape { nodes: nodes.into(), root })
+    Some(FastPath { nodes: nodes.into(), root })
 }
 
-/// The shapes of some definitions, in one list of nodes. What cannot be known spoils only those that lead there.
-pub(super) fn shapes(schema: &Value, draft: Draft, names: &[&str]) -> Vec<Option<Shape>> {
+/// Compiles some definitions into one list of nodes. An unsupported node only affects the definitions that lead to it.
+pub(super) fn compile_definitions(schema: &Value, draft: Draft, names: &[&str]) -> Vec<Option<FastPath>> {
     let mut compiler = Compiler::new(schema, draft);
-    if !places_are_names(schema, draft) {
+    if !pointers_are_unambiguous(schema, draft) {
         return names.iter().map(|_| None).collect();
     }
     let definitions = schema.get("$defs");
@@ -75,17 +75,17 @@ pub(super) fn shapes(schema: &Value, draft: Draft, names: &[&str]) -> Vec<Option
             *known = node;
         }
     }
-    let spoilt = spoilt(&compiler.nodes);
-    // One that is not known lets nothing pass, and no shape leads there.
+    let incomplete = incomplete(&compiler.nodes);
+    // An unsupported node accepts nothing, and no fast path leads to it.
     let nodes = compiler.nodes.into_iter().map(|node| node.unwrap_or(Node::ByType(Vec::new())));
     let nodes: Arc<[Node]> = nodes.collect();
-    let good = |root: usize| !spoilt.get(root).copied().unwrap_or(true);
-    let shape = |root: usize| Shape { nodes: Arc::clone(&nodes), root };
-    roots.into_iter().map(|root| root.filter(|root| good(*root)).map(shape)).collect()
+    let good = |root: usize| !incomplete.get(root).copied().unwrap_or(true);
+    let fast_path = |root: usize| FastPath { nodes: Arc::clone(&nodes), root };
+    roots.into_iter().map(|root| root.filter(|root| good(*root)).map(fast_path)).collect()
 }
 
-/// Which nodes are not known, or lead to one that is not.
-fn spoilt(nodes: &[Option<Node>]) -> Vec<bool> {
+/// Marks the nodes that are unsupported or lead to one that is.
+fn incomplete(nodes: &[Option<Node>]) -> Vec<bool> {
     let mut above: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for (place, node) in nodes.iter().enumerate() {
         for below in node.iter().flat_map(Node::below) {
@@ -94,25 +94,25 @@ fn spoilt(nodes: &[Option<Node>]) -> Vec<bool> {
             }
         }
     }
-    let mut spoilt: Vec<bool> = nodes.iter().map(Option::is_none).collect();
-    let mut left: Vec<usize> = (0..nodes.len()).filter(|place| spoilt.get(*place) == Some(&true)).collect();
+    let mut incomplete: Vec<bool> = nodes.iter().map(Option::is_none).collect();
+    let mut left: Vec<usize> = (0..nodes.len()).filter(|place| incomplete.get(*place) == Some(&true)).collect();
     while let Some(place) = left.pop() {
         for above in above.get(place).into_iter().flatten() {
-            if let Some(mark) = spoilt.get_mut(*above)
+            if let Some(mark) = incomplete.get_mut(*above)
                 && !std::mem::replace(mark, true)
             {
                 left.push(*above);
             }
         }
     }
-    spoilt
+    incomplete
 }
 
-/// Whether a JSON pointer from the root means the same to us as to the crate, everywhere in the document.
-fn places_are_names(schema: &Value, draft: Draft) -> bool {
+/// Whether JSON pointers from the root resolve the same way here and in the crate, everywhere in the document.
+fn pointers_are_unambiguous(schema: &Value, draft: Draft) -> bool {
     let mut left = Vec::new();
     if let Value::Object(root) = schema {
-        // The crate knows the meta-schemas by their own names.
+        // The crate resolves the identifiers of the meta-schemas itself.
         let strange = |id: &str| id.contains('#') || id.contains("json-schema.org");
         if root.get(id_keyword(draft)).is_some_and(|id| id.as_str().is_none_or(strange)) {
             return false;
@@ -121,7 +121,7 @@ fn places_are_names(schema: &Value, draft: Draft) -> bool {
     }
     while let Some((key, value)) = left.pop() {
         match value {
-            // A property may well be called "$id"; what stands under its name is a schema then.
+            // A property may be named "$id"; its value is a schema then.
             Value::String(_) if IDENTITIES.contains(&key.as_str()) || key == id_keyword(draft) => return false,
             Value::Array(items) => left.extend(items.iter().map(|item| (key, item))),
             Value::Object(members) => left.extend(members),
@@ -142,11 +142,11 @@ fn is_annotation(key: &str) -> bool {
 struct Compiler<'s> {
     schema: &'s Value,
     draft: Draft,
-    /// By address: where each schema's node is, or will be.
+    /// The index of each schema's node, by address. The node may still be waiting to be compiled.
     places: HashMap<*const Value, usize>,
     waiting: Vec<(usize, &'s Value)>,
     nodes: Vec<Option<Node>>,
-    /// By text: many properties ask for the same.
+    /// By the text of the schema: many properties have the same constraints.
     scalars: HashMap<String, Arc<Validator<Scalars>>>,
 }
 
@@ -155,7 +155,7 @@ impl<'s> Compiler<'s> {
         Self { schema, draft, places: HashMap::new(), waiting: Vec::new(), nodes: Vec::new(), scalars: HashMap::new() }
     }
 
-    /// Where the node of a schema is. References are followed.
+    /// Returns the index of a schema's node. Follows references.
     fn place(&mut self, schema: &'s Value) -> Option<usize> {
         let schema = self.resolve(schema)?;
         if let Some(place) = self.places.get(&std::ptr::from_ref(schema)) {
@@ -168,13 +168,13 @@ impl<'s> Compiler<'s> {
         Some(place)
     }
 
-    /// A place for what allows all that parses.
+    /// Returns the index of a node that accepts every value.
     fn anything(&mut self) -> Option<usize> {
         const ANYTHING: &Value = &Value::Bool(true);
         self.place(ANYTHING)
     }
 
-    /// Follows a schema that is but another one: `$ref`, or `allOf` of one.
+    /// Follows a schema that only refers to another one: `$ref`, or `allOf` with one branch.
     fn resolve(&self, mut schema: &'s Value) -> Option<&'s Value> {
         for _ in 0..MAX_HOPS {
             let Value::Object(map) = schema else { return Some(schema) };
@@ -182,7 +182,7 @@ impl<'s> Compiler<'s> {
             let only = (keys.next(), keys.next());
             schema = match only {
                 (Some(("$ref", reference)), None) => self.target(reference.as_str()?)?,
-                // Beside others, a reference counts or hides them, by draft.
+                // With siblings, the draft decides whether `$ref` adds to them or replaces them.
                 _ if map.contains_key("$ref") => return None,
                 (Some(("allOf", Value::Array(all))), None) if all.len() == 1 => all.first()?,
                 _ => return Some(schema),
@@ -204,7 +204,7 @@ impl<'s> Compiler<'s> {
             .filter(move |(key, _)| !is_annotation(key) && !(root && (*key == "$schema" || *key == id)))
     }
 
-    /// Where a reference leads; only names that need no unescaping.
+    /// Resolves a reference; only names that need no unescaping are supported.
     fn target(&self, reference: &str) -> Option<&'s Value> {
         if reference == "#" {
             return Some(self.schema);
@@ -239,7 +239,7 @@ impl<'s> Compiler<'s> {
         let text = if types.meet(Types::STRING) { text(map) } else { Text::Any };
         let asks = whole
             || !matches!(numbers, Numbers::Any)
-            || matches!(text, Text::Ask)
+            || matches!(text, Text::Validator)
             || (types.meet(Types::INTEGER) && !types.contain(Types::NUMBER));
         Some(Node::Rules(Box::new(Rules {
             types,
@@ -251,7 +251,7 @@ impl<'s> Compiler<'s> {
         })))
     }
 
-    /// The branches of an `anyOf` or `oneOf` that stands alone and whose branches have no type in common.
+    /// The branches of an `anyOf` or `oneOf` without sibling keywords, if no two branches have a type in common.
     fn by_type(&mut self, schema: &'s Value, map: &'s Map<String, Value>) -> Option<Vec<(Types, usize)>> {
         let mut keys = self.assertions(schema, map);
         let (Some(("anyOf" | "oneOf", Value::Array(all))), None) = (keys.next(), keys.next()) else { return None };
@@ -276,7 +276,7 @@ impl<'s> Compiler<'s> {
         }
         let exclusive = ["exclusiveMinimum", "exclusiveMaximum"];
         if has(map, WHOLE) || map.contains_key("multipleOf") || (self.draft == Draft::Draft4 && has(map, &exclusive)) {
-            return Numbers::Ask;
+            return Numbers::Validator;
         }
         let bound = |key, otherwise: i128, excluded: i128| match map.get(key) {
             None => Some(otherwise),
@@ -292,11 +292,11 @@ impl<'s> Compiler<'s> {
         );
         match bounds {
             (Some(least), Some(above), Some(most), Some(below)) => Numbers::Within(least.max(above), most.min(below)),
-            _ => Numbers::Ask,
+            _ => Numbers::Validator,
         }
     }
 
-    /// The crate's own judgement of scalars, from the same words in the same draft with the same options.
+    /// Compiles the scalar keywords with the crate, in the same draft and with the same options.
     fn scalars(&mut self, map: &Map<String, Value>) -> Option<Arc<Validator<Scalars>>> {
         let known = |key: &str| key == "type" || [WHOLE, NUMERIC, TEXTUAL].iter().any(|keys| keys.contains(&key));
         let mut asked: Map<String, Value> =
@@ -306,7 +306,8 @@ impl<'s> Compiler<'s> {
         }
         let asked = Value::Object(asked);
         let text = asked.to_string();
-        // Cut off from its document, a reference leads nowhere or elsewhere. (So does a property of this name: rare.)
+        // Outside its document a reference would not resolve, or resolve elsewhere. (A property named `$ref` also
+        // ends up here, which is rare.)
         if text.contains("\"$ref\"") {
             return None;
         }
@@ -352,7 +353,7 @@ impl<'s> Compiler<'s> {
         };
         for name in &required {
             if !names.iter().any(|(known, _)| **known == **name) {
-                // Required, and not allowed: nothing is valid, and that is for the crate to say.
+                // Required but not allowed: no object is valid, and the crate reports that.
                 names.push(((*name).into(), others?));
             }
         }
@@ -403,13 +404,13 @@ fn text(map: &Map<String, Value>) -> Text {
         (["const"], _, Some(value)) => Text::OneOf(strings(std::slice::from_ref(value))),
         (keys, ..) if keys.iter().all(|key| ["minLength", "maxLength"].contains(key)) => {
             count(map.get("minLength"), map.get("maxLength"))
-                .map_or(Text::Ask, |(least, most)| Text::Length(least, most))
+                .map_or(Text::Validator, |(least, most)| Text::Length(least, most))
         }
-        _ => Text::Ask,
+        _ => Text::Validator,
     }
 }
 
-/// Bounds of a count. None where one is written in a way that drafts differ on, such as `1.0`.
+/// Bounds of a count. Returns `None` for notations that drafts treat differently, such as `1.0`.
 fn count(least: Option<&Value>, most: Option<&Value>) -> Option<(u64, u64)> {
     let bound = |value: Option<&Value>, otherwise| value.map_or(Some(otherwise), Value::as_u64);
     Some((bound(least, 0)?, bound(most, u64::MAX)?))

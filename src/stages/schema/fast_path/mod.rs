@@ -1,11 +1,11 @@
-//! The short way to "valid": a body is read once, as a stream, against the schema's shape, and no tree is built.
+//! A fast path for valid bodies: validates a body in one streaming pass, without building a tree.
 //!
-//! A [`Shape`] says *surely valid* or nothing. Whatever is not plain (broken JSON, a key that stands twice, a violation, a
-//! keyword or a number that only the crate decides for certain) is left to [`super::json`], which parses and judges anew
-//! and alone words refusals. So one thing must hold, and the tests compare both ways for it: what a shape accepts,
-//! `strict_json` parses and the crate finds valid.
+//! A [`FastPath`] either reports a body as valid or leaves the decision open. Everything else (broken JSON, a duplicate
+//! key, a violation, a keyword or a number that only the `jsonschema` crate can decide) falls back to [`super::json`],
+//! which parses and validates from scratch and is the only source of refusals. One invariant must hold, and the tests
+//! compare both paths for it: if a fast path accepts a body, `strict_json` parses it and the crate finds it valid.
 //!
-//! Many schemas have no shape: [`compile`] knows the keywords of most request bodies and gives up on the first other one.
+//! Many schemas have no fast path: [`compile`] supports the keywords of most request bodies and gives up on any other.
 
 mod compile;
 mod scalar;
@@ -18,31 +18,31 @@ use serde_json::Value;
 
 use self::scalar::Scalars;
 
-/// A schema as its body is read: nodes that name each other by their place in the list, so that schemas may recurse.
-/// Shapes of one document share the list.
+/// A schema compiled for streaming validation. Nodes refer to each other by index, so schemas may be recursive.
+/// The fast paths of one document share the list.
 #[derive(Debug)]
-pub(super) struct Shape {
+pub(super) struct FastPath {
     nodes: Arc<[Node]>,
     root: usize,
 }
 
-impl Shape {
-    /// The shape of a schema that the crate has compiled, if every keyword in it is one that is known here.
+impl FastPath {
+    /// Compiles a schema that the crate has already compiled. Returns `None` if it contains an unsupported keyword.
     pub(super) fn new(schema: &Value, draft: Draft) -> Option<Self> {
-        compile::shape(schema, draft)
+        compile::compile(schema, draft)
     }
 
-    /// The shapes of the definitions with these names (`#/$defs/NAME`), each as by [`Self::new`].
+    /// Compiles the definitions with these names (`#/$defs/NAME`), each like [`Self::new`].
     pub(super) fn of_definitions(schema: &Value, draft: Draft, names: &[&str]) -> Vec<Option<Self>> {
-        compile::shapes(schema, draft, names)
+        compile::compile_definitions(schema, draft, names)
     }
 
-    /// Whether a body is surely acceptable JSON, and surely valid. False decides nothing.
+    /// Whether a body is known to be acceptable JSON and valid. `false` decides nothing.
     pub(super) fn accepts(&self, body: &[u8]) -> bool {
         stream::accepts(self, body)
     }
 
-    /// What a value of one of these types must keep to here; none where such a value is not surely allowed.
+    /// Returns the rules for a value of one of these types; `None` if such a value is not known to be allowed.
     fn rules(&self, node: usize, types: Types) -> Option<&Rules> {
         let rules = match self.nodes.get(node)? {
             Node::Rules(rules) => rules,
@@ -58,16 +58,16 @@ impl Shape {
     }
 }
 
-/// One schema within the schema.
+/// A compiled subschema.
 #[derive(Debug)]
 enum Node {
     Rules(Box<Rules>),
-    /// `anyOf` or `oneOf` whose branches have no type in common: the value's type says which one counts.
+    /// `anyOf` or `oneOf` whose branches have no type in common: the type of the value selects the branch.
     ByType(Vec<(Types, usize)>),
 }
 
 impl Node {
-    /// The nodes that a value's parts, or the value itself, may be read against after this one.
+    /// The nodes that this one leads to, for the value itself or for its members and items.
     fn below(&self) -> Vec<usize> {
         match self {
             Self::ByType(branches) => branches.iter().map(|(_, node)| *node).collect(),
@@ -82,17 +82,17 @@ impl Node {
     }
 }
 
-/// The keywords that stand together in one schema, sorted by the type that they speak of.
+/// The keywords of one schema, grouped by the type that they apply to.
 #[derive(Debug)]
 struct Rules {
     types: Types,
-    /// The type alone decides null and booleans.
+    /// Only the type decides for null and booleans.
     bare: bool,
     numbers: Numbers,
     text: Text,
-    /// None where a keyword compares arrays and objects as a whole.
+    /// `None` if a keyword compares whole arrays and objects.
     parts: Option<Parts>,
-    /// The keywords about scalars, for values that the other fields leave open.
+    /// The keywords for scalars, used when the other fields do not decide.
     scalars: Option<Arc<Validator<Scalars>>>,
 }
 
@@ -127,9 +127,10 @@ impl Types {
 #[derive(Debug, Clone, Copy)]
 enum Numbers {
     Any,
-    /// Integers are compared here, which is exact in so many bits; fractions by the crate.
+    /// Integers are compared here, exactly, in 128 bits; the crate compares fractions.
     Within(i128, i128),
-    Ask,
+    /// The crate decides.
+    Validator,
 }
 
 #[derive(Debug)]
@@ -138,7 +139,8 @@ enum Text {
     /// In code points.
     Length(u64, u64),
     OneOf(Vec<Box<str>>),
-    Ask,
+    /// The crate decides.
+    Validator,
 }
 
 #[derive(Debug)]
@@ -147,25 +149,25 @@ struct Parts {
     item_count: (u64, u64),
     names: Properties,
     required: Names,
-    /// What members with other names must be; none where there may be none.
+    /// The node for members with other names; `None` if they are not allowed.
     others: Option<usize>,
     member_count: (u64, u64),
 }
 
-/// A set of an object's names: a bit for each place in [`Properties`].
+/// A set of member names: one bit for each index in [`Properties`].
 type Names = u64;
 
-/// The names that an object's schema speaks of, each with the node of its value. Found by length first: few names share one.
+/// The member names in an object's schema, each with the node of its value. Looked up by length: few names share one.
 #[derive(Debug)]
 struct Properties {
     /// By length.
     names: Vec<(Box<str>, usize)>,
-    /// For each length, the place of the first name that is not shorter.
+    /// For each length, the index of the first name that is not shorter.
     starts: Vec<usize>,
 }
 
 impl Properties {
-    /// None for more names than [`Names`] has bits.
+    /// Returns `None` if there are more names than bits in [`Names`].
     fn new(mut names: Vec<(Box<str>, usize)>) -> Option<Self> {
         names.sort_by_key(|(name, _)| name.len());
         let longest = names.last().map_or(0, |(name, _)| name.len());
@@ -173,7 +175,7 @@ impl Properties {
         (names.len() <= Names::BITS as usize).then_some(Self { names, starts })
     }
 
-    /// The place of a name, and the node of its value.
+    /// Returns the index of a name and the node of its value.
     fn find(&self, name: &str) -> Option<(usize, usize)> {
         let start = *self.starts.get(name.len())?;
         let end = *self.starts.get(name.len() + 1)?;

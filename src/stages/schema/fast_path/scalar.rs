@@ -1,8 +1,8 @@
-//! Lone scalars for the crate: what a string or a number must be beyond what [`super`] decides itself, without a tree.
+//! Scalars in a representation that the `jsonschema` crate can validate, for what [`super`] does not decide itself.
 //!
-//! `jsonschema` judges values of any representation. Ours has no arrays and no objects, borrows its strings, and so costs
-//! no allocation. Patterns, formats, fractions and the rest mean what they mean to the crate because it is the crate that
-//! is asked.
+//! `jsonschema` validates any representation of a value. This one has no arrays or objects and borrows its strings, so
+//! it does not allocate. The crate evaluates patterns, formats, fractions and the rest, so they mean the same on both
+//! paths.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -11,7 +11,7 @@ use jsonschema::JsonType;
 use jsonschema::json::{Array, Json, Node, NodeIdentity, Object, cmp};
 use serde_json::{Number, Value};
 
-/// A value without parts, borrowed from the body.
+/// A scalar value, borrowed from the body.
 #[derive(Debug, Clone)]
 pub(super) enum Scalar<'a> {
     Null,
@@ -24,7 +24,7 @@ pub(super) enum Scalar<'a> {
 #[derive(Debug)]
 pub(super) struct Scalars;
 
-/// An array or an object: there are none.
+/// An array or an object, which cannot exist here.
 #[derive(Debug, Clone)]
 pub(super) struct Never(Infallible);
 
@@ -103,7 +103,7 @@ impl<'a> Node<'a, Scalars> for Scalar<'a> {
         })
     }
 
-    /// None: only containers and references need one, and there are neither.
+    /// Always `None`: only containers and references need an identity, and there are neither.
     fn identity(&self) -> Option<NodeIdentity> {
         None
     }

@@ -1,4 +1,4 @@
-//! Reading a body against a shape. Every doubt ends the reading as an error that nobody reads.
+//! Validates a body against a fast path while reading it. Anything undecided ends the reading with an empty error.
 
 use std::fmt;
 
@@ -6,59 +6,59 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::Number;
 
 use super::scalar::Scalar;
-use super::{Names, Numbers, Parts, Rules, Shape, Text, Types};
+use super::{FastPath, Names, Numbers, Parts, Rules, Text, Types};
 use crate::stages::strict_json::MAX_DEPTH;
 
-pub(super) fn accepts(shape: &Shape, body: &[u8]) -> bool {
+pub(super) fn accepts(fast_path: &FastPath, body: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(body) else { return false };
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let reading = Reading { shape, node: shape.root, depth: MAX_DEPTH };
+    let reading = Reading { fast_path, node: fast_path.root, depth: MAX_DEPTH };
     reading.deserialize(&mut deserializer).is_ok() && deserializer.end().is_ok()
 }
 
-/// A value that is to be read: what it must be, and how many levels it may hold.
+/// The value to read next: its node, and how many levels of nesting it may contain.
 #[derive(Clone, Copy)]
 struct Reading<'s> {
-    shape: &'s Shape,
+    fast_path: &'s FastPath,
     node: usize,
     depth: usize,
 }
 
 #[cold]
-fn doubt<E: Error>() -> E {
+fn undecided<E: Error>() -> E {
     E::custom("")
 }
 
-/// Ends the reading unless.
-fn sure<E: Error>(sure: bool) -> Result<(), E> {
-    if sure { Ok(()) } else { Err(doubt()) }
+/// Ends the reading unless the condition holds.
+fn ensure<E: Error>(holds: bool) -> Result<(), E> {
+    if holds { Ok(()) } else { Err(undecided()) }
 }
 
 impl<'s> Reading<'s> {
     fn rules<E: Error>(self, types: Types) -> Result<&'s Rules, E> {
-        self.shape.rules(self.node, types).ok_or_else(doubt)
+        self.fast_path.rules(self.node, types).ok_or_else(undecided)
     }
 
-    /// What the members or items of a value must be, and the depth that is left to them.
+    /// Returns the rules for the members or items of a value, and the depth left for them.
     fn parts<E: Error>(self, types: Types) -> Result<(&'s Parts, usize), E> {
-        let parts = self.rules(types)?.parts.as_ref().ok_or_else(doubt)?;
-        let depth = self.depth.checked_sub(1).ok_or_else(doubt)?;
+        let parts = self.rules(types)?.parts.as_ref().ok_or_else(undecided)?;
+        let depth = self.depth.checked_sub(1).ok_or_else(undecided)?;
         Ok((parts, depth))
     }
 
     fn integer<E: Error>(self, value: i128, number: Number) -> Result<(), E> {
         let rules = self.rules(Types::INTEGER)?;
-        sure(match rules.numbers {
+        ensure(match rules.numbers {
             Numbers::Any => true,
             Numbers::Within(least, most) => least <= value && value <= most,
-            Numbers::Ask => rules.ask(Scalar::Number(number)),
+            Numbers::Validator => rules.validates(Scalar::Number(number)),
         })
     }
 }
 
 impl Rules {
     /// Whether the crate finds a scalar valid.
-    fn ask(&self, scalar: Scalar<'_>) -> bool {
+    fn validates(&self, scalar: Scalar<'_>) -> bool {
         self.scalars.as_ref().is_some_and(|scalars| scalars.is_valid(scalar))
     }
 }
@@ -80,12 +80,12 @@ impl<'de> Visitor<'de> for Reading<'_> {
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
         let rules = self.rules(Types::NULL)?;
-        sure(rules.bare || rules.ask(Scalar::Null))
+        ensure(rules.bare || rules.validates(Scalar::Null))
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
         let rules = self.rules(Types::BOOLEAN)?;
-        sure(rules.bare || rules.ask(Scalar::Bool(value)))
+        ensure(rules.bare || rules.validates(Scalar::Bool(value)))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
@@ -97,20 +97,20 @@ impl<'de> Visitor<'de> for Reading<'_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        let number = Number::from_f64(value).ok_or_else(doubt)?;
-        // Whether it counts as an integer, the crate knows.
+        let number = Number::from_f64(value).ok_or_else(undecided)?;
+        // The crate decides whether it counts as an integer.
         let rules = self.rules(Types::NUMBER)?;
         let free = matches!(rules.numbers, Numbers::Any) && rules.types.contain(Types::NUMBER);
-        sure(free || rules.ask(Scalar::Number(number)))
+        ensure(free || rules.validates(Scalar::Number(number)))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
         let rules = self.rules(Types::STRING)?;
-        sure(match &rules.text {
+        ensure(match &rules.text {
             Text::Any => true,
             Text::Length(least, most) => length_is_within(value, *least, *most),
             Text::OneOf(allowed) => allowed.iter().any(|allowed| **allowed == *value),
-            Text::Ask => rules.ask(Scalar::Text(value)),
+            Text::Validator => rules.validates(Scalar::Text(value)),
         })
     }
 
@@ -121,7 +121,7 @@ impl<'de> Visitor<'de> for Reading<'_> {
             count += 1;
         }
         let (least, most) = parts.item_count;
-        sure(least <= count && count <= most)
+        ensure(least <= count && count <= most)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -134,7 +134,7 @@ impl<'de> Visitor<'de> for Reading<'_> {
             let node = match key {
                 Named::Known(place, node) => {
                     let bit = 1 << place;
-                    sure(seen & bit == 0)?;
+                    ensure(seen & bit == 0)?;
                     seen |= bit;
                     node
                 }
@@ -146,16 +146,16 @@ impl<'de> Visitor<'de> for Reading<'_> {
             map.next_value_seed(Reading { node, depth, ..self })?;
         }
         let (least, most) = parts.member_count;
-        sure(seen & parts.required == parts.required && least <= count && count <= most && distinct(others))
+        ensure(seen & parts.required == parts.required && least <= count && count <= most && distinct(others))
     }
 }
 
-/// An object's key that is to be read.
+/// Reads a key of an object.
 struct Key<'s>(&'s Parts);
 
-/// A key, and what its value must be.
+/// A key, and the node of its value.
 enum Named<'de> {
-    /// The name at this place in the object's [`super::Properties`].
+    /// The index of the name in the object's [`super::Properties`], and the node.
     Known(usize, usize),
     Other(&'de str, usize),
 }
@@ -185,17 +185,17 @@ impl<'de> Visitor<'de> for Key<'_> {
         match (self.known(name), self.0.others) {
             (Some(known), _) => Ok(known),
             (None, Some(node)) => Ok(Named::Other(name, node)),
-            (None, None) => Err(doubt()),
+            (None, None) => Err(undecided()),
         }
     }
 
-    /// A key with escapes is decoded elsewhere: compared, but not kept.
+    /// A key with escapes is decoded into a temporary buffer: it can be compared, but not kept.
     fn visit_str<E: Error>(self, name: &str) -> Result<Named<'de>, E> {
-        self.known(name).ok_or_else(doubt)
+        self.known(name).ok_or_else(undecided)
     }
 }
 
-/// Counts code points only where the bytes leave it open: each takes one to four.
+/// Counts code points only if the byte length does not decide: each takes one to four bytes.
 fn length_is_within(text: &str, least: u64, most: u64) -> bool {
     let bytes = text.len() as u64;
     if least <= bytes.div_ceil(4) && bytes <= most {

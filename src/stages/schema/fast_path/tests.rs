@@ -2,7 +2,7 @@ use jsonschema::{PatternOptions, Validator};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::Shape;
+use super::FastPath;
 use crate::stages::strict_json::{self, MAX_DEPTH};
 
 const DRAFTS: [&str; 5] = [
@@ -13,8 +13,8 @@ const DRAFTS: [&str; 5] = [
     "http://json-schema.org/draft-04/schema#",
 ];
 
-/// The crate's own way, and ours where there is one. None for what is no schema.
-fn both(schema: &Value) -> Option<(Validator, Option<Shape>)> {
+/// The crate's validator, and the fast path if there is one. `None` for an invalid schema.
+fn both(schema: &Value) -> Option<(Validator, Option<FastPath>)> {
     let validator = jsonschema::options()
         .offline()
         .should_validate_formats(true)
@@ -22,11 +22,11 @@ fn both(schema: &Value) -> Option<(Validator, Option<Shape>)> {
         .with_pattern_options(PatternOptions::regex())
         .build(schema)
         .ok()?;
-    let shape = Shape::new(schema, validator.draft());
-    Some((validator, shape))
+    let fast_path = FastPath::new(schema, validator.draft());
+    Some((validator, fast_path))
 }
 
-fn shape(schema: &Value) -> Option<Shape> {
+fn fast_path(schema: &Value) -> Option<FastPath> {
     both(schema).unwrap_or_else(|| panic!("not a schema: {schema}")).1
 }
 
@@ -34,7 +34,7 @@ fn slow(validator: &Validator, body: &[u8]) -> bool {
     strict_json::parse(body).is_ok_and(|value| validator.is_valid(&value))
 }
 
-/// Nothing else would tell that the short way is never taken.
+/// No other test would notice if the fast path were never taken.
 #[test]
 fn ordinary_bodies_are_accepted() {
     let order = json!({
@@ -80,20 +80,20 @@ fn ordinary_bodies_are_accepted() {
         (&json!({"type": "integer", "minimum": -5, "maximum": u64::MAX}), "18446744073709551615".to_owned()),
         (&json!({"type": ["string", "null"], "format": "email"}), "\"a@b.example\"".to_owned()),
     ] {
-        let (validator, shape) = both(schema).unwrap();
+        let (validator, fast_path) = both(schema).unwrap();
         assert!(slow(&validator, body.as_bytes()), "{body}");
-        assert!(shape.expect("a shape").accepts(body.as_bytes()), "{schema} {body}");
+        assert!(fast_path.expect("a fast_path").accepts(body.as_bytes()), "{schema} {body}");
     }
     for draft in DRAFTS {
         let schema = json!({"$schema": draft, "$ref": "#/definitions/a",
             "definitions": {"a": {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}, "a": {"$ref": "#/definitions/a"}}}}});
-        assert!(shape(&schema).expect("a shape").accepts(br#"{"a": {"n": 1, "a": {}}}"#), "{draft}");
+        assert!(fast_path(&schema).expect("a fast_path").accepts(br#"{"a": {"n": 1, "a": {}}}"#), "{draft}");
     }
 }
 
 #[test]
 fn what_is_in_doubt_is_not_accepted() {
-    let any = shape(&json!(true)).unwrap();
+    let any = fast_path(&json!(true)).unwrap();
     let deep = format!("{}{}", "[".repeat(MAX_DEPTH + 1), "]".repeat(MAX_DEPTH + 1));
     let deeper = "[{\"a\":".repeat(50_000);
     for body in [
@@ -115,10 +115,10 @@ fn what_is_in_doubt_is_not_accepted() {
     }
     assert!(!any.accepts(b"\"\xff\""), "not UTF-8");
     let many: Vec<String> = (0..100).map(|n| format!("\"l{}\": 1", n % 99)).collect();
-    assert!(!any.accepts(format!("{{{}}}", many.join(",")).as_bytes()), "a key stands twice among many");
+    assert!(!any.accepts(format!("{{{}}}", many.join(",")).as_bytes()), "a duplicate key among many");
 
     let named =
-        shape(&json!({"properties": {"a": {"type": "string", "minLength": 2, "maxLength": 3}}, "required": ["a"]}))
+        fast_path(&json!({"properties": {"a": {"type": "string", "minLength": 2, "maxLength": 3}}, "required": ["a"]}))
             .unwrap();
     for body in [
         r#"{"a": "xx", "a": "xx"}"#,
@@ -153,13 +153,13 @@ fn a_schema_with_other_words_has_no_shape() {
         json!({"$schema": DRAFTS[2], "$id": "https://example.com/a#b", "type": "object"}),
         json!({"$id": "https://json-schema.org/draft/2020-12/schema", "type": "object"}),
     ] {
-        assert!(shape(&schema).is_none(), "{schema}");
+        assert!(fast_path(&schema).is_none(), "{schema}");
     }
-    // A chain of references is as long as the document, and costs no stack.
+    // A chain of references may be as long as the document, and does not use the stack.
     let chain: serde_json::Map<String, Value> = (0..5_000)
         .map(|n| (format!("d{n}"), json!({"items": {"$ref": format!("#/$defs/d{}", (n + 1) % 5_000)}})))
         .collect();
-    assert!(Shape::new(&json!({"$defs": chain, "$ref": "#/$defs/d0"}), jsonschema::Draft::Draft202012).is_some());
+    assert!(FastPath::new(&json!({"$defs": chain, "$ref": "#/$defs/d0"}), jsonschema::Draft::Draft202012).is_some());
 }
 
 /// Choices, from bytes that proptest makes and shrinks. Without bytes left, every choice is the first.
@@ -442,19 +442,19 @@ proptest! {
     #[test]
     fn what_a_shape_accepts_is_valid(dice in prop::collection::vec(any::<u8>(), 0..120), more in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 1..10)) {
         let root = document(&mut Dice(dice.iter()));
-        if let Some((validator, Some(shape))) = both(&root) {
+        if let Some((validator, Some(fast_path))) = both(&root) {
             for dice in &more {
                 let mut dice = Dice(dice.iter());
                 let text = body(&mut dice, &root, &root, 8);
                 let text = broken(&mut dice, text);
-                if shape.accepts(&text) {
+                if fast_path.accepts(&text) {
                     prop_assert!(slow(&validator, &text), "{root}\n{}", String::from_utf8_lossy(&text));
                 }
             }
         }
     }
 
-    /// The definitions of the same documents, each by its own shape, out of one list of nodes.
+    /// The definitions of the same documents, each with its own fast path, sharing one list of nodes.
     #[test]
     fn what_the_shape_of_a_definition_accepts_is_valid(dice in prop::collection::vec(any::<u8>(), 0..120), more in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 1..10)) {
         let mut root = document(&mut Dice(dice.iter()));
@@ -464,9 +464,9 @@ proptest! {
         let defs = root.get("$defs").and_then(Value::as_object).cloned().unwrap_or_default();
         let names: Vec<&str> = defs.keys().map(String::as_str).collect();
         if both(&root).is_some() {
-            for (name, shape) in names.iter().zip(Shape::of_definitions(&root, jsonschema::Draft::Draft202012, &names)) {
-                let Some(shape) = shape else { continue };
-                // References to the root are to the root that was, and there is another here.
+            for (name, fast_path) in names.iter().zip(FastPath::of_definitions(&root, jsonschema::Draft::Draft202012, &names)) {
+                let Some(fast_path) = fast_path else { continue };
+                // References to the root mean the original root, and this document has another one.
                 if root.to_string().contains("\"#\"") {
                     continue;
                 }
@@ -476,7 +476,7 @@ proptest! {
                     let mut dice = Dice(dice.iter());
                     let text = body(&mut dice, &defs[*name], &root, 8);
                     let text = broken(&mut dice, text);
-                    if shape.accepts(&text) {
+                    if fast_path.accepts(&text) {
                         prop_assert!(slow(&validator, &text), "{alone}\n{}", String::from_utf8_lossy(&text));
                     }
                 }

@@ -1,11 +1,12 @@
-//! The guard before libxml2: one pass over a document, in linear time and without building anything, that lets through
-//! only what a body has need of.
+//! Checks a document before libxml2 parses it: one pass, in linear time and without building a tree, that accepts only
+//! the XML features that a body needs.
 //!
-//! UTF-8 and XML 1.0 alone. No DOCTYPE, so no entities of the document's own, nothing external and no default attributes;
-//! no processing instructions. Bounded in depth, in number, and in the length of names and values. Tags match, names are
-//! bound to namespaces (Namespaces in XML 1.0), and references are the five predefined ones and characters.
+//! Only UTF-8 and XML 1.0. No DOCTYPE, and so no custom entities, no external resources and no default attributes; no
+//! processing instructions. Depth, counts, and the length of names and values are bounded. Tags match, prefixes are
+//! bound to namespaces (Namespaces in XML 1.0), and references are limited to characters and the five predefined
+//! entities.
 //!
-//! It is no whole parser: libxml2 finds the rest that is not well formed.
+//! This is not a full parser: libxml2 reports everything else that is not well formed.
 
 use std::borrow::Cow;
 
@@ -15,15 +16,15 @@ use quick_xml::events::{BytesDecl, BytesStart, Event};
 use super::namespaces::Namespaces;
 use super::{Place, XmlSettings};
 
-/// Most bytes of text without an element in between; libxml2 takes a little more.
+/// Most bytes of text without an element in between. The limit of libxml2 is slightly higher.
 const MAX_TEXT: usize = 9_000_000;
 
-/// Why the guard turns a document away.
+/// Why the guard rejects a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Flaw {
-    /// Offset of what is wrong, in bytes.
+    /// Offset of the problem, in bytes.
     pub(super) offset: usize,
-    /// What is wrong, without values of the document.
+    /// The problem, without values of the document.
     pub(super) words: Cow<'static, str>,
 }
 
@@ -33,16 +34,16 @@ impl Flaw {
     }
 }
 
-/// One thing that the guard passes on the way.
+/// One event of the pass over the document.
 #[derive(Debug)]
 pub(super) enum Step<'a> {
     /// An element begins.
     Open(Element<'a>),
     /// An element ends.
     Close,
-    /// Text that is not white space alone.
+    /// Text that is not only white space.
     Text {
-        /// Of its first byte.
+        /// Offset of its first byte.
         offset: usize,
     },
 }
@@ -50,11 +51,11 @@ pub(super) enum Step<'a> {
 /// An element that begins.
 #[derive(Debug)]
 pub(super) struct Element<'a> {
-    /// Of its `<`.
+    /// Offset of its `<`.
     pub(super) offset: usize,
-    /// Its name as written.
+    /// The qualified name.
     pub(super) name: &'a str,
-    /// Its tag, for the attributes.
+    /// The tag, with the attributes.
     pub(super) tag: BytesStart<'a>,
 }
 
@@ -65,14 +66,14 @@ impl<'a> Element<'a> {
     }
 }
 
-/// The document as text, without a byte order mark.
+/// Returns the document as text, without a byte order mark.
 pub(super) fn text(document: &[u8]) -> Result<&str, Flaw> {
     let document = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
     std::str::from_utf8(document)
         .map_err(|error| Flaw::new(0, format!("it is not UTF-8: byte {} is not", error.valid_up_to() + 1)))
 }
 
-/// Line and column of an offset, both from 1; a column is a character.
+/// Returns line and column of an offset, both from 1; columns count characters.
 pub(super) fn place(text: &str, offset: usize) -> Place {
     let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
     let line = memchr::memchr_iter(b'\n', before).count() + 1;
@@ -86,7 +87,7 @@ pub(super) struct Guard<'a> {
     text: &'a str,
     reader: Reader<&'a [u8]>,
     settings: &'a XmlSettings,
-    /// Processing instructions are passed over rather than refused: a schema file may have them.
+    /// Skips processing instructions instead of rejecting them: a schema file may have them.
     instructions: bool,
     namespaces: Namespaces,
     depth: usize,
@@ -94,12 +95,12 @@ pub(super) struct Guard<'a> {
     references: usize,
     /// Bytes of text since the last tag.
     run: usize,
-    /// The last element was `<empty/>`, and its end is still to be told.
+    /// The last element was `<empty/>`, and its end has not been returned yet.
     empty: bool,
 }
 
 impl<'a> Guard<'a> {
-    /// Over a body.
+    /// Makes a guard for a body.
     pub(super) fn new(text: &'a str, settings: &'a XmlSettings) -> Self {
         let mut reader = Reader::from_str(text);
         reader.config_mut().check_comments = true;
@@ -117,29 +118,29 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Over a schema file.
+    /// Makes a guard for a schema file.
     pub(super) fn over_schema(text: &'a str, settings: &'a XmlSettings) -> Self {
         Self { instructions: true, ..Self::new(text, settings) }
     }
 
-    /// How deep the last element that began is; the root is at 1.
+    /// The depth of the last element that began; the root is at 1.
     pub(super) fn depth(&self) -> usize {
         self.depth
     }
 
-    /// The namespace that the element just begun is in; empty for none.
+    /// The namespace of the element that has just begun; empty for none.
     pub(super) fn namespace(&self, element: &Element<'_>) -> &str {
         let prefix = element.name.split_once(':').map_or("", |(prefix, _)| prefix);
         self.namespaces.resolve(prefix).unwrap_or("")
     }
 
-    /// Goes through what is left.
+    /// Checks the rest of the document.
     pub(super) fn finish(mut self) -> Result<(), Flaw> {
         while self.step()?.is_some() {}
         Ok(())
     }
 
-    /// The next thing; `None` at the end of a whole document.
+    /// Returns the next event; `None` at the end of a complete document.
     pub(super) fn step(&mut self) -> Result<Option<Step<'a>>, Flaw> {
         if std::mem::take(&mut self.empty) {
             self.close();
@@ -177,13 +178,13 @@ impl<'a> Guard<'a> {
                 }
                 Event::Comment(_) => {}
                 Event::Decl(declaration) if offset == 0 => declared(&declaration)?,
-                Event::Decl(_) => return flaw("an XML declaration can only be the very first thing"),
+                Event::Decl(_) => return flaw("an XML declaration is only allowed at the very start"),
                 Event::PI(_) if self.instructions => {}
                 Event::PI(_) => {
-                    return flaw("a processing instruction is not accepted: no schema can say what it may do");
+                    return flaw("a processing instruction is not accepted; remove it");
                 }
                 Event::DocType(_) => return flaw("a DOCTYPE is not accepted"),
-                Event::Eof if self.depth > 0 => return flaw("it ends before its elements do"),
+                Event::Eof if self.depth > 0 => return flaw("it ends before all elements are closed"),
                 Event::Eof if self.elements == 0 => return flaw("it has no element"),
                 Event::Eof => return Ok(None),
             }
@@ -225,15 +226,13 @@ impl<'a> Guard<'a> {
         self.depth = self.depth.saturating_sub(1);
     }
 
-    /// Namespaces are declared in any order among the other attributes, so these are gone through twice.
+    /// Namespace declarations may come after the attributes that use them, so there are two passes over the attributes.
     fn attributes(&mut self, tag: &BytesStart<'_>, offset: usize) -> Result<(), Flaw> {
         let settings = self.settings;
         let (mut count, mut prefixed) = (0_usize, 0_usize);
         for attribute in tag.attributes() {
             let attribute = attribute.map_err(|error| match error {
-                quick_xml::events::attributes::AttrError::Duplicated(..) => {
-                    Flaw::new(offset, "an attribute stands twice")
-                }
+                quick_xml::events::attributes::AttrError::Duplicated(..) => Flaw::new(offset, "duplicate attribute"),
                 _ => Flaw::new(offset, "an attribute is not written `name=\"value\"`"),
             })?;
             count += 1;
@@ -263,7 +262,7 @@ impl<'a> Guard<'a> {
             match declared {
                 Some(prefix) => {
                     let value = quick_xml::escape::unescape(value)
-                        .map_err(|_| Flaw::new(offset, "the name of a namespace is not readable"))?;
+                        .map_err(|_| Flaw::new(offset, "the namespace name cannot be decoded"))?;
                     self.namespaces.declare(self.depth, prefix, &value).map_err(|words| Flaw::new(offset, words))?;
                 }
                 None => prefixed += usize::from(name.contains(':')),
@@ -275,7 +274,7 @@ impl<'a> Guard<'a> {
         self.expanded(tag, prefixed).map_err(|words| Flaw::new(offset, words))
     }
 
-    /// Prefixed attributes are bound, and no two are the same by namespace and local name.
+    /// Checks that prefixed attributes are bound, and that no two have the same namespace and local name.
     fn expanded(&self, tag: &BytesStart<'_>, prefixed: usize) -> Result<(), &'static str> {
         let mut seen: Vec<(&str, &str)> = Vec::with_capacity(prefixed);
         for attribute in tag.attributes().with_checks(false).flatten() {
@@ -286,7 +285,7 @@ impl<'a> Guard<'a> {
             let namespace =
                 self.namespaces.resolve(prefix).ok_or("the prefix of an attribute is bound to no namespace")?;
             if seen.contains(&(namespace, local)) {
-                return Err("an attribute stands twice, by namespace and name");
+                return Err("duplicate attribute, by namespace and local name");
             }
             seen.push((namespace, local));
         }
@@ -301,7 +300,7 @@ impl<'a> Guard<'a> {
         let sound = parts.next().is_some_and(|part| !part.is_empty())
             && parts.next().is_none_or(|part| !part.is_empty())
             && parts.next().is_none();
-        if sound { Ok(()) } else { Err(Flaw::new(offset, "a name is empty, or has a colon too many")) }
+        if sound { Ok(()) } else { Err(Flaw::new(offset, "a name is empty, or has more than one colon")) }
     }
 
     fn text_of(&mut self, length: usize, offset: usize) -> Result<(), Flaw> {
@@ -314,12 +313,12 @@ impl<'a> Guard<'a> {
 
     fn character_data(&self, offset: usize) -> Result<Step<'a>, Flaw> {
         if self.depth == 0 {
-            return Err(Flaw::new(offset, "there is text outside of the root element"));
+            return Err(Flaw::new(offset, "text outside the root element is not allowed"));
         }
         Ok(Step::Text { offset })
     }
 
-    /// A reference, without `&` and `;`.
+    /// Checks a reference, given without `&` and `;`.
     fn refer(&mut self, reference: &str, offset: usize) -> Result<(), Flaw> {
         self.references += 1;
         if self.references > self.settings.max_references {
@@ -339,13 +338,10 @@ impl<'a> Guard<'a> {
         if sound {
             return Ok(());
         }
-        Err(Flaw::new(
-            offset,
-            "a reference is to something else than a character, or `lt`, `gt`, `amp`, `apos`, `quot`",
-        ))
+        Err(Flaw::new(offset, "a reference must be to a character, or one of `lt`, `gt`, `amp`, `apos`, `quot`"))
     }
 
-    /// quick-xml's errors hold names of the document, and its words are for programmers.
+    /// Translates an error of quick-xml, whose messages contain names of the document and are meant for programmers.
     fn unreadable(&self, error: &quick_xml::Error) -> Flaw {
         use quick_xml::errors::IllFormedError as Ill;
         let words = match error {
@@ -356,7 +352,7 @@ impl<'a> Guard<'a> {
             quick_xml::Error::IllFormed(Ill::MissingDoctypeName) => "a DOCTYPE is not accepted",
             quick_xml::Error::Syntax(quick_xml::errors::SyntaxError::UnclosedDoctype) => "a DOCTYPE is not accepted",
             quick_xml::Error::Syntax(_) => "some markup is not closed",
-            _ => "it is not readable",
+            _ => "it cannot be parsed",
         };
         Flaw::new(usize::try_from(self.reader.error_position()).unwrap_or(0), words)
     }

@@ -1,10 +1,11 @@
-//! libxml2, which judges XML by XSD 1.0: the functions of it that we call, and safe values over them.
+//! Bindings to libxml2, which validates XML against XSD 1.0, with safe types around them.
 //!
-//! It is loaded when a policy first has an XML schema, so that a build needs no C headers and a host without XML no
-//! libxml2. This is the only file with `unsafe`. It keeps to functions and leading struct fields that 2.9 to 2.15 share.
+//! The library is loaded when a policy first has an XML schema, so a build needs no C headers, and a host without XML
+//! schemas needs no libxml2. This is the only file with `unsafe`. It uses only functions and leading struct fields that
+//! 2.9 to 2.15 share.
 //!
-//! It never opens a file or a connection: the one way it has to fetch anything is [`serve`], which knows the schema
-//! documents being compiled on the same thread, and nothing else.
+//! libxml2 never opens a file or a connection: its only loader is [`serve`], which returns the schema documents being
+//! compiled on the same thread, and nothing else.
 #![allow(unsafe_code, reason = "C is called; every block says why it is sound")]
 
 use std::cell::RefCell;
@@ -14,17 +15,17 @@ use std::sync::OnceLock;
 
 use libloading::Library;
 
-/// Names of the library, older ABI first: they are alike in all that is declared here.
+/// Names of the library, older ABI first. They agree in everything that is declared here.
 const SONAMES: [&str; 2] = ["libxml2.so.2", "libxml2.so.16"];
 
-/// `XML_PARSE_NONET | XML_PARSE_COMPACT | XML_PARSE_NO_XXE`; older versions do not know the last, and ignore it.
+/// `XML_PARSE_NONET | XML_PARSE_COMPACT | XML_PARSE_NO_XXE`; older versions ignore the last one.
 const PARSE_OPTIONS: c_int = 1 << 11 | 1 << 16 | 1 << 23;
 
 /// `XML_ERR_WARNING`.
 const WARNING: c_int = 1;
 /// `XML_ERR_NO_MEMORY`.
 const NO_MEMORY: c_int = 2;
-/// `XML_WAR_NS_URI`: told as an error, but about names of namespaces that are IRIs rather than URIs, which people use.
+/// `XML_WAR_NS_URI`: reported as an error, but only for namespace names that are IRIs, which are in use.
 const ODD_NAMESPACE: c_int = 99;
 
 /// `XML_FROM_SCHEMASV`.
@@ -34,9 +35,9 @@ const ELEMENT: c_int = 1;
 /// `XML_ATTRIBUTE_NODE`.
 const ATTRIBUTE: c_int = 2;
 
-/// Most complaints kept of one document.
-pub(super) const MAX_COMPLAINTS: usize = 20;
-/// Most bytes kept of a message, from its start and from its end; in between stands what came.
+/// Most errors kept for one document.
+pub(super) const MAX_ERRORS: usize = 20;
+/// Most bytes kept of a message, each from its start and its end. The values of the document are in between.
 const MAX_MESSAGE: usize = 4096;
 
 /// An opaque struct of the library's.
@@ -44,7 +45,7 @@ type Opaque = *mut c_void;
 type OnError = unsafe extern "C" fn(Opaque, *const XmlError);
 type EntityLoader = unsafe extern "C" fn(*const c_char, *const c_char, Opaque) -> *mut ParserInput;
 
-/// `xmlError`; it is only ever read behind a pointer that the library gives.
+/// `xmlError`; only read through a pointer from the library.
 #[repr(C)]
 struct XmlError {
     domain: c_int,
@@ -80,7 +81,7 @@ struct ParserInput {
 
 macro_rules! functions {
     ($($(#[$doc:meta])* $name:ident($($argument:ty),*) $(-> $result:ty)?;)+) => {
-        /// What is called, by the names it has in C.
+        /// The functions that are called, by their C names.
         #[allow(non_snake_case, reason = "these are the library's own names")]
         struct Functions { $($(#[$doc])* $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)+ }
 
@@ -97,7 +98,7 @@ macro_rules! functions {
 
 functions! {
     xmlInitParser();
-    /// Makes the table of built-in types, which all schemas share; not safe to do on two threads at once.
+    /// Builds the table of built-in types, which all schemas share. Not thread-safe.
     xmlSchemaInitTypes();
     /// For the whole process.
     xmlSetExternalEntityLoader(EntityLoader);
@@ -130,7 +131,7 @@ functions! {
     xmlSchemaFreeValidCtxt(Opaque);
 }
 
-/// The library, loaded and set up. There is one, and it is never unloaded: threads hold state of its own.
+/// The loaded and initialised library. There is one, and it is never unloaded: it keeps thread-local state.
 pub(super) struct Libxml2 {
     functions: Functions,
     /// `xmlFree`, a variable that holds a function.
@@ -140,8 +141,8 @@ pub(super) struct Libxml2 {
 
 static LOADED: OnceLock<Libxml2> = OnceLock::new();
 
-/// Loads the library, or returns it. The error is in words; it is not remembered, so installing the library and
-/// reloading is enough.
+/// Returns the library, and loads it if needed. An error is not cached, so installing the library and reloading is
+/// enough.
 pub(super) fn load() -> Result<&'static Libxml2, String> {
     if let Some(loaded) = LOADED.get() {
         return Ok(loaded);
@@ -151,7 +152,7 @@ pub(super) fn load() -> Result<&'static Libxml2, String> {
         // SAFETY: libxml2 has no initialisers that do anything but set up its own state.
         match unsafe { Library::new(soname) } {
             Ok(library) => {
-                let loaded = Libxml2::set_up(library).map_err(|error| format!("{soname} is not usable: {error}"))?;
+                let loaded = Libxml2::set_up(library).map_err(|error| format!("{soname} cannot be used: {error}"))?;
                 return Ok(LOADED.get_or_init(|| loaded));
             }
             Err(error) => why = error.to_string(),
@@ -160,12 +161,12 @@ pub(super) fn load() -> Result<&'static Libxml2, String> {
     Err(format!("neither {} can be loaded: {why}", SONAMES.join(" nor ")))
 }
 
-/// What the library says of a document or a schema.
+/// An error that the library reports about a document or a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Complaint {
+pub(super) struct LibraryError {
     /// `xmlParserErrors`.
     pub(super) code: i32,
-    /// Its words; they hold values of the document.
+    /// May contain values of the document.
     pub(super) message: String,
     /// Name of the schema document.
     pub(super) file: Option<String>,
@@ -173,7 +174,7 @@ pub(super) struct Complaint {
     pub(super) line: u32,
     /// From 1; 0 where it is not known.
     pub(super) column: u32,
-    /// Where in the document, as `xmlGetNodePath` says it.
+    /// The location in the document, in the format of `xmlGetNodePath`.
     pub(super) path: Option<String>,
 }
 
@@ -181,10 +182,10 @@ pub(super) struct Complaint {
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// It is not well-formed XML.
-    Malformed(Complaint),
-    /// It breaks the schema; the first of what is wrong with it, in order.
-    Invalid(Vec<Complaint>),
-    /// The library has no verdict: memory ran out, or it broke.
+    Malformed(LibraryError),
+    /// It violates the schema. These are the first errors, in document order.
+    Invalid(Vec<LibraryError>),
+    /// The library could not decide: it ran out of memory, or failed.
     Undecided,
 }
 
@@ -194,7 +195,7 @@ pub(super) struct Schema {
     schema: NonNull<c_void>,
 }
 
-// SAFETY: the library reads a compiled schema and does not change it; what changes is in the context of each validation.
+// SAFETY: the library never modifies a compiled schema; each validation has its own mutable context.
 unsafe impl Send for Schema {}
 // SAFETY: as above.
 unsafe impl Sync for Schema {}
@@ -211,7 +212,7 @@ impl Libxml2 {
             let free: *const unsafe extern "C" fn(Opaque) = *library.get(b"xmlFree\0")?;
             (Functions::find(&library)?, *free)
         };
-        // Two threads may come here at once, and the set-up of the library is not safe for that.
+        // Two threads may get here at once, and initialising the library is not thread-safe.
         static SET_UP: std::sync::Once = std::sync::Once::new();
         SET_UP.call_once(|| {
             // SAFETY: `Once` runs this alone, before any other call; `serve` keeps to the contract of a loader.
@@ -224,22 +225,22 @@ impl Libxml2 {
         Ok(Self { functions, free, _library: library })
     }
 
-    /// Compiles a schema from its documents, name and text of each; the first is the one to begin with.
-    pub(super) fn compile(&'static self, documents: Vec<(String, String)>) -> Result<Schema, Vec<Complaint>> {
+    /// Compiles a schema from its documents, each a name and a text; the first is the main one.
+    pub(super) fn compile(&'static self, documents: Vec<(String, String)>) -> Result<Schema, Vec<LibraryError>> {
         let documents: Vec<(CString, String)> =
             documents.into_iter().filter_map(|(name, text)| Some((CString::new(name).ok()?, text))).collect();
         let Some(main) = documents.first().map(|(name, _)| name.clone()) else { return Err(Vec::new()) };
         SERVED.set(documents);
-        let mut listener = Listener::new(self);
-        let schema = listener.during(|context| {
-            // SAFETY: the name outlives the call, the context is freed after its last use, and `context` is a listener
+        let mut collector = ErrorCollector::new(self);
+        let schema = collector.during(|context| {
+            // SAFETY: the name outlives the call, the context is freed after its last use, and `context` is a collector
             // that outlives both.
             unsafe {
                 let parser = (self.functions.xmlSchemaNewParserCtxt)(main.as_ptr());
                 if parser.is_null() {
                     return None;
                 }
-                (self.functions.xmlSchemaSetParserStructuredErrors)(parser, listen, context);
+                (self.functions.xmlSchemaSetParserStructuredErrors)(parser, collect_error, context);
                 let schema = (self.functions.xmlSchemaParse)(parser);
                 (self.functions.xmlSchemaFreeParserCtxt)(parser);
                 NonNull::new(schema)
@@ -248,45 +249,45 @@ impl Libxml2 {
         SERVED.take();
         let schema = schema.map(|schema| Schema { library: self, schema });
         match schema {
-            Some(schema) if listener.heard.is_empty() => Ok(schema),
-            _ => Err(listener.heard),
+            Some(schema) if collector.errors.is_empty() => Ok(schema),
+            _ => Err(collector.errors),
         }
     }
 }
 
 impl Schema {
-    /// Parses a document, and judges the element that `steps` lead to: from the root, each the position of a child.
+    /// Parses a document and validates the element at `steps`: a list of child positions, starting at the root.
     pub(super) fn validate(&self, text: &str, steps: Option<&[usize]>) -> Result<(), Verdict> {
-        let mut listener = Listener::new(self.library);
-        let document = Document::parse(&mut listener, text);
-        if let Some(complaint) = listener.heard.drain(..).next() {
-            return Err(if complaint.code == NO_MEMORY { Verdict::Undecided } else { Verdict::Malformed(complaint) });
+        let mut collector = ErrorCollector::new(self.library);
+        let document = Document::parse(&mut collector, text);
+        if let Some(error) = collector.errors.drain(..).next() {
+            return Err(if error.code == NO_MEMORY { Verdict::Undecided } else { Verdict::Malformed(error) });
         }
-        // The guard before us has seen no DOCTYPE; were there one, the two would not have read the same document.
+        // The guard has already rejected any DOCTYPE. If there is one now, the two parsers disagree on the document.
         let Some(document) = document.filter(|document| !document.has_doctype()) else {
             return Err(Verdict::Undecided);
         };
         let Some(steps) = steps else { return Ok(()) };
         let Some(element) = document.element(steps) else { return Err(Verdict::Undecided) };
         let functions = &self.library.functions;
-        let result = listener.during(|context| {
-            // SAFETY: schema, element and listener outlive the context, which is freed after its last use.
+        let result = collector.during(|context| {
+            // SAFETY: schema, element and collector outlive the context, which is freed after its last use.
             unsafe {
                 let validation = (functions.xmlSchemaNewValidCtxt)(self.schema.as_ptr());
                 if validation.is_null() {
                     return -1;
                 }
-                (functions.xmlSchemaSetValidStructuredErrors)(validation, listen, context);
+                (functions.xmlSchemaSetValidStructuredErrors)(validation, collect_error, context);
                 let result = (functions.xmlSchemaValidateOneElement)(validation, element.as_ptr());
                 (functions.xmlSchemaFreeValidCtxt)(validation);
                 result
             }
         });
         match result {
-            0 if listener.heard.is_empty() => Ok(()),
-            _ if listener.heard.is_empty() => Err(Verdict::Undecided),
+            0 if collector.errors.is_empty() => Ok(()),
+            _ if collector.errors.is_empty() => Err(Verdict::Undecided),
             ..0 => Err(Verdict::Undecided),
-            _ => Err(Verdict::Invalid(listener.heard)),
+            _ => Err(Verdict::Invalid(collector.errors)),
         }
     }
 }
@@ -305,10 +306,10 @@ struct Document {
 }
 
 impl Document {
-    fn parse(listener: &mut Listener, text: &str) -> Option<Self> {
-        let library = listener.library;
+    fn parse(collector: &mut ErrorCollector, text: &str) -> Option<Self> {
+        let library = collector.library;
         let length = c_int::try_from(text.len()).ok()?;
-        let document = listener.during(|_| {
+        let document = collector.during(|_| {
             // SAFETY: the library copies what it reads; `length` is that of the text.
             unsafe {
                 let (start, encoding) = (text.as_ptr().cast(), c"UTF-8".as_ptr());
@@ -346,30 +347,30 @@ impl Drop for Document {
     }
 }
 
-/// Hears what the library complains of, which would else go to standard error.
+/// Collects the errors that the library reports, which would otherwise go to standard error.
 ///
-/// There is no way to tell the library that enough is enough, and it would go on to find a hundred thousand things wrong
-/// and word them all. So the rest of the document is taken out from before it.
-struct Listener {
+/// The library has no way to stop a validation, and would go on to report a hundred thousand errors. So the rest of the
+/// document is removed instead.
+struct ErrorCollector {
     library: &'static Libxml2,
-    heard: Vec<Complaint>,
-    /// The rest has been taken out.
-    enough: bool,
-    /// What has been taken out, to be freed when the library no longer looks at the document.
+    errors: Vec<LibraryError>,
+    /// The limit is reached, and the rest has been removed.
+    full: bool,
+    /// The removed elements, to be freed when the library has finished with the document.
     rest: Vec<Opaque>,
 }
 
-impl Listener {
+impl ErrorCollector {
     fn new(library: &'static Libxml2) -> Self {
-        Self { library, heard: Vec::new(), enough: false, rest: Vec::new() }
+        Self { library, errors: Vec::new(), full: false, rest: Vec::new() }
     }
 
-    /// Takes out all elements of the document that come after the start of this one.
+    /// Removes all elements of the document after the start of this one.
     ///
     /// # Safety
     /// `node` is an element or an attribute of a document that is being validated, and the library is at it, at its
     /// element, or above it.
-    unsafe fn take_out_after(&mut self, node: *mut Node) {
+    unsafe fn remove_after(&mut self, node: *mut Node) {
         let functions = &self.library.functions;
         let rest = &mut self.rest;
         // SAFETY: by the contract the node is alive, and so are those above it. The library goes on from the element
@@ -396,16 +397,16 @@ impl Listener {
         }
     }
 
-    /// Listens while `call` runs; it is given the pointer that [`listen`] takes.
+    /// Collects errors while `call` runs, and passes it the pointer that [`collect_error`] expects.
     fn during<T>(&mut self, call: impl FnOnce(Opaque) -> T) -> T {
         let set = self.library.functions.xmlSetStructuredErrorFunc;
         let context: Opaque = ptr::from_mut(self).cast();
-        // SAFETY: the listener outlives `call`; after it, this thread's complaints go to nobody.
-        unsafe { set(context, listen) };
+        // SAFETY: the collector outlives `call`; after it, errors of this thread are dropped.
+        unsafe { set(context, collect_error) };
         let result = call(context);
-        // SAFETY: as above. What was taken out of a document is freed while the document lives, and nothing leads to it.
+        // SAFETY: as above. Removed elements are freed while the document is alive, and nothing refers to them.
         unsafe {
-            set(ptr::null_mut(), listen);
+            set(ptr::null_mut(), collect_error);
             for element in self.rest.drain(..) {
                 (self.library.functions.xmlFreeNode)(element);
             }
@@ -414,22 +415,23 @@ impl Listener {
     }
 }
 
-/// Keeps a complaint.
+/// Records an error.
 ///
 /// # Safety
-/// `context` is a live [`Listener`] or null; `error` is null or as the library gives it.
-unsafe extern "C" fn listen(context: Opaque, error: *const XmlError) {
-    // SAFETY: by the contract; the library calls on the thread that [`Listener::during`] runs on, so nobody else has it.
-    let (Some(listener), Some(error)) = (unsafe { context.cast::<Listener>().as_mut() }, unsafe { error.as_ref() })
+/// `context` is a live [`ErrorCollector`] or null; `error` is null or as the library gives it.
+unsafe extern "C" fn collect_error(context: Opaque, error: *const XmlError) {
+    // SAFETY: by the contract; the library calls on the thread that [`ErrorCollector::during`] runs on.
+    let (Some(collector), Some(error)) =
+        (unsafe { context.cast::<ErrorCollector>().as_mut() }, unsafe { error.as_ref() })
     else {
         return;
     };
-    if error.level <= WARNING || error.code == ODD_NAMESPACE || listener.enough {
+    if error.level <= WARNING || error.code == ODD_NAMESPACE || collector.full {
         return;
     }
-    let library = listener.library;
+    let library = collector.library;
     let path = (!error.node.is_null()).then(|| {
-        // SAFETY: the node of an error is alive while the error is told, and the path is ours to free.
+        // SAFETY: the node of an error is alive while the error is reported, and we own the path.
         unsafe {
             let path = (library.functions.xmlGetNodePath)(error.node);
             let words = words(path.cast());
@@ -439,7 +441,7 @@ unsafe extern "C" fn listen(context: Opaque, error: *const XmlError) {
     });
     // SAFETY: strings of an error are null or end with a NUL.
     let (message, file) = unsafe { (words(error.message), words(error.file)) };
-    listener.heard.push(Complaint {
+    collector.errors.push(LibraryError {
         code: error.code,
         message: message.unwrap_or_default(),
         file,
@@ -447,17 +449,16 @@ unsafe extern "C" fn listen(context: Opaque, error: *const XmlError) {
         column: u32::try_from(error.column).unwrap_or_default(),
         path: path.flatten(),
     });
-    if listener.heard.len() >= MAX_COMPLAINTS {
-        listener.enough = true;
+    if collector.errors.len() >= MAX_ERRORS {
+        collector.full = true;
         if error.domain == VALIDATION && !error.node.is_null() {
-            // SAFETY: complaints of this domain are told while the document is validated, about where the library is, or
-            // about a key below it.
-            unsafe { listener.take_out_after(error.node.cast()) }
+            // SAFETY: errors of this domain are reported during validation, for the current element or a key below.
+            unsafe { collector.remove_after(error.node.cast()) }
         }
     }
 }
 
-/// A string of the library's, without the middle of a very long one.
+/// Copies a string of the library, leaving out the middle if it is very long.
 ///
 /// # Safety
 /// `string` is null, or ends with a NUL.
@@ -472,10 +473,10 @@ unsafe fn words(string: *const c_char) -> Option<String> {
     Some(String::from_utf8_lossy(&[head, tail].concat()).trim_end().to_owned())
 }
 
-/// Gives the library a schema document that is being compiled on this thread; everything else does not exist.
+/// Loads a schema document that is being compiled on this thread; nothing else can be loaded.
 ///
 /// # Safety
-/// It is called by the library alone, with strings that are null or end with a NUL.
+/// Must only be called by the library, with strings that are null or end with a NUL.
 unsafe extern "C" fn serve(name: *const c_char, _id: *const c_char, context: Opaque) -> *mut ParserInput {
     let Some(library) = LOADED.get() else { return ptr::null_mut() };
     if name.is_null() {

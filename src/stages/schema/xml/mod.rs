@@ -1,8 +1,7 @@
-//! XML bodies: let in by a guard of our own, then judged by XSD 1.0.
+//! XML bodies: screened by our own guard, then validated against XSD 1.0.
 //!
-//! The schema is compiled once, when the policy is. A body passes [`guard`] first, which lets through only what a body has
-//! need of, and then [`libxml2`], which parses it and judges it. A violation names its place and what was asked, never
-//! the value that came.
+//! The schema is compiled once, with the policy. [`guard`] first accepts only the XML features that a body needs; then
+//! [`libxml2`] parses and validates it. A violation names the location and the constraint, never the value.
 
 mod guard;
 mod libxml2;
@@ -18,7 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use self::guard::Guard;
-use self::libxml2::{Complaint, Verdict};
+use self::libxml2::{LibraryError, Verdict};
 use self::place::Index;
 use self::soap::{Objection, Payload};
 use self::sources::Sources;
@@ -143,13 +142,13 @@ impl XmlSchema {
             ..XmlProblem::of(name, message)
         })?;
         let sources = Sources::gather(name, read)?;
-        let schema = library.compile(sources.documents()).map_err(|complaints| {
-            let Some(complaint) = complaints.into_iter().next() else {
+        let schema = library.compile(sources.documents()).map_err(|errors| {
+            let Some(error) = errors.into_iter().next() else {
                 return XmlProblem::of(name, "the schema does not compile, and libxml2 does not say why");
             };
-            let file = complaint.file.as_deref().and_then(|document| sources.name_of(document)).unwrap_or(name);
-            let line = Some(complaint.line).filter(|line| *line > 0);
-            XmlProblem { line, ..XmlProblem::of(file, words::of_schema(&complaint)) }
+            let file = error.file.as_deref().and_then(|document| sources.name_of(document)).unwrap_or(name);
+            let line = Some(error.line).filter(|line| *line > 0);
+            XmlProblem { line, ..XmlProblem::of(file, words::of_schema(&error)) }
         })?;
         match sources.patterns().find(|(_, pattern)| !pattern::is_linear(pattern)) {
             Some((place, pattern)) => Err(XmlProblem {
@@ -195,25 +194,25 @@ impl Compiled {
     /// Asks libxml2 whether the body parses, and about the element that `steps` lead to.
     fn ask(&self, text: &str, steps: Option<&[usize]>) -> Result<(), Refusal> {
         self.schema.validate(text, steps).map_err(|verdict| match verdict {
-            Verdict::Malformed(complaint) => {
-                let place = Place { line: complaint.line as usize, column: complaint.column as usize };
-                unacceptable(place, words::of_malformed(&complaint))
+            Verdict::Malformed(error) => {
+                let place = Place { line: error.line as usize, column: error.column as usize };
+                unacceptable(place, words::of_malformed(&error))
             }
-            Verdict::Invalid(complaints) => {
+            Verdict::Invalid(errors) => {
                 let index = Index::new(text);
-                violated("the body", complaints.iter().map(|complaint| violation(text, &index, complaint)).collect())
+                violated("the body", errors.iter().map(|error| violation(text, &index, error)).collect())
             }
-            Verdict::Undecided => undecided("libxml2 has no verdict: it is out of memory, or broken"),
+            Verdict::Undecided => undecided("libxml2 could not decide: it is out of memory, or failed"),
         })
     }
 }
 
-fn violation(text: &str, index: &Index<'_>, complaint: &Complaint) -> Violation {
-    let (mut pointer, offset) = index.locate(complaint.path.as_deref().unwrap_or_default());
+fn violation(text: &str, index: &Index<'_>, error: &LibraryError) -> Violation {
+    let (mut pointer, offset) = index.locate(error.path.as_deref().unwrap_or_default());
     let element = pointer.rsplit('/').next().unwrap_or_default();
     let element = element.split_once('[').map_or(element, |(name, _)| name);
-    let detail = words::at(guard::place(text, offset), &words::of_violation(complaint, element));
-    if let Some(attribute) = words::attribute(complaint).filter(|_| !pointer.contains('@')) {
+    let detail = words::at(guard::place(text, offset), &words::of_violation(error, element));
+    if let Some(attribute) = words::attribute(error).filter(|_| !pointer.contains('@')) {
         pointer.extend(["/@", attribute]);
     }
     Violation::new(words::cut(pointer, MAX_POINTER), detail)

@@ -1,19 +1,19 @@
-//! Which namespace a prefix is bound to (Namespaces in XML 1.0).
+//! Resolves prefixes to namespaces (Namespaces in XML 1.0).
 
-/// The namespace of the prefix `xml`, which is bound from the start (§3).
+/// The namespace of the prefix `xml`, which is predeclared (§3).
 pub(super) const XML: &str = "http://www.w3.org/XML/1998/namespace";
-/// The namespace of the declarations themselves, which nothing may be bound to (§3).
+/// The namespace of namespace declarations, which must not be declared (§3).
 const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
 
-/// The declarations in force at one place of a document.
+/// The namespace declarations in scope.
 pub(super) struct Namespaces {
-    /// Most of them.
+    /// Most declarations in scope.
     most: usize,
     bound: Vec<Binding>,
 }
 
 struct Binding {
-    /// Of the element that declares it.
+    /// Depth of the declaring element.
     depth: usize,
     /// Empty for the default namespace.
     prefix: Box<str>,
@@ -22,16 +22,18 @@ struct Binding {
 }
 
 impl Namespaces {
-    /// None declared; at most `most` at once.
+    /// Starts without declarations, and allows at most `most` in scope.
     pub(super) fn new(most: usize) -> Self {
         Self { most, bound: Vec::new() }
     }
 
-    /// Takes a declaration on the element at `depth`; `prefix` is empty for the default namespace. The error is in words.
+    /// Adds a declaration on the element at `depth`; `prefix` is empty for the default namespace.
     pub(super) fn declare(&mut self, depth: usize, prefix: &str, name: &str) -> Result<(), &'static str> {
         match (prefix, name) {
             ("xml", XML) => return Ok(()),
-            ("xml", _) | (_, XML) => return Err("the prefix `xml` and its namespace go with each other alone"),
+            ("xml", _) | (_, XML) => {
+                return Err("the prefix `xml` can only be bound to its own namespace, and no other prefix to it");
+            }
             ("xmlns", _) | (_, XMLNS) => return Err("the prefix `xmlns` and its namespace cannot be declared"),
             ("", _) => {}
             (_, "") => return Err("a prefix cannot be unbound in XML 1.0"),
@@ -44,7 +46,7 @@ impl Namespaces {
         Ok(())
     }
 
-    /// What a prefix is bound to; for the default namespace, empty, there is always an answer.
+    /// Returns the namespace of a prefix. The empty prefix always resolves, to the default namespace or to none.
     pub(super) fn resolve(&self, prefix: &str) -> Option<&str> {
         match prefix {
             "xml" => return Some(XML),
@@ -55,7 +57,7 @@ impl Namespaces {
         bound.map(|binding| &*binding.name).or_else(|| prefix.is_empty().then_some(""))
     }
 
-    /// The element at `depth` ends, and what it declared with it.
+    /// Removes the declarations of the element at `depth`, which ends.
     pub(super) fn leave(&mut self, depth: usize) {
         while self.bound.pop_if(|binding| binding.depth >= depth).is_some() {}
     }

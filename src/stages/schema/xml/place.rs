@@ -1,4 +1,4 @@
-//! From the path of a node, as libxml2 tells it, to words and a place: `/order/line[2]/@id`, line and column.
+//! Translates a node path of libxml2 into a readable path and a location: `/order/line[2]/@id`, line and column.
 
 use quick_xml::Reader;
 use quick_xml::events::Event;

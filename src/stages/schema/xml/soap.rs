@@ -1,7 +1,7 @@
-//! SOAP envelopes, 1.1 and 1.2: finds what the schema is to judge, and judges what is around it.
+//! SOAP envelopes, 1.1 and 1.2: checks the envelope, and finds the element that the schema validates.
 //!
-//! An Envelope holds a Header, if it likes, and a Body, and nothing else; the Body holds one element, which the schema
-//! judges, or a Fault, where an answer may be one. What is in the Header is not looked at.
+//! An Envelope contains an optional Header, then a Body, and nothing else. The Body contains one element, which the schema
+//! validates, or a Fault if the message is a response. The content of the Header is not checked.
 
 use super::Soap;
 use super::guard::{Flaw, Guard, Step};
@@ -103,7 +103,7 @@ impl Envelope {
             (1, _) => {
                 let version = ENVELOPES.iter().position(|known| *known == namespace);
                 let (Some(version), "Envelope") = (version, name) else {
-                    return breach("/", "the root is no Envelope of SOAP 1.1 or 1.2");
+                    return breach("/", "the root is not an Envelope of SOAP 1.1 or 1.2");
                 };
                 self.version = version;
             }
@@ -155,7 +155,7 @@ impl Envelope {
             return Ok(Payload::InBody(body));
         }
         if self.fault_children().iter().skip(self.next).any(|(_, required)| *required) {
-            return Err(("/Envelope/Body/Fault", Flaw::new(self.offset, "the Fault does not say all that it must")));
+            return Err(("/Envelope/Body/Fault", Flaw::new(self.offset, "the Fault lacks a required element")));
         }
         Ok(Payload::Fault)
     }

@@ -1,7 +1,7 @@
-//! The documents a schema is made of: the file that is named, and all that it includes, imports and redefines.
+//! The documents of a schema: the named file, and all that it includes, imports and redefines.
 //!
-//! They are read here, through the policy's own reader, and their locations are replaced by names that only mean
-//! something to [`super::libxml2`], which is handed all of them at once and fetches nothing.
+//! They are read through the policy's own reader, and their locations are replaced by names that only
+//! [`super::libxml2`] knows. It receives all documents at once and fetches nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -245,10 +245,10 @@ fn is_url(location: &str) -> bool {
 fn resolve(file: &str, location: &str) -> Result<String, (String, Option<String>)> {
     if is_url(location) || location.starts_with("//") {
         let help = "save the schema beside this one, and write its path here";
-        return Err((format!("`{location}` is no path of a file; nothing is fetched"), Some(help.to_owned())));
+        return Err((format!("`{location}` is not a file path; nothing is fetched"), Some(help.to_owned())));
     }
     if location.is_empty() || location.starts_with('/') || location.contains(['\\', '\0']) {
-        return Err((format!("`{location}` is no path relative to this file"), None));
+        return Err((format!("`{location}` is not a path relative to this file"), None));
     }
     let mut parts: Vec<&str> = file.split('/').collect();
     parts.pop();

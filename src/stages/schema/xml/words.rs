@@ -1,14 +1,14 @@
 //! What libxml2 complains of, in words for the people who send bodies.
 //!
-//! Its messages hold the values that came. A sentence here is chosen by the code of the complaint, and takes from the
+//! Its messages hold the values that came. A sentence here is chosen by the code of the error, and takes from the
 //! message only what follows a phrase of libxml2's own, the last in the message: that part comes from the schema.
 
 use super::Place;
-use super::libxml2::Complaint;
+use super::libxml2::LibraryError;
 
 /// Longest words of one violation, in bytes.
 const MAX_DETAIL: usize = 300;
-/// How the namespace of XSD stands in messages.
+/// The namespace of XSD in messages.
 const XSD: &str = "{http://www.w3.org/2001/XMLSchema}";
 
 /// What is said, and what it takes from the message.
@@ -71,9 +71,9 @@ fn words(code: i32) -> Words {
 }
 
 /// A violation, about an element or attribute of this local name.
-pub(super) fn of_violation(complaint: &Complaint, found: &str) -> String {
-    let message = complaint.message.as_str();
-    match words(complaint.code) {
+pub(super) fn of_violation(error: &LibraryError, found: &str) -> String {
+    let message = error.message.as_str();
+    match words(error.code) {
         Words::These(words) => words.to_owned(),
         Words::After(words, phrase) => match message.rsplit_once(phrase) {
             Some((_, tail)) => [words, plain(tail).trim_start_matches('(')].concat(),
@@ -84,9 +84,9 @@ pub(super) fn of_violation(complaint: &Complaint, found: &str) -> String {
     }
 }
 
-/// Local name of the attribute that a complaint is about; it stands before the message proper, and comes from the body.
-pub(super) fn attribute(complaint: &Complaint) -> Option<&str> {
-    let (_, rest) = complaint.message.split_once("', attribute '")?;
+/// Local name of the attribute that a error is about; it stands before the message proper, and comes from the body.
+pub(super) fn attribute(error: &LibraryError) -> Option<&str> {
+    let (_, rest) = error.message.split_once("', attribute '")?;
     let (name, _) = rest.split_once("': ")?;
     let local = name.rsplit_once('}').map_or(name, |(_, local)| local);
     (!local.contains(['/', ' ', '\''])).then_some(local)
@@ -132,7 +132,7 @@ fn key(message: &str) -> String {
     if starts("No match found for key-sequence ") {
         format!("this refers to nothing: no key has its value (`{name}`)")
     } else if starts("Duplicate key-sequence ") {
-        format!("the value stands twice, and must be unique (`{name}`)")
+        format!("the value occurs twice, and must be unique (`{name}`)")
     } else {
         "a value that is part of a key is missing, or stands twice".to_owned()
     }
@@ -145,13 +145,13 @@ fn plain(text: &str) -> String {
 }
 
 /// What is wrong with a schema: the operator's own text, so it is told whole.
-pub(super) fn of_schema(complaint: &Complaint) -> String {
-    cut(complaint.message.replace(XSD, "xs:").replace('\'', "`"), MAX_DETAIL * 2)
+pub(super) fn of_schema(error: &LibraryError) -> String {
+    cut(error.message.replace(XSD, "xs:").replace('\'', "`"), MAX_DETAIL * 2)
 }
 
 /// Why a body that the guard let through is not well formed.
-pub(super) fn of_malformed(complaint: &Complaint) -> &'static str {
-    match complaint.code {
+pub(super) fn of_malformed(error: &LibraryError) -> &'static str {
+    match error.code {
         9 => "a character is not allowed in XML",
         38 => "`<` stands in the value of an attribute",
         62 => "`]]>` stands in text",
