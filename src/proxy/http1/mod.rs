@@ -22,7 +22,7 @@ pub(super) use wire::Wire;
 use wire::{RequestBody, Tap};
 
 use crate::body::Source;
-use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::strip_trailers;
 use crate::proxy::request::handle;
@@ -43,7 +43,7 @@ pub(super) enum End {
 /// Serves a connection to its end, which comes soon when `finish` is set: after the request that is being read or answered.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    client: &Rc<ClientConnection>,
     wire: &Rc<RefCell<Wire>>,
     finish: &Cell<bool>,
 ) -> End {
@@ -66,7 +66,7 @@ pub(super) async fn serve(
 /// Handles and answers one request. An error when no other may follow.
 async fn exchange(
     worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    client: &Rc<ClientConnection>,
     wire: &Rc<RefCell<Wire>>,
     head: RequestHead,
     finish: &Cell<bool>,

@@ -11,7 +11,7 @@ use hyper::ext::ReasonPhrase;
 
 use super::writer::MessageWriter;
 use crate::proxy::headers::write_line;
-use crate::proxy::request::response_body::Answer;
+use crate::proxy::request::response_body::ResponseBody;
 
 /// What of a request decides how its answer is framed.
 pub(super) struct Asked {
@@ -41,8 +41,8 @@ pub(super) fn write(
     outgoing: &mut MessageWriter,
     asked: &Asked,
     parts: &Parts,
-    body: Answer,
-) -> (Ending, Option<Answer>) {
+    body: ResponseBody,
+) -> (Ending, Option<ResponseBody>) {
     let Parts { status, headers, extensions, .. } = parts;
     // RFC 9110 §6.4.1: these have none, whatever their fields say.
     let without = matches!(*status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

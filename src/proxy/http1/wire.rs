@@ -14,7 +14,7 @@ use tokio::io::AsyncWrite;
 
 use super::End;
 use super::read_buffer::ReadBuffer;
-use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::http1::reader::{Flaw, HeadLimits, Reader, RequestHead};
 use crate::proxy::stream::Stream;
 
@@ -28,7 +28,7 @@ pub(crate) struct Wire {
     stream: Stream,
     read_buffer: ReadBuffer,
     reader: Reader,
-    client: Rc<Client>,
+    client: Rc<ClientConnection>,
     /// Which request is the present one.
     number: u64,
     /// What is still to be said before its body is sent; empty when nothing is.
@@ -62,7 +62,7 @@ impl Error for Unreadable {}
 
 impl Wire {
     /// `prefix` has been read already.
-    pub(crate) fn new(stream: Stream, client: Rc<Client>, prefix: Bytes, limits: HeadLimits) -> Self {
+    pub(crate) fn new(stream: Stream, client: Rc<ClientConnection>, prefix: Bytes, limits: HeadLimits) -> Self {
         let (read_buffer, reader) = (ReadBuffer::new(prefix), Reader::new(limits));
         Self { stream, read_buffer, reader, client, number: 0, interim: &[], aborted: false }
     }
@@ -236,7 +236,7 @@ pub(super) struct Tap<'a>(pub(super) &'a RefCell<Wire>);
 impl AsyncWrite for Tap<'_> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wire = &mut *self.0.borrow_mut();
-        wire.client.wrote(Pin::new(&mut wire.stream).poll_write(cx, bytes))
+        wire.client.track_write(Pin::new(&mut wire.stream).poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -245,7 +245,7 @@ impl AsyncWrite for Tap<'_> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wire = &mut *self.0.borrow_mut();
-        wire.client.wrote(Pin::new(&mut wire.stream).poll_write_vectored(cx, slices))
+        wire.client.track_write(Pin::new(&mut wire.stream).poll_write_vectored(cx, slices))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

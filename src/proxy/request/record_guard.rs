@@ -15,7 +15,7 @@ use crate::body::Counter;
 use crate::chain::Trace;
 use crate::exchange::Exchange;
 use crate::policy::{Route, Server};
-use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::{Worker, WorkerView};
 use crate::refusal::{Reason, Refusal, Stage, Violation};
 use crate::stages::auth::Caller;
@@ -39,7 +39,7 @@ enum Ending {
 /// The witness of one request.
 pub(crate) struct RecordGuard {
     worker: Rc<Worker>,
-    client: Rc<Client>,
+    client: Rc<ClientConnection>,
     /// What is in force for this request, whatever is reloaded meanwhile.
     pub(crate) view: Rc<WorkerView>,
     /// The facts of the request.
@@ -58,7 +58,7 @@ pub(crate) struct RecordGuard {
 
 impl RecordGuard {
     /// Begins to watch. The client's `begin` has been called; its `end` is called here.
-    pub(crate) fn new(worker: &Rc<Worker>, client: &Rc<Client>, exchange: Exchange) -> Box<Self> {
+    pub(crate) fn new(worker: &Rc<Worker>, client: &Rc<ClientConnection>, exchange: Exchange) -> Box<Self> {
         Box::new(Self {
             worker: Rc::clone(worker),
             client: Rc::clone(client),

@@ -16,7 +16,7 @@ use crate::proxy::upstream::{Link, LinkError, Pool};
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// A body to send to the client.
-pub(crate) struct Answer {
+pub(crate) struct ResponseBody {
     source: Source,
     guard: Box<RecordGuard>,
 }
@@ -49,7 +49,7 @@ impl std::fmt::Display for BrokenOff {
 
 impl std::error::Error for BrokenOff {}
 
-impl Answer {
+impl ResponseBody {
     /// Our own.
     pub(crate) fn ours(bytes: Bytes, guard: Box<RecordGuard>) -> Self {
         Self { source: Source::Ours(Some(bytes).filter(|bytes| !bytes.is_empty())), guard }
@@ -122,7 +122,7 @@ fn broken(error: &LinkError, guard: &RecordGuard) -> Refusal {
     })
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BrokenOff;
 
@@ -165,7 +165,7 @@ impl Body for Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
         // A body whose length is known is dropped without asking for its end.
         if let Source::Upstream(upstream) = &mut self.source
