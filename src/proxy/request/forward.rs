@@ -122,7 +122,7 @@ async fn answer(
     limit: Duration,
     counter: &Counter,
 ) -> Result<(Head, Duration), Unanswered> {
-    let asked = link.asked;
+    let asked = link.begun;
     let deadline = |now: Instant, stalled: Option<Instant>| match counter.progress() {
         Progress::Whole => asked + limit,
         // An upstream that takes nothing of it does not take its time.
