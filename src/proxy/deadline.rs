@@ -29,7 +29,8 @@ impl Deadline {
         Poll::Pending
     }
 
-    /// Prepares for another wait whose deadline is `deadline` or later: brings the timer forward if it fires after that.
+    /// Prepares for another wait whose deadline is `deadline` or later: brings the timer forward if it fires after
+    /// that.
     pub(crate) fn not_after(&mut self, deadline: Instant) {
         if let Some(sleep) = &mut self.0
             && sleep.deadline().into_std() > deadline

@@ -1,4 +1,5 @@
-//! A byte stream, plain or TLS, to a client or an upstream. One type, so that the code that reads and writes is compiled
+//! A byte stream, plain or TLS, to a client or an upstream. One type, so that the code that reads and writes is
+//! compiled
 //! only once.
 
 use std::io::{self, IoSlice};

@@ -114,7 +114,8 @@ impl Upstream {
     }
 }
 
-/// Returns why a response was interrupted: the request's body failed while it was still being sent, or the upstream did.
+/// Returns why a response was interrupted: the request's body failed while it was still being sent, or the upstream
+/// did.
 fn interruption(error: &LinkError, guard: &RecordGuard) -> Refusal {
     guard.counter.failure().unwrap_or_else(|| {
         let detail = "the service behind broke off its answer";

@@ -44,7 +44,8 @@ impl From<Framing> for Position {
 }
 
 impl Position {
-    /// Takes the next piece out of `input`. Returns `None` at the end of the body, and when `input` is incomplete: then it
+    /// Takes the next piece out of `input`. Returns `None` at the end of the body, and when `input` is incomplete:
+    /// then it
     /// keeps the beginning of an unfinished line, and more must be appended.
     pub(super) fn take(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, LinkError> {
         while !input.is_empty() {

@@ -88,7 +88,8 @@ impl Link {
         }
     }
 
-    /// Begins a request. `fields` writes the header fields, each as a line with its CRLF. The fields that frame the body
+    /// Begins a request. `fields` writes the header fields, each as a line with its CRLF. The fields that frame the
+    /// body
     /// are added here. Nothing is sent before `poll_head`.
     pub(crate) fn begin(&mut self, method: &Method, target: &str, fields: impl FnOnce(&mut Vec<u8>), body: Body) {
         let (ended, length) = (body.is_end_stream(), body.size_hint().exact());
@@ -174,7 +175,8 @@ impl Link {
         }
     }
 
-    /// Whether another request may follow: the last one was sent whole, its response read whole, and nothing came after.
+    /// Whether another request may follow: the last one was sent whole, its response read whole, and nothing came
+    /// after.
     pub(super) fn is_done(&self) -> bool {
         let sent = self.body.is_none() && self.writer.is_empty();
         self.keep_alive && sent && self.has_ended() && self.read_buffer.input.is_empty()
@@ -185,7 +187,8 @@ impl Link {
         self.read_buffer.poll_fill(&mut self.stream, &mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// Sends what can be sent now. A returned error ends the request. A failure to send alone does not, because there may
+    /// Sends what can be sent now. A returned error ends the request. A failure to send alone does not, because there
+    /// may
     /// be a response all the same (RFC 9112 §9.5).
     fn push(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
         if self.body.is_none() && self.writer.is_empty() {
