@@ -1,5 +1,5 @@
-//! A timer that is seldom set: it stays where it is while deadlines move away from it, and looks at the real one when it
-//! goes off. Setting and clearing a timer for every request costs more than all that is waited for.
+//! A timer that is rarely reset: it keeps its time while the deadline moves further away, and compares with the actual
+//! deadline when it fires. Setting and clearing a timer for every request would cost more than the waits themselves.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -8,16 +8,16 @@ use std::time::Instant;
 use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
-/// A timer, made when something is first waited for.
+/// A lazy timer, created at the first wait.
 #[derive(Default)]
 pub(crate) struct Deadline(Option<Pin<Box<Sleep>>>);
 
 impl Deadline {
-    /// Ready when the deadline has passed. It is asked for with the time now: the first time to set the timer, later only
-    /// when the timer has gone off. A deadline may move further away while it is waited for, never closer.
+    /// Is ready once the deadline has passed. `deadline` computes it from the current time: at first to set the timer,
+    /// later only when the timer has fired. A deadline may move further away during a wait, never closer.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: impl Fn(Instant) -> Instant) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline(Instant::now()).into())));
-        // Whatever is left of the task's budget: who keeps it busy does not keep it from the time.
+        // Not limited by the task's budget: a busy peer must not postpone the timeout.
         while pin!(unconstrained(sleep.as_mut())).poll(cx).is_ready() {
             let now = Instant::now();
             let deadline = deadline(now);
@@ -29,7 +29,8 @@ impl Deadline {
         Poll::Pending
     }
 
-    /// Begins to wait for something else, which is due no sooner than `deadline`.
+    /// Prepares for another wait whose deadline is `deadline` or later: brings the timer forward if it fires after
+    /// that.
     pub(crate) fn not_after(&mut self, deadline: Instant) {
         if let Some(sleep) = &mut self.0
             && sleep.deadline().into_std() > deadline

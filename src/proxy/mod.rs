@@ -1,9 +1,10 @@
-//! Carries requests: from a socket, through the chain, to an upstream and back.
+//! The data path: takes requests from a socket, through the chain, to an upstream, and responses back.
 //!
 //! - `downstream`: accepts connections, runs the workers, and serves HTTP/1 and HTTP/2 to clients.
-//! - `request`: handles one request, from its target to its record.
-//! - `upstream`: pools of connections to the servers behind us.
-//! - `http1`: reads and writes HTTP/1.x. `headers`: what may cross, in either direction.
+//! - `request`: handles one request, from parsing its target to writing its audit record.
+//! - `upstream`: pools of connections to upstream servers.
+//! - `http1`: reads and writes HTTP/1.x.
+//! - `headers`: which header fields are forwarded, in either direction.
 
 mod deadline;
 pub(crate) mod downstream;

@@ -1,4 +1,6 @@
-//! A byte stream, plain or TLS, to either side. One type, so that all that reads and writes is compiled once for both.
+//! A byte stream, plain or TLS, to a client or an upstream. One type, so that the code that reads and writes is
+//! compiled
+//! only once.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,26 +10,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-/// A plain or an encrypted connection.
+/// A plain or TLS connection.
 pub(crate) enum Stream {
     /// TCP.
     Plain(TcpStream),
-    /// TLS over TCP; boxed, being a kilobyte.
+    /// TLS over TCP; boxed, because it takes a kilobyte.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
-    /// Breaks the connection off, so that the other end cannot take what came for the whole.
+    /// Makes the connection reset when dropped, so that the peer cannot mistake a truncated message for a complete one.
     pub(crate) fn abort(&self) {
         let tcp = match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
         };
-        // Fails where there is no connection any more.
+        // Fails only when the connection is already gone.
         let _ = tcp.set_zero_linger();
     }
 
-    /// An encrypted one.
+    /// Wraps a TLS stream.
     pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
         Self::Tls(Box::new(stream))
     }

@@ -1,4 +1,4 @@
-//! A client connection, as all its parts see it: what it is doing, and since when.
+//! The state of a client connection, shared by all its parts: what it is doing, and since when.
 
 use std::cell::Cell;
 use std::io;
@@ -11,41 +11,40 @@ use crate::exchange::Peer;
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Nothing, since then.
+    /// Idle since this instant.
     Idle(Instant),
-    /// A request's head is coming, since then.
+    /// Receiving a request's head since this instant.
     Head(Instant),
-    /// So many requests are being answered.
+    /// Serving this number of requests.
     Busy(u32),
 }
 
-/// A client connection.
-pub(crate) struct Client {
-    /// The other end.
+/// The shared state of a client connection.
+pub(crate) struct ClientConnection {
     pub(crate) peer: Peer,
     phase: Cell<Phase>,
-    /// The client has taken nothing of what was written to it since then.
+    /// When the client stopped accepting what is written to it.
     stalled: Cell<Option<Instant>>,
 }
 
-impl Client {
-    /// A connection that just came.
+impl ClientConnection {
+    /// Creates the state of a connection that was just accepted.
     pub(crate) fn new(peer: Peer, now: Instant) -> Rc<Self> {
         Rc::new(Self { peer, phase: Cell::new(Phase::Idle(now)), stalled: Cell::new(None) })
     }
 
-    /// What it is doing.
+    /// Returns what the connection is doing.
     pub(crate) fn phase(&self) -> Phase {
         self.phase.get()
     }
 
-    /// Since when the client has taken nothing of what is written to it.
+    /// Returns when the client stopped accepting what is written to it.
     pub(crate) fn stalled(&self) -> Option<Instant> {
         self.stalled.get()
     }
 
-    /// Takes note of how a write went.
-    pub(crate) fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// Records whether a write made progress, and returns its result.
+    pub(crate) fn track_write(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match (&written, self.stalled.get()) {
             (Poll::Pending, None) => self.stalled.set(Some(Instant::now())),
             (Poll::Ready(_), Some(_)) => self.stalled.set(None),
@@ -54,14 +53,14 @@ impl Client {
         written
     }
 
-    /// A part of a head has come.
+    /// Records that the first part of a head was received.
     pub(crate) fn head_begins(&self) {
         if let Phase::Idle(_) = self.phase.get() {
             self.phase.set(Phase::Head(Instant::now()));
         }
     }
 
-    /// A request begins.
+    /// Records that a request begins.
     pub(crate) fn begin(&self) {
         self.phase.set(match self.phase.get() {
             Phase::Busy(others) => Phase::Busy(others + 1),
@@ -69,7 +68,7 @@ impl Client {
         });
     }
 
-    /// A request ends.
+    /// Records that a request ends.
     pub(crate) fn end(&self, now: Instant) {
         self.phase.set(match self.phase.get() {
             Phase::Busy(others) if others > 1 => Phase::Busy(others - 1),

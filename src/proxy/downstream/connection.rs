@@ -1,6 +1,6 @@
-//! One client connection: TLS, which HTTP it speaks, its deadlines, and an end that loses no answer.
+//! One client connection: TLS handshake, protocol detection, deadlines, and a close that loses no response.
 //!
-//! Deadlines are kept lazily: one timer a connection, looked at when it fires, never set anew for a request.
+//! Deadlines are lazy: each connection has one timer. It is checked when it fires and not reset for every request.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio_rustls::TlsAcceptor;
 
-use super::client::{Client, Phase};
+use super::client::{ClientConnection, Phase};
 use super::connection_limit::Permit;
 use super::rewind::Rewind;
 use super::worker::Worker;
@@ -41,50 +41,50 @@ use crate::proxy::stream::Stream;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::certificate;
 
-/// What opens HTTP/2 (RFC 9113 §3.4).
+/// The client connection preface of HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// First read of a connection that has not told its protocol.
+/// Size of the first read, before the protocol is known, in bytes.
 const FIRST_READ: usize = 8 * 1024;
-/// Streams of one HTTP/2 connection.
+/// Maximum number of concurrent streams of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
-/// What one HTTP/2 stream may have waiting to be sent, in bytes.
+/// Maximum number of bytes that one HTTP/2 stream buffers for sending.
 const SEND_BUFFER: usize = 64 * 1024;
-/// What is still read of a client that we have answered for the last time, so that the answer arrives.
+/// How many bytes are still read from a client after its last response, so that the response arrives.
 const LINGER_BYTES: u64 = 1024 * 1024;
-/// And for how long.
+/// How long the connection is read after the last response.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A connection on its way to a worker.
+/// An accepted connection, to be handed to a worker.
 pub(crate) struct Accepted {
     /// The socket, non-blocking.
     pub(crate) stream: std::net::TcpStream,
-    /// Its other end.
+    /// The address of the TCP peer.
     pub(crate) peer: SocketAddr,
-    /// The listener it came to, by its address in the policy.
+    /// The listener that accepted it, by its address in the policy.
     pub(crate) listener: SocketAddr,
-    /// Present: TLS, as it was in force when it came.
+    /// The TLS settings in force when it was accepted; `None` for plain HTTP.
     pub(crate) tls: Option<ListenerTls>,
-    /// Its place among the connections that may be open; given back when it ends.
+    /// Counts the connection against the limits until it ends.
     pub(crate) permit: Permit,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, drain: watch::Receiver<bool>) {
-    let Accepted { stream, peer, listener, tls, permit: _slot } = accepted;
+    let Accepted { stream, peer, listener, tls, permit: _permit } = accepted;
     let Ok(tcp) = TcpStream::from_std(stream) else { return };
-    let patience = worker.view().in_force.policy.timeouts().request_headers;
-    let Some((stream, secured, http2)) = Box::pin(secure(tcp, tls, listener, patience)).await else { return };
-    let (tls_version, certificate) = secured.unzip();
+    let timeout = worker.view().in_force.policy.timeouts().request_headers;
+    let Some((stream, session, http2)) = Box::pin(accept_tls(tcp, tls, listener, timeout)).await else { return };
+    let (tls_version, certificate) = session.unzip();
     let mut peer = Peer::new(peer, tls_version);
     peer.certificate = certificate.flatten();
-    let client = Client::new(peer, Instant::now());
+    let client = ClientConnection::new(peer, Instant::now());
     match http2 {
-        // Boxed, being larger than all else and rarer.
+        // Boxed, because it is the largest future here and the rarer protocol.
         Some(true) => Box::pin(serve_http2(&worker, &client, stream, Bytes::new(), drain)).await,
         Some(false) => serve_http1(&worker, &client, stream, Bytes::new(), drain).await,
         None => {
             let mut stream = stream;
-            let Some((prefix, http2)) = tell_protocol(&worker, &client, &mut stream, &drain).await else { return };
+            let Some((prefix, http2)) = detect_protocol(&worker, &client, &mut stream, &drain).await else { return };
             if http2 {
                 Box::pin(serve_http2(&worker, &client, stream, prefix, drain)).await;
             } else {
@@ -94,18 +94,19 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, d
     }
 }
 
-/// TLS version, and the client's certificate.
-type Secured = (&'static str, Option<Box<ClientCertificate>>);
+/// The TLS version and the client's certificate.
+type TlsSession = (&'static str, Option<Box<ClientCertificate>>);
 
-/// Finishes TLS. Returns the stream, what the handshake told, and whether it is HTTP/2 where ALPN told.
-async fn secure(
+/// Performs the TLS handshake, if any. Returns the stream, its TLS session, and whether ALPN selected HTTP/2
+/// (`None` without TLS).
+async fn accept_tls(
     tcp: TcpStream,
     tls: Option<ListenerTls>,
     listener: SocketAddr,
-    patience: Duration,
-) -> Option<(Stream, Option<Secured>, Option<bool>)> {
+    timeout: Duration,
+) -> Option<(Stream, Option<TlsSession>, Option<bool>)> {
     let Some(ListenerTls { config, trust }) = tls else { return Some((Stream::Plain(tcp), None, None)) };
-    let handshake = tokio::time::timeout(patience, TlsAcceptor::from(config).accept(tcp)).await;
+    let handshake = tokio::time::timeout(timeout, TlsAcceptor::from(config).accept(tcp)).await;
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -120,15 +121,15 @@ async fn secure(
         _ => "1.2",
     };
     let http2 = session.alpn_protocol() == Some(b"h2");
-    let shown = session.peer_certificates().zip(trust.as_ref());
-    let certificate = shown.and_then(|(chain, trust)| certificate::read(chain, listener, trust)).map(Box::new);
+    let presented = session.peer_certificates().zip(trust.as_ref());
+    let certificate = presented.and_then(|(chain, trust)| certificate::read(chain, listener, trust)).map(Box::new);
     Some((Stream::tls(stream.into()), Some((version, certificate)), Some(http2)))
 }
 
-/// Reads until it is clear whether this is HTTP/2 by preface; what was read comes back.
-async fn tell_protocol(
+/// Reads until the preface shows whether this is HTTP/2. Returns the bytes read, and whether it is.
+async fn detect_protocol(
     worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    client: &Rc<ClientConnection>,
     stream: &mut Stream,
     drain: &watch::Receiver<bool>,
 ) -> Option<(Bytes, bool)> {
@@ -136,16 +137,16 @@ async fn tell_protocol(
     let mut drain = drain.clone();
     let mut prefix = BytesMut::with_capacity(FIRST_READ);
     loop {
-        // Before the first byte the connection is idle; after it, a head is on its way.
-        let patience = if prefix.is_empty() { timeouts.idle } else { timeouts.request_headers };
+        // The connection is idle until its first byte; from then on it is receiving a head.
+        let timeout = if prefix.is_empty() { timeouts.idle } else { timeouts.request_headers };
         let read = tokio::select! {
-            read = tokio::time::timeout(patience, stream.read_buf(&mut prefix)) => read,
+            read = tokio::time::timeout(timeout, stream.read_buf(&mut prefix)) => read,
             _ = drain.wait_for(|draining| *draining), if prefix.is_empty() => return None,
         };
         let ended = !matches!(read, Ok(Ok(1..)));
-        let same = prefix.iter().zip(PREFACE).all(|(byte, expected)| byte == expected);
-        if prefix.len() >= PREFACE.len() || !same {
-            return Some((prefix.freeze(), same));
+        let matches_preface = prefix.iter().zip(PREFACE).all(|(byte, expected)| byte == expected);
+        if prefix.len() >= PREFACE.len() || !matches_preface {
+            return Some((prefix.freeze(), matches_preface));
         }
         if ended {
             if !prefix.is_empty() && read.is_err() {
@@ -160,7 +161,7 @@ async fn tell_protocol(
 
 async fn serve_http1(
     worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    client: &Rc<ClientConnection>,
     stream: Stream,
     prefix: Bytes,
     drain: watch::Receiver<bool>,
@@ -172,51 +173,51 @@ async fn serve_http1(
     let ended = {
         let finish = Cell::new(false);
         let mut serving = pin!(http1::serve(worker, client, &wire, &finish));
-        watched(client, policy.timeouts(), drain, |cx, ask| {
-            finish.set(finish.get() || ask == Ask::Finish);
+        run_until_deadline(client, policy.timeouts(), drain, |cx, command| {
+            finish.set(finish.get() || command == Command::Finish);
             serving.as_mut().poll(cx)
         })
         .await
     };
-    // What was served is gone, and its hold on the wire with it.
+    // The serving future was dropped, so this is the only reference left.
     let Some(wire) = Rc::into_inner(wire) else { return };
     let Some(mut stream) = wire.into_inner().into_stream() else { return };
     match ended {
-        Ok(End::Closed) | Err(Late::Idle) => close(&mut stream).await,
+        Ok(End::Closed) | Err(Timeout::Idle) => close(&mut stream).await,
         Ok(End::CutShort) => {
             drop(refuse_head(worker, client, &cut_short()));
             close(&mut stream).await;
         }
         Ok(End::Flawed(flaw)) => write_final_response(worker, client, &mut stream, &target::flawed(flaw)).await,
-        Err(Late::Head) => write_final_response(worker, client, &mut stream, &too_slow()).await,
+        Err(Timeout::Head) => write_final_response(worker, client, &mut stream, &too_slow()).await,
     }
 }
 
 async fn serve_http2(
     worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    client: &Rc<ClientConnection>,
     stream: Stream,
     prefix: Bytes,
     drain: watch::Receiver<bool>,
 ) {
     let policy = &worker.view().in_force.policy;
     let (limits, timeouts) = (policy.limits(), policy.timeouts());
-    let front = Rewind::new(stream, Rc::clone(client), prefix);
+    let stream = Rewind::new(stream, Rc::clone(client), prefix);
     let service = service_fn(|request: Request<Incoming>| {
         let (parts, body) = request.into_parts();
         let source = Source::client(body.map_err(Into::into), strip_trailers);
-        let answered = handle(Rc::clone(worker), Rc::clone(client), parts, source);
-        async { Ok::<_, Infallible>(answered.await) }
+        let response = handle(Rc::clone(worker), Rc::clone(client), parts, source);
+        async { Ok::<_, Infallible>(response.await) }
     });
-    let mut builder = http2::Builder::new(Local);
+    let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
         .max_send_buf_size(SEND_BUFFER);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(front), service));
-    let _ = watched(client, timeouts, drain, |cx, ask| {
-        if ask == Ask::Finish {
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let _ = run_until_deadline(client, timeouts, drain, |cx, command| {
+        if command == Command::Finish {
             connection.as_mut().graceful_shutdown();
         }
         connection.as_mut().poll(cx)
@@ -224,11 +225,11 @@ async fn serve_http2(
     .await;
 }
 
-/// Runs streams of HTTP/2 on this worker.
+/// Spawns the tasks of HTTP/2 streams on this worker's thread.
 #[derive(Clone, Copy)]
-struct Local;
+struct LocalExecutor;
 
-impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, stream: F) {
         tokio::task::spawn_local(async move {
             stream.await;
@@ -236,69 +237,70 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
     }
 }
 
-/// Which deadline ended a connection.
+/// The timeout that ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Late {
-    /// It was idle too long.
+enum Timeout {
+    /// It was idle for too long.
     Idle,
-    /// A head did not come in time.
+    /// A request's head was not received in time.
     Head,
 }
 
-/// What is asked of a connection while it runs.
+/// What a running connection is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ask {
-    Nothing,
-    /// Answer what is in flight, then close.
+enum Command {
+    Continue,
+    /// Finish the requests in flight, then close.
     Finish,
 }
 
-/// Runs a connection under its deadlines until it ends, and asks it to finish when the process drains.
-async fn watched<T>(
-    client: &Client,
+/// Runs a connection until it ends or misses a deadline. Tells it to finish when the process drains.
+async fn run_until_deadline<T>(
+    client: &ClientConnection,
     timeouts: Timeouts,
     mut drain: watch::Receiver<bool>,
-    mut run: impl FnMut(&mut Context<'_>, Ask) -> Poll<T>,
-) -> Result<T, Late> {
+    mut run: impl FnMut(&mut Context<'_>, Command) -> Poll<T>,
+) -> Result<T, Timeout> {
     let deadline = |now: Instant| match client.phase() {
         Phase::Idle(since) => since + timeouts.idle,
         Phase::Head(since) => since + timeouts.request_headers,
-        // A client that takes nothing of its answer is doing nothing, too.
+        // A client that does not read its response counts as idle, too.
         Phase::Busy(_) => client.stalled().map_or(now + timeouts.idle, |since| since + timeouts.idle),
     };
-    // A head may begin just after the timer was set for an idle connection, so it never sleeps past a head's deadline.
+    // A head may begin just after the timer was set for an idle connection, so the timer never sleeps past the
+    // deadline of a head.
     let shortest = timeouts.idle.min(timeouts.request_headers);
     let mut timer = pin!(tokio::time::sleep(shortest));
-    let news = drain.clone();
+    let drain_changes = drain.clone();
     let mut draining = pin!(drain.wait_for(|draining| *draining));
-    let (mut drained, mut waits) = (false, false);
+    let (mut drained, mut armed) = (false, false);
     std::future::poll_fn(|cx| {
-        // Both wake this task once they have been asked, whatever is left of its budget. After that they are asked again
-        // when they have something to say: this is polled several times a request, always by one task.
-        let told = !waits || news.has_changed().unwrap_or(true);
-        let ask = if told && !drained && pin!(unconstrained(draining.as_mut())).poll(cx).is_ready() {
+        // Both wake this task once they have been polled, whatever is left of its budget. After that they are polled
+        // again only when they have news: this function runs several times a request, always in the same task.
+        let drain_changed = !armed || drain_changes.has_changed().unwrap_or(true);
+        let command = if drain_changed && !drained && pin!(unconstrained(draining.as_mut())).poll(cx).is_ready() {
             drained = true;
-            Ask::Finish
+            Command::Finish
         } else {
-            Ask::Nothing
+            Command::Continue
         };
-        if let Poll::Ready(end) = run(cx, ask) {
-            return Poll::Ready(Ok(end));
+        if let Poll::Ready(output) = run(cx, command) {
+            return Poll::Ready(Ok(output));
         }
-        if waits && !timer.is_elapsed() {
+        if armed && !timer.is_elapsed() {
             return Poll::Pending;
         }
-        waits = true;
+        armed = true;
         while pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
             let now = Instant::now();
-            let end = deadline(now);
-            if end <= now {
+            let due = deadline(now);
+            if due <= now {
                 return Poll::Ready(Err(match client.phase() {
-                    Phase::Head(_) => Late::Head,
-                    _ => Late::Idle,
+                    Phase::Head(_) => Timeout::Head,
+                    _ => Timeout::Idle,
                 }));
             }
-            timer.as_mut().reset(end.min(now + shortest).into());
+            timer.as_mut().reset(due.min(now + shortest).into());
         }
         Poll::Pending
     })
@@ -313,8 +315,13 @@ fn cut_short() -> Refusal {
     Refusal::new(Stage::Request, Reason::MalformedRequest, "the request ended within its headers")
 }
 
-/// Writes a last answer, to what is no request, and closes.
-async fn write_final_response(worker: &Rc<Worker>, client: &Rc<Client>, stream: &mut Stream, refusal: &Refusal) {
+/// Writes a final response to input that is not a valid request, and closes the connection.
+async fn write_final_response(
+    worker: &Rc<Worker>,
+    client: &Rc<ClientConnection>,
+    stream: &mut Stream,
+    refusal: &Refusal,
+) {
     let (status, headers, body) = refuse_head(worker, client, refusal);
     let mut text = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len()).into_bytes();
     for (name, value) in &headers {
@@ -329,8 +336,8 @@ async fn write_final_response(worker: &Rc<Worker>, client: &Rc<Client>, stream: 
     close(stream).await;
 }
 
-/// Closes so that the last answer arrives: a socket that is closed with unread input is reset, and a reset may overtake
-/// what was written (RFC 9112 §9.6).
+/// Closes the connection so that the last response arrives. Closing a socket with unread input resets it, and the
+/// reset may overtake what was written (RFC 9112 §9.6).
 async fn close(stream: &mut Stream) {
     let lingering = async {
         stream.shutdown().await?;

@@ -1,4 +1,4 @@
-//! Bounds on open client connections, in all and by address.
+//! Limits on open client connections, in total and per address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::telemetry::Metrics;
 
-/// Bounds on open connections.
+/// Counts open connections against their limits.
 pub(crate) struct ConnectionLimit {
     open: AtomicUsize,
     addresses: Mutex<HashMap<IpAddr, usize>>,
@@ -17,31 +17,31 @@ pub(crate) struct ConnectionLimit {
     metrics: Metrics,
 }
 
-/// One connection's place among those that may be open.
+/// One open connection, counted until this is dropped.
 pub(crate) struct Permit {
     connection_limit: Arc<ConnectionLimit>,
     address: IpAddr,
 }
 
 impl ConnectionLimit {
-    /// All places free.
+    /// Creates it with no open connections.
     pub(crate) fn new(metrics: Metrics) -> Arc<Self> {
         Arc::new(Self { open: AtomicUsize::new(0), addresses: Mutex::default(), freed: Notify::new(), metrics })
     }
 
-    /// Waits until fewer than `most` connections are open.
-    pub(super) async fn below(&self, most: impl Fn() -> usize) {
+    /// Waits until fewer than `limit` connections are open.
+    pub(super) async fn wait_below(&self, limit: impl Fn() -> usize) {
         loop {
             let freed = self.freed.notified();
-            if self.open.load(Ordering::Acquire) < most() {
+            if self.open.load(Ordering::Acquire) < limit() {
                 return;
             }
             freed.await;
         }
     }
 
-    /// Takes a place; `None` when the address has `per_client` already.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, per_client: usize) -> Option<Permit> {
+    /// Counts a new connection. Returns `None` when the address already has `per_client` of them.
+    pub(super) fn acquire(self: &Arc<Self>, address: IpAddr, per_client: usize) -> Option<Permit> {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let open = addresses.entry(address).or_default();
         if *open >= per_client {
@@ -76,17 +76,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_so_many_places_and_gets_them_back() {
+    fn permits_are_limited_per_address_and_returned_on_drop() {
         let connection_limit = ConnectionLimit::new(Metrics::new());
         let (one, other) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
-        let first = connection_limit.enter(one, 2);
-        let second = connection_limit.enter(one, 2);
-        assert!(first.is_some() && second.is_some() && connection_limit.enter(one, 2).is_none());
-        assert!(connection_limit.enter(other, 2).is_some(), "another address has places of its own");
+        let first = connection_limit.acquire(one, 2);
+        let second = connection_limit.acquire(one, 2);
+        assert!(first.is_some() && second.is_some() && connection_limit.acquire(one, 2).is_none());
+        assert!(connection_limit.acquire(other, 2).is_some(), "another address has its own limit");
         drop(first);
-        assert!(connection_limit.enter(one, 2).is_some());
+        assert!(connection_limit.acquire(one, 2).is_some());
         drop(second);
         assert_eq!(connection_limit.open.load(Ordering::Relaxed), 0);
-        assert!(connection_limit.addresses.lock().unwrap().is_empty(), "nothing is kept of addresses that are gone");
+        assert!(connection_limit.addresses.lock().unwrap().is_empty(), "addresses without connections are forgotten");
     }
 }

@@ -1,7 +1,7 @@
-//! Listeners: sockets that are bound, accepted from, and handed on to the least busy worker.
+//! Listeners: bind sockets, accept connections, and dispatch each to the worker with the fewest.
 //!
-//! One acceptor for all workers, so that a listener can come or go at a reload without a connection being lost, and so
-//! that few long-lived connections spread evenly.
+//! One acceptor serves all workers, so that a reload can add or remove a listener without losing a connection, and so
+//! that a few long-lived connections spread evenly.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -18,21 +18,21 @@ use super::connection_limit::ConnectionLimit;
 use super::worker::Shared;
 use super::worker_thread::Handle;
 
-/// Connections that the kernel keeps for us until they are accepted.
+/// How many connections the kernel queues until they are accepted.
 const BACKLOG: i32 = 4096;
-/// Wait after a failed accept: what fails is almost always a shortage that passes.
+/// Pause after a failed accept, which is almost always caused by a temporary shortage of resources.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// A bound socket.
 pub(crate) struct Bound {
-    /// The address the policy has; the port may be 0 there.
+    /// The address in the policy, where the port may be 0.
     pub(crate) configured: SocketAddr,
-    /// The address it got.
+    /// The actual local address.
     pub(crate) local: SocketAddr,
     socket: TcpListener,
 }
 
-/// Binds an address. Errors: those of the system, such as an address in use.
+/// Binds an address and listens on it. Fails with the error of the system, for example when the address is in use.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec().nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -43,29 +43,29 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<Bound> {
 }
 
 impl Bound {
-    /// The same socket, for the address that a policy has.
+    /// Returns the same socket under another configured address.
     pub(crate) fn configured_as(self, configured: SocketAddr) -> Self {
         Self { configured, ..self }
     }
 
-    /// The socket itself.
+    /// Returns the socket.
     pub(crate) fn into_socket(self) -> TcpListener {
         self.socket
     }
 }
 
-/// A listener that is being accepted from.
+/// A listener that accepts connections.
 pub(crate) struct Listening {
-    /// The address the policy has.
+    /// The address in the policy.
     pub(crate) configured: SocketAddr,
-    /// The address it got.
+    /// The actual local address.
     pub(crate) local: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Listening {
-    /// Starts accepting. Must be called within a runtime. Errors: when the socket cannot be watched.
+    /// Starts accepting. Must be called within a runtime. Fails when the socket cannot be registered with it.
     pub(crate) fn start(
         bound: Bound,
         shared: Arc<Shared>,
@@ -80,7 +80,7 @@ impl Listening {
         Ok(Self { configured, local, stop, task })
     }
 
-    /// Stops accepting, after what waits to be accepted has been.
+    /// Stops accepting, once the connections already queued have been accepted.
     pub(crate) async fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.task.await;
@@ -103,32 +103,33 @@ impl Acceptor {
                 _ = &mut stopped => break,
             };
             match accepted {
-                Ok((stream, peer)) => self.hand_on(stream, peer),
+                Ok((stream, peer)) => self.dispatch(stream, peer),
                 Err(error) => {
                     tracing::warn!(address = %self.configured, %error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_RETRY).await;
                 }
             }
         }
-        // The kernel has shaken hands on what is in its queue: closing the socket now would cut those off.
+        // The kernel has completed the handshakes of the connections in its queue: closing the socket now would reset
+        // them.
         let mut cx = Context::from_waker(Waker::noop());
         while let Poll::Ready(Ok((stream, peer))) = self.socket.poll_accept(&mut cx) {
             if let Ok(stream) = stream.into_std() {
-                self.hand_on(stream, peer);
+                self.dispatch(stream, peer);
             }
         }
     }
 
     async fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
-        self.connection_limit.below(|| self.shared.in_force.current().policy.limits().connections).await;
+        self.connection_limit.wait_below(|| self.shared.in_force.current().policy.limits().connections).await;
         let (stream, peer) = self.socket.accept().await?;
-        // A worker has a runtime of its own.
+        // Deregistered from this runtime, because each worker has its own.
         Ok((stream.into_std()?, peer))
     }
 
-    fn hand_on(&self, stream: std::net::TcpStream, peer: SocketAddr) {
+    fn dispatch(&self, stream: std::net::TcpStream, peer: SocketAddr) {
         let in_force = self.shared.in_force.current();
-        let Some(permit) = self.connection_limit.enter(peer.ip().to_canonical(), in_force.policy.limits().per_client)
+        let Some(permit) = self.connection_limit.acquire(peer.ip().to_canonical(), in_force.policy.limits().per_client)
         else {
             return;
         };
@@ -139,7 +140,7 @@ impl Acceptor {
         let tls = listener.and_then(|listener| listener.tls.clone());
         let listener = self.configured;
         if let Some(worker) = self.workers.iter().min_by_key(|worker| worker.open()) {
-            worker.give(Accepted { stream, peer, listener, tls, permit });
+            worker.send(Accepted { stream, peer, listener, tls, permit });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The side of the clients: listeners, connections, and the workers that serve them.
+//! The client side: listeners, connections, and the workers that serve them.
 
 pub(super) mod client;
 mod connection;

@@ -1,4 +1,4 @@
-//! The client's side of a connection, as hyper sees it where it speaks HTTP/2: behind what has been read already.
+//! The client stream that hyper serves HTTP/2 on: it first replays the bytes that were already read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,20 +8,20 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::client::Client;
+use super::client::ClientConnection;
 use crate::proxy::stream::Stream;
 
-/// The stream that hyper reads and writes.
+/// A client stream that replays its first bytes.
 pub(crate) struct Rewind {
     stream: Stream,
-    client: Rc<Client>,
-    /// Bytes that were read to tell HTTP/1 from HTTP/2.
+    client: Rc<ClientConnection>,
+    /// Bytes that were read to distinguish HTTP/1 from HTTP/2.
     prefix: Bytes,
 }
 
 impl Rewind {
-    /// `prefix` is what has been read already.
-    pub(crate) fn new(stream: Stream, client: Rc<Client>, prefix: Bytes) -> Self {
+    /// Wraps `stream`, of which `prefix` has already been read.
+    pub(crate) fn new(stream: Stream, client: Rc<ClientConnection>, prefix: Bytes) -> Self {
         Self { stream, client, prefix }
     }
 }
@@ -40,7 +40,7 @@ impl AsyncRead for Rewind {
 impl AsyncWrite for Rewind {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.client.wrote(written)
+        self.client.track_write(written)
     }
 
     fn poll_write_vectored(
@@ -49,7 +49,7 @@ impl AsyncWrite for Rewind {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.client.wrote(written)
+        self.client.track_write(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,7 +1,8 @@
-//! A worker: everything a request needs, close at hand.
+//! A worker: everything a request needs, local to one thread.
 //!
-//! Workers share what must be one for the whole process (the policy in force, the ledger, the metrics) and nothing else.
-//! On the request path there is no lock and no task of another thread.
+//! Workers share only what exists once in the process: the policy in force, the ledger and the metrics. The request
+//! path
+//! takes no lock and waits for no task of another thread.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,47 +16,45 @@ use crate::state::ledger::Ledger;
 use crate::state::published::{Published, View};
 use crate::telemetry::Metrics;
 
-/// What is in force: replaced as a whole.
+/// The policy in force and its trail, replaced together.
 pub(crate) struct InForce {
-    /// The policy.
     pub(crate) policy: Arc<Policy>,
-    /// Where records go.
+    /// The sinks that audit records are written to.
     pub(crate) trail: Arc<Trail>,
 }
 
-/// What all workers share.
+/// The state that all workers share.
 pub(crate) struct Shared {
-    /// What is in force.
+    /// The policy in force, as published to the workers.
     pub(crate) in_force: Arc<Published<InForce>>,
-    /// How much callers have used of their limits.
+    /// How much of their limits and quotas callers have used.
     pub(crate) ledger: Arc<Ledger>,
-    /// Counts changes of what callers are known by.
+    /// Counts changes of credentials, so that cached tokens are checked again.
     pub(crate) epoch: Epoch,
-    /// Every number.
     pub(crate) metrics: Metrics,
 }
 
 /// One worker's view of what is in force.
 pub(crate) struct WorkerView {
-    /// What is in force.
+    /// The policy in force, and its trail.
     pub(crate) in_force: Arc<InForce>,
     /// Tokens verified under this policy.
     pub(crate) tokens: TokenCache,
-    /// Upstream connections, by position of the server in the policy.
+    /// Pools of upstream connections, indexed by the position of the server in the policy.
     pub(crate) pools: Pools,
 }
 
-/// A worker, as its connections see it.
+/// The part of a worker that its connections use.
 pub(crate) struct Worker {
-    /// What all workers share.
+    /// The state that all workers share.
     pub(crate) shared: Arc<Shared>,
-    /// Takes this worker's records.
+    /// Collects the audit records of this worker.
     pub(crate) recorder: Rc<Recorder>,
     view: View<InForce, WorkerView>,
 }
 
 impl Worker {
-    /// A worker of this thread.
+    /// Creates the worker of the current thread.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
         let view = View::new(Arc::clone(&shared.in_force), |in_force| WorkerView {
@@ -66,7 +65,7 @@ impl Worker {
         Self { shared, recorder, view }
     }
 
-    /// What is in force now.
+    /// Returns the view of the policy now in force, renewed first when the policy was replaced.
     pub(crate) fn view(&self) -> Rc<WorkerView> {
         self.view.current(|in_force, before| {
             self.recorder.switch(Arc::clone(&in_force.trail));

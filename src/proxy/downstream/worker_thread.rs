@@ -1,4 +1,4 @@
-//! The thread of a worker: one single-threaded runtime that serves the connections it is handed.
+//! The thread of a worker: a single-threaded runtime that serves the connections sent to it.
 
 use std::io;
 use std::rc::Rc;
@@ -13,16 +13,16 @@ use tokio::task::JoinSet;
 use super::connection::{self, Accepted};
 use super::worker::{Shared, Worker};
 
-/// Idle upstream connections are looked at this often.
+/// How often idle upstream connections are checked.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// A worker, as the rest of the process sees it.
+/// The handle by which the rest of the process reaches a worker.
 pub(crate) struct Handle {
     connections: mpsc::UnboundedSender<(Accepted, Open)>,
     open: Arc<AtomicUsize>,
 }
 
-/// One of a worker's open connections; no more when dropped.
+/// One open connection of a worker, counted until this is dropped.
 pub(crate) struct Open(Arc<AtomicUsize>);
 
 impl Drop for Open {
@@ -32,32 +32,34 @@ impl Drop for Open {
 }
 
 impl Handle {
-    /// Open connections.
+    /// Returns the number of open connections.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Hands it a connection; false when the worker is gone.
-    pub(crate) fn give(&self, accepted: Accepted) -> bool {
+    /// Sends the worker a connection. Returns false when the worker has ended.
+    pub(crate) fn send(&self, accepted: Accepted) -> bool {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.connections.send((accepted, Open(Arc::clone(&self.open)))).is_ok()
     }
 }
 
-/// Starts a worker, and returns it with its thread. It ends when `drain` turns true: at once for what is idle, within the policy's `timeouts.drain` for
-/// what is in flight, which ends when `cut` turns true; then all its records have been handed over.
+/// Starts a worker, and returns its handle and its thread.
 ///
-/// Errors: when the thread or its runtime cannot be had.
+/// When `drain` turns true, idle connections close at once. Requests in flight may finish within the policy's
+/// `timeouts.drain`, or until `cut` turns true. The thread ends after all records have been handed over.
+///
+/// Fails when the thread cannot be started.
 pub(crate) fn start(
     number: usize,
     shared: Arc<Shared>,
     drain: watch::Receiver<bool>,
     cut: watch::Receiver<bool>,
 ) -> io::Result<(Handle, JoinHandle<()>)> {
-    let (connections, arriving) = mpsc::unbounded_channel();
+    let (connections, incoming) = mpsc::unbounded_channel();
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         match tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()) {
-            Ok(runtime) => runtime.block_on(run(shared, arriving, drain, cut)),
+            Ok(runtime) => runtime.block_on(run(shared, incoming, drain, cut)),
             Err(error) => tracing::error!(%error, "a worker could not start"),
         }
     })?;
@@ -66,50 +68,50 @@ pub(crate) fn start(
 
 async fn run(
     shared: Arc<Shared>,
-    mut arriving: mpsc::UnboundedReceiver<(Accepted, Open)>,
+    mut incoming: mpsc::UnboundedReceiver<(Accepted, Open)>,
     mut drain: watch::Receiver<bool>,
     mut cut: watch::Receiver<bool>,
 ) {
     let worker = Rc::new(Worker::new(shared));
     let mut connections = JoinSet::new();
     let mut sweep = tokio::time::interval(SWEEP);
-    let told = drain.clone();
+    let draining = drain.clone();
     loop {
         tokio::select! {
-            Some((accepted, open)) = arriving.recv() => {
-                connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, open, told.clone()));
+            Some((accepted, open)) = incoming.recv() => {
+                connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, open, draining.clone()));
             }
-            Some(ended) = connections.join_next(), if !connections.is_empty() => report(ended),
+            Some(ended) = connections.join_next(), if !connections.is_empty() => report_panic(ended),
             _ = sweep.tick() => worker.view().pools.sweep(),
             _ = drain.wait_for(|draining| *draining) => break,
         }
     }
-    // What was accepted before the listeners closed is served too: its first request may be on the way.
-    arriving.close();
-    while let Some((accepted, open)) = arriving.recv().await {
-        connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, open, told.clone()));
+    // Connections accepted before the listeners closed are served too: their first request may be on the way.
+    incoming.close();
+    while let Some((accepted, open)) = incoming.recv().await {
+        connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, open, draining.clone()));
     }
-    let patience = worker.view().in_force.policy.timeouts().drain;
+    let timeout = worker.view().in_force.policy.timeouts().drain;
     let finished = async {
         while let Some(ended) = connections.join_next().await {
-            report(ended);
+            report_panic(ended);
         }
     };
-    let late = tokio::select! {
+    let timed_out = tokio::select! {
         () = finished => false,
-        () = tokio::time::sleep(patience) => true,
+        () = tokio::time::sleep(timeout) => true,
         _ = cut.wait_for(|cut| *cut) => false,
     };
-    if late {
+    if timed_out {
         tracing::warn!(left = connections.len(), "connections were cut: they did not finish within timeouts.drain");
     }
-    // Dropping what is left writes its records.
+    // Dropping the remaining connections writes their records.
     connections.shutdown().await;
     worker.recorder.close().await;
 }
 
-/// A panic in one connection ends that connection alone, and is a bug of ours.
-fn report(ended: Result<(), tokio::task::JoinError>) {
+/// Reports a panic in a connection: it is a bug of ours, and ends that connection alone.
+fn report_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {

@@ -1,7 +1,8 @@
-//! HTTP/1.x with a client (RFC 9112): one request after the other, each read, handled and answered in this task.
+//! Serves HTTP/1.x to a client (RFC 9112): one request after the other, each read, handled and answered in one task.
 //!
-//! - `wire` is the socket: heads and bodies are read off it by `framing`, which takes the strict subset alone.
-//! - `response` writes the head of an answer; the rest is the business of `outgoing`.
+//! - `wire` owns the socket. `reader` parses heads and bodies from it, and accepts only the strict subset.
+//! - `response` writes the head of a response; `writer` sends it with its body.
+//! - `read_buffer` holds input that is not parsed yet.
 
 pub(super) mod read_buffer;
 pub(crate) mod reader;
@@ -19,10 +20,10 @@ use http::{Method, Request, Version};
 
 use response::Ending;
 pub(super) use wire::Wire;
-use wire::{RequestBody, Tap};
+use wire::{RequestBody, WireWriter};
 
 use crate::body::Source;
-use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::strip_trailers;
 use crate::proxy::request::handle;
@@ -32,18 +33,18 @@ use writer::MessageWriter;
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// Between two requests, or with an answer that says so, or the client has gone.
+    /// Between two requests, with a response that announced it, or because the client disconnected.
     Closed,
-    /// Within a head.
+    /// In the middle of a head.
     CutShort,
-    /// With a head that nobody should read.
+    /// With a head that is refused.
     Flawed(Flaw),
 }
 
-/// Serves a connection to its end, which comes soon when `finish` is set: after the request that is being read or answered.
+/// Serves a connection until it ends. Once `finish` is set, it ends after the request being read or answered.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    client: &Rc<ClientConnection>,
     wire: &Rc<RefCell<Wire>>,
     finish: &Cell<bool>,
 ) -> End {
@@ -63,44 +64,44 @@ pub(super) async fn serve(
     }
 }
 
-/// Handles and answers one request. An error when no other may follow.
+/// Handles and answers one request. Returns an error when no other may follow.
 async fn exchange(
     worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    client: &Rc<ClientConnection>,
     wire: &Rc<RefCell<Wire>>,
     head: RequestHead,
     finish: &Cell<bool>,
 ) -> Result<(), End> {
     let RequestHead { method, uri, version, headers, keep_alive, takes_trailers, .. } = head;
     let http_10 = version == Version::HTTP_10;
-    let mut asked = response::Asked { head: method == Method::HEAD, http_10, takes_trailers, keep_alive };
+    let mut framing = response::RequestFraming { head: method == Method::HEAD, http_10, takes_trailers, keep_alive };
     let (mut parts, ()) = Request::new(()).into_parts();
     (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
     let source = Source::client(RequestBody::new(wire), strip_trailers);
 
-    let answered = {
-        let mut answering = pin!(handle(Rc::clone(worker), Rc::clone(client), parts, source));
-        poll_fn(|cx| unless_disconnected(wire, cx, |cx| answering.as_mut().poll(cx))).await
+    let response = {
+        let mut handling = pin!(handle(Rc::clone(worker), Rc::clone(client), parts, source));
+        poll_fn(|cx| unless_disconnected(wire, cx, |cx| handling.as_mut().poll(cx))).await
     };
-    // Dropping what was being done records that the client has gone.
-    let answer = answered.ok_or(End::Closed)?;
+    // Dropping the handling of the request records that the client disconnected.
+    let response = response.ok_or(End::Closed)?;
 
-    let (before, body_comes) = wire.borrow_mut().answers();
-    asked.keep_alive &= body_comes && !finish.get();
-    let (parts, body) = answer.into_parts();
-    let mut outgoing = MessageWriter::default();
-    outgoing.begin().extend_from_slice(before);
-    let (ending, mut body) = response::write(&mut outgoing, &asked, &parts, body);
-    let unfinished = (ending == Ending::WithConnection).then(|| Unfinished(wire));
+    let (interim, body_expected) = wire.borrow_mut().begin_response();
+    framing.keep_alive &= body_expected && !finish.get();
+    let (parts, body) = response.into_parts();
+    let mut writer = MessageWriter::default();
+    writer.begin().extend_from_slice(interim);
+    let (ending, mut body) = response::write(&mut writer, &framing, &parts, body);
+    let unfinished = (ending == Ending::CloseDelimited).then(|| Unfinished(wire));
     let sent =
-        poll_fn(|cx| unless_disconnected(wire, cx, |cx| outgoing.poll_send(&mut Tap(wire), &mut body, cx))).await;
+        poll_fn(|cx| unless_disconnected(wire, cx, |cx| writer.poll_send(&mut WireWriter(wire), &mut body, cx))).await;
     let Some(Ok(())) = sent else { return Err(End::Closed) };
-    // It was sent whole.
+    // It was sent whole, so the connection must not be aborted.
     std::mem::forget(unfinished);
-    if ending == Ending::Kept && wire.borrow_mut().is_done() { Ok(()) } else { Err(End::Closed) }
+    if ending == Ending::KeepAlive && wire.borrow_mut().is_done() { Ok(()) } else { Err(End::Closed) }
 }
 
-/// An answer that ends with its connection is on its way: when it is dropped, the rest of it never comes.
+/// Aborts the connection when dropped: a response delimited by the close of the connection was not sent whole.
 struct Unfinished<'a>(&'a RefCell<Wire>);
 
 impl Drop for Unfinished<'_> {
@@ -109,7 +110,7 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// What a step comes to; nothing when it waits and the client has gone.
+/// Polls a step. Resolves to `None` when the step is pending and the client has disconnected.
 fn unless_disconnected<T>(
     wire: &RefCell<Wire>,
     cx: &mut Context<'_>,
@@ -117,6 +118,6 @@ fn unless_disconnected<T>(
 ) -> Poll<Option<T>> {
     match step(cx) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => wire.borrow_mut().poll_gone(cx).map(|()| None),
+        Poll::Pending => wire.borrow_mut().poll_disconnected(cx).map(|()| None),
     }
 }

@@ -1,7 +1,9 @@
-//! What comes over a connection: read into one place of the worker, and kept no longer than it is needed.
+//! The input of a connection: read through a scratch buffer that the worker's connections share, and kept only while
+//! needed.
 //!
-//! Ordinary messages are small, so they are read where the last ones were, which is close at hand, and what came is copied
-//! into a piece of its own size. Where there is more to come than fits, it is read into large pieces without a copy.
+//! Ordinary messages are small. They are read into the scratch buffer, which stays in the CPU's cache, and copied into
+//! an
+//! allocation of their own size. When a read fills the buffer, the next ones go to large allocations without a copy.
 
 use std::cell::RefCell;
 use std::io;
@@ -13,35 +15,35 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::proxy::stream::Stream;
 
-/// What is read at once of ordinary messages, in bytes.
+/// Size of a read of ordinary messages, in bytes.
 const READ: usize = 8 * 1024;
-/// What is read at once when there is more where it comes from.
+/// Size of a read after one that filled its buffer, in bytes.
 const BULK_READ: usize = 64 * 1024;
 
 thread_local! {
-    /// Where ordinary messages are read.
+    /// The buffer that ordinary messages are read into.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
 }
 
-/// What has been read and not yet taken.
+/// Input that was read and not yet taken.
 #[derive(Debug, Default)]
 pub(crate) struct ReadBuffer {
-    /// The bytes.
+    /// The bytes not yet taken.
     pub(crate) input: Bytes,
-    /// The last read filled all the room there was: there may be much more.
+    /// The last read filled its buffer, so there may be much more.
     bulk: bool,
 }
 
 impl ReadBuffer {
-    /// With what has been read already.
+    /// Creates a buffer that contains `input`, which has been read already.
     pub(crate) fn new(input: Bytes) -> Self {
         Self { input, bulk: false }
     }
 
-    /// Reads more behind what has not been taken. 0 at the end.
+    /// Reads, and appends to `input`. Returns 0 at the end of the stream.
     pub(crate) fn poll_fill(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.input.is_empty() {
-            // What is waited for may be long in coming, and an empty piece keeps what it was a piece of.
+            // An empty slice keeps its whole allocation alive, and the wait may be long.
             self.input = Bytes::new();
         }
         if self.bulk {
@@ -55,7 +57,7 @@ impl ReadBuffer {
             if self.input.is_empty() {
                 self.input = Bytes::copy_from_slice(read);
             } else {
-                // The beginning of a line: its rest must follow it in one piece.
+                // An unfinished line: it must be contiguous with its rest.
                 let mut joined =
                     std::mem::take(&mut self.input).try_into_mut().unwrap_or_else(|shared| (&*shared).into());
                 joined.extend_from_slice(read);

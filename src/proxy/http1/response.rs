@@ -1,4 +1,5 @@
-//! The head of an answer to a client of HTTP/1.x: status line, fields, and how the body is framed (RFC 9112 §4, §6).
+//! Writes the head of a response to an HTTP/1.x client: status line, fields, and the framing of the body
+//! (RFC 9112 §4, §6).
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,46 +12,46 @@ use hyper::ext::ReasonPhrase;
 
 use super::writer::MessageWriter;
 use crate::proxy::headers::write_line;
-use crate::proxy::request::response_body::Answer;
+use crate::proxy::request::response_body::ResponseBody;
 
-/// What of a request decides how its answer is framed.
-pub(super) struct Asked {
-    /// It is HEAD: the answer has no body.
+/// The properties of a request that determine how its response is framed.
+pub(super) struct RequestFraming {
+    /// The method is HEAD: the response has no body.
     pub(super) head: bool,
-    /// It is of HTTP/1.0, which has no chunks.
+    /// The version is HTTP/1.0, which has no chunked coding.
     pub(super) http_10: bool,
-    /// The client takes trailers (RFC 9110 §6.5.1).
+    /// The client accepts trailers (RFC 9110 §6.5.1).
     pub(super) takes_trailers: bool,
-    /// Another request may follow.
+    /// Another request may follow on the connection.
     pub(super) keep_alive: bool,
 }
 
-/// What comes after an answer.
+/// What follows a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// Perhaps another request.
-    Kept,
-    /// The end of the connection.
+    /// The connection stays open for another request.
+    KeepAlive,
+    /// The connection closes.
     Close,
-    /// The end of the connection, which ends the body.
-    WithConnection,
+    /// The connection closes, and thereby delimits the body.
+    CloseDelimited,
 }
 
-/// Puts the head of an answer before its body. Returns what comes after it, and the body to be sent.
+/// Writes the head of a response to `writer`. Returns what follows the response, and the body to send, if any.
 pub(super) fn write(
-    outgoing: &mut MessageWriter,
-    asked: &Asked,
+    writer: &mut MessageWriter,
+    request: &RequestFraming,
     parts: &Parts,
-    body: Answer,
-) -> (Ending, Option<Answer>) {
+    body: ResponseBody,
+) -> (Ending, Option<ResponseBody>) {
     let Parts { status, headers, extensions, .. } = parts;
-    // RFC 9110 §6.4.1: these have none, whatever their fields say.
-    let without = matches!(*status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let bodiless = asked.head || without;
+    // RFC 9110 §6.4.1: responses with these statuses have no body, whatever their fields say.
+    let status_without_body = matches!(*status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = request.head || status_without_body;
     let length = body.size_hint().exact();
 
-    let out = outgoing.room();
-    out.extend_from_slice(if asked.http_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    let out = writer.buffer();
+    out.extend_from_slice(if request.http_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(match extensions.get::<ReasonPhrase>() {
@@ -58,52 +59,52 @@ pub(super) fn write(
         None => status.canonical_reason().unwrap_or_default().as_bytes(),
     });
     out.extend_from_slice(b"\r\n");
-    let Said { closes, length: said } = write_fields(out, headers);
+    let SkippedFields { close, content_length } = write_fields(out, headers);
     match length {
-        // What a GET would have got.
-        _ if bodiless && said.is_some() && *status != StatusCode::NO_CONTENT => {
-            write_line(out, CONTENT_LENGTH.as_str(), said.map(HeaderValue::as_bytes).unwrap_or_default());
+        // The length that the body would have (RFC 9110 §8.6).
+        _ if bodiless && content_length.is_some() && *status != StatusCode::NO_CONTENT => {
+            write_line(out, CONTENT_LENGTH.as_str(), content_length.map(HeaderValue::as_bytes).unwrap_or_default());
         }
-        Some(length) if !bodiless || (length > 0 && !without) => {
+        Some(length) if !bodiless || (length > 0 && !status_without_body) => {
             write_line(out, CONTENT_LENGTH.as_str(), itoa::Buffer::new().format(length).as_bytes());
         }
-        None if !bodiless && !asked.http_10 => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        None if !bodiless && !request.http_10 => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         _ => {}
     }
     let ending = match () {
-        () if !bodiless && length.is_none() && asked.http_10 => Ending::WithConnection,
-        () if asked.keep_alive && !closes => Ending::Kept,
+        () if !bodiless && length.is_none() && request.http_10 => Ending::CloseDelimited,
+        () if request.keep_alive && !close => Ending::KeepAlive,
         () => Ending::Close,
     };
     match ending {
-        Ending::Kept if asked.http_10 => out.extend_from_slice(b"connection: keep-alive\r\n"),
-        Ending::Kept => {}
-        Ending::Close | Ending::WithConnection => out.extend_from_slice(b"connection: close\r\n"),
+        Ending::KeepAlive if request.http_10 => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        Ending::KeepAlive => {}
+        Ending::Close | Ending::CloseDelimited => out.extend_from_slice(b"connection: close\r\n"),
     }
     out.extend_from_slice(b"\r\n");
 
-    outgoing.chunked = !bodiless && length.is_none() && !asked.http_10;
-    outgoing.no_trailers = !asked.takes_trailers;
+    writer.chunked = !bodiless && length.is_none() && !request.http_10;
+    writer.no_trailers = !request.takes_trailers;
     (ending, Some(body).filter(|body| !bodiless && !body.is_end_stream()))
 }
 
-/// What the fields that are not written as they are say.
+/// The meaning of the fields that are not copied to the client.
 #[derive(Default)]
-struct Said<'a> {
-    closes: bool,
-    length: Option<&'a HeaderValue>,
+struct SkippedFields<'a> {
+    close: bool,
+    content_length: Option<&'a HeaderValue>,
 }
 
-/// Writes the fields but for those that frame the body and those of the connection, with a date among them
+/// Writes all fields except those that concern framing and the connection. Adds `Date` if it is missing
 /// (RFC 9110 §6.6.1).
-fn write_fields<'a>(out: &mut Vec<u8>, headers: &'a HeaderMap) -> Said<'a> {
-    let mut said = Said::default();
+fn write_fields<'a>(out: &mut Vec<u8>, headers: &'a HeaderMap) -> SkippedFields<'a> {
+    let mut skipped = SkippedFields::default();
     let mut dated = false;
     for (name, value) in headers {
         if name == CONTENT_LENGTH {
-            said.length = Some(value);
+            skipped.content_length = Some(value);
         } else if name == CONNECTION {
-            said.closes |= value.as_bytes().eq_ignore_ascii_case(b"close");
+            skipped.close |= value.as_bytes().eq_ignore_ascii_case(b"close");
         } else if name != TRANSFER_ENCODING {
             dated |= name == DATE;
             write_line(out, name.as_str(), value.as_bytes());
@@ -112,12 +113,12 @@ fn write_fields<'a>(out: &mut Vec<u8>, headers: &'a HeaderMap) -> Said<'a> {
     if !dated {
         write_date(out, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     }
-    said
+    skipped
 }
 
 fn write_date(out: &mut Vec<u8>, now: Duration) {
     thread_local! {
-        /// The last second that was written, and how.
+        /// The last second that was written, and its text.
         static WRITTEN: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
     }
     WRITTEN.with_borrow_mut(|(second, text)| {

@@ -1,4 +1,4 @@
-//! The socket of a client that speaks HTTP/1.x, as the connection and the body of its present request share it.
+//! The socket of an HTTP/1.x client, shared by the connection and the body of its current request.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -14,37 +14,37 @@ use tokio::io::AsyncWrite;
 
 use super::End;
 use super::read_buffer::ReadBuffer;
-use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::http1::reader::{Flaw, HeadLimits, Reader, RequestHead};
 use crate::proxy::stream::Stream;
 
-/// What a client that expects it is told before its body is read (RFC 9110 §15.2.1).
+/// The interim response to a client that expects it before it sends its body (RFC 9110 §15.2.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-/// What is read at most of a body that nobody wants, so that the next request can be.
-const UNWANTED: usize = 64 * 1024;
+/// How many bytes of an unused body are read and discarded to reach the next request.
+const DISCARD_LIMIT: usize = 64 * 1024;
 
-/// The socket, and how far it has been read.
+/// The socket and the state of its reader.
 pub(crate) struct Wire {
     stream: Stream,
     read_buffer: ReadBuffer,
     reader: Reader,
-    client: Rc<Client>,
-    /// Which request is the present one.
+    client: Rc<ClientConnection>,
+    /// The number of the current request on this connection.
     number: u64,
-    /// What is still to be said before its body is sent; empty when nothing is.
+    /// The rest of the interim response to send before reading the body; empty when there is none.
     interim: &'static [u8],
     aborted: bool,
 }
 
-/// Why a body ended early.
+/// Why a request's body ended early.
 #[derive(Debug)]
 pub(crate) enum Unreadable {
-    /// Its framing is flawed.
+    /// Its framing is invalid.
     Flawed(Flaw),
-    /// The client closed, or its connection broke.
+    /// The client closed the connection (`None`), or it failed.
     Closed(Option<io::ErrorKind>),
-    /// Another request has begun: what is asked for is gone.
-    Past,
+    /// The next request has begun, so this body is no longer available.
+    Superseded,
 }
 
 impl fmt::Display for Unreadable {
@@ -53,7 +53,7 @@ impl fmt::Display for Unreadable {
             Self::Flawed(flaw) => f.write_str(flaw.detail()),
             Self::Closed(None) => f.write_str("the connection closed before the end of the body"),
             Self::Closed(Some(kind)) => write!(f, "the connection broke: {kind}"),
-            Self::Past => f.write_str("the body was not taken in time"),
+            Self::Superseded => f.write_str("the body was not taken in time"),
         }
     }
 }
@@ -61,24 +61,24 @@ impl fmt::Display for Unreadable {
 impl Error for Unreadable {}
 
 impl Wire {
-    /// `prefix` has been read already.
-    pub(crate) fn new(stream: Stream, client: Rc<Client>, prefix: Bytes, limits: HeadLimits) -> Self {
+    /// Wraps `stream`, of which `prefix` has already been read.
+    pub(crate) fn new(stream: Stream, client: Rc<ClientConnection>, prefix: Bytes, limits: HeadLimits) -> Self {
         let (read_buffer, reader) = (ReadBuffer::new(prefix), Reader::new(limits));
         Self { stream, read_buffer, reader, client, number: 0, interim: &[], aborted: false }
     }
 
-    /// The socket, to be closed; none where it is to be dropped.
+    /// Returns the socket to be closed in order, or `None` after an abort.
     pub(crate) fn into_stream(self) -> Option<Stream> {
         (!self.aborted).then_some(self.stream)
     }
 
-    /// Breaks the connection off, so that an answer which ends with it does not look whole (RFC 9112 §8).
+    /// Aborts the connection, so that a response delimited by its close does not look complete (RFC 9112 §8).
     pub(super) fn abort(&mut self) {
         self.aborted = true;
         self.stream.abort();
     }
 
-    /// The next request's head.
+    /// Reads the head of the next request.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestHead, End>> {
         loop {
             match self.reader.head(&mut self.read_buffer.input) {
@@ -103,38 +103,39 @@ impl Wire {
         }
     }
 
-    /// Whether a head has begun, and not ended.
+    /// Whether a head has begun and is incomplete.
     pub(super) fn is_mid_head(&self) -> bool {
         self.reader.mid_head(&self.read_buffer.input)
     }
 
-    /// Ready when the client has gone, as far as that can be seen without reading more than belongs to this request.
-    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Is ready when the client has disconnected. This is only detected between messages with no input left, because
+    /// detection must not read beyond the request.
+    pub(super) fn poll_disconnected(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.reader.between_messages() || !self.read_buffer.input.is_empty() {
             return Poll::Pending;
         }
         match ready!(self.read_buffer.poll_fill(&mut self.stream, cx)) {
-            // The next request came early.
+            // A pipelined request.
             Ok(1..) => Poll::Pending,
             Ok(0) | Err(_) => Poll::Ready(()),
         }
     }
 
-    /// The answer begins: whoever waits for 100 is told nothing more. Returns what is to be sent before it, and whether the
-    /// body can be expected to come all the same.
-    pub(super) fn answers(&mut self) -> (&'static [u8], bool) {
+    /// Begins the response: an interim response not yet begun is skipped. Returns the rest of one that was begun, to be
+    /// sent first, and whether the client can be expected to send its body all the same.
+    pub(super) fn begin_response(&mut self) -> (&'static [u8], bool) {
         match std::mem::take(&mut self.interim) {
             CONTINUE => (&[], !self.read_buffer.input.is_empty()),
             rest => (rest, true),
         }
     }
 
-    /// Whether the body of the present request has been taken whole, or what is left of it could be thrown away.
+    /// Whether the body of the current request has been read whole, or its rest could be discarded.
     pub(super) fn is_done(&mut self) -> bool {
-        let mut unwanted = 0;
-        while !self.reader.between_messages() && unwanted < UNWANTED {
+        let mut discarded = 0;
+        while !self.reader.between_messages() && discarded < DISCARD_LIMIT {
             match self.reader.body(&mut self.read_buffer.input) {
-                Ok(Some(frame)) => unwanted += frame.data_ref().map_or(0, Bytes::len),
+                Ok(Some(frame)) => discarded += frame.data_ref().map_or(0, Bytes::len),
                 Ok(None) if self.reader.between_messages() => {}
                 Ok(None) => {
                     let read = self
@@ -154,7 +155,7 @@ impl Wire {
         loop {
             match self.reader.body(&mut self.read_buffer.input) {
                 Ok(Some(frame)) => {
-                    // Whoever sends already does not wait.
+                    // The client sends its body without waiting for 100.
                     if self.interim == CONTINUE {
                         self.interim = &[];
                     }
@@ -189,14 +190,14 @@ impl Wire {
     }
 }
 
-/// The body of a request, read off the wire as it is asked for.
+/// The body of a request, read from the wire on demand.
 pub(super) struct RequestBody {
     wire: Rc<RefCell<Wire>>,
     number: u64,
 }
 
 impl RequestBody {
-    /// Of the present request.
+    /// Creates the body of the current request.
     pub(super) fn new(wire: &Rc<RefCell<Wire>>) -> Self {
         Self { wire: Rc::clone(wire), number: wire.borrow().number }
     }
@@ -215,7 +216,7 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Box<dyn Error>>>> {
         let mut wire = self.wire.borrow_mut();
         if wire.number != self.number {
-            return Poll::Ready(Some(Err(Unreadable::Past.into())));
+            return Poll::Ready(Some(Err(Unreadable::Superseded.into())));
         }
         wire.poll_body(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
     }
@@ -230,13 +231,13 @@ impl Body for RequestBody {
     }
 }
 
-/// The way out of a wire that is shared.
-pub(super) struct Tap<'a>(pub(super) &'a RefCell<Wire>);
+/// Writes to a shared wire.
+pub(super) struct WireWriter<'a>(pub(super) &'a RefCell<Wire>);
 
-impl AsyncWrite for Tap<'_> {
+impl AsyncWrite for WireWriter<'_> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wire = &mut *self.0.borrow_mut();
-        wire.client.wrote(Pin::new(&mut wire.stream).poll_write(cx, bytes))
+        wire.client.track_write(Pin::new(&mut wire.stream).poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -245,7 +246,7 @@ impl AsyncWrite for Tap<'_> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wire = &mut *self.0.borrow_mut();
-        wire.client.wrote(Pin::new(&mut wire.stream).poll_write_vectored(cx, slices))
+        wire.client.track_write(Pin::new(&mut wire.stream).poll_write_vectored(cx, slices))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,4 +1,5 @@
-//! A message on its way out, to either side: its head, then its body as it comes, framed (RFC 9112 §6, §7.1).
+//! Writes a message to a client or an upstream: its head, then its body as it becomes available, framed (RFC 9112 §6,
+//! §7.1).
 
 use std::cell::Cell;
 use std::io::{self, IoSlice, Write};
@@ -11,63 +12,63 @@ use tokio::io::AsyncWrite;
 
 use crate::proxy::headers::write_line;
 
-/// Up to this, a piece of a body is copied behind what is to be written before it, in bytes.
+/// Pieces of a body up to this size, in bytes, are copied into the buffer.
 const SMALL: usize = 16 * 1024;
-/// What is kept of the room for small pieces, in bytes.
-const KEPT: usize = 8 * 1024;
+/// Capacity of the buffer that is kept between messages, in bytes.
+const KEPT_CAPACITY: usize = 8 * 1024;
 
 thread_local! {
-    /// Room for heads and small pieces that nothing is written from now. Connections hold none when they are idle.
+    /// A buffer for heads and small pieces that is not in use. Idle connections hold none.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// What is to be written: bytes, then a piece that was too large to copy.
+/// The data to be written: buffered bytes, then a piece that was too large to copy.
 #[derive(Default)]
 pub(crate) struct MessageWriter {
     /// Heads, framing, small pieces.
     bytes: Vec<u8>,
-    /// How much of `bytes` is written.
+    /// How many of `bytes` have been written.
     written: usize,
     piece: Bytes,
-    /// How much of the present message has been written.
+    /// How many bytes of the current message have been written.
     pub(crate) sent: u64,
-    /// The present message's body goes in chunks.
+    /// The body of the current message uses chunked coding.
     pub(crate) chunked: bool,
     /// Trailers are left out.
     pub(crate) no_trailers: bool,
-    /// There is a chunk to be ended behind `piece`.
+    /// A chunk must be ended after `piece`.
     open_chunk: bool,
 }
 
 /// Why nothing more can be sent.
 pub(crate) enum SendError {
-    /// The body broke off.
+    /// The body was interrupted.
     Interrupted,
-    /// The connection broke.
+    /// The connection failed.
     Broken,
 }
 
 impl MessageWriter {
-    /// Begins a message: room for its head, which is to end as it does, with an empty line.
+    /// Begins a message. Returns the buffer for its head, which the caller ends with an empty line.
     pub(crate) fn begin(&mut self) -> &mut Vec<u8> {
         (self.sent, self.chunked, self.no_trailers, self.open_chunk) = (0, false, false, false);
-        self.room()
+        self.buffer()
     }
 
-    /// Room behind what has been put here.
-    pub(crate) fn room(&mut self) -> &mut Vec<u8> {
+    /// Returns the buffer to append to.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
             self.bytes = SPARE.take();
         }
         &mut self.bytes
     }
 
-    /// Whether all that was put here is written.
+    /// Whether all data has been written.
     pub(crate) fn is_empty(&self) -> bool {
         self.written == self.bytes.len() && self.piece.is_empty()
     }
 
-    /// Writes what there is, then what comes of the body, to its end.
+    /// Writes the buffered data, then the body to its end.
     pub(crate) fn poll_send<B: Body<Data = Bytes> + Unpin>(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
@@ -75,7 +76,7 @@ impl MessageWriter {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         loop {
-            // What is there already of a body goes with what is before it.
+            // Pieces of the body that are available go out in one write with the data before them.
             let mut waiting = false;
             while let Some(source) = body
                 && !waiting
@@ -84,17 +85,17 @@ impl MessageWriter {
             {
                 match Pin::new(&mut *source).poll_frame(cx) {
                     Poll::Pending => {
-                        // What follows may be long in coming, and a chunk is read only when it is whole.
+                        // The next piece may take long, and some readers process a chunk only when it is complete.
                         self.end_chunk();
                         waiting = true;
                     }
                     Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(SendError::Interrupted)),
                     Poll::Ready(Some(Ok(frame))) => {
-                        let ended = self.put(frame) || (!self.chunked && source.is_end_stream());
+                        let ended = self.append(frame) || (!self.chunked && source.is_end_stream());
                         *body = body.take().filter(|_| !ended);
                     }
                     Poll::Ready(None) => {
-                        self.put_end(&[]);
+                        self.append_end(&[]);
                         *body = None;
                     }
                 }
@@ -127,25 +128,25 @@ impl MessageWriter {
         if self.bytes.capacity() > 0 {
             let mut spare = std::mem::take(&mut self.bytes);
             spare.clear();
-            spare.shrink_to(KEPT);
+            spare.shrink_to(KEPT_CAPACITY);
             SPARE.set(spare);
         }
         self.written = 0;
         Poll::Ready(Ok(()))
     }
 
-    /// Puts a piece of the body behind what is to be written. True when it was the last: trailers are.
-    fn put(&mut self, frame: Frame<Bytes>) -> bool {
+    /// Appends a piece of the body. Returns true if it was the last, as trailers are.
+    fn append(&mut self, frame: Frame<Bytes>) -> bool {
         match frame.into_data() {
             Ok(data) => {
                 if self.chunked && !data.is_empty() {
                     self.end_chunk();
                     // Writing to a Vec does not fail.
-                    let _ = write!(self.room(), "{:x}\r\n", data.len());
+                    let _ = write!(self.buffer(), "{:x}\r\n", data.len());
                     self.open_chunk = true;
                 }
                 if data.len() <= SMALL {
-                    self.room().extend_from_slice(&data);
+                    self.buffer().extend_from_slice(&data);
                 } else {
                     self.piece = data;
                 }
@@ -156,26 +157,26 @@ impl MessageWriter {
                 for (name, value) in frame.trailers_ref().into_iter().flatten().filter(|_| !self.no_trailers) {
                     write_line(&mut lines, name.as_str(), value.as_bytes());
                 }
-                self.put_end(&lines);
+                self.append_end(&lines);
                 true
             }
         }
     }
 
-    /// Ends a body in chunks, with these trailers.
-    fn put_end(&mut self, trailers: &[u8]) {
+    /// Ends a chunked body with these trailer lines.
+    fn append_end(&mut self, trailers: &[u8]) {
         if self.chunked {
             self.end_chunk();
-            let room = self.room();
-            room.extend_from_slice(b"0\r\n");
-            room.extend_from_slice(trailers);
-            room.extend_from_slice(b"\r\n");
+            let buffer = self.buffer();
+            buffer.extend_from_slice(b"0\r\n");
+            buffer.extend_from_slice(trailers);
+            buffer.extend_from_slice(b"\r\n");
         }
     }
 
     fn end_chunk(&mut self) {
         if std::mem::take(&mut self.open_chunk) {
-            self.room().extend_from_slice(b"\r\n");
+            self.buffer().extend_from_slice(b"\r\n");
         }
     }
 }

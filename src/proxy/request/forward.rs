@@ -109,7 +109,7 @@ async fn answer(
     limit: Duration,
     counter: &Counter,
 ) -> Result<(Head, Duration), Unanswered> {
-    let asked = link.asked;
+    let asked = link.begun;
     let deadline = |now: Instant, stalled: Option<Instant>| match counter.progress() {
         Progress::Whole => asked + limit,
         // An upstream that accepts none of the body gets no more time for it.

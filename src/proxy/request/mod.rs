@@ -17,21 +17,21 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use self::forward::Forwarded;
 use self::record_guard::RecordGuard;
-use self::response_body::Answer;
+use self::response_body::ResponseBody;
 use crate::body::Source;
 use crate::chain::{self, Tools};
 use crate::exchange::Exchange;
-use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::refusal::{Refusal, X_REQUEST_ID};
 
 /// Handles one request. Its record guard exists when this returns, so the future may be dropped without being polled.
 pub(super) fn handle(
     worker: Rc<Worker>,
-    client: Rc<Client>,
+    client: Rc<ClientConnection>,
     parts: Parts,
     source: Source,
-) -> impl Future<Output = Response<Answer>> {
+) -> impl Future<Output = Response<ResponseBody>> {
     client.begin();
     let exchange = Exchange::open(&client.peer, &parts.method, parts.version, &parts.uri, &parts.headers);
     let guard = RecordGuard::new(&worker, &client, exchange);
@@ -40,18 +40,18 @@ pub(super) fn handle(
 
 async fn answer(
     worker: Rc<Worker>,
-    client: Rc<Client>,
+    client: Rc<ClientConnection>,
     mut guard: Box<RecordGuard>,
     mut parts: Parts,
     source: Source,
-) -> Response<Answer> {
+) -> Response<ResponseBody> {
     // When a sink cannot keep up, callers wait here, before any work is done for them.
     worker.recorder.ready().await;
     match carry(&worker, &client, &mut guard, &mut parts, source).await {
         Ok((Forwarded { head, link, pool }, held)) => {
             parts.headers.insert(X_REQUEST_ID, guard.exchange.id.to_header());
             std::mem::take(&mut guard.trace.standing).tell(&mut parts.headers);
-            let mut response = Response::new(Answer::upstream(link, pool, held, guard));
+            let mut response = Response::new(ResponseBody::upstream(link, pool, held, guard));
             *response.status_mut() = head.status;
             *response.headers_mut() = parts.headers;
             if let Some(reason) = head.reason {
@@ -66,7 +66,7 @@ async fn answer(
 /// The part that may end in a refusal. Also returns the bytes of the response body that were read for its check.
 async fn carry(
     worker: &Worker,
-    client: &Client,
+    client: &ClientConnection,
     guard: &mut RecordGuard,
     parts: &mut Parts,
     source: Source,
@@ -96,10 +96,10 @@ async fn carry(
 }
 
 /// Answers with a refusal.
-fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> Response<Answer> {
+fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> Response<ResponseBody> {
     guard.refused(refusal);
     let (status, headers, body) = worded(refusal, &mut guard);
-    let mut response = Response::new(Answer::ours(body, guard));
+    let mut response = Response::new(ResponseBody::ours(body, guard));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
@@ -108,7 +108,7 @@ fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> Response<Answer> {
 /// Refuses a head that cannot be read, and records it. Returns the response to write.
 pub(super) fn refuse_head(
     worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    client: &Rc<ClientConnection>,
     refusal: &Refusal,
 ) -> (StatusCode, HeaderMap, Bytes) {
     client.begin();

@@ -1,8 +1,10 @@
-//! Sees a request to its end, whichever that is, and then writes the one record of it.
+//! Writes the one audit record of a request, however the request ends.
 //!
-//! The witness travels with the request: from the handler into the body of the answer. Wherever it is dropped the request
-//! has ended, also when a client goes away in the middle, and its `Drop` is the only place where records of requests and
-//! their metrics are made.
+//! The guard moves with the request, from the handler into the body of the response. The request ends where the guard
+//! is
+//! dropped, also when the client disconnects midway. Its `Drop` is the only place where the records and metrics of
+//! requests
+//! are made.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,40 +17,40 @@ use crate::body::Counter;
 use crate::chain::Trace;
 use crate::exchange::Exchange;
 use crate::policy::{Route, Server};
-use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::{Worker, WorkerView};
 use crate::refusal::{Reason, Refusal, Stage, Violation};
 use crate::stages::auth::Caller;
 use crate::telemetry::End;
 
-/// Status classes as metrics tell them.
+/// Status classes, as metrics label them.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// How a request ended, as far as is known.
+/// How a request ended, or its state so far.
 enum Ending {
-    /// Not at all yet: dropped now, the client has gone.
+    /// Not ended. If the guard is dropped in this state, the client has disconnected.
     Open,
-    /// Refused.
+    /// Refused, or interrupted for this reason.
     Refused(Reason, Stage, Vec<Violation>),
-    /// The upstream's answer is on its way.
+    /// The upstream's response is being sent to the client.
     Answering,
-    /// The upstream's answer was passed on whole.
+    /// The upstream's response was sent whole.
     Answered,
 }
 
-/// The witness of one request.
+/// Collects what the record of one request needs, and writes it when dropped.
 pub(crate) struct RecordGuard {
     worker: Rc<Worker>,
-    client: Rc<Client>,
-    /// What is in force for this request, whatever is reloaded meanwhile.
+    client: Rc<ClientConnection>,
+    /// The view in force for this request, unaffected by a reload meanwhile.
     pub(crate) view: Rc<WorkerView>,
     /// The facts of the request.
     pub(crate) exchange: Exchange,
-    /// What has come of its body.
+    /// Counts the bytes received of its body.
     pub(crate) counter: Counter,
-    /// Its route, when it has been found.
+    /// Its route, once found.
     pub(crate) route: Option<Arc<Route>>,
-    /// What the chain learnt.
+    /// What the chain found out.
     pub(crate) trace: Trace,
     upstream: Option<(Arc<Server>, Option<Duration>)>,
     status: Option<StatusCode>,
@@ -57,8 +59,8 @@ pub(crate) struct RecordGuard {
 }
 
 impl RecordGuard {
-    /// Begins to watch. The client's `begin` has been called; its `end` is called here.
-    pub(crate) fn new(worker: &Rc<Worker>, client: &Rc<Client>, exchange: Exchange) -> Box<Self> {
+    /// Creates the guard. The caller has called `begin` of `client`; the guard calls `end` when dropped.
+    pub(crate) fn new(worker: &Rc<Worker>, client: &Rc<ClientConnection>, exchange: Exchange) -> Box<Self> {
         Box::new(Self {
             worker: Rc::clone(worker),
             client: Rc::clone(client),
@@ -74,12 +76,12 @@ impl RecordGuard {
         })
     }
 
-    /// A server was asked.
+    /// Records that the request was sent to a server.
     pub(crate) fn asked(&mut self, server: &Arc<Server>) {
         self.upstream = Some((Arc::clone(server), None));
     }
 
-    /// The server answered: its answer is passed on.
+    /// Records that the server responded, and that its response is being sent to the client.
     pub(crate) fn answers(&mut self, status: StatusCode, after: Duration) {
         if let Some((_, duration)) = &mut self.upstream {
             *duration = Some(after);
@@ -88,25 +90,25 @@ impl RecordGuard {
         self.ending = Ending::Answering;
     }
 
-    /// The server's answer is not passed on after all.
+    /// Records that the server's response is not sent to the client after all.
     pub(crate) fn withheld(&mut self) {
         self.status = None;
         self.ending = Ending::Open;
     }
 
-    /// So many bytes of the answer's body went on.
+    /// Adds bytes of the response's body that were sent.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
     }
 
-    /// The answer was passed on whole.
+    /// Records that the response was sent whole.
     pub(crate) fn answered(&mut self) {
         if let Ending::Answering = self.ending {
             self.ending = Ending::Answered;
         }
     }
 
-    /// It was refused, or its answer broke off for this reason.
+    /// Records that the request was refused, or that its response was interrupted for this reason.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
         if let Some(cause) = refusal.logged() {
             let (id, code) = (self.exchange.id.as_str(), refusal.reason().code());

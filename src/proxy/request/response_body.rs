@@ -1,6 +1,6 @@
-//! The body of an answer on its way to the client: the upstream's, piece by piece, or our own.
+//! The body of a response to the client: streamed from the upstream, or our own.
 //!
-//! It carries the connection the pieces come from and the witness of the request, and lets go of both when it ends.
+//! It holds the upstream connection and the request's `RecordGuard`, and releases both when it ends.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,8 +15,8 @@ use crate::proxy::headers::strip_trailers;
 use crate::proxy::upstream::{Link, LinkError, Pool};
 use crate::refusal::{Reason, Refusal, Stage};
 
-/// A body to send to the client.
-pub(crate) struct Answer {
+/// The body of a response to the client.
+pub(crate) struct ResponseBody {
     source: Source,
     guard: Box<RecordGuard>,
 }
@@ -26,53 +26,53 @@ enum Source {
     Upstream(Upstream),
 }
 
-/// The upstream's side of an answer.
+/// A body streamed from the upstream.
 struct Upstream {
-    /// What was read of it before it was let go.
-    held: Option<Bytes>,
-    /// Present until the answer breaks off.
+    /// The beginning of the body, read before the response was released.
+    prefix: Option<Bytes>,
+    /// Present until the response is interrupted.
     link: Option<Box<Link>>,
     pool: Rc<Pool>,
-    /// Since when a piece is waited for.
-    waiting: Option<Instant>,
+    /// When the wait for the next piece began.
+    waiting_since: Option<Instant>,
 }
 
-/// An answer broke off; the client sees its connection or stream end early.
+/// The response was interrupted; the client sees its connection or stream end early.
 #[derive(Debug)]
-pub(crate) struct BrokenOff;
+pub(crate) struct Interrupted;
 
-impl std::fmt::Display for BrokenOff {
+impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("the upstream's answer broke off")
     }
 }
 
-impl std::error::Error for BrokenOff {}
+impl std::error::Error for Interrupted {}
 
-impl Answer {
-    /// Our own.
+impl ResponseBody {
+    /// Creates a body of our own.
     pub(crate) fn ours(bytes: Bytes, guard: Box<RecordGuard>) -> Self {
         Self { source: Source::Ours(Some(bytes).filter(|bytes| !bytes.is_empty())), guard }
     }
 
-    /// The upstream's: what has been read of it, and the rest as it comes.
-    pub(crate) fn upstream(link: Box<Link>, pool: Rc<Pool>, held: Bytes, guard: Box<RecordGuard>) -> Self {
-        let held = Some(held).filter(|held| !held.is_empty());
-        Self { source: Source::Upstream(Upstream { held, link: Some(link), pool, waiting: None }), guard }
+    /// Creates a body streamed from the upstream: `prefix` has been read already, the rest follows on `link`.
+    pub(crate) fn upstream(link: Box<Link>, pool: Rc<Pool>, prefix: Bytes, guard: Box<RecordGuard>) -> Self {
+        let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
+        Self { source: Source::Upstream(Upstream { prefix, link: Some(link), pool, waiting_since: None }), guard }
     }
 }
 
 impl Upstream {
     fn poll(&mut self, cx: &mut Context<'_>, guard: &RecordGuard) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
-        if let Some(held) = self.held.take() {
-            return Poll::Ready(Some(Ok(Frame::data(held))));
+        if let Some(prefix) = self.prefix.take() {
+            return Poll::Ready(Some(Ok(Frame::data(prefix))));
         }
         let Some(link) = &mut self.link else { return Poll::Ready(None) };
         let frame = match link.poll_body(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let idle = self.pool.idle_timeout();
-                let since = *self.waiting.get_or_insert_with(|| {
+                let since = *self.waiting_since.get_or_insert_with(|| {
                     let now = Instant::now();
                     link.deadline.not_after(now + idle);
                     now
@@ -86,12 +86,12 @@ impl Upstream {
                 ))));
             }
         };
-        self.waiting = None;
+        self.waiting_since = None;
         Poll::Ready(match frame {
             None => None,
             Some(Err(error)) => {
                 self.link = None;
-                Some(Err(broken(&error, guard)))
+                Some(Err(interruption(&error, guard)))
             }
             Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
                 Ok(mut trailers) => {
@@ -104,29 +104,30 @@ impl Upstream {
     }
 
     fn has_ended(&self) -> bool {
-        self.held.is_none() && self.link.as_ref().is_none_or(|link| link.has_ended())
+        self.prefix.is_none() && self.link.as_ref().is_none_or(|link| link.has_ended())
     }
 
     fn size_hint(&self) -> SizeHint {
         let rest = self.link.as_ref().map(|link| link.size_hint()).unwrap_or_default();
-        let held = self.held.as_ref().map_or(0, Bytes::len) as u64;
-        rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest.saturating_add(held)))
+        let prefix = self.prefix.as_ref().map_or(0, Bytes::len) as u64;
+        rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest.saturating_add(prefix)))
     }
 }
 
-/// Why an answer broke off: for the client's own body, which was still being sent, or the upstream's.
-fn broken(error: &LinkError, guard: &RecordGuard) -> Refusal {
+/// Returns why a response was interrupted: the request's body failed while it was still being sent, or the upstream
+/// did.
+fn interruption(error: &LinkError, guard: &RecordGuard) -> Refusal {
     guard.counter.failure().unwrap_or_else(|| {
         let detail = "the service behind broke off its answer";
         Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, detail).cause(error.to_string())
     })
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = BrokenOff;
+    type Error = Interrupted;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let this = self.get_mut();
         let frame = match &mut this.source {
             Source::Ours(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
@@ -145,7 +146,7 @@ impl Body for Answer {
             }
             Some(Err(refusal)) => {
                 this.guard.refused(&refusal);
-                Some(Err(BrokenOff))
+                Some(Err(Interrupted))
             }
         })
     }
@@ -165,9 +166,9 @@ impl Body for Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
-        // A body whose length is known is dropped without asking for its end.
+        // hyper and our writer drop a body of known length without polling for its end.
         if let Source::Upstream(upstream) = &mut self.source
             && upstream.has_ended()
             && let Some(link) = upstream.link.take()

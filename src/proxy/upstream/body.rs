@@ -1,4 +1,4 @@
-//! The body of an answer: taken piece by piece out of what has been read, to exactly where it ends (RFC 9112 §6.3, §7.1).
+//! Decodes the body of a response piece by piece, up to exactly where it ends (RFC 9112 §6.3, §7.1).
 
 use bytes::{Buf, Bytes};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -8,27 +8,27 @@ use hyper::body::Frame;
 use super::head::{Framing, MAX_HEADERS};
 use super::link::LinkError;
 
-/// A chunk's size with its extensions, in bytes.
+/// Maximum length of a chunk-size line with its extensions, in bytes.
 const MAX_SIZE_LINE: usize = 4 * 1024;
-/// Trailers together, in bytes.
+/// Maximum total size of the trailers, in bytes.
 const MAX_TRAILERS: usize = 16 * 1024;
 
-/// Where in a body the next byte stands.
+/// The position of the next byte within a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Position {
-    /// Before so many bytes, which are all that is left; never 0.
+    /// In a body of known length, with this many bytes left; never 0.
     Length(u64),
-    /// Before a chunk's size.
+    /// At a chunk-size line.
     ChunkSize,
-    /// In a chunk, of which so many bytes are left; never 0.
+    /// In a chunk with this many bytes left; never 0.
     Chunk(u64),
-    /// Between a chunk's data and the CRLF that ends it.
+    /// After a chunk's data, at the CRLF that ends it.
     ChunkEnd,
     /// After the last chunk.
     Trailers,
-    /// In a body that ends with its connection.
+    /// In a body delimited by the close of the connection.
     UntilClose,
-    /// After it.
+    /// After the body.
     End,
 }
 
@@ -44,8 +44,9 @@ impl From<Framing> for Position {
 }
 
 impl Position {
-    /// Takes the next piece out of `input`. `None` at the end, and when there is too little: then `input` holds what there
-    /// is of an unfinished line, and more is to be put after it.
+    /// Takes the next piece out of `input`. Returns `None` at the end of the body, and when `input` is incomplete:
+    /// then it
+    /// keeps the beginning of an unfinished line, and more must be appended.
     pub(super) fn take(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, LinkError> {
         while !input.is_empty() {
             match *self {
@@ -90,18 +91,18 @@ impl Position {
     }
 }
 
-/// What there is of a piece of `left` bytes, and how many are left after it.
+/// Splits off what `input` has of a piece of `left` bytes. Returns it, and how many bytes are left after it.
 fn split(input: &mut Bytes, left: u64) -> (Bytes, u64) {
     let size = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
     (input.split_to(size), left - size as u64)
 }
 
-/// A chunk's size, and how long the line is that says it.
+/// Parses a chunk-size line. Returns the size, and the length of the line.
 fn chunk_size(input: &[u8]) -> Result<Option<(u64, usize)>, LinkError> {
     const FLAW: LinkError = LinkError::Invalid("a chunk's size is malformed");
     match httparse::parse_chunk_size(input) {
         Ok(Status::Complete((line, size))) => {
-            // httparse takes a line without digits for 0, and lets LF stand in an extension.
+            // httparse reads a line without digits as 0, and accepts LF in an extension.
             let digits = input.first().is_some_and(u8::is_ascii_hexdigit);
             let one_line = memchr::memchr(b'\n', input) == Some(line - 1);
             if digits && one_line && line <= MAX_SIZE_LINE { Ok(Some((size, line))) } else { Err(FLAW) }
@@ -111,7 +112,7 @@ fn chunk_size(input: &[u8]) -> Result<Option<(u64, usize)>, LinkError> {
     }
 }
 
-/// The trailers, and how many bytes they are.
+/// Parses the trailers. Returns them, and their length in bytes.
 fn trailers(input: &[u8]) -> Result<Option<(HeaderMap, usize)>, LinkError> {
     const FLAW: LinkError = LinkError::Invalid("its trailers are malformed or too large");
     let mut room = [httparse::EMPTY_HEADER; MAX_HEADERS];

@@ -1,4 +1,4 @@
-//! The head of an answer: read once, with what of it does not go back to the client left out.
+//! Parses the head of an upstream's response, and drops the fields that are not forwarded to the client.
 
 use std::mem::MaybeUninit;
 
@@ -11,52 +11,53 @@ use hyper::ext::ReasonPhrase;
 use super::link::LinkError;
 use crate::proxy::headers;
 
-/// An answer's headers together, in bytes.
+/// Maximum size of a response's head, in bytes.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
-/// An answer's headers.
+/// Maximum number of a response's header fields.
 pub(super) const MAX_HEADERS: usize = 100;
-/// Interim answers to one request.
+/// Maximum number of interim responses to one request.
 const MAX_INTERIMS: u8 = 16;
 
-/// What an answer says of itself; its headers stand beside it.
+/// The head of a response, except for its header fields, which are returned separately.
 #[derive(Debug)]
 pub(crate) struct Head {
-    /// Status, never informational (RFC 9110 §15.2).
+    /// The final status, never informational (RFC 9110 §15.2).
     pub(crate) status: StatusCode,
-    /// The reason phrase where it isn't the usual one.
+    /// The reason phrase, unless it is the standard one.
     pub(crate) reason: Option<ReasonPhrase>,
-    /// How its body ends.
+    /// How the body is delimited.
     pub(super) framing: Framing,
-    /// Whether the connection may be used again after it.
+    /// Whether the connection may be reused after this response.
     pub(super) keep_alive: bool,
 }
 
-/// How a body ends (RFC 9112 §6.3).
+/// How a body is delimited (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// After so many bytes.
+    /// By its length in bytes.
     Length(u64),
-    /// With the last chunk.
+    /// By the last chunk.
     Chunked,
-    /// With the connection.
+    /// By the close of the connection.
     UntilClose,
 }
 
-/// What the fields of a head say about its body and its connection.
+/// The fields of a head that describe its body and its connection.
 #[derive(Default)]
 struct Fields {
     length: Option<u64>,
     chunked: bool,
     close: bool,
     keep_alive: bool,
-    /// `Connection` names fields that end here.
+    /// `Connection` names hop-by-hop fields.
     names_fields: bool,
 }
 
-/// Reads the head of the answer to a request of this method. `headers`, whatever was in them, are the answer's then; and
-/// `input` begins with its body. `None`: there is no whole head yet, and nothing has changed.
+/// Reads the head of the response to a request with this method. Replaces the contents of `headers` with the response's
+/// fields, and leaves `input` at the beginning of the body. Returns `None`, and changes nothing, while the head is
+/// incomplete.
 ///
-/// Interim answers (RFC 9110 §15.2) are counted and passed over: nothing here asks for one.
+/// Interim responses (RFC 9110 §15.2) are counted and skipped, because the proxy never asks for one.
 pub(super) fn read(
     input: &mut Bytes,
     method: &Method,
@@ -123,7 +124,7 @@ impl Fields {
                 return Err(LinkError::Invalid("it has several Content-Lengths"));
             }
         } else if name == TRANSFER_ENCODING {
-            // What goes to the client is framed anew, and no other coding is undone.
+            // The response is framed again for the client, and no other coding is decoded.
             if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
                 return Err(LinkError::Invalid("its transfer coding is not plain chunked"));
             }
@@ -158,7 +159,7 @@ impl Fields {
     }
 }
 
-/// A decimal number, digits alone (RFC 9110 §8.6).
+/// Parses a decimal number, which must consist of digits alone (RFC 9110 §8.6).
 fn decimal(text: &[u8]) -> Option<u64> {
     let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()

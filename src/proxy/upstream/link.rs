@@ -1,7 +1,7 @@
 //! One connection to an upstream server, used by one request at a time.
 //!
-//! It is driven by the request that uses it, not by a task of its own: no hop between tasks, and a request that is dropped
-//! takes its connection with it, which is how a client that goes away cancels its call.
+//! The request that uses a connection drives it, not a separate task. This saves a hop between tasks, and dropping the
+//! request drops its connection, so a client that disconnects cancels its call.
 
 use std::io;
 use std::task::{Context, Poll, Waker, ready};
@@ -19,41 +19,41 @@ use crate::proxy::http1::read_buffer::ReadBuffer;
 use crate::proxy::http1::writer::{MessageWriter, SendError};
 use crate::proxy::stream::Stream;
 
-/// One connection.
+/// A connection to an upstream server.
 pub(crate) struct Link {
     stream: Stream,
-    outgoing: MessageWriter,
-    /// What is still to come of the request's body.
+    writer: MessageWriter,
+    /// The rest of the request's body.
     body: Option<Body>,
-    /// The request's body once more, where it is all there.
-    again: Option<Body>,
-    /// Of which method the present answer is.
+    /// A copy of the request's body for a retry, when it is buffered as a whole.
+    retry_body: Option<Body>,
+    /// The method of the current request.
     method: Method,
     read_buffer: ReadBuffer,
     position: Position,
-    /// Cleared by whatever makes the connection unfit for another request.
-    keep: bool,
+    /// Cleared by anything that rules out another request on this connection.
+    keep_alive: bool,
     used: bool,
-    /// Interim answers to the present request.
+    /// The number of interim responses to the current request.
     interims: u8,
-    /// The upstream has taken nothing of what is written to it since then.
+    /// When the upstream stopped accepting what is written to it.
     pub(crate) stalled: Option<Instant>,
-    /// For whatever is waited for on this connection.
+    /// The timer for every wait on this connection.
     pub(crate) deadline: Deadline,
-    /// When the present or the last request began.
-    pub(crate) asked: Instant,
+    /// When the current or the last request began.
+    pub(crate) begun: Instant,
 }
 
-/// Why there is no answer, or no more of one.
+/// Why there is no response, or no more of it.
 #[derive(Debug)]
 pub(crate) enum LinkError {
-    /// Not a byte of the request was sent, and the connection had been used before: another one may take it.
+    /// No byte of the request was sent, on a connection used before: the request may be sent on another one.
     Unsent(Body),
-    /// The client's own body broke off; its counter says why.
+    /// The request's body from the client was interrupted; its counter has the reason.
     Interrupted,
-    /// The connection broke.
+    /// The connection failed.
     Broken(io::Error),
-    /// The answer is no answer of HTTP/1.1, or none that may go on.
+    /// The response is not valid HTTP/1.1, or must not be forwarded.
     Invalid(&'static str),
 }
 
@@ -69,37 +69,38 @@ impl std::fmt::Display for LinkError {
 }
 
 impl Link {
-    /// A connection that was just opened.
+    /// Wraps a stream that was just opened.
     pub(super) fn new(stream: Stream) -> Self {
         Self {
             stream,
-            outgoing: MessageWriter::default(),
+            writer: MessageWriter::default(),
             body: None,
-            again: None,
+            retry_body: None,
             method: Method::GET,
             read_buffer: ReadBuffer::default(),
             position: Position::End,
-            keep: true,
+            keep_alive: true,
             used: false,
             interims: 0,
             stalled: None,
             deadline: Deadline::default(),
-            asked: Instant::now(),
+            begun: Instant::now(),
         }
     }
 
-    /// Begins a request: `fields` writes the request's headers, each a line with its end. What frames the body is added
-    /// here. Nothing is sent before the answer is asked for.
+    /// Begins a request. `fields` writes the header fields, each as a line with its CRLF. The fields that frame the
+    /// body
+    /// are added here. Nothing is sent before `poll_head`.
     pub(crate) fn begin(&mut self, method: &Method, target: &str, fields: impl FnOnce(&mut Vec<u8>), body: Body) {
         let (ended, length) = (body.is_end_stream(), body.size_hint().exact());
-        let bytes = self.outgoing.begin();
+        let bytes = self.writer.begin();
         bytes.extend_from_slice(method.as_str().as_bytes());
         bytes.push(b' ');
         bytes.extend_from_slice(target.as_bytes());
         bytes.extend_from_slice(b" HTTP/1.1\r\n");
         fields(bytes);
         match length {
-            // RFC 9110 §8.6: an empty body is told where one is expected.
+            // RFC 9110 §8.6: announce an empty body only for methods that usually have one.
             Some(0) if ended && !matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {}
             Some(length) => {
                 bytes.extend_from_slice(b"content-length: ");
@@ -109,16 +110,16 @@ impl Link {
             None => bytes.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         }
         bytes.extend_from_slice(b"\r\n");
-        self.outgoing.chunked = length.is_none();
-        self.again = body.copy();
+        self.writer.chunked = length.is_none();
+        self.retry_body = body.copy();
         self.body = Some(body).filter(|_| !ended);
         self.method = method.clone();
         self.read_buffer.input.clear();
         (self.interims, self.stalled) = (0, None);
-        self.asked = Instant::now();
+        self.begun = Instant::now();
     }
 
-    /// Sends, and waits for the head of the answer; `headers` holds its headers then.
+    /// Sends the request and waits for the head of the response, whose fields replace the contents of `headers`.
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>, headers: &mut HeaderMap) -> Poll<Result<Head, LinkError>> {
         self.push(cx)?;
         loop {
@@ -126,8 +127,8 @@ impl Link {
                 && let Some(head) = head::read(&mut self.read_buffer.input, &self.method, headers, &mut self.interims)?
             {
                 self.position = head.framing.into();
-                self.keep &= head.keep_alive && self.position != Position::UntilClose;
-                (self.used, self.again) = (true, None);
+                self.keep_alive &= head.keep_alive && self.position != Position::UntilClose;
+                (self.used, self.retry_body) = (true, None);
                 return Poll::Ready(Ok(head));
             }
             if ready!(self.read_buffer.poll_fill(&mut self.stream, cx)).map_err(LinkError::Broken)? == 0 {
@@ -136,7 +137,7 @@ impl Link {
         }
     }
 
-    /// The next piece of the answer's body, while what is left of the request's is sent.
+    /// Reads the next piece of the response's body, while the rest of the request's is sent.
     pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, LinkError>>> {
         if let Err(error) = self.push(cx) {
             return Poll::Ready(Some(Err(error)));
@@ -160,12 +161,12 @@ impl Link {
         }
     }
 
-    /// Whether the answer's body has been taken whole.
+    /// Whether the whole body of the response has been read.
     pub(crate) fn has_ended(&self) -> bool {
         self.position == Position::End
     }
 
-    /// What is still to come of the answer's body.
+    /// Returns the remaining size of the response's body.
     pub(crate) fn size_hint(&self) -> SizeHint {
         match self.position {
             Position::End => SizeHint::with_exact(0),
@@ -174,36 +175,38 @@ impl Link {
         }
     }
 
-    /// Whether another request may follow: all of the last one was sent, all of its answer taken, and nothing came after it.
+    /// Whether another request may follow: the last one was sent whole, its response read whole, and nothing came
+    /// after.
     pub(super) fn is_done(&self) -> bool {
-        let sent = self.body.is_none() && self.outgoing.is_empty();
-        self.keep && sent && self.has_ended() && self.read_buffer.input.is_empty()
+        let sent = self.body.is_none() && self.writer.is_empty();
+        self.keep_alive && sent && self.has_ended() && self.read_buffer.input.is_empty()
     }
 
-    /// Whether an idle connection can take a request now: nothing came unasked, and the other end hasn't closed.
-    pub(super) fn stands(&mut self) -> bool {
+    /// Whether an idle connection can take a request now: no unexpected data came, and the peer has not closed it.
+    pub(super) fn is_reusable(&mut self) -> bool {
         self.read_buffer.poll_fill(&mut self.stream, &mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// Sends what can be sent now. An error to be told ends the request; when only the sending broke, there may be an
-    /// answer all the same (RFC 9112 §9.5).
+    /// Sends what can be sent now. A returned error ends the request. A failure to send alone does not, because there
+    /// may
+    /// be a response all the same (RFC 9112 §9.5).
     fn push(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
-        if self.body.is_none() && self.outgoing.is_empty() {
+        if self.body.is_none() && self.writer.is_empty() {
             return Ok(());
         }
-        let before = self.outgoing.sent;
-        match self.outgoing.poll_send(&mut self.stream, &mut self.body, cx) {
+        let before = self.writer.sent;
+        match self.writer.poll_send(&mut self.stream, &mut self.body, cx) {
             Poll::Ready(Err(SendError::Interrupted)) => Err(LinkError::Interrupted),
             Poll::Ready(Err(SendError::Broken)) => {
-                (self.keep, self.body) = (false, None);
-                let outgoing = std::mem::take(&mut self.outgoing);
-                match self.again.take() {
-                    Some(body) if self.used && outgoing.sent == 0 => Err(LinkError::Unsent(body)),
+                (self.keep_alive, self.body) = (false, None);
+                let writer = std::mem::take(&mut self.writer);
+                match self.retry_body.take() {
+                    Some(body) if self.used && writer.sent == 0 => Err(LinkError::Unsent(body)),
                     _ => Ok(()),
                 }
             }
             Poll::Ready(Ok(())) | Poll::Pending => {
-                if self.outgoing.is_empty() || self.outgoing.sent != before {
+                if self.writer.is_empty() || self.writer.sent != before {
                     self.stalled = None;
                 } else {
                     self.stalled.get_or_insert_with(Instant::now);

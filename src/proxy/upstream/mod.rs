@@ -1,11 +1,12 @@
-//! The upstream's side: a client of HTTP/1.1 (RFC 9112) over connections that are kept.
+//! The upstream side: an HTTP/1.1 client (RFC 9112) with pooled connections.
 //!
-//! - `pool` keeps connections, and a `link` is one of them: `head` reads what an answer says of itself, `body` finds where it
-//!   ends.
+//! - `pool` keeps idle connections; `link` is one connection.
+//! - `head` parses the head of a response; `body` finds where its body ends.
 //!
-//! Small, because it serves one master: a request has been parsed and judged when it comes here, an answer is on its way to
-//! a client, framed anew. What is not plainly one answer is refused, and whatever leaves a doubt
-//! about where an answer ends closes the connection.
+//! The client is small because it has a single user: requests were parsed and checked before, and responses are framed
+//! again for the client. Anything that is not plainly one response is refused, and any doubt about where a response
+//! ends
+//! closes the connection.
 
 mod body;
 mod head;

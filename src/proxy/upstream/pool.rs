@@ -1,4 +1,4 @@
-//! Connections to upstream servers: one pool a worker and server, last in first out.
+//! Pools of connections to upstream servers: one per worker and server, last in, first out.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,18 +14,18 @@ use super::link::Link;
 use crate::policy::Server;
 use crate::proxy::stream::Stream;
 
-/// Most idle connections to one server, of one worker.
+/// Maximum number of idle connections per worker and server.
 const MAX_IDLE: usize = 256;
-/// An idle connection is closed so long after its last request began.
-const IDLE: Duration = Duration::from_secs(60);
+/// How long after the beginning of its last request an idle connection is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The pools of all servers of a policy.
 pub(crate) struct Pools(Vec<Rc<Pool>>);
 
 impl Pools {
-    /// One pool a server; those of the policy before are kept for servers that did not change.
-    pub(crate) fn new(servers: &[Arc<Server>], before: Option<&Self>) -> Self {
-        let kept = |server: &Server| before?.0.iter().find(|pool| pool.server.identity == server.identity);
+    /// Creates one pool per server. Servers that did not change keep their pool from the previous policy.
+    pub(crate) fn new(servers: &[Arc<Server>], previous: Option<&Self>) -> Self {
+        let kept = |server: &Server| previous?.0.iter().find(|pool| pool.server.identity == server.identity);
         let pool = |server: &Arc<Server>| match kept(server) {
             Some(pool) if pool.server.same_timeouts(server) => Rc::clone(pool),
             Some(pool) => Rc::new(Pool { server: Arc::clone(server), idle: RefCell::new(pool.idle.take()) }),
@@ -34,15 +34,15 @@ impl Pools {
         Self(servers.iter().map(pool).collect())
     }
 
-    /// The pool of a server of the same policy.
+    /// Returns the pool of a server of the same policy.
     pub(crate) fn of(&self, server: &Server) -> Option<&Rc<Pool>> {
         self.0.get(server.index)
     }
 
-    /// Closes what has been idle too long, and what the other end has closed.
+    /// Closes connections that have been idle too long or that the peer has closed.
     pub(crate) fn sweep(&self) {
         for pool in &self.0 {
-            pool.idle.borrow_mut().retain_mut(|link| link.asked.elapsed() < IDLE && link.stands());
+            pool.idle.borrow_mut().retain_mut(|link| link.begun.elapsed() < IDLE_TIMEOUT && link.is_reusable());
         }
     }
 }
@@ -55,23 +55,23 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// An idle connection that still stands.
+    /// Takes an idle connection that is still open, if there is one.
     pub(crate) fn take(&self) -> Option<Box<Link>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut link) = idle.pop() {
-            if link.stands() {
+            if link.is_reusable() {
                 return Some(link);
             }
         }
         None
     }
 
-    /// Between two bytes of a response's body.
+    /// Returns the maximum time between two reads of a response's body.
     pub(crate) fn idle_timeout(&self) -> Duration {
         self.server.idle_timeout
     }
 
-    /// Takes a connection back: for the next request, when it is fit for one; else it closes.
+    /// Puts a connection back. It is closed unless another request may follow on it.
     pub(crate) fn put(&self, link: Box<Link>) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MAX_IDLE && link.is_done() {
@@ -79,9 +79,9 @@ impl Pool {
         }
     }
 
-    /// Opens a connection, with TLS where the server has it.
+    /// Opens a connection, with TLS if the server is configured with it.
     pub(crate) async fn connect(&self) -> Result<Box<Link>, ConnectError> {
-        // Boxed: it is large and rare, and would be a part of every request's future.
+        // Boxed, because it is large and rare, and would enlarge the future of every request.
         let opening = Box::pin(tokio::time::timeout(self.server.connect_timeout, self.open()));
         opening.await.unwrap_or(Err(ConnectError::Timeout))
     }
@@ -101,14 +101,14 @@ impl Pool {
     }
 }
 
-/// Why no connection could be had.
+/// Why a connection could not be opened.
 #[derive(Debug)]
 pub(crate) enum ConnectError {
-    /// Not within the connect timeout.
+    /// It took longer than the connect timeout.
     Timeout,
-    /// The address could not be found, or did not take the connection.
+    /// The name did not resolve, or the address refused the connection.
     Connect(io::Error),
-    /// The other end's TLS or certificate is not acceptable.
+    /// The TLS handshake failed, or the server's certificate is not acceptable.
     Tls(io::Error),
 }
 

@@ -1,6 +1,6 @@
-//! What can be wrong with the frame of an HTTP/1.x request, and what its sender is told. Nothing here decides.
+//! The flaws in the framing of an HTTP/1.x request, and the advice for its sender.
 
-/// A flaw.
+/// Why a request is refused for its framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flaw {
     /// What is wrong.
@@ -8,12 +8,12 @@ pub(crate) struct Flaw {
 }
 
 impl Flaw {
-    /// What the sender has to change; a fixed text that never holds anything of the request.
+    /// Returns what the sender has to change: a fixed text that never contains any part of the request.
     pub(crate) fn detail(self) -> &'static str {
         self.kind.detail()
     }
 
-    /// Whether this is about size and the answer is 431 (RFC 6585 §5); all else is 400.
+    /// Whether the flaw is one of size, which is answered with 431 (RFC 6585 §5). All others are answered with 400.
     pub(crate) fn too_large(self) -> bool {
         matches!(self.kind, FlawKind::TooLarge | FlawKind::TooManyFields)
     }
@@ -21,7 +21,7 @@ impl Flaw {
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $detail:literal),+ $(,)?) => {
-        /// What is wrong with the frame.
+        /// The kinds of flaws in the framing.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum FlawKind { $($(#[$doc])* $name),+ }
 
@@ -34,9 +34,9 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// LF without CR (RFC 9112 §2.2 lets a recipient take it; parsers differ).
+    /// LF without CR (RFC 9112 §2.2 lets a recipient accept it; parsers differ).
     BareLf = "End every line with CRLF, not with LF alone.",
-    /// CR that no LF follows (RFC 9112 §2.2).
+    /// CR without LF (RFC 9112 §2.2).
     BareCr = "Send CR only as part of CRLF.",
     /// NUL in a head or in trailers (RFC 9110 §5.5).
     Nul = "Remove the NUL byte from the head.",
@@ -48,11 +48,11 @@ kinds! {
     RequestLine = "Write the request line as METHOD, target and version, with one space between them.",
     /// Neither HTTP/1.0 nor HTTP/1.1.
     Version = "Use HTTP/1.1 or HTTP/1.0 on this connection.",
-    /// A byte or a form the target may not have (RFC 9112 §3.2).
+    /// A byte or a form that is not allowed in the target (RFC 9112 §3.2).
     Target = "Send a valid request target, with everything but URI characters percent-encoded.",
     /// `#` in the target (RFC 9112 §3.2: the target has no fragment).
     Fragment = "Send the request target without a fragment.",
-    /// Longer than anything here reads (RFC 9112 §3).
+    /// Longer than `http::Uri` supports (RFC 9112 §3).
     TargetTooLong = "Shorten the request target.",
     /// Whitespace between the request line and the first field (RFC 9112 §2.2).
     LeadingWhitespace = "Send no whitespace before the first header field.",
@@ -76,7 +76,7 @@ kinds! {
     LengthRepeated = "Send Content-Length only once.",
     /// Content-Length beside Transfer-Encoding (RFC 9112 §6.1).
     LengthAndEncoding = "Send either Content-Length or Transfer-Encoding, not both.",
-    /// Anything but a single `chunked` (RFC 9112 §6.1).
+    /// Anything other than a single `chunked` (RFC 9112 §6.1).
     EncodingUnsupported = "Use chunked as the only transfer coding.",
     /// More than one Transfer-Encoding.
     EncodingRepeated = "Send Transfer-Encoding only once.",

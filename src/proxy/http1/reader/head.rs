@@ -1,4 +1,4 @@
-//! A head: request line and fields, judged one whole line at a time, and then made into what the rest works with.
+//! Parses a head: checks the request line and the fields one whole line at a time, then builds a [`RequestHead`].
 
 use std::ops::Range;
 
@@ -9,33 +9,32 @@ use http::{Method, Uri, Version};
 use super::flaw::FlawKind;
 use crate::proxy::headers::asks_for_trailers;
 
-/// Longest target there is (`http::Uri` keeps offsets in 16 bits).
+/// Maximum length of a target (`http::Uri` keeps offsets in 16 bits).
 const TARGET_LIMIT: usize = u16::MAX as usize - 1;
-/// Room for so many fields there is at least: those of an answer go into the same map.
-const ROOM: usize = 8;
-/// Room for so many fields stays between requests.
+/// Minimum capacity of the header map, which is reused for the fields of the response.
+const MIN_CAPACITY: usize = 8;
+/// How many fields' capacity is kept between requests.
 const KEPT_FIELDS: usize = 32;
 
-/// A request's head.
+/// The head of a request.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
-    /// Method.
     pub(crate) method: Method,
-    /// Target, as it came.
+    /// The target as received.
     pub(crate) uri: Uri,
     /// HTTP/1.0 or HTTP/1.1.
     pub(crate) version: Version,
-    /// Fields, as they came.
+    /// The fields as received.
     pub(crate) headers: HeaderMap,
     /// Whether another request may follow on the connection (RFC 9112 §9.3).
     pub(crate) keep_alive: bool,
-    /// Whether the body waits for 100 (RFC 9110 §10.1.1).
+    /// Whether the client waits for 100 before it sends the body (RFC 9110 §10.1.1).
     pub(crate) expects_continue: bool,
-    /// Whether the answer may have trailers (RFC 9110 §6.5.1).
+    /// Whether the response may have trailers (RFC 9110 §6.5.1).
     pub(crate) takes_trailers: bool,
 }
 
-/// What the lines of a head say: where in it its parts stand, and what decides where its message and its connection end.
+/// The parsed lines of a head: the ranges of its parts, and what determines where its message and its connection end.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     method: Range<usize>,
@@ -48,21 +47,21 @@ pub(super) struct Head {
     keep_alive: bool,
     expects_continue: bool,
     takes_trailers: bool,
-    /// Name and value of each field.
+    /// The ranges of the name and the value of each field.
     fields: Vec<(Range<usize>, Range<usize>)>,
 }
 
-/// How the body of a message is delimited (RFC 9112 §6.3; a request has no other way).
+/// How the body of a request is delimited (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// So many bytes; 0 when there is none.
+    /// By its length in bytes; 0 when there is no body.
     Length(u64),
-    /// Chunked coding.
+    /// By chunked coding.
     Chunked,
 }
 
 impl Head {
-    /// Begins anew with a request line, without its CRLF, that stands after so many bytes.
+    /// Starts a new head with a request line, without its CRLF, at offset `at`.
     pub(super) fn take_request_line(&mut self, line: &[u8], at: usize) -> Result<(), FlawKind> {
         let space = memchr::memchr(b' ', line).ok_or(FlawKind::RequestLine)?;
         let last = memchr::memrchr(b' ', line).ok_or(FlawKind::RequestLine)?;
@@ -88,7 +87,7 @@ impl Head {
         Ok(())
     }
 
-    /// Takes one field line, without its CRLF, that stands after so many bytes.
+    /// Takes one field line, without its CRLF, at offset `at`. `limit` is the maximum number of fields.
     pub(super) fn take_field(&mut self, line: &[u8], at: usize, limit: usize) -> Result<(), FlawKind> {
         if self.fields.len() >= limit {
             return Err(FlawKind::TooManyFields);
@@ -96,7 +95,7 @@ impl Head {
         let (end, value) = split_field(line, self.fields.is_empty())?;
         self.fields.push((at..at + end, at + value.start..at + value.end));
         let (name, value) = (line.get(..end).unwrap_or_default(), line.get(value).unwrap_or_default());
-        // Lengths first: nearly every name is dismissed by them alone.
+        // Match the length first: it alone rules out nearly every name.
         match end {
             2 if name.eq_ignore_ascii_case(b"te") => self.takes_trailers |= asks_for_trailers(value),
             4 if name.eq_ignore_ascii_case(b"host") => {
@@ -116,7 +115,7 @@ impl Head {
         Ok(())
     }
 
-    /// The empty line came: how the body is delimited.
+    /// Returns how the body is delimited. Call it after the empty line.
     pub(super) fn framing(&self) -> Result<Framing, FlawKind> {
         if !self.host && !self.http_10 {
             return Err(FlawKind::HostMissing);
@@ -124,11 +123,11 @@ impl Head {
         Ok(if self.chunked { Framing::Chunked } else { Framing::Length(self.length.unwrap_or(0)) })
     }
 
-    /// Makes a request's head of these bytes, of which all lines have been taken. Values are parts of them.
+    /// Builds the request head from the bytes whose lines have all been taken. Values are slices of them.
     pub(super) fn build(&self, bytes: &Bytes, framing: Framing) -> Result<RequestHead, FlawKind> {
         let part = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
-        let room = self.fields.len().max(ROOM);
-        let mut headers = HeaderMap::try_with_capacity(room).map_err(|_| FlawKind::TooManyFields)?;
+        let capacity = self.fields.len().max(MIN_CAPACITY);
+        let mut headers = HeaderMap::try_with_capacity(capacity).map_err(|_| FlawKind::TooManyFields)?;
         for (name, value) in &self.fields {
             let name = HeaderName::from_bytes(part(name)).map_err(|_| FlawKind::Name)?;
             let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone())).map_err(|_| FlawKind::Control)?;
@@ -140,7 +139,7 @@ impl Head {
             version: if self.http_10 { Version::HTTP_10 } else { Version::HTTP_11 },
             headers,
             keep_alive: !self.close && (self.keep_alive || !self.http_10),
-            // RFC 9110 §10.1.1: not of HTTP/1.0, and not without a body.
+            // RFC 9110 §10.1.1: `Expect` is ignored in HTTP/1.0 and without a body.
             takes_trailers: self.takes_trailers,
             expects_continue: self.expects_continue && !self.http_10 && framing != Framing::Length(0),
         })
@@ -182,7 +181,7 @@ impl Head {
     }
 }
 
-/// The line without its CRLF, when it has one and holds no other control character than tabs (RFC 9110 §5.5).
+/// Strips the CRLF of a line, and checks that it has one and no control characters except tabs (RFC 9110 §5.5).
 pub(super) fn line_content(line: &[u8]) -> Result<&[u8], FlawKind> {
     let text = line.strip_suffix(b"\r\n").ok_or(FlawKind::BareLf)?;
     // No early exit: the compiler turns this loop into vector instructions.
@@ -195,14 +194,14 @@ pub(super) fn line_content(line: &[u8]) -> Result<&[u8], FlawKind> {
     }
 }
 
-/// Where the name of a field line ends, and where its trimmed value stands (RFC 9112 §5); `first` when no field came
-/// before it.
+/// Returns where the name of a field line ends, and the range of its trimmed value (RFC 9112 §5). `first` says that no
+/// field precedes it.
 pub(super) fn split_field(line: &[u8], first: bool) -> Result<(usize, Range<usize>), FlawKind> {
     let end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
     match line.split_at_checked(end) {
         Some(([], [b':', ..])) => Err(FlawKind::EmptyName),
         Some((_, [b':', value @ ..])) => {
-            // Controls other than tabs are gone, so this trims what RFC 9110 calls OWS.
+            // Controls other than tabs were refused before, so this trims exactly OWS (RFC 9110 §5.6.3).
             let trimmed = value.trim_ascii_start();
             let start = line.len() - trimmed.len();
             Ok((end, start..start + trimmed.trim_ascii_end().len()))
@@ -215,7 +214,7 @@ pub(super) fn split_field(line: &[u8], first: bool) -> Result<(usize, Range<usiz
     }
 }
 
-/// Admits the targets that `http::Uri` takes as they are.
+/// Accepts only targets that `http::Uri` keeps unchanged.
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), FlawKind> {
     if target.len() > TARGET_LIMIT {
         return Err(FlawKind::TargetTooLong);
@@ -225,7 +224,7 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), FlawKind> {
         if memchr::memchr(b'#', target).is_some() {
             return Err(FlawKind::Fragment);
         }
-        // Browsers leave a backtick in a query as it is, and only there does `http::Uri` take it.
+        // Browsers do not encode a backtick in a query, and only there does `http::Uri` accept it.
         let query = memchr::memchr(b'?', target).unwrap_or(target.len());
         let admitted = |(at, &byte): (usize, &u8)| match byte {
             b'`' => at > query,
@@ -237,7 +236,7 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), FlawKind> {
     }
     match target {
         [b'/', ..] | b"*" => Ok(()),
-        // Absolute-form (for a proxy) and authority-form (CONNECT) are rare, so they may cost a full parse.
+        // Absolute-form (for a proxy) and authority-form (CONNECT) are rare, so a full parse is affordable.
         _ => match Uri::try_from(target) {
             Ok(uri) if method == b"CONNECT" && uri.scheme().is_none() => Ok(()),
             Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Ok(()),
@@ -246,12 +245,12 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), FlawKind> {
     }
 }
 
-/// Visible characters that RFC 3986 leaves out of URIs and that are read differently.
+/// Whether this is a visible character that RFC 3986 excludes from URIs and that parsers treat differently.
 fn is_delimiter(byte: u8) -> bool {
     (byte == b'"') | (byte == b'<') | (byte == b'>') | (byte == b'`') | (byte == b'#')
 }
 
-/// A non-negative decimal number below 2^63, digits alone.
+/// Parses a decimal number below 2^63, which must consist of digits alone.
 fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;

@@ -1,8 +1,9 @@
 //! Reads the requests of an HTTP/1.x client connection (RFC 9112): heads, bodies, and exactly where each ends.
 //!
-//! It takes only the strict subset on which every parser agrees: lines end in CRLF, one length, one `chunked`, no
-//! extensions, no folding. So whatever stands behind sees the same requests by construction. What the fields mean is not its
-//! business: see `proxy::headers` and `proxy::request::path`.
+//! It accepts only the strict subset on which all parsers agree: lines end in CRLF, one length, one `chunked`, no
+//! extensions, no folding. So upstreams see the same requests by construction. The meaning of fields is handled
+//! elsewhere:
+//! see `proxy::headers` and `proxy::request::path`.
 
 mod flaw;
 mod head;
@@ -16,30 +17,30 @@ use flaw::FlawKind;
 pub(crate) use head::RequestHead;
 use head::{Framing, Head, line_content, split_field};
 
-/// Trailers together, in bytes.
+/// Maximum total size of the trailers, in bytes.
 const TRAILERS_LIMIT: usize = 16 * 1024;
 
-/// Most hexadecimal digits of a chunk's size: what fits 64 bits.
+/// Maximum number of hexadecimal digits of a chunk's size: as many as fit 64 bits.
 const CHUNK_DIGITS: u8 = 16;
 
-/// How large a head may be; trailers have the same limits.
+/// The limits on a head; trailers have the same ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeadLimits {
-    /// Bytes from the first of the request line to the empty line, both counted.
+    /// Maximum size in bytes, from the request line to the empty line, both included.
     pub(crate) size: usize,
-    /// Header fields.
+    /// Maximum number of header fields.
     pub(crate) headers: usize,
 }
 
-/// The state of one connection. It takes what it has understood out of the bytes that came, in order; what is left of them
-/// is the beginning of what comes next.
+/// The state of one connection. The reader takes what it has parsed out of the input; the rest of the input is the
+/// beginning of what follows.
 #[derive(Debug)]
 pub(crate) struct Reader {
     limits: HeadLimits,
     state: State,
-    /// What the lines of the present head said.
+    /// The parsed lines of the current head.
     head: Head,
-    /// Bytes of the present head or trailers in complete lines.
+    /// Size of the complete lines of the current head or trailers, in bytes.
     size: usize,
     trailers: HeaderMap,
 }
@@ -49,43 +50,43 @@ pub(crate) struct Reader {
 enum State {
     RequestLine,
     Fields,
-    /// Body of known length: so many bytes are left, never 0.
+    /// A body of known length, with this many bytes left; never 0.
     Length(u64),
     ChunkSize {
         size: u64,
         digits: u8,
     },
-    /// LF of a chunk's size line.
+    /// The LF of a chunk-size line.
     ChunkSizeLf(u64),
-    /// Data of a chunk: so many bytes are left, never 0.
+    /// A chunk's data, with this many bytes left; never 0.
     ChunkData(u64),
     ChunkDataCr,
     ChunkDataLf,
     Trailers,
-    /// Refused.
-    Dead(Flaw),
+    /// The connection was refused.
+    Refused(Flaw),
 }
 
 const CHUNK: State = State::ChunkSize { size: 0, digits: 0 };
 
 impl Reader {
-    /// For a new connection.
+    /// Creates the reader of a new connection.
     pub(crate) fn new(limits: HeadLimits) -> Self {
         Self { limits, state: State::RequestLine, head: Head::default(), size: 0, trailers: HeaderMap::new() }
     }
 
-    /// Takes the next request's head out of `input`. `None`: its end has not come, and `input` holds what has, for more to
-    /// be put behind it. Nothing is asked for before the body of the request before it has been taken.
+    /// Takes the head of the next request out of `input`. Returns `None` while it is incomplete: then `input` keeps its
+    /// beginning, and more must be appended. Call it only after the body of the previous request was taken.
     ///
     /// # Errors
-    /// The first [`Flaw`], as soon as the line that has it is there; the connection is dead then, and stays so.
+    /// The first [`Flaw`], as soon as its line is complete. Every later call returns it again.
     pub(crate) fn head(&mut self, input: &mut Bytes) -> Result<Option<RequestHead>, Flaw> {
         while let State::RequestLine | State::Fields = self.state {
             let Some(line) = self.line(input, self.size)? else { return Ok(None) };
             let first = self.size;
             self.size += line;
             let line = input.get(first..self.size).unwrap_or_default();
-            if let Some(framing) = self.take_line(line, first).map_err(|kind| self.die(kind))? {
+            if let Some(framing) = self.take_line(line, first).map_err(|kind| self.refuse(kind))? {
                 let head = self.head.build(&input.split_to(self.size), framing);
                 self.size = 0;
                 self.state = match framing {
@@ -93,25 +94,26 @@ impl Reader {
                     Framing::Length(length) => State::Length(length),
                     Framing::Chunked => CHUNK,
                 };
-                return head.map(Some).map_err(|kind| self.die(kind));
+                return head.map(Some).map_err(|kind| self.refuse(kind));
             }
         }
         match self.state {
-            State::Dead(flaw) => Err(flaw),
+            State::Refused(flaw) => Err(flaw),
             _ => Ok(None),
         }
     }
 
-    /// Takes the next piece of a request's body, or its trailers, out of `input`. `None` at its end, and when there is too
-    /// little: then `input` holds what there is of an unfinished line.
+    /// Takes the next piece of a request's body, or its trailers, out of `input`. Returns `None` at the end of the
+    /// body,
+    /// and when `input` is incomplete: then it keeps the beginning of an unfinished line.
     ///
     /// # Errors
-    /// The first [`Flaw`]; the connection is dead then, and stays so.
+    /// The first [`Flaw`]. Every later call returns it again.
     pub(crate) fn body(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, Flaw> {
         while let Some(&byte) = input.first() {
             match self.state {
                 State::RequestLine | State::Fields => break,
-                State::Dead(flaw) => return Err(flaw),
+                State::Refused(flaw) => return Err(flaw),
                 State::Length(left) => {
                     let (piece, left) = split(input, left);
                     self.state = if left == 0 { State::RequestLine } else { State::Length(left) };
@@ -126,14 +128,14 @@ impl Reader {
                     let Some(line) = self.line(input, 0)? else { return Ok(None) };
                     let line = input.split_to(line);
                     self.size += line.len();
-                    if self.take_trailer(&line).map_err(|kind| self.die(kind))? {
+                    if self.take_trailer(&line).map_err(|kind| self.refuse(kind))? {
                         (self.state, self.size) = (State::RequestLine, 0);
                         let trailers = std::mem::take(&mut self.trailers);
                         return Ok(Some(trailers).filter(|trailers| !trailers.is_empty()).map(Frame::trailers));
                     }
                 }
                 _ => {
-                    self.state = self.step(byte).map_err(|kind| self.die(kind))?;
+                    self.state = self.step(byte).map_err(|kind| self.refuse(kind))?;
                     input.advance(1);
                 }
             }
@@ -141,7 +143,8 @@ impl Reader {
         Ok(None)
     }
 
-    /// Judges what has come of a body, without taking it: what comes with its head is refused with it.
+    /// Checks the part of a body that was received with its head, without taking it, so that a flaw in it refuses the
+    /// request.
     ///
     /// # Errors
     /// The first [`Flaw`].
@@ -154,8 +157,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Whether a head has begun and is not complete, so that a timeout is worth a 408 and not an idle close. An empty
-    /// line before the request line does not begin one.
+    /// Whether a head has begun and is incomplete, so that a timeout is answered with 408 instead of an idle close. An
+    /// empty line before the request line does not begin a head.
     pub(crate) fn mid_head(&self, input: &[u8]) -> bool {
         match self.state {
             State::RequestLine => !matches!(input.get(self.size..).unwrap_or_default(), [] | [b'\r']),
@@ -164,12 +167,12 @@ impl Reader {
         }
     }
 
-    /// Whether the body of the last request has been taken whole.
+    /// Whether the whole body of the last request has been taken.
     pub(crate) fn between_messages(&self) -> bool {
         matches!(self.state, State::RequestLine)
     }
 
-    /// What is still to come of the body.
+    /// Returns the remaining size of the body.
     pub(crate) fn size_hint(&self) -> SizeHint {
         match self.state {
             State::RequestLine => SizeHint::with_exact(0),
@@ -178,29 +181,29 @@ impl Reader {
         }
     }
 
-    fn die(&mut self, kind: FlawKind) -> Flaw {
+    fn refuse(&mut self, kind: FlawKind) -> Flaw {
         let flaw = Flaw { kind };
-        self.state = State::Dead(flaw);
+        self.state = State::Refused(flaw);
         flaw
     }
 
-    /// How long the line is that begins at `start`, its LF included; `None` when its end has not come.
+    /// Returns the length of the line that begins at `start`, including its LF, or `None` while it is incomplete.
     fn line(&mut self, input: &[u8], start: usize) -> Result<Option<usize>, Flaw> {
         let rest = input.get(start..).unwrap_or_default();
         let end = memchr::memchr(b'\n', rest).map(|at| at + 1);
-        // Size before content, so that the verdict does not depend on how the bytes came.
+        // Check the size before the content, so that the result does not depend on how the bytes were split into reads.
         if self.size.saturating_add(end.unwrap_or(rest.len())) > self.size_limit() {
-            return Err(self.die(FlawKind::TooLarge));
+            return Err(self.refuse(FlawKind::TooLarge));
         }
         Ok(end)
     }
 
-    /// Takes one whole line of a head, which stands there after so many bytes. Says how the body is framed, after the last.
+    /// Takes one whole line of a head, at offset `at`. Returns the framing of the body after the last line.
     fn take_line(&mut self, line: &[u8], at: usize) -> Result<Option<Framing>, FlawKind> {
         let text = line_content(line)?;
         match self.state {
             State::RequestLine if text.is_empty() => {
-                // One is what RFC 9112 §2.2 asks a server to ignore.
+                // RFC 9112 §2.2 asks a server to ignore one empty line.
                 if at > 0 {
                     return Err(FlawKind::EmptyLines);
                 }
@@ -215,7 +218,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// Takes one whole line of the trailers. True after the last.
+    /// Takes one whole line of the trailers. Returns true after the last.
     fn take_trailer(&mut self, line: &[u8]) -> Result<bool, FlawKind> {
         let text = line_content(line)?;
         if text.is_empty() {
@@ -232,7 +235,7 @@ impl Reader {
         Ok(false)
     }
 
-    /// The state after one byte of what stands around chunks.
+    /// Returns the state after one byte of the framing around chunks.
     fn step(&self, byte: u8) -> Result<State, FlawKind> {
         match self.state {
             State::ChunkSize { size, digits } => chunk_size(byte, size, digits),
@@ -247,7 +250,7 @@ impl Reader {
         }
     }
 
-    /// Most bytes the present head or trailers may have.
+    /// Returns the maximum size of the current head or trailers, in bytes.
     fn size_limit(&self) -> usize {
         match self.state {
             State::Trailers => self.limits.size.min(TRAILERS_LIMIT).saturating_sub(1),
@@ -256,14 +259,14 @@ impl Reader {
     }
 }
 
-/// What there is of a piece of `left` bytes, and how many are left after it.
+/// Splits off what `input` has of a piece of `left` bytes. Returns it, and how many bytes are left after it.
 fn split(input: &mut Bytes, left: u64) -> (Bytes, u64) {
     let size = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
     (input.split_to(size), left.saturating_sub(size as u64))
 }
 
-/// The state after one byte of a chunk's size line. Extensions are legal (RFC 9112 §7.1.1) and refused all the same:
-/// no client sends them, and parsers that skip them differently are how chunked bodies are smuggled.
+/// Returns the state after one byte of a chunk-size line. Extensions are legal (RFC 9112 §7.1.1) but refused: no client
+/// sends them, and request smuggling exploits parsers that skip them differently.
 fn chunk_size(byte: u8, size: u64, digits: u8) -> Result<State, FlawKind> {
     let digit = match byte {
         b'0'..=b'9' => byte - b'0',

@@ -1,4 +1,4 @@
-//! What is read and what is refused, and that hyper reads the same requests out of the same bytes.
+//! Tests which requests are accepted and refused, and that hyper reads the same requests from the same bytes.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -177,7 +177,7 @@ const CASES: &[Case<'_>] = &[
     ("second: flaw in the body", b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx", Err(FlawKind::ChunkSize)),
 ];
 
-/// Cases that are too long to be written out.
+/// Cases that are too long for the table.
 fn long_cases() -> Vec<(&'static str, Vec<u8>, Result<u64, FlawKind>)> {
     let head = |size: usize| {
         let mut head = b"GET / HTTP/1.1\r\nHost: a\r\nX: ".to_vec();
@@ -212,10 +212,10 @@ fn for_each_case(mut test: impl FnMut(&str, &[u8], Result<u64, FlawKind>)) {
     long_cases().iter().for_each(|(name, bytes, expected)| test(name, bytes, *expected));
 }
 
-/// A request's target, and its body if it came whole.
+/// The target of a request, and its body if it was complete.
 type Seen = (String, Result<Bytes, ()>);
 
-/// A connection, read as the proxy does it.
+/// A connection, read as the proxy reads it.
 struct Connection {
     reader: Reader,
     input: Bytes,
@@ -243,7 +243,7 @@ impl Connection {
         }
     }
 
-    /// Whether the body of the last request has been told already.
+    /// Whether the body of the last request has been reported already.
     fn ended(&self) -> bool {
         self.seen.last().is_none_or(|(_, body)| body.is_ok())
     }
@@ -257,7 +257,7 @@ impl Connection {
     }
 }
 
-/// What is read of these chunks, or the flaw; and the connection afterwards.
+/// Returns the requests read from these chunks, or the flaw, and the connection afterwards.
 fn feed<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Result<u64, FlawKind>, Connection) {
     let mut connection = Connection::new(LIMITS);
     for chunk in chunks {
@@ -270,7 +270,7 @@ fn feed<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Result<u64, FlawKind
     (Ok(connection.seen.len() as u64), connection)
 }
 
-/// What of these bytes was understood: all, or what comes before the flaw.
+/// Returns the part of these bytes that was accepted: all, or what precedes the flaw.
 fn admitted(bytes: &[u8]) -> (&[u8], Vec<Seen>) {
     match feed([bytes]) {
         (Ok(_), connection) => (bytes, connection.seen),
@@ -362,7 +362,7 @@ fn only_sizes_are_431() {
     assert_eq!(connection.take(&target), Err(Flaw { kind: FlawKind::TargetTooLong }));
 }
 
-/// What a hyper server makes of the bytes, in order.
+/// Returns the requests that a hyper server reads from the bytes, in order.
 fn seen_by_hyper(bytes: &[u8]) -> Vec<Seen> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let seen = Rc::new(RefCell::new(Vec::new()));
@@ -382,7 +382,7 @@ fn seen_by_hyper(bytes: &[u8]) -> Vec<Seen> {
         });
         let mut builder = http1::Builder::new();
         builder.half_close(true).max_headers(LIMITS.headers).max_header_size(LIMITS.size);
-        // Fails when the bytes end in the middle of a message; what the service saw is what counts.
+        // Fails when the bytes end in the middle of a message; only what the service received counts.
         let _ = builder.serve_connection(TokioIo::new(server), service).await;
     });
     Rc::into_inner(seen).unwrap().into_inner()
@@ -398,7 +398,7 @@ fn hyper_sees_what_is_read() {
 
 #[test]
 fn hyper_alone_would_see_more() {
-    // What is refused here and handed to the service by hyper.
+    // Requests that are refused here and accepted by hyper.
     for bytes in [
         &b"GET / HTTP/1.1\nHost: a\n\n"[..],
         b"GET / HTTP/1.1\r\n\r\n",
@@ -413,7 +413,7 @@ fn hyper_alone_would_see_more() {
     }
 }
 
-/// A valid request with its target, and its body as a server should see it.
+/// A valid request with its target, and its body as a server should receive it.
 fn request() -> impl Strategy<Value = (String, Vec<u8>, Vec<u8>)> {
     let body = proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..4);
     let trailers = proptest::collection::vec("[a-z]{1,8}: [ -~]{0,12}", 0..3);
@@ -445,7 +445,7 @@ fn request() -> impl Strategy<Value = (String, Vec<u8>, Vec<u8>)> {
     )
 }
 
-/// Pieces hostile requests are made of.
+/// The pieces that hostile requests are made of.
 fn fragments() -> impl Strategy<Value = Vec<u8>> {
     let pieces: Vec<&'static [u8]> = vec![
         b"GET / HTTP/1.1\r\n",
