@@ -363,7 +363,7 @@ fn strengths(context: &mut Context<'_>, route: &document::Route, at: At<'_>) -> 
         match Strength::ALL.iter().find(|(known, _)| known == name) {
             Some((_, strength)) => strengths.push(*strength),
             None => {
-                context.unknown(at.index(position), "proof of possession", name, Strength::ALL.map(|(known, _)| known))
+                context.unknown(at.index(position), "proof of possession", name, Strength::ALL.map(|(known, _)| known));
             }
         }
     }
