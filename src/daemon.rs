@@ -87,7 +87,7 @@ pub(crate) struct Daemon {
     key_sets: Vec<(Arc<RemoteKeySet>, JoinHandle<()>)>,
     /// What operators have changed, with the task that keeps it.
     registry: (Arc<Registry>, JoinHandle<()>),
-    /// Whom the log has warned of.
+    /// The keys that the log has already warned about.
     reminder: Reminder,
     /// Turns true when workers are to finish.
     drain: watch::Sender<bool>,
@@ -100,7 +100,7 @@ pub(crate) struct Daemon {
     threads: Vec<Thread<()>>,
 }
 
-/// The signals we answer to, from before the first listener is told of: one that comes early must not end the process.
+/// The signals we handle, installed before the first listener is announced: an early one must not end the process.
 struct Signals {
     hangup: Signal,
     terminate: Signal,

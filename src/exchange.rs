@@ -143,7 +143,7 @@ pub(crate) struct Exchange {
     pub(crate) path: RequestPath,
     /// Host the request was for, lower case, without port; empty when there was none.
     pub(crate) host: String,
-    /// Who asks, by address: the peer, or whom a trusted proxy names.
+    /// Address of the client: the peer, or the address that a trusted proxy reports.
     pub(crate) client: IpAddr,
     /// `User-Agent`, as it came.
     pub(crate) user_agent: Option<HeaderValue>,

@@ -1,33 +1,43 @@
-//! Bartizan, a secure API access proxy: one binary in front of an API that lets a call through only when it is who it
-//! says, may do what it asks, asks no more often than agreed, and sends what was agreed.
+//! Bartizan, a secure API access proxy: one binary in front of an API. It lets a call through only when the caller is who it
+//! says, may do what it asks, stays within its limits, and sends what was agreed.
 //!
-//! # The parts
-//! - [`cli`]: the commands. `daemon` composes a running process: compile, build, bind, serve; reload; drain.
-//! - `policy`: from the text of a policy file to what is enforced: an immutable value, shared by pointer.
-//! - `chain`: the four stages in their order, on one screen; `stages` holds the decisions themselves.
-//! - `proxy`: carrying requests: workers, connections, framing, paths, headers, upstream pools.
-//! - `rehearsal`: the way of a request without sockets, for `explain`, `test` and the benches.
-//! - `audit`: the record of every request, and the writers that lose none of it.
+//! # Parts
+//! - [`cli`]: the commands. `daemon` composes a running process: compile, bind, serve, reload, drain.
+//! - `policy`: compiles a policy file into an immutable value, which is shared by pointer.
+//! - `chain`: the four stages in their order, on one screen. `stages` has the decisions.
+//! - `proxy`: carries requests: listeners, workers, connections, HTTP/1 and HTTP/2, upstream pools.
+//! - `rehearsal`: takes requests through the same code without sockets, for `explain`, `test` and the benches.
+//! - `audit`: writes the record of every request, and loses none.
 //! - `admin`: the operators' listener.
-//! - `state`: what outlives a reload. `secrets`: references in the policy → values.
-//! - `exchange`, `refusal`, `telemetry`: the words that all others use.
+//! - `state`: what outlives a reload. `secrets`: resolves references in the policy. `body`: streams bodies within limits.
+//! - `exchange`, `refusal`, `telemetry`: the words that all other parts use.
 //!
-//! # The way of a request
-//! 1. The acceptor hands a connection to the least busy worker: one thread, one single-threaded runtime.
-//! 2. `proxy::handle` opens an exchange, takes the policy in force, and sets a witness to it.
+//! # How a request travels
+//! 1. `proxy::downstream` accepts a connection and hands it to the least busy worker: one thread, one runtime.
+//! 2. `proxy::request` opens an exchange, takes the policy in force, and sets a record guard.
 //! 3. The path is normalised once, and the route is found.
 //! 4. `chain::admit` asks the stages: auth → scope → rate limit → schema. It returns an `Admitted` or a `Refusal`.
-//! 5. `proxy::forward` takes the `Admitted` by value, sends, and streams the answer back.
-//! 6. When the witness is dropped, in whatever way the request ended, there is one record of it.
+//! 5. `proxy::request::forward` takes the `Admitted` by value, sends the request, and streams the response back.
+//! 6. When the record guard is dropped, however the request ended, one record is written.
+//!
+//! # Words
+//! - **peer**: the TCP neighbour. **client**: the address behind trusted proxies.
+//! - **consumer**: who holds a credential. **user**: the person it acts for. **caller**: an authenticated consumer with its
+//!   grants. **operator**: who administers.
+//! - **policy**: compiled and immutable. **in force**: the policy that new requests use. **runtime**: what outlives a policy.
+//! - **plan**, **limit**, **quota**: how often a consumer may call.
+//! - **registry**: keys, revocations, grants, suspensions. **store**: where the registry is kept.
+//! - **record**: one audit line. **recorder**: makes records. **trail**: the open sinks. **sink**: where records go.
 //!
 //! # Invariants
-//! - What did not pass the chain cannot be forwarded: `Caller` is made only in `stages::auth`, `Admitted` only in `chain`.
-//! - The number of records equals the number of requests.
+//! - A request that did not pass the chain cannot be forwarded: only `stages::auth` makes a `Caller`, only `chain` an
+//!   `Admitted`.
+//! - There are as many records as requests.
 //! - Failing to decide is 503, never 401, and never lets a request through.
-//! - What outside bytes say is never believed before it is checked, and they never panic us or grow memory without bound.
+//! - Bytes from outside are checked before they are believed. They never cause a panic or unbounded memory.
 //! - A reload changes everything or nothing, and refills nobody's limits.
-//! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin` · `proxy` · `chain` · `policy` · `stages` ·
-//!   `state`, `audit`, `secrets` · words); a test holds us to it.
+//! - A file imports only from lower layers (`main`, `cli` · `daemon`, `rehearsal` · `admin`, `proxy` · `chain` · `policy` ·
+//!   `stages` · `state`, `audit`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`); a test checks it.
 
 mod admin;
 mod audit;

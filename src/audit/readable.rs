@@ -1,4 +1,4 @@
-//! A record as one line for people: when, what was answered, what was asked, by whom, what was decided and why, how
+//! A record as one line for people: when, what was answered, what was asked, by which caller, what was decided and why, how
 //! long it took.
 //!
 //! Takes the JSON line, not the [`Record`](super::Record), so that a file is shown just as live records are. Whatever

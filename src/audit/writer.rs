@@ -219,7 +219,7 @@ mod tests {
     }
     use Act::{Fail, Take};
 
-    /// An output that does what it is told, then `rest` for ever. Each element of `files` is what came between two
+    /// An output that follows a script, then `rest` for ever. Each element of `files` is what came between two
     /// reopenings.
     struct Scripted {
         acts: VecDeque<Act>,

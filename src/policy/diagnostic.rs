@@ -1,7 +1,6 @@
 //! A problem with its place, the collection of them, and how they are printed: as text for people, as JSON for tools.
 //!
-//! Prints what the files say, as written. What a reference stands for never reaches this file: whoever words a
-//! message quotes the written text.
+//! Prints what the files say, as written. Resolved secrets never reach this file.
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};

@@ -292,7 +292,7 @@ impl Sources {
         whole(folder).zip(whole(written)).is_some_and(|(folder, file)| file.starts_with(folder))
     }
 
-    /// The text of a file that holds a secret, as it stands there; never shown, part of the digest all the same.
+    /// The text of a file that holds a secret, unchanged; never shown, but part of the digest.
     pub(crate) fn read_secret(&mut self, written: &str) -> Result<SecretString, ReadError> {
         let (path, name) = self.locate(written)?;
         let memory = format!("file:{name}");

@@ -133,7 +133,7 @@ impl Tree {
         }
     }
 
-    /// Where the text of a scalar begins in the file, when it stands there letter by letter (no escapes, no folding).
+    /// Where the text of a scalar begins in the file, when the file has it letter by letter (no escapes, no folding).
     fn offset_of_text(&self, id: NodeId) -> Option<usize> {
         let node = self.nodes.get(id.0)?;
         let Kind::Scalar(scalar) = &node.kind else { return None };

@@ -1,4 +1,4 @@
-//! Text that is not YAML at all: the parser's errors in words that help whoever wrote it.
+//! Text that is not YAML at all: the parser's errors in words that help its author.
 //!
 //! Such an error stops the reading, so there is exactly one, and it must be a good one.
 

@@ -59,7 +59,7 @@ fn read<T: DeserializeOwned + Default>(source: SourceText) -> Result<Written<T>,
     Ok(Written { document, problems, tree })
 }
 
-/// A part whose form is not ours to judge: it takes whatever stands there, and [`At::json`] says what that is.
+/// A part that may have any form; [`At::json`] returns it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Anything;
 
@@ -70,7 +70,7 @@ impl<'de> serde::Deserialize<'de> for Anything {
 }
 
 impl At<'_> {
-    /// What stands here as JSON: what is written like a JSON number, `true`, `false` or `null`, and not in quotes, is that;
+    /// This value as JSON: what is written like a JSON number, `true`, `false` or `null`, and not in quotes, is that;
     /// the rest is text.
     pub(crate) fn json(self) -> Value {
         match self.node() {

@@ -38,7 +38,7 @@ use crate::state::registry::revocation_key::Target;
 
 /// How long keys are waited for that have to be fetched: as long as a daemon does when it starts.
 const FIRST_FETCH: Duration = Duration::from_secs(3);
-/// Whom a request is for when nobody says.
+/// The host of a request that names none.
 const HOST: &str = "localhost";
 
 /// A policy that requests can be walked through.

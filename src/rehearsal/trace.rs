@@ -237,7 +237,7 @@ impl RehearsalTrace {
         told.split(',').filter_map(limit).collect()
     }
 
-    /// What the upstream is told about the caller.
+    /// The headers that identify the caller to the upstream.
     pub(crate) fn told(&self) -> Vec<(&'static str, String)> {
         let Some(told) = self.caller().map(Caller::identity_headers) else { return Vec::new() };
         let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
@@ -280,7 +280,7 @@ impl Vouched {
         }
     }
 
-    /// Which credential, of whom.
+    /// The credential and its owner.
     fn words(&self, caller: &Caller, now: Timestamp) -> String {
         let (kind, id) = caller.credential();
         let (what, thing) = match kind {

@@ -1,4 +1,4 @@
-//! What of which API is open, to whom: servers, routes, schemas.
+//! Compiles `apis`: servers, routes, schemas, and who may use them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -81,7 +81,7 @@ impl Runtime {
     }
 }
 
-/// Whom we trust as a client.
+/// The authorities we trust as a client.
 #[derive(Clone)]
 pub(super) struct Trust {
     pub(super) config: Arc<ClientConfig>,
@@ -130,7 +130,7 @@ impl Context<'_> {
         self.error(at, format!("there is no {what} `{shown}`")).help(help);
     }
 
-    /// Reads a file that the policy names; what is wrong is told at the name.
+    /// Reads a file that the policy names; a problem is reported where it is named.
     pub(super) fn read(&mut self, at: At<'_>, path: &str) -> Option<Arc<SourceText>> {
         match self.sources.read(path) {
             Ok(text) => Some(text),
@@ -165,7 +165,7 @@ impl Context<'_> {
         }
     }
 
-    /// Whom to trust when calling an https server: the authorities of a file, or the system's.
+    /// The authorities to trust when calling an https server: those of a file, or the system's.
     pub(super) fn trust(&mut self, ca: Option<&String>, at: At<'_>) -> Option<Trust> {
         let Some(path) = ca else { return self.system_trust(at) };
         let text = self.read(at.key("ca"), path)?;

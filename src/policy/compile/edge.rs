@@ -22,7 +22,7 @@ use crate::stages::auth::certificate::ClientTrust;
 const SOCKET_MODE: u32 = 0o600;
 /// Longest path of a Unix socket, in bytes: `sun_path` has 108, and the last of them is NUL.
 const MAX_SOCKET_PATH: usize = 107;
-/// An admin token shorter than this is told as a warning, in bytes.
+/// An admin token shorter than this gets a warning, in bytes.
 const SHORT_TOKEN: usize = 16;
 
 /// Workers asked for.
@@ -85,7 +85,7 @@ pub(super) fn listeners(context: &mut Context<'_>, document: &Document, at: At<'
         let address = address(context, written.address.as_deref(), at);
         let tls = written.tls.as_ref().map(|tls| server_tls(context, tls, at.key("tls")));
         if let Some(address) = address {
-            // Also with port 0: listeners are told apart by their address when the policy is reloaded.
+            // Also with port 0: listeners are distinguished by their address when the policy is reloaded.
             if !seen.insert(address) {
                 context.error(at.key("address"), format!("{address} is listened on twice"));
             }

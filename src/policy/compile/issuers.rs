@@ -25,15 +25,15 @@ use crate::stages::rate_limit::Plan;
 const CLOCK_SKEW: i64 = 30;
 /// Largest `clock_skew`, in seconds: more would keep expired tokens alive.
 const MAX_CLOCK_SKEW: i64 = 300;
-/// A `max_lifetime` past this is told, in seconds: what leaks is good for so long.
+/// A longer `max_lifetime` gets a warning, in seconds: a leaked token is valid for that long.
 const LONG_LIFETIME: i64 = 24 * 3600;
 /// Default of `stale_for`.
 const STALE_FOR: Duration = Duration::from_secs(24 * 3600);
-/// Past this it is told: keys that an issuer has withdrawn are good for so long when it cannot be reached.
+/// A longer time gets a warning: withdrawn keys stay valid for that long when the issuer cannot be reached.
 const LONG_STALE_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Default of an endpoint's `cache`.
 const BELIEVED: Duration = Duration::from_secs(10);
-/// Past this it is told: what the endpoint takes back is good for so long.
+/// A longer time gets a warning: a token that the endpoint revokes stays valid for that long.
 const LONG_BELIEVED: Duration = Duration::from_secs(300);
 /// What `type` may be.
 const ACCESS_TOKEN: &str = "at+jwt";
@@ -225,7 +225,7 @@ fn remote_keys(context: &mut Context<'_>, written: &document::Issuer, keys: &str
 }
 
 fn discovered_keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<KeySource> {
-    // That it is missing is told elsewhere.
+    // Its absence is reported elsewhere.
     let issuer = written.issuer.as_ref()?;
     let Some(location) = Location::discover(issuer) else {
         context

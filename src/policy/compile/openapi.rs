@@ -44,7 +44,7 @@ enum Answers {
     Off,
 }
 
-/// Reads the description that an API names, and compiles its schemas. None when it cannot be used; that is told.
+/// Reads the description that an API names, and compiles its schemas. Reports why and returns `None` when it cannot be used.
 pub(super) fn read(context: &mut Context<'_>, written: &document::OpenApi, at: At<'_>) -> Option<Described> {
     let answers = match written.responses.as_deref() {
         None | Some("block") => Answers::Block,
@@ -138,7 +138,7 @@ impl Described {
         own: Option<&document::Route>,
     ) -> document::Route {
         let extensions = &operation.extensions;
-        // What is wrong there is told there, and not a second time as if it stood in the policy.
+        // Its problems are reported in its own file, and not again as if they were the policy's.
         let good = self.check(context, document, extensions);
         let known =
             |own: Option<Option<Vec<String>>>, other: &Option<Vec<String>>| own.flatten().or_else(|| other.clone());
@@ -186,7 +186,7 @@ impl Described {
         good
     }
 
-    /// The ways into an operation, by its `security`. None where there are none; that is told.
+    /// The ways into an operation, by its `security`. Reports it and returns `None` when there are none.
     pub(super) fn ways(
         &self,
         context: &mut Context<'_>,

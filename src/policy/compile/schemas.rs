@@ -34,7 +34,7 @@ pub(super) struct Schemas {
 }
 
 impl Schemas {
-    /// The schema of a file; what is wrong in it is told at its place in that file.
+    /// The schema of a file; its problems are reported at their place in that file.
     pub(super) fn json(&mut self, context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<SchemaFile> {
         if let Some(known) = self.json.get(path) {
             return known.clone();
@@ -44,7 +44,7 @@ impl Schemas {
         schema
     }
 
-    /// The schema of an XSD file; what is wrong is told at its place in the file that has it.
+    /// The schema of an XSD file; problems are reported at their place in the file that has them.
     pub(super) fn xml(
         &mut self,
         context: &mut Context<'_>,

@@ -196,7 +196,7 @@ pub(crate) struct Api {
     pub(crate) openapi: Option<OpenApi>,
     /// Which stages only report.
     pub(crate) mode: Option<Mode>,
-    /// `METHOD /path` → what of it is open, to whom.
+    /// `METHOD /path` → who may use it, and how.
     pub(crate) routes: BTreeMap<String, Route>,
 }
 

@@ -53,7 +53,7 @@ pub(super) struct Node<'d> {
 }
 
 impl Files {
-    /// Reads a description and all that it refers to. None when it is no YAML or JSON, which is told.
+    /// Reads a description and every file it refers to. Reports it and returns `None` when it is not YAML or JSON.
     pub(super) fn read(
         sources: &mut Sources,
         source: Arc<SourceText>,
@@ -225,7 +225,7 @@ impl<'d> Node<'d> {
         self.text("$ref")
     }
 
-    /// What a reference that stands here leads to, one step.
+    /// Follows a reference by one step.
     pub(super) fn follow(&self, reference: &str) -> Result<Self, String> {
         self.files.follow(self.file, reference)
     }

@@ -1,6 +1,6 @@
 //! Descriptions of APIs in OpenAPI 3.0 and 3.1: from their text to operations, with what each asks for.
 //!
-//! Pure but for the files it reads. What cannot be honoured is told at its place: an error where a hole would be left, a
+//! Pure but for the files it reads. What cannot be enforced is reported at its place: an error where a hole would be left, a
 //! warning where only less is checked. Whether an operation that asks for nobody may be open is the policy's to say, not
 //! the description's, so [`Security`] only reports it.
 //!

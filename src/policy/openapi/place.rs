@@ -1,7 +1,7 @@
 //! Where in a JSON text a pointer (RFC 6901) leads.
 //!
 //! The text was parsed before, so mostly it is JSON; whatever is not as expected has no place. Places are asked for only
-//! where something is told, so nothing is kept for them.
+//! where a problem is reported, so nothing is kept for them.
 
 use std::ops::Range;
 

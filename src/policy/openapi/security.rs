@@ -4,7 +4,7 @@
 //!   (with these scopes, where roles are listed). `mutualTLS`: one with a client certificate, too.
 //! - An alternative that asks for nothing does not count beside others: closed by default.
 //! - Keys in the query or in cookies, passwords, and two credentials in one request are not taken here; an alternative
-//!   that needs them is left out, which is told. An error where none remains.
+//!   that needs them is left out and reported. It is an error where none remains.
 
 use super::diagnostics::Diagnostics;
 use super::files::Node;

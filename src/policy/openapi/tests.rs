@@ -1,4 +1,4 @@
-//! Whole descriptions: what becomes of them, and what is told.
+//! Whole descriptions: what they compile to, and what is reported.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::policy::diagnostic::Severity;
 use crate::stages::schema::json::JsonSchema;
 
-/// Reads a description in a folder. What is told, as `line:column error|warning message`.
+/// Reads a description in a folder. Returns what is reported, as `line:column error|warning message`.
 fn read_in(folder: &Path, path: &str) -> (Option<Description>, Vec<String>) {
     let policy = folder.join("policy.yaml");
     std::fs::write(&policy, "version: 1\n").unwrap();
@@ -118,20 +118,12 @@ fn what_schemas_cannot_say_is_told_at_its_place() {
     for (version, schema, expected) in [
         ("3.0.3", "{ type: string, const: x }", "warning `const` is no keyword of OpenAPI 3.0, so it is not checked"),
         ("3.1.0", "{ maxlength: 3 }", "warning `maxlength` is no keyword, so it is not checked"),
-        (
-            "3.1.0",
-            "{ maxLength: long }",
-            "warning `maxLength` is a whole number from 0; what stands here is not checked",
-        ),
-        (
-            "3.1.0",
-            "{ type: file }",
-            "warning `type` is a type of JSON, or a list of them; what stands here is not checked",
-        ),
+        ("3.1.0", "{ maxLength: long }", "warning `maxLength` is a whole number from 0; this value is not checked"),
+        ("3.1.0", "{ type: file }", "warning `type` is a type of JSON, or a list of them; this value is not checked"),
         (
             "3.1.0",
             "{ minimum: 1, exclusiveMinimum: true }",
-            "warning `exclusiveMinimum` is a number; what stands here is not checked",
+            "warning `exclusiveMinimum` is a number; this value is not checked",
         ),
         ("3.1.0", "{ pattern: '(?=x)y' }", "warning this pattern is not checked"),
         (

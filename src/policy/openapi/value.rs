@@ -16,7 +16,7 @@ use crate::stages::strict_json;
 /// Deepest nesting of JSON, as of YAML.
 const MAX_DEPTH: usize = 120;
 
-/// What a file says; the tree of one that is YAML comes with it, for its places. What is wrong is told.
+/// What a file says; the tree of one that is YAML comes with it, for its places. Problems are reported.
 pub(super) fn read(source: &Arc<SourceText>, problems: &mut Problems) -> Option<(Value, Option<Tree>)> {
     let text = source.text.trim_start_matches('\u{feff}');
     if text.trim_start().starts_with('{') {

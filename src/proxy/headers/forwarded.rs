@@ -16,7 +16,7 @@ const ELEMENT_LIMIT: usize = 64;
 /// Who asks, as far as it is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {
-    /// The peer, or whom the trusted proxies name; never an IPv4-mapped IPv6 address.
+    /// The peer, or the client that the trusted proxies report; never an IPv4-mapped IPv6 address.
     pub(crate) address: IpAddr,
     /// Whether the peer is one of the trusted proxies.
     pub(crate) trusted_peer: bool,

@@ -1,4 +1,4 @@
-//! Whom a request is for, and the refusals that rest on header fields alone (RFC 9112 §3.2, RFC 9113 §8.3.1).
+//! The host a request is for, and the refusals that rest on header fields alone (RFC 9112 §3.2, RFC 9113 §8.3.1).
 //!
 //! What HTTP/1.x framing needs is checked on the raw bytes by `proxy::http1::reader`; it is checked here again where the
 //! header map shows it, so that HTTP/2 and HTTP/1.x have the same rules.
@@ -51,7 +51,7 @@ impl HeaderFlaw {
     }
 }
 
-/// Whom a request is for, from [`check`] alone.
+/// The host a request is for; only [`check`] makes one.
 #[derive(Debug)]
 pub(crate) struct Host<'a> {
     name: Cow<'a, str>,
@@ -80,7 +80,7 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Finds whom a request is for, and refuses what its header fields alone make ambiguous.
+/// Finds the host a request is for, and refuses what its header fields alone make ambiguous.
 ///
 /// The target's authority (absolute-form, `:authority`) wins over Host, which must be sound all the same.
 ///

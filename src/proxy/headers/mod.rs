@@ -31,11 +31,11 @@ static HOP_BY_HOP: Names = Names::new(
     &[],
 );
 
-/// What is said anew to an upstream: whom the request is for, how its body is framed (RFC 9112 §6), what it takes of hops
-/// (RFC 9110 §10.1.4), whom it came from; and `expect`, which has been answered.
+/// Fields that we set ourselves: the host, how the body is framed (RFC 9112 §6), what we accept for this hop
+/// (RFC 9110 §10.1.4), the client's address; and `expect`, which has been answered.
 static SET_ANEW: Names = Names::new(&["content-length", "expect", "host", "te", "x-forwarded-for"], &[]);
 
-/// What only we say to an upstream, whoever the peer is.
+/// Fields that only we send to an upstream, whichever peer sent the request.
 static OURS: Names = Names::new(&["x-credential-id", "x-request-id"], &["x-consumer-"]);
 
 /// What only a trusted peer may say about the hops before it.
@@ -109,7 +109,7 @@ pub(crate) fn crosses_back(name: &str) -> bool {
     !(HOP_BY_HOP.has(name) || name == "te" || RESPONSE_ONLY_OURS.has(name))
 }
 
-/// Removes from trailers, in either direction, what may only stand in a head (RFC 9110 §6.5.1): whoever merges trailers
+/// Removes from trailers, in either direction, what may only stand in a head (RFC 9110 §6.5.1): a recipient that merges trailers
 /// into the head would otherwise believe it.
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     remove(trailers, |name| {

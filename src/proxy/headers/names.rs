@@ -8,7 +8,7 @@ pub(super) struct Names {
     lengths: [u64; LETTERS],
 }
 
-/// First bytes that are told apart.
+/// First bytes that are distinguished.
 const LETTERS: usize = 32;
 /// Longer names are as long as this.
 const LONGEST: usize = 63;

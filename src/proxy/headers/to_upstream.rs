@@ -14,7 +14,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 /// Where proofs of possession come (RFC 9449 §4.1).
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 
-/// What the upstream is told beside what the client said.
+/// What we add to the client's request for the upstream.
 #[derive(Clone, Copy)]
 pub(crate) struct UpstreamHeaders<'a> {
     /// Whether the peer is one of the trusted proxies: what it says of the hops before it is kept.

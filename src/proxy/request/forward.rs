@@ -1,6 +1,6 @@
 //! Sends an admitted request to the upstream and reads the head of its response.
 //!
-//! It takes [`Admitted`] by value, so a request that did not pass the chain cannot be sent. Failures are told apart: the
+//! It takes [`Admitted`] by value, so a request that did not pass the chain cannot be sent. Failures are distinguished: the
 //! client's own body, no connection, no response in time, an invalid response.
 
 use std::future::poll_fn;

@@ -128,7 +128,7 @@ pub(crate) struct Caller {
     issued: Option<i64>,
     confirmation: Confirmation,
     usage: Option<Arc<Usage>>,
-    /// What the upstream is told, ready to send.
+    /// The headers that identify it to the upstream, ready to send.
     identity_headers: IdentityHeaders,
 }
 
@@ -250,7 +250,7 @@ impl Caller {
         self.granted.iter().any(|granted| **granted == *scope)
     }
 
-    /// What the upstream is told.
+    /// The headers that identify it to the upstream.
     pub(crate) fn identity_headers(&self) -> &IdentityHeaders {
         &self.identity_headers
     }

@@ -23,7 +23,7 @@ use crate::state::registry::entry::Digest;
 /// Most names of a certificate that are looked at.
 const MAX_NAMES: usize = 32;
 
-/// Whom a listener's clients are vouched for by.
+/// The authorities that a listener accepts client certificates from.
 #[derive(Clone)]
 pub(crate) struct ClientTrust {
     /// Equal when authorities and revocation lists are.

@@ -32,7 +32,7 @@ pub(crate) struct Settings {
     pub(crate) name: Box<str>,
     /// Exact `iss`.
     pub(crate) iss: Box<str>,
-    /// One of them must be in `aud`; empty: whoever answers for the token has seen to it.
+    /// One of them must be in `aud`; empty: the introspection endpoint has checked it.
     pub(crate) audience: Vec<String>,
     /// The only algorithms taken.
     pub(crate) algorithms: Vec<Algorithm>,

@@ -141,7 +141,7 @@ impl Introspection {
         }
     }
 
-    /// The answer that is believed still, or a new one; whoever asks for the same token meanwhile waits for that.
+    /// The cached answer, or a new one; concurrent requests with the same token wait for the same answer.
     async fn ask(&self, token: &str, now: Timestamp) -> Result<(Said, i64), Refusal> {
         let key = Digest::try_from(digest(&SHA256, token.as_bytes()).as_ref()).unwrap_or_default();
         let second = now.as_second();

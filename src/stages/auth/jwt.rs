@@ -98,7 +98,7 @@ impl<'a> Token<'a> {
 
 /// What of a token names it: of a JWS what was signed, of any other token all of it.
 ///
-/// A signature by ECDSA has a twin that is as good, (r, n - s), and whoever holds the token can make it; so the text with
+/// A signature by ECDSA has a twin that is as good, (r, n - s), and anyone who has the token can make it; so the text with
 /// its signature is a name that a revoked token could shed.
 pub(crate) fn name(text: &str) -> &str {
     match text.rsplit_once('.') {

@@ -93,7 +93,7 @@ fn bits(number: &[u8]) -> Result<usize, String> {
     }
 }
 
-/// SEC 1 §2.3.3: 4, x, y. Which curve is told by their length; that the point lies on it is seen to.
+/// SEC 1 §2.3.3: 4, x, y. Their length tells the curve; the caller checks that the point lies on it.
 fn ec(point: &[u8]) -> Result<Vec<(Algorithm, ParsedPublicKey)>, String> {
     let (algorithm, curve): (_, &'static dyn VerificationAlgorithm) = match point.len() {
         65 => (Algorithm::ES256, &ECDSA_P256_SHA256_FIXED),

@@ -63,7 +63,7 @@ impl RouteLimit {
     }
 }
 
-/// Whom a request is counted against.
+/// What a request is counted against.
 pub(crate) enum Subject<'a> {
     /// A consumer, with its plan and account.
     Consumer(Option<&'a Plan>, &'a Account),

@@ -1,7 +1,7 @@
 //! Schemas that hold themselves at the same place of a value, so that judging one would never end.
 //!
 //! A schema may recur beneath a property or an item, where the value gets smaller. `a: {allOf: [a]}` says nothing, and
-//! the crate finds everything valid where it sees such a circle: so it is told.
+//! the crate finds everything valid where it sees such a circle, so it is reported.
 
 use std::collections::HashMap;
 

@@ -54,7 +54,7 @@ impl<'d> Lowering<'_, 'd> {
             Value::Bool(_) => return node.value.clone(),
             Value::Object(_) => {}
             Value::Null => {
-                self.diagnostics.warning(node, "no schema stands here, so nothing is checked").at_key();
+                self.diagnostics.warning(node, "there is no schema, so nothing is checked").at_key();
                 return Value::Bool(true);
             }
             _ => {
@@ -120,7 +120,7 @@ impl<'d> Lowering<'_, 'd> {
                 return exclude(*exclusive, node, "minimum", name, out);
             }
             (_, value) if !form.fits(value) => {
-                let message = format!("`{name}` is {}; what stands here is not checked", form.words());
+                let message = format!("`{name}` is {}; this value is not checked", form.words());
                 self.diagnostics.warning(child, message).at_key();
                 return;
             }

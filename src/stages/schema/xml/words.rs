@@ -144,7 +144,7 @@ fn plain(text: &str) -> String {
     text.trim_end_matches(['.', ')']).to_owned()
 }
 
-/// What is wrong with a schema: the operator's own text, so it is told whole.
+/// What is wrong with a schema: the operator's own text, so it is reported in full.
 pub(super) fn of_schema(error: &LibraryError) -> String {
     cut(error.message.replace(XSD, "xs:").replace('\'', "`"), MAX_DETAIL * 2)
 }
