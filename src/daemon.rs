@@ -35,12 +35,12 @@ use crate::state::registry::Registry;
 
 /// How long a start or a reload waits for key sets that have never been fetched.
 const FIRST_FETCH: Duration = Duration::from_secs(3);
-/// Whether keys end soon is looked at this often: those of a store that was read late, or made meanwhile, are among them.
+/// How often API keys are checked for upcoming expiry: operators may have made some since, or the store was read late.
 const REMIND: Duration = Duration::from_secs(60);
-/// How long the writers of the record have after everything else has ended.
+/// How long the sinks have to write the last records at shutdown.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 
-/// What a daemon is started with.
+/// Settings of a daemon.
 pub(crate) struct Setup {
     /// The policy file.
     pub(crate) policy: PathBuf,
@@ -243,7 +243,7 @@ impl Daemon {
             Reloaded::Failed(report) => {
                 self.runtime.metrics.reload("failed");
                 log(report);
-                tracing::error!("the policy was not reloaded; the one before it stays in force");
+                tracing::error!("the policy was not reloaded; the previous one stays in force");
             }
         }
         notify(&[sd_notify::NotifyState::Ready]);
@@ -434,7 +434,7 @@ fn bind_all(addresses: impl IntoIterator<Item = SocketAddr>, had: &mut Vec<Bound
     addresses.into_iter().map(|address| bind(address, had)).collect()
 }
 
-/// Binds an address, unless a socket that is had has it.
+/// Binds the address, or reuses the socket already bound to it.
 fn bind(address: SocketAddr, had: &mut Vec<Bound>) -> Result<Bound, StartError> {
     match had.iter().position(|bound| bound.local == address) {
         Some(position) => Ok(had.swap_remove(position).configured_as(address)),

@@ -115,7 +115,7 @@ impl Pattern {
                         return Err(format!("`{{{inner}}}` is not a name of letters, digits, `_` and `-`"));
                     }
                     if names.iter().any(|known| *known.name == *name) {
-                        return Err(format!("`{{{name}}}` stands twice in the path"));
+                        return Err(format!("`{{{name}}}` occurs twice in the path"));
                     }
                     template.push_str(&format!("{{{star}{}}}", names.len()));
                     names.push(PathName { name: name.into(), segment: position, rest: !star.is_empty() });

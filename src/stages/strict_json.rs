@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for Strict {
         let mut members = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             if members.insert(key, map.next_value_seed(inner)?).is_some() {
-                return Err(A::Error::custom("a key stands twice in one object"));
+                return Err(A::Error::custom("a member name occurs twice in one object"));
             }
         }
         Ok(Value::Object(members))

@@ -112,7 +112,7 @@ fn files_are_short() {
         lengths.push(length);
     }
     lengths.sort_unstable();
-    assert!(lengths[lengths.len() / 2] < 180, "the median is {}", lengths[lengths.len() / 2]);
+    assert!(lengths[lengths.len() / 2] < 160, "the median is {}", lengths[lengths.len() / 2]);
 }
 
 /// The one file that calls C.

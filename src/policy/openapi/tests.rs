@@ -354,7 +354,7 @@ fn a_description_may_be_in_many_files_of_its_folder() {
     write("in/more.json", r#"{"a/b": {"a": 1, "a": 2}}"#);
     let (_, diagnostics) = read_in(folder.path(), "in/api.yaml");
     assert!(
-        diagnostics.iter().any(|diagnostics| diagnostics.contains("not acceptable JSON: a key stands twice")),
+        diagnostics.iter().any(|diagnostics| diagnostics.contains("not acceptable JSON: a member name occurs twice")),
         "{diagnostics:?}"
     );
 

@@ -29,7 +29,7 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Puts it together; that names resolve and nothing is there twice has been seen to.
+    /// Assembles it. The compiler has already resolved names and rejected duplicates.
     pub(crate) fn new(
         identities: Vec<(Identity, Arc<Consumer>)>,
         listed: Vec<Arc<Consumer>>,

@@ -133,7 +133,7 @@ fn object(part: &str) -> Option<Map<String, Value>> {
 }
 
 impl Issuer {
-    /// Puts it together; that HS* goes with a secret and nothing else has been seen to.
+    /// Assembles it. The compiler has already checked that HS* is used with a secret, and only then.
     pub(crate) fn new(settings: Settings, keys: KeySource) -> Self {
         Self { settings, keys }
     }
@@ -387,6 +387,6 @@ mod tests {
             URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#),
             URL_SAFE_NO_PAD.encode(r#"{"iss":"https://corp.example","iss":"https://corp.example"}"#),
         );
-        assert!(Token::parse(&twice).is_err(), "a claim that stands twice");
+        assert!(Token::parse(&twice).is_err(), "a duplicate claim");
     }
 }

@@ -134,7 +134,7 @@ fn key(message: &str) -> String {
     } else if starts("Duplicate key-sequence ") {
         format!("the value occurs twice, and must be unique (`{name}`)")
     } else {
-        "a value that is part of a key is missing, or stands twice".to_owned()
+        "a value that is part of a key is missing, or occurs twice".to_owned()
     }
 }
 
