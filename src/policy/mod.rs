@@ -41,7 +41,7 @@ use crate::stages::auth::certificate::ClientTrust;
 use crate::stages::auth::key_source::RemoteKeySet;
 use crate::stages::rate_limit::RouteLimit;
 use crate::stages::{schema, scope};
-use crate::state::ledger::Slot;
+use crate::state::ledger::LimitId;
 use crate::telemetry::RouteMetrics;
 
 /// What is enforced.
@@ -259,7 +259,7 @@ pub(crate) struct Route {
     /// Its own limit, beside the plan.
     pub(crate) rate: Option<RouteLimit>,
     /// The class of endpoints it is of, for which plans may have a limit.
-    pub(crate) class: Option<Slot>,
+    pub(crate) class: Option<LimitId>,
     /// What its requests must be.
     pub(crate) request: schema::Requirement,
     /// What its answers must be.

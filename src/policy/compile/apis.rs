@@ -22,6 +22,7 @@ use crate::policy::{Access, Api, Reporting, Route, Server, Upstream};
 use crate::refusal::Stage;
 use crate::stages::rate_limit::RouteLimit;
 use crate::stages::scope::{Requirement as ScopeRequirement, Strength};
+use crate::state::ledger::LimitId;
 
 /// Largest body that no schema checks, unless `limits.body_size` says otherwise.
 const MAX_BODY: u64 = 10 * 1024 * 1024;
@@ -231,14 +232,11 @@ fn route(
         context.problems.error(place(), format!("this is not a route: {problem}"));
     }
     let access = access(context, around.document, route, described, at);
-    let rate = route.rate.and_then(|rate| {
-        let slot = context.runtime.ledger.slot(&format!("{} {name}", around.api.name()));
-        match RouteLimit::new(rate.count, rate.per, slot) {
-            Ok(limit) => Some(limit),
-            Err(problem) => {
-                context.error(at.key("rate"), problem);
-                None
-            }
+    let rate = route.rate.and_then(|rate| match RouteLimit::new(around.api.name(), name, rate.count, rate.per) {
+        Ok(limit) => Some(limit),
+        Err(problem) => {
+            context.error(at.key("rate"), problem);
+            None
         }
     });
     let class = route.class.as_ref().map(|class| {
@@ -246,7 +244,7 @@ fn route(
         if !known().any(|known| known == class) {
             context.unknown(at.key("class"), "class in any plan", class, known());
         }
-        context.class(class)
+        LimitId::class(class)
     });
     if class.is_some() && route.public == Some(true) {
         context.error(at.key("class"), "a public route knows no plan, so no class can limit it").help("write `rate:`");

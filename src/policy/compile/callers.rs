@@ -208,8 +208,7 @@ fn classes(context: &mut Context<'_>, plan: &mut Plan, written: &BTreeMap<String
         if !names_limit(context, name, "class", at.key(name)) {
             continue;
         }
-        let slot = context.class(name);
-        if let Err(problem) = plan.class(name, rate.count, rate.per, slot) {
+        if let Err(problem) = plan.class(name, rate.count, rate.per) {
             context.error(at.key(name), problem);
         }
     }

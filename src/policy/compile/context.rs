@@ -16,7 +16,7 @@ use crate::policy::units::Period;
 use crate::stages::auth::dpop::{Nonces, Replays};
 use crate::stages::auth::key_source::{Location, RemoteKeySet};
 use crate::state::epoch::Epoch;
-use crate::state::ledger::{Ledger, Slot};
+use crate::state::ledger::Ledger;
 use crate::state::registry::{Registry, StoreConfig};
 use crate::telemetry::Metrics;
 
@@ -146,11 +146,6 @@ impl Context<'_> {
         if let Some(help) = help {
             problem.help(help);
         }
-    }
-
-    /// The slot of a class of endpoints, the same after a reload. No route is named like it: routes have a blank.
-    pub(super) fn class(&self, name: &str) -> Slot {
-        self.runtime.ledger.slot(name)
     }
 
     /// A time that must be longer than nothing; the default when it is absent.
