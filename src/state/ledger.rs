@@ -100,6 +100,7 @@ impl Account {
 
 /// Accounts by name, bounded. When all are busy, new callers share one account, so that memory is bounded and limits
 /// still apply.
+#[derive(Debug)]
 struct Accounts<K> {
     known: HashMap<K, Arc<Account>>,
     shared: Arc<Account>,
@@ -139,6 +140,7 @@ fn subscriber(address: IpAddr) -> IpAddr {
 }
 
 /// All accounts of this process.
+#[derive(Debug)]
 pub(crate) struct Ledger {
     started: Instant,
     /// Consumers that the policy lists: bounded by that list, and never forgotten.
@@ -151,12 +153,6 @@ pub(crate) struct Ledger {
     failing: Mutex<Accounts<IpAddr>>,
     /// After this tick no address has failed lately, so none is looked up.
     failing_until: AtomicU64,
-}
-
-impl std::fmt::Debug for Ledger {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ledger")
-    }
 }
 
 impl Ledger {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use http::{HeaderValue, Uri};
@@ -69,7 +68,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
             let help = "write what of it is open, such as `GET /orders/{id}: { scopes: [orders:read] }`";
             context.missing(at.key("routes"), "this API has no routes, so nothing of it is open", help);
         }
-        let api = Arc::new(Api { name: name.as_str().into(), hosts: hosts.into(), upstream });
+        let api = Arc::new(Api { index: apis.apis.len(), name: name.as_str().into(), hosts: hosts.into(), upstream });
         apis.apis.push(Arc::clone(&api));
         let reporting = modes::compile(context, Reporting::default(), written.mode.as_ref(), at.key("mode"));
         let around = ApiScope { document, api: &api, reporting, described: described.flatten(), defaults: &defaults };
@@ -139,12 +138,7 @@ fn upstream(
             servers.push(server);
         }
     }
-    Upstream {
-        servers,
-        turn: AtomicUsize::new(0),
-        response_timeout,
-        forward_credentials: written.forward_credentials.unwrap_or(false),
-    }
+    Upstream { servers, response_timeout, forward_credentials: written.forward_credentials.unwrap_or(false) }
 }
 
 fn server(
@@ -268,6 +262,7 @@ fn route(
     let mode = modes::compile(context, around.reporting, route.mode.as_ref(), at.key("mode"));
     let (Ok(pattern), Some(access), Some(request)) = (pattern, access, request) else { return };
     let compiled = Arc::new(Route {
+        index: apis.routes.len(),
         name: name.into(),
         api: Arc::clone(around.api),
         access,
@@ -276,7 +271,6 @@ fn route(
         request,
         response,
         reporting: if reports { mode.with(Stage::Response) } else { mode },
-        metrics: context.runtime.metrics.route(around.api.name(), name),
     });
     match apis.router.add(around.api.hosts(), &pattern, &compiled) {
         Ok(()) => apis.routes.push(compiled),

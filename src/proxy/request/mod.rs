@@ -19,7 +19,7 @@ use self::forward::Forwarded;
 use self::record_guard::RecordGuard;
 use self::response_body::ResponseBody;
 use crate::body::Source;
-use crate::chain::{self, Tools};
+use crate::chain;
 use crate::exchange::Exchange;
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
@@ -47,7 +47,7 @@ async fn answer(
 ) -> Response<ResponseBody> {
     // When a sink cannot keep up, callers wait here, before any work is done for them.
     worker.recorder.ready().await;
-    match carry(&worker, &client, &mut guard, &mut parts, source).await {
+    match carry(&client, &mut guard, &mut parts, source).await {
         Ok((Forwarded { head, link, pool }, held)) => {
             parts.headers.insert(X_REQUEST_ID, guard.exchange.id.to_header());
             std::mem::take(&mut guard.trace.standing).tell(&mut parts.headers);
@@ -65,26 +65,25 @@ async fn answer(
 
 /// The part that may end in a refusal. Also returns the bytes of the response body that were read for its check.
 async fn carry(
-    worker: &Worker,
     client: &ClientConnection,
     guard: &mut RecordGuard,
     parts: &mut Parts,
     source: Source,
 ) -> Result<(Forwarded, Bytes), Refusal> {
     let view = Rc::clone(&guard.view);
-    let policy = &view.in_force.policy;
+    let in_force = &*view.in_force;
+    let policy = &in_force.policy;
 
     let trusted = policy.trusted_proxies();
     let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, trusted)?;
 
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path)?;
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));
-    let tools = Tools { tokens: &view.tokens, ledger: &worker.shared.ledger };
     let counter = guard.counter.clone();
     let RecordGuard { exchange, trace, .. } = &mut *guard;
-    let tick = tools.ledger.tick(exchange.begun);
+    let tick = in_force.ledger.tick(exchange.begun);
     let request = target.request(exchange, &client.peer, &parts.uri, &parts.headers, tick);
-    let admitted = chain::admit(policy, &route, &tools, &request, source, &counter, trace).await?;
+    let admitted = chain::admit(in_force, &route, &view.tokens, &request, source, &counter, trace).await?;
 
     let forwarded = forward::forward(admitted, &target, &mut parts.headers, &client.peer, &route, guard).await?;
     match &route.response {
