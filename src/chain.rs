@@ -15,7 +15,7 @@ use crate::policy::{Access, Policy, Reporting, Route};
 use crate::refusal::Refusal;
 use crate::stages::auth::Caller;
 use crate::stages::auth::cache::TokenCache;
-use crate::stages::rate_limit::{self, Standing, Subject};
+use crate::stages::rate_limit::{self, RateLimitHeaders, Subject};
 use crate::stages::schema::content::Contents;
 use crate::stages::schema::{Rejected, response};
 use crate::state::ledger::Ledger;
@@ -34,7 +34,7 @@ pub(crate) struct Trace {
     /// The caller; absent on public routes and when authentication failed.
     pub(crate) caller: Option<Arc<Caller>>,
     /// What is left of the caller's limits.
-    pub(crate) standing: Standing,
+    pub(crate) rate_limit_headers: RateLimitHeaders,
     /// The refusals of stages that only report.
     pub(crate) would_refuse: Vec<Refusal>,
 }
@@ -91,7 +91,7 @@ pub(crate) async fn admit(
         subject = Subject::Consumer(caller.plan(), caller.account());
     }
     let limits = (route.rate.as_ref(), route.class);
-    let limited = rate_limit::take(limits, &subject, tools.ledger, request.tick, &mut trace.standing);
+    let limited = rate_limit::take(limits, &subject, tools.ledger, request.tick, &mut trace.rate_limit_headers);
     if let Err(refusal) = limited {
         trace.settle(reporting, refusal)?;
     }

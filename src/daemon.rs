@@ -139,9 +139,9 @@ impl Daemon {
         let registry = keep(registry);
         let trail =
             Trail::open(&sinks(&policy, &setup), None).map_err(|error| StartError::System(error.to_string()))?;
-        let had = &mut setup.bound;
-        let bound = bind_all(policy.listeners().iter().map(|listener| listener.address), had)?;
-        let bound_admin = AdminListeners::default().prepare(&policy, |address| bind(address, had))?;
+        let cached = &mut setup.bound;
+        let bound = bind_all(policy.listeners().iter().map(|listener| listener.address), cached)?;
+        let bound_admin = AdminListeners::default().prepare(&policy, |address| bind(address, cached))?;
 
         let policy = Arc::new(policy);
         let in_force = InForce { policy: Arc::clone(&policy), trail: Arc::new(trail) };
@@ -430,14 +430,17 @@ fn sinks(policy: &Policy, setup: &Setup) -> Vec<SinkConfig> {
     policy.sinks().iter().map(presented).collect()
 }
 
-fn bind_all(addresses: impl IntoIterator<Item = SocketAddr>, had: &mut Vec<Bound>) -> Result<Vec<Bound>, StartError> {
-    addresses.into_iter().map(|address| bind(address, had)).collect()
+fn bind_all(
+    addresses: impl IntoIterator<Item = SocketAddr>,
+    cached: &mut Vec<Bound>,
+) -> Result<Vec<Bound>, StartError> {
+    addresses.into_iter().map(|address| bind(address, cached)).collect()
 }
 
 /// Binds the address, or reuses the socket already bound to it.
-fn bind(address: SocketAddr, had: &mut Vec<Bound>) -> Result<Bound, StartError> {
-    match had.iter().position(|bound| bound.local == address) {
-        Some(position) => Ok(had.swap_remove(position).configured_as(address)),
+fn bind(address: SocketAddr, cached: &mut Vec<Bound>) -> Result<Bound, StartError> {
+    match cached.iter().position(|bound| bound.local == address) {
+        Some(position) => Ok(cached.swap_remove(position).configured_as(address)),
         None => listener::bind(address)
             .map_err(|error| StartError::System(format!("{address} cannot be listened on: {error}"))),
     }

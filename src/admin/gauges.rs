@@ -50,7 +50,7 @@ fn numbers(issuer: &Issuer, now: Timestamp) -> IssuerNumbers {
     let (set, loaded, freshness) = match issuer.keys() {
         KeySource::Fixed(set) => (Some(Arc::clone(set)), None, Freshness::Ready),
         KeySource::Remote(remote) => {
-            let (set, freshness) = (remote.had().map(|(set, _)| set), remote.freshness(now));
+            let (set, freshness) = (remote.cached().map(|(set, _)| set), remote.freshness(now));
             (set, remote.confirmed().map(Timestamp::as_second), freshness)
         }
     };

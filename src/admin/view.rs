@@ -10,7 +10,7 @@ use crate::stages::auth::Consumer as Listed;
 use crate::stages::auth::api_key;
 use crate::stages::auth::key_source::KeySource;
 use crate::state::registry::entry::{Consumer, Grant, Identity, Key, Revocation, Suspension, hex};
-use crate::state::registry::revocation_key::{RevocationKey, Target};
+use crate::state::registry::revocation_key::{RevocationKey, RevocationTarget};
 use crate::state::registry::{Health, Registry};
 
 /// The public part of a policy: never a secret.
@@ -58,7 +58,7 @@ pub(super) fn issuers(policy: &Policy) -> Vec<Value> {
             let (set, since, state, location) = match issuer.keys() {
                 KeySource::Fixed(set) => (Some(Arc::clone(set)), None, "ready", None),
                 KeySource::Remote(remote) => {
-                    let keys = remote.had();
+                    let keys = remote.cached();
                     let since = keys.as_ref().map(|(_, since)| since.to_string());
                     let state = remote.freshness(now).as_str();
                     (keys.map(|(set, _)| set), since, state, Some(remote.location().to_string()))
@@ -131,14 +131,14 @@ pub(super) fn revocation(revocation: &Revocation) -> Value {
         "reason": revocation.reason, "created": revocation.created, "created_by": revocation.created_by,
     });
     let target = match &revocation.target {
-        Target::Token(digest) => json!({"sha256": hex::encode(digest)}),
-        Target::Jti(jti) => json!({"jti": jti}),
-        Target::Subject { issuer, subject } => json!({"subject": subject, "issuer": issuer}),
-        Target::Consumer(name) => json!({"consumer": name}),
-        Target::Key(id) => json!({"key": id}),
-        Target::Certificate(digest) => json!({"certificate": format!("sha256:{}", hex::encode(digest))}),
-        Target::Issuer(name) => json!({"issuer": name}),
-        Target::All => json!({"all": true}),
+        RevocationTarget::Token(digest) => json!({"sha256": hex::encode(digest)}),
+        RevocationTarget::Jti(jti) => json!({"jti": jti}),
+        RevocationTarget::Subject { issuer, subject } => json!({"subject": subject, "issuer": issuer}),
+        RevocationTarget::Consumer(name) => json!({"consumer": name}),
+        RevocationTarget::Key(id) => json!({"key": id}),
+        RevocationTarget::Certificate(digest) => json!({"certificate": format!("sha256:{}", hex::encode(digest))}),
+        RevocationTarget::Issuer(name) => json!({"issuer": name}),
+        RevocationTarget::All => json!({"all": true}),
     };
     if let (Value::Object(shown), Value::Object(target)) = (&mut shown, target) {
         shown.extend(target);

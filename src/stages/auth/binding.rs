@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::caller::{Caller, Consumer};
 use super::claims::{self, refuse};
 use super::credential::Scheme;
-use super::dpop::{BoundToken, Flaw, Used};
+use super::dpop::{BoundToken, ProofError, UsedProof};
 use super::{Authentication, certificate};
 use crate::exchange::{ClientCertificate, Request};
 use crate::refusal::{Members, Reason, Refusal, Stage};
@@ -78,18 +78,18 @@ impl Authentication {
             )),
             (Some(jkt), Scheme::Dpop) => {
                 let proven = self.dpop.check(request, BoundToken { token, jkt });
-                let used = proven.map_err(|flaw| self.unproven(flaw, request.now()))?;
+                let used = proven.map_err(|error| self.refuse_proof(error, request.now()))?;
                 self.claim(&used, request.now()).await
             }
         }
     }
 
     /// Claims a proof in the store, so that it is good on one node only.
-    async fn claim(&self, used: &Used, now: Timestamp) -> Result<(), Refusal> {
-        let what = format!("dpop:{}", hex::encode(&used.mark));
+    async fn claim(&self, used: &UsedProof, now: Timestamp) -> Result<(), Refusal> {
+        let what = format!("dpop:{}", hex::encode(&used.replay_key));
         match self.directory.registry().claim(&what, used.lifetime).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(self.unproven(Flaw::Replayed, now)),
+            Ok(false) => Err(self.refuse_proof(ProofError::Replayed, now)),
             // Then only this node's own memory of proofs protects against replays.
             Err(_) if self.serve_stale => Ok(()),
             Err(error) => Err(refuse(Reason::IdentityUnavailable, "proofs cannot be checked now; try again shortly")
@@ -97,24 +97,24 @@ impl Authentication {
         }
     }
 
-    fn unproven(&self, flaw: Flaw, now: Timestamp) -> Refusal {
+    fn refuse_proof(&self, error: ProofError, now: Timestamp) -> Refusal {
         let invalid = |detail| refuse(Reason::InvalidDpopProof, detail);
-        match flaw {
-            Flaw::Missing => invalid("send a proof of possession in the `DPoP` header"),
-            Flaw::Several => invalid("more than one `DPoP` header came; send exactly one"),
-            Flaw::Invalid(detail) => invalid(detail),
-            Flaw::Replayed => invalid("the proof was used before; make a new one for every request"),
-            Flaw::NonceNeeded => {
+        match error {
+            ProofError::Missing => invalid("send a proof of possession in the `DPoP` header"),
+            ProofError::Several => invalid("more than one `DPoP` header came; send exactly one"),
+            ProofError::Invalid(detail) => invalid(detail),
+            ProofError::Replayed => invalid("the proof was used before; make a new one for every request"),
+            ProofError::NonceNeeded => {
                 refuse(Reason::UseDpopNonce, "make the proof with the `nonce` of the `DPoP-Nonce` header")
                     .dpop_nonce(self.dpop.next_nonce(now))
             }
             // Not 401: the token is good, and the client would discard it and return at once with another.
-            Flaw::TooMany { wait } => refuse(
+            ProofError::TooMany { wait } => refuse(
                 Reason::RateLimited,
                 format!("the key made more proofs than this node remembers for one key; wait {wait} s"),
             )
             .members(Members { retry_after: Some(wait), ..Members::default() }),
-            Flaw::Full => refuse(Reason::IdentityUnavailable, "proofs cannot be checked now; try again shortly")
+            ProofError::Full => refuse(Reason::IdentityUnavailable, "proofs cannot be checked now; try again shortly")
                 .cause("the memory for DPoP proofs is full, and all of them are still valid"),
         }
     }

@@ -19,24 +19,24 @@ use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::claims::{Claims, Settings, Voucher, refuse};
+use super::claims::{Claims, Settings, VerifiedBy, refuse};
 use super::fetch::Fetcher;
 use crate::refusal::{Reason, Refusal};
 use crate::stages::strict_json;
 use crate::state::registry::entry::Digest;
 
 /// A whole exchange with an endpoint: a caller waits for it.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// Answers that are remembered.
-const REMEMBERED: usize = 65_536;
+const MAX_CACHED: usize = 65_536;
 /// An inactive token is asked for again after this, in seconds, or sooner where active ones are believed for less.
-const INACTIVE: i64 = 5;
+const INACTIVE_TTL: i64 = 5;
 /// Longest token that is sent, in bytes.
 const MAX_TOKEN: usize = 8 * 1024;
 /// How long an assertion of ours is good, in seconds (RFC 7523 §3).
-const ASSERTION: i64 = 60;
+const ASSERTION_LIFETIME: i64 = 60;
 /// What a form keeps as it is (WHATWG URL, application/x-www-form-urlencoded).
-const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*');
+const FORM_ENCODE_SET: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*');
 
 /// How we tell the endpoint who asks.
 pub(crate) enum ClientAuthentication {
@@ -62,12 +62,12 @@ pub(crate) struct Introspection {
     client_id: Box<str>,
     authentication: ClientAuthentication,
     /// How long an active answer is believed, in seconds.
-    believed: i64,
+    cache_ttl: i64,
     fetcher: Fetcher,
     /// Answers in place of the endpoint.
     given: Option<Given>,
     /// By digest of the token: what was said, and until when that is believed.
-    answers: Cache<Digest, (Said, i64)>,
+    answers: Cache<Digest, (TokenState, i64)>,
 }
 
 impl fmt::Debug for Introspection {
@@ -81,7 +81,7 @@ pub(crate) type Given = Arc<dyn Fn(&str) -> Option<serde_json::Map<String, Value
 
 /// What an endpoint says of a token.
 #[derive(Debug, Clone)]
-enum Said {
+enum TokenState {
     /// It is not active here.
     Inactive,
     /// It is, and what it claims.
@@ -89,13 +89,13 @@ enum Said {
 }
 
 impl Introspection {
-    /// Compiles an endpoint; an active answer is believed for `believed`.
+    /// Compiles an endpoint; an active answer is believed for `cache_ttl`.
     pub(crate) fn new(
         settings: Settings,
         endpoint: Uri,
         client_id: &str,
         authentication: ClientAuthentication,
-        believed: Duration,
+        cache_ttl: Duration,
         tls: &Arc<ClientConfig>,
     ) -> Self {
         Self {
@@ -103,10 +103,10 @@ impl Introspection {
             endpoint,
             client_id: client_id.into(),
             authentication,
-            believed: i64::try_from(believed.as_secs()).unwrap_or(i64::MAX),
-            fetcher: Fetcher::new(tls, PATIENCE),
+            cache_ttl: i64::try_from(cache_ttl.as_secs()).unwrap_or(i64::MAX),
+            fetcher: Fetcher::new(tls, TIMEOUT),
             given: None,
-            answers: Cache::new(REMEMBERED),
+            answers: Cache::new(MAX_CACHED),
         }
     }
 
@@ -131,46 +131,46 @@ impl Introspection {
         if token.len() > MAX_TOKEN {
             return Ok(None);
         }
-        let (said, until) = self.ask(token, now).await?;
-        match said {
-            Said::Inactive => Ok(None),
-            Said::Active(claims) => {
-                let claims = self.settings.judge(&claims, Voucher::Endpoint, now)?;
+        let (state, until) = self.cached_or_introspect(token, now).await?;
+        match state {
+            TokenState::Inactive => Ok(None),
+            TokenState::Active(claims) => {
+                let claims = self.settings.judge(&claims, VerifiedBy::Endpoint, now)?;
                 Ok(Some((claims, until)))
             }
         }
     }
 
     /// The cached answer, or a new one; concurrent requests with the same token wait for the same answer.
-    async fn ask(&self, token: &str, now: Timestamp) -> Result<(Said, i64), Refusal> {
+    async fn cached_or_introspect(&self, token: &str, now: Timestamp) -> Result<(TokenState, i64), Refusal> {
         let key = Digest::try_from(digest(&SHA256, token.as_bytes()).as_ref()).unwrap_or_default();
         let second = now.as_second();
-        if let Some((said, until)) = self.answers.get(&key) {
+        if let Some((state, until)) = self.answers.get(&key) {
             if second < until {
-                return Ok((said, until));
+                return Ok((state, until));
             }
             self.answers.remove(&key);
         }
-        let asked = self.answers.get_or_insert_async(&key, async {
-            let said = self.introspect(token, now).await?;
-            let until = match &said {
-                Said::Inactive => second.saturating_add(self.believed.min(INACTIVE)),
-                Said::Active(claims) => {
+        let answer = self.answers.get_or_insert_async(&key, async {
+            let state = self.introspect(token, now).await?;
+            let until = match &state {
+                TokenState::Inactive => second.saturating_add(self.cache_ttl.min(INACTIVE_TTL)),
+                TokenState::Active(claims) => {
                     let end = claims.get("exp").and_then(Value::as_f64).map_or(i64::MAX, |end| end as i64);
-                    second.saturating_add(self.believed).min(end)
+                    second.saturating_add(self.cache_ttl).min(end)
                 }
             };
-            Ok((said, until))
+            Ok((state, until))
         });
-        asked.await.map_err(|why: String| {
+        answer.await.map_err(|why: String| {
             refuse(Reason::IdentityUnavailable, "the token cannot be checked now; try again shortly")
                 .cause(format!("introspection at {}: {why}", self.endpoint))
         })
     }
 
-    async fn introspect(&self, token: &str, now: Timestamp) -> Result<Said, String> {
+    async fn introspect(&self, token: &str, now: Timestamp) -> Result<TokenState, String> {
         if let Some(given) = &self.given {
-            return Ok(given(token).map_or(Said::Inactive, |claims| Said::Active(Arc::new(claims))));
+            return Ok(given(token).map_or(TokenState::Inactive, |claims| TokenState::Active(Arc::new(claims))));
         }
         let mut form = vec![("token", token.to_owned()), ("token_type_hint", "access_token".to_owned())];
         let mut authorization = None;
@@ -199,8 +199,8 @@ impl Introspection {
         let answer = fetched.map_err(|error| error.to_string())?;
         let answer = strict_json::parse(&answer.body).map_err(|error| format!("the answer is not JSON: {error}"))?;
         match (answer.get("active").and_then(Value::as_bool), answer) {
-            (Some(false), _) => Ok(Said::Inactive),
-            (Some(true), Value::Object(members)) => Ok(Said::Active(Arc::new(members))),
+            (Some(false), _) => Ok(TokenState::Inactive),
+            (Some(true), Value::Object(members)) => Ok(TokenState::Active(Arc::new(members))),
             _ => Err("the answer does not say whether the token is `active`".to_owned()),
         }
     }
@@ -216,7 +216,7 @@ impl Introspection {
         let now = now.as_second();
         let claims = json!({
             "iss": &*self.client_id, "sub": &*self.client_id, "aud": self.endpoint.to_string(),
-            "jti": uuid::Uuid::now_v7().to_string(), "iat": now, "exp": now.saturating_add(ASSERTION),
+            "jti": uuid::Uuid::now_v7().to_string(), "iat": now, "exp": now.saturating_add(ASSERTION_LIFETIME),
         });
         let header = Header { kid: kid.cloned(), ..Header::new(algorithm) };
         jsonwebtoken::encode(&header, &claims, key).map_err(|error| format!("no assertion could be signed: {error}"))
@@ -224,5 +224,5 @@ impl Introspection {
 }
 
 fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, FORM).to_string()
+    utf8_percent_encode(text, FORM_ENCODE_SET).to_string()
 }

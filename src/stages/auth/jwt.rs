@@ -11,7 +11,7 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
 pub(crate) use super::claims::{Claims, Settings, invalid};
-use super::claims::{MAX_NAME, Voucher};
+use super::claims::{MAX_NAME, VerifiedBy};
 use super::key_source::{KeySource, Unavailable};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::strict_json;
@@ -177,7 +177,7 @@ impl Issuer {
         if !keys.iter().any(|key| key.verifies(token.message, token.signature, algorithm)) {
             return Err(invalid("the token's signature is not good"));
         }
-        self.settings.judge(&token.claims, Voucher::Signature, now)
+        self.settings.judge(&token.claims, VerifiedBy::Signature, now)
     }
 }
 

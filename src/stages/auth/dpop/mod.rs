@@ -26,7 +26,7 @@ use subtle::ConstantTimeEq;
 
 pub(crate) use self::nonces::Nonces;
 pub(crate) use self::replays::Replays;
-use self::replays::mark;
+use self::replays::replay_key;
 use self::target::Target;
 use crate::exchange::Request;
 use crate::stages::strict_json;
@@ -44,7 +44,7 @@ const MIN_RSA_BITS: usize = 2048;
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 /// Why a proof is not good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flaw {
+pub(crate) enum ProofError {
     /// None came, and the token demands one (RFC 9449 §7.1).
     Missing,
     /// More than one came (RFC 9449 §4.3, rule 1).
@@ -64,8 +64,8 @@ pub(crate) enum Flaw {
     Full,
 }
 
-fn invalid<T>(detail: &'static str) -> Result<T, Flaw> {
-    Err(Flaw::Invalid(detail))
+fn invalid<T>(detail: &'static str) -> Result<T, ProofError> {
+    Err(ProofError::Invalid(detail))
 }
 
 /// What [`Dpop::new`] is made of, beside what outlives it.
@@ -92,9 +92,9 @@ pub(crate) struct BoundToken<'a> {
 
 /// A good proof, which counts as used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Used {
+pub(crate) struct UsedProof {
     /// What it is remembered by.
-    pub(crate) mark: [u8; 16],
+    pub(crate) replay_key: [u8; 16],
     /// How long some node would take it.
     pub(crate) lifetime: Duration,
 }
@@ -124,19 +124,19 @@ impl Dpop {
     /// Decides whether the request's `DPoP` header proves that its sender holds the token's key (RFC 9449 §4.3).
     ///
     /// A good proof is remembered on this node, so it is good once; the caller asks the other nodes.
-    pub(crate) fn check(&self, request: &Request<'_>, bound: BoundToken<'_>) -> Result<Used, Flaw> {
+    pub(crate) fn check(&self, request: &Request<'_>, bound: BoundToken<'_>) -> Result<UsedProof, ProofError> {
         let now = request.now();
         let mut proofs = request.headers.get_all(DPOP).iter();
         let value = match (proofs.next(), proofs.next()) {
             (Some(value), None) => value,
-            (Some(_), Some(_)) => return Err(Flaw::Several),
-            (None, _) => return Err(Flaw::Missing),
+            (Some(_), Some(_)) => return Err(ProofError::Several),
+            (None, _) => return Err(ProofError::Missing),
         };
         let proof = Proof::parse(value)?;
         let algorithm = self.algorithm(&proof)?;
         let (key, thumbprint) = proof.key(algorithm)?;
         let jti = proof.claim("jti").filter(|jti| !jti.is_empty() && jti.len() <= MAX_JTI);
-        let jti = jti.ok_or(Flaw::Invalid("the DPoP proof's `jti` is not a string of 1 to 256 bytes"))?;
+        let jti = jti.ok_or(ProofError::Invalid("the DPoP proof's `jti` is not a string of 1 to 256 bytes"))?;
         proof.is_for(request, bound.token)?;
         // Before the signature: the key of somebody's own choice, however large, is not worth verifying with.
         if !bool::from(thumbprint.as_bytes().ct_eq(bound.jkt.as_bytes())) {
@@ -147,15 +147,15 @@ impl Dpop {
         if !jsonwebtoken::crypto::verify(proof.signature, proof.message.as_bytes(), &key, algorithm).unwrap_or(false) {
             return invalid("the DPoP proof's signature is not good");
         }
-        let (mark, now) = (mark(bound.jkt, jti), now.as_second());
-        self.replays.claim(bound.jkt, mark, until, now)?;
+        let (replay_key, now) = (replay_key(bound.jkt, jti), now.as_second());
+        self.replays.claim(bound.jkt, replay_key, until, now)?;
         // A node whose clock is behind takes it for longer, by as much as clocks may differ.
         let left = until.saturating_sub(now).saturating_add(1).saturating_add(self.settings.skew);
-        Ok(Used { mark, lifetime: Duration::from_secs(u64::try_from(left).unwrap_or(1)) })
+        Ok(UsedProof { replay_key, lifetime: Duration::from_secs(u64::try_from(left).unwrap_or(1)) })
     }
 
     /// The algorithm, which is the proof's choice, but only among ours (RFC 9449 §4.3, rules 4 and 5).
-    fn algorithm(&self, proof: &Proof<'_>) -> Result<Algorithm, Flaw> {
+    fn algorithm(&self, proof: &Proof<'_>) -> Result<Algorithm, ProofError> {
         let member = |name: &str| proof.header.get(name).and_then(Value::as_str);
         // What was signed for another end, an ID token say, is no proof (RFC 8725 §3.11).
         if member("typ") != Some("dpop+jwt") {
@@ -171,16 +171,16 @@ impl Dpop {
             name => name.parse().ok(),
         });
         let accepted = algorithm.filter(|algorithm| self.settings.algorithms.contains(algorithm));
-        accepted.ok_or(Flaw::Invalid("the DPoP proof's `alg` is not accepted here"))
+        accepted.ok_or(ProofError::Invalid("the DPoP proof's `alg` is not accepted here"))
     }
 
     /// The last second in which a proof is good, when now is not outside (RFC 9449 §4.3, rule 11).
-    fn until(&self, proof: &Proof<'_>, now: Timestamp) -> Result<i64, Flaw> {
+    fn until(&self, proof: &Proof<'_>, now: Timestamp) -> Result<i64, ProofError> {
         /// The year 10000, past which nothing sensible lies.
         const MOST: f64 = 253_402_300_800.0;
         let Settings { max_age, skew, .. } = self.settings;
         let issued = proof.claims.get("iat").and_then(Value::as_f64).filter(|seconds| (0.0..MOST).contains(seconds));
-        let issued = issued.ok_or(Flaw::Invalid("the DPoP proof's `iat` is not a date in seconds"))? as i64;
+        let issued = issued.ok_or(ProofError::Invalid("the DPoP proof's `iat` is not a date in seconds"))? as i64;
         let until = issued.saturating_add(max_age).saturating_add(skew);
         match now.as_second() {
             now if issued > now.saturating_add(skew) => invalid("the DPoP proof's `iat` is ahead of the clock here"),
@@ -190,10 +190,10 @@ impl Dpop {
     }
 
     /// RFC 9449 §4.3, rule 10. A nonce that nobody asked for does no harm, but it is a string (§4.2).
-    fn nonce(&self, proof: &Proof<'_>, now: Timestamp) -> Result<(), Flaw> {
+    fn nonce(&self, proof: &Proof<'_>, now: Timestamp) -> Result<(), ProofError> {
         match proof.claims.get("nonce") {
             Some(Value::String(nonce)) if self.settings.nonce && self.nonces.accepts(nonce, now) => Ok(()),
-            None | Some(Value::String(_)) if self.settings.nonce => Err(Flaw::NonceNeeded),
+            None | Some(Value::String(_)) if self.settings.nonce => Err(ProofError::NonceNeeded),
             None | Some(Value::String(_)) => Ok(()),
             Some(_) => invalid("the DPoP proof's `nonce` is not a string"),
         }
@@ -211,7 +211,7 @@ struct Proof<'a> {
 
 impl<'a> Proof<'a> {
     /// Takes a compact JWS apart (RFC 7515 §7.1; RFC 9449 §4.3, rule 2). Its signature is decoded when it is verified.
-    fn parse(value: &'a HeaderValue) -> Result<Self, Flaw> {
+    fn parse(value: &'a HeaderValue) -> Result<Self, ProofError> {
         if value.len() > MAX_PROOF {
             return invalid("the DPoP proof is longer than 8 KiB");
         }
@@ -220,7 +220,7 @@ impl<'a> Proof<'a> {
             let (header, claims) = message.split_once('.')?;
             Some(Self { message, signature, header: object(header)?, claims: object(claims)? })
         };
-        parts().ok_or(Flaw::Invalid("the DPoP proof is not a JWT of three base64url parts"))
+        parts().ok_or(ProofError::Invalid("the DPoP proof is not a JWT of three base64url parts"))
     }
 
     fn claim(&self, name: &str) -> Option<&str> {
@@ -228,7 +228,7 @@ impl<'a> Proof<'a> {
     }
 
     /// The public key that came along, and its thumbprint (RFC 9449 §4.3, rules 6 and 7).
-    fn key(&self, algorithm: Algorithm) -> Result<(DecodingKey, String), Flaw> {
+    fn key(&self, algorithm: Algorithm) -> Result<(DecodingKey, String), ProofError> {
         let Some(Value::Object(jwk)) = self.header.get("jwk") else {
             return invalid("the DPoP proof's header has no public key (`jwk`)");
         };
@@ -237,13 +237,13 @@ impl<'a> Proof<'a> {
                 "the DPoP proof's `jwk` gives a private key away; make a new one, and send its public half",
             );
         }
-        key_of(jwk, algorithm).ok_or(Flaw::Invalid(
+        key_of(jwk, algorithm).ok_or(ProofError::Invalid(
             "the DPoP proof's `jwk` does not fit its `alg`; keys are RSA of 2048 bits or more, P-256, P-384 or Ed25519",
         ))
     }
 
     /// Decides whether it was made for this request and this token (RFC 9449 §4.3, rules 8, 9 and 12).
-    fn is_for(&self, request: &Request<'_>, token: &[u8]) -> Result<(), Flaw> {
+    fn is_for(&self, request: &Request<'_>, token: &[u8]) -> Result<(), ProofError> {
         // RFC 9110 §9.1: methods are case-sensitive.
         if self.claim("htm") != Some(request.method()) {
             return invalid("the DPoP proof's `htm` is not the method of this request");
@@ -309,7 +309,7 @@ fn key_of(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<(DecodingKey
 }
 
 /// The first half of 32 bytes.
-fn half(hash: &[u8]) -> [u8; 16] {
+fn truncated(hash: &[u8]) -> [u8; 16] {
     hash.first_chunk().copied().unwrap_or_default()
 }
 
@@ -425,7 +425,7 @@ mod tests {
         Dpop::new(settings, Arc::new(Replays::new()), Arc::new(Nonces::new()))
     }
 
-    fn check(dpop: &Dpop, proofs: &[&str], facts: &Facts<'_>, now: i64) -> Result<(), Flaw> {
+    fn check(dpop: &Dpop, proofs: &[&str], facts: &Facts<'_>, now: i64) -> Result<(), ProofError> {
         let proofs = proofs.iter().map(|proof| HeaderValue::from_str(proof).unwrap());
         use_proofs(dpop, proofs, facts, now).map(drop)
     }
@@ -435,7 +435,7 @@ mod tests {
         proofs: impl IntoIterator<Item = HeaderValue>,
         facts: &Facts<'_>,
         now: i64,
-    ) -> Result<Used, Flaw> {
+    ) -> Result<UsedProof, ProofError> {
         let Facts { method, scheme, authority, path, token, jkt } = *facts;
         let headers = HeaderMap::from_iter(proofs.into_iter().map(|proof| (DPOP, proof)));
         let sample = SampleRequest::new(&Method::from_bytes(method.as_bytes()).unwrap(), path).dated(at(now));
@@ -444,18 +444,18 @@ mod tests {
     }
 
     /// The verdict on one proof by a memory that has seen nothing.
-    fn verdict(proof: &str, jkt: &str) -> Result<(), Flaw> {
+    fn verdict(proof: &str, jkt: &str) -> Result<(), ProofError> {
         check(&dpop(|_| {}), &[proof], &facts(jkt), NOW)
     }
 
     /// Good when `reason` is empty; otherwise invalid, for the reason that these words stand for.
-    fn assert_verdict(got: Result<(), Flaw>, reason: &str, what: impl fmt::Display) {
+    fn assert_verdict(got: Result<(), ProofError>, reason: &str, what: impl fmt::Display) {
         match got {
             Ok(()) => assert_eq!("", reason, "{what}"),
-            Err(Flaw::Invalid(detail)) => {
+            Err(ProofError::Invalid(detail)) => {
                 assert!(!reason.is_empty() && detail.contains(reason), "{what}: {detail}, and not {reason}");
             }
-            Err(flaw) => panic!("{what}: {flaw:?}"),
+            Err(error) => panic!("{what}: {error:?}"),
         }
     }
 
@@ -484,10 +484,10 @@ mod tests {
         let client = Client::new();
         let (one, two) = (client.proof(&json!({}), &json!({})), client.proof(&json!({}), &json!({"jti": "2"})));
         for (proofs, expected) in [
-            (vec![], Err(Flaw::Missing)),
+            (vec![], Err(ProofError::Missing)),
             (vec![one.as_str()], Ok(())),
-            (vec![one.as_str(), two.as_str()], Err(Flaw::Several)),
-            (vec![one.as_str(), one.as_str()], Err(Flaw::Several)),
+            (vec![one.as_str(), two.as_str()], Err(ProofError::Several)),
+            (vec![one.as_str(), one.as_str()], Err(ProofError::Several)),
         ] {
             assert_eq!(check(&dpop(|_| {}), &proofs, &facts(&client.jkt), NOW), expected, "{}", proofs.len());
         }
@@ -837,9 +837,9 @@ mod tests {
             compact(&client.header(&json!({})).to_string(), &good_claims(&json!({})).to_string(), |_| vec![1; 64]);
         assert_verdict(check(&dpop, &[&bad], &facts(&client.jkt), NOW), "signature", "forged");
         assert_eq!(send(&client, &json!({}), NOW), Ok(()));
-        assert_eq!(send(&client, &json!({}), NOW), Err(Flaw::Replayed));
-        assert_eq!(send(&client, &json!({"iat": NOW + 1}), NOW + 1), Err(Flaw::Replayed), "the id counts");
-        assert_eq!(send(&client, &json!({}), NOW + 90), Err(Flaw::Replayed), "in the last second");
+        assert_eq!(send(&client, &json!({}), NOW), Err(ProofError::Replayed));
+        assert_eq!(send(&client, &json!({"iat": NOW + 1}), NOW + 1), Err(ProofError::Replayed), "the id counts");
+        assert_eq!(send(&client, &json!({}), NOW + 90), Err(ProofError::Replayed), "in the last second");
         assert_verdict(send(&client, &json!({}), NOW + 91), "`iat`", "when it is good no more");
         assert_eq!(send(&client, &json!({"jti": "2"}), NOW), Ok(()));
         assert_eq!(send(&other, &json!({}), NOW), Ok(()), "the ids of others do not matter");
@@ -854,18 +854,18 @@ mod tests {
         assert_eq!(check(&before, &[&proof], &facts(&client.jkt), NOW), Ok(()));
         let settings = Settings { max_age: 10, skew: 0, nonce: false, algorithms: vec![Algorithm::ES256] };
         let after = Dpop::new(settings, Arc::clone(&before.replays), Arc::clone(&before.nonces));
-        assert_eq!(check(&after, &[&proof], &facts(&client.jkt), NOW), Err(Flaw::Replayed));
+        assert_eq!(check(&after, &[&proof], &facts(&client.jkt), NOW), Err(ProofError::Replayed));
     }
 
     #[test]
     fn what_cannot_be_remembered_is_not_good() {
         let client = Client::new();
-        for (all, of_one_key) in [(0, 1), (1, 0)] {
-            let full = Dpop { replays: Arc::new(Replays::with_room(all, of_one_key)), ..dpop(|_| {}) };
+        for (all, per_key) in [(0, 1), (1, 0)] {
+            let full = Dpop { replays: Arc::new(Replays::with_capacity(all, per_key)), ..dpop(|_| {}) };
             let send = |claims: Value| check(&full, &[&client.proof(&json!({}), &claims)], &facts(&client.jkt), NOW);
             let got = send(json!({}));
-            assert!(matches!(got, Err(Flaw::Full | Flaw::TooMany { .. })), "{got:?}");
-            assert_eq!(got == Err(Flaw::Full), all == 0, "{got:?}");
+            assert!(matches!(got, Err(ProofError::Full | ProofError::TooMany { .. })), "{got:?}");
+            assert_eq!(got == Err(ProofError::Full), all == 0, "{got:?}");
             assert_verdict(send(json!({"htm": "GET"})), "`htm`", "not good anyway");
         }
     }
@@ -876,7 +876,11 @@ mod tests {
         for (issued, left) in [(NOW, 121), (NOW + 30, 151), (NOW - 90, 31)] {
             let value = HeaderValue::from_str(&client.proof(&json!({}), &json!({"iat": issued}))).unwrap();
             let used = use_proofs(&dpop(|_| {}), [value], &facts(&client.jkt), NOW).unwrap();
-            assert_eq!((used.lifetime, used.mark), (Duration::from_secs(left), mark(&client.jkt, "1")), "{issued}");
+            assert_eq!(
+                (used.lifetime, used.replay_key),
+                (Duration::from_secs(left), replay_key(&client.jkt, "1")),
+                "{issued}"
+            );
         }
     }
 
@@ -888,15 +892,15 @@ mod tests {
         let foreign = Nonces::new().issue(at(NOW)).to_str().unwrap().to_owned();
         let send = |claims: Value| check(&dpop, &[&client.proof(&json!({}), &claims)], &facts(&client.jkt), NOW);
         for (nonce, expected) in [
-            (json!(null), Err(Flaw::NonceNeeded)),
-            (json!(""), Err(Flaw::NonceNeeded)),
-            (json!("any"), Err(Flaw::NonceNeeded)),
-            (json!(foreign), Err(Flaw::NonceNeeded)),
-            (json!(issued(NOW - 301)), Err(Flaw::NonceNeeded)),
-            (json!(1), Err(Flaw::Invalid("the DPoP proof's `nonce` is not a string"))),
+            (json!(null), Err(ProofError::NonceNeeded)),
+            (json!(""), Err(ProofError::NonceNeeded)),
+            (json!("any"), Err(ProofError::NonceNeeded)),
+            (json!(foreign), Err(ProofError::NonceNeeded)),
+            (json!(issued(NOW - 301)), Err(ProofError::NonceNeeded)),
+            (json!(1), Err(ProofError::Invalid("the DPoP proof's `nonce` is not a string"))),
             // None of those used the id up.
             (json!(issued(NOW - 300)), Ok(())),
-            (json!(issued(NOW)), Err(Flaw::Replayed)),
+            (json!(issued(NOW)), Err(ProofError::Replayed)),
         ] {
             assert_eq!(send(json!({"nonce": nonce})), expected, "{nonce}");
         }

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
-use super::half;
+use super::truncated;
 
 /// How long a nonce is good, in seconds.
 const NONCE_AGE: u64 = 300;
@@ -49,7 +49,7 @@ impl Nonces {
 
     fn sealed(&self, issued: i64) -> Vec<u8> {
         let issued = issued.to_be_bytes();
-        let tag = self.key.as_ref().map(|key| half(hmac::sign(key, &issued).as_ref()));
+        let tag = self.key.as_ref().map(|key| truncated(hmac::sign(key, &issued).as_ref()));
         [issued.as_slice(), tag.unwrap_or_default().as_slice()].concat()
     }
 }

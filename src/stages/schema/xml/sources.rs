@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::guard::{self, Element, Guard, Step};
 use super::namespaces::XML;
-use super::{Place, XmlProblem, XmlSettings};
+use super::{Position, XmlProblem, XmlSettings};
 
 /// The namespace of XSD 1.0.
 const XSD: &str = "http://www.w3.org/2001/XMLSchema";
@@ -67,7 +67,7 @@ pub(super) struct Sources {
 /// What values are held against.
 struct Pattern {
     file: String,
-    place: Place,
+    place: Position,
     text: String,
 }
 
@@ -185,7 +185,7 @@ impl Sources {
 struct Location {
     value: Range<usize>,
     import: Option<String>,
-    place: Place,
+    place: Position,
     location: String,
 }
 
@@ -193,16 +193,16 @@ struct Location {
 fn look_through(name: &str, text: &str, patterns: &mut Vec<Pattern>) -> Result<Vec<Location>, XmlProblem> {
     let whole = guard::text(text.as_bytes());
     let body = whole.as_ref().copied().unwrap_or(text);
-    let problem = |flaw: guard::Flaw| {
-        XmlProblem::of(name, format!("the file is not acceptable XML: {}", flaw.words))
-            .at(guard::place(body, flaw.offset))
+    let problem = |error: guard::GuardError| {
+        XmlProblem::of(name, format!("the file is not acceptable XML: {}", error.message))
+            .at(guard::position_of(body, error.offset))
     };
     let skipped = text.len() - body.len();
     let mut guard = Guard::over_schema(body, &SETTINGS);
     let mut found = Vec::new();
     while let Some(step) = guard.step().map_err(problem)? {
         let Step::Open(element) = step else { continue };
-        let place = || guard::place(body, element.offset);
+        let place = || guard::position_of(body, element.offset);
         if guard.depth() == 1 && (guard.namespace(&element) != XSD || element.local_name() != "schema") {
             let message = format!("the file is no XML Schema: its root is not `schema` in the namespace `{XSD}`");
             return Err(XmlProblem::of(name, message).at(place()));

@@ -3,7 +3,7 @@
 //! Its messages hold the values that came. A sentence here is chosen by the code of the error, and takes from the
 //! message only what follows a phrase of libxml2's own, the last in the message: that part comes from the schema.
 
-use super::Place;
+use super::Position;
 use super::libxml2::LibraryError;
 
 /// Longest words of one violation, in bytes.
@@ -162,7 +162,7 @@ pub(super) fn of_malformed(error: &LibraryError) -> &'static str {
 }
 
 /// Words with a place before them.
-pub(super) fn at(place: Place, words: &str) -> String {
+pub(super) fn at(place: Position, words: &str) -> String {
     cut(format!("line {}, column {}: {words}", place.line, place.column), MAX_DETAIL)
 }
 
