@@ -29,7 +29,7 @@ use crate::policy::Policy;
 use crate::policy::compile::StandIns;
 use crate::stages::auth::api_key::Digest;
 use crate::stages::auth::claims::Settings;
-use crate::stages::auth::introspection::{Given, Introspection};
+use crate::stages::auth::introspection::{EndpointStandIn, Introspection};
 use crate::stages::auth::jwt::Issuer;
 use crate::stages::auth::key_set::KeySet;
 use crate::state::registry::entry::{Change, Entry, Key, hex};
@@ -160,7 +160,7 @@ impl StandIns for Mint {
         Digest::try_from(digest(&SHA256, self.key_text(id).as_bytes()).as_ref()).ok()
     }
 
-    fn endpoint(&self, name: &str) -> Option<Given> {
+    fn endpoint(&self, name: &str) -> Option<EndpointStandIn> {
         let (name, active) = (name.to_owned(), Arc::clone(&self.active));
         Some(Arc::new(move |token| {
             active.lock().unwrap_or_else(PoisonError::into_inner).get(&format!("{name} {token}")).cloned()

@@ -1,7 +1,7 @@
-//! Tokens that only their issuer can read: decides by asking its introspection endpoint (RFC 7662).
+//! Opaque tokens: verifies them at their issuer's introspection endpoint (RFC 7662).
 //!
-//! One question for all who bring the same token at the same time, and its answer is believed for a while: an active one
-//! never past its own end, an inactive one briefly. An endpoint that cannot be reached is no answer.
+//! Concurrent requests with the same token share one introspection, and the response is cached: for an active token never
+//! longer than until it expires, for an inactive one briefly. If the endpoint cannot be reached, the request is refused.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,20 +25,20 @@ use crate::refusal::{Reason, Refusal};
 use crate::stages::strict_json;
 use crate::state::registry::entry::Digest;
 
-/// A whole exchange with an endpoint: a caller waits for it.
+/// Timeout of one introspection, for which a caller waits.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Answers that are remembered.
+/// Most cached responses.
 const MAX_CACHED: usize = 65_536;
-/// An inactive token is asked for again after this, in seconds, or sooner where active ones are believed for less.
+/// How long an inactive token is cached, in seconds, unless active ones are cached for less.
 const INACTIVE_TTL: i64 = 5;
 /// Longest token that is sent, in bytes.
 const MAX_TOKEN: usize = 8 * 1024;
-/// How long an assertion of ours is good, in seconds (RFC 7523 §3).
+/// Lifetime of a client assertion, in seconds (RFC 7523 §3).
 const ASSERTION_LIFETIME: i64 = 60;
-/// What a form keeps as it is (WHATWG URL, application/x-www-form-urlencoded).
+/// All bytes that a form percent-encodes (WHATWG URL, application/x-www-form-urlencoded).
 const FORM_ENCODE_SET: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*');
 
-/// How we tell the endpoint who asks.
+/// How we authenticate to the endpoint.
 pub(crate) enum ClientAuthentication {
     /// In the Authorization header (RFC 6749 §2.3.1).
     Basic(SecretString),
@@ -46,27 +46,27 @@ pub(crate) enum ClientAuthentication {
     Post(SecretString),
     /// By an assertion that we sign (RFC 7523 §2.2).
     PrivateKeyJwt {
-        /// Signs.
+        /// The private key.
         key: Box<EncodingKey>,
-        /// With this.
+        /// Its algorithm.
         algorithm: Algorithm,
-        /// Its name, for the endpoint.
+        /// Its `kid`.
         kid: Option<String>,
     },
 }
 
-/// An introspection endpoint, as the policy has it.
+/// An introspection endpoint of the policy.
 pub(crate) struct Introspection {
     settings: Settings,
     endpoint: Uri,
     client_id: Box<str>,
     authentication: ClientAuthentication,
-    /// How long an active answer is believed, in seconds.
+    /// How long an active token is cached, in seconds.
     cache_ttl: i64,
     fetcher: Fetcher,
-    /// Answers in place of the endpoint.
-    given: Option<Given>,
-    /// By digest of the token: what was said, and until when that is believed.
+    /// Answers in place of the endpoint, in a rehearsal.
+    stand_in: Option<EndpointStandIn>,
+    /// By digest of the token: its state, and until when to use it.
     answers: Cache<Digest, (TokenState, i64)>,
 }
 
@@ -76,20 +76,20 @@ impl fmt::Debug for Introspection {
     }
 }
 
-/// Answers in place of an endpoint, for rehearsals: what a token claims when it is active.
-pub(crate) type Given = Arc<dyn Fn(&str) -> Option<serde_json::Map<String, Value>> + Send + Sync>;
+/// Answers in place of an endpoint, in rehearsals: returns the claims of an active token.
+pub(crate) type EndpointStandIn = Arc<dyn Fn(&str) -> Option<serde_json::Map<String, Value>> + Send + Sync>;
 
-/// What an endpoint says of a token.
+/// The state of a token at the endpoint.
 #[derive(Debug, Clone)]
 enum TokenState {
-    /// It is not active here.
+    /// It is not active.
     Inactive,
-    /// It is, and what it claims.
+    /// It is active, and has these claims.
     Active(Arc<serde_json::Map<String, Value>>),
 }
 
 impl Introspection {
-    /// Compiles an endpoint; an active answer is believed for `cache_ttl`.
+    /// Compiles an endpoint; active tokens are cached for `cache_ttl`.
     pub(crate) fn new(
         settings: Settings,
         endpoint: Uri,
@@ -105,28 +105,28 @@ impl Introspection {
             authentication,
             cache_ttl: i64::try_from(cache_ttl.as_secs()).unwrap_or(i64::MAX),
             fetcher: Fetcher::new(tls, TIMEOUT),
-            given: None,
+            stand_in: None,
             answers: Cache::new(MAX_CACHED),
         }
     }
 
-    /// The same, without asking anybody.
-    pub(crate) fn given(self, given: Given) -> Self {
-        Self { given: Some(given), ..self }
+    /// Replaces the endpoint by a stand-in.
+    pub(crate) fn with_stand_in(self, stand_in: EndpointStandIn) -> Self {
+        Self { stand_in: Some(stand_in), ..self }
     }
 
-    /// What is asked of its tokens.
+    /// What its tokens are checked against.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Where it is.
+    /// Its URL.
     pub(crate) fn endpoint(&self) -> &Uri {
         &self.endpoint
     }
 
-    /// Decides whether a token is active here, and what it claims; `None` when the endpoint does not know it. Also
-    /// returns until when that may be believed, in seconds since 1970.
+    /// Returns the claims of an active token, and until when to cache them, in seconds since 1970. `None` if the token is not
+    /// active.
     pub(super) async fn verify(&self, token: &str, now: Timestamp) -> Result<Option<(Claims, i64)>, Refusal> {
         if token.len() > MAX_TOKEN {
             return Ok(None);
@@ -141,7 +141,7 @@ impl Introspection {
         }
     }
 
-    /// The cached answer, or a new one; concurrent requests with the same token wait for the same answer.
+    /// Returns the cached state, or asks the endpoint; concurrent requests with the same token share one introspection.
     async fn cached_or_introspect(&self, token: &str, now: Timestamp) -> Result<(TokenState, i64), Refusal> {
         let key = Digest::try_from(digest(&SHA256, token.as_bytes()).as_ref()).unwrap_or_default();
         let second = now.as_second();
@@ -169,8 +169,8 @@ impl Introspection {
     }
 
     async fn introspect(&self, token: &str, now: Timestamp) -> Result<TokenState, String> {
-        if let Some(given) = &self.given {
-            return Ok(given(token).map_or(TokenState::Inactive, |claims| TokenState::Active(Arc::new(claims))));
+        if let Some(stand_in) = &self.stand_in {
+            return Ok(stand_in(token).map_or(TokenState::Inactive, |claims| TokenState::Active(Arc::new(claims))));
         }
         let mut form = vec![("token", token.to_owned()), ("token_type_hint", "access_token".to_owned())];
         let mut authorization = None;
@@ -205,7 +205,7 @@ impl Introspection {
         }
     }
 
-    /// RFC 7523 §3: who we are, for this endpoint alone, once and not for long.
+    /// Makes a client assertion, for this endpoint only (RFC 7523 §3).
     fn assertion(
         &self,
         key: &EncodingKey,
@@ -219,7 +219,8 @@ impl Introspection {
             "jti": uuid::Uuid::now_v7().to_string(), "iat": now, "exp": now.saturating_add(ASSERTION_LIFETIME),
         });
         let header = Header { kid: kid.cloned(), ..Header::new(algorithm) };
-        jsonwebtoken::encode(&header, &claims, key).map_err(|error| format!("no assertion could be signed: {error}"))
+        jsonwebtoken::encode(&header, &claims, key)
+            .map_err(|error| format!("the client assertion cannot be signed: {error}"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Checks what operators have decided about a credential and its consumer: revocations, suspensions, grants.
 //!
-//! Asked on every request, after every cache, so that a change holds for the next request.
+//! Checked on every request, also for cached credentials, so that a change applies to the next request.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! The proofs that were used and would be good still (RFC 9449 §11.1): each is claimed once, and nobody after has it.
+//! Remembers the proofs that were used and are still valid (RFC 9449 §11.1), so that each can be claimed only once.
 //!
-//! Nothing that is good still is forgotten to make room. So that one caller cannot take all the room, no key has more than
-//! a part of it; then that caller waits, and the others go on.
+//! A proof that is still valid is never evicted. The number of proofs of one key is limited, so that one caller cannot take
+//! all the capacity: over that limit the caller has to wait, and others are not affected.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,51 +13,51 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{ProofError, truncated};
 
-/// Most proofs that are remembered at once; some 30 MiB when all of them are, each of another key.
+/// Most proofs that are remembered at once: about 30 MiB, if each has a different key.
 const MAX_REPLAYS: usize = 262_144;
-/// Most of one key: at the default age of 60 s, those of 500 requests a second.
+/// Most proofs of one key: 500 requests a second, at the default age of 60 s.
 const MAX_PER_KEY: u32 = 32_768;
-/// Parts of the memory, each with a lock of its own.
+/// Shards, each with its own lock.
 const SHARDS: usize = 16;
 
-/// What a proof is remembered by. A thumbprint has no NUL, so no two pairs make the same text.
+/// Returns what identifies a proof. A thumbprint contains no NUL, so different pairs give different texts.
 pub(super) fn replay_key(jkt: &str, jti: &str) -> [u8; 16] {
     truncated(digest(&SHA256, [jkt, jti].join("\0").as_bytes()).as_ref())
 }
 
-/// The memory. It outlives policies: a reload gives no proof a second life.
+/// The used proofs. They outlive policies, so that a reload does not make a proof valid again.
 pub(crate) struct Replays {
-    /// By key, so that one key's proofs are together.
+    /// Sharded by key, so that the proofs of one key are in one shard.
     shards: [Mutex<Shard>; SHARDS],
     /// Proofs in all shards.
     held: AtomicUsize,
-    /// In which second all shards were swept last.
+    /// The second in which all shards were last swept.
     swept: AtomicI64,
-    /// Most proofs, and most of one key.
+    /// Most proofs in all, and of one key.
     capacity: (usize, u32),
-    /// Says which shard, and names a key there. Keyed, or one could choose keys that are taken for another's.
+    /// Hashes keys. Seeded, so that no one can choose keys that collide with another's.
     hasher: RandomState,
 }
 
 #[derive(Default)]
 struct Shard {
     seen: HashMap<[u8; 16], SeenProof, RandomState>,
-    /// What each key has here.
+    /// The usage of each key.
     keys: HashMap<u64, KeyUsage, RandomState>,
 }
 
 /// A proof.
 struct SeenProof {
-    /// The last second in which it is good, since 1970.
+    /// The last second in which it is valid, since 1970.
     until: i64,
-    /// Whose it is.
+    /// Hash of its key.
     key: u64,
 }
 
-/// The proofs of a key.
+/// How many proofs of a key are remembered.
 struct KeyUsage {
     number: u32,
-    /// When the first of them is good for the last time.
+    /// The last second of the proof that expires first.
     first: i64,
 }
 
@@ -74,7 +74,7 @@ impl fmt::Debug for Replays {
 }
 
 impl Shard {
-    /// Forgets what has ended; returns how many.
+    /// Removes expired proofs; returns how many.
     fn sweep(&mut self, now: i64) -> usize {
         let before = self.seen.len();
         self.seen.retain(|_, seen| seen.until >= now);
@@ -94,7 +94,7 @@ impl KeyUsage {
 }
 
 impl Replays {
-    /// An empty one.
+    /// Makes an empty memory with the default limits.
     pub(crate) fn new() -> Self {
         Self::with_capacity(MAX_REPLAYS, MAX_PER_KEY)
     }
@@ -109,11 +109,10 @@ impl Replays {
         }
     }
 
-    /// Remembers a proof of the key with this thumbprint for as long as it is good; the first to claim it has it, and
-    /// nobody after.
+    /// Remembers a proof of the key with this thumbprint for as long as it is valid. Fails if it is remembered already.
     pub(super) fn claim(&self, jkt: &str, replay_key: [u8; 16], until: i64, now: i64) -> Result<(), ProofError> {
         let (all, per_key) = self.capacity;
-        // Once a second: a second sweep would find nothing. Not "later than the last": a clock may be set back.
+        // At most once a second, since another sweep would find nothing. `!=` and not `>`: the clock may be set back.
         if self.held.load(Ordering::Relaxed) >= all && self.swept.swap(now, Ordering::Relaxed) != now {
             for shard in &self.shards {
                 self.sweep(&mut lock(shard), now);
@@ -124,7 +123,7 @@ impl Replays {
         let mut shard = lock(&self.shards[key as usize % SHARDS]);
         match shard.seen.get_mut(&replay_key) {
             Some(seen) if seen.until >= now => return Err(ProofError::Replayed),
-            // It has ended, and its place is free.
+            // It has expired, so its entry is reused.
             Some(seen) => {
                 seen.until = until;
                 return Ok(());

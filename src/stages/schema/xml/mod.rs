@@ -26,11 +26,12 @@ use super::malformed;
 use super::offload::{offload, undecided};
 use crate::refusal::{Refusal, Violation};
 
-/// Bodies up to this many bytes are judged at once; larger ones beside the worker, which has others to serve.
+/// Bodies up to this many bytes are validated on the worker; larger ones on another thread, so that the worker can serve
+/// other requests.
 const MAX_INLINE: usize = 64 << 10;
 /// What to do about a pattern that is slow.
-const SLOW_PATTERN: &str = "libxml2 tries one way after the other, which for some texts takes hours: let what repeats and \
-    what comes after it begin with different characters (`[^@]+@[^@]+`, not `.+@.+`), and write common beginnings once \
+const SLOW_PATTERN: &str = "libxml2 matches by backtracking, which takes hours for some texts: let a repetition and what \
+    follows it begin with different characters (`[^@]+@[^@]+`, not `.+@.+`), and write common prefixes once \
     (`a(b|c)`, not `ab|ac`)";
 /// Most bytes of a violation's pointer.
 const MAX_POINTER: usize = 300;
@@ -50,24 +51,24 @@ impl std::fmt::Debug for XmlSchema {
     }
 }
 
-/// Bounds of a body, and what it is wrapped in.
+/// Limits of a body, and whether it is a SOAP message.
 #[derive(Debug, Clone)]
 pub(crate) struct XmlSettings {
-    /// Present: the body is a SOAP message, and the schema judges the element in its Body.
+    /// If present, the body is a SOAP message, and the schema validates the element in its Body.
     pub(crate) soap: Option<Soap>,
-    /// Elements within each other.
+    /// Most levels of nested elements.
     pub(crate) max_depth: usize,
-    /// Attributes of one element, declarations of namespaces among them.
+    /// Most attributes of one element, including namespace declarations.
     pub(crate) max_attributes: usize,
-    /// Elements of a body.
+    /// Most elements of a body.
     pub(crate) max_elements: usize,
-    /// Bytes of a name, with its prefix.
+    /// Most bytes of a qualified name.
     pub(crate) max_name: usize,
-    /// Bytes of the value of one attribute, as written.
+    /// Most bytes of an attribute's value, as written.
     pub(crate) max_attribute: usize,
-    /// Namespaces declared at once.
+    /// Most namespaces in scope at once.
     pub(crate) max_namespaces: usize,
-    /// References to characters in a body.
+    /// Most references in a body.
     pub(crate) max_references: usize,
 }
 
@@ -89,7 +90,7 @@ impl Default for XmlSettings {
 /// The body is a SOAP message, 1.1 or 1.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Soap {
-    /// It may be a Fault, which the schema does not judge: it is an answer.
+    /// Whether it may be a Fault, which the schema does not validate: true for responses.
     pub(crate) fault: bool,
 }
 
@@ -102,7 +103,7 @@ pub(crate) struct XmlProblem {
     pub(crate) line: Option<u32>,
     /// From 1, in characters.
     pub(crate) column: Option<u32>,
-    /// What.
+    /// What is wrong.
     pub(crate) message: String,
     /// What to do.
     pub(crate) help: Option<String>,
@@ -127,8 +128,8 @@ struct Position {
 }
 
 impl XmlSchema {
-    /// Compiles the schema in the file `name`, which is relative to the policy's folder, as are all that it includes,
-    /// imports and redefines. `read` gives the text of such a file, or why it cannot, in words.
+    /// Compiles the schema in the file `name`, with all that it includes, imports and redefines. Names are relative to the
+    /// policy's folder. `read` returns the text of a file, or why it cannot be read.
     pub(crate) fn new(
         name: &str,
         settings: XmlSettings,
@@ -160,7 +161,7 @@ impl XmlSchema {
         }
     }
 
-    /// Decides whether a body is well formed, harmless, and keeps to the schema.
+    /// Decides whether a body is well formed, harmless, and valid.
     pub(crate) async fn check(&self, body: &Bytes) -> Result<(), Refusal> {
         if body.len() <= MAX_INLINE {
             return self.0.validate(body);
@@ -191,7 +192,7 @@ impl Compiled {
         }
     }
 
-    /// Asks libxml2 whether the body parses, and about the element that `steps` lead to.
+    /// Lets libxml2 parse the body, and validate the element at the path `steps`.
     fn check_against_schema(&self, text: &str, steps: Option<&[usize]>) -> Result<(), Refusal> {
         self.schema.validate(text, steps).map_err(|verdict| match verdict {
             Verdict::Malformed(error) => {

@@ -8,18 +8,18 @@ use super::guard::{Guard, GuardError, Step};
 
 /// SOAP 1.1 §4, SOAP 1.2 part 1 §5.
 const ENVELOPES: [&str; 2] = ["http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"];
-/// Children of a Fault: name, and whether it must be there (SOAP 1.1 §4.4, unqualified; SOAP 1.2 part 1 §5.4).
+/// Children of a Fault: name, and whether it is required (SOAP 1.1 §4.4, unqualified; SOAP 1.2 part 1 §5.4).
 const FAULTS: [&[(&str, bool)]; 2] = [
     &[("faultcode", true), ("faultstring", true), ("faultactor", false), ("detail", false)],
     &[("Code", true), ("Reason", true), ("Node", false), ("Role", false), ("Detail", false)],
 ];
 
-/// Why an envelope is refused.
+/// Why a message is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SoapError {
     /// It is not acceptable XML.
     Xml(GuardError),
-    /// It is no envelope as it should be: where, as a path of elements, and how.
+    /// It is not a valid envelope: the path of the element, and what is wrong there.
     Envelope(&'static str, GuardError),
 }
 
@@ -29,19 +29,19 @@ impl From<GuardError> for SoapError {
     }
 }
 
-/// What of a message the schema judges.
+/// The part of a message that the schema validates.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Payload {
-    /// The only element in the Body, which is the child of this position.
+    /// The only element in the Body, which is the Envelope's child at this position.
     InBody(usize),
     /// Nothing: it is a Fault.
     Fault,
 }
 
-/// Passes over a message.
+/// Checks the envelope of a message, and finds its payload.
 pub(super) fn find_payload(mut guard: Guard<'_>, soap: &Soap) -> Result<Payload, SoapError> {
     let mut envelope = Envelope::default();
-    // What breaks SOAP waits: that the message is no XML at all goes before it.
+    // Malformed XML takes precedence, so an envelope error is only returned once the whole message has been read.
     let mut error = None;
     while let Some(step) = guard.step()? {
         if error.is_some() {
@@ -55,22 +55,22 @@ pub(super) fn find_payload(mut guard: Guard<'_>, soap: &Soap) -> Result<Payload,
     }
 }
 
-/// What has been seen of an envelope.
+/// The state of the check.
 #[derive(Default)]
 struct Envelope {
     /// Position in [`ENVELOPES`].
     version: usize,
     /// Children of the Envelope.
     parts: usize,
-    /// The Body has begun, as the child of this position.
+    /// Position of the Body among the Envelope's children, once it has begun.
     body: Option<usize>,
-    /// Of the Body.
+    /// Offset of the Body.
     offset: usize,
     /// Children of the Body.
     children: usize,
     /// The Body holds a Fault.
     fault: bool,
-    /// Position in [`FAULTS`] of the next child a Fault may have.
+    /// Position in [`FAULTS`] of the next child that the Fault may have.
     next: usize,
     depth: usize,
 }
@@ -111,7 +111,7 @@ impl Envelope {
                 if namespace == envelope && name == "Body" {
                     (self.body, self.offset) = (Some(self.parts), offset);
                 } else if !(namespace == envelope && name == "Header" && self.parts == 0) {
-                    return reject("/Envelope", "an Envelope holds a Header, if any, and then a Body");
+                    return reject("/Envelope", "an Envelope contains an optional Header, and then a Body");
                 }
                 self.parts += 1;
             }
@@ -119,11 +119,11 @@ impl Envelope {
             (3, Some(_)) => {
                 self.children += 1;
                 if self.children > 1 {
-                    return reject("/Envelope/Body", "a Body holds one element, and this is a second");
+                    return reject("/Envelope/Body", "a Body contains only one element, and this is a second one");
                 }
                 self.fault = namespace == envelope && name == "Fault";
                 if self.fault && !soap.fault {
-                    return reject("/Envelope/Body/Fault", "a Fault is an answer, and this is a request");
+                    return reject("/Envelope/Body/Fault", "a Fault is a response, and this is a request");
                 }
             }
             (4, Some(_)) if self.fault => {
@@ -145,7 +145,7 @@ impl Envelope {
         FAULTS.get(self.version).copied().unwrap_or_default()
     }
 
-    /// The message has ended.
+    /// Checks that nothing is missing at the end of the message.
     fn finish(&self) -> Result<Payload, EnvelopeError> {
         let Some(body) = self.body else { return Err(("/Envelope", GuardError::new(0, "there is no Body"))) };
         if self.children == 0 {
