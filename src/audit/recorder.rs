@@ -1,8 +1,8 @@
-//! The recorder: one per worker. Takes records without ever waiting or failing, and hands them over in batches.
+//! The recorder: one per worker. Takes records without waiting or failing, and hands them over in batches.
 //!
 //! No record is lost and memory stays bounded because a worker awaits [`Recorder::ready`] before it admits a request:
 //! while the sinks cannot keep up, callers wait. The buffer then holds at most [`HIGH_WATER_MARK`] bytes and the records of
-//! requests already in flight. When idle a record is handed over within a turn of the event loop; under load the
+//! requests already in flight. When idle, a record is handed over within a turn of the event loop; under load, the
 //! records of a few turns share a batch.
 
 use std::cell::{Cell, RefCell};
@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::Record;
-use super::record::{self, Clock};
+use super::record::{self, Clock, Record};
 use super::trail::Trail;
 use super::writer::Batch;
 
@@ -23,10 +22,10 @@ const HIGH_WATER_MARK: usize = 1024 * 1024;
 /// Size in bytes at which a batch is sealed.
 const BATCH_SIZE: usize = 240 * 1024;
 
-/// Turns of a busy event loop whose records share a batch.
+/// How many turns of a busy event loop share a batch.
 const TURNS: usize = 4;
 
-/// A worker's end of the trail. What it holds is handed over even after it is dropped, as long as the worker's event
+/// The worker's end of the trail. What it holds is handed over even after it is dropped, as long as the worker's event
 /// loop runs.
 pub(crate) struct Recorder {
     shared: Rc<Shared>,
@@ -35,7 +34,7 @@ pub(crate) struct Recorder {
 /// State that the recorder shares with the task that hands records over.
 struct Shared {
     buffer: RefCell<Buffer>,
-    /// Bytes recorded and not handed over.
+    /// Bytes recorded but not handed over.
     waiting: Cell<usize>,
     /// Records taken.
     taken: Cell<u64>,
@@ -63,7 +62,7 @@ struct Buffer {
 }
 
 impl Recorder {
-    /// A recorder for the worker whose event loop this is called on; it must run local tasks.
+    /// Makes a recorder for the worker whose event loop this is called on; it must run local tasks.
     pub(crate) fn new(trail: Arc<Trail>) -> Rc<Self> {
         let buffer = Buffer { sealed: VecDeque::new(), lines: Vec::new(), records: 0, trail, clock: Clock::default() };
         let shared = Rc::new(Shared {
@@ -79,7 +78,7 @@ impl Recorder {
         Rc::new(Self { shared })
     }
 
-    /// Adds a record. Never waits, never fails.
+    /// Adds a record. Never waits or fails.
     pub(crate) fn record(&self, record: &Record<'_>) {
         let shared = &*self.shared;
         let mut buffer = shared.buffer.borrow_mut();
@@ -100,7 +99,7 @@ impl Recorder {
         }
     }
 
-    /// Returns whether there is no sink, so that no record need be made.
+    /// Returns whether there is no sink, so that records need not be made.
     pub(crate) fn is_silent(&self) -> bool {
         self.shared.buffer.borrow().trail.is_silent()
     }
@@ -113,16 +112,15 @@ impl Recorder {
         }
     }
 
-    /// Records for `trail` from now on; what was recorded before still goes to the trail it was recorded for, and goes
-    /// first.
+    /// Switches to another trail. Earlier records still go to the previous trail, and go first.
     pub(crate) fn switch(&self, trail: Arc<Trail>) {
         let mut buffer = self.shared.buffer.borrow_mut();
         buffer.seal();
         buffer.trail = trail;
     }
 
-    /// Waits until everything recorded so far is handed to the sinks' queues. To be awaited when a worker ends, and by
-    /// all workers before [`Trail::close`].
+    /// Waits until everything recorded so far is in the sinks' queues. Call it when a worker ends, and on all workers
+    /// before [`Trail::close`].
     pub(crate) async fn close(&self) {
         let target = self.shared.taken.get();
         self.shared.until(|shared| shared.handed.get() >= target).await;
@@ -168,10 +166,10 @@ impl Shared {
         !self.buffer.borrow().sealed.is_empty()
     }
 
-    /// Waits until `met`, looking again whenever something was handed over.
+    /// Waits until `met` returns true; checks it again whenever something was handed over.
     async fn until(&self, met: impl Fn(&Self) -> bool) {
         loop {
-            // Made before looking, so that no progress in between is missed.
+            // Created before the check, so that no progress in between is missed.
             let progress = self.progress.notified();
             if met(self) {
                 return;
@@ -185,7 +183,7 @@ impl Buffer {
     /// Ends the open batch, if it has records.
     fn seal(&mut self) {
         if !self.lines.is_empty() {
-            // The next batch is likely as long as this one: growing to it would copy it several times.
+            // The next batch is probably as long as this one, so allocate it at once.
             let next = Vec::with_capacity(self.lines.len());
             let batch = Batch {
                 lines: std::mem::replace(&mut self.lines, next).into(),
@@ -205,8 +203,7 @@ impl Buffer {
 }
 
 impl Drop for Shared {
-    /// The last resort, when the event loop ended before the recorder was closed: what the queues have room for is not
-    /// lost.
+    /// The last resort if the event loop ended before the recorder was closed: saves what fits into the queues.
     fn drop(&mut self) {
         while let Some((trail, batch)) = self.take() {
             trail.offer(&batch);
@@ -224,8 +221,8 @@ mod tests {
     use std::time::Duration;
     use std::{fs, io, path::Path};
 
-    use super::super::SinkConfig;
     use super::super::record::tests::sample;
+    use super::super::sink_config::SinkConfig;
     use super::super::writer::Output;
     use super::*;
 
