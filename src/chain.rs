@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 use crate::runtime::InForce;
 use crate::stages::auth::Caller;
 use crate::stages::auth::cache::TokenCache;
-use crate::stages::rate_limit::{self, Standing, Subject};
+use crate::stages::rate_limit::{self, RateLimitHeaders, Subject};
 use crate::stages::schema::content::Contents;
 use crate::stages::schema::{Rejected, response};
 
@@ -26,7 +26,7 @@ pub(crate) struct Trace {
     /// The caller; absent on public routes and when authentication failed.
     pub(crate) caller: Option<Arc<Caller>>,
     /// What is left of the caller's limits.
-    pub(crate) standing: Standing,
+    pub(crate) rate_limit_headers: RateLimitHeaders,
     /// The refusals of stages that only report.
     pub(crate) would_refuse: Vec<Refusal>,
 }
@@ -83,7 +83,7 @@ pub(crate) async fn admit(
         subject = Subject::Consumer(caller.plan(), caller.account());
     }
     let limits = (route.rate.as_ref(), route.class);
-    let limited = rate_limit::take(limits, &subject, &in_force.ledger, request.tick, &mut trace.standing);
+    let limited = rate_limit::take(limits, &subject, &in_force.ledger, request.tick, &mut trace.rate_limit_headers);
     if let Err(refusal) = limited {
         trace.settle(reporting, refusal)?;
     }

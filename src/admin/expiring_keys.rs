@@ -22,7 +22,7 @@ const MOST: usize = 100;
 
 /// An API key that expires soon.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ending {
+pub(crate) struct ExpiringKey {
     /// Its id.
     pub(crate) key: Box<str>,
     /// The consumer that owns the key.
@@ -34,28 +34,29 @@ pub(crate) struct Ending {
 }
 
 /// Returns the valid keys of the policy and the store that expire within this time, sorted by expiry.
-pub(crate) fn ending(keys: &ApiKeys, registry: &Registry, within: SignedDuration, now: Timestamp) -> Vec<Ending> {
+pub(crate) fn ending(keys: &ApiKeys, registry: &Registry, within: SignedDuration, now: Timestamp) -> Vec<ExpiringKey> {
     let horizon = now.checked_add(within).unwrap_or(Timestamp::MAX);
     let is_near = |end: &Timestamp| now < *end && *end <= horizon;
     let listed = keys.listed().filter_map(|key| {
-        let ending = Ending::new(&key.id, key.consumer.name(), key.end(keys.max_age()).filter(is_near)?, None);
+        let ending = ExpiringKey::new(&key.id, key.consumer.name(), key.end(keys.max_age()).filter(is_near)?, None);
         Some((ending, key.created.or(key.not_before)))
     });
     let made = registry.keys();
     let made = made.iter().filter_map(|key| {
         let end = api_key::end(Some(key.created), key.expires, keys.max_age()).filter(is_near)?;
-        Some((Ending::new(&key.id, &key.consumer, end, key.replaced_by.clone()), Some(key.created)))
+        Some((ExpiringKey::new(&key.id, &key.consumer, end, key.replaced_by.clone()), Some(key.created)))
     });
     let alive = listed.chain(made).filter(|(ending, issued)| {
-        let marks = [RevocationKey::key(&ending.key), RevocationKey::consumer(&ending.consumer), RevocationKey::all()];
-        !registry.is_revoked(&marks, issued.map(Timestamp::as_second), now)
+        let revocation_keys =
+            [RevocationKey::key(&ending.key), RevocationKey::consumer(&ending.consumer), RevocationKey::all()];
+        !registry.is_revoked(&revocation_keys, issued.map(Timestamp::as_second), now)
     });
-    let mut endings: Vec<Ending> = alive.map(|(ending, _)| ending).collect();
+    let mut endings: Vec<ExpiringKey> = alive.map(|(ending, _)| ending).collect();
     endings.sort_by(|one, other| (one.end, &one.key).cmp(&(other.end, &other.key)));
     endings
 }
 
-impl Ending {
+impl ExpiringKey {
     fn new(key: &str, consumer: &str, end: Timestamp, replaced_by: Option<Box<str>>) -> Self {
         Self { key: key.into(), consumer: consumer.into(), end, replaced_by }
     }
@@ -71,7 +72,7 @@ impl Reminder {
     /// Logs a warning for each key that is due.
     pub(crate) fn warn(&mut self, keys: &ApiKeys, registry: &Registry, now: Timestamp) {
         let due = self.due(keys, registry, now);
-        for Ending { key, consumer, end, replaced_by } in due.iter().take(MOST) {
+        for ExpiringKey { key, consumer, end, replaced_by } in due.iter().take(MOST) {
             match replaced_by {
                 None => tracing::warn!(%key, %consumer, %end, "an API key ends soon; rotate it"),
                 Some(next) => tracing::warn!(%key, %consumer, %end, %next, "an API key that was rotated ends soon"),
@@ -83,7 +84,7 @@ impl Reminder {
     }
 
     /// Returns the keys to warn of now, and marks them as warned of.
-    fn due(&mut self, keys: &ApiKeys, registry: &Registry, now: Timestamp) -> Vec<Ending> {
+    fn due(&mut self, keys: &ApiKeys, registry: &Registry, now: Timestamp) -> Vec<ExpiringKey> {
         let before = std::mem::take(&mut self.warned);
         let mut due = Vec::new();
         for ending in ending(keys, registry, WARNED, now) {
@@ -106,7 +107,7 @@ mod tests {
     use crate::stages::auth::Consumer;
     use crate::state::epoch::Epoch;
     use crate::state::registry::entry::{self, Change, Entry, Kind};
-    use crate::state::registry::revocation_key::Target;
+    use crate::state::registry::revocation_key::RevocationTarget;
 
     const NOW: i64 = 1_800_000_000;
     const HOUR: i64 = 3600;
@@ -135,7 +136,7 @@ mod tests {
         }))
     }
 
-    fn ids(endings: &[Ending]) -> Vec<&str> {
+    fn ids(endings: &[ExpiringKey]) -> Vec<&str> {
         endings.iter().map(|ending| &*ending.key).collect()
     }
 
@@ -164,7 +165,7 @@ mod tests {
             registry.learn(made(id, hours));
         }
         registry.learn(Change::Put(Entry::Revocation(entry::Revocation {
-            target: Target::Key("ccc".into()),
+            target: RevocationTarget::Key("ccc".into()),
             issued_before: None,
             expires: None,
             reason: None,

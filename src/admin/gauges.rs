@@ -53,7 +53,7 @@ fn numbers(issuer: &Issuer, auth: &Authentication, now: Timestamp) -> IssuerNumb
         KeySource::Fixed(set) => (Some(Arc::clone(set)), None, Freshness::Ready),
         KeySource::Remote(position) => {
             let remote = auth.key_set(*position);
-            let set = remote.and_then(|remote| remote.had()).map(|(set, _)| set);
+            let set = remote.and_then(|remote| remote.cached()).map(|(set, _)| set);
             let confirmed = remote.and_then(|remote| remote.confirmed()).map(Timestamp::as_second);
             (set, confirmed, remote.map_or(Freshness::Unavailable, |remote| remote.freshness(now)))
         }

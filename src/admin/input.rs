@@ -13,25 +13,25 @@ use crate::state::registry::entry::{Identity, hex};
 pub(super) struct Consumer {
     pub(super) name: Option<String>,
     #[serde(deserialize_with = "given")]
-    pub(super) roles: Given<Vec<Box<str>>>,
+    pub(super) roles: Member<Vec<Box<str>>>,
     #[serde(deserialize_with = "given")]
-    pub(super) plan: Given<Box<str>>,
-    pub(super) identities: Option<Vec<WrittenIdentity>>,
+    pub(super) plan: Member<Box<str>>,
+    pub(super) identities: Option<Vec<IdentityInput>>,
     #[serde(deserialize_with = "given")]
-    pub(super) note: Given<Box<str>>,
+    pub(super) note: Member<Box<str>>,
 }
 
 /// An outside identity.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct WrittenIdentity {
+pub(super) struct IdentityInput {
     issuer: Option<Box<str>>,
     id: Option<Box<str>>,
     certificate: Option<String>,
     certificate_san: Option<Box<str>>,
 }
 
-impl WrittenIdentity {
+impl IdentityInput {
     pub(super) fn compile(self, pointer: &str) -> Result<Identity, Refusal> {
         match (self.issuer, self.id, self.certificate, self.certificate_san) {
             (Some(issuer), Some(id), None, None) => Ok(Identity::Issuer { issuer, id }),
@@ -55,13 +55,13 @@ impl WrittenIdentity {
 pub(super) struct Key {
     pub(super) id: Option<String>,
     #[serde(deserialize_with = "given")]
-    pub(super) scopes: Given<Vec<Box<str>>>,
+    pub(super) scopes: Member<Vec<Box<str>>>,
     #[serde(deserialize_with = "given")]
-    pub(super) not_before: Given<Moment>,
+    pub(super) not_before: Member<Moment>,
     #[serde(deserialize_with = "given")]
-    pub(super) expires: Given<Moment>,
+    pub(super) expires: Member<Moment>,
     #[serde(deserialize_with = "given")]
-    pub(super) note: Given<Box<str>>,
+    pub(super) note: Member<Box<str>>,
     pub(super) sha256: Option<String>,
     /// For a rotation: how long the old key stays valid.
     pub(super) overlap: Option<Moment>,
@@ -104,14 +104,14 @@ pub(super) struct Revocation {
 
 /// A member that may be absent, null, or present.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) enum Given<T> {
+pub(super) enum Member<T> {
     #[default]
     Absent,
     Null,
     Value(T),
 }
 
-impl<T> Given<T> {
+impl<T> Member<T> {
     /// Returns the value, or `before` when the member is absent.
     pub(super) fn or(self, before: Option<T>) -> Option<T> {
         match self {
@@ -122,8 +122,8 @@ impl<T> Given<T> {
     }
 }
 
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Given<T>, D::Error> {
-    Option::deserialize(deserializer).map(|value| value.map_or(Given::Null, Given::Value))
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Member<T>, D::Error> {
+    Option::deserialize(deserializer).map(|value| value.map_or(Member::Null, Member::Value))
 }
 
 /// A moment: an RFC 3339 time, or a duration from now such as `90d`.

@@ -43,7 +43,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use self::endpoints::Page;
-use self::operations::{Done, Operation};
+use self::operations::{Completed, Operation};
 use crate::audit::{Outcome, Record, Recorder, SinkConfig, Trail};
 use crate::exchange::{Exchange, Peer};
 use crate::policy::Rights;
@@ -133,15 +133,16 @@ impl Admin {
         let in_force = self.shared.in_force.current();
         let operation = Operation { in_force: &in_force, method, path, query, body: &body, by, now };
         let done = operation.run().await;
-        if let Ok(Done { change: Some(change), .. }) = &done {
-            let noted = Noted { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
-            self.record(&noted, peer, exchange, &in_force);
+        if let Ok(Completed { change: Some(change), .. }) = &done {
+            let action =
+                OperatorAction { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
+            self.record(&action, peer, exchange, &in_force);
         } else if *method != Method::GET
             && let Err(refusal) = &done
         {
             let status = refusal.reason().status();
-            let noted = Noted { action: "change_refused", target: None, status, by };
-            self.record(&noted, peer, exchange, &in_force);
+            let action = OperatorAction { action: "change_refused", target: None, status, by };
+            self.record(&action, peer, exchange, &in_force);
         }
         done.map(|done| json_answer(done.status, &done.body))
     }
@@ -232,8 +233,8 @@ impl Admin {
             Reloaded::Failed(report) => Err(report),
         };
         let status = if outcome.is_ok() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-        let noted = Noted { action: "policy_reload", target: None, status, by: operator };
-        self.record(&noted, peer, exchange, &in_force);
+        let action = OperatorAction { action: "policy_reload", target: None, status, by: operator };
+        self.record(&action, peer, exchange, &in_force);
         match outcome {
             Ok(outcome) => {
                 Ok(json_answer(StatusCode::OK, &json!({"outcome": outcome, "policy": &**in_force.policy.digest()})))
@@ -252,21 +253,21 @@ impl Admin {
         }
     }
     /// Writes an audit record of what an operator did.
-    fn record(&self, noted: &Noted<'_>, peer: &Peer, exchange: &Exchange, in_force: &InForce) {
+    fn record(&self, action: &OperatorAction<'_>, peer: &Peer, exchange: &Exchange, in_force: &InForce) {
         self.recorder.switch(Arc::clone(&in_force.trail));
-        noted.record(&self.recorder, peer, exchange, in_force.policy.digest());
+        action.record(&self.recorder, peer, exchange, in_force.policy.digest());
     }
 }
 
 /// What an operator did, for the audit record.
-struct Noted<'a> {
+struct OperatorAction<'a> {
     action: &'static str,
     target: Option<&'a str>,
     status: StatusCode,
     by: &'a str,
 }
 
-impl Noted<'_> {
+impl OperatorAction<'_> {
     fn record(&self, recorder: &Recorder, peer: &Peer, exchange: &Exchange, policy: &str) {
         recorder.record(&Record {
             duration: exchange.begun.elapsed(),
@@ -305,8 +306,9 @@ pub(crate) async fn directly(
     let done = match operation.run().await {
         Ok(done) => {
             if let Some(change) = &done.change {
-                let noted = Noted { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
-                noted.record(&recorder, &peer, &exchange, in_force.policy.digest());
+                let action =
+                    OperatorAction { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
+                action.record(&recorder, &peer, &exchange, in_force.policy.digest());
             }
             (done.status, Bytes::from(done.body.to_string()))
         }

@@ -9,7 +9,7 @@ use crate::policy::{Access, Policy};
 use crate::stages::auth::key_source::{Freshness, KeySource};
 use crate::stages::auth::{Authentication, Consumer as Listed, api_key};
 use crate::state::registry::entry::{Consumer, Grant, Identity, Key, Revocation, Suspension, hex};
-use crate::state::registry::revocation_key::{RevocationKey, Target};
+use crate::state::registry::revocation_key::{RevocationKey, RevocationTarget};
 use crate::state::registry::{Health, Registry};
 
 /// The public part of a policy: never a secret.
@@ -57,7 +57,7 @@ pub(super) fn issuers(auth: &Authentication, now: Timestamp) -> Vec<Value> {
                 KeySource::Fixed(set) => (Some(Arc::clone(set)), None, "ready", None),
                 KeySource::Remote(position) => {
                     let remote = auth.key_set(*position);
-                    let keys = remote.and_then(|remote| remote.had());
+                    let keys = remote.and_then(|remote| remote.cached());
                     let since = keys.as_ref().map(|(_, since)| since.to_string());
                     let state = remote.map_or(Freshness::Unavailable, |remote| remote.freshness(now)).as_str();
                     let location = remote.map(|remote| remote.source().location.to_string());
@@ -131,14 +131,14 @@ pub(super) fn revocation(revocation: &Revocation) -> Value {
         "reason": revocation.reason, "created": revocation.created, "created_by": revocation.created_by,
     });
     let target = match &revocation.target {
-        Target::Token(digest) => json!({"sha256": hex::encode(digest)}),
-        Target::Jti(jti) => json!({"jti": jti}),
-        Target::Subject { issuer, subject } => json!({"subject": subject, "issuer": issuer}),
-        Target::Consumer(name) => json!({"consumer": name}),
-        Target::Key(id) => json!({"key": id}),
-        Target::Certificate(digest) => json!({"certificate": format!("sha256:{}", hex::encode(digest))}),
-        Target::Issuer(name) => json!({"issuer": name}),
-        Target::All => json!({"all": true}),
+        RevocationTarget::Token(digest) => json!({"sha256": hex::encode(digest)}),
+        RevocationTarget::Jti(jti) => json!({"jti": jti}),
+        RevocationTarget::Subject { issuer, subject } => json!({"subject": subject, "issuer": issuer}),
+        RevocationTarget::Consumer(name) => json!({"consumer": name}),
+        RevocationTarget::Key(id) => json!({"key": id}),
+        RevocationTarget::Certificate(digest) => json!({"certificate": format!("sha256:{}", hex::encode(digest))}),
+        RevocationTarget::Issuer(name) => json!({"issuer": name}),
+        RevocationTarget::All => json!({"all": true}),
     };
     if let (Value::Object(shown), Value::Object(target)) = (&mut shown, target) {
         shown.extend(target);

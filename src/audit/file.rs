@@ -1,4 +1,4 @@
-//! The file sink: appends to a path, which may be rotated under it.
+//! The file sink: appends to a path, which may be rotated while it is open.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -14,15 +14,15 @@ pub(super) struct FileOutput {
 }
 
 impl FileOutput {
-    /// Opens `path` for appending; creates it, readable by its owner and group only, but not the folder it is in.
+    /// Opens `path` for appending. Creates the file, readable by its owner and group only, but not its folder.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let mut opened = Self { path: path.to_owned(), file: append(path)? };
         opened.end_torn_line()?;
         Ok(opened)
     }
 
-    /// Ends a last line that has no end, as after a crash in the middle of a write. A file that cannot be read is taken
-    /// as whole.
+    /// Completes a last line that has no line break, as after a crash during a write. A file that cannot be read is assumed
+    /// to be complete.
     fn end_torn_line(&mut self) -> io::Result<()> {
         let metadata = self.file.metadata()?;
         let Some(last) = metadata.len().checked_sub(1).filter(|_| metadata.is_file()) else { return Ok(()) };
@@ -53,9 +53,9 @@ impl Output for FileOutput {
         if (old.dev(), old.ino()) == (metadata.dev(), metadata.ino()) {
             return Ok(false);
         }
-        // The old file is finished. It may be past saving, which must not keep us from the new one.
+        // The old file is complete. Failing to sync it must not prevent opening the new one.
         if let Err(error) = self.sync() {
-            tracing::error!(path = %self.path.display(), %error, "the audit file that was rotated away could not be synced");
+            tracing::error!(path = %self.path.display(), %error, "the rotated audit file could not be synced");
         }
         self.file = new;
         self.end_torn_line()?;

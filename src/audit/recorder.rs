@@ -1,8 +1,8 @@
-//! The recorder: one per worker. Takes records without ever waiting or failing, and hands them over in batches.
+//! The recorder: one per worker. Takes records without waiting or failing, and hands them over in batches.
 //!
 //! No record is lost and memory stays bounded because a worker awaits [`Recorder::ready`] before it admits a request:
-//! while the sinks cannot keep up, callers wait. The buffer then holds at most [`MARK`] bytes and the records of
-//! requests already in flight. When idle a record is handed over within a turn of the event loop; under load the
+//! while the sinks cannot keep up, callers wait. The buffer then holds at most [`HIGH_WATER_MARK`] bytes and the records of
+//! requests already in flight. When idle, a record is handed over within a turn of the event loop; under load, the
 //! records of a few turns share a batch.
 
 use std::cell::{Cell, RefCell};
@@ -12,30 +12,29 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::Record;
-use super::record::{self, Clock};
+use super::record::{self, Clock, Record};
 use super::trail::Trail;
 use super::writer::Batch;
 
 /// Number of bytes recorded but not handed over at which new requests have to wait.
-const MARK: usize = 1024 * 1024;
+const HIGH_WATER_MARK: usize = 1024 * 1024;
 
 /// Size in bytes at which a batch is sealed.
-const BATCH: usize = 240 * 1024;
+const BATCH_SIZE: usize = 240 * 1024;
 
-/// Turns of a busy event loop whose records share a batch.
+/// How many turns of a busy event loop share a batch.
 const TURNS: usize = 4;
 
-/// A worker's end of the trail. What it holds is handed over even after it is dropped, as long as the worker's event
+/// The worker's end of the trail. What it holds is handed over even after it is dropped, as long as the worker's event
 /// loop runs.
 pub(crate) struct Recorder {
-    desk: Rc<Desk>,
+    shared: Rc<Shared>,
 }
 
 /// State that the recorder shares with the task that hands records over.
-struct Desk {
+struct Shared {
     buffer: RefCell<Buffer>,
-    /// Bytes recorded and not handed over.
+    /// Bytes recorded but not handed over.
     waiting: Cell<usize>,
     /// Records taken.
     taken: Cell<u64>,
@@ -63,10 +62,10 @@ struct Buffer {
 }
 
 impl Recorder {
-    /// A recorder for the worker whose event loop this is called on; it must run local tasks.
+    /// Makes a recorder for the worker whose event loop this is called on; it must run local tasks.
     pub(crate) fn new(trail: Arc<Trail>) -> Rc<Self> {
         let buffer = Buffer { sealed: VecDeque::new(), lines: Vec::new(), records: 0, trail, clock: Clock::default() };
-        let desk = Rc::new(Desk {
+        let shared = Rc::new(Shared {
             buffer: RefCell::new(buffer),
             waiting: Cell::new(0),
             taken: Cell::new(0),
@@ -75,14 +74,14 @@ impl Recorder {
             work: Notify::new(),
             progress: Notify::new(),
         });
-        tokio::task::spawn_local(hand_over(Rc::clone(&desk)));
-        Rc::new(Self { desk })
+        tokio::task::spawn_local(hand_over(Rc::clone(&shared)));
+        Rc::new(Self { shared })
     }
 
-    /// Adds a record. Never waits, never fails.
+    /// Adds a record. Never waits or fails.
     pub(crate) fn record(&self, record: &Record<'_>) {
-        let desk = &*self.desk;
-        let mut buffer = desk.buffer.borrow_mut();
+        let shared = &*self.shared;
+        let mut buffer = shared.buffer.borrow_mut();
         let buffer = &mut *buffer;
         if buffer.trail.is_silent() {
             return;
@@ -90,75 +89,74 @@ impl Recorder {
         let before = buffer.lines.len();
         record::write(&mut buffer.lines, record, buffer.trail.next_sequence(), buffer.trail.node(), &mut buffer.clock);
         buffer.records += 1;
-        desk.taken.set(desk.taken.get() + 1);
-        desk.waiting.set(desk.waiting.get() + buffer.lines.len() - before);
-        if buffer.lines.len() >= BATCH {
+        shared.taken.set(shared.taken.get() + 1);
+        shared.waiting.set(shared.waiting.get() + buffer.lines.len() - before);
+        if buffer.lines.len() >= BATCH_SIZE {
             buffer.seal();
         }
         if before == 0 {
-            desk.work.notify_one();
+            shared.work.notify_one();
         }
     }
 
-    /// Returns whether there is no sink, so that no record need be made.
+    /// Returns whether there is no sink, so that records need not be made.
     pub(crate) fn is_silent(&self) -> bool {
-        self.desk.buffer.borrow().trail.is_silent()
+        self.shared.buffer.borrow().trail.is_silent()
     }
 
     /// Waits while too much is recorded but not handed over. Await it before admitting a request.
     #[inline]
     pub(crate) async fn ready(&self) {
-        if self.desk.waiting.get() >= MARK {
-            self.desk.until(|desk| desk.waiting.get() < MARK).await;
+        if self.shared.waiting.get() >= HIGH_WATER_MARK {
+            self.shared.until(|shared| shared.waiting.get() < HIGH_WATER_MARK).await;
         }
     }
 
-    /// Records for `trail` from now on; what was recorded before still goes to the trail it was recorded for, and goes
-    /// first.
+    /// Switches to another trail. Earlier records still go to the previous trail, and go first.
     pub(crate) fn switch(&self, trail: Arc<Trail>) {
-        let mut buffer = self.desk.buffer.borrow_mut();
+        let mut buffer = self.shared.buffer.borrow_mut();
         buffer.seal();
         buffer.trail = trail;
     }
 
-    /// Waits until everything recorded so far is handed to the sinks' queues. To be awaited when a worker ends, and by
-    /// all workers before [`Trail::close`].
+    /// Waits until everything recorded so far is in the sinks' queues. Call it when a worker ends, and on all workers
+    /// before [`Trail::close`].
     pub(crate) async fn close(&self) {
-        let target = self.desk.taken.get();
-        self.desk.until(|desk| desk.handed.get() >= target).await;
+        let target = self.shared.taken.get();
+        self.shared.until(|shared| shared.handed.get() >= target).await;
     }
 }
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.desk.ended.set(true);
-        self.desk.work.notify_one();
+        self.shared.ended.set(true);
+        self.shared.work.notify_one();
     }
 }
 
 /// The task of each recorder: hands records over until the recorder is dropped and nothing is left.
-async fn hand_over(desk: Rc<Desk>) {
-    while !desk.ended.get() {
-        desk.work.notified().await;
+async fn hand_over(shared: Rc<Shared>) {
+    while !shared.ended.get() {
+        shared.work.notified().await;
         // Requests that end in this turn of the event loop go in the same batch, and while it is busy, those of the
         // next.
         for _ in 0..TURNS {
-            let before = desk.taken.get();
+            let before = shared.taken.get();
             tokio::task::yield_now().await;
-            if desk.taken.get() == before || desk.is_sealed() {
+            if shared.taken.get() == before || shared.is_sealed() {
                 break;
             }
         }
-        while let Some((trail, batch)) = desk.take() {
+        while let Some((trail, batch)) = shared.take() {
             trail.send(&batch).await;
-            desk.waiting.set(desk.waiting.get().saturating_sub(batch.lines.len()));
-            desk.handed.set(desk.handed.get() + batch.records);
-            desk.progress.notify_waiters();
+            shared.waiting.set(shared.waiting.get().saturating_sub(batch.lines.len()));
+            shared.handed.set(shared.handed.get() + batch.records);
+            shared.progress.notify_waiters();
         }
     }
 }
 
-impl Desk {
+impl Shared {
     fn take(&self) -> Option<(Arc<Trail>, Batch)> {
         self.buffer.borrow_mut().take()
     }
@@ -168,10 +166,10 @@ impl Desk {
         !self.buffer.borrow().sealed.is_empty()
     }
 
-    /// Waits until `met`, looking again whenever something was handed over.
+    /// Waits until `met` returns true; checks it again whenever something was handed over.
     async fn until(&self, met: impl Fn(&Self) -> bool) {
         loop {
-            // Made before looking, so that no progress in between is missed.
+            // Created before the check, so that no progress in between is missed.
             let progress = self.progress.notified();
             if met(self) {
                 return;
@@ -185,7 +183,7 @@ impl Buffer {
     /// Ends the open batch, if it has records.
     fn seal(&mut self) {
         if !self.lines.is_empty() {
-            // The next batch is likely as long as this one: growing to it would copy it several times.
+            // The next batch is probably as long as this one, so allocate it at once.
             let next = Vec::with_capacity(self.lines.len());
             let batch = Batch {
                 lines: std::mem::replace(&mut self.lines, next).into(),
@@ -204,9 +202,8 @@ impl Buffer {
     }
 }
 
-impl Drop for Desk {
-    /// The last resort, when the event loop ended before the recorder was closed: what the queues have room for is not
-    /// lost.
+impl Drop for Shared {
+    /// The last resort if the event loop ended before the recorder was closed: saves what fits into the queues.
     fn drop(&mut self) {
         while let Some((trail, batch)) = self.take() {
             trail.offer(&batch);
@@ -224,8 +221,8 @@ mod tests {
     use std::time::Duration;
     use std::{fs, io, path::Path};
 
-    use super::super::SinkConfig;
     use super::super::record::tests::sample;
+    use super::super::sink_config::SinkConfig;
     use super::super::writer::Output;
     use super::*;
 
@@ -293,14 +290,13 @@ mod tests {
 
     /// An output that takes nothing until its gate is opened.
     struct Gated {
-        connection_limit: Arc<(Mutex<bool>, Condvar)>,
+        gate: Arc<(Mutex<bool>, Condvar)>,
         lines: Arc<Mutex<Vec<u8>>>,
     }
 
     impl io::Write for Gated {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let _open =
-                self.connection_limit.1.wait_while(self.connection_limit.0.lock().unwrap(), |open| !*open).unwrap();
+            let _open = self.gate.1.wait_while(self.gate.0.lock().unwrap(), |open| !*open).unwrap();
             self.lines.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
         }
@@ -314,10 +310,8 @@ mod tests {
 
     #[test]
     fn callers_wait_while_the_sink_does_and_then_all_arrives() {
-        let (connection_limit, lines) =
-            (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(Mutex::new(Vec::new())));
-        let trail =
-            Arc::new(Trail::over(Gated { connection_limit: Arc::clone(&connection_limit), lines: Arc::clone(&lines) }));
+        let (gate, lines) = (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(Mutex::new(Vec::new())));
+        let trail = Arc::new(Trail::over(Gated { gate: Arc::clone(&gate), lines: Arc::clone(&lines) }));
         worker(async {
             let recorder = Recorder::new(Arc::clone(&trail));
             let mut admitted = 0;
@@ -325,7 +319,7 @@ mod tests {
             while pin!(recorder.ready()).poll(&mut Context::from_waker(Waker::noop())).is_ready() {
                 recorder.record(&sample());
                 admitted += 1;
-                assert!(recorder.desk.waiting.get() < MARK + 2048);
+                assert!(recorder.shared.waiting.get() < HIGH_WATER_MARK + 2048);
                 tokio::task::yield_now().await;
                 tokio::task::yield_now().await;
             }
@@ -336,11 +330,11 @@ mod tests {
             }
             let mut waiting = pin!(recorder.ready());
             assert_eq!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
-            *connection_limit.0.lock().unwrap() = true;
-            connection_limit.1.notify_all();
+            *gate.0.lock().unwrap() = true;
+            gate.1.notify_all();
             waiting.await;
             recorder.close().await;
-            assert_eq!(recorder.desk.waiting.get(), 0);
+            assert_eq!(recorder.shared.waiting.get(), 0);
             assert_eq!(trail.close(PATIENCE).await, 0);
             assert_eq!(memchr::memchr_iter(b'\n', &lines.lock().unwrap()).count(), admitted + 10);
         });
@@ -354,10 +348,10 @@ mod tests {
         worker(async {
             let recorder = Recorder::new(Arc::clone(&trail));
             recorder.record(&sample());
-            let desk = Rc::downgrade(&recorder.desk);
+            let shared = Rc::downgrade(&recorder.shared);
             drop(recorder);
             // The task hands over what is left, and ends.
-            while desk.upgrade().is_some() {
+            while shared.upgrade().is_some() {
                 tokio::task::yield_now().await;
             }
             // Never gets a turn.
@@ -376,8 +370,8 @@ mod tests {
                 recorder.record(&sample());
             }
             let mut batches = Vec::new();
-            while let Some((_, batch)) = recorder.desk.take() {
-                assert!(batch.lines.len() < BATCH + 4096 && batch.lines.ends_with(b"\n"));
+            while let Some((_, batch)) = recorder.shared.take() {
+                assert!(batch.lines.len() < BATCH_SIZE + 4096 && batch.lines.ends_with(b"\n"));
                 batches.push(batch.records);
             }
             assert_eq!(batches.iter().sum::<u64>(), 4000);
@@ -391,7 +385,7 @@ mod tests {
             let recorder = Recorder::new(Arc::new(Trail::open(&[], None).unwrap()));
             assert!(recorder.is_silent());
             recorder.record(&sample());
-            assert_eq!((recorder.desk.taken.get(), recorder.desk.buffer.borrow().lines.capacity()), (0, 0));
+            assert_eq!((recorder.shared.taken.get(), recorder.shared.buffer.borrow().lines.capacity()), (0, 0));
             recorder.close().await;
         });
     }

@@ -4,18 +4,18 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
-use super::readable::readable;
+use super::record::readable;
 use super::writer::Output;
 
-/// Standard output, written without the buffer of [`io::stdout`], which would hide how much of a failed write was done.
+/// Standard output, without the buffer of [`io::stdout`], which would hide how much of a failed write succeeded.
 pub(super) struct StdoutOutput {
     file: File,
-    /// JSON when absent; else readable, in colour when true.
+    /// JSON if absent; otherwise readable, and in colour if true.
     readable: Option<bool>,
 }
 
 impl StdoutOutput {
-    /// Takes a handle of its own on standard output.
+    /// Duplicates the handle of standard output.
     pub(super) fn open(readable: Option<bool>) -> io::Result<Self> {
         Ok(Self { file: File::from(io::stdout().as_fd().try_clone_to_owned()?), readable })
     }

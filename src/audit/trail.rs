@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::SinkConfig;
 use super::file::FileOutput;
+use super::sink_config::SinkConfig;
 use super::stdout::StdoutOutput;
 use super::writer::{Batch, Output, State, Writer};
 
@@ -65,11 +65,11 @@ pub(crate) struct SinkStats {
 }
 
 impl Trail {
-    /// Opens `sinks`; those that `previous` has too are carried over, with their threads and queues, and the sequence
-    /// goes on. One that is named twice is opened once. An empty list makes a silent trail.
+    /// Opens `sinks`. Those that `previous` also has are carried over, with their threads and queues, and the sequence
+    /// continues. A duplicate is opened once. Without sinks, the trail is silent.
     ///
     /// # Errors
-    /// The first sink that cannot be opened. What was opened before it is closed again, and `previous` is as it was.
+    /// The first sink that cannot be opened. The sinks opened before it are closed again, and `previous` is unchanged.
     pub(crate) fn open(sinks: &[SinkConfig], previous: Option<&Self>) -> Result<Self, OpenError> {
         let carried = previous.map(|trail| trail.sinks.as_slice()).unwrap_or_default();
         let mut opened: Vec<Arc<Sink>> = Vec::with_capacity(sinks.len());
@@ -106,7 +106,7 @@ impl Trail {
         Self { sinks: vec![Arc::new(sink)], sequence: Arc::default(), node: "test".into() }
     }
 
-    /// Returns whether there is no sink, so that no record need be made.
+    /// Returns whether there is no sink, so that records need not be made.
     pub(crate) fn is_silent(&self) -> bool {
         self.sinks.is_empty()
     }
@@ -116,8 +116,8 @@ impl Trail {
         &self.node
     }
 
-    /// Asks every file sink to open its path anew, after it was rotated. Never waits; what is already written stays in
-    /// the old file, what is queued goes to one or the other, in order and whole.
+    /// Makes every file sink reopen its path, after it was rotated. Does not wait. Queued records go to the old or the new
+    /// file, in order and whole.
     pub(crate) fn reopen(&self) {
         for sink in &self.sinks {
             sink.state.reopen.store(true, Relaxed);
@@ -125,7 +125,7 @@ impl Trail {
         }
     }
 
-    /// What keeps a sink from being written at the moment, if anything does.
+    /// Returns the error of a sink that cannot be written at the moment, if any.
     pub(crate) fn failing(&self) -> Option<String> {
         self.sinks.iter().find_map(|sink| Some(format!("audit sink {}: {}", sink.config, sink.error()?)))
     }
@@ -142,9 +142,8 @@ impl Trail {
         self.sinks.iter().map(stats).collect()
     }
 
-    /// Closes the sinks for good, in every trail that holds them: waits until all that was handed over is written and
-    /// synced, at most for `within`. Returns how many records could not be written, counted once for every sink. Needs
-    /// a runtime with time.
+    /// Closes the sinks, in every trail that has them: waits until everything handed over is written and synced, but at most
+    /// `within`. Returns how many records could not be written, counted per sink. Needs a runtime with time.
     pub(crate) async fn close(&self, within: Duration) -> u64 {
         let deadline = Instant::now() + within;
         for sink in &self.sinks {
@@ -154,7 +153,7 @@ impl Trail {
             let mut done = sink.done.clone();
             // Nothing is ever sent: the channel closes when the writer ends.
             let ended = async { while done.changed().await.is_ok() {} };
-            // Whether it ended in time shows in what is left.
+            // What is left shows whether it ended in time.
             let _ = tokio::time::timeout_at(deadline.into(), ended).await;
         }
         self.sinks.iter().map(|sink| sink.state.waiting()).sum()
@@ -165,7 +164,7 @@ impl Trail {
         self.sequence.fetch_add(1, Relaxed) + 1
     }
 
-    /// Hands a batch to every sink, waiting where the queue is full.
+    /// Hands a batch to every sink, waiting while its queue is full.
     pub(super) async fn send(&self, batch: &Batch) {
         for sink in &self.sinks {
             sink.state.handed.fetch_add(batch.records, Relaxed);
@@ -175,7 +174,7 @@ impl Trail {
         }
     }
 
-    /// Hands a batch to every sink that has room for it, when there is no more waiting.
+    /// Hands a batch to every sink whose queue has room, without waiting.
     pub(super) fn offer(&self, batch: &Batch) {
         for sink in &self.sinks {
             sink.state.handed.fetch_add(batch.records, Relaxed);
@@ -204,7 +203,7 @@ impl Sink {
         }
     }
 
-    /// Starts the writer of an output that is open.
+    /// Starts the writer of an open output.
     fn start(config: &SinkConfig, output: impl Output) -> io::Result<Self> {
         let (sender, batches) = mpsc::channel(QUEUE);
         let (alive, done) = watch::channel(());

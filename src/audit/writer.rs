@@ -1,9 +1,9 @@
-//! The thread behind each sink: takes batches from the workers and keeps them until they are written, whatever happens.
+//! The thread of each sink: takes batches from the workers and keeps them until they are written.
 //!
-//! A failed write is tried again, from the byte after the last one that was written, until it succeeds; meanwhile the
-//! channel fills and callers wait. Only a deadline, set when the sink is closed, makes the thread give up, and what it
-//! leaves is counted. Nothing is synced to disk per batch: a record outlives this process, but not the loss of power. A
-//! sink is synced when it is closed.
+//! A failed write is retried, from the first byte that was not written, until it succeeds; meanwhile the channel fills and
+//! callers wait. Only a deadline, set when the sink is closed, makes the thread give up; the lost records are counted.
+//! Batches are not synced to disk one by one: a record survives a crash of this process, but not a power failure. A sink is
+//! synced when it is closed.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,13 +16,13 @@ use tokio::sync::{mpsc, watch};
 /// Queued batches are gathered into one write up to this many bytes.
 const WRITE_MAX: usize = 256 * 1024;
 
-/// First and longest wait between two tries of a failed write.
+/// First and longest wait before a failed write is retried.
 const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Whole lines on their way to a sink. One without lines only wakes its writer.
 #[derive(Clone, Default)]
 pub(super) struct Batch {
-    /// The lines, each with its end.
+    /// The lines, each with its line break.
     pub(super) lines: Bytes,
     /// Number of records in `lines`.
     pub(super) records: u64,
@@ -30,18 +30,17 @@ pub(super) struct Batch {
 
 /// Where a writer writes to.
 pub(super) trait Output: io::Write + Send + 'static {
-    /// Turns lines into what is written: the lines themselves, unless the sink is for people.
+    /// Renders lines for the sink; by default unchanged.
     fn render(&self, lines: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(lines);
     }
 
-    /// Opens the sink anew, so that it may be rotated, and says whether it is another one now. On error the old one
-    /// stays.
+    /// Reopens the sink after a rotation; returns whether it is a different file now. On error the old one stays open.
     fn reopen(&mut self) -> io::Result<bool> {
         Ok(false)
     }
 
-    /// Makes what was written last, before the sink is closed.
+    /// Syncs what was written, before the sink is closed.
     fn sync(&mut self) -> io::Result<()> {
         self.flush()
     }
@@ -58,21 +57,21 @@ pub(super) struct State {
     pub(super) bytes_written: AtomicU64,
     /// The sink is to be reopened before the next write.
     pub(super) reopen: AtomicBool,
-    /// The sink is being closed: what is queued is written, failed writes are given up at this instant.
+    /// Set when the sink is being closed: queued records are still written, but failing writes are given up at this instant.
     pub(super) deadline: OnceLock<Instant>,
-    /// The error that keeps the sink from being written.
+    /// Why the sink cannot be written.
     error: Mutex<Option<String>>,
 }
 
 impl State {
     /// Records handed to this sink and not written yet.
     pub(super) fn waiting(&self) -> u64 {
-        // Written first: it only grows towards what was handed, so the difference is never below zero.
+        // Load `written` first: it never exceeds `handed`, so the difference is never negative.
         let written = self.records_written.load(Relaxed);
         self.handed.load(Relaxed).saturating_sub(written)
     }
 
-    /// The error that keeps the sink from being written, while it lasts.
+    /// Returns why the sink cannot be written, while that lasts.
     pub(super) fn error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -93,11 +92,11 @@ pub(super) struct Writer<O> {
     pub(super) output: O,
     pub(super) batches: mpsc::Receiver<Batch>,
     pub(super) state: Arc<State>,
-    /// Dropped with the writer, which tells the handles that it has ended.
+    /// Dropped with the writer, which notifies the handles that it has ended.
     pub(super) done: watch::Sender<()>,
-    /// What is to be written.
+    /// Bytes to write.
     pub(super) pending: Vec<u8>,
-    /// How much of `pending` has been.
+    /// How much of `pending` has been written.
     pub(super) written: usize,
 }
 
@@ -122,7 +121,7 @@ impl<O: Output> Writer<O> {
         drop(self.done);
     }
 
-    /// Moves a batch, and whatever else is queued, into `pending`.
+    /// Moves a batch, and what else is queued, into `pending`.
     fn gather(&mut self, first: &Batch) {
         self.output.render(&first.lines, &mut self.pending);
         while self.pending.len() < WRITE_MAX {
@@ -133,7 +132,7 @@ impl<O: Output> Writer<O> {
         }
     }
 
-    /// Writes all of `pending`, trying for as long as it takes; false when it was given up because the sink is being
+    /// Writes all of `pending`, retrying for as long as it takes. Returns false if it gave up because the sink is being
     /// closed.
     fn write_pending(&mut self) -> bool {
         let mut wait = RETRY.0;
@@ -188,7 +187,7 @@ impl<O: Output> Writer<O> {
 
     fn reopen(&mut self) {
         match self.output.reopen() {
-            // A line that was begun in the old file is written whole in the new one.
+            // A line that was partly written to the old file is written again, whole, to the new one.
             Ok(true) => {
                 let done = self.pending.get(..self.written).unwrap_or_default();
                 self.written = memchr::memrchr(b'\n', done).map_or(0, |end| end + 1);

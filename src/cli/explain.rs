@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::persona::Asker;
+use super::persona::WrittenPersona;
 use super::request_defaults::{FROM, media_type};
 use super::{DONE, FAILED, Format, INVALID, colour};
 use crate::policy::diagnostic::Problems;
@@ -43,7 +43,7 @@ pub(super) struct Arguments {
     key: Option<String>,
     /// Identity to create a valid credential for, written like `as` in a test
     #[arg(long = "as", value_name = "WHO", conflicts_with_all = ["bearer", "key"])]
-    asker: Option<String>,
+    caller: Option<String>,
     /// Header field to send, `Name: value`; may be repeated
     #[arg(long = "header", value_name = "FIELD", value_parser = field)]
     headers: Vec<(String, String)>,
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
                 Format::Json => anstream::println!("{}", explained.json()),
                 Format::Text => anstream::print!("{}", explained.text()),
             }
-            if explained.walk.refusal().is_none() { DONE } else { FAILED }
+            if explained.trace.refusal().is_none() { DONE } else { FAILED }
         }
         Err(Stopped::Problems(problems)) => {
             match arguments.format {
@@ -106,7 +106,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 
 /// A trace, and the time it assumes.
 struct Explained {
-    walk: RehearsalTrace,
+    trace: RehearsalTrace,
     at: Timestamp,
     /// What the trace ignored.
     note: Option<&'static str>,
@@ -119,7 +119,7 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
     if given.iter().filter(|given| **given == Some("-")).count() > 1 {
         return Err(Stopped::Failed("only one of --bearer, --key and --body can be `-`".to_owned()));
     }
-    let mut question = RehearsalRequest {
+    let mut request = RehearsalRequest {
         method: arguments.method.clone(),
         target: arguments.path.clone(),
         headers: arguments.headers.clone(),
@@ -128,25 +128,25 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
         certificate: None,
     };
     if let Some(file) = &arguments.body {
-        question.body = read(file).map_err(|error| Stopped::Failed(format!("{}: {error}", file.display())))?;
+        request.body = read(file).map_err(|error| Stopped::Failed(format!("{}: {error}", file.display())))?;
         if let Some(media_type) = media_type(file)
-            && !question.has("content-type")
+            && !request.has("content-type")
         {
-            question.headers.push(("content-type".to_owned(), media_type.to_owned()));
+            request.headers.push(("content-type".to_owned(), media_type.to_owned()));
         }
     }
-    let rehearsal = match &arguments.asker {
-        Some(text) => impersonate(arguments, text, &mut question, at)?,
-        None => Rehearsal::as_it_is(&arguments.policy).map_err(Stopped::Problems)?,
+    let rehearsal = match &arguments.caller {
+        Some(text) => impersonate(arguments, text, &mut request, at)?,
+        None => Rehearsal::without_stand_ins(&arguments.policy).map_err(Stopped::Problems)?,
     };
     if let Some(token) = secret(arguments.bearer.as_deref())? {
-        question.headers.push(("authorization".to_owned(), format!("Bearer {token}")));
+        request.headers.push(("authorization".to_owned(), format!("Bearer {token}")));
     }
     if let Some(key) = secret(arguments.key.as_deref())? {
-        question.headers.push((rehearsal.policy().auth().key_header.to_string(), key));
+        request.headers.push((rehearsal.policy().auth().key_header.to_string(), key));
     }
-    add_host(arguments, &rehearsal, &mut question);
-    if question.has("authorization") && arguments.asker.is_none() {
+    add_host(arguments, &rehearsal, &mut request);
+    if request.has("authorization") && arguments.caller.is_none() {
         // The log says why a key set cannot be fetched.
         telemetry::start_logs_from("warn");
         rehearsal.fetch_keys(at).await;
@@ -154,16 +154,16 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
     let note = rehearsal.policy().has_store().then_some(
         "what operators have changed is not looked at: revocations, suspensions, grants, keys and consumers of the store",
     );
-    let walk = rehearsal.walk(question, Moment { at, since: Duration::ZERO }).await;
-    Ok(Explained { walk, at, note })
+    let trace = rehearsal.trace(request, Moment { at, since: Duration::ZERO }).await;
+    Ok(Explained { trace, at, note })
 }
 
 /// Adds `Host` if no header names the host.
-fn add_host(arguments: &Arguments, rehearsal: &Rehearsal, question: &mut RehearsalRequest) {
-    if !question.has("host") {
+fn add_host(arguments: &Arguments, rehearsal: &Rehearsal, request: &mut RehearsalRequest) {
+    if !request.has("host") {
         let host = arguments.host.as_deref();
-        let host = host.unwrap_or_else(|| rehearsal.likely_host(&question.method, &question.target));
-        question.headers.push(("host".to_owned(), host.to_owned()));
+        let host = host.unwrap_or_else(|| rehearsal.likely_host(&request.method, &request.target));
+        request.headers.push(("host".to_owned(), host.to_owned()));
     }
 }
 
@@ -171,10 +171,10 @@ fn add_host(arguments: &Arguments, rehearsal: &Rehearsal, question: &mut Rehears
 fn impersonate(
     arguments: &Arguments,
     text: &str,
-    question: &mut RehearsalRequest,
+    request: &mut RehearsalRequest,
     at: Timestamp,
 ) -> Result<Rehearsal, Stopped> {
-    let mut written = yaml_file::text::<Asker>("--as", text.to_owned()).map_err(Stopped::Problems)?;
+    let mut written = yaml_file::text::<WrittenPersona>("--as", text.to_owned()).map_err(Stopped::Problems)?;
     let mint = Mint::new(Default::default()).map_err(Stopped::Failed)?;
     let rehearsal = Rehearsal::with(&arguments.policy, &mint).map_err(Stopped::Problems)?;
     let policy = rehearsal.policy();
@@ -182,8 +182,8 @@ fn impersonate(
     let persona = written.document.persona(written.at(), policy, &mut problems);
     let Some(persona) = persona.filter(|_| !problems.has_errors()) else { return Err(Stopped::Problems(problems)) };
     let credential = mint.credential(rehearsal.in_force(), &persona, at).map_err(Stopped::Failed)?;
-    add_host(arguments, &rehearsal, question);
-    credential.bring(rehearsal.in_force(), question, at).map_err(Stopped::Failed)?;
+    add_host(arguments, &rehearsal, request);
+    credential.add_to(rehearsal.in_force(), request, at).map_err(Stopped::Failed)?;
     Ok(rehearsal)
 }
 
@@ -207,13 +207,13 @@ fn read(file: &Path) -> std::io::Result<Bytes> {
 
 impl Explained {
     fn servers(&self) -> Vec<String> {
-        let servers = self.walk.route.as_ref().map(|route| route.api().upstream().servers());
+        let servers = self.trace.route.as_ref().map(|route| route.api().upstream().servers());
         servers.unwrap_or_default().iter().map(|server| server.name.to_string()).collect()
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{} {}\n", self.walk.method, self.walk.target);
-        for step in self.walk.steps(self.at) {
+        let mut text = format!("{} {}\n", self.trace.method, self.trace.target);
+        for step in self.trace.steps(self.at) {
             let why = match (step.outcome, step.name) {
                 (Outcome::Passed, "path" | "route") => step.why,
                 (Outcome::Passed, _) => format!("ok: {}", step.why),
@@ -225,13 +225,13 @@ impl Explained {
             let why = why.replace('\n', "\n              ");
             text.push_str(&format!("  {:<12}{why}\n", step.name.replace('_', " ")));
         }
-        match self.walk.refusal() {
+        match self.trace.refusal() {
             Some(refusal) => {
                 let reason = refusal.reason();
                 text.push_str(&format!("→ {} {}: {}\n", reason.status().as_u16(), reason.code(), refusal.detail()));
             }
             None => {
-                let told = self.walk.told();
+                let told = self.trace.identity_headers();
                 let with = if told.is_empty() { "" } else { ", with" };
                 text.push_str(&format!("→ forwarded to {}{with}\n", self.servers().join(" or ")));
                 for (name, value) in told {
@@ -247,24 +247,24 @@ impl Explained {
 
     fn json(&self) -> Value {
         let steps: Vec<Value> = self
-            .walk
+            .trace
             .steps(self.at)
             .into_iter()
             .map(|step| json!({"step": step.name, "outcome": step.outcome.as_str(), "why": step.why}))
             .collect();
         let mut object = Map::new();
         let mut say = |name: &str, value: Value| drop(object.insert(name.to_owned(), value));
-        let walk = &self.walk;
-        say("request", json!({"method": walk.method, "target": walk.target, "path": walk.path, "host": walk.host}));
+        let trace = &self.trace;
+        say("request", json!({"method": trace.method, "target": trace.target, "path": trace.path, "host": trace.host}));
         say("at", json!(self.at.to_string()));
         say("steps", Value::Array(steps));
-        say("allowed", json!(walk.refusal().is_none()));
-        say("route", json!(walk.route.as_ref().map(|route| route.name().to_string())));
-        say("api", json!(walk.route.as_ref().map(|route| route.api().name().to_string())));
-        say("consumer", json!(walk.caller().map(|caller| caller.consumer().to_string())));
-        let codes: Vec<&str> = walk.would_refuse().iter().map(|refusal| refusal.reason().code()).collect();
+        say("allowed", json!(trace.refusal().is_none()));
+        say("route", json!(trace.route.as_ref().map(|route| route.name().to_string())));
+        say("api", json!(trace.route.as_ref().map(|route| route.api().name().to_string())));
+        say("consumer", json!(trace.caller().map(|caller| caller.consumer().to_string())));
+        let codes: Vec<&str> = trace.would_refuse().iter().map(|refusal| refusal.reason().code()).collect();
         say("would_refuse", json!(codes));
-        match walk.refusal() {
+        match trace.refusal() {
             Some(refusal) => {
                 say("status", json!(refusal.reason().status().as_u16()));
                 say("code", json!(refusal.reason().code()));
@@ -274,7 +274,7 @@ impl Explained {
             }
             None => {
                 let headers: Map<String, Value> =
-                    walk.told().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+                    trace.identity_headers().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
                 say("upstream", json!({"servers": self.servers(), "headers": headers}));
             }
         }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::policy::diagnostic::{Problems, did_you_mean};
 use crate::policy::yaml_file::Anything;
 use crate::policy::{At, Period, Policy};
-use crate::rehearsal::persona::{Claimed, End, Persona, Sends, Shows};
+use crate::rehearsal::persona::{HeaderCredential, Persona, ShownCertificate, TokenClaims, TokenExpiry};
 use crate::stages::auth::claims::Settings;
 use crate::stages::auth::introspection::Introspection;
 use crate::stages::auth::jwt::Issuer;
@@ -13,7 +13,7 @@ use crate::stages::auth::jwt::Issuer;
 /// A caller in YAML: one of `issuer`, `introspected`, `key` and `consumer`, a certificate, or both.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Asker {
+pub(super) struct WrittenPersona {
     /// Sends a token of this issuer.
     issuer: Option<String>,
     /// Sends a token that this introspection endpoint knows.
@@ -45,7 +45,7 @@ pub(super) struct Asker {
 /// Members that only a token can have.
 const OF_TOKENS: [&str; 9] = ["id", "scopes", "roles", "claims", "issued", "expires", "expired", "bound", "dpop"];
 
-impl Asker {
+impl WrittenPersona {
     /// Resolves the caller against the policy. Reports problems and returns `None` if there are any.
     pub(super) fn persona(&self, at: At<'_>, policy: &Policy, problems: &mut Problems) -> Option<Persona> {
         let auth = policy.auth();
@@ -59,22 +59,22 @@ impl Asker {
                 known("issuer", issuer, &issuers, at.key("issuer"), problems);
                 let settings = auth.issuers().map(Issuer::settings).find(|settings| *settings.name == *issuer);
                 self.has_roles(settings, at.key("roles"), problems);
-                self.claimed(issuer, at, problems).map(Sends::Jwt)
+                self.claimed(issuer, at, problems).map(HeaderCredential::Jwt)
             }
             (None, Some(endpoint), None, None) => {
                 known("introspection endpoint", endpoint, &endpoints, at.key("introspected"), problems);
                 let mut settings = auth.introspection.iter().map(Introspection::settings);
                 self.has_roles(settings.find(|settings| *settings.name == **endpoint), at.key("roles"), problems);
-                self.claimed(endpoint, at, problems).map(Sends::Introspected)
+                self.claimed(endpoint, at, problems).map(HeaderCredential::Introspected)
             }
             (None, None, None, Some(consumer)) => {
                 let consumers: Vec<&str> = auth.directory.listed().keys().map(|name| &**name).collect();
                 known("consumer", consumer, &consumers, at.key("consumer"), problems);
-                Some(Sends::Made { consumer: consumer.clone(), scopes: self.scopes.clone() })
+                Some(HeaderCredential::Made { consumer: consumer.clone(), scopes: self.scopes.clone() })
             }
             (None, None, Some(key), None) => {
                 known("API key", key, &keys, at.key("key"), problems);
-                Some(Sends::Key(key.clone()))
+                Some(HeaderCredential::Key(key.clone()))
             }
             (None, None, None, None) if self.certificate.is_some() || at.damaged() => None,
             (None, None, None, None) => {
@@ -111,7 +111,7 @@ impl Asker {
         }
     }
 
-    fn claimed(&self, by: &str, at: At<'_>, problems: &mut Problems) -> Option<Claimed> {
+    fn claimed(&self, by: &str, at: At<'_>, problems: &mut Problems) -> Option<TokenClaims> {
         let claims = match (&self.claims, at.key("claims").json()) {
             (None, _) => Default::default(),
             (Some(_), serde_json::Value::Object(claims)) => claims,
@@ -121,9 +121,9 @@ impl Asker {
             }
         };
         let end = match (self.expires, self.expired) {
-            (None, None) => End::Usual,
-            (Some(Period(left)), None) => End::In(left),
-            (None, Some(Period(past))) => End::Ago(past),
+            (None, None) => TokenExpiry::Usual,
+            (Some(Period(left)), None) => TokenExpiry::In(left),
+            (None, Some(Period(past))) => TokenExpiry::Ago(past),
             (Some(_), Some(_)) => {
                 problems.error(at.key("expired").key_place(), "a token `expires` or has `expired`, not both");
                 return None;
@@ -142,7 +142,7 @@ impl Asker {
             }
             return None;
         };
-        Some(Claimed {
+        Some(TokenClaims {
             by: by.to_owned(),
             id: id.clone(),
             scopes: self.scopes.clone().unwrap_or_default(),
@@ -156,7 +156,7 @@ impl Asker {
     }
 }
 
-fn shows(written: &str, at: At<'_>, policy: &Policy, problems: &mut Problems) -> Option<Shows> {
+fn shows(written: &str, at: At<'_>, policy: &Policy, problems: &mut Problems) -> Option<ShownCertificate> {
     let asks = policy.listeners().iter().filter_map(|listener| listener.tls.as_ref()).any(|tls| tls.trust.is_some());
     if !asks {
         problems
@@ -164,7 +164,7 @@ fn shows(written: &str, at: At<'_>, policy: &Policy, problems: &mut Problems) ->
             .help("write `client_ca:` under the `tls` of a listener");
         return None;
     }
-    match Shows::read(written) {
+    match ShownCertificate::read(written) {
         Ok(shows) => Some(shows),
         Err(problem) => {
             problems.error(at.place(), problem);

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, EncodingKey, Header};
 use serde_json::{Map, Value, json};
 
-use super::persona::{Claimed, Persona, Sends, Shows, claims};
+use super::persona::{HeaderCredential, Persona, ShownCertificate, TokenClaims, claims};
 use super::proof::Prover;
 use super::request::RehearsalRequest;
 use crate::exchange::ClientCertificate;
@@ -30,7 +30,7 @@ use crate::policy::compile::StandIns;
 use crate::runtime::InForce;
 use crate::stages::auth::api_key::Digest;
 use crate::stages::auth::claims::Settings;
-use crate::stages::auth::introspection::{Given, Introspection};
+use crate::stages::auth::introspection::{EndpointStandIn, Introspection};
 use crate::stages::auth::jwt::Issuer;
 use crate::stages::auth::key_set::KeySet;
 use crate::state::registry::entry::{Change, Entry, Key, hex};
@@ -41,13 +41,13 @@ const CERTIFICATE_LIFETIME: i64 = 24 * 3600;
 /// A credential, ready to be sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Credential {
-    sent: Option<Sent>,
-    shown: Option<Shows>,
+    sent: Option<SentCredential>,
+    shown: Option<ShownCertificate>,
     made: Timestamp,
 }
 
 #[derive(Debug, Clone)]
-enum Sent {
+enum SentCredential {
     Key(String),
     /// A token, and the key it is bound to.
     Token(String, Option<Rc<Prover>>),
@@ -90,19 +90,19 @@ impl Mint {
         let shown = persona.shows.as_ref();
         let sent = match &persona.sends {
             None => None,
-            Some(Sends::Key(id)) => Some(Sent::Key(self.key_text(id))),
-            Some(Sends::Made { consumer, scopes }) => {
+            Some(HeaderCredential::Key(id)) => Some(SentCredential::Key(self.key_text(id))),
+            Some(HeaderCredential::Made { consumer, scopes }) => {
                 let key = self.made(consumer, scopes.as_deref(), now);
                 let text = self.key_text(&key.id);
                 in_force.registry().learn(Change::Put(Entry::Key(key)));
-                Some(Sent::Key(text))
+                Some(SentCredential::Key(text))
             }
-            Some(Sends::Jwt(claimed)) => {
+            Some(HeaderCredential::Jwt(claimed)) => {
                 let settings = auth.issuers().find(|issuer| issuer.name() == claimed.by).map(Issuer::settings);
                 let settings = settings.ok_or_else(|| format!("there is no issuer `{}`", claimed.by))?;
                 Some(token(settings, claimed, shown, now, |claims| self.sign(&claimed.by, &claims))?)
             }
-            Some(Sends::Introspected(claimed)) => {
+            Some(HeaderCredential::Introspected(claimed)) => {
                 let mut endpoints = auth.introspection.iter().map(Introspection::settings);
                 let settings = endpoints.find(|settings| *settings.name == *claimed.by);
                 let settings =
@@ -166,7 +166,7 @@ impl StandIns for Mint {
         Digest::try_from(digest(&SHA256, self.key_text(id).as_bytes()).as_ref()).ok()
     }
 
-    fn endpoint(&self, name: &str) -> Option<Given> {
+    fn endpoint(&self, name: &str) -> Option<EndpointStandIn> {
         let (name, active) = (name.to_owned(), Arc::clone(&self.active));
         Some(Arc::new(move |token| {
             active.lock().unwrap_or_else(PoisonError::into_inner).get(&format!("{name} {token}")).cloned()
@@ -177,11 +177,11 @@ impl StandIns for Mint {
 /// Makes a token, with the DPoP key it is bound to, if any.
 fn token(
     settings: &Settings,
-    claimed: &Claimed,
-    shown: Option<&Shows>,
+    claimed: &TokenClaims,
+    shown: Option<&ShownCertificate>,
     now: Timestamp,
     make: impl FnOnce(Map<String, Value>) -> Result<String, String>,
-) -> Result<Sent, String> {
+) -> Result<SentCredential, String> {
     let prover = match claimed.dpop {
         true => Some(Rc::new(Prover::new().ok_or("the system has no random bytes")?)),
         false => None,
@@ -193,12 +193,12 @@ fn token(
     if let Some(prover) = &prover {
         confirmation.insert("jkt".to_owned(), json!(prover.thumbprint()));
     }
-    Ok(Sent::Token(make(claims(settings, claimed, confirmation, now)?)?, prover))
+    Ok(SentCredential::Token(make(claims(settings, claimed, confirmation, now)?)?, prover))
 }
 
 impl Credential {
     /// Adds the credential to a request that is otherwise complete, at this time.
-    pub(crate) fn bring(
+    pub(crate) fn add_to(
         &self,
         in_force: &InForce,
         request: &mut RehearsalRequest,
@@ -208,9 +208,9 @@ impl Credential {
         request.certificate = self.certificate(policy);
         let (name, value) = match &self.sent {
             None => return Ok(()),
-            Some(Sent::Key(text)) => (policy.auth().key_header.as_str(), text.clone()),
-            Some(Sent::Token(text, None)) => ("authorization", format!("Bearer {text}")),
-            Some(Sent::Token(text, Some(prover))) => {
+            Some(SentCredential::Key(text)) => (policy.auth().key_header.as_str(), text.clone()),
+            Some(SentCredential::Token(text, None)) => ("authorization", format!("Bearer {text}")),
+            Some(SentCredential::Token(text, Some(prover))) => {
                 // A nonce that is not required does no harm.
                 let nonce = in_force.auth.dpop_nonce(at);
                 let proof =
@@ -230,8 +230,8 @@ impl Credential {
         let (listener, trust) =
             listeners.find_map(|listener| Some((listener.address, listener.tls.as_ref()?.trust.as_ref()?)))?;
         let names: Box<[Box<str>]> = match shown {
-            Shows::Name(name) => Box::new([name.as_str().into()]),
-            Shows::Thumbprint(_) => Box::default(),
+            ShownCertificate::Name(name) => Box::new([name.as_str().into()]),
+            ShownCertificate::Thumbprint(_) => Box::default(),
         };
         Some(Box::new(ClientCertificate {
             thumbprint: shown.thumbprint(),

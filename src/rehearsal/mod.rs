@@ -4,7 +4,7 @@
 //! Nothing is forwarded, nothing recorded, and nothing is kept but what the stages keep: limits are counted, verified
 //! credentials remembered. A policy is compiled for it with stand-ins, which nothing that is served ever has.
 //!
-//! - `question`: a request as its sender writes it; `walk`: what came of it, stage by stage;
+//! - `question`: a request as its sender writes it; `trace`: what came of it, stage by stage;
 //! - `persona`: who asks; `mint` and `proof`: credentials of theirs that are good for the policy as it is rehearsed.
 
 pub(crate) mod mint;
@@ -23,7 +23,7 @@ use http_body_util::Full;
 use jiff::Timestamp;
 
 use self::request::{Moment, RehearsalRequest};
-use self::trace::{RehearsalTrace, Vouched};
+use self::trace::{CredentialOrigin, RehearsalTrace};
 use crate::audit::Trail;
 use crate::body::{Counter, Source};
 use crate::chain::{self, Admitted, Trace};
@@ -36,7 +36,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::runtime::{InForce, Runtime};
 use crate::stages::auth::cache::TokenCache;
 use crate::state::registry::entry::{Change, Entry, Revocation};
-use crate::state::registry::revocation_key::Target;
+use crate::state::registry::revocation_key::RevocationTarget;
 
 /// How long keys are waited for that have to be fetched: as long as a daemon does when it starts.
 const FIRST_FETCH: Duration = Duration::from_secs(3);
@@ -56,9 +56,9 @@ pub struct Rehearsal {
 pub type Verdict = Option<(u16, &'static str)>;
 
 /// The world as it is, but for the store.
-struct AsItIs;
+struct NoStandIns;
 
-impl StandIns for AsItIs {}
+impl StandIns for NoStandIns {}
 
 impl Rehearsal {
     /// Compiles a policy file. The error is the text that `bartizan check` prints.
@@ -66,12 +66,12 @@ impl Rehearsal {
     /// # Errors
     /// When the policy has errors.
     pub fn new(policy: &Path) -> Result<Self, String> {
-        Self::as_it_is(policy).map_err(|problems| problems.text(false))
+        Self::without_stand_ins(policy).map_err(|problems| problems.text(false))
     }
 
     /// Compiles a policy file whose callers bring credentials of the world outside.
-    pub(crate) fn as_it_is(policy: &Path) -> Result<Self, Problems> {
-        Self::with(policy, &AsItIs)
+    pub(crate) fn without_stand_ins(policy: &Path) -> Result<Self, Problems> {
+        Self::with(policy, &NoStandIns)
     }
 
     /// Compiles a policy file, and lets these stand in for the world outside.
@@ -110,7 +110,7 @@ impl Rehearsal {
         let registry = self.in_force.registry();
         for number in 0..count {
             registry.learn(Change::Put(Entry::Revocation(Revocation {
-                target: Target::Jti(format!("revoked-{number}").into()),
+                target: RevocationTarget::Jti(format!("revoked-{number}").into()),
                 issued_before: None,
                 expires: None,
                 reason: None,
@@ -164,37 +164,36 @@ impl Rehearsal {
     }
 
     /// Walks one request the whole way, from its head on.
-    pub(crate) async fn walk(&self, question: RehearsalRequest, moment: Moment) -> RehearsalTrace {
-        let mut walk = RehearsalTrace::of(&question);
-        let end = self.pass(question, moment, &mut walk).await;
-        walk.end = end;
-        walk
+    pub(crate) async fn trace(&self, request: RehearsalRequest, moment: Moment) -> RehearsalTrace {
+        let mut trace = RehearsalTrace::of(&request);
+        trace.end = self.process(request, moment, &mut trace).await;
+        trace
     }
 
-    async fn pass(
+    async fn process(
         &self,
-        mut question: RehearsalRequest,
+        mut request: RehearsalRequest,
         moment: Moment,
-        walk: &mut RehearsalTrace,
+        trace: &mut RehearsalTrace,
     ) -> Result<(), Refusal> {
-        let request = question.read(self.policy().limits())?;
-        let peer = question.peer(self.policy());
-        let exchange = Exchange::open(&peer, &request.method, Version::HTTP_11, &request.uri, &request.headers);
+        let head = request.read(self.policy().limits())?;
+        let peer = request.peer(self.policy());
+        let exchange = Exchange::open(&peer, &head.method, Version::HTTP_11, &head.uri, &head.headers);
         let mut exchange = exchange.dated(moment.at, self.begun + moment.since);
         let trusted = self.policy().trusted_proxies();
-        let arrived = target::read(&mut exchange, &request.uri, &request.headers, &peer, trusted);
-        (*exchange.path).clone_into(&mut walk.path);
-        exchange.host.clone_into(&mut walk.host);
+        let arrived = target::read(&mut exchange, &head.uri, &head.headers, &peer, trusted);
+        (*exchange.path).clone_into(&mut trace.path);
+        exchange.host.clone_into(&mut trace.host);
         let target = arrived?;
-        target.target.as_ref().clone_into(&mut walk.target);
-        walk.arrived = true;
+        target.target.as_ref().clone_into(&mut trace.target);
+        trace.arrived = true;
 
-        let route = self.policy().route(&exchange.host, &request.method, &exchange.path)?;
-        walk.route = Some(Arc::clone(route));
+        let route = self.policy().route(&exchange.host, &head.method, &exchange.path)?;
+        trace.route = Some(Arc::clone(route));
         let tick = self.runtime.ledger.tick(exchange.begun);
-        let asked = target.request(&exchange, &peer, &request.uri, &request.headers, tick);
-        let admitted = self.admit(route, &asked, question.body, &mut walk.trace).await;
-        walk.vouched = Vouched::of(self.policy(), &request.headers, &peer, walk.trace.caller.as_deref());
+        let asked = target.request(&exchange, &peer, &head.uri, &head.headers, tick);
+        let admitted = self.admit(route, &asked, request.body, &mut trace.chain).await;
+        trace.origin = CredentialOrigin::of(self.policy(), &head.headers, &peer, trace.chain.caller.as_deref());
         admitted.map(drop)
     }
 

@@ -17,18 +17,18 @@ const LIFETIME: i64 = 300;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Persona {
     /// The credential that is sent in a header.
-    pub(crate) sends: Option<Sends>,
+    pub(crate) sends: Option<HeaderCredential>,
     /// The client certificate: `sha256:` and a thumbprint, or a name in it.
-    pub(crate) shows: Option<Shows>,
+    pub(crate) shows: Option<ShownCertificate>,
 }
 
 /// A credential that goes in a header.
 #[derive(Debug, Clone)]
-pub(crate) enum Sends {
+pub(crate) enum HeaderCredential {
     /// A token of an issuer.
-    Jwt(Claimed),
+    Jwt(TokenClaims),
     /// An opaque token that an introspection endpoint knows.
-    Introspected(Claimed),
+    Introspected(TokenClaims),
     /// An API key of the policy, by its id.
     Key(String),
     /// An API key made at run time.
@@ -42,7 +42,7 @@ pub(crate) enum Sends {
 
 /// A client certificate.
 #[derive(Debug, Clone)]
-pub(crate) enum Shows {
+pub(crate) enum ShownCertificate {
     /// By its thumbprint.
     Thumbprint(Digest),
     /// By a name in it.
@@ -51,7 +51,7 @@ pub(crate) enum Shows {
 
 /// The claims of a token.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Claimed {
+pub(crate) struct TokenClaims {
     /// Issuer or endpoint, by its name in the policy.
     pub(crate) by: String,
     /// The id of its bearer.
@@ -65,7 +65,7 @@ pub(crate) struct Claimed {
     /// How long ago it was issued. Default: such that it is valid now.
     pub(crate) issued: Option<Duration>,
     /// When it expires.
-    pub(crate) end: End,
+    pub(crate) end: TokenExpiry,
     /// Whether it is bound to the client certificate (RFC 8705).
     pub(crate) bound: bool,
     /// Whether it is bound to a key, and sent with DPoP proofs (RFC 9449).
@@ -74,7 +74,7 @@ pub(crate) struct Claimed {
 
 /// When a token expires.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) enum End {
+pub(crate) enum TokenExpiry {
     /// After the default lifetime.
     #[default]
     Usual,
@@ -84,7 +84,7 @@ pub(crate) enum End {
     Ago(Duration),
 }
 
-impl Shows {
+impl ShownCertificate {
     /// Parses a certificate identity as written in a policy. The error says what is wrong.
     pub(crate) fn read(written: &str) -> Result<Self, &'static str> {
         match written.strip_prefix("sha256:") {
@@ -110,7 +110,7 @@ impl Shows {
 /// Returns the claims of a token of this issuer.
 pub(super) fn claims(
     settings: &Settings,
-    claimed: &Claimed,
+    claimed: &TokenClaims,
     confirmation: Map<String, Value>,
     now: Timestamp,
 ) -> Result<Map<String, Value>, String> {
@@ -121,12 +121,12 @@ pub(super) fn claims(
     let usual = LIFETIME.min(lifetime);
     let issued = claimed.issued.map(|ago| now.saturating_sub(seconds(ago)));
     let (issued, end) = match claimed.end {
-        End::In(left) => (issued.unwrap_or(now), now.saturating_add(seconds(left))),
-        End::Ago(past) => {
+        TokenExpiry::In(left) => (issued.unwrap_or(now), now.saturating_add(seconds(left))),
+        TokenExpiry::Ago(past) => {
             let end = now.saturating_sub(seconds(past));
             (issued.unwrap_or(end.saturating_sub(usual)), end)
         }
-        End::Usual => {
+        TokenExpiry::Usual => {
             let issued = issued.unwrap_or(now);
             (issued, issued.saturating_add(lifetime).min(now.saturating_add(usual)))
         }

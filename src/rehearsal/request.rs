@@ -42,7 +42,7 @@ pub(crate) struct RehearsalRequest {
 }
 
 /// A head that can be read.
-pub(super) struct Read {
+pub(super) struct ParsedHead {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
@@ -55,7 +55,7 @@ impl RehearsalRequest {
     }
 
     /// Reads its head as a client connection would.
-    pub(super) fn read(&self, limits: Limits) -> Result<Read, Refusal> {
+    pub(super) fn read(&self, limits: Limits) -> Result<ParsedHead, Refusal> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -70,7 +70,7 @@ impl RehearsalRequest {
         let mut input = Bytes::from(head);
         let read = Reader::new(limits).head(&mut input).map_err(target::flawed)?;
         let RequestHead { method, uri, headers, .. } = read.filter(|_| input.is_empty()).ok_or_else(unreadable)?;
-        Ok(Read { method, uri, headers })
+        Ok(ParsedHead { method, uri, headers })
     }
 
     /// Whether it comes over TLS: a certificate was shown, or no listener of the policy takes anything else.

@@ -31,16 +31,16 @@ pub(crate) struct RehearsalTrace {
     /// Its route.
     pub(crate) route: Option<Arc<Route>>,
     /// What the chain learnt.
-    pub(super) trace: Trace,
+    pub(super) chain: Trace,
     /// Who vouches for its credential.
-    pub(super) vouched: Vouched,
+    pub(super) origin: CredentialOrigin,
     /// How it ended.
     pub(super) end: Result<(), Refusal>,
 }
 
 /// Who vouches for a good credential, and until when it is good.
 #[derive(Default)]
-pub(super) struct Vouched {
+pub(super) struct CredentialOrigin {
     by: Option<Box<str>>,
     ends: Option<Timestamp>,
 }
@@ -88,18 +88,18 @@ const STEPS: [&str; 6] = ["path", "route", "auth", "scope", "rate_limit", "schem
 
 impl RehearsalTrace {
     /// Before its first step.
-    pub(super) fn of(question: &RehearsalRequest) -> Self {
-        let path = question.target.split('?').next().unwrap_or_default().to_owned();
+    pub(super) fn of(request: &RehearsalRequest) -> Self {
+        let path = request.target.split('?').next().unwrap_or_default().to_owned();
         Self {
-            method: question.method.clone(),
-            target: question.target.clone(),
+            method: request.method.clone(),
+            target: request.target.clone(),
             sent: path.clone(),
             path,
             host: String::new(),
             arrived: false,
             route: None,
-            trace: Trace::default(),
-            vouched: Vouched::default(),
+            chain: Trace::default(),
+            origin: CredentialOrigin::default(),
             end: Ok(()),
         }
     }
@@ -111,12 +111,12 @@ impl RehearsalTrace {
 
     /// Why it would have been refused by stages that only report.
     pub(crate) fn would_refuse(&self) -> &[Refusal] {
-        &self.trace.would_refuse
+        &self.chain.would_refuse
     }
 
     /// Who is calling.
     pub(crate) fn caller(&self) -> Option<&Caller> {
-        self.trace.caller.as_deref()
+        self.chain.caller.as_deref()
     }
 
     /// The step at which a refusal came.
@@ -170,10 +170,10 @@ impl RehearsalTrace {
             "path" => passed(self.path.clone()),
             "route" => passed(format!("{} · {}", route.api().name(), route.name())),
             "auth" if public => not_asked("the route is public"),
-            "auth" => passed(self.caller().map(|caller| self.vouched.words(caller, now)).unwrap_or_default()),
+            "auth" => passed(self.caller().map(|caller| self.origin.words(caller, now)).unwrap_or_default()),
             "scope" if public => not_asked("the route is public"),
             "scope" if self.caller().is_none() => not_asked("nobody is known, and that is only reported"),
-            "scope" => passed(self.reach()),
+            "scope" => passed(self.scope_summary()),
             "rate_limit" => match self.limits() {
                 limits if limits.is_empty() => not_asked("neither the route nor a plan limits it"),
                 limits => passed(limits.join(", ")),
@@ -186,7 +186,7 @@ impl RehearsalTrace {
     fn why_refused(&self, name: &str, refusal: &Refusal) -> String {
         let Members { errors, allowed_methods, .. } = refusal.own_members();
         let mut why = match refusal.reason() {
-            Reason::InsufficientScope => self.reach(),
+            Reason::InsufficientScope => self.scope_summary(),
             Reason::ConsumerNotApproved => format!("{} (is {})", refusal.detail(), self.name()),
             _ => refusal.detail().to_owned(),
         };
@@ -207,7 +207,7 @@ impl RehearsalTrace {
     }
 
     /// What the route needs, and what the caller has.
-    fn reach(&self) -> String {
+    fn scope_summary(&self) -> String {
         let needed = self.route.as_ref().map_or(&[][..], |route| route.required_scopes());
         let needs = if needed.is_empty() { "no scope".to_owned() } else { needed.join(", ") };
         let Some(caller) = self.caller() else { return format!("needs {needs}") };
@@ -226,24 +226,25 @@ impl RehearsalTrace {
     /// What is left of each limit the request counted against.
     fn limits(&self) -> Vec<String> {
         let mut headers = HeaderMap::new();
-        self.trace.standing.clone().tell(&mut headers);
-        let told = headers.get("ratelimit").and_then(|told| told.to_str().ok()).unwrap_or_default();
+        self.chain.rate_limit_headers.clone().write_to(&mut headers);
+        let state = headers.get("ratelimit").and_then(|state| state.to_str().ok()).unwrap_or_default();
         let limit = |item: &str| {
             let mut parts = item.split(';');
             let name = parts.next()?.trim().trim_matches('"');
             let left = parts.find_map(|part| part.trim().strip_prefix("r="))?;
             Some(format!("{name} has {left} left"))
         };
-        told.split(',').filter_map(limit).collect()
+        state.split(',').filter_map(limit).collect()
     }
 
     /// The headers that identify the caller to the upstream.
-    pub(crate) fn told(&self) -> Vec<(&'static str, String)> {
-        let Some(told) = self.caller().map(Caller::identity_headers) else { return Vec::new() };
+    pub(crate) fn identity_headers(&self) -> Vec<(&'static str, String)> {
+        let Some(identity) = self.caller().map(Caller::identity_headers) else { return Vec::new() };
         let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        let mut headers = vec![("X-Consumer-Id", text(&told.consumer)), ("X-Consumer-Scopes", text(&told.scopes))];
-        headers.extend(told.plan.as_ref().map(|plan| ("X-Consumer-Plan", text(plan))));
-        headers.extend(told.credential.as_ref().map(|id| ("X-Credential-Id", text(id))));
+        let mut headers =
+            vec![("X-Consumer-Id", text(&identity.consumer)), ("X-Consumer-Scopes", text(&identity.scopes))];
+        headers.extend(identity.plan.as_ref().map(|plan| ("X-Consumer-Plan", text(plan))));
+        headers.extend(identity.credential.as_ref().map(|id| ("X-Credential-Id", text(id))));
         headers
     }
 }
@@ -253,7 +254,7 @@ pub(crate) fn shown(pointer: &str) -> &str {
     if pointer.is_empty() { "(the whole body)" } else { pointer }
 }
 
-impl Vouched {
+impl CredentialOrigin {
     /// Of a caller that was made out, by what it was made out with.
     pub(super) fn of(policy: &Policy, headers: &HeaderMap, peer: &Peer, caller: Option<&Caller>) -> Self {
         let Some((kind, id)) = caller.map(Caller::credential) else { return Self::default() };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::auth::{Caller, CredentialKind, Known};
+use super::auth::{Authenticated, Caller, CredentialKind};
 use crate::refusal::{Members, Reason, Refusal, Stage};
 
 /// What a route requires of its callers.
@@ -16,7 +16,7 @@ pub(crate) struct Requirement {
     /// One of them must be met; there is at least one.
     alternatives: Box<[Alternative]>,
     only: Option<Box<[Arc<str>]>>,
-    strong: Option<Box<[Strength]>>,
+    proofs: Option<Box<[ProofOfPossession]>>,
     /// In seconds.
     max_age: Option<i64>,
 }
@@ -46,7 +46,7 @@ impl Alternative {
         self.scopes.iter().map(|scope| &**scope).filter(|scope| !caller.has(scope)).collect()
     }
 
-    fn takes(&self, caller: &Caller) -> bool {
+    fn accepts(&self, caller: &Caller) -> bool {
         let kind = caller.credential().0;
         match self.by {
             None => true,
@@ -55,17 +55,17 @@ impl Alternative {
         }
     }
 
-    fn is_met(&self, known: &Known) -> bool {
-        let caller = &*known.caller;
-        self.takes(caller)
+    fn is_met(&self, authenticated: &Authenticated) -> bool {
+        let caller = &*authenticated.caller;
+        self.accepts(caller)
             && self.scopes.iter().all(|scope| caller.has(scope))
-            && (!self.certificate || known.certificate)
+            && (!self.certificate || authenticated.certificate)
     }
 }
 
-/// A property of a credential that makes a stolen copy useless.
+/// A proof that the sender possesses more than a copy of the credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Strength {
+pub(crate) enum ProofOfPossession {
     /// A client certificate that is the consumer's own.
     Certificate,
     /// A token bound to the client certificate (RFC 8705).
@@ -74,15 +74,15 @@ pub(crate) enum Strength {
     Dpop,
 }
 
-impl Strength {
+impl ProofOfPossession {
     /// With their names in the policy.
     pub(crate) const ALL: [(&str, Self); 3] =
         [("certificate", Self::Certificate), ("bound_token", Self::BoundToken), ("dpop", Self::Dpop)];
 
-    fn is_of(self, known: &Known) -> bool {
-        let confirmation = known.caller.confirmation();
+    fn is_given(self, authenticated: &Authenticated) -> bool {
+        let confirmation = authenticated.caller.confirmation();
         match self {
-            Self::Certificate => known.certificate,
+            Self::Certificate => authenticated.certificate,
             // Authentication has already verified what the token is bound to.
             Self::BoundToken => confirmation.certificate.is_some(),
             Self::Dpop => confirmation.key.is_some(),
@@ -90,7 +90,7 @@ impl Strength {
     }
 
     fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(_, strength)| *strength == self).map_or("", |(name, _)| name)
+        Self::ALL.iter().find(|(_, proof)| *proof == self).map_or("", |(name, _)| name)
     }
 }
 
@@ -106,16 +106,19 @@ impl Requirement {
         Self {
             alternatives: alternatives.into(),
             only: only.map(|names| names.into_iter().map(Arc::from).collect()),
-            strong: None,
+            proofs: None,
             max_age: None,
         }
     }
 
-    /// Also requires, if given, one of these strengths, and a token issued at most `max_age` seconds ago.
-    pub(crate) fn strong(mut self, strong: Option<Vec<Strength>>, max_age: Option<i64>) -> Self {
-        self.strong = strong.map(Vec::into_boxed_slice);
-        self.max_age = max_age;
-        self
+    /// Also requires one of these proofs of possession, if given.
+    pub(crate) fn proof_of_possession(self, proofs: Option<Vec<ProofOfPossession>>) -> Self {
+        Self { proofs: proofs.map(Vec::into_boxed_slice), ..self }
+    }
+
+    /// Also requires, if given, a token issued at most this many seconds ago.
+    pub(crate) fn max_age(self, max_age: Option<i64>) -> Self {
+        Self { max_age, ..self }
     }
 
     /// The required scopes; those of the first alternative if there are several.
@@ -133,9 +136,9 @@ impl Requirement {
     }
 
     /// Checks a caller against all requirements.
-    pub(crate) fn permit(&self, known: &Known, now: Timestamp) -> Result<(), Refusal> {
-        let caller = &*known.caller;
-        if !self.alternatives.iter().any(|alternative| alternative.is_met(known)) {
+    pub(crate) fn permit(&self, authenticated: &Authenticated, now: Timestamp) -> Result<(), Refusal> {
+        let caller = &*authenticated.caller;
+        if !self.alternatives.iter().any(|alternative| alternative.is_met(authenticated)) {
             return Err(self.refuse(caller));
         }
         match &self.only {
@@ -144,23 +147,26 @@ impl Requirement {
                 Reason::ConsumerNotApproved,
                 "this operation is open to approved consumers only; ask the API's owner to approve yours",
             )),
-            _ => self.is_strong(known, now),
+            _ => self.check_proof_and_age(authenticated, now),
         }
     }
 
-    fn is_strong(&self, known: &Known, now: Timestamp) -> Result<(), Refusal> {
+    fn check_proof_and_age(&self, authenticated: &Authenticated, now: Timestamp) -> Result<(), Refusal> {
         let refuse = |detail| Err(Refusal::new(Stage::Scope, Reason::StrongerCredentialRequired, detail));
-        if let Some(strong) = &self.strong
-            && !strong.iter().any(|strength| strength.is_of(known))
+        if let Some(proofs) = &self.proofs
+            && !proofs.iter().any(|proof| proof.is_given(authenticated))
         {
-            let names: Vec<_> = strong.iter().map(|strength| strength.as_str()).collect();
+            let names: Vec<_> = proofs.iter().map(|proof| proof.as_str()).collect();
             return refuse(format!("this operation needs one of: {}", names.join(", ")));
         }
-        if let Some(most) = self.max_age {
-            let token = matches!(known.caller.credential().0, CredentialKind::Jwt | CredentialKind::Introspected);
-            let issued = known.caller.issued().filter(|_| token);
-            if issued.is_none_or(|issued| now.as_second().saturating_sub(issued) > most) {
-                return refuse(format!("this operation needs a token issued within the last {most} s; get a new one"));
+        if let Some(max_age) = self.max_age {
+            let token =
+                matches!(authenticated.caller.credential().0, CredentialKind::Jwt | CredentialKind::Introspected);
+            let issued = authenticated.caller.issued().filter(|_| token);
+            if issued.is_none_or(|issued| now.as_second().saturating_sub(issued) > max_age) {
+                return refuse(format!(
+                    "this operation needs a token issued within the last {max_age} s; get a new one"
+                ));
             }
         }
         Ok(())
@@ -169,7 +175,7 @@ impl Requirement {
     /// Refuses, naming what is missing from the nearest alternative.
     fn refuse(&self, caller: &Caller) -> Refusal {
         let stronger = |detail| Refusal::new(Stage::Scope, Reason::StrongerCredentialRequired, detail);
-        let open = self.alternatives.iter().filter(|alternative| alternative.takes(caller));
+        let open = self.alternatives.iter().filter(|alternative| alternative.accepts(caller));
         let Some(nearest) = open.min_by_key(|alternative| alternative.missing(caller).len()) else {
             return stronger("this operation takes another kind of credential");
         };
@@ -212,8 +218,8 @@ mod tests {
                 needed.iter().map(ToString::to_string).collect(),
                 only.clone().map(|names| names.iter().map(ToString::to_string).collect()),
             );
-            let known = Known { caller: Arc::new(Caller::sample("acme", granted)), certificate: false };
-            let got = requirement.permit(&known, Timestamp::UNIX_EPOCH).err().map(|refusal| refusal.reason());
+            let authenticated = Authenticated { caller: Arc::new(Caller::sample("acme", granted)), certificate: false };
+            let got = requirement.permit(&authenticated, Timestamp::UNIX_EPOCH).err().map(|refusal| refusal.reason());
             assert_eq!(got, expected, "needed {needed:?}, only {only:?}, granted {granted:?}");
         }
     }
@@ -241,8 +247,8 @@ mod tests {
             (vec![], &["a"], false, Err("")),
         ] {
             let requirement = Requirement::any_of(alternatives.clone(), None);
-            let known = Known { caller: Arc::new(Caller::sample("acme", granted)), certificate };
-            let got = requirement.permit(&known, Timestamp::UNIX_EPOCH).map_err(|refusal| {
+            let authenticated = Authenticated { caller: Arc::new(Caller::sample("acme", granted)), certificate };
+            let got = requirement.permit(&authenticated, Timestamp::UNIX_EPOCH).map_err(|refusal| {
                 let (_, _, body) = refusal.answer(&RequestId::new(Timestamp::UNIX_EPOCH));
                 let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
                 let required = body["required_scopes"].as_array().cloned().unwrap_or_default();
@@ -255,8 +261,8 @@ mod tests {
 
     #[test]
     fn a_route_may_ask_for_a_stronger_or_a_fresher_credential() {
-        use Strength::{BoundToken, Certificate, Dpop};
-        for (strong, max_age, certificate, good) in [
+        use ProofOfPossession::{BoundToken, Certificate, Dpop};
+        for (proofs, max_age, certificate, good) in [
             (Some(vec![Certificate]), None, true, true),
             (Some(vec![Certificate]), None, false, false),
             (Some(vec![BoundToken, Dpop]), None, true, false),
@@ -265,11 +271,11 @@ mod tests {
             (None, Some(60), true, false),
             (None, None, false, true),
         ] {
-            let requirement = Requirement::new(Vec::new(), None).strong(strong.clone(), max_age);
-            let known = Known { caller: Arc::new(Caller::sample("acme", &[])), certificate };
-            let got = requirement.permit(&known, Timestamp::UNIX_EPOCH).map_err(|refusal| refusal.reason());
+            let requirement = Requirement::new(Vec::new(), None).proof_of_possession(proofs.clone()).max_age(max_age);
+            let authenticated = Authenticated { caller: Arc::new(Caller::sample("acme", &[])), certificate };
+            let got = requirement.permit(&authenticated, Timestamp::UNIX_EPOCH).map_err(|refusal| refusal.reason());
             let expected = if good { Ok(()) } else { Err(Reason::StrongerCredentialRequired) };
-            assert_eq!(got, expected, "{strong:?} {max_age:?} {certificate}");
+            assert_eq!(got, expected, "{proofs:?} {max_age:?} {certificate}");
         }
     }
 }

@@ -82,7 +82,7 @@ const STAND_INS: &[(&str, &[&str])] = &[
     ("StandIns", &["policy::compile", "rehearsal"]),
     ("rehearsed(", &["policy::compile", "rehearsal"]),
     (".redigested(", &["policy::compile"]),
-    (".given(", &["policy::compile"]),
+    (".with_stand_in(", &["policy::compile"]),
     (".dated(", &["rehearsal"]),
     (".as_of(", &["rehearsal"]),
     ("ledger.forget(", &["rehearsal"]),

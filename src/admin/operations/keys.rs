@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::{Done, Operation, Result, conflict, input, missing, sha256, store_error, text, view};
+use super::{Completed, Operation, Result, conflict, input, missing, sha256, store_error, text, view};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::api_key_format;
 use crate::state::registry::entry::{Change, Entry, Key, hex};
@@ -19,7 +19,7 @@ const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 const OVERLAP: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 impl Operation<'_> {
-    pub(super) async fn keys(&self, consumer: Option<&str>) -> Result<Done> {
+    pub(super) async fn keys(&self, consumer: Option<&str>) -> Result<Completed> {
         self.registry().refresh_uses().await.map_err(|error| store_error(&error))?;
         let all = view::keys(self.policy(), self.registry(), self.now);
         let of = |key: &Value| consumer.is_none_or(|name| key.get("consumer").and_then(Value::as_str) == Some(name));
@@ -46,7 +46,7 @@ impl Operation<'_> {
         }
     }
 
-    pub(super) async fn new_key(&self, consumer: &str, id: Option<&str>) -> Result<Done> {
+    pub(super) async fn new_key(&self, consumer: &str, id: Option<&str>) -> Result<Completed> {
         let written: input::Key = input::read(self.body)?;
         self.consumer(consumer)?;
         let (key, secret) = self.compile_key(consumer, id, written, None)?;
@@ -56,7 +56,7 @@ impl Operation<'_> {
         }
         let id = key.id.to_string();
         self.change(vec![Change::Create(Entry::Key(key))]).await?;
-        Ok(Done::changed(StatusCode::CREATED, shown, "key_created", id))
+        Ok(Completed::changed(StatusCode::CREATED, shown, "key_created", id))
     }
 
     /// Builds a key from the body, with its secret unless the body has a digest.
@@ -84,15 +84,15 @@ impl Operation<'_> {
         let scopes = written.scopes.or(before.and_then(|before| before.scopes.clone()));
         super::scopes(scopes.as_deref().unwrap_or_default())?;
         let not_before = match written.not_before {
-            input::Given::Value(at) => Some(at.at("/not_before", self.now)?),
+            input::Member::Value(at) => Some(at.at("/not_before", self.now)?),
             _ => None,
         };
         let longest = self.policy().auth().keys.max_age();
         let default = longest.map_or(KEY_LIFETIME, |longest| longest.min(KEY_LIFETIME));
         let expires = match written.expires {
-            input::Given::Value(at) => Some(at.at("/expires", self.now)?),
-            input::Given::Null => None,
-            input::Given::Absent => self.now.checked_add(default).ok(),
+            input::Member::Value(at) => Some(at.at("/expires", self.now)?),
+            input::Member::Null => None,
+            input::Member::Absent => self.now.checked_add(default).ok(),
         };
         if expires.is_some_and(|end| end <= not_before.unwrap_or(self.now)) {
             return Err(input::wrong("/expires", "the key would expire before it becomes valid"));
@@ -137,16 +137,16 @@ impl Operation<'_> {
         format!("{plain}-{tail}").trim_start_matches('-').to_owned()
     }
 
-    pub(super) async fn patch_key(&self, id: &str) -> Result<Done> {
+    pub(super) async fn patch_key(&self, id: &str) -> Result<Completed> {
         let key = self.made_key(id)?;
         let written: input::Key = input::read(self.body)?;
         if written.id.is_some() || written.sha256.is_some() || written.overlap.is_some() {
             return Err(input::wrong("", "only `expires`, `not_before`, `scopes` and `note` of a key can be changed"));
         }
-        let moment = |given: input::Given<input::Moment>, before, pointer| match given {
-            input::Given::Absent => Ok(before),
-            input::Given::Null => Ok(None),
-            input::Given::Value(at) => at.at(pointer, self.now).map(Some),
+        let moment = |given: input::Member<input::Moment>, before, pointer| match given {
+            input::Member::Absent => Ok(before),
+            input::Member::Null => Ok(None),
+            input::Member::Value(at) => at.at(pointer, self.now).map(Some),
         };
         let scopes = written.scopes.or(key.scopes.clone());
         super::scopes(scopes.as_deref().unwrap_or_default())?;
@@ -159,10 +159,10 @@ impl Operation<'_> {
         };
         let shown = view::made(&changed, self.policy(), self.registry(), self.now);
         self.change(vec![Change::Put(Entry::Key(changed))]).await?;
-        Ok(Done::changed(StatusCode::OK, shown, "key_changed", id))
+        Ok(Completed::changed(StatusCode::OK, shown, "key_changed", id))
     }
 
-    pub(super) async fn rotate(&self, id: &str) -> Result<Done> {
+    pub(super) async fn rotate(&self, id: &str) -> Result<Completed> {
         let old = self.made_key(id)?;
         let mut written: input::Key = input::read(self.body)?;
         let overlap = written.overlap.take();
@@ -182,6 +182,6 @@ impl Operation<'_> {
         }
         let target = format!("{id} {}", key.id);
         self.change(vec![Change::Create(Entry::Key(key)), Change::Put(Entry::Key(ending))]).await?;
-        Ok(Done::changed(StatusCode::CREATED, shown, "key_rotated", target))
+        Ok(Completed::changed(StatusCode::CREATED, shown, "key_rotated", target))
     }
 }

@@ -47,26 +47,26 @@ pub(super) struct Operation<'a> {
 }
 
 /// The outcome of an operation.
-pub(super) struct Done {
+pub(super) struct Completed {
     pub(super) status: StatusCode,
     pub(super) body: Value,
     /// What was changed, for the audit record.
-    pub(super) change: Option<Changed>,
+    pub(super) change: Option<ChangeRecord>,
 }
 
 /// A change, for the audit record.
-pub(super) struct Changed {
+pub(super) struct ChangeRecord {
     pub(super) action: &'static str,
     pub(super) target: String,
 }
 
-impl Done {
+impl Completed {
     fn shown(body: Value) -> Self {
         Self { status: StatusCode::OK, body, change: None }
     }
 
     fn changed(status: StatusCode, body: Value, action: &'static str, target: impl Into<String>) -> Self {
-        Self { status, body, change: Some(Changed { action, target: target.into() }) }
+        Self { status, body, change: Some(ChangeRecord { action, target: target.into() }) }
     }
 }
 
@@ -74,7 +74,7 @@ type Result<T> = std::result::Result<T, Refusal>;
 
 impl Operation<'_> {
     /// Runs the operation.
-    pub(super) async fn run(&self) -> Result<Done> {
+    pub(super) async fn run(&self) -> Result<Completed> {
         let segments: Vec<String> = self
             .path
             .split('/')
@@ -87,12 +87,12 @@ impl Operation<'_> {
         match (action, parameters.as_slice()) {
             (Action::ListConsumers, _) => self.list(self.consumers(), "name"),
             (Action::AddConsumer, _) => self.add_consumer().await,
-            (Action::GetConsumer, [name]) => self.consumer(name).map(Done::shown),
+            (Action::GetConsumer, [name]) => self.consumer(name).map(Completed::shown),
             (Action::PutConsumer, [name]) => self.put_consumer(name, input::read(self.body)?, true).await,
             (Action::PatchConsumer, [name]) => self.put_consumer(name, input::read(self.body)?, false).await,
             (Action::RemoveConsumer, [name]) => self.remove_consumer(name).await,
             (Action::GetSuspension, [name]) => match self.registry().suspension(name) {
-                Some(suspension) => Ok(Done::shown(view::suspension(&suspension))),
+                Some(suspension) => Ok(Completed::shown(view::suspension(&suspension))),
                 None => Err(missing("this consumer is not suspended")),
             },
             (Action::SuspendConsumer, [name]) => self.suspend(name).await,
@@ -104,7 +104,7 @@ impl Operation<'_> {
             (Action::NewKey, [name]) => self.new_key(name, None).await,
             (Action::PutKey, [name, id]) => self.new_key(name, Some(id)).await,
             (Action::ListKeys, _) => self.keys(None).await,
-            (Action::GetKey, [id]) => self.key(id).map(Done::shown),
+            (Action::GetKey, [id]) => self.key(id).map(Completed::shown),
             (Action::PatchKey, [id]) => self.patch_key(id).await,
             (Action::RemoveKey, [id]) => {
                 self.made_key(id)?;
@@ -128,7 +128,9 @@ impl Operation<'_> {
             }
             (Action::ListRevocations, _) => self.revocations().await,
             (Action::Revoke, _) => self.revoke().await,
-            (Action::GetRevocation, [id]) => self.revocation(id).await.map(|one| Done::shown(view::revocation(&one))),
+            (Action::GetRevocation, [id]) => {
+                self.revocation(id).await.map(|one| Completed::shown(view::revocation(&one)))
+            }
             (Action::UndoRevocation, [id]) => {
                 self.revocation(id).await?;
                 self.remove(Kind::Revocation, (*id).to_owned(), "revocation_undone", id).await
@@ -154,13 +156,13 @@ impl Operation<'_> {
         self.registry().change(changes).await.map_err(|error| store_error(&error))
     }
 
-    async fn remove(&self, kind: Kind, id: String, action: &'static str, target: &str) -> Result<Done> {
+    async fn remove(&self, kind: Kind, id: String, action: &'static str, target: &str) -> Result<Completed> {
         self.change(vec![Change::Remove(kind, id)]).await?;
-        Ok(Done::changed(StatusCode::OK, json!({"removed": true}), action, target))
+        Ok(Completed::changed(StatusCode::OK, json!({"removed": true}), action, target))
     }
 
     /// One page of items that are in memory.
-    fn list(&self, items: Vec<Value>, id: &str) -> Result<Done> {
+    fn list(&self, items: Vec<Value>, id: &str) -> Result<Completed> {
         let (limit, after) = self.page()?;
         let id_of = |item: &Value| item.get(id).and_then(Value::as_str).unwrap_or_default().to_owned();
         let behind = items.into_iter().filter(|item| after.as_ref().is_none_or(|after| id_of(item) > *after));
@@ -168,7 +170,7 @@ impl Operation<'_> {
         let more = page.len() > limit;
         page.truncate(limit);
         let next = page.last().filter(|_| more).map(id_of);
-        Ok(Done::shown(json!({"items": page, "next": next})))
+        Ok(Completed::shown(json!({"items": page, "next": next})))
     }
 
     fn page(&self) -> Result<(usize, Option<String>)> {
@@ -221,7 +223,7 @@ impl Operation<'_> {
         Ok(())
     }
 
-    async fn add_consumer(&self) -> Result<Done> {
+    async fn add_consumer(&self) -> Result<Completed> {
         let written: input::Consumer = input::read(self.body)?;
         let name = written.name.clone().ok_or_else(|| input::wrong("/name", "a consumer needs a name"))?;
         self.writable(&name)?;
@@ -232,11 +234,11 @@ impl Operation<'_> {
         // Another request, here or on another node, may create the same one concurrently: the store lets only one
         // succeed.
         self.change(vec![Change::Create(Entry::Consumer(consumer))]).await?;
-        Ok(Done::changed(StatusCode::CREATED, shown, "consumer_created", name))
+        Ok(Completed::changed(StatusCode::CREATED, shown, "consumer_created", name))
     }
 
     /// `whole`: absent members are removed; otherwise they keep their values.
-    async fn put_consumer(&self, name: &str, written: input::Consumer, whole: bool) -> Result<Done> {
+    async fn put_consumer(&self, name: &str, written: input::Consumer, whole: bool) -> Result<Completed> {
         self.writable(name)?;
         let before = self.registry().consumer(name);
         let (consumer, shown) = self.compile_consumer(name, written, before.as_deref(), whole)?;
@@ -245,7 +247,7 @@ impl Operation<'_> {
             Some(_) => (StatusCode::OK, "consumer_changed"),
             None => (StatusCode::CREATED, "consumer_created"),
         };
-        Ok(Done::changed(status, shown, action, name))
+        Ok(Completed::changed(status, shown, action, name))
     }
 
     /// Builds a consumer from the body, and its JSON view.
@@ -285,7 +287,7 @@ impl Operation<'_> {
         Ok((consumer, shown))
     }
 
-    fn identities(&self, name: &str, written: Vec<input::WrittenIdentity>) -> Result<Vec<Identity>> {
+    fn identities(&self, name: &str, written: Vec<input::IdentityInput>) -> Result<Vec<Identity>> {
         let mut identities = Vec::new();
         for (position, identity) in written.into_iter().enumerate() {
             let pointer = format!("/identities/{position}");
@@ -299,7 +301,7 @@ impl Operation<'_> {
         Ok(identities)
     }
 
-    async fn remove_consumer(&self, name: &str) -> Result<Done> {
+    async fn remove_consumer(&self, name: &str) -> Result<Completed> {
         self.writable(name)?;
         self.registry().consumer(name).ok_or_else(|| missing("there is no consumer with this name"))?;
         // Remove everything it owns, so that a later consumer with the same name does not inherit it.
@@ -313,10 +315,10 @@ impl Operation<'_> {
         changes.push(Change::Remove(Kind::Suspension, name.to_owned()));
         changes.push(Change::Remove(Kind::Consumer, name.to_owned()));
         self.change(changes).await?;
-        Ok(Done::changed(StatusCode::OK, json!({"removed": true}), "consumer_removed", name))
+        Ok(Completed::changed(StatusCode::OK, json!({"removed": true}), "consumer_removed", name))
     }
 
-    async fn suspend(&self, name: &str) -> Result<Done> {
+    async fn suspend(&self, name: &str) -> Result<Completed> {
         let written: input::Suspension = input::read(self.body)?;
         let until = written.until.map(|until| until.at("/until", self.now)).transpose()?;
         let suspension = Suspension {
@@ -328,7 +330,7 @@ impl Operation<'_> {
         };
         let shown = view::suspension(&suspension);
         self.change(vec![Change::Put(Entry::Suspension(suspension))]).await?;
-        Ok(Done::changed(StatusCode::OK, shown, "consumer_suspended", name))
+        Ok(Completed::changed(StatusCode::OK, shown, "consumer_suspended", name))
     }
 
     // --- grants ---
@@ -341,7 +343,7 @@ impl Operation<'_> {
         shown
     }
 
-    async fn grant(&self, name: &str, id: &str) -> Result<Done> {
+    async fn grant(&self, name: &str, id: &str) -> Result<Completed> {
         let written: input::Grant = input::read(self.body)?;
         plain(id)?;
         scopes(&written.scopes)?;
@@ -361,7 +363,7 @@ impl Operation<'_> {
         };
         let shown = view::grant(&grant);
         self.change(vec![Change::Put(Entry::Grant(grant))]).await?;
-        Ok(Done::changed(StatusCode::CREATED, shown, "grant_made", format!("{name} {id}")))
+        Ok(Completed::changed(StatusCode::CREATED, shown, "grant_made", format!("{name} {id}")))
     }
 }
 

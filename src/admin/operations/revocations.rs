@@ -4,13 +4,13 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Done, Operation, Result, input, missing, sha256, store_error, text, view};
+use super::{Completed, Operation, Result, input, missing, sha256, store_error, text, view};
 use crate::stages::auth::jwt;
 use crate::state::registry::entry::{Change, Entry, Kind, Revocation, hex};
-use crate::state::registry::revocation_key::Target;
+use crate::state::registry::revocation_key::RevocationTarget;
 
 impl Operation<'_> {
-    pub(super) async fn revocations(&self) -> Result<Done> {
+    pub(super) async fn revocations(&self) -> Result<Completed> {
         let (limit, after) = self.page()?;
         let found = self.registry().page(Kind::Revocation, after, limit + 1).await;
         let found = found.map_err(|error| store_error(&error))?;
@@ -19,7 +19,7 @@ impl Operation<'_> {
             Entry::Revocation(revocation) => Some(view::revocation(revocation)),
             _ => None,
         });
-        Ok(Done::shown(json!({"items": shown.collect::<Vec<_>>(), "next": next})))
+        Ok(Completed::shown(json!({"items": shown.collect::<Vec<_>>(), "next": next})))
     }
 
     pub(super) async fn revocation(&self, id: &str) -> Result<Revocation> {
@@ -29,7 +29,7 @@ impl Operation<'_> {
         }
     }
 
-    pub(super) async fn revoke(&self) -> Result<Done> {
+    pub(super) async fn revoke(&self) -> Result<Completed> {
         let written: input::Revocation = input::read(self.body)?;
         let issued_before = written.issued_before.as_ref();
         let issued_before = issued_before.map(|at| at.at("/issued_before", self.now)).transpose()?;
@@ -55,7 +55,7 @@ impl Operation<'_> {
         }
         let shown = view::revocation(&revocation);
         self.change(vec![Change::Put(Entry::Revocation(revocation))]).await?;
-        Ok(Done::changed(StatusCode::CREATED, shown, "revoked", id))
+        Ok(Completed::changed(StatusCode::CREATED, shown, "revoked", id))
     }
 
     /// Returns what is revoked, and when the credential itself expires, if that is known.
@@ -63,41 +63,52 @@ impl Operation<'_> {
         &self,
         written: input::Revocation,
         issued_before: Option<Timestamp>,
-    ) -> Result<(Target, Option<Timestamp>)> {
+    ) -> Result<(RevocationTarget, Option<Timestamp>)> {
         let digest = |text: &str, pointer| {
             hex::decode(text).ok_or_else(|| input::wrong(pointer, "not a SHA-256 in hexadecimal"))
         };
-        let mut targets: Vec<Target> = Vec::new();
+        let mut targets: Vec<RevocationTarget> = Vec::new();
         let mut end = None;
         if let Some(token) = &written.token {
             end = jwt::end(token);
-            targets.push(Target::Token(sha256(jwt::name(token.trim()).as_bytes())));
+            targets.push(RevocationTarget::Token(sha256(jwt::name(token.trim()).as_bytes())));
         }
         if let Some(text) = &written.sha256 {
-            targets.push(Target::Token(digest(text, "/sha256")?));
+            targets.push(RevocationTarget::Token(digest(text, "/sha256")?));
         }
-        targets.extend(written.jti.map(Target::Jti));
+        targets.extend(written.jti.map(RevocationTarget::Jti));
         match (written.subject, written.issuer) {
-            (Some(subject), Some(issuer)) => targets.push(Target::Subject { issuer: self.issuer(issuer)?, subject }),
+            (Some(subject), Some(issuer)) => {
+                targets.push(RevocationTarget::Subject { issuer: self.issuer(issuer)?, subject });
+            }
             (Some(_), None) => return Err(input::wrong("/issuer", "a subject needs its issuer")),
-            (None, Some(issuer)) => targets.push(Target::Issuer(self.issuer(issuer)?)),
+            (None, Some(issuer)) => targets.push(RevocationTarget::Issuer(self.issuer(issuer)?)),
             (None, None) => {}
         }
-        targets.extend(written.consumer.map(Target::Consumer));
-        targets.extend(written.key.map(Target::Key));
+        targets.extend(written.consumer.map(RevocationTarget::Consumer));
+        targets.extend(written.key.map(RevocationTarget::Key));
         if let Some(text) = &written.certificate {
-            targets.push(Target::Certificate(digest(text.strip_prefix("sha256:").unwrap_or(text), "/certificate")?));
+            targets.push(RevocationTarget::Certificate(digest(
+                text.strip_prefix("sha256:").unwrap_or(text),
+                "/certificate",
+            )?));
         }
         if written.all == Some(true) {
-            targets.push(Target::All);
+            targets.push(RevocationTarget::All);
         }
         let mut targets = targets.into_iter();
         let (Some(target), None) = (targets.next(), targets.next()) else {
             return Err(input::wrong("", "name exactly one target to revoke"));
         };
-        let broad = matches!(target, Target::Subject { .. } | Target::Consumer(_) | Target::Issuer(_) | Target::All);
+        let broad = matches!(
+            target,
+            RevocationTarget::Subject { .. }
+                | RevocationTarget::Consumer(_)
+                | RevocationTarget::Issuer(_)
+                | RevocationTarget::All
+        );
         match (&target, issued_before) {
-            (Target::All, None) => {
+            (RevocationTarget::All, None) => {
                 Err(input::wrong("/issued_before", "revoking all credentials needs `issued_before`"))
             }
             (_, Some(_)) if !broad => {

@@ -38,16 +38,16 @@ fn name(route: &Route) -> String {
 
 impl Coverage {
     /// Adds what a request covers.
-    pub(super) fn note(&mut self, walk: &RehearsalTrace) {
-        if let Some(caller) = walk.caller() {
+    pub(super) fn note(&mut self, trace: &RehearsalTrace) {
+        if let Some(caller) = trace.caller() {
             self.consumers.insert(caller.consumer().to_string());
         }
-        let Some(route) = &walk.route else { return };
+        let Some(route) = &trace.route else { return };
         let name = name(route);
         // A stage that only reports makes the same decision.
-        let refusals = || walk.would_refuse().iter().chain(walk.refusal());
+        let refusals = || trace.would_refuse().iter().chain(trace.refusal());
         if refusals().any(|refusal| refusal.reason() == Reason::InsufficientScope) {
-            let granted = walk.caller().map(|caller| caller.granted()).unwrap_or_default();
+            let granted = trace.caller().map(|caller| caller.granted()).unwrap_or_default();
             let lacked = route.required_scopes().iter().filter(|scope| !granted.contains(scope));
             self.lacked.extend(lacked.map(|scope| (name.clone(), scope.to_string())));
         }
@@ -57,7 +57,7 @@ impl Coverage {
         };
         if refusals().any(breaks) {
             self.broken.insert(name.clone());
-        } else if walk.refusal().is_none() && route.request.is_checked() {
+        } else if trace.refusal().is_none() && route.request.is_checked() {
             self.kept.insert(name.clone());
         }
         self.routes.insert(name);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use crate::cli::persona::Asker;
+use crate::cli::persona::WrittenPersona;
 use crate::policy::Period;
 use crate::policy::yaml_file::Anything;
 
@@ -22,7 +22,7 @@ pub(super) struct File {
     /// Environment variables that the policy refers to.
     pub(super) env: BTreeMap<String, String>,
     /// Callers by name.
-    pub(super) callers: BTreeMap<String, Asker>,
+    pub(super) callers: BTreeMap<String, WrittenPersona>,
     /// The tests.
     pub(super) tests: Vec<Test>,
 }
@@ -52,7 +52,7 @@ pub(super) enum Who {
     /// One of `callers`.
     Named(String),
     /// A map in the test itself.
-    Inline(Box<Asker>),
+    Inline(Box<WrittenPersona>),
 }
 
 /// A request.

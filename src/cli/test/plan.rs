@@ -43,14 +43,14 @@ pub(super) struct Case {
     pub(super) line: usize,
     /// The caller; callers of one name in a group share a credential.
     pub(super) caller: Option<(String, Persona)>,
-    pub(super) asked: Asked,
+    pub(super) request: RequestTemplate,
     pub(super) repeat: u32,
     pub(super) after: Duration,
     pub(super) expect: Facts,
 }
 
 /// A request that can be sent many times.
-pub(super) struct Asked {
+pub(super) struct RequestTemplate {
     method: String,
     target: String,
     headers: Vec<(String, String)>,
@@ -58,9 +58,9 @@ pub(super) struct Asked {
     from: IpAddr,
 }
 
-impl Asked {
+impl RequestTemplate {
     /// The request, without a credential.
-    pub(super) fn question(&self) -> RehearsalRequest {
+    pub(super) fn build(&self) -> RehearsalRequest {
         RehearsalRequest {
             method: self.method.clone(),
             target: self.target.clone(),
@@ -126,9 +126,9 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn whole(&mut self, at: At<'_>) -> Vec<Group> {
         let document = self.document;
-        for (name, asker) in &document.callers {
+        for (name, caller) in &document.callers {
             // Reports problems once, however many tests use the caller.
-            let _ = asker.persona(self.callers.key(name), self.policy, &mut self.problems);
+            let _ = caller.persona(self.callers.key(name), self.policy, &mut self.problems);
         }
         if document.tests.is_empty() && !at.damaged() {
             self.problems
@@ -196,8 +196,8 @@ impl Reader<'_> {
             let message = format!("a request is repeated 1 to {MOST_REPEATED} times");
             self.problems.error(at.key("repeat").place(), message);
         }
-        let asked = match &test.request {
-            Some(request) => self.asked(request, at.key("request")),
+        let request = match &test.request {
+            Some(request) => self.request(request, at.key("request")),
             None => {
                 self.missing(at, "request", "this test asks nothing", "write `request: METHOD /path`");
                 None
@@ -212,7 +212,7 @@ impl Reader<'_> {
         };
         let Period(after) = test.after.unwrap_or(Period(Duration::ZERO));
         let (line, _) = at.place().start();
-        Some(Case { name, line, caller, asked: asked?, repeat, after, expect: expect? })
+        Some(Case { name, line, caller, request: request?, repeat, after, expect: expect? })
     }
 
     fn missing(&mut self, at: At<'_>, key: &str, message: &str, help: &str) {
@@ -224,7 +224,7 @@ impl Reader<'_> {
     fn caller(&mut self, caller: &Who, at: At<'_>) -> Option<(String, Persona)> {
         match caller {
             Who::Named(name) => {
-                let Some(asker) = self.document.callers.get(name) else {
+                let Some(caller) = self.document.callers.get(name) else {
                     let callers = self.document.callers.keys().map(String::as_str);
                     let help = did_you_mean(name, callers)
                         .unwrap_or_else(|| "write them under `callers`, or here as a map".to_owned());
@@ -232,17 +232,17 @@ impl Reader<'_> {
                     return None;
                 };
                 // Its problems have already been reported where it is defined.
-                let persona = asker.persona(self.callers.key(name), self.policy, &mut Problems::new())?;
+                let persona = caller.persona(self.callers.key(name), self.policy, &mut Problems::new())?;
                 Some((name.clone(), persona))
             }
-            Who::Inline(asker) => {
-                let persona = asker.persona(at, self.policy, &mut self.problems)?;
+            Who::Inline(caller) => {
+                let persona = caller.persona(at, self.policy, &mut self.problems)?;
                 Some((at.place().to_string(), persona))
             }
         }
     }
 
-    fn asked(&mut self, request: &Request, at: At<'_>) -> Option<Asked> {
+    fn request(&mut self, request: &Request, at: At<'_>) -> Option<RequestTemplate> {
         const HELP: &str = "write the method, one space, and the path: `GET /v1/orders/7`";
         let none = LongRequest::default();
         let (method, target, long) = match request {
@@ -284,7 +284,7 @@ impl Reader<'_> {
         {
             headers.push(("content-type".to_owned(), media_type.to_owned()));
         }
-        Some(Asked { method: method.to_owned(), target: target.to_owned(), headers, body, from })
+        Some(RequestTemplate { method: method.to_owned(), target: target.to_owned(), headers, body, from })
     }
 
     /// The body, and its content type where that is known.

@@ -87,24 +87,24 @@ async fn ask<'c>(
     };
     let mut got = Got::default();
     for _ in 0..case.repeat {
-        let mut question = case.asked.question();
+        let mut request = case.request.build();
         if let Some(credential) = &credential
-            && let Err(problem) = credential.bring(in_force, &mut question, at)
+            && let Err(problem) = credential.add_to(in_force, &mut request, at)
         {
             return impossible(problem);
         }
-        let walk = plan.rehearsal.walk(question, Moment { at, since }).await;
-        coverage.note(&walk);
-        got = Got::of(&walk);
+        let trace = plan.rehearsal.trace(request, Moment { at, since }).await;
+        coverage.note(&trace);
+        got = Got::of(&trace);
     }
     tested(differences(&case.expect, &got), got)
 }
 
 impl Got {
-    fn of(walk: &RehearsalTrace) -> Self {
-        let refusal = walk.refusal();
+    fn of(trace: &RehearsalTrace) -> Self {
+        let refusal = trace.refusal();
         let owned = |names: &[Box<str>]| names.iter().map(ToString::to_string).collect();
-        let refusals = walk.would_refuse().iter().chain(refusal);
+        let refusals = trace.would_refuse().iter().chain(refusal);
         let violations = refusals.flat_map(|refusal| refusal.violations());
         Self {
             status: refusal.map_or(200, |refusal| refusal.reason().status().as_u16()),
@@ -112,11 +112,11 @@ impl Got {
             stage: refusal.map(|refusal| refusal.stage().as_str()),
             detail: refusal.map(|refusal| refusal.detail().to_owned()),
             violations: violations.map(|found| (found.pointer.clone(), found.detail.clone())).collect(),
-            scopes: walk.route.as_ref().map(|route| owned(route.required_scopes())).unwrap_or_default(),
-            granted: walk.caller().map(|caller| owned(caller.granted())).unwrap_or_default(),
-            consumer: walk.caller().map(|caller| caller.consumer().to_string()),
-            route: walk.route.as_ref().map(|route| route.name().to_string()),
-            would_refuse: walk.would_refuse().iter().map(|refusal| refusal.reason().code().to_owned()).collect(),
+            scopes: trace.route.as_ref().map(|route| owned(route.required_scopes())).unwrap_or_default(),
+            granted: trace.caller().map(|caller| owned(caller.granted())).unwrap_or_default(),
+            consumer: trace.caller().map(|caller| caller.consumer().to_string()),
+            route: trace.route.as_ref().map(|route| route.name().to_string()),
+            would_refuse: trace.would_refuse().iter().map(|refusal| refusal.reason().code().to_owned()).collect(),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::policy::units::{Period, Size};
 use crate::policy::{Access, Api, Reporting, Route, Server, Upstream};
 use crate::refusal::Stage;
 use crate::stages::rate_limit::RouteLimit;
-use crate::stages::scope::{Requirement as ScopeRequirement, Strength};
+use crate::stages::scope::{ProofOfPossession, Requirement as ScopeRequirement};
 use crate::state::ledger::LimitId;
 
 /// Largest body that no schema checks, unless `limits.body_size` says otherwise.
@@ -340,24 +340,33 @@ fn access(
 
 /// Scopes, and what else is asked of a credential.
 fn scoped(context: &mut Context<'_>, route: &document::Route, requirement: ScopeRequirement, at: At<'_>) -> Access {
-    let strong = strengths(context, route, at.key("proof_of_possession"));
+    let proofs = proofs_of_possession(context, route, at.key("proof_of_possession"));
     let max_age = route.max_age.map(|Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
-    Access::Scoped(requirement.strong(strong, max_age))
+    Access::Scoped(requirement.proof_of_possession(proofs).max_age(max_age))
 }
 
-fn strengths(context: &mut Context<'_>, route: &document::Route, at: At<'_>) -> Option<Vec<Strength>> {
+fn proofs_of_possession(
+    context: &mut Context<'_>,
+    route: &document::Route,
+    at: At<'_>,
+) -> Option<Vec<ProofOfPossession>> {
     let written = route.proof_of_possession.as_ref()?;
     if written.is_empty() {
         context.error(at, "an empty list accepts no credential");
     }
-    let mut strengths = Vec::new();
+    let mut proofs = Vec::new();
     for (position, name) in written.iter().enumerate() {
-        match Strength::ALL.iter().find(|(known, _)| known == name) {
-            Some((_, strength)) => strengths.push(*strength),
+        match ProofOfPossession::ALL.iter().find(|(known, _)| known == name) {
+            Some((_, proof)) => proofs.push(*proof),
             None => {
-                context.unknown(at.index(position), "proof of possession", name, Strength::ALL.map(|(known, _)| known));
+                context.unknown(
+                    at.index(position),
+                    "proof of possession",
+                    name,
+                    ProofOfPossession::ALL.map(|(known, _)| known),
+                );
             }
         }
     }
-    Some(strengths)
+    Some(proofs)
 }

@@ -366,8 +366,8 @@ fn endpoint(
         default_plan,
     };
     let mut compiled = Introspection::new(settings, endpoint, client_id, authentication?, believed, &trust.config);
-    if let Some(given) = context.stand_ins.and_then(|stand_ins| stand_ins.endpoint(name)) {
-        compiled = compiled.given(given);
+    if let Some(stand_in) = context.stand_ins.and_then(|stand_ins| stand_ins.endpoint(name)) {
+        compiled = compiled.with_stand_in(stand_in);
     }
     Some(compiled)
 }

@@ -21,7 +21,7 @@ use crate::stages::schema::json::{JsonSchema, SchemaProblem};
 use crate::stages::schema::media_type::MediaRange;
 use crate::stages::schema::parameters::{Group, Parameters};
 use crate::stages::schema::response::{Requirement as ResponseRequirement, Statuses};
-use crate::stages::scope::{self, By, Strength};
+use crate::stages::scope::{self, By, ProofOfPossession};
 
 /// Default of `auth.api_keys.header`.
 const KEY_HEADER: &str = "x-api-key";
@@ -174,7 +174,7 @@ impl Described {
             tell(format!("there is no consumer `{name}` in the policy"));
         }
         for name in extensions.proof_of_possession.iter().flatten() {
-            if !Strength::ALL.iter().any(|(known, _)| known == name) {
+            if !ProofOfPossession::ALL.iter().any(|(known, _)| known == name) {
                 tell(format!("there is no proof of possession `{name}`"));
             }
         }

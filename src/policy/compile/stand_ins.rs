@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jsonwebtoken::Algorithm;
 
 use crate::stages::auth::api_key::Digest;
-use crate::stages::auth::introspection::Given;
+use crate::stages::auth::introspection::EndpointStandIn;
 use crate::stages::auth::key_set::KeySet;
 
 /// Who stands in for what. `None`: the thing itself.
@@ -32,7 +32,7 @@ pub(crate) trait StandIns {
     }
 
     /// The answers of an introspection endpoint, by its name.
-    fn endpoint(&self, _name: &str) -> Option<Given> {
+    fn endpoint(&self, _name: &str) -> Option<EndpointStandIn> {
         None
     }
 }

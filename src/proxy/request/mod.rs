@@ -50,7 +50,7 @@ async fn answer(
     match carry(&client, &mut guard, &mut parts, source).await {
         Ok((Forwarded { head, link, pool }, held)) => {
             parts.headers.insert(X_REQUEST_ID, guard.exchange.id.to_header());
-            std::mem::take(&mut guard.trace.standing).tell(&mut parts.headers);
+            std::mem::take(&mut guard.trace.rate_limit_headers).write_to(&mut parts.headers);
             let mut response = Response::new(ResponseBody::upstream(link, pool, held, guard));
             *response.status_mut() = head.status;
             *response.headers_mut() = parts.headers;
@@ -124,6 +124,6 @@ pub(super) fn refuse_head(
 
 fn worded(refusal: &Refusal, guard: &mut RecordGuard) -> (StatusCode, HeaderMap, Bytes) {
     let mut worded = refusal.answer(&guard.exchange.id);
-    std::mem::take(&mut guard.trace.standing).tell(&mut worded.1);
+    std::mem::take(&mut guard.trace.rate_limit_headers).write_to(&mut worded.1);
     worded
 }

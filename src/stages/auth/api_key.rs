@@ -1,7 +1,8 @@
-//! API keys: decides which consumer a key belongs to, by its SHA-256.
+//! API keys: finds the consumer of a key by the key's SHA-256.
 //!
-//! A key is 256 random bits, so there is nothing to guess and a slow hash would only cost us; the key itself is never
-//! stored. Keys in force at the same time are how keys rotate. The policy has the first word, then what operators have made.
+//! A key has 256 random bits, so it cannot be guessed and a slow hash would add nothing; the key itself is never stored.
+//! A consumer may have several valid keys, so that keys can be rotated. Keys of the policy take precedence over those of
+//! the registry.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,26 +21,26 @@ pub(crate) use crate::state::registry::entry::Digest;
 use crate::state::registry::revocation_key::RevocationKey;
 use crate::state::registry::{Registry, entry};
 
-/// One key, as the policy has it.
+/// An API key.
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
-    /// Its name in the record.
+    /// Its id, for audit records.
     pub(crate) id: Box<str>,
-    /// Whose it is.
+    /// The consumer that owns it.
     pub(crate) consumer: Arc<Consumer>,
-    /// Narrows what the consumer's roles allow.
+    /// Restricts what the consumer's roles allow.
     pub(crate) scopes: Option<Vec<Box<str>>>,
-    /// When it was made.
+    /// When it was created.
     pub(crate) created: Option<Timestamp>,
-    /// Before then it is refused.
+    /// It is refused before this instant.
     pub(crate) not_before: Option<Timestamp>,
-    /// From then on it is refused.
+    /// It is refused from this instant on.
     pub(crate) expires: Option<Timestamp>,
 }
 
 impl Key {
-    /// A key that an operator has made.
-    fn made(key: &entry::Key, consumer: Arc<Consumer>) -> Self {
+    /// Converts a key of the registry.
+    fn from_registry(key: &entry::Key, consumer: Arc<Consumer>) -> Self {
         Self {
             id: key.id.clone(),
             consumer,
@@ -50,14 +51,14 @@ impl Key {
         }
     }
 
-    /// When it ends: by itself, or by its age.
+    /// When it expires, or exceeds the maximum age.
     pub(crate) fn end(&self, max_age: Option<SignedDuration>) -> Option<Timestamp> {
         end(self.created.or(self.not_before), self.expires, max_age)
     }
 
     fn verified(&self, registry: &Registry) -> Verified {
         let granted = match (self.consumer.ceiling(), &self.scopes) {
-            // A key has only what roles give it; without roles that is nothing.
+            // A key has only the scopes of its consumer's roles; without roles it has none.
             (None, _) => Vec::new(),
             (Some(_), Some(scopes)) => scopes.clone(),
             (Some(ceiling), None) => ceiling.to_vec(),
@@ -74,17 +75,17 @@ impl Key {
     }
 }
 
-/// When a key ends that was made and expires then: by itself, or by its age.
+/// Returns when a key expires or exceeds the maximum age, whichever is first.
 pub(crate) fn end(
-    made: Option<Timestamp>,
+    stored: Option<Timestamp>,
     expires: Option<Timestamp>,
     max_age: Option<SignedDuration>,
 ) -> Option<Timestamp> {
-    let old = made.zip(max_age).map(|(made, most)| made.checked_add(most).unwrap_or(Timestamp::MAX));
+    let old = stored.zip(max_age).map(|(stored, most)| stored.checked_add(most).unwrap_or(Timestamp::MAX));
     expires.into_iter().chain(old).min()
 }
 
-/// All keys of the policy, by digest, and how long any key may live.
+/// All keys of the policy, by digest, and the maximum age of any key.
 #[derive(Debug, Default)]
 pub(crate) struct ApiKeys {
     listed: HashMap<Digest, Key>,
@@ -92,17 +93,17 @@ pub(crate) struct ApiKeys {
 }
 
 impl ApiKeys {
-    /// None yet; keys older than `max_age` are refused.
+    /// Makes an empty set. Keys older than `max_age` are refused.
     pub(crate) fn new(max_age: Option<SignedDuration>) -> Self {
         Self { listed: HashMap::new(), max_age }
     }
 
-    /// How long any key may live.
+    /// The maximum age of any key.
     pub(crate) fn max_age(&self) -> Option<SignedDuration> {
         self.max_age
     }
 
-    /// Adds a key; false when its digest is there already.
+    /// Adds a key; returns false if there is already one with this digest.
     #[must_use]
     pub(crate) fn add(&mut self, digest: Digest, key: Key) -> bool {
         let new = !self.listed.contains_key(&digest);
@@ -112,7 +113,7 @@ impl ApiKeys {
         new
     }
 
-    /// The same keys under other digests, by id, where there are some: for keys whose texts are known to a rehearsal.
+    /// Replaces the digests of keys for which `other` returns one, so that a rehearsal can use keys of its own.
     pub(crate) fn redigested(self, other: impl Fn(&str) -> Option<Digest>) -> Self {
         let listed = self.listed.into_iter().map(|(digest, key)| (other(&key.id).unwrap_or(digest), key)).collect();
         Self { listed, ..self }
@@ -123,7 +124,7 @@ impl ApiKeys {
         self.listed.values()
     }
 
-    /// Decides whose key this is. When it is in force is for [`check`] to say, on every request.
+    /// Finds the caller of a key. Whether the key is valid now is checked by [`check`], on every request.
     pub(super) fn caller(
         &self,
         key: &[u8],
@@ -132,20 +133,20 @@ impl ApiKeys {
         ledger: &Ledger,
     ) -> Result<(Caller, Times), Refusal> {
         if api_key_format::is_mistyped(key) {
-            return Err(refuse(Reason::InvalidKey, "the API key is not whole: it was mistyped or cut"));
+            return Err(refuse(Reason::InvalidKey, "the API key is mistyped or truncated; check it"));
         }
         let sent = digest(&SHA256, key);
-        let unknown = || refuse(Reason::InvalidKey, "the API key is not known; check it, or ask for a new one");
+        let unknown = || refuse(Reason::InvalidKey, "the API key is unknown; check it, or ask for a new one");
         let sent = Digest::try_from(sent.as_ref()).map_err(|_| unknown())?;
-        // The maps find by parts of the digest; the last word is a comparison in constant time.
+        // The maps look at parts of the digest only, so compare it again, in constant time.
         let same = |known: &Digest| bool::from(known.as_slice().ct_eq(&sent));
         let key = match self.listed.get_key_value(&sent).filter(|(known, _)| same(known)) {
             Some((_, listed)) => listed.clone(),
             None => {
-                let made = registry.key(&sent).filter(|made| same(&made.sha256)).ok_or_else(unknown)?;
-                // A key outlives its consumer only where somebody else has changed the store.
-                let consumer = directory.named(&made.consumer, registry)?.ok_or_else(unknown)?;
-                Key::made(&made, consumer)
+                let stored = registry.key(&sent).filter(|stored| same(&stored.sha256)).ok_or_else(unknown)?;
+                // A key without its consumer: only possible if another program has changed the store.
+                let consumer = directory.named(&stored.consumer, registry)?.ok_or_else(unknown)?;
+                Key::from_registry(&stored, consumer)
             }
         };
         let times = Times {
@@ -158,14 +159,14 @@ impl ApiKeys {
     }
 }
 
-/// Decides whether a key is in force now.
+/// Decides whether a key is valid now.
 pub(super) fn check(times: Times, now: Timestamp) -> Result<(), Refusal> {
     let now = now.as_second();
     if times.not_before.is_some_and(|start| now < start) {
-        return Err(refuse(Reason::ExpiredKey, "the API key is not in force yet; use the one before it"));
+        return Err(refuse(Reason::ExpiredKey, "the API key is not valid yet; use the previous one"));
     }
     if now >= times.expires {
-        return Err(refuse(Reason::ExpiredKey, "the API key has expired; use the one that replaces it"));
+        return Err(refuse(Reason::ExpiredKey, "the API key has expired; use its replacement"));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! What an API key of ours looks like: `bz_ID_SECRET_CHECKSUM`.
+//! The format of generated API keys: `bz_ID_SECRET_CHECKSUM`.
 //!
-//! Scanners for leaked secrets recognise it, and the checksum tells a key that was mistyped or cut from one that is made
-//! up, before anything is looked up. It protects nothing: only the secret does, 256 bits from the system.
+//! Scanners for leaked secrets recognise it, and the checksum detects a mistyped or truncated key before it is looked up. The
+//! checksum protects nothing: the security is in the secret, 256 random bits.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use secrecy::zeroize::Zeroizing;
 
 /// What every key begins with.
 const PREFIX: &str = "bz_";
-/// Digits of secret and checksum: none of them ends a word, or needs escaping anywhere.
+/// Digits of secret and checksum. None of them breaks a word or needs escaping anywhere.
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Digits of the secret: 43 × log2 62 is over 256 bits.
 const SECRET: usize = 43;
@@ -19,12 +19,12 @@ const CHECKSUM: usize = 6;
 /// Longest id.
 pub(crate) const MAX_ID: usize = 64;
 
-/// Whether this can be the id of a key that we make: lower-case letters, digits and `-`.
+/// Returns whether this is a valid id of a generated key: lower-case letters, digits and `-`.
 pub(crate) fn is_id(id: &str) -> bool {
     (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
-/// A new key with this id. Errors: when the system has no random bytes.
+/// Generates a key with this id. Fails if the system has no random bytes.
 pub(crate) fn mint(id: &str) -> Result<SecretString, aws_lc_rs::error::Unspecified> {
     let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + id.len() + SECRET + CHECKSUM + 2));
     text.push_str(PREFIX);
@@ -34,7 +34,7 @@ pub(crate) fn mint(id: &str) -> Result<SecretString, aws_lc_rs::error::Unspecifi
     while text.len() < start + SECRET {
         let mut random = Zeroizing::new([0; SECRET]);
         aws_lc_rs::rand::fill(&mut *random)?;
-        // A byte past the last multiple of 62 would favour some digits.
+        // Bytes from the last multiple of 62 on would favour some digits.
         let fair = random.iter().filter(|byte| **byte < 248);
         let digits = fair.filter_map(|byte| DIGITS.get(usize::from(byte % 62)));
         let room = start + SECRET - text.len();
@@ -46,7 +46,7 @@ pub(crate) fn mint(id: &str) -> Result<SecretString, aws_lc_rs::error::Unspecifi
     Ok(SecretString::from(text.as_str()))
 }
 
-/// Whether a text is meant as a key of ours and is not whole.
+/// Returns whether a text begins like a generated key but has a wrong checksum.
 pub(super) fn is_mistyped(key: &[u8]) -> bool {
     let Some(text) = str::from_utf8(key).ok().filter(|text| text.starts_with(PREFIX)) else { return false };
     match text.rsplit_once('_') {

@@ -1,6 +1,6 @@
 //! Checks what a credential is bound to: a key, by a DPoP proof (RFC 9449), or a client certificate (RFC 8705).
 //!
-//! Asked on every request, after every cache.
+//! Checked on every request, also for cached credentials.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use super::caller::{Caller, Consumer};
 use super::claims::{self, refuse};
 use super::credential::Scheme;
-use super::dpop::{BoundToken, Flaw, Used};
+use super::dpop::{BoundToken, ProofError, UsedProof};
 use super::{Authentication, certificate};
 use crate::exchange::{ClientCertificate, Request};
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::state::registry::entry::{Identity, hex};
 
 impl Authentication {
-    /// The consumer that the certificate belongs to, by thumbprint or name. A certificate of two consumers is refused.
+    /// Returns the consumer that the certificate belongs to, by thumbprint or name. A certificate of two consumers is refused.
     pub(super) fn consumer_of(&self, shown: &ClientCertificate) -> Result<Option<Arc<Consumer>>, Refusal> {
         let by_name = shown.names.iter().map(|name| Identity::CertificateSan(name.clone()));
         let mut found: Option<Arc<Consumer>> = None;
@@ -33,7 +33,8 @@ impl Authentication {
         Ok(found)
     }
 
-    /// Decides whether a certificate sent beside another credential is the caller's own. One of another consumer is refused.
+    /// Returns whether a certificate that was sent with another credential is the caller's own. One of another consumer is
+    /// refused.
     pub(super) fn certificate_beside(
         &self,
         shown: &ClientCertificate,
@@ -52,7 +53,7 @@ impl Authentication {
         ))
     }
 
-    /// Decides whether the sender of a bound token has what it is bound to, and used the scheme for such tokens.
+    /// Decides whether the sender of a bound token possesses what it is bound to, and used the right scheme.
     pub(super) async fn confirm(
         &self,
         caller: &Caller,
@@ -64,7 +65,10 @@ impl Authentication {
         if let Some(thumbprint) = &confirmation.certificate {
             let shown = request.certificate().filter(|shown| shown.thumbprint == *thumbprint);
             let shown = shown.ok_or_else(|| {
-                refuse(Reason::InvalidToken, "the token is bound to a client certificate that was not shown")
+                refuse(
+                    Reason::InvalidToken,
+                    "the token is bound to a client certificate; connect with that certificate",
+                )
             })?;
             certificate::check(shown, &self.rules.trusts, request.now())?;
         }
@@ -78,43 +82,43 @@ impl Authentication {
             )),
             (Some(jkt), Scheme::Dpop) => {
                 let proven = self.dpop.check(request, BoundToken { token, jkt });
-                let used = proven.map_err(|flaw| self.unproven(flaw, request.now()))?;
+                let used = proven.map_err(|error| self.refuse_proof(error, request.now()))?;
                 self.claim(&used, request.now()).await
             }
         }
     }
 
     /// Claims a proof in the store, so that it is good on one node only.
-    async fn claim(&self, used: &Used, now: Timestamp) -> Result<(), Refusal> {
-        let what = format!("dpop:{}", hex::encode(&used.mark));
+    async fn claim(&self, used: &UsedProof, now: Timestamp) -> Result<(), Refusal> {
+        let what = format!("dpop:{}", hex::encode(&used.replay_key));
         match self.registry.claim(&what, used.lifetime).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(self.unproven(Flaw::Replayed, now)),
-            // Then only this node's own memory of proofs protects against replays.
+            Ok(false) => Err(self.refuse_proof(ProofError::Replayed, now)),
+            // Only this node's memory of proofs then protects against replays.
             Err(_) if self.rules.serve_stale => Ok(()),
             Err(error) => Err(refuse(Reason::IdentityUnavailable, "proofs cannot be checked now; try again shortly")
-                .cause(format!("a proof could not be claimed in the store: {error}"))),
+                .cause(format!("the proof could not be claimed in the store: {error}"))),
         }
     }
 
-    fn unproven(&self, flaw: Flaw, now: Timestamp) -> Refusal {
+    fn refuse_proof(&self, error: ProofError, now: Timestamp) -> Refusal {
         let invalid = |detail| refuse(Reason::InvalidDpopProof, detail);
-        match flaw {
-            Flaw::Missing => invalid("send a proof of possession in the `DPoP` header"),
-            Flaw::Several => invalid("more than one `DPoP` header came; send exactly one"),
-            Flaw::Invalid(detail) => invalid(detail),
-            Flaw::Replayed => invalid("the proof was used before; make a new one for every request"),
-            Flaw::NonceNeeded => {
+        match error {
+            ProofError::Missing => invalid("send a proof of possession in the `DPoP` header"),
+            ProofError::Several => invalid("the request has more than one `DPoP` header; send exactly one"),
+            ProofError::Invalid(detail) => invalid(detail),
+            ProofError::Replayed => invalid("the proof was used before; make a new one for every request"),
+            ProofError::NonceNeeded => {
                 refuse(Reason::UseDpopNonce, "make the proof with the `nonce` of the `DPoP-Nonce` header")
                     .dpop_nonce(self.dpop.next_nonce(now))
             }
-            // Not 401: the token is good, and the client would discard it and return at once with another.
-            Flaw::TooMany { wait } => refuse(
+            // Not 401: the token is valid, and the client would discard it and retry at once with a new one.
+            ProofError::TooMany { wait } => refuse(
                 Reason::RateLimited,
                 format!("the key made more proofs than this node remembers for one key; wait {wait} s"),
             )
             .members(Members { retry_after: Some(wait), ..Members::default() }),
-            Flaw::Full => refuse(Reason::IdentityUnavailable, "proofs cannot be checked now; try again shortly")
+            ProofError::Full => refuse(Reason::IdentityUnavailable, "proofs cannot be checked now; try again shortly")
                 .cause("the memory for DPoP proofs is full, and all of them are still valid"),
         }
     }

@@ -1,8 +1,8 @@
-//! Credentials that were verified before: who they are, never what was decided.
+//! Caches the callers of verified credentials: identities, never decisions.
 //!
-//! One cache a worker, so no lock. It is keyed by the whole credential: the hash is keyed and equality is full, so nobody can
-//! stand in another's place. It is bounded in bytes with real eviction, and emptied when the policy, any key set, or a
-//! consumer changes: what was verified under keys that are gone is verified again.
+//! Each worker has its own cache, so there is no lock. The cache is keyed by the whole credential, with a keyed hash and full
+//! equality, so no credential can be mistaken for another. It is bounded in bytes, evicts, and is emptied when the policy,
+//! a key set, or a consumer changes: credentials verified under old keys are verified again.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use super::caller::{Caller, CredentialKind};
 use super::claims::Times;
 use crate::state::epoch::Epoch;
 
-/// Tokens of about a kilobyte; what a worker spends on all of them, in bytes.
+/// Most bytes of one worker's cache. A token has about a kilobyte.
 const CAPACITY: u64 = 16 * 1024 * 1024;
-/// What an entry costs beside the token's own bytes, in bytes: about what a caller with a few scopes takes.
+/// Bytes of an entry in addition to the token: about what a caller with a few scopes takes.
 const OVERHEAD: u64 = 1024;
 
-/// Where a credential comes from.
+/// Where a credential was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum CredentialSource {
     /// The Authorization header.
     Authorization,
     /// The header of API keys.
@@ -32,7 +32,7 @@ pub(crate) enum Place {
     Handshake,
 }
 
-impl Place {
+impl CredentialSource {
     fn of(kind: CredentialKind) -> Self {
         match kind {
             CredentialKind::Jwt | CredentialKind::Introspected => Self::Authorization,
@@ -42,15 +42,20 @@ impl Place {
     }
 }
 
-/// Who sends a credential, when it is good, and until when (seconds since 1970) it need not be asked about again.
-type Known = (Arc<Caller>, Times, i64);
+/// A verified credential.
+struct CachedCaller {
+    caller: Arc<Caller>,
+    times: Times,
+    /// Until when it need not be verified again, in seconds since 1970.
+    fresh_until: i64,
+}
 
 #[derive(Clone)]
-struct ByBytes;
+struct ByteWeigher;
 
-impl Weighter<Box<[u8]>, Known> for ByBytes {
-    fn weight(&self, token: &Box<[u8]>, (caller, ..): &Known) -> u64 {
-        let scopes: usize = caller.granted().iter().map(|scope| scope.len() + 16).sum();
+impl Weighter<Box<[u8]>, CachedCaller> for ByteWeigher {
+    fn weight(&self, token: &Box<[u8]>, cached: &CachedCaller) -> u64 {
+        let scopes: usize = cached.caller.granted().iter().map(|scope| scope.len() + 16).sum();
         OVERHEAD + (token.len() + 2 * scopes) as u64
     }
 }
@@ -60,42 +65,49 @@ pub(crate) struct TokenCache {
     epoch: Epoch,
     /// Epoch that the entries were verified in.
     seen: Cell<u64>,
-    entries: RefCell<Cache<Box<[u8]>, Known, ByBytes, RandomState>>,
+    entries: RefCell<Cache<Box<[u8]>, CachedCaller, ByteWeigher, RandomState>>,
 }
 
 impl TokenCache {
-    /// An empty one. A new policy gets a new cache.
+    /// Makes an empty cache. A new policy gets a new one.
     pub(crate) fn new(epoch: Epoch) -> Self {
         let seen = Cell::new(epoch.current());
         let estimate = (CAPACITY / 2048) as usize;
-        let entries = Cache::with(estimate, CAPACITY, ByBytes, RandomState::new(), DefaultLifecycle::default());
+        let entries = Cache::with(estimate, CAPACITY, ByteWeigher, RandomState::new(), DefaultLifecycle::default());
         Self { epoch, seen, entries: RefCell::new(entries) }
     }
 
-    /// The epoch now. Taken before verifying, and given back with the result.
+    /// The current epoch. Take it before verifying, and pass it to [`Self::insert`] with the result.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.current()
     }
 
-    /// Who sends this credential, if it was verified before; its times are to be checked again.
+    /// Returns the caller of this credential, if it is cached; check its times again.
     ///
-    /// It is known only in the place it came in: a thumbprint is no API key, and an API key is no token.
-    pub(crate) fn get(&self, credential: &[u8], place: Place, now: Timestamp) -> Option<(Arc<Caller>, Times)> {
+    /// It is found only under the source it was verified with: a thumbprint is not an API key, and an API key is not a token.
+    pub(crate) fn get(
+        &self,
+        credential: &[u8],
+        source: CredentialSource,
+        now: Timestamp,
+    ) -> Option<(Arc<Caller>, Times)> {
         let current = self.epoch.current();
         if self.seen.replace(current) != current {
             self.entries.borrow_mut().clear();
             return None;
         }
         let entries = self.entries.borrow();
-        let (caller, times, fresh_until) = entries.get(credential)?;
-        let known = Place::of(caller.credential().0);
-        (known == place && now.as_second() < *fresh_until).then(|| (Arc::clone(caller), *times))
+        let CachedCaller { caller, times, fresh_until } = entries.get(credential)?;
+        let sent_in = CredentialSource::of(caller.credential().0);
+        (sent_in == source && now.as_second() < *fresh_until).then(|| (Arc::clone(caller), *times))
     }
 
-    /// Remembers a credential that was verified in `epoch`; one that was verified with what changed meanwhile is not.
+    /// Caches a credential that was verified in `epoch`, unless the epoch has changed since.
     pub(crate) fn insert(&self, credential: &[u8], caller: &Arc<Caller>, times: Times, fresh_until: i64, epoch: u64) {
         if epoch == self.epoch.current() && epoch == self.seen.get() {
-            self.entries.borrow_mut().insert(credential.into(), (Arc::clone(caller), times, fresh_until));
+            self.entries
+                .borrow_mut()
+                .insert(credential.into(), CachedCaller { caller: Arc::clone(caller), times, fresh_until });
         }
     }
 }
@@ -108,8 +120,8 @@ mod tests {
         Times { expires: i64::MAX, not_before: None, skew: 0 }
     }
 
-    fn known(cache: &TokenCache, credential: &[u8], place: Place) -> bool {
-        cache.get(credential, place, Timestamp::UNIX_EPOCH).is_some()
+    fn known(cache: &TokenCache, credential: &[u8], source: CredentialSource) -> bool {
+        cache.get(credential, source, Timestamp::UNIX_EPOCH).is_some()
     }
 
     #[test]
@@ -120,23 +132,25 @@ mod tests {
 
         let before = cache.epoch();
         cache.insert(b"token", &caller, times(), i64::MAX, before);
-        assert!(known(&cache, b"token", Place::KeyHeader));
-        assert!(!known(&cache, b"token ", Place::KeyHeader));
-        for place in [Place::Authorization, Place::Handshake] {
-            assert!(!known(&cache, b"token", place), "an API key is known as one alone: {place:?}");
+        assert!(known(&cache, b"token", CredentialSource::KeyHeader));
+        assert!(!known(&cache, b"token ", CredentialSource::KeyHeader));
+        for source in [CredentialSource::Authorization, CredentialSource::Handshake] {
+            assert!(!known(&cache, b"token", source), "an API key is known as one alone: {source:?}");
         }
 
         epoch.advance();
-        assert!(!known(&cache, b"token", Place::KeyHeader), "the key set changed");
+        assert!(!known(&cache, b"token", CredentialSource::KeyHeader), "the key set changed");
         cache.insert(b"token", &caller, times(), i64::MAX, before);
-        assert!(!known(&cache, b"token", Place::KeyHeader), "verified with the keys before the change");
+        assert!(!known(&cache, b"token", CredentialSource::KeyHeader), "verified with the keys before the change");
     }
 
     #[test]
     fn an_entry_is_believed_no_longer_than_it_may_be() {
         let cache = TokenCache::new(Epoch::default());
         cache.insert(b"token", &Arc::new(Caller::sample("acme", &[])), times(), 10, cache.epoch());
-        let known = |second| cache.get(b"token", Place::KeyHeader, Timestamp::from_second(second).unwrap()).is_some();
+        let known = |second| {
+            cache.get(b"token", CredentialSource::KeyHeader, Timestamp::from_second(second).unwrap()).is_some()
+        };
         assert!(known(9) && !known(10));
     }
 

@@ -1,6 +1,6 @@
-//! A known caller, and the consumer it is.
+//! An authenticated caller, and its consumer.
 //!
-//! Only authentication makes a [`Caller`]: all its fields are private, and its constructor is open to this folder alone.
+//! Only authentication can make a [`Caller`]: its fields are private, and its constructor is visible in this folder only.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::state::ledger::Account;
 use crate::state::registry::Usage;
 use crate::state::registry::revocation_key::RevocationKey;
 
-/// What a request was known by.
+/// The kind of credential that authenticated a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CredentialKind {
     /// A token of a known issuer.
     Jwt,
-    /// A token that an introspection endpoint vouches for.
+    /// A token verified by an introspection endpoint.
     Introspected,
     /// An API key.
     ApiKey,
@@ -26,7 +26,7 @@ pub(crate) enum CredentialKind {
 }
 
 impl CredentialKind {
-    /// As the record writes it.
+    /// The name used in audit records.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Jwt => "jwt",
@@ -37,12 +37,12 @@ impl CredentialKind {
     }
 }
 
-/// A consumer of the policy: who it is, what it may do at most, how much.
+/// A consumer: its name, its rights and its limits.
 #[derive(Debug)]
 pub(crate) struct Consumer {
     name: Arc<str>,
     roles: Box<[Box<str>]>,
-    /// What its roles allow; absent: no ceiling.
+    /// Scopes that its roles allow; absent: no ceiling.
     ceiling: Option<Box<[Box<str>]>>,
     plan: Option<Arc<Plan>>,
 }
@@ -58,27 +58,24 @@ impl Consumer {
         }
     }
 
-    /// Its name.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Its roles.
     pub(crate) fn roles(&self) -> &[Box<str>] {
         &self.roles
     }
 
-    /// Its plan.
     pub(crate) fn plan(&self) -> Option<&Arc<Plan>> {
         self.plan.as_ref()
     }
 
-    /// The scopes its roles allow; `None`: no ceiling.
+    /// The scopes that its roles allow; `None`: no ceiling.
     pub(super) fn ceiling(&self) -> Option<&[Box<str>]> {
         self.ceiling.as_deref()
     }
 
-    /// What of it the ceiling lets through, and what not, each sorted.
+    /// Splits scopes into those within the ceiling and those beyond it, each sorted.
     fn cut(&self, mut granted: Vec<Box<str>>) -> [Box<[Box<str>]>; 2] {
         granted.sort_unstable();
         granted.dedup();
@@ -88,26 +85,26 @@ impl Consumer {
     }
 }
 
-/// A credential that was verified, and what goes with it.
+/// A verified credential.
 #[derive(Debug)]
 pub(super) struct Verified {
     pub(super) kind: CredentialKind,
     /// For the record; never the secret.
     pub(super) id: Option<Box<str>>,
     pub(super) granted: Vec<Box<str>>,
-    /// What of it can be revoked.
+    /// The keys by which it can be revoked.
     pub(super) revocation_keys: Vec<RevocationKey>,
     /// When it was issued, in seconds since 1970.
     pub(super) issued: Option<i64>,
-    /// What its bearer must prove to have.
+    /// What the sender must prove to possess.
     pub(super) confirmation: Confirmation,
-    /// Where its uses are noted.
+    /// Where its uses are recorded.
     pub(super) usage: Option<Arc<Usage>>,
 }
 
-/// A known caller: a consumer, by one credential, with what that credential was granted.
+/// An authenticated caller: a consumer, one of its credentials, and the scopes granted to it.
 ///
-/// Identity, not a decision: whether what was granted is enough is asked on every request.
+/// This is an identity and not a decision: whether the scopes suffice is decided on every request.
 #[derive(Debug)]
 pub(crate) struct Caller {
     consumer: Arc<Consumer>,
@@ -116,7 +113,7 @@ pub(crate) struct Caller {
     kind: CredentialKind,
     credential_id: Option<Box<str>>,
     granted: Box<[Box<str>]>,
-    /// What its credential brings, and the ceiling does not let through.
+    /// Scopes of the credential that are beyond the ceiling.
     cut: Box<[Box<str>]>,
     revocation_keys: Arc<[RevocationKey]>,
     issued: Option<i64>,
@@ -126,7 +123,7 @@ pub(crate) struct Caller {
     identity_headers: IdentityHeaders,
 }
 
-/// The headers that tell an upstream who is calling.
+/// The headers that identify the caller to the upstream.
 #[derive(Debug, Clone)]
 pub(crate) struct IdentityHeaders {
     /// `X-Consumer-Id`.
@@ -140,7 +137,7 @@ pub(crate) struct IdentityHeaders {
 }
 
 impl Caller {
-    /// Makes a caller of a verified credential; only authentication does.
+    /// Makes a caller from a verified credential.
     pub(super) fn new(consumer: Arc<Consumer>, account: Arc<Account>, verified: Verified) -> Self {
         let [granted, cut] = consumer.cut(verified.granted);
         let mut revocation_keys = verified.revocation_keys;
@@ -166,7 +163,7 @@ impl Caller {
         }
     }
 
-    /// The same caller with more scopes, which its consumer is granted for a time.
+    /// Returns the same caller with the temporary grants of its consumer.
     pub(super) fn with(&self, granted: &[Box<str>]) -> Self {
         let mut all = [&*self.granted, granted].concat();
         all.sort_unstable();
@@ -186,7 +183,7 @@ impl Caller {
         }
     }
 
-    /// What of it can be revoked.
+    /// The keys by which it can be revoked.
     pub(super) fn revocation_keys(&self) -> &[RevocationKey] {
         &self.revocation_keys
     }
@@ -201,7 +198,7 @@ impl Caller {
         &self.confirmation
     }
 
-    /// Where uses of its credential are noted.
+    /// Where uses of its credential are recorded.
     pub(super) fn usage(&self) -> Option<&Usage> {
         self.usage.as_deref()
     }
@@ -221,7 +218,7 @@ impl Caller {
         self.consumer.plan.as_deref()
     }
 
-    /// What it has used of its limits.
+    /// The usage of its limits.
     pub(crate) fn account(&self) -> &Account {
         &self.account
     }
@@ -236,7 +233,7 @@ impl Caller {
         &self.granted
     }
 
-    /// What its credential brings and its consumer's ceiling does not let through, sorted.
+    /// Scopes of the credential that are beyond the consumer's ceiling, sorted.
     pub(crate) fn cut(&self) -> &[Box<str>] {
         &self.cut
     }
@@ -272,7 +269,7 @@ impl Caller {
     }
 }
 
-/// Names of the outside may hold anything; a header holds visible ASCII, so all else (and `%`) is percent-encoded.
+/// Encodes a name, which may contain anything, for a header: percent-encodes `%` and all that is not visible ASCII.
 fn visible(text: &str) -> HeaderValue {
     use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
     const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');

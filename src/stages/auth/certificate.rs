@@ -1,7 +1,7 @@
-//! Client certificates: reads what names their holders, and decides whether one that was shown is still to be believed.
+//! Client certificates: reads their names, and decides whether the certificate of a connection is still valid.
 //!
-//! rustls has verified the chain when the connection was made. A connection outlives that moment, so on every request the
-//! certificate must still be in its time, and, when authorities or revocation lists have changed since, be verified anew.
+//! rustls verifies the chain when a connection is opened. The connection may outlive the certificate, so on every request the
+//! validity period is checked again, and, if authorities or revocation lists have changed, the chain is verified again.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,13 +20,13 @@ use crate::exchange::ClientCertificate;
 use crate::refusal::{Reason, Refusal};
 use crate::state::registry::entry::Digest;
 
-/// Most names of a certificate that are looked at.
+/// Most names of a certificate that are read.
 const MAX_NAMES: usize = 32;
 
 /// The authorities that a listener accepts client certificates from.
 #[derive(Clone)]
 pub(crate) struct ClientTrust {
-    /// Equal when authorities and revocation lists are.
+    /// Digest of the authorities and revocation lists.
     pub(crate) identity: Digest,
     /// Verifies chains.
     pub(crate) verifier: Arc<dyn ClientCertVerifier>,
@@ -38,10 +38,10 @@ impl std::fmt::Debug for ClientTrust {
     }
 }
 
-/// The trust of every listener that asks for certificates, by its address in the policy.
+/// The trust of every listener that requests client certificates, by its address in the policy.
 pub(crate) type Trusts = HashMap<SocketAddr, ClientTrust>;
 
-/// Reads the chain that a client has shown to a listener. `None` when it cannot be read, which rustls does not let happen.
+/// Reads the chain that a client has presented to a listener. `None` if it cannot be read, which rustls rules out.
 pub(crate) fn read(
     chain: &[CertificateDer<'_>],
     listener: SocketAddr,
@@ -53,7 +53,7 @@ pub(crate) fn read(
     if let Ok(Some(found)) = certificate.subject_alternative_name() {
         for name in found.value.general_names.iter().take(MAX_NAMES) {
             match name {
-                // DNS names know no case (RFC 4343); the others are taken as they are.
+                // DNS names are case-insensitive (RFC 4343); the others are kept as they are.
                 GeneralName::DNSName(name) => names.push(name.to_ascii_lowercase().into()),
                 GeneralName::URI(name) | GeneralName::RFC822Name(name) => names.push((*name).into()),
                 _ => {}
@@ -71,15 +71,15 @@ pub(crate) fn read(
     })
 }
 
-/// Decides whether a certificate that was verified when its connection was made is still good.
+/// Decides whether a certificate that was verified when its connection was opened is still valid.
 pub(super) fn check(certificate: &ClientCertificate, trusts: &Trusts, now: Timestamp) -> Result<(), Refusal> {
     let refused = |detail: &'static str| refuse(Reason::InvalidCertificate, detail);
     let second = now.as_second();
     if second > certificate.not_after || second < certificate.not_before {
-        return Err(refused("the client certificate is not in its time; use one that is"));
+        return Err(refused("the client certificate has expired or is not valid yet; use a valid one"));
     }
     let Some(trust) = trusts.get(&certificate.listener) else {
-        return Err(refused("client certificates are not taken here any more; connect anew"));
+        return Err(refused("this listener no longer accepts client certificates; reconnect"));
     };
     if trust.identity == certificate.trusted_by {
         return Ok(());
@@ -89,6 +89,6 @@ pub(super) fn check(certificate: &ClientCertificate, trusts: &Trusts, now: Times
     };
     let since = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(second).unwrap_or_default()));
     trust.verifier.verify_client_cert(first, rest, since).map(drop).map_err(|error| {
-        refused("the client certificate is not trusted any more; connect anew with another").cause(error.to_string())
+        refused("the client certificate is no longer trusted; reconnect with another").cause(error.to_string())
     })
 }

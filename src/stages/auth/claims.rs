@@ -107,7 +107,7 @@ pub(crate) struct Claims {
 
 /// Who says that a token is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Voucher {
+pub(super) enum VerifiedBy {
     /// Its signature.
     Signature,
     /// An introspection endpoint, which need not say when it ends.
@@ -119,13 +119,13 @@ impl Settings {
     pub(super) fn judge(
         &self,
         claims: &Map<String, Value>,
-        voucher: Voucher,
+        verified_by: VerifiedBy,
         now: Timestamp,
     ) -> Result<Claims, Refusal> {
-        let expires = match (date(claims, "exp")?, voucher) {
+        let expires = match (date(claims, "exp")?, verified_by) {
             (Some(expires), _) => expires,
-            (None, Voucher::Endpoint) => i64::MAX,
-            (None, Voucher::Signature) => return Err(invalid("the token has no end (`exp`)")),
+            (None, VerifiedBy::Endpoint) => i64::MAX,
+            (None, VerifiedBy::Signature) => return Err(invalid("the token has no end (`exp`)")),
         };
         let times = Times { expires, not_before: date(claims, "nbf")?, skew: self.clock_skew };
         times.check(now)?;

@@ -1,6 +1,6 @@
-//! Which credential a request brings: exactly one of a token, an API key, and, where neither came, a client certificate.
+//! Finds the credential of a request: a token, an API key, or, if there is neither, a client certificate.
 //!
-//! Nothing is judged here. Two credentials are refused, never ranked.
+//! Nothing is verified here. A request with two credentials is refused.
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -17,20 +17,20 @@ pub(super) enum Scheme {
     Dpop,
 }
 
-/// The schemes, and what ends them; their case does not matter (RFC 9110 §11.1).
+/// The schemes, each with the space after it; case-insensitive (RFC 9110 §11.1).
 const SCHEMES: [(&[u8], Scheme); 2] = [(b"bearer ", Scheme::Bearer), (b"dpop ", Scheme::Dpop)];
 
 /// The one credential of a request.
 pub(super) enum Credential<'a> {
-    /// Not looked at yet: a token that is known has been, when it was not.
+    /// A token, not verified.
     Token(Scheme, &'a [u8]),
-    /// Not looked at yet.
+    /// An API key, not verified.
     Key(&'a [u8]),
-    /// No header has one.
+    /// No header contains one.
     None,
 }
 
-/// Finds it.
+/// Finds the credential in the headers.
 pub(super) fn find<'a>(headers: &'a HeaderMap, key_header: &HeaderName) -> Result<Credential<'a>, Refusal> {
     let mut authorization = headers.get_all(AUTHORIZATION).iter();
     let mut key = headers.get_all(key_header).iter();
@@ -41,7 +41,7 @@ pub(super) fn find<'a>(headers: &'a HeaderMap, key_header: &HeaderName) -> Resul
         _ => Err(Refusal::new(
             Stage::Auth,
             Reason::MalformedRequest,
-            "more than one credential came; send exactly one of a token and an API key",
+            "the request has more than one credential; send either a token or an API key",
         )),
     }
 }
@@ -59,7 +59,7 @@ fn token(value: &HeaderValue) -> Result<Credential<'_>, Refusal> {
     }
 }
 
-/// No credential came.
+/// Refuses a request without a credential.
 pub(super) fn missing(detail: &'static str) -> Refusal {
     refuse(Reason::MissingCredentials, detail)
 }

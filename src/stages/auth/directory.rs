@@ -1,7 +1,7 @@
-//! Who is who: which consumer an outside identity is, by the policy and by what operators have added.
+//! Maps external identities to consumers, of the policy and of the registry.
 //!
-//! The policy has the first word. A consumer made at run time takes its roles and its plan from the policy by name: a role
-//! that is gone gives nothing, and a plan that is gone is no licence to call without one.
+//! The policy takes precedence. A consumer created at run time has roles and a plan by name: a role that the policy no longer
+//! has grants nothing, and a consumer whose plan is gone is refused rather than left without limits.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::state::registry::entry::{self, Identity};
 /// All consumers, and how they are found.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    /// What the policy lists, by name.
+    /// Consumers of the policy, by name.
     listed: BTreeMap<Box<str>, Arc<Consumer>>,
     identities: HashMap<Identity, Arc<Consumer>>,
     /// Role → scopes.
@@ -36,17 +36,17 @@ impl Directory {
         Self { listed, identities: identities.into_iter().collect(), roles, plans }
     }
 
-    /// The consumers that the policy lists, by name.
+    /// The consumers of the policy, by name.
     pub(crate) fn listed(&self) -> &BTreeMap<Box<str>, Arc<Consumer>> {
         &self.listed
     }
 
-    /// The identities that the policy lists of a consumer.
+    /// The identities of a consumer in the policy.
     pub(crate) fn identities(&self, consumer: &str) -> Vec<&Identity> {
         self.identities.iter().filter(|(_, of)| **of.name() == *consumer).map(|(identity, _)| identity).collect()
     }
 
-    /// Whether the policy lists this identity.
+    /// Returns whether the policy has this identity.
     pub(crate) fn lists(&self, identity: &Identity) -> bool {
         self.identities.contains_key(identity)
     }
@@ -61,7 +61,7 @@ impl Directory {
         self.plans.contains_key(plan)
     }
 
-    /// The consumer that an outside identity is.
+    /// Returns the consumer that an external identity maps to.
     pub(super) fn identified(
         &self,
         identity: &Identity,
@@ -74,7 +74,7 @@ impl Directory {
         }
     }
 
-    /// The consumer of a name.
+    /// Returns the consumer with this name.
     pub(super) fn named(&self, name: &str, registry: &Registry) -> Result<Option<Arc<Consumer>>, Refusal> {
         match (self.listed.get(name), registry.consumer(name)) {
             (Some(listed), _) => Ok(Some(Arc::clone(listed))),
@@ -83,7 +83,7 @@ impl Directory {
         }
     }
 
-    /// A consumer made at run time, under this policy.
+    /// Compiles a consumer created at run time against this policy.
     fn added(&self, written: &entry::Consumer) -> Result<Arc<Consumer>, Refusal> {
         let plan = written.plan.as_ref().map(|plan| {
             self.plans.get(&**plan).cloned().ok_or_else(|| {
@@ -97,12 +97,12 @@ impl Directory {
         Ok(Arc::new(Consumer::new(&written.name, roles, ceiling, plan.transpose()?)))
     }
 
-    /// A consumer that is known by a token alone.
+    /// Makes the consumer of a token whose subject maps to no other consumer.
     pub(super) fn unlisted(issuer: &str, id: &str, plan: &Arc<Plan>) -> Arc<Consumer> {
         Arc::new(Consumer::new(&format!("{issuer}:{id}"), Vec::new(), None, Some(Arc::clone(plan))))
     }
 
-    /// The scopes of these roles; a role that is not known has none.
+    /// The scopes of these roles; an unknown role has none.
     pub(super) fn scopes(&self, roles: &[Box<str>]) -> Vec<Box<str>> {
         roles.iter().filter_map(|role| self.roles.get(role)).flat_map(|scopes| scopes.iter().cloned()).collect()
     }

@@ -1,8 +1,8 @@
-//! Failed attempts: decides whether a client address may try again.
+//! Limits failed authentication attempts of a client address.
 //!
-//! Only attempts that failed count, per address (IPv6: per /64, which one subscriber has), so a consumer whose address
-//! does not fail is never locked out. It is asked before a credential is looked at: an address past its limit learns
-//! nothing more.
+//! Only failed attempts count, per address (IPv6: per /64, the usual prefix of one subscriber), so a consumer is never locked
+//! out by failures from other addresses. The limit is checked before the credential: an address over its limit learns nothing
+//! about its next guess.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -21,12 +21,12 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    /// Compiles a limit of `count` in `per`, all of which may come at once.
+    /// Compiles a limit of `count` in `per`, with a burst of `count`.
     pub(crate) fn new(count: NonZeroU32, per: Duration) -> Result<Self, String> {
         Ok(Self { limit: Limit::new("failures", count, per, Some(count))? })
     }
 
-    /// Decides whether an address may try.
+    /// Decides whether an address may try to authenticate.
     pub(super) fn permit(&self, ledger: &Ledger, address: IpAddr, now: Tick) -> Result<(), Refusal> {
         let Some(account) = ledger.failing(address, now) else { return Ok(()) };
         self.limit.peek(&account.plan, now).map_err(|wait| {
@@ -40,13 +40,13 @@ impl Failures {
     /// Counts a failed attempt.
     pub(super) fn note(&self, ledger: &Ledger, address: IpAddr, now: Tick) {
         let account = ledger.failed(address, now);
-        // Past the limit there is nothing more to count.
+        // Over the limit, there is nothing more to count.
         let _ = self.limit.take(&account.plan, now);
         ledger.note_failing(account.plan.0.load(Ordering::Relaxed));
     }
 }
 
-/// Whether a refusal is a failed attempt: a credential came, and was not good.
+/// Returns whether a refusal is a failed attempt: a credential was sent, and is invalid.
 pub(super) fn is_failure(refusal: &Refusal) -> bool {
     matches!(
         refusal.reason(),

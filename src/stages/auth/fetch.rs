@@ -1,4 +1,4 @@
-//! Asks issuers: one document or one answer over HTTP, bounded in size and time, redirects not followed.
+//! HTTP requests to issuers, bounded in size and time. Redirects are not followed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,51 +15,51 @@ use rustls::ClientConfig;
 
 use crate::telemetry::chain;
 
-/// Largest answer, in bytes.
-const MAX_ANSWER: usize = 1024 * 1024;
+/// Largest response body, in bytes.
+const MAX_RESPONSE: usize = 1024 * 1024;
 
 /// An HTTP client for one issuer.
 #[derive(Clone)]
 pub(super) struct Fetcher {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    patience: Duration,
+    timeout: Duration,
 }
 
-/// An answer with status 200.
+/// A response with status 200.
 pub(super) struct Fetched {
     pub(super) body: Bytes,
-    /// How long it may be kept (RFC 9111 §5.2.2.1), where it says so.
+    /// How long it may be cached (RFC 9111 §5.2.2.1), if it says so.
     pub(super) max_age: Option<Duration>,
 }
 
-/// Why there is none.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) enum FetchError {
-    /// Another status than 200.
+    /// The status is not 200.
     Status(StatusCode),
-    /// No answer, or one past its bounds.
+    /// There is no response, or it exceeds a limit.
     Failed(String),
 }
 
 impl std::fmt::Display for FetchError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Status(status) => write!(f, "the answer is {status}"),
+            Self::Status(status) => write!(f, "the status is {status}"),
             Self::Failed(why) => f.write_str(why),
         }
     }
 }
 
 impl Fetcher {
-    /// Trusts these authorities; a whole exchange takes `patience` at most.
-    pub(super) fn new(tls: &Arc<ClientConfig>, patience: Duration) -> Self {
+    /// Makes a client with this TLS configuration; `timeout` is for a whole exchange.
+    pub(super) fn new(tls: &Arc<ClientConfig>, timeout: Duration) -> Self {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(ClientConfig::clone(tls))
             .https_or_http()
             .enable_http1()
             .build();
         let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(30)).build(connector);
-        Self { client, patience }
+        Self { client, timeout }
     }
 
     /// Gets a document.
@@ -92,16 +92,16 @@ impl Fetcher {
                 return Err(FetchError::Status(response.status()));
             }
             let max_age = max_age(response.headers());
-            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
             let body = body.map_err(|error| FetchError::Failed(error.to_string()))?.to_bytes();
             Ok(Fetched { body, max_age })
         };
-        let too_slow = || FetchError::Failed(format!("no whole answer within {:?}", self.patience));
-        tokio::time::timeout(self.patience, exchange).await.unwrap_or_else(|_| Err(too_slow()))
+        let too_slow = || FetchError::Failed(format!("no complete response within {:?}", self.timeout));
+        tokio::time::timeout(self.timeout, exchange).await.unwrap_or_else(|_| Err(too_slow()))
     }
 }
 
-/// `max-age`; nothing at all where the answer is not to be kept.
+/// Returns `max-age`, or zero if the response must not be cached.
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     let mut directives = values.flat_map(|value| value.split(',')).map(str::trim);
@@ -116,7 +116,7 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Whether what comes from there cannot be replaced on the way: https, or this very machine.
+/// Returns whether responses cannot be tampered with in transit: the URL is https, or on this machine.
 pub(crate) fn is_safe(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default();
     let loopback = host == "localhost"

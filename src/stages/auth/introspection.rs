@@ -1,7 +1,7 @@
-//! Tokens that only their issuer can read: decides by asking its introspection endpoint (RFC 7662).
+//! Opaque tokens: verifies them at their issuer's introspection endpoint (RFC 7662).
 //!
-//! One question for all who bring the same token at the same time, and its answer is believed for a while: an active one
-//! never past its own end, an inactive one briefly. An endpoint that cannot be reached is no answer.
+//! Concurrent requests with the same token share one introspection, and the response is cached: for an active token never
+//! longer than until it expires, for an inactive one briefly. If the endpoint cannot be reached, the request is refused.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,26 +19,26 @@ use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::claims::{Claims, Settings, Voucher, refuse};
+use super::claims::{Claims, Settings, VerifiedBy, refuse};
 use super::fetch::Fetcher;
 use crate::refusal::{Reason, Refusal};
 use crate::stages::strict_json;
 use crate::state::registry::entry::Digest;
 
-/// A whole exchange with an endpoint: a caller waits for it.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// Answers that are remembered.
-const REMEMBERED: usize = 65_536;
-/// An inactive token is asked for again after this, in seconds, or sooner where active ones are believed for less.
-const INACTIVE: i64 = 5;
+/// Timeout of one introspection, for which a caller waits.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Most cached responses.
+const MAX_CACHED: usize = 65_536;
+/// How long an inactive token is cached, in seconds, unless active ones are cached for less.
+const INACTIVE_TTL: i64 = 5;
 /// Longest token that is sent, in bytes.
 const MAX_TOKEN: usize = 8 * 1024;
-/// How long an assertion of ours is good, in seconds (RFC 7523 §3).
-const ASSERTION: i64 = 60;
-/// What a form keeps as it is (WHATWG URL, application/x-www-form-urlencoded).
-const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*');
+/// Lifetime of a client assertion, in seconds (RFC 7523 §3).
+const ASSERTION_LIFETIME: i64 = 60;
+/// All bytes that a form percent-encodes (WHATWG URL, application/x-www-form-urlencoded).
+const FORM_ENCODE_SET: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*');
 
-/// How we tell the endpoint who asks.
+/// How we authenticate to the endpoint.
 pub(crate) enum ClientAuthentication {
     /// In the Authorization header (RFC 6749 §2.3.1).
     Basic(SecretString),
@@ -46,40 +46,40 @@ pub(crate) enum ClientAuthentication {
     Post(SecretString),
     /// By an assertion that we sign (RFC 7523 §2.2).
     PrivateKeyJwt {
-        /// Signs.
+        /// The private key.
         key: Box<EncodingKey>,
-        /// With this.
+        /// Its algorithm.
         algorithm: Algorithm,
-        /// Its name, for the endpoint.
+        /// Its `kid`.
         kid: Option<String>,
     },
 }
 
-/// An introspection endpoint, as the policy has it.
+/// An introspection endpoint of the policy.
 pub(crate) struct Introspection {
     settings: Settings,
     endpoint: Uri,
     client_id: Box<str>,
     authentication: ClientAuthentication,
-    /// How long an active answer is believed, in seconds.
-    believed: i64,
+    /// How long an active token is cached, in seconds.
+    cache_ttl: i64,
     /// The authorities to trust when calling it.
     tls: Arc<ClientConfig>,
-    /// Answers in place of the endpoint.
-    given: Option<Given>,
+    /// Answers in place of the endpoint, in a rehearsal.
+    stand_in: Option<EndpointStandIn>,
 }
 
-/// Asks one introspection endpoint, and remembers its answers.
+/// Asks one introspection endpoint, and caches its answers.
 pub(crate) struct IntrospectionClient {
     fetcher: Fetcher,
-    /// By digest of the token: what was said, and until when that is believed.
-    answers: Cache<Digest, (Said, i64)>,
+    /// By digest of the token: its state, and until when to use it.
+    answers: Cache<Digest, (TokenState, i64)>,
 }
 
 impl IntrospectionClient {
     /// A client that has asked nothing yet.
     pub(super) fn new(endpoint: &Introspection) -> Self {
-        Self { fetcher: Fetcher::new(&endpoint.tls, PATIENCE), answers: Cache::new(REMEMBERED) }
+        Self { fetcher: Fetcher::new(&endpoint.tls, TIMEOUT), answers: Cache::new(MAX_CACHED) }
     }
 }
 
@@ -95,26 +95,26 @@ impl fmt::Debug for Introspection {
     }
 }
 
-/// Answers in place of an endpoint, for rehearsals: what a token claims when it is active.
-pub(crate) type Given = Arc<dyn Fn(&str) -> Option<serde_json::Map<String, Value>> + Send + Sync>;
+/// Answers in place of an endpoint, in rehearsals: returns the claims of an active token.
+pub(crate) type EndpointStandIn = Arc<dyn Fn(&str) -> Option<serde_json::Map<String, Value>> + Send + Sync>;
 
-/// What an endpoint says of a token.
+/// The state of a token at the endpoint.
 #[derive(Debug, Clone)]
-enum Said {
-    /// It is not active here.
+enum TokenState {
+    /// It is not active.
     Inactive,
-    /// It is, and what it claims.
+    /// It is active, and has these claims.
     Active(Arc<serde_json::Map<String, Value>>),
 }
 
 impl Introspection {
-    /// Compiles an endpoint; an active answer is believed for `believed`.
+    /// Compiles an endpoint; active tokens are cached for `cache_ttl`.
     pub(crate) fn new(
         settings: Settings,
         endpoint: Uri,
         client_id: &str,
         authentication: ClientAuthentication,
-        believed: Duration,
+        cache_ttl: Duration,
         tls: &Arc<ClientConfig>,
     ) -> Self {
         Self {
@@ -122,29 +122,29 @@ impl Introspection {
             endpoint,
             client_id: client_id.into(),
             authentication,
-            believed: i64::try_from(believed.as_secs()).unwrap_or(i64::MAX),
+            cache_ttl: i64::try_from(cache_ttl.as_secs()).unwrap_or(i64::MAX),
             tls: Arc::clone(tls),
-            given: None,
+            stand_in: None,
         }
     }
 
-    /// The same, without asking anybody.
-    pub(crate) fn given(self, given: Given) -> Self {
-        Self { given: Some(given), ..self }
+    /// Replaces the endpoint by a stand-in.
+    pub(crate) fn with_stand_in(self, stand_in: EndpointStandIn) -> Self {
+        Self { stand_in: Some(stand_in), ..self }
     }
 
-    /// What is asked of its tokens.
+    /// What its tokens are checked against.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Where it is.
+    /// Its URL.
     pub(crate) fn endpoint(&self) -> &Uri {
         &self.endpoint
     }
 
-    /// Decides whether a token is active here, and what it claims; `None` when the endpoint does not know it. Also
-    /// returns until when that may be believed, in seconds since 1970.
+    /// Returns the claims of an active token, and until when to cache them, in seconds since 1970. `None` if the token is not
+    /// active.
     pub(super) async fn verify(
         &self,
         client: &IntrospectionClient,
@@ -154,46 +154,51 @@ impl Introspection {
         if token.len() > MAX_TOKEN {
             return Ok(None);
         }
-        let (said, until) = self.ask(client, token, now).await?;
-        match said {
-            Said::Inactive => Ok(None),
-            Said::Active(claims) => {
-                let claims = self.settings.judge(&claims, Voucher::Endpoint, now)?;
+        let (state, until) = self.cached_or_introspect(client, token, now).await?;
+        match state {
+            TokenState::Inactive => Ok(None),
+            TokenState::Active(claims) => {
+                let claims = self.settings.judge(&claims, VerifiedBy::Endpoint, now)?;
                 Ok(Some((claims, until)))
             }
         }
     }
 
-    /// The cached answer, or a new one; concurrent requests with the same token wait for the same answer.
-    async fn ask(&self, client: &IntrospectionClient, token: &str, now: Timestamp) -> Result<(Said, i64), Refusal> {
+    /// Returns the cached state, or asks the endpoint; concurrent requests with the same token share one introspection.
+    async fn cached_or_introspect(
+        &self,
+        client: &IntrospectionClient,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<(TokenState, i64), Refusal> {
         let key = Digest::try_from(digest(&SHA256, token.as_bytes()).as_ref()).unwrap_or_default();
         let second = now.as_second();
-        if let Some((said, until)) = client.answers.get(&key) {
+        if let Some((state, until)) = client.answers.get(&key) {
             if second < until {
-                return Ok((said, until));
+                return Ok((state, until));
             }
             client.answers.remove(&key);
         }
-        let asked = client.answers.get_or_insert_async(&key, async {
-            let said = self.introspect(&client.fetcher, token, now).await?;
-            let until = match &said {
-                Said::Inactive => second.saturating_add(self.believed.min(INACTIVE)),
-                Said::Active(claims) => {
+        let answer = client.answers.get_or_insert_async(&key, async {
+            let state = self.introspect(&client.fetcher, token, now).await?;
+            let until = match &state {
+                TokenState::Inactive => second.saturating_add(self.cache_ttl.min(INACTIVE_TTL)),
+                TokenState::Active(claims) => {
                     let end = claims.get("exp").and_then(Value::as_f64).map_or(i64::MAX, |end| end as i64);
-                    second.saturating_add(self.believed).min(end)
+                    second.saturating_add(self.cache_ttl).min(end)
                 }
             };
-            Ok((said, until))
+            Ok((state, until))
         });
-        asked.await.map_err(|why: String| {
+        answer.await.map_err(|why: String| {
             refuse(Reason::IdentityUnavailable, "the token cannot be checked now; try again shortly")
                 .cause(format!("introspection at {}: {why}", self.endpoint))
         })
     }
 
-    async fn introspect(&self, fetcher: &Fetcher, token: &str, now: Timestamp) -> Result<Said, String> {
-        if let Some(given) = &self.given {
-            return Ok(given(token).map_or(Said::Inactive, |claims| Said::Active(Arc::new(claims))));
+    async fn introspect(&self, fetcher: &Fetcher, token: &str, now: Timestamp) -> Result<TokenState, String> {
+        if let Some(stand_in) = &self.stand_in {
+            return Ok(stand_in(token).map_or(TokenState::Inactive, |claims| TokenState::Active(Arc::new(claims))));
         }
         let mut form = vec![("token", token.to_owned()), ("token_type_hint", "access_token".to_owned())];
         let mut authorization = None;
@@ -222,13 +227,13 @@ impl Introspection {
         let answer = fetched.map_err(|error| error.to_string())?;
         let answer = strict_json::parse(&answer.body).map_err(|error| format!("the answer is not JSON: {error}"))?;
         match (answer.get("active").and_then(Value::as_bool), answer) {
-            (Some(false), _) => Ok(Said::Inactive),
-            (Some(true), Value::Object(members)) => Ok(Said::Active(Arc::new(members))),
+            (Some(false), _) => Ok(TokenState::Inactive),
+            (Some(true), Value::Object(members)) => Ok(TokenState::Active(Arc::new(members))),
             _ => Err("the answer does not say whether the token is `active`".to_owned()),
         }
     }
 
-    /// RFC 7523 §3: who we are, for this endpoint alone, once and not for long.
+    /// Makes a client assertion, for this endpoint only (RFC 7523 §3).
     fn assertion(
         &self,
         key: &EncodingKey,
@@ -239,13 +244,14 @@ impl Introspection {
         let now = now.as_second();
         let claims = json!({
             "iss": &*self.client_id, "sub": &*self.client_id, "aud": self.endpoint.to_string(),
-            "jti": uuid::Uuid::now_v7().to_string(), "iat": now, "exp": now.saturating_add(ASSERTION),
+            "jti": uuid::Uuid::now_v7().to_string(), "iat": now, "exp": now.saturating_add(ASSERTION_LIFETIME),
         });
         let header = Header { kid: kid.cloned(), ..Header::new(algorithm) };
-        jsonwebtoken::encode(&header, &claims, key).map_err(|error| format!("no assertion could be signed: {error}"))
+        jsonwebtoken::encode(&header, &claims, key)
+            .map_err(|error| format!("the client assertion cannot be signed: {error}"))
     }
 }
 
 fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, FORM).to_string()
+    utf8_percent_encode(text, FORM_ENCODE_SET).to_string()
 }

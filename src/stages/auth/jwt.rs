@@ -13,7 +13,7 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
 pub(crate) use super::claims::{Claims, Settings, invalid};
-use super::claims::{MAX_NAME, Voucher};
+use super::claims::{MAX_NAME, VerifiedBy};
 use super::key_source::{KeySource, RemoteKeySet, Unavailable};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::strict_json;
@@ -189,7 +189,7 @@ impl Issuer {
         if !keys.iter().any(|key| key.verifies(token.message, token.signature, algorithm)) {
             return Err(invalid("the token's signature is not good"));
         }
-        self.settings.judge(&token.claims, Voucher::Signature, now)
+        self.settings.judge(&token.claims, VerifiedBy::Signature, now)
     }
 }
 

@@ -1,7 +1,7 @@
-//! The keys an issuer signs with: parsed once, picked by `kid` and algorithm.
+//! The verification keys of an issuer: parsed once, selected by `kid` and algorithm.
 //!
-//! Of a JWKS (RFC 7517) only what can verify is kept; the rest is skipped with its reason. Where sets come from, and how they
-//! are kept fresh, is [`super::key_source`]'s business.
+//! Only keys of a JWKS (RFC 7517) that can verify are kept; the others are skipped, with a reason. [`super::key_source`]
+//! fetches sets and keeps them fresh.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,9 +27,9 @@ pub(crate) struct VerificationKey {
     kid: Option<Box<str>>,
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
-    /// The same, ready for each of the algorithms. Empty: a shared secret.
+    /// The same key, parsed for each of the algorithms. Empty for a shared secret.
     ready: Vec<(Algorithm, ParsedPublicKey)>,
-    /// Tokens that were verified with it.
+    /// How many tokens it has verified.
     verified: AtomicU64,
 }
 
@@ -44,22 +44,22 @@ impl VerificationKey {
         Self { kid: None, algorithms, key, ready: Vec::new(), verified: AtomicU64::new(0) }
     }
 
-    /// Its name in the set.
+    /// Its `kid`.
     pub(crate) fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// What it verifies.
+    /// The algorithms that it can verify.
     pub(crate) fn algorithms(&self) -> &[Algorithm] {
         &self.algorithms
     }
 
-    /// Tokens that were verified with it; one that was verified before and is remembered does not count again.
+    /// How many tokens it has verified. Cached tokens do not count again.
     pub(crate) fn verified(&self) -> u64 {
         self.verified.load(Ordering::Relaxed)
     }
 
-    /// Whether the signature over the message is this key's.
+    /// Returns whether this key made the signature of the message.
     pub(crate) fn verifies(&self, message: &str, signature: &str, algorithm: Algorithm) -> bool {
         let message = message.as_bytes();
         let good = if self.ready.is_empty() {
@@ -83,7 +83,7 @@ pub(crate) struct KeySet {
 }
 
 impl KeySet {
-    /// From a JWKS. Returns what was skipped and why; the error says why nothing can be used.
+    /// Parses a JWKS. Also returns what was skipped and why. Fails if no key can be used.
     pub(crate) fn from_jwks(text: &[u8]) -> Result<(Self, Vec<String>), String> {
         let document = strict_json::parse(text).map_err(|error| format!("is not JSON: {error}"))?;
         let Some(Value::Array(entries)) = document.get("keys") else {
@@ -104,7 +104,7 @@ impl KeySet {
         Ok((set, skipped))
     }
 
-    /// From PEM public keys (`BEGIN PUBLIC KEY`), one or more.
+    /// Parses one or more PEM public keys (`BEGIN PUBLIC KEY`).
     pub(crate) fn from_pem(text: &str) -> Result<Self, String> {
         const BEGIN: &str = "-----BEGIN ";
         let mut set = Self::default();
@@ -115,20 +115,20 @@ impl KeySet {
                 end.and_then(|end| rest.get(..end + BEGIN.len())).unwrap_or(rest)
             });
             if block.contains("PRIVATE KEY") {
-                return Err("holds a private key; give the public one".to_owned());
+                return Err("contains a private key; use the public key".to_owned());
             }
             let bytes = block.as_bytes();
             let key = DecodingKey::from_rsa_pem(bytes)
                 .or_else(|_| DecodingKey::from_ec_pem(bytes))
                 .or_else(|_| DecodingKey::from_ed_pem(bytes))
-                .map_err(|_| "holds a block that is not a public RSA, EC or Ed25519 key".to_owned())?;
+                .map_err(|_| "contains a block that is not a public RSA, EC or Ed25519 key".to_owned())?;
             let ready = weak_keys::verifiers(&key).map_err(|reason| format!("holds {reason}"))?;
             set.keys.push(Arc::new(VerificationKey::public(None, ready, key)));
         }
         if set.keys.is_empty() { Err("has no PEM public key".to_owned()) } else { Ok(set) }
     }
 
-    /// From a shared secret, for HS* alone.
+    /// Makes a set of one shared secret, for HS* only.
     pub(crate) fn from_secret(secret: &[u8]) -> Self {
         Self { keys: vec![Arc::new(VerificationKey::secret(DecodingKey::from_secret(secret)))] }
     }
@@ -138,12 +138,12 @@ impl KeySet {
         &self.keys
     }
 
-    /// The algorithms that some key of this set verifies.
+    /// Returns whether a key of this set can verify this algorithm.
     pub(crate) fn verifies(&self, algorithm: Algorithm) -> bool {
         self.keys.iter().any(|key| key.algorithms.contains(&algorithm))
     }
 
-    /// The keys a token may be signed with: those of its `kid`; else those that have none.
+    /// Returns the keys that a token may be signed with: those with its `kid`, otherwise those without one.
     pub(super) fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Vec<Arc<VerificationKey>> {
         let fit = || self.keys.iter().filter(|key| key.algorithms.contains(&algorithm));
         let named: Vec<_> = match kid {
@@ -154,7 +154,7 @@ impl KeySet {
     }
 }
 
-/// One entry of a JWKS, if it can verify signatures (RFC 7517 §4, RFC 7518 §6).
+/// Parses one entry of a JWKS. Fails if it cannot verify signatures (RFC 7517 §4, RFC 7518 §6).
 fn key_of(entry: &Value) -> Result<VerificationKey, String> {
     let jwk: Jwk = serde_json::from_value(entry.clone()).map_err(|_| "not a key of a known kind")?;
     if jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature) {
@@ -188,12 +188,12 @@ fn key_of(entry: &Value) -> Result<VerificationKey, String> {
 }
 
 impl KeySet {
-    /// Whether another set has the same keys in the same order.
+    /// Returns whether another set has the same keys in the same order.
     pub(super) fn same(&self, other: &Self) -> bool {
         self.keys.len() == other.keys.len() && self.keys.iter().zip(&other.keys).all(|(one, other)| one.same(other))
     }
 
-    /// Takes over the counts of keys that were in the set before.
+    /// Keeps the counts of keys that are also in the previous set.
     pub(super) fn continuing(mut self, before: &Self) -> Self {
         for key in &mut self.keys {
             if let Some(known) = before.keys.iter().find(|known| known.same(key)) {
@@ -226,7 +226,7 @@ mod tests {
 
     use super::*;
 
-    /// A coordinate or a modulus of so many bytes: never verified with, only sorted.
+    /// A coordinate or a modulus of this many bytes, for sets that are never used to verify.
     fn number(bytes: usize) -> String {
         URL_SAFE_NO_PAD.encode(vec![0xc5; bytes])
     }

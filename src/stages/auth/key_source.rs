@@ -233,13 +233,13 @@ impl RemoteKeySet {
     }
 
     /// The keys that were had last, and since when they are these.
-    pub(crate) fn had(&self) -> Option<(Arc<KeySet>, Timestamp)> {
-        self.current().map(|had| (had.set, had.since))
+    pub(crate) fn cached(&self) -> Option<(Arc<KeySet>, Timestamp)> {
+        self.current().map(|cached| (cached.set, cached.since))
     }
 
     /// When the keys were last fetched, be they unchanged.
     pub(crate) fn confirmed(&self) -> Option<Timestamp> {
-        self.current().map(|had| had.confirmed)
+        self.current().map(|cached| cached.confirmed)
     }
 
     /// Waits until the first fetch has ended, good or bad.
@@ -250,8 +250,8 @@ impl RemoteKeySet {
 
     /// Takes what was had for as fresh as if it had been fetched then: for rehearsals at another time.
     pub(crate) fn as_of(&self, at: Timestamp) {
-        if let Some(had) = &mut *self.current.write().unwrap_or_else(PoisonError::into_inner) {
-            had.confirmed = at;
+        if let Some(cached) = &mut *self.current.write().unwrap_or_else(PoisonError::into_inner) {
+            cached.confirmed = at;
         }
     }
 
@@ -261,8 +261,8 @@ impl RemoteKeySet {
 
     /// The keys, unless they are too old.
     fn usable(&self, now: Timestamp) -> Result<Arc<KeySet>, Unavailable> {
-        let had = self.current().ok_or(Unavailable)?;
-        if now.duration_since(had.confirmed) > self.stale_for { Err(Unavailable) } else { Ok(had.set) }
+        let cached = self.current().ok_or(Unavailable)?;
+        if now.duration_since(cached.confirmed) > self.stale_for { Err(Unavailable) } else { Ok(cached.set) }
     }
 
     fn is_known_unknown(&self, kid: Option<&str>, now: Timestamp) -> bool {
@@ -312,8 +312,8 @@ impl RemoteKeySet {
                 }
                 Err(reason) => {
                     self.failing.store(true, std::sync::atomic::Ordering::Relaxed);
-                    let had = self.current().is_some();
-                    tracing::warn!(location = %self.source.location, had, %reason, "a key set could not be fetched");
+                    let cached = self.current().is_some();
+                    tracing::warn!(location = %self.source.location, cached, %reason, "a key set could not be fetched");
                     let wait = retry;
                     retry = (retry * 2).min(RETRY_MOST);
                     wait
@@ -341,7 +341,7 @@ impl RemoteKeySet {
         let now = Timestamp::now();
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         match &mut *current {
-            Some(had) if had.set.same(&set) => had.confirmed = now,
+            Some(cached) if cached.set.same(&set) => cached.confirmed = now,
             changed => {
                 tracing::info!(%url, keys = set.keys().len(), ?skipped, "a key set was fetched");
                 let set = match changed {

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use http::header::HeaderValue;
 use jiff::Timestamp;
 
-use self::cache::{Place, TokenCache};
+use self::cache::{CredentialSource, TokenCache};
 use self::caller::Verified;
 pub(crate) use self::caller::{Caller, Consumer, CredentialKind};
 use self::claims::{Claims, Confirmation, Settings, Times, refuse};
@@ -84,7 +84,7 @@ pub(crate) struct Authentication {
 
 /// An authenticated request: its caller, and what was proven beside the credential.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct Authenticated {
     /// The caller.
     pub(crate) caller: Arc<Caller>,
     /// The connection has a client certificate that belongs to the caller's consumer.
@@ -140,7 +140,11 @@ impl Authentication {
     ///
     /// Waits only for introspection, for a key set that must be fetched because a token names an unknown key, and for the
     /// store where a DPoP proof must be claimed.
-    pub(crate) async fn authenticate(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
+    pub(crate) async fn authenticate(
+        &self,
+        request: &Request<'_>,
+        cache: &TokenCache,
+    ) -> Result<Authenticated, Refusal> {
         let Some(failures) = &self.rules.failures else { return self.identify(request, cache).await };
         failures.permit(&self.ledger, request.client(), request.tick)?;
         let known = self.identify(request, cache).await;
@@ -152,7 +156,7 @@ impl Authentication {
         known
     }
 
-    async fn identify(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
+    async fn identify(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Authenticated, Refusal> {
         self.store_available()?;
         let (caller, scheme) = match credential::find(request.headers, &self.rules.key_header)? {
             Credential::Token(scheme, token) => (self.bearer(token, request, cache).await?, Some((scheme, token))),
@@ -167,7 +171,7 @@ impl Authentication {
             Some(shown) => self.certificate_beside(shown, &caller, request.now())?,
             None => false,
         };
-        Ok(Known { caller: self.standing(caller, request)?, certificate })
+        Ok(Authenticated { caller: self.check_standing(caller, request)?, certificate })
     }
 
     /// Decides whether the registry is current enough to let anyone in.
@@ -185,7 +189,7 @@ impl Authentication {
 
     /// The caller that sends this token.
     async fn bearer(&self, token: &[u8], request: &Request<'_>, cache: &TokenCache) -> Result<Arc<Caller>, Refusal> {
-        if let Some((caller, times)) = cache.get(token, Place::Authorization, request.now()) {
+        if let Some((caller, times)) = cache.get(token, CredentialSource::Authorization, request.now()) {
             times.check(request.now())?;
             return Ok(caller);
         }
@@ -281,7 +285,7 @@ impl Authentication {
 
     /// The caller that sends this API key.
     fn key(&self, key: &[u8], now: Timestamp, cache: &TokenCache) -> Result<Arc<Caller>, Refusal> {
-        if let Some((caller, times)) = cache.get(key, Place::KeyHeader, now) {
+        if let Some((caller, times)) = cache.get(key, CredentialSource::KeyHeader, now) {
             api_key::check(times, now)?;
             return Ok(caller);
         }
@@ -294,11 +298,11 @@ impl Authentication {
     }
 
     /// Authenticates a request by its client certificate, when it has no other credential.
-    fn by_certificate(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
+    fn by_certificate(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Authenticated, Refusal> {
         const MISSING: &str = "send a token (`Authorization: Bearer …`) or an API key";
         let shown = request.certificate().ok_or_else(|| credential::missing(MISSING))?;
         certificate::check(shown, &self.rules.trusts, request.now())?;
-        let caller = match cache.get(&shown.thumbprint, Place::Handshake, request.now()) {
+        let caller = match cache.get(&shown.thumbprint, CredentialSource::Handshake, request.now()) {
             Some((caller, _)) => caller,
             None => {
                 let epoch = cache.epoch();
@@ -323,7 +327,7 @@ impl Authentication {
                 caller
             }
         };
-        Ok(Known { caller: self.standing(caller, request)?, certificate: true })
+        Ok(Authenticated { caller: self.check_standing(caller, request)?, certificate: true })
     }
 }
 

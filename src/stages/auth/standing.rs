@@ -1,6 +1,6 @@
 //! Checks what operators have decided about a credential and its consumer: revocations, suspensions, grants.
 //!
-//! Asked on every request, after every cache, so that a change holds for the next request.
+//! Checked on every request, also for cached credentials, so that a change applies to the next request.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use crate::refusal::{Reason, Refusal};
 
 impl Authentication {
     /// Decides whether the credential is revoked or its consumer suspended, and adds grants that have not ended.
-    pub(super) fn standing(&self, caller: Arc<Caller>, request: &Request<'_>) -> Result<Arc<Caller>, Refusal> {
+    pub(super) fn check_standing(&self, caller: Arc<Caller>, request: &Request<'_>) -> Result<Arc<Caller>, Refusal> {
         let registry = &self.registry;
         if registry.is_revoked(caller.revocation_keys(), caller.issued(), request.now()) {
             return Err(refuse(Reason::Revoked, "the credential has been revoked; get a new one"));
         }
-        let standing = registry.standing(caller.consumer(), request.now());
-        if standing.suspended {
+        let state = registry.consumer_state(caller.consumer(), request.now());
+        if state.suspended {
             return Err(refuse(Reason::ConsumerSuspended, "the consumer is suspended; ask the API's owner"));
         }
         if let Some(usage) = caller.usage() {
             usage.note(request.now(), request.client());
         }
-        if standing.granted.is_empty() { Ok(caller) } else { Ok(Arc::new(caller.with(&standing.granted))) }
+        if state.granted.is_empty() { Ok(caller) } else { Ok(Arc::new(caller.with(&state.granted))) }
     }
 }

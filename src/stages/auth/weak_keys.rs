@@ -1,7 +1,7 @@
-//! Whether a public key is fit to verify with (RFC 8725 §3.4 and §3.5): decides it once, when the key is read.
+//! Rejects weak and invalid public keys when they are read (RFC 8725 §3.4 and §3.5).
 //!
-//! Most of these keys would verify nothing, and it is better told where they stand than with each token. The others are
-//! worse: with a point of small order, or an exponent of 1, everybody can make signatures that are good.
+//! Most of these keys could verify nothing, which is better reported once than with every token. The others are dangerous:
+//! with a point of small order, or an exponent of 1, anyone can forge signatures.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
@@ -12,9 +12,9 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::RSAPublicKey;
 
-/// Bits of an RSA modulus: at least so many (RFC 7518 §3.3), and no more than can be verified with.
+/// Least and most bits of an RSA modulus: RFC 7518 §3.3, and the limit of the crypto library.
 const RSA_BITS: (usize, usize) = (2048, 8192);
-/// Longest exponent of an RSA key, in bits: a longer one costs time, and nobody has one.
+/// Longest exponent of an RSA key, in bits: a longer one costs time, and is not used in practice.
 const MAX_EXPONENT_BITS: usize = 33;
 /// Length of an Ed25519 key, in bytes (RFC 8032 §5.1.5).
 const ED25519_LENGTH: usize = 32;
@@ -44,14 +44,14 @@ const fn framed(first: u8, middle: u8, last: u8) -> [u8; ED25519_LENGTH] {
     bytes
 }
 
-/// A key made ready to verify, for each algorithm that it is fit for. The error says why there is none.
+/// Parses a key for each algorithm that it supports. The error says why it is rejected.
 pub(super) fn verifiers(key: &DecodingKey) -> Result<Vec<(Algorithm, ParsedPublicKey)>, String> {
     match (key.family(), key.kind()) {
         (AlgorithmFamily::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => rsa(n, e),
         (AlgorithmFamily::Rsa, DecodingKeyKind::SecretOrDer(der)) => {
             let parsed = RSAPublicKey::from_der(der);
             let (_, parsed) = parsed.map_err(|_| "an RSA key that cannot be read")?;
-            // DER sets a zero before what would else be a negative number.
+            // DER prefixes a zero to a number that would otherwise be negative.
             let unsigned = |number| <[u8]>::strip_prefix(number, &[0]).unwrap_or(number);
             rsa(unsigned(parsed.modulus), unsigned(parsed.exponent))
         }
@@ -67,7 +67,7 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<Vec<(Algorithm, ParsedPublicKey)>, String> 
         (found, _) if found < least => return Err(format!("an RSA key of less than {least} bits")),
         (found, _) if found > most => return Err(format!("an RSA key of more than {most} bits")),
         (_, found) if !(2..=MAX_EXPONENT_BITS).contains(&found) || e.last().is_none_or(|last| last % 2 == 0) => {
-            return Err("an RSA key whose exponent signs nothing".to_owned());
+            return Err("an RSA key with an invalid exponent".to_owned());
         }
         _ => {}
     }
@@ -85,7 +85,7 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<Vec<(Algorithm, ParsedPublicKey)>, String> 
     ready.map_err(|_| "an RSA key that cannot be read".to_owned())
 }
 
-/// Length of a number, which must not begin with a zero (RFC 7518 §2).
+/// Returns the length of a number in bits. The number must not begin with a zero (RFC 7518 §2).
 fn bits(number: &[u8]) -> Result<usize, String> {
     match number.first() {
         None | Some(0) => Err("an RSA key whose numbers begin with a zero".to_owned()),
@@ -93,7 +93,7 @@ fn bits(number: &[u8]) -> Result<usize, String> {
     }
 }
 
-/// SEC 1 §2.3.3: 4, x, y. Their length tells the curve; the caller checks that the point lies on it.
+/// Parses an uncompressed point (SEC 1 §2.3.3): 4, x, y. The length determines the curve.
 fn ec(point: &[u8]) -> Result<Vec<(Algorithm, ParsedPublicKey)>, String> {
     let (algorithm, curve): (_, &'static dyn VerificationAlgorithm) = match point.len() {
         65 => (Algorithm::ES256, &ECDSA_P256_SHA256_FIXED),
@@ -111,7 +111,7 @@ fn ed(point: &[u8]) -> Result<Vec<(Algorithm, ParsedPublicKey)>, String> {
     // The highest bit is the sign of x.
     *last &= 0x7f;
     if SMALL_ORDER.contains(&y) {
-        return Err("a point of small order, for which everybody can sign".to_owned());
+        return Err("a point of small order, for which anyone can sign".to_owned());
     }
     let ready = ParsedPublicKey::new(&ED25519, point).map_err(|_| "a point that is not on Ed25519")?;
     Ok(vec![(Algorithm::EdDSA, ready)])
@@ -129,7 +129,7 @@ mod tests {
         Ok(verifiers(key)?.into_iter().map(|(algorithm, _)| algorithm).collect())
     }
 
-    fn told(key: &DecodingKey) -> String {
+    fn reason_of(key: &DecodingKey) -> String {
         algorithms(key).err().unwrap_or_default()
     }
 
@@ -156,10 +156,10 @@ mod tests {
             ([&[0], number(2048).as_slice()].concat(), vec![3], "zero"),
             (vec![], vec![3], "zero"),
         ] {
-            let told = told(&DecodingKey::from_rsa_raw_components(&n, &e));
-            assert!(told.contains(reason) && told.is_empty() == reason.is_empty(), "{} {e:?}: {told}", n.len());
+            let found = reason_of(&DecodingKey::from_rsa_raw_components(&n, &e));
+            assert!(found.contains(reason) && found.is_empty() == reason.is_empty(), "{} {e:?}: {found}", n.len());
         }
-        assert!(told(&DecodingKey::from_rsa_der(b"\x30\x00")).contains("cannot be read"));
+        assert!(reason_of(&DecodingKey::from_rsa_der(b"\x30\x00")).contains("cannot be read"));
     }
 
     #[test]
@@ -174,10 +174,10 @@ mod tests {
             *off.last_mut().unwrap() ^= 1;
             let zero = vec![4; 1].into_iter().chain(vec![0; point.len() - 1]).collect::<Vec<_>>();
             for wrong in [off, zero, vec![0; point.len()]] {
-                assert!(told(&DecodingKey::from_ec_der(&wrong)).contains("not on"), "{wrong:02x?}");
+                assert!(reason_of(&DecodingKey::from_ec_der(&wrong)).contains("not on"), "{wrong:02x?}");
             }
             for wrong in [&point[1..], &[0], &[]] {
-                assert!(told(&DecodingKey::from_ec_der(wrong)).contains("not supported"), "{wrong:02x?}");
+                assert!(reason_of(&DecodingKey::from_ec_der(wrong)).contains("not supported"), "{wrong:02x?}");
             }
         }
     }
@@ -190,14 +190,14 @@ mod tests {
             for sign in [0, 0x80] {
                 let mut point = y;
                 point[31] |= sign;
-                assert!(told(&DecodingKey::from_ed_der(&point)).contains("small order"), "{point:02x?}");
+                assert!(reason_of(&DecodingKey::from_ed_der(&point)).contains("small order"), "{point:02x?}");
             }
         }
         // That the two of order 8 are what they are said to be: together they are p.
         let carry = SMALL_ORDER[2].iter().zip(SMALL_ORDER[3]).map(|(one, other)| u16::from(*one) + u16::from(other));
         assert!(carry.eq(SMALL_ORDER[5].iter().map(|byte| u16::from(*byte))));
         for wrong in [&[][..], &[1; 31], &[1; 33]] {
-            assert!(told(&DecodingKey::from_ed_der(wrong)).contains("not supported"));
+            assert!(reason_of(&DecodingKey::from_ed_der(wrong)).contains("not supported"));
         }
     }
 }

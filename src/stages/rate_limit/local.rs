@@ -19,7 +19,7 @@ use http::HeaderValue;
 use crate::state::ledger::{Bucket, Tick};
 
 /// Longest time to refill a burst. Adding it to any time does not overflow.
-const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 86_400);
+const MAX_WINDOW: Duration = Duration::from_secs(366 * 86_400);
 
 /// A sustained rate and a burst.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Limit {
         let a_second = u32::try_from(1_000_000_000 / one.as_nanos().max(1)).unwrap_or(u32::MAX);
         let burst = burst.unwrap_or_else(|| NonZeroU32::new(a_second).unwrap_or(NonZeroU32::MIN));
         let window = one.saturating_mul(burst.get());
-        if window > LONGEST_WINDOW {
+        if window > MAX_WINDOW {
             return Err(
                 "the burst would take more than a year to fill again: raise the rate, or lower the burst".to_owned()
             );
@@ -66,7 +66,7 @@ impl Limit {
 
     /// Counts one request, or returns how long to wait.
     pub(crate) fn take(&self, bucket: &Bucket, now: Tick) -> Result<Allowed, Duration> {
-        let limiter = RateLimiter::<_, _, _, StateInformationMiddleware>::new(self.quota, BucketAt(bucket, now), At);
+        let limiter = RateLimiter::<_, _, _, StateInformationMiddleware>::new(self.quota, BucketAt(bucket, now), Now);
         match limiter.check() {
             Ok(snapshot) => {
                 let full = bucket.0.load(Ordering::Relaxed).saturating_sub(now.0);
@@ -103,9 +103,9 @@ impl Limit {
 
 /// Governor measures time from the creation of its limiter. Ours is created for one decision, so that time is "now", and
 /// everything else is relative to it.
-struct At;
+struct Now;
 
-impl Clock for At {
+impl Clock for Now {
     type Instant = Relative;
 
     fn now(&self) -> Relative {
@@ -184,7 +184,8 @@ mod tests {
             (start + SECOND / 2, Err(SECOND / 2)),
             (start + 60 * SECOND, Ok(2)),
         ] {
-            let got = limit.take(&bucket, Tick(at)).map(|fits| fits.remaining).map_err(|wait| wait.as_nanos() as u64);
+            let got =
+                limit.take(&bucket, Tick(at)).map(|allowed| allowed.remaining).map_err(|wait| wait.as_nanos() as u64);
             assert_eq!(got, expected, "at {at}");
         }
     }

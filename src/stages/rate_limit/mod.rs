@@ -73,14 +73,14 @@ pub(crate) enum Subject<'a> {
 
 /// The limits and what remains of them after this request, for the response headers.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct RateLimitHeaders {
     policy: Option<HeaderValue>,
     state: Option<HeaderValue>,
 }
 
-impl Standing {
+impl RateLimitHeaders {
     /// Adds the `RateLimit` headers, if a limit was checked.
-    pub(crate) fn tell(self, headers: &mut HeaderMap) {
+    pub(crate) fn write_to(self, headers: &mut HeaderMap) {
         if let (Some(policy), Some(state)) = (self.policy, self.state) {
             headers.insert(RATELIMIT_POLICY, policy);
             headers.insert(RATELIMIT, state);
@@ -104,39 +104,39 @@ fn join(before: &HeaderValue, item: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("{}, {item}", before.to_str().unwrap_or_default())).ok()
 }
 
-/// Counts the request against the route's own limit, then the plan's for the route's class, then the plan's. `standing` is
+/// Counts the request against the route's own limit, then the plan's for the route's class, then the plan's. `headers` is
 /// updated whether the request is allowed or not.
 pub(crate) fn take(
     (route, class): (Option<&RouteLimit>, Option<LimitId>),
     subject: &Subject<'_>,
     ledger: &Ledger,
     now: Tick,
-    standing: &mut Standing,
+    headers: &mut RateLimitHeaders,
 ) -> Result<(), Refusal> {
     if let Some(route) = route {
         let bucket = match subject {
             Subject::Consumer(_, account) => account.bucket(route.id, now),
             Subject::Address(address) => ledger.address(*address, now).bucket(route.id, now),
         };
-        ask(&route.limit, &bucket, now, standing)?;
+        take_one(&route.limit, &bucket, now, headers)?;
     }
     if let Subject::Consumer(Some(plan), account) = subject {
         if let Some((id, limit)) = plan.classes.iter().find(|(id, _)| Some(*id) == class) {
-            ask(limit, &account.bucket(*id, now), now, standing)?;
+            take_one(limit, &account.bucket(*id, now), now, headers)?;
         }
-        ask(&plan.limit, &account.plan, now, standing)?;
+        take_one(&plan.limit, &account.plan, now, headers)?;
     }
     Ok(())
 }
 
-fn ask(limit: &Limit, bucket: &Bucket, now: Tick, standing: &mut Standing) -> Result<(), Refusal> {
+fn take_one(limit: &Limit, bucket: &Bucket, now: Tick, headers: &mut RateLimitHeaders) -> Result<(), Refusal> {
     match limit.take(bucket, now) {
         Ok(fits) => {
-            standing.note(limit, fits.remaining, fits.full_after);
+            headers.note(limit, fits.remaining, fits.full_after);
             Ok(())
         }
         Err(wait) => {
-            standing.note(limit, 0, wait);
+            headers.note(limit, 0, wait);
             let seconds = whole_seconds(wait);
             Err(Refusal::new(
                 Stage::RateLimit,

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use super::digest::{Digest, hex};
-use super::revocation_key::Target;
+use super::revocation_key::RevocationTarget;
 
 /// Between a consumer's name and the id of one of its grants: no name holds it.
-const JOINT: char = '\u{1f}';
+const SEPARATOR: char = '\u{1f}';
 
 /// The kinds of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -151,7 +151,7 @@ pub(crate) struct Suspension {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Revocation {
     /// What is revoked.
-    pub(crate) target: Target,
+    pub(crate) target: RevocationTarget,
     /// Restricts it to credentials issued before this instant.
     pub(crate) issued_before: Option<Timestamp>,
     /// When it ends, because everything it names has expired; absent: when an operator lifts it.
@@ -250,7 +250,7 @@ impl Entry {
 
 /// Returns the id a grant is stored under.
 pub(crate) fn grant_id(consumer: &str, id: &str) -> String {
-    format!("{consumer}{JOINT}{id}")
+    format!("{consumer}{SEPARATOR}{id}")
 }
 
 /// One change of a store.

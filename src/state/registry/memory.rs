@@ -12,12 +12,12 @@ use jiff::Timestamp;
 
 use super::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, LastUse, Suspension, grant_id};
 use super::revocation_key::RevocationKey;
-use super::revoked::{Reach, Revoked};
+use super::revoked::{Coverage, Revoked};
 use crate::state::epoch::Epoch;
 
 /// Consumers, keys, grants and suspensions.
 #[derive(Debug, Default)]
-pub(super) struct People {
+pub(super) struct Entries {
     pub(super) consumers: BTreeMap<Box<str>, Arc<Consumer>>,
     /// The consumer that each external identity maps to.
     identities: HashMap<Identity, Box<str>>,
@@ -30,7 +30,7 @@ pub(super) struct People {
     pub(super) suspensions: BTreeMap<Box<str>, Arc<Suspension>>,
 }
 
-impl People {
+impl Entries {
     fn put(&mut self, entry: Entry) {
         self.remove(entry.kind(), &entry.id());
         match entry {
@@ -133,7 +133,7 @@ pub(crate) struct ConsumerState {
 /// Everything that requests look up.
 pub(super) struct Memory {
     pub(super) revoked: Revoked,
-    people: RwLock<People>,
+    entries: RwLock<Entries>,
     /// Number of suspensions and grants: while it is zero, look-ups are skipped.
     exceptions: AtomicUsize,
     uses: Mutex<HashMap<Box<str>, Arc<Usage>>>,
@@ -145,41 +145,41 @@ impl Memory {
     pub(super) fn new(epoch: Epoch) -> Self {
         Self {
             revoked: Revoked::default(),
-            people: RwLock::default(),
+            entries: RwLock::default(),
             exceptions: AtomicUsize::new(0),
             uses: Mutex::default(),
             epoch,
         }
     }
 
-    pub(super) fn people(&self) -> RwLockReadGuard<'_, People> {
-        self.people.read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn entries(&self) -> RwLockReadGuard<'_, Entries> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns whether a consumer is suspended, and what it is granted.
-    pub(super) fn standing(&self, consumer: &str, now: Timestamp) -> ConsumerState {
+    pub(super) fn consumer_state(&self, consumer: &str, now: Timestamp) -> ConsumerState {
         if self.exceptions.load(Ordering::Acquire) == 0 {
             return ConsumerState::default();
         }
-        let people = self.people();
-        let suspension = people.suspensions.get(consumer);
+        let entries = self.entries();
+        let suspension = entries.suspensions.get(consumer);
         let suspended = suspension.is_some_and(|suspension| suspension.until.is_none_or(|until| now < until));
-        let ids = people.granted.get(consumer).map(Vec::as_slice).unwrap_or_default();
-        let grants = ids.iter().filter_map(|id| people.grants.get(id)).filter(|grant| now < grant.until);
+        let ids = entries.granted.get(consumer).map(Vec::as_slice).unwrap_or_default();
+        let grants = ids.iter().filter_map(|id| entries.grants.get(id)).filter(|grant| now < grant.until);
         ConsumerState { suspended, granted: grants.flat_map(|grant| grant.scopes.iter().cloned()).collect() }
     }
 
     pub(super) fn key(&self, digest: &Digest) -> Option<Arc<Key>> {
-        self.people().by_digest.get(digest).cloned()
+        self.entries().by_digest.get(digest).cloned()
     }
 
     pub(super) fn consumer(&self, name: &str) -> Option<Arc<Consumer>> {
-        self.people().consumers.get(name).cloned()
+        self.entries().consumers.get(name).cloned()
     }
 
     pub(super) fn identified(&self, identity: &Identity) -> Option<Arc<Consumer>> {
-        let people = self.people();
-        people.identities.get(identity).and_then(|name| people.consumers.get(name)).cloned()
+        let entries = self.entries();
+        entries.identities.get(identity).and_then(|name| entries.consumers.get(name)).cloned()
     }
 
     /// Returns the place where uses of a key are recorded.
@@ -210,15 +210,18 @@ impl Memory {
         };
         match change {
             Change::Put(Entry::Revocation(revocation)) | Change::Create(Entry::Revocation(revocation)) => {
-                self.revoked.put(revocation.target.mark(), Reach::new(revocation.issued_before, revocation.expires));
+                self.revoked.put(
+                    revocation.target.revocation_key(),
+                    Coverage::new(revocation.issued_before, revocation.expires),
+                );
             }
             Change::Remove(Kind::Revocation, id) => {
                 if let Some(key) = RevocationKey::of_id(&id) {
                     self.revoked.remove(key);
                 }
             }
-            Change::Put(entry) | Change::Create(entry) => self.with_people(|people| people.put(entry)),
-            Change::Remove(kind, id) => self.with_people(|people| people.remove(kind, &id)),
+            Change::Put(entry) | Change::Create(entry) => self.with_entries(|entries| entries.put(entry)),
+            Change::Remove(kind, id) => self.with_entries(|entries| entries.remove(kind, &id)),
         }
         if matches!(kind, Kind::Consumer | Kind::Key) {
             // After the change, so that callers cached before it are looked up again.
@@ -226,51 +229,51 @@ impl Memory {
         }
     }
 
-    fn with_people(&self, change: impl FnOnce(&mut People)) {
-        let mut people = self.people.write().unwrap_or_else(PoisonError::into_inner);
-        change(&mut people);
-        self.exceptions.store(people.suspensions.len() + people.grants.len(), Ordering::Release);
+    fn with_entries(&self, change: impl FnOnce(&mut Entries)) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut entries);
+        self.exceptions.store(entries.suspensions.len() + entries.grants.len(), Ordering::Release);
     }
 
     /// Begins to replace everything with the contents of a store. The old state stays in force until `finish`.
-    pub(super) fn load(&self) -> Load<'_> {
-        Load { memory: self, people: People::default(), revoked: HashSet::default() }
+    pub(super) fn load(&self) -> PendingLoad<'_> {
+        PendingLoad { memory: self, entries: Entries::default(), revoked: HashSet::default() }
     }
 }
 
 /// The contents of a store, while they are being loaded.
-pub(super) struct Load<'a> {
+pub(super) struct PendingLoad<'a> {
     memory: &'a Memory,
-    people: People,
+    entries: Entries,
     revoked: HashSet<RevocationKey, RandomState>,
 }
 
-impl Load<'_> {
+impl PendingLoad<'_> {
     pub(super) fn put(&mut self, entry: Entry) {
         match entry {
             Entry::Revocation(revocation) => {
-                let key = revocation.target.mark();
-                self.memory.revoked.put(key, Reach::new(revocation.issued_before, revocation.expires));
+                let key = revocation.target.revocation_key();
+                self.memory.revoked.put(key, Coverage::new(revocation.issued_before, revocation.expires));
                 self.revoked.insert(key);
             }
-            entry => self.people.put(entry),
+            entry => self.entries.put(entry),
         }
     }
 
     /// Puts it in force. With `keep`, revocations and suspensions that the store does not have stay in force.
     pub(super) fn finish(mut self, keep: bool) {
         if keep {
-            for suspension in self.memory.people().suspensions.values() {
-                if !self.people.suspensions.contains_key(&suspension.consumer) {
-                    self.people.put(Entry::Suspension(Suspension::clone(suspension)));
+            for suspension in self.memory.entries().suspensions.values() {
+                if !self.entries.suspensions.contains_key(&suspension.consumer) {
+                    self.entries.put(Entry::Suspension(Suspension::clone(suspension)));
                 }
             }
         } else {
             let seen = self.revoked;
             self.memory.revoked.retain(|key, _| seen.contains(&key));
         }
-        let loaded = self.people;
-        self.memory.with_people(|people| *people = loaded);
+        let loaded = self.entries;
+        self.memory.with_entries(|entries| *entries = loaded);
         self.memory.epoch.advance();
     }
 }

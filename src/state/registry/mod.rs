@@ -214,8 +214,8 @@ impl Registry {
     }
 
     /// Returns whether a consumer is suspended, and the scopes it is granted for a limited time.
-    pub(crate) fn standing(&self, consumer: &str, now: Timestamp) -> ConsumerState {
-        self.memory.standing(consumer, now)
+    pub(crate) fn consumer_state(&self, consumer: &str, now: Timestamp) -> ConsumerState {
+        self.memory.consumer_state(consumer, now)
     }
 
     /// The API key with this digest.
@@ -225,12 +225,12 @@ impl Registry {
 
     /// The API key with this id.
     pub(crate) fn key_by_id(&self, id: &str) -> Option<Arc<Key>> {
-        self.memory.people().keys.get(id).cloned()
+        self.memory.entries().keys.get(id).cloned()
     }
 
     /// All API keys, by id.
     pub(crate) fn keys(&self) -> Vec<Arc<Key>> {
-        self.memory.people().keys.values().cloned().collect()
+        self.memory.entries().keys.values().cloned().collect()
     }
 
     /// Returns a consumer created at run time.
@@ -240,7 +240,7 @@ impl Registry {
 
     /// Returns all consumers created at run time, by name.
     pub(crate) fn consumers(&self) -> Vec<Arc<Consumer>> {
-        self.memory.people().consumers.values().cloned().collect()
+        self.memory.entries().consumers.values().cloned().collect()
     }
 
     /// Returns the consumer created at run time that has this external identity.
@@ -250,28 +250,28 @@ impl Registry {
 
     /// All grants, by consumer and id.
     pub(crate) fn grants(&self) -> Vec<Arc<Grant>> {
-        self.memory.people().grants.values().cloned().collect()
+        self.memory.entries().grants.values().cloned().collect()
     }
 
     /// All suspensions, by consumer.
     pub(crate) fn suspensions(&self) -> Vec<Arc<Suspension>> {
-        self.memory.people().suspensions.values().cloned().collect()
+        self.memory.entries().suspensions.values().cloned().collect()
     }
 
     /// The suspension of a consumer.
     pub(crate) fn suspension(&self, consumer: &str) -> Option<Arc<Suspension>> {
-        self.memory.people().suspensions.get(consumer).cloned()
+        self.memory.entries().suspensions.get(consumer).cloned()
     }
 
     /// Returns the number of entries of each kind; expired ones count until they are swept.
     pub(crate) fn counts(&self) -> [(Kind, usize); Kind::ALL.len()] {
-        let people = self.memory.people();
+        let entries = self.memory.entries();
         Kind::ALL.map(|kind| {
             let count = match kind {
-                Kind::Consumer => people.consumers.len(),
-                Kind::Key => people.keys.len(),
-                Kind::Grant => people.grants.len(),
-                Kind::Suspension => people.suspensions.len(),
+                Kind::Consumer => entries.consumers.len(),
+                Kind::Key => entries.keys.len(),
+                Kind::Grant => entries.grants.len(),
+                Kind::Suspension => entries.suspensions.len(),
                 Kind::Revocation => self.memory.revoked.len(),
             };
             (kind, count)

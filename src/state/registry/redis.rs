@@ -96,9 +96,9 @@ impl std::fmt::Display for Position {
 
 /// The names of this store's keys in Redis.
 #[derive(Debug, Clone)]
-struct Names(Box<str>);
+struct KeyNames(Box<str>);
 
-impl Names {
+impl KeyNames {
     fn of(&self, what: &str) -> String {
         format!("{{{}}}:{what}", self.0)
     }
@@ -128,7 +128,7 @@ impl Names {
 /// An open store.
 pub(super) struct Redis {
     client: Client,
-    names: Names,
+    names: KeyNames,
     /// The connection for commands; opened on demand.
     connection: Mutex<Option<MultiplexedConnection>>,
     /// How far this node has followed the stream.
@@ -161,7 +161,7 @@ impl Redis {
             ),
         };
         let client = client.map_err(|error| StoreError::Unusable(format!("the store's URL is invalid: {error}")))?;
-        let names = Names(prefix.into());
+        let names = KeyNames(prefix.into());
         let (sender, position) = watch::channel(None);
         let follower = Follower {
             client: client.clone(),
@@ -305,7 +305,7 @@ async fn read_uses(connection: &mut MultiplexedConnection, name: &str) -> Result
 /// Follows the stream of changes.
 struct Follower {
     client: Client,
-    names: Names,
+    names: KeyNames,
     memory: Arc<Memory>,
     health: Arc<AtomicU8>,
     position: watch::Sender<Option<Position>>,

@@ -12,7 +12,7 @@ use super::digest::{Digest, hex};
 /// What a revocation names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Target {
+pub(crate) enum RevocationTarget {
     /// One token, by a SHA-256: of what was signed, or of its text.
     Token(#[serde(with = "hex")] Digest),
     /// One token, by its `jti` (RFC 7519 §4.1.7).
@@ -39,7 +39,7 @@ pub(crate) enum Target {
 /// The kind of a revocation key; its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Of {
+enum TargetKind {
     Token,
     Jti,
     Subject,
@@ -58,7 +58,7 @@ pub(super) const KINDS: usize = 8;
 pub(crate) struct RevocationKey([u8; 16]);
 
 impl RevocationKey {
-    fn new(of: Of, parts: &[&[u8]]) -> Self {
+    fn new(of: TargetKind, parts: &[&[u8]]) -> Self {
         let mut context = Context::new(&SHA256);
         for part in parts {
             // The length before each part: "a" + "bc" is not "ab" + "c".
@@ -95,57 +95,57 @@ impl RevocationKey {
     }
 
     /// Returns an evenly distributed part of it, for sharding.
-    pub(super) fn spread(self) -> usize {
+    pub(super) fn shard_hash(self) -> usize {
         let Self([_, second, ..]) = self;
         usize::from(second)
     }
 
     /// The key of a token's text, or of its signed part.
     pub(crate) fn token(text: &[u8]) -> Self {
-        Self::new(Of::Token, &[aws_lc_rs::digest::digest(&SHA256, text).as_ref()])
+        Self::new(TargetKind::Token, &[aws_lc_rs::digest::digest(&SHA256, text).as_ref()])
     }
 
     /// The key of a `jti`.
     pub(crate) fn jti(jti: &str) -> Self {
-        Self::new(Of::Jti, &[jti.as_bytes()])
+        Self::new(TargetKind::Jti, &[jti.as_bytes()])
     }
 
     /// The key of an issuer's subject.
     pub(crate) fn subject(issuer: &str, subject: &str) -> Self {
-        Self::new(Of::Subject, &[issuer.as_bytes(), subject.as_bytes()])
+        Self::new(TargetKind::Subject, &[issuer.as_bytes(), subject.as_bytes()])
     }
 
     /// The key of a consumer.
     pub(crate) fn consumer(name: &str) -> Self {
-        Self::new(Of::Consumer, &[name.as_bytes()])
+        Self::new(TargetKind::Consumer, &[name.as_bytes()])
     }
 
     /// The key of an API key.
     pub(crate) fn key(id: &str) -> Self {
-        Self::new(Of::Key, &[id.as_bytes()])
+        Self::new(TargetKind::Key, &[id.as_bytes()])
     }
 
     /// The key of a client certificate.
     pub(crate) fn certificate(thumbprint: &Digest) -> Self {
-        Self::new(Of::Certificate, &[thumbprint])
+        Self::new(TargetKind::Certificate, &[thumbprint])
     }
 
     /// The key of an issuer.
     pub(crate) fn issuer(name: &str) -> Self {
-        Self::new(Of::Issuer, &[name.as_bytes()])
+        Self::new(TargetKind::Issuer, &[name.as_bytes()])
     }
 
     /// The key that revokes everything.
     pub(crate) fn all() -> Self {
-        Self::new(Of::All, &[])
+        Self::new(TargetKind::All, &[])
     }
 }
 
-impl Target {
+impl RevocationTarget {
     /// Returns the key it is recognised by.
-    pub(crate) fn mark(&self) -> RevocationKey {
+    pub(crate) fn revocation_key(&self) -> RevocationKey {
         match self {
-            Self::Token(digest) => RevocationKey::new(Of::Token, &[digest]),
+            Self::Token(digest) => RevocationKey::new(TargetKind::Token, &[digest]),
             Self::Jti(jti) => RevocationKey::jti(jti),
             Self::Subject { issuer, subject } => RevocationKey::subject(issuer, subject),
             Self::Consumer(name) => RevocationKey::consumer(name),
@@ -158,6 +158,6 @@ impl Target {
 
     /// Returns its id: the same for the same target, so that revoking is idempotent.
     pub(crate) fn id(&self) -> String {
-        hex::encode(&self.mark().0)
+        hex::encode(&self.revocation_key().0)
     }
 }

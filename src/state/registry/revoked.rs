@@ -21,14 +21,14 @@ type Seconds = u32;
 
 /// What a revocation covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reach {
+pub(super) struct Coverage {
     /// Covers what was issued before this second; `u32::MAX`: everything.
     issued_before: Seconds,
     /// The second at which it ends; `u32::MAX`: never.
     expires: Seconds,
 }
 
-impl Reach {
+impl Coverage {
     /// Returns the reach; `None` means everything, or for ever.
     pub(super) fn new(issued_before: Option<Timestamp>, expires: Option<Timestamp>) -> Self {
         let seconds = |at: Option<Timestamp>, round_up: bool| match at {
@@ -53,7 +53,7 @@ impl Reach {
 /// The keys of all revocations.
 #[derive(Default)]
 pub(super) struct Revoked {
-    shards: [RwLock<HashMap<RevocationKey, Reach, RandomState>>; SHARDS],
+    shards: [RwLock<HashMap<RevocationKey, Coverage, RandomState>>; SHARDS],
     /// How many there are of each kind: kinds without any are not looked up.
     counts: [AtomicUsize; KINDS],
 }
@@ -63,21 +63,21 @@ impl Revoked {
     pub(super) fn covers(&self, revocation_keys: &[RevocationKey], issued: Option<i64>, now: Timestamp) -> bool {
         revocation_keys.iter().any(|key| {
             let any = self.counts.get(key.kind()).is_some_and(|count| count.load(Ordering::Acquire) > 0);
-            any && self.reach(*key).is_some_and(|reach| reach.covers(issued, now.as_second()))
+            any && self.coverage(*key).is_some_and(|coverage| coverage.covers(issued, now.as_second()))
         })
     }
 
-    fn reach(&self, key: RevocationKey) -> Option<Reach> {
+    fn coverage(&self, key: RevocationKey) -> Option<Coverage> {
         self.shard(key)?.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
     }
 
     /// Revokes this key, replacing what was stored for it.
-    pub(super) fn put(&self, key: RevocationKey, reach: Reach) {
+    pub(super) fn put(&self, key: RevocationKey, coverage: Coverage) {
         let Some(shard) = self.shard(key) else { return };
         match shard.write().unwrap_or_else(PoisonError::into_inner).entry(key) {
-            Entry::Occupied(mut known) => drop(known.insert(reach)),
+            Entry::Occupied(mut known) => drop(known.insert(coverage)),
             Entry::Vacant(free) => {
-                free.insert(reach);
+                free.insert(coverage);
                 if let Some(count) = self.counts.get(key.kind()) {
                     count.fetch_add(1, Ordering::Release);
                 }
@@ -96,14 +96,14 @@ impl Revoked {
     /// Removes expired revocations.
     pub(super) fn sweep(&self, now: Timestamp) {
         let now = now.as_second();
-        self.retain(|_, reach| reach.expires == Seconds::MAX || now < i64::from(reach.expires));
+        self.retain(|_, coverage| coverage.expires == Seconds::MAX || now < i64::from(coverage.expires));
     }
 
     /// Keeps the revocations for which `keep` returns true.
-    pub(super) fn retain(&self, keep: impl Fn(RevocationKey, Reach) -> bool) {
+    pub(super) fn retain(&self, keep: impl Fn(RevocationKey, Coverage) -> bool) {
         for shard in &self.shards {
-            shard.write().unwrap_or_else(PoisonError::into_inner).retain(|key, reach| {
-                let stays = keep(*key, *reach);
+            shard.write().unwrap_or_else(PoisonError::into_inner).retain(|key, coverage| {
+                let stays = keep(*key, *coverage);
                 if !stays {
                     self.discount(*key);
                 }
@@ -123,8 +123,8 @@ impl Revoked {
         }
     }
 
-    fn shard(&self, key: RevocationKey) -> Option<&RwLock<HashMap<RevocationKey, Reach, RandomState>>> {
-        self.shards.get(key.spread() % SHARDS)
+    fn shard(&self, key: RevocationKey) -> Option<&RwLock<HashMap<RevocationKey, Coverage, RandomState>>> {
+        self.shards.get(key.shard_hash() % SHARDS)
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
             (Some(NOW), Some(NOW), Some(NOW - 1), false),
         ] {
             let all = Revoked::default();
-            all.put(alice, Reach::new(issued_before.map(at), expires.map(at)));
+            all.put(alice, Coverage::new(issued_before.map(at), expires.map(at)));
             let case = (issued_before, expires, issued);
             assert_eq!(all.covers(&[alice], issued, at(NOW)), revoked, "{case:?}");
             assert_eq!(all.covers(&[bob, alice], issued, at(NOW)), revoked, "{case:?}");
@@ -166,7 +166,7 @@ mod tests {
     fn a_fraction_of_a_second_is_on_the_side_of_the_revocation() {
         let all = Revoked::default();
         let half = at(NOW) + jiff::SignedDuration::from_millis(500);
-        all.put(RevocationKey::all(), Reach::new(Some(half), Some(half)));
+        all.put(RevocationKey::all(), Coverage::new(Some(half), Some(half)));
         assert!(all.covers(&[RevocationKey::all()], Some(NOW), at(NOW)));
     }
 
@@ -175,8 +175,8 @@ mod tests {
         let all = Revoked::default();
         for number in 0..100_i64 {
             let expires = (number % 2 == 0).then(|| at(NOW + number));
-            all.put(RevocationKey::jti(&number.to_string()), Reach::new(None, expires));
-            all.put(RevocationKey::jti(&number.to_string()), Reach::new(None, expires));
+            all.put(RevocationKey::jti(&number.to_string()), Coverage::new(None, expires));
+            all.put(RevocationKey::jti(&number.to_string()), Coverage::new(None, expires));
         }
         assert_eq!(all.len(), 100);
         all.sweep(at(NOW + 50));

@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::nodes::{Asker, Clients, Node, Said, Watched, each, milliseconds};
+use self::nodes::{Clients, Node, Prober, Said, Watched, each, milliseconds};
 use super::revoke::text;
 use super::{Operator, Reach, Way, print_json, print_table, segment, tell};
 use crate::cli::{DONE, FAILED, Format, INVALID};
@@ -119,14 +119,14 @@ fn revocation(arguments: &Revocation) -> Result<u8, u8> {
     let interrupt = interrupt.map_err(|error| tell(FAILED, &format!("cannot listen for signals: {error}")))?;
     let mut drill = Drill { arguments, operator, interrupt, steps: Vec::new(), revocation: None };
     let held = drill.take()?;
-    let asker = Arc::new(Asker {
+    let prober = Arc::new(Prober {
         clients,
         method: arguments.method.clone(),
         path: arguments.path.clone(),
         credential: held.header.clone(),
     });
-    let watched = drill.show(&held, &asker).unwrap_or_default();
-    drill.undo(&held, &asker);
+    let watched = drill.show(&held, &prober).unwrap_or_default();
+    drill.undo(&held, &prober);
     Ok(drill.verdict(&held, &watched))
 }
 
@@ -219,10 +219,10 @@ impl Drill<'_> {
 
     /// Checks that every node accepts the credential, revokes it, and watches every node refuse it. Returns `None` if
     /// an earlier step fails.
-    fn show(&mut self, held: &Held, asker: &Arc<Asker>) -> Option<Vec<Watched>> {
+    fn show(&mut self, held: &Held, prober: &Arc<Prober>) -> Option<Vec<Watched>> {
         let arguments = self.arguments;
         let patience = if held.minted.is_some() { SPREAD } else { Duration::ZERO };
-        self.accepted("accepted", asker, patience, Said::lets_through).then_some(())?;
+        self.accepted("accepted", prober, patience, Said::lets_through).then_some(())?;
 
         let began = Instant::now();
         let (name, value) = &held.target;
@@ -238,8 +238,8 @@ impl Drill<'_> {
 
         let give_up = arguments.within.0 + GIVE_UP;
         let watching = each(&arguments.nodes, |node| {
-            let asker = Arc::clone(asker);
-            async move { asker.watch(node, revoked, give_up).await }
+            let prober = Arc::clone(prober);
+            async move { prober.watch(node, revoked, give_up).await }
         });
         let watched = self.on_nodes(watching);
         let outcome = match &watched {
@@ -254,15 +254,15 @@ impl Drill<'_> {
     fn accepted(
         &mut self,
         name: &'static str,
-        asker: &Arc<Asker>,
+        prober: &Arc<Prober>,
         patience: Duration,
         good: fn(&Said) -> bool,
     ) -> bool {
         let began = Instant::now();
         let nodes = &self.arguments.nodes;
         let asking = each(nodes, |node| {
-            let asker = Arc::clone(asker);
-            async move { asker.until(&node, patience, good).await }
+            let prober = Arc::clone(prober);
+            async move { prober.until(&node, patience, good).await }
         });
         let outcome = match self.on_nodes(asking) {
             None => Err("interrupted".to_owned()),
@@ -279,11 +279,11 @@ impl Drill<'_> {
     }
 
     /// Undoes the changes of the drill.
-    fn undo(&mut self, held: &Held, asker: &Arc<Asker>) {
+    fn undo(&mut self, held: &Held, prober: &Arc<Prober>) {
         if let Some(id) = self.revocation.take() {
             let undone = self.remove("revocation undone", &format!("/v1/revocations/{id}"));
             if undone && held.minted.is_none() {
-                self.accepted("accepted again", asker, SPREAD, Said::knows);
+                self.accepted("accepted again", prober, SPREAD, Said::knows);
             }
         }
         if let Some(id) = &held.minted {

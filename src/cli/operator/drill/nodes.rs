@@ -136,7 +136,7 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
 }
 
 /// Sends the same request with the same credential to nodes.
-pub(super) struct Asker {
+pub(super) struct Prober {
     pub(super) clients: Clients,
     pub(super) method: Method,
     pub(super) path: String,
@@ -176,7 +176,7 @@ impl fmt::Display for Said {
     }
 }
 
-impl Asker {
+impl Prober {
     async fn ask(&self, client: &HttpClient, node: &Node) -> Result<Said, String> {
         let (name, value) = &self.credential;
         let request = Request::builder().method(self.method.clone()).uri(format!("{node}{}", self.path));

@@ -1,12 +1,12 @@
-//! DPoP proofs (RFC 9449): decides whether the sender of a request holds the key that its token is bound to.
+//! DPoP proofs (RFC 9449): decides whether the sender of a request possesses the key that its token is bound to.
 //!
-//! It never decides who is calling: the token has been verified before, and its `cnf.jkt` is what a proof is held
-//! against. A proof is good for one request, for a short time, and once. The rules are those of RFC 9449 §4.3, cheap
-//! ones first, then the signature, and the memory of replays last: only who holds a bound key can fill it.
+//! This does not identify the caller: the token has already been verified, and proofs are checked against its `cnf.jkt`. A
+//! proof is valid for one request, once, and for a short time. The rules are those of RFC 9449 §4.3: the cheap ones first,
+//! then the signature, and replays last, so that only the holder of a bound key can fill the memory of replays.
 //!
-//! That memory is of one process. Where nodes share a store, a proof is claimed there as well, so that none is good on two
-//! nodes. Without one, within its age a proof can be used once more on another node, or after a restart; nonces under a key
-//! that each process draws for itself close both (§8).
+//! That memory belongs to one process. Nodes that share a store also claim each proof there, so that it is valid on one node
+//! only. Without a store, a proof can be replayed on another node or after a restart until it is too old; nonces prevent
+//! both, because each process signs them with a key of its own (§8).
 
 mod nonces;
 mod replays;
@@ -26,7 +26,7 @@ use subtle::ConstantTimeEq;
 
 pub(crate) use self::nonces::Nonces;
 pub(crate) use self::replays::Replays;
-use self::replays::mark;
+use self::replays::replay_key;
 use self::target::Target;
 use crate::exchange::Request;
 use crate::stages::strict_json;
@@ -34,50 +34,50 @@ use crate::stages::strict_json;
 /// The header that carries proofs (RFC 9449 §4.1).
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 
-/// Longest proof, in bytes: several times what an RSA key of 8192 bits makes of one.
+/// Longest proof, in bytes: several times the size of one with an RSA key of 8192 bits.
 const MAX_PROOF: usize = 8 * 1024;
 /// Longest `jti`, in bytes.
 const MAX_JTI: usize = 256;
 /// Shortest RSA modulus, in bits (RFC 7518 §3.3).
 const MIN_RSA_BITS: usize = 2048;
-/// Members that only private and shared keys have (RFC 7518 §6.2.2, §6.3.2 and §6.4.1; RFC 8037 §2).
+/// Members that only private and symmetric keys have (RFC 7518 §6.2.2, §6.3.2 and §6.4.1; RFC 8037 §2).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-/// Why a proof is not good.
+/// Why a proof is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flaw {
-    /// None came, and the token demands one (RFC 9449 §7.1).
+pub(crate) enum ProofError {
+    /// There is none, but the token requires one (RFC 9449 §7.1).
     Missing,
-    /// More than one came (RFC 9449 §4.3, rule 1).
+    /// There is more than one (RFC 9449 §4.3, rule 1).
     Several,
-    /// It breaks a rule of RFC 9449 §4.3; says which, for the caller.
+    /// It violates a rule of RFC 9449 §4.3; the text tells the caller which.
     Invalid(&'static str),
     /// It was used before (RFC 9449 §11.1).
     Replayed,
-    /// It lacks a nonce of ours that is still good; the answer carries a new one (RFC 9449 §9).
+    /// It lacks a valid nonce; the response carries a new one (RFC 9449 §9).
     NonceNeeded,
-    /// It is good, but its key has been used for as many as one key may have remembered; `wait` is in seconds.
+    /// It is valid, but as many proofs of its key are remembered as one key may have.
     TooMany {
-        /// When the first of them has ended.
+        /// Seconds until the first of them expires.
         wait: u64,
     },
-    /// It is good, but cannot be remembered: the memory is full of proofs that are good still. Ours to mend, hence 503.
+    /// It is valid, but the memory is full of proofs that are still valid. A fault of this node, hence 503.
     Full,
 }
 
-fn invalid<T>(detail: &'static str) -> Result<T, Flaw> {
-    Err(Flaw::Invalid(detail))
+fn invalid<T>(detail: &'static str) -> Result<T, ProofError> {
+    Err(ProofError::Invalid(detail))
 }
 
-/// How proofs are checked, as the policy says.
+/// How proofs are checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// How long a proof is good after its `iat`, in seconds (RFC 9449 §11.1).
+    /// How long a proof is valid after its `iat`, in seconds (RFC 9449 §11.1).
     pub(crate) max_age: i64,
     /// Tolerated difference of clocks, in seconds.
     pub(crate) skew: i64,
-    /// Whether a proof must carry a nonce of ours (RFC 9449 §9).
+    /// Whether a proof must have a nonce that we issued (RFC 9449 §9).
     pub(crate) nonce: bool,
-    /// The only algorithms taken; those with a shared secret are passed over.
+    /// The accepted algorithms. Symmetric ones are ignored.
     pub(crate) algorithms: Vec<Algorithm>,
 }
 
@@ -90,97 +90,97 @@ pub(crate) struct BoundToken<'a> {
     pub(crate) jkt: &'a str,
 }
 
-/// A good proof, which counts as used.
+/// A valid proof, which is now used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Used {
-    /// What it is remembered by.
-    pub(crate) mark: [u8; 16],
-    /// How long some node would take it.
+pub(crate) struct UsedProof {
+    /// Identifies it, so that a replay is recognised.
+    pub(crate) replay_key: [u8; 16],
+    /// How long any node would still accept it.
     pub(crate) lifetime: Duration,
 }
 
-/// Checks proofs.
+/// Checks proofs under one policy.
 #[derive(Debug)]
 pub(crate) struct Dpop {
     settings: Settings,
-    /// Proofs seen; the next policy has the same.
+    /// Outlives the policy.
     replays: Arc<Replays>,
-    /// Nonces; who answers issues them, and the next policy has the same.
+    /// Outlives the policy.
     nonces: Arc<Nonces>,
 }
 
 impl Dpop {
-    /// Puts it together. RFC 9449 §4.3, rule 5: only asymmetric algorithms, whatever the settings say.
+    /// Removes symmetric algorithms from the settings (RFC 9449 §4.3, rule 5).
     pub(crate) fn new(mut settings: Settings, replays: Arc<Replays>, nonces: Arc<Nonces>) -> Self {
         settings.algorithms.retain(|algorithm| algorithm.family() != AlgorithmFamily::Hmac);
         Self { settings, replays, nonces }
     }
 
-    /// What the next proof must hold, where nonces are asked for.
+    /// Issues the nonce for the next proof.
     pub(super) fn next_nonce(&self, now: Timestamp) -> HeaderValue {
         self.nonces.issue(now)
     }
 
-    /// Decides whether the request's `DPoP` header proves that its sender holds the token's key (RFC 9449 §4.3).
+    /// Decides whether the request's `DPoP` header proves that its sender possesses the token's key (RFC 9449 §4.3).
     ///
-    /// A good proof is remembered on this node, so it is good once; the caller asks the other nodes.
-    pub(crate) fn check(&self, request: &Request<'_>, bound: BoundToken<'_>) -> Result<Used, Flaw> {
+    /// A valid proof is remembered on this node and cannot be used again. The caller claims it on the other nodes.
+    pub(crate) fn check(&self, request: &Request<'_>, bound: BoundToken<'_>) -> Result<UsedProof, ProofError> {
         let now = request.now();
         let mut proofs = request.headers.get_all(DPOP).iter();
         let value = match (proofs.next(), proofs.next()) {
             (Some(value), None) => value,
-            (Some(_), Some(_)) => return Err(Flaw::Several),
-            (None, _) => return Err(Flaw::Missing),
+            (Some(_), Some(_)) => return Err(ProofError::Several),
+            (None, _) => return Err(ProofError::Missing),
         };
         let proof = Proof::parse(value)?;
         let algorithm = self.algorithm(&proof)?;
         let (key, thumbprint) = proof.key(algorithm)?;
         let jti = proof.claim("jti").filter(|jti| !jti.is_empty() && jti.len() <= MAX_JTI);
-        let jti = jti.ok_or(Flaw::Invalid("the DPoP proof's `jti` is not a string of 1 to 256 bytes"))?;
+        let jti = jti.ok_or(ProofError::Invalid("the DPoP proof's `jti` is not a string of 1 to 256 bytes"))?;
         proof.is_for(request, bound.token)?;
-        // Before the signature: the key of somebody's own choice, however large, is not worth verifying with.
+        // Before the signature, so that nobody can make us verify with a large key of their choice.
         if !bool::from(thumbprint.as_bytes().ct_eq(bound.jkt.as_bytes())) {
-            return invalid("the DPoP proof is made with another key than the token is bound to (`cnf.jkt`)");
+            return invalid("the DPoP proof is signed with a different key than the token is bound to (`cnf.jkt`)");
         }
         let until = self.until(&proof, now)?;
         self.nonce(&proof, now)?;
         if !jsonwebtoken::crypto::verify(proof.signature, proof.message.as_bytes(), &key, algorithm).unwrap_or(false) {
-            return invalid("the DPoP proof's signature is not good");
+            return invalid("the DPoP proof's signature is invalid");
         }
-        let (mark, now) = (mark(bound.jkt, jti), now.as_second());
-        self.replays.claim(bound.jkt, mark, until, now)?;
-        // A node whose clock is behind takes it for longer, by as much as clocks may differ.
+        let (replay_key, now) = (replay_key(bound.jkt, jti), now.as_second());
+        self.replays.claim(bound.jkt, replay_key, until, now)?;
+        // A node whose clock is behind accepts it for longer, by at most the clock skew.
         let left = until.saturating_sub(now).saturating_add(1).saturating_add(self.settings.skew);
-        Ok(Used { mark, lifetime: Duration::from_secs(u64::try_from(left).unwrap_or(1)) })
+        Ok(UsedProof { replay_key, lifetime: Duration::from_secs(u64::try_from(left).unwrap_or(1)) })
     }
 
-    /// The algorithm, which is the proof's choice, but only among ours (RFC 9449 §4.3, rules 4 and 5).
-    fn algorithm(&self, proof: &Proof<'_>) -> Result<Algorithm, Flaw> {
+    /// Returns the proof's algorithm, if it is accepted (RFC 9449 §4.3, rules 4 and 5).
+    fn algorithm(&self, proof: &Proof<'_>) -> Result<Algorithm, ProofError> {
         let member = |name: &str| proof.header.get(name).and_then(Value::as_str);
-        // What was signed for another end, an ID token say, is no proof (RFC 8725 §3.11).
+        // A JWT of another kind, such as an ID token, is not a proof (RFC 8725 §3.11).
         if member("typ") != Some("dpop+jwt") {
             return invalid("the DPoP proof's `typ` is not `dpop+jwt`");
         }
-        // RFC 7515 §4.1.11: extensions that are not understood refuse the proof, and we understand none.
+        // RFC 7515 §4.1.11: a critical extension that is not supported invalidates the proof, and we support none.
         if proof.header.contains_key("crit") {
-            return invalid("the DPoP proof demands an extension (`crit`) that is not understood here");
+            return invalid("the DPoP proof requires an extension (`crit`) that is not supported");
         }
         let algorithm = member("alg").and_then(|name| match name {
-            // RFC 9864 §2.2: the name that says the curve too; no other curve of EdDSA is taken here.
+            // RFC 9864 §2.2: this name also specifies the curve. No other curve of EdDSA is accepted here.
             "Ed25519" => Some(Algorithm::EdDSA),
             name => name.parse().ok(),
         });
         let accepted = algorithm.filter(|algorithm| self.settings.algorithms.contains(algorithm));
-        accepted.ok_or(Flaw::Invalid("the DPoP proof's `alg` is not accepted here"))
+        accepted.ok_or(ProofError::Invalid("the DPoP proof's `alg` is not accepted here"))
     }
 
-    /// The last second in which a proof is good, when now is not outside (RFC 9449 §4.3, rule 11).
-    fn until(&self, proof: &Proof<'_>, now: Timestamp) -> Result<i64, Flaw> {
-        /// The year 10000, past which nothing sensible lies.
+    /// Returns the last second in which the proof is valid; fails if it is not valid now (RFC 9449 §4.3, rule 11).
+    fn until(&self, proof: &Proof<'_>, now: Timestamp) -> Result<i64, ProofError> {
+        /// The year 10000: later dates are nonsense.
         const MOST: f64 = 253_402_300_800.0;
         let Settings { max_age, skew, .. } = self.settings;
         let issued = proof.claims.get("iat").and_then(Value::as_f64).filter(|seconds| (0.0..MOST).contains(seconds));
-        let issued = issued.ok_or(Flaw::Invalid("the DPoP proof's `iat` is not a date in seconds"))? as i64;
+        let issued = issued.ok_or(ProofError::Invalid("the DPoP proof's `iat` is not a date in seconds"))? as i64;
         let until = issued.saturating_add(max_age).saturating_add(skew);
         match now.as_second() {
             now if issued > now.saturating_add(skew) => invalid("the DPoP proof's `iat` is ahead of the clock here"),
@@ -189,18 +189,18 @@ impl Dpop {
         }
     }
 
-    /// RFC 9449 §4.3, rule 10. A nonce that nobody asked for does no harm, but it is a string (§4.2).
-    fn nonce(&self, proof: &Proof<'_>, now: Timestamp) -> Result<(), Flaw> {
+    /// Checks the nonce (RFC 9449 §4.3, rule 10). One that is not required does no harm, but must be a string (§4.2).
+    fn nonce(&self, proof: &Proof<'_>, now: Timestamp) -> Result<(), ProofError> {
         match proof.claims.get("nonce") {
             Some(Value::String(nonce)) if self.settings.nonce && self.nonces.accepts(nonce, now) => Ok(()),
-            None | Some(Value::String(_)) if self.settings.nonce => Err(Flaw::NonceNeeded),
+            None | Some(Value::String(_)) if self.settings.nonce => Err(ProofError::NonceNeeded),
             None | Some(Value::String(_)) => Ok(()),
             Some(_) => invalid("the DPoP proof's `nonce` is not a string"),
         }
     }
 }
 
-/// A proof taken apart, and not believed yet.
+/// A parsed proof, not verified.
 struct Proof<'a> {
     /// What was signed.
     message: &'a str,
@@ -210,8 +210,8 @@ struct Proof<'a> {
 }
 
 impl<'a> Proof<'a> {
-    /// Takes a compact JWS apart (RFC 7515 §7.1; RFC 9449 §4.3, rule 2). Its signature is decoded when it is verified.
-    fn parse(value: &'a HeaderValue) -> Result<Self, Flaw> {
+    /// Parses a compact JWS (RFC 7515 §7.1; RFC 9449 §4.3, rule 2). The signature is decoded when it is verified.
+    fn parse(value: &'a HeaderValue) -> Result<Self, ProofError> {
         if value.len() > MAX_PROOF {
             return invalid("the DPoP proof is longer than 8 KiB");
         }
@@ -220,30 +220,30 @@ impl<'a> Proof<'a> {
             let (header, claims) = message.split_once('.')?;
             Some(Self { message, signature, header: object(header)?, claims: object(claims)? })
         };
-        parts().ok_or(Flaw::Invalid("the DPoP proof is not a JWT of three base64url parts"))
+        parts().ok_or(ProofError::Invalid("the DPoP proof is not a JWT of three base64url parts"))
     }
 
     fn claim(&self, name: &str) -> Option<&str> {
         self.claims.get(name).and_then(Value::as_str)
     }
 
-    /// The public key that came along, and its thumbprint (RFC 9449 §4.3, rules 6 and 7).
-    fn key(&self, algorithm: Algorithm) -> Result<(DecodingKey, String), Flaw> {
+    /// Returns the public key in the header, and its thumbprint (RFC 9449 §4.3, rules 6 and 7).
+    fn key(&self, algorithm: Algorithm) -> Result<(DecodingKey, String), ProofError> {
         let Some(Value::Object(jwk)) = self.header.get("jwk") else {
             return invalid("the DPoP proof's header has no public key (`jwk`)");
         };
         if PRIVATE.iter().any(|member| jwk.contains_key(*member)) {
             return invalid(
-                "the DPoP proof's `jwk` gives a private key away; make a new one, and send its public half",
+                "the DPoP proof's `jwk` discloses a private key; generate a new key, and send its public part only",
             );
         }
-        key_of(jwk, algorithm).ok_or(Flaw::Invalid(
-            "the DPoP proof's `jwk` does not fit its `alg`; keys are RSA of 2048 bits or more, P-256, P-384 or Ed25519",
+        key_of(jwk, algorithm).ok_or(ProofError::Invalid(
+            "the DPoP proof's `jwk` does not match its `alg`; use RSA with at least 2048 bits, P-256, P-384 or Ed25519",
         ))
     }
 
-    /// Decides whether it was made for this request and this token (RFC 9449 §4.3, rules 8, 9 and 12).
-    fn is_for(&self, request: &Request<'_>, token: &[u8]) -> Result<(), Flaw> {
+    /// Checks that the proof was made for this request and this token (RFC 9449 §4.3, rules 8, 9 and 12).
+    fn is_for(&self, request: &Request<'_>, token: &[u8]) -> Result<(), ProofError> {
         // RFC 9110 §9.1: methods are case-sensitive.
         if self.claim("htm") != Some(request.method()) {
             return invalid("the DPoP proof's `htm` is not the method of this request");
@@ -267,16 +267,17 @@ fn object(part: &str) -> Option<Map<String, Value>> {
     }
 }
 
-/// The key of a public JWK, when it fits the algorithm (RFC 7518 §6, RFC 8037 §2), and its thumbprint (RFC 7638 §3).
+/// Returns the key of a public JWK, if it matches the algorithm (RFC 7518 §6, RFC 8037 §2), and its thumbprint (RFC 7638
+/// §3).
 ///
-/// A key has one spelling here: its numbers are strict base64url, and as long as they must be. So the text that is
-/// hashed can be put together as it is: nothing in it needs escaping.
+/// A key has only one accepted spelling: strict base64url numbers of the right length. So the text to hash needs no
+/// escaping.
 fn key_of(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<(DecodingKey, String)> {
     let member = |name: &str| jwk.get(name).and_then(Value::as_str);
-    // A number: its text, and its bytes.
+    // A number: as text, and as bytes.
     let number = |name: &str| Some((member(name)?, URL_SAFE_NO_PAD.decode(member(name)?).ok()?));
     let sized = |name: &str, size: usize| number(name).filter(|(_, bytes)| bytes.len() == size);
-    // RFC 7517 §4.2: a key for encryption does not sign.
+    // RFC 7517 §4.2: a key for encryption must not sign.
     if jwk.contains_key("use") && member("use") != Some("sig") {
         return None;
     }
@@ -284,7 +285,7 @@ fn key_of(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<(DecodingKey
         ("EC", Some(curve @ "P-256"), Algorithm::ES256) | ("EC", Some(curve @ "P-384"), Algorithm::ES384) => {
             let size = if algorithm == Algorithm::ES256 { 32 } else { 48 };
             let ((x, x_bytes), (y, y_bytes)) = (sized("x", size)?, sized("y", size)?);
-            // SEC 1 §2.3.3: 4, then x and y. That it lies on the curve is seen when it is used.
+            // SEC 1 §2.3.3: 4, then x and y. Verification checks that the point is on the curve.
             let point = [[4].as_slice(), x_bytes.as_slice(), y_bytes.as_slice()].concat();
             (DecodingKey::from_ec_der(&point), format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x}","y":"{y}"}}"#))
         }
@@ -296,7 +297,7 @@ fn key_of(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<(DecodingKey
             let ((n, modulus), (e, exponent)) = (number("n")?, number("e")?);
             let first = *modulus.first()?;
             let bits = (modulus.len() * 8).saturating_sub(first.leading_zeros() as usize);
-            // RFC 7518 §2, Base64urlUInt: no zeros before the number.
+            // RFC 7518 §2, Base64urlUInt: no leading zeros.
             if first == 0 || *exponent.first()? == 0 || bits < MIN_RSA_BITS {
                 return None;
             }
@@ -308,8 +309,8 @@ fn key_of(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<(DecodingKey
     Some((key, URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()))))
 }
 
-/// The first half of 32 bytes.
-fn half(hash: &[u8]) -> [u8; 16] {
+/// Returns the first 16 bytes of a hash.
+fn truncated(hash: &[u8]) -> [u8; 16] {
     hash.first_chunk().copied().unwrap_or_default()
 }
 
@@ -425,7 +426,7 @@ mod tests {
         Dpop::new(settings, Arc::new(Replays::new()), Arc::new(Nonces::new()))
     }
 
-    fn check(dpop: &Dpop, proofs: &[&str], facts: &Facts<'_>, now: i64) -> Result<(), Flaw> {
+    fn check(dpop: &Dpop, proofs: &[&str], facts: &Facts<'_>, now: i64) -> Result<(), ProofError> {
         let proofs = proofs.iter().map(|proof| HeaderValue::from_str(proof).unwrap());
         use_proofs(dpop, proofs, facts, now).map(drop)
     }
@@ -435,7 +436,7 @@ mod tests {
         proofs: impl IntoIterator<Item = HeaderValue>,
         facts: &Facts<'_>,
         now: i64,
-    ) -> Result<Used, Flaw> {
+    ) -> Result<UsedProof, ProofError> {
         let Facts { method, scheme, authority, path, token, jkt } = *facts;
         let headers = HeaderMap::from_iter(proofs.into_iter().map(|proof| (DPOP, proof)));
         let sample = SampleRequest::new(&Method::from_bytes(method.as_bytes()).unwrap(), path).dated(at(now));
@@ -444,18 +445,18 @@ mod tests {
     }
 
     /// The verdict on one proof by a memory that has seen nothing.
-    fn verdict(proof: &str, jkt: &str) -> Result<(), Flaw> {
+    fn verdict(proof: &str, jkt: &str) -> Result<(), ProofError> {
         check(&dpop(|_| {}), &[proof], &facts(jkt), NOW)
     }
 
     /// Good when `reason` is empty; otherwise invalid, for the reason that these words stand for.
-    fn assert_verdict(got: Result<(), Flaw>, reason: &str, what: impl fmt::Display) {
+    fn assert_verdict(got: Result<(), ProofError>, reason: &str, what: impl fmt::Display) {
         match got {
             Ok(()) => assert_eq!("", reason, "{what}"),
-            Err(Flaw::Invalid(detail)) => {
+            Err(ProofError::Invalid(detail)) => {
                 assert!(!reason.is_empty() && detail.contains(reason), "{what}: {detail}, and not {reason}");
             }
-            Err(flaw) => panic!("{what}: {flaw:?}"),
+            Err(error) => panic!("{what}: {error:?}"),
         }
     }
 
@@ -484,10 +485,10 @@ mod tests {
         let client = Client::new();
         let (one, two) = (client.proof(&json!({}), &json!({})), client.proof(&json!({}), &json!({"jti": "2"})));
         for (proofs, expected) in [
-            (vec![], Err(Flaw::Missing)),
+            (vec![], Err(ProofError::Missing)),
             (vec![one.as_str()], Ok(())),
-            (vec![one.as_str(), two.as_str()], Err(Flaw::Several)),
-            (vec![one.as_str(), one.as_str()], Err(Flaw::Several)),
+            (vec![one.as_str(), two.as_str()], Err(ProofError::Several)),
+            (vec![one.as_str(), one.as_str()], Err(ProofError::Several)),
         ] {
             assert_eq!(check(&dpop(|_| {}), &proofs, &facts(&client.jkt), NOW), expected, "{}", proofs.len());
         }
@@ -583,15 +584,15 @@ mod tests {
             (json!({"alg": "es256"}), "`alg` is not"),
             (json!({"alg": "HS256"}), "`alg` is not"),
             (json!({"alg": "PS512"}), "`alg` is not"),
-            (json!({"alg": "ES384"}), "does not fit"),
-            (json!({"alg": "RS256"}), "does not fit"),
-            (json!({"alg": "EdDSA"}), "does not fit"),
+            (json!({"alg": "ES384"}), "does not match"),
+            (json!({"alg": "RS256"}), "does not match"),
+            (json!({"alg": "EdDSA"}), "does not match"),
             (json!({"crit": []}), "`crit`"),
             (json!({"crit": ["b64"], "b64": false}), "`crit`"),
             (json!({"jwk": null}), "(`jwk`)"),
             (json!({"jwk": client.jwk.to_string()}), "(`jwk`)"),
             (json!({"jwk": [client.jwk]}), "(`jwk`)"),
-            (json!({"jwk": {}}), "does not fit"),
+            (json!({"jwk": {}}), "does not match"),
         ] {
             assert_verdict(verdict(&client.proof(&change, &json!({})), &client.jkt), reason, &change);
         }
@@ -606,23 +607,23 @@ mod tests {
         let stray = String::from_utf8(stray).unwrap();
         let mut cases = vec![
             (json!({"kid": "k", "use": "sig", "alg": "ES256", "key_ops": ["verify"], "ext": true}), ""),
-            (json!({"use": "enc"}), "does not fit"),
-            (json!({"use": 1}), "does not fit"),
-            (json!({"kty": null}), "does not fit"),
-            (json!({"kty": "RSA"}), "does not fit"),
-            (json!({"kty": "ec"}), "does not fit"),
-            (json!({"kty": "oct"}), "does not fit"),
-            (json!({"crv": null}), "does not fit"),
-            (json!({"crv": "P-384"}), "does not fit"),
-            (json!({"crv": "Ed25519"}), "does not fit"),
-            (json!({"y": null}), "does not fit"),
-            (json!({"x": 1}), "does not fit"),
-            (json!({"x": ""}), "does not fit"),
-            (json!({"x": encode([0xc5; 31])}), "does not fit"),
-            (json!({"x": encode([0xc5; 33])}), "does not fit"),
-            (json!({"x": format!("{}=", client.jwk["x"].as_str().unwrap())}), "does not fit"),
-            (json!({"x": stray}), "does not fit"),
-            (json!({"x": "\",\"y\":\""}), "does not fit"),
+            (json!({"use": "enc"}), "does not match"),
+            (json!({"use": 1}), "does not match"),
+            (json!({"kty": null}), "does not match"),
+            (json!({"kty": "RSA"}), "does not match"),
+            (json!({"kty": "ec"}), "does not match"),
+            (json!({"kty": "oct"}), "does not match"),
+            (json!({"crv": null}), "does not match"),
+            (json!({"crv": "P-384"}), "does not match"),
+            (json!({"crv": "Ed25519"}), "does not match"),
+            (json!({"y": null}), "does not match"),
+            (json!({"x": 1}), "does not match"),
+            (json!({"x": ""}), "does not match"),
+            (json!({"x": encode([0xc5; 31])}), "does not match"),
+            (json!({"x": encode([0xc5; 33])}), "does not match"),
+            (json!({"x": format!("{}=", client.jwk["x"].as_str().unwrap())}), "does not match"),
+            (json!({"x": stray}), "does not match"),
+            (json!({"x": "\",\"y\":\""}), "does not match"),
         ];
         cases.extend(PRIVATE.iter().map(|member| (json!({*member: "AQAB"}), "private")));
         for (change, reason) in cases {
@@ -837,9 +838,9 @@ mod tests {
             compact(&client.header(&json!({})).to_string(), &good_claims(&json!({})).to_string(), |_| vec![1; 64]);
         assert_verdict(check(&dpop, &[&bad], &facts(&client.jkt), NOW), "signature", "forged");
         assert_eq!(send(&client, &json!({}), NOW), Ok(()));
-        assert_eq!(send(&client, &json!({}), NOW), Err(Flaw::Replayed));
-        assert_eq!(send(&client, &json!({"iat": NOW + 1}), NOW + 1), Err(Flaw::Replayed), "the id counts");
-        assert_eq!(send(&client, &json!({}), NOW + 90), Err(Flaw::Replayed), "in the last second");
+        assert_eq!(send(&client, &json!({}), NOW), Err(ProofError::Replayed));
+        assert_eq!(send(&client, &json!({"iat": NOW + 1}), NOW + 1), Err(ProofError::Replayed), "the id counts");
+        assert_eq!(send(&client, &json!({}), NOW + 90), Err(ProofError::Replayed), "in the last second");
         assert_verdict(send(&client, &json!({}), NOW + 91), "`iat`", "when it is good no more");
         assert_eq!(send(&client, &json!({"jti": "2"}), NOW), Ok(()));
         assert_eq!(send(&other, &json!({}), NOW), Ok(()), "the ids of others do not matter");
@@ -854,18 +855,18 @@ mod tests {
         assert_eq!(check(&before, &[&proof], &facts(&client.jkt), NOW), Ok(()));
         let settings = Settings { max_age: 10, skew: 0, nonce: false, algorithms: vec![Algorithm::ES256] };
         let after = Dpop::new(settings, Arc::clone(&before.replays), Arc::clone(&before.nonces));
-        assert_eq!(check(&after, &[&proof], &facts(&client.jkt), NOW), Err(Flaw::Replayed));
+        assert_eq!(check(&after, &[&proof], &facts(&client.jkt), NOW), Err(ProofError::Replayed));
     }
 
     #[test]
     fn what_cannot_be_remembered_is_not_good() {
         let client = Client::new();
-        for (all, of_one_key) in [(0, 1), (1, 0)] {
-            let full = Dpop { replays: Arc::new(Replays::with_room(all, of_one_key)), ..dpop(|_| {}) };
+        for (all, per_key) in [(0, 1), (1, 0)] {
+            let full = Dpop { replays: Arc::new(Replays::with_capacity(all, per_key)), ..dpop(|_| {}) };
             let send = |claims: Value| check(&full, &[&client.proof(&json!({}), &claims)], &facts(&client.jkt), NOW);
             let got = send(json!({}));
-            assert!(matches!(got, Err(Flaw::Full | Flaw::TooMany { .. })), "{got:?}");
-            assert_eq!(got == Err(Flaw::Full), all == 0, "{got:?}");
+            assert!(matches!(got, Err(ProofError::Full | ProofError::TooMany { .. })), "{got:?}");
+            assert_eq!(got == Err(ProofError::Full), all == 0, "{got:?}");
             assert_verdict(send(json!({"htm": "GET"})), "`htm`", "not good anyway");
         }
     }
@@ -876,7 +877,11 @@ mod tests {
         for (issued, left) in [(NOW, 121), (NOW + 30, 151), (NOW - 90, 31)] {
             let value = HeaderValue::from_str(&client.proof(&json!({}), &json!({"iat": issued}))).unwrap();
             let used = use_proofs(&dpop(|_| {}), [value], &facts(&client.jkt), NOW).unwrap();
-            assert_eq!((used.lifetime, used.mark), (Duration::from_secs(left), mark(&client.jkt, "1")), "{issued}");
+            assert_eq!(
+                (used.lifetime, used.replay_key),
+                (Duration::from_secs(left), replay_key(&client.jkt, "1")),
+                "{issued}"
+            );
         }
     }
 
@@ -888,15 +893,15 @@ mod tests {
         let foreign = Nonces::new().issue(at(NOW)).to_str().unwrap().to_owned();
         let send = |claims: Value| check(&dpop, &[&client.proof(&json!({}), &claims)], &facts(&client.jkt), NOW);
         for (nonce, expected) in [
-            (json!(null), Err(Flaw::NonceNeeded)),
-            (json!(""), Err(Flaw::NonceNeeded)),
-            (json!("any"), Err(Flaw::NonceNeeded)),
-            (json!(foreign), Err(Flaw::NonceNeeded)),
-            (json!(issued(NOW - 301)), Err(Flaw::NonceNeeded)),
-            (json!(1), Err(Flaw::Invalid("the DPoP proof's `nonce` is not a string"))),
+            (json!(null), Err(ProofError::NonceNeeded)),
+            (json!(""), Err(ProofError::NonceNeeded)),
+            (json!("any"), Err(ProofError::NonceNeeded)),
+            (json!(foreign), Err(ProofError::NonceNeeded)),
+            (json!(issued(NOW - 301)), Err(ProofError::NonceNeeded)),
+            (json!(1), Err(ProofError::Invalid("the DPoP proof's `nonce` is not a string"))),
             // None of those used the id up.
             (json!(issued(NOW - 300)), Ok(())),
-            (json!(issued(NOW)), Err(Flaw::Replayed)),
+            (json!(issued(NOW)), Err(ProofError::Replayed)),
         ] {
             assert_eq!(send(json!({"nonce": nonce})), expected, "{nonce}");
         }

@@ -1,4 +1,4 @@
-//! Nonces that proofs must hold (RFC 9449 §8): issued, and known again; kept nowhere.
+//! Issues and verifies the nonces of proofs (RFC 9449 §8), without storing them.
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -7,40 +7,40 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
-use super::half;
+use super::truncated;
 
-/// How long a nonce is good, in seconds.
+/// How long a nonce is valid, in seconds.
 const NONCE_AGE: u64 = 300;
 
-/// Nonces that are handed out (RFC 9449 §8), and kept nowhere: base64url of the second of issue, in 8 bytes, and of 16
-/// bytes of an HMAC-SHA-256 over them.
+/// Issues and verifies nonces. A nonce is base64url of the second of issue, in 8 bytes, and of 16 bytes of an HMAC-SHA-256
+/// over them.
 #[derive(Debug)]
 pub(crate) struct Nonces {
-    /// Shows its algorithm, and not itself. Absent when the system had no randomness: then no nonce is good.
+    /// Its `Debug` shows the algorithm only. Absent if the system has no random bytes: then no nonce is valid.
     key: Option<hmac::Key>,
 }
 
 impl Nonces {
-    /// With a key of this process alone.
+    /// Generates a new key, which only this process has.
     pub(crate) fn new() -> Self {
         let mut key = [0; 32];
         let filled = aws_lc_rs::rand::fill(&mut key);
         Self { key: filled.is_ok().then(|| hmac::Key::new(hmac::HMAC_SHA256, &key)) }
     }
 
-    /// A new one: the value of a `DPoP-Nonce` header (RFC 9449 §8.1).
+    /// Issues a nonce, as the value of a `DPoP-Nonce` header (RFC 9449 §8.1).
     pub(crate) fn issue(&self, now: Timestamp) -> HeaderValue {
         let text = URL_SAFE_NO_PAD.encode(self.sealed(now.as_second()));
-        // Base64url may stand in a header; if it might not, an empty nonce would be good for nothing.
+        // Base64url is always a valid header value. An empty nonce would not be accepted.
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
-    /// Decides whether it is one of these, and not too old.
+    /// Decides whether a nonce was issued here, and is not too old.
     pub(crate) fn accepts(&self, nonce: &str, now: Timestamp) -> bool {
         let bytes = URL_SAFE_NO_PAD.decode(nonce).unwrap_or_default();
         bytes.first_chunk::<8>().is_some_and(|issued| {
             let issued = i64::from_be_bytes(*issued);
-            // The clock of the node that issued it may be ahead of ours, hence the difference either way.
+            // The clock that issued it may be ahead of ours, hence the absolute difference.
             let young = now.as_second().abs_diff(issued) <= NONCE_AGE;
             let ours = bool::from(bytes.as_slice().ct_eq(self.sealed(issued).as_slice()));
             self.key.is_some() && ours && young
@@ -49,7 +49,7 @@ impl Nonces {
 
     fn sealed(&self, issued: i64) -> Vec<u8> {
         let issued = issued.to_be_bytes();
-        let tag = self.key.as_ref().map(|key| half(hmac::sign(key, &issued).as_ref()));
+        let tag = self.key.as_ref().map(|key| truncated(hmac::sign(key, &issued).as_ref()));
         [issued.as_slice(), tag.unwrap_or_default().as_slice()].concat()
     }
 }

@@ -1,19 +1,19 @@
-//! What a request is for, as a proof names it: a URI in a normal form, only ever compared.
+//! The target URI of a request or a proof, normalised for comparison.
 
-/// What a request is for, without query and fragment (RFC 9449 §4.3, rule 9), in normal form (RFC 3986 §6.2.2, §6.2.3).
-/// Only ever compared: which way a request takes is decided elsewhere, on a stricter form of its path.
+/// A target URI without query and fragment (RFC 9449 §4.3, rule 9), normalised (RFC 3986 §6.2.2, §6.2.3). Only used for
+/// comparison: routing uses a stricter form of the path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
     https: bool,
     /// Lower case.
     host: String,
-    /// The default one of the scheme, when there was none.
+    /// The scheme's default if none was given.
     port: u16,
     path: String,
 }
 
 impl Target {
-    /// Of an absolute URI.
+    /// Parses an absolute URI.
     pub(super) fn parse(uri: &str) -> Option<Self> {
         let (scheme, rest) = uri.split_once("://")?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -21,7 +21,7 @@ impl Target {
         Self::new(scheme, authority, path)
     }
 
-    /// Of its parts; of the path, what stands before a query or a fragment.
+    /// Makes a target from its parts. A query or fragment after the path is ignored.
     pub(super) fn new(scheme: &str, authority: &str, path: &str) -> Option<Self> {
         let https = scheme.eq_ignore_ascii_case("https");
         let is_http = https || scheme.eq_ignore_ascii_case("http");
@@ -37,7 +37,7 @@ impl Target {
             None if port.is_empty() => None,
             _ => return None,
         };
-        // RFC 9110 §4.2.1 and §4.2.4: a host there must be, and a user there must not be.
+        // RFC 9110 §4.2.1 and §4.2.4: a host is required, and userinfo is not allowed.
         if !is_http || host.is_empty() || host.contains('@') {
             return None;
         }
@@ -51,13 +51,13 @@ impl Target {
     }
 }
 
-/// Unreserved characters are decoded, and the digits of other escapes are upper case (RFC 3986 §6.2.2.1 and §6.2.2.2).
+/// Decodes unreserved characters, and converts other escapes to upper case (RFC 3986 §6.2.2.1 and §6.2.2.2).
 fn unescaped(text: &str) -> Option<String> {
     let mut normal = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('%') {
         let (digits, tail) = after.split_at_checked(2)?;
-        // A sign is no digit, but would be taken for a part of the number.
+        // `from_str_radix` accepts a sign.
         let octet = u8::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'))?;
         normal.push_str(before);
         // RFC 3986 §2.3.
@@ -73,7 +73,7 @@ fn unescaped(text: &str) -> Option<String> {
     Some(normal)
 }
 
-/// An absolute path without its dot segments (RFC 3986 §5.2.4).
+/// Removes the dot segments of an absolute path (RFC 3986 §5.2.4).
 fn without_dots(path: &str) -> String {
     let mut kept = Vec::new();
     for segment in path.split('/').skip(1) {

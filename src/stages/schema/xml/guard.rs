@@ -14,23 +14,23 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesDecl, BytesStart, Event};
 
 use super::namespaces::Namespaces;
-use super::{Place, XmlSettings};
+use super::{Position, XmlSettings};
 
 /// Most bytes of text without an element in between. The limit of libxml2 is slightly higher.
 const MAX_TEXT: usize = 9_000_000;
 
 /// Why the guard rejects a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Flaw {
+pub(super) struct GuardError {
     /// Offset of the problem, in bytes.
     pub(super) offset: usize,
     /// The problem, without values of the document.
-    pub(super) words: Cow<'static, str>,
+    pub(super) message: Cow<'static, str>,
 }
 
-impl Flaw {
-    pub(super) fn new(offset: usize, words: impl Into<Cow<'static, str>>) -> Self {
-        Self { offset, words: words.into() }
+impl GuardError {
+    pub(super) fn new(offset: usize, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { offset, message: message.into() }
     }
 }
 
@@ -67,19 +67,19 @@ impl<'a> Element<'a> {
 }
 
 /// Returns the document as text, without a byte order mark.
-pub(super) fn text(document: &[u8]) -> Result<&str, Flaw> {
+pub(super) fn text(document: &[u8]) -> Result<&str, GuardError> {
     let document = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
     std::str::from_utf8(document)
-        .map_err(|error| Flaw::new(0, format!("it is not UTF-8: byte {} is not", error.valid_up_to() + 1)))
+        .map_err(|error| GuardError::new(0, format!("it is not UTF-8: byte {} is not", error.valid_up_to() + 1)))
 }
 
 /// Returns line and column of an offset, both from 1; columns count characters.
-pub(super) fn place(text: &str, offset: usize) -> Place {
+pub(super) fn position_of(text: &str, offset: usize) -> Position {
     let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
     let line = memchr::memchr_iter(b'\n', before).count() + 1;
     let start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
     let column = before.get(start..).unwrap_or_default().iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1;
-    Place { line, column }
+    Position { line, column }
 }
 
 /// A pass over one document.
@@ -135,21 +135,21 @@ impl<'a> Guard<'a> {
     }
 
     /// Checks the rest of the document.
-    pub(super) fn finish(mut self) -> Result<(), Flaw> {
+    pub(super) fn finish(mut self) -> Result<(), GuardError> {
         while self.step()?.is_some() {}
         Ok(())
     }
 
     /// Returns the next event; `None` at the end of a complete document.
-    pub(super) fn step(&mut self) -> Result<Option<Step<'a>>, Flaw> {
+    pub(super) fn step(&mut self) -> Result<Option<Step<'a>>, GuardError> {
         if std::mem::take(&mut self.empty) {
             self.close();
             return Ok(Some(Step::Close));
         }
         loop {
             let offset = self.position();
-            let flaw = |words: &'static str| Err(Flaw::new(offset, words));
-            let event = self.reader.read_event().map_err(|error| self.unreadable(&error))?;
+            let reject = |words: &'static str| Err(GuardError::new(offset, words));
+            let event = self.reader.read_event().map_err(|error| self.translate_error(&error))?;
             match event {
                 Event::Start(tag) => return self.open(tag, offset).map(Some),
                 Event::Empty(tag) => {
@@ -162,30 +162,30 @@ impl<'a> Guard<'a> {
                     return Ok(Some(Step::Close));
                 }
                 Event::Text(text) => {
-                    self.text_of(text.len(), offset)?;
+                    self.count_text(text.len(), offset)?;
                     if !text.trim_ascii().is_empty() {
                         return self.character_data(offset).map(Some);
                     }
                 }
                 Event::CData(text) => {
-                    self.text_of(text.len(), offset)?;
+                    self.count_text(text.len(), offset)?;
                     return self.character_data(offset).map(Some);
                 }
                 Event::GeneralRef(reference) => {
-                    self.text_of(1, offset)?;
-                    self.refer(&reference, offset)?;
+                    self.count_text(1, offset)?;
+                    self.check_reference(&reference, offset)?;
                     return self.character_data(offset).map(Some);
                 }
                 Event::Comment(_) => {}
                 Event::Decl(declaration) if offset == 0 => declared(&declaration)?,
-                Event::Decl(_) => return flaw("an XML declaration is only allowed at the very start"),
+                Event::Decl(_) => return reject("an XML declaration is only allowed at the very start"),
                 Event::PI(_) if self.instructions => {}
                 Event::PI(_) => {
-                    return flaw("a processing instruction is not accepted; remove it");
+                    return reject("a processing instruction is not accepted; remove it");
                 }
-                Event::DocType(_) => return flaw("a DOCTYPE is not accepted"),
-                Event::Eof if self.depth > 0 => return flaw("it ends before all elements are closed"),
-                Event::Eof if self.elements == 0 => return flaw("it has no element"),
+                Event::DocType(_) => return reject("a DOCTYPE is not accepted"),
+                Event::Eof if self.depth > 0 => return reject("it ends before all elements are closed"),
+                Event::Eof if self.elements == 0 => return reject("it has no element"),
                 Event::Eof => return Ok(None),
             }
         }
@@ -195,29 +195,29 @@ impl<'a> Guard<'a> {
         usize::try_from(self.reader.buffer_position()).unwrap_or(usize::MAX)
     }
 
-    fn open(&mut self, tag: BytesStart<'a>, offset: usize) -> Result<Step<'a>, Flaw> {
-        let flaw = |words: String| Err(Flaw::new(offset, words));
+    fn open(&mut self, tag: BytesStart<'a>, offset: usize) -> Result<Step<'a>, GuardError> {
+        let reject = |words: String| Err(GuardError::new(offset, words));
         if self.depth == 0 && self.elements > 0 {
-            return flaw("there is a second root element".to_owned());
+            return reject("there is a second root element".to_owned());
         }
         self.run = 0;
         self.depth += 1;
         self.elements += 1;
         if self.depth > self.settings.max_depth {
-            return flaw(format!("elements are nested deeper than {}", self.settings.max_depth));
+            return reject(format!("elements are nested deeper than {}", self.settings.max_depth));
         }
         if self.elements > self.settings.max_elements {
-            return flaw(format!("there are more than {} elements", self.settings.max_elements));
+            return reject(format!("there are more than {} elements", self.settings.max_elements));
         }
         let name = self.text.get(offset + 1..offset + 1 + tag.name().into_inner().len()).unwrap_or("");
-        self.named(name, offset)?;
+        self.check_name(name, offset)?;
         self.attributes(&tag, offset)?;
         if !name.contains(':')
             || self.namespaces.resolve(name.split_once(':').map_or("", |(prefix, _)| prefix)).is_some()
         {
             return Ok(Step::Open(Element { offset, name, tag }));
         }
-        flaw("the prefix of the element is bound to no namespace".to_owned())
+        reject("the prefix of the element is bound to no namespace".to_owned())
     }
 
     fn close(&mut self) {
@@ -227,32 +227,34 @@ impl<'a> Guard<'a> {
     }
 
     /// Namespace declarations may come after the attributes that use them, so there are two passes over the attributes.
-    fn attributes(&mut self, tag: &BytesStart<'_>, offset: usize) -> Result<(), Flaw> {
+    fn attributes(&mut self, tag: &BytesStart<'_>, offset: usize) -> Result<(), GuardError> {
         let settings = self.settings;
         let (mut count, mut prefixed) = (0_usize, 0_usize);
         for attribute in tag.attributes() {
             let attribute = attribute.map_err(|error| match error {
-                quick_xml::events::attributes::AttrError::Duplicated(..) => Flaw::new(offset, "duplicate attribute"),
-                _ => Flaw::new(offset, "an attribute is not written `name=\"value\"`"),
+                quick_xml::events::attributes::AttrError::Duplicated(..) => {
+                    GuardError::new(offset, "duplicate attribute")
+                }
+                _ => GuardError::new(offset, "an attribute is not written `name=\"value\"`"),
             })?;
             count += 1;
             if count > settings.max_attributes {
-                return Err(Flaw::new(
+                return Err(GuardError::new(
                     offset,
                     format!("an element has more than {count} attributes", count = count - 1),
                 ));
             }
             let (name, value) = (attribute.key.into_inner(), attribute.value.as_ref());
-            self.named(name, offset)?;
+            self.check_name(name, offset)?;
             if value.len() > settings.max_attribute {
                 let words = format!("the value of an attribute is longer than {} bytes", settings.max_attribute);
-                return Err(Flaw::new(offset, words));
+                return Err(GuardError::new(offset, words));
             }
             for reference in value.split('&').skip(1) {
                 let Some((reference, _)) = reference.split_once(';') else {
-                    return Err(Flaw::new(offset, "an `&` in an attribute begins no reference; write `&amp;`"));
+                    return Err(GuardError::new(offset, "an `&` in an attribute begins no reference; write `&amp;`"));
                 };
-                self.refer(reference, offset)?;
+                self.check_reference(reference, offset)?;
             }
             let declared = match name.strip_prefix("xmlns") {
                 Some("") => Some(""),
@@ -262,8 +264,10 @@ impl<'a> Guard<'a> {
             match declared {
                 Some(prefix) => {
                     let value = quick_xml::escape::unescape(value)
-                        .map_err(|_| Flaw::new(offset, "the namespace name cannot be decoded"))?;
-                    self.namespaces.declare(self.depth, prefix, &value).map_err(|words| Flaw::new(offset, words))?;
+                        .map_err(|_| GuardError::new(offset, "the namespace name cannot be decoded"))?;
+                    self.namespaces
+                        .declare(self.depth, prefix, &value)
+                        .map_err(|words| GuardError::new(offset, words))?;
                 }
                 None => prefixed += usize::from(name.contains(':')),
             }
@@ -271,11 +275,11 @@ impl<'a> Guard<'a> {
         if prefixed == 0 {
             return Ok(());
         }
-        self.expanded(tag, prefixed).map_err(|words| Flaw::new(offset, words))
+        self.check_expanded_names(tag, prefixed).map_err(|words| GuardError::new(offset, words))
     }
 
     /// Checks that prefixed attributes are bound, and that no two have the same namespace and local name.
-    fn expanded(&self, tag: &BytesStart<'_>, prefixed: usize) -> Result<(), &'static str> {
+    fn check_expanded_names(&self, tag: &BytesStart<'_>, prefixed: usize) -> Result<(), &'static str> {
         let mut seen: Vec<(&str, &str)> = Vec::with_capacity(prefixed);
         for attribute in tag.attributes().with_checks(false).flatten() {
             let Some((prefix, local)) = attribute.key.into_inner().split_once(':') else { continue };
@@ -292,38 +296,38 @@ impl<'a> Guard<'a> {
         Ok(())
     }
 
-    fn named(&self, name: &str, offset: usize) -> Result<(), Flaw> {
+    fn check_name(&self, name: &str, offset: usize) -> Result<(), GuardError> {
         if name.len() > self.settings.max_name {
-            return Err(Flaw::new(offset, format!("a name is longer than {} bytes", self.settings.max_name)));
+            return Err(GuardError::new(offset, format!("a name is longer than {} bytes", self.settings.max_name)));
         }
         let mut parts = name.split(':');
         let sound = parts.next().is_some_and(|part| !part.is_empty())
             && parts.next().is_none_or(|part| !part.is_empty())
             && parts.next().is_none();
-        if sound { Ok(()) } else { Err(Flaw::new(offset, "a name is empty, or has more than one colon")) }
+        if sound { Ok(()) } else { Err(GuardError::new(offset, "a name is empty, or has more than one colon")) }
     }
 
-    fn text_of(&mut self, length: usize, offset: usize) -> Result<(), Flaw> {
+    fn count_text(&mut self, length: usize, offset: usize) -> Result<(), GuardError> {
         self.run = self.run.saturating_add(length);
         if self.run > MAX_TEXT {
-            return Err(Flaw::new(offset, format!("a text is longer than {MAX_TEXT} bytes")));
+            return Err(GuardError::new(offset, format!("a text is longer than {MAX_TEXT} bytes")));
         }
         Ok(())
     }
 
-    fn character_data(&self, offset: usize) -> Result<Step<'a>, Flaw> {
+    fn character_data(&self, offset: usize) -> Result<Step<'a>, GuardError> {
         if self.depth == 0 {
-            return Err(Flaw::new(offset, "text outside the root element is not allowed"));
+            return Err(GuardError::new(offset, "text outside the root element is not allowed"));
         }
         Ok(Step::Text { offset })
     }
 
     /// Checks a reference, given without `&` and `;`.
-    fn refer(&mut self, reference: &str, offset: usize) -> Result<(), Flaw> {
+    fn check_reference(&mut self, reference: &str, offset: usize) -> Result<(), GuardError> {
         self.references += 1;
         if self.references > self.settings.max_references {
             let words = format!("there are more than {} references", self.settings.max_references);
-            return Err(Flaw::new(offset, words));
+            return Err(GuardError::new(offset, words));
         }
         let sound = match reference.strip_prefix('#') {
             Some(number) => {
@@ -338,11 +342,11 @@ impl<'a> Guard<'a> {
         if sound {
             return Ok(());
         }
-        Err(Flaw::new(offset, "a reference must be to a character, or one of `lt`, `gt`, `amp`, `apos`, `quot`"))
+        Err(GuardError::new(offset, "a reference must be to a character, or one of `lt`, `gt`, `amp`, `apos`, `quot`"))
     }
 
     /// Translates an error of quick-xml, whose messages contain names of the document and are meant for programmers.
-    fn unreadable(&self, error: &quick_xml::Error) -> Flaw {
+    fn translate_error(&self, error: &quick_xml::Error) -> GuardError {
         use quick_xml::errors::IllFormedError as Ill;
         let words = match error {
             quick_xml::Error::IllFormed(Ill::MismatchedEndTag { .. }) => "an end tag does not match its start tag",
@@ -354,7 +358,7 @@ impl<'a> Guard<'a> {
             quick_xml::Error::Syntax(_) => "some markup is not closed",
             _ => "it cannot be parsed",
         };
-        Flaw::new(usize::try_from(self.reader.error_position()).unwrap_or(0), words)
+        GuardError::new(usize::try_from(self.reader.error_position()).unwrap_or(0), words)
     }
 }
 
@@ -364,13 +368,13 @@ fn is_xml_char(c: char) -> bool {
 }
 
 /// XML 1.0, in UTF-8 (§2.8).
-fn declared(declaration: &BytesDecl<'_>) -> Result<(), Flaw> {
+fn declared(declaration: &BytesDecl<'_>) -> Result<(), GuardError> {
     if !declaration.version().is_ok_and(|version| version == "1.0") {
-        return Err(Flaw::new(0, "only XML 1.0 is accepted"));
+        return Err(GuardError::new(0, "only XML 1.0 is accepted"));
     }
     match declaration.encoding() {
         None => Ok(()),
         Some(Ok(encoding)) if encoding.eq_ignore_ascii_case("utf-8") => Ok(()),
-        Some(_) => Err(Flaw::new(0, "only UTF-8 is accepted")),
+        Some(_) => Err(GuardError::new(0, "only UTF-8 is accepted")),
     }
 }

@@ -19,18 +19,19 @@ use bytes::Bytes;
 use self::guard::Guard;
 use self::libxml2::{LibraryError, Verdict};
 use self::place::Index;
-use self::soap::{Objection, Payload};
+use self::soap::{Payload, SoapError};
 use self::sources::Sources;
 use super::json::violated;
 use super::malformed;
 use super::offload::{offload, undecided};
 use crate::refusal::{Refusal, Violation};
 
-/// Bodies up to this many bytes are judged at once; larger ones beside the worker, which has others to serve.
-const AT_ONCE: usize = 64 << 10;
+/// Bodies up to this many bytes are validated on the worker; larger ones on another thread, so that the worker can serve
+/// other requests.
+const MAX_INLINE: usize = 64 << 10;
 /// What to do about a pattern that is slow.
-const SLOW_PATTERN: &str = "libxml2 tries one way after the other, which for some texts takes hours: let what repeats and \
-    what comes after it begin with different characters (`[^@]+@[^@]+`, not `.+@.+`), and write common beginnings once \
+const SLOW_PATTERN: &str = "libxml2 matches by backtracking, which takes hours for some texts: let a repetition and what \
+    follows it begin with different characters (`[^@]+@[^@]+`, not `.+@.+`), and write common prefixes once \
     (`a(b|c)`, not `ab|ac`)";
 /// Most bytes of a violation's pointer.
 const MAX_POINTER: usize = 300;
@@ -50,24 +51,24 @@ impl std::fmt::Debug for XmlSchema {
     }
 }
 
-/// Bounds of a body, and what it is wrapped in.
+/// Limits of a body, and whether it is a SOAP message.
 #[derive(Debug, Clone)]
 pub(crate) struct XmlSettings {
-    /// Present: the body is a SOAP message, and the schema judges the element in its Body.
+    /// If present, the body is a SOAP message, and the schema validates the element in its Body.
     pub(crate) soap: Option<Soap>,
-    /// Elements within each other.
+    /// Most levels of nested elements.
     pub(crate) max_depth: usize,
-    /// Attributes of one element, declarations of namespaces among them.
+    /// Most attributes of one element, including namespace declarations.
     pub(crate) max_attributes: usize,
-    /// Elements of a body.
+    /// Most elements of a body.
     pub(crate) max_elements: usize,
-    /// Bytes of a name, with its prefix.
+    /// Most bytes of a qualified name.
     pub(crate) max_name: usize,
-    /// Bytes of the value of one attribute, as written.
+    /// Most bytes of an attribute's value, as written.
     pub(crate) max_attribute: usize,
-    /// Namespaces declared at once.
+    /// Most namespaces in scope at once.
     pub(crate) max_namespaces: usize,
-    /// References to characters in a body.
+    /// Most references in a body.
     pub(crate) max_references: usize,
 }
 
@@ -89,7 +90,7 @@ impl Default for XmlSettings {
 /// The body is a SOAP message, 1.1 or 1.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Soap {
-    /// It may be a Fault, which the schema does not judge: it is an answer.
+    /// Whether it may be a Fault, which the schema does not validate: true for responses.
     pub(crate) fault: bool,
 }
 
@@ -102,7 +103,7 @@ pub(crate) struct XmlProblem {
     pub(crate) line: Option<u32>,
     /// From 1, in characters.
     pub(crate) column: Option<u32>,
-    /// What.
+    /// What is wrong.
     pub(crate) message: String,
     /// What to do.
     pub(crate) help: Option<String>,
@@ -113,7 +114,7 @@ impl XmlProblem {
         Self { file: file.to_owned(), line: None, column: None, message: message.into(), help: None }
     }
 
-    fn at(self, place: Place) -> Self {
+    fn at(self, place: Position) -> Self {
         let number = |number: usize| u32::try_from(number).ok().filter(|number| *number > 0);
         Self { line: number(place.line), column: number(place.column), ..self }
     }
@@ -121,14 +122,14 @@ impl XmlProblem {
 
 /// Line and column, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct Position {
     line: usize,
     column: usize,
 }
 
 impl XmlSchema {
-    /// Compiles the schema in the file `name`, which is relative to the policy's folder, as are all that it includes,
-    /// imports and redefines. `read` gives the text of such a file, or why it cannot, in words.
+    /// Compiles the schema in the file `name`, with all that it includes, imports and redefines. Names are relative to the
+    /// policy's folder. `read` returns the text of a file, or why it cannot be read.
     pub(crate) fn new(
         name: &str,
         settings: XmlSettings,
@@ -160,42 +161,42 @@ impl XmlSchema {
         }
     }
 
-    /// Decides whether a body is well formed, harmless, and keeps to the schema.
+    /// Decides whether a body is well formed, harmless, and valid.
     pub(crate) async fn check(&self, body: &Bytes) -> Result<(), Refusal> {
-        if body.len() <= AT_ONCE {
-            return self.0.judge(body);
+        if body.len() <= MAX_INLINE {
+            return self.0.validate(body);
         }
         let (compiled, body) = (Arc::clone(&self.0), body.clone());
-        offload(move || compiled.judge(&body)).await
+        offload(move || compiled.validate(&body)).await
     }
 }
 
 impl Compiled {
-    fn judge(&self, body: &[u8]) -> Result<(), Refusal> {
-        let text =
-            guard::text(body).map_err(|flaw| malformed(format!("the body is not acceptable XML: {}", flaw.words)))?;
+    fn validate(&self, body: &[u8]) -> Result<(), Refusal> {
+        let text = guard::text(body)
+            .map_err(|error| malformed(format!("the body is not acceptable XML: {}", error.message)))?;
         let guard = Guard::new(text, &self.settings);
         let payload = match &self.settings.soap {
-            None => guard.finish().map(|()| None).map_err(Objection::Flaw),
-            Some(soap) => soap::open(guard, soap).map(Some),
+            None => guard.finish().map(|()| None).map_err(SoapError::Xml),
+            Some(soap) => soap::find_payload(guard, soap).map(Some),
         };
         match payload {
-            Ok(None) => self.ask(text, Some(&[])),
-            Ok(Some(Payload::InBody(body))) => self.ask(text, Some(&[body, 0])),
-            Ok(Some(Payload::Fault)) => self.ask(text, None),
-            Err(Objection::Flaw(flaw)) => Err(unacceptable(guard::place(text, flaw.offset), &flaw.words)),
-            Err(Objection::Breach(path, flaw)) => {
-                let detail = words::at(guard::place(text, flaw.offset), &flaw.words);
+            Ok(None) => self.check_against_schema(text, Some(&[])),
+            Ok(Some(Payload::InBody(body))) => self.check_against_schema(text, Some(&[body, 0])),
+            Ok(Some(Payload::Fault)) => self.check_against_schema(text, None),
+            Err(SoapError::Xml(error)) => Err(unacceptable(guard::position_of(text, error.offset), &error.message)),
+            Err(SoapError::Envelope(path, error)) => {
+                let detail = words::at(guard::position_of(text, error.offset), &error.message);
                 Err(violated("the body", vec![Violation::new(path, detail)]))
             }
         }
     }
 
-    /// Asks libxml2 whether the body parses, and about the element that `steps` lead to.
-    fn ask(&self, text: &str, steps: Option<&[usize]>) -> Result<(), Refusal> {
+    /// Lets libxml2 parse the body, and validate the element at the path `steps`.
+    fn check_against_schema(&self, text: &str, steps: Option<&[usize]>) -> Result<(), Refusal> {
         self.schema.validate(text, steps).map_err(|verdict| match verdict {
             Verdict::Malformed(error) => {
-                let place = Place { line: error.line as usize, column: error.column as usize };
+                let place = Position { line: error.line as usize, column: error.column as usize };
                 unacceptable(place, words::of_malformed(&error))
             }
             Verdict::Invalid(errors) => {
@@ -211,14 +212,14 @@ fn violation(text: &str, index: &Index<'_>, error: &LibraryError) -> Violation {
     let (mut pointer, offset) = index.locate(error.path.as_deref().unwrap_or_default());
     let element = pointer.rsplit('/').next().unwrap_or_default();
     let element = element.split_once('[').map_or(element, |(name, _)| name);
-    let detail = words::at(guard::place(text, offset), &words::of_violation(error, element));
+    let detail = words::at(guard::position_of(text, offset), &words::of_violation(error, element));
     if let Some(attribute) = words::attribute(error).filter(|_| !pointer.contains('@')) {
         pointer.extend(["/@", attribute]);
     }
     Violation::new(words::cut(pointer, MAX_POINTER), detail)
 }
 
-fn unacceptable(place: Place, words: &str) -> Refusal {
+fn unacceptable(place: Position, words: &str) -> Refusal {
     malformed(format!("the body is not acceptable XML: {}", words::at(place, words)))
 }
 

@@ -1,35 +1,35 @@
-//! Whether a pattern of a schema (XSD 1.0 part 2, appendix F) can be matched in linear time by trying one way after the
-//! other, which is how libxml2 does it.
+//! Decides whether a pattern of a schema (XSD 1.0 part 2, appendix F) can be matched in linear time by backtracking, which
+//! is how libxml2 matches.
 //!
-//! It has no bound of its own: `[a-z]+[a-z0-9]+[a-z]+!` keeps it busy for hours with 10 KB of `a`. So the ways that it may
-//! have to try are counted here, for the worst text. Characters outside of ASCII are taken to be all alike, and ways that
-//! exclude each other only later on as open, so a pattern may be turned away that is good; none is let through that is not.
+//! libxml2 has no limit: `[a-z]+[a-z0-9]+[a-z]+!` keeps it busy for hours with 10 KB of `a`. So this counts the steps of
+//! backtracking for the worst text. It treats all characters outside ASCII as equal, and looks ahead by one character only,
+//! so it may reject a pattern that is linear, but never accepts one that is not.
 
-/// Most places of characters in a pattern, repetitions written out.
-const MAX_PLACES: usize = 1000;
-/// Most pairs of places that follow each other.
+/// Most positions in a pattern, with repetitions expanded.
+const MAX_POSITIONS: usize = 1000;
+/// Most pairs of positions that can follow each other.
 const MAX_PAIRS: usize = 20_000;
-/// Deepest groups, one in the other.
+/// Deepest nesting of groups.
 const MAX_DEPTH: usize = 32;
-/// Characters of the texts that are reckoned with; work may grow with the text, but not as its square.
-const TEXT: usize = 512;
-/// Most ways tried for each character of a text.
-const MAX_WAYS: f64 = 64.0;
+/// Length of the text that steps are counted for. Steps may grow linearly with the length, but not quadratically.
+const TEXT_LENGTH: usize = 512;
+/// Most steps for each character of a text.
+const MAX_STEPS: f64 = 64.0;
 
-/// Whether it can be matched in linear time; false too for what is not understood.
+/// Returns whether a pattern can be matched in linear time; false also for one that cannot be parsed.
 pub(super) fn is_linear(pattern: &str) -> bool {
     let mut parser = Parser { rest: pattern.chars().collect::<Vec<_>>().into_iter().peekable(), depth: 0 };
     let Some(parsed) = parser.alternatives() else { return false };
     if parser.rest.next().is_some() {
         return false;
     }
-    let mut places = Places::default();
-    let Some(whole) = places.add(&parsed) else { return false };
-    let (half, full) = places.work(&whole.first);
-    full <= 3.0 * half && full <= MAX_WAYS * TEXT as f64
+    let mut positions = Positions::default();
+    let Some(whole) = positions.add(&parsed) else { return false };
+    let (half, full) = positions.steps(&whole.first);
+    full <= 3.0 * half && full <= MAX_STEPS * TEXT_LENGTH as f64
 }
 
-/// Characters: a bit for each of ASCII, and whether there may be others.
+/// A set of characters: a bit for each ASCII character, and whether others may be in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Set {
     ascii: u128,
@@ -53,7 +53,7 @@ impl Set {
         Self { others: true, ..self }
     }
 
-    /// What is not in it; of the others, some may be.
+    /// All characters that are not in it. Characters outside ASCII may always be.
     fn complement(self) -> Self {
         Self { ascii: !self.ascii, others: true }
     }
@@ -62,7 +62,7 @@ impl Set {
         Self { ascii: self.ascii | other.ascii, others: self.others || other.others }
     }
 
-    /// The class of `\d` and its like.
+    /// The set of an escape such as `\d`.
     fn escaped(letter: char) -> Option<Self> {
         let name = |c: char| c.is_ascii_alphabetic() || c == '_' || c == ':';
         Some(match letter {
@@ -80,7 +80,7 @@ impl Set {
         })
     }
 
-    /// `\p{Lu}`; what is not known here may be anything.
+    /// The set of a category such as `\p{Lu}`; an unknown category may contain every character.
     fn category(name: &str) -> Self {
         match name {
             "L" => Self::ascii(|c| c.is_ascii_alphabetic()).and_others(),
@@ -98,8 +98,8 @@ enum Pattern {
     One(Set),
     Sequence(Vec<Pattern>),
     Either(Vec<Pattern>),
-    /// At least so often, and at most.
-    Times(Box<Pattern>, usize, Option<usize>),
+    /// A repetition: least and most.
+    Repeat(Box<Pattern>, usize, Option<usize>),
 }
 
 struct Parser {
@@ -136,12 +136,12 @@ impl Parser {
                 '?' | '*' | '+' | '{' | '}' | ']' => return None,
                 other => Pattern::One(Set::range(other, other)),
             };
-            parts.push(self.times(atom)?);
+            parts.push(self.repetition(atom)?);
         }
         Some(Pattern::Sequence(parts))
     }
 
-    fn times(&mut self, atom: Pattern) -> Option<Pattern> {
+    fn repetition(&mut self, atom: Pattern) -> Option<Pattern> {
         let (least, most) = match self.rest.peek() {
             Some('?') => (0, Some(1)),
             Some('*') => (0, None),
@@ -158,9 +158,9 @@ impl Parser {
             }
             _ => return Some(atom),
         };
-        // The `}`, or the sign itself.
+        // The `}`, or the quantifier itself.
         self.rest.next().filter(|last| "?*+}".contains(*last))?;
-        Some(Pattern::Times(Box::new(atom), least, most))
+        Some(Pattern::Repeat(Box::new(atom), least, most))
     }
 
     fn number(&mut self) -> Option<usize> {
@@ -171,7 +171,7 @@ impl Parser {
         number
     }
 
-    /// After `\`: the characters, and which one it is where it is one.
+    /// Parses an escape after its `\`: the set, and the character if it is a single one.
     fn escape(&mut self) -> Option<(Set, Option<char>)> {
         let letter = self.rest.next()?;
         if !matches!(letter, 'p' | 'P') {
@@ -190,11 +190,11 @@ impl Parser {
         }
         self.rest.next_if_eq(&'}')?;
         let set = Set::category(&name);
-        // The complement of what may be anything may be anything as well.
+        // The complement of an unknown category is also unknown.
         Some((if letter == 'P' && set != Set::ALL { set.complement() } else { set }, None))
     }
 
-    /// After `[`.
+    /// Parses a character class after its `[`.
     fn class(&mut self) -> Option<Set> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -239,14 +239,14 @@ impl Parser {
     }
 }
 
-/// The places of characters in a pattern, and which can follow which (Glushkov).
+/// The positions of a pattern, and which can follow which (Glushkov's construction).
 #[derive(Default)]
-struct Places {
+struct Positions {
     sets: Vec<Set>,
     follow: Vec<Vec<usize>>,
 }
 
-/// A part of a pattern: the places it can begin and end with.
+/// A part of a pattern: the positions that it can begin and end with.
 #[derive(Clone, Default)]
 struct Part {
     empty: bool,
@@ -254,15 +254,15 @@ struct Part {
     last: Vec<usize>,
 }
 
-impl Places {
-    /// Adds a pattern; `None` where it is too large.
+impl Positions {
+    /// Adds a pattern; `None` if it is too large.
     fn add(&mut self, pattern: &Pattern) -> Option<Part> {
         match pattern {
             Pattern::One(set) => {
-                let place = self.sets.len();
+                let position = self.sets.len();
                 self.sets.push(*set);
                 self.follow.push(Vec::new());
-                (place < MAX_PLACES).then(|| Part { empty: false, first: vec![place], last: vec![place] })
+                (position < MAX_POSITIONS).then(|| Part { empty: false, first: vec![position], last: vec![position] })
             }
             Pattern::Sequence(parts) => {
                 let mut whole = Part { empty: true, ..Part::default() };
@@ -282,8 +282,8 @@ impl Places {
                 }
                 Some(whole)
             }
-            Pattern::Times(pattern, least, most) => {
-                // What may come after the least: a loop, or one within the other.
+            Pattern::Repeat(pattern, least, most) => {
+                // What may come after the least: a loop, or nested optional parts.
                 let mut tail = Part { empty: true, ..Part::default() };
                 match most {
                     None => {
@@ -299,7 +299,7 @@ impl Places {
                         }
                     }
                 }
-                // A loop that must be gone through once is the loop itself.
+                // One or more: the loop itself.
                 if most.is_none() && *least == 1 {
                     tail.empty = self.is_empty(pattern);
                     return Some(tail);
@@ -319,7 +319,7 @@ impl Places {
             Pattern::One(_) => false,
             Pattern::Sequence(parts) => parts.iter().all(|part| self.is_empty(part)),
             Pattern::Either(branches) => branches.iter().any(|branch| self.is_empty(branch)),
-            Pattern::Times(pattern, least, _) => *least == 0 || self.is_empty(pattern),
+            Pattern::Repeat(pattern, least, _) => *least == 0 || self.is_empty(pattern),
         }
     }
 
@@ -334,12 +334,12 @@ impl Places {
             before.last = after.last;
         }
         before.empty &= after.empty;
-        (before.first.len() <= MAX_PLACES && before.last.len() <= MAX_PLACES).then_some(before)
+        (before.first.len() <= MAX_POSITIONS && before.last.len() <= MAX_POSITIONS).then_some(before)
     }
 
     fn link(&mut self, before: &[usize], after: &[usize]) -> Option<()> {
-        for place in before {
-            let follow = self.follow.get_mut(*place)?;
+        for position in before {
+            let follow = self.follow.get_mut(*position)?;
             follow.extend(after);
             follow.sort_unstable();
             follow.dedup();
@@ -347,28 +347,28 @@ impl Places {
         (self.follow.iter().map(Vec::len).sum::<usize>() <= MAX_PAIRS).then_some(())
     }
 
-    /// Steps to try all ways of going through the worst text: of half the length, and of the full.
-    fn work(&self, first: &[usize]) -> (f64, f64) {
+    /// Counts the steps of backtracking for the worst text: of half the length, and of the full length.
+    fn steps(&self, first: &[usize]) -> (f64, f64) {
         let classes = self.classes();
         let mut steps = vec![1.0_f64; self.sets.len()];
         let after = |steps: &[f64], follow: &[usize]| {
-            let ways = classes.iter().map(|class| {
-                let open = follow.iter().filter(|place| class.get(**place).copied().unwrap_or(false));
-                open.filter_map(|place| steps.get(*place)).sum::<f64>()
+            let steps_by_class = classes.iter().map(|class| {
+                let open = follow.iter().filter(|position| class.get(**position).copied().unwrap_or(false));
+                open.filter_map(|position| steps.get(*position)).sum::<f64>()
             });
-            1.0 + ways.fold(0.0, f64::max)
+            1.0 + steps_by_class.fold(0.0, f64::max)
         };
         let mut half = 0.0;
-        for length in 1..TEXT {
+        for length in 1..TEXT_LENGTH {
             steps = self.follow.iter().map(|follow| after(&steps, follow)).collect();
-            if length == TEXT / 2 {
+            if length == TEXT_LENGTH / 2 {
                 half = after(&steps, first);
             }
         }
         (half, after(&steps, first))
     }
 
-    /// The places that one character fits, for characters that differ in that.
+    /// For each class of equivalent characters: the positions that accept it.
     fn classes(&self) -> Vec<Vec<bool>> {
         let ascii = (0..128).map(|bit| self.sets.iter().map(|set| set.ascii >> bit & 1 == 1).collect());
         let others = std::iter::once(self.sets.iter().map(|set| set.others).collect());

@@ -3,17 +3,17 @@
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
-/// All elements of a document, in order. It is built when a document is refused, and not before.
+/// All elements of a document, in order. Built only when a document is refused.
 pub(super) struct Index<'a> {
     elements: Vec<Entry<'a>>,
 }
 
 struct Entry<'a> {
-    /// Its name as written.
+    /// Qualified name, as written.
     name: &'a str,
-    /// Of its `<`, in bytes.
+    /// Offset of its `<`, in bytes.
     offset: usize,
-    /// Its first child, and the sibling after it, by position.
+    /// Positions of its first child and its next sibling.
     child: Option<usize>,
     next: Option<usize>,
 }
@@ -25,7 +25,7 @@ impl Entry<'_> {
 }
 
 impl<'a> Index<'a> {
-    /// Of a document that the guard has let through.
+    /// Builds the index of a document that the guard has accepted.
     pub(super) fn new(text: &'a str) -> Self {
         let mut elements: Vec<Entry<'a>> = Vec::new();
         // The open elements, each with its last child.
@@ -60,16 +60,16 @@ impl<'a> Index<'a> {
         Self { elements }
     }
 
-    /// The path in words, without prefixes and with a position among siblings of one name, and the offset of the
-    /// element, for a path such as `/*/p:line[2]/@id`.
+    /// Converts a path such as `/*/p:line[2]/@id` into one without prefixes, where positions count siblings with the same
+    /// local name. Also returns the offset of the element.
     pub(super) fn locate(&self, path: &str) -> (String, usize) {
-        let mut words = String::new();
+        let mut readable = String::new();
         let mut offset = 0;
         let mut first = (!self.elements.is_empty()).then_some(0);
         for step in path.split('/').skip(1) {
             if let Some(attribute) = step.strip_prefix('@') {
                 let local = attribute.split_once(':').map_or(attribute, |(_, local)| local);
-                words.extend(["/@", local]);
+                readable.extend(["/@", local]);
                 break;
             }
             let (name, position) = match step.strip_suffix(']').and_then(|step| step.split_once('[')) {
@@ -78,15 +78,15 @@ impl<'a> Index<'a> {
             };
             let mut matching = self.from(first).filter(|entry| name == "*" || entry.name == name);
             let Some(found) = matching.nth(position.saturating_sub(1)) else { break };
-            let alike = || self.from(first).filter(|entry| entry.local_name() == found.local_name());
-            words.extend(["/", found.local_name()]);
-            if alike().nth(1).is_some() {
-                let before = alike().take_while(|entry| entry.offset < found.offset).count();
-                words.push_str(&format!("[{}]", before + 1));
+            let same_name = || self.from(first).filter(|entry| entry.local_name() == found.local_name());
+            readable.extend(["/", found.local_name()]);
+            if same_name().nth(1).is_some() {
+                let before = same_name().take_while(|entry| entry.offset < found.offset).count();
+                readable.push_str(&format!("[{}]", before + 1));
             }
             (offset, first) = (found.offset, found.child);
         }
-        (words, offset)
+        (readable, offset)
     }
 
     fn from(&self, first: Option<usize>) -> impl Iterator<Item = &Entry<'a>> {
@@ -111,7 +111,7 @@ mod tests {
         let text =
             "<?xml version='1.0'?><p:a xmlns:p='u' xmlns:q='u'>\n<b/><p:b>x</p:b><!--<b/>--><q:b><c/></q:b><d/></p:a>";
         let index = Index::new(text);
-        for (path, words, at) in [
+        for (path, readable, at) in [
             ("/p:a", "/a", "<p:a xmlns"),
             ("/*", "/a", "<p:a xmlns"),
             ("/p:a/b", "/a/b[1]", "<b/><p:b>"),
@@ -124,7 +124,7 @@ mod tests {
             ("", "", "<?xml"),
         ] {
             let (got, offset) = index.locate(path);
-            assert_eq!(got, words, "{path}");
+            assert_eq!(got, readable, "{path}");
             assert!(text[offset..].starts_with(at), "{path}: {}", &text[offset..]);
         }
         assert_eq!(Index::new("").locate("/a"), (String::new(), 0));

@@ -4,82 +4,82 @@
 //! validates, or a Fault if the message is a response. The content of the Header is not checked.
 
 use super::Soap;
-use super::guard::{Flaw, Guard, Step};
+use super::guard::{Guard, GuardError, Step};
 
 /// SOAP 1.1 §4, SOAP 1.2 part 1 §5.
 const ENVELOPES: [&str; 2] = ["http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"];
-/// Children of a Fault: name, and whether it must be there (SOAP 1.1 §4.4, unqualified; SOAP 1.2 part 1 §5.4).
+/// Children of a Fault: name, and whether it is required (SOAP 1.1 §4.4, unqualified; SOAP 1.2 part 1 §5.4).
 const FAULTS: [&[(&str, bool)]; 2] = [
     &[("faultcode", true), ("faultstring", true), ("faultactor", false), ("detail", false)],
     &[("Code", true), ("Reason", true), ("Node", false), ("Role", false), ("Detail", false)],
 ];
 
-/// Why an envelope is refused.
+/// Why a message is refused.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Objection {
+pub(super) enum SoapError {
     /// It is not acceptable XML.
-    Flaw(Flaw),
-    /// It is no envelope as it should be: where, as a path of elements, and how.
-    Breach(&'static str, Flaw),
+    Xml(GuardError),
+    /// It is not a valid envelope: the path of the element, and what is wrong there.
+    Envelope(&'static str, GuardError),
 }
 
-impl From<Flaw> for Objection {
-    fn from(flaw: Flaw) -> Self {
-        Self::Flaw(flaw)
+impl From<GuardError> for SoapError {
+    fn from(error: GuardError) -> Self {
+        Self::Xml(error)
     }
 }
 
-/// What of a message the schema judges.
+/// The part of a message that the schema validates.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Payload {
-    /// The only element in the Body, which is the child of this position.
+    /// The only element in the Body, which is the Envelope's child at this position.
     InBody(usize),
     /// Nothing: it is a Fault.
     Fault,
 }
 
-/// Passes over a message.
-pub(super) fn open(mut guard: Guard<'_>, soap: &Soap) -> Result<Payload, Objection> {
+/// Checks the envelope of a message, and finds its payload.
+pub(super) fn find_payload(mut guard: Guard<'_>, soap: &Soap) -> Result<Payload, SoapError> {
     let mut envelope = Envelope::default();
-    // What breaks SOAP waits: that the message is no XML at all goes before it.
-    let mut breach = None;
+    // Malformed XML takes precedence, so an envelope error is only returned once the whole message has been read.
+    let mut error = None;
     while let Some(step) = guard.step()? {
-        if breach.is_some() {
+        if error.is_some() {
             continue;
         }
-        breach = envelope.pass(&guard, soap, step).err();
+        error = envelope.step(&guard, soap, step).err();
     }
-    match breach.map_or_else(|| envelope.whole(), Err) {
+    match error.map_or_else(|| envelope.finish(), Err) {
         Ok(payload) => Ok(payload),
-        Err((path, flaw)) => Err(Objection::Breach(path, flaw)),
+        Err((path, error)) => Err(SoapError::Envelope(path, error)),
     }
 }
 
-/// What has been seen of an envelope.
+/// The state of the check.
 #[derive(Default)]
 struct Envelope {
     /// Position in [`ENVELOPES`].
     version: usize,
     /// Children of the Envelope.
     parts: usize,
-    /// The Body has begun, as the child of this position.
+    /// Position of the Body among the Envelope's children, once it has begun.
     body: Option<usize>,
-    /// Of the Body.
+    /// Offset of the Body.
     offset: usize,
     /// Children of the Body.
     children: usize,
     /// The Body holds a Fault.
     fault: bool,
-    /// Position in [`FAULTS`] of the next child a Fault may have.
+    /// Position in [`FAULTS`] of the next child that the Fault may have.
     next: usize,
     depth: usize,
 }
 
 /// A path of elements, and what is wrong there.
-type Breach = (&'static str, Flaw);
+type EnvelopeError = (&'static str, GuardError);
 
 impl Envelope {
-    fn pass(&mut self, guard: &Guard<'_>, soap: &Soap, step: Step<'_>) -> Result<(), Breach> {
+    fn step(&mut self, guard: &Guard<'_>, soap: &Soap, step: Step<'_>) -> Result<(), EnvelopeError> {
         let element = match step {
             Step::Open(element) => element,
             Step::Close => {
@@ -92,18 +92,18 @@ impl Envelope {
                     2 if self.body.is_some() => "/Envelope/Body",
                     _ => return Ok(()),
                 };
-                return Err((path, Flaw::new(offset, "there is text between the elements")));
+                return Err((path, GuardError::new(offset, "there is text between the elements")));
             }
         };
         self.depth = guard.depth();
         let (offset, name, namespace) = (element.offset, element.local_name(), guard.namespace(&element));
-        let breach = |path, words: &'static str| Err((path, Flaw::new(offset, words)));
+        let reject = |path, words: &'static str| Err((path, GuardError::new(offset, words)));
         let envelope = ENVELOPES.get(self.version).copied().unwrap_or_default();
         match (self.depth, self.body) {
             (1, _) => {
                 let version = ENVELOPES.iter().position(|known| *known == namespace);
                 let (Some(version), "Envelope") = (version, name) else {
-                    return breach("/", "the root is not an Envelope of SOAP 1.1 or 1.2");
+                    return reject("/", "the root is not an Envelope of SOAP 1.1 or 1.2");
                 };
                 self.version = version;
             }
@@ -111,19 +111,19 @@ impl Envelope {
                 if namespace == envelope && name == "Body" {
                     (self.body, self.offset) = (Some(self.parts), offset);
                 } else if !(namespace == envelope && name == "Header" && self.parts == 0) {
-                    return breach("/Envelope", "an Envelope holds a Header, if any, and then a Body");
+                    return reject("/Envelope", "an Envelope contains an optional Header, and then a Body");
                 }
                 self.parts += 1;
             }
-            (2, Some(_)) => return breach("/Envelope", "nothing may come after the Body"),
+            (2, Some(_)) => return reject("/Envelope", "nothing may come after the Body"),
             (3, Some(_)) => {
                 self.children += 1;
                 if self.children > 1 {
-                    return breach("/Envelope/Body", "a Body holds one element, and this is a second");
+                    return reject("/Envelope/Body", "a Body contains only one element, and this is a second one");
                 }
                 self.fault = namespace == envelope && name == "Fault";
                 if self.fault && !soap.fault {
-                    return breach("/Envelope/Body/Fault", "a Fault is an answer, and this is a request");
+                    return reject("/Envelope/Body/Fault", "a Fault is a response, and this is a request");
                 }
             }
             (4, Some(_)) if self.fault => {
@@ -133,7 +133,7 @@ impl Envelope {
                     .is_some_and(|found| children.iter().skip(self.next).take(found).any(|(_, required)| *required));
                 match found {
                     Some(found) if !skipped && namespace == qualified => self.next += found + 1,
-                    _ => return breach("/Envelope/Body/Fault", "this element is not expected here in a Fault"),
+                    _ => return reject("/Envelope/Body/Fault", "this element is not expected here in a Fault"),
                 }
             }
             _ => {}
@@ -145,17 +145,17 @@ impl Envelope {
         FAULTS.get(self.version).copied().unwrap_or_default()
     }
 
-    /// The message has ended.
-    fn whole(&self) -> Result<Payload, Breach> {
-        let Some(body) = self.body else { return Err(("/Envelope", Flaw::new(0, "there is no Body"))) };
+    /// Checks that nothing is missing at the end of the message.
+    fn finish(&self) -> Result<Payload, EnvelopeError> {
+        let Some(body) = self.body else { return Err(("/Envelope", GuardError::new(0, "there is no Body"))) };
         if self.children == 0 {
-            return Err(("/Envelope/Body", Flaw::new(self.offset, "the Body is empty")));
+            return Err(("/Envelope/Body", GuardError::new(self.offset, "the Body is empty")));
         }
         if !self.fault {
             return Ok(Payload::InBody(body));
         }
         if self.fault_children().iter().skip(self.next).any(|(_, required)| *required) {
-            return Err(("/Envelope/Body/Fault", Flaw::new(self.offset, "the Fault lacks a required element")));
+            return Err(("/Envelope/Body/Fault", GuardError::new(self.offset, "the Fault lacks a required element")));
         }
         Ok(Payload::Fault)
     }
@@ -168,9 +168,9 @@ mod tests {
 
     fn opened(text: &str, fault: bool) -> Result<Payload, &'static str> {
         let settings = XmlSettings::default();
-        open(Guard::new(text, &settings), &Soap { fault }).map_err(|objection| match objection {
-            Objection::Flaw(_) => "flaw",
-            Objection::Breach(path, _) => path,
+        find_payload(Guard::new(text, &settings), &Soap { fault }).map_err(|error| match error {
+            SoapError::Xml(_) => "flaw",
+            SoapError::Envelope(path, _) => path,
         })
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::guard::{self, Element, Guard, Step};
 use super::namespaces::XML;
-use super::{Place, XmlProblem, XmlSettings};
+use super::{Position, XmlProblem, XmlSettings};
 
 /// The namespace of XSD 1.0.
 const XSD: &str = "http://www.w3.org/2001/XMLSchema";
@@ -18,7 +18,7 @@ const MAX_FILES: usize = 512;
 /// Most bytes of all of them.
 const MAX_SIZE: usize = 16 << 20;
 
-/// What a schema file may be like: files of the operator's, but still bounded.
+/// Limits of a schema file. It is the operator's, but still bounded.
 const SETTINGS: XmlSettings = XmlSettings {
     soap: None,
     max_depth: 128,
@@ -30,7 +30,7 @@ const SETTINGS: XmlSettings = XmlSettings {
     max_references: 1_000_000,
 };
 
-/// The attributes that the namespace of `xml:` has (<http://www.w3.org/2001/xml.xsd>): schemas import them from the web.
+/// The attributes of the namespace `xml:` (<http://www.w3.org/2001/xml.xsd>), which schemas import from the web.
 const XML_ATTRIBUTES: &str = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace="http://www.w3.org/XML/1998/namespace">
 <xs:attribute name="lang"><xs:simpleType><xs:union memberTypes="xs:language"><xs:simpleType><xs:restriction base="xs:string"><xs:enumeration value=""/></xs:restriction></xs:simpleType></xs:union></xs:simpleType></xs:attribute>
 <xs:attribute name="space"><xs:simpleType><xs:restriction base="xs:NCName"><xs:enumeration value="default"/><xs:enumeration value="preserve"/></xs:restriction></xs:simpleType></xs:attribute>
@@ -41,43 +41,43 @@ const XML_ATTRIBUTES: &str = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLS
 
 /// One file.
 struct File {
-    /// Relative to the policy's folder; empty for what is no file.
+    /// Relative to the policy's folder; empty for [`XML_ATTRIBUTES`].
     name: String,
     text: Arc<str>,
     references: Vec<Reference>,
 }
 
-/// A location in a file.
+/// A reference from one file to another.
 struct Reference {
-    /// Of the value of `schemaLocation`, in bytes.
+    /// Byte range of the value of `schemaLocation`.
     value: Range<usize>,
-    /// Position of the file it leads to.
+    /// Position of the file that it refers to.
     target: usize,
-    /// The namespace, where it is an import.
+    /// The namespace, if it is an import.
     import: Option<String>,
 }
 
-/// The files of one schema; the first is the one that was named.
+/// The files of one schema, the main file first.
 pub(super) struct Sources {
     files: Vec<File>,
     /// The facets `xs:pattern` of all files.
     patterns: Vec<Pattern>,
 }
 
-/// What values are held against.
+/// An `xs:pattern` facet.
 struct Pattern {
     file: String,
-    place: Place,
+    place: Position,
     text: String,
 }
 
-/// Name that the library knows a document by.
-fn known_as(index: usize) -> String {
+/// The name of a document in libxml2.
+fn document_name(index: usize) -> String {
     format!("xsd:{index}")
 }
 
 impl Sources {
-    /// Reads them all.
+    /// Reads the main file and everything it refers to.
     pub(super) fn gather(
         name: &str,
         read: &mut dyn FnMut(&str) -> Result<Arc<str>, String>,
@@ -89,7 +89,7 @@ impl Sources {
         let mut next = 0;
         while let Some(file) = sources.files.get(next) {
             let (name, text) = (file.name.clone(), Arc::clone(&file.text));
-            let found = look_through(&name, &text, &mut sources.patterns)?;
+            let found = scan(&name, &text, &mut sources.patterns)?;
             let mut references = Vec::with_capacity(found.len());
             for Location { value, import, place, location } in found {
                 let problem = |message: String| XmlProblem::of(&name, message).at(place);
@@ -127,21 +127,21 @@ impl Sources {
         Ok(index)
     }
 
-    /// All patterns, each with a problem that says where it is.
+    /// Returns all patterns, each with a problem that locates it.
     pub(super) fn patterns(&self) -> impl Iterator<Item = (XmlProblem, &str)> {
         self.patterns.iter().map(|pattern| (XmlProblem::of(&pattern.file, "").at(pattern.place), &*pattern.text))
     }
 
-    /// Name of the file that the library knows by this name.
+    /// Returns the name of the file with this document name.
     pub(super) fn name_of(&self, document: &str) -> Option<&str> {
         let index: usize = document.strip_prefix("xsd:")?.parse().ok()?;
         self.files.get(index).map(|file| &*file.name).filter(|name| !name.is_empty())
     }
 
-    /// All documents, by the names that the library knows them by, with locations that are such names.
+    /// Returns all documents by document name, with their locations replaced by document names.
     ///
-    /// Of several imports of a namespace the library takes the first alone. Where a namespace comes from several files,
-    /// all its imports lead to one more document, which includes them.
+    /// Of several imports of one namespace, libxml2 reads only the first. If a namespace comes from several files, all its
+    /// imports refer to an additional document that includes those files.
     pub(super) fn documents(&self) -> Vec<(String, String)> {
         let mut imported: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
         for reference in self.files.iter().flat_map(|file| &file.references) {
@@ -157,54 +157,57 @@ impl Sources {
             for Reference { value, target, import } in &file.references {
                 let several = import.as_deref().and_then(|namespace| imported.keys().position(|key| *key == namespace));
                 text.push_str(file.text.get(from..value.start).unwrap_or_default());
-                text.push_str(&known_as(several.map_or(*target, |position| self.files.len() + position)));
-                // Lines are to stay where they are: those of the value come after its quote.
+                text.push_str(&document_name(several.map_or(*target, |position| self.files.len() + position)));
+                // Keeps line numbers: the line breaks of the value are moved after its closing quote.
                 from = value.end + 1;
                 text.push_str(file.text.get(value.end..from).unwrap_or_default());
                 let lines = file.text.get(value.clone()).unwrap_or_default().matches('\n').count();
                 text.extend(std::iter::repeat_n('\n', lines));
             }
             text.push_str(file.text.get(from..).unwrap_or_default());
-            documents.push((known_as(index), text));
+            documents.push((document_name(index), text));
         }
         for (position, (namespace, files)) in imported.iter().enumerate() {
             let target = match *namespace {
                 "" => String::new(),
                 namespace => format!(r#" targetNamespace="{}""#, quick_xml::escape::escape(namespace)),
             };
-            let includes: String =
-                files.iter().map(|file| format!(r#"<xs:include schemaLocation="{}"/>"#, known_as(*file))).collect();
+            let includes: String = files
+                .iter()
+                .map(|file| format!(r#"<xs:include schemaLocation="{}"/>"#, document_name(*file)))
+                .collect();
             let text = format!(r#"<xs:schema xmlns:xs="{XSD}"{target}>{includes}</xs:schema>"#);
-            documents.push((known_as(self.files.len() + position), text));
+            documents.push((document_name(self.files.len() + position), text));
         }
         documents
     }
 }
 
-/// A location as it stands in a file.
+/// A `schemaLocation`, as written in a file.
 struct Location {
     value: Range<usize>,
     import: Option<String>,
-    place: Place,
+    place: Position,
     location: String,
 }
 
-/// The locations and the patterns in one file, which is looked at as a body is, but for instructions.
-fn look_through(name: &str, text: &str, patterns: &mut Vec<Pattern>) -> Result<Vec<Location>, XmlProblem> {
+/// Returns the locations in one file, and adds its patterns. The file is checked like a body, except that processing
+/// instructions are allowed.
+fn scan(name: &str, text: &str, patterns: &mut Vec<Pattern>) -> Result<Vec<Location>, XmlProblem> {
     let whole = guard::text(text.as_bytes());
     let body = whole.as_ref().copied().unwrap_or(text);
-    let problem = |flaw: guard::Flaw| {
-        XmlProblem::of(name, format!("the file is not acceptable XML: {}", flaw.words))
-            .at(guard::place(body, flaw.offset))
+    let problem = |error: guard::GuardError| {
+        XmlProblem::of(name, format!("the file is not acceptable XML: {}", error.message))
+            .at(guard::position_of(body, error.offset))
     };
     let skipped = text.len() - body.len();
     let mut guard = Guard::over_schema(body, &SETTINGS);
     let mut found = Vec::new();
     while let Some(step) = guard.step().map_err(problem)? {
         let Step::Open(element) = step else { continue };
-        let place = || guard::place(body, element.offset);
+        let place = || guard::position_of(body, element.offset);
         if guard.depth() == 1 && (guard.namespace(&element) != XSD || element.local_name() != "schema") {
-            let message = format!("the file is no XML Schema: its root is not `schema` in the namespace `{XSD}`");
+            let message = format!("the file is not an XML Schema: its root is not `schema` in the namespace `{XSD}`");
             return Err(XmlProblem::of(name, message).at(place()));
         }
         let kind = element.local_name();
@@ -226,7 +229,7 @@ fn look_through(name: &str, text: &str, patterns: &mut Vec<Pattern>) -> Result<V
     Ok(found)
 }
 
-/// Where the value of an attribute stands, and the value.
+/// Returns the byte range and the value of an attribute.
 fn attribute(text: &str, element: &Element<'_>, name: &str) -> Option<(Range<usize>, String)> {
     let attribute = element.tag.attributes().flatten().find(|attribute| attribute.key.into_inner() == name)?;
     // The value borrows from the tag, and the tag from the text.
@@ -236,15 +239,15 @@ fn attribute(text: &str, element: &Element<'_>, name: &str) -> Option<(Range<usi
     text.get(range.clone()).is_some_and(|found| found == attribute.value).then_some((range, value))
 }
 
-/// Whether it begins with a scheme (RFC 3986 §3.1), which no path of ours does.
+/// Returns whether it begins with a scheme (RFC 3986 §3.1), which no relative path does.
 fn is_url(location: &str) -> bool {
     location.split_once(':').is_some_and(|(scheme, _)| !scheme.contains('/'))
 }
 
-/// The file that a location in `file` means, relative to the policy's folder. The error is in words, with help.
+/// Resolves a location in `file` to a path relative to the policy's folder. The error is a message and an optional help.
 fn resolve(file: &str, location: &str) -> Result<String, (String, Option<String>)> {
     if is_url(location) || location.starts_with("//") {
-        let help = "save the schema beside this one, and write its path here";
+        let help = "save the schema next to this file, and write its path here";
         return Err((format!("`{location}` is not a file path; nothing is fetched"), Some(help.to_owned())));
     }
     if location.is_empty() || location.starts_with('/') || location.contains(['\\', '\0']) {
@@ -257,7 +260,7 @@ fn resolve(file: &str, location: &str) -> Result<String, (String, Option<String>
             "" | "." => {}
             ".." => {
                 if parts.pop().is_none() {
-                    return Err((format!("`{location}` leaves the policy's folder"), None));
+                    return Err((format!("`{location}` is outside the policy's folder"), None));
                 }
             }
             part => parts.push(part),

@@ -1,8 +1,7 @@
-//! A record as one line for people: when, what was answered, what was asked, by which caller, what was decided and why, how
-//! long it took.
+//! Formats a record as one readable line: time, status, request, caller, decision with its reason, and duration.
 //!
-//! Takes the JSON line, not the [`Record`](super::Record), so that a file is shown just as live records are. Whatever
-//! came from outside and could act on a terminal is shown as its code point instead.
+//! Takes the JSON line, not the [`Record`](super::Record), so that a file is shown like live records. A
+//! character that could control a terminal is shown as its code point.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,16 +11,16 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::record::is_hidden;
-use super::{CLIENT_DISCONNECTED, REQUEST};
+use super::fields::{CLIENT_DISCONNECTED, REQUEST};
+use super::text::is_hidden;
 
-/// Longest text of a column; what is longer is cut for show.
+/// Longest text of a column; a longer one is truncated.
 const COLUMN_MAX: usize = 64;
 
-/// One JSON record as a readable line, without its end. What is no record is shown as it is.
+/// Formats one JSON record as a readable line, without a line break. Anything else is shown unchanged.
 ///
 /// `12:04:05.123  403  POST   /v1/orders   acme-app   refused by scope: insufficient_scope   0.2 ms`
-pub(crate) fn readable(line: &[u8], colour: bool) -> String {
+pub(in crate::audit) fn readable(line: &[u8], colour: bool) -> String {
     let Ok(record @ Value::Object(_)) = serde_json::from_slice(line) else {
         return shown(String::from_utf8_lossy(line).trim_end(), usize::MAX);
     };
@@ -54,7 +53,7 @@ pub(crate) fn readable(line: &[u8], colour: bool) -> String {
     out
 }
 
-/// A record's fields, made fit to be shown.
+/// The fields of a record, made safe for a terminal.
 struct Fields<'a>(&'a Value);
 
 impl Fields<'_> {
@@ -67,13 +66,13 @@ impl Fields<'_> {
     }
 }
 
-/// What was decided, by which stage and why, in words.
+/// Describes the decision: which stage made it, and why.
 fn verdict(record: &Fields<'_>) -> (String, Style) {
     let failed = record.0.pointer("/event/outcome").is_some_and(|outcome| outcome == "failure");
     let (stage, reason) = (record.text("/bartizan/stage"), record.text("/event/reason"));
     let (mut words, colour) = match (failed, stage, reason) {
         (_, None, None) => ("allowed".to_owned(), AnsiColor::Green),
-        // What is only reported.
+        // Only reported.
         (false, _, reason) => (format!("allowed: {}", reason.unwrap_or_default()), AnsiColor::Yellow),
         (true, Some(stage), Some(reason)) if stage == "forward" => (format!("failed: {reason}"), AnsiColor::Red),
         (true, Some(stage), Some(reason)) => (format!("refused by {stage}: {reason}"), AnsiColor::Red),
@@ -111,13 +110,13 @@ fn status_style(status: Option<u64>) -> Style {
     Style::new().fg_color(Some(colour.into())).bold()
 }
 
-/// The time of day where this runs; an instant that is none is shown as it is.
+/// Formats a timestamp as local time of day; an invalid one is shown unchanged.
 fn time_of_day(at: &str) -> String {
     at.parse::<Timestamp>()
         .map_or_else(|_| at.to_owned(), |at| TimeZone::system().to_datetime(at).strftime("%H:%M:%S%.3f").to_string())
 }
 
-/// A length of time in the unit that reads best.
+/// Formats a duration in a suitable unit.
 fn length(nanoseconds: u64) -> String {
     let seconds = Duration::from_nanos(nanoseconds).as_secs_f64();
     match nanoseconds {
@@ -147,7 +146,7 @@ fn shown(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::tests::{line, sample};
+    use super::super::tests::{line, sample};
     use super::super::{Outcome, Record};
     use super::*;
     use crate::refusal::Violation;

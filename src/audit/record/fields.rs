@@ -1,0 +1,162 @@
+//! The fields of an audit record.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+use jiff::Timestamp;
+
+use crate::exchange::{Exchange, Peer};
+use crate::refusal::{Refusal, Violation};
+
+/// `event.action` of every request; other actions are things done through the admin listener.
+pub(crate) const REQUEST: &str = "request";
+
+/// `event.reason` when the client disconnected before its response was complete.
+pub(crate) const CLIENT_DISCONNECTED: &str = "client_disconnected";
+
+/// Everything that is recorded about one request, borrowed while the line is formatted.
+///
+/// What is `None` or empty is left out of the line. Text may contain anything: it is escaped and truncated. Words
+/// (`action`, `id`, `reason`, versions, `stage`, the credential's kind, `policy`) are ours, and need no escaping.
+#[derive(Clone)]
+pub(crate) struct Record<'a> {
+    /// Start of the request, by the wall clock.
+    pub(crate) at: Timestamp,
+    /// [`REQUEST`], or what was done through the admin listener.
+    pub(crate) action: &'a str,
+    /// Id of the request.
+    pub(crate) id: &'a str,
+    /// From the start to the last byte of the response.
+    pub(crate) duration: Duration,
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// The refusal's code, or [`CLIENT_DISCONNECTED`].
+    pub(crate) reason: Option<&'a str>,
+    /// The client: the peer, or the address that a trusted proxy reports.
+    pub(crate) client: IpAddr,
+    /// Port of the client, if known.
+    pub(crate) client_port: Option<u16>,
+    /// The TCP peer.
+    pub(crate) source: IpAddr,
+    /// `User-Agent`, unchanged.
+    pub(crate) user_agent: Option<&'a [u8]>,
+    /// `1.0`, `1.1` or `2`.
+    pub(crate) http_version: &'a str,
+    /// Request method.
+    pub(crate) method: Option<&'a str>,
+    /// Bytes of the request's body.
+    pub(crate) request_bytes: u64,
+    /// Status of the response, if one was started.
+    pub(crate) status: Option<u16>,
+    /// Bytes of the response's body.
+    pub(crate) response_bytes: u64,
+    /// Path of the request, without its query.
+    pub(crate) path: Option<&'a [u8]>,
+    /// Host of the request.
+    pub(crate) domain: Option<&'a [u8]>,
+    /// The consumer, or the operator.
+    pub(crate) consumer: Option<&'a str>,
+    /// What an operator changed.
+    pub(crate) target: Option<&'a str>,
+    /// Roles of the caller.
+    pub(crate) roles: &'a [Box<str>],
+    /// TLS version, such as `1.3`.
+    pub(crate) tls_version: Option<&'a str>,
+    /// W3C trace id.
+    pub(crate) trace_id: Option<&'a str>,
+    /// Name of the API.
+    pub(crate) api: Option<&'a str>,
+    /// The route, as the policy writes it.
+    pub(crate) route: Option<&'a str>,
+    /// The stage that refused, if one did.
+    pub(crate) stage: Option<&'a str>,
+    /// Whether a stage of the route only reports.
+    pub(crate) reports: bool,
+    /// Refusals that were only reported, in report mode.
+    pub(crate) would_refuse: &'a [Refusal],
+    /// The plan the request counted against.
+    pub(crate) plan: Option<&'a str>,
+    /// Kind of the credential, and its id (a `jti` or a key id; never the secret).
+    pub(crate) credential: Option<(&'a str, Option<&'a str>)>,
+    /// Scopes that the route requires.
+    pub(crate) scopes_required: &'a [Box<str>],
+    /// Scopes granted to the caller.
+    pub(crate) scopes_granted: &'a [Box<str>],
+    /// What was wrong with the body; the first few are written.
+    pub(crate) violations: &'a [Violation],
+    /// The upstream server, and the time until its response's headers.
+    pub(crate) upstream: Option<(&'a str, Option<Duration>)>,
+    /// Digest of the policy that decided.
+    pub(crate) policy: &'a str,
+}
+
+impl<'a> Record<'a> {
+    /// Returns a record with the facts of the exchange and its peer. The rest has neutral values: a success, without a
+    /// caller, a body or a response.
+    pub(crate) fn of(exchange: &'a Exchange, peer: &Peer, action: &'a str, policy: &'a str) -> Self {
+        let source = peer.address.ip().to_canonical();
+        Self {
+            at: exchange.at,
+            client: exchange.client,
+            client_port: (exchange.client == source).then_some(peer.address.port()),
+            source,
+            user_agent: exchange.user_agent.as_ref().map(HeaderValue::as_bytes),
+            method: exchange.method.as_ref().map(Method::as_str),
+            path: Some(exchange.path.as_bytes()).filter(|path| !path.is_empty()),
+            domain: Some(exchange.host.as_bytes()).filter(|host| !host.is_empty()),
+            tls_version: peer.tls_version,
+            trace_id: exchange.trace_id(),
+            ..Self::neutral(action, exchange.id.as_str(), exchange.version_text(), policy)
+        }
+    }
+
+    /// Returns a record with a neutral value in every other field.
+    pub(in crate::audit) fn neutral(action: &'a str, id: &'a str, http_version: &'a str, policy: &'a str) -> Self {
+        Self {
+            at: Timestamp::UNIX_EPOCH,
+            action,
+            id,
+            duration: Duration::ZERO,
+            outcome: Outcome::Success,
+            reason: None,
+            client: Ipv4Addr::UNSPECIFIED.into(),
+            client_port: None,
+            source: Ipv4Addr::UNSPECIFIED.into(),
+            user_agent: None,
+            http_version,
+            method: None,
+            request_bytes: 0,
+            status: None,
+            response_bytes: 0,
+            path: None,
+            domain: None,
+            consumer: None,
+            target: None,
+            roles: &[],
+            tls_version: None,
+            trace_id: None,
+            api: None,
+            route: None,
+            stage: None,
+            reports: false,
+            would_refuse: &[],
+            plan: None,
+            credential: None,
+            scopes_required: &[],
+            scopes_granted: &[],
+            violations: &[],
+            upstream: None,
+            policy,
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was completed.
+    Success,
+    /// It was refused, or something failed.
+    Failure,
+}

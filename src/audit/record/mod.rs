@@ -1,0 +1,15 @@
+//! One audit record: its fields, and its two formats.
+
+mod clock;
+mod fields;
+mod read;
+mod text;
+mod write;
+
+pub(super) use self::clock::Clock;
+pub(crate) use self::fields::{CLIENT_DISCONNECTED, Outcome, REQUEST, Record};
+pub(super) use self::read::readable;
+pub(super) use self::write::write;
+
+#[cfg(test)]
+pub(super) mod tests;

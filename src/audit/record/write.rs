@@ -1,0 +1,320 @@
+//! Formats a record as one line of JSON, directly into the worker's buffer.
+//!
+//! Field names are Elastic Common Schema's, and ours under `bartizan`. Every member is written with a comma before it; the
+//! first comma of an object becomes its opening brace, so absent fields need no bookkeeping. Every text goes through
+//! [`Line::string`], which truncates it to [`TEXT_MAX`], replaces invalid UTF-8, and escapes what could end the line or the
+//! string, or control a terminal.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::fields::{Outcome, REQUEST, Record};
+use super::text::{TEXT_MAX, cut, is_hidden, is_plain};
+use crate::refusal::{Refusal, Violation};
+
+/// Most elements of one array of texts.
+pub(super) const ARRAY_MAX: usize = 32;
+
+/// Most violations of one record.
+pub(super) const VIOLATIONS_MAX: usize = 8;
+
+/// Bytes reserved for a line; most lines fit.
+const LINE_ROOM: usize = 1536;
+
+/// A member's name with the comma before it.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
+/// Appends `record` to `out` as one line with its line break. `node` is the name of this host.
+pub(in crate::audit) fn write(out: &mut Vec<u8>, record: &Record<'_>, sequence: u64, node: &str, clock: &mut Clock) {
+    out.reserve(LINE_ROOM);
+    let mut line = Line { out };
+    line.raw("{\"@timestamp\":\"");
+    clock.write(line.out, record.at);
+    line.raw("\",\"ecs\":{\"version\":\"8.17.0\"}");
+    line.object(key!("event"), |line| event(line, record, sequence));
+    line.object(key!("client"), |line| {
+        line.address(key!("ip"), record.client);
+        line.number(key!("port"), record.client_port);
+    });
+    line.object(key!("source"), |line| line.address(key!("ip"), record.source));
+    line.object(key!("http"), |line| http(line, record));
+    line.object(key!("url"), |line| {
+        line.text(key!("path"), record.path.map(without_query));
+        line.text(key!("domain"), record.domain);
+    });
+    line.object(key!("user_agent"), |line| line.text(key!("original"), record.user_agent));
+    line.object(key!("user"), |line| {
+        line.text(key!("id"), record.consumer);
+        line.texts(key!("roles"), record.roles);
+    });
+    line.object(key!("tls"), |line| line.word(key!("version"), record.tls_version));
+    line.object(key!("trace"), |line| line.text(key!("id"), record.trace_id));
+    line.object(key!("bartizan"), |line| bartizan(line, record, node));
+    line.raw("}\n");
+}
+
+/// The members of `event`.
+fn event(line: &mut Line<'_>, record: &Record<'_>, sequence: u64) {
+    let authentication = record.stage == Some("auth");
+    line.raw(match (record.action == REQUEST, authentication) {
+        (true, false) => ",\"kind\":\"event\",\"category\":[\"web\"]",
+        (true, true) => ",\"kind\":\"event\",\"category\":[\"web\",\"authentication\"]",
+        (false, false) => ",\"kind\":\"event\",\"category\":[\"web\",\"configuration\"]",
+        (false, true) => ",\"kind\":\"event\",\"category\":[\"web\",\"configuration\",\"authentication\"]",
+    });
+    line.raw(match record.outcome {
+        Outcome::Success => ",\"outcome\":\"success\"",
+        Outcome::Failure => ",\"outcome\":\"failure\"",
+    });
+    line.raw(match (record.reason, record.stage) {
+        // Admitted, though the upstream's response may be an error.
+        (None, None) => ",\"type\":[\"access\",\"allowed\"]",
+        // Not refused by a stage: the client disconnected, or forwarding failed.
+        (Some(_), None) | (_, Some("forward" | "response")) => ",\"type\":[\"access\",\"error\"]",
+        (_, Some(_)) => ",\"type\":[\"access\",\"denied\"]",
+    });
+    line.word(key!("action"), Some(record.action));
+    line.word(key!("reason"), record.reason);
+    line.number(key!("duration"), Some(nanoseconds(record.duration)));
+    line.word(key!("id"), Some(record.id));
+    line.number(key!("sequence"), Some(sequence));
+}
+
+/// The members of `http`.
+fn http(line: &mut Line<'_>, record: &Record<'_>) {
+    line.word(key!("version"), Some(record.http_version));
+    line.object(key!("request"), |line| {
+        line.text(key!("method"), record.method);
+        line.object(key!("body"), |line| line.number(key!("bytes"), Some(record.request_bytes)));
+    });
+    line.object(key!("response"), |line| {
+        line.number(key!("status_code"), record.status);
+        line.object(key!("body"), |line| line.number(key!("bytes"), Some(record.response_bytes)));
+    });
+}
+
+/// The members of `bartizan`.
+fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
+    line.text(key!("api"), record.api);
+    line.text(key!("route"), record.route);
+    line.text(key!("target"), record.target.map(str::as_bytes));
+    line.word(key!("stage"), record.stage);
+    line.word(key!("mode"), record.reports.then_some("report"));
+    line.would_refuse(record.would_refuse);
+    line.text(key!("plan"), record.plan);
+    if let Some((kind, id)) = record.credential {
+        line.object(key!("credential"), |line| {
+            line.word(key!("kind"), Some(kind));
+            line.text(key!("id"), id);
+        });
+    }
+    line.object(key!("scopes"), |line| {
+        line.texts(key!("required"), record.scopes_required);
+        line.texts(key!("granted"), record.scopes_granted);
+    });
+    line.violations(record.violations);
+    if let Some((server, duration)) = record.upstream {
+        line.object(key!("upstream"), |line| {
+            line.text(key!("server"), Some(server));
+            line.number(key!("duration"), duration.map(nanoseconds));
+        });
+    }
+    line.word(key!("policy"), Some(record.policy));
+    line.text(key!("node"), Some(node));
+}
+
+/// A line being written.
+struct Line<'b> {
+    out: &'b mut Vec<u8>,
+}
+
+impl Line<'_> {
+    /// Writes complete JSON.
+    #[inline]
+    fn raw(&mut self, json: &'static str) {
+        self.out.extend_from_slice(json.as_bytes());
+    }
+
+    /// Writes an object with the members that `members` writes; nothing if it writes none.
+    #[inline]
+    fn object(&mut self, key: &'static str, members: impl FnOnce(&mut Line<'_>)) {
+        let before = self.out.len();
+        self.raw(key);
+        let first = self.out.len();
+        members(self);
+        match self.out.get_mut(first) {
+            Some(comma) => {
+                *comma = b'{';
+                self.out.push(b'}');
+            }
+            None => self.out.truncate(before),
+        }
+    }
+
+    /// Writes a text, if present.
+    #[inline]
+    fn text<T: AsRef<[u8]> + ?Sized>(&mut self, key: &'static str, text: Option<&T>) {
+        if let Some(text) = text {
+            self.raw(key);
+            self.string(text.as_ref());
+        }
+    }
+
+    /// Writes a fixed or generated word, if present: printable ASCII without a quote or a backslash.
+    #[inline]
+    fn word(&mut self, key: &'static str, word: Option<&str>) {
+        if let Some(word) = word {
+            debug_assert!(is_plain(word.as_bytes()), "{word}");
+            self.raw(key);
+            self.out.push(b'"');
+            self.out.extend_from_slice(word.as_bytes());
+            self.out.push(b'"');
+        }
+    }
+
+    /// Writes a number, if present.
+    #[inline]
+    fn number<N: itoa::Integer>(&mut self, key: &'static str, number: Option<N>) {
+        if let Some(number) = number {
+            self.raw(key);
+            self.digits(number);
+        }
+    }
+
+    /// Writes an array of texts, if not empty.
+    fn texts(&mut self, key: &'static str, texts: &[Box<str>]) {
+        if texts.is_empty() {
+            return;
+        }
+        self.raw(key);
+        let mut before = b'[';
+        for text in texts.iter().take(ARRAY_MAX) {
+            self.out.push(before);
+            self.string(text.as_bytes());
+            before = b',';
+        }
+        self.out.push(b']');
+    }
+
+    /// Writes the codes of refusals that were only reported, if any.
+    fn would_refuse(&mut self, refusals: &[Refusal]) {
+        if refusals.is_empty() {
+            return;
+        }
+        self.raw(key!("would_refuse"));
+        let mut before = b'[';
+        for refusal in refusals {
+            self.out.push(before);
+            self.string(refusal.reason().code().as_bytes());
+            before = b',';
+        }
+        self.out.push(b']');
+    }
+
+    /// Writes the first violations, if any.
+    fn violations(&mut self, violations: &[Violation]) {
+        if violations.is_empty() {
+            return;
+        }
+        self.raw(key!("violations"));
+        let mut before = b'[';
+        for violation in violations.iter().take(VIOLATIONS_MAX) {
+            self.out.push(before);
+            self.raw("{\"pointer\":");
+            self.string(violation.pointer.as_bytes());
+            self.text(key!("detail"), Some(&violation.detail));
+            self.text(key!("keyword"), violation.keyword.as_deref());
+            self.text(key!("schema"), violation.schema.as_deref());
+            self.out.push(b'}');
+            before = b',';
+        }
+        self.out.push(b']');
+    }
+
+    /// Writes an address. IPv4 does not use `Display`, which is several times slower: every record has two addresses.
+    fn address(&mut self, key: &'static str, address: IpAddr) {
+        self.raw(key);
+        self.out.push(b'"');
+        match address {
+            IpAddr::V4(address) => {
+                let [a, b, c, d] = address.octets();
+                self.digits(a);
+                for octet in [b, c, d] {
+                    self.out.push(b'.');
+                    self.digits(octet);
+                }
+            }
+            // Writing to a `Vec` cannot fail.
+            IpAddr::V6(address) => {
+                let _ = write!(self.out, "{address}");
+            }
+        }
+        self.out.push(b'"');
+    }
+
+    #[inline]
+    fn digits<N: itoa::Integer>(&mut self, number: N) {
+        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Writes a string, quoted, truncated and escaped.
+    #[inline]
+    fn string(&mut self, bytes: &[u8]) {
+        let bytes = cut(bytes);
+        self.out.push(b'"');
+        if is_plain(bytes) {
+            self.out.extend_from_slice(bytes);
+        } else {
+            self.escaped(bytes);
+        }
+        self.out.push(b'"');
+    }
+
+    /// Writes the content of a string that needs escaping. Stops early if replaced bytes would make it longer than
+    /// [`TEXT_MAX`].
+    #[cold]
+    fn escaped(&mut self, bytes: &[u8]) {
+        let mut left = TEXT_MAX;
+        for chunk in bytes.utf8_chunks() {
+            let replaced = (!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER);
+            for character in chunk.valid().chars().chain(replaced) {
+                match left.checked_sub(character.len_utf8()) {
+                    Some(rest) => left = rest,
+                    None => return,
+                }
+                self.character(character);
+            }
+        }
+    }
+
+    fn character(&mut self, character: char) {
+        match character {
+            '"' => self.raw("\\\""),
+            '\\' => self.raw("\\\\"),
+            '\n' => self.raw("\\n"),
+            '\r' => self.raw("\\r"),
+            '\t' => self.raw("\\t"),
+            // Writing to a `Vec` cannot fail, and every hidden character is in the Basic Multilingual Plane.
+            hidden if is_hidden(hidden) => {
+                let _ = write!(self.out, "\\u{:04x}", u32::from(hidden));
+            }
+            shown => self.out.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+/// Strips a query. Callers pass paths without one, and a query must never be recorded.
+pub(super) fn without_query(path: &[u8]) -> &[u8] {
+    memchr::memchr(b'?', path).and_then(|end| path.get(..end)).unwrap_or(path)
+}
+
+/// Whole nanoseconds; saturates after 584 years.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
