@@ -42,7 +42,7 @@ fn tokens_that_are_not_good_are_told_so() {
     let url = issuer.url();
     let proxy = proxy()
         .before(&upstream)
-        .issuer("corp", &format!("keys: \"{url}\", algorithms: [ES256], max_lifetime: 1h, default_plan: free"))
+        .issuer("corp", &format!("jwks: \"{url}\", algorithms: [ES256], max_lifetime: 1h, default_plan: free"))
         .route("GET /x", "scopes: [orders:read]")
         .start();
     let good = || issuer.token();
@@ -178,7 +178,7 @@ fn no_credential_or_two_of_them() {
 fn roles_make_scopes_and_a_ceiling_cuts_them() {
     let (upstream, issuer) = (upstream().start(), issuer());
     let url = issuer.url();
-    let keys = format!("keys: \"{url}\", algorithms: [ES256], role_claim: roles, default_plan: free");
+    let keys = format!("jwks: \"{url}\", algorithms: [ES256], role_claim: roles, default_plan: free");
     let proxy = proxy()
         .before(&upstream)
         .issuer("corp", &keys)
@@ -212,7 +212,7 @@ fn without_a_default_plan_only_listed_consumers_come_in() {
     let url = issuer.url();
     let proxy = proxy()
         .before(&upstream)
-        .issuer("corp", &format!("keys: \"{url}\", algorithms: [ES256], consumer_claim: client"))
+        .issuer("corp", &format!("jwks: \"{url}\", algorithms: [ES256], consumer_claim: client"))
         .with("consumers: { acme: { plan: free, identities: [{ issuer: corp, id: acme-backend }] } }")
         .route("GET /x", "scopes: [orders:read]")
         .start();
@@ -326,8 +326,8 @@ fn keys_in_files_are_taken() {
     let pem = format!("{}{}", rsa.key().pem(), ec.key().pem());
     let proxy = proxy()
         .before(&upstream)
-        .issuer("pem", "keys: keys.pem, algorithms: [RS256, ES256], default_plan: free")
-        .issuer("jwks", "issuer: \"https://jwks.test\", keys: keys.json, algorithms: [EdDSA], default_plan: free")
+        .issuer("pem", "public_key: keys.pem, algorithms: [RS256, ES256], default_plan: free")
+        .issuer("jwks", "issuer: \"https://jwks.test\", jwks: keys.json, algorithms: [EdDSA], default_plan: free")
         .file("keys.pem", pem)
         .file("keys.json", ed.jwks())
         .route("GET /x", "scopes: [orders:read]")
@@ -376,7 +376,7 @@ fn a_token_that_expires_is_refused_though_it_was_good_before() {
     let url = issuer.url();
     let proxy = proxy()
         .before(&upstream)
-        .issuer("corp", &format!("keys: \"{url}\", algorithms: [ES256], default_plan: free, clock_skew: 0s"))
+        .issuer("corp", &format!("jwks: \"{url}\", algorithms: [ES256], default_plan: free, clock_skew: 0s"))
         .route("GET /x", "scopes: [orders:read]")
         .start();
     let token = issuer.token().claim("iat", now() - 10).claim("exp", now() + 2).text();

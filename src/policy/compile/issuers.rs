@@ -35,6 +35,8 @@ const LONG_STALE_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 const BELIEVED: Duration = Duration::from_secs(10);
 /// A longer time gets a warning: a token that the endpoint revokes stays valid for that long.
 const LONG_BELIEVED: Duration = Duration::from_secs(300);
+/// Where a PEM block begins (RFC 7468 §2).
+const PEM: &str = "-----BEGIN ";
 /// What `type` may be.
 const ACCESS_TOKEN: &str = "at+jwt";
 /// A secret that cannot have more bits of chance than this is refused, however long it is.
@@ -156,7 +158,7 @@ fn algorithms(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>)
             Ok(_) => {
                 context
                     .error(at, "HS* is signed with a shared secret")
-                    .help("write `secret:` in place of `keys:`, or an algorithm with public keys");
+                    .help("write `secret:` and no `jwks:` or `public_key:`; or name an algorithm with public keys");
             }
             Err(_) if name == "none" => {
                 context.error(at, "tokens that are not signed are never taken");
@@ -168,20 +170,22 @@ fn algorithms(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>)
 }
 
 fn keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<KeySource> {
-    match (&written.keys, &written.secret) {
-        (None, None) => {
-            let help = "write `keys:` with a JWKS URL, or a JWKS or PEM file; `secret:` for HS*";
-            context.missing(at.key("keys"), "`keys` is missing", help);
-            None
-        }
-        (Some(_), Some(_)) => {
-            context.error(at.key("secret"), "an issuer has `keys` or `secret`, not both");
-            None
-        }
-        (None, Some(secret)) => shared_secret(context, written, secret, at.key("secret")),
-        (Some(keys), None) if keys == "discover" => discovered_keys(context, written, at),
-        (Some(keys), None) if keys.contains("://") => remote_keys(context, written, keys, at),
-        (Some(keys), None) => key_file(context, keys, at.key("keys")),
+    let given = [
+        ("jwks", written.jwks.is_some()),
+        ("public_key", written.public_key.is_some()),
+        ("secret", written.secret.is_some()),
+    ];
+    let mut given = given.into_iter().filter_map(|(key, given)| given.then_some(key));
+    if let (Some(one), Some(other)) = (given.next(), given.next()) {
+        context.error(at.key(other), format!("an issuer has `{one}` or `{other}`, not both"));
+        return None;
+    }
+    match (&written.jwks, &written.public_key, &written.secret) {
+        (Some(jwks), ..) if jwks.contains("://") => remote_keys(context, written, jwks, at),
+        (Some(jwks), ..) => jwks_file(context, jwks, at.key("jwks")),
+        (_, Some(path), _) => public_key(context, path, at.key("public_key")),
+        (.., Some(secret)) => shared_secret(context, written, secret, at.key("secret")),
+        (None, None, None) => discovered_keys(context, written, at),
     }
 }
 
@@ -208,7 +212,7 @@ fn shared_secret(
             .help("it repeats a few characters; make one by chance: `openssl rand -hex 32`");
         return None;
     }
-    Some(KeySource::Fixed(Arc::new(KeySet::from_secret(secret))))
+    Some(fixed(KeySet::from_secret(secret)))
 }
 
 /// Bits of chance that a secret has at most: those of its length, if each byte were drawn from those that are in it.
@@ -219,18 +223,18 @@ fn most_chance(secret: &[u8]) -> f64 {
     secret.len() as f64 * (different.len() as f64).log2()
 }
 
-fn remote_keys(context: &mut Context<'_>, written: &document::Issuer, keys: &str, at: At<'_>) -> Option<KeySource> {
-    let url = safe_url(context, keys, at.key("keys"))?;
+fn remote_keys(context: &mut Context<'_>, written: &document::Issuer, jwks: &str, at: At<'_>) -> Option<KeySource> {
+    let url = safe_url(context, jwks, at.key("jwks"))?;
     fetched(context, written, &Location::Jwks(url), at)
 }
 
 fn discovered_keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<KeySource> {
-    // Its absence is reported elsewhere.
-    let issuer = written.issuer.as_ref()?;
+    // Its absence is reported elsewhere; so is a key that may be a misspelt `jwks`.
+    let issuer = written.issuer.as_ref().filter(|_| !at.key("jwks").damaged())?;
     let Some(location) = Location::discover(issuer) else {
         context
-            .error(at.key("issuer"), "this issuer cannot be asked where its keys are: it is no https URL")
-            .help("write `keys:` with the URL of its JWKS in place of `discover`");
+            .error(at.key("issuer"), "the keys of this issuer cannot be discovered: it is not an https URL")
+            .help("write `jwks:` with the URL or file of its key set, or `public_key:` with a PEM file");
         return None;
     };
     fetched(context, written, &location, at)
@@ -270,25 +274,44 @@ fn safe_url(context: &mut Context<'_>, text: &str, at: At<'_>) -> Option<Uri> {
     }
 }
 
-fn key_file(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<KeySource> {
+fn jwks_file(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<KeySource> {
     let text = context.read(at, path)?;
-    let set = if text.text.contains("-----BEGIN ") {
-        KeySet::from_pem(&text.text)
-    } else {
-        KeySet::from_jwks(text.text.as_bytes()).map(|(set, skipped)| {
-            for reason in skipped {
-                context.warning(at, format!("{}: {reason}; it is not used", text.name));
-            }
-            set
-        })
-    };
-    match set {
-        Ok(set) => Some(KeySource::Fixed(Arc::new(set))),
+    if text.text.contains(PEM) {
+        context
+            .error(at, format!("{} is a PEM file, not a JWKS", text.name))
+            .help("write `public_key:` in place of `jwks:`");
+        return None;
+    }
+    let set = KeySet::from_jwks(text.text.as_bytes()).map(|(set, skipped)| {
+        for reason in skipped {
+            context.warning(at, format!("{}: {reason}; it is not used", text.name));
+        }
+        set
+    });
+    set.map_err(|problem| context.error(at, format!("{} {problem}", text.name))).ok().map(fixed)
+}
+
+fn public_key(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<KeySource> {
+    const HELP: &str = "write `jwks:` for the URL or file of a key set";
+    if path.contains("://") {
+        context.error(at, "this is a URL, not a PEM file").help(HELP);
+        return None;
+    }
+    let text = context.read(at, path)?;
+    match KeySet::from_pem(&text.text) {
+        Ok(set) => Some(fixed(set)),
         Err(problem) => {
-            context.error(at, format!("{} {problem}", text.name));
+            let problem = context.error(at, format!("{} {problem}", text.name));
+            if !text.text.contains(PEM) {
+                problem.help(HELP);
+            }
             None
         }
     }
+}
+
+fn fixed(set: KeySet) -> KeySource {
+    KeySource::Fixed(Arc::new(set))
 }
 
 fn warn_of_idle_algorithms(context: &mut Context<'_>, settings: &Settings, keys: &KeySource, at: At<'_>) {

@@ -80,11 +80,13 @@ pub(crate) struct Issuer {
     pub(crate) issuer: Option<String>,
     /// One of them must be in `aud`.
     pub(crate) audience: Vec<String>,
-    /// `discover`, a JWKS URL, or a JWKS or PEM file.
-    pub(crate) keys: Option<String>,
+    /// URL or file of a JWKS. Without this, `public_key` and `secret`, the keys are discovered.
+    pub(crate) jwks: Option<String>,
+    /// PEM file.
+    pub(crate) public_key: Option<String>,
     /// How long keys that cannot be fetched again are still used.
     pub(crate) stale_for: Option<Period>,
-    /// PEM file of the authorities that vouch for a `keys` URL; default: the system's.
+    /// PEM file of the authorities that vouch for the URLs of its metadata and keys; default: the system's.
     pub(crate) ca: Option<String>,
     /// Shared secret, for HS* only.
     #[serde(deserialize_with = "secret")]
