@@ -207,6 +207,34 @@ fn roles_make_scopes_and_a_ceiling_cuts_them() {
 }
 
 #[test]
+fn claims_are_found_by_name_by_pointer_and_in_order() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let settings = format!(
+        "jwks: \"{}\", algorithms: [ES256], consumer_claim: [/act/client, sub], scope_claim: [permissions, scope], \
+         role_claim: \"https://example.com/roles\", default_plan: free",
+        issuer.url()
+    );
+    let proxy = proxy()
+        .before(&upstream)
+        .issuer("corp", &settings)
+        .with("roles: { clerk: [orders:write] }")
+        .route("GET /x", "scopes: [orders:read]")
+        .route("POST /x", "scopes: [orders:write]")
+        .start();
+    let mut client = client(&proxy);
+    let answer = client.get("/x").bearer(issuer.token().claim("act", json!({"client": "app"}))).send().is(200);
+    assert_eq!(answer.echoed("x-consumer-id"), ["corp:app"]);
+    assert_eq!(client.get("/x").bearer(issuer.token()).send().is(200).echoed("x-consumer-id"), ["corp:alice"]);
+    client.post("/x", "{}").bearer(issuer.token().claim("https://example.com/roles", json!(["clerk"]))).send().is(200);
+    client.get("/x").bearer(issuer.token().claim("permissions", json!([]))).send().refused(403, "insufficient_scope");
+    // A claim of another type is not an absent one: neither `sub` nor `scope` takes its place.
+    for (claim, value) in [("act", json!("app")), ("act", json!({"client": 7})), ("permissions", Value::Null)] {
+        client.get("/x").bearer(issuer.token().claim(claim, value)).send().refused(401, "invalid_token");
+    }
+    proxy.done();
+}
+
+#[test]
 fn without_a_default_plan_only_listed_consumers_come_in() {
     let (upstream, issuer) = (upstream().start(), issuer());
     let url = issuer.url();

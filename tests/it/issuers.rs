@@ -257,9 +257,6 @@ fn a_key_set_that_has_moved_is_found_by_its_metadata() {
 
 #[test]
 fn where_keys_come_from_is_checked_without_asking_anybody() {
-    let (upstream, folder) = (upstream().start(), tempfile::TempDir::new().unwrap());
-    let key = Key::ec("first");
-    let jwks = json!({"keys": [key.jwk()]}).to_string();
     for (settings, said) in [
         ("issuer: \"https://unreachable.test\"", ""),
         ("jwks: \"https://unreachable.test/jwks\"", ""),
@@ -275,16 +272,35 @@ fn where_keys_come_from_is_checked_without_asking_anybody() {
         ("keys: key.pem", "did you mean `jwks` or `public_key`?"),
         ("issuer: corp, keys: discover", "Without either, the keys are discovered."),
     ] {
-        let policy = proxy().before(&upstream).open("GET /x").file("key.pem", key.pem()).file("key.json", &*jwks);
-        let policy = policy.issuer("corp", &format!("{settings}, algorithms: [ES256], max_lifetime: 1h"));
-        let (status, found) = check(&policy.write(folder.path()));
-        assert_eq!(status == 0, said.is_empty(), "{settings}: {found}");
-        assert!(found.contains(said) && found.matches("error").count() <= 1, "{settings}: {found}");
+        is_checked(settings, said);
     }
 }
 
-/// `bartizan check`: its status, and its problems.
-fn check(policy: &std::path::Path) -> (i32, String) {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan")).arg("check").arg(policy).output().unwrap();
-    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+#[test]
+fn claims_are_names_pointers_or_lists_of_them() {
+    for (settings, said) in [
+        ("consumer_claim: [/act/sub, sub], scope_claim: /access/scopes", ""),
+        ("role_claim: \"https://example.com/roles\"", ""),
+        ("consumer_claim: []", "this list names no claim"),
+        ("consumer_claim: \"\"", "the name of a claim must not be empty"),
+        ("scope_claim: [sub, /sub]", "this claim occurs twice"),
+        ("role_claim: /realm~access/roles", "in a JSON pointer, `~0` is a `~`"),
+        ("role_claim: { name: roles }", "expected a claim such as `sub` or `/realm_access/roles`, or a list of claims"),
+    ] {
+        is_checked(&format!("public_key: key.pem, {settings}"), said);
+    }
+}
+
+/// Checks a policy with these settings of an issuer. One error says this; empty: there is none.
+#[track_caller]
+fn is_checked(settings: &str, said: &str) {
+    let (folder, key) = (tempfile::TempDir::new().unwrap(), Key::ec("first"));
+    let policy = proxy().server("http://127.0.0.1:9").open("GET /x").file("key.pem", key.pem());
+    let policy = policy.file("key.json", json!({"keys": [key.jwk()]}).to_string());
+    let policy = policy.issuer("corp", &format!("{settings}, algorithms: [ES256], max_lifetime: 1h"));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan"));
+    let output = command.arg("check").arg(policy.write(folder.path())).output().unwrap();
+    let found = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.success(), said.is_empty(), "{settings}: {found}");
+    assert!(found.contains(said) && found.matches("error: ").count() <= 1, "{settings}: {found}");
 }

@@ -11,9 +11,11 @@ use secrecy::{ExposeSecret, SecretString};
 use super::callers::{plain_name, plan};
 use super::context::Context;
 use super::edge::private_key;
-use crate::policy::document::{self, Document};
+use crate::policy::document::{self, ClaimNames, Document};
 use crate::policy::tree::At;
 use crate::policy::units::Period;
+use crate::stages::auth::claim_path::{ClaimPath, ClaimPaths};
+use crate::stages::auth::claims::{CONSUMER_CLAIMS, SCOPE_CLAIMS};
 use crate::stages::auth::fetch::is_safe;
 use crate::stages::auth::introspection::{ClientAuthentication, Introspection};
 use crate::stages::auth::jwt::{Issuer, Settings};
@@ -112,6 +114,9 @@ fn settings(
         context.missing(at.key("issuer"), "`issuer` is missing", "write the exact `iss` of its tokens");
         return None;
     };
+    let consumer_claim = claim(context, written.consumer_claim.as_ref(), at.key("consumer_claim"));
+    let scope_claim = claim(context, written.scope_claim.as_ref(), at.key("scope_claim"));
+    let role_claim = claim(context, written.role_claim.as_ref(), at.key("role_claim"));
     let max_lifetime = written.max_lifetime.map(|Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
     match max_lifetime {
         None if !at.damaged() => {
@@ -135,11 +140,32 @@ fn settings(
         typed: written.token_type.is_some(),
         max_lifetime,
         clock_skew: skew,
-        consumer_claim: written.consumer_claim.clone(),
-        scope_claim: written.scope_claim.clone(),
-        role_claim: written.role_claim.clone(),
+        consumer_claim: consumer_claim.unwrap_or_else(|| ClaimPaths::of_names(&CONSUMER_CLAIMS)),
+        scope_claim: scope_claim.unwrap_or_else(|| ClaimPaths::of_names(&SCOPE_CLAIMS)),
+        role_claim,
         default_plan,
     })
+}
+
+/// The claims of a setting, in the order they are tried.
+fn claim(context: &mut Context<'_>, written: Option<&ClaimNames>, at: At<'_>) -> Option<ClaimPaths> {
+    let ClaimNames(names) = written?;
+    if names.is_empty() && !at.damaged() {
+        context.error(at, "this list names no claim").help("name one, or remove the key");
+    }
+    let mut paths = Vec::new();
+    for (position, name) in names.iter().enumerate() {
+        match ClaimPath::parse(name) {
+            Ok(path) if paths.contains(&path) => {
+                context.error(at.index(position), "this claim occurs twice");
+            }
+            Ok(path) => paths.push(path),
+            Err(problem) => {
+                context.error(at.index(position), problem);
+            }
+        }
+    }
+    Some(ClaimPaths::new(paths))
 }
 
 fn algorithms(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Vec<Algorithm> {
@@ -358,6 +384,9 @@ fn endpoint(
             .warning(at.key("cache"), "a token that the issuer takes back is let through for this long")
             .help("a few seconds spare the endpoint most questions");
     }
+    let consumer_claim = claim(context, written.consumer_claim.as_ref(), at.key("consumer_claim"));
+    let scope_claim = claim(context, written.scope_claim.as_ref(), at.key("scope_claim"));
+    let role_claim = claim(context, written.role_claim.as_ref(), at.key("role_claim"));
     let authentication = client_authentication(context, written, at);
     let (Some(endpoint), Some(client_id)) = (&written.endpoint, &written.client_id) else {
         context.missing(at, "introspection needs `endpoint` and `client_id`", "write the URL, and who asks there");
@@ -373,9 +402,9 @@ fn endpoint(
         typed: false,
         max_lifetime: None,
         clock_skew: CLOCK_SKEW,
-        consumer_claim: written.consumer_claim.clone(),
-        scope_claim: written.scope_claim.clone(),
-        role_claim: written.role_claim.clone(),
+        consumer_claim: consumer_claim.unwrap_or_else(|| ClaimPaths::of_names(&CONSUMER_CLAIMS)),
+        scope_claim: scope_claim.unwrap_or_else(|| ClaimPaths::of_names(&SCOPE_CLAIMS)),
+        role_claim,
         default_plan,
     };
     let mut compiled = Introspection::new(settings, endpoint, client_id, authentication?, believed, &trust.config);
