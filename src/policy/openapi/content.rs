@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Reading;
 use super::files::Node;
+use super::media_type::{essence, is_json};
 use super::parameters::{self, Field, Location};
+use super::reading::Reading;
 use super::schema::{Direction, Name, Schemas, reference};
 use crate::policy::source::quote;
 use crate::stages::schema::fields::Style;
@@ -34,16 +35,6 @@ pub(crate) struct Form {
     pub(crate) fields: Vec<Field>,
     /// What they must be together.
     pub(crate) schema: Name,
-}
-
-/// Whether a media type is JSON's, or one that ends in `+json` (RFC 6839 §3.1).
-pub(super) fn is_json(media: &str) -> bool {
-    let essence = essence(media);
-    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
-}
-
-fn essence(media: &str) -> String {
-    media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// What stands under `content`: ranges of media types, and what each must be.

@@ -6,9 +6,8 @@ use serde::Deserialize;
 use serde::de::value::StrDeserializer;
 use serde_json::Value;
 
-use super::Spot;
 use super::diagnostics::Diagnostics;
-use super::files::Node;
+use super::files::{Node, Spot};
 use crate::policy::decode_error::renamed;
 use crate::policy::diagnostic::did_you_mean;
 use crate::policy::source::quote;

@@ -52,6 +52,19 @@ pub(super) struct Node<'d> {
     pub(super) value: &'d Value,
 }
 
+/// A place that is looked up when it is needed.
+#[derive(Debug, Clone)]
+pub(crate) struct Spot {
+    pub(super) file: usize,
+    pub(super) pointer: String,
+}
+
+impl Spot {
+    pub(super) fn of(node: &Node<'_>) -> Self {
+        Self { file: node.file, pointer: node.pointer.clone() }
+    }
+}
+
 impl Files {
     /// Reads a description and every file it refers to. Reports it and returns `None` when it is not YAML or JSON.
     pub(super) fn read(

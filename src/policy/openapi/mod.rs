@@ -12,15 +12,18 @@ mod content;
 mod diagnostics;
 mod extensions;
 mod files;
+mod media_type;
 mod operation;
 mod parameters;
 mod path;
 mod place;
+mod reading;
 mod reference;
 mod schema;
 mod security;
 mod servers;
 mod value;
+mod version;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,23 +33,15 @@ use serde_json::Value;
 pub(crate) use self::content::Content;
 use self::diagnostics::Diagnostics;
 pub(crate) use self::extensions::Extensions;
-use self::files::{Files, Node};
+use self::files::{Files, Spot};
 pub(crate) use self::operation::{Operation, Response};
 pub(crate) use self::parameters::{Field, Location};
+use self::reading::Reading;
 pub(crate) use self::schema::Name;
 use self::schema::{Direction, Schemas};
 pub(crate) use self::security::{Alternative, Issuer, Security};
 use super::diagnostic::Problems;
 use super::source::{Place, SourceText, Sources};
-
-/// The version of the specification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Version {
-    /// 3.0.x.
-    V3_0,
-    /// 3.1.x.
-    V3_1,
-}
 
 /// A description that was read.
 #[derive(Debug)]
@@ -66,28 +61,6 @@ pub(crate) struct Description {
     files: Files,
 }
 
-/// A place that is looked up when it is needed.
-#[derive(Debug, Clone)]
-pub(crate) struct Spot {
-    file: usize,
-    pointer: String,
-}
-
-/// What all parts of the reading share.
-struct Reading<'d> {
-    /// Whether names in the query that are not described are refused.
-    strict: bool,
-    diagnostics: Diagnostics,
-    requests: Schemas<'d>,
-    responses: Schemas<'d>,
-}
-
-impl Spot {
-    fn of(node: &Node<'_>) -> Self {
-        Self { file: node.file, pointer: node.pointer.clone() }
-    }
-}
-
 impl Description {
     /// Reads the description in `source`, whose path from the policy's folder is `path`. None when it cannot be used; the
     /// reasons, and what is not honoured, are among `problems`.
@@ -100,7 +73,7 @@ impl Description {
     ) -> Option<Self> {
         let files = Files::read(sources, source, path, problems)?;
         let mut diagnostics = Diagnostics::default();
-        let Some((root, version)) = files.root().zip(version(&files, &mut diagnostics)) else {
+        let Some((root, version)) = files.root().zip(version::of(&files, &mut diagnostics)) else {
             diagnostics.report(&files, problems);
             return None;
         };
@@ -135,44 +108,6 @@ impl Description {
     pub(crate) fn place(&self, spot: &Spot, key: bool) -> Place {
         self.files.place(spot.file, &spot.pointer, key)
     }
-}
-
-fn version(files: &Files, diagnostics: &mut Diagnostics) -> Option<Version> {
-    let root = files.root()?;
-    if let Some(swagger) = root.get("swagger") {
-        diagnostics
-            .error(&swagger, "this is Swagger 2.0; OpenAPI 3.0 and 3.1 are read here")
-            .at_key()
-            .help("convert it, for example with `swagger2openapi`");
-        return None;
-    }
-    let Some(written) = root.get("openapi") else {
-        diagnostics
-            .error(&root, "this is no OpenAPI document: it has no `openapi`")
-            .help("it begins with `openapi: 3.1.0`");
-        return None;
-    };
-    // `openapi: 3.1` without quotes is a number in YAML.
-    let text = written.value.as_str().map_or_else(|| written.value.to_string(), str::to_owned);
-    let minor = text.strip_prefix("3.").and_then(|rest| rest.split('.').next());
-    let version = match minor {
-        Some("0") => Version::V3_0,
-        Some("1") => Version::V3_1,
-        _ => {
-            diagnostics.error(&written, "this version of OpenAPI is not known here").help("3.0 and 3.1 are");
-            return None;
-        }
-    };
-    if let Some(dialect) = root.get("jsonSchemaDialect").filter(|_| version == Version::V3_1) {
-        const KNOWN: [&str; 2] =
-            ["https://json-schema.org/draft/2020-12/schema", "https://spec.openapis.org/oas/3.1/dialect/base"];
-        if !dialect.value.as_str().is_some_and(|text| KNOWN.contains(&text.trim_end_matches('#'))) {
-            diagnostics
-                .error(&dialect, "schemas in this dialect cannot be kept")
-                .help("remove it: without it they are in JSON Schema 2020-12");
-        }
-    }
-    Some(version)
 }
 
 #[cfg(test)]

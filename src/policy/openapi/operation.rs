@@ -1,11 +1,13 @@
 //! Paths and their operations.
 
 use super::content::{self, Content};
-use super::files::Node;
+use super::extensions::{self, Extensions};
+use super::files::{Node, Spot};
 use super::parameters::{self, Parameters};
+use super::reading::Reading;
 use super::schema::Direction;
 use super::security::{self, Security};
-use super::{Extensions, Reading, Spot, extensions, path, servers};
+use super::{path, servers};
 use crate::policy::source::quote;
 
 /// The methods that are routed; TRACE never is.

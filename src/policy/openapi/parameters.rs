@@ -7,8 +7,10 @@ use http::HeaderName;
 use serde_json::{Map, Value, json};
 
 use super::files::Node;
+use super::media_type::is_json;
+use super::path;
+use super::reading::Reading;
 use super::schema::{Name, reference};
-use super::{Reading, path};
 use crate::policy::source::quote;
 use crate::stages::schema::fields::Style;
 
@@ -174,7 +176,7 @@ fn field<'d>(reading: &mut Reading<'d>, location: Location, name: String, node: 
     let content = node.get("content").and_then(|content| content.entries().next());
     let schema = match content {
         None => node.get("schema"),
-        Some((media, media_type)) if super::content::is_json(media) => {
+        Some((media, media_type)) if is_json(media) => {
             style = Style::Json;
             media_type.get("schema")
         }

@@ -7,8 +7,8 @@
 //!   that needs them is left out and reported. It is an error where none remains.
 
 use super::diagnostics::Diagnostics;
-use super::files::Node;
-use super::{Reading, Spot};
+use super::files::{Node, Spot};
+use super::reading::Reading;
 use crate::policy::source::quote;
 
 /// Who may call an operation.

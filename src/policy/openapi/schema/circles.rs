@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::Name;
+use super::definitions::Name;
 use crate::policy::openapi::diagnostics::Diagnostics;
 use crate::policy::openapi::files::Node;
 

@@ -10,8 +10,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::definitions::{Key, reference};
 use super::lower::Lowering;
-use super::{Key, reference};
 use crate::policy::openapi::files::Node;
 
 impl<'d> Lowering<'_, 'd> {

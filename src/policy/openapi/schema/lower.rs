@@ -11,11 +11,12 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Number, Value, json};
 
+use super::definitions::{Direction, Key, Schemas};
 use super::keywords::{self, Form};
-use super::{Direction, Key, Schemas, nullable};
-use crate::policy::openapi::Version;
+use super::nullable;
 use crate::policy::openapi::diagnostics::Diagnostics;
 use crate::policy::openapi::files::Node;
+use crate::policy::openapi::version::Version;
 use crate::policy::source::quote;
 use crate::stages::schema::json::pattern_problem;
 
