@@ -1,12 +1,13 @@
-//! Descriptions of APIs in OpenAPI 3.0 and 3.1: from their text to operations, with what each asks for.
+//! Reads descriptions of APIs in OpenAPI 3.0 and 3.1: operations, and what each requires.
 //!
-//! Pure but for the files it reads. What cannot be enforced is reported at its place: an error where a hole would be left, a
-//! warning where only less is checked. Whether an operation that asks for nobody may be open is the policy's to say, not
-//! the description's, so [`Security`] only reports it.
+//! Pure except for reading files. What cannot be enforced is reported at its place: an error where something would be
+//! let through that should not be, a warning where less is checked. Only the policy can make an operation public, so
+//! [`Security`] just says that an operation requires no credential.
 //!
-//! 1. [`files`]: the text, and all texts that it refers to. [`value`]: YAML or JSON to values. [`place`]: back to the text.
+//! 1. [`files`]: the description and all files it refers to. [`value`] parses YAML or JSON; [`place`] finds places in
+//!    text.
 //! 2. [`operation`]: paths, with [`servers`], [`path`], [`security`], [`parameters`], [`content`], [`extensions`].
-//! 3. [`schema`]: every schema among them, as two documents of JSON Schema.
+//! 3. [`schema`]: all schemas, as two JSON Schema documents.
 
 mod content;
 mod diagnostics;
@@ -43,27 +44,27 @@ pub(crate) use self::security::{Alternative, Issuer, Security};
 use super::diagnostic::Problems;
 use super::source::{Place, SourceText, Sources};
 
-/// A description that was read.
+/// A description.
 #[derive(Debug)]
 pub(crate) struct Description {
-    /// What it calls itself.
+    /// Its title.
     pub(crate) title: Option<String>,
     /// In the order of the paths.
     pub(crate) operations: Vec<Operation>,
-    /// `{"$defs": …}`, in JSON Schema 2020-12: what requests must be.
+    /// `{"$defs": …}`, in JSON Schema 2020-12: the schemas of requests.
     pub(crate) requests: Value,
-    /// The same for answers.
+    /// The same for responses.
     pub(crate) responses: Value,
-    /// Who gives out the tokens it asks for.
+    /// The issuers of the tokens it asks for.
     pub(crate) issuers: Vec<Issuer>,
-    /// Where each definition is from, for either direction.
+    /// Where each definition comes from, for both directions.
     origins: HashMap<Name, Spot>,
     files: Files,
 }
 
 impl Description {
-    /// Reads the description in `source`, whose path from the policy's folder is `path`. None when it cannot be used; the
-    /// reasons, and what is not honoured, are among `problems`.
+    /// Reads the description in `source`, whose path from the policy's folder is `path`. Returns `None` when it cannot
+    /// be used. The reasons, and what is not enforced, are added to `problems`.
     pub(crate) fn read(
         sources: &mut Sources,
         source: Arc<SourceText>,
@@ -95,8 +96,8 @@ impl Description {
         usable.then_some(Self { title, operations, requests, responses, issuers, origins, files })
     }
 
-    /// Where a part of the schemas is from: a pointer such as `/$defs/NAME/…`. What it is now may have been something else
-    /// there, so the place is the nearest that is there.
+    /// The place that a part of the schemas comes from, by a pointer such as `/$defs/NAME/…`. Translation may have
+    /// changed that part, so this is the nearest place that exists.
     pub(crate) fn origin(&self, pointer: &str) -> Option<Place> {
         let inner = pointer.strip_prefix("/$defs/")?;
         let (name, rest) = inner.split_at(inner.find('/').unwrap_or(inner.len()));
@@ -104,7 +105,7 @@ impl Description {
         Some(self.files.place(spot.file, &format!("{}{rest}", spot.pointer), true))
     }
 
-    /// Where something is, or the key it stands behind.
+    /// The place of a value, or of its key.
     pub(crate) fn place(&self, spot: &Spot, key: bool) -> Place {
         self.files.place(spot.file, &spot.pointer, key)
     }

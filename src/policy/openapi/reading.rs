@@ -5,7 +5,7 @@ use super::schema::Schemas;
 
 /// What reading the parts of a description shares.
 pub(super) struct Reading<'d> {
-    /// Whether names in the query that are not described are refused.
+    /// Whether query parameters that are not described are refused.
     pub(super) strict: bool,
     pub(super) diagnostics: Diagnostics,
     pub(super) requests: Schemas<'d>,

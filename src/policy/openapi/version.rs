@@ -17,14 +17,14 @@ pub(super) fn of(files: &Files, diagnostics: &mut Diagnostics) -> Option<Version
     let root = files.root()?;
     if let Some(swagger) = root.get("swagger") {
         diagnostics
-            .error(&swagger, "this is Swagger 2.0; OpenAPI 3.0 and 3.1 are read here")
+            .error(&swagger, "this is Swagger 2.0; only OpenAPI 3.0 and 3.1 are supported")
             .at_key()
             .help("convert it, for example with `swagger2openapi`");
         return None;
     }
     let Some(written) = root.get("openapi") else {
         diagnostics
-            .error(&root, "this is no OpenAPI document: it has no `openapi`")
+            .error(&root, "this is not an OpenAPI document: it has no `openapi`")
             .help("it begins with `openapi: 3.1.0`");
         return None;
     };
@@ -35,7 +35,7 @@ pub(super) fn of(files: &Files, diagnostics: &mut Diagnostics) -> Option<Version
         Some("0") => Version::V3_0,
         Some("1") => Version::V3_1,
         _ => {
-            diagnostics.error(&written, "this version of OpenAPI is not known here").help("3.0 and 3.1 are");
+            diagnostics.error(&written, "this version of OpenAPI is not supported").help("use 3.0 or 3.1");
             return None;
         }
     };
@@ -44,8 +44,8 @@ pub(super) fn of(files: &Files, diagnostics: &mut Diagnostics) -> Option<Version
             ["https://json-schema.org/draft/2020-12/schema", "https://spec.openapis.org/oas/3.1/dialect/base"];
         if !dialect.value.as_str().is_some_and(|text| KNOWN.contains(&text.trim_end_matches('#'))) {
             diagnostics
-                .error(&dialect, "schemas in this dialect cannot be kept")
-                .help("remove it: without it they are in JSON Schema 2020-12");
+                .error(&dialect, "this dialect of JSON Schema is not supported")
+                .help("remove it: the default is JSON Schema 2020-12");
         }
     }
     Some(version)

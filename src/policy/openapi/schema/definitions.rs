@@ -8,24 +8,24 @@ use serde_json::{Map, Value};
 use crate::policy::openapi::files::Node;
 use crate::policy::openapi::version::Version;
 
-/// Which way a message goes: some properties are for one way only.
+/// The direction of a message: some properties are for one direction only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// `readOnly` properties are not required.
     Request,
-    /// `writeOnly` properties are not there.
+    /// `writeOnly` properties are refused.
     Response,
 }
 
 /// The name of a definition.
 pub(crate) type Name = Arc<str>;
 
-/// A part of the description, as one definition or another of it.
+/// Identifies a definition: a part of the description, and which form of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) file: usize,
     pub(super) pointer: String,
-    /// Without the choice that its discriminator makes: what its branches have in common.
+    /// Without its discriminator's alternatives: only what the branches have in common.
     pub(super) base: bool,
 }
 
@@ -41,15 +41,15 @@ pub(in crate::policy::openapi) struct Schemas<'d> {
     pub(super) direction: Direction,
     pub(super) version: Version,
     pub(super) names: HashMap<Key, Name>,
-    /// Those that were made up, by their text.
+    /// Schemas made by this program, by their text.
     pub(super) made: HashMap<String, Name>,
     pub(super) taken: HashSet<Name>,
-    /// What waits to be lowered.
+    /// Not translated yet.
     pub(super) waiting: Vec<(Node<'d>, Key, Name)>,
-    /// Where each came from.
+    /// Where each definition comes from.
     pub(super) origins: HashMap<Name, Node<'d>>,
     pub(super) defs: Map<String, Value>,
-    /// Whether a pattern can be kept, by its text.
+    /// By pattern: why it cannot be checked, if it cannot.
     pub(super) patterns: HashMap<String, Option<String>>,
 }
 
@@ -68,10 +68,10 @@ impl<'d> Schemas<'d> {
         }
     }
 
-    /// The definition of a schema. A schema that is but a reference is what it refers to.
+    /// The definition of a schema. For a schema that is only a reference, that of its target.
     pub(in crate::policy::openapi) fn define(&mut self, node: &Node<'d>) -> Name {
         let mut node = node.clone();
-        // A circle is for `circles` to tell.
+        // `circles` reports cycles.
         for _ in 0..32 {
             let alone = self.version == Version::V3_0 || node.value.as_object().is_some_and(|map| map.len() == 1);
             match node.reference().filter(|_| alone).and_then(|reference| node.follow(reference).ok()) {
@@ -93,7 +93,7 @@ impl<'d> Schemas<'d> {
         name
     }
 
-    /// The definition of a schema that was made up for what stands at `node`.
+    /// The definition of a schema that this program made for `node`.
     pub(in crate::policy::openapi) fn define_made(&mut self, schema: Value, node: &Node<'d>) -> Name {
         let text = schema.to_string();
         if let Some(name) = self.made.get(&text) {
@@ -105,7 +105,7 @@ impl<'d> Schemas<'d> {
         name
     }
 
-    /// A name that no other has, after the last part of the pointer that is one.
+    /// A unique name, from the last segment of the pointer that is a name.
     fn fresh(&mut self, pointer: &str, node: &Node<'d>) -> Name {
         let last = pointer.rsplit('/').find(|part| part.starts_with(|c: char| c.is_ascii_alphabetic()));
         let plain = |c: char| if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '_' };

@@ -1,8 +1,8 @@
-//! The schemas of a description, gathered into one document of JSON Schema 2020-12 for each direction.
+//! The schemas of a description, collected into one JSON Schema 2020-12 document for each direction.
 //!
-//! Whatever an operation needs becomes a definition with a name, once, however many refer to it; references lead to
-//! `#/$defs/NAME`. So a description is compiled twice (for requests and for answers), not once for each operation.
-//! [`lower`] says what the keywords of OpenAPI mean there.
+//! Each schema that an operation needs becomes a named definition ([`definitions`]), once, however many refer to it;
+//! references are `#/$defs/NAME`. So a description is compiled twice (for requests and for responses), not once for
+//! each operation. [`lower`] translates the keywords of OpenAPI.
 
 mod circles;
 mod definitions;
@@ -22,7 +22,7 @@ use super::diagnostics::Diagnostics;
 use super::files::Spot;
 
 impl Schemas<'_> {
-    /// Lowers all that was asked for, and what that refers to. Returns `{"$defs": …}`; adds where each is from.
+    /// Translates all definitions, and those they refer to. Returns `{"$defs": …}`, and adds where each comes from.
     pub(super) fn finish(mut self, diagnostics: &mut Diagnostics, origins: &mut HashMap<Name, Spot>) -> Value {
         self.drain(diagnostics);
         circles::tell(&self.defs, &self.origins, diagnostics);
@@ -31,7 +31,7 @@ impl Schemas<'_> {
     }
 
     fn drain(&mut self, diagnostics: &mut Diagnostics) {
-        // A list, not recursion: references chain as long as a description likes.
+        // A work list, not recursion: chains of references can be of any length.
         while let Some((node, key, name)) = self.waiting.pop() {
             let schema = lower::Lowering { schemas: self, diagnostics, within: &key }.whole(&node);
             self.defs.insert(name.to_string(), schema);
