@@ -150,7 +150,7 @@ fn policy() -> String {
     format!(
         r#"version: 1
 listen: [{{ address: "127.0.0.1:8080" }}]
-auth: {{ issuers: {{ corp: {{ issuer: "https://i.example", audience: [orders-api], keys: jwks.json, algorithms: [ES256, RS256] }} }} }}
+auth: {{ issuers: {{ corp: {{ issuer: "https://i.example", audience: [orders-api], jwks: jwks.json, algorithms: [ES256, RS256] }} }} }}
 roles: {{ clerk: [orders:read, orders:write] }}
 plans: {{ wide: {{ rate: 100000000/s, burst: 100000000 }} }}
 consumers:

@@ -21,14 +21,15 @@ const PLANNED: &[(&str, &[&str])] = &[
     ("audit.*.file", &["rotate", "on_failure"]),
 ];
 
-/// Former names of keys and what they are called now. A path names a key inside another.
-const RENAMED: &[(&str, &str)] = &[
-    ("failures", "failed_attempts"),
-    ("strong", "proof_of_possession"),
-    ("max_body", "request.max_size"),
-    ("timeout", "request.timeout"),
-    ("on_invalid", "mode"),
-    ("body", "body_size"),
+/// Former names of keys, what they are called now, and a further sentence. A path names a key inside another.
+const RENAMED: &[(&str, &[&str], &str)] = &[
+    ("failures", &["failed_attempts"], ""),
+    ("strong", &["proof_of_possession"], ""),
+    ("max_body", &["request.max_size"], ""),
+    ("timeout", &["request.timeout"], ""),
+    ("on_invalid", &["mode"], ""),
+    ("body", &["body_size"], ""),
+    ("keys", &["jwks", "public_key"], " Without either, the keys are discovered."),
 ];
 
 /// What should have stood at a node.
@@ -220,11 +221,9 @@ fn meant(wrong: &str, known: &[&str], what: &str) -> String {
 
 /// Asks for the new name of a key that was renamed, if one of these keys is or holds it.
 pub(super) fn renamed(wrong: &str, known: &[&str]) -> Option<String> {
-    let (_, new) = RENAMED.iter().find(|(old, new)| {
-        let outer = new.split_once('.').map_or(*new, |(outer, _)| outer);
-        *old == wrong && known.contains(&outer)
-    })?;
-    Some(format!("did you mean `{new}`?"))
+    let is_known = |new: &&str| known.contains(&new.split_once('.').map_or(*new, |(outer, _)| outer));
+    let (_, new, more) = RENAMED.iter().find(|(old, new, _)| *old == wrong && new.iter().all(is_known))?;
+    Some(format!("did you mean `{}`?{more}", new.join("` or `")))
 }
 
 fn list(names: &[&str]) -> String {

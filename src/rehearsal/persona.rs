@@ -131,8 +131,6 @@ pub(super) fn claims(
             (issued, issued.saturating_add(lifetime).min(now.saturating_add(usual)))
         }
     };
-    let consumer = settings.consumer_claim.as_deref().unwrap_or("client_id");
-    let scope = settings.scope_claim.as_deref().unwrap_or("scope");
     let mut claims = Map::new();
     let mut say = |name: &str, value: Value| claims.insert(name.to_owned(), value);
     say("iss", json!(settings.iss));
@@ -140,20 +138,25 @@ pub(super) fn claims(
     say("iat", json!(issued));
     say("exp", json!(end));
     say("jti", json!(uuid::Uuid::now_v7().to_string()));
-    say(consumer, json!(claimed.id));
-    say(scope, json!(claimed.scopes.join(" ")));
     if let Some(audience) = settings.audience.first() {
         say("aud", json!(audience));
     }
-    match &settings.role_claim {
-        Some(claim) if !claimed.roles.is_empty() => drop(say(claim, json!(claimed.roles))),
+    if !confirmation.is_empty() {
+        say("cnf", Value::Object(confirmation));
+    }
+    let roles = match &settings.role_claim {
+        Some(claim) if !claimed.roles.is_empty() => Some((claim, json!(claimed.roles))),
         None if !claimed.roles.is_empty() => {
             return Err(format!("tokens of `{}` cannot have roles: the issuer has no `role_claim`", settings.name));
         }
-        _ => {}
-    }
-    if !confirmation.is_empty() {
-        say("cnf", Value::Object(confirmation));
+        _ => None,
+    };
+    let consumer = (&settings.consumer_claim, json!(claimed.id));
+    let scopes = (&settings.scope_claim, json!(claimed.scopes.join(" ")));
+    for (claim, value) in [consumer, scopes].into_iter().chain(roles) {
+        if !claim.set(&mut claims, value) {
+            return Err(format!("no token of `{}` can hold all the claims that the policy reads", settings.name));
+        }
     }
     for (name, value) in &claimed.claims {
         match value {

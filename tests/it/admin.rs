@@ -63,8 +63,8 @@ fn metrics_tell_how_the_keys_of_issuers_stand() {
     let proxy = proxy()
         .before(&upstream)
         .trusts(&issuer)
-        .issuer("down", &format!("issuer: other, keys: \"{}\", algorithms: [ES256]", down.url()))
-        .issuer("fixed", "issuer: another, keys: fixed.pem, algorithms: [EdDSA]")
+        .issuer("down", &format!("issuer: other, jwks: \"{}\", algorithms: [ES256]", down.url()))
+        .issuer("fixed", "issuer: another, public_key: fixed.pem, algorithms: [EdDSA]")
         .file("fixed.pem", issuer::Key::ed("unnamed").pem())
         .route("GET /x", "scopes: [orders:read]")
         .start();

@@ -42,7 +42,7 @@ fn tokens_that_are_not_good_are_told_so() {
     let url = issuer.url();
     let proxy = proxy()
         .before(&upstream)
-        .issuer("corp", &format!("keys: \"{url}\", algorithms: [ES256], max_lifetime: 1h, default_plan: free"))
+        .issuer("corp", &format!("jwks: \"{url}\", algorithms: [ES256], max_lifetime: 1h, default_plan: free"))
         .route("GET /x", "scopes: [orders:read]")
         .start();
     let good = || issuer.token();
@@ -178,7 +178,7 @@ fn no_credential_or_two_of_them() {
 fn roles_make_scopes_and_a_ceiling_cuts_them() {
     let (upstream, issuer) = (upstream().start(), issuer());
     let url = issuer.url();
-    let keys = format!("keys: \"{url}\", algorithms: [ES256], role_claim: roles, default_plan: free");
+    let keys = format!("jwks: \"{url}\", algorithms: [ES256], role_claim: roles, default_plan: free");
     let proxy = proxy()
         .before(&upstream)
         .issuer("corp", &keys)
@@ -207,12 +207,40 @@ fn roles_make_scopes_and_a_ceiling_cuts_them() {
 }
 
 #[test]
+fn claims_are_found_by_name_by_pointer_and_in_order() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let settings = format!(
+        "jwks: \"{}\", algorithms: [ES256], consumer_claim: [/act/client, sub], scope_claim: [permissions, scope], \
+         role_claim: \"https://example.com/roles\", default_plan: free",
+        issuer.url()
+    );
+    let proxy = proxy()
+        .before(&upstream)
+        .issuer("corp", &settings)
+        .with("roles: { clerk: [orders:write] }")
+        .route("GET /x", "scopes: [orders:read]")
+        .route("POST /x", "scopes: [orders:write]")
+        .start();
+    let mut client = client(&proxy);
+    let answer = client.get("/x").bearer(issuer.token().claim("act", json!({"client": "app"}))).send().is(200);
+    assert_eq!(answer.echoed("x-consumer-id"), ["corp:app"]);
+    assert_eq!(client.get("/x").bearer(issuer.token()).send().is(200).echoed("x-consumer-id"), ["corp:alice"]);
+    client.post("/x", "{}").bearer(issuer.token().claim("https://example.com/roles", json!(["clerk"]))).send().is(200);
+    client.get("/x").bearer(issuer.token().claim("permissions", json!([]))).send().refused(403, "insufficient_scope");
+    // A claim of another type is not an absent one: neither `sub` nor `scope` takes its place.
+    for (claim, value) in [("act", json!("app")), ("act", json!({"client": 7})), ("permissions", Value::Null)] {
+        client.get("/x").bearer(issuer.token().claim(claim, value)).send().refused(401, "invalid_token");
+    }
+    proxy.done();
+}
+
+#[test]
 fn without_a_default_plan_only_listed_consumers_come_in() {
     let (upstream, issuer) = (upstream().start(), issuer());
     let url = issuer.url();
     let proxy = proxy()
         .before(&upstream)
-        .issuer("corp", &format!("keys: \"{url}\", algorithms: [ES256], consumer_claim: client"))
+        .issuer("corp", &format!("jwks: \"{url}\", algorithms: [ES256], consumer_claim: client"))
         .with("consumers: { acme: { plan: free, identities: [{ issuer: corp, id: acme-backend }] } }")
         .route("GET /x", "scopes: [orders:read]")
         .start();
@@ -326,8 +354,8 @@ fn keys_in_files_are_taken() {
     let pem = format!("{}{}", rsa.key().pem(), ec.key().pem());
     let proxy = proxy()
         .before(&upstream)
-        .issuer("pem", "keys: keys.pem, algorithms: [RS256, ES256], default_plan: free")
-        .issuer("jwks", "issuer: \"https://jwks.test\", keys: keys.json, algorithms: [EdDSA], default_plan: free")
+        .issuer("pem", "public_key: keys.pem, algorithms: [RS256, ES256], default_plan: free")
+        .issuer("jwks", "issuer: \"https://jwks.test\", jwks: keys.json, algorithms: [EdDSA], default_plan: free")
         .file("keys.pem", pem)
         .file("keys.json", ed.jwks())
         .route("GET /x", "scopes: [orders:read]")
@@ -376,7 +404,7 @@ fn a_token_that_expires_is_refused_though_it_was_good_before() {
     let url = issuer.url();
     let proxy = proxy()
         .before(&upstream)
-        .issuer("corp", &format!("keys: \"{url}\", algorithms: [ES256], default_plan: free, clock_skew: 0s"))
+        .issuer("corp", &format!("jwks: \"{url}\", algorithms: [ES256], default_plan: free, clock_skew: 0s"))
         .route("GET /x", "scopes: [orders:read]")
         .start();
     let token = issuer.token().claim("iat", now() - 10).claim("exp", now() + 2).text();

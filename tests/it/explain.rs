@@ -34,7 +34,7 @@ listen: [{{ address: "127.0.0.1:0" }}]
 store: state/
 auth:
   issuers:
-    corp: {{ issuer: "https://issuer.test", audience: [orders-api], keys: "{}", algorithms: [ES256], max_lifetime: 1h }}
+    corp: {{ issuer: "https://issuer.test", audience: [orders-api], jwks: "{}", algorithms: [ES256], max_lifetime: 1h }}
 roles: {{ clerk: [orders:read, orders:write] }}
 plans: {{ gold: {{ rate: 5/s, burst: 400 }} }}
 consumers:

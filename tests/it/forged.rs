@@ -451,7 +451,7 @@ fn what_is_forged_is_refused_and_what_is_not_is_good() {
     let algorithms = "[RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA]";
     let proxy = proxy()
         .before(&upstream)
-        .issuer("corp", &format!("keys: jwks.json, algorithms: {algorithms}, default_plan: free"))
+        .issuer("corp", &format!("jwks: jwks.json, algorithms: {algorithms}, default_plan: free"))
         .file("jwks.json", forger.keys.jwks())
         .route("GET /x", "scopes: [orders:read]")
         .start();
@@ -482,7 +482,7 @@ fn a_revoked_token_stays_revoked_with_another_signature_that_is_as_good() {
     let (forger, upstream) = (Forger { keys: Keys::new(), other: Keys::new() }, upstream().start());
     let proxy = proxy()
         .before(&upstream)
-        .issuer("corp", "keys: jwks.json, algorithms: [ES256, PS256], default_plan: free")
+        .issuer("corp", "jwks: jwks.json, algorithms: [ES256, PS256], default_plan: free")
         .file("jwks.json", forger.keys.jwks())
         .with("store: state")
         .route("GET /x", "scopes: [orders:read]")

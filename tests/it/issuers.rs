@@ -1,9 +1,11 @@
 //! Who vouches for callers over the network: discovery, introspection; fresh tokens; and addresses that fail too often.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::support::client::operator;
+use crate::support::issuer::{Key, Token};
 use crate::support::proxy::ADMIN_TOKEN;
 use crate::support::*;
 
@@ -138,4 +140,170 @@ fn an_address_that_fails_too_often_waits_and_others_do_not() {
     assert_eq!(proxy.reload_to(|policy| policy.text(&other)), proxy::Reloaded::Loaded);
     from("192.0.2.1", &good).refused(429, "too_many_failures");
     proxy.done();
+}
+
+/// An issuer that publishes documents by path; any other path is 404.
+struct Publisher {
+    server: Upstream,
+    documents: Arc<Mutex<BTreeMap<String, Value>>>,
+    up: Arc<AtomicBool>,
+}
+
+impl Publisher {
+    fn start() -> Self {
+        let documents: Arc<Mutex<BTreeMap<String, Value>>> = Arc::default();
+        let up = Arc::new(AtomicBool::new(true));
+        let (published, answers) = (Arc::clone(&documents), Arc::clone(&up));
+        let server = upstream().does(move |call| {
+            if !answers.load(Ordering::SeqCst) {
+                call.close();
+                return Ok(());
+            }
+            let document = published.lock().unwrap().get(call.head.word(1)).cloned();
+            let (status, body) = document.map_or((404, String::new()), |document| (200, document.to_string()));
+            call.answer(status, &[("content-type", "application/json")], body)
+        });
+        Self { server: server.start(), documents, up }
+    }
+
+    fn url(&self) -> String {
+        self.server.url()
+    }
+
+    fn publishes(&self, path: &str, document: Value) {
+        self.documents.lock().unwrap().insert(path.to_owned(), document);
+    }
+
+    /// The key set at `/keys/KID`, and metadata at `path` that name `issuer` and this set.
+    fn publishes_keys(&self, path: &str, issuer: &str, kid: &str, key: &Key) {
+        self.publishes(&format!("/keys/{kid}"), json!({"keys": [key.jwk()]}));
+        self.publishes(path, json!({"issuer": issuer, "jwks_uri": format!("{}/keys/{kid}", self.url())}));
+    }
+
+    fn was_asked_for(&self, path: &str) -> bool {
+        self.server.seen().iter().any(|seen| seen.target() == path)
+    }
+}
+
+/// A proxy that discovers the keys of `issuer`.
+fn discovering(upstream: &Upstream, issuer: &str) -> Policy {
+    let settings = format!("issuer: \"{issuer}\", algorithms: [ES256], default_plan: free");
+    proxy().before(upstream).issuer("corp", &settings).route("GET /x", "scopes: [orders:read]")
+}
+
+#[test]
+fn keys_are_discovered_by_the_metadata_of_openid_or_oauth() {
+    let (upstream, key) = (upstream().start(), Arc::new(Key::ec("first")));
+    for (tenant, metadata) in [
+        ("", "/.well-known/openid-configuration"),
+        ("", "/.well-known/oauth-authorization-server"),
+        ("/tenant", "/tenant/.well-known/openid-configuration"),
+        ("/tenant", "/.well-known/oauth-authorization-server/tenant"),
+    ] {
+        let publisher = Publisher::start();
+        let issuer = format!("{}{tenant}", publisher.url());
+        publisher.publishes_keys(metadata, &issuer, "first", &key);
+        let proxy = discovering(&upstream, &issuer).start();
+        let token = Token::signed_by(Arc::clone(&key)).claim("iss", issuer);
+        let answer = client(&proxy).get("/x").bearer(token).send().is(200);
+        assert_eq!(answer.echoed("x-consumer-id"), ["corp:alice"], "{metadata}");
+        proxy.done();
+    }
+}
+
+#[test]
+fn metadata_that_name_another_issuer_are_not_believed() {
+    let (upstream, key) = (upstream().start(), Arc::new(Key::ec("first")));
+    for wrong in ["https://login.example.com", "URL/", "URL/tenant", "url"] {
+        let publisher = Publisher::start();
+        let issuer = publisher.url();
+        let named = wrong.replace("URL", &issuer).replace("url", &issuer.to_uppercase());
+        publisher.publishes_keys("/.well-known/openid-configuration", &named, "first", &key);
+        let proxy = discovering(&upstream, &issuer).start();
+        let token = Token::signed_by(Arc::clone(&key)).claim("iss", issuer);
+        client(&proxy).get("/x").bearer(token).send().refused(503, "identity_unavailable");
+        assert!(!publisher.was_asked_for("/keys/first"), "{wrong}");
+        proxy.done();
+    }
+}
+
+#[test]
+fn metadata_that_cannot_be_reached_are_503_until_they_can() {
+    let (upstream, publisher, key) = (upstream().start(), Publisher::start(), Arc::new(Key::ec("first")));
+    let issuer = publisher.url();
+    publisher.publishes_keys("/.well-known/openid-configuration", &issuer, "first", &key);
+    publisher.up.store(false, Ordering::SeqCst);
+    let proxy = discovering(&upstream, &issuer).start();
+    let mut client = client(&proxy);
+    let token = Token::signed_by(key).claim("iss", issuer).text();
+    client.get("/x").bearer(&token).send().refused(503, "identity_unavailable");
+    publisher.up.store(true, Ordering::SeqCst);
+    eventually("the keys are discovered", || (client.get("/x").bearer(&token).send().status == 200).then_some(()));
+    proxy.done();
+}
+
+#[test]
+fn a_key_set_that_has_moved_is_found_by_its_metadata() {
+    let (upstream, publisher) = (upstream().start(), Publisher::start());
+    let [first, second] = ["first", "second"].map(|kid| Arc::new(Key::ec(kid)));
+    let (issuer, metadata) = (publisher.url(), "/.well-known/openid-configuration");
+    publisher.publishes_keys(metadata, &issuer, "first", &first);
+    let proxy = discovering(&upstream, &issuer).start();
+    let mut client = client(&proxy);
+    let token = |key: &Arc<Key>| Token::signed_by(Arc::clone(key)).claim("iss", publisher.url());
+    client.get("/x").bearer(token(&first)).send().is(200);
+    publisher.publishes_keys(metadata, &issuer, "second", &second);
+    client.get("/x").bearer(token(&second)).send().is(200);
+    client.get("/x").bearer(token(&first)).send().refused(401, "invalid_token");
+    proxy.done();
+}
+
+#[test]
+fn where_keys_come_from_is_checked_without_asking_anybody() {
+    for (settings, said) in [
+        ("issuer: \"https://unreachable.test\"", ""),
+        ("jwks: \"https://unreachable.test/jwks\"", ""),
+        ("jwks: key.json", ""),
+        ("public_key: key.pem", ""),
+        ("issuer: corp", "cannot be discovered: it is not an https URL"),
+        ("issuer: \"http://login.example.com\"", "write `jwks:` with the URL or file of its key set"),
+        ("jwks: \"http://login.example.com/jwks\"", "plain http can be replaced on the way"),
+        ("jwks: key.pem", "write `public_key:` in place of `jwks:`"),
+        ("public_key: key.json", "write `jwks:` for the URL or file of a key set"),
+        ("public_key: \"https://login.example.com/jwks\"", "this is a URL, not a PEM file"),
+        ("jwks: key.json, public_key: key.pem", "an issuer has `jwks` or `public_key`, not both"),
+        ("keys: key.pem", "did you mean `jwks` or `public_key`?"),
+        ("issuer: corp, keys: discover", "Without either, the keys are discovered."),
+    ] {
+        is_checked(settings, said);
+    }
+}
+
+#[test]
+fn claims_are_names_pointers_or_lists_of_them() {
+    for (settings, said) in [
+        ("consumer_claim: [/act/sub, sub], scope_claim: /access/scopes", ""),
+        ("role_claim: \"https://example.com/roles\"", ""),
+        ("consumer_claim: []", "this list names no claim"),
+        ("consumer_claim: \"\"", "the name of a claim must not be empty"),
+        ("scope_claim: [sub, /sub]", "this claim occurs twice"),
+        ("role_claim: /realm~access/roles", "in a JSON pointer, `~0` is a `~`"),
+        ("role_claim: { name: roles }", "expected a claim such as `sub` or `/realm_access/roles`, or a list of claims"),
+    ] {
+        is_checked(&format!("public_key: key.pem, {settings}"), said);
+    }
+}
+
+/// Checks a policy with these settings of an issuer. One error says this; empty: there is none.
+#[track_caller]
+fn is_checked(settings: &str, said: &str) {
+    let (folder, key) = (tempfile::TempDir::new().unwrap(), Key::ec("first"));
+    let policy = proxy().server("http://127.0.0.1:9").open("GET /x").file("key.pem", key.pem());
+    let policy = policy.file("key.json", json!({"keys": [key.jwk()]}).to_string());
+    let policy = policy.issuer("corp", &format!("{settings}, algorithms: [ES256], max_lifetime: 1h"));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan"));
+    let output = command.arg("check").arg(policy.write(folder.path())).output().unwrap();
+    let found = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.success(), said.is_empty(), "{settings}: {found}");
+    assert!(found.contains(said) && found.matches("error: ").count() <= 1, "{settings}: {found}");
 }

@@ -29,7 +29,7 @@ fn taking(upstream: &Upstream, settings: &str) -> Policy {
 /// Takes what this issuer publishes, for all algorithms with public keys.
 fn believing(upstream: &Upstream, issuer: &Issuer) -> Policy {
     let algorithms = "[RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA]";
-    taking(upstream, &format!("keys: \"{}\", algorithms: {algorithms}, default_plan: free", issuer.url()))
+    taking(upstream, &format!("jwks: \"{}\", algorithms: {algorithms}, default_plan: free", issuer.url()))
 }
 
 #[track_caller]
@@ -61,7 +61,7 @@ fn problems(settings: &str, files: &[(&str, &str)]) -> String {
 #[test]
 fn rfc8725_3_1_the_algorithm_is_the_policys_choice_and_never_the_tokens() {
     let (upstream, rsa) = (upstream().start(), Issuer::with(Key::rsa("first")));
-    let settings = format!("keys: \"{}\", algorithms: [RS256], default_plan: free", rsa.url());
+    let settings = format!("jwks: \"{}\", algorithms: [RS256], default_plan: free", rsa.url());
     let proxy = taking(&upstream, &settings).start();
     let mut client = client(&proxy);
     good(&mut client, rsa.token());
@@ -117,17 +117,20 @@ fn rfc8725_3_1_the_algorithm_is_the_policys_choice_and_never_the_tokens() {
 fn rfc8725_3_2_algorithms_that_are_not_fit_cannot_be_chosen() {
     let pem = Key::rsa("").pem();
     let files = [("key.pem", pem.as_str())];
-    assert_eq!(problems("keys: key.pem, algorithms: [RS256, PS512]", &files), "");
+    assert_eq!(problems("public_key: key.pem, algorithms: [RS256, PS512]", &files), "");
     for name in ["none", "None", "RS1", "HS1", "RSA1_5", "RSA-OAEP", "ECDH-ES", "dir", "rs256", "ES256K"] {
-        let said = problems(&format!("keys: key.pem, algorithms: [{name}]"), &files);
+        let said = problems(&format!("public_key: key.pem, algorithms: [{name}]"), &files);
         assert!(said.contains(name), "{name}: {said}");
     }
     for (settings, told) in [
-        ("keys: key.pem", "`algorithms` is missing"),
-        ("keys: key.pem, algorithms: []", "`algorithms` is missing"),
-        ("keys: key.pem, algorithms: [RS256, HS256]", "HS* is signed with a shared secret"),
+        ("public_key: key.pem", "`algorithms` is missing"),
+        ("public_key: key.pem, algorithms: []", "`algorithms` is missing"),
+        ("public_key: key.pem, algorithms: [RS256, HS256]", "HS* is signed with a shared secret"),
         (&format!("secret: \"{SECRET}\", algorithms: [HS256, RS256]"), "`secret` goes with HS256, HS384 and HS512"),
-        (&format!("keys: key.pem, secret: \"{SECRET}\", algorithms: [RS256]"), "`keys` or `secret`, not both"),
+        (
+            &format!("public_key: key.pem, secret: \"{SECRET}\", algorithms: [RS256]"),
+            "`public_key` or `secret`, not both",
+        ),
     ] {
         let said = problems(settings, &files);
         assert!(said.contains(told), "{settings}: {said}");
@@ -185,7 +188,7 @@ fn rfc8725_3_4_points_that_are_no_keys_verify_nothing() {
     ] {
         // In a file it is an error, where it stands; from a URL it is not used.
         let set = json!({"keys": [jwk, Key::ed("other").jwk()]});
-        let settings = "keys: jwks.json, algorithms: [ES256, EdDSA], default_plan: free";
+        let settings = "jwks: jwks.json, algorithms: [ES256, EdDSA], default_plan: free";
         let alone = json!({"keys": [jwk]}).to_string();
         let proxy = taking(&upstream, settings).file("jwks.json", set.to_string()).start();
         bad(&mut client(&proxy), token);
@@ -224,11 +227,11 @@ fn rfc8725_3_5_keys_have_entropy() {
     // RFC 7518 §3.3: RSA has 2048 bits or more, and an exponent that does something.
     let short = short_rsa();
     let set = |jwk: &Value| json!({"keys": [jwk]}).to_string();
-    assert!(problems("keys: key.pem, algorithms: [RS256]", &[("key.pem", SHORT_PEM)]).contains("2048 bits"));
-    assert!(problems("keys: jwks.json, algorithms: [RS256]", &[("jwks.json", &set(&short))]).contains("2048 bits"));
+    assert!(problems("public_key: key.pem, algorithms: [RS256]", &[("key.pem", SHORT_PEM)]).contains("2048 bits"));
+    assert!(problems("jwks: jwks.json, algorithms: [RS256]", &[("jwks.json", &set(&short))]).contains("2048 bits"));
     let mut plain = Key::rsa("first").jwk();
     plain["e"] = encode([1]).into();
-    assert!(problems("keys: jwks.json, algorithms: [RS256]", &[("jwks.json", &set(&plain))]).contains("exponent"));
+    assert!(problems("jwks: jwks.json, algorithms: [RS256]", &[("jwks.json", &set(&plain))]).contains("exponent"));
 }
 
 /// A public key of 1024 bits.
@@ -299,7 +302,7 @@ fn rfc8725_3_7_json_is_utf_8() {
 #[test]
 fn rfc8725_3_8_issuer_and_subject_are_exact_and_a_key_is_its_issuers_alone() {
     let (upstream, corp, partner) = (upstream().start(), Issuer::with(Key::ec("a")), Issuer::with(Key::ec("b")));
-    let settings = |issuer: &Issuer| format!("keys: \"{}\", algorithms: [ES256]", issuer.url());
+    let settings = |issuer: &Issuer| format!("jwks: \"{}\", algorithms: [ES256]", issuer.url());
     let proxy = taking(&upstream, &settings(&corp))
         .issuer("partner", &format!("issuer: \"https://partner.test\", {}", settings(&partner)))
         .with("consumers: { acme: { plan: free, identities: [{ issuer: corp, id: alice }] } }")
@@ -442,7 +445,7 @@ fn rfc8725_3_11_a_token_is_of_its_type() {
     proxy.done();
 
     // An issuer that keeps to RFC 9068 can be held to it.
-    let settings = format!("keys: \"{}\", algorithms: [ES256], type: at+jwt, default_plan: free", issuer.url());
+    let settings = format!("jwks: \"{}\", algorithms: [ES256], type: at+jwt, default_plan: free", issuer.url());
     let proxy = taking(&upstream, &settings).start();
     let mut client = crate::support::client(&proxy);
     for typ in ["at+jwt", "application/at+jwt"] {
@@ -488,7 +491,7 @@ fn rfc8725_3_12_what_was_signed_for_another_end_is_no_access_token() {
 
     // A key is for one use and one algorithm, where its set says so (RFC 7517 §4.2, §4.4).
     let rsa = Key::rsa("first");
-    let settings = "keys: jwks.json, algorithms: [RS256, PS256], default_plan: free";
+    let settings = "jwks: jwks.json, algorithms: [RS256, PS256], default_plan: free";
     let with = |name: &str, value: &str| {
         let mut jwk = rsa.jwk();
         jwk[name] = value.into();

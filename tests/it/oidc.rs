@@ -121,10 +121,8 @@ impl Provider {
 
     /// A proxy that finds its keys by itself.
     fn believed(&self, upstream: &Upstream) -> Policy {
-        let settings = format!(
-            "issuer: \"{}\", keys: discover, algorithms: [RS256], max_lifetime: 1h, default_plan: free",
-            self.issuer
-        );
+        let settings =
+            format!("issuer: \"{}\", algorithms: [RS256], max_lifetime: 1h, default_plan: free", self.issuer);
         proxy().before(upstream).issuer("oidc", &settings).route("GET /x", "scopes: [orders:read]")
     }
 

@@ -234,14 +234,19 @@ fn what_the_policy_must_decide_is_told() {
             "api.yaml",
             "",
             "security: [{ query: [] }]",
-            vec!["api.yaml:8 error `query`: a key is taken from a header only, not from the query or a cookie, which logs keep".to_owned()],
+            vec![
+                "api.yaml:8 error `query`: API keys are accepted in a header only: queries and cookies end up in logs"
+                    .to_owned(),
+            ],
         ),
         ("api.yaml", "GET /a: { scopes: [] }", "security: [{ query: [] }]", vec![]),
         (
             "api.yaml",
             "",
             "security: [{ key: [] }]",
-            vec!["policy.yaml:8 warning the description has API keys in `X-Own`, this policy in `x-api-key`".to_owned()],
+            vec![
+                "policy.yaml:8 warning the description has API keys in `X-Own`, this policy in `x-api-key`".to_owned(),
+            ],
         ),
         (
             "api.yaml",

@@ -24,7 +24,7 @@ const POLICY: &str = r#"version: 1
 listen: [{ address: "127.0.0.1:0" }]
 auth:
   issuers:
-    corp: { issuer: "https://corp.example", audience: [orders-api], keys: jwks.json, algorithms: [ES256], max_lifetime: 1h, role_claim: roles }
+    corp: { issuer: "https://corp.example", audience: [orders-api], jwks: jwks.json, algorithms: [ES256], max_lifetime: 1h, role_claim: [/realm_access/roles, roles] }
 roles: { clerk: [orders:read, orders:write], auditor: [orders:read] }
 plans: { slow: { rate: 5/s }, free: { rate: 1/s } }
 consumers:
@@ -193,7 +193,7 @@ trusted_proxies: [10.0.0.0/8]
 store: state/
 auth:
   issuers:
-    far: { issuer: "http://SILENT", audience: [a], keys: discover, algorithms: [RS256, PS256], default_plan: free, max_lifetime: 1m }
+    far: { issuer: "http://SILENT", audience: [a], consumer_claim: [/act/client, sub], algorithms: [RS256, PS256], default_plan: free, max_lifetime: 1m }
     shared: { issuer: shared, audience: [a], secret: "${env:ORDERS_KEY}", algorithms: [HS512], default_plan: free }
   dpop: { nonce: true }
   introspection:

@@ -87,7 +87,7 @@ fn callers(
         let _ = write!(
             text,
             "  #   {}:\n  #     issuer: {}    # the exact `iss` of its tokens\n  #     audience: [{}]\n  #     \
-             keys: discover\n  #     algorithms: [RS256, ES256]\n  #     max_lifetime: 1h\n",
+             algorithms: [RS256, ES256]\n  #     max_lifetime: 1h\n",
             yaml::value(&yaml::name(&issuer.name, "login")),
             yaml::value(url),
             yaml::value(&yaml::name(description.title.as_deref().unwrap_or_default(), "api")),

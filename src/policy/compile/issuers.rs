@@ -11,9 +11,11 @@ use secrecy::{ExposeSecret, SecretString};
 use super::callers::{plain_name, plan};
 use super::context::Context;
 use super::edge::private_key;
-use crate::policy::document::{self, Document};
+use crate::policy::document::{self, ClaimNames, Document};
 use crate::policy::tree::At;
 use crate::policy::units::Period;
+use crate::stages::auth::claim_path::{ClaimPath, ClaimPaths};
+use crate::stages::auth::claims::{CONSUMER_CLAIMS, SCOPE_CLAIMS};
 use crate::stages::auth::fetch::is_safe;
 use crate::stages::auth::introspection::{ClientAuthentication, Introspection};
 use crate::stages::auth::jwt::{Issuer, Settings};
@@ -35,6 +37,8 @@ const LONG_STALE_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 const BELIEVED: Duration = Duration::from_secs(10);
 /// A longer time gets a warning: a token that the endpoint revokes stays valid for that long.
 const LONG_BELIEVED: Duration = Duration::from_secs(300);
+/// Where a PEM block begins (RFC 7468 §2).
+const PEM: &str = "-----BEGIN ";
 /// What `type` may be.
 const ACCESS_TOKEN: &str = "at+jwt";
 /// A secret that cannot have more bits of chance than this is refused, however long it is.
@@ -126,6 +130,9 @@ fn settings(
         context.missing(at.key("issuer"), "`issuer` is missing", "write the exact `iss` of its tokens");
         return None;
     };
+    let consumer_claim = claim(context, written.consumer_claim.as_ref(), at.key("consumer_claim"));
+    let scope_claim = claim(context, written.scope_claim.as_ref(), at.key("scope_claim"));
+    let role_claim = claim(context, written.role_claim.as_ref(), at.key("role_claim"));
     let max_lifetime = written.max_lifetime.map(|Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
     match max_lifetime {
         None if !at.damaged() => {
@@ -149,11 +156,32 @@ fn settings(
         typed: written.token_type.is_some(),
         max_lifetime,
         clock_skew: skew,
-        consumer_claim: written.consumer_claim.clone(),
-        scope_claim: written.scope_claim.clone(),
-        role_claim: written.role_claim.clone(),
+        consumer_claim: consumer_claim.unwrap_or_else(|| ClaimPaths::of_names(&CONSUMER_CLAIMS)),
+        scope_claim: scope_claim.unwrap_or_else(|| ClaimPaths::of_names(&SCOPE_CLAIMS)),
+        role_claim,
         default_plan,
     })
+}
+
+/// The claims of a setting, in the order they are tried.
+fn claim(context: &mut Context<'_>, written: Option<&ClaimNames>, at: At<'_>) -> Option<ClaimPaths> {
+    let ClaimNames(names) = written?;
+    if names.is_empty() && !at.damaged() {
+        context.error(at, "this list names no claim").help("name one, or remove the key");
+    }
+    let mut paths = Vec::new();
+    for (position, name) in names.iter().enumerate() {
+        match ClaimPath::parse(name) {
+            Ok(path) if paths.contains(&path) => {
+                context.error(at.index(position), "this claim occurs twice");
+            }
+            Ok(path) => paths.push(path),
+            Err(problem) => {
+                context.error(at.index(position), problem);
+            }
+        }
+    }
+    Some(ClaimPaths::new(paths))
 }
 
 fn algorithms(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Vec<Algorithm> {
@@ -172,7 +200,7 @@ fn algorithms(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>)
             Ok(_) => {
                 context
                     .error(at, "HS* is signed with a shared secret")
-                    .help("write `secret:` in place of `keys:`, or an algorithm with public keys");
+                    .help("write `secret:` and no `jwks:` or `public_key:`; or name an algorithm with public keys");
             }
             Err(_) if name == "none" => {
                 context.error(at, "tokens that are not signed are never taken");
@@ -184,23 +212,22 @@ fn algorithms(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>)
 }
 
 fn keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<Keys> {
-    match (&written.keys, &written.secret) {
-        (None, None) => {
-            let help = "write `keys:` with a JWKS URL, or a JWKS or PEM file; `secret:` for HS*";
-            context.missing(at.key("keys"), "`keys` is missing", help);
-            None
-        }
-        (Some(_), Some(_)) => {
-            context.error(at.key("secret"), "an issuer has `keys` or `secret`, not both");
-            None
-        }
-        (None, Some(secret)) => shared_secret(context, written, secret, at.key("secret")),
-        (Some(keys), None) if keys == "discover" => discovered_keys(context, written, at),
-        (Some(keys), None) if keys.contains("://") => {
-            let url = safe_url(context, keys, at.key("keys"))?;
-            fetched(context, written, Location::Jwks(url), at)
-        }
-        (Some(keys), None) => key_file(context, keys, at.key("keys")),
+    let given = [
+        ("jwks", written.jwks.is_some()),
+        ("public_key", written.public_key.is_some()),
+        ("secret", written.secret.is_some()),
+    ];
+    let mut given = given.into_iter().filter_map(|(key, given)| given.then_some(key));
+    if let (Some(one), Some(other)) = (given.next(), given.next()) {
+        context.error(at.key(other), format!("an issuer has `{one}` or `{other}`, not both"));
+        return None;
+    }
+    match (&written.jwks, &written.public_key, &written.secret) {
+        (Some(jwks), ..) if jwks.contains("://") => remote_keys(context, written, jwks, at),
+        (Some(jwks), ..) => jwks_file(context, jwks, at.key("jwks")),
+        (_, Some(path), _) => public_key(context, path, at.key("public_key")),
+        (.., Some(secret)) => shared_secret(context, written, secret, at.key("secret")),
+        (None, None, None) => discovered_keys(context, written, at),
     }
 }
 
@@ -227,7 +254,7 @@ fn shared_secret(
             .help("it repeats a few characters; make one by chance: `openssl rand -hex 32`");
         return None;
     }
-    Some(Keys::Fixed(Arc::new(KeySet::from_secret(secret))))
+    Some(fixed(KeySet::from_secret(secret)))
 }
 
 /// Bits of chance that a secret has at most: those of its length, if each byte were drawn from those that are in it.
@@ -238,13 +265,18 @@ fn most_chance(secret: &[u8]) -> f64 {
     secret.len() as f64 * (different.len() as f64).log2()
 }
 
+fn remote_keys(context: &mut Context<'_>, written: &document::Issuer, jwks: &str, at: At<'_>) -> Option<Keys> {
+    let url = safe_url(context, jwks, at.key("jwks"))?;
+    fetched(context, written, Location::Jwks(url), at)
+}
+
 fn discovered_keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<Keys> {
-    // Its absence is reported elsewhere.
-    let issuer = written.issuer.as_ref()?;
+    // Its absence is reported elsewhere; so is a key that may be a misspelt `jwks`.
+    let issuer = written.issuer.as_ref().filter(|_| !at.key("jwks").damaged())?;
     let Some(location) = Location::discover(issuer) else {
         context
-            .error(at.key("issuer"), "this issuer cannot be asked where its keys are: it is no https URL")
-            .help("write `keys:` with the URL of its JWKS in place of `discover`");
+            .error(at.key("issuer"), "the keys of this issuer cannot be discovered: it is not an https URL")
+            .help("write `jwks:` with the URL or file of its key set, or `public_key:` with a PEM file");
         return None;
     };
     fetched(context, written, location, at)
@@ -280,25 +312,44 @@ fn safe_url(context: &mut Context<'_>, text: &str, at: At<'_>) -> Option<Uri> {
     }
 }
 
-fn key_file(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<Keys> {
+fn jwks_file(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<Keys> {
     let text = context.read(at, path)?;
-    let set = if text.text.contains("-----BEGIN ") {
-        KeySet::from_pem(&text.text)
-    } else {
-        KeySet::from_jwks(text.text.as_bytes()).map(|(set, skipped)| {
-            for reason in skipped {
-                context.warning(at, format!("{}: {reason}; it is not used", text.name));
-            }
-            set
-        })
-    };
-    match set {
-        Ok(set) => Some(Keys::Fixed(Arc::new(set))),
+    if text.text.contains(PEM) {
+        context
+            .error(at, format!("{} is a PEM file, not a JWKS", text.name))
+            .help("write `public_key:` in place of `jwks:`");
+        return None;
+    }
+    let set = KeySet::from_jwks(text.text.as_bytes()).map(|(set, skipped)| {
+        for reason in skipped {
+            context.warning(at, format!("{}: {reason}; it is not used", text.name));
+        }
+        set
+    });
+    set.map_err(|problem| context.error(at, format!("{} {problem}", text.name))).ok().map(fixed)
+}
+
+fn public_key(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<Keys> {
+    const HELP: &str = "write `jwks:` for the URL or file of a key set";
+    if path.contains("://") {
+        context.error(at, "this is a URL, not a PEM file").help(HELP);
+        return None;
+    }
+    let text = context.read(at, path)?;
+    match KeySet::from_pem(&text.text) {
+        Ok(set) => Some(fixed(set)),
         Err(problem) => {
-            context.error(at, format!("{} {problem}", text.name));
+            let problem = context.error(at, format!("{} {problem}", text.name));
+            if !text.text.contains(PEM) {
+                problem.help(HELP);
+            }
             None
         }
     }
+}
+
+fn fixed(set: KeySet) -> Keys {
+    Keys::Fixed(Arc::new(set))
 }
 
 fn warn_of_idle_algorithms(context: &mut Context<'_>, settings: &Settings, keys: &Keys, at: At<'_>) {
@@ -345,6 +396,9 @@ fn endpoint(
             .warning(at.key("cache"), "a token that the issuer takes back is let through for this long")
             .help("a few seconds spare the endpoint most questions");
     }
+    let consumer_claim = claim(context, written.consumer_claim.as_ref(), at.key("consumer_claim"));
+    let scope_claim = claim(context, written.scope_claim.as_ref(), at.key("scope_claim"));
+    let role_claim = claim(context, written.role_claim.as_ref(), at.key("role_claim"));
     let authentication = client_authentication(context, written, at);
     let (Some(endpoint), Some(client_id)) = (&written.endpoint, &written.client_id) else {
         context.missing(at, "introspection needs `endpoint` and `client_id`", "write the URL, and who asks there");
@@ -360,9 +414,9 @@ fn endpoint(
         typed: false,
         max_lifetime: None,
         clock_skew: CLOCK_SKEW,
-        consumer_claim: written.consumer_claim.clone(),
-        scope_claim: written.scope_claim.clone(),
-        role_claim: written.role_claim.clone(),
+        consumer_claim: consumer_claim.unwrap_or_else(|| ClaimPaths::of_names(&CONSUMER_CLAIMS)),
+        scope_claim: scope_claim.unwrap_or_else(|| ClaimPaths::of_names(&SCOPE_CLAIMS)),
+        role_claim,
         default_plan,
     };
     let mut compiled = Introspection::new(settings, endpoint, client_id, authentication?, believed, &trust.config);

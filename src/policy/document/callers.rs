@@ -1,9 +1,11 @@
 //! Who callers are, as written: the types of `auth` and `consumers`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use super::secret;
 use crate::policy::units::{Period, Rate};
@@ -23,6 +25,10 @@ pub(crate) struct Auth {
     /// Failed attempts per client address.
     pub(crate) failed_attempts: Option<Rate>,
 }
+
+/// A claim name or JSON pointer, or a list of them.
+#[derive(Debug)]
+pub(crate) struct ClaimNames(pub(crate) Vec<String>);
 
 /// An introspection endpoint (RFC 7662).
 #[derive(Debug, Default, Deserialize)]
@@ -50,12 +56,12 @@ pub(crate) struct Introspection {
     pub(crate) audience: Vec<String>,
     /// How long an active answer is believed.
     pub(crate) cache: Option<Period>,
-    /// Claim that names the consumer.
-    pub(crate) consumer_claim: Option<String>,
-    /// Claim that holds the scopes.
-    pub(crate) scope_claim: Option<String>,
-    /// Claim that holds role names.
-    pub(crate) role_claim: Option<String>,
+    /// Name the consumer.
+    pub(crate) consumer_claim: Option<ClaimNames>,
+    /// Hold the scopes.
+    pub(crate) scope_claim: Option<ClaimNames>,
+    /// Hold role names.
+    pub(crate) role_claim: Option<ClaimNames>,
     /// Plan of callers not listed under `consumers`.
     pub(crate) default_plan: Option<String>,
 }
@@ -80,11 +86,13 @@ pub(crate) struct Issuer {
     pub(crate) issuer: Option<String>,
     /// One of them must be in `aud`.
     pub(crate) audience: Vec<String>,
-    /// `discover`, a JWKS URL, or a JWKS or PEM file.
-    pub(crate) keys: Option<String>,
+    /// URL or file of a JWKS. Without this, `public_key` and `secret`, the keys are discovered.
+    pub(crate) jwks: Option<String>,
+    /// PEM file.
+    pub(crate) public_key: Option<String>,
     /// How long keys that cannot be fetched again are still used.
     pub(crate) stale_for: Option<Period>,
-    /// PEM file of the authorities that vouch for a `keys` URL; default: the system's.
+    /// PEM file of the authorities that vouch for the URLs of its metadata and keys; default: the system's.
     pub(crate) ca: Option<String>,
     /// Shared secret, for HS* only.
     #[serde(deserialize_with = "secret")]
@@ -98,12 +106,12 @@ pub(crate) struct Issuer {
     pub(crate) max_lifetime: Option<Period>,
     /// Tolerated difference of clocks.
     pub(crate) clock_skew: Option<Period>,
-    /// Claim that names the consumer.
-    pub(crate) consumer_claim: Option<String>,
-    /// Claim that holds the scopes.
-    pub(crate) scope_claim: Option<String>,
-    /// Claim that holds role names.
-    pub(crate) role_claim: Option<String>,
+    /// Name the consumer.
+    pub(crate) consumer_claim: Option<ClaimNames>,
+    /// Hold the scopes.
+    pub(crate) scope_claim: Option<ClaimNames>,
+    /// Hold role names.
+    pub(crate) role_claim: Option<ClaimNames>,
     /// Plan of callers not listed under `consumers`.
     pub(crate) default_plan: Option<String>,
 }
@@ -162,4 +170,23 @@ pub(crate) struct Key {
     pub(crate) not_before: Option<String>,
     /// Narrows what the consumer's roles allow.
     pub(crate) scopes: Option<Vec<String>>,
+}
+
+impl<'de> Deserialize<'de> for ClaimNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrList;
+        impl<'de> Visitor<'de> for OneOrList {
+            type Value = ClaimNames;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a claim such as `sub` or `/realm_access/roles`, or a list of claims")
+            }
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<ClaimNames, E> {
+                Ok(ClaimNames(vec![name.to_owned()]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<ClaimNames, A::Error> {
+                Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(seq)).map(ClaimNames)
+            }
+        }
+        deserializer.deserialize_any(OneOrList)
+    }
 }

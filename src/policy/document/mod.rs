@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-pub(crate) use self::callers::{Auth, Consumer, Dpop, Identity, Introspection, Issuer, Key};
+pub(crate) use self::callers::{Auth, ClaimNames, Consumer, Dpop, Identity, Introspection, Issuer, Key};
 pub(crate) use self::messages::{Content, Mode, Request, Response};
 pub(crate) use self::openapi::OpenApi;
 use super::units::{Period, Rate, Size};

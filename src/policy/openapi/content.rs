@@ -1,23 +1,24 @@
-//! Bodies by media type: what each must be.
+//! `content`: how bodies are validated, by media type.
 //!
-//! JSON and forms are checked by their schema. Where a range of media types has a schema (`*/*`), JSON among them is. All
-//! else passes as it is; told where a schema says what it must be.
+//! JSON and forms are validated against their schema; so is JSON where a range of media types (`*/*`) has a schema. Any
+//! other body passes unchecked, with a warning where it has a schema.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Reading;
 use super::files::Node;
+use super::media_type::{essence, is_json};
 use super::parameters::{self, Field, Location};
+use super::reading::Reading;
 use super::schema::{Direction, Name, Schemas, reference};
 use crate::policy::source::quote;
 use crate::stages::schema::fields::Style;
 
-/// What bodies of some media type must be. Schemas are definitions among those of their direction.
+/// How bodies of a media type are validated. Schemas are definitions of the message's direction.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
-    /// JSON that keeps to this schema.
+    /// JSON that satisfies this schema.
     Json(Name),
     /// `application/x-www-form-urlencoded`.
     Form(Form),
@@ -27,35 +28,25 @@ pub(crate) enum Content {
     Unchecked,
 }
 
-/// A form: an object, and how its fields are written.
+/// A form: an object, and how its fields are serialized.
 #[derive(Debug, Clone)]
 pub(crate) struct Form {
-    /// Those that are described.
+    /// The described fields.
     pub(crate) fields: Vec<Field>,
-    /// What they must be together.
+    /// Schema of the form as an object.
     pub(crate) schema: Name,
 }
 
-/// Whether a media type is JSON's, or one that ends in `+json` (RFC 6839 §3.1).
-pub(super) fn is_json(media: &str) -> bool {
-    let essence = essence(media);
-    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
-}
-
-fn essence(media: &str) -> String {
-    media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
-/// What stands under `content`: ranges of media types, and what each must be.
+/// Reads `content`: ranges of media types, and how bodies of each are validated.
 pub(super) fn read<'d>(reading: &mut Reading<'d>, content: &Node<'d>, direction: Direction) -> Vec<(String, Content)> {
-    // Parameters of media types tell none apart here, so those that differ in nothing else are alternatives.
+    // Parameters of media types are ignored, so entries that differ only in parameters are alternatives.
     let mut types: BTreeMap<String, Vec<Node<'d>>> = BTreeMap::new();
     for (media, node) in content.entries() {
         let essence = essence(media);
         if essence.split('/').count() == 2 {
             types.entry(essence).or_default().push(node);
         } else {
-            reading.diagnostics.error(&node, format!("{} is no media type", quote(media))).at_key();
+            reading.diagnostics.error(&node, format!("{} is not a media type", quote(media))).at_key();
         }
     }
     let mut contents = Vec::new();
@@ -124,8 +115,8 @@ fn one<'d>(
                 for json in ["application/json", "application/*+json"] {
                     contents.push((json.to_owned(), Content::Json(Name::clone(&name))));
                 }
-                let message = format!("of {}, only JSON is checked", quote(&media));
-                reading.diagnostics.warning(node, message).at_key().help("name the media types that are meant");
+                let message = format!("only the JSON bodies of {} are checked", quote(&media));
+                reading.diagnostics.warning(node, message).at_key().help("list the media types that are accepted");
             }
             contents.push((media, Content::Unchecked));
         }
@@ -143,7 +134,7 @@ fn one<'d>(
     }
 }
 
-/// Whether a schema says no more than that there is some text, or some bytes.
+/// Whether a schema accepts any text or any bytes.
 fn is_plain(schema: &Node<'_>) -> bool {
     const DESCRIBE: [&str; 9] = [
         "type",
@@ -184,7 +175,7 @@ fn form<'d>(reading: &mut Reading<'d>, node: &Node<'d>, schema: &Node<'d>) -> Fo
     Form { fields, schema: reading.requests.define(schema) }
 }
 
-/// The properties of an object, those in `allOf`, `anyOf` and `oneOf` too.
+/// The properties of an object, including those in `allOf`, `anyOf` and `oneOf`.
 fn properties_of<'d>(schema: &Node<'d>, depth: usize, found: &mut Vec<(&'d str, Node<'d>)>) {
     let (Some(depth), Ok(schema)) = (depth.checked_sub(1), schema.resolved()) else { return };
     found.extend(schema.get("properties").iter().flat_map(Node::entries));

@@ -1,17 +1,17 @@
-//! What is wrong with a description, or cannot be honoured: collected by place, and turned into problems at the end.
+//! What is wrong with a description, or cannot be enforced: collected by place, and turned into problems at the end.
 //!
-//! An error where a hole would be left, a warning where only less is checked. A place costs a search through its text, so
-//! it is looked up only for what will be shown.
+//! It is an error where something would be let through that should not be, and a warning where less is checked. Finding
+//! a place means searching the text, so places are looked up only for the problems that are shown.
 
 use std::collections::HashSet;
 
 use super::files::{Files, Node};
 use crate::policy::diagnostic::{Problems, Severity};
 
-/// Most that is kept of each severity, as in [`Problems`].
+/// Most diagnostics kept of each severity, as in [`Problems`].
 const KEPT: usize = 100;
 
-/// What was told so far.
+/// The diagnostics so far.
 #[derive(Debug, Default)]
 pub(super) struct Diagnostics {
     errors: Items,
@@ -22,12 +22,12 @@ pub(super) struct Diagnostics {
 struct Items {
     kept: Vec<Item>,
     seen: HashSet<(usize, String, String)>,
-    /// How many more there were.
+    /// How many more there were than are kept.
     dropped: usize,
     spare: Option<Box<Item>>,
 }
 
-/// One thing that is wrong.
+/// One diagnostic.
 #[derive(Debug)]
 pub(super) struct Item {
     file: usize,
@@ -38,13 +38,13 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// Says what would be right.
+    /// Says what to do.
     pub(super) fn help(&mut self, help: impl Into<String>) -> &mut Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Points at the key that the node stands behind.
+    /// Points at the node's key instead of its value.
     pub(super) fn at_key(&mut self) -> &mut Self {
         self.key = true;
         self
@@ -65,17 +65,17 @@ impl Items {
 }
 
 impl Diagnostics {
-    /// The description cannot be used.
+    /// Reports an error: the description cannot be used.
     pub(super) fn error(&mut self, node: &Node<'_>, message: impl Into<String>) -> &mut Item {
         self.errors.add(node, message.into())
     }
 
-    /// It can, but less is checked than it says.
+    /// Reports a warning: less is checked than the description says.
     pub(super) fn warning(&mut self, node: &Node<'_>, message: impl Into<String>) -> &mut Item {
         self.warnings.add(node, message.into())
     }
 
-    /// Whether the description cannot be used.
+    /// Whether there are errors, so that the description cannot be used.
     pub(super) fn has_errors(&self) -> bool {
         !self.errors.kept.is_empty()
     }

@@ -1,51 +1,50 @@
-//! `x-bartizan`: what a description may say in the words of the policy, for the document, a path or an operation.
+//! `x-bartizan`: route settings in a description, for the document, a path or an operation.
 //!
-//! The narrower counts, key by key. It can close further, never open: `public` is the policy's alone.
+//! The innermost setting of each key applies. Settings can only restrict: `public` is allowed in the policy only.
 
 use serde::Deserialize;
 use serde::de::value::StrDeserializer;
 use serde_json::Value;
 
-use super::Spot;
 use super::diagnostics::Diagnostics;
-use super::files::Node;
+use super::files::{Node, Spot};
 use crate::policy::decode_error::renamed;
 use crate::policy::diagnostic::did_you_mean;
 use crate::policy::source::quote;
 use crate::policy::units::{Period, Rate, Size};
 
-/// The keys it has.
+/// The keys of `x-bartizan`.
 const KEYS: [&str; 8] = ["class", "max_age", "max_size", "mode", "only", "proof_of_possession", "rate", "scopes"];
 
-/// What was written, as a route of the policy says it.
+/// The settings, as a route of the policy has them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extensions {
-    /// Scopes, instead of those that the description's `security` names.
+    /// Scopes, in place of those in the description's `security`.
     pub(crate) scopes: Option<Vec<String>>,
-    /// The consumers it is for.
+    /// The only consumers that may call it.
     pub(crate) only: Option<Vec<String>>,
     /// Accepted proofs that the caller holds the key of its credential.
     pub(crate) proof_of_possession: Option<Vec<String>>,
-    /// How young a token must be.
+    /// Longest time since the token was issued.
     pub(crate) max_age: Option<Period>,
     /// Class of endpoints.
     pub(crate) class: Option<String>,
-    /// Limit of its own.
+    /// Rate limit of the route itself.
     pub(crate) rate: Option<Rate>,
     /// Largest body.
     pub(crate) max_size: Option<Size>,
     /// `enforce` or `report`.
     pub(crate) mode: Option<String>,
-    /// The narrowest place that says anything.
+    /// The innermost `x-bartizan`.
     pub(crate) spot: Option<Spot>,
 }
 
-/// What stands in these nodes, the widest first.
+/// Reads `x-bartizan` of these nodes, the outermost first.
 pub(super) fn read(nodes: &[&Node<'_>], diagnostics: &mut Diagnostics) -> Extensions {
     let mut all = Extensions::default();
     for written in nodes.iter().filter_map(|node| node.get("x-bartizan")) {
         if !written.value.is_object() {
-            diagnostics.error(&written, "`x-bartizan` is a map");
+            diagnostics.error(&written, "`x-bartizan` must be a map");
         }
         all.spot = Some(Spot::of(&written));
         for (key, node) in written.entries() {
@@ -67,7 +66,7 @@ fn one(key: &str, node: &Node<'_>, all: &mut Extensions, diagnostics: &mut Diagn
         "max_size" => all.max_size = quantity(node, diagnostics),
         "public" => {
             diagnostics
-                .error(node, "a description cannot open what it describes")
+                .error(node, "a description cannot make its operations public")
                 .at_key()
                 .help("the policy can: `routes: { GET /path: { public: true } }`");
         }
@@ -97,7 +96,7 @@ fn names(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<String>> 
     names
 }
 
-/// The same grammar, and the same words, as in the policy.
+/// Parses a quantity as the policy does, with the same messages.
 fn quantity<'n, Q: Deserialize<'n>>(node: &Node<'n>, diagnostics: &mut Diagnostics) -> Option<Q> {
     let text = match node.value {
         Value::String(text) => text.as_str(),

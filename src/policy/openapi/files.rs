@@ -1,7 +1,7 @@
-//! The files of a description, and the way around in them: nodes, their places, and what references lead to.
+//! The files of a description: nodes, their places, and the targets of references.
 //!
-//! Everything that any `$ref` names is read first, before anything is understood, so that what is understood may borrow
-//! it. Files are read from the policy's folder alone (or from that of the description, where the policy names one
+//! All files that any `$ref` names are read first, so that everything read from them can borrow from them. Files are
+//! read from the policy's folder only (or from the description's folder, where the policy names a description
 //! elsewhere), never over the network.
 
 use std::cell::OnceCell;
@@ -19,16 +19,16 @@ use crate::policy::yaml;
 
 /// Most files of one description.
 const MAX_FILES: usize = 1000;
-/// Most bytes of all of them.
+/// Most bytes of all files of a description.
 const MAX_BYTES: usize = 64 << 20;
-/// Longest chain of references that lead to references.
+/// Longest chain of references to references.
 const MAX_HOPS: usize = 64;
 
-/// All files that were read.
+/// All files of a description.
 #[derive(Debug)]
 pub(super) struct Files {
     files: Vec<File>,
-    /// By path relative to the policy's folder; those that cannot be used say why.
+    /// By path relative to the policy's folder; an error says why a file cannot be used.
     known: HashMap<String, Result<usize, String>>,
 }
 
@@ -52,6 +52,19 @@ pub(super) struct Node<'d> {
     pub(super) value: &'d Value,
 }
 
+/// A position in a description; its place in the text is looked up when it is needed.
+#[derive(Debug, Clone)]
+pub(crate) struct Spot {
+    pub(super) file: usize,
+    pub(super) pointer: String,
+}
+
+impl Spot {
+    pub(super) fn of(node: &Node<'_>) -> Self {
+        Self { file: node.file, pointer: node.pointer.clone() }
+    }
+}
+
 impl Files {
     /// Reads a description and every file it refers to. Reports it and returns `None` when it is not YAML or JSON.
     pub(super) fn read(
@@ -61,7 +74,7 @@ impl Files {
         problems: &mut Problems,
     ) -> Option<Self> {
         let (root, tree) = value::read(&source, problems)?;
-        // Where the description is outside the policy's folder, the policy says so itself.
+        // A description outside the policy's folder is named by the policy itself, so its folder is allowed.
         let outside = path.starts_with('/') || path.split('/').any(|segment| segment == "..");
         let folder = if outside { path.rsplit_once('/').map_or("", |(folder, _)| folder) } else { "" };
         let mut files = Self { files: Vec::new(), known: HashMap::new() };
@@ -108,9 +121,9 @@ impl Files {
         Some(Node { files: self, file: 0, pointer: String::new(), value })
     }
 
-    /// Where a reference in `file` leads. The error says why nowhere.
+    /// The target of a reference in `file`. The error says why it cannot be resolved.
     fn follow(&self, file: usize, reference: &str) -> Result<Node<'_>, String> {
-        let failed = |why: &str| format!("the reference {} leads nowhere: {why}", quote(reference));
+        let failed = |why: &str| format!("the reference {} cannot be resolved: {why}", quote(reference));
         let from = self.files.get(file).ok_or_else(|| failed("its file is gone"))?;
         let Target { path, pointer } = reference::parse(&from.path, reference).map_err(|why| failed(&why))?;
         let file = match path {
@@ -122,11 +135,11 @@ impl Files {
             },
         };
         let root = self.files.get(file).map(|file| &file.value);
-        let value = root.and_then(|root| root.pointer(&pointer)).ok_or_else(|| failed("there is nothing"))?;
+        let value = root.and_then(|root| root.pointer(&pointer)).ok_or_else(|| failed("there is nothing there"))?;
         Ok(Node { files: self, file, pointer, value })
     }
 
-    /// The place of a node, or of the key it stands behind; the nearest that is there.
+    /// The place of a node or of its key; where it does not exist, of its nearest ancestor.
     pub(super) fn place(&self, file: usize, pointer: &str, key: bool) -> Place {
         let Some(file) = self.files.get(file).or(self.files.first()) else {
             return Place::new(&Arc::new(SourceText::new(String::new(), String::new(), 0)), 0..0);
@@ -165,7 +178,7 @@ fn open(
     read.map(|(value, tree)| (source, value, tree))
 }
 
-/// The paths of all files that references in a file name. Some may stand in examples and mean nothing.
+/// The paths of all files named by references in a file. References in examples are included, though they mean nothing.
 fn named(file: &File) -> Vec<String> {
     let mut paths = Vec::new();
     let mut left = vec![&file.value];
@@ -187,13 +200,13 @@ fn named(file: &File) -> Vec<String> {
 }
 
 impl<'d> Node<'d> {
-    /// What stands behind a key.
+    /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<Self> {
         let value = self.value.as_object()?.get(key)?;
         Some(Self { pointer: format!("{}/{}", self.pointer, escape(key)), value, ..*self })
     }
 
-    /// Keys and values of a map; none of anything else.
+    /// Keys and values of a map; empty for other values.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'d str, Self)> + use<'d> {
         let Self { files, file, .. } = *self;
         let above = self.pointer.clone();
@@ -202,7 +215,7 @@ impl<'d> Node<'d> {
         })
     }
 
-    /// Items of a list; none of anything else.
+    /// Items of a list; empty for other values.
     pub(super) fn items(&self) -> impl Iterator<Item = Self> + use<'d> {
         let Self { files, file, .. } = *self;
         let above = self.pointer.clone();
@@ -210,17 +223,17 @@ impl<'d> Node<'d> {
         items.map(move |(index, value)| Self { files, file, pointer: format!("{above}/{index}"), value })
     }
 
-    /// Text behind a key.
+    /// The value of a key, if it is text.
     pub(super) fn text(&self, key: &str) -> Option<&'d str> {
         self.value.get(key)?.as_str()
     }
 
-    /// Whether `true` stands behind a key.
+    /// Whether the value of a key is `true`.
     pub(super) fn flag(&self, key: &str) -> bool {
         self.value.get(key) == Some(&Value::Bool(true))
     }
 
-    /// Its reference to elsewhere.
+    /// The value of `$ref`.
     pub(super) fn reference(&self) -> Option<&'d str> {
         self.text("$ref")
     }
@@ -230,17 +243,17 @@ impl<'d> Node<'d> {
         self.files.follow(self.file, reference)
     }
 
-    /// What this is, its references followed to their end. The error says why there is none.
+    /// Follows references to the end. The error says why one cannot be resolved.
     pub(super) fn resolved(&self) -> Result<Self, String> {
         let mut node = self.clone();
         for _ in 0..MAX_HOPS {
             let Some(reference) = node.reference() else { return Ok(node) };
             node = node.follow(reference)?;
         }
-        Err("this reference leads in a circle".to_owned())
+        Err("this reference refers back to itself".to_owned())
     }
 
-    /// Whether two are at the same place.
+    /// Whether two nodes are at the same place.
     pub(super) fn is(&self, other: &Self) -> bool {
         self.file == other.file && self.pointer == other.pointer
     }

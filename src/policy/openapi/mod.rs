@@ -1,26 +1,30 @@
-//! Descriptions of APIs in OpenAPI 3.0 and 3.1: from their text to operations, with what each asks for.
+//! Reads descriptions of APIs in OpenAPI 3.0 and 3.1: operations, and what each requires.
 //!
-//! Pure but for the files it reads. What cannot be enforced is reported at its place: an error where a hole would be left, a
-//! warning where only less is checked. Whether an operation that asks for nobody may be open is the policy's to say, not
-//! the description's, so [`Security`] only reports it.
+//! Pure except for reading files. What cannot be enforced is reported at its place: an error where something would be
+//! let through that should not be, a warning where less is checked. Only the policy can make an operation public, so
+//! [`Security`] just says that an operation requires no credential.
 //!
-//! 1. [`files`]: the text, and all texts that it refers to. [`value`]: YAML or JSON to values. [`place`]: back to the text.
+//! 1. [`files`]: the description and all files it refers to. [`value`] parses YAML or JSON; [`place`] finds places in
+//!    text.
 //! 2. [`operation`]: paths, with [`servers`], [`path`], [`security`], [`parameters`], [`content`], [`extensions`].
-//! 3. [`schema`]: every schema among them, as two documents of JSON Schema.
+//! 3. [`schema`]: all schemas, as two JSON Schema documents.
 
 mod content;
 mod diagnostics;
 mod extensions;
 mod files;
+mod media_type;
 mod operation;
 mod parameters;
 mod path;
 mod place;
+mod reading;
 mod reference;
 mod schema;
 mod security;
 mod servers;
 mod value;
+mod version;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,67 +34,37 @@ use serde_json::Value;
 pub(crate) use self::content::Content;
 use self::diagnostics::Diagnostics;
 pub(crate) use self::extensions::Extensions;
-use self::files::{Files, Node};
+use self::files::{Files, Spot};
 pub(crate) use self::operation::{Operation, Response};
 pub(crate) use self::parameters::{Field, Location};
+use self::reading::Reading;
 pub(crate) use self::schema::Name;
 use self::schema::{Direction, Schemas};
 pub(crate) use self::security::{Alternative, Issuer, Security};
 use super::diagnostic::Problems;
 use super::source::{Place, SourceText, Sources};
 
-/// The version of the specification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Version {
-    /// 3.0.x.
-    V3_0,
-    /// 3.1.x.
-    V3_1,
-}
-
-/// A description that was read.
+/// A description.
 #[derive(Debug)]
 pub(crate) struct Description {
-    /// What it calls itself.
+    /// Its title.
     pub(crate) title: Option<String>,
     /// In the order of the paths.
     pub(crate) operations: Vec<Operation>,
-    /// `{"$defs": …}`, in JSON Schema 2020-12: what requests must be.
+    /// `{"$defs": …}`, in JSON Schema 2020-12: the schemas of requests.
     pub(crate) requests: Value,
-    /// The same for answers.
+    /// The same for responses.
     pub(crate) responses: Value,
-    /// Who gives out the tokens it asks for.
+    /// The issuers of the tokens it asks for.
     pub(crate) issuers: Vec<Issuer>,
-    /// Where each definition is from, for either direction.
+    /// Where each definition comes from, for both directions.
     origins: HashMap<Name, Spot>,
     files: Files,
 }
 
-/// A place that is looked up when it is needed.
-#[derive(Debug, Clone)]
-pub(crate) struct Spot {
-    file: usize,
-    pointer: String,
-}
-
-/// What all parts of the reading share.
-struct Reading<'d> {
-    /// Whether names in the query that are not described are refused.
-    strict: bool,
-    diagnostics: Diagnostics,
-    requests: Schemas<'d>,
-    responses: Schemas<'d>,
-}
-
-impl Spot {
-    fn of(node: &Node<'_>) -> Self {
-        Self { file: node.file, pointer: node.pointer.clone() }
-    }
-}
-
 impl Description {
-    /// Reads the description in `source`, whose path from the policy's folder is `path`. None when it cannot be used; the
-    /// reasons, and what is not honoured, are among `problems`.
+    /// Reads the description in `source`, whose path from the policy's folder is `path`. Returns `None` when it cannot
+    /// be used. The reasons, and what is not enforced, are added to `problems`.
     pub(crate) fn read(
         sources: &mut Sources,
         source: Arc<SourceText>,
@@ -100,7 +74,7 @@ impl Description {
     ) -> Option<Self> {
         let files = Files::read(sources, source, path, problems)?;
         let mut diagnostics = Diagnostics::default();
-        let Some((root, version)) = files.root().zip(version(&files, &mut diagnostics)) else {
+        let Some((root, version)) = files.root().zip(version::of(&files, &mut diagnostics)) else {
             diagnostics.report(&files, problems);
             return None;
         };
@@ -122,8 +96,8 @@ impl Description {
         usable.then_some(Self { title, operations, requests, responses, issuers, origins, files })
     }
 
-    /// Where a part of the schemas is from: a pointer such as `/$defs/NAME/…`. What it is now may have been something else
-    /// there, so the place is the nearest that is there.
+    /// The place that a part of the schemas comes from, by a pointer such as `/$defs/NAME/…`. Translation may have
+    /// changed that part, so this is the nearest place that exists.
     pub(crate) fn origin(&self, pointer: &str) -> Option<Place> {
         let inner = pointer.strip_prefix("/$defs/")?;
         let (name, rest) = inner.split_at(inner.find('/').unwrap_or(inner.len()));
@@ -131,48 +105,10 @@ impl Description {
         Some(self.files.place(spot.file, &format!("{}{rest}", spot.pointer), true))
     }
 
-    /// Where something is, or the key it stands behind.
+    /// The place of a value, or of its key.
     pub(crate) fn place(&self, spot: &Spot, key: bool) -> Place {
         self.files.place(spot.file, &spot.pointer, key)
     }
-}
-
-fn version(files: &Files, diagnostics: &mut Diagnostics) -> Option<Version> {
-    let root = files.root()?;
-    if let Some(swagger) = root.get("swagger") {
-        diagnostics
-            .error(&swagger, "this is Swagger 2.0; OpenAPI 3.0 and 3.1 are read here")
-            .at_key()
-            .help("convert it, for example with `swagger2openapi`");
-        return None;
-    }
-    let Some(written) = root.get("openapi") else {
-        diagnostics
-            .error(&root, "this is no OpenAPI document: it has no `openapi`")
-            .help("it begins with `openapi: 3.1.0`");
-        return None;
-    };
-    // `openapi: 3.1` without quotes is a number in YAML.
-    let text = written.value.as_str().map_or_else(|| written.value.to_string(), str::to_owned);
-    let minor = text.strip_prefix("3.").and_then(|rest| rest.split('.').next());
-    let version = match minor {
-        Some("0") => Version::V3_0,
-        Some("1") => Version::V3_1,
-        _ => {
-            diagnostics.error(&written, "this version of OpenAPI is not known here").help("3.0 and 3.1 are");
-            return None;
-        }
-    };
-    if let Some(dialect) = root.get("jsonSchemaDialect").filter(|_| version == Version::V3_1) {
-        const KNOWN: [&str; 2] =
-            ["https://json-schema.org/draft/2020-12/schema", "https://spec.openapis.org/oas/3.1/dialect/base"];
-        if !dialect.value.as_str().is_some_and(|text| KNOWN.contains(&text.trim_end_matches('#'))) {
-            diagnostics
-                .error(&dialect, "schemas in this dialect cannot be kept")
-                .help("remove it: without it they are in JSON Schema 2020-12");
-        }
-    }
-    Some(version)
 }
 
 #[cfg(test)]

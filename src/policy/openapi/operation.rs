@@ -1,54 +1,56 @@
 //! Paths and their operations.
 
 use super::content::{self, Content};
-use super::files::Node;
+use super::extensions::{self, Extensions};
+use super::files::{Node, Spot};
 use super::parameters::{self, Parameters};
+use super::reading::Reading;
 use super::schema::Direction;
 use super::security::{self, Security};
-use super::{Extensions, Reading, Spot, extensions, path, servers};
+use super::{path, servers};
 use crate::policy::source::quote;
 
-/// The methods that are routed; TRACE never is.
+/// The methods that can have routes; TRACE cannot.
 const METHODS: [&str; 7] = ["get", "head", "post", "put", "patch", "delete", "options"];
 
 /// One operation.
 #[derive(Debug)]
 pub(crate) struct Operation {
-    /// `METHOD /path`, as routes are named, its server's path before its own.
+    /// `METHOD /path`, as routes are named; the path begins with that of the server.
     pub(crate) route: String,
     /// Where it is.
     pub(crate) spot: Spot,
     /// Its first tag.
     pub(crate) tag: Option<String>,
-    /// What it is for, in a line or more.
+    /// Its summary, or else its description.
     pub(crate) summary: Option<String>,
     /// Who may call it.
     pub(crate) security: Security,
-    /// What stands beside the body.
+    /// Its parameters, by location.
     pub(crate) parameters: Vec<Parameters>,
     /// Its body, where one is described.
     pub(crate) request: Option<Request>,
-    /// Its answers.
+    /// Its responses.
     pub(crate) responses: Vec<Response>,
-    /// What `x-bartizan` says.
+    /// Its `x-bartizan` settings.
     pub(crate) extensions: Extensions,
 }
 
 /// The body of a request.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// Whether there must be one.
+    /// Whether a body is required.
     pub(crate) required: bool,
-    /// Ranges of media types, and what each must be.
+    /// Ranges of media types, and how bodies of each are validated.
     pub(crate) contents: Vec<(String, Content)>,
 }
 
-/// Answers of some statuses.
+/// The responses with a status, or with a class of statuses.
 #[derive(Debug)]
 pub(crate) struct Response {
     /// `200`, `2XX` or `default`.
     pub(crate) status: String,
-    /// Ranges of media types, and what each must be; none where no body is described.
+    /// Ranges of media types, and how bodies of each are validated; empty where no body is described.
     pub(crate) contents: Vec<(String, Content)>,
 }
 
@@ -71,9 +73,9 @@ pub(super) fn all<'d>(reading: &mut Reading<'d>, root: &Node<'d>) -> Vec<Operati
             if METHODS.contains(&key) {
                 operations.extend(one(reading, root, &item, &operation, template, &key.to_ascii_uppercase()));
             } else if key == "trace" {
-                reading.diagnostics.warning(&operation, "TRACE is never let through").at_key();
+                reading.diagnostics.warning(&operation, "TRACE requests are never forwarded").at_key();
             } else if key.eq_ignore_ascii_case("get") || METHODS.contains(&key.to_ascii_lowercase().as_str()) {
-                reading.diagnostics.error(&operation, "methods are written in small letters").at_key();
+                reading.diagnostics.error(&operation, "methods are written in lower case").at_key();
             }
         }
     }
@@ -100,7 +102,7 @@ fn one<'d>(
     let route = match path::route(method, &base, template) {
         Ok(route) => route,
         Err(problem) => {
-            // Not an error: what has no route is closed.
+            // Not an error: without a route, requests are refused.
             let message = format!("this operation has no route, so it is closed: {problem}");
             reading.diagnostics.warning(operation, message).at_key();
             return None;
@@ -148,7 +150,7 @@ fn responses<'d>(reading: &mut Reading<'d>, operation: &Node<'d>) -> Vec<Respons
         if !(status == "default" || (status.len() == 3 && (digits == 3 || class))) {
             reading
                 .diagnostics
-                .warning(&written, format!("{} is no status, so its answers are not checked", quote(status)))
+                .warning(&written, format!("{} is not a status, so its responses are not checked", quote(status)))
                 .at_key();
             continue;
         }

@@ -1,18 +1,20 @@
-//! Parameters: what stands in the path, the query, headers and cookies.
+//! Parameters in the path, the query, headers and cookies.
 //!
-//! Each place becomes one object schema, which the schema stage judges once it has decoded the texts there; how they are
-//! written is said beside it.
+//! The parameters of each location become one object schema. The schema stage decodes them by their style, and
+//! validates the resulting object.
 
 use http::HeaderName;
 use serde_json::{Map, Value, json};
 
 use super::files::Node;
+use super::media_type::is_json;
+use super::path;
+use super::reading::Reading;
 use super::schema::{Name, reference};
-use super::{Reading, path};
 use crate::policy::source::quote;
 use crate::stages::schema::fields::Style;
 
-/// Where a parameter stands.
+/// The location of a parameter (`in`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Location {
     /// In a segment of the path.
@@ -25,27 +27,26 @@ pub(crate) enum Location {
     Cookie,
 }
 
-/// All parameters of one place.
+/// All parameters of one location.
 #[derive(Debug, Clone)]
 pub(crate) struct Parameters {
-    /// The place.
     pub(crate) location: Location,
-    /// How each is written.
+    /// How each is serialized.
     pub(crate) fields: Vec<Field>,
-    /// What they must be, as one object: a definition among those of requests.
+    /// Schema of the object that they make: a definition of requests.
     pub(crate) schema: Name,
 }
 
 /// One parameter, or one field of a form.
 #[derive(Debug, Clone)]
 pub(crate) struct Field {
-    /// Its name; of a path parameter, that in the route.
+    /// Its name; for a path parameter, as it is in the route.
     pub(crate) name: String,
-    /// How its value is written.
+    /// How its value is serialized.
     pub(crate) style: Style,
-    /// Whether the items of a list, the members of an object, stand for themselves.
+    /// Whether each item of a list and each member of an object is a parameter of its own.
     pub(crate) explode: bool,
-    /// What its value must be: a definition among those of requests.
+    /// Schema of its value: a definition of requests.
     pub(crate) schema: Name,
 }
 
@@ -53,7 +54,7 @@ impl Location {
     const ALL: [(&str, Self); 4] =
         [("path", Self::Path), ("query", Self::Query), ("header", Self::Header), ("cookie", Self::Cookie)];
 
-    /// The styles that it has; the first is the default.
+    /// The styles allowed here; the first is the default.
     fn styles(self) -> &'static [Style] {
         match self {
             Self::Path => &[Style::Simple, Style::Label, Style::Matrix],
@@ -85,7 +86,7 @@ pub(super) fn style(reading: &mut Reading<'_>, node: &Node<'_>, location: Locati
             let text = written.value.as_str().unwrap_or_default();
             let style = STYLES.iter().find(|(name, _)| *name == text).map(|(_, style)| *style);
             style.filter(|style| allowed.contains(style)).unwrap_or_else(|| {
-                reading.diagnostics.error(&written, format!("there is no style {} in this place", quote(text)));
+                reading.diagnostics.error(&written, format!("the style {} cannot be used here", quote(text)));
                 default
             })
         }
@@ -94,7 +95,7 @@ pub(super) fn style(reading: &mut Reading<'_>, node: &Node<'_>, location: Locati
     (style, explode)
 }
 
-/// The parameters of an operation, those of its path among them where it does not have its own.
+/// The parameters of an operation, and those of its path that it does not override.
 pub(super) fn read<'d>(
     reading: &mut Reading<'d>,
     operation: &Node<'d>,
@@ -116,16 +117,16 @@ pub(super) fn read<'d>(
             let (Some((_, location)), Some(name)) = (location, parameter.text("name")) else {
                 reading
                     .diagnostics
-                    .error(&parameter, "a parameter has a `name`, and `in`: path, query, header or cookie");
+                    .error(&parameter, "a parameter needs a `name`, and `in`: path, query, header or cookie");
                 continue;
             };
-            // OpenAPI 3.1, §4.8.12: other parts of the description say what these must be.
+            // OpenAPI 3.1, §4.8.12: other parts of the description define these.
             let ignored = ["accept", "authorization", "content-type"];
             if *location == Location::Header && ignored.iter().any(|other| name.eq_ignore_ascii_case(other)) {
                 continue;
             }
             if *location == Location::Header && HeaderName::from_bytes(name.as_bytes()).is_err() {
-                reading.diagnostics.error(&parameter, format!("{} is no name of a header", quote(name)));
+                reading.diagnostics.error(&parameter, format!("{} is not a header name", quote(name)));
                 continue;
             }
             let known = found.iter().any(|(place, other, _)| place == location && *other == name);
@@ -174,7 +175,7 @@ fn field<'d>(reading: &mut Reading<'d>, location: Location, name: String, node: 
     let content = node.get("content").and_then(|content| content.entries().next());
     let schema = match content {
         None => node.get("schema"),
-        Some((media, media_type)) if super::content::is_json(media) => {
+        Some((media, media_type)) if is_json(media) => {
             style = Style::Json;
             media_type.get("schema")
         }

@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::policy::router::Pattern;
 
-/// What RFC 3986 does not allow in a path, and `%` where it is no escape.
+/// Characters that RFC 3986 does not allow in a path, apart from `%`.
 const ENCODED: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'|').add(b'[').add(b']');
 
@@ -24,7 +24,7 @@ pub(super) fn route(method: &str, base: &str, template: &str) -> Result<String, 
     Pattern::parse(&route).map(|_| route)
 }
 
-/// The name of a path parameter as routes have it: of letters, digits, `_` and `-`.
+/// The name of a path parameter in routes: letters, digits, `_` and `-`.
 pub(super) fn parameter(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }

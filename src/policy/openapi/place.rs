@@ -1,11 +1,11 @@
-//! Where in a JSON text a pointer (RFC 6901) leads.
+//! Finds the place of a JSON pointer (RFC 6901) in a JSON text.
 //!
-//! The text was parsed before, so mostly it is JSON; whatever is not as expected has no place. Places are asked for only
-//! where a problem is reported, so nothing is kept for them.
+//! The text has been parsed before, so it is mostly JSON; where it is not, no place is found. Places are needed only
+//! when a problem is reported, so no index is kept for them.
 
 use std::ops::Range;
 
-/// Bytes of the key and of the value that a pointer names; of a list or map, only how it begins.
+/// Byte ranges of the key and the value that a pointer names; for a list or map, only its first byte.
 pub(super) fn find(text: &str, pointer: &str) -> Option<(Range<usize>, Range<usize>)> {
     let mut scan = Scan { bytes: text.as_bytes(), at: text.len() - text.trim_start_matches('\u{feff}').len() };
     scan.blanks();
@@ -40,7 +40,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Passes this byte and the blanks around it.
+    /// Skips this byte and the white space around it.
     fn pass(&mut self, wanted: u8) -> Option<()> {
         self.blanks();
         (self.byte()? == wanted).then(|| self.at += 1)?;
@@ -64,7 +64,7 @@ impl Scan<'_> {
         Some(start..self.at)
     }
 
-    /// Passes a whole value, however deep.
+    /// Skips a whole value, however deep.
     fn value(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
@@ -89,7 +89,7 @@ impl Scan<'_> {
                     while self.byte().is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
                         self.at += 1;
                     }
-                    // YAML may begin with a brace like JSON, and go on otherwise.
+                    // YAML may begin with a brace like JSON, and continue differently.
                     (self.at > start).then_some(())?;
                 }
             }
@@ -99,7 +99,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Goes to the value behind a key, or at a position; returns where its key is.
+    /// Moves to the value of a key, or to the item at a position. Returns the place of its key.
     fn enter(&mut self, step: &str) -> Option<Range<usize>> {
         match self.byte()? {
             b'{' => {
@@ -155,7 +155,7 @@ mod tests {
         for text in ["", "{", "{\"a", "{\"a\":", "[", "{\"a\": [}"] {
             let _ = find(text, "/a/0");
         }
-        // YAML in braces is read, too, and is no JSON.
+        // YAML in braces is accepted, and is not JSON.
         for text in [
             "{\"a\": [_], \"b\": 1}",
             "{\"a\": {\u{e9}: 1}, \"b\": 1}",

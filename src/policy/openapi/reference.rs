@@ -1,12 +1,12 @@
-//! What a `$ref` says (RFC 3986, RFC 6901): which file, and where in it.
+//! Parses a `$ref` (RFC 3986, RFC 6901): which file, and where in it.
 //!
-//! Pure text: whether there is such a file, and whether it may be read, is decided in [`super::files`].
+//! Text only: [`super::files`] decides whether the file exists and may be read.
 
 use percent_encoding::percent_decode_str;
 
 use crate::policy::source::beside;
 
-/// Where a reference leads.
+/// The target of a reference.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
     /// Path relative to the policy's folder; none for the file that the reference is in.
@@ -15,7 +15,7 @@ pub(super) struct Target {
     pub(super) pointer: String,
 }
 
-/// Reads a reference that stands in the file `from`. The error says what is wrong with it.
+/// Parses a reference in the file `from`. The error says what is wrong with it.
 pub(super) fn parse(from: &str, reference: &str) -> Result<Target, String> {
     let (path, fragment) = reference.split_once('#').unwrap_or((reference, ""));
     let decode = |text: &str| {

@@ -1,28 +1,28 @@
-//! Who may call, as a description says it: alternatives, each of schemes that must all be met.
+//! `security` of a description: alternatives, each of schemes that must all be satisfied.
 //!
 //! - `oauth2` and `openIdConnect`: a caller with these scopes. `http: bearer` and `apiKey` in a header: a known caller
 //!   (with these scopes, where roles are listed). `mutualTLS`: one with a client certificate, too.
-//! - An alternative that asks for nothing does not count beside others: closed by default.
-//! - Keys in the query or in cookies, passwords, and two credentials in one request are not taken here; an alternative
-//!   that needs them is left out and reported. It is an error where none remains.
+//! - An alternative without schemes is ignored beside others: closed by default.
+//! - Keys in the query or in cookies, passwords, and two credentials in one request are not supported; an alternative
+//!   that needs them is left out and reported. It is an error if none remains.
 
 use super::diagnostics::Diagnostics;
-use super::files::Node;
-use super::{Reading, Spot};
+use super::files::{Node, Spot};
+use super::reading::Reading;
 use crate::policy::source::quote;
 
 /// Who may call an operation.
 #[derive(Debug, Clone)]
 pub(crate) enum Security {
-    /// Nobody is asked for: `security: []`, or nothing said at all.
+    /// No credential is required: `security` is empty or absent.
     Open,
-    /// One of these must be met.
+    /// One of these must be satisfied.
     AnyOf(Vec<Alternative>),
-    /// What it asks for cannot be met here: where, and why.
+    /// Its requirements are not supported: where, and why.
     Unknown(Spot, String),
 }
 
-/// What a caller must have.
+/// What a caller must present.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Alternative {
     /// All of them.
@@ -35,18 +35,18 @@ pub(crate) struct Alternative {
     pub(crate) key_header: Option<String>,
 }
 
-/// Who gives out tokens.
+/// An issuer of tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Issuer {
     /// Name of the scheme.
     pub(crate) name: String,
     /// URL of discovery, or of the token endpoint.
     pub(crate) url: String,
-    /// Whether `url` is that of discovery.
+    /// Whether `url` is the discovery URL.
     pub(crate) discovery: bool,
 }
 
-/// What an operation asks for; `root` holds the schemes, and what counts where the operation says nothing.
+/// Reads the `security` of an operation; `root` has the schemes, and the default where the operation has none.
 pub(super) fn read(reading: &mut Reading<'_>, operation: &Node<'_>, root: &Node<'_>) -> Security {
     let Some(written) = operation.get("security").or_else(|| root.get("security")) else { return Security::Open };
     let mut alternatives: Vec<Alternative> = Vec::new();
@@ -69,7 +69,7 @@ pub(super) fn read(reading: &mut Reading<'_>, operation: &Node<'_>, root: &Node<
         (true, None) => Security::Open,
         (false, failed) => {
             if let Some((at, problem)) = failed {
-                reading.diagnostics.warning(&at, format!("{problem}; the other ways remain"));
+                reading.diagnostics.warning(&at, format!("{problem}; the other alternatives remain"));
             }
             if nothing {
                 tell_optional(&mut reading.diagnostics, &written);
@@ -81,7 +81,7 @@ pub(super) fn read(reading: &mut Reading<'_>, operation: &Node<'_>, root: &Node<
 
 fn tell_optional(diagnostics: &mut Diagnostics, written: &Node<'_>) {
     diagnostics
-        .warning(written, "`{}` makes this optional; here a credential is needed")
+        .warning(written, "`{}` makes credentials optional, but here one is required")
         .help("the policy may open an operation: `routes: { GET /path: { public: true } }`");
 }
 
@@ -99,19 +99,19 @@ fn alternative<'d>(requirement: &Node<'d>, root: &Node<'d>) -> Result<Alternativ
             "http" if scheme.text("scheme").is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")) => {
                 alternative.bearer = true;
             }
-            "http" => return fail("of the HTTP schemes only `bearer` is taken here"),
+            "http" => return fail("`bearer` is the only HTTP scheme that is supported"),
             "apiKey" if scheme.text("in") == Some("header") => {
-                // Written out, it is the same credential.
+                // An API key in `Authorization` is a bearer token under another name.
                 match scheme.text("name") {
                     Some(header) if header.eq_ignore_ascii_case("authorization") => alternative.bearer = true,
                     header => alternative.key_header = Some(header.unwrap_or_default().to_owned()),
                 }
             }
             "apiKey" => {
-                return fail("a key is taken from a header only, not from the query or a cookie, which logs keep");
+                return fail("API keys are accepted in a header only: queries and cookies end up in logs");
             }
             "mutualTLS" => alternative.certificate = true,
-            other => return fail(&format!("{} is no type of security scheme", quote(other))),
+            other => return fail(&format!("{} is not a type of security scheme", quote(other))),
         }
         for scope in scopes.items() {
             match scope.value.as_str() {
@@ -125,7 +125,7 @@ fn alternative<'d>(requirement: &Node<'d>, root: &Node<'d>) -> Result<Alternativ
         }
     }
     if alternative.bearer && alternative.key_header.is_some() {
-        return Err((requirement.clone(), "two credentials in one request are not taken here".to_owned()));
+        return Err((requirement.clone(), "a request with two credentials is not accepted".to_owned()));
     }
     Ok(alternative)
 }
@@ -135,7 +135,7 @@ fn is_scope(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
 }
 
-/// Who gives out the tokens that a description asks for.
+/// The issuers of the tokens that a description asks for.
 pub(super) fn issuers(root: &Node<'_>) -> Vec<Issuer> {
     let schemes = root.get("components").and_then(|components| components.get("securitySchemes"));
     let schemes = schemes.iter().flat_map(Node::entries);

@@ -1,12 +1,12 @@
-//! The path that all of an API's paths stand under: that of its first server.
+//! The base path of an API: the path of its first server.
 //!
-//! Where its servers are is the policy's to say; only the path of their URLs counts here.
+//! The policy says where the servers are; only the path of their URLs is used here.
 
 use super::diagnostics::Diagnostics;
 use super::files::Node;
 
-/// The path before an operation's own, without a slash at its end. The narrowest `servers` counts: that of the operation,
-/// of its path, of the document.
+/// The base path of an operation, without a trailing slash. The innermost `servers` applies: that of the operation,
+/// else of its path, else of the document.
 pub(super) fn base_path(
     operation: &Node<'_>,
     path_item: &Node<'_>,
@@ -22,14 +22,16 @@ pub(super) fn base_path(
     let first = match paths.next() {
         Some(Ok(path)) => path,
         Some(Err(problem)) => {
-            diagnostics.error(&servers, problem).help("write its path out, such as `url: https://api.example.com/v1`");
+            diagnostics
+                .error(&servers, problem)
+                .help("write the path without variables, such as `url: https://api.example.com/v1`");
             return String::new();
         }
         None => String::new(),
     };
     if paths.any(|path| path.is_ok_and(|path| path != first)) {
-        let message = format!("these servers have different paths; that of the first is taken: `{first}/…`");
-        diagnostics.warning(&servers, message).help("put it first, or write one description for each");
+        let message = format!("these servers have different paths; the path of the first is used: `{first}/…`");
+        diagnostics.warning(&servers, message).help("put the right server first, or write one description for each");
     }
     first
 }
@@ -43,7 +45,7 @@ fn path(server: &Node<'_>) -> Result<String, String> {
     }
     let path = match url.split_once("://") {
         Some((_, rest)) => rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or_default(),
-        // Relative to where the document is served, which is not known: its root is taken.
+        // Relative to the document's own URL, which is not known: its root is used.
         None => url.trim_start_matches('.'),
     };
     let path = path.split(['?', '#']).next().unwrap_or_default().trim_matches('/');

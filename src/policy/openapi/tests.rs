@@ -40,13 +40,13 @@ fn operation(version: &str, operation: &str, more: &str) -> String {
 fn what_cannot_be_honoured_is_told_at_its_place() {
     let one = |text: &str| operation("3.1.0", text, "");
     for (text, expected) in [
-        ("swagger: '2.0'\n".to_owned(), "1:1 error this is Swagger 2.0; OpenAPI 3.0 and 3.1 are read here"),
-        ("openapi: 3.2.0\n".to_owned(), "1:10 error this version of OpenAPI is not known here"),
-        ("info: {}\n".to_owned(), "1:1 error this is no OpenAPI document: it has no `openapi`"),
+        ("swagger: '2.0'\n".to_owned(), "1:1 error this is Swagger 2.0; only OpenAPI 3.0 and 3.1 are supported"),
+        ("openapi: 3.2.0\n".to_owned(), "1:10 error this version of OpenAPI is not supported"),
+        ("info: {}\n".to_owned(), "1:1 error this is not an OpenAPI document: it has no `openapi`"),
         ("openapi: 3.1\npaths: {}\n".to_owned(), "2:8 error no operation is described here"),
         (
             operation("3.1.0", "", "jsonSchemaDialect: https://example.com/mine"),
-            "3:20 error schemas in this dialect cannot be kept",
+            "3:20 error this dialect of JSON Schema is not supported",
         ),
         (
             "openapi: 3.1.0\npaths: {}\npaths: {}\n".to_owned(),
@@ -55,31 +55,31 @@ fn what_cannot_be_honoured_is_told_at_its_place() {
         ("a: [\n".to_owned(), "1:4 error `[` is never closed"),
         (
             "openapi: 3.1.0\npaths:\n  /a: { $ref: '#/paths/~1a' }\n  /b: { get: {} }\n".to_owned(),
-            "3:7 error this reference leads in a circle",
+            "3:7 error this reference refers back to itself",
         ),
         (
             one("requestBody: { $ref: '#/components/x' }"),
-            "2:37 error the reference `#/components/x` leads nowhere: there is nothing",
+            "2:37 error the reference `#/components/x` cannot be resolved: there is nothing there",
         ),
         (
             one("requestBody: { $ref: 'https://example.com/x.yaml' }"),
-            "2:37 error the reference `https://example.com/x.yaml` leads nowhere: only files are read for a policy, nothing over the network",
+            "2:37 error the reference `https://example.com/x.yaml` cannot be resolved: only files are read for a policy, nothing over the network",
         ),
         (
             one("requestBody: { $ref: '../x.yaml' }"),
-            "2:37 error the reference `../x.yaml` leads nowhere: `../x.yaml` is outside the folder that files are read from",
+            "2:37 error the reference `../x.yaml` cannot be resolved: `../x.yaml` is outside the folder that files are read from",
         ),
         (
             "openapi: 3.1.0\npaths:\n  /a: { get: {}, trace: {} }\n".to_owned(),
-            "3:18 warning TRACE is never let through",
+            "3:18 warning TRACE requests are never forwarded",
         ),
         (
             "openapi: 3.1.0\npaths:\n  /a: { get: {} }\n  /{b}.json: { get: {} }\n".to_owned(),
             "4:16 warning this operation has no route, so it is closed: `{name}` is a whole segment; text cannot stand beside it",
         ),
-        ("openapi: 3.1.0\npaths: { /a: { GET: {} } }\n".to_owned(), "2:16 error methods are written in small letters"),
+        ("openapi: 3.1.0\npaths: { /a: { GET: {} } }\n".to_owned(), "2:16 error methods are written in lower case"),
         (one("x-bartizan: { rates: 1/s }"), "2:38 error unknown key `rates` in `x-bartizan`"),
-        (one("x-bartizan: { public: true }"), "2:38 error a description cannot open what it describes"),
+        (one("x-bartizan: { public: true }"), "2:38 error a description cannot make its operations public"),
         (one("x-bartizan: { rate: '5' }"), "2:44 error `5` does not say in how long"),
         (
             one("parameters: [{ name: a, in: path, schema: {} }]"),
@@ -87,12 +87,9 @@ fn what_cannot_be_honoured_is_told_at_its_place() {
         ),
         (
             one("parameters: [{ name: a, in: body }]"),
-            "2:37 error a parameter has a `name`, and `in`: path, query, header or cookie",
+            "2:37 error a parameter needs a `name`, and `in`: path, query, header or cookie",
         ),
-        (
-            one("parameters: [{ name: a, in: header, style: form }]"),
-            "2:67 error there is no style `form` in this place",
-        ),
+        (one("parameters: [{ name: a, in: header, style: form }]"), "2:67 error the style `form` cannot be used here"),
         (
             one("parameters: [{ name: a, in: query, content: { text/x: {} } }]"),
             "2:70 warning values in `text/x` are not checked",
@@ -103,10 +100,10 @@ fn what_cannot_be_honoured_is_told_at_its_place() {
         ),
         (
             one("requestBody: { content: { '*/*': { schema: { type: object } } } }"),
-            "2:50 warning of `*/*`, only JSON is checked",
+            "2:50 warning only the JSON bodies of `*/*` are checked",
         ),
-        (one("requestBody: { content: { json: {} } }"), "2:50 error `json` is no media type"),
-        (one("responses: { 2: {} }"), "2:37 warning `2` is no status, so its answers are not checked"),
+        (one("requestBody: { content: { json: {} } }"), "2:50 error `json` is not a media type"),
+        (one("responses: { 2: {} }"), "2:37 warning `2` is not a status, so its responses are not checked"),
     ] {
         let (_, diagnostics) = read(&text);
         assert!(diagnostics.len() == 1 && diagnostics[0].starts_with(expected), "{text}\n{diagnostics:?}");
@@ -116,8 +113,12 @@ fn what_cannot_be_honoured_is_told_at_its_place() {
 #[test]
 fn what_schemas_cannot_say_is_told_at_its_place() {
     for (version, schema, expected) in [
-        ("3.0.3", "{ type: string, const: x }", "warning `const` is no keyword of OpenAPI 3.0, so it is not checked"),
-        ("3.1.0", "{ maxlength: 3 }", "warning `maxlength` is no keyword, so it is not checked"),
+        (
+            "3.0.3",
+            "{ type: string, const: x }",
+            "warning `const` is not a keyword of OpenAPI 3.0, so it is not checked",
+        ),
+        ("3.1.0", "{ maxlength: 3 }", "warning `maxlength` is not a keyword, so it is not checked"),
         ("3.1.0", "{ maxLength: long }", "warning `maxLength` is a whole number from 0; this value is not checked"),
         ("3.1.0", "{ type: file }", "warning `type` is a type of JSON, or a list of them; this value is not checked"),
         (
@@ -129,33 +130,33 @@ fn what_schemas_cannot_say_is_told_at_its_place() {
         (
             "3.1.0",
             "{ $id: 'https://example.com' }",
-            "warning `$id` is not honoured: references lead by path and JSON pointer alone",
+            "warning `$id` is not supported: references are resolved by path and JSON pointer only",
         ),
         (
             "3.1.0",
             "{ $ref: '#x' }",
-            "error the reference `#x` leads nowhere: only JSON pointers are followed (`#/…`), not names of anchors",
+            "error the reference `#x` cannot be resolved: only JSON pointers are followed (`#/…`), not names of anchors",
         ),
-        ("3.1.0", "{ properties: { a: 5 } }", "error this is no schema"),
+        ("3.1.0", "{ properties: { a: 5 } }", "error this is not a schema"),
         (
             "3.0.3",
             "{ discriminator: { propertyName: a }, oneOf: [{ type: object }] }",
-            "warning only schemas behind a `$ref` have a name: this discriminator decides nothing",
+            "warning only schemas behind a `$ref` have a name, so this discriminator has no effect",
         ),
         (
             "3.0.3",
             "{ discriminator: { propertyName: a } }",
-            "warning a discriminator without `oneOf` or `anyOf` names no schemas here: values are checked against this one alone",
+            "warning a discriminator without `oneOf` or `anyOf` has no effect: values are checked against this schema only",
         ),
         (
             "3.1.0",
             "{ $ref: '#/components/loop' }",
-            "error this schema holds itself at the same place of a value, so it decides nothing",
+            "error this schema refers to itself for the same value, so it has no effect",
         ),
         (
             "3.1.0",
             "{ allOf: [{ $ref: '#/components/again' }] }",
-            "error this schema holds itself at the same place of a value, so it decides nothing",
+            "error this schema refers to itself for the same value, so it has no effect",
         ),
     ] {
         let body = format!("requestBody: {{ content: {{ application/json: {{ schema: {schema} }} }} }}");
@@ -277,11 +278,11 @@ fn who_may_call_is_read_from_security() {
         ("security: [{ query: [] }, { key: [] }], ", "key X-Key", 1),
         (
             "security: [{ query: [] }], ",
-            "`query`: a key is taken from a header only, not from the query or a cookie, which logs keep",
+            "`query`: API keys are accepted in a header only: queries and cookies end up in logs",
             0,
         ),
-        ("security: [{ basic: [] }], ", "`basic`: of the HTTP schemes only `bearer` is taken here", 0),
-        ("security: [{ login: [], key: [] }], ", "two credentials in one request are not taken here", 0),
+        ("security: [{ basic: [] }], ", "`basic`: `bearer` is the only HTTP scheme that is supported", 0),
+        ("security: [{ login: [], key: [] }], ", "a request with two credentials is not accepted", 0),
         ("security: [{ nobody: [] }], ", "there is no security scheme `nobody` under `components`", 0),
         ("security: [{ login: ['a b'] }], ", "this is not a scope", 0),
     ] {

@@ -1,7 +1,7 @@
-//! From the text of one file to a JSON value: JSON as it is, YAML by the core schema of YAML 1.2 (§10.3).
+//! Parses the text of one file as a JSON value: JSON as it is, YAML by the core schema of YAML 1.2 (§10.3).
 //!
-//! Unquoted scalars are numbers, booleans and null where they look like it; quoted text stays text. Keys are text always:
-//! `200:` names the status 200.
+//! Unquoted scalars become numbers, booleans or null where they look like them; quoted text stays text. Keys are always
+//! text: `200:` is the status 200.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use crate::policy::tree::{Kind, NodeId, Scalar, Tree};
 use crate::policy::yaml;
 use crate::stages::strict_json;
 
-/// Deepest nesting of JSON, as of YAML.
+/// Deepest nesting, for JSON and YAML alike.
 const MAX_DEPTH: usize = 120;
 
-/// What a file says; the tree of one that is YAML comes with it, for its places. Problems are reported.
+/// Parses a file and reports its problems. For YAML, also returns the tree, to look up places.
 pub(super) fn read(source: &Arc<SourceText>, problems: &mut Problems) -> Option<(Value, Option<Tree>)> {
     let text = source.text.trim_start_matches('\u{feff}');
     if text.trim_start().starts_with('{') {
         match strict_json::parse_within(MAX_DEPTH, text.as_bytes()) {
             Ok(value) => return Some((value, None)),
-            // A map in the flow style of YAML begins so, too.
+            // A YAML map in flow style begins the same way.
             Err(error) if source.name.ends_with(".json") => {
                 let start = offset(&source.text, error.line(), error.column());
                 problems.error(Place::new(source, start..start + 1), format!("not acceptable JSON: {error}"));
@@ -38,7 +38,7 @@ pub(super) fn read(source: &Arc<SourceText>, problems: &mut Problems) -> Option<
     (problems.len() == before).then_some((value, Some(tree)))
 }
 
-/// The byte at a line and a column, both from 1.
+/// The byte offset of a line and a column, both counted from 1.
 fn offset(text: &str, line: usize, column: usize) -> usize {
     let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     (start + column.saturating_sub(1)).min(text.len().saturating_sub(1))
@@ -53,7 +53,7 @@ impl Conversion<'_, '_> {
     fn value(&mut self, id: NodeId) -> Value {
         match self.tree.kind(id) {
             Kind::Scalar(scalar) => scalar_value(scalar).unwrap_or_else(|| {
-                let message = "`.inf` and `.nan` are no numbers in JSON";
+                let message = "`.inf` and `.nan` are not JSON numbers";
                 self.problems.error(self.tree.place(id), message).help("put it in quotes if text is meant");
                 Value::Null
             }),
@@ -67,7 +67,7 @@ impl Conversion<'_, '_> {
     }
 }
 
-/// None for what YAML counts as a number and JSON does not.
+/// `None` for numbers of YAML that JSON does not have.
 fn scalar_value(scalar: &Scalar) -> Option<Value> {
     let text = scalar.written();
     if !scalar.plain {

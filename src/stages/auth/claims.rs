@@ -12,14 +12,15 @@ use jiff::Timestamp;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
+use super::claim_path::{Blocked, ClaimPaths};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::rate_limit::Plan;
 use crate::state::registry::entry::Digest;
 
-/// Claims that name the consumer, unless the policy names one.
-const CONSUMER_CLAIMS: [&str; 3] = ["client_id", "azp", "sub"];
-/// Claims that hold scopes, unless the policy names one.
-const SCOPE_CLAIMS: [&str; 2] = ["scope", "scp"];
+/// Claims that name the consumer, unless the policy names some.
+pub(crate) const CONSUMER_CLAIMS: [&str; 3] = ["client_id", "azp", "sub"];
+/// Claims that hold scopes, unless the policy names some.
+pub(crate) const SCOPE_CLAIMS: [&str; 2] = ["scope", "scp"];
 /// Longest `kid`, subject and `jti`, in bytes: they are kept and recorded.
 pub(super) const MAX_NAME: usize = 256;
 /// Most scopes of a token.
@@ -42,12 +43,12 @@ pub(crate) struct Settings {
     pub(crate) max_lifetime: Option<i64>,
     /// Tolerated difference of clocks, in seconds.
     pub(crate) clock_skew: i64,
-    /// Claim that names the consumer.
-    pub(crate) consumer_claim: Option<String>,
-    /// Claim that holds the scopes.
-    pub(crate) scope_claim: Option<String>,
-    /// Claim that holds role names.
-    pub(crate) role_claim: Option<String>,
+    /// Name the consumer.
+    pub(crate) consumer_claim: ClaimPaths,
+    /// Hold the scopes.
+    pub(crate) scope_claim: ClaimPaths,
+    /// Hold role names.
+    pub(crate) role_claim: Option<ClaimPaths>,
     /// Plan of callers that the policy does not list.
     pub(crate) default_plan: Option<Arc<Plan>>,
 }
@@ -147,19 +148,16 @@ impl Settings {
         if !self.is_for_us(claims.get("aud")) {
             return Err(invalid("the token is not meant for this API (`aud`)"));
         }
-        let subject = match &self.consumer_claim {
-            Some(claim) => text(claims, claim),
-            None => CONSUMER_CLAIMS.iter().find_map(|claim| text(claims, claim)),
+        let subject = match self.consumer_claim.find(claims) {
+            Ok(Some(Value::String(text))) if !text.is_empty() && text.len() <= MAX_NAME => text.as_str(),
+            Ok(None) => return Err(invalid("the token does not say who its bearer is")),
+            Ok(Some(_)) | Err(Blocked) => {
+                return Err(invalid("the claim that says who the token's bearer is is not a short string"));
+            }
         };
-        let subject = subject
-            .filter(|subject| subject.len() <= MAX_NAME)
-            .ok_or_else(|| invalid("the token does not say who its bearer is"))?;
-        let scopes = match &self.scope_claim {
-            Some(claim) => names(claims.get(claim)),
-            None => names(SCOPE_CLAIMS.iter().find_map(|claim| claims.get(*claim))),
-        };
-        let roles = self.role_claim.as_ref().and_then(|claim| names(claims.get(claim)).transpose());
-        let (Some(scopes), Ok(roles)) = (scopes.ok(), roles.transpose()) else {
+        let names = |paths: &ClaimPaths| paths.find(claims).map_err(|Blocked| ()).and_then(names);
+        let (Ok(scopes), Ok(roles)) = (names(&self.scope_claim), self.role_claim.as_ref().map_or(Ok(None), names))
+        else {
             return Err(invalid("the token's scopes or roles are not a list of names"));
         };
         // What can be revoked must be told whole: one that is too long to keep would be one that cannot be revoked.
@@ -208,10 +206,6 @@ fn confirmation(cnf: Option<&Value>) -> Result<Confirmation, Refusal> {
         confirmation.key = Some(thumbprint.ok_or_else(unknown)?.into());
     }
     if confirmation == Confirmation::default() { Err(unknown()) } else { Ok(confirmation) }
-}
-
-fn text<'a>(claims: &'a Map<String, Value>, claim: &str) -> Option<&'a str> {
-    claims.get(claim).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
 /// A NumericDate (RFC 7519 §2): seconds, perhaps with a fraction, which is cut. Anything else refuses the token.

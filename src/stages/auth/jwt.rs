@@ -199,6 +199,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::stages::auth::claim_path::{ClaimPath, ClaimPaths};
+    use crate::stages::auth::claims::{CONSUMER_CLAIMS, SCOPE_CLAIMS};
     use crate::stages::auth::key_set::KeySet;
 
     const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
@@ -213,8 +215,8 @@ mod tests {
             typed: false,
             max_lifetime: None,
             clock_skew: 30,
-            consumer_claim: None,
-            scope_claim: None,
+            consumer_claim: ClaimPaths::of_names(&CONSUMER_CLAIMS),
+            scope_claim: ClaimPaths::of_names(&SCOPE_CLAIMS),
             role_claim: None,
             default_plan: None,
         };
@@ -302,9 +304,9 @@ mod tests {
         assert_eq!(scopes(&of_claims(&json!({"scope": null})).unwrap()), "");
 
         let issuer = issuer(|settings| {
-            settings.consumer_claim = Some("email".to_owned());
-            settings.scope_claim = Some("perms".to_owned());
-            settings.role_claim = Some("roles".to_owned());
+            settings.consumer_claim = ClaimPaths::of_names(&["email"]);
+            settings.scope_claim = ClaimPaths::of_names(&["perms"]);
+            settings.role_claim = Some(ClaimPaths::of_names(&["roles"]));
         });
         let named = |change| verdict(&issuer, &signed(&json!({"alg": "HS256"}), &claims(&change)));
         let got = named(json!({"email": "a@b", "perms": ["p"], "roles": "clerk auditor"})).unwrap();
@@ -313,6 +315,56 @@ mod tests {
             ("a@b", "p".to_owned(), "clerk auditor".to_owned())
         );
         assert_eq!(named(json!({"perms": ["p"]})), Err(Reason::InvalidToken), "no fall-back to another claim");
+    }
+
+    #[test]
+    fn a_claim_of_a_wrong_type_refuses_the_token_and_is_never_taken_for_absent() {
+        let path = |text: &str| ClaimPath::parse(text).unwrap();
+        let issuer = issuer(|settings| {
+            settings.consumer_claim = ClaimPaths::new(vec![path("app"), path("/act/client"), path("sub")]);
+            settings.scope_claim = ClaimPaths::new(vec![path("perms"), path("/access/0/scopes"), path("scope")]);
+            settings.role_claim = Some(ClaimPaths::new(vec![path("https://a.example/roles"), path("/realm/roles")]));
+        });
+        for (change, expected) in [
+            (json!({}), Some(("alice", "a b", ""))),
+            (json!({"app": "one", "act": {"client": "two"}}), Some(("one", "a b", ""))),
+            (json!({"act": {"client": "two"}}), Some(("two", "a b", ""))),
+            (json!({"act": {}}), Some(("alice", "a b", ""))),
+            (json!({"app": ""}), None),
+            (json!({"app": 7}), None),
+            (json!({"app": ["one"]}), None),
+            (json!({"app": {"id": "one"}}), None),
+            (json!({"act": "two"}), None),
+            (json!({"act": {"client": null}}), None),
+            (json!({"act": {"client": false}}), None),
+            (json!({"perms": "x y"}), Some(("alice", "x y", ""))),
+            (json!({"perms": ["x", "y"]}), Some(("alice", "x y", ""))),
+            (json!({"perms": []}), Some(("alice", "", ""))),
+            (json!({"perms": ""}), Some(("alice", "", ""))),
+            (json!({"access": [{"scopes": "x"}]}), Some(("alice", "x", ""))),
+            (json!({"access": []}), Some(("alice", "a b", ""))),
+            (json!({"perms": 1}), None),
+            (json!({"perms": {"x": true}}), None),
+            (json!({"perms": ["x", 1]}), None),
+            (json!({"access": "x"}), None),
+            (json!({"access": [{"scopes": null}]}), None),
+            (json!({"https://a.example/roles": "r s"}), Some(("alice", "a b", "r s"))),
+            (json!({"realm": {"roles": ["r", "s"]}}), Some(("alice", "a b", "r s"))),
+            (json!({"realm": {"roles": {"r": 1}}}), None),
+            (json!({"realm": ["r"]}), None),
+            (json!({"https://a.example/roles": 1, "realm": {"roles": ["r"]}}), None),
+        ] {
+            let got = verdict(&issuer, &signed(&json!({"alg": "HS256"}), &claims(&change)));
+            let got = got.map(|got| (got.subject.to_string(), got.scopes.join(" "), got.roles.join(" ")));
+            let expected = expected.map(|(who, scopes, roles)| (who.to_owned(), scopes.to_owned(), roles.to_owned()));
+            assert_eq!(got, expected.ok_or(Reason::InvalidToken), "{change}");
+        }
+        let mut nulls = claims(&json!({}));
+        for claim in ["app", "perms", "https://a.example/roles"] {
+            nulls[claim] = Value::Null;
+            assert!(verdict(&issuer, &signed(&json!({"alg": "HS256"}), &nulls)).is_err(), "{claim}");
+            nulls.as_object_mut().unwrap().remove(claim);
+        }
     }
 
     #[test]

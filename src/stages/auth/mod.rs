@@ -17,6 +17,7 @@ mod binding;
 pub(crate) mod cache;
 mod caller;
 pub(crate) mod certificate;
+pub(crate) mod claim_path;
 pub(crate) mod claims;
 mod credential;
 pub(crate) mod directory;

@@ -61,7 +61,7 @@ impl Policy {
     /// Believes this issuer's keys, fetched from its URL; callers have the plan `free`.
     pub fn trusts(self, issuer: &Issuer) -> Self {
         let url = issuer.url();
-        self.issuer("corp", &format!("keys: \"{url}\", algorithms: [RS256, ES256, EdDSA], default_plan: free"))
+        self.issuer("corp", &format!("jwks: \"{url}\", algorithms: [RS256, ES256, EdDSA], default_plan: free"))
     }
 
     /// Believes an issuer with these settings, beside `issuer` and `audience` unless they are among them.

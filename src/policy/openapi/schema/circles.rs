@@ -1,17 +1,17 @@
-//! Schemas that hold themselves at the same place of a value, so that judging one would never end.
+//! Finds schemas that refer to themselves for the same value, so that validation would never end.
 //!
-//! A schema may recur beneath a property or an item, where the value gets smaller. `a: {allOf: [a]}` says nothing, and
-//! the crate finds everything valid where it sees such a circle, so it is reported.
+//! A schema may recur below a property or an item, where the value gets smaller. `a: {allOf: [a]}` says nothing, and
+//! the validator accepts everything where it finds such a cycle, so it is reported.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::Name;
+use super::definitions::Name;
 use crate::policy::openapi::diagnostics::Diagnostics;
 use crate::policy::openapi::files::Node;
 
-/// Keywords whose schemas judge the very value that their own schema judges.
+/// Keywords whose subschemas apply to the same value as the schema they are in.
 const IN_PLACE: [&str; 9] = ["$ref", "allOf", "anyOf", "dependentSchemas", "else", "if", "not", "oneOf", "then"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,14 +20,15 @@ enum State {
     Done,
 }
 
-/// Tells of every definition that leads back to itself.
+/// Reports every definition that refers back to itself.
 pub(super) fn tell(defs: &Map<String, Value>, origins: &HashMap<Name, Node<'_>>, diagnostics: &mut Diagnostics) {
     let mut states: HashMap<&str, State> = HashMap::new();
     for start in defs.keys() {
         if states.contains_key(start.as_str()) {
             continue;
         }
-        // Depth first, by a list: each entry is a definition, and those it leads to that are not looked at yet.
+        // Depth first, with an explicit stack: each entry is a definition, and the ones it refers to that are not
+        // visited yet.
         states.insert(start, State::Open);
         let mut path = vec![(start.as_str(), targets(defs.get(start)))];
         while let Some((name, left)) = path.last_mut() {
@@ -40,11 +41,11 @@ pub(super) fn tell(defs: &Map<String, Value>, origins: &HashMap<Name, Node<'_>>,
                 Some(State::Done) => {}
                 Some(State::Open) => {
                     if let Some(node) = origins.get(next) {
-                        let message = "this schema holds itself at the same place of a value, so it decides nothing";
+                        let message = "this schema refers to itself for the same value, so it has no effect";
                         diagnostics
                             .error(node, message)
                             .at_key()
-                            .help("let it refer to itself only beneath properties or items");
+                            .help("a schema may refer to itself only below `properties` or `items`");
                     }
                 }
                 None => {
@@ -56,7 +57,7 @@ pub(super) fn tell(defs: &Map<String, Value>, origins: &HashMap<Name, Node<'_>>,
     }
 }
 
-/// The definitions that judge the same value.
+/// The definitions that apply to the same value.
 fn targets(schema: Option<&Value>) -> Vec<&str> {
     let mut found = Vec::new();
     let mut left: Vec<&Value> = schema.into_iter().collect();

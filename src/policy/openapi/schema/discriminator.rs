@@ -1,38 +1,39 @@
-//! `discriminator`: a property names the schema that counts.
+//! `discriminator`: a property names the schema that applies.
 //!
-//! `oneOf` or `anyOf` with a discriminator becomes: the property is there, it is one of the names, and the value keeps to
-//! the schema that is named. So of several schemas that would fit, the one that was named decides, and what is wrong is
-//! said about that one. The specification calls the property a hint; where it names one schema and another fits, this is
-//! the stricter reading.
+//! `oneOf` or `anyOf` with a discriminator becomes: the property is present, it is one of the names, and the value
+//! satisfies the named schema. So the named schema decides where several would match, and violations are reported for
+//! that schema. The specification calls the property a hint; where it names one schema and another matches, this is the
+//! stricter reading.
 //!
-//! Names are those of `mapping`, and the last part of each branch's reference. Where a branch is no reference, nothing
-//! names it, and the keyword is left to describe.
+//! The names are those of `mapping`, and the last segment of each branch's reference. A branch that is not a reference
+//! has no name; then the keyword has no effect.
 
 use serde_json::{Map, Value, json};
 
+use super::definitions::{Key, reference};
 use super::lower::Lowering;
-use super::{Key, reference};
 use crate::policy::openapi::files::Node;
 
 impl<'d> Lowering<'_, 'd> {
-    /// Replaces the choice in `out` by the one that a discriminator makes.
+    /// Replaces `oneOf` or `anyOf` in `out` by what the discriminator selects.
     pub(super) fn discriminate(&mut self, node: &Node<'d>, out: &mut Map<String, Value>) {
         let Some(discriminator) = node.get("discriminator") else { return };
         let Some(property) = discriminator.text("propertyName") else {
-            // Swagger 2.0 wrote the name alone.
-            self.diagnostics.warning(&discriminator, "this discriminator has no `propertyName`, so it decides nothing");
+            // In Swagger 2.0, the value is just the name.
+            self.diagnostics.warning(&discriminator, "this discriminator has no `propertyName`, so it has no effect");
             return;
         };
         let choices = ["oneOf", "anyOf"].iter().find_map(|keyword| Some((*keyword, node.get(keyword)?)));
         let Some((keyword, choices)) = choices else {
-            let message = "a discriminator without `oneOf` or `anyOf` names no schemas here: values are checked against this one alone";
+            let message =
+                "a discriminator without `oneOf` or `anyOf` has no effect: values are checked against this schema only";
             self.diagnostics.warning(&discriminator, message);
             return;
         };
         let mut targets = Vec::new();
         for branch in choices.items() {
             let Some(target) = branch.reference().and_then(|reference| branch.follow(reference).ok()) else {
-                let message = "only schemas behind a `$ref` have a name: this discriminator decides nothing";
+                let message = "only schemas behind a `$ref` have a name, so this discriminator has no effect";
                 self.diagnostics.warning(&branch, message);
                 return;
             };
@@ -50,7 +51,7 @@ impl<'d> Lowering<'_, 'd> {
                 Some(position) => named.push((name.to_owned(), position)),
                 None => {
                     self.diagnostics
-                        .warning(&meant, "this is none of the schemas to choose from, so the name is not taken");
+                        .warning(&meant, "this is not one of the alternatives, so the name is not accepted");
                 }
             }
         }
@@ -74,8 +75,8 @@ impl<'d> Lowering<'_, 'd> {
         }
     }
 
-    /// What a schema refers to in its `allOf`: where that is a choice that the schema itself is a branch of, what the
-    /// branches have in common. Otherwise each would hold the other without end.
+    /// The target of a reference in `allOf`. Where the target chooses between branches and the schema is one of these,
+    /// only what the branches have in common; otherwise each would contain the other without end.
     pub(super) fn base(&mut self, item: &Node<'d>) -> Option<Value> {
         let target = item.follow(item.reference()?).ok()?;
         let choices = target.get("oneOf").or_else(|| target.get("anyOf"))?;

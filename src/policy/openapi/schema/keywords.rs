@@ -1,8 +1,8 @@
-//! The keywords of schemas: JSON Schema 2020-12, which is that of OpenAPI 3.1, and the part of it that OpenAPI 3.0 has.
+//! The keywords of schemas: JSON Schema 2020-12, which OpenAPI 3.1 uses, and the subset in OpenAPI 3.0.
 
 use serde_json::Value;
 
-/// What stands behind a keyword.
+/// The form of a keyword's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// One schema.
@@ -33,7 +33,7 @@ pub(super) enum Form {
     Value,
 }
 
-/// Every keyword that asserts something, or holds what does; and whether OpenAPI 3.0 has it, too.
+/// Every keyword that asserts something or contains schemas, and whether OpenAPI 3.0 has it.
 const KEYWORDS: &[(&str, Form, bool)] = &[
     ("additionalProperties", Form::Schema, true),
     ("allOf", Form::Schemas, true),
@@ -75,7 +75,7 @@ const KEYWORDS: &[(&str, Form, bool)] = &[
     ("uniqueItems", Form::Flag, true),
 ];
 
-/// Formats of JSON Schema 2020-12, which are asserted; all others only describe.
+/// Formats of JSON Schema 2020-12, which are asserted; all others are annotations.
 const FORMATS: &[&str] = &[
     "date",
     "date-time",
@@ -98,12 +98,12 @@ const FORMATS: &[&str] = &[
 
 const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
 
-/// What stands behind a keyword, and whether OpenAPI 3.0 has it. None for what asserts nothing.
+/// The form of a keyword's value, and whether OpenAPI 3.0 has it; `None` for keywords that assert nothing.
 pub(super) fn find(name: &str) -> Option<(Form, bool)> {
     KEYWORDS.iter().find(|(known, ..)| *known == name).map(|(_, form, old)| (*form, *old))
 }
 
-/// The keyword that a name would be if its capitals were others.
+/// The keyword that equals a name except for upper and lower case.
 pub(super) fn misspelt(name: &str) -> Option<&'static str> {
     KEYWORDS.iter().map(|(known, ..)| *known).find(|known| known.eq_ignore_ascii_case(name))
 }
@@ -114,7 +114,7 @@ pub(super) fn asserts(format: &str) -> bool {
 }
 
 impl Form {
-    /// Whether a value has this form; of schemas, only how they are held together.
+    /// Whether a value has this form; the schemas in it are not checked.
     pub(super) fn fits(self, value: &Value) -> bool {
         let names = |value: &Value| value.as_array().is_some_and(|names| names.iter().all(Value::is_string));
         let known = |name: &Value| name.as_str().is_some_and(|name| TYPES.contains(&name));
@@ -138,7 +138,7 @@ impl Form {
         }
     }
 
-    /// As messages say it.
+    /// The words for messages.
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Schema => "a schema",

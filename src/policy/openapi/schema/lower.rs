@@ -1,56 +1,57 @@
-//! What the keywords of OpenAPI's schemas mean in JSON Schema 2020-12.
+//! Translates the schemas of OpenAPI into JSON Schema 2020-12.
 //!
-//! - 3.1 has them as they are. 3.0 has fewer of them, and `nullable`, and `exclusiveMinimum: true`; beside `$ref` nothing
-//!   counts there.
-//! - `readOnly` properties are not required in requests, and pass; `writeOnly` ones are refused in answers, as they are
-//!   what must not leak.
-//! - `int32` and the like bound numbers, `byte` is base64; formats that JSON Schema does not know describe.
-//! - What only describes is left out.
+//! - OpenAPI 3.1 uses the same keywords. 3.0 has fewer, adds `nullable` and `exclusiveMinimum: true`, and ignores
+//!   keywords beside `$ref`.
+//! - `readOnly` properties are not required in requests, but accepted; `writeOnly` properties are refused in responses,
+//!   because they must not leak.
+//! - `int32` and the like bound numbers, `byte` is base64; formats that JSON Schema does not have are annotations.
+//! - Annotations are left out.
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Number, Value, json};
 
+use super::definitions::{Direction, Key, Schemas};
 use super::keywords::{self, Form};
-use super::{Direction, Key, Schemas, nullable};
-use crate::policy::openapi::Version;
+use super::nullable;
 use crate::policy::openapi::diagnostics::Diagnostics;
 use crate::policy::openapi::files::Node;
+use crate::policy::openapi::version::Version;
 use crate::policy::source::quote;
 use crate::stages::schema::json::pattern_problem;
 
 /// RFC 4648 §4.
 const BASE64: &str = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
-/// Handled apart from the table of keywords, or only describing.
+/// Handled apart from the table of keywords, or annotations.
 const OWN: &[&str] =
     &["$comment", "$defs", "$ref", "definitions", "discriminator", "nullable", "readOnly", "writeOnly"];
-/// Change what references mean; they are not followed here.
+/// Change what references mean; not supported.
 const IDENTITIES: &[&str] = &["$dynamicRef", "$id", "$recursiveRef", "$vocabulary"];
-/// How deep `allOf` is looked into for properties that go one way.
+/// How deep `allOf` is searched for `readOnly` and `writeOnly` properties.
 const MAX_DEPTH: usize = 8;
 
-/// One schema being lowered.
+/// One schema being translated.
 pub(super) struct Lowering<'s, 'd> {
     pub(super) schemas: &'s mut Schemas<'d>,
     pub(super) diagnostics: &'s mut Diagnostics,
-    /// The definition that it is a part of.
+    /// The definition that contains it.
     pub(super) within: &'s Key,
 }
 
 impl<'d> Lowering<'_, 'd> {
-    /// A whole definition.
+    /// Translates a whole definition.
     pub(super) fn whole(&mut self, node: &Node<'d>) -> Value {
         self.lowered(node, self.within.base)
     }
 
-    /// A schema within one.
+    /// Translates a schema inside a definition.
     pub(super) fn schema(&mut self, node: &Node<'d>) -> Value {
         self.lowered(node, false)
     }
 
     fn lowered(&mut self, node: &Node<'d>, base: bool) -> Value {
         match node.value {
-            // 3.0 has them behind `additionalProperties` alone; elsewhere they can mean but one thing.
+            // 3.0 allows booleans for `additionalProperties` only; elsewhere their meaning is clear all the same.
             Value::Bool(_) => return node.value.clone(),
             Value::Object(_) => {}
             Value::Null => {
@@ -58,7 +59,9 @@ impl<'d> Lowering<'_, 'd> {
                 return Value::Bool(true);
             }
             _ => {
-                self.diagnostics.error(node, "this is no schema").help("a schema is a map, such as `{ type: string }`");
+                self.diagnostics
+                    .error(node, "this is not a schema")
+                    .help("a schema is a map, such as `{ type: string }`");
                 return Value::Bool(false);
             }
         }
@@ -70,7 +73,7 @@ impl<'d> Lowering<'_, 'd> {
                     out.insert("$ref".to_owned(), format!("#/$defs/{name}").into());
                 }
                 Some(Err(problem)) => drop(self.diagnostics.error(&written, problem)),
-                None => drop(self.diagnostics.error(&written, "a `$ref` is text")),
+                None => drop(self.diagnostics.error(&written, "a `$ref` must be text")),
             }
             if self.schemas.version == Version::V3_0 {
                 return Value::Object(out);
@@ -80,7 +83,7 @@ impl<'d> Lowering<'_, 'd> {
             match keywords::find(name) {
                 _ if OWN.contains(&name) => {}
                 Some((_, false)) if self.schemas.version == Version::V3_0 => {
-                    let message = format!("`{name}` is no keyword of OpenAPI 3.0, so it is not checked");
+                    let message = format!("`{name}` is not a keyword of OpenAPI 3.0, so it is not checked");
                     self.diagnostics.warning(&child, message).at_key().help("OpenAPI 3.1 has it");
                 }
                 Some((form, _)) => self.keyword(node, name, form, &child, &mut out),
@@ -100,11 +103,11 @@ impl<'d> Lowering<'_, 'd> {
 
     fn other(&mut self, name: &str, child: &Node<'d>) {
         if IDENTITIES.contains(&name) {
-            let message = format!("`{name}` is not honoured: references lead by path and JSON pointer alone");
+            let message = format!("`{name}` is not supported: references are resolved by path and JSON pointer only");
             self.diagnostics.warning(child, message).at_key();
         } else if let Some(meant) = keywords::misspelt(name) {
             self.diagnostics
-                .warning(child, format!("{} is no keyword, so it is not checked", quote(name)))
+                .warning(child, format!("{} is not a keyword, so it is not checked", quote(name)))
                 .at_key()
                 .help(format!("did you mean `{meant}`?"));
         }
@@ -124,7 +127,7 @@ impl<'d> Lowering<'_, 'd> {
                 self.diagnostics.warning(child, message).at_key();
                 return;
             }
-            // Where `exclusiveMinimum: true` stands beside it, that is the bound.
+            // With `exclusiveMinimum: true` beside it, that is the bound.
             ("maximum", _) if old && node.flag("exclusiveMaximum") => return,
             ("minimum", _) if old && node.flag("exclusiveMinimum") => return,
             ("format", Value::String(format)) => return self.format(format, out),
@@ -162,7 +165,7 @@ impl<'d> Lowering<'_, 'd> {
         }
     }
 
-    /// Whether a pattern can be matched in linear time; told where it cannot.
+    /// Whether a pattern can be matched in linear time; warns where it cannot.
     fn keeps(&mut self, pattern: &str, child: &Node<'d>) -> bool {
         let known = self.schemas.patterns.get(pattern).cloned();
         let problem = known.unwrap_or_else(|| {
@@ -212,7 +215,7 @@ impl<'d> Lowering<'_, 'd> {
         Value::Object(members)
     }
 
-    /// Without those that need not be there in this direction, each once.
+    /// Without those that are not required in this direction, and without duplicates.
     fn required(&self, node: &Node<'d>, names: &[Value]) -> Value {
         let word = match self.schemas.direction {
             Direction::Request => "readOnly",
@@ -229,12 +232,12 @@ impl<'d> Lowering<'_, 'd> {
     }
 }
 
-/// Whether a property says that it goes one way, itself or where it refers to.
+/// Whether a property, or the schema it refers to, has this keyword (`readOnly` or `writeOnly`).
 fn goes(property: &Node<'_>, word: &str) -> bool {
     property.flag(word) || property.resolved().is_ok_and(|target| target.flag(word))
 }
 
-/// The properties that go one way, those in `allOf` too.
+/// The properties with this keyword, including those in `allOf`.
 fn one_way<'d>(node: &Node<'d>, word: &str, depth: usize, found: &mut HashSet<&'d str>) {
     let Some(depth) = depth.checked_sub(1) else { return };
     let Ok(node) = node.resolved() else { return };
@@ -253,7 +256,7 @@ fn exclude(exclusive: bool, node: &Node<'_>, bound: &str, name: &str, out: &mut 
     }
 }
 
-/// Of two bounds the narrower holds.
+/// The stricter of two bounds.
 fn narrow(out: &mut Map<String, Value>, name: &str, value: Value) {
     let narrower = |known: &Value| match (known.as_f64(), value.as_f64()) {
         (Some(known), Some(new)) if name == "minimum" => known >= new,

@@ -1,11 +1,11 @@
-//! `nullable` of OpenAPI 3.0: null is taken, too.
+//! `nullable` of OpenAPI 3.0: null is accepted as well.
 //!
-//! The letter of 3.0.3 gives it no effect without a `type`, nor on an `enum` that does not list null. Those who write it
-//! there mean null all the same, and most tools read it so; here it is read so, too.
+//! According to 3.0.3 it has no effect without a `type`, nor on an `enum` that does not list null. Authors who write it
+//! there mean null all the same, and most tools read it that way, as is done here.
 
 use serde_json::{Map, Value, json};
 
-/// What a schema is once null is taken, too.
+/// The schema with null accepted as well.
 pub(super) fn with_null(mut schema: Map<String, Value>) -> Value {
     if let Some(Value::Array(values)) = schema.get_mut("enum")
         && !values.contains(&Value::Null)
@@ -17,7 +17,7 @@ pub(super) fn with_null(mut schema: Map<String, Value>) -> Value {
         Some(name @ Value::String(_)) if name != "null" => *name = json!([name, "null"]),
         _ => {}
     }
-    // Of the rest, only these speak of null. One more choice says it plainer than a choice around the choice.
+    // Of the other keywords, only these concern null. A further alternative is simpler than another `anyOf` around it.
     if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
         choices.push(json!({"type": "null"}));
     }
