@@ -1,4 +1,4 @@
-//! Asks issuers: one document or one answer over HTTP, bounded in size and time, redirects not followed.
+//! HTTP requests to issuers, bounded in size and time; redirects are not followed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use rustls::ClientConfig;
 
 use crate::telemetry::chain;
 
-/// Largest answer, in bytes.
+/// Largest response body, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 
 /// An HTTP client for one issuer.
@@ -25,33 +25,33 @@ pub(super) struct Fetcher {
     patience: Duration,
 }
 
-/// An answer with status 200.
+/// A response with status 200.
 pub(super) struct Fetched {
     pub(super) body: Bytes,
-    /// How long it may be kept (RFC 9111 §5.2.2.1), where it says so.
+    /// Its `max-age` (RFC 9111 §5.2.2.1).
     pub(super) max_age: Option<Duration>,
 }
 
-/// Why there is none.
+/// Why a fetch failed.
 #[derive(Debug)]
 pub(super) enum FetchError {
-    /// Another status than 200.
+    /// The status is not 200.
     Status(StatusCode),
-    /// No answer, or one past its bounds.
+    /// No response, or one that is too large or too slow.
     Failed(String),
 }
 
 impl std::fmt::Display for FetchError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Status(status) => write!(f, "the answer is {status}"),
+            Self::Status(status) => write!(f, "the status is {status}"),
             Self::Failed(why) => f.write_str(why),
         }
     }
 }
 
 impl Fetcher {
-    /// Trusts these authorities; a whole exchange takes `patience` at most.
+    /// `tls` has the trusted authorities; `patience` is the timeout of a whole exchange.
     pub(super) fn new(tls: &Arc<ClientConfig>, patience: Duration) -> Self {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(ClientConfig::clone(tls))
@@ -96,12 +96,12 @@ impl Fetcher {
             let body = body.map_err(|error| FetchError::Failed(error.to_string()))?.to_bytes();
             Ok(Fetched { body, max_age })
         };
-        let too_slow = || FetchError::Failed(format!("no whole answer within {:?}", self.patience));
+        let too_slow = || FetchError::Failed(format!("no complete response within {:?}", self.patience));
         tokio::time::timeout(self.patience, exchange).await.unwrap_or_else(|_| Err(too_slow()))
     }
 }
 
-/// `max-age`; nothing at all where the answer is not to be kept.
+/// The `max-age`; zero where the response must not be stored or reused.
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     let mut directives = values.flat_map(|value| value.split(',')).map(str::trim);
@@ -116,7 +116,7 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Whether what comes from there cannot be replaced on the way: https, or this very machine.
+/// Whether responses of this URL cannot be replaced on the way: https, or this machine.
 pub(crate) fn is_safe(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default();
     let loopback = host == "localhost"

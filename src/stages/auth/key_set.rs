@@ -1,7 +1,7 @@
-//! The keys an issuer signs with: parsed once, picked by `kid` and algorithm.
+//! The keys of an issuer: parsed once, selected by `kid` and algorithm.
 //!
-//! Of a JWKS (RFC 7517) only what can verify is kept; the rest is skipped with its reason. Where sets come from, and how they
-//! are kept fresh, is [`super::key_source`]'s business.
+//! Keys of a JWKS (RFC 7517) that cannot verify signatures are skipped, with the reason. [`super::key_source`] fetches
+//! key sets and keeps them fresh.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,20 +16,20 @@ use serde_json::Value;
 use super::weak_keys;
 use crate::stages::strict_json;
 
-/// Most keys of a set; more are not read.
+/// Most keys of a set; further ones are ignored.
 const MAX_KEYS: usize = 100;
-/// Most keys that one token is tried with.
+/// Most keys that are tried for one token.
 const MAX_TRIED: usize = 4;
 
-/// One key that can verify.
+/// A key that can verify signatures.
 #[derive(Debug)]
 pub(crate) struct VerificationKey {
     kid: Option<Box<str>>,
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
-    /// The same, ready for each of the algorithms. Empty: a shared secret.
+    /// The parsed key for each algorithm. Empty: a shared secret.
     ready: Vec<(Algorithm, ParsedPublicKey)>,
-    /// Tokens that were verified with it.
+    /// Number of tokens verified with it.
     verified: AtomicU64,
 }
 
@@ -44,22 +44,22 @@ impl VerificationKey {
         Self { kid: None, algorithms, key, ready: Vec::new(), verified: AtomicU64::new(0) }
     }
 
-    /// Its name in the set.
+    /// Its `kid`.
     pub(crate) fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// What it verifies.
+    /// The algorithms it verifies.
     pub(crate) fn algorithms(&self) -> &[Algorithm] {
         &self.algorithms
     }
 
-    /// Tokens that were verified with it; one that was verified before and is remembered does not count again.
+    /// Number of tokens verified with it; cached tokens do not count again.
     pub(crate) fn verified(&self) -> u64 {
         self.verified.load(Ordering::Relaxed)
     }
 
-    /// Whether the signature over the message is this key's.
+    /// Whether this key made the signature of the message.
     pub(crate) fn verifies(&self, message: &str, signature: &str, algorithm: Algorithm) -> bool {
         let message = message.as_bytes();
         let good = if self.ready.is_empty() {
@@ -83,7 +83,7 @@ pub(crate) struct KeySet {
 }
 
 impl KeySet {
-    /// From a JWKS. Returns what was skipped and why; the error says why nothing can be used.
+    /// Parses a JWKS. Also returns which keys were skipped and why; the error says why there is no usable key.
     pub(crate) fn from_jwks(text: &[u8]) -> Result<(Self, Vec<String>), String> {
         let document = strict_json::parse(text).map_err(|error| format!("is not JSON: {error}"))?;
         let Some(Value::Array(entries)) = document.get("keys") else {
@@ -104,7 +104,7 @@ impl KeySet {
         Ok((set, skipped))
     }
 
-    /// From PEM public keys (`BEGIN PUBLIC KEY`), one or more.
+    /// Parses one or more PEM public keys (`BEGIN PUBLIC KEY`).
     pub(crate) fn from_pem(text: &str) -> Result<Self, String> {
         const BEGIN: &str = "-----BEGIN ";
         let mut set = Self::default();
@@ -128,7 +128,7 @@ impl KeySet {
         if set.keys.is_empty() { Err("has no PEM public key".to_owned()) } else { Ok(set) }
     }
 
-    /// From a shared secret, for HS* alone.
+    /// A shared secret, for HS* only.
     pub(crate) fn from_secret(secret: &[u8]) -> Self {
         Self { keys: vec![Arc::new(VerificationKey::secret(DecodingKey::from_secret(secret)))] }
     }
@@ -138,12 +138,12 @@ impl KeySet {
         &self.keys
     }
 
-    /// The algorithms that some key of this set verifies.
+    /// Whether some key of this set verifies this algorithm.
     pub(crate) fn verifies(&self, algorithm: Algorithm) -> bool {
         self.keys.iter().any(|key| key.algorithms.contains(&algorithm))
     }
 
-    /// The keys a token may be signed with: those of its `kid`; else those that have none.
+    /// The keys that may have signed a token: those with its `kid`, else those without a `kid`.
     pub(super) fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Vec<Arc<VerificationKey>> {
         let fit = || self.keys.iter().filter(|key| key.algorithms.contains(&algorithm));
         let named: Vec<_> = match kid {
@@ -154,7 +154,7 @@ impl KeySet {
     }
 }
 
-/// One entry of a JWKS, if it can verify signatures (RFC 7517 §4, RFC 7518 §6).
+/// Parses one entry of a JWKS that can verify signatures (RFC 7517 §4, RFC 7518 §6).
 fn key_of(entry: &Value) -> Result<VerificationKey, String> {
     let jwk: Jwk = serde_json::from_value(entry.clone()).map_err(|_| "not a key of a known kind")?;
     if jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature) {
@@ -193,7 +193,7 @@ impl KeySet {
         self.keys.len() == other.keys.len() && self.keys.iter().zip(&other.keys).all(|(one, other)| one.same(other))
     }
 
-    /// Takes over the counts of keys that were in the set before.
+    /// Keeps the counts of keys that were in the set before.
     pub(super) fn continuing(mut self, before: &Self) -> Self {
         for key in &mut self.keys {
             if let Some(known) = before.keys.iter().find(|known| known.same(key)) {
@@ -226,7 +226,7 @@ mod tests {
 
     use super::*;
 
-    /// A coordinate or a modulus of so many bytes: never verified with, only sorted.
+    /// A coordinate or a modulus of this many bytes; nothing is verified with it.
     fn number(bytes: usize) -> String {
         URL_SAFE_NO_PAD.encode(vec![0xc5; bytes])
     }
