@@ -1,4 +1,4 @@
-//! Who vouches for callers: issuers of tokens and introspection endpoints.
+//! `auth.issuers` and `auth.introspection`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -41,8 +41,8 @@ const LONG_BELIEVED: Duration = Duration::from_secs(300);
 const PEM: &str = "-----BEGIN ";
 /// What `type` may be.
 const ACCESS_TOKEN: &str = "at+jwt";
-/// A secret that cannot have more bits of chance than this is refused, however long it is.
-const LEAST_CHANCE: f64 = 96.0;
+/// A secret with less entropy than this is refused, however long it is, in bits.
+const MIN_ENTROPY: f64 = 96.0;
 /// What `algorithms` may name.
 const ALGORITHMS: [&str; 12] =
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512"];
@@ -112,7 +112,7 @@ fn settings(
     at: At<'_>,
 ) -> Option<Settings> {
     if written.audience.is_empty() {
-        let help = "write who tokens must be meant for, such as `audience: [orders-api]`";
+        let help = "write the audience of its tokens, such as `audience: [orders-api]`";
         context.missing(at.key("audience"), "`audience` is missing", help);
     }
     let algorithms = algorithms(context, written, at.key("algorithms"));
@@ -139,12 +139,12 @@ fn settings(
             context
                 .problems
                 .warning(at.key_place(), format!("nothing bounds how long tokens of `{name}` live"))
-                .help("write `max_lifetime:` with what the issuer gives, such as `1h`");
+                .help("write `max_lifetime:` with the lifetime that the issuer gives, such as `1h`");
         }
         Some(most) if most > LONG_LIFETIME => {
             context
                 .warning(at.key("max_lifetime"), "tokens may live for more than a day")
-                .help("short tokens that are renewed lose less when one leaks");
+                .help("a leaked token does less harm when tokens are short-lived and renewed");
         }
         _ => {}
     }
@@ -186,7 +186,7 @@ fn claim(context: &mut Context<'_>, written: Option<&ClaimNames>, at: At<'_>) ->
 
 fn algorithms(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Vec<Algorithm> {
     if written.algorithms.is_empty() {
-        context.missing(at, "`algorithms` is missing", "write what its tokens are signed with, such as `[RS256]`");
+        context.missing(at, "`algorithms` is missing", "write the algorithms that sign its tokens, such as `[RS256]`");
     }
     let shared = written.secret.is_some();
     let mut algorithms = Vec::new();
@@ -203,7 +203,7 @@ fn algorithms(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>)
                     .help("write `secret:` and no `jwks:` or `public_key:`; or name an algorithm with public keys");
             }
             Err(_) if name == "none" => {
-                context.error(at, "tokens that are not signed are never taken");
+                context.error(at, "unsigned tokens are never accepted");
             }
             Err(_) => context.unknown(at, "algorithm", name, ALGORITHMS),
         }
@@ -248,17 +248,17 @@ fn shared_secret(
         context.error(at, format!("the secret is too short: it needs at least {least} bytes (RFC 7518)"));
         return None;
     }
-    if most_chance(secret) < LEAST_CHANCE {
+    if max_entropy(secret) < MIN_ENTROPY {
         context
-            .error(at, "the secret is long, and can be guessed all the same (RFC 8725 §3.5)")
-            .help("it repeats a few characters; make one by chance: `openssl rand -hex 32`");
+            .error(at, "the secret is long enough, but can be guessed (RFC 8725 §3.5)")
+            .help("it repeats a few characters; generate one: `openssl rand -hex 32`");
         return None;
     }
     Some(fixed(KeySet::from_secret(secret)))
 }
 
-/// Bits of chance that a secret has at most: those of its length, if each byte were drawn from those that are in it.
-fn most_chance(secret: &[u8]) -> f64 {
+/// Upper bound of a secret's entropy in bits: as if each byte were chosen at random from those that occur in it.
+fn max_entropy(secret: &[u8]) -> f64 {
     let mut different = secret.to_vec();
     different.sort_unstable();
     different.dedup();
@@ -294,7 +294,7 @@ fn fetched(context: &mut Context<'_>, written: &document::Issuer, location: Loca
     Some(Keys::Remote(Box::new(keys)))
 }
 
-/// A URL whose answers cannot be replaced on the way.
+/// Parses a URL whose responses cannot be replaced on the way.
 fn safe_url(context: &mut Context<'_>, text: &str, at: At<'_>) -> Option<Uri> {
     let url = text.parse::<Uri>().ok().filter(|url| matches!(url.scheme_str(), Some("https" | "http")));
     match url {
@@ -302,7 +302,7 @@ fn safe_url(context: &mut Context<'_>, text: &str, at: At<'_>) -> Option<Uri> {
         Some(_) => {
             context
                 .error(at, "what comes over plain http can be replaced on the way")
-                .help("use https; `ca:` names the authority of a private one; http is for this machine alone");
+                .help("use https (`ca:` names a private authority); http is accepted on this machine only");
             None
         }
         None => {
@@ -393,15 +393,19 @@ fn endpoint(
     let believed = context.period(at.key("cache"), written.cache, BELIEVED);
     if believed > LONG_BELIEVED {
         context
-            .warning(at.key("cache"), "a token that the issuer takes back is let through for this long")
-            .help("a few seconds spare the endpoint most questions");
+            .warning(at.key("cache"), "a token that the issuer has revoked is accepted for this long")
+            .help("a few seconds avoid most requests to the endpoint");
     }
     let consumer_claim = claim(context, written.consumer_claim.as_ref(), at.key("consumer_claim"));
     let scope_claim = claim(context, written.scope_claim.as_ref(), at.key("scope_claim"));
     let role_claim = claim(context, written.role_claim.as_ref(), at.key("role_claim"));
     let authentication = client_authentication(context, written, at);
     let (Some(endpoint), Some(client_id)) = (&written.endpoint, &written.client_id) else {
-        context.missing(at, "introspection needs `endpoint` and `client_id`", "write the URL, and who asks there");
+        context.missing(
+            at,
+            "introspection needs `endpoint` and `client_id`",
+            "write the URL, and the client ID of the proxy",
+        );
         return None;
     };
     let endpoint = safe_url(context, endpoint, at.key("endpoint"))?;

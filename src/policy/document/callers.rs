@@ -10,7 +10,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use super::secret;
 use crate::policy::units::{Period, Rate};
 
-/// How callers are known.
+/// How callers are authenticated.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Auth {
@@ -36,7 +36,7 @@ pub(crate) struct ClaimNames(pub(crate) Vec<String>);
 pub(crate) struct Introspection {
     /// Its URL.
     pub(crate) endpoint: Option<String>,
-    /// Who asks.
+    /// Client ID of the proxy.
     pub(crate) client_id: Option<String>,
     /// `basic`, `post` or `private_key_jwt`.
     pub(crate) client_auth: Option<String>,
@@ -48,13 +48,13 @@ pub(crate) struct Introspection {
     pub(crate) private_key: Option<SecretString>,
     /// Name of that key, for the endpoint.
     pub(crate) key_id: Option<String>,
-    /// What assertions are signed with.
+    /// The algorithm that signs assertions.
     pub(crate) algorithm: Option<String>,
     /// PEM file of the authorities that vouch for the endpoint; default: the system's.
     pub(crate) ca: Option<String>,
     /// One of them must be in `aud`.
     pub(crate) audience: Vec<String>,
-    /// How long an active answer is believed.
+    /// How long an active response is cached.
     pub(crate) cache: Option<Period>,
     /// Name the consumer.
     pub(crate) consumer_claim: Option<ClaimNames>,
@@ -70,11 +70,11 @@ pub(crate) struct Introspection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Dpop {
-    /// How long a proof is good.
+    /// How long a proof is valid.
     pub(crate) max_age: Option<Period>,
-    /// Whether proofs must hold a nonce of ours.
+    /// Whether proofs must contain a nonce of this proxy.
     pub(crate) nonce: Option<bool>,
-    /// What proofs may be signed with.
+    /// Accepted algorithms of proofs.
     pub(crate) algorithms: Option<Vec<String>>,
 }
 
@@ -99,12 +99,12 @@ pub(crate) struct Issuer {
     pub(crate) secret: Option<SecretString>,
     /// Accepted `alg` values.
     pub(crate) algorithms: Vec<String>,
-    /// `at+jwt`: the only `typ` that is taken.
+    /// `at+jwt`: the only accepted `typ`.
     #[serde(rename = "type")]
     pub(crate) token_type: Option<String>,
     /// Longest accepted `exp - iat`.
     pub(crate) max_lifetime: Option<Period>,
-    /// Tolerated difference of clocks.
+    /// Tolerated clock skew.
     pub(crate) clock_skew: Option<Period>,
     /// Name the consumer.
     pub(crate) consumer_claim: Option<ClaimNames>,
@@ -122,11 +122,11 @@ pub(crate) struct Issuer {
 pub(crate) struct ApiKeys {
     /// Header that carries them.
     pub(crate) header: Option<String>,
-    /// How long any key may live.
+    /// Longest lifetime of a key.
     pub(crate) max_key_age: Option<Period>,
 }
 
-/// Who a caller is.
+/// A consumer.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Consumer {
@@ -134,13 +134,13 @@ pub(crate) struct Consumer {
     pub(crate) roles: Option<Vec<String>>,
     /// Its plan.
     pub(crate) plan: Option<String>,
-    /// Which outside identities are this consumer.
+    /// External identities of this consumer.
     pub(crate) identities: Vec<Identity>,
     /// Its API keys, by digest.
     pub(crate) keys: Vec<Key>,
 }
 
-/// An outside identity.
+/// An external identity.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Identity {

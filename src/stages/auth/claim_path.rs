@@ -1,7 +1,7 @@
 //! The claims that a setting reads: names and JSON pointers (RFC 6901), parsed once, tried in order.
 //!
-//! Only a claim that is missing makes the next one count. A value in the way of a pointer is an error and not an absence:
-//! such a token has another shape than the policy expects.
+//! Only a claim that is missing makes the next one count. A value in the way of a pointer is an error and not an
+//! absence: such a token has another shape than the policy expects.
 
 use serde_json::{Map, Value};
 

@@ -1,7 +1,7 @@
-//! What a good token says: decides whether its claims are acceptable, and reads who its bearer is.
+//! The claims of a token: decides whether they are acceptable, and reads who its bearer is.
 //!
-//! The same for tokens that are verified here (RFC 7519) and for those that an introspection endpoint vouches for
-//! (RFC 7662 §2.2). It never looks at signatures, and never at what the bearer asks for.
+//! Used both for tokens that are verified here (RFC 7519) and for those that an introspection endpoint says are active
+//! (RFC 7662 §2.2). Neither signatures nor the request matter here.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,22 +26,22 @@ pub(super) const MAX_NAME: usize = 256;
 /// Most scopes of a token.
 const MAX_SCOPES: usize = 256;
 
-/// What is asked of an issuer's tokens, as the policy has it.
+/// What the policy requires of an issuer's tokens.
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// Name in the policy.
     pub(crate) name: Box<str>,
-    /// Exact `iss`.
+    /// The exact `iss`.
     pub(crate) iss: Box<str>,
     /// One of them must be in `aud`; empty: the introspection endpoint has checked it.
     pub(crate) audience: Vec<String>,
-    /// The only algorithms taken.
+    /// The only algorithms that are accepted.
     pub(crate) algorithms: Vec<Algorithm>,
     /// Whether they must say that they are access tokens (RFC 9068 §4).
     pub(crate) typed: bool,
     /// Longest `exp - iat`, in seconds.
     pub(crate) max_lifetime: Option<i64>,
-    /// Tolerated difference of clocks, in seconds.
+    /// Tolerated clock skew, in seconds.
     pub(crate) clock_skew: i64,
     /// Name the consumer.
     pub(crate) consumer_claim: ClaimPaths,
@@ -53,7 +53,7 @@ pub(crate) struct Settings {
     pub(crate) default_plan: Option<Arc<Plan>>,
 }
 
-/// When a credential is good, in seconds since 1970.
+/// When a credential is valid, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Times {
     pub(crate) expires: i64,
@@ -62,8 +62,8 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// Decides whether now lies within a token's time (RFC 7519 §4.1.4 and §4.1.5). Asked on every request, also of
-    /// tokens known before.
+    /// Decides whether a token is valid at `now` (RFC 7519 §4.1.4 and §4.1.5). Checked on every request, cached tokens
+    /// included.
     pub(crate) fn check(&self, now: Timestamp) -> Result<(), Refusal> {
         let now = now.as_second();
         if now >= self.expires.saturating_add(self.skew) {
@@ -76,7 +76,7 @@ impl Times {
     }
 }
 
-/// What the bearer of a token must prove to have (RFC 7800 `cnf`).
+/// What the bearer of a token must prove possession of (RFC 7800 `cnf`).
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Confirmation {
     /// The client certificate with this thumbprint (RFC 8705 §3.1, `x5t#S256`).
@@ -85,10 +85,10 @@ pub(crate) struct Confirmation {
     pub(crate) key: Option<Box<str>>,
 }
 
-/// What a verified token claims.
+/// The claims of a verified token.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Claims {
-    /// Who: the value of the consumer claim.
+    /// The value of the consumer claim.
     pub(crate) subject: Box<str>,
     /// `sub`, for revocations.
     pub(crate) sub: Option<Box<str>>,
@@ -96,27 +96,26 @@ pub(crate) struct Claims {
     pub(crate) scopes: Vec<Box<str>>,
     /// Roles in the token.
     pub(crate) roles: Vec<Box<str>>,
-    /// Its id.
     pub(crate) jti: Option<Box<str>>,
     /// When it was issued (`iat`), in seconds since 1970.
     pub(crate) issued: Option<i64>,
     /// What it is bound to.
     pub(crate) confirmation: Confirmation,
-    /// When it is good.
+    /// When it is valid.
     pub(crate) times: Times,
 }
 
-/// Who says that a token is good.
+/// Who says that a token is authentic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum VerifiedBy {
     /// Its signature.
     Signature,
-    /// An introspection endpoint, which need not say when it ends.
+    /// An introspection endpoint, which need not say when the token expires.
     Endpoint,
 }
 
 impl Settings {
-    /// Decides whether the claims of a token that somebody vouches for are acceptable.
+    /// Decides whether the claims of an authentic token are acceptable.
     pub(super) fn judge(
         &self,
         claims: &Map<String, Value>,
@@ -126,7 +125,7 @@ impl Settings {
         let expires = match (date(claims, "exp")?, verified_by) {
             (Some(expires), _) => expires,
             (None, VerifiedBy::Endpoint) => i64::MAX,
-            (None, VerifiedBy::Signature) => return Err(invalid("the token has no end (`exp`)")),
+            (None, VerifiedBy::Signature) => return Err(invalid("the token has no expiry (`exp`)")),
         };
         let times = Times { expires, not_before: date(claims, "nbf")?, skew: self.clock_skew };
         times.check(now)?;
@@ -152,7 +151,7 @@ impl Settings {
             Ok(Some(Value::String(text))) if !text.is_empty() && text.len() <= MAX_NAME => text.as_str(),
             Ok(None) => return Err(invalid("the token does not say who its bearer is")),
             Ok(Some(_)) | Err(Blocked) => {
-                return Err(invalid("the claim that says who the token's bearer is is not a short string"));
+                return Err(invalid("the claim that names the token's bearer is not a short string"));
             }
         };
         let names = |paths: &ClaimPaths| paths.find(claims).map_err(|Blocked| ()).and_then(names);
@@ -160,7 +159,7 @@ impl Settings {
         else {
             return Err(invalid("the token's scopes or roles are not a list of names"));
         };
-        // What can be revoked must be told whole: one that is too long to keep would be one that cannot be revoked.
+        // Tokens are revoked by these claims: if one were too long to keep, the token could not be revoked.
         let short = |claim: &str| match claims.get(claim) {
             None => Ok(None),
             Some(Value::String(text)) if text.len() <= MAX_NAME => Ok(Some(Box::from(text.as_str()))),
@@ -190,9 +189,9 @@ impl Settings {
     }
 }
 
-/// What a token is bound to. A binding that is not understood refuses the token: it was made to be proven.
+/// What a token is bound to. A binding that is not supported refuses the token, because it could not be proven.
 fn confirmation(cnf: Option<&Value>) -> Result<Confirmation, Refusal> {
-    let unknown = || invalid("the token is bound in a way that is not understood here (`cnf`)");
+    let unknown = || invalid("the token is bound in a way that is not supported (`cnf`)");
     let Some(cnf) = cnf else { return Ok(Confirmation::default()) };
     let cnf = cnf.as_object().ok_or_else(unknown)?;
     let mut confirmation = Confirmation::default();
@@ -208,9 +207,9 @@ fn confirmation(cnf: Option<&Value>) -> Result<Confirmation, Refusal> {
     if confirmation == Confirmation::default() { Err(unknown()) } else { Ok(confirmation) }
 }
 
-/// A NumericDate (RFC 7519 §2): seconds, perhaps with a fraction, which is cut. Anything else refuses the token.
+/// A NumericDate (RFC 7519 §2): seconds, with any fraction cut off. Anything else refuses the token.
 fn date(claims: &Map<String, Value>, claim: &str) -> Result<Option<i64>, Refusal> {
-    /// The year 10000, past which nothing sensible lies.
+    /// The year 10000; later dates make no sense.
     const MOST: f64 = 253_402_300_800.0;
     match claims.get(claim) {
         None => Ok(None),
@@ -239,7 +238,7 @@ pub(crate) fn invalid(detail: impl Into<Cow<'static, str>>) -> Refusal {
     refuse(Reason::InvalidToken, detail)
 }
 
-/// Refuses for this reason, in authentication.
+/// Refuses a request in the authentication stage.
 pub(super) fn refuse(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(Stage::Auth, reason, detail)
 }

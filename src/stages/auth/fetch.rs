@@ -1,4 +1,4 @@
-//! HTTP requests to issuers, bounded in size and time. Redirects are not followed.
+//! HTTP requests to issuers, bounded in size and time; redirects are not followed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,16 +28,16 @@ pub(super) struct Fetcher {
 /// A response with status 200.
 pub(super) struct Fetched {
     pub(super) body: Bytes,
-    /// How long it may be cached (RFC 9111 §5.2.2.1), if it says so.
+    /// Its `max-age` (RFC 9111 §5.2.2.1).
     pub(super) max_age: Option<Duration>,
 }
 
-/// Why a request failed.
+/// Why a fetch failed.
 #[derive(Debug)]
 pub(super) enum FetchError {
     /// The status is not 200.
     Status(StatusCode),
-    /// There is no response, or it exceeds a limit.
+    /// No response, or one that is too large or too slow.
     Failed(String),
 }
 
@@ -51,7 +51,7 @@ impl std::fmt::Display for FetchError {
 }
 
 impl Fetcher {
-    /// Makes a client with this TLS configuration; `timeout` is for a whole exchange.
+    /// `tls` has the trusted authorities; `timeout` is the timeout of a whole exchange.
     pub(super) fn new(tls: &Arc<ClientConfig>, timeout: Duration) -> Self {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(ClientConfig::clone(tls))
@@ -101,7 +101,7 @@ impl Fetcher {
     }
 }
 
-/// Returns `max-age`, or zero if the response must not be cached.
+/// The `max-age`; zero where the response must not be stored or reused.
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     let mut directives = values.flat_map(|value| value.split(',')).map(str::trim);
@@ -116,7 +116,7 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Returns whether responses cannot be tampered with in transit: the URL is https, or on this machine.
+/// Whether responses of this URL cannot be replaced on the way: https, or this machine.
 pub(crate) fn is_safe(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default();
     let loopback = host == "localhost"

@@ -1,8 +1,8 @@
-//! A token of a known issuer: decides whether a JWT (RFC 7519, signed as RFC 7515) is good, and what it claims.
+//! JWTs of known issuers (RFC 7519, RFC 7515): decides whether a token is valid, and reads its claims.
 //!
-//! The algorithm comes from the policy and never from the token (RFC 8725 §3.1). jsonwebtoken checks the signature; every
-//! claim is checked by [`super::claims`], because what it checks is off or lax by default. The text is decoded once, strictly: base64url
-//! with stray bits would be a second spelling of the same token.
+//! The algorithm comes from the policy and never from the token (RFC 8725 §3.1). [`super::claims`] checks every claim,
+//! because the checks of jsonwebtoken are off or lax by default. The text is decoded once, strictly: base64url with
+//! stray bits would be a second spelling of the same token.
 
 use std::sync::Arc;
 
@@ -18,39 +18,39 @@ use super::key_source::{KeySource, RemoteKeySet, Unavailable};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::strict_json;
 
-/// Header types of access tokens (RFC 9068 §2.1). Others, such as `logout+jwt`, are signed with the same keys for other ends
-/// (RFC 8725 §3.11).
+/// Header types of access tokens (RFC 9068 §2.1). Others, such as `logout+jwt`, are signed with the same keys for other
+/// purposes (RFC 8725 §3.11).
 const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
-/// What most issuers write, of access tokens and of others.
+/// What most issuers write, for access tokens and others alike.
 const PLAIN: &str = "JWT";
-/// Claims that only ID tokens have (OpenID Connect Core 1.0 §3.3.2.11; FAPI 1.0 §5.2.2.1). Not `nonce`: some issuers copy it.
+/// Claims that only ID tokens have (OpenID Connect Core 1.0 §3.3.2.11; FAPI 1.0 §5.2.2.1). Not `nonce`: some issuers
+/// copy it into access tokens.
 const OF_ID_TOKENS: [&str; 3] = ["at_hash", "c_hash", "s_hash"];
-/// How some issuers tell tokens of theirs apart that are no access tokens: Keycloak, Amazon Cognito.
+/// How Keycloak and Amazon Cognito mark tokens that are not access tokens.
 const OF_OTHERS: [(&str, &[&str]); 2] = [("typ", &["ID", "Refresh", "Offline", "Logout"]), ("token_use", &["id"])];
 
-/// An issuer, as the policy has it.
+/// An issuer of the policy.
 #[derive(Debug)]
 pub(crate) struct Issuer {
-    /// Its settings.
     settings: Settings,
     keys: KeySource,
 }
 
-/// A token taken apart, and not believed yet.
+/// A token that is parsed, but not verified.
 pub(crate) struct Token<'a> {
-    /// What was signed.
+    /// The signed part: header and payload.
     message: &'a str,
     signature: &'a str,
     algorithm: Option<Algorithm>,
     kid: Option<String>,
-    /// It says that it is an access token.
+    /// Whether its `typ` says that it is an access token.
     typed: bool,
     claims: Map<String, Value>,
     iss: String,
 }
 
 impl<'a> Token<'a> {
-    /// Takes a compact JWS apart (RFC 7515 §7.1).
+    /// Parses a compact JWS (RFC 7515 §7.1).
     pub(crate) fn parse(text: &'a str) -> Result<Self, Refusal> {
         let malformed = || invalid("the token is not a JWT of three base64url parts");
         let (message, signature) = text.rsplit_once('.').ok_or_else(malformed)?;
@@ -58,9 +58,9 @@ impl<'a> Token<'a> {
         let header = object(header).ok_or_else(malformed)?;
         let mut claims = object(payload).ok_or_else(malformed)?;
 
-        // RFC 7515 §4.1.11: extensions that are not understood refuse the token, and we understand none.
+        // RFC 7515 §4.1.11: a token with an extension that is not supported is refused; none is supported here.
         if header.contains_key("crit") {
-            return Err(invalid("the token demands an extension (`crit`) that is not understood here"));
+            return Err(invalid("the token requires an extension (`crit`) that is not supported"));
         }
         let typed = match header.get("typ") {
             Some(Value::String(typ)) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) => true,
@@ -71,7 +71,7 @@ impl<'a> Token<'a> {
         if !typed && is_other(&claims) {
             return Err(invalid("the token is an ID token, or another that is not for APIs; send the access token"));
         }
-        // RFC 8417 §2.2: what tells of events, a logout say, is no access token whatever its type says.
+        // RFC 8417 §2.2: a token about events, such as a logout, is not an access token, whatever its type says.
         if claims.contains_key("events") {
             return Err(invalid("the token is a security event (`events`), not an access token"));
         }
@@ -87,21 +87,21 @@ impl<'a> Token<'a> {
         Ok(Self { message, signature, algorithm, kid, typed, claims, iss })
     }
 
-    /// When it says that it ends, in seconds since 1970.
+    /// Its unverified expiry, in seconds since 1970.
     pub(crate) fn end(&self) -> Option<i64> {
         self.claims.get("exp").and_then(Value::as_f64).map(|end| end as i64)
     }
 
-    /// Who it says issued it.
+    /// Its unverified issuer.
     pub(crate) fn iss(&self) -> &str {
         &self.iss
     }
 }
 
-/// What of a token names it: of a JWS what was signed, of any other token all of it.
+/// The part of a token that identifies it for revocation: the signed part of a JWS, or all of any other token.
 ///
-/// A signature by ECDSA has a twin that is as good, (r, n - s), and anyone who has the token can make it; so the text with
-/// its signature is a name that a revoked token could shed.
+/// Anyone who has a token with an ECDSA signature (r, s) can make another valid signature, (r, n - s). So a revoked
+/// token could evade its revocation if the signature identified it.
 pub(crate) fn name(text: &str) -> &str {
     match text.rsplit_once('.') {
         Some((message, _)) if message.split_once('.').is_some_and(|(header, _)| object(header).is_some()) => message,
@@ -109,16 +109,16 @@ pub(crate) fn name(text: &str) -> &str {
     }
 }
 
-/// When a token says that it ends, with the most that clocks may differ; nobody has verified it.
+/// The unverified expiry of a token, plus the largest possible clock skew.
 pub(crate) fn end(text: &str) -> Option<Timestamp> {
-    /// No policy tolerates more, in seconds.
+    /// The most that a policy can tolerate, in seconds.
     const SKEW: i64 = 300;
     let payload = object(text.trim().split('.').nth(1)?)?;
     let end = payload.get("exp")?.as_f64()?;
     Timestamp::from_second((end as i64).checked_add(SKEW)?).ok()
 }
 
-/// Whether claims are those of a token that was signed for another end (RFC 8725 §3.12), as far as that can be told.
+/// Whether these are the claims of another kind of JWT, such as an ID token (RFC 8725 §3.12).
 fn is_other(claims: &Map<String, Value>) -> bool {
     let says = |(claim, values): &(&str, &[&str])| {
         claims.get(*claim).and_then(Value::as_str).is_some_and(|value| values.contains(&value))
@@ -150,7 +150,7 @@ impl Issuer {
         &self.settings.iss
     }
 
-    /// What is asked of its tokens.
+    /// What its tokens must satisfy.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -160,7 +160,7 @@ impl Issuer {
         &self.keys
     }
 
-    /// Decides whether a token of this issuer is good: signature first, then every claim.
+    /// Decides whether a token of this issuer is valid: first its signature, then every claim.
     pub(crate) async fn verify(
         &self,
         token: &Token<'_>,
@@ -174,20 +174,20 @@ impl Issuer {
             .algorithm
             .filter(|algorithm| self.settings.algorithms.contains(algorithm))
             .ok_or_else(|| invalid("the token is signed with an algorithm that is not accepted here"))?;
-        let keys =
-            self.keys.for_token(key_sets, token.kid.as_deref(), algorithm, now).await.map_err(|Unavailable| {
-                Refusal::new(
-                    Stage::Auth,
-                    Reason::IdentityUnavailable,
-                    "the issuer's keys cannot be had; try again shortly",
-                )
-                .cause(format!("no key set of issuer {} has been fetched yet", self.settings.name))
-            })?;
+        let keys = self.keys.for_token(key_sets, token.kid.as_deref(), algorithm, now).await;
+        let keys = keys.map_err(|Unavailable| {
+            Refusal::new(
+                Stage::Auth,
+                Reason::IdentityUnavailable,
+                "the issuer's keys are not available; try again shortly",
+            )
+            .cause(format!("no key set of issuer {} has been fetched yet", self.settings.name))
+        })?;
         if keys.is_empty() {
             return Err(invalid("the token is signed with a key that the issuer does not publish"));
         }
         if !keys.iter().any(|key| key.verifies(token.message, token.signature, algorithm)) {
-            return Err(invalid("the token's signature is not good"));
+            return Err(invalid("the token's signature is not valid"));
         }
         self.settings.judge(&token.claims, VerifiedBy::Signature, now)
     }
@@ -224,7 +224,7 @@ mod tests {
         Issuer::new(settings, KeySource::Fixed(Arc::new(KeySet::from_secret(SECRET))))
     }
 
-    /// Good claims, with some replaced; `null` takes one out.
+    /// Good claims, with some replaced; `null` removes one.
     fn claims(change: &Value) -> Value {
         let mut claims = json!({
             "iss": "https://corp.example", "aud": "orders", "sub": "alice", "scope": "a b", "iat": NOW, "exp": NOW + 60,

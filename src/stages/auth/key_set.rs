@@ -1,7 +1,7 @@
-//! The verification keys of an issuer: parsed once, selected by `kid` and algorithm.
+//! The keys of an issuer: parsed once, selected by `kid` and algorithm.
 //!
-//! Only keys of a JWKS (RFC 7517) that can verify are kept; the others are skipped, with a reason. [`super::key_source`]
-//! fetches sets and keeps them fresh.
+//! Keys of a JWKS (RFC 7517) that cannot verify signatures are skipped, with the reason. [`super::key_source`] fetches
+//! key sets and keeps them fresh.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,20 +16,20 @@ use serde_json::Value;
 use super::weak_keys;
 use crate::stages::strict_json;
 
-/// Most keys of a set; more are not read.
+/// Most keys of a set; further ones are ignored.
 const MAX_KEYS: usize = 100;
-/// Most keys that one token is tried with.
+/// Most keys that are tried for one token.
 const MAX_TRIED: usize = 4;
 
-/// One key that can verify.
+/// A key that can verify signatures.
 #[derive(Debug)]
 pub(crate) struct VerificationKey {
     kid: Option<Box<str>>,
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
-    /// The same key, parsed for each of the algorithms. Empty for a shared secret.
+    /// The parsed key for each algorithm. Empty: a shared secret.
     ready: Vec<(Algorithm, ParsedPublicKey)>,
-    /// How many tokens it has verified.
+    /// Number of tokens verified with it.
     verified: AtomicU64,
 }
 
@@ -49,17 +49,17 @@ impl VerificationKey {
         self.kid.as_deref()
     }
 
-    /// The algorithms that it can verify.
+    /// The algorithms it verifies.
     pub(crate) fn algorithms(&self) -> &[Algorithm] {
         &self.algorithms
     }
 
-    /// How many tokens it has verified. Cached tokens do not count again.
+    /// Number of tokens verified with it; cached tokens do not count again.
     pub(crate) fn verified(&self) -> u64 {
         self.verified.load(Ordering::Relaxed)
     }
 
-    /// Returns whether this key made the signature of the message.
+    /// Whether this key made the signature of the message.
     pub(crate) fn verifies(&self, message: &str, signature: &str, algorithm: Algorithm) -> bool {
         let message = message.as_bytes();
         let good = if self.ready.is_empty() {
@@ -83,7 +83,7 @@ pub(crate) struct KeySet {
 }
 
 impl KeySet {
-    /// Parses a JWKS. Also returns what was skipped and why. Fails if no key can be used.
+    /// Parses a JWKS. Also returns which keys were skipped and why; the error says why there is no usable key.
     pub(crate) fn from_jwks(text: &[u8]) -> Result<(Self, Vec<String>), String> {
         let document = strict_json::parse(text).map_err(|error| format!("is not JSON: {error}"))?;
         let Some(Value::Array(entries)) = document.get("keys") else {
@@ -128,7 +128,7 @@ impl KeySet {
         if set.keys.is_empty() { Err("has no PEM public key".to_owned()) } else { Ok(set) }
     }
 
-    /// Makes a set of one shared secret, for HS* only.
+    /// A shared secret, for HS* only.
     pub(crate) fn from_secret(secret: &[u8]) -> Self {
         Self { keys: vec![Arc::new(VerificationKey::secret(DecodingKey::from_secret(secret)))] }
     }
@@ -138,12 +138,12 @@ impl KeySet {
         &self.keys
     }
 
-    /// Returns whether a key of this set can verify this algorithm.
+    /// Whether some key of this set verifies this algorithm.
     pub(crate) fn verifies(&self, algorithm: Algorithm) -> bool {
         self.keys.iter().any(|key| key.algorithms.contains(&algorithm))
     }
 
-    /// Returns the keys that a token may be signed with: those with its `kid`, otherwise those without one.
+    /// The keys that may have signed a token: those with its `kid`, else those without a `kid`.
     pub(super) fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Vec<Arc<VerificationKey>> {
         let fit = || self.keys.iter().filter(|key| key.algorithms.contains(&algorithm));
         let named: Vec<_> = match kid {
@@ -154,7 +154,7 @@ impl KeySet {
     }
 }
 
-/// Parses one entry of a JWKS. Fails if it cannot verify signatures (RFC 7517 §4, RFC 7518 §6).
+/// Parses one entry of a JWKS that can verify signatures (RFC 7517 §4, RFC 7518 §6).
 fn key_of(entry: &Value) -> Result<VerificationKey, String> {
     let jwk: Jwk = serde_json::from_value(entry.clone()).map_err(|_| "not a key of a known kind")?;
     if jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature) {
@@ -193,7 +193,7 @@ impl KeySet {
         self.keys.len() == other.keys.len() && self.keys.iter().zip(&other.keys).all(|(one, other)| one.same(other))
     }
 
-    /// Keeps the counts of keys that are also in the previous set.
+    /// Keeps the counts of keys that were in the set before.
     pub(super) fn continuing(mut self, before: &Self) -> Self {
         for key in &mut self.keys {
             if let Some(known) = before.keys.iter().find(|known| known.same(key)) {
@@ -226,7 +226,7 @@ mod tests {
 
     use super::*;
 
-    /// A coordinate or a modulus of this many bytes, for sets that are never used to verify.
+    /// A coordinate or a modulus of this many bytes; nothing is verified with it.
     fn number(bytes: usize) -> String {
         URL_SAFE_NO_PAD.encode(vec![0xc5; bytes])
     }

@@ -1,8 +1,9 @@
-//! Where an issuer's keys come from, and how they are kept fresh: a URL, or what the issuer publishes about itself.
+//! Sources of an issuer's keys: fixed ones, a URL, or discovery; and how they are kept fresh.
 //!
-//! The daemon fetches in the background; a request waits only for a key it names and nobody has seen yet, once for all who
-//! ask, and not more often than [`COOL_DOWN`]. A set stays good for `stale_for` after it was last had: an issuer that is
-//! down does not lock its callers out. A set that was never had, or is too old, is no answer: never "not who it says".
+//! The daemon fetches in the background. A request waits only when it names an unknown key, for one fetch shared by all
+//! waiting requests, and at most once in [`COOL_DOWN`]. A key set stays valid for `stale_for` after it was last
+//! fetched, so an issuer that is down does not lock out its callers. Without a valid key set, tokens are answered 503
+//! and not 401.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -21,44 +22,44 @@ use super::key_set::{KeySet, VerificationKey};
 use crate::stages::strict_json;
 use crate::state::epoch::Epoch;
 
-/// A whole fetch.
+/// Longest duration of a fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two fetches that went well, unless the answer says how long it may be kept.
+/// Between two successful fetches, unless the response has a `max-age`.
 const REFRESH: Duration = Duration::from_secs(300);
-/// What an answer may say of that.
+/// Bounds of that `max-age`.
 const REFRESH_BOUNDS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
-/// After the first fetch that failed; doubled up to [`RETRY_MOST`].
+/// Wait after the first failed fetch; doubled up to [`RETRY_MOST`].
 const RETRY: Duration = Duration::from_secs(1);
-/// Longest wait after a fetch that failed.
+/// Longest wait after a failed fetch.
 const RETRY_MOST: Duration = Duration::from_secs(60);
-/// A token with an unknown `kid` makes the set be fetched again, but not more often than this.
+/// A token with an unknown `kid` causes another fetch, at most once in this time.
 const COOL_DOWN: Duration = Duration::from_secs(10);
 /// How long a request waits for that fetch.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// A `kid` that the issuer did not have is not asked for again for so long.
+const FETCH_WAIT: Duration = Duration::from_secs(3);
+/// How long a `kid` that the issuer does not have is remembered, and causes no fetch.
 const UNKNOWN: SignedDuration = SignedDuration::from_secs(30);
-/// So many of them are remembered.
+/// How many of them are remembered.
 const UNKNOWNS: usize = 1024;
 
-/// The issuer's keys have never been had, or are too old.
+/// The issuer's keys were never fetched, or are too old.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unavailable;
 
 /// Where an issuer's keys come from.
 #[derive(Debug, Clone)]
 pub(crate) enum KeySource {
-    /// A file or a secret: there since the policy was compiled.
+    /// Read from a file, or a secret, when the policy was compiled.
     Fixed(Arc<KeySet>),
     /// Over the network: the position of the set among those that the policy fetches.
     Remote(usize),
 }
 
-/// A key set to fetch, as the policy says. Equal: one set serves both.
+/// A key set to fetch, as the policy says. Issuers with equal ones share a set.
 #[derive(Clone)]
 pub(crate) struct RemoteKeys {
     /// Where it is.
     pub(crate) location: Location,
-    /// How long it stays good after it was last fetched.
+    /// How long it stays valid after it was last fetched.
     pub(crate) stale_for: Duration,
     /// The authorities to trust when fetching it.
     pub(crate) tls: Arc<ClientConfig>,
@@ -107,27 +108,27 @@ impl KeySource {
     }
 }
 
-/// What names the set.
+/// Where a key set is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Location {
     /// Its URL.
     Jwks(Uri),
     /// The issuer's metadata (OpenID Connect Discovery 1.0 §4, RFC 8414 §3).
     Discover {
-        /// Exact `iss`: what the document must call itself.
+        /// The exact `iss`, which the document must have as its `issuer`.
         issuer: Box<str>,
-        /// Where the document may be, in the order they are tried.
+        /// URLs of the document, in the order they are tried.
         documents: [Uri; 2],
     },
 }
 
 impl Location {
-    /// Where the metadata of an issuer are; `None` when its name is no URL that can be asked.
+    /// The metadata URLs of an issuer; `None` unless it is an https URL, or an http URL on this machine.
     pub(crate) fn discover(issuer: &str) -> Option<Self> {
         let url = issuer.parse::<Uri>().ok().filter(|url| is_safe(url) && url.query().is_none())?;
         let (scheme, authority) = (url.scheme_str()?, url.authority()?);
         let path = url.path().trim_end_matches('/');
-        // OpenID appends, RFC 8414 puts it in between.
+        // OpenID Connect appends to the path, RFC 8414 §3.1 inserts before it.
         let openid = format!("{scheme}://{authority}{path}/.well-known/openid-configuration").parse().ok()?;
         let oauth = format!("{scheme}://{authority}/.well-known/oauth-authorization-server{path}").parse().ok()?;
         Some(Self::Discover { issuer: issuer.into(), documents: [openid, oauth] })
@@ -143,29 +144,29 @@ impl fmt::Display for Location {
     }
 }
 
-/// A set that was had.
+/// A set that was fetched.
 #[derive(Debug, Clone)]
-struct Had {
+struct CachedKeys {
     set: Arc<KeySet>,
-    /// When it was last fetched, be it unchanged.
+    /// When it was last fetched, changed or not.
     confirmed: Timestamp,
-    /// Since when it is this one.
+    /// When its keys last changed.
     since: Timestamp,
 }
 
-/// How a key set stands.
+/// The state of a key set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Freshness {
-    /// The last fetch went well.
+    /// The last fetch succeeded.
     Ready,
-    /// It could not be fetched lately; what was had is still used.
+    /// The last fetch failed; the set before is still used.
     Stale,
-    /// It has never been had, or is too old to be used.
+    /// It was never fetched, or is too old to be used.
     Unavailable,
 }
 
 impl Freshness {
-    /// As operators read it.
+    /// The name shown to operators.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -180,18 +181,18 @@ pub(crate) struct RemoteKeySet {
     source: RemoteKeys,
     stale_for: SignedDuration,
     fetcher: Fetcher,
-    /// Told when the keys change.
+    /// Advanced when the keys change.
     epoch: Epoch,
-    current: RwLock<Option<Had>>,
+    current: RwLock<Option<CachedKeys>>,
     /// Whether the last fetch failed.
     failing: std::sync::atomic::AtomicBool,
-    /// When a request last asked for a fetch, and how many had ended then.
+    /// When a request last asked for a fetch, and the number of finished fetches at that time.
     asked: Mutex<Option<(Instant, u64)>>,
-    /// `kid`s that the issuer did not have, and when.
+    /// `kid`s that the issuer did not have, and when they were looked for.
     unknown: Cache<Box<str>, Timestamp>,
-    /// Counts fetches that ended, good or bad; requests and the daemon's start wait on it.
+    /// Number of finished fetches, failed ones included; requests and the start of the daemon wait on it.
     fetches: watch::Sender<u64>,
-    /// A request wants the set fetched now.
+    /// Wakes the fetching task before its time.
     wanted: Notify,
 }
 
@@ -218,12 +219,12 @@ impl RemoteKeySet {
         }
     }
 
-    /// What it is fetched by.
+    /// Where it is found, and who is trusted there.
     pub(crate) fn source(&self) -> &RemoteKeys {
         &self.source
     }
 
-    /// How it stands.
+    /// Its state.
     pub(crate) fn freshness(&self, now: Timestamp) -> Freshness {
         match (self.usable(now), self.failing.load(std::sync::atomic::Ordering::Relaxed)) {
             (Err(Unavailable), _) => Freshness::Unavailable,
@@ -232,30 +233,30 @@ impl RemoteKeySet {
         }
     }
 
-    /// The keys that were had last, and since when they are these.
+    /// The keys that were fetched last, and when they last changed.
     pub(crate) fn cached(&self) -> Option<(Arc<KeySet>, Timestamp)> {
         self.current().map(|cached| (cached.set, cached.since))
     }
 
-    /// When the keys were last fetched, be they unchanged.
+    /// When the keys were last fetched, changed or not.
     pub(crate) fn confirmed(&self) -> Option<Timestamp> {
         self.current().map(|cached| cached.confirmed)
     }
 
-    /// Waits until the first fetch has ended, good or bad.
+    /// Waits until the first fetch has finished, successfully or not.
     pub(crate) async fn first_fetch(&self) {
-        // An error means that the sender is gone, and it is ours.
+        // Fails only if the sender is dropped, and `self` owns it.
         let _ = self.fetches.subscribe().wait_for(|fetches| *fetches > 0).await;
     }
 
-    /// Takes what was had for as fresh as if it had been fetched then: for rehearsals at another time.
+    /// For rehearsals at another time: treats the keys as fetched at `at`.
     pub(crate) fn as_of(&self, at: Timestamp) {
         if let Some(cached) = &mut *self.current.write().unwrap_or_else(PoisonError::into_inner) {
             cached.confirmed = at;
         }
     }
 
-    fn current(&self) -> Option<Had> {
+    fn current(&self) -> Option<CachedKeys> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -276,17 +277,17 @@ impl RemoteKeySet {
         }
     }
 
-    /// Waits for a fetch that was asked for now or just before. Whether one ended: none is asked for too soon after another.
+    /// Asks for a fetch, unless there was one just before, and waits for it. Returns whether one has finished.
     async fn refetch(&self) -> bool {
         let mut fetches = self.fetches.subscribe();
         let ended = *fetches.borrow_and_update();
         if !self.ask(ended) {
             return false;
         }
-        matches!(tokio::time::timeout(PATIENCE, fetches.changed()).await, Ok(Ok(())))
+        matches!(tokio::time::timeout(FETCH_WAIT, fetches.changed()).await, Ok(Ok(())))
     }
 
-    /// Whether there is a fetch to wait for; `ended` have ended so far.
+    /// Asks for a fetch. Returns whether there is one to wait for; `ended` have finished so far.
     fn ask(&self, ended: u64) -> bool {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         match *asked {
@@ -299,7 +300,7 @@ impl RemoteKeySet {
         }
     }
 
-    /// Fetches the set, and again before it gets old or when a request wants it; never ends.
+    /// Fetches the set, again and again: when it gets old, or when a request asks for it. Never returns.
     pub(crate) async fn keep_fresh(&self) {
         let mut retry = RETRY;
         loop {
@@ -320,7 +321,7 @@ impl RemoteKeySet {
                 }
             };
             self.fetches.send_modify(|fetches| *fetches += 1);
-            // Elapsed or wanted: either way it is time.
+            // Elapsed or woken up: fetch again in either case.
             let _ = tokio::time::timeout(wait, self.wanted.notified()).await;
         }
     }
@@ -348,7 +349,7 @@ impl RemoteKeySet {
                     Some(before) => set.continuing(&before.set),
                     None => set,
                 };
-                *changed = Some(Had { set: Arc::new(set), confirmed: now, since: now });
+                *changed = Some(CachedKeys { set: Arc::new(set), confirmed: now, since: now });
                 drop(current);
                 self.unknown.clear();
                 self.epoch.advance();
@@ -357,14 +358,14 @@ impl RemoteKeySet {
         Ok(max_age)
     }
 
-    /// Asks the issuer where its keys are.
+    /// Finds the URL of the keys in the issuer's metadata.
     async fn discover(&self, issuer: &str, [openid, oauth]: &[Uri; 2]) -> Result<Uri, String> {
         let (url, document) = match self.fetcher.get(openid, "application/json").await {
             Ok(fetched) => (openid, fetched),
-            // It may speak OAuth alone.
+            // It may support OAuth without OpenID Connect.
             Err(FetchError::Status(status)) if status.is_client_error() => {
                 let fetched = self.fetcher.get(oauth, "application/json").await;
-                (oauth, fetched.map_err(|error| format!("{openid}: the answer is {status}; {oauth}: {error}"))?)
+                (oauth, fetched.map_err(|error| format!("{openid}: the status is {status}; {oauth}: {error}"))?)
             }
             Err(error) => return Err(format!("{openid}: {error}")),
         };
@@ -372,16 +373,16 @@ impl RemoteKeySet {
     }
 }
 
-/// `jwks_uri` of a metadata document, which must be this issuer's own (RFC 8414 §3.3).
+/// The `jwks_uri` of a metadata document, whose `issuer` must be this one (RFC 8414 §3.3).
 fn key_set_url(document: &[u8], issuer: &str) -> Result<Uri, String> {
     let document = strict_json::parse(document).map_err(|error| format!("not JSON: {error}"))?;
     match document.get("issuer").and_then(Value::as_str) {
         Some(named) if named == issuer => {}
-        Some(named) => return Err(format!("the document is that of {named:?}, not of {issuer:?}")),
-        None => return Err("the document names no `issuer`".to_owned()),
+        Some(named) => return Err(format!("the metadata are of issuer {named:?}, not of {issuer:?}")),
+        None => return Err("the metadata have no `issuer`".to_owned()),
     }
     let url = document.get("jwks_uri").and_then(Value::as_str).and_then(|url| url.parse::<Uri>().ok());
-    url.filter(is_safe).ok_or_else(|| "the document's `jwks_uri` is not an https URL".to_owned())
+    url.filter(is_safe).ok_or_else(|| "the `jwks_uri` of the metadata is not an https URL".to_owned())
 }
 
 #[cfg(test)]
@@ -445,9 +446,9 @@ mod tests {
         let source = RemoteKeys { location, stale_for: Duration::from_secs(60), tls, trust: "none".into() };
         let keys = RemoteKeySet::new(source, Epoch::default());
         let at = |second| Timestamp::from_second(second).unwrap();
-        assert_eq!(keys.freshness(at(0)), Freshness::Unavailable, "never had");
+        assert_eq!(keys.freshness(at(0)), Freshness::Unavailable, "never fetched");
         let set = Arc::new(KeySet::from_secret(b"secret"));
-        *keys.current.write().unwrap() = Some(Had { set, confirmed: at(100), since: at(100) });
+        *keys.current.write().unwrap() = Some(CachedKeys { set, confirmed: at(100), since: at(100) });
         for (now, failing, expected) in [
             (100, false, Freshness::Ready),
             (160, true, Freshness::Stale),
