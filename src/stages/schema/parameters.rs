@@ -8,8 +8,9 @@ use http::HeaderMap;
 use http::header::{COOKIE, HeaderName};
 use serde_json::{Map, Value};
 
-use super::fields::{Field, Fields, TextEncoding, wrong};
+use super::fields::{Field, Fields, wrong};
 use super::json::{self, JsonSchema};
+use super::text_encoding::TextEncoding;
 use crate::exchange::Request;
 use crate::refusal::{Refusal, Violation};
 
