@@ -118,12 +118,12 @@ impl Requirement {
             Err(Uncollected { refusal, body }) => return Err(Rejected { refusal, body }),
             Ok(received) => received,
         };
-        let judged = match encoding.decode(received.clone(), max_size) {
+        let checked = match encoding.decode(received.clone(), max_size) {
             Ok(decoded) => content.check(&media, &decoded).await,
             Err(refusal) => Err(refusal),
         };
         let body = Body::whole(received);
-        match judged {
+        match checked {
             Ok(()) => Ok(body),
             Err(refusal) => Err(Rejected { refusal, body: Some(body) }),
         }

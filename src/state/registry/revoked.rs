@@ -16,7 +16,7 @@ use super::revocation_key::{KINDS, RevocationKey};
 /// Shards of the map, each with its own lock.
 const SHARDS: usize = 16;
 
-/// Seconds since 1970, to 2106. `u32::MAX` stands for "always".
+/// Seconds since 1970, to 2106. `u32::MAX` means "always".
 type Seconds = u32;
 
 /// What a revocation covers.
