@@ -29,7 +29,7 @@ pub(super) struct Coverage {
 }
 
 impl Coverage {
-    /// Returns the reach; `None` means everything, or for ever.
+    /// Returns the coverage; `None` means everything, or for ever.
     pub(super) fn new(issued_before: Option<Timestamp>, expires: Option<Timestamp>) -> Self {
         let seconds = |at: Option<Timestamp>, round_up: bool| match at {
             None => Seconds::MAX,
