@@ -21,7 +21,7 @@ pub(super) struct Consumer {
     pub(super) note: Member<Box<str>>,
 }
 
-/// An outside identity.
+/// An external identity.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct IdentityInput {

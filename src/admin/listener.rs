@@ -87,7 +87,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 /// The file of our own socket, removed when this is dropped.
 pub(crate) struct SocketFile {
     path: PathBuf,
-    /// Device and inode: a file that has replaced it meanwhile must not be removed.
+    /// Device and inode: a file that has since replaced it must not be removed.
     identity: (u64, u64),
 }
 

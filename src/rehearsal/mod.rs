@@ -1,11 +1,11 @@
-//! The way of a request without sockets: through the very code that `run` has for its head, its route and the chain, with a
-//! clock that is given. `bartizan explain`, `bartizan test` and the benches share it.
+//! Processes requests without sockets, with the code that `run` uses for the head, the route and the chain, and with a given
+//! clock. `bartizan explain`, `bartizan test` and the benches share it.
 //!
-//! Nothing is forwarded, nothing recorded, and nothing is kept but what the stages keep: limits are counted, verified
-//! credentials remembered. A policy is compiled for it with stand-ins, which nothing that is served ever has.
+//! Nothing is forwarded or recorded, and only the stages keep state: limits are counted, and verified credentials cached. The
+//! policy may be compiled with stand-ins, which a served policy never has.
 //!
-//! - `question`: a request as its sender writes it; `trace`: what came of it, stage by stage;
-//! - `persona`: who asks; `mint` and `proof`: credentials of theirs that are good for the policy as it is rehearsed.
+//! - `request`: a request as its sender writes it; `trace`: its outcome, stage by stage;
+//! - `persona`: the caller; `mint` and `proof`: valid credentials for the caller under the rehearsed policy.
 
 pub(crate) mod mint;
 pub(crate) mod persona;
@@ -38,24 +38,24 @@ use crate::stages::auth::cache::TokenCache;
 use crate::state::registry::entry::{Change, Entry, Revocation};
 use crate::state::registry::revocation_key::RevocationTarget;
 
-/// How long keys are waited for that have to be fetched: as long as a daemon does when it starts.
+/// How long to wait for keys that have to be fetched: as long as the daemon does when it starts.
 const FIRST_FETCH: Duration = Duration::from_secs(3);
 /// The host of a request that names none.
 const HOST: &str = "localhost";
 
-/// A policy that requests can be walked through.
+/// A policy that requests can be tested against.
 pub struct Rehearsal {
     in_force: InForce,
     runtime: Runtime,
     tokens: TokenCache,
-    /// Where all clocks of it begin.
+    /// The start of its clocks.
     begun: Instant,
 }
 
 /// How a request ended: the refusal's status and code, or `None` when it would have been forwarded.
 pub type Verdict = Option<(u16, &'static str)>;
 
-/// The world as it is, but for the store.
+/// No stand-ins: only the store is left out.
 struct NoStandIns;
 
 impl StandIns for NoStandIns {}
@@ -69,12 +69,12 @@ impl Rehearsal {
         Self::without_stand_ins(policy).map_err(|problems| problems.text(false))
     }
 
-    /// Compiles a policy file whose callers bring credentials of the world outside.
+    /// Compiles a policy file for callers with real credentials.
     pub(crate) fn without_stand_ins(policy: &Path) -> Result<Self, Problems> {
         Self::with(policy, &NoStandIns)
     }
 
-    /// Compiles a policy file, and lets these stand in for the world outside.
+    /// Compiles a policy file with stand-ins for issuers, endpoints and keys.
     pub(crate) fn with(policy: &Path, stand_ins: &dyn StandIns) -> Result<Self, Problems> {
         let begun = Instant::now();
         let runtime = Runtime::new(begun);
@@ -84,7 +84,7 @@ impl Rehearsal {
         Ok(Self { in_force, tokens: TokenCache::new(runtime.epoch.clone()), runtime, begun })
     }
 
-    /// What is rehearsed.
+    /// The rehearsed policy.
     pub(crate) fn policy(&self) -> &Policy {
         &self.in_force.policy
     }
@@ -99,13 +99,13 @@ impl Rehearsal {
         self.tokens = TokenCache::new(self.runtime.epoch.clone());
     }
 
-    /// Begins anew: nobody is known, and nobody has used anything of a limit.
+    /// Resets the state: forgets verified tokens and the usage of all limits.
     pub(crate) fn forget(&mut self) {
         self.forget_tokens();
         self.runtime.ledger.forget();
     }
 
-    /// Revokes so many tokens that nobody has, by their ids.
+    /// Adds this many revocations, by token ids that no caller uses.
     pub fn revoke_others(&self, count: usize) {
         let registry = self.in_force.registry();
         for number in 0..count {
@@ -120,8 +120,7 @@ impl Rehearsal {
         }
     }
 
-    /// Fetches the key sets that are behind URLs, within the time that a start allows, for requests at this time. Within a
-    /// tokio runtime.
+    /// Fetches the key sets that have URLs, with the timeout of a start, for requests at this time. Needs a tokio runtime.
     pub(crate) async fn fetch_keys(&self, at: Timestamp) {
         let key_sets = self.in_force.auth.key_sets();
         for key_set in key_sets {
@@ -133,13 +132,12 @@ impl Rehearsal {
                 key_set.first_fetch().await;
             }
         };
-        // What is not there in time is refused with its reason, as a daemon would.
+        // Tokens of an issuer whose keys are missing are refused, as they would be by the daemon.
         let _ = tokio::time::timeout(FIRST_FETCH, first).await;
         key_sets.iter().for_each(|key_set| key_set.as_of(at));
     }
 
-    /// Walks one request through route, auth, scope, rate limit and schema. Bodies are read within a tokio runtime that
-    /// has time.
+    /// Takes one request through route, auth, scope, rate limit and schema. Needs a tokio runtime with time.
     pub async fn ask(&self, method: &Method, target: &str, headers: &HeaderMap, body: Bytes) -> Verdict {
         let peer = Peer::new(([127, 0, 0, 1], 1).into(), None);
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
@@ -163,7 +161,7 @@ impl Rehearsal {
         self.admit(route, &request, body, &mut Trace::default()).await.err().map(verdict)
     }
 
-    /// Walks one request the whole way, from its head on.
+    /// Processes one request completely, beginning with its head.
     pub(crate) async fn trace(&self, request: RehearsalRequest, moment: Moment) -> RehearsalTrace {
         let mut trace = RehearsalTrace::of(&request);
         trace.end = self.process(request, moment, &mut trace).await;
@@ -209,7 +207,7 @@ impl Rehearsal {
         chain::admit(&self.in_force, route, &self.tokens, request, body, &Counter::default(), trace).await
     }
 
-    /// A host that the policy has this route for, or at least this path; of several, one that any API answers to.
+    /// Returns a host for which the policy has this route, or at least this path.
     pub(crate) fn likely_host(&self, method: &str, target: &str) -> &str {
         let path = target.split('?').next().unwrap_or_default();
         let path = path::normalise(path).unwrap_or(path.into());

@@ -1,7 +1,7 @@
-//! A request as its sender writes it, and a moment to ask it at.
+//! A request as its sender writes it, and the time at which it is sent.
 //!
-//! Its head is put into bytes and read as those of client connections are, so that what `run` refuses before there is a
-//! request is refused here as well.
+//! The head is serialised and parsed like that of a client connection, so that malformed requests are refused as they are by
+//! `run`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::proxy::http1::reader::{HeadLimits, Reader, RequestHead};
 use crate::proxy::request::target;
 use crate::refusal::Refusal;
 
-/// A moment on both clocks of a request.
+/// The time of a request, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
-    /// By the wall clock.
+    /// Wall-clock time.
     pub(crate) at: Timestamp,
-    /// Since the rehearsal began.
+    /// Monotonic time since the rehearsal began.
     pub(crate) since: Duration,
 }
 
@@ -29,19 +29,19 @@ pub(crate) struct Moment {
 pub(crate) struct RehearsalRequest {
     /// Its method.
     pub(crate) method: String,
-    /// Path and query, as they are sent.
+    /// Path and query, as sent.
     pub(crate) target: String,
-    /// All header fields, `Host` among them.
+    /// All header fields, including `Host`.
     pub(crate) headers: Vec<(String, String)>,
-    /// Its body, as it is sent.
+    /// Its body, as sent.
     pub(crate) body: Bytes,
-    /// The address it comes from.
+    /// The client's address.
     pub(crate) from: IpAddr,
-    /// What its sender has shown when connecting.
+    /// The client certificate of the connection.
     pub(crate) certificate: Option<Box<ClientCertificate>>,
 }
 
-/// A head that can be read.
+/// A parsed head.
 pub(super) struct ParsedHead {
     pub(super) method: Method,
     pub(super) uri: Uri,
@@ -49,12 +49,12 @@ pub(super) struct ParsedHead {
 }
 
 impl RehearsalRequest {
-    /// Whether it has a header field of this name.
+    /// Returns whether it has a header field with this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
     }
 
-    /// Reads its head as a client connection would.
+    /// Parses its head like that of a client connection.
     pub(super) fn read(&self, limits: Limits) -> Result<ParsedHead, Refusal> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         for (name, value) in &self.headers {
@@ -65,7 +65,7 @@ impl RehearsalRequest {
         }
         head.push_str("\r\n");
         let limits = HeadLimits { size: limits.header_size, headers: limits.headers };
-        // A break within a field would have made another request of what follows it.
+        // A line break within a field would begin another request.
         let unreadable = || target::malformed("the request line or a header is malformed");
         let mut input = Bytes::from(head);
         let read = Reader::new(limits).head(&mut input).map_err(target::flawed)?;
@@ -73,12 +73,12 @@ impl RehearsalRequest {
         Ok(ParsedHead { method, uri, headers })
     }
 
-    /// Whether it comes over TLS: a certificate was shown, or no listener of the policy takes anything else.
+    /// Returns whether it is sent over TLS: it has a client certificate, or all listeners of the policy use TLS.
     pub(super) fn is_secure(&self, policy: &Policy) -> bool {
         self.certificate.is_some() || policy.listeners().iter().all(|listener| listener.tls.is_some())
     }
 
-    /// Who sends it, with what was shown when connecting.
+    /// Returns the peer of its connection.
     pub(super) fn peer(&mut self, policy: &Policy) -> Peer {
         let tls_version = self.is_secure(policy).then_some("1.3");
         Peer { certificate: self.certificate.take(), ..Peer::new((self.from, 0).into(), tls_version) }

@@ -1,4 +1,4 @@
-//! What came of a request, stage by stage, and why.
+//! The outcome of a request, stage by stage, and why.
 
 use std::sync::Arc;
 
@@ -14,54 +14,54 @@ use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::stages::auth::jwt::Token;
 use crate::stages::auth::{Caller, CredentialKind};
 
-/// Everything about one request.
+/// The trace of one request.
 pub(crate) struct RehearsalTrace {
     /// Its method, as sent.
     pub(crate) method: String,
-    /// Path and query: as sent, and in their normal form once they were read.
+    /// Path and query: as sent, and normalised once parsed.
     pub(crate) target: String,
-    /// Its path: as sent, and in its normal form once it was read.
+    /// Its path: as sent, and normalised once parsed.
     pub(crate) path: String,
     /// The path, as sent.
     pub(super) sent: String,
-    /// Host it was for; empty until it was read.
+    /// Its host; empty until parsed.
     pub(crate) host: String,
-    /// Whether its head was good.
+    /// Whether its head was valid.
     pub(super) arrived: bool,
     /// Its route.
     pub(crate) route: Option<Arc<Route>>,
-    /// What the chain learnt.
+    /// The trace of the chain.
     pub(super) chain: Trace,
-    /// Who vouches for its credential.
+    /// Issuer and expiry of its credential.
     pub(super) origin: CredentialOrigin,
     /// How it ended.
     pub(super) end: Result<(), Refusal>,
 }
 
-/// Who vouches for a good credential, and until when it is good.
+/// Who issued a valid credential, and when it expires.
 #[derive(Default)]
 pub(super) struct CredentialOrigin {
     by: Option<Box<str>>,
     ends: Option<Timestamp>,
 }
 
-/// What a stage came to.
+/// The outcome of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It let the request pass.
+    /// It admitted the request.
     Passed,
-    /// It has nothing to decide here.
+    /// It has nothing to decide on this route.
     NotAsked,
-    /// It refused it.
+    /// It refused the request.
     Refused,
-    /// It would have refused it, and only reports.
+    /// It would have refused the request, but only reports.
     Reported,
-    /// One before it refused.
+    /// An earlier stage refused.
     NotReached,
 }
 
 impl Outcome {
-    /// As programs read it.
+    /// The name in JSON.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Passed => "passed",
@@ -73,11 +73,11 @@ impl Outcome {
     }
 }
 
-/// One stage on the way, and what it came to.
+/// One stage and its outcome.
 pub(crate) struct Step {
     /// Its name.
     pub(crate) name: &'static str,
-    /// What it came to.
+    /// Its outcome.
     pub(crate) outcome: Outcome,
     /// Why.
     pub(crate) why: String,
@@ -87,7 +87,7 @@ pub(crate) struct Step {
 const STEPS: [&str; 6] = ["path", "route", "auth", "scope", "rate_limit", "schema"];
 
 impl RehearsalTrace {
-    /// Before its first step.
+    /// Makes the trace of a request that has not been processed.
     pub(super) fn of(request: &RehearsalRequest) -> Self {
         let path = request.target.split('?').next().unwrap_or_default().to_owned();
         Self {
@@ -104,22 +104,22 @@ impl RehearsalTrace {
         }
     }
 
-    /// Why it was refused; `None`: it would have been forwarded.
+    /// The refusal; `None` if it would have been forwarded.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         self.end.as_ref().err()
     }
 
-    /// Why it would have been refused by stages that only report.
+    /// The refusals of stages that only report.
     pub(crate) fn would_refuse(&self) -> &[Refusal] {
         &self.chain.would_refuse
     }
 
-    /// Who is calling.
+    /// The authenticated caller.
     pub(crate) fn caller(&self) -> Option<&Caller> {
         self.chain.caller.as_deref()
     }
 
-    /// The step at which a refusal came.
+    /// The step that a refusal belongs to.
     fn step_of(&self, refusal: &Refusal) -> &'static str {
         match refusal.stage() {
             Stage::Request if self.arrived => "route",
@@ -137,12 +137,12 @@ impl RehearsalTrace {
         STEPS.iter().position(|step| *step == name)
     }
 
-    /// Why this step would have refused, where it only reports.
+    /// The refusal of this step, if it only reports.
     fn reported(&self, name: &str) -> Option<&Refusal> {
         self.would_refuse().iter().find(|refusal| self.step_of(refusal) == name)
     }
 
-    /// What each stage came to, at this time.
+    /// Returns the outcome of each stage. `now` is for the remaining lifetime of the credential.
     pub(crate) fn steps(&self, now: Timestamp) -> Vec<Step> {
         let refused_at = self.refused_at();
         let step = |(at, name): (usize, &&'static str)| {
@@ -206,24 +206,24 @@ impl RehearsalTrace {
         self.caller().map_or("nobody", |caller| caller.consumer())
     }
 
-    /// What the route needs, and what the caller has.
+    /// The scopes that the route requires, and those that the caller has.
     fn scope_summary(&self) -> String {
         let needed = self.route.as_ref().map_or(&[][..], |route| route.required_scopes());
         let needs = if needed.is_empty() { "no scope".to_owned() } else { needed.join(", ") };
         let Some(caller) = self.caller() else { return format!("needs {needs}") };
         let has = if caller.granted().is_empty() { "none".to_owned() } else { caller.granted().join(", ") };
-        let mut beside = Vec::new();
+        let mut details = Vec::new();
         if !caller.roles().is_empty() {
-            beside.push(format!("roles: {}", caller.roles().join(", ")));
+            details.push(format!("roles: {}", caller.roles().join(", ")));
         }
         if !caller.cut().is_empty() {
-            beside.push(format!("ceiling cut: {}", caller.cut().join(", ")));
+            details.push(format!("ceiling cut: {}", caller.cut().join(", ")));
         }
-        let beside = if beside.is_empty() { String::new() } else { format!(" ({})", beside.join("; ")) };
-        format!("needs {needs}; has {has}{beside}")
+        let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join("; ")) };
+        format!("needs {needs}; has {has}{details}")
     }
 
-    /// What is left of each limit the request counted against.
+    /// What remains of each limit that the request counted against.
     fn limits(&self) -> Vec<String> {
         let mut headers = HeaderMap::new();
         self.chain.rate_limit_headers.clone().write_to(&mut headers);
@@ -249,13 +249,13 @@ impl RehearsalTrace {
     }
 }
 
-/// A JSON pointer as people read it: the empty one names the whole body.
+/// A JSON pointer for display: the empty one stands for the whole body.
 pub(crate) fn shown(pointer: &str) -> &str {
     if pointer.is_empty() { "(the whole body)" } else { pointer }
 }
 
 impl CredentialOrigin {
-    /// Of a caller that was made out, by what it was made out with.
+    /// Finds the issuer and expiry of the caller's credential.
     pub(super) fn of(policy: &Policy, headers: &HeaderMap, peer: &Peer, caller: Option<&Caller>) -> Self {
         let Some((kind, id)) = caller.map(Caller::credential) else { return Self::default() };
         match kind {
@@ -281,7 +281,7 @@ impl CredentialOrigin {
         }
     }
 
-    /// The credential and its owner.
+    /// Describes the credential and its consumer.
     fn words(&self, caller: &Caller, now: Timestamp) -> String {
         let (kind, id) = caller.credential();
         let (what, thing) = match kind {

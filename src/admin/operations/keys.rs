@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Completed, Operation, Result, conflict, input, missing, sha256, store_error, text, view};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::api_key_format;
-use crate::state::registry::entry::{Change, Entry, Key, hex};
+use crate::state::registry::entry::{Change, Digest, Entry, Key, hex};
 
 /// Default lifetime of a key.
 const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -97,18 +97,7 @@ impl Operation<'_> {
         if expires.is_some_and(|end| end <= not_before.unwrap_or(self.now)) {
             return Err(input::wrong("/expires", "the key would expire before it becomes valid"));
         }
-        let (sha256, secret) = match written.sha256 {
-            Some(text) => {
-                let digest = hex::decode(&text);
-                (digest.ok_or_else(|| input::wrong("/sha256", "not a SHA-256 in hexadecimal"))?, None)
-            }
-            None => {
-                let secret = api_key_format::mint(&id).map_err(|_| {
-                    Refusal::new(Stage::Request, Reason::StoreUnavailable, "the system cannot provide random bytes now")
-                })?;
-                (sha256(secret.expose_secret().as_bytes()), Some(secret))
-            }
-        };
+        let (sha256, secret) = secret_of(&id, written.sha256.as_deref())?;
         let key = Key {
             id: id.into(),
             consumer: consumer.into(),
@@ -184,4 +173,16 @@ impl Operation<'_> {
         self.change(vec![Change::Create(Entry::Key(key)), Change::Put(Entry::Key(ending))]).await?;
         Ok(Completed::changed(StatusCode::CREATED, shown, "key_rotated", target))
     }
+}
+
+/// Returns the given digest, or generates a secret and returns both.
+fn secret_of(id: &str, sha256_text: Option<&str>) -> Result<(Digest, Option<SecretString>)> {
+    if let Some(text) = sha256_text {
+        let digest = hex::decode(text).ok_or_else(|| input::wrong("/sha256", "not a SHA-256 in hexadecimal"))?;
+        return Ok((digest, None));
+    }
+    let secret = api_key_format::mint(id).map_err(|_| {
+        Refusal::new(Stage::Request, Reason::StoreUnavailable, "the system cannot provide random bytes now")
+    })?;
+    Ok((sha256(secret.expose_secret().as_bytes()), Some(secret)))
 }

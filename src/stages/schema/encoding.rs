@@ -11,7 +11,7 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use ruzstd::decoding::StreamingDecoder;
 
-use super::malformed;
+use super::malformed::malformed;
 use crate::body::too_large;
 use crate::refusal::{Reason, Refusal, Stage};
 

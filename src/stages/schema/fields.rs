@@ -6,14 +6,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use percent_encoding::percent_decode_str;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
+use super::text_encoding::{TextEncoding, decoded};
+use super::value_type::{MAX_DEPTH, Scalars, ValueType, gather};
 use crate::refusal::Violation;
 use crate::stages::strict_json;
 
-/// Most references followed, and deepest nesting of lists and objects, when finding out which types a schema allows.
-const MAX_DEPTH: usize = 16;
 /// Most name-value pairs of one message, counting repeated names.
 const MAX_PAIRS: usize = 1000;
 
@@ -38,23 +37,6 @@ pub(crate) enum Style {
     Json,
 }
 
-/// The type of value that a text is read as.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum ValueType {
-    Scalar(Scalars),
-    List(Box<ValueType>),
-    Object(Vec<(Box<str>, ValueType)>, Box<ValueType>),
-}
-
-/// The scalar types that a text may be read as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Scalars {
-    text: bool,
-    number: bool,
-    boolean: bool,
-    null: bool,
-}
-
 /// One parameter, or one field of a form.
 #[derive(Debug, Clone)]
 pub(crate) struct Field {
@@ -63,17 +45,6 @@ pub(crate) struct Field {
     /// Whether each item of a list or member of an object is serialized separately.
     explode: bool,
     value_type: ValueType,
-}
-
-/// The encoding of a raw text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TextEncoding {
-    /// None.
-    Plain,
-    /// Percent-encoding (RFC 3986 §2.1).
-    Percent,
-    /// Percent-encoding with `+` for spaces.
-    Form,
 }
 
 impl Field {
@@ -196,102 +167,6 @@ fn split(text: &str, style: Style) -> impl Iterator<Item = &str> {
         rest = text.get(at + length..);
         text.get(..at)
     })
-}
-
-fn decoded(text: &str, encoding: TextEncoding) -> Result<Cow<'_, str>, &'static str> {
-    const BROKEN: &str = "is not UTF-8 text";
-    match encoding {
-        TextEncoding::Plain => Ok(Cow::Borrowed(text)),
-        TextEncoding::Form if text.contains('+') => {
-            let blanks = text.replace('+', " ");
-            let decoded = percent_decode_str(&blanks).decode_utf8().map_err(|_| BROKEN)?;
-            Ok(Cow::Owned(decoded.into_owned()))
-        }
-        TextEncoding::Percent | TextEncoding::Form => percent_decode_str(text).decode_utf8().map_err(|_| BROKEN),
-    }
-}
-
-impl ValueType {
-    /// Finds the type that texts are read as under a schema.
-    fn of(schema: &Value, root: &Value, depth: usize) -> Self {
-        let (mut types, mut parts) = (Vec::new(), Vec::new());
-        gather(schema, root, depth, &mut types, &mut parts);
-        let find = |key: &str| parts.iter().find_map(|schema: &&Value| schema.get(key));
-        let inner = |schema: Option<&Value>| match (schema, depth.checked_sub(1)) {
-            (Some(schema), Some(depth)) => Self::of(schema, root, depth),
-            _ => Self::Scalar(Scalars { text: true, ..Scalars::default() }),
-        };
-        if types.contains(&"array") {
-            return Self::List(Box::new(inner(find("items"))));
-        }
-        if types.contains(&"object") {
-            let properties = parts.iter().filter_map(|schema| schema.get("properties")?.as_object()).flatten();
-            let members = properties.map(|(name, schema)| (name.as_str().into(), inner(Some(schema)))).collect();
-            return Self::Object(members, Box::new(inner(find("additionalProperties"))));
-        }
-        let number = types.contains(&"number") || types.contains(&"integer");
-        let (boolean, null) = (types.contains(&"boolean"), types.contains(&"null"));
-        let text = types.contains(&"string") || !(number || boolean || null);
-        Self::Scalar(Scalars { text, number, boolean, null })
-    }
-
-    /// The type of an object's member.
-    fn member(&self, name: &str) -> &Self {
-        match self {
-            Self::Object(members, others) => {
-                members.iter().find(|(known, _)| **known == *name).map_or(others, |(_, value_type)| value_type)
-            }
-            other => other,
-        }
-    }
-
-    /// Decodes one scalar. No style covers lists within lists: their items are text.
-    fn scalar(&self, text: &str, encoding: TextEncoding) -> Result<Value, &'static str> {
-        let text = decoded(text, encoding)?;
-        let Self::Scalar(scalars) = self else { return Ok(Value::String(text.into_owned())) };
-        let number = || text.parse::<Number>().ok().filter(|_| !text.contains(char::is_whitespace));
-        Ok(match &*text {
-            "true" if scalars.boolean => Value::Bool(true),
-            "false" if scalars.boolean => Value::Bool(false),
-            "" | "null" if scalars.null && !scalars.text => Value::Null,
-            _ => match scalars.number.then(number).flatten() {
-                Some(number) => Value::Number(number),
-                None => Value::String(text.into_owned()),
-            },
-        })
-    }
-}
-
-/// Collects all types that a schema may allow, and the subschemas that describe lists and objects.
-fn gather<'s>(schema: &'s Value, root: &'s Value, depth: usize, types: &mut Vec<&'s str>, parts: &mut Vec<&'s Value>) {
-    let Some(depth) = depth.checked_sub(1) else { return };
-    match schema.get("type") {
-        Some(Value::String(name)) => types.push(name),
-        Some(Value::Array(names)) => types.extend(names.iter().filter_map(Value::as_str)),
-        _ => {
-            let values = schema.get("enum").and_then(Value::as_array).into_iter().flatten().chain(schema.get("const"));
-            types.extend(values.map(|value| match value {
-                Value::Null => "null",
-                Value::Bool(_) => "boolean",
-                Value::Number(_) => "number",
-                Value::String(_) => "string",
-                Value::Array(_) => "array",
-                Value::Object(_) => "object",
-            }));
-            // A schema with `properties` or `items` describes objects or lists.
-            types.extend(schema.get("properties").map(|_| "object").or(schema.get("items").map(|_| "array")));
-        }
-    }
-    parts.push(schema);
-    let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#'));
-    if let Some(target) = pointer.and_then(|pointer| root.pointer(pointer)) {
-        gather(target, root, depth, types, parts);
-    }
-    for key in ["allOf", "anyOf", "oneOf"] {
-        for branch in schema.get(key).and_then(Value::as_array).into_iter().flatten() {
-            gather(branch, root, depth, types, parts);
-        }
-    }
 }
 
 /// The fields of a query or of a form.

@@ -9,9 +9,10 @@ use mediatype::names::BOUNDARY;
 use mediatype::{MediaType, ReadParams};
 use serde_json::{Map, Value};
 
-use super::fields::{Field, Fields, Style, TextEncoding, wrong};
+use super::fields::{Field, Fields, Style, wrong};
 use super::json::{self, JsonSchema};
-use super::malformed;
+use super::malformed::malformed;
+use super::text_encoding::TextEncoding;
 use crate::refusal::{Refusal, Violation};
 use crate::stages::strict_json;
 

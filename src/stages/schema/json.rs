@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde_json::{Map, Value, json};
 
 use super::fast_path::FastPath;
-use super::malformed;
+use super::malformed::malformed;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::stages::strict_json;
 

@@ -10,10 +10,13 @@ mod fast_path;
 pub(crate) mod fields;
 pub(crate) mod form;
 pub(crate) mod json;
+mod malformed;
 pub(crate) mod media_type;
 mod offload;
 pub(crate) mod parameters;
 pub(crate) mod response;
+mod text_encoding;
+mod value_type;
 pub(crate) mod xml;
 
 use std::time::Duration;
@@ -26,7 +29,7 @@ use self::encoding::Encoding;
 use self::parameters::Parameters;
 use crate::body::{Body, Counter, Source, Uncollected, too_large};
 use crate::exchange::Request;
-use crate::refusal::{Members, Reason, Refusal, Stage};
+use crate::refusal::Refusal;
 
 /// What a route requires of its requests.
 #[derive(Debug)]
@@ -115,19 +118,14 @@ impl Requirement {
             Err(Uncollected { refusal, body }) => return Err(Rejected { refusal, body }),
             Ok(received) => received,
         };
-        let judged = match encoding.decode(received.clone(), max_size) {
+        let checked = match encoding.decode(received.clone(), max_size) {
             Ok(decoded) => content.check(&media, &decoded).await,
             Err(refusal) => Err(refusal),
         };
         let body = Body::whole(received);
-        match judged {
+        match checked {
             Ok(()) => Ok(body),
             Err(refusal) => Err(Rejected { refusal, body: Some(body) }),
         }
     }
-}
-
-/// Refuses a body that does not parse.
-fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
-    Refusal::new(Stage::Schema, Reason::MalformedBody, detail).members(Members::default())
 }

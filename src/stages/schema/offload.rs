@@ -11,13 +11,13 @@ static TURNS: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)));
 
 /// Runs a validation on another thread.
-pub(super) async fn offload(judge: impl FnOnce() -> Result<(), Refusal> + Send + 'static) -> Result<(), Refusal> {
+pub(super) async fn offload(validate: impl FnOnce() -> Result<(), Refusal> + Send + 'static) -> Result<(), Refusal> {
     let turn = TURNS.acquire().await.map_err(|error| undecided(error.to_string()))?;
-    let judged = tokio::task::spawn_blocking(move || {
+    let validated = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        judge()
+        validate()
     });
-    judged.await.unwrap_or_else(|error| Err(undecided(error.to_string())))
+    validated.await.unwrap_or_else(|error| Err(undecided(error.to_string())))
 }
 
 /// Refuses a request whose validation failed to run: the check fails closed.

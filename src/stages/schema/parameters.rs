@@ -8,8 +8,9 @@ use http::HeaderMap;
 use http::header::{COOKIE, HeaderName};
 use serde_json::{Map, Value};
 
-use super::fields::{Field, Fields, TextEncoding, wrong};
+use super::fields::{Field, Fields, wrong};
 use super::json::{self, JsonSchema};
+use super::text_encoding::TextEncoding;
 use crate::exchange::Request;
 use crate::refusal::{Refusal, Violation};
 
@@ -25,9 +26,9 @@ pub(crate) struct Group<F> {
 /// The parameters of a route, by location.
 #[derive(Debug, Default)]
 pub(crate) struct Parameters {
-    /// Each with the segment of the path that it is, from 0; `true`: it and all behind it.
+    /// Each with its segment of the path, from 0; `true` if it also takes all segments after it.
     pub(crate) path: Option<Group<Vec<(Field, usize, bool)>>>,
-    /// Of the query; names that are not among them are for the schema to judge.
+    /// Of the query. The schema validates names that are not among them.
     pub(crate) query: Option<Group<Fields>>,
     /// Headers by name.
     pub(crate) headers: Option<Group<Vec<(Field, HeaderName)>>>,
@@ -55,16 +56,16 @@ impl Parameters {
     pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let mut violations = Vec::new();
         if let Some(path) = &self.path {
-            path.judge(path_object(&path.fields, request.path()), "/path", &mut violations);
+            path.validate(path_object(&path.fields, request.path()), "/path", &mut violations);
         }
         if let Some(query) = &self.query {
-            query.judge(query.fields.object(request.query.unwrap_or_default(), "/query"), "/query", &mut violations);
+            query.validate(query.fields.object(request.query.unwrap_or_default(), "/query"), "/query", &mut violations);
         }
         if let Some(headers) = &self.headers {
-            headers.judge(header_object(&headers.fields, request.headers), "/header", &mut violations);
+            headers.validate(header_object(&headers.fields, request.headers), "/header", &mut violations);
         }
         if let Some(cookies) = &self.cookies {
-            cookies.judge(cookie_object(&cookies.fields, request.headers), "/cookie", &mut violations);
+            cookies.validate(cookie_object(&cookies.fields, request.headers), "/cookie", &mut violations);
         }
         match violations.is_empty() {
             true => Ok(()),
@@ -74,7 +75,12 @@ impl Parameters {
 }
 
 impl<F> Group<F> {
-    fn judge(&self, object: Result<Map<String, Value>, Vec<Violation>>, prefix: &str, violations: &mut Vec<Violation>) {
+    fn validate(
+        &self,
+        object: Result<Map<String, Value>, Vec<Violation>>,
+        prefix: &str,
+        violations: &mut Vec<Violation>,
+    ) {
         violations.extend(match object {
             Ok(object) => self.schema.violations(Value::Object(object), prefix),
             Err(violations) => violations,
@@ -184,8 +190,8 @@ mod tests {
                 (HeaderName::from_static("x-count"), HeaderValue::from_static(count)),
                 (COOKIE, HeaderValue::from_static(cookie)),
             ]);
-            let judged = parameters.check(&SampleRequest::new(&Method::GET, path).with(query, &headers));
-            let found = judged.err().map_or(String::new(), |refusal| {
+            let checked = parameters.check(&SampleRequest::new(&Method::GET, path).with(query, &headers));
+            let found = checked.err().map_or(String::new(), |refusal| {
                 let pointers: Vec<_> = refusal.violations().iter().map(|violation| &*violation.pointer).collect();
                 pointers.join(" ")
             });

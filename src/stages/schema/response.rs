@@ -77,12 +77,12 @@ impl Requirement {
         let Some((content, media)) = contents.of(headers) else {
             return Err(invalid("its Content-Type is none of those that it may have", Vec::new()));
         };
-        let judged = match Encoding::of(headers).and_then(|encoding| encoding.decode(body, self.max_size)) {
+        let checked = match Encoding::of(headers).and_then(|encoding| encoding.decode(body, self.max_size)) {
             Ok(decoded) => content.check(&media, &decoded).await,
             Err(refusal) => Err(refusal),
         };
         // This text is written for callers who send a body; here it only goes to the log.
-        judged.map_err(|refusal| invalid(refusal.detail().to_owned(), refusal.violations().to_vec()))
+        checked.map_err(|refusal| invalid(refusal.detail().to_owned(), refusal.violations().to_vec()))
     }
 
     /// Refuses a response that is larger than `max_size`.

@@ -364,7 +364,7 @@ impl Follower {
         let fresh = uuid::Uuid::now_v7().to_string();
         let _: Value = cmd("SET").arg(&name).arg(&fresh).arg("NX").query_async(connection).await.map_err(fail)?;
         let identity: String = cmd("GET").arg(&name).query_async(connection).await.map_err(fail)?;
-        // Before reading: changes made meanwhile arrive again on the stream.
+        // Before reading: changes made during the read arrive again on the stream.
         let newest: StreamRangeReply = cmd("XREVRANGE")
             .arg(self.names.stream())
             .arg("+")

@@ -16,7 +16,7 @@ use super::revocation_key::{KINDS, RevocationKey};
 /// Shards of the map, each with its own lock.
 const SHARDS: usize = 16;
 
-/// Seconds since 1970, to 2106. `u32::MAX` stands for "always".
+/// Seconds since 1970, to 2106. `u32::MAX` means "always".
 type Seconds = u32;
 
 /// What a revocation covers.
@@ -29,7 +29,7 @@ pub(super) struct Coverage {
 }
 
 impl Coverage {
-    /// Returns the reach; `None` means everything, or for ever.
+    /// Returns the coverage; `None` means everything, or for ever.
     pub(super) fn new(issued_before: Option<Timestamp>, expires: Option<Timestamp>) -> Self {
         let seconds = |at: Option<Timestamp>, round_up: bool| match at {
             None => Seconds::MAX,

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
-use super::truncated;
+use super::hash::truncated;
 
 /// How long a nonce is valid, in seconds.
 const NONCE_AGE: u64 = 300;

@@ -11,7 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ahash::RandomState;
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{ProofError, truncated};
+use super::error::ProofError;
+use super::hash::truncated;
 
 /// Most proofs that are remembered at once: about 30 MiB, if each has a different key.
 const MAX_REPLAYS: usize = 262_144;

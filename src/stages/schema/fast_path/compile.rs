@@ -9,8 +9,8 @@ use std::sync::Arc;
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value};
 
+use super::program::{FastPath, Node, Numbers, Parts, Properties, Rules, Text, Types};
 use super::scalar::Scalars;
-use super::{FastPath, Node, Numbers, Parts, Properties, Rules, Text, Types};
 
 /// Keywords that do not constrain a value.
 const ANNOTATIONS: &[&str] = &[

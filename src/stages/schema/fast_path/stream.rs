@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
+use super::program::{FastPath, Names, Numbers, Parts, Rules, Text, Types};
 use super::scalar::Scalar;
-use super::{FastPath, Names, Numbers, Parts, Rules, Text, Types};
 use crate::stages::strict_json::MAX_DEPTH;
 
 pub(super) fn accepts(fast_path: &FastPath, body: &[u8]) -> bool {
@@ -155,7 +155,7 @@ struct Key<'s>(&'s Parts);
 
 /// A key, and the node of its value.
 enum Named<'de> {
-    /// The index of the name in the object's [`super::Properties`], and the node.
+    /// The index of the name in the object's [`super::program::Properties`], and the node.
     Known(usize, usize),
     Other(&'de str, usize),
 }

@@ -14,7 +14,8 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesDecl, BytesStart, Event};
 
 use super::namespaces::Namespaces;
-use super::{Position, XmlSettings};
+use super::problem::Position;
+use super::settings::XmlSettings;
 
 /// Most bytes of text without an element in between. The limit of libxml2 is slightly higher.
 const MAX_TEXT: usize = 9_000_000;

@@ -8,6 +8,8 @@ mod libxml2;
 mod namespaces;
 mod pattern;
 mod place;
+mod problem;
+mod settings;
 mod soap;
 mod sources;
 mod words;
@@ -19,10 +21,13 @@ use bytes::Bytes;
 use self::guard::Guard;
 use self::libxml2::{LibraryError, Verdict};
 use self::place::Index;
+use self::problem::Position;
+pub(crate) use self::problem::XmlProblem;
+pub(crate) use self::settings::{Soap, XmlSettings};
 use self::soap::{Payload, SoapError};
 use self::sources::Sources;
 use super::json::violated;
-use super::malformed;
+use super::malformed::malformed;
 use super::offload::{offload, undecided};
 use crate::refusal::{Refusal, Violation};
 
@@ -49,82 +54,6 @@ impl std::fmt::Debug for XmlSchema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "XmlSchema({:?})", self.0.settings)
     }
-}
-
-/// Limits of a body, and whether it is a SOAP message.
-#[derive(Debug, Clone)]
-pub(crate) struct XmlSettings {
-    /// If present, the body is a SOAP message, and the schema validates the element in its Body.
-    pub(crate) soap: Option<Soap>,
-    /// Most levels of nested elements.
-    pub(crate) max_depth: usize,
-    /// Most attributes of one element, including namespace declarations.
-    pub(crate) max_attributes: usize,
-    /// Most elements of a body.
-    pub(crate) max_elements: usize,
-    /// Most bytes of a qualified name.
-    pub(crate) max_name: usize,
-    /// Most bytes of an attribute's value, as written.
-    pub(crate) max_attribute: usize,
-    /// Most namespaces in scope at once.
-    pub(crate) max_namespaces: usize,
-    /// Most references in a body.
-    pub(crate) max_references: usize,
-}
-
-impl Default for XmlSettings {
-    fn default() -> Self {
-        Self {
-            soap: None,
-            max_depth: 64,
-            max_attributes: 128,
-            max_elements: 100_000,
-            max_name: 1 << 10,
-            max_attribute: 64 << 10,
-            max_namespaces: 64,
-            max_references: 100_000,
-        }
-    }
-}
-
-/// The body is a SOAP message, 1.1 or 1.2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Soap {
-    /// Whether it may be a Fault, which the schema does not validate: true for responses.
-    pub(crate) fault: bool,
-}
-
-/// What is wrong with a schema.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct XmlProblem {
-    /// Relative to the policy's folder.
-    pub(crate) file: String,
-    /// From 1.
-    pub(crate) line: Option<u32>,
-    /// From 1, in characters.
-    pub(crate) column: Option<u32>,
-    /// What is wrong.
-    pub(crate) message: String,
-    /// What to do.
-    pub(crate) help: Option<String>,
-}
-
-impl XmlProblem {
-    fn of(file: &str, message: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), line: None, column: None, message: message.into(), help: None }
-    }
-
-    fn at(self, place: Position) -> Self {
-        let number = |number: usize| u32::try_from(number).ok().filter(|number| *number > 0);
-        Self { line: number(place.line), column: number(place.column), ..self }
-    }
-}
-
-/// Line and column, both from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Position {
-    line: usize,
-    column: usize,
 }
 
 impl XmlSchema {

@@ -3,8 +3,8 @@
 //! An Envelope contains an optional Header, then a Body, and nothing else. The Body contains one element, which the schema
 //! validates, or a Fault if the message is a response. The content of the Header is not checked.
 
-use super::Soap;
 use super::guard::{Guard, GuardError, Step};
+use super::settings::Soap;
 
 /// SOAP 1.1 §4, SOAP 1.2 part 1 §5.
 const ENVELOPES: [&str; 2] = ["http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"];
@@ -126,19 +126,25 @@ impl Envelope {
                     return reject("/Envelope/Body/Fault", "a Fault is a response, and this is a request");
                 }
             }
-            (4, Some(_)) if self.fault => {
-                let (qualified, children) = (if self.version == 0 { "" } else { envelope }, self.fault_children());
-                let found = children.iter().skip(self.next).position(|(known, _)| *known == name);
-                let skipped = found
-                    .is_some_and(|found| children.iter().skip(self.next).take(found).any(|(_, required)| *required));
-                match found {
-                    Some(found) if !skipped && namespace == qualified => self.next += found + 1,
-                    _ => return reject("/Envelope/Body/Fault", "this element is not expected here in a Fault"),
-                }
+            (4, Some(_)) if self.fault && !self.fault_child(name, namespace, envelope) => {
+                return reject("/Envelope/Body/Fault", "this element is not expected here in a Fault");
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Advances to a child of the Fault; returns whether it is expected here.
+    fn fault_child(&mut self, name: &str, namespace: &str, envelope: &str) -> bool {
+        let qualified = if self.version == 0 { "" } else { envelope };
+        let mut expected = self.fault_children().iter().skip(self.next);
+        let Some(found) = expected.clone().position(|(known, _)| *known == name) else { return false };
+        let skips_required = expected.by_ref().take(found).any(|(_, required)| *required);
+        if skips_required || namespace != qualified {
+            return false;
+        }
+        self.next += found + 1;
+        true
     }
 
     fn fault_children(&self) -> &'static [(&'static str, bool)] {
@@ -163,7 +169,7 @@ impl Envelope {
 
 #[cfg(test)]
 mod tests {
-    use super::super::XmlSettings;
+    use super::super::settings::XmlSettings;
     use super::*;
 
     fn opened(text: &str, fault: bool) -> Result<Payload, &'static str> {

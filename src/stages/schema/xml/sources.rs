@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::guard::{self, Element, Guard, Step};
 use super::namespaces::XML;
-use super::{Position, XmlProblem, XmlSettings};
+use super::problem::{Position, XmlProblem};
+use super::settings::XmlSettings;
 
 /// The namespace of XSD 1.0.
 const XSD: &str = "http://www.w3.org/2001/XMLSchema";

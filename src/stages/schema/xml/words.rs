@@ -3,8 +3,8 @@
 //! libxml2's messages quote values of the body. The messages here are chosen by error code. They take from libxml2's message
 //! only the text after the last occurrence of a fixed phrase, which comes from the schema.
 
-use super::Position;
 use super::libxml2::LibraryError;
+use super::problem::Position;
 
 /// Longest detail of one violation, in bytes.
 const MAX_DETAIL: usize = 300;

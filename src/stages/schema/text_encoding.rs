@@ -1,0 +1,30 @@
+//! The encodings of parameters and form fields.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+/// The encoding of a raw text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TextEncoding {
+    /// None.
+    Plain,
+    /// Percent-encoding (RFC 3986 §2.1).
+    Percent,
+    /// Percent-encoding with `+` for spaces.
+    Form,
+}
+
+/// Decodes a text. The error completes a sentence that begins with "it".
+pub(super) fn decoded(text: &str, encoding: TextEncoding) -> Result<Cow<'_, str>, &'static str> {
+    const BROKEN: &str = "is not UTF-8 text";
+    match encoding {
+        TextEncoding::Plain => Ok(Cow::Borrowed(text)),
+        TextEncoding::Form if text.contains('+') => {
+            let blanks = text.replace('+', " ");
+            let decoded = percent_decode_str(&blanks).decode_utf8().map_err(|_| BROKEN)?;
+            Ok(Cow::Owned(decoded.into_owned()))
+        }
+        TextEncoding::Percent | TextEncoding::Form => percent_decode_str(text).decode_utf8().map_err(|_| BROKEN),
+    }
+}
