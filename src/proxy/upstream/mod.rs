@@ -16,3 +16,6 @@ mod pool;
 pub(crate) use head::Head;
 pub(crate) use link::{Link, LinkError};
 pub(crate) use pool::{ConnectError, Pool, Pools};
+
+#[cfg(test)]
+mod tests;

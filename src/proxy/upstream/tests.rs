@@ -1,0 +1,211 @@
+//! Tests how bodies are delimited, with the same bytes as a request and as a response: requests are read strictly, and
+//! responses leniently where upstreams need it (RFC 9112 §2.2, §6, §7.1).
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use hyper::body::Frame;
+
+use super::body::Position;
+use super::head;
+use crate::proxy::http1::reader::{HeadLimits, Reader};
+
+/// A message that is refused.
+const NO: Option<&str> = None;
+/// A message that goes on after the end of these bytes.
+const MORE: &str = "…";
+
+/// Name, bytes after the start line, and what is read of the request and of the response: the body with its trailers,
+/// or `None` if it is refused. Each ends with `!`, which belongs to the next message.
+type Case<'a> = (&'a str, &'a str, Option<&'a str>, Option<&'a str>);
+
+const FIELDS: &[Case<'_>] = &[
+    ("length", "Content-Length: 3\r\n\r\nabc!", Some("abc"), Some("abc")),
+    ("length 0", "Content-Length: 0\r\n\r\n!", Some(""), Some("")),
+    ("neither", "X: y\r\n\r\n!", Some(""), Some("!…")),
+    ("leading zeros", "Content-Length: 0003\r\n\r\nabc!", Some("abc"), Some("abc")),
+    ("length 2^63-1", "Content-Length: 9223372036854775807\r\n\r\na!", Some("a!…"), Some("a!…")),
+    ("length 2^63", "Content-Length: 9223372036854775808\r\n\r\na!", NO, Some("a!…")),
+    ("length 2^64", "Content-Length: 18446744073709551616\r\n\r\na!", NO, NO),
+    ("length repeated", "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc!", NO, NO),
+    ("two lengths", "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc!", NO, NO),
+    ("list of lengths", "Content-Length: 3, 3\r\n\r\nabc!", NO, NO),
+    ("signed length", "Content-Length: +3\r\n\r\nabc!", NO, NO),
+    ("hexadecimal length", "Content-Length: 0x3\r\n\r\nabc!", NO, NO),
+    ("no length", "Content-Length:\r\n\r\nabc!", NO, NO),
+    ("chunked", "Transfer-Encoding: Chunked\r\n\r\n0\r\n\r\n!", Some(""), Some("")),
+    ("chunked and length", "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n!", NO, NO),
+    ("length and chunked", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n!", NO, NO),
+    ("two codings", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n!", NO, NO),
+    ("list of codings", "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n!", NO, NO),
+    ("identity", "Transfer-Encoding: identity\r\n\r\n!", NO, NO),
+    ("coding with a parameter", "Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n!", NO, NO),
+    ("bare LF in the head", "Content-Length: 3\n\r\nabc!", NO, Some("abc")),
+    ("bare LF ends the head", "Content-Length: 3\r\n\nabc!", NO, Some("abc")),
+    ("bare CR in the head", "Content-Length: 3\rX: y\r\n\r\nabc!", NO, NO),
+    ("obs-fold in the head", "X: y\r\n Content-Length: 3\r\n\r\nabc!", NO, NO),
+    ("space before the colon", "Content-Length : 3\r\n\r\nabc!", NO, NO),
+];
+
+/// The same for chunked bodies, without the head.
+const CHUNKS: &[Case<'_>] = &[
+    ("chunks", "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n!", Some("abcde"), Some("abcde")),
+    (
+        "upper and lower case",
+        "A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n!",
+        Some("01234567890123456789"),
+        Some("01234567890123456789"),
+    ),
+    ("leading zeros", "003\r\nabc\r\n000\r\n\r\n!", Some("abc"), Some("abc")),
+    ("16 digits", "0000000000000003\r\nabc\r\n0\r\n\r\n!", Some("abc"), Some("abc")),
+    ("17 digits", "00000000000000003\r\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("size 2^64-1", "ffffffffffffffff\r\na!", Some("a!…"), Some("a!…")),
+    ("size 2^64", "10000000000000000\r\na!", NO, NO),
+    ("no size", "\r\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("size with 0x", "0x3\r\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("signed size", "+3\r\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("negative size", "-3\r\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("size of other digits", "g\r\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("space before the size", " 3\r\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("space after the size", "3 \r\nabc\r\n0\t \r\n\r\n!", NO, Some("abc")),
+    ("space within the size", "1 0\r\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("extension", "3;a=b\r\nabc\r\n0;c\r\n\r\n!", NO, Some("abc")),
+    ("extension after a space", "3 \t;a=\"b;c\"\r\nabc\r\n0\r\n\r\n!", NO, Some("abc")),
+    ("empty extension", "3;\r\nabc\r\n0\r\n\r\n!", NO, Some("abc")),
+    ("extension alone", ";a\r\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("NUL in an extension", "3;\0\r\nabc\r\n0\r\n\r\n!", NO, Some("abc")),
+    ("bare LF in an extension", "3;a\nb\r\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("bare LF ends an extension", "3;a\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("bare CR in an extension", "3;a\rb\r\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("two CRs after an extension", "3;a\r\r\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("bare LF after the size", "3\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("bare CR after the size", "3\rabc\r\n0\r\n\r\n!", NO, NO),
+    ("two CRs after the size", "3\r\r\nabc\r\n0\r\n\r\n!", NO, NO),
+    ("bare LF after the data", "3\r\nabc\n0\r\n\r\n!", NO, NO),
+    ("bare CR after the data", "3\r\nabc\r0\r\n\r\n!", NO, NO),
+    ("data too long", "3\r\nabcd\r\n0\r\n\r\n!", NO, NO),
+    ("data too short", "3\r\nab\r\n0\r\n\r\n!", NO, NO),
+    ("unfinished data", "4\r\nabc", Some("abc…"), Some("abc…")),
+    ("unfinished trailers", "3\r\nabc\r\n0\r\nX: 1\r\n", Some("abc…"), Some("abc…")),
+    ("trailers", "3\r\nabc\r\n0\r\nX: 1\r\ny:\t 2 \r\n\r\n!", Some("abc|x:1|y:2"), Some("abc|x:1|y:2")),
+    ("trailer without a value", "0\r\nX:\r\n\r\n!", Some("|x:"), Some("|x:")),
+    ("trailer repeated", "0\r\nX: 1\r\nX: 2\r\n\r\n!", Some("|x:1|x:2"), Some("|x:1|x:2")),
+    (
+        "length among the trailers",
+        "0\r\nContent-Length: 3\r\n\r\n!",
+        Some("|content-length:3"),
+        Some("|content-length:3"),
+    ),
+    ("bare LF after a trailer", "0\r\nX: 1\n\r\n!", NO, Some("|x:1")),
+    ("bare LF ends the trailers", "0\r\nX: 1\r\n\n!", NO, Some("|x:1")),
+    ("bare LF for no trailers", "0\r\n\n!", NO, Some("")),
+    ("bare CR in a trailer", "0\r\nX: 1\rY: 2\r\n\r\n!", NO, NO),
+    ("bare CR before LF in a trailer", "0\r\nX: 1\r\r\n\r\n!", NO, NO),
+    ("bare CR ends the trailers", "0\r\n\r!\r\n\r\n!", NO, NO),
+    ("NUL in a trailer", "0\r\nX: \0\r\n\r\n!", NO, NO),
+    ("control in a trailer", "0\r\nX: \x01\r\n\r\n!", NO, NO),
+    ("DEL in a trailer", "0\r\nX: a\x7f\r\n\r\n!", NO, NO),
+    ("tab in a trailer", "0\r\nX: a\tb\r\n\r\n!", Some("|x:a\tb"), Some("|x:a\tb")),
+    ("obs-fold in the trailers", "0\r\nX: 1\r\n 2\r\n\r\n!", NO, NO),
+    ("obs-fold of nothing", "0\r\nX: 1\r\n \r\n\r\n!", NO, NO),
+    ("space before the trailers", "0\r\n X: 1\r\n\r\n!", NO, NO),
+    ("space before a trailer's colon", "0\r\nX : 1\r\n\r\n!", NO, NO),
+    ("trailer without a name", "0\r\n: 1\r\n\r\n!", NO, NO),
+    ("trailer without a colon", "0\r\nGET / HTTP/1.1\r\n\r\n!", NO, NO),
+    ("trailer that is no token", "0\r\nX(: 1\r\n\r\n!", NO, NO),
+];
+
+/// The limits of a request. They allow more than those of a response, so that only the framing decides.
+const LIMITS: HeadLimits = HeadLimits { size: 32 * 1024, headers: 100 };
+
+/// Appends a piece of the body as the tables write it.
+fn append(text: &mut String, frame: &Frame<Bytes>) {
+    if let Some(data) = frame.data_ref() {
+        text.push_str(str::from_utf8(data).unwrap());
+    }
+    for (name, value) in frame.trailers_ref().into_iter().flatten() {
+        write!(text, "|{name}:{}", value.to_str().unwrap()).unwrap();
+    }
+}
+
+/// Reads a request in these pieces. Returns what the tables expect.
+fn read_request<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    let (mut reader, mut input, mut text, mut head) = (Reader::new(LIMITS), Bytes::new(), String::new(), false);
+    for piece in pieces {
+        input = [&input, piece].concat().into();
+        head = head || reader.head(&mut input).ok()?.is_some();
+        while let Some(frame) = reader.body(&mut input).ok()?.filter(|_| head) {
+            append(&mut text, &frame);
+        }
+    }
+    Some(finish(text, head && reader.between_messages(), &input))
+}
+
+/// Reads a response in these pieces. Returns what the tables expect.
+fn read_response<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    let (mut input, mut text, mut body) = (Bytes::new(), String::new(), None::<Position>);
+    for piece in pieces {
+        input = [&input, piece].concat().into();
+        if body.is_none() {
+            let head = head::read(&mut input, &Method::GET, &mut HeaderMap::new(), &mut 0).ok()?;
+            body = head.map(|head| head.framing.into());
+        }
+        while let Some(frame) = body.as_mut().map_or(Ok(None), |body| body.take(&mut input)).ok()? {
+            append(&mut text, &frame);
+        }
+    }
+    Some(finish(text, body == Some(Position::End), &input))
+}
+
+fn finish(text: String, ended: bool, rest: &[u8]) -> String {
+    if !ended {
+        return text + MORE;
+    }
+    assert_eq!(rest, b"!", "the next message begins after the body");
+    text
+}
+
+fn check(name: &str, message: &[u8], sizes: &[usize], request: Option<&str>, response: Option<&str>) {
+    let request_bytes = [b"POST / HTTP/1.1\r\nHost: a\r\n", message].concat();
+    let response_bytes = [b"HTTP/1.1 200 OK\r\n", message].concat();
+    for &size in sizes {
+        assert_eq!(read_request(request_bytes.chunks(size)).as_deref(), request, "request, {name}, {size}");
+        assert_eq!(read_response(response_bytes.chunks(size)).as_deref(), response, "response, {name}, {size}");
+    }
+}
+
+#[test]
+fn what_delimits_a_message() {
+    for (name, message, request, response) in FIELDS {
+        check(name, message.as_bytes(), &[1, 2, 3, 7, usize::MAX], *request, *response);
+    }
+}
+
+#[test]
+fn what_a_chunked_message_may_contain() {
+    for (name, body, request, response) in CHUNKS {
+        let message = format!("Transfer-Encoding: chunked\r\n\r\n{body}");
+        check(name, message.as_bytes(), &[1, 2, 3, 7, usize::MAX], *request, *response);
+    }
+}
+
+#[test]
+fn lines_and_trailers_are_limited() {
+    let body = |size: &str, trailers: &str| format!("Transfer-Encoding: chunked\r\n\r\n{size}\r\n{trailers}\r\n!");
+    let extension = |line: usize| body(&format!("0;{}", "x".repeat(line - 4)), "");
+    let trailers = |size: usize| body("0", &format!("X:{}\r\n", "x".repeat(size - 6)));
+    let fields = |count: usize| body("0", &"X:\r\n".repeat(count));
+    let long = |size: usize| format!("|x:{}", "x".repeat(size - 6));
+    for (name, message, request, response) in [
+        ("trailers of 16 KiB - 1", trailers(16 * 1024 - 1), Some(long(16 * 1024 - 1)), Some(long(16 * 1024 - 1))),
+        ("trailers of 16 KiB", trailers(16 * 1024), None, Some(long(16 * 1024))),
+        ("trailers of 16 KiB + 1", trailers(16 * 1024 + 1), None, None),
+        ("100 trailers", fields(100), Some("|x:".repeat(100)), Some("|x:".repeat(100))),
+        ("101 trailers", fields(101), None, None),
+        ("extension of 4 KiB", extension(4 * 1024), None, Some(String::new())),
+        ("extension of 4 KiB + 1", extension(4 * 1024 + 1), None, None),
+    ] {
+        check(name, message.as_bytes(), &[1000, usize::MAX], request.as_deref(), response.as_deref());
+    }
+}
