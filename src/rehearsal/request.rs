@@ -12,7 +12,8 @@ use jiff::Timestamp;
 
 use crate::exchange::{ClientCertificate, Peer};
 use crate::policy::{Limits, Policy};
-use crate::proxy::http1::reader::{HeadLimits, Reader, RequestHead};
+use crate::proxy::http1::fields::HeadLimits;
+use crate::proxy::http1::reader::{Reader, RequestHead};
 use crate::proxy::request::target;
 use crate::refusal::Refusal;
 

@@ -24,16 +24,15 @@ use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio_rustls::TlsAcceptor;
 
+use super::accepted::{Accepted, Open};
 use super::client::{ClientConnection, Phase};
-use super::connection_limit::Permit;
 use super::rewind::Rewind;
 use super::worker::Worker;
-use super::worker_thread::Open;
 use crate::body::Source;
 use crate::exchange::{ClientCertificate, Peer};
 use crate::policy::{ListenerTls, Timeouts};
 use crate::proxy::headers::strip_trailers;
-use crate::proxy::http1::reader::HeadLimits;
+use crate::proxy::http1::fields::HeadLimits;
 use crate::proxy::http1::{self, End, Wire};
 use crate::proxy::request::target;
 use crate::proxy::request::{handle, refuse_head};
@@ -53,20 +52,6 @@ const SEND_BUFFER: usize = 64 * 1024;
 const LINGER_BYTES: u64 = 1024 * 1024;
 /// How long the connection is read after the last response.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// An accepted connection, to be handed to a worker.
-pub(crate) struct Accepted {
-    /// The socket, non-blocking.
-    pub(crate) stream: std::net::TcpStream,
-    /// The address of the TCP peer.
-    pub(crate) peer: SocketAddr,
-    /// The listener that accepted it, by its address in the policy.
-    pub(crate) listener: SocketAddr,
-    /// The TLS settings in force when it was accepted; `None` for plain HTTP.
-    pub(crate) tls: Option<ListenerTls>,
-    /// Counts the connection against the limits until it ends.
-    pub(crate) permit: Permit,
-}
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, drain: watch::Receiver<bool>) {

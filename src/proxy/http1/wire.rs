@@ -12,10 +12,11 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::AsyncWrite;
 
-use super::End;
 use super::read_buffer::ReadBuffer;
 use crate::proxy::downstream::client::ClientConnection;
-use crate::proxy::http1::reader::{Flaw, HeadLimits, Reader, RequestHead};
+use crate::proxy::http1::fields::HeadLimits;
+use crate::proxy::http1::flaw::Flaw;
+use crate::proxy::http1::reader::{Reader, RequestHead};
 use crate::proxy::stream::Stream;
 
 /// The interim response to a client that expects it before it sends its body (RFC 9110 §15.2.1).
@@ -34,6 +35,17 @@ pub(crate) struct Wire {
     /// The rest of the interim response to send before reading the body; empty when there is none.
     interim: &'static [u8],
     aborted: bool,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Between two requests, with a response that announced it, or because the client disconnected.
+    Closed,
+    /// In the middle of a head.
+    CutShort,
+    /// With a head that is refused.
+    Flawed(Flaw),
 }
 
 /// Why a request's body ended early.

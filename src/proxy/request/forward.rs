@@ -17,7 +17,7 @@ use crate::chain::Admitted;
 use crate::exchange::{Exchange, Peer};
 use crate::policy::Route;
 use crate::proxy::headers::UpstreamHeaders;
-use crate::proxy::upstream::{ConnectError, Head, Link, LinkError, Pool};
+use crate::proxy::upstream::{ConnectError, Head, Pool, ResponseError, UpstreamConnection};
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// A response whose body is still to be read, with the connection it comes from. Its headers replaced the request's.
@@ -25,7 +25,7 @@ pub(crate) struct Forwarded {
     /// The rest of its head.
     pub(crate) head: Head,
     /// The connection.
-    pub(crate) link: Box<Link>,
+    pub(crate) connection: Box<UpstreamConnection>,
     /// Where it goes back to.
     pub(crate) pool: Rc<Pool>,
 }
@@ -63,16 +63,16 @@ pub(crate) async fn forward(
     };
     yield_now().await;
     loop {
-        let mut link = match pool.take() {
-            Some(link) => link,
+        let mut connection = match pool.take() {
+            Some(connection) => connection,
             None => connect(pool).await?,
         };
         let fields = |out: &mut Vec<u8>| upstream_headers.write(out, &server.authority, headers);
-        link.begin(&method, &target.target, fields, body);
-        match answer(&mut link, headers, upstream.response_timeout, &guard.counter).await {
+        connection.begin(&method, &target.target, fields, body);
+        match answer(&mut connection, headers, upstream.response_timeout, &guard.counter).await {
             Ok((head, after)) => {
                 guard.answers(head.status, after);
-                return Ok(Forwarded { head, link, pool: Rc::clone(pool) });
+                return Ok(Forwarded { head, connection, pool: Rc::clone(pool) });
             }
             Err(Unanswered::Unsent(unsent)) => body = unsent,
             // When the client's own body broke off, the refusal says so: it is not the upstream's fault.
@@ -104,39 +104,39 @@ enum Unanswered {
 /// Sends what the connection was given and waits for the head of the response, for `limit` from when the client has sent
 /// its whole body: an upload takes its own time. Also returns how long the upstream took.
 async fn answer(
-    link: &mut Link,
+    connection: &mut UpstreamConnection,
     headers: &mut HeaderMap,
     limit: Duration,
     counter: &Counter,
 ) -> Result<(Head, Duration), Unanswered> {
-    let asked = link.begun;
+    let asked = connection.begun;
     let deadline = |now: Instant, stalled: Option<Instant>| match counter.progress() {
         Progress::Whole => asked + limit,
         // An upstream that accepts none of the body gets no more time for it.
         Progress::Streaming => stalled.unwrap_or(now) + limit,
         Progress::Finished(at) => at.into_std() + limit,
     };
-    link.deadline.not_after(asked + limit);
+    connection.deadline.not_after(asked + limit);
     let answered = poll_fn(|cx| {
-        if let Poll::Ready(answered) = link.poll_head(cx, headers) {
+        if let Poll::Ready(answered) = connection.poll_head(cx, headers) {
             return Poll::Ready(Some(answered));
         }
-        let stalled = link.stalled;
-        ready!(link.deadline.poll(cx, |now| deadline(now, stalled)));
+        let stalled = connection.stalled;
+        ready!(connection.deadline.poll(cx, |now| deadline(now, stalled)));
         Poll::Ready(None)
     });
     match answered.await {
         Some(Ok(head)) => Ok((head, asked.elapsed())),
-        Some(Err(LinkError::Unsent(body))) => Err(Unanswered::Unsent(body)),
+        Some(Err(ResponseError::Unsent(body))) => Err(Unanswered::Unsent(body)),
         Some(Err(error)) => Err(Unanswered::Refused(match &error {
-            LinkError::Invalid(_) => invalid().cause(error.to_string()),
+            ResponseError::Invalid(_) => invalid().cause(error.to_string()),
             _ => unreachable().cause(error.to_string()),
         })),
         None => Err(Unanswered::Refused(late("the service behind did not answer in time; try again later"))),
     }
 }
 
-async fn connect(pool: &Pool) -> Result<Box<Link>, Refusal> {
+async fn connect(pool: &Pool) -> Result<Box<UpstreamConnection>, Refusal> {
     pool.connect().await.map_err(|error| {
         let refusal = match &error {
             ConnectError::Timeout => late("the service behind takes no connection"),

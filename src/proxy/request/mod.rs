@@ -48,10 +48,10 @@ async fn answer(
     // When a sink cannot keep up, callers wait here, before any work is done for them.
     worker.recorder.ready().await;
     match carry(&worker, &client, &mut guard, &mut parts, source).await {
-        Ok((Forwarded { head, link, pool }, held)) => {
+        Ok((Forwarded { head, connection, pool }, held)) => {
             parts.headers.insert(X_REQUEST_ID, guard.exchange.id.to_header());
             std::mem::take(&mut guard.trace.standing).tell(&mut parts.headers);
-            let mut response = Response::new(ResponseBody::upstream(link, pool, held, guard));
+            let mut response = Response::new(ResponseBody::upstream(connection, pool, held, guard));
             *response.status_mut() = head.status;
             *response.headers_mut() = parts.headers;
             if let Some(reason) = head.reason {

@@ -12,7 +12,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::record_guard::RecordGuard;
 use crate::proxy::headers::strip_trailers;
-use crate::proxy::upstream::{Link, LinkError, Pool};
+use crate::proxy::upstream::{Pool, ResponseError, UpstreamConnection};
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// The body of a response to the client.
@@ -31,7 +31,7 @@ struct Upstream {
     /// The beginning of the body, read before the response was released.
     prefix: Option<Bytes>,
     /// Present until the response is interrupted.
-    link: Option<Box<Link>>,
+    connection: Option<Box<UpstreamConnection>>,
     pool: Rc<Pool>,
     /// When the wait for the next piece began.
     waiting_since: Option<Instant>,
@@ -55,10 +55,18 @@ impl ResponseBody {
         Self { source: Source::Ours(Some(bytes).filter(|bytes| !bytes.is_empty())), guard }
     }
 
-    /// Creates a body streamed from the upstream: `prefix` has been read already, the rest follows on `link`.
-    pub(crate) fn upstream(link: Box<Link>, pool: Rc<Pool>, prefix: Bytes, guard: Box<RecordGuard>) -> Self {
+    /// Creates a body streamed from the upstream: `prefix` has been read already, the rest follows on `connection`.
+    pub(crate) fn upstream(
+        connection: Box<UpstreamConnection>,
+        pool: Rc<Pool>,
+        prefix: Bytes,
+        guard: Box<RecordGuard>,
+    ) -> Self {
         let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
-        Self { source: Source::Upstream(Upstream { prefix, link: Some(link), pool, waiting_since: None }), guard }
+        Self {
+            source: Source::Upstream(Upstream { prefix, connection: Some(connection), pool, waiting_since: None }),
+            guard,
+        }
     }
 }
 
@@ -67,18 +75,18 @@ impl Upstream {
         if let Some(prefix) = self.prefix.take() {
             return Poll::Ready(Some(Ok(Frame::data(prefix))));
         }
-        let Some(link) = &mut self.link else { return Poll::Ready(None) };
-        let frame = match link.poll_body(cx) {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        let frame = match connection.poll_body(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let idle = self.pool.idle_timeout();
                 let since = *self.waiting_since.get_or_insert_with(|| {
                     let now = Instant::now();
-                    link.deadline.not_after(now + idle);
+                    connection.deadline.not_after(now + idle);
                     now
                 });
-                ready!(link.deadline.poll(cx, |_| since + idle));
-                self.link = None;
+                ready!(connection.deadline.poll(cx, |_| since + idle));
+                self.connection = None;
                 return Poll::Ready(Some(Err(Refusal::new(
                     Stage::Forward,
                     Reason::UpstreamTimeout,
@@ -90,7 +98,7 @@ impl Upstream {
         Poll::Ready(match frame {
             None => None,
             Some(Err(error)) => {
-                self.link = None;
+                self.connection = None;
                 Some(Err(interruption(&error, guard)))
             }
             Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
@@ -104,11 +112,11 @@ impl Upstream {
     }
 
     fn has_ended(&self) -> bool {
-        self.prefix.is_none() && self.link.as_ref().is_none_or(|link| link.has_ended())
+        self.prefix.is_none() && self.connection.as_ref().is_none_or(|connection| connection.has_ended())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = self.link.as_ref().map(|link| link.size_hint()).unwrap_or_default();
+        let rest = self.connection.as_ref().map(|connection| connection.size_hint()).unwrap_or_default();
         let prefix = self.prefix.as_ref().map_or(0, Bytes::len) as u64;
         rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest.saturating_add(prefix)))
     }
@@ -116,7 +124,7 @@ impl Upstream {
 
 /// Returns why a response was interrupted: the request's body failed while it was still being sent, or the upstream
 /// did.
-fn interruption(error: &LinkError, guard: &RecordGuard) -> Refusal {
+fn interruption(error: &ResponseError, guard: &RecordGuard) -> Refusal {
     guard.counter.failure().unwrap_or_else(|| {
         let detail = "the service behind broke off its answer";
         Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, detail).cause(error.to_string())
@@ -171,10 +179,10 @@ impl Drop for ResponseBody {
         // hyper and our writer drop a body of known length without polling for its end.
         if let Source::Upstream(upstream) = &mut self.source
             && upstream.has_ended()
-            && let Some(link) = upstream.link.take()
+            && let Some(connection) = upstream.connection.take()
         {
             self.guard.answered();
-            upstream.pool.put(link);
+            upstream.pool.put(connection);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::forward::Forwarded;
 use super::record_guard::RecordGuard;
 use crate::chain;
 use crate::policy::Route;
-use crate::proxy::upstream::LinkError;
+use crate::proxy::upstream::ResponseError;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::schema::response::Requirement;
 
@@ -37,12 +37,12 @@ pub(super) async fn examine(
             return Err(guard.counter.failure().unwrap_or(refusal));
         }
     };
-    let all = forwarded.link.has_ended() && read.len() as u64 <= requirement.max_size;
+    let all = forwarded.connection.has_ended() && read.len() as u64 <= requirement.max_size;
     let whole = all.then(|| read.clone());
     if let Err(refusal) = chain::release(route, requirement, contents, headers, whole, &mut guard.trace).await {
         guard.withheld();
-        if forwarded.link.has_ended() {
-            forwarded.pool.put(forwarded.link);
+        if forwarded.connection.has_ended() {
+            forwarded.pool.put(forwarded.connection);
         }
         return Err(refusal);
     }
@@ -54,14 +54,14 @@ async fn read(forwarded: &mut Forwarded, limit: u64) -> Result<Bytes, Refusal> {
     let idle = forwarded.pool.idle_timeout();
     let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
     loop {
-        let link = &mut forwarded.link;
+        let connection = &mut forwarded.connection;
         let since = Instant::now();
-        link.deadline.not_after(since + idle);
+        connection.deadline.not_after(since + idle);
         let piece = poll_fn(|cx| {
-            if let Poll::Ready(piece) = link.poll_body(cx) {
+            if let Poll::Ready(piece) = connection.poll_body(cx) {
                 return Poll::Ready(Some(piece));
             }
-            ready!(link.deadline.poll(cx, |_| since + idle));
+            ready!(connection.deadline.poll(cx, |_| since + idle));
             Poll::Ready(None)
         });
         let data = match piece.await {
@@ -87,7 +87,7 @@ async fn read(forwarded: &mut Forwarded, limit: u64) -> Result<Bytes, Refusal> {
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
-fn broken_off(error: &LinkError) -> Refusal {
+fn broken_off(error: &ResponseError) -> Refusal {
     refused(Reason::InvalidUpstreamResponse, "the service behind broke off its answer").cause(error.to_string())
 }
 

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::path;
 use crate::exchange::{Exchange, Peer, Request, Tick};
 use crate::proxy::headers;
-use crate::proxy::http1::reader::Flaw;
+use crate::proxy::http1::flaw::Flaw;
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// What a head asks for, once it has been checked.

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use hyper::body::Frame;
 
-use super::body::Position;
-use super::head;
-use crate::proxy::http1::reader::{HeadLimits, Reader};
+use super::head::{self, MAX_HEADERS};
+use crate::proxy::http1::body_decoder::BodyDecoder;
+use crate::proxy::http1::fields::HeadLimits;
+use crate::proxy::http1::reader::Reader;
 
 /// A message that is refused.
 const NO: Option<&str> = None;
@@ -144,18 +145,19 @@ fn read_request<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<String> {
 
 /// Reads a response in these pieces. Returns what the tables expect.
 fn read_response<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<String> {
-    let (mut input, mut text, mut body) = (Bytes::new(), String::new(), None::<Position>);
+    let (mut input, mut text, mut head) = (Bytes::new(), String::new(), None);
+    let mut decoder = BodyDecoder::for_responses(MAX_HEADERS);
     for piece in pieces {
         input = [&input, piece].concat().into();
-        if body.is_none() {
-            let head = head::read(&mut input, &Method::GET, &mut HeaderMap::new(), &mut 0).ok()?;
-            body = head.map(|head| head.framing.into());
+        if head.is_none() {
+            head = head::read(&mut input, &Method::GET, &mut HeaderMap::new(), &mut 0).ok()?;
+            head.iter().for_each(|head| decoder.begin(head.framing));
         }
-        while let Some(frame) = body.as_mut().map_or(Ok(None), |body| body.take(&mut input)).ok()? {
+        while let Some(frame) = head.as_ref().map_or(Ok(None), |_| decoder.decode(&mut input)).ok()? {
             append(&mut text, &frame);
         }
     }
-    Some(finish(text, body == Some(Position::End), &input))
+    Some(finish(text, head.is_some() && decoder.has_ended(), &input))
 }
 
 fn finish(text: String, ended: bool, rest: &[u8]) -> String {

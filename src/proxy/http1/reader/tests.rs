@@ -14,8 +14,7 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 
-use super::flaw::FlawKind;
-use super::{Flaw, HeadLimits, Reader};
+use super::{Flaw, FlawKind, HeadLimits, Reader};
 
 const LIMITS: HeadLimits = HeadLimits { size: 256, headers: 8 };
 
