@@ -82,8 +82,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, d
 /// The TLS version and the client's certificate.
 type TlsSession = (&'static str, Option<Box<ClientCertificate>>);
 
-/// Performs the TLS handshake, if any. Returns the stream, its TLS session, and whether ALPN selected HTTP/2
-/// (`None` without TLS).
+/// Performs the TLS handshake, if any. Returns the stream, its TLS session, and whether ALPN selected HTTP/2 (`None`
+/// without TLS).
 async fn accept_tls(
     tcp: TcpStream,
     tls: Option<ListenerTls>,
@@ -252,8 +252,8 @@ async fn run_until_deadline<T>(
         // A client that does not read its response counts as idle, too.
         Phase::Busy(_) => client.stalled().map_or(now + timeouts.idle, |since| since + timeouts.idle),
     };
-    // A head may begin just after the timer was set for an idle connection, so the timer never sleeps past the
-    // deadline of a head.
+    // A head may begin just after the timer was set for an idle connection, so the timer never sleeps past the deadline
+    // of a head.
     let shortest = timeouts.idle.min(timeouts.request_headers);
     let mut timer = pin!(tokio::time::sleep(shortest));
     let drain_changes = drain.clone();
@@ -321,8 +321,8 @@ async fn write_final_response(
     close(stream).await;
 }
 
-/// Closes the connection so that the last response arrives. Closing a socket with unread input resets it, and the
-/// reset may overtake what was written (RFC 9112 §9.6).
+/// Closes the connection so that the last response arrives. Closing a socket with unread input resets it, and the reset
+/// may overtake what was written (RFC 9112 §9.6).
 async fn close(stream: &mut Stream) {
     let lingering = async {
         stream.shutdown().await?;

@@ -101,8 +101,8 @@ impl BodyDecoder {
         self.trailers.clear();
     }
 
-    /// Takes the next piece of the body, or its trailers, out of `input`. Returns `None` at the end of the body, and when
-    /// `input` is incomplete: then it keeps the beginning of an unfinished trailer, and more must be appended.
+    /// Takes the next piece of the body, or its trailers, out of `input`. Returns `None` at the end of the body, and
+    /// when `input` is incomplete: then it keeps the beginning of an unfinished trailer, and more must be appended.
     ///
     /// # Errors
     /// The first [`Flaw`]. Every later call returns it again.
@@ -162,8 +162,8 @@ impl BodyDecoder {
         Ok(())
     }
 
-    /// Ends a body that is delimited by the close of the connection, which was just closed. Returns whether it was such a
-    /// body; any other is incomplete.
+    /// Ends a body that is delimited by the close of the connection, which was just closed. Returns whether it was such
+    /// a body; any other is incomplete.
     pub(crate) fn close(&mut self) -> bool {
         let delimits = self.state == State::UntilClose;
         if delimits {
@@ -239,8 +239,8 @@ fn split(input: &mut Bytes, left: u64) -> (Bytes, u64) {
     (input.split_to(size), left.saturating_sub(size as u64))
 }
 
-/// Returns the state after one byte of a chunk's size. Extensions are legal (RFC 9112 §7.1.1) but refused in requests: no
-/// client sends them, and request smuggling exploits parsers that skip them differently.
+/// Returns the state after one byte of a chunk's size. Extensions are legal (RFC 9112 §7.1.1) but refused in requests:
+/// no client sends them, and request smuggling exploits parsers that skip them differently.
 fn chunk_size(byte: u8, size: u64, digits: u8, strictness: Strictness) -> Result<State, FlawKind> {
     let lenient = strictness == Strictness::Lenient;
     let digit = match byte {

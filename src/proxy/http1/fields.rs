@@ -71,6 +71,14 @@ pub(super) fn split_field(line: &[u8], first: bool) -> Result<(usize, Range<usiz
     }
 }
 
+/// Writes a field line with its CRLF.
+pub(crate) fn write_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// `tchar` (RFC 9110 §5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
     const TOKEN: [bool; 256] = {

@@ -1,5 +1,5 @@
-//! Writes the head of a response to an HTTP/1.x client: status line, fields, and the framing of the body
-//! (RFC 9112 §4, §6).
+//! Writes the head of a response to an HTTP/1.x client: status line, fields, and the framing of the body (RFC 9112 §4,
+//! §6).
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,8 +10,8 @@ use http::response::Parts;
 use hyper::body::Body as _;
 use hyper::ext::ReasonPhrase;
 
+use super::fields::write_line;
 use super::writer::MessageWriter;
-use crate::proxy::headers::write_line;
 use crate::proxy::request::response_body::ResponseBody;
 
 /// The properties of a request that determine how its response is framed.
@@ -95,8 +95,8 @@ struct SkippedFields<'a> {
     content_length: Option<&'a HeaderValue>,
 }
 
-/// Writes all fields except those that concern framing and the connection. Adds `Date` if it is missing
-/// (RFC 9110 §6.6.1).
+/// Writes all fields except those that concern framing and the connection. Adds `Date` if it is missing (RFC 9110
+/// §6.6.1).
 fn write_fields<'a>(out: &mut Vec<u8>, headers: &'a HeaderMap) -> SkippedFields<'a> {
     let mut skipped = SkippedFields::default();
     let mut dated = false;

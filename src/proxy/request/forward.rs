@@ -1,7 +1,7 @@
 //! Sends an admitted request to the upstream and reads the head of its response.
 //!
-//! It takes [`Admitted`] by value, so a request that did not pass the chain cannot be sent. Failures are distinguished: the
-//! client's own body, no connection, no response in time, an invalid response.
+//! It takes [`Admitted`] by value, so a request that did not pass the chain cannot be sent. Failures are distinguished:
+//! the client's own body, no connection, no response in time, an invalid response.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -81,8 +81,8 @@ pub(crate) async fn forward(
     }
 }
 
-/// Lets every other ready task of this worker run first. Requests that leave together wake an upstream once, and waking it
-/// is a large part of what sending costs.
+/// Lets every other ready task of this worker run first. Requests that leave together wake an upstream once, and waking
+/// it is a large part of what sending costs.
 async fn yield_now() {
     let mut gave_way = false;
     poll_fn(|cx| match std::mem::replace(&mut gave_way, true) {
@@ -101,8 +101,8 @@ enum Unanswered {
     Refused(Refusal),
 }
 
-/// Sends what the connection was given and waits for the head of the response, for `limit` from when the client has sent
-/// its whole body: an upload takes its own time. Also returns how long the upstream took.
+/// Sends what the connection was given and waits for the head of the response, for `limit` from when the client has
+/// sent its whole body: an upload takes its own time. Also returns how long the upstream took.
 async fn answer(
     connection: &mut UpstreamConnection,
     headers: &mut HeaderMap,

@@ -1,5 +1,5 @@
-//! Handles one request: opens its exchange, reads its target, finds its route, takes it through the chain, forwards it, and
-//! writes the response. Whatever happens, the [`RecordGuard`] records it.
+//! Handles one request: opens its exchange, reads its target, finds its route, takes it through the chain, forwards it,
+//! and writes the response. Whatever happens, the [`RecordGuard`] records it.
 
 mod forward;
 pub(crate) mod path;

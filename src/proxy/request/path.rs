@@ -69,8 +69,8 @@ impl PathFlaw {
     }
 }
 
-/// The normal form of `raw`, a path without its query. Borrows when `raw` is in normal form, and the ordinary path
-/// (no escapes, no segment that begins with a dot) costs one scan.
+/// The normal form of `raw`, a path without its query. Borrows when `raw` is in normal form, and the ordinary path (no
+/// escapes, no segment that begins with a dot) costs one scan.
 ///
 /// # Errors
 /// [`PathFlaw`] when the path is ambiguous; the answer is 400.

@@ -1,10 +1,8 @@
 //! Writes the one audit record of a request, however the request ends.
 //!
 //! The guard moves with the request, from the handler into the body of the response. The request ends where the guard
-//! is
-//! dropped, also when the client disconnects midway. Its `Drop` is the only place where the records and metrics of
-//! requests
-//! are made.
+//! is dropped, also when the client disconnects midway. Its `Drop` is the only place where the records and metrics of
+//! requests are made.
 
 use std::rc::Rc;
 use std::sync::Arc;

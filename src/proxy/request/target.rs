@@ -86,7 +86,8 @@ fn scheme(headers: &HeaderMap, peer: &Peer, trusted_peer: bool) -> &'static str 
     }
 }
 
-/// Normalises the path once, so that the path that is matched is the path that is forwarded. Returns the target to forward.
+/// Normalises the path once, so that the path that is matched is the path that is forwarded. Returns the target to
+/// forward.
 fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange) -> Result<Cow<'a, str>, Refusal> {
     match path::normalise(uri.path()).map_err(|flaw| malformed(flaw.detail()))? {
         Cow::Borrowed(path) => Ok(Cow::Borrowed(uri.path_and_query().map_or(path, PathAndQuery::as_str))),

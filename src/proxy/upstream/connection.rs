@@ -65,8 +65,8 @@ impl UpstreamConnection {
         }
     }
 
-    /// Begins a request. `fields` writes the header fields, each as a line with its CRLF. The fields that frame the body
-    /// are added here. Nothing is sent before `poll_head`.
+    /// Begins a request. `fields` writes the header fields, each as a line with its CRLF. The fields that frame the
+    /// body are added here. Nothing is sent before `poll_head`.
     pub(crate) fn begin(&mut self, method: &Method, target: &str, fields: impl FnOnce(&mut Vec<u8>), body: Body) {
         let (ended, length) = (body.is_end_stream(), body.size_hint().exact());
         let bytes = self.writer.begin();
@@ -160,8 +160,8 @@ impl UpstreamConnection {
         self.read_buffer.poll_fill(&mut self.stream, &mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// Sends what can be sent now. A returned error ends the request. A failure to send alone does not, because there may
-    /// be a response all the same (RFC 9112 §9.5).
+    /// Sends what can be sent now. A returned error ends the request. A failure to send alone does not, because there
+    /// may be a response all the same (RFC 9112 §9.5).
     fn push(&mut self, cx: &mut Context<'_>) -> Result<(), ResponseError> {
         if self.body.is_none() && self.writer.is_empty() {
             return Ok(());

@@ -89,7 +89,7 @@ pub(super) fn read(
                 return Err(ResponseError::Invalid("a header field is malformed"));
             };
             fields.take(&name, &value)?;
-            if headers::crosses_back(name.as_str()) {
+            if headers::is_forwarded_downstream(name.as_str()) {
                 headers.append(name, value);
             }
         }

@@ -4,8 +4,8 @@
 //! - `head` parses the head of a response; its body is decoded by `http1::body_decoder`.
 //!
 //! The client is small because it has a single user: requests were parsed and checked before, and responses are framed
-//! again for the client. Anything that is not plainly one response is refused, and any doubt about where a response ends
-//! closes the connection.
+//! again for the client. Anything that is not plainly one response is refused, and any doubt about where a response
+//! ends closes the connection.
 
 mod connection;
 mod error;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
 
-use crate::proxy::headers::asks_for_trailers;
+use crate::proxy::headers::accepts_trailers;
 use crate::proxy::http1::body_decoder::Framing;
 use crate::proxy::http1::fields::{is_token, split_field};
 use crate::proxy::http1::flaw::FlawKind;
@@ -90,7 +90,7 @@ impl Head {
         let (name, value) = (line.get(..end).unwrap_or_default(), line.get(value).unwrap_or_default());
         // Match the length first: it alone rules out nearly every name.
         match end {
-            2 if name.eq_ignore_ascii_case(b"te") => self.takes_trailers |= asks_for_trailers(value),
+            2 if name.eq_ignore_ascii_case(b"te") => self.takes_trailers |= accepts_trailers(value),
             4 if name.eq_ignore_ascii_case(b"host") => {
                 if self.host {
                     return Err(FlawKind::HostRepeated);

@@ -2,8 +2,7 @@
 //!
 //! It accepts only the strict subset on which all parsers agree: lines end in CRLF, one length, one `chunked`, no
 //! extensions, no folding. So upstreams see the same requests by construction. The meaning of fields is handled
-//! elsewhere:
-//! see `proxy::headers` and `proxy::request::path`.
+//! elsewhere: see `proxy::headers` and `proxy::request::path`.
 
 mod head;
 
@@ -73,8 +72,8 @@ impl Reader {
         }
     }
 
-    /// Takes the next piece of a request's body, or its trailers, out of `input`. Returns `None` at the end of the body,
-    /// and when `input` is incomplete: then it keeps the beginning of an unfinished trailer.
+    /// Takes the next piece of a request's body, or its trailers, out of `input`. Returns `None` at the end of the
+    /// body, and when `input` is incomplete: then it keeps the beginning of an unfinished trailer.
     ///
     /// # Errors
     /// The first [`Flaw`]. Every later call returns it again.
