@@ -69,7 +69,7 @@ impl RehearsalRequest {
         // A break within a field would have made another request of what follows it.
         let unreadable = || target::malformed("the request line or a header is malformed");
         let mut input = Bytes::from(head);
-        let read = Reader::new(limits).head(&mut input).map_err(target::flawed)?;
+        let read = Reader::new(limits).head(&mut input).map_err(target::malformed_framing)?;
         let RequestHead { method, uri, headers, .. } = read.filter(|_| input.is_empty()).ok_or_else(unreadable)?;
         Ok(Read { method, uri, headers })
     }

@@ -94,7 +94,7 @@ async fn run(
         _ = cut.wait_for(|cut| *cut) => false,
     };
     if timed_out {
-        tracing::warn!(left = connections.len(), "connections were cut: they did not finish within timeouts.drain");
+        tracing::warn!(left = connections.len(), "connections were closed: they did not finish within timeouts.drain");
     }
     // Dropping the remaining connections writes their records.
     connections.shutdown().await;

@@ -22,7 +22,7 @@ use std::task::{Context, Poll};
 
 use http::{Method, Request, Version};
 
-use response::Ending;
+use response::After;
 pub(super) use wire::{End, Wire};
 use wire::{RequestBody, WireWriter};
 
@@ -84,14 +84,14 @@ async fn exchange(
     let (parts, body) = response.into_parts();
     let mut writer = MessageWriter::default();
     writer.begin().extend_from_slice(interim);
-    let (ending, mut body) = response::write(&mut writer, &framing, &parts, body);
-    let unfinished = (ending == Ending::CloseDelimited).then(|| Unfinished(wire));
+    let (after, mut body) = response::write(&mut writer, &framing, &parts, body);
+    let unfinished = (after == After::CloseDelimited).then(|| Unfinished(wire));
     let sent =
         poll_fn(|cx| unless_disconnected(wire, cx, |cx| writer.poll_send(&mut WireWriter(wire), &mut body, cx))).await;
     let Some(Ok(())) = sent else { return Err(End::Closed) };
     // It was sent whole, so the connection must not be aborted.
     std::mem::forget(unfinished);
-    if ending == Ending::KeepAlive && wire.borrow_mut().is_done() { Ok(()) } else { Err(End::Closed) }
+    if after == After::KeepAlive && wire.borrow_mut().is_done() { Ok(()) } else { Err(End::Closed) }
 }
 
 /// Aborts the connection when dropped: a response delimited by the close of the connection was not sent whole.

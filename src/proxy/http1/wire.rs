@@ -64,8 +64,8 @@ impl fmt::Display for Unreadable {
         match self {
             Self::Flawed(flaw) => f.write_str(flaw.detail()),
             Self::Closed(None) => f.write_str("the connection closed before the end of the body"),
-            Self::Closed(Some(kind)) => write!(f, "the connection broke: {kind}"),
-            Self::Superseded => f.write_str("the body was not taken in time"),
+            Self::Closed(Some(kind)) => write!(f, "the connection failed: {kind}"),
+            Self::Superseded => f.write_str("the body was not read in time"),
         }
     }
 }

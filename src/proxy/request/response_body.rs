@@ -1,4 +1,4 @@
-//! The body of a response to the client: streamed from the upstream, or our own.
+//! The body of a response to the client: streamed from the upstream, or the proxy's own.
 //!
 //! It holds the upstream connection and the request's `RecordGuard`, and releases both when it ends.
 
@@ -22,7 +22,7 @@ pub(crate) struct ResponseBody {
 }
 
 enum Source {
-    Ours(Option<Bytes>),
+    Local(Option<Bytes>),
     Upstream(Upstream),
 }
 
@@ -37,22 +37,22 @@ struct Upstream {
     waiting_since: Option<Instant>,
 }
 
-/// The response was interrupted; the client sees its connection or stream end early.
+/// The response was interrupted: the client's connection or stream ends early.
 #[derive(Debug)]
 pub(crate) struct Interrupted;
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the upstream's answer broke off")
+        f.write_str("the upstream's response ended early")
     }
 }
 
 impl std::error::Error for Interrupted {}
 
 impl ResponseBody {
-    /// Creates a body of our own.
-    pub(crate) fn ours(bytes: Bytes, guard: Box<RecordGuard>) -> Self {
-        Self { source: Source::Ours(Some(bytes).filter(|bytes| !bytes.is_empty())), guard }
+    /// Creates a body that does not come from an upstream.
+    pub(crate) fn local(bytes: Bytes, guard: Box<RecordGuard>) -> Self {
+        Self { source: Source::Local(Some(bytes).filter(|bytes| !bytes.is_empty())), guard }
     }
 
     /// Creates a body streamed from the upstream: `prefix` has been read already, the rest follows on `connection`.
@@ -90,7 +90,7 @@ impl Upstream {
                 return Poll::Ready(Some(Err(Refusal::new(
                     Stage::Forward,
                     Reason::UpstreamTimeout,
-                    "the service behind stopped sending",
+                    "the upstream stopped sending its response",
                 ))));
             }
         };
@@ -126,7 +126,7 @@ impl Upstream {
 /// did.
 fn interruption(error: &ResponseError, guard: &RecordGuard) -> Refusal {
     guard.counter.failure().unwrap_or_else(|| {
-        let detail = "the service behind broke off its answer";
+        let detail = "the upstream ended its response early";
         Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, detail).cause(error.to_string())
     })
 }
@@ -138,12 +138,12 @@ impl Body for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let this = self.get_mut();
         let frame = match &mut this.source {
-            Source::Ours(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Source::Local(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             Source::Upstream(upstream) => ready!(upstream.poll(cx, &this.guard)),
         };
         Poll::Ready(match frame {
             None => {
-                this.guard.answered();
+                this.guard.completed();
                 None
             }
             Some(Ok(frame)) => {
@@ -161,14 +161,14 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Ours(bytes) => bytes.is_none(),
+            Source::Local(bytes) => bytes.is_none(),
             Source::Upstream(upstream) => upstream.has_ended(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Ours(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Source::Local(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Source::Upstream(upstream) => upstream.size_hint(),
         }
     }
@@ -181,7 +181,7 @@ impl Drop for ResponseBody {
             && upstream.has_ended()
             && let Some(connection) = upstream.connection.take()
         {
-            self.guard.answered();
+            self.guard.completed();
             upstream.pool.put(connection);
         }
     }
