@@ -62,7 +62,7 @@ pub(super) fn read(
             Ok(Status::Complete(size)) if size <= MAX_HEAD => size,
             Ok(Status::Partial) if input.len() < MAX_HEAD => return Ok(None),
             Ok(_) | Err(httparse::Error::TooManyHeaders) => {
-                return Err(ResponseError::Invalid("its head is too large"));
+                return Err(ResponseError::Invalid("its head is too large or has too many fields"));
             }
             Err(_) => return Err(ResponseError::Invalid("its head is malformed")),
         };

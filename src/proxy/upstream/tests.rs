@@ -6,9 +6,10 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use hyper::body::Frame;
+use proptest::prelude::*;
 
 use super::head::{self, MAX_HEADERS};
-use crate::proxy::http1::body_decoder::BodyDecoder;
+use crate::proxy::http1::body_decoder::{BodyDecoder, Framing};
 use crate::proxy::http1::fields::HeadLimits;
 use crate::proxy::http1::reader::Reader;
 
@@ -209,5 +210,73 @@ fn lines_and_trailers_are_limited() {
         ("extension of 4 KiB + 1", extension(4 * 1024 + 1), None, None),
     ] {
         check(name, message.as_bytes(), &[1000, usize::MAX], request.as_deref(), response.as_deref());
+    }
+}
+
+/// A chunked body that was read whole: its data, its trailers, and how many bytes follow.
+type Whole = (Vec<u8>, HeaderMap, usize);
+
+/// Decodes a chunked response body in pieces of this size, unless it is refused or incomplete.
+fn decode(body: &[u8], size: usize) -> Option<Whole> {
+    let (mut decoder, mut input) = (BodyDecoder::for_responses(MAX_HEADERS), Bytes::new());
+    let (mut data, mut trailers) = (Vec::new(), HeaderMap::new());
+    decoder.begin(Framing::Chunked);
+    for piece in body.chunks(size) {
+        input = [&input, piece].concat().into();
+        while let Some(frame) = decoder.decode(&mut input).ok()? {
+            match frame.into_data() {
+                Ok(piece) => data.extend_from_slice(&piece),
+                Err(frame) => trailers = frame.into_trailers().ok()?,
+            }
+        }
+    }
+    decoder.has_ended().then_some((data, trailers, input.len()))
+}
+
+/// Decodes a chunked response body as httparse reads it, with the size of each chunk in front and no LF in extensions.
+fn decode_by_httparse(mut body: &[u8]) -> Option<Whole> {
+    let mut data = Vec::new();
+    loop {
+        let httparse::Status::Complete((line, size)) = httparse::parse_chunk_size(body).ok()? else { return None };
+        let (first, rest) = body.split_at(line);
+        if !first[0].is_ascii_hexdigit() || first[..line - 1].contains(&b'\n') {
+            return None;
+        }
+        body = rest;
+        if size == 0 {
+            break;
+        }
+        let (chunk, rest) = body.split_at_checked(usize::try_from(size).ok()?)?;
+        data.extend_from_slice(chunk);
+        body = rest.strip_prefix(b"\r\n")?;
+    }
+    let mut room = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let httparse::Status::Complete((size, fields)) = httparse::parse_headers(body, &mut room).ok()? else {
+        return None;
+    };
+    let mut trailers = HeaderMap::new();
+    for field in fields {
+        let name: http::HeaderName = field.name.parse().unwrap();
+        trailers.append(name, http::HeaderValue::from_bytes(field.value).unwrap());
+    }
+    Some((data, trailers, body.len() - size))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
+    #[test]
+    fn responses_are_read_as_httparse_reads_them(
+        pieces in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "3\r\nabc\r\n", "0\r\n", "0\r\n\r\n", "3", "0", "a", ";", ";x=y", " ", "\t", "\r\n", "\n", "\r", "abc", "X: 1\r\n",
+                "Y:2\n", "X", ":", " ", "\0", "\u{7f}", "é", "3;x\r\nabc\r\n", "3 \r\nabc\r\n",
+            ]),
+            0..10,
+        ),
+        size in 1_usize..9,
+    ) {
+        let body = pieces.concat();
+        prop_assert_eq!(decode(body.as_bytes(), size), decode_by_httparse(body.as_bytes()));
     }
 }
