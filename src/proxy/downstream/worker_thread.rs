@@ -101,7 +101,7 @@ async fn run(
     worker.recorder.close().await;
 }
 
-/// Reports a panic in a connection: it is a bug of ours, and ends that connection alone.
+/// Reports a panic in a connection: it is a bug in the proxy, and ends only that connection.
 fn report_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()

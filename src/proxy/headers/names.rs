@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn names_and_prefixes_of_names() {
-        const LONG: &str = "x-a-name-that-is-longer-than-all-the-lengths-that-are-told-apart-by-a-bit";
+        const LONG: &str = "x-a-name-that-is-longer-than-all-the-lengths-that-are-distinguished-by-one-bit";
         let names = Names::new(&["te", "host", LONG], &["x-forwarded-", "client-cert"]);
         for (name, has) in [
             ("te", true),

@@ -198,8 +198,8 @@ impl BodyDecoder {
             (State::ChunkSizeSpace(size), b';') => Ok(State::ChunkExtension(size)),
             (State::ChunkSizeSpace(size) | State::ChunkExtension(size), b'\r') => Ok(State::ChunkSizeLf(size)),
             (State::ChunkSizeSpace(_), _) => Err(FlawKind::ChunkSize),
-            // RFC 9112 §7.1.1: extensions that are not understood are ignored.
             (State::ChunkExtension(_), b'\n') => Err(FlawKind::BareLf),
+            // RFC 9112 §7.1.1: unknown extensions are ignored.
             (State::ChunkExtension(_), _) => Ok(self.state),
             (State::ChunkSizeLf(size), b'\n') => {
                 self.size = 0;

@@ -9,8 +9,8 @@ use super::flaw::FlawKind;
 pub(super) enum Strictness {
     /// For requests: only the subset that all parsers read alike, because differences allow request smuggling.
     Strict,
-    /// For responses: also what upstreams may send and only one reading makes sense of, such as lines that end in LF
-    /// alone (RFC 9112 §2.2) and chunk extensions (§7.1.1).
+    /// For responses: also trailer lines that end in LF alone (RFC 9112 §2.2), chunk extensions, and whitespace after a
+    /// chunk's size (§7.1.1), which existing upstreams send.
     Lenient,
 }
 
