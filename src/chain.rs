@@ -11,22 +11,14 @@ use http::HeaderMap;
 
 use crate::body::{Body, Counter, Source};
 use crate::exchange::Request;
-use crate::policy::{Access, Policy, Reporting, Route};
+use crate::policy::{Access, Reporting, Route};
 use crate::refusal::Refusal;
+use crate::runtime::InForce;
 use crate::stages::auth::Caller;
 use crate::stages::auth::cache::TokenCache;
 use crate::stages::rate_limit::{self, Standing, Subject};
 use crate::stages::schema::content::Contents;
 use crate::stages::schema::{Rejected, response};
-use crate::state::ledger::Ledger;
-
-/// What the stages use beside the policy.
-pub(crate) struct Tools<'a> {
-    /// Tokens this worker has verified.
-    pub(crate) tokens: &'a TokenCache,
-    /// How much of their limits callers have used.
-    pub(crate) ledger: &'a Ledger,
-}
 
 /// What the chain found out about a request, whatever it decided: for the response and the record.
 #[derive(Default)]
@@ -63,11 +55,11 @@ impl Admitted {
     }
 }
 
-/// Takes a request through the four stages.
+/// Takes a request through the four stages. `tokens` are those that this worker has verified under this policy.
 pub(crate) async fn admit(
-    policy: &Policy,
+    in_force: &InForce,
     route: &Route,
-    tools: &Tools<'_>,
+    tokens: &TokenCache,
     request: &Request<'_>,
     body: Source,
     counter: &Counter,
@@ -77,7 +69,7 @@ pub(crate) async fn admit(
 
     let mut subject = Subject::Address(request.client());
     if let Access::Scoped(requirement) = &route.access {
-        match policy.auth().authenticate(request, tools.tokens).await {
+        match in_force.auth.authenticate(request, tokens).await {
             Err(refusal) => trace.settle(reporting, refusal)?,
             Ok(known) => {
                 trace.caller = Some(Arc::clone(&known.caller));
@@ -91,7 +83,7 @@ pub(crate) async fn admit(
         subject = Subject::Consumer(caller.plan(), caller.account());
     }
     let limits = (route.rate.as_ref(), route.class);
-    let limited = rate_limit::take(limits, &subject, tools.ledger, request.tick, &mut trace.standing);
+    let limited = rate_limit::take(limits, &subject, &in_force.ledger, request.tick, &mut trace.standing);
     if let Err(refusal) = limited {
         trace.settle(reporting, refusal)?;
     }

@@ -51,6 +51,7 @@ mod proxy;
 mod refusal;
 #[doc(hidden)]
 pub mod rehearsal;
+mod runtime;
 mod secrets;
 mod stages;
 mod state;

@@ -3,21 +3,24 @@
 //!
 //! Names follow Prometheus' rules: base units, `_total` for counters. Labels come from the policy, never from a
 //! request, so clients cannot increase their number. Two come from elsewhere, and both are bounded: `kid`, published by
-//! an issuer that the policy trusts, and the ids of keys and consumers that operators created. Label sets are resolved
-//! when the policy is compiled; the hot path holds handles. Gauges of current state are collected on each scrape
-//! ([`Gauges`]), so that what no longer exists disappears from the page.
+//! an issuer that the policy trusts, and the ids of keys and consumers that operators created. The hot path holds the
+//! numbers of a route ([`RouteMetrics`]). A page is put together from what is in force when it is asked for, so that
+//! what no longer exists disappears from it.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io::IsTerminal;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
 
 /// Upper bounds of duration buckets, in seconds.
@@ -73,10 +76,6 @@ struct KeyLabels {
 /// All metrics of this process. Clones are handles to the same numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
-    requests: Family<EndLabels, Counter>,
-    would_refuse: Family<EndLabels, Counter>,
-    durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
-    upstream_durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     reloads: Family<CodeLabels, Counter>,
     /// Open client connections.
     pub(crate) connections: Gauge,
@@ -98,27 +97,47 @@ pub(crate) struct End {
 /// How many different ends there can be.
 pub(crate) const ENDS: usize = 64;
 
-/// The handles of one route.
+/// The numbers of one route. They outlive policies: the next policy that has the route counts on.
 #[derive(Debug)]
 pub(crate) struct RouteMetrics {
     labels: RouteLabels,
-    requests: Family<EndLabels, Counter>,
-    would_refuse: Family<EndLabels, Counter>,
-    /// Resolved when first used: most routes never see most ends.
-    ends: [OnceLock<Counter>; ENDS],
+    /// By [`End::index`]; made when first used, because most routes never see most ends.
+    ends: [OnceLock<EndCount>; ENDS],
+    /// Refusals that were only reported, by code.
+    would_refuse: Mutex<Vec<(&'static str, u64)>>,
     duration: Histogram,
     upstream_duration: Histogram,
 }
 
+/// How often requests of a route ended in one way.
+#[derive(Debug)]
+struct EndCount {
+    code: &'static str,
+    requests: AtomicU64,
+}
+
 impl RouteMetrics {
+    /// Nothing is counted yet. Both names are empty for requests that match no route.
+    pub(crate) fn new(api: &str, route: &str) -> Self {
+        Self {
+            labels: RouteLabels { api: api.to_owned(), route: route.to_owned() },
+            ends: [const { OnceLock::new() }; ENDS],
+            would_refuse: Mutex::default(),
+            duration: Histogram::new(DURATIONS),
+            upstream_duration: Histogram::new(DURATIONS),
+        }
+    }
+
+    /// Returns whether these are the numbers of this route.
+    pub(crate) fn is_of(&self, api: &str, route: &str) -> bool {
+        self.labels.api == api && self.labels.route == route
+    }
+
     /// Counts one request. Durations: from its head to its end, and until the upstream's response headers.
     pub(crate) fn count(&self, end: End, duration: Duration, upstream: Option<Duration>) {
-        if let Some(slot) = self.ends.get(end.index) {
-            slot.get_or_init(|| {
-                let RouteLabels { api, route } = self.labels.clone();
-                self.requests.get_or_create_owned(&EndLabels { api, route, code: end.code })
-            })
-            .inc();
+        if let Some(count) = self.ends.get(end.index) {
+            let count = count.get_or_init(|| EndCount { code: end.code, requests: AtomicU64::new(0) });
+            count.requests.fetch_add(1, Ordering::Relaxed);
         }
         self.duration.observe(duration.as_secs_f64());
         if let Some(upstream) = upstream {
@@ -128,37 +147,55 @@ impl RouteMetrics {
 
     /// Counts a refusal that was only reported.
     pub(crate) fn would_refuse(&self, code: &'static str) {
+        let mut counts = self.would_refuse.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.iter_mut().find(|(known, _)| *known == code) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((code, 1)),
+        }
+    }
+
+    fn ends(&self) -> Vec<(EndLabels, Counter)> {
+        let counts = self.ends.iter().filter_map(OnceLock::get);
+        counts.map(|end| (self.end(end.code), counter(end.requests.load(Ordering::Relaxed)))).collect()
+    }
+
+    fn would_refuses(&self) -> Vec<(EndLabels, Counter)> {
+        let counts = self.would_refuse.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|(code, count)| (self.end(code), counter(*count))).collect()
+    }
+
+    fn end(&self, code: &'static str) -> EndLabels {
         let RouteLabels { api, route } = self.labels.clone();
-        self.would_refuse.get_or_create_owned(&EndLabels { api, route, code }).inc();
+        EndLabels { api, route, code }
+    }
+}
+
+/// A family of series that exist at this moment, in this order; [`Family`] would keep those that are gone.
+#[derive(Debug)]
+struct Series<S, M>(Vec<(S, M)>);
+
+impl<S: EncodeLabelSet, M: EncodeMetric + TypedMetric> EncodeMetric for Series<S, M> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        self.0.iter().try_for_each(|(labels, metric)| metric.encode(encoder.encode_family(labels)?))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        M::TYPE
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
 impl Metrics {
     /// Returns metrics that are all zero.
     pub(crate) fn new() -> Self {
-        let histogram: fn() -> Histogram = || Histogram::new(DURATIONS);
         Self {
-            durations: Family::new_with_constructor(histogram),
-            upstream_durations: Family::new_with_constructor(histogram),
-            requests: Family::default(),
-            would_refuse: Family::default(),
             reloads: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             policy_loaded: Gauge::default(),
-        }
-    }
-
-    /// Returns the handles of a route; both names are empty for requests that match no route.
-    pub(crate) fn route(&self, api: &str, route: &str) -> RouteMetrics {
-        let labels = RouteLabels { api: api.to_owned(), route: route.to_owned() };
-        RouteMetrics {
-            requests: self.requests.clone(),
-            would_refuse: self.would_refuse.clone(),
-            ends: [const { OnceLock::new() }; ENDS],
-            duration: self.durations.get_or_create_owned(&labels),
-            upstream_duration: self.upstream_durations.get_or_create_owned(&labels),
-            labels,
         }
     }
 
@@ -167,24 +204,10 @@ impl Metrics {
         self.reloads.get_or_create(&CodeLabels { code }).inc();
     }
 
-    /// Renders all metrics in the OpenMetrics text format, together with gauges collected elsewhere.
-    pub(crate) fn page(&self, gauges: Gauges) -> String {
+    /// Renders all metrics in the OpenMetrics text format: those of the routes in force, and gauges collected elsewhere.
+    pub(crate) fn page<'a>(&self, routes: impl Iterator<Item = &'a RouteMetrics> + Clone, gauges: Gauges) -> String {
         let mut registry = Registry::with_prefix("bartizan");
-        registry.register("requests", "Requests by how they ended", self.requests.clone());
-        let help = "Refusals that were only reported, by code";
-        registry.register("would_refuse", help, self.would_refuse.clone());
-        registry.register_with_unit(
-            "request_duration",
-            "Time from a request's head to its end",
-            Unit::Seconds,
-            self.durations.clone(),
-        );
-        registry.register_with_unit(
-            "upstream_duration",
-            "Time to the upstream's response headers",
-            Unit::Seconds,
-            self.upstream_durations.clone(),
-        );
+        register_routes(routes, &mut registry);
         registry.register("policy_reloads", "Reloads of the policy", self.reloads.clone());
         registry.register("connections", "Open client connections", self.connections.clone());
         registry.register(
@@ -271,9 +294,7 @@ pub(crate) struct KeyNumbers {
 
 impl Gauges {
     fn register(self, registry: &mut Registry) {
-        let (records, bytes) = (Counter::<u64>::default(), Counter::<u64>::default());
-        records.inc_by(self.audit.records);
-        bytes.inc_by(self.audit.bytes);
+        let (records, bytes) = (counter(self.audit.records), counter(self.audit.bytes));
         registry.register("audit_records", "Audit records written, over all sinks", records);
         registry.register_with_unit("audit_written", "Audit bytes written, over all sinks", Unit::Bytes, bytes);
         let failing = gauge(self.audit.failing.into());
@@ -282,67 +303,89 @@ impl Gauges {
         if let Some(store) = self.store {
             register_store(store, registry);
         }
-        let ends: Family<KeyLabels, Gauge> = Family::default();
-        for KeyNumbers { consumer, key, end } in self.ending {
-            ends.get_or_create(&KeyLabels { consumer, key }).set(end);
-        }
+        let ends = self.ending.into_iter();
+        let ends = ends.map(|KeyNumbers { consumer, key, end }| (KeyLabels { consumer, key }, gauge(end)));
         registry.register_with_unit(
             "api_key_expires_timestamp",
             "When API keys expire, for the first 1000 that expire within 30 days",
             Unit::Seconds,
-            ends,
+            Series(ends.collect()),
         );
         let endings = gauge(self.endings.try_into().unwrap_or(i64::MAX));
         registry.register("api_keys_expiring", "API keys that expire within 30 days", endings);
     }
 }
 
+fn register_routes<'a>(routes: impl Iterator<Item = &'a RouteMetrics> + Clone, registry: &mut Registry) {
+    let ends = routes.clone().flat_map(RouteMetrics::ends).collect();
+    registry.register("requests", "Requests by how they ended", Series(ends));
+    let reported = routes.clone().flat_map(RouteMetrics::would_refuses).collect();
+    registry.register("would_refuse", "Refusals that were only reported, by code", Series(reported));
+    let durations = routes.clone().map(|route| (route.labels.clone(), route.duration.clone())).collect();
+    registry.register_with_unit(
+        "request_duration",
+        "Time from a request's head to its end",
+        Unit::Seconds,
+        Series(durations),
+    );
+    let durations = routes.map(|route| (route.labels.clone(), route.upstream_duration.clone())).collect();
+    registry.register_with_unit(
+        "upstream_duration",
+        "Time to the upstream's response headers",
+        Unit::Seconds,
+        Series(durations),
+    );
+}
+
 fn register_issuers(issuers: Vec<IssuerNumbers>, registry: &mut Registry) {
-    let (up, keys, loaded): (Family<IssuerLabels, Gauge>, Family<_, Gauge>, Family<_, Gauge>) = Default::default();
-    let tokens: Family<KidLabels, Counter> = Family::default();
+    let (mut up, mut keys, mut loaded) = (Vec::new(), Vec::new(), Vec::new());
+    // Keys without a name, or with the same one, are counted together.
+    let mut tokens: BTreeMap<(String, String), u64> = BTreeMap::new();
     for numbers in issuers {
         let labels = IssuerLabels { issuer: numbers.name };
-        up.get_or_create(&labels).set(numbers.up.into());
-        keys.get_or_create(&labels).set(numbers.keys.try_into().unwrap_or(i64::MAX));
-        if let Some(at) = numbers.loaded {
-            loaded.get_or_create(&labels).set(at);
-        }
+        up.push((labels.clone(), gauge(numbers.up.into())));
+        keys.push((labels.clone(), gauge(numbers.keys.try_into().unwrap_or(i64::MAX))));
+        loaded.extend(numbers.loaded.map(|at| (labels.clone(), gauge(at))));
         for (kid, count) in numbers.tokens {
-            // Keys without a name, or with the same one, are counted together.
-            tokens.get_or_create(&KidLabels { issuer: labels.issuer.clone(), kid }).inc_by(count);
+            *tokens.entry((labels.issuer.clone(), kid)).or_default() += count;
         }
     }
-    registry.register("issuer_up", "1 when an issuer's keys are loaded and the last fetch succeeded", up);
+    let tokens = tokens.into_iter().map(|((issuer, kid), count)| (KidLabels { issuer, kid }, counter(count)));
+    registry.register("issuer_up", "1 when an issuer's keys are loaded and the last fetch succeeded", Series(up));
     registry.register(
         "issuer_keys",
         "Keys of an issuer that are in use; with 0, its callers are refused with 503",
-        keys,
+        Series(keys),
     );
     registry.register_with_unit(
         "issuer_keys_loaded_timestamp",
         "When an issuer's keys were last fetched",
         Unit::Seconds,
-        loaded,
+        Series(loaded),
     );
     registry.register(
         "issuer_tokens",
         "Tokens verified with an issuer's key; cached results are not counted again",
-        tokens,
+        Series(tokens.collect()),
     );
 }
 
 fn register_store(store: StoreNumbers, registry: &mut Registry) {
-    let (up, entries): (Family<KindLabels, Gauge>, Family<KindLabels, Gauge>) = Default::default();
-    up.get_or_create(&KindLabels { kind: store.kind }).set(store.up.into());
-    for (kind, count) in store.entries {
-        entries.get_or_create(&KindLabels { kind }).set(count.try_into().unwrap_or(i64::MAX));
-    }
-    registry.register("store_up", "1 while this node is in sync with the store", up);
+    let up = vec![(KindLabels { kind: store.kind }, gauge(store.up.into()))];
+    let entries = store.entries.into_iter();
+    let entries = entries.map(|(kind, count)| (KindLabels { kind }, gauge(count.try_into().unwrap_or(i64::MAX))));
+    registry.register("store_up", "1 while this node is in sync with the store", Series(up));
     registry.register(
         "store_entries",
         "Entries in the store, by kind; expired ones count until they are swept",
-        entries,
+        Series(entries.collect()),
     );
+}
+
+fn counter(value: u64) -> Counter {
+    let counter = Counter::default();
+    counter.inc_by(value);
+    counter
 }
 
 fn gauge(value: i64) -> Gauge {

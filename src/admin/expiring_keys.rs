@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn keys_of_policy_and_store_that_are_good_and_end_soon() {
-        let acme = Arc::new(Consumer::new("acme", Vec::new(), None, None, Arc::default()));
+        let acme = Arc::new(Consumer::new("acme", Vec::new(), None, None));
         let mut keys = ApiKeys::new(Some(SignedDuration::from_hours(1100)));
         for (number, (id, created, expires)) in [
             ("ends", NOW, Some(NOW + 40 * HOUR)),

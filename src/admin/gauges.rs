@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::admin::expiring_keys::{SOON, ending};
-use crate::policy::Policy;
-use crate::proxy::downstream::worker::InForce;
+use crate::runtime::InForce;
+use crate::stages::auth::Authentication;
 use crate::stages::auth::jwt::Issuer;
 use crate::stages::auth::key_source::{Freshness, KeySource};
 use crate::state::registry::{Health, Registry};
@@ -19,9 +19,8 @@ const MAX_KID: usize = 128;
 
 /// Collects the current values.
 pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Gauges {
-    let auth = in_force.policy.auth();
-    let registry = auth.directory().registry();
-    let ending = ending(auth.keys(), registry, SOON, now);
+    let registry = in_force.registry();
+    let ending = ending(&in_force.policy.auth().keys, registry, SOON, now);
     let endings = ending.len();
     let ending = ending.into_iter().take(MOST_KEYS);
     let ending = ending.map(|one| KeyNumbers {
@@ -30,7 +29,7 @@ pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Gauges {
         end: one.end.as_second(),
     });
     let (ending, store) = (ending.collect(), store(registry));
-    Gauges { audit: audit(in_force), issuers: issuers(&in_force.policy, now), store, ending, endings }
+    Gauges { audit: audit(in_force), issuers: issuers(&in_force.auth, now), store, ending, endings }
 }
 
 fn audit(in_force: &InForce) -> AuditNumbers {
@@ -42,16 +41,21 @@ fn audit(in_force: &InForce) -> AuditNumbers {
     }
 }
 
-fn issuers(policy: &Policy, now: Timestamp) -> Vec<IssuerNumbers> {
-    policy.auth().issuers().map(|issuer| numbers(issuer, now)).collect()
+fn issuers(auth: &Authentication, now: Timestamp) -> Vec<IssuerNumbers> {
+    let numbers = auth.rules().issuers().map(|issuer| numbers(issuer, auth, now));
+    let mut numbers: Vec<_> = numbers.collect();
+    numbers.sort_by(|one, other| one.name.cmp(&other.name));
+    numbers
 }
 
-fn numbers(issuer: &Issuer, now: Timestamp) -> IssuerNumbers {
+fn numbers(issuer: &Issuer, auth: &Authentication, now: Timestamp) -> IssuerNumbers {
     let (set, loaded, freshness) = match issuer.keys() {
         KeySource::Fixed(set) => (Some(Arc::clone(set)), None, Freshness::Ready),
-        KeySource::Remote(remote) => {
-            let (set, freshness) = (remote.had().map(|(set, _)| set), remote.freshness(now));
-            (set, remote.confirmed().map(Timestamp::as_second), freshness)
+        KeySource::Remote(position) => {
+            let remote = auth.key_set(*position);
+            let set = remote.and_then(|remote| remote.had()).map(|(set, _)| set);
+            let confirmed = remote.and_then(|remote| remote.confirmed()).map(Timestamp::as_second);
+            (set, confirmed, remote.map_or(Freshness::Unavailable, |remote| remote.freshness(now)))
         }
     };
     let keys = set.iter().flat_map(|set| set.keys());

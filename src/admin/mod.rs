@@ -46,10 +46,11 @@ use self::endpoints::Page;
 use self::operations::{Done, Operation};
 use crate::audit::{Outcome, Record, Recorder, SinkConfig, Trail};
 use crate::exchange::{Exchange, Peer};
+use crate::policy::Rights;
 use crate::policy::diagnostic::{Problem, Problems};
-use crate::policy::{Policy, Rights};
-use crate::proxy::downstream::worker::{InForce, Shared};
+use crate::proxy::downstream::worker::Shared;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
+use crate::runtime::InForce;
 use crate::stages::auth::key_source::Freshness;
 use crate::state::registry::Health;
 
@@ -130,7 +131,7 @@ impl Admin {
         let (body, query) = (body.to_bytes(), parts.uri.query());
         let (now, by) = (Timestamp::now(), &*operator);
         let in_force = self.shared.in_force.current();
-        let operation = Operation { policy: &in_force.policy, method, path, query, body: &body, by, now };
+        let operation = Operation { in_force: &in_force, method, path, query, body: &body, by, now };
         let done = operation.run().await;
         if let Ok(Done { change: Some(change), .. }) = &done {
             let noted = Noted { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
@@ -178,15 +179,15 @@ impl Admin {
     fn ready(&self) -> Answer {
         let in_force = self.shared.in_force.current();
         let now = Timestamp::now();
-        let key_sets: Vec<_> = in_force.policy.key_sets().iter().map(|set| (set, set.freshness(now))).collect();
+        let key_sets: Vec<_> = in_force.auth.key_sets().iter().map(|set| (set, set.freshness(now))).collect();
         let failing = in_force.trail.failing();
-        let health = in_force.policy.auth().directory().registry().health();
+        let health = in_force.registry().health();
         let available = key_sets.iter().all(|(_, freshness)| *freshness != Freshness::Unavailable);
         let ready = failing.is_none() && available && health != Health::Loading;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let key_sets: Vec<_> = key_sets
             .into_iter()
-            .map(|(set, freshness)| json!({"location": set.location().to_string(), "state": freshness.as_str()}))
+            .map(|(set, freshness)| json!({"location": set.source().location.to_string(), "state": freshness.as_str()}))
             .collect();
         let body = json!({
             "ready": ready,
@@ -199,12 +200,17 @@ impl Admin {
     }
 
     fn issuers(&self) -> Answer {
-        json_answer(StatusCode::OK, &json!({"items": view::issuers(&self.shared.in_force.current().policy)}))
+        json_answer(
+            StatusCode::OK,
+            &json!({"items": view::issuers(&self.shared.in_force.current().auth, Timestamp::now())}),
+        )
     }
 
     fn metrics(&self) -> Answer {
-        let gauges = gauges::gauges(&self.shared.in_force.current(), Timestamp::now());
-        let mut answer = Response::new(Full::new(Bytes::from(self.shared.metrics.page(gauges))));
+        let in_force = self.shared.in_force.current();
+        let gauges = gauges::gauges(&in_force, Timestamp::now());
+        let page = self.shared.metrics.page(in_force.all_metrics(), gauges);
+        let mut answer = Response::new(Full::new(Bytes::from(page)));
         let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         answer.headers_mut().insert(CONTENT_TYPE, openmetrics);
         answer
@@ -279,28 +285,28 @@ impl Noted<'_> {
 ///
 /// Fails if the store or the audit trail cannot be opened, or the record was not written. Must run on a local runtime.
 pub(crate) async fn directly(
-    policy: &Policy,
+    in_force: &InForce,
     method: &Method,
     target: &str,
     body: &[u8],
 ) -> Result<(StatusCode, Bytes), String> {
     /// How long to wait for the record to be written.
     const PATIENCE: Duration = Duration::from_secs(10);
-    let registry = policy.auth().directory().registry();
-    registry.open().await.map_err(|error| error.to_string())?;
-    let files: Vec<_> = policy.sinks().iter().filter(|sink| matches!(sink, SinkConfig::File { .. })).cloned().collect();
+    let files: Vec<_> =
+        in_force.policy.sinks().iter().filter(|sink| matches!(sink, SinkConfig::File { .. })).cloned().collect();
     let trail = Arc::new(Trail::open(&files, None).map_err(|error| error.to_string())?);
+    in_force.registry().open().await.map_err(|error| error.to_string())?;
     let recorder = Recorder::new(Arc::clone(&trail));
     let peer = Peer::new(([127, 0, 0, 1], 0).into(), None);
     let exchange = Exchange::unparsed(&peer);
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let by = "command line";
-    let operation = Operation { policy, method, path, query, body, by, now: exchange.at };
+    let operation = Operation { in_force, method, path, query, body, by, now: exchange.at };
     let done = match operation.run().await {
         Ok(done) => {
             if let Some(change) = &done.change {
                 let noted = Noted { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
-                noted.record(&recorder, &peer, &exchange, policy.digest());
+                noted.record(&recorder, &peer, &exchange, in_force.policy.digest());
             }
             (done.status, Bytes::from(done.body.to_string()))
         }

@@ -6,9 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::policy::{Access, Policy};
-use crate::stages::auth::Consumer as Listed;
-use crate::stages::auth::api_key;
-use crate::stages::auth::key_source::KeySource;
+use crate::stages::auth::key_source::{Freshness, KeySource};
+use crate::stages::auth::{Authentication, Consumer as Listed, api_key};
 use crate::state::registry::entry::{Consumer, Grant, Identity, Key, Revocation, Suspension, hex};
 use crate::state::registry::revocation_key::{RevocationKey, Target};
 use crate::state::registry::{Health, Registry};
@@ -49,19 +48,20 @@ pub(super) fn health(health: Health) -> &'static str {
 }
 
 /// The issuers and introspection endpoints, and the state of their keys.
-pub(super) fn issuers(policy: &Policy) -> Vec<Value> {
-    let now = Timestamp::now();
-    let mut issuers: Vec<Value> = policy
-        .auth()
+pub(super) fn issuers(auth: &Authentication, now: Timestamp) -> Vec<Value> {
+    let rules = auth.rules();
+    let mut issuers: Vec<Value> = rules
         .issuers()
         .map(|issuer| {
             let (set, since, state, location) = match issuer.keys() {
                 KeySource::Fixed(set) => (Some(Arc::clone(set)), None, "ready", None),
-                KeySource::Remote(remote) => {
-                    let keys = remote.had();
+                KeySource::Remote(position) => {
+                    let remote = auth.key_set(*position);
+                    let keys = remote.and_then(|remote| remote.had());
                     let since = keys.as_ref().map(|(_, since)| since.to_string());
-                    let state = remote.freshness(now).as_str();
-                    (keys.map(|(set, _)| set), since, state, Some(remote.location().to_string()))
+                    let state = remote.map_or(Freshness::Unavailable, |remote| remote.freshness(now)).as_str();
+                    let location = remote.map(|remote| remote.source().location.to_string());
+                    (keys.map(|(set, _)| set), since, state, location)
                 }
             };
             let key = |key: &crate::stages::auth::key_set::VerificationKey| {
@@ -74,7 +74,7 @@ pub(super) fn issuers(policy: &Policy) -> Vec<Value> {
         })
         .collect();
     issuers.sort_by_key(|issuer| issuer.get("name").and_then(Value::as_str).unwrap_or_default().to_owned());
-    issuers.extend(policy.auth().introspection().iter().map(|endpoint| {
+    issuers.extend(rules.introspection.iter().map(|endpoint| {
         json!({"name": endpoint.settings().name, "kind": "introspection", "location": endpoint.endpoint().to_string()})
     }));
     issuers
@@ -90,7 +90,7 @@ fn identity(identity: &Identity) -> Value {
 
 /// A consumer of the policy.
 pub(super) fn listed(policy: &Policy, consumer: &Listed, registry: &Registry) -> Value {
-    let identities: Vec<_> = policy.auth().directory().identities(consumer.name()).into_iter().map(identity).collect();
+    let identities: Vec<_> = policy.auth().directory.identities(consumer.name()).into_iter().map(identity).collect();
     json!({
         "name": &**consumer.name(), "source": "policy", "roles": consumer.roles(),
         "plan": consumer.plan().map(|plan| plan.name().to_string()), "identities": identities,
@@ -148,7 +148,7 @@ pub(super) fn revocation(revocation: &Revocation) -> Value {
 
 /// Keys of the policy and those made at run time, sorted by id.
 pub(super) fn keys(policy: &Policy, registry: &Registry, now: Timestamp) -> Vec<Value> {
-    let listed = policy.auth().keys().listed().map(|one| key(one, None, policy, registry, now));
+    let listed = policy.auth().keys.listed().map(|one| key(one, None, policy, registry, now));
     let mut keys: Vec<Value> = listed.collect();
     keys.extend(registry.keys().iter().map(|one| made(one, policy, registry, now)));
     keys.sort_by_key(|key| key.get("id").and_then(Value::as_str).unwrap_or_default().to_owned());
@@ -158,7 +158,7 @@ pub(super) fn keys(policy: &Policy, registry: &Registry, now: Timestamp) -> Vec<
 /// A key made at run time.
 pub(super) fn made(made: &Key, policy: &Policy, registry: &Registry, now: Timestamp) -> Value {
     // The view shows only the consumer's name, so the rest is left empty.
-    let consumer = Arc::new(Listed::new(&made.consumer, Vec::new(), None, None, Arc::default()));
+    let consumer = Arc::new(Listed::new(&made.consumer, Vec::new(), None, None));
     let as_listed = api_key::Key {
         id: made.id.clone(),
         consumer,
@@ -171,7 +171,7 @@ pub(super) fn made(made: &Key, policy: &Policy, registry: &Registry, now: Timest
 }
 
 fn key(key: &api_key::Key, made: Option<&Key>, policy: &Policy, registry: &Registry, now: Timestamp) -> Value {
-    let end = key.end(policy.auth().keys().max_age());
+    let end = key.end(policy.auth().keys.max_age());
     let issued = key.created.or(key.not_before).map(Timestamp::as_second);
     let revoked =
         registry.is_revoked(&[RevocationKey::key(&key.id), RevocationKey::consumer(key.consumer.name())], issued, now);

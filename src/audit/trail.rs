@@ -94,6 +94,11 @@ impl Trail {
         })
     }
 
+    /// A trail without sinks.
+    pub(crate) fn silent() -> Self {
+        Self { sinks: Vec::new(), sequence: Arc::default(), node: host_name().into() }
+    }
+
     /// A trail over one output that is no configured sink.
     #[cfg(test)]
     pub(super) fn over(output: impl Output) -> Self {

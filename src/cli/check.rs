@@ -1,10 +1,9 @@
 //! `bartizan check`: compiles a policy as `run` does, with the same code and errors, but starts nothing.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use super::{DONE, Format, INVALID, colour};
-use crate::policy::compile::{self, Runtime};
+use crate::policy::compile;
 use crate::policy::{Access, Policy, Route};
 use crate::stages::scope::{Alternative, By};
 
@@ -21,7 +20,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
-    let (policy, problems) = compile::compile(&arguments.file, &Runtime::new(Instant::now()));
+    let (policy, problems) = compile::compile(&arguments.file);
     let file = arguments.file.display().to_string();
     match arguments.format {
         Format::Json => anstream::println!("{}", problems.json(&file)),

@@ -143,7 +143,7 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
         question.headers.push(("authorization".to_owned(), format!("Bearer {token}")));
     }
     if let Some(key) = secret(arguments.key.as_deref())? {
-        question.headers.push((rehearsal.policy().auth().key_header().to_string(), key));
+        question.headers.push((rehearsal.policy().auth().key_header.to_string(), key));
     }
     add_host(arguments, &rehearsal, &mut question);
     if question.has("authorization") && arguments.asker.is_none() {
@@ -181,9 +181,9 @@ fn impersonate(
     let mut problems = std::mem::take(&mut written.problems);
     let persona = written.document.persona(written.at(), policy, &mut problems);
     let Some(persona) = persona.filter(|_| !problems.has_errors()) else { return Err(Stopped::Problems(problems)) };
-    let credential = mint.credential(policy, &persona, at).map_err(Stopped::Failed)?;
+    let credential = mint.credential(rehearsal.in_force(), &persona, at).map_err(Stopped::Failed)?;
     add_host(arguments, &rehearsal, question);
-    credential.bring(rehearsal.policy(), question, at).map_err(Stopped::Failed)?;
+    credential.bring(rehearsal.in_force(), question, at).map_err(Stopped::Failed)?;
     Ok(rehearsal)
 }
 

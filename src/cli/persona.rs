@@ -50,8 +50,8 @@ impl Asker {
     pub(super) fn persona(&self, at: At<'_>, policy: &Policy, problems: &mut Problems) -> Option<Persona> {
         let auth = policy.auth();
         let issuers: Vec<&str> = auth.issuers().map(|issuer| issuer.name()).collect();
-        let endpoints: Vec<&str> = auth.introspection().iter().map(|endpoint| &*endpoint.settings().name).collect();
-        let keys: Vec<&str> = auth.keys().listed().map(|key| &*key.id).collect();
+        let endpoints: Vec<&str> = auth.introspection.iter().map(|endpoint| &*endpoint.settings().name).collect();
+        let keys: Vec<&str> = auth.keys.listed().map(|key| &*key.id).collect();
 
         let before = problems.len();
         let sends = match (&self.issuer, &self.introspected, &self.key, &self.consumer) {
@@ -63,12 +63,12 @@ impl Asker {
             }
             (None, Some(endpoint), None, None) => {
                 known("introspection endpoint", endpoint, &endpoints, at.key("introspected"), problems);
-                let mut settings = auth.introspection().iter().map(Introspection::settings);
+                let mut settings = auth.introspection.iter().map(Introspection::settings);
                 self.has_roles(settings.find(|settings| *settings.name == **endpoint), at.key("roles"), problems);
                 self.claimed(endpoint, at, problems).map(Sends::Introspected)
             }
             (None, None, None, Some(consumer)) => {
-                let consumers: Vec<&str> = auth.directory().listed().keys().map(|name| &**name).collect();
+                let consumers: Vec<&str> = auth.directory.listed().keys().map(|name| &**name).collect();
                 known("consumer", consumer, &consumers, at.key("consumer"), problems);
                 Some(Sends::Made { consumer: consumer.clone(), scopes: self.scopes.clone() })
             }

@@ -22,7 +22,6 @@ pub(crate) mod yaml_file;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -36,13 +35,12 @@ pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
 use crate::audit::SinkConfig;
 use crate::refusal::{Members, Reason, Refusal, Stage};
-use crate::stages::auth::Authentication;
+use crate::stages::auth::Rules;
 use crate::stages::auth::certificate::ClientTrust;
-use crate::stages::auth::key_source::RemoteKeySet;
 use crate::stages::rate_limit::RouteLimit;
 use crate::stages::{schema, scope};
-use crate::state::ledger::Slot;
-use crate::telemetry::RouteMetrics;
+use crate::state::ledger::LimitId;
+use crate::state::registry::StoreConfig;
 
 /// What is enforced.
 #[derive(Debug)]
@@ -58,18 +56,17 @@ pub(crate) struct Policy {
     listeners: Vec<Listener>,
     trusted_proxies: Vec<IpNet>,
     admin: Option<Admin>,
-    auth: Authentication,
-    key_sets: Vec<Arc<RemoteKeySet>>,
+    auth: Arc<Rules>,
     apis: Vec<Arc<Api>>,
     routes: Vec<Arc<Route>>,
     router: Router<Arc<Route>>,
-    /// Where requests without a route are counted.
-    unrouted: RouteMetrics,
     /// Servers of all APIs; [`Server::index`] is the position here.
     servers: Vec<Arc<Server>>,
     sinks: Vec<SinkConfig>,
     /// Whether it names a store for what operators change.
     has_store: bool,
+    /// Where that is; absent for a rehearsal, which keeps nothing.
+    store: Option<StoreConfig>,
 }
 
 /// Deadlines towards clients.
@@ -174,6 +171,7 @@ pub(crate) enum Rights {
 /// One API and its servers.
 #[derive(Debug)]
 pub(crate) struct Api {
+    index: usize,
     name: Arc<str>,
     hosts: Box<[Box<str>]>,
     upstream: Upstream,
@@ -183,8 +181,6 @@ pub(crate) struct Api {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     servers: Vec<Arc<Server>>,
-    /// Turns of round robin.
-    turn: AtomicUsize,
     /// Until the response's headers.
     pub(crate) response_timeout: Duration,
     /// Whether the caller's credential goes upstream.
@@ -252,6 +248,7 @@ pub(crate) enum Access {
 /// One route: the four stages' requirements, and where its requests go.
 #[derive(Debug)]
 pub(crate) struct Route {
+    index: usize,
     name: Arc<str>,
     api: Arc<Api>,
     /// Who may use it.
@@ -259,15 +256,13 @@ pub(crate) struct Route {
     /// Its own limit, beside the plan.
     pub(crate) rate: Option<RouteLimit>,
     /// The class of endpoints it is of, for which plans may have a limit.
-    pub(crate) class: Option<Slot>,
+    pub(crate) class: Option<LimitId>,
     /// What its requests must be.
     pub(crate) request: schema::Requirement,
     /// What its answers must be.
     pub(crate) response: Option<schema::response::Requirement>,
     /// Which of its stages only report.
     pub(crate) reporting: Reporting,
-    /// Where its requests are counted.
-    pub(crate) metrics: RouteMetrics,
 }
 
 impl Policy {
@@ -311,14 +306,9 @@ impl Policy {
         self.admin.as_ref()
     }
 
-    /// How callers are known.
-    pub(crate) fn auth(&self) -> &Authentication {
+    /// How callers are authenticated.
+    pub(crate) fn auth(&self) -> &Arc<Rules> {
         &self.auth
-    }
-
-    /// Key sets behind URLs.
-    pub(crate) fn key_sets(&self) -> &[Arc<RemoteKeySet>] {
-        &self.key_sets
     }
 
     /// All APIs, by name.
@@ -329,11 +319,6 @@ impl Policy {
     /// All routes, by API and name.
     pub(crate) fn routes(&self) -> &[Arc<Route>] {
         &self.routes
-    }
-
-    /// Where requests without a route are counted.
-    pub(crate) fn unrouted(&self) -> &RouteMetrics {
-        &self.unrouted
     }
 
     /// Servers of all APIs.
@@ -349,6 +334,11 @@ impl Policy {
     /// Whether it names a store for what operators change.
     pub(crate) fn has_store(&self) -> bool {
         self.has_store
+    }
+
+    /// The store for what operators change.
+    pub(crate) fn store(&self) -> Option<&StoreConfig> {
+        self.store.as_ref()
     }
 
     /// The route of a request, or the refusal that says there is none.
@@ -369,6 +359,11 @@ impl Policy {
 }
 
 impl Api {
+    /// Its position among the policy's APIs.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
     /// Its name.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
@@ -390,14 +385,6 @@ impl Upstream {
     pub(crate) fn servers(&self) -> &[Arc<Server>] {
         &self.servers
     }
-
-    /// Whose turn it is (round robin).
-    pub(crate) fn choose(&self) -> Option<&Arc<Server>> {
-        match self.servers.as_slice() {
-            [only] => Some(only),
-            servers => servers.get(self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(servers.len())?),
-        }
-    }
 }
 
 impl Server {
@@ -408,6 +395,11 @@ impl Server {
 }
 
 impl Route {
+    /// Its position among the policy's routes.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
     /// `METHOD /path`, as written.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name

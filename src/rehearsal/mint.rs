@@ -27,6 +27,7 @@ use super::request::RehearsalRequest;
 use crate::exchange::ClientCertificate;
 use crate::policy::Policy;
 use crate::policy::compile::StandIns;
+use crate::runtime::InForce;
 use crate::stages::auth::api_key::Digest;
 use crate::stages::auth::claims::Settings;
 use crate::stages::auth::introspection::{Given, Introspection};
@@ -79,8 +80,13 @@ impl Mint {
     }
 
     /// Makes the credential of a persona at this time. The error says why that is impossible.
-    pub(crate) fn credential(&self, policy: &Policy, persona: &Persona, now: Timestamp) -> Result<Credential, String> {
-        let auth = policy.auth();
+    pub(crate) fn credential(
+        &self,
+        in_force: &InForce,
+        persona: &Persona,
+        now: Timestamp,
+    ) -> Result<Credential, String> {
+        let auth = in_force.auth.rules();
         let shown = persona.shows.as_ref();
         let sent = match &persona.sends {
             None => None,
@@ -88,7 +94,7 @@ impl Mint {
             Some(Sends::Made { consumer, scopes }) => {
                 let key = self.made(consumer, scopes.as_deref(), now);
                 let text = self.key_text(&key.id);
-                auth.directory().registry().learn(Change::Put(Entry::Key(key)));
+                in_force.registry().learn(Change::Put(Entry::Key(key)));
                 Some(Sent::Key(text))
             }
             Some(Sends::Jwt(claimed)) => {
@@ -97,7 +103,7 @@ impl Mint {
                 Some(token(settings, claimed, shown, now, |claims| self.sign(&claimed.by, &claims))?)
             }
             Some(Sends::Introspected(claimed)) => {
-                let mut endpoints = auth.introspection().iter().map(Introspection::settings);
+                let mut endpoints = auth.introspection.iter().map(Introspection::settings);
                 let settings = endpoints.find(|settings| *settings.name == *claimed.by);
                 let settings =
                     settings.ok_or_else(|| format!("there is no introspection endpoint `{}`", claimed.by))?;
@@ -192,15 +198,21 @@ fn token(
 
 impl Credential {
     /// Adds the credential to a request that is otherwise complete, at this time.
-    pub(crate) fn bring(&self, policy: &Policy, request: &mut RehearsalRequest, at: Timestamp) -> Result<(), String> {
+    pub(crate) fn bring(
+        &self,
+        in_force: &InForce,
+        request: &mut RehearsalRequest,
+        at: Timestamp,
+    ) -> Result<(), String> {
+        let policy = &in_force.policy;
         request.certificate = self.certificate(policy);
         let (name, value) = match &self.sent {
             None => return Ok(()),
-            Some(Sent::Key(text)) => (policy.auth().key_header().as_str(), text.clone()),
+            Some(Sent::Key(text)) => (policy.auth().key_header.as_str(), text.clone()),
             Some(Sent::Token(text, None)) => ("authorization", format!("Bearer {text}")),
             Some(Sent::Token(text, Some(prover))) => {
                 // A nonce that is not required does no harm.
-                let nonce = policy.auth().dpop_nonce(at);
+                let nonce = in_force.auth.dpop_nonce(at);
                 let proof =
                     prover.proof(request, request.is_secure(policy), text, nonce.to_str().unwrap_or_default(), at)?;
                 request.headers.push(("dpop".to_owned(), proof));

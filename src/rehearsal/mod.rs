@@ -24,14 +24,16 @@ use jiff::Timestamp;
 
 use self::request::{Moment, RehearsalRequest};
 use self::trace::{RehearsalTrace, Vouched};
+use crate::audit::Trail;
 use crate::body::{Counter, Source};
-use crate::chain::{self, Admitted, Tools, Trace};
+use crate::chain::{self, Admitted, Trace};
 use crate::exchange::{Exchange, Peer, Request};
-use crate::policy::compile::{self, Runtime, StandIns};
+use crate::policy::compile::{self, StandIns};
 use crate::policy::diagnostic::Problems;
 use crate::policy::{Policy, Route};
 use crate::proxy::request::{path, target};
 use crate::refusal::{Reason, Refusal};
+use crate::runtime::{InForce, Runtime};
 use crate::stages::auth::cache::TokenCache;
 use crate::state::registry::entry::{Change, Entry, Revocation};
 use crate::state::registry::revocation_key::Target;
@@ -43,7 +45,7 @@ const HOST: &str = "localhost";
 
 /// A policy that requests can be walked through.
 pub struct Rehearsal {
-    policy: Policy,
+    in_force: InForce,
     runtime: Runtime,
     tokens: TokenCache,
     /// Where all clocks of it begin.
@@ -76,14 +78,20 @@ impl Rehearsal {
     pub(crate) fn with(policy: &Path, stand_ins: &dyn StandIns) -> Result<Self, Problems> {
         let begun = Instant::now();
         let runtime = Runtime::new(begun);
-        let (policy, problems) = compile::rehearsed(policy, &runtime, stand_ins);
+        let (policy, problems) = compile::rehearsed(policy, stand_ins);
         let policy = policy.ok_or(problems)?;
-        Ok(Self { policy, tokens: TokenCache::new(runtime.epoch.clone()), runtime, begun })
+        let in_force = InForce::attach(policy, Arc::new(Trail::silent()), &runtime, None);
+        Ok(Self { in_force, tokens: TokenCache::new(runtime.epoch.clone()), runtime, begun })
     }
 
     /// What is rehearsed.
     pub(crate) fn policy(&self) -> &Policy {
-        &self.policy
+        &self.in_force.policy
+    }
+
+    /// The policy, with the state that this rehearsal keeps.
+    pub(crate) fn in_force(&self) -> &InForce {
+        &self.in_force
     }
 
     /// Forgets all verified tokens.
@@ -99,7 +107,7 @@ impl Rehearsal {
 
     /// Revokes so many tokens that nobody has, by their ids.
     pub fn revoke_others(&self, count: usize) {
-        let registry = self.policy.auth().directory().registry();
+        let registry = self.in_force.registry();
         for number in 0..count {
             registry.learn(Change::Put(Entry::Revocation(Revocation {
                 target: Target::Jti(format!("revoked-{number}").into()),
@@ -115,7 +123,7 @@ impl Rehearsal {
     /// Fetches the key sets that are behind URLs, within the time that a start allows, for requests at this time. Within a
     /// tokio runtime.
     pub(crate) async fn fetch_keys(&self, at: Timestamp) {
-        let key_sets = self.policy.key_sets();
+        let key_sets = self.in_force.auth.key_sets();
         for key_set in key_sets {
             let kept = Arc::clone(key_set);
             tokio::spawn(async move { kept.keep_fresh().await });
@@ -137,7 +145,7 @@ impl Rehearsal {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let exchange = Exchange::open(&peer, method, Version::HTTP_11, path, headers);
         let verdict = |refusal: Refusal| (refusal.reason().status().as_u16(), refusal.reason().code());
-        let route = match self.policy.route("", method, path) {
+        let route = match self.policy().route("", method, path) {
             Ok(route) => route,
             Err(refusal) => return Some(verdict(refusal)),
         };
@@ -169,11 +177,11 @@ impl Rehearsal {
         moment: Moment,
         walk: &mut RehearsalTrace,
     ) -> Result<(), Refusal> {
-        let request = question.read(self.policy.limits())?;
-        let peer = question.peer(&self.policy);
+        let request = question.read(self.policy().limits())?;
+        let peer = question.peer(self.policy());
         let exchange = Exchange::open(&peer, &request.method, Version::HTTP_11, &request.uri, &request.headers);
         let mut exchange = exchange.dated(moment.at, self.begun + moment.since);
-        let trusted = self.policy.trusted_proxies();
+        let trusted = self.policy().trusted_proxies();
         let arrived = target::read(&mut exchange, &request.uri, &request.headers, &peer, trusted);
         (*exchange.path).clone_into(&mut walk.path);
         exchange.host.clone_into(&mut walk.host);
@@ -181,12 +189,12 @@ impl Rehearsal {
         target.target.as_ref().clone_into(&mut walk.target);
         walk.arrived = true;
 
-        let route = self.policy.route(&exchange.host, &request.method, &exchange.path)?;
+        let route = self.policy().route(&exchange.host, &request.method, &exchange.path)?;
         walk.route = Some(Arc::clone(route));
         let tick = self.runtime.ledger.tick(exchange.begun);
         let asked = target.request(&exchange, &peer, &request.uri, &request.headers, tick);
         let admitted = self.admit(route, &asked, question.body, &mut walk.trace).await;
-        walk.vouched = Vouched::of(&self.policy, &request.headers, &peer, walk.trace.caller.as_deref());
+        walk.vouched = Vouched::of(self.policy(), &request.headers, &peer, walk.trace.caller.as_deref());
         admitted.map(drop)
     }
 
@@ -198,9 +206,8 @@ impl Rehearsal {
         body: Bytes,
         trace: &mut Trace,
     ) -> Result<Admitted, Refusal> {
-        let tools = Tools { tokens: &self.tokens, ledger: &self.runtime.ledger };
         let body = Source::Given(Full::new(body));
-        chain::admit(&self.policy, route, &tools, request, body, &Counter::default(), trace).await
+        chain::admit(&self.in_force, route, &self.tokens, request, body, &Counter::default(), trace).await
     }
 
     /// A host that the policy has this route for, or at least this path; of several, one that any API answers to.
@@ -208,8 +215,8 @@ impl Rehearsal {
         let path = target.split('?').next().unwrap_or_default();
         let path = path::normalise(path).unwrap_or(path.into());
         let method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
-        let named = self.policy.apis().iter().flat_map(|api| api.hosts().iter().map(|host| &**host));
-        let has = |host: &&str, other_methods: bool| match self.policy.route(host, &method, &path) {
+        let named = self.policy().apis().iter().flat_map(|api| api.hosts().iter().map(|host| &**host));
+        let has = |host: &&str, other_methods: bool| match self.policy().route(host, &method, &path) {
             Ok(_) => true,
             Err(refusal) => other_methods && refusal.reason() == Reason::MethodNotAllowed,
         };

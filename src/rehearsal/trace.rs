@@ -269,7 +269,7 @@ impl Vouched {
             }
             CredentialKind::Introspected => Self::default(),
             CredentialKind::ApiKey => {
-                let keys = policy.auth().keys();
+                let keys = &policy.auth().keys;
                 let key = keys.listed().find(|key| Some(&*key.id) == id);
                 Self { by: None, ends: key.and_then(|key| key.end(keys.max_age())) }
             }

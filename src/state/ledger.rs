@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use aws_lc_rs::digest::{Context, SHA256};
+
 pub(crate) use crate::exchange::Tick;
 
 /// The ledger's clock starts here, so that every moment is greater than 0.
@@ -30,47 +32,75 @@ impl Bucket {
     }
 }
 
-/// Identifies a limit that many callers share, across reloads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Slot(u32);
+/// Identifies a limit beside a caller's plan: the rate of a route, or of a class of endpoints.
+///
+/// A digest of its name, so that it is the same in every policy and on every node, and compiling needs no state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LimitId([u8; 16]);
+
+impl LimitId {
+    /// The rate of a route.
+    pub(crate) fn route(api: &str, route: &str) -> Self {
+        Self::of(&["route", api, route])
+    }
+
+    /// The rate of a class of endpoints.
+    pub(crate) fn class(name: &str) -> Self {
+        Self::of(&["class", name])
+    }
+
+    fn of(parts: &[&str]) -> Self {
+        let mut hash = Context::new(&SHA256);
+        for part in parts {
+            // Each part with its length, so that no two lists of parts are the same bytes.
+            hash.update(&(part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        Self(hash.finish().as_ref().first_chunk().copied().unwrap_or_default())
+    }
+}
 
 /// All buckets of one caller.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     /// The bucket of the plan; for an address, that of its failed attempts.
     pub(crate) plan: Bucket,
-    /// Buckets of routes with a rate of their own; few, so a list is faster than a map.
-    routes: Mutex<Vec<(Slot, Arc<Bucket>)>>,
+    /// Buckets of the limits beside the plan; few, so a list is faster than a map.
+    others: Mutex<Vec<(LimitId, Arc<Bucket>)>>,
 }
 
 impl Account {
-    /// The bucket of one route.
-    pub(crate) fn route(&self, slot: Slot) -> Arc<Bucket> {
-        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bucket)) = routes.iter().find(|(known, _)| *known == slot) {
+    /// The bucket of one limit beside the plan.
+    pub(crate) fn bucket(&self, limit: LimitId, now: Tick) -> Arc<Bucket> {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bucket)) = others.iter().find(|(known, _)| *known == limit) {
             return Arc::clone(bucket);
         }
+        // A full bucket says no more than none, and limits of former policies would stay for ever. One that somebody
+        // holds is being counted against.
+        others.retain(|(_, bucket)| Arc::strong_count(bucket) > 1 || !bucket.is_full(now));
         let bucket = Arc::<Bucket>::default();
-        routes.push((slot, Arc::clone(&bucket)));
+        others.push((limit, Arc::clone(&bucket)));
         bucket
     }
 
     /// Resets all buckets to full.
     fn forget(&self) {
         // Destructured, so that a field added later is not overlooked.
-        let Self { plan, routes } = self;
+        let Self { plan, others } = self;
         plan.0.store(0, Ordering::Relaxed);
-        routes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        others.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn is_idle(&self, now: Tick) -> bool {
-        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        self.plan.is_full(now) && routes.iter().all(|(_, bucket)| bucket.is_full(now))
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        self.plan.is_full(now) && others.iter().all(|(_, bucket)| bucket.is_full(now))
     }
 }
 
 /// Accounts by name, bounded. When all are busy, new callers share one account, so that memory is bounded and limits
 /// still apply.
+#[derive(Debug)]
 struct Accounts<K> {
     known: HashMap<K, Arc<Account>>,
     shared: Arc<Account>,
@@ -110,6 +140,7 @@ fn subscriber(address: IpAddr) -> IpAddr {
 }
 
 /// All accounts of this process.
+#[derive(Debug)]
 pub(crate) struct Ledger {
     started: Instant,
     /// Consumers that the policy lists: bounded by that list, and never forgotten.
@@ -120,14 +151,8 @@ pub(crate) struct Ledger {
     addresses: Mutex<Accounts<IpAddr>>,
     /// Client addresses whose attempts failed.
     failing: Mutex<Accounts<IpAddr>>,
-    /// Routes with a rate of their own, by name.
-    slots: Mutex<HashMap<Box<str>, Slot>>,
-}
-
-impl std::fmt::Debug for Ledger {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ledger")
-    }
+    /// After this tick no address has failed lately, so none is looked up.
+    failing_until: AtomicU64,
 }
 
 impl Ledger {
@@ -139,7 +164,7 @@ impl Ledger {
             unlisted: Mutex::new(Accounts::new()),
             addresses: Mutex::new(Accounts::new()),
             failing: Mutex::new(Accounts::new()),
-            slots: Mutex::default(),
+            failing_until: AtomicU64::new(0),
         }
     }
 
@@ -171,25 +196,27 @@ impl Ledger {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).get(subscriber(address), CAPACITY, now)
     }
 
-    /// The account of a client address whose attempts failed.
-    pub(crate) fn failing(&self, address: IpAddr) -> Option<Arc<Account>> {
+    /// Notes that the failed attempts of some address count until then.
+    pub(crate) fn note_failing(&self, until: u64) {
+        self.failing_until.fetch_max(until, Ordering::Relaxed);
+    }
+
+    /// The account of a client address whose attempts failed. Takes no lock unless some address has failed lately.
+    pub(crate) fn failing(&self, address: IpAddr, now: Tick) -> Option<Arc<Account>> {
+        if now.0 >= self.failing_until.load(Ordering::Relaxed) {
+            return None;
+        }
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).known.get(&subscriber(address)).cloned()
     }
 
     /// Resets all limits, for rehearsals: every test begins with fresh limits.
     pub(crate) fn forget(&self) {
-        let Self { started: _, listed, unlisted, addresses, failing, slots: _ } = self;
+        let Self { started: _, listed, unlisted, addresses, failing, failing_until } = self;
         listed.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|account| account.forget());
         unlisted.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
         addresses.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
         failing.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
-    }
-
-    /// The slot of a route, the same after a reload.
-    pub(crate) fn slot(&self, route: &str) -> Slot {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = Slot(u32::try_from(slots.len()).unwrap_or(u32::MAX));
-        *slots.entry(route.into()).or_insert(next)
+        failing_until.store(0, Ordering::Relaxed);
     }
 }
 
@@ -225,10 +252,36 @@ mod tests {
     }
 
     #[test]
-    fn slots_and_listed_accounts_stay_the_same() {
+    fn limits_and_listed_accounts_stay_the_same() {
+        let limits = [
+            LimitId::route("orders", "GET /a"),
+            LimitId::route("orders", "GET /b"),
+            LimitId::route("order", "sGET /a"),
+            LimitId::class("reports"),
+            LimitId::class("orders"),
+        ];
+        for (one, limit) in limits.iter().enumerate() {
+            assert_eq!(limits.iter().position(|other| other == limit), Some(one), "no two limits share a bucket");
+        }
+        assert_eq!(limits[0], LimitId::route("orders", "GET /a"));
         let ledger = Ledger::new(Instant::now());
-        assert_eq!(ledger.slot("orders GET /a"), ledger.slot("orders GET /a"));
-        assert_ne!(ledger.slot("orders GET /a"), ledger.slot("orders GET /b"));
         assert!(Arc::ptr_eq(&ledger.listed("acme"), &ledger.listed("acme")));
+    }
+
+    #[test]
+    fn an_account_keeps_no_bucket_of_a_former_limit_once_it_is_full() {
+        let (account, now) = (Account::default(), Tick(FIRST_TICK));
+        let used = account.bucket(LimitId::class("used"), now);
+        used.0.store(FIRST_TICK + 10, Ordering::Relaxed);
+        drop(used);
+        let held = account.bucket(LimitId::class("held"), now);
+        drop(account.bucket(LimitId::class("idle"), now));
+        let known = |account: &Account| account.others.lock().unwrap().len();
+        drop(account.bucket(LimitId::class("new"), now));
+        assert_eq!(known(&account), 3, "the idle one made room");
+        assert!(Arc::ptr_eq(&held, &account.bucket(LimitId::class("held"), now)));
+        drop(held);
+        drop(account.bucket(LimitId::class("later"), Tick(FIRST_TICK + 10)));
+        assert_eq!(known(&account), 1);
     }
 }

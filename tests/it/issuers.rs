@@ -121,7 +121,7 @@ fn an_address_that_fails_too_often_waits_and_others_do_not() {
     let (upstream, issuer) = (upstream().start(), issuer());
     let policy = proxy().before(&upstream).trusts(&issuer).route("GET /x", "scopes: [orders:read]");
     let text = policy.yaml().replace("auth:\n", "trusted_proxies: [127.0.0.1]\nauth:\n  failed_attempts: 3/h\n");
-    let proxy = policy.text(&text).start();
+    let mut proxy = policy.text(&text).start();
     let mut client = client(&proxy);
     let good = issuer.token().text();
     let mut from =
@@ -134,5 +134,8 @@ fn an_address_that_fails_too_often_waits_and_others_do_not() {
     assert!(refused.header("retry-after").is_some());
     from("192.0.2.2", &good).is(200);
     from("2001:db8::1", &good).is(200);
+    let other = text.replace("[127.0.0.1]", "[127.0.0.1, 127.0.0.2]");
+    assert_eq!(proxy.reload_to(|policy| policy.text(&other)), proxy::Reloaded::Loaded);
+    from("192.0.2.1", &good).refused(429, "too_many_failures");
     proxy.done();
 }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["main", "lib"],
     &["cli"],
-    &["daemon", "rehearsal"],
-    &["admin", "proxy"],
+    &["daemon"],
+    &["admin", "rehearsal", "proxy"],
     &["chain"],
+    &["runtime"],
     &["policy"],
     &["stages"],
     &["state", "audit", "secrets", "body"],

@@ -126,3 +126,45 @@ fn what_a_policy_refers_to_is_read_again_too() {
     client(&proxy).post("/x", "[]").send().is(200);
     proxy.done();
 }
+
+/// The page of metrics, without the count of reloads.
+fn numbers(proxy: &Proxy) -> String {
+    let page = operator(proxy).get("/metrics").send().text();
+    page.lines().filter(|line| !line.contains("bartizan_policy_reloads")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_reload_that_is_rejected_leaves_no_trace_in_the_metrics() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = upstream().start();
+    let mut proxy = proxy().before(&upstream).route("GET /x", "public: true, rate: 5/h").start();
+    client(&proxy).get("/x").send().is(200);
+    let before = eventually("the request is counted", || Some(numbers(&proxy)).filter(|page| page.contains("2xx")));
+
+    let address = taken.local_addr().unwrap();
+    let unbound = format!("{{ address: \"{address}\" }}");
+    let changed = |policy: proxy::Policy| policy.open("GET /y").plan("p: { rate: 1/s, classes: { c: 1/h } }");
+    assert_eq!(proxy.reload_to(|policy| changed(policy).listen(&unbound)), proxy::Reloaded::Failed);
+    assert_eq!(before, numbers(&proxy));
+    std::fs::write(proxy.file("policy.yaml"), "version: 1\nlisten: oops\n").unwrap();
+    assert_eq!(proxy.reload(), proxy::Reloaded::Failed);
+    assert_eq!(before, numbers(&proxy));
+    proxy.done();
+}
+
+#[test]
+fn routes_that_are_gone_leave_the_metrics_and_those_that_stay_count_on() {
+    let upstream = upstream().start();
+    let mut proxy = proxy().before(&upstream).open("GET /x").start();
+    let stays = proxy.policy.clone();
+    assert_eq!(proxy.reload_to(|policy| policy.open("GET /y")), proxy::Reloaded::Loaded);
+    let mut client = client(&proxy);
+    client.get("/x").send().is(200);
+    client.get("/y").send().is(200);
+    assert_eq!(proxy.reload_to(|_| stays), proxy::Reloaded::Loaded);
+    client.get("/x").send().is(200);
+    let counted = r#"bartizan_requests_total{api="orders",route="GET /x",code="2xx"} 2"#;
+    let page = eventually("both are counted", || Some(numbers(&proxy)).filter(|page| page.contains(counted)));
+    assert!(!page.contains("GET /y"), "{page}");
+    proxy.done();
+}

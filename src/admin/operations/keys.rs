@@ -21,19 +21,19 @@ const OVERLAP: SignedDuration = SignedDuration::from_hours(7 * 24);
 impl Operation<'_> {
     pub(super) async fn keys(&self, consumer: Option<&str>) -> Result<Done> {
         self.registry().refresh_uses().await.map_err(|error| store_error(&error))?;
-        let all = view::keys(self.policy, self.registry(), self.now);
+        let all = view::keys(self.policy(), self.registry(), self.now);
         let of = |key: &Value| consumer.is_none_or(|name| key.get("consumer").and_then(Value::as_str) == Some(name));
         self.list(all.into_iter().filter(of).collect(), "id")
     }
 
     pub(super) fn key(&self, id: &str) -> Result<Value> {
-        let all = view::keys(self.policy, self.registry(), self.now);
+        let all = view::keys(self.policy(), self.registry(), self.now);
         let found = all.into_iter().find(|key| key.get("id").and_then(Value::as_str) == Some(id));
         found.ok_or_else(|| missing("there is no key with this id"))
     }
 
     fn is_listed_key(&self, id: &str) -> bool {
-        self.policy.auth().keys().listed().any(|key| *key.id == *id)
+        self.policy().auth().keys.listed().any(|key| *key.id == *id)
     }
 
     pub(super) fn made_key(&self, id: &str) -> Result<Arc<Key>> {
@@ -50,7 +50,7 @@ impl Operation<'_> {
         let written: input::Key = input::read(self.body)?;
         self.consumer(consumer)?;
         let (key, secret) = self.compile_key(consumer, id, written, None)?;
-        let mut shown = view::made(&key, self.policy, self.registry(), self.now);
+        let mut shown = view::made(&key, self.policy(), self.registry(), self.now);
         if let (Value::Object(shown), Some(secret)) = (&mut shown, secret) {
             shown.insert("key".to_owned(), secret.expose_secret().into());
         }
@@ -87,7 +87,7 @@ impl Operation<'_> {
             input::Given::Value(at) => Some(at.at("/not_before", self.now)?),
             _ => None,
         };
-        let longest = self.policy.auth().keys().max_age();
+        let longest = self.policy().auth().keys.max_age();
         let default = longest.map_or(KEY_LIFETIME, |longest| longest.min(KEY_LIFETIME));
         let expires = match written.expires {
             input::Given::Value(at) => Some(at.at("/expires", self.now)?),
@@ -157,7 +157,7 @@ impl Operation<'_> {
             note: text(written.note.or(key.note.clone()))?,
             ..Key::clone(&key)
         };
-        let shown = view::made(&changed, self.policy, self.registry(), self.now);
+        let shown = view::made(&changed, self.policy(), self.registry(), self.now);
         self.change(vec![Change::Put(Entry::Key(changed))]).await?;
         Ok(Done::changed(StatusCode::OK, shown, "key_changed", id))
     }
@@ -174,7 +174,7 @@ impl Operation<'_> {
         // Rotation never extends the old key's lifetime.
         let end = old.expires.map_or(end, |expires| expires.min(end));
         let ending = Key { expires: Some(end), replaced_by: Some(key.id.clone()), ..Key::clone(&old) };
-        let mut shown = view::made(&key, self.policy, self.registry(), self.now);
+        let mut shown = view::made(&key, self.policy(), self.registry(), self.now);
         if let Value::Object(shown) = &mut shown {
             shown.insert("replaces".to_owned(), id.into());
             shown.insert("replaced_expires".to_owned(), end.to_string().into());

@@ -26,6 +26,7 @@ use super::endpoints::{self, Action};
 use super::{input, view};
 use crate::policy::Policy;
 use crate::refusal::{Members, Reason, Refusal, Stage};
+use crate::runtime::InForce;
 use crate::stages::auth::directory::Directory;
 use crate::state::registry::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Kind, Suspension, grant_id};
 use crate::state::registry::{Registry, StoreError};
@@ -35,7 +36,7 @@ const MAX_TEXT: usize = 256;
 
 /// One operator's request.
 pub(super) struct Operation<'a> {
-    pub(super) policy: &'a Policy,
+    pub(super) in_force: &'a InForce,
     pub(super) method: &'a Method,
     pub(super) path: &'a str,
     pub(super) query: Option<&'a str>,
@@ -136,12 +137,16 @@ impl Operation<'_> {
         }
     }
 
+    fn policy(&self) -> &Policy {
+        &self.in_force.policy
+    }
+
     fn directory(&self) -> &Directory {
-        self.policy.auth().directory()
+        &self.policy().auth().directory
     }
 
     fn registry(&self) -> &Registry {
-        self.directory().registry()
+        self.in_force.registry()
     }
 
     /// Applies changes; they are stored and in force when this returns.
@@ -196,14 +201,14 @@ impl Operation<'_> {
         let added = self.registry().consumers();
         let added = added.iter().filter(|one| !listed.contains_key(&one.name));
         let mut all: Vec<Value> = added.map(|one| view::added(one, self.registry())).collect();
-        all.extend(listed.values().map(|one| view::listed(self.policy, one, self.registry())));
+        all.extend(listed.values().map(|one| view::listed(self.policy(), one, self.registry())));
         all.sort_by_key(|one| one.get("name").and_then(Value::as_str).unwrap_or_default().to_owned());
         all
     }
 
     fn consumer(&self, name: &str) -> Result<Value> {
         match (self.directory().listed().get(name), self.registry().consumer(name)) {
-            (Some(listed), _) => Ok(view::listed(self.policy, listed, self.registry())),
+            (Some(listed), _) => Ok(view::listed(self.policy(), listed, self.registry())),
             (None, Some(added)) => Ok(view::added(&added, self.registry())),
             (None, None) => Err(missing("there is no consumer with this name")),
         }

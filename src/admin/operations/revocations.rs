@@ -108,10 +108,10 @@ impl Operation<'_> {
     }
 
     fn issuer(&self, name: Box<str>) -> Result<Box<str>> {
-        let auth = self.policy.auth();
+        let auth = self.policy().auth();
         let mut names = auth.issuers().map(|issuer| issuer.name());
         let known = names.any(|known| *known == *name)
-            || auth.introspection().iter().any(|endpoint| endpoint.settings().name == name);
+            || auth.introspection.iter().any(|endpoint| endpoint.settings().name == name);
         if known { Ok(name) } else { Err(input::wrong("/issuer", "the policy has no issuer with this name")) }
     }
 }

@@ -9,6 +9,7 @@ pub(super) mod revoke;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,8 +26,10 @@ use tokio::runtime::LocalRuntime;
 
 use super::{FAILED, INVALID, colour};
 use crate::admin;
-use crate::policy::compile::{self, Runtime};
+use crate::audit::Trail;
+use crate::policy::compile;
 use crate::policy::{AdminPlace, Policy, Rights};
+use crate::runtime::{InForce, Runtime};
 use crate::state::registry::StoreConfig;
 
 /// Timeout of a whole exchange with a daemon.
@@ -59,7 +62,7 @@ enum Way {
     /// A running daemon.
     Daemon { door: Door, token: SecretString },
     /// The store of a policy that no daemon is running.
-    Store(Box<Policy>),
+    Store(Box<InForce>),
 }
 
 impl Reach {
@@ -79,7 +82,7 @@ impl Reach {
                 "no daemon or policy is given; use --policy FILE, or --admin URL --admin-token TOKEN",
             ));
         };
-        let (policy, problems) = compile::compile(path, &Runtime::new(Instant::now()));
+        let (policy, problems) = compile::compile(path);
         let Some(policy) = policy else {
             anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
             return Err(INVALID);
@@ -90,7 +93,7 @@ impl Reach {
 
     /// Returns the daemon of a policy if one answers, else its store if that is on this machine.
     fn of_policy(&self, policy: Policy, runtime: &LocalRuntime) -> Result<Way, u8> {
-        let store = policy.auth().directory().registry().config();
+        let store = policy.store();
         let embedded = matches!(store, Some(StoreConfig::Embedded { .. }));
         let none = store.is_none();
         let mut denied = None;
@@ -118,7 +121,8 @@ impl Reach {
         if !embedded {
             return Err(tell(FAILED, "no daemon answers at the policy's `admin` address; start one, or give --admin"));
         }
-        Ok(Way::Store(Box::new(policy)))
+        let trail = Arc::new(Trail::silent());
+        Ok(Way::Store(Box::new(InForce::attach(policy, trail, &Runtime::new(Instant::now()), None))))
     }
 
     fn with_token(&self, door: Door, policy: &Policy) -> Result<Way, u8> {
@@ -186,7 +190,7 @@ impl Operator {
     fn ask(&self, method: &Method, target: &str, body: Option<&Value>) -> Result<Value, u8> {
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let answered = match &self.way {
-            Way::Store(policy) => self.runtime.block_on(admin::directly(policy, method, target, &bytes)),
+            Way::Store(in_force) => self.runtime.block_on(admin::directly(in_force, method, target, &bytes)),
             Way::Daemon { door, token } => {
                 let exchange = call(door, token, method, target, bytes);
                 let exchange = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await });

@@ -84,7 +84,7 @@ impl Coverage {
                 gaps.routes.push(name);
             }
         }
-        let listed = policy.auth().directory().listed().keys().map(ToString::to_string);
+        let listed = policy.auth().directory.listed().keys().map(ToString::to_string);
         gaps.consumers = listed.filter(|consumer| !self.consumers.contains(consumer)).collect();
         gaps
     }

@@ -71,12 +71,12 @@ async fn ask<'c>(
     let impossible =
         |got: String| tested(vec![Difference { fact: "credential", expected: "one".to_owned(), got }], Got::default());
     let Ok(at) = plan.now.checked_add(since) else { return impossible("a time past the year 9999".to_owned()) };
-    let policy = plan.rehearsal.policy();
+    let in_force = plan.rehearsal.in_force();
     let credential = match &case.caller {
         None => None,
         Some((name, persona)) => match credentials.get(name.as_str()) {
             Some(known) => Some(known.clone()),
-            None => match plan.mint.credential(policy, persona, at) {
+            None => match plan.mint.credential(in_force, persona, at) {
                 Ok(made) => {
                     credentials.insert(name, made.clone());
                     Some(made)
@@ -89,7 +89,7 @@ async fn ask<'c>(
     for _ in 0..case.repeat {
         let mut question = case.asked.question();
         if let Some(credential) = &credential
-            && let Err(problem) = credential.bring(policy, &mut question, at)
+            && let Err(problem) = credential.bring(in_force, &mut question, at)
         {
             return impossible(problem);
         }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use http::{HeaderValue, Uri};
@@ -22,6 +21,7 @@ use crate::policy::{Access, Api, Reporting, Route, Server, Upstream};
 use crate::refusal::Stage;
 use crate::stages::rate_limit::RouteLimit;
 use crate::stages::scope::{Requirement as ScopeRequirement, Strength};
+use crate::state::ledger::LimitId;
 
 /// Largest body that no schema checks, unless `limits.body_size` says otherwise.
 const MAX_BODY: u64 = 10 * 1024 * 1024;
@@ -68,7 +68,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
             let help = "write what of it is open, such as `GET /orders/{id}: { scopes: [orders:read] }`";
             context.missing(at.key("routes"), "this API has no routes, so nothing of it is open", help);
         }
-        let api = Arc::new(Api { name: name.as_str().into(), hosts: hosts.into(), upstream });
+        let api = Arc::new(Api { index: apis.apis.len(), name: name.as_str().into(), hosts: hosts.into(), upstream });
         apis.apis.push(Arc::clone(&api));
         let reporting = modes::compile(context, Reporting::default(), written.mode.as_ref(), at.key("mode"));
         let around = ApiScope { document, api: &api, reporting, described: described.flatten(), defaults: &defaults };
@@ -138,12 +138,7 @@ fn upstream(
             servers.push(server);
         }
     }
-    Upstream {
-        servers,
-        turn: AtomicUsize::new(0),
-        response_timeout,
-        forward_credentials: written.forward_credentials.unwrap_or(false),
-    }
+    Upstream { servers, response_timeout, forward_credentials: written.forward_credentials.unwrap_or(false) }
 }
 
 fn server(
@@ -231,14 +226,11 @@ fn route(
         context.problems.error(place(), format!("this is not a route: {problem}"));
     }
     let access = access(context, around.document, route, described, at);
-    let rate = route.rate.and_then(|rate| {
-        let slot = context.runtime.ledger.slot(&format!("{} {name}", around.api.name()));
-        match RouteLimit::new(rate.count, rate.per, slot) {
-            Ok(limit) => Some(limit),
-            Err(problem) => {
-                context.error(at.key("rate"), problem);
-                None
-            }
+    let rate = route.rate.and_then(|rate| match RouteLimit::new(around.api.name(), name, rate.count, rate.per) {
+        Ok(limit) => Some(limit),
+        Err(problem) => {
+            context.error(at.key("rate"), problem);
+            None
         }
     });
     let class = route.class.as_ref().map(|class| {
@@ -246,7 +238,7 @@ fn route(
         if !known().any(|known| known == class) {
             context.unknown(at.key("class"), "class in any plan", class, known());
         }
-        context.class(class)
+        LimitId::class(class)
     });
     if class.is_some() && route.public == Some(true) {
         context.error(at.key("class"), "a public route knows no plan, so no class can limit it").help("write `rate:`");
@@ -270,6 +262,7 @@ fn route(
     let mode = modes::compile(context, around.reporting, route.mode.as_ref(), at.key("mode"));
     let (Ok(pattern), Some(access), Some(request)) = (pattern, access, request) else { return };
     let compiled = Arc::new(Route {
+        index: apis.routes.len(),
         name: name.into(),
         api: Arc::clone(around.api),
         access,
@@ -278,7 +271,6 @@ fn route(
         request,
         response,
         reporting: if reports { mode.with(Stage::Response) } else { mode },
-        metrics: context.runtime.metrics.route(around.api.name(), name),
     });
     match apis.router.add(around.api.hosts(), &pattern, &compiled) {
         Ok(()) => apis.routes.push(compiled),

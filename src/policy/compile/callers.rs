@@ -16,11 +16,11 @@ use crate::policy::tree::At;
 use crate::policy::units::{Period, Rate};
 use crate::stages::auth::api_key::{ApiKeys, Digest, Key};
 use crate::stages::auth::directory::Directory;
-use crate::stages::auth::dpop::{self, Dpop};
+use crate::stages::auth::dpop;
 use crate::stages::auth::failed_attempts::Failures;
-use crate::stages::auth::key_source::RemoteKeySet;
-use crate::stages::auth::{Authentication, Consumer, Parts};
+use crate::stages::auth::{Consumer, Rules};
 use crate::stages::rate_limit::Plan;
+use crate::state::registry::StoreConfig;
 use crate::state::registry::entry::{Identity, hex};
 
 /// Default of `auth.api_keys.header`.
@@ -36,8 +36,8 @@ const PROOF_ALGORITHMS: [&str; 5] = ["ES256", "ES384", "EdDSA", "PS256", "RS256"
 
 /// What comes out.
 pub(super) struct Callers {
-    pub(super) auth: Authentication,
-    pub(super) key_sets: Vec<Arc<RemoteKeySet>>,
+    pub(super) rules: Rules,
+    pub(super) store: Option<StoreConfig>,
 }
 
 /// `auth`, `roles`, `plans`, `consumers`, `store`.
@@ -57,7 +57,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners:
         .map(|Period(most)| SignedDuration::try_from(most).unwrap_or(SignedDuration::MAX));
     let dpop = dpop(context, &document.auth.dpop, auth.key("dpop"));
     let failures = failures(context, document.auth.failed_attempts, auth.key("failed_attempts"));
-    let (registry, serve_stale) = store::compile(context, document.store.as_ref(), at.key("store"));
+    let (store, serve_stale) = store::compile(context, document.store.as_ref(), at.key("store"));
 
     let mut identities = Vec::new();
     let mut known_identities = HashSet::new();
@@ -99,13 +99,13 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners:
         keys = keys.redigested(|id| stand_ins.api_key(id));
     }
     let roles = document.roles.iter().map(|(role, scopes)| (Box::from(role.as_str()), boxed(scopes))).collect();
-    let ledger = Arc::clone(&context.runtime.ledger);
-    let directory = Directory::new(identities, listed, roles, plans, Arc::clone(&ledger), registry);
+    let directory = Directory::new(identities, listed, roles, plans);
     let trusts = listeners
         .iter()
         .filter_map(|listener| listener.tls.as_ref().and_then(|tls| Some((listener.address, tls.trust.clone()?))));
-    let parts = Parts {
-        issuers,
+    let rules = Rules {
+        issuers: issuers.into_iter().map(|issuer| (issuer.iss().into(), issuer)).collect(),
+        key_sets,
         introspection,
         keys,
         key_header,
@@ -114,12 +114,11 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, listeners:
         dpop,
         failures,
         serve_stale,
-        ledger,
     };
-    Callers { auth: Authentication::new(parts), key_sets }
+    Callers { rules, store }
 }
 
-fn dpop(context: &mut Context<'_>, written: &document::Dpop, at: At<'_>) -> Dpop {
+fn dpop(context: &mut Context<'_>, written: &document::Dpop, at: At<'_>) -> dpop::Settings {
     let max_age = written.max_age.map_or(PROOF_AGE, |Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
     if !(1..=MAX_PROOF_AGE).contains(&max_age) {
         context.error(at.key("max_age"), format!("a proof is good for 1s to {MAX_PROOF_AGE}s"));
@@ -133,8 +132,7 @@ fn dpop(context: &mut Context<'_>, written: &document::Dpop, at: At<'_>) -> Dpop
         }
     }
     let nonce = written.nonce.unwrap_or(false);
-    let settings = dpop::Settings { max_age, skew: PROOF_SKEW, nonce, algorithms };
-    Dpop::new(settings, Arc::clone(&context.runtime.replays), Arc::clone(&context.runtime.nonces))
+    dpop::Settings { max_age, skew: PROOF_SKEW, nonce, algorithms }
 }
 
 fn failures(context: &mut Context<'_>, written: Option<Rate>, at: At<'_>) -> Option<Failures> {
@@ -208,8 +206,7 @@ fn classes(context: &mut Context<'_>, plan: &mut Plan, written: &BTreeMap<String
         if !names_limit(context, name, "class", at.key(name)) {
             continue;
         }
-        let slot = context.class(name);
-        if let Err(problem) = plan.class(name, rate.count, rate.per, slot) {
+        if let Err(problem) = plan.class(name, rate.count, rate.per) {
             context.error(at.key(name), problem);
         }
     }
@@ -267,7 +264,7 @@ fn consumer(
             .warning(at.key_place(), format!("`{name}` has no plan, so nothing limits how often it calls"))
             .help("write `plan:` with the name of a plan");
     }
-    Consumer::new(name, roles, ceiling, plan, context.runtime.ledger.listed(name))
+    Consumer::new(name, roles, ceiling, plan)
 }
 
 fn identity(

@@ -1,9 +1,8 @@
-//! What all parts of the compiler share: the texts, the problems, and what outlives policies.
+//! What all parts of the compiler share: the texts and the problems.
 
-use std::collections::HashMap;
 use std::fmt::Display;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rustls::ClientConfig;
 
@@ -13,80 +12,13 @@ use crate::policy::source::{SourceText, Sources};
 use crate::policy::tls;
 use crate::policy::tree::At;
 use crate::policy::units::Period;
-use crate::stages::auth::dpop::{Nonces, Replays};
-use crate::stages::auth::key_source::{Location, RemoteKeySet};
-use crate::state::epoch::Epoch;
-use crate::state::ledger::{Ledger, Slot};
-use crate::state::registry::{Registry, StoreConfig};
-use crate::telemetry::Metrics;
-
-/// What outlives policies, and what they are compiled against.
-#[derive(Clone)]
-pub(crate) struct Runtime {
-    /// How much callers have used of their limits.
-    pub(crate) ledger: Arc<Ledger>,
-    /// Every number.
-    pub(crate) metrics: Metrics,
-    /// Counts changes of what callers are known by.
-    pub(crate) epoch: Epoch,
-    /// Proofs of possession that were seen.
-    pub(super) replays: Arc<Replays>,
-    /// Makes nonces for proofs of possession, and knows them again.
-    pub(super) nonces: Arc<Nonces>,
-    /// What operators have changed, of every store that some policy still names.
-    registers: Arc<Mutex<Vec<Weak<Registry>>>>,
-    /// Key sets behind URLs that some policy still holds.
-    key_sets: Arc<Mutex<HashMap<String, Weak<RemoteKeySet>>>>,
-}
-
-impl Runtime {
-    /// For a process that started then.
-    pub(crate) fn new(started: Instant) -> Self {
-        Self {
-            ledger: Arc::new(Ledger::new(started)),
-            metrics: Metrics::new(),
-            epoch: Epoch::default(),
-            replays: Arc::new(Replays::new()),
-            nonces: Arc::new(Nonces::new()),
-            registers: Arc::default(),
-            key_sets: Arc::default(),
-        }
-    }
-
-    /// The register of a store: that of the policy before when it names the same.
-    pub(super) fn registry(&self, config: Option<StoreConfig>) -> Arc<Registry> {
-        let mut known = self.registers.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|registry| registry.strong_count() > 0);
-        let mut alive = known.iter().filter_map(Weak::upgrade);
-        if let Some(registry) = alive.find(|registry| registry.config() == config.as_ref()) {
-            return registry;
-        }
-        let registry = Arc::new(Registry::new(config, self.epoch.clone()));
-        known.push(Arc::downgrade(&registry));
-        registry
-    }
-
-    /// A key set over the network: that of the policy before when it trusts the same authorities.
-    pub(super) fn key_set(&self, location: &Location, stale_for: Duration, trust: &Trust) -> Arc<RemoteKeySet> {
-        let mut known = self.key_sets.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, key_set| key_set.strong_count() > 0);
-        let identity = format!("{location} {stale_for:?} {}", trust.identity);
-        if let Some(key_set) = known.get(&identity).and_then(Weak::upgrade) {
-            return key_set;
-        }
-        let set = RemoteKeySet::new(location.clone(), stale_for, &trust.config, self.epoch.clone());
-        let key_set = Arc::new(set);
-        known.insert(identity, Arc::downgrade(&key_set));
-        key_set
-    }
-}
 
 /// The authorities we trust as a client.
 #[derive(Clone)]
 pub(super) struct Trust {
     pub(super) config: Arc<ClientConfig>,
     /// Equal when the same authorities are trusted.
-    pub(super) identity: String,
+    pub(super) identity: Arc<str>,
 }
 
 /// What all parts of the compiler share.
@@ -95,8 +27,6 @@ pub(super) struct Context<'a> {
     pub(super) sources: Sources,
     /// What is wrong so far.
     pub(super) problems: Problems,
-    /// What outlives the policy.
-    pub(super) runtime: &'a Runtime,
     /// What stands in for the world outside; there is none when the policy is to be served.
     pub(super) stand_ins: Option<&'a dyn StandIns>,
     /// The system's authorities, read when first needed.
@@ -148,11 +78,6 @@ impl Context<'_> {
         }
     }
 
-    /// The slot of a class of endpoints, the same after a reload. No route is named like it: routes have a blank.
-    pub(super) fn class(&self, name: &str) -> Slot {
-        self.runtime.ledger.slot(name)
-    }
-
     /// A time that must be longer than nothing; the default when it is absent.
     pub(super) fn period(&mut self, at: At<'_>, written: Option<Period>, default: Duration) -> Duration {
         match written {
@@ -170,7 +95,7 @@ impl Context<'_> {
         let Some(path) = ca else { return self.system_trust(at) };
         let text = self.read(at.key("ca"), path)?;
         match tls::client(text.text.as_bytes()) {
-            Ok(config) => Some(Trust { config, identity: text.text.clone() }),
+            Ok(config) => Some(Trust { config, identity: text.text.as_str().into() }),
             Err(problem) => {
                 self.error(at.key("ca"), format!("{} {problem}", text.name));
                 None
@@ -183,7 +108,7 @@ impl Context<'_> {
             // Reading the system's authorities takes a while, and they are those the process started with.
             static SYSTEM: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
             match SYSTEM.get_or_init(tls::system_client) {
-                Ok(config) => self.system = Some(Trust { config: Arc::clone(config), identity: "system".to_owned() }),
+                Ok(config) => self.system = Some(Trust { config: Arc::clone(config), identity: "system".into() }),
                 Err(problem) => {
                     let problem = problem.clone();
                     self.error(at, problem);

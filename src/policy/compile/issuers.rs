@@ -18,7 +18,7 @@ use crate::stages::auth::fetch::is_safe;
 use crate::stages::auth::introspection::{ClientAuthentication, Introspection};
 use crate::stages::auth::jwt::{Issuer, Settings};
 use crate::stages::auth::key_set::KeySet;
-use crate::stages::auth::key_source::{KeySource, Location, RemoteKeySet};
+use crate::stages::auth::key_source::{KeySource, Location, RemoteKeys};
 use crate::stages::rate_limit::Plan;
 
 /// Default of `clock_skew`, in seconds.
@@ -43,15 +43,36 @@ const LEAST_CHANCE: f64 = 96.0;
 const ALGORITHMS: [&str; 12] =
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512"];
 
+/// The keys of one issuer.
+enum Keys {
+    /// Those of a file or a secret.
+    Fixed(Arc<KeySet>),
+    /// Those to fetch.
+    Remote(Box<RemoteKeys>),
+}
+
+/// Names the keys of an issuer; issuers with the same key set share it.
+fn source(keys: Keys, key_sets: &mut Vec<RemoteKeys>) -> KeySource {
+    match keys {
+        Keys::Fixed(set) => KeySource::Fixed(set),
+        Keys::Remote(keys) => {
+            KeySource::Remote(key_sets.iter().position(|known| *known == *keys).unwrap_or_else(|| {
+                key_sets.push(*keys);
+                key_sets.len() - 1
+            }))
+        }
+    }
+}
+
 /// `auth.issuers`.
 pub(super) fn issuers(
     context: &mut Context<'_>,
     document: &Document,
     plans: &BTreeMap<String, Arc<Plan>>,
     at: At<'_>,
-) -> (Vec<Issuer>, Vec<Arc<RemoteKeySet>>) {
+) -> (Vec<Issuer>, Vec<RemoteKeys>) {
     let mut issuers = Vec::new();
-    let mut key_sets: Vec<Arc<RemoteKeySet>> = Vec::new();
+    let mut key_sets: Vec<RemoteKeys> = Vec::new();
     let mut known: HashMap<&str, &str> = HashMap::new();
     for (name, written) in &document.auth.issuers {
         let at = at.key(name);
@@ -64,12 +85,7 @@ pub(super) fn issuers(
         if let Some(settings) = &settings
             && let Some(set) = context.stand_ins.and_then(|stand_ins| stand_ins.issuer(name, &settings.algorithms))
         {
-            keys = keys.map(|_| KeySource::Fixed(set));
-        }
-        if let Some(KeySource::Remote(remote)) = &keys
-            && !key_sets.iter().any(|known| Arc::ptr_eq(known, remote))
-        {
-            key_sets.push(Arc::clone(remote));
+            keys = keys.map(|_| Keys::Fixed(set));
         }
         if let Some(iss) = &written.issuer
             && let Some(other) = known.insert(iss, name)
@@ -77,7 +93,7 @@ pub(super) fn issuers(
             context.error(at.key("issuer"), format!("issuer `{other}` has the same `iss`"));
         }
         if let (Some(settings), Some(keys)) = (settings, keys) {
-            issuers.push(Issuer::new(settings, keys));
+            issuers.push(Issuer::new(settings, source(keys, &mut key_sets)));
         }
     }
     (issuers, key_sets)
@@ -167,7 +183,7 @@ fn algorithms(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>)
     algorithms
 }
 
-fn keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<KeySource> {
+fn keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<Keys> {
     match (&written.keys, &written.secret) {
         (None, None) => {
             let help = "write `keys:` with a JWKS URL, or a JWKS or PEM file; `secret:` for HS*";
@@ -180,7 +196,10 @@ fn keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Op
         }
         (None, Some(secret)) => shared_secret(context, written, secret, at.key("secret")),
         (Some(keys), None) if keys == "discover" => discovered_keys(context, written, at),
-        (Some(keys), None) if keys.contains("://") => remote_keys(context, written, keys, at),
+        (Some(keys), None) if keys.contains("://") => {
+            let url = safe_url(context, keys, at.key("keys"))?;
+            fetched(context, written, Location::Jwks(url), at)
+        }
         (Some(keys), None) => key_file(context, keys, at.key("keys")),
     }
 }
@@ -191,7 +210,7 @@ fn shared_secret(
     written: &document::Issuer,
     secret: &SecretString,
     at: At<'_>,
-) -> Option<KeySource> {
+) -> Option<Keys> {
     let least = match written.algorithms.iter().map(String::as_str).max() {
         Some("HS512") => 64,
         Some("HS384") => 48,
@@ -208,7 +227,7 @@ fn shared_secret(
             .help("it repeats a few characters; make one by chance: `openssl rand -hex 32`");
         return None;
     }
-    Some(KeySource::Fixed(Arc::new(KeySet::from_secret(secret))))
+    Some(Keys::Fixed(Arc::new(KeySet::from_secret(secret))))
 }
 
 /// Bits of chance that a secret has at most: those of its length, if each byte were drawn from those that are in it.
@@ -219,12 +238,7 @@ fn most_chance(secret: &[u8]) -> f64 {
     secret.len() as f64 * (different.len() as f64).log2()
 }
 
-fn remote_keys(context: &mut Context<'_>, written: &document::Issuer, keys: &str, at: At<'_>) -> Option<KeySource> {
-    let url = safe_url(context, keys, at.key("keys"))?;
-    fetched(context, written, &Location::Jwks(url), at)
-}
-
-fn discovered_keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<KeySource> {
+fn discovered_keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<Keys> {
     // Its absence is reported elsewhere.
     let issuer = written.issuer.as_ref()?;
     let Some(location) = Location::discover(issuer) else {
@@ -233,15 +247,10 @@ fn discovered_keys(context: &mut Context<'_>, written: &document::Issuer, at: At
             .help("write `keys:` with the URL of its JWKS in place of `discover`");
         return None;
     };
-    fetched(context, written, &location, at)
+    fetched(context, written, location, at)
 }
 
-fn fetched(
-    context: &mut Context<'_>,
-    written: &document::Issuer,
-    location: &Location,
-    at: At<'_>,
-) -> Option<KeySource> {
+fn fetched(context: &mut Context<'_>, written: &document::Issuer, location: Location, at: At<'_>) -> Option<Keys> {
     let stale_for = context.period(at.key("stale_for"), written.stale_for, STALE_FOR);
     if stale_for > LONG_STALE_FOR {
         context
@@ -249,7 +258,8 @@ fn fetched(
             .help("a day or two outlasts most outages");
     }
     let trust = context.trust(written.ca.as_ref(), at)?;
-    Some(KeySource::Remote(context.runtime.key_set(location, stale_for, &trust)))
+    let keys = RemoteKeys { location, stale_for, tls: trust.config, trust: trust.identity };
+    Some(Keys::Remote(Box::new(keys)))
 }
 
 /// A URL whose answers cannot be replaced on the way.
@@ -270,7 +280,7 @@ fn safe_url(context: &mut Context<'_>, text: &str, at: At<'_>) -> Option<Uri> {
     }
 }
 
-fn key_file(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<KeySource> {
+fn key_file(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<Keys> {
     let text = context.read(at, path)?;
     let set = if text.text.contains("-----BEGIN ") {
         KeySet::from_pem(&text.text)
@@ -283,7 +293,7 @@ fn key_file(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<KeySour
         })
     };
     match set {
-        Ok(set) => Some(KeySource::Fixed(Arc::new(set))),
+        Ok(set) => Some(Keys::Fixed(Arc::new(set))),
         Err(problem) => {
             context.error(at, format!("{} {problem}", text.name));
             None
@@ -291,8 +301,8 @@ fn key_file(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<KeySour
     }
 }
 
-fn warn_of_idle_algorithms(context: &mut Context<'_>, settings: &Settings, keys: &KeySource, at: At<'_>) {
-    let KeySource::Fixed(set) = keys else { return };
+fn warn_of_idle_algorithms(context: &mut Context<'_>, settings: &Settings, keys: &Keys, at: At<'_>) {
+    let Keys::Fixed(set) = keys else { return };
     for algorithm in &settings.algorithms {
         if !set.verifies(*algorithm) {
             context.warning(at.key("algorithms"), format!("no key of this issuer can verify {algorithm:?}"));

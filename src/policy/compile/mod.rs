@@ -16,9 +16,9 @@ mod stand_ins;
 mod store;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use self::context::Context;
-pub(crate) use self::context::Runtime;
 pub(crate) use self::stand_ins::StandIns;
 use super::Policy;
 use super::diagnostic::Problems;
@@ -27,27 +27,23 @@ use super::load::{self, Loaded};
 use super::tree::At;
 
 /// Reads a policy file and compiles it. There is a policy exactly when there are no errors; warnings come with it.
-pub(crate) fn compile(path: &Path, runtime: &Runtime) -> (Option<Policy>, Problems) {
-    loaded(load::read(path), runtime, None)
+pub(crate) fn compile(path: &Path) -> (Option<Policy>, Problems) {
+    loaded(load::read(path), None)
 }
 
 /// The same policy, with what stands in for the world outside: for rehearsals, never for serving.
-pub(crate) fn rehearsed(path: &Path, runtime: &Runtime, stand_ins: &dyn StandIns) -> (Option<Policy>, Problems) {
+pub(crate) fn rehearsed(path: &Path, stand_ins: &dyn StandIns) -> (Option<Policy>, Problems) {
     let given = stand_ins.env();
     let env = move |name: &str| given.get(name).cloned().map_or_else(|| std::env::var(name), Ok);
-    loaded(load::read_with(path, Box::new(env)), runtime, Some(stand_ins))
+    loaded(load::read_with(path, Box::new(env)), Some(stand_ins))
 }
 
-fn loaded(
-    loaded: Result<Loaded, Problems>,
-    runtime: &Runtime,
-    stand_ins: Option<&dyn StandIns>,
-) -> (Option<Policy>, Problems) {
+fn loaded(loaded: Result<Loaded, Problems>, stand_ins: Option<&dyn StandIns>) -> (Option<Policy>, Problems) {
     let Loaded { document, tree, sources, problems } = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => return (None, problems),
     };
-    let mut context = Context { sources, problems, runtime, stand_ins, system: None };
+    let mut context = Context { sources, problems, stand_ins, system: None };
     let policy = whole(&mut context, &document, tree.at());
     (Some(policy).filter(|_| !context.problems.has_errors()), context.problems)
 }
@@ -81,14 +77,13 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         listeners,
         trusted_proxies,
         admin,
-        auth: callers.auth,
-        key_sets: callers.key_sets,
+        auth: Arc::new(callers.rules),
         apis: apis.apis,
         routes: apis.routes,
         router: apis.router,
-        unrouted: context.runtime.metrics.route("", ""),
         servers: apis.servers,
         sinks,
         has_store: document.store.is_some(),
+        store: callers.store,
     }
 }

@@ -1,31 +1,28 @@
 //! Where what changes at run time is kept: `store`.
 
-use std::sync::Arc;
-
 use secrecy::ExposeSecret;
 
 use super::context::Context;
 use crate::policy::document;
 use crate::policy::tree::At;
-use crate::state::registry::{Registry, StoreConfig};
+use crate::state::registry::StoreConfig;
 
 /// Default of `store.prefix`.
 const PREFIX: &str = "bartizan";
 
-/// `store`: the register that outlives policies, and whether what is known is enough when the store is out of reach.
+/// `store`: where it is, and whether what is known is enough while it is out of reach.
 pub(super) fn compile(
     context: &mut Context<'_>,
     written: Option<&document::Store>,
     at: At<'_>,
-) -> (Arc<Registry>, bool) {
+) -> (Option<StoreConfig>, bool) {
     let mut serve = false;
     let config = written.and_then(|written| {
         serve = on_failure(context, written, at.key("on_failure"));
         config(context, written, at)
     });
     // What is rehearsed changes nothing, waits for nobody, and leaves no folder behind.
-    let config = config.filter(|_| context.stand_ins.is_none());
-    (context.runtime.registry(config), serve)
+    (config.filter(|_| context.stand_ins.is_none()), serve)
 }
 
 fn on_failure(context: &mut Context<'_>, written: &document::Store, at: At<'_>) -> bool {

@@ -7,28 +7,18 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::audit::{Recorder, Trail};
-use crate::policy::Policy;
+use crate::audit::Recorder;
 use crate::proxy::upstream::Pools;
+use crate::runtime::InForce;
 use crate::stages::auth::cache::TokenCache;
 use crate::state::epoch::Epoch;
-use crate::state::ledger::Ledger;
 use crate::state::published::{Published, View};
 use crate::telemetry::Metrics;
-
-/// The policy in force and its trail, replaced together.
-pub(crate) struct InForce {
-    pub(crate) policy: Arc<Policy>,
-    /// The sinks that audit records are written to.
-    pub(crate) trail: Arc<Trail>,
-}
 
 /// The state that all workers share.
 pub(crate) struct Shared {
     /// The policy in force, as published to the workers.
     pub(crate) in_force: Arc<Published<InForce>>,
-    /// How much of their limits and quotas callers have used.
-    pub(crate) ledger: Arc<Ledger>,
     /// Counts changes of credentials, so that cached tokens are checked again.
     pub(crate) epoch: Epoch,
     pub(crate) metrics: Metrics,

@@ -42,14 +42,16 @@ pub(crate) async fn forward(
     let (caller, mut body) = admitted.into_parts();
     let upstream = route.api().upstream();
     let view = Rc::clone(&guard.view);
-    let Some((server, pool)) = upstream.choose().and_then(|server| Some((server, view.pools.of(server)?))) else {
+    let Some((server, pool)) =
+        view.in_force.choose(route.api()).and_then(|server| Some((server, view.pools.of(server)?)))
+    else {
         return Err(unreachable().cause("the API has no server"));
     };
     guard.sent_to(server);
 
     let Exchange { id, version, method, .. } = &guard.exchange;
     let (id, version, method) = (*id, version.unwrap_or_default(), method.clone().unwrap_or_default());
-    let key_header = view.in_force.policy.auth().key_header();
+    let key_header = &view.in_force.policy.auth().key_header;
     let upstream_headers = UpstreamHeaders {
         trusted_peer: target.trusted_peer,
         peer: &peer.text,

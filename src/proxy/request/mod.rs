@@ -19,7 +19,7 @@ use self::forward::Forwarded;
 use self::record_guard::RecordGuard;
 use self::response_body::ResponseBody;
 use crate::body::Source;
-use crate::chain::{self, Tools};
+use crate::chain;
 use crate::exchange::Exchange;
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
@@ -47,7 +47,7 @@ async fn respond(
 ) -> Response<ResponseBody> {
     // If a sink cannot keep up, requests wait here, before any work is done for them.
     worker.recorder.ready().await;
-    match process(&worker, &client, &mut guard, &mut parts, source).await {
+    match process(&client, &mut guard, &mut parts, source).await {
         Ok((Forwarded { head, connection, pool }, prefix)) => {
             parts.headers.insert(X_REQUEST_ID, guard.exchange.id.to_header());
             std::mem::take(&mut guard.trace.standing).tell(&mut parts.headers);
@@ -66,26 +66,25 @@ async fn respond(
 /// Admits and forwards a request, unless it is refused. Also returns the bytes of the response's body that were read
 /// for its check.
 async fn process(
-    worker: &Worker,
     client: &ClientConnection,
     guard: &mut RecordGuard,
     parts: &mut Parts,
     source: Source,
 ) -> Result<(Forwarded, Bytes), Refusal> {
     let view = Rc::clone(&guard.view);
-    let policy = &view.in_force.policy;
+    let in_force = &*view.in_force;
+    let policy = &in_force.policy;
 
     let trusted = policy.trusted_proxies();
     let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, trusted)?;
 
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path)?;
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));
-    let tools = Tools { tokens: &view.tokens, ledger: &worker.shared.ledger };
     let counter = guard.counter.clone();
     let RecordGuard { exchange, trace, .. } = &mut *guard;
-    let tick = tools.ledger.tick(exchange.begun);
+    let tick = in_force.ledger.tick(exchange.begun);
     let request = target.request(exchange, &client.peer, &parts.uri, &parts.headers, tick);
-    let admitted = chain::admit(policy, &route, &tools, &request, source, &counter, trace).await?;
+    let admitted = chain::admit(in_force, &route, &view.tokens, &request, source, &counter, trace).await?;
 
     let forwarded = forward::forward(admitted, &target, &mut parts.headers, &client.peer, &route, guard).await?;
     match &route.response {

@@ -173,8 +173,7 @@ impl Drop for RecordGuard {
         let now = Instant::now();
         self.client.end(now);
         let duration = now.saturating_duration_since(self.exchange.begun);
-        let policy = &self.view.in_force.policy;
-        let metrics = self.route.as_ref().map_or(policy.unrouted(), |route| &route.metrics);
+        let metrics = self.view.in_force.metrics(self.route.as_deref());
         metrics.count(self.end(), duration, self.upstream.as_ref().and_then(|(_, duration)| *duration));
         for refusal in &self.trace.would_refuse {
             metrics.would_refuse(refusal.reason().code());

@@ -15,9 +15,10 @@ use super::caller::{Caller, Consumer, CredentialKind, Verified};
 use super::claims::{Confirmation, Times, refuse};
 use super::directory::Directory;
 use crate::refusal::{Reason, Refusal};
-use crate::state::registry::entry;
+use crate::state::ledger::Ledger;
 pub(crate) use crate::state::registry::entry::Digest;
 use crate::state::registry::revocation_key::RevocationKey;
+use crate::state::registry::{Registry, entry};
 
 /// One key, as the policy has it.
 #[derive(Debug, Clone)]
@@ -54,7 +55,7 @@ impl Key {
         end(self.created.or(self.not_before), self.expires, max_age)
     }
 
-    fn verified(&self, directory: &Directory) -> Verified {
+    fn verified(&self, registry: &Registry) -> Verified {
         let granted = match (self.consumer.ceiling(), &self.scopes) {
             // A key has only what roles give it; without roles that is nothing.
             (None, _) => Vec::new(),
@@ -68,7 +69,7 @@ impl Key {
             revocation_keys: vec![RevocationKey::key(&self.id)],
             issued: self.created.or(self.not_before).map(Timestamp::as_second),
             confirmation: Confirmation::default(),
-            usage: Some(directory.registry().usage(&self.id)),
+            usage: Some(registry.usage(&self.id)),
         }
     }
 }
@@ -123,7 +124,13 @@ impl ApiKeys {
     }
 
     /// Decides whose key this is. When it is in force is for [`check`] to say, on every request.
-    pub(super) fn caller(&self, key: &[u8], directory: &Directory) -> Result<(Caller, Times), Refusal> {
+    pub(super) fn caller(
+        &self,
+        key: &[u8],
+        directory: &Directory,
+        registry: &Registry,
+        ledger: &Ledger,
+    ) -> Result<(Caller, Times), Refusal> {
         if api_key_format::is_mistyped(key) {
             return Err(refuse(Reason::InvalidKey, "the API key is not whole: it was mistyped or cut"));
         }
@@ -135,9 +142,9 @@ impl ApiKeys {
         let key = match self.listed.get_key_value(&sent).filter(|(known, _)| same(known)) {
             Some((_, listed)) => listed.clone(),
             None => {
-                let made = directory.registry().key(&sent).filter(|made| same(&made.sha256)).ok_or_else(unknown)?;
+                let made = registry.key(&sent).filter(|made| same(&made.sha256)).ok_or_else(unknown)?;
                 // A key outlives its consumer only where somebody else has changed the store.
-                let consumer = directory.named(&made.consumer)?.ok_or_else(unknown)?;
+                let consumer = directory.named(&made.consumer, registry)?.ok_or_else(unknown)?;
                 Key::made(&made, consumer)
             }
         };
@@ -146,7 +153,8 @@ impl ApiKeys {
             not_before: key.not_before.map(Timestamp::as_second),
             skew: 0,
         };
-        Ok((Caller::new(Arc::clone(&key.consumer), key.verified(directory)), times))
+        let account = ledger.listed(key.consumer.name());
+        Ok((Caller::new(Arc::clone(&key.consumer), account, key.verified(registry)), times))
     }
 }
 
@@ -168,8 +176,6 @@ mod tests {
 
     use super::*;
     use crate::state::epoch::Epoch;
-    use crate::state::ledger::Ledger;
-    use crate::state::registry::Registry;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(seconds).unwrap()
@@ -182,11 +188,11 @@ mod tests {
     #[test]
     fn keys_are_known_by_digest_and_only_in_their_time() {
         let ceiling = Some(vec!["a".into(), "b".into()]);
-        let acme = Arc::new(Consumer::new("acme", Vec::new(), ceiling, None, Arc::default()));
-        let roleless = Arc::new(Consumer::new("plain", Vec::new(), None, None, Arc::default()));
-        let registry = Arc::new(Registry::new(None, Epoch::default()));
-        let ledger = Arc::new(Ledger::new(Instant::now()));
-        let directory = Directory::new(vec![], vec![], HashMap::new(), Default::default(), ledger, registry);
+        let acme = Arc::new(Consumer::new("acme", Vec::new(), ceiling, None));
+        let roleless = Arc::new(Consumer::new("plain", Vec::new(), None, None));
+        let registry = Registry::new(None, Epoch::default());
+        let ledger = Ledger::new(Instant::now());
+        let directory = Directory::new(vec![], vec![], HashMap::new(), Default::default());
         let plain = |id: &str, consumer: &Arc<Consumer>| Key {
             id: id.into(),
             consumer: Arc::clone(consumer),
@@ -223,7 +229,7 @@ mod tests {
             ("", 50, Err(Reason::InvalidKey)),
             ("bz_a_b_c", 50, Err(Reason::InvalidKey)),
         ] {
-            let got = keys.caller(key.as_bytes(), &directory);
+            let got = keys.caller(key.as_bytes(), &directory, &registry, &ledger);
             let got = got.and_then(|(caller, times)| check(times, at(now)).map(|()| caller.granted().join(" ")));
             assert_eq!(got.map_err(|refusal| refusal.reason()), expected.map(str::to_owned), "{key} at {now}");
         }

@@ -21,7 +21,7 @@ impl Authentication {
         let by_name = shown.names.iter().map(|name| Identity::CertificateSan(name.clone()));
         let mut found: Option<Arc<Consumer>> = None;
         for identity in std::iter::once(Identity::Certificate(shown.thumbprint)).chain(by_name) {
-            let Some(consumer) = self.directory.identified(&identity)? else { continue };
+            let Some(consumer) = self.rules.directory.identified(&identity, &self.registry)? else { continue };
             match &found {
                 Some(other) if other.name() != consumer.name() => {
                     return Err(refuse(Reason::InvalidCertificate, "the client certificate belongs to two consumers")
@@ -41,7 +41,7 @@ impl Authentication {
         now: Timestamp,
     ) -> Result<bool, Refusal> {
         let Some(consumer) = self.consumer_of(shown)? else { return Ok(false) };
-        certificate::check(shown, &self.trusts, now)?;
+        certificate::check(shown, &self.rules.trusts, now)?;
         if consumer.name() == caller.consumer() {
             return Ok(true);
         }
@@ -66,7 +66,7 @@ impl Authentication {
             let shown = shown.ok_or_else(|| {
                 refuse(Reason::InvalidToken, "the token is bound to a client certificate that was not shown")
             })?;
-            certificate::check(shown, &self.trusts, request.now())?;
+            certificate::check(shown, &self.rules.trusts, request.now())?;
         }
         match (&confirmation.key, scheme) {
             (None, Scheme::Bearer) => Ok(()),
@@ -87,11 +87,11 @@ impl Authentication {
     /// Claims a proof in the store, so that it is good on one node only.
     async fn claim(&self, used: &Used, now: Timestamp) -> Result<(), Refusal> {
         let what = format!("dpop:{}", hex::encode(&used.mark));
-        match self.directory.registry().claim(&what, used.lifetime).await {
+        match self.registry.claim(&what, used.lifetime).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.unproven(Flaw::Replayed, now)),
             // Then only this node's own memory of proofs protects against replays.
-            Err(_) if self.serve_stale => Ok(()),
+            Err(_) if self.rules.serve_stale => Ok(()),
             Err(error) => Err(refuse(Reason::IdentityUnavailable, "proofs cannot be checked now; try again shortly")
                 .cause(format!("a proof could not be claimed in the store: {error}"))),
         }

@@ -45,24 +45,16 @@ pub(crate) struct Consumer {
     /// What its roles allow; absent: no ceiling.
     ceiling: Option<Box<[Box<str>]>>,
     plan: Option<Arc<Plan>>,
-    account: Arc<Account>,
 }
 
 impl Consumer {
     /// Compiles a consumer. `ceiling` is the union of its roles' scopes, `None` when it has no `roles`.
-    pub(crate) fn new(
-        name: &str,
-        roles: Vec<String>,
-        ceiling: Option<Vec<Box<str>>>,
-        plan: Option<Arc<Plan>>,
-        account: Arc<Account>,
-    ) -> Self {
+    pub(crate) fn new(name: &str, roles: Vec<String>, ceiling: Option<Vec<Box<str>>>, plan: Option<Arc<Plan>>) -> Self {
         Self {
             name: name.into(),
             roles: roles.into_iter().map(Box::from).collect(),
             ceiling: ceiling.map(Vec::into_boxed_slice),
             plan,
-            account,
         }
     }
 
@@ -119,6 +111,8 @@ pub(super) struct Verified {
 #[derive(Debug)]
 pub(crate) struct Caller {
     consumer: Arc<Consumer>,
+    /// How much its consumer has used of its limits.
+    account: Arc<Account>,
     kind: CredentialKind,
     credential_id: Option<Box<str>>,
     granted: Box<[Box<str>]>,
@@ -147,7 +141,7 @@ pub(crate) struct IdentityHeaders {
 
 impl Caller {
     /// Makes a caller of a verified credential; only authentication does.
-    pub(super) fn new(consumer: Arc<Consumer>, verified: Verified) -> Self {
+    pub(super) fn new(consumer: Arc<Consumer>, account: Arc<Account>, verified: Verified) -> Self {
         let [granted, cut] = consumer.cut(verified.granted);
         let mut revocation_keys = verified.revocation_keys;
         revocation_keys.extend([RevocationKey::consumer(&consumer.name), RevocationKey::all()]);
@@ -159,6 +153,7 @@ impl Caller {
         };
         Self {
             consumer,
+            account,
             kind: verified.kind,
             credential_id: verified.id,
             granted,
@@ -178,6 +173,7 @@ impl Caller {
         all.dedup();
         Self {
             consumer: Arc::clone(&self.consumer),
+            account: Arc::clone(&self.account),
             kind: self.kind,
             credential_id: self.credential_id.clone(),
             cut: self.cut.clone(),
@@ -227,7 +223,7 @@ impl Caller {
 
     /// What it has used of its limits.
     pub(crate) fn account(&self) -> &Account {
-        &self.consumer.account
+        &self.account
     }
 
     /// Kind and id of the credential; never the secret.
@@ -258,10 +254,11 @@ impl Caller {
     /// A caller for tests of later stages.
     #[cfg(test)]
     pub(crate) fn sample(consumer: &str, granted: &[&str]) -> Self {
-        let consumer = Consumer::new(consumer, Vec::new(), None, None, Arc::default());
+        let consumer = Consumer::new(consumer, Vec::new(), None, None);
         let granted = granted.iter().map(|scope| Box::from(*scope)).collect();
         Self::new(
             Arc::new(consumer),
+            Arc::default(),
             Verified {
                 kind: CredentialKind::ApiKey,
                 id: None,

@@ -10,7 +10,6 @@ use super::caller::Consumer;
 use super::claims::refuse;
 use crate::refusal::{Reason, Refusal};
 use crate::stages::rate_limit::Plan;
-use crate::state::ledger::{Ledger, Tick};
 use crate::state::registry::Registry;
 use crate::state::registry::entry::{self, Identity};
 
@@ -23,9 +22,6 @@ pub(crate) struct Directory {
     /// Role → scopes.
     roles: HashMap<Box<str>, Box<[Box<str>]>>,
     plans: BTreeMap<String, Arc<Plan>>,
-    /// Where consumers that the policy does not list have their accounts.
-    ledger: Arc<Ledger>,
-    registry: Arc<Registry>,
 }
 
 impl Directory {
@@ -35,16 +31,9 @@ impl Directory {
         listed: Vec<Arc<Consumer>>,
         roles: HashMap<Box<str>, Box<[Box<str>]>>,
         plans: BTreeMap<String, Arc<Plan>>,
-        ledger: Arc<Ledger>,
-        registry: Arc<Registry>,
     ) -> Self {
         let listed = listed.into_iter().map(|consumer| (Box::from(&**consumer.name()), consumer)).collect();
-        Self { listed, identities: identities.into_iter().collect(), roles, plans, ledger, registry }
-    }
-
-    /// What operators have changed.
-    pub(crate) fn registry(&self) -> &Arc<Registry> {
-        &self.registry
+        Self { listed, identities: identities.into_iter().collect(), roles, plans }
     }
 
     /// The consumers that the policy lists, by name.
@@ -73,17 +62,21 @@ impl Directory {
     }
 
     /// The consumer that an outside identity is.
-    pub(super) fn identified(&self, identity: &Identity) -> Result<Option<Arc<Consumer>>, Refusal> {
-        match (self.identities.get(identity), self.registry.identified(identity)) {
+    pub(super) fn identified(
+        &self,
+        identity: &Identity,
+        registry: &Registry,
+    ) -> Result<Option<Arc<Consumer>>, Refusal> {
+        match (self.identities.get(identity), registry.identified(identity)) {
             (Some(listed), _) => Ok(Some(Arc::clone(listed))),
-            (None, Some(added)) => self.named(&added.name),
+            (None, Some(added)) => self.named(&added.name, registry),
             (None, None) => Ok(None),
         }
     }
 
     /// The consumer of a name.
-    pub(super) fn named(&self, name: &str) -> Result<Option<Arc<Consumer>>, Refusal> {
-        match (self.listed.get(name), self.registry.consumer(name)) {
+    pub(super) fn named(&self, name: &str, registry: &Registry) -> Result<Option<Arc<Consumer>>, Refusal> {
+        match (self.listed.get(name), registry.consumer(name)) {
             (Some(listed), _) => Ok(Some(Arc::clone(listed))),
             (None, Some(added)) => self.added(&added).map(Some),
             (None, None) => Ok(None),
@@ -101,15 +94,12 @@ impl Directory {
         let roles = written.roles.as_ref();
         let ceiling = roles.map(|roles| self.scopes(roles));
         let roles = roles.into_iter().flatten().map(|role| role.to_string()).collect();
-        let account = self.ledger.listed(&written.name);
-        Ok(Arc::new(Consumer::new(&written.name, roles, ceiling, plan.transpose()?, account)))
+        Ok(Arc::new(Consumer::new(&written.name, roles, ceiling, plan.transpose()?)))
     }
 
     /// A consumer that is known by a token alone.
-    pub(super) fn unlisted(&self, issuer: &str, id: &str, plan: &Arc<Plan>, now: Tick) -> Arc<Consumer> {
-        let name = format!("{issuer}:{id}");
-        let account = self.ledger.unlisted(&name, now);
-        Arc::new(Consumer::new(&name, Vec::new(), None, Some(Arc::clone(plan)), account))
+    pub(super) fn unlisted(issuer: &str, id: &str, plan: &Arc<Plan>) -> Arc<Consumer> {
+        Arc::new(Consumer::new(&format!("{issuer}:{id}"), Vec::new(), None, Some(Arc::clone(plan))))
     }
 
     /// The scopes of these roles; a role that is not known has none.

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::claims::refuse;
@@ -18,22 +18,17 @@ use crate::state::ledger::{Ledger, Tick};
 #[derive(Debug)]
 pub(crate) struct Failures {
     limit: Limit,
-    /// Until then some address may have failed lately; after it nobody is looked up.
-    until: AtomicU64,
 }
 
 impl Failures {
     /// Compiles a limit of `count` in `per`, all of which may come at once.
     pub(crate) fn new(count: NonZeroU32, per: Duration) -> Result<Self, String> {
-        Ok(Self { limit: Limit::new("failures", count, per, Some(count))?, until: AtomicU64::new(0) })
+        Ok(Self { limit: Limit::new("failures", count, per, Some(count))? })
     }
 
     /// Decides whether an address may try.
     pub(super) fn permit(&self, ledger: &Ledger, address: IpAddr, now: Tick) -> Result<(), Refusal> {
-        if now.0 >= self.until.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let Some(account) = ledger.failing(address) else { return Ok(()) };
+        let Some(account) = ledger.failing(address, now) else { return Ok(()) };
         self.limit.peek(&account.plan, now).map_err(|wait| {
             let seconds = wait.as_secs().saturating_add(1);
             let detail = format!("too many failed attempts from this address; wait {seconds} s before the next");
@@ -47,7 +42,7 @@ impl Failures {
         let account = ledger.failed(address, now);
         // Past the limit there is nothing more to count.
         let _ = self.limit.take(&account.plan, now);
-        self.until.fetch_max(account.plan.0.load(Ordering::Relaxed), Ordering::Relaxed);
+        ledger.note_failing(account.plan.0.load(Ordering::Relaxed));
     }
 }
 

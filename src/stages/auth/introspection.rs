@@ -63,11 +63,30 @@ pub(crate) struct Introspection {
     authentication: ClientAuthentication,
     /// How long an active answer is believed, in seconds.
     believed: i64,
-    fetcher: Fetcher,
+    /// The authorities to trust when calling it.
+    tls: Arc<ClientConfig>,
     /// Answers in place of the endpoint.
     given: Option<Given>,
+}
+
+/// Asks one introspection endpoint, and remembers its answers.
+pub(crate) struct IntrospectionClient {
+    fetcher: Fetcher,
     /// By digest of the token: what was said, and until when that is believed.
     answers: Cache<Digest, (Said, i64)>,
+}
+
+impl IntrospectionClient {
+    /// A client that has asked nothing yet.
+    pub(super) fn new(endpoint: &Introspection) -> Self {
+        Self { fetcher: Fetcher::new(&endpoint.tls, PATIENCE), answers: Cache::new(REMEMBERED) }
+    }
+}
+
+impl fmt::Debug for IntrospectionClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IntrospectionClient({} answers)", self.answers.len())
+    }
 }
 
 impl fmt::Debug for Introspection {
@@ -104,9 +123,8 @@ impl Introspection {
             client_id: client_id.into(),
             authentication,
             believed: i64::try_from(believed.as_secs()).unwrap_or(i64::MAX),
-            fetcher: Fetcher::new(tls, PATIENCE),
+            tls: Arc::clone(tls),
             given: None,
-            answers: Cache::new(REMEMBERED),
         }
     }
 
@@ -127,11 +145,16 @@ impl Introspection {
 
     /// Decides whether a token is active here, and what it claims; `None` when the endpoint does not know it. Also
     /// returns until when that may be believed, in seconds since 1970.
-    pub(super) async fn verify(&self, token: &str, now: Timestamp) -> Result<Option<(Claims, i64)>, Refusal> {
+    pub(super) async fn verify(
+        &self,
+        client: &IntrospectionClient,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Option<(Claims, i64)>, Refusal> {
         if token.len() > MAX_TOKEN {
             return Ok(None);
         }
-        let (said, until) = self.ask(token, now).await?;
+        let (said, until) = self.ask(client, token, now).await?;
         match said {
             Said::Inactive => Ok(None),
             Said::Active(claims) => {
@@ -142,17 +165,17 @@ impl Introspection {
     }
 
     /// The cached answer, or a new one; concurrent requests with the same token wait for the same answer.
-    async fn ask(&self, token: &str, now: Timestamp) -> Result<(Said, i64), Refusal> {
+    async fn ask(&self, client: &IntrospectionClient, token: &str, now: Timestamp) -> Result<(Said, i64), Refusal> {
         let key = Digest::try_from(digest(&SHA256, token.as_bytes()).as_ref()).unwrap_or_default();
         let second = now.as_second();
-        if let Some((said, until)) = self.answers.get(&key) {
+        if let Some((said, until)) = client.answers.get(&key) {
             if second < until {
                 return Ok((said, until));
             }
-            self.answers.remove(&key);
+            client.answers.remove(&key);
         }
-        let asked = self.answers.get_or_insert_async(&key, async {
-            let said = self.introspect(token, now).await?;
+        let asked = client.answers.get_or_insert_async(&key, async {
+            let said = self.introspect(&client.fetcher, token, now).await?;
             let until = match &said {
                 Said::Inactive => second.saturating_add(self.believed.min(INACTIVE)),
                 Said::Active(claims) => {
@@ -168,7 +191,7 @@ impl Introspection {
         })
     }
 
-    async fn introspect(&self, token: &str, now: Timestamp) -> Result<Said, String> {
+    async fn introspect(&self, fetcher: &Fetcher, token: &str, now: Timestamp) -> Result<Said, String> {
         if let Some(given) = &self.given {
             return Ok(given(token).map_or(Said::Inactive, |claims| Said::Active(Arc::new(claims))));
         }
@@ -195,7 +218,7 @@ impl Introspection {
             }
         }
         let form: Vec<_> = form.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        let fetched = self.fetcher.post(&self.endpoint, form.join("&"), authorization.as_ref()).await;
+        let fetched = fetcher.post(&self.endpoint, form.join("&"), authorization.as_ref()).await;
         let answer = fetched.map_err(|error| error.to_string())?;
         let answer = strict_json::parse(&answer.body).map_err(|error| format!("the answer is not JSON: {error}"))?;
         match (answer.get("active").and_then(Value::as_bool), answer) {

@@ -4,6 +4,8 @@
 //! claim is checked by [`super::claims`], because what it checks is off or lax by default. The text is decoded once, strictly: base64url
 //! with stray bits would be a second spelling of the same token.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
@@ -12,7 +14,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use super::claims::{Claims, Settings, invalid};
 use super::claims::{MAX_NAME, Voucher};
-use super::key_source::{KeySource, Unavailable};
+use super::key_source::{KeySource, RemoteKeySet, Unavailable};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::strict_json;
 
@@ -159,7 +161,12 @@ impl Issuer {
     }
 
     /// Decides whether a token of this issuer is good: signature first, then every claim.
-    pub(crate) async fn verify(&self, token: &Token<'_>, now: Timestamp) -> Result<Claims, Refusal> {
+    pub(crate) async fn verify(
+        &self,
+        token: &Token<'_>,
+        key_sets: &[Arc<RemoteKeySet>],
+        now: Timestamp,
+    ) -> Result<Claims, Refusal> {
         if self.settings.typed && !token.typed {
             return Err(invalid("the token does not say that it is an access token (`typ: at+jwt`)"));
         }
@@ -167,10 +174,15 @@ impl Issuer {
             .algorithm
             .filter(|algorithm| self.settings.algorithms.contains(algorithm))
             .ok_or_else(|| invalid("the token is signed with an algorithm that is not accepted here"))?;
-        let keys = self.keys.for_token(token.kid.as_deref(), algorithm, now).await.map_err(|Unavailable| {
-            Refusal::new(Stage::Auth, Reason::IdentityUnavailable, "the issuer's keys cannot be had; try again shortly")
+        let keys =
+            self.keys.for_token(key_sets, token.kid.as_deref(), algorithm, now).await.map_err(|Unavailable| {
+                Refusal::new(
+                    Stage::Auth,
+                    Reason::IdentityUnavailable,
+                    "the issuer's keys cannot be had; try again shortly",
+                )
                 .cause(format!("no key set of issuer {} has been fetched yet", self.settings.name))
-        })?;
+            })?;
         if keys.is_empty() {
             return Err(invalid("the token is signed with a key that the issuer does not publish"));
         }
@@ -183,8 +195,6 @@ impl Issuer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use jsonwebtoken::{EncodingKey, Header};
     use serde_json::json;
 
@@ -238,7 +248,7 @@ mod tests {
         let now = Timestamp::from_second(NOW).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let token = Token::parse(token).map_err(|refusal| refusal.reason())?;
-        runtime.block_on(issuer.verify(&token, now)).map_err(|refusal| refusal.reason())
+        runtime.block_on(issuer.verify(&token, &[], now)).map_err(|refusal| refusal.reason())
     }
 
     fn of_claims(change: &Value) -> Result<Claims, Reason> {

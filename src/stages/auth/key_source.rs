@@ -49,21 +49,48 @@ pub(crate) struct Unavailable;
 pub(crate) enum KeySource {
     /// A file or a secret: there since the policy was compiled.
     Fixed(Arc<KeySet>),
-    /// Over the network.
-    Remote(Arc<RemoteKeySet>),
+    /// Over the network: the position of the set among those that the policy fetches.
+    Remote(usize),
+}
+
+/// A key set to fetch, as the policy says. Equal: one set serves both.
+#[derive(Clone)]
+pub(crate) struct RemoteKeys {
+    /// Where it is.
+    pub(crate) location: Location,
+    /// How long it stays good after it was last fetched.
+    pub(crate) stale_for: Duration,
+    /// The authorities to trust when fetching it.
+    pub(crate) tls: Arc<ClientConfig>,
+    /// Equal when the same authorities are trusted.
+    pub(crate) trust: Arc<str>,
+}
+
+impl PartialEq for RemoteKeys {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.location, self.stale_for, &self.trust) == (&other.location, other.stale_for, &other.trust)
+    }
+}
+
+impl fmt::Debug for RemoteKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteKeys({})", self.location)
+    }
 }
 
 impl KeySource {
     /// The keys that may have signed a token; empty when the issuer has no such key.
     pub(crate) async fn for_token(
         &self,
+        key_sets: &[Arc<RemoteKeySet>],
         kid: Option<&str>,
         algorithm: Algorithm,
         now: Timestamp,
     ) -> Result<Vec<Arc<VerificationKey>>, Unavailable> {
         match self {
             Self::Fixed(set) => Ok(set.candidates(kid, algorithm)),
-            Self::Remote(remote) => {
+            Self::Remote(position) => {
+                let remote = key_sets.get(*position).ok_or(Unavailable)?;
                 let found = remote.usable(now)?.candidates(kid, algorithm);
                 if !found.is_empty() || remote.is_known_unknown(kid, now) {
                     return Ok(found);
@@ -150,7 +177,7 @@ impl Freshness {
 
 /// A key set over the network. It outlives policies; the daemon runs [`RemoteKeySet::keep_fresh`] once for each.
 pub(crate) struct RemoteKeySet {
-    location: Location,
+    source: RemoteKeys,
     stale_for: SignedDuration,
     fetcher: Fetcher,
     /// Told when the keys change.
@@ -170,17 +197,17 @@ pub(crate) struct RemoteKeySet {
 
 impl fmt::Debug for RemoteKeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RemoteKeySet({})", self.location)
+        write!(f, "RemoteKeySet({})", self.source.location)
     }
 }
 
 impl RemoteKeySet {
     /// Not fetched yet.
-    pub(crate) fn new(location: Location, stale_for: Duration, tls: &Arc<ClientConfig>, epoch: Epoch) -> Self {
+    pub(crate) fn new(source: RemoteKeys, epoch: Epoch) -> Self {
         Self {
-            location,
-            stale_for: SignedDuration::try_from(stale_for).unwrap_or(SignedDuration::MAX),
-            fetcher: Fetcher::new(tls, FETCH_TIMEOUT),
+            stale_for: SignedDuration::try_from(source.stale_for).unwrap_or(SignedDuration::MAX),
+            fetcher: Fetcher::new(&source.tls, FETCH_TIMEOUT),
+            source,
             epoch,
             current: RwLock::default(),
             failing: false.into(),
@@ -191,9 +218,9 @@ impl RemoteKeySet {
         }
     }
 
-    /// What names it.
-    pub(crate) fn location(&self) -> &Location {
-        &self.location
+    /// What it is fetched by.
+    pub(crate) fn source(&self) -> &RemoteKeys {
+        &self.source
     }
 
     /// How it stands.
@@ -286,7 +313,7 @@ impl RemoteKeySet {
                 Err(reason) => {
                     self.failing.store(true, std::sync::atomic::Ordering::Relaxed);
                     let had = self.current().is_some();
-                    tracing::warn!(location = %self.location, had, %reason, "a key set could not be fetched");
+                    tracing::warn!(location = %self.source.location, had, %reason, "a key set could not be fetched");
                     let wait = retry;
                     retry = (retry * 2).min(RETRY_MOST);
                     wait
@@ -301,7 +328,7 @@ impl RemoteKeySet {
     /// Fetches the set. Returns how long it may be kept.
     async fn fetch(&self) -> Result<Option<Duration>, String> {
         let discovered;
-        let url = match &self.location {
+        let url = match &self.source.location {
             Location::Jwks(url) => url,
             Location::Discover { issuer, documents } => {
                 discovered = self.discover(issuer, documents).await?;
@@ -415,7 +442,8 @@ mod tests {
                 .with_no_client_auth(),
         );
         let location = Location::Jwks("https://a.example/jwks".parse().unwrap());
-        let keys = RemoteKeySet::new(location, Duration::from_secs(60), &tls, Epoch::default());
+        let source = RemoteKeys { location, stale_for: Duration::from_secs(60), tls, trust: "none".into() };
+        let keys = RemoteKeySet::new(source, Epoch::default());
         let at = |second| Timestamp::from_second(second).unwrap();
         assert_eq!(keys.freshness(at(0)), Freshness::Unavailable, "never had");
         let set = Arc::new(KeySet::from_secret(b"secret"));

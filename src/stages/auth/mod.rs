@@ -27,74 +27,59 @@ pub(crate) mod introspection;
 pub(crate) mod jwt;
 pub(crate) mod key_set;
 pub(crate) mod key_source;
+mod rules;
 mod standing;
 mod weak_keys;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderValue;
 use jiff::Timestamp;
 
-use self::api_key::ApiKeys;
 use self::cache::{Place, TokenCache};
 use self::caller::Verified;
 pub(crate) use self::caller::{Caller, Consumer, CredentialKind};
-use self::certificate::Trusts;
 use self::claims::{Claims, Confirmation, Settings, Times, refuse};
 use self::credential::{Credential, Scheme};
 use self::directory::Directory;
-use self::dpop::Dpop;
-use self::failed_attempts::Failures;
-use self::introspection::Introspection;
-use self::jwt::{Issuer, Token};
+use self::dpop::{Dpop, Nonces, Replays};
+use self::introspection::IntrospectionClient;
+use self::jwt::Token;
+use self::key_source::{RemoteKeySet, RemoteKeys};
+pub(crate) use self::rules::Rules;
 use crate::exchange::Request;
 use crate::refusal::{Reason, Refusal};
+use crate::state::epoch::Epoch;
 use crate::state::ledger::{Ledger, Tick};
-use crate::state::registry::Health;
 use crate::state::registry::entry::{Identity, hex};
 use crate::state::registry::revocation_key::RevocationKey;
+use crate::state::registry::{Health, Registry};
 
-/// Everything that authentication needs: issuers, keys, the directory of consumers.
-#[derive(Debug)]
-pub(crate) struct Authentication {
-    /// By exact `iss`.
-    issuers: HashMap<Box<str>, Issuer>,
-    /// For tokens of other issuers, asked in this order.
-    introspection: Vec<Introspection>,
-    keys: ApiKeys,
-    key_header: HeaderName,
-    directory: Directory,
-    trusts: Trusts,
-    dpop: Dpop,
-    failures: Option<Failures>,
-    /// `store.on_failure: serve`: decide by what is known while the store is out of reach.
-    serve_stale: bool,
-    ledger: Arc<Ledger>,
+/// The state of the process that authentication uses; it outlives policies.
+pub(crate) struct State {
+    /// What operators have changed.
+    pub(crate) registry: Arc<Registry>,
+    /// Where limits and failed attempts are counted.
+    pub(crate) ledger: Arc<Ledger>,
+    /// Counts changes of credentials.
+    pub(crate) epoch: Epoch,
+    /// DPoP proofs that were used.
+    pub(crate) replays: Arc<Replays>,
+    /// Makes and recognises nonces for DPoP proofs.
+    pub(crate) nonces: Arc<Nonces>,
 }
 
-/// The parts of an [`Authentication`].
-pub(crate) struct Parts {
-    /// All issuers; no two have the same `iss`.
-    pub(crate) issuers: Vec<Issuer>,
-    /// Introspection endpoints.
-    pub(crate) introspection: Vec<Introspection>,
-    /// API keys of the policy.
-    pub(crate) keys: ApiKeys,
-    /// Header that carries an API key.
-    pub(crate) key_header: HeaderName,
-    /// Which identity belongs to which consumer.
-    pub(crate) directory: Directory,
-    /// The authorities that sign client certificates, by listener.
-    pub(crate) trusts: Trusts,
-    /// Proofs of possession.
-    pub(crate) dpop: Dpop,
-    /// The limit on failed attempts.
-    pub(crate) failures: Option<Failures>,
-    /// `store.on_failure: serve`: decide by what is known while the store is out of reach.
-    pub(crate) serve_stale: bool,
-    /// Where failed attempts are counted.
-    pub(crate) ledger: Arc<Ledger>,
+/// Authenticates requests by the rules of a policy, with the state of this process.
+#[derive(Debug)]
+pub(crate) struct Authentication {
+    rules: Arc<Rules>,
+    registry: Arc<Registry>,
+    ledger: Arc<Ledger>,
+    /// By position in [`Rules::key_sets`].
+    key_sets: Vec<Arc<RemoteKeySet>>,
+    /// By position in [`Rules::introspection`].
+    introspection: Vec<IntrospectionClient>,
+    dpop: Dpop,
 }
 
 /// An authenticated request: its caller, and what was proven beside the credential.
@@ -107,45 +92,43 @@ pub(crate) struct Known {
 }
 
 impl Authentication {
-    /// Assembles it. The compiler has already resolved names and rejected duplicates.
-    pub(crate) fn new(parts: Parts) -> Self {
+    /// Binds rules to the state of the process. Key sets that the previous policy has too are taken over.
+    pub(crate) fn bind(rules: Arc<Rules>, state: State, previous: Option<&Self>) -> Self {
+        let key_set = |wanted: &RemoteKeys| {
+            let mut known = previous.into_iter().flat_map(|previous| &previous.key_sets);
+            match known.find(|known| known.source() == wanted) {
+                Some(known) => Arc::clone(known),
+                None => Arc::new(RemoteKeySet::new(wanted.clone(), state.epoch.clone())),
+            }
+        };
         Self {
-            issuers: parts.issuers.into_iter().map(|issuer| (issuer.iss().into(), issuer)).collect(),
-            introspection: parts.introspection,
-            keys: parts.keys,
-            key_header: parts.key_header,
-            directory: parts.directory,
-            trusts: parts.trusts,
-            dpop: parts.dpop,
-            failures: parts.failures,
-            serve_stale: parts.serve_stale,
-            ledger: parts.ledger,
+            key_sets: rules.key_sets.iter().map(key_set).collect(),
+            introspection: rules.introspection.iter().map(IntrospectionClient::new).collect(),
+            dpop: Dpop::new(rules.dpop.clone(), state.replays, state.nonces),
+            registry: state.registry,
+            ledger: state.ledger,
+            rules,
         }
     }
 
-    /// The header that carries an API key.
-    pub(crate) fn key_header(&self) -> &HeaderName {
-        &self.key_header
+    /// What the policy says.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
     }
 
-    /// Which identity belongs to which consumer.
-    pub(crate) fn directory(&self) -> &Directory {
-        &self.directory
+    /// What operators have changed.
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
-    /// The API keys of the policy.
-    pub(crate) fn keys(&self) -> &ApiKeys {
-        &self.keys
+    /// The key sets that are fetched, as [`Rules::key_sets`] lists them.
+    pub(crate) fn key_sets(&self) -> &[Arc<RemoteKeySet>] {
+        &self.key_sets
     }
 
-    /// All issuers, in no order.
-    pub(crate) fn issuers(&self) -> impl Iterator<Item = &Issuer> {
-        self.issuers.values()
-    }
-
-    /// All introspection endpoints.
-    pub(crate) fn introspection(&self) -> &[Introspection] {
-        &self.introspection
+    /// The key set at a position of [`Rules::key_sets`].
+    pub(crate) fn key_set(&self, position: usize) -> Option<&RemoteKeySet> {
+        self.key_sets.get(position).map(|set| &**set)
     }
 
     /// The nonce that the next DPoP proof may carry (RFC 9449 §8).
@@ -158,7 +141,7 @@ impl Authentication {
     /// Waits only for introspection, for a key set that must be fetched because a token names an unknown key, and for the
     /// store where a DPoP proof must be claimed.
     pub(crate) async fn authenticate(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
-        let Some(failures) = &self.failures else { return self.identify(request, cache).await };
+        let Some(failures) = &self.rules.failures else { return self.identify(request, cache).await };
         failures.permit(&self.ledger, request.client(), request.tick)?;
         let known = self.identify(request, cache).await;
         if let Err(refusal) = &known
@@ -171,7 +154,7 @@ impl Authentication {
 
     async fn identify(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
         self.store_available()?;
-        let (caller, scheme) = match credential::find(request.headers, &self.key_header)? {
+        let (caller, scheme) = match credential::find(request.headers, &self.rules.key_header)? {
             Credential::Token(scheme, token) => (self.bearer(token, request, cache).await?, Some((scheme, token))),
             Credential::Key(key) => (self.key(key, request.now(), cache)?, None),
             Credential::None => return self.by_certificate(request, cache),
@@ -192,9 +175,9 @@ impl Authentication {
         let unavailable = |cause: &'static str| {
             Err(refuse(Reason::IdentityUnavailable, "identity cannot be checked now; try again shortly").cause(cause))
         };
-        match self.directory.registry().health() {
+        match self.registry.health() {
             Health::Ready => Ok(()),
-            Health::Stale if self.serve_stale => Ok(()),
+            Health::Stale if self.rules.serve_stale => Ok(()),
             Health::Stale => unavailable("the store is out of reach, and `store.on_failure` is `refuse`"),
             Health::Loading => unavailable("the store has not been read yet"),
         }
@@ -220,15 +203,15 @@ impl Authentication {
     async fn verify(&self, text: &str, request: &Request<'_>) -> Result<(Caller, Times, i64), Refusal> {
         let token = Token::parse(text);
         if let Ok(token) = &token
-            && let Some(issuer) = self.issuers.get(token.iss())
+            && let Some(issuer) = self.rules.issuers.get(token.iss())
         {
-            let claims = issuer.verify(token, request.now()).await?;
+            let claims = issuer.verify(token, &self.key_sets, request.now()).await?;
             let caller = self.caller_of(issuer.settings(), CredentialKind::Jwt, &claims, text, request.tick)?;
             return Ok((caller, claims.times, i64::MAX));
         }
         let mut unavailable = None;
-        for endpoint in &self.introspection {
-            match endpoint.verify(text, request.now()).await {
+        for (endpoint, client) in self.rules.introspection.iter().zip(&self.introspection) {
+            match endpoint.verify(client, text, request.now()).await {
                 Ok(Some((claims, until))) => {
                     let kind = CredentialKind::Introspected;
                     let caller = self.caller_of(endpoint.settings(), kind, &claims, text, request.tick)?;
@@ -261,13 +244,21 @@ impl Authentication {
         tick: Tick,
     ) -> Result<Caller, Refusal> {
         let identity = Identity::Issuer { issuer: settings.name.clone(), id: claims.subject.clone() };
-        let consumer = match (self.directory.identified(&identity)?, &settings.default_plan) {
-            (Some(consumer), _) => consumer,
-            (None, Some(plan)) => self.directory.unlisted(&settings.name, &claims.subject, plan, tick),
+        let directory = &self.rules.directory;
+        let (consumer, account) = match (directory.identified(&identity, &self.registry)?, &settings.default_plan) {
+            (Some(consumer), _) => {
+                let account = self.ledger.listed(consumer.name());
+                (consumer, account)
+            }
+            (None, Some(plan)) => {
+                let consumer = Directory::unlisted(&settings.name, &claims.subject, plan);
+                let account = self.ledger.unlisted(consumer.name(), tick);
+                (consumer, account)
+            }
             (None, None) => return Err(unknown(format!("issuer {}, id {}", settings.name, claims.subject))),
         };
         let mut granted = claims.scopes.clone();
-        granted.extend(self.directory.scopes(&claims.roles));
+        granted.extend(directory.scopes(&claims.roles));
         let named = jwt::name(text);
         let mut revocation_keys = vec![RevocationKey::token(named.as_bytes()), RevocationKey::issuer(&settings.name)];
         // An operator may have revoked it by the digest of the whole text.
@@ -285,7 +276,7 @@ impl Authentication {
             confirmation: claims.confirmation.clone(),
             usage: None,
         };
-        Ok(Caller::new(consumer, verified))
+        Ok(Caller::new(consumer, account, verified))
     }
 
     /// The caller that sends this API key.
@@ -295,7 +286,7 @@ impl Authentication {
             return Ok(caller);
         }
         let epoch = cache.epoch();
-        let (caller, times) = self.keys.caller(key, &self.directory)?;
+        let (caller, times) = self.rules.keys.caller(key, &self.rules.directory, &self.registry, &self.ledger)?;
         let caller = Arc::new(caller);
         cache.insert(key, &caller, times, i64::MAX, epoch);
         api_key::check(times, now)?;
@@ -306,7 +297,7 @@ impl Authentication {
     fn by_certificate(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Known, Refusal> {
         const MISSING: &str = "send a token (`Authorization: Bearer …`) or an API key";
         let shown = request.certificate().ok_or_else(|| credential::missing(MISSING))?;
-        certificate::check(shown, &self.trusts, request.now())?;
+        certificate::check(shown, &self.rules.trusts, request.now())?;
         let caller = match cache.get(&shown.thumbprint, Place::Handshake, request.now()) {
             Some((caller, _)) => caller,
             None => {
@@ -316,6 +307,7 @@ impl Authentication {
                 let id = hex::encode(&shown.thumbprint);
                 let caller = Arc::new(Caller::new(
                     Arc::clone(&consumer),
+                    self.ledger.listed(consumer.name()),
                     Verified {
                         kind: CredentialKind::Certificate,
                         id: Some(id.into()),

@@ -13,7 +13,7 @@ use crate::refusal::{Reason, Refusal};
 impl Authentication {
     /// Decides whether the credential is revoked or its consumer suspended, and adds grants that have not ended.
     pub(super) fn standing(&self, caller: Arc<Caller>, request: &Request<'_>) -> Result<Arc<Caller>, Refusal> {
-        let registry = self.directory.registry();
+        let registry = &self.registry;
         if registry.is_revoked(caller.revocation_keys(), caller.issued(), request.now()) {
             return Err(refuse(Reason::Revoked, "the credential has been revoked; get a new one"));
         }

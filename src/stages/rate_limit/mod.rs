@@ -17,7 +17,7 @@ use http::header::{HeaderMap, HeaderName};
 
 pub(crate) use self::local::Limit;
 use crate::refusal::{Members, Reason, Refusal, Stage};
-use crate::state::ledger::{Account, Bucket, Ledger, Slot, Tick};
+use crate::state::ledger::{Account, Bucket, Ledger, LimitId, Tick};
 
 /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10 §3 and §4).
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -29,7 +29,7 @@ pub(crate) struct Plan {
     name: Arc<str>,
     limit: Limit,
     /// Tighter limits for classes of endpoints.
-    classes: Vec<(Slot, Limit)>,
+    classes: Vec<(LimitId, Limit)>,
 }
 
 impl Plan {
@@ -38,9 +38,9 @@ impl Plan {
         Ok(Self { name: name.into(), limit: Limit::new(name, count, per, burst)?, classes: Vec::new() })
     }
 
-    /// Adds the limit of a class of endpoints; `slot` names the class across reloads.
-    pub(crate) fn class(&mut self, name: &str, count: NonZeroU32, per: Duration, slot: Slot) -> Result<(), String> {
-        self.classes.push((slot, Limit::new(name, count, per, None)?));
+    /// Adds the limit of a class of endpoints.
+    pub(crate) fn class(&mut self, name: &str, count: NonZeroU32, per: Duration) -> Result<(), String> {
+        self.classes.push((LimitId::class(name), Limit::new(name, count, per, None)?));
         Ok(())
     }
 
@@ -53,13 +53,13 @@ impl Plan {
 #[derive(Debug)]
 pub(crate) struct RouteLimit {
     limit: Limit,
-    slot: Slot,
+    id: LimitId,
 }
 
 impl RouteLimit {
-    /// Compiles a route's limit; `slot` names it across reloads.
-    pub(crate) fn new(count: NonZeroU32, per: Duration, slot: Slot) -> Result<Self, String> {
-        Ok(Self { limit: Limit::new("route", count, per, None)?, slot })
+    /// Compiles the limit of a route.
+    pub(crate) fn new(api: &str, route: &str, count: NonZeroU32, per: Duration) -> Result<Self, String> {
+        Ok(Self { limit: Limit::new("route", count, per, None)?, id: LimitId::route(api, route) })
     }
 }
 
@@ -107,7 +107,7 @@ fn join(before: &HeaderValue, item: &str) -> Option<HeaderValue> {
 /// Counts the request against the route's own limit, then the plan's for the route's class, then the plan's. `standing` is
 /// updated whether the request is allowed or not.
 pub(crate) fn take(
-    (route, class): (Option<&RouteLimit>, Option<Slot>),
+    (route, class): (Option<&RouteLimit>, Option<LimitId>),
     subject: &Subject<'_>,
     ledger: &Ledger,
     now: Tick,
@@ -115,14 +115,14 @@ pub(crate) fn take(
 ) -> Result<(), Refusal> {
     if let Some(route) = route {
         let bucket = match subject {
-            Subject::Consumer(_, account) => account.route(route.slot),
-            Subject::Address(address) => ledger.address(*address, now).route(route.slot),
+            Subject::Consumer(_, account) => account.bucket(route.id, now),
+            Subject::Address(address) => ledger.address(*address, now).bucket(route.id, now),
         };
         ask(&route.limit, &bucket, now, standing)?;
     }
     if let Subject::Consumer(Some(plan), account) = subject {
-        if let Some((slot, limit)) = plan.classes.iter().find(|(slot, _)| Some(*slot) == class) {
-            ask(limit, &account.route(*slot), now, standing)?;
+        if let Some((id, limit)) = plan.classes.iter().find(|(id, _)| Some(*id) == class) {
+            ask(limit, &account.bucket(*id, now), now, standing)?;
         }
         ask(&plan.limit, &account.plan, now, standing)?;
     }

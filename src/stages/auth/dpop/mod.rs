@@ -68,8 +68,8 @@ fn invalid<T>(detail: &'static str) -> Result<T, Flaw> {
     Err(Flaw::Invalid(detail))
 }
 
-/// What [`Dpop::new`] is made of, beside what outlives it.
-#[derive(Debug)]
+/// How proofs are checked, as the policy says.
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// How long a proof is good after its `iat`, in seconds (RFC 9449 §11.1).
     pub(crate) max_age: i64,
@@ -99,7 +99,7 @@ pub(crate) struct Used {
     pub(crate) lifetime: Duration,
 }
 
-/// How proofs are checked, as the policy has it.
+/// Checks proofs.
 #[derive(Debug)]
 pub(crate) struct Dpop {
     settings: Settings,

@@ -1,0 +1,48 @@
+//! The key sets that issuers publish: each is kept fresh by a task while a policy names it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::stages::auth::key_source::RemoteKeySet;
+
+/// How long a start or a reload waits for key sets that have never been fetched.
+const FIRST_FETCH: Duration = Duration::from_secs(3);
+
+/// Key sets that are kept fresh. The task of one that is dropped is aborted.
+#[derive(Default)]
+pub(super) struct KeySets(Vec<(Arc<RemoteKeySet>, JoinSet<()>)>);
+
+impl KeySets {
+    /// Starts to fetch those that are new, and waits briefly for their first fetch.
+    pub(super) async fn prepare(&self, wanted: &[Arc<RemoteKeySet>]) -> Self {
+        let mut new = Self::default();
+        for set in wanted {
+            if !self.has(set) && !new.has(set) {
+                let (kept, mut task) = (Arc::clone(set), JoinSet::new());
+                task.spawn(async move { kept.keep_fresh().await });
+                new.0.push((Arc::clone(set), task));
+            }
+        }
+        let first = async {
+            for (set, _) in &new.0 {
+                set.first_fetch().await;
+            }
+        };
+        if tokio::time::timeout(FIRST_FETCH, first).await.is_err() {
+            tracing::warn!("a key set has not been fetched yet; until then, its tokens are answered with 503");
+        }
+        new
+    }
+
+    /// Takes the new ones over, and drops those that are no longer wanted.
+    pub(super) fn commit(&mut self, new: Self, wanted: &[Arc<RemoteKeySet>]) {
+        self.0.extend(new.0);
+        self.0.retain(|(set, _)| wanted.iter().any(|wanted| Arc::ptr_eq(wanted, set)));
+    }
+
+    fn has(&self, set: &Arc<RemoteKeySet>) -> bool {
+        self.0.iter().any(|(known, _)| Arc::ptr_eq(known, set))
+    }
+}

@@ -1,0 +1,84 @@
+//! The sockets that take requests: bound before a policy is put in force, served from then on, closed when no policy has
+//! them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::error::StartError;
+use crate::policy::Policy;
+use crate::proxy::downstream::connection_limit::ConnectionLimit;
+use crate::proxy::downstream::listener::{self, Bound, Listening};
+use crate::proxy::downstream::worker::Shared;
+use crate::proxy::downstream::worker_thread::Handle;
+
+/// The listeners that are open, and what their connections are handed to.
+pub(super) struct Listeners {
+    open: Vec<Listening>,
+    shared: Arc<Shared>,
+    limit: Arc<ConnectionLimit>,
+    workers: Arc<Vec<Handle>>,
+}
+
+impl Listeners {
+    pub(super) fn new(shared: Arc<Shared>, workers: Vec<Handle>) -> Self {
+        let limit = ConnectionLimit::new(shared.metrics.clone());
+        Self { open: Vec::new(), shared, limit, workers: Arc::new(workers) }
+    }
+
+    /// Binds the listeners of a policy that `open` does not have. Sockets in `given` are used before new ones are made.
+    pub(super) fn prepare(
+        open: Option<&Self>,
+        policy: &Policy,
+        given: &mut Vec<Bound>,
+    ) -> Result<Vec<Bound>, StartError> {
+        let is_open = |address: &SocketAddr| {
+            open.is_some_and(|open| open.open.iter().any(|listening| listening.configured == *address))
+        };
+        let addresses = policy.listeners().iter().map(|listener| listener.address);
+        addresses.filter(|address| !is_open(address)).map(|address| bind(address, given)).collect()
+    }
+
+    /// Serves what was bound, and closes the listeners that the policy no longer has.
+    pub(super) async fn commit(&mut self, bound: Vec<Bound>, policy: &Policy) -> Result<(), StartError> {
+        for bound in bound {
+            let (shared, limit, workers) =
+                (Arc::clone(&self.shared), Arc::clone(&self.limit), Arc::clone(&self.workers));
+            let listening = Listening::start(bound, shared, limit, workers);
+            self.open.push(listening.map_err(|error| StartError::System(error.to_string()))?);
+        }
+        self.close(|address| policy.listeners().iter().all(|listener| listener.address != address)).await;
+        Ok(())
+    }
+
+    /// Stops accepting connections at the configured addresses that are no longer wanted.
+    pub(super) async fn close(&mut self, unwanted: impl Fn(SocketAddr) -> bool) {
+        let (stop, keep) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|listening: &Listening| unwanted(listening.configured));
+        self.open = keep;
+        let stop: Vec<Listening> = stop;
+        for listening in stop {
+            listening.stop().await;
+        }
+    }
+
+    /// The local addresses, and whether each speaks TLS.
+    pub(super) fn addresses(&self) -> Vec<(SocketAddr, bool)> {
+        let in_force = self.shared.in_force.current();
+        let listeners = in_force.policy.listeners();
+        let tls = |open: &Listening| {
+            listeners.iter().any(|listener| listener.address == open.configured && listener.tls.is_some())
+        };
+        self.open.iter().map(|open| (open.local, tls(open))).collect()
+    }
+}
+
+/// Binds the address, or reuses the socket already bound to it.
+pub(super) fn bind(address: SocketAddr, given: &mut Vec<Bound>) -> Result<Bound, StartError> {
+    match given.iter().position(|bound| bound.local == address) {
+        Some(position) => Ok(given.swap_remove(position).configured_as(address)),
+        None => {
+            listener::bind(address).map_err(|error| StartError::System(format!("cannot listen on {address}: {error}")))
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The composition root: compile, prepare, put in force; reload; drain.
+//!
+//! One thread composes: it listens to signals and the admin listener, accepts connections and hands them to workers, and
+//! replaces what is in force. Every resource is *prepared* before any is *committed*: preparing may fail and changes
+//! nothing that is in force, so a reload happens whole or not at all. Each resource has a file of its own.
+
+mod error;
+mod key_sets;
+mod listeners;
+mod registry;
+mod signals;
+mod trail;
+mod workers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use sd_notify::NotifyState;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+pub(crate) use self::error::StartError;
+use self::key_sets::KeySets;
+use self::listeners::Listeners;
+use self::registry::KeptRegistry;
+use self::signals::{Signals, Wish, notify, notify_reloading};
+use self::workers::Workers;
+use crate::admin::expiring_keys::Reminder;
+use crate::admin::listener::Bound as AdminBound;
+use crate::admin::listeners::AdminListeners;
+use crate::admin::{Command, Reloaded};
+use crate::policy::Policy;
+use crate::policy::compile;
+use crate::policy::diagnostic::{Problems, Severity};
+use crate::proxy::downstream::listener::Bound;
+use crate::proxy::downstream::worker::Shared;
+use crate::runtime::{InForce, Runtime};
+use crate::state::published::Published;
+
+/// How often API keys are checked for upcoming expiry: operators may have made some since, or the store was read late.
+const REMIND: Duration = Duration::from_secs(60);
+/// How long the sinks have to write the last records at shutdown.
+const LAST_RECORDS: Duration = Duration::from_secs(10);
+
+/// Settings of a daemon.
+pub(crate) struct Setup {
+    /// The policy file.
+    pub(crate) policy: PathBuf,
+    /// Records to standard output are written for people; true: in colour.
+    pub(crate) readable: Option<bool>,
+    /// Sockets that are already bound, for listeners of the policy that have their addresses.
+    pub(crate) bound: Vec<Bound>,
+}
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    setup: Setup,
+    runtime: Arc<Runtime>,
+    shared: Arc<Shared>,
+    resources: Resources,
+    workers: Workers,
+    signals: Signals,
+    /// The keys that the log has already warned about.
+    reminder: Reminder,
+    commands: mpsc::Receiver<Command>,
+}
+
+/// What a daemon holds open for the policy in force, beside the audit trail.
+struct Resources {
+    registry: KeptRegistry,
+    key_sets: KeySets,
+    listeners: Listeners,
+    admin: AdminListeners,
+    /// For admin listeners that come later.
+    commander: mpsc::Sender<Command>,
+}
+
+/// What is ready to be put in force.
+struct Prepared {
+    in_force: Arc<InForce>,
+    key_sets: KeySets,
+    listeners: Vec<Bound>,
+    admin: Vec<AdminBound>,
+}
+
+impl Prepared {
+    /// Opens and binds all that a policy needs and `current` does not have. Nothing that is in force changes.
+    async fn new(
+        policy: Policy,
+        setup: &mut Setup,
+        runtime: &Runtime,
+        current: Option<(&Resources, &InForce)>,
+    ) -> Result<Self, StartError> {
+        let (resources, in_force) = current.unzip();
+        let listeners = Listeners::prepare(resources.map(|open| &open.listeners), &policy, &mut setup.bound)?;
+        let trail = trail::prepare(&policy, setup.readable, in_force.map(|in_force| &*in_force.trail))?;
+        let in_force = Arc::new(InForce::attach(policy, trail, runtime, in_force));
+        KeptRegistry::prepare(in_force.registry()).await?;
+        let (none, bound) = (AdminListeners::default(), &mut setup.bound);
+        let admin = resources.map_or(&none, |open| &open.admin);
+        let admin = admin.prepare(&in_force.policy, |address| listeners::bind(address, bound))?;
+        let none = KeySets::default();
+        let key_sets = resources.map_or(&none, |open| &open.key_sets).prepare(in_force.auth.key_sets()).await;
+        Ok(Self { in_force, key_sets, listeners, admin })
+    }
+}
+
+impl Resources {
+    /// Puts what was prepared in force, then lets go of what only the former policy had.
+    ///
+    /// Fails if the runtime does not take a socket that is bound already; the policy is in force all the same.
+    async fn commit(&mut self, prepared: Prepared, shared: &Arc<Shared>) -> Result<(), StartError> {
+        let Prepared { in_force, key_sets, listeners, admin } = prepared;
+        let policy = &in_force.policy;
+        shared.in_force.replace(Arc::clone(&in_force));
+        in_force.trail.reopen();
+        self.registry.commit(in_force.registry()).await;
+        self.key_sets.commit(key_sets, in_force.auth.key_sets());
+        self.listeners.commit(listeners, policy).await?;
+        let admin = self.admin.settle(policy, admin, shared, &self.commander);
+        admin.map_err(|error| StartError::System(error.to_string()))
+    }
+}
+
+impl Daemon {
+    /// Compiles the policy, opens and binds everything, and serves. Must be called within a local runtime.
+    pub(crate) async fn start(mut setup: Setup) -> Result<Self, StartError> {
+        let signals = Signals::install();
+        let signals = signals.map_err(|error| StartError::System(format!("cannot handle signals: {error}")))?;
+        let runtime = Arc::new(Runtime::new(Instant::now()));
+        let (policy, report) = compile::compile(&setup.policy);
+        let Some(policy) = policy else { return Err(StartError::Policy(report)) };
+        log(&report);
+
+        let prepared = Prepared::new(policy, &mut setup, &runtime, None).await?;
+        let shared = Arc::new(Shared {
+            in_force: Arc::new(Published::new(Arc::clone(&prepared.in_force))),
+            epoch: runtime.epoch.clone(),
+            metrics: runtime.metrics.clone(),
+        });
+        let (workers, handles) = Workers::start(prepared.in_force.policy.workers(), &shared)?;
+        let (commander, commands) = mpsc::channel(4);
+        let mut resources = Resources {
+            registry: KeptRegistry::default(),
+            key_sets: KeySets::default(),
+            listeners: Listeners::new(Arc::clone(&shared), handles),
+            admin: AdminListeners::default(),
+            commander,
+        };
+        resources.commit(prepared, &shared).await?;
+        let daemon =
+            Self { setup, runtime, shared, resources, workers, signals, reminder: Reminder::default(), commands };
+        daemon.loaded();
+        Ok(daemon)
+    }
+
+    /// The addresses where requests are taken, and whether each speaks TLS.
+    pub(crate) fn addresses(&self) -> Vec<(SocketAddr, bool)> {
+        self.resources.listeners.addresses()
+    }
+
+    /// The addresses of the admin listener: `http://ADDRESS`, `unix:PATH`.
+    pub(crate) fn admin_places(&self) -> impl Iterator<Item = &str> {
+        self.resources.admin.labels()
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads. A second SIGTERM or SIGINT ends the wait.
+    ///
+    /// Fails if records could not be written in time.
+    pub(crate) async fn run(mut self) -> io::Result<()> {
+        notify(NotifyState::Ready);
+        let mut remind = tokio::time::interval(REMIND);
+        remind.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = remind.tick() => self.remind(),
+                wish = self.signals.next() => match wish {
+                    Wish::Reload => {
+                        self.reload().await;
+                    }
+                    Wish::Stop => break,
+                },
+                Some(Command::Reload(reply)) = self.commands.recv() => {
+                    // An error means that nobody waits for the reply; the policy was reloaded all the same.
+                    let _ = reply.send(self.reload().await);
+                }
+            }
+        }
+        self.stop().await
+    }
+
+    /// Reads everything again, and puts it in force whole or not at all.
+    async fn reload(&mut self) -> Reloaded {
+        notify_reloading();
+        let reloaded = self.try_reload().await;
+        let metrics = &self.runtime.metrics;
+        match &reloaded {
+            Reloaded::Loaded => {
+                metrics.reload("loaded");
+                tracing::info!(policy = %self.shared.in_force.current().policy.digest(), "the policy was reloaded");
+            }
+            Reloaded::Unchanged => {
+                metrics.reload("unchanged");
+                tracing::info!("nothing that the policy is made of has changed");
+            }
+            Reloaded::Failed(report) => {
+                metrics.reload("failed");
+                log(report);
+                tracing::error!("the policy was not reloaded; the previous one stays in force");
+            }
+        }
+        notify(NotifyState::Ready);
+        reloaded
+    }
+
+    async fn try_reload(&mut self) -> Reloaded {
+        let path = self.setup.policy.clone();
+        // Compiling schemas can take long; connections are accepted meanwhile.
+        let compiled = tokio::task::spawn_blocking(move || compile::compile(&path)).await;
+        let (policy, report) = match compiled {
+            Ok((Some(policy), report)) => (policy, report),
+            Ok((None, report)) => return Reloaded::Failed(report),
+            Err(error) => {
+                let error = StartError::System(format!("the policy could not be compiled: {error}"));
+                return Reloaded::Failed(error.into_problems());
+            }
+        };
+        let current = self.shared.in_force.current();
+        if policy.is_same(&current.policy) {
+            current.trail.reopen();
+            return Reloaded::Unchanged;
+        }
+        log(&report);
+        if policy.workers() != current.policy.workers() {
+            tracing::warn!("`workers` changes when the process is started again");
+        }
+        let held = Some((&self.resources, &*current));
+        let prepared = match Prepared::new(policy, &mut self.setup, &self.runtime, held).await {
+            Ok(prepared) => prepared,
+            Err(error) => return Reloaded::Failed(error.into_problems()),
+        };
+        if let Err(error) = self.resources.commit(prepared, &self.shared).await {
+            // The sockets are bound; only the runtime itself could refuse them.
+            tracing::error!(%error, "a listener could not be started");
+        }
+        self.loaded();
+        self.reminder = Reminder::default();
+        self.remind();
+        Reloaded::Loaded
+    }
+
+    fn loaded(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.runtime.metrics.policy_loaded.set(now.as_secs_f64());
+    }
+
+    /// Warns of API keys that expire soon.
+    fn remind(&mut self) {
+        let in_force = self.shared.in_force.current();
+        self.reminder.warn(&in_force.policy.auth().keys, in_force.registry(), Timestamp::now());
+    }
+
+    /// Stops accepting, lets what is in flight finish, writes every record.
+    async fn stop(self) -> io::Result<()> {
+        let Self { shared, mut resources, workers, mut signals, .. } = self;
+        notify(NotifyState::Stopping);
+        tracing::info!("stopping: requests in flight are finished");
+        resources.listeners.close(|_| true).await;
+        resources.admin.close().await;
+        workers.close(&mut signals).await;
+        resources.registry.close().await;
+        match shared.in_force.current().trail.close(LAST_RECORDS).await {
+            0 => Ok(()),
+            left => Err(io::Error::other(format!("{left} audit records could not be written"))),
+        }
+    }
+}
+
+/// Writes problems to the log, one line each.
+fn log(problems: &Problems) {
+    for problem in problems.iter() {
+        let place = problem.place.as_ref().map(ToString::to_string);
+        let (place, help) = (place.as_deref().unwrap_or("policy"), problem.help.as_deref().unwrap_or_default());
+        match problem.severity {
+            Severity::Error => tracing::error!(place, help, "{}", problem.message),
+            Severity::Warning => tracing::warn!(place, help, "{}", problem.message),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The audit sinks of a policy, opened for this process.
+
+use std::sync::Arc;
+
+use super::error::StartError;
+use crate::audit::{SinkConfig, Trail};
+use crate::policy::Policy;
+
+/// Opens the sinks that are not open yet. `readable` is how records on standard output are written: for people (true: in
+/// colour), or `None` as JSON.
+pub(super) fn prepare(
+    policy: &Policy,
+    readable: Option<bool>,
+    current: Option<&Trail>,
+) -> Result<Arc<Trail>, StartError> {
+    let presented = |sink: &SinkConfig| match sink {
+        SinkConfig::Stdout { .. } => SinkConfig::Stdout { readable },
+        file @ SinkConfig::File { .. } => file.clone(),
+    };
+    let sinks: Vec<_> = policy.sinks().iter().map(presented).collect();
+    match Trail::open(&sinks, current) {
+        Ok(trail) => Ok(Arc::new(trail)),
+        Err(error) => Err(StartError::System(error.to_string())),
+    }
+}

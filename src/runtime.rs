@@ -1,0 +1,206 @@
+//! What outlives policies, and a policy that is bound to it.
+//!
+//! A policy is names and numbers. [`InForce::attach`] binds it to the counters, keys and stores of this process, and takes
+//! over from the policy before what both have. Attaching changes nothing that is in force, so a policy that is then given
+//! up leaves no trace; what belongs to the former policy alone goes with it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use crate::audit::Trail;
+use crate::policy::{Api, Policy, Route, Server};
+use crate::stages::auth::dpop::{Nonces, Replays};
+use crate::stages::auth::{Authentication, State};
+use crate::state::epoch::Epoch;
+use crate::state::ledger::Ledger;
+use crate::state::registry::{Registry, StoreConfig};
+use crate::telemetry::{Metrics, RouteMetrics};
+
+/// What outlives policies.
+pub(crate) struct Runtime {
+    /// How much callers have used of their limits.
+    pub(crate) ledger: Arc<Ledger>,
+    /// The numbers of the process.
+    pub(crate) metrics: Metrics,
+    /// Counts changes of credentials, so that cached tokens are checked again.
+    pub(crate) epoch: Epoch,
+    /// DPoP proofs that were used.
+    replays: Arc<Replays>,
+    /// Makes and recognises nonces for DPoP proofs.
+    nonces: Arc<Nonces>,
+    /// The registries that some policy still uses: a store on this machine cannot be opened twice.
+    registries: Mutex<Vec<Weak<Registry>>>,
+}
+
+impl Runtime {
+    /// The runtime of a process that started then.
+    pub(crate) fn new(started: Instant) -> Self {
+        Self {
+            ledger: Arc::new(Ledger::new(started)),
+            metrics: Metrics::new(),
+            epoch: Epoch::default(),
+            replays: Arc::new(Replays::new()),
+            nonces: Arc::new(Nonces::new()),
+            registries: Mutex::default(),
+        }
+    }
+
+    /// Returns the registry of a store: the one that is in use, or a new one that is not open yet.
+    fn registry(&self, config: Option<&StoreConfig>) -> Arc<Registry> {
+        let mut known = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|registry| registry.strong_count() > 0);
+        let mut alive = known.iter().filter_map(Weak::upgrade);
+        if let Some(registry) = alive.find(|registry| registry.config() == config) {
+            return registry;
+        }
+        let registry = Arc::new(Registry::new(config.cloned(), self.epoch.clone()));
+        known.push(Arc::downgrade(&registry));
+        registry
+    }
+}
+
+/// A policy, bound to the state of this process. A request keeps the one it began with.
+pub(crate) struct InForce {
+    /// The policy.
+    pub(crate) policy: Policy,
+    /// The sinks that audit records are written to.
+    pub(crate) trail: Arc<Trail>,
+    /// Authenticates requests.
+    pub(crate) auth: Authentication,
+    /// How much callers have used of their limits.
+    pub(crate) ledger: Arc<Ledger>,
+    /// By [`Route::index`].
+    routes: Box<[Arc<RouteMetrics>]>,
+    /// The numbers of requests without a route.
+    unrouted: Arc<RouteMetrics>,
+    /// Turns of round robin, by [`Api::index`].
+    turns: Box<[AtomicUsize]>,
+}
+
+impl InForce {
+    /// Binds a policy to the runtime. The registry is not opened, and no key set is fetched.
+    pub(crate) fn attach(policy: Policy, trail: Arc<Trail>, runtime: &Runtime, previous: Option<&Self>) -> Self {
+        let state = State {
+            registry: runtime.registry(policy.store()),
+            ledger: Arc::clone(&runtime.ledger),
+            epoch: runtime.epoch.clone(),
+            replays: Arc::clone(&runtime.replays),
+            nonces: Arc::clone(&runtime.nonces),
+        };
+        let auth = Authentication::bind(Arc::clone(policy.auth()), state, previous.map(|previous| &previous.auth));
+        let metrics = |route: &Arc<Route>| {
+            let known = previous.and_then(|previous| previous.metrics_named(route.api().name(), route.name()));
+            known.unwrap_or_else(|| Arc::new(RouteMetrics::new(route.api().name(), route.name())))
+        };
+        Self {
+            trail,
+            auth,
+            ledger: Arc::clone(&runtime.ledger),
+            routes: policy.routes().iter().map(metrics).collect(),
+            unrouted: previous
+                .map_or_else(|| Arc::new(RouteMetrics::new("", "")), |previous| Arc::clone(&previous.unrouted)),
+            turns: policy.apis().iter().map(|_| AtomicUsize::new(0)).collect(),
+            policy,
+        }
+    }
+
+    /// What operators have changed.
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        self.auth.registry()
+    }
+
+    /// The numbers of a route, or of requests without one.
+    pub(crate) fn metrics(&self, route: Option<&Route>) -> &RouteMetrics {
+        route.and_then(|route| self.routes.get(route.index())).unwrap_or(&self.unrouted)
+    }
+
+    /// The numbers of all routes, and of requests without one.
+    pub(crate) fn all_metrics(&self) -> impl Iterator<Item = &RouteMetrics> + Clone {
+        std::iter::once(&self.unrouted).chain(&self.routes).map(|metrics| &**metrics)
+    }
+
+    /// The server of an API whose turn it is (round robin).
+    pub(crate) fn choose<'a>(&self, api: &'a Api) -> Option<&'a Arc<Server>> {
+        match api.upstream().servers() {
+            [only] => Some(only),
+            servers => {
+                let turn = self.turns.get(api.index())?.fetch_add(1, Ordering::Relaxed);
+                servers.get(turn.checked_rem(servers.len())?)
+            }
+        }
+    }
+
+    fn metrics_named(&self, api: &str, route: &str) -> Option<Arc<RouteMetrics>> {
+        self.routes.iter().find(|metrics| metrics.is_of(api, route)).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::policy::compile;
+    use crate::telemetry::{End, Gauges};
+
+    const ONE: &str =
+        "apis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { public: true, rate: 1/h } } } }";
+    const TWO: &str = "plans: { p: { rate: 1/s, classes: { c: 1/h } } }\n\
+        consumers: { new: { plan: p } }\n\
+        auth: { failed_attempts: 3/h }\n\
+        apis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { scopes: [s], class: c }, \
+        GET /y: { public: true, rate: 1/h } } } }";
+
+    fn policy(text: &str) -> Policy {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.yaml");
+        std::fs::write(&path, format!("version: 1\nlisten: [{{ address: \"127.0.0.1:0\" }}]\n{text}\n")).unwrap();
+        let (policy, problems) = compile::compile(&path);
+        policy.unwrap_or_else(|| panic!("{}", problems.text(false)))
+    }
+
+    fn attach(policy: Policy, runtime: &Runtime, previous: Option<&InForce>) -> InForce {
+        InForce::attach(policy, Arc::new(Trail::silent()), runtime, previous)
+    }
+
+    fn page(runtime: &Runtime, in_force: &InForce) -> String {
+        runtime.metrics.page(in_force.all_metrics(), Gauges::default())
+    }
+
+    fn count(in_force: &InForce, route: &str) {
+        let route = in_force.policy.routes().iter().find(|known| **known.name() == *route).unwrap();
+        in_force.metrics(Some(route)).count(End { index: 0, code: "2xx" }, Duration::from_millis(1), None);
+    }
+
+    #[test]
+    fn a_policy_that_is_given_up_leaves_no_trace() {
+        let runtime = Runtime::new(Instant::now());
+        let current = attach(policy(ONE), &runtime, None);
+        count(&current, "GET /x");
+        let account = current.ledger.address([127, 0, 0, 1].into(), current.ledger.tick(Instant::now()));
+        account.plan.0.store(7, Ordering::Relaxed);
+        let before = (page(&runtime, &current), format!("{:?}", runtime.ledger));
+        assert!(before.0.contains(r#"route="GET /x""#) && before.1.contains("Bucket(7)"), "{before:?}");
+
+        drop(attach(policy(TWO), &runtime, Some(&current)));
+        assert_eq!(before, (page(&runtime, &current), format!("{:?}", runtime.ledger)));
+    }
+
+    #[test]
+    fn the_next_policy_counts_on_and_routes_that_are_gone_leave_the_page() {
+        let runtime = Runtime::new(Instant::now());
+        let one = attach(policy(TWO), &runtime, None);
+        for route in ["GET /x", "GET /y"] {
+            count(&one, route);
+        }
+        let two = attach(policy(ONE), &runtime, Some(&one));
+        count(&two, "GET /x");
+        let now = page(&runtime, &two);
+        assert!(now.contains(r#"bartizan_requests_total{api="a",route="GET /x",code="2xx"} 2"#), "{now}");
+        assert!(!now.contains("GET /y"), "{now}");
+        // A request that began before still counts, on a page that nobody sees.
+        count(&one, "GET /y");
+        assert!(!page(&runtime, &two).contains("GET /y"));
+    }
+}

@@ -1,0 +1,46 @@
+//! What the policy says about authentication: names, digests and numbers, without the state of a process.
+
+use std::collections::HashMap;
+
+use http::header::HeaderName;
+
+use super::api_key::ApiKeys;
+use super::certificate::Trusts;
+use super::directory::Directory;
+use super::dpop;
+use super::failed_attempts::Failures;
+use super::introspection::Introspection;
+use super::jwt::Issuer;
+use super::key_source::RemoteKeys;
+
+/// How callers are authenticated.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// By exact `iss`.
+    pub(crate) issuers: HashMap<Box<str>, Issuer>,
+    /// The key sets to fetch; issuers name them by their position.
+    pub(crate) key_sets: Vec<RemoteKeys>,
+    /// For tokens of other issuers, asked in this order.
+    pub(crate) introspection: Vec<Introspection>,
+    /// API keys of the policy.
+    pub(crate) keys: ApiKeys,
+    /// The header that carries an API key.
+    pub(crate) key_header: HeaderName,
+    /// Which identity belongs to which consumer.
+    pub(crate) directory: Directory,
+    /// The authorities that sign client certificates, by listener.
+    pub(crate) trusts: Trusts,
+    /// How proofs of possession are checked.
+    pub(crate) dpop: dpop::Settings,
+    /// The limit on failed attempts.
+    pub(crate) failures: Option<Failures>,
+    /// `store.on_failure: serve`: decide by what is known while the store is out of reach.
+    pub(crate) serve_stale: bool,
+}
+
+impl Rules {
+    /// All issuers, in no order.
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &Issuer> {
+        self.issuers.values()
+    }
+}
