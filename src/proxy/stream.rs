@@ -1,6 +1,5 @@
 //! A byte stream, plain or TLS, to a client or an upstream. One type, so that the code that reads and writes is
-//! compiled
-//! only once.
+//! compiled only once.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

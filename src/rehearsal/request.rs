@@ -12,7 +12,8 @@ use jiff::Timestamp;
 
 use crate::exchange::{ClientCertificate, Peer};
 use crate::policy::{Limits, Policy};
-use crate::proxy::http1::reader::{HeadLimits, Reader, RequestHead};
+use crate::proxy::http1::fields::HeadLimits;
+use crate::proxy::http1::reader::{Reader, RequestHead};
 use crate::proxy::request::target;
 use crate::refusal::Refusal;
 
@@ -68,7 +69,7 @@ impl RehearsalRequest {
         // A line break within a field would begin another request.
         let unreadable = || target::malformed("the request line or a header is malformed");
         let mut input = Bytes::from(head);
-        let read = Reader::new(limits).head(&mut input).map_err(target::flawed)?;
+        let read = Reader::new(limits).head(&mut input).map_err(target::malformed_framing)?;
         let RequestHead { method, uri, headers, .. } = read.filter(|_| input.is_empty()).ok_or_else(unreadable)?;
         Ok(ParsedHead { method, uri, headers })
     }

@@ -24,16 +24,15 @@ use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio_rustls::TlsAcceptor;
 
+use super::accepted::{Accepted, Open};
 use super::client::{ClientConnection, Phase};
-use super::connection_limit::Permit;
 use super::rewind::Rewind;
 use super::worker::Worker;
-use super::worker_thread::Open;
 use crate::body::Source;
 use crate::exchange::{ClientCertificate, Peer};
 use crate::policy::{ListenerTls, Timeouts};
 use crate::proxy::headers::strip_trailers;
-use crate::proxy::http1::reader::HeadLimits;
+use crate::proxy::http1::fields::{HeadLimits, write_line};
 use crate::proxy::http1::{self, End, Wire};
 use crate::proxy::request::target;
 use crate::proxy::request::{handle, refuse_head};
@@ -54,20 +53,6 @@ const LINGER_BYTES: u64 = 1024 * 1024;
 /// How long the connection is read after the last response.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// An accepted connection, to be handed to a worker.
-pub(crate) struct Accepted {
-    /// The socket, non-blocking.
-    pub(crate) stream: std::net::TcpStream,
-    /// The address of the TCP peer.
-    pub(crate) peer: SocketAddr,
-    /// The listener that accepted it, by its address in the policy.
-    pub(crate) listener: SocketAddr,
-    /// The TLS settings in force when it was accepted; `None` for plain HTTP.
-    pub(crate) tls: Option<ListenerTls>,
-    /// Counts the connection against the limits until it ends.
-    pub(crate) permit: Permit,
-}
-
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, drain: watch::Receiver<bool>) {
     let Accepted { stream, peer, listener, tls, permit: _permit } = accepted;
@@ -78,27 +63,27 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, d
     let mut peer = Peer::new(peer, tls_version);
     peer.certificate = certificate.flatten();
     let client = ClientConnection::new(peer, Instant::now());
-    match http2 {
+    let mut connection = Connection { worker, client, stream, prefix: Bytes::new(), drain };
+    let http2 = match http2 {
+        Some(http2) => http2,
+        None => match connection.detect_protocol().await {
+            Some(http2) => http2,
+            None => return,
+        },
+    };
+    if http2 {
         // Boxed, because it is the largest future here and the rarer protocol.
-        Some(true) => Box::pin(serve_http2(&worker, &client, stream, Bytes::new(), drain)).await,
-        Some(false) => serve_http1(&worker, &client, stream, Bytes::new(), drain).await,
-        None => {
-            let mut stream = stream;
-            let Some((prefix, http2)) = detect_protocol(&worker, &client, &mut stream, &drain).await else { return };
-            if http2 {
-                Box::pin(serve_http2(&worker, &client, stream, prefix, drain)).await;
-            } else {
-                serve_http1(&worker, &client, stream, prefix, drain).await;
-            }
-        }
+        Box::pin(connection.serve_http2()).await;
+    } else {
+        connection.serve_http1().await;
     }
 }
 
 /// The TLS version and the client's certificate.
 type TlsSession = (&'static str, Option<Box<ClientCertificate>>);
 
-/// Performs the TLS handshake, if any. Returns the stream, its TLS session, and whether ALPN selected HTTP/2
-/// (`None` without TLS).
+/// Performs the TLS handshake, if any. Returns the stream, its TLS session, and whether ALPN selected HTTP/2 (`None`
+/// without TLS).
 async fn accept_tls(
     tcp: TcpStream,
     tls: Option<ListenerTls>,
@@ -126,103 +111,102 @@ async fn accept_tls(
     Some((Stream::tls(stream.into()), Some((version, certificate)), Some(http2)))
 }
 
-/// Reads until the preface shows whether this is HTTP/2. Returns the bytes read, and whether it is.
-async fn detect_protocol(
-    worker: &Rc<Worker>,
-    client: &Rc<ClientConnection>,
-    stream: &mut Stream,
-    drain: &watch::Receiver<bool>,
-) -> Option<(Bytes, bool)> {
-    let timeouts = worker.view().in_force.policy.timeouts();
-    let mut drain = drain.clone();
-    let mut prefix = BytesMut::with_capacity(FIRST_READ);
-    loop {
-        // The connection is idle until its first byte; from then on it is receiving a head.
-        let timeout = if prefix.is_empty() { timeouts.idle } else { timeouts.request_headers };
-        let read = tokio::select! {
-            read = tokio::time::timeout(timeout, stream.read_buf(&mut prefix)) => read,
-            _ = drain.wait_for(|draining| *draining), if prefix.is_empty() => return None,
-        };
-        let ended = !matches!(read, Ok(Ok(1..)));
-        let matches_preface = prefix.iter().zip(PREFACE).all(|(byte, expected)| byte == expected);
-        if prefix.len() >= PREFACE.len() || !matches_preface {
-            return Some((prefix.freeze(), matches_preface));
-        }
-        if ended {
-            if !prefix.is_empty() && read.is_err() {
-                write_final_response(worker, client, stream, &too_slow()).await;
-            } else if !prefix.is_empty() {
-                drop(refuse_head(worker, client, &cut_short()));
+/// A connection after its TLS handshake.
+struct Connection {
+    worker: Rc<Worker>,
+    client: Rc<ClientConnection>,
+    stream: Stream,
+    /// Bytes that were read to detect the protocol.
+    prefix: Bytes,
+    /// Turns true when the process drains.
+    drain: watch::Receiver<bool>,
+}
+
+impl Connection {
+    /// Reads until the preface shows whether this is HTTP/2. Returns `None` if the connection has ended before.
+    async fn detect_protocol(&mut self) -> Option<bool> {
+        let timeouts = self.worker.view().in_force.policy.timeouts();
+        let mut prefix = BytesMut::with_capacity(FIRST_READ);
+        loop {
+            // The connection is idle until its first byte; from then on it is receiving a head.
+            let timeout = if prefix.is_empty() { timeouts.idle } else { timeouts.request_headers };
+            let read = tokio::select! {
+                read = tokio::time::timeout(timeout, self.stream.read_buf(&mut prefix)) => read,
+                _ = self.drain.wait_for(|draining| *draining), if prefix.is_empty() => return None,
+            };
+            let ended = !matches!(read, Ok(Ok(1..)));
+            let matches_preface = prefix.iter().zip(PREFACE).all(|(byte, expected)| byte == expected);
+            if prefix.len() >= PREFACE.len() || !matches_preface {
+                self.prefix = prefix.freeze();
+                return Some(matches_preface);
             }
-            return None;
+            if ended {
+                if !prefix.is_empty() && read.is_err() {
+                    write_final_response(&self.worker, &self.client, &mut self.stream, &too_slow()).await;
+                } else if !prefix.is_empty() {
+                    drop(refuse_head(&self.worker, &self.client, &cut_short()));
+                }
+                return None;
+            }
         }
     }
-}
 
-async fn serve_http1(
-    worker: &Rc<Worker>,
-    client: &Rc<ClientConnection>,
-    stream: Stream,
-    prefix: Bytes,
-    drain: watch::Receiver<bool>,
-) {
-    let policy = &worker.view().in_force.policy;
-    let limits = policy.limits();
-    let limits = HeadLimits { size: limits.header_size, headers: limits.headers };
-    let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(client), prefix, limits)));
-    let ended = {
-        let finish = Cell::new(false);
-        let mut serving = pin!(http1::serve(worker, client, &wire, &finish));
-        run_until_deadline(client, policy.timeouts(), drain, |cx, command| {
-            finish.set(finish.get() || command == Command::Finish);
-            serving.as_mut().poll(cx)
+    async fn serve_http1(self) {
+        let Self { worker, client, stream, prefix, drain } = self;
+        let policy = &worker.view().in_force.policy;
+        let limits = policy.limits();
+        let limits = HeadLimits { size: limits.header_size, headers: limits.headers };
+        let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&client), prefix, limits)));
+        let ended = {
+            let finish = Cell::new(false);
+            let mut serving = pin!(http1::serve(&worker, &client, &wire, &finish));
+            run_until_deadline(&client, policy.timeouts(), drain, |cx, command| {
+                finish.set(finish.get() || command == Command::Finish);
+                serving.as_mut().poll(cx)
+            })
+            .await
+        };
+        // The serving future was dropped, so this is the only reference left.
+        let Some(wire) = Rc::into_inner(wire) else { return };
+        let Some(mut stream) = wire.into_inner().into_stream() else { return };
+        let refusal = match ended {
+            Ok(End::Closed) | Err(Timeout::Idle) => return close(&mut stream).await,
+            Ok(End::CutShort) => {
+                drop(refuse_head(&worker, &client, &cut_short()));
+                return close(&mut stream).await;
+            }
+            Ok(End::Flawed(flaw)) => target::malformed_framing(flaw),
+            Err(Timeout::Head) => too_slow(),
+        };
+        write_final_response(&worker, &client, &mut stream, &refusal).await;
+    }
+
+    async fn serve_http2(self) {
+        let Self { worker, client, stream, prefix, drain } = self;
+        let policy = &worker.view().in_force.policy;
+        let (limits, timeouts) = (policy.limits(), policy.timeouts());
+        let stream = Rewind::new(stream, Rc::clone(&client), prefix);
+        let service = service_fn(|request: Request<Incoming>| {
+            let (parts, body) = request.into_parts();
+            let source = Source::client(body.map_err(Into::into), strip_trailers);
+            let response = handle(Rc::clone(&worker), Rc::clone(&client), parts, source);
+            async { Ok::<_, Infallible>(response.await) }
+        });
+        let mut builder = http2::Builder::new(LocalExecutor);
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
+            .max_send_buf_size(SEND_BUFFER);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let _ = run_until_deadline(&client, timeouts, drain, |cx, command| {
+            if command == Command::Finish {
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(cx)
         })
-        .await
-    };
-    // The serving future was dropped, so this is the only reference left.
-    let Some(wire) = Rc::into_inner(wire) else { return };
-    let Some(mut stream) = wire.into_inner().into_stream() else { return };
-    match ended {
-        Ok(End::Closed) | Err(Timeout::Idle) => close(&mut stream).await,
-        Ok(End::CutShort) => {
-            drop(refuse_head(worker, client, &cut_short()));
-            close(&mut stream).await;
-        }
-        Ok(End::Flawed(flaw)) => write_final_response(worker, client, &mut stream, &target::flawed(flaw)).await,
-        Err(Timeout::Head) => write_final_response(worker, client, &mut stream, &too_slow()).await,
+        .await;
     }
-}
-
-async fn serve_http2(
-    worker: &Rc<Worker>,
-    client: &Rc<ClientConnection>,
-    stream: Stream,
-    prefix: Bytes,
-    drain: watch::Receiver<bool>,
-) {
-    let policy = &worker.view().in_force.policy;
-    let (limits, timeouts) = (policy.limits(), policy.timeouts());
-    let stream = Rewind::new(stream, Rc::clone(client), prefix);
-    let service = service_fn(|request: Request<Incoming>| {
-        let (parts, body) = request.into_parts();
-        let source = Source::client(body.map_err(Into::into), strip_trailers);
-        let response = handle(Rc::clone(worker), Rc::clone(client), parts, source);
-        async { Ok::<_, Infallible>(response.await) }
-    });
-    let mut builder = http2::Builder::new(LocalExecutor);
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
-        .max_send_buf_size(SEND_BUFFER);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let _ = run_until_deadline(client, timeouts, drain, |cx, command| {
-        if command == Command::Finish {
-            connection.as_mut().graceful_shutdown();
-        }
-        connection.as_mut().poll(cx)
-    })
-    .await;
 }
 
 /// Spawns the tasks of HTTP/2 streams on this worker's thread.
@@ -254,7 +238,7 @@ enum Command {
     Finish,
 }
 
-/// Runs a connection until it ends or misses a deadline. Tells it to finish when the process drains.
+/// Runs a connection until it ends or misses a deadline. Commands it to finish when the process drains.
 async fn run_until_deadline<T>(
     client: &ClientConnection,
     timeouts: Timeouts,
@@ -267,8 +251,8 @@ async fn run_until_deadline<T>(
         // A client that does not read its response counts as idle, too.
         Phase::Busy(_) => client.stalled().map_or(now + timeouts.idle, |since| since + timeouts.idle),
     };
-    // A head may begin just after the timer was set for an idle connection, so the timer never sleeps past the
-    // deadline of a head.
+    // A head may begin just after the timer was set for an idle connection, so the timer never sleeps past the deadline
+    // of a head.
     let shortest = timeouts.idle.min(timeouts.request_headers);
     let mut timer = pin!(tokio::time::sleep(shortest));
     let drain_changes = drain.clone();
@@ -308,11 +292,15 @@ async fn run_until_deadline<T>(
 }
 
 fn too_slow() -> Refusal {
-    Refusal::new(Stage::Request, Reason::RequestTimeout, "send the request's headers sooner")
+    Refusal::new(
+        Stage::Request,
+        Reason::RequestTimeout,
+        "the request's headers were not received in time; send them sooner",
+    )
 }
 
 fn cut_short() -> Refusal {
-    Refusal::new(Stage::Request, Reason::MalformedRequest, "the request ended within its headers")
+    Refusal::new(Stage::Request, Reason::MalformedRequest, "the connection was closed within the request's headers")
 }
 
 /// Writes a final response to input that is not a valid request, and closes the connection.
@@ -325,10 +313,7 @@ async fn write_final_response(
     let (status, headers, body) = refuse_head(worker, client, refusal);
     let mut text = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len()).into_bytes();
     for (name, value) in &headers {
-        text.extend_from_slice(name.as_str().as_bytes());
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(value.as_bytes());
-        text.extend_from_slice(b"\r\n");
+        write_line(&mut text, name.as_str(), value.as_bytes());
     }
     text.extend_from_slice(b"\r\n");
     text.extend_from_slice(&body);
@@ -336,8 +321,8 @@ async fn write_final_response(
     close(stream).await;
 }
 
-/// Closes the connection so that the last response arrives. Closing a socket with unread input resets it, and the
-/// reset may overtake what was written (RFC 9112 §9.6).
+/// Closes the connection so that the last response arrives. Closing a socket with unread input resets it, and the reset
+/// may overtake what was written (RFC 9112 §9.6).
 async fn close(stream: &mut Stream) {
     let lingering = async {
         stream.shutdown().await?;

@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::connection::Accepted;
+use super::accepted::Accepted;
 use super::connection_limit::ConnectionLimit;
 use super::worker::Shared;
 use super::worker_thread::Handle;

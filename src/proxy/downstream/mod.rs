@@ -1,5 +1,6 @@
 //! The client side: listeners, connections, and the workers that serve them.
 
+mod accepted;
 pub(super) mod client;
 mod connection;
 pub(crate) mod connection_limit;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::connection::{self, Accepted};
+use super::accepted::{Accepted, Open};
+use super::connection;
 use super::worker::{Shared, Worker};
 
 /// How often idle upstream connections are checked.
@@ -22,15 +23,6 @@ pub(crate) struct Handle {
     open: Arc<AtomicUsize>,
 }
 
-/// One open connection of a worker, counted until this is dropped.
-pub(crate) struct Open(Arc<AtomicUsize>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Handle {
     /// Returns the number of open connections.
     pub(crate) fn open(&self) -> usize {
@@ -39,8 +31,7 @@ impl Handle {
 
     /// Sends the worker a connection. Returns false when the worker has ended.
     pub(crate) fn send(&self, accepted: Accepted) -> bool {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        self.connections.send((accepted, Open(Arc::clone(&self.open)))).is_ok()
+        self.connections.send((accepted, Open::count(&self.open))).is_ok()
     }
 }
 
@@ -103,14 +94,14 @@ async fn run(
         _ = cut.wait_for(|cut| *cut) => false,
     };
     if timed_out {
-        tracing::warn!(left = connections.len(), "connections were cut: they did not finish within timeouts.drain");
+        tracing::warn!(left = connections.len(), "connections were closed: they did not finish within timeouts.drain");
     }
     // Dropping the remaining connections writes their records.
     connections.shutdown().await;
     worker.recorder.close().await;
 }
 
-/// Reports a panic in a connection: it is a bug of ours, and ends that connection alone.
+/// Reports a panic in a connection: it is a bug in the proxy, and ends only that connection.
 fn report_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()

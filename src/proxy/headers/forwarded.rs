@@ -1,4 +1,4 @@
-//! Where a request came from: who is believed about it.
+//! The client's address, from the peer and what trusted proxies report.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,13 +7,13 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Most elements of X-Forwarded-For that are looked at; no real chain of trusted proxies is this long.
+/// Maximum number of elements of X-Forwarded-For that are read; no real chain of trusted proxies is this long.
 const HOPS_LIMIT: usize = 32;
 
-/// Longest element that can be an address with a port.
+/// Maximum length of an element; an address with a port is never longer.
 const ELEMENT_LIMIT: usize = 64;
 
-/// Who asks, as far as it is believed.
+/// The client of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {
     /// The peer, or the client that the trusted proxies report; never an IPv4-mapped IPv6 address.
@@ -22,8 +22,8 @@ pub(crate) struct Client {
     pub(crate) trusted_peer: bool,
 }
 
-/// Finds who asks: walks X-Forwarded-For from its end as long as the hop that wrote an element is trusted. What is not
-/// an address ends the walk at the last hop that was believed. Ports are tolerated.
+/// Determines the client: reads X-Forwarded-For from its end as long as the hop that wrote an element is trusted. An
+/// element that is not an address ends this at the last trusted hop. Ports are ignored.
 pub(crate) fn client_address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Client {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut address = peer.to_canonical();
@@ -41,7 +41,8 @@ pub(crate) fn client_address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet
     Client { address, trusted_peer }
 }
 
-/// An address, perhaps with a port: `192.0.2.1`, `192.0.2.1:567`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+/// Parses an address with an optional port: `192.0.2.1`, `192.0.2.1:567`, `2001:db8::1`, `[2001:db8::1]`,
+/// `[2001:db8::1]:80`.
 fn parse_element(element: &[u8]) -> Option<IpAddr> {
     let element = element.trim_ascii();
     if element.len() > ELEMENT_LIMIT {
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_believed() {
+    fn which_hops_are_trusted() {
         let trusted: Vec<IpNet> = ["10.0.0.0/8", "2001:db8::/32"].map(|net| net.parse().unwrap()).to_vec();
         let many = ["10.0.0.9"; 40].join(",");
         for (peer, chain, address, trusted_peer) in [
@@ -97,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_chain_is_walked(chain in "[0-9a-f.:,\\[\\] ]{0,60}") {
+        fn any_chain_is_read(chain in "[0-9a-f.:,\\[\\] ]{0,60}") {
             let headers = map(&[("x-forwarded-for", &chain)]);
             let _ = client_address(&headers, IpAddr::from([10, 0, 0, 1]), &["0.0.0.0/0".parse().unwrap()]);
         }

@@ -1,7 +1,7 @@
-//! The host a request is for, and the refusals that rest on header fields alone (RFC 9112 §3.2, RFC 9113 §8.3.1).
+//! The host of a request, and refusals that depend on header fields alone (RFC 9112 §3.2, RFC 9113 §8.3.1).
 //!
-//! What HTTP/1.x framing needs is checked on the raw bytes by `proxy::http1::reader`; it is checked here again where the
-//! header map shows it, so that HTTP/2 and HTTP/1.x have the same rules.
+//! `proxy::http1::reader` checks HTTP/1.x framing on the raw bytes. What the header map shows of it is checked here
+//! again, so that HTTP/2 and HTTP/1.x have the same rules.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -9,21 +9,22 @@ use std::net::Ipv6Addr;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Uri, Version};
 
-use super::{connection_options, is_protected};
+use super::hop_by_hop::connection_options;
+use super::rules::is_protected;
 
-/// Longest host name there is (RFC 1035 §2.3.4), with its dot.
+/// Maximum length of a host name with its trailing dot (RFC 1035 §2.3.4).
 const HOST_LIMIT: usize = 254;
 
-/// Why a request is refused for its header fields; the answer is 400.
+/// Why a request is refused with 400 for its header fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeaderFlaw {
-    /// Neither Host nor an authority.
+    /// Neither Host nor an authority in the target.
     HostMissing,
     /// More than one Host.
     HostRepeated,
     /// Not a host with an optional port.
     HostInvalid,
-    /// Host is not the `:authority` it came with.
+    /// Host differs from `:authority`.
     HostMismatch,
     /// An underscore in a field name: many upstreams read it as a hyphen.
     Underscore,
@@ -36,12 +37,12 @@ pub(crate) enum HeaderFlaw {
 }
 
 impl HeaderFlaw {
-    /// What the caller has to change.
+    /// Returns what the client has to change.
     pub(crate) fn detail(self) -> &'static str {
         match self {
             Self::HostMissing => "Send a Host header field.",
             Self::HostRepeated => "Send exactly one Host header field.",
-            Self::HostInvalid => "Send a host name or address, and nothing else but a port, as the host.",
+            Self::HostInvalid => "Send a host name or address with an optional port as the host.",
             Self::HostMismatch => "Send the same host in Host and in :authority.",
             Self::Underscore => "Use hyphens, not underscores, in header field names.",
             Self::LengthRepeated => "Send Content-Length only once.",
@@ -51,42 +52,42 @@ impl HeaderFlaw {
     }
 }
 
-/// The host a request is for; only [`check`] makes one.
+/// The host of a request; only [`check`] creates one.
 #[derive(Debug)]
 pub(crate) struct Host<'a> {
     name: Cow<'a, str>,
-    as_it_came: Option<AsItCame<'a>>,
+    received: Option<Received<'a>>,
 }
 
 #[derive(Debug)]
-enum AsItCame<'a> {
+enum Received<'a> {
     Field(&'a HeaderValue),
     Target(&'a str),
 }
 
 impl<'a> Host<'a> {
-    /// Lower case, without port and trailing dot; an IPv6 address in brackets and in its canonical form. Empty for an
-    /// HTTP/1.0 request that names none. Borrows when it came like that.
+    /// Returns the host in lower case, without port and trailing dot; an IPv6 address in brackets and in its canonical
+    /// form. Empty for an HTTP/1.0 request that names none. Borrows if it was received in this form.
     pub(crate) fn name(&self) -> Cow<'a, str> {
         self.name.clone()
     }
 
-    /// Host and port as they came; none for an HTTP/1.0 request that names none.
+    /// Returns host and port as received; none for an HTTP/1.0 request that names none.
     pub(crate) fn to_header(&self) -> Option<HeaderValue> {
-        match self.as_it_came.as_ref()? {
-            AsItCame::Field(value) => Some((*value).clone()),
-            AsItCame::Target(authority) => HeaderValue::from_str(authority).ok(),
+        match self.received.as_ref()? {
+            Received::Field(value) => Some((*value).clone()),
+            Received::Target(authority) => HeaderValue::from_str(authority).ok(),
         }
     }
 }
 
-/// Finds the host a request is for, and refuses what its header fields alone make ambiguous.
+/// Determines the host of a request, and refuses requests that are ambiguous by their header fields alone.
 ///
-/// The target's authority (absolute-form, `:authority`) wins over Host, which must be sound all the same.
+/// The target's authority (absolute-form, `:authority`) takes precedence over Host, which must be valid all the same.
 ///
 /// # Errors
 /// [`HeaderFlaw`]: no host, several, an invalid or a contradicting one; a field name with an underscore; contradicting
-/// lengths; a `Connection` that names what is not for one hop.
+/// lengths; a `Connection` that names an end-to-end field.
 pub(crate) fn check<'a>(headers: &'a HeaderMap, version: Version, uri: &'a Uri) -> Result<Host<'a>, HeaderFlaw> {
     let mut host = None;
     let (mut lengths, mut coded, mut connection) = (0, false, false);
@@ -118,26 +119,26 @@ pub(crate) fn check<'a>(headers: &'a HeaderMap, version: Version, uri: &'a Uri) 
 
     let host = match host {
         Some(value) => {
-            Some((Authority::parse(value.to_str().map_err(|_| HeaderFlaw::HostInvalid)?)?, AsItCame::Field(value)))
+            Some((Authority::parse(value.to_str().map_err(|_| HeaderFlaw::HostInvalid)?)?, Received::Field(value)))
         }
         None => None,
     };
     let target = match uri.authority().map(|authority| authority.as_str()) {
-        Some(text) => Some((Authority::parse(text)?, AsItCame::Target(text))),
+        Some(text) => Some((Authority::parse(text)?, Received::Target(text))),
         None => None,
     };
     let chosen = match (host, target) {
         (Some((host, _)), Some((target, _))) if version > Version::HTTP_11 && host != target => {
             return Err(HeaderFlaw::HostMismatch);
         }
-        // Only HTTP/1.1 asks for Host even when the target says it all.
+        // Only HTTP/1.1 requires Host even if the target contains the authority.
         (None, Some(_)) if version == Version::HTTP_11 => return Err(HeaderFlaw::HostMissing),
         (_, Some(target)) => target,
         (Some(host), None) => host,
-        (None, None) if version < Version::HTTP_11 => return Ok(Host { name: Cow::Borrowed(""), as_it_came: None }),
+        (None, None) if version < Version::HTTP_11 => return Ok(Host { name: Cow::Borrowed(""), received: None }),
         (None, None) => return Err(HeaderFlaw::HostMissing),
     };
-    Ok(Host { name: chosen.0.host, as_it_came: Some(chosen.1) })
+    Ok(Host { name: chosen.0.host, received: Some(chosen.1) })
 }
 
 /// `host [":" port]` in normal form (RFC 3986 §3.2.2, without userinfo).
@@ -159,12 +160,12 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// The port of `:8080`; none of nothing and of `:` (RFC 3986 §3.2.3).
+/// Parses the port of `:8080`. An empty text and `:` have none (RFC 3986 §3.2.3).
 fn parse_port(text: &str) -> Result<Option<u16>, HeaderFlaw> {
     match text.strip_prefix(':') {
         None if text.is_empty() => Ok(None),
         Some("") => Ok(None),
-        // Digits alone: `parse` would take a sign.
+        // Digits alone: `parse` would accept a sign.
         Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             digits.parse().map(Some).map_err(|_| HeaderFlaw::HostInvalid)
         }
@@ -172,8 +173,8 @@ fn parse_port(text: &str) -> Result<Option<u16>, HeaderFlaw> {
     }
 }
 
-/// The host in normal form. Percent-encoding and sub-delimiters, which RFC 3986 lets stand in a registered name, are
-/// not admitted: no DNS name has them, and readers take them for different hosts.
+/// Returns the host in normal form. Percent-encoding and sub-delimiters, which RFC 3986 allows in a registered name,
+/// are refused: no DNS name has them, and parsers disagree on the host they denote.
 fn normal_host(host: &str) -> Option<Cow<'_, str>> {
     if let Some(address) = host.strip_prefix('[') {
         let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
@@ -215,7 +216,7 @@ mod tests {
     const V2: Version = Version::HTTP_2;
 
     #[test]
-    fn whom_a_request_is_for() {
+    fn the_host_of_a_request() {
         use HeaderFlaw::{HostInvalid, HostMismatch, HostMissing, HostRepeated};
         for (version, target, hosts, expected) in [
             (V1, "/", &["example.com"][..], Ok("example.com")),
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_as_it_came() {
+    fn the_host_as_received() {
         for (version, target, hosts, expected) in [
             (V1, "/", &["A.example.:81"][..], Some("A.example.:81")),
             (V1, "http://Target:80/", &["other"], Some("Target:80")),
@@ -335,7 +336,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_host_is_judged_and_its_normal_form_is_final(text in "[a-bA-B0-9.:\\[\\]_~@%é-]{0,24}") {
+        fn any_host_is_parsed_and_its_normal_form_is_stable(text in "[a-bA-B0-9.:\\[\\]_~@%é-]{0,24}") {
             if let Ok(authority) = Authority::parse(&text) {
                 let again = Authority::parse(&authority.host);
                 prop_assert!(again.is_ok_and(|again| again.host == authority.host && again.port.is_none()));

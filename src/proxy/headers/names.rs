@@ -1,20 +1,20 @@
-//! A set of field names, found fast: nearly every name is dismissed by its length and its first letter.
+//! A set of field names with fast lookup: the length and the first letter rule out nearly every other name.
 
-/// Names and beginnings of names, all in lower case and not empty.
+/// Names and prefixes of names, all in lower case and not empty.
 pub(super) struct Names {
     exact: &'static [&'static str],
     prefixes: &'static [&'static str],
-    /// By first letter: the lengths that a name of the set may have, one bit each.
+    /// The lengths that names in the set may have, one bit each, indexed by first letter.
     lengths: [u64; LETTERS],
 }
 
-/// First bytes that are distinguished.
+/// Number of first letters that are distinguished.
 const LETTERS: usize = 32;
-/// Longer names are as long as this.
+/// Longer names count as this long.
 const LONGEST: usize = 63;
 
 impl Names {
-    /// The set of all names that are in `exact`, or begin with one of `prefixes`.
+    /// Creates the set of all names that are in `exact` or begin with one of `prefixes`.
     pub(super) const fn new(exact: &'static [&'static str], prefixes: &'static [&'static str]) -> Self {
         let mut lengths = [0; LETTERS];
         let mut at = 0;
@@ -30,7 +30,7 @@ impl Names {
         Self { exact, prefixes, lengths }
     }
 
-    /// Whether this name, in lower case, is in the set.
+    /// Whether this lower-case name is in the set.
     pub(super) fn has(&self, name: &str) -> bool {
         let possible = self.lengths.get(letter(name)).is_some_and(|lengths| lengths >> length(name) & 1 == 1);
         possible && (self.exact.contains(&name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix)))
@@ -53,8 +53,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_beginnings_of_names() {
-        const LONG: &str = "x-a-name-that-is-longer-than-all-the-lengths-that-are-told-apart-by-a-bit";
+    fn names_and_prefixes_of_names() {
+        const LONG: &str = "x-a-name-that-is-longer-than-all-the-lengths-that-are-distinguished-by-one-bit";
         let names = Names::new(&["te", "host", LONG], &["x-forwarded-", "client-cert"]);
         for (name, has) in [
             ("te", true),

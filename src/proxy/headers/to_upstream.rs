@@ -1,42 +1,43 @@
-//! The fields of a request as they go upstream: what the client said, but for what may not cross, and behind it what only we
-//! say. Written straight into what is sent, so that nothing is put into a map to be taken out of it again.
+//! The header fields of a request to an upstream: the client's, except those that are not forwarded, then those that
+//! the proxy adds. They are written directly to the output buffer, without a map in between.
 
 use http::Version;
 use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TE};
 
-use super::{asks_for_trailers, connection_options, crosses_onward, named, write_line};
+use super::hop_by_hop::{accepts_trailers, connection_options, named};
+use super::rules::is_forwarded_upstream;
+use crate::proxy::http1::fields::write_line;
 use crate::refusal::X_REQUEST_ID;
 use crate::stages::auth::Caller;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Where proofs of possession come (RFC 9449 §4.1).
+/// The field of DPoP proofs (RFC 9449 §4.1).
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 
-/// What we add to the client's request for the upstream.
+/// The fields that the proxy adds to a request, and what determines which of the client's are forwarded.
 #[derive(Clone, Copy)]
 pub(crate) struct UpstreamHeaders<'a> {
-    /// Whether the peer is one of the trusted proxies: what it says of the hops before it is kept.
+    /// Whether the peer is a trusted proxy: its fields about earlier hops are kept.
     pub(crate) trusted_peer: bool,
-    /// Address of the TCP peer, canonical.
+    /// The canonical address of the TCP peer.
     pub(crate) peer: &'a str,
-    /// `http` or `https`: how the request came to us.
+    /// `http` or `https`, as the proxy received the request.
     pub(crate) scheme: &'static str,
-    /// The host it was for, with its port, as it came; absent when HTTP/1.0 named none.
+    /// Host and port, as received; absent when an HTTP/1.0 request named none.
     pub(crate) host: Option<&'a HeaderValue>,
-    /// How it came to us, for Via.
+    /// The version of the received request, for Via.
     pub(crate) version: Version,
-    /// Id of the request.
     pub(crate) request_id: &'a str,
-    /// Where API keys come; absent when credentials go upstream.
+    /// The field of API keys; absent when credentials are forwarded.
     pub(crate) key_header: Option<&'a HeaderName>,
-    /// Who is calling.
     pub(crate) caller: Option<&'a Caller>,
 }
 
 impl UpstreamHeaders<'_> {
-    /// Writes a request's fields, each a line with its end, for a server of this authority; not those that frame its body.
+    /// Writes the fields for a server with this authority, each as a line with its CRLF, except those that frame the
+    /// body.
     pub(crate) fn write(&self, out: &mut Vec<u8>, authority: &HeaderValue, headers: &HeaderMap) {
         write_line(out, "host", authority.as_bytes());
         let named: Vec<HeaderName> = named(connection_options(headers)).collect();
@@ -44,12 +45,12 @@ impl UpstreamHeaders<'_> {
         let mut cookies: Vec<u8> = Vec::new();
         for (name, value) in headers {
             if name == TE {
-                trailers |= asks_for_trailers(value.as_bytes());
+                trailers |= accepts_trailers(value.as_bytes());
             } else if name == COOKIE && self.version == Version::HTTP_2 {
-                // HTTP/2 may send one header a cookie; towards HTTP/1.1 they are one again (RFC 9113 §8.2.3).
+                // HTTP/2 may send each cookie in its own field; HTTP/1.1 needs a single one (RFC 9113 §8.2.3).
                 cookies.extend_from_slice(if cookies.is_empty() { b"" } else { b"; " });
                 cookies.extend_from_slice(value.as_bytes());
-            } else if crosses_onward(name.as_str(), self.trusted_peer)
+            } else if is_forwarded_upstream(name.as_str(), self.trusted_peer)
                 && !self.is_credential(name)
                 && !named.contains(name)
             {
@@ -60,20 +61,22 @@ impl UpstreamHeaders<'_> {
             write_line(out, COOKIE.as_str(), &cookies);
         }
         if trailers {
-            // RFC 9110 §10.1.4: TE is for the next hop alone, and says so.
+            // RFC 9110 §10.1.4: TE concerns only the next hop, so Connection names it.
             write_line(out, TE.as_str(), b"trailers");
             write_line(out, CONNECTION.as_str(), b"te");
         }
-        self.tell(out, headers);
+        self.write_forwarding(out, headers);
+        self.write_identity(out);
     }
 
     fn is_credential(&self, name: &HeaderName) -> bool {
-        // A proof of possession is a part of its token.
+        // A DPoP proof belongs to its token.
         self.key_header.is_some_and(|key_header| name == AUTHORIZATION || name == key_header || *name == DPOP)
     }
 
-    /// X-Forwarded-For is continued, -Proto and -Host, which tell of the first hop, are kept when a trusted peer set them.
-    fn tell(&self, out: &mut Vec<u8>, headers: &HeaderMap) {
+    /// Appends to X-Forwarded-For and Via. X-Forwarded-Proto and -Host describe the first hop, so a trusted peer's are
+    /// kept.
+    fn write_forwarding(&self, out: &mut Vec<u8>, headers: &HeaderMap) {
         let kept = |name: &HeaderName| self.trusted_peer && headers.contains_key(name);
         out.extend_from_slice(b"x-forwarded-for: ");
         if self.trusted_peer {
@@ -100,6 +103,9 @@ impl UpstreamHeaders<'_> {
             _ => b"via: 1.1 bartizan\r\n",
         });
         write_line(out, X_REQUEST_ID.as_str(), self.request_id.as_bytes());
+    }
+
+    fn write_identity(&self, out: &mut Vec<u8>) {
         if let Some(identity) = self.caller.map(Caller::identity_headers) {
             let optional = [("x-consumer-plan", &identity.plan), ("x-credential-id", &identity.credential)];
             write_line(out, "x-consumer-id", identity.consumer.as_bytes());
@@ -127,7 +133,7 @@ mod tests {
         "x-request-id: id",
     ];
 
-    fn onward() -> UpstreamHeaders<'static> {
+    fn added() -> UpstreamHeaders<'static> {
         static HOST: HeaderValue = HeaderValue::from_static("a.example:81");
         static KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
         UpstreamHeaders {
@@ -142,10 +148,10 @@ mod tests {
         }
     }
 
-    /// The lines that go upstream, in alphabetical order; those of `ALWAYS` left out.
-    fn written(fields: &[(&str, &str)], onward: &UpstreamHeaders<'_>) -> Vec<String> {
+    /// Returns the lines that are written, in alphabetical order, without those of `ALWAYS`.
+    fn written(fields: &[(&str, &str)], added: &UpstreamHeaders<'_>) -> Vec<String> {
         let mut out = Vec::new();
-        onward.write(&mut out, &HeaderValue::from_static("upstream:81"), &map(fields));
+        added.write(&mut out, &HeaderValue::from_static("upstream:81"), &map(fields));
         let text = String::from_utf8(out).unwrap();
         let mut lines: Vec<String> = text.split_terminator("\r\n").map(str::to_owned).collect();
         lines.retain(|line| !ALWAYS.contains(&line.as_str()));
@@ -154,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_upstream() {
+    fn which_request_fields_are_forwarded() {
         for (trusted, fields, expected) in [
             (false, &[("host", "a"), ("accept", "*/*")][..], &["accept: */*"][..]),
             (false, &[("connection", "keep-alive"), ("keep-alive", "5"), ("proxy-connection", "x")], &[]),
@@ -165,7 +171,7 @@ mod tests {
             ),
             (false, &[("connection", "x-a"), ("connection", "x-b"), ("x-a", "1"), ("x-b", "2")], &[]),
             (false, &[("connection", "x a, é, @"), ("x", "1")], &["x: 1"]),
-            // Never by way of Connection: routing, framing, what was validated.
+            // Connection cannot remove these: routing, framing, what was validated.
             (
                 false,
                 &[
@@ -219,18 +225,18 @@ mod tests {
                 &["traceparent: t", "via: 1.1 x", "x-consumerism: 1", "x-forward: 2"],
             ),
         ] {
-            assert_eq!(written(fields, &UpstreamHeaders { trusted_peer: trusted, ..onward() }), expected, "{fields:?}");
+            assert_eq!(written(fields, &UpstreamHeaders { trusted_peer: trusted, ..added() }), expected, "{fields:?}");
         }
     }
 
     #[test]
-    fn what_the_upstream_is_told() {
+    fn fields_that_the_proxy_adds() {
         let mut out = Vec::new();
-        onward().write(&mut out, &HeaderValue::from_static("upstream:81"), &map(&[]));
+        added().write(&mut out, &HeaderValue::from_static("upstream:81"), &map(&[]));
         assert_eq!(String::from_utf8(out).unwrap().lines().filter(|line| ALWAYS.contains(line)).count(), ALWAYS.len());
 
         let old =
-            UpstreamHeaders { peer: "2001:db8::1", scheme: "https", host: None, version: Version::HTTP_10, ..onward() };
+            UpstreamHeaders { peer: "2001:db8::1", scheme: "https", host: None, version: Version::HTTP_10, ..added() };
         assert_eq!(
             written(&[], &old),
             ["via: 1.0 bartizan", "x-forwarded-for: 2001:db8::1", "x-forwarded-proto: https"]
@@ -245,7 +251,7 @@ mod tests {
             ("via", "1.1 edge"),
         ];
         assert_eq!(
-            written(&fields, &UpstreamHeaders { trusted_peer: true, version: Version::HTTP_2, ..onward() }),
+            written(&fields, &UpstreamHeaders { trusted_peer: true, version: Version::HTTP_2, ..added() }),
             [
                 "via: 1.1 edge",
                 "via: 2 bartizan",
@@ -257,22 +263,22 @@ mod tests {
     }
 
     #[test]
-    fn credentials_go_upstream_only_when_the_policy_says_so() {
+    fn credentials_are_forwarded_only_if_the_policy_says_so() {
         let fields = [("authorization", "Bearer t"), ("x-api-key", "k"), ("cookie", "c=1"), ("x-other-key", "o")];
-        assert_eq!(written(&fields, &onward()), ["cookie: c=1", "x-other-key: o"]);
+        assert_eq!(written(&fields, &added()), ["cookie: c=1", "x-other-key: o"]);
         assert_eq!(
-            written(&fields, &UpstreamHeaders { key_header: None, ..onward() }),
+            written(&fields, &UpstreamHeaders { key_header: None, ..added() }),
             ["authorization: Bearer t", "cookie: c=1", "x-api-key: k", "x-other-key: o"]
         );
     }
 
     #[test]
-    fn the_cookies_of_http_2_are_one_header_again() {
+    fn the_cookies_of_http_2_are_joined_in_one_field() {
         let fields = [("cookie", "a=1"), ("cookie", "b=2")];
         assert_eq!(
-            written(&fields, &UpstreamHeaders { version: Version::HTTP_2, ..onward() })[..1],
+            written(&fields, &UpstreamHeaders { version: Version::HTTP_2, ..added() })[..1],
             ["cookie: a=1; b=2"]
         );
-        assert_eq!(written(&fields, &onward()), ["cookie: a=1", "cookie: b=2"]);
+        assert_eq!(written(&fields, &added()), ["cookie: a=1", "cookie: b=2"]);
     }
 }

@@ -1,9 +1,13 @@
 //! Serves HTTP/1.x to a client (RFC 9112): one request after the other, each read, handled and answered in one task.
 //!
-//! - `wire` owns the socket. `reader` parses heads and bodies from it, and accepts only the strict subset.
+//! - `wire` owns the socket. `reader` parses requests from it, and accepts only the strict subset.
+//! - `body_decoder` and `fields` read bodies and field lines, strictly or leniently.
 //! - `response` writes the head of a response; `writer` sends it with its body.
 //! - `read_buffer` holds input that is not parsed yet.
 
+pub(super) mod body_decoder;
+pub(crate) mod fields;
+pub(crate) mod flaw;
 pub(super) mod read_buffer;
 pub(crate) mod reader;
 mod response;
@@ -18,8 +22,8 @@ use std::task::{Context, Poll};
 
 use http::{Method, Request, Version};
 
-use response::Ending;
-pub(super) use wire::Wire;
+use response::After;
+pub(super) use wire::{End, Wire};
 use wire::{RequestBody, WireWriter};
 
 use crate::body::Source;
@@ -27,19 +31,8 @@ use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::strip_trailers;
 use crate::proxy::request::handle;
-use reader::{Flaw, RequestHead};
+use reader::RequestHead;
 use writer::MessageWriter;
-
-/// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// Between two requests, with a response that announced it, or because the client disconnected.
-    Closed,
-    /// In the middle of a head.
-    CutShort,
-    /// With a head that is refused.
-    Flawed(Flaw),
-}
 
 /// Serves a connection until it ends. Once `finish` is set, it ends after the request being read or answered.
 pub(super) async fn serve(
@@ -91,14 +84,14 @@ async fn exchange(
     let (parts, body) = response.into_parts();
     let mut writer = MessageWriter::default();
     writer.begin().extend_from_slice(interim);
-    let (ending, mut body) = response::write(&mut writer, &framing, &parts, body);
-    let unfinished = (ending == Ending::CloseDelimited).then(|| Unfinished(wire));
+    let (after, mut body) = response::write(&mut writer, &framing, &parts, body);
+    let unfinished = (after == After::CloseDelimited).then(|| Unfinished(wire));
     let sent =
         poll_fn(|cx| unless_disconnected(wire, cx, |cx| writer.poll_send(&mut WireWriter(wire), &mut body, cx))).await;
     let Some(Ok(())) = sent else { return Err(End::Closed) };
     // It was sent whole, so the connection must not be aborted.
     std::mem::forget(unfinished);
-    if ending == Ending::KeepAlive && wire.borrow_mut().is_done() { Ok(()) } else { Err(End::Closed) }
+    if after == After::KeepAlive && wire.borrow_mut().is_done() { Ok(()) } else { Err(End::Closed) }
 }
 
 /// Aborts the connection when dropped: a response delimited by the close of the connection was not sent whole.

@@ -2,8 +2,7 @@
 //! needed.
 //!
 //! Ordinary messages are small. They are read into the scratch buffer, which stays in the CPU's cache, and copied into
-//! an
-//! allocation of their own size. When a read fills the buffer, the next ones go to large allocations without a copy.
+//! an allocation of their own size. When a read fills the buffer, the next ones go to large allocations without a copy.
 
 use std::cell::RefCell;
 use std::io;

@@ -1,5 +1,5 @@
-//! Writes the head of a response to an HTTP/1.x client: status line, fields, and the framing of the body
-//! (RFC 9112 §4, §6).
+//! Writes the head of a response to an HTTP/1.x client: status line, fields, and the framing of the body (RFC 9112 §4,
+//! §6).
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,8 +10,8 @@ use http::response::Parts;
 use hyper::body::Body as _;
 use hyper::ext::ReasonPhrase;
 
+use super::fields::write_line;
 use super::writer::MessageWriter;
-use crate::proxy::headers::write_line;
 use crate::proxy::request::response_body::ResponseBody;
 
 /// The properties of a request that determine how its response is framed.
@@ -26,9 +26,9 @@ pub(super) struct RequestFraming {
     pub(super) keep_alive: bool,
 }
 
-/// What follows a response.
+/// What happens to the connection after a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum After {
     /// The connection stays open for another request.
     KeepAlive,
     /// The connection closes.
@@ -37,13 +37,14 @@ pub(super) enum Ending {
     CloseDelimited,
 }
 
-/// Writes the head of a response to `writer`. Returns what follows the response, and the body to send, if any.
+/// Writes the head of a response to `writer`. Returns what happens to the connection afterwards, and the body to send,
+/// if any.
 pub(super) fn write(
     writer: &mut MessageWriter,
     request: &RequestFraming,
     parts: &Parts,
     body: ResponseBody,
-) -> (Ending, Option<ResponseBody>) {
+) -> (After, Option<ResponseBody>) {
     let Parts { status, headers, extensions, .. } = parts;
     // RFC 9110 §6.4.1: responses with these statuses have no body, whatever their fields say.
     let status_without_body = matches!(*status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -71,21 +72,21 @@ pub(super) fn write(
         None if !bodiless && !request.http_10 => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         _ => {}
     }
-    let ending = match () {
-        () if !bodiless && length.is_none() && request.http_10 => Ending::CloseDelimited,
-        () if request.keep_alive && !close => Ending::KeepAlive,
-        () => Ending::Close,
+    let after = match () {
+        () if !bodiless && length.is_none() && request.http_10 => After::CloseDelimited,
+        () if request.keep_alive && !close => After::KeepAlive,
+        () => After::Close,
     };
-    match ending {
-        Ending::KeepAlive if request.http_10 => out.extend_from_slice(b"connection: keep-alive\r\n"),
-        Ending::KeepAlive => {}
-        Ending::Close | Ending::CloseDelimited => out.extend_from_slice(b"connection: close\r\n"),
+    match after {
+        After::KeepAlive if request.http_10 => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        After::KeepAlive => {}
+        After::Close | After::CloseDelimited => out.extend_from_slice(b"connection: close\r\n"),
     }
     out.extend_from_slice(b"\r\n");
 
     writer.chunked = !bodiless && length.is_none() && !request.http_10;
     writer.no_trailers = !request.takes_trailers;
-    (ending, Some(body).filter(|body| !bodiless && !body.is_end_stream()))
+    (after, Some(body).filter(|body| !bodiless && !body.is_end_stream()))
 }
 
 /// The meaning of the fields that are not copied to the client.
@@ -95,8 +96,8 @@ struct SkippedFields<'a> {
     content_length: Option<&'a HeaderValue>,
 }
 
-/// Writes all fields except those that concern framing and the connection. Adds `Date` if it is missing
-/// (RFC 9110 §6.6.1).
+/// Writes all fields except those that concern framing and the connection. Adds `Date` if it is missing (RFC 9110
+/// §6.6.1).
 fn write_fields<'a>(out: &mut Vec<u8>, headers: &'a HeaderMap) -> SkippedFields<'a> {
     let mut skipped = SkippedFields::default();
     let mut dated = false;

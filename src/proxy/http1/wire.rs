@@ -12,10 +12,11 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::AsyncWrite;
 
-use super::End;
 use super::read_buffer::ReadBuffer;
 use crate::proxy::downstream::client::ClientConnection;
-use crate::proxy::http1::reader::{Flaw, HeadLimits, Reader, RequestHead};
+use crate::proxy::http1::fields::HeadLimits;
+use crate::proxy::http1::flaw::Flaw;
+use crate::proxy::http1::reader::{Reader, RequestHead};
 use crate::proxy::stream::Stream;
 
 /// The interim response to a client that expects it before it sends its body (RFC 9110 §15.2.1).
@@ -36,6 +37,17 @@ pub(crate) struct Wire {
     aborted: bool,
 }
 
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Between two requests, with a response that announced it, or because the client disconnected.
+    Closed,
+    /// In the middle of a head.
+    CutShort,
+    /// With a head that is refused.
+    Flawed(Flaw),
+}
+
 /// Why a request's body ended early.
 #[derive(Debug)]
 pub(crate) enum Unreadable {
@@ -52,8 +64,8 @@ impl fmt::Display for Unreadable {
         match self {
             Self::Flawed(flaw) => f.write_str(flaw.detail()),
             Self::Closed(None) => f.write_str("the connection closed before the end of the body"),
-            Self::Closed(Some(kind)) => write!(f, "the connection broke: {kind}"),
-            Self::Superseded => f.write_str("the body was not taken in time"),
+            Self::Closed(Some(kind)) => write!(f, "the connection failed: {kind}"),
+            Self::Superseded => f.write_str("the body was not read in time"),
         }
     }
 }

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
-use crate::proxy::headers::write_line;
+use crate::proxy::http1::fields::write_line;
 
 /// Pieces of a body up to this size, in bytes, are copied into the buffer.
 const SMALL: usize = 16 * 1024;

@@ -1,7 +1,7 @@
 //! Sends an admitted request to the upstream and reads the head of its response.
 //!
-//! It takes [`Admitted`] by value, so a request that did not pass the chain cannot be sent. Failures are distinguished: the
-//! client's own body, no connection, no response in time, an invalid response.
+//! It takes [`Admitted`] by value, so a request that did not pass the chain cannot be sent. Failures are distinguished:
+//! the client's body, no connection, no response in time, an invalid response.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -17,16 +17,15 @@ use crate::chain::Admitted;
 use crate::exchange::{Exchange, Peer};
 use crate::policy::Route;
 use crate::proxy::headers::UpstreamHeaders;
-use crate::proxy::upstream::{ConnectError, Head, Link, LinkError, Pool};
+use crate::proxy::upstream::{ConnectError, Head, Pool, ResponseError, UpstreamConnection};
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// A response whose body is still to be read, with the connection it comes from. Its headers replaced the request's.
 pub(crate) struct Forwarded {
     /// The rest of its head.
     pub(crate) head: Head,
-    /// The connection.
-    pub(crate) link: Box<Link>,
-    /// Where it goes back to.
+    pub(crate) connection: Box<UpstreamConnection>,
+    /// The pool that the connection returns to.
     pub(crate) pool: Rc<Pool>,
 }
 
@@ -48,7 +47,7 @@ pub(crate) async fn forward(
     else {
         return Err(unreachable().cause("the API has no server"));
     };
-    guard.asked(server);
+    guard.sent_to(server);
 
     let Exchange { id, version, method, .. } = &guard.exchange;
     let (id, version, method) = (*id, version.unwrap_or_default(), method.clone().unwrap_or_default());
@@ -65,29 +64,29 @@ pub(crate) async fn forward(
     };
     yield_now().await;
     loop {
-        let mut link = match pool.take() {
-            Some(link) => link,
+        let mut connection = match pool.take() {
+            Some(connection) => connection,
             None => connect(pool).await?,
         };
         let fields = |out: &mut Vec<u8>| upstream_headers.write(out, &server.authority, headers);
-        link.begin(&method, &target.target, fields, body);
-        match answer(&mut link, headers, upstream.response_timeout, &guard.counter).await {
+        connection.begin(&method, &target.target, fields, body);
+        match response_head(&mut connection, headers, upstream.response_timeout, &guard.counter).await {
             Ok((head, after)) => {
-                guard.answers(head.status, after);
-                return Ok(Forwarded { head, link, pool: Rc::clone(pool) });
+                guard.responding(head.status, after);
+                return Ok(Forwarded { head, connection, pool: Rc::clone(pool) });
             }
-            Err(Unanswered::Unsent(unsent)) => body = unsent,
-            // When the client's own body broke off, the refusal says so: it is not the upstream's fault.
-            Err(Unanswered::Refused(refusal)) => return Err(guard.counter.failure().unwrap_or(refusal)),
+            Err(Failure::Unsent(unsent)) => body = unsent,
+            // If the client's body ended early, the refusal says so: it is not the upstream's fault.
+            Err(Failure::Refused(refusal)) => return Err(guard.counter.failure().unwrap_or(refusal)),
         }
     }
 }
 
-/// Lets every other ready task of this worker run first. Requests that leave together wake an upstream once, and waking it
-/// is a large part of what sending costs.
+/// Lets every other ready task of this worker run first. Requests that are sent together wake the upstream once, and
+/// waking it is a large part of the cost of sending.
 async fn yield_now() {
-    let mut gave_way = false;
-    poll_fn(|cx| match std::mem::replace(&mut gave_way, true) {
+    let mut yielded = false;
+    poll_fn(|cx| match std::mem::replace(&mut yielded, true) {
         true => Poll::Ready(()),
         false => {
             cx.waker().wake_by_ref();
@@ -97,65 +96,66 @@ async fn yield_now() {
     .await;
 }
 
-enum Unanswered {
-    /// Not a byte was sent: another connection may do.
+/// Why there is no head of a response.
+enum Failure {
+    /// No byte was sent: the request may be sent on another connection.
     Unsent(Body),
     Refused(Refusal),
 }
 
-/// Sends what the connection was given and waits for the head of the response, for `limit` from when the client has sent
-/// its whole body: an upload takes its own time. Also returns how long the upstream took.
-async fn answer(
-    link: &mut Link,
+/// Sends the request that was begun and waits for the head of the response. `limit` counts from when the client has
+/// sent its whole body, because an upload takes its own time. Also returns how long the upstream took.
+async fn response_head(
+    connection: &mut UpstreamConnection,
     headers: &mut HeaderMap,
     limit: Duration,
     counter: &Counter,
-) -> Result<(Head, Duration), Unanswered> {
-    let asked = link.begun;
+) -> Result<(Head, Duration), Failure> {
+    let begun = connection.begun;
     let deadline = |now: Instant, stalled: Option<Instant>| match counter.progress() {
-        Progress::Whole => asked + limit,
-        // An upstream that accepts none of the body gets no more time for it.
+        Progress::Whole => begun + limit,
+        // An upstream that accepts nothing of the body gets no more time for it.
         Progress::Streaming => stalled.unwrap_or(now) + limit,
         Progress::Finished(at) => at.into_std() + limit,
     };
-    link.deadline.not_after(asked + limit);
-    let answered = poll_fn(|cx| {
-        if let Poll::Ready(answered) = link.poll_head(cx, headers) {
-            return Poll::Ready(Some(answered));
+    connection.deadline.not_after(begun + limit);
+    let response = poll_fn(|cx| {
+        if let Poll::Ready(response) = connection.poll_head(cx, headers) {
+            return Poll::Ready(Some(response));
         }
-        let stalled = link.stalled;
-        ready!(link.deadline.poll(cx, |now| deadline(now, stalled)));
+        let stalled = connection.stalled;
+        ready!(connection.deadline.poll(cx, |now| deadline(now, stalled)));
         Poll::Ready(None)
     });
-    match answered.await {
-        Some(Ok(head)) => Ok((head, asked.elapsed())),
-        Some(Err(LinkError::Unsent(body))) => Err(Unanswered::Unsent(body)),
-        Some(Err(error)) => Err(Unanswered::Refused(match &error {
-            LinkError::Invalid(_) => invalid().cause(error.to_string()),
+    match response.await {
+        Some(Ok(head)) => Ok((head, begun.elapsed())),
+        Some(Err(ResponseError::Unsent(body))) => Err(Failure::Unsent(body)),
+        Some(Err(error)) => Err(Failure::Refused(match &error {
+            ResponseError::Invalid(_) => invalid().cause(error.to_string()),
             _ => unreachable().cause(error.to_string()),
         })),
-        None => Err(Unanswered::Refused(late("the service behind did not answer in time; try again later"))),
+        None => Err(Failure::Refused(timeout("the upstream did not respond in time; try again later"))),
     }
 }
 
-async fn connect(pool: &Pool) -> Result<Box<Link>, Refusal> {
+async fn connect(pool: &Pool) -> Result<Box<UpstreamConnection>, Refusal> {
     pool.connect().await.map_err(|error| {
         let refusal = match &error {
-            ConnectError::Timeout => late("the service behind takes no connection"),
+            ConnectError::Timeout => timeout("the upstream did not accept a connection in time; try again later"),
             ConnectError::Connect(_) | ConnectError::Tls(_) => unreachable(),
         };
         refusal.cause(error.to_string())
     })
 }
 
-fn late(detail: &'static str) -> Refusal {
+fn timeout(detail: &'static str) -> Refusal {
     Refusal::new(Stage::Forward, Reason::UpstreamTimeout, detail)
 }
 
 fn unreachable() -> Refusal {
-    Refusal::new(Stage::Forward, Reason::UpstreamUnreachable, "the service behind is not reachable; try again later")
+    Refusal::new(Stage::Forward, Reason::UpstreamUnreachable, "the upstream is not reachable; try again later")
 }
 
 fn invalid() -> Refusal {
-    Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, "the service behind gave no valid answer")
+    Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, "the upstream sent an invalid response")
 }

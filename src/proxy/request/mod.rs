@@ -1,5 +1,5 @@
-//! Handles one request: opens its exchange, reads its target, finds its route, takes it through the chain, forwards it, and
-//! writes the response. Whatever happens, the [`RecordGuard`] records it.
+//! Handles one request: opens its exchange, reads its target, finds its route, passes it through the chain, forwards
+//! it, and returns the response. Whatever happens, the [`RecordGuard`] records it.
 
 mod forward;
 pub(crate) mod path;
@@ -35,23 +35,23 @@ pub(super) fn handle(
     client.begin();
     let exchange = Exchange::open(&client.peer, &parts.method, parts.version, &parts.uri, &parts.headers);
     let guard = RecordGuard::new(&worker, &client, exchange);
-    answer(worker, client, guard, parts, source)
+    respond(worker, client, guard, parts, source)
 }
 
-async fn answer(
+async fn respond(
     worker: Rc<Worker>,
     client: Rc<ClientConnection>,
     mut guard: Box<RecordGuard>,
     mut parts: Parts,
     source: Source,
 ) -> Response<ResponseBody> {
-    // When a sink cannot keep up, callers wait here, before any work is done for them.
+    // If a sink cannot keep up, requests wait here, before any work is done for them.
     worker.recorder.ready().await;
-    match carry(&client, &mut guard, &mut parts, source).await {
-        Ok((Forwarded { head, link, pool }, held)) => {
+    match process(&client, &mut guard, &mut parts, source).await {
+        Ok((Forwarded { head, connection, pool }, prefix)) => {
             parts.headers.insert(X_REQUEST_ID, guard.exchange.id.to_header());
             std::mem::take(&mut guard.trace.rate_limit_headers).write_to(&mut parts.headers);
-            let mut response = Response::new(ResponseBody::upstream(link, pool, held, guard));
+            let mut response = Response::new(ResponseBody::upstream(connection, pool, prefix, guard));
             *response.status_mut() = head.status;
             *response.headers_mut() = parts.headers;
             if let Some(reason) = head.reason {
@@ -63,8 +63,9 @@ async fn answer(
     }
 }
 
-/// The part that may end in a refusal. Also returns the bytes of the response body that were read for its check.
-async fn carry(
+/// Admits and forwards a request, unless it is refused. Also returns the bytes of the response's body that were read
+/// for its check.
+async fn process(
     client: &ClientConnection,
     guard: &mut RecordGuard,
     parts: &mut Parts,
@@ -89,16 +90,16 @@ async fn carry(
     match &route.response {
         None => Ok((forwarded, Bytes::new())),
         Some(requirement) => {
-            Box::pin(response_check::examine(forwarded, &route, requirement, &parts.headers, guard)).await
+            Box::pin(response_check::check(forwarded, &route, requirement, &parts.headers, guard)).await
         }
     }
 }
 
-/// Answers with a refusal.
+/// Returns the response for a refusal.
 fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> Response<ResponseBody> {
     guard.refused(refusal);
-    let (status, headers, body) = worded(refusal, &mut guard);
-    let mut response = Response::new(ResponseBody::ours(body, guard));
+    let (status, headers, body) = render(refusal, &mut guard);
+    let mut response = Response::new(ResponseBody::local(body, guard));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
@@ -113,17 +114,17 @@ pub(super) fn refuse_head(
     client.begin();
     let mut guard = RecordGuard::new(worker, client, Exchange::unparsed(&client.peer));
     guard.refused(refusal);
-    let mut worded = worded(refusal, &mut guard);
-    guard.sent(worded.2.len());
+    let mut response = render(refusal, &mut guard);
+    guard.sent(response.2.len());
     let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&guard.exchange.at);
     if let Some(date) = date.ok().and_then(|date| HeaderValue::try_from(date).ok()) {
-        worded.1.insert(http::header::DATE, date);
+        response.1.insert(http::header::DATE, date);
     }
-    worded
+    response
 }
 
-fn worded(refusal: &Refusal, guard: &mut RecordGuard) -> (StatusCode, HeaderMap, Bytes) {
-    let mut worded = refusal.answer(&guard.exchange.id);
-    std::mem::take(&mut guard.trace.rate_limit_headers).write_to(&mut worded.1);
-    worded
+fn render(refusal: &Refusal, guard: &mut RecordGuard) -> (StatusCode, HeaderMap, Bytes) {
+    let (status, mut headers, body) = refusal.answer(&guard.exchange.id);
+    std::mem::take(&mut guard.trace.rate_limit_headers).write_to(&mut headers);
+    (status, headers, body)
 }

@@ -1,20 +1,20 @@
-//! The one form of a path: what is matched is what is forwarded (RFC 3986 §6.2.2, RFC 9110 §4.2.3).
+//! Normalises paths, so that the path that is matched is the path that is forwarded (RFC 3986 §6.2.2, RFC 9110 §4.2.3).
 //!
-//! Normalised, because every reader agrees on the result:
-//! - percent-encoded unreserved characters (`A-Z a-z 0-9 - . _ ~`) are decoded; the hexadecimal digits of what stays
-//!   encoded are upper case;
-//! - plain dot segments are removed: `/a/./b/../c` is `/a/c`. The upstream never sees them.
+//! Normalised, because all parsers agree on the result:
+//! - Percent-encoded unreserved characters (`A-Z a-z 0-9 - . _ ~`) are decoded. The remaining escapes get upper-case
+//!   hexadecimal digits.
+//! - Plain dot segments are removed: `/a/./b/../c` becomes `/a/c`. The upstream never sees them.
 //!
-//! Refused, because readers disagree:
-//! - an encoded slash, a backslash in either form, an empty segment (`//`), an encoded percent sign that would begin
-//!   another escape (`%252e`);
-//! - a dot segment that shows only after decoding (`%2e%2e`) or that carries parameters (`..;x`, `..%3Bx`), and `..`
-//!   above the root;
-//! - control characters and NUL, decoded bytes that are not UTF-8 (overlong forms and surrogates are not), a fragment,
-//!   and characters that RFC 3986 does not let stand in a path.
+//! Refused, because parsers disagree:
+//! - An encoded slash, a backslash in either form, an empty segment (`//`), an encoded percent sign that would begin
+//!   another escape (`%252e`).
+//! - A dot segment that appears only after decoding (`%2e%2e`) or has parameters (`..;x`, `..%3Bx`), and `..` above the
+//!   root.
+//! - Control characters including NUL, decoded bytes that are not UTF-8 (such as overlong forms and surrogates), a
+//!   fragment, and characters that RFC 3986 does not allow in a path.
 //!
-//! Reserved characters that came encoded (`%3B`, `%3F`, `%40`) stay encoded: decoding would change their meaning. The
-//! query is not part of this: the caller splits it off, and forwards it as it came.
+//! Encoded reserved characters (`%3B`, `%3F`, `%40`) stay encoded, because decoding would change their meaning. The
+//! query is not handled here: it is split off before, and forwarded as received.
 
 use std::borrow::Cow;
 
@@ -31,7 +31,7 @@ pub(crate) enum PathFlaw {
     EncodedSlash,
     /// `\` or `%5C`.
     Backslash,
-    /// A dot segment that shows only after decoding, or with parameters.
+    /// A dot segment that appears only after decoding, or that has parameters.
     DotSegment,
     /// `..` with nothing before it.
     AboveRoot,
@@ -50,7 +50,7 @@ pub(crate) enum PathFlaw {
 }
 
 impl PathFlaw {
-    /// What the caller has to change.
+    /// Returns what the client has to change.
     pub(crate) fn detail(self) -> &'static str {
         match self {
             Self::NotAbsolute => "Send a path that begins with a slash.",
@@ -64,16 +64,16 @@ impl PathFlaw {
             Self::Control => "Remove the control character from the path.",
             Self::NotUtf8 => "Percent-encode the path as UTF-8.",
             Self::Fragment => "Send the path without a fragment.",
-            Self::Character => "Percent-encode characters that may not stand in a path.",
+            Self::Character => "Percent-encode the characters that are not allowed in a path.",
         }
     }
 }
 
-/// The normal form of `raw`, a path without its query. Borrows when `raw` is in normal form, and the ordinary path
-/// (no escapes, no segment that begins with a dot) costs one scan.
+/// Returns the normal form of `raw`, a path without its query. Borrows if `raw` is in normal form already. An ordinary
+/// path (no escapes, no segment that begins with a dot) costs one scan.
 ///
 /// # Errors
-/// [`PathFlaw`] when the path is ambiguous; the answer is 400.
+/// [`PathFlaw`] if the path is ambiguous; the request is refused with 400.
 pub(crate) fn normalise(raw: &str) -> Result<Cow<'_, str>, PathFlaw> {
     let Some(segments) = raw.strip_prefix('/') else {
         return Err(PathFlaw::NotAbsolute);
@@ -107,7 +107,7 @@ pub(crate) fn normalise(raw: &str) -> Result<Cow<'_, str>, PathFlaw> {
     Ok(if path == raw { Cow::Borrowed(raw) } else { Cow::Owned(path) })
 }
 
-/// Whether everything after the first slash is in normal form at a glance.
+/// Whether a single scan shows that everything after the first slash is in normal form.
 fn is_plain(segments: &str) -> bool {
     let mut previous = b'/';
     for &byte in segments.as_bytes() {
@@ -146,7 +146,7 @@ fn push_segment(path: &mut String, segment: &str) -> Result<(), PathFlaw> {
     if matches!(name, "." | "..") { Err(PathFlaw::DotSegment) } else { Ok(()) }
 }
 
-/// Appends an octet that came percent-encoded.
+/// Appends the normal form of an octet that was percent-encoded.
 fn push_escape(path: &mut String, octet: u8) -> Result<(), PathFlaw> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     match octet {
@@ -163,7 +163,7 @@ fn push_escape(path: &mut String, octet: u8) -> Result<(), PathFlaw> {
     Ok(())
 }
 
-/// What shows only in the whole normalised path: an escape made of an encoded percent sign, and what the octets spell.
+/// Checks what only the whole normalised path shows: double encoding, and the decoded text.
 fn check_decoded(path: &str) -> Result<(), PathFlaw> {
     for (at, escaped) in path.match_indices("%25") {
         let after = path.as_bytes().get(at + escaped.len()..at + escaped.len() + 2);
@@ -189,7 +189,7 @@ const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// `pchar` without escapes (RFC 3986 §3.3): what may stand in a segment as it is.
+/// `pchar` without escapes (RFC 3986 §3.3): the bytes that are allowed unencoded in a segment.
 fn is_path_byte(byte: u8) -> bool {
     const PLAIN: [bool; 256] = {
         let mut table = [false; 256];
@@ -216,7 +216,7 @@ mod tests {
 
     use super::{PathFlaw, normalise};
 
-    /// Paths and their normal form.
+    /// Paths and their normal forms.
     const NORMAL: &[(&str, &str)] = &[
         ("/", "/"),
         ("/a", "/a"),
@@ -366,12 +366,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_judged(raw in any::<String>()) {
+        fn any_text_is_handled(raw in any::<String>()) {
             let _ = normalise(&raw);
         }
 
         #[test]
-        fn the_normal_form_is_final(raw in "(/(\\.|\\.\\.|;|%2[0-9a-fA-F]|%[2-9a-fA-F][0-9a-fA-F]|%c3%a9|%25|[a-f0-9.~:;]){0,4}){1,6}") {
+        fn the_normal_form_is_stable(raw in "(/(\\.|\\.\\.|;|%2[0-9a-fA-F]|%[2-9a-fA-F][0-9a-fA-F]|%c3%a9|%25|[a-f0-9.~:;]){0,4}){1,6}") {
             if let Ok(path) = normalise(&raw) {
                 let again = normalise(&path);
                 prop_assert!(matches!(again, Ok(Cow::Borrowed(same)) if same == path), "{raw} -> {path} -> {again:?}");

@@ -1,10 +1,8 @@
 //! Writes the one audit record of a request, however the request ends.
 //!
 //! The guard moves with the request, from the handler into the body of the response. The request ends where the guard
-//! is
-//! dropped, also when the client disconnects midway. Its `Drop` is the only place where the records and metrics of
-//! requests
-//! are made.
+//! is dropped, also when the client disconnects midway. Its `Drop` is the only place where the records and metrics of
+//! requests are made.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,16 +24,16 @@ use crate::telemetry::End;
 /// Status classes, as metrics label them.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// How a request ended, or its state so far.
-enum Ending {
+/// The state of a request, which determines its outcome when the guard is dropped.
+enum State {
     /// Not ended. If the guard is dropped in this state, the client has disconnected.
     Open,
     /// Refused, or interrupted for this reason.
     Refused(Reason, Stage, Vec<Violation>),
     /// The upstream's response is being sent to the client.
-    Answering,
+    Responding,
     /// The upstream's response was sent whole.
-    Answered,
+    Completed,
 }
 
 /// Collects what the record of one request needs, and writes it when dropped.
@@ -48,14 +46,14 @@ pub(crate) struct RecordGuard {
     pub(crate) exchange: Exchange,
     /// Counts the bytes received of its body.
     pub(crate) counter: Counter,
-    /// Its route, once found.
+    /// The route, once found.
     pub(crate) route: Option<Arc<Route>>,
-    /// What the chain found out.
+    /// What the chain found.
     pub(crate) trace: Trace,
     upstream: Option<(Arc<Server>, Option<Duration>)>,
     status: Option<StatusCode>,
     sent: u64,
-    ending: Ending,
+    state: State,
 }
 
 impl RecordGuard {
@@ -72,28 +70,28 @@ impl RecordGuard {
             upstream: None,
             status: None,
             sent: 0,
-            ending: Ending::Open,
+            state: State::Open,
         })
     }
 
     /// Records that the request was sent to a server.
-    pub(crate) fn asked(&mut self, server: &Arc<Server>) {
+    pub(crate) fn sent_to(&mut self, server: &Arc<Server>) {
         self.upstream = Some((Arc::clone(server), None));
     }
 
     /// Records that the server responded, and that its response is being sent to the client.
-    pub(crate) fn answers(&mut self, status: StatusCode, after: Duration) {
+    pub(crate) fn responding(&mut self, status: StatusCode, after: Duration) {
         if let Some((_, duration)) = &mut self.upstream {
             *duration = Some(after);
         }
         self.status = Some(status);
-        self.ending = Ending::Answering;
+        self.state = State::Responding;
     }
 
     /// Records that the server's response is not sent to the client after all.
-    pub(crate) fn withheld(&mut self) {
+    pub(crate) fn discarded(&mut self) {
         self.status = None;
-        self.ending = Ending::Open;
+        self.state = State::Open;
     }
 
     /// Adds bytes of the response's body that were sent.
@@ -102,9 +100,9 @@ impl RecordGuard {
     }
 
     /// Records that the response was sent whole.
-    pub(crate) fn answered(&mut self) {
-        if let Ending::Answering = self.ending {
-            self.ending = Ending::Answered;
+    pub(crate) fn completed(&mut self) {
+        if let State::Responding = self.state {
+            self.state = State::Completed;
         }
     }
 
@@ -115,13 +113,13 @@ impl RecordGuard {
             tracing::info!(id, code, cause, "refused");
         }
         self.status.get_or_insert(refusal.reason().status());
-        self.ending = Ending::Refused(refusal.reason(), refusal.stage(), refusal.violations().to_vec());
+        self.state = State::Refused(refusal.reason(), refusal.stage(), refusal.violations().to_vec());
     }
 
     fn end(&self) -> End {
-        match (&self.ending, self.status) {
-            (Ending::Refused(reason, ..), _) => End { index: reason.index(), code: reason.code() },
-            (Ending::Answered, Some(status)) => {
+        match (&self.state, self.status) {
+            (State::Refused(reason, ..), _) => End { index: reason.index(), code: reason.code() },
+            (State::Completed, Some(status)) => {
                 let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
                 End { index: Reason::ALL.len() + class, code: CLASSES.get(class).copied().unwrap_or("5xx") }
             }
@@ -131,17 +129,17 @@ impl RecordGuard {
 
     fn record(&self, duration: Duration) {
         let caller = self.trace.caller.as_deref();
-        let (reason, stage, violations): (_, _, &[Violation]) = match &self.ending {
-            Ending::Refused(reason, stage, violations) => (Some(reason.code()), Some(stage.as_str()), violations),
-            Ending::Answered => (None, None, &[]),
-            Ending::Open | Ending::Answering => (Some(CLIENT_DISCONNECTED), None, &[]),
+        let (reason, stage, violations): (_, _, &[Violation]) = match &self.state {
+            State::Refused(reason, stage, violations) => (Some(reason.code()), Some(stage.as_str()), violations),
+            State::Completed => (None, None, &[]),
+            State::Open | State::Responding => (Some(CLIENT_DISCONNECTED), None, &[]),
         };
         let would_refuse = &self.trace.would_refuse;
         let violations = match would_refuse.iter().find(|refusal| !refusal.violations().is_empty()) {
             Some(refusal) if violations.is_empty() => refusal.violations(),
             _ => violations,
         };
-        let good = matches!(self.ending, Ending::Answered) && self.status.is_some_and(|status| status.as_u16() < 400);
+        let good = matches!(self.state, State::Completed) && self.status.is_some_and(|status| status.as_u16() < 400);
         self.worker.recorder.record(&Record {
             duration,
             outcome: if good { Outcome::Success } else { Outcome::Failure },

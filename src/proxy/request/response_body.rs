@@ -1,4 +1,4 @@
-//! The body of a response to the client: streamed from the upstream, or our own.
+//! The body of a response to the client: streamed from the upstream, or the proxy's own.
 //!
 //! It holds the upstream connection and the request's `RecordGuard`, and releases both when it ends.
 
@@ -12,7 +12,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::record_guard::RecordGuard;
 use crate::proxy::headers::strip_trailers;
-use crate::proxy::upstream::{Link, LinkError, Pool};
+use crate::proxy::upstream::{Pool, ResponseError, UpstreamConnection};
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// The body of a response to the client.
@@ -22,7 +22,7 @@ pub(crate) struct ResponseBody {
 }
 
 enum Source {
-    Ours(Option<Bytes>),
+    Local(Option<Bytes>),
     Upstream(Upstream),
 }
 
@@ -31,34 +31,42 @@ struct Upstream {
     /// The beginning of the body, read before the response was released.
     prefix: Option<Bytes>,
     /// Present until the response is interrupted.
-    link: Option<Box<Link>>,
+    connection: Option<Box<UpstreamConnection>>,
     pool: Rc<Pool>,
     /// When the wait for the next piece began.
     waiting_since: Option<Instant>,
 }
 
-/// The response was interrupted; the client sees its connection or stream end early.
+/// The response was interrupted: the client's connection or stream ends early.
 #[derive(Debug)]
 pub(crate) struct Interrupted;
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the upstream's answer broke off")
+        f.write_str("the upstream's response ended early")
     }
 }
 
 impl std::error::Error for Interrupted {}
 
 impl ResponseBody {
-    /// Creates a body of our own.
-    pub(crate) fn ours(bytes: Bytes, guard: Box<RecordGuard>) -> Self {
-        Self { source: Source::Ours(Some(bytes).filter(|bytes| !bytes.is_empty())), guard }
+    /// Creates a body that does not come from an upstream.
+    pub(crate) fn local(bytes: Bytes, guard: Box<RecordGuard>) -> Self {
+        Self { source: Source::Local(Some(bytes).filter(|bytes| !bytes.is_empty())), guard }
     }
 
-    /// Creates a body streamed from the upstream: `prefix` has been read already, the rest follows on `link`.
-    pub(crate) fn upstream(link: Box<Link>, pool: Rc<Pool>, prefix: Bytes, guard: Box<RecordGuard>) -> Self {
+    /// Creates a body streamed from the upstream: `prefix` has been read already, the rest follows on `connection`.
+    pub(crate) fn upstream(
+        connection: Box<UpstreamConnection>,
+        pool: Rc<Pool>,
+        prefix: Bytes,
+        guard: Box<RecordGuard>,
+    ) -> Self {
         let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
-        Self { source: Source::Upstream(Upstream { prefix, link: Some(link), pool, waiting_since: None }), guard }
+        Self {
+            source: Source::Upstream(Upstream { prefix, connection: Some(connection), pool, waiting_since: None }),
+            guard,
+        }
     }
 }
 
@@ -67,22 +75,22 @@ impl Upstream {
         if let Some(prefix) = self.prefix.take() {
             return Poll::Ready(Some(Ok(Frame::data(prefix))));
         }
-        let Some(link) = &mut self.link else { return Poll::Ready(None) };
-        let frame = match link.poll_body(cx) {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        let frame = match connection.poll_body(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let idle = self.pool.idle_timeout();
                 let since = *self.waiting_since.get_or_insert_with(|| {
                     let now = Instant::now();
-                    link.deadline.not_after(now + idle);
+                    connection.deadline.not_after(now + idle);
                     now
                 });
-                ready!(link.deadline.poll(cx, |_| since + idle));
-                self.link = None;
+                ready!(connection.deadline.poll(cx, |_| since + idle));
+                self.connection = None;
                 return Poll::Ready(Some(Err(Refusal::new(
                     Stage::Forward,
                     Reason::UpstreamTimeout,
-                    "the service behind stopped sending",
+                    "the upstream stopped sending its response",
                 ))));
             }
         };
@@ -90,7 +98,7 @@ impl Upstream {
         Poll::Ready(match frame {
             None => None,
             Some(Err(error)) => {
-                self.link = None;
+                self.connection = None;
                 Some(Err(interruption(&error, guard)))
             }
             Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
@@ -104,11 +112,11 @@ impl Upstream {
     }
 
     fn has_ended(&self) -> bool {
-        self.prefix.is_none() && self.link.as_ref().is_none_or(|link| link.has_ended())
+        self.prefix.is_none() && self.connection.as_ref().is_none_or(|connection| connection.has_ended())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = self.link.as_ref().map(|link| link.size_hint()).unwrap_or_default();
+        let rest = self.connection.as_ref().map(|connection| connection.size_hint()).unwrap_or_default();
         let prefix = self.prefix.as_ref().map_or(0, Bytes::len) as u64;
         rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest.saturating_add(prefix)))
     }
@@ -116,9 +124,9 @@ impl Upstream {
 
 /// Returns why a response was interrupted: the request's body failed while it was still being sent, or the upstream
 /// did.
-fn interruption(error: &LinkError, guard: &RecordGuard) -> Refusal {
+fn interruption(error: &ResponseError, guard: &RecordGuard) -> Refusal {
     guard.counter.failure().unwrap_or_else(|| {
-        let detail = "the service behind broke off its answer";
+        let detail = "the upstream ended its response early";
         Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, detail).cause(error.to_string())
     })
 }
@@ -130,12 +138,12 @@ impl Body for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let this = self.get_mut();
         let frame = match &mut this.source {
-            Source::Ours(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Source::Local(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             Source::Upstream(upstream) => ready!(upstream.poll(cx, &this.guard)),
         };
         Poll::Ready(match frame {
             None => {
-                this.guard.answered();
+                this.guard.completed();
                 None
             }
             Some(Ok(frame)) => {
@@ -153,14 +161,14 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Ours(bytes) => bytes.is_none(),
+            Source::Local(bytes) => bytes.is_none(),
             Source::Upstream(upstream) => upstream.has_ended(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Ours(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Source::Local(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Source::Upstream(upstream) => upstream.size_hint(),
         }
     }
@@ -171,10 +179,10 @@ impl Drop for ResponseBody {
         // hyper and our writer drop a body of known length without polling for its end.
         if let Source::Upstream(upstream) = &mut self.source
             && upstream.has_ended()
-            && let Some(link) = upstream.link.take()
+            && let Some(connection) = upstream.connection.take()
         {
-            self.guard.answered();
-            upstream.pool.put(link);
+            self.guard.completed();
+            upstream.pool.put(connection);
         }
     }
 }

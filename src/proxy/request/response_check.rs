@@ -1,4 +1,4 @@
-//! Holds a response back until it has been checked: it is read whole, up to the size that its schema allows.
+//! Checks a response before it is sent to the client: it is read whole, up to the size that its schema allows.
 
 use std::future::poll_fn;
 use std::task::{Poll, ready};
@@ -11,12 +11,12 @@ use super::forward::Forwarded;
 use super::record_guard::RecordGuard;
 use crate::chain;
 use crate::policy::Route;
-use crate::proxy::upstream::LinkError;
+use crate::proxy::upstream::ResponseError;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::schema::response::Requirement;
 
 /// Checks a response against the schema for its status, if there is one. Returns it with the bytes read of its body.
-pub(super) async fn examine(
+pub(super) async fn check(
     mut forwarded: Forwarded,
     route: &Route,
     requirement: &Requirement,
@@ -33,42 +33,42 @@ pub(super) async fn examine(
     let read = match read(&mut forwarded, requirement.max_size).await {
         Ok(read) => read,
         Err(refusal) => {
-            guard.withheld();
+            guard.discarded();
             return Err(guard.counter.failure().unwrap_or(refusal));
         }
     };
-    let all = forwarded.link.has_ended() && read.len() as u64 <= requirement.max_size;
+    let all = forwarded.connection.has_ended() && read.len() as u64 <= requirement.max_size;
     let whole = all.then(|| read.clone());
     if let Err(refusal) = chain::release(route, requirement, contents, headers, whole, &mut guard.trace).await {
-        guard.withheld();
-        if forwarded.link.has_ended() {
-            forwarded.pool.put(forwarded.link);
+        guard.discarded();
+        if forwarded.connection.has_ended() {
+            forwarded.pool.put(forwarded.connection);
         }
         return Err(refusal);
     }
     Ok((forwarded, read))
 }
 
-/// Reads the body of a response, or only somewhat more than `limit` bytes where it is larger.
+/// Reads the body of a response. A body larger than `limit` bytes is read only until it exceeds the limit.
 async fn read(forwarded: &mut Forwarded, limit: u64) -> Result<Bytes, Refusal> {
     let idle = forwarded.pool.idle_timeout();
     let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
     loop {
-        let link = &mut forwarded.link;
+        let connection = &mut forwarded.connection;
         let since = Instant::now();
-        link.deadline.not_after(since + idle);
+        connection.deadline.not_after(since + idle);
         let piece = poll_fn(|cx| {
-            if let Poll::Ready(piece) = link.poll_body(cx) {
+            if let Poll::Ready(piece) = connection.poll_body(cx) {
                 return Poll::Ready(Some(piece));
             }
-            ready!(link.deadline.poll(cx, |_| since + idle));
+            ready!(connection.deadline.poll(cx, |_| since + idle));
             Poll::Ready(None)
         });
         let data = match piece.await {
-            None => return Err(refused(Reason::UpstreamTimeout, "the service behind stopped sending")),
+            None => return Err(refused(Reason::UpstreamTimeout, "the upstream stopped sending its response")),
             Some(None) => break,
-            Some(Some(Err(error))) => return Err(broken_off(&error)),
-            // Trailers of an answer that is judged as a whole have no place in what is judged: they go no further.
+            Some(Some(Err(error))) => return Err(interrupted(&error)),
+            // Trailers are not part of what is checked, so they are not forwarded.
             Some(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
         };
         if first.is_empty() {
@@ -83,12 +83,12 @@ async fn read(forwarded: &mut Forwarded, limit: u64) -> Result<Bytes, Refusal> {
             break;
         }
     }
-    // One piece is the ordinary case, and needs no copy.
+    // A single piece is the ordinary case, and needs no copy.
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
-fn broken_off(error: &LinkError) -> Refusal {
-    refused(Reason::InvalidUpstreamResponse, "the service behind broke off its answer").cause(error.to_string())
+fn interrupted(error: &ResponseError) -> Refusal {
+    refused(Reason::InvalidUpstreamResponse, "the upstream ended its response early").cause(error.to_string())
 }
 
 fn refused(reason: Reason, detail: &'static str) -> Refusal {

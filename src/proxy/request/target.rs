@@ -1,6 +1,6 @@
-//! What a request asks for, by its head alone: which client, which host, which path. Read once, before routing.
+//! Reads the target of a request from its head: client, host and path. This happens once, before routing.
 //!
-//! Rehearsed requests are read by the same code, so nothing in this file knows about sockets.
+//! Rehearsals use the same code, so nothing in this file depends on sockets.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use ipnet::IpNet;
 use super::path;
 use crate::exchange::{Exchange, Peer, Request, Tick};
 use crate::proxy::headers;
-use crate::proxy::http1::reader::Flaw;
+use crate::proxy::http1::flaw::Flaw;
 use crate::refusal::{Reason, Refusal, Stage};
 
-/// What a head asks for, once it has been checked.
+/// The checked target of a request.
 pub(crate) struct RequestTarget<'a> {
     /// Whether the peer is a trusted proxy.
     pub(crate) trusted_peer: bool,
@@ -27,7 +27,7 @@ pub(crate) struct RequestTarget<'a> {
 }
 
 impl RequestTarget<'_> {
-    /// The request, as the stages take it.
+    /// Returns the request in the form that the stages take.
     pub(crate) fn request<'r>(
         &'r self,
         exchange: &'r Exchange,
@@ -48,13 +48,13 @@ impl RequestTarget<'_> {
         }
     }
 
-    /// Host and port, as received; empty when there were none.
+    /// Returns host and port as received; empty if there were none.
     fn authority(&self) -> &str {
         self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default()
     }
 }
 
-/// Reads the target of a head. `exchange` keeps what was found, also when the request is refused.
+/// Reads the target of a request. `exchange` keeps what was read, also if the request is refused.
 pub(crate) fn read<'a>(
     exchange: &mut Exchange,
     uri: &'a Uri,
@@ -62,7 +62,7 @@ pub(crate) fn read<'a>(
     peer: &Peer,
     trusted: &[IpNet],
 ) -> Result<RequestTarget<'a>, Refusal> {
-    // The client's address comes first: the record has it even if the request is refused.
+    // The client's address comes first, so that the record has it even if the request is refused.
     let sender = headers::client_address(headers, peer.address.ip(), trusted);
     exchange.client = sender.address;
     let version = exchange.version.unwrap_or_default();
@@ -70,13 +70,13 @@ pub(crate) fn read<'a>(
     exchange.host = host.name().into_owned();
     let host = host.to_header();
     if matches!(exchange.method, Some(Method::CONNECT | Method::TRACE)) {
-        return Err(malformed("CONNECT and TRACE are not taken here"));
+        return Err(malformed("CONNECT and TRACE are not supported; use another method"));
     }
     let scheme = scheme(headers, peer, sender.trusted_peer);
     Ok(RequestTarget { trusted_peer: sender.trusted_peer, host, scheme, target: normalised(uri, exchange)? })
 }
 
-/// The scheme the client used: towards us, or as the trusted proxy in front of us reports it.
+/// Returns the scheme the client used, as received or as a trusted proxy reports it.
 fn scheme(headers: &HeaderMap, peer: &Peer, trusted_peer: bool) -> &'static str {
     let forwarded = if trusted_peer { headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) } else { None };
     match forwarded {
@@ -86,7 +86,8 @@ fn scheme(headers: &HeaderMap, peer: &Peer, trusted_peer: bool) -> &'static str 
     }
 }
 
-/// Normalises the path once, so that the path that is matched is the path that is forwarded. Returns the target to forward.
+/// Normalises the path once, so that the path that is matched is the path that is forwarded. Returns the target to
+/// forward.
 fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange) -> Result<Cow<'a, str>, Refusal> {
     match path::normalise(uri.path()).map_err(|flaw| malformed(flaw.detail()))? {
         Cow::Borrowed(path) => Ok(Cow::Borrowed(uri.path_and_query().map_or(path, PathAndQuery::as_str))),
@@ -99,13 +100,13 @@ fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange) -> Result<Cow<'a, str>,
     }
 }
 
-/// The refusal for a head that breaks HTTP's framing.
-pub(crate) fn flawed(flaw: Flaw) -> Refusal {
+/// Returns the refusal for a head with this flaw in its framing.
+pub(crate) fn malformed_framing(flaw: Flaw) -> Refusal {
     let reason = if flaw.too_large() { Reason::HeadersTooLarge } else { Reason::MalformedRequest };
     Refusal::new(Stage::Request, reason, flaw.detail())
 }
 
-/// The refusal for a request that cannot be read.
+/// Returns the refusal for a malformed request.
 pub(crate) fn malformed(detail: &'static str) -> Refusal {
     Refusal::new(Stage::Request, Reason::MalformedRequest, detail)
 }

@@ -8,12 +8,13 @@ use http::{Method, StatusCode};
 use httparse::Status;
 use hyper::ext::ReasonPhrase;
 
-use super::link::LinkError;
+use super::error::ResponseError;
 use crate::proxy::headers;
+use crate::proxy::http1::body_decoder::Framing;
 
 /// Maximum size of a response's head, in bytes.
-pub(super) const MAX_HEAD: usize = 64 * 1024;
-/// Maximum number of a response's header fields.
+const MAX_HEAD: usize = 64 * 1024;
+/// Maximum number of a response's header fields, and of its trailers.
 pub(super) const MAX_HEADERS: usize = 100;
 /// Maximum number of interim responses to one request.
 const MAX_INTERIMS: u8 = 16;
@@ -29,17 +30,6 @@ pub(crate) struct Head {
     pub(super) framing: Framing,
     /// Whether the connection may be reused after this response.
     pub(super) keep_alive: bool,
-}
-
-/// How a body is delimited (RFC 9112 §6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// By its length in bytes.
-    Length(u64),
-    /// By the last chunk.
-    Chunked,
-    /// By the close of the connection.
-    UntilClose,
 }
 
 /// The fields of a head that describe its body and its connection.
@@ -63,7 +53,7 @@ pub(super) fn read(
     method: &Method,
     headers: &mut HeaderMap,
     interims: &mut u8,
-) -> Result<Option<Head>, LinkError> {
+) -> Result<Option<Head>, ResponseError> {
     loop {
         let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut parsed = httparse::Response::new(&mut []);
@@ -72,19 +62,19 @@ pub(super) fn read(
             Ok(Status::Complete(size)) if size <= MAX_HEAD => size,
             Ok(Status::Partial) if input.len() < MAX_HEAD => return Ok(None),
             Ok(_) | Err(httparse::Error::TooManyHeaders) => {
-                return Err(LinkError::Invalid("its headers are too large"));
+                return Err(ResponseError::Invalid("its head is too large or has too many fields"));
             }
-            Err(_) => return Err(LinkError::Invalid("its head does not parse")),
+            Err(_) => return Err(ResponseError::Invalid("its head is malformed")),
         };
         let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
-        let status = status.ok_or(LinkError::Invalid("its status is none"))?;
+        let status = status.ok_or(ResponseError::Invalid("its status code is invalid"))?;
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(LinkError::Invalid("it switches protocols unasked"));
+            return Err(ResponseError::Invalid("it switches protocols, which was not requested"));
         }
         if status.is_informational() {
             *interims += 1;
             if *interims > MAX_INTERIMS {
-                return Err(LinkError::Invalid("it has too many interim answers"));
+                return Err(ResponseError::Invalid("it has too many interim responses"));
             }
             *input = input.slice(size..);
             continue;
@@ -96,10 +86,10 @@ pub(super) fn read(
             let name = HeaderName::from_bytes(header.name.as_bytes());
             let value = HeaderValue::from_maybe_shared(input.slice_ref(header.value));
             let (Ok(name), Ok(value)) = (name, value) else {
-                return Err(LinkError::Invalid("a header is malformed"));
+                return Err(ResponseError::Invalid("a header field is malformed"));
             };
             fields.take(&name, &value)?;
-            if headers::crosses_back(name.as_str()) {
+            if headers::is_forwarded_downstream(name.as_str()) {
                 headers.append(name, value);
             }
         }
@@ -117,16 +107,17 @@ pub(super) fn read(
 }
 
 impl Fields {
-    fn take(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), LinkError> {
+    fn take(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), ResponseError> {
         if name == CONTENT_LENGTH {
-            let length = decimal(value.as_bytes()).ok_or(LinkError::Invalid("its Content-Length is no number"))?;
+            let length =
+                decimal(value.as_bytes()).ok_or(ResponseError::Invalid("its Content-Length is not a number"))?;
             if self.length.replace(length).is_some() {
-                return Err(LinkError::Invalid("it has several Content-Lengths"));
+                return Err(ResponseError::Invalid("it has more than one Content-Length"));
             }
         } else if name == TRANSFER_ENCODING {
             // The response is framed again for the client, and no other coding is decoded.
             if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
-                return Err(LinkError::Invalid("its transfer coding is not plain chunked"));
+                return Err(ResponseError::Invalid("its transfer coding is not `chunked` alone"));
             }
             self.chunked = true;
         } else if name == CONNECTION {
@@ -142,12 +133,12 @@ impl Fields {
         Ok(())
     }
 
-    fn framing(&self, method: &Method, status: StatusCode, http_11: bool) -> Result<Framing, LinkError> {
+    fn framing(&self, method: &Method, status: StatusCode, http_11: bool) -> Result<Framing, ResponseError> {
         if self.chunked && self.length.is_some() {
-            return Err(LinkError::Invalid("it has both Content-Length and Transfer-Encoding"));
+            return Err(ResponseError::Invalid("it has both Content-Length and Transfer-Encoding"));
         }
         if self.chunked && !http_11 {
-            return Err(LinkError::Invalid("it has a Transfer-Encoding in HTTP/1.0"));
+            return Err(ResponseError::Invalid("it has a Transfer-Encoding in HTTP/1.0"));
         }
         let bodiless = method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         Ok(match self.length {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::link::Link;
+use super::connection::UpstreamConnection;
 use crate::policy::Server;
 use crate::proxy::stream::Stream;
 
@@ -51,12 +51,12 @@ impl Pools {
 pub(crate) struct Pool {
     server: Arc<Server>,
     #[allow(clippy::vec_box, reason = "a link is half a kilobyte, and goes in and out with every request")]
-    idle: RefCell<Vec<Box<Link>>>,
+    idle: RefCell<Vec<Box<UpstreamConnection>>>,
 }
 
 impl Pool {
     /// Takes an idle connection that is still open, if there is one.
-    pub(crate) fn take(&self) -> Option<Box<Link>> {
+    pub(crate) fn take(&self) -> Option<Box<UpstreamConnection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut link) = idle.pop() {
             if link.is_reusable() {
@@ -72,7 +72,7 @@ impl Pool {
     }
 
     /// Puts a connection back. It is closed unless another request may follow on it.
-    pub(crate) fn put(&self, link: Box<Link>) {
+    pub(crate) fn put(&self, link: Box<UpstreamConnection>) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MAX_IDLE && link.is_done() {
             idle.push(link);
@@ -80,13 +80,13 @@ impl Pool {
     }
 
     /// Opens a connection, with TLS if the server is configured with it.
-    pub(crate) async fn connect(&self) -> Result<Box<Link>, ConnectError> {
+    pub(crate) async fn connect(&self) -> Result<Box<UpstreamConnection>, ConnectError> {
         // Boxed, because it is large and rare, and would enlarge the future of every request.
         let opening = Box::pin(tokio::time::timeout(self.server.connect_timeout, self.open()));
         opening.await.unwrap_or(Err(ConnectError::Timeout))
     }
 
-    async fn open(&self) -> Result<Box<Link>, ConnectError> {
+    async fn open(&self) -> Result<Box<UpstreamConnection>, ConnectError> {
         let tcp = TcpStream::connect((&*self.server.host, self.server.port)).await.map_err(ConnectError::Connect)?;
         tcp.set_nodelay(true).map_err(ConnectError::Connect)?;
         let stream = match &self.server.tls {
@@ -97,7 +97,7 @@ impl Pool {
                 Stream::tls(tls.into())
             }
         };
-        Ok(Box::new(Link::new(stream)))
+        Ok(Box::new(UpstreamConnection::new(stream)))
     }
 }
 

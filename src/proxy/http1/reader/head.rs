@@ -6,8 +6,10 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
 
-use super::flaw::FlawKind;
-use crate::proxy::headers::asks_for_trailers;
+use crate::proxy::headers::accepts_trailers;
+use crate::proxy::http1::body_decoder::Framing;
+use crate::proxy::http1::fields::{is_token, split_field};
+use crate::proxy::http1::flaw::FlawKind;
 
 /// Maximum length of a target (`http::Uri` keeps offsets in 16 bits).
 const TARGET_LIMIT: usize = u16::MAX as usize - 1;
@@ -51,15 +53,6 @@ pub(super) struct Head {
     fields: Vec<(Range<usize>, Range<usize>)>,
 }
 
-/// How the body of a request is delimited (RFC 9112 §6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// By its length in bytes; 0 when there is no body.
-    Length(u64),
-    /// By chunked coding.
-    Chunked,
-}
-
 impl Head {
     /// Starts a new head with a request line, without its CRLF, at offset `at`.
     pub(super) fn take_request_line(&mut self, line: &[u8], at: usize) -> Result<(), FlawKind> {
@@ -97,7 +90,7 @@ impl Head {
         let (name, value) = (line.get(..end).unwrap_or_default(), line.get(value).unwrap_or_default());
         // Match the length first: it alone rules out nearly every name.
         match end {
-            2 if name.eq_ignore_ascii_case(b"te") => self.takes_trailers |= asks_for_trailers(value),
+            2 if name.eq_ignore_ascii_case(b"te") => self.takes_trailers |= accepts_trailers(value),
             4 if name.eq_ignore_ascii_case(b"host") => {
                 if self.host {
                     return Err(FlawKind::HostRepeated);
@@ -181,39 +174,6 @@ impl Head {
     }
 }
 
-/// Strips the CRLF of a line, and checks that it has one and no control characters except tabs (RFC 9110 §5.5).
-pub(super) fn line_content(line: &[u8]) -> Result<&[u8], FlawKind> {
-    let text = line.strip_suffix(b"\r\n").ok_or(FlawKind::BareLf)?;
-    // No early exit: the compiler turns this loop into vector instructions.
-    let control = text.iter().fold(false, |seen, &byte| seen | ((byte < 0x20) & (byte != b'\t')) | (byte == 0x7f));
-    match control {
-        false => Ok(text),
-        true if memchr::memchr(0, text).is_some() => Err(FlawKind::Nul),
-        true if memchr::memchr(b'\r', text).is_some() => Err(FlawKind::BareCr),
-        true => Err(FlawKind::Control),
-    }
-}
-
-/// Returns where the name of a field line ends, and the range of its trimmed value (RFC 9112 §5). `first` says that no
-/// field precedes it.
-pub(super) fn split_field(line: &[u8], first: bool) -> Result<(usize, Range<usize>), FlawKind> {
-    let end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
-    match line.split_at_checked(end) {
-        Some(([], [b':', ..])) => Err(FlawKind::EmptyName),
-        Some((_, [b':', value @ ..])) => {
-            // Controls other than tabs were refused before, so this trims exactly OWS (RFC 9110 §5.6.3).
-            let trimmed = value.trim_ascii_start();
-            let start = line.len() - trimmed.len();
-            Ok((end, start..start + trimmed.trim_ascii_end().len()))
-        }
-        Some(([], [b' ' | b'\t', ..])) if first => Err(FlawKind::LeadingWhitespace),
-        Some(([], [b' ' | b'\t', ..])) => Err(FlawKind::Folding),
-        Some((_, rest)) if memchr::memchr(b':', rest).is_none() => Err(FlawKind::MissingColon),
-        Some((_, [b' ' | b'\t', ..])) => Err(FlawKind::SpaceBeforeColon),
-        _ => Err(FlawKind::Name),
-    }
-}
-
 /// Accepts only targets that `http::Uri` keeps unchanged.
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), FlawKind> {
     if target.len() > TARGET_LIMIT {
@@ -261,36 +221,4 @@ fn decimal(text: &[u8]) -> Option<u64> {
         number = number.checked_mul(10)?.checked_add(digit)?;
     }
     u64::try_from(number).ok()
-}
-
-/// `tchar` (RFC 9110 §5.6.2).
-fn is_token(byte: u8) -> bool {
-    const TOKEN: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut at = 0;
-        while at < 256 {
-            let byte = at as u8;
-            table[at] = byte.is_ascii_alphanumeric()
-                || matches!(
-                    byte,
-                    b'!' | b'#'
-                        | b'$'
-                        | b'%'
-                        | b'&'
-                        | b'\''
-                        | b'*'
-                        | b'+'
-                        | b'-'
-                        | b'.'
-                        | b'^'
-                        | b'_'
-                        | b'`'
-                        | b'|'
-                        | b'~'
-                );
-            at += 1;
-        }
-        table
-    };
-    TOKEN[usize::from(byte)]
 }

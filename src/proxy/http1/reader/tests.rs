@@ -14,8 +14,7 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 
-use super::flaw::FlawKind;
-use super::{Flaw, HeadLimits, Reader};
+use super::{Flaw, FlawKind, HeadLimits, Reader};
 
 const LIMITS: HeadLimits = HeadLimits { size: 256, headers: 8 };
 
@@ -262,7 +261,7 @@ fn feed<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Result<u64, FlawKind
     let mut connection = Connection::new(LIMITS);
     for chunk in chunks {
         if let Err(flaw) = connection.take(chunk) {
-            assert_eq!(connection.take(b"x"), Err(flaw), "dead is dead");
+            assert_eq!(connection.take(b"x"), Err(flaw), "a flaw is final");
             connection.input.truncate(connection.input.len() - 1);
             return (Err(flaw.kind), connection);
         }
@@ -279,7 +278,7 @@ fn admitted(bytes: &[u8]) -> (&[u8], Vec<Seen>) {
 }
 
 #[test]
-fn verdicts_do_not_depend_on_how_bytes_come() {
+fn verdicts_do_not_depend_on_how_bytes_are_split() {
     for_each_case(|name, bytes, expected| {
         let whole = feed([bytes]);
         assert_eq!(whole.0, expected, "{name}");
@@ -308,7 +307,7 @@ fn what_precedes_a_flaw_is_read() {
 }
 
 #[test]
-fn what_a_head_says_of_its_connection() {
+fn what_a_head_says_about_its_connection() {
     for (head, keep_alive, expects_continue, takes_trailers) in [
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true, false, false),
         ("GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n", false, false, false),
@@ -325,8 +324,8 @@ fn what_a_head_says_of_its_connection() {
         ("POST / HTTP/1.1\r\nHost: a\r\nExpect: x\r\nContent-Length: 1\r\n\r\n", true, false, false),
     ] {
         let read = Reader::new(LIMITS).head(&mut Bytes::from(head)).unwrap().unwrap();
-        let said = (read.keep_alive, read.expects_continue, read.takes_trailers);
-        assert_eq!(said, (keep_alive, expects_continue, takes_trailers), "{head}");
+        let found = (read.keep_alive, read.expects_continue, read.takes_trailers);
+        assert_eq!(found, (keep_alive, expects_continue, takes_trailers), "{head}");
     }
 }
 
@@ -482,12 +481,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn any_bytes_are_judged(bytes in proptest::collection::vec(any::<u8>(), 0..400), size in 1_usize..50) {
+    fn any_bytes_are_handled(bytes in proptest::collection::vec(any::<u8>(), 0..400), size in 1_usize..50) {
         let _ = feed(bytes.chunks(size));
     }
 
     #[test]
-    fn hostile_bytes_are_judged_alike_however_they_come(bytes in fragments(), size in 1_usize..9) {
+    fn hostile_bytes_are_read_alike_however_they_are_split(bytes in fragments(), size in 1_usize..9) {
         let (whole, pieces) = (feed([bytes.as_slice()]), feed(bytes.chunks(size)));
         prop_assert_eq!((whole.0, whole.1.seen), (pieces.0, pieces.1.seen));
     }

@@ -1,6 +1,6 @@
-//! The flaws in the framing of an HTTP/1.x request, and the advice for its sender.
+//! The flaws in the framing of an HTTP/1.x message, and the advice for its sender.
 
-/// Why a request is refused for its framing.
+/// Why a message is refused for its framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flaw {
     /// What is wrong.
@@ -8,7 +8,7 @@ pub(crate) struct Flaw {
 }
 
 impl Flaw {
-    /// Returns what the sender has to change: a fixed text that never contains any part of the request.
+    /// Returns what the sender has to change: a fixed text that never contains any part of the message.
     pub(crate) fn detail(self) -> &'static str {
         self.kind.detail()
     }

@@ -11,16 +11,17 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use hyper::body::{Body as _, Frame, SizeHint};
 
-use super::body::Position;
-use super::head::{self, Head};
+use super::error::ResponseError;
+use super::head::{self, Head, MAX_HEADERS};
 use crate::body::Body;
 use crate::proxy::deadline::Deadline;
+use crate::proxy::http1::body_decoder::{BodyDecoder, Framing};
 use crate::proxy::http1::read_buffer::ReadBuffer;
 use crate::proxy::http1::writer::{MessageWriter, SendError};
 use crate::proxy::stream::Stream;
 
 /// A connection to an upstream server.
-pub(crate) struct Link {
+pub(crate) struct UpstreamConnection {
     stream: Stream,
     writer: MessageWriter,
     /// The rest of the request's body.
@@ -30,7 +31,7 @@ pub(crate) struct Link {
     /// The method of the current request.
     method: Method,
     read_buffer: ReadBuffer,
-    position: Position,
+    decoder: BodyDecoder,
     /// Cleared by anything that rules out another request on this connection.
     keep_alive: bool,
     used: bool,
@@ -44,31 +45,7 @@ pub(crate) struct Link {
     pub(crate) begun: Instant,
 }
 
-/// Why there is no response, or no more of it.
-#[derive(Debug)]
-pub(crate) enum LinkError {
-    /// No byte of the request was sent, on a connection used before: the request may be sent on another one.
-    Unsent(Body),
-    /// The request's body from the client was interrupted; its counter has the reason.
-    Interrupted,
-    /// The connection failed.
-    Broken(io::Error),
-    /// The response is not valid HTTP/1.1, or must not be forwarded.
-    Invalid(&'static str),
-}
-
-impl std::fmt::Display for LinkError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unsent(_) => f.write_str("the connection closed before the request was sent"),
-            Self::Interrupted => f.write_str("the client's body broke off"),
-            Self::Broken(error) => write!(f, "the connection broke: {error}"),
-            Self::Invalid(why) => write!(f, "the answer is not acceptable: {why}"),
-        }
-    }
-}
-
-impl Link {
+impl UpstreamConnection {
     /// Wraps a stream that was just opened.
     pub(super) fn new(stream: Stream) -> Self {
         Self {
@@ -78,7 +55,7 @@ impl Link {
             retry_body: None,
             method: Method::GET,
             read_buffer: ReadBuffer::default(),
-            position: Position::End,
+            decoder: BodyDecoder::for_responses(MAX_HEADERS),
             keep_alive: true,
             used: false,
             interims: 0,
@@ -89,8 +66,7 @@ impl Link {
     }
 
     /// Begins a request. `fields` writes the header fields, each as a line with its CRLF. The fields that frame the
-    /// body
-    /// are added here. Nothing is sent before `poll_head`.
+    /// body are added here. Nothing is sent before `poll_head`.
     pub(crate) fn begin(&mut self, method: &Method, target: &str, fields: impl FnOnce(&mut Vec<u8>), body: Body) {
         let (ended, length) = (body.is_end_stream(), body.size_hint().exact());
         let bytes = self.writer.begin();
@@ -120,63 +96,60 @@ impl Link {
     }
 
     /// Sends the request and waits for the head of the response, whose fields replace the contents of `headers`.
-    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>, headers: &mut HeaderMap) -> Poll<Result<Head, LinkError>> {
+    pub(crate) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        headers: &mut HeaderMap,
+    ) -> Poll<Result<Head, ResponseError>> {
         self.push(cx)?;
         loop {
             if !self.read_buffer.input.is_empty()
                 && let Some(head) = head::read(&mut self.read_buffer.input, &self.method, headers, &mut self.interims)?
             {
-                self.position = head.framing.into();
-                self.keep_alive &= head.keep_alive && self.position != Position::UntilClose;
+                self.decoder.begin(head.framing);
+                self.keep_alive &= head.keep_alive && head.framing != Framing::UntilClose;
                 (self.used, self.retry_body) = (true, None);
                 return Poll::Ready(Ok(head));
             }
-            if ready!(self.read_buffer.poll_fill(&mut self.stream, cx)).map_err(LinkError::Broken)? == 0 {
-                return Poll::Ready(Err(LinkError::Broken(io::ErrorKind::UnexpectedEof.into())));
+            if ready!(self.read_buffer.poll_fill(&mut self.stream, cx)).map_err(ResponseError::Broken)? == 0 {
+                return Poll::Ready(Err(ResponseError::Broken(io::ErrorKind::UnexpectedEof.into())));
             }
         }
     }
 
     /// Reads the next piece of the response's body, while the rest of the request's is sent.
-    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, LinkError>>> {
+    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
         if let Err(error) = self.push(cx) {
             return Poll::Ready(Some(Err(error)));
         }
         loop {
-            match self.position.take(&mut self.read_buffer.input) {
-                Ok(None) if self.position == Position::End => return Poll::Ready(None),
+            match self.decoder.decode(&mut self.read_buffer.input) {
+                Ok(None) if self.decoder.has_ended() => return Poll::Ready(None),
                 Ok(None) => {}
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
-                Err(error) => return Poll::Ready(Some(Err(error))),
+                Err(flaw) => return Poll::Ready(Some(Err(ResponseError::MalformedBody(flaw)))),
             }
             match ready!(self.read_buffer.poll_fill(&mut self.stream, cx)) {
-                Ok(0) if self.position == Position::UntilClose => {
-                    self.position = Position::End;
-                    return Poll::Ready(None);
-                }
-                Ok(0) => return Poll::Ready(Some(Err(LinkError::Broken(io::ErrorKind::UnexpectedEof.into())))),
+                Ok(0) if self.decoder.close() => return Poll::Ready(None),
+                Ok(0) => return Poll::Ready(Some(Err(ResponseError::Broken(io::ErrorKind::UnexpectedEof.into())))),
                 Ok(_) => {}
-                Err(error) => return Poll::Ready(Some(Err(LinkError::Broken(error)))),
+                Err(error) => return Poll::Ready(Some(Err(ResponseError::Broken(error)))),
             }
         }
     }
 
     /// Whether the whole body of the response has been read.
     pub(crate) fn has_ended(&self) -> bool {
-        self.position == Position::End
+        self.decoder.has_ended()
     }
 
     /// Returns the remaining size of the response's body.
     pub(crate) fn size_hint(&self) -> SizeHint {
-        match self.position {
-            Position::End => SizeHint::with_exact(0),
-            Position::Length(left) => SizeHint::with_exact(left),
-            _ => SizeHint::new(),
-        }
+        self.decoder.size_hint()
     }
 
-    /// Whether another request may follow: the last one was sent whole, its response read whole, and nothing came
-    /// after.
+    /// Whether another request may follow: the last one was sent whole, its response was read whole, and nothing
+    /// followed it.
     pub(super) fn is_done(&self) -> bool {
         let sent = self.body.is_none() && self.writer.is_empty();
         self.keep_alive && sent && self.has_ended() && self.read_buffer.input.is_empty()
@@ -188,20 +161,19 @@ impl Link {
     }
 
     /// Sends what can be sent now. A returned error ends the request. A failure to send alone does not, because there
-    /// may
-    /// be a response all the same (RFC 9112 §9.5).
-    fn push(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
+    /// may be a response all the same (RFC 9112 §9.5).
+    fn push(&mut self, cx: &mut Context<'_>) -> Result<(), ResponseError> {
         if self.body.is_none() && self.writer.is_empty() {
             return Ok(());
         }
         let before = self.writer.sent;
         match self.writer.poll_send(&mut self.stream, &mut self.body, cx) {
-            Poll::Ready(Err(SendError::Interrupted)) => Err(LinkError::Interrupted),
+            Poll::Ready(Err(SendError::Interrupted)) => Err(ResponseError::Interrupted),
             Poll::Ready(Err(SendError::Broken)) => {
                 (self.keep_alive, self.body) = (false, None);
                 let writer = std::mem::take(&mut self.writer);
                 match self.retry_body.take() {
-                    Some(body) if self.used && writer.sent == 0 => Err(LinkError::Unsent(body)),
+                    Some(body) if self.used && writer.sent == 0 => Err(ResponseError::Unsent(body)),
                     _ => Ok(()),
                 }
             }
