@@ -12,9 +12,10 @@ mod operator;
 mod persona;
 mod request_defaults;
 mod run;
+mod schema;
 mod test;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -61,6 +62,8 @@ enum Command {
     Consumer(operator::consumer::Arguments),
     /// Verify on running nodes that revocation works
     Drill(operator::drill::Arguments),
+    /// Print the JSON Schema of the policy, for editors
+    Schema(schema::Arguments),
     /// Generate completions for a shell
     Completions(completions::Arguments),
     /// Generate a manual page
@@ -89,10 +92,22 @@ pub fn main() -> ExitCode {
         Command::Revoke(arguments) => operator::revoke::run(&arguments),
         Command::Consumer(arguments) => operator::consumer::run(&arguments),
         Command::Drill(arguments) => operator::drill::run(&arguments),
+        Command::Schema(schema::Arguments {}) => schema::run(),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     };
     ExitCode::from(code)
+}
+
+/// Prints a result. Output is written at once, because `println!` panics when it cannot write, such as to a closed pipe.
+fn print(text: &str) -> u8 {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => DONE,
+        Err(error) => {
+            anstream::eprintln!("error: standard output: {error}");
+            FAILED
+        }
+    }
 }
 
 /// Whether to write colour to a stream: only to a terminal, and never where `NO_COLOR` is set.

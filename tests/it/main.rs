@@ -33,6 +33,7 @@ mod layers;
 mod limits;
 mod oidc;
 mod openapi;
+mod policy_schema;
 mod policy_tests;
 mod record;
 mod reload;

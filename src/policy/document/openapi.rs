@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
@@ -20,13 +21,20 @@ pub(crate) struct OpenApi {
     pub(crate) short: bool,
 }
 
-/// The long form of [`OpenApi`].
-#[derive(Default, Deserialize)]
+/// An OpenAPI description, and how it is enforced.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename = "OpenApi")]
-struct OpenApiMap {
+#[schemars(inline)]
+pub(super) struct OpenApiMap {
+    /// File of the OpenAPI description. Required.
     document: Option<String>,
+    /// What happens to responses that violate the description.
+    #[schemars(extend("enum" = ["block", "report", "off"], "default" = "block"))]
     responses: Option<String>,
+    /// Whether query parameters that are not described are refused.
+    #[schemars(extend("default" = false))]
     strict: Option<bool>,
+    /// Scopes for operations whose description requires no credential.
     scopes: Option<Vec<String>>,
 }
 
