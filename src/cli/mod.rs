@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod demo;
 mod explain;
+mod help;
 mod init;
 mod man;
 mod operator;
@@ -33,7 +34,8 @@ const INVALID: u8 = 2;
     name = "bartizan",
     version,
     arg_required_else_help = true,
-    after_help = "Example: bartizan demo\n'bartizan COMMAND --help' shows the arguments of a command and an example."
+    after_help = "Example: bartizan demo\n'bartizan COMMAND --help' shows the arguments of a command and an example.\n\
+                  'bartizan help TOPIC' shows a reference: policy, codes, admin, metrics or record."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -81,6 +83,9 @@ enum Format {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    if let Some(page) = help::page(std::env::args_os().skip(1)) {
+        return ExitCode::from(print(&page));
+    }
     let code = match Arguments::parse().command {
         Command::Run(arguments) => run::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),

@@ -139,7 +139,11 @@ schema_of!(Audit, "Audit", |generator| json_schema!({
 
 schema_of!(Mode, "Mode", |_generator| {
     let mode = json!({"type": "string", "enum": ["enforce", "report"]});
-    let stages: Map<String, Value> = STAGES.iter().map(|stage| ((*stage).to_owned(), mode.clone())).collect();
+    let of_stage = |stage: &&str| {
+        let description = format!("Mode of the `{stage}` stage.");
+        ((*stage).to_owned(), json!({"description": description, "type": "string", "enum": ["enforce", "report"]}))
+    };
+    let stages: Map<String, Value> = STAGES.iter().map(of_stage).collect();
     json_schema!({
         "description": "Whether requests are refused: for all stages, or by stage.",
         "anyOf": [mode, {"type": "object", "properties": stages, "additionalProperties": false}],
