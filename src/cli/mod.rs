@@ -34,6 +34,8 @@ const INVALID: u8 = 2;
     name = "bartizan",
     version,
     arg_required_else_help = true,
+    // Lines are not wrapped, so that examples can be copied.
+    term_width = 0,
     after_help = "Example: bartizan demo\n'bartizan COMMAND --help' shows the arguments of a command and an example.\n\
                   'bartizan help TOPIC' shows a reference: policy, codes, admin, metrics or record."
 )]

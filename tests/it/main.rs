@@ -18,6 +18,7 @@ mod commands;
 mod configs;
 mod contracts;
 mod demo;
+mod documented;
 mod dpop;
 mod drain;
 mod explain;
