@@ -18,7 +18,7 @@ const HELP_EXCEPTIONS: [(&str, &str); 7] = [
     ("bartizan revoke undo", "the id is an example"),
 ];
 
-/// What a README shows and this test does not run, and why: a block of commands with this text, or a line that begins so.
+/// What a README shows and this test does not run, and why: a block with this text, or a line that begins with it.
 const README_EXCEPTIONS: [(&str, &str); 6] = [
     ("cargo ", "would build this crate again, or run these tests"),
     ("PATH=$PWD/target/release:$PATH", "the binary under test is on the path"),
@@ -70,7 +70,10 @@ const POLICY: &str = "version: 1
 listen: [{ address: \"127.0.0.1:0\" }]
 store: state
 audit: none
-auth: { issuers: { corp: { issuer: i, audience: [a], algorithms: [HS256], max_lifetime: 1h, default_plan: free, secret: 9f86d081884c7d659a2feaa0c55ad015 } } }
+auth:
+  issuers:
+    corp: { issuer: i, audience: [a], algorithms: [HS256], max_lifetime: 1h, default_plan: free,
+      secret: 9f86d081884c7d659a2feaa0c55ad015 }
 roles: { clerk: [orders:read, orders:write], auditor: [orders:read] }
 plans: { free: { rate: 10/s } }
 apis:

@@ -1,4 +1,4 @@
-//! What requests and answers of a route must be, and which stages only report, as written.
+//! What requests and responses of a route must look like, and which stages only report, as written.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,16 +40,16 @@ pub(crate) struct Request {
     pub(crate) strict: Option<bool>,
 }
 
-/// What answers must be: either what all successful ones are, or by status.
+/// What responses must look like: all successful ones, or by status.
 #[derive(Debug, Default)]
 pub(crate) struct Response {
-    /// Of all answers with a status of 2xx.
+    /// Responses with a status of 2xx.
     pub(crate) successful: Option<Content>,
     /// By `200`, `2XX` or `default`.
     pub(crate) statuses: BTreeMap<String, Content>,
     /// `block` or `report`.
     pub(crate) mode: Option<String>,
-    /// Largest answer that is held back to be judged.
+    /// Maximum size of a validated response.
     pub(crate) max_size: Option<Size>,
 }
 

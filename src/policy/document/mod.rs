@@ -62,7 +62,7 @@ pub(crate) struct Document {
 pub(crate) enum Workers {
     /// One per core this process may use.
     Auto,
-    /// Exactly so many.
+    /// This many.
     Count(u32),
 }
 
@@ -144,11 +144,11 @@ pub(crate) struct Store {
     pub(crate) folder: Option<String>,
     /// URL of Redis or Valkey.
     pub(crate) redis: Option<SecretString>,
-    /// What the names of all its keys begin with.
+    /// Prefix of all its keys in Redis.
     pub(crate) prefix: Option<String>,
-    /// PEM file of the authorities that vouch for a `rediss://` server; default: the system's.
+    /// PEM file of the authorities for a `rediss://` server; default: the system's.
     pub(crate) ca: Option<String>,
-    /// `refuse` or `serve`: what to do when it is out of reach.
+    /// `refuse` or `serve`: what to do while it is unavailable.
     pub(crate) on_failure: Option<String>,
 }
 
@@ -227,15 +227,15 @@ pub(crate) struct Upstream {
     pub(crate) servers: Vec<String>,
     /// How one is chosen.
     pub(crate) balance: Option<String>,
-    /// PEM file of the authorities that vouch for https servers; default: the system's.
+    /// PEM file of the authorities for https servers; default: the system's.
     pub(crate) ca: Option<String>,
-    /// Until a connection stands.
+    /// Establishing a connection.
     pub(crate) connect_timeout: Option<Period>,
     /// Until the response's headers.
     pub(crate) response_timeout: Option<Period>,
     /// Between two bytes of a body.
     pub(crate) idle_timeout: Option<Period>,
-    /// Whether the caller's credential goes upstream.
+    /// Whether the caller's credential is forwarded.
     pub(crate) forward_credentials: Option<bool>,
     /// Written in the short form: places of servers are the place of the value itself.
     pub(crate) short: bool,

@@ -1,4 +1,4 @@
-//! Descriptions of APIs, as a policy names them.
+//! OpenAPI descriptions, as a policy refers to them.
 
 use std::fmt;
 
@@ -11,11 +11,11 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 pub(crate) struct OpenApi {
     /// The description.
     pub(crate) document: Option<String>,
-    /// What becomes of answers that are not as described: `block`, `report` or `off`.
+    /// What happens to responses that violate it: `block`, `report` or `off`.
     pub(crate) responses: Option<String>,
-    /// Whether names in the query that are not described are refused.
+    /// Whether query parameters that are not described are refused.
     pub(crate) strict: Option<bool>,
-    /// Scopes of operations whose description asks for nobody.
+    /// Scopes for operations whose description requires no credential.
     pub(crate) scopes: Option<Vec<String>>,
     /// Written in the short form: the place of the document is that of the value itself.
     pub(crate) short: bool,
