@@ -20,10 +20,10 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $title:literal),+ $(,)?) => {
-        /// Why a request is refused. The list is closed; each line gives status, code and title.
+    ($($(#[doc = $doc:literal])+ $name:ident = $status:literal $code:literal $title:literal in $($stage:ident)|+),+ $(,)?) => {
+        /// Why a request is refused. The list is closed; each line gives status, code, title and stages.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub(crate) enum Reason { $($(#[$doc])* $name),+ }
+        pub(crate) enum Reason { $($(#[doc = $doc])+ $name),+ }
 
         impl Reason {
             /// All of them, in order of status; [`Reason::index`] is the position here.
@@ -44,83 +44,93 @@ macro_rules! reasons {
             pub(crate) fn title(self) -> &'static str {
                 match self { $(Self::$name => $title),+ }
             }
+
+            /// The stages that refuse for this reason.
+            pub(crate) fn stages(self) -> &'static [Stage] {
+                match self { $(Self::$name => &[$(Stage::$stage),+]),+ }
+            }
+
+            /// What it means, for operators: the comments below.
+            pub(crate) fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+)),+ }
+            }
         }
     };
 }
 
 reasons! {
     /// Framing, path, host, or two credentials.
-    MalformedRequest = 400 "malformed_request" "The request is malformed",
+    MalformedRequest = 400 "malformed_request" "The request is malformed" in Request | Auth,
     /// The body does not parse.
-    MalformedBody = 400 "malformed_body" "The body does not parse",
-    /// The route needs a credential and none came.
-    MissingCredentials = 401 "missing_credentials" "A credential is required",
+    MalformedBody = 400 "malformed_body" "The body does not parse" in Schema,
+    /// The route needs a credential, and none was sent.
+    MissingCredentials = 401 "missing_credentials" "A credential is required" in Auth,
     /// A token that is not acceptable.
-    InvalidToken = 401 "invalid_token" "The token is invalid",
+    InvalidToken = 401 "invalid_token" "The token is invalid" in Auth,
     /// An expired token.
-    ExpiredToken = 401 "expired_token" "The token has expired",
+    ExpiredToken = 401 "expired_token" "The token has expired" in Auth,
     /// A credential that an operator has revoked.
-    Revoked = 401 "revoked" "The credential has been revoked",
+    Revoked = 401 "revoked" "The credential has been revoked" in Auth,
     /// A DPoP proof that is missing or invalid (RFC 9449).
-    InvalidDpopProof = 401 "invalid_dpop_proof" "The DPoP proof is invalid",
+    InvalidDpopProof = 401 "invalid_dpop_proof" "The DPoP proof is invalid" in Auth,
     /// The DPoP proof must contain a nonce that this server issued (RFC 9449 §8).
-    UseDpopNonce = 401 "use_dpop_nonce" "The DPoP proof needs a nonce",
+    UseDpopNonce = 401 "use_dpop_nonce" "The DPoP proof needs a nonce" in Auth,
     /// A client certificate that is not acceptable.
-    InvalidCertificate = 401 "invalid_certificate" "The client certificate is invalid",
+    InvalidCertificate = 401 "invalid_certificate" "The client certificate is invalid" in Auth,
     /// A token whose lifetime exceeds the issuer's limit.
-    TokenLifetimeTooLong = 401 "token_lifetime_too_long" "The token's lifetime is too long",
-    /// An API key that is not known.
-    InvalidKey = 401 "invalid_key" "The API key is invalid",
+    TokenLifetimeTooLong = 401 "token_lifetime_too_long" "The token's lifetime is too long" in Auth,
+    /// An API key that does not exist.
+    InvalidKey = 401 "invalid_key" "The API key is invalid" in Auth,
     /// An API key outside its period of validity.
-    ExpiredKey = 401 "expired_key" "The API key is not valid at this time",
+    ExpiredKey = 401 "expired_key" "The API key is not valid at this time" in Auth,
     /// A scope is missing.
-    InsufficientScope = 403 "insufficient_scope" "Insufficient scope",
+    InsufficientScope = 403 "insufficient_scope" "Insufficient scope" in Scope,
     /// The route is open to approved consumers only.
-    ConsumerNotApproved = 403 "consumer_not_approved" "The consumer is not approved for this operation",
+    ConsumerNotApproved = 403 "consumer_not_approved" "The consumer is not approved for this operation" in Scope,
     /// The consumer is suspended.
-    ConsumerSuspended = 403 "consumer_suspended" "The consumer is suspended",
-    /// The route asks for a stronger or a fresher credential.
-    StrongerCredentialRequired = 403 "stronger_credential_required" "A stronger credential is required",
+    ConsumerSuspended = 403 "consumer_suspended" "The consumer is suspended" in Auth,
+    /// The route requires a stronger or a more recent credential.
+    StrongerCredentialRequired = 403 "stronger_credential_required" "A stronger credential is required" in Scope,
     /// The credential is valid, but belongs to no consumer in the policy.
-    UnknownConsumer = 403 "unknown_consumer" "Unknown consumer",
+    UnknownConsumer = 403 "unknown_consumer" "Unknown consumer" in Auth,
     /// The admin token lacks the right for this operation.
-    InsufficientRight = 403 "insufficient_right" "Insufficient rights for this admin token",
+    InsufficientRight = 403 "insufficient_right" "Insufficient rights for this admin token" in Auth,
     /// No route has this path.
-    NoRoute = 404 "no_route" "No route matches this path",
+    NoRoute = 404 "no_route" "No route matches this path" in Request,
     /// The resource that an operator asks for does not exist.
-    NotFound = 404 "not_found" "The resource does not exist",
-    /// The path is known, the method is not.
-    MethodNotAllowed = 405 "method_not_allowed" "The method is not allowed",
+    NotFound = 404 "not_found" "The resource does not exist" in Request,
+    /// The path exists, but not with this method.
+    MethodNotAllowed = 405 "method_not_allowed" "The method is not allowed" in Request,
     /// The request did not arrive in time.
-    RequestTimeout = 408 "request_timeout" "The request took too long to arrive",
+    RequestTimeout = 408 "request_timeout" "The request took too long to arrive" in Request | Schema,
     /// The operator's request conflicts with the current state.
-    Conflict = 409 "conflict" "The request conflicts with the current state",
+    Conflict = 409 "conflict" "The request conflicts with the current state" in Request,
     /// The body is too large.
-    BodyTooLarge = 413 "body_too_large" "The body is too large",
+    BodyTooLarge = 413 "body_too_large" "The body is too large" in Request | Schema,
     /// A content type that the route does not accept.
-    UnsupportedMediaType = 415 "unsupported_media_type" "The content type is not accepted",
-    /// The body, or a parameter, breaks the schema.
-    SchemaViolation = 422 "schema_violation" "The request does not match the schema",
-    /// Too many requests.
-    RateLimited = 429 "rate_limited" "Too many requests",
-    /// Too many failed attempts from one address.
-    TooManyFailures = 429 "too_many_failures" "Too many failed attempts",
+    UnsupportedMediaType = 415 "unsupported_media_type" "The content type is not accepted" in Schema,
+    /// The body or a parameter violates the schema.
+    SchemaViolation = 422 "schema_violation" "The request does not match the schema" in Schema,
+    /// Too many requests, or more DPoP proofs of one key than are remembered.
+    RateLimited = 429 "rate_limited" "Too many requests" in Auth | RateLimit,
+    /// Too many invalid credentials from one address.
+    TooManyFailures = 429 "too_many_failures" "Too many failed attempts" in Auth,
     /// Headers too large or too many (RFC 6585 §5).
-    HeadersTooLarge = 431 "malformed_request" "The headers are too large",
+    HeadersTooLarge = 431 "malformed_request" "The headers are too large" in Request,
     /// No connection to the upstream, or it broke.
-    UpstreamUnreachable = 502 "upstream_unreachable" "The upstream cannot be reached",
-    /// The upstream's answer is not acceptable HTTP.
-    InvalidUpstreamResponse = 502 "invalid_upstream_response" "The upstream sent an invalid response",
-    /// The caller cannot be authenticated now.
-    IdentityUnavailable = 503 "identity_unavailable" "Authentication is temporarily unavailable",
+    UpstreamUnreachable = 502 "upstream_unreachable" "The upstream cannot be reached" in Forward,
+    /// The upstream's response is not valid HTTP, or violates its schema.
+    InvalidUpstreamResponse = 502 "invalid_upstream_response" "The upstream sent an invalid response" in Forward | Response,
+    /// The issuer's keys, its introspection endpoint or the store is unavailable.
+    IdentityUnavailable = 503 "identity_unavailable" "Authentication is temporarily unavailable" in Auth,
     /// Operators' changes cannot be saved now.
-    StoreUnavailable = 503 "store_unavailable" "The store is temporarily unavailable",
-    /// The caller's limits are not known now.
-    LimitsUnavailable = 503 "limits_unavailable" "Rate limits are temporarily unavailable",
+    StoreUnavailable = 503 "store_unavailable" "The store is temporarily unavailable" in Request,
+    /// The consumer's plan is not in the policy.
+    LimitsUnavailable = 503 "limits_unavailable" "Rate limits are temporarily unavailable" in Auth,
     /// There is no capacity to check the request now.
-    Overloaded = 503 "overloaded" "The server is overloaded",
+    Overloaded = 503 "overloaded" "The server is overloaded" in Schema,
     /// The upstream did not answer in time.
-    UpstreamTimeout = 504 "upstream_timeout" "The upstream did not respond in time",
+    UpstreamTimeout = 504 "upstream_timeout" "The upstream did not respond in time" in Forward,
 }
 
 impl Reason {
@@ -227,6 +237,7 @@ struct Facts {
 impl Refusal {
     /// Returns a refusal for this reason; `detail` says what the caller should change.
     pub(crate) fn new(stage: Stage, reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        debug_assert!(reason.stages().contains(&stage), "{reason:?} is not a reason of {stage:?}");
         let detail = detail.into();
         Self(Box::new(Facts {
             reason,

@@ -117,6 +117,11 @@ static ENDPOINTS: [Endpoint; 34] = [
     on("DELETE", "/v1/revocations/{id}", Rights::Operate, Action::UndoRevocation),
 ];
 
+/// Method, path and right of every endpoint; without a right, no token is needed.
+pub(crate) fn listed() -> impl Iterator<Item = (&'static str, &'static str, Option<Rights>)> {
+    ENDPOINTS.iter().map(|endpoint| (endpoint.method, endpoint.path, endpoint.rights))
+}
+
 /// The endpoint at this path that the listener answers itself, whatever the method.
 pub(super) fn find_page(path: &str) -> Option<(&'static Endpoint, Page)> {
     ENDPOINTS.iter().find_map(|endpoint| match endpoint.handler {

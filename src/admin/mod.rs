@@ -14,7 +14,7 @@
 //!
 //! Without a token in the policy, the endpoints that need one are closed. Every change made here is an audit record.
 
-mod endpoints;
+pub(crate) mod endpoints;
 pub(crate) mod expiring_keys;
 mod gauges;
 mod input;
@@ -55,7 +55,7 @@ use crate::stages::auth::key_source::Freshness;
 use crate::state::registry::Health;
 
 /// The admin API, as an OpenAPI 3.1 document.
-const OPENAPI: &str = include_str!("openapi.json");
+pub(crate) const OPENAPI: &str = include_str!("openapi.json");
 /// Maximum size of a request body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 

@@ -10,6 +10,7 @@
 //!
 //! Nothing here decides anything about a request, and nothing here sees a token, a key, a cookie, a query or a body.
 
+pub(crate) mod fields;
 mod file;
 mod record;
 mod recorder;

@@ -6,15 +6,17 @@ mod check;
 mod completions;
 mod demo;
 mod explain;
+mod help;
 mod init;
 mod man;
 mod operator;
 mod persona;
 mod request_defaults;
 mod run;
+mod schema;
 mod test;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -32,7 +34,10 @@ const INVALID: u8 = 2;
     name = "bartizan",
     version,
     arg_required_else_help = true,
-    after_help = "Example: bartizan demo\n'bartizan COMMAND --help' shows the arguments of a command and an example."
+    // Lines are not wrapped, so that examples can be copied.
+    term_width = 0,
+    after_help = "Example: bartizan demo\n'bartizan COMMAND --help' shows the arguments of a command and an example.\n\
+                  'bartizan help TOPIC' shows a reference: policy, codes, admin, metrics or record."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -61,6 +66,8 @@ enum Command {
     Consumer(operator::consumer::Arguments),
     /// Verify on running nodes that revocation works
     Drill(operator::drill::Arguments),
+    /// Print the JSON Schema of the policy, for editors
+    Schema(schema::Arguments),
     /// Generate completions for a shell
     Completions(completions::Arguments),
     /// Generate a manual page
@@ -78,6 +85,9 @@ enum Format {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    if let Some(page) = help::page(std::env::args_os().skip(1)) {
+        return ExitCode::from(print(&page));
+    }
     let code = match Arguments::parse().command {
         Command::Run(arguments) => run::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
@@ -89,10 +99,22 @@ pub fn main() -> ExitCode {
         Command::Revoke(arguments) => operator::revoke::run(&arguments),
         Command::Consumer(arguments) => operator::consumer::run(&arguments),
         Command::Drill(arguments) => operator::drill::run(&arguments),
+        Command::Schema(schema::Arguments {}) => schema::run(),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     };
     ExitCode::from(code)
+}
+
+/// Prints a result. Output is written at once, because `println!` panics when it cannot write, such as to a closed pipe.
+fn print(text: &str) -> u8 {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => DONE,
+        Err(error) => {
+            anstream::eprintln!("error: standard output: {error}");
+            FAILED
+        }
+    }
 }
 
 /// Whether to write colour to a stream: only to a terminal, and never where `NO_COLOR` is set.

@@ -7,7 +7,7 @@ pub(crate) mod compile;
 mod decode;
 mod decode_error;
 pub(crate) mod diagnostic;
-mod document;
+pub(crate) mod document;
 mod load;
 pub(crate) mod openapi;
 pub(crate) mod router;

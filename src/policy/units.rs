@@ -13,11 +13,12 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use super::source::quote;
 
 /// Units of a [`Period`], longest first, in milliseconds.
-const PERIOD_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+pub(super) const PERIOD_UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 /// Units of a [`Size`], largest first, in bytes.
-const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+pub(super) const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 /// Units of a [`Rate`], longest first, in seconds.
-const RATE_UNITS: [(&str, u64); 4] = [("day", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
+pub(super) const RATE_UNITS: [(&str, u64); 4] = [("day", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
 /// Longest period: ten years; what is longer was meant as `never` or mistyped.
 const LONGEST_MS: u64 = 3650 * 86_400_000;
 

@@ -36,7 +36,8 @@ pub(super) fn policy(description: &Description, given: &Given<'_>) -> String {
         description.operations.iter().filter_map(|one| Some((&*one.route, own(one)?))).collect();
     let roles = roles(description, &own);
     let mut text = format!(
-        "# A policy for {}, generated from its OpenAPI description.\n\
+        "# yaml-language-server: $schema=./bartizan.schema.json\n\
+         # A policy for {}, generated from its OpenAPI description.\n\
          # Closed by default: requests that neither file describes are refused. `TODO` marks what you need to decide.\n\
          # Check it: bartizan check policy.yaml    Run it: bartizan run --policy policy.yaml\n\
          version: 1\n\n\

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
@@ -11,18 +12,18 @@ use super::secret;
 use crate::policy::units::{Period, Rate};
 
 /// How callers are authenticated.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Auth {
-    /// Name → issuer of JWTs.
+    /// Issuers of JWTs, by name.
     pub(crate) issuers: BTreeMap<String, Issuer>,
-    /// Name → introspection endpoint.
+    /// Introspection endpoints (RFC 7662), by name, for tokens that are not a JWT of an issuer above.
     pub(crate) introspection: BTreeMap<String, Introspection>,
     /// API keys.
     pub(crate) api_keys: ApiKeys,
-    /// Proofs of possession.
+    /// DPoP proofs (RFC 9449), for tokens that are bound to a key.
     pub(crate) dpop: Dpop,
-    /// Failed attempts per client address.
+    /// Rate of invalid credentials per client address; more is refused with 429. Default: no limit.
     pub(crate) failed_attempts: Option<Rate>,
 }
 
@@ -31,144 +32,156 @@ pub(crate) struct Auth {
 pub(crate) struct ClaimNames(pub(crate) Vec<String>);
 
 /// An introspection endpoint (RFC 7662).
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Introspection {
-    /// Its URL.
+    /// URL of the endpoint. Required.
     pub(crate) endpoint: Option<String>,
-    /// Client ID of the proxy.
+    /// Client id of this proxy at the endpoint. Required.
     pub(crate) client_id: Option<String>,
-    /// `basic`, `post` or `private_key_jwt`.
+    /// How this proxy authenticates to the endpoint.
+    #[schemars(extend("enum" = ["basic", "post", "private_key_jwt"], "default" = "basic"))]
     pub(crate) client_auth: Option<String>,
-    /// For `basic` and `post`.
+    /// Client secret. Required for `basic` and `post`.
     #[serde(deserialize_with = "secret")]
+    #[schemars(with = "String")]
     pub(crate) client_secret: Option<SecretString>,
-    /// For `private_key_jwt`: a PEM file, or (through a reference) the PEM itself.
+    /// PEM file of the private key, or a reference to the PEM itself. Required for `private_key_jwt`.
     #[serde(deserialize_with = "secret")]
+    #[schemars(with = "String")]
     pub(crate) private_key: Option<SecretString>,
-    /// Name of that key, for the endpoint.
+    /// Id (`kid`) of the private key at the endpoint.
     pub(crate) key_id: Option<String>,
-    /// The algorithm that signs assertions.
+    /// Signature algorithm of the private key.
+    #[schemars(extend("default" = "RS256"))]
     pub(crate) algorithm: Option<String>,
-    /// PEM file of the authorities that vouch for the endpoint; default: the system's.
+    /// PEM file of the authorities that issue the endpoint's certificate. Default: the system's.
     pub(crate) ca: Option<String>,
-    /// One of them must be in `aud`.
+    /// Accepted audiences, of which `aud` must contain one. Default: any.
     pub(crate) audience: Vec<String>,
     /// How long an active response is cached.
+    #[schemars(extend("default" = "10s"))]
     pub(crate) cache: Option<Period>,
-    /// Name the consumer.
+    /// Claim that identifies the consumer, or a list of claims. Default: the first of `client_id`, `azp`, `sub`.
     pub(crate) consumer_claim: Option<ClaimNames>,
-    /// Hold the scopes.
+    /// Claim that holds the scopes, or a list of claims. Default: `scope`, otherwise `scp`.
     pub(crate) scope_claim: Option<ClaimNames>,
-    /// Hold role names.
+    /// Claim that holds names of roles, or a list of claims. Default: none.
     pub(crate) role_claim: Option<ClaimNames>,
-    /// Plan of callers not listed under `consumers`.
+    /// Plan of callers that are not listed under `consumers`. Default: they are refused.
     pub(crate) default_plan: Option<String>,
 }
 
-/// Proofs of possession (RFC 9449).
-#[derive(Debug, Default, Deserialize)]
+/// DPoP proofs (RFC 9449).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Dpop {
-    /// How long a proof is valid.
+    /// How long a proof is valid, at most 10m. Proofs are remembered this long, at most 32768 per key.
+    #[schemars(extend("default" = "60s"))]
     pub(crate) max_age: Option<Period>,
-    /// Whether proofs must contain a nonce of this proxy.
+    /// Whether proofs must contain a nonce of this server.
+    #[schemars(extend("default" = false))]
     pub(crate) nonce: Option<bool>,
-    /// Accepted algorithms of proofs.
+    /// Accepted signature algorithms.
+    #[schemars(extend("default" = ["ES256", "ES384", "EdDSA", "PS256", "RS256"]))]
     pub(crate) algorithms: Option<Vec<String>>,
 }
 
 /// An issuer of JWTs.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Issuer {
-    /// Exact value of `iss`.
+    /// Exact value of the `iss` claim. Required.
     pub(crate) issuer: Option<String>,
-    /// One of them must be in `aud`.
+    /// Accepted audiences, of which `aud` must contain one. Required.
     pub(crate) audience: Vec<String>,
-    /// URL or file of a JWKS. Without this, `public_key` and `secret`, the keys are discovered.
+    /// URL or file of a JWKS. Without `jwks`, `public_key` and `secret`, the keys are discovered from the metadata.
     pub(crate) jwks: Option<String>,
-    /// PEM file.
+    /// PEM file of the issuer's public key.
     pub(crate) public_key: Option<String>,
-    /// How long keys that cannot be fetched again are still used.
+    /// How long keys are used after they could no longer be fetched.
+    #[schemars(extend("default" = "24h"))]
     pub(crate) stale_for: Option<Period>,
-    /// PEM file of the authorities that vouch for the URLs of its metadata and keys; default: the system's.
+    /// PEM file of the authorities that issue the certificates of its metadata and `jwks`. Default: the system's.
     pub(crate) ca: Option<String>,
-    /// Shared secret, for HS* only.
+    /// Shared secret instead of public keys, only for HS256, HS384 and HS512.
     #[serde(deserialize_with = "secret")]
+    #[schemars(with = "String")]
     pub(crate) secret: Option<SecretString>,
-    /// Accepted `alg` values.
+    /// Accepted values of the `alg` header, such as `RS256` or `ES256`. Required.
     pub(crate) algorithms: Vec<String>,
-    /// `at+jwt`: the only accepted `typ`.
+    /// `at+jwt` accepts only tokens of this `typ` (RFC 9068). Default: `at+jwt`, `JWT` or none.
     #[serde(rename = "type")]
     pub(crate) token_type: Option<String>,
-    /// Longest accepted `exp - iat`.
+    /// Longest accepted lifetime (`exp` minus `iat`). Default: no limit.
     pub(crate) max_lifetime: Option<Period>,
-    /// Tolerated clock skew.
+    /// Tolerated clock difference, at most 5m.
+    #[schemars(extend("default" = "30s"))]
     pub(crate) clock_skew: Option<Period>,
-    /// Name the consumer.
+    /// Claim that identifies the consumer, or a list of claims. Default: the first of `client_id`, `azp`, `sub`.
     pub(crate) consumer_claim: Option<ClaimNames>,
-    /// Hold the scopes.
+    /// Claim that holds the scopes, or a list of claims. Default: `scope`, otherwise `scp`.
     pub(crate) scope_claim: Option<ClaimNames>,
-    /// Hold role names.
+    /// Claim that holds names of roles, or a list of claims. Default: none.
     pub(crate) role_claim: Option<ClaimNames>,
-    /// Plan of callers not listed under `consumers`.
+    /// Plan of callers that are not listed under `consumers`. Default: they are refused.
     pub(crate) default_plan: Option<String>,
 }
 
 /// API keys.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ApiKeys {
-    /// Header that carries them.
+    /// Header that carries the key.
+    #[schemars(extend("default" = "x-api-key"))]
     pub(crate) header: Option<String>,
-    /// Longest lifetime of a key.
+    /// Longest lifetime of a key, since `created` or `not_before`. Default: no limit.
     pub(crate) max_key_age: Option<Period>,
 }
 
-/// A consumer.
-#[derive(Debug, Default, Deserialize)]
+/// A consumer: who holds a credential.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Consumer {
-    /// Ceiling of what any credential of this consumer can do.
+    /// Roles that limit what any credential of the consumer may do.
     pub(crate) roles: Option<Vec<String>>,
-    /// Its plan.
+    /// Plan with the rate limits. Default: none, with a warning.
     pub(crate) plan: Option<String>,
-    /// External identities of this consumer.
+    /// External identities of the consumer.
     pub(crate) identities: Vec<Identity>,
-    /// Its API keys, by digest.
+    /// API keys of the consumer, by their digests.
     pub(crate) keys: Vec<Key>,
 }
 
-/// An external identity.
-#[derive(Debug, Default, Deserialize)]
+/// An external identity: `issuer` and `id`, `certificate`, or `certificate_san`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Identity {
     /// Name of an issuer or an introspection endpoint under `auth`.
     pub(crate) issuer: Option<String>,
-    /// Value of the issuer's `consumer_claim`.
+    /// Value of the `consumer_claim` of the issuer.
     pub(crate) id: Option<String>,
     /// Thumbprint of a client certificate: `sha256:` and 64 hexadecimal digits.
     pub(crate) certificate: Option<String>,
-    /// A name in a client certificate.
+    /// Name in a client certificate: `dns:`, `uri:` or `email:` and the name; without a prefix, a DNS name.
     pub(crate) certificate_san: Option<String>,
 }
 
-/// An API key, by digest.
-#[derive(Debug, Default, Deserialize)]
+/// An API key, by its digest.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Key {
-    /// Name of the key, for the record.
+    /// Id of the key, for the audit record. Required.
     pub(crate) id: Option<String>,
-    /// SHA-256 of the key, 64 hexadecimal digits.
+    /// SHA-256 digest of the key: 64 hexadecimal digits. Required.
     pub sha256: Option<String>,
-    /// RFC 3339 time at which it was made.
+    /// When the key was created (RFC 3339). Needed for `max_key_age` without `not_before`.
     pub(crate) created: Option<String>,
-    /// RFC 3339 time from which it is refused.
+    /// When the key expires (RFC 3339). Default: never.
     pub(crate) expires: Option<String>,
-    /// RFC 3339 time before which it is refused.
+    /// When the key becomes valid (RFC 3339). Default: at once.
     pub(crate) not_before: Option<String>,
-    /// Narrows what the consumer's roles allow.
+    /// Scopes that narrow what the consumer's roles allow. Default: all of them.
     pub(crate) scopes: Option<Vec<String>>,
 }
 

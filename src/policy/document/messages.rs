@@ -1,65 +1,67 @@
-//! What requests and answers of a route must be, and which stages only report, as written.
+//! What requests and responses of a route must look like, and which stages only report, as written.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::policy::units::{Period, Size};
 
-/// What a request must be.
-#[derive(Debug, Default, Deserialize)]
+/// What a request must look like.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Request {
-    /// JSON Schema file of JSON bodies.
+    /// JSON Schema file for JSON bodies.
     pub(crate) json: Option<String>,
-    /// XSD file of XML bodies.
+    /// XSD 1.0 file for XML bodies.
     pub(crate) xml: Option<String>,
-    /// XSD file of what SOAP messages hold.
+    /// XSD 1.0 file for the content of the Body of SOAP messages.
     pub(crate) soap: Option<String>,
-    /// JSON Schema file of `application/x-www-form-urlencoded` bodies.
+    /// JSON Schema file for `application/x-www-form-urlencoded` bodies, as an object of their fields.
     pub(crate) form: Option<String>,
-    /// JSON Schema file of `multipart/form-data` bodies.
+    /// JSON Schema file for `multipart/form-data` bodies; `maxLength` limits the size of a file.
     pub(crate) multipart: Option<String>,
-    /// Largest body, before and after decoding.
+    /// Maximum size of the body, before and after decoding. Default: 1MiB with a schema, else `limits.body_size`.
     pub(crate) max_size: Option<Size>,
-    /// Deadline for the whole body.
+    /// Deadline for receiving the whole body. Default: `timeouts.request_body`.
     pub(crate) timeout: Option<Period>,
-    /// JSON Schema file of the path's parameters.
+    /// JSON Schema file for the path parameters.
     pub(crate) path: Option<String>,
-    /// JSON Schema file of the query.
+    /// JSON Schema file for the query parameters.
     pub(crate) query: Option<String>,
-    /// JSON Schema file of the headers it names.
+    /// JSON Schema file for headers; only those that it names are validated.
     pub(crate) headers: Option<String>,
-    /// JSON Schema file of the cookies it names.
+    /// JSON Schema file for cookies; only those that it names are validated.
     pub(crate) cookies: Option<String>,
-    /// Whether names that `query` does not have are refused.
+    /// Whether query parameters that `query` does not name are refused.
+    #[schemars(extend("default" = false))]
     pub(crate) strict: Option<bool>,
 }
 
-/// What answers must be: either what all successful ones are, or by status.
+/// What responses must look like: all successful ones, or by status.
 #[derive(Debug, Default)]
 pub(crate) struct Response {
-    /// Of all answers with a status of 2xx.
+    /// Responses with a status of 2xx.
     pub(crate) successful: Option<Content>,
     /// By `200`, `2XX` or `default`.
     pub(crate) statuses: BTreeMap<String, Content>,
     /// `block` or `report`.
     pub(crate) mode: Option<String>,
-    /// Largest answer that is held back to be judged.
+    /// Maximum size of a validated response.
     pub(crate) max_size: Option<Size>,
 }
 
-/// What the body of an answer must be.
-#[derive(Debug, Default, Clone, Deserialize)]
+/// What the body of a response must look like.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Content {
-    /// JSON Schema file.
+    /// JSON Schema file for JSON bodies.
     pub(crate) json: Option<String>,
-    /// XSD file.
+    /// XSD 1.0 file for XML bodies.
     pub(crate) xml: Option<String>,
-    /// XSD file of what the SOAP message holds.
+    /// XSD 1.0 file for the content of the Body of SOAP messages.
     pub(crate) soap: Option<String>,
 }
 

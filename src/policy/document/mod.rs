@@ -6,10 +6,12 @@
 mod callers;
 mod messages;
 mod openapi;
+pub(crate) mod schema;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -19,37 +21,39 @@ pub(crate) use self::messages::{Content, Mode, Request, Response};
 pub(crate) use self::openapi::OpenApi;
 use super::units::{Period, Rate, Size};
 
-/// The whole file.
-#[derive(Debug, Default, Deserialize)]
+/// A Bartizan policy.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Document {
-    /// Version of the policy language; 1.
+    /// Version of the policy language: 1. Required.
+    #[schemars(range(min = 1, max = 1))]
     pub(crate) version: Option<u32>,
-    /// How many workers serve requests.
+    /// How many worker threads serve requests: `auto` (one per core) or a number. Read at start only.
+    #[schemars(extend("default" = "auto"))]
     pub(crate) workers: Option<Workers>,
-    /// Where requests are taken.
+    /// Addresses that accept requests. Required.
     pub(crate) listen: Vec<Listen>,
-    /// Networks whose forwarded headers are believed.
+    /// Networks whose `X-Forwarded-For` is trusted, such as `10.0.0.0/8`.
     pub(crate) trusted_proxies: Vec<String>,
-    /// The admin listener.
+    /// The admin listener. Default: none.
     pub(crate) admin: Option<Admin>,
-    /// Deadlines towards clients.
+    /// Deadlines for clients.
     pub(crate) timeouts: Timeouts,
-    /// Bounds on what clients may send.
+    /// Limits on what clients may send.
     pub(crate) limits: Limits,
-    /// Where what changes at run time is kept.
+    /// Where keys, revocations and other changes made at run time are kept. Default: none.
     pub(crate) store: Option<Store>,
-    /// How callers are known.
+    /// How callers are authenticated.
     pub(crate) auth: Auth,
-    /// Role name → scopes.
+    /// Roles: a name and its scopes.
     pub(crate) roles: BTreeMap<String, Vec<String>>,
-    /// Plan name → limits.
+    /// Plans: a name and its rate limits.
     pub(crate) plans: BTreeMap<String, Plan>,
-    /// Consumer name → who it is and what it may do at most.
+    /// Consumers: a name, and which credentials and permissions the consumer has.
     pub(crate) consumers: BTreeMap<String, Consumer>,
-    /// API name → where it is and what of it is open.
+    /// APIs: a name, the servers and the routes. At least one is required.
     pub(crate) apis: BTreeMap<String, Api>,
-    /// Where the record goes; absent means standard output.
+    /// Sinks of the audit records: `none`, or a list. Default: standard output.
     pub(crate) audit: Option<Audit>,
 }
 
@@ -58,72 +62,78 @@ pub(crate) struct Document {
 pub(crate) enum Workers {
     /// One per core this process may use.
     Auto,
-    /// Exactly so many.
+    /// This many.
     Count(u32),
 }
 
-/// One entry of `listen`.
-#[derive(Debug, Default, Deserialize)]
+/// An address that accepts requests: HTTP/1.1 and HTTP/2.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Listen {
-    /// `IP:PORT`.
+    /// IP address and port, such as `0.0.0.0:8443`. Required.
     pub(crate) address: Option<String>,
-    /// Present: TLS.
+    /// Enables TLS. Default: cleartext.
     pub(crate) tls: Option<ListenTls>,
 }
 
-/// Server certificate of a listener.
-#[derive(Debug, Default, Deserialize)]
+/// TLS settings of a listener.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListenTls {
-    /// PEM chain, a file.
+    /// PEM file of the certificate chain. Required.
     pub(crate) certificate: Option<String>,
-    /// PEM key: a file, or (through a reference) the PEM itself.
+    /// PEM file of the private key, or a reference to the PEM itself. Required.
     #[serde(deserialize_with = "secret")]
+    #[schemars(with = "String")]
     pub(crate) key: Option<SecretString>,
-    /// PEM file of the authorities that vouch for clients.
+    /// PEM file of the authorities that issue client certificates. Default: none are requested.
     pub(crate) client_ca: Option<String>,
-    /// `optional` or `required`.
+    /// Whether clients must present a certificate.
+    #[schemars(extend("enum" = ["optional", "required"], "default" = "optional"))]
     pub(crate) client_certificate: Option<String>,
-    /// PEM files of revocation lists.
+    /// PEM files of certificate revocation lists, read again at SIGHUP.
     pub(crate) client_crls: Vec<String>,
 }
 
 /// The admin listener.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Admin {
-    /// `IP:PORT`.
+    /// IP address and port. Required without `socket`.
     pub(crate) address: Option<String>,
-    /// A Unix socket, beside or in place of the address.
+    /// A Unix socket, in addition to `address` or instead of it.
     pub(crate) socket: Option<AdminSocket>,
-    /// Bearer token for all but health, readiness and metrics.
+    /// Bearer token with all rights. Without any token, only health, readiness and metrics are available.
     #[serde(deserialize_with = "secret")]
+    #[schemars(with = "String")]
     pub(crate) token: Option<SecretString>,
-    /// More tokens, with names and rights.
+    /// More bearer tokens, each with a name and rights.
     pub(crate) tokens: Vec<AdminToken>,
 }
 
 /// A Unix socket.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AdminSocket {
-    /// Its file.
+    /// Path of the socket. Its folder must exist. Required.
     pub(crate) path: Option<String>,
-    /// Permissions of that file, as octal digits.
+    /// Permissions of the socket file, as octal digits in quotes.
+    #[schemars(extend("default" = "0600"))]
     pub(crate) mode: Option<String>,
 }
 
 /// A token of the admin listener.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AdminToken {
-    /// Who has it, for the record.
+    /// Name of the token's owner, for the audit record. Required.
     pub(crate) name: Option<String>,
-    /// The token.
+    /// The token. Required.
     #[serde(deserialize_with = "secret")]
+    #[schemars(with = "String")]
     pub(crate) token: Option<SecretString>,
-    /// `read` or `operate`.
+    /// `read` allows GET; `operate` allows everything.
+    #[schemars(extend("enum" = ["read", "operate"], "default" = "read"))]
     pub(crate) rights: Option<String>,
 }
 
@@ -134,69 +144,79 @@ pub(crate) struct Store {
     pub(crate) folder: Option<String>,
     /// URL of Redis or Valkey.
     pub(crate) redis: Option<SecretString>,
-    /// What the names of all its keys begin with.
+    /// Prefix of all its keys in Redis.
     pub(crate) prefix: Option<String>,
-    /// PEM file of the authorities that vouch for a `rediss://` server; default: the system's.
+    /// PEM file of the authorities for a `rediss://` server; default: the system's.
     pub(crate) ca: Option<String>,
-    /// `refuse` or `serve`: what to do when it is out of reach.
+    /// `refuse` or `serve`: what to do while it is unavailable.
     pub(crate) on_failure: Option<String>,
 }
 
-/// Deadlines towards clients.
-#[derive(Debug, Default, Deserialize)]
+/// Deadlines for clients. Each applies to the whole operation, not to the time between two bytes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Timeouts {
-    /// All request headers.
+    /// Receiving all request headers.
+    #[schemars(extend("default" = "10s"))]
     pub(crate) request_headers: Option<Period>,
-    /// The whole request body.
+    /// Receiving the whole request body; a route can override it with `request.timeout`.
+    #[schemars(extend("default" = "30s"))]
     pub(crate) request_body: Option<Period>,
-    /// A kept-alive connection doing nothing.
+    /// How long an idle connection is kept open.
+    #[schemars(extend("default" = "75s"))]
     pub(crate) idle: Option<Period>,
-    /// Finishing what is in flight at shutdown.
+    /// Finishing the requests in flight at shutdown.
+    #[schemars(extend("default" = "30s"))]
     pub(crate) drain: Option<Period>,
 }
 
-/// Bounds on what clients may send.
-#[derive(Debug, Default, Deserialize)]
+/// Limits on what clients may send.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limits {
-    /// All headers of a request together, request line included.
+    /// Size of the request line and all headers together, from 1KiB to 1MiB; more is refused with 431.
+    #[schemars(extend("default" = "32KiB"))]
     pub(crate) header_size: Option<Size>,
-    /// Number of headers.
+    /// Number of request headers, from 8 to 1000; more is refused with 431.
+    #[schemars(extend("default" = 100))]
     pub(crate) headers: Option<u32>,
-    /// Bodies that no schema checks.
+    /// Size of a body that no schema validates; a route can override it with `request.max_size`.
+    #[schemars(extend("default" = "10MiB"))]
     pub(crate) body_size: Option<Size>,
-    /// Open client connections.
+    /// Open client connections; more wait until one is closed.
+    #[schemars(extend("default" = 10000))]
     pub(crate) connections: Option<u32>,
-    /// Open connections from one address.
+    /// Open connections of one client address; more are closed.
+    #[schemars(extend("default" = 1000))]
     pub(crate) per_client: Option<u32>,
 }
 
-/// How much a consumer may ask.
-#[derive(Debug, Default, Deserialize)]
+/// Rate limits of a consumer.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Plan {
-    /// Sustained rate.
+    /// Sustained rate per consumer. Required.
     pub(crate) rate: Option<Rate>,
-    /// How many at once; default one second's worth.
+    /// Number of requests that may come at once. Default: one second's worth, at least 1.
     pub(crate) burst: Option<u32>,
-    /// Tighter rates, by class of endpoints.
+    /// Tighter rates: a class of routes and the rate of all its routes together.
     pub(crate) classes: BTreeMap<String, Rate>,
 }
 
-/// One API.
-#[derive(Debug, Default, Deserialize)]
+/// An API.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Api {
-    /// Host names it answers to; empty: any.
+    /// Host names that the API answers to. Default: any.
     pub(crate) hosts: Vec<String>,
-    /// Where it is.
+    /// The servers of the API: a URL, or a map with `servers`. Required.
     pub(crate) upstream: Option<Upstream>,
-    /// What it is, in OpenAPI: its operations become routes.
+    /// OpenAPI 3.0 or 3.1 description whose operations become routes: a file, or a map with `document`.
     pub(crate) openapi: Option<OpenApi>,
-    /// Which stages only report.
+    /// `report` records what would be refused, and lets it through.
+    #[schemars(extend("default" = "enforce"))]
     pub(crate) mode: Option<Mode>,
-    /// `METHOD /path` → who may use it, and how.
+    /// Routes: `METHOD /path` and who may call it. `{name}` matches one segment, `{name...}` the rest of the path.
     pub(crate) routes: BTreeMap<String, Route>,
 }
 
@@ -207,43 +227,44 @@ pub(crate) struct Upstream {
     pub(crate) servers: Vec<String>,
     /// How one is chosen.
     pub(crate) balance: Option<String>,
-    /// PEM file of the authorities that vouch for https servers; default: the system's.
+    /// PEM file of the authorities for https servers; default: the system's.
     pub(crate) ca: Option<String>,
-    /// Until a connection stands.
+    /// Establishing a connection.
     pub(crate) connect_timeout: Option<Period>,
     /// Until the response's headers.
     pub(crate) response_timeout: Option<Period>,
     /// Between two bytes of a body.
     pub(crate) idle_timeout: Option<Period>,
-    /// Whether the caller's credential goes upstream.
+    /// Whether the caller's credential is forwarded.
     pub(crate) forward_credentials: Option<bool>,
     /// Written in the short form: places of servers are the place of the value itself.
     pub(crate) short: bool,
 }
 
-/// One route.
-#[derive(Debug, Default, Deserialize)]
+/// A route. It has either `scopes` or `public: true`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Route {
-    /// All of them are needed.
+    /// Scopes of which the caller needs all. `[]` admits every authenticated caller.
     pub(crate) scopes: Option<Vec<String>>,
-    /// `true`: open to anybody.
+    /// `true` admits everybody, without a credential.
     pub(crate) public: Option<bool>,
-    /// Approved consumers alone.
+    /// The only consumers that may call the route. Default: no such list.
     pub(crate) only: Option<Vec<String>>,
-    /// One of these proofs is needed.
+    /// Accepted proofs of possession, of which the caller needs one. Default: none is needed.
+    #[schemars(extend("items" = {"type": "string", "enum": ["certificate", "bound_token", "dpop"]}))]
     pub(crate) proof_of_possession: Option<Vec<String>>,
-    /// A token issued at most so long ago is needed.
+    /// Maximum time since the token was issued. Default: no limit.
     pub(crate) max_age: Option<Period>,
-    /// The class of endpoints it is of.
+    /// Class of the route: requests also count against `classes` of the caller's plan.
     pub(crate) class: Option<String>,
-    /// Limit on this route beside the plan.
+    /// Rate limit of the route per consumer, in addition to the plan; on a public route, per client address.
     pub(crate) rate: Option<Rate>,
-    /// Which stages only report; over what its API says.
+    /// `report` records what would be refused, and lets it through. Default: the mode of the API.
     pub(crate) mode: Option<Mode>,
-    /// What a request must be.
+    /// What requests must look like.
     pub(crate) request: Option<Request>,
-    /// What answers must be.
+    /// What responses must look like.
     pub(crate) response: Option<Response>,
 }
 
@@ -256,8 +277,8 @@ pub(crate) enum Audit {
     Sinks(Vec<Sink>),
 }
 
-/// One sink.
-#[derive(Debug, Deserialize)]
+/// A sink of audit records.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Sink {
     /// Standard output.
@@ -267,10 +288,10 @@ pub(crate) enum Sink {
 }
 
 /// A file that records are appended to.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FileSink {
-    /// Its path.
+    /// Path of the file. Required.
     pub(crate) path: Option<String>,
 }
 
@@ -279,14 +300,22 @@ fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretStr
     String::deserialize(deserializer).map(|text| Some(SecretString::from(text)))
 }
 
-/// The long form of [`Store`].
-#[derive(Default, Deserialize)]
+/// A store in Redis or Valkey, for several nodes.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename = "Store")]
+#[schemars(inline)]
 struct StoreMap {
+    /// URL of Redis 7 or Valkey: `redis://` or, with TLS, `rediss://`. Required.
     #[serde(deserialize_with = "secret")]
+    #[schemars(with = "String")]
     redis: Option<SecretString>,
+    /// Prefix of all its keys in Redis.
+    #[schemars(extend("default" = "bartizan"))]
     prefix: Option<String>,
+    /// PEM file of the authorities that issue the server's certificate. Default: the system's.
     ca: Option<String>,
+    /// While the store is unavailable: `refuse` requests with a credential, or `serve` with the last known state.
+    #[schemars(extend("enum" = ["refuse", "serve"], "default" = "refuse"))]
     on_failure: Option<String>,
 }
 
@@ -311,16 +340,29 @@ impl<'de> Deserialize<'de> for Store {
     }
 }
 
-/// The long form of [`Upstream`].
-#[derive(Default, Deserialize)]
+/// The servers of an API, and how they are called.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename = "Upstream")]
+#[schemars(inline)]
 struct UpstreamMap {
+    /// URLs of the servers: `http` or `https`, host and port, without a path. Required.
     servers: Vec<String>,
+    /// How a server is chosen.
+    #[schemars(extend("enum" = ["round_robin"], "default" = "round_robin"))]
     balance: Option<String>,
+    /// PEM file of the authorities that issue the servers' certificates. Default: the system's.
     ca: Option<String>,
+    /// Establishing a connection.
+    #[schemars(extend("default" = "1s"))]
     connect_timeout: Option<Period>,
+    /// Time until the response headers; after that, 504.
+    #[schemars(extend("default" = "15s"))]
     response_timeout: Option<Period>,
+    /// Time between two bytes of a body.
+    #[schemars(extend("default" = "60s"))]
     idle_timeout: Option<Period>,
+    /// Whether the caller's token or key is forwarded.
+    #[schemars(extend("default" = false))]
     forward_credentials: Option<bool>,
 }
 

@@ -1,7 +1,8 @@
-//! Descriptions of APIs, as a policy names them.
+//! OpenAPI descriptions, as a policy refers to them.
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
@@ -10,23 +11,30 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 pub(crate) struct OpenApi {
     /// The description.
     pub(crate) document: Option<String>,
-    /// What becomes of answers that are not as described: `block`, `report` or `off`.
+    /// What happens to responses that violate it: `block`, `report` or `off`.
     pub(crate) responses: Option<String>,
-    /// Whether names in the query that are not described are refused.
+    /// Whether query parameters that are not described are refused.
     pub(crate) strict: Option<bool>,
-    /// Scopes of operations whose description asks for nobody.
+    /// Scopes for operations whose description requires no credential.
     pub(crate) scopes: Option<Vec<String>>,
     /// Written in the short form: the place of the document is that of the value itself.
     pub(crate) short: bool,
 }
 
-/// The long form of [`OpenApi`].
-#[derive(Default, Deserialize)]
+/// An OpenAPI description, and how it is enforced.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename = "OpenApi")]
-struct OpenApiMap {
+#[schemars(inline)]
+pub(super) struct OpenApiMap {
+    /// File of the OpenAPI description. Required.
     document: Option<String>,
+    /// What happens to responses that violate the description.
+    #[schemars(extend("enum" = ["block", "report", "off"], "default" = "block"))]
     responses: Option<String>,
+    /// Whether query parameters that are not described are refused.
+    #[schemars(extend("default" = false))]
     strict: Option<bool>,
+    /// Scopes for operations whose description requires no credential.
     scopes: Option<Vec<String>>,
 }
 

@@ -1,0 +1,112 @@
+//! What each field of a record means.
+
+/// The fields of a record, in the order in which they are written. A test compares them with a full record.
+pub(crate) const FIELDS: [(&str, &str); 45] = [
+    ("@timestamp", "When the request started"),
+    ("ecs.version", "Version of the Elastic Common Schema"),
+    ("event.kind", "Always `event`"),
+    ("event.category", "`web`, also `authentication` or `configuration`"),
+    ("event.outcome", "`success` or `failure`"),
+    ("event.type", "`access` with `allowed`, `denied` or `error`"),
+    ("event.action", "`request`, or what an operator did"),
+    ("event.reason", "Code of the refusal, or `client_disconnected`"),
+    ("event.duration", "Nanoseconds until the last byte of the response"),
+    ("event.id", "Id of the request, as in `X-Request-Id`"),
+    ("event.sequence", "Number of the record, increasing by one"),
+    ("client.ip", "Address of the client, behind trusted proxies"),
+    ("client.port", "Port of the client"),
+    ("source.ip", "Address of the TCP peer"),
+    ("http.version", "`1.0`, `1.1` or `2`"),
+    ("http.request.method", "Method"),
+    ("http.request.body.bytes", "Bytes of the request body"),
+    ("http.response.status_code", "Status"),
+    ("http.response.body.bytes", "Bytes of the response body"),
+    ("url.path", "Path, without the query"),
+    ("url.domain", "Host of the request"),
+    ("user_agent.original", "`User-Agent`"),
+    ("user.id", "The consumer, or the operator"),
+    ("user.roles", "Roles of the caller"),
+    ("tls.version", "Version of TLS"),
+    ("trace.id", "W3C trace id"),
+    ("bartizan.api", "Name of the API"),
+    ("bartizan.route", "The route, as the policy writes it"),
+    ("bartizan.target", "What an operator changed"),
+    ("bartizan.stage", "The stage that refused the request"),
+    ("bartizan.mode", "`report` if a stage of the route only reports"),
+    ("bartizan.would_refuse", "Codes of refusals that were only reported"),
+    ("bartizan.plan", "The plan that the request counted against"),
+    ("bartizan.credential.kind", "Kind of the credential"),
+    ("bartizan.credential.id", "Id of the token or key, never the secret"),
+    ("bartizan.scopes.required", "Scopes that the route requires"),
+    ("bartizan.scopes.granted", "Scopes of the caller"),
+    ("bartizan.violations.pointer", "Where the message violates its schema"),
+    ("bartizan.violations.detail", "What is wrong there, without the value"),
+    ("bartizan.violations.keyword", "The violated keyword of JSON Schema"),
+    ("bartizan.violations.schema", "Where that keyword is in the schema"),
+    ("bartizan.upstream.server", "The server that was called"),
+    ("bartizan.upstream.duration", "Nanoseconds until its response headers"),
+    ("bartizan.policy", "Digest of the policy in force"),
+    ("bartizan.node", "Name of this host"),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use serde_json::Value;
+
+    use super::FIELDS;
+    use crate::audit::Record;
+    use crate::audit::record::tests::{line, sample};
+    use crate::refusal::{Reason, Refusal, Stage, Violation};
+
+    /// The paths of all values that are not objects; items of lists have the path of the list.
+    fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => members.iter().for_each(|(name, value)| {
+                let dot = if path.is_empty() { "" } else { "." };
+                paths(value, &format!("{path}{dot}{name}"), found);
+            }),
+            Value::Array(items) => items.iter().for_each(|item| paths(item, path, found)),
+            _ => drop(found.insert(path.to_owned())),
+        }
+    }
+
+    #[test]
+    fn the_fields_are_those_of_a_full_record() {
+        let words = [Box::from("word")];
+        let reported = [Refusal::new(Stage::Scope, Reason::InsufficientScope, "ask for it")];
+        let violation =
+            Violation { keyword: Some("type".into()), schema: Some("/type".into()), ..Violation::new("", "") };
+        let record = Record {
+            reason: Some("schema_violation"),
+            client_port: Some(1),
+            user_agent: Some(b"curl"),
+            method: Some("GET"),
+            status: Some(422),
+            path: Some(b"/"),
+            domain: Some(b"a"),
+            consumer: Some("acme"),
+            target: Some("acme-1"),
+            roles: &words,
+            tls_version: Some("1.3"),
+            trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+            api: Some("orders"),
+            route: Some("GET /"),
+            stage: Some("schema"),
+            reports: true,
+            would_refuse: &reported,
+            plan: Some("gold"),
+            credential: Some(("jwt", Some("1"))),
+            scopes_required: &words,
+            scopes_granted: &words,
+            violations: &[violation],
+            upstream: Some(("http://10.1.0.7:9000", Some(Duration::ZERO))),
+            ..sample()
+        };
+        let (mut written, described) = (BTreeSet::new(), FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect());
+        paths(&serde_json::from_slice(&line(&record)).unwrap(), "", &mut written);
+        assert_eq!(written, described);
+    }
+}

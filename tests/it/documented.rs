@@ -1,0 +1,286 @@
+//! Every command that the READMEs, the reference and `--help` show is run as it is written, except those listed here.
+
+use std::cell::Cell;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::support::{authority, judges_xml};
+
+/// What a help text shows and this test does not run, and why. Its arguments are parsed all the same.
+const HELP_EXCEPTIONS: [(&str, &str); 7] = [
+    ("bartizan demo", "runs until it is interrupted; demo.rs runs it"),
+    ("bartizan run", "runs until it is interrupted; every other test runs it"),
+    ("bartizan man key rotate | man", "needs man"),
+    ("--bearer", "needs a token of an issuer that is reachable; explain.rs has one"),
+    ("bartizan drill", "needs running nodes; the READMEs run it"),
+    ("bartizan consumer ungrant", "the id is an example"),
+    ("bartizan revoke undo", "the id is an example"),
+];
+
+/// What a README shows and this test does not run, and why: a block with this text, or a line that begins with it.
+const README_EXCEPTIONS: [(&str, &str); 6] = [
+    ("cargo ", "would build this crate again, or run these tests"),
+    ("PATH=$PWD/target/release:$PATH", "the binary under test is on the path"),
+    ("docker build", "needs docker and a cluster"),
+    ("systemctl enable", "needs root, and systemd"),
+    ("POST /orders --as", "about the policy of the main README"),
+    ("cat > policy.test.yaml", "about the policy of the main README; configs.rs runs it"),
+];
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The help text of every command without subcommands.
+fn help_texts(words: &[String], found: &mut Vec<String>) {
+    let output = Command::new(env!("CARGO_BIN_EXE_bartizan")).args(words).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{words:?}: {help}");
+    if let Some(commands) = help.split("Commands:\n").nth(1) {
+        let listed = commands.lines().take_while(|line| !line.is_empty());
+        for name in listed.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
+            help_texts(&[words, &[name.to_owned()]].concat(), found);
+        }
+    }
+    found.push(help);
+}
+
+/// The commands in the examples of a help text.
+fn examples(help: &str) -> Vec<String> {
+    let Some((_, examples)) = help.split_once("\nExample") else { return Vec::new() };
+    let joined = examples.replace("\\\n", " ");
+    let commands = joined.lines().map(|line| line.trim_start_matches("s:").trim_start_matches(':').trim());
+    let commands = commands.map(|line| line.strip_prefix("Then: ").unwrap_or(line));
+    let command = |line: &&str| line.starts_with("bartizan ") || line.contains("$(bartizan ");
+    commands.filter(command).map(str::to_owned).collect()
+}
+
+/// Runs a script with the binary on the path, at most a minute long.
+fn bash(folder: &Path, script: &str) -> Output {
+    let binary = Path::new(env!("CARGO_BIN_EXE_bartizan")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("timeout");
+    command.args(["60", "bash", "-c", script]).current_dir(folder).env("PATH", path).env("HOME", folder);
+    command.env_remove("BARTIZAN_POLICY").env_remove("BARTIZAN_ADMIN").env_remove("BARTIZAN_ADMIN_TOKEN");
+    command.output().unwrap()
+}
+
+const POLICY: &str = "version: 1
+listen: [{ address: \"127.0.0.1:0\" }]
+store: state
+audit: none
+auth:
+  issuers:
+    corp: { issuer: i, audience: [a], algorithms: [HS256], max_lifetime: 1h, default_plan: free,
+      secret: 9f86d081884c7d659a2feaa0c55ad015 }
+roles: { clerk: [orders:read, orders:write], auditor: [orders:read] }
+plans: { free: { rate: 10/s } }
+apis:
+  orders:
+    upstream: http://127.0.0.1:9
+    routes: { GET /v1/orders: { scopes: [orders:read] }, POST /v1/orders: { scopes: [orders:write] } }
+";
+
+/// What the examples of help texts refer to.
+fn help_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let description =
+        std::fs::read_to_string(repository().join("examples/openapi-onboarding/orders.openapi.yaml")).unwrap();
+    let tests = "policy: policy.yaml\ncallers: { reader: { issuer: corp, id: app, scopes: [orders:read] } }\n\
+                 tests: [{ name: reads, as: reader, request: GET /v1/orders, expect: allow }]\n";
+    let files = [
+        ("policy.yaml", POLICY.to_owned()),
+        ("policy.test.yaml", tests.to_owned()),
+        ("orders.openapi.yaml", description),
+        ("order.json", "{}".to_owned()),
+        ("token.txt", "eyJhbGciOiJIUzI1NiJ9.eyJqdGkiOiJhIn0.AAAA".to_owned()),
+        ("client.pem", authority().certifies(&["client.example"]).certificate),
+    ];
+    for (name, content) in files {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    std::fs::create_dir_all(folder.path().join(".local/share/bash-completion/completions")).unwrap();
+    folder
+}
+
+#[test]
+fn every_example_of_a_help_text_runs() {
+    let (mut texts, mut used) = (Vec::new(), [false; HELP_EXCEPTIONS.len()]);
+    help_texts(&[], &mut texts);
+    let commands: Vec<String> = texts.iter().flat_map(|text| examples(text)).collect();
+    assert!(commands.len() > 30, "{commands:#?}");
+    let mut failures = Vec::new();
+    for command in commands {
+        let exception = HELP_EXCEPTIONS.iter().position(|(shown, _)| command.contains(shown));
+        let folder = help_folder();
+        let prepare = match () {
+            () if command.contains("--out policy.yaml") => "rm policy.yaml",
+            () if command.contains("consumer add") => "true",
+            () if command.contains("consumer resume") => {
+                "bartizan consumer add acme --role clerk && bartizan consumer suspend acme --reason unpaid"
+            }
+            () => {
+                "bartizan consumer add acme --role clerk && bartizan key new --consumer acme --id acme-1 --expires 90d"
+            }
+        };
+        let script = match exception {
+            None => format!("set -e; export BARTIZAN_POLICY=policy.yaml; {prepare} > /dev/null; {command}"),
+            Some(index) => {
+                used[index] = true;
+                // Parses the arguments, and does nothing.
+                command.split(" && ").map(|one| one.split(" | ").next().unwrap().to_owned() + " --help\n").collect()
+            }
+        };
+        let output = bash(folder.path(), &script);
+        if !output.status.success() {
+            failures.push(format!("{command}: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+    let unused = HELP_EXCEPTIONS.iter().zip(used).find(|(_, used)| !used);
+    assert!(unused.is_none(), "no help text shows this any more: {unused:?}");
+}
+
+/// The READMEs that show commands, with the folder in which they are run.
+fn readmes() -> Vec<(PathBuf, Option<PathBuf>)> {
+    let examples = std::fs::read_dir(repository().join("examples")).unwrap().map(|example| example.unwrap().path());
+    let mut found: Vec<_> = examples.map(|example| (example.join("README.md"), Some(example))).collect();
+    found.push((repository().join("README.md"), None));
+    found.push((repository().join(".github/REFERENCE.md"), None));
+    found
+}
+
+/// The blocks of shell commands in a README.
+fn blocks(text: &str) -> impl Iterator<Item = &str> {
+    text.split("\n```sh\n").skip(1).map(|rest| rest.split("\n```").next().unwrap())
+}
+
+/// The commands of a README, without the exceptions.
+fn script_of(text: &str, used: &[Cell<bool>]) -> String {
+    let mut script = String::new();
+    for block in blocks(text) {
+        let skips = |part: &str, begins: bool| {
+            let found = README_EXCEPTIONS.iter().position(|(shown, _)| match begins {
+                true => part.starts_with(shown),
+                false => part.contains(shown) && !shown.starts_with("cargo") && !shown.starts_with("PATH"),
+            });
+            found.inspect(|index| used[*index].set(true)).is_some()
+        };
+        if !skips(block, false) {
+            for line in block.lines().filter(|line| !skips(line, true)) {
+                // `explain` of a request that is refused exits with 1; `init` always writes port 8080.
+                let end = match line {
+                    _ if line.starts_with("bartizan explain") => " || [ $? = 1 ]\n",
+                    _ if line.contains("bartizan init") => "\nsed -i 's/80[8]0/8080/' policy.yaml\n",
+                    _ => "\n",
+                };
+                script.extend([line, end]);
+                // Servers take a moment to start, which a reader gives them.
+                if line.starts_with("python3 ") {
+                    let port = if line.contains("issuer.py") { "9002" } else { "9000" };
+                    script
+                        .push_str(&format!("until (: < /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.1; done\n"));
+                }
+            }
+        }
+    }
+    script
+}
+
+/// Copies a folder, with other ports in its files.
+fn copy(from: &Path, to: &Path, ports: &dyn Fn(&str) -> String) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if from.is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy(&from, &to, ports);
+        } else if let Ok(text) = std::fs::read_to_string(&from) {
+            std::fs::write(&to, ports(&text)).unwrap();
+        }
+    }
+}
+
+/// The statuses that comments behind calls promise, and those that were answered.
+fn statuses(script: &str, said: &str) -> (Vec<String>, Vec<String>) {
+    let calls = script.lines().filter(|line| line.contains("curl -i ") || line.starts_with("call "));
+    let promised = calls.map(|line| {
+        let comment = line.rsplit_once("# ").map_or("", |(_, comment)| comment.trim_start_matches("also "));
+        comment.chars().take_while(char::is_ascii_digit).collect()
+    });
+    let answers = said.split("HTTP/").skip(1).filter(|rest| rest.starts_with("1.") || rest.starts_with("2 "));
+    let status = |rest: &str| rest.split_whitespace().nth(1).unwrap_or_default().to_owned();
+    (promised.filter(|status: &String| !status.is_empty()).collect(), answers.map(status).collect())
+}
+
+/// Ends what a script has started, and calls a server again that still starts, as a reader would.
+const START: &str = "set -eum
+trap 'kill $(jobs -p) 2> /dev/null || true' EXIT
+curl() {
+    local tries=0
+    until command curl --max-time 20 \"$@\" || [ $? != 7 ] || [ $((++tries)) -gt 100 ]; do sleep 0.1; done
+}
+";
+
+#[test]
+fn every_command_of_a_readme_runs() {
+    let used: Vec<Cell<bool>> = README_EXCEPTIONS.iter().map(|_| Cell::new(false)).collect();
+    let mut failures = Vec::new();
+    for (readme, example) in readmes() {
+        let text = std::fs::read_to_string(&readme).unwrap();
+        let script = script_of(&text, &used);
+        let tools = ["curl", "openssl", "python3", "redis-server"].map(|tool| (tool, script.contains(tool)));
+        let lacks = |(tool, needed): &(&str, bool)| *needed && Command::new(tool).arg("--version").output().is_err();
+        if script.is_empty() {
+            continue;
+        }
+        if tools.iter().any(lacks) || (script.contains("invoice.xml") && !judges_xml()) {
+            eprintln!("skipped, for want of a tool: {}", readme.display());
+            continue;
+        }
+        let listeners: Vec<_> = (0..9).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let free: Vec<_> = listeners.iter().map(|one| one.local_addr().unwrap().port().to_string()).collect();
+        drop(listeners);
+        let written = ["8080", "8081", "8443", "9000", "9001", "9002", "9901", "9902", "6379"];
+        let ports =
+            |text: &str| written.iter().zip(&free).fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+        let folder = tempfile::tempdir().unwrap();
+        if let Some(example) = example {
+            copy(&example, folder.path(), &ports);
+        }
+        // Servers take a moment to start, which a reader gives them: refused connections are tried again.
+        let output = bash(folder.path(), &format!("{START}{}", ports(&script)));
+        let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (promised, answered) = statuses(&script, &said);
+        let mut rest = answered.iter();
+        if !output.status.success() || !promised.iter().all(|status| rest.any(|answer| answer == status)) {
+            let readme = readme.display();
+            failures.push(format!("{readme}: {}: {promised:?}, {answered:?}\n{said}\n{failed}", output.status));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    let unused = README_EXCEPTIONS.iter().zip(&used).find(|(_, used)| !used.get());
+    assert!(unused.is_none(), "no README shows this any more: {unused:?}");
+}
+
+#[test]
+fn every_command_in_running_text_exists() {
+    let mut count = 0;
+    for (readme, _) in readmes() {
+        let text = std::fs::read_to_string(&readme).unwrap();
+        let outside: String = text.split("\n```").step_by(2).collect();
+        for span in outside.split('`').skip(1).step_by(2).filter(|span| span.starts_with("bartizan ")) {
+            let command = span.split(['>', '|', '&', ';']).next().unwrap();
+            let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+            let placeholder = |word: &&str| word.chars().all(|c| c.is_ascii_uppercase());
+            if words.iter().any(placeholder) {
+                continue;
+            }
+            let help: &[&str] = if words[0] == "help" { &[] } else { &["--help"] };
+            let output = Command::new(env!("CARGO_BIN_EXE_bartizan")).args(words).args(help).output().unwrap();
+            assert!(output.status.success(), "{}: `{span}`", readme.display());
+            count += 1;
+        }
+    }
+    assert!(count > 15, "{count}");
+}
