@@ -9,11 +9,12 @@ use super::keys::{self, ALGORITHMS, CLOCK_SKEW, Keys};
 use crate::policy::compile::context::Context;
 use crate::policy::compile::names::plain_name;
 use crate::policy::compile::plans::{self, Plans};
-use crate::policy::document::{self, Document};
+use crate::policy::document::{self, ClaimNames, Document};
 use crate::policy::tree::At;
 use crate::policy::units::Period;
 use crate::stages::auth::jwt::{Issuer, Settings};
-use crate::stages::auth::key_source::{KeySource, RemoteKeys};
+use crate::stages::auth::key_location::RemoteKeys;
+use crate::stages::auth::key_source::KeySource;
 
 /// Largest `clock_skew`, in seconds: more would keep expired tokens alive.
 const MAX_CLOCK_SKEW: i64 = 300;
@@ -96,6 +97,12 @@ fn settings(
     let default_plan = written.default_plan.as_ref();
     let default_plan =
         default_plan.and_then(|plan| plans::named(context, document, plans, plan, at.key("default_plan")));
+    let names = written.consumer_claim.iter().flat_map(|ClaimNames(names)| names);
+    for (position, _) in names.enumerate().filter(|(_, name)| matches!(name.as_str(), "iss" | "/iss")) {
+        context
+            .error(at.key("consumer_claim").index(position), "`iss` is the same in all tokens of an issuer")
+            .help("name a claim that tells its consumers apart, such as `client_id` or `sub`");
+    }
     let Some(iss) = &written.issuer else {
         context.missing(at.key("issuer"), "`issuer` is missing", "write the exact `iss` of its tokens");
         return None;

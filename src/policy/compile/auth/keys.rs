@@ -10,8 +10,8 @@ use crate::policy::compile::context::Context;
 use crate::policy::document;
 use crate::policy::tree::At;
 use crate::stages::auth::fetch::is_safe;
+use crate::stages::auth::key_location::{Location, RemoteKeys};
 use crate::stages::auth::key_set::KeySet;
-use crate::stages::auth::key_source::{Location, RemoteKeys};
 
 /// Default of `clock_skew`, in seconds.
 pub(super) const CLOCK_SKEW: i64 = 30;
