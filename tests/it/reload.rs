@@ -172,3 +172,20 @@ fn routes_that_are_gone_leave_the_metrics_and_those_that_stay_count_on() {
     assert!(!page.contains("GET /y"), "{page}");
     proxy.done();
 }
+
+#[test]
+fn a_store_that_cannot_be_opened_opens_nothing_else() {
+    // Nobody else binds on this address, so a port that was free a moment ago still is.
+    let later = std::net::TcpListener::bind("127.0.0.78:0").unwrap().local_addr().unwrap();
+    let upstream = upstream().start();
+    let mut proxy = proxy().before(&upstream).open("GET /x").listen(r#"{ address: "127.0.0.1:0" }"#).start();
+    let added = proxy.file("added.jsonl");
+    let changed = |policy: proxy::Policy| {
+        let policy = policy.listen(&format!("{{ address: \"{later}\" }}"));
+        policy.file("taken", "no folder").with("store: taken").audit("[{ file: { path: added.jsonl } }]")
+    };
+    assert_eq!(proxy.reload_to(changed), proxy::Reloaded::Failed);
+    assert!(!added.exists() && std::net::TcpStream::connect(later).is_err());
+    client(&proxy).get("/x").send().is(200);
+    proxy.done();
+}

@@ -105,6 +105,14 @@ impl Context<'_> {
         }
     }
 
+    /// A time that is compared with the whole seconds of a token or proof.
+    pub(super) fn seconds(&mut self, at: At<'_>, Period(period): Period) -> i64 {
+        if period.subsec_nanos() > 0 {
+            self.error(at, "this time has a fraction of a second, which tokens cannot have");
+        }
+        i64::try_from(period.as_secs()).unwrap_or(i64::MAX)
+    }
+
     /// The authorities to trust when calling an https server: those of a file, or the system's.
     pub(super) fn trust(&mut self, ca: Option<&String>, at: At<'_>) -> Option<Trust> {
         let Some(path) = ca else { return self.system_trust(at) };

@@ -53,7 +53,8 @@ pub(super) fn request(
     schemas: &mut Schemas,
     route: &document::Route,
     described: DescribedRequest,
-    (names, defaults): (&[PathName], &Defaults),
+    names: &[PathName],
+    defaults: &Defaults,
     at: At<'_>,
 ) -> Option<Requirement> {
     let inner = at.key("request");

@@ -11,7 +11,6 @@ use crate::policy::compile::schemas::Schemas;
 use crate::policy::document::{self, Document};
 use crate::policy::router::PathName;
 use crate::policy::tree::At;
-use crate::policy::units::Period;
 use crate::policy::{Access, Api, Reporting, Route};
 use crate::refusal::Stage;
 use crate::stages::rate_limit::RouteLimit;
@@ -39,7 +38,7 @@ pub(super) fn compile(
     let access = access(context, scope.document, &settings, alternatives, at);
     let rate = rate(context, scope, name, &settings, at.key("rate"));
     let class = class(context, scope.document, &settings, at.key("class"));
-    let request = contracts::request(context, schemas, &settings, request, (names, scope.defaults), at);
+    let request = contracts::request(context, schemas, &settings, request, names, scope.defaults, at);
     let (response, reports) = match &settings.response {
         None => (response, reports_responses),
         Some(written) => (
@@ -136,7 +135,7 @@ fn access(
 /// Scopes, and what else is asked of a credential.
 fn scoped(context: &mut Context<'_>, route: &document::Route, requirement: ScopeRequirement, at: At<'_>) -> Access {
     let proofs = proofs_of_possession(context, route, at.key("proof_of_possession"));
-    let max_age = route.max_age.map(|Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
+    let max_age = route.max_age.map(|most| context.seconds(at.key("max_age"), most));
     Access::Scoped(requirement.proof_of_possession(proofs).max_age(max_age))
 }
 

@@ -45,6 +45,9 @@ fn endpoint(
 ) -> Option<Introspection> {
     let plan = written.default_plan.as_ref();
     let default_plan = plan.and_then(|plan| plans::named(context, document, plans, plan, at.key("default_plan")));
+    if let Some(cache) = written.cache {
+        context.seconds(at.key("cache"), cache);
+    }
     let believed = context.period(at.key("cache"), written.cache, BELIEVED);
     if believed > LONG_BELIEVED {
         context

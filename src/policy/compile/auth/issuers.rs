@@ -11,7 +11,6 @@ use crate::policy::compile::names::plain_name;
 use crate::policy::compile::plans::{self, Plans};
 use crate::policy::document::{self, ClaimNames, Document};
 use crate::policy::tree::At;
-use crate::policy::units::Period;
 use crate::stages::auth::jwt::{Issuer, Settings};
 use crate::stages::auth::key_location::RemoteKeys;
 use crate::stages::auth::key_source::KeySource;
@@ -90,7 +89,7 @@ fn settings(
         None | Some(ACCESS_TOKEN) => {}
         Some(other) => context.unknown(at.key("type"), "type of access token", other, [ACCESS_TOKEN]),
     }
-    let skew = written.clock_skew.map_or(CLOCK_SKEW, |Period(skew)| i64::try_from(skew.as_secs()).unwrap_or(i64::MAX));
+    let skew = written.clock_skew.map_or(CLOCK_SKEW, |skew| context.seconds(at.key("clock_skew"), skew));
     if skew > MAX_CLOCK_SKEW {
         context.error(at.key("clock_skew"), "a clock skew of more than 5m would keep expired tokens alive");
     }
@@ -109,7 +108,7 @@ fn settings(
     };
     let written_claims = [&written.consumer_claim, &written.scope_claim, &written.role_claim];
     let claims = claims::compile(context, written_claims, at);
-    let max_lifetime = written.max_lifetime.map(|Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
+    let max_lifetime = written.max_lifetime.map(|most| context.seconds(at.key("max_lifetime"), most));
     match max_lifetime {
         None if !at.damaged() => {
             context

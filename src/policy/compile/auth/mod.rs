@@ -81,7 +81,7 @@ pub(super) fn compile(
 }
 
 fn dpop(context: &mut Context<'_>, written: &document::Dpop, at: At<'_>) -> dpop::Settings {
-    let max_age = written.max_age.map_or(PROOF_AGE, |Period(most)| i64::try_from(most.as_secs()).unwrap_or(i64::MAX));
+    let max_age = written.max_age.map_or(PROOF_AGE, |most| context.seconds(at.key("max_age"), most));
     if !(1..=MAX_PROOF_AGE).contains(&max_age) {
         context.error(at.key("max_age"), format!("a proof is good for 1s to {MAX_PROOF_AGE}s"));
     }
