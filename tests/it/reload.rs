@@ -139,7 +139,11 @@ fn a_reload_that_is_rejected_leaves_no_trace_in_the_metrics() {
     let upstream = upstream().start();
     let mut proxy = proxy().before(&upstream).route("GET /x", "public: true, rate: 5/h").start();
     client(&proxy).get("/x").send().is(200);
-    let before = eventually("the request is counted", || Some(numbers(&proxy)).filter(|page| page.contains("2xx")));
+    // Its connection has ended, and its record is written.
+    let settled = ["2xx", "bartizan_connections 0", "bartizan_audit_records_total 1"];
+    let before = eventually("the request is counted", || {
+        Some(numbers(&proxy)).filter(|page| settled.iter().all(|text| page.contains(text)))
+    });
 
     let address = taken.local_addr().unwrap();
     let unbound = format!("{{ address: \"{address}\" }}");

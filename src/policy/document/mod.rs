@@ -244,7 +244,7 @@ pub(crate) struct Upstream {
 }
 
 /// A route. It has either `scopes` or `public: true`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Route {
     /// Scopes of which the caller needs all. `[]` admits every authenticated caller.

@@ -1,7 +1,7 @@
 //! Which stages only report.
 
-use super::context::Context;
 use crate::policy::Reporting;
+use crate::policy::compile::context::Context;
 use crate::policy::document::Mode;
 use crate::policy::tree::At;
 use crate::refusal::Stage;
