@@ -5,7 +5,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{Operator, Reach, print_json, print_table, put, segment};
-use crate::cli::{DONE, FAILED, Format};
+use crate::cli::exit_code::{DONE, FAILED};
+use crate::cli::output::Format;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: KEY=$(bartizan key new --policy policy.yaml --consumer acme --expires 90d)

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::secret;
+use super::secret::secret;
 use crate::policy::units::{Period, Rate};
 
 /// How callers are authenticated.
