@@ -39,7 +39,7 @@
 //! - A stage that cannot decide answers 503, never 401, and never lets a request through.
 //! - External bytes are checked before they are used. They never cause a panic or unbounded memory.
 //! - A reload changes everything or nothing, and refills no limit.
-//! - A file imports only from lower layers (`main`, `cli` · `daemon`, `rehearsal` · `admin`, `proxy` · `chain` · `runtime` ·
+//! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `rehearsal`, `proxy` · `chain` · `runtime` ·
 //!   `policy` · `stages` · `state`, `audit`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`); a test checks it.
 
 mod admin;

@@ -1,4 +1,5 @@
-//! The registry of the policy in force: opened with its store, kept in the background, flushed when it is no longer used.
+//! The registry of the policy in force: opens its store, maintains it in the background, and flushes it when it is no
+//! longer used.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use tokio::task::JoinSet;
 use super::error::StartError;
 use crate::state::registry::Registry;
 
-/// The registry that is kept, with the task that writes uses of keys and removes expired entries.
+/// The registry in use, with the task that writes uses of keys and removes expired entries.
 #[derive(Default)]
 pub(super) struct KeptRegistry(Option<(Arc<Registry>, JoinSet<()>)>);
 
@@ -17,7 +18,7 @@ impl KeptRegistry {
         registry.open().await.map_err(|error| StartError::System(error.to_string()))
     }
 
-    /// Keeps this registry from now on. Does nothing if it is the same as before.
+    /// Maintains this registry from now on. Does nothing if it is the same as before.
     pub(super) async fn commit(&mut self, registry: &Arc<Registry>) {
         if self.0.as_ref().is_some_and(|(kept, _)| Arc::ptr_eq(kept, registry)) {
             return;
@@ -28,7 +29,7 @@ impl KeptRegistry {
         self.0 = Some((Arc::clone(registry), task));
     }
 
-    /// Writes what has not been written yet, and stops.
+    /// Writes pending changes, and stops.
     pub(super) async fn close(&mut self) {
         // The task is aborted when it is dropped.
         if let Some((registry, _)) = self.0.take() {

@@ -139,7 +139,10 @@ fn a_reload_that_is_rejected_leaves_no_trace_in_the_metrics() {
     let upstream = upstream().start();
     let mut proxy = proxy().before(&upstream).route("GET /x", "public: true, rate: 5/h").start();
     client(&proxy).get("/x").send().is(200);
-    let before = eventually("the request is counted", || Some(numbers(&proxy)).filter(|page| page.contains("2xx")));
+    let settled = ["2xx", "bartizan_connections 0", "bartizan_audit_records_total 1"];
+    let before = eventually("the request has ended and is counted", || {
+        Some(numbers(&proxy)).filter(|page| settled.iter().all(|line| page.contains(line)))
+    });
 
     let address = taken.local_addr().unwrap();
     let unbound = format!("{{ address: \"{address}\" }}");
@@ -153,7 +156,7 @@ fn a_reload_that_is_rejected_leaves_no_trace_in_the_metrics() {
 }
 
 #[test]
-fn routes_that_are_gone_leave_the_metrics_and_those_that_stay_count_on() {
+fn metrics_of_removed_routes_disappear_and_the_others_continue_counting() {
     let upstream = upstream().start();
     let mut proxy = proxy().before(&upstream).open("GET /x").start();
     let stays = proxy.policy.clone();

@@ -416,9 +416,9 @@ mod tests {
     #[test]
     fn metadata_are_believed_for_their_own_issuer_alone() {
         let issuer = "https://a.example";
-        let judge = |document: Value| key_set_url(document.to_string().as_bytes(), issuer).ok();
+        let read = |document: Value| key_set_url(document.to_string().as_bytes(), issuer).ok();
         let good = json!({"issuer": issuer, "jwks_uri": "https://keys.example/jwks"});
-        assert_eq!(judge(good.clone()), Some("https://keys.example/jwks".parse().unwrap()));
+        assert_eq!(read(good.clone()), Some("https://keys.example/jwks".parse().unwrap()));
         for (member, value) in [
             ("issuer", json!("https://a.example/")),
             ("issuer", json!("https://b.example")),
@@ -429,7 +429,7 @@ mod tests {
         ] {
             let mut document = good.clone();
             document[member] = value;
-            assert_eq!(judge(document.clone()), None, "{document}");
+            assert_eq!(read(document.clone()), None, "{document}");
         }
     }
 
