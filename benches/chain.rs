@@ -82,7 +82,7 @@ impl World {
         write("jwks.json", &json!({"keys": [jwk, rsa_jwk]}).to_string());
         write("order.json", SCHEMA);
         write("lots.json", &SCHEMA.replace("100,", "10000,"));
-        // The same verdicts by a schema that only the crate can judge, on a tree that is built for it.
+        // The same results by a schema that only the crate can validate, on a parsed tree.
         write("tree.json", &SCHEMA.replace("\"maxItems\": 100,", "\"contains\": {},"));
         write("order.xsd", XSD);
         write(
@@ -109,8 +109,8 @@ impl World {
         }
     }
 
-    fn ask(&self, method: &Method, path: &str, headers: &HeaderMap, body: Bytes) -> Verdict {
-        self.runtime.block_on(self.rehearsal.borrow().ask(method, path, headers, body))
+    fn request(&self, method: &Method, path: &str, headers: &HeaderMap, body: Bytes) -> Verdict {
+        self.runtime.block_on(self.rehearsal.borrow().request(method, path, headers, body))
     }
 
     /// Headers of a usual request, with a credential.
@@ -130,11 +130,11 @@ impl World {
     /// Benches one request, after making sure that it ends as it is meant to.
     fn bench(&self, bencher: Bencher<'_, '_>, request: (Method, &str, HeaderMap, Bytes), expected: Option<&str>) {
         let (method, path, headers, body) = request;
-        let ask = || self.ask(&method, path, &headers, body.clone());
+        let request = || self.request(&method, path, &headers, body.clone());
         // Twice: the first may verify a token, or use up a limit of one.
-        ask();
-        assert_eq!(ask().map(|(_, code)| code), expected);
-        bencher.bench_local(ask);
+        request();
+        assert_eq!(request().map(|(_, code)| code), expected);
+        bencher.bench_local(request);
     }
 }
 
@@ -251,10 +251,10 @@ fn token_new(bencher: Bencher<'_, '_>, algorithm: &str) {
     if algorithm == "RS256" {
         headers.insert("authorization", world.rsa_token.clone());
     }
-    assert_eq!(world.ask(&Method::GET, "/orders/1", &headers, Bytes::new()), None);
+    assert_eq!(world.request(&Method::GET, "/orders/1", &headers, Bytes::new()), None);
     bencher
         .with_inputs(|| world.rehearsal.borrow_mut().forget_tokens())
-        .bench_local_values(|()| world.ask(&Method::GET, "/orders/1", &headers, Bytes::new()));
+        .bench_local_values(|()| world.request(&Method::GET, "/orders/1", &headers, Bytes::new()));
 }
 
 /// Auth by API key, scope, rate limit.
@@ -307,7 +307,7 @@ fn whole_chain_unchecked_body(bencher: Bencher<'_, '_>) {
     world.bench(bencher, post_to(&world, "/loose", "application/json", order(1)), None);
 }
 
-/// The whole chain, 1 KiB judged on a tree: a schema with a keyword that the short way does not know.
+/// The whole chain, 1 KiB validated on a parsed tree: a schema with a keyword that the fast path does not support.
 #[divan::bench]
 fn whole_chain_good_body_by_tree(bencher: Bencher<'_, '_>) {
     let world = World::new();

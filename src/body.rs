@@ -1,6 +1,6 @@
-//! Request bodies on their way to the upstream: counted, and bounded in size and time.
+//! Request bodies: counts them, and bounds their size and time while they are streamed to the upstream.
 //!
-//! When a client breaks off its body, the first symptom is a failed call to the upstream. [`Counter`] records the cause.
+//! If a client aborts its body, the first symptom is a failed call to the upstream. [`Counter`] records the cause.
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -155,7 +155,7 @@ pub(crate) struct Body(Kind);
 #[derive(Debug)]
 enum Kind {
     Whole(Option<Bytes>),
-    /// The part that has already been read, if any, and the rest.
+    /// The part that was already read, if any, and the rest.
     Streaming(Option<Bytes>, Box<Bounded>),
 }
 
@@ -165,12 +165,12 @@ struct Bounded {
     counter: Counter,
     limit: u64,
     deadline: Duration,
-    /// Started the first time that the body is not ready.
+    /// Started when the body is first not ready.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Body {
-    /// Makes a body of these bytes.
+    /// Creates a body from these bytes.
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self(Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
@@ -188,7 +188,7 @@ impl Body {
         Self::resumed(Bytes::new(), source, counter, limit, deadline)
     }
 
-    /// Streams what has already been read, then the rest.
+    /// Streams the part that was already read, then the rest.
     fn resumed(read: Bytes, source: Source, counter: &Counter, limit: u64, deadline: Duration) -> Self {
         if source.is_end_stream() {
             return Self::whole(read);

@@ -2,7 +2,7 @@
 //!
 //! This file has the order and the early returns, nothing else. Only this file makes an [`Admitted`], and forwarding takes
 //! one by value, so a request that did not pass all four stages cannot be forwarded. The refusal of a stage that only
-//! reports is noted instead of returned; that is decided in one place, [`Trace::settle`].
+//! reports is recorded instead of returned; [`Trace::settle`] alone decides that.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::stages::rate_limit::{self, RateLimitHeaders, Subject};
 use crate::stages::schema::content::Contents;
 use crate::stages::schema::{Rejected, response};
 
-/// What the chain found out about a request, whatever it decided: for the response and the record.
+/// What the chain found out about a request, for the response and the record; set even if the request is refused.
 #[derive(Default)]
 pub(crate) struct Trace {
     /// The caller; absent on public routes and when authentication failed.
@@ -32,7 +32,7 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Handles a stage's refusal: notes it if that stage only reports, otherwise returns it.
+    /// Handles a stage's refusal: records it if that stage only reports, otherwise returns it.
     fn settle(&mut self, reporting: Reporting, refusal: Refusal) -> Result<(), Refusal> {
         if !reporting.contains(refusal.stage()) {
             return Err(refusal);
@@ -55,7 +55,7 @@ impl Admitted {
     }
 }
 
-/// Takes a request through the four stages. `tokens` are those that this worker has verified under this policy.
+/// Passes a request through the four stages. `tokens` are those that this worker has verified under this policy.
 pub(crate) async fn admit(
     in_force: &InForce,
     route: &Route,

@@ -1,8 +1,8 @@
 //! The facts of one request, known before anything is decided: id, peer, client, times, method, path.
 //!
 //! [`Exchange`] keeps what the record needs until the request ends. [`Request`] borrows it, together with the head, for
-//! the stages: it is made once and every stage takes it. Decisions are the chain's business; this file imports nothing
-//! of ours.
+//! the stages: it is created once, and every stage takes it. Nothing here decides, and no other module of this crate is
+//! imported.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use uuid::Uuid;
 
-/// W3C Trace Context; carried on, and its trace id goes into the record.
+/// W3C Trace Context. It is forwarded, and its trace id goes into the record.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The other end of a client connection.
@@ -23,30 +23,30 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) struct Peer {
     /// Address of the TCP peer: a client, or a proxy in front of us.
     pub(crate) address: SocketAddr,
-    /// That address without its port, canonical, as text: every request on the connection needs it.
+    /// The address as canonical text, without the port; every request on the connection needs it.
     pub(crate) text: Box<str>,
-    /// TLS version when the connection is encrypted, such as `1.3`.
+    /// TLS version, such as `1.3`, if the connection is encrypted.
     pub(crate) tls_version: Option<&'static str>,
-    /// What the client has shown when it connected, verified then.
+    /// The client certificate, verified when the connection was opened.
     pub(crate) certificate: Option<Box<ClientCertificate>>,
 }
 
-/// A client certificate, as far as requests ask about it.
+/// The parts of a client certificate that requests need.
 #[derive(Debug)]
 pub(crate) struct ClientCertificate {
-    /// SHA-256 of its DER.
+    /// SHA-256 of the DER.
     pub(crate) thumbprint: [u8; 32],
-    /// DNS names, URIs and email addresses of its subjectAltName.
+    /// DNS names, URIs and email addresses of the subjectAltName.
     pub(crate) names: Box<[Box<str>]>,
-    /// When its time begins, in seconds since 1970.
+    /// Start of its validity, in seconds since 1970.
     pub(crate) not_before: i64,
-    /// The last second of its time, since 1970.
+    /// Last second of its validity, since 1970.
     pub(crate) not_after: i64,
-    /// The certificate and those behind it, to be verified anew when authorities change.
+    /// The certificate and its intermediates, which are verified again when the authorities change.
     pub(crate) chain: Box<[CertificateDer<'static>]>,
-    /// The listener it was shown to, by its address in the policy.
+    /// The listener that received it, by its address in the policy.
     pub(crate) listener: SocketAddr,
-    /// What it was verified by: authorities and revocation lists.
+    /// The authorities and revocation lists that verified it.
     pub(crate) trusted_by: [u8; 32],
 }
 
@@ -62,12 +62,12 @@ impl Peer {
     }
 }
 
-/// Id of one request: in the answer, in the refusal, in the record, and sent upstream.
+/// Id of one request: in the response and the record, and sent upstream.
 #[derive(Clone, Copy)]
 pub(crate) struct RequestId([u8; 36]);
 
 impl RequestId {
-    /// A new one: UUID version 7 (RFC 9562 §5.7), so ids sort by time, to the millisecond.
+    /// Creates an id: UUID version 7 (RFC 9562 §5.7), so ids sort by time, to the millisecond.
     pub(crate) fn new(at: Timestamp) -> Self {
         let (seconds, nanoseconds) = (at.as_second(), at.subsec_nanosecond());
         let (seconds, nanoseconds) = (seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
@@ -91,9 +91,9 @@ impl RequestId {
 /// The path of a request, never with a query.
 #[derive(Debug)]
 pub(crate) enum RequestPath {
-    /// As it came: a part of the head.
+    /// As received: a part of the head.
     AsItCame(PathAndQuery),
-    /// Another than came, or none.
+    /// Changed by normalisation, or empty.
     Normal(Box<str>),
 }
 
@@ -123,7 +123,7 @@ impl Deref for RequestPath {
     }
 }
 
-/// A moment on the ledger's monotonic clock, in nanoseconds. Never 0, which means "never used" in a bucket.
+/// A time on the ledger's monotonic clock, in nanoseconds. Never 0, which means "never used" in a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tick(pub(crate) u64);
 
@@ -139,20 +139,20 @@ pub(crate) struct Exchange {
     pub(crate) version: Option<Version>,
     /// Method; absent when the head could not be parsed.
     pub(crate) method: Option<Method>,
-    /// Path as it came, then as normalised; never with a query.
+    /// Path: as received, then normalised; never with a query.
     pub(crate) path: RequestPath,
-    /// Host the request was for, lower case, without port; empty when there was none.
+    /// Host of the request in lower case, without port; empty if there is none.
     pub(crate) host: String,
     /// Address of the client: the peer, or the address that a trusted proxy reports.
     pub(crate) client: IpAddr,
-    /// `User-Agent`, as it came.
+    /// `User-Agent`, as received.
     pub(crate) user_agent: Option<HeaderValue>,
-    /// `traceparent`, as it came.
+    /// `traceparent`, as received.
     traceparent: Option<HeaderValue>,
 }
 
 impl Exchange {
-    /// Opens the exchange of a parsed head; path, host and client are filled in as they are found.
+    /// Opens the exchange of a parsed head. Path, host and client are set when they are known.
     pub(crate) fn open(
         peer: &Peer,
         method: &Method,
@@ -161,7 +161,7 @@ impl Exchange {
         headers: &HeaderMap,
     ) -> Self {
         let (mut user_agent, mut traceparent) = (None, None);
-        // Once through a few fields costs less than to look for two.
+        // One pass over a few fields costs less than two lookups.
         for (name, value) in headers {
             if name == USER_AGENT {
                 user_agent.get_or_insert_with(|| value.clone());
@@ -173,7 +173,7 @@ impl Exchange {
         Self { version, method, path: path.into(), user_agent, traceparent, ..Self::unparsed(peer) }
     }
 
-    /// Opens the exchange of a head that could not be parsed, or never came whole.
+    /// Opens the exchange of a head that could not be parsed or was incomplete.
     pub(crate) fn unparsed(peer: &Peer) -> Self {
         let at = Timestamp::now();
         Self {
@@ -190,7 +190,7 @@ impl Exchange {
         }
     }
 
-    /// The same at another time: of a request that is rehearsed, not received.
+    /// Sets another time, for a rehearsed request.
     pub(crate) fn dated(self, at: Timestamp, begun: Instant) -> Self {
         Self { id: RequestId::new(at), at, begun, ..self }
     }
@@ -204,7 +204,7 @@ impl Exchange {
         (shaped && hex && id.bytes().any(|byte| byte != b'0')).then_some(id)
     }
 
-    /// The version as the record writes it.
+    /// The version as written in records.
     pub(crate) fn version_text(&self) -> &'static str {
         match self.version {
             Some(Version::HTTP_10) => "1.0",
@@ -214,11 +214,11 @@ impl Exchange {
     }
 }
 
-/// One request as the stages see it: made once, when its head has been read, and borrowed by every stage.
+/// One request as the stages see it: created once, when its head has been read, and borrowed by every stage.
 pub(crate) struct Request<'a> {
-    /// The facts that the record keeps: id, times, client, normalised path.
+    /// The facts for the record: id, times, client, normalised path.
     pub(crate) exchange: &'a Exchange,
-    /// The connection it came over.
+    /// The peer of its connection.
     pub(crate) peer: &'a Peer,
     /// Headers, as received.
     pub(crate) headers: &'a HeaderMap,
@@ -230,7 +230,7 @@ pub(crate) struct Request<'a> {
     pub(crate) received_path: &'a str,
     /// Query, as received, without `?`.
     pub(crate) query: Option<&'a str>,
-    /// When it began, by the ledger's clock.
+    /// Its start, by the ledger's clock.
     pub(crate) tick: Tick,
 }
 
@@ -245,7 +245,7 @@ impl<'a> Request<'a> {
         &self.exchange.path
     }
 
-    /// When it began, by the wall clock: the time that every decision about it uses.
+    /// Its start, by the wall clock. Every decision about the request uses this time.
     pub(crate) fn now(&self) -> Timestamp {
         self.exchange.at
     }

@@ -1,29 +1,32 @@
 //! Bartizan, a secure API access proxy: one binary in front of an API. It lets a call through only when the caller is who it
-//! says, may do what it asks, stays within its limits, and sends what was agreed.
+//! claims to be, may do what it asks for, stays within its limits, and sends what the contract allows.
 //!
 //! # Parts
-//! - [`cli`]: the commands. `daemon` composes a running process: compile, bind, serve, reload, drain.
-//! - `policy`: compiles a policy file into an immutable value, which is shared by pointer.
+//! - [`cli`]: the commands. `daemon` is the composition root of a running process: compile, prepare, commit; reload; drain.
+//! - `policy`: compiles a policy file into an immutable value: names and numbers, no state.
+//! - `runtime`: what outlives policies. `InForce::attach` binds a policy to it.
 //! - `chain`: the four stages in their order, on one screen. `stages` has the decisions.
 //! - `proxy`: carries requests: listeners, workers, connections, HTTP/1 and HTTP/2, upstream pools.
-//! - `rehearsal`: takes requests through the same code without sockets, for `explain`, `test` and the benches.
+//! - `rehearsal`: takes requests through the same code without sockets, for `bartizan explain`, `bartizan test` and the benches.
 //! - `audit`: writes the record of every request, and loses none.
 //! - `admin`: the operators' listener.
-//! - `state`: what outlives a reload. `secrets`: resolves references in the policy. `body`: streams bodies within limits.
-//! - `exchange`, `refusal`, `telemetry`: the words that all other parts use.
+//! - `state`: the ledger of limits and the registry. `secrets`: resolves references in the policy. `body`: streams bodies
+//!   within limits.
+//! - `exchange`, `refusal`, `telemetry`: the facts of a request, the reasons to refuse one, and the metrics; every other part
+//!   uses them.
 //!
 //! # How a request travels
 //! 1. `proxy::downstream` accepts a connection and hands it to the least busy worker: one thread, one runtime.
 //! 2. `proxy::request` opens an exchange, takes the policy in force, and sets a record guard.
-//! 3. The path is normalised once, and the route is found.
-//! 4. `chain::admit` asks the stages: auth → scope → rate limit → schema. It returns an `Admitted` or a `Refusal`.
+//! 3. `proxy::request::path` normalises the path once, and `policy::router` finds the route.
+//! 4. `chain::admit` runs the four stages: auth → scope → rate limit → schema. It returns an `Admitted` or a `Refusal`.
 //! 5. `proxy::request::forward` takes the `Admitted` by value, sends the request, and streams the response back.
 //! 6. When the record guard is dropped, however the request ended, one record is written.
 //!
 //! # Words
 //! - **peer**: the TCP neighbour. **client**: the address behind trusted proxies.
-//! - **consumer**: who holds a credential. **user**: the person it acts for. **caller**: an authenticated consumer with its
-//!   grants. **operator**: who administers.
+//! - **consumer**: the holder of a credential. **user**: the person it acts for. **caller**: an authenticated consumer with its
+//!   grants. **operator**: administers the proxy.
 //! - **policy**: compiled and immutable. **in force**: the policy that new requests use. **runtime**: what outlives a policy.
 //! - **plan**, **limit**, **quota**: how often a consumer may call.
 //! - **registry**: keys, revocations, grants, suspensions. **store**: where the registry is kept.
@@ -32,12 +35,12 @@
 //! # Invariants
 //! - A request that did not pass the chain cannot be forwarded: only `stages::auth` makes a `Caller`, only `chain` an
 //!   `Admitted`.
-//! - There are as many records as requests.
-//! - Failing to decide is 503, never 401, and never lets a request through.
-//! - Bytes from outside are checked before they are believed. They never cause a panic or unbounded memory.
-//! - A reload changes everything or nothing, and refills nobody's limits.
-//! - A file imports only from lower layers (`main`, `cli` · `daemon`, `rehearsal` · `admin`, `proxy` · `chain` · `policy` ·
-//!   `stages` · `state`, `audit`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`); a test checks it.
+//! - Every request leaves exactly one record.
+//! - A stage that cannot decide answers 503, never 401, and never lets a request through.
+//! - External bytes are checked before they are used. They never cause a panic or unbounded memory.
+//! - A reload changes everything or nothing, and refills no limit.
+//! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `rehearsal`, `proxy` · `chain` · `runtime` ·
+//!   `policy` · `stages` · `state`, `audit`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`); a test checks it.
 
 mod admin;
 mod audit;

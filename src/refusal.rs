@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::exchange::RequestId;
 
-/// The id of the request, in every answer.
+/// The id of the request, in every response.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The nonce that the next DPoP proof must contain (RFC 9449 §8.1).
@@ -26,16 +26,16 @@ macro_rules! reasons {
         pub(crate) enum Reason { $($(#[doc = $doc])+ $name),+ }
 
         impl Reason {
-            /// All of them, in order of status; [`Reason::index`] is the position here.
+            /// All reasons, in order of status; [`Reason::index`] is the position here.
             pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
 
-            /// Status of the answer.
+            /// Status of the response.
             pub(crate) fn status(self) -> StatusCode {
                 let number: u16 = match self { $(Self::$name => $status),+ };
                 StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             }
 
-            /// Stable code: in the answer, in the record, in the metrics.
+            /// Stable code: in the response, the record and the metrics.
             pub(crate) fn code(self) -> &'static str {
                 match self { $(Self::$name => $code),+ }
             }
@@ -50,7 +50,7 @@ macro_rules! reasons {
                 match self { $(Self::$name => &[$(Stage::$stage),+]),+ }
             }
 
-            /// What it means, for operators: the comments below.
+            /// The meaning, for operators: the comments below.
             pub(crate) fn meaning(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),+)),+ }
             }
@@ -129,7 +129,7 @@ reasons! {
     LimitsUnavailable = 503 "limits_unavailable" "Rate limits are temporarily unavailable" in Auth,
     /// There is no capacity to check the request now.
     Overloaded = 503 "overloaded" "The server is overloaded" in Schema,
-    /// The upstream did not answer in time.
+    /// The upstream did not respond in time.
     UpstreamTimeout = 504 "upstream_timeout" "The upstream did not respond in time" in Forward,
 }
 
@@ -160,7 +160,7 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    /// All of them, in their order.
+    /// All stages, in their order.
     pub(crate) const ALL: [Self; 7] =
         [Self::Request, Self::Auth, Self::Scope, Self::RateLimit, Self::Schema, Self::Forward, Self::Response];
 
@@ -181,18 +181,18 @@ impl Stage {
     }
 }
 
-/// One thing that is wrong with a message.
+/// A violation of a schema in a message.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Violation {
-    /// Where: a JSON pointer (RFC 6901) into the body; of parameters, behind `/path`, `/query`, `/header` or `/cookie`;
-    /// in XML, the way to the element.
+    /// The place: a JSON pointer (RFC 6901) into the body. Of parameters: below `/path`, `/query`, `/header` or
+    /// `/cookie`. In XML: the path of the element.
     pub(crate) pointer: String,
-    /// What, without the value itself.
+    /// What is wrong, without the value itself.
     pub(crate) detail: String,
-    /// The keyword of JSON Schema that is broken.
+    /// The keyword of JSON Schema that is violated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) keyword: Option<Box<str>>,
-    /// Where that keyword is in the schema: a JSON pointer.
+    /// JSON pointer to that keyword in the schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) schema: Option<Box<str>>,
 }
@@ -204,7 +204,7 @@ impl Violation {
     }
 }
 
-/// Members of a refusal that only some reasons have.
+/// Members of the response that only some reasons have.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Members {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -298,7 +298,7 @@ impl Refusal {
         &self.0.detail
     }
 
-    /// Members that only some reasons have.
+    /// The members that only some reasons have.
     pub(crate) fn own_members(&self) -> &Members {
         &self.0.members
     }

@@ -1,8 +1,8 @@
-//! What outlives policies, and a policy that is bound to it.
+//! The state of the process, which outlives policies, and a policy attached to it.
 //!
-//! A policy is names and numbers. [`InForce::attach`] binds it to the counters, keys and stores of this process, and takes
-//! over from the policy before what both have. Attaching changes nothing that is in force, so a policy that is then given
-//! up leaves no trace; what belongs to the former policy alone goes with it.
+//! A policy is names and numbers. [`InForce::attach`] binds it to the counters, keys and stores of this process, and reuses
+//! what the previous policy shares with it. Attaching changes nothing that is in force, so a policy that is then discarded
+//! leaves no trace. What belongs only to the previous policy is dropped with it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,24 +18,24 @@ use crate::state::ledger::Ledger;
 use crate::state::registry::{Registry, StoreConfig};
 use crate::telemetry::{Metrics, RouteMetrics};
 
-/// What outlives policies.
+/// The state that outlives policies.
 pub(crate) struct Runtime {
-    /// How much callers have used of their limits.
+    /// The usage of all rate limits.
     pub(crate) ledger: Arc<Ledger>,
-    /// The numbers of the process.
+    /// The metrics of the process.
     pub(crate) metrics: Metrics,
     /// Counts changes of credentials, so that cached tokens are checked again.
     pub(crate) epoch: Epoch,
-    /// DPoP proofs that were used.
+    /// Used DPoP proofs, to detect replays.
     replays: Arc<Replays>,
-    /// Makes and recognises nonces for DPoP proofs.
+    /// Creates and verifies nonces for DPoP proofs.
     nonces: Arc<Nonces>,
-    /// The registries that some policy still uses: a store on this machine cannot be opened twice.
+    /// The registries in use by any policy: a store on this machine cannot be opened twice.
     registries: Mutex<Vec<Weak<Registry>>>,
 }
 
 impl Runtime {
-    /// The runtime of a process that started then.
+    /// Creates the runtime of a process that started at `started`.
     pub(crate) fn new(started: Instant) -> Self {
         Self {
             ledger: Arc::new(Ledger::new(started)),
@@ -61,26 +61,24 @@ impl Runtime {
     }
 }
 
-/// A policy, bound to the state of this process. A request keeps the one it began with.
+/// A policy attached to the state of this process. A request keeps the one it began with.
 pub(crate) struct InForce {
-    /// The policy.
     pub(crate) policy: Policy,
     /// The sinks that audit records are written to.
     pub(crate) trail: Arc<Trail>,
-    /// Authenticates requests.
     pub(crate) auth: Authentication,
-    /// How much callers have used of their limits.
+    /// The usage of all rate limits.
     pub(crate) ledger: Arc<Ledger>,
     /// By [`Route::index`].
     routes: Box<[Arc<RouteMetrics>]>,
-    /// The numbers of requests without a route.
+    /// The metrics of requests without a route.
     unrouted: Arc<RouteMetrics>,
-    /// Turns of round robin, by [`Api::index`].
+    /// Round-robin positions, by [`Api::index`].
     turns: Box<[AtomicUsize]>,
 }
 
 impl InForce {
-    /// Binds a policy to the runtime. The registry is not opened, and no key set is fetched.
+    /// Attaches a policy to the runtime. Does not open the registry, and fetches no key set.
     pub(crate) fn attach(policy: Policy, trail: Arc<Trail>, runtime: &Runtime, previous: Option<&Self>) -> Self {
         let state = State {
             registry: runtime.registry(policy.store()),
@@ -108,22 +106,22 @@ impl InForce {
         }
     }
 
-    /// What operators have changed.
+    /// The registry of operators' changes.
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         self.auth.registry()
     }
 
-    /// The numbers of a route, or of requests without one.
+    /// The metrics of a route, or of requests without one.
     pub(crate) fn metrics(&self, route: Option<&Route>) -> &RouteMetrics {
         route.and_then(|route| self.routes.get(route.index())).unwrap_or(&self.unrouted)
     }
 
-    /// The numbers of all routes, and of requests without one.
+    /// The metrics of all routes, and of requests without one.
     pub(crate) fn all_metrics(&self) -> impl Iterator<Item = &RouteMetrics> + Clone {
         std::iter::once(&self.unrouted).chain(&self.routes).map(|metrics| &**metrics)
     }
 
-    /// The server of an API whose turn it is (round robin).
+    /// Returns the next server of an API (round robin).
     pub(crate) fn choose<'a>(&self, api: &'a Api) -> Option<&'a Arc<Server>> {
         match api.upstream().servers() {
             [only] => Some(only),
@@ -173,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_is_given_up_leaves_no_trace() {
+    fn a_discarded_policy_leaves_no_trace() {
         let runtime = Runtime::new(Instant::now());
         let current = attach(policy(ONE), &runtime, None);
         count(&current, "GET /x");
@@ -187,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_policy_counts_on_and_routes_that_are_gone_leave_the_page() {
+    fn the_next_policy_continues_counting_and_removed_routes_disappear() {
         let runtime = Runtime::new(Instant::now());
         let one = attach(policy(TWO), &runtime, None);
         for route in ["GET /x", "GET /y"] {

@@ -3,9 +3,9 @@
 //!
 //! Names follow Prometheus' rules: base units, `_total` for counters. Labels come from the policy, never from a
 //! request, so clients cannot increase their number. Two come from elsewhere, and both are bounded: `kid`, published by
-//! an issuer that the policy trusts, and the ids of keys and consumers that operators created. The hot path holds the
-//! numbers of a route ([`RouteMetrics`]). A page is put together from what is in force when it is asked for, so that
-//! what no longer exists disappears from it.
+//! an issuer that the policy trusts, and the ids of keys and consumers that operators created. The hot path uses the
+//! metrics of a route directly ([`RouteMetrics`]). Every scrape renders the policy in force, so series of removed routes
+//! disappear.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,7 +26,7 @@ use prometheus_client::registry::{Registry, Unit};
 /// Upper bounds of duration buckets, in seconds.
 const DURATIONS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Labels of what is counted per route.
+/// Labels of metrics per route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     api: String,
@@ -94,14 +94,14 @@ pub(crate) struct End {
     pub(crate) code: &'static str,
 }
 
-/// How many different ends there can be.
+/// Maximum number of different ends.
 pub(crate) const ENDS: usize = 64;
 
-/// The numbers of one route. They outlive policies: the next policy that has the route counts on.
+/// The metrics of one route. They outlive policies: the next policy with this route continues counting.
 #[derive(Debug)]
 pub(crate) struct RouteMetrics {
     labels: RouteLabels,
-    /// By [`End::index`]; made when first used, because most routes never see most ends.
+    /// By [`End::index`]; created on first use, because most ends never occur on most routes.
     ends: [OnceLock<EndCount>; ENDS],
     /// Refusals that were only reported, by code.
     would_refuse: Mutex<Vec<(&'static str, u64)>>,
@@ -109,7 +109,7 @@ pub(crate) struct RouteMetrics {
     upstream_duration: Histogram,
 }
 
-/// How often requests of a route ended in one way.
+/// Number of requests of a route that ended in one way.
 #[derive(Debug)]
 struct EndCount {
     code: &'static str,
@@ -117,7 +117,7 @@ struct EndCount {
 }
 
 impl RouteMetrics {
-    /// Nothing is counted yet. Both names are empty for requests that match no route.
+    /// Returns metrics that are all zero. Both names are empty for requests that match no route.
     pub(crate) fn new(api: &str, route: &str) -> Self {
         Self {
             labels: RouteLabels { api: api.to_owned(), route: route.to_owned() },
@@ -170,7 +170,7 @@ impl RouteMetrics {
     }
 }
 
-/// A family of series that exist at this moment, in this order; [`Family`] would keep those that are gone.
+/// A family of the series that exist now, in this order; [`Family`] would keep removed ones.
 #[derive(Debug)]
 struct Series<S, M>(Vec<(S, M)>);
 
@@ -236,15 +236,15 @@ pub(crate) struct Gauges {
     pub(crate) audit: AuditNumbers,
     /// Issuers whose keys tokens are verified with.
     pub(crate) issuers: Vec<IssuerNumbers>,
-    /// The store, where there is one.
+    /// The store, if there is one.
     pub(crate) store: Option<StoreNumbers>,
     /// API keys that expire soon, soonest first; bounded in number.
     pub(crate) ending: Vec<KeyNumbers>,
-    /// How many API keys expire soon in all.
+    /// Total number of API keys that expire soon.
     pub(crate) endings: usize,
 }
 
-/// What the audit writers count themselves.
+/// The counters of the audit writers.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct AuditNumbers {
     /// Records written.
@@ -258,7 +258,7 @@ pub(crate) struct AuditNumbers {
 /// The state of an issuer's keys.
 #[derive(Debug)]
 pub(crate) struct IssuerNumbers {
-    /// Its name in the policy.
+    /// Name in the policy.
     pub(crate) name: String,
     /// Its keys are loaded, and the last fetch succeeded.
     pub(crate) up: bool,
@@ -277,7 +277,7 @@ pub(crate) struct StoreNumbers {
     pub(crate) kind: &'static str,
     /// This node is in sync with the store.
     pub(crate) up: bool,
-    /// Kind → how many there are.
+    /// Kind → number of entries.
     pub(crate) entries: Vec<(&'static str, usize)>,
 }
 
@@ -406,7 +406,7 @@ pub(crate) fn start_logs_from(level: &str) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    // This fails only when logging is set up already.
+    // This fails only if logging is set up already.
     let _ = if std::env::var("BARTIZAN_LOG_FORMAT").is_ok_and(|format| format == "json") {
         logs.json().try_init()
     } else {
@@ -414,7 +414,7 @@ pub(crate) fn start_logs_from(level: &str) {
     };
 }
 
-/// Formats an error with its sources: "client error (Connect)" alone is no help.
+/// Formats an error with its sources: "client error (Connect)" alone does not help.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -34,7 +34,12 @@ pub(crate) struct ExpiringKey {
 }
 
 /// Returns the valid keys of the policy and the store that expire within this time, sorted by expiry.
-pub(crate) fn ending(keys: &ApiKeys, registry: &Registry, within: SignedDuration, now: Timestamp) -> Vec<ExpiringKey> {
+pub(crate) fn expiring(
+    keys: &ApiKeys,
+    registry: &Registry,
+    within: SignedDuration,
+    now: Timestamp,
+) -> Vec<ExpiringKey> {
     let horizon = now.checked_add(within).unwrap_or(Timestamp::MAX);
     let is_near = |end: &Timestamp| now < *end && *end <= horizon;
     let listed = keys.listed().filter_map(|key| {
@@ -74,12 +79,12 @@ impl Reminder {
         let due = self.due(keys, registry, now);
         for ExpiringKey { key, consumer, end, replaced_by } in due.iter().take(MOST) {
             match replaced_by {
-                None => tracing::warn!(%key, %consumer, %end, "an API key ends soon; rotate it"),
-                Some(next) => tracing::warn!(%key, %consumer, %end, %next, "an API key that was rotated ends soon"),
+                None => tracing::warn!(%key, %consumer, %end, "an API key expires soon; rotate it"),
+                Some(next) => tracing::warn!(%key, %consumer, %end, %next, "a rotated API key expires soon"),
             }
         }
         if due.len() > MOST {
-            tracing::warn!(keys = due.len() - MOST, "further API keys end soon");
+            tracing::warn!(keys = due.len() - MOST, "more API keys expire soon");
         }
     }
 
@@ -87,8 +92,8 @@ impl Reminder {
     fn due(&mut self, keys: &ApiKeys, registry: &Registry, now: Timestamp) -> Vec<ExpiringKey> {
         let before = std::mem::take(&mut self.warned);
         let mut due = Vec::new();
-        for ending in ending(keys, registry, WARNED, now) {
-            // `abs`: a clock that was set back must not silence it for longer than a day either.
+        for ending in expiring(keys, registry, WARNED, now) {
+            // `abs`: setting the clock back must not silence the warning for more than a day.
             let warned = before.get(&ending.key).filter(|warned| now.duration_since(**warned).abs() < AGAIN);
             self.warned.insert(ending.key.clone(), *warned.unwrap_or(&now));
             if warned.is_none() {
@@ -172,11 +177,11 @@ mod tests {
             created: at(NOW),
             created_by: "admin".into(),
         })));
-        let found = ending(&keys, &registry, SignedDuration::from_hours(100), at(NOW));
+        let found = expiring(&keys, &registry, SignedDuration::from_hours(100), at(NOW));
         // `a` is 1000 hours old, so its age ends it only after its own end; `eeeee` ends by its age.
         assert_eq!(ids(&found), ["bb", "ends", "gets-old", "a", "eeeee", "last-moment"]);
         assert_eq!((&*found[0].consumer, found[0].end), ("acme", at(NOW + 30 * HOUR)));
-        assert_eq!(ids(&ending(&keys, &registry, SignedDuration::ZERO, at(NOW))), [""; 0]);
+        assert_eq!(ids(&expiring(&keys, &registry, SignedDuration::ZERO, at(NOW))), [""; 0]);
     }
 
     #[test]
@@ -194,8 +199,8 @@ mod tests {
             (-24 * HOUR, vec!["c"], vec!["c"]),
         ] {
             for key in ["a", "b", "c"] {
-                let gone = Change::Remove(Kind::Key, key.to_owned());
-                registry.learn(if there.contains(&key) { made(key, 200) } else { gone });
+                let removed = Change::Remove(Kind::Key, key.to_owned());
+                registry.learn(if there.contains(&key) { made(key, 200) } else { removed });
             }
             assert_eq!(ids(&reminder.due(&keys, &registry, at(NOW + after))), due, "after {after} s");
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::admin::expiring_keys::{SOON, ending};
+use crate::admin::expiring_keys::{SOON, expiring};
 use crate::runtime::InForce;
 use crate::stages::auth::Authentication;
 use crate::stages::auth::jwt::Issuer;
@@ -21,7 +21,7 @@ const MAX_KID: usize = 128;
 /// Collects the current values.
 pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Gauges {
     let registry = in_force.registry();
-    let ending = ending(&in_force.policy.auth().keys, registry, SOON, now);
+    let ending = expiring(&in_force.policy.auth().keys, registry, SOON, now);
     let endings = ending.len();
     let ending = ending.into_iter().take(MOST_KEYS);
     let ending = ending.map(|one| KeyNumbers {

@@ -223,9 +223,9 @@ impl Admin {
 
     async fn reload(&self, peer: &Peer, exchange: &Exchange, operator: &str) -> Result<Answer, Refusal> {
         let (reply, replied) = oneshot::channel();
-        let gone = |_| Refusal::new(Stage::Request, Reason::NoRoute, "the process is stopping");
-        self.commands.send(Command::Reload(reply)).await.map_err(|_| gone(()))?;
-        let reloaded = replied.await.map_err(|_| gone(()))?;
+        let stopping = |_| Refusal::new(Stage::Request, Reason::NoRoute, "the process is stopping");
+        self.commands.send(Command::Reload(reply)).await.map_err(|_| stopping(()))?;
+        let reloaded = replied.await.map_err(|_| stopping(()))?;
         let in_force = self.shared.in_force.current();
         let outcome = match reloaded {
             Reloaded::Loaded => Ok("loaded"),
@@ -281,11 +281,11 @@ impl OperatorAction<'_> {
     }
 }
 
-/// Runs an operation directly on the store of a policy, which no daemon may have open, and writes its audit record.
-/// Records go only to files, never to standard output: the answer is printed there.
+/// Runs an operation on the store of a policy, which no daemon may have open, and writes its audit record.
+/// Records go only to files, never to standard output, where the response is printed.
 ///
 /// Fails if the store or the audit trail cannot be opened, or the record was not written. Must run on a local runtime.
-pub(crate) async fn directly(
+pub(crate) async fn without_daemon(
     in_force: &InForce,
     method: &Method,
     target: &str,
@@ -320,7 +320,7 @@ pub(crate) async fn directly(
     recorder.close().await;
     match trail.close(PATIENCE).await {
         0 => Ok(done),
-        left => Err(format!("{left} audit records could not be written; the change is made")),
+        left => Err(format!("{left} audit records could not be written; the change was made")),
     }
 }
 

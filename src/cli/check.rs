@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     if policy.is_some() { DONE } else { INVALID }
 }
 
-/// `ok`, and who may call each route.
+/// Summarizes the policy: who may call each route.
 fn summary(policy: &Policy) -> String {
     let mut text = format!("ok: {} APIs, {} routes\n", policy.apis().len(), policy.routes().len());
     for api in policy.apis() {
@@ -61,10 +61,10 @@ fn summary(policy: &Policy) -> String {
 
 fn who(route: &Route) -> String {
     match &route.access {
-        Access::Public => "anybody".to_owned(),
+        Access::Public => "everyone".to_owned(),
         Access::Scoped(requirement) => {
-            let ways: Vec<String> = requirement.alternatives().iter().map(way).collect();
-            let scopes = ways.join(", or ");
+            let alternatives: Vec<String> = requirement.alternatives().iter().map(alternative).collect();
+            let scopes = alternatives.join(", or ");
             match requirement.only() {
                 Some(only) => format!("{scopes}, only {}", only.join(", ")),
                 None => scopes,
@@ -73,12 +73,12 @@ fn who(route: &Route) -> String {
     }
 }
 
-fn way(way: &Alternative) -> String {
-    let mut words: Vec<&str> = way.scopes.iter().map(|scope| &**scope).collect();
-    words.extend(way.certificate.then_some("a client certificate"));
-    words.extend(way.by.map(|by| match by {
+fn alternative(alternative: &Alternative) -> String {
+    let mut parts: Vec<&str> = alternative.scopes.iter().map(|scope| &**scope).collect();
+    parts.extend(alternative.certificate.then_some("a client certificate"));
+    parts.extend(alternative.by.map(|by| match by {
         By::Token => "a token",
         By::Key => "an API key",
     }));
-    if words.is_empty() { "any known caller".to_owned() } else { words.join(" + ") }
+    if parts.is_empty() { "any authenticated caller".to_owned() } else { parts.join(" + ") }
 }

@@ -153,7 +153,7 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
         rehearsal.fetch_keys(at).await;
     }
     let note = rehearsal.policy().has_store().then_some(
-        "what operators have changed is not looked at: revocations, suspensions, grants, keys and consumers of the store",
+        "the store is not read: revocations, suspensions, grants, and keys and consumers created at run time are ignored",
     );
     let trace = rehearsal.trace(request, Moment { at, since: Duration::ZERO }).await;
     Ok(Explained { trace, at, note })
@@ -232,10 +232,10 @@ impl Explained {
                 text.push_str(&format!("→ {} {}: {}\n", reason.status().as_u16(), reason.code(), refusal.detail()));
             }
             None => {
-                let told = self.trace.identity_headers();
-                let with = if told.is_empty() { "" } else { ", with" };
+                let headers = self.trace.identity_headers();
+                let with = if headers.is_empty() { "" } else { ", with" };
                 text.push_str(&format!("→ forwarded to {}{with}\n", self.servers().join(" or ")));
-                for (name, value) in told {
+                for (name, value) in headers {
                     text.push_str(&format!("  {name}: {value}\n"));
                 }
             }

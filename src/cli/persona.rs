@@ -84,7 +84,7 @@ impl WrittenPersona {
             }
             _ => {
                 problems
-                    .error(at.place(), "a request brings one credential")
+                    .error(at.place(), "a request has one credential")
                     .help("write one of `issuer`, `introspected`, `key` and `consumer`");
                 None
             }
@@ -94,7 +94,7 @@ impl WrittenPersona {
             for name in OF_TOKENS.into_iter().filter(|name| at.key(name).present() && !narrows(name)) {
                 problems
                     .error(at.key(name).key_place(), format!("`{name}` needs a token"))
-                    .help("write `issuer` or `introspected` with it, or remove it");
+                    .help("add `issuer` or `introspected`, or remove it");
             }
         }
         let shows =
@@ -107,7 +107,7 @@ impl WrittenPersona {
         if self.roles.is_some() && settings.is_some_and(|settings| settings.role_claim.is_none()) {
             problems
                 .error(at.key_place(), "tokens of this issuer have no roles")
-                .help("the policy names the claim that holds them with `role_claim:`");
+                .help("set `role_claim:` of the issuer in the policy");
         }
     }
 
@@ -132,7 +132,7 @@ impl WrittenPersona {
         if self.bound == Some(true) && self.certificate.is_none() {
             problems
                 .error(at.key("bound").key_place(), "this token has no certificate to be bound to")
-                .help("write `certificate:` with it");
+                .help("add `certificate:`");
         }
         let Some(id) = &self.id else {
             if !at.damaged() {
@@ -157,10 +157,11 @@ impl WrittenPersona {
 }
 
 fn shows(written: &str, at: At<'_>, policy: &Policy, problems: &mut Problems) -> Option<ShownCertificate> {
-    let asks = policy.listeners().iter().filter_map(|listener| listener.tls.as_ref()).any(|tls| tls.trust.is_some());
-    if !asks {
+    let requested =
+        policy.listeners().iter().filter_map(|listener| listener.tls.as_ref()).any(|tls| tls.trust.is_some());
+    if !requested {
         problems
-            .error(at.place(), "no listener of the policy asks for client certificates")
+            .error(at.place(), "no listener of the policy requests client certificates")
             .help("write `client_ca:` under the `tls` of a listener");
         return None;
     }

@@ -1,4 +1,4 @@
-//! The key sets that issuers publish: each is kept fresh by a task while a policy names it.
+//! The key sets that issuers publish: a task keeps each one fresh while a policy names it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::stages::auth::remote_key_set::RemoteKeySet;
 /// How long a start or a reload waits for key sets that have never been fetched.
 const FIRST_FETCH: Duration = Duration::from_secs(3);
 
-/// Key sets that are kept fresh. The task of one that is dropped is aborted.
+/// Key sets that are kept fresh. Dropping one aborts its task.
 #[derive(Default)]
 pub(super) struct KeySets(Vec<(Arc<RemoteKeySet>, JoinSet<()>)>);
 
 impl KeySets {
-    /// Starts to fetch those that are new, and waits briefly for their first fetch.
+    /// Starts fetching the new key sets, and waits briefly for their first fetch.
     pub(super) async fn prepare(&self, wanted: &[Arc<RemoteKeySet>]) -> Self {
         let mut new = Self::default();
         for set in wanted {
@@ -31,12 +31,14 @@ impl KeySets {
             }
         };
         if tokio::time::timeout(FIRST_FETCH, first).await.is_err() {
-            tracing::warn!("a key set has not been fetched yet; until then, its tokens are answered with 503");
+            tracing::warn!(
+                "a key set has not been fetched yet; until then, requests with its tokens are answered with 503"
+            );
         }
         new
     }
 
-    /// Takes the new ones over, and drops those that are no longer wanted.
+    /// Adds the new key sets, and drops those that are no longer wanted.
     pub(super) fn commit(&mut self, new: Self, wanted: &[Arc<RemoteKeySet>]) {
         self.0.extend(new.0);
         self.0.retain(|(set, _)| wanted.iter().any(|wanted| Arc::ptr_eq(wanted, set)));

@@ -1,5 +1,5 @@
-//! The sockets that take requests: bound before a policy is put in force, served from then on, closed when no policy has
-//! them.
+//! The sockets for requests: bound before a policy is put in force, then served, and closed when the policy in force no
+//! longer has them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::proxy::downstream::listener::{self, Bound, Listening, Registered};
 use crate::proxy::downstream::worker::Shared;
 use crate::proxy::downstream::worker_thread::Handle;
 
-/// The listeners that are open, and what their connections are handed to.
+/// The open listeners, and the workers that serve their connections.
 pub(super) struct Listeners {
     open: Vec<Listening>,
     shared: Arc<Shared>,
@@ -25,7 +25,7 @@ impl Listeners {
         Self { open: Vec::new(), shared, limit, workers: Arc::new(workers) }
     }
 
-    /// Binds the listeners of a policy that `open` does not have. Sockets in `given` are used before new ones are made.
+    /// Binds the listeners of a policy that are not in `open`. Uses the sockets in `given` before it opens new ones.
     pub(super) fn prepare(
         open: Option<&Self>,
         policy: &Policy,
@@ -60,7 +60,7 @@ impl Listeners {
         }
     }
 
-    /// The local addresses, and whether each speaks TLS.
+    /// The local addresses, and whether each uses TLS.
     pub(super) fn addresses(&self) -> Vec<(SocketAddr, bool)> {
         let in_force = self.shared.in_force.current();
         let listeners = in_force.policy.listeners();

@@ -1,8 +1,8 @@
 //! The composition root: compile, prepare, put in force; reload; drain.
 //!
-//! One thread composes: it listens to signals and the admin listener, accepts connections and hands them to workers, and
-//! replaces what is in force. Every resource is *prepared* before any is *committed*: preparing may fail and changes
-//! nothing that is in force, so a reload happens whole or not at all. Each resource has a file of its own.
+//! One thread does this: it handles signals and admin requests, accepts connections and hands them to workers, and
+//! replaces the policy in force. Every resource is *prepared* before any is *committed*: preparing may fail and changes
+//! nothing that is in force, so a reload changes everything or nothing. Each resource has its own file.
 
 mod error;
 mod key_sets;
@@ -27,7 +27,7 @@ pub(crate) use self::error::StartError;
 use self::key_sets::KeySets;
 use self::listeners::Listeners;
 use self::registry::KeptRegistry;
-use self::signals::{Signals, Wish, notify, notify_reloading};
+use self::signals::{SignalAction, Signals, notify, notify_reloading};
 use self::workers::Workers;
 use crate::admin::expiring_keys::Reminder;
 use crate::admin::listener::Bound as AdminBound;
@@ -41,7 +41,7 @@ use crate::proxy::downstream::worker::Shared;
 use crate::runtime::{InForce, Runtime};
 use crate::state::published::Published;
 
-/// How often API keys are checked for upcoming expiry: operators may have made some since, or the store was read late.
+/// How often API keys are checked for upcoming expiry: operators may create keys, and the store may be read late.
 const REMIND: Duration = Duration::from_secs(60);
 /// How long the sinks have to write the last records at shutdown.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
@@ -50,9 +50,9 @@ const LAST_RECORDS: Duration = Duration::from_secs(10);
 pub(crate) struct Setup {
     /// The policy file.
     pub(crate) policy: PathBuf,
-    /// Records to standard output are written for people; true: in colour.
+    /// Writes records to standard output for people; true: in colour.
     pub(crate) readable: Option<bool>,
-    /// Sockets that are already bound, for listeners of the policy that have their addresses.
+    /// Sockets that are already bound, for the listeners with these addresses.
     pub(crate) bound: Vec<Bound>,
 }
 
@@ -69,17 +69,17 @@ pub(crate) struct Daemon {
     commands: mpsc::Receiver<Command>,
 }
 
-/// What a daemon holds open for the policy in force, beside the audit trail.
+/// What a daemon holds open for the policy in force, except the audit trail.
 struct Resources {
     registry: KeptRegistry,
     key_sets: KeySets,
     listeners: Listeners,
     admin: AdminListeners,
-    /// For admin listeners that come later.
+    /// For admin listeners that are opened later.
     commander: mpsc::Sender<Command>,
 }
 
-/// What is ready to be put in force.
+/// A policy and its resources, ready to be put in force.
 struct Prepared {
     in_force: Arc<InForce>,
     key_sets: KeySets,
@@ -88,7 +88,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    /// Opens and binds all that a policy needs and `current` does not have. Nothing that is in force changes.
+    /// Opens and binds everything that a policy needs and `current` lacks. Changes nothing that is in force.
     async fn new(
         policy: Policy,
         setup: &mut Setup,
@@ -158,7 +158,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// The addresses where requests are taken, and whether each speaks TLS.
+    /// The addresses of the listeners, and whether each uses TLS.
     pub(crate) fn addresses(&self) -> Vec<(SocketAddr, bool)> {
         self.resources.listeners.addresses()
     }
@@ -178,14 +178,14 @@ impl Daemon {
         loop {
             tokio::select! {
                 _ = remind.tick() => self.remind(),
-                wish = self.signals.next() => match wish {
-                    Wish::Reload => {
+                action = self.signals.next() => match action {
+                    SignalAction::Reload => {
                         self.reload().await;
                     }
-                    Wish::Stop => break,
+                    SignalAction::Stop => break,
                 },
                 Some(Command::Reload(reply)) = self.commands.recv() => {
-                    // An error means that nobody waits for the reply; the policy was reloaded all the same.
+                    // An error means that nobody waits for the reply; the reload is complete anyway.
                     let _ = reply.send(self.reload().await);
                 }
             }
@@ -193,7 +193,7 @@ impl Daemon {
         self.stop().await
     }
 
-    /// Reads everything again, and puts it in force whole or not at all.
+    /// Reads everything again, and puts all of it in force, or nothing.
     async fn reload(&mut self) -> Reloaded {
         notify_reloading();
         let reloaded = self.try_reload().await;
@@ -205,7 +205,7 @@ impl Daemon {
             }
             Reloaded::Unchanged => {
                 metrics.reload("unchanged");
-                tracing::info!("nothing that the policy is made of has changed");
+                tracing::info!("neither the policy nor a file that it names has changed");
             }
             Reloaded::Failed(report) => {
                 metrics.reload("failed");
@@ -219,7 +219,7 @@ impl Daemon {
 
     async fn try_reload(&mut self) -> Reloaded {
         let path = self.setup.policy.clone();
-        // Compiling schemas can take long; connections are accepted meanwhile.
+        // Compiling schemas can take long; connections are accepted in the meantime.
         let compiled = tokio::task::spawn_blocking(move || compile::compile(&path)).await;
         let (policy, report) = match compiled {
             Ok((Some(policy), report)) => (policy, report),
@@ -236,7 +236,7 @@ impl Daemon {
         }
         log(&report);
         if policy.workers() != current.policy.workers() {
-            tracing::warn!("`workers` changes when the process is started again");
+            tracing::warn!("a change of `workers` takes effect when the process is restarted");
         }
         let held = Some((&self.resources, &*current));
         let prepared = match Prepared::new(policy, &mut self.setup, &self.runtime, held).await {
@@ -265,7 +265,7 @@ impl Daemon {
     async fn stop(self) -> io::Result<()> {
         let Self { shared, mut resources, workers, mut signals, .. } = self;
         notify(NotifyState::Stopping);
-        tracing::info!("stopping: requests in flight are finished");
+        tracing::info!("stopping; requests in flight will finish first");
         resources.listeners.close(|_| true).await;
         resources.admin.close().await;
         workers.close(&mut signals).await;

@@ -1,4 +1,5 @@
-//! The registry of the policy in force: opened with its store, kept in the background, flushed when it is no longer used.
+//! The registry of the policy in force: opens its store, maintains it in the background, and flushes it when it is no
+//! longer used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ impl KeptRegistry {
         registry.open().await.map_err(|error| StartError::System(error.to_string()))
     }
 
-    /// Keeps this registry from now on. Does nothing if it is the same as before.
+    /// Maintains this registry from now on. Does nothing if it is the same as before.
     pub(super) async fn commit(&mut self, registry: &Arc<Registry>) {
         if self.0.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.registry, registry)) {
             return;
@@ -40,7 +41,7 @@ impl KeptRegistry {
         self.0 = Some(Kept { registry: Arc::clone(registry), task, stop });
     }
 
-    /// Writes what has not been written yet, and stops.
+    /// Writes pending changes, and stops.
     pub(super) async fn close(&mut self) {
         let Some(Kept { registry, task, stop }) = self.0.take() else { return };
         drop(stop);

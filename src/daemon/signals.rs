@@ -5,7 +5,7 @@ use std::io;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals of a daemon. Install them before the first listener is announced: one that arrives earlier would end the
+/// The signals of a daemon. Install them before the first listener is announced: an earlier signal would end the
 /// process.
 pub(super) struct Signals {
     hangup: Signal,
@@ -13,9 +13,9 @@ pub(super) struct Signals {
     interrupt: Signal,
 }
 
-/// What a signal asks for.
+/// What a signal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum SignalAction {
     /// SIGHUP: read everything again.
     Reload,
     /// SIGTERM or SIGINT: stop.
@@ -32,17 +32,17 @@ impl Signals {
     }
 
     /// Waits for the next signal. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Wish {
+    pub(super) async fn next(&mut self) -> SignalAction {
         tokio::select! {
-            _ = self.hangup.recv() => Wish::Reload,
-            _ = self.terminate.recv() => Wish::Stop,
-            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.hangup.recv() => SignalAction::Reload,
+            _ = self.terminate.recv() => SignalAction::Stop,
+            _ = self.interrupt.recv() => SignalAction::Stop,
         }
     }
 
     /// Waits for SIGTERM or SIGINT.
     pub(super) async fn stop(&mut self) {
-        while self.next().await != Wish::Stop {}
+        while self.next().await != SignalAction::Stop {}
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) fn notify(state: NotifyState<'_>) {
     notify_all(&[state]);
 }
 
-/// Reports that a reload has begun, with the time that systemd asks for.
+/// Reports that a reload has begun, with the timestamp that systemd requires.
 pub(super) fn notify_reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify_all(&[NotifyState::Reloading, now]),

@@ -6,8 +6,8 @@ use super::error::StartError;
 use crate::audit::{SinkConfig, Trail};
 use crate::policy::Policy;
 
-/// Opens the sinks that are not open yet. `readable` is how records on standard output are written: for people (true: in
-/// colour), or `None` as JSON.
+/// Opens the sinks that are not open yet. With `readable`, records on standard output are written for people (true: in
+/// colour), otherwise as JSON.
 pub(super) fn prepare(
     policy: &Policy,
     readable: Option<bool>,

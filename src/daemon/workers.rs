@@ -11,20 +11,20 @@ use super::signals::Signals;
 use crate::proxy::downstream::worker::Shared;
 use crate::proxy::downstream::worker_thread::{self, Handle};
 
-/// How long the workers may take to write the records of requests that were cut off.
+/// How long the workers may take to write the records of aborted requests.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 
 /// The threads that serve requests.
 pub(super) struct Workers {
     threads: Vec<JoinHandle<()>>,
-    /// Turns true when workers are to finish.
+    /// True when workers must finish.
     drain: watch::Sender<bool>,
-    /// Turns true when workers are to cut off what has not finished.
+    /// True when workers must abort unfinished requests.
     cut: watch::Sender<bool>,
 }
 
 impl Workers {
-    /// Starts that many workers, or one per core. Returns the handles that connections are sent to.
+    /// Starts `count` workers, or one per core. Returns the handles to send connections to.
     pub(super) fn start(count: Option<usize>, shared: &Arc<Shared>) -> Result<(Self, Vec<Handle>), StartError> {
         let count = count.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
         let ((drain, draining), (cut, cutting)) = (watch::channel(false), watch::channel(false));
@@ -36,14 +36,14 @@ impl Workers {
         Ok((Self { threads, drain, cut }, handles))
     }
 
-    /// Lets requests in flight finish within the drain time. A signal to stop cuts them off.
+    /// Lets requests in flight finish within the drain time. Another signal to stop aborts them.
     pub(super) async fn close(self, signals: &mut Signals) {
         self.drain.send_replace(true);
         let (finished, mut finish) = oneshot::channel();
-        // Detached: a worker that does not end must not keep the process.
+        // Detached: a worker that does not end must not keep the process alive.
         std::thread::spawn(move || {
             for thread in self.threads {
-                // A worker that panicked has logged it.
+                // A panic of a worker has been logged.
                 let _ = thread.join();
             }
             let _ = finished.send(());
@@ -53,7 +53,7 @@ impl Workers {
             () = signals.stop() => {
                 tracing::warn!("a second signal: stopping at once");
                 self.cut.send_replace(true);
-                // Not for what is in flight any more, but for its records.
+                // Waits for the records of the aborted requests, not for the requests.
                 let _ = tokio::time::timeout(LAST_RECORDS, finish).await;
             }
         }

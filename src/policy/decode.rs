@@ -1,8 +1,8 @@
-//! From the tree to serde types, with every mistake told in one pass.
+//! Decodes the tree into serde types, and reports every mistake in one pass.
 //!
-//! serde stops at the first error. So the node of an error is reported and made void, and decoding begins again
-//! without it, until nothing is left to tell. That ends, because every field of the document is optional and every
-//! round voids a node. Messages quote what is written; what a reference stands for never gets into one.
+//! serde stops at the first error. So the node of an error is reported and made void, and decoding is repeated without
+//! it, until no error is left. This terminates, because every field of the document is optional and every round voids a
+//! node. Messages quote the text as written, never the value of a reference.
 
 use std::fmt;
 
@@ -15,10 +15,10 @@ use super::diagnostic::Problems;
 use super::source::quote;
 use super::tree::{Kind, NodeId, Scalar, Tree};
 
-/// Most rounds of decoding: problems are bounded anyway, but equal ones (behind aliases) are kept once and not counted.
+/// Maximum number of rounds. Problems are bounded anyway, but equal ones (behind aliases) are kept once and not counted.
 const ROUNDS: usize = 300;
 
-/// Decodes the tree; whatever is wrong is reported, and void in the tree from then on.
+/// Decodes the tree. Reports every mistake, and makes its node void.
 pub(crate) fn decode<T: DeserializeOwned + Default>(tree: &mut Tree, problems: &mut Problems) -> T {
     for _ in 0..ROUNDS {
         let root = tree.root();
@@ -33,7 +33,7 @@ pub(crate) fn decode<T: DeserializeOwned + Default>(tree: &mut Tree, problems: &
             }
         }
     }
-    // Too much is wrong to make sense of the rest.
+    // Too much is wrong to decode the rest.
     tree.void(tree.root());
     T::default()
 }
@@ -54,7 +54,7 @@ impl<'t> Decoder<'t> {
         DecodeError::new(what).at(self.id)
     }
 
-    /// The scalar here, which must not be null.
+    /// Returns the scalar at this node, which must not be null.
     fn scalar(self, expectation: impl FnOnce() -> Expectation) -> Result<&'t Scalar, DecodeError> {
         match self.kind() {
             Kind::Scalar(scalar) if scalar.is_null() => Err(self.fault(What::NoValue(expectation()))),
@@ -63,7 +63,7 @@ impl<'t> Decoder<'t> {
         }
     }
 
-    /// A scalar that is more than text: not in quotes, unless it came out of a reference.
+    /// Parses a scalar that is not text: it must not be in quotes, unless it comes from a reference.
     fn value<T>(self, expectation: impl Fn() -> Expectation, parse: fn(&str) -> Option<T>) -> Result<T, DecodeError> {
         let scalar = self.scalar(&expectation)?;
         let parsed = parse(scalar.value()).ok_or_else(|| self.fault(What::Expected(expectation())))?;
@@ -72,7 +72,7 @@ impl<'t> Decoder<'t> {
 
     fn visit_text<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         let scalar = self.scalar(|| Expectation::of(&visitor))?;
-        // A visitor's own message may quote the value, so it is not used for what a reference stands for.
+        // A visitor's own message may quote the value, so it is not used for the value of a reference.
         let secret = scalar.is_reference().then(|| Expectation::of(&visitor));
         visitor.visit_str(scalar.value()).map_err(|fault: DecodeError| match secret {
             Some(expectation) => self.fault(What::Expected(expectation)),
@@ -98,13 +98,13 @@ impl<'t> Decoder<'t> {
         matches!(self.kind(), Kind::Scalar(scalar) if scalar.is_null())
     }
 
-    /// The fault of a node that is no list or map, as expected.
+    /// Returns the error for a node that is not the expected list or map.
     fn mismatch(self, expectation: Expectation) -> DecodeError {
         self.fault(if self.is_null() { What::NoValue(expectation) } else { What::Expected(expectation) })
     }
 }
 
-/// Whole numbers as people write them: no plus sign, no leading zeros (which some read as octal).
+/// Parses a whole number: no plus sign, no leading zeros (which some parsers read as octal).
 fn parse_whole<T: std::str::FromStr>(text: &str) -> Option<T> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.starts_with('+') || (digits.len() > 1 && digits.starts_with('0')) {
@@ -160,7 +160,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        // A key with nothing behind it is a mistake, not an absence: the inner type says what is missing.
+        // A key without a value is a mistake and not an absent key: the inner type says what is missing.
         visitor.visit_some(self)
     }
 
@@ -232,7 +232,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
     }
 }
 
-/// Elements of a list, void ones skipped.
+/// Elements of a list, except void ones.
 struct Items<'t> {
     tree: &'t Tree,
     items: std::slice::Iter<'t, NodeId>,
@@ -248,7 +248,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
-/// Entries of a map, void ones skipped.
+/// Entries of a map, except void ones.
 struct Entries<'t> {
     tree: &'t Tree,
     entries: std::slice::Iter<'t, (NodeId, NodeId)>,
@@ -273,7 +273,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 }
 
-/// A key or the name of a variant: always text, whatever it looks like.
+/// A key or the name of a variant: always text, even if it looks like a number.
 struct Name<'t> {
     tree: &'t Tree,
     id: NodeId,
@@ -296,9 +296,9 @@ impl<'de> Deserializer<'de> for Name<'_> {
     }
 }
 
-/// One of several kinds: `name`, or `name: settings`.
+/// An enum: `name`, or `name: settings`.
 struct Choice<'t> {
-    /// The whole entry: what is void when the choice is wrong.
+    /// The whole entry, which is made void if the choice is wrong.
     whole: Decoder<'t>,
     tag: NodeId,
     content: Option<NodeId>,

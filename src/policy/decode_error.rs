@@ -1,7 +1,7 @@
-//! What can be wrong with one node of the policy, and how that is worded.
+//! What can be wrong with one node of the policy, and the message for each mistake.
 //!
-//! Words only; finding faults is the decoder's business. The keys of the language that this version does not know yet
-//! are listed here, so that nobody takes them for misspelt, and nothing ever ignores them.
+//! Messages only; the decoder finds the mistakes. The keys of the language that this version does not support yet are
+//! listed here, so that they are not reported as misspelt. They are errors, because nothing in a policy is ignored.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use super::diagnostic::{Problems, did_you_mean};
 use super::source::quote;
 use super::tree::{Kind, NodeId, Scalar, Step, Tree};
 
-/// Keys of the policy language that are not built yet, by the map they stand in: keys from the root, `*` for any key or
-/// any position.
+/// Keys of the policy language that are not built yet, by the path of their map: keys from the root, `*` for any key
+/// or position.
 const PLANNED: &[(&str, &[&str])] = &[
     ("", &["token_service"]),
     ("auth.issuers.*", &["on_failure"]),
@@ -21,7 +21,7 @@ const PLANNED: &[(&str, &[&str])] = &[
     ("audit.*.file", &["rotate", "on_failure"]),
 ];
 
-/// Former names of keys, what they are called now, and a further sentence. A path names a key inside another.
+/// Former names of keys, their new names, and a further sentence. A path names a key inside another.
 const RENAMED: &[(&str, &[&str], &str)] = &[
     ("failures", &["failed_attempts"], ""),
     ("strong", &["proof_of_possession"], ""),
@@ -32,7 +32,7 @@ const RENAMED: &[(&str, &[&str], &str)] = &[
     ("keys", &["jwks", "public_key"], " Without either, the keys are discovered."),
 ];
 
-/// What should have stood at a node.
+/// What a node should have been.
 #[derive(Debug)]
 pub(super) enum Expectation {
     /// Any text.
@@ -47,12 +47,12 @@ pub(super) enum Expectation {
     Keys(&'static [&'static str]),
     /// One of these names.
     OneOf(&'static [&'static str]),
-    /// What these words say.
+    /// Described by this text.
     Other(String),
 }
 
 impl Expectation {
-    /// What a visitor says it expects, in the words of this file.
+    /// Translates what a visitor says it expects.
     pub(super) fn of(expected: &dyn serde::de::Expected) -> Self {
         match expected.to_string() {
             text if text == "a string" => Self::Text,
@@ -80,23 +80,23 @@ impl fmt::Display for Expectation {
 /// What is wrong.
 #[derive(Debug)]
 pub(super) enum What {
-    /// A key that cannot stand here; these can.
+    /// A key that is not allowed here; these are.
     UnknownField(&'static [&'static str]),
-    /// A name that cannot stand here; these can.
+    /// A name that is not allowed here; these are.
     UnknownVariant(&'static [&'static str]),
     /// Something else was expected.
     Expected(Expectation),
     /// The right value, but in quotes.
     Quoted(Expectation),
-    /// Nothing stands behind the key.
+    /// The key has no value.
     NoValue(Expectation),
-    /// Worded by the type itself: the message and, after a line break, the help.
+    /// The type's own message and, after a line break, its help.
     Custom(String),
-    /// A part of it was reported before, and the rest is of no use without it.
+    /// A part of it was reported before, and the rest is useless without that part.
     Void,
 }
 
-/// Something wrong, and the node it is wrong with.
+/// A mistake, and its node.
 #[derive(Debug)]
 pub(super) struct DecodeError {
     what: What,
@@ -104,17 +104,17 @@ pub(super) struct DecodeError {
 }
 
 impl DecodeError {
-    /// A fault whose node is not known yet.
+    /// Returns an error whose node is not known yet.
     pub(super) fn new(what: What) -> Self {
         Self { what, node: None }
     }
 
-    /// Says which node; the first, and so the innermost, that says so holds.
+    /// Sets the node, unless one is set: the innermost comes first.
     pub(super) fn at(self, node: NodeId) -> Self {
         Self { node: self.node.or(Some(node)), ..self }
     }
 
-    /// Adds it to the problems. Returns the node to void.
+    /// Reports the error. Returns the node to make void.
     pub(super) fn report(self, tree: &Tree, problems: &mut Problems) -> NodeId {
         let id = self.node.unwrap_or(tree.root());
         let scalar = match tree.kind(id) {
@@ -163,7 +163,7 @@ impl DecodeError {
                 (format!("{subject} has no value"), Some(help))
             }
             What::Custom(_) if scalar.is_some_and(Scalar::is_reference) => {
-                (format!("what {} stands for does not fit here", quote(written)), None)
+                (format!("the value of {} does not fit here", quote(written)), None)
             }
             What::Custom(text) => match text.split_once('\n') {
                 Some((message, help)) => (message.to_owned(), Some(help.to_owned())),
@@ -183,7 +183,7 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// The words for a key that the language has and this version does not.
+/// Returns the message for a key that is part of the language but not built yet.
 fn planned(tree: &Tree, id: NodeId, key: &str) -> Option<(String, Option<String>)> {
     let path = tree.path(id);
     let fits = |pattern: &str| {
@@ -197,11 +197,11 @@ fn planned(tree: &Tree, id: NodeId, key: &str) -> Option<(String, Option<String>
     let known = PLANNED.iter().any(|(pattern, keys)| keys.contains(&key) && fits(pattern));
     known.then(|| {
         let message = format!("{} is part of the policy language but not built yet in this version", quote(key));
-        (message, Some("remove it: nothing in a policy is ever ignored".to_owned()))
+        (message, Some("remove it; a policy cannot have keys without effect".to_owned()))
     })
 }
 
-/// Where a key or name stands, in words.
+/// Describes where a key or name is.
 fn container(tree: &Tree, id: NodeId) -> String {
     let path = tree.path(id);
     match path.iter().rev().find_map(|step| match step {
@@ -219,7 +219,7 @@ fn meant(wrong: &str, known: &[&str], what: &str) -> String {
         .unwrap_or_else(|| format!("the {what} here are {}", list(known)))
 }
 
-/// Asks for the new name of a key that was renamed, if one of these keys is or holds it.
+/// Suggests the new name of a renamed key, if one of the known keys is or contains it.
 pub(super) fn renamed(wrong: &str, known: &[&str]) -> Option<String> {
     let is_known = |new: &&str| known.contains(&new.split_once('.').map_or(*new, |(outer, _)| outer));
     let (_, new, more) = RENAMED.iter().find(|(old, new, _)| *old == wrong && new.iter().all(is_known))?;
@@ -230,10 +230,10 @@ fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// What stands at a node, in words.
+/// Describes a node.
 fn found(tree: &Tree, id: NodeId) -> String {
     match tree.kind(id) {
-        Kind::Scalar(scalar) if scalar.is_reference() => format!("what {} stands for", quote(scalar.written())),
+        Kind::Scalar(scalar) if scalar.is_reference() => format!("the value of {}", quote(scalar.written())),
         Kind::Scalar(scalar) if scalar.written().is_empty() => "empty text".to_owned(),
         Kind::Scalar(scalar) => quote(scalar.written()),
         Kind::Sequence(_) => "a list".to_owned(),
@@ -271,7 +271,7 @@ fn help_for(expectation: &Expectation, tree: &Tree, id: NodeId) -> Option<String
             format!("write it without the brackets: {}", quote(scalar.written()))
         }
         (Expectation::Text, Kind::Mapping(_) | Kind::Sequence(_)) => {
-            "put text that begins with `{` or `[` in quotes; here stands one value only".to_owned()
+            "put text that begins with `{` or `[` in quotes; only one value is allowed here".to_owned()
         }
         _ => return None,
     };

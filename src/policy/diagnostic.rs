@@ -1,6 +1,6 @@
-//! A problem with its place, the collection of them, and how they are printed: as text for people, as JSON for tools.
+//! Problems with their places: collects them, and prints them as text for people or JSON for tools.
 //!
-//! Prints what the files say, as written. Resolved secrets never reach this file.
+//! It quotes the files as written. Resolved secrets never reach this file.
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
@@ -8,35 +8,35 @@ use serde_json::{Value, json};
 
 use super::source::Place;
 
-/// Most problems of one severity that are kept; the rest is counted.
+/// Maximum number of problems kept per severity; the rest are only counted.
 const KEPT: usize = 100;
-/// Longest line that is shown with the problem.
+/// Longest line that is shown with a problem, in bytes.
 const LONGEST_LINE: usize = 2000;
 
 /// Whether a policy with this problem can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Severity {
-    /// It cannot.
+    /// The policy cannot be used.
     Error,
-    /// It can, but somebody should look.
+    /// The policy can be used, but should be reviewed.
     Warning,
 }
 
-/// One thing that is wrong.
+/// A problem in a policy.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     /// How bad it is.
     pub(crate) severity: Severity,
     /// What is wrong, in one line.
     pub(crate) message: String,
-    /// Where; `None` when it is in no text.
+    /// Its place; `None` if it is not in a text.
     pub(crate) place: Option<Place>,
-    /// What would be right.
+    /// How to fix it.
     pub(crate) help: Option<String>,
 }
 
 impl Problem {
-    /// Says what would be right.
+    /// Sets how to fix it.
     pub(crate) fn help(&mut self, help: impl Into<String>) -> &mut Self {
         self.help = Some(help.into());
         self
@@ -47,14 +47,14 @@ impl Problem {
     }
 }
 
-/// The problems of a policy. Equal ones are kept once.
+/// The problems of a policy, without duplicates.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     kept: Vec<Problem>,
-    /// How many more errors and warnings there were than are kept.
+    /// Numbers of errors and warnings that are not kept.
     dropped_errors: usize,
     dropped_warnings: usize,
-    /// Takes the help of a problem that is not kept.
+    /// Receives the help of a problem that is not kept.
     spare: Option<Box<Problem>>,
 }
 
@@ -64,12 +64,12 @@ impl Problems {
         Self::default()
     }
 
-    /// Adds an error; help is chained to it.
+    /// Adds an error, and returns it so that help can be added.
     pub(crate) fn error(&mut self, place: impl Into<Option<Place>>, message: impl Into<String>) -> &mut Problem {
         self.add(Severity::Error, place.into(), message.into())
     }
 
-    /// Adds a warning; help is chained to it.
+    /// Adds a warning, and returns it so that help can be added.
     pub(crate) fn warning(&mut self, place: impl Into<Option<Place>>, message: impl Into<String>) -> &mut Problem {
         self.add(Severity::Warning, place.into(), message.into())
     }
@@ -87,11 +87,11 @@ impl Problems {
             }
             return self.spare.insert(Box::new(problem));
         }
-        // Inserted at the end, so that the last one is the one to chain to; sorted when printed.
+        // Added at the end, because the last one is returned; sorted when printed.
         self.kept.push_mut(problem)
     }
 
-    /// Counts so many more of this severity, which are not kept.
+    /// Counts problems of this severity that are not kept.
     pub(crate) fn count(&mut self, severity: Severity, more: usize) {
         match severity {
             Severity::Error => self.dropped_errors += more,
@@ -104,29 +104,29 @@ impl Problems {
         self.kept.iter().any(|problem| problem.severity == Severity::Error)
     }
 
-    /// Whether so many errors were found that looking for more is of no use.
+    /// Whether so many errors were found that there is no use in looking for more.
     pub(crate) fn is_full(&self) -> bool {
         self.kept.iter().filter(|problem| problem.severity == Severity::Error).count() >= KEPT
     }
 
-    /// How many there are, those that are only counted included.
+    /// The number of problems, including those that are only counted.
     pub(crate) fn len(&self) -> usize {
         self.kept.len() + self.dropped_errors + self.dropped_warnings
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no problems.
     pub(crate) fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
 
-    /// Those that are kept: without a place first, then by file in the order of reading, then by place.
+    /// The kept problems: those without a place first, then by file in the order of reading, then by place.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Problem> {
         let mut sorted: Vec<&Problem> = self.kept.iter().collect();
         sorted.sort_by_key(|problem| problem.sort_key());
         sorted.into_iter()
     }
 
-    /// All of them as text in the manner of rustc, with a blank line between two, and a line break at the end.
+    /// All problems as text in the style of rustc, separated by blank lines, with a line break at the end.
     pub(crate) fn text(&self, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
@@ -144,7 +144,7 @@ impl Problems {
         text
     }
 
-    /// All of them as one JSON object; `file` is the policy they were found for.
+    /// All problems as one JSON object; `file` is the path of the policy.
     pub(crate) fn json(&self, file: &str) -> Value {
         let problems: Vec<Value> = self.iter().map(problem_json).collect();
         let mut object = json!({ "file": file, "ok": !self.has_errors(), "problems": problems });
@@ -154,7 +154,7 @@ impl Problems {
         object
     }
 
-    /// How many are not shown.
+    /// Says how many problems are not shown.
     fn rest(&self) -> Option<String> {
         match (self.dropped_errors, self.dropped_warnings) {
             (0, 0) => None,
@@ -197,8 +197,7 @@ fn render(problem: &Problem, renderer: &Renderer) -> String {
     renderer.render(&[group])
 }
 
-/// The line where `span` starts, and the part of `span` within it: one line says where, a whole block would only be
-/// long.
+/// The line where `span` starts, and the part of `span` within it: one line is enough to find the place.
 fn first_line(text: &str, span: std::ops::Range<usize>) -> (&str, std::ops::Range<usize>) {
     let before = text.get(..span.start).unwrap_or(text);
     let mut start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -230,7 +229,7 @@ fn problem_json(problem: &Problem) -> Value {
     })
 }
 
-/// The known name that `wrong` was most likely meant to be.
+/// Returns the known name that was most likely meant.
 pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 64;
     let wrong = wrong.to_lowercase();
@@ -244,7 +243,7 @@ pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>)
         .filter_map(|name| {
             let lower = name.to_lowercase();
             let distance = strsim::osa_distance(&wrong, &lower);
-            // A third of the letters may be wrong; an abbreviation of three letters or more counts as near, too.
+            // A third of the letters may be wrong. An abbreviation of at least three letters counts as near, too.
             let near = distance <= length.max(lower.chars().count()) / 3;
             let abbreviation = length >= 3 && lower.starts_with(&wrong);
             (near || abbreviation).then_some((!near, distance, name))
@@ -253,7 +252,7 @@ pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>)
         .map(|(_, _, name)| name)
 }
 
-/// "did you mean `…`?", when a known name is near.
+/// Returns "did you mean `…`?" if a known name is near.
 pub(crate) fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(wrong, known).map(|name| format!("did you mean {}?", super::source::quote(name)))
 }

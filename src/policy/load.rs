@@ -1,6 +1,6 @@
-//! From the path of a policy file to the document as written, with everything that is needed to judge it further.
+//! Loads a policy file: returns the document as written, and what the compiler needs to check it.
 //!
-//! Does not stop at the first problem, except where there is nothing to go on with: no file, no YAML.
+//! Continues after a problem, unless there is no file or no YAML.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use super::yaml;
 /// A policy file that was read.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// What is written, without the parts that are wrong.
+    /// The document, without the parts that are wrong.
     pub(crate) document: Document,
-    /// Places for problems that are found later.
+    /// For the places of problems that are found later.
     pub(crate) tree: Tree,
     /// Everything read so far; further files are read through it.
     pub(crate) sources: Sources,
-    /// What is wrong so far.
+    /// The problems found so far.
     pub(crate) problems: Problems,
 }
 
 /// Reads a policy file, resolving references with the environment of this process.
 ///
-/// Fails when there is no file or no YAML to go on with; every other mistake is in [`Loaded::problems`].
+/// Fails if there is no file or no YAML; every other mistake is in [`Loaded::problems`].
 pub(crate) fn read(path: &Path) -> Result<Loaded, Problems> {
     read_with(path, Box::new(|name| std::env::var(name)))
 }
@@ -110,7 +110,7 @@ audit: [stdout, file: { path: /var/log/a.jsonl }]
     }
 
     /// `line:column message` of every problem.
-    fn told(text: &str) -> Vec<String> {
+    fn problems(text: &str) -> Vec<String> {
         let problems = load(text).map_or_else(|problems| problems, |loaded| loaded.problems);
         let line = |problem: &super::super::diagnostic::Problem| {
             let (line, column) = problem.place.as_ref().map_or((0, 0), |place| place.start());
@@ -121,7 +121,7 @@ audit: [stdout, file: { path: /var/log/a.jsonl }]
 
     #[test]
     fn a_valid_policy_is_read_whole() {
-        assert_eq!(told(VALID), [""; 0]);
+        assert_eq!(problems(VALID), [""; 0]);
         let Loaded { document, tree, sources, problems } = load(VALID).unwrap();
         assert!(problems.is_empty() && !tree.at().damaged() && sources.digest().len() == 64);
         assert_eq!(document.version, Some(1));
@@ -183,14 +183,14 @@ limts: 2
             "6:19 `${vault:a/b#c}`: vault references are part of the policy language but not built yet in this version",
             "7:19 `75` has no unit",
             "7:23 `drain` has no value",
-            "7:46 `10 s` has a blank in it",
+            "7:46 `10 s` contains a space",
             "8:20 expected a whole number from 0 to 4294967295, found `-5`",
             "8:35 `MB` is not a unit of size",
             "8:53 expected a whole number from 0 to 4294967295, found `010`",
             "12:23 expected a list, found `orders-api`",
             "12:35 `clock_skew` has no value",
             "13:17 expected a list, found `orders:read`",
-            "15:17 `5` does not say in how long",
+            "15:17 `5` has no unit of time",
             "15:20 `quota` is part of the policy language but not built yet in this version",
             "15:34 `rate` is defined twice; the first is on line 15",
             "17:3 `acme` has no value",
@@ -206,11 +206,11 @@ limts: 2
             "31:1 the tag `!custom` is not part of the policy language",
             "32:1 unknown key `limts` at the top level",
         ];
-        let told = told(text);
-        for (told, expected) in told.iter().zip(expected) {
-            assert_eq!(told, expected);
+        let reported = problems(text);
+        for (reported, expected) in reported.iter().zip(expected) {
+            assert_eq!(reported, expected);
         }
-        assert_eq!(told.len(), expected.len(), "{told:#?}");
+        assert_eq!(reported.len(), expected.len(), "{reported:#?}");
         // What is right survives.
         let document = load(text).unwrap().document;
         assert!(matches!(document.audit, Some(super::super::document::Audit::Sinks(sinks)) if sinks.len() == 1));

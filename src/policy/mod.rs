@@ -1,7 +1,7 @@
-//! From a text to what is enforced: `document` is what is written, [`Policy`] is what holds, `compile` is the only way
-//! from one to the other.
+//! The policy: `document` is the file as written, [`Policy`] is what is enforced, and only `compile` turns one into the
+//! other.
 //!
-//! A policy is immutable and shared by pointer. A request lives on the one it began with, whatever is reloaded meanwhile.
+//! A policy is immutable and shared by pointer. A request keeps the one it began with, even if another is loaded meanwhile.
 
 pub(crate) mod compile;
 mod decode;
@@ -42,14 +42,14 @@ use crate::stages::{schema, scope};
 use crate::state::ledger::LimitId;
 use crate::state::registry::StoreConfig;
 
-/// What is enforced.
+/// A compiled policy.
 #[derive(Debug)]
 pub(crate) struct Policy {
-    /// Names it in records; covers no secret.
+    /// Identifies the policy in records; covers no secret.
     digest: Arc<str>,
-    /// Tells whether anything that was read has changed; covers secrets, and is never shown.
+    /// Changes if anything that was read changes; covers secrets, and is never shown.
     fingerprint: String,
-    /// Workers asked for; one per core when absent. Read once, at start.
+    /// Number of workers; one per core when absent. Read once, at start.
     workers: Option<usize>,
     timeouts: Timeouts,
     limits: Limits,
@@ -60,32 +60,32 @@ pub(crate) struct Policy {
     apis: Vec<Arc<Api>>,
     routes: Vec<Arc<Route>>,
     router: Router<Arc<Route>>,
-    /// Servers of all APIs; [`Server::index`] is the position here.
+    /// The servers of all APIs; [`Server::index`] is the position here.
     servers: Vec<Arc<Server>>,
     sinks: Vec<SinkConfig>,
-    /// Whether it names a store for what operators change.
+    /// Whether the policy names a store for operators' changes.
     has_store: bool,
-    /// Where that is; absent for a rehearsal, which keeps nothing.
+    /// The store; absent for a rehearsal, which keeps nothing.
     store: Option<StoreConfig>,
 }
 
-/// Deadlines towards clients.
+/// Timeouts for clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Timeouts {
-    /// All headers of a request.
+    /// For all headers of a request.
     pub(crate) request_headers: Duration,
-    /// A kept-alive connection doing nothing.
+    /// For an idle connection that is kept alive.
     pub(crate) idle: Duration,
-    /// Finishing what is in flight at shutdown.
+    /// For the requests in flight at shutdown.
     pub(crate) drain: Duration,
 }
 
-/// Bounds on what clients may send.
+/// Limits on what clients may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// All headers of a request together, in bytes.
+    /// Size of all headers of a request, in bytes.
     pub(crate) header_size: usize,
-    /// Number of headers.
+    /// Number of headers of a request.
     pub(crate) headers: usize,
     /// Open client connections.
     pub(crate) connections: usize,
@@ -93,7 +93,7 @@ pub(crate) struct Limits {
     pub(crate) per_client: usize,
 }
 
-/// Where requests are taken.
+/// A listener for requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Listener {
     /// Address and port.
@@ -105,41 +105,41 @@ pub(crate) struct Listener {
 /// TLS of a listener.
 #[derive(Debug, Clone)]
 pub(crate) struct ListenerTls {
-    /// What it speaks.
+    /// The server configuration.
     pub(crate) config: Arc<ServerConfig>,
-    /// Who vouches for its clients' certificates, where it asks for them.
+    /// Verifies client certificates; absent if the listener does not request them.
     pub(crate) trust: Option<ClientTrust>,
 }
 
 /// The admin listener.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    /// Where it is; somewhere.
+    /// Where it listens; never empty.
     pub(crate) places: Vec<AdminPlace>,
-    /// What opens all but health, readiness and metrics; nothing does when there is none.
+    /// The tokens. Without any, all endpoints except health, readiness and metrics are closed.
     pub(crate) tokens: Vec<AdminToken>,
 }
 
-/// Where the admin listener is.
+/// The address of the admin listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AdminPlace {
     /// Address and port.
     Address(SocketAddr),
-    /// On this machine alone.
+    /// Reachable on this machine only.
     Socket(AdminSocket),
 }
 
 /// A Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AdminSocket {
-    /// Its file.
+    /// The file of the socket.
     pub(crate) path: PathBuf,
-    /// Who may connect: permission bits of that file.
+    /// Permission bits of that file: they decide who may connect.
     pub(crate) mode: u32,
 }
 
 impl AdminPlace {
-    /// Whether both are one entrance, be it with another mode.
+    /// Whether both are the same socket or address; the mode may differ.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Socket(socket), Self::Socket(other)) => socket.path == other.path,
@@ -151,20 +151,20 @@ impl AdminPlace {
 /// A token of the admin listener.
 #[derive(Debug)]
 pub(crate) struct AdminToken {
-    /// Who has it, for the record.
+    /// The operator's name, for records.
     pub(crate) name: Box<str>,
     /// The token.
     pub(crate) token: SecretString,
-    /// What it opens.
+    /// What it permits.
     pub(crate) rights: Rights,
 }
 
 /// What an operator may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rights {
-    /// Look.
+    /// Read only.
     Read,
-    /// Change, too.
+    /// Read and change.
     Operate,
 }
 
@@ -181,122 +181,122 @@ pub(crate) struct Api {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     servers: Vec<Arc<Server>>,
-    /// Until the response's headers.
+    /// Until the headers of the response have arrived.
     pub(crate) response_timeout: Duration,
-    /// Whether the caller's credential goes upstream.
+    /// Whether the caller's credential is forwarded.
     pub(crate) forward_credentials: bool,
 }
 
 /// One server.
 #[derive(Debug)]
 pub(crate) struct Server {
-    /// Position in the policy.
+    /// Position in [`Policy::servers`].
     pub(crate) index: usize,
-    /// As written: scheme and authority.
+    /// Scheme and authority, as written.
     pub(crate) name: Arc<str>,
-    /// Connections made under one policy serve the next when this is equal: name, and what was trusted.
+    /// Name and trusted authorities. If both are equal, connections outlive a reload.
     pub(crate) identity: Arc<str>,
     /// Host to connect to: a name or an address.
     pub(crate) host: Box<str>,
     /// Port.
     pub(crate) port: u16,
-    /// `Host` of requests sent to it.
+    /// Value of `Host` in requests to it.
     pub(crate) authority: HeaderValue,
-    /// Present: https.
+    /// TLS; present for `https`.
     pub(crate) tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
-    /// Until a connection stands.
+    /// Until a connection is established.
     pub(crate) connect_timeout: Duration,
-    /// Between two bytes of a body.
+    /// Longest pause between two bytes of a body.
     pub(crate) idle_timeout: Duration,
 }
 
-/// The stages that only report: what they decide is noted, and the call goes on.
+/// The stages that only report: their refusals are recorded, and the request continues.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reporting(u8);
 
 impl Reporting {
-    /// With this one.
+    /// Adds a stage.
     pub(crate) fn with(self, stage: Stage) -> Self {
         Self(self.0 | 1 << stage as u8)
     }
 
-    /// Without this one.
+    /// Removes a stage.
     pub(crate) fn without(self, stage: Stage) -> Self {
         Self(self.0 & !(1 << stage as u8))
     }
 
-    /// Whether this one only reports.
+    /// Whether this stage only reports.
     pub(crate) fn contains(self, stage: Stage) -> bool {
         self.0 & 1 << stage as u8 != 0
     }
 
-    /// Whether any does.
+    /// Whether any stage only reports.
     pub(crate) fn any(self) -> bool {
         self.0 != 0
     }
 }
 
-/// Who may use a route.
+/// Who may call a route.
 #[derive(Debug)]
 pub(crate) enum Access {
-    /// Anybody.
+    /// Everyone.
     Public,
-    /// Known callers with these scopes.
+    /// Authenticated callers with these scopes.
     Scoped(scope::Requirement),
 }
 
-/// One route: the four stages' requirements, and where its requests go.
+/// One route: what the four stages require, and the API that requests are forwarded to.
 #[derive(Debug)]
 pub(crate) struct Route {
     index: usize,
     name: Arc<str>,
     api: Arc<Api>,
-    /// Who may use it.
+    /// Who may call it.
     pub(crate) access: Access,
-    /// Its own limit, beside the plan.
+    /// The route's own limit, in addition to the plan's.
     pub(crate) rate: Option<RouteLimit>,
-    /// The class of endpoints it is of, for which plans may have a limit.
+    /// Its class of endpoints, for which plans may have a limit.
     pub(crate) class: Option<LimitId>,
-    /// What its requests must be.
+    /// What requests must satisfy.
     pub(crate) request: schema::Requirement,
-    /// What its answers must be.
+    /// What responses must satisfy.
     pub(crate) response: Option<schema::response::Requirement>,
-    /// Which of its stages only report.
+    /// The stages that only report.
     pub(crate) reporting: Reporting,
 }
 
 impl Policy {
-    /// SHA-256 of the file and those it names, without secrets, in hexadecimal.
+    /// SHA-256 of the policy file and the files it names, without secrets, in hexadecimal.
     pub(crate) fn digest(&self) -> &Arc<str> {
         &self.digest
     }
 
-    /// Whether it was made of the very same bytes, secrets included.
+    /// Whether both were compiled from the same bytes, secrets included.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint
     }
 
-    /// Workers asked for.
+    /// Number of workers; `None`: one per core.
     pub(crate) fn workers(&self) -> Option<usize> {
         self.workers
     }
 
-    /// Deadlines towards clients.
+    /// Timeouts for clients.
     pub(crate) fn timeouts(&self) -> Timeouts {
         self.timeouts
     }
 
-    /// Bounds on what clients may send.
+    /// Limits on what clients may send.
     pub(crate) fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// Where requests are taken.
+    /// The listeners for requests.
     pub(crate) fn listeners(&self) -> &[Listener] {
         &self.listeners
     }
 
-    /// Whose forwarded headers are believed.
+    /// The proxies whose forwarded headers are trusted.
     pub(crate) fn trusted_proxies(&self) -> &[IpNet] {
         &self.trusted_proxies
     }
@@ -326,22 +326,22 @@ impl Policy {
         &self.servers
     }
 
-    /// Where the record goes; nowhere when empty.
+    /// Where records are written; nowhere if empty.
     pub(crate) fn sinks(&self) -> &[SinkConfig] {
         &self.sinks
     }
 
-    /// Whether it names a store for what operators change.
+    /// Whether the policy names a store for operators' changes.
     pub(crate) fn has_store(&self) -> bool {
         self.has_store
     }
 
-    /// The store for what operators change.
+    /// The store for operators' changes.
     pub(crate) fn store(&self) -> Option<&StoreConfig> {
         self.store.as_ref()
     }
 
-    /// The route of a request, or the refusal that says there is none.
+    /// Finds the route of a request, or returns a refusal.
     pub(crate) fn route(&self, host: &str, method: &http::Method, path: &str) -> Result<&Arc<Route>, Refusal> {
         match self.router.find(host, method, path) {
             Found::Route(route) => Ok(route),
@@ -359,7 +359,7 @@ impl Policy {
 }
 
 impl Api {
-    /// Its position among the policy's APIs.
+    /// Position in [`Policy::apis`].
     pub(crate) fn index(&self) -> usize {
         self.index
     }
@@ -369,7 +369,7 @@ impl Api {
         &self.name
     }
 
-    /// Host names it answers to; empty: any.
+    /// The host names that it serves; empty: any.
     pub(crate) fn hosts(&self) -> &[Box<str>] {
         &self.hosts
     }
@@ -395,7 +395,7 @@ impl Server {
 }
 
 impl Route {
-    /// Its position among the policy's routes.
+    /// Position in [`Policy::routes`].
     pub(crate) fn index(&self) -> usize {
         self.index
     }
@@ -410,7 +410,7 @@ impl Route {
         &self.api
     }
 
-    /// The scopes it asks for; none when it is public.
+    /// The scopes that it requires; none if it is public.
     pub(crate) fn required_scopes(&self) -> &[Box<str>] {
         match &self.access {
             Access::Public => &[],

@@ -1,11 +1,11 @@
-//! Host, method and path → route, whatever a route is.
+//! Finds the route of a request by host, method and path.
 //!
 //! The rules:
 //! - A path template is matched segment by segment: `{name}` takes one, `{name...}` at the end takes one or more.
-//! - The more specific wins, never the order in the file: text before `{name}`, `{name}` before `{name...}`.
-//! - An API that names the host comes before one that names none.
-//! - The path is found first, then the method: a path that is known with other methods is `405`, as in OpenAPI.
-//! - HEAD follows GET, unless the path has a HEAD route.
+//! - The most specific template wins, regardless of order: text before `{name}`, `{name}` before `{name...}`.
+//! - An API that names the host takes precedence over one that names none.
+//! - The path is matched first, then the method: a known path with another method is `405`, as in OpenAPI.
+//! - HEAD uses the GET route, unless the path has a HEAD route.
 //! - Two routes that would match the same request are an error when the policy is compiled.
 
 use std::collections::HashMap;
@@ -17,13 +17,13 @@ use http::Method;
 pub(crate) struct Router<R> {
     /// By host, lower case.
     hosts: HashMap<Box<str>, Paths<R>>,
-    /// Of APIs without hosts.
+    /// Routes of APIs without hosts.
     any: Paths<R>,
 }
 
 struct Paths<R> {
     tree: matchit::Router<usize>,
-    /// What the tree points to.
+    /// The tree holds positions in this list.
     endpoints: Vec<Endpoint<R>>,
     /// Template without names → endpoint, while building.
     known: HashMap<String, usize>,
@@ -34,23 +34,23 @@ struct Endpoint<R> {
     methods: Vec<(Method, R)>,
 }
 
-/// What was found.
+/// The result of a lookup.
 #[derive(Debug)]
 pub(crate) enum Found<'a, R> {
-    /// This route.
+    /// The route.
     Route(&'a R),
-    /// The path is known, with these methods.
+    /// The path exists, with these methods.
     OtherMethods(Vec<Box<str>>),
-    /// Nothing.
+    /// No route has this path.
     Nothing,
 }
 
 /// Why a route cannot be added.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Conflict<R> {
-    /// This one matches the same requests.
+    /// Another route matches the same requests.
     Same(R),
-    /// Its template overlaps with others in a way that leaves open which is meant.
+    /// Its template overlaps with others, and none is more specific.
     Ambiguous,
 }
 
@@ -58,18 +58,18 @@ pub(crate) enum Conflict<R> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pattern {
     pub(crate) method: Method,
-    /// In the notation of the tree, names replaced by their position: `/orders/{0}`.
+    /// In the tree's notation, with positions instead of names: `/orders/{0}`.
     template: String,
     names: Vec<PathName>,
 }
 
-/// A name of a path template, and what of a path it is.
+/// A name in a path template, and the part of the path it matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PathName {
     pub(crate) name: Box<str>,
-    /// Which segment, from 0.
+    /// Position of the segment, from 0.
     pub(crate) segment: usize,
-    /// Whether all behind it belong to it.
+    /// Whether it also matches all segments after it.
     pub(crate) rest: bool,
 }
 
@@ -105,7 +105,9 @@ impl Pattern {
                 Some(inner) => {
                     let (star, name) = match inner.strip_suffix("...") {
                         Some(_) if !last => {
-                            return Err("`{name...}` takes the rest, so it stands at the end".to_owned());
+                            return Err(
+                                "`{name...}` matches the rest of the path, so it must be the last segment".to_owned()
+                            );
                         }
                         Some(name) => ("*", name),
                         None => ("", inner),
@@ -131,10 +133,10 @@ impl Pattern {
     }
 }
 
-/// Text of a segment stands in the file as it stands in a normalised path (RFC 3986 §6.2.2).
+/// Checks that the text of a segment is written as in a normalised path (RFC 3986 §6.2.2).
 fn literal(segment: &str, last: bool) -> Result<(), String> {
     if segment.contains(['{', '}']) {
-        return Err("`{name}` is a whole segment; text cannot stand beside it".to_owned());
+        return Err("`{name}` must be a whole segment, without text before or after it".to_owned());
     }
     if segment.is_empty() && !last {
         return Err("the path has an empty segment (`//`)".to_owned());
@@ -149,10 +151,10 @@ fn literal(segment: &str, last: bool) -> Result<(), String> {
                 (Some(b'0'..=b'9' | b'A'..=b'F'), Some(b'0'..=b'9' | b'A'..=b'F')) => {}
                 _ => return Err("`%` is followed by two hexadecimal digits, in capitals".to_owned()),
             },
-            b'?' | b'#' => return Err("a route is matched by its path alone, without query".to_owned()),
+            b'?' | b'#' => return Err("a route is matched by its path only; remove the query or fragment".to_owned()),
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {}
             _ if b"-._~!$&'()*+,;=:@".contains(&byte) => {}
-            _ => return Err("characters outside RFC 3986's are percent-encoded in a path".to_owned()),
+            _ => return Err("characters that RFC 3986 does not allow in a path must be percent-encoded".to_owned()),
         }
     }
     Ok(())
@@ -171,7 +173,7 @@ impl<R> Default for Paths<R> {
 }
 
 impl<R: Clone> Router<R> {
-    /// Adds a route for these hosts; for any host when there are none.
+    /// Adds a route for these hosts, or for any host if there are none.
     pub(crate) fn add(&mut self, hosts: &[Box<str>], pattern: &Pattern, route: &R) -> Result<(), Conflict<R>> {
         if hosts.is_empty() {
             return self.any.add(pattern, route);

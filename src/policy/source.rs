@@ -1,8 +1,8 @@
-//! The texts that a policy is made of: read within bounds, kept for places, and digested so that a reload can tell
-//! whether anything changed.
+//! Reads the files of a policy within bounds, keeps their text for error messages, and computes a digest so that a
+//! reload detects changes.
 //!
-//! Reads files and environment variables, and nothing else; what a text means is decided elsewhere. Secrets are
-//! digested but never kept for printing.
+//! It only reads files and environment variables, and does not interpret them. Secrets are part of the digest, but are
+//! never kept for printing.
 
 use std::collections::BTreeMap;
 use std::env::VarError;
@@ -23,37 +23,37 @@ use crate::secrets::Lookup;
 const POLICY_LIMIT: u64 = 1 << 20;
 /// Largest file that a policy names.
 const FILE_LIMIT: u64 = 16 << 20;
-/// Largest file behind one `${file:…}`.
+/// Largest file of a `${file:…}`.
 const SECRET_LIMIT: u64 = 1 << 20;
 
-/// How an environment variable is looked up: [`std::env::var`], or what stands in for it.
+/// Looks up an environment variable: [`std::env::var`], or a stand-in.
 pub(crate) type Env = Box<dyn Fn(&str) -> Result<String, VarError>>;
 
-/// One text that was read, with the name it is shown under.
+/// A text that was read, and its name for messages.
 #[derive(Debug)]
 pub(crate) struct SourceText {
-    /// Name as shown to the user.
+    /// The name that messages show.
     pub(crate) name: String,
     /// The whole text.
     pub(crate) text: String,
-    /// Position in the order of reading: problems are printed in it.
+    /// Position in the order of reading, in which problems are printed.
     order: usize,
-    /// Where each line begins, so that many places are found in a large text.
+    /// Start of each line, so that places are found quickly in a large text.
     lines: Vec<usize>,
 }
 
 impl SourceText {
-    /// A text under the name it is shown by, and its position in the order of reading.
+    /// Creates a text with its name for messages, and its position in the order of reading.
     pub(crate) fn new(name: String, text: String, order: usize) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
         Self { name, text, order, lines }
     }
 
-    /// Line and column of a byte, both from 1, the column in characters.
+    /// Line and column of a byte. Both count from 1, the column in characters.
     fn line_and_column(&self, at: usize) -> (usize, usize) {
         let line = self.lines.partition_point(|start| *start <= at);
         let start = line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or(0);
-        // A byte-order mark is not seen by anybody, so it does not count as a column.
+        // A byte-order mark is invisible, so it does not count as a column.
         let before = self.text.get(start..at).unwrap_or("").chars().filter(|c| *c != '\u{feff}');
         (line, before.count() + 1)
     }
@@ -74,15 +74,14 @@ impl std::fmt::Display for Place {
 }
 
 impl Place {
-    /// The bytes `span` of `source`; what lies outside the text, or within a character, is moved to the nearest place
-    /// inside.
+    /// The bytes `span` of `source`. Offsets outside the text, or within a character, are moved to the nearest valid
+    /// offset.
     pub(crate) fn new(source: &Arc<SourceText>, span: Range<usize>) -> Self {
         let start = source.text.floor_char_boundary(span.start);
         let end = source.text.ceil_char_boundary(span.end).max(start);
         Self { source: Arc::clone(source), span: start..end }
     }
 
-    /// The text it is in.
     pub(crate) fn source(&self) -> &SourceText {
         &self.source
     }
@@ -102,13 +101,13 @@ impl Place {
         self.source.line_and_column(self.span.end)
     }
 
-    /// What problems are sorted and compared by.
+    /// The key by which problems are sorted and compared.
     pub(crate) fn sort_key(&self) -> (usize, usize, usize) {
         (self.source.order, self.span.start, self.span.end)
     }
 }
 
-/// Written text as messages quote it: between backticks, in one line, not too long.
+/// Quotes text for a message: between backticks, on one line, shortened if it is long.
 pub(crate) fn quote(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut quoted = String::from("`");
@@ -119,7 +118,7 @@ pub(crate) fn quote(text: &str) -> String {
                 break;
             }
             '"' | '\'' | '\\' => quoted.push(c),
-            // Control and invisible characters: a message is one line, and shows what is there.
+            // Escapes control and invisible characters: a message is one line, and every character is visible.
             c => quoted.extend(c.escape_debug()),
         }
     }
@@ -127,15 +126,15 @@ pub(crate) fn quote(text: &str) -> String {
     quoted
 }
 
-/// The path of a file that another one names, as seen from the folder of that one. The error says what is wrong with it; a
-/// path that climbs out of the policy's folder begins with `..`.
+/// Resolves the path of a file that another file names, relative to the folder of that file. The error says what is wrong
+/// with the path. A path that leaves the policy's folder begins with `..`.
 pub(crate) fn beside(from: &str, path: &str) -> Result<String, String> {
     let scheme = path.split_once(':').is_some_and(|(scheme, _)| !scheme.contains('/'));
     if scheme || path.starts_with("//") {
-        return Err("only files are read for a policy, nothing over the network".to_owned());
+        return Err("a policy can only refer to files, not to URLs".to_owned());
     }
     if path.starts_with('/') || path.contains(['\\', '\0', '?']) {
-        return Err("files are named by their path relative to this one".to_owned());
+        return Err("write the path of the file relative to this one".to_owned());
     }
     let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut segments: Vec<&str> = folder.split('/').filter(|segment| !segment.is_empty() && *segment != ".").collect();
@@ -156,35 +155,35 @@ pub(crate) fn beside(from: &str, path: &str) -> Result<String, String> {
 /// Why a file cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadErrorKind {
-    /// Nothing has this name.
+    /// It does not exist.
     NotFound,
     /// It is a folder.
     Folder,
     /// It is a pipe, a device or a socket.
     NotAFile,
-    /// This process may not read it.
+    /// This process has no permission to read it.
     Denied,
     /// It is not UTF-8 text.
     NotText,
-    /// It is larger than so many bytes.
+    /// It is larger than this many bytes.
     TooLarge(u64),
     /// The path is empty.
     NoPath,
-    /// Whatever else the system says.
+    /// Any other error of the system.
     Other(ErrorKind),
 }
 
 /// A file that cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReadError {
-    /// The file, as shown to the user.
+    /// The file name that messages show.
     pub(crate) name: String,
     /// Why.
     pub(crate) kind: ReadErrorKind,
 }
 
 impl ReadError {
-    /// What would be right, where that can be said.
+    /// How to fix it, if that is known.
     pub(crate) fn help(&self) -> Option<&'static str> {
         match self.kind {
             ReadErrorKind::NotFound => Some("paths are relative to the folder of the policy file"),
@@ -216,17 +215,17 @@ impl std::error::Error for ReadError {}
 
 /// Everything that was read for one policy.
 pub(crate) struct Sources {
-    /// Folder of the policy file, as given on the command line: what written paths are relative to.
+    /// Folder of the policy file, as given on the command line. Paths in the policy are relative to it.
     folder: PathBuf,
     /// The policy file itself.
     policy: Arc<SourceText>,
-    /// Files by the name they are shown under; each is read once.
+    /// Files, by the name that messages show; each is read once.
     files: BTreeMap<String, Arc<SourceText>>,
-    /// Secrets by what they were asked for; each is read once, so that all uses agree.
+    /// Secrets, by their references; each is read once, so that all uses agree.
     secrets: BTreeMap<String, SecretString>,
-    /// Of everything that was read, secrets too.
+    /// Digest of everything that was read, including secrets.
     everything: Context,
-    /// Of what may be shown.
+    /// Digest without secrets.
     shown: Context,
     env: Env,
 }
@@ -240,14 +239,14 @@ impl Sources {
         Ok(Self::around(folder, name, text, env))
     }
 
-    /// For a policy that is yet to be written to this folder.
+    /// Sources for a policy that will be written to this folder.
     pub(crate) fn in_folder(folder: &Path) -> Self {
         Self::around(folder.to_path_buf(), String::new(), String::new(), Box::new(|name| std::env::var(name)))
     }
 
     fn around(folder: PathBuf, name: String, text: String, env: Env) -> Self {
         let mut shown = Context::new(&SHA256);
-        // The name of the policy file is how it was called, not what it says.
+        // The name of the policy file is not part of its content.
         absorb(&mut shown, b'p', "", text.as_bytes());
         let everything = shown.clone();
         let policy = Arc::new(SourceText::new(name, text, 0));
@@ -259,12 +258,12 @@ impl Sources {
         &self.policy
     }
 
-    /// Where a path written in the policy leads.
+    /// Resolves a path written in the policy.
     pub(crate) fn path(&self, written: &str) -> PathBuf {
         self.folder.join(written)
     }
 
-    /// The text of a file that the policy names; kept, so that problems in it can be shown.
+    /// Reads a file that the policy names. Keeps the text, so that problems in it can be shown.
     pub(crate) fn read(&mut self, written: &str) -> Result<Arc<SourceText>, ReadError> {
         let (path, name) = self.locate(written)?;
         if let Some(known) = self.files.get(&name) {
@@ -282,17 +281,17 @@ impl Sources {
         }
     }
 
-    /// Whether a path, links followed, leads into a folder. What is not there leads nowhere.
+    /// Whether a path leads into a folder after following links. False if it does not exist.
     pub(crate) fn is_within(&self, folder: &str, written: &str) -> bool {
         let whole = |path: &str| {
             let path = self.path(path);
-            // The folder of a bare file name is the one this process is in.
+            // A bare file name is relative to the working directory.
             std::fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { &path }).ok()
         };
         whole(folder).zip(whole(written)).is_some_and(|(folder, file)| file.starts_with(folder))
     }
 
-    /// The text of a file that holds a secret, unchanged; never shown, but part of the digest.
+    /// Reads a file that holds a secret. The text is unchanged and never shown, but part of the digest.
     pub(crate) fn read_secret(&mut self, written: &str) -> Result<SecretString, ReadError> {
         let (path, name) = self.locate(written)?;
         let memory = format!("file:{name}");
@@ -310,13 +309,12 @@ impl Sources {
         }
     }
 
-    /// SHA-256, in hexadecimal, of everything read so far. It covers secrets too, so it is for comparing, never for
-    /// showing.
+    /// SHA-256, in hexadecimal, of everything read so far. It covers secrets, so it is only compared and never shown.
     pub(crate) fn fingerprint(&self) -> String {
         hexadecimal(&self.everything)
     }
 
-    /// SHA-256, in hexadecimal, of the policy and the files it names, without any secret: it names the policy in records.
+    /// SHA-256, in hexadecimal, of the policy and the files it names, without secrets. Identifies the policy in records.
     pub(crate) fn digest(&self) -> String {
         hexadecimal(&self.shown)
     }
@@ -367,7 +365,7 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// Every part with its kind and lengths, so that two different readings never run together to the same bytes.
+/// Adds a part with its kind and lengths, so that different inputs never produce the same bytes.
 fn hexadecimal(digest: &Context) -> String {
     digest.clone().finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -380,7 +378,7 @@ fn absorb(digest: &mut Context, kind: u8, name: &str, bytes: &[u8]) {
     digest.update(bytes);
 }
 
-/// The text of a file under this name, within the bounds of a policy.
+/// Reads a file within the bounds of a policy file.
 pub(super) fn read_like_a_policy(path: &Path) -> Result<SourceText, ReadError> {
     let name = path.display().to_string();
     let text = read_text(path, &name, POLICY_LIMIT)?;
@@ -397,7 +395,7 @@ fn read_text(path: &Path, name: &str, limit: u64) -> Result<String, ReadError> {
             other => ReadErrorKind::Other(other),
         })
     };
-    // Looked at before it is opened: opening a pipe nobody writes to would wait forever.
+    // Checked before it is opened: opening a pipe without a writer would block forever.
     let metadata = std::fs::metadata(path).map_err(io)?;
     if metadata.is_dir() {
         return Err(failed(ReadErrorKind::Folder));
@@ -409,7 +407,7 @@ fn read_text(path: &Path, name: &str, limit: u64) -> Result<String, ReadError> {
         return Err(failed(ReadErrorKind::TooLarge(limit)));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1));
-    // Bounded again: the file may have grown, and some report no length.
+    // Bounded again: the file may have grown, and some files report no length.
     File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(io)?;
     if bytes.len() as u64 > limit {
         bytes.zeroize();

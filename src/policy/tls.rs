@@ -1,4 +1,4 @@
-//! Certificates, keys and authorities → rustls configurations, for listeners and for the servers we call.
+//! Builds rustls configurations for listeners and upstream servers from certificates, keys and authorities.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::source::SourceText;
 
-/// What listeners speak, best first (RFC 7301).
+/// Protocols of listeners, in order of preference (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// TLS of a listener, from a PEM chain and its key. The error says which of the two is wrong, and how.
+/// Builds the TLS configuration of a listener from a PEM chain and its key. The error says which of the two is wrong.
 pub(super) fn server(
     chain: &[u8],
     key: &[u8],
@@ -27,12 +27,12 @@ pub(super) fn server(
         .map_err(|error| ServerProblem::Certificate(error.to_string()))?
         .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_single_cert(chain, key)
-        .map_err(|error| ServerProblem::Key(format!("does not go with the certificate: {error}")))?;
+        .map_err(|error| ServerProblem::Key(format!("does not belong to the certificate: {error}")))?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(Arc::new(config))
 }
 
-/// Verifies clients' certificates by the authorities of a PEM file, and by revocation lists (RFC 5280 §5), each a PEM file.
+/// Builds a verifier of client certificates from authorities and revocation lists (RFC 5280 §5), each a PEM file.
 pub(super) fn clients(
     authorities: &[u8],
     lists: &[Arc<SourceText>],
@@ -50,7 +50,7 @@ pub(super) fn clients(
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authorities)?), provider());
     if !crls.is_empty() {
-        // A list speaks for its own issuer; a list that is too old says nothing any more.
+        // A list covers only its own issuer; an expired list is rejected.
         builder = builder.with_crls(crls).allow_unknown_revocation_status().enforce_revocation_expiration();
     }
     if !required {
@@ -59,14 +59,14 @@ pub(super) fn clients(
     builder.build().map_err(|error| error.to_string())
 }
 
-/// Which part of a listener's TLS is wrong.
+/// The part of a listener's TLS that is wrong.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ServerProblem {
     Certificate(String),
     Key(String),
 }
 
-/// TLS towards servers that we call, trusting the authorities of a PEM file.
+/// Builds the TLS configuration for upstream servers, trusting the authorities of a PEM file.
 pub(super) fn client(authorities: &[u8]) -> Result<Arc<ClientConfig>, String> {
     trusting(roots(authorities)?)
 }
@@ -74,12 +74,12 @@ pub(super) fn client(authorities: &[u8]) -> Result<Arc<ClientConfig>, String> {
 fn roots(authorities: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(authorities)? {
-        roots.add(certificate).map_err(|error| format!("has a certificate that is no authority: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("has a certificate that is not an authority's: {error}"))?;
     }
     Ok(roots)
 }
 
-/// TLS towards servers that we call, trusting the system's authorities.
+/// Builds the TLS configuration for upstream servers, trusting the system's authorities.
 pub(super) fn system_client() -> Result<Arc<ClientConfig>, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();

@@ -1,7 +1,7 @@
-//! The policy text as a tree with places, and the cursor that finds them again.
+//! The policy text as a tree, in which every node has a place, and a cursor to look places up.
 //!
-//! Knows nothing of the policy language, nor of YAML: [`super::yaml`] builds the tree. What is wrong with one node is
-//! reported and the node is *void*: decoding goes on as if it were not there, so that one mistake hides no other.
+//! It knows neither the policy language nor YAML: [`super::yaml`] builds the tree. A node with a reported mistake is
+//! *void*: decoding continues as if it were absent, so that one mistake hides no other.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use super::diagnostic::Problems;
 use super::source::{Place, SourceText, quote};
 use crate::secrets::{self, Lookup};
 
-/// From so many entries on, a map is searched in order of its keys.
+/// From this many entries on, a map is searched by a sorted index.
 const LARGE: usize = 32;
 
 /// Index of a node in its tree.
@@ -23,9 +23,9 @@ pub(crate) struct NodeId(pub(super) usize);
 /// A scalar.
 #[derive(Debug, Clone)]
 pub(crate) struct Scalar {
-    /// The text as YAML reads it, references as written: what messages quote.
+    /// The text as YAML reads it, references unresolved. Messages quote it.
     pub(super) written: String,
-    /// The text with its references resolved, when there are any.
+    /// The text with its references resolved, if there are any.
     pub(super) resolved: Option<SecretString>,
     /// Written without quotes.
     pub(crate) plain: bool,
@@ -37,17 +37,17 @@ impl Scalar {
         &self.written
     }
 
-    /// The text that counts. Never for printing: see [`Self::written`].
+    /// The text with references resolved. Never print it: see [`Self::written`].
     pub(crate) fn value(&self) -> &str {
         self.resolved.as_ref().map_or(&self.written, |resolved| resolved.expose_secret())
     }
 
-    /// Whether the value came out of references.
+    /// Whether the value comes from references.
     pub(crate) fn is_reference(&self) -> bool {
         self.resolved.is_some()
     }
 
-    /// `~`, `null` or nothing at all, unquoted.
+    /// Whether it is `~`, `null` or empty, unquoted.
     pub(crate) fn is_null(&self) -> bool {
         self.plain && !self.is_reference() && matches!(self.written.as_str(), "" | "~" | "null" | "Null" | "NULL")
     }
@@ -56,7 +56,7 @@ impl Scalar {
 /// Keys and values of a map.
 type Entries = Vec<(NodeId, NodeId)>;
 
-/// What a node is.
+/// The kinds of nodes.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     /// One value.
@@ -74,9 +74,9 @@ pub(super) struct Node {
     /// Bytes of the text.
     pub(super) span: Range<usize>,
     pub(super) parent: Option<NodeId>,
-    /// A problem was reported for this very node; decoding skips it.
+    /// A problem was reported for this node; decoding skips it.
     pub(super) void: bool,
-    /// A problem was reported for this node or one beneath it.
+    /// A problem was reported for this node or one below it.
     pub(super) damaged: bool,
 }
 
@@ -86,16 +86,15 @@ pub(crate) struct Tree {
     pub(super) source: Arc<SourceText>,
     pub(super) nodes: Vec<Node>,
     pub(super) root: NodeId,
-    /// Entries of large maps, sorted by key; made when a cursor first asks.
+    /// Entries of large maps, sorted by key; built at the first lookup.
     pub(super) large: OnceLock<HashMap<usize, Entries>>,
 }
 
-/// Stands in for a node that is not there; ids are made with their nodes, so it is never seen.
+/// Returned for an unknown id, which does not occur, because ids are created with their nodes.
 static NOTHING: Kind = Kind::Sequence(Vec::new());
 
 impl Tree {
-    /// Replaces the references in every value by what they stand for; those without a value are reported, and their
-    /// nodes void.
+    /// Resolves the references in every value. Those without a value are reported, and their nodes become void.
     pub(crate) fn resolve(&mut self, lookup: &mut impl Lookup, problems: &mut Problems) {
         for index in 0..self.nodes.len() {
             let id = NodeId(index);
@@ -105,8 +104,8 @@ impl Tree {
             }
             if self.is_key(id) {
                 problems
-                    .error(self.place(id), format!("the key {} holds a reference", quote(&scalar.written)))
-                    .help("references stand in values only");
+                    .error(self.place(id), format!("the key {} contains a reference", quote(&scalar.written)))
+                    .help("use references only in values");
                 self.void(id);
                 continue;
             }
@@ -133,7 +132,7 @@ impl Tree {
         }
     }
 
-    /// Where the text of a scalar begins in the file, when the file has it letter by letter (no escapes, no folding).
+    /// Where the text of a scalar begins in the file, if the file contains it literally (no escapes, no folding).
     fn offset_of_text(&self, id: NodeId) -> Option<usize> {
         let node = self.nodes.get(id.0)?;
         let Kind::Scalar(scalar) = &node.kind else { return None };
@@ -143,7 +142,7 @@ impl Tree {
             .find(|from| self.source.text.get(*from..).is_some_and(|text| text.starts_with(&scalar.written)))
     }
 
-    /// A cursor at the root.
+    /// Returns a cursor at the root.
     pub(crate) fn at(&self) -> At<'_> {
         At { tree: self, id: self.root, key: None, absent: false }
     }
@@ -158,17 +157,17 @@ impl Tree {
         self.nodes.get(id.0).map_or(&NOTHING, |node| &node.kind)
     }
 
-    /// Where a node is.
+    /// The place of a node.
     pub(crate) fn place(&self, id: NodeId) -> Place {
         Place::new(&self.source, self.span(id))
     }
 
-    /// Where a node is, in bytes.
+    /// The bytes of a node.
     pub(super) fn span(&self, id: NodeId) -> Range<usize> {
         self.nodes.get(id.0).map_or(0..0, |node| node.span.clone())
     }
 
-    /// Whether a node is to be skipped.
+    /// Whether decoding skips a node.
     pub(crate) fn is_void(&self, id: NodeId) -> bool {
         self.nodes.get(id.0).is_some_and(|node| node.void)
     }
@@ -181,11 +180,11 @@ impl Tree {
         self.damage(Some(id));
     }
 
-    /// Marks a node and all above it.
+    /// Marks a node and all its ancestors.
     pub(super) fn damage(&mut self, id: Option<NodeId>) {
         let mut next = id;
         while let Some(node) = next.and_then(|id| self.nodes.get_mut(id.0)) {
-            // Also stops at a parent that is marked: so are all above it.
+            // Stops at a marked ancestor: all above it are marked, too.
             if std::mem::replace(&mut node.damaged, true) {
                 break;
             }
@@ -193,7 +192,7 @@ impl Tree {
         }
     }
 
-    /// What stands between a node and the root, the node's own key or position last.
+    /// The path from the root to a node; the node's own key or position comes last.
     pub(crate) fn path(&self, id: NodeId) -> Vec<Step<'_>> {
         let mut steps = Vec::new();
         let mut current = id;
@@ -203,7 +202,7 @@ impl Tree {
                     steps.push(Step::Index(items.iter().position(|item| *item == current).unwrap_or(0)));
                 }
                 Kind::Mapping(entries) => {
-                    // A key is on the path of its map, a value on that of its key.
+                    // The path of a key is that of its map; the path of a value includes its key.
                     if let Some((key, _)) = entries.iter().find(|(_, value)| *value == current) {
                         steps.push(Step::Key(self.key_text(*key)));
                     }
@@ -216,7 +215,7 @@ impl Tree {
         steps
     }
 
-    /// The key that a value stands behind.
+    /// The key of a value.
     pub(crate) fn key_of(&self, id: NodeId) -> Option<NodeId> {
         match self.kind(self.nodes.get(id.0)?.parent?) {
             Kind::Mapping(entries) => entries.iter().find(|(_, value)| *value == id).map(|(key, _)| *key),
@@ -232,7 +231,7 @@ impl Tree {
         }
     }
 
-    /// The first entry of a map under a name. Not linear in large maps: every consumer is looked up after decoding.
+    /// The first entry of a map with this key. Not linear in large maps: every consumer is looked up after decoding.
     fn entry(&self, map: NodeId, name: &str) -> Option<(NodeId, NodeId)> {
         let Kind::Mapping(entries) = self.kind(map) else { return None };
         if entries.len() < LARGE {
@@ -250,7 +249,7 @@ impl Tree {
         });
         large
             .map(|(id, mut entries)| {
-                // Stable, so that of two equal keys the first stays first.
+                // Stable, so that the first of two equal keys stays first.
                 entries.sort_by_key(|(key, _)| self.key_text(*key));
                 (id, entries)
             })
@@ -260,34 +259,34 @@ impl Tree {
     fn is_key(&self, id: NodeId) -> bool {
         let parent = self.nodes.get(id.0).and_then(|node| node.parent);
         parent.is_some_and(|parent| match self.kind(parent) {
-            // Keys are made just before their values.
+            // A key is created just before its value.
             Kind::Mapping(entries) => entries.binary_search_by_key(&id.0, |(key, _)| key.0).is_ok(),
             _ => false,
         })
     }
 }
 
-/// One step on the way from the root to a node.
+/// One step of the path to a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
-    /// Behind this key of a map.
+    /// The value of this key of a map.
     Key(&'a str),
-    /// At this position of a list, from 0.
+    /// The element at this position of a list, from 0.
     Index(usize),
 }
 
-/// A cursor that finds places, for problems that are found after decoding. Copy it freely.
+/// A cursor that looks up places, for problems that are found after decoding.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct At<'a> {
     tree: &'a Tree,
     id: NodeId,
     key: Option<NodeId>,
-    /// What was asked for is not there; `id` is the last that was.
+    /// The requested node does not exist; `id` is its nearest ancestor that does.
     absent: bool,
 }
 
 impl<'a> At<'a> {
-    /// What stands behind a key of this map; stays here, absent, when there is no such key.
+    /// Moves to the value of a key of this map. If there is no such key, stays here and becomes absent.
     pub(crate) fn key(self, name: &str) -> Self {
         let found = if self.absent { None } else { self.tree.entry(self.id, name) };
         match found {
@@ -296,7 +295,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The element that decoding put at position `index`; void ones were skipped there and do not count here either.
+    /// Moves to the element at position `index` of the decoded list, which has no void elements.
     pub(crate) fn index(self, index: usize) -> Self {
         let found = match self.tree.kind(self.id) {
             Kind::Sequence(items) if !self.absent => items.iter().filter(|item| !self.tree.is_void(**item)).nth(index),
@@ -308,7 +307,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// What a JSON pointer (RFC 6901) leads to from here; absent where it leads nowhere.
+    /// Follows a JSON pointer (RFC 6901) from here; absent if it leads nowhere.
     pub(crate) fn pointer(self, pointer: &str) -> Self {
         pointer.split('/').skip(1).fold(self, |at, step| {
             let step = step.replace("~1", "/").replace("~0", "~");
@@ -320,17 +319,17 @@ impl<'a> At<'a> {
         })
     }
 
-    /// Place of the value. When absent: the key (or the start) of the nearest that is there.
+    /// Place of the value. If absent: the key (or the start) of the nearest ancestor that exists.
     pub(crate) fn place(self) -> Place {
         if self.absent { self.key_place() } else { self.tree.place(self.id) }
     }
 
-    /// Place of the key; of the value where there is no key.
+    /// Place of the key, or of the value if there is no key.
     pub(crate) fn key_place(self) -> Place {
         self.tree.place(self.key.unwrap_or(self.id))
     }
 
-    /// The node itself, where it is in the file.
+    /// The node, if it is in the file.
     pub(super) fn node(self) -> Option<(&'a Tree, NodeId)> {
         (!self.absent).then_some((self.tree, self.id))
     }
@@ -340,8 +339,8 @@ impl<'a> At<'a> {
         !self.absent
     }
 
-    /// Whether a problem was reported here or beneath, so that what seems to be missing may only be misspelt. When
-    /// absent: whether that holds for the nearest that is there, or for a key directly in it.
+    /// Whether a problem was reported here or below, so that something missing may only be misspelt. If absent: whether
+    /// this is true of the nearest ancestor that exists, or of a key directly in it.
     pub(crate) fn damaged(self) -> bool {
         let Some(node) = self.tree.nodes.get(self.id.0) else { return false };
         if !self.absent {
@@ -354,7 +353,7 @@ impl<'a> At<'a> {
         misspelt || node.void || self.key.is_some_and(|key| self.tree.is_void(key))
     }
 
-    /// The text of a scalar as written, references unresolved: what messages quote.
+    /// The text of a scalar as written, references unresolved. Messages quote it.
     pub(crate) fn written(self) -> Option<&'a str> {
         match self.tree.kind(self.id) {
             Kind::Scalar(scalar) if !self.absent => Some(scalar.written()),

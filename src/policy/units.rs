@@ -1,7 +1,7 @@
 //! Durations, sizes and rates as the policy writes them: always with their unit.
 //!
-//! Grammar only: which values make sense for a key is the compiler's business. A mistake is worded here, once, with
-//! what would be right beside it.
+//! Grammar only: the compiler checks which values make sense for a key. Every message for a mistake is here, with
+//! a suggestion.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -19,10 +19,10 @@ pub(super) const PERIOD_UNITS: [(&str, u64); 5] =
 pub(super) const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 /// Units of a [`Rate`], longest first, in seconds.
 pub(super) const RATE_UNITS: [(&str, u64); 4] = [("day", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
-/// Longest period: ten years; what is longer was meant as `never` or mistyped.
+/// Longest period: ten years. A longer one was meant as `never` or is mistyped.
 const LONGEST_MS: u64 = 3650 * 86_400_000;
 
-/// A duration such as `250ms`, `10s`, `1h30m`, `7d`. Zero only when written `0s`; at most ten years.
+/// A duration such as `250ms`, `10s`, `1h30m`, `7d`. Zero must be written `0s`; at most ten years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Period(pub(crate) Duration);
 
@@ -30,21 +30,20 @@ pub(crate) struct Period(pub(crate) Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Size(pub(crate) u64);
 
-/// So many in so long: `10/s`, `600/min`, `5000/h`, `100000/day`.
+/// A number per time: `10/s`, `600/min`, `5000/h`, `100000/day`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Rate {
-    /// How many.
     pub(crate) count: NonZeroU32,
-    /// In how long: a second, a minute, an hour or a day.
+    /// A second, a minute, an hour or a day.
     pub(crate) per: Duration,
 }
 
-/// Text that is no such quantity.
+/// The error for a text that is not a valid quantity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InvalidQuantity {
     /// What is wrong; quotes the text.
     pub(crate) message: String,
-    /// What would be right.
+    /// How to fix it.
     pub(crate) help: String,
 }
 
@@ -60,7 +59,7 @@ fn invalid(message: String, help: impl Into<String>) -> InvalidQuantity {
     InvalidQuantity { message, help: help.into() }
 }
 
-/// Mistakes that all quantities share: nothing at all, a sign, a fraction, separators, blanks.
+/// Checks for mistakes that all quantities share: no text, a sign, a fraction, separators, spaces.
 fn check_form(text: &str, example: &str) -> Result<(), InvalidQuantity> {
     let quoted = quote(text);
     let mut chars = text.chars();
@@ -71,13 +70,11 @@ fn check_form(text: &str, example: &str) -> Result<(), InvalidQuantity> {
         Some('-') => Err(invalid(format!("{quoted} is negative"), format!("write a value such as `{example}`"))),
         _ if text.contains(char::is_whitespace) => {
             let together: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-            Err(invalid(format!("{quoted} has a blank in it"), format!("write {}", quote(&together))))
+            Err(invalid(format!("{quoted} contains a space"), format!("write {}", quote(&together))))
         }
         _ if text.contains(['.', ',', '_']) => Err(invalid(
-            format!("{quoted} is not made of whole numbers"),
-            format!(
-                "write whole numbers, without separators, such as `{example}`; a smaller unit serves for fractions"
-            ),
+            format!("{quoted} is not a whole number"),
+            format!("write whole numbers without separators, such as `{example}`; for fractions, use a smaller unit"),
         )),
         Some(first) if !first.is_ascii_digit() => Err(invalid(
             format!("{quoted} does not begin with a number"),
@@ -87,7 +84,7 @@ fn check_form(text: &str, example: &str) -> Result<(), InvalidQuantity> {
     }
 }
 
-/// Splits the leading digits off; the caller made sure of a first digit or handles an empty number.
+/// Splits off the leading digits, which may be none.
 fn split_number(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
@@ -141,14 +138,14 @@ impl FromStr for Period {
             rest = tail;
         }
         match total {
-            0 => Err(invalid(format!("{} is no time at all", quote(text)), "write `0s` if zero is meant")),
+            0 => Err(invalid(format!("{} is a duration of zero", quote(text)), "write `0s` if zero is meant")),
             1..=LONGEST_MS => Ok(Self(Duration::from_millis(total))),
             _ => Err(too_long()),
         }
     }
 }
 
-/// The unit a person had in mind, when it is plain.
+/// The unit that was probably meant.
 fn period_unit_meant(unit: &str) -> Option<&'static str> {
     match unit.to_ascii_lowercase().as_str() {
         "sec" | "secs" | "second" | "seconds" | "s" => Some("s"),
@@ -182,9 +179,8 @@ impl FromStr for Size {
             ));
         };
         let size = number.parse::<u64>().ok().and_then(|n| n.checked_mul(*factor));
-        size.map(Self).ok_or_else(|| {
-            invalid(format!("{} is too large to count", quote(text)), "write a smaller size, such as `1GiB`")
-        })
+        size.map(Self)
+            .ok_or_else(|| invalid(format!("{} is too large", quote(text)), "write a smaller size, such as `1GiB`"))
     }
 }
 
@@ -206,7 +202,7 @@ impl FromStr for Rate {
         let (number, tail) = split_number(text);
         if tail.is_empty() || tail == "/" {
             let help = list_units(number, &["/s", "/min", "/h", "/day"]);
-            return Err(invalid(format!("{} does not say in how long", quote(text)), help));
+            return Err(invalid(format!("{} has no unit of time", quote(text)), help));
         }
         let Some(unit) = tail.strip_prefix('/') else {
             return Err(invalid(
@@ -226,7 +222,7 @@ impl FromStr for Rate {
         let count = match number.parse::<u32>() {
             Ok(0) => {
                 return Err(invalid(
-                    format!("{} lets nothing through", quote(text)),
+                    format!("{} allows no requests", quote(text)),
                     "a rate is at least 1, such as `1/s`",
                 ));
             }
@@ -358,10 +354,10 @@ mod tests {
             ("75", "`75` has no unit", "write `75s`, or `75ms`, `75m`, `75h`, `75d`"),
             ("1h30", "`1h30` has a number without a unit", "`30s`"),
             ("-5s", "`-5s` is negative", "30s"),
-            ("1.5h", "whole numbers", "smaller unit"),
-            ("1,5h", "whole numbers", "smaller unit"),
-            ("1_000s", "whole numbers", "separators"),
-            ("10 s", "blank", "`10s`"),
+            ("1.5h", "not a whole number", "smaller unit"),
+            ("1,5h", "not a whole number", "smaller unit"),
+            ("1_000s", "not a whole number", "separators"),
+            ("10 s", "a space", "`10s`"),
             ("", "empty", "30s"),
             ("ten", "does not begin with a number", "30s"),
             ("10sec", "`sec` is not a unit of time", "write `10s`"),
@@ -371,8 +367,8 @@ mod tests {
             ("1w", "`w` is not a unit of time", "`ms`, `s`"),
             ("30m1h", "out of order", "1h30m"),
             ("1s1s", "out of order", "1h30m"),
-            ("0m", "no time at all", "`0s`"),
-            ("00s", "no time at all", "`0s`"),
+            ("0m", "a duration of zero", "`0s`"),
+            ("00s", "a duration of zero", "`0s`"),
             ("3651d", "ten years", "3650d"),
             ("99999999999999999999999999999s", "ten years", "3650d"),
             ("18446744073709551615ms", "ten years", "3650d"),
@@ -393,21 +389,21 @@ mod tests {
             ("1TiB", "`TiB` is not", "`GiB`"),
             ("64", "`64` has no unit", "`64B`, or `64KiB`"),
             ("99999999999GiB", "too large", "smaller"),
-            ("1.5MiB", "whole numbers", "smaller unit"),
+            ("1.5MiB", "not a whole number", "smaller unit"),
         ] {
             let error = text.parse::<Size>().unwrap_err();
             assert!(error.message.contains(message) && error.help.contains(help), "{text}: {error:?}");
         }
         for (text, message, help) in [
-            ("5", "in how long", "write `5/s`, or `5/min`, `5/h`, `5/day`"),
-            ("5/", "in how long", "write `5/s`"),
-            ("0/s", "nothing through", "at least 1"),
+            ("5", "no unit of time", "write `5/s`, or `5/min`, `5/h`, `5/day`"),
+            ("5/", "no unit of time", "write `5/s`"),
+            ("0/s", "allows no requests", "at least 1"),
             ("-1/s", "negative", "10/s"),
             ("5/m", "`m` is not", "write `5/min`"),
             ("5/d", "`d` is not", "write `5/day`"),
             ("5/10s", "`10s` is not", "without a number"),
             ("5ps", "not a rate", "slash"),
-            ("5 / s", "blank", "`5/s`"),
+            ("5 / s", "a space", "`5/s`"),
             ("4294967296/s", "too large", "4294967295/s"),
         ] {
             let error = text.parse::<Rate>().unwrap_err();

@@ -1,8 +1,7 @@
-//! From YAML events to a tree, within bounds.
+//! Builds a tree from YAML events, within bounds.
 //!
-//! Knows YAML, and which parts of it a policy does without: tags, merge keys, keys that are not text, more than one
-//! document. Those are reported and void. Only what leaves no tree at all stops: broken syntax, or more than the
-//! bounds.
+//! Some parts of YAML are not allowed in a policy: tags, merge keys, keys that are not text, more than one document.
+//! They are reported, and their nodes become void. Parsing stops only at invalid syntax, or if a bound is exceeded.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,18 +14,18 @@ use super::source::{Place, SourceText, quote};
 use super::tree::{Kind, Node, NodeId, Scalar, Tree};
 use super::yaml_error;
 
-/// What kind of text is read: how large it may be, and what it is called in messages.
+/// The bounds of a kind of text, and its names in messages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dialect {
-    /// Most nodes of a tree, those behind aliases counted each time.
+    /// Maximum number of nodes; the value of an alias counts every time.
     nodes: usize,
-    /// Deepest nesting.
+    /// Maximum depth of nesting.
     depth: usize,
-    /// The text.
+    /// The kind of text, such as `policy`.
     noun: &'static str,
-    /// What it is written in.
+    /// The language it is written in.
     language: &'static str,
-    /// How it begins.
+    /// Help for an empty text.
     beginning: &'static str,
 }
 
@@ -39,7 +38,7 @@ const POLICY: Dialect = Dialect {
     beginning: "begin it with `version: 1`; `config/reference.yaml` shows every key",
 };
 
-/// Descriptions of APIs: the largest public ones have a million values.
+/// OpenAPI descriptions: the largest public ones have a million values.
 pub(crate) const OPENAPI: Dialect = Dialect {
     nodes: 2_000_000,
     depth: 120,
@@ -48,7 +47,7 @@ pub(crate) const OPENAPI: Dialect = Dialect {
     beginning: "begin it with `openapi: 3.1.0`",
 };
 
-/// Reads `source` as one YAML document. `None` when there is no tree; the reason is among `problems` then.
+/// Parses `source` as one YAML document. Returns `None` if there is no tree; `problems` then contains the reason.
 pub(crate) fn parse(source: &Arc<SourceText>, problems: &mut Problems) -> Option<Tree> {
     parse_as(POLICY, source, problems)
 }
@@ -63,21 +62,21 @@ pub(crate) fn parse_as(dialect: Dialect, source: &Arc<SourceText>, problems: &mu
 struct Open {
     id: NodeId,
     anchor: usize,
-    /// The key that waits for its value.
+    /// The key whose value has not been read yet.
     key: Option<NodeId>,
-    /// Keys so far, for finding the second of two.
+    /// The keys so far, to find duplicates.
     seen: HashMap<String, NodeId>,
 }
 
 /// What an anchor names.
 #[derive(Clone, Copy)]
 enum Anchor {
-    /// A list or map that is not finished: an alias to it here would hold itself.
+    /// A list or map that is not complete: an alias to it would contain itself.
     Unfinished,
     Finished(NodeId),
 }
 
-/// There is no tree; the reason was reported.
+/// Parsing stopped without a tree; the reason was reported.
 struct Stopped;
 
 struct Builder<'p> {
@@ -107,7 +106,7 @@ impl Builder<'_> {
                     documents += 1;
                     if documents > 1 {
                         self.problems.error(self.place(&span), "a second document begins here").help(format!(
-                            "a {noun} is one YAML document: remove this `---` and what follows, or join the two"
+                            "a {noun} is one YAML document: remove this `---` and what follows, or merge the two"
                         ));
                         break;
                     }
@@ -135,7 +134,7 @@ impl Builder<'_> {
         let id = match event {
             Event::Scalar(text, style, anchor, _) => {
                 let plain = style == ScalarStyle::Plain;
-                // The parser gives `~` for nothing at all; only the place tells the two apart.
+                // The parser returns `~` for an empty value; only the place distinguishes the two.
                 let written = if plain && bytes(span).is_empty() { String::new() } else { text.into_owned() };
                 let scalar = Scalar { written, resolved: None, plain };
                 let id = self.add(Kind::Scalar(scalar), bytes(span))?;
@@ -179,7 +178,7 @@ impl Builder<'_> {
             let place = Place::new(&self.tree.source, span);
             self.problems
                 .error(place, format!("the {noun} has more than {nodes} values"))
-                .help("what stands behind an alias (`*name`) counts every time");
+                .help("the value of an alias (`*name`) counts every time");
             return Err(Stopped);
         }
         let parent = self.open.last().map(|open| open.id);
@@ -206,7 +205,7 @@ impl Builder<'_> {
             Kind::Mapping(entries) => entries.last().map(|(_, value)| *value),
             Kind::Scalar(_) => None,
         };
-        // A block ends where its last value does; the event comes only after the blank lines and comments that follow.
+        // A block ends with its last value, but its event comes only after the blank lines and comments that follow.
         let closed = bytes(span);
         let end = if closed.is_empty() { last.map_or(0, |last| self.tree.span(last).end) } else { closed.end };
         if let Some(node) = self.tree.nodes.get_mut(id.0) {
@@ -215,7 +214,7 @@ impl Builder<'_> {
         self.place_node(id)
     }
 
-    /// Puts a finished node where it belongs: the root, an element, a key or a value.
+    /// Adds a complete node to its parent: as the root, an element, a key or a value.
     fn place_node(&mut self, id: NodeId) -> Result<(), Stopped> {
         let Some(open) = self.open.last_mut() else {
             if !self.finished {
@@ -254,7 +253,7 @@ impl Builder<'_> {
                         let (line, _) = self.tree.place(*first).start();
                         let message =
                             format!("{} is defined twice; the first is on line {line}", quote(&scalar.written));
-                        (message, Some("remove one of the two, or join them"))
+                        (message, Some("remove one of the two, or merge them"))
                     }
                     None => {
                         open.seen.insert(scalar.written.clone(), id);
@@ -281,8 +280,8 @@ impl Builder<'_> {
             Some(Anchor::Finished(target)) => self.copy(target, self.open.len(), span)?,
             _ => {
                 self.problems
-                    .error(self.place(span), "this alias holds itself")
-                    .help("an alias cannot stand inside what it names");
+                    .error(self.place(span), "this alias contains itself")
+                    .help("an alias cannot be used inside its own anchor");
                 return Err(Stopped);
             }
         };
@@ -292,7 +291,7 @@ impl Builder<'_> {
         self.place_node(id)
     }
 
-    /// Copies what an alias names, so that every node has one parent. Places stay those of the original.
+    /// Copies the value of an alias, so that every node has one parent. The copies keep their original places.
     fn copy(&mut self, target: NodeId, depth: usize, alias: &Span) -> Result<NodeId, Stopped> {
         if depth > self.dialect.depth {
             self.too_deep(bytes(alias));
@@ -395,8 +394,8 @@ mod tests {
             ("# only a comment\n", vec!["1:1 the policy is empty"]),
             ("---\n", vec!["1:1 the policy is empty"]),
             ("~\n", vec!["1:1 the policy is empty"]),
-            ("a: &a [ *a ]\n", vec!["1:9 this alias holds itself"]),
-            ("a: &a { b: { c: *a } }\n", vec!["1:17 this alias holds itself"]),
+            ("a: &a [ *a ]\n", vec!["1:9 this alias contains itself"]),
+            ("a: &a { b: { c: *a } }\n", vec!["1:17 this alias contains itself"]),
         ] {
             let (_, told) = read(text);
             assert_eq!(told, expected, "{text}");
@@ -406,17 +405,17 @@ mod tests {
     #[test]
     fn broken_syntax_is_one_problem_in_words() {
         for (text, expected) in [
-            ("a:\n\tb: 1\n", "2:1 a tab stands where YAML takes spaces only"),
+            ("a:\n\tb: 1\n", "2:1 YAML allows only spaces here, but this is a tab"),
             ("a: \"x\nb: 1\n", "is not closed"),
             ("a: [x, y\nb: 1\n", "a `[` or `{` above may not be closed"),
             ("a: [x, y", "never closed"),
             ("a: { x: [y }\n", "`[` is closed by `}`"),
-            ("a: b: c\n", "1:5 a `:` cannot stand here"),
-            ("a:\n  b: 1\n c: 2\n", "3:2 the indentation does not fit"),
+            ("a: b: c\n", "1:5 a `:` is not allowed here"),
+            ("a:\n  b: 1\n c: 2\n", "3:2 the indentation does not match"),
             ("a: @x\n", "1:4 text cannot begin with `@`"),
             ("a: `x`\n", "1:4 text cannot begin with"),
             ("a: 1\nb\n", "neither `key: value` nor"),
-            ("a: \"\\q\"\n", "begins no known escape"),
+            ("a: \"\\q\"\n", "is not the start of a known escape"),
             ("a: 'it's'\n", "closing `'`"),
         ] {
             let (tree, told) = read(text);

@@ -1,6 +1,6 @@
-//! Text that is not YAML at all: the parser's errors in words that help its author.
+//! Text that is not YAML: turns the parser's errors into messages that help its author.
 //!
-//! Such an error stops the reading, so there is exactly one, and it must be a good one.
+//! Parsing stops at such an error, so there is exactly one.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::source::{Place, SourceText, quote};
 pub(super) fn report(error: &ScanError, source: &Arc<SourceText>, problems: &mut Problems) {
     let at = error.marker().byte_offset().unwrap_or(source.text.len());
     let mut at = source.text.floor_char_boundary(at);
-    // The parser has sometimes just passed the tab it complains about.
+    // The parser has sometimes read past the tab that it complains about.
     let before = source.text.get(..at).unwrap_or("");
     if is_tab(error.kind()) && before.ends_with('\t') {
         at = before.trim_end_matches('\t').len();
@@ -33,7 +33,7 @@ fn line_at(text: &str, at: usize) -> &str {
     text.get(start..).unwrap_or("").split('\n').next().unwrap_or("")
 }
 
-/// Whether the error is of the kind that unquoted braces cause.
+/// Whether unquoted braces can cause this kind of error.
 fn is_flow(kind: &ErrorKind) -> bool {
     use ErrorKind as K;
     matches!(
@@ -66,7 +66,7 @@ fn is_tab(kind: &ErrorKind) -> bool {
 fn words(kind: &ErrorKind) -> (String, Option<&'static str>) {
     use ErrorKind as K;
     let (message, help) = match kind {
-        kind if is_tab(kind) => ("a tab stands where YAML takes spaces only", Some("indent with spaces")),
+        kind if is_tab(kind) => ("YAML allows only spaces here, but this is a tab", Some("indent with spaces")),
         K::UnclosedQuotedScalar | K::DocumentIndicatorInQuotedScalar => {
             ("a quoted text is not closed", Some("close it with the quote it was opened with"))
         }
@@ -79,10 +79,10 @@ fn words(kind: &ErrorKind) -> (String, Option<&'static str>) {
             Some("within double quotes, `\"` is written `\\\"`"),
         ),
         K::UnknownQuotedScalarEscape | K::InvalidQuotedScalarHexEscape => {
-            ("this `\\` begins no known escape", Some("write `\\\\` for a backslash, or use single quotes"))
+            ("this `\\` is not the start of a known escape", Some("write `\\\\` for a backslash, or use single quotes"))
         }
         K::MappingValueNotAllowed => (
-            "a `:` cannot stand here",
+            "a `:` is not allowed here",
             Some("put text that contains `: ` in quotes, and check that keys of one map are indented alike"),
         ),
         K::InvalidIndentation
@@ -92,38 +92,40 @@ fn words(kind: &ErrorKind) -> (String, Option<&'static str>) {
         | K::InvalidQuotedScalarIndent
         | K::InvalidFlowScalarIndent
         | K::InvalidBlockScalarIndent => (
-            "the indentation does not fit what stands above",
+            "the indentation does not match the lines above",
             Some("keys of one map, and entries of one list, begin in the same column"),
         ),
         K::SimpleKeyExpected | K::InvalidSimpleKey => {
-            ("this is neither `key: value` nor an entry of a list", Some("is a `:` (with a blank after it) missing?"))
+            ("this is neither `key: value` nor an entry of a list", Some("is a `:` (followed by a space) missing?"))
         }
         K::UnclosedFlowCollection { open } | K::MismatchedFlowCollectionEnd { open, .. } => {
             let message = match kind {
                 K::MismatchedFlowCollectionEnd { close, .. } => format!("`{open}` is closed by `{close}`"),
                 _ => format!("`{open}` is never closed"),
             };
-            return (message, Some("every `[` needs its `]`, every `{` its `}`"));
+            return (message, Some("close every `[` with `]` and every `{` with `}`"));
         }
-        K::UnexpectedEofFlowSequence => ("`[` is never closed", Some("every `[` needs its `]`")),
+        K::UnexpectedEofFlowSequence => ("`[` is never closed", Some("close every `[` with `]`")),
         K::UnexpectedEofFlowMapping | K::UnexpectedEofImplicitFlowMapping => {
-            ("`{` is never closed", Some("every `{` needs its `}`"))
+            ("`{` is never closed", Some("close every `{` with `}`"))
         }
         K::ExpectedFlowMappingSeparator => (
             "a `,` or `}` is missing before this",
-            Some("put text that contains any of `{ } [ ] ,` in quotes when it stands between braces"),
+            Some("put text that contains any of `{ } [ ] ,` in quotes between braces"),
         ),
         K::ExpectedFlowSequenceSeparator => (
             "a `,` or `]` is missing before this",
-            Some("put text that contains any of `{ } [ ] ,` in quotes when it stands between brackets"),
+            Some("put text that contains any of `{ } [ ] ,` in quotes between brackets"),
         ),
         K::InvalidColonPlacement | K::FlowMappingValueAdjacentCollection => (
-            "a `:` cannot stand here; a `[` or `{` above may not be closed",
-            Some("every `[` needs its `]`, every `{` its `}`, and what is between them its `,`"),
+            "a `:` is not allowed here; a `[` or `{` above may not be closed",
+            Some("close every `[` with `]` and every `{` with `}`, and separate entries with `,`"),
         ),
-        K::MisplacedFlowCollectionEnd => ("this closes nothing", Some("text that begins with `]` or `}` needs quotes")),
+        K::MisplacedFlowCollectionEnd => {
+            ("there is nothing to close here", Some("text that begins with `]` or `}` needs quotes"))
+        }
         K::BlockEntryInFlowCollection => {
-            ("a `-` cannot stand between brackets or braces", Some("separate entries with `,`"))
+            ("a `-` is not allowed between brackets or braces", Some("separate entries with `,`"))
         }
         K::UnexpectedCharacter { character } => {
             let shown = quote(character.encode_utf8(&mut [0; 4]));
@@ -131,7 +133,7 @@ fn words(kind: &ErrorKind) -> (String, Option<&'static str>) {
         }
         K::RecursionLimitExceeded => ("the policy is nested too deeply", None),
         K::CommentNotSeparated => {
-            ("a `#` needs a blank before it to begin a comment", Some("put text that contains `#` in quotes"))
+            ("a comment needs a space before its `#`", Some("put text that contains `#` in quotes"))
         }
         other => return (format!("this is not valid YAML: {other}"), None),
     };

@@ -1,4 +1,4 @@
-//! Other texts that are written like a policy: read, decoded and told about in the same way, every mistake at its place.
+//! Other YAML files, such as test files: read and decoded like a policy, with every mistake reported at its place.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use super::yaml;
 /// A text that was read.
 #[derive(Debug)]
 pub(crate) struct Written<T> {
-    /// What is written, without the parts that are wrong.
+    /// The value, without the parts that are wrong.
     pub(crate) document: T,
-    /// What is wrong so far.
+    /// The problems found so far.
     pub(crate) problems: Problems,
     tree: Tree,
 }
 
 impl<T> Written<T> {
-    /// Places for problems that are found later.
+    /// Returns a cursor, for the places of problems that are found later.
     pub(crate) fn at(&self) -> At<'_> {
         self.tree.at()
     }
 }
 
-/// Reads a file. Fails when there is nothing to go on with: no file, no YAML.
+/// Reads a file. Fails if there is no file or no YAML.
 pub(crate) fn file<T: DeserializeOwned + Default>(path: &Path) -> Result<Written<T>, Problems> {
     match source::read_like_a_policy(path) {
         Ok(source) => read(source),
@@ -41,7 +41,7 @@ pub(crate) fn file<T: DeserializeOwned + Default>(path: &Path) -> Result<Written
     }
 }
 
-/// Reads a text that is shown under this name.
+/// Reads a text; messages show `name` as its file name.
 pub(crate) fn text<T: DeserializeOwned + Default>(name: &str, text: String) -> Result<Written<T>, Problems> {
     read(SourceText::new(name.to_owned(), text, 0))
 }
@@ -49,7 +49,7 @@ pub(crate) fn text<T: DeserializeOwned + Default>(name: &str, text: String) -> R
 fn read<T: DeserializeOwned + Default>(source: SourceText) -> Result<Written<T>, Problems> {
     let mut problems = Problems::new();
     let source = Arc::new(source);
-    // Said here, because the parser takes what it reads for a policy.
+    // Checked here, because the parser's message is about a policy.
     if source.text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#'))) {
         problems.error(Place::new(&source, 0..0), "the text is empty");
         return Err(problems);
@@ -59,7 +59,7 @@ fn read<T: DeserializeOwned + Default>(source: SourceText) -> Result<Written<T>,
     Ok(Written { document, problems, tree })
 }
 
-/// A part that may have any form; [`At::json`] returns it.
+/// A part of any type; [`At::json`] returns it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Anything;
 
@@ -70,8 +70,8 @@ impl<'de> serde::Deserialize<'de> for Anything {
 }
 
 impl At<'_> {
-    /// This value as JSON: what is written like a JSON number, `true`, `false` or `null`, and not in quotes, is that;
-    /// the rest is text.
+    /// Returns this value as JSON. An unquoted JSON number, `true`, `false` or `null` becomes that; everything else
+    /// becomes text.
     pub(crate) fn json(self) -> Value {
         match self.node() {
             Some((tree, id)) => json(tree, id),

@@ -60,7 +60,7 @@ struct Signer {
     set: Arc<KeySet>,
 }
 
-/// Makes credentials, and stands in for the issuers, introspection endpoints and key holders of the policy.
+/// Makes credentials, and replaces the issuers, introspection endpoints and key owners of the policy.
 pub(crate) struct Mint {
     env: BTreeMap<String, String>,
     /// The secret that the texts of API keys are derived from.

@@ -137,8 +137,8 @@ impl Rehearsal {
         key_sets.iter().for_each(|key_set| key_set.as_of(at));
     }
 
-    /// Takes one request through route, auth, scope, rate limit and schema. Needs a tokio runtime with time.
-    pub async fn ask(&self, method: &Method, target: &str, headers: &HeaderMap, body: Bytes) -> Verdict {
+    /// Passes one request through route, auth, scope, rate limit and schema. Needs a tokio runtime with time.
+    pub async fn request(&self, method: &Method, target: &str, headers: &HeaderMap, body: Bytes) -> Verdict {
         let peer = Peer::new(([127, 0, 0, 1], 1).into(), None);
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let exchange = Exchange::open(&peer, method, Version::HTTP_11, path, headers);
@@ -195,7 +195,7 @@ impl Rehearsal {
         admitted.map(drop)
     }
 
-    /// Takes a request through the chain that `run` uses.
+    /// Passes a request through the chain that `run` uses.
     async fn admit(
         &self,
         route: &Route,

@@ -34,7 +34,7 @@ pub(crate) struct RehearsalTrace {
     pub(super) chain: Trace,
     /// Issuer and expiry of its credential.
     pub(super) origin: CredentialOrigin,
-    /// How it ended.
+    /// Its outcome.
     pub(super) end: Result<(), Refusal>,
 }
 
@@ -172,13 +172,13 @@ impl RehearsalTrace {
             "auth" if public => not_asked("the route is public"),
             "auth" => passed(self.caller().map(|caller| self.origin.words(caller, now)).unwrap_or_default()),
             "scope" if public => not_asked("the route is public"),
-            "scope" if self.caller().is_none() => not_asked("nobody is known, and that is only reported"),
+            "scope" if self.caller().is_none() => not_asked("no caller is authenticated, and auth only reports"),
             "scope" => passed(self.scope_summary()),
             "rate_limit" => match self.limits() {
-                limits if limits.is_empty() => not_asked("neither the route nor a plan limits it"),
+                limits if limits.is_empty() => not_asked("neither the route nor a plan has a limit"),
                 limits => passed(limits.join(", ")),
             },
-            _ if route.request.is_checked() => passed("the request keeps to the schemas of the route".to_owned()),
+            _ if route.request.is_checked() => passed("the request matches the schemas of the route".to_owned()),
             _ => not_asked("the route has no schema"),
         }
     }
@@ -191,7 +191,7 @@ impl RehearsalTrace {
             _ => refusal.detail().to_owned(),
         };
         if let Some(methods) = allowed_methods {
-            why.push_str(&format!(" (it takes {})", methods.join(", ")));
+            why.push_str(&format!(" (allowed: {})", methods.join(", ")));
         }
         for violation in errors {
             why.push_str(&format!("\n{}: {}", shown(&violation.pointer), violation.detail));
@@ -232,7 +232,7 @@ impl RehearsalTrace {
             let mut parts = item.split(';');
             let name = parts.next()?.trim().trim_matches('"');
             let left = parts.find_map(|part| part.trim().strip_prefix("r="))?;
-            Some(format!("{name} has {left} left"))
+            Some(format!("{name}: {left} left"))
         };
         state.split(',').filter_map(limit).collect()
     }
@@ -249,7 +249,7 @@ impl RehearsalTrace {
     }
 }
 
-/// A JSON pointer for display: the empty one stands for the whole body.
+/// A JSON pointer for display: the empty one is the whole body.
 pub(crate) fn shown(pointer: &str) -> &str {
     if pointer.is_empty() { "(the whole body)" } else { pointer }
 }
@@ -301,7 +301,7 @@ impl CredentialOrigin {
         });
         if let Some(ends) = self.ends {
             let left = SignedDuration::from_secs(ends.as_second().saturating_sub(now.as_second()));
-            words.push(format!("{thing} ends in {left:#}"));
+            words.push(format!("{thing} expires in {left:#}"));
         }
         words.join(", ")
     }

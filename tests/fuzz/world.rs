@@ -51,7 +51,7 @@ const XSD: &str = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">
   <xs:key name="k"><xs:selector xpath="note"/><xs:field xpath="."/></xs:key></xs:element>
 </xs:schema>"#;
 
-/// A policy, and a runtime to ask it in.
+/// A policy, and a runtime for requests to it.
 pub struct World {
     rehearsal: Rehearsal,
     runtime: Runtime,
@@ -77,12 +77,12 @@ impl World {
     }
 
     /// Sends a request through the chain.
-    pub fn ask(&self, method: &Method, target: &str, media_type: &'static str, body: &[u8]) -> Verdict {
+    pub fn request(&self, method: &Method, target: &str, media_type: &'static str, body: &[u8]) -> Verdict {
         let mut headers = HeaderMap::new();
         if !media_type.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         }
-        self.runtime.block_on(self.rehearsal.ask(method, target, &headers, Bytes::copy_from_slice(body)))
+        self.runtime.block_on(self.rehearsal.request(method, target, &headers, Bytes::copy_from_slice(body)))
     }
 }
 
@@ -92,8 +92,8 @@ impl Default for World {
     }
 }
 
-/// That a verdict on a message is one of those that there are: it is good, or it is the caller's fault.
-pub fn judged(verdict: Verdict) {
+/// Fails unless the message is valid, or refused as the caller's fault.
+pub fn assert_decided(verdict: Verdict) {
     assert!(
         matches!(verdict, None | Some((400 | 413 | 415 | 422, _))),
         "{verdict:?}"

@@ -138,7 +138,7 @@ fn metrics_and_log_tell_how_the_store_stands_and_which_keys_end_soon() {
         assert_eq!(page.contains(&line), there, "{key}: {page}");
     }
     proxy.reload_to(|policy| policy.open("GET /y"));
-    proxy.stderr.wait("an API key ends soon; rotate it", 1);
+    proxy.stderr.wait("an API key expires soon; rotate it", 1);
     let log = proxy.stderr.all().join("\n");
     assert!(log.contains("key=soon consumer=acme"), "{log}");
     assert!(!log.contains("key=later") && !log.contains("key=revoked"), "{log}");

@@ -60,8 +60,8 @@ fn statuses(output: &str) -> Vec<u16> {
 #[test]
 fn the_six_lines_do_what_they_say() {
     let mut demo = Demo::start();
-    let page = demo.until("The record");
-    assert!(demo.line().contains("decision"), "the record has a heading");
+    let page = demo.until("Audit records");
+    assert!(demo.line().contains("decision"), "the records have a heading");
     let policy = page.iter().find_map(|line| line.trim().strip_prefix("policy")).unwrap().trim();
     assert!(Path::new(policy).is_file(), "{policy}");
 
@@ -107,7 +107,7 @@ fn the_six_lines_do_what_they_say() {
 fn two_demos_run_side_by_side() {
     let (mut first, mut second) = (Demo::start(), Demo::start());
     let place = |page: Vec<String>| page.into_iter().find(|line| line.trim().starts_with("proxy")).unwrap();
-    let places = (place(first.until("The record")), place(second.until("The record")));
+    let places = (place(first.until("Audit records")), place(second.until("Audit records")));
     assert_ne!(places.0, places.1);
     assert_eq!((first.interrupt(), second.interrupt()), (Some(0), Some(0)));
 }

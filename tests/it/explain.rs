@@ -95,9 +95,9 @@ fn a_token_is_verified_with_the_keys_of_its_issuer() {
 GET /v1/orders/7?q=1
   path        /v1/orders/7
   route       orders · GET /v1/orders/{id}
-  auth        ok: jwt of corp, consumer acme, plan gold, token ends in 12m
+  auth        ok: jwt of corp, consumer acme, plan gold, token expires in 12m
   scope       ok: needs orders:read; has orders:read (roles: clerk; ceiling cut: orders:admin)
-  rate limit  ok: gold has 399 left
+  rate limit  ok: gold: 399 left
   schema      not asked: the route has no schema
 → forwarded to http://127.0.0.1:9000 or http://127.0.0.1:9001, with
   X-Consumer-Id: acme
@@ -106,7 +106,7 @@ GET /v1/orders/7?q=1
   X-Credential-Id: token-";
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     assert!(said.out.starts_with(expected), "{}", said.out);
-    assert!(said.out.contains("note: what operators have changed is not looked at"), "{}", said.out);
+    assert!(said.out.contains("note: the store is not read"), "{}", said.out);
     assert!(!said.out.contains(token.rsplit('.').next().unwrap()), "the token is not printed");
     assert_eq!(world.issuer.fetches(), 1);
     assert!(!world.folder.path().join("state").exists(), "the store is left alone");
@@ -120,7 +120,7 @@ fn each_stage_says_why_it_refuses_and_the_rest_is_not_reached() {
     for (request, refused, why, end) in [
         (&["GET", "/v1/%2e%2e/orders"][..], "path", "Remove the encoded dot segment", "400 malformed_request: "),
         (&["GET", "/v2"], "route", "no API here has this path", "404 no_route: "),
-        (&["GET", "/v1/orders"], "route", "(it takes POST)", "405 method_not_allowed: "),
+        (&["GET", "/v1/orders"], "route", "(allowed: POST)", "405 method_not_allowed: "),
         (&["GET", "/v1/orders/7", "--key", "k"], "auth", "more than one credential", "400 malformed_request: "),
         (
             &["POST", "/v1/orders/7/refund"],
@@ -176,7 +176,7 @@ fn somebody_else_can_be_tried_on() {
         (&told["allowed"], &told["status"], &told["code"]),
         (&json!(false), &json!(415), &json!("unsupported_media_type"))
     );
-    assert_eq!(told["steps"][2]["why"], "jwt of corp, consumer acme, plan gold, token ends in 5m");
+    assert_eq!(told["steps"][2]["why"], "jwt of corp, consumer acme, plan gold, token expires in 5m");
     let outcomes: Vec<&str> =
         told["steps"].as_array().unwrap().iter().map(|step| step["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["passed", "passed", "passed", "passed", "passed", "refused"]);

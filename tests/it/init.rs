@@ -54,7 +54,7 @@ fn every_description_becomes_a_good_policy() {
         let checked = bartizan(folder.path(), &["check", &out]);
         let policy = std::fs::read_to_string(folder.path().join(&out)).unwrap();
         assert!(checked.status.success(), "{}\n{policy}", text(&checked.stderr));
-        assert!(!text(&checked.stdout).contains("anybody"), "closed by default\n{policy}");
+        assert!(!text(&checked.stdout).contains("everyone"), "closed by default\n{policy}");
         // Comments aside, nothing in it reads this process's environment.
         let values = policy.lines().filter(|line| !line.trim_start().starts_with('#'));
         assert!(values.into_iter().all(|line| !line.contains("${")), "{policy}");

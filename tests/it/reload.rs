@@ -157,7 +157,7 @@ fn a_reload_that_is_rejected_leaves_no_trace_in_the_metrics() {
 }
 
 #[test]
-fn routes_that_are_gone_leave_the_metrics_and_those_that_stay_count_on() {
+fn metrics_of_removed_routes_disappear_and_the_others_continue_counting() {
     let upstream = upstream().start();
     let mut proxy = proxy().before(&upstream).open("GET /x").start();
     let stays = proxy.policy.clone();

@@ -1,4 +1,4 @@
-//! Revocations: their targets, when they expire, and that revoking again never narrows an existing one.
+//! Revocations: creates, lists and undoes them. Revoking again never narrows an existing revocation.
 
 use http::StatusCode;
 use jiff::Timestamp;

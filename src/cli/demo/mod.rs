@@ -58,13 +58,13 @@ fn show() -> io::Result<u8> {
     let served = serve(setup, |_| {
         // Ignores the error: standard output may be closed.
         let _ = io::stdout().write_all(page.as_bytes());
-        // Only now: the page comes first.
+        // Logging starts only now, so that the page comes first.
         telemetry::start_logs();
     });
     Ok(served.err().unwrap_or(DONE))
 }
 
-/// Sockets for the four listeners, each on its usual port or, where that is taken, on a free one.
+/// Sockets for the four listeners, each on its usual port or, if that is taken, on a free one.
 struct Ports {
     proxy: Bound,
     api: Bound,

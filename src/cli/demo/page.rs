@@ -54,17 +54,17 @@ fn calls(places: &Places, issuer: &Issuer) -> io::Result<[Call; 6]> {
             line: format!(r#"{CURL} {orders} {dashboard} {JSON} '{{"item":"map","quantity":1}}'"#),
         },
         Call {
-            heading: "Bad body: it never reaches the API, and every mistake is reported at once",
+            heading: "Invalid body: the API never sees it, and every mistake is reported at once",
             expect: "422",
             line: format!(r#"{CURL} {orders} {shop} {JSON} '{{"item":"","quantity":0,"discount":90}}'"#),
         },
         Call {
-            heading: "Too fast: 15 requests on a plan of 5 at once, then one a second",
+            heading: "Too fast: 15 requests on a plan with a burst of 5 and a rate of 1/s",
             expect: "200 five times, then 429",
             line: format!("curl -so /dev/null -w '%{{http_code}} ' '{orders}?n=[1-15]' {crawler}; echo"),
         },
         Call {
-            heading: "API key: the warehouse places an order without any token",
+            heading: "API key: the warehouse places an order with its key, without a token",
             expect: "201",
             line: format!(r#"{CURL} {orders} -H 'X-API-Key: {KEY}' {JSON} '{{"item":"compass","quantity":3}}'"#),
         },
@@ -103,7 +103,7 @@ fn write(page: &mut String, places: &Places, policy: &Path, calls: &[Call], styl
         (
             "issuer",
             places.issuer,
-            "signs a token for anybody: `-d client_id=finance -d scope=orders:refund` to /token".to_owned(),
+            "signs any token: `-d client_id=finance -d scope=orders:refund` to /token".to_owned(),
         ),
         ("admin", places.admin, "/healthz, /readyz, /metrics".to_owned()),
     ] {
@@ -114,7 +114,7 @@ fn write(page: &mut String, places: &Places, policy: &Path, calls: &[Call], styl
     writeln!(page, "  {bold}{:<8}{bold:#}{place}{file}{place:#}", "policy")?;
     writeln!(
         page,
-        "  {:<8}{dim}edit it and `kill -HUP {process}`: a good one holds at once, a bad one changes nothing{dim:#}\n",
+        "  {:<8}{dim}edit it, then `kill -HUP {process}`: it applies at once if valid; otherwise nothing changes{dim:#}\n",
         ""
     )?;
     writeln!(page, "{bold}Paste these into another terminal:{bold:#}\n")?;
@@ -123,7 +123,7 @@ fn write(page: &mut String, places: &Places, policy: &Path, calls: &[Call], styl
         writeln!(page, "{bold}{number}. {}{bold:#} → {style}{}{style:#}", call.heading, call.expect)?;
         writeln!(page, "{}\n", call.line)?;
     }
-    writeln!(page, "{bold}The record, one line a request:{bold:#}")?;
+    writeln!(page, "{bold}Audit records, one line per request:{bold:#}")?;
     writeln!(
         page,
         "{dim}{:<12}  {:>3}  {:<6} {:<28}  {:<16}  {:<40}  {:>8}{dim:#}",

@@ -1,4 +1,4 @@
-//! The demo's policy: `config/demo.yaml` and its schema, embedded in the binary and unpacked where they can be edited.
+//! The demo's policy: `config/demo.yaml` and its schema, embedded in the binary and unpacked into a folder where they can be edited.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Operator, Reach, print_json, print_table, segment};
+use super::{DaemonArguments, Operator, print_json, print_table, segment};
 use crate::cli::exit_code::{DONE, INVALID};
 use crate::cli::output::Format;
 
@@ -15,7 +15,7 @@ To change a consumer of the policy file, edit the file; suspensions and grants w
 )]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
-    reach: Reach,
+    daemon: DaemonArguments,
     /// Output format of the results
     #[arg(long, value_enum, default_value = "text", global = true)]
     format: Format,
@@ -118,7 +118,7 @@ enum Action {
 }
 
 pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
-    arguments.reach.open().and_then(|operator| act(arguments, &operator)).map_or_else(|code| code, |()| DONE)
+    arguments.daemon.open().and_then(|operator| act(arguments, &operator)).map_or_else(|code| code, |()| DONE)
 }
 
 fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
@@ -161,16 +161,16 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
             return list(arguments, operator, "/v1/grants", &columns);
         }
     };
-    let answer = operator.ask(&method, &path, body.as_ref())?;
+    let response = operator.send(&method, &path, body.as_ref())?;
     match arguments.format {
-        Format::Json => print_json(&answer),
+        Format::Json => print_json(&response),
         Format::Text => anstream::eprintln!("done"),
     }
     Ok(())
 }
 
 fn list(arguments: &Arguments, operator: &Operator, path: &str, columns: &[(&str, &str)]) -> Result<(), u8> {
-    let items = operator.all(path)?;
+    let items = operator.list(path)?;
     match arguments.format {
         Format::Json => print_json(&json!({"items": items})),
         Format::Text => print_table(&items, columns),

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Operator, Reach, print_json, print_table, put, segment};
+use super::{DaemonArguments, Operator, print_json, print_line, print_table, segment};
 use crate::cli::exit_code::{DONE, FAILED};
 use crate::cli::output::Format;
 
@@ -13,7 +13,7 @@ use crate::cli::output::Format;
 If no daemon is running, the command changes the policy's store directly.")]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
-    reach: Reach,
+    daemon: DaemonArguments,
     /// Output format of the results
     #[arg(long, value_enum, default_value = "text", global = true)]
     format: Format,
@@ -104,14 +104,14 @@ impl Traits {
 }
 
 pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
-    arguments.reach.open().and_then(|operator| act(arguments, &operator)).map_or_else(|code| code, |()| DONE)
+    arguments.daemon.open().and_then(|operator| act(arguments, &operator)).map_or_else(|code| code, |()| DONE)
 }
 
 fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
     match &arguments.action {
         Action::New { consumer, traits } => {
             let path = format!("/v1/consumers/{}/keys", segment(consumer));
-            print_key(arguments, &operator.ask(&Method::POST, &path, Some(&traits.body()))?)?;
+            print_key(arguments, &operator.send(&Method::POST, &path, Some(&traits.body()))?)?;
         }
         Action::Rotate { old, overlap, traits } => {
             let mut body = traits.body();
@@ -119,14 +119,14 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
                 body.insert("overlap".to_owned(), overlap.as_str().into());
             }
             let path = format!("/v1/keys/{}/rotate", segment(old));
-            print_key(arguments, &operator.ask(&Method::POST, &path, Some(&body))?)?;
+            print_key(arguments, &operator.send(&Method::POST, &path, Some(&body))?)?;
         }
         Action::List { consumer } => {
             let path = match consumer {
                 Some(name) => format!("/v1/consumers/{}/keys", segment(name)),
                 None => "/v1/keys".to_owned(),
             };
-            let keys = operator.all(&path)?;
+            let keys = operator.list(&path)?;
             if arguments.format == Format::Json {
                 print_json(&json!({"items": keys}));
             } else {
@@ -145,21 +145,21 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
         }
         Action::Revoke { id, reason } => {
             let body = json!({"key": id, "reason": reason});
-            let answer = operator.ask(&Method::POST, "/v1/revocations", Some(&body))?;
-            super::revoke::print_revocation(arguments.format, &answer);
+            let response = operator.send(&Method::POST, "/v1/revocations", Some(&body))?;
+            super::revoke::print_revocation(arguments.format, &response);
         }
     }
     Ok(())
 }
 
 /// Prints a new key. Only the key goes to standard output, so that a shell can capture it.
-fn print_key(arguments: &Arguments, answer: &Value) -> Result<(), u8> {
+fn print_key(arguments: &Arguments, response: &Value) -> Result<(), u8> {
     if arguments.format == Format::Json {
-        print_json(answer);
+        print_json(response);
         return Ok(());
     }
-    let part = |name: &str| answer.get(name).and_then(Value::as_str);
-    if !put(part("key").unwrap_or_default()) {
+    let part = |name: &str| response.get(name).and_then(Value::as_str);
+    if !print_line(part("key").unwrap_or_default()) {
         anstream::eprintln!(
             "key {} was created but could not be shown; revoke it and create another",
             part("id").unwrap_or("-")

@@ -34,13 +34,13 @@ use crate::runtime::{InForce, Runtime};
 use crate::state::registry::StoreConfig;
 
 /// Timeout of a whole exchange with a daemon.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest response, in bytes.
-const MAX_ANSWER: usize = 16 * 1024 * 1024;
+const MAX_RESPONSE: usize = 16 * 1024 * 1024;
 
 /// Where to find the daemon or its store.
 #[derive(clap::Args)]
-struct Reach {
+struct DaemonArguments {
     /// Policy file, which names the admin listener, its token and the store
     #[arg(long, value_name = "FILE", env = "BARTIZAN_POLICY", global = true)]
     policy: Option<PathBuf>,
@@ -56,29 +56,29 @@ struct Reach {
 /// A connection to the daemon or the store.
 struct Operator {
     runtime: LocalRuntime,
-    way: Way,
+    backend: Backend,
 }
 
-enum Way {
+enum Backend {
     /// A running daemon.
-    Daemon { door: Door, token: SecretString },
+    Daemon { address: AdminAddress, token: SecretString },
     /// The store of a policy that no daemon is running.
     Store(Box<InForce>),
 }
 
-impl Reach {
+impl DaemonArguments {
     /// Finds the daemon or the store. Prints problems and returns them as exit codes.
     fn open(&self) -> Result<Operator, u8> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
-        let runtime = runtime.map_err(|error| tell(FAILED, &error.to_string()))?;
+        let runtime = runtime.map_err(|error| fail(FAILED, &error.to_string()))?;
         if let Some(url) = &self.admin {
             const WRONG: &str = "--admin is not valid; use a URL such as http://127.0.0.1:9901, or unix:PATH";
-            let door = Door::of(url).ok_or_else(|| tell(INVALID, WRONG))?;
-            let token = self.admin_token.clone().ok_or_else(|| tell(INVALID, "--admin needs --admin-token"))?;
-            return Ok(Operator { runtime, way: Way::Daemon { door, token: token.into() } });
+            let address = AdminAddress::of(url).ok_or_else(|| fail(INVALID, WRONG))?;
+            let token = self.admin_token.clone().ok_or_else(|| fail(INVALID, "--admin needs --admin-token"))?;
+            return Ok(Operator { runtime, backend: Backend::Daemon { address, token: token.into() } });
         }
         let Some(path) = &self.policy else {
-            return Err(tell(
+            return Err(fail(
                 INVALID,
                 "no daemon or policy is given; use --policy FILE, or --admin URL --admin-token TOKEN",
             ));
@@ -88,68 +88,68 @@ impl Reach {
             anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
             return Err(INVALID);
         };
-        let way = self.of_policy(policy, &runtime)?;
-        Ok(Operator { runtime, way })
+        let backend = self.of_policy(policy, &runtime)?;
+        Ok(Operator { runtime, backend })
     }
 
     /// Returns the daemon of a policy if one answers, else its store if that is on this machine.
-    fn of_policy(&self, policy: Policy, runtime: &LocalRuntime) -> Result<Way, u8> {
+    fn of_policy(&self, policy: Policy, runtime: &LocalRuntime) -> Result<Backend, u8> {
         let store = policy.store();
         let embedded = matches!(store, Some(StoreConfig::Embedded { .. }));
         let none = store.is_none();
         let mut denied = None;
         for place in policy.admin().into_iter().flat_map(|admin| &admin.places) {
-            let door = match place {
-                AdminPlace::Address(address) => Door::Address(address.to_string()),
-                AdminPlace::Socket(socket) => Door::Socket(socket.path.clone()),
+            let address = match place {
+                AdminPlace::Address(address) => AdminAddress::Tcp(address.to_string()),
+                AdminPlace::Socket(socket) => AdminAddress::Socket(socket.path.clone()),
             };
-            let connected = async { tokio::time::timeout(PATIENCE, door.connect()).await };
+            let connected = async { tokio::time::timeout(TIMEOUT, address.connect()).await };
             match runtime.block_on(connected) {
-                Ok(Ok(_)) => return self.with_token(door, &policy),
+                Ok(Ok(_)) => return self.with_token(address, &policy),
                 Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
-                    denied = Some(format!("{door}: {error}"));
+                    denied = Some(format!("{address}: {error}"));
                 }
                 _ => {}
             }
         }
         // A daemon is running, and this user may not connect to it: do not bypass it.
         if let Some(denied) = denied {
-            return Err(tell(FAILED, &denied));
+            return Err(fail(FAILED, &denied));
         }
         if none {
-            return Err(tell(FAILED, "the policy has no `store`, so changes cannot be kept; add `store: state/`"));
+            return Err(fail(FAILED, "the policy has no `store`, so changes cannot be kept; add `store: state/`"));
         }
         if !embedded {
-            return Err(tell(FAILED, "no daemon answers at the policy's `admin` address; start one, or give --admin"));
+            return Err(fail(FAILED, "no daemon answers at the policy's `admin` address; start one, or give --admin"));
         }
         let trail = Arc::new(Trail::silent());
-        Ok(Way::Store(Box::new(InForce::attach(policy, trail, &Runtime::new(Instant::now()), None))))
+        Ok(Backend::Store(Box::new(InForce::attach(policy, trail, &Runtime::new(Instant::now()), None))))
     }
 
-    fn with_token(&self, door: Door, policy: &Policy) -> Result<Way, u8> {
+    fn with_token(&self, address: AdminAddress, policy: &Policy) -> Result<Backend, u8> {
         let mut tokens = policy.admin().into_iter().flat_map(|admin| &admin.tokens);
         let token = self.admin_token.clone().map(SecretString::from);
         let token = token.or_else(|| {
             let operates = tokens.find(|token| token.rights == Rights::Operate);
             operates.map(|token| token.token.clone())
         });
-        let token = token.ok_or_else(|| tell(INVALID, "the policy has no `admin.token`; give --admin-token"))?;
-        Ok(Way::Daemon { door, token })
+        let token = token.ok_or_else(|| fail(INVALID, "the policy has no `admin.token`; give --admin-token"))?;
+        Ok(Backend::Daemon { address, token })
     }
 }
 
 /// Address of an admin listener.
-enum Door {
+enum AdminAddress {
     /// `HOST:PORT`.
-    Address(String),
+    Tcp(String),
     /// The file of a Unix socket.
     Socket(PathBuf),
 }
 
-impl fmt::Display for Door {
+impl fmt::Display for AdminAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address(address) => f.write_str(address),
+            Self::Tcp(address) => f.write_str(address),
             Self::Socket(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -160,11 +160,11 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-impl Door {
+impl AdminAddress {
     /// `http://HOST:PORT` or `unix:PATH`.
     fn of(url: &str) -> Option<Self> {
         match (url.strip_prefix("http://"), url.strip_prefix("unix:")) {
-            (Some(rest), _) => Some(Self::Address(rest.trim_end_matches('/').to_owned())),
+            (Some(rest), _) => Some(Self::Tcp(rest.trim_end_matches('/').to_owned())),
             (None, Some(path)) if !path.is_empty() => Some(Self::Socket(path.into())),
             _ => None,
         }
@@ -173,14 +173,14 @@ impl Door {
     /// Value of `Host` (RFC 9112 §3.2); a socket has no name.
     fn host(&self) -> &str {
         match self {
-            Self::Address(address) => address,
+            Self::Tcp(address) => address,
             Self::Socket(_) => "localhost",
         }
     }
 
     async fn connect(&self) -> io::Result<Box<dyn Stream>> {
         match self {
-            Self::Address(address) => TcpStream::connect(address).await.map(|stream| Box::new(stream) as _),
+            Self::Tcp(address) => TcpStream::connect(address).await.map(|stream| Box::new(stream) as _),
             Self::Socket(path) => UnixStream::connect(path).await.map(|stream| Box::new(stream) as _),
         }
     }
@@ -188,24 +188,24 @@ impl Door {
 
 impl Operator {
     /// Sends a request and returns the body of a successful response. Prints problems and returns them as exit codes.
-    fn ask(&self, method: &Method, target: &str, body: Option<&Value>) -> Result<Value, u8> {
+    fn send(&self, method: &Method, target: &str, body: Option<&Value>) -> Result<Value, u8> {
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        let answered = match &self.way {
-            Way::Store(in_force) => self.runtime.block_on(admin::directly(in_force, method, target, &bytes)),
-            Way::Daemon { door, token } => {
-                let exchange = call(door, token, method, target, bytes);
-                let exchange = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await });
-                exchange.unwrap_or_else(|_| Err(format!("{door} did not respond within {PATIENCE:?}")))
+        let received = match &self.backend {
+            Backend::Store(in_force) => self.runtime.block_on(admin::without_daemon(in_force, method, target, &bytes)),
+            Backend::Daemon { address, token } => {
+                let exchange = call(address, token, method, target, bytes);
+                let exchange = self.runtime.block_on(async { tokio::time::timeout(TIMEOUT, exchange).await });
+                exchange.unwrap_or_else(|_| Err(format!("{address} did not respond within {TIMEOUT:?}")))
             }
         };
-        let (status, bytes) = answered.map_err(|error| tell(FAILED, &error))?;
-        let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let (status, bytes) = received.map_err(|error| fail(FAILED, &error))?;
+        let response: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if status.is_success() {
-            return Ok(answer);
+            return Ok(response);
         }
-        let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("the response gives no reason");
+        let detail = response.get("detail").and_then(Value::as_str).unwrap_or("the response gives no reason");
         anstream::eprintln!("error: {status}: {detail}");
-        for error in answer.get("errors").and_then(Value::as_array).into_iter().flatten() {
+        for error in response.get("errors").and_then(Value::as_array).into_iter().flatten() {
             let part = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
             anstream::eprintln!("  {} {}", part("pointer"), part("detail"));
         }
@@ -213,11 +213,11 @@ impl Operator {
     }
 
     /// Returns all items of a list, page by page.
-    fn all(&self, path: &str) -> Result<Vec<Value>, u8> {
+    fn list(&self, path: &str) -> Result<Vec<Value>, u8> {
         let mut items = Vec::new();
         let mut after = String::new();
         loop {
-            let page = self.ask(&Method::GET, &format!("{path}?limit=1000{after}"), None)?;
+            let page = self.send(&Method::GET, &format!("{path}?limit=1000{after}"), None)?;
             items.extend(page.get("items").and_then(Value::as_array).into_iter().flatten().cloned());
             match page.get("next").and_then(Value::as_str) {
                 Some(next) => after = format!("&after={}", segment(next)),
@@ -228,14 +228,14 @@ impl Operator {
 }
 
 async fn call(
-    door: &Door,
+    address: &AdminAddress,
     token: &SecretString,
     method: &Method,
     target: &str,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes), String> {
-    let failed = |error: &dyn std::fmt::Display| format!("{door}: {error}");
-    let stream = door.connect().await.map_err(|error| failed(&error))?;
+    let failed = |error: &dyn std::fmt::Display| format!("{address}: {error}");
+    let stream = address.connect().await.map_err(|error| failed(&error))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     let driver = tokio::task::spawn_local(connection);
@@ -245,14 +245,14 @@ async fn call(
     let request = Request::builder()
         .method(method)
         .uri(target)
-        .header(HOST, door.host())
+        .header(HOST, address.host())
         .header(AUTHORIZATION, authorization)
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(body))
         .map_err(|error| failed(&error))?;
-    let answer = sender.send_request(request).await.map_err(|error| failed(&error))?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|error| failed(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await.map_err(|error| failed(&error))?;
     driver.abort();
     Ok((status, body.to_bytes()))
 }
@@ -263,7 +263,7 @@ fn segment(name: &str) -> String {
 }
 
 /// Prints a line of a result. Reports a failure on standard error and returns false.
-fn put(line: &str) -> bool {
+fn print_line(line: &str) -> bool {
     let written = writeln!(anstream::stdout(), "{line}");
     if let Err(error) = &written {
         anstream::eprintln!("error: standard output: {error}");
@@ -272,8 +272,8 @@ fn put(line: &str) -> bool {
 }
 
 /// Prints a response as JSON.
-fn print_json(answer: &Value) {
-    put(&serde_json::to_string_pretty(answer).unwrap_or_default());
+fn print_json(response: &Value) {
+    print_line(&serde_json::to_string_pretty(response).unwrap_or_default());
 }
 
 /// Prints the given members of each item as a table.
@@ -296,11 +296,11 @@ fn print_table(items: &[Value], columns: &[(&str, &str)]) {
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     for row in &rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        put(cells.collect::<Vec<_>>().join("  ").trim_end());
+        print_line(cells.collect::<Vec<_>>().join("  ").trim_end());
     }
 }
 
-fn tell(code: u8, message: &str) -> u8 {
+fn fail(code: u8, message: &str) -> u8 {
     anstream::eprintln!("error: {message}");
     code
 }

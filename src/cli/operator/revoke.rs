@@ -6,7 +6,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Operator, Reach, print_json, print_table, put, segment};
+use super::{DaemonArguments, Operator, print_json, print_line, print_table, segment};
 use crate::cli::exit_code::{DONE, FAILED};
 use crate::cli::output::Format;
 
@@ -16,7 +16,7 @@ use crate::cli::output::Format;
 If no daemon is running, the command changes the policy's store directly.")]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
-    reach: Reach,
+    daemon: DaemonArguments,
     /// Output format of the results
     #[arg(long, value_enum, default_value = "text", global = true)]
     format: Format,
@@ -32,7 +32,7 @@ enum Action {
         /// Token to revoke; `-` reads it from standard input
         token: String,
         #[command(flatten)]
-        one: One,
+        revocation: RevocationArguments,
     },
     /// Revoke one token by its id (`jti`)
     #[command(after_help = "Example: bartizan revoke jti 0b7f1c52 --expires 1h")]
@@ -40,7 +40,7 @@ enum Action {
         /// Id of the token: its `jti` claim
         jti: String,
         #[command(flatten)]
-        one: One,
+        revocation: RevocationArguments,
     },
     /// Revoke one API key
     #[command(after_help = "Example: bartizan revoke key acme-1 --reason leaked")]
@@ -48,7 +48,7 @@ enum Action {
         /// Id of the key
         id: String,
         #[command(flatten)]
-        one: One,
+        revocation: RevocationArguments,
     },
     /// Revoke one client certificate by its SHA-256 thumbprint
     #[command(
@@ -58,7 +58,7 @@ enum Action {
         /// Thumbprint of the certificate: `sha256:` and 64 hexadecimal digits
         thumbprint: String,
         #[command(flatten)]
-        one: One,
+        revocation: RevocationArguments,
     },
     /// Revoke the tokens of a subject
     #[command(after_help = "Example: bartizan revoke subject alice --issuer corp")]
@@ -69,7 +69,7 @@ enum Action {
         #[arg(long)]
         issuer: String,
         #[command(flatten)]
-        many: Many,
+        bulk: BulkArguments,
     },
     /// Revoke every credential of a consumer
     #[command(after_help = "Example: bartizan revoke consumer acme --reason 'contract ended'")]
@@ -77,7 +77,7 @@ enum Action {
         /// Name of the consumer
         name: String,
         #[command(flatten)]
-        many: Many,
+        bulk: BulkArguments,
     },
     /// Revoke the tokens of an issuer
     #[command(after_help = "Example: bartizan revoke issuer corp --issued-before 2026-11-24T09:00:00Z")]
@@ -85,13 +85,13 @@ enum Action {
         /// Name of the issuer in the policy
         name: String,
         #[command(flatten)]
-        many: Many,
+        bulk: BulkArguments,
     },
     /// Revoke every credential issued before a time
     #[command(after_help = "Example: bartizan revoke all --issued-before 2026-11-24T09:00:00Z")]
     All {
         #[command(flatten)]
-        many: Many,
+        bulk: BulkArguments,
     },
     /// List revocations
     #[command(after_help = "Example: bartizan revoke list --format json")]
@@ -105,7 +105,7 @@ enum Action {
 }
 
 #[derive(clap::Args)]
-struct One {
+struct RevocationArguments {
     /// When the revocation expires: a duration or a time; default: with the token, or never
     #[arg(long)]
     expires: Option<String>,
@@ -115,36 +115,36 @@ struct One {
 }
 
 #[derive(clap::Args)]
-struct Many {
+struct BulkArguments {
     /// Revoke only credentials issued before this time
     #[arg(long, value_name = "TIME")]
     issued_before: Option<String>,
     #[command(flatten)]
-    one: One,
+    revocation: RevocationArguments,
 }
 
 pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
-    arguments.reach.open().and_then(|operator| act(arguments, &operator)).map_or_else(|code| code, |()| DONE)
+    arguments.daemon.open().and_then(|operator| act(arguments, &operator)).map_or_else(|code| code, |()| DONE)
 }
 
 fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
-    let (target, one, issued_before) = match &arguments.action {
-        Action::Token { token, one } => (json!({"token": text(token)?}), one, None),
-        Action::Jti { jti, one } => (json!({"jti": jti}), one, None),
-        Action::Key { id, one } => (json!({"key": id}), one, None),
-        Action::Certificate { thumbprint, one } => (json!({"certificate": thumbprint}), one, None),
-        Action::Subject { id, issuer, many } => {
-            (json!({"subject": id, "issuer": issuer}), &many.one, many.issued_before.as_ref())
+    let (target, revocation, issued_before) = match &arguments.action {
+        Action::Token { token, revocation } => (json!({"token": text(token)?}), revocation, None),
+        Action::Jti { jti, revocation } => (json!({"jti": jti}), revocation, None),
+        Action::Key { id, revocation } => (json!({"key": id}), revocation, None),
+        Action::Certificate { thumbprint, revocation } => (json!({"certificate": thumbprint}), revocation, None),
+        Action::Subject { id, issuer, bulk } => {
+            (json!({"subject": id, "issuer": issuer}), &bulk.revocation, bulk.issued_before.as_ref())
         }
-        Action::Consumer { name, many } => (json!({"consumer": name}), &many.one, many.issued_before.as_ref()),
-        Action::Issuer { name, many } => (json!({"issuer": name}), &many.one, many.issued_before.as_ref()),
-        Action::All { many } => (json!({"all": true}), &many.one, many.issued_before.as_ref()),
+        Action::Consumer { name, bulk } => (json!({"consumer": name}), &bulk.revocation, bulk.issued_before.as_ref()),
+        Action::Issuer { name, bulk } => (json!({"issuer": name}), &bulk.revocation, bulk.issued_before.as_ref()),
+        Action::All { bulk } => (json!({"all": true}), &bulk.revocation, bulk.issued_before.as_ref()),
         Action::List => {
-            let items = operator.all("/v1/revocations")?;
+            let items = operator.list("/v1/revocations")?;
             if arguments.format == Format::Json {
                 print_json(&json!({"items": items}));
             } else {
-                let shown: Vec<Value> = items.into_iter().map(named).collect();
+                let shown: Vec<Value> = items.into_iter().map(with_target).collect();
                 let columns = [
                     ("id", "ID"),
                     ("what", "WHAT"),
@@ -159,14 +159,14 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
             return Ok(());
         }
         Action::Undo { id } => {
-            operator.ask(&Method::DELETE, &format!("/v1/revocations/{}", segment(id)), None)?;
+            operator.send(&Method::DELETE, &format!("/v1/revocations/{}", segment(id)), None)?;
             anstream::eprintln!("undone");
             return Ok(());
         }
     };
     let mut body = target;
     if let Value::Object(body) = &mut body {
-        let members = [("expires", &one.expires), ("reason", &one.reason)];
+        let members = [("expires", &revocation.expires), ("reason", &revocation.reason)];
         let members = members.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
         body.extend(
             members
@@ -174,24 +174,24 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
                 .map(|(name, value)| (name.to_owned(), value.as_str().into())),
         );
     }
-    let answer = operator.ask(&Method::POST, "/v1/revocations", Some(&body))?;
-    print_revocation(arguments.format, &answer);
+    let response = operator.send(&Method::POST, "/v1/revocations", Some(&body))?;
+    print_revocation(arguments.format, &response);
     Ok(())
 }
 
 /// Prints a new revocation.
-pub(super) fn print_revocation(format: Format, answer: &Value) {
+pub(super) fn print_revocation(format: Format, response: &Value) {
     if format == Format::Json {
-        return print_json(answer);
+        return print_json(response);
     }
-    let part = |name: &str| answer.get(name).and_then(Value::as_str);
-    put(part("id").unwrap_or_default());
+    let part = |name: &str| response.get(name).and_then(Value::as_str);
+    print_line(part("id").unwrap_or_default());
     let end = part("expires").map_or("until it is undone".to_owned(), |end| format!("until {end}"));
     anstream::eprintln!("revoked {end}; `bartizan revoke undo ID` undoes it");
 }
 
 /// Adds the member `what`, which names the target of a revocation.
-fn named(mut revocation: Value) -> Value {
+fn with_target(mut revocation: Value) -> Value {
     const TARGETS: [&str; 8] = ["jti", "sha256", "subject", "consumer", "key", "certificate", "issuer", "all"];
     let what = TARGETS.iter().filter_map(|name| {
         let value = revocation.get(name)?;

@@ -141,6 +141,6 @@ macro_rules! text_or_map {
     };
 }
 
-text_or_map!(Who, "a name from `callers`, or a map with who asks", Who::Named, Who::Inline);
+text_or_map!(Who, "a name from `callers`, or a map that describes the caller", Who::Named, Who::Inline);
 text_or_map!(Request, "`METHOD /path`, or a map with `method` and `path`", Request::Short, Request::Long);
 text_or_map!(Expect, "`allow`, or a map with `status`, `code` and more", Expect::Word, Expect::Facts);

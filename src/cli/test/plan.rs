@@ -89,7 +89,7 @@ pub(super) fn read(path: &Path) -> Result<Plan, Vec<Problems>> {
     let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let Some(policy) = &document.policy else {
         if !at.damaged() {
-            problems.error(at.key_place(), "`policy` is missing").help("write the path of the policy to ask");
+            problems.error(at.key_place(), "`policy` is missing").help("write the path of the policy to test");
         }
         return Err(vec![problems]);
     };
@@ -199,14 +199,19 @@ impl Reader<'_> {
         let request = match &test.request {
             Some(request) => self.request(request, at.key("request")),
             None => {
-                self.missing(at, "request", "this test asks nothing", "write `request: METHOD /path`");
+                self.missing(at, "request", "this test has no request", "write `request: METHOD /path`");
                 None
             }
         };
         let expect = match &test.expect {
             Some(expect) => self.expect(expect, at.key("expect")),
             None => {
-                self.missing(at, "expect", "this test expects nothing", "write `expect: allow`, or `{ status: 403 }`");
+                self.missing(
+                    at,
+                    "expect",
+                    "this test has no expectation",
+                    "write `expect: allow`, or `{ status: 403 }`",
+                );
                 None
             }
         };
@@ -227,7 +232,7 @@ impl Reader<'_> {
                 let Some(caller) = self.document.callers.get(name) else {
                     let callers = self.document.callers.keys().map(String::as_str);
                     let help = did_you_mean(name, callers)
-                        .unwrap_or_else(|| "write them under `callers`, or here as a map".to_owned());
+                        .unwrap_or_else(|| "define it under `callers`, or write a map here".to_owned());
                     self.problems.error(at.place(), format!("there is no caller `{name}`")).help(help);
                     return None;
                 };
@@ -321,7 +326,7 @@ impl Reader<'_> {
             Expect::Word(word) if word == "allow" => return Some(Facts { status: Some(200), ..Facts::default() }),
             Expect::Word(_) => {
                 self.problems
-                    .error(at.place(), "this is not an outcome")
+                    .error(at.place(), "this is not a valid expectation")
                     .help("write `allow`, or what a refusal has: `{ status: 403, code: insufficient_scope }`");
                 return None;
             }
@@ -344,7 +349,7 @@ impl Reader<'_> {
             self.one_of("code", code, &codes, at.key("would_refuse").index(position));
         }
         if *facts == Facts::default() && !at.damaged() {
-            self.problems.error(at.place(), "this expects nothing").help(
+            self.problems.error(at.place(), "this expectation is empty").help(
                 "write `allow`, or some of `status`, `code`, `stage`, `scopes`, `violations`, `consumer`, `route`",
             );
         }

@@ -112,10 +112,10 @@ fn uncovered(gaps: &Gaps) -> String {
         gaps.scopes.iter().map(|(route, scopes)| format!("{route}: {}", scopes.join(", "))).collect();
     let parts = [
         ("routes without a test", &gaps.routes),
-        ("scopes without a test that a caller who lacks them is refused", &scopes),
-        ("schemas that no test has broken", &gaps.unbroken),
-        ("schemas that no test has satisfied", &gaps.unkept),
-        ("consumers that no test has used", &gaps.consumers),
+        ("scopes without a test of a caller who lacks them", &scopes),
+        ("schemas that no test violates", &gaps.unbroken),
+        ("schemas that no test satisfies", &gaps.unkept),
+        ("consumers that no test uses", &gaps.consumers),
     ];
     let mut text = String::new();
     for (title, entries) in parts.into_iter().filter(|(_, entries)| !entries.is_empty()) {

@@ -63,7 +63,7 @@ fn what_cannot_be_honoured_is_told_at_its_place() {
         ),
         (
             one("requestBody: { $ref: 'https://example.com/x.yaml' }"),
-            "2:37 error the reference `https://example.com/x.yaml` cannot be resolved: only files are read for a policy, nothing over the network",
+            "2:37 error the reference `https://example.com/x.yaml` cannot be resolved: a policy can only refer to files, not to URLs",
         ),
         (
             one("requestBody: { $ref: '../x.yaml' }"),
@@ -75,12 +75,12 @@ fn what_cannot_be_honoured_is_told_at_its_place() {
         ),
         (
             "openapi: 3.1.0\npaths:\n  /a: { get: {} }\n  /{b}.json: { get: {} }\n".to_owned(),
-            "4:16 warning this operation has no route, so it is closed: `{name}` is a whole segment; text cannot stand beside it",
+            "4:16 warning this operation has no route, so it is closed: `{name}` must be a whole segment, without text before or after it",
         ),
         ("openapi: 3.1.0\npaths: { /a: { GET: {} } }\n".to_owned(), "2:16 error methods are written in lower case"),
         (one("x-bartizan: { rates: 1/s }"), "2:38 error unknown key `rates` in `x-bartizan`"),
         (one("x-bartizan: { public: true }"), "2:38 error a description cannot make its operations public"),
-        (one("x-bartizan: { rate: '5' }"), "2:44 error `5` does not say in how long"),
+        (one("x-bartizan: { rate: '5' }"), "2:44 error `5` has no unit of time"),
         (
             one("parameters: [{ name: a, in: path, schema: {} }]"),
             "2:37 warning the path has no `{a}`, so this is not checked",

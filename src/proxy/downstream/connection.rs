@@ -175,7 +175,7 @@ impl Connection {
                 drop(refuse_head(&worker, &client, &cut_short()));
                 return close(&mut stream).await;
             }
-            Ok(End::Flawed(flaw)) => target::malformed_framing(flaw),
+            Ok(End::Malformed(error)) => target::malformed_framing(error),
             Err(Timeout::Head) => too_slow(),
         };
         write_final_response(&worker, &client, &mut stream, &refusal).await;

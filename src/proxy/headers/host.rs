@@ -17,7 +17,7 @@ const HOST_LIMIT: usize = 254;
 
 /// Why a request is refused with 400 for its header fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HeaderFlaw {
+pub(crate) enum HeaderError {
     /// Neither Host nor an authority in the target.
     HostMissing,
     /// More than one Host.
@@ -36,7 +36,7 @@ pub(crate) enum HeaderFlaw {
     ConnectionOption,
 }
 
-impl HeaderFlaw {
+impl HeaderError {
     /// Returns what the client has to change.
     pub(crate) fn detail(self) -> &'static str {
         match self {
@@ -86,15 +86,15 @@ impl<'a> Host<'a> {
 /// The target's authority (absolute-form, `:authority`) takes precedence over Host, which must be valid all the same.
 ///
 /// # Errors
-/// [`HeaderFlaw`]: no host, several, an invalid or a contradicting one; a field name with an underscore; contradicting
+/// [`HeaderError`]: no host, several, an invalid or a contradicting one; a field name with an underscore; contradicting
 /// lengths; a `Connection` that names an end-to-end field.
-pub(crate) fn check<'a>(headers: &'a HeaderMap, version: Version, uri: &'a Uri) -> Result<Host<'a>, HeaderFlaw> {
+pub(crate) fn check<'a>(headers: &'a HeaderMap, version: Version, uri: &'a Uri) -> Result<Host<'a>, HeaderError> {
     let mut host = None;
     let (mut lengths, mut coded, mut connection) = (0, false, false);
     for (name, value) in headers {
         if name == HOST {
             if host.replace(value).is_some() {
-                return Err(HeaderFlaw::HostRepeated);
+                return Err(HeaderError::HostRepeated);
             }
         } else if name == CONTENT_LENGTH {
             lengths += 1;
@@ -103,23 +103,23 @@ pub(crate) fn check<'a>(headers: &'a HeaderMap, version: Version, uri: &'a Uri) 
         } else if name == CONNECTION {
             connection = true;
         } else if name.as_str().contains('_') {
-            return Err(HeaderFlaw::Underscore);
+            return Err(HeaderError::Underscore);
         }
     }
     if lengths > 1 {
-        return Err(HeaderFlaw::LengthRepeated);
+        return Err(HeaderError::LengthRepeated);
     }
     if lengths > 0 && coded {
-        return Err(HeaderFlaw::LengthAndEncoding);
+        return Err(HeaderError::LengthAndEncoding);
     }
     let protected = |option: &[u8]| str::from_utf8(option).is_ok_and(|name| is_protected(&name.to_ascii_lowercase()));
     if connection && connection_options(headers).any(protected) {
-        return Err(HeaderFlaw::ConnectionOption);
+        return Err(HeaderError::ConnectionOption);
     }
 
     let host = match host {
         Some(value) => {
-            Some((Authority::parse(value.to_str().map_err(|_| HeaderFlaw::HostInvalid)?)?, Received::Field(value)))
+            Some((Authority::parse(value.to_str().map_err(|_| HeaderError::HostInvalid)?)?, Received::Field(value)))
         }
         None => None,
     };
@@ -129,14 +129,14 @@ pub(crate) fn check<'a>(headers: &'a HeaderMap, version: Version, uri: &'a Uri) 
     };
     let chosen = match (host, target) {
         (Some((host, _)), Some((target, _))) if version > Version::HTTP_11 && host != target => {
-            return Err(HeaderFlaw::HostMismatch);
+            return Err(HeaderError::HostMismatch);
         }
         // Only HTTP/1.1 requires Host even if the target contains the authority.
-        (None, Some(_)) if version == Version::HTTP_11 => return Err(HeaderFlaw::HostMissing),
+        (None, Some(_)) if version == Version::HTTP_11 => return Err(HeaderError::HostMissing),
         (_, Some(target)) => target,
         (Some(host), None) => host,
         (None, None) if version < Version::HTTP_11 => return Ok(Host { name: Cow::Borrowed(""), received: None }),
-        (None, None) => return Err(HeaderFlaw::HostMissing),
+        (None, None) => return Err(HeaderError::HostMissing),
     };
     Ok(Host { name: chosen.0.host, received: Some(chosen.1) })
 }
@@ -149,27 +149,27 @@ struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    fn parse(text: &'a str) -> Result<Self, HeaderFlaw> {
+    fn parse(text: &'a str) -> Result<Self, HeaderError> {
         let (host, port) = if text.starts_with('[') {
-            let end = text.find(']').ok_or(HeaderFlaw::HostInvalid)? + 1;
-            text.split_at_checked(end).ok_or(HeaderFlaw::HostInvalid)?
+            let end = text.find(']').ok_or(HeaderError::HostInvalid)? + 1;
+            text.split_at_checked(end).ok_or(HeaderError::HostInvalid)?
         } else {
-            text.split_at_checked(text.find(':').unwrap_or(text.len())).ok_or(HeaderFlaw::HostInvalid)?
+            text.split_at_checked(text.find(':').unwrap_or(text.len())).ok_or(HeaderError::HostInvalid)?
         };
-        Ok(Self { host: normal_host(host).ok_or(HeaderFlaw::HostInvalid)?, port: parse_port(port)? })
+        Ok(Self { host: normal_host(host).ok_or(HeaderError::HostInvalid)?, port: parse_port(port)? })
     }
 }
 
 /// Parses the port of `:8080`. An empty text and `:` have none (RFC 3986 §3.2.3).
-fn parse_port(text: &str) -> Result<Option<u16>, HeaderFlaw> {
+fn parse_port(text: &str) -> Result<Option<u16>, HeaderError> {
     match text.strip_prefix(':') {
         None if text.is_empty() => Ok(None),
         Some("") => Ok(None),
         // Digits alone: `parse` would accept a sign.
         Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            digits.parse().map(Some).map_err(|_| HeaderFlaw::HostInvalid)
+            digits.parse().map(Some).map_err(|_| HeaderError::HostInvalid)
         }
-        _ => Err(HeaderFlaw::HostInvalid),
+        _ => Err(HeaderError::HostInvalid),
     }
 }
 
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_host_of_a_request() {
-        use HeaderFlaw::{HostInvalid, HostMismatch, HostMissing, HostRepeated};
+        use HeaderError::{HostInvalid, HostMismatch, HostMissing, HostRepeated};
         for (version, target, hosts, expected) in [
             (V1, "/", &["example.com"][..], Ok("example.com")),
             (V1, "/", &["Example.COM:8443"], Ok("example.com")),
@@ -305,14 +305,14 @@ mod tests {
     #[test]
     fn other_refusals() {
         for (fields, expected) in [
-            (&[("x_consumer_id", "1")][..], HeaderFlaw::Underscore),
-            (&[("content_length", "1")], HeaderFlaw::Underscore),
-            (&[("content-length", "1"), ("content-length", "1")], HeaderFlaw::LengthRepeated),
-            (&[("content-length", "1"), ("transfer-encoding", "chunked")], HeaderFlaw::LengthAndEncoding),
-            (&[("connection", "close, Host")], HeaderFlaw::ConnectionOption),
-            (&[("connection", "x"), ("connection", "Content-Length")], HeaderFlaw::ConnectionOption),
-            (&[("connection", "Authorization")], HeaderFlaw::ConnectionOption),
-            (&[("connection", "X-Forwarded-For")], HeaderFlaw::ConnectionOption),
+            (&[("x_consumer_id", "1")][..], HeaderError::Underscore),
+            (&[("content_length", "1")], HeaderError::Underscore),
+            (&[("content-length", "1"), ("content-length", "1")], HeaderError::LengthRepeated),
+            (&[("content-length", "1"), ("transfer-encoding", "chunked")], HeaderError::LengthAndEncoding),
+            (&[("connection", "close, Host")], HeaderError::ConnectionOption),
+            (&[("connection", "x"), ("connection", "Content-Length")], HeaderError::ConnectionOption),
+            (&[("connection", "Authorization")], HeaderError::ConnectionOption),
+            (&[("connection", "X-Forwarded-For")], HeaderError::ConnectionOption),
         ] {
             let mut headers = map(fields);
             headers.insert(HOST, "a".parse().unwrap());

@@ -5,7 +5,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::body::{Frame, SizeHint};
 
 use super::fields::{HeadLimits, Strictness, line_content, line_length, split_field};
-use super::flaw::{Flaw, FlawKind};
+use super::framing_error::{FramingError, FramingErrorKind};
 
 /// Maximum total size of the trailers, in bytes.
 const MAX_TRAILERS: usize = 16 * 1024;
@@ -62,7 +62,7 @@ enum State {
     UntilClose,
     /// The next message.
     End,
-    Refused(Flaw),
+    Refused(FramingError),
 }
 
 const CHUNK: State = State::ChunkSize { size: 0, digits: 0 };
@@ -105,20 +105,20 @@ impl BodyDecoder {
     /// when `input` is incomplete: then it keeps the beginning of an unfinished trailer, and more must be appended.
     ///
     /// # Errors
-    /// The first [`Flaw`]. Every later call returns it again.
-    pub(crate) fn decode(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, Flaw> {
+    /// The first [`FramingError`]. Every later call returns it again.
+    pub(crate) fn decode(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, FramingError> {
         self.next_frame(input).map_err(|kind| {
-            let flaw = Flaw { kind };
-            self.state = State::Refused(flaw);
-            flaw
+            let error = FramingError { kind };
+            self.state = State::Refused(error);
+            error
         })
     }
 
-    fn next_frame(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, FlawKind> {
+    fn next_frame(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, FramingErrorKind> {
         while let Some(&byte) = input.first() {
             match self.state {
                 State::End => break,
-                State::Refused(flaw) => return Err(flaw.kind),
+                State::Refused(error) => return Err(error.kind),
                 State::UntilClose => return Ok(Some(Frame::data(std::mem::take(input)))),
                 State::Length(left) => {
                     let (piece, left) = split(input, left);
@@ -153,8 +153,8 @@ impl BodyDecoder {
     /// Checks the part of a chunked body that was received with its head, without taking it.
     ///
     /// # Errors
-    /// The first [`Flaw`].
-    pub(super) fn check_ahead(&self, input: &Bytes) -> Result<(), Flaw> {
+    /// The first [`FramingError`].
+    pub(super) fn check_ahead(&self, input: &Bytes) -> Result<(), FramingError> {
         if let State::ChunkSize { .. } = self.state {
             let (mut ahead, mut input) = (self.clone(), input.clone());
             while ahead.decode(&mut input)?.is_some() {}
@@ -187,48 +187,48 @@ impl BodyDecoder {
     }
 
     /// Returns the state after one byte of the framing around chunks.
-    fn step(&mut self, byte: u8) -> Result<State, FlawKind> {
+    fn step(&mut self, byte: u8) -> Result<State, FramingErrorKind> {
         self.size += 1;
         if self.size > MAX_SIZE_LINE {
-            return Err(FlawKind::ChunkSize);
+            return Err(FramingErrorKind::ChunkSize);
         }
         match (self.state, byte) {
             (State::ChunkSize { size, digits }, _) => chunk_size(byte, size, digits, self.strictness),
             (State::ChunkSizeSpace(_), b' ' | b'\t') => Ok(self.state),
             (State::ChunkSizeSpace(size), b';') => Ok(State::ChunkExtension(size)),
             (State::ChunkSizeSpace(size) | State::ChunkExtension(size), b'\r') => Ok(State::ChunkSizeLf(size)),
-            (State::ChunkSizeSpace(_), _) => Err(FlawKind::ChunkSize),
-            (State::ChunkExtension(_), b'\n') => Err(FlawKind::BareLf),
+            (State::ChunkSizeSpace(_), _) => Err(FramingErrorKind::ChunkSize),
+            (State::ChunkExtension(_), b'\n') => Err(FramingErrorKind::BareLf),
             // RFC 9112 §7.1.1: unknown extensions are ignored.
             (State::ChunkExtension(_), _) => Ok(self.state),
             (State::ChunkSizeLf(size), b'\n') => {
                 self.size = 0;
                 Ok(if size == 0 { State::Trailers } else { State::ChunkData(size) })
             }
-            (State::ChunkSizeLf(_), _) => Err(FlawKind::BareCr),
+            (State::ChunkSizeLf(_), _) => Err(FramingErrorKind::BareCr),
             (State::ChunkDataCr, b'\r') => Ok(State::ChunkDataLf),
             (State::ChunkDataLf, b'\n') => {
                 self.size = 0;
                 Ok(CHUNK)
             }
-            _ => Err(FlawKind::ChunkEnd),
+            _ => Err(FramingErrorKind::ChunkEnd),
         }
     }
 
     /// Takes one whole line of the trailers. Returns true after the last.
-    fn take_trailer(&mut self, line: &[u8]) -> Result<bool, FlawKind> {
+    fn take_trailer(&mut self, line: &[u8]) -> Result<bool, FramingErrorKind> {
         let text = line_content(line, self.strictness)?;
         if text.is_empty() {
             return Ok(true);
         }
         if self.trailers.len() >= self.max_fields {
-            return Err(FlawKind::TooManyFields);
+            return Err(FramingErrorKind::TooManyFields);
         }
         let (name, value) = split_field(text, self.trailers.is_empty())?;
-        let name = HeaderName::from_bytes(text.get(..name).unwrap_or_default()).map_err(|_| FlawKind::Name)?;
+        let name = HeaderName::from_bytes(text.get(..name).unwrap_or_default()).map_err(|_| FramingErrorKind::Name)?;
         let value = text.get(value).unwrap_or_default();
-        let value = HeaderValue::from_bytes(value).map_err(|_| FlawKind::Control)?;
-        self.trailers.try_append(name, value).map_err(|_| FlawKind::TooManyFields)?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| FramingErrorKind::Control)?;
+        self.trailers.try_append(name, value).map_err(|_| FramingErrorKind::TooManyFields)?;
         Ok(false)
     }
 }
@@ -241,21 +241,21 @@ fn split(input: &mut Bytes, left: u64) -> (Bytes, u64) {
 
 /// Returns the state after one byte of a chunk's size. Extensions are legal (RFC 9112 §7.1.1) but refused in requests:
 /// no client sends them, and request smuggling exploits parsers that skip them differently.
-fn chunk_size(byte: u8, size: u64, digits: u8, strictness: Strictness) -> Result<State, FlawKind> {
+fn chunk_size(byte: u8, size: u64, digits: u8, strictness: Strictness) -> Result<State, FramingErrorKind> {
     let lenient = strictness == Strictness::Lenient;
     let digit = match byte {
         b'0'..=b'9' => byte - b'0',
         b'a'..=b'f' => byte - b'a' + 10,
         b'A'..=b'F' => byte - b'A' + 10,
         b'\r' if digits > 0 => return Ok(State::ChunkSizeLf(size)),
-        b'\n' if digits > 0 => return Err(FlawKind::BareLf),
+        b'\n' if digits > 0 => return Err(FramingErrorKind::BareLf),
         b';' if digits > 0 && lenient => return Ok(State::ChunkExtension(size)),
-        b';' if digits > 0 => return Err(FlawKind::ChunkExtension),
+        b';' if digits > 0 => return Err(FramingErrorKind::ChunkExtension),
         b' ' | b'\t' if digits > 0 && lenient => return Ok(State::ChunkSizeSpace(size)),
-        _ => return Err(FlawKind::ChunkSize),
+        _ => return Err(FramingErrorKind::ChunkSize),
     };
     if digits == MAX_DIGITS {
-        return Err(FlawKind::ChunkSize);
+        return Err(FramingErrorKind::ChunkSize);
     }
     Ok(State::ChunkSize { size: (size << 4) | u64::from(digit), digits: digits + 1 })
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::flaw::FlawKind;
+use super::framing_error::FramingErrorKind;
 
 /// How strictly a message is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,49 +25,49 @@ pub(crate) struct HeadLimits {
 
 /// Returns the length of the line that `input` begins with, including its LF, or `None` while it is incomplete. `limit`
 /// is its maximum length.
-pub(super) fn line_length(input: &[u8], limit: usize) -> Result<Option<usize>, FlawKind> {
+pub(super) fn line_length(input: &[u8], limit: usize) -> Result<Option<usize>, FramingErrorKind> {
     let length = memchr::memchr(b'\n', input).map(|at| at + 1);
     // Check the size before the content, so that the result does not depend on how the bytes were split into reads.
     if length.unwrap_or(input.len()) > limit {
-        return Err(FlawKind::TooLarge);
+        return Err(FramingErrorKind::TooLarge);
     }
     Ok(length)
 }
 
 /// Strips the end of a line, and checks that it has one and no control characters except tabs (RFC 9110 §5.5).
-pub(super) fn line_content(line: &[u8], strictness: Strictness) -> Result<&[u8], FlawKind> {
+pub(super) fn line_content(line: &[u8], strictness: Strictness) -> Result<&[u8], FramingErrorKind> {
     let text = match (line.strip_suffix(b"\r\n"), strictness) {
         (Some(text), _) => text,
-        (None, Strictness::Strict) => return Err(FlawKind::BareLf),
-        (None, Strictness::Lenient) => line.strip_suffix(b"\n").ok_or(FlawKind::BareLf)?,
+        (None, Strictness::Strict) => return Err(FramingErrorKind::BareLf),
+        (None, Strictness::Lenient) => line.strip_suffix(b"\n").ok_or(FramingErrorKind::BareLf)?,
     };
     // No early exit: the compiler turns this loop into vector instructions.
     let control = text.iter().fold(false, |seen, &byte| seen | ((byte < 0x20) & (byte != b'\t')) | (byte == 0x7f));
     match control {
         false => Ok(text),
-        true if memchr::memchr(0, text).is_some() => Err(FlawKind::Nul),
-        true if memchr::memchr(b'\r', text).is_some() => Err(FlawKind::BareCr),
-        true => Err(FlawKind::Control),
+        true if memchr::memchr(0, text).is_some() => Err(FramingErrorKind::Nul),
+        true if memchr::memchr(b'\r', text).is_some() => Err(FramingErrorKind::BareCr),
+        true => Err(FramingErrorKind::Control),
     }
 }
 
 /// Returns where the name of a field line ends, and the range of its trimmed value (RFC 9112 §5). `first` says that no
 /// field precedes it.
-pub(super) fn split_field(line: &[u8], first: bool) -> Result<(usize, Range<usize>), FlawKind> {
+pub(super) fn split_field(line: &[u8], first: bool) -> Result<(usize, Range<usize>), FramingErrorKind> {
     let end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
     match line.split_at_checked(end) {
-        Some(([], [b':', ..])) => Err(FlawKind::EmptyName),
+        Some(([], [b':', ..])) => Err(FramingErrorKind::EmptyName),
         Some((_, [b':', value @ ..])) => {
             // Controls other than tabs were refused before, so this trims exactly OWS (RFC 9110 §5.6.3).
             let trimmed = value.trim_ascii_start();
             let start = line.len() - trimmed.len();
             Ok((end, start..start + trimmed.trim_ascii_end().len()))
         }
-        Some(([], [b' ' | b'\t', ..])) if first => Err(FlawKind::LeadingWhitespace),
-        Some(([], [b' ' | b'\t', ..])) => Err(FlawKind::Folding),
-        Some((_, rest)) if memchr::memchr(b':', rest).is_none() => Err(FlawKind::MissingColon),
-        Some((_, [b' ' | b'\t', ..])) => Err(FlawKind::SpaceBeforeColon),
-        _ => Err(FlawKind::Name),
+        Some(([], [b' ' | b'\t', ..])) if first => Err(FramingErrorKind::LeadingWhitespace),
+        Some(([], [b' ' | b'\t', ..])) => Err(FramingErrorKind::Folding),
+        Some((_, rest)) if memchr::memchr(b':', rest).is_none() => Err(FramingErrorKind::MissingColon),
+        Some((_, [b' ' | b'\t', ..])) => Err(FramingErrorKind::SpaceBeforeColon),
+        _ => Err(FramingErrorKind::Name),
     }
 }
 

@@ -7,7 +7,7 @@
 
 pub(super) mod body_decoder;
 pub(crate) mod fields;
-pub(crate) mod flaw;
+pub(crate) mod framing_error;
 pub(super) mod read_buffer;
 pub(crate) mod reader;
 mod response;

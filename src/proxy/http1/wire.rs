@@ -15,7 +15,7 @@ use tokio::io::AsyncWrite;
 use super::read_buffer::ReadBuffer;
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::http1::fields::HeadLimits;
-use crate::proxy::http1::flaw::Flaw;
+use crate::proxy::http1::framing_error::FramingError;
 use crate::proxy::http1::reader::{Reader, RequestHead};
 use crate::proxy::stream::Stream;
 
@@ -45,14 +45,14 @@ pub(crate) enum End {
     /// In the middle of a head.
     CutShort,
     /// With a head that is refused.
-    Flawed(Flaw),
+    Malformed(FramingError),
 }
 
 /// Why a request's body ended early.
 #[derive(Debug)]
 pub(crate) enum Unreadable {
     /// Its framing is invalid.
-    Flawed(Flaw),
+    Malformed(FramingError),
     /// The client closed the connection (`None`), or it failed.
     Closed(Option<io::ErrorKind>),
     /// The next request has begun, so this body is no longer available.
@@ -62,7 +62,7 @@ pub(crate) enum Unreadable {
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Flawed(flaw) => f.write_str(flaw.detail()),
+            Self::Malformed(error) => f.write_str(error.detail()),
             Self::Closed(None) => f.write_str("the connection closed before the end of the body"),
             Self::Closed(Some(kind)) => write!(f, "the connection failed: {kind}"),
             Self::Superseded => f.write_str("the body was not read in time"),
@@ -95,15 +95,15 @@ impl Wire {
         loop {
             match self.reader.head(&mut self.read_buffer.input) {
                 Ok(Some(head)) => {
-                    if let Err(flaw) = self.reader.check_ahead(&self.read_buffer.input) {
-                        return Poll::Ready(Err(End::Flawed(flaw)));
+                    if let Err(error) = self.reader.check_ahead(&self.read_buffer.input) {
+                        return Poll::Ready(Err(End::Malformed(error)));
                     }
                     self.number += 1;
                     self.interim = if head.expects_continue { CONTINUE } else { &[] };
                     return Poll::Ready(Ok(head));
                 }
                 Ok(None) => {}
-                Err(flaw) => return Poll::Ready(Err(End::Flawed(flaw))),
+                Err(error) => return Poll::Ready(Err(End::Malformed(error))),
             }
             if self.is_mid_head() {
                 self.client.head_begins();
@@ -175,7 +175,7 @@ impl Wire {
                 }
                 Ok(None) if self.reader.between_messages() => return Poll::Ready(None),
                 Ok(None) => {}
-                Err(flaw) => return Poll::Ready(Some(Err(Unreadable::Flawed(flaw)))),
+                Err(error) => return Poll::Ready(Some(Err(Unreadable::Malformed(error)))),
             }
             if self.read_buffer.input.is_empty()
                 && let Poll::Ready(Err(error)) = self.poll_interim(cx)

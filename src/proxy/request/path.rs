@@ -22,7 +22,7 @@ use percent_encoding::percent_decode_str;
 
 /// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PathFlaw {
+pub(crate) enum PathError {
     /// Empty, `*`, or anything else that does not begin with a slash.
     NotAbsolute,
     /// `//`.
@@ -49,7 +49,7 @@ pub(crate) enum PathFlaw {
     Character,
 }
 
-impl PathFlaw {
+impl PathError {
     /// Returns what the client has to change.
     pub(crate) fn detail(self) -> &'static str {
         match self {
@@ -73,10 +73,10 @@ impl PathFlaw {
 /// path (no escapes, no segment that begins with a dot) costs one scan.
 ///
 /// # Errors
-/// [`PathFlaw`] if the path is ambiguous; the request is refused with 400.
-pub(crate) fn normalise(raw: &str) -> Result<Cow<'_, str>, PathFlaw> {
+/// [`PathError`] if the path is ambiguous; the request is refused with 400.
+pub(crate) fn normalise(raw: &str) -> Result<Cow<'_, str>, PathError> {
     let Some(segments) = raw.strip_prefix('/') else {
-        return Err(PathFlaw::NotAbsolute);
+        return Err(PathError::NotAbsolute);
     };
     if is_plain(segments) {
         return Ok(Cow::Borrowed(raw));
@@ -87,10 +87,10 @@ pub(crate) fn normalise(raw: &str) -> Result<Cow<'_, str>, PathFlaw> {
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
         match segment {
-            "" if !last => return Err(PathFlaw::EmptySegment),
+            "" if !last => return Err(PathError::EmptySegment),
             "." => {}
             ".." => {
-                let parent = path.rfind('/').ok_or(PathFlaw::AboveRoot)?;
+                let parent = path.rfind('/').ok_or(PathError::AboveRoot)?;
                 path.truncate(parent);
             }
             _ => {
@@ -121,7 +121,7 @@ fn is_plain(segments: &str) -> bool {
 }
 
 /// Appends the normal form of one segment.
-fn push_segment(path: &mut String, segment: &str) -> Result<(), PathFlaw> {
+fn push_segment(path: &mut String, segment: &str) -> Result<(), PathError> {
     let start = path.len();
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {
@@ -129,30 +129,30 @@ fn push_segment(path: &mut String, segment: &str) -> Result<(), PathFlaw> {
             b'%' => {
                 let (Some(high), Some(low)) = (bytes.next().and_then(hex_value), bytes.next().and_then(hex_value))
                 else {
-                    return Err(PathFlaw::Escape);
+                    return Err(PathError::Escape);
                 };
                 push_escape(path, high << 4 | low)?;
             }
-            b'\\' => return Err(PathFlaw::Backslash),
-            b'#' => return Err(PathFlaw::Fragment),
-            _ if byte.is_ascii_control() => return Err(PathFlaw::Control),
+            b'\\' => return Err(PathError::Backslash),
+            b'#' => return Err(PathError::Fragment),
+            _ if byte.is_ascii_control() => return Err(PathError::Control),
             _ if is_path_byte(byte) => path.push(char::from(byte)),
-            _ => return Err(PathFlaw::Character),
+            _ => return Err(PathError::Character),
         }
     }
     let normal = path.get(start..).unwrap_or_default();
     let name = normal.split(';').next().unwrap_or_default();
     let name = name.split("%3B").next().unwrap_or_default();
-    if matches!(name, "." | "..") { Err(PathFlaw::DotSegment) } else { Ok(()) }
+    if matches!(name, "." | "..") { Err(PathError::DotSegment) } else { Ok(()) }
 }
 
 /// Appends the normal form of an octet that was percent-encoded.
-fn push_escape(path: &mut String, octet: u8) -> Result<(), PathFlaw> {
+fn push_escape(path: &mut String, octet: u8) -> Result<(), PathError> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     match octet {
-        b'/' => return Err(PathFlaw::EncodedSlash),
-        b'\\' => return Err(PathFlaw::Backslash),
-        _ if octet.is_ascii_control() => return Err(PathFlaw::Control),
+        b'/' => return Err(PathError::EncodedSlash),
+        b'\\' => return Err(PathError::Backslash),
+        _ if octet.is_ascii_control() => return Err(PathError::Control),
         _ if is_unreserved(octet) => path.push(char::from(octet)),
         _ => {
             path.push('%');
@@ -164,15 +164,15 @@ fn push_escape(path: &mut String, octet: u8) -> Result<(), PathFlaw> {
 }
 
 /// Checks what only the whole normalised path shows: double encoding, and the decoded text.
-fn check_decoded(path: &str) -> Result<(), PathFlaw> {
+fn check_decoded(path: &str) -> Result<(), PathError> {
     for (at, escaped) in path.match_indices("%25") {
         let after = path.as_bytes().get(at + escaped.len()..at + escaped.len() + 2);
         if after.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
-            return Err(PathFlaw::DoubleEncoding);
+            return Err(PathError::DoubleEncoding);
         }
     }
-    let text = percent_decode_str(path).decode_utf8().map_err(|_| PathFlaw::NotUtf8)?;
-    if text.chars().any(char::is_control) { Err(PathFlaw::Control) } else { Ok(()) }
+    let text = percent_decode_str(path).decode_utf8().map_err(|_| PathError::NotUtf8)?;
+    if text.chars().any(char::is_control) { Err(PathError::Control) } else { Ok(()) }
 }
 
 fn hex_value(digit: u8) -> Option<u8> {
@@ -214,7 +214,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{PathFlaw, normalise};
+    use super::{PathError, normalise};
 
     /// Paths and their normal forms.
     const NORMAL: &[(&str, &str)] = &[
@@ -271,80 +271,80 @@ mod tests {
     ];
 
     /// Paths that are refused.
-    const REFUSED: &[(&str, PathFlaw)] = &[
-        ("", PathFlaw::NotAbsolute),
-        ("*", PathFlaw::NotAbsolute),
-        ("a", PathFlaw::NotAbsolute),
-        ("./a", PathFlaw::NotAbsolute),
-        ("%2Fa", PathFlaw::NotAbsolute),
-        ("//", PathFlaw::EmptySegment),
-        ("//a", PathFlaw::EmptySegment),
-        ("/a//b", PathFlaw::EmptySegment),
-        ("/a//", PathFlaw::EmptySegment),
-        ("/a//../b", PathFlaw::EmptySegment),
-        ("/a%2fb", PathFlaw::EncodedSlash),
-        ("/a%2Fb", PathFlaw::EncodedSlash),
-        ("/..%2fadmin", PathFlaw::EncodedSlash),
-        ("/a\\b", PathFlaw::Backslash),
-        ("/..\\a", PathFlaw::Backslash),
-        ("/a%5cb", PathFlaw::Backslash),
-        ("/a%5Cb", PathFlaw::Backslash),
-        ("/%2e", PathFlaw::DotSegment),
-        ("/%2E%2e/a", PathFlaw::DotSegment),
-        ("/a/%2e%2e/b", PathFlaw::DotSegment),
-        ("/a/.%2e", PathFlaw::DotSegment),
-        ("/a/%2e./b", PathFlaw::DotSegment),
-        ("/a/..;/b", PathFlaw::DotSegment),
-        ("/a/.;x=1/b", PathFlaw::DotSegment),
-        ("/a/..;", PathFlaw::DotSegment),
-        ("/a/..%3B/b", PathFlaw::DotSegment),
-        ("/a/..%3bx", PathFlaw::DotSegment),
-        ("/a/%2e%2e;x/b", PathFlaw::DotSegment),
-        ("/..", PathFlaw::AboveRoot),
-        ("/../a", PathFlaw::AboveRoot),
-        ("/a/../..", PathFlaw::AboveRoot),
-        ("/./..", PathFlaw::AboveRoot),
-        ("/%", PathFlaw::Escape),
-        ("/%2", PathFlaw::Escape),
-        ("/%/b", PathFlaw::Escape),
-        ("/%2/b", PathFlaw::Escape),
-        ("/%zz", PathFlaw::Escape),
-        ("/%u002f", PathFlaw::Escape),
-        ("/%+1", PathFlaw::Escape),
-        ("/%252e%252e", PathFlaw::DoubleEncoding),
-        ("/%252f", PathFlaw::DoubleEncoding),
-        ("/%2525", PathFlaw::DoubleEncoding),
-        ("/%25%32%66", PathFlaw::DoubleEncoding),
-        ("/%252%65", PathFlaw::DoubleEncoding),
-        ("/%00", PathFlaw::Control),
-        ("/a%0d%0ab", PathFlaw::Control),
-        ("/%7f", PathFlaw::Control),
-        ("/%1F", PathFlaw::Control),
-        ("/%c2%85", PathFlaw::Control),
-        ("/a\0", PathFlaw::Control),
-        ("/a\tb", PathFlaw::Control),
-        ("/a\u{7f}", PathFlaw::Control),
-        ("/%ff", PathFlaw::NotUtf8),
-        ("/%c0%af", PathFlaw::NotUtf8),
-        ("/%c0%ae%c0%ae/", PathFlaw::NotUtf8),
-        ("/%e0%80%af", PathFlaw::NotUtf8),
-        ("/%ed%a0%80", PathFlaw::NotUtf8),
-        ("/%f4%90%80%80", PathFlaw::NotUtf8),
-        ("/%c3", PathFlaw::NotUtf8),
-        ("/%c3a", PathFlaw::NotUtf8),
-        ("/%a9", PathFlaw::NotUtf8),
-        ("/%e2%82/%ac", PathFlaw::NotUtf8),
-        ("/a#b", PathFlaw::Fragment),
-        ("/a b", PathFlaw::Character),
-        ("/a?b", PathFlaw::Character),
-        ("/a|b", PathFlaw::Character),
-        ("/{id}", PathFlaw::Character),
-        ("/a\"b", PathFlaw::Character),
-        ("/[a]", PathFlaw::Character),
-        ("/a^b", PathFlaw::Character),
-        ("/a`b", PathFlaw::Character),
-        ("/<a>", PathFlaw::Character),
-        ("/é", PathFlaw::Character),
+    const REFUSED: &[(&str, PathError)] = &[
+        ("", PathError::NotAbsolute),
+        ("*", PathError::NotAbsolute),
+        ("a", PathError::NotAbsolute),
+        ("./a", PathError::NotAbsolute),
+        ("%2Fa", PathError::NotAbsolute),
+        ("//", PathError::EmptySegment),
+        ("//a", PathError::EmptySegment),
+        ("/a//b", PathError::EmptySegment),
+        ("/a//", PathError::EmptySegment),
+        ("/a//../b", PathError::EmptySegment),
+        ("/a%2fb", PathError::EncodedSlash),
+        ("/a%2Fb", PathError::EncodedSlash),
+        ("/..%2fadmin", PathError::EncodedSlash),
+        ("/a\\b", PathError::Backslash),
+        ("/..\\a", PathError::Backslash),
+        ("/a%5cb", PathError::Backslash),
+        ("/a%5Cb", PathError::Backslash),
+        ("/%2e", PathError::DotSegment),
+        ("/%2E%2e/a", PathError::DotSegment),
+        ("/a/%2e%2e/b", PathError::DotSegment),
+        ("/a/.%2e", PathError::DotSegment),
+        ("/a/%2e./b", PathError::DotSegment),
+        ("/a/..;/b", PathError::DotSegment),
+        ("/a/.;x=1/b", PathError::DotSegment),
+        ("/a/..;", PathError::DotSegment),
+        ("/a/..%3B/b", PathError::DotSegment),
+        ("/a/..%3bx", PathError::DotSegment),
+        ("/a/%2e%2e;x/b", PathError::DotSegment),
+        ("/..", PathError::AboveRoot),
+        ("/../a", PathError::AboveRoot),
+        ("/a/../..", PathError::AboveRoot),
+        ("/./..", PathError::AboveRoot),
+        ("/%", PathError::Escape),
+        ("/%2", PathError::Escape),
+        ("/%/b", PathError::Escape),
+        ("/%2/b", PathError::Escape),
+        ("/%zz", PathError::Escape),
+        ("/%u002f", PathError::Escape),
+        ("/%+1", PathError::Escape),
+        ("/%252e%252e", PathError::DoubleEncoding),
+        ("/%252f", PathError::DoubleEncoding),
+        ("/%2525", PathError::DoubleEncoding),
+        ("/%25%32%66", PathError::DoubleEncoding),
+        ("/%252%65", PathError::DoubleEncoding),
+        ("/%00", PathError::Control),
+        ("/a%0d%0ab", PathError::Control),
+        ("/%7f", PathError::Control),
+        ("/%1F", PathError::Control),
+        ("/%c2%85", PathError::Control),
+        ("/a\0", PathError::Control),
+        ("/a\tb", PathError::Control),
+        ("/a\u{7f}", PathError::Control),
+        ("/%ff", PathError::NotUtf8),
+        ("/%c0%af", PathError::NotUtf8),
+        ("/%c0%ae%c0%ae/", PathError::NotUtf8),
+        ("/%e0%80%af", PathError::NotUtf8),
+        ("/%ed%a0%80", PathError::NotUtf8),
+        ("/%f4%90%80%80", PathError::NotUtf8),
+        ("/%c3", PathError::NotUtf8),
+        ("/%c3a", PathError::NotUtf8),
+        ("/%a9", PathError::NotUtf8),
+        ("/%e2%82/%ac", PathError::NotUtf8),
+        ("/a#b", PathError::Fragment),
+        ("/a b", PathError::Character),
+        ("/a?b", PathError::Character),
+        ("/a|b", PathError::Character),
+        ("/{id}", PathError::Character),
+        ("/a\"b", PathError::Character),
+        ("/[a]", PathError::Character),
+        ("/a^b", PathError::Character),
+        ("/a`b", PathError::Character),
+        ("/<a>", PathError::Character),
+        ("/é", PathError::Character),
     ];
 
     #[test]
@@ -358,9 +358,9 @@ mod tests {
 
     #[test]
     fn refused() {
-        for (raw, flaw) in REFUSED {
-            assert_eq!(normalise(raw), Err(*flaw), "{raw}");
-            assert!(!flaw.detail().is_empty());
+        for (raw, error) in REFUSED {
+            assert_eq!(normalise(raw), Err(*error), "{raw}");
+            assert!(!error.detail().is_empty());
         }
     }
 

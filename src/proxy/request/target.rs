@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::path;
 use crate::exchange::{Exchange, Peer, Request, Tick};
 use crate::proxy::headers;
-use crate::proxy::http1::flaw::Flaw;
+use crate::proxy::http1::framing_error::FramingError;
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// The checked target of a request.
@@ -66,7 +66,7 @@ pub(crate) fn read<'a>(
     let sender = headers::client_address(headers, peer.address.ip(), trusted);
     exchange.client = sender.address;
     let version = exchange.version.unwrap_or_default();
-    let host = headers::check(headers, version, uri).map_err(|flaw| malformed(flaw.detail()))?;
+    let host = headers::check(headers, version, uri).map_err(|error| malformed(error.detail()))?;
     exchange.host = host.name().into_owned();
     let host = host.to_header();
     if matches!(exchange.method, Some(Method::CONNECT | Method::TRACE)) {
@@ -89,7 +89,7 @@ fn scheme(headers: &HeaderMap, peer: &Peer, trusted_peer: bool) -> &'static str 
 /// Normalises the path once, so that the path that is matched is the path that is forwarded. Returns the target to
 /// forward.
 fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange) -> Result<Cow<'a, str>, Refusal> {
-    match path::normalise(uri.path()).map_err(|flaw| malformed(flaw.detail()))? {
+    match path::normalise(uri.path()).map_err(|error| malformed(error.detail()))? {
         Cow::Borrowed(path) => Ok(Cow::Borrowed(uri.path_and_query().map_or(path, PathAndQuery::as_str))),
         Cow::Owned(path) => {
             let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -100,10 +100,10 @@ fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange) -> Result<Cow<'a, str>,
     }
 }
 
-/// Returns the refusal for a head with this flaw in its framing.
-pub(crate) fn malformed_framing(flaw: Flaw) -> Refusal {
-    let reason = if flaw.too_large() { Reason::HeadersTooLarge } else { Reason::MalformedRequest };
-    Refusal::new(Stage::Request, reason, flaw.detail())
+/// Returns the refusal for a head with this error in its framing.
+pub(crate) fn malformed_framing(error: FramingError) -> Refusal {
+    let reason = if error.too_large() { Reason::HeadersTooLarge } else { Reason::MalformedRequest };
+    Refusal::new(Stage::Request, reason, error.detail())
 }
 
 /// Returns the refusal for a malformed request.

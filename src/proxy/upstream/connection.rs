@@ -127,7 +127,7 @@ impl UpstreamConnection {
                 Ok(None) if self.decoder.has_ended() => return Poll::Ready(None),
                 Ok(None) => {}
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
-                Err(flaw) => return Poll::Ready(Some(Err(ResponseError::MalformedBody(flaw)))),
+                Err(error) => return Poll::Ready(Some(Err(ResponseError::MalformedBody(error)))),
             }
             match ready!(self.read_buffer.poll_fill(&mut self.stream, cx)) {
                 Ok(0) if self.decoder.close() => return Poll::Ready(None),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::body::Body;
-use crate::proxy::http1::flaw::Flaw;
+use crate::proxy::http1::framing_error::FramingError;
 
 /// Why there is no response, or no more of it.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) enum ResponseError {
     /// The response is not valid HTTP/1.1, or must not be forwarded.
     Invalid(&'static str),
     /// The body of the response is not valid HTTP/1.1.
-    MalformedBody(Flaw),
+    MalformedBody(FramingError),
 }
 
 impl fmt::Display for ResponseError {
@@ -28,7 +28,7 @@ impl fmt::Display for ResponseError {
             Self::Interrupted => f.write_str("the client's request body ended early"),
             Self::Broken(error) => write!(f, "the connection failed: {error}"),
             Self::Invalid(why) => write!(f, "the response is not acceptable: {why}"),
-            Self::MalformedBody(flaw) => write!(f, "the response's body is malformed: {}", flaw.detail()),
+            Self::MalformedBody(error) => write!(f, "the response's body is malformed: {}", error.detail()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The claims of a token: decides whether they are acceptable, and reads who its bearer is.
+//! The claims of a token: decides whether they are acceptable, and reads who sent it.
 //!
 //! Used both for tokens that are verified here (RFC 7519) and for those that an introspection endpoint says are active
 //! (RFC 7662 §2.2). Neither signatures nor the request matter here.
@@ -17,9 +17,9 @@ use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::rate_limit::Plan;
 use crate::state::registry::entry::Digest;
 
-/// Claims that name the consumer, unless the policy names some.
+/// Default claims for the consumer.
 pub(crate) const CONSUMER_CLAIMS: [&str; 3] = ["client_id", "azp", "sub"];
-/// Claims that hold scopes, unless the policy names some.
+/// Default claims for the scopes.
 pub(crate) const SCOPE_CLAIMS: [&str; 2] = ["scope", "scp"];
 /// Longest `kid`, subject and `jti`, in bytes: they are kept and recorded.
 pub(super) const MAX_NAME: usize = 256;
@@ -37,17 +37,17 @@ pub(crate) struct Settings {
     pub(crate) audience: Vec<String>,
     /// The only algorithms that are accepted.
     pub(crate) algorithms: Vec<Algorithm>,
-    /// Whether they must say that they are access tokens (RFC 9068 §4).
+    /// Whether they must be marked as access tokens (RFC 9068 §4).
     pub(crate) typed: bool,
     /// Longest `exp - iat`, in seconds.
     pub(crate) max_lifetime: Option<i64>,
     /// Tolerated clock skew, in seconds.
     pub(crate) clock_skew: i64,
-    /// Name the consumer.
+    /// Claims that name the consumer.
     pub(crate) consumer_claim: ClaimPaths,
-    /// Hold the scopes.
+    /// Claims with the scopes.
     pub(crate) scope_claim: ClaimPaths,
-    /// Hold role names.
+    /// Claims with role names.
     pub(crate) role_claim: Option<ClaimPaths>,
     /// Plan of callers that the policy does not list.
     pub(crate) default_plan: Option<Arc<Plan>>,
@@ -105,7 +105,7 @@ pub(crate) struct Claims {
     pub(crate) times: Times,
 }
 
-/// Who says that a token is authentic.
+/// What proves that a token is authentic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum VerifiedBy {
     /// Its signature.
@@ -116,7 +116,7 @@ pub(super) enum VerifiedBy {
 
 impl Settings {
     /// Decides whether the claims of an authentic token are acceptable.
-    pub(super) fn judge(
+    pub(super) fn check(
         &self,
         claims: &Map<String, Value>,
         verified_by: VerifiedBy,
@@ -128,9 +128,9 @@ impl Settings {
         }
         let subject = match self.consumer_claim.find(claims) {
             Ok(Some(Value::String(text))) if !text.is_empty() && text.len() <= MAX_NAME => text.as_str(),
-            Ok(None) => return Err(invalid("the token does not say who its bearer is")),
+            Ok(None) => return Err(invalid("the token does not identify its consumer")),
             Ok(Some(_)) | Err(Blocked) => {
-                return Err(invalid("the claim that names the token's bearer is not a short string"));
+                return Err(invalid("the claim that names the token's consumer is not a short string"));
             }
         };
         let names = |paths: &ClaimPaths| paths.find(claims).map_err(|Blocked| ()).and_then(names);

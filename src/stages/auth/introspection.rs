@@ -158,7 +158,7 @@ impl Introspection {
         match state {
             TokenState::Inactive => Ok(None),
             TokenState::Active(claims) => {
-                let claims = self.settings.judge(&claims, VerifiedBy::Endpoint, now)?;
+                let claims = self.settings.check(&claims, VerifiedBy::Endpoint, now)?;
                 Ok(Some((claims, until)))
             }
         }

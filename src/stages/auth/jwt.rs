@@ -19,7 +19,7 @@ use super::remote_key_set::{RemoteKeySet, Unavailable};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::strict_json;
 
-/// Header types of access tokens (RFC 9068 §2.1). Others, such as `logout+jwt`, are signed with the same keys for other
+/// Header types of access tokens (RFC 9068 §2.1). Issuers sign other types, such as `logout+jwt`, with the same keys for other
 /// purposes (RFC 8725 §3.11).
 const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
 /// What most issuers write, for access tokens and others alike.
@@ -70,7 +70,9 @@ impl<'a> Token<'a> {
             Some(_) => return Err(invalid("the token is not an access token (`typ`)")),
         };
         if !typed && is_other(&claims) {
-            return Err(invalid("the token is an ID token, or another that is not for APIs; send the access token"));
+            return Err(invalid(
+                "the token is not an access token (but an ID token, for example); send the access token",
+            ));
         }
         // RFC 8417 §2.2: a token about events, such as a logout, is not an access token, whatever its type says.
         if claims.contains_key("events") {
@@ -182,7 +184,7 @@ impl Issuer {
                 Reason::IdentityUnavailable,
                 "the issuer's keys are not available; try again shortly",
             )
-            .cause(format!("no key set of issuer {} has been fetched yet", self.settings.name))
+            .cause(format!("the key set of issuer {} cannot be fetched", self.settings.name))
         })?;
         if keys.is_empty() {
             return Err(invalid("the token is signed with a key that the issuer does not publish"));
@@ -190,7 +192,7 @@ impl Issuer {
         if !keys.iter().any(|key| key.verifies(token.message, token.signature, algorithm)) {
             return Err(invalid("the token's signature is not valid"));
         }
-        self.settings.judge(&token.claims, VerifiedBy::Signature, now)
+        self.settings.check(&token.claims, VerifiedBy::Signature, now)
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use super::digest::{Digest, hex};
 use super::revocation_key::RevocationTarget;
 
-/// Between a consumer's name and the id of one of its grants: no name holds it.
+/// Separates a consumer's name from the id of its grant; no name contains it.
 const SEPARATOR: char = '\u{1f}';
 
 /// The kinds of entries.

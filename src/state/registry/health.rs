@@ -1,14 +1,14 @@
-//! Whether a registry knows what its store holds.
+//! Whether a registry is in sync with its store.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Whether the registry knows what its store holds.
+/// Whether the registry is in sync with its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Health {
     /// The store has never been read: nobody is admitted.
     Loading = 0,
-    /// The registry is in step with the store.
+    /// The registry is in sync with the store.
     Ready = 1,
     /// The store was read, but cannot be reached now: other nodes may have changed it.
     Stale = 2,

@@ -87,7 +87,7 @@ impl Registry {
         self.config.as_ref()
     }
 
-    /// Returns whether it knows what its store holds.
+    /// Returns whether it is in sync with its store.
     pub(crate) fn health(&self) -> Health {
         Health::load(&self.health)
     }

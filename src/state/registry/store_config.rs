@@ -18,7 +18,7 @@ pub(crate) enum StoreConfig {
         url: SecretString,
         /// Prefix of the names of all keys.
         prefix: Box<str>,
-        /// PEM of the authorities that vouch for a `rediss://` server; default: the system's.
+        /// PEM of the authorities trusted for a `rediss://` server; default: the system's.
         ca: Option<String>,
     },
 }

@@ -1,8 +1,8 @@
-//! Why a store did not do what it was asked to do.
+//! The errors of a store.
 
 use std::fmt;
 
-/// Why a store did not do what was asked.
+/// Why an operation of a store failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StoreError {
     /// The policy has no store.

@@ -4,12 +4,12 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use world::{World, judged};
+use world::{World, assert_decided};
 
 thread_local!(static WORLD: LazyLock<World> = const { LazyLock::new(World::new) });
 
 fuzz_target!(|body: &[u8]| {
     for kind in ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b"] {
-        judged(WORLD.with(|world| world.ask(&http::Method::POST, "/form", kind, body)));
+        assert_decided(WORLD.with(|world| world.request(&http::Method::POST, "/form", kind, body)));
     }
 });

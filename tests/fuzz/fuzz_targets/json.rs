@@ -4,13 +4,13 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use world::{World, judged};
+use world::{World, assert_decided};
 
 thread_local!(static WORLD: LazyLock<World> = const { LazyLock::new(World::new) });
 
 fuzz_target!(|body: &[u8]| {
-    let verdict = WORLD.with(|world| world.ask(&http::Method::POST, "/json", "application/json", body));
-    judged(verdict);
+    let verdict = WORLD.with(|world| world.request(&http::Method::POST, "/json", "application/json", body));
+    assert_decided(verdict);
     if verdict.is_none() {
         let value: serde_json::Value = serde_json::from_slice(body).expect("JSON");
         assert!(value["id"].as_i64().is_some_and(|id| id >= 1) || value["id"].as_f64().is_some_and(|id| id >= 1.0));

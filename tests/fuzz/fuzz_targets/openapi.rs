@@ -23,7 +23,7 @@ static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
 fuzz_target!(|document: &[u8]| {
     std::fs::write(FOLDER.path().join("api.yaml"), document).expect("a file");
     match World::of(&FOLDER.path().join("policy.yaml")) {
-        Ok(world) => drop(world.ask(&http::Method::GET, "/", "", b"")),
+        Ok(world) => drop(world.request(&http::Method::GET, "/", "", b"")),
         Err(problems) => assert!(problems.contains("error"), "{problems}"),
     }
 });

@@ -4,14 +4,14 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use world::{World, judged};
+use world::{World, assert_decided};
 
 thread_local!(static WORLD: LazyLock<World> = const { LazyLock::new(World::new) });
 
 fuzz_target!(|body: &[u8]| {
     for path in ["/xml", "/soap"] {
-        let verdict = WORLD.with(|world| world.ask(&http::Method::POST, path, "text/xml", body));
-        judged(verdict);
+        let verdict = WORLD.with(|world| world.request(&http::Method::POST, path, "text/xml", body));
+        assert_decided(verdict);
         if verdict.is_none() {
             assert!(!body.windows(9).any(|part| part == b"<!DOCTYPE"), "a DTD");
         }

@@ -296,7 +296,7 @@ pub enum Reloaded {
 /// What the log says of a reload.
 const RELOADS: [(&str, Reloaded); 3] = [
     ("the policy was reloaded", Reloaded::Loaded),
-    ("nothing that the policy is made of has changed", Reloaded::Unchanged),
+    ("neither the policy nor a file that it names has changed", Reloaded::Unchanged),
     ("the policy was not reloaded", Reloaded::Failed),
 ];
 

@@ -17,9 +17,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::nodes::{Clients, Node, Prober, Said, Watched, each, milliseconds};
+use self::nodes::{Clients, Node, NodeResponse, Prober, Watched, each, milliseconds};
 use super::revoke::text;
-use super::{Operator, Reach, Way, print_json, print_table, segment, tell};
+use super::{Backend, DaemonArguments, Operator, fail, print_json, print_table, segment};
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
 use crate::cli::output::Format;
 use crate::policy::Period;
@@ -29,7 +29,7 @@ const SPREAD: Duration = Duration::from_secs(5);
 /// How long past the bound to wait for a node that still accepts the credential.
 const GIVE_UP: Duration = Duration::from_secs(5);
 /// Lifetime of what the drill creates, in case it cannot be undone.
-const LASTS: &str = "10m";
+const LIFETIME: &str = "10m";
 /// Note and reason that operators see.
 const NOTE: &str = "revocation drill";
 
@@ -40,11 +40,11 @@ const NOTE: &str = "revocation drill";
 )]
 pub(in crate::cli) struct Arguments {
     #[command(subcommand)]
-    drill: Drills,
+    drill: DrillCommand,
 }
 
 #[derive(Subcommand)]
-enum Drills {
+enum DrillCommand {
     /// Verify that every node refuses a revoked credential, and measure how soon
     Revocation(Revocation),
 }
@@ -57,7 +57,7 @@ Refused requests count as failed attempts of this machine's address (`auth.faile
 Exit codes: 0 every node refused the credential in time and kept refusing it, 1 otherwise.")]
 struct Revocation {
     #[command(flatten)]
-    reach: Reach,
+    daemon: DaemonArguments,
     /// Output format of the results
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -106,40 +106,40 @@ fn path(text: &str) -> Result<String, &'static str> {
 }
 
 pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
-    let Drills::Revocation(arguments) = &arguments.drill;
+    let DrillCommand::Revocation(arguments) = &arguments.drill;
     revocation(arguments).unwrap_or_else(|code| code)
 }
 
 fn revocation(arguments: &Revocation) -> Result<u8, u8> {
-    let clients = Clients::new(&arguments.nodes, arguments.ca.as_deref()).map_err(|problem| tell(FAILED, &problem))?;
-    let operator = arguments.reach.open()?;
-    if matches!(operator.way, Way::Store(_)) {
-        return Err(tell(FAILED, "a drill needs running nodes, and no daemon answers; start one, or give --admin"));
+    let clients = Clients::new(&arguments.nodes, arguments.ca.as_deref()).map_err(|problem| fail(FAILED, &problem))?;
+    let operator = arguments.daemon.open()?;
+    if matches!(operator.backend, Backend::Store(_)) {
+        return Err(fail(FAILED, "a drill needs running nodes, and no daemon answers; start one, or give --admin"));
     }
     let interrupt = operator.runtime.block_on(async { signal(SignalKind::interrupt()) });
-    let interrupt = interrupt.map_err(|error| tell(FAILED, &format!("cannot listen for signals: {error}")))?;
+    let interrupt = interrupt.map_err(|error| fail(FAILED, &format!("cannot listen for signals: {error}")))?;
     let mut drill = Drill { arguments, operator, interrupt, steps: Vec::new(), revocation: None };
-    let held = drill.take()?;
+    let credential = drill.credential()?;
     let prober = Arc::new(Prober {
         clients,
         method: arguments.method.clone(),
         path: arguments.path.clone(),
-        credential: held.header.clone(),
+        credential: credential.header.clone(),
     });
-    let watched = drill.show(&held, &prober).unwrap_or_default();
-    drill.undo(&held, &prober);
-    Ok(drill.verdict(&held, &watched))
+    let watched = drill.verify(&credential, &prober).unwrap_or_default();
+    drill.undo(&credential, &prober);
+    Ok(drill.verdict(&credential, &watched))
 }
 
 /// The credential of a drill.
-struct Held {
+struct TestCredential {
     header: (HeaderName, HeaderValue),
     /// What is revoked, as the admin API names it.
     target: (&'static str, SecretString),
     /// Name of the credential in the report.
     name: String,
     /// Id of the key, if the drill created it.
-    minted: Option<String>,
+    created: Option<String>,
 }
 
 /// One step of a drill.
@@ -150,7 +150,7 @@ struct Step {
     detail: String,
 }
 
-/// A drill under way.
+/// A drill under backend.
 struct Drill<'a> {
     arguments: &'a Revocation,
     operator: Operator,
@@ -185,55 +185,66 @@ impl Drill<'_> {
     }
 
     /// Creates a key, or takes the given credential.
-    fn take(&mut self) -> Result<Held, u8> {
+    fn credential(&mut self) -> Result<TestCredential, u8> {
         let began = Instant::now();
         let arguments = self.arguments;
-        let held = match &arguments.credential {
+        let credential = match &arguments.credential {
             Credential { consumer: Some(consumer), .. } => {
                 let path = format!("/v1/consumers/{}/keys", segment(consumer));
-                let made = self.operator.ask(&Method::POST, &path, Some(&json!({"expires": LASTS, "note": NOTE})))?;
+                let made =
+                    self.operator.send(&Method::POST, &path, Some(&json!({"expires": LIFETIME, "note": NOTE})))?;
                 let part = |name| made.get(name).and_then(Value::as_str);
                 let (Some(id), Some(key)) = (part("id"), part("key")) else {
-                    return Err(tell(FAILED, "a key was created, but the response does not contain it"));
+                    return Err(fail(FAILED, "a key was created, but the response does not contain it"));
                 };
-                let (name, minted) = (format!("key {id} of {consumer}"), Some(id.to_owned()));
-                Held { header: header(&arguments.key_header, key)?, target: ("key", id.into()), name, minted }
+                let (name, created) = (format!("key {id} of {consumer}"), Some(id.to_owned()));
+                TestCredential {
+                    header: header(&arguments.key_header, key)?,
+                    target: ("key", id.into()),
+                    name,
+                    created,
+                }
             }
             Credential { key: Some(key), .. } => {
                 let key = text(key.expose_secret())?;
                 let Some(id) = arguments.key_id.as_deref().or_else(|| key_id(&key)) else {
-                    return Err(tell(INVALID, "the key does not contain its id; give it with --key-id"));
+                    return Err(fail(INVALID, "the key does not contain its id; give it with --key-id"));
                 };
                 let name = format!("key {id}");
-                Held { header: header(&arguments.key_header, &key)?, target: ("key", id.into()), name, minted: None }
+                TestCredential {
+                    header: header(&arguments.key_header, &key)?,
+                    target: ("key", id.into()),
+                    name,
+                    created: None,
+                }
             }
             Credential { bearer, .. } => {
                 let token = text(bearer.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default())?;
                 let header = header(&AUTHORIZATION, &format!("Bearer {token}"))?;
-                Held { header, target: ("token", token.into()), name: "token".to_owned(), minted: None }
+                TestCredential { header, target: ("token", token.into()), name: "token".to_owned(), created: None }
             }
         };
-        let word = if held.minted.is_some() { "made" } else { "taken" };
-        self.step("credential", began, Ok(format!("{} is {word}", held.name)));
-        Ok(held)
+        let word = if credential.created.is_some() { "made" } else { "taken" };
+        self.step("credential", began, Ok(format!("{} is {word}", credential.name)));
+        Ok(credential)
     }
 
     /// Checks that every node accepts the credential, revokes it, and watches every node refuse it. Returns `None` if
     /// an earlier step fails.
-    fn show(&mut self, held: &Held, prober: &Arc<Prober>) -> Option<Vec<Watched>> {
+    fn verify(&mut self, credential: &TestCredential, prober: &Arc<Prober>) -> Option<Vec<Watched>> {
         let arguments = self.arguments;
-        let patience = if held.minted.is_some() { SPREAD } else { Duration::ZERO };
-        self.accepted("accepted", prober, patience, Said::lets_through).then_some(())?;
+        let timeout = if credential.created.is_some() { SPREAD } else { Duration::ZERO };
+        self.accepted("accepted", prober, timeout, NodeResponse::is_accepted).then_some(())?;
 
         let began = Instant::now();
-        let (name, value) = &held.target;
-        let body = json!({*name: value.expose_secret(), "expires": LASTS, "reason": NOTE});
-        let answer = self.operator.ask(&Method::POST, "/v1/revocations", Some(&body));
+        let (name, value) = &credential.target;
+        let body = json!({*name: value.expose_secret(), "expires": LIFETIME, "reason": NOTE});
+        let response = self.operator.send(&Method::POST, "/v1/revocations", Some(&body));
         let revoked = Instant::now();
-        self.revocation = answer.ok().and_then(|made| Some(made.get("id")?.as_str()?.to_owned()));
+        self.revocation = response.ok().and_then(|made| Some(made.get("id")?.as_str()?.to_owned()));
         let outcome = match &self.revocation {
             Some(id) => Ok(format!("revocation {id}")),
-            None => Err(format!("failed; if it took effect all the same, it expires in {LASTS}")),
+            None => Err(format!("failed; if it took effect all the same, it expires in {LIFETIME}")),
         };
         self.step("revoked", began, outcome).then_some(())?;
 
@@ -245,7 +256,7 @@ impl Drill<'_> {
         let watched = self.on_nodes(watching);
         let outcome = match &watched {
             None => Err("interrupted".to_owned()),
-            Some(watched) => judge(watched, arguments),
+            Some(watched) => check_nodes(watched, arguments),
         };
         self.step("refused", revoked, outcome);
         watched
@@ -256,14 +267,14 @@ impl Drill<'_> {
         &mut self,
         name: &'static str,
         prober: &Arc<Prober>,
-        patience: Duration,
-        good: fn(&Said) -> bool,
+        timeout: Duration,
+        good: fn(&NodeResponse) -> bool,
     ) -> bool {
         let began = Instant::now();
         let nodes = &self.arguments.nodes;
         let asking = each(nodes, |node| {
             let prober = Arc::clone(prober);
-            async move { prober.until(&node, patience, good).await }
+            async move { prober.until(&node, timeout, good).await }
         });
         let outcome = match self.on_nodes(asking) {
             None => Err("interrupted".to_owned()),
@@ -280,29 +291,29 @@ impl Drill<'_> {
     }
 
     /// Undoes the changes of the drill.
-    fn undo(&mut self, held: &Held, prober: &Arc<Prober>) {
+    fn undo(&mut self, credential: &TestCredential, prober: &Arc<Prober>) {
         if let Some(id) = self.revocation.take() {
             let undone = self.remove("revocation undone", &format!("/v1/revocations/{id}"));
-            if undone && held.minted.is_none() {
-                self.accepted("accepted again", prober, SPREAD, Said::knows);
+            if undone && credential.created.is_none() {
+                self.accepted("accepted again", prober, SPREAD, NodeResponse::is_known);
             }
         }
-        if let Some(id) = &held.minted {
+        if let Some(id) = &credential.created {
             self.remove("key removed", &format!("/v1/keys/{}", segment(id)));
         }
     }
 
     fn remove(&mut self, name: &'static str, path: &str) -> bool {
         let began = Instant::now();
-        let outcome = match self.operator.ask(&Method::DELETE, path, None) {
+        let outcome = match self.operator.send(&Method::DELETE, path, None) {
             Ok(_) => Ok("done".to_owned()),
-            Err(_) => Err(format!("failed; it expires in {LASTS}")),
+            Err(_) => Err(format!("failed; it expires in {LIFETIME}")),
         };
         self.step(name, began, outcome)
     }
 
     /// Prints the result and returns the exit code.
-    fn verdict(&self, held: &Held, watched: &[Watched]) -> u8 {
+    fn verdict(&self, credential: &TestCredential, watched: &[Watched]) -> u8 {
         let passed = !watched.is_empty() && self.steps.iter().all(|step| step.good);
         let verdict = if passed { "passed" } else { "failed" };
         let nodes: Vec<Value> = watched
@@ -319,7 +330,7 @@ impl Drill<'_> {
                     json!({"step": step.name, "ok": step.good, "ms": ms, "detail": step.detail})
                 });
                 let steps: Vec<Value> = steps.collect();
-                print_json(&json!({"verdict": verdict, "credential": held.name, "nodes": nodes, "steps": steps}));
+                print_json(&json!({"verdict": verdict, "credential": credential.name, "nodes": nodes, "steps": steps}));
             }
             Format::Text => {
                 if !nodes.is_empty() {
@@ -338,7 +349,7 @@ impl Drill<'_> {
 }
 
 /// Checks that every node refused the credential in time and kept refusing it.
-fn judge(watched: &[Watched], arguments: &Revocation) -> Result<String, String> {
+fn check_nodes(watched: &[Watched], arguments: &Revocation) -> Result<String, String> {
     let within = arguments.within;
     let problem = |one: &Watched| match (one.refused_after, &one.seen) {
         (_, Some(seen)) => Some(format!("{}: {seen}", one.node)),
@@ -358,7 +369,7 @@ fn judge(watched: &[Watched], arguments: &Revocation) -> Result<String, String> 
 /// Returns a header with a credential.
 fn header(name: &HeaderName, text: &str) -> Result<(HeaderName, HeaderValue), u8> {
     let value = HeaderValue::try_from(text);
-    let mut value = value.map_err(|_| tell(INVALID, "the credential has characters that cannot be sent"))?;
+    let mut value = value.map_err(|_| fail(INVALID, "the credential has characters that cannot be sent"))?;
     value.set_sensitive(true);
     Ok((name.clone(), value))
 }

@@ -23,19 +23,19 @@ use tokio::task::JoinSet;
 use crate::telemetry::chain;
 
 /// Timeout of a whole request to a node.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between retries; long, since failed attempts count against this address (`auth.failed_attempts`).
 const RETRY: Duration = Duration::from_millis(500);
 /// Pause between requests that check whether the credential is refused.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Number of further requests after the first refusal, each on a new connection, which another worker may accept.
-const AGAIN: usize = 20;
+const RECHECKS: usize = 20;
 /// Longest `Retry-After` that is obeyed, in seconds.
 const LONGEST_WAIT: u64 = 60;
 /// Maximum number of bytes to read of a response body.
 const MAX_BODY: usize = 64 * 1024;
 /// How long to read a body that is not a refusal, which is read only to reuse the connection.
-const BODY_PATIENCE: Duration = Duration::from_millis(100);
+const BODY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Scheme, host and port of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +144,7 @@ pub(super) struct Prober {
 }
 
 /// Response of a node.
-pub(super) struct Said {
+pub(super) struct NodeResponse {
     status: StatusCode,
     /// `code` of a problem document (RFC 9457).
     code: Option<String>,
@@ -152,8 +152,8 @@ pub(super) struct Said {
     wait: Option<u64>,
 }
 
-impl Said {
-    pub(super) fn lets_through(&self) -> bool {
+impl NodeResponse {
+    pub(super) fn is_accepted(&self) -> bool {
         let refused = matches!(self.status.as_u16(), 401 | 403 | 429 | 503);
         // Without a route, no credential is checked.
         !refused && !matches!(self.code.as_deref(), Some("no_route" | "method_not_allowed"))
@@ -164,12 +164,12 @@ impl Said {
     }
 
     /// Returns whether the credential is accepted, even if the drill has used up the limits of its consumer.
-    pub(super) fn knows(&self) -> bool {
-        self.lets_through() || matches!(self.code.as_deref(), Some("rate_limited" | "quota_exceeded"))
+    pub(super) fn is_known(&self) -> bool {
+        self.is_accepted() || matches!(self.code.as_deref(), Some("rate_limited" | "quota_exceeded"))
     }
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for NodeResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the response is {}", self.status)?;
         self.code.iter().try_for_each(|code| write!(f, ", {}", code.escape_debug()))
@@ -177,32 +177,37 @@ impl fmt::Display for Said {
 }
 
 impl Prober {
-    async fn ask(&self, client: &HttpClient, node: &Node) -> Result<Said, String> {
+    async fn send(&self, client: &HttpClient, node: &Node) -> Result<NodeResponse, String> {
         let (name, value) = &self.credential;
         let request = Request::builder().method(self.method.clone()).uri(format!("{node}{}", self.path));
         let request = request.header(name, value).body(Full::default()).map_err(|error| error.to_string())?;
         let asked = async {
             let answer = client.request(request).await.map_err(|error| chain(&error))?;
             let (parts, body) = answer.into_parts();
-            let mut said = Said { status: parts.status, code: None, wait: None };
-            let patience = if said.lets_through() { BODY_PATIENCE } else { PATIENCE };
-            let body = tokio::time::timeout(patience, Limited::new(body, MAX_BODY).collect()).await;
+            let mut response = NodeResponse { status: parts.status, code: None, wait: None };
+            let timeout = if response.is_accepted() { BODY_TIMEOUT } else { TIMEOUT };
+            let body = tokio::time::timeout(timeout, Limited::new(body, MAX_BODY).collect()).await;
             let body = body.ok().and_then(Result::ok).map(Collected::to_bytes).unwrap_or_default();
             let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-            said.code = problem.get("code").and_then(Value::as_str).map(str::to_owned);
-            said.wait = parts.headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
-            Ok(said)
+            response.code = problem.get("code").and_then(Value::as_str).map(str::to_owned);
+            response.wait = parts.headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+            Ok(response)
         };
-        tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(format!("no response within {PATIENCE:?}")))
+        tokio::time::timeout(TIMEOUT, asked).await.unwrap_or_else(|_| Err(format!("no response within {TIMEOUT:?}")))
     }
 
-    /// Repeats the request until the response is good or `patience` has passed.
-    pub(super) async fn until(&self, node: &Node, patience: Duration, good: fn(&Said) -> bool) -> Result<(), String> {
-        let (mut end, mut waited) = (Instant::now() + patience, false);
+    /// Repeats the request until the response is good or `timeout` has passed.
+    pub(super) async fn until(
+        &self,
+        node: &Node,
+        timeout: Duration,
+        good: fn(&NodeResponse) -> bool,
+    ) -> Result<(), String> {
+        let (mut end, mut waited) = (Instant::now() + timeout, false);
         loop {
-            let (problem, wait) = match self.ask(&self.clients.kept, node).await {
-                Ok(said) if good(&said) => return Ok(()),
-                Ok(said) => (said.to_string(), said.wait.filter(|wait| *wait <= LONGEST_WAIT && !waited)),
+            let (problem, wait) = match self.send(&self.clients.kept, node).await {
+                Ok(response) if good(&response) => return Ok(()),
+                Ok(response) => (response.to_string(), response.wait.filter(|wait| *wait <= LONGEST_WAIT && !waited)),
                 Err(problem) => (problem, None),
             };
             let mut pause = RETRY;
@@ -221,9 +226,9 @@ impl Prober {
     /// Repeats the request until the credential is refused as revoked, then checks that it stays refused.
     pub(super) async fn watch(&self, node: Node, revoked: Instant, give_up: Duration) -> Watched {
         let refused_after = loop {
-            let problem = match self.ask(&self.clients.kept, &node).await {
-                Ok(said) if said.is_revoked() => break revoked.elapsed(),
-                Ok(said) => said.to_string(),
+            let problem = match self.send(&self.clients.kept, &node).await {
+                Ok(response) if response.is_revoked() => break revoked.elapsed(),
+                Ok(response) => response.to_string(),
                 Err(problem) => problem,
             };
             let after = revoked.elapsed();
@@ -234,11 +239,11 @@ impl Prober {
             tokio::time::sleep(PAUSE).await;
         };
         let mut seen = None;
-        for _ in 0..AGAIN {
-            seen = match self.ask(&self.clients.fresh, &node).await {
+        for _ in 0..RECHECKS {
+            seen = match self.send(&self.clients.fresh, &node).await {
                 // A refusal for too many failed attempts counts, too.
-                Ok(said) if !said.lets_through() => None,
-                Ok(said) => Some(format!("{said} after it was refused")),
+                Ok(response) if !response.is_accepted() => None,
+                Ok(response) => Some(format!("{response} after it was refused")),
                 Err(problem) => Some(format!("{problem} after it was refused")),
             };
             if seen.is_some() {
@@ -277,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_lets_a_credential_through_and_what_does_not() {
-        for (status, code, through, revoked, knows) in [
+        for (status, code, through, revoked, is_known) in [
             (200, None, true, false, true),
             (404, None, true, false, true),
             (404, Some("no_route"), false, false, false),
@@ -290,10 +295,13 @@ mod tests {
             (429, Some("too_many_failures"), false, false, false),
             (503, None, false, false, false),
         ] {
-            let said =
-                Said { status: StatusCode::from_u16(status).unwrap(), code: code.map(str::to_owned), wait: None };
-            let found = (said.lets_through(), said.is_revoked(), said.knows());
-            assert_eq!(found, (through, revoked, knows), "{said}");
+            let response = NodeResponse {
+                status: StatusCode::from_u16(status).unwrap(),
+                code: code.map(str::to_owned),
+                wait: None,
+            };
+            let found = (response.is_accepted(), response.is_revoked(), response.is_known());
+            assert_eq!(found, (through, revoked, is_known), "{response}");
         }
     }
 }

@@ -108,6 +108,24 @@ fn settings(
     };
     let written_claims = [&written.consumer_claim, &written.scope_claim, &written.role_claim];
     let claims = claims::compile(context, written_claims, at);
+    let max_lifetime = max_lifetime(context, name, written, at);
+    Some(Settings {
+        name: name.into(),
+        iss: iss.as_str().into(),
+        audience: written.audience.clone(),
+        algorithms,
+        typed: written.token_type.is_some(),
+        max_lifetime,
+        clock_skew: skew,
+        consumer_claim: claims.consumer,
+        scope_claim: claims.scope,
+        role_claim: claims.role,
+        default_plan,
+    })
+}
+
+/// `max_lifetime`, in seconds; with a warning if it is missing or long.
+fn max_lifetime(context: &mut Context<'_>, name: &str, written: &document::Issuer, at: At<'_>) -> Option<i64> {
     let max_lifetime = written.max_lifetime.map(|most| context.seconds(at.key("max_lifetime"), most));
     match max_lifetime {
         None if !at.damaged() => {
@@ -123,19 +141,7 @@ fn settings(
         }
         _ => {}
     }
-    Some(Settings {
-        name: name.into(),
-        iss: iss.as_str().into(),
-        audience: written.audience.clone(),
-        algorithms,
-        typed: written.token_type.is_some(),
-        max_lifetime,
-        clock_skew: skew,
-        consumer_claim: claims.consumer,
-        scope_claim: claims.scope,
-        role_claim: claims.role,
-        default_plan,
-    })
+    max_lifetime
 }
 
 fn algorithms(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Vec<Algorithm> {

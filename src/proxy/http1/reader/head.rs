@@ -9,7 +9,7 @@ use http::{Method, Uri, Version};
 use crate::proxy::headers::accepts_trailers;
 use crate::proxy::http1::body_decoder::Framing;
 use crate::proxy::http1::fields::{is_token, split_field};
-use crate::proxy::http1::flaw::FlawKind;
+use crate::proxy::http1::framing_error::FramingErrorKind;
 
 /// Maximum length of a target (`http::Uri` keeps offsets in 16 bits).
 const TARGET_LIMIT: usize = u16::MAX as usize - 1;
@@ -55,22 +55,22 @@ pub(super) struct Head {
 
 impl Head {
     /// Starts a new head with a request line, without its CRLF, at offset `at`.
-    pub(super) fn take_request_line(&mut self, line: &[u8], at: usize) -> Result<(), FlawKind> {
-        let space = memchr::memchr(b' ', line).ok_or(FlawKind::RequestLine)?;
-        let last = memchr::memrchr(b' ', line).ok_or(FlawKind::RequestLine)?;
+    pub(super) fn take_request_line(&mut self, line: &[u8], at: usize) -> Result<(), FramingErrorKind> {
+        let space = memchr::memchr(b' ', line).ok_or(FramingErrorKind::RequestLine)?;
+        let last = memchr::memrchr(b' ', line).ok_or(FramingErrorKind::RequestLine)?;
         let (method, target, version) = match (line.get(..space), line.get(space + 1..last), line.get(last + 1..)) {
             (Some(method), Some(target), Some(version)) => (method, target, version),
-            _ => return Err(FlawKind::RequestLine),
+            _ => return Err(FramingErrorKind::RequestLine),
         };
         let single_spaces = !target.is_empty() && memchr::memchr2(b' ', b'\t', target).is_none();
         if method.is_empty() || !method.iter().copied().all(is_token) || !single_spaces {
-            return Err(FlawKind::RequestLine);
+            return Err(FramingErrorKind::RequestLine);
         }
         let http_10 = match version {
             b"HTTP/1.1" => false,
             b"HTTP/1.0" => true,
-            _ if version.starts_with(b"HTTP/") => return Err(FlawKind::Version),
-            _ => return Err(FlawKind::RequestLine),
+            _ if version.starts_with(b"HTTP/") => return Err(FramingErrorKind::Version),
+            _ => return Err(FramingErrorKind::RequestLine),
         };
         check_target(method, target)?;
         let mut fields = std::mem::take(&mut self.fields);
@@ -81,9 +81,9 @@ impl Head {
     }
 
     /// Takes one field line, without its CRLF, at offset `at`. `limit` is the maximum number of fields.
-    pub(super) fn take_field(&mut self, line: &[u8], at: usize, limit: usize) -> Result<(), FlawKind> {
+    pub(super) fn take_field(&mut self, line: &[u8], at: usize, limit: usize) -> Result<(), FramingErrorKind> {
         if self.fields.len() >= limit {
-            return Err(FlawKind::TooManyFields);
+            return Err(FramingErrorKind::TooManyFields);
         }
         let (end, value) = split_field(line, self.fields.is_empty())?;
         self.fields.push((at..at + end, at + value.start..at + value.end));
@@ -93,7 +93,7 @@ impl Head {
             2 if name.eq_ignore_ascii_case(b"te") => self.takes_trailers |= accepts_trailers(value),
             4 if name.eq_ignore_ascii_case(b"host") => {
                 if self.host {
-                    return Err(FlawKind::HostRepeated);
+                    return Err(FramingErrorKind::HostRepeated);
                 }
                 self.host = true;
             }
@@ -109,26 +109,27 @@ impl Head {
     }
 
     /// Returns how the body is delimited. Call it after the empty line.
-    pub(super) fn framing(&self) -> Result<Framing, FlawKind> {
+    pub(super) fn framing(&self) -> Result<Framing, FramingErrorKind> {
         if !self.host && !self.http_10 {
-            return Err(FlawKind::HostMissing);
+            return Err(FramingErrorKind::HostMissing);
         }
         Ok(if self.chunked { Framing::Chunked } else { Framing::Length(self.length.unwrap_or(0)) })
     }
 
     /// Builds the request head from the bytes whose lines have all been taken. Values are slices of them.
-    pub(super) fn build(&self, bytes: &Bytes, framing: Framing) -> Result<RequestHead, FlawKind> {
+    pub(super) fn build(&self, bytes: &Bytes, framing: Framing) -> Result<RequestHead, FramingErrorKind> {
         let part = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
         let capacity = self.fields.len().max(MIN_CAPACITY);
-        let mut headers = HeaderMap::try_with_capacity(capacity).map_err(|_| FlawKind::TooManyFields)?;
+        let mut headers = HeaderMap::try_with_capacity(capacity).map_err(|_| FramingErrorKind::TooManyFields)?;
         for (name, value) in &self.fields {
-            let name = HeaderName::from_bytes(part(name)).map_err(|_| FlawKind::Name)?;
-            let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone())).map_err(|_| FlawKind::Control)?;
-            headers.try_append(name, value).map_err(|_| FlawKind::TooManyFields)?;
+            let name = HeaderName::from_bytes(part(name)).map_err(|_| FramingErrorKind::Name)?;
+            let value =
+                HeaderValue::from_maybe_shared(bytes.slice(value.clone())).map_err(|_| FramingErrorKind::Control)?;
+            headers.try_append(name, value).map_err(|_| FramingErrorKind::TooManyFields)?;
         }
         Ok(RequestHead {
-            method: Method::from_bytes(part(&self.method)).map_err(|_| FlawKind::RequestLine)?,
-            uri: Uri::from_maybe_shared(bytes.slice(self.target.clone())).map_err(|_| FlawKind::Target)?,
+            method: Method::from_bytes(part(&self.method)).map_err(|_| FramingErrorKind::RequestLine)?,
+            uri: Uri::from_maybe_shared(bytes.slice(self.target.clone())).map_err(|_| FramingErrorKind::Target)?,
             version: if self.http_10 { Version::HTTP_10 } else { Version::HTTP_11 },
             headers,
             keep_alive: !self.close && (self.keep_alive || !self.http_10),
@@ -145,29 +146,29 @@ impl Head {
         }
     }
 
-    fn take_length(&mut self, value: &[u8]) -> Result<(), FlawKind> {
+    fn take_length(&mut self, value: &[u8]) -> Result<(), FramingErrorKind> {
         if self.chunked {
-            return Err(FlawKind::LengthAndEncoding);
+            return Err(FramingErrorKind::LengthAndEncoding);
         }
         if self.length.is_some() {
-            return Err(FlawKind::LengthRepeated);
+            return Err(FramingErrorKind::LengthRepeated);
         }
-        self.length = Some(decimal(value).ok_or(FlawKind::LengthInvalid)?);
+        self.length = Some(decimal(value).ok_or(FramingErrorKind::LengthInvalid)?);
         Ok(())
     }
 
-    fn take_encoding(&mut self, value: &[u8]) -> Result<(), FlawKind> {
+    fn take_encoding(&mut self, value: &[u8]) -> Result<(), FramingErrorKind> {
         if self.http_10 {
-            return Err(FlawKind::EncodingInHttp10);
+            return Err(FramingErrorKind::EncodingInHttp10);
         }
         if self.length.is_some() {
-            return Err(FlawKind::LengthAndEncoding);
+            return Err(FramingErrorKind::LengthAndEncoding);
         }
         if self.chunked {
-            return Err(FlawKind::EncodingRepeated);
+            return Err(FramingErrorKind::EncodingRepeated);
         }
         if !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(FlawKind::EncodingUnsupported);
+            return Err(FramingErrorKind::EncodingUnsupported);
         }
         self.chunked = true;
         Ok(())
@@ -175,14 +176,14 @@ impl Head {
 }
 
 /// Accepts only targets that `http::Uri` keeps unchanged.
-fn check_target(method: &[u8], target: &[u8]) -> Result<(), FlawKind> {
+fn check_target(method: &[u8], target: &[u8]) -> Result<(), FramingErrorKind> {
     if target.len() > TARGET_LIMIT {
-        return Err(FlawKind::TargetTooLong);
+        return Err(FramingErrorKind::TargetTooLong);
     }
     let unusual = target.iter().fold(false, |seen, &byte| seen | !matches!(byte, b'!'..=b'~') | is_delimiter(byte));
     if unusual {
         if memchr::memchr(b'#', target).is_some() {
-            return Err(FlawKind::Fragment);
+            return Err(FramingErrorKind::Fragment);
         }
         // Browsers do not encode a backtick in a query, and only there does `http::Uri` accept it.
         let query = memchr::memchr(b'?', target).unwrap_or(target.len());
@@ -191,7 +192,7 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), FlawKind> {
             _ => byte.is_ascii_graphic() && !is_delimiter(byte),
         };
         if !target.iter().enumerate().all(admitted) {
-            return Err(FlawKind::Target);
+            return Err(FramingErrorKind::Target);
         }
     }
     match target {
@@ -200,7 +201,7 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), FlawKind> {
         _ => match Uri::try_from(target) {
             Ok(uri) if method == b"CONNECT" && uri.scheme().is_none() => Ok(()),
             Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Ok(()),
-            _ => Err(FlawKind::Target),
+            _ => Err(FramingErrorKind::Target),
         },
     }
 }

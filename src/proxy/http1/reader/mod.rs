@@ -11,7 +11,7 @@ use hyper::body::{Frame, SizeHint};
 
 use super::body_decoder::{BodyDecoder, Framing};
 use super::fields::{HeadLimits, Strictness, line_content, line_length};
-use super::flaw::{Flaw, FlawKind};
+use super::framing_error::{FramingError, FramingErrorKind};
 use head::Head;
 pub(crate) use head::RequestHead;
 
@@ -35,7 +35,7 @@ enum State {
     Fields,
     Body,
     /// The connection was refused.
-    Refused(Flaw),
+    Refused(FramingError),
 }
 
 impl Reader {
@@ -49,8 +49,8 @@ impl Reader {
     /// beginning, and more must be appended. Call it only after the body of the previous request was taken.
     ///
     /// # Errors
-    /// The first [`Flaw`], as soon as its line is complete. Every later call returns it again.
-    pub(crate) fn head(&mut self, input: &mut Bytes) -> Result<Option<RequestHead>, Flaw> {
+    /// The first [`FramingError`], as soon as its line is complete. Every later call returns it again.
+    pub(crate) fn head(&mut self, input: &mut Bytes) -> Result<Option<RequestHead>, FramingError> {
         while let State::RequestLine | State::Fields = self.state {
             let first = self.size;
             let rest = input.get(first..).unwrap_or_default();
@@ -67,7 +67,7 @@ impl Reader {
             }
         }
         match self.state {
-            State::Refused(flaw) => Err(flaw),
+            State::Refused(error) => Err(error),
             _ => Ok(None),
         }
     }
@@ -76,26 +76,26 @@ impl Reader {
     /// body, and when `input` is incomplete: then it keeps the beginning of an unfinished trailer.
     ///
     /// # Errors
-    /// The first [`Flaw`]. Every later call returns it again.
-    pub(crate) fn body(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, Flaw> {
+    /// The first [`FramingError`]. Every later call returns it again.
+    pub(crate) fn body(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, FramingError> {
         match self.state {
             State::RequestLine | State::Fields => return Ok(None),
-            State::Refused(flaw) => return Err(flaw),
+            State::Refused(error) => return Err(error),
             State::Body => {}
         }
-        let frame = self.body.decode(input).map_err(|flaw| self.refuse(flaw.kind))?;
+        let frame = self.body.decode(input).map_err(|error| self.refuse(error.kind))?;
         if self.body.has_ended() {
             self.state = State::RequestLine;
         }
         Ok(frame)
     }
 
-    /// Checks the part of a body that was received with its head, without taking it, so that a flaw in it refuses the
+    /// Checks the part of a body that was received with its head, without taking it, so that an error in it refuses the
     /// request.
     ///
     /// # Errors
-    /// The first [`Flaw`].
-    pub(crate) fn check_ahead(&self, input: &Bytes) -> Result<(), Flaw> {
+    /// The first [`FramingError`].
+    pub(crate) fn check_ahead(&self, input: &Bytes) -> Result<(), FramingError> {
         self.body.check_ahead(input)
     }
 
@@ -119,20 +119,20 @@ impl Reader {
         self.body.size_hint()
     }
 
-    fn refuse(&mut self, kind: FlawKind) -> Flaw {
-        let flaw = Flaw { kind };
-        self.state = State::Refused(flaw);
-        flaw
+    fn refuse(&mut self, kind: FramingErrorKind) -> FramingError {
+        let error = FramingError { kind };
+        self.state = State::Refused(error);
+        error
     }
 
     /// Takes one whole line of a head, at offset `at`. Returns the framing of the body after the last line.
-    fn take_line(&mut self, line: &[u8], at: usize) -> Result<Option<Framing>, FlawKind> {
+    fn take_line(&mut self, line: &[u8], at: usize) -> Result<Option<Framing>, FramingErrorKind> {
         let text = line_content(line, Strictness::Strict)?;
         match self.state {
             State::RequestLine if text.is_empty() => {
                 // RFC 9112 §2.2 asks a server to ignore one empty line.
                 if at > 0 {
-                    return Err(FlawKind::EmptyLines);
+                    return Err(FramingErrorKind::EmptyLines);
                 }
             }
             State::RequestLine => {

@@ -14,13 +14,13 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 
-use super::{Flaw, FlawKind, HeadLimits, Reader};
+use super::{FramingError, FramingErrorKind, HeadLimits, Reader};
 
 const LIMITS: HeadLimits = HeadLimits { size: 256, headers: 8 };
 
-type Case<'a> = (&'a str, &'a [u8], Result<u64, FlawKind>);
+type Case<'a> = (&'a str, &'a [u8], Result<u64, FramingErrorKind>);
 
-/// Name, bytes of a connection, requests read or the flaw.
+/// Name, bytes of a connection, requests read or the error.
 const CASES: &[Case<'_>] = &[
     ("nothing", b"", Ok(0)),
     ("plain", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(1)),
@@ -66,118 +66,118 @@ const CASES: &[Case<'_>] = &[
         Ok(2),
     ),
     // Lines.
-    ("LF after the request line", b"GET / HTTP/1.1\nHost: a\r\n\r\n", Err(FlawKind::BareLf)),
-    ("LF after a field", b"GET / HTTP/1.1\r\nHost: a\n\r\n", Err(FlawKind::BareLf)),
-    ("LF ends the head", b"GET / HTTP/1.1\r\nHost: a\r\n\n", Err(FlawKind::BareLf)),
-    ("LF before the request line", b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::BareLf)),
-    ("CR in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", Err(FlawKind::BareCr)),
-    ("CR CR LF", b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", Err(FlawKind::BareCr)),
-    ("CR in the request line", b"GET /\r HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::BareCr)),
-    ("CR before the request line", b"\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::BareCr)),
-    ("NUL in a value", b"GET / HTTP/1.1\r\nHost: a\0\r\n\r\n", Err(FlawKind::Nul)),
-    ("NUL in a name", b"GET / HTTP/1.1\r\nHo\0st: a\r\n\r\n", Err(FlawKind::Nul)),
-    ("NUL in the target", b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Nul)),
-    ("control in a value", b"GET / HTTP/1.1\r\nHost: a\x0b\r\n\r\n", Err(FlawKind::Control)),
-    ("DEL in a value", b"GET / HTTP/1.1\r\nHost: a\x7f\r\n\r\n", Err(FlawKind::Control)),
-    ("two empty lines", b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::EmptyLines)),
-    ("second: two empty lines", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n\r\n", Err(FlawKind::EmptyLines)),
+    ("LF after the request line", b"GET / HTTP/1.1\nHost: a\r\n\r\n", Err(FramingErrorKind::BareLf)),
+    ("LF after a field", b"GET / HTTP/1.1\r\nHost: a\n\r\n", Err(FramingErrorKind::BareLf)),
+    ("LF ends the head", b"GET / HTTP/1.1\r\nHost: a\r\n\n", Err(FramingErrorKind::BareLf)),
+    ("LF before the request line", b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::BareLf)),
+    ("CR in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", Err(FramingErrorKind::BareCr)),
+    ("CR CR LF", b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", Err(FramingErrorKind::BareCr)),
+    ("CR in the request line", b"GET /\r HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::BareCr)),
+    ("CR before the request line", b"\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::BareCr)),
+    ("NUL in a value", b"GET / HTTP/1.1\r\nHost: a\0\r\n\r\n", Err(FramingErrorKind::Nul)),
+    ("NUL in a name", b"GET / HTTP/1.1\r\nHo\0st: a\r\n\r\n", Err(FramingErrorKind::Nul)),
+    ("NUL in the target", b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Nul)),
+    ("control in a value", b"GET / HTTP/1.1\r\nHost: a\x0b\r\n\r\n", Err(FramingErrorKind::Control)),
+    ("DEL in a value", b"GET / HTTP/1.1\r\nHost: a\x7f\r\n\r\n", Err(FramingErrorKind::Control)),
+    ("two empty lines", b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::EmptyLines)),
+    ("second: two empty lines", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n\r\n", Err(FramingErrorKind::EmptyLines)),
     // Request line.
-    ("no version", b"GET /\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
-    ("no target", b"GET HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
-    ("empty target", b"GET  HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
-    ("one word", b"GET\r\n\r\n", Err(FlawKind::RequestLine)),
-    ("two spaces first", b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
-    ("two spaces last", b"GET /  HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
-    ("tab for a space", b"GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
-    ("space in the target", b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
-    ("space at the end", b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
-    ("space at the start", b" GET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
-    ("no method", b"/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
-    ("method of delimiters", b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
-    ("lower-case version", b"GET / http/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::RequestLine)),
-    ("http/1.2", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", Err(FlawKind::Version)),
-    ("http/0.9", b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", Err(FlawKind::Version)),
-    ("http/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Err(FlawKind::Version)),
-    ("http/1.10", b"GET / HTTP/1.10\r\nHost: a\r\n\r\n", Err(FlawKind::Version)),
-    ("fragment", b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Fragment)),
-    ("non-ASCII target", b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
-    ("angle brackets", b"GET /<a> HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
-    ("quote in the query", b"GET /?\" HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
-    ("backtick in the path", b"GET /`?` HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
-    ("relative target", b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
-    ("query alone", b"GET ?a HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
-    ("authority for GET", b"GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
-    ("other scheme", b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
-    ("scheme alone", b"GET http:// HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
-    ("asterisk and more", b"OPTIONS ** HTTP/1.1\r\nHost: a\r\n\r\n", Err(FlawKind::Target)),
+    ("no version", b"GET /\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
+    ("no target", b"GET HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
+    ("empty target", b"GET  HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
+    ("one word", b"GET\r\n\r\n", Err(FramingErrorKind::RequestLine)),
+    ("two spaces first", b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
+    ("two spaces last", b"GET /  HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
+    ("tab for a space", b"GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
+    ("space in the target", b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
+    ("space at the end", b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
+    ("space at the start", b" GET / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
+    ("no method", b"/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
+    ("method of delimiters", b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
+    ("lower-case version", b"GET / http/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
+    ("http/1.2", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Version)),
+    ("http/0.9", b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Version)),
+    ("http/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Err(FramingErrorKind::Version)),
+    ("http/1.10", b"GET / HTTP/1.10\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Version)),
+    ("fragment", b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Fragment)),
+    ("non-ASCII target", b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Target)),
+    ("angle brackets", b"GET /<a> HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Target)),
+    ("quote in the query", b"GET /?\" HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Target)),
+    ("backtick in the path", b"GET /`?` HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Target)),
+    ("relative target", b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Target)),
+    ("query alone", b"GET ?a HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Target)),
+    ("authority for GET", b"GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Target)),
+    ("other scheme", b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Target)),
+    ("scheme alone", b"GET http:// HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Target)),
+    ("asterisk and more", b"OPTIONS ** HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Target)),
     // Fields.
-    ("space before the first field", b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", Err(FlawKind::LeadingWhitespace)),
-    ("folded with a space", b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", Err(FlawKind::Folding)),
-    ("folded with a tab", b"GET / HTTP/1.1\r\nHost: a\r\n\tTransfer-Encoding: chunked\r\n\r\n", Err(FlawKind::Folding)),
-    ("folded, empty", b"GET / HTTP/1.1\r\nHost: a\r\n \r\n\r\n", Err(FlawKind::Folding)),
-    ("no colon", b"GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", Err(FlawKind::MissingColon)),
-    ("no colon, words", b"GET / HTTP/1.1\r\nHost a\r\n\r\n", Err(FlawKind::MissingColon)),
-    ("space before the colon", b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", Err(FlawKind::SpaceBeforeColon)),
-    ("tab before the colon", b"GET / HTTP/1.1\r\nHost\t: a\r\n\r\n", Err(FlawKind::SpaceBeforeColon)),
-    ("empty name", b"GET / HTTP/1.1\r\n: a\r\n\r\n", Err(FlawKind::EmptyName)),
-    ("name of delimiters", b"GET / HTTP/1.1\r\nHo(st: a\r\n\r\n", Err(FlawKind::Name)),
-    ("name of obs-text", b"GET / HTTP/1.1\r\nX\xff: a\r\n\r\n", Err(FlawKind::Name)),
-    ("no host", b"GET / HTTP/1.1\r\n\r\n", Err(FlawKind::HostMissing)),
-    ("two hosts", b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", Err(FlawKind::HostRepeated)),
-    ("no host, absolute", b"GET http://a/ HTTP/1.1\r\n\r\n", Err(FlawKind::HostMissing)),
+    ("space before the first field", b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", Err(FramingErrorKind::LeadingWhitespace)),
+    ("folded with a space", b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", Err(FramingErrorKind::Folding)),
+    ("folded with a tab", b"GET / HTTP/1.1\r\nHost: a\r\n\tTransfer-Encoding: chunked\r\n\r\n", Err(FramingErrorKind::Folding)),
+    ("folded, empty", b"GET / HTTP/1.1\r\nHost: a\r\n \r\n\r\n", Err(FramingErrorKind::Folding)),
+    ("no colon", b"GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", Err(FramingErrorKind::MissingColon)),
+    ("no colon, words", b"GET / HTTP/1.1\r\nHost a\r\n\r\n", Err(FramingErrorKind::MissingColon)),
+    ("space before the colon", b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", Err(FramingErrorKind::SpaceBeforeColon)),
+    ("tab before the colon", b"GET / HTTP/1.1\r\nHost\t: a\r\n\r\n", Err(FramingErrorKind::SpaceBeforeColon)),
+    ("empty name", b"GET / HTTP/1.1\r\n: a\r\n\r\n", Err(FramingErrorKind::EmptyName)),
+    ("name of delimiters", b"GET / HTTP/1.1\r\nHo(st: a\r\n\r\n", Err(FramingErrorKind::Name)),
+    ("name of obs-text", b"GET / HTTP/1.1\r\nX\xff: a\r\n\r\n", Err(FramingErrorKind::Name)),
+    ("no host", b"GET / HTTP/1.1\r\n\r\n", Err(FramingErrorKind::HostMissing)),
+    ("two hosts", b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", Err(FramingErrorKind::HostRepeated)),
+    ("no host, absolute", b"GET http://a/ HTTP/1.1\r\n\r\n", Err(FramingErrorKind::HostMissing)),
     // Length.
-    ("two lengths, equal", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", Err(FlawKind::LengthRepeated)),
-    ("two lengths", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\na", Err(FlawKind::LengthRepeated)),
-    ("list of lengths", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\na", Err(FlawKind::LengthInvalid)),
-    ("signed length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na", Err(FlawKind::LengthInvalid)),
-    ("negative length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\na", Err(FlawKind::LengthInvalid)),
-    ("hexadecimal length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\na", Err(FlawKind::LengthInvalid)),
-    ("no length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\na", Err(FlawKind::LengthInvalid)),
-    ("length with a space", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1 1\r\n\r\na", Err(FlawKind::LengthInvalid)),
-    ("length too large", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\na", Err(FlawKind::LengthInvalid)),
-    ("length far too large", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\na", Err(FlawKind::LengthInvalid)),
-    ("length, then coding", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Err(FlawKind::LengthAndEncoding)),
-    ("coding, then length", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", Err(FlawKind::LengthAndEncoding)),
+    ("two lengths, equal", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", Err(FramingErrorKind::LengthRepeated)),
+    ("two lengths", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\na", Err(FramingErrorKind::LengthRepeated)),
+    ("list of lengths", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\na", Err(FramingErrorKind::LengthInvalid)),
+    ("signed length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na", Err(FramingErrorKind::LengthInvalid)),
+    ("negative length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\na", Err(FramingErrorKind::LengthInvalid)),
+    ("hexadecimal length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\na", Err(FramingErrorKind::LengthInvalid)),
+    ("no length", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\na", Err(FramingErrorKind::LengthInvalid)),
+    ("length with a space", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1 1\r\n\r\na", Err(FramingErrorKind::LengthInvalid)),
+    ("length too large", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\na", Err(FramingErrorKind::LengthInvalid)),
+    ("length far too large", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\na", Err(FramingErrorKind::LengthInvalid)),
+    ("length, then coding", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Err(FramingErrorKind::LengthAndEncoding)),
+    ("coding, then length", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", Err(FramingErrorKind::LengthAndEncoding)),
     // Coding.
-    ("gzip, chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
-    ("identity", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
-    ("no coding", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
-    ("xchunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
-    ("chunked with a parameter", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;a=b\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
-    ("chunked twice", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
-    ("two codings", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", Err(FlawKind::EncodingRepeated)),
-    ("two codings, other first", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n\r\n", Err(FlawKind::EncodingUnsupported)),
-    ("chunked in http/1.0", b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Err(FlawKind::EncodingInHttp10)),
+    ("gzip, chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Err(FramingErrorKind::EncodingUnsupported)),
+    ("identity", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", Err(FramingErrorKind::EncodingUnsupported)),
+    ("no coding", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", Err(FramingErrorKind::EncodingUnsupported)),
+    ("xchunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", Err(FramingErrorKind::EncodingUnsupported)),
+    ("chunked with a parameter", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;a=b\r\n\r\n", Err(FramingErrorKind::EncodingUnsupported)),
+    ("chunked twice", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", Err(FramingErrorKind::EncodingUnsupported)),
+    ("two codings", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", Err(FramingErrorKind::EncodingRepeated)),
+    ("two codings, other first", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n\r\n", Err(FramingErrorKind::EncodingUnsupported)),
+    ("chunked in http/1.0", b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Err(FramingErrorKind::EncodingInHttp10)),
     // Chunks.
-    ("no size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\r\n", Err(FlawKind::ChunkSize)),
-    ("size of a word", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", Err(FlawKind::ChunkSize)),
-    ("size with 0x", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\n", Err(FlawKind::ChunkSize)),
-    ("signed size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n+1\r\na\r\n", Err(FlawKind::ChunkSize)),
-    ("space before the size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n 1\r\na\r\n", Err(FlawKind::ChunkSize)),
-    ("space after the size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n", Err(FlawKind::ChunkSize)),
-    ("seventeen digits", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n00000000000000001\r\na\r\n", Err(FlawKind::ChunkSize)),
-    ("extension", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\na\r\n", Err(FlawKind::ChunkExtension)),
-    ("extension on the last", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0;\r\n\r\n", Err(FlawKind::ChunkExtension)),
-    ("LF after the size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\na\r\n", Err(FlawKind::BareLf)),
-    ("CR after the size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\ra\r\n", Err(FlawKind::BareCr)),
-    ("data too long", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", Err(FlawKind::ChunkEnd)),
-    ("data with LF", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\n0\r\n\r\n", Err(FlawKind::ChunkEnd)),
-    ("data with CR", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r0\r\n\r\n", Err(FlawKind::ChunkEnd)),
-    ("LF in trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\n\r\n", Err(FlawKind::BareLf)),
-    ("LF ends trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\n", Err(FlawKind::BareLf)),
-    ("NUL in trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: \0\r\n\r\n", Err(FlawKind::Nul)),
-    ("space before trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n X: 1\r\n\r\n", Err(FlawKind::LeadingWhitespace)),
-    ("folded trailer", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\r\n 2\r\n\r\n", Err(FlawKind::Folding)),
-    ("trailer without a colon", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nGET / HTTP/1.1\r\n\r\n", Err(FlawKind::MissingColon)),
-    ("too many trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\n\r\n", Err(FlawKind::TooManyFields)),
-    ("too many fields", b"GET / HTTP/1.1\r\nHost: a\r\nA:\r\nB:\r\nC:\r\nD:\r\nE:\r\nF:\r\nG:\r\nH:\r\n\r\n", Err(FlawKind::TooManyFields)),
+    ("no size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\r\n", Err(FramingErrorKind::ChunkSize)),
+    ("size of a word", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", Err(FramingErrorKind::ChunkSize)),
+    ("size with 0x", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\n", Err(FramingErrorKind::ChunkSize)),
+    ("signed size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n+1\r\na\r\n", Err(FramingErrorKind::ChunkSize)),
+    ("space before the size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n 1\r\na\r\n", Err(FramingErrorKind::ChunkSize)),
+    ("space after the size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n", Err(FramingErrorKind::ChunkSize)),
+    ("seventeen digits", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n00000000000000001\r\na\r\n", Err(FramingErrorKind::ChunkSize)),
+    ("extension", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\na\r\n", Err(FramingErrorKind::ChunkExtension)),
+    ("extension on the last", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0;\r\n\r\n", Err(FramingErrorKind::ChunkExtension)),
+    ("LF after the size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\na\r\n", Err(FramingErrorKind::BareLf)),
+    ("CR after the size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\ra\r\n", Err(FramingErrorKind::BareCr)),
+    ("data too long", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", Err(FramingErrorKind::ChunkEnd)),
+    ("data with LF", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\n0\r\n\r\n", Err(FramingErrorKind::ChunkEnd)),
+    ("data with CR", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r0\r\n\r\n", Err(FramingErrorKind::ChunkEnd)),
+    ("LF in trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\n\r\n", Err(FramingErrorKind::BareLf)),
+    ("LF ends trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\n", Err(FramingErrorKind::BareLf)),
+    ("NUL in trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: \0\r\n\r\n", Err(FramingErrorKind::Nul)),
+    ("space before trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n X: 1\r\n\r\n", Err(FramingErrorKind::LeadingWhitespace)),
+    ("folded trailer", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\r\n 2\r\n\r\n", Err(FramingErrorKind::Folding)),
+    ("trailer without a colon", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nGET / HTTP/1.1\r\n\r\n", Err(FramingErrorKind::MissingColon)),
+    ("too many trailers", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\n\r\n", Err(FramingErrorKind::TooManyFields)),
+    ("too many fields", b"GET / HTTP/1.1\r\nHost: a\r\nA:\r\nB:\r\nC:\r\nD:\r\nE:\r\nF:\r\nG:\r\nH:\r\n\r\n", Err(FramingErrorKind::TooManyFields)),
     // A good request first.
-    ("second: flaw", b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\n\r\n", Err(FlawKind::BareLf)),
-    ("second: flaw in the body", b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx", Err(FlawKind::ChunkSize)),
+    ("second: error", b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\n\r\n", Err(FramingErrorKind::BareLf)),
+    ("second: error in the body", b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx", Err(FramingErrorKind::ChunkSize)),
 ];
 
 /// Cases that are too long for the table.
-fn long_cases() -> Vec<(&'static str, Vec<u8>, Result<u64, FlawKind>)> {
+fn long_cases() -> Vec<(&'static str, Vec<u8>, Result<u64, FramingErrorKind>)> {
     let head = |size: usize| {
         let mut head = b"GET / HTTP/1.1\r\nHost: a\r\nX: ".to_vec();
         head.resize(size - 4, b'x');
@@ -199,14 +199,14 @@ fn long_cases() -> Vec<(&'static str, Vec<u8>, Result<u64, FlawKind>)> {
     vec![
         ("as large as may be", head(LIMITS.size), Ok(1)),
         ("with an empty line", empty_line, Ok(1)),
-        ("too large", head(LIMITS.size + 1), Err(FlawKind::TooLarge)),
-        ("line without an end", endless, Err(FlawKind::TooLarge)),
+        ("too large", head(LIMITS.size + 1), Err(FramingErrorKind::TooLarge)),
+        ("line without an end", endless, Err(FramingErrorKind::TooLarge)),
         ("trailers as large as may be", trailers(LIMITS.size - 1), Ok(1)),
-        ("trailers too large", trailers(LIMITS.size), Err(FlawKind::TooLarge)),
+        ("trailers too large", trailers(LIMITS.size), Err(FramingErrorKind::TooLarge)),
     ]
 }
 
-fn for_each_case(mut test: impl FnMut(&str, &[u8], Result<u64, FlawKind>)) {
+fn for_each_case(mut test: impl FnMut(&str, &[u8], Result<u64, FramingErrorKind>)) {
     CASES.iter().for_each(|(name, bytes, expected)| test(name, bytes, *expected));
     long_cases().iter().for_each(|(name, bytes, expected)| test(name, bytes, *expected));
 }
@@ -227,7 +227,7 @@ impl Connection {
         Self { reader: Reader::new(limits), input: Bytes::new(), seen: Vec::new(), body: BytesMut::new() }
     }
 
-    fn take(&mut self, chunk: &[u8]) -> Result<(), Flaw> {
+    fn take(&mut self, chunk: &[u8]) -> Result<(), FramingError> {
         self.input = [&self.input, chunk].concat().into();
         loop {
             if let Some(head) = self.reader.head(&mut self.input)? {
@@ -256,20 +256,20 @@ impl Connection {
     }
 }
 
-/// Returns the requests read from these chunks, or the flaw, and the connection afterwards.
-fn feed<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Result<u64, FlawKind>, Connection) {
+/// Returns the requests read from these chunks, or the error, and the connection afterwards.
+fn feed<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Result<u64, FramingErrorKind>, Connection) {
     let mut connection = Connection::new(LIMITS);
     for chunk in chunks {
-        if let Err(flaw) = connection.take(chunk) {
-            assert_eq!(connection.take(b"x"), Err(flaw), "a flaw is final");
+        if let Err(error) = connection.take(chunk) {
+            assert_eq!(connection.take(b"x"), Err(error), "an error is final");
             connection.input.truncate(connection.input.len() - 1);
-            return (Err(flaw.kind), connection);
+            return (Err(error.kind), connection);
         }
     }
     (Ok(connection.seen.len() as u64), connection)
 }
 
-/// Returns the part of these bytes that was accepted: all, or what precedes the flaw.
+/// Returns the part of these bytes that was accepted: all, or what precedes the error.
 fn admitted(bytes: &[u8]) -> (&[u8], Vec<Seen>) {
     match feed([bytes]) {
         (Ok(_), connection) => (bytes, connection.seen),
@@ -351,14 +351,14 @@ fn a_head_is_under_way_from_its_first_byte_to_its_last() {
 
 #[test]
 fn only_sizes_are_431() {
-    let too_large = |kind| Flaw { kind }.too_large();
-    assert!(too_large(FlawKind::TooLarge) && too_large(FlawKind::TooManyFields));
-    assert!(!too_large(FlawKind::BareLf) && !too_large(FlawKind::TargetTooLong));
+    let too_large = |kind| FramingError { kind }.too_large();
+    assert!(too_large(FramingErrorKind::TooLarge) && too_large(FramingErrorKind::TooManyFields));
+    assert!(!too_large(FramingErrorKind::BareLf) && !too_large(FramingErrorKind::TargetTooLong));
     let mut target = b"GET /".to_vec();
     target.resize(70_000, b'a');
     target.extend_from_slice(b" HTTP/1.1\r\n");
     let mut connection = Connection::new(HeadLimits { size: 100_000, headers: 8 });
-    assert_eq!(connection.take(&target), Err(Flaw { kind: FlawKind::TargetTooLong }));
+    assert_eq!(connection.take(&target), Err(FramingError { kind: FramingErrorKind::TargetTooLong }));
 }
 
 /// Returns the requests that a hyper server reads from the bytes, in order.

@@ -1,31 +1,31 @@
-//! The flaws in the framing of an HTTP/1.x message, and the advice for its sender.
+//! The errors in the framing of an HTTP/1.x message, and the advice for its sender.
 
 /// Why a message is refused for its framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Flaw {
+pub(crate) struct FramingError {
     /// What is wrong.
-    pub(super) kind: FlawKind,
+    pub(super) kind: FramingErrorKind,
 }
 
-impl Flaw {
+impl FramingError {
     /// Returns what the sender has to change: a fixed text that never contains any part of the message.
     pub(crate) fn detail(self) -> &'static str {
         self.kind.detail()
     }
 
-    /// Whether the flaw is one of size, which is answered with 431 (RFC 6585 §5). All others are answered with 400.
+    /// Whether the error is one of size, which is answered with 431 (RFC 6585 §5). All others are answered with 400.
     pub(crate) fn too_large(self) -> bool {
-        matches!(self.kind, FlawKind::TooLarge | FlawKind::TooManyFields)
+        matches!(self.kind, FramingErrorKind::TooLarge | FramingErrorKind::TooManyFields)
     }
 }
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $detail:literal),+ $(,)?) => {
-        /// The kinds of flaws in the framing.
+        /// The kinds of errors in the framing.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum FlawKind { $($(#[$doc])* $name),+ }
+        pub(crate) enum FramingErrorKind { $($(#[$doc])* $name),+ }
 
-        impl FlawKind {
+        impl FramingErrorKind {
             fn detail(self) -> &'static str {
                 match self { $(Self::$name => $detail),+ }
             }
