@@ -82,9 +82,8 @@ pub(crate) async fn admit(
     if let Some(caller) = trace.caller.as_deref() {
         subject = Subject::Consumer(caller.plan(), caller.account());
     }
-    let limits = (route.rate.as_ref(), route.class);
-    let limited = rate_limit::take(limits, &subject, &in_force.ledger, request.tick, &mut trace.rate_limit_headers);
-    if let Err(refusal) = limited {
+    let (rate, class, headers) = (route.rate.as_ref(), route.class, &mut trace.rate_limit_headers);
+    if let Err(refusal) = rate_limit::take(rate, class, &subject, &in_force.ledger, request.tick, headers) {
         trace.settle(reporting, refusal)?;
     }
     let body = match route.request.admit(request, body, counter).await {

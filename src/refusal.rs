@@ -164,7 +164,10 @@ impl Stage {
     pub(crate) const ALL: [Self; 7] =
         [Self::Request, Self::Auth, Self::Scope, Self::RateLimit, Self::Schema, Self::Forward, Self::Response];
 
-    /// The name used in records and metrics.
+    /// The stages that may only report (`mode`). What comes before the chain, and forwarding, cannot.
+    pub(crate) const REPORTABLE: [Self; 5] = [Self::Auth, Self::Scope, Self::RateLimit, Self::Schema, Self::Response];
+
+    /// The name used in policies, records and metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Request => "request",

@@ -4,6 +4,7 @@
 //! what the previous policy shares with it. Attaching changes nothing that is in force, so a policy that is then discarded
 //! leaves no trace. What belongs only to the previous policy is dropped with it.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
@@ -47,7 +48,7 @@ impl Runtime {
     }
 
     /// Returns the registry of a store: the one in use, or a new one that is not open yet.
-    fn registry(&self, config: Option<&StoreConfig>) -> Arc<Registry> {
+    pub(crate) fn registry(&self, config: Option<&StoreConfig>) -> Arc<Registry> {
         let mut known = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|registry| registry.strong_count() > 0);
         let mut alive = known.iter().filter_map(Weak::upgrade);
@@ -87,9 +88,11 @@ impl InForce {
             nonces: Arc::clone(&runtime.nonces),
         };
         let auth = Authentication::bind(Arc::clone(policy.auth()), state, previous.map(|previous| &previous.auth));
+        let known = previous.into_iter().flat_map(|previous| &previous.routes);
+        let known: HashMap<_, _> = known.map(|metrics| (metrics.route(), metrics)).collect();
         let metrics = |route: &Arc<Route>| {
-            let known = previous.and_then(|previous| previous.metrics_named(route.api().name(), route.name()));
-            known.unwrap_or_else(|| Arc::new(RouteMetrics::new(route.api().name(), route.name())))
+            let (api, route) = (&**route.api().name(), &**route.name());
+            known.get(&(api, route)).map_or_else(|| Arc::new(RouteMetrics::new(api, route)), |known| Arc::clone(known))
         };
         Self {
             trail,
@@ -127,10 +130,6 @@ impl InForce {
                 servers.get(turn.checked_rem(servers.len())?)
             }
         }
-    }
-
-    fn metrics_named(&self, api: &str, route: &str) -> Option<Arc<RouteMetrics>> {
-        self.routes.iter().find(|metrics| metrics.is_of(api, route)).cloned()
     }
 }
 

@@ -128,9 +128,9 @@ impl RouteMetrics {
         }
     }
 
-    /// Returns whether these are the metrics of this route.
-    pub(crate) fn is_of(&self, api: &str, route: &str) -> bool {
-        self.labels.api == api && self.labels.route == route
+    /// The names of its API and of the route itself.
+    pub(crate) fn route(&self) -> (&str, &str) {
+        (&self.labels.api, &self.labels.route)
     }
 
     /// Counts one request. Durations: from its head to its end, and until the upstream's response headers.

@@ -8,7 +8,8 @@ use crate::admin::expiring_keys::{SOON, expiring};
 use crate::runtime::InForce;
 use crate::stages::auth::Authentication;
 use crate::stages::auth::jwt::Issuer;
-use crate::stages::auth::key_source::{Freshness, KeySource};
+use crate::stages::auth::key_source::KeySource;
+use crate::stages::auth::remote_key_set::Freshness;
 use crate::state::registry::{Health, Registry};
 use crate::telemetry::{AuditNumbers, Gauges, IssuerNumbers, KeyNumbers, StoreNumbers};
 

@@ -6,9 +6,8 @@
 use std::cell::RefCell;
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,16 +36,16 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// The client address in the record for a Unix socket: this machine.
 const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// A bound socket.
+/// A bound socket that is registered with the runtime: serving it cannot fail.
 pub(crate) enum Bound {
     /// At an address.
-    Address(listener::Bound),
+    Address(listener::Registered),
     /// At a path.
-    Socket(AdminSocket, UnixListener, SocketFile),
+    Socket(AdminSocket, tokio::net::UnixListener, SocketFile),
 }
 
 impl Bound {
-    /// Binds a Unix socket. Fails if the path is in use, or with the error of the system.
+    /// Binds a Unix socket. Must be called within a runtime. Fails if the path is in use, or with the error of the system.
     pub(crate) fn socket(socket: &AdminSocket) -> io::Result<Self> {
         // Two processes that start at the same time must not take each other's socket for a stale one.
         let folder = socket.path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -62,7 +61,7 @@ impl Bound {
         // Clients can connect only once it listens, so none connects while it has another mode.
         file.set_mode(socket.mode)?;
         made.listen(BACKLOG)?;
-        Ok(Self::Socket(socket.clone(), made.into(), file))
+        Ok(Self::Socket(socket.clone(), tokio::net::UnixListener::from_std(made.into())?, file))
     }
 }
 
@@ -128,23 +127,21 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    /// Starts serving. Must be called within a local runtime. Fails if the socket cannot be registered
-    /// with the runtime.
-    pub(crate) fn start(bound: Bound, shared: Arc<Shared>, commands: mpsc::Sender<Command>) -> io::Result<Self> {
+    /// Starts serving. Must be called within a local runtime.
+    pub(crate) fn start(bound: Bound, shared: Arc<Shared>, commands: mpsc::Sender<Command>) -> Self {
         let (place, label, file, acceptor) = match bound {
             Bound::Address(bound) => {
                 let (place, label) = (AdminPlace::Address(bound.configured), format!("http://{}", bound.local));
-                (place, label, None, Acceptor::address(bound.into_socket())?)
+                (place, label, None, Acceptor::Address(bound.socket))
             }
             Bound::Socket(socket, listener, file) => {
                 let label = format!("unix:{}", socket.path.display());
-                let acceptor = Acceptor::Socket(tokio::net::UnixListener::from_std(listener)?);
-                (AdminPlace::Socket(socket), label, Some(file), acceptor)
+                (AdminPlace::Socket(socket), label, Some(file), Acceptor::Socket(listener))
             }
         };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::task::spawn_local(serve(acceptor, shared, commands, stopped));
-        Ok(Self { place, label, file, task, stop })
+        Self { place, label, file, task, stop }
     }
 
     /// Sets the mode of its socket if it has changed.
@@ -175,10 +172,6 @@ trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 impl Acceptor {
-    fn address(socket: TcpListener) -> io::Result<Self> {
-        tokio::net::TcpListener::from_std(socket).map(Self::Address)
-    }
-
     async fn accept(&self) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
         match self {
             Self::Address(listener) => listener.accept().await.map(|(stream, peer)| (Box::new(stream) as _, peer)),
@@ -237,11 +230,15 @@ async fn serve(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use tempfile::TempDir;
 
     use super::*;
 
     fn at(path: PathBuf) -> io::Result<Bound> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let _entered = runtime.enter();
         Bound::socket(&AdminSocket { path, mode: 0o640 })
     }
 

@@ -1,6 +1,5 @@
 //! The sockets of the admin listener: opens, keeps and closes them when the policy changes.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +25,7 @@ impl AdminListeners {
     pub(crate) fn prepare<E: From<String>>(
         &self,
         policy: &Policy,
-        mut bind: impl FnMut(SocketAddr) -> Result<listener::Bound, E>,
+        mut bind: impl FnMut(SocketAddr) -> Result<listener::Registered, E>,
     ) -> Result<Vec<Bound>, E> {
         let (known, new): (Vec<_>, Vec<_>) = places(policy).partition(|place| self.at(place).is_some());
         let mut bound = Vec::new();
@@ -46,15 +45,13 @@ impl AdminListeners {
 
     /// Closes the sockets that the policy no longer has, and serves those bound for it. Must be called within a local
     /// runtime.
-    ///
-    /// Fails if a socket cannot be registered with the runtime.
     pub(crate) fn settle(
         &mut self,
         policy: &Policy,
         bound: Vec<Bound>,
         shared: &Arc<Shared>,
         commands: &mpsc::Sender<Command>,
-    ) -> io::Result<()> {
+    ) {
         for mut listening in std::mem::take(&mut self.0) {
             match places(policy).find(|place| listening.place.is_same(place)) {
                 Some(place) => {
@@ -66,9 +63,8 @@ impl AdminListeners {
             }
         }
         for bound in bound {
-            self.0.push(Listening::start(bound, Arc::clone(shared), commands.clone())?);
+            self.0.push(Listening::start(bound, Arc::clone(shared), commands.clone()));
         }
-        Ok(())
     }
 
     /// The sockets for display: `http://ADDRESS`, `unix:PATH`.

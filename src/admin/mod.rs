@@ -51,7 +51,7 @@ use crate::policy::diagnostic::{Problem, Problems};
 use crate::proxy::downstream::worker::Shared;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::runtime::InForce;
-use crate::stages::auth::key_source::Freshness;
+use crate::stages::auth::remote_key_set::Freshness;
 use crate::state::registry::Health;
 
 /// The admin API, as an OpenAPI 3.1 document.

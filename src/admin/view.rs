@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::policy::{Access, Policy};
-use crate::stages::auth::key_source::{Freshness, KeySource};
+use crate::stages::auth::key_source::KeySource;
+use crate::stages::auth::remote_key_set::Freshness;
 use crate::stages::auth::{Authentication, Consumer as Listed, api_key};
 use crate::state::registry::entry::{Consumer, Grant, Identity, Key, Revocation, Suspension, hex};
 use crate::state::registry::revocation_key::{RevocationKey, RevocationTarget};

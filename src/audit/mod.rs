@@ -10,7 +10,6 @@
 //!
 //! Nothing here decides anything about a request, and nothing here sees a token, a key, a cookie, a query or a body.
 
-pub(crate) mod fields;
 mod file;
 mod record;
 mod recorder;
@@ -19,7 +18,7 @@ mod stdout;
 mod trail;
 mod writer;
 
-pub(crate) use self::record::{CLIENT_DISCONNECTED, Outcome, REQUEST, Record};
+pub(crate) use self::record::{CLIENT_DISCONNECTED, FIELDS, Outcome, REQUEST, Record};
 pub(crate) use self::recorder::Recorder;
 pub(crate) use self::sink_config::SinkConfig;
 pub(crate) use self::trail::Trail;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{DONE, Format, INVALID, colour};
+use super::exit_code::{DONE, INVALID};
+use super::output::{Format, colour};
 use crate::policy::compile;
 use crate::policy::{Access, Policy, Route};
 use crate::stages::scope::{Alternative, By};

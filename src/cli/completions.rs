@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use super::{DONE, FAILED};
+use super::exit_code::{DONE, FAILED};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan completions bash > ~/.local/share/bash-completion/completions/bartizan")]
@@ -15,9 +15,10 @@ pub(super) struct Arguments {
     shell: Shell,
 }
 
-pub(super) fn run(arguments: &Arguments) -> u8 {
+/// Prints completions for `root`, which is the whole command line.
+pub(super) fn run(arguments: &Arguments, mut root: Command) -> u8 {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "bartizan", &mut script);
+    clap_complete::generate(arguments.shell, &mut root, "bartizan", &mut script);
     // Generated into memory first: clap_complete panics if it cannot write, such as to a closed pipe.
     match std::io::stdout().write_all(&script) {
         Ok(()) => DONE,

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::exit_code::{DONE, FAILED, INVALID};
+use super::output::{Format, colour};
 use super::persona::WrittenPersona;
 use super::request_defaults::{FROM, media_type};
-use super::{DONE, FAILED, Format, INVALID, colour};
 use crate::policy::diagnostic::Problems;
 use crate::policy::yaml_file;
 use crate::rehearsal::Rehearsal;

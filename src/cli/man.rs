@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_mangen::Man;
 
-use super::{DONE, FAILED, INVALID};
+use super::exit_code::{DONE, FAILED, INVALID};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples: bartizan man > bartizan.1
@@ -16,8 +16,8 @@ pub(super) struct Arguments {
     command: Vec<String>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> u8 {
-    let mut root = super::Arguments::command();
+/// Prints the page of a command below `root`, which is the whole command line.
+pub(super) fn run(arguments: &Arguments, mut root: Command) -> u8 {
     // Gives every subcommand its full name, such as `bartizan-key-rotate`.
     root.build();
     let found = arguments.command.iter().try_fold(&root, |command, name| command.find_subcommand(name));

@@ -1,32 +1,24 @@
 //! Commands, one file each. Messages go to standard error, results to standard output.
-//!
-//! Exit codes: 0 done, 1 failed at run time, 2 wrong usage or invalid policy.
 
 mod check;
 mod completions;
 mod demo;
+mod exit_code;
 mod explain;
 mod help;
 mod init;
 mod man;
 mod operator;
+mod output;
 mod persona;
 mod request_defaults;
 mod run;
 mod schema;
 mod test;
 
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
-
-/// Success.
-const DONE: u8 = 0;
-/// A failure at run time.
-const FAILED: u8 = 1;
-/// Wrong usage, or an invalid policy.
-const INVALID: u8 = 2;
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// A secure API access proxy: one binary, one policy file, every call on record.
 #[derive(Parser)]
@@ -74,19 +66,10 @@ enum Command {
     Man(man::Arguments),
 }
 
-/// The output format of results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Plain text for people
-    Text,
-    /// JSON for programs
-    Json,
-}
-
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     if let Some(page) = help::page(std::env::args_os().skip(1)) {
-        return ExitCode::from(print(&page));
+        return ExitCode::from(output::print(&page));
     }
     let code = match Arguments::parse().command {
         Command::Run(arguments) => run::run(arguments),
@@ -100,26 +83,10 @@ pub fn main() -> ExitCode {
         Command::Consumer(arguments) => operator::consumer::run(&arguments),
         Command::Drill(arguments) => operator::drill::run(&arguments),
         Command::Schema(schema::Arguments {}) => schema::run(),
-        Command::Completions(arguments) => completions::run(&arguments),
-        Command::Man(arguments) => man::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
+        Command::Man(arguments) => man::run(&arguments, Arguments::command()),
     };
     ExitCode::from(code)
-}
-
-/// Prints a result. Output is written at once, because `println!` panics when it cannot write, such as to a closed pipe.
-fn print(text: &str) -> u8 {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => DONE,
-        Err(error) => {
-            anstream::eprintln!("error: standard output: {error}");
-            FAILED
-        }
-    }
-}
-
-/// Whether to write colour to a stream: only to a terminal, and never where `NO_COLOR` is set.
-fn colour(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{DONE, FAILED, INVALID, colour};
+use super::exit_code::{DONE, FAILED, INVALID};
+use super::output::colour;
 use crate::daemon::{Daemon, Setup, StartError};
 use crate::telemetry;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::stages::auth::key_source::RemoteKeySet;
+use crate::stages::auth::remote_key_set::RemoteKeySet;
 
 /// How long a start or a reload waits for key sets that have never been fetched.
 const FIRST_FETCH: Duration = Duration::from_secs(3);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::StartError;
 use crate::policy::Policy;
 use crate::proxy::downstream::connection_limit::ConnectionLimit;
-use crate::proxy::downstream::listener::{self, Bound, Listening};
+use crate::proxy::downstream::listener::{self, Bound, Listening, Registered};
 use crate::proxy::downstream::worker::Shared;
 use crate::proxy::downstream::worker_thread::Handle;
 
@@ -30,7 +30,7 @@ impl Listeners {
         open: Option<&Self>,
         policy: &Policy,
         given: &mut Vec<Bound>,
-    ) -> Result<Vec<Bound>, StartError> {
+    ) -> Result<Vec<Registered>, StartError> {
         let is_open = |address: &SocketAddr| {
             open.is_some_and(|open| open.open.iter().any(|listening| listening.configured == *address))
         };
@@ -39,15 +39,13 @@ impl Listeners {
     }
 
     /// Serves the bound sockets, and closes the listeners that the policy no longer has.
-    pub(super) async fn commit(&mut self, bound: Vec<Bound>, policy: &Policy) -> Result<(), StartError> {
-        for bound in bound {
+    pub(super) async fn commit(&mut self, registered: Vec<Registered>, policy: &Policy) {
+        for socket in registered {
             let (shared, limit, workers) =
                 (Arc::clone(&self.shared), Arc::clone(&self.limit), Arc::clone(&self.workers));
-            let listening = Listening::start(bound, shared, limit, workers);
-            self.open.push(listening.map_err(|error| StartError::System(error.to_string()))?);
+            self.open.push(Listening::start(socket, shared, limit, workers));
         }
         self.close(|address| policy.listeners().iter().all(|listener| listener.address != address)).await;
-        Ok(())
     }
 
     /// Stops accepting connections at the configured addresses that are no longer wanted.
@@ -73,12 +71,12 @@ impl Listeners {
     }
 }
 
-/// Binds the address, or reuses the socket already bound to it.
-pub(super) fn bind(address: SocketAddr, given: &mut Vec<Bound>) -> Result<Bound, StartError> {
-    match given.iter().position(|bound| bound.local == address) {
+/// Binds the address, or reuses the socket already bound to it. Must be called within a runtime.
+pub(super) fn bind(address: SocketAddr, given: &mut Vec<Bound>) -> Result<Registered, StartError> {
+    let bound = match given.iter().position(|bound| bound.local == address) {
         Some(position) => Ok(given.swap_remove(position).configured_as(address)),
-        None => {
-            listener::bind(address).map_err(|error| StartError::System(format!("cannot listen on {address}: {error}")))
-        }
-    }
+        None => listener::bind(address),
+    };
+    let registered = bound.and_then(Bound::register);
+    registered.map_err(|error| StartError::System(format!("cannot listen on {address}: {error}")))
 }

@@ -36,7 +36,7 @@ use crate::admin::{Command, Reloaded};
 use crate::policy::Policy;
 use crate::policy::compile;
 use crate::policy::diagnostic::{Problems, Severity};
-use crate::proxy::downstream::listener::Bound;
+use crate::proxy::downstream::listener::{Bound, Registered};
 use crate::proxy::downstream::worker::Shared;
 use crate::runtime::{InForce, Runtime};
 use crate::state::published::Published;
@@ -83,7 +83,7 @@ struct Resources {
 struct Prepared {
     in_force: Arc<InForce>,
     key_sets: KeySets,
-    listeners: Vec<Bound>,
+    listeners: Vec<Registered>,
     admin: Vec<AdminBound>,
 }
 
@@ -96,33 +96,33 @@ impl Prepared {
         current: Option<(&Resources, &InForce)>,
     ) -> Result<Self, StartError> {
         let (resources, in_force) = current.unzip();
-        let listeners = Listeners::prepare(resources.map(|open| &open.listeners), &policy, &mut setup.bound)?;
+        // What others can see comes last: a client may connect as soon as a socket is bound.
+        let registry = runtime.registry(policy.store());
+        KeptRegistry::prepare(&registry).await?;
         let trail = trail::prepare(&policy, setup.readable, in_force.map(|in_force| &*in_force.trail))?;
         let in_force = Arc::new(InForce::attach(policy, trail, runtime, in_force));
-        KeptRegistry::prepare(in_force.registry()).await?;
-        let (none, bound) = (AdminListeners::default(), &mut setup.bound);
-        let admin = resources.map_or(&none, |open| &open.admin);
-        let admin = admin.prepare(&in_force.policy, |address| listeners::bind(address, bound))?;
         let none = KeySets::default();
         let key_sets = resources.map_or(&none, |open| &open.key_sets).prepare(in_force.auth.key_sets()).await;
+        let policy = &in_force.policy;
+        let listeners = Listeners::prepare(resources.map(|open| &open.listeners), policy, &mut setup.bound)?;
+        let (none, bound) = (AdminListeners::default(), &mut setup.bound);
+        let admin = resources.map_or(&none, |open| &open.admin);
+        let admin = admin.prepare(policy, |address| listeners::bind(address, bound))?;
         Ok(Self { in_force, key_sets, listeners, admin })
     }
 }
 
 impl Resources {
-    /// Puts the prepared policy in force, then releases the resources that only the previous one used.
-    ///
-    /// Fails if a bound socket cannot be registered with the runtime; the policy is in force even then.
-    async fn commit(&mut self, prepared: Prepared, shared: &Arc<Shared>) -> Result<(), StartError> {
+    /// Puts the prepared policy in force, then releases the resources that only the previous one used. Nothing here can fail.
+    async fn commit(&mut self, prepared: Prepared, shared: &Arc<Shared>) {
         let Prepared { in_force, key_sets, listeners, admin } = prepared;
         let policy = &in_force.policy;
         shared.in_force.replace(Arc::clone(&in_force));
         in_force.trail.reopen();
-        self.registry.commit(in_force.registry()).await;
+        self.listeners.commit(listeners, policy).await;
+        self.admin.settle(policy, admin, shared, &self.commander);
         self.key_sets.commit(key_sets, in_force.auth.key_sets());
-        self.listeners.commit(listeners, policy).await?;
-        let admin = self.admin.settle(policy, admin, shared, &self.commander);
-        admin.map_err(|error| StartError::System(error.to_string()))
+        self.registry.commit(in_force.registry()).await;
     }
 }
 
@@ -151,7 +151,7 @@ impl Daemon {
             admin: AdminListeners::default(),
             commander,
         };
-        resources.commit(prepared, &shared).await?;
+        resources.commit(prepared, &shared).await;
         let daemon =
             Self { setup, runtime, shared, resources, workers, signals, reminder: Reminder::default(), commands };
         daemon.loaded();
@@ -243,10 +243,7 @@ impl Daemon {
             Ok(prepared) => prepared,
             Err(error) => return Reloaded::Failed(error.into_problems()),
         };
-        if let Err(error) = self.resources.commit(prepared, &self.shared).await {
-            // The sockets are bound, so only registering them with the runtime can fail.
-            tracing::error!(%error, "a listener could not be started");
-        }
+        self.resources.commit(prepared, &self.shared).await;
         self.loaded();
         self.reminder = Reminder::default();
         self.remind();

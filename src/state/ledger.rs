@@ -143,7 +143,7 @@ fn subscriber(address: IpAddr) -> IpAddr {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     started: Instant,
-    /// Consumers that the policy lists: bounded by that list, and never forgotten.
+    /// Consumers that a policy or operators have listed: bounded by those lists, and never forgotten.
     listed: Mutex<HashMap<Box<str>, Arc<Account>>>,
     /// Callers known by a token alone.
     unlisted: Mutex<Accounts<Box<str>>>,

@@ -139,9 +139,10 @@ fn a_reload_that_is_rejected_leaves_no_trace_in_the_metrics() {
     let upstream = upstream().start();
     let mut proxy = proxy().before(&upstream).route("GET /x", "public: true, rate: 5/h").start();
     client(&proxy).get("/x").send().is(200);
+    // Its connection has ended, and its record is written.
     let settled = ["2xx", "bartizan_connections 0", "bartizan_audit_records_total 1"];
-    let before = eventually("the request has ended and is counted", || {
-        Some(numbers(&proxy)).filter(|page| settled.iter().all(|line| page.contains(line)))
+    let before = eventually("the request is counted", || {
+        Some(numbers(&proxy)).filter(|page| settled.iter().all(|text| page.contains(text)))
     });
 
     let address = taken.local_addr().unwrap();
@@ -169,5 +170,22 @@ fn metrics_of_removed_routes_disappear_and_the_others_continue_counting() {
     let counted = r#"bartizan_requests_total{api="orders",route="GET /x",code="2xx"} 2"#;
     let page = eventually("both are counted", || Some(numbers(&proxy)).filter(|page| page.contains(counted)));
     assert!(!page.contains("GET /y"), "{page}");
+    proxy.done();
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_opens_nothing_else() {
+    // Nobody else binds on this address, so a port that was free a moment ago still is.
+    let later = std::net::TcpListener::bind("127.0.0.78:0").unwrap().local_addr().unwrap();
+    let upstream = upstream().start();
+    let mut proxy = proxy().before(&upstream).open("GET /x").listen(r#"{ address: "127.0.0.1:0" }"#).start();
+    let added = proxy.file("added.jsonl");
+    let changed = |policy: proxy::Policy| {
+        let policy = policy.listen(&format!("{{ address: \"{later}\" }}"));
+        policy.file("taken", "no folder").with("store: taken").audit("[{ file: { path: added.jsonl } }]")
+    };
+    assert_eq!(proxy.reload_to(changed), proxy::Reloaded::Failed);
+    assert!(!added.exists() && std::net::TcpStream::connect(later).is_err());
+    client(&proxy).get("/x").send().is(200);
     proxy.done();
 }

@@ -3,12 +3,14 @@
 mod clock;
 mod fields;
 mod read;
+mod reference;
 mod text;
 mod write;
 
 pub(super) use self::clock::Clock;
 pub(crate) use self::fields::{CLIENT_DISCONNECTED, Outcome, REQUEST, Record};
 pub(super) use self::read::readable;
+pub(crate) use self::reference::FIELDS;
 pub(super) use self::write::write;
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::{MAX_BODY, json_answer};
+use super::server::{MAX_BODY, json_answer};
 
 /// Id of the key in tokens and in the key set.
 const KEY_ID: &str = "demo";
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn tokens_verify_with_the_published_key() {
-        let issuer = Issuer::new(super::super::loopback(9002)).unwrap();
+        let issuer = Issuer::new(super::super::places::loopback(9002)).unwrap();
         let token = issuer.token("shop", "orders:read").unwrap();
         let jwk = serde_json::from_value(issuer.jwks["keys"][0].clone()).unwrap();
         let key = jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap();

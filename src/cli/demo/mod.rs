@@ -6,32 +6,25 @@
 mod issuer;
 mod orders_api;
 mod page;
+mod places;
 mod policy;
+mod server;
 
-use std::convert::Infallible;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::rc::Rc;
-
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 
 use self::issuer::Issuer;
 use self::orders_api::OrdersApi;
+use self::places::{Places, USUAL, loopback};
 use self::policy::Unpacked;
+use self::server::listen;
+use super::exit_code::{DONE, FAILED};
+use super::output::colour;
 use super::run::serve;
-use super::{DONE, FAILED, colour};
 use crate::daemon::Setup;
 use crate::proxy::downstream::listener::{self, Bound};
 use crate::telemetry;
-
-/// Largest request body of the API and the issuer, in bytes.
-const MAX_BODY: usize = 64 * 1024;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan demo
@@ -79,22 +72,6 @@ struct Ports {
     admin: Bound,
 }
 
-/// The addresses of all listeners.
-pub(super) struct Places {
-    proxy: SocketAddr,
-    api: SocketAddr,
-    issuer: SocketAddr,
-    admin: SocketAddr,
-}
-
-/// The addresses in `config/demo.yaml`, used when no port is taken.
-const USUAL: Places =
-    Places { proxy: loopback(8080), api: loopback(9000), issuer: loopback(9002), admin: loopback(9901) };
-
-const fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
-}
-
 impl Ports {
     fn take() -> io::Result<Self> {
         // Bind all usual ports first. A free port is then none of them, so that the addresses in the policy can be
@@ -127,36 +104,4 @@ async fn services(api: TcpListener, issuer: TcpListener, keys: Issuer) -> io::Re
     let orders = listen(api, move |request| Rc::clone(&orders).answer(request));
     let tokens = listen(issuer, move |request| Rc::clone(&keys).answer(request));
     tokio::try_join!(orders, tokens).map(|_| ())
-}
-
-/// Serves HTTP/1.1 on a socket forever. Must run on a local runtime.
-async fn listen<F>(socket: TcpListener, answer: impl Fn(Request<Incoming>) -> F + Clone + 'static) -> io::Result<()>
-where
-    F: Future<Output = Response<Full<Bytes>>> + 'static,
-{
-    let socket = tokio::net::TcpListener::from_std(socket)?;
-    loop {
-        let (stream, _) = socket.accept().await?;
-        let answer = answer.clone();
-        let service = service_fn(move |request| {
-            let answered = answer(request);
-            async move { Ok::<_, Infallible>(answered.await) }
-        });
-        tokio::task::spawn_local(async move {
-            let connection =
-                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the sample API or the issuer ended early");
-            }
-        });
-    }
-}
-
-/// A JSON answer.
-fn json_answer(status: http::StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::new(Bytes::from(body.to_string())));
-    *answer.status_mut() = status;
-    let json = http::HeaderValue::from_static("application/json");
-    answer.headers_mut().insert(http::header::CONTENT_TYPE, json);
-    answer
 }

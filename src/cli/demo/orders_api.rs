@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::{MAX_BODY, json_answer};
+use super::server::{MAX_BODY, json_answer};
 
 /// Maximum number of orders; the oldest are dropped first.
 const MOST_ORDERS: usize = 1000;

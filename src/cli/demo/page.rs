@@ -8,8 +8,8 @@ use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 
-use super::Places;
 use super::issuer::Issuer;
+use super::places::Places;
 
 /// The API key whose digest is in `config/demo.yaml`. A real key is random, and only its owner knows it.
 const KEY: &str = "demo-warehouse-key";
@@ -133,7 +133,7 @@ fn write(page: &mut String, places: &Places, policy: &Path, calls: &[Call], styl
 
 #[cfg(test)]
 mod tests {
-    use super::super::USUAL;
+    use super::super::places::USUAL;
     use super::*;
 
     fn page_of(colour: bool) -> String {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{Places, USUAL};
+use super::places::{Places, USUAL};
 
 /// The policy in the repository.
 const POLICY: &str = include_str!("../../../config/demo.yaml");
@@ -49,7 +49,7 @@ fn placed(places: &Places) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::loopback;
+    use super::super::places::loopback;
     use super::*;
 
     #[test]

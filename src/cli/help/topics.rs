@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::admin::{OPENAPI, endpoints};
-use crate::audit::fields::FIELDS;
+use crate::audit::FIELDS;
 use crate::policy::Rights;
 use crate::refusal::{Reason, Stage};
 use crate::telemetry::{End, Gauges, IssuerNumbers, KeyNumbers, Metrics, RouteMetrics, StoreNumbers};

@@ -11,7 +11,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use http::Uri;
 use secrecy::ExposeSecret;
 
-use super::{DONE, FAILED, INVALID, colour};
+use super::exit_code::{DONE, FAILED, INVALID};
+use super::output::colour;
 use crate::policy::diagnostic::Problems;
 use crate::policy::openapi::Description;
 use crate::policy::source::Sources;

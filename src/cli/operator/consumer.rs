@@ -5,7 +5,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{DaemonArguments, Operator, print_json, print_table, segment};
-use crate::cli::{DONE, Format, INVALID};
+use crate::cli::exit_code::{DONE, INVALID};
+use crate::cli::output::Format;
 
 #[derive(clap::Args)]
 #[command(

@@ -5,7 +5,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{DaemonArguments, Operator, print_json, print_line, print_table, segment};
-use crate::cli::{DONE, FAILED, Format};
+use crate::cli::exit_code::{DONE, FAILED};
+use crate::cli::output::Format;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: KEY=$(bartizan key new --policy policy.yaml --consumer acme --expires 90d)

@@ -24,7 +24,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::LocalRuntime;
 
-use super::{FAILED, INVALID, colour};
+use super::exit_code::{FAILED, INVALID};
+use super::output::colour;
 use crate::admin;
 use crate::audit::Trail;
 use crate::policy::compile;

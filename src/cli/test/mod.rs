@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use self::report::Report;
 use self::run::Tested;
-use super::{DONE, FAILED, Format, INVALID, colour};
+use super::exit_code::{DONE, FAILED, INVALID};
+use super::output::{Format, colour};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan test policy.test.yaml

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::stand_ins::StandIns;
 use crate::policy::diagnostic::{Problem, Problems, did_you_mean};
@@ -71,6 +72,20 @@ impl Context<'_> {
         }
     }
 
+    /// A key is a file; one that came through a reference may be the PEM itself.
+    pub(super) fn private_key(&mut self, written: &SecretString, at: At<'_>) -> Option<SecretString> {
+        if written.expose_secret().contains("-----BEGIN ") {
+            return Some(written.clone());
+        }
+        match self.sources.read_secret(written.expose_secret()) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                self.unreadable(at, &error, error.help());
+                None
+            }
+        }
+    }
+
     pub(super) fn unreadable(&mut self, at: At<'_>, error: &impl Display, help: Option<&'static str>) {
         let problem = self.error(at, error.to_string());
         if let Some(help) = help {
@@ -88,6 +103,14 @@ impl Context<'_> {
             Some(Period(period)) => period,
             None => default,
         }
+    }
+
+    /// A time that is compared with the whole seconds of a token or proof.
+    pub(super) fn seconds(&mut self, at: At<'_>, Period(period): Period) -> i64 {
+        if period.subsec_nanos() > 0 {
+            self.error(at, "this time has a fraction of a second, which tokens cannot have");
+        }
+        i64::try_from(period.as_secs()).unwrap_or(i64::MAX)
     }
 
     /// The authorities to trust when calling an https server: those of a file, or the system's.
@@ -116,17 +139,5 @@ impl Context<'_> {
             }
         }
         self.system.clone()
-    }
-}
-
-/// Scopes are visible ASCII without `"` and `\` (RFC 6749 §3.3).
-pub(super) fn check_scopes(context: &mut Context<'_>, scopes: &[String], at: At<'_>) {
-    for (position, scope) in scopes.iter().enumerate() {
-        let good = !scope.is_empty() && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-        if !good {
-            context
-                .error(at.index(position), "this is not a scope")
-                .help("a scope is visible ASCII without spaces, quotes and backslashes, such as `orders:read`");
-        }
     }
 }

@@ -1,16 +1,19 @@
 //! Document → [`Policy`]: the only bridge between what is written and what holds. It does not stop at the first problem.
 //!
-//! Each part has a file of its own; all share one [`Context`]. Nothing here opens a socket or starts anything, so checking
+//! Each top-level key has a file of its own; all share one [`Context`]. Nothing here opens a socket or starts anything, so checking
 //! a policy and running it is the same code.
 
+mod admin;
 mod apis;
-mod callers;
+mod audit;
+mod auth;
+mod consumers;
 mod context;
-mod edge;
-mod issuers;
-mod messages;
-mod modes;
-mod openapi;
+mod contracts;
+mod limits;
+mod listen;
+mod names;
+mod plans;
 mod schemas;
 mod stand_ins;
 mod store;
@@ -59,31 +62,31 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         }
         None => context.missing(at.key("version"), "`version` is missing", "write `version: 1`"),
     }
-    let timeouts = edge::timeouts(context, &document.timeouts, at.key("timeouts"));
-    let limits = edge::limits(context, &document.limits, at.key("limits"));
-    let listeners = edge::listeners(context, document, at);
-    let admin = edge::admin(context, document.admin.as_ref(), at.key("admin"));
-    let trusted_proxies = edge::networks(context, &document.trusted_proxies, at.key("trusted_proxies"));
-    let sinks = edge::sinks(context, document.audit.as_ref(), at.key("audit"));
-    let callers = callers::compile(context, document, &listeners, at);
+    let timeouts = limits::timeouts(context, &document.timeouts, at.key("timeouts"));
+    let limits = limits::limits(context, &document.limits, at.key("limits"));
+    let listeners = listen::listeners(context, document, at);
+    let admin = admin::compile(context, document.admin.as_ref(), at.key("admin"));
+    let trusted_proxies = listen::networks(context, &document.trusted_proxies, at.key("trusted_proxies"));
+    let sinks = audit::compile(context, document.audit.as_ref(), at.key("audit"));
+    let (rules, store) = auth::compile(context, document, &listeners, at);
     let apis = apis::compile(context, document, at);
 
     Policy {
         digest: context.sources.digest().into(),
         fingerprint: context.sources.fingerprint(),
-        workers: edge::workers(document),
+        workers: limits::workers(document),
         timeouts,
         limits,
         listeners,
         trusted_proxies,
         admin,
-        auth: Arc::new(callers.rules),
+        auth: Arc::new(rules),
         apis: apis.apis,
         routes: apis.routes,
         router: apis.router,
         servers: apis.servers,
         sinks,
         has_store: document.store.is_some(),
-        store: callers.store,
+        store,
     }
 }

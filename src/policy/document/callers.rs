@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::secret;
+use super::secret::secret;
 use crate::policy::units::{Period, Rate};
 
 /// How callers are authenticated.
@@ -99,7 +99,7 @@ pub(crate) struct Issuer {
     pub(crate) jwks: Option<String>,
     /// PEM file of the issuer's public key.
     pub(crate) public_key: Option<String>,
-    /// How long keys are used after they could no longer be fetched.
+    /// How long keys are used after they were last fetched, if the issuer is not available.
     #[schemars(extend("default" = "24h"))]
     pub(crate) stale_for: Option<Period>,
     /// PEM file of the authorities that issue the certificates of its metadata and `jwks`. Default: the system's.

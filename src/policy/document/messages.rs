@@ -10,7 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use crate::policy::units::{Period, Size};
 
 /// What a request must look like.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Request {
     /// JSON Schema file for JSON bodies.
@@ -41,7 +41,7 @@ pub(crate) struct Request {
 }
 
 /// What responses must look like: all successful ones, or by status.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Response {
     /// Responses with a status of 2xx.
     pub(crate) successful: Option<Content>,

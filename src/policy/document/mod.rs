@@ -7,6 +7,7 @@ mod callers;
 mod messages;
 mod openapi;
 pub(crate) mod schema;
+mod secret;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 pub(crate) use self::callers::{Auth, ClaimNames, Consumer, Dpop, Identity, Introspection, Issuer, Key};
 pub(crate) use self::messages::{Content, Mode, Request, Response};
 pub(crate) use self::openapi::OpenApi;
+use self::secret::secret;
 use super::units::{Period, Rate, Size};
 
 /// A Bartizan policy.
@@ -242,7 +244,7 @@ pub(crate) struct Upstream {
 }
 
 /// A route. It has either `scopes` or `public: true`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Route {
     /// Scopes of which the caller needs all. `[]` admits every authenticated caller.
@@ -293,11 +295,6 @@ pub(crate) enum Sink {
 pub(crate) struct FileSink {
     /// Path of the file. Required.
     pub(crate) path: Option<String>,
-}
-
-/// Text that is not to be printed.
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
-    String::deserialize(deserializer).map(|text| Some(SecretString::from(text)))
 }
 
 /// A store in Redis or Valkey, for several nodes.

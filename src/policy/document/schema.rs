@@ -13,9 +13,7 @@ use super::openapi::OpenApiMap;
 use super::{Audit, ClaimNames, Content, Document, Mode, OpenApi, Response, Sink, Store, StoreMap, Upstream};
 use super::{UpstreamMap, Workers};
 use crate::policy::units::{PERIOD_UNITS, Period, RATE_UNITS, Rate, SIZE_UNITS, Size};
-
-/// The stages that a `mode` can name.
-const STAGES: [&str; 5] = ["auth", "scope", "rate_limit", "schema", "response"];
+use crate::refusal::Stage;
 
 /// Keywords that a reference to a secret need not satisfy, because its value is not known yet.
 const CONSTRAINTS: [&str; 6] = ["type", "enum", "const", "pattern", "minimum", "maximum"];
@@ -153,11 +151,12 @@ schema_of!(Audit, "Audit", |generator| json_schema!({
 
 schema_of!(Mode, "Mode", |_generator| {
     let mode = json!({"type": "string", "enum": ["enforce", "report"]});
-    let of_stage = |stage: &&str| {
+    let of_stage = |stage: &Stage| {
+        let stage = stage.as_str();
         let description = format!("Mode of the `{stage}` stage.");
-        ((*stage).to_owned(), json!({"description": description, "type": "string", "enum": ["enforce", "report"]}))
+        (stage.to_owned(), json!({"description": description, "type": "string", "enum": ["enforce", "report"]}))
     };
-    let stages: Map<String, Value> = STAGES.iter().map(of_stage).collect();
+    let stages: Map<String, Value> = Stage::REPORTABLE.iter().map(of_stage).collect();
     json_schema!({
         "description": "Whether requests are refused: for all stages, or by stage.",
         "anyOf": [mode, {"type": "object", "properties": stages, "additionalProperties": false}],

@@ -102,7 +102,25 @@ pub(super) fn read<'d>(
     path_item: &Node<'d>,
     template: &str,
 ) -> Vec<Parameters> {
-    let mut found: Vec<(Location, &'d str, Node<'d>)> = Vec::new();
+    let mut found = listed(reading, operation, path_item);
+    let names: Vec<&str> = path::names(template).collect();
+    found.retain(|(location, name, node)| {
+        let astray = *location == Location::Path && !names.contains(name);
+        if astray {
+            reading.diagnostics.warning(node, format!("the path has no `{{{name}}}`, so this is not checked"));
+        }
+        !astray
+    });
+    let groups = Location::ALL.map(|(_, location)| group(reading, operation, location, &found));
+    groups.into_iter().flatten().collect()
+}
+
+/// A parameter as the description lists it: its location, its name, and its description.
+type Listed<'d> = (Location, &'d str, Node<'d>);
+
+/// Returns the parameters that an operation and its path list, and reports those that are not valid.
+fn listed<'d>(reading: &mut Reading<'d>, operation: &Node<'d>, path_item: &Node<'d>) -> Vec<Listed<'d>> {
+    let mut found: Vec<Listed<'d>> = Vec::new();
     for list in [operation, path_item].into_iter().filter_map(|node| node.get("parameters")) {
         let inherited = !found.is_empty();
         for written in list.items() {
@@ -137,37 +155,36 @@ pub(super) fn read<'d>(
             }
         }
     }
-    let names: Vec<&str> = path::names(template).collect();
-    found.retain(|(location, name, node)| {
-        let astray = *location == Location::Path && !names.contains(name);
-        if astray {
-            reading.diagnostics.warning(node, format!("the path has no `{{{name}}}`, so this is not checked"));
+    found
+}
+
+/// Compiles the parameters of one location into fields, and the schema of an object that has them as its members.
+fn group<'d>(
+    reading: &mut Reading<'d>,
+    operation: &Node<'d>,
+    location: Location,
+    listed: &[Listed<'d>],
+) -> Option<Parameters> {
+    let members: Vec<_> = listed.iter().filter(|(place, ..)| *place == location).collect();
+    let strict = reading.strict && location == Location::Query;
+    if members.is_empty() && !strict {
+        return None;
+    }
+    let (mut fields, mut properties, mut required) = (Vec::new(), Map::new(), Vec::new());
+    for (_, name, node) in members {
+        let name = if location == Location::Path { path::parameter(name) } else { (*name).to_owned() };
+        let field = field(reading, location, name.clone(), node);
+        if node.flag("required") || location == Location::Path {
+            required.push(Value::from(name.as_str()));
         }
-        !astray
-    });
-    let groups = Location::ALL.map(|(_, location)| {
-        let members: Vec<_> = found.iter().filter(|(place, ..)| *place == location).collect();
-        let strict = reading.strict && location == Location::Query;
-        if members.is_empty() && !strict {
-            return None;
-        }
-        let (mut fields, mut properties, mut required) = (Vec::new(), Map::new(), Vec::new());
-        for (_, name, node) in members {
-            let name = if location == Location::Path { path::parameter(name) } else { (*name).to_owned() };
-            let field = field(reading, location, name.clone(), node);
-            if node.flag("required") || location == Location::Path {
-                required.push(Value::from(name.as_str()));
-            }
-            properties.insert(name, reference(&field.schema));
-            fields.push(field);
-        }
-        let mut object = json!({"type": "object", "properties": properties, "required": required});
-        if strict && let Some(object) = object.as_object_mut() {
-            object.insert("additionalProperties".to_owned(), Value::Bool(false));
-        }
-        Some(Parameters { location, fields, schema: reading.requests.define_made(object, operation) })
-    });
-    groups.into_iter().flatten().collect()
+        properties.insert(name, reference(&field.schema));
+        fields.push(field);
+    }
+    let mut object = json!({"type": "object", "properties": properties, "required": required});
+    if strict && let Some(object) = object.as_object_mut() {
+        object.insert("additionalProperties".to_owned(), Value::Bool(false));
+    }
+    Some(Parameters { location, fields, schema: reading.requests.define_made(object, operation) })
 }
 
 fn field<'d>(reading: &mut Reading<'d>, location: Location, name: String, node: &Node<'d>) -> Field {

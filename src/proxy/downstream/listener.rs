@@ -52,6 +52,21 @@ impl Bound {
     pub(crate) fn into_socket(self) -> TcpListener {
         self.socket
     }
+
+    /// Registers the socket with the current runtime, so that it can be served.
+    pub(crate) fn register(self) -> io::Result<Registered> {
+        let Self { configured, local, socket } = self;
+        Ok(Registered { configured, local, socket: tokio::net::TcpListener::from_std(socket)? })
+    }
+}
+
+/// A bound socket that is registered with a runtime: serving it cannot fail.
+pub(crate) struct Registered {
+    /// The address in the policy.
+    pub(crate) configured: SocketAddr,
+    /// The actual local address.
+    pub(crate) local: SocketAddr,
+    pub(crate) socket: tokio::net::TcpListener,
 }
 
 /// A listener that accepts connections.
@@ -65,19 +80,18 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    /// Starts accepting. Must be called within a runtime. Fails when the socket cannot be registered with it.
+    /// Starts accepting. Must be called within a runtime.
     pub(crate) fn start(
-        bound: Bound,
+        registered: Registered,
         shared: Arc<Shared>,
         connection_limit: Arc<ConnectionLimit>,
         workers: Arc<Vec<Handle>>,
-    ) -> io::Result<Self> {
-        let (configured, local) = (bound.configured, bound.local);
-        let socket = tokio::net::TcpListener::from_std(bound.socket)?;
+    ) -> Self {
+        let Registered { configured, local, socket } = registered;
         let (stop, stopped) = oneshot::channel();
         let acceptor = Acceptor { configured, socket, shared, connection_limit, workers };
         let task = tokio::spawn(acceptor.run(stopped));
-        Ok(Self { configured, local, stop, task })
+        Self { configured, local, stop, task }
     }
 
     /// Stops accepting, once the connections already queued have been accepted.
@@ -136,9 +150,10 @@ impl Acceptor {
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let listener = in_force.policy.listeners().iter().find(|listener| listener.address == self.configured);
-        let tls = listener.and_then(|listener| listener.tls.clone());
-        let listener = self.configured;
+        let listeners = in_force.policy.listeners();
+        // A policy that no longer has this listener says nothing about TLS: its last connections are closed unserved.
+        let Some(listener) = listeners.iter().find(|listener| listener.address == self.configured) else { return };
+        let (tls, listener) = (listener.tls.clone(), self.configured);
         if let Some(worker) = self.workers.iter().min_by_key(|worker| worker.open()) {
             worker.send(Accepted { stream, peer, listener, tls, permit });
         }

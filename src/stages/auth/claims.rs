@@ -122,28 +122,7 @@ impl Settings {
         verified_by: VerifiedBy,
         now: Timestamp,
     ) -> Result<Claims, Refusal> {
-        let expires = match (date(claims, "exp")?, verified_by) {
-            (Some(expires), _) => expires,
-            (None, VerifiedBy::Endpoint) => i64::MAX,
-            (None, VerifiedBy::Signature) => return Err(invalid("the token has no expiry (`exp`)")),
-        };
-        let times = Times { expires, not_before: date(claims, "nbf")?, skew: self.clock_skew };
-        times.check(now)?;
-        let issued = date(claims, "iat")?;
-        if issued.is_some_and(|issued| issued > now.as_second().saturating_add(self.clock_skew)) {
-            return Err(invalid("the token was issued in the future (`iat`)"));
-        }
-        if let Some(most) = self.max_lifetime {
-            match issued {
-                Some(issued) if expires.saturating_sub(issued) <= most => {}
-                _ => {
-                    return Err(refuse(
-                        Reason::TokenLifetimeTooLong,
-                        format!("get a token whose `exp` is at most {most} s after its `iat`"),
-                    ));
-                }
-            }
-        }
+        let (times, issued) = self.times(claims, verified_by, now)?;
         if !self.is_for_us(claims.get("aud")) {
             return Err(invalid("the token is not meant for this API (`aud`)"));
         }
@@ -175,6 +154,38 @@ impl Settings {
             confirmation: confirmation(claims.get("cnf"))?,
             times,
         })
+    }
+
+    /// Checks `exp`, `nbf` and `iat` (RFC 7519 §4.1.4 to §4.1.6); returns the period of validity, and `iat`.
+    fn times(
+        &self,
+        claims: &Map<String, Value>,
+        verified_by: VerifiedBy,
+        now: Timestamp,
+    ) -> Result<(Times, Option<i64>), Refusal> {
+        let expires = match (date(claims, "exp")?, verified_by) {
+            (Some(expires), _) => expires,
+            (None, VerifiedBy::Endpoint) => i64::MAX,
+            (None, VerifiedBy::Signature) => return Err(invalid("the token has no expiry (`exp`)")),
+        };
+        let times = Times { expires, not_before: date(claims, "nbf")?, skew: self.clock_skew };
+        times.check(now)?;
+        let issued = date(claims, "iat")?;
+        if issued.is_some_and(|issued| issued > now.as_second().saturating_add(self.clock_skew)) {
+            return Err(invalid("the token was issued in the future (`iat`)"));
+        }
+        if let Some(most) = self.max_lifetime {
+            match issued {
+                Some(issued) if expires.saturating_sub(issued) <= most => {}
+                _ => {
+                    return Err(refuse(
+                        Reason::TokenLifetimeTooLong,
+                        format!("get a token whose `exp` is at most {most} s after its `iat`"),
+                    ));
+                }
+            }
+        }
+        Ok((times, issued))
     }
 
     /// RFC 7519 §4.1.3: `aud` is one string or a list of them.

@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 
 pub(crate) use super::claims::{Claims, Settings, invalid};
 use super::claims::{MAX_NAME, VerifiedBy};
-use super::key_source::{KeySource, RemoteKeySet, Unavailable};
+use super::key_source::KeySource;
+use super::remote_key_set::{RemoteKeySet, Unavailable};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::strict_json;
 

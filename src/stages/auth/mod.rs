@@ -26,8 +26,10 @@ pub(crate) mod failed_attempts;
 pub(crate) mod fetch;
 pub(crate) mod introspection;
 pub(crate) mod jwt;
+pub(crate) mod key_location;
 pub(crate) mod key_set;
 pub(crate) mod key_source;
+pub(crate) mod remote_key_set;
 mod rules;
 mod standing;
 mod weak_keys;
@@ -46,7 +48,8 @@ use self::directory::Directory;
 use self::dpop::{Dpop, Nonces, Replays};
 use self::introspection::IntrospectionClient;
 use self::jwt::Token;
-use self::key_source::{RemoteKeySet, RemoteKeys};
+use self::key_location::RemoteKeys;
+use self::remote_key_set::RemoteKeySet;
 pub(crate) use self::rules::Rules;
 use crate::exchange::Request;
 use crate::refusal::{Reason, Refusal};
@@ -96,10 +99,13 @@ impl Authentication {
     /// Binds rules to the state of the process. Key sets that the previous policy has too are taken over.
     pub(crate) fn bind(rules: Arc<Rules>, state: State, previous: Option<&Self>) -> Self {
         let key_set = |wanted: &RemoteKeys| {
-            let mut known = previous.into_iter().flat_map(|previous| &previous.key_sets);
-            match known.find(|known| known.source() == wanted) {
+            let known = || previous.into_iter().flat_map(|previous| &previous.key_sets);
+            match known().find(|known| known.source() == wanted) {
                 Some(known) => Arc::clone(known),
-                None => Arc::new(RemoteKeySet::new(wanted.clone(), state.epoch.clone())),
+                None => {
+                    let before = known().find(|known| known.source().is_same_set(wanted));
+                    Arc::new(RemoteKeySet::new(wanted.clone(), state.epoch.clone(), before.map(|set| &**set)))
+                }
             }
         };
         Self {

@@ -11,7 +11,7 @@ use super::dpop;
 use super::failed_attempts::Failures;
 use super::introspection::Introspection;
 use super::jwt::Issuer;
-use super::key_source::RemoteKeys;
+use super::key_location::RemoteKeys;
 
 /// How callers are authenticated.
 #[derive(Debug)]

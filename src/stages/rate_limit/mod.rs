@@ -107,7 +107,8 @@ fn join(before: &HeaderValue, item: &str) -> Option<HeaderValue> {
 /// Counts the request against the route's own limit, then the plan's for the route's class, then the plan's. `headers` is
 /// updated whether the request is allowed or not.
 pub(crate) fn take(
-    (route, class): (Option<&RouteLimit>, Option<LimitId>),
+    route: Option<&RouteLimit>,
+    class: Option<LimitId>,
     subject: &Subject<'_>,
     ledger: &Ledger,
     now: Tick,

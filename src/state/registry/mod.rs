@@ -30,6 +30,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 
 use self::embedded::Embedded;
 use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, Suspension};
@@ -126,11 +127,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Writes uses of keys and removes expired entries periodically; never returns.
-    pub(crate) async fn keep(&self) {
+    /// Writes uses of keys and removes expired entries periodically, until `stopped` resolves.
+    pub(crate) async fn keep(&self, mut stopped: oneshot::Receiver<()>) {
         let mut round = 0_u32;
-        loop {
-            tokio::time::sleep(FLUSH).await;
+        while tokio::time::timeout(FLUSH, &mut stopped).await.is_err() {
             self.flush().await;
             round = round.wrapping_add(1);
             if round.is_multiple_of(SWEEP)

@@ -20,7 +20,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use self::nodes::{Clients, Node, NodeResponse, Prober, Watched, each, milliseconds};
 use super::revoke::text;
 use super::{Backend, DaemonArguments, Operator, fail, print_json, print_table, segment};
-use crate::cli::{DONE, FAILED, Format, INVALID};
+use crate::cli::exit_code::{DONE, FAILED, INVALID};
+use crate::cli::output::Format;
 use crate::policy::Period;
 
 /// How long a node has to receive a new key, or the end of a revocation.

@@ -1,4 +1,4 @@
-//! What each field of a record means.
+//! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
 pub(crate) const FIELDS: [(&str, &str); 45] = [
@@ -56,9 +56,9 @@ mod tests {
 
     use serde_json::Value;
 
+    use super::super::fields::Record;
+    use super::super::tests::{line, sample};
     use super::FIELDS;
-    use crate::audit::Record;
-    use crate::audit::record::tests::{line, sample};
     use crate::refusal::{Reason, Refusal, Stage, Violation};
 
     /// The paths of all values that are not objects; items of lists have the path of the list.

@@ -1,19 +1,10 @@
 //! Which stages only report.
 
-use super::context::Context;
 use crate::policy::Reporting;
+use crate::policy::compile::context::Context;
 use crate::policy::document::Mode;
 use crate::policy::tree::At;
 use crate::refusal::Stage;
-
-/// The stages that can be told to report, by name.
-const STAGES: [(&str, Stage); 5] = [
-    ("auth", Stage::Auth),
-    ("scope", Stage::Scope),
-    ("rate_limit", Stage::RateLimit),
-    ("schema", Stage::Schema),
-    ("response", Stage::Response),
-];
 
 /// What an API or a route says of its mode, over what holds around it.
 pub(super) fn compile(context: &mut Context<'_>, around: Reporting, written: Option<&Mode>, at: At<'_>) -> Reporting {
@@ -21,17 +12,17 @@ pub(super) fn compile(context: &mut Context<'_>, around: Reporting, written: Opt
     let mut reporting = match all {
         None => around,
         Some(mode) if reports(context, mode, at) => {
-            STAGES.iter().fold(Reporting::default(), |all, (_, stage)| all.with(*stage))
+            Stage::REPORTABLE.iter().fold(Reporting::default(), |all, stage| all.with(*stage))
         }
         Some(_) => Reporting::default(),
     };
     for (name, mode) in stages {
         let at = at.key(name);
-        match STAGES.iter().find(|(known, _)| known == name) {
-            Some((_, stage)) if reports(context, mode, at) => reporting = reporting.with(*stage),
-            Some((_, stage)) => reporting = reporting.without(*stage),
+        match Stage::REPORTABLE.iter().find(|stage| stage.as_str() == name) {
+            Some(stage) if reports(context, mode, at) => reporting = reporting.with(*stage),
+            Some(stage) => reporting = reporting.without(*stage),
             None => {
-                let known: Vec<&str> = STAGES.iter().map(|(name, _)| *name).collect();
+                let known = Stage::REPORTABLE.map(Stage::as_str);
                 context
                     .problems
                     .error(at.key_place(), format!("there is no stage `{name}`"))

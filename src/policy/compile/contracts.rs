@@ -1,4 +1,4 @@
-//! What requests and answers of a route must be.
+//! `request` and `response` of routes: the contracts that messages are validated against.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(super) struct Defaults {
 
 /// What a description says of a route's requests.
 #[derive(Default)]
-pub(super) struct OpenApiRequest {
+pub(super) struct DescribedRequest {
     /// What path, query, headers and cookies must be.
     pub(super) parameters: Parameters,
     /// The kinds of bodies.
@@ -52,8 +52,9 @@ pub(super) fn request(
     context: &mut Context<'_>,
     schemas: &mut Schemas,
     route: &document::Route,
-    drawn: Option<OpenApiRequest>,
-    (names, defaults): (&[PathName], &Defaults),
+    described: DescribedRequest,
+    names: &[PathName],
+    defaults: &Defaults,
     at: At<'_>,
 ) -> Option<Requirement> {
     let inner = at.key("request");
@@ -71,20 +72,19 @@ pub(super) fn request(
         );
         return None;
     }
-    let drawn = drawn.unwrap_or_default();
-    let required = !contents.is_empty() || drawn.required;
+    let required = !contents.is_empty() || described.required;
     // Of two that are for the same media type, the first counts.
-    contents.extend(drawn.contents);
+    contents.extend(described.contents);
     let checked = contents.iter().any(|(_, content)| !matches!(content, Content::Unchecked));
     let default = if checked { MAX_CHECKED_BODY } else { defaults.body };
     let written = request.max_size.map(|Size(bytes)| bytes);
-    let max_size = written.or(drawn.max_size).unwrap_or(default);
+    let max_size = written.or(described.max_size).unwrap_or(default);
     let bounds = Bounds { max_size, outer_size: max_size.max(defaults.body), deadline };
     let mut requirement = Requirement::new(bounds);
     if !contents.is_empty() {
         requirement = requirement.body(Contents::new(contents), required);
     }
-    let parameters = own.unwrap_or_default().or(drawn.parameters);
+    let parameters = own.unwrap_or_default().or(described.parameters);
     Some(if parameters.is_empty() { requirement } else { requirement.parameters(parameters) })
 }
 
@@ -191,10 +191,9 @@ fn strictly(value: &Value, schema: &JsonSchema) -> Option<Arc<JsonSchema>> {
 pub(super) fn response(
     context: &mut Context<'_>,
     schemas: &mut Schemas,
-    written: Option<&document::Response>,
+    written: &document::Response,
     at: At<'_>,
 ) -> Option<ResponseRequirement> {
-    let written = written?;
     let mut statuses = Vec::new();
     if let Some(content) = &written.successful {
         if !written.statuses.is_empty() {

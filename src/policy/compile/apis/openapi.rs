@@ -1,16 +1,20 @@
 //! Routes out of a description: its schemas compiled, and what the policy writes beside it laid over it, key by key.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use http::HeaderName;
 use serde_json::Value;
 
-use super::context::{Context, check_scopes};
-use super::messages::{MAX_CHECKED_BODY, OpenApiRequest};
+use super::merged_route::MergedRoute;
+use crate::policy::compile::auth::KEY_HEADER;
+use crate::policy::compile::context::Context;
+use crate::policy::compile::contracts::{DescribedRequest, MAX_CHECKED_BODY};
+use crate::policy::compile::names::check_scopes;
 use crate::policy::document::{self, Document, Mode};
 use crate::policy::openapi::{self, Alternative, Description, Extensions, Location, Name, Operation, Security};
-use crate::policy::router::PathName;
+use crate::policy::router::{PathName, Pattern};
 use crate::policy::source::Place;
 use crate::policy::tree::At;
 use crate::policy::units::Size;
@@ -22,9 +26,6 @@ use crate::stages::schema::media_type::MediaRange;
 use crate::stages::schema::parameters::{Group, Parameters};
 use crate::stages::schema::response::{Requirement as ResponseRequirement, Statuses};
 use crate::stages::scope::{self, By, ProofOfPossession};
-
-/// Default of `auth.api_keys.header`.
-const KEY_HEADER: &str = "x-api-key";
 
 /// A description, ready to be made into routes.
 pub(super) struct Described {
@@ -119,18 +120,41 @@ impl Described {
     }
 
     /// Where an operation is.
-    pub(super) fn place(&self, operation: &Operation) -> Place {
+    fn place(&self, operation: &Operation) -> Place {
         self.description.place(&operation.spot, true)
     }
 
-    /// Whether answers that are not as described are only reported.
-    pub(super) fn only_reports(&self) -> bool {
-        self.answers == Answers::Report
+    /// Merges an operation with what the policy writes of it, key by key; the policy comes first. `None` if it cannot be
+    /// used, which has been reported.
+    pub(super) fn merge<'a>(
+        &self,
+        context: &mut Context<'_>,
+        document: &Document,
+        operation: &'a Operation,
+        own: Option<&document::Route>,
+        pattern: Option<&Pattern>,
+        at: At<'a>,
+    ) -> Option<MergedRoute<'a>> {
+        let settings = self.settings(context, document, operation, own);
+        let alternatives = match (&settings.scopes, settings.public) {
+            (None, None | Some(false)) => Some(self.ways(context, document, operation, at)?),
+            _ => None,
+        };
+        Some(MergedRoute {
+            name: &operation.route,
+            place: if own.is_some() { at.key_place() } else { self.place(operation) },
+            at,
+            alternatives,
+            request: self.request(operation, pattern.map(Pattern::names).unwrap_or_default())?,
+            response: if settings.response.is_none() { self.response(operation) } else { None },
+            reports_responses: self.answers == Answers::Report,
+            settings: Cow::Owned(settings),
+        })
     }
 
-    /// What the policy writes of an operation, over what the description says in the policy's words. What it says of
-    /// messages stays apart: there the policy's counts as a whole.
-    pub(super) fn overlay(
+    /// The settings of the policy, and for keys that it leaves out, those of the description's `x-bartizan`. Contracts
+    /// are the policy's alone: where it writes one, it counts as a whole.
+    fn settings(
         &self,
         context: &mut Context<'_>,
         document: &Document,
@@ -156,8 +180,8 @@ impl Described {
             class: own.and_then(|own| own.class.clone()).or_else(|| extensions.class.clone().filter(|_| good)),
             rate: own.and_then(|own| own.rate).or(extensions.rate),
             mode: own.and_then(|own| own.mode.clone()).or_else(mode),
-            request: None,
-            response: None,
+            request: own.and_then(|own| own.request.clone()),
+            response: own.and_then(|own| own.response.clone()),
         }
     }
 
@@ -187,7 +211,7 @@ impl Described {
     }
 
     /// The ways into an operation, by its `security`. Reports it and returns `None` when there are none.
-    pub(super) fn ways(
+    fn ways(
         &self,
         context: &mut Context<'_>,
         document: &Document,
@@ -232,10 +256,10 @@ impl Described {
     }
 
     /// What requests of an operation must be; `names` are those of the route's path.
-    pub(super) fn request(&self, operation: &Operation, names: &[PathName]) -> Option<OpenApiRequest> {
+    fn request(&self, operation: &Operation, names: &[PathName]) -> Option<DescribedRequest> {
         let request = operation.request.as_ref();
         let contents = request.map(|request| self.contents(&request.contents, &self.requests));
-        Some(OpenApiRequest {
+        Some(DescribedRequest {
             parameters: self.parameters(operation, names)?,
             contents: contents.unwrap_or_else(|| Some(Vec::new()))?,
             required: request.is_some_and(|request| request.required),
@@ -279,7 +303,7 @@ impl Described {
     }
 
     /// What answers of an operation must be; none where they are not looked at.
-    pub(super) fn response(&self, operation: &Operation) -> Option<ResponseRequirement> {
+    fn response(&self, operation: &Operation) -> Option<ResponseRequirement> {
         if self.answers == Answers::Off || operation.responses.is_empty() {
             return None;
         }

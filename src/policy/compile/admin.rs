@@ -1,0 +1,101 @@
+//! `admin`: where the admin listener is, and which tokens it accepts.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::context::Context;
+use super::listen::address;
+use crate::policy::document;
+use crate::policy::tree::At;
+use crate::policy::{Admin, AdminPlace, AdminSocket, AdminToken, Rights};
+
+/// Default of `admin.socket.mode`: its owner alone.
+const SOCKET_MODE: u32 = 0o600;
+
+/// Longest path of a Unix socket, in bytes: `sun_path` has 108, and the last of them is NUL.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// An admin token shorter than this gets a warning, in bytes.
+const SHORT_TOKEN: usize = 16;
+
+/// `admin`.
+pub(super) fn compile(context: &mut Context<'_>, written: Option<&document::Admin>, at: At<'_>) -> Option<Admin> {
+    let written = written?;
+    let mut tokens = Vec::new();
+    if let Some(token) = &written.token {
+        short(context, token, at.key("token"));
+        tokens.push(AdminToken { name: "admin".into(), token: token.clone(), rights: Rights::Operate });
+    }
+    for (position, token) in written.tokens.iter().enumerate() {
+        tokens.extend(admin_token(context, token, at.key("tokens").index(position)));
+    }
+    let mut places = Vec::new();
+    if let Some(written) = &written.socket {
+        places.extend(admin_socket(context, written, at.key("socket")).map(AdminPlace::Socket));
+    }
+    if written.address.is_some() || written.socket.is_none() {
+        places.extend(address(context, written.address.as_deref(), at).map(AdminPlace::Address));
+    }
+    Some(Admin { places, tokens })
+}
+
+fn admin_socket(context: &mut Context<'_>, written: &document::AdminSocket, at: At<'_>) -> Option<AdminSocket> {
+    let mode = match &written.mode {
+        None => Some(SOCKET_MODE),
+        Some(text) => {
+            let digits = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777);
+            if mode.is_none() {
+                context.error(at.key("mode"), "these are not the permissions of a file").help(
+                    "write three octal digits in quotes: \"0600\" for its owner alone, \"0660\" for its group, too",
+                );
+            }
+            mode
+        }
+    };
+    if mode.is_some_and(|mode| mode & 0o002 != 0) {
+        context
+            .warning(at.key("mode"), "everybody on this machine may connect")
+            .help("a group of those who operate it is enough: \"0660\"");
+    }
+    let Some(path) = written.path.as_deref().filter(|path| !path.is_empty()) else {
+        context.missing(at.key("path"), "`path` is missing", "write where it is, such as `path: run/bartizan.sock`");
+        return None;
+    };
+    let path = context.sources.path(path);
+    if path.as_os_str().len() > MAX_SOCKET_PATH {
+        context
+            .error(at.key("path"), format!("the path of a socket has at most {MAX_SOCKET_PATH} bytes, folder included"))
+            .help("choose a shorter one, such as /run/bartizan/admin.sock");
+        return None;
+    }
+    Some(AdminSocket { path, mode: mode? })
+}
+
+fn admin_token(context: &mut Context<'_>, written: &document::AdminToken, at: At<'_>) -> Option<AdminToken> {
+    let rights = match written.rights.as_deref() {
+        None | Some("read") => Rights::Read,
+        Some("operate") => Rights::Operate,
+        Some(other) => {
+            context.unknown(at.key("rights"), "right", other, ["read", "operate"]);
+            Rights::Read
+        }
+    };
+    let (Some(name), Some(token)) = (&written.name, &written.token) else {
+        context.missing(
+            at,
+            "an admin token needs `name` and `token`",
+            "write who has it, and the token as a reference",
+        );
+        return None;
+    };
+    short(context, token, at.key("token"));
+    Some(AdminToken { name: name.as_str().into(), token: token.clone(), rights })
+}
+
+fn short(context: &mut Context<'_>, token: &SecretString, at: At<'_>) {
+    if token.expose_secret().len() < SHORT_TOKEN {
+        context
+            .warning(at, "the admin token is short")
+            .help("a token of 32 random characters cannot be guessed: `openssl rand -hex 32`");
+    }
+}

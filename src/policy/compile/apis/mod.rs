@@ -1,0 +1,157 @@
+//! `apis`: each with its servers, its routes, and the OpenAPI description that they may come from.
+
+mod merged_route;
+mod modes;
+mod openapi;
+mod route;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use self::merged_route::MergedRoute;
+use self::openapi::Described;
+use self::route::ApiScope;
+use super::context::Context;
+use super::contracts::Defaults;
+use super::limits;
+use super::schemas::Schemas;
+use crate::policy::document::{self, Document};
+use crate::policy::openapi::Operation;
+use crate::policy::router::{Conflict, Pattern, Router};
+use crate::policy::tree::At;
+use crate::policy::units::Size;
+use crate::policy::{Api, Reporting, Route, Server};
+
+/// Largest body that no schema checks, unless `limits.body_size` says otherwise.
+const MAX_BODY: u64 = 10 * 1024 * 1024;
+
+/// What `apis` compiles to.
+#[derive(Default)]
+pub(super) struct Apis {
+    pub(super) apis: Vec<Arc<Api>>,
+    pub(super) routes: Vec<Arc<Route>>,
+    pub(super) router: Router<Arc<Route>>,
+    pub(super) servers: Vec<Arc<Server>>,
+    schemas: Schemas,
+}
+
+/// `apis`.
+pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Apis {
+    let defaults = Defaults {
+        body: document.limits.body_size.map_or(MAX_BODY, |Size(bytes)| bytes),
+        deadline: limits::request_body(context, document, at),
+    };
+    let mut apis = Apis::default();
+    if document.apis.is_empty() {
+        context.missing(
+            at.key("apis"),
+            "there is no API",
+            "write `apis:` with a name, its `upstream` and its `routes`",
+        );
+    }
+    for (name, written) in &document.apis {
+        let at = at.key("apis").key(name);
+        let hosts = hosts(context, &written.hosts, at.key("hosts"));
+        let upstream = upstream::compile(context, written.upstream.as_ref(), &mut apis.servers, at.key("upstream"));
+        let described = written.openapi.as_ref().map(|openapi| openapi::read(context, openapi, at.key("openapi")));
+        if written.routes.is_empty() && described.is_none() {
+            let help = "write what of it is open, such as `GET /orders/{id}: { scopes: [orders:read] }`";
+            context.missing(at.key("routes"), "this API has no routes, so nothing of it is open", help);
+        }
+        let api = Arc::new(Api { index: apis.apis.len(), name: name.as_str().into(), hosts: hosts.into(), upstream });
+        apis.apis.push(Arc::clone(&api));
+        let reporting = modes::compile(context, Reporting::default(), written.mode.as_ref(), at.key("mode"));
+        let scope = ApiScope { document, api: &api, reporting, defaults: &defaults };
+        routes(context, &mut apis, &scope, described.flatten().as_ref(), &written.routes, at);
+    }
+    apis
+}
+
+fn hosts(context: &mut Context<'_>, written: &[String], at: At<'_>) -> Vec<Box<str>> {
+    let mut hosts: Vec<Box<str>> = Vec::new();
+    for (position, text) in written.iter().enumerate() {
+        let host = text.to_ascii_lowercase();
+        let good =
+            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte));
+        let port = !host.starts_with('[') && host.contains(':');
+        if !good || port || host.ends_with('.') {
+            context
+                .error(at.index(position), "this is not a host name")
+                .help("write the name alone, without scheme, port and wildcard: `api.example.com`");
+        } else if hosts.contains(&host.as_str().into()) {
+            context.error(at.index(position), "this host is listed twice");
+        } else {
+            hosts.push(host.into());
+        }
+    }
+    hosts
+}
+
+/// The routes that the policy writes, and those that only the description has.
+fn routes(
+    context: &mut Context<'_>,
+    apis: &mut Apis,
+    scope: &ApiScope<'_>,
+    described: Option<&Described>,
+    written: &BTreeMap<String, document::Route>,
+    at: At<'_>,
+) {
+    let operations = described.into_iter().flat_map(Described::operations);
+    let mut operations: BTreeMap<&str, &Operation> = operations.map(|one| (&*one.route, one)).collect();
+    for (name, own) in written {
+        let at = at.key("routes").key(name);
+        let pattern = pattern(context, name, at);
+        let merged = match described.zip(operations.remove(name.as_str())) {
+            None => Some(MergedRoute::written(name, own, at)),
+            Some((described, operation)) => {
+                described.merge(context, scope.document, operation, Some(own), pattern.as_ref(), at)
+            }
+        };
+        add(context, apis, scope, pattern, merged);
+    }
+    for operation in operations.into_values() {
+        let at = at.key("openapi");
+        let pattern = pattern(context, &operation.route, at);
+        let merged =
+            described.and_then(|one| one.merge(context, scope.document, operation, None, pattern.as_ref(), at));
+        add(context, apis, scope, pattern, merged);
+    }
+}
+
+fn pattern(context: &mut Context<'_>, name: &str, at: At<'_>) -> Option<Pattern> {
+    Pattern::parse(name)
+        .map_err(|problem| context.problems.error(at.key_place(), format!("this is not a route: {problem}")))
+        .ok()
+}
+
+/// Compiles a route, and adds it unless another already matches its requests.
+fn add(
+    context: &mut Context<'_>,
+    apis: &mut Apis,
+    scope: &ApiScope<'_>,
+    pattern: Option<Pattern>,
+    merged: Option<MergedRoute<'_>>,
+) {
+    let Some(merged) = merged else { return };
+    let place = merged.place.clone();
+    let names = pattern.as_ref().map(Pattern::names).unwrap_or_default();
+    let route = route::compile(context, &mut apis.schemas, scope, merged, names, apis.routes.len());
+    let (Some(pattern), Some(route)) = (pattern, route) else { return };
+    let route = Arc::new(route);
+    match apis.router.add(scope.api.hosts(), &pattern, &route) {
+        Ok(()) => apis.routes.push(route),
+        Err(Conflict::Same(other)) => {
+            context
+                .problems
+                .error(place, format!("this route matches the same requests as `{}`", other.name()))
+                .help("keep one of them, or give their APIs different `hosts`");
+        }
+        Err(Conflict::Ambiguous) => {
+            context
+                .problems
+                .error(place, "this route overlaps with another, so it is not clear which one a request is for")
+                .help("`{name}` and `{name...}` cannot be at the same position of two paths");
+        }
+    }
+}

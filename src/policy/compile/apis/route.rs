@@ -1,0 +1,166 @@
+//! Compiles one route: who may use it, its limits, its contracts.
+
+use std::sync::Arc;
+
+use super::merged_route::MergedRoute;
+use super::modes;
+use crate::policy::compile::context::Context;
+use crate::policy::compile::contracts::{self, Defaults};
+use crate::policy::compile::names::check_scopes;
+use crate::policy::compile::schemas::Schemas;
+use crate::policy::document::{self, Document};
+use crate::policy::router::PathName;
+use crate::policy::tree::At;
+use crate::policy::{Access, Api, Reporting, Route};
+use crate::refusal::Stage;
+use crate::stages::rate_limit::RouteLimit;
+use crate::stages::scope::{Alternative, ProofOfPossession, Requirement as ScopeRequirement};
+use crate::state::ledger::LimitId;
+
+/// What the routes of one API have in common.
+pub(super) struct ApiScope<'a> {
+    pub(super) document: &'a Document,
+    pub(super) api: &'a Arc<Api>,
+    pub(super) reporting: Reporting,
+    pub(super) defaults: &'a Defaults,
+}
+
+/// Compiles a route; `names` are those of its path, and `index` its position among all routes.
+pub(super) fn compile(
+    context: &mut Context<'_>,
+    schemas: &mut Schemas,
+    scope: &ApiScope<'_>,
+    merged: MergedRoute<'_>,
+    names: &[PathName],
+    index: usize,
+) -> Option<Route> {
+    let MergedRoute { name, at, settings, alternatives, request, response, reports_responses, .. } = merged;
+    let access = access(context, scope.document, &settings, alternatives, at);
+    let rate = rate(context, scope, name, &settings, at.key("rate"));
+    let class = class(context, scope.document, &settings, at.key("class"));
+    let request = contracts::request(context, schemas, &settings, request, names, scope.defaults, at);
+    let (response, reports) = match &settings.response {
+        None => (response, reports_responses),
+        Some(written) => (
+            contracts::response(context, schemas, written, at.key("response")),
+            contracts::only_reports(context, written, at),
+        ),
+    };
+    let mode = modes::compile(context, scope.reporting, settings.mode.as_ref(), at.key("mode"));
+    Some(Route {
+        index,
+        name: name.into(),
+        api: Arc::clone(scope.api),
+        access: access?,
+        rate,
+        class,
+        request: request?,
+        response,
+        reporting: if reports { mode.with(Stage::Response) } else { mode },
+    })
+}
+
+fn rate(
+    context: &mut Context<'_>,
+    scope: &ApiScope<'_>,
+    name: &str,
+    settings: &document::Route,
+    at: At<'_>,
+) -> Option<RouteLimit> {
+    let rate = settings.rate?;
+    RouteLimit::new(scope.api.name(), name, rate.count, rate.per).map_err(|problem| context.error(at, problem)).ok()
+}
+
+fn class(context: &mut Context<'_>, document: &Document, settings: &document::Route, at: At<'_>) -> Option<LimitId> {
+    let class = settings.class.as_ref()?;
+    let known = || document.plans.values().flat_map(|plan| plan.classes.keys()).map(String::as_str);
+    if !known().any(|known| known == class) {
+        context.unknown(at, "class in any plan", class, known());
+    }
+    if settings.public == Some(true) {
+        context.error(at, "a public route has no plan, so no class can limit it").help("write `rate:`");
+    }
+    Some(LimitId::class(class))
+}
+
+/// Who may use a route: `scopes` or `public`, or the alternatives of its description.
+fn access(
+    context: &mut Context<'_>,
+    document: &Document,
+    route: &document::Route,
+    alternatives: Option<Vec<Alternative>>,
+    at: At<'_>,
+) -> Option<Access> {
+    for (position, name) in route.only.iter().flatten().enumerate() {
+        if !document.consumers.contains_key(name) {
+            let known = document.consumers.keys().map(String::as_str);
+            context.unknown(at.key("only").index(position), "consumer", name, known);
+        }
+    }
+    match (&route.scopes, route.public) {
+        (Some(_), Some(true)) => {
+            context.error(at.key("public"), "a route has `scopes` or is `public`, not both");
+            None
+        }
+        (None, Some(true)) if route.only.is_some() => {
+            context.error(at.key("only"), "a public route does not know its callers, so `only` cannot hold");
+            None
+        }
+        (None, Some(true)) if route.proof_of_possession.is_some() || route.max_age.is_some() => {
+            context.error(
+                at.key("public"),
+                "a public route takes no credential, so `proof_of_possession` and `max_age` cannot apply",
+            );
+            None
+        }
+        (None, Some(true)) => Some(Access::Public),
+        (Some(scopes), _) => {
+            check_scopes(context, scopes, at.key("scopes"));
+            Some(scoped(context, route, ScopeRequirement::new(scopes.clone(), route.only.clone()), at))
+        }
+        (None, _) if let Some(alternatives) = alternatives => {
+            Some(scoped(context, route, ScopeRequirement::any_of(alternatives, route.only.clone()), at))
+        }
+        (None, _) => {
+            context.missing(
+                at.key("scopes"),
+                "this route says neither `scopes` nor `public`",
+                "write the scopes it needs, such as `scopes: [orders:read]`; or `public: true` to open it to anybody",
+            );
+            None
+        }
+    }
+}
+
+/// Scopes, and what else is asked of a credential.
+fn scoped(context: &mut Context<'_>, route: &document::Route, requirement: ScopeRequirement, at: At<'_>) -> Access {
+    let proofs = proofs_of_possession(context, route, at.key("proof_of_possession"));
+    let max_age = route.max_age.map(|most| context.seconds(at.key("max_age"), most));
+    Access::Scoped(requirement.proof_of_possession(proofs).max_age(max_age))
+}
+
+fn proofs_of_possession(
+    context: &mut Context<'_>,
+    route: &document::Route,
+    at: At<'_>,
+) -> Option<Vec<ProofOfPossession>> {
+    let written = route.proof_of_possession.as_ref()?;
+    if written.is_empty() {
+        context.error(at, "an empty list accepts no credential");
+    }
+    let mut proofs = Vec::new();
+    for (position, name) in written.iter().enumerate() {
+        match ProofOfPossession::ALL.iter().find(|(known, _)| known == name) {
+            Some((_, proof)) => proofs.push(*proof),
+            None => {
+                context.unknown(
+                    at.index(position),
+                    "proof of possession",
+                    name,
+                    ProofOfPossession::ALL.map(|(known, _)| known),
+                );
+            }
+        }
+    }
+    Some(proofs)
+}

@@ -1,0 +1,102 @@
+//! `apis.*.upstream`: servers, deadlines, and the authorities to trust.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Uri};
+use rustls::pki_types::ServerName;
+
+use crate::policy::compile::context::Context;
+use crate::policy::document;
+use crate::policy::tree::At;
+use crate::policy::{Server, Upstream};
+
+/// `upstream`; its servers are added to `all`.
+pub(super) fn compile(
+    context: &mut Context<'_>,
+    written: Option<&document::Upstream>,
+    all: &mut Vec<Arc<Server>>,
+    at: At<'_>,
+) -> Upstream {
+    const HELP: &str = "write where the API is, such as `upstream: http://127.0.0.1:9000`";
+    let none = document::Upstream::default();
+    let written = written.unwrap_or_else(|| {
+        context.missing(at, "`upstream` is missing", HELP);
+        &none
+    });
+    match written.balance.as_deref() {
+        None | Some("round_robin") => {}
+        Some("least_requests") => {
+            context.error(
+                at.key("balance"),
+                "`least_requests` is part of the policy language but not built yet in this version",
+            );
+        }
+        Some(other) => context.unknown(at.key("balance"), "way to balance", other, ["round_robin", "least_requests"]),
+    }
+    let connect_timeout = context.period(at.key("connect_timeout"), written.connect_timeout, Duration::from_secs(1));
+    let response_timeout =
+        context.period(at.key("response_timeout"), written.response_timeout, Duration::from_secs(15));
+    let idle_timeout = context.period(at.key("idle_timeout"), written.idle_timeout, Duration::from_secs(60));
+    if written.servers.is_empty() && !written.short && at.present() {
+        context.missing(at.key("servers"), "there is no server", HELP);
+    }
+    let mut servers = Vec::new();
+    for (position, url) in written.servers.iter().enumerate() {
+        let place = if written.short { at } else { at.key("servers").index(position) };
+        if let Some(mut server) = server(context, url, written, at, place) {
+            server.index = all.len();
+            server.connect_timeout = connect_timeout;
+            server.idle_timeout = idle_timeout;
+            let server = Arc::new(server);
+            all.push(Arc::clone(&server));
+            servers.push(server);
+        }
+    }
+    Upstream { servers, response_timeout, forward_credentials: written.forward_credentials.unwrap_or(false) }
+}
+
+fn server(
+    context: &mut Context<'_>,
+    url: &str,
+    written: &document::Upstream,
+    at: At<'_>,
+    place: At<'_>,
+) -> Option<Server> {
+    let uri = url.parse::<Uri>().ok();
+    let parts = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?, uri.path(), uri.query())));
+    let (https, authority) = match parts {
+        Some((scheme @ ("http" | "https"), authority, "/", None)) if !authority.as_str().contains('@') => {
+            (scheme == "https", authority)
+        }
+        _ => {
+            context.error(place, "this is not the URL of a server").help(
+                "scheme, host and port, without path: `http://10.1.0.7:9000`; a route's path goes upstream as it is",
+            );
+            return None;
+        }
+    };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let tls = if https {
+        let trust = context.trust(written.ca.as_ref(), at)?;
+        let Ok(name) = ServerName::try_from(host.clone()) else {
+            context.error(place, "this host cannot be in a certificate");
+            return None;
+        };
+        Some((name, trust))
+    } else {
+        None
+    };
+    let trusted = tls.as_ref().map_or("", |(_, trust)| &trust.identity);
+    Some(Server {
+        index: 0,
+        name: url.trim_end_matches('/').into(),
+        identity: format!("{url} {trusted}").into(),
+        port: authority.port_u16().unwrap_or(if https { 443 } else { 80 }),
+        authority: HeaderValue::from_str(authority.as_str()).ok()?,
+        host: host.into(),
+        tls: tls.map(|(name, trust)| (name, trust.config)),
+        connect_timeout: Duration::ZERO,
+        idle_timeout: Duration::ZERO,
+    })
+}

@@ -1,0 +1,50 @@
+//! The claims that say who a caller is, and what it may do: settings of issuers and introspection endpoints.
+
+use crate::policy::compile::context::Context;
+use crate::policy::document::ClaimNames;
+use crate::policy::tree::At;
+use crate::stages::auth::claim_path::{ClaimPath, ClaimPaths};
+use crate::stages::auth::claims::{CONSUMER_CLAIMS, SCOPE_CLAIMS};
+
+/// Where the facts about a caller are.
+pub(super) struct Claims {
+    pub(super) consumer: ClaimPaths,
+    pub(super) scope: ClaimPaths,
+    pub(super) role: Option<ClaimPaths>,
+}
+
+/// `consumer_claim`, `scope_claim` and `role_claim`, with their defaults.
+pub(super) fn compile(
+    context: &mut Context<'_>,
+    [consumer, scope, role]: [&Option<ClaimNames>; 3],
+    at: At<'_>,
+) -> Claims {
+    let consumer = claim(context, consumer.as_ref(), at.key("consumer_claim"));
+    let scope = claim(context, scope.as_ref(), at.key("scope_claim"));
+    Claims {
+        consumer: consumer.unwrap_or_else(|| ClaimPaths::of_names(&CONSUMER_CLAIMS)),
+        scope: scope.unwrap_or_else(|| ClaimPaths::of_names(&SCOPE_CLAIMS)),
+        role: claim(context, role.as_ref(), at.key("role_claim")),
+    }
+}
+
+/// The claims of a setting, in the order they are tried.
+fn claim(context: &mut Context<'_>, written: Option<&ClaimNames>, at: At<'_>) -> Option<ClaimPaths> {
+    let ClaimNames(names) = written?;
+    if names.is_empty() && !at.damaged() {
+        context.error(at, "this list names no claim").help("name one, or remove the key");
+    }
+    let mut paths = Vec::new();
+    for (position, name) in names.iter().enumerate() {
+        match ClaimPath::parse(name) {
+            Ok(path) if paths.contains(&path) => {
+                context.error(at.index(position), "this claim occurs twice");
+            }
+            Ok(path) => paths.push(path),
+            Err(problem) => {
+                context.error(at.index(position), problem);
+            }
+        }
+    }
+    Some(ClaimPaths::new(paths))
+}

@@ -1,0 +1,126 @@
+//! `auth`: issuers, introspection, API keys, DPoP and failed attempts; with `roles`, `consumers` and `store`, the rules by
+//! which callers are authenticated.
+
+mod claims;
+mod introspection;
+mod issuers;
+mod keys;
+
+use http::header::{self, HeaderName};
+use jiff::SignedDuration;
+use jsonwebtoken::{Algorithm, AlgorithmFamily};
+
+use super::consumers::{self, Consumers};
+use super::context::Context;
+use super::names::check_scopes;
+use super::{plans, store};
+use crate::policy::Listener;
+use crate::policy::document::{self, Document};
+use crate::policy::tree::At;
+use crate::policy::units::{Period, Rate};
+use crate::stages::auth::Rules;
+use crate::stages::auth::directory::Directory;
+use crate::stages::auth::dpop;
+use crate::stages::auth::failed_attempts::Failures;
+use crate::state::registry::StoreConfig;
+
+/// Default of `auth.api_keys.header`.
+pub(super) const KEY_HEADER: &str = "x-api-key";
+
+/// Default of `auth.dpop.max_age`, in seconds.
+const PROOF_AGE: i64 = 60;
+
+/// Largest, in seconds: proofs are remembered for so long.
+const MAX_PROOF_AGE: i64 = 600;
+
+/// Tolerated difference of clocks in proofs, in seconds.
+const PROOF_SKEW: i64 = 5;
+
+/// What proofs may be signed with, unless the policy says.
+const PROOF_ALGORITHMS: [&str; 5] = ["ES256", "ES384", "EdDSA", "PS256", "RS256"];
+
+/// `auth`, `roles`, `plans`, `consumers` and `store`: the rules, and where the store is.
+pub(super) fn compile(
+    context: &mut Context<'_>,
+    document: &Document,
+    listeners: &[Listener],
+    at: At<'_>,
+) -> (Rules, Option<StoreConfig>) {
+    for (role, scopes) in &document.roles {
+        check_scopes(context, scopes, at.key("roles").key(role));
+    }
+    let plans = plans::compile(context, document, at.key("plans"));
+    let auth = at.key("auth");
+    let (issuers, key_sets) = issuers::compile(context, document, &plans, auth.key("issuers"));
+    let introspection = introspection::compile(context, document, &plans, auth.key("introspection"));
+    let key_header = key_header(context, document, at);
+    let max_key_age = document.auth.api_keys.max_key_age;
+    let max_key_age = max_key_age.map(|Period(most)| SignedDuration::try_from(most).unwrap_or(SignedDuration::MAX));
+    let dpop = dpop(context, &document.auth.dpop, auth.key("dpop"));
+    let failures = failures(context, document.auth.failed_attempts, auth.key("failed_attempts"));
+    let (store, serve_stale) = store::compile(context, document.store.as_ref(), at.key("store"));
+    let consumers = consumers::compile(context, document, &plans, max_key_age, at.key("consumers"));
+    let Consumers { listed, identities, keys } = consumers;
+    let roles = document.roles.iter().map(|(role, scopes)| (Box::from(role.as_str()), boxed(scopes))).collect();
+    let trusts = listeners
+        .iter()
+        .filter_map(|listener| listener.tls.as_ref().and_then(|tls| Some((listener.address, tls.trust.clone()?))));
+    let rules = Rules {
+        issuers: issuers.into_iter().map(|issuer| (issuer.iss().into(), issuer)).collect(),
+        key_sets,
+        introspection,
+        keys,
+        key_header,
+        directory: Directory::new(identities, listed, roles, plans),
+        trusts: trusts.collect(),
+        dpop,
+        failures,
+        serve_stale,
+    };
+    (rules, store)
+}
+
+fn dpop(context: &mut Context<'_>, written: &document::Dpop, at: At<'_>) -> dpop::Settings {
+    let max_age = written.max_age.map_or(PROOF_AGE, |most| context.seconds(at.key("max_age"), most));
+    if !(1..=MAX_PROOF_AGE).contains(&max_age) {
+        context.error(at.key("max_age"), format!("a proof is good for 1s to {MAX_PROOF_AGE}s"));
+    }
+    let mut algorithms = Vec::new();
+    let names = written.algorithms.as_ref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+    for (position, name) in names.unwrap_or(PROOF_ALGORITHMS.to_vec()).into_iter().enumerate() {
+        match name.parse::<Algorithm>() {
+            Ok(algorithm) if algorithm.family() != AlgorithmFamily::Hmac => algorithms.push(algorithm),
+            _ => context.unknown(at.key("algorithms").index(position), "algorithm", name, PROOF_ALGORITHMS),
+        }
+    }
+    let nonce = written.nonce.unwrap_or(false);
+    dpop::Settings { max_age, skew: PROOF_SKEW, nonce, algorithms }
+}
+
+fn failures(context: &mut Context<'_>, written: Option<Rate>, at: At<'_>) -> Option<Failures> {
+    let rate = written?;
+    match Failures::new(rate.count, rate.per) {
+        Ok(failures) => Some(failures),
+        Err(problem) => {
+            context.error(at, problem);
+            None
+        }
+    }
+}
+
+fn boxed(scopes: &[String]) -> Box<[Box<str>]> {
+    scopes.iter().map(|scope| Box::from(scope.as_str())).collect()
+}
+
+fn key_header(context: &mut Context<'_>, document: &Document, at: At<'_>) -> HeaderName {
+    let at = at.key("auth").key("api_keys").key("header");
+    let Some(text) = &document.auth.api_keys.header else { return HeaderName::from_static(KEY_HEADER) };
+    let taken = [header::AUTHORIZATION, header::HOST, header::COOKIE, header::CONNECTION, header::CONTENT_LENGTH];
+    match text.parse::<HeaderName>() {
+        Ok(name) if !taken.contains(&name) && !text.contains('_') => name,
+        _ => {
+            context.error(at, "this header cannot carry API keys").help("use a header of its own, such as `x-api-key`");
+            HeaderName::from_static(KEY_HEADER)
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! `consumers`, with their identities and API keys.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::context::Context;
+use super::names::plain_name;
+use super::plans::{self, Plans};
+use crate::policy::document::{self, Document};
+use crate::policy::tree::At;
+use crate::stages::auth::Consumer;
+use crate::stages::auth::api_key::{ApiKeys, Digest, Key};
+use crate::state::registry::entry::{Identity, hex};
+
+/// The consumers of a policy.
+pub(super) struct Consumers {
+    /// All of them.
+    pub(super) listed: Vec<Arc<Consumer>>,
+    /// Who an identity is.
+    pub(super) identities: Vec<(Identity, Arc<Consumer>)>,
+    /// Their API keys.
+    pub(super) keys: ApiKeys,
+}
+
+/// `consumers`; keys older than `max_key_age` are refused.
+pub(super) fn compile(
+    context: &mut Context<'_>,
+    document: &Document,
+    plans: &Plans,
+    max_key_age: Option<SignedDuration>,
+    at: At<'_>,
+) -> Consumers {
+    let mut consumers = Consumers { listed: Vec::new(), identities: Vec::new(), keys: ApiKeys::new(max_key_age) };
+    let mut known_identities = HashSet::new();
+    let mut key_ids = HashSet::new();
+    for (name, written) in &document.consumers {
+        let at = at.key(name);
+        plain_name(context, "consumer", name, at);
+        let consumer = Arc::new(consumer(context, document, name, written, plans, at));
+        for (position, identity) in written.identities.iter().enumerate() {
+            let at = at.key("identities").index(position);
+            if let Some(identity) = self::identity(context, document, identity, at) {
+                if !known_identities.insert(identity.clone()) {
+                    context.error(at, "this identity already belongs to a consumer");
+                }
+                consumers.identities.push((identity, Arc::clone(&consumer)));
+            }
+        }
+        for (position, key) in written.keys.iter().enumerate() {
+            let at = at.key("keys").index(position);
+            if let Some((digest, key)) = self::key(context, document, written, key, &consumer, at) {
+                if max_key_age.is_some() && key.created.or(key.not_before).is_none() {
+                    context
+                        .error(at, "the age of this key is unknown, and `max_key_age` limits it")
+                        .help("write `created:` with the time at which it was created");
+                }
+                if !key_ids.insert(key.id.clone()) {
+                    context.error(at.key("id"), "another key has this id");
+                }
+                if !consumers.keys.add(digest, key) {
+                    context.error(at.key("sha256"), "another key has this digest");
+                }
+            }
+        }
+        consumers.listed.push(consumer);
+    }
+    if let Some(stand_ins) = context.stand_ins {
+        consumers.keys = consumers.keys.redigested(|id| stand_ins.api_key(id));
+    }
+    consumers
+}
+
+fn consumer(
+    context: &mut Context<'_>,
+    document: &Document,
+    name: &str,
+    written: &document::Consumer,
+    plans: &Plans,
+    at: At<'_>,
+) -> Consumer {
+    let roles = written.roles.clone().unwrap_or_default();
+    for (position, role) in roles.iter().enumerate() {
+        if !document.roles.contains_key(role) {
+            context.unknown(at.key("roles").index(position), "role", role, document.roles.keys().map(String::as_str));
+        }
+    }
+    let ceiling = written.roles.as_ref().map(|roles| {
+        let scopes = roles.iter().filter_map(|role| document.roles.get(role)).flatten();
+        scopes.map(|scope| Box::from(scope.as_str())).collect()
+    });
+    let plan = written.plan.as_ref().and_then(|plan| plans::named(context, document, plans, plan, at.key("plan")));
+    if written.plan.is_none() && !document.plans.is_empty() && !at.damaged() {
+        context
+            .problems
+            .warning(at.key_place(), format!("`{name}` has no plan, so nothing limits how often it calls"))
+            .help("write `plan:` with the name of a plan");
+    }
+    Consumer::new(name, roles, ceiling, plan)
+}
+
+fn identity(
+    context: &mut Context<'_>,
+    document: &Document,
+    written: &document::Identity,
+    at: At<'_>,
+) -> Option<Identity> {
+    const HELP: &str =
+        "write `{ issuer: NAME, id: VALUE }`, `{ certificate: \"sha256:…\" }` or `{ certificate_san: \"dns:NAME\" }`";
+    match (&written.issuer, &written.id, &written.certificate, &written.certificate_san) {
+        (Some(issuer), Some(id), None, None) => {
+            let known = document.auth.issuers.keys().chain(document.auth.introspection.keys());
+            if !known.clone().any(|name| name == issuer) {
+                context.unknown(at.key("issuer"), "issuer", issuer, known.map(String::as_str));
+            }
+            Some(Identity::Issuer { issuer: issuer.as_str().into(), id: id.as_str().into() })
+        }
+        (None, None, Some(thumbprint), None) => {
+            let digest = thumbprint.strip_prefix("sha256:").and_then(hex::decode);
+            if digest.is_none() {
+                context
+                    .error(at.key("certificate"), "this is not the thumbprint of a certificate")
+                    .help("write `sha256:` and 64 digits, as `openssl x509 -outform der | sha256sum` prints them");
+            }
+            digest.map(Identity::Certificate)
+        }
+        (None, None, None, Some(written)) => {
+            let name = subject_alternative_name(written);
+            if name.is_none() {
+                context
+                    .error(at.key("certificate_san"), "this is not a name in a certificate")
+                    .help("write `\"dns:NAME\"` (or the name alone), `\"uri:URI\"` or `\"email:ADDRESS\"`");
+            }
+            name.map(Identity::CertificateSan)
+        }
+        _ => {
+            context.missing(at, "an identity is that of an issuer or of a client certificate", HELP);
+            None
+        }
+    }
+}
+
+/// Reads `dns:NAME`, `uri:URI` or `email:ADDRESS`; a bare name is a DNS name. The colon of a URI and the `@` of an address
+/// keep the three kinds apart without their prefix, which is how certificates are compared.
+fn subject_alternative_name(written: &str) -> Option<Box<str>> {
+    match written.split_once(':') {
+        Some(("uri", uri)) => uri.contains(':').then(|| uri.into()),
+        Some(("email", address)) => (address.contains('@') && !address.contains(':')).then(|| address.into()),
+        // DNS names are compared without regard to case.
+        Some(("dns", name)) => dns_name(name),
+        Some(_) => None,
+        None => dns_name(written),
+    }
+}
+
+fn dns_name(name: &str) -> Option<Box<str>> {
+    let plain = !name.is_empty() && !name.contains([':', '@']);
+    plain.then(|| name.to_ascii_lowercase().into())
+}
+
+fn key(
+    context: &mut Context<'_>,
+    document: &Document,
+    consumer_written: &document::Consumer,
+    written: &document::Key,
+    consumer: &Arc<Consumer>,
+    at: At<'_>,
+) -> Option<(Digest, Key)> {
+    let created = time(context, written.created.as_deref(), at.key("created"));
+    let not_before = time(context, written.not_before.as_deref(), at.key("not_before"));
+    let expires = time(context, written.expires.as_deref(), at.key("expires"));
+    if let (Some(not_before), Some(expires)) = (not_before, expires)
+        && expires <= not_before
+    {
+        context.error(at.key("expires"), "this key ends before it begins");
+    }
+    if expires.is_some_and(|expires| expires <= Timestamp::now()) {
+        context.warning(at.key("expires"), "this key has expired").help("remove it, or give it a later end");
+    }
+    match &consumer_written.roles {
+        None => {
+            context
+                .warning(at, "this key can do nothing: its consumer has no roles")
+                .help("an API key has the scopes of its consumer's `roles`");
+        }
+        Some(roles) => {
+            let allowed: HashSet<_> = roles.iter().filter_map(|role| document.roles.get(role)).flatten().collect();
+            for (position, scope) in written.scopes.iter().flatten().enumerate() {
+                if !allowed.contains(scope) {
+                    context
+                        .warning(at.key("scopes").index(position), "the consumer's roles do not have this scope")
+                        .help("`scopes` of a key narrow what its consumer's roles allow; they add nothing");
+                }
+            }
+        }
+    }
+    let (Some(id), Some(sha256)) = (&written.id, &written.sha256) else {
+        context.missing(at, "a key needs `id` and `sha256`", "write `{ id: NAME, sha256: \"64 hexadecimal digits\" }`");
+        return None;
+    };
+    let Some(digest) = hex::decode(sha256) else {
+        context
+            .error(at.key("sha256"), "this is not a SHA-256 in hexadecimal")
+            .help("64 digits, as `printf %s KEY | sha256sum` prints them");
+        return None;
+    };
+    let scopes = written.scopes.as_ref();
+    let scopes = scopes.map(|scopes| scopes.iter().map(|scope| Box::from(scope.as_str())).collect());
+    let key = Key { id: id.as_str().into(), consumer: Arc::clone(consumer), scopes, created, not_before, expires };
+    Some((digest, key))
+}
+
+fn time(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Option<Timestamp> {
+    let time = written?.parse().ok();
+    if time.is_none() {
+        context.error(at, "this is not a time").help("write it as RFC 3339 does, such as `2027-02-28T00:00:00Z`");
+    }
+    time
+}
+
+#[cfg(test)]
+mod tests {
+    use super::subject_alternative_name;
+
+    #[test]
+    fn names_in_certificates_have_a_kind() {
+        for (written, name) in [
+            ("dns:Acme.Example", Some("acme.example")),
+            ("Acme.Example", Some("acme.example")),
+            ("uri:spiffe://acme/Batch", Some("spiffe://acme/Batch")),
+            ("email:Ops@acme.example", Some("Ops@acme.example")),
+            ("spiffe://acme/batch", None),
+            ("ops@acme.example", None),
+            ("uri:acme.example", None),
+            ("email:acme.example", None),
+            ("dns:", None),
+            ("", None),
+        ] {
+            assert_eq!(subject_alternative_name(written).as_deref(), name, "{written}");
+        }
+    }
+}

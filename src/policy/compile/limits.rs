@@ -1,0 +1,56 @@
+//! `workers`, `timeouts` and `limits`, with the defaults of the policy language.
+
+use std::time::Duration;
+
+use super::context::Context;
+use crate::policy::document::{self, Document, Workers};
+use crate::policy::tree::At;
+use crate::policy::units::Size;
+use crate::policy::{Limits, Timeouts};
+
+/// Workers asked for.
+pub(super) fn workers(document: &Document) -> Option<usize> {
+    match document.workers {
+        Some(Workers::Count(count)) => usize::try_from(count).ok(),
+        Some(Workers::Auto) | None => None,
+    }
+}
+
+/// `timeouts`, with the defaults of the language.
+pub(super) fn timeouts(context: &mut Context<'_>, written: &document::Timeouts, at: At<'_>) -> Timeouts {
+    Timeouts {
+        request_headers: context.period(at.key("request_headers"), written.request_headers, Duration::from_secs(10)),
+        idle: context.period(at.key("idle"), written.idle, Duration::from_secs(75)),
+        drain: context.period(at.key("drain"), written.drain, Duration::from_secs(30)),
+    }
+}
+
+/// `timeouts.request_body`, which routes take as their default.
+pub(super) fn request_body(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Duration {
+    let at = at.key("timeouts").key("request_body");
+    context.period(at, document.timeouts.request_body, Duration::from_secs(30))
+}
+
+/// `limits`, with the defaults of the language.
+pub(super) fn limits(context: &mut Context<'_>, written: &document::Limits, at: At<'_>) -> Limits {
+    let header_size = written.header_size.map_or(32 * 1024, |Size(bytes)| bytes);
+    if !(1024..=1024 * 1024).contains(&header_size) {
+        context.error(at.key("header_size"), "`header_size` is between 1KiB and 1MiB");
+    }
+    let headers = written.headers.unwrap_or(100);
+    if !(8..=1000).contains(&headers) {
+        context.error(at.key("headers"), "`headers` is between 8 and 1000");
+    }
+    let (connections, per_client) = (written.connections.unwrap_or(10_000), written.per_client.unwrap_or(1000));
+    for (name, count) in [("connections", connections), ("per_client", per_client)] {
+        if count == 0 {
+            context.error(at.key(name), format!("`{name}` is at least 1"));
+        }
+    }
+    Limits {
+        header_size: usize::try_from(header_size).unwrap_or(usize::MAX),
+        headers: headers as usize,
+        connections: connections as usize,
+        per_client: per_client as usize,
+    }
+}

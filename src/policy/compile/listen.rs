@@ -1,0 +1,133 @@
+//! `listen` and `trusted_proxies`: addresses, TLS, client certificates, and whose forwarded headers are trusted.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context as Sha256, SHA256};
+use ipnet::IpNet;
+use secrecy::ExposeSecret;
+
+use super::context::Context;
+use crate::policy::document::{self, Document};
+use crate::policy::tls::{self, ServerProblem};
+use crate::policy::tree::At;
+use crate::policy::{Listener, ListenerTls};
+use crate::stages::auth::certificate::ClientTrust;
+
+/// `listen`.
+pub(super) fn listeners(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Vec<Listener> {
+    let at = at.key("listen");
+    if document.listen.is_empty() {
+        context.missing(at, "there is nothing to listen on", "write `listen: [{address: \"127.0.0.1:8080\"}]`");
+    }
+    let mut seen = HashSet::new();
+    let mut listeners = Vec::new();
+    for (position, written) in document.listen.iter().enumerate() {
+        let at = at.index(position);
+        let address = address(context, written.address.as_deref(), at);
+        let tls = written.tls.as_ref().map(|tls| server_tls(context, tls, at.key("tls")));
+        if let Some(address) = address {
+            // Also with port 0: listeners are distinguished by their address when the policy is reloaded.
+            if !seen.insert(address) {
+                context.error(at.key("address"), format!("{address} is listened on twice"));
+            }
+            listeners.push(Listener { address, tls: tls.flatten() });
+        }
+    }
+    listeners
+}
+
+pub(super) fn address(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Option<SocketAddr> {
+    const HELP: &str = "write an IP address and a port, such as `127.0.0.1:8080`, `0.0.0.0:443` or `[::1]:8080`";
+    let Some(text) = written else {
+        context.missing(at.key("address"), "`address` is missing", HELP);
+        return None;
+    };
+    let address = text.parse().ok();
+    if address.is_none() {
+        context.error(at.key("address"), "this is not an address to listen on").help(HELP);
+    }
+    address
+}
+
+fn server_tls(context: &mut Context<'_>, written: &document::ListenTls, at: At<'_>) -> Option<ListenerTls> {
+    let (Some(certificate), Some(key)) = (&written.certificate, &written.key) else {
+        context.missing(at, "TLS needs `certificate` and `key`", "write the paths of a PEM chain and of its PEM key");
+        return None;
+    };
+    let chain = context.read(at.key("certificate"), certificate);
+    let key = context.private_key(key, at.key("key"));
+    let trust = client_trust(context, written, at)?;
+    let (chain, key) = (chain?, key?);
+    let verifier = trust.as_ref().map(|trust| Arc::clone(&trust.verifier));
+    match tls::server(chain.text.as_bytes(), key.expose_secret().as_bytes(), verifier) {
+        Ok(config) => Some(ListenerTls { config, trust }),
+        Err(ServerProblem::Certificate(problem)) => {
+            context.error(at.key("certificate"), format!("the certificate {problem}"));
+            None
+        }
+        Err(ServerProblem::Key(problem)) => {
+            context.error(at.key("key"), format!("the key {problem}"));
+            None
+        }
+    }
+}
+
+/// Who vouches for clients, where certificates are asked of them. The outer `None`: its problems have been told.
+fn client_trust(context: &mut Context<'_>, written: &document::ListenTls, at: At<'_>) -> Option<Option<ClientTrust>> {
+    let Some(path) = &written.client_ca else {
+        for key in ["client_certificate", "client_crls"] {
+            if at.key(key).present() {
+                context.error(at.key(key), format!("`{key}` needs `client_ca`")).help("write who vouches for clients");
+            }
+        }
+        return Some(None);
+    };
+    let required = match written.client_certificate.as_deref() {
+        None | Some("optional") => false,
+        Some("required") => true,
+        Some(other) => {
+            context.unknown(at.key("client_certificate"), "way to ask", other, ["optional", "required"]);
+            false
+        }
+    };
+    let authorities = context.read(at.key("client_ca"), path);
+    let mut lists = Vec::new();
+    for (position, path) in written.client_crls.iter().enumerate() {
+        lists.push(context.read(at.key("client_crls").index(position), path));
+    }
+    let (authorities, lists) = (authorities?, lists.into_iter().collect::<Option<Vec<_>>>()?);
+    match tls::clients(authorities.text.as_bytes(), &lists, required) {
+        Ok(verifier) => {
+            let texts = std::iter::once(&authorities).chain(&lists).map(|source| &*source.text);
+            let mut digest = Sha256::new(&SHA256);
+            for text in texts {
+                digest.update(&(text.len() as u64).to_be_bytes());
+                digest.update(text.as_bytes());
+            }
+            let identity = digest.finish().as_ref().try_into().unwrap_or_default();
+            Some(Some(ClientTrust { identity, verifier }))
+        }
+        Err(problem) => {
+            context.error(at.key("client_ca"), format!("client certificates cannot be checked: {problem}"));
+            None
+        }
+    }
+}
+
+/// `trusted_proxies`.
+pub(super) fn networks(context: &mut Context<'_>, written: &[String], at: At<'_>) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for (position, text) in written.iter().enumerate() {
+        match text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)) {
+            Some(network) => networks.push(network),
+            None => {
+                context
+                    .error(at.index(position), "this is not a network")
+                    .help("write it with its prefix length, such as `10.0.0.0/8` or `fd00::/8`");
+            }
+        }
+    }
+    networks
+}

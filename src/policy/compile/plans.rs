@@ -1,0 +1,70 @@
+//! `plans`: rates, and those of classes of endpoints.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::context::Context;
+use super::names::names_limit;
+use crate::policy::document::Document;
+use crate::policy::tree::At;
+use crate::policy::units::Rate;
+use crate::stages::rate_limit::Plan;
+
+/// The plans of a policy, by name.
+pub(super) type Plans = BTreeMap<String, Arc<Plan>>;
+
+/// `plans`.
+pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Plans {
+    let mut plans = BTreeMap::new();
+    for (name, written) in &document.plans {
+        let at = at.key(name);
+        if !names_limit(context, name, "plan", at) {
+            continue;
+        }
+        let Some(rate) = written.rate else {
+            context.missing(at.key("rate"), "`rate` is missing", "write how often, such as `rate: 10/s`");
+            continue;
+        };
+        let burst = written.burst.map(NonZeroU32::new);
+        if burst == Some(None) {
+            context.error(at.key("burst"), "`burst` is at least 1");
+            continue;
+        }
+        match Plan::new(name, rate.count, rate.per, burst.flatten()) {
+            Ok(mut plan) => {
+                classes(context, &mut plan, &written.classes, at.key("classes"));
+                plans.insert(name.clone(), Arc::new(plan));
+            }
+            Err(problem) => {
+                context.error(at.key("rate"), problem);
+            }
+        }
+    }
+    plans
+}
+
+fn classes(context: &mut Context<'_>, plan: &mut Plan, written: &BTreeMap<String, Rate>, at: At<'_>) {
+    for (name, rate) in written {
+        if !names_limit(context, name, "class", at.key(name)) {
+            continue;
+        }
+        if let Err(problem) = plan.class(name, rate.count, rate.per) {
+            context.error(at.key(name), problem);
+        }
+    }
+}
+
+/// The plan of a name; what is wrong with the plan itself has been told.
+pub(super) fn named(
+    context: &mut Context<'_>,
+    document: &Document,
+    plans: &Plans,
+    name: &str,
+    at: At<'_>,
+) -> Option<Arc<Plan>> {
+    if !document.plans.contains_key(name) {
+        context.unknown(at, "plan", name, document.plans.keys().map(String::as_str));
+    }
+    plans.get(name).cloned()
+}
