@@ -47,7 +47,7 @@ impl Runtime {
         }
     }
 
-    /// Returns the registry of a store: the one that is in use, or a new one that is not open yet.
+    /// Returns the registry of a store: the one in use, or a new one that is not open yet.
     pub(crate) fn registry(&self, config: Option<&StoreConfig>) -> Arc<Registry> {
         let mut known = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|registry| registry.strong_count() > 0);

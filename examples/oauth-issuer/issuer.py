@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An OAuth issuer for this example: discovery, one RSA key, a token for anybody who asks. Never for anything else."""
+"""An OAuth issuer for this example: discovery, one RSA key, a token for every client. Only for this example."""
 
 import base64
 import json

@@ -38,7 +38,7 @@ impl Listeners {
         addresses.filter(|address| !is_open(address)).map(|address| bind(address, given)).collect()
     }
 
-    /// Serves what was bound, and closes the listeners that the policy no longer has.
+    /// Serves the bound sockets, and closes the listeners that the policy no longer has.
     pub(super) async fn commit(&mut self, registered: Vec<Registered>, policy: &Policy) {
         for socket in registered {
             let (shared, limit, workers) =

@@ -113,7 +113,7 @@ impl Prepared {
 }
 
 impl Resources {
-    /// Puts what was prepared in force, then lets go of what only the former policy had. Nothing here can fail.
+    /// Puts the prepared policy in force, then releases the resources that only the previous one used. Nothing here can fail.
     async fn commit(&mut self, prepared: Prepared, shared: &Arc<Shared>) {
         let Prepared { in_force, key_sets, listeners, admin } = prepared;
         let policy = &in_force.policy;

@@ -13,7 +13,7 @@ use crate::state::registry::Registry;
 /// How long the store has to save the last uses of API keys.
 const LAST_USES: Duration = Duration::from_secs(5);
 
-/// The registry that is kept, with the task that writes uses of keys and removes expired entries.
+/// The registry in use, with the task that writes uses of keys and removes expired entries.
 #[derive(Default)]
 pub(super) struct KeptRegistry(Option<Kept>);
 

@@ -48,4 +48,5 @@ mod suite;
 mod timeouts;
 mod tls;
 mod upstream;
+mod walks;
 mod xml;

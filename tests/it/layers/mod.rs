@@ -2,7 +2,6 @@
 //! Files and functions are short.
 
 mod imports;
-mod map;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
