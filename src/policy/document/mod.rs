@@ -3,8 +3,9 @@
 //! Every field is optional here, also those the language requires: [`super::compile`] says what is missing, so that one
 //! absent key never hides the other problems of a file. Nothing at request time sees these types.
 
-mod callers;
-mod messages;
+mod auth;
+mod consumers;
+mod contracts;
 mod openapi;
 pub(crate) mod schema;
 mod secret;
@@ -17,8 +18,9 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-pub(crate) use self::callers::{Auth, ClaimNames, Consumer, Dpop, Identity, Introspection, Issuer, Key};
-pub(crate) use self::messages::{Content, Mode, Request, Response};
+pub(crate) use self::auth::{Auth, ClaimNames, Dpop, Introspection, Issuer};
+pub(crate) use self::consumers::{Consumer, Identity, Key};
+pub(crate) use self::contracts::{Content, Mode, Request, Response};
 pub(crate) use self::openapi::OpenApi;
 use self::secret::secret;
 use super::units::{Period, Rate, Size};

@@ -1,4 +1,4 @@
-//! Who callers are, as written: the types of `auth` and `consumers`.
+//! `auth`, as written.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -137,52 +137,6 @@ pub(crate) struct ApiKeys {
     pub(crate) header: Option<String>,
     /// Longest lifetime of a key, since `created` or `not_before`. Default: no limit.
     pub(crate) max_key_age: Option<Period>,
-}
-
-/// A consumer: who holds a credential.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Consumer {
-    /// Roles that limit what any credential of the consumer may do.
-    pub(crate) roles: Option<Vec<String>>,
-    /// Plan with the rate limits. Default: none, with a warning.
-    pub(crate) plan: Option<String>,
-    /// External identities of the consumer.
-    pub(crate) identities: Vec<Identity>,
-    /// API keys of the consumer, by their digests.
-    pub(crate) keys: Vec<Key>,
-}
-
-/// An external identity: `issuer` and `id`, `certificate`, or `certificate_san`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Identity {
-    /// Name of an issuer or an introspection endpoint under `auth`.
-    pub(crate) issuer: Option<String>,
-    /// Value of the `consumer_claim` of the issuer.
-    pub(crate) id: Option<String>,
-    /// Thumbprint of a client certificate: `sha256:` and 64 hexadecimal digits.
-    pub(crate) certificate: Option<String>,
-    /// Name in a client certificate: `dns:`, `uri:` or `email:` and the name; without a prefix, a DNS name.
-    pub(crate) certificate_san: Option<String>,
-}
-
-/// An API key, by its digest.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Key {
-    /// Id of the key, for the audit record. Required.
-    pub(crate) id: Option<String>,
-    /// SHA-256 digest of the key: 64 hexadecimal digits. Required.
-    pub sha256: Option<String>,
-    /// When the key was created (RFC 3339). Needed for `max_key_age` without `not_before`.
-    pub(crate) created: Option<String>,
-    /// When the key expires (RFC 3339). Default: never.
-    pub(crate) expires: Option<String>,
-    /// When the key becomes valid (RFC 3339). Default: at once.
-    pub(crate) not_before: Option<String>,
-    /// Scopes that narrow what the consumer's roles allow. Default: all of them.
-    pub(crate) scopes: Option<Vec<String>>,
 }
 
 impl<'de> Deserialize<'de> for ClaimNames {
