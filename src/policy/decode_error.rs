@@ -196,7 +196,7 @@ fn planned(tree: &Tree, id: NodeId, key: &str) -> Option<(String, Option<String>
     };
     let known = PLANNED.iter().any(|(pattern, keys)| keys.contains(&key) && fits(pattern));
     known.then(|| {
-        let message = format!("{} is part of the policy language but not built yet in this version", quote(key));
+        let message = format!("{} is part of the policy language, but not supported yet", quote(key));
         (message, Some("remove it; a policy cannot have keys without effect".to_owned()))
     })
 }

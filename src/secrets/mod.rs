@@ -106,9 +106,7 @@ fn value(inside: &str, lookup: &mut impl Lookup) -> Result<SecretString, (String
             Ok(SecretString::from(cut))
         }
         "vault" => Err((
-            format!(
-                "`${{{shown}}}`: vault references are part of the policy language but not built yet in this version"
-            ),
+            format!("`${{{shown}}}`: vault references are part of the policy language, but not supported yet"),
             Some(FORMS.to_owned()),
         )),
         other => {

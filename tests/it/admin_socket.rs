@@ -175,7 +175,7 @@ fn an_admin_listener_is_somewhere_and_its_socket_has_a_mode() {
         ("socket: {}", "`path` is missing"),
         ("socket: { path: a, mode: 660 }", ""),
         ("socket: { path: a, mode: \"0660\" }", ""),
-        ("socket: { path: a, mode: \"0666\" }", "everybody on this machine may connect"),
+        ("socket: { path: a, mode: \"0666\" }", "every user of this machine may connect"),
         ("socket: { path: a, mode: \"1660\" }", "not the permissions of a file"),
         ("socket: { path: a, mode: \"rw\" }", "not the permissions of a file"),
         ("socket: { path: a, mode: \"0680\" }", "not the permissions of a file"),

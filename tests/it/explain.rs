@@ -227,7 +227,7 @@ fn a_policy_with_errors_explains_nothing() {
     std::fs::write(folder.path().join("policy.yaml"), "version: 2\n").unwrap();
     let said = explain(folder.path(), &["GET", "/"], "");
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
-    assert!(said.err.contains("this version of the policy language is not known"), "{}", said.err);
+    assert!(said.err.contains("this version of the policy language is unknown"), "{}", said.err);
     assert_eq!(explain(folder.path(), &["GET"], "").code, Some(2));
     assert_eq!(explain(folder.path(), &["GET", "/", "--as", "x", "--key", "y"], "").code, Some(2));
 }

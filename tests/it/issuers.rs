@@ -267,7 +267,7 @@ fn where_keys_come_from_is_checked_without_asking_anybody() {
         ("public_key: key.pem", ""),
         ("issuer: corp", "cannot be discovered: it is not an https URL"),
         ("issuer: \"http://login.example.com\"", "write `jwks:` with the URL or file of its key set"),
-        ("jwks: \"http://login.example.com/jwks\"", "plain http can be replaced on the way"),
+        ("jwks: \"http://login.example.com/jwks\"", "plain http can be replaced in transit"),
         ("jwks: key.pem", "write `public_key:` in place of `jwks:`"),
         ("public_key: key.json", "write `jwks:` for the URL or file of a key set"),
         ("public_key: \"https://login.example.com/jwks\"", "this is a URL, not a PEM file"),

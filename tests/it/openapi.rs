@@ -220,7 +220,7 @@ fn what_the_policy_must_decide_is_told() {
         )
     };
     let login = "security: [{ login: [] }]";
-    let open = "this operation asks for nobody, and the policy does not open it";
+    let open = "this operation has no `security`, and the policy does not open it";
     for (openapi, routes, operation, expected) in [
         ("api.yaml", "", login, vec![]),
         ("api.yaml", "", "", vec![format!("api.yaml:4 error {open}")]),
@@ -245,7 +245,8 @@ fn what_the_policy_must_decide_is_told() {
             "",
             "security: [{ key: [] }]",
             vec![
-                "policy.yaml:8 warning the description has API keys in `X-Own`, this policy in `x-api-key`".to_owned(),
+                "policy.yaml:8 warning the description expects API keys in `X-Own`, this policy in `x-api-key`"
+                    .to_owned(),
             ],
         ),
         (
@@ -261,13 +262,13 @@ fn what_the_policy_must_decide_is_told() {
             "api.yaml",
             "GET /b: {}",
             login,
-            vec!["policy.yaml:9 error this route says neither `scopes` nor `public`".to_owned()],
+            vec!["policy.yaml:9 error this route has neither `scopes` nor `public`".to_owned()],
         ),
         (
             "{ document: api.yaml, responses: maybe }",
             "",
             login,
-            vec!["policy.yaml:8 error there is no way to treat answers `maybe`".to_owned()],
+            vec!["policy.yaml:8 error there is no way to handle responses `maybe`".to_owned()],
         ),
         ("{}", "", login, vec!["policy.yaml:8 error `openapi` names no document".to_owned()]),
         ("b.yaml", "", login, vec!["policy.yaml:8 error there is no file `b.yaml`".to_owned()]),

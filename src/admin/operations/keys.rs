@@ -178,7 +178,7 @@ impl Operation<'_> {
 /// Returns the given digest, or generates a secret and returns both.
 fn secret_of(id: &str, sha256_text: Option<&str>) -> Result<(Digest, Option<SecretString>)> {
     if let Some(text) = sha256_text {
-        let digest = hex::decode(text).ok_or_else(|| input::wrong("/sha256", "not a SHA-256 in hexadecimal"))?;
+        let digest = hex::decode(text).ok_or_else(|| input::wrong("/sha256", "not a SHA-256 digest in hexadecimal"))?;
         return Ok((digest, None));
     }
     let secret = api_key_format::mint(id).map_err(|_| {

@@ -65,7 +65,7 @@ impl Operation<'_> {
         issued_before: Option<Timestamp>,
     ) -> Result<(RevocationTarget, Option<Timestamp>)> {
         let digest = |text: &str, pointer| {
-            hex::decode(text).ok_or_else(|| input::wrong(pointer, "not a SHA-256 in hexadecimal"))
+            hex::decode(text).ok_or_else(|| input::wrong(pointer, "not a SHA-256 digest in hexadecimal"))
         };
         let mut targets: Vec<RevocationTarget> = Vec::new();
         let mut end = None;

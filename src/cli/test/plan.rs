@@ -82,7 +82,7 @@ pub(super) fn read(path: &Path) -> Result<Plan, Vec<Problems>> {
         Some(text) => text.parse().unwrap_or_else(|_| {
             problems
                 .error(at.key("now").place(), "this is not a time")
-                .help("write it as RFC 3339 does, such as `2026-11-24T12:00:00Z`");
+                .help("write it in the format of RFC 3339, such as `2026-11-24T12:00:00Z`");
             Timestamp::UNIX_EPOCH
         }),
     };

@@ -46,7 +46,7 @@ fn admin_socket(context: &mut Context<'_>, written: &document::AdminSocket, at: 
             let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777);
             if mode.is_none() {
                 context.error(at.key("mode"), "these are not the permissions of a file").help(
-                    "write three octal digits in quotes: \"0600\" for its owner alone, \"0660\" for its group, too",
+                    "write three octal digits in quotes: \"0600\" for its owner only, \"0660\" for its group as well",
                 );
             }
             mode
@@ -54,11 +54,15 @@ fn admin_socket(context: &mut Context<'_>, written: &document::AdminSocket, at: 
     };
     if mode.is_some_and(|mode| mode & 0o002 != 0) {
         context
-            .warning(at.key("mode"), "everybody on this machine may connect")
-            .help("a group of those who operate it is enough: \"0660\"");
+            .warning(at.key("mode"), "every user of this machine may connect")
+            .help("restrict it to a group of operators: \"0660\"");
     }
     let Some(path) = written.path.as_deref().filter(|path| !path.is_empty()) else {
-        context.missing(at.key("path"), "`path` is missing", "write where it is, such as `path: run/bartizan.sock`");
+        context.missing(
+            at.key("path"),
+            "`path` is missing",
+            "write the path of the socket, such as `path: run/bartizan.sock`",
+        );
         return None;
     };
     let path = context.sources.path(path);
@@ -84,7 +88,7 @@ fn admin_token(context: &mut Context<'_>, written: &document::AdminToken, at: At
         context.missing(
             at,
             "an admin token needs `name` and `token`",
-            "write who has it, and the token as a reference",
+            "write a name for its holder, and the token as a reference",
         );
         return None;
     };

@@ -5,7 +5,7 @@ use crate::audit::SinkConfig;
 use crate::policy::document::{self, Audit, Sink};
 use crate::policy::tree::At;
 
-/// `audit`; standard output when it is absent, nowhere only when `none` is written.
+/// `audit`: standard output if it is absent; no records only if the policy says `none`.
 pub(super) fn compile(context: &mut Context<'_>, written: Option<&Audit>, at: At<'_>) -> Vec<SinkConfig> {
     let sinks = match written {
         None if at.damaged() => return Vec::new(),
@@ -16,8 +16,8 @@ pub(super) fn compile(context: &mut Context<'_>, written: Option<&Audit>, at: At
     if sinks.is_empty() {
         context.missing(
             at,
-            "the record goes nowhere",
-            "write `audit: none` if that is meant, or a sink such as `stdout`",
+            "no audit records are written",
+            "write `audit: none` if that is intended, or a sink such as `stdout`",
         );
     }
     let mut configs = Vec::new();

@@ -18,7 +18,7 @@ use crate::state::registry::entry::{Identity, hex};
 pub(super) struct Consumers {
     /// All of them.
     pub(super) listed: Vec<Arc<Consumer>>,
-    /// Who an identity is.
+    /// Identities, with the consumer of each.
     pub(super) identities: Vec<(Identity, Arc<Consumer>)>,
     /// Their API keys.
     pub(super) keys: ApiKeys,
@@ -94,7 +94,7 @@ fn consumer(
     if written.plan.is_none() && !document.plans.is_empty() && !at.damaged() {
         context
             .problems
-            .warning(at.key_place(), format!("`{name}` has no plan, so nothing limits how often it calls"))
+            .warning(at.key_place(), format!("`{name}` has no plan, so its request rate is not limited"))
             .help("write `plan:` with the name of a plan");
     }
     Consumer::new(name, roles, ceiling, plan)
@@ -135,7 +135,7 @@ fn identity(
             name.map(Identity::CertificateSan)
         }
         _ => {
-            context.missing(at, "an identity is that of an issuer or of a client certificate", HELP);
+            context.missing(at, "an identity is of an issuer or of a client certificate", HELP);
             None
         }
     }
@@ -147,7 +147,7 @@ fn subject_alternative_name(written: &str) -> Option<Box<str>> {
     match written.split_once(':') {
         Some(("uri", uri)) => uri.contains(':').then(|| uri.into()),
         Some(("email", address)) => (address.contains('@') && !address.contains(':')).then(|| address.into()),
-        // DNS names are compared without regard to case.
+        // DNS names are case-insensitive.
         Some(("dns", name)) => dns_name(name),
         Some(_) => None,
         None => dns_name(written),
@@ -173,15 +173,15 @@ fn key(
     if let (Some(not_before), Some(expires)) = (not_before, expires)
         && expires <= not_before
     {
-        context.error(at.key("expires"), "this key ends before it begins");
+        context.error(at.key("expires"), "this key expires before it becomes valid");
     }
     if expires.is_some_and(|expires| expires <= Timestamp::now()) {
-        context.warning(at.key("expires"), "this key has expired").help("remove it, or give it a later end");
+        context.warning(at.key("expires"), "this key has expired").help("remove it, or give it a later `expires`");
     }
     match &consumer_written.roles {
         None => {
             context
-                .warning(at, "this key can do nothing: its consumer has no roles")
+                .warning(at, "this key has no scopes: its consumer has no roles")
                 .help("an API key has the scopes of its consumer's `roles`");
         }
         Some(roles) => {
@@ -189,7 +189,10 @@ fn key(
             for (position, scope) in written.scopes.iter().flatten().enumerate() {
                 if !allowed.contains(scope) {
                     context
-                        .warning(at.key("scopes").index(position), "the consumer's roles do not have this scope")
+                        .warning(
+                            at.key("scopes").index(position),
+                            "the roles of the consumer do not include this scope",
+                        )
                         .help("`scopes` of a key narrow what its consumer's roles allow; they add nothing");
                 }
             }
@@ -201,7 +204,7 @@ fn key(
     };
     let Some(digest) = hex::decode(sha256) else {
         context
-            .error(at.key("sha256"), "this is not a SHA-256 in hexadecimal")
+            .error(at.key("sha256"), "this is not a SHA-256 digest in hexadecimal")
             .help("64 digits, as `printf %s KEY | sha256sum` prints them");
         return None;
     };
@@ -214,7 +217,9 @@ fn key(
 fn time(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Option<Timestamp> {
     let time = written?.parse().ok();
     if time.is_none() {
-        context.error(at, "this is not a time").help("write it as RFC 3339 does, such as `2027-02-28T00:00:00Z`");
+        context
+            .error(at, "this is not a time")
+            .help("write it in the format of RFC 3339, such as `2027-02-28T00:00:00Z`");
     }
     time
 }

@@ -24,11 +24,11 @@ pub(super) struct Trust {
 
 /// What all parts of the compiler share.
 pub(super) struct Context<'a> {
-    /// Everything that is read.
+    /// The files that are read.
     pub(super) sources: Sources,
-    /// What is wrong so far.
+    /// The problems found so far.
     pub(super) problems: Problems,
-    /// What stands in for the world outside; there is none when the policy is to be served.
+    /// Stand-ins for the outside world, in a rehearsal.
     pub(super) stand_ins: Option<&'a dyn StandIns>,
     /// The system's authorities, read when first needed.
     pub(super) system: Option<Trust>,
@@ -43,14 +43,14 @@ impl Context<'_> {
         self.problems.warning(at.place(), message)
     }
 
-    /// Something that must be there is not; silent where a problem told already may be the reason.
+    /// Reports that something required is missing, unless an earlier problem may be the reason.
     pub(super) fn missing(&mut self, at: At<'_>, message: impl Into<String>, help: impl Into<String>) {
         if !at.damaged() {
             self.problems.error(at.key_place(), message).help(help);
         }
     }
 
-    /// A name that is not among those it must be among.
+    /// Reports a name that is not among the known ones.
     pub(super) fn unknown<'n>(&mut self, at: At<'_>, what: &str, name: &str, known: impl IntoIterator<Item = &'n str>) {
         let known: Vec<&str> = known.into_iter().collect();
         let help = did_you_mean(name, known.iter().copied()).unwrap_or_else(|| match known.is_empty() {
@@ -61,7 +61,7 @@ impl Context<'_> {
         self.error(at, format!("there is no {what} `{shown}`")).help(help);
     }
 
-    /// Reads a file that the policy names; a problem is reported where it is named.
+    /// Reads a file that the policy names. Reports a problem where the policy names it.
     pub(super) fn read(&mut self, at: At<'_>, path: &str) -> Option<Arc<SourceText>> {
         match self.sources.read(path) {
             Ok(text) => Some(text),
@@ -72,7 +72,7 @@ impl Context<'_> {
         }
     }
 
-    /// A key is a file; one that came through a reference may be the PEM itself.
+    /// Reads a private key: a file, or through a reference the PEM itself.
     pub(super) fn private_key(&mut self, written: &SecretString, at: At<'_>) -> Option<SecretString> {
         if written.expose_secret().contains("-----BEGIN ") {
             return Some(written.clone());
@@ -93,11 +93,11 @@ impl Context<'_> {
         }
     }
 
-    /// A time that must be longer than nothing; the default when it is absent.
+    /// A duration that must be greater than zero, or its default.
     pub(super) fn period(&mut self, at: At<'_>, written: Option<Period>, default: Duration) -> Duration {
         match written {
             Some(Period(Duration::ZERO)) => {
-                self.error(at, "this time must be longer than nothing");
+                self.error(at, "this duration must be greater than zero");
                 default
             }
             Some(Period(period)) => period,
@@ -105,10 +105,10 @@ impl Context<'_> {
         }
     }
 
-    /// A time that is compared with the whole seconds of a token or proof.
+    /// A duration in whole seconds, because it is compared with times of tokens or proofs.
     pub(super) fn seconds(&mut self, at: At<'_>, Period(period): Period) -> i64 {
         if period.subsec_nanos() > 0 {
-            self.error(at, "this time has a fraction of a second, which tokens cannot have");
+            self.error(at, "this duration must be a whole number of seconds");
         }
         i64::try_from(period.as_secs()).unwrap_or(i64::MAX)
     }

@@ -25,29 +25,29 @@ use crate::stages::schema::{Bounds, Requirement};
 /// Default of `request.max_size` and `response.max_size`.
 pub(super) const MAX_CHECKED_BODY: u64 = 1024 * 1024;
 
-/// What routes take as their defaults.
+/// Defaults of routes.
 pub(super) struct Defaults {
-    /// Largest body that is not looked at.
+    /// Largest body that is not validated.
     pub(super) body: u64,
     /// Deadline of any body.
     pub(super) deadline: Duration,
 }
 
-/// What a description says of a route's requests.
+/// The contract of a route's requests in its OpenAPI description.
 #[derive(Default)]
 pub(super) struct DescribedRequest {
-    /// What path, query, headers and cookies must be.
+    /// Contracts of path, query, headers and cookies.
     pub(super) parameters: Parameters,
-    /// The kinds of bodies.
+    /// Contracts of bodies, by media type.
     pub(super) contents: Vec<(MediaRange, Content)>,
-    /// Whether there must be one.
+    /// Whether a body is required.
     pub(super) required: bool,
-    /// Largest body, where it or the policy says so.
+    /// Largest body, if the description limits it.
     pub(super) max_size: Option<u64>,
 }
 
-/// What requests of a route must be, by the policy, and where that says nothing, by its description; `names` are those of
-/// its path.
+/// Compiles the contract of a route's requests: the policy's, and for what it leaves out, the description's. `names` are
+/// those of the path.
 pub(super) fn request(
     context: &mut Context<'_>,
     schemas: &mut Schemas,
@@ -67,13 +67,13 @@ pub(super) fn request(
     if route.request.is_some() && contents.is_empty() && own.is_none() && (!bounded || request.strict.is_some()) {
         context.missing(
             inner,
-            "`request` does not say what a request must be",
+            "`request` is empty",
             "write `json:` (or `xml:`, `soap:`, `form:`, `multipart:`) with a schema file for the body, or `query:`, `path:`, `headers:`, `cookies:` for the rest, or `max_size:`, `timeout:` for any body",
         );
         return None;
     }
     let required = !contents.is_empty() || described.required;
-    // Of two that are for the same media type, the first counts.
+    // If two are for the same media type, the first applies.
     contents.extend(described.contents);
     let checked = contents.iter().any(|(_, content)| !matches!(content, Content::Unchecked));
     let default = if checked { MAX_CHECKED_BODY } else { defaults.body };
@@ -88,7 +88,7 @@ pub(super) fn request(
     Some(if parameters.is_empty() { requirement } else { requirement.parameters(parameters) })
 }
 
-/// The kinds of bodies that a request may have.
+/// Compiles the contracts of bodies, by media type.
 fn bodies(
     context: &mut Context<'_>,
     schemas: &mut Schemas,
@@ -106,7 +106,7 @@ fn bodies(
         contents.extend(Contents::soap(&schemas.xml(context, path, Some(Soap { fault: false }), at.key("soap"))?));
     }
     if request.xml.is_some() && request.soap.is_some() {
-        context.error(at.key("soap"), "a body is XML or a SOAP message, not either");
+        context.error(at.key("soap"), "a route has `xml` or `soap`, not both");
     }
     if let Some(path) = &request.form {
         let SchemaFile { value, schema } = schemas.json(context, path, at.key("form"))?;
@@ -119,7 +119,7 @@ fn bodies(
     Some(contents)
 }
 
-/// What path, query, headers and cookies must be. The outer `None`: its problems have been told.
+/// Compiles the contracts of path, query, headers and cookies. The outer `None`: problems were reported.
 fn parameters(
     context: &mut Context<'_>,
     schemas: &mut Schemas,
@@ -134,8 +134,10 @@ fn parameters(
         for field in &fields {
             if !names.iter().any(|name| *name.name == *field.name()) {
                 let shown = field.name();
-                context
-                    .error(at.key("path"), format!("the route's path has no `{{{shown}}}`, which this schema names"));
+                context.error(
+                    at.key("path"),
+                    format!("the route's path has no `{{{shown}}}`, which this schema has a property for"),
+                );
             }
         }
         let place = |field: Field| {
@@ -165,8 +167,10 @@ fn parameters(
                 Ok(name) => fields.push((field, name)),
                 Err(_) => {
                     let shown = field.name();
-                    context
-                        .error(at.key("headers"), format!("this schema names `{shown}`, which is no name of a header"));
+                    context.error(
+                        at.key("headers"),
+                        format!("this schema has a property `{shown}`, which is not the name of a header"),
+                    );
                 }
             }
         }
@@ -180,14 +184,14 @@ fn parameters(
     Some((some || request.cookies.is_some()).then_some(parameters))
 }
 
-/// The same schema without names that it does not have.
+/// The same schema, which also forbids properties that it does not list.
 fn strictly(value: &Value, schema: &JsonSchema) -> Option<Arc<JsonSchema>> {
     let mut value = value.clone();
     value.as_object_mut()?.insert("additionalProperties".to_owned(), Value::Bool(false));
     schema.sibling(&value).ok().map(Arc::new)
 }
 
-/// What answers of a route must be.
+/// Compiles the contract of a route's responses.
 pub(super) fn response(
     context: &mut Context<'_>,
     schemas: &mut Schemas,
@@ -198,8 +202,8 @@ pub(super) fn response(
     if let Some(content) = &written.successful {
         if !written.statuses.is_empty() {
             context
-                .error(at, "`response` says what answers are both as a whole and by status")
-                .help("write each status with its own, such as `200: { json: … }`");
+                .error(at, "`response` has contracts both for all successful responses and by status")
+                .help("write one contract per status, such as `200: { json: … }`");
         }
         statuses.push((Statuses::Class(2), answer(context, schemas, content, at)?));
     }
@@ -208,7 +212,7 @@ pub(super) fn response(
         let Some(parsed) = Statuses::parse(text) else {
             context
                 .problems
-                .error(at.key_place(), "this is no status")
+                .error(at.key_place(), "this is not a status")
                 .help("write a status such as `200`, a class such as `2XX`, or `default`");
             continue;
         };
@@ -221,8 +225,8 @@ pub(super) fn response(
     }
     if statuses.is_empty() && !at.damaged() {
         context
-            .error(at, "`response` does not say what answers must be")
-            .help("write `json:`, `xml:` or `soap:` with a schema file, or statuses, each with its own");
+            .error(at, "`response` is empty")
+            .help("write `json:`, `xml:` or `soap:` with a schema file, or one such contract per status");
     }
     let max_size = written.max_size.map_or(MAX_CHECKED_BODY, |Size(bytes)| bytes);
     Some(ResponseRequirement::new(statuses, max_size))
@@ -246,19 +250,19 @@ fn answer(
     }
     if contents.is_empty() {
         let help = "write `json:` with a JSON Schema file, or `xml:` or `soap:` with an XSD file";
-        context.missing(at, "nothing is said of what this answer must be", help);
+        context.missing(at, "this response has no contract", help);
         return None;
     }
     Some(Contents::new(contents))
 }
 
-/// Whether an answer that is not as it must be is only reported.
+/// Whether a response that violates its contract is only reported.
 pub(super) fn only_reports(context: &mut Context<'_>, response: &document::Response, at: At<'_>) -> bool {
     match response.mode.as_deref() {
         None | Some("block") => false,
         Some("report") => true,
         Some(other) => {
-            context.unknown(at.key("response").key("mode"), "way to treat answers", other, ["block", "report"]);
+            context.unknown(at.key("response").key("mode"), "way to handle responses", other, ["block", "report"]);
             false
         }
     }

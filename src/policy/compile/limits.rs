@@ -8,7 +8,7 @@ use crate::policy::tree::At;
 use crate::policy::units::Size;
 use crate::policy::{Limits, Timeouts};
 
-/// Workers asked for.
+/// `workers`; one per core if `None`.
 pub(super) fn workers(document: &Document) -> Option<usize> {
     match document.workers {
         Some(Workers::Count(count)) => usize::try_from(count).ok(),
@@ -25,7 +25,7 @@ pub(super) fn timeouts(context: &mut Context<'_>, written: &document::Timeouts, 
     }
 }
 
-/// `timeouts.request_body`, which routes take as their default.
+/// `timeouts.request_body`, the default of routes.
 pub(super) fn request_body(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Duration {
     let at = at.key("timeouts").key("request_body");
     context.period(at, document.timeouts.request_body, Duration::from_secs(30))

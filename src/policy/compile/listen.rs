@@ -30,7 +30,7 @@ pub(super) fn listeners(context: &mut Context<'_>, document: &Document, at: At<'
         if let Some(address) = address {
             // Also with port 0: listeners are distinguished by their address when the policy is reloaded.
             if !seen.insert(address) {
-                context.error(at.key("address"), format!("{address} is listened on twice"));
+                context.error(at.key("address"), format!("the address {address} is listed twice"));
             }
             listeners.push(Listener { address, tls: tls.flatten() });
         }
@@ -74,12 +74,14 @@ fn server_tls(context: &mut Context<'_>, written: &document::ListenTls, at: At<'
     }
 }
 
-/// Who vouches for clients, where certificates are asked of them. The outer `None`: its problems have been told.
+/// The authorities of client certificates, if they are requested. The outer `None`: problems were reported.
 fn client_trust(context: &mut Context<'_>, written: &document::ListenTls, at: At<'_>) -> Option<Option<ClientTrust>> {
     let Some(path) = &written.client_ca else {
         for key in ["client_certificate", "client_crls"] {
             if at.key(key).present() {
-                context.error(at.key(key), format!("`{key}` needs `client_ca`")).help("write who vouches for clients");
+                context
+                    .error(at.key(key), format!("`{key}` needs `client_ca`"))
+                    .help("write the PEM file of the authorities that issue client certificates");
             }
         }
         return Some(None);
@@ -88,7 +90,7 @@ fn client_trust(context: &mut Context<'_>, written: &document::ListenTls, at: At
         None | Some("optional") => false,
         Some("required") => true,
         Some(other) => {
-            context.unknown(at.key("client_certificate"), "way to ask", other, ["optional", "required"]);
+            context.unknown(at.key("client_certificate"), "value", other, ["optional", "required"]);
             false
         }
     };

@@ -1,4 +1,4 @@
-//! Document → [`Policy`]: the only bridge between what is written and what holds. It does not stop at the first problem.
+//! Compiles a document into a [`Policy`], and reports every problem instead of stopping at the first.
 //!
 //! Each top-level key has a file of its own; all share one [`Context`]. Nothing here opens a socket or starts anything, so checking
 //! a policy and running it is the same code.
@@ -34,7 +34,7 @@ pub(crate) fn compile(path: &Path) -> (Option<Policy>, Problems) {
     loaded(load::read(path), None)
 }
 
-/// The same policy, with what stands in for the world outside: for rehearsals, never for serving.
+/// The same, with stand-ins for the outside world: for rehearsals, never for serving.
 pub(crate) fn rehearsed(path: &Path, stand_ins: &dyn StandIns) -> (Option<Policy>, Problems) {
     let given = stand_ins.env();
     let env = move |name: &str| given.get(name).cloned().map_or_else(|| std::env::var(name), Ok);
@@ -51,13 +51,13 @@ fn loaded(loaded: Result<Loaded, Problems>, stand_ins: Option<&dyn StandIns>) ->
     (Some(policy).filter(|_| !context.problems.has_errors()), context.problems)
 }
 
-/// All parts, each whether or not those before it were good.
+/// Compiles all parts, even if earlier ones have errors.
 fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     match document.version {
         Some(1) => {}
         Some(_) => {
             context
-                .error(at.key("version"), "this version of the policy language is not known")
+                .error(at.key("version"), "this version of the policy language is unknown")
                 .help("write `version: 1`");
         }
         None => context.missing(at.key("version"), "`version` is missing", "write `version: 1`"),

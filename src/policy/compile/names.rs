@@ -15,7 +15,7 @@ pub(super) fn check_scopes(context: &mut Context<'_>, scopes: &[String], at: At<
     }
 }
 
-/// `ISSUER:ID` names callers that the policy does not list, so names in the policy hold no colon.
+/// `ISSUER:ID` names callers that the policy does not list, so names in the policy contain no colon.
 pub(super) fn plain_name(context: &mut Context<'_>, what: &str, name: &str, at: At<'_>) {
     if name.is_empty() || name.contains(':') || name.len() > 128 {
         context
@@ -32,7 +32,7 @@ pub(super) fn names_limit(context: &mut Context<'_>, name: &str, what: &str, at:
         context
             .problems
             .error(at.key_place(), format!("this cannot be the name of a {what}"))
-            .help("it stands in the `RateLimit` header: use visible ASCII without spaces and quotes");
+            .help("it is sent in the `RateLimit` header: use visible ASCII without spaces and quotes");
     }
     !name.is_empty() && visible
 }

@@ -30,7 +30,7 @@ fn on_failure(context: &mut Context<'_>, written: &document::Store, at: At<'_>) 
         None | Some("refuse") => false,
         Some("serve") => true,
         Some(other) => {
-            context.unknown(at, "way to go on", other, ["refuse", "serve"]);
+            context.unknown(at, "behaviour", other, ["refuse", "serve"]);
             false
         }
     }
@@ -43,7 +43,7 @@ fn config(context: &mut Context<'_>, written: &document::Store, at: At<'_>) -> O
     let Some(url) = &written.redis else {
         context.missing(
             at,
-            "`store` does not say where",
+            "`store` names neither a folder nor Redis",
             "write a folder, `store: state/`, or `store: { redis: URL }`",
         );
         return None;

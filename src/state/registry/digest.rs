@@ -39,6 +39,6 @@ pub(crate) mod hex {
     /// For serde.
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        decode(&text).ok_or_else(|| D::Error::custom("not a SHA-256 in hexadecimal"))
+        decode(&text).ok_or_else(|| D::Error::custom("not a SHA-256 digest in hexadecimal"))
     }
 }

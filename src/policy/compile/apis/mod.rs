@@ -56,8 +56,8 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         let upstream = upstream::compile(context, written.upstream.as_ref(), &mut apis.servers, at.key("upstream"));
         let described = written.openapi.as_ref().map(|openapi| openapi::read(context, openapi, at.key("openapi")));
         if written.routes.is_empty() && described.is_none() {
-            let help = "write what of it is open, such as `GET /orders/{id}: { scopes: [orders:read] }`";
-            context.missing(at.key("routes"), "this API has no routes, so nothing of it is open", help);
+            let help = "write the routes to open, such as `GET /orders/{id}: { scopes: [orders:read] }`";
+            context.missing(at.key("routes"), "this API has no routes, so it is closed", help);
         }
         let api = Arc::new(Api { index: apis.apis.len(), name: name.as_str().into(), hosts: hosts.into(), upstream });
         apis.apis.push(Arc::clone(&api));

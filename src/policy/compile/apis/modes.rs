@@ -1,4 +1,4 @@
-//! Which stages only report.
+//! `mode`: which stages only report.
 
 use crate::policy::Reporting;
 use crate::policy::compile::context::Context;
@@ -6,7 +6,7 @@ use crate::policy::document::Mode;
 use crate::policy::tree::At;
 use crate::refusal::Stage;
 
-/// What an API or a route says of its mode, over what holds around it.
+/// Compiles `mode` of an API or a route; what it leaves out is as in `around`.
 pub(super) fn compile(context: &mut Context<'_>, around: Reporting, written: Option<&Mode>, at: At<'_>) -> Reporting {
     let Some(Mode { all, stages }) = written else { return around };
     let mut reporting = match all {
@@ -31,8 +31,8 @@ pub(super) fn compile(context: &mut Context<'_>, around: Reporting, written: Opt
         }
     }
     if reporting.contains(Stage::Auth) || reporting.contains(Stage::Scope) {
-        context.warning(at, "in this mode nobody is refused for who they are or what they may do").help(
-            "report what is being tightened alone, such as `mode: { schema: report }`; write `enforce` when it holds",
+        context.warning(at, "in this mode no request is refused by authentication or authorization").help(
+            "let only the stage that you are changing report, such as `mode: { schema: report }`; switch to `enforce` when no more violations are reported",
         );
     }
     reporting

@@ -1,4 +1,4 @@
-//! Routes out of a description: its schemas compiled, and what the policy writes beside it laid over it, key by key.
+//! Routes from an OpenAPI description: compiles its schemas, and merges its operations with what the policy writes.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -27,17 +27,17 @@ use crate::stages::schema::parameters::{Group, Parameters};
 use crate::stages::schema::response::{Requirement as ResponseRequirement, Statuses};
 use crate::stages::scope::{self, By, ProofOfPossession};
 
-/// A description, ready to be made into routes.
+/// A description with its compiled schemas.
 pub(super) struct Described {
     description: Description,
     requests: HashMap<Name, Arc<JsonSchema>>,
     responses: HashMap<Name, Arc<JsonSchema>>,
     answers: Answers,
-    /// Of operations that ask for nobody.
+    /// Scopes of operations without `security`.
     scopes: Option<Vec<String>>,
 }
 
-/// What becomes of answers that are not as described.
+/// How responses that violate the description are handled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answers {
     Block,
@@ -45,7 +45,7 @@ enum Answers {
     Off,
 }
 
-/// Reads the description that an API names, and compiles its schemas. Reports why and returns `None` when it cannot be used.
+/// Reads the description of an API, and compiles its schemas. Reports problems, and returns `None` if it is unusable.
 pub(super) fn read(context: &mut Context<'_>, written: &document::OpenApi, at: At<'_>) -> Option<Described> {
     let answers = match written.responses.as_deref() {
         None | Some("block") => Answers::Block,
@@ -53,7 +53,7 @@ pub(super) fn read(context: &mut Context<'_>, written: &document::OpenApi, at: A
         Some("off") => Answers::Off,
         Some(other) => {
             let known = ["block", "report", "off"];
-            context.unknown(at.key("responses"), "way to treat answers", other, known);
+            context.unknown(at.key("responses"), "way to handle responses", other, known);
             Answers::Block
         }
     };
@@ -107,7 +107,7 @@ fn compiled(
         }
         Err(SchemaProblem { pointer, message }) => {
             let place = description.origin(&pointer);
-            context.problems.error(place, format!("this schema cannot be kept: {message}"));
+            context.problems.error(place, format!("this schema cannot be enforced: {message}"));
             None
         }
     }
@@ -119,13 +119,13 @@ impl Described {
         self.description.operations.iter()
     }
 
-    /// Where an operation is.
+    /// The place of an operation.
     fn place(&self, operation: &Operation) -> Place {
         self.description.place(&operation.spot, true)
     }
 
-    /// Merges an operation with what the policy writes of it, key by key; the policy comes first. `None` if it cannot be
-    /// used, which has been reported.
+    /// Merges an operation with the route of the policy, key by key; the policy takes precedence. `None` if problems were
+    /// reported.
     pub(super) fn merge<'a>(
         &self,
         context: &mut Context<'_>,
@@ -152,8 +152,8 @@ impl Described {
         })
     }
 
-    /// The settings of the policy, and for keys that it leaves out, those of the description's `x-bartizan`. Contracts
-    /// are the policy's alone: where it writes one, it counts as a whole.
+    /// The settings of the policy, and for keys that it leaves out, those of the description's `x-bartizan`. Contracts are
+    /// not merged: the policy's replaces the description's.
     fn settings(
         &self,
         context: &mut Context<'_>,
@@ -162,13 +162,13 @@ impl Described {
         own: Option<&document::Route>,
     ) -> document::Route {
         let extensions = &operation.extensions;
-        // Its problems are reported in its own file, and not again as if they were the policy's.
+        // Problems of the extensions are reported in the description, and not again as problems of the policy.
         let good = self.check(context, document, extensions);
         let known =
             |own: Option<Option<Vec<String>>>, other: &Option<Vec<String>>| own.flatten().or_else(|| other.clone());
         let mode = || extensions.mode.clone().map(|all| Mode { all: Some(all), ..Mode::default() });
         let public = own.and_then(|own| own.public);
-        // What the policy opens, the description does not close again.
+        // The description does not close what the policy opens.
         let scopes = if public == Some(true) { None } else { extensions.scopes.clone() };
         document::Route {
             scopes: own.and_then(|own| own.scopes.clone()).or(scopes),
@@ -185,8 +185,8 @@ impl Described {
         }
     }
 
-    /// What stands in the description but must be known to the policy, told at its place there. Whether it is good: where
-    /// it is not, there is no policy.
+    /// Checks the names in `x-bartizan` that the policy must define, and reports unknown ones in the description. Returns
+    /// whether all are known.
     fn check(&self, context: &mut Context<'_>, document: &Document, extensions: &Extensions) -> bool {
         let Some(spot) = &extensions.spot else { return true };
         let mut good = true;
@@ -210,7 +210,7 @@ impl Described {
         good
     }
 
-    /// The ways into an operation, by its `security`. Reports it and returns `None` when there are none.
+    /// The alternatives of an operation's `security`. Reports a problem and returns `None` if there are none.
     fn ways(
         &self,
         context: &mut Context<'_>,
@@ -227,7 +227,7 @@ impl Described {
                         context
                             .warning(
                                 at,
-                                format!("the description has API keys in `{other}`, this policy in `{header}`"),
+                                format!("the description expects API keys in `{other}`, this policy in `{header}`"),
                             )
                             .help(format!("write `auth: {{ api_keys: {{ header: {other} }} }}`"));
                     }
@@ -239,8 +239,8 @@ impl Described {
                 Some(vec![scope::Alternative { scopes, ..scope::Alternative::default() }])
             }
             (Security::Open, None) => {
-                context.problems.error(self.place(operation), "this operation asks for nobody, and the policy does not open it").help(
-                    format!("write in the policy `routes: {{ {route}: {{ public: true }} }}` to open it, or its `scopes`; `openapi: {{ scopes: […] }}` is for all such operations"),
+                context.problems.error(self.place(operation), "this operation has no `security`, and the policy does not open it").help(
+                    format!("write in the policy `routes: {{ {route}: {{ public: true }} }}` to open it, or its `scopes`; or for all such operations, `openapi: {{ scopes: […] }}`"),
                 );
                 None
             }
@@ -255,7 +255,7 @@ impl Described {
         }
     }
 
-    /// What requests of an operation must be; `names` are those of the route's path.
+    /// The contract of an operation's requests; `names` are those of the route's path.
     fn request(&self, operation: &Operation, names: &[PathName]) -> Option<DescribedRequest> {
         let request = operation.request.as_ref();
         let contents = request.map(|request| self.contents(&request.contents, &self.requests));
@@ -302,7 +302,7 @@ impl Described {
         })
     }
 
-    /// What answers of an operation must be; none where they are not looked at.
+    /// The contract of an operation's responses, unless they are not validated.
     fn response(&self, operation: &Operation) -> Option<ResponseRequirement> {
         if self.answers == Answers::Off || operation.responses.is_empty() {
             return None;
@@ -340,8 +340,8 @@ impl Described {
     }
 }
 
-/// Alternatives as the scope stage has them. Where they differ in what they ask of scopes, each is for its own kind of
-/// credential: a token without scopes must not pass as if it were an API key.
+/// Converts alternatives for the scope stage. If they require different scopes, each is for its own kind of credential: a
+/// token without scopes must not pass as an API key.
 fn ways(alternatives: &[Alternative]) -> Vec<scope::Alternative> {
     let differ = alternatives.iter().any(|one| alternatives.first().is_some_and(|first| first.scopes != one.scopes));
     let way = |alternative: &Alternative| scope::Alternative {

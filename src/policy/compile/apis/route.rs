@@ -103,7 +103,7 @@ fn access(
             None
         }
         (None, Some(true)) if route.only.is_some() => {
-            context.error(at.key("only"), "a public route does not know its callers, so `only` cannot hold");
+            context.error(at.key("only"), "a public route does not authenticate its callers, so `only` cannot apply");
             None
         }
         (None, Some(true)) if route.proof_of_possession.is_some() || route.max_age.is_some() => {
@@ -124,15 +124,15 @@ fn access(
         (None, _) => {
             context.missing(
                 at.key("scopes"),
-                "this route says neither `scopes` nor `public`",
-                "write the scopes it needs, such as `scopes: [orders:read]`; or `public: true` to open it to anybody",
+                "this route has neither `scopes` nor `public`",
+                "write the scopes it needs, such as `scopes: [orders:read]`; or `public: true` to open it to everyone",
             );
             None
         }
     }
 }
 
-/// Scopes, and what else is asked of a credential.
+/// Scopes, with the other requirements of a credential.
 fn scoped(context: &mut Context<'_>, route: &document::Route, requirement: ScopeRequirement, at: At<'_>) -> Access {
     let proofs = proofs_of_possession(context, route, at.key("proof_of_possession"));
     let max_age = route.max_age.map(|most| context.seconds(at.key("max_age"), most));

@@ -27,12 +27,9 @@ pub(super) fn compile(
     match written.balance.as_deref() {
         None | Some("round_robin") => {}
         Some("least_requests") => {
-            context.error(
-                at.key("balance"),
-                "`least_requests` is part of the policy language but not built yet in this version",
-            );
+            context.error(at.key("balance"), "`least_requests` is part of the policy language, but not supported yet");
         }
-        Some(other) => context.unknown(at.key("balance"), "way to balance", other, ["round_robin", "least_requests"]),
+        Some(other) => context.unknown(at.key("balance"), "balancing method", other, ["round_robin", "least_requests"]),
     }
     let connect_timeout = context.period(at.key("connect_timeout"), written.connect_timeout, Duration::from_secs(1));
     let response_timeout =
@@ -71,7 +68,7 @@ fn server(
         }
         _ => {
             context.error(place, "this is not the URL of a server").help(
-                "scheme, host and port, without path: `http://10.1.0.7:9000`; a route's path goes upstream as it is",
+                "write scheme, host and port, without a path: `http://10.1.0.7:9000`; the path of the request is appended",
             );
             return None;
         }
@@ -80,7 +77,7 @@ fn server(
     let tls = if https {
         let trust = context.trust(written.ca.as_ref(), at)?;
         let Ok(name) = ServerName::try_from(host.clone()) else {
-            context.error(place, "this host cannot be in a certificate");
+            context.error(place, "this host name cannot occur in a certificate");
             return None;
         };
         Some((name, trust))

@@ -6,7 +6,7 @@ use crate::policy::tree::At;
 use crate::stages::auth::claim_path::{ClaimPath, ClaimPaths};
 use crate::stages::auth::claims::{CONSUMER_CLAIMS, SCOPE_CLAIMS};
 
-/// Where the facts about a caller are.
+/// The claims that hold facts about a caller.
 pub(super) struct Claims {
     pub(super) consumer: ClaimPaths,
     pub(super) scope: ClaimPaths,

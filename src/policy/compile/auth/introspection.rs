@@ -103,7 +103,7 @@ fn client_authentication(
         }
         ("private_key_jwt", _) => return signing_key(context, written, at),
         (other, _) => {
-            context.unknown(at.key("client_auth"), "way of client authentication", other, WAYS);
+            context.unknown(at.key("client_auth"), "client authentication method", other, WAYS);
             return None;
         }
     };

@@ -21,7 +21,7 @@ const MAX_CLOCK_SKEW: i64 = 300;
 /// A longer `max_lifetime` gets a warning, in seconds: a leaked token is valid for that long.
 const LONG_LIFETIME: i64 = 24 * 3600;
 
-/// What `type` may be.
+/// The only value of `type`.
 const ACCESS_TOKEN: &str = "at+jwt";
 
 /// `auth.issuers`.
@@ -131,7 +131,7 @@ fn max_lifetime(context: &mut Context<'_>, name: &str, written: &document::Issue
         None if !at.damaged() => {
             context
                 .problems
-                .warning(at.key_place(), format!("nothing bounds how long tokens of `{name}` live"))
+                .warning(at.key_place(), format!("the lifetime of tokens of `{name}` is not limited"))
                 .help("write `max_lifetime:` with the lifetime that the issuer gives, such as `1h`");
         }
         Some(most) if most > LONG_LIFETIME => {

@@ -16,7 +16,7 @@ use crate::stages::auth::key_set::KeySet;
 /// Default of `clock_skew`, in seconds.
 pub(super) const CLOCK_SKEW: i64 = 30;
 
-/// What `algorithms` may name.
+/// Values of `algorithms`.
 pub(super) const ALGORITHMS: [&str; 12] =
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512"];
 
@@ -40,7 +40,7 @@ pub(super) enum Keys {
     Remote(Box<RemoteKeys>),
 }
 
-/// The keys of an issuer, from wherever the policy says.
+/// Compiles the keys of an issuer.
 pub(super) fn compile(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<Keys> {
     let given = [
         ("jwks", written.jwks.is_some()),
@@ -131,7 +131,7 @@ pub(super) fn safe_url(context: &mut Context<'_>, text: &str, at: At<'_>) -> Opt
         Some(url) if is_safe(&url) => Some(url),
         Some(_) => {
             context
-                .error(at, "what comes over plain http can be replaced on the way")
+                .error(at, "responses over plain http can be replaced in transit")
                 .help("use https (`ca:` names a private authority); http is accepted on this machine only");
             None
         }

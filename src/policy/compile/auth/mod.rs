@@ -30,13 +30,13 @@ pub(super) const KEY_HEADER: &str = "x-api-key";
 /// Default of `auth.dpop.max_age`, in seconds.
 const PROOF_AGE: i64 = 60;
 
-/// Largest, in seconds: proofs are remembered for so long.
+/// Largest `auth.dpop.max_age`, in seconds: proofs are remembered for this time.
 const MAX_PROOF_AGE: i64 = 600;
 
-/// Tolerated difference of clocks in proofs, in seconds.
+/// Tolerated clock skew of proofs, in seconds.
 const PROOF_SKEW: i64 = 5;
 
-/// What proofs may be signed with, unless the policy says.
+/// Default of `auth.dpop.algorithms`.
 const PROOF_ALGORITHMS: [&str; 5] = ["ES256", "ES384", "EdDSA", "PS256", "RS256"];
 
 /// `auth`, `roles`, `plans`, `consumers` and `store`: the rules, and where the store is.
@@ -83,7 +83,7 @@ pub(super) fn compile(
 fn dpop(context: &mut Context<'_>, written: &document::Dpop, at: At<'_>) -> dpop::Settings {
     let max_age = written.max_age.map_or(PROOF_AGE, |most| context.seconds(at.key("max_age"), most));
     if !(1..=MAX_PROOF_AGE).contains(&max_age) {
-        context.error(at.key("max_age"), format!("a proof is good for 1s to {MAX_PROOF_AGE}s"));
+        context.error(at.key("max_age"), format!("the lifetime of a proof is between 1s and {MAX_PROOF_AGE}s"));
     }
     let mut algorithms = Vec::new();
     let names = written.algorithms.as_ref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
