@@ -173,7 +173,7 @@ mod tests {
             ("x${file:/gone}", vec![(1..14, "there is no file `/gone`")]),
             ("${file:/blank}", vec![(0..14, "is empty")]),
             ("${file:}", vec![(0..8, "does not name a file")]),
-            ("${vault:kv/a#b}", vec![(0..15, "not built yet")]),
+            ("${vault:kv/a#b}", vec![(0..15, "not supported yet")]),
             ("${ENV:USER}", vec![(0..11, "`ENV` is not a source")]),
             ("${USER}", vec![(0..7, "does not say where")]),
             ("${}", vec![(0..3, "does not say where")]),
