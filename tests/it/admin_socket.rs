@@ -183,7 +183,7 @@ fn an_admin_listener_is_somewhere_and_its_socket_has_a_mode() {
     ] {
         let file = on_socket(&upstream, admin).write(folder.path());
         let (code, said_by) = commands(&["check", file.to_str().unwrap()]);
-        let good = told.is_empty() || told.starts_with("everybody");
+        let good = told.is_empty() || told.starts_with("every user");
         assert_eq!((code == Some(0), said_by.contains(told)), (good, true), "{admin}: {said_by}");
         assert!(!told.is_empty() || !said_by.contains("warning"), "{admin}: {said_by}");
     }

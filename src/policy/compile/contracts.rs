@@ -146,19 +146,7 @@ fn parameters(
         };
         parameters.path = Some(Group { fields: fields.into_iter().filter_map(place).collect(), schema });
     }
-    match (&request.query, request.strict.unwrap_or(false)) {
-        (Some(path), strict) => {
-            let SchemaFile { value, schema } = schemas.json(context, path, at.key("query"))?;
-            let open = ["additionalProperties", "unevaluatedProperties"].iter().all(|key| value.get(key).is_none());
-            let schema = if strict && open { strictly(&value, &schema)? } else { schema };
-            parameters.query = Some(Group { fields: Fields::of(&value, Style::Form, true), schema });
-        }
-        (None, true) => {
-            let nothing = JsonSchema::new(&json!({"additionalProperties": false})).ok()?;
-            parameters.query = Some(Group { fields: Fields::default(), schema: Arc::new(nothing) });
-        }
-        (None, false) => {}
-    }
+    parameters.query = query(context, schemas, request, at.key("query"))?;
     if let Some(path) = &request.headers {
         let SchemaFile { value, schema } = schemas.json(context, path, at.key("headers"))?;
         let mut fields = Vec::new();
@@ -182,6 +170,28 @@ fn parameters(
     }
     let some = request.path.is_some() || parameters.query.is_some() || request.headers.is_some();
     Some((some || request.cookies.is_some()).then_some(parameters))
+}
+
+/// Compiles the contract of the query. The outer `None`: problems were reported.
+fn query(
+    context: &mut Context<'_>,
+    schemas: &mut Schemas,
+    request: &document::Request,
+    at: At<'_>,
+) -> Option<Option<Group<Fields>>> {
+    Some(match (&request.query, request.strict.unwrap_or(false)) {
+        (Some(path), strict) => {
+            let SchemaFile { value, schema } = schemas.json(context, path, at)?;
+            let open = ["additionalProperties", "unevaluatedProperties"].iter().all(|key| value.get(key).is_none());
+            let schema = if strict && open { strictly(&value, &schema)? } else { schema };
+            Some(Group { fields: Fields::of(&value, Style::Form, true), schema })
+        }
+        (None, true) => {
+            let nothing = JsonSchema::new(&json!({"additionalProperties": false})).ok()?;
+            Some(Group { fields: Fields::default(), schema: Arc::new(nothing) })
+        }
+        (None, false) => None,
+    })
 }
 
 /// The same schema, which also forbids properties that it does not list.
