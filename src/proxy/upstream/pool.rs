@@ -42,7 +42,9 @@ impl Pools {
     /// Closes connections that have been idle too long or that the peer has closed.
     pub(crate) fn sweep(&self) {
         for pool in &self.0 {
-            pool.idle.borrow_mut().retain_mut(|link| link.begun.elapsed() < IDLE_TIMEOUT && link.is_reusable());
+            pool.idle
+                .borrow_mut()
+                .retain_mut(|connection| connection.begun.elapsed() < IDLE_TIMEOUT && connection.is_reusable());
         }
     }
 }
@@ -50,7 +52,7 @@ impl Pools {
 /// Idle connections to one server.
 pub(crate) struct Pool {
     server: Arc<Server>,
-    #[allow(clippy::vec_box, reason = "a link is half a kilobyte, and goes in and out with every request")]
+    #[allow(clippy::vec_box, reason = "a connection is half a kilobyte, and is moved in and out with every request")]
     idle: RefCell<Vec<Box<UpstreamConnection>>>,
 }
 
@@ -58,9 +60,9 @@ impl Pool {
     /// Takes an idle connection that is still open, if there is one.
     pub(crate) fn take(&self) -> Option<Box<UpstreamConnection>> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(mut link) = idle.pop() {
-            if link.is_reusable() {
-                return Some(link);
+        while let Some(mut connection) = idle.pop() {
+            if connection.is_reusable() {
+                return Some(connection);
             }
         }
         None
@@ -72,10 +74,10 @@ impl Pool {
     }
 
     /// Puts a connection back. It is closed unless another request may follow on it.
-    pub(crate) fn put(&self, link: Box<UpstreamConnection>) {
+    pub(crate) fn put(&self, connection: Box<UpstreamConnection>) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && link.is_done() {
-            idle.push(link);
+        if idle.len() < MAX_IDLE && connection.is_done() {
+            idle.push(connection);
         }
     }
 
