@@ -34,7 +34,7 @@ pub(crate) struct Trace {
 impl Trace {
     /// Handles a stage's refusal: records it if that stage only reports, otherwise returns it.
     fn settle(&mut self, reporting: Reporting, refusal: Refusal) -> Result<(), Refusal> {
-        if !reporting.contains(refusal.stage()) {
+        if !reporting.contains(refusal.stage()) && !refusal.is_only_reported() {
             return Err(refusal);
         }
         self.would_refuse.push(refusal);
@@ -93,6 +93,15 @@ pub(crate) async fn admit(
     };
 
     Ok(Admitted { caller: trace.caller.clone(), body })
+}
+
+/// Decides about a response that has a body, and a status that its contract does not have.
+pub(crate) fn release_undescribed(
+    route: &Route,
+    requirement: &response::Requirement,
+    trace: &mut Trace,
+) -> Result<(), Refusal> {
+    requirement.undescribed().map_or(Ok(()), |refusal| trace.settle(route.reporting, refusal))
 }
 
 /// Checks a response that was held back before it goes to the client. `body` is `None` when it is larger than the

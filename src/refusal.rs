@@ -234,6 +234,8 @@ struct Facts {
     /// What is wrong with the upstream's response; never shown to the caller.
     unsaid: Vec<Violation>,
     close: bool,
+    /// Whether it is recorded only, even where its stage enforces.
+    reported: bool,
     dpop_nonce: Option<HeaderValue>,
 }
 
@@ -250,6 +252,7 @@ impl Refusal {
             members: Members::default(),
             unsaid: Vec::new(),
             close: false,
+            reported: false,
             dpop_nonce: None,
         }))
     }
@@ -282,6 +285,16 @@ impl Refusal {
     pub(crate) fn closing(mut self) -> Self {
         self.0.close = true;
         self
+    }
+
+    /// Only records it: the rule that it is about reports, though its stage enforces.
+    pub(crate) fn only_reported(mut self) -> Self {
+        self.0.reported = true;
+        self
+    }
+
+    pub(crate) fn is_only_reported(&self) -> bool {
+        self.0.reported
     }
 
     pub(crate) fn reason(&self) -> Reason {

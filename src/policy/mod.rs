@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
@@ -55,6 +55,8 @@ pub(crate) struct Policy {
     limits: Limits,
     listeners: Vec<Listener>,
     trusted_proxies: Vec<IpNet>,
+    /// The header names with an underscore that it has; all others are refused.
+    underscored: Vec<HeaderName>,
     admin: Option<Admin>,
     auth: Arc<Rules>,
     apis: Vec<Arc<Api>>,
@@ -296,6 +298,11 @@ impl Policy {
         &self.listeners
     }
 
+    /// The header names with an underscore that requests may have.
+    pub(crate) fn underscored(&self) -> &[HeaderName] {
+        &self.underscored
+    }
+
     /// The proxies whose forwarded headers are trusted.
     pub(crate) fn trusted_proxies(&self) -> &[IpNet] {
         &self.trusted_proxies
@@ -342,8 +349,14 @@ impl Policy {
     }
 
     /// Finds the route of a request, or returns a refusal.
-    pub(crate) fn route(&self, host: &str, method: &http::Method, path: &str) -> Result<&Arc<Route>, Refusal> {
-        match self.router.find(host, method, path) {
+    pub(crate) fn route(
+        &self,
+        host: &str,
+        method: &http::Method,
+        path: &str,
+        query: Option<&str>,
+    ) -> Result<&Arc<Route>, Refusal> {
+        match self.router.find(host, method, path, query) {
             Found::Route(route) => Ok(route),
             Found::OtherMethods(methods) => Err(Refusal::new(
                 Stage::Request,
@@ -351,6 +364,15 @@ impl Policy {
                 "use one of the methods in `allowed_methods`",
             )
             .members(Members { allowed_methods: Some(methods), ..Members::default() })),
+            Found::Closed(why) => {
+                let detail = "this operation is described, but closed here; ask the API's owner to open it";
+                Err(Refusal::new(Stage::Request, Reason::NoRoute, detail).cause(why.to_owned()))
+            }
+            Found::Ambiguous => Err(Refusal::new(
+                Stage::Request,
+                Reason::MalformedRequest,
+                "write the path without encoded reserved characters and without `;`: it may be read as another path",
+            )),
             Found::Nothing => {
                 Err(Refusal::new(Stage::Request, Reason::NoRoute, "no API here has this path; check host and path"))
             }

@@ -143,7 +143,7 @@ impl Rehearsal {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let exchange = Exchange::open(&peer, method, Version::HTTP_11, path, headers);
         let verdict = |refusal: Refusal| (refusal.reason().status().as_u16(), refusal.reason().code());
-        let route = match self.policy().route("", method, path) {
+        let route = match self.policy().route("", method, path, query) {
             Ok(route) => route,
             Err(refusal) => return Some(verdict(refusal)),
         };
@@ -178,15 +178,14 @@ impl Rehearsal {
         let peer = request.peer(self.policy());
         let exchange = Exchange::open(&peer, &head.method, Version::HTTP_11, &head.uri, &head.headers);
         let mut exchange = exchange.dated(moment.at, self.begun + moment.since);
-        let trusted = self.policy().trusted_proxies();
-        let arrived = target::read(&mut exchange, &head.uri, &head.headers, &peer, trusted);
+        let arrived = target::read(&mut exchange, &head.uri, &head.headers, &peer, self.policy());
         (*exchange.path).clone_into(&mut trace.path);
         exchange.host.clone_into(&mut trace.host);
         let target = arrived?;
         target.target.as_ref().clone_into(&mut trace.target);
         trace.arrived = true;
 
-        let route = self.policy().route(&exchange.host, &head.method, &exchange.path)?;
+        let route = self.policy().route(&exchange.host, &head.method, &exchange.path, head.uri.query())?;
         trace.route = Some(Arc::clone(route));
         let tick = self.runtime.ledger.tick(exchange.begun);
         let asked = target.request(&exchange, &peer, &head.uri, &head.headers, tick);
@@ -209,11 +208,11 @@ impl Rehearsal {
 
     /// Returns a host for which the policy has this route, or at least this path.
     pub(crate) fn likely_host(&self, method: &str, target: &str) -> &str {
-        let path = target.split('?').next().unwrap_or_default();
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let path = path::normalise(path).unwrap_or(path.into());
         let method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
         let named = self.policy().apis().iter().flat_map(|api| api.hosts().iter().map(|host| &**host));
-        let has = |host: &&str, other_methods: bool| match self.policy().route(host, &method, &path) {
+        let has = |host: &&str, other_methods: bool| match self.policy().route(host, &method, &path, query) {
             Ok(_) => true,
             Err(refusal) => other_methods && refusal.reason() == Reason::MethodNotAllowed,
         };

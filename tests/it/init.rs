@@ -90,6 +90,31 @@ fn what_it_makes_serves_the_key_that_it_shows() {
     proxy.done();
 }
 
+/// F7
+#[test]
+fn keys_in_a_header_with_an_underscore_are_taken() {
+    let (folder, upstream) = (folder(), upstream().start());
+    let made = bartizan(folder.path(), &["init", "--openapi", "petstore.openapi.yaml", "--upstream", &upstream.url()]);
+    let said = text(&made.stderr);
+    let key = said.lines().last().unwrap();
+    let policy = text(&made.stdout)
+        .replace("address: 127.0.0.1:8080", "address: 127.0.0.1:0")
+        .replace("audit: [stdout]", "audit: [{ file: { path: audit.jsonl } }]")
+        + &format!("admin: {{ address: \"127.0.0.1:0\", token: {} }}\n", proxy::ADMIN_TOKEN);
+    let document = std::fs::read_to_string(folder.path().join("petstore.openapi.yaml")).unwrap();
+    let proxy = proxy().text(&policy).file("petstore.openapi.yaml", document).start();
+    let mut client = client(&proxy);
+    client.get("/api/v3/pet/7").header("api_key", key).send().is(200);
+    client.get("/api/v3/pet/7").header("api_key", key).header("api-key", "x").send().refused(400, "malformed_request");
+    client
+        .get("/api/v3/pet/7")
+        .header("api_key", key)
+        .header("other_name", "x")
+        .send()
+        .refused(400, "malformed_request");
+    proxy.done();
+}
+
 #[test]
 fn what_cannot_be_made_is_told() {
     let folder = folder();

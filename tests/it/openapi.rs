@@ -235,7 +235,7 @@ fn what_the_policy_must_decide_is_told() {
             "",
             "security: [{ query: [] }]",
             vec![
-                "api.yaml:8 error `query`: API keys are accepted in a header only: queries and cookies end up in logs"
+                "api.yaml:8 warning `query`: API keys are accepted in a header only: queries and cookies end up in logs, so the operations that need it are closed"
                     .to_owned(),
             ],
         ),
@@ -268,7 +268,7 @@ fn what_the_policy_must_decide_is_told() {
             "{ document: api.yaml, responses: maybe }",
             "",
             login,
-            vec!["policy.yaml:8 error there is no way to handle responses `maybe`".to_owned()],
+            vec!["policy.yaml:8 error there is no choice called `maybe`".to_owned()],
         ),
         ("{}", "", login, vec!["policy.yaml:8 error `openapi` names no document".to_owned()]),
         ("b.yaml", "", login, vec!["policy.yaml:8 error there is no file `b.yaml`".to_owned()]),
@@ -282,5 +282,19 @@ fn what_the_policy_must_decide_is_told() {
         assert_eq!(told(openapi, routes, &document(operation)), expected, "{openapi} {routes} {operation}");
     }
     let twice = "openapi: 3.1.0\nsecurity: [{ l: [] }]\npaths:\n  /{a}: { get: {} }\n  /{b}: { get: {} }\ncomponents: { securitySchemes: { l: { type: http, scheme: bearer } } }\n";
-    assert_eq!(told("api.yaml", "", twice), ["api.yaml:5 error this route matches the same requests as `GET /{a}`"]);
+    let closed = |line: usize, other: &str| {
+        format!("api.yaml:{line} warning this operation is closed: it matches the same requests as `{other}`")
+    };
+    assert_eq!(told("api.yaml", "", twice), [closed(4, "GET /{b}"), closed(5, "GET /{a}")]);
+    // F8, U11
+    assert_eq!(told("{ document: api.yaml, skip: ['GET /{b}'] }", "", twice), [""; 0]);
+    let habits = "'GET /o/*': { public: true }, 'GET /o/:id/x': { public: true }";
+    assert_eq!(
+        told("{ document: api.yaml, skip: ['GET /{b}', gone] }", habits, twice),
+        [
+            "policy.yaml:8 error there is no operation in the description called `gone`".to_owned(),
+            "policy.yaml:9 warning `*` is matched as it is written".to_owned(),
+            "policy.yaml:9 warning `:id` is matched as it is written".to_owned(),
+        ]
+    );
 }

@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use http::HeaderName;
+
 use super::yaml;
 use crate::policy::openapi::{Description, Operation, Security};
 
@@ -52,6 +54,8 @@ pub(super) fn policy(description: &Description, given: &Given<'_>) -> String {
         "\napis:\n  {}:\n    upstream: {}\n    openapi:\n      document: {}\n      \
          # Responses that violate the description are only recorded. When none are recorded, switch to `block`.\n      \
          responses: report\n      \
+         # The same for requests with members that it calls `readOnly`.\n      \
+         read_only: report\n      \
          # `true` refuses query parameters that are not described.\n      strict: false\n",
         yaml::value(&name),
         yaml::value(given.upstream),
@@ -74,7 +78,11 @@ fn callers(
         Security::AnyOf(alternatives) => alternatives.iter().find_map(|one| one.key_header.clone()),
         _ => None,
     });
-    let header = header.filter(|header| !yaml::is_reference(header)).unwrap_or_else(|| "x-api-key".to_owned());
+    let taken = ["authorization", "connection", "content-length", "cookie", "host"];
+    let usable =
+        |header: &String| HeaderName::from_bytes(header.as_bytes()).is_ok_and(|name| !taken.contains(&name.as_str()));
+    let header =
+        header.filter(|header| !yaml::is_reference(header) && usable(header)).unwrap_or_else(|| "x-api-key".to_owned());
     let _ = write!(text, "\nauth:\n  api_keys: {{ header: {} }}\n", yaml::value(&header));
     if !description.issuers.is_empty() {
         text.push_str("  # TODO: check the issuer and the audience, then remove the `#`.\n");

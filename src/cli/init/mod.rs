@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use super::exit_code::{DONE, FAILED, INVALID};
 use super::output::colour;
 use crate::policy::diagnostic::Problems;
-use crate::policy::openapi::Description;
+use crate::policy::openapi::{Description, Options};
 use crate::policy::source::Sources;
 use crate::stages::auth::api_key_format;
 
@@ -73,7 +73,7 @@ fn read(folder: &Path, document: &str) -> Option<Description> {
     let mut sources = Sources::in_folder(folder);
     let mut problems = Problems::new();
     let description = match sources.read(document) {
-        Ok(source) => Description::read(&mut sources, source, document, false, &mut problems),
+        Ok(source) => Description::read(&mut sources, source, document, &Options::default(), &mut problems),
         Err(error) => {
             problems.error(None, error.to_string());
             None

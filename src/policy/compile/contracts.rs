@@ -142,7 +142,7 @@ fn parameters(
         }
         let place = |field: Field| {
             let name = names.iter().find(|name| *name.name == *field.name())?;
-            Some((field, name.segment, name.rest))
+            Some((field, name.place.clone()))
         };
         parameters.path = Some(Group { fields: fields.into_iter().filter_map(place).collect(), schema });
     }

@@ -18,6 +18,7 @@ mod schemas;
 mod stand_ins;
 mod store;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,6 +71,9 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let sinks = audit::compile(context, document.audit.as_ref(), at.key("audit"));
     let (rules, store) = auth::compile(context, document, &listeners, at);
     let apis = apis::compile(context, document, at);
+    let validated = apis.routes.iter().flat_map(|route| route.request.header_names());
+    let named = validated.chain([&rules.key_header]).filter(|name| name.as_str().contains('_'));
+    let underscored = named.cloned().collect::<HashSet<_>>().into_iter().collect();
 
     Policy {
         digest: context.sources.digest().into(),
@@ -79,6 +83,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         limits,
         listeners,
         trusted_proxies,
+        underscored,
         admin,
         auth: Arc::new(rules),
         apis: apis.apis,

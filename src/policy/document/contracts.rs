@@ -53,6 +53,13 @@ pub(crate) struct Response {
     pub(crate) max_size: Option<Size>,
 }
 
+impl Response {
+    /// Whether it says what responses must look like, and not only how a description is applied.
+    pub(crate) fn has_contract(&self) -> bool {
+        self.successful.is_some() || !self.statuses.is_empty()
+    }
+}
+
 /// What the body of a response must look like.
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
+use crate::policy::units::Size;
+
 /// `openapi: FILE`, or `openapi: { document: FILE, … }`.
 #[derive(Debug, Default)]
 pub(crate) struct OpenApi {
@@ -13,8 +15,18 @@ pub(crate) struct OpenApi {
     pub(crate) document: Option<String>,
     /// What happens to responses that violate it: `block`, `report` or `off`.
     pub(crate) responses: Option<String>,
+    /// What happens to successful responses whose status it does not describe: `block`, `report` or `allow`.
+    pub(crate) undescribed: Option<String>,
+    /// What happens to `readOnly` members in requests: `block`, `report` or `allow`.
+    pub(crate) read_only: Option<String>,
+    /// What happens to `writeOnly` members in responses: `block`, `report` or `allow`.
+    pub(crate) write_only: Option<String>,
+    /// Maximum size of a validated response.
+    pub(crate) max_size: Option<Size>,
     /// Whether query parameters that are not described are refused.
     pub(crate) strict: Option<bool>,
+    /// Operations that are left out, by `operationId` or `METHOD /path`.
+    pub(crate) skip: Vec<String>,
     /// Scopes for operations whose description requires no credential.
     pub(crate) scopes: Option<Vec<String>>,
     /// Written in the short form: the place of the document is that of the value itself.
@@ -31,9 +43,22 @@ pub(super) struct OpenApiMap {
     /// What happens to responses that violate the description.
     #[schemars(extend("enum" = ["block", "report", "off"], "default" = "block"))]
     responses: Option<String>,
+    /// What happens to responses below 400 with a body, whose status the description does not have. Default: as `responses`.
+    #[schemars(extend("enum" = ["block", "report", "allow"]))]
+    undescribed: Option<String>,
+    /// What happens to requests with members that the description calls `readOnly`.
+    #[schemars(extend("enum" = ["block", "report", "allow"], "default" = "block"))]
+    read_only: Option<String>,
+    /// What happens to responses with members that the description calls `writeOnly`.
+    #[schemars(extend("enum" = ["block", "report", "allow"], "default" = "block"))]
+    write_only: Option<String>,
+    /// Maximum size of a validated response. Default: 1MiB; `response.max_size` of a route takes precedence.
+    max_size: Option<Size>,
     /// Whether query parameters that are not described are refused.
     #[schemars(extend("default" = false))]
     strict: Option<bool>,
+    /// Operations that are left out, by `operationId` or `METHOD /path`; their requests are refused.
+    skip: Vec<String>,
     /// Scopes for operations whose description requires no credential.
     scopes: Option<Vec<String>>,
 }
@@ -51,8 +76,29 @@ impl<'de> Deserialize<'de> for OpenApi {
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OpenApi, A::Error> {
                 let map = OpenApiMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                let OpenApiMap { document, responses, strict, scopes } = map;
-                Ok(OpenApi { document, responses, strict, scopes, short: false })
+                let OpenApiMap {
+                    document,
+                    responses,
+                    undescribed,
+                    read_only,
+                    write_only,
+                    max_size,
+                    strict,
+                    skip,
+                    scopes,
+                } = map;
+                Ok(OpenApi {
+                    document,
+                    responses,
+                    undescribed,
+                    read_only,
+                    write_only,
+                    max_size,
+                    strict,
+                    skip,
+                    scopes,
+                    short: false,
+                })
             }
         }
         deserializer.deserialize_any(Either)

@@ -14,6 +14,7 @@ use super::reading::Reading;
 use super::schema::{Direction, Name, Schemas, reference};
 use crate::policy::source::quote;
 use crate::stages::schema::fields::Style;
+use crate::stages::schema::media_type::MediaRange;
 
 /// How bodies of a media type are validated. Schemas are definitions of the message's direction.
 #[derive(Debug, Clone)]
@@ -37,6 +38,19 @@ pub(crate) struct Form {
     pub(crate) schema: Name,
 }
 
+impl Content {
+    /// The definitions that it needs.
+    pub(super) fn schemas(&self) -> Vec<&Name> {
+        match self {
+            Self::Json(name) => vec![name],
+            Self::Form(form) | Self::Multipart(form) => {
+                form.fields.iter().map(|field| &field.schema).chain(std::iter::once(&form.schema)).collect()
+            }
+            Self::Unchecked => Vec::new(),
+        }
+    }
+}
+
 /// Reads `content`: ranges of media types, and how bodies of each are validated.
 pub(super) fn read<'d>(reading: &mut Reading<'d>, content: &Node<'d>, direction: Direction) -> Vec<(String, Content)> {
     // Parameters of media types are ignored, so entries that differ only in parameters are alternatives.
@@ -46,8 +60,13 @@ pub(super) fn read<'d>(reading: &mut Reading<'d>, content: &Node<'d>, direction:
         if essence.split('/').count() == 2 {
             types.entry(essence).or_default().push(node);
         } else {
-            reading.diagnostics.error(&node, format!("{} is not a media type", quote(media))).at_key();
+            let message = format!("{} is not a media type, so it is ignored", quote(media));
+            reading.diagnostics.warning(&node, message).at_key();
         }
+    }
+    if types.is_empty() && content.entries().next().is_some() {
+        // Without any media type, no body would be described, and so every body accepted.
+        reading.diagnostics.closing(content, "none of these is a media type");
     }
     let mut contents = Vec::new();
     for (media, nodes) in types {
@@ -162,17 +181,29 @@ fn form<'d>(reading: &mut Reading<'d>, node: &Node<'d>, schema: &Node<'d>) -> Fo
             continue;
         }
         let encoding = encoding.as_ref().and_then(|encoding| encoding.get(name));
-        let (mut style, mut explode) = (Style::Form, true);
+        let (mut style, mut explode, mut media) = (Style::Form, true, Vec::new());
         if let Some(encoding) = &encoding {
             (style, explode) = parameters::style(reading, encoding, Location::Query);
-            if encoding.text("contentType").is_some_and(is_json) {
+            media = media_ranges(reading, encoding);
+            if encoding.text("contentType").is_some_and(|text| text.split(',').all(is_json)) {
                 style = Style::Json;
             }
         }
         let schema = reading.requests.define(&property);
-        fields.push(Field { name: name.to_owned(), style, explode, schema });
+        fields.push(Field { name: name.to_owned(), style, explode, media, schema });
     }
     Form { fields, schema: reading.requests.define(schema) }
+}
+
+/// The media types in `contentType` of an encoding.
+fn media_ranges(reading: &mut Reading<'_>, encoding: &Node<'_>) -> Vec<MediaRange> {
+    let Some(written) = encoding.get("contentType") else { return Vec::new() };
+    let text = written.value.as_str().unwrap_or_default();
+    let ranges: Option<Vec<_>> = text.split(',').map(MediaRange::parse).collect();
+    ranges.unwrap_or_else(|| {
+        reading.diagnostics.closing(&written, format!("{} is not a list of media types", quote(text)));
+        Vec::new()
+    })
 }
 
 /// The properties of an object, including those in `allOf`, `anyOf` and `oneOf`.

@@ -1,11 +1,11 @@
 //! What is wrong with a description, or cannot be enforced: collected by place, and turned into problems at the end.
 //!
-//! It is an error where something would be let through that should not be, and a warning where less is checked. Finding
-//! a place means searching the text, so places are looked up only for the problems that are shown.
+//! It is an error where the whole description would be misread, and a warning where an operation is closed, or less is
+//! checked. Finding a place means searching the text, so places are looked up only for the problems that are shown.
 
 use std::collections::HashSet;
 
-use super::files::{Files, Node};
+use super::files::{Files, Node, Spot};
 use crate::policy::diagnostic::{Problems, Severity};
 
 /// Most diagnostics kept of each severity, as in [`Problems`].
@@ -16,6 +16,8 @@ const KEPT: usize = 100;
 pub(super) struct Diagnostics {
     errors: Items,
     warnings: Items,
+    /// What closes the operations that use it.
+    closing: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +55,11 @@ impl Item {
 
 impl Items {
     fn add(&mut self, node: &Node<'_>, message: String) -> &mut Item {
-        let item = Item { file: node.file, pointer: node.pointer.clone(), key: false, message, help: None };
+        self.add_at(&Spot::of(node), message)
+    }
+
+    fn add_at(&mut self, spot: &Spot, message: String) -> &mut Item {
+        let item = Item { file: spot.file, pointer: spot.pointer.clone(), key: false, message, help: None };
         let known = self.seen.contains(&(item.file, item.pointer.clone(), item.message.clone()));
         if known || self.kept.len() >= KEPT {
             self.dropped += usize::from(!known);
@@ -70,9 +76,33 @@ impl Diagnostics {
         self.errors.add(node, message.into())
     }
 
+    /// Reports what cannot be enforced as written. It closes the operations that use it, and nothing else, so that one odd
+    /// place does not make a description unusable.
+    pub(super) fn closing(&mut self, node: &Node<'_>, message: impl Into<String>) -> &mut Item {
+        let message = message.into();
+        self.closing.push(message.clone());
+        self.warnings.add(node, message).help("correct it, or write the route in the policy: until then it is closed")
+    }
+
+    /// How many times something was reported that closes operations, to compare with [`Self::closed_since`].
+    pub(super) fn closings(&self) -> usize {
+        self.closing.len()
+    }
+
+    /// The first reported since then that closes operations.
+    pub(super) fn closed_since(&self, earlier: usize) -> Option<&str> {
+        self.closing.get(earlier).map(String::as_str)
+    }
+
     /// Reports a warning: less is checked than the description says.
     pub(super) fn warning(&mut self, node: &Node<'_>, message: impl Into<String>) -> &mut Item {
         self.warnings.add(node, message.into())
+    }
+
+    /// Reports that an operation is closed.
+    pub(super) fn closed(&mut self, operation: &Spot, why: &str) {
+        let item = self.warnings.add_at(operation, format!("this operation is closed: {why}"));
+        item.at_key().help("write the route in the policy to open it, or leave it out with `openapi: { skip: […] }`");
     }
 
     /// Whether there are errors, so that the description cannot be used.

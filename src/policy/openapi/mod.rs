@@ -1,7 +1,7 @@
 //! Reads descriptions of APIs in OpenAPI 3.0 and 3.1: operations, and what each requires.
 //!
-//! Pure except for reading files. What cannot be enforced is reported at its place: an error where something would be
-//! let through that should not be, a warning where less is checked. Only the policy can make an operation public, so
+//! Pure except for reading files. What cannot be enforced is reported at its place: the operations that use it are closed,
+//! or, where the report says so, less is checked. Only the policy can make an operation public, so
 //! [`Security`] just says that an operation requires no credential.
 //!
 //! 1. [`files`]: the description and all files it refers to. [`value`] parses YAML or JSON; [`place`] finds places in
@@ -15,6 +15,7 @@ mod extensions;
 mod files;
 mod media_type;
 mod operation;
+mod options;
 mod parameters;
 mod path;
 mod place;
@@ -31,15 +32,17 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub(crate) use self::content::Content;
+pub(crate) use self::content::{Content, Form};
 use self::diagnostics::Diagnostics;
 pub(crate) use self::extensions::Extensions;
 use self::files::{Files, Spot};
-pub(crate) use self::operation::{Operation, Response};
+use self::operation::Operations;
+pub(crate) use self::operation::{ClosedOperation, Operation, Response};
+pub(crate) use self::options::{Handling, Options};
 pub(crate) use self::parameters::{Field, Location};
 use self::reading::Reading;
 pub(crate) use self::schema::Name;
-use self::schema::{Direction, Schemas};
+use self::schema::{Direction, Schemas, Translated};
 pub(crate) use self::security::{Alternative, Issuer, Security};
 use super::diagnostic::Problems;
 use super::source::{Place, SourceText, Sources};
@@ -51,15 +54,27 @@ pub(crate) struct Description {
     pub(crate) title: Option<String>,
     /// In the order of the paths.
     pub(crate) operations: Vec<Operation>,
-    /// `{"$defs": …}`, in JSON Schema 2020-12: the schemas of requests.
-    pub(crate) requests: Value,
+    /// Operations that get no route, and refuse their requests.
+    pub(crate) closed: Vec<ClosedOperation>,
+    /// By position in [`Options::skip`]: whether there is such an operation.
+    pub(crate) skipped: Vec<bool>,
+    /// The schemas of requests.
+    pub(crate) requests: Definitions,
     /// The same for responses.
-    pub(crate) responses: Value,
+    pub(crate) responses: Definitions,
     /// The issuers of the tokens it asks for.
     pub(crate) issuers: Vec<Issuer>,
     /// Where each definition comes from, for both directions.
     origins: HashMap<Name, Spot>,
     files: Files,
+}
+
+/// `{"$defs": …}`, in JSON Schema 2020-12.
+#[derive(Debug)]
+pub(crate) struct Definitions {
+    pub(crate) document: Value,
+    /// The same definitions for messages that are only reported: with members of the other direction.
+    pub(crate) lenient: Option<Value>,
 }
 
 impl Description {
@@ -69,7 +84,7 @@ impl Description {
         sources: &mut Sources,
         source: Arc<SourceText>,
         path: &str,
-        strict: bool,
+        options: &Options,
         problems: &mut Problems,
     ) -> Option<Self> {
         let files = Files::read(sources, source, path, problems)?;
@@ -78,22 +93,33 @@ impl Description {
             diagnostics.report(&files, problems);
             return None;
         };
+        let schemas = |direction, handling: Handling| Schemas::new(direction, handling != Handling::Allow, version);
         let mut reading = Reading {
-            strict,
+            options,
+            skipped: vec![false; options.skip.len()],
             diagnostics,
-            requests: Schemas::new(Direction::Request, version),
-            responses: Schemas::new(Direction::Response, version),
+            requests: schemas(Direction::Request, options.read_only),
+            responses: schemas(Direction::Response, options.write_only),
         };
-        let operations = operation::all(&mut reading, &root);
+        let mut operations = operation::all(&mut reading, &root);
         let issuers = security::issuers(&root);
         let title = root.get("info").and_then(|info| info.text("title")).map(str::to_owned);
-        let Reading { mut diagnostics, requests, responses, .. } = reading;
+        let Reading { mut diagnostics, requests, responses, skipped, .. } = reading;
         let mut origins = HashMap::new();
-        let requests = requests.finish(&mut diagnostics, &mut origins);
-        let responses = responses.finish(&mut diagnostics, &mut origins);
+        let (requests, broken) = definitions(requests, options.read_only, &mut diagnostics, &mut origins);
+        let (responses, broken_responses) = definitions(responses, options.write_only, &mut diagnostics, &mut origins);
+        operations.close(|operation| {
+            let (of_requests, of_responses) = operation.schemas();
+            let requests = of_requests.into_iter().find_map(|name| broken.get(name));
+            requests.or_else(|| of_responses.into_iter().find_map(|name| broken_responses.get(name))).cloned()
+        });
+        for closed in operations.closed.iter().filter(|closed| !closed.skipped) {
+            diagnostics.closed(&closed.spot, &closed.why);
+        }
         let usable = !diagnostics.has_errors();
         diagnostics.report(&files, problems);
-        usable.then_some(Self { title, operations, requests, responses, issuers, origins, files })
+        let Operations { open: operations, closed } = operations;
+        usable.then_some(Self { title, operations, closed, skipped, requests, responses, issuers, origins, files })
     }
 
     /// The place that a part of the schemas comes from, by a pointer such as `/$defs/NAME/…`. Translation may have
@@ -109,6 +135,22 @@ impl Description {
     pub(crate) fn place(&self, spot: &Spot, key: bool) -> Place {
         self.files.place(spot.file, &spot.pointer, key)
     }
+}
+
+/// Translates the schemas of one direction. Also returns why some of them cannot be enforced.
+fn definitions(
+    schemas: Schemas<'_>,
+    handling: Handling,
+    diagnostics: &mut Diagnostics,
+    origins: &mut HashMap<Name, Spot>,
+) -> (Definitions, HashMap<Name, String>) {
+    let lenient = (handling == Handling::Report).then(|| {
+        // The same definitions in the same order, so they have the same names.
+        schemas.lenient().finish(&mut Diagnostics::default(), &mut HashMap::new()).document
+    });
+    let Translated { document, broken } = schemas.finish(diagnostics, origins);
+    let lenient = lenient.filter(|lenient| *lenient != document);
+    (Definitions { document, lenient }, broken)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::reading::Reading;
 use super::schema::{Name, reference};
 use crate::policy::source::quote;
 use crate::stages::schema::fields::Style;
+use crate::stages::schema::media_type::MediaRange;
 
 /// The location of a parameter (`in`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +47,8 @@ pub(crate) struct Field {
     pub(crate) style: Style,
     /// Whether each item of a list and each member of an object is a parameter of its own.
     pub(crate) explode: bool,
+    /// Of a part of a multipart form: the media types that it may have; empty for any.
+    pub(crate) media: Vec<MediaRange>,
     /// Schema of its value: a definition of requests.
     pub(crate) schema: Name,
 }
@@ -86,7 +89,7 @@ pub(super) fn style(reading: &mut Reading<'_>, node: &Node<'_>, location: Locati
             let text = written.value.as_str().unwrap_or_default();
             let style = STYLES.iter().find(|(name, _)| *name == text).map(|(_, style)| *style);
             style.filter(|style| allowed.contains(style)).unwrap_or_else(|| {
-                reading.diagnostics.error(&written, format!("the style {} cannot be used here", quote(text)));
+                reading.diagnostics.closing(&written, format!("the style {} cannot be used here", quote(text)));
                 default
             })
         }
@@ -127,7 +130,7 @@ fn listed<'d>(reading: &mut Reading<'d>, operation: &Node<'d>, path_item: &Node<
             let parameter = match written.resolved() {
                 Ok(parameter) => parameter,
                 Err(problem) => {
-                    reading.diagnostics.error(&written, problem);
+                    reading.diagnostics.closing(&written, problem);
                     continue;
                 }
             };
@@ -135,7 +138,7 @@ fn listed<'d>(reading: &mut Reading<'d>, operation: &Node<'d>, path_item: &Node<
             let (Some((_, location)), Some(name)) = (location, parameter.text("name")) else {
                 reading
                     .diagnostics
-                    .error(&parameter, "a parameter needs a `name`, and `in`: path, query, header or cookie");
+                    .closing(&parameter, "a parameter needs a `name`, and `in`: path, query, header or cookie");
                 continue;
             };
             // OpenAPI 3.1, §4.8.12: other parts of the description define these.
@@ -144,14 +147,14 @@ fn listed<'d>(reading: &mut Reading<'d>, operation: &Node<'d>, path_item: &Node<
                 continue;
             }
             if *location == Location::Header && HeaderName::from_bytes(name.as_bytes()).is_err() {
-                reading.diagnostics.error(&parameter, format!("{} is not a header name", quote(name)));
+                reading.diagnostics.closing(&parameter, format!("{} is not a header name", quote(name)));
                 continue;
             }
             let known = found.iter().any(|(place, other, _)| place == location && *other == name);
             if !known {
                 found.push((*location, name, parameter));
             } else if !inherited {
-                reading.diagnostics.error(&written, format!("the parameter {} is defined twice", quote(name)));
+                reading.diagnostics.closing(&written, format!("the parameter {} is defined twice", quote(name)));
             }
         }
     }
@@ -166,7 +169,7 @@ fn group<'d>(
     listed: &[Listed<'d>],
 ) -> Option<Parameters> {
     let members: Vec<_> = listed.iter().filter(|(place, ..)| *place == location).collect();
-    let strict = reading.strict && location == Location::Query;
+    let strict = reading.options.strict && location == Location::Query;
     if members.is_empty() && !strict {
         return None;
     }
@@ -213,5 +216,5 @@ fn field<'d>(reading: &mut Reading<'d>, location: Location, name: String, node: 
             }
         }
     };
-    Field { name, style, explode, schema }
+    Field { name, style, explode, media: Vec::new(), schema }
 }

@@ -3,8 +3,10 @@
 //! - `oauth2` and `openIdConnect`: a caller with these scopes. `http: bearer` and `apiKey` in a header: a known caller
 //!   (with these scopes, where roles are listed). `mutualTLS`: one with a client certificate, too.
 //! - An alternative without schemes is ignored beside others: closed by default.
+//! - Schemes that are required together are one credential, with the client certificate that it comes with. Two tokens are
+//!   one, which needs the scopes of both, and this is reported: a request has one `Authorization`.
 //! - Keys in the query or in cookies, passwords, and two credentials in one request are not supported; an alternative
-//!   that needs them is left out and reported. It is an error if none remains.
+//!   that needs them is left out and reported. An operation is closed if none remains.
 
 use super::diagnostics::Diagnostics;
 use super::files::{Node, Spot};
@@ -56,7 +58,7 @@ pub(super) fn read(reading: &mut Reading<'_>, operation: &Node<'_>, root: &Node<
             nothing = true;
             continue;
         }
-        match alternative(&requirement, root) {
+        match alternative(&requirement, root, &mut reading.diagnostics) {
             Ok(alternative) if alternatives.contains(&alternative) => {}
             Ok(alternative) => alternatives.push(alternative),
             Err((at, problem)) => {
@@ -85,7 +87,13 @@ fn tell_optional(diagnostics: &mut Diagnostics, written: &Node<'_>) {
         .help("the policy may open an operation: `routes: { GET /path: { public: true } }`");
 }
 
-fn alternative<'d>(requirement: &Node<'d>, root: &Node<'d>) -> Result<Alternative, (Node<'d>, String)> {
+fn alternative<'d>(
+    requirement: &Node<'d>,
+    root: &Node<'d>,
+    diagnostics: &mut Diagnostics,
+) -> Result<Alternative, (Node<'d>, String)> {
+    const TWO: &str = "a request with two credentials is not accepted";
+    let mut tokens = 0;
     let mut alternative = Alternative { scopes: Vec::new(), certificate: false, bearer: false, key_header: None };
     let schemes = root.get("components").and_then(|components| components.get("securitySchemes"));
     for (name, scopes) in requirement.entries() {
@@ -95,15 +103,16 @@ fn alternative<'d>(requirement: &Node<'d>, root: &Node<'d>) -> Result<Alternativ
         let scheme = scheme.resolved().map_err(|problem| (scheme.clone(), problem))?;
         let fail = |problem: &str| Err((scheme.clone(), format!("{}: {problem}", quote(name))));
         match scheme.text("type").unwrap_or_default() {
-            "oauth2" | "openIdConnect" => alternative.bearer = true,
+            "oauth2" | "openIdConnect" => tokens += 1,
             "http" if scheme.text("scheme").is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")) => {
-                alternative.bearer = true;
+                tokens += 1;
             }
             "http" => return fail("`bearer` is the only HTTP scheme that is supported"),
             "apiKey" if scheme.text("in") == Some("header") => {
                 // An API key in `Authorization` is a bearer token under another name.
                 match scheme.text("name") {
-                    Some(header) if header.eq_ignore_ascii_case("authorization") => alternative.bearer = true,
+                    Some(header) if header.eq_ignore_ascii_case("authorization") => tokens += 1,
+                    _ if alternative.key_header.is_some() => return Err((requirement.clone(), TWO.to_owned())),
                     header => alternative.key_header = Some(header.unwrap_or_default().to_owned()),
                 }
             }
@@ -124,8 +133,12 @@ fn alternative<'d>(requirement: &Node<'d>, root: &Node<'d>) -> Result<Alternativ
             }
         }
     }
+    alternative.bearer = tokens > 0;
     if alternative.bearer && alternative.key_header.is_some() {
-        return Err((requirement.clone(), "a request with two credentials is not accepted".to_owned()));
+        return Err((requirement.clone(), TWO.to_owned()));
+    }
+    if tokens > 1 {
+        diagnostics.warning(requirement, "a request has one token, which here needs the scopes of all these schemes");
     }
     Ok(alternative)
 }

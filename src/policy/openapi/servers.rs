@@ -21,11 +21,11 @@ pub(super) fn base_path(
     let mut paths = servers.items().map(|server| path(&server));
     let first = match paths.next() {
         Some(Ok(path)) => path,
-        Some(Err(problem)) => {
+        Some(Err((problem, base))) => {
             diagnostics
-                .error(&servers, problem)
+                .closing(&servers, problem)
                 .help("write the path without variables, such as `url: https://api.example.com/v1`");
-            return String::new();
+            return base;
         }
         None => String::new(),
     };
@@ -36,7 +36,8 @@ pub(super) fn base_path(
     first
 }
 
-fn path(server: &Node<'_>) -> Result<String, String> {
+/// The path of a server. The error has the problem, and the path as it is written.
+fn path(server: &Node<'_>) -> Result<String, (&'static str, String)> {
     let mut url = server.text("url").unwrap_or_default().to_owned();
     for (name, variable) in server.get("variables").iter().flat_map(Node::entries) {
         if let Some(default) = variable.text("default") {
@@ -49,8 +50,9 @@ fn path(server: &Node<'_>) -> Result<String, String> {
         None => url.trim_start_matches('.'),
     };
     let path = path.split(['?', '#']).next().unwrap_or_default().trim_matches('/');
-    if path.contains(['{', '}']) {
-        return Err("the path of this server has a variable without a default".to_owned());
+    let base = if path.is_empty() { String::new() } else { format!("/{path}") };
+    match base.contains(['{', '}']) {
+        true => Err(("the path of this server has a variable without a default", base)),
+        false => Ok(base),
     }
-    Ok(if path.is_empty() { String::new() } else { format!("/{path}") })
 }

@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Uri, Version};
 
 use super::hop_by_hop::connection_options;
-use super::rules::is_protected;
+use super::rules::{is_forwarded_upstream, is_protected};
 
 /// Maximum length of a host name with its trailing dot (RFC 1035 §2.3.4).
 const HOST_LIMIT: usize = 254;
@@ -81,6 +81,12 @@ impl<'a> Host<'a> {
     }
 }
 
+/// Whether a name with underscores cannot be taken for another one, which upstreams may read instead.
+fn is_the_only_spelling(name: &HeaderName, headers: &HeaderMap) -> bool {
+    let hyphens = name.as_str().replace('_', "-");
+    is_forwarded_upstream(&hyphens, false) && !is_protected(&hyphens) && !headers.contains_key(&*hyphens)
+}
+
 /// Determines the host of a request, and refuses requests that are ambiguous by their header fields alone.
 ///
 /// The target's authority (absolute-form, `:authority`) takes precedence over Host, which must be valid all the same.
@@ -88,7 +94,15 @@ impl<'a> Host<'a> {
 /// # Errors
 /// [`HeaderError`]: no host, several, an invalid or a contradicting one; a field name with an underscore; contradicting
 /// lengths; a `Connection` that names an end-to-end field.
-pub(crate) fn check<'a>(headers: &'a HeaderMap, version: Version, uri: &'a Uri) -> Result<Host<'a>, HeaderError> {
+///
+/// `named` are names with an underscore that the policy itself has: they are accepted, unless the request has the name with
+/// hyphens as well.
+pub(crate) fn check<'a>(
+    headers: &'a HeaderMap,
+    version: Version,
+    uri: &'a Uri,
+    named: &[HeaderName],
+) -> Result<Host<'a>, HeaderError> {
     let mut host = None;
     let (mut lengths, mut coded, mut connection) = (0, false, false);
     for (name, value) in headers {
@@ -102,7 +116,7 @@ pub(crate) fn check<'a>(headers: &'a HeaderMap, version: Version, uri: &'a Uri) 
             coded = true;
         } else if name == CONNECTION {
             connection = true;
-        } else if name.as_str().contains('_') {
+        } else if name.as_str().contains('_') && !(named.contains(name) && is_the_only_spelling(name, headers)) {
             return Err(HeaderError::Underscore);
         }
     }
@@ -276,14 +290,14 @@ mod tests {
         ] {
             let headers = map(&hosts.iter().map(|host| ("host", *host)).collect::<Vec<_>>());
             let uri: Uri = target.parse().unwrap();
-            let got = check(&headers, version, &uri).map(|host| host.name());
+            let got = check(&headers, version, &uri, &[]).map(|host| host.name());
             assert_eq!(got.as_deref(), expected.as_ref().copied(), "{version:?} {target} {hosts:?}");
         }
         let long = "a".repeat(255);
-        assert_eq!(check(&map(&[("host", &long)]), V1, &Uri::from_static("/")).err(), Some(HostInvalid));
+        assert_eq!(check(&map(&[("host", &long)]), V1, &Uri::from_static("/"), &[]).err(), Some(HostInvalid));
         let headers = map(&[("host", "plain.example")]);
         let root = Uri::from_static("/");
-        assert!(matches!(check(&headers, V1, &root).map(|host| host.name()), Ok(Cow::Borrowed(_))));
+        assert!(matches!(check(&headers, V1, &root, &[]).map(|host| host.name()), Ok(Cow::Borrowed(_))));
     }
 
     #[test]
@@ -297,7 +311,7 @@ mod tests {
         ] {
             let headers = map(&hosts.iter().map(|host| ("host", *host)).collect::<Vec<_>>());
             let uri: Uri = target.parse().unwrap();
-            let header = check(&headers, version, &uri).unwrap().to_header();
+            let header = check(&headers, version, &uri, &[]).unwrap().to_header();
             assert_eq!(header.as_ref().map(|value| value.to_str().unwrap()), expected, "{version:?} {target}");
         }
     }
@@ -316,7 +330,7 @@ mod tests {
         ] {
             let mut headers = map(fields);
             headers.insert(HOST, "a".parse().unwrap());
-            assert_eq!(check(&headers, V1, &Uri::from_static("/")).err(), Some(expected), "{fields:?}");
+            assert_eq!(check(&headers, V1, &Uri::from_static("/"), &[]).err(), Some(expected), "{fields:?}");
             assert!(!expected.detail().is_empty());
         }
         for fields in [
@@ -327,7 +341,7 @@ mod tests {
             let mut headers = map(fields);
             headers.insert(HOST, "a".parse().unwrap());
             assert_eq!(
-                check(&headers, V1, &Uri::from_static("/")).map(|host| host.name()).as_deref(),
+                check(&headers, V1, &Uri::from_static("/"), &[]).map(|host| host.name()).as_deref(),
                 Ok("a"),
                 "{fields:?}"
             );

@@ -75,10 +75,9 @@ async fn process(
     let in_force = &*view.in_force;
     let policy = &in_force.policy;
 
-    let trusted = policy.trusted_proxies();
-    let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, trusted)?;
+    let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, policy)?;
 
-    let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path)?;
+    let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path, parts.uri.query())?;
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));
     let counter = guard.counter.clone();
     let RecordGuard { exchange, trace, .. } = &mut *guard;

@@ -13,7 +13,7 @@ use crate::chain;
 use crate::policy::Route;
 use crate::proxy::upstream::ResponseError;
 use crate::refusal::{Reason, Refusal, Stage};
-use crate::stages::schema::response::Requirement;
+use crate::stages::schema::response::{Expected, Requirement};
 
 /// Checks a response against the schema for its status, if there is one. Returns it with the bytes read of its body.
 pub(super) async fn check(
@@ -27,8 +27,15 @@ pub(super) async fn check(
     // RFC 9110 §6.4.1: these have no body.
     let bodiless = guard.exchange.method == Some(Method::HEAD)
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let Some(contents) = requirement.of(status, headers).filter(|_| !bodiless) else {
-        return Ok((forwarded, Bytes::new()));
+    let contents = match requirement.of(status, headers).filter(|_| !bodiless) {
+        None => return Ok((forwarded, Bytes::new())),
+        Some(Expected::Contents(contents)) => contents,
+        Some(Expected::Nothing) => {
+            if !forwarded.connection.has_ended() {
+                chain::release_undescribed(route, requirement, &mut guard.trace).inspect_err(|_| guard.discarded())?;
+            }
+            return Ok((forwarded, Bytes::new()));
+        }
     };
     let read = match read(&mut forwarded, requirement.max_size).await {
         Ok(read) => read,

@@ -10,6 +10,7 @@ use super::form::{Form, Multipart};
 use super::json::JsonSchema;
 use super::media_type::{self, MediaRange};
 use super::offload::offload;
+use super::text_encoding::without_mark;
 use super::xml::XmlSchema;
 use crate::refusal::{Reason, Refusal, Stage};
 
@@ -27,6 +28,8 @@ pub(crate) enum Content {
     Form(Arc<Form>),
     /// `multipart/form-data`.
     Multipart(Arc<Multipart>),
+    /// The first refuses, and where only the first does, this is reported.
+    Graded(Arc<(Content, Content)>),
     /// Any bytes.
     Unchecked,
 }
@@ -76,7 +79,7 @@ impl Contents {
     pub(super) fn of<'a>(&'a self, headers: &'a HeaderMap) -> Option<(&'a Content, MediaType<'a>)> {
         let media = media_type::of(headers)?;
         let (_, content) = self.0.iter().find(|(range, _)| range.contains(&media))?;
-        let text = !matches!(content, Content::Unchecked | Content::Multipart(_));
+        let text = content.is_text();
         (!text || media_type::is_utf8(&media)).then_some((content, media))
     }
 
@@ -93,18 +96,30 @@ fn ranges(texts: &[&str], content: &Content) -> Vec<(MediaRange, Content)> {
 }
 
 impl Content {
+    fn is_text(&self) -> bool {
+        match self {
+            Self::Unchecked | Self::Multipart(_) => false,
+            Self::Graded(both) => both.0.is_text(),
+            Self::Json(_) | Self::Xml(_) | Self::Form(_) => true,
+        }
+    }
+
     /// Checks that a body parses and conforms to its schema.
     pub(super) async fn check(&self, media: &MediaType<'_>, body: &Bytes) -> Result<(), Refusal> {
         match self {
             Self::Json(schema) if body.len() > JSON_AT_ONCE => {
                 let (schema, body) = (Arc::clone(schema), body.clone());
-                Box::pin(offload(move || schema.check(&body))).await
+                Box::pin(offload(move || schema.check(without_mark(&body)))).await
             }
-            Self::Json(schema) => schema.check(body),
+            Self::Json(schema) => schema.check(without_mark(body)),
             // Boxed: rare and large, and it would be a part of every request's future.
             Self::Xml(schema) => Box::pin(schema.check(body)).await,
             Self::Form(form) => form.check(body),
             Self::Multipart(form) => Box::pin(form.check(media, body)).await,
+            Self::Graded(both) => match Box::pin(both.0.check(media, body)).await {
+                Err(refusal) if Box::pin(both.1.check(media, body)).await.is_ok() => Err(refusal.only_reported()),
+                checked => checked,
+            },
             Self::Unchecked => Ok(()),
         }
     }

@@ -4,12 +4,15 @@
 //! where numbers are allowed, and text elsewhere. The only check here is that a name with a single value occurs once.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
+use mediatype::MediaType;
 use serde_json::{Map, Value};
 
+use super::media_type::MediaRange;
+use super::nested;
 use super::text_encoding::{TextEncoding, decoded};
-use super::value_type::{MAX_DEPTH, Scalars, ValueType, gather};
+use super::value_type::{MAX_DEPTH, ValueType, gather};
 use crate::refusal::Violation;
 use crate::stages::strict_json;
 
@@ -44,13 +47,34 @@ pub(crate) struct Field {
     style: Style,
     /// Whether each item of a list or member of an object is serialized separately.
     explode: bool,
+    /// The media types that it may have as a part of a multipart form; empty for any.
+    media: Box<[MediaRange]>,
     value_type: ValueType,
 }
 
 impl Field {
     /// `schema` describes the value; its references resolve within `root`.
     pub(crate) fn new(name: &str, style: Style, explode: bool, schema: &Value, root: &Value) -> Self {
-        Self { name: name.into(), style, explode, value_type: ValueType::of(schema, root, MAX_DEPTH) }
+        // `a=1&b=2` and `p[a]=1` may be nested further, and other styles cannot.
+        let value_type = match style {
+            Style::Form | Style::DeepObject => ValueType::nested(schema, root),
+            _ => ValueType::flat(schema, root),
+        };
+        Self { name: name.into(), style, explode, media: Box::default(), value_type }
+    }
+
+    /// As a part of a multipart form, of these media types only; of any if there are none.
+    pub(crate) fn accepting(self, media: &[MediaRange]) -> Self {
+        Self { media: media.into(), ..self }
+    }
+
+    pub(super) fn accepts(&self, media: &MediaType<'_>) -> bool {
+        self.media.is_empty() || self.media.iter().any(|range| range.contains(media))
+    }
+
+    /// Whether its value is JSON as text.
+    pub(super) fn is_json(&self) -> bool {
+        self.style == Style::Json
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -59,21 +83,18 @@ impl Field {
 
     /// Whether it may occur several times.
     pub(super) fn is_list(&self) -> bool {
-        matches!(self.value_type, ValueType::List(_))
+        self.value_type.list.is_some()
     }
 
     /// Decodes a single text: the whole value, or one item of a list.
     pub(super) fn item(&self, text: &str, encoding: TextEncoding) -> Result<Value, &'static str> {
-        match &self.value_type {
-            ValueType::List(item) => item.scalar(text, encoding),
-            value_type => value_type.scalar(text, encoding),
-        }
+        self.value_type.list.as_deref().unwrap_or(&self.value_type).scalar(text, encoding)
     }
 
     /// Decodes the value of these texts. The error completes a sentence that begins with "it".
     pub(super) fn value(&self, texts: &[&str], encoding: TextEncoding) -> Result<Value, &'static str> {
         const TWICE: &str = "occurs more than once; send it once";
-        if let (ValueType::List(item), Style::Form, true) = (&self.value_type, self.style, self.explode) {
+        if let (Some(item), Style::Form, true) = (&self.value_type.list, self.style, self.explode) {
             let items = texts.iter().map(|text| item.scalar(text, encoding));
             return items.collect::<Result<_, _>>().map(Value::Array);
         }
@@ -83,21 +104,24 @@ impl Field {
             let text = decoded(text, encoding)?;
             return strict_json::parse(text.as_bytes()).map_err(|_| "is not acceptable JSON");
         }
-        match &self.value_type {
-            ValueType::Scalar(_) => self.value_type.scalar(text, encoding),
-            ValueType::List(_) if text.is_empty() => Ok(Value::Array(Vec::new())),
-            ValueType::List(item) => {
+        match (&self.value_type.list, &self.value_type.object) {
+            // Without brackets, this is neither a list nor an object.
+            _ if self.style == Style::DeepObject => self.value_type.scalar(text, encoding),
+            (None, None) => self.value_type.scalar(text, encoding),
+            (Some(_), _) if text.is_empty() => Ok(Value::Array(Vec::new())),
+            (Some(item), _) => {
                 let prefix = format!("{}=", self.name);
                 let named = self.style == Style::Matrix && self.explode;
-                let items = split(text, delimiter).map(|text| match named {
+                let escaped = !item.commas && encoding != TextEncoding::Plain;
+                let items = split(text, delimiter, escaped).map(|text| match named {
                     true => text.strip_prefix(&prefix).ok_or("is not serialized in the style of this parameter"),
                     false => Ok(text),
                 });
                 items.map(|text| item.scalar(text?, encoding)).collect::<Result<_, _>>().map(Value::Array)
             }
-            ValueType::Object(..) if text.is_empty() => Ok(Value::Object(Map::new())),
-            ValueType::Object(..) => {
-                let mut pieces = split(text, delimiter);
+            (None, Some(_)) if text.is_empty() => Ok(Value::Object(Map::new())),
+            (None, Some(_)) => {
+                let mut pieces = split(text, delimiter, false);
                 let mut pairs = Vec::new();
                 while let Some(piece) = pieces.next() {
                     let pair =
@@ -119,8 +143,8 @@ impl Field {
             )),
             Style::Matrix => {
                 let text = text.strip_prefix(';').ok_or(WRONG_STYLE)?;
-                match (&self.value_type, self.explode) {
-                    (ValueType::Scalar(_), _) | (_, false) => {
+                match (self.value_type.list.is_none() && self.value_type.object.is_none(), self.explode) {
+                    (true, _) | (_, false) => {
                         let text = text.strip_prefix(&*self.name).ok_or(WRONG_STYLE)?;
                         Ok((text.strip_prefix('=').unwrap_or(text), Style::Simple))
                     }
@@ -148,8 +172,10 @@ impl Field {
     }
 }
 
-/// Splits a text at the delimiters of a style.
-fn split(text: &str, style: Style) -> impl Iterator<Item = &str> {
+/// Splits a text at the delimiters of a style. With `escaped`, an encoded comma is one too: clients encode it, and the items
+/// cannot contain any.
+fn split(text: &str, style: Style, escaped: bool) -> impl Iterator<Item = &str> {
+    const COMMAS: &[&str] = &[",", "%2C", "%2c"];
     const SPACES: &[&str] = &["%20", "+", " "];
     const PIPES: &[&str] = &["|", "%7C", "%7c"];
     let delimiters: &[&str] = match style {
@@ -157,6 +183,7 @@ fn split(text: &str, style: Style) -> impl Iterator<Item = &str> {
         Style::Matrix => &[";"],
         Style::SpaceDelimited => SPACES,
         Style::PipeDelimited => PIPES,
+        _ if escaped => COMMAS,
         _ => &[","],
     };
     let mut rest = Some(text);
@@ -206,20 +233,27 @@ impl Fields {
             }
         }
         let (mut object, mut violations) = (Map::new(), Vec::new());
+        let mut nested = self.take_nested(&mut texts);
         for field in &self.0 {
-            let value = match field.taken(&mut texts) {
-                Taken::Nothing => continue,
-                Taken::Texts(texts) => field.value(&texts, TextEncoding::Form),
-                Taken::Members(pairs) => {
+            let brackets = nested.remove(&*field.name);
+            let value = match (field.taken(&mut texts), brackets) {
+                (Taken::Nothing, None) => continue,
+                (Taken::Texts(texts), None) => field.value(&texts, TextEncoding::Form),
+                (Taken::Members(pairs), None) => {
                     field.members(pairs.iter().map(|(name, text)| (&**name, *text)), TextEncoding::Form)
                 }
+                (Taken::Nothing, Some(brackets)) => {
+                    let pairs = brackets.iter().map(|(brackets, text)| (&**brackets, *text));
+                    nested::value(&field.value_type, pairs, TextEncoding::Form)
+                }
+                (_, Some(_)) => Err("occurs with brackets and without; send it in one form"),
             };
             match value {
                 Ok(value) => drop(object.insert(field.name.to_string(), value)),
                 Err(problem) => violations.push(wrong(prefix, &field.name, problem)),
             }
         }
-        let text = ValueType::Scalar(Scalars { text: true, ..Scalars::default() });
+        let text = ValueType::default();
         for (name, texts) in texts {
             let values: Result<Vec<Value>, _> =
                 texts.iter().map(|value| text.scalar(value, TextEncoding::Form)).collect();
@@ -234,6 +268,33 @@ impl Fields {
             object.insert(name.into_owned(), value);
         }
         if violations.is_empty() { Ok(object) } else { Err(violations) }
+    }
+}
+
+/// By field: what follows its name in brackets, and the text.
+type Nested<'t> = BTreeMap<String, Vec<(String, &'t str)>>;
+
+impl Fields {
+    /// Takes the names that begin with that of a field and a bracket, in the order that they were sent in for each field.
+    /// Whatever its style, they belong to the field: an upstream may read them so.
+    fn take_nested<'t>(&self, texts: &mut BTreeMap<Cow<'t, str>, Vec<&'t str>>) -> Nested<'t> {
+        let mut nested = Nested::new();
+        if !texts.keys().any(|name| name.contains('[')) {
+            return nested;
+        }
+        let names: HashSet<&str> = self.0.iter().map(|field| &*field.name).collect();
+        let own = |name: &str| {
+            let (field, _) = name.split_once('[')?;
+            (names.contains(field) && !names.contains(name)).then(|| field.to_owned())
+        };
+        let taken: Vec<(String, String)> =
+            texts.keys().filter_map(|name| Some((own(name)?, name.to_string()))).collect();
+        for (field, name) in taken {
+            let brackets = name.get(field.len()..).unwrap_or_default().to_owned();
+            let values = texts.remove(name.as_str()).into_iter().flatten();
+            nested.entry(field).or_default().extend(values.map(|text| (brackets.clone(), text)));
+        }
+        nested
     }
 }
 
@@ -256,17 +317,10 @@ enum Taken<'t> {
 
 impl Field {
     fn taken<'t>(&self, texts: &mut BTreeMap<Cow<'t, str>, Vec<&'t str>>) -> Taken<'t> {
-        let claimed: Vec<(String, String)> = match (&self.value_type, self.style, self.explode) {
-            (ValueType::Object(members, _), Style::Form, true) => {
-                let names = members.iter().map(|(name, _)| (name.to_string(), name.to_string()));
+        let claimed: Vec<(String, String)> = match (&self.value_type.object, self.style, self.explode) {
+            (Some(members), Style::Form, true) if self.value_type.list.is_none() => {
+                let names = members.known.iter().map(|(name, _)| (name.to_string(), name.to_string()));
                 names.filter(|(name, _)| texts.contains_key(name.as_str())).collect()
-            }
-            (_, Style::DeepObject, _) => {
-                let prefix = format!("{}[", self.name);
-                let member = |name: &str| name.strip_prefix(&prefix)?.strip_suffix(']').map(str::to_owned);
-                let from = texts.range(Cow::Borrowed(prefix.as_str())..);
-                let named = from.take_while(|(name, _)| name.starts_with(&prefix));
-                named.filter_map(|(name, _)| Some((name.to_string(), member(name)?))).collect()
             }
             _ => return texts.remove(&*self.name).map_or(Taken::Nothing, Taken::Texts),
         };
@@ -377,6 +431,17 @@ mod tests {
         let filter = json!({"type": "object", "properties": {"min": {"type": "integer"}}});
         let mut fields: Vec<Field> = Fields::of(&schema, Style::Form, true).iter().cloned().collect();
         fields.push(Field::new("filter", Style::DeepObject, true, &filter, &filter));
+        let integer = json!({"type": "integer"});
+        fields.push(Field::new("page", Style::Form, true, &integer, &integer));
+        fields.push(Field::new("page[size]", Style::Form, true, &integer, &integer));
+        for (name, items) in [
+            ("ids", integer.clone()),
+            ("names", json!({"type": "string"})),
+            ("states", json!({"type": "string", "enum": ["open", "paid"]})),
+        ] {
+            let list = json!({"type": "array", "items": items});
+            fields.push(Field::new(name, Style::Form, false, &list, &list));
+        }
         let fields = Fields::new(fields);
         for (query, object) in [
             ("", Ok(json!({}))),
@@ -388,6 +453,18 @@ mod tests {
             ("other=1&other=2&flag", Ok(json!({"other": ["1", "2"], "flag": ""}))),
             ("limit=5&limit=6", Err("/query/limit")),
             ("filter[min]=3&filter[min]=4", Err("/query/filter")),
+            // F15: whatever a field's style is, names with brackets are its own.
+            ("tags[]=a&tags[]=b", Ok(json!({"tags": ["a", "b"]}))),
+            ("limit[]=5", Ok(json!({"limit": ["5"]}))),
+            ("limit[a][b]=5", Ok(json!({"limit": {"a": {"b": "5"}}}))),
+            ("filter=3", Ok(json!({"filter": "3"}))),
+            ("filter=3&filter[min]=3", Err("/query/filter")),
+            ("tags=a&tags[]=b", Err("/query/tags")),
+            ("filter[min=3", Err("/query/filter")),
+            ("page[size]=3", Ok(json!({"page[size]": 3}))),
+            ("ids=1%2C2,3", Ok(json!({"ids": [1, 2, 3]}))),
+            ("names=a%2Cb,c", Ok(json!({"names": ["a,b", "c"]}))),
+            ("states=open%2cpaid", Ok(json!({"states": ["open", "paid"]}))),
             ("limit=%ff", Err("/query/limit")),
             ("a~/b=%ff", Err("/query/a~0~1b")),
             ("%ff=1", Err("/query")),

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::fields::{Field, Fields, Style, wrong};
 use super::json::{self, JsonSchema};
 use super::malformed::malformed;
-use super::text_encoding::TextEncoding;
+use super::text_encoding::{TextEncoding, without_mark};
 use crate::refusal::{Refusal, Violation};
 use crate::stages::strict_json;
 
@@ -77,10 +77,13 @@ impl Multipart {
             let Some(name) = part.name().map(str::to_owned) else {
                 return Err(malformed("a part has no name"));
             };
-            let kind = Kind::of(part.content_type().map(AsRef::as_ref), part.file_name().is_some());
-            let bytes = part.bytes().await.map_err(|error| broken(&error))?;
             let field = self.fields.iter().find(|field| field.name() == name);
+            let (written, file) = (part.content_type().map(ToString::to_string), part.file_name().is_some());
+            let kind = Kind::of(written.as_deref(), file, field);
+            let accepted = field.is_none_or(|field| is_accepted(field, written.as_deref(), file));
+            let bytes = part.bytes().await.map_err(|error| broken(&error))?;
             match kind.value(field, &bytes) {
+                _ if !accepted => violations.push(wrong("", &name, "has a media type that is not accepted here")),
                 Ok(value) => add(&mut object, name, value, field.is_some_and(Field::is_list), &mut violations),
                 Err(problem) => violations.push(wrong("", &name, problem)),
             }
@@ -101,10 +104,11 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(media: Option<&str>, file: bool) -> Self {
+    fn of(media: Option<&str>, file: bool, field: Option<&Field>) -> Self {
         let essence = media.and_then(|media| media.split(';').next()).map(|media| media.trim().to_ascii_lowercase());
         match essence.as_deref() {
             None if file => Self::Bytes,
+            None if field.is_some_and(Field::is_json) => Self::Json,
             None => Self::Text,
             Some("text/plain") if !file => Self::Text,
             Some(json) if json == "application/json" || json.ends_with("+json") => Self::Json,
@@ -115,11 +119,20 @@ impl Kind {
     fn value(self, field: Option<&Field>, bytes: &[u8]) -> Result<Value, &'static str> {
         let text = || std::str::from_utf8(bytes).map_err(|_| "is not UTF-8 text");
         match (self, field) {
-            (Self::Json, _) => strict_json::parse(bytes).map_err(|_| "is not acceptable JSON"),
+            (Self::Json, _) => strict_json::parse(without_mark(bytes)).map_err(|_| "is not acceptable JSON"),
             (Self::Bytes, _) => Ok(Value::String("x".repeat(bytes.len()))),
             (Self::Text, Some(field)) => field.item(text()?, TextEncoding::Plain),
             (Self::Text, None) => Ok(Value::String(text()?.to_owned())),
         }
+    }
+}
+
+/// Whether a part has one of the media types of its field. A part that names none is text (RFC 7578 §4.4), and is validated as
+/// its field; a file is not.
+fn is_accepted(field: &Field, written: Option<&str>, file: bool) -> bool {
+    match written.or_else(|| file.then_some("application/octet-stream")) {
+        Some(written) => MediaType::parse(written).is_ok_and(|media| field.accepts(&media)),
+        None => true,
     }
 }
 
@@ -148,6 +161,7 @@ mod tests {
 
     use super::*;
     use crate::refusal::Reason;
+    use crate::stages::schema::media_type::MediaRange;
 
     fn schema() -> Value {
         json!({
@@ -241,6 +255,40 @@ mod tests {
             let media = MediaType::parse(media).unwrap();
             let refusal = runtime.block_on(form.check(&media, &Bytes::from(body))).unwrap_err();
             assert_eq!(refusal.reason(), Reason::MalformedBody, "{body}");
+        }
+    }
+
+    /// F4
+    #[test]
+    fn a_part_has_a_media_type_that_its_field_accepts() {
+        let schema =
+            json!({"properties": {"photo": {"type": "string"}, "meta": {"type": "object", "required": ["a"]}}});
+        let media = |texts: &[&str]| texts.iter().map(|text| MediaRange::parse(text).unwrap()).collect::<Vec<_>>();
+        let field = |name: &str, style, types: &[&str]| {
+            Field::new(name, style, true, &schema["properties"][name], &schema).accepting(&media(types))
+        };
+        let fields = vec![
+            field("photo", Style::Form, &["image/png", "image/jpeg"]),
+            field("meta", Style::Json, &["application/json"]),
+        ];
+        let form = Multipart::new(Fields::new(fields), Arc::new(JsonSchema::new(&schema).unwrap()));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for (head, body, good) in [
+            ("name=photo; filename=a\r\ncontent-type: image/png", "x", true),
+            ("name=photo; filename=a\r\ncontent-type: Image/JPEG; q=1", "x", true),
+            ("name=photo; filename=a\r\ncontent-type: text/html", "<script>", false),
+            ("name=photo; filename=a\r\ncontent-type: image/svg+xml", "<svg/>", false),
+            ("name=photo; filename=a", "x", false),
+            ("name=photo", "x", true),
+            ("name=meta\r\ncontent-type: application/json", "{\"a\": 1}", true),
+            ("name=meta", "\u{feff}{\"a\": 1}", true),
+            ("name=meta", "{}", false),
+            ("name=meta", "a", false),
+            ("name=meta\r\ncontent-type: text/plain", "{\"a\": 1}", false),
+        ] {
+            let body = format!("--b\r\ncontent-disposition: form-data; {head}\r\n\r\n{body}\r\n--b--\r\n");
+            let media = MediaType::parse("multipart/form-data; boundary=b").unwrap();
+            assert_eq!(runtime.block_on(form.check(&media, &body.into())).is_ok(), good, "{head}");
         }
     }
 }

@@ -12,16 +12,18 @@ pub(crate) mod form;
 pub(crate) mod json;
 mod malformed;
 pub(crate) mod media_type;
+mod nested;
 mod offload;
 pub(crate) mod parameters;
 pub(crate) mod response;
+pub(crate) mod segment;
 mod text_encoding;
 mod value_type;
 pub(crate) mod xml;
 
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
+use http::header::HeaderName;
 use hyper::body::Body as _;
 
 use self::content::{Content, Contents};
@@ -79,6 +81,12 @@ impl Requirement {
         Self { parameters: Some(Box::new(parameters)), ..self }
     }
 
+    /// The names of the headers that are validated.
+    pub(crate) fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
+        let headers = self.parameters.as_ref().and_then(|parameters| parameters.headers.as_ref());
+        headers.into_iter().flat_map(|group| group.fields.iter().map(|(_, name)| name))
+    }
+
     /// Whether requests are validated against a schema.
     pub(crate) fn is_checked(&self) -> bool {
         self.contents.is_some() || self.parameters.is_some()
@@ -102,7 +110,8 @@ impl Requirement {
         let Some(contents) = &self.contents else {
             return Ok(Body::streaming(body, counter, max_size, deadline));
         };
-        if !self.required && body.is_end_stream() && !request.headers.contains_key(CONTENT_TYPE) {
+        // Many clients always send a Content-Type.
+        if !self.required && body.is_end_stream() {
             return Ok(Body::whole(bytes::Bytes::new()));
         }
         let (content, media) = match contents.of(request.headers) {
@@ -116,6 +125,8 @@ impl Requirement {
         };
         let received = match Box::pin(crate::body::collect(body, counter, (max_size, outer_size), deadline)).await {
             Err(Uncollected { refusal, body }) => return Err(Rejected { refusal, body }),
+            // A body in chunks shows only now that there is none.
+            Ok(received) if received.is_empty() && !self.required => return Ok(Body::whole(received)),
             Ok(received) => received,
         };
         let checked = match encoding.decode(received.clone(), max_size) {

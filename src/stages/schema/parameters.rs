@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::fields::{Field, Fields, wrong};
 use super::json::{self, JsonSchema};
+use super::segment::{PathPlace, Split};
 use super::text_encoding::TextEncoding;
 use crate::exchange::Request;
 use crate::refusal::{Refusal, Violation};
@@ -26,8 +27,8 @@ pub(crate) struct Group<F> {
 /// The parameters of a route, by location.
 #[derive(Debug, Default)]
 pub(crate) struct Parameters {
-    /// Each with its segment of the path, from 0; `true` if it also takes all segments after it.
-    pub(crate) path: Option<Group<Vec<(Field, usize, bool)>>>,
+    /// Each with its place in the path.
+    pub(crate) path: Option<Group<Vec<(Field, PathPlace)>>>,
     /// Of the query. The schema validates names that are not among them.
     pub(crate) query: Option<Group<Fields>>,
     /// Headers by name.
@@ -56,7 +57,13 @@ impl Parameters {
     pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let mut violations = Vec::new();
         if let Some(path) = &self.path {
-            path.validate(path_object(&path.fields, request.path()), "/path", &mut violations);
+            for split in [Split::Shortest, Split::Longest] {
+                // Upstreams differ in how they split `1-2-3` for `{a}-{b}`: both readings must be valid.
+                let differs = split == Split::Shortest || path.fields.iter().any(|(_, place)| place.is_part());
+                if differs && violations.is_empty() {
+                    path.validate(path_object(&path.fields, request.path(), split), "/path", &mut violations);
+                }
+            }
         }
         if let Some(query) = &self.query {
             query.validate(query.fields.object(request.query.unwrap_or_default(), "/query"), "/query", &mut violations);
@@ -90,13 +97,10 @@ impl<F> Group<F> {
 
 type Object = Result<Map<String, Value>, Vec<Violation>>;
 
-fn path_object(fields: &[(Field, usize, bool)], path: &str) -> Object {
+fn path_object(fields: &[(Field, PathPlace)], path: &str, split: Split) -> Object {
     let mut object = Map::new();
-    for (field, segment, rest) in fields {
-        let from = path.split('/').take(segment + 1).map(|segment| segment.len() + 1).sum::<usize>();
-        let rest_of_path = path.get(from..).unwrap_or_default();
-        let text = if *rest { rest_of_path } else { rest_of_path.split('/').next().unwrap_or_default() };
-        insert(&mut object, field, &[text], TextEncoding::Percent, "/path")?;
+    for (field, place) in fields {
+        insert(&mut object, field, &[place.value(path, split)], TextEncoding::Percent, "/path")?;
     }
     Ok(object)
 }
@@ -157,11 +161,13 @@ mod tests {
     use super::*;
     use crate::exchange::SampleRequest;
     use crate::stages::schema::fields::Style;
+    use crate::stages::schema::segment::{Extent, SegmentPattern};
 
     #[test]
     fn each_location_is_judged() {
         let integer = json!({"type": "integer", "minimum": 1});
         let field = |name: &str, style| Field::new(name, style, false, &integer, &integer);
+        let place = |extent| PathPlace { segment: 1, extent };
         let schema = |names: &[&str]| {
             let properties: Map<String, Value> =
                 names.iter().map(|name| ((*name).to_owned(), integer.clone())).collect();
@@ -169,7 +175,10 @@ mod tests {
             Arc::new(JsonSchema::new(&schema).unwrap())
         };
         let parameters = Parameters {
-            path: Some(Group { fields: vec![(field("id", Style::Simple), 1, false)], schema: schema(&["id"]) }),
+            path: Some(Group {
+                fields: vec![(field("id", Style::Simple), place(Extent::Whole))],
+                schema: schema(&["id"]),
+            }),
             query: Some(Group { fields: Fields::new(vec![field("q", Style::Form)]), schema: schema(&["q"]) }),
             headers: Some(Group {
                 fields: vec![(field("X-Count", Style::Simple), HeaderName::from_static("x-count"))],
@@ -204,9 +213,28 @@ mod tests {
         let text = json!({"type": "string", "maxLength": 5});
         let field = Field::new("rest", Style::Simple, false, &text, &text);
         let schema = Arc::new(JsonSchema::new(&json!({"properties": {"rest": text}})).unwrap());
-        let path = Some(Group { fields: vec![(field, 1, true)], schema });
+        let path = Some(Group { fields: vec![(field, PathPlace { segment: 1, extent: Extent::Rest })], schema });
         let parameters = Parameters { path, ..Parameters::default() };
         for (path, good) in [("/files/a/b", true), ("/files/a/b/c", true), ("/files/aa/bb/cc", false)] {
+            let (sample, headers) = (SampleRequest::new(&Method::GET, path), HeaderMap::new());
+            assert_eq!(parameters.check(&sample.with(None, &headers)).is_ok(), good, "{path}");
+        }
+    }
+
+    /// F1
+    #[test]
+    fn names_with_text_between_them_are_valid_in_both_splits() {
+        let pattern = Arc::new(SegmentPattern::new(vec!["".into(), "-".into(), ".csv".into()]));
+        let number = json!({"type": "integer"});
+        let place = |at| PathPlace { segment: 1, extent: Extent::Part(Arc::clone(&pattern), at) };
+        let field = |name: &str, schema: &Value| Field::new(name, Style::Simple, false, schema, schema);
+        let text = json!({"type": "string"});
+        let schema = json!({"properties": {"a": number, "b": text}});
+        let fields = vec![(field("a", &number), place(0)), (field("b", &text), place(1))];
+        let path = Some(Group { fields, schema: Arc::new(JsonSchema::new(&schema).unwrap()) });
+        let parameters = Parameters { path, ..Parameters::default() };
+        for (path, good) in [("/x/1-b.csv", true), ("/x/a-b.csv", false), ("/x/1-b-c.csv", false), ("/x/1-.csv", true)]
+        {
             let (sample, headers) = (SampleRequest::new(&Method::GET, path), HeaderMap::new());
             assert_eq!(parameters.check(&sample.with(None, &headers)).is_ok(), good, "{path}");
         }

@@ -27,8 +27,25 @@ pub(crate) enum Statuses {
 pub(crate) struct Requirement {
     /// Most specific first.
     statuses: Vec<(Statuses, Contents)>,
+    /// What happens to a response below 400 with a status that is not among them; `None` if it passes.
+    undescribed: Option<Undescribed>,
     /// Most bytes, before and after decoding.
     pub(crate) max_size: u64,
+}
+
+/// What happens to a response with an undescribed status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Undescribed {
+    Refused,
+    Reported,
+}
+
+/// What a response must look like.
+#[derive(Debug)]
+pub(crate) enum Expected<'a> {
+    Contents(&'a Contents),
+    /// Its status is not described, so nothing may come with it.
+    Nothing,
 }
 
 impl Statuses {
@@ -60,15 +77,23 @@ impl Requirement {
     /// `max_size` in bytes.
     pub(crate) fn new(mut statuses: Vec<(Statuses, Contents)>, max_size: u64) -> Self {
         statuses.sort_by_key(|(statuses, _)| *statuses);
-        Self { statuses, max_size }
+        Self { statuses, undescribed: None, max_size }
     }
 
-    /// Returns the schemas for a response with this status and headers; `None` if it is not checked.
-    pub(crate) fn of(&self, status: StatusCode, headers: &HeaderMap) -> Option<&Contents> {
-        let (_, contents) = self.statuses.iter().find(|(statuses, _)| statuses.contain(status))?;
+    /// Handles responses below 400 with a status that is not described. Errors pass: descriptions rarely list them all.
+    pub(crate) fn handling_undescribed(self, undescribed: Option<Undescribed>) -> Self {
+        Self { undescribed, ..self }
+    }
+
+    /// Returns what a response with this status and headers must look like; `None` if it is not checked.
+    pub(crate) fn of(&self, status: StatusCode, headers: &HeaderMap) -> Option<Expected<'_>> {
+        let described = self.statuses.iter().find(|(statuses, _)| statuses.contain(status));
+        let Some((_, contents)) = described else {
+            return (status.as_u16() < 400 && self.undescribed.is_some()).then_some(Expected::Nothing);
+        };
         let streams = media_type::of(headers)
             .is_some_and(|media| media.ty == mediatype::names::TEXT && media.subty == mediatype::names::EVENT_STREAM);
-        (!streams && !contents.pass(headers)).then_some(contents)
+        (!streams && !contents.pass(headers)).then_some(Expected::Contents(contents))
     }
 
     /// Checks a response that was read whole. The reason of a refusal is always
@@ -81,14 +106,33 @@ impl Requirement {
             Ok(decoded) => content.check(&media, &decoded).await,
             Err(refusal) => Err(refusal),
         };
-        // This text is written for callers who send a body; here it only goes to the log.
-        checked.map_err(|refusal| invalid(refusal.detail().to_owned(), refusal.violations().to_vec()))
+        checked.map_err(|refusal| {
+            // This text is written for callers who send a body; here it only goes to the log.
+            let invalid = invalid(refusal.detail().to_owned(), refusal.violations().to_vec());
+            if refusal.is_only_reported() { invalid.only_reported() } else { invalid }
+        })
     }
 
     /// Refuses a response that is larger than `max_size`.
     pub(crate) fn too_large(&self) -> Refusal {
-        invalid(format!("it has more than {} bytes", self.max_size), Vec::new())
+        let detail = format!("it has more than {} bytes; `response.max_size` of the route allows more", self.max_size);
+        invalid(detail.clone(), vec![rule("max_size", detail)])
     }
+
+    /// Refuses a response with an undescribed status; `None` if it passes.
+    pub(crate) fn undescribed(&self) -> Option<Refusal> {
+        let detail = "the description does not have its status";
+        let refusal = || invalid(detail, vec![rule("undescribed", detail.to_owned())]);
+        self.undescribed.map(|handling| match handling {
+            Undescribed::Refused => refusal(),
+            Undescribed::Reported => refusal().only_reported(),
+        })
+    }
+}
+
+/// The violation of a rule that is not in a schema, so that the record names it.
+fn rule(name: &str, detail: String) -> Violation {
+    Violation { keyword: Some(name.into()), ..Violation::new("", detail) }
 }
 
 fn invalid(cause: impl Into<std::borrow::Cow<'static, str>>, violations: Vec<Violation>) -> Refusal {
@@ -137,7 +181,10 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         for (status, name) in [(200, "2XX"), (201, "201"), (404, "default"), (500, "default")] {
-            let contents = requirement.of(StatusCode::from_u16(status).unwrap(), &headers).unwrap();
+            let Some(Expected::Contents(contents)) = requirement.of(StatusCode::from_u16(status).unwrap(), &headers)
+            else {
+                panic!("{status}")
+            };
             for other in ["2XX", "201", "default"] {
                 let judged = requirement.check(contents, &headers, Bytes::from(format!("\"{other}\"")));
                 assert_eq!(runtime.block_on(judged).is_ok(), other == name, "{status} {other}");
@@ -145,6 +192,27 @@ mod tests {
         }
         let stream = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; a=b"))]);
         assert!(requirement.of(StatusCode::OK, &stream).is_none());
+    }
+
+    /// F5
+    #[test]
+    fn a_status_that_is_not_described_follows_its_own_rule_and_errors_pass() {
+        let described = Contents::new(Contents::json(&Arc::new(JsonSchema::new(&json!({})).unwrap())));
+        for (handling, reported) in
+            [(None, None), (Some(Undescribed::Refused), Some(false)), (Some(Undescribed::Reported), Some(true))]
+        {
+            let requirement = Requirement::new(vec![(Statuses::One(200), described.clone())], 100);
+            let requirement = requirement.handling_undescribed(handling);
+            let of = |status| requirement.of(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
+            assert!(matches!(of(200), Some(Expected::Contents(_))));
+            for status in [201, 206, 302] {
+                assert_eq!(matches!(of(status), Some(Expected::Nothing)), handling.is_some(), "{status} {handling:?}");
+            }
+            for status in [400, 404, 500] {
+                assert!(of(status).is_none(), "{status} {handling:?}");
+            }
+            assert_eq!(requirement.undescribed().map(|refusal| refusal.is_only_reported()), reported);
+        }
     }
 
     #[test]

@@ -28,3 +28,8 @@ pub(super) fn decoded(text: &str, encoding: TextEncoding) -> Result<Cow<'_, str>
         TextEncoding::Percent | TextEncoding::Form => percent_decode_str(text).decode_utf8().map_err(|_| BROKEN),
     }
 }
+
+/// A JSON text without a byte order mark, which parsers may ignore (RFC 8259 §8.1). It is forwarded all the same.
+pub(super) fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}

@@ -4,64 +4,104 @@ use serde_json::{Number, Value};
 
 use super::text_encoding::{TextEncoding, decoded};
 
-/// Most references followed, and deepest nesting of lists and objects, when finding out which types a schema allows.
+/// Most references followed, and deepest nesting of `allOf` and the like, when finding out which types a schema allows.
 pub(super) const MAX_DEPTH: usize = 16;
 
-/// The type of value that a text is read as.
+/// The deepest nesting that names with brackets are decoded to.
+const MAX_LEVELS: usize = 8;
+/// Most parts of one type. Schemas may refer to themselves in many ways, so their number grows with every level.
+const MAX_PARTS: usize = 10_000;
+
+/// The types of value that a text is read as. A type that may be several is decoded as a list, or else as an object, where
+/// its style has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ValueType {
-    Scalar(Scalars),
-    List(Box<ValueType>),
-    Object(Vec<(Box<str>, ValueType)>, Box<ValueType>),
+pub(super) struct ValueType {
+    /// What a text is read as that is neither a list nor an object.
+    pub(super) scalars: Scalars,
+    /// The type of the items, if it may be a list.
+    pub(super) list: Option<Box<ValueType>>,
+    /// The types of the members, if it may be an object.
+    pub(super) object: Option<Members>,
+    /// Whether the text of a scalar may contain a comma.
+    pub(super) commas: bool,
+}
+
+/// The types of an object's members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Members {
+    pub(super) known: Vec<(Box<str>, ValueType)>,
+    others: Box<ValueType>,
 }
 
 /// The scalar types that a text may be read as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Scalars {
-    pub(super) text: bool,
-    pub(super) number: bool,
-    pub(super) boolean: bool,
-    pub(super) null: bool,
+    text: bool,
+    number: bool,
+    boolean: bool,
+    null: bool,
+}
+
+/// Text.
+impl Default for ValueType {
+    fn default() -> Self {
+        let scalars = Scalars { text: true, number: false, boolean: false, null: false };
+        Self { scalars, list: None, object: None, commas: true }
+    }
 }
 
 impl ValueType {
-    /// Finds the type that texts are read as under a schema.
-    pub(super) fn of(schema: &Value, root: &Value, depth: usize) -> Self {
+    /// The type of a value that is a scalar, a list of scalars, or an object of scalars.
+    pub(super) fn flat(schema: &Value, root: &Value) -> Self {
+        Self::of(schema, root, 1, &mut MAX_PARTS.clone())
+    }
+
+    /// The type of a value that may be nested.
+    pub(super) fn nested(schema: &Value, root: &Value) -> Self {
+        Self::of(schema, root, MAX_LEVELS, &mut MAX_PARTS.clone())
+    }
+
+    fn of(schema: &Value, root: &Value, levels: usize, left: &mut usize) -> Self {
+        let Some(fewer) = left.checked_sub(1) else { return Self::default() };
+        *left = fewer;
         let (mut types, mut parts) = (Vec::new(), Vec::new());
-        gather(schema, root, depth, &mut types, &mut parts);
+        gather(schema, root, MAX_DEPTH, &mut types, &mut parts);
         let find = |key: &str| parts.iter().find_map(|schema: &&Value| schema.get(key));
-        let inner = |schema: Option<&Value>| match (schema, depth.checked_sub(1)) {
-            (Some(schema), Some(depth)) => Self::of(schema, root, depth),
-            _ => Self::Scalar(Scalars { text: true, ..Scalars::default() }),
+        let mut inner = |schema: Option<&Value>| match (schema, levels.checked_sub(1)) {
+            (Some(schema), Some(levels)) => Self::of(schema, root, levels, left),
+            _ => Self::default(),
         };
-        if types.contains(&"array") {
-            return Self::List(Box::new(inner(find("items"))));
-        }
-        if types.contains(&"object") {
+        let list = types.contains(&"array").then(|| Box::new(inner(find("items"))));
+        let object = types.contains(&"object").then(|| {
             let properties = parts.iter().filter_map(|schema| schema.get("properties")?.as_object()).flatten();
-            let members = properties.map(|(name, schema)| (name.as_str().into(), inner(Some(schema)))).collect();
-            return Self::Object(members, Box::new(inner(find("additionalProperties"))));
-        }
+            let known = properties.map(|(name, schema)| (name.as_str().into(), inner(Some(schema)))).collect();
+            Members { known, others: Box::new(inner(find("additionalProperties"))) }
+        });
         let number = types.contains(&"number") || types.contains(&"integer");
         let (boolean, null) = (types.contains(&"boolean"), types.contains(&"null"));
         let text = types.contains(&"string") || !(number || boolean || null);
-        Self::Scalar(Scalars { text, number, boolean, null })
+        let commas = text && may_contain_comma(schema, root, MAX_DEPTH);
+        Self { scalars: Scalars { text, number, boolean, null }, list, object, commas }
     }
 
     /// The type of an object's member.
     pub(super) fn member(&self, name: &str) -> &Self {
-        match self {
-            Self::Object(members, others) => {
-                members.iter().find(|(known, _)| **known == *name).map_or(others, |(_, value_type)| value_type)
-            }
-            other => other,
-        }
+        const TEXT: &ValueType = &ValueType {
+            scalars: Scalars { text: true, number: false, boolean: false, null: false },
+            list: None,
+            object: None,
+            commas: true,
+        };
+        self.object.as_ref().map_or(TEXT, |members| {
+            let known = members.known.iter().find(|(known, _)| **known == *name);
+            known.map_or(&members.others, |(_, value_type)| value_type)
+        })
     }
 
-    /// Decodes one scalar. No style covers lists within lists: their items are text.
+    /// Decodes one scalar.
     pub(super) fn scalar(&self, text: &str, encoding: TextEncoding) -> Result<Value, &'static str> {
         let text = decoded(text, encoding)?;
-        let Self::Scalar(scalars) = self else { return Ok(Value::String(text.into_owned())) };
+        let scalars = self.scalars;
         let number = || text.parse::<Number>().ok().filter(|_| !text.contains(char::is_whitespace));
         Ok(match &*text {
             "true" if scalars.boolean => Value::Bool(true),
@@ -73,6 +113,32 @@ impl ValueType {
             },
         })
     }
+}
+
+/// Whether a text that satisfies a schema may contain a comma.
+fn may_contain_comma(schema: &Value, root: &Value, depth: usize) -> bool {
+    /// Formats whose texts never do.
+    const WITHOUT: [&str; 6] = ["date", "date-time", "duration", "ipv4", "ipv6", "uuid"];
+    let Some(depth) = depth.checked_sub(1) else { return true };
+    let with = |value: &Value| value.as_str().is_some_and(|text| text.contains(','));
+    let listed = |key: &str| schema.get(key).and_then(Value::as_array);
+    let mut allowed = true;
+    allowed &= listed("enum").is_none_or(|values| values.iter().any(with));
+    allowed &= schema.get("const").is_none_or(with);
+    allowed &= match schema.get("type") {
+        Some(Value::String(name)) => name == "string",
+        Some(Value::Array(names)) => names.iter().any(|name| name == "string"),
+        _ => true,
+    };
+    allowed &= !schema.get("format").and_then(Value::as_str).is_some_and(|format| WITHOUT.contains(&format));
+    let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#'));
+    let target = pointer.and_then(|pointer| root.pointer(pointer));
+    allowed &= target.is_none_or(|target| may_contain_comma(target, root, depth));
+    allowed &= listed("allOf").is_none_or(|all| all.iter().all(|one| may_contain_comma(one, root, depth)));
+    for key in ["anyOf", "oneOf"] {
+        allowed &= listed(key).is_none_or(|any| any.iter().any(|one| may_contain_comma(one, root, depth)));
+    }
+    allowed
 }
 
 /// Collects all types that a schema may allow, and the subschemas that describe lists and objects.

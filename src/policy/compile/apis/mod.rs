@@ -18,7 +18,7 @@ use super::limits;
 use super::schemas::Schemas;
 use crate::policy::document::{self, Document};
 use crate::policy::openapi::Operation;
-use crate::policy::router::{Conflict, Pattern, Router};
+use crate::policy::router::{Closed, Conflict, Pattern, Router};
 use crate::policy::tree::At;
 use crate::policy::units::Size;
 use crate::policy::{Api, Reporting, Route, Server};
@@ -102,7 +102,15 @@ fn routes(
     for (name, own) in written {
         let at = at.key("routes").key(name);
         let pattern = pattern(context, name, at);
-        let merged = match described.zip(operations.remove(name.as_str())) {
+        warn_of_habits(context, name, at);
+        let operation = operations.remove(name.as_str());
+        if let Some((described, operation)) = described.zip(operation)
+            && let Some(why) = described.closes(context, operation, Some(own))
+        {
+            close(apis, scope, pattern.as_ref().map(Closed::of).as_ref(), &why);
+            continue;
+        }
+        let merged = match described.zip(operation) {
             None => Some(MergedRoute::written(name, own, at)),
             Some((described, operation)) => {
                 described.merge(context, scope.document, operation, Some(own), pattern.as_ref(), at)
@@ -113,9 +121,40 @@ fn routes(
     for operation in operations.into_values() {
         let at = at.key("openapi");
         let pattern = pattern(context, &operation.route, at);
+        if let Some(why) = described.and_then(|one| one.closes(context, operation, None)) {
+            close(apis, scope, pattern.as_ref().map(Closed::of).as_ref(), &why);
+            continue;
+        }
         let merged =
             described.and_then(|one| one.merge(context, scope.document, operation, None, pattern.as_ref(), at));
         add(context, apis, scope, pattern, merged);
+    }
+    for closed in described.into_iter().flat_map(Described::closed) {
+        close(apis, scope, closed.closed.as_ref(), &format!("`{}`: {}", closed.name, closed.why));
+    }
+}
+
+/// Refuses the requests of an operation that gets no route.
+fn close(apis: &mut Apis, scope: &ApiScope<'_>, closed: Option<&Closed>, why: &str) {
+    if let Some(closed) = closed {
+        apis.router.close(scope.api.hosts(), closed, &why.into());
+    }
+}
+
+/// Warns of what other tools write for a name, which here is ordinary text.
+fn warn_of_habits(context: &mut Context<'_>, name: &str, at: At<'_>) {
+    for (position, segment) in name.split('/').enumerate().skip(1) {
+        let last = name.split('/').count() == position + 1;
+        let meant = match segment.strip_prefix(':') {
+            Some(name) if !name.is_empty() => format!("{{{name}}}"),
+            None if segment == "**" || (segment == "*" && last) => "{path...}".to_owned(),
+            None if segment == "*" => "{name}".to_owned(),
+            _ => continue,
+        };
+        context
+            .problems
+            .warning(at.key_place(), format!("`{segment}` is matched as it is written"))
+            .help(format!("did you mean `{meant}`?"));
     }
 }
 
@@ -141,17 +180,11 @@ fn add(
     let route = Arc::new(route);
     match apis.router.add(scope.api.hosts(), &pattern, &route) {
         Ok(()) => apis.routes.push(route),
-        Err(Conflict::Same(other)) => {
+        Err(Conflict(other)) => {
             context
                 .problems
                 .error(place, format!("this route matches the same requests as `{}`", other.name()))
                 .help("keep one of them, or give their APIs different `hosts`");
-        }
-        Err(Conflict::Ambiguous) => {
-            context
-                .problems
-                .error(place, "this route overlaps with another, so it is not clear which one a request is for")
-                .help("`{name}` and `{name...}` cannot be at the same position of two paths");
         }
     }
 }

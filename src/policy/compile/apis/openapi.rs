@@ -13,7 +13,8 @@ use crate::policy::compile::context::Context;
 use crate::policy::compile::contracts::{DescribedRequest, MAX_CHECKED_BODY};
 use crate::policy::compile::names::check_scopes;
 use crate::policy::document::{self, Document, Mode};
-use crate::policy::openapi::{self, Alternative, Description, Extensions, Location, Name, Operation, Security};
+use crate::policy::openapi::{self, Alternative, ClosedOperation, Definitions, Description, Extensions, Handling};
+use crate::policy::openapi::{Location, Name, Operation, Options, Security};
 use crate::policy::router::{PathName, Pattern};
 use crate::policy::source::Place;
 use crate::policy::tree::At;
@@ -24,17 +25,27 @@ use crate::stages::schema::form::{Form, Multipart};
 use crate::stages::schema::json::{JsonSchema, SchemaProblem};
 use crate::stages::schema::media_type::MediaRange;
 use crate::stages::schema::parameters::{Group, Parameters};
-use crate::stages::schema::response::{Requirement as ResponseRequirement, Statuses};
+use crate::stages::schema::response::{Requirement as ResponseRequirement, Statuses, Undescribed};
 use crate::stages::scope::{self, By, ProofOfPossession};
 
 /// A description with its compiled schemas.
 pub(super) struct Described {
     description: Description,
-    requests: HashMap<Name, Arc<JsonSchema>>,
-    responses: HashMap<Name, Arc<JsonSchema>>,
+    requests: Compiled,
+    responses: Compiled,
     answers: Answers,
+    undescribed: Option<Undescribed>,
+    /// Of validated responses, in bytes.
+    max_size: u64,
     /// Scopes of operations without `security`.
     scopes: Option<Vec<String>>,
+}
+
+/// The compiled schemas of one direction.
+struct Compiled {
+    schemas: HashMap<Name, Arc<JsonSchema>>,
+    /// Where members of the other direction are only reported: the same schemas, which accept them.
+    lenient: Option<HashMap<Name, Arc<JsonSchema>>>,
 }
 
 /// How responses that violate the description are handled.
@@ -45,17 +56,27 @@ enum Answers {
     Off,
 }
 
+impl Answers {
+    const ALL: [(&str, Self); 3] = [("block", Self::Block), ("report", Self::Report), ("off", Self::Off)];
+}
+
 /// Reads the description of an API, and compiles its schemas. Reports problems, and returns `None` if it is unusable.
 pub(super) fn read(context: &mut Context<'_>, written: &document::OpenApi, at: At<'_>) -> Option<Described> {
-    let answers = match written.responses.as_deref() {
-        None | Some("block") => Answers::Block,
-        Some("report") => Answers::Report,
-        Some("off") => Answers::Off,
-        Some(other) => {
-            let known = ["block", "report", "off"];
-            context.unknown(at.key("responses"), "way to handle responses", other, known);
-            Answers::Block
+    let answers = choice(context, &Answers::ALL, written.responses.as_deref(), at.key("responses"));
+    let answers = answers.unwrap_or(Answers::Block);
+    let handling = |context: &mut Context<'_>, key: &'static str, text: &Option<String>, of_answers: bool| {
+        let handling = choice(context, &Handling::ALL, text.as_deref(), at.key(key));
+        if handling == Some(Handling::Block) && of_answers && answers != Answers::Block {
+            context.error(at.key(key), format!("`{key}: block` needs `responses: block`"));
         }
+        handling
+    };
+    let undescribed = handling(context, "undescribed", &written.undescribed, true);
+    let options = Options {
+        strict: written.strict.unwrap_or(false),
+        skip: written.skip.clone(),
+        read_only: handling(context, "read_only", &written.read_only, false).unwrap_or_default(),
+        write_only: handling(context, "write_only", &written.write_only, true).unwrap_or_default(),
     };
     if let Some(scopes) = &written.scopes {
         check_scopes(context, scopes, at.key("scopes"));
@@ -66,12 +87,39 @@ pub(super) fn read(context: &mut Context<'_>, written: &document::OpenApi, at: A
         return None;
     };
     let source = context.read(place, path)?;
-    let strict = written.strict.unwrap_or(false);
-    let description = Description::read(&mut context.sources, source, path, strict, &mut context.problems)?;
+    let description = Description::read(&mut context.sources, source, path, &options, &mut context.problems)?;
+    check_skipped(context, &description, &options, at.key("skip"));
     let requests = compiled(context, &description, &description.requests, &request_names(&description))?;
     let names = if answers == Answers::Off { BTreeSet::new() } else { response_names(&description) };
     let responses = compiled(context, &description, &description.responses, &names)?;
-    Some(Described { description, requests, responses, answers, scopes: written.scopes.clone() })
+    let undescribed = match undescribed.unwrap_or_default() {
+        Handling::Block => Some(Undescribed::Refused),
+        Handling::Report => Some(Undescribed::Reported),
+        Handling::Allow => None,
+    };
+    let max_size = written.max_size.map_or(MAX_CHECKED_BODY, |Size(bytes)| bytes);
+    Some(Described { description, requests, responses, answers, undescribed, max_size, scopes: written.scopes.clone() })
+}
+
+/// Reads one of several words; reports any other.
+fn choice<T: Copy>(context: &mut Context<'_>, known: &[(&str, T)], text: Option<&str>, at: At<'_>) -> Option<T> {
+    let text = text?;
+    let found = known.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice);
+    if found.is_none() {
+        context.unknown(at, "choice called", text, known.iter().map(|(name, _)| *name));
+    }
+    found
+}
+
+/// Reports names in `skip` that no operation has.
+fn check_skipped(context: &mut Context<'_>, description: &Description, options: &Options, at: At<'_>) {
+    for (position, (name, _)) in
+        options.skip.iter().zip(&description.skipped).enumerate().filter(|(_, (_, known))| !**known)
+    {
+        let open = description.operations.iter().map(|operation| &*operation.route);
+        let known: Vec<&str> = open.chain(description.closed.iter().map(|closed| &*closed.name)).collect();
+        context.unknown(at.index(position), "operation in the description called", name, known);
+    }
 }
 
 fn request_names(description: &Description) -> BTreeSet<&str> {
@@ -97,6 +145,20 @@ fn name(content: &openapi::Content) -> Option<&str> {
 fn compiled(
     context: &mut Context<'_>,
     description: &Description,
+    definitions: &Definitions,
+    names: &BTreeSet<&str>,
+) -> Option<Compiled> {
+    let schemas = compiled_document(context, description, &definitions.document, names)?;
+    let lenient = match &definitions.lenient {
+        Some(document) => Some(compiled_document(context, description, document, names)?),
+        None => None,
+    };
+    Some(Compiled { schemas, lenient })
+}
+
+fn compiled_document(
+    context: &mut Context<'_>,
+    description: &Description,
     document: &Value,
     names: &BTreeSet<&str>,
 ) -> Option<HashMap<Name, Arc<JsonSchema>>> {
@@ -117,6 +179,33 @@ impl Described {
     /// Its operations, by the name of their route.
     pub(super) fn operations(&self) -> impl Iterator<Item = &Operation> {
         self.description.operations.iter()
+    }
+
+    /// The operations that get no route.
+    pub(super) fn closed(&self) -> &[ClosedOperation] {
+        &self.description.closed
+    }
+
+    /// Why an operation gets no route: neither do we support what its `security` requires, nor does the policy say who may
+    /// call it. Reports it.
+    pub(super) fn closes(
+        &self,
+        context: &mut Context<'_>,
+        operation: &Operation,
+        own: Option<&document::Route>,
+    ) -> Option<String> {
+        let Security::Unknown(spot, problem) = &operation.security else { return None };
+        let decided = own.is_some_and(|own| own.scopes.is_some() || own.public == Some(true));
+        if decided || operation.extensions.scopes.is_some() {
+            return None;
+        }
+        let route = &operation.route;
+        let place = self.description.place(spot, true);
+        context
+            .problems
+            .warning(place, format!("{problem}, so the operations that need it are closed"))
+            .help(format!("write in the policy who may call them: `routes: {{ {route}: {{ scopes: […] }} }}`"));
+        Some(format!("`{route}`: {problem}"))
     }
 
     /// The place of an operation.
@@ -146,7 +235,10 @@ impl Described {
             at,
             alternatives,
             request: self.request(operation, pattern.map(Pattern::names).unwrap_or_default())?,
-            response: if settings.response.is_none() { self.response(operation) } else { None },
+            response: match &settings.response {
+                Some(own) if own.has_contract() => None,
+                own => self.response(operation, own.as_ref().and_then(|own| own.max_size)),
+            },
             reports_responses: self.answers == Answers::Report,
             settings: Cow::Owned(settings),
         })
@@ -244,14 +336,8 @@ impl Described {
                 );
                 None
             }
-            (Security::Unknown(spot, problem), _) => {
-                let place = self.description.place(spot, true);
-                context
-                    .problems
-                    .error(place, problem.clone())
-                    .help(format!("write in the policy who may call it: `routes: {{ {route}: {{ scopes: […] }} }}`"));
-                None
-            }
+            // Reported where the operation is closed.
+            (Security::Unknown(..), _) => None,
         }
     }
 
@@ -270,13 +356,13 @@ impl Described {
     fn parameters(&self, operation: &Operation, names: &[PathName]) -> Option<Parameters> {
         let mut parameters = Parameters::default();
         for group in &operation.parameters {
-            let schema = Arc::clone(self.requests.get(&group.schema)?);
+            let schema = Arc::clone(self.requests.schemas.get(&group.schema)?);
             let fields = self.fields(&group.fields);
             match group.location {
                 Location::Path => {
                     let place = |field: Field| {
                         let name = names.iter().find(|name| *name.name == *field.name())?;
-                        Some((field, name.segment, name.rest))
+                        Some((field, name.place.clone()))
                     };
                     parameters.path = Some(Group { fields: fields.filter_map(place).collect(), schema });
                 }
@@ -295,15 +381,15 @@ impl Described {
     }
 
     fn fields<'f>(&'f self, fields: &'f [openapi::Field]) -> impl Iterator<Item = Field> + 'f {
-        let root = &self.description.requests;
+        let root = &self.description.requests.document;
         fields.iter().filter_map(move |field| {
             let schema = root.get("$defs")?.get(&*field.schema)?;
-            Some(Field::new(&field.name, field.style, field.explode, schema, root))
+            Some(Field::new(&field.name, field.style, field.explode, schema, root).accepting(&field.media))
         })
     }
 
     /// The contract of an operation's responses, unless they are not validated.
-    fn response(&self, operation: &Operation) -> Option<ResponseRequirement> {
+    fn response(&self, operation: &Operation, max_size: Option<Size>) -> Option<ResponseRequirement> {
         if self.answers == Answers::Off || operation.responses.is_empty() {
             return None;
         }
@@ -312,31 +398,35 @@ impl Described {
             Some((Statuses::parse(&response.status)?, Contents::new(contents)))
         };
         let statuses = operation.responses.iter().map(one).collect::<Option<Vec<_>>>()?;
-        Some(ResponseRequirement::new(statuses, MAX_CHECKED_BODY))
+        let max_size = max_size.map_or(self.max_size, |Size(bytes)| bytes);
+        Some(ResponseRequirement::new(statuses, max_size).handling_undescribed(self.undescribed))
     }
 
-    fn contents(
-        &self,
-        contents: &[(String, openapi::Content)],
-        schemas: &HashMap<Name, Arc<JsonSchema>>,
-    ) -> Option<Vec<(MediaRange, Content)>> {
-        let schema = |name: &Name| schemas.get(name).cloned();
+    fn contents(&self, contents: &[(String, openapi::Content)], of: &Compiled) -> Option<Vec<(MediaRange, Content)>> {
         let one = |(range, content): &(String, openapi::Content)| {
-            let content = match content {
-                openapi::Content::Json(name) => Content::Json(schema(name)?),
-                openapi::Content::Form(form) => {
-                    let fields = Fields::new(self.fields(&form.fields).collect());
-                    Content::Form(Arc::new(Form::new(fields, schema(&form.schema)?)))
+            let strict = self.content(content, &of.schemas)?;
+            let content = match &of.lenient {
+                Some(lenient) if !matches!(strict, Content::Unchecked) => {
+                    Content::Graded(Arc::new((strict, self.content(content, lenient)?)))
                 }
-                openapi::Content::Multipart(form) => {
-                    let fields = Fields::new(self.fields(&form.fields).collect());
-                    Content::Multipart(Arc::new(Multipart::new(fields, schema(&form.schema)?)))
-                }
-                openapi::Content::Unchecked => Content::Unchecked,
+                _ => strict,
             };
             Some((MediaRange::parse(range)?, content))
         };
         contents.iter().map(one).collect()
+    }
+
+    fn content(&self, content: &openapi::Content, schemas: &HashMap<Name, Arc<JsonSchema>>) -> Option<Content> {
+        let schema = |name: &Name| schemas.get(name).cloned();
+        let fields = |form: &openapi::Form| Fields::new(self.fields(&form.fields).collect());
+        Some(match content {
+            openapi::Content::Json(name) => Content::Json(schema(name)?),
+            openapi::Content::Form(form) => Content::Form(Arc::new(Form::new(fields(form), schema(&form.schema)?))),
+            openapi::Content::Multipart(form) => {
+                Content::Multipart(Arc::new(Multipart::new(fields(form), schema(&form.schema)?)))
+            }
+            openapi::Content::Unchecked => Content::Unchecked,
+        })
     }
 }
 
@@ -346,9 +436,10 @@ fn ways(alternatives: &[Alternative]) -> Vec<scope::Alternative> {
     let differ = alternatives.iter().any(|one| alternatives.first().is_some_and(|first| first.scopes != one.scopes));
     let way = |alternative: &Alternative| scope::Alternative {
         scopes: alternative.scopes.iter().map(|scope| scope.as_str().into()).collect(),
+        // Beside a certificate, too: the certificate alone is a credential.
         by: match (&alternative.key_header, alternative.bearer) {
-            (Some(_), _) if differ => Some(By::Key),
-            (None, true) if differ => Some(By::Token),
+            (Some(_), _) if differ || alternative.certificate => Some(By::Key),
+            (None, true) if differ || alternative.certificate => Some(By::Token),
             _ => None,
         },
         certificate: alternative.certificate,
@@ -360,4 +451,29 @@ fn ways(alternatives: &[Alternative]) -> Vec<scope::Alternative> {
         }
     }
     ways
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F2
+    #[test]
+    fn a_credential_required_beside_a_certificate_is_not_the_certificate_alone() {
+        let scheme = |key: bool, bearer: bool, certificate: bool| Alternative {
+            scopes: Vec::new(),
+            certificate,
+            bearer,
+            key_header: key.then(|| "x-key".to_owned()),
+        };
+        for (written, expected) in [
+            (scheme(true, false, true), Some(By::Key)),
+            (scheme(false, true, true), Some(By::Token)),
+            (scheme(false, false, true), None),
+            (scheme(true, false, false), None),
+        ] {
+            let ways = ways(std::slice::from_ref(&written));
+            assert_eq!((ways[0].by, ways[0].certificate), (expected, written.certificate), "{written:?}");
+        }
+    }
 }

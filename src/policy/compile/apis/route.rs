@@ -41,6 +41,11 @@ pub(super) fn compile(
     let request = contracts::request(context, schemas, &settings, request, names, scope.defaults, at);
     let (response, reports) = match &settings.response {
         None => (response, reports_responses),
+        // The description's contract, with the route's own bounds.
+        Some(written) if response.is_some() => {
+            let reports = written.mode.as_ref().map(|_| contracts::only_reports(context, written, at));
+            (response, reports.unwrap_or(reports_responses))
+        }
         Some(written) => (
             contracts::response(context, schemas, written, at.key("response")),
             contracts::only_reports(context, written, at),

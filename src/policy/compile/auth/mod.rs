@@ -116,8 +116,10 @@ fn key_header(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Hea
     let at = at.key("auth").key("api_keys").key("header");
     let Some(text) = &document.auth.api_keys.header else { return HeaderName::from_static(KEY_HEADER) };
     let taken = [header::AUTHORIZATION, header::HOST, header::COOKIE, header::CONNECTION, header::CONTENT_LENGTH];
+    // Upstreams may read an underscore as a hyphen.
+    let hyphens = text.replace('_', "-").to_ascii_lowercase();
     match text.parse::<HeaderName>() {
-        Ok(name) if !taken.contains(&name) && !text.contains('_') => name,
+        Ok(name) if !taken.iter().any(|taken| *taken == *hyphens) => name,
         _ => {
             context.error(at, "this header cannot carry API keys").help("use a header of its own, such as `x-api-key`");
             HeaderName::from_static(KEY_HEADER)

@@ -21,7 +21,12 @@ enum State {
 }
 
 /// Reports every definition that refers back to itself.
-pub(super) fn tell(defs: &Map<String, Value>, origins: &HashMap<Name, Node<'_>>, diagnostics: &mut Diagnostics) {
+pub(super) fn tell(
+    defs: &Map<String, Value>,
+    origins: &HashMap<Name, Node<'_>>,
+    broken: &mut HashMap<Name, String>,
+    diagnostics: &mut Diagnostics,
+) {
     let mut states: HashMap<&str, State> = HashMap::new();
     for start in defs.keys() {
         if states.contains_key(start.as_str()) {
@@ -42,8 +47,9 @@ pub(super) fn tell(defs: &Map<String, Value>, origins: &HashMap<Name, Node<'_>>,
                 Some(State::Open) => {
                     if let Some(node) = origins.get(next) {
                         let message = "this schema refers to itself for the same value, so it has no effect";
+                        broken.insert(next.into(), message.to_owned());
                         diagnostics
-                            .error(node, message)
+                            .closing(node, message)
                             .at_key()
                             .help("a schema may refer to itself only below `properties` or `items`");
                     }

@@ -11,9 +11,9 @@ use crate::policy::openapi::version::Version;
 /// The direction of a message: some properties are for one direction only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
-    /// `readOnly` properties are not required.
+    /// `readOnly` properties are not required, and may be refused.
     Request,
-    /// `writeOnly` properties are refused.
+    /// The same for `writeOnly` properties.
     Response,
 }
 
@@ -36,9 +36,11 @@ impl Key {
 }
 
 /// The schemas of one direction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::policy::openapi) struct Schemas<'d> {
     pub(super) direction: Direction,
+    /// Whether members of the other direction are refused.
+    pub(super) one_way: bool,
     pub(super) version: Version,
     pub(super) names: HashMap<Key, Name>,
     /// Schemas made by this program, by their text.
@@ -51,12 +53,15 @@ pub(in crate::policy::openapi) struct Schemas<'d> {
     pub(super) defs: Map<String, Value>,
     /// By pattern: why it cannot be checked, if it cannot.
     pub(super) patterns: HashMap<String, Option<String>>,
+    /// By definition: why it cannot be enforced.
+    pub(super) broken: HashMap<Name, String>,
 }
 
 impl<'d> Schemas<'d> {
-    pub(in crate::policy::openapi) fn new(direction: Direction, version: Version) -> Self {
+    pub(in crate::policy::openapi) fn new(direction: Direction, one_way: bool, version: Version) -> Self {
         Self {
             direction,
+            one_way,
             version,
             names: HashMap::new(),
             made: HashMap::new(),
@@ -65,7 +70,13 @@ impl<'d> Schemas<'d> {
             origins: HashMap::new(),
             defs: Map::new(),
             patterns: HashMap::new(),
+            broken: HashMap::new(),
         }
+    }
+
+    /// The same schemas, with members of the other direction accepted.
+    pub(in crate::policy::openapi) fn lenient(&self) -> Self {
+        Self { one_way: false, ..self.clone() }
     }
 
     /// The definition of a schema. For a schema that is only a reference, that of its target.

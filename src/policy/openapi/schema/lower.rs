@@ -2,8 +2,8 @@
 //!
 //! - OpenAPI 3.1 uses the same keywords. 3.0 has fewer, adds `nullable` and `exclusiveMinimum: true`, and ignores
 //!   keywords beside `$ref`.
-//! - `readOnly` properties are not required in requests, but accepted; `writeOnly` properties are refused in responses,
-//!   because they must not leak.
+//! - `readOnly` properties are not required in requests, nor `writeOnly` ones in responses; the policy says whether they
+//!   are refused.
 //! - `int32` and the like bound numbers, `byte` is base64; formats that JSON Schema does not have are annotations.
 //! - Annotations are left out.
 
@@ -60,7 +60,7 @@ impl<'d> Lowering<'_, 'd> {
             }
             _ => {
                 self.diagnostics
-                    .error(node, "this is not a schema")
+                    .closing(node, "this is not a schema")
                     .help("a schema is a map, such as `{ type: string }`");
                 return Value::Bool(false);
             }
@@ -72,8 +72,8 @@ impl<'d> Lowering<'_, 'd> {
                     let name = self.schemas.define(&target);
                     out.insert("$ref".to_owned(), format!("#/$defs/{name}").into());
                 }
-                Some(Err(problem)) => drop(self.diagnostics.error(&written, problem)),
-                None => drop(self.diagnostics.error(&written, "a `$ref` must be text")),
+                Some(Err(problem)) => drop(self.diagnostics.closing(&written, problem)),
+                None => drop(self.diagnostics.closing(&written, "a `$ref` must be text")),
             }
             if self.schemas.version == Version::V3_0 {
                 return Value::Object(out);
@@ -208,21 +208,25 @@ impl<'d> Lowering<'_, 'd> {
     fn properties(&mut self, properties: &Node<'d>) -> Value {
         let mut members = Map::new();
         for (name, property) in properties.entries() {
-            let hidden = self.schemas.direction == Direction::Response && goes(&property, "writeOnly");
+            let hidden = self.schemas.one_way && goes(&property, self.other_way());
             let schema = if hidden { Value::Bool(false) } else { self.schema(&property) };
             members.insert(name.to_owned(), schema);
         }
         Value::Object(members)
     }
 
-    /// Without those that are not required in this direction, and without duplicates.
-    fn required(&self, node: &Node<'d>, names: &[Value]) -> Value {
-        let word = match self.schemas.direction {
+    /// The keyword of properties that are only for the other direction.
+    fn other_way(&self) -> &'static str {
+        match self.schemas.direction {
             Direction::Request => "readOnly",
             Direction::Response => "writeOnly",
-        };
+        }
+    }
+
+    /// Without those that are not required in this direction, and without duplicates.
+    fn required(&self, node: &Node<'d>, names: &[Value]) -> Value {
         let mut optional = HashSet::new();
-        one_way(node, word, MAX_DEPTH, &mut optional);
+        one_way(node, self.other_way(), MAX_DEPTH, &mut optional);
         let mut seen = HashSet::new();
         let kept = names.iter().filter(|name| {
             let name = name.as_str().unwrap_or_default();
