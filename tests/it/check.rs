@@ -93,7 +93,7 @@ fn a_good_file_says_who_may_do_what() {
     let good = "version: 1\nlisten: [{ address: \"127.0.0.1:0\" }]\napis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { scopes: [s] } } } }\n";
     let (code, out, err) = check(good, &[]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    assert!(out.starts_with("ok: 1 APIs, 1 routes") && out.contains("GET /x  s"), "{out}");
+    assert!(out.starts_with("ok: 1 API, 1 route\n") && out.contains("GET /x  s"), "{out}");
 }
 
 /// Addresses that cannot be bound together, and upstreams that lead back, are found before the start (U11).

@@ -34,6 +34,7 @@ mod layers;
 mod limits;
 mod oidc;
 mod openapi;
+mod output;
 mod policy_schema;
 mod policy_tests;
 mod record;
