@@ -35,6 +35,7 @@ mod limits;
 mod oidc;
 mod openapi;
 mod output;
+mod packaging;
 mod policy_schema;
 mod policy_tests;
 mod record;
