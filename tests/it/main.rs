@@ -24,6 +24,7 @@ mod drain;
 mod explain;
 mod forged;
 mod framing;
+mod fuzz;
 mod headers;
 mod http1;
 mod http2;
