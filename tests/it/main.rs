@@ -48,6 +48,7 @@ mod shared_store;
 mod state;
 mod streaming;
 mod suite;
+mod threat_model;
 mod timeouts;
 mod tls;
 mod upstream;
