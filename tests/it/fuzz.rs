@@ -42,7 +42,10 @@ fn every_input_from_outside_has_a_fuzz_target_with_seeds_and_bounds() {
     for target in &targets {
         assert!(manifest.contains(&format!("path = \"fuzz_targets/{target}.rs\"")), "{target} is not built");
         let text = fs::read_to_string(folder().join(format!("fuzz_targets/{target}.rs"))).unwrap();
-        assert!(text.contains("bounded(Bounds::"), "{target} has no bounds");
+        assert!(
+            ["bounded(Bounds::", "bounded(BOUNDS"].iter().any(|call| text.contains(call)),
+            "{target} has no bounds"
+        );
         let seeds: Vec<_> = fs::read_dir(folder().join("seeds").join(target)).unwrap().map(Result::unwrap).collect();
         assert!(!seeds.is_empty(), "{target} has no seeds");
         for seed in seeds {

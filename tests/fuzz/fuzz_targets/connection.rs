@@ -19,7 +19,7 @@ consumers:
     keys: [{ id: acme-1, sha256: '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08', expires: 2099-01-01T00:00:00Z }]
 apis:
   one:
-    hosts: [api.example.com, '*.shop.example', '[2001:db8::1]']
+    hosts: [api.example.com, shop.example, '[2001:db8::1]']
     upstream: http://127.0.0.1:9
     routes:
       GET /open: { public: true }
