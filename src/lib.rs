@@ -7,7 +7,8 @@
 //! - `runtime`: what outlives policies. `InForce::attach` binds a policy to it.
 //! - `chain`: the four stages in their order, on one screen. `stages` has the decisions.
 //! - `proxy`: carries requests: listeners, workers, connections, HTTP/1 and HTTP/2, upstream pools.
-//! - `rehearsal`: takes requests through the same code without sockets, for `bartizan explain`, `bartizan test` and the benches.
+//! - `rehearsal`: takes requests through the same code without sockets, for `bartizan explain`, `bartizan test`, the benches
+//!   and the fuzz targets.
 //! - `audit`: writes the record of every request, and loses none.
 //! - `admin`: the operators' listener.
 //! - `state`: the ledger of limits and the registry. `secrets`: resolves references in the policy. `body`: streams bodies

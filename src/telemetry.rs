@@ -406,6 +406,8 @@ pub(crate) fn start_logs_from(level: &str) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    // It would report that a line cannot be written to standard error on standard error, and panic.
+    let logs = logs.log_internal_errors(false);
     // This fails only if logging is set up already.
     let _ = if std::env::var("BARTIZAN_LOG_FORMAT").is_ok_and(|format| format == "json") {
         logs.json().try_init()

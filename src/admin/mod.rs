@@ -324,6 +324,14 @@ pub(crate) async fn without_daemon(
     }
 }
 
+/// Takes an operator's request on the registry of a rehearsed policy, which has no store: what is valid is 409. Returns the
+/// status.
+pub(crate) async fn without_store(in_force: &InForce, method: &Method, target: &str, body: &[u8]) -> StatusCode {
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let operation = Operation { in_force, method, path, query, body, by: "rehearsal", now: Timestamp::now() };
+    operation.run().await.map_or_else(|refusal| refusal.reason().status(), |done| done.status)
+}
+
 fn json_answer(status: StatusCode, body: &Value) -> Answer {
     json_text(status, body.to_string())
 }

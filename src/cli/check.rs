@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::exit_code::{DONE, INVALID};
-use super::output::{Format, colour};
+use super::output::{self, Format, counted};
 use crate::policy::compile;
 use crate::policy::{Access, Policy, Route};
 use crate::stages::scope::{Alternative, By};
@@ -24,15 +24,16 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     let (policy, problems) = compile::compile(&arguments.file);
     let file = arguments.file.display().to_string();
     match arguments.format {
-        Format::Json => anstream::println!("{}", problems.json(&file)),
+        Format::Json => {
+            output::print(&format!("{}\n", problems.json(&file)));
+        }
         Format::Text => {
-            anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
+            output::report(&problems);
             if !problems.is_empty() {
-                let count = problems.len();
-                anstream::eprintln!("\n{count} problem{} in {file}", if count == 1 { "" } else { "s" });
+                output::message(format_args!("\n{} in {file}", counted(problems.len(), "problem")));
             }
             if let Some(policy) = &policy {
-                anstream::print!("{}", summary(policy));
+                output::print(&summary(policy));
             }
         }
     }
@@ -41,7 +42,8 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 
 /// Summarizes the policy: who may call each route.
 fn summary(policy: &Policy) -> String {
-    let mut text = format!("ok: {} APIs, {} routes\n", policy.apis().len(), policy.routes().len());
+    let (apis, routes) = (counted(policy.apis().len(), "API"), counted(policy.routes().len(), "route"));
+    let mut text = format!("ok: {apis}, {routes}\n");
     for api in policy.apis() {
         let routes: Vec<&Route> = policy
             .routes()

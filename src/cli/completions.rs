@@ -1,11 +1,10 @@
 //! `bartizan completions`: shell completions, generated from the command tree, so that they are never out of date.
 
-use std::io::Write;
-
 use clap::Command;
 use clap_complete::Shell;
 
-use super::exit_code::{DONE, FAILED};
+use super::exit_code::DONE;
+use super::output;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan completions bash > ~/.local/share/bash-completion/completions/bartizan")]
@@ -20,11 +19,6 @@ pub(super) fn run(arguments: &Arguments, mut root: Command) -> u8 {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut root, "bartizan", &mut script);
     // Generated into memory first: clap_complete panics if it cannot write, such as to a closed pipe.
-    match std::io::stdout().write_all(&script) {
-        Ok(()) => DONE,
-        Err(error) => {
-            anstream::eprintln!("error: standard output: {error}");
-            FAILED
-        }
-    }
+    output::print(&String::from_utf8_lossy(&script));
+    DONE
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::exit_code::{DONE, FAILED, INVALID};
-use super::output::{Format, colour};
+use super::output::{self, Format};
 use super::persona::WrittenPersona;
 use super::request_defaults::{FROM, media_type};
 use crate::policy::diagnostic::Problems;
@@ -86,20 +86,22 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     match explained {
         Ok(explained) => {
             match arguments.format {
-                Format::Json => anstream::println!("{}", explained.json()),
-                Format::Text => anstream::print!("{}", explained.text()),
-            }
+                Format::Json => output::print(&format!("{}\n", explained.json())),
+                Format::Text => output::print(&explained.text()),
+            };
             if explained.trace.refusal().is_none() { DONE } else { FAILED }
         }
         Err(Stopped::Problems(problems)) => {
             match arguments.format {
-                Format::Json => anstream::println!("{}", problems.json(&arguments.policy.display().to_string())),
-                Format::Text => anstream::eprint!("{}", problems.text(colour(&std::io::stderr()))),
+                Format::Json => {
+                    output::print(&format!("{}\n", problems.json(&arguments.policy.display().to_string())));
+                }
+                Format::Text => output::report(&problems),
             }
             INVALID
         }
         Err(Stopped::Failed(error)) => {
-            anstream::eprintln!("error: {error}");
+            output::message(format_args!("error: {error}"));
             INVALID
         }
     }

@@ -1,11 +1,10 @@
 //! `bartizan man`: manual pages in roff, generated from the command tree, so that they are never out of date.
 
-use std::io::Write;
-
 use clap::Command;
 use clap_mangen::Man;
 
 use super::exit_code::{DONE, FAILED, INVALID};
+use super::output;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples: bartizan man > bartizan.1
@@ -22,16 +21,15 @@ pub(super) fn run(arguments: &Arguments, mut root: Command) -> u8 {
     root.build();
     let found = arguments.command.iter().try_fold(&root, |command, name| command.find_subcommand(name));
     let Some(command) = found else {
-        anstream::eprintln!("error: there is no command `{}`; see bartizan --help", arguments.command.join(" "));
+        let command = arguments.command.join(" ");
+        output::message(format_args!("error: there is no command `{command}`; see bartizan --help"));
         return INVALID;
     };
     let mut page = Vec::new();
-    let printed = Man::new(command.clone()).render(&mut page).and_then(|()| std::io::stdout().write_all(&page));
-    match printed {
-        Ok(()) => DONE,
-        Err(error) => {
-            anstream::eprintln!("error: standard output: {error}");
-            FAILED
-        }
+    if let Err(error) = Man::new(command.clone()).render(&mut page) {
+        output::message(format_args!("error: {error}"));
+        return FAILED;
     }
+    output::print(&String::from_utf8_lossy(&page));
+    DONE
 }

@@ -20,6 +20,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use self::exit_code::DONE;
+
 /// A secure API access proxy: one binary, one policy file, every call on record.
 #[derive(Parser)]
 #[command(
@@ -69,7 +71,8 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     if let Some(page) = help::page(std::env::args_os().skip(1)) {
-        return ExitCode::from(output::print(&page));
+        output::print(&page);
+        return ExitCode::from(output::exit_code(DONE));
     }
     let code = match Arguments::parse().command {
         Command::Run(arguments) => run::run(arguments),
@@ -86,7 +89,7 @@ pub fn main() -> ExitCode {
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),
     };
-    ExitCode::from(code)
+    ExitCode::from(output::exit_code(code))
 }
 
 #[cfg(test)]

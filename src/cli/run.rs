@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::exit_code::{DONE, FAILED, INVALID};
-use super::output::colour;
+use super::output::{message, report};
 use crate::daemon::{Daemon, Setup, StartError};
 use crate::telemetry;
 
@@ -22,10 +22,10 @@ pub(super) fn run(arguments: Arguments) -> u8 {
     match serve(Setup { policy: arguments.policy, readable: None, bound: Vec::new() }, |daemon| {
         for (address, tls) in daemon.addresses() {
             let scheme = if tls { "https" } else { "http" };
-            anstream::eprintln!("listening on {scheme}://{address}");
+            message(format_args!("listening on {scheme}://{address}"));
         }
         for place in daemon.admin_places() {
-            anstream::eprintln!("admin on {place}");
+            message(format_args!("admin on {place}"));
         }
     }) {
         Ok(()) => DONE,
@@ -41,7 +41,7 @@ pub(super) fn serve(setup: Setup, started: impl FnOnce(&Daemon)) -> Result<(), u
         let daemon = match Daemon::start(setup).await {
             Ok(daemon) => daemon,
             Err(StartError::Policy(problems)) => {
-                anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
+                report(&problems);
                 return Err(INVALID);
             }
             Err(error @ StartError::System(_)) => return Err(failed(&error)),
@@ -52,6 +52,6 @@ pub(super) fn serve(setup: Setup, started: impl FnOnce(&Daemon)) -> Result<(), u
 }
 
 fn failed(error: &dyn std::fmt::Display) -> u8 {
-    anstream::eprintln!("error: {error}");
+    message(format_args!("error: {error}"));
     FAILED
 }

@@ -1,5 +1,6 @@
 //! `bartizan schema`: the JSON Schema of the policy, for editors and other tools.
 
+use super::exit_code::DONE;
 use super::output;
 use crate::policy::document::schema;
 
@@ -10,5 +11,6 @@ Editors with a YAML language server use it for a policy that begins with this li
 pub(super) struct Arguments {}
 
 pub(super) fn run() -> u8 {
-    output::print(&format!("{:#}\n", schema::policy()))
+    output::print(&format!("{:#}\n", schema::policy()));
+    DONE
 }

@@ -14,7 +14,7 @@ pub(crate) mod router;
 pub(crate) mod source;
 mod tls;
 mod tree;
-mod units;
+pub(crate) mod units;
 mod yaml;
 mod yaml_error;
 pub(crate) mod yaml_file;

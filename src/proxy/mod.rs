@@ -12,4 +12,4 @@ mod headers;
 pub(crate) mod http1;
 pub(crate) mod request;
 mod stream;
-mod upstream;
+pub(crate) mod upstream;

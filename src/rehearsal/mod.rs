@@ -5,9 +5,12 @@
 //! policy may be compiled with stand-ins, which a served policy never has.
 //!
 //! - `request`: a request as its sender writes it; `trace`: its outcome, stage by stage;
-//! - `persona`: the caller; `mint` and `proof`: valid credentials for the caller under the rehearsed policy.
+//! - `persona`: the caller; `mint` and `proof`: valid credentials for the caller under the rehearsed policy;
+//! - `connection`: the bytes of a connection, and of an operator; [`parsers`]: single parsers, for fuzz targets.
 
+mod connection;
 pub(crate) mod mint;
+pub mod parsers;
 pub(crate) mod persona;
 mod proof;
 pub(crate) mod request;
@@ -22,7 +25,7 @@ use http::{HeaderMap, Method, Version};
 use http_body_util::Full;
 use jiff::Timestamp;
 
-use self::request::{Moment, RehearsalRequest};
+use self::request::{Moment, ParsedHead, RehearsalRequest};
 use self::trace::{CredentialOrigin, RehearsalTrace};
 use crate::audit::Trail;
 use crate::body::{Counter, Source};
@@ -54,6 +57,10 @@ pub struct Rehearsal {
 
 /// How a request ended: the refusal's status and code, or `None` when it would have been forwarded.
 pub type Verdict = Option<(u16, &'static str)>;
+
+fn verdict(refusal: &Refusal) -> (u16, &'static str) {
+    (refusal.reason().status().as_u16(), refusal.reason().code())
+}
 
 /// No stand-ins: only the store is left out.
 struct NoStandIns;
@@ -142,10 +149,9 @@ impl Rehearsal {
         let peer = Peer::new(([127, 0, 0, 1], 1).into(), None);
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let exchange = Exchange::open(&peer, method, Version::HTTP_11, path, headers);
-        let verdict = |refusal: Refusal| (refusal.reason().status().as_u16(), refusal.reason().code());
         let route = match self.policy().route("", method, path, query) {
             Ok(route) => route,
-            Err(refusal) => return Some(verdict(refusal)),
+            Err(refusal) => return Some(verdict(&refusal)),
         };
         let tick = self.runtime.ledger.tick(exchange.begun);
         let request = Request {
@@ -158,12 +164,12 @@ impl Rehearsal {
             query,
             tick,
         };
-        self.admit(route, &request, body, &mut Trace::default()).await.err().map(verdict)
+        self.admit(route, &request, body, &mut Trace::default()).await.err().as_ref().map(verdict)
     }
 
     /// Processes one request completely, beginning with its head.
     pub(crate) async fn trace(&self, request: RehearsalRequest, moment: Moment) -> RehearsalTrace {
-        let mut trace = RehearsalTrace::of(&request);
+        let mut trace = RehearsalTrace::of(&request.method, &request.target);
         trace.end = self.process(request, moment, &mut trace).await;
         trace
     }
@@ -176,9 +182,21 @@ impl Rehearsal {
     ) -> Result<(), Refusal> {
         let head = request.read(self.policy().limits())?;
         let peer = request.peer(self.policy());
-        let exchange = Exchange::open(&peer, &head.method, Version::HTTP_11, &head.uri, &head.headers);
+        self.decide(&head, request.body, &peer, moment, trace).await
+    }
+
+    /// Decides about a request whose head has been parsed.
+    async fn decide(
+        &self,
+        head: &ParsedHead,
+        body: Bytes,
+        peer: &Peer,
+        moment: Moment,
+        trace: &mut RehearsalTrace,
+    ) -> Result<(), Refusal> {
+        let exchange = Exchange::open(peer, &head.method, head.version, &head.uri, &head.headers);
         let mut exchange = exchange.dated(moment.at, self.begun + moment.since);
-        let arrived = target::read(&mut exchange, &head.uri, &head.headers, &peer, self.policy());
+        let arrived = target::read(&mut exchange, &head.uri, &head.headers, peer, self.policy());
         (*exchange.path).clone_into(&mut trace.path);
         exchange.host.clone_into(&mut trace.host);
         let target = arrived?;
@@ -188,9 +206,9 @@ impl Rehearsal {
         let route = self.policy().route(&exchange.host, &head.method, &exchange.path, head.uri.query())?;
         trace.route = Some(Arc::clone(route));
         let tick = self.runtime.ledger.tick(exchange.begun);
-        let asked = target.request(&exchange, &peer, &head.uri, &head.headers, tick);
-        let admitted = self.admit(route, &asked, request.body, &mut trace.chain).await;
-        trace.origin = CredentialOrigin::of(self.policy(), &head.headers, &peer, trace.chain.caller.as_deref());
+        let asked = target.request(&exchange, peer, &head.uri, &head.headers, tick);
+        let admitted = self.admit(route, &asked, body, &mut trace.chain).await;
+        trace.origin = CredentialOrigin::of(self.policy(), &head.headers, peer, trace.chain.caller.as_deref());
         admitted.map(drop)
     }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, Uri, Version};
 use jiff::Timestamp;
 
 use crate::exchange::{ClientCertificate, Peer};
@@ -46,7 +46,14 @@ pub(crate) struct RehearsalRequest {
 pub(super) struct ParsedHead {
     pub(super) method: Method,
     pub(super) uri: Uri,
+    pub(super) version: Version,
     pub(super) headers: HeaderMap,
+}
+
+impl From<RequestHead> for ParsedHead {
+    fn from(RequestHead { method, uri, version, headers, .. }: RequestHead) -> Self {
+        Self { method, uri, version, headers }
+    }
 }
 
 impl RehearsalRequest {
@@ -70,8 +77,7 @@ impl RehearsalRequest {
         let unreadable = || target::malformed("the request line or a header is malformed");
         let mut input = Bytes::from(head);
         let read = Reader::new(limits).head(&mut input).map_err(target::malformed_framing)?;
-        let RequestHead { method, uri, headers, .. } = read.filter(|_| input.is_empty()).ok_or_else(unreadable)?;
-        Ok(ParsedHead { method, uri, headers })
+        read.filter(|_| input.is_empty()).map(ParsedHead::from).ok_or_else(unreadable)
     }
 
     /// Returns whether it is sent over TLS: it has a client certificate, or all listeners of the policy use TLS.

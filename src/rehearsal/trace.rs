@@ -6,7 +6,6 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use jiff::{SignedDuration, Timestamp};
 
-use super::request::RehearsalRequest;
 use crate::chain::Trace;
 use crate::exchange::Peer;
 use crate::policy::{Access, Policy, Route};
@@ -88,11 +87,11 @@ const STEPS: [&str; 6] = ["path", "route", "auth", "scope", "rate_limit", "schem
 
 impl RehearsalTrace {
     /// Makes the trace of a request that has not been processed.
-    pub(super) fn of(request: &RehearsalRequest) -> Self {
-        let path = request.target.split('?').next().unwrap_or_default().to_owned();
+    pub(super) fn of(method: &str, target: &str) -> Self {
+        let path = target.split('?').next().unwrap_or_default().to_owned();
         Self {
-            method: request.method.clone(),
-            target: request.target.clone(),
+            method: method.to_owned(),
+            target: target.to_owned(),
             sent: path.clone(),
             path,
             host: String::new(),

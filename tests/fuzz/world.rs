@@ -1,13 +1,21 @@
-//! A policy for the fuzz targets, and the chain that bytes are sent through.
+//! A policy for the fuzz targets, the chain that bytes are sent through, and what an input may cost ([`oracle`]).
+
+pub mod oracle;
 
 use std::path::Path;
 
 use bartizan::rehearsal::{Rehearsal, Verdict};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::Method;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+/// The time of all connections, in seconds since 1970, so that what was found is found again.
+pub const NOW: i64 = 1_800_000_000;
+
+/// A schema of objects with an integer, a short text and a choice, for targets of their own.
+pub const ORDER_SCHEMA: &str = ORDER;
 
 const POLICY: &str = "version: 1
 listen: [{ address: '127.0.0.1:0' }]
@@ -60,12 +68,15 @@ pub struct World {
 impl World {
     /// The policy above.
     pub fn new() -> Self {
+        Self::with(POLICY, &[("order.json", ORDER), ("order.xsd", XSD), ("path.json", PATH)])
+    }
+
+    /// This policy, which is good, and its files.
+    pub fn with(policy: &str, files: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("a folder");
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
-        write("policy.yaml", POLICY);
-        write("order.json", ORDER);
-        write("order.xsd", XSD);
-        write("path.json", PATH);
+        for (name, text) in [("policy.yaml", policy)].iter().chain(files) {
+            std::fs::write(folder.path().join(name), text).expect("a file");
+        }
         Self::of(&folder.path().join("policy.yaml")).expect("a good policy")
     }
 
@@ -78,11 +89,42 @@ impl World {
 
     /// Sends a request through the chain.
     pub fn request(&self, method: &Method, target: &str, media_type: &'static str, body: &[u8]) -> Verdict {
+        self.encoded_request(method, target, media_type, "", body)
+    }
+
+    /// The same with a content coding.
+    pub fn encoded_request(
+        &self,
+        method: &Method,
+        target: &str,
+        media_type: &'static str,
+        coding: &'static str,
+        body: &[u8],
+    ) -> Verdict {
         let mut headers = HeaderMap::new();
-        if !media_type.is_empty() {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        for (name, value) in [(CONTENT_TYPE, media_type), (CONTENT_ENCODING, coding)] {
+            if !value.is_empty() {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
         }
         self.runtime.block_on(self.rehearsal.request(method, target, &headers, Bytes::copy_from_slice(body)))
+    }
+
+    /// Sends the bytes of a connection, which arrive in pieces.
+    pub fn connection(&self, sent: &[u8], piece: usize) -> Vec<Verdict> {
+        self.runtime.block_on(self.rehearsal.connection(sent, piece, NOW))
+    }
+
+    /// Decides about the answer of an upstream.
+    pub fn response(&self, path: &str, status: StatusCode, media_type: &'static str, body: &[u8]) -> Verdict {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media_type))]);
+        let body = Bytes::copy_from_slice(body);
+        self.runtime.block_on(self.rehearsal.response(&Method::GET, path, status, &headers, body))
+    }
+
+    /// Takes an operator's request.
+    pub fn operate(&self, method: &Method, target: &str, body: &[u8]) -> StatusCode {
+        self.runtime.block_on(self.rehearsal.operate(method, target, body))
     }
 }
 

@@ -93,5 +93,41 @@ fn a_good_file_says_who_may_do_what() {
     let good = "version: 1\nlisten: [{ address: \"127.0.0.1:0\" }]\napis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { scopes: [s] } } } }\n";
     let (code, out, err) = check(good, &[]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    assert!(out.starts_with("ok: 1 APIs, 1 routes") && out.contains("GET /x  s"), "{out}");
+    assert!(out.starts_with("ok: 1 API, 1 route\n") && out.contains("GET /x  s"), "{out}");
+}
+
+/// Addresses that cannot be bound together, and upstreams that lead back, are found before the start (U11).
+#[test]
+fn the_own_addresses_are_neither_taken_twice_nor_called() {
+    let bound = "cannot be bound together";
+    let back = "this server is the proxy itself";
+    for (listen, admin, upstream, told) in [
+        (&["127.0.0.1:8080"][..], "127.0.0.1:9901", "127.0.0.1:9000", None),
+        (&["127.0.0.1:8080", "[::1]:8080"], "127.0.0.1:0", "10.0.0.1:8080", None),
+        (&["127.0.0.1:0", "0.0.0.0:0"], "127.0.0.1:0", "127.0.0.1:9000", None),
+        (&["127.0.0.1:8080"], "127.0.0.1:8080", "127.0.0.1:9000", Some("also an address for requests")),
+        (&["0.0.0.0:8080"], "127.0.0.1:8080", "127.0.0.1:9000", Some(bound)),
+        (&["[::]:8080", "0.0.0.0:8080"], "127.0.0.1:9901", "127.0.0.1:9000", Some(bound)),
+        (&["127.0.0.1:8080", "[::]:8080"], "127.0.0.1:9901", "127.0.0.1:9000", Some(bound)),
+        (&["127.0.0.1:8080"], "127.0.0.1:9901", "127.0.0.1:8080", Some(back)),
+        (&["0.0.0.0:8080"], "127.0.0.1:9901", "localhost:8080", Some(back)),
+        (&["[::]:8080"], "127.0.0.1:9901", "127.0.0.1:8080", Some(back)),
+        (&["[::]:8080"], "127.0.0.1:9901", "[::1]:8080", Some(back)),
+        (&["0.0.0.0:80"], "127.0.0.1:9901", "0.0.0.0", Some(back)),
+        (&["192.0.2.7:8080"], "127.0.0.1:9901", "192.0.2.7:8080", Some(back)),
+        (&["192.0.2.7:8080"], "127.0.0.1:9901", "127.0.0.1:8080", None),
+    ] {
+        let listen: Vec<_> = listen.iter().map(|address| format!("{{ address: \"{address}\" }}")).collect();
+        let text = format!(
+            "version: 1\nlisten: [{}]\nadmin: {{ address: \"{admin}\" }}\n\
+             apis: {{ a: {{ upstream: \"http://{upstream}\", routes: {{ GET /x: {{ public: true }} }} }} }}\n",
+            listen.join(", ")
+        );
+        let (code, _, err) = check(&text, &[]);
+        let found = match told {
+            None => code == Some(0) && err.is_empty(),
+            Some(told) => code == Some(2) && err.contains(told) && err.contains("1 problem in policy.yaml"),
+        };
+        assert!(found, "{text}{told:?}: {code:?} {err}");
+    }
 }

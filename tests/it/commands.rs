@@ -64,6 +64,38 @@ fn a_consumer_is_added_with_identities_of_every_kind() {
     }
 }
 
+/// A length of time is written as its habit is, and `--for` is not taken for `--format` (U12).
+#[test]
+fn how_long_something_holds_has_several_names() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let policy = folder.path().join("policy.yaml");
+    let text = "version: 1\nlisten: [{ address: \"127.0.0.1:0\" }]\nstore: state\naudit: none\nroles: { clerk: [s] }\n\
+                consumers: { acme: { roles: [clerk] } }\n\
+                apis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { scopes: [s] } } } }\n";
+    std::fs::write(&policy, text).unwrap();
+    for name in ["--until", "--for", "--expires"] {
+        for command in [
+            &["consumer", "suspend", "acme", "--reason", "r"][..],
+            &["consumer", "grant", "acme", "--scope", "s"],
+            &["key", "new", "--consumer", "acme"],
+            &["revoke", "jti", "a"],
+        ] {
+            let (code, _, said) = bartizan(&[command, &["--policy", policy.to_str().unwrap(), name, "1h"]].concat());
+            assert_eq!(code, Some(0), "{command:?} {name}: {said}");
+        }
+    }
+    let (_, listed, _) = bartizan(&["key", "list", "--policy", policy.to_str().unwrap(), "--format", "json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let ends: Vec<jiff::Timestamp> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["expires"].as_str().unwrap().parse().unwrap())
+        .collect();
+    let hour = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    assert!(ends.len() == 3 && ends.iter().all(|end| *end <= hour), "{ends:?}");
+}
+
 #[test]
 fn completions_and_manual_pages_know_the_commands() {
     let (code, script, said) = bartizan(&["completions", "bash"]);

@@ -42,6 +42,22 @@ fn what_is_for_one_hop_stays_on_it() {
     proxy.done();
 }
 
+/// An upstream that leads back here would be called until a limit ends it (U11).
+#[test]
+fn a_request_that_comes_back_goes_no_further() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    let mut client = client(&proxy);
+    client.get("/x").send().is(200);
+    let sent = upstream.only().header("via").map(str::to_owned).unwrap();
+    let answer = client.get("/x").header("via", &format!("1.1 edge, {sent}")).send();
+    answer.refused(502, "upstream_unreachable");
+    // Another proxy of this kind is none of ours.
+    client.get("/x").header("via", "1.1 bartizan, 1.1 bartizan-0123456789abcdef").send().is(200);
+    assert_eq!(upstream.seen().len(), 2);
+    proxy.done();
+}
+
 #[test]
 fn connection_cannot_take_away_what_a_message_means() {
     let upstream = upstream().start();

@@ -337,6 +337,27 @@ fn a_filter_picks_by_name() {
     assert!(said.out.ends_with("\n0 passed, 1 failed\n") && !said.out.contains("without a test"), "{}", said.out);
 }
 
+/// "0 passed, 0 failed" reads like a success (U25).
+#[test]
+fn tests_that_did_not_run_have_not_passed() {
+    let folder = folder("policy: policy.yaml\ntests: [{ name: a, reqest: GET /open, expect: allow }]\n");
+    let said = folder.test(&["t.yaml"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{}", said.err);
+    assert!(said.err.contains("did you mean `request`?"), "{}", said.err);
+    assert!(said.err.ends_with("\nerror: 1 file cannot be tested; see above\n"), "{}", said.err);
+    let (code, told) = folder.told();
+    assert_eq!((code, &told["ok"], &told["invalid"]), (Some(2), &json!(false), &json!(1)));
+
+    // Another file beside it is tested all the same.
+    folder.write("good.yaml", "policy: policy.yaml\ntests: [{ name: a, request: GET /open, expect: allow }]\n");
+    let said = folder.test(&["t.yaml", "good.yaml"]);
+    assert_eq!((said.code, said.out.ends_with("\n1 passed, 0 failed\n")), (Some(2), true), "{}", said.out);
+
+    let said = folder.test(&["good.yaml", "--filter", "nothing"]);
+    assert_eq!((said.code, said.out.contains("passed")), (Some(2), false), "{}", said.out);
+    assert_eq!(said.err, "error: no test has a name that contains \"nothing\"\n");
+}
+
 /// `file:line:column message / help` of every problem.
 fn problems(told: &Value) -> Vec<String> {
     let line = |problem: &Value| {

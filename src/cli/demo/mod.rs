@@ -20,7 +20,7 @@ use self::places::{Places, USUAL, loopback};
 use self::policy::Unpacked;
 use self::server::listen;
 use super::exit_code::{DONE, FAILED};
-use super::output::colour;
+use super::output::{colour, message};
 use super::run::serve;
 use crate::daemon::Setup;
 use crate::proxy::downstream::listener::{self, Bound};
@@ -37,7 +37,7 @@ pub(super) fn run(_: &Arguments) -> u8 {
     match show() {
         Ok(code) => code,
         Err(error) => {
-            anstream::eprintln!("error: {error}");
+            message(format_args!("error: {error}"));
             FAILED
         }
     }

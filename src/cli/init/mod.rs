@@ -12,7 +12,7 @@ use http::Uri;
 use secrecy::ExposeSecret;
 
 use super::exit_code::{DONE, FAILED, INVALID};
-use super::output::colour;
+use super::output::{colour, print};
 use crate::policy::diagnostic::Problems;
 use crate::policy::openapi::{Description, Options};
 use crate::policy::source::Sources;
@@ -96,7 +96,7 @@ fn write(arguments: &Arguments, description: &Description, document: &str) -> Re
     };
     let text = draft::policy(description, &given);
     match &arguments.out {
-        None => anstream::print!("{text}"),
+        None => drop(print(&text)),
         Some(path) => {
             // Never overwrite an existing policy.
             let file = OpenOptions::new().write(true).create_new(true).open(path);

@@ -69,7 +69,7 @@ enum Action {
         /// Name of the consumer
         name: String,
         /// When the suspension ends: a duration such as 2d, or a time
-        #[arg(long)]
+        #[arg(long, aliases = ["for", "expires"])]
         until: Option<String>,
         /// Reason to keep on record
         #[arg(long)]
@@ -92,7 +92,7 @@ enum Action {
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,
         /// When the grant ends: a duration such as 1h, or a time
-        #[arg(long)]
+        #[arg(long, aliases = ["for", "expires"])]
         until: String,
         /// Reason to keep on record
         #[arg(long)]

@@ -67,7 +67,7 @@ struct Traits {
     #[arg(long)]
     id: Option<String>,
     /// When the key expires: a duration such as 90d, a time, or `never`; default: 90d, or the policy's max_key_age
-    #[arg(long)]
+    #[arg(long, aliases = ["for", "until"])]
     expires: Option<String>,
     /// When the key becomes valid: a duration from now, or a time
     #[arg(long)]

@@ -7,7 +7,7 @@ pub(super) mod key;
 pub(super) mod revoke;
 
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::LocalRuntime;
 
 use super::exit_code::{FAILED, INVALID};
-use super::output::colour;
+use super::output::{colour, print};
 use crate::admin;
 use crate::audit::Trail;
 use crate::policy::compile;
@@ -262,13 +262,9 @@ fn segment(name: &str) -> String {
     utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
 }
 
-/// Prints a line of a result. Reports a failure on standard error and returns false.
+/// Prints a line of a result. Returns whether it was written.
 fn print_line(line: &str) -> bool {
-    let written = writeln!(anstream::stdout(), "{line}");
-    if let Err(error) = &written {
-        anstream::eprintln!("error: standard output: {error}");
-    }
-    written.is_ok()
+    print(&format!("{line}\n"))
 }
 
 /// Prints a response as JSON.
@@ -294,10 +290,13 @@ fn print_table(items: &[Value], columns: &[(&str, &str)]) {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let mut table = String::new();
     for row in &rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        print_line(cells.collect::<Vec<_>>().join("  ").trim_end());
+        table.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        table.push('\n');
     }
+    print(&table);
 }
 
 fn fail(code: u8, message: &str) -> u8 {

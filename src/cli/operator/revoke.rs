@@ -107,7 +107,7 @@ enum Action {
 #[derive(clap::Args)]
 struct RevocationArguments {
     /// When the revocation expires: a duration or a time; default: with the token, or never
-    #[arg(long)]
+    #[arg(long, aliases = ["for", "until"])]
     expires: Option<String>,
     /// Reason to keep on record
     #[arg(long)]

@@ -13,10 +13,12 @@ mod run;
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use self::report::Report;
 use self::run::Tested;
 use super::exit_code::{DONE, FAILED, INVALID};
-use super::output::{Format, colour};
+use super::output::{self, Format, counted};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan test policy.test.yaml
@@ -46,29 +48,39 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     let filter = arguments.filter.as_deref();
     let reports: Vec<Report> = arguments.files.iter().map(|file| runtime.block_on(report_of(file, filter))).collect();
     let tested = || reports.iter().flat_map(|report| &report.tested);
-    let (passed, invalid) =
-        (tested().filter(|tested| tested.passed()).count(), reports.iter().any(|report| !report.problems.is_empty()));
+    let passed = tested().filter(|tested| tested.passed()).count();
     let failures = tested().count() - passed;
+    let invalid = reports.iter().filter(|report| !report.problems.is_empty()).count();
     match arguments.format {
         Format::Json => {
             let files: Vec<_> = reports.iter().map(Report::json).collect();
-            let ok = failures == 0 && !invalid;
-            anstream::println!(
-                "{}",
-                serde_json::json!({"ok": ok, "passed": passed, "failed": failures, "files": files})
-            );
+            let ok = failures == 0 && invalid == 0;
+            let result = json!({"ok": ok, "passed": passed, "failed": failures, "invalid": invalid, "files": files});
+            output::print(&format!("{result}\n"));
         }
         Format::Text => {
             for report in &reports {
-                for problems in &report.problems {
-                    anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
-                }
+                report.problems.iter().for_each(output::report);
                 if report.problems.is_empty() {
-                    anstream::println!("{}", report.text());
+                    output::print(&format!("{}\n", report.text()));
                 }
             }
-            anstream::println!("{passed} passed, {failures} failed");
+            // "0 passed, 0 failed" would read like a success.
+            if passed + failures > 0 {
+                output::print(&format!("{passed} passed, {failures} failed\n"));
+            }
+            if invalid > 0 {
+                output::message(format_args!("error: {} cannot be tested; see above", counted(invalid, "file")));
+            }
         }
+    }
+    // All tests of a valid file are run, and it has some.
+    if invalid == 0
+        && passed + failures == 0
+        && let Some(filter) = filter
+    {
+        output::message(format_args!("error: no test has a name that contains {filter:?}"));
+        return INVALID;
     }
     if let Some(path) = &arguments.junit
         && let Err(error) = junit::write(path, &reports)
@@ -76,9 +88,9 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         return failed(&format!("{} cannot be written: {error}", path.display()));
     }
     match (invalid, failures) {
-        (true, _) => INVALID,
-        (false, 0) => DONE,
-        (false, _) => FAILED,
+        (0, 0) => DONE,
+        (0, _) => FAILED,
+        _ => INVALID,
     }
 }
 
@@ -94,6 +106,6 @@ async fn report_of(path: &Path, filter: Option<&str>) -> Report {
 }
 
 fn failed(error: &dyn std::fmt::Display) -> u8 {
-    anstream::eprintln!("error: {error}");
+    output::message(format_args!("error: {error}"));
     FAILED
 }

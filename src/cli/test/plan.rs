@@ -350,7 +350,8 @@ impl Reader<'_> {
         }
         if *facts == Facts::default() && !at.damaged() {
             self.problems.error(at.place(), "this expectation is empty").help(
-                "write `allow`, or some of `status`, `code`, `stage`, `scopes`, `violations`, `consumer`, `route`",
+                "write `allow`, or some of `status`, `code`, `stage`, `scopes`, `granted`, `violations`, `consumer`, \
+                 `route`, `would_refuse`",
             );
         }
         (self.problems.len() == before).then(|| facts.clone())

@@ -1,6 +1,7 @@
 //! What all parts of the compiler share: the texts and the problems.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(super) struct Context<'a> {
     pub(super) stand_ins: Option<&'a dyn StandIns>,
     /// The system's authorities, read when first needed.
     pub(super) system: Option<Trust>,
+    /// The addresses for requests, which no upstream may have.
+    pub(super) own_addresses: Vec<SocketAddr>,
 }
 
 impl Context<'_> {

@@ -13,6 +13,7 @@ mod contracts;
 mod limits;
 mod listen;
 mod names;
+mod own_addresses;
 mod plans;
 mod schemas;
 mod stand_ins;
@@ -47,7 +48,7 @@ fn loaded(loaded: Result<Loaded, Problems>, stand_ins: Option<&dyn StandIns>) ->
         Ok(loaded) => loaded,
         Err(problems) => return (None, problems),
     };
-    let mut context = Context { sources, problems, stand_ins, system: None };
+    let mut context = Context { sources, problems, stand_ins, system: None, own_addresses: Vec::new() };
     let policy = whole(&mut context, &document, tree.at());
     (Some(policy).filter(|_| !context.problems.has_errors()), context.problems)
 }
@@ -67,6 +68,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let limits = limits::limits(context, &document.limits, at.key("limits"));
     let listeners = listen::listeners(context, document, at);
     let admin = admin::compile(context, document.admin.as_ref(), at.key("admin"));
+    own_addresses::listeners(context, document, at);
     let trusted_proxies = listen::networks(context, &document.trusted_proxies, at.key("trusted_proxies"));
     let sinks = audit::compile(context, document.audit.as_ref(), at.key("audit"));
     let (rules, store) = auth::compile(context, document, &listeners, at);

@@ -1,6 +1,7 @@
 //! Which header fields cross the proxy and which do not: `rules` has the lists of names.
 //!
-//! [`client_address`] determines the client, and [`check`] refuses ambiguous heads before any other field is used.
+//! [`client_address`] determines the client, [`check`] refuses ambiguous heads before any other field is used, and
+//! [`is_loop`] finds requests that come back.
 //! [`UpstreamHeaders`] writes the fields of a request for the upstream. Of a response, the fields that
 //! [`is_forwarded_downstream`] accepts are kept. Nothing here reads credentials or bodies.
 
@@ -10,12 +11,14 @@ mod host;
 mod names;
 mod rules;
 mod to_upstream;
+mod via;
 
 pub(crate) use forwarded::client_address;
 pub(crate) use hop_by_hop::{accepts_trailers, remove_named};
 pub(crate) use host::check;
 pub(crate) use rules::{is_forwarded_downstream, strip_trailers};
 pub(crate) use to_upstream::UpstreamHeaders;
+pub(crate) use via::is_loop;
 
 #[cfg(test)]
 mod tests;

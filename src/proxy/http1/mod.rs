@@ -5,7 +5,7 @@
 //! - `response` writes the head of a response; `writer` sends it with its body.
 //! - `read_buffer` holds input that is not parsed yet.
 
-pub(super) mod body_decoder;
+pub(crate) mod body_decoder;
 pub(crate) mod fields;
 pub(crate) mod framing_error;
 pub(super) mod read_buffer;

@@ -73,6 +73,10 @@ pub(crate) fn read<'a>(
     if matches!(exchange.method, Some(Method::CONNECT | Method::TRACE)) {
         return Err(malformed("CONNECT and TRACE are not supported; use another method"));
     }
+    if headers::is_loop(headers) {
+        let detail = "the request has already passed this proxy: an upstream of the policy leads back to it";
+        return Err(Refusal::new(Stage::Forward, Reason::UpstreamUnreachable, detail));
+    }
     let scheme = scheme(headers, peer, sender.trusted_peer);
     Ok(RequestTarget { trusted_peer: sender.trusted_peer, host, scheme, target: normalised(uri, exchange)? })
 }

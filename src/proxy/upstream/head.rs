@@ -15,7 +15,7 @@ use crate::proxy::http1::body_decoder::Framing;
 /// Maximum size of a response's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// Maximum number of a response's header fields, and of its trailers.
-pub(super) const MAX_HEADERS: usize = 100;
+pub(crate) const MAX_HEADERS: usize = 100;
 /// Maximum number of interim responses to one request.
 const MAX_INTERIMS: u8 = 16;
 
@@ -27,7 +27,7 @@ pub(crate) struct Head {
     /// The reason phrase, unless it is the standard one.
     pub(crate) reason: Option<ReasonPhrase>,
     /// How the body is delimited.
-    pub(super) framing: Framing,
+    pub(crate) framing: Framing,
     /// Whether the connection may be reused after this response.
     pub(super) keep_alive: bool,
 }
@@ -48,7 +48,7 @@ struct Fields {
 /// incomplete.
 ///
 /// Interim responses (RFC 9110 §15.2) are counted and skipped, because the proxy never asks for one.
-pub(super) fn read(
+pub(crate) fn read(
     input: &mut Bytes,
     method: &Method,
     headers: &mut HeaderMap,

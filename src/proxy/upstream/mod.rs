@@ -14,7 +14,7 @@ mod pool;
 
 pub(crate) use connection::UpstreamConnection;
 pub(crate) use error::ResponseError;
-pub(crate) use head::Head;
+pub(crate) use head::{Head, MAX_HEADERS, read as read_head};
 pub(crate) use pool::{ConnectError, Pool, Pools};
 
 #[cfg(test)]

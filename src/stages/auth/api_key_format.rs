@@ -47,7 +47,7 @@ pub(crate) fn mint(id: &str) -> Result<SecretString, aws_lc_rs::error::Unspecifi
 }
 
 /// Returns whether a text begins like a generated key but has a wrong checksum.
-pub(super) fn is_mistyped(key: &[u8]) -> bool {
+pub(crate) fn is_mistyped(key: &[u8]) -> bool {
     let Some(text) = str::from_utf8(key).ok().filter(|text| text.starts_with(PREFIX)) else { return false };
     match text.rsplit_once('_') {
         Some((rest, found)) => checksum(rest) != found,

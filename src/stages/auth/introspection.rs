@@ -107,6 +107,23 @@ enum TokenState {
     Active(Arc<serde_json::Map<String, Value>>),
 }
 
+impl TokenState {
+    /// Reads the answer of an endpoint (RFC 7662 §2.2).
+    fn read(answer: &[u8]) -> Result<Self, String> {
+        let answer = strict_json::parse(answer).map_err(|error| format!("the answer is not JSON: {error}"))?;
+        match (answer.get("active").and_then(Value::as_bool), answer) {
+            (Some(false), _) => Ok(Self::Inactive),
+            (Some(true), Value::Object(members)) => Ok(Self::Active(Arc::new(members))),
+            _ => Err("the answer does not say whether the token is `active`".to_owned()),
+        }
+    }
+}
+
+/// Returns whether an answer of an endpoint says that the token is active.
+pub(crate) fn is_active(answer: &[u8]) -> Result<bool, String> {
+    TokenState::read(answer).map(|state| matches!(state, TokenState::Active(_)))
+}
+
 impl Introspection {
     /// Compiles an endpoint; active tokens are cached for `cache_ttl`.
     pub(crate) fn new(
@@ -225,12 +242,7 @@ impl Introspection {
         let form: Vec<_> = form.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let fetched = fetcher.post(&self.endpoint, form.join("&"), authorization.as_ref()).await;
         let answer = fetched.map_err(|error| error.to_string())?;
-        let answer = strict_json::parse(&answer.body).map_err(|error| format!("the answer is not JSON: {error}"))?;
-        match (answer.get("active").and_then(Value::as_bool), answer) {
-            (Some(false), _) => Ok(TokenState::Inactive),
-            (Some(true), Value::Object(members)) => Ok(TokenState::Active(Arc::new(members))),
-            _ => Err("the answer does not say whether the token is `active`".to_owned()),
-        }
+        TokenState::read(&answer.body)
     }
 
     /// Makes a client assertion, for this endpoint only (RFC 7523 §3).

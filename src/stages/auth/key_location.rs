@@ -80,7 +80,7 @@ impl fmt::Display for Location {
 }
 
 /// The `jwks_uri` of a metadata document, whose `issuer` must be this one (RFC 8414 §3.3).
-pub(super) fn key_set_url(document: &[u8], issuer: &str) -> Result<Uri, String> {
+pub(crate) fn key_set_url(document: &[u8], issuer: &str) -> Result<Uri, String> {
     let document = strict_json::parse(document).map_err(|error| format!("not JSON: {error}"))?;
     match document.get("issuer").and_then(Value::as_str) {
         Some(named) if named == issuer => {}

@@ -89,7 +89,8 @@ fn ended(decoded: io::Result<Vec<u8>>, limit: u64, rest: &[u8]) -> io::Result<Ve
 
 fn unbrotli(encoded: &[u8], limit: u64) -> io::Result<Vec<u8>> {
     let [first, second, third] = std::array::from_fn(|_| StandardAlloc::default());
-    let mut state = BrotliState::new(first, second, third);
+    // Strict: the `br` coding has no windows over 16 MiB (RFC 7932 §9.1), and `new` takes those of up to 1 GiB.
+    let mut state = BrotliState::new_strict(first, second, third);
     let (mut decoded, mut total) = (Vec::new(), 0);
     let (mut left, mut read) = (encoded.len(), 0);
     while total as u64 <= limit {
@@ -187,6 +188,8 @@ mod tests {
             (&encoded[..encoded.len() - 1], 5, Reason::MalformedBody),
             (&[&encoded[..], b"x"].concat(), 5, Reason::MalformedBody),
             (&[0xff; 40], 5, Reason::MalformedBody),
+            // An empty stream with a window of 1 GiB, which is not of this coding; found by the fuzz target `coding`.
+            (&[0x11, 0xde], 5, Reason::MalformedBody),
         ] {
             let refusal = Encoding::Brotli.decode(Bytes::copy_from_slice(encoded), limit).unwrap_err();
             assert_eq!(refusal.reason(), reason, "{encoded:?}");

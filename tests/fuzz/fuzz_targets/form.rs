@@ -3,13 +3,16 @@
 
 use std::sync::LazyLock;
 
+use http::Method;
 use libfuzzer_sys::fuzz_target;
+use world::oracle::{Bounds, bounded};
 use world::{World, assert_decided};
 
 thread_local!(static WORLD: LazyLock<World> = const { LazyLock::new(World::new) });
 
 fuzz_target!(|body: &[u8]| {
     for kind in ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b"] {
-        assert_decided(WORLD.with(|world| world.request(&http::Method::POST, "/form", kind, body)));
+        let request = || WORLD.with(|world| world.request(&Method::POST, "/form", kind, body));
+        assert_decided(bounded(Bounds::USUAL, body.len(), request));
     }
 });

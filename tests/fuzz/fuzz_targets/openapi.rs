@@ -3,9 +3,11 @@
 
 use std::sync::LazyLock;
 
+use http::Method;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 use world::World;
+use world::oracle::{Bounds, bounded};
 
 const POLICY: &str = "version: 1
 listen: [{ address: '127.0.0.1:0' }]
@@ -22,8 +24,8 @@ static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
 
 fuzz_target!(|document: &[u8]| {
     std::fs::write(FOLDER.path().join("api.yaml"), document).expect("a file");
-    match World::of(&FOLDER.path().join("policy.yaml")) {
-        Ok(world) => drop(world.request(&http::Method::GET, "/", "", b"")),
+    match bounded(Bounds::COMPILED, document.len(), || World::of(&FOLDER.path().join("policy.yaml"))) {
+        Ok(world) => drop(world.request(&Method::GET, "/", "", b"")),
         Err(problems) => assert!(problems.contains("error"), "{problems}"),
     }
 });

@@ -19,7 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::nodes::{Clients, Node, NodeResponse, Prober, Watched, each, milliseconds};
 use super::revoke::text;
-use super::{Backend, DaemonArguments, Operator, fail, print_json, print_table, segment};
+use super::{Backend, DaemonArguments, Operator, fail, print_json, print_line, print_table, segment};
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
 use crate::cli::output::Format;
 use crate::policy::Period;
@@ -341,7 +341,7 @@ impl Drill<'_> {
                     ];
                     print_table(&nodes, &columns);
                 }
-                anstream::println!("{verdict}");
+                print_line(verdict);
             }
         }
         if passed { DONE } else { FAILED }

@@ -7,6 +7,7 @@ use http::{HeaderValue, Uri};
 use rustls::pki_types::ServerName;
 
 use crate::policy::compile::context::Context;
+use crate::policy::compile::own_addresses;
 use crate::policy::document;
 use crate::policy::tree::At;
 use crate::policy::{Server, Upstream};
@@ -84,12 +85,14 @@ fn server(
     } else {
         None
     };
+    let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
+    own_addresses::upstream(context, &host, port, place);
     let trusted = tls.as_ref().map_or("", |(_, trust)| &trust.identity);
     Some(Server {
         index: 0,
         name: url.trim_end_matches('/').into(),
         identity: format!("{url} {trusted}").into(),
-        port: authority.port_u16().unwrap_or(if https { 443 } else { 80 }),
+        port,
         authority: HeaderValue::from_str(authority.as_str()).ok()?,
         host: host.into(),
         tls: tls.map(|(name, trust)| (name, trust.config)),

@@ -1,0 +1,117 @@
+//! Takes what a client, an upstream or an operator sends, as bytes, through the code that `run` uses.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode};
+use jiff::Timestamp;
+
+use super::request::{Moment, ParsedHead};
+use super::trace::RehearsalTrace;
+use super::{Rehearsal, Verdict, verdict};
+use crate::admin;
+use crate::chain::{self, Trace};
+use crate::exchange::Peer;
+use crate::proxy::http1::fields::HeadLimits;
+use crate::proxy::http1::framing_error::FramingError;
+use crate::proxy::http1::reader::Reader;
+use crate::proxy::request::target;
+use crate::stages::schema::response::Expected;
+
+/// The bytes of a client connection, as they arrive.
+struct Arriving<'a> {
+    reader: Reader,
+    /// What has arrived and is not parsed yet.
+    input: Bytes,
+    pieces: std::slice::Chunks<'a, u8>,
+}
+
+impl Rehearsal {
+    /// Reads the requests of one connection, whose bytes arrive in pieces of at most `piece` bytes, and decides about each.
+    /// Ends like a connection: with the first request that is incomplete, or refused for its framing. `second` is the time,
+    /// since 1970. Needs a tokio runtime with time.
+    pub async fn connection(&self, sent: &[u8], piece: usize, second: i64) -> Vec<Verdict> {
+        let at = Timestamp::from_second(second).unwrap_or_default();
+        let moment = Moment { at, since: Duration::ZERO };
+        let limits = self.policy().limits();
+        let reader = Reader::new(HeadLimits { size: limits.header_size, headers: limits.headers });
+        let mut arriving = Arriving { reader, input: Bytes::new(), pieces: sent.chunks(piece.max(1)) };
+        let peer = Peer::new(([127, 0, 0, 1], 1).into(), None);
+        let mut verdicts = Vec::new();
+        loop {
+            match arriving.request() {
+                Ok(None) => return verdicts,
+                Ok(Some((head, body))) => {
+                    let mut trace = RehearsalTrace::of(head.method.as_str(), head.uri.path());
+                    let decided = self.decide(&head, body, &peer, moment, &mut trace).await;
+                    verdicts.push(decided.err().as_ref().map(verdict));
+                }
+                Err(error) => {
+                    verdicts.push(Some(verdict(&target::malformed_framing(error))));
+                    return verdicts;
+                }
+            }
+        }
+    }
+
+    /// Decides about the response of an upstream to a request with this method and path, which must have a route.
+    /// `None`: it goes to the client.
+    pub async fn response(
+        &self,
+        method: &Method,
+        path: &str,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Verdict {
+        let route = match self.policy().route("", method, path, None) {
+            Ok(route) => route,
+            Err(refusal) => return Some(verdict(&refusal)),
+        };
+        let requirement = route.response.as_ref()?;
+        let mut trace = Trace::default();
+        let released = match requirement.of(status, headers)? {
+            Expected::Nothing if body.is_empty() => Ok(()),
+            Expected::Nothing => chain::release_undescribed(route, requirement, &mut trace),
+            Expected::Contents(contents) => {
+                let whole = Some(body).filter(|body| body.len() as u64 <= requirement.max_size);
+                chain::release(route, requirement, contents, headers, whole, &mut trace).await
+            }
+        };
+        released.err().as_ref().map(verdict)
+    }
+
+    /// Decides about an operator's request on the registry. Returns the status.
+    pub async fn operate(&self, method: &Method, target: &str, body: &[u8]) -> StatusCode {
+        admin::without_store(self.in_force(), method, target, body).await
+    }
+}
+
+impl Arriving<'_> {
+    /// Appends the next piece to the input. Returns false after the last.
+    fn more(&mut self) -> bool {
+        let next = self.pieces.next();
+        self.input = [self.input.as_ref(), next.unwrap_or_default()].concat().into();
+        next.is_some()
+    }
+
+    /// Returns the next request, or `None` if it is incomplete.
+    fn request(&mut self) -> Result<Option<(ParsedHead, Bytes)>, FramingError> {
+        let head = loop {
+            match self.reader.head(&mut self.input)? {
+                Some(head) => break head,
+                None if self.more() => {}
+                None => return Ok(None),
+            }
+        };
+        let mut body = BytesMut::new();
+        while !self.reader.between_messages() {
+            match self.reader.body(&mut self.input)? {
+                Some(frame) => body.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                None if self.reader.between_messages() || self.more() => {}
+                None => return Ok(None),
+            }
+        }
+        Ok(Some((head.into(), body.freeze())))
+    }
+}

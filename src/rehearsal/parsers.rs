@@ -1,0 +1,98 @@
+//! Parsers of what comes from outside, each called alone on bytes. For fuzz targets, which need them without a policy.
+//!
+//! `None` is input that the parser refuses.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use rustls::pki_types::CertificateDer;
+use rustls::server::WebPkiClientVerifier;
+
+use crate::policy::units::{Period, Rate, Size};
+use crate::proxy::http1::body_decoder::BodyDecoder;
+use crate::proxy::request::path as request_path;
+use crate::proxy::upstream::{MAX_HEADERS, read_head};
+use crate::stages::auth::api_key_format;
+use crate::stages::auth::certificate::{self, ClientTrust};
+use crate::stages::auth::introspection;
+use crate::stages::auth::key_location;
+use crate::stages::auth::key_set::KeySet;
+use crate::state::registry::entry::{Entry, Kind};
+
+/// Returns the normal form of the path of a request.
+pub fn path(text: &str) -> Option<String> {
+    request_path::normalise(text).ok().map(std::borrow::Cow::into_owned)
+}
+
+/// Reads what an upstream answers to a request with this method, as it arrives in pieces of at most `piece` bytes.
+/// Returns the status, the number of header fields and the size of the body; the body may be incomplete.
+pub fn response(sent: &[u8], piece: usize, method: &Method) -> Option<(u16, usize, usize)> {
+    let (mut input, mut headers, mut interims) = (Bytes::new(), HeaderMap::new(), 0);
+    let mut pieces = sent.chunks(piece.max(1));
+    let mut more = |input: &mut Bytes| {
+        let next = pieces.next();
+        *input = [input.as_ref(), next.unwrap_or_default()].concat().into();
+        next.is_some()
+    };
+    let head = loop {
+        match read_head(&mut input, method, &mut headers, &mut interims).ok()? {
+            Some(head) => break head,
+            None if more(&mut input) => {}
+            None => return None,
+        }
+    };
+    let mut decoder = BodyDecoder::for_responses(MAX_HEADERS);
+    decoder.begin(head.framing);
+    let mut size = 0;
+    while !decoder.has_ended() {
+        match decoder.decode(&mut input).ok()? {
+            Some(frame) => size += frame.into_data().map_or(0, |data| data.len()),
+            None if more(&mut input) => {}
+            None => break,
+        }
+    }
+    Some((head.status.as_u16(), headers.len(), size))
+}
+
+/// Reads the key set of an issuer. Returns the number of usable keys.
+pub fn key_set(document: &[u8]) -> Option<usize> {
+    KeySet::from_jwks(document).ok().map(|(set, _)| set.keys().len())
+}
+
+/// Reads the metadata of an issuer. Returns the URL of its key set.
+pub fn metadata(document: &[u8], issuer: &str) -> Option<String> {
+    key_location::key_set_url(document, issuer).ok().map(|url| url.to_string())
+}
+
+/// Reads the answer of an introspection endpoint. Returns whether the token is active.
+pub fn introspection(answer: &[u8]) -> Option<bool> {
+    introspection::is_active(answer).ok()
+}
+
+/// Reads a client certificate. Returns the number of its names.
+pub fn certificate(der: &[u8]) -> Option<usize> {
+    let trust = ClientTrust { identity: Default::default(), verifier: WebPkiClientVerifier::no_client_auth() };
+    let listener = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    certificate::read(&[CertificateDer::from(der)], listener, &trust).map(|read| read.names.len())
+}
+
+/// Reads an entry of a store as each of its kinds. Returns what every kind that fits stores again.
+pub fn entry(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let read = Kind::ALL.into_iter().filter_map(|kind| Entry::decode(kind, bytes).ok());
+    read.map(|entry| entry.encode()).collect()
+}
+
+/// Returns whether a text begins like one of our API keys and has no valid checksum.
+pub fn is_mistyped_key(text: &[u8]) -> bool {
+    api_key_format::is_mistyped(text)
+}
+
+/// Reads a duration, a size and a rate. Returns each that fits as it is displayed.
+pub fn quantities(text: &str) -> Vec<String> {
+    fn shown<T: FromStr + ToString>(text: &str) -> Option<String> {
+        T::from_str(text).ok().map(|quantity| quantity.to_string())
+    }
+    [shown::<Period>(text), shown::<Size>(text), shown::<Rate>(text)].into_iter().flatten().collect()
+}
