@@ -5,6 +5,7 @@
 //! unauthenticated caller can make us read a body.
 
 pub(crate) mod content;
+mod cost;
 mod encoding;
 mod fast_path;
 pub(crate) mod fields;
@@ -15,6 +16,7 @@ pub(crate) mod media_type;
 mod offload;
 pub(crate) mod parameters;
 pub(crate) mod response;
+mod scalar;
 mod text_encoding;
 mod value_type;
 pub(crate) mod xml;
