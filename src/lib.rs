@@ -46,6 +46,7 @@
 mod admin;
 mod audit;
 mod body;
+mod budget;
 mod chain;
 pub mod cli;
 mod daemon;

@@ -2,6 +2,7 @@
 //!
 //! Parsers disagree on which of two duplicate keys counts, and attackers use that to bypass checks.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -15,22 +16,56 @@ pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     parse_within(MAX_DEPTH, text)
 }
 
+/// Why a text has no value here.
+#[derive(Debug)]
+pub(crate) enum Unparsed {
+    Malformed(serde_json::Error),
+    /// The value would take more memory than it may.
+    TooLarge,
+}
+
+/// Like [`parse`], with a bound on the memory of the value, in bytes: a text can be a hundred times smaller.
+pub(crate) fn parse_in(memory: usize, text: &[u8]) -> Result<Value, Unparsed> {
+    let left = Cell::new(memory);
+    read(&Strict { depth: MAX_DEPTH, most: MAX_DEPTH, left: &left }, text).map_err(|error| match left.get() {
+        0 => Unparsed::TooLarge,
+        _ => Unparsed::Malformed(error),
+    })
+}
+
 /// Like [`parse`], with another bound on nesting. serde_json itself rejects more than 127 levels.
 pub(crate) fn parse_within(depth: usize, text: &[u8]) -> Result<Value, serde_json::Error> {
+    read(&Strict { depth, most: depth, left: &Cell::new(usize::MAX) }, text)
+}
+
+fn read(strict: &Strict<'_>, text: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = Strict { depth, most: depth }.deserialize(&mut deserializer)?;
+    let value = strict.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
 
 /// Deserializes a value with at most `depth` more levels of nesting.
 #[derive(Clone, Copy)]
-struct Strict {
+struct Strict<'c> {
     depth: usize,
     most: usize,
+    /// Memory that values may still take.
+    left: &'c Cell<usize>,
 }
 
-impl Strict {
+/// What an object takes with its first member: a node of a B-tree has room for eleven.
+const FIRST_MEMBER: usize = 11 * (size_of::<String>() + size_of::<Value>());
+/// What another member takes at most, without the text of its name: nodes are at least half full.
+const MEMBER: usize = 2 * (size_of::<String>() + size_of::<Value>());
+
+impl Strict<'_> {
+    fn take<E: serde::de::Error>(self, bytes: usize) -> Result<(), E> {
+        let left = self.left.get().saturating_sub(bytes);
+        self.left.set(left);
+        if left == 0 { Err(E::custom("the value takes too much memory")) } else { Ok(()) }
+    }
+
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         match self.depth.checked_sub(1) {
             Some(depth) => Ok(Self { depth, ..self }),
@@ -39,7 +74,7 @@ impl Strict {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -47,7 +82,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,11 +109,13 @@ impl<'de> Visitor<'de> for Strict {
         Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number is out of range"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
+        self.take(value.len())?;
         Ok(Value::String(value.to_owned()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+    fn visit_string<E: serde::de::Error>(self, value: String) -> Result<Value, E> {
+        self.take(value.len())?;
         Ok(Value::String(value))
     }
 
@@ -86,6 +123,8 @@ impl<'de> Visitor<'de> for Strict {
         let inner = self.deeper()?;
         let mut items = Vec::new();
         while let Some(item) = seq.next_element_seed(inner)? {
+            // A growing list has room for twice as many.
+            self.take(2 * size_of::<Value>())?;
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -95,6 +134,7 @@ impl<'de> Visitor<'de> for Strict {
         let inner = self.deeper()?;
         let mut members = Map::new();
         while let Some(key) = map.next_key::<String>()? {
+            self.take(key.len() + if members.is_empty() { FIRST_MEMBER } else { MEMBER })?;
             if members.insert(key, map.next_value_seed(inner)?).is_some() {
                 return Err(A::Error::custom("a member name occurs twice in one object"));
             }

@@ -36,7 +36,7 @@ impl Form {
     pub(super) fn check(&self, body: &[u8]) -> Result<(), Refusal> {
         let text = std::str::from_utf8(body).map_err(|_| malformed("the body is not UTF-8 text"))?;
         let violations = match self.fields.object(text, "") {
-            Ok(object) => self.schema.violations(Value::Object(object), ""),
+            Ok(object) => self.schema.violations(&Value::Object(object), ""),
             Err(violations) => violations,
         };
         if violations.is_empty() { Ok(()) } else { Err(json::violated("the form", violations)) }
@@ -89,7 +89,7 @@ impl Multipart {
             }
         }
         if violations.is_empty() {
-            violations = self.schema.violations(Value::Object(object), "");
+            violations = self.schema.violations(&Value::Object(object), "");
         }
         if violations.is_empty() { Ok(()) } else { Err(json::violated("the form", violations)) }
     }

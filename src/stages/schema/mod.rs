@@ -5,6 +5,7 @@
 //! unauthenticated caller can make us read a body.
 
 pub(crate) mod content;
+mod cost;
 mod encoding;
 mod fast_path;
 pub(crate) mod fields;
@@ -16,6 +17,7 @@ mod nested;
 mod offload;
 pub(crate) mod parameters;
 pub(crate) mod response;
+mod scalar;
 pub(crate) mod segment;
 mod text_encoding;
 mod value_type;

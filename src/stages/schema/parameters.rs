@@ -89,7 +89,7 @@ impl<F> Group<F> {
         violations: &mut Vec<Violation>,
     ) {
         violations.extend(match object {
-            Ok(object) => self.schema.violations(Value::Object(object), prefix),
+            Ok(object) => self.schema.violations(&Value::Object(object), prefix),
             Err(violations) => violations,
         });
     }

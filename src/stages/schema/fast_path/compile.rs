@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jsonschema::{Draft, PatternOptions, Validator};
+use jsonschema::{Draft, PatternOptions};
 use serde_json::{Map, Value};
 
-use super::program::{FastPath, Node, Numbers, Parts, Properties, Rules, Text, Types};
-use super::scalar::Scalars;
+use super::program::{FastPath, Node, Numbers, Parts, Properties, Rules, ScalarRules, Text, Types};
+use crate::stages::schema::cost::Cost;
+use crate::stages::schema::scalar::Scalars;
 
 /// Keywords that do not constrain a value.
 const ANNOTATIONS: &[&str] = &[
@@ -147,7 +148,7 @@ struct Compiler<'s> {
     waiting: Vec<(usize, &'s Value)>,
     nodes: Vec<Option<Node>>,
     /// By the text of the schema: many properties have the same constraints.
-    scalars: HashMap<String, Arc<Validator<Scalars>>>,
+    scalars: HashMap<String, ScalarRules>,
 }
 
 impl<'s> Compiler<'s> {
@@ -297,7 +298,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// Compiles the scalar keywords with the crate, in the same draft and with the same options.
-    fn scalars(&mut self, map: &Map<String, Value>) -> Option<Arc<Validator<Scalars>>> {
+    fn scalars(&mut self, map: &Map<String, Value>) -> Option<ScalarRules> {
         let known = |key: &str| key == "type" || [WHOLE, NUMERIC, TEXTUAL].iter().any(|keys| keys.contains(&key));
         let mut asked: Map<String, Value> =
             map.iter().filter(|(key, _)| known(key)).map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -312,7 +313,7 @@ impl<'s> Compiler<'s> {
             return None;
         }
         if let Some(known) = self.scalars.get(&text) {
-            return Some(Arc::clone(known));
+            return Some(known.clone());
         }
         let validator = jsonschema::options_for::<Scalars>()
             .offline()
@@ -322,9 +323,9 @@ impl<'s> Compiler<'s> {
             .build(&asked)
             .ok()
             .filter(|validator| validator.draft() == self.draft)?;
-        let validator = Arc::new(validator);
-        self.scalars.insert(text, Arc::clone(&validator));
-        Some(validator)
+        let rules = ScalarRules { validator: Arc::new(validator), cost: Cost::of(&asked) };
+        self.scalars.insert(text, rules.clone());
+        Some(rules)
     }
 
     fn parts(&mut self, schema: &'s Value) -> Option<Parts> {

@@ -9,7 +9,6 @@
 
 mod compile;
 mod program;
-mod scalar;
 mod stream;
 
 use jsonschema::Draft;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jsonschema::Validator;
 
-use super::scalar::Scalars;
+use crate::stages::schema::cost::Cost;
+use crate::stages::schema::scalar::Scalars;
 
 /// A schema compiled for streaming validation. Nodes refer to each other by index, so schemas may be recursive.
 /// The fast paths of one document share the list.
@@ -66,7 +67,14 @@ pub(super) struct Rules {
     /// `None` if a keyword compares whole arrays and objects.
     pub(super) parts: Option<Parts>,
     /// The keywords for scalars, used when the other fields do not decide.
-    pub(super) scalars: Option<Arc<Validator<Scalars>>>,
+    pub(super) scalars: Option<ScalarRules>,
+}
+
+/// The keywords for scalars, as the crate judges them, and what that costs.
+#[derive(Debug, Clone)]
+pub(super) struct ScalarRules {
+    pub(super) validator: Arc<Validator<Scalars>>,
+    pub(super) cost: Cost,
 }
 
 /// A set of types. `NUMBER` contains `INTEGER`.

@@ -1,18 +1,24 @@
 //! Validates a body against a fast path while reading it. Anything undecided ends the reading with an empty error.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
 use super::program::{FastPath, Names, Numbers, Parts, Rules, Text, Types};
-use super::scalar::Scalar;
+use crate::budget::Steps;
+use crate::stages::schema::scalar::Scalar;
 use crate::stages::strict_json::MAX_DEPTH;
+
+/// Steps that one body may take here. If they do not suffice, nothing is decided.
+const MAX_STEPS: u64 = 500_000;
 
 pub(super) fn accepts(fast_path: &FastPath, body: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(body) else { return false };
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let reading = Reading { fast_path, node: fast_path.root, depth: MAX_DEPTH };
+    let steps = Cell::new(Steps::new(MAX_STEPS));
+    let reading = Reading { fast_path, node: fast_path.root, depth: MAX_DEPTH, steps: &steps };
     reading.deserialize(&mut deserializer).is_ok() && deserializer.end().is_ok()
 }
 
@@ -22,6 +28,8 @@ struct Reading<'s> {
     fast_path: &'s FastPath,
     node: usize,
     depth: usize,
+    /// What is left for everything that costs more than to read it.
+    steps: &'s Cell<Steps>,
 }
 
 #[cold]
@@ -51,15 +59,22 @@ impl<'s> Reading<'s> {
         ensure(match rules.numbers {
             Numbers::Any => true,
             Numbers::Within(least, most) => least <= value && value <= most,
-            Numbers::Validator => rules.validates(Scalar::Number(number)),
+            Numbers::Validator => self.validates(rules, Scalar::Number(number)),
         })
     }
-}
 
-impl Rules {
-    /// Whether the crate finds a scalar valid.
-    fn validates(&self, scalar: Scalar<'_>) -> bool {
-        self.scalars.as_ref().is_some_and(|scalars| scalars.is_valid(scalar))
+    /// Whether the crate finds a scalar valid, within the budget.
+    fn validates(self, rules: &Rules, scalar: Scalar<'_>) -> bool {
+        let Some(scalars) = &rules.scalars else { return false };
+        let text = if let Scalar::Text(text) = &scalar { text } else { "" };
+        self.affords(scalars.cost.of_text(text)) && scalars.validator.is_valid(scalar)
+    }
+
+    fn affords(self, steps: u64) -> bool {
+        let mut left = self.steps.get();
+        let affords = left.take(steps).is_ok();
+        self.steps.set(left);
+        affords
     }
 }
 
@@ -80,12 +95,12 @@ impl<'de> Visitor<'de> for Reading<'_> {
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
         let rules = self.rules(Types::NULL)?;
-        ensure(rules.bare || rules.validates(Scalar::Null))
+        ensure(rules.bare || self.validates(rules, Scalar::Null))
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
         let rules = self.rules(Types::BOOLEAN)?;
-        ensure(rules.bare || rules.validates(Scalar::Bool(value)))
+        ensure(rules.bare || self.validates(rules, Scalar::Bool(value)))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
@@ -101,7 +116,7 @@ impl<'de> Visitor<'de> for Reading<'_> {
         // The crate decides whether it counts as an integer.
         let rules = self.rules(Types::NUMBER)?;
         let free = matches!(rules.numbers, Numbers::Any) && rules.types.contain(Types::NUMBER);
-        ensure(free || rules.validates(Scalar::Number(number)))
+        ensure(free || self.validates(rules, Scalar::Number(number)))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
@@ -109,8 +124,10 @@ impl<'de> Visitor<'de> for Reading<'_> {
         ensure(match &rules.text {
             Text::Any => true,
             Text::Length(least, most) => length_is_within(value, *least, *most),
-            Text::OneOf(allowed) => allowed.iter().any(|allowed| **allowed == *value),
-            Text::Validator => rules.validates(Scalar::Text(value)),
+            Text::OneOf(allowed) => {
+                self.affords(allowed.len() as u64 / 16) && allowed.iter().any(|allowed| **allowed == *value)
+            }
+            Text::Validator => self.validates(rules, Scalar::Text(value)),
         })
     }
 

@@ -1,0 +1,316 @@
+//! Says why a value does not conform: the first violations, each with its place in the value and in the schema, never
+//! with the value.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use super::cut;
+use super::evaluate::Evaluation;
+use super::graph::{Applicator, Graph, Members, NodeId};
+use crate::budget::{Exhausted, Steps};
+use crate::refusal::Violation;
+
+/// Reports up to `most` violations of a value that does not conform to the root.
+pub(super) fn report(
+    graph: &Graph,
+    root: NodeId,
+    value: &Value,
+    prefix: &str,
+    steps: Steps,
+    most: usize,
+) -> Vec<Violation> {
+    let mut evaluation = Evaluation::new(graph, steps);
+    // Everything that fails is asked about once more on each level above it.
+    evaluation.remember_all = true;
+    let mut report =
+        Report { evaluation, pointer: prefix.to_owned(), found: Vec::new(), most, passed: HashSet::default() };
+    // Without budget, what has been found so far is the report.
+    let _ = report.node(root, value);
+    report.found
+}
+
+struct Report<'g> {
+    evaluation: Evaluation<'g>,
+    pointer: String,
+    found: Vec<Violation>,
+    most: usize,
+    /// What has been reported, by node and address of the value: one failure is told once.
+    passed: HashSet<(NodeId, usize), ahash::RandomState>,
+}
+
+/// How a branch of `anyOf` or `oneOf` fails, from bad to good: the nearest one is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Distance {
+    /// The value itself has the wrong type, or is none of those that are listed.
+    itself: bool,
+    /// Members that must have one of some listed values, and have another: these most often name the kind of an object.
+    kinds: usize,
+    others: usize,
+}
+
+impl<'g> Report<'g> {
+    fn full(&self) -> bool {
+        self.found.len() >= self.most
+    }
+
+    fn add(&mut self, place: &str, keyword: &str, detail: String) {
+        if self.full() {
+            return;
+        }
+        let schema = if keyword.is_empty() { place.to_owned() } else { format!("{place}/{keyword}") };
+        self.found.push(Violation {
+            pointer: self.pointer.clone(),
+            detail: cut(detail),
+            keyword: (!keyword.is_empty()).then(|| keyword.into()),
+            schema: Some(schema.into()),
+        });
+    }
+
+    /// Reports what is wrong with a value, if anything is.
+    fn node(&mut self, id: NodeId, value: &Value) -> Result<(), Exhausted> {
+        if self.full() || self.evaluation.valid(id, value)? {
+            return Ok(());
+        }
+        if !self.passed.insert((id, std::ptr::from_ref(value) as usize)) {
+            return Ok(());
+        }
+        let graph: &'g Graph = self.evaluation.graph;
+        let Some(node) = graph.node(id) else { return Ok(()) };
+        if node.never {
+            self.add(&node.place, "", "no value is allowed here".to_owned());
+        }
+        if let Some(leaf) = &node.leaf
+            && !self.evaluation.leaf(node, value)?
+        {
+            for error in leaf.validator.iter_errors(value).take(self.most) {
+                let keyword = error.kind().keyword().to_owned();
+                self.add(&node.place, &keyword, error.masked().to_string());
+            }
+        }
+        for applicator in &node.applicators {
+            if self.full() {
+                break;
+            }
+            if !self.evaluation.apply(applicator, id, value)? {
+                self.applicator(applicator, id, &node.place, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn applicator(
+        &mut self,
+        applicator: &'g Applicator,
+        id: NodeId,
+        place: &str,
+        value: &Value,
+    ) -> Result<(), Exhausted> {
+        match (applicator, value) {
+            (Applicator::Reference(node), _) => self.node(*node, value)?,
+            (Applicator::AllOf(nodes), _) => nodes.iter().try_for_each(|node| self.node(*node, value))?,
+            (Applicator::AnyOf(nodes), _) => self.alternatives(nodes, place, "anyOf", value)?,
+            (Applicator::OneOf(nodes), _) => self.alternatives(nodes, place, "oneOf", value)?,
+            (Applicator::Not(_), _) => {
+                self.add(place, "not", "the value conforms to a schema that is excluded by `not`".to_owned())
+            }
+            (Applicator::If(condition), _) => {
+                let holds = self.evaluation.valid(condition.condition, value)?;
+                if let Some(branch) = if holds { condition.then } else { condition.otherwise } {
+                    self.node(branch, value)?;
+                }
+            }
+            (Applicator::Members(members), Value::Object(map)) => self.members(members, place, map)?,
+            (Applicator::PropertyNames(node), Value::Object(map)) => {
+                for name in map.keys() {
+                    if !self.evaluation.valid_name(*node, name)? {
+                        self.add(place, "propertyNames", "the name of a property is not allowed".to_owned());
+                        break;
+                    }
+                }
+            }
+            (Applicator::Dependent(dependent), Value::Object(map)) => {
+                for (name, node) in dependent {
+                    if map.contains_key(&**name) {
+                        self.node(*node, value)?;
+                    }
+                }
+            }
+            (Applicator::Items(items), Value::Array(array)) => {
+                for (index, item) in array.iter().enumerate() {
+                    let Some(node) = items.prefix.get(index).copied().or(items.rest) else { break };
+                    self.below(&index.to_string(), node, item)?;
+                }
+            }
+            (Applicator::Contains(contains), Value::Array(_)) => {
+                let detail = match (contains.least, contains.most) {
+                    (1, u64::MAX) => "no item conforms to the schema that `contains` requires".to_owned(),
+                    (least, u64::MAX) => {
+                        format!("fewer than {least} items conform to the schema that `contains` requires")
+                    }
+                    (least, most) => format!(
+                        "the number of items that conform to the schema of `contains` must be from {least} to {most}"
+                    ),
+                };
+                self.add(place, "contains", detail);
+            }
+            (Applicator::UnevaluatedProperties(node), Value::Object(map)) => {
+                if self.evaluation.unevaluated_member(*node, id, value, map)?.is_some() {
+                    self.add(
+                        place,
+                        "unevaluatedProperties",
+                        "a property is not allowed here: no part of the schema names it".to_owned(),
+                    );
+                }
+            }
+            (Applicator::UnevaluatedItems(node), Value::Array(array)) => {
+                if let Some(index) = self.evaluation.unevaluated_item(*node, id, value, array)? {
+                    let detail = "an item is not allowed here: no part of the schema describes it".to_owned();
+                    self.at(&index.to_string(), |report| {
+                        report.add(place, "unevaluatedItems", detail);
+                        Ok(())
+                    })?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn members(&mut self, members: &'g Members, place: &str, map: &Map<String, Value>) -> Result<(), Exhausted> {
+        let mut unexpected = false;
+        for (name, member) in map {
+            if self.full() {
+                break;
+            }
+            for node in self.evaluation.nodes_of(members, name)? {
+                let forbids = self.evaluation.graph.node(node).is_some_and(|node| node.never);
+                if forbids && members.others == Some(node) {
+                    unexpected = true;
+                } else {
+                    self.below(name, node, member)?;
+                }
+            }
+        }
+        if unexpected {
+            self.add(
+                place,
+                "additionalProperties",
+                "properties that the schema does not name are not allowed".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn below(&mut self, step: &str, node: NodeId, value: &Value) -> Result<(), Exhausted> {
+        if self.full() || self.evaluation.valid(node, value)? {
+            return Ok(());
+        }
+        self.at(step, |report| report.node(node, value))
+    }
+
+    /// Reports at a place below the current one.
+    fn at(&mut self, step: &str, report: impl FnOnce(&mut Self) -> Result<(), Exhausted>) -> Result<(), Exhausted> {
+        let length = self.pointer.len();
+        self.pointer.push('/');
+        for character in step.chars() {
+            match character {
+                '~' => self.pointer.push_str("~0"),
+                '/' => self.pointer.push_str("~1"),
+                other => self.pointer.push(other),
+            }
+        }
+        let reported = report(self);
+        self.pointer.truncate(length);
+        reported
+    }
+
+    /// `anyOf` or `oneOf`: says that none fits, and what is wrong with the one that comes nearest.
+    fn alternatives(
+        &mut self,
+        nodes: &'g [NodeId],
+        place: &str,
+        keyword: &str,
+        value: &Value,
+    ) -> Result<(), Exhausted> {
+        if self.evaluation.count(nodes, value)? > 1 {
+            self.add(place, keyword, "the value conforms to more than one schema of `oneOf`".to_owned());
+            return Ok(());
+        }
+        let mut nearest: Option<(Distance, NodeId)> = None;
+        for node in nodes {
+            let distance = self.distance(*node, value, 0)?;
+            if nearest.is_none_or(|(least, _)| distance < least) {
+                nearest = Some((distance, *node));
+            }
+        }
+        let Some((distance, node)) = nearest else { return Ok(()) };
+        if distance.itself {
+            self.add(place, keyword, format!("the value conforms to no schema of `{keyword}`"));
+            return Ok(());
+        }
+        self.add(
+            place,
+            keyword,
+            format!("the value conforms to no schema of `{keyword}`; why the nearest one does not fit follows"),
+        );
+        self.node(node, value)
+    }
+
+    fn distance(&mut self, id: NodeId, value: &Value, hops: u32) -> Result<Distance, Exhausted> {
+        let graph: &'g Graph = self.evaluation.graph;
+        let mut distance = Distance { itself: false, kinds: 0, others: 0 };
+        let Some(node) = graph.node(id) else { return Ok(distance) };
+        distance.itself = node.never;
+        if let Some(leaf) = &node.leaf
+            && !self.evaluation.leaf(node, value)?
+        {
+            let of_kind = |keyword: &str| ["type", "const", "enum"].contains(&keyword);
+            let kind = leaf.validator.iter_errors(value).any(|error| of_kind(error.kind().keyword()));
+            distance.itself |= kind;
+            distance.others += 1;
+        }
+        for applicator in &node.applicators {
+            match (applicator, value) {
+                (Applicator::Reference(node), _) if hops < 8 => distance.add(self.distance(*node, value, hops + 1)?),
+                (Applicator::AllOf(nodes), _) if hops < 8 => {
+                    for node in nodes {
+                        let other = self.distance(*node, value, hops + 1)?;
+                        distance.add(other);
+                    }
+                }
+                (Applicator::Members(members), Value::Object(map)) => {
+                    for (name, member) in map {
+                        for node in self.evaluation.nodes_of(members, name)? {
+                            if !self.evaluation.valid(node, member)? {
+                                let kind = self.distance_of_member(node, member)?;
+                                distance.kinds += usize::from(kind);
+                                distance.others += usize::from(!kind);
+                            }
+                        }
+                    }
+                }
+                _ => distance.others += usize::from(!self.evaluation.apply(applicator, id, value)?),
+            }
+        }
+        Ok(distance)
+    }
+
+    /// Whether a member names another kind of object.
+    fn distance_of_member(&mut self, id: NodeId, member: &Value) -> Result<bool, Exhausted> {
+        let Some(node) = self.evaluation.graph.node(id) else { return Ok(false) };
+        let Some(leaf) = node.leaf.as_ref().filter(|_| member.is_string()) else { return Ok(false) };
+        self.evaluation.steps.take(leaf.cost.steps(member))?;
+        let of_kind = |keyword: &str| ["const", "enum"].contains(&keyword);
+        let kind = leaf.validator.iter_errors(member).any(|error| of_kind(error.kind().keyword()));
+        Ok(kind)
+    }
+}
+
+impl Distance {
+    fn add(&mut self, other: Self) {
+        self.itself |= other.itself;
+        self.kinds += other.kinds;
+        self.others += other.others;
+    }
+}
