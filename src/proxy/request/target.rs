@@ -90,7 +90,11 @@ fn scheme(headers: &HeaderMap, peer: &Peer, trusted_peer: bool) -> &'static str 
 /// forward.
 fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange) -> Result<Cow<'a, str>, Refusal> {
     match path::normalise(uri.path()).map_err(|error| malformed(error.detail()))? {
-        Cow::Borrowed(path) => Ok(Cow::Borrowed(uri.path_and_query().map_or(path, PathAndQuery::as_str))),
+        Cow::Borrowed(path) => {
+            let target = uri.path_and_query().map_or(path, PathAndQuery::as_str);
+            // RFC 9112 §3.2.1: an absolute-form target may have an empty path before its query; it means `/`.
+            Ok(if target.starts_with('?') { Cow::Owned(format!("{path}{target}")) } else { Cow::Borrowed(target) })
+        }
         Cow::Owned(path) => {
             let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
             let target = format!("{path}{query}");
