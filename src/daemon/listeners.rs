@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::error::StartError;
 use crate::policy::Policy;
+use crate::proxy::descriptors::Budget;
 use crate::proxy::downstream::connection_limit::ConnectionLimit;
 use crate::proxy::downstream::listener::{self, Bound, Listening, Registered};
 use crate::proxy::downstream::worker::Shared;
@@ -20,8 +21,8 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn new(shared: Arc<Shared>, workers: Vec<Handle>) -> Self {
-        let limit = ConnectionLimit::new(shared.metrics.clone());
+    pub(super) fn new(shared: Arc<Shared>, budget: Budget, workers: Vec<Handle>) -> Self {
+        let limit = ConnectionLimit::new(budget.clients, shared.metrics.clone());
         Self { open: Vec::new(), shared, limit, workers: Arc::new(workers) }
     }
 
@@ -48,7 +49,8 @@ impl Listeners {
         self.close(|address| policy.listeners().iter().all(|listener| listener.address != address)).await;
     }
 
-    /// Stops accepting connections at the configured addresses that are no longer wanted.
+    /// Stops accepting connections at the configured addresses that are no longer wanted, and lets those that were
+    /// accepted there finish their requests.
     pub(super) async fn close(&mut self, unwanted: impl Fn(SocketAddr) -> bool) {
         let (stop, keep) = std::mem::take(&mut self.open)
             .into_iter()
@@ -56,7 +58,10 @@ impl Listeners {
         self.open = keep;
         let stop: Vec<Listening> = stop;
         for listening in stop {
+            let configured = listening.configured;
             listening.stop().await;
+            // Nothing in the policy in force says how to serve them.
+            self.limit.finish(configured);
         }
     }
 

@@ -4,6 +4,7 @@
 //! replaces the policy in force. Every resource is *prepared* before any is *committed*: preparing may fail and changes
 //! nothing that is in force, so a reload changes everything or nothing. Each resource has its own file.
 
+mod descriptors;
 mod error;
 mod key_sets;
 mod listeners;
@@ -36,8 +37,10 @@ use crate::admin::{Command, Reloaded};
 use crate::policy::Policy;
 use crate::policy::compile;
 use crate::policy::diagnostic::{Problems, Severity};
+use crate::proxy::descriptors::Budget;
 use crate::proxy::downstream::listener::{Bound, Registered};
 use crate::proxy::downstream::worker::Shared;
+use crate::proxy::upstream::UpstreamLimit;
 use crate::runtime::{InForce, Runtime};
 use crate::state::published::Published;
 
@@ -61,6 +64,8 @@ pub(crate) struct Daemon {
     setup: Setup,
     runtime: Arc<Runtime>,
     shared: Arc<Shared>,
+    /// How many connections the process can have.
+    budget: Budget,
     resources: Resources,
     workers: Workers,
     signals: Signals,
@@ -135,25 +140,36 @@ impl Daemon {
         let (policy, report) = compile::compile(&setup.policy);
         let Some(policy) = policy else { return Err(StartError::Policy(report)) };
         log(&report);
+        let budget = descriptors::prepare(policy.limits().connections)?;
 
         let prepared = Prepared::new(policy, &mut setup, &runtime, None).await?;
         let shared = Arc::new(Shared {
             in_force: Arc::new(Published::new(Arc::clone(&prepared.in_force))),
             epoch: runtime.epoch.clone(),
             metrics: runtime.metrics.clone(),
+            upstreams: UpstreamLimit::new(budget.upstreams),
         });
         let (workers, handles) = Workers::start(prepared.in_force.policy.workers(), &shared)?;
         let (commander, commands) = mpsc::channel(4);
         let mut resources = Resources {
             registry: KeptRegistry::default(),
             key_sets: KeySets::default(),
-            listeners: Listeners::new(Arc::clone(&shared), handles),
+            listeners: Listeners::new(Arc::clone(&shared), budget, handles),
             admin: AdminListeners::default(),
             commander,
         };
         resources.commit(prepared, &shared).await;
-        let daemon =
-            Self { setup, runtime, shared, resources, workers, signals, reminder: Reminder::default(), commands };
+        let daemon = Self {
+            setup,
+            runtime,
+            shared,
+            budget,
+            resources,
+            workers,
+            signals,
+            reminder: Reminder::default(),
+            commands,
+        };
         daemon.loaded();
         Ok(daemon)
     }
@@ -243,6 +259,7 @@ impl Daemon {
             Ok(prepared) => prepared,
             Err(error) => return Reloaded::Failed(error.into_problems()),
         };
+        descriptors::warn(self.budget, prepared.in_force.policy.limits().connections);
         self.resources.commit(prepared, &self.shared).await;
         self.loaded();
         self.reminder = Reminder::default();

@@ -74,10 +74,12 @@ pub(crate) struct Policy {
 pub(crate) struct Timeouts {
     /// For all headers of a request.
     pub(crate) request_headers: Duration,
-    /// For an idle connection that is kept alive.
+    /// For an idle connection that is kept alive after a request.
     pub(crate) idle: Duration,
     /// For the requests in flight at shutdown.
     pub(crate) drain: Duration,
+    /// For a client that takes nothing of its response.
+    pub(crate) stall: Duration,
 }
 
 /// Limits on what clients may send.
@@ -89,7 +91,7 @@ pub(crate) struct Limits {
     pub(crate) headers: usize,
     /// Open client connections.
     pub(crate) connections: usize,
-    /// Open connections from one address.
+    /// Open connections of one client network.
     pub(crate) per_client: usize,
 }
 

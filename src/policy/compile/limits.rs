@@ -22,6 +22,7 @@ pub(super) fn timeouts(context: &mut Context<'_>, written: &document::Timeouts, 
         request_headers: context.period(at.key("request_headers"), written.request_headers, Duration::from_secs(10)),
         idle: context.period(at.key("idle"), written.idle, Duration::from_secs(75)),
         drain: context.period(at.key("drain"), written.drain, Duration::from_secs(30)),
+        stall: context.period(at.key("stall"), written.stall, Duration::from_secs(60)),
     }
 }
 

@@ -8,12 +8,14 @@ pub(super) mod response_body;
 mod response_check;
 pub(crate) mod target;
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
 
 use self::forward::Forwarded;
 use self::record_guard::RecordGuard;
@@ -75,6 +77,9 @@ async fn process(
     let in_force = &*view.in_force;
     let policy = &in_force.policy;
 
+    if parts.version == Version::HTTP_2 {
+        target::check_size(parts, policy.limits())?;
+    }
     let trusted = policy.trusted_proxies();
     let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, trusted)?;
 
@@ -103,6 +108,48 @@ fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> Response<ResponseBo
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+/// Replaces a response by a refusal if it breaks at its beginning. HTTP/2 sends the head of what is returned.
+pub(super) async fn begun(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    poll_fn(|cx| {
+        response.body_mut().poll_beginning(cx);
+        Poll::Ready(())
+    })
+    .await;
+    let (mut parts, mut body) = response.into_parts();
+    replace_interrupted(&mut parts, &mut body);
+    Response::from_parts(parts, body)
+}
+
+/// Replaces a response that was interrupted before any of it was sent. Otherwise the client would get no response at all,
+/// and many clients then repeat the request (RFC 9110 §9.2.2). Returns false if it was not interrupted.
+pub(super) fn replace_interrupted(parts: &mut response::Parts, body: &mut ResponseBody) -> bool {
+    let Some(refusal) = body.take_interruption() else { return false };
+    body.replace(|guard| {
+        guard.discarded();
+        guard.refused(&refusal);
+        let (status, headers, body) = render(&refusal, guard);
+        (parts.status, parts.headers) = (status, headers);
+        parts.extensions.clear();
+        body
+    });
+    true
+}
+
+/// Records a request that is not answered: its head was not received whole, or HTTP/2 itself refused it.
+pub(super) fn record_unanswered(
+    worker: &Rc<Worker>,
+    client: &Rc<ClientConnection>,
+    version: Option<Version>,
+    refusal: &Refusal,
+) {
+    client.begin();
+    let mut exchange = Exchange::unparsed(&client.peer);
+    exchange.version = version;
+    let mut guard = RecordGuard::new(worker, client, exchange);
+    guard.refused(refusal);
+    guard.unsent(0, true);
 }
 
 /// Refuses a head that cannot be read, and records it. Returns the response to write.

@@ -90,13 +90,21 @@ impl RecordGuard {
 
     /// Records that the server's response is not sent to the client after all.
     pub(crate) fn discarded(&mut self) {
-        self.status = None;
+        (self.status, self.sent) = (None, 0);
         self.state = State::Open;
     }
 
     /// Adds bytes of the response's body that were sent.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
+    }
+
+    /// Takes back bytes of the response's body that were not sent after all. `nothing`: neither was its head.
+    pub(crate) fn unsent(&mut self, bytes: u64, nothing: bool) {
+        if nothing {
+            (self.status, self.sent) = (None, 0);
+        }
+        self.sent = self.sent.saturating_sub(bytes);
     }
 
     /// Records that the response was sent whole.
