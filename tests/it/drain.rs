@@ -96,3 +96,15 @@ fn connections_that_do_nothing_are_closed_at_once() {
     kept.closes();
     silent.closes();
 }
+
+/// S2: HTTP/2 says goodbye and waits for the client to take notice, but not for ever.
+#[test]
+fn an_http2_client_that_takes_no_notice_does_not_hold_up_the_end() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").with("timeouts: { drain: 1h }").start();
+    let mut gone = client(&proxy);
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    gone.raw([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &settings].concat(), 0);
+    proxy.done();
+    gone.connection().runs_dry();
+}

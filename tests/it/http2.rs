@@ -1,5 +1,8 @@
 //! HTTP/2 towards clients, by hyper's own client: cleartext by preface.
 
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -7,6 +10,7 @@ use hyper::body::Body;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::support::*;
 
@@ -185,5 +189,39 @@ fn requests_that_http2_itself_refuses_have_records() {
         }
     }
     upstream.saw_nothing();
+    proxy.done();
+}
+
+/// S2: requests that wait for upstreams, 128 on each connection, cannot take all that the process may open.
+#[test]
+fn requests_that_would_need_too_many_upstream_connections_are_503() {
+    let (go, may_go) = channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let upstream = upstream()
+        .does(move |call| {
+            // Until the test drops the other end.
+            let _ = may_go.lock().unwrap().recv();
+            call.answer(200, &[], "")
+        })
+        .start();
+    // Of 256 files and sockets, 64 are for upstreams.
+    let proxy = proxy().before(&upstream).open("GET /x").descriptors(256).start();
+    proxy.owes(100);
+    over_http2(&proxy, async |mut sender| {
+        let mut answers = JoinSet::new();
+        for _ in 0..100 {
+            sender.ready().await.unwrap();
+            answers.spawn(sender.send_request(Request::get("http://a.example/x").body(whole("")).unwrap()));
+        }
+        for _ in 0..36 {
+            let answer = answers.join_next().await.unwrap().unwrap().unwrap();
+            assert_eq!(refusal(answer).await, (503, "overloaded".to_owned()));
+        }
+        drop(go);
+        for _ in 0..64 {
+            assert_eq!(answers.join_next().await.unwrap().unwrap().unwrap().status(), 200);
+        }
+    });
+    assert_eq!(upstream.connections(), 64);
     proxy.done();
 }

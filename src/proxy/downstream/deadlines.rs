@@ -5,7 +5,7 @@
 
 use std::pin::pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::unconstrained;
@@ -13,6 +13,10 @@ use tokio::task::unconstrained;
 use super::activity::Ending;
 use super::client::{ClientConnection, Phase};
 use crate::policy::Timeouts;
+
+/// How long a connection that serves no request may stay open after it was commanded to finish: HTTP/2 waits for the client
+/// to take notice (RFC 9113 §6.8), which a client that is gone never does.
+const FINISH: Duration = Duration::from_secs(2);
 
 /// Why a connection was ended before it ended by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +39,30 @@ pub(super) enum Command {
     Finish,
 }
 
+/// Returns when the connection is cut if nothing changes, and why. `finishing` is when it was commanded to finish.
+fn next_cut(
+    client: &ClientConnection,
+    timeouts: &Timeouts,
+    finishing: Option<Instant>,
+    now: Instant,
+) -> (Instant, Cut) {
+    let due = client.deadline(timeouts, now);
+    match (client.phase(), finishing) {
+        (Phase::Opened(since) | Phase::Idle(since), Some(finishing)) => (since.max(finishing) + FINISH, Cut::Idle),
+        (Phase::Opened(_) | Phase::Idle(_), None) => (due, Cut::Idle),
+        (Phase::Head(_), _) => (due, Cut::Head),
+        (Phase::Busy(_), _) => (due, Cut::Stalled),
+    }
+}
+
+/// Wakes the task whenever the way in which the connection is to end changes. Never ends.
+async fn watch_endings(client: &ClientConnection) {
+    let mut known = Ending::No;
+    loop {
+        known = client.activity.ending_after(known).await;
+    }
+}
+
 /// Runs a connection until it ends or is cut. Commands it to finish when the process drains or its listener is gone.
 pub(super) async fn run_until_deadline<T>(
     client: &ClientConnection,
@@ -48,14 +76,9 @@ pub(super) async fn run_until_deadline<T>(
     let mut timer = pin!(tokio::time::sleep(shortest));
     let drain_changes = drain.clone();
     let mut draining = pin!(drain.wait_for(|draining| *draining));
-    // Never ends; while it is pending, this task is woken by every change.
-    let mut endings = pin!(async {
-        let mut known = Ending::No;
-        loop {
-            known = client.activity.ending_after(known).await;
-        }
-    });
-    let (mut known, mut drained, mut finishing, mut armed) = (Ending::No, false, false, false);
+    let mut endings = pin!(watch_endings(client));
+    let (mut known, mut drained, mut armed) = (Ending::No, false, false);
+    let mut finishing: Option<Instant> = None;
     std::future::poll_fn(|cx| {
         // All three wake this task once they have been polled, whatever is left of its budget. After that they are polled
         // again only when they have news: this function runs several times a request, always in the same task.
@@ -67,8 +90,13 @@ pub(super) async fn run_until_deadline<T>(
         if !drained && (!armed || drain_changes.has_changed().unwrap_or(true)) {
             drained = pin!(unconstrained(draining.as_mut())).poll(cx).is_ready();
         }
-        let finish = !finishing && (drained || ending != Ending::No);
-        finishing |= finish;
+        let finish = finishing.is_none() && (drained || ending != Ending::No);
+        if finish {
+            let now = Instant::now();
+            finishing = Some(now);
+            timer.as_mut().reset((now + shortest.min(FINISH)).into());
+            armed = false;
+        }
         if let Poll::Ready(output) = run(cx, if finish { Command::Finish } else { Command::Continue }) {
             return Poll::Ready(Ok(output));
         }
@@ -81,15 +109,12 @@ pub(super) async fn run_until_deadline<T>(
         armed = true;
         while pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
             let now = Instant::now();
-            let due = client.deadline(&timeouts, now);
+            let (due, cut) = next_cut(client, &timeouts, finishing, now);
             if due <= now {
-                return Poll::Ready(Err(match client.phase() {
-                    Phase::Opened(_) | Phase::Idle(_) => Cut::Idle,
-                    Phase::Head(_) => Cut::Head,
-                    Phase::Busy(_) => Cut::Stalled,
-                }));
+                return Poll::Ready(Err(cut));
             }
-            timer.as_mut().reset(due.min(now + shortest).into());
+            let step = finishing.map_or(shortest, |_| shortest.min(FINISH));
+            timer.as_mut().reset(due.min(now + step).into());
         }
         Poll::Pending
     })

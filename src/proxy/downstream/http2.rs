@@ -66,31 +66,27 @@ pub(super) async fn serve(
         .max_header_list_size(header_list_size(limits))
         .max_send_buf_size(SEND_BUFFER);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut finishing = false;
+    // How many requests the client had begun when it was told to send no more of them.
+    let mut begun_before = None;
     let ended = run_until_deadline(&client, timeouts, drain, |cx, command| {
         if command == Command::Finish {
-            finishing = true;
+            begun_before = Some(requests.counter.borrow().begun());
             connection.as_mut().graceful_shutdown();
         }
         let polled = connection.as_mut().poll(cx);
         // With no stream open and no write pending, HTTP/2 has decided about every request received so far.
-        if polled.is_pending() && !matches!(client.phase(), Phase::Busy(_)) && client.stalled().is_none() && !finishing
-        {
-            requests.record_unhandled(None);
+        if polled.is_pending() && !matches!(client.phase(), Phase::Busy(_)) && client.stalled().is_none() {
+            requests.record_unhandled(begun_before, None);
         }
         polled
     })
     .await;
-    // A client that was told to send no more requests may repeat those elsewhere (RFC 9113 §6.8).
-    if finishing {
-        return;
-    }
     let violation = match &ended {
         Ok(Err(error)) => error.source().and_then(|source| source.downcast_ref::<h2::Error>()),
         _ => None,
     };
     let violation = violation.filter(|error| error.is_library()).map(ToString::to_string);
-    if !requests.record_unhandled(violation.as_deref()) && violation.is_some() {
+    if !requests.record_unhandled(begun_before, violation.as_deref()) && violation.is_some() {
         requests.record(violation.as_deref());
     }
 }
@@ -112,9 +108,10 @@ struct Requests<'a> {
 }
 
 impl Requests<'_> {
-    /// Records the requests that HTTP/2 refused itself. Returns whether there were any.
-    fn record_unhandled(&self, cause: Option<&str>) -> bool {
-        let begun = self.counter.borrow().begun();
+    /// Records the requests that HTTP/2 refused itself, of the first `begun` or of all. Those that were sent after a GOAWAY
+    /// have no record: the client may repeat them elsewhere (RFC 9113 §6.8). Returns whether there were any.
+    fn record_unhandled(&self, begun: Option<u64>, cause: Option<&str>) -> bool {
+        let begun = begun.unwrap_or_else(|| self.counter.borrow().begun());
         let some = self.handled.get() < begun;
         while self.handled.get() < begun {
             self.handled.set(self.handled.get() + 1);

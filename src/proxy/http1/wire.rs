@@ -160,7 +160,7 @@ impl Wire {
             let _ = self.poll_discard(&mut Context::from_waker(std::task::Waker::noop()));
         }
         let left = self.reader.size_hint().exact();
-        self.is_between_messages() || left.is_some_and(|left| left <= DISCARD_LIMIT)
+        self.is_between_messages() || left.is_some_and(|left| left.saturating_add(self.discarded) <= DISCARD_LIMIT)
     }
 
     /// Reads and discards the rest of the body of the current request. Fails if that is too much, or the client has
