@@ -133,6 +133,27 @@ fn headers_over_the_limits_are_431() {
     proxy.done();
 }
 
+/// S12: trailers are header fields, too.
+#[test]
+fn trailers_over_the_limit_are_refused_like_in_http1() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("POST /x").with("limits: { headers: 20 }").start();
+    proxy.owes(2);
+    over_http2(&proxy, async |mut sender| {
+        for (count, status) in [(20, 200), (21, 400)] {
+            let trailers = (0..count).map(|number| {
+                let name: http::HeaderName = format!("x-{number}").parse().unwrap();
+                (name, HeaderValue::from_static("7"))
+            });
+            let trailers = HeaderMap::from_iter(trailers);
+            let body = whole("ho").with_trailers(std::future::ready(Some(Ok(trailers)))).map_frame(|frame| frame);
+            let request = Request::post("http://a.example/x").body(body).unwrap();
+            assert_eq!(sender.send_request(request).await.unwrap().status(), status, "{count}");
+        }
+    });
+    proxy.done();
+}
+
 /// S11: as in HTTP/1, the answer is not a stream that ends without a word.
 #[test]
 fn an_answer_that_breaks_before_a_byte_left_is_502() {

@@ -2,15 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::error::Error as _;
-use std::pin::pin;
+use std::error::Error;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Version;
-use http_body_util::BodyExt;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -55,7 +55,7 @@ pub(super) async fn serve(
         let deadline = StreamDeadline::new(timeouts.stall);
         opened.set(Some(Rc::clone(&deadline)));
         let (parts, body) = request.into_parts();
-        let source = Source::client(body.map_err(Into::into), strip_trailers);
+        let source = Source::client(RequestBody { body, max_trailers: limits.headers }, strip_trailers);
         let response = handle(Rc::clone(&worker), Rc::clone(&client), parts, source);
         async move { Ok::<_, Infallible>(begun(response.await).await.map(|body| deadline.watch(body))) }
     });
@@ -125,6 +125,41 @@ impl Requests<'_> {
         let refusal = Refusal::new(Stage::Request, Reason::MalformedRequest, detail);
         let refusal = refusal.cause(cause.unwrap_or("HTTP/2 refused the stream").to_owned());
         record_unanswered(self.worker, self.client, Some(Version::HTTP_2), &refusal);
+    }
+}
+
+/// The body of a request, with as many trailers as in HTTP/1.
+#[derive(Debug)]
+struct RequestBody {
+    body: Incoming,
+    max_trailers: usize,
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Box<dyn Error>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Box<dyn Error>>>> {
+        let max_trailers = self.max_trailers;
+        Pin::new(&mut self.body).poll_frame(cx).map(|frame| {
+            frame.map(|frame| match frame {
+                Ok(frame) if frame.trailers_ref().is_some_and(|trailers| trailers.len() > max_trailers) => {
+                    Err("it has too many trailers".into())
+                }
+                frame => frame.map_err(Into::into),
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
