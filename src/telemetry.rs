@@ -238,6 +238,8 @@ pub(crate) struct Gauges {
     pub(crate) issuers: Vec<IssuerNumbers>,
     /// The store, if there is one.
     pub(crate) store: Option<StoreNumbers>,
+    /// The memory of bodies.
+    pub(crate) memory: MemoryNumbers,
     /// API keys that expire soon, soonest first; bounded in number.
     pub(crate) ending: Vec<KeyNumbers>,
     /// Total number of API keys that expire soon.
@@ -253,6 +255,17 @@ pub(crate) struct AuditNumbers {
     pub(crate) bytes: u64,
     /// A sink cannot be written to.
     pub(crate) failing: bool,
+}
+
+/// The memory budget of bodies that are held and decoded.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct MemoryNumbers {
+    /// Bytes in use.
+    pub(crate) in_use: u64,
+    /// The limit in bytes.
+    pub(crate) limit: u64,
+    /// How often bytes were refused.
+    pub(crate) refusals: u64,
 }
 
 /// The state of an issuer's keys.
@@ -299,6 +312,7 @@ impl Gauges {
         registry.register_with_unit("audit_written", "Audit bytes written, over all sinks", Unit::Bytes, bytes);
         let failing = gauge(self.audit.failing.into());
         registry.register("audit_failing", "1 while a sink cannot be written to", failing);
+        register_memory(self.memory, registry);
         register_issuers(self.issuers, registry);
         if let Some(store) = self.store {
             register_store(store, registry);
@@ -335,6 +349,16 @@ fn register_routes<'a>(routes: impl Iterator<Item = &'a RouteMetrics> + Clone, r
         Unit::Seconds,
         Series(durations),
     );
+}
+
+fn register_memory(memory: MemoryNumbers, registry: &mut Registry) {
+    let bytes = |value: u64| gauge(value.try_into().unwrap_or(i64::MAX));
+    let (in_use, limit, refusals) = (bytes(memory.in_use), bytes(memory.limit), counter(memory.refusals));
+    let help = "Bytes of bodies that are held or decoded to be checked";
+    registry.register_with_unit("body_memory", help, Unit::Bytes, in_use);
+    registry.register_with_unit("body_memory_limit", "The limit of these bytes: `limits.memory`", Unit::Bytes, limit);
+    let help = "Times that a body did not fit into this limit; its request is refused with 503";
+    registry.register("body_memory_refusals", help, refusals);
 }
 
 fn register_issuers(issuers: Vec<IssuerNumbers>, registry: &mut Registry) {

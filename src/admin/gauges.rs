@@ -11,7 +11,7 @@ use crate::stages::auth::jwt::Issuer;
 use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
 use crate::state::registry::{Health, Registry};
-use crate::telemetry::{AuditNumbers, Gauges, IssuerNumbers, KeyNumbers, StoreNumbers};
+use crate::telemetry::{AuditNumbers, Gauges, IssuerNumbers, KeyNumbers, MemoryNumbers, StoreNumbers};
 
 /// Maximum number of API keys whose expiry a page lists.
 const MOST_KEYS: usize = 1000;
@@ -30,7 +30,9 @@ pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Gauges {
         end: one.end.as_second(),
     });
     let (ending, store) = (ending.collect(), store(registry));
-    Gauges { audit: audit(in_force), issuers: issuers(&in_force.auth, now), store, ending, endings }
+    let memory = &in_force.memory;
+    let memory = MemoryNumbers { in_use: memory.in_use(), limit: memory.limit(), refusals: memory.refusals() };
+    Gauges { audit: audit(in_force), memory, issuers: issuers(&in_force.auth, now), store, ending, endings }
 }
 
 fn audit(in_force: &InForce) -> AuditNumbers {

@@ -91,6 +91,8 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// Open connections from one address.
     pub(crate) per_client: usize,
+    /// Bodies that are held and decoded, all requests together, in bytes.
+    pub(crate) memory: u64,
 }
 
 /// A listener for requests.

@@ -32,6 +32,7 @@ mod issuers;
 mod jwt_bcp;
 mod layers;
 mod limits;
+mod memory;
 mod oidc;
 mod openapi;
 mod policy_schema;

@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use self::forward::Forwarded;
 use self::record_guard::RecordGuard;
 use self::response_body::ResponseBody;
-use crate::body::Source;
+use crate::body::{Pieces, Source};
 use crate::chain;
 use crate::exchange::Exchange;
 use crate::proxy::downstream::client::ClientConnection;
@@ -63,14 +63,14 @@ async fn respond(
     }
 }
 
-/// Admits and forwards a request, unless it is refused. Also returns the bytes of the response's body that were read
-/// for its check.
+/// Admits and forwards a request, unless it is refused. Also returns the part of the response's body that was read for
+/// its check.
 async fn process(
     client: &ClientConnection,
     guard: &mut RecordGuard,
     parts: &mut Parts,
     source: Source,
-) -> Result<(Forwarded, Bytes), Refusal> {
+) -> Result<(Forwarded, Pieces), Refusal> {
     let view = Rc::clone(&guard.view);
     let in_force = &*view.in_force;
     let policy = &in_force.policy;
@@ -88,7 +88,7 @@ async fn process(
 
     let forwarded = forward::forward(admitted, &target, &mut parts.headers, &client.peer, &route, guard).await?;
     match &route.response {
-        None => Ok((forwarded, Bytes::new())),
+        None => Ok((forwarded, Pieces::new())),
         Some(requirement) => {
             Box::pin(response_check::check(forwarded, &route, requirement, &parts.headers, guard)).await
         }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::record_guard::RecordGuard;
+use crate::body::Pieces;
 use crate::proxy::headers::strip_trailers;
 use crate::proxy::upstream::{Pool, ResponseError, UpstreamConnection};
 use crate::refusal::{Reason, Refusal, Stage};
@@ -29,7 +30,7 @@ enum Source {
 /// A body streamed from the upstream.
 struct Upstream {
     /// The beginning of the body, read before the response was released.
-    prefix: Option<Bytes>,
+    prefix: Pieces,
     /// Present until the response is interrupted.
     connection: Option<Box<UpstreamConnection>>,
     pool: Rc<Pool>,
@@ -59,10 +60,10 @@ impl ResponseBody {
     pub(crate) fn upstream(
         connection: Box<UpstreamConnection>,
         pool: Rc<Pool>,
-        prefix: Bytes,
+        mut prefix: Pieces,
         guard: Box<RecordGuard>,
     ) -> Self {
-        let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
+        prefix.retain(|piece| !piece.is_empty());
         Self {
             source: Source::Upstream(Upstream { prefix, connection: Some(connection), pool, waiting_since: None }),
             guard,
@@ -72,7 +73,7 @@ impl ResponseBody {
 
 impl Upstream {
     fn poll(&mut self, cx: &mut Context<'_>, guard: &RecordGuard) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
-        if let Some(prefix) = self.prefix.take() {
+        if let Some(prefix) = self.prefix.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(prefix))));
         }
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
@@ -112,12 +113,12 @@ impl Upstream {
     }
 
     fn has_ended(&self) -> bool {
-        self.prefix.is_none() && self.connection.as_ref().is_none_or(|connection| connection.has_ended())
+        self.prefix.is_empty() && self.connection.as_ref().is_none_or(|connection| connection.has_ended())
     }
 
     fn size_hint(&self) -> SizeHint {
         let rest = self.connection.as_ref().map(|connection| connection.size_hint()).unwrap_or_default();
-        let prefix = self.prefix.as_ref().map_or(0, Bytes::len) as u64;
+        let prefix = self.prefix.iter().map(Bytes::len).sum::<usize>() as u64;
         rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest.saturating_add(prefix)))
     }
 }
