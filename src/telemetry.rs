@@ -255,6 +255,8 @@ pub(crate) struct AuditNumbers {
     pub(crate) bytes: u64,
     /// A sink cannot be written to.
     pub(crate) failing: bool,
+    /// Records dropped.
+    pub(crate) dropped: u64,
 }
 
 /// The memory budget of bodies that are held and decoded.
@@ -312,6 +314,8 @@ impl Gauges {
         registry.register_with_unit("audit_written", "Audit bytes written, over all sinks", Unit::Bytes, bytes);
         let failing = gauge(self.audit.failing.into());
         registry.register("audit_failing", "1 while a sink cannot be written to", failing);
+        let help = "Audit records of requests that were not admitted, dropped because the sinks could not keep up";
+        registry.register("audit_dropped", help, counter(self.audit.dropped));
         register_memory(self.memory, registry);
         register_issuers(self.issuers, registry);
         if let Some(store) = self.store {

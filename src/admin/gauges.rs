@@ -41,6 +41,7 @@ fn audit(in_force: &InForce) -> AuditNumbers {
         records: stats.iter().map(|sink| sink.records_written).sum(),
         bytes: stats.iter().map(|sink| sink.bytes_written).sum(),
         failing: in_force.trail.failing().is_some(),
+        dropped: in_force.trail.dropped(),
     }
 }
 

@@ -43,8 +43,9 @@ use crate::state::published::Published;
 
 /// How often API keys are checked for upcoming expiry: operators may create keys, and the store may be read late.
 const REMIND: Duration = Duration::from_secs(60);
-/// How long the sinks have to write the last records at shutdown.
-const LAST_RECORDS: Duration = Duration::from_secs(10);
+/// Shortest and longest time that the sinks have to write the last records at shutdown; between them, as long as requests
+/// have to finish.
+const LAST_RECORDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Settings of a daemon.
 pub(crate) struct Setup {
@@ -117,6 +118,7 @@ impl Resources {
     async fn commit(&mut self, prepared: Prepared, shared: &Arc<Shared>) {
         let Prepared { in_force, key_sets, listeners, admin } = prepared;
         let policy = &in_force.policy;
+        shared.in_force.current().trail.retire(&in_force.trail);
         shared.in_force.replace(Arc::clone(&in_force));
         in_force.trail.reopen();
         self.listeners.commit(listeners, policy).await;
@@ -266,11 +268,18 @@ impl Daemon {
         let Self { shared, mut resources, workers, mut signals, .. } = self;
         notify(NotifyState::Stopping);
         tracing::info!("stopping; requests in flight will finish first");
+        let in_force = shared.in_force.current();
+        let drain = in_force.policy.timeouts().drain;
+        let last = drain.clamp(LAST_RECORDS.0, LAST_RECORDS.1);
+        // Set before anybody waits for the sinks: one that cannot be written would keep the workers for ever.
+        let deadline = Instant::now() + drain + last;
+        in_force.trail.give_up_at(deadline);
         resources.listeners.close(|_| true).await;
+        workers.drain();
         resources.admin.close().await;
-        workers.close(&mut signals).await;
+        workers.close(&mut signals, &in_force.trail, deadline, last).await;
         resources.registry.close().await;
-        match shared.in_force.current().trail.close(LAST_RECORDS).await {
+        match in_force.trail.close(last).await {
             0 => Ok(()),
             left => Err(io::Error::other(format!("{left} audit records could not be written"))),
         }

@@ -189,7 +189,7 @@ impl Connection {
         let service = service_fn(|request: Request<Incoming>| {
             let (parts, body) = request.into_parts();
             let source = Source::client(body.map_err(Into::into), strip_trailers);
-            let response = handle(Rc::clone(&worker), Rc::clone(&client), parts, source);
+            let response = handle(&worker, Rc::clone(&client), parts, source);
             async { Ok::<_, Infallible>(response.await) }
         });
         let mut builder = http2::Builder::new(LocalExecutor);

@@ -27,26 +27,25 @@ use crate::refusal::{Refusal, X_REQUEST_ID};
 
 /// Handles one request. Its record guard exists when this returns, so the future may be dropped without being polled.
 pub(super) fn handle(
-    worker: Rc<Worker>,
+    worker: &Rc<Worker>,
     client: Rc<ClientConnection>,
     parts: Parts,
     source: Source,
-) -> impl Future<Output = Response<ResponseBody>> {
+) -> impl Future<Output = Response<ResponseBody>> + use<> {
     client.begin();
     let exchange = Exchange::open(&client.peer, &parts.method, parts.version, &parts.uri, &parts.headers);
-    let guard = RecordGuard::new(&worker, &client, exchange);
-    respond(worker, client, guard, parts, source)
+    let guard = RecordGuard::new(worker, &client, exchange);
+    respond(client, guard, parts, source)
 }
 
 async fn respond(
-    worker: Rc<Worker>,
     client: Rc<ClientConnection>,
     mut guard: Box<RecordGuard>,
     mut parts: Parts,
     source: Source,
 ) -> Response<ResponseBody> {
     // If a sink cannot keep up, requests wait here, before any work is done for them.
-    worker.recorder.ready().await;
+    guard.admit().await;
     match process(&client, &mut guard, &mut parts, source).await {
         Ok((Forwarded { head, connection, pool }, prefix)) => {
             parts.headers.insert(X_REQUEST_ID, guard.exchange.id.to_header());

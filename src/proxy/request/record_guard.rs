@@ -50,6 +50,8 @@ pub(crate) struct RecordGuard {
     pub(crate) route: Option<Arc<Route>>,
     /// What the chain found.
     pub(crate) trace: Trace,
+    /// It waited until the record can keep up, so its own record is never dropped.
+    admitted: bool,
     upstream: Option<(Arc<Server>, Option<Duration>)>,
     status: Option<StatusCode>,
     sent: u64,
@@ -67,11 +69,18 @@ impl RecordGuard {
             counter: Counter::default(),
             route: None,
             trace: Trace::default(),
+            admitted: false,
             upstream: None,
             status: None,
             sent: 0,
             state: State::Open,
         })
+    }
+
+    /// Waits until the record can keep up. Await it before any work is done for the request.
+    pub(super) async fn admit(&mut self) {
+        self.worker.recorder.ready().await;
+        self.admitted = true;
     }
 
     /// Records that the request was sent to a server.
@@ -178,7 +187,8 @@ impl Drop for RecordGuard {
         for refusal in &self.trace.would_refuse {
             metrics.would_refuse(refusal.reason().code());
         }
-        if !self.worker.recorder.is_silent() {
+        let recorder = &self.worker.recorder;
+        if !recorder.is_silent() && (self.admitted || !recorder.drops()) {
             self.record(duration);
         }
     }
