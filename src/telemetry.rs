@@ -1,5 +1,4 @@
-//! The names of all metrics, and the setup of logging. Nothing here decides, and no other module of this crate is
-//! imported.
+//! The names of all metrics. Nothing here decides, and no other module of this crate is imported.
 //!
 //! Names follow Prometheus' rules: base units, `_total` for counters. Labels come from the policy, never from a
 //! request, so clients cannot increase their number. Two come from elsewhere, and both are bounded: `kid`, published by
@@ -9,7 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -420,26 +418,6 @@ fn gauge(value: i64) -> Gauge {
     let gauge = Gauge::default();
     gauge.set(value);
     gauge
-}
-
-/// Starts logging to standard error. `BARTIZAN_LOG` holds a filter such as `debug` (default `info`), and
-/// `BARTIZAN_LOG_FORMAT=json` makes each message a JSON object.
-pub(crate) fn start_logs() {
-    start_logs_from("info");
-}
-
-/// Starts logging with this default level instead of `info`.
-pub(crate) fn start_logs_from(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BARTIZAN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    // This fails only if logging is set up already.
-    let _ = if std::env::var("BARTIZAN_LOG_FORMAT").is_ok_and(|format| format == "json") {
-        logs.json().try_init()
-    } else {
-        logs.with_ansi(colour).compact().try_init()
-    };
 }
 
 /// Formats an error with its sources: "client error (Connect)" alone does not help.

@@ -13,7 +13,6 @@ mod trail;
 mod workers;
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -121,10 +120,16 @@ impl Resources {
         shared.in_force.current().trail.retire(&in_force.trail);
         shared.in_force.replace(Arc::clone(&in_force));
         in_force.trail.reopen();
-        self.listeners.commit(listeners, policy).await;
-        self.admin.settle(policy, admin, shared, &self.commander);
+        let listening = self.listeners.commit(listeners, policy).await;
+        let admin = self.admin.settle(policy, admin, shared, &self.commander);
         self.key_sets.commit(key_sets, in_force.auth.key_sets());
         self.registry.commit(in_force.registry()).await;
+        for address in listening {
+            tracing::info!("listening on {address}");
+        }
+        for place in admin {
+            tracing::info!("admin on {place}");
+        }
     }
 }
 
@@ -136,7 +141,7 @@ impl Daemon {
         let runtime = Arc::new(Runtime::new(Instant::now()));
         let (policy, report) = compile::compile(&setup.policy);
         let Some(policy) = policy else { return Err(StartError::Policy(report)) };
-        log(&report);
+        log_problems(&report);
 
         let prepared = Prepared::new(policy, &mut setup, &runtime, None).await?;
         let shared = Arc::new(Shared {
@@ -158,16 +163,6 @@ impl Daemon {
             Self { setup, runtime, shared, resources, workers, signals, reminder: Reminder::default(), commands };
         daemon.loaded();
         Ok(daemon)
-    }
-
-    /// The addresses of the listeners, and whether each uses TLS.
-    pub(crate) fn addresses(&self) -> Vec<(SocketAddr, bool)> {
-        self.resources.listeners.addresses()
-    }
-
-    /// The addresses of the admin listener: `http://ADDRESS`, `unix:PATH`.
-    pub(crate) fn admin_places(&self) -> impl Iterator<Item = &str> {
-        self.resources.admin.labels()
     }
 
     /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads. A second SIGTERM or SIGINT ends the wait.
@@ -211,7 +206,7 @@ impl Daemon {
             }
             Reloaded::Failed(report) => {
                 metrics.reload("failed");
-                log(report);
+                log_problems(report);
                 tracing::error!("the policy was not reloaded; the previous one stays in force");
             }
         }
@@ -236,7 +231,7 @@ impl Daemon {
             current.trail.reopen();
             return Reloaded::Unchanged;
         }
-        log(&report);
+        log_problems(&report);
         if policy.workers() != current.policy.workers() {
             tracing::warn!("a change of `workers` takes effect when the process is restarted");
         }
@@ -287,10 +282,11 @@ impl Daemon {
 }
 
 /// Writes problems to the log, one line each.
-fn log(problems: &Problems) {
+pub(crate) fn log_problems(problems: &Problems) {
     for problem in problems.iter() {
         let place = problem.place.as_ref().map(ToString::to_string);
-        let (place, help) = (place.as_deref().unwrap_or("policy"), problem.help.as_deref().unwrap_or_default());
+        // An absent help is left out.
+        let (place, help) = (place.as_deref().unwrap_or("policy"), problem.help.as_deref());
         match problem.severity {
             Severity::Error => tracing::error!(place, help, "{}", problem.message),
             Severity::Warning => tracing::warn!(place, help, "{}", problem.message),

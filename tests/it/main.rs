@@ -32,6 +32,7 @@ mod issuers;
 mod jwt_bcp;
 mod layers;
 mod limits;
+mod log;
 mod memory;
 mod oidc;
 mod openapi;
