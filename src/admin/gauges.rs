@@ -5,13 +5,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::admin::expiring_keys::{SOON, expiring};
+use crate::admin::process;
 use crate::runtime::InForce;
 use crate::stages::auth::Authentication;
 use crate::stages::auth::jwt::Issuer;
 use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
 use crate::state::registry::{Health, Registry};
-use crate::telemetry::{AuditNumbers, Gauges, IssuerNumbers, KeyNumbers, MemoryNumbers, StoreNumbers};
+use crate::telemetry::{
+    AuditNumbers, CertificateNumbers, Gauges, IssuerNumbers, KeyNumbers, MemoryNumbers, StoreNumbers,
+};
 
 /// Maximum number of API keys whose expiry a page lists.
 const MOST_KEYS: usize = 1000;
@@ -32,7 +35,21 @@ pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Gauges {
     let (ending, store) = (ending.collect(), store(registry));
     let memory = &in_force.memory;
     let memory = MemoryNumbers { in_use: memory.in_use(), limit: memory.limit(), refusals: memory.refusals() };
-    Gauges { audit: audit(in_force), memory, issuers: issuers(&in_force.auth, now), store, ending, endings }
+    let certificates = in_force.policy.validities().filter_map(|one| {
+        let (kind, file, name) = (one.kind.as_str(), one.file.to_string(), one.name.to_string());
+        Some(CertificateNumbers { kind, file, name, end: one.end?.as_second() })
+    });
+    let (certificates, process) = (certificates.collect(), process::numbers());
+    Gauges {
+        audit: audit(in_force),
+        memory,
+        certificates,
+        process,
+        issuers: issuers(&in_force.auth, now),
+        store,
+        ending,
+        endings,
+    }
 }
 
 fn audit(in_force: &InForce) -> AuditNumbers {

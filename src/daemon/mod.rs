@@ -28,6 +28,7 @@ use self::listeners::Listeners;
 use self::registry::KeptRegistry;
 use self::signals::{SignalAction, Signals, notify, notify_reloading};
 use self::workers::Workers;
+use crate::admin::expiring_certificates::CertificateReminder;
 use crate::admin::expiring_keys::Reminder;
 use crate::admin::listener::Bound as AdminBound;
 use crate::admin::listeners::AdminListeners;
@@ -40,7 +41,8 @@ use crate::proxy::downstream::worker::Shared;
 use crate::runtime::{InForce, Runtime};
 use crate::state::published::Published;
 
-/// How often API keys are checked for upcoming expiry: operators may create keys, and the store may be read late.
+/// How often API keys and certificates are checked for upcoming expiry: operators may create keys, and the store may be read
+/// late.
 const REMIND: Duration = Duration::from_secs(60);
 /// Shortest and longest time that the sinks have to write the last records at shutdown; between them, as long as requests
 /// have to finish.
@@ -66,6 +68,8 @@ pub(crate) struct Daemon {
     signals: Signals,
     /// The keys that the log has already warned about.
     reminder: Reminder,
+    /// The certificates that the log has already warned about.
+    certificate_reminder: CertificateReminder,
     commands: mpsc::Receiver<Command>,
 }
 
@@ -159,8 +163,18 @@ impl Daemon {
             commander,
         };
         resources.commit(prepared, &shared).await;
-        let daemon =
-            Self { setup, runtime, shared, resources, workers, signals, reminder: Reminder::default(), commands };
+        let certificate_reminder = CertificateReminder::after_load(&shared.in_force.current().policy, Timestamp::now());
+        let daemon = Self {
+            setup,
+            runtime,
+            shared,
+            resources,
+            workers,
+            signals,
+            reminder: Reminder::default(),
+            certificate_reminder,
+            commands,
+        };
         daemon.loaded();
         Ok(daemon)
     }
@@ -243,6 +257,8 @@ impl Daemon {
         self.resources.commit(prepared, &self.shared).await;
         self.loaded();
         self.reminder = Reminder::default();
+        self.certificate_reminder =
+            CertificateReminder::after_load(&self.shared.in_force.current().policy, Timestamp::now());
         self.remind();
         Reloaded::Loaded
     }
@@ -252,10 +268,11 @@ impl Daemon {
         self.runtime.metrics.policy_loaded.set(now.as_secs_f64());
     }
 
-    /// Warns of API keys that expire soon.
+    /// Warns of API keys and certificates that expire soon.
     fn remind(&mut self) {
-        let in_force = self.shared.in_force.current();
-        self.reminder.warn(&in_force.policy.auth().keys, in_force.registry(), Timestamp::now());
+        let (in_force, now) = (self.shared.in_force.current(), Timestamp::now());
+        self.reminder.warn(&in_force.policy.auth().keys, in_force.registry(), now);
+        self.certificate_reminder.warn(&in_force.policy, now);
     }
 
     /// Stops accepting, lets what is in flight finish, writes every record.

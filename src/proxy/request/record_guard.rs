@@ -61,6 +61,7 @@ pub(crate) struct RecordGuard {
 impl RecordGuard {
     /// Creates the guard. The caller has called `begin` of `client`; the guard calls `end` when dropped.
     pub(crate) fn new(worker: &Rc<Worker>, client: &Rc<ClientConnection>, exchange: Exchange) -> Box<Self> {
+        worker.shared.metrics.requests_in_flight.inc();
         Box::new(Self {
             worker: Rc::clone(worker),
             client: Rc::clone(client),
@@ -181,6 +182,7 @@ impl Drop for RecordGuard {
     fn drop(&mut self) {
         let now = Instant::now();
         self.client.end(now);
+        self.worker.shared.metrics.requests_in_flight.dec();
         let duration = now.saturating_duration_since(self.exchange.begun);
         let metrics = self.view.in_force.metrics(self.route.as_deref());
         metrics.count(self.end(), duration, self.upstream.as_ref().and_then(|(_, duration)| *duration));
