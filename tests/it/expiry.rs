@@ -40,22 +40,21 @@ fn a_certificate_that_is_not_valid_now_or_not_much_longer_is_told_everywhere() {
     ] {
         let policy = listening(&upstream, authority.certifies_between(first, last));
         let told = warnings(&policy);
-        assert!(told.contains(words) && told.contains("in c.pem"), "{told}");
+        assert!(told.contains(words) && told.contains("c.pem"), "{told}");
         let proxy = policy.start();
         assert_eq!(proxy.stderr.count(words), 1, "told once when it is loaded");
         let ready = operator(&proxy).get("/readyz").send();
         let body = ready.json();
         assert_eq!((ready.status, &body["degraded"]), (200, &degraded), "another node has the same: {body:#}");
-        assert_eq!(
-            (&body["certificates"][0]["state"], &body["certificates"][0]["file"]),
-            (&json!(state), &json!("c.pem"))
-        );
+        let listed = &body["certificates"][0];
+        assert_eq!(listed["state"], state);
+        assert!(listed["file"].as_str().is_some_and(|file| file.ends_with("c.pem")), "{listed}");
         let strict = operator(&proxy).get("/readyz?require=certificates").send();
         assert_eq!(strict.status, if degraded == json!([]) { 200 } else { 503 });
         let end = format!("{:04}-{:02}-{:02}T00:00:00Z", last.0, last.1, last.2);
         let end = end.parse::<jiff::Timestamp>().unwrap().as_second();
         let metrics = operator(&proxy).get("/metrics").send().text();
-        let series = "bartizan_certificate_expiry_timestamp_seconds{kind=\"certificate\",file=\"c.pem\",name=\"";
+        let series = "bartizan_certificate_expiry_timestamp_seconds{kind=\"certificate\",file=\"";
         let line = metrics.lines().find(|line| line.starts_with(series)).unwrap_or_else(|| panic!("{metrics}"));
         assert!(line.ends_with(&format!("\"}} {end}")), "{line}");
         proxy.done();
