@@ -39,14 +39,22 @@ impl Listeners {
         addresses.filter(|address| !is_open(address)).map(|address| bind(address, given)).collect()
     }
 
-    /// Serves the bound sockets, and closes the listeners that the policy no longer has.
-    pub(super) async fn commit(&mut self, registered: Vec<Registered>, policy: &Policy) {
+    /// Serves the bound sockets, and closes the listeners that the policy no longer has. Returns the URLs of the new ones.
+    pub(super) async fn commit(&mut self, registered: Vec<Registered>, policy: &Policy) -> Vec<String> {
+        let tls = |configured| {
+            policy.listeners().iter().any(|listener| listener.address == configured && listener.tls.is_some())
+        };
+        let url = |socket: &Registered| {
+            format!("{}://{}", if tls(socket.configured) { "https" } else { "http" }, socket.local)
+        };
+        let urls = registered.iter().map(url).collect();
         for socket in registered {
             let (shared, limit, workers) =
                 (Arc::clone(&self.shared), Arc::clone(&self.limit), Arc::clone(&self.workers));
             self.open.push(Listening::start(socket, shared, limit, workers));
         }
         self.close(|address| policy.listeners().iter().all(|listener| listener.address != address)).await;
+        urls
     }
 
     /// Stops accepting connections at the configured addresses that are no longer wanted, and lets those that were
@@ -63,16 +71,6 @@ impl Listeners {
             // Nothing in the policy in force says how to serve them.
             self.limit.finish(configured);
         }
-    }
-
-    /// The local addresses, and whether each uses TLS.
-    pub(super) fn addresses(&self) -> Vec<(SocketAddr, bool)> {
-        let in_force = self.shared.in_force.current();
-        let listeners = in_force.policy.listeners();
-        let tls = |open: &Listening| {
-            listeners.iter().any(|listener| listener.address == open.configured && listener.tls.is_some())
-        };
-        self.open.iter().map(|open| (open.local, tls(open))).collect()
     }
 }
 

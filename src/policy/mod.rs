@@ -15,6 +15,7 @@ pub(crate) mod source;
 mod tls;
 mod tree;
 mod units;
+pub(crate) mod validity;
 mod yaml;
 mod yaml_error;
 pub(crate) mod yaml_file;
@@ -33,6 +34,7 @@ use secrecy::SecretString;
 use self::router::{Found, Router};
 pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
+use self::validity::Validity;
 use crate::audit::SinkConfig;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::stages::auth::Rules;
@@ -93,6 +95,8 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// Open connections of one client network.
     pub(crate) per_client: usize,
+    /// Bodies that are held and decoded, all requests together, in bytes.
+    pub(crate) memory: u64,
 }
 
 /// A listener for requests.
@@ -102,6 +106,8 @@ pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     /// Present: TLS.
     pub(crate) tls: Option<ListenerTls>,
+    /// How long its certificates, and the authorities and revocation lists of its clients, are valid.
+    pub(crate) validities: Vec<Validity>,
 }
 
 /// TLS of a listener.
@@ -296,6 +302,11 @@ impl Policy {
     /// The listeners for requests.
     pub(crate) fn listeners(&self) -> &[Listener] {
         &self.listeners
+    }
+
+    /// How long the certificates and revocation lists of all listeners are valid; one that several use comes several times.
+    pub(crate) fn validities(&self) -> impl Iterator<Item = &Validity> {
+        self.listeners.iter().flat_map(|listener| &listener.validities)
     }
 
     /// The proxies whose forwarded headers are trusted.

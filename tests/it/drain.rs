@@ -108,3 +108,20 @@ fn an_http2_client_that_takes_no_notice_does_not_hold_up_the_end() {
     proxy.done();
     gone.connection().runs_dry();
 }
+
+#[test]
+fn it_ends_in_time_although_the_record_cannot_be_written() {
+    // S7: the workers wait for the sinks' queues, which nothing empties.
+    let upstream = upstream().answers(200, "ok").start();
+    let drain = "timeouts: { drain: 100ms }";
+    let proxy = proxy().before(&upstream).open("GET /x").audit("[{ file: { path: /dev/full } }]").with(drain).start();
+    let mut client = client(&proxy);
+    // Until the queue is full; each answer has its own batch of records.
+    for _ in 0..300 {
+        client.get("/x").send().is(200);
+    }
+    let stderr = proxy.stderr.clone();
+    let (code, _) = proxy.stop();
+    assert_eq!(code, Some(1));
+    stderr.wait("audit records could not be written", 1);
+}

@@ -70,6 +70,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let sinks = audit::compile(context, document.audit.as_ref(), at.key("audit"));
     let (rules, store) = auth::compile(context, document, &listeners, at);
     let apis = apis::compile(context, document, at);
+    limits::memory_suffices(context, limits, &apis.routes, at.key("limits"));
 
     Policy {
         digest: context.sources.digest().into(),

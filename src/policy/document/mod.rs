@@ -198,6 +198,10 @@ pub(crate) struct Limits {
     /// Open connections of one client: an IPv4 address or an IPv6 /64; more are closed.
     #[schemars(extend("default" = 1000))]
     pub(crate) per_client: Option<u32>,
+    /// Bodies of requests and responses that are held and decoded to be checked, all together, at least 1MiB; past it
+    /// requests are refused with 503.
+    #[schemars(extend("default" = "256MiB"))]
+    pub(crate) memory: Option<Size>,
 }
 
 /// Rate limits of a consumer.

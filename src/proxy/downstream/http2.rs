@@ -56,7 +56,7 @@ pub(super) async fn serve(
         opened.set(Some(Rc::clone(&deadline)));
         let (parts, body) = request.into_parts();
         let source = Source::client(RequestBody { body, max_trailers: limits.headers }, strip_trailers);
-        let response = handle(Rc::clone(&worker), Rc::clone(&client), parts, source);
+        let response = handle(&worker, Rc::clone(&client), parts, source);
         async move { Ok::<_, Infallible>(begun(response.await).await.map(|body| deadline.watch(body))) }
     });
     let mut builder = http2::Builder::new(executor);

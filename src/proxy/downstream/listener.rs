@@ -76,8 +76,6 @@ pub(crate) struct Registered {
 pub(crate) struct Listening {
     /// The address in the policy.
     pub(crate) configured: SocketAddr,
-    /// The actual local address.
-    pub(crate) local: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -90,11 +88,11 @@ impl Listening {
         connection_limit: Arc<ConnectionLimit>,
         workers: Arc<Vec<Handle>>,
     ) -> Self {
-        let Registered { configured, local, socket } = registered;
+        let Registered { configured, socket, .. } = registered;
         let (stop, stopped) = oneshot::channel();
         let acceptor = Acceptor { configured, socket, shared, connection_limit, workers };
         let task = tokio::spawn(acceptor.run(stopped));
-        Self { configured, local, stop, task }
+        Self { configured, stop, task }
     }
 
     /// Stops accepting, once the connections already queued have been accepted.

@@ -75,7 +75,7 @@ async fn exchange(
     let source = Source::client(RequestBody::new(wire), strip_trailers);
 
     let response = {
-        let mut handling = pin!(handle(Rc::clone(worker), Rc::clone(client), parts, source));
+        let mut handling = pin!(handle(worker, Rc::clone(client), parts, source));
         poll_fn(|cx| unless_disconnected(wire, cx, |cx| handling.as_mut().poll(cx))).await
     };
     // Dropping the handling of the request records that the client disconnected.

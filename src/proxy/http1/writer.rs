@@ -128,6 +128,8 @@ impl MessageWriter {
             self.written += of_bytes;
             self.piece.advance(sent - of_bytes);
         }
+        // An empty rest still keeps the whole body in memory, as long as the connection is idle.
+        self.piece = Bytes::new();
         if self.bytes.capacity() > 0 {
             let mut spare = std::mem::take(&mut self.bytes);
             spare.clear();

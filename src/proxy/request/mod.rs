@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
 use self::forward::Forwarded;
 use self::record_guard::RecordGuard;
 use self::response_body::ResponseBody;
-use crate::body::Source;
+use crate::body::{Pieces, Source};
 use crate::chain;
 use crate::exchange::Exchange;
 use crate::proxy::downstream::client::ClientConnection;
@@ -29,26 +29,25 @@ use crate::refusal::{Refusal, X_REQUEST_ID};
 
 /// Handles one request. Its record guard exists when this returns, so the future may be dropped without being polled.
 pub(super) fn handle(
-    worker: Rc<Worker>,
+    worker: &Rc<Worker>,
     client: Rc<ClientConnection>,
     parts: Parts,
     source: Source,
-) -> impl Future<Output = Response<ResponseBody>> {
+) -> impl Future<Output = Response<ResponseBody>> + use<> {
     client.begin();
     let exchange = Exchange::open(&client.peer, &parts.method, parts.version, &parts.uri, &parts.headers);
-    let guard = RecordGuard::new(&worker, &client, exchange);
-    respond(worker, client, guard, parts, source)
+    let guard = RecordGuard::new(worker, &client, exchange);
+    respond(client, guard, parts, source)
 }
 
 async fn respond(
-    worker: Rc<Worker>,
     client: Rc<ClientConnection>,
     mut guard: Box<RecordGuard>,
     mut parts: Parts,
     source: Source,
 ) -> Response<ResponseBody> {
     // If a sink cannot keep up, requests wait here, before any work is done for them.
-    worker.recorder.ready().await;
+    guard.admit().await;
     match process(&client, &mut guard, &mut parts, source).await {
         Ok((Forwarded { head, connection, pool }, prefix)) => {
             parts.headers.insert(X_REQUEST_ID, guard.exchange.id.to_header());
@@ -65,14 +64,14 @@ async fn respond(
     }
 }
 
-/// Admits and forwards a request, unless it is refused. Also returns the bytes of the response's body that were read
-/// for its check.
+/// Admits and forwards a request, unless it is refused. Also returns the part of the response's body that was read for
+/// its check.
 async fn process(
     client: &ClientConnection,
     guard: &mut RecordGuard,
     parts: &mut Parts,
     source: Source,
-) -> Result<(Forwarded, Bytes), Refusal> {
+) -> Result<(Forwarded, Pieces), Refusal> {
     let view = Rc::clone(&guard.view);
     let in_force = &*view.in_force;
     let policy = &in_force.policy;
@@ -93,7 +92,7 @@ async fn process(
 
     let forwarded = forward::forward(admitted, &target, &mut parts.headers, &client.peer, &route, guard).await?;
     match &route.response {
-        None => Ok((forwarded, Bytes::new())),
+        None => Ok((forwarded, Pieces::new())),
         Some(requirement) => {
             Box::pin(response_check::check(forwarded, &route, requirement, &parts.headers, guard)).await
         }

@@ -12,6 +12,7 @@ use http::Version;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::record_guard::RecordGuard;
+use crate::body::Pieces;
 use crate::proxy::headers::strip_trailers;
 use crate::proxy::upstream::{Pool, ResponseError, UpstreamConnection};
 use crate::refusal::{Reason, Refusal, Stage};
@@ -33,8 +34,10 @@ enum Source {
 
 /// A body streamed from the upstream.
 struct Upstream {
-    /// The beginning of the body, read before the response was released.
-    prefix: Option<Frame<Bytes>>,
+    /// What was held of the body until the response was released.
+    held: Pieces,
+    /// What came first of a body of which nothing was held.
+    beginning: Option<Frame<Bytes>>,
     /// Present until the response is interrupted.
     connection: Option<Box<UpstreamConnection>>,
     pool: Rc<Pool>,
@@ -60,15 +63,16 @@ impl ResponseBody {
         Self::new(Source::Local(Some(bytes).filter(|bytes| !bytes.is_empty())), guard)
     }
 
-    /// Creates a body streamed from the upstream: `prefix` has been read already, the rest follows on `connection`.
+    /// Creates a body streamed from the upstream: `held` has been read already, the rest follows on `connection`.
     pub(crate) fn upstream(
         connection: Box<UpstreamConnection>,
         pool: Rc<Pool>,
-        prefix: Bytes,
+        mut held: Pieces,
         guard: Box<RecordGuard>,
     ) -> Self {
-        let prefix = Some(prefix).filter(|prefix| !prefix.is_empty()).map(Frame::data);
-        Self::new(Source::Upstream(Upstream { prefix, connection: Some(connection), pool, waiting_since: None }), guard)
+        held.retain(|piece| !piece.is_empty());
+        let connection = Some(connection);
+        Self::new(Source::Upstream(Upstream { held, beginning: None, connection, pool, waiting_since: None }), guard)
     }
 
     fn new(source: Source, guard: Box<RecordGuard>) -> Self {
@@ -87,10 +91,11 @@ impl ResponseBody {
     /// Reads what is already there of the body, so that a response that breaks at its beginning can still be replaced.
     pub(super) fn poll_beginning(&mut self, cx: &mut Context<'_>) {
         if let Source::Upstream(upstream) = &mut self.source
-            && upstream.prefix.is_none()
+            && upstream.held.is_empty()
+            && upstream.beginning.is_none()
         {
             match upstream.poll(cx, &self.guard) {
-                Poll::Ready(Some(Ok(frame))) => upstream.prefix = Some(frame),
+                Poll::Ready(Some(Ok(frame))) => upstream.beginning = Some(frame),
                 Poll::Ready(Some(Err(refusal))) => self.interruption = Some(refusal),
                 Poll::Ready(None) | Poll::Pending => {}
             }
@@ -132,8 +137,11 @@ impl ResponseBody {
 
 impl Upstream {
     fn poll(&mut self, cx: &mut Context<'_>, guard: &RecordGuard) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
-        if let Some(prefix) = self.prefix.take() {
-            return Poll::Ready(Some(Ok(prefix)));
+        if let Some(piece) = self.held.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        if let Some(frame) = self.beginning.take() {
+            return Poll::Ready(Some(Ok(frame)));
         }
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         let frame = match connection.poll_body(cx) {
@@ -172,13 +180,16 @@ impl Upstream {
     }
 
     fn has_ended(&self) -> bool {
-        self.prefix.is_none() && self.connection.as_ref().is_none_or(|connection| connection.has_ended())
+        self.held.is_empty()
+            && self.beginning.is_none()
+            && self.connection.as_ref().is_none_or(|connection| connection.has_ended())
     }
 
     fn size_hint(&self) -> SizeHint {
         let rest = self.connection.as_ref().map(|connection| connection.size_hint()).unwrap_or_default();
-        let prefix = self.prefix.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
-        rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest.saturating_add(prefix)))
+        let beginning = self.beginning.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        let first = (self.held.iter().map(Bytes::len).sum::<usize>() + beginning) as u64;
+        rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest.saturating_add(first)))
     }
 }
 

@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["policy"],
     &["stages"],
     &["state", "audit", "secrets", "body"],
-    &["exchange", "refusal", "telemetry"],
+    &["exchange", "refusal", "telemetry", "budget"],
 ];
 const LONGEST: usize = 500;
 

@@ -249,10 +249,12 @@ impl Policy {
             places => proxy.stderr.wait("admin on ", places),
         }
         for line in proxy.stderr.all() {
-            let address = |rest: &str| rest.split("//").nth(1).unwrap().parse::<SocketAddr>().unwrap();
-            if let Some(rest) = line.strip_prefix("listening on ") {
+            // As JSON, the line goes on after the address.
+            let until = |rest: &str| rest.split('"').next().unwrap().to_owned();
+            let address = |rest: &str| until(rest.split("//").nth(1).unwrap()).parse::<SocketAddr>().unwrap();
+            if let Some((_, rest)) = line.split_once("listening on ") {
                 proxy.addresses.push(address(rest));
-            } else if let Some(rest) = line.strip_prefix("admin on http:") {
+            } else if let Some((_, rest)) = line.split_once("admin on http:") {
                 proxy.admin = Some(address(rest));
             }
         }
