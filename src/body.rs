@@ -1,8 +1,10 @@
-//! Request bodies: counts them, and bounds their size and time while they are streamed to the upstream.
+//! Bodies: counts those of requests, and bounds their size and time while they are streamed to the upstream; collects a body
+//! that must be checked whole, within the memory budget of the process.
 //!
 //! If a client aborts its body, the first symptom is a failed call to the upstream. [`Counter`] records the cause.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
@@ -10,20 +12,35 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use crate::refusal::{Reason, Refusal, Stage};
+use crate::budget::{Exhausted, MemoryBudget, Reservation};
+use crate::refusal::{Members, Reason, Refusal, Stage};
 
-/// Initial capacity for a collected body of unknown size, in bytes.
-const FIRST_ROOM: u64 = 16 * 1024;
+/// Smallest buffer for a collected body of more than one piece, in bytes.
+const FIRST_ROOM: usize = 16 * 1024;
+/// When a client should try again after the server was overloaded, in seconds.
+const RETRY_AFTER: u64 = 1;
 
 /// Refuses a body of more than `limit` bytes.
 pub(crate) fn too_large(limit: u64) -> Refusal {
     Refusal::new(Stage::Schema, Reason::BodyTooLarge, format!("send a body of at most {limit} bytes"))
+}
+
+/// Refuses a message that cannot be held or checked now.
+pub(crate) fn overloaded(stage: Stage, detail: &'static str) -> Refusal {
+    Refusal::new(stage, Reason::Overloaded, detail)
+        .members(Members { retry_after: Some(RETRY_AFTER), ..Members::default() })
+}
+
+/// Refuses a message that does not fit into the memory budget now.
+pub(crate) fn no_memory(stage: Stage) -> Refusal {
+    let refusal = overloaded(stage, "the server is processing too many large messages; try again later");
+    refusal.cause("the bodies in progress would exceed `limits.memory`")
 }
 
 fn stripped(frame: Frame<Bytes>, strip: fn(&mut HeaderMap)) -> Frame<Bytes> {
@@ -155,8 +172,8 @@ pub(crate) struct Body(Kind);
 #[derive(Debug)]
 enum Kind {
     Whole(Option<Bytes>),
-    /// The part that was already read, if any, and the rest.
-    Streaming(Option<Bytes>, Box<Bounded>),
+    /// The part that was already read, and the rest.
+    Streaming(Pieces, Box<Bounded>),
 }
 
 #[derive(Debug)]
@@ -185,17 +202,17 @@ impl Body {
 
     /// Streams the client's body.
     pub(crate) fn streaming(source: Source, counter: &Counter, limit: u64, deadline: Duration) -> Self {
-        Self::resumed(Bytes::new(), source, counter, limit, deadline)
+        Self::resumed(Pieces::new(), source, counter, limit, deadline)
     }
 
     /// Streams the part that was already read, then the rest.
-    fn resumed(read: Bytes, source: Source, counter: &Counter, limit: u64, deadline: Duration) -> Self {
-        if source.is_end_stream() {
-            return Self::whole(read);
-        }
+    fn resumed(mut read: Pieces, source: Source, counter: &Counter, limit: u64, deadline: Duration) -> Self {
         let counter = counter.clone();
-        counter.0.progress.set(Progress::Streaming);
-        let read = Some(read).filter(|read| !read.is_empty());
+        if !source.is_end_stream() {
+            counter.0.progress.set(Progress::Streaming);
+        } else if read.len() <= 1 {
+            return Self::whole(read.pop_front().unwrap_or_default());
+        }
         Self(Kind::Streaming(read, Box::new(Bounded { source, counter, limit, deadline, sleep: None })))
     }
 }
@@ -234,7 +251,7 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         match &mut self.0 {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Streaming(read, bounded) => match read.take() {
+            Kind::Streaming(read, bounded) => match read.pop_front() {
                 Some(read) => Poll::Ready(Some(Ok(Frame::data(read)))),
                 None => bounded.poll_frame(cx),
             },
@@ -244,7 +261,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(bytes) => bytes.is_none(),
-            Kind::Streaming(read, bounded) => read.is_none() && bounded.source.is_end_stream(),
+            Kind::Streaming(read, bounded) => read.is_empty() && bounded.source.is_end_stream(),
         }
     }
 
@@ -252,7 +269,8 @@ impl HttpBody for Body {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Kind::Streaming(read, bounded) => {
-                let (read, mut hint) = (read.as_ref().map_or(0, Bytes::len) as u64, bounded.source.size_hint());
+                let read = read.iter().map(Bytes::len).sum::<usize>() as u64;
+                let mut hint = bounded.source.size_hint();
                 if let Some(upper) = hint.upper() {
                     hint.set_upper(upper.saturating_add(read));
                 }
@@ -263,6 +281,79 @@ impl HttpBody for Body {
     }
 }
 
+/// Consecutive parts of a body.
+pub(crate) type Pieces = VecDeque<Bytes>;
+
+/// The part of a body that has been read so far, to be checked whole. Its bytes are taken from the memory budget.
+pub(crate) struct Collected {
+    /// The only piece, as long as there is only one: the common case, which needs no copy.
+    first: Bytes,
+    /// All pieces, once there are more.
+    joined: Vec<u8>,
+    /// The piece that did not fit into the budget.
+    excess: Bytes,
+    taken: Reservation,
+}
+
+impl Collected {
+    /// Returns one without any bytes.
+    pub(crate) fn new(memory: &MemoryBudget) -> Self {
+        Self { first: Bytes::new(), joined: Vec::new(), excess: Bytes::new(), taken: memory.reserve() }
+    }
+
+    /// Bytes collected, except a piece that did not fit.
+    pub(crate) fn len(&self) -> usize {
+        self.first.len().max(self.joined.len())
+    }
+
+    /// Adds a piece; `rest` is the size of what follows. If it does not fit into the budget, nothing may be added any more,
+    /// but [`Self::into_pieces`] still has it.
+    pub(crate) fn push(&mut self, piece: Bytes, rest: &SizeHint) -> Result<(), Exhausted> {
+        let needed = self.len().saturating_add(piece.len());
+        if self.len() == 0 {
+            return self.take(needed, piece).map(|piece| self.first = piece);
+        }
+        if needed > self.joined.capacity() {
+            // At most doubled: the size that a client announces takes no memory before its bytes come.
+            let rest = rest.exact().and_then(|rest| usize::try_from(rest).ok()).unwrap_or(needed);
+            let room = needed.saturating_add(rest.min(needed)).max(FIRST_ROOM);
+            let piece = self.take(room, piece)?;
+            self.joined.reserve_exact(room.saturating_sub(self.joined.len()));
+            self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+            self.joined.extend_from_slice(&piece);
+        } else {
+            self.joined.extend_from_slice(&piece);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: usize, piece: Bytes) -> Result<Bytes, Exhausted> {
+        match self.taken.grow_to(bytes) {
+            Ok(()) => Ok(piece),
+            Err(exhausted) => {
+                self.excess = piece;
+                Err(exhausted)
+            }
+        }
+    }
+
+    /// Returns all bytes.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        let Self { first, joined, mut taken, .. } = self;
+        if joined.is_empty() {
+            taken.shrink_to(first.len());
+            return if first.is_empty() { first } else { taken.attach(first) };
+        }
+        taken.attach(joined)
+    }
+
+    /// Returns all pieces, also the one that did not fit into the budget.
+    pub(crate) fn into_pieces(mut self) -> Pieces {
+        let excess = std::mem::take(&mut self.excess);
+        [self.into_bytes(), excess].into_iter().filter(|piece| !piece.is_empty()).collect()
+    }
+}
+
 /// A body that could not be read whole.
 pub(super) struct Uncollected {
     pub(super) refusal: Refusal,
@@ -270,43 +361,32 @@ pub(super) struct Uncollected {
     pub(super) body: Option<Body>,
 }
 
-/// Reads a whole body of at most `limit` bytes, within `deadline`. A larger one is returned in the error for streaming, up
-/// to `outer_limit` bytes.
+/// Reads a whole body of at most `limit` bytes, within `deadline` and the memory budget. A larger one is returned in the
+/// error for streaming, up to `outer_limit` bytes.
 pub(super) async fn collect(
     mut source: Source,
     counter: &Counter,
     (limit, outer_limit): (u64, u64),
     deadline: Duration,
+    memory: &MemoryBudget,
 ) -> Result<Bytes, Uncollected> {
     let broken_off = |refusal| Uncollected { refusal, body: None };
     let reading = async move {
-        let mut first: Option<Bytes> = None;
-        let mut rest: Option<BytesMut> = None;
+        let mut collected = Collected::new(memory);
         while let Some(frame) = source.frame().await {
             // Trailers are not part of what is checked, so a checked body is forwarded without them.
             let Ok(data) = frame.map_err(|error| broken_off(broken(&*error)))?.into_data() else { continue };
             let large = counter.add(data.len()) > limit;
-            match (&first, &mut rest) {
-                (None, _) => first = Some(data),
-                (Some(_), Some(rest)) => rest.extend_from_slice(&data),
-                (Some(before), None) => {
-                    let room = source.size_hint().lower().max(FIRST_ROOM).min(limit);
-                    let mut joined =
-                        BytesMut::with_capacity(before.len() + data.len() + usize::try_from(room).unwrap_or(0));
-                    joined.extend_from_slice(before);
-                    joined.extend_from_slice(&data);
-                    rest = Some(joined);
-                }
-            }
-            if large {
-                let read = rest.map(BytesMut::freeze).or(first).unwrap_or_default();
-                let body = (counter.bytes() <= outer_limit)
-                    .then(|| Body::resumed(read, source, counter, outer_limit, deadline));
-                return Err(Uncollected { refusal: too_large(limit).closing(), body });
-            }
+            let refusal = match collected.push(data, &source.size_hint()) {
+                _ if large => too_large(limit),
+                Err(Exhausted) => no_memory(Stage::Schema),
+                Ok(()) => continue,
+            };
+            let body = (counter.bytes() <= outer_limit)
+                .then(|| Body::resumed(collected.into_pieces(), source, counter, outer_limit, deadline));
+            return Err(Uncollected { refusal: refusal.closing(), body });
         }
-        // A single frame is the common case and needs no copy.
-        Ok(rest.map(BytesMut::freeze).or(first).unwrap_or_default())
+        Ok(collected.into_bytes())
     };
     tokio::time::timeout(deadline, reading).await.unwrap_or_else(|_| Err(broken_off(too_slow())))
 }
@@ -319,4 +399,54 @@ fn broken(error: &dyn Error) -> Refusal {
     Refusal::new(Stage::Request, Reason::MalformedRequest, "the body's framing is broken, or it ended early")
         .cause(error.to_string())
         .closing()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of unknown size.
+    fn more() -> SizeHint {
+        SizeHint::new()
+    }
+
+    #[test]
+    fn a_collected_body_takes_memory_as_it_arrives_and_not_as_it_is_announced() {
+        // S9: a client that announces much and sends little must not take the budget from others.
+        let memory = MemoryBudget::new(1 << 30);
+        let mut collected = Collected::new(&memory);
+        let announced = SizeHint::with_exact(100 << 20);
+        for (piece, taken) in [(10, 10), (10, FIRST_ROOM), (FIRST_ROOM, 2 * (FIRST_ROOM + 20))] {
+            collected.push(vec![b'a'; piece].into(), &announced).unwrap();
+            assert_eq!(memory.in_use(), taken as u64);
+        }
+        assert_eq!(collected.into_bytes().len(), FIRST_ROOM + 20);
+        assert_eq!(memory.in_use(), 0);
+    }
+
+    #[test]
+    fn a_body_past_the_memory_budget_is_not_kept_but_can_be_streamed_on() {
+        let memory = MemoryBudget::new(20_000);
+        let mut collected = Collected::new(&memory);
+        for piece in [&b"ab"[..], b"cd"] {
+            collected.push(Bytes::from_static(piece), &more()).unwrap();
+        }
+        let large = Bytes::from(vec![b'e'; 20_000]);
+        assert_eq!(collected.push(large.clone(), &more()), Err(Exhausted));
+        assert_eq!(collected.into_pieces(), [Bytes::from_static(b"abcd"), large]);
+        assert_eq!((memory.in_use(), memory.refusals()), (0, 1));
+    }
+
+    #[test]
+    fn what_was_collected_returns_its_memory_when_the_body_is_dropped() {
+        let memory = MemoryBudget::new(100);
+        let mut collected = Collected::new(&memory);
+        collected.push(Bytes::from_static(b"body"), &SizeHint::with_exact(0)).unwrap();
+        let body = Body::whole(collected.into_bytes());
+        let copy = body.copy();
+        drop(body);
+        assert_eq!(memory.in_use(), 4, "a copy that may be sent again holds it");
+        drop(copy);
+        assert_eq!(memory.in_use(), 0);
+    }
 }

@@ -86,7 +86,7 @@ pub(crate) async fn admit(
     if let Err(refusal) = rate_limit::take(rate, class, &subject, &in_force.ledger, request.tick, headers) {
         trace.settle(reporting, refusal)?;
     }
-    let body = match route.request.admit(request, body, counter).await {
+    let body = match route.request.admit(request, body, counter, &in_force.memory).await {
         Ok(body) => body,
         Err(Rejected { refusal, body: Some(body) }) => trace.settle(reporting, refusal).map(|()| body)?,
         Err(Rejected { refusal, body: None }) => return Err(refusal),
@@ -104,19 +104,19 @@ pub(crate) fn release_undescribed(
     requirement.undescribed().map_or(Ok(()), |refusal| trace.settle(route.reporting, refusal))
 }
 
-/// Checks a response that was held back before it goes to the client. `body` is `None` when it is larger than the
-/// route's limit.
+/// Checks a response that was held back before it goes to the client. `body` is an error when it could not be read whole.
 pub(crate) async fn release(
+    in_force: &InForce,
     route: &Route,
     requirement: &response::Requirement,
     contents: &Contents,
     headers: &HeaderMap,
-    body: Option<Bytes>,
+    body: Result<Bytes, Refusal>,
     trace: &mut Trace,
 ) -> Result<(), Refusal> {
     let checked = match body {
-        Some(body) => requirement.check(contents, headers, body).await,
-        None => Err(requirement.too_large()),
+        Ok(body) => requirement.check(contents, headers, body, &in_force.memory).await,
+        Err(refusal) => Err(refusal),
     };
     checked.or_else(|refusal| trace.settle(route.reporting, refusal))
 }

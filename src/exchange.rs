@@ -4,7 +4,7 @@
 //! the stages: it is created once, and every stage takes it. Nothing here decides, and no other module of this crate is
 //! imported.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Deref;
 use std::time::Instant;
 
@@ -59,6 +59,23 @@ impl Peer {
     /// `https` or `http`.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls_version.is_some() { "https" } else { "http" }
+    }
+}
+
+/// The network that counts as one client wherever clients are counted by address: an IPv4 address, or the /64 of an IPv6
+/// address, because a subscriber has a whole /64 (RFC 6177 §2). An IPv4-mapped address is the IPv4 address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ClientNetwork(IpAddr);
+
+impl From<IpAddr> for ClientNetwork {
+    fn from(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, ..] = v6.segments();
+                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+            v4 => v4,
+        })
     }
 }
 
@@ -293,6 +310,21 @@ impl SampleRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// S14: one client cannot pass for many by using more of its own addresses.
+    #[test]
+    fn an_ipv6_64_is_one_client() {
+        let network = |text: &str| ClientNetwork::from(text.parse::<IpAddr>().unwrap());
+        for (one, other, same) in [
+            ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
+        ] {
+            assert_eq!(network(one) == network(other), same, "{one} {other}");
+        }
+    }
 
     #[test]
     fn trace_ids_are_taken_only_from_well_formed_headers() {

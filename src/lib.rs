@@ -13,8 +13,8 @@
 //! - `admin`: the operators' listener.
 //! - `state`: the ledger of limits and the registry. `secrets`: resolves references in the policy. `body`: streams bodies
 //!   within limits.
-//! - `exchange`, `refusal`, `telemetry`: the facts of a request, the reasons to refuse one, and the metrics; every other part
-//!   uses them.
+//! - `exchange`, `refusal`, `telemetry`, `budget`: the facts of a request, the reasons to refuse one, the metrics, and how much
+//!   work may take; every other part uses them.
 //!
 //! # How a request travels
 //! 1. `proxy::downstream` accepts a connection and hands it to the least busy worker: one thread, one runtime.
@@ -38,10 +38,11 @@
 //!   `Admitted`.
 //! - Every request leaves exactly one record.
 //! - A stage that cannot decide answers 503, never 401, and never lets a request through.
-//! - External bytes are checked before they are used. They never cause a panic or unbounded memory.
+//! - External bytes are checked before they are used. They never cause a panic or unbounded memory: bodies that are held or
+//!   decoded share one `budget`.
 //! - A reload changes everything or nothing, and refills no limit.
 //! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `rehearsal`, `proxy` · `chain` · `runtime` ·
-//!   `policy` · `stages` · `state`, `audit`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`); a test checks it.
+//!   `policy` · `stages` · `state`, `audit`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`, `budget`); a test checks it.
 
 mod admin;
 mod audit;

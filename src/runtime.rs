@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use crate::audit::Trail;
+use crate::budget::MemoryBudget;
 use crate::policy::{Api, Policy, Route, Server};
 use crate::stages::auth::dpop::{Nonces, Replays};
 use crate::stages::auth::{Authentication, State};
@@ -22,6 +23,8 @@ use crate::telemetry::{Metrics, RouteMetrics};
 pub(crate) struct Runtime {
     /// The usage of all rate limits.
     pub(crate) ledger: Arc<Ledger>,
+    /// The memory of bodies that are held and decoded.
+    memory: MemoryBudget,
     /// The metrics of the process.
     pub(crate) metrics: Metrics,
     /// Counts changes of credentials, so that cached tokens are checked again.
@@ -39,6 +42,8 @@ impl Runtime {
     pub(crate) fn new(started: Instant) -> Self {
         Self {
             ledger: Arc::new(Ledger::new(started)),
+            // Nothing is taken from it before a policy sets the limit.
+            memory: MemoryBudget::new(0),
             metrics: Metrics::new(),
             epoch: Epoch::default(),
             replays: Arc::new(Replays::new()),
@@ -69,6 +74,8 @@ pub(crate) struct InForce {
     pub(crate) auth: Authentication,
     /// The usage of all rate limits.
     pub(crate) ledger: Arc<Ledger>,
+    /// The memory of bodies that are held and decoded, within the limit of this policy.
+    pub(crate) memory: MemoryBudget,
     /// By [`Route::index`].
     routes: Box<[Arc<RouteMetrics>]>,
     /// The metrics of requests without a route.
@@ -98,6 +105,7 @@ impl InForce {
             trail,
             auth,
             ledger: Arc::clone(&runtime.ledger),
+            memory: runtime.memory.limited_to(policy.limits().memory),
             routes: policy.routes().iter().map(metrics).collect(),
             unrouted: previous
                 .map_or_else(|| Arc::new(RouteMetrics::new("", "")), |previous| Arc::clone(&previous.unrouted)),

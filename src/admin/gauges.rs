@@ -5,13 +5,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::admin::expiring_keys::{SOON, expiring};
+use crate::admin::process;
 use crate::runtime::InForce;
 use crate::stages::auth::Authentication;
 use crate::stages::auth::jwt::Issuer;
 use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
 use crate::state::registry::{Health, Registry};
-use crate::telemetry::{AuditNumbers, Gauges, IssuerNumbers, KeyNumbers, StoreNumbers};
+use crate::telemetry::{
+    AuditNumbers, CertificateNumbers, Gauges, IssuerNumbers, KeyNumbers, MemoryNumbers, StoreNumbers,
+};
 
 /// Maximum number of API keys whose expiry a page lists.
 const MOST_KEYS: usize = 1000;
@@ -30,7 +33,23 @@ pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Gauges {
         end: one.end.as_second(),
     });
     let (ending, store) = (ending.collect(), store(registry));
-    Gauges { audit: audit(in_force), issuers: issuers(&in_force.auth, now), store, ending, endings }
+    let memory = &in_force.memory;
+    let memory = MemoryNumbers { in_use: memory.in_use(), limit: memory.limit(), refusals: memory.refusals() };
+    let certificates = in_force.policy.validities().filter_map(|one| {
+        let (kind, file, name) = (one.kind.as_str(), one.file.to_string(), one.name.to_string());
+        Some(CertificateNumbers { kind, file, name, end: one.end?.as_second() })
+    });
+    let (certificates, process) = (certificates.collect(), process::numbers());
+    Gauges {
+        audit: audit(in_force),
+        memory,
+        certificates,
+        process,
+        issuers: issuers(&in_force.auth, now),
+        store,
+        ending,
+        endings,
+    }
 }
 
 fn audit(in_force: &InForce) -> AuditNumbers {
@@ -39,6 +58,7 @@ fn audit(in_force: &InForce) -> AuditNumbers {
         records: stats.iter().map(|sink| sink.records_written).sum(),
         bytes: stats.iter().map(|sink| sink.bytes_written).sum(),
         failing: in_force.trail.failing().is_some(),
+        dropped: in_force.trail.dropped(),
     }
 }
 

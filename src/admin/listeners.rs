@@ -43,15 +43,15 @@ impl AdminListeners {
         Ok(bound)
     }
 
-    /// Closes the sockets that the policy no longer has, and serves those bound for it. Must be called within a local
-    /// runtime.
+    /// Closes the sockets that the policy no longer has, and serves those bound for it. Returns the new ones for display:
+    /// `http://ADDRESS`, `unix:PATH`. Must be called within a local runtime.
     pub(crate) fn settle(
         &mut self,
         policy: &Policy,
         bound: Vec<Bound>,
         shared: &Arc<Shared>,
         commands: &mpsc::Sender<Command>,
-    ) {
+    ) -> Vec<String> {
         for mut listening in std::mem::take(&mut self.0) {
             match places(policy).find(|place| listening.place.is_same(place)) {
                 Some(place) => {
@@ -62,14 +62,11 @@ impl AdminListeners {
                 None => drop(listening.stop()),
             }
         }
-        for bound in bound {
-            self.0.push(Listening::start(bound, Arc::clone(shared), commands.clone()));
-        }
-    }
-
-    /// The sockets for display: `http://ADDRESS`, `unix:PATH`.
-    pub(crate) fn labels(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|listener| &*listener.label)
+        let start = |bound| Listening::start(bound, Arc::clone(shared), commands.clone());
+        let new: Vec<_> = bound.into_iter().map(start).collect();
+        let labels = new.iter().map(|listening| listening.label.clone()).collect();
+        self.0.extend(new);
+        labels
     }
 
     /// Stops accepting connections, and waits for requests in progress, up to a limit.

@@ -4,7 +4,7 @@
 //! | endpoint | needs | answers |
 //! |---|---|---|
 //! | `GET /healthz` | - | the process is alive |
-//! | `GET /readyz` | - | 200 when it can serve; otherwise 503, and which part is not ready |
+//! | `GET /readyz` | - | 200 when it can serve most of what the policy opens, otherwise 503; and what is degraded |
 //! | `GET /metrics` | - | metrics for Prometheus (OpenMetrics text) |
 //! | `GET /v1/policy` | read | the policy in force: digest, APIs, routes |
 //! | `POST /v1/policy/reload` | operate | as SIGHUP does; 422 with every problem when the policy has errors |
@@ -15,12 +15,15 @@
 //! Without a token in the policy, the endpoints that need one are closed. Every change made here is an audit record.
 
 pub(crate) mod endpoints;
+pub(crate) mod expiring_certificates;
 pub(crate) mod expiring_keys;
 mod gauges;
 mod input;
 pub(crate) mod listener;
 pub(crate) mod listeners;
 mod operations;
+mod process;
+mod readiness;
 mod view;
 
 use std::cell::RefCell;
@@ -51,8 +54,6 @@ use crate::policy::diagnostic::{Problem, Problems};
 use crate::proxy::downstream::worker::Shared;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::runtime::InForce;
-use crate::stages::auth::remote_key_set::Freshness;
-use crate::state::registry::Health;
 
 /// The admin API, as an OpenAPI 3.1 document.
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
@@ -112,7 +113,7 @@ impl Admin {
             let operator = endpoint.rights.map(may).transpose()?;
             return match page {
                 Page::GetHealth => Ok(json_answer(StatusCode::OK, &json!({"status": "ok"}))),
-                Page::GetReadiness => Ok(self.ready()),
+                Page::GetReadiness => self.ready(parts.uri.query()),
                 Page::GetMetrics => Ok(self.metrics()),
                 Page::GetOpenApi => Ok(json_text(StatusCode::OK, OPENAPI)),
                 Page::GetPolicy => Ok(self.policy()),
@@ -177,27 +178,9 @@ impl Admin {
         }
     }
 
-    fn ready(&self) -> Answer {
-        let in_force = self.shared.in_force.current();
-        let now = Timestamp::now();
-        let key_sets: Vec<_> = in_force.auth.key_sets().iter().map(|set| (set, set.freshness(now))).collect();
-        let failing = in_force.trail.failing();
-        let health = in_force.registry().health();
-        let available = key_sets.iter().all(|(_, freshness)| *freshness != Freshness::Unavailable);
-        let ready = failing.is_none() && available && health != Health::Loading;
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let key_sets: Vec<_> = key_sets
-            .into_iter()
-            .map(|(set, freshness)| json!({"location": set.source().location.to_string(), "state": freshness.as_str()}))
-            .collect();
-        let body = json!({
-            "ready": ready,
-            "policy": &**in_force.policy.digest(),
-            "key_sets": key_sets,
-            "store": {"state": view::health(health)},
-            "audit": {"failing": failing},
-        });
-        json_answer(status, &body)
+    fn ready(&self, query: Option<&str>) -> Result<Answer, Refusal> {
+        let (status, body) = readiness::page(&self.shared.in_force.current(), query, Timestamp::now())?;
+        Ok(json_answer(status, &body))
     }
 
     fn issuers(&self) -> Answer {

@@ -1,8 +1,9 @@
 //! The recorder: one per worker. Takes records without waiting or failing, and hands them over in batches.
 //!
-//! No record is lost and memory stays bounded because a worker awaits [`Recorder::ready`] before it admits a request:
-//! while the sinks cannot keep up, callers wait. The buffer then holds at most [`HIGH_WATER_MARK`] bytes and the records of
-//! requests already in flight. When idle, a record is handed over within a turn of the event loop; under load, the
+//! No record of an admitted request is lost and memory stays bounded because a worker awaits [`Recorder::ready`] before it
+//! admits a request: while the sinks cannot keep up, callers wait. The buffer then holds at most [`HIGH_WATER_MARK`] bytes and
+//! the records of requests already in flight. Requests that end without having been admitted (the client gave up, or the
+//! head was malformed) can come without end: past [`DROP_MARK`] bytes their records are dropped and counted. When idle, a record is handed over within a turn of the event loop; under load, the
 //! records of a few turns share a batch.
 
 use std::cell::{Cell, RefCell};
@@ -18,6 +19,9 @@ use super::writer::Batch;
 
 /// Number of bytes recorded but not handed over at which new requests have to wait.
 const HIGH_WATER_MARK: usize = 1024 * 1024;
+
+/// Number of bytes recorded but not handed over at which records of requests that were not admitted are dropped.
+const DROP_MARK: usize = 2 * HIGH_WATER_MARK;
 
 /// Size in bytes at which a batch is sealed.
 const BATCH_SIZE: usize = 240 * 1024;
@@ -40,6 +44,8 @@ struct Shared {
     taken: Cell<u64>,
     /// Records handed over.
     handed: Cell<u64>,
+    /// Records dropped since the sinks could last keep up.
+    dropped: Cell<u64>,
     /// The recorder is gone: hand over what is left and end.
     ended: Cell<bool>,
     /// There is something to hand over, or the end.
@@ -70,6 +76,7 @@ impl Recorder {
             waiting: Cell::new(0),
             taken: Cell::new(0),
             handed: Cell::new(0),
+            dropped: Cell::new(0),
             ended: Cell::new(false),
             work: Notify::new(),
             progress: Notify::new(),
@@ -97,6 +104,19 @@ impl Recorder {
         if before == 0 {
             shared.work.notify_one();
         }
+    }
+
+    /// Whether the record of a request that was not admitted is dropped, because too many wait already. Counts it.
+    pub(crate) fn drops(&self) -> bool {
+        let shared = &*self.shared;
+        if shared.waiting.get() < DROP_MARK {
+            return false;
+        }
+        if shared.dropped.replace(shared.dropped.get() + 1) == 0 {
+            tracing::error!("audit records of requests that were not admitted are dropped: the sinks cannot keep up");
+        }
+        shared.buffer.borrow().trail.drop_record();
+        true
     }
 
     /// Returns whether there is no sink, so that records need not be made.
@@ -151,6 +171,12 @@ async fn hand_over(shared: Rc<Shared>) {
             trail.send(&batch).await;
             shared.waiting.set(shared.waiting.get().saturating_sub(batch.lines.len()));
             shared.handed.set(shared.handed.get() + batch.records);
+            if shared.waiting.get() < HIGH_WATER_MARK && shared.dropped.get() > 0 {
+                tracing::warn!(
+                    records = shared.dropped.take(),
+                    "audit records were dropped; the sinks can keep up again"
+                );
+            }
             shared.progress.notify_waiters();
         }
     }
@@ -337,6 +363,38 @@ mod tests {
             assert_eq!(recorder.shared.waiting.get(), 0);
             assert_eq!(trail.close(PATIENCE).await, 0);
             assert_eq!(memchr::memchr_iter(b'\n', &lines.lock().unwrap()).count(), admitted + 10);
+        });
+    }
+
+    #[test]
+    fn requests_that_were_not_admitted_cannot_fill_the_memory_with_their_records() {
+        // S8: abandoned streams and malformed heads come without end while the sink cannot be written.
+        let (gate, lines) = (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(Mutex::new(Vec::new())));
+        let trail = Arc::new(Trail::over(Gated { gate: Arc::clone(&gate), lines: Arc::clone(&lines) }));
+        worker(async {
+            let recorder = Recorder::new(Arc::clone(&trail));
+            let (mut taken, mut most) = (0, 0);
+            for _ in 0..20_000 {
+                if !recorder.drops() {
+                    recorder.record(&sample());
+                    taken += 1;
+                }
+                most = most.max(recorder.shared.waiting.get());
+            }
+            assert!((DROP_MARK..DROP_MARK + 4096).contains(&most), "{most}");
+            assert_eq!((taken + trail.dropped(), taken > 1000), (20_000, true));
+            // An admitted request is recorded all the same, and its number shows how many are missing.
+            recorder.record(&sample());
+            *gate.0.lock().unwrap() = true;
+            gate.1.notify_all();
+            recorder.close().await;
+            assert!(!recorder.drops());
+            assert_eq!(trail.close(PATIENCE).await, 0);
+            let lines = lines.lock().unwrap();
+            assert_eq!(memchr::memchr_iter(b'\n', &lines).count() as u64, taken + 1);
+            let last: serde_json::Value =
+                serde_json::from_slice(lines.split(|byte| *byte == b'\n').rev().nth(1).unwrap()).unwrap();
+            assert_eq!(last["event"]["sequence"], 20_001);
         });
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Trail {
     sinks: Vec<Arc<Sink>>,
     /// The last `event.sequence`; it counts for the life of the process.
     sequence: Arc<AtomicU64>,
+    /// Records that were dropped before they reached a sink, in the life of the process.
+    dropped: Arc<AtomicU64>,
     node: Arc<str>,
 }
 
@@ -89,21 +91,26 @@ impl Trail {
             });
         }
         Ok(match previous {
-            Some(trail) => Self { sinks: opened, sequence: Arc::clone(&trail.sequence), node: Arc::clone(&trail.node) },
-            None => Self { sinks: opened, sequence: Arc::default(), node: host_name().into() },
+            Some(trail) => Self {
+                sinks: opened,
+                sequence: Arc::clone(&trail.sequence),
+                dropped: Arc::clone(&trail.dropped),
+                node: Arc::clone(&trail.node),
+            },
+            None => Self { sinks: opened, ..Self::silent() },
         })
     }
 
     /// A trail without sinks.
     pub(crate) fn silent() -> Self {
-        Self { sinks: Vec::new(), sequence: Arc::default(), node: host_name().into() }
+        Self { sinks: Vec::new(), sequence: Arc::default(), dropped: Arc::default(), node: host_name().into() }
     }
 
     /// A trail over one output that is no configured sink.
     #[cfg(test)]
     pub(super) fn over(output: impl Output) -> Self {
         let sink = Sink::start(&SinkConfig::Stdout { readable: None }, output).unwrap();
-        Self { sinks: vec![Arc::new(sink)], sequence: Arc::default(), node: "test".into() }
+        Self { sinks: vec![Arc::new(sink)], sequence: Arc::default(), dropped: Arc::default(), node: "test".into() }
     }
 
     /// Returns whether there is no sink, so that records need not be made.
@@ -142,6 +149,34 @@ impl Trail {
         self.sinks.iter().map(stats).collect()
     }
 
+    /// Sets when sinks that cannot be written are given up, so that nobody waits for them any longer. Set it when the process
+    /// begins to stop: those that have to hand records over first wait for the sinks.
+    pub(crate) fn give_up_at(&self, instant: Instant) {
+        for sink in &self.sinks {
+            sink.give_up_at(instant);
+        }
+    }
+
+    /// Gives the sinks that `next` does not have a limited time to write what is queued: a sink that was replaced because it
+    /// cannot be written must not hold up the records for its successor.
+    pub(crate) fn retire(&self, next: &Self) {
+        let deadline = Instant::now() + GRACE;
+        for sink in self.sinks.iter().filter(|sink| !next.sinks.iter().any(|kept| Arc::ptr_eq(kept, sink))) {
+            sink.give_up_at(deadline);
+        }
+    }
+
+    /// Counts a record that is dropped. Its number is missing in the record.
+    pub(super) fn drop_record(&self) {
+        self.next_sequence();
+        self.dropped.fetch_add(1, Relaxed);
+    }
+
+    /// Records that were dropped before they reached a sink.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
     /// Closes the sinks, in every trail that has them: waits until everything handed over is written and synced, but at most
     /// `within`. Returns how many records could not be written, counted per sink. Needs a runtime with time.
     pub(crate) async fn close(&self, within: Duration) -> u64 {
@@ -164,11 +199,11 @@ impl Trail {
         self.sequence.fetch_add(1, Relaxed) + 1
     }
 
-    /// Hands a batch to every sink, waiting while its queue is full.
+    /// Hands a batch to every sink, waiting while its queue is full, until the sink is given up.
     pub(super) async fn send(&self, batch: &Batch) {
         for sink in &self.sinks {
             sink.state.handed.fetch_add(batch.records, Relaxed);
-            if sink.sender.send(batch.clone()).await.is_err() {
+            if !sink.send(batch.clone()).await {
                 sink.lost(batch);
             }
         }
@@ -225,6 +260,19 @@ impl Sink {
         self.state.error().or_else(|| self.sender.is_closed().then(|| "closed".to_owned()))
     }
 
+    /// Queues a batch. Returns false if the sink is closed or given up.
+    async fn send(&self, batch: Batch) -> bool {
+        let batch = match self.sender.try_send(batch) {
+            Ok(()) => return true,
+            Err(mpsc::error::TrySendError::Closed(_)) => return false,
+            Err(mpsc::error::TrySendError::Full(batch)) => batch,
+        };
+        tokio::select! {
+            sent = self.sender.send(batch) => sent.is_ok(),
+            () = self.state.given_up() => false,
+        }
+    }
+
     /// Wakes the writer to check for a reopen or close, whether it waits for a batch or to retry.
     fn wake(&self) {
         // If the queue is full the writer will check anyway, after its next batch.
@@ -233,8 +281,12 @@ impl Sink {
     }
 
     fn close(&self, deadline: Instant) {
-        // The first deadline holds.
-        let _ = self.state.deadline.set(deadline);
+        self.state.closing.store(true, Relaxed);
+        self.give_up_at(deadline);
+    }
+
+    fn give_up_at(&self, deadline: Instant) {
+        self.state.give_up_at(deadline);
         self.wake();
     }
 
@@ -317,7 +369,7 @@ mod tests {
         let (mut done, state) = (trail.sinks[0].done.clone(), Arc::clone(&trail.sinks[0].state));
         drop(trail);
         done.changed().await.unwrap_err();
-        assert!(state.deadline.get().is_some(), "a writer that nobody holds does not try for ever");
+        assert!(state.deadline().is_some(), "a writer that nobody holds does not try for ever");
         assert_eq!(fs::read_to_string(&path).unwrap(), "a\nb\n".repeat(50));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
     }
@@ -377,5 +429,73 @@ mod tests {
         trail.send(&batch("two\n")).await;
         assert_eq!(trail.close(PATIENCE).await, 0);
         assert_eq!(fs::read_to_string(moved.join("audit")).unwrap(), "one\ntwo\n");
+    }
+
+    /// An output that blocks until the sender is dropped, as a pipe does that nobody reads.
+    struct Stuck {
+        /// Something is being written.
+        writes: std::sync::mpsc::Sender<()>,
+        blocked: std::sync::mpsc::Receiver<()>,
+    }
+
+    impl io::Write for Stuck {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            let _ = self.writes.send(());
+            let _ = self.blocked.recv();
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Output for Stuck {}
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_sink_past_the_time_when_it_is_given_up() {
+        // S7: at shutdown, workers first wait for the queue of a sink that cannot be written, before anybody closes it.
+        let ((unblock, blocked), (writes, written)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        let trail = Arc::new(Trail::over(Stuck { writes, blocked }));
+        trail.send(&batch("a\n")).await;
+        written.recv().unwrap();
+        let (sent, sending) = (Arc::new(AtomicU64::new(0)), Arc::clone(&trail));
+        let count = Arc::clone(&sent);
+        let worker = tokio::spawn(async move {
+            for _ in 0..QUEUE + 10 {
+                sending.send(&batch("a\n")).await;
+                count.fetch_add(1, Relaxed);
+            }
+        });
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(sent.load(Relaxed), QUEUE as u64, "without a deadline, it waits");
+        trail.give_up_at(Instant::now());
+        worker.await.unwrap();
+        assert_eq!(trail.close(Duration::ZERO).await, QUEUE as u64 + 11);
+        drop(unblock);
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_was_replaced_is_given_up_in_time_and_a_kept_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (file(folder.path().join("a")), file(folder.path().join("b")));
+        let old = Trail::open(&[a, b.clone()], None).unwrap();
+        let new = Trail::open(&[b], Some(&old)).unwrap();
+        old.retire(&new);
+        let given_up: Vec<_> = old.sinks.iter().map(|sink| sink.state.deadline().is_some()).collect();
+        assert_eq!(given_up, [true, false]);
+        old.send(&batch("one\n")).await;
+        assert_eq!(old.close(PATIENCE).await, 0);
+        assert_eq!(fs::read_to_string(folder.path().join("a")).unwrap(), "one\n", "what is queued is still written");
+    }
+
+    #[tokio::test]
+    async fn the_earliest_time_to_give_up_holds() {
+        let state = State::default();
+        let now = Instant::now();
+        for (set, expected) in [(20, 20), (30, 20), (10, 10)] {
+            state.give_up_at(now + Duration::from_secs(set));
+            assert_eq!(state.deadline(), Some(now + Duration::from_secs(expected)));
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! The thread of each sink: takes batches from the workers and keeps them until they are written.
 //!
 //! A failed write is retried, from the first byte that was not written, until it succeeds; meanwhile the channel fills and
-//! callers wait. Only a deadline, set when the sink is closed, makes the thread give up; the lost records are counted.
+//! callers wait. Only a deadline, set when the process begins to stop or the sink is removed, makes the thread and the callers
+//! give up; the lost records are counted.
 //! Batches are not synced to disk one by one: a record survives a crash of this process, but not a power failure. A sink is
 //! synced when it is closed.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -57,8 +58,10 @@ pub(super) struct State {
     pub(super) bytes_written: AtomicU64,
     /// The sink is to be reopened before the next write.
     pub(super) reopen: AtomicBool,
-    /// Set when the sink is being closed: queued records are still written, but failing writes are given up at this instant.
-    pub(super) deadline: OnceLock<Instant>,
+    /// The sink takes no more batches; those that are queued are still written.
+    pub(super) closing: AtomicBool,
+    /// When failing writes, and waiting for room in the queue, are given up. Absent while the sink is in use.
+    deadline: watch::Sender<Option<Instant>>,
     /// Why the sink cannot be written.
     error: Mutex<Option<String>>,
 }
@@ -69,6 +72,39 @@ impl State {
         // Load `written` first: it never exceeds `handed`, so the difference is never negative.
         let written = self.records_written.load(Relaxed);
         self.handed.load(Relaxed).saturating_sub(written)
+    }
+
+    /// Sets the instant at which failing writes are given up, unless an earlier one is set.
+    pub(super) fn give_up_at(&self, instant: Instant) {
+        self.deadline.send_if_modified(|deadline| {
+            let earlier = deadline.is_none_or(|deadline| instant < deadline);
+            *deadline = deadline.filter(|_| !earlier).or(Some(instant));
+            earlier
+        });
+    }
+
+    /// The instant at which failing writes are given up.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        *self.deadline.borrow()
+    }
+
+    /// Waits until that instant, whenever it is set. Needs a runtime with time.
+    pub(super) async fn given_up(&self) {
+        let mut changes = self.deadline.subscribe();
+        loop {
+            let deadline = *changes.borrow_and_update();
+            let passed = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = passed => return,
+                // Never an error: this state has the sender.
+                _ = changes.changed() => {}
+            }
+        }
     }
 
     /// Returns why the sink cannot be written, while that lasts.
@@ -105,7 +141,7 @@ impl<O: Output> Writer<O> {
     pub(super) fn run(mut self) {
         while let Some(batch) = self.batches.blocking_recv() {
             self.gather(&batch);
-            if self.state.deadline.get().is_some() {
+            if self.state.closing.load(Relaxed) {
                 self.batches.close();
             }
             if self.state.reopen.swap(false, Relaxed) {
@@ -149,7 +185,7 @@ impl<O: Output> Writer<O> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => self.failed(&error),
             }
-            if self.state.deadline.get().is_some_and(|deadline| *deadline <= Instant::now()) {
+            if self.state.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
                 let records = self.state.waiting();
                 tracing::error!(sink = %self.name, records, "audit records were dropped: the sink cannot be written");
                 return false;

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::exit_code::{DONE, FAILED, INVALID};
+use super::log::Log;
 use super::output::{self, Format};
 use super::persona::WrittenPersona;
 use super::request_defaults::{FROM, media_type};
@@ -19,7 +20,6 @@ use crate::rehearsal::Rehearsal;
 use crate::rehearsal::mint::Mint;
 use crate::rehearsal::request::{Moment, RehearsalRequest};
 use crate::rehearsal::trace::{Outcome, RehearsalTrace};
-use crate::telemetry;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -151,7 +151,7 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
     add_host(arguments, &rehearsal, &mut request);
     if request.has("authorization") && arguments.caller.is_none() {
         // The log says why a key set cannot be fetched.
-        telemetry::start_logs_from("warn");
+        Log::from_env("warn").map_err(Stopped::Failed)?.start();
         rehearsal.fetch_keys(at).await;
     }
     let note = rehearsal.policy().has_store().then_some(

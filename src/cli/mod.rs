@@ -7,6 +7,7 @@ mod exit_code;
 mod explain;
 mod help;
 mod init;
+mod log;
 mod man;
 mod operator;
 mod output;

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use super::exit_code::{DONE, FAILED, INVALID};
+use super::log::Log;
 use super::output::{message, report};
-use crate::daemon::{Daemon, Setup, StartError};
-use crate::telemetry;
+use crate::daemon::{Daemon, Setup, StartError, log_problems};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan run --policy policy.yaml
 Signals: SIGHUP reloads the policy. SIGTERM and SIGINT finish the requests in flight, then stop; a second one stops at once.
-Logs: BARTIZAN_LOG=debug logs more, BARTIZAN_LOG_FORMAT=json writes them as JSON.")]
+Logs: BARTIZAN_LOG=debug logs more (off, error, warn, info, debug, trace), BARTIZAN_LOG_FORMAT=json writes them as JSON.")]
 pub(super) struct Arguments {
     /// Path of the policy file
     #[arg(long, value_name = "FILE", env = "BARTIZAN_POLICY")]
@@ -18,40 +18,43 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> u8 {
-    telemetry::start_logs();
-    match serve(Setup { policy: arguments.policy, readable: None, bound: Vec::new() }, |daemon| {
-        for (address, tls) in daemon.addresses() {
-            let scheme = if tls { "https" } else { "http" };
-            message(format_args!("listening on {scheme}://{address}"));
+    let log = match Log::from_env("info") {
+        Ok(log) => log,
+        Err(text) => {
+            message(format_args!("error: {text}"));
+            return INVALID;
         }
-        for place in daemon.admin_places() {
-            message(format_args!("admin on {place}"));
-        }
-    }) {
-        Ok(()) => DONE,
-        Err(code) => code,
-    }
+    };
+    log.start();
+    let served = serve(Setup { policy: arguments.policy, readable: None, bound: Vec::new() }, &log, || ());
+    served.err().unwrap_or(DONE)
 }
 
-/// Starts a daemon, calls `started`, and serves until it stops. Prints errors and returns them as exit codes.
-pub(super) fn serve(setup: Setup, started: impl FnOnce(&Daemon)) -> Result<(), u8> {
+/// Starts a daemon, calls `started`, and serves until it stops. Reports errors, as the log is written, and returns them as
+/// exit codes.
+pub(super) fn serve(setup: Setup, log: &Log, started: impl FnOnce()) -> Result<(), u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+    let failed = |error: &dyn std::fmt::Display| {
+        match log.json {
+            true => tracing::error!("{error}"),
+            false => message(format_args!("error: {error}")),
+        }
+        FAILED
+    };
     let runtime = runtime.map_err(|error| failed(&error))?;
     runtime.block_on(async {
         let daemon = match Daemon::start(setup).await {
             Ok(daemon) => daemon,
             Err(StartError::Policy(problems)) => {
-                report(&problems);
+                match log.json {
+                    true => log_problems(&problems),
+                    false => report(&problems),
+                }
                 return Err(INVALID);
             }
             Err(error @ StartError::System(_)) => return Err(failed(&error)),
         };
-        started(&daemon);
+        started();
         daemon.run().await.map_err(|error| failed(&error))
     })
-}
-
-fn failed(error: &dyn std::fmt::Display) -> u8 {
-    message(format_args!("error: {error}"));
-    FAILED
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::error::StartError;
 use crate::policy::Policy;
+use crate::proxy::descriptors::Budget;
 use crate::proxy::downstream::connection_limit::ConnectionLimit;
 use crate::proxy::downstream::listener::{self, Bound, Listening, Registered};
 use crate::proxy::downstream::worker::Shared;
@@ -20,8 +21,8 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn new(shared: Arc<Shared>, workers: Vec<Handle>) -> Self {
-        let limit = ConnectionLimit::new(shared.metrics.clone());
+    pub(super) fn new(shared: Arc<Shared>, budget: Budget, workers: Vec<Handle>) -> Self {
+        let limit = ConnectionLimit::new(budget.clients, shared.metrics.clone());
         Self { open: Vec::new(), shared, limit, workers: Arc::new(workers) }
     }
 
@@ -38,17 +39,26 @@ impl Listeners {
         addresses.filter(|address| !is_open(address)).map(|address| bind(address, given)).collect()
     }
 
-    /// Serves the bound sockets, and closes the listeners that the policy no longer has.
-    pub(super) async fn commit(&mut self, registered: Vec<Registered>, policy: &Policy) {
+    /// Serves the bound sockets, and closes the listeners that the policy no longer has. Returns the URLs of the new ones.
+    pub(super) async fn commit(&mut self, registered: Vec<Registered>, policy: &Policy) -> Vec<String> {
+        let tls = |configured| {
+            policy.listeners().iter().any(|listener| listener.address == configured && listener.tls.is_some())
+        };
+        let url = |socket: &Registered| {
+            format!("{}://{}", if tls(socket.configured) { "https" } else { "http" }, socket.local)
+        };
+        let urls = registered.iter().map(url).collect();
         for socket in registered {
             let (shared, limit, workers) =
                 (Arc::clone(&self.shared), Arc::clone(&self.limit), Arc::clone(&self.workers));
             self.open.push(Listening::start(socket, shared, limit, workers));
         }
         self.close(|address| policy.listeners().iter().all(|listener| listener.address != address)).await;
+        urls
     }
 
-    /// Stops accepting connections at the configured addresses that are no longer wanted.
+    /// Stops accepting connections at the configured addresses that are no longer wanted, and lets those that were
+    /// accepted there finish their requests.
     pub(super) async fn close(&mut self, unwanted: impl Fn(SocketAddr) -> bool) {
         let (stop, keep) = std::mem::take(&mut self.open)
             .into_iter()
@@ -56,18 +66,11 @@ impl Listeners {
         self.open = keep;
         let stop: Vec<Listening> = stop;
         for listening in stop {
+            let configured = listening.configured;
             listening.stop().await;
+            // Nothing in the policy in force says how to serve them.
+            self.limit.finish(configured);
         }
-    }
-
-    /// The local addresses, and whether each uses TLS.
-    pub(super) fn addresses(&self) -> Vec<(SocketAddr, bool)> {
-        let in_force = self.shared.in_force.current();
-        let listeners = in_force.policy.listeners();
-        let tls = |open: &Listening| {
-            listeners.iter().any(|listener| listener.address == open.configured && listener.tls.is_some())
-        };
-        self.open.iter().map(|open| (open.local, tls(open))).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 //! replaces the policy in force. Every resource is *prepared* before any is *committed*: preparing may fail and changes
 //! nothing that is in force, so a reload changes everything or nothing. Each resource has its own file.
 
+mod descriptors;
 mod error;
 mod key_sets;
 mod listeners;
@@ -13,7 +14,6 @@ mod trail;
 mod workers;
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -29,6 +29,7 @@ use self::listeners::Listeners;
 use self::registry::KeptRegistry;
 use self::signals::{SignalAction, Signals, notify, notify_reloading};
 use self::workers::Workers;
+use crate::admin::expiring_certificates::CertificateReminder;
 use crate::admin::expiring_keys::Reminder;
 use crate::admin::listener::Bound as AdminBound;
 use crate::admin::listeners::AdminListeners;
@@ -36,15 +37,19 @@ use crate::admin::{Command, Reloaded};
 use crate::policy::Policy;
 use crate::policy::compile;
 use crate::policy::diagnostic::{Problems, Severity};
+use crate::proxy::descriptors::Budget;
 use crate::proxy::downstream::listener::{Bound, Registered};
 use crate::proxy::downstream::worker::Shared;
+use crate::proxy::upstream::UpstreamLimit;
 use crate::runtime::{InForce, Runtime};
 use crate::state::published::Published;
 
-/// How often API keys are checked for upcoming expiry: operators may create keys, and the store may be read late.
+/// How often API keys and certificates are checked for upcoming expiry: operators may create keys, and the store may be read
+/// late.
 const REMIND: Duration = Duration::from_secs(60);
-/// How long the sinks have to write the last records at shutdown.
-const LAST_RECORDS: Duration = Duration::from_secs(10);
+/// Shortest and longest time that the sinks have to write the last records at shutdown; between them, as long as requests
+/// have to finish.
+const LAST_RECORDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Settings of a daemon.
 pub(crate) struct Setup {
@@ -61,11 +66,15 @@ pub(crate) struct Daemon {
     setup: Setup,
     runtime: Arc<Runtime>,
     shared: Arc<Shared>,
+    /// How many connections the process can have.
+    budget: Budget,
     resources: Resources,
     workers: Workers,
     signals: Signals,
     /// The keys that the log has already warned about.
     reminder: Reminder,
+    /// The certificates that the log has already warned about.
+    certificate_reminder: CertificateReminder,
     commands: mpsc::Receiver<Command>,
 }
 
@@ -117,12 +126,19 @@ impl Resources {
     async fn commit(&mut self, prepared: Prepared, shared: &Arc<Shared>) {
         let Prepared { in_force, key_sets, listeners, admin } = prepared;
         let policy = &in_force.policy;
+        shared.in_force.current().trail.retire(&in_force.trail);
         shared.in_force.replace(Arc::clone(&in_force));
         in_force.trail.reopen();
-        self.listeners.commit(listeners, policy).await;
-        self.admin.settle(policy, admin, shared, &self.commander);
+        let listening = self.listeners.commit(listeners, policy).await;
+        let admin = self.admin.settle(policy, admin, shared, &self.commander);
         self.key_sets.commit(key_sets, in_force.auth.key_sets());
         self.registry.commit(in_force.registry()).await;
+        for address in listening {
+            tracing::info!("listening on {address}");
+        }
+        for place in admin {
+            tracing::info!("admin on {place}");
+        }
     }
 }
 
@@ -134,38 +150,41 @@ impl Daemon {
         let runtime = Arc::new(Runtime::new(Instant::now()));
         let (policy, report) = compile::compile(&setup.policy);
         let Some(policy) = policy else { return Err(StartError::Policy(report)) };
-        log(&report);
+        log_problems(&report);
+        let budget = descriptors::prepare(policy.limits().connections)?;
 
         let prepared = Prepared::new(policy, &mut setup, &runtime, None).await?;
         let shared = Arc::new(Shared {
             in_force: Arc::new(Published::new(Arc::clone(&prepared.in_force))),
             epoch: runtime.epoch.clone(),
             metrics: runtime.metrics.clone(),
+            upstreams: UpstreamLimit::new(budget.upstreams),
         });
         let (workers, handles) = Workers::start(prepared.in_force.policy.workers(), &shared)?;
         let (commander, commands) = mpsc::channel(4);
         let mut resources = Resources {
             registry: KeptRegistry::default(),
             key_sets: KeySets::default(),
-            listeners: Listeners::new(Arc::clone(&shared), handles),
+            listeners: Listeners::new(Arc::clone(&shared), budget, handles),
             admin: AdminListeners::default(),
             commander,
         };
         resources.commit(prepared, &shared).await;
-        let daemon =
-            Self { setup, runtime, shared, resources, workers, signals, reminder: Reminder::default(), commands };
+        let certificate_reminder = CertificateReminder::after_load(&shared.in_force.current().policy, Timestamp::now());
+        let daemon = Self {
+            setup,
+            runtime,
+            shared,
+            budget,
+            resources,
+            workers,
+            signals,
+            reminder: Reminder::default(),
+            certificate_reminder,
+            commands,
+        };
         daemon.loaded();
         Ok(daemon)
-    }
-
-    /// The addresses of the listeners, and whether each uses TLS.
-    pub(crate) fn addresses(&self) -> Vec<(SocketAddr, bool)> {
-        self.resources.listeners.addresses()
-    }
-
-    /// The addresses of the admin listener: `http://ADDRESS`, `unix:PATH`.
-    pub(crate) fn admin_places(&self) -> impl Iterator<Item = &str> {
-        self.resources.admin.labels()
     }
 
     /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads. A second SIGTERM or SIGINT ends the wait.
@@ -209,7 +228,7 @@ impl Daemon {
             }
             Reloaded::Failed(report) => {
                 metrics.reload("failed");
-                log(report);
+                log_problems(report);
                 tracing::error!("the policy was not reloaded; the previous one stays in force");
             }
         }
@@ -234,7 +253,7 @@ impl Daemon {
             current.trail.reopen();
             return Reloaded::Unchanged;
         }
-        log(&report);
+        log_problems(&report);
         if policy.workers() != current.policy.workers() {
             tracing::warn!("a change of `workers` takes effect when the process is restarted");
         }
@@ -243,9 +262,12 @@ impl Daemon {
             Ok(prepared) => prepared,
             Err(error) => return Reloaded::Failed(error.into_problems()),
         };
+        descriptors::warn(self.budget, prepared.in_force.policy.limits().connections);
         self.resources.commit(prepared, &self.shared).await;
         self.loaded();
         self.reminder = Reminder::default();
+        self.certificate_reminder =
+            CertificateReminder::after_load(&self.shared.in_force.current().policy, Timestamp::now());
         self.remind();
         Reloaded::Loaded
     }
@@ -255,10 +277,11 @@ impl Daemon {
         self.runtime.metrics.policy_loaded.set(now.as_secs_f64());
     }
 
-    /// Warns of API keys that expire soon.
+    /// Warns of API keys and certificates that expire soon.
     fn remind(&mut self) {
-        let in_force = self.shared.in_force.current();
-        self.reminder.warn(&in_force.policy.auth().keys, in_force.registry(), Timestamp::now());
+        let (in_force, now) = (self.shared.in_force.current(), Timestamp::now());
+        self.reminder.warn(&in_force.policy.auth().keys, in_force.registry(), now);
+        self.certificate_reminder.warn(&in_force.policy, now);
     }
 
     /// Stops accepting, lets what is in flight finish, writes every record.
@@ -266,11 +289,18 @@ impl Daemon {
         let Self { shared, mut resources, workers, mut signals, .. } = self;
         notify(NotifyState::Stopping);
         tracing::info!("stopping; requests in flight will finish first");
+        let in_force = shared.in_force.current();
+        let drain = in_force.policy.timeouts().drain;
+        let last = drain.clamp(LAST_RECORDS.0, LAST_RECORDS.1);
+        // Set before anybody waits for the sinks: one that cannot be written would keep the workers for ever.
+        let deadline = Instant::now() + drain + last;
+        in_force.trail.give_up_at(deadline);
         resources.listeners.close(|_| true).await;
+        workers.drain();
         resources.admin.close().await;
-        workers.close(&mut signals).await;
+        workers.close(&mut signals, &in_force.trail, deadline, last).await;
         resources.registry.close().await;
-        match shared.in_force.current().trail.close(LAST_RECORDS).await {
+        match in_force.trail.close(last).await {
             0 => Ok(()),
             left => Err(io::Error::other(format!("{left} audit records could not be written"))),
         }
@@ -278,10 +308,11 @@ impl Daemon {
 }
 
 /// Writes problems to the log, one line each.
-fn log(problems: &Problems) {
+pub(crate) fn log_problems(problems: &Problems) {
     for problem in problems.iter() {
         let place = problem.place.as_ref().map(ToString::to_string);
-        let (place, help) = (place.as_deref().unwrap_or("policy"), problem.help.as_deref().unwrap_or_default());
+        // An absent help is left out.
+        let (place, help) = (place.as_deref().unwrap_or("policy"), problem.help.as_deref());
         match problem.severity {
             Severity::Error => tracing::error!(place, help, "{}", problem.message),
             Severity::Warning => tracing::warn!(place, help, "{}", problem.message),

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
 use super::error::StartError;
 use super::signals::Signals;
+use crate::audit::Trail;
 use crate::proxy::downstream::worker::Shared;
 use crate::proxy::downstream::worker_thread::{self, Handle};
 
-/// How long the workers may take to write the records of aborted requests.
-const LAST_RECORDS: Duration = Duration::from_secs(10);
+/// How long the workers may take after the sinks were given up.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// The threads that serve requests.
 pub(super) struct Workers {
@@ -36,9 +37,14 @@ impl Workers {
         Ok((Self { threads, drain, cut }, handles))
     }
 
-    /// Lets requests in flight finish within the drain time. Another signal to stop aborts them.
-    pub(super) async fn close(self, signals: &mut Signals) {
+    /// Tells the workers to finish. Connections that are sent to them from now on are refused.
+    pub(super) fn drain(&self) {
         self.drain.send_replace(true);
+    }
+
+    /// Lets requests in flight finish within the drain time, and their records be handed over until `deadline`. Another
+    /// signal to stop aborts the requests, and gives the sinks only `last` to take the records.
+    pub(super) async fn close(self, signals: &mut Signals, trail: &Trail, deadline: Instant, last: Duration) {
         let (finished, mut finish) = oneshot::channel();
         // Detached: a worker that does not end must not keep the process alive.
         std::thread::spawn(move || {
@@ -53,8 +59,13 @@ impl Workers {
             () = signals.stop() => {
                 tracing::warn!("a second signal: stopping at once");
                 self.cut.send_replace(true);
+                let deadline = deadline.min(Instant::now() + last);
+                trail.give_up_at(deadline);
                 // Waits for the records of the aborted requests, not for the requests.
-                let _ = tokio::time::timeout(LAST_RECORDS, finish).await;
+                let _ = tokio::time::timeout_at((deadline + MARGIN).into(), finish).await;
+            }
+            () = tokio::time::sleep_until((deadline + MARGIN).into()) => {
+                tracing::error!("a worker did not finish in time; its last records may be lost");
             }
         }
     }

@@ -15,6 +15,7 @@ pub(crate) mod source;
 mod tls;
 mod tree;
 pub(crate) mod units;
+pub(crate) mod validity;
 mod yaml;
 mod yaml_error;
 pub(crate) mod yaml_file;
@@ -33,6 +34,7 @@ use secrecy::SecretString;
 use self::router::{Found, Router};
 pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
+use self::validity::Validity;
 use crate::audit::SinkConfig;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::stages::auth::Rules;
@@ -76,10 +78,12 @@ pub(crate) struct Policy {
 pub(crate) struct Timeouts {
     /// For all headers of a request.
     pub(crate) request_headers: Duration,
-    /// For an idle connection that is kept alive.
+    /// For an idle connection that is kept alive after a request.
     pub(crate) idle: Duration,
     /// For the requests in flight at shutdown.
     pub(crate) drain: Duration,
+    /// For a client that takes nothing of its response.
+    pub(crate) stall: Duration,
 }
 
 /// Limits on what clients may send.
@@ -91,8 +95,10 @@ pub(crate) struct Limits {
     pub(crate) headers: usize,
     /// Open client connections.
     pub(crate) connections: usize,
-    /// Open connections from one address.
+    /// Open connections of one client network.
     pub(crate) per_client: usize,
+    /// Bodies that are held and decoded, all requests together, in bytes.
+    pub(crate) memory: u64,
 }
 
 /// A listener for requests.
@@ -102,6 +108,8 @@ pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     /// Present: TLS.
     pub(crate) tls: Option<ListenerTls>,
+    /// How long its certificates, and the authorities and revocation lists of its clients, are valid.
+    pub(crate) validities: Vec<Validity>,
 }
 
 /// TLS of a listener.
@@ -301,6 +309,11 @@ impl Policy {
     /// The header names with an underscore that requests may have.
     pub(crate) fn underscored(&self) -> &[HeaderName] {
         &self.underscored
+    }
+
+    /// How long the certificates and revocation lists of all listeners are valid; one that several use comes several times.
+    pub(crate) fn validities(&self) -> impl Iterator<Item = &Validity> {
+        self.listeners.iter().flat_map(|listener| &listener.validities)
     }
 
     /// The proxies whose forwarded headers are trusted.

@@ -2,53 +2,125 @@
 
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::public_key::PublicKey;
 
 use super::source::SourceText;
+use super::validity::{Validity, ValidityKind};
 
 /// Protocols of listeners, in order of preference (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
+/// Smallest RSA key that TLS accepts, in bits.
+const MIN_RSA_BITS: usize = 2048;
+
 /// Builds the TLS configuration of a listener from a PEM chain and its key. The error says which of the two is wrong.
 pub(super) fn server(
-    chain: &[u8],
+    file: &SourceText,
     key: &[u8],
     clients: Option<Arc<dyn ClientCertVerifier>>,
-) -> Result<Arc<ServerConfig>, ServerProblem> {
-    let chain = certificates(chain).map_err(ServerProblem::Certificate)?;
-    let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|error| ServerProblem::Key(format!("is not a PEM private key: {error}")))?;
+) -> Result<(Arc<ServerConfig>, Vec<Validity>), ServerProblem> {
+    let chain = certificates(file.text.as_bytes()).map_err(ServerProblem::Certificate)?;
+    if let Some(bits) = chain.first().and_then(weak_rsa) {
+        let problem =
+            format!("has an RSA key of {bits} bits; TLS needs at least {MIN_RSA_BITS}: issue it for a new key");
+        return Err(ServerProblem::Certificate(problem));
+    }
+    let validities = Validity::of_certificates(ValidityKind::Certificate, &file.name, &chain);
+    let key = private_key(key).map_err(ServerProblem::Key)?;
+    check_pair(&chain, &key)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| ServerProblem::Certificate(error.to_string()))?
         .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_single_cert(chain, key)
-        .map_err(|error| ServerProblem::Key(format!("does not belong to the certificate: {error}")))?;
+        .map_err(|error| ServerProblem::Certificate(format!("cannot be used: {error}")))?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), validities))
+}
+
+/// The size of a certificate's RSA key in bits, if it is too small for TLS.
+fn weak_rsa(certificate: &CertificateDer<'_>) -> Option<usize> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    match certificate.public_key().parsed().ok()? {
+        PublicKey::RSA(key) => Some(key.key_size()).filter(|bits| *bits < MIN_RSA_BITS),
+        _ => None,
+    }
+}
+
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    let has = |text: &[u8]| memchr::memmem::find(pem, text).is_some();
+    // PKCS #8 (RFC 5958 §3), and the older format of OpenSSL.
+    if has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED") {
+        return Err("is encrypted, and nobody is there to type its passphrase: decrypt it with \
+                    `openssl pkey -in ENCRYPTED -out KEY`"
+            .to_owned());
+    }
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        pem::Error::NoItemsFound => "is not a PEM private key".to_owned(),
+        error => format!("is not a PEM private key: {}", pem_words(&error)),
+    })
+}
+
+/// Checks that the key belongs to the first certificate of the chain.
+fn check_pair(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> Result<(), ServerProblem> {
+    let signing = provider().key_provider.load_private_key(key.clone_key());
+    let signing = signing.map_err(|_| {
+        ServerProblem::Key("is of a kind that TLS does not use; it needs an EC, Ed25519 or RSA key".to_owned())
+    })?;
+    let belongs = |certificate: &CertificateDer<'static>| belongs(certificate, &signing);
+    match chain.iter().position(belongs) {
+        Some(0) => Ok(()),
+        Some(position) => Err(ServerProblem::Certificate(format!(
+            "begins with another certificate: the one that belongs to the key is number {}; put it first, and then the \
+             authorities that signed it",
+            position.saturating_add(1)
+        ))),
+        None => Err(ServerProblem::Key("does not belong to the certificate".to_owned())),
+    }
+}
+
+fn belongs(certificate: &CertificateDer<'static>, key: &Arc<dyn SigningKey>) -> bool {
+    CertifiedKey::new(vec![certificate.clone()], Arc::clone(key)).keys_match().is_ok()
+}
+
+/// What is wrong with a PEM file.
+fn pem_words(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "it is cut short: an `-----END …-----` line is missing",
+        pem::Error::IllegalSectionStart { .. } => "a `-----BEGIN …-----` line is broken",
+        pem::Error::Base64Decode(_) => "its Base64 is damaged",
+        pem::Error::SectionTooLarge => "it is too large",
+        _ => "it cannot be read",
+    }
 }
 
 /// Builds a verifier of client certificates from authorities and revocation lists (RFC 5280 §5), each a PEM file.
 pub(super) fn clients(
-    authorities: &[u8],
+    authorities: &SourceText,
     lists: &[Arc<SourceText>],
     required: bool,
-) -> Result<Arc<dyn ClientCertVerifier>, String> {
-    let mut crls = Vec::new();
+) -> Result<(Arc<dyn ClientCertVerifier>, Vec<Validity>), String> {
+    let (mut crls, mut validities) = (Vec::new(), Vec::new());
     for list in lists {
         let found: Vec<_> = CertificateRevocationListDer::pem_slice_iter(list.text.as_bytes())
             .collect::<Result<_, _>>()
-            .map_err(|error| format!("{} is not a PEM revocation list: {error}", list.name))?;
+            .map_err(|error| format!("{} is not a PEM revocation list: {}", list.name, pem_words(&error)))?;
         if found.is_empty() {
             return Err(format!("{} holds no PEM revocation list", list.name));
         }
+        validities.extend(Validity::of_lists(&list.name, &found));
         crls.extend(found);
     }
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authorities)?), provider());
+    let trusted = certificates(authorities.text.as_bytes())?;
+    validities.extend(Validity::of_certificates(ValidityKind::ClientCa, &authorities.name, &trusted));
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots_of(trusted)?), provider());
     if !crls.is_empty() {
         // A list covers only its own issuer; an expired list is rejected.
         builder = builder.with_crls(crls).allow_unknown_revocation_status().enforce_revocation_expiration();
@@ -56,7 +128,8 @@ pub(super) fn clients(
     if !required {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map_err(|error| error.to_string())
+    let verifier = builder.build().map_err(|error| error.to_string())?;
+    Ok((verifier, validities))
 }
 
 /// The part of a listener's TLS that is wrong.
@@ -72,8 +145,12 @@ pub(super) fn client(authorities: &[u8]) -> Result<Arc<ClientConfig>, String> {
 }
 
 fn roots(authorities: &[u8]) -> Result<RootCertStore, String> {
+    roots_of(certificates(authorities)?)
+}
+
+fn roots_of(authorities: Vec<CertificateDer<'static>>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(authorities)? {
+    for certificate in authorities {
         roots.add(certificate).map_err(|error| format!("has a certificate that is not an authority's: {error}"))?;
     }
     Ok(roots)
@@ -102,7 +179,7 @@ fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| format!("is not a PEM certificate: {error}"))?;
+        .map_err(|error| format!("is not a PEM certificate: {}", pem_words(&error)))?;
     if found.is_empty() { Err("holds no PEM certificate".to_owned()) } else { Ok(found) }
 }
 

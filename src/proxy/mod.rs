@@ -4,9 +4,11 @@
 //! - `request`: handles one request, from parsing its target to writing its audit record.
 //! - `upstream`: pools of connections to upstream servers.
 //! - `http1`: reads and writes HTTP/1.x.
+//! - `descriptors`: how many connections the process can have.
 //! - `headers`: which header fields are forwarded, in either direction.
 
 mod deadline;
+pub(crate) mod descriptors;
 pub(crate) mod downstream;
 mod headers;
 pub(crate) mod http1;

@@ -74,8 +74,9 @@ impl Rehearsal {
             Expected::Nothing if body.is_empty() => Ok(()),
             Expected::Nothing => chain::release_undescribed(route, requirement, &mut trace),
             Expected::Contents(contents) => {
-                let whole = Some(body).filter(|body| body.len() as u64 <= requirement.max_size);
-                chain::release(route, requirement, contents, headers, whole, &mut trace).await
+                let fits = body.len() as u64 <= requirement.max_size;
+                let whole = if fits { Ok(body) } else { Err(requirement.too_large()) };
+                chain::release(self.in_force(), route, requirement, contents, headers, whole, &mut trace).await
             }
         };
         released.err().as_ref().map(verdict)

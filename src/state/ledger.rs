@@ -4,13 +4,14 @@
 //! which means the same under the old rate and the new. It never decides; [`crate::stages::rate_limit`] does.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
+use crate::exchange::ClientNetwork;
 pub(crate) use crate::exchange::Tick;
 
 /// The ledger's clock starts here, so that every moment is greater than 0.
@@ -128,17 +129,6 @@ impl<K: std::hash::Hash + Eq> Accounts<K> {
     }
 }
 
-/// Returns the subscriber behind an address: an IPv6 subscriber has a /64.
-fn subscriber(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 => v4,
-    }
-}
-
 /// All accounts of this process.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -148,9 +138,9 @@ pub(crate) struct Ledger {
     /// Callers known by a token alone.
     unlisted: Mutex<Accounts<Box<str>>>,
     /// Callers of public routes.
-    addresses: Mutex<Accounts<IpAddr>>,
+    addresses: Mutex<Accounts<ClientNetwork>>,
     /// Client addresses whose attempts failed.
-    failing: Mutex<Accounts<IpAddr>>,
+    failing: Mutex<Accounts<ClientNetwork>>,
     /// After this tick no address has failed lately, so none is looked up.
     failing_until: AtomicU64,
 }
@@ -187,13 +177,13 @@ impl Ledger {
 
     /// The account of a client address.
     pub(crate) fn address(&self, address: IpAddr, now: Tick) -> Arc<Account> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(subscriber(address), CAPACITY, now)
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(address.into(), CAPACITY, now)
     }
 
     /// Where failed attempts from a client address are counted. When too many addresses fail, new ones share an account
     /// that is never used to refuse a request.
     pub(crate) fn failed(&self, address: IpAddr, now: Tick) -> Arc<Account> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner).get(subscriber(address), CAPACITY, now)
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).get(address.into(), CAPACITY, now)
     }
 
     /// Notes that the failed attempts of some address count until then.
@@ -206,7 +196,7 @@ impl Ledger {
         if now.0 >= self.failing_until.load(Ordering::Relaxed) {
             return None;
         }
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner).known.get(&subscriber(address)).cloned()
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).known.get(&ClientNetwork::from(address)).cloned()
     }
 
     /// Resets all limits, for rehearsals: every test begins with fresh limits.

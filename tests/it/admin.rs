@@ -144,3 +144,38 @@ fn metrics_and_log_tell_how_the_store_stands_and_which_keys_end_soon() {
     assert!(!log.contains("key=later") && !log.contains("key=revoked"), "{log}");
     proxy.done();
 }
+
+#[test]
+fn metrics_tell_of_the_process_and_of_requests_in_flight() {
+    // U24: the numbers that every dashboard begins with.
+    let (asked, is_asked) = std::sync::mpsc::channel();
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let (asked, may_go) = (std::sync::Mutex::new(asked), std::sync::Mutex::new(may_go));
+    let upstream = upstream()
+        .does(move |call| {
+            asked.lock().unwrap().send(()).unwrap();
+            may_go.lock().unwrap().recv().unwrap();
+            call.answer(200, &[], "ok")
+        })
+        .start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    let mut client = client(&proxy);
+    client.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", 1);
+    is_asked.recv().unwrap();
+    let mut operator = operator(&proxy);
+    let page = operator.get("/metrics").send().text();
+    let version = env!("CARGO_PKG_VERSION");
+    for line in [&format!("bartizan_build_info{{version=\"{version}\"}} 1"), "bartizan_requests_in_flight 1"] {
+        assert!(page.lines().any(|found| found == line), "no {line} in {page}");
+    }
+    for name in ["cpu_seconds_total", "start_time_seconds", "resident_memory_bytes", "open_fds", "max_fds"] {
+        assert!(page.lines().any(|line| line.starts_with(&format!("process_{name} "))), "no {name} in {page}");
+    }
+    assert_eq!(page.matches("# EOF").count(), 1);
+    go.send(()).unwrap();
+    client.answer().is(200);
+    eventually("it is not in flight any more", || {
+        operator.get("/metrics").send().text().contains("bartizan_requests_in_flight 0").then_some(())
+    });
+    proxy.done();
+}

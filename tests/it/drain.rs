@@ -96,3 +96,32 @@ fn connections_that_do_nothing_are_closed_at_once() {
     kept.closes();
     silent.closes();
 }
+
+/// S2: HTTP/2 says goodbye and waits for the client to take notice, but not for ever.
+#[test]
+fn an_http2_client_that_takes_no_notice_does_not_hold_up_the_end() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").with("timeouts: { drain: 1h }").start();
+    let mut gone = client(&proxy);
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    gone.raw([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &settings].concat(), 0);
+    proxy.done();
+    gone.connection().runs_dry();
+}
+
+#[test]
+fn it_ends_in_time_although_the_record_cannot_be_written() {
+    // S7: the workers wait for the sinks' queues, which nothing empties.
+    let upstream = upstream().answers(200, "ok").start();
+    let drain = "timeouts: { drain: 100ms }";
+    let proxy = proxy().before(&upstream).open("GET /x").audit("[{ file: { path: /dev/full } }]").with(drain).start();
+    let mut client = client(&proxy);
+    // Until the queue is full; each answer has its own batch of records.
+    for _ in 0..300 {
+        client.get("/x").send().is(200);
+    }
+    let stderr = proxy.stderr.clone();
+    let (code, _) = proxy.stop();
+    assert_eq!(code, Some(1));
+    stderr.wait("audit records could not be written", 1);
+}

@@ -21,7 +21,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 1, 1\r\n\r\na", 400),
         ("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\na", 400),
         ("POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
-        ("POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1;a=b\r\nx\r\n0\r\n\r\n", 400),
+        ("POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1;a\nb\r\nx\r\n0\r\n\r\n", 400),
         ("GET /x HTTP/1.1\nhost: a\n\n", 400),
         ("GET /x HTTP/1.1\r\nhost: a\nx: y\r\n\r\n", 400),
         ("GET /x HTTP/1.1\r\nhost: a\r\nx: y\r\n folded\r\n\r\n", 400),
@@ -91,6 +91,28 @@ fn the_target_names_the_host_when_it_names_one() {
     assert_eq!(said(&records[0], "url.domain"), "b.example");
 }
 
+/// S16: RFC 9112 §3.2.1 lets an absolute-form target leave out the path before its query.
+#[test]
+fn a_target_without_a_path_goes_on_with_one() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /").start();
+    client(&proxy).raw("GET http://a?x=1 HTTP/1.1\r\nhost: a\r\n\r\n", 1).answer().is(200);
+    assert_eq!(upstream.only().target(), "/?x=1");
+    proxy.done();
+}
+
+/// A1: RFC 9112 §7.1.1 requires to ignore chunk extensions.
+#[test]
+fn chunk_extensions_are_accepted_and_dropped() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("POST /x").start();
+    let chunked = "POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    let answer =
+        client(&proxy).raw(format!("{chunked}1;a=b\r\nh\r\n1;c=\"d;e\"\r\ni\r\n0;f\r\n\r\n"), 1).answer().is(200);
+    assert_eq!(answer.json()["body"], "hi");
+    proxy.done();
+}
+
 #[test]
 fn a_head_that_ends_early_has_a_record() {
     let upstream = upstream().start();
@@ -108,7 +130,8 @@ fn a_body_that_breaks_on_its_way_never_arrives_whole() {
     let upstream = upstream().start();
     let proxy = proxy().before(&upstream).open("POST /x").start();
     let chunked = "POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n";
-    for (number, broken) in ["zz\r\n", "1\r\nabc\r\n", "1;x\r\na\r\n", "0\r\nbad trailer\r\n\r\n"].iter().enumerate() {
+    for (number, broken) in ["zz\r\n", "1\r\nabc\r\n", "1;x\ry\r\na\r\n", "0\r\nbad trailer\r\n\r\n"].iter().enumerate()
+    {
         let mut client = client(&proxy);
         client.raw(chunked, 1);
         eventually("the upstream is asked", || (upstream.seen().len() > number).then_some(()));

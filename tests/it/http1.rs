@@ -1,5 +1,8 @@
 //! What clients of HTTP/1.x are answered: versions, how bodies are framed, and when the connection is kept.
 
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+
 use crate::support::wire::{Body, Framing};
 use crate::support::*;
 
@@ -126,20 +129,23 @@ fn a_head_may_come_in_as_many_pieces_as_it_likes() {
 
 #[test]
 fn an_answer_that_breaks_off_never_looks_whole() {
+    let (go, may_go) = channel::<()>();
+    let may_go = Mutex::new(may_go);
     let upstream = upstream()
-        .does(|call| {
+        .does(move |call| {
             call.close();
-            call.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+            call.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")?;
+            may_go.lock().unwrap().recv().unwrap();
+            Ok(())
         })
         .start();
     let proxy = proxy().before(&upstream).open("GET /x").start();
     // To a client of HTTP/1.0, the end of the connection is the end of the body.
     let mut client = client(&proxy);
     client.raw("GET /x HTTP/1.0\r\nhost: a\r\n\r\n", 1);
-    let ended = client
-        .connection()
-        .head()
-        .and_then(|head| Body::of(&head.unwrap_or_default(), Framing::UntilClose).rest(client.connection()));
+    let head = client.head();
+    go.send(()).unwrap();
+    let ended = Body::of(&head, Framing::UntilClose).rest(client.connection());
     assert!(ended.is_err(), "it looks whole: {ended:?}");
     proxy.done();
 }
@@ -154,6 +160,23 @@ fn who_was_not_told_to_send_its_body_is_told_that_the_connection_ends() {
     assert_eq!(answer.header("connection"), Some("close"));
     client.closes();
     proxy.done();
+}
+
+/// S11: many clients repeat a request, a POST too, if the connection closes without a byte of an answer.
+#[test]
+fn an_answer_that_breaks_before_a_byte_left_is_502() {
+    let upstream = upstream()
+        .does(|call| {
+            call.close();
+            call.send("HTTP/1.1 200 OK\r\netag: \"7\"\r\ntransfer-encoding: chunked\r\n\r\nno chunk\r\n")
+        })
+        .start();
+    let proxy = proxy().before(&upstream).open("POST /x").start();
+    let answer = client(&proxy).post("/x", "{}").send().refused(502, "invalid_upstream_response");
+    assert_eq!(answer.header("etag"), None);
+    let records = proxy.done();
+    assert_eq!(said(&records[0], "http.response.status_code"), 502);
+    assert_eq!(said(&records[0], "http.response.body.bytes"), answer.body.len());
 }
 
 #[test]

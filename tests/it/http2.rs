@@ -1,5 +1,8 @@
 //! HTTP/2 towards clients, by hyper's own client: cleartext by preface.
 
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -7,6 +10,7 @@ use hyper::body::Body;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::support::*;
 
@@ -92,5 +96,153 @@ fn trailers_go_through_both_ways() {
         assert_eq!(collected.trailers().unwrap()["x-upstream"], "done");
     });
     assert_eq!(upstream.only().trailers, [("x-sum".to_owned(), "7".to_owned())]);
+    proxy.done();
+}
+
+/// Reads the status and the code of a refusal.
+async fn refusal(answer: http::Response<hyper::body::Incoming>) -> (u16, String) {
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let problem: Value = serde_json::from_slice(&body).unwrap();
+    (status, problem["code"].as_str().unwrap().to_owned())
+}
+
+/// S12: the limits on headers are the same as for HTTP/1, and so is the answer.
+#[test]
+fn headers_over_the_limits_are_431() {
+    let upstream = upstream().start();
+    let policy = proxy().before(&upstream).open("GET /x");
+    let proxy = policy.with("limits: { headers: 20, header_size: 2KiB }").start();
+    proxy.owes(4);
+    over_http2(&proxy, async |mut sender| {
+        // `:authority` counts as the Host that it is.
+        for (fields, size, refused) in [(19, 1, false), (20, 1, true), (1, 1900, false), (1, 2100, true)] {
+            let mut request = Request::get("http://a.example/x");
+            for number in 0..fields {
+                request = request.header(format!("x-{number}"), "y".repeat(size));
+            }
+            sender.ready().await.unwrap();
+            let answer = sender.send_request(request.body(whole("")).unwrap()).await.unwrap();
+            if refused {
+                assert_eq!(refusal(answer).await, (431, "malformed_request".to_owned()), "{fields} {size}");
+            } else {
+                assert_eq!(answer.status(), 200, "{fields} {size}");
+            }
+        }
+    });
+    proxy.done();
+}
+
+/// S12: trailers are header fields, too.
+#[test]
+fn trailers_over_the_limit_are_refused_like_in_http1() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("POST /x").with("limits: { headers: 20 }").start();
+    proxy.owes(2);
+    over_http2(&proxy, async |mut sender| {
+        for (count, status) in [(20, 200), (21, 400)] {
+            let trailers = (0..count).map(|number| {
+                let name: http::HeaderName = format!("x-{number}").parse().unwrap();
+                (name, HeaderValue::from_static("7"))
+            });
+            let trailers = HeaderMap::from_iter(trailers);
+            let body = whole("ho").with_trailers(std::future::ready(Some(Ok(trailers)))).map_frame(|frame| frame);
+            let request = Request::post("http://a.example/x").body(body).unwrap();
+            assert_eq!(sender.send_request(request).await.unwrap().status(), status, "{count}");
+        }
+    });
+    proxy.done();
+}
+
+/// S11: as in HTTP/1, the answer is not a stream that ends without a word.
+#[test]
+fn an_answer_that_breaks_before_a_byte_left_is_502() {
+    let upstream = upstream()
+        .does(|call| {
+            call.close();
+            call.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nno chunk\r\n")
+        })
+        .start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    proxy.owes(1);
+    over_http2(&proxy, async |mut sender| {
+        let request = Request::get("http://a.example/x").body(whole("")).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(refusal(answer).await, (502, "invalid_upstream_response".to_owned()));
+    });
+    let records = proxy.done();
+    assert_eq!(said(&records[0], "http.response.status_code"), 502);
+}
+
+/// A frame (RFC 9113 §4.1) that ends headers and stream.
+fn frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    [&[0, 0, u8::try_from(payload.len()).unwrap(), kind, 5, 0, 0, 0, stream], payload].concat()
+}
+
+/// S12: what HTTP/2 refuses by itself, before anybody is asked, has reached a listener all the same.
+#[test]
+fn requests_that_http2_itself_refuses_have_records() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /").start();
+    let start = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+    // GET http://a/ (RFC 7541, Appendix A), and then a field name in upper case (RFC 9113 §8.2.1).
+    let (good, upper) = (b"\x82\x86\x84\x41\x01a".as_slice(), b"\x82\x86\x84\x41\x01a\x00\x01X\x01y".as_slice());
+    for (number, (frames, stays)) in [
+        (frame(1, 1, upper), true),
+        // Headers on stream 0, and headers that cannot be decoded, are errors of the connection.
+        (frame(1, 0, good), false),
+        (frame(1, 1, b"\xff\xff\xff\xff\xff\xff\xff\xff"), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = client(&proxy);
+        client.raw([start.clone(), frames].concat(), 1);
+        let records = proxy.recorded(number + 1);
+        let record = &records[number];
+        assert_eq!(
+            (said(record, "event.reason"), said(record, "http.version")),
+            (&json!("malformed_request"), &json!("2"))
+        );
+        assert_eq!(said(record, "http.response.status_code"), &Value::Null, "nothing was answered");
+        if !stays {
+            client.connection().runs_dry();
+        }
+    }
+    upstream.saw_nothing();
+    proxy.done();
+}
+
+/// S2: requests that wait for upstreams, 128 on each connection, cannot take all that the process may open.
+#[test]
+fn requests_that_would_need_too_many_upstream_connections_are_503() {
+    let (go, may_go) = channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let upstream = upstream()
+        .does(move |call| {
+            // Until the test drops the other end.
+            let _ = may_go.lock().unwrap().recv();
+            call.answer(200, &[], "")
+        })
+        .start();
+    // Of 256 files and sockets, 64 are for upstreams.
+    let proxy = proxy().before(&upstream).open("GET /x").descriptors(256).start();
+    proxy.owes(100);
+    over_http2(&proxy, async |mut sender| {
+        let mut answers = JoinSet::new();
+        for _ in 0..100 {
+            sender.ready().await.unwrap();
+            answers.spawn(sender.send_request(Request::get("http://a.example/x").body(whole("")).unwrap()));
+        }
+        for _ in 0..36 {
+            let answer = answers.join_next().await.unwrap().unwrap().unwrap();
+            assert_eq!(refusal(answer).await, (503, "overloaded".to_owned()));
+        }
+        drop(go);
+        for _ in 0..64 {
+            assert_eq!(answers.join_next().await.unwrap().unwrap().unwrap().status(), 200);
+        }
+    });
+    assert_eq!(upstream.connections(), 64);
     proxy.done();
 }

@@ -1,5 +1,8 @@
 //! How often.
 
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+
 use crate::support::*;
 
 #[test]
@@ -54,16 +57,61 @@ fn an_address_has_so_many_connections_and_no_more() {
 }
 
 #[test]
-fn a_connection_too_many_waits_for_a_place() {
-    let upstream = upstream().start();
+fn a_connection_too_many_waits_while_all_others_are_busy() {
+    let (go, may_go) = channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let upstream = upstream()
+        .does(move |call| {
+            may_go.lock().unwrap().recv().unwrap();
+            call.answer(200, &[], "")
+        })
+        .start();
     let proxy = proxy().before(&upstream).open("GET /x").with("limits: { connections: 1 }").start();
     let (mut first, mut second) = (client(&proxy), client(&proxy));
-    first.get("/x").send().is(200);
+    first.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", 1);
+    eventually("the upstream is asked", || (upstream.seen().len() == 1).then_some(()));
     second.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", 1);
-    first.get("/x").send().is(200);
-    first.leaves();
+    go.send(()).unwrap();
+    first.answer().is(200);
+    go.send(()).unwrap();
     second.answer().is(200);
     proxy.done();
+}
+
+/// S6: a client that does nothing keeps nobody out.
+#[test]
+fn the_longest_idle_connection_makes_room_for_a_new_one() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").with("limits: { connections: 2 }").start();
+    let (mut longest, mut recent, mut new) = (client(&proxy), client(&proxy), client(&proxy));
+    longest.get("/x").send().is(200);
+    recent.get("/x").send().is(200);
+    new.get("/x").send().is(200);
+    longest.closes();
+    recent.get("/x").send().is(200);
+    proxy.done();
+}
+
+/// S6: idle clients take neither the descriptors of other clients, nor those of upstreams and operators.
+#[test]
+fn more_idle_connections_than_the_process_can_open_stop_nothing() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").descriptors(300).start();
+    proxy.stderr.wait("`limits.connections` is more than the process may open", 1);
+    let mut idle: Vec<_> = (0..400).map(|_| client(&proxy)).collect();
+    for client in &mut idle {
+        client.connection();
+    }
+    client(&proxy).get("/x").send().is(200);
+    assert_eq!(client::operator(&proxy).get("/healthz").send().status, 200);
+    proxy.done();
+}
+
+/// S6.
+#[test]
+fn a_process_that_may_open_too_few_files_does_not_start() {
+    let output = proxy().server("http://127.0.0.1:9").open("GET /x").descriptors(200).fails();
+    assert!(output.contains("may open only 200 files"), "{output}");
 }
 
 #[test]

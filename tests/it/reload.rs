@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::support::client::operator;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+
 use crate::support::*;
 
 #[test]
@@ -101,6 +104,37 @@ fn listeners_come_and_go_and_the_one_that_stays_keeps_its_connections() {
     proxy.done();
 }
 
+/// U6: nothing in the new policy says how to serve them.
+#[test]
+fn connections_of_a_removed_listener_finish_their_requests_and_close() {
+    let (go, may_go) = channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let upstream = upstream()
+        .does(move |call| {
+            if call.head.word(1) == "/slow" {
+                may_go.lock().unwrap().recv().unwrap();
+            }
+            call.answer(200, &[], "")
+        })
+        .start();
+    let stays = proxy().before(&upstream).open("GET /x").open("GET /slow").listen(r#"{ address: "127.0.0.1:0" }"#);
+    let mut proxy = stays.clone().listen(r#"{ address: "127.0.0.2:0" }"#).start();
+    let removed = || client::Client::new(proxy.addresses()[1], std::sync::Arc::clone(&proxy.requests));
+    let (mut kept, mut silent, mut busy) = (removed(), removed(), removed());
+    kept.get("/x").send().is(200);
+    silent.connection();
+    busy.raw("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n", 1);
+    eventually("the upstream is asked", || (upstream.seen().len() == 2).then_some(()));
+
+    assert_eq!(proxy.reload_to(|_| stays), proxy::Reloaded::Loaded);
+    kept.closes();
+    silent.closes();
+    go.send(()).unwrap();
+    assert_eq!(busy.answer().is(200).header("connection"), Some("close"));
+    client(&proxy).get("/x").send().is(200);
+    proxy.done();
+}
+
 #[test]
 fn a_listener_that_cannot_be_had_changes_nothing() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -127,10 +161,11 @@ fn what_a_policy_refers_to_is_read_again_too() {
     proxy.done();
 }
 
-/// The page of metrics, without the count of reloads.
+/// The page of metrics, without the count of reloads and what the system says about the process.
 fn numbers(proxy: &Proxy) -> String {
     let page = operator(proxy).get("/metrics").send().text();
-    page.lines().filter(|line| !line.contains("bartizan_policy_reloads")).collect::<Vec<_>>().join("\n")
+    let changes = |line: &&str| line.contains("bartizan_policy_reloads") || line.contains("process_");
+    page.lines().filter(|line| !changes(line)).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -19,12 +19,12 @@ use self::orders_api::OrdersApi;
 use self::places::{Places, USUAL, loopback};
 use self::policy::Unpacked;
 use self::server::listen;
-use super::exit_code::{DONE, FAILED};
+use super::exit_code::{DONE, FAILED, INVALID};
+use super::log::Log;
 use super::output::{colour, message};
 use super::run::serve;
 use crate::daemon::Setup;
 use crate::proxy::downstream::listener::{self, Bound};
-use crate::telemetry;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan demo
@@ -34,7 +34,14 @@ Signals: SIGHUP reloads the unpacked policy, Ctrl-C stops.")]
 pub(super) struct Arguments {}
 
 pub(super) fn run(_: &Arguments) -> u8 {
-    match show() {
+    let log = match Log::from_env("info") {
+        Ok(log) => log,
+        Err(message) => {
+            anstream::eprintln!("error: {message}");
+            return INVALID;
+        }
+    };
+    match show(&log) {
         Ok(code) => code,
         Err(error) => {
             message(format_args!("error: {error}"));
@@ -44,7 +51,7 @@ pub(super) fn run(_: &Arguments) -> u8 {
 }
 
 /// Starts everything and serves until the daemon stops, then removes the unpacked policy.
-fn show() -> io::Result<u8> {
+fn show(log: &Log) -> io::Result<u8> {
     let ports = Ports::take()?;
     let places = ports.places();
     let issuer = Issuer::new(places.issuer)?;
@@ -55,11 +62,11 @@ fn show() -> io::Result<u8> {
     start_services(ports.api.into_socket(), ports.issuer.into_socket(), issuer)?;
     let bound = vec![ports.proxy, ports.admin];
     let setup = Setup { policy: unpacked.file().to_owned(), readable: Some(colour), bound };
-    let served = serve(setup, |_| {
+    let served = serve(setup, log, || {
         // Ignores the error: standard output may be closed.
         let _ = io::stdout().write_all(page.as_bytes());
         // Logging starts only now, so that the page comes first.
-        telemetry::start_logs();
+        log.start();
     });
     Ok(served.err().unwrap_or(DONE))
 }

@@ -8,7 +8,9 @@ use crate::admin::{OPENAPI, endpoints};
 use crate::audit::FIELDS;
 use crate::policy::Rights;
 use crate::refusal::{Reason, Stage};
-use crate::telemetry::{End, Gauges, IssuerNumbers, KeyNumbers, Metrics, RouteMetrics, StoreNumbers};
+use crate::telemetry::{
+    CertificateNumbers, End, Gauges, IssuerNumbers, KeyNumbers, Metrics, ProcessNumbers, RouteMetrics, StoreNumbers,
+};
 
 /// Lays rows out in columns; the last one may be of any width.
 fn table<const COLUMNS: usize>(title: &str, heads: [&str; COLUMNS], rows: Vec<[String; COLUMNS]>) -> String {
@@ -66,6 +68,8 @@ fn sample_page() -> String {
     let gauges = Gauges {
         issuers: vec![issuer],
         store: Some(StoreNumbers { kind: "", up: true, entries: vec![("", 0)] }),
+        certificates: vec![CertificateNumbers { kind: "", file: String::new(), name: String::new(), end: 0 }],
+        process: Some(ProcessNumbers { max_fds: Some(0), ..ProcessNumbers::default() }),
         ending: vec![KeyNumbers { consumer: String::new(), key: String::new(), end: 0 }],
         ..Gauges::default()
     };
@@ -85,7 +89,11 @@ pub(super) fn metrics() -> String {
             (Some("#"), Some("TYPE"), Some(_), Some(kind)) => {
                 if let Some([name, shown, ..]) = rows.last_mut() {
                     kind.clone_into(shown);
-                    name.push_str(if kind == "counter" { "_total" } else { "" });
+                    name.push_str(match kind {
+                        "counter" => "_total",
+                        "info" => "_info",
+                        _ => "",
+                    });
                 }
             }
             // The first sample has the labels.
@@ -116,7 +124,8 @@ mod tests {
     #[test]
     fn every_metric_is_listed_with_its_type() {
         let page = metrics();
-        let registered = include_str!("../../telemetry.rs").matches("registry.register").count();
+        let sources = [include_str!("../../telemetry/mod.rs"), include_str!("../../telemetry/gauges.rs")];
+        let registered: usize = sources.iter().map(|source| source.matches("registry.register").count()).sum();
         assert_eq!(page.lines().count(), registered + 3, "{page}");
         assert!(page.contains("bartizan_requests_total") && page.contains("api, route, code"), "{page}");
         assert!(page.contains("bartizan_request_duration_seconds  ") && page.contains("histogram"), "{page}");

@@ -28,14 +28,42 @@ pub(super) fn compile(context: &mut Context<'_>, written: Option<&document::Admi
     for (position, token) in written.tokens.iter().enumerate() {
         tokens.extend(admin_token(context, token, at.key("tokens").index(position)));
     }
+    same_tokens(context, written, at);
     let mut places = Vec::new();
     if let Some(written) = &written.socket {
         places.extend(admin_socket(context, written, at.key("socket")).map(AdminPlace::Socket));
     }
     if written.address.is_some() || written.socket.is_none() {
-        places.extend(address(context, written.address.as_deref(), at).map(AdminPlace::Address));
+        let address = address(context, written.address.as_deref(), at);
+        if !tokens.is_empty() && address.is_some_and(|address| address.ip().is_unspecified()) {
+            context
+                .warning(
+                    at.key("address"),
+                    "admin tokens cross the network in clear text: the admin listener has no TLS",
+                )
+                .help("listen on 127.0.0.1 or a private address, or on a `socket`");
+        }
+        places.extend(address.map(AdminPlace::Address));
     }
     Some(Admin { places, tokens })
+}
+
+/// Warns of tokens with the same text: the record could not tell their holders apart.
+fn same_tokens(context: &mut Context<'_>, written: &document::Admin, at: At<'_>) {
+    let own = written.token.iter().map(|token| ("admin", token));
+    let named = written.tokens.iter().filter_map(|one| Some((one.name.as_deref()?, one.token.as_ref()?)));
+    let known: Vec<_> = own.chain(named).collect();
+    for (position, token) in written.tokens.iter().enumerate() {
+        let (Some(name), Some(text)) = (&token.name, &token.token) else { continue };
+        let same = |(_, other): &&(&str, &SecretString)| other.expose_secret() == text.expose_secret();
+        let Some((first, _)) = known.iter().find(same).filter(|(first, _)| first != name) else { continue };
+        context
+            .warning(
+                at.key("tokens").index(position).key("token"),
+                format!("`{name}` has the same token as `{first}`: the record cannot tell them apart"),
+            )
+            .help("give each holder a token of their own: `openssl rand -hex 32`");
+    }
 }
 
 fn admin_socket(context: &mut Context<'_>, written: &document::AdminSocket, at: At<'_>) -> Option<AdminSocket> {

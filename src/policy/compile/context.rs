@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::stand_ins::StandIns;
 use crate::policy::diagnostic::{Problem, Problems, did_you_mean};
-use crate::policy::source::{SourceText, Sources};
+use crate::policy::source::{ReadErrorKind, SourceText, Sources};
 use crate::policy::tls;
 use crate::policy::tree::At;
 use crate::policy::units::Period;
@@ -75,15 +76,40 @@ impl Context<'_> {
         }
     }
 
+    /// Reads a PEM file. The help is for a file in DER, the usual mistake.
+    pub(super) fn read_pem(&mut self, at: At<'_>, path: &str) -> Option<Arc<SourceText>> {
+        const DER: &str = "if it is in DER, convert it to PEM: `openssl x509 -inform DER -in FILE -out FILE.pem` (`openssl crl` \
+            for a revocation list)";
+        match self.sources.read(path) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let help = if error.kind == ReadErrorKind::NotText { Some(DER) } else { error.help() };
+                self.unreadable(at, &error, help);
+                None
+            }
+        }
+    }
+
     /// Reads a private key: a file, or through a reference the PEM itself.
     pub(super) fn private_key(&mut self, written: &SecretString, at: At<'_>) -> Option<SecretString> {
         if written.expose_secret().contains("-----BEGIN ") {
             return Some(written.clone());
         }
+        const DER: &str = "if it is in DER, convert it to PEM: `openssl pkey -inform DER -in FILE -out FILE.pem`";
+        /// Others may write (`chmod o+w`).
+        const OTHERS_WRITE: u32 = 0o002;
         match self.sources.read_secret(written.expose_secret()) {
-            Ok(key) => Some(key),
+            Ok(key) => {
+                let path = self.sources.path(written.expose_secret());
+                if std::fs::metadata(&path).is_ok_and(|metadata| metadata.mode() & OTHERS_WRITE != 0) {
+                    let message = format!("every user of this machine can replace the key {}", path.display());
+                    self.warning(at, message).help("take the right to write from others: `chmod o-w`");
+                }
+                Some(key)
+            }
             Err(error) => {
-                self.unreadable(at, &error, error.help());
+                let help = if error.kind == ReadErrorKind::NotText { Some(DER) } else { error.help() };
+                self.unreadable(at, &error, help);
                 None
             }
         }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context as Sha256, SHA256};
 use ipnet::IpNet;
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 use super::context::Context;
 use crate::policy::document::{self, Document};
 use crate::policy::tls::{self, ServerProblem};
 use crate::policy::tree::At;
+use crate::policy::validity::Validity;
 use crate::policy::{Listener, ListenerTls};
 use crate::stages::auth::certificate::ClientTrust;
 
@@ -32,7 +34,8 @@ pub(super) fn listeners(context: &mut Context<'_>, document: &Document, at: At<'
             if !seen.insert(address) {
                 context.error(at.key("address"), format!("the address {address} is listed twice"));
             }
-            listeners.push(Listener { address, tls: tls.flatten() });
+            let (tls, validities) = tls.flatten().unzip();
+            listeners.push(Listener { address, tls, validities: validities.unwrap_or_default() });
         }
     }
     listeners
@@ -51,18 +54,27 @@ pub(super) fn address(context: &mut Context<'_>, written: Option<&str>, at: At<'
     address
 }
 
-fn server_tls(context: &mut Context<'_>, written: &document::ListenTls, at: At<'_>) -> Option<ListenerTls> {
+fn server_tls(
+    context: &mut Context<'_>,
+    written: &document::ListenTls,
+    at: At<'_>,
+) -> Option<(ListenerTls, Vec<Validity>)> {
     let (Some(certificate), Some(key)) = (&written.certificate, &written.key) else {
         context.missing(at, "TLS needs `certificate` and `key`", "write the paths of a PEM chain and of its PEM key");
         return None;
     };
-    let chain = context.read(at.key("certificate"), certificate);
+    let chain = context.read_pem(at.key("certificate"), certificate);
     let key = context.private_key(key, at.key("key"));
-    let trust = client_trust(context, written, at)?;
+    let (trust, mut validities) = client_trust(context, written, at)?.unzip();
     let (chain, key) = (chain?, key?);
     let verifier = trust.as_ref().map(|trust| Arc::clone(&trust.verifier));
-    match tls::server(chain.text.as_bytes(), key.expose_secret().as_bytes(), verifier) {
-        Ok(config) => Some(ListenerTls { config, trust }),
+    match tls::server(&chain, key.expose_secret().as_bytes(), verifier) {
+        Ok((config, own)) => {
+            validity_problems(context, &own, at.key("certificate"));
+            let mut all = own;
+            all.extend(validities.take().unwrap_or_default());
+            Some((ListenerTls { config, trust }, all))
+        }
         Err(ServerProblem::Certificate(problem)) => {
             context.error(at.key("certificate"), format!("the certificate {problem}"));
             None
@@ -74,8 +86,20 @@ fn server_tls(context: &mut Context<'_>, written: &document::ListenTls, at: At<'
     }
 }
 
+/// Warns of certificates that are invalid or expire soon.
+fn validity_problems(context: &mut Context<'_>, validities: &[Validity], at: At<'_>) {
+    let now = Timestamp::now();
+    for problem in validities.iter().filter_map(|validity| validity.problem(now)) {
+        context.warning(at, problem);
+    }
+}
+
 /// The authorities of client certificates, if they are requested. The outer `None`: problems were reported.
-fn client_trust(context: &mut Context<'_>, written: &document::ListenTls, at: At<'_>) -> Option<Option<ClientTrust>> {
+fn client_trust(
+    context: &mut Context<'_>,
+    written: &document::ListenTls,
+    at: At<'_>,
+) -> Option<Option<(ClientTrust, Vec<Validity>)>> {
     let Some(path) = &written.client_ca else {
         for key in ["client_certificate", "client_crls"] {
             if at.key(key).present() {
@@ -94,14 +118,15 @@ fn client_trust(context: &mut Context<'_>, written: &document::ListenTls, at: At
             false
         }
     };
-    let authorities = context.read(at.key("client_ca"), path);
+    let authorities = context.read_pem(at.key("client_ca"), path);
     let mut lists = Vec::new();
     for (position, path) in written.client_crls.iter().enumerate() {
-        lists.push(context.read(at.key("client_crls").index(position), path));
+        lists.push(context.read_pem(at.key("client_crls").index(position), path));
     }
     let (authorities, lists) = (authorities?, lists.into_iter().collect::<Option<Vec<_>>>()?);
-    match tls::clients(authorities.text.as_bytes(), &lists, required) {
-        Ok(verifier) => {
+    match tls::clients(&authorities, &lists, required) {
+        Ok((verifier, validities)) => {
+            validity_problems(context, &validities, at.key("client_ca"));
             let texts = std::iter::once(&authorities).chain(&lists).map(|source| &*source.text);
             let mut digest = Sha256::new(&SHA256);
             for text in texts {
@@ -109,7 +134,7 @@ fn client_trust(context: &mut Context<'_>, written: &document::ListenTls, at: At
                 digest.update(text.as_bytes());
             }
             let identity = digest.finish().as_ref().try_into().unwrap_or_default();
-            Some(Some(ClientTrust { identity, verifier }))
+            Some(Some((ClientTrust { identity, verifier }, validities)))
         }
         Err(problem) => {
             context.error(at.key("client_ca"), format!("client certificates cannot be checked: {problem}"));
@@ -123,7 +148,14 @@ pub(super) fn networks(context: &mut Context<'_>, written: &[String], at: At<'_>
     let mut networks = Vec::new();
     for (position, text) in written.iter().enumerate() {
         match text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)) {
-            Some(network) => networks.push(network),
+            Some(network) => {
+                if network.prefix_len() == 0 {
+                    context.warning(at.index(position), "every client is trusted to say which address it has").help(
+                        "list the networks of your own proxies: limits and records use the address that they pass on",
+                    );
+                }
+                networks.push(network);
+            }
             None => {
                 context
                     .error(at.index(position), "this is not a network")

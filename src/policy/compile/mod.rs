@@ -76,6 +76,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let validated = apis.routes.iter().flat_map(|route| route.request.header_names());
     let named = validated.chain([&rules.key_header]).filter(|name| name.as_str().contains('_'));
     let underscored = named.cloned().collect::<HashSet<_>>().into_iter().collect();
+    limits::memory_suffices(context, limits, &apis.routes, at.key("limits"));
 
     Policy {
         digest: context.sources.digest().into(),

@@ -156,7 +156,8 @@ pub(crate) struct Store {
     pub(crate) on_failure: Option<String>,
 }
 
-/// Deadlines for clients. Each applies to the whole operation, not to the time between two bytes.
+/// Deadlines for clients. Each applies to the whole operation, not to the time between two bytes; only `stall` limits
+/// the time without progress.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Timeouts {
@@ -172,6 +173,9 @@ pub(crate) struct Timeouts {
     /// Finishing the requests in flight at shutdown.
     #[schemars(extend("default" = "30s"))]
     pub(crate) drain: Option<Period>,
+    /// How long a client may take nothing of its response.
+    #[schemars(extend("default" = "60s"))]
+    pub(crate) stall: Option<Period>,
 }
 
 /// Limits on what clients may send.
@@ -187,12 +191,17 @@ pub(crate) struct Limits {
     /// Size of a body that no schema validates; a route can override it with `request.max_size`.
     #[schemars(extend("default" = "10MiB"))]
     pub(crate) body_size: Option<Size>,
-    /// Open client connections; more wait until one is closed.
+    /// Open client connections, but never more than the process may open; past it the longest idle one is closed, and
+    /// new ones wait while all are busy.
     #[schemars(extend("default" = 10000))]
     pub(crate) connections: Option<u32>,
-    /// Open connections of one client address; more are closed.
+    /// Open connections of one client: an IPv4 address or an IPv6 /64; more are closed.
     #[schemars(extend("default" = 1000))]
     pub(crate) per_client: Option<u32>,
+    /// Bodies of requests and responses that are held and decoded to be checked, all together, at least 1MiB; past it
+    /// requests are refused with 503.
+    #[schemars(extend("default" = "256MiB"))]
+    pub(crate) memory: Option<Size>,
 }
 
 /// Rate limits of a consumer.

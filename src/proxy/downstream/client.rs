@@ -3,15 +3,24 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::activity::Activity;
 use crate::exchange::Peer;
+use crate::policy::Timeouts;
+
+/// How many bytes a client must take within `timeouts.stall` while more is waiting for it. Less is no progress: otherwise
+/// a client that takes a byte a minute would keep its request, and the upstream connection, for days.
+const LEAST_TAKEN: usize = 16 * 1024;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Idle since this instant.
+    /// Open since this instant, without a first byte, or without the rest of the HTTP/2 preface.
+    Opened(Instant),
+    /// Idle since this instant, after a request.
     Idle(Instant),
     /// Receiving a request's head since this instant.
     Head(Instant),
@@ -19,18 +28,26 @@ pub(crate) enum Phase {
     Busy(u32),
 }
 
+/// The wait for a client that does not take what is written to it.
+#[derive(Debug, Clone, Copy)]
+struct Stalled {
+    since: Instant,
+    /// Bytes taken since then.
+    taken: usize,
+}
+
 /// The shared state of a client connection.
 pub(crate) struct ClientConnection {
     pub(crate) peer: Peer,
+    pub(crate) activity: Arc<Activity>,
     phase: Cell<Phase>,
-    /// When the client stopped accepting what is written to it.
-    stalled: Cell<Option<Instant>>,
+    stalled: Cell<Option<Stalled>>,
 }
 
 impl ClientConnection {
     /// Creates the state of a connection that was just accepted.
-    pub(crate) fn new(peer: Peer, now: Instant) -> Rc<Self> {
-        Rc::new(Self { peer, phase: Cell::new(Phase::Idle(now)), stalled: Cell::new(None) })
+    pub(crate) fn new(peer: Peer, activity: Arc<Activity>, now: Instant) -> Rc<Self> {
+        Rc::new(Self { peer, activity, phase: Cell::new(Phase::Opened(now)), stalled: Cell::new(None) })
     }
 
     /// Returns what the connection is doing.
@@ -38,25 +55,64 @@ impl ClientConnection {
         self.phase.get()
     }
 
-    /// Returns when the client stopped accepting what is written to it.
+    /// Returns since when the client has taken too little of what is written to it.
     pub(crate) fn stalled(&self) -> Option<Instant> {
-        self.stalled.get()
+        self.stalled.get().map(|stalled| stalled.since)
+    }
+
+    /// Returns when the connection ends if nothing changes. A request in flight that makes progress, or that waits for
+    /// something else than the client, has its own deadlines.
+    pub(crate) fn deadline(&self, timeouts: &Timeouts, now: Instant) -> Instant {
+        match self.phase.get() {
+            Phase::Idle(since) => since + timeouts.idle,
+            Phase::Opened(since) | Phase::Head(since) => since + timeouts.request_headers,
+            Phase::Busy(_) => self.stalled().unwrap_or(now) + timeouts.stall,
+        }
+    }
+
+    /// Returns the shortest time in which any deadline can be reached.
+    pub(crate) fn shortest(timeouts: &Timeouts) -> Duration {
+        timeouts.idle.min(timeouts.request_headers).min(timeouts.stall)
     }
 
     /// Records whether a write made progress, and returns its result.
     pub(crate) fn track_write(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match (&written, self.stalled.get()) {
-            (Poll::Pending, None) => self.stalled.set(Some(Instant::now())),
-            (Poll::Ready(_), Some(_)) => self.stalled.set(None),
+            (Poll::Pending, None) => self.stalls(),
+            (Poll::Ready(Ok(size)), Some(Stalled { since, taken })) => {
+                let taken = taken + size;
+                self.stalled.set((taken < LEAST_TAKEN).then_some(Stalled { since, taken }));
+            }
             _ => {}
         }
         written
     }
 
-    /// Records that the first part of a head was received.
+    /// Records whether all that was written has gone to the kernel, and returns the result. TLS keeps some until then.
+    pub(crate) fn track_flush(&self, flushed: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        match (&flushed, self.stalled.get()) {
+            (Poll::Pending, None) => self.stalls(),
+            (Poll::Ready(_), Some(_)) => self.stalled.set(None),
+            _ => {}
+        }
+        flushed
+    }
+
+    fn stalls(&self) {
+        self.stalled.set(Some(Stalled { since: Instant::now(), taken: 0 }));
+    }
+
+    /// Records that the first part of a head, or of the HTTP/2 preface, was received.
     pub(crate) fn head_begins(&self) {
-        if let Phase::Idle(_) = self.phase.get() {
+        if let Phase::Opened(_) | Phase::Idle(_) = self.phase.get() {
             self.phase.set(Phase::Head(Instant::now()));
+        }
+    }
+
+    /// Records that the HTTP/2 preface was received: requests may follow at any time.
+    pub(crate) fn preface_ends(&self) {
+        if let Phase::Opened(_) | Phase::Head(_) = self.phase.get() {
+            self.phase.set(Phase::Idle(Instant::now()));
         }
     }
 
@@ -64,7 +120,10 @@ impl ClientConnection {
     pub(crate) fn begin(&self) {
         self.phase.set(match self.phase.get() {
             Phase::Busy(others) => Phase::Busy(others + 1),
-            Phase::Idle(_) | Phase::Head(_) => Phase::Busy(1),
+            Phase::Opened(_) | Phase::Idle(_) | Phase::Head(_) => {
+                self.activity.busy();
+                Phase::Busy(1)
+            }
         });
     }
 
@@ -72,7 +131,65 @@ impl ClientConnection {
     pub(crate) fn end(&self, now: Instant) {
         self.phase.set(match self.phase.get() {
             Phase::Busy(others) if others > 1 => Phase::Busy(others - 1),
-            _ => Phase::Idle(now),
+            _ => {
+                self.activity.idle(now);
+                Phase::Idle(now)
+            }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    /// S19, S6: a head has one deadline, however it drips in; so has the first byte of a connection.
+    #[test]
+    fn a_deadline_does_not_move_with_every_byte() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let timeouts = Timeouts { request_headers: second, idle: second * 2, drain: second * 3, stall: second * 4 };
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        let client = ClientConnection::new(Peer::new(address, None), Arc::new(Activity::new(address, now)), now);
+        assert_eq!(client.deadline(&timeouts, now), now + second, "nothing was received yet");
+        client.head_begins();
+        let head = client.deadline(&timeouts, now);
+        client.head_begins();
+        assert_eq!(client.deadline(&timeouts, now + second), head, "more of the head was received");
+        client.begin();
+        assert_eq!(client.deadline(&timeouts, now), now + second * 4);
+        client.end(now);
+        assert_eq!(client.deadline(&timeouts, now), now + second * 2);
+    }
+
+    /// S2: who takes nothing, or next to nothing, stalls; who takes enough, or all there is, does not.
+    #[test]
+    fn a_client_stalls_until_it_has_taken_enough() {
+        let now = Instant::now();
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        let client = || ClientConnection::new(Peer::new(address, None), Arc::new(Activity::new(address, now)), now);
+        let wrote = |size| Poll::Ready(Ok(size));
+        let cases: [(&[Poll<io::Result<usize>>], bool); 5] = [
+            (&[wrote(1)], false),
+            (&[Poll::Pending], true),
+            (&[Poll::Pending, wrote(1), Poll::Pending, wrote(100)], true),
+            (&[Poll::Pending, wrote(LEAST_TAKEN)], false),
+            (&[Poll::Pending, wrote(LEAST_TAKEN / 2), wrote(LEAST_TAKEN / 2)], false),
+        ];
+        for (writes, stalls) in cases {
+            let client = client();
+            for write in writes {
+                let _ = client.track_write(match write {
+                    Poll::Ready(Ok(size)) => wrote(*size),
+                    _ => Poll::Pending,
+                });
+            }
+            assert_eq!(client.stalled().is_some(), stalls, "{writes:?}");
+            let _ = client.track_flush(Poll::Ready(Ok(())));
+            assert_eq!(client.stalled(), None, "all was taken: {writes:?}");
+            let _ = client.track_flush(Poll::Pending);
+            assert!(client.stalled().is_some(), "TLS keeps the rest: {writes:?}");
+        }
     }
 }

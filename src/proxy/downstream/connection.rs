@@ -1,41 +1,31 @@
-//! One client connection: TLS handshake, protocol detection, deadlines, and a close that loses no response.
-//!
-//! Deadlines are lazy: each connection has one timer. It is checked when it fires and not reset for every request.
+//! One client connection: TLS handshake, protocol detection, and what follows the last request.
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::unconstrained;
 use tokio_rustls::TlsAcceptor;
 
 use super::accepted::{Accepted, Open};
+use super::activity::Ending;
 use super::client::{ClientConnection, Phase};
-use super::rewind::Rewind;
+use super::closing::Closing;
+use super::deadlines::{Command, Cut, run_until_deadline};
+use super::http2;
 use super::worker::Worker;
-use crate::body::Source;
 use crate::exchange::{ClientCertificate, Peer};
-use crate::policy::{ListenerTls, Timeouts};
-use crate::proxy::headers::strip_trailers;
-use crate::proxy::http1::fields::{HeadLimits, write_line};
+use crate::policy::ListenerTls;
+use crate::proxy::http1::fields::HeadLimits;
 use crate::proxy::http1::{self, End, Wire};
+use crate::proxy::request::record_unanswered;
 use crate::proxy::request::target;
-use crate::proxy::request::{handle, refuse_head};
 use crate::proxy::stream::Stream;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::certificate;
@@ -44,25 +34,22 @@ use crate::stages::auth::certificate;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Size of the first read, before the protocol is known, in bytes.
 const FIRST_READ: usize = 8 * 1024;
-/// Maximum number of concurrent streams of one HTTP/2 connection.
-const MAX_STREAMS: u32 = 128;
-/// Maximum number of bytes that one HTTP/2 stream buffers for sending.
-const SEND_BUFFER: usize = 64 * 1024;
-/// How many bytes are still read from a client after its last response, so that the response arrives.
-const LINGER_BYTES: u64 = 1024 * 1024;
-/// How long the connection is read after the last response.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, drain: watch::Receiver<bool>) {
-    let Accepted { stream, peer, listener, tls, permit: _permit } = accepted;
+    let Accepted { stream, peer, listener, tls, permit } = accepted;
     let Ok(tcp) = TcpStream::from_std(stream) else { return };
     let timeout = worker.view().in_force.policy.timeouts().request_headers;
-    let Some((stream, session, http2)) = Box::pin(accept_tls(tcp, tls, listener, timeout)).await else { return };
+    let accepting = Box::pin(accept_tls(tcp, tls, listener, timeout));
+    let accepted = tokio::select! {
+        accepted = accepting => accepted,
+        _ = permit.activity.ending_after(Ending::No) => return,
+    };
+    let Some((stream, session, http2)) = accepted else { return };
     let (tls_version, certificate) = session.unzip();
     let mut peer = Peer::new(peer, tls_version);
     peer.certificate = certificate.flatten();
-    let client = ClientConnection::new(peer, Instant::now());
+    let client = ClientConnection::new(peer, Arc::clone(&permit.activity), Instant::now());
     let mut connection = Connection { worker, client, stream, prefix: Bytes::new(), drain };
     let http2 = match http2 {
         Some(http2) => http2,
@@ -71,11 +58,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, d
             None => return,
         },
     };
+    let Connection { worker, client, stream, prefix, drain } = connection;
     if http2 {
         // Boxed, because it is the largest future here and the rarer protocol.
-        Box::pin(connection.serve_http2()).await;
+        Box::pin(http2::serve(worker, client, stream, prefix, drain)).await;
     } else {
-        connection.serve_http1().await;
+        serve_http1(worker, client, stream, prefix, drain).await;
     }
 }
 
@@ -128,11 +116,12 @@ impl Connection {
         let timeouts = self.worker.view().in_force.policy.timeouts();
         let mut prefix = BytesMut::with_capacity(FIRST_READ);
         loop {
-            // The connection is idle until its first byte; from then on it is receiving a head.
-            let timeout = if prefix.is_empty() { timeouts.idle } else { timeouts.request_headers };
+            // One deadline for the first byte, and one for the preface from then on, however it is split.
+            let deadline = self.client.deadline(&timeouts, Instant::now());
             let read = tokio::select! {
-                read = tokio::time::timeout(timeout, self.stream.read_buf(&mut prefix)) => read,
+                read = tokio::time::timeout_at(deadline.into(), self.stream.read_buf(&mut prefix)) => read,
                 _ = self.drain.wait_for(|draining| *draining), if prefix.is_empty() => return None,
+                _ = self.client.activity.ending_after(Ending::No), if prefix.is_empty() => return None,
             };
             let ended = !matches!(read, Ok(Ok(1..)));
             let matches_preface = prefix.iter().zip(PREFACE).all(|(byte, expected)| byte == expected);
@@ -141,154 +130,64 @@ impl Connection {
                 return Some(matches_preface);
             }
             if ended {
+                let Self { worker, client, drain, stream, .. } = self;
                 if !prefix.is_empty() && read.is_err() {
-                    write_final_response(&self.worker, &self.client, &mut self.stream, &too_slow()).await;
+                    let closing = Closing { worker, client, drain: drain.clone() };
+                    closing.write_final_response(stream, &too_slow()).await;
                 } else if !prefix.is_empty() {
-                    drop(refuse_head(&self.worker, &self.client, &cut_short()));
+                    record_unanswered(worker, client, None, &cut_short());
                 }
                 return None;
             }
+            self.client.head_begins();
         }
     }
+}
 
-    async fn serve_http1(self) {
-        let Self { worker, client, stream, prefix, drain } = self;
-        let policy = &worker.view().in_force.policy;
-        let limits = policy.limits();
-        let limits = HeadLimits { size: limits.header_size, headers: limits.headers };
-        let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&client), prefix, limits)));
-        let ended = {
-            let finish = Cell::new(false);
-            let mut serving = pin!(http1::serve(&worker, &client, &wire, &finish));
-            run_until_deadline(&client, policy.timeouts(), drain, |cx, command| {
-                finish.set(finish.get() || command == Command::Finish);
-                serving.as_mut().poll(cx)
-            })
-            .await
-        };
-        // The serving future was dropped, so this is the only reference left.
-        let Some(wire) = Rc::into_inner(wire) else { return };
-        let Some(mut stream) = wire.into_inner().into_stream() else { return };
-        let refusal = match ended {
-            Ok(End::Closed) | Err(Timeout::Idle) => return close(&mut stream).await,
-            Ok(End::CutShort) => {
-                drop(refuse_head(&worker, &client, &cut_short()));
-                return close(&mut stream).await;
-            }
-            Ok(End::Malformed(error)) => target::malformed_framing(error),
-            Err(Timeout::Head) => too_slow(),
-        };
-        write_final_response(&worker, &client, &mut stream, &refusal).await;
-    }
-
-    async fn serve_http2(self) {
-        let Self { worker, client, stream, prefix, drain } = self;
-        let policy = &worker.view().in_force.policy;
-        let (limits, timeouts) = (policy.limits(), policy.timeouts());
-        let stream = Rewind::new(stream, Rc::clone(&client), prefix);
-        let service = service_fn(|request: Request<Incoming>| {
-            let (parts, body) = request.into_parts();
-            let source = Source::client(body.map_err(Into::into), strip_trailers);
-            let response = handle(Rc::clone(&worker), Rc::clone(&client), parts, source);
-            async { Ok::<_, Infallible>(response.await) }
-        });
-        let mut builder = http2::Builder::new(LocalExecutor);
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
-            .max_send_buf_size(SEND_BUFFER);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let _ = run_until_deadline(&client, timeouts, drain, |cx, command| {
-            if command == Command::Finish {
-                connection.as_mut().graceful_shutdown();
-            }
-            connection.as_mut().poll(cx)
+async fn serve_http1(
+    worker: Rc<Worker>,
+    client: Rc<ClientConnection>,
+    stream: Stream,
+    prefix: Bytes,
+    drain: watch::Receiver<bool>,
+) {
+    let policy = &worker.view().in_force.policy;
+    let limits = policy.limits();
+    let limits = HeadLimits { size: limits.header_size, headers: limits.headers };
+    let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&client), prefix, limits)));
+    let ended = {
+        let finish = Cell::new(false);
+        let mut serving = pin!(http1::serve(&worker, &client, &wire, &finish));
+        run_until_deadline(&client, policy.timeouts(), drain.clone(), |cx, command| {
+            finish.set(finish.get() || command == Command::Finish);
+            serving.as_mut().poll(cx)
         })
-        .await;
-    }
-}
-
-/// Spawns the tasks of HTTP/2 streams on this worker's thread.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, stream: F) {
-        tokio::task::spawn_local(async move {
-            stream.await;
-        });
-    }
-}
-
-/// The timeout that ended a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Timeout {
-    /// It was idle for too long.
-    Idle,
-    /// A request's head was not received in time.
-    Head,
-}
-
-/// What a running connection is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Command {
-    Continue,
-    /// Finish the requests in flight, then close.
-    Finish,
-}
-
-/// Runs a connection until it ends or misses a deadline. Commands it to finish when the process drains.
-async fn run_until_deadline<T>(
-    client: &ClientConnection,
-    timeouts: Timeouts,
-    mut drain: watch::Receiver<bool>,
-    mut run: impl FnMut(&mut Context<'_>, Command) -> Poll<T>,
-) -> Result<T, Timeout> {
-    let deadline = |now: Instant| match client.phase() {
-        Phase::Idle(since) => since + timeouts.idle,
-        Phase::Head(since) => since + timeouts.request_headers,
-        // A client that does not read its response counts as idle, too.
-        Phase::Busy(_) => client.stalled().map_or(now + timeouts.idle, |since| since + timeouts.idle),
+        .await
     };
-    // A head may begin just after the timer was set for an idle connection, so the timer never sleeps past the deadline
-    // of a head.
-    let shortest = timeouts.idle.min(timeouts.request_headers);
-    let mut timer = pin!(tokio::time::sleep(shortest));
-    let drain_changes = drain.clone();
-    let mut draining = pin!(drain.wait_for(|draining| *draining));
-    let (mut drained, mut armed) = (false, false);
-    std::future::poll_fn(|cx| {
-        // Both wake this task once they have been polled, whatever is left of its budget. After that they are polled
-        // again only when they have news: this function runs several times a request, always in the same task.
-        let drain_changed = !armed || drain_changes.has_changed().unwrap_or(true);
-        let command = if drain_changed && !drained && pin!(unconstrained(draining.as_mut())).poll(cx).is_ready() {
-            drained = true;
-            Command::Finish
-        } else {
-            Command::Continue
-        };
-        if let Poll::Ready(output) = run(cx, command) {
-            return Poll::Ready(Ok(output));
-        }
-        if armed && !timer.is_elapsed() {
-            return Poll::Pending;
-        }
-        armed = true;
-        while pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
-            let now = Instant::now();
-            let due = deadline(now);
-            if due <= now {
-                return Poll::Ready(Err(match client.phase() {
-                    Phase::Head(_) => Timeout::Head,
-                    _ => Timeout::Idle,
-                }));
+    // The serving future was dropped, so this is the only reference left.
+    let Some(mut wire) = Rc::into_inner(wire).map(RefCell::into_inner) else { return };
+    if ended == Err(Cut::Stalled) {
+        // The kernel still holds what the client does not take, and would for minutes.
+        wire.abort();
+    }
+    let Some(mut stream) = wire.into_stream() else { return };
+    let mut closing = Closing { worker: &worker, client: &client, drain };
+    let refusal = match ended {
+        Ok(End::Closed) | Err(Cut::Idle | Cut::Stalled) => return closing.close(&mut stream).await,
+        Err(Cut::Evicted) => {
+            if let Phase::Head(_) = client.phase() {
+                record_unanswered(&worker, &client, None, &evicted());
             }
-            timer.as_mut().reset(due.min(now + shortest).into());
+            return;
         }
-        Poll::Pending
-    })
-    .await
+        Ok(End::CutShort) => {
+            record_unanswered(&worker, &client, None, &cut_short());
+            return closing.close(&mut stream).await;
+        }
+        Ok(End::Malformed(error)) => target::malformed_framing(error),
+        Err(Cut::Head) => too_slow(),
+    };
+    closing.write_final_response(&mut stream, &refusal).await;
 }
 
 fn too_slow() -> Refusal {
@@ -303,30 +202,6 @@ fn cut_short() -> Refusal {
     Refusal::new(Stage::Request, Reason::MalformedRequest, "the connection was closed within the request's headers")
 }
 
-/// Writes a final response to input that is not a valid request, and closes the connection.
-async fn write_final_response(
-    worker: &Rc<Worker>,
-    client: &Rc<ClientConnection>,
-    stream: &mut Stream,
-    refusal: &Refusal,
-) {
-    let (status, headers, body) = refuse_head(worker, client, refusal);
-    let mut text = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len()).into_bytes();
-    for (name, value) in &headers {
-        write_line(&mut text, name.as_str(), value.as_bytes());
-    }
-    text.extend_from_slice(b"\r\n");
-    text.extend_from_slice(&body);
-    let _ = tokio::time::timeout(LINGER, stream.write_all(&text)).await;
-    close(stream).await;
-}
-
-/// Closes the connection so that the last response arrives. Closing a socket with unread input resets it, and the reset
-/// may overtake what was written (RFC 9112 §9.6).
-async fn close(stream: &mut Stream) {
-    let lingering = async {
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
-    };
-    let _ = tokio::time::timeout(LINGER, lingering).await;
+fn evicted() -> Refusal {
+    Refusal::new(Stage::Request, Reason::Overloaded, "too many connections are open; try again later")
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::oneshot;
@@ -22,6 +22,9 @@ use super::worker_thread::Handle;
 const BACKLOG: i32 = 4096;
 /// Pause after a failed accept, which is almost always caused by a temporary shortage of resources.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// The shortest time between two lines in the log about failed accepts.
+const FAILURES_LOGGED: Duration = Duration::from_secs(10);
 
 /// A bound socket.
 pub(crate) struct Bound {
@@ -73,8 +76,6 @@ pub(crate) struct Registered {
 pub(crate) struct Listening {
     /// The address in the policy.
     pub(crate) configured: SocketAddr,
-    /// The actual local address.
-    pub(crate) local: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -87,11 +88,11 @@ impl Listening {
         connection_limit: Arc<ConnectionLimit>,
         workers: Arc<Vec<Handle>>,
     ) -> Self {
-        let Registered { configured, local, socket } = registered;
+        let Registered { configured, socket, .. } = registered;
         let (stop, stopped) = oneshot::channel();
         let acceptor = Acceptor { configured, socket, shared, connection_limit, workers };
         let task = tokio::spawn(acceptor.run(stopped));
-        Self { configured, local, stop, task }
+        Self { configured, stop, task }
     }
 
     /// Stops accepting, once the connections already queued have been accepted.
@@ -111,15 +112,31 @@ struct Acceptor {
 
 impl Acceptor {
     async fn run(self, mut stopped: oneshot::Receiver<()>) {
+        let mut failures = Failures::default();
         loop {
             let accepted = tokio::select! {
-                accepted = self.accept() => accepted,
+                accepted = self.socket.accept() => accepted,
                 _ = &mut stopped => break,
             };
-            match accepted {
-                Ok((stream, peer)) => self.dispatch(stream, peer),
+            // Deregistered from this runtime, because each worker has its own.
+            match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+                Ok((stream, peer)) => {
+                    let limit = || self.shared.in_force.current().policy.limits().connections;
+                    let stopping = tokio::select! {
+                        () = self.connection_limit.make_room(limit) => false,
+                        _ = &mut stopped => true,
+                    };
+                    self.dispatch(stream, peer);
+                    if stopping {
+                        break;
+                    }
+                }
                 Err(error) => {
-                    tracing::warn!(address = %self.configured, %error, "a connection could not be accepted");
+                    if let Some(others) = failures.note(Instant::now()) {
+                        tracing::warn!(address = %self.configured, %error, others, "a connection could not be accepted");
+                    }
+                    // Most often there are no descriptors left: then an idle connection has one.
+                    self.connection_limit.evict();
                     tokio::time::sleep(ACCEPT_RETRY).await;
                 }
             }
@@ -134,19 +151,10 @@ impl Acceptor {
         }
     }
 
-    async fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
-        self.connection_limit.wait_below(|| self.shared.in_force.current().policy.limits().connections).await;
-        let (stream, peer) = self.socket.accept().await?;
-        // Deregistered from this runtime, because each worker has its own.
-        Ok((stream.into_std()?, peer))
-    }
-
     fn dispatch(&self, stream: std::net::TcpStream, peer: SocketAddr) {
         let in_force = self.shared.in_force.current();
-        let Some(permit) = self.connection_limit.acquire(peer.ip().to_canonical(), in_force.policy.limits().per_client)
-        else {
-            return;
-        };
+        let per_client = in_force.policy.limits().per_client;
+        let Some(permit) = self.connection_limit.acquire(peer.ip(), self.configured, per_client) else { return };
         if stream.set_nodelay(true).is_err() {
             return;
         }
@@ -156,6 +164,41 @@ impl Acceptor {
         let (tls, listener) = (listener.tls.clone(), self.configured);
         if let Some(worker) = self.workers.iter().min_by_key(|worker| worker.open()) {
             worker.send(Accepted { stream, peer, listener, tls, permit });
+        }
+    }
+}
+
+/// Failed accepts, which may come by the thousand.
+#[derive(Debug, Default)]
+struct Failures {
+    /// When one was last logged.
+    logged: Option<Instant>,
+    /// How many were not logged since.
+    others: u64,
+}
+
+impl Failures {
+    /// Counts a failure. Returns how many there were since the last one that was logged, if this one is to be logged.
+    fn note(&mut self, now: Instant) -> Option<u64> {
+        if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < FAILURES_LOGGED) {
+            self.others += 1;
+            return None;
+        }
+        self.logged = Some(now);
+        Some(std::mem::take(&mut self.others))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S6: a shortage of descriptors does not fill the log, too.
+    #[test]
+    fn failures_are_logged_once_in_a_while_and_counted() {
+        let (mut failures, start) = (Failures::default(), Instant::now());
+        for (second, logged) in [(0, Some(0)), (1, None), (9, None), (10, Some(2)), (30, Some(0))] {
+            assert_eq!(failures.note(start + Duration::from_secs(second)), logged, "{second}");
         }
     }
 }

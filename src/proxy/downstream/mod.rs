@@ -1,10 +1,16 @@
 //! The client side: listeners, connections, and the workers that serve them.
 
 mod accepted;
+mod activity;
 pub(super) mod client;
+mod closing;
 mod connection;
 pub(crate) mod connection_limit;
+mod deadlines;
+mod http2;
 pub(crate) mod listener;
 mod rewind;
+mod stream_counter;
+mod stream_deadline;
 pub(crate) mod worker;
 pub(crate) mod worker_thread;

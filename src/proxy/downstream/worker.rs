@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::audit::Recorder;
-use crate::proxy::upstream::Pools;
+use crate::proxy::upstream::{Pools, UpstreamLimit};
 use crate::runtime::InForce;
 use crate::stages::auth::cache::TokenCache;
 use crate::state::epoch::Epoch;
@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     /// Counts changes of credentials, so that cached tokens are checked again.
     pub(crate) epoch: Epoch,
     pub(crate) metrics: Metrics,
+    /// Bounds the upstream connections of all workers together.
+    pub(crate) upstreams: UpstreamLimit,
 }
 
 /// One worker's view of what is in force.
@@ -49,7 +51,7 @@ impl Worker {
         let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
         let view = View::new(Arc::clone(&shared.in_force), |in_force| WorkerView {
             tokens: TokenCache::new(shared.epoch.clone()),
-            pools: Pools::new(in_force.policy.servers(), None),
+            pools: Pools::new(in_force.policy.servers(), &shared.upstreams, None),
             in_force,
         });
         Self { shared, recorder, view }
@@ -61,7 +63,7 @@ impl Worker {
             self.recorder.switch(Arc::clone(&in_force.trail));
             WorkerView {
                 tokens: TokenCache::new(self.shared.epoch.clone()),
-                pools: Pools::new(in_force.policy.servers(), Some(&before.pools)),
+                pools: Pools::new(in_force.policy.servers(), &self.shared.upstreams, Some(&before.pools)),
                 in_force,
             }
         })

@@ -11,6 +11,8 @@ use super::framing_error::{FramingError, FramingErrorKind};
 const MAX_TRAILERS: usize = 16 * 1024;
 /// Maximum length of a chunk-size line with its extensions, in bytes.
 const MAX_SIZE_LINE: usize = 4 * 1024;
+/// Maximum total size of the chunk extensions of one request body, in bytes.
+const MAX_EXTENSIONS: usize = 16 * 1024;
 /// Maximum number of hexadecimal digits of a chunk's size: as many as fit 64 bits.
 const MAX_DIGITS: u8 = 16;
 
@@ -36,6 +38,8 @@ pub(crate) struct BodyDecoder {
     state: State,
     /// Size of the current chunk-size line or of the trailers so far, in bytes.
     size: usize,
+    /// Total size of the chunk extensions of the current body, in bytes.
+    extensions: usize,
     trailers: HeaderMap,
 }
 
@@ -91,13 +95,21 @@ impl BodyDecoder {
     }
 
     fn new(strictness: Strictness, max_trailers: usize, max_fields: usize) -> Self {
-        Self { strictness, max_trailers, max_fields, state: State::End, size: 0, trailers: HeaderMap::new() }
+        Self {
+            strictness,
+            max_trailers,
+            max_fields,
+            state: State::End,
+            size: 0,
+            extensions: 0,
+            trailers: HeaderMap::new(),
+        }
     }
 
     /// Begins the body of the next message.
     pub(crate) fn begin(&mut self, framing: Framing) {
         self.state = framing.into();
-        self.size = 0;
+        (self.size, self.extensions) = (0, 0);
         self.trailers.clear();
     }
 
@@ -199,8 +211,7 @@ impl BodyDecoder {
             (State::ChunkSizeSpace(size) | State::ChunkExtension(size), b'\r') => Ok(State::ChunkSizeLf(size)),
             (State::ChunkSizeSpace(_), _) => Err(FramingErrorKind::ChunkSize),
             (State::ChunkExtension(_), b'\n') => Err(FramingErrorKind::BareLf),
-            // RFC 9112 §7.1.1: unknown extensions are ignored.
-            (State::ChunkExtension(_), _) => Ok(self.state),
+            (State::ChunkExtension(_), _) => self.extension(byte),
             (State::ChunkSizeLf(size), b'\n') => {
                 self.size = 0;
                 Ok(if size == 0 { State::Trailers } else { State::ChunkData(size) })
@@ -213,6 +224,18 @@ impl BodyDecoder {
             }
             _ => Err(FramingErrorKind::ChunkEnd),
         }
+    }
+
+    /// Skips one byte of a chunk extension: RFC 9112 §7.1.1 requires to ignore the unknown ones, and to limit their total
+    /// size. The body is framed again for the upstream, so none is forwarded.
+    fn extension(&mut self, byte: u8) -> Result<State, FramingErrorKind> {
+        self.extensions += 1;
+        let strict = self.strictness == Strictness::Strict;
+        let control = (byte < 0x20 && byte != b'\t') || byte == 0x7f;
+        if strict && (control || self.extensions > MAX_EXTENSIONS) {
+            return Err(FramingErrorKind::ChunkExtension);
+        }
+        Ok(self.state)
     }
 
     /// Takes one whole line of the trailers. Returns true after the last.
@@ -239,8 +262,7 @@ fn split(input: &mut Bytes, left: u64) -> (Bytes, u64) {
     (input.split_to(size), left.saturating_sub(size as u64))
 }
 
-/// Returns the state after one byte of a chunk's size. Extensions are legal (RFC 9112 §7.1.1) but refused in requests:
-/// no client sends them, and request smuggling exploits parsers that skip them differently.
+/// Returns the state after one byte of a chunk's size.
 fn chunk_size(byte: u8, size: u64, digits: u8, strictness: Strictness) -> Result<State, FramingErrorKind> {
     let lenient = strictness == Strictness::Lenient;
     let digit = match byte {
@@ -249,8 +271,7 @@ fn chunk_size(byte: u8, size: u64, digits: u8, strictness: Strictness) -> Result
         b'A'..=b'F' => byte - b'A' + 10,
         b'\r' if digits > 0 => return Ok(State::ChunkSizeLf(size)),
         b'\n' if digits > 0 => return Err(FramingErrorKind::BareLf),
-        b';' if digits > 0 && lenient => return Ok(State::ChunkExtension(size)),
-        b';' if digits > 0 => return Err(FramingErrorKind::ChunkExtension),
+        b';' if digits > 0 => return Ok(State::ChunkExtension(size)),
         b' ' | b'\t' if digits > 0 && lenient => return Ok(State::ChunkSizeSpace(size)),
         _ => return Err(FramingErrorKind::ChunkSize),
     };

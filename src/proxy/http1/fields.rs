@@ -9,8 +9,8 @@ use super::framing_error::FramingErrorKind;
 pub(super) enum Strictness {
     /// For requests: only the subset that all parsers read alike, because differences allow request smuggling.
     Strict,
-    /// For responses: also trailer lines that end in LF alone (RFC 9112 §2.2), chunk extensions, and whitespace after a
-    /// chunk's size (§7.1.1), which existing upstreams send.
+    /// For responses: also trailer lines that end in LF alone (RFC 9112 §2.2), and whitespace after a chunk's size
+    /// (§7.1.1), which existing upstreams send.
     Lenient,
 }
 

@@ -84,8 +84,8 @@ kinds! {
     EncodingInHttp10 = "Use HTTP/1.1 to send a transfer coding.",
     /// Not 1 to 16 hexadecimal digits (RFC 9112 §7.1).
     ChunkSize = "Send each chunk's size as hexadecimal digits alone.",
-    /// A chunk extension (RFC 9112 §7.1.1).
-    ChunkExtension = "Send chunks without extensions.",
+    /// Chunk extensions that are too large together, or a control character in one (RFC 9112 §7.1.1).
+    ChunkExtension = "Send shorter chunk extensions, without control characters.",
     /// Chunk data that is not followed by CRLF (RFC 9112 §7.1).
     ChunkEnd = "End each chunk's data with CRLF, after exactly as many bytes as announced.",
     /// The head, or the trailers, are larger than the limit (RFC 6585 §5).

@@ -20,7 +20,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use http::{Method, Request, Version};
+use http::response::Parts;
+use http::{Method, Request, Response, Version};
 
 use response::After;
 pub(super) use wire::{End, Wire};
@@ -30,9 +31,10 @@ use crate::body::Source;
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::strip_trailers;
-use crate::proxy::request::handle;
+use crate::proxy::request::response_body::ResponseBody;
+use crate::proxy::request::{handle, replace_interrupted};
 use reader::RequestHead;
-use writer::MessageWriter;
+use writer::{MessageWriter, SendError};
 
 /// Serves a connection until it ends. Once `finish` is set, it ends after the request being read or answered.
 pub(super) async fn serve(
@@ -73,33 +75,85 @@ async fn exchange(
     let source = Source::client(RequestBody::new(wire), strip_trailers);
 
     let response = {
-        let mut handling = pin!(handle(Rc::clone(worker), Rc::clone(client), parts, source));
+        let mut handling = pin!(handle(worker, Rc::clone(client), parts, source));
         poll_fn(|cx| unless_disconnected(wire, cx, |cx| handling.as_mut().poll(cx))).await
     };
     // Dropping the handling of the request records that the client disconnected.
     let response = response.ok_or(End::Closed)?;
 
     let (interim, body_expected) = wire.borrow_mut().begin_response();
-    framing.keep_alive &= body_expected && !finish.get();
-    let (parts, body) = response.into_parts();
-    let mut writer = MessageWriter::default();
-    writer.begin().extend_from_slice(interim);
-    let (after, mut body) = response::write(&mut writer, &framing, &parts, body);
-    let unfinished = (after == After::CloseDelimited).then(|| Unfinished(wire));
-    let sent =
-        poll_fn(|cx| unless_disconnected(wire, cx, |cx| writer.poll_send(&mut WireWriter(wire), &mut body, cx))).await;
+    framing.keep_alive &= body_expected && !finish.get() && wire.borrow_mut().ends_soon();
+    let mut delivery = Delivery::new(wire, response);
+    let mut after = delivery.begin(interim, &framing);
+    let mut sent = delivery.send().await;
+    if let Some(Err(SendError::Interrupted)) = sent
+        && delivery.writer.sent == 0
+        && replace_interrupted(&mut delivery.parts, &mut delivery.body)
+    {
+        after = delivery.begin(interim, &framing);
+        sent = delivery.send().await;
+    }
     let Some(Ok(())) = sent else { return Err(End::Closed) };
-    // It was sent whole, so the connection must not be aborted.
-    std::mem::forget(unfinished);
-    if after == After::KeepAlive && wire.borrow_mut().is_done() { Ok(()) } else { Err(End::Closed) }
+    delivery.completed();
+    if after != After::KeepAlive {
+        return Err(End::Closed);
+    }
+    // A client that still sends its body reads the response afterwards, and then sends its next request.
+    poll_fn(|cx| {
+        let discarded = wire.borrow_mut().poll_discard(cx);
+        if discarded.is_pending() && finish.get() { Poll::Ready(Err(End::Closed)) } else { discarded }
+    })
+    .await
 }
 
-/// Aborts the connection when dropped: a response delimited by the close of the connection was not sent whole.
-struct Unfinished<'a>(&'a RefCell<Wire>);
+/// A response on its way to the client. If it is dropped before it was sent whole, the record says so.
+struct Delivery<'a> {
+    wire: &'a RefCell<Wire>,
+    writer: MessageWriter,
+    parts: Parts,
+    body: ResponseBody,
+    /// The end of the connection delimits the body, so it must not look complete before it is.
+    close_delimited: bool,
+    completed: bool,
+}
 
-impl Drop for Unfinished<'_> {
+impl<'a> Delivery<'a> {
+    fn new(wire: &'a RefCell<Wire>, response: Response<ResponseBody>) -> Self {
+        let (parts, body) = response.into_parts();
+        Self { wire, writer: MessageWriter::default(), parts, body, close_delimited: false, completed: false }
+    }
+
+    /// Begins the response, after the rest of an interim response. Nothing is written yet.
+    fn begin(&mut self, interim: &[u8], framing: &response::RequestFraming) -> After {
+        self.writer = MessageWriter::default();
+        self.writer.begin().extend_from_slice(interim);
+        let after = response::write(&mut self.writer, framing, &self.parts, &self.body);
+        self.close_delimited = after == After::CloseDelimited;
+        after
+    }
+
+    /// Sends it. Returns `None` when the client has disconnected.
+    async fn send(&mut self) -> Option<Result<(), SendError>> {
+        let Self { wire, writer, body, .. } = self;
+        poll_fn(|cx| unless_disconnected(wire, cx, |cx| writer.poll_send(&mut WireWriter(wire), body, cx))).await
+    }
+
+    /// Records that it was sent whole.
+    fn completed(mut self) {
+        self.completed = true;
+    }
+}
+
+impl Drop for Delivery<'_> {
     fn drop(&mut self) {
-        self.0.borrow_mut().abort();
+        if self.completed {
+            self.body.completed();
+            return;
+        }
+        self.body.cut_short(self.writer.sent, self.writer.unsent());
+        if self.close_delimited {
+            self.wire.borrow_mut().abort();
+        }
     }
 }
 

@@ -37,14 +37,8 @@ pub(super) enum After {
     CloseDelimited,
 }
 
-/// Writes the head of a response to `writer`. Returns what happens to the connection afterwards, and the body to send,
-/// if any.
-pub(super) fn write(
-    writer: &mut MessageWriter,
-    request: &RequestFraming,
-    parts: &Parts,
-    body: ResponseBody,
-) -> (After, Option<ResponseBody>) {
+/// Writes the head of a response to `writer`. Returns what happens to the connection afterwards.
+pub(super) fn write(writer: &mut MessageWriter, request: &RequestFraming, parts: &Parts, body: &ResponseBody) -> After {
     let Parts { status, headers, extensions, .. } = parts;
     // RFC 9110 §6.4.1: responses with these statuses have no body, whatever their fields say.
     let status_without_body = matches!(*status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -86,7 +80,8 @@ pub(super) fn write(
 
     writer.chunked = !bodiless && length.is_none() && !request.http_10;
     writer.no_trailers = !request.takes_trailers;
-    (after, Some(body).filter(|body| !bodiless && !body.is_end_stream()))
+    writer.ended = bodiless || body.is_end_stream();
+    after
 }
 
 /// The meaning of the fields that are not copied to the client.

@@ -22,7 +22,7 @@ use crate::proxy::stream::Stream;
 /// The interim response to a client that expects it before it sends its body (RFC 9110 §15.2.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// How many bytes of an unused body are read and discarded to reach the next request.
-const DISCARD_LIMIT: usize = 64 * 1024;
+const DISCARD_LIMIT: u64 = 64 * 1024;
 
 /// The socket and the state of its reader.
 pub(crate) struct Wire {
@@ -32,9 +32,13 @@ pub(crate) struct Wire {
     client: Rc<ClientConnection>,
     /// The number of the current request on this connection.
     number: u64,
+    /// Cloned for every body, so that it is known whether somebody may still read the current one.
+    reading: Rc<()>,
     /// The rest of the interim response to send before reading the body; empty when there is none.
     interim: &'static [u8],
     aborted: bool,
+    /// How many bytes of the body of the current request have been discarded.
+    discarded: u64,
 }
 
 /// How a connection ended.
@@ -76,7 +80,8 @@ impl Wire {
     /// Wraps `stream`, of which `prefix` has already been read.
     pub(crate) fn new(stream: Stream, client: Rc<ClientConnection>, prefix: Bytes, limits: HeadLimits) -> Self {
         let (read_buffer, reader) = (ReadBuffer::new(prefix), Reader::new(limits));
-        Self { stream, read_buffer, reader, client, number: 0, interim: &[], aborted: false }
+        let (number, reading, interim, aborted, discarded) = (0, Rc::default(), [].as_slice(), false, 0);
+        Self { stream, read_buffer, reader, client, number, reading, interim, aborted, discarded }
     }
 
     /// Returns the socket to be closed in order, or `None` after an abort.
@@ -85,7 +90,7 @@ impl Wire {
     }
 
     /// Aborts the connection, so that a response delimited by its close does not look complete (RFC 9112 §8).
-    pub(super) fn abort(&mut self) {
+    pub(crate) fn abort(&mut self) {
         self.aborted = true;
         self.stream.abort();
     }
@@ -99,6 +104,7 @@ impl Wire {
                         return Poll::Ready(Err(End::Malformed(error)));
                     }
                     self.number += 1;
+                    self.discarded = 0;
                     self.interim = if head.expects_continue { CONTINUE } else { &[] };
                     return Poll::Ready(Ok(head));
                 }
@@ -121,8 +127,12 @@ impl Wire {
     }
 
     /// Is ready when the client has disconnected. This is only detected between messages with no input left, because
-    /// detection must not read beyond the request.
+    /// detection must not read beyond the request. Meanwhile a body that nobody reads is discarded: many clients read
+    /// the response only after they have sent it all.
     pub(super) fn poll_disconnected(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_abandoned() && ready!(self.poll_discard(cx)).is_err() {
+            return Poll::Pending;
+        }
         if !self.reader.between_messages() || !self.read_buffer.input.is_empty() {
             return Poll::Pending;
         }
@@ -142,25 +152,42 @@ impl Wire {
         }
     }
 
-    /// Whether the body of the current request has been read whole, or its rest could be discarded.
-    pub(super) fn is_done(&mut self) -> bool {
-        let mut discarded = 0;
-        while !self.reader.between_messages() && discarded < DISCARD_LIMIT {
+    /// Whether another request can follow the response that begins now: the body of the current one has ended, or so
+    /// little is left of it that it will be read.
+    pub(super) fn ends_soon(&mut self) -> bool {
+        if self.is_abandoned() {
+            // What has arrived already may be all of it, even if its length is not known.
+            let _ = self.poll_discard(&mut Context::from_waker(std::task::Waker::noop()));
+        }
+        let left = self.reader.size_hint().exact();
+        self.is_between_messages() || left.is_some_and(|left| left.saturating_add(self.discarded) <= DISCARD_LIMIT)
+    }
+
+    /// Reads and discards the rest of the body of the current request. Fails if that is too much, or the client has
+    /// disconnected.
+    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        while !self.is_between_messages() && self.discarded < DISCARD_LIMIT {
             match self.reader.body(&mut self.read_buffer.input) {
-                Ok(Some(frame)) => discarded += frame.data_ref().map_or(0, Bytes::len),
-                Ok(None) if self.reader.between_messages() => {}
-                Ok(None) => {
-                    let read = self
-                        .read_buffer
-                        .poll_fill(&mut self.stream, &mut Context::from_waker(std::task::Waker::noop()));
-                    if !matches!(read, Poll::Ready(Ok(1..))) {
-                        return false;
-                    }
-                }
-                Err(_) => return false,
+                Ok(Some(frame)) => self.discarded += frame.data_ref().map_or(0, Bytes::len) as u64,
+                Ok(None) if self.is_between_messages() => {}
+                Ok(None) => match ready!(self.read_buffer.poll_fill(&mut self.stream, cx)) {
+                    Ok(1..) => {}
+                    Ok(0) | Err(_) => return Poll::Ready(Err(End::Closed)),
+                },
+                Err(_) => return Poll::Ready(Err(End::Closed)),
             }
         }
+        Poll::Ready(if self.is_between_messages() { Ok(()) } else { Err(End::Closed) })
+    }
+
+    /// Whether the body of the current request has been read whole.
+    pub(super) fn is_between_messages(&self) -> bool {
         self.reader.between_messages()
+    }
+
+    /// Whether nobody will read the rest of the body of the current request.
+    fn is_abandoned(&self) -> bool {
+        !self.is_between_messages() && Rc::strong_count(&self.reading) == 1
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Unreadable>>> {
@@ -206,12 +233,14 @@ impl Wire {
 pub(super) struct RequestBody {
     wire: Rc<RefCell<Wire>>,
     number: u64,
+    _reading: Rc<()>,
 }
 
 impl RequestBody {
     /// Creates the body of the current request.
     pub(super) fn new(wire: &Rc<RefCell<Wire>>) -> Self {
-        Self { wire: Rc::clone(wire), number: wire.borrow().number }
+        let Wire { number, reading, .. } = &*wire.borrow();
+        Self { wire: Rc::clone(wire), number: *number, _reading: Rc::clone(reading) }
     }
 }
 
@@ -262,7 +291,8 @@ impl AsyncWrite for WireWriter<'_> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().stream).poll_flush(cx)
+        let wire = &mut *self.0.borrow_mut();
+        wire.client.track_flush(Pin::new(&mut wire.stream).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

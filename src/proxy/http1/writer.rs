@@ -38,6 +38,8 @@ pub(crate) struct MessageWriter {
     pub(crate) no_trailers: bool,
     /// A chunk must be ended after `piece`.
     open_chunk: bool,
+    /// The body of the current message was taken whole, or there is none.
+    pub(crate) ended: bool,
 }
 
 /// Why nothing more can be sent.
@@ -51,7 +53,8 @@ pub(crate) enum SendError {
 impl MessageWriter {
     /// Begins a message. Returns the buffer for its head, which the caller ends with an empty line.
     pub(crate) fn begin(&mut self) -> &mut Vec<u8> {
-        (self.sent, self.chunked, self.no_trailers, self.open_chunk) = (0, false, false, false);
+        (self.sent, self.chunked, self.no_trailers) = (0, false, false);
+        (self.open_chunk, self.ended) = (false, false);
         self.buffer()
     }
 
@@ -68,22 +71,23 @@ impl MessageWriter {
         self.written == self.bytes.len() && self.piece.is_empty()
     }
 
+    /// Returns how many bytes are waiting to be written.
+    pub(crate) fn unsent(&self) -> u64 {
+        (self.bytes.len() - self.written + self.piece.len()) as u64
+    }
+
     /// Writes the buffered data, then the body to its end.
     pub(crate) fn poll_send<B: Body<Data = Bytes> + Unpin>(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
-        body: &mut Option<B>,
+        body: &mut B,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         loop {
             // Pieces of the body that are available go out in one write with the data before them.
             let mut waiting = false;
-            while let Some(source) = body
-                && !waiting
-                && self.piece.is_empty()
-                && self.bytes.len() < SMALL
-            {
-                match Pin::new(&mut *source).poll_frame(cx) {
+            while !self.ended && !waiting && self.piece.is_empty() && self.bytes.len() < SMALL {
+                match Pin::new(&mut *body).poll_frame(cx) {
                     Poll::Pending => {
                         // The next piece may take long, and some readers process a chunk only when it is complete.
                         self.end_chunk();
@@ -91,17 +95,16 @@ impl MessageWriter {
                     }
                     Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(SendError::Interrupted)),
                     Poll::Ready(Some(Ok(frame))) => {
-                        let ended = self.append(frame) || (!self.chunked && source.is_end_stream());
-                        *body = body.take().filter(|_| !ended);
+                        self.ended = self.append(frame) || (!self.chunked && body.is_end_stream());
                     }
                     Poll::Ready(None) => {
                         self.append_end(&[]);
-                        *body = None;
+                        self.ended = true;
                     }
                 }
             }
             ready!(self.poll_write(stream, cx)).map_err(|_| SendError::Broken)?;
-            if body.is_none() || waiting {
+            if self.ended || waiting {
                 ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(|_| SendError::Broken)?;
                 return if waiting { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
@@ -125,6 +128,8 @@ impl MessageWriter {
             self.written += of_bytes;
             self.piece.advance(sent - of_bytes);
         }
+        // An empty rest still keeps the whole body in memory, as long as the connection is idle.
+        self.piece = Bytes::new();
         if self.bytes.capacity() > 0 {
             let mut spare = std::mem::take(&mut self.bytes);
             spare.clear();

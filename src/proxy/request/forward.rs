@@ -17,7 +17,7 @@ use crate::chain::Admitted;
 use crate::exchange::{Exchange, Peer};
 use crate::policy::Route;
 use crate::proxy::headers::UpstreamHeaders;
-use crate::proxy::upstream::{ConnectError, Head, Pool, ResponseError, UpstreamConnection};
+use crate::proxy::upstream::{ConnectError, Head, Pool, Pools, ResponseError, UpstreamConnection};
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// A response whose body is still to be read, with the connection it comes from. Its headers replaced the request's.
@@ -66,7 +66,7 @@ pub(crate) async fn forward(
     loop {
         let mut connection = match pool.take() {
             Some(connection) => connection,
-            None => connect(pool).await?,
+            None => connect(&view.pools, pool).await?,
         };
         let fields = |out: &mut Vec<u8>| upstream_headers.write(out, &server.authority, headers);
         connection.begin(&method, &target.target, fields, body);
@@ -138,10 +138,14 @@ async fn response_head(
     }
 }
 
-async fn connect(pool: &Pool) -> Result<Box<UpstreamConnection>, Refusal> {
-    pool.connect().await.map_err(|error| {
+async fn connect(pools: &Pools, pool: &Pool) -> Result<Box<UpstreamConnection>, Refusal> {
+    pools.connect(pool).await.map_err(|error| {
         let refusal = match &error {
             ConnectError::Timeout => timeout("the upstream did not accept a connection in time; try again later"),
+            ConnectError::TooMany => {
+                let detail = "too many requests wait for upstreams; try again later";
+                Refusal::new(Stage::Forward, Reason::Overloaded, detail)
+            }
             ConnectError::Connect(_) | ConnectError::Tls(_) => unreachable(),
         };
         refusal.cause(error.to_string())

@@ -8,17 +8,19 @@ pub(super) mod response_body;
 mod response_check;
 pub(crate) mod target;
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
 
 use self::forward::Forwarded;
 use self::record_guard::RecordGuard;
 use self::response_body::ResponseBody;
-use crate::body::Source;
+use crate::body::{Pieces, Source};
 use crate::chain;
 use crate::exchange::Exchange;
 use crate::proxy::downstream::client::ClientConnection;
@@ -27,26 +29,25 @@ use crate::refusal::{Refusal, X_REQUEST_ID};
 
 /// Handles one request. Its record guard exists when this returns, so the future may be dropped without being polled.
 pub(super) fn handle(
-    worker: Rc<Worker>,
+    worker: &Rc<Worker>,
     client: Rc<ClientConnection>,
     parts: Parts,
     source: Source,
-) -> impl Future<Output = Response<ResponseBody>> {
+) -> impl Future<Output = Response<ResponseBody>> + use<> {
     client.begin();
     let exchange = Exchange::open(&client.peer, &parts.method, parts.version, &parts.uri, &parts.headers);
-    let guard = RecordGuard::new(&worker, &client, exchange);
-    respond(worker, client, guard, parts, source)
+    let guard = RecordGuard::new(worker, &client, exchange);
+    respond(client, guard, parts, source)
 }
 
 async fn respond(
-    worker: Rc<Worker>,
     client: Rc<ClientConnection>,
     mut guard: Box<RecordGuard>,
     mut parts: Parts,
     source: Source,
 ) -> Response<ResponseBody> {
     // If a sink cannot keep up, requests wait here, before any work is done for them.
-    worker.recorder.ready().await;
+    guard.admit().await;
     match process(&client, &mut guard, &mut parts, source).await {
         Ok((Forwarded { head, connection, pool }, prefix)) => {
             parts.headers.insert(X_REQUEST_ID, guard.exchange.id.to_header());
@@ -63,18 +64,21 @@ async fn respond(
     }
 }
 
-/// Admits and forwards a request, unless it is refused. Also returns the bytes of the response's body that were read
-/// for its check.
+/// Admits and forwards a request, unless it is refused. Also returns the part of the response's body that was read for
+/// its check.
 async fn process(
     client: &ClientConnection,
     guard: &mut RecordGuard,
     parts: &mut Parts,
     source: Source,
-) -> Result<(Forwarded, Bytes), Refusal> {
+) -> Result<(Forwarded, Pieces), Refusal> {
     let view = Rc::clone(&guard.view);
     let in_force = &*view.in_force;
     let policy = &in_force.policy;
 
+    if parts.version == Version::HTTP_2 {
+        target::check_size(parts, policy.limits())?;
+    }
     let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, policy)?;
 
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path, parts.uri.query())?;
@@ -87,7 +91,7 @@ async fn process(
 
     let forwarded = forward::forward(admitted, &target, &mut parts.headers, &client.peer, &route, guard).await?;
     match &route.response {
-        None => Ok((forwarded, Bytes::new())),
+        None => Ok((forwarded, Pieces::new())),
         Some(requirement) => {
             Box::pin(response_check::check(forwarded, &route, requirement, &parts.headers, guard)).await
         }
@@ -102,6 +106,48 @@ fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> Response<ResponseBo
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+/// Replaces a response by a refusal if it breaks at its beginning. HTTP/2 sends the head of what is returned.
+pub(super) async fn begun(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    poll_fn(|cx| {
+        response.body_mut().poll_beginning(cx);
+        Poll::Ready(())
+    })
+    .await;
+    let (mut parts, mut body) = response.into_parts();
+    replace_interrupted(&mut parts, &mut body);
+    Response::from_parts(parts, body)
+}
+
+/// Replaces a response that was interrupted before any of it was sent. Otherwise the client would get no response at all,
+/// and many clients then repeat the request (RFC 9110 §9.2.2). Returns false if it was not interrupted.
+pub(super) fn replace_interrupted(parts: &mut response::Parts, body: &mut ResponseBody) -> bool {
+    let Some(refusal) = body.take_interruption() else { return false };
+    body.replace(|guard| {
+        guard.discarded();
+        guard.refused(&refusal);
+        let (status, headers, body) = render(&refusal, guard);
+        (parts.status, parts.headers) = (status, headers);
+        parts.extensions.clear();
+        body
+    });
+    true
+}
+
+/// Records a request that is not answered: its head was not received whole, or HTTP/2 itself refused it.
+pub(super) fn record_unanswered(
+    worker: &Rc<Worker>,
+    client: &Rc<ClientConnection>,
+    version: Option<Version>,
+    refusal: &Refusal,
+) {
+    client.begin();
+    let mut exchange = Exchange::unparsed(&client.peer);
+    exchange.version = version;
+    let mut guard = RecordGuard::new(worker, client, exchange);
+    guard.refused(refusal);
+    guard.unsent(0, true);
 }
 
 /// Refuses a head that cannot be read, and records it. Returns the response to write.

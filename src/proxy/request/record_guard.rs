@@ -50,6 +50,8 @@ pub(crate) struct RecordGuard {
     pub(crate) route: Option<Arc<Route>>,
     /// What the chain found.
     pub(crate) trace: Trace,
+    /// It waited until the record can keep up, so its own record is never dropped.
+    admitted: bool,
     upstream: Option<(Arc<Server>, Option<Duration>)>,
     status: Option<StatusCode>,
     sent: u64,
@@ -59,6 +61,7 @@ pub(crate) struct RecordGuard {
 impl RecordGuard {
     /// Creates the guard. The caller has called `begin` of `client`; the guard calls `end` when dropped.
     pub(crate) fn new(worker: &Rc<Worker>, client: &Rc<ClientConnection>, exchange: Exchange) -> Box<Self> {
+        worker.shared.metrics.requests_in_flight.inc();
         Box::new(Self {
             worker: Rc::clone(worker),
             client: Rc::clone(client),
@@ -67,11 +70,18 @@ impl RecordGuard {
             counter: Counter::default(),
             route: None,
             trace: Trace::default(),
+            admitted: false,
             upstream: None,
             status: None,
             sent: 0,
             state: State::Open,
         })
+    }
+
+    /// Waits until the record can keep up. Await it before any work is done for the request.
+    pub(super) async fn admit(&mut self) {
+        self.worker.recorder.ready().await;
+        self.admitted = true;
     }
 
     /// Records that the request was sent to a server.
@@ -90,13 +100,21 @@ impl RecordGuard {
 
     /// Records that the server's response is not sent to the client after all.
     pub(crate) fn discarded(&mut self) {
-        self.status = None;
+        (self.status, self.sent) = (None, 0);
         self.state = State::Open;
     }
 
     /// Adds bytes of the response's body that were sent.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
+    }
+
+    /// Takes back bytes of the response's body that were not sent after all. `nothing`: neither was its head.
+    pub(crate) fn unsent(&mut self, bytes: u64, nothing: bool) {
+        if nothing {
+            (self.status, self.sent) = (None, 0);
+        }
+        self.sent = self.sent.saturating_sub(bytes);
     }
 
     /// Records that the response was sent whole.
@@ -172,13 +190,15 @@ impl Drop for RecordGuard {
     fn drop(&mut self) {
         let now = Instant::now();
         self.client.end(now);
+        self.worker.shared.metrics.requests_in_flight.dec();
         let duration = now.saturating_duration_since(self.exchange.begun);
         let metrics = self.view.in_force.metrics(self.route.as_deref());
         metrics.count(self.end(), duration, self.upstream.as_ref().and_then(|(_, duration)| *duration));
         for refusal in &self.trace.would_refuse {
             metrics.would_refuse(refusal.reason().code());
         }
-        if !self.worker.recorder.is_silent() {
+        let recorder = &self.worker.recorder;
+        if !recorder.is_silent() && (self.admitted || !recorder.drops()) {
             self.record(duration);
         }
     }

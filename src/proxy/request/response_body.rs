@@ -5,12 +5,14 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::Version;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::record_guard::RecordGuard;
+use crate::body::Pieces;
 use crate::proxy::headers::strip_trailers;
 use crate::proxy::upstream::{Pool, ResponseError, UpstreamConnection};
 use crate::refusal::{Reason, Refusal, Stage};
@@ -19,6 +21,10 @@ use crate::refusal::{Reason, Refusal, Stage};
 pub(crate) struct ResponseBody {
     source: Source,
     guard: Box<RecordGuard>,
+    /// Why the response was interrupted.
+    interruption: Option<Refusal>,
+    /// All of it was sent. HTTP/2 does not say so: there it was when it has ended.
+    completed: bool,
 }
 
 enum Source {
@@ -28,8 +34,10 @@ enum Source {
 
 /// A body streamed from the upstream.
 struct Upstream {
-    /// The beginning of the body, read before the response was released.
-    prefix: Option<Bytes>,
+    /// What was held of the body until the response was released.
+    held: Pieces,
+    /// What came first of a body of which nothing was held.
+    beginning: Option<Frame<Bytes>>,
     /// Present until the response is interrupted.
     connection: Option<Box<UpstreamConnection>>,
     pool: Rc<Pool>,
@@ -52,28 +60,88 @@ impl std::error::Error for Interrupted {}
 impl ResponseBody {
     /// Creates a body that does not come from an upstream.
     pub(crate) fn local(bytes: Bytes, guard: Box<RecordGuard>) -> Self {
-        Self { source: Source::Local(Some(bytes).filter(|bytes| !bytes.is_empty())), guard }
+        Self::new(Source::Local(Some(bytes).filter(|bytes| !bytes.is_empty())), guard)
     }
 
-    /// Creates a body streamed from the upstream: `prefix` has been read already, the rest follows on `connection`.
+    /// Creates a body streamed from the upstream: `held` has been read already, the rest follows on `connection`.
     pub(crate) fn upstream(
         connection: Box<UpstreamConnection>,
         pool: Rc<Pool>,
-        prefix: Bytes,
+        mut held: Pieces,
         guard: Box<RecordGuard>,
     ) -> Self {
-        let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
-        Self {
-            source: Source::Upstream(Upstream { prefix, connection: Some(connection), pool, waiting_since: None }),
-            guard,
+        held.retain(|piece| !piece.is_empty());
+        let connection = Some(connection);
+        Self::new(Source::Upstream(Upstream { held, beginning: None, connection, pool, waiting_since: None }), guard)
+    }
+
+    fn new(source: Source, guard: Box<RecordGuard>) -> Self {
+        let completed = false;
+        Self { source, guard, interruption: None, completed }
+    }
+
+    /// Returns the maximum time that the upstream may take for the next piece.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        match &self.source {
+            Source::Local(_) => Duration::ZERO,
+            Source::Upstream(upstream) => upstream.pool.idle_timeout(),
+        }
+    }
+
+    /// Reads what is already there of the body, so that a response that breaks at its beginning can still be replaced.
+    pub(super) fn poll_beginning(&mut self, cx: &mut Context<'_>) {
+        if let Source::Upstream(upstream) = &mut self.source
+            && upstream.held.is_empty()
+            && upstream.beginning.is_none()
+        {
+            match upstream.poll(cx, &self.guard) {
+                Poll::Ready(Some(Ok(frame))) => upstream.beginning = Some(frame),
+                Poll::Ready(Some(Err(refusal))) => self.interruption = Some(refusal),
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+        }
+    }
+
+    /// Returns why the response was interrupted, if it was. Then nothing of it may have been sent, and the caller
+    /// replaces the body.
+    pub(super) fn take_interruption(&mut self) -> Option<Refusal> {
+        self.interruption.take()
+    }
+
+    /// Replaces the body by the proxy's own.
+    pub(super) fn replace(&mut self, with: impl FnOnce(&mut RecordGuard) -> Bytes) {
+        self.source = Source::Local(Some(with(&mut self.guard)));
+    }
+
+    /// Records that all of the response was sent.
+    pub(crate) fn completed(&mut self) {
+        self.completed = true;
+    }
+
+    /// Records that the response was not sent whole: this many bytes were, with head and framing, and this many that were
+    /// ready were not.
+    pub(crate) fn cut_short(&mut self, sent: u64, unsent: u64) {
+        self.guard.unsent(unsent, sent == 0);
+    }
+
+    /// Gives the upstream's connection back once the whole response has been read.
+    fn release(&mut self) {
+        if let Source::Upstream(upstream) = &mut self.source
+            && upstream.has_ended()
+            && let Some(connection) = upstream.connection.take()
+        {
+            upstream.pool.put(connection);
         }
     }
 }
 
 impl Upstream {
     fn poll(&mut self, cx: &mut Context<'_>, guard: &RecordGuard) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
-        if let Some(prefix) = self.prefix.take() {
-            return Poll::Ready(Some(Ok(Frame::data(prefix))));
+        if let Some(piece) = self.held.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        if let Some(frame) = self.beginning.take() {
+            return Poll::Ready(Some(Ok(frame)));
         }
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         let frame = match connection.poll_body(cx) {
@@ -112,13 +180,16 @@ impl Upstream {
     }
 
     fn has_ended(&self) -> bool {
-        self.prefix.is_none() && self.connection.as_ref().is_none_or(|connection| connection.has_ended())
+        self.held.is_empty()
+            && self.beginning.is_none()
+            && self.connection.as_ref().is_none_or(|connection| connection.has_ended())
     }
 
     fn size_hint(&self) -> SizeHint {
         let rest = self.connection.as_ref().map(|connection| connection.size_hint()).unwrap_or_default();
-        let prefix = self.prefix.as_ref().map_or(0, Bytes::len) as u64;
-        rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest.saturating_add(prefix)))
+        let beginning = self.beginning.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        let first = (self.held.iter().map(Bytes::len).sum::<usize>() + beginning) as u64;
+        rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest.saturating_add(first)))
     }
 }
 
@@ -141,11 +212,9 @@ impl Body for ResponseBody {
             Source::Local(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             Source::Upstream(upstream) => ready!(upstream.poll(cx, &this.guard)),
         };
+        this.release();
         Poll::Ready(match frame {
-            None => {
-                this.guard.completed();
-                None
-            }
+            None => None,
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     this.guard.sent(data.len());
@@ -153,7 +222,7 @@ impl Body for ResponseBody {
                 Some(Ok(frame))
             }
             Some(Err(refusal)) => {
-                this.guard.refused(&refusal);
+                this.interruption = Some(refusal);
                 Some(Err(Interrupted))
             }
         })
@@ -176,13 +245,13 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        // hyper and our writer drop a body of known length without polling for its end.
-        if let Source::Upstream(upstream) = &mut self.source
-            && upstream.has_ended()
-            && let Some(connection) = upstream.connection.take()
-        {
-            self.guard.completed();
-            upstream.pool.put(connection);
+        self.release();
+        // hyper drops a body of known length without polling for its end.
+        let ended = self.guard.exchange.version == Some(Version::HTTP_2) && self.is_end_stream();
+        match self.interruption.take() {
+            Some(refusal) => self.guard.refused(&refusal),
+            None if self.completed || ended => self.guard.completed(),
+            None => {}
         }
     }
 }

@@ -1,52 +1,55 @@
 //! Checks a response before it is sent to the client: it is read whole, up to the size that its schema allows.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::forward::Forwarded;
 use super::record_guard::RecordGuard;
+use crate::body::{Collected, Pieces, no_memory};
+use crate::budget::MemoryBudget;
 use crate::chain;
 use crate::policy::Route;
 use crate::proxy::upstream::ResponseError;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::schema::response::{Expected, Requirement};
 
-/// Checks a response against the schema for its status, if there is one. Returns it with the bytes read of its body.
+/// Checks a response against the schema for its status, if there is one. Returns it with what was read of its body.
 pub(super) async fn check(
     mut forwarded: Forwarded,
     route: &Route,
     requirement: &Requirement,
     headers: &HeaderMap,
     guard: &mut RecordGuard,
-) -> Result<(Forwarded, Bytes), Refusal> {
+) -> Result<(Forwarded, Pieces), Refusal> {
     let status = forwarded.head.status;
     // RFC 9110 §6.4.1: these have no body.
     let bodiless = guard.exchange.method == Some(Method::HEAD)
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let contents = match requirement.of(status, headers).filter(|_| !bodiless) {
-        None => return Ok((forwarded, Bytes::new())),
+        None => return Ok((forwarded, Pieces::new())),
         Some(Expected::Contents(contents)) => contents,
         Some(Expected::Nothing) => {
             if !forwarded.connection.has_ended() {
                 chain::release_undescribed(route, requirement, &mut guard.trace).inspect_err(|_| guard.discarded())?;
             }
-            return Ok((forwarded, Bytes::new()));
+            return Ok((forwarded, Pieces::new()));
         }
     };
-    let read = match read(&mut forwarded, requirement.max_size).await {
+    let view = Rc::clone(&guard.view);
+    let (read, whole) = match read(&mut forwarded, requirement, &view.in_force.memory).await {
         Ok(read) => read,
         Err(refusal) => {
             guard.discarded();
             return Err(guard.counter.failure().unwrap_or(refusal));
         }
     };
-    let all = forwarded.connection.has_ended() && read.len() as u64 <= requirement.max_size;
-    let whole = all.then(|| read.clone());
-    if let Err(refusal) = chain::release(route, requirement, contents, headers, whole, &mut guard.trace).await {
+    let (in_force, trace) = (&*view.in_force, &mut guard.trace);
+    if let Err(refusal) = chain::release(in_force, route, requirement, contents, headers, whole, trace).await {
         guard.discarded();
         if forwarded.connection.has_ended() {
             forwarded.pool.put(forwarded.connection);
@@ -56,10 +59,15 @@ pub(super) async fn check(
     Ok((forwarded, read))
 }
 
-/// Reads the body of a response. A body larger than `limit` bytes is read only until it exceeds the limit.
-async fn read(forwarded: &mut Forwarded, limit: u64) -> Result<Bytes, Refusal> {
+/// Reads the body of a response, within the limit of its size and the memory budget. Returns what was read; and all of it, or
+/// why that cannot be checked.
+async fn read(
+    forwarded: &mut Forwarded,
+    requirement: &Requirement,
+    memory: &MemoryBudget,
+) -> Result<(Pieces, Result<Bytes, Refusal>), Refusal> {
     let idle = forwarded.pool.idle_timeout();
-    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+    let mut collected = Collected::new(memory);
     loop {
         let connection = &mut forwarded.connection;
         let since = Instant::now();
@@ -78,20 +86,16 @@ async fn read(forwarded: &mut Forwarded, limit: u64) -> Result<Bytes, Refusal> {
             // Trailers are not part of what is checked, so they are not forwarded.
             Some(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
         };
-        if first.is_empty() {
-            first = data;
-        } else {
-            if rest.is_empty() {
-                rest.extend_from_slice(&first);
-            }
-            rest.extend_from_slice(&data);
+        let kept = collected.push(data, &forwarded.connection.size_hint());
+        if kept.is_err() {
+            return Ok((collected.into_pieces(), Err(no_memory(Stage::Response))));
         }
-        if first.len().max(rest.len()) as u64 > limit {
-            break;
+        if collected.len() as u64 > requirement.max_size {
+            return Ok((collected.into_pieces(), Err(requirement.too_large())));
         }
     }
-    // A single piece is the ordinary case, and needs no copy.
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    let whole = collected.into_bytes();
+    Ok((Pieces::from([whole.clone()]), Ok(whole)))
 }
 
 fn interrupted(error: &ResponseError) -> Refusal {

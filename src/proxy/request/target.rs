@@ -4,15 +4,20 @@
 
 use std::borrow::Cow;
 
+use http::header::HOST;
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::path;
 use crate::exchange::{Exchange, Peer, Request, Tick};
-use crate::policy::Policy;
+use crate::policy::{Limits, Policy};
 use crate::proxy::headers;
 use crate::proxy::http1::framing_error::FramingError;
 use crate::refusal::{Reason, Refusal, Stage};
+
+/// What a header field takes in HTTP/1 beside its name and value: `: ` and CRLF.
+const LINE_OVERHEAD: usize = 4;
 
 /// The checked target of a request.
 pub(crate) struct RequestTarget<'a> {
@@ -95,7 +100,11 @@ fn scheme(headers: &HeaderMap, peer: &Peer, trusted_peer: bool) -> &'static str 
 /// forward.
 fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange) -> Result<Cow<'a, str>, Refusal> {
     match path::normalise(uri.path()).map_err(|error| malformed(error.detail()))? {
-        Cow::Borrowed(path) => Ok(Cow::Borrowed(uri.path_and_query().map_or(path, PathAndQuery::as_str))),
+        Cow::Borrowed(path) => {
+            let target = uri.path_and_query().map_or(path, PathAndQuery::as_str);
+            // RFC 9112 §3.2.1: an absolute-form target may have an empty path before its query; it means `/`.
+            Ok(if target.starts_with('?') { Cow::Owned(format!("{path}{target}")) } else { Cow::Borrowed(target) })
+        }
         Cow::Owned(path) => {
             let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
             let target = format!("{path}{query}");
@@ -103,6 +112,24 @@ fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange) -> Result<Cow<'a, str>,
             Ok(Cow::Owned(target))
         }
     }
+}
+
+/// Checks the head of an HTTP/2 request against the limits, by the measure of HTTP/1: each field as the line that it would
+/// be there.
+pub(crate) fn check_size(head: &Parts, limits: Limits) -> Result<(), Refusal> {
+    let Parts { method, uri, headers, .. } = head;
+    let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE_OVERHEAD);
+    let authority = uri.authority().map(|host| host.as_str().len() + HOST.as_str().len() + LINE_OVERHEAD);
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let size = lines.sum::<usize>() + authority.unwrap_or(0) + method.as_str().len() + target;
+    // `:authority` is the Host of HTTP/2.
+    let count = headers.len() + usize::from(authority.is_some());
+    let detail = match () {
+        () if count > limits.headers => "send fewer header fields",
+        () if size > limits.header_size => "send smaller header fields",
+        () => return Ok(()),
+    };
+    Err(Refusal::new(Stage::Request, Reason::HeadersTooLarge, detail))
 }
 
 /// Returns the refusal for a head with this error in its framing.

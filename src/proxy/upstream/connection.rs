@@ -13,6 +13,7 @@ use hyper::body::{Body as _, Frame, SizeHint};
 
 use super::error::ResponseError;
 use super::head::{self, Head, MAX_HEADERS};
+use super::limit::Permit;
 use crate::body::Body;
 use crate::proxy::deadline::Deadline;
 use crate::proxy::http1::body_decoder::{BodyDecoder, Framing};
@@ -43,11 +44,13 @@ pub(crate) struct UpstreamConnection {
     pub(crate) deadline: Deadline,
     /// When the current or the last request began.
     pub(crate) begun: Instant,
+    /// Counts the connection until it is closed.
+    _permit: Permit,
 }
 
 impl UpstreamConnection {
     /// Wraps a stream that was just opened.
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream, permit: Permit) -> Self {
         Self {
             stream,
             writer: MessageWriter::default(),
@@ -62,6 +65,7 @@ impl UpstreamConnection {
             stalled: None,
             deadline: Deadline::default(),
             begun: Instant::now(),
+            _permit: permit,
         }
     }
 
@@ -86,7 +90,7 @@ impl UpstreamConnection {
             None => bytes.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         }
         bytes.extend_from_slice(b"\r\n");
-        self.writer.chunked = length.is_none();
+        (self.writer.chunked, self.writer.ended) = (length.is_none(), ended);
         self.retry_body = body.copy();
         self.body = Some(body).filter(|_| !ended);
         self.method = method.clone();
@@ -167,7 +171,12 @@ impl UpstreamConnection {
             return Ok(());
         }
         let before = self.writer.sent;
-        match self.writer.poll_send(&mut self.stream, &mut self.body, cx) {
+        let mut none = Body::whole(Bytes::new());
+        let sent = self.writer.poll_send(&mut self.stream, self.body.as_mut().unwrap_or(&mut none), cx);
+        if self.writer.ended {
+            self.body = None;
+        }
+        match sent {
             Poll::Ready(Err(SendError::Interrupted)) => Err(ResponseError::Interrupted),
             Poll::Ready(Err(SendError::Broken)) => {
                 (self.keep_alive, self.body) = (false, None);

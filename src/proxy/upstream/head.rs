@@ -66,7 +66,9 @@ pub(crate) fn read(
             }
             Err(_) => return Err(ResponseError::Invalid("its head is malformed")),
         };
-        let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
+        check_lines(input.get(..size).unwrap_or_default())?;
+        // RFC 9110 §15: a status outside 100 to 599 has no meaning to anybody.
+        let status = parsed.code.filter(|code| *code < 600).and_then(|code| StatusCode::from_u16(code).ok());
         let status = status.ok_or(ResponseError::Invalid("its status code is invalid"))?;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ResponseError::Invalid("it switches protocols, which was not requested"));
@@ -148,6 +150,19 @@ impl Fields {
             None => Framing::UntilClose,
         })
     }
+}
+
+/// Checks that a head begins with its status line and that each of its lines ends in CRLF. httparse skips empty lines
+/// before it and accepts LF alone, which RFC 9112 §2.2 permits and which two parsers may read in two ways.
+fn check_lines(head: &[u8]) -> Result<(), ResponseError> {
+    if !head.starts_with(b"HTTP/") {
+        return Err(ResponseError::Invalid("something precedes its status line"));
+    }
+    let bare = |at: usize| at.checked_sub(1).and_then(|before| head.get(before)) != Some(&b'\r');
+    if memchr::memchr_iter(b'\n', head).any(bare) {
+        return Err(ResponseError::Invalid("a line of its head ends in LF without CR"));
+    }
+    Ok(())
 }
 
 /// Parses a decimal number, which must consist of digits alone (RFC 9110 §8.6).

@@ -10,11 +10,13 @@
 mod connection;
 mod error;
 mod head;
+mod limit;
 mod pool;
 
 pub(crate) use connection::UpstreamConnection;
 pub(crate) use error::ResponseError;
 pub(crate) use head::{Head, MAX_HEADERS, read as read_head};
+pub(crate) use limit::UpstreamLimit;
 pub(crate) use pool::{ConnectError, Pool, Pools};
 
 #[cfg(test)]

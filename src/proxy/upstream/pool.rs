@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::connection::UpstreamConnection;
+use super::limit::{Permit, UpstreamLimit};
 use crate::policy::Server;
 use crate::proxy::stream::Stream;
 
@@ -24,12 +25,12 @@ pub(crate) struct Pools(Vec<Rc<Pool>>);
 
 impl Pools {
     /// Creates one pool per server. Servers that did not change keep their pool from the previous policy.
-    pub(crate) fn new(servers: &[Arc<Server>], previous: Option<&Self>) -> Self {
+    pub(crate) fn new(servers: &[Arc<Server>], limit: &UpstreamLimit, previous: Option<&Self>) -> Self {
         let kept = |server: &Server| previous?.0.iter().find(|pool| pool.server.identity == server.identity);
         let pool = |server: &Arc<Server>| match kept(server) {
             Some(pool) if pool.server.same_timeouts(server) => Rc::clone(pool),
-            Some(pool) => Rc::new(Pool { server: Arc::clone(server), idle: RefCell::new(pool.idle.take()) }),
-            None => Rc::new(Pool { server: Arc::clone(server), idle: RefCell::default() }),
+            Some(pool) => Rc::new(Pool::new(server, limit, pool.idle.take())),
+            None => Rc::new(Pool::new(server, limit, Vec::new())),
         };
         Self(servers.iter().map(pool).collect())
     }
@@ -37,6 +38,18 @@ impl Pools {
     /// Returns the pool of a server of the same policy.
     pub(crate) fn of(&self, server: &Server) -> Option<&Rc<Pool>> {
         self.0.get(server.index)
+    }
+
+    /// Opens a connection to the server of `pool`. When there are too many, first closes one that is idle.
+    pub(crate) async fn connect(&self, pool: &Pool) -> Result<Box<UpstreamConnection>, ConnectError> {
+        let permit = pool.limit.acquire().or_else(|| {
+            self.0.iter().find_map(|pool| pool.idle.borrow_mut().pop())?;
+            pool.limit.acquire()
+        });
+        match permit {
+            Some(permit) => pool.connect(permit).await,
+            None => Err(ConnectError::TooMany),
+        }
     }
 
     /// Closes connections that have been idle too long or that the peer has closed.
@@ -54,9 +67,15 @@ pub(crate) struct Pool {
     server: Arc<Server>,
     #[allow(clippy::vec_box, reason = "a connection is half a kilobyte, and is moved in and out with every request")]
     idle: RefCell<Vec<Box<UpstreamConnection>>>,
+    limit: UpstreamLimit,
 }
 
 impl Pool {
+    #[allow(clippy::vec_box, reason = "see `idle`")]
+    fn new(server: &Arc<Server>, limit: &UpstreamLimit, idle: Vec<Box<UpstreamConnection>>) -> Self {
+        Self { server: Arc::clone(server), idle: RefCell::new(idle), limit: limit.clone() }
+    }
+
     /// Takes an idle connection that is still open, if there is one.
     pub(crate) fn take(&self) -> Option<Box<UpstreamConnection>> {
         let mut idle = self.idle.borrow_mut();
@@ -76,19 +95,19 @@ impl Pool {
     /// Puts a connection back. It is closed unless another request may follow on it.
     pub(crate) fn put(&self, connection: Box<UpstreamConnection>) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && connection.is_done() {
+        if idle.len() < MAX_IDLE && self.limit.keeps_idle() && connection.is_done() {
             idle.push(connection);
         }
     }
 
     /// Opens a connection, with TLS if the server is configured with it.
-    pub(crate) async fn connect(&self) -> Result<Box<UpstreamConnection>, ConnectError> {
+    async fn connect(&self, permit: Permit) -> Result<Box<UpstreamConnection>, ConnectError> {
         // Boxed, because it is large and rare, and would enlarge the future of every request.
-        let opening = Box::pin(tokio::time::timeout(self.server.connect_timeout, self.open()));
+        let opening = Box::pin(tokio::time::timeout(self.server.connect_timeout, self.open(permit)));
         opening.await.unwrap_or(Err(ConnectError::Timeout))
     }
 
-    async fn open(&self) -> Result<Box<UpstreamConnection>, ConnectError> {
+    async fn open(&self, permit: Permit) -> Result<Box<UpstreamConnection>, ConnectError> {
         let tcp = TcpStream::connect((&*self.server.host, self.server.port)).await.map_err(ConnectError::Connect)?;
         tcp.set_nodelay(true).map_err(ConnectError::Connect)?;
         let stream = match &self.server.tls {
@@ -99,7 +118,7 @@ impl Pool {
                 Stream::tls(tls.into())
             }
         };
-        Ok(Box::new(UpstreamConnection::new(stream)))
+        Ok(Box::new(UpstreamConnection::new(stream, permit)))
     }
 }
 
@@ -108,6 +127,8 @@ impl Pool {
 pub(crate) enum ConnectError {
     /// It took longer than the connect timeout.
     Timeout,
+    /// The process has as many upstream connections as it can.
+    TooMany,
     /// The name did not resolve, or the address refused the connection.
     Connect(io::Error),
     /// The TLS handshake failed, or the server's certificate is not acceptable.
@@ -117,6 +138,9 @@ pub(crate) enum ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TooMany => {
+                f.write_str("the process has as many upstream connections as its limit on open files allows")
+            }
             Self::Timeout => f.write_str("no connection within the connect timeout"),
             Self::Connect(error) => write!(f, "no connection: {error}"),
             Self::Tls(error) => write!(f, "no TLS: {error}"),

@@ -43,8 +43,9 @@ const FIELDS: &[Case<'_>] = &[
     ("list of codings", "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n!", NO, NO),
     ("identity", "Transfer-Encoding: identity\r\n\r\n!", NO, NO),
     ("coding with a parameter", "Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n!", NO, NO),
-    ("bare LF in the head", "Content-Length: 3\n\r\nabc!", NO, Some("abc")),
-    ("bare LF ends the head", "Content-Length: 3\r\n\nabc!", NO, Some("abc")),
+    // S21: a head with LF alone is refused in both directions.
+    ("bare LF in the head", "Content-Length: 3\n\r\nabc!", NO, NO),
+    ("bare LF ends the head", "Content-Length: 3\r\n\nabc!", NO, NO),
     ("bare CR in the head", "Content-Length: 3\rX: y\r\n\r\nabc!", NO, NO),
     ("obs-fold in the head", "X: y\r\n Content-Length: 3\r\n\r\nabc!", NO, NO),
     ("space before the colon", "Content-Length : 3\r\n\r\nabc!", NO, NO),
@@ -72,9 +73,11 @@ const CHUNKS: &[Case<'_>] = &[
     ("space before the size", " 3\r\nabc\r\n0\r\n\r\n!", NO, NO),
     ("space after the size", "3 \r\nabc\r\n0\t \r\n\r\n!", NO, Some("abc")),
     ("space within the size", "1 0\r\nabc\r\n0\r\n\r\n!", NO, NO),
-    ("extension", "3;a=b\r\nabc\r\n0;c\r\n\r\n!", NO, Some("abc")),
+    // A1: RFC 9112 §7.1.1 requires to ignore extensions.
+    ("extension", "3;a=b\r\nabc\r\n0;c\r\n\r\n!", Some("abc"), Some("abc")),
+    ("quoted extension", "3;a=\"b;c\"\r\nabc\r\n0\r\n\r\n!", Some("abc"), Some("abc")),
     ("extension after a space", "3 \t;a=\"b;c\"\r\nabc\r\n0\r\n\r\n!", NO, Some("abc")),
-    ("empty extension", "3;\r\nabc\r\n0\r\n\r\n!", NO, Some("abc")),
+    ("empty extension", "3;\r\nabc\r\n0\r\n\r\n!", Some("abc"), Some("abc")),
     ("extension alone", ";a\r\nabc\r\n0\r\n\r\n!", NO, NO),
     ("NUL in an extension", "3;\0\r\nabc\r\n0\r\n\r\n!", NO, Some("abc")),
     ("bare LF in an extension", "3;a\nb\r\nabc\r\n0\r\n\r\n!", NO, NO),
@@ -185,6 +188,27 @@ fn what_delimits_a_message() {
     }
 }
 
+/// S21: what parsers read in two ways, or what nobody understands, is no head of a response.
+#[test]
+fn heads_of_responses_are_read_strictly() {
+    for (head, status) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Some(200)),
+        ("HTTP/1.0 599 \r\nContent-Length: 0\r\n\r\n", Some(599)),
+        ("HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n", None),
+        ("HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n", None),
+        ("HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n", None),
+        ("\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", None),
+        ("\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", None),
+        ("HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n", None),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\n\n", None),
+        ("HTTP/1.1 103 Early Hints\n\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", None),
+    ] {
+        let mut input = Bytes::from(head);
+        let read = head::read(&mut input, &Method::GET, &mut HeaderMap::new(), &mut 0);
+        assert_eq!(read.ok().flatten().map(|head| head.status.as_u16()), status, "{head:?}");
+    }
+}
+
 #[test]
 fn what_a_chunked_message_may_contain() {
     for (name, body, request, response) in CHUNKS {
@@ -197,6 +221,7 @@ fn what_a_chunked_message_may_contain() {
 fn lines_and_trailers_are_limited() {
     let body = |size: &str, trailers: &str| format!("Transfer-Encoding: chunked\r\n\r\n{size}\r\n{trailers}\r\n!");
     let extension = |line: usize| body(&format!("0;{}", "x".repeat(line - 4)), "");
+    let extensions = |chunks| body(&format!("{}0", format!("1;{}\r\nx\r\n", "e".repeat(2000)).repeat(chunks)), "");
     let trailers = |size: usize| body("0", &format!("X:{}\r\n", "x".repeat(size - 6)));
     let fields = |count: usize| body("0", &"X:\r\n".repeat(count));
     let long = |size: usize| format!("|x:{}", "x".repeat(size - 6));
@@ -206,7 +231,9 @@ fn lines_and_trailers_are_limited() {
         ("trailers of 16 KiB + 1", trailers(16 * 1024 + 1), None, None),
         ("100 trailers", fields(100), Some("|x:".repeat(100)), Some("|x:".repeat(100))),
         ("101 trailers", fields(101), None, None),
-        ("extension of 4 KiB", extension(4 * 1024), None, Some(String::new())),
+        ("extension of 4 KiB", extension(4 * 1024), Some(String::new()), Some(String::new())),
+        // A1: a body cannot consist of extensions.
+        ("extensions of 18 KB in all", extensions(9), None, Some("x".repeat(9))),
         ("extension of 4 KiB + 1", extension(4 * 1024 + 1), None, None),
     ] {
         check(name, message.as_bytes(), &[1000, usize::MAX], request.as_deref(), response.as_deref());

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use mediatype::MediaType;
 
-use super::form::{Form, Multipart};
+use super::form::{self, Form, Multipart};
 use super::json::JsonSchema;
 use super::media_type::{self, MediaRange};
 use super::offload::offload;
@@ -14,8 +14,9 @@ use super::text_encoding::without_mark;
 use super::xml::XmlSchema;
 use crate::refusal::{Reason, Refusal, Stage};
 
-/// JSON bodies up to this size in bytes are checked on the worker, in at most a millisecond; larger ones are offloaded.
-const JSON_AT_ONCE: usize = 256 << 10;
+/// JSON bodies and forms up to this size in bytes are checked on the worker, in about a millisecond; larger ones are
+/// offloaded.
+const AT_ONCE: usize = 256 << 10;
 
 /// The schema of bodies of some media type.
 #[derive(Debug, Clone)]
@@ -107,15 +108,23 @@ impl Content {
     /// Checks that a body parses and conforms to its schema.
     pub(super) async fn check(&self, media: &MediaType<'_>, body: &Bytes) -> Result<(), Refusal> {
         match self {
-            Self::Json(schema) if body.len() > JSON_AT_ONCE => {
+            Self::Json(schema) if body.len() > AT_ONCE => {
                 let (schema, body) = (Arc::clone(schema), body.clone());
                 Box::pin(offload(move || schema.check(without_mark(&body)))).await
             }
             Self::Json(schema) => schema.check(without_mark(body)),
             // Boxed: rare and large, and it would be a part of every request's future.
             Self::Xml(schema) => Box::pin(schema.check(body)).await,
+            Self::Form(form) if body.len() > AT_ONCE => {
+                let (form, body) = (Arc::clone(form), body.clone());
+                Box::pin(offload(move || form.check(&body))).await
+            }
             Self::Form(form) => form.check(body),
-            Self::Multipart(form) => Box::pin(form.check(media, body)).await,
+            Self::Multipart(form) if body.len() > AT_ONCE => {
+                let (form, boundary, body) = (Arc::clone(form), form::boundary(media)?, body.clone());
+                Box::pin(offload(move || form.check(boundary, &body))).await
+            }
+            Self::Multipart(form) => form.check(form::boundary(media)?, body),
             Self::Graded(both) => match Box::pin(both.0.check(media, body)).await {
                 Err(refusal) if Box::pin(both.1.check(media, body)).await.is_ok() => Err(refusal.only_reported()),
                 checked => checked,

@@ -1,7 +1,8 @@
 //! Decodes the content coding of a body (RFC 9110 §8.4.1), within the limit of the decoded size.
 //!
-//! At most one coding is accepted. Decompression stops at the limit, so a small body cannot expand into a large one. The
-//! encoded bytes are forwarded, so nothing may follow the end of the coded data: another decoder might read on.
+//! At most one coding is accepted. Decompression stops at the limit, at a ratio that no ordinary body has, and at the memory
+//! budget of the process, so a small body cannot expand into a large one, nor many small ones together. The encoded bytes are
+//! forwarded, so nothing may follow the end of the coded data: another decoder might read on.
 
 use std::io::{self, Read};
 
@@ -12,8 +13,19 @@ use http::header::CONTENT_ENCODING;
 use ruzstd::decoding::StreamingDecoder;
 
 use super::malformed::malformed;
-use crate::body::too_large;
+use super::offload::offload;
+use crate::body::{no_memory, too_large};
+use crate::budget::{Exhausted, MemoryBudget, Reservation};
 use crate::refusal::{Reason, Refusal, Stage};
+
+/// Bodies of at most this many bytes, encoded and decoded, are decoded on the worker, in at most a millisecond.
+const AT_ONCE: u64 = 256 << 10;
+/// A body decodes to at most this many times its size. Texts reach 50, and generated ones 100; zeros reach 1000.
+const MAX_RATIO: u64 = 200;
+/// The ratio is not limited up to this decoded size, in bytes.
+const ANY_RATIO: u64 = 1 << 20;
+/// Bytes that a decoder yields at a time.
+const PIECE: usize = 8 * 1024;
 
 /// How a body was encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,53 +60,120 @@ impl Encoding {
         }
     }
 
-    /// The decoded body, of at most `limit` bytes.
-    pub(super) fn decode(self, body: Bytes, limit: u64) -> Result<Bytes, Refusal> {
-        let encoded: &[u8] = &body;
-        let decoded = match self {
-            Self::Identity => return Ok(body),
-            Self::Gzip => bounded(flate2::read::MultiGzDecoder::new(encoded), limit),
-            Self::Deflate => {
-                let mut decoder = flate2::bufread::ZlibDecoder::new(encoded);
-                let decoded = bounded(&mut decoder, limit);
-                ended(decoded, limit, decoder.into_inner())
+    /// Decodes a body of at most `limit` bytes: small ones here, others on another thread.
+    pub(super) async fn decode(self, body: Bytes, limit: u64, memory: &MemoryBudget) -> Result<Bytes, Refusal> {
+        if self == Self::Identity {
+            return Ok(body);
+        }
+        if body.len() as u64 <= AT_ONCE {
+            match self.decode_here(&body, limit.min(AT_ONCE), memory) {
+                Err(refusal) if refusal.reason() == Reason::BodyTooLarge && limit > AT_ONCE => {}
+                decoded => return decoded,
             }
-            Self::Brotli => unbrotli(encoded, limit),
-            Self::Zstd => unzstd(encoded, limit),
+        }
+        let memory = memory.clone();
+        // Boxed: rare and large, and it would be a part of every request's future.
+        Box::pin(offload(move || self.decode_here(&body, limit, &memory))).await
+    }
+
+    fn decode_here(self, encoded: &[u8], limit: u64, memory: &MemoryBudget) -> Result<Bytes, Refusal> {
+        let by_ratio = (encoded.len() as u64).saturating_mul(MAX_RATIO).max(ANY_RATIO);
+        let mut decoded = Decoded { bytes: Vec::new(), limit: limit.min(by_ratio), taken: memory.reserve() };
+        let done = match self {
+            Self::Identity => decoded.add(encoded),
+            Self::Gzip => decoded.read(flate2::read::MultiGzDecoder::new(encoded)),
+            Self::Deflate => inflate(encoded, &mut decoded),
+            Self::Brotli => unbrotli(encoded, &mut decoded),
+            Self::Zstd => unzstd(encoded, &mut decoded),
         };
-        match decoded {
-            Ok(decoded) if decoded.len() as u64 > limit => Err(too_large(limit)),
-            Ok(decoded) => Ok(decoded.into()),
-            Err(error) => Err(malformed("the body is not what its Content-Encoding says").cause(error.to_string())),
+        match done {
+            Ok(()) => Ok(decoded.taken.attach(decoded.bytes)),
+            Err(DecodeError::Large) if by_ratio < limit => {
+                let detail = format!("the body decodes to more than {MAX_RATIO} times its size; compress it less");
+                Err(Refusal::new(Stage::Schema, Reason::BodyTooLarge, detail))
+            }
+            Err(DecodeError::Large) => Err(too_large(limit)),
+            Err(DecodeError::Exhausted) => Err(no_memory(Stage::Schema)),
+            Err(DecodeError::Malformed(cause)) => {
+                Err(malformed("the body is not what its Content-Encoding says").cause(cause))
+            }
         }
     }
 }
 
-/// Reads one byte past the limit, so that the caller can detect an excess.
-fn bounded(decoder: impl Read, limit: u64) -> io::Result<Vec<u8>> {
-    let mut decoded = Vec::new();
-    decoder.take(limit.saturating_add(1)).read_to_end(&mut decoded)?;
-    Ok(decoded)
+/// Why a body cannot be decoded.
+enum DecodeError {
+    Large,
+    Exhausted,
+    Malformed(String),
 }
 
-/// Checks that a finished decoder has consumed all input.
-fn ended(decoded: io::Result<Vec<u8>>, limit: u64, rest: &[u8]) -> io::Result<Vec<u8>> {
-    match decoded {
-        Ok(decoded) if decoded.len() as u64 <= limit && !rest.is_empty() => {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "something follows its end"))
-        }
-        decoded => decoded,
+impl From<Exhausted> for DecodeError {
+    fn from(Exhausted: Exhausted) -> Self {
+        Self::Exhausted
     }
 }
 
-fn unbrotli(encoded: &[u8], limit: u64) -> io::Result<Vec<u8>> {
+fn broken(error: impl std::fmt::Display) -> DecodeError {
+    DecodeError::Malformed(error.to_string())
+}
+
+/// The decoded bytes, within their limit and the memory budget.
+struct Decoded {
+    bytes: Vec<u8>,
+    limit: u64,
+    taken: Reservation,
+}
+
+impl Decoded {
+    /// Adds bytes; takes their memory before it is used.
+    fn add(&mut self, piece: &[u8]) -> Result<(), DecodeError> {
+        let needed = self.bytes.len().saturating_add(piece.len());
+        if needed as u64 > self.limit {
+            return Err(DecodeError::Large);
+        }
+        if needed > self.bytes.capacity() {
+            let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+            let room = needed.saturating_mul(2).min(limit).max(needed);
+            self.taken.grow_to(room)?;
+            self.bytes.reserve_exact(room.saturating_sub(self.bytes.len()));
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// Adds everything that a decoder yields.
+    fn read(&mut self, mut decoder: impl Read) -> Result<(), DecodeError> {
+        let mut piece = [0; PIECE];
+        loop {
+            match decoder.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(count) => self.add(piece.get(..count).unwrap_or_default())?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(broken(error)),
+            }
+        }
+    }
+}
+
+/// A finished decoder must have consumed all input.
+fn ended(rest: &[u8]) -> Result<(), DecodeError> {
+    if rest.is_empty() { Ok(()) } else { Err(broken("something follows its end")) }
+}
+
+fn inflate(encoded: &[u8], decoded: &mut Decoded) -> Result<(), DecodeError> {
+    let mut decoder = flate2::bufread::ZlibDecoder::new(encoded);
+    decoded.read(&mut decoder)?;
+    ended(decoder.into_inner())
+}
+
+fn unbrotli(encoded: &[u8], decoded: &mut Decoded) -> Result<(), DecodeError> {
     let [first, second, third] = std::array::from_fn(|_| StandardAlloc::default());
     // Strict: the `br` coding has no windows over 16 MiB (RFC 7932 §9.1), and `new` takes those of up to 1 GiB.
     let mut state = BrotliState::new_strict(first, second, third);
-    let (mut decoded, mut total) = (Vec::new(), 0);
-    let (mut left, mut read) = (encoded.len(), 0);
-    while total as u64 <= limit {
-        let mut piece = [0; 8 * 1024];
+    let (mut left, mut read, mut total) = (encoded.len(), 0, 0);
+    loop {
+        let mut piece = [0; PIECE];
         let (mut room, mut written) = (piece.len(), 0);
         let result = BrotliDecompressStream(
             &mut left,
@@ -106,30 +185,24 @@ fn unbrotli(encoded: &[u8], limit: u64) -> io::Result<Vec<u8>> {
             &mut total,
             &mut state,
         );
-        decoded.extend_from_slice(piece.get(..written).unwrap_or_default());
+        decoded.add(piece.get(..written).unwrap_or_default())?;
         match result {
             BrotliResult::NeedsMoreOutput => {}
-            BrotliResult::ResultSuccess => {
-                return ended(Ok(decoded), limit, encoded.get(read..).unwrap_or_default());
-            }
-            BrotliResult::NeedsMoreInput => return Err(io::ErrorKind::UnexpectedEof.into()),
-            BrotliResult::ResultFailure => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is broken")),
+            BrotliResult::ResultSuccess => return ended(encoded.get(read..).unwrap_or_default()),
+            BrotliResult::NeedsMoreInput => return Err(broken(io::Error::from(io::ErrorKind::UnexpectedEof))),
+            BrotliResult::ResultFailure => return Err(broken("it is broken")),
         }
     }
-    Ok(decoded)
 }
 
-fn unzstd(encoded: &[u8], limit: u64) -> io::Result<Vec<u8>> {
+fn unzstd(encoded: &[u8], decoded: &mut Decoded) -> Result<(), DecodeError> {
     /// RFC 8878 §3.1.1.1.2 recommends that decoders support windows of 8 MiB, and lets them refuse larger ones.
     const MAX_WINDOW: u64 = 8 * 1024 * 1024;
     let mut rest = encoded;
-    let mut decoded = Vec::new();
-    while !rest.is_empty() && decoded.len() as u64 <= limit {
-        let frame = StreamingDecoder::new_with_max_window_size(&mut rest, MAX_WINDOW).map_err(io::Error::other)?;
-        let left = limit.saturating_add(1).saturating_sub(decoded.len() as u64);
-        frame.take(left).read_to_end(&mut decoded)?;
+    while !rest.is_empty() {
+        decoded.read(StreamingDecoder::new_with_max_window_size(&mut rest, MAX_WINDOW).map_err(broken)?)?;
     }
-    Ok(decoded)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -141,6 +214,10 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    fn decode(encoding: Encoding, body: impl Into<Bytes>, limit: u64) -> Result<Bytes, Refusal> {
+        encoding.decode_here(&body.into(), limit, &MemoryBudget::new(u64::MAX))
+    }
 
     fn gzip(plain: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -165,14 +242,14 @@ mod tests {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
             let encoding = Encoding::of(&headers).unwrap();
             let limit = plain.len() as u64;
-            assert_eq!(encoding.decode(encoded.clone().into(), limit).unwrap(), plain, "{name}");
+            assert_eq!(decode(encoding, encoded.clone(), limit).unwrap(), plain, "{name}");
             if encoding != Encoding::Identity {
-                let refusal = encoding.decode(encoded.clone().into(), limit - 1).unwrap_err();
+                let refusal = decode(encoding, encoded.clone(), limit - 1).unwrap_err();
                 assert_eq!(refusal.reason(), Reason::BodyTooLarge, "{name}");
                 let followed = [&encoded[..], b"more"].concat();
-                let refusal = encoding.decode(followed.into(), limit).unwrap_err();
+                let refusal = decode(encoding, followed, limit).unwrap_err();
                 assert_eq!(refusal.reason(), Reason::MalformedBody, "{name}, with something behind");
-                let refusal = encoding.decode(Bytes::from_static(b"not encoded at all"), limit).unwrap_err();
+                let refusal = decode(encoding, Bytes::from_static(b"not encoded at all"), limit).unwrap_err();
                 assert_eq!(refusal.reason(), Reason::MalformedBody, "{name}");
             }
         }
@@ -182,7 +259,7 @@ mod tests {
     fn brotli_is_decoded() {
         // "hello" as an uncompressed meta-block (RFC 7932 §9.2) between header and end.
         let encoded = Bytes::from_static(&[0x0b, 0x02, 0x80, b'h', b'e', b'l', b'l', b'o', 0x03]);
-        assert_eq!(Encoding::Brotli.decode(encoded.clone(), 5).unwrap(), "hello");
+        assert_eq!(decode(Encoding::Brotli, encoded.clone(), 5).unwrap(), "hello");
         for (encoded, limit, reason) in [
             (&encoded[..], 4, Reason::BodyTooLarge),
             (&encoded[..encoded.len() - 1], 5, Reason::MalformedBody),
@@ -191,7 +268,7 @@ mod tests {
             // An empty stream with a window of 1 GiB, which is not of this coding; found by the fuzz target `coding`.
             (&[0x11, 0xde], 5, Reason::MalformedBody),
         ] {
-            let refusal = Encoding::Brotli.decode(Bytes::copy_from_slice(encoded), limit).unwrap_err();
+            let refusal = decode(Encoding::Brotli, Bytes::copy_from_slice(encoded), limit).unwrap_err();
             assert_eq!(refusal.reason(), reason, "{encoded:?}");
         }
     }
@@ -199,12 +276,56 @@ mod tests {
     #[test]
     fn a_bomb_stops_at_the_limit_and_two_codings_are_refused() {
         let bomb = gzip(&vec![b' '; 64 * 1024 * 1024]);
-        let refusal = Encoding::Gzip.decode(bomb.into(), 1024).unwrap_err();
+        let refusal = decode(Encoding::Gzip, bomb, 1024).unwrap_err();
         assert_eq!(refusal.reason(), Reason::BodyTooLarge);
         for value in ["gzip, br", "compress", ""] {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(value));
             assert_eq!(Encoding::of(&headers).unwrap_err().reason(), Reason::UnsupportedMediaType, "{value}");
         }
+    }
+
+    #[test]
+    fn a_small_body_cannot_expand_without_measure() {
+        // S9: the limit of the route may be large; a ratio that no text has is refused before.
+        let spaces = gzip(&vec![b' '; 8 << 20]);
+        let refusal = decode(Encoding::Gzip, spaces, 64 << 20).unwrap_err();
+        assert_eq!(refusal.reason(), Reason::BodyTooLarge);
+        assert!(refusal.detail().contains("200 times its size"), "{}", refusal.detail());
+        let small = gzip(&vec![b' '; 1 << 20]);
+        assert_eq!(decode(Encoding::Gzip, small, 64 << 20).unwrap().len(), 1 << 20);
+    }
+
+    #[test]
+    fn memory_is_taken_before_it_is_filled_and_returned_with_the_body() {
+        // S9: many bodies that decode to what each of them may, all together past what the process may hold.
+        let body = gzip(&vec![b' '; 600 << 10]);
+        let memory = MemoryBudget::new(1 << 20);
+        let first = Encoding::Gzip.decode_here(&body, 700 << 10, &memory).unwrap();
+        assert!((600 << 10..=700 << 10).contains(&memory.in_use()), "{}", memory.in_use());
+        let refusal = Encoding::Gzip.decode_here(&body, 700 << 10, &memory).unwrap_err();
+        assert_eq!((refusal.reason(), refusal.own_members().retry_after), (Reason::Overloaded, Some(1)));
+        drop(first);
+        assert_eq!((memory.in_use(), memory.refusals()), (0, 1));
+        Encoding::Gzip.decode_here(&body, 700 << 10, &memory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_body_that_becomes_large_is_decoded_beside_the_worker() {
+        let memory = MemoryBudget::new(u64::MAX);
+        let poll = |size: usize| {
+            let body = Bytes::from(gzip(&vec![b' '; size]));
+            let memory = &memory;
+            async move {
+                let mut decoding = std::pin::pin!(Encoding::Gzip.decode(body, 1 << 20, memory));
+                let first = std::future::poll_fn(|cx| std::task::Poll::Ready(decoding.as_mut().poll(cx))).await;
+                match first {
+                    std::task::Poll::Ready(decoded) => (true, decoded.unwrap().len()),
+                    std::task::Poll::Pending => (false, decoding.await.unwrap().len()),
+                }
+            }
+        };
+        assert_eq!(poll(256 << 10).await, (true, 256 << 10));
+        assert_eq!(poll((256 << 10) + 1).await, (false, (256 << 10) + 1));
     }
 }

@@ -32,6 +32,7 @@ use self::content::{Content, Contents};
 use self::encoding::Encoding;
 use self::parameters::Parameters;
 use crate::body::{Body, Counter, Source, Uncollected, too_large};
+use crate::budget::MemoryBudget;
 use crate::exchange::Request;
 use crate::refusal::Refusal;
 
@@ -94,8 +95,19 @@ impl Requirement {
         self.contents.is_some() || self.parameters.is_some()
     }
 
-    /// Checks a request, and returns the body to forward.
-    pub(crate) async fn admit(&self, request: &Request<'_>, body: Source, counter: &Counter) -> Result<Body, Rejected> {
+    /// Most bytes of a body that is held to be checked; `None` if bodies are streamed.
+    pub(crate) fn held_size(&self) -> Option<u64> {
+        self.contents.as_ref().map(|_| self.bounds.max_size)
+    }
+
+    /// Checks a request, and returns the body to forward. A body that is held and decoded takes its bytes from `memory`.
+    pub(crate) async fn admit(
+        &self,
+        request: &Request<'_>,
+        body: Source,
+        counter: &Counter,
+        memory: &MemoryBudget,
+    ) -> Result<Body, Rejected> {
         let Bounds { max_size, outer_size, deadline } = self.bounds;
         let untouched = |refusal, body: Source| {
             let fits = body.size_hint().lower() <= outer_size;
@@ -125,13 +137,14 @@ impl Requirement {
             Err(refusal) => return Err(untouched(refusal, body)),
             Ok(encoding) => encoding,
         };
-        let received = match Box::pin(crate::body::collect(body, counter, (max_size, outer_size), deadline)).await {
+        let limits = (max_size, outer_size);
+        let received = match Box::pin(crate::body::collect(body, counter, limits, deadline, memory)).await {
             Err(Uncollected { refusal, body }) => return Err(Rejected { refusal, body }),
             // A body in chunks shows only now that there is none.
             Ok(received) if received.is_empty() && !self.required => return Ok(Body::whole(received)),
             Ok(received) => received,
         };
-        let checked = match encoding.decode(received.clone(), max_size) {
+        let checked = match encoding.decode(received.clone(), max_size, memory).await {
             Ok(decoded) => content.check(&media, &decoded).await,
             Err(refusal) => Err(refusal),
         };

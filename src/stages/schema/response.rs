@@ -9,6 +9,8 @@ use http::{HeaderMap, StatusCode};
 use super::content::Contents;
 use super::encoding::Encoding;
 use super::media_type;
+use crate::body::overloaded;
+use crate::budget::MemoryBudget;
 use crate::refusal::{Reason, Refusal, Stage, Violation};
 
 /// The statuses that a schema applies to.
@@ -96,17 +98,31 @@ impl Requirement {
         (!streams && !contents.pass(headers)).then_some(Expected::Contents(contents))
     }
 
-    /// Checks a response that was read whole. The reason of a refusal is always
-    /// [`Reason::InvalidUpstreamResponse`].
-    pub(crate) async fn check(&self, contents: &Contents, headers: &HeaderMap, body: Bytes) -> Result<(), Refusal> {
+    /// Checks a response that was read whole. The reason of a refusal is [`Reason::InvalidUpstreamResponse`], or
+    /// [`Reason::Overloaded`] if the response could not be checked.
+    pub(crate) async fn check(
+        &self,
+        contents: &Contents,
+        headers: &HeaderMap,
+        body: Bytes,
+        memory: &MemoryBudget,
+    ) -> Result<(), Refusal> {
         let Some((content, media)) = contents.of(headers) else {
             return Err(invalid("its Content-Type is none of those that it may have", Vec::new()));
         };
-        let checked = match Encoding::of(headers).and_then(|encoding| encoding.decode(body, self.max_size)) {
+        let decoded = match Encoding::of(headers) {
+            Ok(encoding) => encoding.decode(body, self.max_size, memory).await,
+            Err(refusal) => Err(refusal),
+        };
+        let checked = match decoded {
             Ok(decoded) => content.check(&media, &decoded).await,
             Err(refusal) => Err(refusal),
         };
         checked.map_err(|refusal| {
+            if refusal.reason() == Reason::Overloaded {
+                let cause = refusal.logged().unwrap_or_default().to_owned();
+                return overloaded(Stage::Response, "the response cannot be checked now; try again later").cause(cause);
+            }
             // This text is written for callers who send a body; here it only goes to the log.
             let invalid = invalid(refusal.detail().to_owned(), refusal.violations().to_vec());
             if refusal.is_only_reported() { invalid.only_reported() } else { invalid }
@@ -179,6 +195,7 @@ mod tests {
             100,
         );
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let memory = MemoryBudget::new(1000);
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         for (status, name) in [(200, "2XX"), (201, "201"), (404, "default"), (500, "default")] {
             let Some(Expected::Contents(contents)) = requirement.of(StatusCode::from_u16(status).unwrap(), &headers)
@@ -186,7 +203,7 @@ mod tests {
                 panic!("{status}")
             };
             for other in ["2XX", "201", "default"] {
-                let judged = requirement.check(contents, &headers, Bytes::from(format!("\"{other}\"")));
+                let judged = requirement.check(contents, &headers, Bytes::from(format!("\"{other}\"")), &memory);
                 assert_eq!(runtime.block_on(judged).is_ok(), other == name, "{status} {other}");
             }
         }
@@ -221,13 +238,15 @@ mod tests {
         let contents = Contents::new(Contents::json(&Arc::new(schema)));
         let requirement = Requirement::new(vec![(Statuses::Default, contents.clone())], 100);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let memory = MemoryBudget::new(1000);
         for (media, body, pointers) in [
             ("application/json", r#"{"id": "hunter2"}"#, vec!["/id"]),
             ("application/json", "hunter2", vec![]),
             ("text/html", "hunter2", vec![]),
         ] {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media))]);
-            let refusal = runtime.block_on(requirement.check(&contents, &headers, Bytes::from(body))).unwrap_err();
+            let refusal =
+                runtime.block_on(requirement.check(&contents, &headers, Bytes::from(body), &memory)).unwrap_err();
             assert_eq!(refusal.reason(), Reason::InvalidUpstreamResponse);
             let found: Vec<_> = refusal.violations().iter().map(|violation| &*violation.pointer).collect();
             assert_eq!(found, pointers);
@@ -236,6 +255,27 @@ mod tests {
                 !String::from_utf8_lossy(&answer).contains("hunter2")
                     && !String::from_utf8_lossy(&answer).contains("errors")
             );
+        }
+    }
+
+    #[test]
+    fn a_response_that_cannot_be_checked_for_lack_of_memory_is_not_the_fault_of_the_upstream() {
+        // S9: both directions share the budget.
+        let contents = Contents::new(Contents::json(&Arc::new(JsonSchema::new(&json!(true)).unwrap())));
+        let requirement = Requirement::new(vec![(Statuses::Default, contents.clone())], 100);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let headers = HeaderMap::from_iter([
+            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (http::header::CONTENT_ENCODING, HeaderValue::from_static("br")),
+        ]);
+        // "hello" as an uncompressed meta-block (RFC 7932 §9.2).
+        let body = Bytes::from_static(&[0x0b, 0x02, 0x80, b'h', b'e', b'l', b'l', b'o', 0x03]);
+        for (memory, reason, status) in [(4, Reason::Overloaded, 503), (100, Reason::InvalidUpstreamResponse, 502)] {
+            let memory = MemoryBudget::new(memory);
+            let checked = requirement.check(&contents, &headers, body.clone(), &memory);
+            let refusal = runtime.block_on(checked).unwrap_err();
+            assert_eq!((refusal.reason(), refusal.stage()), (reason, Stage::Response));
+            assert_eq!(refusal.reason().status().as_u16(), status);
         }
     }
 }

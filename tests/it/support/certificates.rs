@@ -40,8 +40,23 @@ impl Authority {
         Certified { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
+    /// A certificate for localhost that is valid from the first to the second of these days (year, month, day).
+    pub fn certifies_between(&self, first: (i32, u8, u8), last: (i32, u8, u8)) -> Certified {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(first.0, first.1, first.2);
+        params.not_after = rcgen::date_time_ymd(last.0, last.1, last.2);
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        Certified { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
     /// A revocation list of this authority: certificates with these serial numbers.
     pub fn revokes(&self, serials: &[u64]) -> String {
+        self.revokes_until(2100, serials)
+    }
+
+    /// The same, with its next update at the beginning of this year.
+    pub fn revokes_until(&self, year: i32, serials: &[u64]) -> String {
         let day = |year| rcgen::date_time_ymd(year, 1, 1);
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -50,8 +65,8 @@ impl Authority {
             invalidity_date: None,
         };
         let params = CertificateRevocationListParams {
-            this_update: day(2025),
-            next_update: day(2100),
+            this_update: day(2020),
+            next_update: day(year),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: serials.iter().map(revoked).collect(),
@@ -105,6 +120,11 @@ impl Certified {
 
     fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap()
+    }
+
+    /// The certificate in DER.
+    pub fn der(&self) -> Vec<u8> {
+        self.chain()[0].to_vec()
     }
 
     /// SHA-256 of its DER.

@@ -33,6 +33,7 @@ pub struct Policy {
     raw: Option<String>,
     files: Vec<(String, String)>,
     env: Vec<(String, String)>,
+    descriptors: Option<u32>,
 }
 
 /// On one plain port, with the record in a file.
@@ -132,6 +133,12 @@ impl Policy {
         self
     }
 
+    /// How many files and sockets the process may open.
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
     /// As YAML.
     pub fn yaml(&self) -> String {
         if let Some(raw) = &self.raw {
@@ -184,16 +191,39 @@ impl Policy {
         policy
     }
 
+    /// Starts it. It must end by itself; returns what it said.
+    #[track_caller]
+    pub fn fails(self) -> String {
+        let folder = TempDir::new().unwrap();
+        let output = self.command(&self.write(folder.path())).output().expect("the binary runs");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// The command that runs this policy file.
+    fn command(&self, policy: &Path) -> Command {
+        let binary = env!("CARGO_BIN_EXE_bartizan");
+        let mut command = match self.descriptors {
+            None => Command::new(binary),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), binary]);
+                shell
+            }
+        };
+        command.args(["run", "--policy"]).arg(policy);
+        command.env_remove("BARTIZAN_LOG").env_remove("BARTIZAN_LOG_FORMAT").env_remove("NOTIFY_SOCKET");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
     /// Starts it and waits until it serves.
     #[track_caller]
     pub fn start(self) -> Proxy {
         let folder = TempDir::new().unwrap();
         let policy = self.write(folder.path());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
-        command.args(["run", "--policy"]).arg(&policy);
-        command.env_remove("BARTIZAN_LOG").env_remove("BARTIZAN_LOG_FORMAT").env_remove("NOTIFY_SOCKET");
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        let mut child = command
+        let mut child = self
+            .command(&policy)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -219,10 +249,12 @@ impl Policy {
             places => proxy.stderr.wait("admin on ", places),
         }
         for line in proxy.stderr.all() {
-            let address = |rest: &str| rest.split("//").nth(1).unwrap().parse::<SocketAddr>().unwrap();
-            if let Some(rest) = line.strip_prefix("listening on ") {
+            // As JSON, the line goes on after the address.
+            let until = |rest: &str| rest.split('"').next().unwrap().to_owned();
+            let address = |rest: &str| until(rest.split("//").nth(1).unwrap()).parse::<SocketAddr>().unwrap();
+            if let Some((_, rest)) = line.split_once("listening on ") {
                 proxy.addresses.push(address(rest));
-            } else if let Some(rest) = line.strip_prefix("admin on http:") {
+            } else if let Some((_, rest)) = line.split_once("admin on http:") {
                 proxy.admin = Some(address(rest));
             }
         }

@@ -1,7 +1,7 @@
 //! Reads the requests of an HTTP/1.x client connection (RFC 9112): heads, bodies, and exactly where each ends.
 //!
 //! It accepts only the strict subset on which all parsers agree: lines end in CRLF, one length, one `chunked`, no
-//! extensions, no folding. So upstreams see the same requests by construction. The meaning of fields is handled
+//! folding. So upstreams see the same requests by construction. The meaning of fields is handled
 //! elsewhere: see `proxy::headers` and `proxy::request::path`.
 
 mod head;

@@ -107,21 +107,36 @@ impl<'g> Report<'g> {
         value: &Value,
     ) -> Result<(), Exhausted> {
         match (applicator, value) {
-            (Applicator::Reference(node), _) => self.node(*node, value)?,
-            (Applicator::AllOf(nodes), _) => nodes.iter().try_for_each(|node| self.node(*node, value))?,
-            (Applicator::AnyOf(nodes), _) => self.alternatives(nodes, place, "anyOf", value)?,
-            (Applicator::OneOf(nodes), _) => self.alternatives(nodes, place, "oneOf", value)?,
+            (Applicator::Reference(node), _) => self.node(*node, value),
+            (Applicator::AllOf(nodes), _) => nodes.iter().try_for_each(|node| self.node(*node, value)),
+            (Applicator::AnyOf(nodes), _) => self.alternatives(nodes, place, "anyOf", value),
+            (Applicator::OneOf(nodes), _) => self.alternatives(nodes, place, "oneOf", value),
             (Applicator::Not(_), _) => {
-                self.add(place, "not", "the value conforms to a schema that is excluded by `not`".to_owned())
+                self.add(place, "not", "the value conforms to a schema that is excluded by `not`".to_owned());
+                Ok(())
             }
             (Applicator::If(condition), _) => {
                 let holds = self.evaluation.valid(condition.condition, value)?;
-                if let Some(branch) = if holds { condition.then } else { condition.otherwise } {
-                    self.node(branch, value)?;
-                }
+                let branch = if holds { condition.then } else { condition.otherwise };
+                branch.map_or(Ok(()), |branch| self.node(branch, value))
             }
-            (Applicator::Members(members), Value::Object(map)) => self.members(members, place, map)?,
-            (Applicator::PropertyNames(node), Value::Object(map)) => {
+            (_, Value::Object(map)) => self.object(applicator, id, place, value, map),
+            (_, Value::Array(array)) => self.array(applicator, id, place, value, array),
+            _ => Ok(()),
+        }
+    }
+
+    fn object(
+        &mut self,
+        applicator: &'g Applicator,
+        id: NodeId,
+        place: &str,
+        value: &Value,
+        map: &Map<String, Value>,
+    ) -> Result<(), Exhausted> {
+        match applicator {
+            Applicator::Members(members) => self.members(members, place, map)?,
+            Applicator::PropertyNames(node) => {
                 for name in map.keys() {
                     if !self.evaluation.valid_name(*node, name)? {
                         self.add(place, "propertyNames", "the name of a property is not allowed".to_owned());
@@ -129,41 +144,51 @@ impl<'g> Report<'g> {
                     }
                 }
             }
-            (Applicator::Dependent(dependent), Value::Object(map)) => {
-                for (name, node) in dependent {
-                    if map.contains_key(&**name) {
-                        self.node(*node, value)?;
-                    }
+            Applicator::Dependent(dependent) => {
+                for (_, node) in dependent.iter().filter(|(name, _)| map.contains_key(&**name)) {
+                    self.node(*node, value)?;
                 }
             }
-            (Applicator::Items(items), Value::Array(array)) => {
+            Applicator::UnevaluatedProperties(node) => {
+                let unevaluated = self.evaluation.unevaluated_member(*node, id, value, map)?;
+                if unevaluated.is_some() {
+                    let detail = "a property is not allowed here: no part of the schema names it".to_owned();
+                    self.add(place, "unevaluatedProperties", detail);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn array(
+        &mut self,
+        applicator: &'g Applicator,
+        id: NodeId,
+        place: &str,
+        value: &Value,
+        array: &[Value],
+    ) -> Result<(), Exhausted> {
+        match applicator {
+            Applicator::Items(items) => {
                 for (index, item) in array.iter().enumerate() {
                     let Some(node) = items.prefix.get(index).copied().or(items.rest) else { break };
                     self.below(&index.to_string(), node, item)?;
                 }
             }
-            (Applicator::Contains(contains), Value::Array(_)) => {
+            Applicator::Contains(contains) => {
                 let detail = match (contains.least, contains.most) {
-                    (1, u64::MAX) => "no item conforms to the schema that `contains` requires".to_owned(),
-                    (least, u64::MAX) => {
-                        format!("fewer than {least} items conform to the schema that `contains` requires")
+                    (1, u64::MAX) => "no item conforms to the schema of `contains`".to_owned(),
+                    (least, u64::MAX) => format!("fewer than {least} items conform to the schema of `contains`"),
+                    (least, most) => {
+                        format!(
+                            "the number of items that conform to the schema of `contains` must be {least} to {most}"
+                        )
                     }
-                    (least, most) => format!(
-                        "the number of items that conform to the schema of `contains` must be from {least} to {most}"
-                    ),
                 };
                 self.add(place, "contains", detail);
             }
-            (Applicator::UnevaluatedProperties(node), Value::Object(map)) => {
-                if self.evaluation.unevaluated_member(*node, id, value, map)?.is_some() {
-                    self.add(
-                        place,
-                        "unevaluatedProperties",
-                        "a property is not allowed here: no part of the schema names it".to_owned(),
-                    );
-                }
-            }
-            (Applicator::UnevaluatedItems(node), Value::Array(array)) => {
+            Applicator::UnevaluatedItems(node) => {
                 if let Some(index) = self.evaluation.unevaluated_item(*node, id, value, array)? {
                     let detail = "an item is not allowed here: no part of the schema describes it".to_owned();
                     self.at(&index.to_string(), |report| {

@@ -35,7 +35,8 @@ fn schema(text: &str, settings: XmlSettings) -> XmlSchema {
 
 fn check(schema: &XmlSchema, body: impl Into<Bytes>) -> Result<(), Refusal> {
     let body = body.into();
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(schema.check(&body))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(schema.check(&body))
 }
 
 fn in_schema(attributes: &str, content: &str) -> String {

@@ -1,0 +1,226 @@
+//! Readiness: `GET /readyz`.
+//!
+//! Not ready means that most of what the policy opens cannot be served, so that another node should be asked. What is
+//! impaired beside that is `degraded`: taking this node out would make it worse. A probe that is stricter names the parts
+//! that it requires: `?require=store,issuers`.
+
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::view;
+use crate::policy::validity::ValidityState;
+use crate::policy::{Access, Policy};
+use crate::refusal::{Reason, Refusal, Stage};
+use crate::runtime::InForce;
+use crate::stages::auth::Authentication;
+use crate::stages::auth::key_source::KeySource;
+use crate::stages::auth::remote_key_set::Freshness;
+use crate::state::registry::Health;
+
+/// The state of one part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum PartState {
+    Ready,
+    /// Impaired, but most of what the policy opens can be served.
+    Degraded,
+    /// Without it, most of what the policy opens cannot be served.
+    Down,
+}
+
+/// The parts in their order on the page.
+const PARTS: [&str; 4] = ["audit", "store", "issuers", "certificates"];
+
+/// What readiness is decided by.
+#[derive(Debug, Clone)]
+struct Facts {
+    /// A sink cannot be written.
+    audit_fails: bool,
+    store: Health,
+    /// `store.on_failure: serve`.
+    serves_stale: bool,
+    /// The keys of each issuer.
+    issuers: Vec<Freshness>,
+    /// Callers can authenticate without an issuer's keys: by API key, certificate or introspection.
+    other_credentials: bool,
+    /// At least half of the routes need a credential.
+    most_need_credentials: bool,
+    /// Certificates and revocation lists of the listeners.
+    certificates: Vec<ValidityState>,
+}
+
+impl Facts {
+    fn of(in_force: &InForce, now: Timestamp) -> Self {
+        let (policy, auth, registry) = (&in_force.policy, &in_force.auth, in_force.registry());
+        let rules = auth.rules();
+        Self {
+            audit_fails: in_force.trail.failing().is_some(),
+            store: registry.health(),
+            serves_stale: rules.serve_stale,
+            issuers: rules.issuers().map(|issuer| freshness(issuer.keys(), auth, now)).collect(),
+            other_credentials: !rules.introspection.is_empty()
+                || !rules.trusts.is_empty()
+                || rules.keys.listed().next().is_some()
+                || !registry.keys().is_empty(),
+            most_need_credentials: most_need_credentials(policy),
+            certificates: policy.validities().map(|validity| validity.state(now)).collect(),
+        }
+    }
+
+    /// The state of each of [`PARTS`].
+    fn parts(&self) -> [PartState; PARTS.len()] {
+        let (store, issuers) = (self.store_state(), self.issuers_state());
+        let invalid = |state: &ValidityState| matches!(state, ValidityState::Expired | ValidityState::NotYetValid);
+        [
+            if self.audit_fails { PartState::Down } else { PartState::Ready },
+            store,
+            issuers,
+            // Other nodes have the same ones.
+            if self.certificates.iter().any(invalid) { PartState::Degraded } else { PartState::Ready },
+        ]
+    }
+
+    fn store_state(&self) -> PartState {
+        match self.store {
+            Health::Ready => PartState::Ready,
+            Health::Stale if self.serves_stale => PartState::Degraded,
+            // Whoever sends a credential is refused with 503.
+            Health::Stale | Health::Loading if self.most_need_credentials => PartState::Down,
+            Health::Stale | Health::Loading => PartState::Degraded,
+        }
+    }
+
+    fn issuers_state(&self) -> PartState {
+        let unavailable = |freshness: &Freshness| *freshness == Freshness::Unavailable;
+        let none_left = !self.issuers.is_empty() && self.issuers.iter().all(unavailable) && !self.other_credentials;
+        if none_left && self.most_need_credentials {
+            PartState::Down
+        } else if self.issuers.iter().any(|freshness| *freshness != Freshness::Ready) {
+            PartState::Degraded
+        } else {
+            PartState::Ready
+        }
+    }
+}
+
+fn most_need_credentials(policy: &Policy) -> bool {
+    let routes = policy.routes();
+    let scoped = routes.iter().filter(|route| matches!(route.access, Access::Scoped(_))).count();
+    scoped > 0 && scoped.saturating_mul(2) >= routes.len()
+}
+
+fn freshness(keys: &KeySource, auth: &Authentication, now: Timestamp) -> Freshness {
+    match keys {
+        KeySource::Fixed(_) => Freshness::Ready,
+        KeySource::Remote(position) => {
+            auth.key_set(*position).map_or(Freshness::Unavailable, |remote| remote.freshness(now))
+        }
+    }
+}
+
+/// Returns the status and the body of `/readyz`. Fails if `require` in the query names something that is no part.
+pub(super) fn page(in_force: &InForce, query: Option<&str>, now: Timestamp) -> Result<(StatusCode, Value), Refusal> {
+    let states = Facts::of(in_force, now).parts();
+    let is_ready = is_ready(states, query)?;
+    let degraded: Vec<&str> =
+        PARTS.into_iter().zip(states).filter(|(_, state)| *state != PartState::Ready).map(|(part, _)| part).collect();
+    let key_sets = in_force
+        .auth
+        .key_sets()
+        .iter()
+        .map(|set| json!({"location": set.source().location.to_string(), "state": set.freshness(now).as_str()}));
+    let certificates = in_force.policy.validities().filter(|one| one.state(now) != ValidityState::Valid).map(|one| {
+        json!({
+            "kind": one.kind.as_str(), "file": one.file, "name": one.name,
+            "state": one.state(now).as_str(), "expires": one.end,
+        })
+    });
+    let body = json!({
+        "ready": is_ready,
+        "degraded": degraded,
+        "policy": &**in_force.policy.digest(),
+        "key_sets": key_sets.collect::<Vec<_>>(),
+        "store": {"state": view::health(in_force.registry().health())},
+        "audit": {"failing": in_force.trail.failing()},
+        "certificates": certificates.collect::<Vec<_>>(),
+    });
+    Ok((if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body))
+}
+
+/// Whether no part is down, and every part that the query requires is ready.
+fn is_ready(states: [PartState; PARTS.len()], query: Option<&str>) -> Result<bool, Refusal> {
+    let mut ready = states.iter().all(|state| *state != PartState::Down);
+    let pairs = query.into_iter().flat_map(|query| query.split('&'));
+    for part in pairs.filter_map(|pair| pair.strip_prefix("require=")).flat_map(|parts| parts.split(',')) {
+        let Some((_, state)) = PARTS.iter().zip(states).find(|(known, _)| **known == part) else {
+            let detail = format!("`require` names a part that does not exist; the parts are {}", PARTS.join(", "));
+            return Err(Refusal::new(Stage::Request, Reason::MalformedRequest, detail));
+        };
+        ready &= state == PartState::Ready;
+    }
+    Ok(ready)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PartState::{Degraded, Down, Ready};
+    use super::*;
+
+    #[test]
+    fn not_ready_is_what_cannot_serve_most_and_the_rest_is_degraded() {
+        // U5: Redis away with `refuse` was ready, and one of many issuers without keys was not.
+        let well = Facts {
+            audit_fails: false,
+            store: Health::Ready,
+            serves_stale: false,
+            issuers: vec![Freshness::Ready, Freshness::Ready],
+            other_credentials: false,
+            most_need_credentials: true,
+            certificates: vec![ValidityState::Valid, ValidityState::ExpiresSoon],
+        };
+        let issuers = |issuers: &[Freshness]| Facts { issuers: issuers.to_vec(), ..well.clone() };
+        let (unavailable, stale) = (Freshness::Unavailable, Freshness::Stale);
+        for (facts, expected) in [
+            (well.clone(), [Ready, Ready, Ready, Ready]),
+            (Facts { audit_fails: true, ..well.clone() }, [Down, Ready, Ready, Ready]),
+            (Facts { store: Health::Loading, ..well.clone() }, [Ready, Down, Ready, Ready]),
+            (Facts { store: Health::Stale, ..well.clone() }, [Ready, Down, Ready, Ready]),
+            (Facts { store: Health::Stale, serves_stale: true, ..well.clone() }, [Ready, Degraded, Ready, Ready]),
+            (
+                Facts { store: Health::Loading, most_need_credentials: false, ..well.clone() },
+                [Ready, Degraded, Ready, Ready],
+            ),
+            (issuers(&[unavailable, Freshness::Ready]), [Ready, Ready, Degraded, Ready]),
+            (issuers(&[stale, stale]), [Ready, Ready, Degraded, Ready]),
+            (issuers(&[unavailable, unavailable]), [Ready, Ready, Down, Ready]),
+            (
+                Facts { other_credentials: true, ..issuers(&[unavailable, unavailable]) },
+                [Ready, Ready, Degraded, Ready],
+            ),
+            (Facts { most_need_credentials: false, ..issuers(&[unavailable]) }, [Ready, Ready, Degraded, Ready]),
+            (issuers(&[]), [Ready, Ready, Ready, Ready]),
+            (Facts { certificates: vec![ValidityState::Expired], ..well.clone() }, [Ready, Ready, Ready, Degraded]),
+            (Facts { certificates: vec![ValidityState::NotYetValid], ..well }, [Ready, Ready, Ready, Degraded]),
+        ] {
+            assert_eq!(facts.parts(), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_stricter_probe_names_the_parts_that_it_requires() {
+        let states = [Ready, Degraded, Ready, Degraded];
+        for (query, expected) in [
+            (None, Some(true)),
+            (Some("x=1"), Some(true)),
+            (Some("require=audit"), Some(true)),
+            (Some("require=store"), Some(false)),
+            (Some("require=audit,store"), Some(false)),
+            (Some("require=audit&require=certificates"), Some(false)),
+            (Some("require=everything"), None),
+            (Some("require="), None),
+        ] {
+            assert_eq!(is_ready(states, query).ok(), expected, "{query:?}");
+        }
+        assert_eq!(is_ready([Down, Ready, Ready, Ready], None).ok(), Some(false));
+    }
+}

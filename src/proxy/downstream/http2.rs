@@ -1,0 +1,185 @@
+//! Serves HTTP/2 to a client (RFC 9113), by hyper. Each stream is a task of its own with its own deadline.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::error::Error;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Version;
+use hyper::Request;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::watch;
+
+use super::client::{ClientConnection, Phase};
+use super::deadlines::{Command, run_until_deadline};
+use super::rewind::Rewind;
+use super::stream_counter::StreamCounter;
+use super::stream_deadline::StreamDeadline;
+use super::worker::Worker;
+use crate::body::Source;
+use crate::policy::Limits;
+use crate::proxy::headers::strip_trailers;
+use crate::proxy::request::{begun, handle, record_unanswered};
+use crate::proxy::stream::Stream;
+use crate::refusal::{Reason, Refusal, Stage};
+
+/// Maximum number of concurrent streams of one HTTP/2 connection.
+const MAX_STREAMS: u32 = 128;
+/// Maximum number of bytes that one HTTP/2 stream buffers for sending.
+const SEND_BUFFER: usize = 64 * 1024;
+/// What SETTINGS_MAX_HEADER_LIST_SIZE counts for each field beside its name and value (RFC 9113 §6.5.2).
+const FIELD_OVERHEAD: usize = 32;
+
+/// Serves a connection, of which `prefix` has already been read, until it ends.
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    client: Rc<ClientConnection>,
+    stream: Stream,
+    prefix: Bytes,
+    drain: watch::Receiver<bool>,
+) {
+    let policy = &worker.view().in_force.policy;
+    let (limits, timeouts) = (policy.limits(), policy.timeouts());
+    let requests = Requests { worker: &worker, client: &client, counter: Rc::default(), handled: Cell::new(0) };
+    let stream = Rewind::new(stream, Rc::clone(&client), prefix, Rc::clone(&requests.counter));
+    let executor = StreamExecutor::default();
+    let opened = Rc::clone(&executor.opened);
+    let service = service_fn(|request: Request<Incoming>| {
+        requests.handled.set(requests.handled.get() + 1);
+        let deadline = StreamDeadline::new(timeouts.stall);
+        opened.set(Some(Rc::clone(&deadline)));
+        let (parts, body) = request.into_parts();
+        let source = Source::client(RequestBody { body, max_trailers: limits.headers }, strip_trailers);
+        let response = handle(&worker, Rc::clone(&client), parts, source);
+        async move { Ok::<_, Infallible>(begun(response.await).await.map(|body| deadline.watch(body))) }
+    });
+    let mut builder = http2::Builder::new(executor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(header_list_size(limits))
+        .max_send_buf_size(SEND_BUFFER);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // How many requests the client had begun when it was told to send no more of them.
+    let mut begun_before = None;
+    let ended = run_until_deadline(&client, timeouts, drain, |cx, command| {
+        if command == Command::Finish {
+            begun_before = Some(requests.counter.borrow().begun());
+            connection.as_mut().graceful_shutdown();
+        }
+        let polled = connection.as_mut().poll(cx);
+        // With no stream open and no write pending, HTTP/2 has decided about every request received so far.
+        if polled.is_pending() && !matches!(client.phase(), Phase::Busy(_)) && client.stalled().is_none() {
+            requests.record_unhandled(begun_before, None);
+        }
+        polled
+    })
+    .await;
+    let violation = match &ended {
+        Ok(Err(error)) => error.source().and_then(|source| source.downcast_ref::<h2::Error>()),
+        _ => None,
+    };
+    let violation = violation.filter(|error| error.is_library()).map(ToString::to_string);
+    if !requests.record_unhandled(begun_before, violation.as_deref()) && violation.is_some() {
+        requests.record(violation.as_deref());
+    }
+}
+
+/// Returns a limit above which a list of headers surely exceeds `limits`, by the measure of HTTP/2. The limits themselves
+/// are checked when the request is handled, by the measure of HTTP/1, so that they are the same for both.
+fn header_list_size(limits: Limits) -> u32 {
+    let size = limits.header_size.saturating_add(limits.headers.saturating_mul(FIELD_OVERHEAD));
+    u32::try_from(size.saturating_mul(2)).unwrap_or(u32::MAX)
+}
+
+/// The requests of one connection.
+struct Requests<'a> {
+    worker: &'a Rc<Worker>,
+    client: &'a Rc<ClientConnection>,
+    counter: Rc<RefCell<StreamCounter>>,
+    /// Those that were handed over, or recorded here.
+    handled: Cell<u64>,
+}
+
+impl Requests<'_> {
+    /// Records the requests that HTTP/2 refused itself, of the first `begun` or of all. Those that were sent after a GOAWAY
+    /// have no record: the client may repeat them elsewhere (RFC 9113 §6.8). Returns whether there were any.
+    fn record_unhandled(&self, begun: Option<u64>, cause: Option<&str>) -> bool {
+        let begun = begun.unwrap_or_else(|| self.counter.borrow().begun());
+        let some = self.handled.get() < begun;
+        while self.handled.get() < begun {
+            self.handled.set(self.handled.get() + 1);
+            self.record(cause);
+        }
+        some
+    }
+
+    fn record(&self, cause: Option<&str>) {
+        let detail = "the request violates HTTP/2";
+        let refusal = Refusal::new(Stage::Request, Reason::MalformedRequest, detail);
+        let refusal = refusal.cause(cause.unwrap_or("HTTP/2 refused the stream").to_owned());
+        record_unanswered(self.worker, self.client, Some(Version::HTTP_2), &refusal);
+    }
+}
+
+/// The body of a request, with as many trailers as in HTTP/1.
+#[derive(Debug)]
+struct RequestBody {
+    body: Incoming,
+    max_trailers: usize,
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Box<dyn Error>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Box<dyn Error>>>> {
+        let max_trailers = self.max_trailers;
+        Pin::new(&mut self.body).poll_frame(cx).map(|frame| {
+            frame.map(|frame| match frame {
+                Ok(frame) if frame.trailers_ref().is_some_and(|trailers| trailers.len() > max_trailers) => {
+                    Err("it has too many trailers".into())
+                }
+                frame => frame.map_err(Into::into),
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Spawns the tasks of HTTP/2 streams on this worker's thread.
+#[derive(Clone, Default)]
+struct StreamExecutor {
+    /// The deadline of the stream whose request was handed over last: its task is spawned right after.
+    opened: Rc<Cell<Option<Rc<StreamDeadline>>>>,
+}
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
+    fn execute(&self, stream: F) {
+        let deadline = self.opened.take();
+        tokio::task::spawn_local(async move {
+            match deadline {
+                Some(deadline) => deadline.run(stream).await,
+                None => {
+                    stream.await;
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,113 @@
+//! Counts the requests that a client begins on an HTTP/2 connection, from the frames as they are received.
+//!
+//! HTTP/2 refuses some requests itself, before they are handed over: malformed or too large headers, too many streams, an
+//! error of the whole connection. They must leave a record, too, so somebody has to know that they were there.
+
+/// Length of the client connection preface (RFC 9113 §3.4).
+const PREFACE: usize = 24;
+/// Length of a frame's header (RFC 9113 §4.1).
+const HEADER: usize = 9;
+/// The type of a frame that begins a request, or its trailers (RFC 9113 §6.2).
+const HEADERS: u8 = 1;
+
+/// Reads the headers of frames and skips all else.
+#[derive(Debug)]
+pub(super) struct StreamCounter {
+    /// Bytes to skip: the rest of the preface, or of a frame's payload.
+    skip: usize,
+    /// The header of a frame, as far as it was received.
+    header: [u8; HEADER],
+    received: usize,
+    /// The highest stream that the client has opened.
+    last: u32,
+    /// Requests begun so far.
+    begun: u64,
+    preface: bool,
+}
+
+impl Default for StreamCounter {
+    fn default() -> Self {
+        Self { skip: PREFACE, header: [0; HEADER], received: 0, last: 0, begun: 0, preface: true }
+    }
+}
+
+impl StreamCounter {
+    /// Takes the next bytes that were received.
+    pub(super) fn take(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let skipped = self.skip.min(bytes.len());
+                self.skip -= skipped;
+                bytes = bytes.get(skipped..).unwrap_or_default();
+                self.preface &= self.skip > 0;
+                continue;
+            }
+            let room = self.header.get_mut(self.received..).unwrap_or_default();
+            let size = room.len().min(bytes.len());
+            let (header, rest) = bytes.split_at(size);
+            room.iter_mut().zip(header).for_each(|(to, from)| *to = *from);
+            self.received += size;
+            bytes = rest;
+            if self.received == HEADER {
+                self.received = 0;
+                self.frame();
+            }
+        }
+    }
+
+    fn frame(&mut self) {
+        let [a, b, c, kind, _, stream @ ..] = self.header;
+        self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
+        // The first bit is reserved (RFC 9113 §4.1). Clients open odd streams, each higher than the last (§5.1.1).
+        let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+        if kind == HEADERS && stream > self.last && stream % 2 == 1 {
+            self.last = stream;
+            self.begun += 1;
+        }
+    }
+
+    /// Whether the whole preface was received.
+    pub(super) fn is_after_preface(&self) -> bool {
+        !self.preface
+    }
+
+    /// How many requests the client has begun.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, 0], &stream.to_be_bytes(), payload].concat()
+    }
+
+    /// S12: each request counts once, however its bytes arrive.
+    #[test]
+    fn each_stream_that_a_client_opens_counts_once() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        for (frames, expected) in [
+            (vec![frame(4, 0, &[])], 0),
+            (vec![frame(1, 1, b"head"), frame(1, 3, b"")], 2),
+            (vec![frame(1, 1, b"head"), frame(0, 1, &frame(1, 3, b"not a head")), frame(1, 1, b"trailers")], 1),
+            (vec![frame(1, 5, b""), frame(1, 3, b"")], 1),
+            (vec![frame(1, 0x8000_0001, b""), frame(1, 2, b"")], 1),
+            (vec![frame(1, 1, b"")[..8].to_vec()], 0),
+        ] {
+            let bytes = [vec![preface.clone()], frames].concat().concat();
+            for size in [1, 2, 7, 1000] {
+                let mut counter = StreamCounter::default();
+                bytes.chunks(size).for_each(|chunk| counter.take(chunk));
+                assert!(counter.is_after_preface());
+                assert_eq!(counter.begun(), expected, "{bytes:?} {size}");
+            }
+        }
+        let mut counter = StreamCounter::default();
+        counter.take(&preface[..23]);
+        assert!(!counter.is_after_preface());
+    }
+}

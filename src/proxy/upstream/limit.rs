@@ -1,0 +1,58 @@
+//! Limits the connections to all upstreams together, idle ones included.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Counts open upstream connections against what the process can have.
+#[derive(Clone)]
+pub(crate) struct UpstreamLimit(Arc<Counted>);
+
+struct Counted {
+    most: usize,
+    open: AtomicUsize,
+}
+
+/// One open connection, counted until this is dropped.
+pub(super) struct Permit(UpstreamLimit);
+
+impl UpstreamLimit {
+    /// Creates it with no open connections.
+    pub(crate) fn new(most: usize) -> Self {
+        Self(Arc::new(Counted { most, open: AtomicUsize::new(0) }))
+    }
+
+    /// Counts a new connection. Returns `None` when there are too many.
+    pub(super) fn acquire(&self) -> Option<Permit> {
+        let more = |open| (open < self.0.most).then_some(open + 1);
+        self.0.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Permit(self.clone()))
+    }
+
+    /// Whether a connection without a request may be kept: some room is left for servers that have none.
+    pub(super) fn keeps_idle(&self) -> bool {
+        self.0.open.load(Ordering::Relaxed) <= self.0.most - self.0.most / 4
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S2: requests that pin upstream connections cannot take all that the process may open.
+    #[test]
+    fn upstream_connections_are_bounded_and_a_quarter_is_never_idle() {
+        let limit = UpstreamLimit::new(4);
+        let mut permits: Vec<_> = (0..3).map(|_| limit.acquire().unwrap()).collect();
+        assert!(limit.keeps_idle());
+        permits.extend(limit.acquire());
+        assert!(!limit.keeps_idle() && limit.acquire().is_none());
+        permits.pop();
+        assert!(limit.acquire().is_some());
+    }
+}

@@ -1,0 +1,272 @@
+//! The values that other parts of the process hold, collected on each scrape.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::series::{Series, counter, gauge};
+
+/// An issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IssuerLabels {
+    issuer: String,
+}
+
+/// A key of an issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KidLabels {
+    issuer: String,
+    kid: String,
+}
+
+/// A kind of store, or of its entries.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+/// An API key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    consumer: String,
+    key: String,
+}
+
+/// A certificate or a revocation list.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
+struct CertificateLabels {
+    kind: &'static str,
+    file: String,
+    name: String,
+}
+
+/// Current values that other modules hold, collected on each scrape.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    /// The audit log.
+    pub(crate) audit: AuditNumbers,
+    /// Issuers whose keys tokens are verified with.
+    pub(crate) issuers: Vec<IssuerNumbers>,
+    /// The store, if there is one.
+    pub(crate) store: Option<StoreNumbers>,
+    /// The memory of bodies.
+    pub(crate) memory: MemoryNumbers,
+    /// Certificates and revocation lists of the listeners.
+    pub(crate) certificates: Vec<CertificateNumbers>,
+    /// What the system says about this process.
+    pub(crate) process: Option<ProcessNumbers>,
+    /// API keys that expire soon, soonest first; bounded in number.
+    pub(crate) ending: Vec<KeyNumbers>,
+    /// Total number of API keys that expire soon.
+    pub(crate) endings: usize,
+}
+
+/// The counters of the audit writers.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct AuditNumbers {
+    /// Records written.
+    pub(crate) records: u64,
+    /// Bytes written.
+    pub(crate) bytes: u64,
+    /// A sink cannot be written to.
+    pub(crate) failing: bool,
+    /// Records dropped.
+    pub(crate) dropped: u64,
+}
+
+/// The memory budget of bodies that are held and decoded.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct MemoryNumbers {
+    /// Bytes in use.
+    pub(crate) in_use: u64,
+    /// The limit in bytes.
+    pub(crate) limit: u64,
+    /// How often bytes were refused.
+    pub(crate) refusals: u64,
+}
+
+/// When a certificate or a revocation list expires.
+#[derive(Debug)]
+pub(crate) struct CertificateNumbers {
+    /// `certificate`, `client_ca` or `client_crl`.
+    pub(crate) kind: &'static str,
+    /// The file, as the policy names it.
+    pub(crate) file: String,
+    /// The subject of a certificate, the issuer of a list.
+    pub(crate) name: String,
+    /// In seconds since 1970.
+    pub(crate) end: i64,
+}
+
+/// What the system says about this process.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub(crate) struct ProcessNumbers {
+    /// CPU time used, in seconds.
+    pub(crate) cpu_seconds: f64,
+    /// In seconds since 1970.
+    pub(crate) started: f64,
+    /// In bytes.
+    pub(crate) virtual_memory: u64,
+    /// In bytes.
+    pub(crate) resident_memory: u64,
+    pub(crate) open_fds: u64,
+    /// Absent: unlimited.
+    pub(crate) max_fds: Option<u64>,
+}
+
+/// The state of an issuer's keys.
+#[derive(Debug)]
+pub(crate) struct IssuerNumbers {
+    /// Name in the policy.
+    pub(crate) name: String,
+    /// Its keys are loaded, and the last fetch succeeded.
+    pub(crate) up: bool,
+    /// Keys that verify tokens now.
+    pub(crate) keys: usize,
+    /// When they were last fetched, in seconds since 1970; absent for those of a file or a secret.
+    pub(crate) loaded: Option<i64>,
+    /// `kid` → tokens verified.
+    pub(crate) tokens: Vec<(String, u64)>,
+}
+
+/// The state of the store.
+#[derive(Debug)]
+pub(crate) struct StoreNumbers {
+    /// `embedded` or `redis`.
+    pub(crate) kind: &'static str,
+    /// This node is in sync with the store.
+    pub(crate) up: bool,
+    /// Kind → number of entries.
+    pub(crate) entries: Vec<(&'static str, usize)>,
+}
+
+/// When an API key expires.
+#[derive(Debug)]
+pub(crate) struct KeyNumbers {
+    /// The consumer that owns the key.
+    pub(crate) consumer: String,
+    /// Its id.
+    pub(crate) key: String,
+    /// In seconds since 1970.
+    pub(crate) end: i64,
+}
+
+impl Gauges {
+    pub(super) fn register(self, registry: &mut Registry) {
+        let (records, bytes) = (counter(self.audit.records), counter(self.audit.bytes));
+        registry.register("audit_records", "Audit records written, over all sinks", records);
+        registry.register_with_unit("audit_written", "Audit bytes written, over all sinks", Unit::Bytes, bytes);
+        let failing = gauge(self.audit.failing.into());
+        registry.register("audit_failing", "1 while a sink cannot be written to", failing);
+        let help = "Audit records of requests that were not admitted, dropped because the sinks could not keep up";
+        registry.register("audit_dropped", help, counter(self.audit.dropped));
+        register_memory(self.memory, registry);
+        register_certificates(self.certificates, registry);
+        register_issuers(self.issuers, registry);
+        if let Some(store) = self.store {
+            register_store(store, registry);
+        }
+        let ends = self.ending.into_iter();
+        let ends = ends.map(|KeyNumbers { consumer, key, end }| (KeyLabels { consumer, key }, gauge(end)));
+        registry.register_with_unit(
+            "api_key_expires_timestamp",
+            "When API keys expire, for the first 1000 that expire within 30 days",
+            Unit::Seconds,
+            Series(ends.collect()),
+        );
+        let endings = gauge(self.endings.try_into().unwrap_or(i64::MAX));
+        registry.register("api_keys_expiring", "API keys that expire within 30 days", endings);
+    }
+}
+
+fn register_certificates(certificates: Vec<CertificateNumbers>, registry: &mut Registry) {
+    // Two of one name in one file, as when a key was changed: the earlier end counts.
+    let mut ends: BTreeMap<CertificateLabels, i64> = BTreeMap::new();
+    for CertificateNumbers { kind, file, name, end } in certificates {
+        let first = ends.entry(CertificateLabels { kind, file, name }).or_insert(end);
+        *first = end.min(*first);
+    }
+    registry.register_with_unit(
+        "certificate_expiry_timestamp",
+        "When the listeners' certificates, client authorities and revocation lists expire",
+        Unit::Seconds,
+        Series(ends.into_iter().map(|(labels, end)| (labels, gauge(end))).collect()),
+    );
+}
+
+pub(super) fn register_process(numbers: Option<ProcessNumbers>, registry: &mut Registry) {
+    let Some(numbers) = numbers else { return };
+    let whole = |value: u64| gauge(value.try_into().unwrap_or(i64::MAX));
+    let cpu: Counter<f64, AtomicU64> = Counter::default();
+    cpu.inc_by(numbers.cpu_seconds);
+    registry.register_with_unit("cpu", "CPU time used", Unit::Seconds, cpu);
+    let started: Gauge<f64, AtomicU64> = Gauge::default();
+    started.set(numbers.started);
+    registry.register_with_unit("start_time", "When the process was started", Unit::Seconds, started);
+    let (resident, total) = (whole(numbers.resident_memory), whole(numbers.virtual_memory));
+    registry.register_with_unit("resident_memory", "Memory in use", Unit::Bytes, resident);
+    registry.register_with_unit("virtual_memory", "Address space in use", Unit::Bytes, total);
+    registry.register("open_fds", "Open files and sockets", whole(numbers.open_fds));
+    if let Some(most) = numbers.max_fds {
+        registry.register("max_fds", "Files and sockets that may be open", whole(most));
+    }
+}
+
+fn register_memory(memory: MemoryNumbers, registry: &mut Registry) {
+    let bytes = |value: u64| gauge(value.try_into().unwrap_or(i64::MAX));
+    let (in_use, limit, refusals) = (bytes(memory.in_use), bytes(memory.limit), counter(memory.refusals));
+    let help = "Bytes of bodies that are held or decoded to be checked";
+    registry.register_with_unit("body_memory", help, Unit::Bytes, in_use);
+    registry.register_with_unit("body_memory_limit", "The limit of these bytes: `limits.memory`", Unit::Bytes, limit);
+    let help = "Times that a body did not fit into this limit; its request is refused with 503";
+    registry.register("body_memory_refusals", help, refusals);
+}
+
+fn register_issuers(issuers: Vec<IssuerNumbers>, registry: &mut Registry) {
+    let (mut up, mut keys, mut loaded) = (Vec::new(), Vec::new(), Vec::new());
+    // Keys without a name, or with the same one, are counted together.
+    let mut tokens: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for numbers in issuers {
+        let labels = IssuerLabels { issuer: numbers.name };
+        up.push((labels.clone(), gauge(numbers.up.into())));
+        keys.push((labels.clone(), gauge(numbers.keys.try_into().unwrap_or(i64::MAX))));
+        loaded.extend(numbers.loaded.map(|at| (labels.clone(), gauge(at))));
+        for (kid, count) in numbers.tokens {
+            *tokens.entry((labels.issuer.clone(), kid)).or_default() += count;
+        }
+    }
+    let tokens = tokens.into_iter().map(|((issuer, kid), count)| (KidLabels { issuer, kid }, counter(count)));
+    registry.register("issuer_up", "1 when an issuer's keys are loaded and the last fetch succeeded", Series(up));
+    registry.register(
+        "issuer_keys",
+        "Keys of an issuer that are in use; with 0, its callers are refused with 503",
+        Series(keys),
+    );
+    registry.register_with_unit(
+        "issuer_keys_loaded_timestamp",
+        "When an issuer's keys were last fetched",
+        Unit::Seconds,
+        Series(loaded),
+    );
+    registry.register(
+        "issuer_tokens",
+        "Tokens verified with an issuer's key; cached results are not counted again",
+        Series(tokens.collect()),
+    );
+}
+
+fn register_store(store: StoreNumbers, registry: &mut Registry) {
+    let up = vec![(KindLabels { kind: store.kind }, gauge(store.up.into()))];
+    let entries = store.entries.into_iter();
+    let entries = entries.map(|(kind, count)| (KindLabels { kind }, gauge(count.try_into().unwrap_or(i64::MAX))));
+    registry.register("store_up", "1 while this node is in sync with the store", Series(up));
+    registry.register(
+        "store_entries",
+        "Entries in the store, by kind; expired ones count until they are swept",
+        Series(entries.collect()),
+    );
+}

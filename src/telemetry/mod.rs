@@ -1,0 +1,265 @@
+//! The names of all metrics. Nothing here decides, and no other module of this crate is imported.
+//!
+//! Names follow Prometheus' rules: base units, `_total` for counters. Labels come from the policy, never from a
+//! request, so clients cannot increase their number. Two come from elsewhere, and both are bounded: `kid`, published by
+//! an issuer that the policy trusts, and the ids of keys and consumers that operators created. The hot path uses the
+//! metrics of a route directly ([`RouteMetrics`]). Every scrape renders the policy in force, so series of removed routes
+//! disappear, and a route has series from its first request on.
+
+mod gauges;
+mod series;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use self::gauges::register_process;
+pub(crate) use self::gauges::{
+    AuditNumbers, CertificateNumbers, Gauges, IssuerNumbers, KeyNumbers, MemoryNumbers, ProcessNumbers, StoreNumbers,
+};
+use self::series::{Series, counter};
+
+/// Upper bounds of duration buckets, in seconds.
+const DURATIONS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Labels of metrics per route.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    api: String,
+    route: String,
+}
+
+/// Labels of how requests of a route ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    api: String,
+    route: String,
+    code: &'static str,
+}
+
+/// A `code` alone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    code: &'static str,
+}
+
+/// All metrics of this process. Clones are handles to the same numbers.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    reloads: Family<CodeLabels, Counter>,
+    /// Open client connections.
+    pub(crate) connections: Gauge,
+    /// Requests being processed, responses included.
+    pub(crate) requests_in_flight: Gauge,
+    /// Connections refused because their address had too many.
+    pub(crate) connections_refused: Counter,
+    /// When the policy in force was loaded, in seconds since 1970.
+    pub(crate) policy_loaded: Gauge<f64, AtomicU64>,
+}
+
+/// How one request ended, for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Position among all ends; below [`ENDS`].
+    pub(crate) index: usize,
+    /// The `code` label: a refusal's code, or `2xx`.
+    pub(crate) code: &'static str,
+}
+
+/// Maximum number of different ends.
+pub(crate) const ENDS: usize = 64;
+
+/// The metrics of one route. They outlive policies: the next policy with this route continues counting.
+#[derive(Debug)]
+pub(crate) struct RouteMetrics {
+    labels: RouteLabels,
+    /// By [`End::index`]; created on first use, because most ends never occur on most routes.
+    ends: [OnceLock<EndCount>; ENDS],
+    /// Refusals that were only reported, by code.
+    would_refuse: Mutex<Vec<(&'static str, u64)>>,
+    duration: Histogram,
+    /// Created with the first response.
+    upstream_duration: OnceLock<Histogram>,
+}
+
+/// Number of requests of a route that ended in one way.
+#[derive(Debug)]
+struct EndCount {
+    code: &'static str,
+    requests: AtomicU64,
+}
+
+impl RouteMetrics {
+    /// Returns metrics that are all zero. Both names are empty for requests that match no route.
+    pub(crate) fn new(api: &str, route: &str) -> Self {
+        Self {
+            labels: RouteLabels { api: api.to_owned(), route: route.to_owned() },
+            ends: [const { OnceLock::new() }; ENDS],
+            would_refuse: Mutex::default(),
+            duration: Histogram::new(DURATIONS),
+            upstream_duration: OnceLock::new(),
+        }
+    }
+
+    /// The names of its API and of the route itself.
+    pub(crate) fn route(&self) -> (&str, &str) {
+        (&self.labels.api, &self.labels.route)
+    }
+
+    /// Counts one request. Durations: from its head to its end, and until the upstream's response headers.
+    pub(crate) fn count(&self, end: End, duration: Duration, upstream: Option<Duration>) {
+        if let Some(count) = self.ends.get(end.index) {
+            let count = count.get_or_init(|| EndCount { code: end.code, requests: AtomicU64::new(0) });
+            count.requests.fetch_add(1, Ordering::Relaxed);
+        }
+        self.duration.observe(duration.as_secs_f64());
+        if let Some(upstream) = upstream {
+            let durations = self.upstream_duration.get_or_init(|| Histogram::new(DURATIONS));
+            durations.observe(upstream.as_secs_f64());
+        }
+    }
+
+    /// Counts a refusal that was only reported.
+    pub(crate) fn would_refuse(&self, code: &'static str) {
+        let mut counts = self.would_refuse.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.iter_mut().find(|(known, _)| *known == code) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((code, 1)),
+        }
+    }
+
+    /// Whether a request has been counted: until then the route has no series.
+    fn is_used(&self) -> bool {
+        self.ends.iter().any(|end| end.get().is_some())
+    }
+
+    fn ends(&self) -> Vec<(EndLabels, Counter)> {
+        let counts = self.ends.iter().filter_map(OnceLock::get);
+        counts.map(|end| (self.end(end.code), counter(end.requests.load(Ordering::Relaxed)))).collect()
+    }
+
+    fn would_refuses(&self) -> Vec<(EndLabels, Counter)> {
+        let counts = self.would_refuse.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|(code, count)| (self.end(code), counter(*count))).collect()
+    }
+
+    fn end(&self, code: &'static str) -> EndLabels {
+        let RouteLabels { api, route } = self.labels.clone();
+        EndLabels { api, route, code }
+    }
+}
+
+impl Metrics {
+    /// Returns metrics that are all zero.
+    pub(crate) fn new() -> Self {
+        Self {
+            reloads: Family::default(),
+            connections: Gauge::default(),
+            requests_in_flight: Gauge::default(),
+            connections_refused: Counter::default(),
+            policy_loaded: Gauge::default(),
+        }
+    }
+
+    /// Counts a reload: `loaded`, `unchanged` or `failed`.
+    pub(crate) fn reload(&self, code: &'static str) {
+        self.reloads.get_or_create(&CodeLabels { code }).inc();
+    }
+
+    /// Renders all metrics in the OpenMetrics text format: those of the routes in force, and gauges collected elsewhere.
+    pub(crate) fn page<'a>(&self, routes: impl Iterator<Item = &'a RouteMetrics> + Clone, gauges: Gauges) -> String {
+        let mut registry = Registry::with_prefix("bartizan");
+        register_routes(routes, &mut registry);
+        registry.register("policy_reloads", "Reloads of the policy", self.reloads.clone());
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The version of this program", build);
+        registry.register("connections", "Open client connections", self.connections.clone());
+        let in_flight = self.requests_in_flight.clone();
+        registry.register("requests_in_flight", "Requests being processed, until their response was sent", in_flight);
+        registry.register(
+            "connections_refused",
+            "Connections refused because their address had too many",
+            self.connections_refused.clone(),
+        );
+        registry.register_with_unit(
+            "policy_loaded_timestamp",
+            "When the policy in force was loaded",
+            Unit::Seconds,
+            self.policy_loaded.clone(),
+        );
+        // These have the same names in every program.
+        let mut process = Registry::with_prefix("process");
+        register_process(gauges.process, &mut process);
+        gauges.register(&mut registry);
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode_registry(&mut text, &registry);
+        let _ = encode_registry(&mut text, &process);
+        let _ = encode_eof(&mut text);
+        text
+    }
+}
+
+fn register_routes<'a>(routes: impl Iterator<Item = &'a RouteMetrics> + Clone, registry: &mut Registry) {
+    let ends = routes.clone().flat_map(RouteMetrics::ends).collect();
+    registry.register("requests", "Requests by how they ended", Series(ends));
+    let reported = routes.clone().flat_map(RouteMetrics::would_refuses).collect();
+    registry.register("would_refuse", "Refusals that were only reported, by code", Series(reported));
+    let used = routes.clone().filter(|route| route.is_used());
+    let durations = used.map(|route| (route.labels.clone(), route.duration.clone())).collect();
+    registry.register_with_unit(
+        "request_duration",
+        "Time from a request's head to its end",
+        Unit::Seconds,
+        Series(durations),
+    );
+    let durations = routes.filter_map(|route| Some((route.labels.clone(), route.upstream_duration.get()?.clone())));
+    let durations = durations.collect();
+    registry.register_with_unit(
+        "upstream_duration",
+        "Time to the upstream's response headers",
+        Unit::Seconds,
+        Series(durations),
+    );
+}
+
+/// Formats an error with its sources: "client error (Connect)" alone does not help.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_has_series_from_its_first_request_on() {
+        // U16: a policy with thousands of routes must not fill the page, and the store behind it, with zeros.
+        let routes: Vec<_> = (0..2000).map(|number| RouteMetrics::new("api", &format!("GET /{number}"))).collect();
+        let lines = |page: &str| page.lines().filter(|line| line.contains("route=")).count();
+        let page = || Metrics::new().page(routes.iter(), Gauges::default());
+        assert_eq!(lines(&page()), 0);
+        let refused = End { index: 0, code: "no_route" };
+        routes[7].count(refused, Duration::ZERO, None);
+        let one_histogram = DURATIONS.len() + 3;
+        assert_eq!(lines(&page()), 1 + one_histogram, "{}", page());
+        routes[7].count(refused, Duration::ZERO, Some(Duration::ZERO));
+        assert_eq!(lines(&page()), 1 + 2 * one_histogram);
+        assert!(!page().contains("GET /8\""));
+    }
+}
