@@ -43,7 +43,7 @@ fn a_consumer_is_added_with_identities_of_every_kind() {
     let policy = policy.to_str().unwrap();
     let thumbprint = format!("sha256:{}", "ab".repeat(32));
     let identities = ["--identity", "corp:acme-app", "--certificate", &thumbprint];
-    let names = ["--certificate-san", "Client.Acme.example", "--certificate-san", "spiffe://acme/batch"];
+    let names = ["--certificate-san", "Client.Acme.example", "--certificate-san", "uri:SPIFFE://Acme/Batch"];
     let add = [&["consumer", "add", "acme", "--policy", policy], identities.as_slice(), names.as_slice()].concat();
     let (code, _, said) = bartizan(&add);
     assert_eq!(code, Some(0), "{said}");
@@ -54,11 +54,18 @@ fn a_consumer_is_added_with_identities_of_every_kind() {
         json!([
             {"issuer": "corp", "id": "acme-app"},
             {"certificate": thumbprint},
-            {"certificate_san": "client.acme.example"},
-            {"certificate_san": "spiffe://acme/batch"},
+            {"certificate_san": "dns:client.acme.example"},
+            {"certificate_san": "uri:spiffe://acme/Batch"},
         ])
     );
-    for wrong in [["--certificate", "ab"], ["--certificate-san", ""], ["--identity", "acme"]] {
+    let wrongs = [
+        ["--certificate", "ab"],
+        ["--certificate-san", ""],
+        ["--certificate-san", "spiffe://acme/batch"],
+        ["--certificate-san", "uri:acme.example"],
+        ["--identity", "acme"],
+    ];
+    for wrong in wrongs {
         let (code, _, said) = bartizan(&[&["consumer", "add", "other", "--policy", policy], wrong.as_slice()].concat());
         assert_ne!(code, Some(0), "{wrong:?}: {said}");
     }
