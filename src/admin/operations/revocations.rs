@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Completed, Operation, Result, input, missing, sha256, store_error, text, view};
-use crate::stages::auth::jwt;
+use crate::stages::auth::token;
 use crate::state::registry::entry::{Change, Entry, Kind, Revocation, hex};
 use crate::state::registry::revocation_key::RevocationTarget;
 
@@ -70,8 +70,8 @@ impl Operation<'_> {
         let mut targets: Vec<RevocationTarget> = Vec::new();
         let mut end = None;
         if let Some(token) = &written.token {
-            end = jwt::end(token);
-            targets.push(RevocationTarget::Token(sha256(jwt::name(token.trim()).as_bytes())));
+            end = token::end(token);
+            targets.push(RevocationTarget::Token(sha256(token::name(token.trim()).as_bytes())));
         }
         if let Some(text) = &written.sha256 {
             targets.push(RevocationTarget::Token(digest(text, "/sha256")?));

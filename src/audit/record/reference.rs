@@ -1,7 +1,7 @@
 //! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
-pub(crate) const FIELDS: [(&str, &str); 45] = [
+pub(crate) const FIELDS: [(&str, &str); 46] = [
     ("@timestamp", "When the request started"),
     ("ecs.version", "Version of the Elastic Common Schema"),
     ("event.kind", "Always `event`"),
@@ -28,6 +28,7 @@ pub(crate) const FIELDS: [(&str, &str); 45] = [
     ("user.roles", "Roles of the caller"),
     ("tls.version", "Version of TLS"),
     ("trace.id", "W3C trace id"),
+    ("bartizan.consumer", "The consumer whose credential was sent, also if it was refused"),
     ("bartizan.api", "Name of the API"),
     ("bartizan.route", "The route, as the policy writes it"),
     ("bartizan.target", "What an operator changed"),

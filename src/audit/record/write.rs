@@ -101,6 +101,7 @@ fn http(line: &mut Line<'_>, record: &Record<'_>) {
 
 /// The members of `bartizan`.
 fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
+    line.text(key!("consumer"), record.consumer.filter(|_| record.action == REQUEST));
     line.text(key!("api"), record.api);
     line.text(key!("route"), record.route);
     line.text(key!("target"), record.target.map(str::as_bytes));
