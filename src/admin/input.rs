@@ -97,6 +97,8 @@ pub(super) struct Revocation {
     pub(super) issuer: Option<Box<str>>,
     pub(super) all: Option<bool>,
     pub(super) issued_before: Option<Moment>,
+    /// Accepts an `issued_before` in the future.
+    pub(super) allow_future: Option<bool>,
     pub(super) expires: Option<Moment>,
     pub(super) reason: Option<Box<str>>,
 }

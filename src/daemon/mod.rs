@@ -15,6 +15,7 @@ mod workers;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,7 +33,8 @@ use self::workers::Workers;
 use crate::admin::expiring_keys::Reminder;
 use crate::admin::listener::Bound as AdminBound;
 use crate::admin::listeners::AdminListeners;
-use crate::admin::{Command, Reloaded};
+use crate::admin::{Command, Reloaded, record_reload};
+use crate::audit::Recorder;
 use crate::policy::Policy;
 use crate::policy::compile;
 use crate::policy::diagnostic::{Problems, Severity};
@@ -64,6 +66,8 @@ pub(crate) struct Daemon {
     resources: Resources,
     workers: Workers,
     signals: Signals,
+    /// Records reloads that a signal asks for; those of operators are recorded by the admin listener.
+    recorder: Rc<Recorder>,
     /// The keys that the log has already warned about.
     reminder: Reminder,
     commands: mpsc::Receiver<Command>,
@@ -152,8 +156,8 @@ impl Daemon {
             commander,
         };
         resources.commit(prepared, &shared).await;
-        let daemon =
-            Self { setup, runtime, shared, resources, workers, signals, reminder: Reminder::default(), commands };
+        let (recorder, reminder) = (Recorder::new(Arc::clone(&shared.in_force.current().trail)), Reminder::default());
+        let daemon = Self { setup, runtime, shared, resources, workers, signals, recorder, reminder, commands };
         daemon.loaded();
         Ok(daemon)
     }
@@ -180,7 +184,8 @@ impl Daemon {
                 _ = remind.tick() => self.remind(),
                 action = self.signals.next() => match action {
                     SignalAction::Reload => {
-                        self.reload().await;
+                        let reloaded = self.reload().await;
+                        record_reload(&self.recorder, &self.shared.in_force.current(), &reloaded);
                     }
                     SignalAction::Stop => break,
                 },
@@ -263,13 +268,14 @@ impl Daemon {
 
     /// Stops accepting, lets what is in flight finish, writes every record.
     async fn stop(self) -> io::Result<()> {
-        let Self { shared, mut resources, workers, mut signals, .. } = self;
+        let Self { shared, mut resources, workers, mut signals, recorder, .. } = self;
         notify(NotifyState::Stopping);
         tracing::info!("stopping; requests in flight will finish first");
         resources.listeners.close(|_| true).await;
         resources.admin.close().await;
         workers.close(&mut signals).await;
         resources.registry.close().await;
+        recorder.close().await;
         match shared.in_force.current().trail.close(LAST_RECORDS).await {
             0 => Ok(()),
             left => Err(io::Error::other(format!("{left} audit records could not be written"))),

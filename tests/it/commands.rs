@@ -71,6 +71,24 @@ fn a_consumer_is_added_with_identities_of_every_kind() {
     }
 }
 
+/// U20: a mistyped year is told before it revokes everything that will ever be issued.
+#[test]
+fn revoking_all_before_a_time_in_the_future_needs_yes() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let policy = folder.path().join("policy.yaml");
+    let text = "version: 1\nlisten: [{ address: \"127.0.0.1:0\" }]\nstore: state\naudit: none\n\
+                apis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { public: true } } } }\n";
+    std::fs::write(&policy, text).unwrap();
+    let revoke = |time: &str, more: &[&str]| {
+        let policy = policy.to_str().unwrap();
+        bartizan(&[&["revoke", "all", "--issued-before", time, "--policy", policy], more].concat())
+    };
+    let (code, _, said) = revoke("2999-01-01T00:00:00Z", &[]);
+    assert!(code == Some(1) && said.contains("in the future") && said.contains("--yes"), "{said}");
+    assert_eq!(revoke("2020-01-01T00:00:00Z", &[]).0, Some(0));
+    assert_eq!(revoke("2999-01-01T00:00:00Z", &["--yes"]).0, Some(0));
+}
+
 #[test]
 fn completions_and_manual_pages_know_the_commands() {
     let (code, script, said) = bartizan(&["completions", "bash"]);

@@ -35,6 +35,7 @@ mod layers;
 mod limits;
 mod oidc;
 mod openapi;
+mod operators;
 mod policy_schema;
 mod policy_tests;
 mod record;
