@@ -8,6 +8,7 @@ mod decode;
 mod decode_error;
 pub(crate) mod diagnostic;
 pub(crate) mod document;
+pub(crate) mod header_rules;
 mod load;
 pub(crate) mod openapi;
 pub(crate) mod router;
@@ -24,12 +25,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use secrecy::SecretString;
 
+use self::header_rules::HeaderRules;
 use self::router::{Found, Router};
 pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
@@ -55,6 +57,7 @@ pub(crate) struct Policy {
     limits: Limits,
     listeners: Vec<Listener>,
     trusted_proxies: Vec<IpNet>,
+    headers: Arc<HeaderRules>,
     admin: Option<Admin>,
     auth: Arc<Rules>,
     apis: Vec<Arc<Api>>,
@@ -175,6 +178,8 @@ pub(crate) struct Api {
     name: Arc<str>,
     hosts: Box<[Box<str>]>,
     upstream: Upstream,
+    /// Fields of callers that it keeps although they would be dropped.
+    kept_headers: Box<[HeaderName]>,
 }
 
 /// The servers of an API.
@@ -301,6 +306,11 @@ impl Policy {
         &self.trusted_proxies
     }
 
+    /// Which header fields of callers are dropped, and which the policy has.
+    pub(crate) fn headers(&self) -> &Arc<HeaderRules> {
+        &self.headers
+    }
+
     /// The admin listener.
     pub(crate) fn admin(&self) -> Option<&Admin> {
         self.admin.as_ref()
@@ -377,6 +387,11 @@ impl Api {
     /// Its servers.
     pub(crate) fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    /// Header fields of callers that it keeps although they would be dropped.
+    pub(crate) fn kept_headers(&self) -> &[HeaderName] {
+        &self.kept_headers
     }
 }
 

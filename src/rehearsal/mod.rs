@@ -178,8 +178,7 @@ impl Rehearsal {
         let peer = request.peer(self.policy());
         let exchange = Exchange::open(&peer, &head.method, Version::HTTP_11, &head.uri, &head.headers);
         let mut exchange = exchange.dated(moment.at, self.begun + moment.since);
-        let trusted = self.policy().trusted_proxies();
-        let arrived = target::read(&mut exchange, &head.uri, &head.headers, &peer, trusted);
+        let arrived = target::read(&mut exchange, &head.uri, &head.headers, &peer, self.policy());
         (*exchange.path).clone_into(&mut trace.path);
         exchange.host.clone_into(&mut trace.host);
         let target = arrived?;

@@ -38,6 +38,7 @@ mod openapi;
 mod operators;
 mod policy_schema;
 mod policy_tests;
+mod proxy_headers;
 mod record;
 mod refused_credentials;
 mod reload;

@@ -10,6 +10,7 @@ mod auth;
 mod consumers;
 mod context;
 mod contracts;
+mod headers;
 mod limits;
 mod listen;
 mod names;
@@ -70,6 +71,8 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let sinks = audit::compile(context, document.audit.as_ref(), at.key("audit"));
     let (rules, store) = auth::compile(context, document, &listeners, at);
     let apis = apis::compile(context, document, at);
+    let parts = (&*apis.apis, &*apis.routes);
+    let headers = headers::compile(context, document, &rules.key_header, parts, at.key("headers"));
 
     Policy {
         digest: context.sources.digest().into(),
@@ -79,6 +82,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         limits,
         listeners,
         trusted_proxies,
+        headers: Arc::new(headers),
         admin,
         auth: Arc::new(rules),
         apis: apis.apis,

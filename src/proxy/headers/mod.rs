@@ -10,12 +10,14 @@ mod host;
 mod names;
 mod rules;
 mod to_upstream;
+mod trailers;
 
 pub(crate) use forwarded::client_address;
 pub(crate) use hop_by_hop::{accepts_trailers, remove_named};
 pub(crate) use host::check;
 pub(crate) use rules::{is_forwarded_downstream, strip_trailers};
 pub(crate) use to_upstream::UpstreamHeaders;
+pub(crate) use trailers::PolicyTrailers;
 
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,7 @@ use crate::chain;
 use crate::exchange::Exchange;
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
+use crate::proxy::headers::PolicyTrailers;
 use crate::refusal::{Refusal, X_REQUEST_ID};
 
 /// Handles one request. Its record guard exists when this returns, so the future may be dropped without being polled.
@@ -75,8 +76,8 @@ async fn process(
     let in_force = &*view.in_force;
     let policy = &in_force.policy;
 
-    let trusted = policy.trusted_proxies();
-    let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, trusted)?;
+    let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, policy)?;
+    let source = PolicyTrailers::wrap(source, policy.headers());
 
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path)?;
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));

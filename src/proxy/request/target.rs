@@ -6,10 +6,10 @@ use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use ipnet::IpNet;
 
 use super::path;
 use crate::exchange::{Exchange, Peer, Request, Tick};
+use crate::policy::Policy;
 use crate::proxy::headers;
 use crate::proxy::http1::framing_error::FramingError;
 use crate::refusal::{Reason, Refusal, Stage};
@@ -60,13 +60,14 @@ pub(crate) fn read<'a>(
     uri: &'a Uri,
     headers: &HeaderMap,
     peer: &Peer,
-    trusted: &[IpNet],
+    policy: &Policy,
 ) -> Result<RequestTarget<'a>, Refusal> {
     // The client's address comes first, so that the record has it even if the request is refused.
-    let sender = headers::client_address(headers, peer.address.ip(), trusted);
+    let sender = headers::client_address(headers, peer.address.ip(), policy.trusted_proxies());
     exchange.client = sender.address;
     let version = exchange.version.unwrap_or_default();
-    let host = headers::check(headers, version, uri).map_err(|error| malformed(error.detail()))?;
+    let host = headers::check(headers, version, uri, sender.trusted_peer, policy.headers());
+    let host = host.map_err(|error| malformed(error.detail()))?;
     exchange.host = host.name().into_owned();
     let host = host.to_header();
     if matches!(exchange.method, Some(Method::CONNECT | Method::TRACE)) {

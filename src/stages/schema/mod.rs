@@ -5,6 +5,7 @@
 //! unauthenticated caller can make us read a body.
 
 pub(crate) mod content;
+mod cookies;
 mod encoding;
 mod fast_path;
 pub(crate) mod fields;
@@ -21,7 +22,7 @@ pub(crate) mod xml;
 
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderName};
 use hyper::body::Body as _;
 
 use self::content::{Content, Contents};
@@ -77,6 +78,12 @@ impl Requirement {
     /// What path, query, headers and cookies must be.
     pub(crate) fn parameters(self, parameters: Parameters) -> Self {
         Self { parameters: Some(Box::new(parameters)), ..self }
+    }
+
+    /// The headers that are validated.
+    pub(crate) fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
+        let headers = self.parameters.as_ref().and_then(|parameters| parameters.headers.as_ref());
+        headers.into_iter().flat_map(|group| group.fields.iter().map(|(_, name)| name))
     }
 
     /// Whether requests are validated against a schema.

@@ -117,7 +117,7 @@ fn key_header(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Hea
     let Some(text) = &document.auth.api_keys.header else { return HeaderName::from_static(KEY_HEADER) };
     let taken = [header::AUTHORIZATION, header::HOST, header::COOKIE, header::CONNECTION, header::CONTENT_LENGTH];
     match text.parse::<HeaderName>() {
-        Ok(name) if !taken.contains(&name) && !text.contains('_') => name,
+        Ok(name) if !taken.contains(&name) => name,
         _ => {
             context.error(at, "this header cannot carry API keys").help("use a header of its own, such as `x-api-key`");
             HeaderName::from_static(KEY_HEADER)
