@@ -25,6 +25,8 @@ use crate::stages::schema::{Rejected, response};
 pub(crate) struct Trace {
     /// The caller; absent on public routes and when authentication failed.
     pub(crate) caller: Option<Arc<Caller>>,
+    /// Whose credential was refused, if that is known: for the record alone.
+    pub(crate) refused: Option<Arc<Caller>>,
     /// What is left of the caller's limits.
     pub(crate) rate_limit_headers: RateLimitHeaders,
     /// The refusals of stages that only report.
@@ -69,8 +71,12 @@ pub(crate) async fn admit(
 
     let mut subject = Subject::Address(request.client());
     if let Access::Scoped(requirement) = &route.access {
-        match in_force.auth.authenticate(request, tokens).await {
-            Err(refusal) => trace.settle(reporting, refusal)?,
+        let mut holder = None;
+        match in_force.auth.authenticate(request, tokens, &mut holder).await {
+            Err(refusal) => {
+                trace.refused = holder;
+                trace.settle(reporting, refusal)?;
+            }
             Ok(known) => {
                 trace.caller = Some(Arc::clone(&known.caller));
                 if let Err(refusal) = requirement.permit(&known, request.now()) {

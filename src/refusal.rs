@@ -128,7 +128,7 @@ reasons! {
     /// The consumer's plan is not in the policy.
     LimitsUnavailable = 503 "limits_unavailable" "Rate limits are temporarily unavailable" in Auth,
     /// There is no capacity now to hold, check or forward the request, or to hold its response.
-    Overloaded = 503 "overloaded" "The server is overloaded" in Request | Schema | Forward | Response,
+    Overloaded = 503 "overloaded" "The server is overloaded" in Request | Auth | Schema | Forward | Response,
     /// The upstream did not respond in time.
     UpstreamTimeout = 504 "upstream_timeout" "The upstream did not respond in time" in Forward,
 }

@@ -204,6 +204,36 @@ mod tests {
         assert!(undocumented.is_empty() && unserved.is_empty(), "{undocumented:?} {unserved:?}");
     }
 
+    /// U14: generators of clients make a class of every body, and stop at constants that are not texts.
+    #[test]
+    fn bodies_are_models_that_generators_understand() {
+        fn constants(value: &Value, found: &mut Vec<Value>) {
+            match value {
+                Value::Object(members) => {
+                    found.extend(members.get("const").filter(|constant| !constant.is_string()).cloned());
+                    members.values().for_each(|member| constants(member, found));
+                }
+                Value::Array(items) => items.iter().for_each(|item| constants(item, found)),
+                _ => {}
+            }
+        }
+        let document: Value = serde_json::from_str(super::super::OPENAPI).unwrap();
+        let mut found = Vec::new();
+        constants(&document, &mut found);
+        assert!(found.is_empty(), "{found:?}");
+        let operations = document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap());
+        let bodies: Vec<_> = operations.filter_map(|(_, operation)| operation.get("requestBody")).collect();
+        assert!(bodies.len() > 8, "{}", bodies.len());
+        for body in bodies {
+            let model = body["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
+            let schema = document.pointer(model.trim_start_matches('#')).unwrap();
+            assert_eq!(schema["type"], "object", "{model}");
+            for keyword in ["oneOf", "anyOf", "allOf", "not"] {
+                assert!(schema.get(keyword).is_none(), "{model} has `{keyword}` beside its properties");
+            }
+        }
+    }
+
     #[test]
     fn every_row_is_found_by_its_own_method_and_path_and_has_the_rights_of_its_method() {
         for endpoint in &ENDPOINTS {

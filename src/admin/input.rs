@@ -40,9 +40,8 @@ impl IdentityInput {
                 .and_then(hex::decode)
                 .map(Identity::Certificate)
                 .ok_or_else(|| wrong(pointer, "a thumbprint must be `sha256:` and 64 hexadecimal digits")),
-            (None, None, None, Some(name)) if !name.is_empty() => {
-                let dns = !name.contains([':', '@']);
-                Ok(Identity::CertificateSan(if dns { name.to_ascii_lowercase().into() } else { name }))
+            (None, None, None, Some(name)) => {
+                name.parse().map(Identity::CertificateSan).map_err(|help: &'static str| wrong(pointer, help))
             }
             _ => Err(wrong(pointer, "use `issuer` and `id`, or `certificate`, or `certificate_san`")),
         }
@@ -98,6 +97,8 @@ pub(super) struct Revocation {
     pub(super) issuer: Option<Box<str>>,
     pub(super) all: Option<bool>,
     pub(super) issued_before: Option<Moment>,
+    /// Accepts an `issued_before` in the future.
+    pub(super) allow_future: Option<bool>,
     pub(super) expires: Option<Moment>,
     pub(super) reason: Option<Box<str>>,
 }

@@ -6,12 +6,13 @@
 use std::cell::RefCell;
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,20 +22,23 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{Admin, Command};
+use super::{Admin, Command, HERE};
 use crate::audit::Recorder;
 use crate::policy::{AdminPlace, AdminSocket};
 use crate::proxy::downstream::listener;
 use crate::proxy::downstream::worker::Shared;
+use crate::stages::auth::failed_attempts::Failures;
+use crate::state::ledger::Ledger;
 
 /// Operators' requests are small and arrive quickly.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many unknown admin tokens one address may send in this time.
+const FAILED_ATTEMPTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+const FAILED_ATTEMPTS_PER: Duration = Duration::from_secs(60);
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 /// Delay after a failed accept: the cause is almost always a temporary shortage.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// The client address in the record for a Unix socket: this machine.
-const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A bound socket that is registered with the runtime: serving it cannot fail.
 pub(crate) enum Bound {
@@ -188,7 +192,12 @@ async fn serve(
     mut stop: oneshot::Receiver<()>,
 ) {
     let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
-    let admin = Rc::new(Admin { shared, commands, recorder, underway: RefCell::default() });
+    let failures = match Failures::new(FAILED_ATTEMPTS, FAILED_ATTEMPTS_PER) {
+        Ok(failures) => failures,
+        Err(error) => return tracing::error!(error, "the admin listener cannot limit failed attempts"),
+    };
+    let (ledger, underway) = (Ledger::new(Instant::now()), RefCell::default());
+    let admin = Rc::new(Admin { shared, commands, recorder, failures, ledger, underway });
     loop {
         let accepted = tokio::select! {
             accepted = acceptor.accept() => accepted,

@@ -5,14 +5,15 @@
 //! |---|---|---|
 //! | `GET /healthz` | - | the process is alive |
 //! | `GET /readyz` | - | 200 when it can serve most of what the policy opens, otherwise 503; and what is degraded |
-//! | `GET /metrics` | - | metrics for Prometheus (OpenMetrics text) |
+//! | `GET /metrics` | - | metrics, as Prometheus text or, if the client accepts it, OpenMetrics |
 //! | `GET /v1/policy` | read | the policy in force: digest, APIs, routes |
 //! | `POST /v1/policy/reload` | operate | as SIGHUP does; 422 with every problem when the policy has errors |
 //! | `GET /v1/openapi.json` | read | this API as an OpenAPI document |
 //! | `GET /v1/issuers` | read | the issuers and introspection endpoints, and the state of their keys |
 //! | `/v1/consumers…`, `/v1/keys…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…` | read, operate | see [`operations`] |
 //!
-//! Without a token in the policy, the endpoints that need one are closed. Every change made here is an audit record.
+//! HEAD is answered wherever GET is. Without a token in the policy, the endpoints that need one are closed. Every request
+//! below `/v1/` leaves an audit record, allowed or refused; an address that sends unknown tokens has to wait.
 
 pub(crate) mod endpoints;
 pub(crate) mod expiring_certificates;
@@ -21,13 +22,15 @@ mod gauges;
 mod input;
 pub(crate) mod listener;
 pub(crate) mod listeners;
+mod metrics_format;
 mod operations;
+mod operator_record;
 mod process;
 mod readiness;
 mod view;
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +39,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -46,19 +49,31 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use self::endpoints::Page;
+use self::metrics_format::MetricsFormat;
 use self::operations::{Completed, Operation};
-use crate::audit::{Outcome, Record, Recorder, SinkConfig, Trail};
+use self::operator_record::{Answered, ChangeRecord, OperatorRequest};
+use crate::audit::{Change, Recorder, SinkConfig, Trail};
 use crate::exchange::{Exchange, Peer};
 use crate::policy::Rights;
 use crate::policy::diagnostic::{Problem, Problems};
 use crate::proxy::downstream::worker::Shared;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::runtime::InForce;
+use crate::stages::auth::failed_attempts::Failures;
+use crate::state::ledger::Ledger;
 
 /// The admin API, as an OpenAPI 3.1 document.
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
 /// Maximum size of a request body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
+/// How long a request body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The paths of operators; the others are open to everybody.
+const OPERATORS: &str = "/v1/";
+/// `event.action` of a reload.
+const RELOAD: &str = "policy_reload";
+/// The client address in the record for a Unix socket, a signal or the command line: this machine.
+const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A command to the daemon.
 pub(crate) enum Command {
@@ -80,6 +95,9 @@ struct Admin {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
     recorder: Rc<Recorder>,
+    /// Unknown admin tokens by address. They are counted apart from the credentials of callers.
+    failures: Failures,
+    ledger: Ledger,
     /// Requests in progress.
     underway: RefCell<JoinSet<()>>,
 }
@@ -90,68 +108,81 @@ impl Admin {
     async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Answer {
         let peer = Peer::new(peer, None);
         let exchange = Exchange::open(&peer, request.method(), request.version(), request.uri(), request.headers());
-        self.answered(&peer, &exchange, request).await.unwrap_or_else(|refusal| {
-            if let Some(cause) = refusal.logged() {
-                tracing::warn!(id = exchange.id.as_str(), cause, "an operator's request failed");
+        let is_operators = request.uri().path().starts_with(OPERATORS);
+        let mut told = OperatorRequest::default();
+        let (answer, refusal) = match self.answered(&peer, &exchange, request, &mut told).await {
+            Ok(answer) => (answer, None),
+            Err(refusal) => (refused(&exchange, &refusal), Some(refusal)),
+        };
+        if is_operators {
+            if refusal.as_ref().is_some_and(|refusal| refusal.stage() == Stage::Auth) {
+                // While the sinks cannot keep up, strangers wait, so that memory is bounded. Operators do not: they may be
+                // about to mend it.
+                self.recorder.ready().await;
             }
-            let (status, headers, body) = refusal.answer(&exchange.id);
-            let mut answer = Response::new(Full::new(body));
-            *answer.status_mut() = status;
-            *answer.headers_mut() = headers;
-            answer
-        })
+            let in_force = self.shared.in_force.current();
+            self.recorder.switch(Arc::clone(&in_force.trail));
+            let bytes = answer.body().size_hint().exact().unwrap_or_default();
+            let answered = Answered { status: answer.status(), bytes, refusal: refusal.as_ref() };
+            told.record(&self.recorder, &peer, &exchange, in_force.policy.digest(), &answered);
+        }
+        answer
     }
 
-    async fn answered(&self, peer: &Peer, exchange: &Exchange, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    async fn answered(
+        &self,
+        peer: &Peer,
+        exchange: &Exchange,
+        request: Request<Incoming>,
+        told: &mut OperatorRequest,
+    ) -> Result<Answer, Refusal> {
         let (parts, body) = request.into_parts();
-        let (method, path) = (&parts.method, parts.uri.path());
-        let may = |rights| self.authorize(&parts.headers, rights);
+        // RFC 9110 §9.3.2: HEAD is a GET whose answer is sent without its body, which hyper sees to.
+        let (method, path) =
+            (if parts.method == Method::HEAD { &Method::GET } else { &parts.method }, parts.uri.path());
+        let may = |rights| self.authorize(peer, exchange, &parts.headers, rights);
         if let Some((endpoint, page)) = endpoints::find_page(path) {
             if *method != endpoint.method {
                 return Err(other_method(endpoint.method));
             }
-            let operator = endpoint.rights.map(may).transpose()?;
+            told.by = endpoint.rights.map(may).transpose()?.unwrap_or_default();
             return match page {
                 Page::GetHealth => Ok(json_answer(StatusCode::OK, &json!({"status": "ok"}))),
                 Page::GetReadiness => self.ready(parts.uri.query()),
-                Page::GetMetrics => Ok(self.metrics()),
+                Page::GetMetrics => Ok(self.metrics(&parts.headers)),
                 Page::GetOpenApi => Ok(json_text(StatusCode::OK, OPENAPI)),
                 Page::GetPolicy => Ok(self.policy()),
-                Page::ReloadPolicy => self.reload(peer, exchange, &operator.unwrap_or_default()).await,
+                Page::ReloadPolicy => self.reload(told).await,
                 Page::ListIssuers => Ok(self.issuers()),
             };
         }
-        if !path.starts_with("/v1/") {
+        if !path.starts_with(OPERATORS) {
             return Err(Refusal::new(Stage::Request, Reason::NoRoute, "the admin listener has no such endpoint"));
         }
         // Authorize before the path is looked up: only operators may learn what exists.
-        let operator = may(endpoints::registry_rights(method))?;
-        let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
-            Refusal::new(Stage::Request, Reason::BodyTooLarge, format!("a body has at most {MAX_BODY} bytes"))
-        })?;
-        let (body, query) = (body.to_bytes(), parts.uri.query());
-        let (now, by) = (Timestamp::now(), &*operator);
+        told.by = may(endpoints::registry_rights(method))?;
+        let body = whole(body).await?;
+        told.request_bytes = body.len() as u64;
         let in_force = self.shared.in_force.current();
+        let (query, by, now) = (parts.uri.query(), &*told.by, Timestamp::now());
         let operation = Operation { in_force: &in_force, method, path, query, body: &body, by, now };
-        let done = operation.run().await;
-        if let Ok(Completed { change: Some(change), .. }) = &done {
-            let action =
-                OperatorAction { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
-            self.record(&action, peer, exchange, &in_force);
-        } else if *method != Method::GET
-            && let Err(refusal) = &done
-        {
-            let status = refusal.reason().status();
-            let action = OperatorAction { action: "change_refused", target: None, status, by };
-            self.record(&action, peer, exchange, &in_force);
-        }
-        done.map(|done| json_answer(done.status, &done.body))
+        let Completed { status, body, change } = operation.run().await?;
+        told.change = change;
+        Ok(json_answer(status, &body))
     }
 
     /// Returns the name of the admin token that was sent, if it grants these rights. Digests are compared, so that the
-    /// time taken reveals neither length nor content.
-    fn authorize(&self, headers: &HeaderMap, rights: Rights) -> Result<Box<str>, Refusal> {
+    /// time taken reveals neither length nor content. An address that has sent too many unknown ones learns nothing about
+    /// the next.
+    fn authorize(
+        &self,
+        peer: &Peer,
+        exchange: &Exchange,
+        headers: &HeaderMap,
+        rights: Rights,
+    ) -> Result<Box<str>, Refusal> {
         let refuse = |reason, detail: &'static str| Err(Refusal::new(Stage::Auth, reason, detail));
+        let (address, tick) = (peer.address.ip(), self.ledger.tick(exchange.begun));
         let in_force = self.shared.in_force.current();
         let tokens = in_force.policy.admin().map(|admin| &*admin.tokens).unwrap_or_default();
         if tokens.is_empty() {
@@ -163,6 +194,7 @@ impl Admin {
         let Some((_, sent)) = sent else {
             return refuse(Reason::MissingCredentials, "send the admin token: `Authorization: Bearer …`");
         };
+        self.failures.permit(&self.ledger, address, tick)?;
         let sent = digest(&SHA256, sent.trim().as_bytes());
         let mut found = None;
         for token in tokens {
@@ -172,7 +204,10 @@ impl Admin {
             }
         }
         match found {
-            None => refuse(Reason::InvalidToken, "the admin token is unknown"),
+            None => {
+                self.failures.note(&self.ledger, address, tick);
+                refuse(Reason::InvalidToken, "the admin token is unknown")
+            }
             Some(token) if token.rights < rights => refuse(Reason::InsufficientRight, "this admin token is read-only"),
             Some(token) => Ok(token.name.clone()),
         }
@@ -190,13 +225,14 @@ impl Admin {
         )
     }
 
-    fn metrics(&self) -> Answer {
+    fn metrics(&self, headers: &HeaderMap) -> Answer {
         let in_force = self.shared.in_force.current();
         let gauges = gauges::gauges(&in_force, Timestamp::now());
         let page = self.shared.metrics.page(in_force.all_metrics(), gauges);
-        let mut answer = Response::new(Full::new(Bytes::from(page)));
-        let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-        answer.headers_mut().insert(CONTENT_TYPE, openmetrics);
+        let format = MetricsFormat::accepted(headers);
+        let mut answer = Response::new(Full::new(Bytes::from(format.write(page))));
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer
     }
 
@@ -204,64 +240,88 @@ impl Admin {
         json_answer(StatusCode::OK, &view::policy(&self.shared.in_force.current().policy))
     }
 
-    async fn reload(&self, peer: &Peer, exchange: &Exchange, operator: &str) -> Result<Answer, Refusal> {
+    async fn reload(&self, told: &mut OperatorRequest) -> Result<Answer, Refusal> {
         let (reply, replied) = oneshot::channel();
         let stopping = |_| Refusal::new(Stage::Request, Reason::NoRoute, "the process is stopping");
         self.commands.send(Command::Reload(reply)).await.map_err(|_| stopping(()))?;
         let reloaded = replied.await.map_err(|_| stopping(()))?;
+        told.change = Some(reload_record(&reloaded));
         let in_force = self.shared.in_force.current();
         let outcome = match reloaded {
-            Reloaded::Loaded => Ok("loaded"),
-            Reloaded::Unchanged => Ok("unchanged"),
-            Reloaded::Failed(report) => Err(report),
-        };
-        let status = if outcome.is_ok() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-        let action = OperatorAction { action: "policy_reload", target: None, status, by: operator };
-        self.record(&action, peer, exchange, &in_force);
-        match outcome {
-            Ok(outcome) => {
-                Ok(json_answer(StatusCode::OK, &json!({"outcome": outcome, "policy": &**in_force.policy.digest()})))
-            }
-            Err(report) => {
-                let place = |problem: &Problem| problem.place.as_ref().map(ToString::to_string).unwrap_or_default();
-                let errors =
-                    report.iter().map(|problem| Violation::new(place(problem), problem.message.clone())).collect();
-                Err(Refusal::new(
+            Reloaded::Loaded => "loaded",
+            Reloaded::Unchanged => "unchanged",
+            Reloaded::Failed(report) => {
+                return Err(Refusal::new(
                     Stage::Schema,
                     Reason::SchemaViolation,
                     "the policy has errors; the previous one stays in force",
                 )
-                .members(Members { errors, ..Members::default() }))
+                .members(Members { errors: violations(&report), ..Members::default() }));
             }
+        };
+        Ok(json_answer(StatusCode::OK, &json!({"outcome": outcome, "policy": &**in_force.policy.digest()})))
+    }
+}
+
+/// What the record of a reload says was changed.
+fn reload_record(reloaded: &Reloaded) -> ChangeRecord {
+    let target = match reloaded {
+        Reloaded::Loaded => "another policy is in force",
+        Reloaded::Unchanged => "the policy has not changed",
+        Reloaded::Failed(_) => "the previous policy stays in force",
+    };
+    ChangeRecord { action: RELOAD, target: target.to_owned(), details: Change::default() }
+}
+
+fn violations(report: &Problems) -> Vec<Violation> {
+    let place = |problem: &Problem| problem.place.as_ref().map(ToString::to_string).unwrap_or_default();
+    report.iter().map(|problem| Violation::new(place(problem), problem.message.clone())).collect()
+}
+
+/// Writes the audit record of a reload that a signal asked for.
+pub(crate) fn record_reload(recorder: &Recorder, in_force: &InForce, reloaded: &Reloaded) {
+    let peer = Peer::new(HERE, None);
+    let told = OperatorRequest { by: "signal".into(), change: Some(reload_record(reloaded)), ..Default::default() };
+    let refusal = match reloaded {
+        Reloaded::Failed(report) => Some(
+            Refusal::new(Stage::Schema, Reason::SchemaViolation, "the policy has errors")
+                .members(Members { errors: violations(report), ..Members::default() }),
+        ),
+        Reloaded::Loaded | Reloaded::Unchanged => None,
+    };
+    let status = refusal.as_ref().map_or(StatusCode::OK, |refusal| refusal.reason().status());
+    let answered = Answered { status, bytes: 0, refusal: refusal.as_ref() };
+    recorder.switch(Arc::clone(&in_force.trail));
+    told.record(recorder, &peer, &Exchange::unparsed(&peer), in_force.policy.digest(), &answered);
+}
+
+/// Reads the body of an operator's request, within its limits of size and time.
+async fn whole<B>(body: B) -> Result<Bytes, Refusal>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let refused = |reason, detail: String| Refusal::new(Stage::Request, reason, detail);
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(refused(Reason::BodyTooLarge, format!("a body has at most {MAX_BODY} bytes")))
         }
-    }
-    /// Writes an audit record of what an operator did.
-    fn record(&self, action: &OperatorAction<'_>, peer: &Peer, exchange: &Exchange, in_force: &InForce) {
-        self.recorder.switch(Arc::clone(&in_force.trail));
-        action.record(&self.recorder, peer, exchange, in_force.policy.digest());
+        Ok(Err(_)) => Err(refused(Reason::MalformedRequest, "the body is not complete".to_owned())),
+        Err(_) => Err(refused(Reason::RequestTimeout, format!("the body was not received within {BODY_TIMEOUT:?}"))),
     }
 }
 
-/// What an operator did, for the audit record.
-struct OperatorAction<'a> {
-    action: &'static str,
-    target: Option<&'a str>,
-    status: StatusCode,
-    by: &'a str,
-}
-
-impl OperatorAction<'_> {
-    fn record(&self, recorder: &Recorder, peer: &Peer, exchange: &Exchange, policy: &str) {
-        recorder.record(&Record {
-            duration: exchange.begun.elapsed(),
-            outcome: if self.status.is_success() { Outcome::Success } else { Outcome::Failure },
-            client_port: Some(peer.address.port()).filter(|port| *port > 0),
-            status: Some(self.status.as_u16()),
-            consumer: Some(self.by),
-            target: self.target,
-            ..Record::of(exchange, peer, self.action, policy)
-        });
+/// Returns the answer for a refusal.
+fn refused(exchange: &Exchange, refusal: &Refusal) -> Answer {
+    if let Some(cause) = refusal.logged() {
+        tracing::warn!(id = exchange.id.as_str(), cause, "an operator's request failed");
     }
+    let (status, headers, body) = refusal.answer(&exchange.id);
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    answer
 }
 
 /// Runs an operation on the store of a policy, which no daemon may have open, and writes its audit record.
@@ -281,25 +341,25 @@ pub(crate) async fn without_daemon(
     let trail = Arc::new(Trail::open(&files, None).map_err(|error| error.to_string())?);
     in_force.registry().open().await.map_err(|error| error.to_string())?;
     let recorder = Recorder::new(Arc::clone(&trail));
-    let peer = Peer::new(([127, 0, 0, 1], 0).into(), None);
-    let exchange = Exchange::unparsed(&peer);
+    let peer = Peer::new(HERE, None);
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let mut exchange = Exchange::unparsed(&peer);
+    (exchange.method, exchange.path) = (Some(method.clone()), path.into());
     let by = "command line";
     let operation = Operation { in_force, method, path, query, body, by, now: exchange.at };
-    let done = match operation.run().await {
-        Ok(done) => {
-            if let Some(change) = &done.change {
-                let action =
-                    OperatorAction { action: change.action, target: Some(&change.target), status: StatusCode::OK, by };
-                action.record(&recorder, &peer, &exchange, in_force.policy.digest());
-            }
-            (done.status, Bytes::from(done.body.to_string()))
+    let mut told = OperatorRequest { by: by.into(), request_bytes: body.len() as u64, ..Default::default() };
+    let (done, refusal) = match operation.run().await {
+        Ok(Completed { status, body, change }) => {
+            told.change = change;
+            ((status, Bytes::from(body.to_string())), None)
         }
         Err(refusal) => {
             let (status, _, body) = refusal.answer(&exchange.id);
-            (status, body)
+            ((status, body), Some(refusal))
         }
     };
+    let answered = Answered { status: done.0, bytes: done.1.len() as u64, refusal: refusal.as_ref() };
+    told.record(&recorder, &peer, &exchange, in_force.policy.digest(), &answered);
     recorder.close().await;
     match trail.close(PATIENCE).await {
         0 => Ok(done),
@@ -328,6 +388,40 @@ fn json_text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
 }
 
 fn other_method(allowed: &str) -> Refusal {
-    Refusal::new(Stage::Request, Reason::MethodNotAllowed, "use the method in `allowed_methods`")
-        .members(Members { allowed_methods: Some(vec![allowed.into()]), ..Members::default() })
+    let mut methods: Vec<Box<str>> = vec![allowed.into()];
+    methods.extend((allowed == Method::GET).then(|| Method::HEAD.as_str().into()));
+    Refusal::new(Stage::Request, Reason::MethodNotAllowed, "use a method in `allowed_methods`")
+        .members(Members { allowed_methods: Some(methods), ..Members::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// A body that never arrives.
+    struct Silent;
+
+    impl Body for Silent {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    /// S22: the body of an operator's request is not waited for for ever, nor taken in any size.
+    #[tokio::test(start_paused = true)]
+    async fn bodies_have_a_deadline_and_a_size() {
+        let reason = |read: Result<Bytes, Refusal>| read.map_err(|refusal| refusal.reason());
+        assert_eq!(reason(whole(Silent).await), Err(Reason::RequestTimeout));
+        assert_eq!(reason(whole(Full::new(Bytes::from(vec![0; MAX_BODY + 1]))).await), Err(Reason::BodyTooLarge));
+        assert_eq!(reason(whole(Full::new(Bytes::from_static(b"{}"))).await), Ok(Bytes::from_static(b"{}")));
+    }
 }

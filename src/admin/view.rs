@@ -85,7 +85,7 @@ fn identity(identity: &Identity) -> Value {
     match identity {
         Identity::Issuer { issuer, id } => json!({"issuer": issuer, "id": id}),
         Identity::Certificate(thumbprint) => json!({"certificate": format!("sha256:{}", hex::encode(thumbprint))}),
-        Identity::CertificateSan(name) => json!({"certificate_san": name}),
+        Identity::CertificateSan(name) => json!({"certificate_san": name.to_string()}),
     }
 }
 

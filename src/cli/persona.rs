@@ -22,7 +22,7 @@ pub(super) struct WrittenPersona {
     key: Option<String>,
     /// Sends an API key that an operator created for this consumer.
     consumer: Option<String>,
-    /// Presents a client certificate: a name in it, or `sha256:` and its thumbprint.
+    /// Presents a client certificate: `dns:`, `uri:` or `email:` and a name in it, or `sha256:` and its thumbprint.
     certificate: Option<String>,
     /// Subject of the token.
     id: Option<String>,

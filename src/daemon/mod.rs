@@ -15,6 +15,7 @@ mod workers;
 
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,7 +34,8 @@ use crate::admin::expiring_certificates::CertificateReminder;
 use crate::admin::expiring_keys::Reminder;
 use crate::admin::listener::Bound as AdminBound;
 use crate::admin::listeners::AdminListeners;
-use crate::admin::{Command, Reloaded};
+use crate::admin::{Command, Reloaded, record_reload};
+use crate::audit::Recorder;
 use crate::policy::Policy;
 use crate::policy::compile;
 use crate::policy::diagnostic::{Problems, Severity};
@@ -71,6 +73,8 @@ pub(crate) struct Daemon {
     resources: Resources,
     workers: Workers,
     signals: Signals,
+    /// Records reloads that a signal asks for; those of operators are recorded by the admin listener.
+    recorder: Rc<Recorder>,
     /// The keys that the log has already warned about.
     reminder: Reminder,
     /// The certificates that the log has already warned about.
@@ -171,6 +175,7 @@ impl Daemon {
         };
         resources.commit(prepared, &shared).await;
         let certificate_reminder = CertificateReminder::after_load(&shared.in_force.current().policy, Timestamp::now());
+        let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
         let daemon = Self {
             setup,
             runtime,
@@ -179,6 +184,7 @@ impl Daemon {
             resources,
             workers,
             signals,
+            recorder,
             reminder: Reminder::default(),
             certificate_reminder,
             commands,
@@ -199,7 +205,8 @@ impl Daemon {
                 _ = remind.tick() => self.remind(),
                 action = self.signals.next() => match action {
                     SignalAction::Reload => {
-                        self.reload().await;
+                        let reloaded = self.reload().await;
+                        record_reload(&self.recorder, &self.shared.in_force.current(), &reloaded);
                     }
                     SignalAction::Stop => break,
                 },
@@ -286,7 +293,7 @@ impl Daemon {
 
     /// Stops accepting, lets what is in flight finish, writes every record.
     async fn stop(self) -> io::Result<()> {
-        let Self { shared, mut resources, workers, mut signals, .. } = self;
+        let Self { shared, mut resources, workers, mut signals, recorder, .. } = self;
         notify(NotifyState::Stopping);
         tracing::info!("stopping; requests in flight will finish first");
         let in_force = shared.in_force.current();
@@ -300,6 +307,7 @@ impl Daemon {
         resources.admin.close().await;
         workers.close(&mut signals, &in_force.trail, deadline, last).await;
         resources.registry.close().await;
+        recorder.close().await;
         match in_force.trail.close(last).await {
             0 => Ok(()),
             left => Err(io::Error::other(format!("{left} audit records could not be written"))),

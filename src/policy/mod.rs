@@ -8,6 +8,7 @@ mod decode;
 mod decode_error;
 pub(crate) mod diagnostic;
 pub(crate) mod document;
+pub(crate) mod header_rules;
 mod load;
 pub(crate) mod openapi;
 pub(crate) mod router;
@@ -31,6 +32,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use secrecy::SecretString;
 
+use self::header_rules::HeaderRules;
 use self::router::{Found, Router};
 pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
@@ -57,8 +59,7 @@ pub(crate) struct Policy {
     limits: Limits,
     listeners: Vec<Listener>,
     trusted_proxies: Vec<IpNet>,
-    /// The header names with an underscore that it has; all others are refused.
-    underscored: Vec<HeaderName>,
+    headers: Arc<HeaderRules>,
     admin: Option<Admin>,
     auth: Arc<Rules>,
     apis: Vec<Arc<Api>>,
@@ -185,6 +186,8 @@ pub(crate) struct Api {
     name: Arc<str>,
     hosts: Box<[Box<str>]>,
     upstream: Upstream,
+    /// Fields of callers that it keeps although they would be dropped.
+    kept_headers: Box<[HeaderName]>,
 }
 
 /// The servers of an API.
@@ -306,11 +309,6 @@ impl Policy {
         &self.listeners
     }
 
-    /// The header names with an underscore that requests may have.
-    pub(crate) fn underscored(&self) -> &[HeaderName] {
-        &self.underscored
-    }
-
     /// How long the certificates and revocation lists of all listeners are valid; one that several use comes several times.
     pub(crate) fn validities(&self) -> impl Iterator<Item = &Validity> {
         self.listeners.iter().flat_map(|listener| &listener.validities)
@@ -319,6 +317,11 @@ impl Policy {
     /// The proxies whose forwarded headers are trusted.
     pub(crate) fn trusted_proxies(&self) -> &[IpNet] {
         &self.trusted_proxies
+    }
+
+    /// Which header fields of callers are dropped, and which the policy has.
+    pub(crate) fn headers(&self) -> &Arc<HeaderRules> {
+        &self.headers
     }
 
     /// The admin listener.
@@ -412,6 +415,11 @@ impl Api {
     /// Its servers.
     pub(crate) fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    /// Header fields of callers that it keeps although they would be dropped.
+    pub(crate) fn kept_headers(&self) -> &[HeaderName] {
+        &self.kept_headers
     }
 }
 

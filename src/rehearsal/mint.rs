@@ -229,8 +229,8 @@ impl Credential {
         let mut listeners = policy.listeners().iter();
         let (listener, trust) =
             listeners.find_map(|listener| Some((listener.address, listener.tls.as_ref()?.trust.as_ref()?)))?;
-        let names: Box<[Box<str>]> = match shown {
-            ShownCertificate::Name(name) => Box::new([name.as_str().into()]),
+        let names: Box<[_]> = match shown {
+            ShownCertificate::Name(name) => Box::new([name.clone()]),
             ShownCertificate::Thumbprint(_) => Box::default(),
         };
         Some(Box::new(ClientCertificate {

@@ -6,6 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::exchange::CertificateName;
 use crate::stages::auth::api_key::Digest;
 use crate::stages::auth::claims::Settings;
 use crate::state::registry::entry::hex;
@@ -18,7 +19,7 @@ const LIFETIME: i64 = 300;
 pub(crate) struct Persona {
     /// The credential that is sent in a header.
     pub(crate) sends: Option<HeaderCredential>,
-    /// The client certificate: `sha256:` and a thumbprint, or a name in it.
+    /// The client certificate: its thumbprint, or a name in it.
     pub(crate) shows: Option<ShownCertificate>,
 }
 
@@ -46,7 +47,7 @@ pub(crate) enum ShownCertificate {
     /// By its thumbprint.
     Thumbprint(Digest),
     /// By a name in it.
-    Name(String),
+    Name(CertificateName),
 }
 
 /// The claims of a token.
@@ -91,10 +92,7 @@ impl ShownCertificate {
             Some(digits) => hex::decode(digits)
                 .map(Self::Thumbprint)
                 .ok_or("a thumbprint must be `sha256:` and 64 hexadecimal digits"),
-            None if written.is_empty() => Err("the name of a certificate must not be empty"),
-            // DNS names are case-insensitive; a name with a scheme or an @ is not a DNS name.
-            None if written.contains([':', '@']) => Ok(Self::Name(written.to_owned())),
-            None => Ok(Self::Name(written.to_ascii_lowercase())),
+            None => written.parse().map(Self::Name),
         }
     }
 
@@ -102,7 +100,9 @@ impl ShownCertificate {
     pub(super) fn thumbprint(&self) -> Digest {
         match self {
             Self::Thumbprint(thumbprint) => *thumbprint,
-            Self::Name(name) => Digest::try_from(digest(&SHA256, name.as_bytes()).as_ref()).unwrap_or_default(),
+            Self::Name(name) => {
+                Digest::try_from(digest(&SHA256, name.to_string().as_bytes()).as_ref()).unwrap_or_default()
+            }
         }
     }
 }

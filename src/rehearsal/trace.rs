@@ -10,7 +10,7 @@ use crate::chain::Trace;
 use crate::exchange::Peer;
 use crate::policy::{Access, Policy, Route};
 use crate::refusal::{Members, Reason, Refusal, Stage};
-use crate::stages::auth::jwt::Token;
+use crate::stages::auth::token::{Presented, Token};
 use crate::stages::auth::{Caller, CredentialKind};
 
 /// The trace of one request.
@@ -260,10 +260,10 @@ impl CredentialOrigin {
         match kind {
             CredentialKind::Jwt => {
                 let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-                let Some(token) = sent.split_whitespace().nth(1).and_then(|text| Token::parse(text).ok()) else {
+                let Some(Presented::Jwt(token)) = sent.split_whitespace().nth(1).map(Token::read) else {
                     return Self::default();
                 };
-                let issuer = policy.auth().issuers().find(|issuer| issuer.iss() == token.iss());
+                let issuer = policy.auth().issuers().find(|issuer| Some(issuer.iss()) == token.iss());
                 let ends = token.end().and_then(|end| Timestamp::from_second(end).ok());
                 Self { by: issuer.map(|issuer| issuer.name().into()), ends }
             }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use tokio::sync::Notify;
 
 use crate::exchange::ClientNetwork;
 pub(crate) use crate::exchange::Tick;
@@ -68,6 +69,17 @@ pub(crate) struct Account {
     pub(crate) plan: Bucket,
     /// Buckets of the limits beside the plan; few, so a list is faster than a map.
     others: Mutex<Vec<(LimitId, Arc<Bucket>)>>,
+    /// For an address: its attempts that are under way.
+    pub(crate) attempts: Attempts,
+}
+
+/// Attempts that are counted, but not decided yet.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts {
+    /// How many there are. Locked while one is counted, so that no other is counted in between.
+    pub(crate) open: Mutex<usize>,
+    /// Notified when one is decided.
+    pub(crate) decided: Notify,
 }
 
 impl Account {
@@ -88,7 +100,7 @@ impl Account {
     /// Resets all buckets to full.
     fn forget(&self) {
         // Destructured, so that a field added later is not overlooked.
-        let Self { plan, others } = self;
+        let Self { plan, others, attempts: _ } = self;
         plan.0.store(0, Ordering::Relaxed);
         others.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -184,6 +196,14 @@ impl Ledger {
     /// that is never used to refuse a request.
     pub(crate) fn failed(&self, address: IpAddr, now: Tick) -> Arc<Account> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).get(address.into(), CAPACITY, now)
+    }
+
+    /// The account of a client address, for an attempt that is not decided yet. `None` when too many addresses fail: the
+    /// account they share is never used to refuse a request.
+    pub(crate) fn attempting(&self, address: IpAddr, now: Tick) -> Option<Arc<Account>> {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let account = failing.get(address.into(), CAPACITY, now);
+        (!Arc::ptr_eq(&account, &failing.shared)).then_some(account)
     }
 
     /// Notes that the failed attempts of some address count until then.

@@ -26,8 +26,8 @@ fn operators_see_and_reload_and_others_do_not() {
     assert_eq!(reloaded.json()["outcome"], "unchanged", "{}", reloaded.text());
     operator.get("/nothing").send().refused(404, "no_route");
     operator.get("/v1/policy/reload").send().refused(405, "method_not_allowed");
-    let records = proxy.recorded(3);
-    assert_eq!(said(&records[2], "event.action"), "policy_reload");
+    let records = proxy.recorded(8);
+    assert_eq!(said(&records[6], "event.action"), "policy_reload");
     proxy.done();
 }
 

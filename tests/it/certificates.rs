@@ -115,3 +115,55 @@ fn where_a_certificate_is_required_nobody_comes_in_without() {
     assert!(lost.connection().head().is_err(), "the handshake fails");
     proxy.done();
 }
+
+/// S3: a name in a certificate identifies only the consumer that is registered for a name of this kind, whether the policy
+/// or an operator registered it.
+#[test]
+fn a_name_in_a_certificate_is_of_one_kind() {
+    let (store, upstream, authority) = (tempfile::TempDir::new().unwrap(), upstream().start(), authority());
+    let unused = authority.vouches_for(99, &["unused.example"]);
+    let store = format!("store: \"{}\"", store.path().display());
+    let proxy = mutual(&upstream, &authority, &unused, "").with(&store).start();
+    let mut operator = client::operator(&proxy);
+    for (consumer, name) in [
+        ("dns", "Made.Example"),
+        ("uri", "uri:SPIFFE://Made.Example/batch"),
+        ("email", "email:ops@Made.example"),
+        ("fleet", "dns:*.fleet.example"),
+        ("special", "special.fleet.example"),
+        ("one", "one.pair.example"),
+        ("two", "two.pair.example"),
+    ] {
+        let made = json!({"name": consumer, "roles": ["reader"], "identities": [{"certificate_san": name}]});
+        assert_eq!(operator.post("/v1/consumers", made.to_string()).bearer(proxy::ADMIN_TOKEN).send().status, 201);
+    }
+    for (serial, names, consumer) in [
+        (1, &["PARTNER.example"][..], Ok("partner")),
+        (2, &["uri:partner.example:x"], Err("unknown_consumer")),
+        (3, &["email:x@partner.example"], Err("unknown_consumer")),
+        (4, &["uri:partner.example", "email:partner.example"], Err("unknown_consumer")),
+        (5, &["sub.partner.example"], Err("unknown_consumer")),
+        (6, &["made.example"], Ok("dns")),
+        (7, &["uri:spiffe://made.example/batch"], Ok("uri")),
+        (8, &["uri:spiffe://made.example/Batch"], Err("unknown_consumer")),
+        (9, &["email:ops@MADE.example"], Ok("email")),
+        (10, &["email:Ops@made.example"], Err("unknown_consumer")),
+        // RFC 9525 §6.3: a wildcard stands for one label.
+        (11, &["a.fleet.example"], Ok("fleet")),
+        (12, &["special.fleet.example"], Ok("special")),
+        (13, &["a.b.fleet.example"], Err("unknown_consumer")),
+        (14, &["fleet.example"], Err("unknown_consumer")),
+        (15, &["*.example"], Err("invalid_certificate")),
+        (16, &["*.pair.example"], Err("invalid_certificate")),
+        (17, &["*.one.pair.example"], Err("unknown_consumer")),
+        (18, &["o*.pair.example"], Err("unknown_consumer")),
+    ] {
+        let certified = authority.vouches_for(serial, names);
+        let answer = showing(&proxy, &authority, &certified).get("/x").send();
+        match consumer {
+            Ok(consumer) => assert_eq!(answer.is(200).echoed("x-consumer-id"), [consumer], "{names:?}"),
+            Err(code) => assert_eq!(answer.json()["code"], code, "{names:?}"),
+        }
+    }
+    proxy.done();
+}

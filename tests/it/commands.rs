@@ -43,7 +43,7 @@ fn a_consumer_is_added_with_identities_of_every_kind() {
     let policy = policy.to_str().unwrap();
     let thumbprint = format!("sha256:{}", "ab".repeat(32));
     let identities = ["--identity", "corp:acme-app", "--certificate", &thumbprint];
-    let names = ["--certificate-san", "Client.Acme.example", "--certificate-san", "spiffe://acme/batch"];
+    let names = ["--certificate-san", "Client.Acme.example", "--certificate-san", "uri:SPIFFE://Acme/Batch"];
     let add = [&["consumer", "add", "acme", "--policy", policy], identities.as_slice(), names.as_slice()].concat();
     let (code, _, said) = bartizan(&add);
     assert_eq!(code, Some(0), "{said}");
@@ -54,11 +54,18 @@ fn a_consumer_is_added_with_identities_of_every_kind() {
         json!([
             {"issuer": "corp", "id": "acme-app"},
             {"certificate": thumbprint},
-            {"certificate_san": "client.acme.example"},
-            {"certificate_san": "spiffe://acme/batch"},
+            {"certificate_san": "dns:client.acme.example"},
+            {"certificate_san": "uri:spiffe://acme/Batch"},
         ])
     );
-    for wrong in [["--certificate", "ab"], ["--certificate-san", ""], ["--identity", "acme"]] {
+    let wrongs = [
+        ["--certificate", "ab"],
+        ["--certificate-san", ""],
+        ["--certificate-san", "spiffe://acme/batch"],
+        ["--certificate-san", "uri:acme.example"],
+        ["--identity", "acme"],
+    ];
+    for wrong in wrongs {
         let (code, _, said) = bartizan(&[&["consumer", "add", "other", "--policy", policy], wrong.as_slice()].concat());
         assert_ne!(code, Some(0), "{wrong:?}: {said}");
     }
@@ -94,6 +101,24 @@ fn how_long_something_holds_has_several_names() {
         .collect();
     let hour = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
     assert!(ends.len() == 3 && ends.iter().all(|end| *end <= hour), "{ends:?}");
+}
+
+/// U20: a mistyped year is told before it revokes everything that will ever be issued.
+#[test]
+fn revoking_all_before_a_time_in_the_future_needs_yes() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let policy = folder.path().join("policy.yaml");
+    let text = "version: 1\nlisten: [{ address: \"127.0.0.1:0\" }]\nstore: state\naudit: none\n\
+                apis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { public: true } } } }\n";
+    std::fs::write(&policy, text).unwrap();
+    let revoke = |time: &str, more: &[&str]| {
+        let policy = policy.to_str().unwrap();
+        bartizan(&[&["revoke", "all", "--issued-before", time, "--policy", policy], more].concat())
+    };
+    let (code, _, said) = revoke("2999-01-01T00:00:00Z", &[]);
+    assert!(code == Some(1) && said.contains("in the future") && said.contains("--yes"), "{said}");
+    assert_eq!(revoke("2020-01-01T00:00:00Z", &[]).0, Some(0));
+    assert_eq!(revoke("2999-01-01T00:00:00Z", &["--yes"]).0, Some(0));
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn what_strangers_say_of_earlier_hops_is_dropped() {
     for name in ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-user"] {
         request = request.header(name, "203.0.113.9");
     }
-    for name in ["x-real-ip", "x-original-url", "x-original-uri", "client-cert", "client-cert-chain"] {
+    for name in ["x-real-ip", "x-original-forwarded-for", "client-cert", "client-cert-chain"] {
         request = request.header(name, "203.0.113.9");
     }
     request.send().is(200);

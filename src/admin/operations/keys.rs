@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::{Completed, Operation, Result, conflict, input, missing, sha256, store_error, text, view};
+use super::{Completed, Operation, Result, conflict, details, input, missing, sha256, store_error, text, view};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::api_key_format;
 use crate::state::registry::entry::{Change, Digest, Entry, Key, hex};
@@ -54,9 +54,9 @@ impl Operation<'_> {
         if let (Value::Object(shown), Some(secret)) = (&mut shown, secret) {
             shown.insert("key".to_owned(), secret.expose_secret().into());
         }
-        let id = key.id.to_string();
+        let (target, details) = details::key(&key);
         self.change(vec![Change::Create(Entry::Key(key))]).await?;
-        Ok(Completed::changed(StatusCode::CREATED, shown, "key_created", id))
+        Ok(Completed::changed(StatusCode::CREATED, shown, "key_created", target).with(details))
     }
 
     /// Builds a key from the body, with its secret unless the body has a digest.
@@ -147,8 +147,9 @@ impl Operation<'_> {
             ..Key::clone(&key)
         };
         let shown = view::made(&changed, self.policy(), self.registry(), self.now);
+        let (target, details) = details::key(&changed);
         self.change(vec![Change::Put(Entry::Key(changed))]).await?;
-        Ok(Completed::changed(StatusCode::OK, shown, "key_changed", id))
+        Ok(Completed::changed(StatusCode::OK, shown, "key_changed", target).with(details))
     }
 
     pub(super) async fn rotate(&self, id: &str) -> Result<Completed> {
@@ -169,9 +170,9 @@ impl Operation<'_> {
             shown.insert("replaced_expires".to_owned(), end.to_string().into());
             shown.extend(secret.map(|secret| ("key".to_owned(), secret.expose_secret().into())));
         }
-        let target = format!("{id} {}", key.id);
+        let (target, details) = (format!("{} -> {}", details::key(&old).0, key.id), details::key(&key).1);
         self.change(vec![Change::Create(Entry::Key(key)), Change::Put(Entry::Key(ending))]).await?;
-        Ok(Completed::changed(StatusCode::CREATED, shown, "key_rotated", target))
+        Ok(Completed::changed(StatusCode::CREATED, shown, "key_rotated", target).with(details))
     }
 }
 

@@ -14,6 +14,7 @@
 //!
 //! Lists are sorted by id: `?limit=` (1 to 1000, default 100) and `?after=`, the last id of the previous page.
 
+mod details;
 mod keys;
 mod revocations;
 
@@ -23,7 +24,9 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::endpoints::{self, Action};
+use super::operator_record::ChangeRecord;
 use super::{input, view};
+use crate::audit::Change as Details;
 use crate::policy::Policy;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::runtime::InForce;
@@ -54,19 +57,19 @@ pub(super) struct Completed {
     pub(super) change: Option<ChangeRecord>,
 }
 
-/// A change, for the audit record.
-pub(super) struct ChangeRecord {
-    pub(super) action: &'static str,
-    pub(super) target: String,
-}
-
 impl Completed {
     fn shown(body: Value) -> Self {
         Self { status: StatusCode::OK, body, change: None }
     }
 
     fn changed(status: StatusCode, body: Value, action: &'static str, target: impl Into<String>) -> Self {
-        Self { status, body, change: Some(ChangeRecord { action, target: target.into() }) }
+        let change = ChangeRecord { action, target: target.into(), details: Details::default() };
+        Self { status, body, change: Some(change) }
+    }
+
+    /// Adds how it was changed, for the audit record.
+    fn with(self, details: Details) -> Self {
+        Self { change: self.change.map(|change| ChangeRecord { details, ..change }), ..self }
     }
 }
 
@@ -107,8 +110,8 @@ impl Operation<'_> {
             (Action::GetKey, [id]) => self.key(id).map(Completed::shown),
             (Action::PatchKey, [id]) => self.patch_key(id).await,
             (Action::RemoveKey, [id]) => {
-                self.made_key(id)?;
-                self.remove(Kind::Key, (*id).to_owned(), "key_removed", id).await
+                let target = details::key(&*self.made_key(id)?).0;
+                self.remove(Kind::Key, (*id).to_owned(), "key_removed", &target).await
             }
             (Action::RotateKey, [id]) => self.rotate(id).await,
             (Action::ListGrants, _) => self.list(self.grants(None), "id"),
@@ -116,11 +119,13 @@ impl Operation<'_> {
             (Action::Grant, [name]) => self.grant(name, &self.fresh_id()).await,
             (Action::PutGrant, [name, id]) => self.grant(name, id).await,
             (Action::EndGrant, [name, id]) => {
-                let known = self.registry().grants().iter().any(|one| *one.consumer == **name && *one.id == **id);
-                if !known {
-                    return Err(missing("this consumer has no such grant"));
-                }
-                self.remove(Kind::Grant, grant_id(name, id), "grant_ended", &format!("{name} {id}")).await
+                let grants = self.registry().grants();
+                let known = grants.iter().find(|one| *one.consumer == **name && *one.id == **id);
+                let details = known.map(|grant| details::grant(grant));
+                let details = details.ok_or_else(|| missing("this consumer has no such grant"))?;
+                let target = format!("{name} {id}");
+                let removed = self.remove(Kind::Grant, grant_id(name, id), "grant_ended", &target).await?;
+                Ok(removed.with(details))
             }
             (Action::ListSuspensions, _) => {
                 let all = self.registry().suspensions();
@@ -132,8 +137,8 @@ impl Operation<'_> {
                 self.revocation(id).await.map(|one| Completed::shown(view::revocation(&one)))
             }
             (Action::UndoRevocation, [id]) => {
-                self.revocation(id).await?;
-                self.remove(Kind::Revocation, (*id).to_owned(), "revocation_undone", id).await
+                let target = details::revocation(&self.revocation(id).await?).0;
+                self.remove(Kind::Revocation, (*id).to_owned(), "revocation_undone", &target).await
             }
             _ => Err(nowhere()),
         }
@@ -329,8 +334,9 @@ impl Operation<'_> {
             created_by: self.by.into(),
         };
         let shown = view::suspension(&suspension);
+        let details = details::suspension(&suspension);
         self.change(vec![Change::Put(Entry::Suspension(suspension))]).await?;
-        Ok(Completed::changed(StatusCode::OK, shown, "consumer_suspended", name))
+        Ok(Completed::changed(StatusCode::OK, shown, "consumer_suspended", name).with(details))
     }
 
     // --- grants ---
@@ -362,8 +368,9 @@ impl Operation<'_> {
             created_by: self.by.into(),
         };
         let shown = view::grant(&grant);
+        let details = details::grant(&grant);
         self.change(vec![Change::Put(Entry::Grant(grant))]).await?;
-        Ok(Completed::changed(StatusCode::CREATED, shown, "grant_made", format!("{name} {id}")))
+        Ok(Completed::changed(StatusCode::CREATED, shown, "grant_made", format!("{name} {id}")).with(details))
     }
 }
 

@@ -1,13 +1,16 @@
 //! Revocations: creates, lists and undoes them. Revoking again never narrows an existing revocation.
 
 use http::StatusCode;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{Completed, Operation, Result, input, missing, sha256, store_error, text, view};
-use crate::stages::auth::jwt;
+use super::{Completed, Operation, Result, details, input, missing, sha256, store_error, text, view};
+use crate::stages::auth::token;
 use crate::state::registry::entry::{Change, Entry, Kind, Revocation, hex};
 use crate::state::registry::revocation_key::RevocationTarget;
+
+/// How far the clocks of operators may be ahead.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 impl Operation<'_> {
     pub(super) async fn revocations(&self) -> Result<Completed> {
@@ -33,6 +36,14 @@ impl Operation<'_> {
         let written: input::Revocation = input::read(self.body)?;
         let issued_before = written.issued_before.as_ref();
         let issued_before = issued_before.map(|at| at.at("/issued_before", self.now)).transpose()?;
+        let future = issued_before.is_some_and(|at| at > self.now.checked_add(CLOCK_SKEW).unwrap_or(self.now));
+        if future && written.allow_future != Some(true) {
+            return Err(input::wrong(
+                "/issued_before",
+                "this is in the future, so credentials that do not exist yet would be revoked, too; if that is meant, send \
+                 `allow_future: true` (`--yes` on the command line)",
+            ));
+        }
         let expires = written.expires.as_ref().map(|at| at.at("/expires", self.now)).transpose()?;
         let reason = text(written.reason.clone())?;
         let (target, end) = self.target(written, issued_before)?;
@@ -45,6 +56,7 @@ impl Operation<'_> {
             created_by: self.by.into(),
         };
         let id = revocation.target.id();
+        let (target, details) = details::revocation(&revocation);
         // Revoking again never narrows an existing revocation.
         if let Some(Entry::Revocation(before)) =
             self.registry().get(Kind::Revocation, &id).await.map_err(|error| store_error(&error))?
@@ -55,7 +67,7 @@ impl Operation<'_> {
         }
         let shown = view::revocation(&revocation);
         self.change(vec![Change::Put(Entry::Revocation(revocation))]).await?;
-        Ok(Completed::changed(StatusCode::CREATED, shown, "revoked", id))
+        Ok(Completed::changed(StatusCode::CREATED, shown, "revoked", target).with(details))
     }
 
     /// Returns what is revoked, and when the credential itself expires, if that is known.
@@ -70,8 +82,8 @@ impl Operation<'_> {
         let mut targets: Vec<RevocationTarget> = Vec::new();
         let mut end = None;
         if let Some(token) = &written.token {
-            end = jwt::end(token);
-            targets.push(RevocationTarget::Token(sha256(jwt::name(token.trim()).as_bytes())));
+            end = token::end(token);
+            targets.push(RevocationTarget::Token(sha256(token::name(token.trim()).as_bytes())));
         }
         if let Some(text) = &written.sha256 {
             targets.push(RevocationTarget::Token(digest(text, "/sha256")?));

@@ -59,6 +59,8 @@ pub(crate) struct Record<'a> {
     pub(crate) consumer: Option<&'a str>,
     /// What an operator changed.
     pub(crate) target: Option<&'a str>,
+    /// How an operator changed it.
+    pub(crate) change: Option<&'a Change>,
     /// Roles of the caller.
     pub(crate) roles: &'a [Box<str>],
     /// TLS version, such as `1.3`.
@@ -133,6 +135,7 @@ impl<'a> Record<'a> {
             domain: None,
             consumer: None,
             target: None,
+            change: None,
             roles: &[],
             tls_version: None,
             trace_id: None,
@@ -150,6 +153,17 @@ impl<'a> Record<'a> {
             policy,
         }
     }
+}
+
+/// Details of a change that an operator made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// The scopes that were given.
+    pub(crate) scopes: Vec<Box<str>>,
+    /// When what was given or taken ends.
+    pub(crate) until: Option<Timestamp>,
+    /// The operator's reason.
+    pub(crate) reason: Option<Box<str>>,
 }
 
 /// How a request ended.

@@ -1,14 +1,14 @@
 //! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
-pub(crate) const FIELDS: [(&str, &str); 45] = [
+pub(crate) const FIELDS: [(&str, &str); 49] = [
     ("@timestamp", "When the request started"),
     ("ecs.version", "Version of the Elastic Common Schema"),
     ("event.kind", "Always `event`"),
     ("event.category", "`web`, also `authentication` or `configuration`"),
     ("event.outcome", "`success` or `failure`"),
     ("event.type", "`access` with `allowed`, `denied` or `error`"),
-    ("event.action", "`request`, or what an operator did"),
+    ("event.action", "`request`, or what an operator did: `admin_read`, `operator_refused`, a change"),
     ("event.reason", "Code of the refusal, or `client_disconnected`"),
     ("event.duration", "Nanoseconds until the last byte of the response"),
     ("event.id", "Id of the request, as in `X-Request-Id`"),
@@ -28,9 +28,13 @@ pub(crate) const FIELDS: [(&str, &str); 45] = [
     ("user.roles", "Roles of the caller"),
     ("tls.version", "Version of TLS"),
     ("trace.id", "W3C trace id"),
+    ("bartizan.consumer", "The consumer whose credential was sent, also if it was refused"),
     ("bartizan.api", "Name of the API"),
     ("bartizan.route", "The route, as the policy writes it"),
     ("bartizan.target", "What an operator changed"),
+    ("bartizan.change.scopes", "The scopes that an operator gave"),
+    ("bartizan.change.until", "When what an operator gave or took ends"),
+    ("bartizan.change.reason", "The operator's reason"),
     ("bartizan.stage", "The stage that refused the request"),
     ("bartizan.mode", "`report` if a stage of the route only reports"),
     ("bartizan.would_refuse", "Codes of refusals that were only reported"),
@@ -54,9 +58,10 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
+    use jiff::Timestamp;
     use serde_json::Value;
 
-    use super::super::fields::Record;
+    use super::super::fields::{Change, Record};
     use super::super::tests::{line, sample};
     use super::FIELDS;
     use crate::refusal::{Reason, Refusal, Stage, Violation};
@@ -79,6 +84,8 @@ mod tests {
         let reported = [Refusal::new(Stage::Scope, Reason::InsufficientScope, "ask for it")];
         let violation =
             Violation { keyword: Some("type".into()), schema: Some("/type".into()), ..Violation::new("", "") };
+        let change =
+            Change { scopes: words.to_vec(), until: Some(Timestamp::UNIX_EPOCH), reason: Some("month end".into()) };
         let record = Record {
             reason: Some("schema_violation"),
             client_port: Some(1),
@@ -89,6 +96,7 @@ mod tests {
             domain: Some(b"a"),
             consumer: Some("acme"),
             target: Some("acme-1"),
+            change: Some(&change),
             roles: &words,
             tls_version: Some("1.3"),
             trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),

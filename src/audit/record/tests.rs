@@ -91,7 +91,7 @@ fn a_full_record_has_every_field() {
         "tls": { "version": "1.3" },
         "trace": { "id": "4bf92f3577b34da6a3ce929d0e0e4736" },
         "bartizan": {
-            "api": "orders", "route": "POST /v1/orders", "stage": "schema", "plan": "gold",
+            "consumer": "acme", "api": "orders", "route": "POST /v1/orders", "stage": "schema", "plan": "gold",
             "credential": { "kind": "jwt", "id": "jti-1" },
             "scopes": { "required": ["orders:write"], "granted": ["orders:read"] },
             "violations": [{ "pointer": "/lines/0/quantity", "detail": "\"0\" is less than 1" }],

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::fields::{Outcome, REQUEST, Record};
+use super::fields::{Change, Outcome, REQUEST, Record};
 use super::text::{TEXT_MAX, cut, is_hidden, is_plain};
 use crate::refusal::{Refusal, Violation};
 
@@ -101,9 +101,17 @@ fn http(line: &mut Line<'_>, record: &Record<'_>) {
 
 /// The members of `bartizan`.
 fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
+    line.text(key!("consumer"), record.consumer.filter(|_| record.action == REQUEST));
     line.text(key!("api"), record.api);
     line.text(key!("route"), record.route);
     line.text(key!("target"), record.target.map(str::as_bytes));
+    if let Some(Change { scopes, until, reason }) = record.change {
+        line.object(key!("change"), |line| {
+            line.texts(key!("scopes"), scopes);
+            line.word(key!("until"), until.map(|until| until.to_string()).as_deref());
+            line.text(key!("reason"), reason.as_deref());
+        });
+    }
     line.word(key!("stage"), record.stage);
     line.word(key!("mode"), record.reports.then_some("report"));
     line.would_refuse(record.would_refuse);

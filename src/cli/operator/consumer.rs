@@ -27,7 +27,7 @@ pub(in crate::cli) struct Arguments {
 enum Action {
     /// Register a consumer
     #[command(
-        after_help = "Example: bartizan consumer add acme --role clerk --plan free --identity corp:acme-app\n         bartizan consumer add acme --certificate-san client.acme.example"
+        after_help = "Example: bartizan consumer add acme --role clerk --plan free --identity corp:acme-app\n         bartizan consumer add acme --certificate-san dns:client.acme.example"
     )]
     Add {
         /// Name of the consumer
@@ -44,8 +44,8 @@ enum Action {
         /// Thumbprint of a client certificate; may be repeated
         #[arg(long = "certificate", value_name = "sha256:DIGITS")]
         certificates: Vec<String>,
-        /// DNS name, URI or email address in the consumer's client certificates; may be repeated
-        #[arg(long = "certificate-san", value_name = "NAME")]
+        /// Name in the consumer's client certificates: dns:NAME, uri:URI or email:ADDRESS; may be repeated
+        #[arg(long = "certificate-san", value_name = "KIND:NAME")]
         names: Vec<String>,
         /// Note for people
         #[arg(long)]

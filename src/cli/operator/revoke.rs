@@ -119,6 +119,9 @@ struct BulkArguments {
     /// Revoke only credentials issued before this time
     #[arg(long, value_name = "TIME")]
     issued_before: Option<String>,
+    /// Accept a time in the future, which also revokes credentials that do not exist yet
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     revocation: RevocationArguments,
 }
@@ -128,17 +131,17 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
 }
 
 fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
-    let (target, revocation, issued_before) = match &arguments.action {
+    let (target, revocation, bulk) = match &arguments.action {
         Action::Token { token, revocation } => (json!({"token": text(token)?}), revocation, None),
         Action::Jti { jti, revocation } => (json!({"jti": jti}), revocation, None),
         Action::Key { id, revocation } => (json!({"key": id}), revocation, None),
         Action::Certificate { thumbprint, revocation } => (json!({"certificate": thumbprint}), revocation, None),
         Action::Subject { id, issuer, bulk } => {
-            (json!({"subject": id, "issuer": issuer}), &bulk.revocation, bulk.issued_before.as_ref())
+            (json!({"subject": id, "issuer": issuer}), &bulk.revocation, Some(bulk))
         }
-        Action::Consumer { name, bulk } => (json!({"consumer": name}), &bulk.revocation, bulk.issued_before.as_ref()),
-        Action::Issuer { name, bulk } => (json!({"issuer": name}), &bulk.revocation, bulk.issued_before.as_ref()),
-        Action::All { bulk } => (json!({"all": true}), &bulk.revocation, bulk.issued_before.as_ref()),
+        Action::Consumer { name, bulk } => (json!({"consumer": name}), &bulk.revocation, Some(bulk)),
+        Action::Issuer { name, bulk } => (json!({"issuer": name}), &bulk.revocation, Some(bulk)),
+        Action::All { bulk } => (json!({"all": true}), &bulk.revocation, Some(bulk)),
         Action::List => {
             let items = operator.list("/v1/revocations")?;
             if arguments.format == Format::Json {
@@ -166,13 +169,16 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
     };
     let mut body = target;
     if let Value::Object(body) = &mut body {
-        let members = [("expires", &revocation.expires), ("reason", &revocation.reason)];
-        let members = members.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-        body.extend(
-            members
-                .chain(issued_before.map(|at| ("issued_before", at)))
-                .map(|(name, value)| (name.to_owned(), value.as_str().into())),
-        );
+        let issued_before = bulk.and_then(|bulk| bulk.issued_before.clone());
+        let members = [
+            ("expires", revocation.expires.clone()),
+            ("reason", revocation.reason.clone()),
+            ("issued_before", issued_before),
+        ];
+        body.extend(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))));
+        if bulk.is_some_and(|bulk| bulk.yes) {
+            body.insert("allow_future".to_owned(), true.into());
+        }
     }
     let response = operator.send(&Method::POST, "/v1/revocations", Some(&body))?;
     print_revocation(arguments.format, &response);

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::context::Context;
 use super::names::plain_name;
 use super::plans::{self, Plans};
+use crate::exchange::CertificateName;
 use crate::policy::document::{self, Document};
 use crate::policy::tree::At;
 use crate::stages::auth::Consumer;
@@ -126,37 +127,17 @@ fn identity(
             digest.map(Identity::Certificate)
         }
         (None, None, None, Some(written)) => {
-            let name = subject_alternative_name(written);
-            if name.is_none() {
-                context
-                    .error(at.key("certificate_san"), "this is not a name in a certificate")
-                    .help("write `\"dns:NAME\"` (or the name alone), `\"uri:URI\"` or `\"email:ADDRESS\"`");
+            let name = written.parse::<CertificateName>();
+            if let Err(help) = name {
+                context.error(at.key("certificate_san"), "this is not a name in a certificate").help(help);
             }
-            name.map(Identity::CertificateSan)
+            name.ok().map(Identity::CertificateSan)
         }
         _ => {
             context.missing(at, "an identity is of an issuer or of a client certificate", HELP);
             None
         }
     }
-}
-
-/// Reads `dns:NAME`, `uri:URI` or `email:ADDRESS`; a bare name is a DNS name. The colon of a URI and the `@` of an address
-/// keep the three kinds apart without their prefix, which is how certificates are compared.
-fn subject_alternative_name(written: &str) -> Option<Box<str>> {
-    match written.split_once(':') {
-        Some(("uri", uri)) => uri.contains(':').then(|| uri.into()),
-        Some(("email", address)) => (address.contains('@') && !address.contains(':')).then(|| address.into()),
-        // DNS names are case-insensitive.
-        Some(("dns", name)) => dns_name(name),
-        Some(_) => None,
-        None => dns_name(written),
-    }
-}
-
-fn dns_name(name: &str) -> Option<Box<str>> {
-    let plain = !name.is_empty() && !name.contains([':', '@']);
-    plain.then(|| name.to_ascii_lowercase().into())
 }
 
 fn key(
@@ -222,27 +203,4 @@ fn time(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Option<
             .help("write it in the format of RFC 3339, such as `2027-02-28T00:00:00Z`");
     }
     time
-}
-
-#[cfg(test)]
-mod tests {
-    use super::subject_alternative_name;
-
-    #[test]
-    fn names_in_certificates_have_a_kind() {
-        for (written, name) in [
-            ("dns:Acme.Example", Some("acme.example")),
-            ("Acme.Example", Some("acme.example")),
-            ("uri:spiffe://acme/Batch", Some("spiffe://acme/Batch")),
-            ("email:Ops@acme.example", Some("Ops@acme.example")),
-            ("spiffe://acme/batch", None),
-            ("ops@acme.example", None),
-            ("uri:acme.example", None),
-            ("email:acme.example", None),
-            ("dns:", None),
-            ("", None),
-        ] {
-            assert_eq!(subject_alternative_name(written).as_deref(), name, "{written}");
-        }
-    }
 }

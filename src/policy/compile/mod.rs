@@ -10,6 +10,7 @@ mod auth;
 mod consumers;
 mod context;
 mod contracts;
+mod headers;
 mod limits;
 mod listen;
 mod names;
@@ -19,7 +20,6 @@ mod schemas;
 mod stand_ins;
 mod store;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,10 +73,9 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let sinks = audit::compile(context, document.audit.as_ref(), at.key("audit"));
     let (rules, store) = auth::compile(context, document, &listeners, at);
     let apis = apis::compile(context, document, at);
-    let validated = apis.routes.iter().flat_map(|route| route.request.header_names());
-    let named = validated.chain([&rules.key_header]).filter(|name| name.as_str().contains('_'));
-    let underscored = named.cloned().collect::<HashSet<_>>().into_iter().collect();
     limits::memory_suffices(context, limits, &apis.routes, at.key("limits"));
+    let parts = (&*apis.apis, &*apis.routes);
+    let headers = headers::compile(context, document, &rules.key_header, parts, at.key("headers"));
 
     Policy {
         digest: context.sources.digest().into(),
@@ -86,7 +85,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         limits,
         listeners,
         trusted_proxies,
-        underscored,
+        headers: Arc::new(headers),
         admin,
         auth: Arc::new(rules),
         apis: apis.apis,

@@ -62,6 +62,9 @@ pub(crate) struct Introspection {
     /// How long an active response is cached.
     #[schemars(extend("default" = "10s"))]
     pub(crate) cache: Option<Period>,
+    /// Most introspections at once, from 1 to 65535; more are refused with 503.
+    #[schemars(extend("default" = 64))]
+    pub(crate) concurrent: Option<u16>,
     /// Claim that identifies the consumer, or a list of claims. Default: the first of `client_id`, `azp`, `sub`.
     pub(crate) consumer_claim: Option<ClaimNames>,
     /// Claim that holds the scopes, or a list of claims. Default: `scope`, otherwise `scp`.

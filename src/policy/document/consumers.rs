@@ -27,7 +27,8 @@ pub(crate) struct Identity {
     pub(crate) id: Option<String>,
     /// Thumbprint of a client certificate: `sha256:` and 64 hexadecimal digits.
     pub(crate) certificate: Option<String>,
-    /// Name in a client certificate: `dns:`, `uri:` or `email:` and the name; without a prefix, a DNS name.
+    /// Name in a client certificate: `dns:`, `uri:` or `email:` and the name; without a kind, a DNS name. A first label
+    /// `*` stands for any one label.
     pub(crate) certificate_san: Option<String>,
 }
 

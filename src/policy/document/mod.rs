@@ -6,6 +6,7 @@
 mod auth;
 mod consumers;
 mod contracts;
+mod headers;
 mod openapi;
 pub(crate) mod schema;
 mod secret;
@@ -21,6 +22,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 pub(crate) use self::auth::{Auth, ClaimNames, Dpop, Introspection, Issuer};
 pub(crate) use self::consumers::{Consumer, Identity, Key};
 pub(crate) use self::contracts::{Content, Mode, Request, Response};
+pub(crate) use self::headers::{ApiHeaders, Headers};
 pub(crate) use self::openapi::OpenApi;
 use self::secret::secret;
 use super::units::{Period, Rate, Size};
@@ -39,6 +41,8 @@ pub(crate) struct Document {
     pub(crate) listen: Vec<Listen>,
     /// Networks whose `X-Forwarded-For` is trusted, such as `10.0.0.0/8`.
     pub(crate) trusted_proxies: Vec<String>,
+    /// Header fields of callers.
+    pub(crate) headers: Headers,
     /// The admin listener. Default: none.
     pub(crate) admin: Option<Admin>,
     /// Deadlines for clients.
@@ -229,6 +233,8 @@ pub(crate) struct Api {
     /// `report` records what would be refused, and lets it through.
     #[schemars(extend("default" = "enforce"))]
     pub(crate) mode: Option<Mode>,
+    /// Header fields of requests to this API.
+    pub(crate) headers: ApiHeaders,
     /// Routes: `METHOD /path` and who may call it. `{name}` matches one segment, `{name...}` the rest of the path.
     pub(crate) routes: BTreeMap<String, Route>,
 }

@@ -10,7 +10,8 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, Head
 use http::{Uri, Version};
 
 use super::hop_by_hop::connection_options;
-use super::rules::{is_forwarded_upstream, is_protected};
+use super::rules::{is_ambiguous, is_ours, is_override, is_protected, is_said_by_proxies};
+use crate::policy::header_rules::HeaderRules;
 
 /// Maximum length of a host name with its trailing dot (RFC 1035 §2.3.4).
 const HOST_LIMIT: usize = 254;
@@ -26,8 +27,12 @@ pub(crate) enum HeaderError {
     HostInvalid,
     /// Host differs from `:authority`.
     HostMismatch,
-    /// An underscore in a field name: many upstreams read it as a hyphen.
-    Underscore,
+    /// An underscore or a dot in a field name: many upstreams read them as a hyphen.
+    AmbiguousName,
+    /// A field that tells the upstream to take another method or target.
+    Override,
+    /// Neither http nor https.
+    Scheme,
     /// More than one Content-Length.
     LengthRepeated,
     /// Content-Length beside Transfer-Encoding.
@@ -44,7 +49,9 @@ impl HeaderError {
             Self::HostRepeated => "Send exactly one Host header field.",
             Self::HostInvalid => "Send a host name or address with an optional port as the host.",
             Self::HostMismatch => "Send the same host in Host and in :authority.",
-            Self::Underscore => "Use hyphens, not underscores, in header field names.",
+            Self::AmbiguousName => "Use hyphens, not underscores or dots, in header field names.",
+            Self::Override => "Send the method and the path of the request itself, not others in header fields.",
+            Self::Scheme => "Use the scheme http or https.",
             Self::LengthRepeated => "Send Content-Length only once.",
             Self::LengthAndEncoding => "Send either Content-Length or Transfer-Encoding, not both.",
             Self::ConnectionOption => "Name only hop-by-hop header fields in Connection.",
@@ -83,8 +90,9 @@ impl<'a> Host<'a> {
 
 /// Whether a name with underscores cannot be taken for another one, which upstreams may read instead.
 fn is_the_only_spelling(name: &HeaderName, headers: &HeaderMap) -> bool {
-    let hyphens = name.as_str().replace('_', "-");
-    is_forwarded_upstream(&hyphens, false) && !is_protected(&hyphens) && !headers.contains_key(&*hyphens)
+    let hyphens = name.as_str().replace(['_', '.'], "-");
+    let is_another = is_ours(&hyphens) || is_said_by_proxies(&hyphens, false) || is_protected(&hyphens);
+    !is_another && !is_override(&hyphens, true) && !headers.contains_key(&*hyphens)
 }
 
 /// Determines the host of a request, and refuses requests that are ambiguous by their header fields alone.
@@ -92,45 +100,22 @@ fn is_the_only_spelling(name: &HeaderName, headers: &HeaderMap) -> bool {
 /// The target's authority (absolute-form, `:authority`) takes precedence over Host, which must be valid all the same.
 ///
 /// # Errors
-/// [`HeaderError`]: no host, several, an invalid or a contradicting one; a field name with an underscore; contradicting
-/// lengths; a `Connection` that names an end-to-end field.
+/// [`HeaderError`]: no host, several, an invalid or a contradicting one; a field name that servers read in two ways; a
+/// field that overrides method or target; contradicting lengths; a `Connection` that names an end-to-end field, or one
+/// that the policy has; a scheme that is not HTTP's.
 ///
-/// `named` are names with an underscore that the policy itself has: they are accepted, unless the request has the name with
-/// hyphens as well.
+/// Names with an underscore that the policy itself has are accepted, unless the request has the name with hyphens as well.
 pub(crate) fn check<'a>(
     headers: &'a HeaderMap,
     version: Version,
     uri: &'a Uri,
-    named: &[HeaderName],
+    trusted_peer: bool,
+    rules: &HeaderRules,
 ) -> Result<Host<'a>, HeaderError> {
-    let mut host = None;
-    let (mut lengths, mut coded, mut connection) = (0, false, false);
-    for (name, value) in headers {
-        if name == HOST {
-            if host.replace(value).is_some() {
-                return Err(HeaderError::HostRepeated);
-            }
-        } else if name == CONTENT_LENGTH {
-            lengths += 1;
-        } else if name == TRANSFER_ENCODING {
-            coded = true;
-        } else if name == CONNECTION {
-            connection = true;
-        } else if name.as_str().contains('_') && !(named.contains(name) && is_the_only_spelling(name, headers)) {
-            return Err(HeaderError::Underscore);
-        }
+    if uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return Err(HeaderError::Scheme);
     }
-    if lengths > 1 {
-        return Err(HeaderError::LengthRepeated);
-    }
-    if lengths > 0 && coded {
-        return Err(HeaderError::LengthAndEncoding);
-    }
-    let protected = |option: &[u8]| str::from_utf8(option).is_ok_and(|name| is_protected(&name.to_ascii_lowercase()));
-    if connection && connection_options(headers).any(protected) {
-        return Err(HeaderError::ConnectionOption);
-    }
-
+    let host = check_fields(headers, trusted_peer, rules)?;
     let host = match host {
         Some(value) => {
             Some((Authority::parse(value.to_str().map_err(|_| HeaderError::HostInvalid)?)?, Received::Field(value)))
@@ -153,6 +138,46 @@ pub(crate) fn check<'a>(
         (None, None) => return Err(HeaderError::HostMissing),
     };
     Ok(Host { name: chosen.0.host, received: Some(chosen.1) })
+}
+
+/// Checks the names of the fields, and those that frame the message. Returns the value of Host.
+fn check_fields<'a>(
+    headers: &'a HeaderMap,
+    trusted_peer: bool,
+    rules: &HeaderRules,
+) -> Result<Option<&'a HeaderValue>, HeaderError> {
+    let mut host = None;
+    let (mut lengths, mut coded, mut connection) = (0, false, false);
+    for (name, value) in headers {
+        if name == HOST {
+            if host.replace(value).is_some() {
+                return Err(HeaderError::HostRepeated);
+            }
+        } else if name == CONTENT_LENGTH {
+            lengths += 1;
+        } else if name == TRANSFER_ENCODING {
+            coded = true;
+        } else if name == CONNECTION {
+            connection = true;
+        } else if is_ambiguous(name.as_str()) && !(rules.names(name.as_str()) && is_the_only_spelling(name, headers)) {
+            return Err(HeaderError::AmbiguousName);
+        } else if is_override(name.as_str(), !trusted_peer) && !rules.names(name.as_str()) {
+            return Err(HeaderError::Override);
+        }
+    }
+    if lengths > 1 {
+        return Err(HeaderError::LengthRepeated);
+    }
+    if lengths > 0 && coded {
+        return Err(HeaderError::LengthAndEncoding);
+    }
+    let protected = |option: &[u8]| {
+        HeaderName::from_bytes(option).is_ok_and(|name| is_protected(name.as_str()) || rules.names(name.as_str()))
+    };
+    if connection && connection_options(headers).any(protected) {
+        return Err(HeaderError::ConnectionOption);
+    }
+    Ok(host)
 }
 
 /// `host [":" port]` in normal form (RFC 3986 §3.2.2, without userinfo).
@@ -225,6 +250,12 @@ mod tests {
     use super::super::tests::map;
     use super::*;
 
+    /// Of an untrusted peer, by a policy that has `x_named` and `x-tenant`.
+    fn checked<'a>(headers: &'a HeaderMap, version: Version, uri: &'a Uri) -> Result<Host<'a>, HeaderError> {
+        let named = ["x_named", "x-tenant", "x-http-method-override"].map(Box::from);
+        check(headers, version, uri, false, &HeaderRules::new(&[], named.into()))
+    }
+
     const V0: Version = Version::HTTP_10;
     const V1: Version = Version::HTTP_11;
     const V2: Version = Version::HTTP_2;
@@ -290,14 +321,14 @@ mod tests {
         ] {
             let headers = map(&hosts.iter().map(|host| ("host", *host)).collect::<Vec<_>>());
             let uri: Uri = target.parse().unwrap();
-            let got = check(&headers, version, &uri, &[]).map(|host| host.name());
+            let got = checked(&headers, version, &uri).map(|host| host.name());
             assert_eq!(got.as_deref(), expected.as_ref().copied(), "{version:?} {target} {hosts:?}");
         }
         let long = "a".repeat(255);
-        assert_eq!(check(&map(&[("host", &long)]), V1, &Uri::from_static("/"), &[]).err(), Some(HostInvalid));
+        assert_eq!(checked(&map(&[("host", &long)]), V1, &Uri::from_static("/")).err(), Some(HostInvalid));
         let headers = map(&[("host", "plain.example")]);
         let root = Uri::from_static("/");
-        assert!(matches!(check(&headers, V1, &root, &[]).map(|host| host.name()), Ok(Cow::Borrowed(_))));
+        assert!(matches!(checked(&headers, V1, &root).map(|host| host.name()), Ok(Cow::Borrowed(_))));
     }
 
     #[test]
@@ -311,7 +342,7 @@ mod tests {
         ] {
             let headers = map(&hosts.iter().map(|host| ("host", *host)).collect::<Vec<_>>());
             let uri: Uri = target.parse().unwrap();
-            let header = check(&headers, version, &uri, &[]).unwrap().to_header();
+            let header = checked(&headers, version, &uri).unwrap().to_header();
             assert_eq!(header.as_ref().map(|value| value.to_str().unwrap()), expected, "{version:?} {target}");
         }
     }
@@ -319,32 +350,72 @@ mod tests {
     #[test]
     fn other_refusals() {
         for (fields, expected) in [
-            (&[("x_consumer_id", "1")][..], HeaderError::Underscore),
-            (&[("content_length", "1")], HeaderError::Underscore),
+            (&[("x_consumer_id", "1")][..], HeaderError::AmbiguousName),
+            (&[("content_length", "1")], HeaderError::AmbiguousName),
             (&[("content-length", "1"), ("content-length", "1")], HeaderError::LengthRepeated),
             (&[("content-length", "1"), ("transfer-encoding", "chunked")], HeaderError::LengthAndEncoding),
             (&[("connection", "close, Host")], HeaderError::ConnectionOption),
             (&[("connection", "x"), ("connection", "Content-Length")], HeaderError::ConnectionOption),
             (&[("connection", "Authorization")], HeaderError::ConnectionOption),
             (&[("connection", "X-Forwarded-For")], HeaderError::ConnectionOption),
+            // S17: a name that the policy has, such as that of a parameter.
+            (&[("connection", "close, X-Tenant")], HeaderError::ConnectionOption),
+            // S4: spellings that servers read as another name, and fields that override what was authorized.
+            (&[("x.consumer.id", "1")], HeaderError::AmbiguousName),
+            (&[("x_http_method_override", "1")], HeaderError::AmbiguousName),
+            (&[("x-http-method", "DELETE")], HeaderError::Override),
+            (&[("x-method-override", "DELETE")], HeaderError::Override),
+            (&[("x-original-url", "/admin")], HeaderError::Override),
+            (&[("x-rewrite-url", "/admin")], HeaderError::Override),
+            (&[("x-override-url", "/admin")], HeaderError::Override),
+            (&[("x-http-host-override", "b")], HeaderError::Override),
         ] {
             let mut headers = map(fields);
             headers.insert(HOST, "a".parse().unwrap());
-            assert_eq!(check(&headers, V1, &Uri::from_static("/"), &[]).err(), Some(expected), "{fields:?}");
+            assert_eq!(checked(&headers, V1, &Uri::from_static("/")).err(), Some(expected), "{fields:?}");
             assert!(!expected.detail().is_empty());
         }
         for fields in [
             &[("connection", "keep-alive, TE, Upgrade, HTTP2-Settings, x-mine, X-Consumer-Id")][..],
             &[("content-length", "1"), ("transfer-encodings", "x")],
             &[("transfer-encoding", "chunked")],
+            &[("x_named", "1"), ("x-http-method-override", "DELETE"), ("x-original-forwarded-for", "1.1.1.1")],
         ] {
             let mut headers = map(fields);
             headers.insert(HOST, "a".parse().unwrap());
             assert_eq!(
-                check(&headers, V1, &Uri::from_static("/"), &[]).map(|host| host.name()).as_deref(),
+                checked(&headers, V1, &Uri::from_static("/")).map(|host| host.name()).as_deref(),
                 Ok("a"),
                 "{fields:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_trusted_peer_may_name_the_target_it_received_but_no_method() {
+        let (uri, rules) = (Uri::from_static("/"), HeaderRules::default());
+        for (name, trusted, error) in [
+            ("x-original-url", true, None),
+            ("x-original-url", false, Some(HeaderError::Override)),
+            ("x-http-method-override", true, Some(HeaderError::Override)),
+        ] {
+            let headers = map(&[("host", "a"), (name, "1")]);
+            assert_eq!(check(&headers, V1, &uri, trusted, &rules).err(), error, "{name} {trusted}");
+        }
+    }
+
+    #[test]
+    fn only_the_schemes_of_http_are_accepted() {
+        let headers = map(&[("host", "a.example")]);
+        for (uri, error) in [
+            ("ftp://a.example/", Some(HeaderError::Scheme)),
+            ("ws://a.example/", Some(HeaderError::Scheme)),
+            ("http://a.example/", None),
+            ("HTTPS://a.example/", None),
+        ] {
+            for version in [V1, V2] {
+                assert_eq!(checked(&headers, version, &uri.parse().unwrap()).err(), error, "{uri} {version:?}");
+            }
         }
     }
 

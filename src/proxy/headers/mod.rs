@@ -11,6 +11,7 @@ mod host;
 mod names;
 mod rules;
 mod to_upstream;
+mod trailers;
 mod via;
 
 pub(crate) use forwarded::client_address;
@@ -18,6 +19,7 @@ pub(crate) use hop_by_hop::{accepts_trailers, remove_named};
 pub(crate) use host::check;
 pub(crate) use rules::{is_forwarded_downstream, strip_trailers};
 pub(crate) use to_upstream::UpstreamHeaders;
+pub(crate) use trailers::PolicyTrailers;
 pub(crate) use via::is_loop;
 
 #[cfg(test)]

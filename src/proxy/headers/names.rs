@@ -1,15 +1,15 @@
-//! A set of field names with fast lookup: the length and the first letter rule out nearly every other name.
+//! A set of field names with fast lookup: the length and two letters rule out nearly every other name.
 
-/// Names and prefixes of names, all in lower case and not empty.
+/// Names and prefixes of names, all in lower case; prefixes have at least three letters.
 pub(super) struct Names {
     exact: &'static [&'static str],
     prefixes: &'static [&'static str],
-    /// The lengths that names in the set may have, one bit each, indexed by first letter.
+    /// The lengths that names in the set may have, one bit each, indexed by the first and the third letter.
     lengths: [u64; LETTERS],
 }
 
-/// Number of first letters that are distinguished.
-const LETTERS: usize = 32;
+/// How many pairs of letters are distinguished.
+const LETTERS: usize = 64;
 /// Longer names count as this long.
 const LONGEST: usize = 63;
 
@@ -39,6 +39,8 @@ impl Names {
 
 const fn letter(name: &str) -> usize {
     match name.as_bytes() {
+        // Most names begin with `x-`.
+        [first, _, third, ..] => (*first as usize + 5 * *third as usize) % LETTERS,
         [first, ..] => *first as usize % LETTERS,
         [] => 0,
     }

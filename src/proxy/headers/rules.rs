@@ -26,10 +26,122 @@ static HOP_BY_HOP: Names = Names::new(
 static REPLACED: Names = Names::new(&["content-length", "expect", "host", "te", "x-forwarded-for"], &[]);
 
 /// Fields that only the proxy may send to an upstream, even if the peer is trusted.
-static PROXY_ONLY: Names = Names::new(&["x-credential-id", "x-request-id"], &["x-consumer-"]);
+static PROXY_ONLY: Names = Names::new(&["x-request-id"], &["x-consumer-", "x-credential-"]);
 
-/// Fields about earlier hops, accepted only from a trusted peer.
-static FORWARDED: Names = Names::new(&["forwarded", "x-real-ip"], &["x-forwarded-", "x-original-", "client-cert"]);
+/// Fields about earlier hops, accepted only from a trusted peer: the client's address, host, scheme and path as a proxy
+/// or a content delivery network reports them.
+static FORWARDED: Names = Names::new(
+    &[
+        "ali-cdn-real-ip",
+        "cdn-src-ip",
+        "client-ip",
+        "do-connecting-ip",
+        "fly-client-ip",
+        "front-end-https",
+        "incap-client-ip",
+        "path-info",
+        "proxy-client-ip",
+        "remote-addr",
+        "remote-host",
+        "script-name",
+        "true-client-ip",
+        "wl-proxy-client-ip",
+        "x-appengine-user-ip",
+        "x-azure-clientip",
+        "x-azure-socketip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-coming-from",
+        "x-host",
+        "x-original-forwarded-for",
+        "x-originating-ip",
+        "x-proxyuser-ip",
+        "x-real-ip",
+        "x-real-port",
+        "x-remote-addr",
+        "x-remote-ip",
+        "x-scheme",
+        "x-script-name",
+        "x-sucuri-clientip",
+        "x-url-scheme",
+    ],
+    &[
+        "cf-connecting-ip",
+        "cf-pseudo-ipv4",
+        "cloudfront-viewer-",
+        "fastly-client-",
+        "fastly-ssl",
+        "forwarded",
+        "x-envoy-",
+        "x-forwarded",
+        "x-vercel-",
+    ],
+);
+
+/// Fields in which a proxy says who the caller is, or that a server obeys because only its own proxy sends them. Bartizan
+/// decides who the caller is, so they are never the client's, nor those of a trusted peer, which may have passed them on.
+static VOUCHING: Names = Names::new(
+    &[
+        "proxy",
+        "remote-email",
+        "remote-group",
+        "remote-groups",
+        "remote-name",
+        "x-accel-mapping",
+        "x-anonymous-consumer",
+        "x-apigateway-api-userinfo",
+        "x-endpoint-api-userinfo",
+        "x-middleware-subrequest",
+        "x-sendfile-type",
+    ],
+    &[
+        "cf-access-",
+        "client-cert",
+        "remote-user",
+        "ssl-client-",
+        "tailscale-user-",
+        "x-amzn-mtls-",
+        "x-amzn-oidc-",
+        "x-arr-",
+        "x-auth-request-",
+        "x-authenticated-",
+        "x-authentik-",
+        "x-client-cert",
+        "x-goog-authenticated-user-",
+        "x-goog-iap-",
+        "x-ms-client-principal",
+        "x-ms-token-",
+        "x-pomerium-",
+        "x-remote-extra-",
+        "x-remote-group",
+        "x-remote-user",
+        "x-ssl-",
+        "x-tls-client-",
+        "x-vouch-",
+        "x-webauth-",
+    ],
+);
+
+/// Fields that tell an upstream to take another method for the one that was authorized. Refused, not dropped: the client
+/// means a different request.
+static METHOD_OVERRIDES: Names = Names::new(&["x-method-override"], &["x-http-method"]);
+
+/// Fields that tell an upstream to take another path or host. A trusted peer reports with them what it has rewritten; its
+/// own are dropped.
+static TARGET_OVERRIDES: Names = Names::new(
+    &[
+        "x-host-override",
+        "x-http-host-override",
+        "x-override-uri",
+        "x-override-url",
+        "x-path-override",
+        "x-request-uri",
+        "x-rewrite-uri",
+        "x-rewrite-url",
+        "x-url-override",
+    ],
+    &["x-original-"],
+);
 
 /// Response fields that are not forwarded: they reveal the upstream's software, or only the proxy may send them.
 static RESPONSE_PROXY_ONLY: Names = Names::new(
@@ -58,6 +170,7 @@ static END_TO_END: Names = Names::new(
         "content-type",
         "cookie",
         "date",
+        "dpop",
         "host",
         "set-cookie",
         "trailer",
@@ -67,7 +180,7 @@ static END_TO_END: Names = Names::new(
 );
 
 /// Fields that are not allowed as trailers (RFC 9110 §6.5.1), in addition to the lists above and to names with an
-/// underscore: framing, routing, authentication, request modifiers, content.
+/// underscore or a dot: framing, routing, authentication, request modifiers, content.
 static NOT_TRAILERS: Names = Names::new(
     &[
         "age",
@@ -87,10 +200,26 @@ static NOT_TRAILERS: Names = Names::new(
     &["if-", "content-", "accept"],
 );
 
-/// Whether a request field is forwarded unchanged. Fields with their own rule are not: those that the proxy replaces,
-/// those that frame the body, and `te`.
-pub(super) fn is_forwarded_upstream(name: &str, trusted_peer: bool) -> bool {
-    !(HOP_BY_HOP.has(name) || REPLACED.has(name) || PROXY_ONLY.has(name) || (!trusted_peer && FORWARDED.has(name)))
+/// Whether a request field is never the client's to send, whatever an API keeps: hop-by-hop fields, those that the proxy
+/// replaces, and those that only it may send.
+pub(super) fn is_ours(name: &str) -> bool {
+    HOP_BY_HOP.has(name) || REPLACED.has(name) || PROXY_ONLY.has(name)
+}
+
+/// Whether a request field is dropped unless the API keeps it, because only a proxy may say it.
+pub(super) fn is_said_by_proxies(name: &str, trusted_peer: bool) -> bool {
+    VOUCHING.has(name) || is_override(name, true) || (!trusted_peer && FORWARDED.has(name))
+}
+
+/// Whether a request with this field is refused, because an upstream may obey it and act on a request that nobody
+/// authorized. `targets`: also those with another path or host.
+pub(super) fn is_override(name: &str, targets: bool) -> bool {
+    METHOD_OVERRIDES.has(name) || (targets && TARGET_OVERRIDES.has(name) && !FORWARDED.has(name))
+}
+
+/// Whether servers read this name and another one as the same: CGI, PHP and others make one character of `-`, `_` and `.`.
+pub(super) fn is_ambiguous(name: &str) -> bool {
+    name.bytes().any(|byte| matches!(byte, b'_' | b'.'))
 }
 
 /// Whether a response field is forwarded to the client. Hop-by-hop fields are not, nor those that reveal the upstream's
@@ -103,13 +232,12 @@ pub(crate) fn is_forwarded_downstream(name: &str) -> bool {
 /// that merges trailers into the head would otherwise trust them.
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     remove(trailers, |name| {
-        HOP_BY_HOP.has(name)
+        is_ours(name)
+            || is_said_by_proxies(name, false)
+            || is_ambiguous(name)
             || END_TO_END.has(name)
             || RESPONSE_PROXY_ONLY.has(name)
             || NOT_TRAILERS.has(name)
-            || PROXY_ONLY.has(name)
-            || FORWARDED.has(name)
-            || name.contains('_')
     });
 }
 

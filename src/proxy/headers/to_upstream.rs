@@ -5,8 +5,9 @@ use http::Version;
 use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TE};
 
 use super::hop_by_hop::{accepts_trailers, connection_options, named};
-use super::rules::is_forwarded_upstream;
+use super::rules::{is_ambiguous, is_ours, is_said_by_proxies};
 use super::via;
+use crate::policy::header_rules::HeaderRules;
 use crate::proxy::http1::fields::write_line;
 use crate::refusal::X_REQUEST_ID;
 use crate::stages::auth::Caller;
@@ -34,6 +35,10 @@ pub(crate) struct UpstreamHeaders<'a> {
     /// The field of API keys; absent when credentials are forwarded.
     pub(crate) key_header: Option<&'a HeaderName>,
     pub(crate) caller: Option<&'a Caller>,
+    /// What the policy drops of callers' fields.
+    pub(crate) rules: &'a HeaderRules,
+    /// Fields that the API keeps although they would be dropped.
+    pub(crate) keep: &'a [HeaderName],
 }
 
 impl UpstreamHeaders<'_> {
@@ -51,10 +56,7 @@ impl UpstreamHeaders<'_> {
                 // HTTP/2 may send each cookie in its own field; HTTP/1.1 needs a single one (RFC 9113 §8.2.3).
                 cookies.extend_from_slice(if cookies.is_empty() { b"" } else { b"; " });
                 cookies.extend_from_slice(value.as_bytes());
-            } else if is_forwarded_upstream(name.as_str(), self.trusted_peer)
-                && !self.is_credential(name)
-                && !named.contains(name)
-            {
+            } else if self.is_forwarded(name) && !self.is_credential(name) && !named.contains(name) {
                 write_line(out, name.as_str(), value.as_bytes());
             }
         }
@@ -68,6 +70,21 @@ impl UpstreamHeaders<'_> {
         }
         self.write_forwarding(out, headers);
         self.write_identity(out);
+    }
+
+    /// Whether a field of the client is forwarded unchanged.
+    fn is_forwarded(&self, name: &HeaderName) -> bool {
+        let text = name.as_str();
+        let plain;
+        let read = if is_ambiguous(text) {
+            // Only names that the policy has get here. A server may read this one as another name.
+            plain = text.replace(['_', '.'], "-");
+            &plain
+        } else {
+            text
+        };
+        let dropped = is_said_by_proxies(read, self.trusted_peer) || self.rules.drops(read) || self.rules.drops(text);
+        !is_ours(read) && (!dropped || self.keep.contains(name))
     }
 
     fn is_credential(&self, name: &HeaderName) -> bool {
@@ -117,6 +134,9 @@ impl UpstreamHeaders<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::sync::OnceLock;
+
     use super::super::tests::map;
     use super::*;
 
@@ -132,6 +152,7 @@ mod tests {
     fn added() -> UpstreamHeaders<'static> {
         static HOST: HeaderValue = HeaderValue::from_static("a.example:81");
         static KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+        static RULES: OnceLock<HeaderRules> = OnceLock::new();
         UpstreamHeaders {
             trusted_peer: false,
             peer: "10.0.0.1",
@@ -141,6 +162,8 @@ mod tests {
             request_id: "id",
             key_header: Some(&KEY_HEADER),
             caller: None,
+            rules: RULES.get_or_init(|| HeaderRules::new(&["x-internal-*".to_owned()], HashSet::new())),
+            keep: &[],
         }
     }
 
@@ -222,7 +245,7 @@ mod tests {
             (
                 true,
                 &[("x-forwarded-for", "1.1.1.1"), ("x-real-ip", "1.1.1.1"), ("client-cert", "x")],
-                &["client-cert: x", "x-forwarded-for: 1.1.1.1, 10.0.0.1", "x-real-ip: 1.1.1.1"],
+                &["x-forwarded-for: 1.1.1.1, 10.0.0.1", "x-real-ip: 1.1.1.1"],
             ),
             (
                 false,
@@ -265,6 +288,71 @@ mod tests {
                 "x-forwarded-proto: https",
             ]
         );
+    }
+
+    /// S4: what only a proxy may say is dropped, unless the API keeps it by name.
+    #[test]
+    fn what_only_a_proxy_may_say_is_dropped_unless_the_api_keeps_it() {
+        let from_strangers = [
+            "x-real-ip",
+            "true-client-ip",
+            "x-client-ip",
+            "x-cluster-client-ip",
+            "cf-connecting-ip",
+            "cf-connecting-ipv6",
+            "fastly-client-ip",
+            "x-envoy-external-address",
+            "x-forwarded",
+            "x-forwarded-user",
+            "forwarded-for",
+            "x-original-forwarded-for",
+            "x-scheme",
+            "x-host",
+        ];
+        let from_anybody = [
+            "proxy",
+            "x-ssl-client-verify",
+            "ssl-client-cert",
+            "x-client-cert",
+            "client-cert",
+            "client-cert-chain",
+            "x-arr-clientcert",
+            "remote-user",
+            "x-remote-user",
+            "x-remote-group",
+            "x-auth-request-email",
+            "x-webauth-user",
+            "x-ms-client-principal-id",
+            "x-amzn-oidc-data",
+            "x-goog-authenticated-user-email",
+            "x-goog-iap-jwt-assertion",
+            "cf-access-jwt-assertion",
+            "x-authenticated-userid",
+            "x-http-method-override",
+            "x-rewrite-url",
+            "x-original-uri",
+            "x-internal-role",
+        ];
+        for (names, trusted_too) in [(&from_strangers[..], false), (&from_anybody[..], true)] {
+            for name in names {
+                let kept = [HeaderName::from_static(name)];
+                for (trusted_peer, keep, forwarded) in [
+                    (false, &[][..], false),
+                    (true, &[], !trusted_too),
+                    (false, &kept[..], true),
+                    (true, &kept[..], true),
+                ] {
+                    let headers = UpstreamHeaders { trusted_peer, keep, ..added() };
+                    let there = written(&[(name, "1")], &headers).contains(&format!("{name}: 1"));
+                    assert_eq!(there, forwarded, "{name} {trusted_peer} {keep:?}");
+                }
+            }
+        }
+        // Nobody keeps what the proxy says itself.
+        let kept = ["x-consumer-id", "x_consumer_id", "x.request.id", "content-length", "connection"];
+        let kept = kept.map(HeaderName::from_static);
+        let fields = kept.each_ref().map(|name| (name.as_str(), "1"));
+        assert_eq!(written(&fields, &UpstreamHeaders { keep: &kept, ..added() }), [""; 0]);
     }
 
     #[test]

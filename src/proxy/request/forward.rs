@@ -61,6 +61,8 @@ pub(crate) async fn forward(
         request_id: id.as_str(),
         key_header: Some(key_header).filter(|_| !upstream.forward_credentials),
         caller: caller.as_deref(),
+        rules: view.in_force.policy.headers(),
+        keep: route.api().kept_headers(),
     };
     yield_now().await;
     loop {

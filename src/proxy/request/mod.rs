@@ -25,6 +25,7 @@ use crate::chain;
 use crate::exchange::Exchange;
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
+use crate::proxy::headers::PolicyTrailers;
 use crate::refusal::{Refusal, X_REQUEST_ID};
 
 /// Handles one request. Its record guard exists when this returns, so the future may be dropped without being polled.
@@ -80,6 +81,7 @@ async fn process(
         target::check_size(parts, policy.limits())?;
     }
     let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, policy)?;
+    let source = PolicyTrailers::wrap(source, policy.headers());
 
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path, parts.uri.query())?;
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));

@@ -10,6 +10,7 @@
 //!   another escape (`%252e`).
 //! - A dot segment that appears only after decoding (`%2e%2e`) or has parameters (`..;x`, `..%3Bx`), and `..` above the
 //!   root.
+//! - Characters that a server may turn into a slash, a backslash, a dot or a percent sign, such as full-width ones.
 //! - Control characters including NUL, decoded bytes that are not UTF-8 (such as overlong forms and surrogates), a
 //!   fragment, and characters that RFC 3986 does not allow in a path.
 //!
@@ -47,6 +48,8 @@ pub(crate) enum PathError {
     Fragment,
     /// A character that must be percent-encoded in a path.
     Character,
+    /// A form of a slash, a backslash, a dot or a percent sign.
+    Lookalike,
 }
 
 impl PathError {
@@ -65,6 +68,9 @@ impl PathError {
             Self::NotUtf8 => "Percent-encode the path as UTF-8.",
             Self::Fragment => "Send the path without a fragment.",
             Self::Character => "Percent-encode the characters that are not allowed in a path.",
+            Self::Lookalike => {
+                "Remove the character that stands for a slash, backslash, dot or percent sign from the path."
+            }
         }
     }
 }
@@ -172,7 +178,39 @@ fn check_decoded(path: &str) -> Result<(), PathError> {
         }
     }
     let text = percent_decode_str(path).decode_utf8().map_err(|_| PathError::NotUtf8)?;
-    if text.chars().any(char::is_control) { Err(PathError::Control) } else { Ok(()) }
+    if text.chars().any(char::is_control) {
+        return Err(PathError::Control);
+    }
+    if text.is_ascii() {
+        return Ok(());
+    }
+    let dots = |segment: &str| {
+        let name = segment.split(';').next().unwrap_or_default();
+        !name.is_ascii() && name.chars().all(|c| c == '.' || is_dots(c))
+    };
+    if text.chars().any(is_lookalike) || text.split('/').any(dots) { Err(PathError::Lookalike) } else { Ok(()) }
+}
+
+/// Whether a server may turn a character into a slash, a backslash, a dot or a percent sign: by the compatibility
+/// mappings of Unicode (NFKC, UAX #15), or by the nearest character of an older encoding.
+fn is_lookalike(c: char) -> bool {
+    matches!(
+        c,
+        // Slashes, `a/c` and the like.
+        '\u{2044}' | '\u{2100}' | '\u{2101}' | '\u{2105}' | '\u{2106}' | '\u{2215}' | '\u{29f8}' | '\u{ff0f}'
+        // Backslashes.
+        | '\u{2216}' | '\u{29f5}' | '\u{29f9}' | '\u{fe68}' | '\u{ff3c}'
+        // Dots, also after a digit.
+        | '\u{2024}' | '\u{2488}'
+            ..='\u{249b}' | '\u{fe52}' | '\u{ff0e}' | '\u{1f100}'
+        // Percent signs, which could begin an escape.
+        | '\u{fe6a}' | '\u{ff05}'
+    )
+}
+
+/// Whether a character becomes several dots in NFKC. They are common in text, and harmless beside anything else.
+fn is_dots(c: char) -> bool {
+    matches!(c, '\u{2025}' | '\u{2026}' | '\u{fe19}' | '\u{fe30}')
 }
 
 fn hex_value(digit: u8) -> Option<u8> {
@@ -268,6 +306,9 @@ mod tests {
         ("/%40%3a", "/%40%3A"),
         ("/%3B..", "/%3B.."),
         ("/a;x/../b", "/b"),
+        // An ellipsis in a text, a yen sign, full-width letters and a Japanese full stop are none of these.
+        ("/to%20be%20continued%E2%80%A6", "/to%20be%20continued%E2%80%A6"),
+        ("/%C2%A5100/%EF%BD%81/%E3%80%82", "/%C2%A5100/%EF%BD%81/%E3%80%82"),
     ];
 
     /// Paths that are refused.
@@ -345,6 +386,26 @@ mod tests {
         ("/a`b", PathError::Character),
         ("/<a>", PathError::Character),
         ("/é", PathError::Character),
+        // A2: forms of separators that a server may turn into the separator itself.
+        ("/..%EF%BC%8Fadmin", PathError::Lookalike),
+        ("/a%e2%81%84b", PathError::Lookalike),
+        ("/a%e2%88%95b", PathError::Lookalike),
+        ("/a%e2%a7%b8b", PathError::Lookalike),
+        ("/a%e2%84%80b", PathError::Lookalike),
+        ("/..%EF%BC%BCadmin", PathError::Lookalike),
+        ("/a%ef%b9%a8b", PathError::Lookalike),
+        ("/a%e2%88%96b", PathError::Lookalike),
+        ("/%EF%BC%8E%EF%BC%8E/admin", PathError::Lookalike),
+        ("/%e2%80%a4%e2%80%a4/admin", PathError::Lookalike),
+        ("/%ef%b9%92/a", PathError::Lookalike),
+        ("/index%ef%bc%8ephp", PathError::Lookalike),
+        ("/%e2%92%88php", PathError::Lookalike),
+        ("/%EF%BC%852e", PathError::Lookalike),
+        ("/%ef%b9%aa2e", PathError::Lookalike),
+        ("/%e2%80%a5/admin", PathError::Lookalike),
+        ("/%e2%80%a5;x/admin", PathError::Lookalike),
+        ("/.%e2%80%a6", PathError::Lookalike),
+        ("/%ef%b8%b0/", PathError::Lookalike),
     ];
 
     #[test]

@@ -147,6 +147,8 @@ impl RecordGuard {
 
     fn record(&self, duration: Duration) {
         let caller = self.trace.caller.as_deref();
+        // Whoever uses a credential that is refused is told, too: after a leak, operators look for exactly that.
+        let holder = caller.or(self.trace.refused.as_deref());
         let (reason, stage, violations): (_, _, &[Violation]) = match &self.state {
             State::Refused(reason, stage, violations) => (Some(reason.code()), Some(stage.as_str()), violations),
             State::Completed => (None, None, &[]),
@@ -165,7 +167,7 @@ impl RecordGuard {
             request_bytes: self.counter.bytes(),
             status: self.status.map(|status| status.as_u16()),
             response_bytes: self.sent,
-            consumer: caller.map(|caller| &**caller.consumer()),
+            consumer: holder.map(|holder| &**holder.consumer()),
             roles: caller.map(Caller::roles).unwrap_or_default(),
             api: self.route.as_ref().map(|route| &**route.api().name()),
             route: self.route.as_ref().map(|route| &**route.name()),
@@ -173,8 +175,8 @@ impl RecordGuard {
             reports: self.route.as_ref().is_some_and(|route| route.reporting.any()),
             would_refuse,
             plan: caller.and_then(|caller| caller.plan()).map(|plan| &**plan.name()),
-            credential: caller.map(|caller| {
-                let (kind, id) = caller.credential();
+            credential: holder.map(|holder| {
+                let (kind, id) = holder.credential();
                 (kind.as_str(), id)
             }),
             scopes_required: self.route.as_ref().map(|route| route.required_scopes()).unwrap_or_default(),

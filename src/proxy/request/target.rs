@@ -71,8 +71,8 @@ pub(crate) fn read<'a>(
     let sender = headers::client_address(headers, peer.address.ip(), policy.trusted_proxies());
     exchange.client = sender.address;
     let version = exchange.version.unwrap_or_default();
-    let host =
-        headers::check(headers, version, uri, policy.underscored()).map_err(|error| malformed(error.detail()))?;
+    let host = headers::check(headers, version, uri, sender.trusted_peer, policy.headers());
+    let host = host.map_err(|error| malformed(error.detail()))?;
     exchange.host = host.name().into_owned();
     let host = host.to_header();
     if matches!(exchange.method, Some(Method::CONNECT | Method::TRACE)) {

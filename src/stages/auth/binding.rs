@@ -18,16 +18,21 @@ use crate::state::registry::entry::{Identity, hex};
 impl Authentication {
     /// Returns the consumer that the certificate belongs to, by thumbprint or name. A certificate of two consumers is refused.
     pub(super) fn consumer_of(&self, shown: &ClientCertificate) -> Result<Option<Arc<Consumer>>, Refusal> {
-        let by_name = shown.names.iter().map(|name| Identity::CertificateSan(name.clone()));
-        let mut found: Option<Arc<Consumer>> = None;
-        for identity in std::iter::once(Identity::Certificate(shown.thumbprint)).chain(by_name) {
-            let Some(consumer) = self.rules.directory.identified(&identity, &self.registry)? else { continue };
-            match &found {
-                Some(other) if other.name() != consumer.name() => {
-                    return Err(refuse(Reason::InvalidCertificate, "the client certificate belongs to two consumers")
-                        .cause(format!("{} and {}", other.name(), consumer.name())));
+        let directory = &self.rules.directory;
+        let mut found = directory.identified(&Identity::Certificate(shown.thumbprint), &self.registry)?;
+        for name in &shown.names {
+            for consumer in directory.certified(name, &self.registry)? {
+                match &found {
+                    Some(other) if other.name() != consumer.name() => {
+                        let detail = "the client certificate belongs to two consumers";
+                        return Err(refuse(Reason::InvalidCertificate, detail).cause(format!(
+                            "{} and {}",
+                            other.name(),
+                            consumer.name()
+                        )));
+                    }
+                    _ => found = Some(consumer),
                 }
-                _ => found = Some(consumer),
             }
         }
         Ok(found)

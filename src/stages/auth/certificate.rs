@@ -16,7 +16,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::claims::refuse;
-use crate::exchange::ClientCertificate;
+use crate::exchange::{CertificateName, ClientCertificate};
 use crate::refusal::{Reason, Refusal};
 use crate::state::registry::entry::Digest;
 
@@ -49,16 +49,15 @@ pub(crate) fn read(
 ) -> Option<ClientCertificate> {
     let first = chain.first()?;
     let (_, certificate) = X509Certificate::from_der(first).ok()?;
-    let mut names: Vec<Box<str>> = Vec::new();
+    let mut names = Vec::new();
     if let Ok(Some(found)) = certificate.subject_alternative_name() {
-        for name in found.value.general_names.iter().take(MAX_NAMES) {
-            match name {
-                // DNS names are case-insensitive (RFC 4343); the others are kept as they are.
-                GeneralName::DNSName(name) => names.push(name.to_ascii_lowercase().into()),
-                GeneralName::URI(name) | GeneralName::RFC822Name(name) => names.push((*name).into()),
-                _ => {}
-            }
-        }
+        // A name that is malformed for its kind identifies nobody.
+        names.extend(found.value.general_names.iter().take(MAX_NAMES).filter_map(|name| match name {
+            GeneralName::DNSName(name) => CertificateName::dns(name),
+            GeneralName::URI(name) => CertificateName::uri(name),
+            GeneralName::RFC822Name(name) => CertificateName::email(name),
+            _ => None,
+        }));
     }
     Some(ClientCertificate {
         thumbprint: Digest::try_from(digest(&SHA256, first).as_ref()).ok()?,

@@ -23,6 +23,15 @@ pub(crate) const CONSUMER_CLAIMS: [&str; 3] = ["client_id", "azp", "sub"];
 pub(crate) const SCOPE_CLAIMS: [&str; 2] = ["scope", "scp"];
 /// Longest `kid`, subject and `jti`, in bytes: they are kept and recorded.
 pub(super) const MAX_NAME: usize = 256;
+/// Claims that only ID tokens have (OpenID Connect Core 1.0 §3.3.2.11; FAPI 1.0 §5.2.2.1). Not `nonce`: some issuers
+/// copy it into access tokens.
+const OF_ID_TOKENS: [&str; 3] = ["at_hash", "c_hash", "s_hash"];
+/// How Keycloak, Amazon Cognito and Ory Hydra mark tokens that are not access tokens, in the token or at introspection.
+const OF_OTHERS: [(&str, &[&str]); 3] = [
+    ("typ", &["ID", "Refresh", "Offline", "Logout"]),
+    ("token_use", &["id", "id_token", "refresh", "refresh_token"]),
+    ("token_type", &["id_token", "refresh_token"]),
+];
 /// Most scopes of a token.
 const MAX_SCOPES: usize = 256;
 
@@ -115,14 +124,10 @@ pub(super) enum VerifiedBy {
 }
 
 impl Settings {
-    /// Decides whether the claims of an authentic token are acceptable.
-    pub(super) fn check(
-        &self,
-        claims: &Map<String, Value>,
-        verified_by: VerifiedBy,
-        now: Timestamp,
-    ) -> Result<Claims, Refusal> {
-        let (times, issued) = self.times(claims, verified_by, now)?;
+    /// Decides whether the claims of an authentic token are acceptable, except whether it is valid now: that is
+    /// [`Self::check_times`]'s business.
+    pub(super) fn read(&self, claims: &Map<String, Value>, verified_by: VerifiedBy) -> Result<Claims, Refusal> {
+        let times = self.times(claims, verified_by)?;
         if !self.is_for_us(claims.get("aud")) {
             return Err(invalid("the token is not meant for this API (`aud`)"));
         }
@@ -150,33 +155,32 @@ impl Settings {
             scopes: scopes.unwrap_or_default(),
             roles: roles.unwrap_or_default(),
             jti: short("jti")?.filter(|jti| !jti.is_empty()),
-            issued,
+            issued: date(claims, "iat")?,
             confirmation: confirmation(claims.get("cnf"))?,
             times,
         })
     }
 
-    /// Checks `exp`, `nbf` and `iat` (RFC 7519 §4.1.4 to §4.1.6); returns the period of validity, and `iat`.
-    fn times(
-        &self,
-        claims: &Map<String, Value>,
-        verified_by: VerifiedBy,
-        now: Timestamp,
-    ) -> Result<(Times, Option<i64>), Refusal> {
+    /// Reads `exp` and `nbf` (RFC 7519 §4.1.4 and §4.1.5).
+    fn times(&self, claims: &Map<String, Value>, verified_by: VerifiedBy) -> Result<Times, Refusal> {
         let expires = match (date(claims, "exp")?, verified_by) {
             (Some(expires), _) => expires,
             (None, VerifiedBy::Endpoint) => i64::MAX,
             (None, VerifiedBy::Signature) => return Err(invalid("the token has no expiry (`exp`)")),
         };
-        let times = Times { expires, not_before: date(claims, "nbf")?, skew: self.clock_skew };
+        Ok(Times { expires, not_before: date(claims, "nbf")?, skew: self.clock_skew })
+    }
+
+    /// Decides whether a token with these claims is valid at `now`, and for no longer than it may be.
+    pub(super) fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), Refusal> {
+        let Claims { times, issued, .. } = claims;
         times.check(now)?;
-        let issued = date(claims, "iat")?;
         if issued.is_some_and(|issued| issued > now.as_second().saturating_add(self.clock_skew)) {
             return Err(invalid("the token was issued in the future (`iat`)"));
         }
         if let Some(most) = self.max_lifetime {
             match issued {
-                Some(issued) if expires.saturating_sub(issued) <= most => {}
+                Some(issued) if times.expires.saturating_sub(*issued) <= most => {}
                 _ => {
                     return Err(refuse(
                         Reason::TokenLifetimeTooLong,
@@ -185,7 +189,7 @@ impl Settings {
                 }
             }
         }
-        Ok((times, issued))
+        Ok(())
     }
 
     /// RFC 7519 §4.1.3: `aud` is one string or a list of them.
@@ -198,6 +202,14 @@ impl Settings {
             None => false,
         }
     }
+}
+
+/// Whether these are the claims of another kind of token, such as an ID token (RFC 8725 §3.12).
+pub(super) fn is_other(claims: &Map<String, Value>) -> bool {
+    let says = |(claim, values): &(&str, &[&str])| {
+        claims.get(*claim).and_then(Value::as_str).is_some_and(|value| values.contains(&value))
+    };
+    OF_ID_TOKENS.iter().any(|claim| claims.contains_key(*claim)) || OF_OTHERS.iter().any(says)
 }
 
 /// What a token is bound to. A binding that is not supported refuses the token, because it could not be proven.

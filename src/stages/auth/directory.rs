@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::caller::Consumer;
 use super::claims::refuse;
+use crate::exchange::CertificateName;
 use crate::refusal::{Reason, Refusal};
 use crate::stages::rate_limit::Plan;
 use crate::state::registry::Registry;
@@ -19,6 +20,9 @@ pub(crate) struct Directory {
     /// Consumers of the policy, by name.
     listed: BTreeMap<Box<str>, Arc<Consumer>>,
     identities: HashMap<Identity, Arc<Consumer>>,
+    /// The consumers with a DNS name right below this one, for wildcards in certificates; no more than two, because two
+    /// are refused.
+    below: HashMap<Box<str>, Vec<Arc<Consumer>>>,
     /// Role → scopes.
     roles: HashMap<Box<str>, Box<[Box<str>]>>,
     plans: BTreeMap<String, Arc<Plan>>,
@@ -33,7 +37,18 @@ impl Directory {
         plans: BTreeMap<String, Arc<Plan>>,
     ) -> Self {
         let listed = listed.into_iter().map(|consumer| (Box::from(&**consumer.name()), consumer)).collect();
-        Self { listed, identities: identities.into_iter().collect(), roles, plans }
+        let mut below: HashMap<Box<str>, Vec<Arc<Consumer>>> = HashMap::new();
+        for (identity, consumer) in &identities {
+            if let Identity::CertificateSan(name) = identity
+                && let Some(parent) = name.parent()
+            {
+                let consumers = below.entry(parent.into()).or_default();
+                if consumers.len() < 2 && consumers.iter().all(|known| known.name() != consumer.name()) {
+                    consumers.push(Arc::clone(consumer));
+                }
+            }
+        }
+        Self { listed, identities: identities.into_iter().collect(), below, roles, plans }
     }
 
     /// The consumers of the policy, by name.
@@ -72,6 +87,26 @@ impl Directory {
             (None, Some(added)) => self.named(&added.name, registry),
             (None, None) => Ok(None),
         }
+    }
+
+    /// Returns the consumers that a name in a client certificate identifies. More than one is an ambiguity.
+    ///
+    /// A DNS name matches itself, or else the wildcard that covers it. A wildcard in the certificate stands for every name
+    /// that it covers (RFC 9525 §6.3).
+    pub(super) fn certified(&self, name: &CertificateName, registry: &Registry) -> Result<Vec<Arc<Consumer>>, Refusal> {
+        let identified = |name: CertificateName| self.identified(&Identity::CertificateSan(name), registry);
+        let mut found: Vec<_> = identified(name.clone())?.into_iter().collect();
+        if let Some(parent) = name.covered_parent() {
+            found.extend(self.below.get(parent).into_iter().flatten().cloned());
+            for added in registry.certified_below(parent) {
+                found.extend(self.named(&added, registry)?);
+            }
+        } else if found.is_empty()
+            && let Some(wildcard) = name.wildcard()
+        {
+            found.extend(identified(wildcard)?);
+        }
+        Ok(found)
     }
 
     /// Returns the consumer with this name.

@@ -1,9 +1,11 @@
 //! Opaque tokens: verifies them at their issuer's introspection endpoint (RFC 7662).
 //!
 //! Concurrent requests with the same token share one introspection, and the response is cached: for an active token never
-//! longer than until it expires, for an inactive one briefly. If the endpoint cannot be reached, the request is refused.
+//! longer than until it expires, for an inactive one briefly. If the endpoint cannot be reached, or too many tokens are
+//! being introspected, the request is refused with 503.
 
 use std::fmt;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,15 +20,16 @@ use quick_cache::sync::Cache;
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
-use super::claims::{Claims, Settings, VerifiedBy, refuse};
+use super::claims::{Claims, Settings, VerifiedBy, invalid, is_other, refuse};
 use super::fetch::Fetcher;
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{Members, Reason, Refusal};
 use crate::stages::strict_json;
 use crate::state::registry::entry::Digest;
 
-/// Timeout of one introspection, for which a caller waits.
-const TIMEOUT: Duration = Duration::from_secs(3);
+/// Timeout of one introspection, and of a caller that waits for the one of another request.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
 /// Most cached responses.
 const MAX_CACHED: usize = 65_536;
 /// How long an inactive token is cached, in seconds, unless active ones are cached for less.
@@ -63,6 +66,8 @@ pub(crate) struct Introspection {
     authentication: ClientAuthentication,
     /// How long an active token is cached, in seconds.
     cache_ttl: i64,
+    /// Most introspections at once.
+    concurrent: usize,
     /// The authorities to trust when calling it.
     tls: Arc<ClientConfig>,
     /// Answers in place of the endpoint, in a rehearsal.
@@ -74,12 +79,26 @@ pub(crate) struct IntrospectionClient {
     fetcher: Fetcher,
     /// By digest of the token: its state, and until when to use it.
     answers: Cache<Digest, (TokenState, i64)>,
+    /// One permit for each introspection that may be under way.
+    permits: Semaphore,
+}
+
+/// Why a token was not introspected.
+enum Failure {
+    /// Too many others are.
+    Busy,
+    /// The endpoint did not answer, or its answer cannot be used.
+    Endpoint(String),
 }
 
 impl IntrospectionClient {
     /// A client that has asked nothing yet.
     pub(super) fn new(endpoint: &Introspection) -> Self {
-        Self { fetcher: Fetcher::new(&endpoint.tls, TIMEOUT), answers: Cache::new(MAX_CACHED) }
+        Self {
+            fetcher: Fetcher::new(&endpoint.tls, TIMEOUT),
+            answers: Cache::new(MAX_CACHED),
+            permits: Semaphore::new(endpoint.concurrent),
+        }
     }
 }
 
@@ -125,13 +144,13 @@ pub(crate) fn is_active(answer: &[u8]) -> Result<bool, String> {
 }
 
 impl Introspection {
-    /// Compiles an endpoint; active tokens are cached for `cache_ttl`.
+    /// Compiles an endpoint. Active tokens are cached for `cache_ttl`; no more than `concurrent` are introspected at once.
     pub(crate) fn new(
         settings: Settings,
         endpoint: Uri,
         client_id: &str,
         authentication: ClientAuthentication,
-        cache_ttl: Duration,
+        (cache_ttl, concurrent): (Duration, NonZeroU16),
         tls: &Arc<ClientConfig>,
     ) -> Self {
         Self {
@@ -140,6 +159,7 @@ impl Introspection {
             client_id: client_id.into(),
             authentication,
             cache_ttl: i64::try_from(cache_ttl.as_secs()).unwrap_or(i64::MAX),
+            concurrent: concurrent.get().into(),
             tls: Arc::clone(tls),
             stand_in: None,
         }
@@ -175,7 +195,11 @@ impl Introspection {
         match state {
             TokenState::Inactive => Ok(None),
             TokenState::Active(claims) => {
-                let claims = self.settings.check(&claims, VerifiedBy::Endpoint, now)?;
+                // RFC 7662 §2.2: refresh tokens may be active, too.
+                if is_other(&claims) {
+                    return Err(invalid("the token is not an access token; send the access token"));
+                }
+                let claims = self.settings.read(&claims, VerifiedBy::Endpoint)?;
                 Ok(Some((claims, until)))
             }
         }
@@ -197,7 +221,8 @@ impl Introspection {
             client.answers.remove(&key);
         }
         let answer = client.answers.get_or_insert_async(&key, async {
-            let state = self.introspect(&client.fetcher, token, now).await?;
+            let _permit = client.permits.try_acquire().map_err(|_| Failure::Busy)?;
+            let state = self.introspect(&client.fetcher, token, now).await.map_err(Failure::Endpoint)?;
             let until = match &state {
                 TokenState::Inactive => second.saturating_add(self.cache_ttl.min(INACTIVE_TTL)),
                 TokenState::Active(claims) => {
@@ -207,9 +232,17 @@ impl Introspection {
             };
             Ok((state, until))
         });
-        answer.await.map_err(|why: String| {
-            refuse(Reason::IdentityUnavailable, "the token cannot be checked now; try again shortly")
-                .cause(format!("introspection at {}: {why}", self.endpoint))
+        // The introspection of another request may fail after this one has waited for it, and then this one would begin.
+        let answer = tokio::time::timeout(TIMEOUT, answer).await;
+        let answer = answer.unwrap_or_else(|_| Err(Failure::Endpoint(format!("no answer within {TIMEOUT:?}"))));
+        answer.map_err(|failure| match failure {
+            Failure::Endpoint(why) => {
+                refuse(Reason::IdentityUnavailable, "the token cannot be checked now; try again shortly")
+                    .cause(format!("introspection at {}: {why}", self.endpoint))
+            }
+            Failure::Busy => refuse(Reason::Overloaded, "too many tokens are being checked; try again shortly")
+                .members(Members { retry_after: Some(1), ..Members::default() })
+                .cause(format!("{} introspections at {} are under way", self.concurrent, self.endpoint)),
         })
     }
 

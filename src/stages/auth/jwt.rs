@@ -1,140 +1,24 @@
 //! JWTs of known issuers (RFC 7519, RFC 7515): decides whether a token is valid, and reads its claims.
 //!
 //! The algorithm comes from the policy and never from the token (RFC 8725 §3.1). [`super::claims`] checks every claim,
-//! because the checks of jsonwebtoken are off or lax by default. The text is decoded once, strictly: base64url with
-//! stray bits would be a second spelling of the same token.
+//! because the checks of jsonwebtoken are off or lax by default.
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use jsonwebtoken::Algorithm;
-use serde_json::{Map, Value};
 
+use super::claims::VerifiedBy;
 pub(crate) use super::claims::{Claims, Settings, invalid};
-use super::claims::{MAX_NAME, VerifiedBy};
 use super::key_source::KeySource;
 use super::remote_key_set::{RemoteKeySet, Unavailable};
+use super::token::{AccessHeader, Token};
 use crate::refusal::{Reason, Refusal, Stage};
-use crate::stages::strict_json;
-
-/// Header types of access tokens (RFC 9068 §2.1). Issuers sign other types, such as `logout+jwt`, with the same keys for other
-/// purposes (RFC 8725 §3.11).
-const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
-/// What most issuers write, for access tokens and others alike.
-const PLAIN: &str = "JWT";
-/// Claims that only ID tokens have (OpenID Connect Core 1.0 §3.3.2.11; FAPI 1.0 §5.2.2.1). Not `nonce`: some issuers
-/// copy it into access tokens.
-const OF_ID_TOKENS: [&str; 3] = ["at_hash", "c_hash", "s_hash"];
-/// How Keycloak and Amazon Cognito mark tokens that are not access tokens.
-const OF_OTHERS: [(&str, &[&str]); 2] = [("typ", &["ID", "Refresh", "Offline", "Logout"]), ("token_use", &["id"])];
 
 /// An issuer of the policy.
 #[derive(Debug)]
 pub(crate) struct Issuer {
     settings: Settings,
     keys: KeySource,
-}
-
-/// A token that is parsed, but not verified.
-pub(crate) struct Token<'a> {
-    /// The signed part: header and payload.
-    message: &'a str,
-    signature: &'a str,
-    algorithm: Option<Algorithm>,
-    kid: Option<String>,
-    /// Whether its `typ` says that it is an access token.
-    typed: bool,
-    claims: Map<String, Value>,
-    iss: String,
-}
-
-impl<'a> Token<'a> {
-    /// Parses a compact JWS (RFC 7515 §7.1).
-    pub(crate) fn parse(text: &'a str) -> Result<Self, Refusal> {
-        let malformed = || invalid("the token is not a JWT of three base64url parts");
-        let (message, signature) = text.rsplit_once('.').ok_or_else(malformed)?;
-        let (header, payload) = message.split_once('.').ok_or_else(malformed)?;
-        let header = object(header).ok_or_else(malformed)?;
-        let mut claims = object(payload).ok_or_else(malformed)?;
-
-        // RFC 7515 §4.1.11: a token with an extension that is not supported is refused; none is supported here.
-        if header.contains_key("crit") {
-            return Err(invalid("the token requires an extension (`crit`) that is not supported"));
-        }
-        let typed = match header.get("typ") {
-            Some(Value::String(typ)) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) => true,
-            Some(Value::String(typ)) if PLAIN.eq_ignore_ascii_case(typ) => false,
-            None => false,
-            Some(_) => return Err(invalid("the token is not an access token (`typ`)")),
-        };
-        if !typed && is_other(&claims) {
-            return Err(invalid(
-                "the token is not an access token (but an ID token, for example); send the access token",
-            ));
-        }
-        // RFC 8417 §2.2: a token about events, such as a logout, is not an access token, whatever its type says.
-        if claims.contains_key("events") {
-            return Err(invalid("the token is a security event (`events`), not an access token"));
-        }
-        let kid = match header.get("kid") {
-            None => None,
-            Some(Value::String(kid)) if kid.len() <= MAX_NAME => Some(kid.clone()),
-            Some(_) => return Err(invalid("the token's `kid` is not a short string")),
-        };
-        let algorithm = header.get("alg").and_then(Value::as_str).and_then(|name| name.parse().ok());
-        let Some(Value::String(iss)) = claims.remove("iss") else {
-            return Err(invalid("the token names no issuer (`iss`)"));
-        };
-        Ok(Self { message, signature, algorithm, kid, typed, claims, iss })
-    }
-
-    /// Its unverified expiry, in seconds since 1970.
-    pub(crate) fn end(&self) -> Option<i64> {
-        self.claims.get("exp").and_then(Value::as_f64).map(|end| end as i64)
-    }
-
-    /// Its unverified issuer.
-    pub(crate) fn iss(&self) -> &str {
-        &self.iss
-    }
-}
-
-/// The part of a token that identifies it for revocation: the signed part of a JWS, or all of any other token.
-///
-/// Anyone who has a token with an ECDSA signature (r, s) can make another valid signature, (r, n - s). So a revoked
-/// token could evade its revocation if the signature identified it.
-pub(crate) fn name(text: &str) -> &str {
-    match text.rsplit_once('.') {
-        Some((message, _)) if message.split_once('.').is_some_and(|(header, _)| object(header).is_some()) => message,
-        _ => text,
-    }
-}
-
-/// The unverified expiry of a token, plus the largest possible clock skew.
-pub(crate) fn end(text: &str) -> Option<Timestamp> {
-    /// The most that a policy can tolerate, in seconds.
-    const SKEW: i64 = 300;
-    let payload = object(text.trim().split('.').nth(1)?)?;
-    let end = payload.get("exp")?.as_f64()?;
-    Timestamp::from_second((end as i64).checked_add(SKEW)?).ok()
-}
-
-/// Whether these are the claims of another kind of JWT, such as an ID token (RFC 8725 §3.12).
-fn is_other(claims: &Map<String, Value>) -> bool {
-    let says = |(claim, values): &(&str, &[&str])| {
-        claims.get(*claim).and_then(Value::as_str).is_some_and(|value| values.contains(&value))
-    };
-    OF_ID_TOKENS.iter().any(|claim| claims.contains_key(*claim)) || OF_OTHERS.iter().any(says)
-}
-
-fn object(part: &str) -> Option<Map<String, Value>> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
-    match strict_json::parse(&bytes) {
-        Ok(Value::Object(members)) => Some(members),
-        _ => None,
-    }
 }
 
 impl Issuer {
@@ -163,21 +47,22 @@ impl Issuer {
         &self.keys
     }
 
-    /// Decides whether a token of this issuer is valid: first its signature, then every claim.
-    pub(crate) async fn verify(
+    /// Decides whether a token of this issuer is authentic and its claims are acceptable: first its signature, then every
+    /// claim, except whether it is valid now ([`Settings::check_times`]).
+    pub(super) async fn verify(
         &self,
         token: &Token<'_>,
         key_sets: &[Arc<RemoteKeySet>],
         now: Timestamp,
     ) -> Result<Claims, Refusal> {
-        if self.settings.typed && !token.typed {
+        let AccessHeader { algorithm, kid, typed } = token.check_kind()?;
+        if self.settings.typed && !typed {
             return Err(invalid("the token does not say that it is an access token (`typ: at+jwt`)"));
         }
-        let algorithm = token
-            .algorithm
+        let algorithm = algorithm
             .filter(|algorithm| self.settings.algorithms.contains(algorithm))
             .ok_or_else(|| invalid("the token is signed with an algorithm that is not accepted here"))?;
-        let keys = self.keys.for_token(key_sets, token.kid.as_deref(), algorithm, now).await;
+        let keys = self.keys.for_token(key_sets, kid.as_deref(), algorithm, now).await;
         let keys = keys.map_err(|Unavailable| {
             Refusal::new(
                 Stage::Auth,
@@ -192,15 +77,18 @@ impl Issuer {
         if !keys.iter().any(|key| key.verifies(token.message, token.signature, algorithm)) {
             return Err(invalid("the token's signature is not valid"));
         }
-        self.settings.check(&token.claims, VerifiedBy::Signature, now)
+        self.settings.read(&token.claims, VerifiedBy::Signature)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::{EncodingKey, Header};
-    use serde_json::json;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use jsonwebtoken::{Algorithm, EncodingKey, Header};
+    use serde_json::{Value, json};
 
+    use super::super::token::Presented;
     use super::*;
     use crate::stages::auth::claim_path::{ClaimPath, ClaimPaths};
     use crate::stages::auth::claims::{CONSUMER_CLAIMS, SCOPE_CLAIMS};
@@ -252,8 +140,13 @@ mod tests {
     fn verdict(issuer: &Issuer, token: &str) -> Result<Claims, Reason> {
         let now = Timestamp::from_second(NOW).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let token = Token::parse(token).map_err(|refusal| refusal.reason())?;
-        runtime.block_on(issuer.verify(&token, &[], now)).map_err(|refusal| refusal.reason())
+        let Presented::Jwt(token) = Token::read(token) else { return Err(Reason::InvalidToken) };
+        if token.iss() != Some(issuer.iss()) {
+            return Err(Reason::InvalidToken);
+        }
+        let claims = runtime.block_on(issuer.verify(&token, &[], now)).map_err(|refusal| refusal.reason())?;
+        issuer.settings().check_times(&claims, now).map_err(|refusal| refusal.reason())?;
+        Ok(claims)
     }
 
     fn of_claims(change: &Value) -> Result<Claims, Reason> {
@@ -407,21 +300,6 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_named_by_what_was_signed() {
-        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256"}"#);
-        for (text, named) in [
-            (format!("{header}.e30.c2ln"), format!("{header}.e30")),
-            (format!("{header}.e30."), format!("{header}.e30")),
-            (format!("{header}.e30"), format!("{header}.e30")),
-            ("opaque".to_owned(), "opaque".to_owned()),
-            ("opaque.with.dots".to_owned(), "opaque.with.dots".to_owned()),
-            (String::new(), String::new()),
-        ] {
-            assert_eq!(name(&text), named, "{text}");
-        }
-    }
-
-    #[test]
     fn a_token_has_one_spelling() {
         let issuer = issuer(|_| {});
         let token =
@@ -452,6 +330,6 @@ mod tests {
             URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#),
             URL_SAFE_NO_PAD.encode(r#"{"iss":"https://corp.example","iss":"https://corp.example"}"#),
         );
-        assert!(Token::parse(&twice).is_err(), "a duplicate claim");
+        assert!(matches!(Token::read(&twice), Presented::Ambiguous), "a duplicate claim");
     }
 }

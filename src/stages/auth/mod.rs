@@ -4,8 +4,8 @@
 //! Only this folder makes a [`Caller`]. What the caller wants is [`super::scope`]'s business. Failing to decide (no keys to
 //! verify with, no store) has its own refusal, 503, and is never reported as a bad credential.
 //!
-//! 1. `credential` finds the credential. If `cache` does not know it, `jwt`, `introspection`, `api_key` or `certificate`
-//!    verifies it, and `directory` finds its consumer.
+//! 1. `credential` finds the credential. If `cache` does not know it, `bearer` (with `token`, `jwt`, `introspection`),
+//!    `api_key` or `certificate` verifies it, and `directory` finds its consumer.
 //! 2. `binding`: the sender has what the credential is bound to, a key (`dpop`) or a client certificate.
 //! 3. `standing`: operators have not revoked it or suspended its consumer; their grants are added.
 //!
@@ -13,6 +13,7 @@
 
 pub(crate) mod api_key;
 pub(crate) mod api_key_format;
+mod bearer;
 mod binding;
 pub(crate) mod cache;
 mod caller;
@@ -32,6 +33,7 @@ pub(crate) mod key_source;
 pub(crate) mod remote_key_set;
 mod rules;
 mod standing;
+pub(crate) mod token;
 mod weak_keys;
 
 use std::sync::Arc;
@@ -42,20 +44,19 @@ use jiff::Timestamp;
 use self::cache::{CredentialSource, TokenCache};
 use self::caller::Verified;
 pub(crate) use self::caller::{Caller, Consumer, CredentialKind};
-use self::claims::{Claims, Confirmation, Settings, Times, refuse};
+use self::claims::{Confirmation, Times, refuse};
 use self::credential::{Credential, Scheme};
-use self::directory::Directory;
 use self::dpop::{Dpop, Nonces, Replays};
+use self::failed_attempts::Attempt;
 use self::introspection::IntrospectionClient;
-use self::jwt::Token;
 use self::key_location::RemoteKeys;
 use self::remote_key_set::RemoteKeySet;
 pub(crate) use self::rules::Rules;
-use crate::exchange::Request;
+use crate::exchange::{ClientCertificate, Request};
 use crate::refusal::{Reason, Refusal};
 use crate::state::epoch::Epoch;
-use crate::state::ledger::{Ledger, Tick};
-use crate::state::registry::entry::{Identity, hex};
+use crate::state::ledger::Ledger;
+use crate::state::registry::entry::hex;
 use crate::state::registry::revocation_key::RevocationKey;
 use crate::state::registry::{Health, Registry};
 
@@ -93,6 +94,16 @@ pub(crate) struct Authenticated {
     pub(crate) caller: Arc<Caller>,
     /// The connection has a client certificate that belongs to the caller's consumer.
     pub(crate) certificate: bool,
+}
+
+/// The authentication of one request, while it is under way.
+struct Underway<'a, 'r> {
+    request: &'r Request<'r>,
+    cache: &'r TokenCache,
+    /// Whose credential was sent, once that is known.
+    holder: &'r mut Option<Arc<Caller>>,
+    /// Set when the attempt is counted before it is decided.
+    attempt: Option<Attempt<'a>>,
 }
 
 impl Authentication {
@@ -143,34 +154,43 @@ impl Authentication {
         self.dpop.next_nonce(now)
     }
 
-    /// Authenticates a request.
+    /// Authenticates a request. If it is refused, `holder` is the caller whose credential that was, as far as that is known.
     ///
-    /// Waits only for introspection, for a key set that must be fetched because a token names an unknown key, and for the
-    /// store where a DPoP proof must be claimed.
+    /// Waits only for introspection, for a key set that must be fetched because a token names an unknown key, for the
+    /// store where a DPoP proof must be claimed, and for what becomes of other attempts of the same address.
     pub(crate) async fn authenticate(
         &self,
         request: &Request<'_>,
         cache: &TokenCache,
+        holder: &mut Option<Arc<Caller>>,
     ) -> Result<Authenticated, Refusal> {
-        let Some(failures) = &self.rules.failures else { return self.identify(request, cache).await };
-        failures.permit(&self.ledger, request.client(), request.tick)?;
-        let known = self.identify(request, cache).await;
-        if let Err(refusal) = &known
-            && failed_attempts::is_failure(refusal)
-        {
-            failures.note(&self.ledger, request.client(), request.tick);
+        let failures = self.rules.failures.as_ref();
+        if let Some(failures) = failures {
+            failures.permit(&self.ledger, request.client(), request.tick)?;
+        }
+        let mut underway = Underway { request, cache, holder, attempt: None };
+        let known = self.identify(&mut underway).await;
+        let failed = known.as_ref().err().is_some_and(failed_attempts::is_failure);
+        match (underway.attempt, failures) {
+            (Some(attempt), _) if failed => drop(attempt),
+            (Some(attempt), _) => attempt.give_back(),
+            (None, Some(failures)) if failed => failures.note(&self.ledger, request.client(), request.tick),
+            (None, _) => {}
         }
         known
     }
 
-    async fn identify(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Authenticated, Refusal> {
+    async fn identify<'a>(&'a self, underway: &mut Underway<'a, '_>) -> Result<Authenticated, Refusal> {
         self.store_available()?;
+        let request = underway.request;
         let (caller, scheme) = match credential::find(request.headers, &self.rules.key_header)? {
-            Credential::Token(scheme, token) => (self.bearer(token, request, cache).await?, Some((scheme, token))),
-            Credential::Key(key) => (self.key(key, request.now(), cache)?, None),
-            Credential::None => return self.by_certificate(request, cache),
+            Credential::Token(scheme, token) => (self.bearer(token, underway).await?, Some((scheme, token))),
+            Credential::Key(key) => (self.key(key, underway)?, None),
+            Credential::None => return self.by_certificate(underway),
         };
+        *underway.holder = Some(Arc::clone(&caller));
         if caller.confirmation() != &Confirmation::default() || matches!(scheme, Some((Scheme::Dpop, _))) {
+            self.reserve(underway).await?;
             // Boxed: rare; it would be part of every request's future.
             Box::pin(self.confirm(&caller, scheme, request)).await?;
         }
@@ -179,6 +199,17 @@ impl Authentication {
             None => false,
         };
         Ok(Authenticated { caller: self.check_standing(caller, request)?, certificate })
+    }
+
+    /// Counts the attempt before it waits for something.
+    async fn reserve<'a>(&'a self, underway: &mut Underway<'a, '_>) -> Result<(), Refusal> {
+        if let Some(failures) = &self.rules.failures
+            && underway.attempt.is_none()
+        {
+            let Request { tick, .. } = *underway.request;
+            underway.attempt = failures.reserve(&self.ledger, underway.request.client(), tick).await?;
+        }
+        Ok(())
     }
 
     /// Decides whether the registry is current enough to let anyone in.
@@ -194,147 +225,61 @@ impl Authentication {
         }
     }
 
-    /// The caller that sends this token.
-    async fn bearer(&self, token: &[u8], request: &Request<'_>, cache: &TokenCache) -> Result<Arc<Caller>, Refusal> {
-        if let Some((caller, times)) = cache.get(token, CredentialSource::Authorization, request.now()) {
-            times.check(request.now())?;
-            return Ok(caller);
-        }
-        let epoch = cache.epoch();
-        let text = str::from_utf8(token).ok().filter(|text| text.is_ascii());
-        let text = text.ok_or_else(|| claims::invalid("the Authorization header is not visible ASCII"))?;
-        // Boxed: large and rare; it would be part of every request's future.
-        let (caller, times, until) = Box::pin(self.verify(text, request)).await?;
-        let caller = Arc::new(caller);
-        cache.insert(token, &caller, times, until, epoch);
-        Ok(caller)
-    }
-
-    /// Verifies a token by the keys of its issuer, or by introspection.
-    async fn verify(&self, text: &str, request: &Request<'_>) -> Result<(Caller, Times, i64), Refusal> {
-        let token = Token::parse(text);
-        if let Ok(token) = &token
-            && let Some(issuer) = self.rules.issuers.get(token.iss())
-        {
-            let claims = issuer.verify(token, &self.key_sets, request.now()).await?;
-            let caller = self.caller_of(issuer.settings(), CredentialKind::Jwt, &claims, text, request.tick)?;
-            return Ok((caller, claims.times, i64::MAX));
-        }
-        let mut unavailable = None;
-        for (endpoint, client) in self.rules.introspection.iter().zip(&self.introspection) {
-            match endpoint.verify(client, text, request.now()).await {
-                Ok(Some((claims, until))) => {
-                    let kind = CredentialKind::Introspected;
-                    let caller = self.caller_of(endpoint.settings(), kind, &claims, text, request.tick)?;
-                    return Ok((caller, claims.times, until));
-                }
-                Ok(None) => {}
-                Err(refusal) if refusal.reason() == Reason::IdentityUnavailable => unavailable = Some(refusal),
-                Err(refusal) => return Err(refusal),
-            }
-        }
-        // The endpoint that could not be asked might have known the token.
-        if let Some(refusal) = unavailable {
-            return Err(refusal);
-        }
-        match token {
-            Err(refusal) if self.introspection.is_empty() => Err(refusal),
-            _ if self.introspection.is_empty() => {
-                Err(claims::invalid("the token's issuer (`iss`) is not accepted here"))
-            }
-            _ => Err(claims::invalid("the token is not active")),
-        }
-    }
-
-    fn caller_of(
-        &self,
-        settings: &Settings,
-        kind: CredentialKind,
-        claims: &Claims,
-        text: &str,
-        tick: Tick,
-    ) -> Result<Caller, Refusal> {
-        let identity = Identity::Issuer { issuer: settings.name.clone(), id: claims.subject.clone() };
-        let directory = &self.rules.directory;
-        let (consumer, account) = match (directory.identified(&identity, &self.registry)?, &settings.default_plan) {
-            (Some(consumer), _) => {
-                let account = self.ledger.listed(consumer.name());
-                (consumer, account)
-            }
-            (None, Some(plan)) => {
-                let consumer = Directory::unlisted(&settings.name, &claims.subject, plan);
-                let account = self.ledger.unlisted(consumer.name(), tick);
-                (consumer, account)
-            }
-            (None, None) => return Err(unknown(format!("issuer {}, id {}", settings.name, claims.subject))),
-        };
-        let mut granted = claims.scopes.clone();
-        granted.extend(directory.scopes(&claims.roles));
-        let named = jwt::name(text);
-        let mut revocation_keys = vec![RevocationKey::token(named.as_bytes()), RevocationKey::issuer(&settings.name)];
-        // An operator may have revoked it by the digest of the whole text.
-        revocation_keys.extend((named != text).then(|| RevocationKey::token(text.as_bytes())));
-        revocation_keys.extend(claims.jti.as_deref().map(RevocationKey::jti));
-        let other = claims.sub.iter().filter(|sub| **sub != claims.subject);
-        revocation_keys.extend(other.map(|sub| RevocationKey::subject(&settings.name, sub)));
-        revocation_keys.push(RevocationKey::subject(&settings.name, &claims.subject));
-        let verified = Verified {
-            kind,
-            id: claims.jti.clone(),
-            granted,
-            revocation_keys,
-            issued: claims.issued,
-            confirmation: claims.confirmation.clone(),
-            usage: None,
-        };
-        Ok(Caller::new(consumer, account, verified))
-    }
-
     /// The caller that sends this API key.
-    fn key(&self, key: &[u8], now: Timestamp, cache: &TokenCache) -> Result<Arc<Caller>, Refusal> {
-        if let Some((caller, times)) = cache.get(key, CredentialSource::KeyHeader, now) {
-            api_key::check(times, now)?;
-            return Ok(caller);
-        }
-        let epoch = cache.epoch();
-        let (caller, times) = self.rules.keys.caller(key, &self.rules.directory, &self.registry, &self.ledger)?;
-        let caller = Arc::new(caller);
-        cache.insert(key, &caller, times, i64::MAX, epoch);
-        api_key::check(times, now)?;
+    fn key(&self, key: &[u8], underway: &mut Underway<'_, '_>) -> Result<Arc<Caller>, Refusal> {
+        let (cache, now) = (underway.cache, underway.request.now());
+        let (caller, times) = match cache.get(key, CredentialSource::KeyHeader, now) {
+            Some(known) => known,
+            None => {
+                let epoch = cache.epoch();
+                let (caller, times) =
+                    self.rules.keys.caller(key, &self.rules.directory, &self.registry, &self.ledger)?;
+                let caller = Arc::new(caller);
+                cache.insert(key, &caller, times, i64::MAX, epoch);
+                (caller, times)
+            }
+        };
+        api_key::check(times, now).inspect_err(|_| *underway.holder = Some(Arc::clone(&caller)))?;
         Ok(caller)
     }
 
     /// Authenticates a request by its client certificate, when it has no other credential.
-    fn by_certificate(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Authenticated, Refusal> {
+    fn by_certificate(&self, underway: &mut Underway<'_, '_>) -> Result<Authenticated, Refusal> {
         const MISSING: &str = "send a token (`Authorization: Bearer …`) or an API key";
+        let request = underway.request;
         let shown = request.certificate().ok_or_else(|| credential::missing(MISSING))?;
-        certificate::check(shown, &self.rules.trusts, request.now())?;
-        let caller = match cache.get(&shown.thumbprint, CredentialSource::Handshake, request.now()) {
-            Some((caller, _)) => caller,
-            None => {
-                let epoch = cache.epoch();
-                let consumer = self.consumer_of(shown)?;
-                let consumer = consumer.ok_or_else(|| unknown("a client certificate".to_owned()))?;
-                let id = hex::encode(&shown.thumbprint);
-                let caller = Arc::new(Caller::new(
-                    Arc::clone(&consumer),
-                    self.ledger.listed(consumer.name()),
-                    Verified {
-                        kind: CredentialKind::Certificate,
-                        id: Some(id.into()),
-                        granted: consumer.ceiling().map(<[_]>::to_vec).unwrap_or_default(),
-                        revocation_keys: vec![RevocationKey::certificate(&shown.thumbprint)],
-                        issued: Some(shown.not_before),
-                        confirmation: Confirmation::default(),
-                        usage: None,
-                    },
-                ));
-                let times = Times { expires: shown.not_after, not_before: None, skew: 0 };
-                cache.insert(&shown.thumbprint, &caller, times, i64::MAX, epoch);
-                caller
-            }
-        };
-        Ok(Authenticated { caller: self.check_standing(caller, request)?, certificate: true })
+        let valid = certificate::check(shown, &self.rules.trusts, request.now());
+        // Its chain was verified when the connection was opened: whose it is does not depend on whether it is still valid.
+        let caller = self.certified(shown, underway);
+        *underway.holder = caller.as_ref().ok().map(Arc::clone);
+        valid?;
+        Ok(Authenticated { caller: self.check_standing(caller?, request)?, certificate: true })
+    }
+
+    /// The caller whose client certificate this is.
+    fn certified(&self, shown: &ClientCertificate, underway: &Underway<'_, '_>) -> Result<Arc<Caller>, Refusal> {
+        let (cache, now) = (underway.cache, underway.request.now());
+        if let Some((caller, _)) = cache.get(&shown.thumbprint, CredentialSource::Handshake, now) {
+            return Ok(caller);
+        }
+        let epoch = cache.epoch();
+        let consumer = self.consumer_of(shown)?.ok_or_else(|| unknown("a client certificate".to_owned()))?;
+        let caller = Arc::new(Caller::new(
+            Arc::clone(&consumer),
+            self.ledger.listed(consumer.name()),
+            Verified {
+                kind: CredentialKind::Certificate,
+                id: Some(hex::encode(&shown.thumbprint).into()),
+                granted: consumer.ceiling().map(<[_]>::to_vec).unwrap_or_default(),
+                revocation_keys: vec![RevocationKey::certificate(&shown.thumbprint)],
+                issued: Some(shown.not_before),
+                confirmation: Confirmation::default(),
+                usage: None,
+            },
+        ));
+        let times = Times { expires: shown.not_after, not_before: None, skew: 0 };
+        cache.insert(&shown.thumbprint, &caller, times, i64::MAX, epoch);
+        Ok(caller)
     }
 }
 

@@ -76,6 +76,12 @@ impl Limit {
         }
     }
 
+    /// Takes back one request that [`Self::take`] has counted.
+    pub(crate) fn give_back(&self, bucket: &Bucket) {
+        let one = u64::try_from(self.quota.replenish_interval().as_nanos()).unwrap_or(u64::MAX);
+        let _ = bucket.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |full| Some(full.saturating_sub(one)));
+    }
+
     /// Decides like [`Self::take`], but does not count the request.
     pub(crate) fn peek(&self, bucket: &Bucket, now: Tick) -> Result<(), Duration> {
         let copy = Bucket(bucket.0.load(Ordering::Acquire).into());

@@ -5,6 +5,7 @@
 //! unauthenticated caller can make us read a body.
 
 pub(crate) mod content;
+mod cookies;
 mod cost;
 mod encoding;
 mod fast_path;
@@ -84,7 +85,7 @@ impl Requirement {
         Self { parameters: Some(Box::new(parameters)), ..self }
     }
 
-    /// The names of the headers that are validated.
+    /// The headers that are validated.
     pub(crate) fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
         let headers = self.parameters.as_ref().and_then(|parameters| parameters.headers.as_ref());
         headers.into_iter().flat_map(|group| group.fields.iter().map(|(_, name)| name))

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::{COOKIE, HeaderName};
+use http::header::HeaderName;
 use serde_json::{Map, Value};
 
+use super::cookies;
 use super::fields::{Field, Fields, wrong};
 use super::json::{self, JsonSchema};
 use super::segment::{PathPlace, Split};
@@ -66,7 +67,7 @@ impl Parameters {
             }
         }
         if let Some(query) = &self.query {
-            query.validate(query.fields.object(request.query.unwrap_or_default(), "/query"), "/query", &mut violations);
+            query.validate(query_object(&query.fields, request.query.unwrap_or_default()), "/query", &mut violations);
         }
         if let Some(headers) = &self.headers {
             headers.validate(header_object(&headers.fields, request.headers), "/header", &mut violations);
@@ -119,17 +120,18 @@ fn header_object(fields: &[(Field, HeaderName)], headers: &HeaderMap) -> Object 
     Ok(object)
 }
 
+fn query_object(fields: &Fields, query: &str) -> Object {
+    cookies::check_query(query).map_err(|problem| vec![Violation::new("/query", format!("it {problem}"))])?;
+    fields.object(query, "/query")
+}
+
 fn cookie_object(fields: &Fields, headers: &HeaderMap) -> Object {
+    let sent = cookies::cookies(headers);
+    let sent = sent.map_err(|problem| vec![Violation::new("/cookie", format!("it {problem}"))])?;
     let mut object = Map::new();
     for field in fields.iter() {
-        let mut texts = Vec::new();
-        for value in headers.get_all(COOKIE) {
-            let Ok(text) = value.to_str() else {
-                return Err(vec![Violation::new("/cookie", "it is not visible ASCII")]);
-            };
-            let pairs = text.split(';').filter_map(|pair| pair.trim().split_once('='));
-            texts.extend(pairs.filter(|(name, _)| *name == field.name()).map(|(_, value)| value));
-        }
+        let texts = cookies::values(&sent, field.name());
+        let texts = texts.map_err(|problem| vec![wrong("/cookie", field.name(), problem)])?;
         if !texts.is_empty() {
             insert(&mut object, field, &texts, TextEncoding::Percent, "/cookie")?;
         }
@@ -155,6 +157,7 @@ fn insert(
 
 #[cfg(test)]
 mod tests {
+    use http::header::COOKIE;
     use http::{HeaderValue, Method};
     use serde_json::json;
 

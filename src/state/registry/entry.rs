@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use super::digest::{Digest, hex};
 use super::revocation_key::RevocationTarget;
+use crate::exchange::CertificateName;
 
 /// Separates a consumer's name from the id of its grant; no name contains it.
 const SEPARATOR: char = '\u{1f}';
@@ -63,8 +64,8 @@ pub(crate) enum Identity {
     },
     /// Thumbprint of a client certificate: SHA-256 of its DER.
     Certificate(#[serde(with = "hex")] Digest),
-    /// A name in a client certificate (DNS name, URI or email address of its subjectAltName).
-    CertificateSan(Box<str>),
+    /// A name in a client certificate. A wildcard covers the DNS names with one label in its place.
+    CertificateSan(CertificateName),
 }
 
 /// A consumer created at run time.

@@ -21,6 +21,8 @@ pub(super) struct Entries {
     pub(super) consumers: BTreeMap<Box<str>, Arc<Consumer>>,
     /// The consumer that each external identity maps to.
     identities: HashMap<Identity, Box<str>>,
+    /// The consumers with a DNS name in their certificates that is right below this one.
+    below: HashMap<Box<str>, Vec<Box<str>>>,
     pub(super) keys: BTreeMap<Box<str>, Arc<Key>>,
     by_digest: HashMap<Digest, Arc<Key>, RandomState>,
     /// By consumer and id.
@@ -37,6 +39,9 @@ impl Entries {
             Entry::Consumer(consumer) => {
                 for identity in &consumer.identities {
                     self.identities.insert(identity.clone(), consumer.name.clone());
+                    if let Some(parent) = parent(identity) {
+                        self.below.entry(parent.into()).or_default().push(consumer.name.clone());
+                    }
                 }
                 self.consumers.insert(consumer.name.clone(), Arc::new(consumer));
             }
@@ -62,6 +67,12 @@ impl Entries {
             Kind::Consumer => {
                 if let Some(consumer) = self.consumers.remove(id) {
                     self.identities.retain(|_, name| **name != *consumer.name);
+                    for parent in consumer.identities.iter().filter_map(parent) {
+                        if let Some(names) = self.below.get_mut(parent) {
+                            names.retain(|name| **name != *consumer.name);
+                        }
+                    }
+                    self.below.retain(|_, names| !names.is_empty());
                 }
             }
             Kind::Key => {
@@ -82,6 +93,14 @@ impl Entries {
             Kind::Suspension => drop(self.suspensions.remove(id)),
             Kind::Revocation => {}
         }
+    }
+}
+
+/// The parent of a DNS name in certificates.
+fn parent(identity: &Identity) -> Option<&str> {
+    match identity {
+        Identity::CertificateSan(name) => name.parent(),
+        _ => None,
     }
 }
 
@@ -180,6 +199,16 @@ impl Memory {
     pub(super) fn identified(&self, identity: &Identity) -> Option<Arc<Consumer>> {
         let entries = self.entries();
         entries.identities.get(identity).and_then(|name| entries.consumers.get(name)).cloned()
+    }
+
+    /// Returns up to two consumers with a DNS name in their certificates that is right below this one.
+    pub(super) fn certified_below(&self, parent: &str) -> Vec<Box<str>> {
+        let entries = self.entries();
+        let mut names: Vec<_> = entries.below.get(parent).into_iter().flatten().cloned().collect();
+        names.sort_unstable();
+        names.dedup();
+        names.truncate(2);
+        names
     }
 
     /// Returns the place where uses of a key are recorded.

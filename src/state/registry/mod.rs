@@ -248,6 +248,11 @@ impl Registry {
         self.memory.identified(identity)
     }
 
+    /// Returns up to two consumers with a DNS name in their certificates that is right below this one.
+    pub(crate) fn certified_below(&self, parent: &str) -> Vec<Box<str>> {
+        self.memory.certified_below(parent)
+    }
+
     /// All grants, by consumer and id.
     pub(crate) fn grants(&self) -> Vec<Arc<Grant>> {
         self.memory.entries().grants.values().cloned().collect()

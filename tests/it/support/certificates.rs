@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -75,11 +75,18 @@ impl Authority {
         params.signed_by(&self.0).unwrap().pem().unwrap()
     }
 
-    /// A client's certificate with this number, for these names.
+    /// A client's certificate with this number, for these names: DNS names, unless they begin with `uri:` or `email:`.
     pub fn vouches_for(&self, serial: u64, names: &[&str]) -> Certified {
         let key = KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.subject_alt_names = names
+            .iter()
+            .map(|name| match name.split_once(':') {
+                Some(("uri", uri)) => SanType::URI(uri.try_into().unwrap()),
+                Some(("email", address)) => SanType::Rfc822Name(address.try_into().unwrap()),
+                _ => SanType::DnsName((*name).try_into().unwrap()),
+            })
+            .collect();
         params.serial_number = Some(SerialNumber::from(serial));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&key, &self.0).unwrap();

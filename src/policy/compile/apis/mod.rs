@@ -14,6 +14,7 @@ use self::openapi::Described;
 use self::route::ApiScope;
 use super::context::Context;
 use super::contracts::Defaults;
+use super::headers;
 use super::limits;
 use super::schemas::Schemas;
 use crate::policy::document::{self, Document};
@@ -59,7 +60,10 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
             let help = "write the routes to open, such as `GET /orders/{id}: { scopes: [orders:read] }`";
             context.missing(at.key("routes"), "this API has no routes, so it is closed", help);
         }
-        let api = Arc::new(Api { index: apis.apis.len(), name: name.as_str().into(), hosts: hosts.into(), upstream });
+        let keep = at.key("headers").key("request").key("keep");
+        let kept_headers = headers::kept(context, &written.headers.request.keep, keep);
+        let (index, name) = (apis.apis.len(), name.as_str().into());
+        let api = Arc::new(Api { index, name, hosts: hosts.into(), upstream, kept_headers });
         apis.apis.push(Arc::clone(&api));
         let reporting = modes::compile(context, Reporting::default(), written.mode.as_ref(), at.key("mode"));
         let scope = ApiScope { document, api: &api, reporting, defaults: &defaults };

@@ -1,5 +1,6 @@
 //! `auth.introspection`: endpoints that are asked about tokens of other issuers (RFC 7662).
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily, EncodingKey};
@@ -17,6 +18,9 @@ use crate::stages::auth::jwt::Settings;
 
 /// Default of an endpoint's `cache`.
 const BELIEVED: Duration = Duration::from_secs(10);
+
+/// Default of an endpoint's `concurrent`.
+const CONCURRENT: NonZeroU16 = NonZeroU16::MIN.saturating_add(63);
 
 /// A longer time gets a warning: a token that the endpoint revokes stays valid for that long.
 const LONG_BELIEVED: Duration = Duration::from_secs(300);
@@ -54,6 +58,11 @@ fn endpoint(
             .warning(at.key("cache"), "a token that the issuer has revoked is accepted for this long")
             .help("a few seconds avoid most requests to the endpoint");
     }
+    let concurrent = written.concurrent.map_or(Some(CONCURRENT), NonZeroU16::new);
+    if concurrent.is_none() {
+        context.error(at.key("concurrent"), "no token could be introspected").help("write a number from 1 to 65535");
+    }
+    let concurrent = concurrent.unwrap_or(CONCURRENT);
     let written_claims = [&written.consumer_claim, &written.scope_claim, &written.role_claim];
     let claims = claims::compile(context, written_claims, at);
     let authentication = client_authentication(context, written, at);
@@ -80,7 +89,8 @@ fn endpoint(
         role_claim: claims.role,
         default_plan,
     };
-    let mut compiled = Introspection::new(settings, endpoint, client_id, authentication?, believed, &trust.config);
+    let mut compiled =
+        Introspection::new(settings, endpoint, client_id, authentication?, (believed, concurrent), &trust.config);
     if let Some(stand_in) = context.stand_ins.and_then(|stand_ins| stand_ins.endpoint(name)) {
         compiled = compiled.with_stand_in(stand_in);
     }

@@ -4,6 +4,8 @@
 //! the stages: it is created once, and every stage takes it. Nothing here decides, and no other module of this crate is
 //! imported.
 
+mod certificate_name;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Deref;
 use std::time::Instant;
@@ -14,6 +16,8 @@ use http::{Method, Uri, Version};
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use uuid::Uuid;
+
+pub(crate) use self::certificate_name::CertificateName;
 
 /// W3C Trace Context. It is forwarded, and its trace id goes into the record.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -36,8 +40,8 @@ pub(crate) struct Peer {
 pub(crate) struct ClientCertificate {
     /// SHA-256 of the DER.
     pub(crate) thumbprint: [u8; 32],
-    /// DNS names, URIs and email addresses of the subjectAltName.
-    pub(crate) names: Box<[Box<str>]>,
+    /// DNS names, URIs and email addresses of its subjectAltName.
+    pub(crate) names: Box<[CertificateName]>,
     /// Start of its validity, in seconds since 1970.
     pub(crate) not_before: i64,
     /// Last second of its validity, since 1970.

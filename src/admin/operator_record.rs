@@ -1,0 +1,79 @@
+//! The audit record of an operator's request: one for every request that needs a right, allowed or refused.
+
+use http::{Method, StatusCode};
+
+use crate::audit::{Change, Outcome, Record, Recorder};
+use crate::exchange::{Exchange, Peer};
+use crate::refusal::{Refusal, Stage};
+
+/// `event.action` of a request that changes nothing.
+const READ: &str = "admin_read";
+/// `event.action` of a change that was refused.
+const CHANGE_REFUSED: &str = "change_refused";
+/// `event.action` of a request whose token is missing, unknown or lacks the right, or whose address has failed too often.
+const OPERATOR_REFUSED: &str = "operator_refused";
+
+/// What an operator did, or would have done.
+#[derive(Default)]
+pub(super) struct OperatorRequest {
+    /// The operator's name, once known.
+    pub(super) by: Box<str>,
+    /// What was changed.
+    pub(super) change: Option<ChangeRecord>,
+    /// Bytes of the body.
+    pub(super) request_bytes: u64,
+}
+
+/// A change, for the record.
+pub(super) struct ChangeRecord {
+    pub(super) action: &'static str,
+    /// What was changed, for people.
+    pub(super) target: String,
+    pub(super) details: Change,
+}
+
+/// How a request was answered.
+pub(super) struct Answered<'a> {
+    pub(super) status: StatusCode,
+    pub(super) bytes: u64,
+    pub(super) refusal: Option<&'a Refusal>,
+}
+
+impl OperatorRequest {
+    fn action(&self, method: Option<&Method>, refusal: Option<&Refusal>) -> &'static str {
+        match (&self.change, refusal) {
+            (Some(change), _) => change.action,
+            (None, Some(refusal)) if refusal.stage() == Stage::Auth => OPERATOR_REFUSED,
+            _ if matches!(method, Some(&Method::GET | &Method::HEAD)) => READ,
+            (None, _) => CHANGE_REFUSED,
+        }
+    }
+
+    /// Writes the record.
+    pub(super) fn record(
+        &self,
+        recorder: &Recorder,
+        peer: &Peer,
+        exchange: &Exchange,
+        policy: &str,
+        answered: &Answered<'_>,
+    ) {
+        let Answered { status, bytes, refusal } = answered;
+        let action = self.action(exchange.method.as_ref(), *refusal);
+        recorder.record(&Record {
+            duration: exchange.begun.elapsed(),
+            outcome: if status.is_success() { Outcome::Success } else { Outcome::Failure },
+            reason: refusal.map(|refusal| refusal.reason().code()),
+            stage: refusal.map(|refusal| refusal.stage().as_str()),
+            client_port: Some(peer.address.port()).filter(|port| *port > 0),
+            request_bytes: self.request_bytes,
+            status: Some(status.as_u16()),
+            response_bytes: *bytes,
+            consumer: Some(&*self.by).filter(|by| !by.is_empty()),
+            target: self.change.as_ref().map(|change| &*change.target),
+            change: self.change.as_ref().map(|change| &change.details),
+            violations: refusal.map(|refusal| refusal.violations()).unwrap_or_default(),
+            ..Record::of(exchange, peer, action, policy)
+        });
+    }
+}

@@ -1,0 +1,55 @@
+//! The header fields of callers that a policy names: those it drops, and those it reads, keeps or validates.
+
+use std::collections::HashSet;
+
+/// Header fields by name.
+#[derive(Debug, Default)]
+pub(crate) struct HeaderRules {
+    /// Names that are dropped, in lower case.
+    dropped: Box<[Box<str>]>,
+    /// Beginnings of names that are dropped, in lower case.
+    dropped_prefixes: Box<[Box<str>]>,
+    /// Names that the policy itself has: of API keys, validated parameters, kept fields.
+    named: HashSet<Box<str>>,
+}
+
+impl HeaderRules {
+    /// Compiles patterns in lower case, each a name or its beginning with `*` after it, and the names that the policy has.
+    pub(crate) fn new(patterns: &[String], named: HashSet<Box<str>>) -> Self {
+        let (prefixes, names): (Vec<_>, Vec<_>) = patterns.iter().partition(|pattern| pattern.ends_with('*'));
+        let boxed = |texts: Vec<&String>| texts.iter().map(|text| text.trim_end_matches('*').into()).collect();
+        Self { dropped: boxed(names), dropped_prefixes: boxed(prefixes), named }
+    }
+
+    /// Whether fields with this lower-case name are dropped, unless an API keeps them.
+    pub(crate) fn drops(&self, name: &str) -> bool {
+        self.dropped.iter().any(|dropped| **dropped == *name)
+            || self.dropped_prefixes.iter().any(|prefix| name.starts_with(&**prefix))
+    }
+
+    /// Whether there is any rule.
+    pub(crate) fn has_any(&self) -> bool {
+        !(self.dropped.is_empty() && self.dropped_prefixes.is_empty() && self.named.is_empty())
+    }
+
+    /// Whether the policy itself has this name, in lower case.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        self.named.contains(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_beginnings_of_names_are_dropped() {
+        let rules = HeaderRules::new(&["x-internal-*".to_owned(), "x-debug".to_owned()], HashSet::new());
+        for (name, dropped) in
+            [("x-internal-", true), ("x-internal-role", true), ("x-debug", true), ("x-debugger", false), ("x", false)]
+        {
+            assert_eq!(rules.drops(name), dropped, "{name}");
+        }
+        assert!(rules.has_any() && !HeaderRules::default().has_any());
+    }
+}
