@@ -132,7 +132,10 @@ impl Operation<'_> {
                 self.revocation(id).await.map(|one| Completed::shown(view::revocation(&one)))
             }
             (Action::UndoRevocation, [id]) => {
-                self.revocation(id).await?;
+                // A store that failed over may have lost what is still in force here.
+                if !self.registry().has_revocation(id) {
+                    self.revocation(id).await?;
+                }
                 self.remove(Kind::Revocation, (*id).to_owned(), "revocation_undone", id).await
             }
             _ => Err(nowhere()),

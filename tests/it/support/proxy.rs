@@ -33,6 +33,7 @@ pub struct Policy {
     raw: Option<String>,
     files: Vec<(String, String)>,
     env: Vec<(String, String)>,
+    shell: Option<String>,
 }
 
 /// On one plain port, with the record in a file.
@@ -132,6 +133,12 @@ impl Policy {
         self
     }
 
+    /// Started by a shell that has run this before, such as `umask 0`.
+    pub fn after(mut self, shell: &str) -> Self {
+        self.shell = Some(shell.to_owned());
+        self
+    }
+
     /// As YAML.
     pub fn yaml(&self) -> String {
         if let Some(raw) = &self.raw {
@@ -189,7 +196,14 @@ impl Policy {
     pub fn start(self) -> Proxy {
         let folder = TempDir::new().unwrap();
         let policy = self.write(folder.path());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        let mut command = match &self.shell {
+            None => Command::new(env!("CARGO_BIN_EXE_bartizan")),
+            Some(shell) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", &format!("{shell}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_bartizan")]);
+                command
+            }
+        };
         command.args(["run", "--policy"]).arg(&policy);
         command.env_remove("BARTIZAN_LOG").env_remove("BARTIZAN_LOG_FORMAT").env_remove("NOTIFY_SOCKET");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
