@@ -33,6 +33,7 @@ mod issuers;
 mod jwt_bcp;
 mod layers;
 mod limits;
+mod names;
 mod oidc;
 mod openapi;
 mod policy_schema;

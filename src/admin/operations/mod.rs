@@ -15,6 +15,7 @@
 //! Lists are sorted by id: `?limit=` (1 to 1000, default 100) and `?after=`, the last id of the previous page.
 
 mod keys;
+mod known;
 mod revocations;
 
 use http::{Method, StatusCode};
@@ -180,15 +181,15 @@ impl Operation<'_> {
         let (mut limit, mut after) = (100, None);
         for pair in self.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value =
-                percent_decode_str(value).decode_utf8().map_err(|_| input::wrong("", "the query is not UTF-8"))?;
+            let value = percent_decode_str(value).decode_utf8().map_err(|_| wrong_query("the query is not UTF-8"))?;
             match name {
                 "limit" => {
                     let number = value.parse().ok().filter(|number| (1..=1000).contains(number));
-                    limit = number.ok_or_else(|| input::wrong("", "`limit` must be a number from 1 to 1000"))?;
+                    limit =
+                        number.ok_or_else(|| wrong_query("`limit` in the query must be a number from 1 to 1000"))?;
                 }
                 "after" => after = Some(value.into_owned()),
-                _ => return Err(input::wrong("", "unknown query parameter; use `limit` or `after`")),
+                _ => return Err(wrong_query("the query has an unknown parameter; use `limit` or `after`")),
             }
         }
         Ok((limit, after))
@@ -323,6 +324,7 @@ impl Operation<'_> {
 
     async fn suspend(&self, name: &str) -> Result<Completed> {
         let written: input::Suspension = input::read(self.body)?;
+        self.check_consumer(name, written.force)?;
         let until = written.until.map(|until| until.at("/until", self.now)).transpose()?;
         let suspension = Suspension {
             consumer: name.into(),
@@ -349,7 +351,8 @@ impl Operation<'_> {
     async fn grant(&self, name: &str, id: &str) -> Result<Completed> {
         let written: input::Grant = input::read(self.body)?;
         plain(id)?;
-        scopes(&written.scopes)?;
+        self.check_consumer(name, written.force)?;
+        self.check_scopes(&written.scopes, written.force)?;
         if written.scopes.is_empty() {
             return Err(input::wrong("/scopes", "a grant needs at least one scope"));
         }
@@ -406,8 +409,12 @@ fn scopes(scopes: &[Box<str>]) -> Result<()> {
     }
 }
 
-fn missing(detail: &'static str) -> Refusal {
-    Refusal::new(Stage::Request, Reason::NotFound, detail)
+fn missing(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Stage::Request, Reason::NotFound, detail.into())
+}
+
+fn wrong_query(detail: &'static str) -> Refusal {
+    Refusal::new(Stage::Schema, Reason::SchemaViolation, detail)
 }
 
 fn nowhere() -> Refusal {

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Completed, Operation, Result, input, missing, sha256, store_error, text, view};
 use crate::stages::auth::jwt;
@@ -35,7 +35,10 @@ impl Operation<'_> {
         let issued_before = issued_before.map(|at| at.at("/issued_before", self.now)).transpose()?;
         let expires = written.expires.as_ref().map(|at| at.at("/expires", self.now)).transpose()?;
         let reason = text(written.reason.clone())?;
+        let force = written.force;
         let (target, end) = self.target(written, issued_before)?;
+        self.check_target(&target, force)?;
+        let hit = self.hit(&target).await;
         let mut revocation = Revocation {
             target,
             issued_before,
@@ -53,7 +56,10 @@ impl Operation<'_> {
             revocation.expires = before.expires.zip(revocation.expires).map(|(a, b)| a.max(b));
             revocation.created = before.created;
         }
-        let shown = view::revocation(&revocation);
+        let mut shown = view::revocation(&revocation);
+        if let (Value::Object(shown), Some(hit)) = (&mut shown, hit) {
+            shown.insert("hit".to_owned(), hit);
+        }
         self.change(vec![Change::Put(Entry::Revocation(revocation))]).await?;
         Ok(Completed::changed(StatusCode::CREATED, shown, "revoked", id))
     }
@@ -119,10 +125,10 @@ impl Operation<'_> {
     }
 
     fn issuer(&self, name: Box<str>) -> Result<Box<str>> {
-        let auth = self.policy().auth();
-        let mut names = auth.issuers().map(|issuer| issuer.name());
-        let known = names.any(|known| *known == *name)
-            || auth.introspection.iter().any(|endpoint| endpoint.settings().name == name);
-        if known { Ok(name) } else { Err(input::wrong("/issuer", "the policy has no issuer with this name")) }
+        if self.has_issuer(&name) {
+            Ok(name)
+        } else {
+            Err(input::wrong("/issuer", "the policy has no issuer with this name"))
+        }
     }
 }

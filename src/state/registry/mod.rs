@@ -191,6 +191,11 @@ impl Registry {
 
     /// Makes all changes or none. They are stored, and in force on this node, when this returns.
     pub(crate) async fn change(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        self.change_if(|| true, changes).await
+    }
+
+    /// Makes all changes if `holds` returns true once no other change is being made on this node.
+    pub(crate) async fn change_if(&self, holds: impl FnOnce() -> bool, changes: Vec<Change>) -> Result<(), StoreError> {
         let Some(store) = self.store.get() else {
             return Err(match self.config {
                 None => StoreError::None,
@@ -198,6 +203,9 @@ impl Registry {
             });
         };
         let _one_at_a_time = self.changing.lock().await;
+        if !holds() {
+            return Err(StoreError::Exists);
+        }
         for change in store.apply(changes).await? {
             self.learn(change);
         }
