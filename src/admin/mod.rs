@@ -14,6 +14,7 @@
 //!
 //! Without a token in the policy, the endpoints that need one are closed. Every change made here is an audit record.
 
+pub(crate) mod dangling;
 pub(crate) mod endpoints;
 pub(crate) mod expiring_keys;
 mod gauges;

@@ -125,3 +125,29 @@ fn a_key_has_one_successor_and_one_that_has_ended_has_none() {
     assert_eq!(statuses, [201, 409, 409, 409]);
     proxy.done();
 }
+
+/// U21: a policy that drops what the store uses, or has a name of the store, is told of it by name when it is loaded.
+#[test]
+fn a_reload_tells_of_what_the_store_uses_and_the_policy_no_longer_has() {
+    let (store, upstream, issuer) = (TempDir::new().unwrap(), upstream().start(), issuer());
+    let policy = keeping(&store, &upstream, &issuer).plan("gold: { rate: 1/s }");
+    let mut proxy = policy.start();
+    let partner = json!({"name": "partner", "roles": ["reader"], "plan": "gold"});
+    assert_eq!(operates(&proxy, "POST", "/v1/consumers", &partner).status, 201);
+    assert_eq!(operates(&proxy, "POST", "/v1/consumers/acme/keys", &json!({"id": "acme-1"})).status, 201);
+    let reloaded = proxy.reload_to(|policy| {
+        let text = policy.yaml().replace("  gold: { rate: 1/s }\n", "");
+        let text = text.replace("reader: [orders:read]", "clerk: [orders:read]");
+        let text = text.replace("acme: { roles: [reader]", "globex: { roles: [clerk]");
+        policy.text(&text)
+    });
+    assert_eq!(reloaded, proxy::Reloaded::Loaded);
+    for told in [
+        "partner of the store has the plan gold",
+        "partner of the store has the role reader",
+        "key acme-1 is of the consumer acme",
+    ] {
+        proxy.stderr.wait(told, 1);
+    }
+    proxy.done();
+}
