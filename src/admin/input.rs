@@ -62,6 +62,8 @@ pub(super) struct Key {
     #[serde(deserialize_with = "given")]
     pub(super) note: Member<Box<str>>,
     pub(super) sha256: Option<String>,
+    /// Accepts scopes that no route or role has.
+    pub(super) force: bool,
     /// For a rotation: how long the old key stays valid.
     pub(super) overlap: Option<Moment>,
 }
@@ -71,6 +73,8 @@ pub(super) struct Key {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Grant {
     pub(super) scopes: Vec<Box<str>>,
+    /// Accepts a consumer and scopes that are not known here.
+    pub(super) force: bool,
     pub(super) until: Option<Moment>,
     pub(super) reason: Option<Box<str>>,
 }
@@ -79,6 +83,8 @@ pub(super) struct Grant {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Suspension {
+    /// Accepts a consumer that is not known here.
+    pub(super) force: bool,
     pub(super) until: Option<Moment>,
     pub(super) reason: Option<Box<str>>,
 }
@@ -96,6 +102,8 @@ pub(super) struct Revocation {
     pub(super) certificate: Option<String>,
     pub(super) issuer: Option<Box<str>>,
     pub(super) all: Option<bool>,
+    /// Accepts a key or consumer that is not known here.
+    pub(super) force: bool,
     pub(super) issued_before: Option<Moment>,
     /// Accepts an `issued_before` in the future.
     pub(super) allow_future: Option<bool>,

@@ -15,6 +15,7 @@
 //! HEAD is answered wherever GET is. Without a token in the policy, the endpoints that need one are closed. Every request
 //! below `/v1/` leaves an audit record, allowed or refused; an address that sends unknown tokens has to wait.
 
+pub(crate) mod dangling;
 pub(crate) mod endpoints;
 pub(crate) mod expiring_certificates;
 pub(crate) mod expiring_keys;

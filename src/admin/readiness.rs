@@ -84,7 +84,9 @@ impl Facts {
         match self.store {
             Health::Ready => PartState::Ready,
             Health::Stale if self.serves_stale => PartState::Degraded,
-            // Whoever sends a credential is refused with 503.
+            // Requests are decided as ever, but nothing can be revoked now.
+            Health::Unwritable => PartState::Degraded,
+            // Every request with a credential is refused with 503.
             Health::Stale | Health::Loading if self.most_need_credentials => PartState::Down,
             Health::Stale | Health::Loading => PartState::Degraded,
         }

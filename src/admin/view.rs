@@ -45,6 +45,7 @@ pub(super) fn health(health: Health) -> &'static str {
         Health::Ready => "ready",
         Health::Stale => "out_of_reach",
         Health::Loading => "loading",
+        Health::Unwritable => "unwritable",
     }
 }
 

@@ -30,6 +30,7 @@ use self::listeners::Listeners;
 use self::registry::KeptRegistry;
 use self::signals::{SignalAction, Signals, notify, notify_reloading};
 use self::workers::Workers;
+use crate::admin::dangling;
 use crate::admin::expiring_certificates::CertificateReminder;
 use crate::admin::expiring_keys::Reminder;
 use crate::admin::listener::Bound as AdminBound;
@@ -282,6 +283,9 @@ impl Daemon {
     fn loaded(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.runtime.metrics.policy_loaded.set(now.as_secs_f64());
+        for warning in dangling::warnings(&self.shared.in_force.current()) {
+            tracing::warn!("{warning}");
+        }
     }
 
     /// Warns of API keys and certificates that expire soon.

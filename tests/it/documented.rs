@@ -74,7 +74,7 @@ auth:
   issuers:
     corp: { issuer: i, audience: [a], algorithms: [HS256], max_lifetime: 1h, default_plan: free,
       secret: 9f86d081884c7d659a2feaa0c55ad015 }
-roles: { clerk: [orders:read, orders:write], auditor: [orders:read] }
+roles: { clerk: [orders:read, orders:write], auditor: [orders:read], finance: [orders:refund] }
 plans: { free: { rate: 10/s } }
 apis:
   orders:

@@ -81,8 +81,9 @@ impl Operation<'_> {
         if self.registry().key_by_id(&id).is_some() || self.is_listed_key(&id) {
             return Err(conflict("a key with this id exists; rotate it, or choose another id"));
         }
+        let narrows = matches!(written.scopes, input::Member::Value(_));
         let scopes = written.scopes.or(before.and_then(|before| before.scopes.clone()));
-        super::scopes(scopes.as_deref().unwrap_or_default())?;
+        self.check_scopes(scopes.as_deref().unwrap_or_default(), written.force || !narrows)?;
         let not_before = match written.not_before {
             input::Member::Value(at) => Some(at.at("/not_before", self.now)?),
             _ => None,
@@ -137,8 +138,9 @@ impl Operation<'_> {
             input::Member::Null => Ok(None),
             input::Member::Value(at) => at.at(pointer, self.now).map(Some),
         };
+        let narrows = matches!(written.scopes, input::Member::Value(_));
         let scopes = written.scopes.or(key.scopes.clone());
-        super::scopes(scopes.as_deref().unwrap_or_default())?;
+        self.check_scopes(scopes.as_deref().unwrap_or_default(), written.force || !narrows)?;
         let changed = Key {
             scopes,
             not_before: moment(written.not_before, key.not_before, "/not_before")?,
@@ -152,8 +154,29 @@ impl Operation<'_> {
         Ok(Completed::changed(StatusCode::OK, shown, "key_changed", target).with(details))
     }
 
+    /// Refuses to rotate a key that is no longer accepted, or that has a successor: a repeated command would make another,
+    /// and nobody would have the first one's secret.
+    fn check_rotation(&self, key: &Key) -> Result<()> {
+        let shown = view::made(key, self.policy(), self.registry(), self.now);
+        match shown.get("state").and_then(Value::as_str) {
+            Some("revoked") => return Err(conflict("this key is revoked; create another one instead of rotating it")),
+            Some("expired" | "too_old") => {
+                return Err(conflict("this key has expired; create another one instead of rotating it"));
+            }
+            _ => {}
+        }
+        match key.replaced_by.as_ref().filter(|successor| self.registry().key_by_id(successor).is_some()) {
+            Some(successor) => Err(conflict(format!(
+                "this key was rotated to `{successor}` already; if the secret of `{successor}` was lost, remove that key \
+                 and rotate again"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     pub(super) async fn rotate(&self, id: &str) -> Result<Completed> {
         let old = self.made_key(id)?;
+        self.check_rotation(&old)?;
         let mut written: input::Key = input::read(self.body)?;
         let overlap = written.overlap.take();
         let end = match overlap {
@@ -171,7 +194,10 @@ impl Operation<'_> {
             shown.extend(secret.map(|secret| ("key".to_owned(), secret.expose_secret().into())));
         }
         let (target, details) = (format!("{} -> {}", details::key(&old).0, key.id), details::key(&key).1);
-        self.change(vec![Change::Create(Entry::Key(key)), Change::Put(Entry::Key(ending))]).await?;
+        // Of two rotations at the same time, only one finds the key as it was.
+        let unchanged = || self.registry().key_by_id(id).is_some_and(|now| now.replaced_by == old.replaced_by);
+        let changes = vec![Change::Create(Entry::Key(key)), Change::Put(Entry::Key(ending))];
+        self.registry().change_if(unchanged, changes).await.map_err(|error| store_error(&error))?;
         Ok(Completed::changed(StatusCode::CREATED, shown, "key_rotated", target).with(details))
     }
 }

@@ -16,6 +16,7 @@
 
 mod details;
 mod keys;
+mod known;
 mod revocations;
 
 use http::{Method, StatusCode};
@@ -137,7 +138,12 @@ impl Operation<'_> {
                 self.revocation(id).await.map(|one| Completed::shown(view::revocation(&one)))
             }
             (Action::UndoRevocation, [id]) => {
-                let target = details::revocation(&self.revocation(id).await?).0;
+                let target = match self.revocation(id).await {
+                    Ok(known) => details::revocation(&known).0,
+                    // A store that failed over may have lost what is still in force here.
+                    Err(_) if self.registry().has_revocation(id) => (*id).to_owned(),
+                    Err(refusal) => return Err(refusal),
+                };
                 self.remove(Kind::Revocation, (*id).to_owned(), "revocation_undone", &target).await
             }
             _ => Err(nowhere()),
@@ -182,15 +188,15 @@ impl Operation<'_> {
         let (mut limit, mut after) = (100, None);
         for pair in self.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value =
-                percent_decode_str(value).decode_utf8().map_err(|_| input::wrong("", "the query is not UTF-8"))?;
+            let value = percent_decode_str(value).decode_utf8().map_err(|_| wrong_query("the query is not UTF-8"))?;
             match name {
                 "limit" => {
                     let number = value.parse().ok().filter(|number| (1..=1000).contains(number));
-                    limit = number.ok_or_else(|| input::wrong("", "`limit` must be a number from 1 to 1000"))?;
+                    limit =
+                        number.ok_or_else(|| wrong_query("`limit` in the query must be a number from 1 to 1000"))?;
                 }
                 "after" => after = Some(value.into_owned()),
-                _ => return Err(input::wrong("", "unknown query parameter; use `limit` or `after`")),
+                _ => return Err(wrong_query("the query has an unknown parameter; use `limit` or `after`")),
             }
         }
         Ok((limit, after))
@@ -325,6 +331,7 @@ impl Operation<'_> {
 
     async fn suspend(&self, name: &str) -> Result<Completed> {
         let written: input::Suspension = input::read(self.body)?;
+        self.check_consumer(name, written.force)?;
         let until = written.until.map(|until| until.at("/until", self.now)).transpose()?;
         let suspension = Suspension {
             consumer: name.into(),
@@ -352,7 +359,8 @@ impl Operation<'_> {
     async fn grant(&self, name: &str, id: &str) -> Result<Completed> {
         let written: input::Grant = input::read(self.body)?;
         plain(id)?;
-        scopes(&written.scopes)?;
+        self.check_consumer(name, written.force)?;
+        self.check_scopes(&written.scopes, written.force)?;
         if written.scopes.is_empty() {
             return Err(input::wrong("/scopes", "a grant needs at least one scope"));
         }
@@ -410,8 +418,12 @@ fn scopes(scopes: &[Box<str>]) -> Result<()> {
     }
 }
 
-fn missing(detail: &'static str) -> Refusal {
-    Refusal::new(Stage::Request, Reason::NotFound, detail)
+fn missing(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Stage::Request, Reason::NotFound, detail.into())
+}
+
+fn wrong_query(detail: &'static str) -> Refusal {
+    Refusal::new(Stage::Schema, Reason::SchemaViolation, detail)
 }
 
 fn nowhere() -> Refusal {

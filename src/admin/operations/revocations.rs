@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Completed, Operation, Result, details, input, missing, sha256, store_error, text, view};
 use crate::stages::auth::token;
@@ -46,7 +46,10 @@ impl Operation<'_> {
         }
         let expires = written.expires.as_ref().map(|at| at.at("/expires", self.now)).transpose()?;
         let reason = text(written.reason.clone())?;
+        let force = written.force;
         let (target, end) = self.target(written, issued_before)?;
+        self.check_target(&target, force)?;
+        let hit = self.hit(&target).await;
         let mut revocation = Revocation {
             target,
             issued_before,
@@ -65,7 +68,10 @@ impl Operation<'_> {
             revocation.expires = before.expires.zip(revocation.expires).map(|(a, b)| a.max(b));
             revocation.created = before.created;
         }
-        let shown = view::revocation(&revocation);
+        let mut shown = view::revocation(&revocation);
+        if let (Value::Object(shown), Some(hit)) = (&mut shown, hit) {
+            shown.insert("hit".to_owned(), hit);
+        }
         self.change(vec![Change::Put(Entry::Revocation(revocation))]).await?;
         Ok(Completed::changed(StatusCode::CREATED, shown, "revoked", target).with(details))
     }
@@ -131,10 +137,10 @@ impl Operation<'_> {
     }
 
     fn issuer(&self, name: Box<str>) -> Result<Box<str>> {
-        let auth = self.policy().auth();
-        let mut names = auth.issuers().map(|issuer| issuer.name());
-        let known = names.any(|known| *known == *name)
-            || auth.introspection.iter().any(|endpoint| endpoint.settings().name == name);
-        if known { Ok(name) } else { Err(input::wrong("/issuer", "the policy has no issuer with this name")) }
+        if self.has_issuer(&name) {
+            Ok(name)
+        } else {
+            Err(input::wrong("/issuer", "the policy has no issuer with this name"))
+        }
     }
 }

@@ -5,6 +5,7 @@ mod yaml;
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -99,7 +100,7 @@ fn write(arguments: &Arguments, description: &Description, document: &str) -> Re
         None => drop(print(&text)),
         Some(path) => {
             // Never overwrite an existing policy.
-            let file = OpenOptions::new().write(true).create_new(true).open(path);
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
             let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
             written.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         }

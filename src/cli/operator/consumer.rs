@@ -74,6 +74,9 @@ enum Action {
         /// Reason to keep on record
         #[arg(long)]
         reason: Option<String>,
+        /// Accept names that are not known here yet
+        #[arg(long)]
+        force: bool,
     },
     /// End a suspension
     #[command(after_help = "Example: bartizan consumer resume acme")]
@@ -97,6 +100,9 @@ enum Action {
         /// Reason to keep on record
         #[arg(long)]
         reason: Option<String>,
+        /// Accept names that are not known here yet
+        #[arg(long)]
+        force: bool,
     },
     /// List grants
     #[command(after_help = "Example: bartizan consumer grants")]
@@ -134,12 +140,13 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
             (Method::POST, "/v1/consumers".to_owned(), Some(body))
         }
         Action::Roles { name, roles } => (Method::PATCH, consumer(name), Some(json!({"roles": roles}))),
-        Action::Suspend { name, until, reason } => {
-            (Method::PUT, consumer(name) + "/suspension", Some(json!({"until": until, "reason": reason})))
+        Action::Suspend { name, until, reason, force } => {
+            let body = json!({"until": until, "reason": reason, "force": force});
+            (Method::PUT, consumer(name) + "/suspension", Some(body))
         }
         Action::Resume { name } => (Method::DELETE, consumer(name) + "/suspension", None),
-        Action::Grant { name, scopes, until, reason } => {
-            let body = json!({"scopes": scopes, "until": until, "reason": reason});
+        Action::Grant { name, scopes, until, reason, force } => {
+            let body = json!({"scopes": scopes, "until": until, "reason": reason, "force": force});
             (Method::POST, consumer(name) + "/grants", Some(body))
         }
         Action::Ungrant { name, id } => (Method::DELETE, format!("{}/grants/{}", consumer(name), segment(id)), None),

@@ -58,6 +58,9 @@ enum Action {
         /// Reason to keep on record
         #[arg(long)]
         reason: Option<String>,
+        /// Revoke a key that is not known here yet
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -78,6 +81,9 @@ struct Traits {
     /// Note for people
     #[arg(long)]
     note: Option<String>,
+    /// Accept scopes that no route or role of the policy has
+    #[arg(long)]
+    force: bool,
 }
 
 impl Traits {
@@ -95,6 +101,9 @@ impl Traits {
             Some("never") => drop(body.insert("expires".to_owned(), Value::Null)),
             Some(expires) => drop(body.insert("expires".to_owned(), expires.into())),
             None => {}
+        }
+        if self.force {
+            body.insert("force".to_owned(), true.into());
         }
         if !self.scopes.is_empty() {
             body.insert("scopes".to_owned(), json!(self.scopes));
@@ -143,8 +152,8 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
                 print_table(&keys, &columns);
             }
         }
-        Action::Revoke { id, reason } => {
-            let body = json!({"key": id, "reason": reason});
+        Action::Revoke { id, reason, force } => {
+            let body = json!({"key": id, "reason": reason, "force": force});
             let response = operator.send(&Method::POST, "/v1/revocations", Some(&body))?;
             super::revoke::print_revocation(arguments.format, &response);
         }

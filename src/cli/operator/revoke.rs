@@ -112,6 +112,9 @@ struct RevocationArguments {
     /// Reason to keep on record
     #[arg(long)]
     reason: Option<String>,
+    /// Revoke a key or consumer that is not known here yet
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(clap::Args)]
@@ -176,6 +179,9 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
             ("issued_before", issued_before),
         ];
         body.extend(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))));
+        if revocation.force {
+            body.insert("force".to_owned(), true.into());
+        }
         if bulk.is_some_and(|bulk| bulk.yes) {
             body.insert("allow_future".to_owned(), true.into());
         }
@@ -194,6 +200,14 @@ pub(super) fn print_revocation(format: Format, response: &Value) {
     print_line(part("id").unwrap_or_default());
     let end = part("expires").map_or("until it is undone".to_owned(), |end| format!("until {end}"));
     anstream::eprintln!("revoked {end}; `bartizan revoke undo ID` undoes it");
+    if let Some(hit) = response.get("hit") {
+        let keys = hit.get("active_keys").and_then(Value::as_u64).unwrap_or_default();
+        let keys = if keys == 1 { "1 active key".to_owned() } else { format!("{keys} active keys") };
+        match hit.get("last_used").and_then(Value::as_str) {
+            Some(at) => anstream::eprintln!("this ends {keys}, last used at {at}"),
+            None => anstream::eprintln!("this ends {keys}, never used as far as is known here"),
+        }
+    }
 }
 
 /// Adds the member `what`, which names the target of a revocation.

@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 use super::context::Context;
 use crate::policy::document;
 use crate::policy::tree::At;
-use crate::state::registry::StoreConfig;
+use crate::state::registry::{StoreConfig, StoreFolder};
 
 /// Default of `store.prefix`.
 const PREFIX: &str = "bartizan";
@@ -38,7 +38,13 @@ fn on_failure(context: &mut Context<'_>, written: &document::Store, at: At<'_>) 
 
 fn config(context: &mut Context<'_>, written: &document::Store, at: At<'_>) -> Option<StoreConfig> {
     if let Some(folder) = &written.folder {
-        return Some(StoreConfig::Embedded { folder: context.sources.path(folder) });
+        let folder = context.sources.path(folder);
+        match StoreFolder::new(&folder).examine() {
+            Ok(None) => {}
+            Ok(Some(warning)) => drop(context.warning(at, warning)),
+            Err(error) => drop(context.error(at, error.to_string())),
+        }
+        return Some(StoreConfig::Embedded { folder });
     }
     let Some(url) = &written.redis else {
         context.missing(

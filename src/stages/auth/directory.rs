@@ -71,6 +71,11 @@ impl Directory {
         self.roles.contains_key(role)
     }
 
+    /// The scopes of all roles.
+    pub(crate) fn role_scopes(&self) -> impl Iterator<Item = &str> {
+        self.roles.values().flatten().map(|scope| &**scope)
+    }
+
     /// Whether the policy has this plan.
     pub(crate) fn has_plan(&self, plan: &str) -> bool {
         self.plans.contains_key(plan)

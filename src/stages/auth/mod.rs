@@ -218,7 +218,7 @@ impl Authentication {
             Err(refuse(Reason::IdentityUnavailable, "identity cannot be checked now; try again shortly").cause(cause))
         };
         match self.registry.health() {
-            Health::Ready => Ok(()),
+            Health::Ready | Health::Unwritable => Ok(()),
             Health::Stale if self.rules.serve_stale => Ok(()),
             Health::Stale => unavailable("the store is out of reach, and `store.on_failure` is `refuse`"),
             Health::Loading => unavailable("the store has not been read yet"),

@@ -7,6 +7,8 @@ use redis::{AsyncConnectionConfig, Client, RedisError};
 
 /// Timeout for opening a connection.
 const CONNECT: Duration = Duration::from_secs(1);
+/// Timeout of one command of an operator.
+pub(super) const ANSWER: Duration = Duration::from_secs(2);
 
 /// Opens a connection; `answer` is the timeout of each command.
 pub(super) async fn connect(client: &Client, answer: Duration) -> Result<MultiplexedConnection, RedisError> {

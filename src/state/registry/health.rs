@@ -12,16 +12,28 @@ pub(crate) enum Health {
     Ready = 1,
     /// The store was read, but cannot be reached now: other nodes may have changed it.
     Stale = 2,
+    /// The registry is right, since only this process changes the store, but no change can be written now.
+    Unwritable = 3,
 }
 
 impl Health {
     /// Returns the value that was last stored.
     pub(super) fn load(value: &AtomicU8) -> Self {
-        match value.load(Ordering::Acquire) {
+        Self::of(value.load(Ordering::Acquire))
+    }
+
+    fn of(value: u8) -> Self {
+        match value {
             1 => Self::Ready,
             2 => Self::Stale,
+            3 => Self::Unwritable,
             _ => Self::Loading,
         }
+    }
+
+    /// Stores the value, and returns the one before.
+    pub(super) fn replace(self, value: &AtomicU8) -> Self {
+        Self::of(value.swap(self as u8, Ordering::AcqRel))
     }
 
     /// Stores the value.

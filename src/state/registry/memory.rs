@@ -2,7 +2,7 @@
 //!
 //! Requests only read; only [`super::Registry`] makes changes. No lock is held for longer than one look-up or change.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -33,7 +33,7 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    fn put(&mut self, entry: Entry) {
+    pub(super) fn put(&mut self, entry: Entry) {
         self.remove(entry.kind(), &entry.id());
         match entry {
             Entry::Consumer(consumer) => {
@@ -60,6 +60,16 @@ impl Entries {
             }
             Entry::Revocation(_) => {}
         }
+    }
+
+    /// Returns all of them, by kind and id.
+    pub(super) fn all(&self) -> HashMap<(Kind, String), Entry> {
+        let consumers = self.consumers.values().map(|one| Entry::Consumer(Consumer::clone(one)));
+        let keys = self.keys.values().map(|one| Entry::Key(Key::clone(one)));
+        let grants = self.grants.values().map(|one| Entry::Grant(Grant::clone(one)));
+        let suspensions = self.suspensions.values().map(|one| Entry::Suspension(Suspension::clone(one)));
+        let all = consumers.chain(keys).chain(grants).chain(suspensions);
+        all.map(|entry| ((entry.kind(), entry.id()), entry)).collect()
     }
 
     fn remove(&mut self, kind: Kind, id: &str) {
@@ -231,6 +241,11 @@ impl Memory {
         fresh.filter_map(|(id, usage)| Some((id.clone(), usage.last()?))).collect()
     }
 
+    /// Puts back uses that could not be written.
+    pub(super) fn keep_fresh(&self, uses: &[(Box<str>, LastUse)]) {
+        uses.iter().for_each(|(key, _)| self.usage(key).fresh.store(true, Ordering::Release));
+    }
+
     /// Applies a change that the store has made.
     pub(super) fn apply(&self, change: Change) {
         let kind = match &change {
@@ -264,45 +279,12 @@ impl Memory {
         self.exceptions.store(entries.suspensions.len() + entries.grants.len(), Ordering::Release);
     }
 
-    /// Begins to replace everything with the contents of a store. The old state stays in force until `finish`.
-    pub(super) fn load(&self) -> PendingLoad<'_> {
-        PendingLoad { memory: self, entries: Entries::default(), revoked: HashSet::default() }
-    }
-}
-
-/// The contents of a store, while they are being loaded.
-pub(super) struct PendingLoad<'a> {
-    memory: &'a Memory,
-    entries: Entries,
-    revoked: HashSet<RevocationKey, RandomState>,
-}
-
-impl PendingLoad<'_> {
-    pub(super) fn put(&mut self, entry: Entry) {
-        match entry {
-            Entry::Revocation(revocation) => {
-                let key = revocation.target.revocation_key();
-                self.memory.revoked.put(key, Coverage::new(revocation.issued_before, revocation.expires));
-                self.revoked.insert(key);
-            }
-            entry => self.entries.put(entry),
-        }
-    }
-
-    /// Puts it in force. With `keep`, revocations and suspensions that the store does not have stay in force.
-    pub(super) fn finish(mut self, keep: bool) {
-        if keep {
-            for suspension in self.memory.entries().suspensions.values() {
-                if !self.entries.suspensions.contains_key(&suspension.consumer) {
-                    self.entries.put(Entry::Suspension(Suspension::clone(suspension)));
-                }
-            }
-        } else {
-            let seen = self.revoked;
-            self.memory.revoked.retain(|key, _| seen.contains(&key));
-        }
-        let loaded = self.entries;
-        self.memory.with_entries(|entries| *entries = loaded);
-        self.memory.epoch.advance();
+    /// Replaces consumers, keys, grants and suspensions, and revocations.
+    pub(super) fn replace(&self, loaded: Entries, revoked: &HashMap<RevocationKey, Coverage, RandomState>) {
+        // Nothing is lifted in between: what is added comes first.
+        revoked.iter().for_each(|(key, coverage)| self.revoked.put(*key, *coverage));
+        self.revoked.retain(|key, _| revoked.contains_key(&key));
+        self.with_entries(|entries| *entries = loaded);
+        self.epoch.advance();
     }
 }

@@ -2,7 +2,7 @@
 //! revocations.
 //!
 //! - `entry`: what is kept; `revocation_key`: what a revocation names, and how it is recognised on a request; `digest`;
-//! - `memory`, `revoked`: the working set, which requests consult;
+//! - `memory`, `revoked`: the working set, which requests consult; `pending_load`, `since`: how it is read anew;
 //! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes), with `store_config`,
 //!   `store_error` and `health`; `connection`: how Redis is reached;
 //! - `single_use`: what only one request on one node may use, such as a DPoP proof.
@@ -17,9 +17,11 @@ mod embedded;
 pub(crate) mod entry;
 mod health;
 mod memory;
+mod pending_load;
 mod redis;
 pub(crate) mod revocation_key;
 mod revoked;
+mod since;
 mod single_use;
 mod store;
 mod store_config;
@@ -33,10 +35,12 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use self::embedded::Embedded;
+pub(crate) use self::embedded::StoreFolder;
 use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, Suspension};
 pub(crate) use self::health::Health;
 use self::memory::Memory;
 pub(crate) use self::memory::{ConsumerState, Usage};
+use self::pending_load::PendingLoad;
 use self::redis::Redis;
 use self::revocation_key::RevocationKey;
 use self::store::Store;
@@ -102,12 +106,12 @@ impl Registry {
         match self.config.clone() {
             None => {}
             Some(StoreConfig::Embedded { folder }) => {
-                let memory = Arc::clone(&self.memory);
+                let (memory, health) = (Arc::clone(&self.memory), Arc::clone(&self.health));
                 let opened = tokio::task::spawn_blocking(move || {
-                    let store = Embedded::open(&folder)?;
-                    let mut load = memory.load();
+                    let store = Embedded::open(StoreFolder::new(&folder), &health)?;
+                    let mut load = PendingLoad::new(&memory);
                     store.load(|entry| load.put(entry), |key, last| memory.learn_use(key, last))?;
-                    load.finish(false);
+                    load.replace();
                     Ok(store)
                 });
                 let opened = opened.await.map_err(|error| StoreError::Unusable(error.to_string()))?;
@@ -131,6 +135,7 @@ impl Registry {
     pub(crate) async fn keep(&self, mut stopped: oneshot::Receiver<()>) {
         let mut round = 0_u32;
         while tokio::time::timeout(FLUSH, &mut stopped).await.is_err() {
+            self.probe().await;
             self.flush().await;
             round = round.wrapping_add(1);
             if round.is_multiple_of(SWEEP)
@@ -141,12 +146,24 @@ impl Registry {
         }
     }
 
+    /// Tries to write to a store that could not be written.
+    async fn probe(&self) {
+        if let Some(Store::Embedded(store)) = self.store.get() {
+            let store = store.clone();
+            // The store logs when it can be written again.
+            let _ = tokio::task::spawn_blocking(move || store.probe()).await;
+        }
+    }
+
     /// Writes the uses of keys that have not been written yet.
     pub(crate) async fn flush(&self) {
-        let (Some(store), uses) = (self.store.get(), self.memory.fresh_uses()) else { return };
+        // While the store is away, uses are kept until they can be written.
+        let Some(store) = self.store.get().filter(|_| self.health() == Health::Ready) else { return };
+        let uses = self.memory.fresh_uses();
         if !uses.is_empty()
-            && let Err(error) = store.note_uses(uses).await
+            && let Err(error) = store.note_uses(uses.clone()).await
         {
+            self.memory.keep_fresh(&uses);
             tracing::warn!(%error, "the times at which API keys were last used could not be saved");
         }
     }
@@ -174,6 +191,11 @@ impl Registry {
 
     /// Makes all changes or none. They are stored, and in force on this node, when this returns.
     pub(crate) async fn change(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        self.change_if(|| true, changes).await
+    }
+
+    /// Makes all changes if `holds` returns true once no other change is being made on this node.
+    pub(crate) async fn change_if(&self, holds: impl FnOnce() -> bool, changes: Vec<Change>) -> Result<(), StoreError> {
         let Some(store) = self.store.get() else {
             return Err(match self.config {
                 None => StoreError::None,
@@ -181,6 +203,9 @@ impl Registry {
             });
         };
         let _one_at_a_time = self.changing.lock().await;
+        if !holds() {
+            return Err(StoreError::Exists);
+        }
         for change in store.apply(changes).await? {
             self.learn(change);
         }
@@ -198,6 +223,11 @@ impl Registry {
             Some(store) => store.get(kind, id).await,
             None => Ok(None),
         }
+    }
+
+    /// Returns whether a revocation with this id is in force here, even if the store has lost it.
+    pub(crate) fn has_revocation(&self, id: &str) -> bool {
+        RevocationKey::of_id(id).is_some_and(|key| self.memory.revoked.contains(key))
     }
 
     /// Returns up to `limit` entries of a kind from the store, by id, after `after`.

@@ -88,6 +88,11 @@ impl RevocationKey {
         Some(Self(key))
     }
 
+    /// Returns the id of its target.
+    pub(super) fn id(self) -> String {
+        hex::encode(&self.0)
+    }
+
     /// Returns its kind, as an index below [`KINDS`].
     pub(super) fn kind(self) -> usize {
         let Self([first, ..]) = self;
@@ -158,6 +163,6 @@ impl RevocationTarget {
 
     /// Returns its id: the same for the same target, so that revoking is idempotent.
     pub(crate) fn id(&self) -> String {
-        hex::encode(&self.revocation_key().0)
+        self.revocation_key().id()
     }
 }

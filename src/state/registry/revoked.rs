@@ -41,6 +41,11 @@ impl Coverage {
         Self { issued_before: seconds(issued_before, true), expires: seconds(expires, true) }
     }
 
+    /// Returns the coverage that covers what either does.
+    pub(super) fn widest(self, other: Self) -> Self {
+        Self { issued_before: self.issued_before.max(other.issued_before), expires: self.expires.max(other.expires) }
+    }
+
     fn covers(self, issued: Option<i64>, now: i64) -> bool {
         let alive = self.expires == Seconds::MAX || now < i64::from(self.expires);
         // A credential without an issue time may have been issued before.
@@ -110,6 +115,19 @@ impl Revoked {
                 stays
             });
         }
+    }
+
+    /// Passes every revocation to `each`.
+    pub(super) fn for_each(&self, mut each: impl FnMut(RevocationKey, Coverage)) {
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            shard.iter().for_each(|(key, coverage)| each(*key, *coverage));
+        }
+    }
+
+    /// Returns whether this key is listed, expired or not.
+    pub(super) fn contains(&self, key: RevocationKey) -> bool {
+        self.coverage(key).is_some()
     }
 
     /// How many there are.

@@ -33,7 +33,7 @@ pub struct Policy {
     raw: Option<String>,
     files: Vec<(String, String)>,
     env: Vec<(String, String)>,
-    descriptors: Option<u32>,
+    shell: Option<String>,
 }
 
 /// On one plain port, with the record in a file.
@@ -134,8 +134,13 @@ impl Policy {
     }
 
     /// How many files and sockets the process may open.
-    pub fn descriptors(mut self, most: u32) -> Self {
-        self.descriptors = Some(most);
+    pub fn descriptors(self, most: u32) -> Self {
+        self.after(&format!("ulimit -n {most}"))
+    }
+
+    /// Started by a shell that has run this before, such as `umask 0`.
+    pub fn after(mut self, shell: &str) -> Self {
+        self.shell = Some(shell.to_owned());
         self
     }
 
@@ -203,11 +208,11 @@ impl Policy {
     /// The command that runs this policy file.
     fn command(&self, policy: &Path) -> Command {
         let binary = env!("CARGO_BIN_EXE_bartizan");
-        let mut command = match self.descriptors {
+        let mut command = match &self.shell {
             None => Command::new(binary),
-            Some(most) => {
+            Some(before) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), binary]);
+                shell.args(["-c", &format!("{before}; exec \"$0\" \"$@\""), binary]);
                 shell
             }
         };

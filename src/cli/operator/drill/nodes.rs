@@ -156,7 +156,12 @@ impl NodeResponse {
     pub(super) fn is_accepted(&self) -> bool {
         let refused = matches!(self.status.as_u16(), 401 | 403 | 429 | 503);
         // Without a route, no credential is checked.
-        !refused && !matches!(self.code.as_deref(), Some("no_route" | "method_not_allowed"))
+        !refused && !self.is_unrouted()
+    }
+
+    /// Returns whether the node has no such route: another try changes nothing.
+    fn is_unrouted(&self) -> bool {
+        matches!(self.code.as_deref(), Some("no_route" | "method_not_allowed"))
     }
 
     fn is_revoked(&self) -> bool {
@@ -207,6 +212,10 @@ impl Prober {
         loop {
             let (problem, wait) = match self.send(&self.clients.kept, node).await {
                 Ok(response) if good(&response) => return Ok(()),
+                Ok(response) if response.is_unrouted() => {
+                    let help = "use --path and --method of a route that the credential may use";
+                    return Err(format!("{node}: {response}; {help}"));
+                }
                 Ok(response) => (response.to_string(), response.wait.filter(|wait| *wait <= LONGEST_WAIT && !waited)),
                 Err(problem) => (problem, None),
             };
@@ -278,6 +287,33 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Node>().ok().map(|node| node.0).as_deref(), node, "{text}");
         }
+    }
+
+    /// U15: a wrong path is told at once, however long a node has to learn of a key.
+    #[tokio::test]
+    async fn a_path_that_no_node_has_is_not_tried_again() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let node: Node = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let answered = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let body = r#"{"code":"no_route"}"#;
+            let mut head = [0; 1024];
+            tokio::io::AsyncReadExt::read(&mut stream, &mut head).await.unwrap();
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 404 Not Found\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+            tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.unwrap();
+            // Nobody answers a second time.
+        });
+        let prober = Prober {
+            clients: Clients::new(std::slice::from_ref(&node), None).unwrap(),
+            method: Method::GET,
+            path: "/typo".to_owned(),
+            credential: (HeaderName::from_static("x-api-key"), HeaderValue::from_static("key")),
+        };
+        let problem = prober.until(&node, Duration::from_secs(30), NodeResponse::is_accepted).await.unwrap_err();
+        assert!(problem.contains("404") && problem.contains("use --path"), "{problem}");
+        answered.await.unwrap();
     }
 
     #[test]

@@ -1,0 +1,105 @@
+//! Resolves the names in operators' requests.
+//!
+//! A name that nothing has is most likely a typing mistake, and "done" would leave a leaked credential in use. So it is
+//! refused, with the nearest name; `force` accepts what is not known here yet.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Operation, Result, input, missing, view};
+use crate::policy::Access;
+use crate::policy::diagnostic::did_you_mean;
+use crate::state::registry::revocation_key::RevocationTarget;
+
+impl Operation<'_> {
+    /// Checks a consumer in the path.
+    pub(super) fn check_consumer(&self, name: &str, force: bool) -> Result<()> {
+        match self.unknown_consumer(name).filter(|_| !force) {
+            Some(problem) => Err(missing(problem)),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks scopes in the body: some route or role has each.
+    pub(super) fn check_scopes(&self, scopes: &[Box<str>], force: bool) -> Result<()> {
+        super::scopes(scopes)?;
+        let known = self.known_scopes();
+        match scopes.iter().position(|scope| !known.contains(&**scope)).filter(|_| !force) {
+            None => Ok(()),
+            Some(position) => {
+                let wrong = scopes.get(position).map(|scope| &**scope).unwrap_or_default();
+                let problem = unknown("no route or role of the policy has this scope", wrong, known.iter().copied());
+                Err(input::wrong(&format!("/scopes/{position}"), problem))
+            }
+        }
+    }
+
+    /// Checks the target of a revocation. Ids and subjects of tokens cannot be checked: only their issuers know them.
+    pub(super) fn check_target(&self, target: &RevocationTarget, force: bool) -> Result<()> {
+        let (pointer, problem) = match target {
+            _ if force => return Ok(()),
+            RevocationTarget::Key(id) => ("/key", self.unknown_key(id)),
+            RevocationTarget::Consumer(name) => ("/consumer", self.unknown_consumer(name)),
+            _ => return Ok(()),
+        };
+        problem.map_or(Ok(()), |problem| Err(input::wrong(pointer, problem)))
+    }
+
+    /// Returns what a revocation hits, as far as it is known here: the API keys that were accepted, and their last use.
+    pub(super) async fn hit(&self, target: &RevocationTarget) -> Option<Value> {
+        let (member, name) = match target {
+            RevocationTarget::Key(id) => ("id", id),
+            RevocationTarget::Consumer(name) => ("consumer", name),
+            _ => return None,
+        };
+        // Without the uses on other nodes, those on this one are told.
+        let _ = self.registry().refresh_uses().await;
+        let keys = view::keys(self.policy(), self.registry(), self.now);
+        let text = |key: &Value, name: &str| key.get(name).and_then(Value::as_str).map(str::to_owned);
+        let hit: Vec<&Value> = keys.iter().filter(|key| text(key, member).as_deref() == Some(name)).collect();
+        let active = hit.iter().filter(|key| text(key, "state").as_deref() == Some("active")).count();
+        let uses = hit.iter().filter_map(|key| text(key, "last_used")?.parse::<Timestamp>().ok());
+        Some(json!({"active_keys": active, "last_used": uses.max()}))
+    }
+
+    fn unknown_consumer(&self, name: &str) -> Option<String> {
+        let (listed, added) = (self.directory().listed(), self.registry().consumers());
+        let known = || listed.keys().map(|name| &**name).chain(added.iter().map(|one| &*one.name));
+        // `ISSUER:ID` is a caller that is not listed.
+        let is_unlisted = name.split_once(':').is_some_and(|(issuer, id)| self.has_issuer(issuer) && !id.is_empty());
+        let is_known = is_unlisted || known().any(|known| known == name);
+        (!is_known).then(|| unknown("there is no consumer with this name", name, known()))
+    }
+
+    fn unknown_key(&self, id: &str) -> Option<String> {
+        let (listed, made) = (&self.policy().auth().keys, self.registry().keys());
+        let known: Vec<&str> = listed.listed().map(|key| &*key.id).chain(made.iter().map(|key| &*key.id)).collect();
+        (!known.contains(&id)).then(|| unknown("there is no key with this id", id, known))
+    }
+
+    fn known_scopes(&self) -> BTreeSet<&str> {
+        let routes = self.policy().routes().iter();
+        let required = routes.filter_map(|route| match &route.access {
+            Access::Scoped(requirement) => Some(requirement.alternatives()),
+            Access::Public => None,
+        });
+        let required = required.flatten().flat_map(|alternative| alternative.scopes.iter().map(|scope| &**scope));
+        required.chain(self.directory().role_scopes()).collect()
+    }
+
+    /// Returns whether the policy has an issuer or an introspection endpoint with this name.
+    pub(super) fn has_issuer(&self, name: &str) -> bool {
+        let auth = self.policy().auth();
+        auth.issuers().any(|issuer| *issuer.name() == *name)
+            || auth.introspection.iter().any(|endpoint| *endpoint.settings().name == *name)
+    }
+}
+
+fn unknown<'n>(problem: &str, name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+    match did_you_mean(name, known) {
+        Some(help) => format!("{problem}; {help}"),
+        None => format!("{problem}; if it is not known here yet, use `\"force\": true` or `--force`"),
+    }
+}

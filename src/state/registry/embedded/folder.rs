@@ -1,0 +1,132 @@
+//! The folder of an embedded store: its file, for this user only, and a marker that a store was created there.
+//!
+//! A file that is missing, empty or cut would be an empty store, and every revocation forgotten. The marker tells that
+//! from a store that was never there.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+use redb::{Database, DatabaseError, StorageError};
+
+use crate::state::registry::store_error::StoreError;
+
+/// The file in the folder.
+const FILE: &str = "register.redb";
+/// The marker beside it.
+const MARKER: &str = "register.created";
+/// What the marker says to whoever opens it.
+const MARKED: &str = "A store of Bartizan was created in this folder: register.redb.
+If that file is missing or empty, Bartizan does not start, since every revocation would be forgotten.
+Restore it from a backup. To start with an empty store instead, delete this file.
+";
+/// Pages of the file that are kept in memory, in bytes: the registry holds the working set itself.
+const CACHE: usize = 4 * 1024 * 1024;
+
+/// The folder of a store.
+pub(crate) struct StoreFolder(PathBuf);
+
+impl StoreFolder {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// Looks at the folder without changing anything. Returns a warning.
+    ///
+    /// Fails if a store was created here and its file is missing or empty, or if this is no folder.
+    pub(crate) fn examine(&self) -> Result<Option<String>, StoreError> {
+        let folder = match std::fs::metadata(&self.0) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.failed("cannot be opened", &error)),
+        };
+        if !folder.is_dir() {
+            return Err(StoreError::Unusable(format!(
+                "the store {} is a file; name a folder, such as `store: state/`",
+                self.0.display()
+            )));
+        }
+        let file = std::fs::metadata(self.0.join(FILE)).map(|file| file.len());
+        let problem = match file {
+            Ok(0) => Some("empty"),
+            Err(error) if error.kind() == ErrorKind::NotFound => Some("missing"),
+            _ => None,
+        };
+        if let Some(problem) = problem.filter(|_| self.0.join(MARKER).exists()) {
+            return Err(self.lost(problem));
+        }
+        let open_to_all = folder.mode() & 0o002 != 0;
+        Ok(open_to_all.then(|| {
+            let folder = self.0.display();
+            format!(
+                "every user of this machine can write to the store {folder}, and so replace it; `chmod 700 {folder}`"
+            )
+        }))
+    }
+
+    /// Opens the file, or creates folder and file if no store was here.
+    pub(super) fn open(&self) -> Result<Database, StoreError> {
+        // For this user only: write access here is enough to admit anyone.
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
+        // What is wrong with a folder that cannot be created is told by a look at it.
+        if let Some(warning) = self.examine()? {
+            tracing::warn!("{warning}");
+        }
+        created.map_err(|error| self.failed("cannot be created", &error))?;
+        let database = self.database().map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(self.0.display().to_string()),
+            DatabaseError::Storage(StorageError::Io(error)) => match error.kind() {
+                ErrorKind::InvalidData | ErrorKind::UnexpectedEof => self.lost("not a store any more, or cut"),
+                _ => self.failed("cannot be opened", &error),
+            },
+            DatabaseError::Storage(StorageError::Corrupted(_)) => self.lost("damaged or cut"),
+            error => StoreError::Unusable(format!("the store {} cannot be opened: {error}", self.0.display())),
+        })?;
+        self.mark().map_err(|error| self.failed("cannot be written", &error))?;
+        Ok(database)
+    }
+
+    fn database(&self) -> Result<Database, DatabaseError> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(self.0.join(FILE))?;
+        if file.metadata()?.mode() & 0o077 != 0
+            && let Err(error) = file.set_permissions(Permissions::from_mode(0o600))
+        {
+            let file = self.0.join(FILE);
+            tracing::warn!(%error, "others have access to {}, and this user cannot change that", file.display());
+        }
+        let mut builder = Database::builder();
+        // A file that was cut or altered is an error then, and not read as far as it goes.
+        builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
+        builder.create_with_backend(FileBackend::new(file)?)
+    }
+
+    /// Records that a store was created here; on disk when this returns.
+    fn mark(&self) -> io::Result<()> {
+        let marker = self.0.join(MARKER);
+        let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&marker) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        file.write_all(MARKED.as_bytes())?;
+        file.sync_all()?;
+        File::open(&self.0)?.sync_all()
+    }
+
+    fn lost(&self, problem: &str) -> StoreError {
+        let (file, marker) = (self.0.join(FILE), self.0.join(MARKER));
+        StoreError::Unusable(format!(
+            "{} is {problem}, and with it every key, revocation and suspension; restore it from a backup, or delete it \
+             and {} to start with an empty store",
+            file.display(),
+            marker.display()
+        ))
+    }
+
+    fn failed(&self, what: &str, error: &io::Error) -> StoreError {
+        StoreError::Unusable(format!("the store {} {what}: {error}", self.0.display()))
+    }
+}

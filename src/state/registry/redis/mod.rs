@@ -1,0 +1,225 @@
+//! The store that many nodes share: Redis 7 or Valkey.
+//!
+//! Each kind of entry is a hash, with its ids in a sorted set, and every change is also added to a stream, in the same
+//! atomic step. Each node follows that stream ([`follower`]), so that changes are pushed to it and none is missed.
+//!
+//! All names begin with the policy's prefix in braces, so that a cluster keeps them in one slot ([`key_names`]).
+
+mod follower;
+mod key_names;
+mod retry_log;
+mod stream;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Client, RedisError, Script, TlsCertificates, cmd};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+
+use self::follower::Follower;
+use self::key_names::KeyNames;
+use self::stream::{KEPT, Position, decode, failed, read_uses};
+use super::connection::{ANSWER, connect};
+use super::entry::{Change, Entry, Kind, LastUse};
+use super::memory::Memory;
+use super::single_use::SingleUse;
+use super::store_error::StoreError;
+
+/// Makes changes and adds them to the stream, atomically. KEYS: the stream, then hash and ids of each kind. ARGV: op,
+/// position of the kind in `Kind::ALL`, its name, id and value of each change. Returns the position of the last change
+/// in the stream, or `exists`, with nothing changed, if an entry to be created exists already.
+const APPLY: &str = r"
+local last
+for i = 2, #ARGV, 5 do
+  if ARGV[i] == 'create' and redis.call('HEXISTS', KEYS[2 + 2 * tonumber(ARGV[i + 1])], ARGV[i + 3]) == 1 then
+    return 'exists'
+  end
+end
+for i = 2, #ARGV, 5 do
+  local op, kind, name, id, value = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  local hash, ids = KEYS[2 + 2 * kind], KEYS[3 + 2 * kind]
+  if op == 'create' then
+    op = 'put'
+  end
+  if op == 'put' then
+    redis.call('HSET', hash, id, value)
+    redis.call('ZADD', ids, 0, id)
+  else
+    redis.call('HDEL', hash, id)
+    redis.call('ZREM', ids, id)
+  end
+  last = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'op', op, 'kind', name, 'id', id, 'value', value)
+end
+return last
+";
+
+/// The reply of [`APPLY`] if an entry to be created exists already.
+const EXISTS: &str = "exists";
+
+/// Stores uses of keys that are later than the stored ones. KEYS: the hash. ARGV: id, time and value of each.
+const NOTE_USES: &str = r"
+for i = 1, #ARGV, 3 do
+  local known = redis.call('HGET', KEYS[1], ARGV[i])
+  if not known or cjson.decode(known).at < ARGV[i + 1] then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2])
+  end
+end
+";
+
+/// An open store.
+pub(super) struct Redis {
+    client: Client,
+    names: KeyNames,
+    /// The connection for commands; opened on demand.
+    connection: Mutex<Option<MultiplexedConnection>>,
+    /// How far this node has followed the stream.
+    position: watch::Receiver<Option<Position>>,
+    follower: JoinHandle<()>,
+    claims: SingleUse,
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
+}
+
+impl Redis {
+    /// Starts to follow a store, whether or not it can be reached now.
+    pub(super) fn open(
+        url: &SecretString,
+        prefix: &str,
+        ca: Option<&str>,
+        memory: &Arc<Memory>,
+        health: &Arc<AtomicU8>,
+    ) -> Result<Self, StoreError> {
+        let root = ca.map(|ca| ca.as_bytes().to_vec());
+        let client = match root {
+            None => Client::open(url.expose_secret()),
+            Some(root_cert) => Client::build_with_tls(
+                url.expose_secret(),
+                TlsCertificates { client_tls: None, root_cert: Some(root_cert) },
+            ),
+        };
+        let client = client.map_err(|error| StoreError::Unusable(format!("the store's URL is invalid: {error}")))?;
+        let names = KeyNames(prefix.into());
+        let (sender, position) = watch::channel(None);
+        let (memory, health) = (Arc::clone(memory), Arc::clone(health));
+        let follower = Follower::new(client.clone(), names.clone(), memory, health, sender);
+        let follower = tokio::spawn(follower.run());
+        let claims = SingleUse::new(client.clone(), names.of("claim:"));
+        Ok(Self { client, names, connection: Mutex::default(), position, follower, claims })
+    }
+
+    /// Returns the single-use values that nodes share.
+    pub(super) fn claims(&self) -> &SingleUse {
+        &self.claims
+    }
+
+    /// Waits until everything has been read once.
+    pub(super) fn loaded(&self) -> impl Future<Output = ()> + use<> {
+        let mut position = self.position.clone();
+        async move {
+            // An error means that the follower has ended, so there is nothing to wait for.
+            let _ = position.wait_for(Option::is_some).await;
+        }
+    }
+
+    /// Makes all changes or none. They are in force on this node when this returns.
+    pub(super) async fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
+        let script = Script::new(APPLY);
+        let mut call = script.prepare_invoke();
+        call.key(self.names.stream());
+        for kind in Kind::ALL {
+            call.key(self.names.hash(kind)).key(self.names.ids(kind));
+        }
+        call.arg(KEPT);
+        for change in changes {
+            let (op, kind, id, value) = match change {
+                Change::Put(entry) => ("put", entry.kind(), entry.id(), entry.encode()),
+                Change::Create(entry) => ("create", entry.kind(), entry.id(), entry.encode()),
+                Change::Remove(kind, id) => ("remove", *kind, id.clone(), Vec::new()),
+            };
+            let position = Kind::ALL.iter().position(|known| *known == kind).unwrap_or_default();
+            call.arg(op).arg(position).arg(kind.as_str()).arg(id).arg(value);
+        }
+        let made: Option<String> = self.run(async |connection| call.invoke_async(connection).await).await?;
+        if made.as_deref() == Some(EXISTS) {
+            return Err(StoreError::Exists);
+        }
+        let Some(made) = made.as_deref().and_then(Position::parse) else { return Ok(()) };
+        let mut position = self.position.clone();
+        let followed = position.wait_for(|at| at.is_some_and(|at| at >= made));
+        match tokio::time::timeout(ANSWER, followed).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(StoreError::Unreachable("the change was stored, but is not in force on this node yet".to_owned())),
+        }
+    }
+
+    /// Returns up to `limit` entries of a kind, by id, after `after`.
+    pub(super) async fn page(&self, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let from = after.map_or("-".to_owned(), |after| format!("({after}"));
+        let (ids_name, hash) = (self.names.ids(kind), self.names.hash(kind));
+        let ids: Vec<String> = self
+            .run(async |connection| {
+                let mut range = cmd("ZRANGEBYLEX");
+                range.arg(&ids_name).arg(&from).arg("+").arg("LIMIT").arg(0).arg(limit);
+                range.query_async(connection).await
+            })
+            .await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let values: Vec<Option<Vec<u8>>> =
+            self.run(async |connection| cmd("HMGET").arg(&hash).arg(&ids).query_async(connection).await).await?;
+        let known = ids.iter().zip(values).filter_map(|(id, value)| Some((id, value?)));
+        known.map(|(id, value)| decode(kind, id, &value)).collect()
+    }
+
+    /// Returns one entry.
+    pub(super) async fn get(&self, kind: Kind, id: &str) -> Result<Option<Entry>, StoreError> {
+        let hash = self.names.hash(kind);
+        let value: Option<Vec<u8>> =
+            self.run(async |connection| cmd("HGET").arg(&hash).arg(id).query_async(connection).await).await?;
+        value.map(|value| decode(kind, id, &value)).transpose()
+    }
+
+    /// Stores when keys were last used.
+    pub(super) async fn note_uses(&self, uses: &[(Box<str>, LastUse)]) -> Result<(), StoreError> {
+        let script = Script::new(NOTE_USES);
+        let mut call = script.prepare_invoke();
+        call.key(self.names.uses());
+        for (id, last) in uses {
+            let value = serde_json::to_vec(last).unwrap_or_default();
+            call.arg(&**id).arg(last.at.to_string()).arg(value);
+        }
+        self.run(async |connection| call.invoke_async::<()>(connection).await).await
+    }
+
+    /// Returns when all keys were last used, on any node.
+    pub(super) async fn uses(&self) -> Result<Vec<(String, LastUse)>, StoreError> {
+        let name = self.names.uses();
+        self.run(async |connection| read_uses(connection, &name).await).await
+    }
+
+    /// Runs a command over the connection, opening one if needed. Drops the connection after a fatal error.
+    async fn run<T>(
+        &self,
+        command: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
+    ) -> Result<T, StoreError> {
+        let mut slot = self.connection.lock().await;
+        let mut connection = match slot.take() {
+            Some(open) => open,
+            None => connect(&self.client, ANSWER).await.map_err(|error| failed(&error))?,
+        };
+        let done = command(&mut connection).await;
+        if done.as_ref().is_err_and(|error| error.is_unrecoverable_error() || error.is_timeout()) {
+            return Err(done.map_or_else(|error| failed(&error), |_| StoreError::Unreachable(String::new())));
+        }
+        *slot = Some(connection);
+        done.map_err(|error| failed(&error))
+    }
+}
