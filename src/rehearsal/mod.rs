@@ -196,7 +196,7 @@ impl Rehearsal {
     ) -> Result<(), Refusal> {
         let exchange = Exchange::open(peer, &head.method, head.version, &head.uri, &head.headers);
         let mut exchange = exchange.dated(moment.at, self.begun + moment.since);
-        let arrived = target::read(&mut exchange, &head.uri, &head.headers, &peer, self.policy());
+        let arrived = target::read(&mut exchange, &head.uri, &head.headers, peer, self.policy());
         (*exchange.path).clone_into(&mut trace.path);
         exchange.host.clone_into(&mut trace.host);
         let target = arrived?;

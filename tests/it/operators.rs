@@ -42,7 +42,11 @@ fn a_change_is_recorded_as_it_was_made_and_answered() {
     let until = "2999-01-01T00:00:00Z";
     let answers = [
         asks("POST", "/v1/consumers/acme/keys", json!({"id": "k1", "scopes": ["orders:read"], "expires": until})),
-        asks("PUT", "/v1/consumers/acme/grants/g1", json!({"scopes": ["a", "b"], "until": until, "reason": "audit"})),
+        asks(
+            "PUT",
+            "/v1/consumers/acme/grants/g1",
+            json!({"scopes": ["a", "b"], "until": until, "reason": "audit", "force": true}),
+        ),
         asks("PUT", "/v1/consumers/acme/suspension", json!({"until": until, "reason": "unpaid"})),
         asks("POST", "/v1/revocations", json!({"key": "k1", "reason": "leaked"})),
         asks("POST", "/v1/revocations", json!({"nonsense": 1})),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jsonschema::{Draft, PatternOptions, Validator};
+use jsonschema::{Draft, PatternOptions, ValidationOptions, Validator};
 use serde_json::{Map, Value};
 
 use super::problem::SchemaProblem;
@@ -57,7 +57,7 @@ impl Leaves {
         if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
-        let options = super::options().with_draft(draft);
+        let options = options().with_draft(draft);
         let validator = options.build(&keywords).map_err(|error| SchemaProblem::of(&error))?;
         let leaf = Leaf { validator: Arc::new(validator), cost: Cost::of(&keywords) };
         self.known.insert(key, leaf.clone());
@@ -97,4 +97,13 @@ impl Pattern {
     pub(super) fn steps(&self, name: &str) -> u64 {
         self.cost.of_text(name)
     }
+}
+
+/// Options for the keywords that the crate judges.
+pub(super) fn options() -> ValidationOptions<'static> {
+    jsonschema::options()
+        .offline()
+        .should_validate_formats(true)
+        .should_ignore_unknown_formats(false)
+        .with_pattern_options(PatternOptions::regex())
 }

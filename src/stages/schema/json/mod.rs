@@ -19,16 +19,18 @@ mod report;
 
 use std::sync::Arc;
 
-use jsonschema::{Draft, PatternOptions, ValidationOptions, uri};
+use jsonschema::{Draft, uri};
 use referencing::ResourceRef;
 use serde_json::{Value, json};
 
 use self::compile::Compiler;
 use self::evaluate::Evaluation;
 use self::graph::{Graph, NodeId};
+use self::leaf::options;
 pub(crate) use self::problem::SchemaProblem;
 pub(crate) use self::references::Files;
 use self::references::Place;
+use self::report::cut;
 use super::fast_path::FastPath;
 use super::malformed::malformed;
 use crate::budget::Steps;
@@ -37,8 +39,6 @@ use crate::stages::strict_json::{self, Unparsed};
 
 /// Most violations that one answer lists.
 const MAX_VIOLATIONS: usize = 20;
-/// Longest detail and longest pointer of one violation, in bytes.
-const MAX_DETAIL: usize = 300;
 /// Steps that one decision may take: some 40 ms. A report of what is wrong may take as many again.
 const MAX_STEPS: u64 = 1_000_000;
 /// Memory that the tree of one body may take, in bytes.
@@ -177,15 +177,6 @@ fn too_complex(prefix: &str) -> Violation {
     Violation { pointer: prefix.to_owned(), detail: detail.to_owned(), keyword: None, schema: None }
 }
 
-/// Options for the keywords that the crate judges.
-fn options() -> ValidationOptions<'static> {
-    jsonschema::options()
-        .offline()
-        .should_validate_formats(true)
-        .should_ignore_unknown_formats(false)
-        .with_pattern_options(PatternOptions::regex())
-}
-
 /// Refuses a message that parses but violates its schema. Pointers contain names chosen by the caller, so their length
 /// and number are bounded here.
 pub(super) fn violated(what: &str, mut errors: Vec<Violation>) -> Refusal {
@@ -201,15 +192,6 @@ pub(super) fn violated(what: &str, mut errors: Vec<Violation>) -> Refusal {
 pub(crate) fn pattern_problem(pattern: &str) -> Option<String> {
     let schema = json!({"pattern": pattern});
     options().offline().build(&schema).err().map(|error| cut(error.to_string()))
-}
-
-fn cut(mut text: String) -> String {
-    if text.len() > MAX_DETAIL {
-        let end = (0..=MAX_DETAIL).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::cut;
 use super::evaluate::Evaluation;
 use super::graph::{Applicator, Graph, Members, NodeId};
 use crate::budget::{Exhausted, Steps};
 use crate::refusal::Violation;
+
+/// Longest detail and longest pointer of one violation, in bytes.
+const MAX_DETAIL: usize = 300;
 
 /// Reports up to `most` violations of a value that does not conform to the root.
 pub(super) fn report(
@@ -338,4 +340,14 @@ impl Distance {
         self.kinds += other.kinds;
         self.others += other.others;
     }
+}
+
+/// Cuts a text that names what a caller has chosen.
+pub(super) fn cut(mut text: String) -> String {
+    if text.len() > MAX_DETAIL {
+        let end = (0..=MAX_DETAIL).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
