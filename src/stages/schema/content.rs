@@ -15,7 +15,7 @@ use super::xml::XmlSchema;
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// JSON bodies and forms up to this size in bytes are checked on the worker, in about a millisecond; larger ones are
-/// offloaded.
+/// offloaded, and those of JSON that turn out to take longer.
 const AT_ONCE: usize = 256 << 10;
 
 /// The schema of bodies of some media type.
@@ -108,11 +108,14 @@ impl Content {
     /// Checks that a body parses and conforms to its schema.
     pub(super) async fn check(&self, media: &MediaType<'_>, body: &Bytes) -> Result<(), Refusal> {
         match self {
-            Self::Json(schema) if body.len() > AT_ONCE => {
+            Self::Json(schema) => {
+                let at_once = if body.len() > AT_ONCE { None } else { schema.check_at_once(without_mark(body)) };
+                if let Some(checked) = at_once {
+                    return checked;
+                }
                 let (schema, body) = (Arc::clone(schema), body.clone());
                 Box::pin(offload(move || schema.check(without_mark(&body)))).await
             }
-            Self::Json(schema) => schema.check(without_mark(body)),
             // Boxed: rare and large, and it would be a part of every request's future.
             Self::Xml(schema) => Box::pin(schema.check(body)).await,
             Self::Form(form) if body.len() > AT_ONCE => {

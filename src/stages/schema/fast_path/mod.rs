@@ -15,6 +15,7 @@ use jsonschema::Draft;
 use serde_json::Value;
 
 pub(super) use self::program::FastPath;
+use crate::budget::Steps;
 
 impl FastPath {
     /// Compiles a schema that the crate has already compiled. Returns `None` if it contains an unsupported keyword.
@@ -27,9 +28,9 @@ impl FastPath {
         compile::compile_definitions(schema, draft, names)
     }
 
-    /// Whether a body is known to be acceptable JSON and valid. `false` decides nothing.
-    pub(super) fn accepts(&self, body: &[u8]) -> bool {
-        stream::accepts(self, body)
+    /// Whether a body is known to be acceptable JSON and valid, within a budget. `false` decides nothing.
+    pub(super) fn accepts(&self, body: &[u8], steps: Steps) -> bool {
+        stream::accepts(self, body, steps)
     }
 }
 

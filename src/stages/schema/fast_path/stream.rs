@@ -11,13 +11,10 @@ use crate::budget::Steps;
 use crate::stages::schema::scalar::Scalar;
 use crate::stages::strict_json::MAX_DEPTH;
 
-/// Steps that one body may take here. If they do not suffice, nothing is decided.
-const MAX_STEPS: u64 = 500_000;
-
-pub(super) fn accepts(fast_path: &FastPath, body: &[u8]) -> bool {
+pub(super) fn accepts(fast_path: &FastPath, body: &[u8], steps: Steps) -> bool {
     let Ok(text) = std::str::from_utf8(body) else { return false };
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let steps = Cell::new(Steps::new(MAX_STEPS));
+    let steps = Cell::new(steps);
     let reading = Reading { fast_path, node: fast_path.root, depth: MAX_DEPTH, steps: &steps };
     reading.deserialize(&mut deserializer).is_ok() && deserializer.end().is_ok()
 }

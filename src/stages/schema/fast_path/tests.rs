@@ -3,7 +3,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::FastPath;
+use crate::budget::Steps;
 use crate::stages::strict_json::{self, MAX_DEPTH};
+
+const PLENTY: Steps = Steps::new(1_000_000);
 
 const DRAFTS: [&str; 5] = [
     "https://json-schema.org/draft/2020-12/schema",
@@ -82,12 +85,12 @@ fn ordinary_bodies_are_accepted() {
     ] {
         let (validator, fast_path) = both(schema).unwrap();
         assert!(slow(&validator, body.as_bytes()), "{body}");
-        assert!(fast_path.expect("a fast_path").accepts(body.as_bytes()), "{schema} {body}");
+        assert!(fast_path.expect("a fast_path").accepts(body.as_bytes(), PLENTY), "{schema} {body}");
     }
     for draft in DRAFTS {
         let schema = json!({"$schema": draft, "$ref": "#/definitions/a",
             "definitions": {"a": {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}, "a": {"$ref": "#/definitions/a"}}}}});
-        assert!(fast_path(&schema).expect("a fast_path").accepts(br#"{"a": {"n": 1, "a": {}}}"#), "{draft}");
+        assert!(fast_path(&schema).expect("a fast_path").accepts(br#"{"a": {"n": 1, "a": {}}}"#, PLENTY), "{draft}");
     }
 }
 
@@ -111,11 +114,11 @@ fn what_is_in_doubt_is_not_accepted() {
         &deep,
         &deeper,
     ] {
-        assert!(!any.accepts(body.as_bytes()), "{}", body.chars().take(40).collect::<String>());
+        assert!(!any.accepts(body.as_bytes(), PLENTY), "{}", body.chars().take(40).collect::<String>());
     }
-    assert!(!any.accepts(b"\"\xff\""), "not UTF-8");
+    assert!(!any.accepts(b"\"\xff\"", PLENTY), "not UTF-8");
     let many: Vec<String> = (0..100).map(|n| format!("\"l{}\": 1", n % 99)).collect();
-    assert!(!any.accepts(format!("{{{}}}", many.join(",")).as_bytes()), "a duplicate key among many");
+    assert!(!any.accepts(format!("{{{}}}", many.join(",")).as_bytes(), PLENTY), "a duplicate key among many");
 
     let named =
         fast_path(&json!({"properties": {"a": {"type": "string", "minLength": 2, "maxLength": 3}}, "required": ["a"]}))
@@ -128,7 +131,7 @@ fn what_is_in_doubt_is_not_accepted() {
         r#"{"a": "éééé"}"#,
         r#"{"a": 1}"#,
     ] {
-        assert!(!named.accepts(body.as_bytes()), "{body}");
+        assert!(!named.accepts(body.as_bytes(), PLENTY), "{body}");
     }
 }
 
@@ -447,7 +450,7 @@ proptest! {
                 let mut dice = Dice(dice.iter());
                 let text = body(&mut dice, &root, &root, 8);
                 let text = broken(&mut dice, text);
-                if fast_path.accepts(&text) {
+                if fast_path.accepts(&text, PLENTY) {
                     prop_assert!(slow(&validator, &text), "{root}\n{}", String::from_utf8_lossy(&text));
                 }
             }
@@ -476,7 +479,7 @@ proptest! {
                     let mut dice = Dice(dice.iter());
                     let text = body(&mut dice, &defs[*name], &root, 8);
                     let text = broken(&mut dice, text);
-                    if fast_path.accepts(&text) {
+                    if fast_path.accepts(&text, PLENTY) {
                         prop_assert!(slow(&validator, &text), "{alone}\n{}", String::from_utf8_lossy(&text));
                     }
                 }

@@ -41,6 +41,8 @@ use crate::stages::strict_json::{self, Unparsed};
 const MAX_VIOLATIONS: usize = 20;
 /// Steps that one decision may take: some 40 ms. A report of what is wrong may take as many again.
 const MAX_STEPS: u64 = 1_000_000;
+/// Steps that a decision may take on a worker, which has other requests to serve: some 2 ms.
+const STEPS_AT_ONCE: u64 = 50_000;
 /// Memory that the tree of one body may take, in bytes.
 const MAX_TREE: usize = 48 << 20;
 
@@ -108,36 +110,42 @@ impl JsonSchema {
 
     /// Checks that a body parses and conforms to the schema.
     pub(crate) fn check(&self, body: &[u8]) -> Result<(), Refusal> {
-        if self.fast_path.as_ref().is_some_and(|fast_path| fast_path.accepts(body)) {
-            return Ok(());
-        }
-        self.check_slowly(body)
+        let undecided = || Err(violated("the body", vec![too_complex("")]));
+        self.check_within(Steps::new(MAX_STEPS), body).unwrap_or_else(undecided)
     }
 
-    /// The slow path: builds the tree and reports what is wrong.
-    fn check_slowly(&self, body: &[u8]) -> Result<(), Refusal> {
+    /// Like [`Self::check`], but decides only what takes little time; otherwise returns `None`.
+    pub(crate) fn check_at_once(&self, body: &[u8]) -> Option<Result<(), Refusal>> {
+        self.check_within(Steps::new(STEPS_AT_ONCE), body)
+    }
+
+    fn check_within(&self, steps: Steps, body: &[u8]) -> Option<Result<(), Refusal>> {
+        if self.fast_path.as_ref().is_some_and(|fast_path| fast_path.accepts(body, steps)) {
+            return Some(Ok(()));
+        }
         let violations = match strict_json::parse_in(MAX_TREE, body) {
-            Ok(value) => self.violations(&value, ""),
+            Ok(value) => self.violations_within(steps, &value, "")?,
             Err(Unparsed::TooLarge) => vec![too_complex("")],
             Err(Unparsed::Malformed(error)) => {
-                return Err(malformed(format!("the body is not acceptable JSON: {error}")));
+                return Some(Err(malformed(format!("the body is not acceptable JSON: {error}"))));
             }
         };
-        if violations.is_empty() { Ok(()) } else { Err(violated("the body", violations)) }
+        Some(if violations.is_empty() { Ok(()) } else { Err(violated("the body", violations)) })
     }
 
     /// Returns the first violations of a value, with `prefix` before their pointers.
     pub(super) fn violations(&self, value: &Value, prefix: &str) -> Vec<Violation> {
-        match Evaluation::new(&self.graph, Steps::new(MAX_STEPS)).valid(self.root, value) {
-            Ok(true) => Vec::new(),
-            Ok(false) => {
-                let steps = Steps::new(MAX_STEPS);
-                let found = report::report(&self.graph, self.root, value, prefix, steps, MAX_VIOLATIONS);
-                // The report ran out of steps before it found a place.
-                if found.is_empty() { vec![too_complex(prefix)] } else { found }
-            }
-            Err(_) => vec![too_complex(prefix)],
+        let found = self.violations_within(Steps::new(MAX_STEPS), value, prefix);
+        found.unwrap_or_else(|| vec![too_complex(prefix)])
+    }
+
+    fn violations_within(&self, steps: Steps, value: &Value, prefix: &str) -> Option<Vec<Violation>> {
+        if Evaluation::new(&self.graph, steps).valid(self.root, value).ok()? {
+            return Some(Vec::new());
         }
+        let found = report::report(&self.graph, self.root, value, prefix, steps, MAX_VIOLATIONS);
+        // None if the report ran out of steps before it came to a violation.
+        Some(found).filter(|found| !found.is_empty())
     }
 }
 

@@ -114,6 +114,16 @@ fn what_costs_too_much_is_refused_and_not_judged() {
 }
 
 #[test]
+fn what_takes_long_is_left_to_another_thread() {
+    let schema = JsonSchema::new(&json!({"items": {"contains": true, "anyOf": [{"minimum": 5}, {"type": "integer"}]}}));
+    let schema = schema.unwrap();
+    let body = |count: usize| format!("[{}1]", "1,".repeat(count));
+    assert!(schema.check_at_once(body(1_000).as_bytes()).is_some_and(|checked| checked.is_ok()));
+    assert!(schema.check_at_once(body(20_000).as_bytes()).is_none());
+    assert!(schema.check(body(20_000).as_bytes()).is_ok());
+}
+
+#[test]
 fn a_tree_that_takes_too_much_memory_is_not_built() {
     let schema = JsonSchema::new(&json!({"not": {"type": "string"}})).unwrap();
     // Ten bytes of text make an object of some 600 bytes.
