@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-/// A family of the series that exist now, in this order; [`Family`] would keep removed ones.
+/// A family of the series that exist now, in this order; the one of `prometheus-client` would keep removed ones.
 #[derive(Debug)]
 pub(super) struct Series<S, M>(pub(super) Vec<(S, M)>);
 
