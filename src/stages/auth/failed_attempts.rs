@@ -187,7 +187,7 @@ mod tests {
         assert!(failures.reserve(&ledger, IpAddr::from([192, 0, 2, 2]), now).await.is_ok());
     }
 
-    /// S13: whoever waits for others' attempts has a deadline.
+    /// S13: waiting for the attempts of others has a deadline.
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_ever_for_the_attempts_of_others() {
         let ledger = Ledger::new(Instant::now());

@@ -37,7 +37,7 @@ struct Report<'g> {
     pointer: String,
     found: Vec<Violation>,
     most: usize,
-    /// What has been reported, by node and address of the value: one failure is told once.
+    /// What has been reported, by node and address of the value, so that one failure is reported once.
     passed: HashSet<(NodeId, usize), ahash::RandomState>,
 }
 
