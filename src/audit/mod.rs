@@ -5,6 +5,7 @@
 //! - [`recorder`]: one per worker; buffers lines, hands them over in batches, and makes requests wait rather than lose
 //!   records;
 //! - [`trail`]: the open sinks, shared by all workers; opens, reopens, carries over and closes them;
+//! - [`sink`]: one open sink: queues batches for its writer;
 //! - [`writer`]: the thread of each sink, which keeps a batch until it is written;
 //! - [`file`](mod@file), [`stdout`]: the sinks.
 //!
@@ -13,12 +14,13 @@
 mod file;
 mod record;
 mod recorder;
+mod sink;
 mod sink_config;
 mod stdout;
 mod trail;
 mod writer;
 
-pub(crate) use self::record::{CLIENT_DISCONNECTED, Change, FIELDS, Outcome, REQUEST, Record};
+pub(crate) use self::record::{CLIENT_DISCONNECTED, CLIENT_STALLED, Change, FIELDS, Outcome, REQUEST, Record};
 pub(crate) use self::recorder::Recorder;
 pub(crate) use self::sink_config::SinkConfig;
 pub(crate) use self::trail::Trail;

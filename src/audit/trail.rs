@@ -5,21 +5,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
-
-use super::file::FileOutput;
+use super::sink::{GRACE, Sink};
 use super::sink_config::SinkConfig;
-use super::stdout::StdoutOutput;
-use super::writer::{Batch, Output, State, Writer};
-
-/// Capacity of a sink's channel, in batches; workers wait when it is full.
-const QUEUE: usize = 64;
-
-/// How long the writer of a sink that is no longer configured tries to write what was queued.
-const GRACE: Duration = Duration::from_secs(30);
+use super::writer::Batch;
+#[cfg(test)]
+use super::writer::Output;
 
 /// The open sinks.
 pub(crate) struct Trail {
@@ -127,8 +119,7 @@ impl Trail {
     /// file, in order and whole.
     pub(crate) fn reopen(&self) {
         for sink in &self.sinks {
-            sink.state.reopen.store(true, Relaxed);
-            sink.wake();
+            sink.reopen();
         }
     }
 
@@ -185,11 +176,8 @@ impl Trail {
             sink.close(deadline);
         }
         for sink in &self.sinks {
-            let mut done = sink.done.clone();
-            // Nothing is ever sent: the channel closes when the writer ends.
-            let ended = async { while done.changed().await.is_ok() {} };
             // What is left shows whether it ended in time.
-            let _ = tokio::time::timeout_at(deadline.into(), ended).await;
+            let _ = tokio::time::timeout_at(deadline.into(), sink.ended()).await;
         }
         self.sinks.iter().map(|sink| sink.state.waiting()).sum()
     }
@@ -213,92 +201,10 @@ impl Trail {
     pub(super) fn offer(&self, batch: &Batch) {
         for sink in &self.sinks {
             sink.state.handed.fetch_add(batch.records, Relaxed);
-            if sink.sender.try_send(batch.clone()).is_err() {
+            if !sink.offer(batch.clone()) {
                 sink.lost(batch);
             }
         }
-    }
-}
-
-/// An open sink: the handle on its writer.
-struct Sink {
-    config: SinkConfig,
-    sender: mpsc::Sender<Batch>,
-    state: Arc<State>,
-    thread: Thread,
-    /// Closed when the writer has ended.
-    done: watch::Receiver<()>,
-}
-
-impl Sink {
-    fn open(config: &SinkConfig) -> io::Result<Self> {
-        match config {
-            SinkConfig::Stdout { readable } => Self::start(config, StdoutOutput::open(*readable)?),
-            SinkConfig::File { path } => Self::start(config, FileOutput::open(path)?),
-        }
-    }
-
-    /// Starts the writer of an open output.
-    fn start(config: &SinkConfig, output: impl Output) -> io::Result<Self> {
-        let (sender, batches) = mpsc::channel(QUEUE);
-        let (alive, done) = watch::channel(());
-        let state = Arc::new(State::default());
-        let writer = Writer {
-            name: config.to_string(),
-            output,
-            batches,
-            state: Arc::clone(&state),
-            done: alive,
-            pending: Vec::new(),
-            written: 0,
-        };
-        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
-        Ok(Self { config: config.clone(), sender, state, thread: thread.thread().clone(), done })
-    }
-
-    fn error(&self) -> Option<String> {
-        self.state.error().or_else(|| self.sender.is_closed().then(|| "closed".to_owned()))
-    }
-
-    /// Queues a batch. Returns false if the sink is closed or given up.
-    async fn send(&self, batch: Batch) -> bool {
-        let batch = match self.sender.try_send(batch) {
-            Ok(()) => return true,
-            Err(mpsc::error::TrySendError::Closed(_)) => return false,
-            Err(mpsc::error::TrySendError::Full(batch)) => batch,
-        };
-        tokio::select! {
-            sent = self.sender.send(batch) => sent.is_ok(),
-            () = self.state.given_up() => false,
-        }
-    }
-
-    /// Wakes the writer to check for a reopen or close, whether it waits for a batch or to retry.
-    fn wake(&self) {
-        // If the queue is full the writer will check anyway, after its next batch.
-        let _ = self.sender.try_send(Batch::default());
-        self.thread.unpark();
-    }
-
-    fn close(&self, deadline: Instant) {
-        self.state.closing.store(true, Relaxed);
-        self.give_up_at(deadline);
-    }
-
-    fn give_up_at(&self, deadline: Instant) {
-        self.state.give_up_at(deadline);
-        self.wake();
-    }
-
-    #[cold]
-    fn lost(&self, batch: &Batch) {
-        tracing::error!(sink = %self.config, records = batch.records, "audit records were lost: the sink is closed or full");
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        self.close(Instant::now() + GRACE);
     }
 }
 
@@ -318,6 +224,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::audit::sink::QUEUE;
 
     /// Longer than any test waits for anything.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -487,15 +394,5 @@ mod tests {
         old.send(&batch("one\n")).await;
         assert_eq!(old.close(PATIENCE).await, 0);
         assert_eq!(fs::read_to_string(folder.path().join("a")).unwrap(), "one\n", "what is queued is still written");
-    }
-
-    #[tokio::test]
-    async fn the_earliest_time_to_give_up_holds() {
-        let state = State::default();
-        let now = Instant::now();
-        for (set, expected) in [(20, 20), (30, 20), (10, 10)] {
-            state.give_up_at(now + Duration::from_secs(set));
-            assert_eq!(state.deadline(), Some(now + Duration::from_secs(expected)));
-        }
     }
 }

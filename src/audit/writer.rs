@@ -365,4 +365,14 @@ mod tests {
         let (whole, _torn) = files[0].split_at(files[0].rfind('\n').map_or(0, |end| end + 1));
         assert_eq!(format!("{whole}{}", files[1]), format!("{sent}{later}"));
     }
+
+    #[tokio::test]
+    async fn the_earliest_time_to_give_up_holds() {
+        let state = State::default();
+        let now = Instant::now();
+        for (set, expected) in [(20, 20), (30, 20), (10, 10)] {
+            state.give_up_at(now + Duration::from_secs(set));
+            assert_eq!(state.deadline(), Some(now + Duration::from_secs(expected)));
+        }
+    }
 }
