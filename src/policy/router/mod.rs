@@ -33,7 +33,7 @@ use self::tree::Node;
 /// All routes of a policy.
 pub(crate) struct Router<R> {
     /// By host, lower case.
-    hosts: HashMap<Box<str>, Paths<R>>,
+    hosts: HashMap<Box<str>, Paths<R>, ahash::RandomState>,
     /// Routes of APIs without hosts.
     any: Paths<R>,
 }
@@ -78,7 +78,7 @@ pub(crate) struct Conflict<R>(pub(crate) R);
 
 impl<R> Default for Router<R> {
     fn default() -> Self {
-        Self { hosts: HashMap::new(), any: Paths::default() }
+        Self { hosts: HashMap::default(), any: Paths::default() }
     }
 }
 

@@ -6,9 +6,14 @@
 
 /// The other readings of a path; none for an ordinary one.
 pub(super) fn of(path: &str) -> impl Iterator<Item = String> + use<> {
-    let decoded = path.contains('%').then(|| decode(path));
+    let (mut escaped, mut has_parameters) = (false, false);
+    for byte in path.bytes() {
+        escaped |= byte == b'%';
+        has_parameters |= byte == b';';
+    }
+    let decoded = escaped.then(|| decode(path));
     let bare = decoded.as_deref().unwrap_or(path);
-    let bare = bare.contains(';').then(|| without_parameters(bare));
+    let bare = (has_parameters || (escaped && bare.contains(';'))).then(|| without_parameters(bare));
     decoded.into_iter().chain(bare)
 }
 

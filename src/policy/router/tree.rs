@@ -2,7 +2,7 @@
 //!
 //! A lookup visits each node at most once, so its cost is bounded by the policy, never by the request.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::pattern::Segment;
@@ -11,7 +11,8 @@ use crate::stages::schema::segment::SegmentPattern;
 /// One level of the tree. The more specific kinds of segments are tried first.
 #[derive(Default)]
 pub(super) struct Node {
-    texts: HashMap<Box<str>, Node>,
+    /// Few, so that comparing them is faster than hashing the segment.
+    texts: BTreeMap<Box<str>, Node>,
     /// The more specific first.
     mixed: BTreeMap<Arc<SegmentPattern>, Node>,
     name: Option<Box<Node>>,
@@ -34,7 +35,7 @@ impl Node {
     /// The endpoint of the most specific template that matches, among those that `answers` accepts. `path` is without its
     /// first slash.
     pub(super) fn find(&self, path: &str, answers: &impl Fn(usize) -> bool) -> Option<usize> {
-        let (segment, after) = path.split_once('/').map_or((path, None), |(segment, after)| (segment, Some(after)));
+        let (segment, after) = split(path);
         let below = |node: &Self| match after {
             Some(after) => node.find(after, answers),
             None => node.end.filter(|end| answers(*end)),
@@ -49,5 +50,15 @@ impl Node {
         let found = mixed.map(|(_, node)| node).find_map(below);
         let name = || self.name.as_deref().filter(|_| !segment.is_empty()).and_then(below);
         found.or_else(name).or_else(|| self.rest.filter(|rest| answers(*rest)))
+    }
+}
+
+/// The first segment of a path, and what follows its slash.
+fn split(path: &str) -> (&str, Option<&str>) {
+    // Segments are short, so that looking at each byte is faster than setting up a search.
+    let slash = path.bytes().position(|byte| byte == b'/');
+    match slash.and_then(|slash| path.split_at_checked(slash)) {
+        Some((segment, after)) => (segment, after.get(1..)),
+        None => (path, None),
     }
 }

@@ -1,4 +1,4 @@
-//! A set of field names with fast lookup: the length and two letters rule out nearly every other name.
+//! Sets of field names with fast lookup: the length and two letters rule out nearly every other name.
 
 /// Names and prefixes of names, all in lower case; prefixes have at least three letters.
 pub(super) struct Names {
@@ -32,9 +32,39 @@ impl Names {
 
     /// Whether this lower-case name is in the set.
     pub(super) fn has(&self, name: &str) -> bool {
-        let possible = self.lengths.get(letter(name)).is_some_and(|lengths| lengths >> length(name) & 1 == 1);
-        possible && (self.exact.contains(&name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix)))
+        is_possible(&self.lengths, name)
+            && (self.exact.contains(&name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix)))
     }
+}
+
+/// Several sets, with one lookup that rules out nearly every name that is in none of them.
+pub(super) struct AnyOf {
+    lengths: [u64; LETTERS],
+}
+
+impl AnyOf {
+    pub(super) const fn new(sets: &[&Names]) -> Self {
+        let mut lengths = [0; LETTERS];
+        let mut set = 0;
+        while set < sets.len() {
+            let mut slot = 0;
+            while slot < LETTERS {
+                lengths[slot] |= sets[set].lengths[slot];
+                slot += 1;
+            }
+            set += 1;
+        }
+        Self { lengths }
+    }
+
+    /// Whether this lower-case name may be in one of the sets.
+    pub(super) fn may_have(&self, name: &str) -> bool {
+        is_possible(&self.lengths, name)
+    }
+}
+
+fn is_possible(lengths: &[u64; LETTERS], name: &str) -> bool {
+    lengths.get(letter(name)).is_some_and(|lengths| lengths >> length(name) & 1 == 1)
 }
 
 const fn letter(name: &str) -> usize {

@@ -2,7 +2,7 @@
 
 use http::header::{HeaderMap, HeaderName};
 
-use super::names::Names;
+use super::names::{AnyOf, Names};
 
 /// Hop-by-hop fields (RFC 9110 §7.6.1), in addition to those that `Connection` names. `te` has its own rule: `te:
 /// trailers` is forwarded.
@@ -200,6 +200,17 @@ static NOT_TRAILERS: Names = Names::new(
     &["if-", "content-", "accept"],
 );
 
+/// Everything that a request field may be in for which it is not forwarded.
+static REQUEST: AnyOf =
+    AnyOf::new(&[&HOP_BY_HOP, &REPLACED, &PROXY_ONLY, &FORWARDED, &VOUCHING, &METHOD_OVERRIDES, &TARGET_OVERRIDES]);
+static OVERRIDES: AnyOf = AnyOf::new(&[&METHOD_OVERRIDES, &TARGET_OVERRIDES]);
+static RESPONSE: AnyOf = AnyOf::new(&[&HOP_BY_HOP, &RESPONSE_PROXY_ONLY]);
+
+/// Whether a request field may be in one of the lists: most are in none, and need no other question.
+pub(super) fn may_be_listed(name: &str) -> bool {
+    REQUEST.may_have(name)
+}
+
 /// Whether a request field is never the client's to send, whatever an API keeps: hop-by-hop fields, those that the proxy
 /// replaces, and those that only it may send.
 pub(super) fn is_ours(name: &str) -> bool {
@@ -214,7 +225,8 @@ pub(super) fn is_said_by_proxies(name: &str, trusted_peer: bool) -> bool {
 /// Whether a request with this field is refused, because an upstream may obey it and act on a request that nobody
 /// authorized. `targets`: also those with another path or host.
 pub(super) fn is_override(name: &str, targets: bool) -> bool {
-    METHOD_OVERRIDES.has(name) || (targets && TARGET_OVERRIDES.has(name) && !FORWARDED.has(name))
+    OVERRIDES.may_have(name)
+        && (METHOD_OVERRIDES.has(name) || (targets && TARGET_OVERRIDES.has(name) && !FORWARDED.has(name)))
 }
 
 /// Whether servers read this name and another one as the same: CGI, PHP and others make one character of `-`, `_` and `.`.
@@ -225,7 +237,7 @@ pub(super) fn is_ambiguous(name: &str) -> bool {
 /// Whether a response field is forwarded to the client. Hop-by-hop fields are not, nor those that reveal the upstream's
 /// software or that only the proxy may send (`RateLimit*`, `X-Request-Id`).
 pub(crate) fn is_forwarded_downstream(name: &str) -> bool {
-    !(HOP_BY_HOP.has(name) || name == "te" || RESPONSE_PROXY_ONLY.has(name))
+    name != "te" && !(RESPONSE.may_have(name) && (HOP_BY_HOP.has(name) || RESPONSE_PROXY_ONLY.has(name)))
 }
 
 /// Removes the fields that are allowed only in a head from trailers, in either direction (RFC 9110 §6.5.1): a recipient

@@ -2,10 +2,10 @@
 //! the proxy adds. They are written directly to the output buffer, without a map in between.
 
 use http::Version;
-use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TE};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE};
 
 use super::hop_by_hop::{accepts_trailers, connection_options, named};
-use super::rules::{is_ambiguous, is_ours, is_said_by_proxies};
+use super::rules::{is_ambiguous, is_ours, is_said_by_proxies, may_be_listed};
 use super::via;
 use crate::policy::header_rules::HeaderRules;
 use crate::proxy::http1::fields::write_line;
@@ -74,7 +74,13 @@ impl UpstreamHeaders<'_> {
 
     /// Whether a field of the client is forwarded unchanged.
     fn is_forwarded(&self, name: &HeaderName) -> bool {
+        if name == HOST || name == CONTENT_LENGTH {
+            return false;
+        }
         let text = name.as_str();
+        if !is_ambiguous(text) && !may_be_listed(text) {
+            return !self.rules.drops(text) || self.keep.contains(name);
+        }
         let plain;
         let read = if is_ambiguous(text) {
             // Only names that the policy has get here. A server may read this one as another name.
@@ -83,8 +89,11 @@ impl UpstreamHeaders<'_> {
         } else {
             text
         };
+        if is_ours(read) {
+            return false;
+        }
         let dropped = is_said_by_proxies(read, self.trusted_peer) || self.rules.drops(read) || self.rules.drops(text);
-        !is_ours(read) && (!dropped || self.keep.contains(name))
+        !dropped || self.keep.contains(name)
     }
 
     fn is_credential(&self, name: &HeaderName) -> bool {

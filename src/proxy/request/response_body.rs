@@ -37,7 +37,8 @@ struct Upstream {
     /// What was held of the body until the response was released.
     held: Pieces,
     /// What came first of a body of which nothing was held.
-    beginning: Option<Frame<Bytes>>,
+    /// Boxed, because it is large and rare, and would enlarge every response.
+    beginning: Option<Box<Frame<Bytes>>>,
     /// Present until the response is interrupted.
     connection: Option<Box<UpstreamConnection>>,
     pool: Rc<Pool>,
@@ -95,7 +96,7 @@ impl ResponseBody {
             && upstream.beginning.is_none()
         {
             match upstream.poll(cx, &self.guard) {
-                Poll::Ready(Some(Ok(frame))) => upstream.beginning = Some(frame),
+                Poll::Ready(Some(Ok(frame))) => upstream.beginning = Some(Box::new(frame)),
                 Poll::Ready(Some(Err(refusal))) => self.interruption = Some(refusal),
                 Poll::Ready(None) | Poll::Pending => {}
             }
@@ -146,7 +147,7 @@ impl Upstream {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if let Some(frame) = self.beginning.take() {
-            return Poll::Ready(Some(Ok(frame)));
+            return Poll::Ready(Some(Ok(*frame)));
         }
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         let frame = match connection.poll_body(cx) {
@@ -192,7 +193,7 @@ impl Upstream {
 
     fn size_hint(&self) -> SizeHint {
         let rest = self.connection.as_ref().map(|connection| connection.size_hint()).unwrap_or_default();
-        let beginning = self.beginning.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        let beginning = self.beginning.as_deref().and_then(Frame::data_ref).map_or(0, Bytes::len);
         let first = (self.held.iter().map(Bytes::len).sum::<usize>() + beginning) as u64;
         rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest.saturating_add(first)))
     }

@@ -66,7 +66,7 @@ pub(crate) fn read(
             }
             Err(_) => return Err(ResponseError::Invalid("its head is malformed")),
         };
-        check_lines(input.get(..size).unwrap_or_default())?;
+        check_lines(input.get(..size).unwrap_or_default(), parsed.headers)?;
         // RFC 9110 §15: a status outside 100 to 599 has no meaning to anybody.
         let status = parsed.code.filter(|code| *code < 600).and_then(|code| StatusCode::from_u16(code).ok());
         let status = status.ok_or(ResponseError::Invalid("its status code is invalid"))?;
@@ -154,15 +154,20 @@ impl Fields {
 
 /// Checks that a head begins with its status line and that each of its lines ends in CRLF. httparse skips empty lines
 /// before it and accepts LF alone, which RFC 9112 §2.2 permits and which two parsers may read in two ways.
-fn check_lines(head: &[u8]) -> Result<(), ResponseError> {
+fn check_lines(head: &[u8], headers: &[httparse::Header<'_>]) -> Result<(), ResponseError> {
     if !head.starts_with(b"HTTP/") {
         return Err(ResponseError::Invalid("something precedes its status line"));
     }
-    let bare = |at: usize| at.checked_sub(1).and_then(|before| head.get(before)) != Some(&b'\r');
-    if memchr::memchr_iter(b'\n', head).any(bare) {
-        return Err(ResponseError::Invalid("a line of its head ends in LF without CR"));
-    }
-    Ok(())
+    let status = memchr::memchr(b'\n', head).and_then(|end| head.get(..=end)).unwrap_or_default();
+    // The values are parts of the head, so what follows one is the end of its line. No other byte is looked at again.
+    let after = |value: &[u8]| value.as_ptr().addr().checked_sub(head.as_ptr().addr())?.checked_add(value.len());
+    let ends = |value: &[u8]| {
+        let rest = after(value).and_then(|end| head.get(end..)).unwrap_or_default();
+        let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"\r\n"))
+    };
+    let all = status.ends_with(b"\r\n") && headers.iter().all(|header| ends(header.value)) && head.ends_with(b"\r\n");
+    if all { Ok(()) } else { Err(ResponseError::Invalid("a line of its head ends in LF without CR")) }
 }
 
 /// Parses a decimal number, which must consist of digits alone (RFC 9110 §8.6).
