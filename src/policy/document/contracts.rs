@@ -70,6 +70,8 @@ pub(crate) struct Content {
     pub(crate) xml: Option<String>,
     /// XSD 1.0 file for the content of the Body of SOAP messages.
     pub(crate) soap: Option<String>,
+    /// Media types that pass unchecked, such as `text/event-stream` or `text/csv`; they are streamed.
+    pub(crate) unchecked: Vec<String>,
 }
 
 /// `mode: report`, or by stage: `mode: { schema: report }`.
@@ -106,6 +108,7 @@ enum Key {
     Json,
     Xml,
     Soap,
+    Unchecked,
     Mode,
     MaxSize,
     Status(String),
@@ -113,12 +116,13 @@ enum Key {
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const KEYS: &[&str] = &["json", "xml", "soap", "mode", "max_size", "200", "2XX", "default"];
+        const KEYS: &[&str] = &["json", "xml", "soap", "unchecked", "mode", "max_size", "200", "2XX", "default"];
         let text = String::deserialize(deserializer)?;
         Ok(match text.as_str() {
             "json" => Self::Json,
             "xml" => Self::Xml,
             "soap" => Self::Soap,
+            "unchecked" => Self::Unchecked,
             "mode" => Self::Mode,
             "max_size" => Self::MaxSize,
             "default" => Self::Status(text),
@@ -145,6 +149,7 @@ impl<'de> Deserialize<'de> for Response {
                         Key::Json => all.get_or_insert_default().json = Some(map.next_value()?),
                         Key::Xml => all.get_or_insert_default().xml = Some(map.next_value()?),
                         Key::Soap => all.get_or_insert_default().soap = Some(map.next_value()?),
+                        Key::Unchecked => all.get_or_insert_default().unchecked = map.next_value()?,
                         Key::Mode => response.mode = Some(map.next_value()?),
                         Key::MaxSize => response.max_size = Some(map.next_value()?),
                         Key::Status(status) => drop(response.statuses.insert(status, map.next_value()?)),

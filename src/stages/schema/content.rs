@@ -35,7 +35,7 @@ pub(crate) enum Content {
     Unchecked,
 }
 
-/// The accepted media types, narrow ranges before wide ones.
+/// The accepted media types, narrow ranges before wide ones: the most specific applies (OpenAPI 3.1, §4.8.13).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Contents(Vec<(MediaRange, Content)>);
 
@@ -43,7 +43,23 @@ impl Contents {
     /// Accepts these ranges; narrower ones take precedence.
     pub(crate) fn new(mut contents: Vec<(MediaRange, Content)>) -> Self {
         contents.sort_by_key(|(range, _)| std::cmp::Reverse(range.narrowness()));
+        MediaRange::tell_apart(contents.iter_mut().map(|(range, _)| range));
         Self(contents)
+    }
+
+    /// Also accepts others, for the media types that none of these contain.
+    pub(crate) fn or(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether any is checked.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.0.iter().any(|(_, content)| !matches!(content, Content::Unchecked))
     }
 
     /// JSON, by its own media type and by those that end in `+json` (RFC 6839 §3.1).

@@ -399,11 +399,15 @@ impl Described {
         };
         let statuses = operation.responses.iter().map(one).collect::<Option<Vec<_>>>()?;
         let max_size = max_size.map_or(self.max_size, |Size(bytes)| bytes);
-        Some(ResponseRequirement::new(statuses, max_size).handling_undescribed(self.undescribed))
+        Some(ResponseRequirement::new(statuses, max_size).handling_undescribed(self.undescribed, 400))
     }
 
-    fn contents(&self, contents: &[(String, openapi::Content)], of: &Compiled) -> Option<Vec<(MediaRange, Content)>> {
-        let one = |(range, content): &(String, openapi::Content)| {
+    fn contents(
+        &self,
+        contents: &[(MediaRange, openapi::Content)],
+        of: &Compiled,
+    ) -> Option<Vec<(MediaRange, Content)>> {
+        let one = |(range, content): &(MediaRange, openapi::Content)| {
             let strict = self.content(content, &of.schemas)?;
             let content = match &of.lenient {
                 Some(lenient) if !matches!(strict, Content::Unchecked) => {
@@ -411,7 +415,7 @@ impl Described {
                 }
                 _ => strict,
             };
-            Some((MediaRange::parse(range)?, content))
+            Some((range.clone(), content))
         };
         contents.iter().map(one).collect()
     }
