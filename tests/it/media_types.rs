@@ -93,3 +93,31 @@ fn the_policys_contract_applies_before_the_descriptions() {
     }
     proxy.done();
 }
+
+/// F23: a parameter does not lead from a type that is judged to a range that is not.
+#[test]
+fn a_parameter_is_no_way_round_a_contract() {
+    let upstream = upstream().start();
+    let content = "content: { 'application/json; v=1': { schema: { required: [a] } }, '*/*': {} }";
+    let proxy = proxy()
+        .before(&upstream)
+        .file(
+            "api.yaml",
+            format!("openapi: 3.1.0\npaths:\n  /x: {{ post: {{ security: [], requestBody: {{ {content} }} }} }}\n"),
+        )
+        .described("api.yaml")
+        .route("POST /x", "public: true")
+        .start();
+    let mut client = client(&proxy);
+    for (media, status) in [
+        ("application/json", 422),
+        ("application/json; v=1", 422),
+        ("application/json; v=2", 415),
+        ("application/json; v=1; v=1", 415),
+        ("text/plain", 200),
+    ] {
+        let answer = client.request("POST", "/x").header("content-type", media).body("{}").send();
+        assert_eq!(answer.status, status, "{media} {}", answer.text());
+    }
+    proxy.done();
+}

@@ -14,10 +14,11 @@ use crate::policy::source::quote;
 use crate::policy::tree::At;
 use crate::policy::units::Size;
 use crate::stages::schema::content::{Content, Contents};
-use crate::stages::schema::fields::{Field, Fields, Style};
-use crate::stages::schema::form::{self, Form, Multipart};
+use crate::stages::schema::fields::{Field, Style};
+use crate::stages::schema::form::{Form, Multipart};
 use crate::stages::schema::json::JsonSchema;
 use crate::stages::schema::media_type::MediaRange;
+use crate::stages::schema::object::Fields;
 use crate::stages::schema::parameters::{Group, Parameters};
 use crate::stages::schema::response::{Requirement as ResponseRequirement, Statuses, Undescribed};
 use crate::stages::schema::xml::Soap;
@@ -110,13 +111,18 @@ fn bodies(
     }
     if let Some(path) = &request.form {
         let SchemaFile { value, schema } = schemas.json(context, path, at.key("form"))?;
-        contents.extend(Contents::form(&Arc::new(Form::new(Fields::of(&value, Style::Form, true), schema))));
+        contents.extend(Contents::form(&Arc::new(Form::new(form_fields(&value), schema))));
     }
     if let Some(path) = &request.multipart {
         let SchemaFile { value, schema } = schemas.json(context, path, at.key("multipart"))?;
-        contents.extend(Contents::multipart(&Arc::new(Multipart::new(form::parts_of(&value), schema))));
+        contents.extend(Contents::multipart(&Arc::new(Multipart::new(form_fields(&value), schema))));
     }
     Some(contents)
+}
+
+/// The fields of a form: texts, lists that repeat a name, and objects in JSON.
+fn form_fields(schema: &Value) -> Fields {
+    Fields::of(schema, Style::Form, true).json_objects()
 }
 
 /// Compiles the contracts of path, query, headers and cookies. The outer `None`: problems were reported.
@@ -184,7 +190,11 @@ fn query(
             let SchemaFile { value, schema } = schemas.json(context, path, at)?;
             let open = ["additionalProperties", "unevaluatedProperties"].iter().all(|key| value.get(key).is_none());
             let schema = if strict && open { strictly(&value, &schema)? } else { schema };
-            Some(Group { fields: Fields::of(&value, Style::Form, true), schema })
+            let fields = Fields::of(&value, Style::Form, true);
+            for collision in fields.collisions() {
+                context.warning(at, collision).help("rename one of them");
+            }
+            Some(Group { fields, schema })
         }
         (None, true) => {
             let nothing = JsonSchema::new(&json!({"additionalProperties": false})).ok()?;

@@ -19,9 +19,10 @@ pub(crate) struct Request {
     pub(crate) xml: Option<String>,
     /// XSD 1.0 file for the content of the Body of SOAP messages.
     pub(crate) soap: Option<String>,
-    /// JSON Schema file for `application/x-www-form-urlencoded` bodies, as an object of their fields.
+    /// JSON Schema file for `application/x-www-form-urlencoded` bodies, as an object of their fields; objects in it are JSON.
     pub(crate) form: Option<String>,
-    /// JSON Schema file for `multipart/form-data` bodies; `maxLength` limits the size of a file.
+    /// JSON Schema file for `multipart/form-data` bodies. A file may be where the schema asks for a length at most: `maxLength`
+    /// limits its size, and everything else is judged as text.
     pub(crate) multipart: Option<String>,
     /// Maximum size of the body, before and after decoding. Default: 1MiB with a schema, else `limits.body_size`.
     pub(crate) max_size: Option<Size>,

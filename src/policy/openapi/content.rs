@@ -182,22 +182,35 @@ fn form<'d>(reading: &mut Reading<'d>, node: &Node<'d>, schema: &Node<'d>) -> Fo
     let mut properties = Vec::new();
     properties_of(schema, 8, &mut properties);
     let encoding = node.get("encoding");
-    let mut fields: Vec<Field> = Vec::new();
+    let mut by_name: Vec<(&str, Vec<Node<'d>>)> = Vec::new();
     for (name, property) in properties {
-        if fields.iter().any(|known| known.name == name) {
-            continue;
+        match by_name.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, nodes)) => nodes.push(property),
+            None => by_name.push((name, vec![property])),
         }
+    }
+    let mut fields: Vec<Field> = Vec::new();
+    for (name, nodes) in by_name {
         let encoding = encoding.as_ref().and_then(|encoding| encoding.get(name));
-        let (mut style, mut explode, mut media) = (Style::Form, true, Vec::new());
+        let (mut style, mut explode, mut json_objects, mut media) = (Style::Form, true, true, Vec::new());
         if let Some(encoding) = &encoding {
-            (style, explode) = parameters::style(reading, encoding, Location::Query);
+            // OpenAPI 3.1, §4.8.15: with any of these `contentType` does not count, and objects are not JSON.
+            if ["style", "explode", "allowReserved"].iter().any(|keyword| encoding.get(keyword).is_some()) {
+                json_objects = false;
+                (style, explode) = parameters::style(reading, encoding, Location::Query);
+            }
             media = media_ranges(reading, encoding);
             if encoding.text("contentType").is_some_and(|text| text.split(',').all(is_json)) {
                 style = Style::Json;
             }
         }
-        let schema = reading.requests.define(&property);
-        fields.push(Field { name: name.to_owned(), style, explode, media, schema });
+        let names: Vec<Value> = nodes.iter().map(|node| reference(&reading.requests.define(node))).collect();
+        let schema = match (&*nodes, nodes.first()) {
+            ([only], _) => reading.requests.define(only),
+            (_, Some(first)) => reading.requests.define_made(json!({"allOf": names}), first),
+            _ => continue,
+        };
+        fields.push(Field { name: name.to_owned(), style, explode, json_objects, media, schema });
     }
     Form { fields, schema: reading.requests.define(schema) }
 }

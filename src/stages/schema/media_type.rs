@@ -118,8 +118,13 @@ impl MediaRange {
 
     /// Whether a media type is one of these.
     pub(super) fn contains(&self, media: &MediaType<'_>) -> bool {
+        self.has_type(media) && self.has_parameters(media)
+    }
+
+    /// Whether a media type is one of these, whatever its parameters.
+    pub(super) fn has_type(&self, media: &MediaType<'_>) -> bool {
         let kind = &*self.kind == "*" || media.ty.as_str().eq_ignore_ascii_case(&self.kind);
-        kind && self.has_subtype(media) && (!self.json || is_json(media)) && self.has_parameters(media)
+        kind && self.has_subtype(media) && (!self.json || is_json(media))
     }
 
     fn has_subtype(&self, media: &MediaType<'_>) -> bool {

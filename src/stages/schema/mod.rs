@@ -7,6 +7,7 @@
 pub(crate) mod content;
 mod cookies;
 mod cost;
+mod draft;
 mod encoding;
 mod fast_path;
 pub(crate) mod fields;
@@ -14,7 +15,9 @@ pub(crate) mod form;
 pub(crate) mod json;
 mod malformed;
 pub(crate) mod media_type;
+mod multipart;
 mod nested;
+pub(crate) mod object;
 mod offload;
 pub(crate) mod parameters;
 pub(crate) mod response;
