@@ -9,6 +9,8 @@ use crate::refusal::Violation;
 /// Most values of one message that are judged. Each but the first may take only this part of the steps of a decision, so
 /// all together take twice as many at most.
 const MAX_READINGS: u32 = 32;
+/// Most bytes of text in all these values together.
+const MAX_BYTES: usize = 32 << 20;
 
 /// A value, or what it may be.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +58,17 @@ impl Draft {
                 members.iter().map(|(name, member)| (name.clone(), member.value())).collect::<Map<_, _>>(),
             ),
             Self::Several { readings, chosen } => readings.get(*chosen).map(Self::value).unwrap_or_default(),
+        }
+    }
+
+    /// The bytes of text in it, and its values.
+    fn size(&self) -> usize {
+        match self {
+            Self::Value(Value::String(text)) => 1 + text.len(),
+            Self::Value(_) => 1,
+            Self::List(items) => items.iter().map(Self::size).sum(),
+            Self::Object(members) => members.iter().map(|(name, member)| name.len() + member.size()).sum(),
+            Self::Several { readings, .. } => readings.iter().map(Self::size).max().unwrap_or_default(),
         }
     }
 
@@ -117,7 +130,7 @@ impl Draft {
         if first.is_empty() {
             return first;
         }
-        let mut left = MAX_READINGS;
+        let mut left = u32::try_from(MAX_BYTES / self.size().max(1)).unwrap_or(u32::MAX).min(MAX_READINGS);
         let mut judge = |draft: &Self| {
             left = left.checked_sub(1)?;
             Some(schema.violations_in_part(MAX_READINGS, &draft.value(), prefix))
@@ -209,5 +222,11 @@ mod tests {
         assert_eq!(many(4).violations(&schema, ""), []);
         let schema = JsonSchema::new(&json!({"not": {"items": {}}})).unwrap();
         assert_eq!(many(1000).violations(&schema, "").len(), 1);
+        // A large text is not copied as often: neither reading of the other part is tried.
+        let large =
+            |size: usize| Draft::List(vec![Draft::Value("x".repeat(size).into()), several(&[json!(1), json!("1")])]);
+        let schema = JsonSchema::new(&json!({"prefixItems": [{}, {"type": "string"}]})).unwrap();
+        assert_eq!(large(1 << 20).violations(&schema, ""), []);
+        assert_eq!(large(33 << 20).violations(&schema, "").len(), 1);
     }
 }

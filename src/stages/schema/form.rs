@@ -385,7 +385,7 @@ mod tests {
         }
     }
 
-    /// F34, F37
+    /// F34, F37, F38
     #[test]
     fn an_object_in_a_form_is_json_and_an_unknown_name_may_repeat() {
         let item = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": false});
@@ -393,6 +393,7 @@ mod tests {
             "name": {"type": "string"},
             "address": {"type": "object", "properties": {"name": {"type": "integer"}}, "required": ["name"]},
             "lines": {"type": "array", "items": item},
+            "either": {"enum": ["1", 3]},
         }});
         let fields = || Fields::of(&schema, Style::Form, true).json_objects();
         let schema = Arc::new(JsonSchema::new(&schema).unwrap());
@@ -407,6 +408,9 @@ mod tests {
             (&[("lines", "{\"n\": 1}"), ("lines", "{\"m\": 2}")], false),
             (&[("lines", "[{\"n\": 1}, {\"n\": 2}]")], true),
             (&[("lines", "[{\"n\": 1}, {\"n\": \"x\"}]")], false),
+            (&[("either", "1")], true),
+            (&[("either", "3")], true),
+            (&[("either", "2")], false),
             (&[("other", "1"), ("other", "2")], true),
             (&[("name", "1"), ("name", "2")], false),
         ] {

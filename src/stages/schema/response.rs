@@ -153,7 +153,7 @@ impl Requirement {
 
     /// Refuses a response with an undescribed status; `None` if it passes.
     pub(crate) fn undescribed(&self, status: StatusCode) -> Option<Refusal> {
-        let detail = "the description does not have its status";
+        let detail = "the contract does not have its status";
         let refusal = || invalid(detail, vec![rule("undescribed", detail.to_owned())]);
         // A part, or a difference (RFC 3229), was not asked for.
         let partial = matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::IM_USED);
