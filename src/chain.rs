@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use crate::body::{Body, Counter, Source};
 use crate::exchange::Request;
@@ -105,9 +105,10 @@ pub(crate) async fn admit(
 pub(crate) fn release_undescribed(
     route: &Route,
     requirement: &response::Requirement,
+    status: StatusCode,
     trace: &mut Trace,
 ) -> Result<(), Refusal> {
-    requirement.undescribed().map_or(Ok(()), |refusal| trace.settle(route.reporting, refusal))
+    requirement.undescribed(status).map_or(Ok(()), |refusal| trace.settle(route.reporting, refusal))
 }
 
 /// Checks a response that was held back before it goes to the client. `body` is an error when it could not be read whole.

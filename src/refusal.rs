@@ -59,8 +59,8 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Framing, path, host, or two credentials.
-    MalformedRequest = 400 "malformed_request" "The request is malformed" in Request | Auth,
+    /// Framing, path, query, host, or two credentials.
+    MalformedRequest = 400 "malformed_request" "The request is malformed" in Request | Auth | Schema,
     /// The body does not parse.
     MalformedBody = 400 "malformed_body" "The body does not parse" in Schema,
     /// The route needs a credential, and none was sent.

@@ -72,7 +72,7 @@ impl Rehearsal {
         let mut trace = Trace::default();
         let released = match requirement.of(status, headers)? {
             Expected::Nothing if body.is_empty() => Ok(()),
-            Expected::Nothing => chain::release_undescribed(route, requirement, &mut trace),
+            Expected::Nothing => chain::release_undescribed(route, requirement, status, &mut trace),
             Expected::Contents(contents) => {
                 let fits = body.len() as u64 <= requirement.max_size;
                 let whole = if fits { Ok(body) } else { Err(requirement.too_large()) };

@@ -10,15 +10,17 @@ use super::context::Context;
 use super::schemas::{SchemaFile, Schemas};
 use crate::policy::document;
 use crate::policy::router::PathName;
+use crate::policy::source::quote;
 use crate::policy::tree::At;
 use crate::policy::units::Size;
 use crate::stages::schema::content::{Content, Contents};
-use crate::stages::schema::fields::{Field, Fields, Style};
-use crate::stages::schema::form::{self, Form, Multipart};
+use crate::stages::schema::fields::{Field, Style};
+use crate::stages::schema::form::{Form, Multipart};
 use crate::stages::schema::json::JsonSchema;
 use crate::stages::schema::media_type::MediaRange;
+use crate::stages::schema::object::Fields;
 use crate::stages::schema::parameters::{Group, Parameters};
-use crate::stages::schema::response::{Requirement as ResponseRequirement, Statuses};
+use crate::stages::schema::response::{Requirement as ResponseRequirement, Statuses, Undescribed};
 use crate::stages::schema::xml::Soap;
 use crate::stages::schema::{Bounds, Requirement};
 
@@ -62,7 +64,7 @@ pub(super) fn request(
     let request = route.request.as_ref().unwrap_or(&nothing);
     let deadline = context.period(inner.key("timeout"), request.timeout, defaults.deadline);
     let own = parameters(context, schemas, request, names, inner)?;
-    let mut contents = bodies(context, schemas, request, inner)?;
+    let contents = bodies(context, schemas, request, inner)?;
     let bounded = request.max_size.is_some() || request.timeout.is_some();
     if route.request.is_some() && contents.is_empty() && own.is_none() && (!bounded || request.strict.is_some()) {
         context.missing(
@@ -73,16 +75,15 @@ pub(super) fn request(
         return None;
     }
     let required = !contents.is_empty() || described.required;
-    // If two are for the same media type, the first applies.
-    contents.extend(described.contents);
-    let checked = contents.iter().any(|(_, content)| !matches!(content, Content::Unchecked));
-    let default = if checked { MAX_CHECKED_BODY } else { defaults.body };
+    // The policy's apply to all media types that they have, even where the description is more specific.
+    let contents = Contents::new(contents).or(Contents::new(described.contents));
+    let default = if contents.is_checked() { MAX_CHECKED_BODY } else { defaults.body };
     let written = request.max_size.map(|Size(bytes)| bytes);
     let max_size = written.or(described.max_size).unwrap_or(default);
     let bounds = Bounds { max_size, outer_size: max_size.max(defaults.body), deadline };
     let mut requirement = Requirement::new(bounds);
     if !contents.is_empty() {
-        requirement = requirement.body(Contents::new(contents), required);
+        requirement = requirement.body(contents, required);
     }
     let parameters = own.unwrap_or_default().or(described.parameters);
     Some(if parameters.is_empty() { requirement } else { requirement.parameters(parameters) })
@@ -110,13 +111,18 @@ fn bodies(
     }
     if let Some(path) = &request.form {
         let SchemaFile { value, schema } = schemas.json(context, path, at.key("form"))?;
-        contents.extend(Contents::form(&Arc::new(Form::new(Fields::of(&value, Style::Form, true), schema))));
+        contents.extend(Contents::form(&Arc::new(Form::new(form_fields(&value), schema))));
     }
     if let Some(path) = &request.multipart {
         let SchemaFile { value, schema } = schemas.json(context, path, at.key("multipart"))?;
-        contents.extend(Contents::multipart(&Arc::new(Multipart::new(form::parts_of(&value), schema))));
+        contents.extend(Contents::multipart(&Arc::new(Multipart::new(form_fields(&value), schema))));
     }
     Some(contents)
+}
+
+/// The fields of a form: texts, lists that repeat a name, and objects in JSON.
+fn form_fields(schema: &Value) -> Fields {
+    Fields::of(schema, Style::Form, true).json_objects()
 }
 
 /// Compiles the contracts of path, query, headers and cookies. The outer `None`: problems were reported.
@@ -184,7 +190,11 @@ fn query(
             let SchemaFile { value, schema } = schemas.json(context, path, at)?;
             let open = ["additionalProperties", "unevaluatedProperties"].iter().all(|key| value.get(key).is_none());
             let schema = if strict && open { strictly(&value, &schema)? } else { schema };
-            Some(Group { fields: Fields::of(&value, Style::Form, true), schema })
+            let fields = Fields::of(&value, Style::Form, true);
+            for collision in fields.collisions() {
+                context.warning(at, collision).help("rename one of them");
+            }
+            Some(Group { fields, schema })
         }
         (None, true) => {
             let nothing = JsonSchema::new(&json!({"additionalProperties": false})).ok()?;
@@ -239,7 +249,8 @@ pub(super) fn response(
             .help("write `json:`, `xml:` or `soap:` with a schema file, or one such contract per status");
     }
     let max_size = written.max_size.map_or(MAX_CHECKED_BODY, |Size(bytes)| bytes);
-    Some(ResponseRequirement::new(statuses, max_size))
+    // Successful responses are what a contract is for: one with another status is none of them.
+    Some(ResponseRequirement::new(statuses, max_size).handling_undescribed(Some(Undescribed::Refused), 300))
 }
 
 fn answer(
@@ -257,6 +268,15 @@ fn answer(
     }
     if let Some(path) = &content.soap {
         contents.extend(Contents::soap(&schemas.xml(context, path, Some(Soap { fault: true }), at.key("soap"))?));
+    }
+    for (position, text) in content.unchecked.iter().enumerate() {
+        match MediaRange::parse(text) {
+            Some(range) => contents.push((range, Content::Unchecked)),
+            None => {
+                let message = format!("{} is not a media type", quote(text));
+                context.error(at.key("unchecked").index(position), message).help("write one such as `text/csv`");
+            }
+        }
     }
     if contents.is_empty() {
         let help = "write `json:` with a JSON Schema file, or `xml:` or `soap:` with an XSD file";

@@ -19,9 +19,10 @@ pub(crate) struct Request {
     pub(crate) xml: Option<String>,
     /// XSD 1.0 file for the content of the Body of SOAP messages.
     pub(crate) soap: Option<String>,
-    /// JSON Schema file for `application/x-www-form-urlencoded` bodies, as an object of their fields.
+    /// JSON Schema file for `application/x-www-form-urlencoded` bodies, as an object of their fields; objects in it are JSON.
     pub(crate) form: Option<String>,
-    /// JSON Schema file for `multipart/form-data` bodies; `maxLength` limits the size of a file.
+    /// JSON Schema file for `multipart/form-data` bodies. A file may be where the schema asks for a length at most: `maxLength`
+    /// limits its size, and everything else is judged as text.
     pub(crate) multipart: Option<String>,
     /// Maximum size of the body, before and after decoding. Default: 1MiB with a schema, else `limits.body_size`.
     pub(crate) max_size: Option<Size>,
@@ -70,6 +71,8 @@ pub(crate) struct Content {
     pub(crate) xml: Option<String>,
     /// XSD 1.0 file for the content of the Body of SOAP messages.
     pub(crate) soap: Option<String>,
+    /// Media types that pass unchecked, such as `text/event-stream` or `text/csv`; they are streamed.
+    pub(crate) unchecked: Vec<String>,
 }
 
 /// `mode: report`, or by stage: `mode: { schema: report }`.
@@ -106,6 +109,7 @@ enum Key {
     Json,
     Xml,
     Soap,
+    Unchecked,
     Mode,
     MaxSize,
     Status(String),
@@ -113,12 +117,13 @@ enum Key {
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const KEYS: &[&str] = &["json", "xml", "soap", "mode", "max_size", "200", "2XX", "default"];
+        const KEYS: &[&str] = &["json", "xml", "soap", "unchecked", "mode", "max_size", "200", "2XX", "default"];
         let text = String::deserialize(deserializer)?;
         Ok(match text.as_str() {
             "json" => Self::Json,
             "xml" => Self::Xml,
             "soap" => Self::Soap,
+            "unchecked" => Self::Unchecked,
             "mode" => Self::Mode,
             "max_size" => Self::MaxSize,
             "default" => Self::Status(text),
@@ -145,6 +150,7 @@ impl<'de> Deserialize<'de> for Response {
                         Key::Json => all.get_or_insert_default().json = Some(map.next_value()?),
                         Key::Xml => all.get_or_insert_default().xml = Some(map.next_value()?),
                         Key::Soap => all.get_or_insert_default().soap = Some(map.next_value()?),
+                        Key::Unchecked => all.get_or_insert_default().unchecked = map.next_value()?,
                         Key::Mode => response.mode = Some(map.next_value()?),
                         Key::MaxSize => response.max_size = Some(map.next_value()?),
                         Key::Status(status) => drop(response.statuses.insert(status, map.next_value()?)),

@@ -3,12 +3,10 @@
 //! JSON and forms are validated against their schema; so is JSON where a range of media types (`*/*`) has a schema. Any
 //! other body passes unchecked, with a warning where it has a schema.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::files::Node;
-use super::media_type::{essence, is_json};
+use super::media_type::is_json;
 use super::parameters::{self, Field, Location};
 use super::reading::Reading;
 use super::schema::{Direction, Name, Schemas, reference};
@@ -52,16 +50,26 @@ impl Content {
 }
 
 /// Reads `content`: ranges of media types, and how bodies of each are validated.
-pub(super) fn read<'d>(reading: &mut Reading<'d>, content: &Node<'d>, direction: Direction) -> Vec<(String, Content)> {
-    // Parameters of media types are ignored, so entries that differ only in parameters are alternatives.
-    let mut types: BTreeMap<String, Vec<Node<'d>>> = BTreeMap::new();
+pub(super) fn read<'d>(
+    reading: &mut Reading<'d>,
+    content: &Node<'d>,
+    direction: Direction,
+) -> Vec<(MediaRange, Content)> {
+    let mut types: Vec<(MediaRange, Vec<Node<'d>>)> = Vec::new();
     for (media, node) in content.entries() {
-        let essence = essence(media);
-        if essence.split('/').count() == 2 {
-            types.entry(essence).or_default().push(node);
-        } else {
+        let Some(range) = MediaRange::parse(media) else {
             let message = format!("{} is not a media type, so it is ignored", quote(media));
             reading.diagnostics.warning(&node, message).at_key();
+            continue;
+        };
+        match types.iter_mut().find(|(known, _)| *known == range) {
+            Some((_, nodes)) => {
+                let which = if range.is_json() { "bodies may satisfy either" } else { "the first applies" };
+                let message = format!("{} is the same media type as one above: {which}", quote(media));
+                reading.diagnostics.warning(&node, message).at_key().help("write each media type once");
+                nodes.push(node);
+            }
+            None => types.push((range, vec![node])),
         }
     }
     if types.is_empty() && content.entries().next().is_some() {
@@ -69,15 +77,23 @@ pub(super) fn read<'d>(reading: &mut Reading<'d>, content: &Node<'d>, direction:
         reading.diagnostics.closing(content, "none of these is a media type");
     }
     let mut contents = Vec::new();
-    for (media, nodes) in types {
+    for (range, nodes) in types {
+        if range.is_json() {
+            let schema = json_schema(schemas(reading, direction), &nodes);
+            contents.push((range, Content::Json(schema)));
+            continue;
+        }
         let Some(node) = nodes.first() else { continue };
-        let schema = node.get("schema");
-        if is_json(&media) {
-            contents.push((media, Content::Json(json_schema(schemas(reading, direction), &nodes))));
-        } else if let Some(schema) = schema {
-            one(reading, direction, media, (node, &schema), &mut contents);
-        } else {
-            contents.push((media, Content::Unchecked));
+        match node.get("schema") {
+            Some(schema) if !range.is("text/event-stream") => {
+                one(reading, direction, range, (node, &schema), &mut contents);
+            }
+            _ => {
+                if range.is("text/event-stream") {
+                    reading.diagnostics.warning(node, "event streams are not checked").at_key();
+                }
+                contents.push((range, Content::Unchecked));
+            }
         }
     }
     contents
@@ -114,43 +130,34 @@ fn json_schema<'d>(schemas: &mut Schemas<'d>, nodes: &[Node<'d>]) -> Name {
 fn one<'d>(
     reading: &mut Reading<'d>,
     direction: Direction,
-    media: String,
+    range: MediaRange,
     (node, schema): (&Node<'d>, &Node<'d>),
-    contents: &mut Vec<(String, Content)>,
+    contents: &mut Vec<(MediaRange, Content)>,
 ) {
     let request = direction == Direction::Request;
-    match media.as_str() {
-        "application/x-www-form-urlencoded" if request => {
-            let form = form(reading, node, schema);
-            contents.push((media, Content::Form(form)));
+    let shown = range.to_string();
+    let xml = shown.contains("/xml") || shown.contains("+xml");
+    let content = if request && range.is("application/x-www-form-urlencoded") {
+        Content::Form(form(reading, node, schema))
+    } else if request && range.is("multipart/form-data") {
+        Content::Multipart(form(reading, node, schema))
+    } else if is_plain(schema) && !xml {
+        Content::Unchecked
+    } else if range.is_wide() {
+        let name = schemas(reading, direction).define(schema);
+        contents.push((range.clone().json(), Content::Json(name)));
+        let message = format!("only the JSON bodies of {} are checked", quote(&shown));
+        reading.diagnostics.warning(node, message).at_key().help("list the media types that are accepted");
+        Content::Unchecked
+    } else {
+        let message = format!("bodies in {} are not checked by this schema", quote(&shown));
+        let problem = reading.diagnostics.warning(node, message).at_key();
+        if xml && request {
+            problem.help("a route in the policy can check them: `request: { xml: schema.xsd }`");
         }
-        "multipart/form-data" if request => {
-            let form = form(reading, node, schema);
-            contents.push((media, Content::Multipart(form)));
-        }
-        "*/*" | "application/*" => {
-            if !is_plain(schema) {
-                let name = schemas(reading, direction).define(schema);
-                for json in ["application/json", "application/*+json"] {
-                    contents.push((json.to_owned(), Content::Json(Name::clone(&name))));
-                }
-                let message = format!("only the JSON bodies of {} are checked", quote(&media));
-                reading.diagnostics.warning(node, message).at_key().help("list the media types that are accepted");
-            }
-            contents.push((media, Content::Unchecked));
-        }
-        _ => {
-            let xml = media.ends_with("/xml") || media.ends_with("+xml");
-            if xml || !is_plain(schema) {
-                let message = format!("bodies in {} are not checked by this schema", quote(&media));
-                let problem = reading.diagnostics.warning(node, message).at_key();
-                if xml && request {
-                    problem.help("a route in the policy can check them: `request: { xml: schema.xsd }`");
-                }
-            }
-            contents.push((media, Content::Unchecked));
-        }
-    }
+        Content::Unchecked
+    };
+    contents.push((range, content));
 }
 
 /// Whether a schema accepts any text or any bytes.
@@ -175,22 +182,35 @@ fn form<'d>(reading: &mut Reading<'d>, node: &Node<'d>, schema: &Node<'d>) -> Fo
     let mut properties = Vec::new();
     properties_of(schema, 8, &mut properties);
     let encoding = node.get("encoding");
-    let mut fields: Vec<Field> = Vec::new();
+    let mut by_name: Vec<(&str, Vec<Node<'d>>)> = Vec::new();
     for (name, property) in properties {
-        if fields.iter().any(|known| known.name == name) {
-            continue;
+        match by_name.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, nodes)) => nodes.push(property),
+            None => by_name.push((name, vec![property])),
         }
+    }
+    let mut fields: Vec<Field> = Vec::new();
+    for (name, nodes) in by_name {
         let encoding = encoding.as_ref().and_then(|encoding| encoding.get(name));
-        let (mut style, mut explode, mut media) = (Style::Form, true, Vec::new());
+        let (mut style, mut explode, mut json_objects, mut media) = (Style::Form, true, true, Vec::new());
         if let Some(encoding) = &encoding {
-            (style, explode) = parameters::style(reading, encoding, Location::Query);
+            // OpenAPI 3.1, §4.8.15: with any of these `contentType` does not count, and objects are not JSON.
+            if ["style", "explode", "allowReserved"].iter().any(|keyword| encoding.get(keyword).is_some()) {
+                json_objects = false;
+                (style, explode) = parameters::style(reading, encoding, Location::Query);
+            }
             media = media_ranges(reading, encoding);
             if encoding.text("contentType").is_some_and(|text| text.split(',').all(is_json)) {
                 style = Style::Json;
             }
         }
-        let schema = reading.requests.define(&property);
-        fields.push(Field { name: name.to_owned(), style, explode, media, schema });
+        let names: Vec<Value> = nodes.iter().map(|node| reference(&reading.requests.define(node))).collect();
+        let schema = match (&*nodes, nodes.first()) {
+            ([only], _) => reading.requests.define(only),
+            (_, Some(first)) => reading.requests.define_made(json!({"allOf": names}), first),
+            _ => continue,
+        };
+        fields.push(Field { name: name.to_owned(), style, explode, json_objects, media, schema });
     }
     Form { fields, schema: reading.requests.define(schema) }
 }

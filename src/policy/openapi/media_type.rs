@@ -1,7 +1,7 @@
 //! Media types (RFC 9110 §8.3.1), without their parameters.
 
 /// `TYPE/SUBTYPE` in lower case.
-pub(super) fn essence(media: &str) -> String {
+fn essence(media: &str) -> String {
     media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 

@@ -15,6 +15,7 @@ use super::security::{self, Security};
 use super::{path, servers};
 use crate::policy::router::{Closed, Pattern};
 use crate::policy::source::quote;
+use crate::stages::schema::media_type::MediaRange;
 
 /// The methods that can have routes; TRACE cannot.
 const METHODS: [&str; 7] = ["get", "head", "post", "put", "patch", "delete", "options"];
@@ -48,7 +49,7 @@ pub(crate) struct Request {
     /// Whether a body is required.
     pub(crate) required: bool,
     /// Ranges of media types, and how bodies of each are validated.
-    pub(crate) contents: Vec<(String, Content)>,
+    pub(crate) contents: Vec<(MediaRange, Content)>,
 }
 
 /// The responses with a status, or with a class of statuses.
@@ -57,7 +58,7 @@ pub(crate) struct Response {
     /// `200`, `2XX` or `default`.
     pub(crate) status: String,
     /// Ranges of media types, and how bodies of each are validated; empty where no body is described.
-    pub(crate) contents: Vec<(String, Content)>,
+    pub(crate) contents: Vec<(MediaRange, Content)>,
 }
 
 /// An operation without a route. Its requests are refused, whatever wider route there is.

@@ -47,6 +47,8 @@ pub(crate) struct Field {
     pub(crate) style: Style,
     /// Whether each item of a list and each member of an object is a parameter of its own.
     pub(crate) explode: bool,
+    /// Of a form: whether its objects are JSON.
+    pub(crate) json_objects: bool,
     /// Of a part of a multipart form: the media types that it may have; empty for any.
     pub(crate) media: Vec<MediaRange>,
     /// Schema of its value: a definition of requests.
@@ -216,5 +218,5 @@ fn field<'d>(reading: &mut Reading<'d>, location: Location, name: String, node: 
             }
         }
     };
-    Field { name, style, explode, media: Vec::new(), schema }
+    Field { name, style, explode, json_objects: false, media: Vec::new(), schema }
 }

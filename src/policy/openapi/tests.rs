@@ -7,6 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::policy::diagnostic::Severity;
 use crate::stages::schema::json::JsonSchema;
+use crate::stages::schema::media_type::MediaRange;
 
 /// Reads a description in a folder. Returns what is reported, as `line:column error|warning message`.
 fn read_in(folder: &Path, path: &str) -> (Option<Description>, Vec<String>) {
@@ -187,7 +188,7 @@ fn judge(version: &str, schema: &str, components: &str, value: &serde_json::Valu
     let (description, diagnostics) = read(&operation(version, &text, components));
     let description = description.unwrap_or_else(|| panic!("{schema} {diagnostics:?}"));
     let operation = &description.operations[0];
-    let judged = |contents: &[(String, Content)], document| {
+    let judged = |contents: &[(MediaRange, Content)], document| {
         let Content::Json(name) = &contents[0].1 else { panic!("{contents:?}") };
         let schema = JsonSchema::definitions(document, &[name]).unwrap().pop().unwrap();
         schema.check(value.to_string().as_bytes()).is_ok()

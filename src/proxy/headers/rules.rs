@@ -183,6 +183,7 @@ static END_TO_END: Names = Names::new(
 /// underscore or a dot: framing, routing, authentication, request modifiers, content.
 static NOT_TRAILERS: Names = Names::new(
     &[
+        "a-im",
         "age",
         "authentication-info",
         "expect",

@@ -84,6 +84,7 @@ fn which_trailers_are_forwarded() {
         "expect",
         "max-forwards",
         "range",
+        "a-im",
         "if-match",
         "x-consumer-id",
         "x-credential-id",

@@ -2,7 +2,10 @@
 //! the proxy adds. They are written directly to the output buffer, without a map in between.
 
 use http::Version;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE};
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue,
+    IF_RANGE, RANGE, TE,
+};
 
 use super::hop_by_hop::{accepts_trailers, connection_options, named};
 use super::rules::{is_ambiguous, is_ours, is_said_by_proxies, may_be_listed};
@@ -11,12 +14,15 @@ use crate::policy::header_rules::HeaderRules;
 use crate::proxy::http1::fields::write_line;
 use crate::refusal::X_REQUEST_ID;
 use crate::stages::auth::Caller;
+use crate::stages::schema::response::{Requirement, is_decoded};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The field of DPoP proofs (RFC 9449 §4.1).
 const DPOP: HeaderName = HeaderName::from_static("dpop");
+/// Asks for the difference to an earlier response (RFC 3229 §10.5.3).
+const A_IM: HeaderName = HeaderName::from_static("a-im");
 
 /// The fields that the proxy adds to a request, and what determines which of the client's are forwarded.
 #[derive(Clone, Copy)]
@@ -39,6 +45,8 @@ pub(crate) struct UpstreamHeaders<'a> {
     pub(crate) rules: &'a HeaderRules,
     /// Fields that the API keeps although they would be dropped.
     pub(crate) keep: &'a [HeaderName],
+    /// What the response must be: the client must not ask for one that cannot be checked.
+    pub(crate) contract: Option<&'a Requirement>,
 }
 
 impl UpstreamHeaders<'_> {
@@ -49,6 +57,8 @@ impl UpstreamHeaders<'_> {
         let named: Vec<HeaderName> = named(connection_options(headers)).collect();
         let mut trailers = false;
         let mut cookies: Vec<u8> = Vec::new();
+        let whole = self.contract.is_some_and(|contract| !contract.takes_ranges());
+        let mut codings = self.contract.is_some_and(Requirement::is_checked).then(Codings::default);
         for (name, value) in headers {
             if name == TE {
                 trailers |= accepts_trailers(value.as_bytes());
@@ -56,9 +66,17 @@ impl UpstreamHeaders<'_> {
                 // HTTP/2 may send each cookie in its own field; HTTP/1.1 needs a single one (RFC 9113 §8.2.3).
                 cookies.extend_from_slice(if cookies.is_empty() { b"" } else { b"; " });
                 cookies.extend_from_slice(value.as_bytes());
+            } else if whole && (name == RANGE || name == IF_RANGE || *name == A_IM) {
+                // A server may ignore them (RFC 9110 §14.2), and a part of a response cannot be checked.
             } else if self.is_forwarded(name) && !self.is_credential(name) && !named.contains(name) {
-                write_line(out, name.as_str(), value.as_bytes());
+                match &mut codings {
+                    Some(codings) if name == ACCEPT_ENCODING => codings.write(out, value),
+                    _ => write_line(out, name.as_str(), value.as_bytes()),
+                }
             }
+        }
+        if let Some(codings) = codings {
+            codings.end(out);
         }
         if !cookies.is_empty() {
             write_line(out, COOKIE.as_str(), &cookies);
@@ -141,13 +159,56 @@ impl UpstreamHeaders<'_> {
     }
 }
 
+/// Writes the content codings that the client accepts, without those that responses cannot be decoded from.
+#[derive(Default)]
+struct Codings {
+    accepted: bool,
+    written: bool,
+}
+
+impl Codings {
+    fn write(&mut self, out: &mut Vec<u8>, value: &HeaderValue) {
+        self.accepted = true;
+        let before = out.len();
+        out.extend_from_slice(b"accept-encoding: ");
+        let empty = out.len();
+        for written in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            let mut parts = written.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+            let coding = parts.next().and_then(|coding| std::str::from_utf8(coding).ok()).unwrap_or_default();
+            // `*` accepts any coding, unless its weight is 0.
+            let mut none = || parts.any(|part| matches!(part, b"q=0" | b"q=0." | b"q=0.0" | b"q=0.00" | b"q=0.000"));
+            if is_decoded(coding) || (coding == "*" && none()) {
+                out.extend_from_slice(if out.len() == empty { b"" } else { b", " });
+                out.extend_from_slice(written);
+            }
+        }
+        if out.len() == empty {
+            out.truncate(before);
+        } else {
+            out.extend_from_slice(b"\r\n");
+            self.written = true;
+        }
+    }
+
+    /// Without the field, a server might choose any coding (RFC 9110 §12.5.3).
+    fn end(&self, out: &mut Vec<u8>) {
+        if self.accepted && !self.written {
+            write_line(out, ACCEPT_ENCODING.as_str(), b"identity");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::sync::OnceLock;
+    use std::sync::{Arc, OnceLock};
 
     use super::super::tests::map;
     use super::*;
+    use crate::stages::schema::content::{Content, Contents};
+    use crate::stages::schema::json::JsonSchema;
+    use crate::stages::schema::media_type::MediaRange;
+    use crate::stages::schema::response::Statuses;
 
     const ALWAYS: [&str; 6] = [
         "host: upstream:81",
@@ -173,6 +234,7 @@ mod tests {
             caller: None,
             rules: RULES.get_or_init(|| HeaderRules::new(&["x-internal-*".to_owned()], HashSet::new())),
             keep: &[],
+            contract: None,
         }
     }
 
@@ -362,6 +424,43 @@ mod tests {
         let kept = kept.map(HeaderName::from_static);
         let fields = kept.each_ref().map(|name| (name.as_str(), "1"));
         assert_eq!(written(&fields, &UpstreamHeaders { keep: &kept, ..added() }), [""; 0]);
+    }
+
+    /// F22
+    #[test]
+    fn a_response_that_is_checked_is_asked_for_whole_and_in_a_coding_that_can_be_decoded() {
+        let contents = |json: bool, range: &str| {
+            let schema = Arc::new(JsonSchema::new(&serde_json::json!({})).unwrap());
+            let unchecked = vec![(MediaRange::parse(range).unwrap(), Content::Unchecked)];
+            Contents::new(if json { Contents::json(&schema) } else { unchecked })
+        };
+        let checked = Requirement::new(vec![(Statuses::One(200), contents(true, "*/*"))], 100);
+        let files = Requirement::new(vec![(Statuses::One(200), contents(false, "*/*"))], 100);
+        let parts = Requirement::new(vec![(Statuses::Class(2), contents(false, "*/*"))], 100);
+        let sent = [("range", "bytes=0-"), ("if-range", "\"a\""), ("a-im", "vcdiff"), ("accept-encoding", "compress")];
+        let all = ["a-im: vcdiff", "accept-encoding: compress", "if-range: \"a\"", "range: bytes=0-"];
+        for (contract, expected) in [
+            (None, &all[..]),
+            (Some(&checked), &["accept-encoding: identity"]),
+            (Some(&files), &["accept-encoding: compress"]),
+            (Some(&parts), &all),
+        ] {
+            assert_eq!(written(&sent, &UpstreamHeaders { contract, ..added() }), expected);
+        }
+        for (accepted, forwarded) in [
+            (&["gzip, br;q=0.5, zstd, deflate"][..], "gzip, br;q=0.5, zstd, deflate"),
+            (&["compress, GZIP ;q=1,, dcb"], "GZIP ;q=1"),
+            (&["gzip", "compress"], "gzip"),
+            (&["*"], "identity"),
+            (&["gzip, *;q=0.1"], "gzip"),
+            (&["gzip, *; q=0.0, identity;q=0"], "gzip, *; q=0.0, identity;q=0"),
+            (&[""], "identity"),
+        ] {
+            let sent: Vec<_> = accepted.iter().map(|value| ("accept-encoding", *value)).collect();
+            let lines = written(&sent, &UpstreamHeaders { contract: Some(&checked), ..added() });
+            assert_eq!(lines, [format!("accept-encoding: {forwarded}")], "{accepted:?}");
+        }
+        assert_eq!(written(&[], &UpstreamHeaders { contract: Some(&checked), ..added() }), [""; 0]);
     }
 
     #[test]

@@ -63,6 +63,7 @@ pub(crate) async fn forward(
         caller: caller.as_deref(),
         rules: view.in_force.policy.headers(),
         keep: route.api().kept_headers(),
+        contract: route.response.as_ref(),
     };
     yield_now().await;
     loop {

@@ -35,7 +35,8 @@ pub(super) async fn check(
         Some(Expected::Contents(contents)) => contents,
         Some(Expected::Nothing) => {
             if !forwarded.connection.has_ended() {
-                chain::release_undescribed(route, requirement, &mut guard.trace).inspect_err(|_| guard.discarded())?;
+                chain::release_undescribed(route, requirement, status, &mut guard.trace)
+                    .inspect_err(|_| guard.discarded())?;
             }
             return Ok((forwarded, Pieces::new()));
         }

@@ -35,7 +35,7 @@ pub(crate) enum Content {
     Unchecked,
 }
 
-/// The accepted media types, narrow ranges before wide ones.
+/// The accepted media types, narrow ranges before wide ones: the most specific applies (OpenAPI 3.1, §4.8.13).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Contents(Vec<(MediaRange, Content)>);
 
@@ -43,7 +43,23 @@ impl Contents {
     /// Accepts these ranges; narrower ones take precedence.
     pub(crate) fn new(mut contents: Vec<(MediaRange, Content)>) -> Self {
         contents.sort_by_key(|(range, _)| std::cmp::Reverse(range.narrowness()));
+        MediaRange::tell_apart(contents.iter_mut().map(|(range, _)| range));
         Self(contents)
+    }
+
+    /// Also accepts others, for the media types that none of these contain.
+    pub(crate) fn or(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether any is checked.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.0.iter().any(|(_, content)| !matches!(content, Content::Unchecked))
     }
 
     /// JSON, by its own media type and by those that end in `+json` (RFC 6839 §3.1).
@@ -79,7 +95,12 @@ impl Contents {
     /// Returns the schema and the media type of a message; `None` if its media type is not accepted.
     pub(super) fn of<'a>(&'a self, headers: &'a HeaderMap) -> Option<(&'a Content, MediaType<'a>)> {
         let media = media_type::of(headers)?;
-        let (_, content) = self.0.iter().find(|(range, _)| range.contains(&media))?;
+        let (position, (_, content)) = self.0.iter().enumerate().find(|(_, (range, _))| range.contains(&media))?;
+        // A parameter that no checked type of this name has does not lead to a range that is not checked.
+        let mut narrower = self.0.iter().take(position).filter(|(_, content)| !matches!(content, Content::Unchecked));
+        if matches!(content, Content::Unchecked) && narrower.any(|(range, _)| range.has_type(&media)) {
+            return None;
+        }
         let text = content.is_text();
         (!text || media_type::is_utf8(&media)).then_some((content, media))
     }
@@ -125,9 +146,9 @@ impl Content {
             Self::Form(form) => form.check(body),
             Self::Multipart(form) if body.len() > AT_ONCE => {
                 let (form, boundary, body) = (Arc::clone(form), form::boundary(media)?, body.clone());
-                Box::pin(offload(move || form.check(boundary, &body))).await
+                Box::pin(offload(move || form.check(&boundary, &body))).await
             }
-            Self::Multipart(form) => form.check(form::boundary(media)?, body),
+            Self::Multipart(form) => form.check(&form::boundary(media)?, body),
             Self::Graded(both) => match Box::pin(both.0.check(media, body)).await {
                 Err(refusal) if Box::pin(both.1.check(media, body)).await.is_ok() => Err(refusal.only_reported()),
                 checked => checked,

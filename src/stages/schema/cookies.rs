@@ -62,7 +62,7 @@ pub(super) fn check_query(query: &str) -> Result<(), &'static str> {
     for pair in query.split('&') {
         let name = pair.split('=').next().unwrap_or_default();
         // Most names are plain.
-        if name.contains(['%', '+']) {
+        if name.contains(|character: char| "%+ ".contains(character) || !character.is_ascii_graphic()) {
             let name = name.replace('+', " ");
             let name = percent_decode_str(&name).decode_utf8_lossy();
             if name.trim() != name || name.chars().any(char::is_control) {

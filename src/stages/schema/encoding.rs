@@ -43,21 +43,29 @@ impl Encoding {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let text = match (values.next(), values.next()) {
             (None, _) => return Ok(Self::Identity),
-            (Some(value), None) => value.to_str().unwrap_or_default().trim().to_ascii_lowercase(),
-            _ => String::new(),
+            (Some(value), None) => value.to_str().unwrap_or_default().trim(),
+            _ => "",
         };
-        match text.as_str() {
-            "identity" => Ok(Self::Identity),
-            "gzip" | "x-gzip" => Ok(Self::Gzip),
-            "deflate" => Ok(Self::Deflate),
-            "br" => Ok(Self::Brotli),
-            "zstd" => Ok(Self::Zstd),
-            _ => Err(Refusal::new(
+        Self::named(text).ok_or_else(|| {
+            Refusal::new(
                 Stage::Schema,
                 Reason::UnsupportedMediaType,
                 "send the body unencoded, or with one of gzip, deflate, br, zstd",
-            )),
-        }
+            )
+        })
+    }
+
+    /// The coding with this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        const NAMES: [(&str, Encoding); 6] = [
+            ("identity", Encoding::Identity),
+            ("gzip", Encoding::Gzip),
+            ("x-gzip", Encoding::Gzip),
+            ("deflate", Encoding::Deflate),
+            ("br", Encoding::Brotli),
+            ("zstd", Encoding::Zstd),
+        ];
+        NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, encoding)| *encoding)
     }
 
     /// Decodes a body of at most `limit` bytes: small ones here, others on another thread.

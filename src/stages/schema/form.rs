@@ -1,27 +1,24 @@
 //! Forms: decodes `application/x-www-form-urlencoded` and `multipart/form-data` (RFC 7578) into a JSON object,
 //! and validates it against a schema.
 
-use std::future::Future;
-use std::pin::pin;
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use mediatype::names::BOUNDARY;
 use mediatype::{MediaType, ReadParams};
-use serde_json::{Map, Value};
 
-use super::fields::{Field, Fields, Style, wrong};
+use super::cookies::check_query;
+use super::fields::{Field, wrong};
 use super::json::{self, JsonSchema};
 use super::malformed::malformed;
-use super::offload::undecided;
-use super::text_encoding::{TextEncoding, without_mark};
+use super::media_type::is_utf8;
+use super::multipart::{self, Part};
+use super::object::Fields;
+use super::text_encoding::{TextEncoding, has_broken_escapes};
 use crate::refusal::{Refusal, Violation};
-use crate::stages::strict_json;
 
-/// Most parts of one body.
-const MAX_PARTS: usize = 1000;
+/// The name that says the encoding of a whole form (RFC 7578 §4.6).
+const CHARSET: &str = "_charset_";
+const NOT_UTF8: &str = "the form says in `_charset_` that it is not UTF-8";
 
 /// A URL-encoded form.
 #[derive(Debug)]
@@ -38,12 +35,24 @@ impl Form {
 
     /// Checks a body.
     pub(super) fn check(&self, body: &[u8]) -> Result<(), Refusal> {
-        let text = std::str::from_utf8(body).map_err(|_| malformed("the body is not UTF-8 text"))?;
+        let text = std::str::from_utf8(body).ok().filter(|text| text.is_ascii());
+        let text = text.ok_or_else(|| malformed("the form is not ASCII; write other characters as %XX, in UTF-8"))?;
+        if text.split('&').any(|pair| !pair.is_empty() && !pair.contains('=')) {
+            // Some servers skip it, and others take it for an empty value.
+            return Err(malformed("the form has a name without a `=`"));
+        }
+        if has_broken_escapes(text) {
+            return Err(malformed("the form has a `%` without two hexadecimal digits behind it; write %25"));
+        }
+        check_query(text).map_err(|problem| malformed(format!("the form {problem}")))?;
+        if text.split('&').filter_map(|pair| pair.strip_prefix("_charset_=")).any(|charset| !is_utf8_name(charset)) {
+            return Err(malformed(NOT_UTF8));
+        }
         let violations = match self.fields.object(text, "") {
-            Ok(object) => self.schema.violations(&Value::Object(object), ""),
+            Ok(object) => object.violations(&self.schema, ""),
             Err(violations) => violations,
         };
-        if violations.is_empty() { Ok(()) } else { Err(json::violated("the form", violations)) }
+        judged(violations)
     }
 }
 
@@ -55,127 +64,107 @@ pub(crate) struct Multipart {
 }
 
 impl Multipart {
-    /// `schema` validates the object of all parts: texts decoded by their type, JSON as it is, and any other part as a
-    /// text with as many characters as the part has bytes, so that `maxLength` bounds its size.
+    /// `schema` validates the object of all parts. What it calls text is text, whatever a part says of itself. Only where it
+    /// asks for nothing but a length may a part be a file: a text with as many characters as the part has bytes, so that
+    /// `maxLength` bounds its size.
     pub(crate) fn new(fields: Fields, schema: Arc<JsonSchema>) -> Self {
         Self { fields, schema }
     }
 
     /// Checks a body, whose parts are separated by `boundary`.
-    pub(super) fn check(&self, boundary: String, body: &Bytes) -> Result<(), Refusal> {
-        let judged = pin!(self.judge(boundary, body)).poll(&mut Context::from_waker(Waker::noop()));
-        match judged {
-            Poll::Ready(judged) => judged,
-            // The parser waits for nothing: it has the whole body.
-            Poll::Pending => Err(undecided("the multipart parser did not finish")),
-        }
-    }
-
-    async fn judge(&self, boundary: String, body: &Bytes) -> Result<(), Refusal> {
-        let stream = Full::new(body.clone()).into_data_stream();
-        let mut parts = multer::Multipart::new(stream, boundary);
-        let (mut object, mut violations, mut count) = (Map::new(), Vec::new(), 0);
-        loop {
-            let part = parts.next_field().await.map_err(|error| broken(&error))?;
-            let Some(part) = part else { break };
-            count += 1;
-            if count > MAX_PARTS {
-                return Err(malformed(format!("the body has more than {MAX_PARTS} parts")));
+    pub(super) fn check(&self, boundary: &str, body: &[u8]) -> Result<(), Refusal> {
+        let parts = multipart::parts(boundary, body).map_err(|problem| malformed(format!("the body {problem}")))?;
+        let (mut texts, mut violations) = (Vec::new(), Vec::new());
+        for part in &parts {
+            if part.name == CHARSET && !std::str::from_utf8(part.content).is_ok_and(is_utf8_name) {
+                return Err(malformed(NOT_UTF8));
             }
-            let Some(name) = part.name().map(str::to_owned) else {
-                return Err(malformed("a part has no name"));
-            };
-            let field = self.fields.iter().find(|field| field.name() == name);
-            let (written, file) = (part.content_type().map(ToString::to_string), part.file_name().is_some());
-            let kind = Kind::of(written.as_deref(), file, field);
-            let accepted = field.is_none_or(|field| is_accepted(field, written.as_deref(), file));
-            let bytes = part.bytes().await.map_err(|error| broken(&error))?;
-            match kind.value(field, &bytes) {
-                _ if !accepted => violations.push(wrong("", &name, "has a media type that is not accepted here")),
-                Ok(value) => add(&mut object, name, value, field.is_some_and(Field::is_list), &mut violations),
-                Err(problem) => violations.push(wrong("", &name, problem)),
+            match self.text(part) {
+                Ok(text) => texts.push((part.name, text)),
+                Err(problem) => violations.push(wrong("", part.name, problem)),
             }
         }
         if violations.is_empty() {
-            violations = self.schema.violations(&Value::Object(object), "");
+            let pairs = texts.iter().map(|(name, text)| (Cow::Borrowed(*name), &**text)).collect();
+            violations = match self.fields.object_of(pairs, TextEncoding::Plain, "") {
+                Ok(object) => object.violations(&self.schema, ""),
+                Err(violations) => violations,
+            };
         }
-        if violations.is_empty() { Ok(()) } else { Err(json::violated("the form", violations)) }
+        judged(violations)
     }
+
+    /// The text of a part. The error completes a sentence that begins with "it".
+    fn text<'b>(&self, part: &Part<'b>) -> Result<Cow<'b, str>, &'static str> {
+        let media = part.media.map(|written| MediaType::parse(written).map_err(|_| "has a Content-Type that is none"));
+        let media = media.transpose()?;
+        if !self.fields.get(part.name).is_none_or(|field| is_accepted(field, media.as_ref(), part.file)) {
+            return Err("has a media type that is not accepted here");
+        }
+        // Servers decode what is not a file as it says.
+        if !(part.file || media.as_ref().is_none_or(is_utf8)) {
+            return Err("has a charset that is not UTF-8");
+        }
+        let text = media.as_ref().is_none_or(|media| {
+            media.ty.as_str().eq_ignore_ascii_case("text") && media.subty.as_str().eq_ignore_ascii_case("plain")
+        });
+        let free = (part.file || !text) && self.fields.is_free(part.name);
+        if free && part.file {
+            return Ok(Cow::Owned("x".repeat(part.content.len())));
+        }
+        if !media.as_ref().is_none_or(is_utf8) {
+            return Err("has a charset that is not UTF-8");
+        }
+        match std::str::from_utf8(part.content) {
+            Ok(_) if free => Ok(Cow::Owned("x".repeat(part.content.len()))),
+            Ok(text) => Ok(Cow::Borrowed(text)),
+            Err(_) if free => Err("is not UTF-8 text; give it a `filename`"),
+            Err(_) => Err("is not UTF-8 text"),
+        }
+    }
+}
+
+fn judged(violations: Vec<Violation>) -> Result<(), Refusal> {
+    if violations.is_empty() { Ok(()) } else { Err(json::violated("the form", violations)) }
+}
+
+fn is_utf8_name(charset: &str) -> bool {
+    charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("utf8")
 }
 
 /// The boundary of a multipart body (RFC 2046 §5.1.1).
 pub(super) fn boundary(media: &MediaType<'_>) -> Result<String, Refusal> {
-    let boundary = media.get_param(BOUNDARY).map(|value| value.unquoted_str().into_owned());
-    let boundary = boundary.filter(|boundary| (1..=70).contains(&boundary.len()));
-    boundary.ok_or_else(|| malformed("the Content-Type has no boundary of 1 to 70 characters"))
-}
-
-/// The content of a part.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Json,
-    Bytes,
-}
-
-impl Kind {
-    fn of(media: Option<&str>, file: bool, field: Option<&Field>) -> Self {
-        let essence = media.and_then(|media| media.split(';').next()).map(|media| media.trim().to_ascii_lowercase());
-        match essence.as_deref() {
-            None if file => Self::Bytes,
-            None if field.is_some_and(Field::is_json) => Self::Json,
-            None => Self::Text,
-            Some("text/plain") if !file => Self::Text,
-            Some(json) if json == "application/json" || json.ends_with("+json") => Self::Json,
-            Some(_) => Self::Bytes,
-        }
-    }
-
-    fn value(self, field: Option<&Field>, bytes: &[u8]) -> Result<Value, &'static str> {
-        let text = || std::str::from_utf8(bytes).map_err(|_| "is not UTF-8 text");
-        match (self, field) {
-            (Self::Json, _) => strict_json::parse(without_mark(bytes)).map_err(|_| "is not acceptable JSON"),
-            (Self::Bytes, _) => Ok(Value::String("x".repeat(bytes.len()))),
-            (Self::Text, Some(field)) => field.item(text()?, TextEncoding::Plain),
-            (Self::Text, None) => Ok(Value::String(text()?.to_owned())),
-        }
-    }
+    let is =
+        |name: &str, prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    // `boundary*` and `boundary*0` (RFC 2231) are the boundary for some servers.
+    let mut written = media.params().filter(|(name, _)| is(name.as_str(), "boundary"));
+    let boundary = match (written.next(), written.next()) {
+        (Some((name, value)), None) if name.as_str().len() == "boundary".len() => Some(value),
+        _ => None,
+    };
+    let text = boundary.map(|value| value.as_str().trim_matches('"').to_owned());
+    text.filter(|text| multipart::is_boundary(text)).ok_or_else(|| {
+        malformed("the Content-Type must have one boundary, of 1 to 70 letters, digits or `'()+_,-./:=?`")
+    })
 }
 
 /// Whether a part has one of the media types of its field. A part that names none is text (RFC 7578 §4.4), and is validated as
 /// its field; a file is not.
-fn is_accepted(field: &Field, written: Option<&str>, file: bool) -> bool {
-    match written.or_else(|| file.then_some("application/octet-stream")) {
-        Some(written) => MediaType::parse(written).is_ok_and(|media| field.accepts(&media)),
-        None => true,
+fn is_accepted(field: &Field, media: Option<&MediaType<'_>>, file: bool) -> bool {
+    const FILE: &str = "application/octet-stream";
+    match media {
+        Some(media) => field.accepts(media),
+        None => !file || MediaType::parse(FILE).is_ok_and(|media| field.accepts(&media)),
     }
-}
-
-/// Adds a part to the object. A repeated name adds to a list, if the schema has one.
-fn add(object: &mut Map<String, Value>, name: String, value: Value, list: bool, violations: &mut Vec<Violation>) {
-    match (object.get_mut(&name), list) {
-        (Some(Value::Array(items)), true) => items.push(value),
-        (Some(_), _) => violations.push(wrong("", &name, "occurs more than once; send it once")),
-        (None, true) if !value.is_array() => drop(object.insert(name, Value::Array(vec![value]))),
-        (None, _) => drop(object.insert(name, value)),
-    }
-}
-
-fn broken(error: &multer::Error) -> Refusal {
-    malformed("the body is not valid multipart/form-data (RFC 7578)").cause(error.to_string())
-}
-
-/// The fields of a multipart form: each is text, or JSON if it is an object.
-pub(crate) fn parts_of(schema: &Value) -> Fields {
-    Fields::of(schema, Style::Form, true)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::refusal::Reason;
+    use crate::stages::schema::fields::Style;
     use crate::stages::schema::media_type::MediaRange;
 
     fn schema() -> Value {
@@ -200,7 +189,7 @@ mod tests {
     #[test]
     fn forms_are_judged_as_objects() {
         let schema = schema();
-        let form = Form::new(Fields::of(&schema, Style::Form, true), plain(&schema));
+        let form = Form::new(Fields::of(&schema, Style::Form, true).json_objects(), plain(&schema));
         for (body, expected) in [
             ("sku=ABC&count=2&tags=a&tags=b", Ok(())),
             ("sku=ABC", Ok(())),
@@ -233,7 +222,7 @@ mod tests {
     #[test]
     fn parts_are_judged_as_objects() {
         let schema = schema();
-        let form = Multipart::new(parts_of(&schema), plain(&schema));
+        let form = Multipart::new(Fields::of(&schema, Style::Form, true).json_objects(), plain(&schema));
         let part = |head: &str, body: &str| format!("--b\r\ncontent-disposition: form-data; {head}\r\n\r\n{body}\r\n");
         let sku = part("name=sku", "ABC");
         let json = |body: &str| part("name=meta\r\ncontent-type: application/json", body);
@@ -251,14 +240,15 @@ mod tests {
             (vec![photo(1)], Err((Reason::SchemaViolation, ""))),
             (vec![part("filename=a", "x")], Err((Reason::MalformedBody, ""))),
         ] {
-            let body = Bytes::from(format!("{}--b--\r\n", parts.concat()));
+            let body = format!("{}--b--\r\n", parts.concat());
             let media = MediaType::parse("multipart/form-data; boundary=\"b\"").unwrap();
-            let judged = boundary(&media).and_then(|boundary| form.check(boundary, &body)).map_err(|refusal| {
-                (
-                    refusal.reason(),
-                    refusal.violations().first().map(|violation| violation.pointer.clone()).unwrap_or_default(),
-                )
-            });
+            let judged =
+                boundary(&media).and_then(|boundary| form.check(&boundary, body.as_bytes())).map_err(|refusal| {
+                    (
+                        refusal.reason(),
+                        refusal.violations().first().map(|violation| violation.pointer.clone()).unwrap_or_default(),
+                    )
+                });
             assert_eq!(judged, expected.map_err(|(reason, pointer)| (reason, pointer.to_owned())), "{parts:?}");
         }
         for (media, body) in [
@@ -267,7 +257,7 @@ mod tests {
             ("multipart/form-data; boundary=b", "--b\r\ncontent-disposition: form-data; name=sku\r\n\r\nABC"),
         ] {
             let media = MediaType::parse(media).unwrap();
-            let refusal = boundary(&media).and_then(|boundary| form.check(boundary, &Bytes::from(body))).unwrap_err();
+            let refusal = boundary(&media).and_then(|boundary| form.check(&boundary, body.as_bytes())).unwrap_err();
             assert_eq!(refusal.reason(), Reason::MalformedBody, "{body}");
         }
     }
@@ -300,7 +290,141 @@ mod tests {
             ("name=meta\r\ncontent-type: text/plain", "{\"a\": 1}", false),
         ] {
             let body = format!("--b\r\ncontent-disposition: form-data; {head}\r\n\r\n{body}\r\n--b--\r\n");
-            assert_eq!(form.check("b".to_owned(), &body.into()).is_ok(), good, "{head}");
+            assert_eq!(form.check("b", body.as_bytes()).is_ok(), good, "{head}");
+        }
+    }
+
+    /// F25: what the schema calls text is judged as text, whatever its part says of itself.
+    #[test]
+    fn a_label_does_not_exempt_a_part() {
+        let schema = json!({"properties": {
+            "name": {"type": "string", "pattern": "^[a-z]+$"},
+            "count": {"type": "integer", "maximum": 9},
+            "tags": {"type": "array", "items": {"enum": ["a", "b"]}},
+            "any": {},
+        }, "additionalProperties": {"type": "string", "pattern": "^[0-9]+$"}});
+        let form = Multipart::new(
+            Fields::of(&schema, Style::Form, true).json_objects(),
+            Arc::new(JsonSchema::new(&schema).unwrap()),
+        );
+        for label in [
+            "",
+            "; filename=\"\"",
+            "; filename=\"a.txt\"",
+            "\r\ncontent-type: text/html",
+            "\r\ncontent-type: application/octet-stream",
+            "\r\ncontent-type: application/json",
+            "; filename=a\r\ncontent-type: image/png",
+        ] {
+            for (name, value, good) in [
+                ("name", "abc", true),
+                ("name", "../../etc", false),
+                ("name", "\"abc\"", false),
+                ("count", "9", true),
+                ("count", "10", false),
+                ("tags", "a", true),
+                ("tags", "c", false),
+                ("tags[]", "c", false),
+                ("tags[]", "b", true),
+                ("other", "12", true),
+                ("other", "ab", false),
+                ("any", "/", true),
+            ] {
+                let body =
+                    format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"{label}\r\n\r\n{value}\r\n--b--");
+                assert_eq!(form.check("b", body.as_bytes()).is_ok(), good, "{name} {value} {label}");
+            }
+        }
+        for (head, content, good) in [
+            ("name=any; filename=a", &b"\xff\xfe"[..], true),
+            ("name=any\r\ncontent-type: image/png", b"\xff\xfe", false),
+            ("name=name; filename=a", b"\xff\xfe", false),
+            ("name=name\r\ncontent-type: text/plain; charset=utf-8", b"abc", true),
+            ("name=name\r\ncontent-type: text/plain; charset=utf-7", b"abc", false),
+            ("name=any\r\ncontent-type: text/html; charset=utf-7", b"abc", false),
+            ("name=name\r\ncontent-type: text", b"abc", false),
+            ("name=_charset_", b"utf-7", false),
+        ] {
+            let head = format!("--b\r\ncontent-disposition: form-data; {head}\r\n\r\n");
+            let body = [head.as_bytes(), content, b"\r\n--b--"].concat();
+            assert_eq!(form.check("b", &body).is_ok(), good, "{head}");
+        }
+    }
+
+    /// F25
+    #[test]
+    fn a_form_that_servers_read_in_different_ways_is_malformed() {
+        let schema = json!({"properties": {"a": {"type": "string"}}});
+        let form = Form::new(Fields::of(&schema, Style::Form, true), Arc::new(JsonSchema::new(&schema).unwrap()));
+        for (body, good) in [
+            ("a=1&b=%C3%A9+%25", true),
+            ("a", false),
+            ("a=\u{e9}", false),
+            ("a=%zz", false),
+            ("a=100%", false),
+            ("%6=1", false),
+            ("a=1;b=2", false),
+            ("a =1", false),
+            ("a=1&\ta=2", false),
+            ("_charset_=UTF-8&a=1", true),
+            ("_charset_=utf-7&a=1", false),
+        ] {
+            let reason = form.check(body.as_bytes()).err().map(|refusal| refusal.reason());
+            assert_eq!(reason, (!good).then_some(Reason::MalformedBody), "{body}");
+        }
+        for (media, good) in [
+            ("multipart/form-data; boundary=b", true),
+            ("multipart/form-data; Boundary=\"b\"", true),
+            ("multipart/form-data; boundary=\"\\b\"", false),
+            ("multipart/form-data; boundary=\"b c\"", false),
+            ("multipart/form-data; boundary=b; boundary=c", false),
+            ("multipart/form-data; boundary=b; boundary*=utf-8''c", false),
+            ("multipart/form-data; boundary*0=b", false),
+        ] {
+            assert_eq!(boundary(&MediaType::parse(media).unwrap()).is_ok(), good, "{media}");
+        }
+    }
+
+    /// F34, F37, F38
+    #[test]
+    fn an_object_in_a_form_is_json_and_an_unknown_name_may_repeat() {
+        let item = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": false});
+        let schema = json!({"properties": {
+            "name": {"type": "string"},
+            "address": {"type": "object", "properties": {"name": {"type": "integer"}}, "required": ["name"]},
+            "lines": {"type": "array", "items": item},
+            "either": {"enum": ["1", 3]},
+        }});
+        let fields = || Fields::of(&schema, Style::Form, true).json_objects();
+        let schema = Arc::new(JsonSchema::new(&schema).unwrap());
+        let (form, parts) = (Form::new(fields(), Arc::clone(&schema)), Multipart::new(fields(), schema));
+        for (pairs, good) in [
+            (&[("name", "a"), ("address", "{\"name\": 5}")][..], true),
+            (&[("name", "a"), ("address", "{\"name\": \"b\"}")], false),
+            (&[("address", "name")], false),
+            (&[("address[name]", "5")], true),
+            (&[("address[name]", "b")], false),
+            (&[("lines", "{\"n\": 1}"), ("lines", "{\"n\": 2}")], true),
+            (&[("lines", "{\"n\": 1}"), ("lines", "{\"m\": 2}")], false),
+            (&[("lines", "[{\"n\": 1}, {\"n\": 2}]")], true),
+            (&[("lines", "[{\"n\": 1}, {\"n\": \"x\"}]")], false),
+            (&[("either", "1")], true),
+            (&[("either", "3")], true),
+            (&[("either", "2")], false),
+            (&[("other", "1"), ("other", "2")], true),
+            (&[("name", "1"), ("name", "2")], false),
+        ] {
+            let encode = |text: &str| {
+                percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+            };
+            let text: Vec<_> =
+                pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+            assert_eq!(form.check(text.join("&").as_bytes()).is_ok(), good, "{pairs:?}");
+            let part = |(name, value): &(&str, &str)| {
+                format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+            };
+            let body = format!("{}--b--", pairs.iter().map(part).collect::<String>());
+            assert_eq!(parts.check("b", body.as_bytes()).is_ok(), good, "{body}");
         }
     }
 }

@@ -25,13 +25,22 @@ pub(super) fn is_utf8(media: &MediaType<'_>) -> bool {
     })
 }
 
-/// A range of media types: `application/json`, `application/*+json`, `image/*`, `*/*`.
+/// A range of media types: `application/json`, `application/*+json`, `image/*`, `*/*`, `application/vnd.a+json; v=2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MediaRange {
     /// Lower case, or `*`.
     kind: Box<str>,
     subtype: Subtype,
+    /// What tells it apart from others of its type; names in lower case, in alphabetical order.
+    parameters: Box<[Parameter]>,
+    /// Whether a message must name these parameters. Otherwise it must only not contradict them.
+    named: bool,
+    /// Only the JSON among these types.
+    json: bool,
 }
+
+/// The name and the value of a parameter.
+type Parameter = (Box<str>, Box<str>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Subtype {
@@ -42,9 +51,10 @@ enum Subtype {
 }
 
 impl MediaRange {
-    /// Parses a range. Parameters are ignored: none of the supported types differ by one.
+    /// Parses a range. A charset is no part of it: text is UTF-8 anyway. Nor is a boundary, which differs for every message.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
+        let essence = essence.trim().to_ascii_lowercase();
         let (kind, subtype) = essence.split_once('/')?;
         let token = |text: &str| {
             !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte))
@@ -58,13 +68,67 @@ impl MediaRange {
             },
         };
         let good = token(kind) || (kind == "*" && subtype == Subtype::Any);
-        good.then(|| Self { kind: kind.into(), subtype })
+        let parameters = parse_parameters(parameters)?;
+        good.then(|| Self { kind: kind.into(), subtype, parameters, named: false, json: false })
+    }
+
+    /// Whether all types in it are JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        match &self.subtype {
+            Subtype::Any => self.json,
+            Subtype::Suffix(suffix) => &**suffix == "json",
+            Subtype::Exactly(subtype) => {
+                subtype.ends_with("+json") || (&**subtype == "json" && ["application", "text"].contains(&&*self.kind))
+            }
+        }
+    }
+
+    /// Whether it has many subtypes: `image/*`, `*/*`.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.subtype == Subtype::Any
+    }
+
+    /// Whether it is this type alone, in lower case, whatever its parameters.
+    pub(crate) fn is(&self, essence: &str) -> bool {
+        let Subtype::Exactly(subtype) = &self.subtype else { return false };
+        essence.split_once('/').is_some_and(|(kind, other)| *kind == *self.kind && *other == **subtype)
+    }
+
+    /// The JSON among these types.
+    pub(crate) fn json(self) -> Self {
+        Self { json: true, ..self }
+    }
+
+    /// Whether both differ in nothing but parameters.
+    fn is_same_type(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.subtype == other.subtype
+    }
+
+    /// Requires the parameters of ranges by which others of the same type are told apart.
+    pub(super) fn tell_apart<'r>(ranges: impl Iterator<Item = &'r mut Self>) {
+        let mut ranges: Vec<&mut Self> = ranges.collect();
+        let named: Vec<bool> = ranges
+            .iter()
+            .map(|range| ranges.iter().any(|other| range.is_same_type(other) && range.parameters != other.parameters))
+            .collect();
+        for (range, named) in ranges.iter_mut().zip(named) {
+            range.named = named;
+        }
     }
 
     /// Whether a media type is one of these.
     pub(super) fn contains(&self, media: &MediaType<'_>) -> bool {
+        self.has_type(media) && self.has_parameters(media)
+    }
+
+    /// Whether a media type is one of these, whatever its parameters.
+    pub(super) fn has_type(&self, media: &MediaType<'_>) -> bool {
         let kind = &*self.kind == "*" || media.ty.as_str().eq_ignore_ascii_case(&self.kind);
-        kind && match &self.subtype {
+        kind && self.has_subtype(media) && (!self.json || is_json(media))
+    }
+
+    fn has_subtype(&self, media: &MediaType<'_>) -> bool {
+        match &self.subtype {
             Subtype::Any => true,
             Subtype::Suffix(suffix) => {
                 // A suffix is what follows a name: `application/+json` has none.
@@ -80,13 +144,58 @@ impl MediaRange {
         }
     }
 
+    /// A parameter that occurs twice has no value that everybody agrees on.
+    fn has_parameters(&self, media: &MediaType<'_>) -> bool {
+        self.parameters.iter().all(|(name, wanted)| {
+            let mut given = media.params().filter(|(other, _)| other.as_str().eq_ignore_ascii_case(name));
+            match (given.next(), given.next()) {
+                (None, _) => !self.named,
+                (Some((_, value)), None) => *value.unquoted_str() == **wanted,
+                _ => false,
+            }
+        })
+    }
+
     /// The narrower range has the greater number.
-    pub(super) fn narrowness(&self) -> u8 {
-        match (&*self.kind, &self.subtype) {
+    pub(super) fn narrowness(&self) -> impl Ord + use<> {
+        let types = match (&*self.kind, &self.subtype) {
             (_, Subtype::Exactly(_)) => 3,
             (_, Subtype::Suffix(_)) => 2,
             ("*", Subtype::Any) => 0,
             (_, Subtype::Any) => 1,
+        };
+        (types, self.parameters.len(), self.json)
+    }
+}
+
+/// Parses `a=b; c="d"`, without what is no part of a range.
+fn parse_parameters(text: &str) -> Option<Box<[Parameter]>> {
+    let trimmed = text.trim().trim_end_matches(';');
+    if trimmed.is_empty() {
+        return Some(Box::default());
+    }
+    // The grammar of a media type; which one does not matter.
+    let compact: Vec<&str> = trimmed.split(';').map(str::trim).collect();
+    let media = format!("a/b;{}", compact.join(";"));
+    let media = MediaType::parse(&media).ok()?;
+    let mut parameters: Vec<Parameter> = Vec::new();
+    for (name, value) in media.params() {
+        let name = name.as_str().to_ascii_lowercase();
+        if !["charset", "boundary"].contains(&name.as_str()) {
+            parameters.push((name.into(), value.unquoted_str().into()));
+        }
+    }
+    parameters.sort();
+    Some(parameters.into())
+}
+
+/// Whether a message is JSON: by its own media type, or by the suffix (RFC 6839 §3.1).
+fn is_json(media: &MediaType<'_>) -> bool {
+    let is = |text: &str, name: &str| text.eq_ignore_ascii_case(name);
+    match media.suffix {
+        Some(suffix) => is(suffix.as_str(), "json"),
+        None => {
+            is(media.subty.as_str(), "json") && (is(media.ty.as_str(), "application") || is(media.ty.as_str(), "text"))
         }
     }
 }
@@ -94,10 +203,11 @@ impl MediaRange {
 impl fmt::Display for MediaRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.subtype {
-            Subtype::Any => write!(f, "{}/*", self.kind),
-            Subtype::Suffix(suffix) => write!(f, "{}/*+{suffix}", self.kind),
-            Subtype::Exactly(subtype) => write!(f, "{}/{subtype}", self.kind),
+            Subtype::Any => write!(f, "{}/*", self.kind)?,
+            Subtype::Suffix(suffix) => write!(f, "{}/*+{suffix}", self.kind)?,
+            Subtype::Exactly(subtype) => write!(f, "{}/{subtype}", self.kind)?,
         }
+        self.parameters.iter().try_for_each(|(name, value)| write!(f, "; {name}={value}"))
     }
 }
 
@@ -128,12 +238,55 @@ mod tests {
         }
     }
 
+    /// F23
+    #[test]
+    fn parameters_tell_types_apart_where_there_are_several() {
+        let all = ["a/b; v=1", "a/b; V=\"2\"", "a/b", "c/d; v=1; charset=utf-8"];
+        let mut ranges = all.map(|text| MediaRange::parse(text).unwrap());
+        MediaRange::tell_apart(ranges.iter_mut());
+        for (media, inside) in [
+            ("a/b", [false, false, true, false]),
+            ("a/b;v=1", [true, false, true, false]),
+            ("a/b; v=\"1\"; w=2", [true, false, true, false]),
+            ("A/B; V=2", [false, true, true, false]),
+            ("a/b; v=1; v=2", [false, false, true, false]),
+            ("a/b; v=3", [false, false, true, false]),
+            // The only one of its type is meant by messages that do not say so.
+            ("c/d", [false, false, false, true]),
+            ("c/d; v=2", [false, false, false, false]),
+        ] {
+            let media = MediaType::parse(media).unwrap();
+            assert_eq!(ranges.each_ref().map(|range| range.contains(&media)), inside, "{media}");
+        }
+        assert!(ranges[0].narrowness() > ranges[2].narrowness());
+    }
+
+    #[test]
+    fn a_range_may_be_of_the_json_in_it_alone() {
+        for (range, media, inside) in [
+            ("*/*", "application/json", true),
+            ("*/*", "model/gltf+json", true),
+            ("*/*", "text/json", true),
+            ("*/*", "image/json", false),
+            ("*/*", "text/plain", false),
+            ("application/*", "application/a+json; b=c", true),
+            ("application/*", "text/json", false),
+        ] {
+            let (range, media) = (MediaRange::parse(range).unwrap().json(), MediaType::parse(media).unwrap());
+            assert_eq!(range.contains(&media), inside, "{range} {media}");
+        }
+    }
+
     #[test]
     fn what_is_no_range_is_refused() {
         for text in ["", "json", "application/", "/json", "*/json", "application/*+", "a b/c", "a/b c", "*/*+json"] {
             assert_eq!(MediaRange::parse(text), None, "{text}");
         }
-        assert_eq!(MediaRange::parse("Application/JSON; a=b").unwrap().to_string(), "application/json");
+        assert_eq!(
+            MediaRange::parse("Application/JSON; B=c ;charset=utf-8; a=\"D\";").unwrap().to_string(),
+            "application/json; a=D; b=c"
+        );
+        assert_eq!(MediaRange::parse("application/json; a"), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub(crate) mod content;
 mod cookies;
 mod cost;
+mod draft;
 mod encoding;
 mod fast_path;
 pub(crate) mod fields;
@@ -14,7 +15,9 @@ pub(crate) mod form;
 pub(crate) mod json;
 mod malformed;
 pub(crate) mod media_type;
+mod multipart;
 mod nested;
+pub(crate) mod object;
 mod offload;
 pub(crate) mod parameters;
 pub(crate) mod response;
@@ -26,11 +29,12 @@ pub(crate) mod xml;
 
 use std::time::Duration;
 
-use http::header::HeaderName;
+use http::header::{CONTENT_RANGE, HeaderName};
 use hyper::body::Body as _;
 
 use self::content::{Content, Contents};
 use self::encoding::Encoding;
+use self::malformed::malformed;
 use self::parameters::Parameters;
 use crate::body::{Body, Counter, Source, Uncollected, too_large};
 use crate::budget::MemoryBudget;
@@ -134,6 +138,10 @@ impl Requirement {
             Some((Content::Unchecked, _)) => return Ok(Body::streaming(body, counter, max_size, deadline)),
             Some(found) => found,
         };
+        if request.headers.contains_key(CONTENT_RANGE) {
+            // RFC 9110 §14.5: the body is a part, which the upstream would put into what was never checked with it.
+            return Err(untouched(malformed("send the whole body, without `Content-Range`"), body));
+        }
         let encoding = match Encoding::of(request.headers) {
             Err(refusal) => return Err(untouched(refusal, body)),
             Ok(encoding) => encoding,

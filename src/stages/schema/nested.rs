@@ -6,8 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
-
+use super::draft::Draft;
 use super::text_encoding::TextEncoding;
 use super::value_type::ValueType;
 
@@ -37,7 +36,7 @@ pub(super) fn value<'t>(
     value_type: &ValueType,
     pairs: impl Iterator<Item = (&'t str, &'t str)>,
     encoding: TextEncoding,
-) -> Result<Value, &'static str> {
+) -> Result<Draft, &'static str> {
     let mut tree = Tree::default();
     for (brackets, text) in pairs {
         tree.insert(&steps(brackets)?, text)?;
@@ -87,9 +86,9 @@ impl<'t> Tree<'t> {
         pushed.push_mut(Self::Nothing).insert(after, text)
     }
 
-    fn value(self, value_type: &ValueType, encoding: TextEncoding) -> Result<Value, &'static str> {
+    fn value(&self, value_type: &ValueType, encoding: TextEncoding) -> Result<Draft, &'static str> {
         let (named, pushed) = match self {
-            Self::Nothing => return Ok(Value::Null),
+            Self::Nothing => return Err(BRACKETS),
             Self::Text(text) => return value_type.scalar(text, encoding),
             Self::Branch { named, pushed } => (named, pushed),
         };
@@ -97,31 +96,38 @@ impl<'t> Tree<'t> {
             return Err(BRACKETS);
         }
         let item_type = value_type.list.as_deref();
-        let items = |items: Vec<Self>| {
+        let items = |items: Vec<&Self>| {
             let text = ValueType::default();
             let values = items.into_iter().map(|item| item.value(item_type.unwrap_or(&text), encoding));
-            values.collect::<Result<_, _>>().map(Value::Array)
+            values.collect::<Result<_, _>>().map(Draft::List)
         };
         if !pushed.is_empty() {
-            return items(pushed);
+            return items(pushed.iter().collect());
         }
+        let members = || {
+            let members = named.iter().map(|(name, tree)| {
+                let value = tree.value(value_type.member(name), encoding)?;
+                Ok((name.to_string(), value))
+            });
+            members.collect::<Result<_, _>>().map(Draft::Object)
+        };
         let numbered = item_type.is_some() && named.keys().all(|key| key.bytes().all(|byte| byte.is_ascii_digit()));
-        if numbered {
-            return items(in_order(named)?);
+        if !numbered {
+            return members();
         }
-        let members = named.into_iter().map(|(name, tree)| {
-            let value = tree.value(value_type.member(&name), encoding)?;
-            Ok((name.into_owned(), value))
-        });
-        members.collect::<Result<Map<_, _>, _>>().map(Value::Object)
+        let list = in_order(named).and_then(items);
+        match value_type.object {
+            None => list,
+            Some(_) => Ok(Draft::one_of(list.into_iter().chain([members()?]).collect())),
+        }
     }
 }
 
 /// Items by their numbers, which count from 0 without gaps: readers differ in what a gap means.
-fn in_order<'t>(named: BTreeMap<Cow<'t, str>, Tree<'t>>) -> Result<Vec<Tree<'t>>, &'static str> {
+fn in_order<'a, 't>(named: &'a BTreeMap<Cow<'t, str>, Tree<'t>>) -> Result<Vec<&'a Tree<'t>>, &'static str> {
     let mut items = BTreeMap::new();
     for (key, tree) in named {
-        let number = key.parse::<usize>().ok().filter(|number| number.to_string() == key).ok_or(BRACKETS)?;
+        let number = key.parse::<usize>().ok().filter(|number| number.to_string() == **key).ok_or(BRACKETS)?;
         items.insert(number, tree);
     }
     match items.keys().enumerate().all(|(position, number)| position == *number) {
@@ -181,7 +187,7 @@ mod tests {
         ] {
             let pairs = pairs.iter().map(|pair| pair.split_once('=').unwrap());
             assert_eq!(
-                value(&value_type, pairs.clone(), TextEncoding::Form),
+                value(&value_type, pairs.clone(), TextEncoding::Form).map(|draft| draft.value()),
                 expected,
                 "{:?}",
                 pairs.collect::<Vec<_>>()

@@ -4,17 +4,17 @@
 
 use std::sync::Arc;
 
+use super::cookies;
+use super::draft::Draft;
+use super::fields::{Field, wrong};
+use super::json::{self, JsonSchema};
+use super::object::Fields;
+use super::segment::{PathPlace, Split};
+use super::text_encoding::{TextEncoding, has_broken_escapes};
+use crate::exchange::Request;
+use crate::refusal::{Reason, Refusal, Stage, Violation};
 use http::HeaderMap;
 use http::header::HeaderName;
-use serde_json::{Map, Value};
-
-use super::cookies;
-use super::fields::{Field, Fields, wrong};
-use super::json::{self, JsonSchema};
-use super::segment::{PathPlace, Split};
-use super::text_encoding::TextEncoding;
-use crate::exchange::Request;
-use crate::refusal::{Refusal, Violation};
 
 /// Parameters of one location.
 #[derive(Debug)]
@@ -56,6 +56,10 @@ impl Parameters {
 
     /// Checks all parameters of a request.
     pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        if self.query.is_some() && request.query.is_some_and(has_broken_escapes) {
+            let detail = "the query has a `%` without two hexadecimal digits behind it; write %25";
+            return Err(Refusal::new(Stage::Schema, Reason::MalformedRequest, detail));
+        }
         let mut violations = Vec::new();
         if let Some(path) = &self.path {
             for split in [Split::Shortest, Split::Longest] {
@@ -83,31 +87,29 @@ impl Parameters {
 }
 
 impl<F> Group<F> {
-    fn validate(
-        &self,
-        object: Result<Map<String, Value>, Vec<Violation>>,
-        prefix: &str,
-        violations: &mut Vec<Violation>,
-    ) {
+    fn validate(&self, object: Result<Draft, Vec<Violation>>, prefix: &str, violations: &mut Vec<Violation>) {
         violations.extend(match object {
-            Ok(object) => self.schema.violations(&Value::Object(object), prefix),
+            Ok(object) => object.violations(&self.schema, prefix),
             Err(violations) => violations,
         });
     }
 }
 
-type Object = Result<Map<String, Value>, Vec<Violation>>;
+type Object = Result<Draft, Vec<Violation>>;
+
+/// The members of an object.
+type Read = Vec<(String, Draft)>;
 
 fn path_object(fields: &[(Field, PathPlace)], path: &str, split: Split) -> Object {
-    let mut object = Map::new();
+    let mut object = Read::new();
     for (field, place) in fields {
         insert(&mut object, field, &[place.value(path, split)], TextEncoding::Percent, "/path")?;
     }
-    Ok(object)
+    Ok(Draft::Object(object))
 }
 
 fn header_object(fields: &[(Field, HeaderName)], headers: &HeaderMap) -> Object {
-    let mut object = Map::new();
+    let mut object = Read::new();
     for (field, name) in fields {
         // Several fields of one name are one, with commas (RFC 9110 §5.3).
         let values: Result<Vec<&str>, _> = headers.get_all(name).iter().map(|value| value.to_str()).collect();
@@ -117,7 +119,7 @@ fn header_object(fields: &[(Field, HeaderName)], headers: &HeaderMap) -> Object 
             Err(_) => return Err(vec![wrong("/header", field.name(), "is not visible ASCII")]),
         }
     }
-    Ok(object)
+    Ok(Draft::Object(object))
 }
 
 fn query_object(fields: &Fields, query: &str) -> Object {
@@ -128,7 +130,7 @@ fn query_object(fields: &Fields, query: &str) -> Object {
 fn cookie_object(fields: &Fields, headers: &HeaderMap) -> Object {
     let sent = cookies::cookies(headers);
     let sent = sent.map_err(|problem| vec![Violation::new("/cookie", format!("it {problem}"))])?;
-    let mut object = Map::new();
+    let mut object = Read::new();
     for field in fields.iter() {
         let texts = cookies::values(&sent, field.name());
         let texts = texts.map_err(|problem| vec![wrong("/cookie", field.name(), problem)])?;
@@ -136,11 +138,11 @@ fn cookie_object(fields: &Fields, headers: &HeaderMap) -> Object {
             insert(&mut object, field, &texts, TextEncoding::Percent, "/cookie")?;
         }
     }
-    Ok(object)
+    Ok(Draft::Object(object))
 }
 
 fn insert(
-    object: &mut Map<String, Value>,
+    object: &mut Read,
     field: &Field,
     texts: &[&str],
     encoding: TextEncoding,
@@ -148,7 +150,7 @@ fn insert(
 ) -> Result<(), Vec<Violation>> {
     match field.value(texts, encoding) {
         Ok(value) => {
-            object.insert(field.name().to_owned(), value);
+            object.push((field.name().to_owned(), value));
             Ok(())
         }
         Err(problem) => Err(vec![wrong(prefix, field.name(), problem)]),
@@ -159,7 +161,7 @@ fn insert(
 mod tests {
     use http::header::COOKIE;
     use http::{HeaderValue, Method};
-    use serde_json::json;
+    use serde_json::{Map, Value, json};
 
     use super::*;
     use crate::exchange::SampleRequest;
@@ -221,6 +223,65 @@ mod tests {
         for (path, good) in [("/files/a/b", true), ("/files/a/b/c", true), ("/files/aa/bb/cc", false)] {
             let (sample, headers) = (SampleRequest::new(&Method::GET, path), HeaderMap::new());
             assert_eq!(parameters.check(&sample.with(None, &headers)).is_ok(), good, "{path}");
+        }
+    }
+
+    /// F38: a reading that is valid is valid, in every location.
+    #[test]
+    fn a_text_is_read_as_whatever_its_schema_allows() {
+        let list = json!({"type": "array", "items": {"type": "integer"}});
+        for (schema, text, good) in [
+            (json!({"oneOf": [{"type": "string", "pattern": "^[a-z]+$"}, list]}), "abc", true),
+            (json!({"oneOf": [{"type": "string", "pattern": "^[a-z]+$"}, list]}), "1,2", true),
+            (json!({"oneOf": [{"type": "string", "pattern": "^[a-z]+$"}, list]}), "1,b", false),
+            (json!({"type": ["string", "array"], "maxLength": 3, "maxItems": 1}), "a,b", true),
+            (json!({"type": ["string", "array"], "maxLength": 2, "maxItems": 1}), "a,b", false),
+            (json!({"anyOf": [{"type": "object", "required": ["a"]}, {"type": "integer"}]}), "1", true),
+            (json!({"anyOf": [{"type": "object", "required": ["a"]}, {"type": "integer"}]}), "a,1", true),
+            (json!({"anyOf": [{"type": "object", "required": ["a"]}, {"type": "integer"}]}), "b,1", false),
+            (json!({"enum": ["1", 3]}), "1", true),
+            (json!({"enum": ["1", 3]}), "3", true),
+            (json!({"enum": ["1", 3]}), "2", false),
+            (json!({"type": "array", "items": {"enum": ["1", 3]}}), "1,3", true),
+            (json!({"type": ["string", "null"], "minLength": 2}), "", true),
+            (json!({"type": ["string", "null"], "minLength": 5}), "null", false),
+        ] {
+            let group = || Arc::new(JsonSchema::new(&json!({"properties": {"v": schema}})).unwrap());
+            let field = |style| Field::new("v", style, false, &schema, &schema);
+            let place = PathPlace { segment: 1, extent: Extent::Whole };
+            let header = HeaderName::from_static("v");
+            let parameters = Parameters {
+                path: Some(Group { fields: vec![(field(Style::Simple), place)], schema: group() }),
+                query: Some(Group { fields: Fields::new(vec![field(Style::Form)]), schema: group() }),
+                headers: Some(Group { fields: vec![(field(Style::Simple), header.clone())], schema: group() }),
+                cookies: Some(Group { fields: Fields::new(vec![field(Style::Form)]), schema: group() }),
+            };
+            let headers = HeaderMap::from_iter([
+                (header, HeaderValue::from_str(text).unwrap()),
+                (COOKIE, HeaderValue::try_from(format!("v={text}")).unwrap()),
+            ]);
+            let (path, query) = (format!("/x/{text}"), format!("v={text}"));
+            let checked = parameters.check(&SampleRequest::new(&Method::GET, &path).with(Some(&query), &headers));
+            let found = checked.err().map_or(0, |refusal| {
+                let tops = refusal.violations().iter().filter_map(|violation| violation.pointer.split('/').nth(1));
+                tops.collect::<std::collections::BTreeSet<_>>().len()
+            });
+            assert_eq!(found, if good { 0 } else { 4 }, "{schema} {text}");
+        }
+    }
+
+    /// F25
+    #[test]
+    fn a_query_with_a_broken_escape_is_malformed_where_it_is_judged() {
+        let schema = Arc::new(JsonSchema::new(&json!({})).unwrap());
+        let query = Some(Group { fields: Fields::default(), schema });
+        let judged = Parameters { query, ..Parameters::default() };
+        for (query, good) in [("a=%41", true), ("a=%zz", false), ("a=%", false), ("%4=1", false)] {
+            let (sample, headers) = (SampleRequest::new(&Method::GET, "/"), HeaderMap::new());
+            let reason = judged.check(&sample.with(Some(query), &headers)).err().map(|refusal| refusal.reason());
+            assert_eq!(reason, (!good).then_some(Reason::MalformedRequest), "{query}");
+            let (sample, headers) = (SampleRequest::new(&Method::GET, "/"), HeaderMap::new());
+            assert!(Parameters::default().check(&sample.with(Some(query), &headers)).is_ok());
         }
     }
 

@@ -1,14 +1,15 @@
 //! Validates a route's responses, by status and then by media type.
 //!
-//! A response is held back until it has been read whole, so this is for messages, not for streams: `text/event-stream` is
-//! not checked. Violations are not sent to the caller, who cannot fix them, but written to the audit record.
+//! A response is held back until it has been read whole, so this is for messages, not for streams: what is not checked
+//! (`text/event-stream`, downloads) must be named in the contract. Neither the caller nor the upstream chooses an exemption: a
+//! part of a response (206) is refused where only the whole is described, and no part is asked for. Violations are not sent to
+//! the caller, who cannot fix them, but written to the audit record.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::content::Contents;
 use super::encoding::Encoding;
-use super::media_type;
 use crate::body::overloaded;
 use crate::budget::MemoryBudget;
 use crate::refusal::{Reason, Refusal, Stage, Violation};
@@ -29,8 +30,10 @@ pub(crate) enum Statuses {
 pub(crate) struct Requirement {
     /// Most specific first.
     statuses: Vec<(Statuses, Contents)>,
-    /// What happens to a response below 400 with a status that is not among them; `None` if it passes.
+    /// What happens to a response with a status that is not among them; `None` if it passes.
     undescribed: Option<Undescribed>,
+    /// The statuses from here on pass if they are not described.
+    passing_from: u16,
     /// Most bytes, before and after decoding.
     pub(crate) max_size: u64,
 }
@@ -79,23 +82,36 @@ impl Requirement {
     /// `max_size` in bytes.
     pub(crate) fn new(mut statuses: Vec<(Statuses, Contents)>, max_size: u64) -> Self {
         statuses.sort_by_key(|(statuses, _)| *statuses);
-        Self { statuses, undescribed: None, max_size }
+        Self { statuses, undescribed: None, passing_from: 400, max_size }
     }
 
-    /// Handles responses below 400 with a status that is not described. Errors pass: descriptions rarely list them all.
-    pub(crate) fn handling_undescribed(self, undescribed: Option<Undescribed>) -> Self {
-        Self { undescribed, ..self }
+    /// Handles responses whose status is not described and is below `passing_from`: errors pass, because descriptions rarely
+    /// list them all.
+    pub(crate) fn handling_undescribed(self, undescribed: Option<Undescribed>, passing_from: u16) -> Self {
+        Self { undescribed, passing_from, ..self }
+    }
+
+    /// Whether any response is checked.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.statuses.iter().any(|(_, contents)| contents.is_checked())
+    }
+
+    /// Whether parts of responses may be asked for (RFC 9110 §14.2): they are described, and nothing is checked.
+    pub(crate) fn takes_ranges(&self) -> bool {
+        self.described(StatusCode::PARTIAL_CONTENT).is_some() && !self.is_checked()
+    }
+
+    fn described(&self, status: StatusCode) -> Option<&Contents> {
+        let described = self.statuses.iter().find(|(statuses, _)| statuses.contain(status));
+        described.map(|(_, contents)| contents)
     }
 
     /// Returns what a response with this status and headers must look like; `None` if it is not checked.
     pub(crate) fn of(&self, status: StatusCode, headers: &HeaderMap) -> Option<Expected<'_>> {
-        let described = self.statuses.iter().find(|(statuses, _)| statuses.contain(status));
-        let Some((_, contents)) = described else {
-            return (status.as_u16() < 400 && self.undescribed.is_some()).then_some(Expected::Nothing);
-        };
-        let streams = media_type::of(headers)
-            .is_some_and(|media| media.ty == mediatype::names::TEXT && media.subty == mediatype::names::EVENT_STREAM);
-        (!streams && !contents.pass(headers)).then_some(Expected::Contents(contents))
+        match self.described(status) {
+            None => self.undescribed(status).is_some().then_some(Expected::Nothing),
+            Some(contents) => (!contents.pass(headers)).then_some(Expected::Contents(contents)),
+        }
     }
 
     /// Checks a response that was read whole. The reason of a refusal is [`Reason::InvalidUpstreamResponse`], or
@@ -136,14 +152,22 @@ impl Requirement {
     }
 
     /// Refuses a response with an undescribed status; `None` if it passes.
-    pub(crate) fn undescribed(&self) -> Option<Refusal> {
-        let detail = "the description does not have its status";
+    pub(crate) fn undescribed(&self, status: StatusCode) -> Option<Refusal> {
+        let detail = "the contract does not have its status";
         let refusal = || invalid(detail, vec![rule("undescribed", detail.to_owned())]);
-        self.undescribed.map(|handling| match handling {
-            Undescribed::Refused => refusal(),
-            Undescribed::Reported => refusal().only_reported(),
-        })
+        // A part, or a difference (RFC 3229), was not asked for.
+        let partial = matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::IM_USED);
+        match self.undescribed.filter(|_| status.as_u16() < self.passing_from) {
+            Some(Undescribed::Reported) => Some(refusal().only_reported()),
+            Some(Undescribed::Refused) => Some(refusal()),
+            None => (partial && self.is_checked()).then(refusal),
+        }
     }
+}
+
+/// Whether a response in this content coding can be checked.
+pub(crate) fn is_decoded(coding: &str) -> bool {
+    Encoding::named(coding).is_some()
 }
 
 /// The violation of a rule that is not in a schema, so that the record names it.
@@ -165,6 +189,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::stages::schema::content::Content;
     use crate::stages::schema::json::JsonSchema;
 
     #[test]
@@ -207,8 +232,34 @@ mod tests {
                 assert_eq!(runtime.block_on(judged).is_ok(), other == name, "{status} {other}");
             }
         }
-        let stream = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; a=b"))]);
-        assert!(requirement.of(StatusCode::OK, &stream).is_none());
+    }
+
+    /// F22: a label that the upstream, or the caller with `Accept`, chooses is no exemption.
+    #[test]
+    fn what_is_not_checked_is_named_in_the_contract() {
+        let json = || Contents::json(&Arc::new(JsonSchema::new(&json!({})).unwrap()));
+        let range = |text| (crate::stages::schema::media_type::MediaRange::parse(text).unwrap(), Content::Unchecked);
+        let one = |contents| Requirement::new(vec![(Statuses::One(200), Contents::new(contents))], 100);
+        let checked = one(json());
+        let streaming = one([json(), vec![range("text/event-stream")]].concat());
+        let files = Requirement::new(vec![(Statuses::Class(2), Contents::new(vec![range("*/*")]))], 100);
+        for (media, of_checked, of_streaming) in [
+            ("text/event-stream", true, false),
+            ("text/event-stream; a=b", true, false),
+            ("multipart/byteranges; boundary=b", true, true),
+            ("", true, true),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media))]);
+            assert_eq!(checked.of(StatusCode::OK, &headers).is_some(), of_checked, "{media}");
+            assert_eq!(streaming.of(StatusCode::OK, &headers).is_some(), of_streaming, "{media}");
+        }
+        let none = HeaderMap::new();
+        for status in [StatusCode::PARTIAL_CONTENT, StatusCode::IM_USED] {
+            assert!(matches!(checked.of(status, &none), Some(Expected::Nothing)), "{status}");
+            assert!(checked.undescribed(status).is_some_and(|refusal| !refusal.is_only_reported()));
+        }
+        assert!(!checked.takes_ranges() && !streaming.takes_ranges() && files.takes_ranges());
+        assert!(!one(vec![range("*/*")]).takes_ranges(), "the part is not described");
     }
 
     /// F5
@@ -219,16 +270,19 @@ mod tests {
             [(None, None), (Some(Undescribed::Refused), Some(false)), (Some(Undescribed::Reported), Some(true))]
         {
             let requirement = Requirement::new(vec![(Statuses::One(200), described.clone())], 100);
-            let requirement = requirement.handling_undescribed(handling);
+            let requirement = requirement.handling_undescribed(handling, 400);
             let of = |status| requirement.of(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
             assert!(matches!(of(200), Some(Expected::Contents(_))));
-            for status in [201, 206, 302] {
+            for status in [201, 302] {
                 assert_eq!(matches!(of(status), Some(Expected::Nothing)), handling.is_some(), "{status} {handling:?}");
             }
             for status in [400, 404, 500] {
                 assert!(of(status).is_none(), "{status} {handling:?}");
             }
-            assert_eq!(requirement.undescribed().map(|refusal| refusal.is_only_reported()), reported);
+            assert_eq!(
+                requirement.undescribed(StatusCode::CREATED).map(|refusal| refusal.is_only_reported()),
+                reported
+            );
         }
     }
 

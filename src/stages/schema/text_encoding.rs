@@ -29,6 +29,15 @@ pub(super) fn decoded(text: &str, encoding: TextEncoding) -> Result<Cow<'_, str>
     }
 }
 
+/// Whether a `%` is not followed by two hexadecimal digits (RFC 3986 §2.1). Some servers keep it, some drop it, others refuse it.
+pub(super) fn has_broken_escapes(text: &str) -> bool {
+    text.split('%').skip(1).any(|after| {
+        let mut digits = after.bytes();
+        !(digits.next().is_some_and(|byte| byte.is_ascii_hexdigit())
+            && digits.next().is_some_and(|byte| byte.is_ascii_hexdigit()))
+    })
+}
+
 /// A JSON text without a byte order mark, which parsers may ignore (RFC 8259 §8.1). It is forwarded all the same.
 pub(super) fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)

@@ -20,10 +20,11 @@ use crate::policy::source::Place;
 use crate::policy::tree::At;
 use crate::policy::units::Size;
 use crate::stages::schema::content::{Content, Contents};
-use crate::stages::schema::fields::{Field, Fields};
+use crate::stages::schema::fields::Field;
 use crate::stages::schema::form::{Form, Multipart};
 use crate::stages::schema::json::{JsonSchema, SchemaProblem};
 use crate::stages::schema::media_type::MediaRange;
+use crate::stages::schema::object::Fields;
 use crate::stages::schema::parameters::{Group, Parameters};
 use crate::stages::schema::response::{Requirement as ResponseRequirement, Statuses, Undescribed};
 use crate::stages::scope::{self, By, ProofOfPossession};
@@ -234,7 +235,7 @@ impl Described {
             place: if own.is_some() { at.key_place() } else { self.place(operation) },
             at,
             alternatives,
-            request: self.request(operation, pattern.map(Pattern::names).unwrap_or_default())?,
+            request: self.request(context, operation, pattern.map(Pattern::names).unwrap_or_default())?,
             response: match &settings.response {
                 Some(own) if own.has_contract() => None,
                 own => self.response(operation, own.as_ref().and_then(|own| own.max_size)),
@@ -342,11 +343,21 @@ impl Described {
     }
 
     /// The contract of an operation's requests; `names` are those of the route's path.
-    fn request(&self, operation: &Operation, names: &[PathName]) -> Option<DescribedRequest> {
+    fn request(
+        &self,
+        context: &mut Context<'_>,
+        operation: &Operation,
+        names: &[PathName],
+    ) -> Option<DescribedRequest> {
+        let parameters = self.parameters(operation, names)?;
+        for collision in parameters.query.iter().flat_map(|query| query.fields.collisions()) {
+            let problem = context.problems.warning(self.place(operation), collision);
+            problem.help("rename one of them, or write the object in another style, such as `deepObject`");
+        }
         let request = operation.request.as_ref();
         let contents = request.map(|request| self.contents(&request.contents, &self.requests));
         Some(DescribedRequest {
-            parameters: self.parameters(operation, names)?,
+            parameters,
             contents: contents.unwrap_or_else(|| Some(Vec::new()))?,
             required: request.is_some_and(|request| request.required),
             max_size: operation.extensions.max_size.map(|Size(bytes)| bytes),
@@ -384,7 +395,8 @@ impl Described {
         let root = &self.description.requests.document;
         fields.iter().filter_map(move |field| {
             let schema = root.get("$defs")?.get(&*field.schema)?;
-            Some(Field::new(&field.name, field.style, field.explode, schema, root).accepting(&field.media))
+            let new = Field::new(&field.name, field.style, field.explode, schema, root);
+            Some(new.accepting(&field.media).json_objects(field.json_objects))
         })
     }
 
@@ -399,11 +411,15 @@ impl Described {
         };
         let statuses = operation.responses.iter().map(one).collect::<Option<Vec<_>>>()?;
         let max_size = max_size.map_or(self.max_size, |Size(bytes)| bytes);
-        Some(ResponseRequirement::new(statuses, max_size).handling_undescribed(self.undescribed))
+        Some(ResponseRequirement::new(statuses, max_size).handling_undescribed(self.undescribed, 400))
     }
 
-    fn contents(&self, contents: &[(String, openapi::Content)], of: &Compiled) -> Option<Vec<(MediaRange, Content)>> {
-        let one = |(range, content): &(String, openapi::Content)| {
+    fn contents(
+        &self,
+        contents: &[(MediaRange, openapi::Content)],
+        of: &Compiled,
+    ) -> Option<Vec<(MediaRange, Content)>> {
+        let one = |(range, content): &(MediaRange, openapi::Content)| {
             let strict = self.content(content, &of.schemas)?;
             let content = match &of.lenient {
                 Some(lenient) if !matches!(strict, Content::Unchecked) => {
@@ -411,14 +427,18 @@ impl Described {
                 }
                 _ => strict,
             };
-            Some((MediaRange::parse(range)?, content))
+            Some((range.clone(), content))
         };
         contents.iter().map(one).collect()
     }
 
     fn content(&self, content: &openapi::Content, schemas: &HashMap<Name, Arc<JsonSchema>>) -> Option<Content> {
         let schema = |name: &Name| schemas.get(name).cloned();
-        let fields = |form: &openapi::Form| Fields::new(self.fields(&form.fields).collect());
+        let root = &self.description.requests.document;
+        let fields = |form: &openapi::Form| {
+            let schema = root.get("$defs").and_then(|definitions| definitions.get(&*form.schema));
+            Fields::new(self.fields(&form.fields).collect()).within(schema.unwrap_or(&Value::Null), root)
+        };
         Some(match content {
             openapi::Content::Json(name) => Content::Json(schema(name)?),
             openapi::Content::Form(form) => Content::Form(Arc::new(Form::new(fields(form), schema(&form.schema)?))),

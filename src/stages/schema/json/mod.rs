@@ -139,6 +139,12 @@ impl JsonSchema {
         found.unwrap_or_else(|| vec![too_complex(prefix)])
     }
 
+    /// Like [`Self::violations`], with one of `parts` of the steps.
+    pub(super) fn violations_in_part(&self, parts: u32, value: &Value, prefix: &str) -> Vec<Violation> {
+        let found = self.violations_within(Steps::new(MAX_STEPS / u64::from(parts.max(1))), value, prefix);
+        found.unwrap_or_else(|| vec![too_complex(prefix)])
+    }
+
     fn violations_within(&self, steps: Steps, value: &Value, prefix: &str) -> Option<Vec<Violation>> {
         if Evaluation::new(&self.graph, steps).valid(self.root, value).ok()? {
             return Some(Vec::new());
