@@ -96,6 +96,11 @@ impl Rehearsal {
         &self.in_force.policy
     }
 
+    /// The names of all routes, as they are written: `METHOD /path`.
+    pub fn routes(&self) -> impl Iterator<Item = &str> {
+        self.policy().routes().iter().map(|route| &**route.name())
+    }
+
     /// The policy, with the state that this rehearsal keeps.
     pub(crate) fn in_force(&self) -> &InForce {
         &self.in_force
