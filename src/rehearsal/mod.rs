@@ -207,6 +207,9 @@ impl Rehearsal {
         let target = arrived?;
         target.target.as_ref().clone_into(&mut trace.target);
         trace.arrived = true;
+        if target.ends_here {
+            return Ok(());
+        }
 
         let route = self.policy().route(&exchange.host, &head.method, &exchange.path, head.uri.query())?;
         trace.route = Some(Arc::clone(route));

@@ -81,6 +81,11 @@ impl Field {
         &self.name
     }
 
+    /// Whether its text is made of items: of a list, or of the members of an object.
+    pub(super) fn has_items(&self) -> bool {
+        self.style == Style::Simple && (self.value_type.list.is_some() || self.value_type.object.is_some())
+    }
+
     /// Whether it may occur several times.
     pub(super) fn is_list(&self) -> bool {
         self.value_type.list.is_some()
