@@ -107,6 +107,8 @@ reasons! {
     Conflict = 409 "conflict" "The request conflicts with the current state" in Request,
     /// The body is too large.
     BodyTooLarge = 413 "body_too_large" "The body is too large" in Request | Schema,
+    /// A request target that is too long (RFC 9110 §15.5.15).
+    TargetTooLong = 414 "malformed_request" "The request target is too long" in Request,
     /// A content type that the route does not accept.
     UnsupportedMediaType = 415 "unsupported_media_type" "The content type is not accepted" in Schema,
     /// The body or a parameter violates the schema.
@@ -131,6 +133,8 @@ reasons! {
     Overloaded = 503 "overloaded" "The server is overloaded" in Request | Auth | Schema | Forward | Response,
     /// The upstream did not respond in time.
     UpstreamTimeout = 504 "upstream_timeout" "The upstream did not respond in time" in Forward,
+    /// A version of HTTP that is not 1.x (RFC 9110 §15.6.6).
+    VersionNotSupported = 505 "malformed_request" "The version of HTTP is not supported" in Request,
 }
 
 impl Reason {

@@ -233,6 +233,7 @@ impl Explained {
                 let reason = refusal.reason();
                 text.push_str(&format!("→ {} {}: {}\n", reason.status().as_u16(), reason.code(), refusal.detail()));
             }
+            None if self.trace.ends_here() => text.push_str("→ 204: the proxy itself answers, and asks no upstream\n"),
             None => {
                 let headers = self.trace.identity_headers();
                 let with = if headers.is_empty() { "" } else { ", with" };
@@ -275,6 +276,7 @@ impl Explained {
                 say("detail", json!(refusal.detail()));
                 say("members", serde_json::to_value(refusal.own_members()).unwrap_or_default());
             }
+            None if self.trace.ends_here() => say("status", json!(204)),
             None => {
                 let headers: Map<String, Value> =
                     trace.identity_headers().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();

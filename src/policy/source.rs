@@ -19,8 +19,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::secrets::Lookup;
 
-/// Largest policy file.
-const POLICY_LIMIT: u64 = 1 << 20;
+/// Largest policy file: half a million consumers.
+const POLICY_LIMIT: u64 = 64 << 20;
 /// Largest file that a policy names.
 const FILE_LIMIT: u64 = 16 << 20;
 /// Largest file of a `${file:…}`.

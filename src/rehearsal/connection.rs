@@ -16,6 +16,7 @@ use crate::proxy::http1::fields::HeadLimits;
 use crate::proxy::http1::framing_error::FramingError;
 use crate::proxy::http1::reader::Reader;
 use crate::proxy::request::target;
+use crate::refusal::Refusal;
 use crate::stages::schema::response::Expected;
 
 /// The bytes of a client connection, as they arrive.
@@ -31,24 +32,36 @@ impl Rehearsal {
     /// Ends like a connection: with the first request that is incomplete, or refused for its framing. `second` is the time,
     /// since 1970. Needs a tokio runtime with time.
     pub async fn connection(&self, sent: &[u8], piece: usize, second: i64) -> Vec<Verdict> {
+        self.decisions(sent, piece, second).await.iter().map(|decided| decided.as_ref().err().map(verdict)).collect()
+    }
+
+    /// The same for the first request of a connection that arrives at once. Returns why it is refused, in words.
+    pub async fn why_refused(&self, sent: &[u8], second: i64) -> Option<String> {
+        let mut decisions = self.decisions(sent, sent.len(), second).await.into_iter();
+        match decisions.next() {
+            None => Some("the request is incomplete".to_owned()),
+            Some(decided) => decided.err().as_ref().map(told),
+        }
+    }
+
+    async fn decisions(&self, sent: &[u8], piece: usize, second: i64) -> Vec<Result<(), Refusal>> {
         let at = Timestamp::from_second(second).unwrap_or_default();
         let moment = Moment { at, since: Duration::ZERO };
         let limits = self.policy().limits();
         let reader = Reader::new(HeadLimits { size: limits.header_size, headers: limits.headers });
         let mut arriving = Arriving { reader, input: Bytes::new(), pieces: sent.chunks(piece.max(1)) };
         let peer = Peer::new(([127, 0, 0, 1], 1).into(), None);
-        let mut verdicts = Vec::new();
+        let mut decisions = Vec::new();
         loop {
             match arriving.request() {
-                Ok(None) => return verdicts,
+                Ok(None) => return decisions,
                 Ok(Some((head, body))) => {
                     let mut trace = RehearsalTrace::of(head.method.as_str(), head.uri.path());
-                    let decided = self.decide(&head, body, &peer, moment, &mut trace).await;
-                    verdicts.push(decided.err().as_ref().map(verdict));
+                    decisions.push(self.decide(&head, body, &peer, moment, &mut trace).await);
                 }
                 Err(error) => {
-                    verdicts.push(Some(verdict(&target::malformed_framing(error))));
-                    return verdicts;
+                    decisions.push(Err(target::malformed_framing(error)));
+                    return decisions;
                 }
             }
         }
@@ -64,28 +77,59 @@ impl Rehearsal {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Verdict {
-        let route = match self.policy().route("", method, path, None) {
-            Ok(route) => route,
-            Err(refusal) => return Some(verdict(&refusal)),
-        };
-        let requirement = route.response.as_ref()?;
+        self.released(method, path, status, headers, body).await.err().as_ref().map(verdict)
+    }
+
+    /// The same, with why it is refused, in words.
+    pub async fn why_withheld(
+        &self,
+        method: &Method,
+        path: &str,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Option<String> {
+        self.released(method, path, status, headers, body).await.err().as_ref().map(told)
+    }
+
+    async fn released(
+        &self,
+        method: &Method,
+        path: &str,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<(), Refusal> {
+        let route = self.policy().route("", method, path, None)?;
+        let Some(requirement) = &route.response else { return Ok(()) };
+        let Some(expected) = requirement.of(status, headers) else { return Ok(()) };
         let mut trace = Trace::default();
-        let released = match requirement.of(status, headers)? {
+        match expected {
             Expected::Nothing if body.is_empty() => Ok(()),
+            Expected::Contents(_) if body.is_empty() && requirement.accepts_nothing(status) => Ok(()),
             Expected::Nothing => chain::release_undescribed(route, requirement, status, &mut trace),
             Expected::Contents(contents) => {
                 let fits = body.len() as u64 <= requirement.max_size;
                 let whole = if fits { Ok(body) } else { Err(requirement.too_large()) };
                 chain::release(self.in_force(), route, requirement, contents, headers, whole, &mut trace).await
             }
-        };
-        released.err().as_ref().map(verdict)
+        }
     }
 
     /// Decides about an operator's request on the registry. Returns the status.
     pub async fn operate(&self, method: &Method, target: &str, body: &[u8]) -> StatusCode {
         admin::without_store(self.in_force(), method, target, body).await
     }
+}
+
+/// Status, code, and what is wrong, at which place.
+fn told(refusal: &Refusal) -> String {
+    let (status, code) = verdict(refusal);
+    let mut text = format!("{status} {code}: {}", refusal.logged().unwrap_or(refusal.detail()));
+    for found in refusal.violations() {
+        text.push_str(&format!(" | {} {}", found.pointer, found.detail));
+    }
+    text
 }
 
 impl Arriving<'_> {

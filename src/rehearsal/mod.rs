@@ -96,6 +96,11 @@ impl Rehearsal {
         &self.in_force.policy
     }
 
+    /// The names of all routes, as they are written: `METHOD /path`.
+    pub fn routes(&self) -> impl Iterator<Item = &str> {
+        self.policy().routes().iter().map(|route| &**route.name())
+    }
+
     /// The policy, with the state that this rehearsal keeps.
     pub(crate) fn in_force(&self) -> &InForce {
         &self.in_force
@@ -202,6 +207,9 @@ impl Rehearsal {
         let target = arrived?;
         target.target.as_ref().clone_into(&mut trace.target);
         trace.arrived = true;
+        if target.ends_here {
+            return Ok(());
+        }
 
         let route = self.policy().route(&exchange.host, &head.method, &exchange.path, head.uri.query())?;
         trace.route = Some(Arc::clone(route));

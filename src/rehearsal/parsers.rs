@@ -13,7 +13,7 @@ use rustls::server::WebPkiClientVerifier;
 use crate::policy::units::{Period, Rate, Size};
 use crate::proxy::http1::body_decoder::BodyDecoder;
 use crate::proxy::request::path as request_path;
-use crate::proxy::upstream::{MAX_HEADERS, read_head};
+use crate::proxy::upstream::{Interims, MAX_HEADERS, read_head};
 use crate::stages::auth::api_key_format;
 use crate::stages::auth::certificate::{self, ClientTrust};
 use crate::stages::auth::introspection;
@@ -29,7 +29,7 @@ pub fn path(text: &str) -> Option<String> {
 /// Reads what an upstream answers to a request with this method, as it arrives in pieces of at most `piece` bytes.
 /// Returns the status, the number of header fields and the size of the body; the body may be incomplete.
 pub fn response(sent: &[u8], piece: usize, method: &Method) -> Option<(u16, usize, usize)> {
-    let (mut input, mut headers, mut interims) = (Bytes::new(), HeaderMap::new(), 0);
+    let (mut input, mut headers, mut interims) = (Bytes::new(), HeaderMap::new(), Interims::default());
     let mut pieces = sent.chunks(piece.max(1));
     let mut more = |input: &mut Bytes| {
         let next = pieces.next();

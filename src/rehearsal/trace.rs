@@ -103,9 +103,14 @@ impl RehearsalTrace {
         }
     }
 
-    /// The refusal; `None` if it would have been forwarded.
+    /// The refusal; `None` if it would have been forwarded, or answered by the proxy itself.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         self.end.as_ref().err()
+    }
+
+    /// Whether the proxy itself answers it, and it is not forwarded.
+    pub(crate) fn ends_here(&self) -> bool {
+        self.end.is_ok() && self.route.is_none()
     }
 
     /// The refusals of stages that only report.
@@ -160,7 +165,14 @@ impl RehearsalTrace {
     }
 
     fn passed(&self, name: &str, now: Timestamp) -> (Outcome, String) {
-        let Some(route) = &self.route else { return (Outcome::Passed, self.path.clone()) };
+        let Some(route) = &self.route else {
+            // Without a refusal, a request without a route is for the proxy itself.
+            return match name {
+                "path" => (Outcome::Passed, self.path.clone()),
+                _ if self.ends_here() => (Outcome::NotAsked, "the proxy itself answers, with 204".to_owned()),
+                _ => (Outcome::Passed, String::new()),
+            };
+        };
         let public = matches!(route.access, Access::Public);
         let passed = |why| (Outcome::Passed, why);
         let not_asked = |why: &str| (Outcome::NotAsked, why.to_owned());

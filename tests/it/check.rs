@@ -131,3 +131,21 @@ fn the_own_addresses_are_neither_taken_twice_nor_called() {
         assert!(found, "{text}{told:?}: {code:?} {err}");
     }
 }
+
+/// F36: 8,000 consumers were too many.
+#[test]
+fn a_policy_may_have_many_consumers() {
+    let mut text = "version: 1\nlisten: [{ address: \"127.0.0.1:0\" }]\n\
+                    apis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { scopes: [s] } } } }\n\
+                    plans: { p: { rate: 1/s } }\nroles: { r: [s] }\nauth: { api_keys: { header: x-key } }\nconsumers:\n"
+        .to_owned();
+    for number in 0..12_000 {
+        text.push_str(&format!(
+            "  consumer-{number}: {{ roles: [r], plan: p }}    # who is not described further, but may call\n"
+        ));
+    }
+    assert!(text.len() > 1 << 20);
+    let (code, out, err) = check(&text, &[]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.starts_with("ok: 1 API, 1 route\n"), "{out}");
+}

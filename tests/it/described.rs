@@ -319,3 +319,33 @@ fn what_well_known_descriptions_contain_is_honoured_or_closed() {
     }
     proxy.done();
 }
+
+/// F35
+#[test]
+fn an_answer_without_a_body_is_judged_only_under_its_own_status() {
+    let answers = |call: &mut Call<'_>| {
+        let status = call.head.word(1).rsplit('/').next().unwrap().parse().unwrap();
+        let body = if call.head.word(1).contains("text") { "oops" } else { "" };
+        call.answer(status, &[("location", "/elsewhere")], body)
+    };
+    let (upstream, issuer) = (upstream().does(answers).start(), issuer());
+    let json = "content: { application/json: { schema: { type: object } } }";
+    let paths = format!(
+        "  /{{kind}}/{{status}}:\n    get:\n      responses: {{ 200: {{ {json} }}, 4XX: {{ {json} }}, default: {{ {json} }} }}\n"
+    );
+    let proxy =
+        proxy().before(&upstream).trusts(&issuer).file("api.yaml", document(&paths)).described("api.yaml").start();
+    let mut client = client(&proxy);
+    for (target, status) in [
+        ("/none/302", 302),
+        ("/none/503", 503),
+        ("/none/202", 202),
+        ("/none/200", 502),
+        ("/none/401", 502),
+        ("/text/302", 502),
+        ("/text/503", 502),
+    ] {
+        client.get(target).bearer(issuer.token().scope("read")).send().is(status);
+    }
+    proxy.done();
+}

@@ -112,6 +112,19 @@ GET /v1/orders/7?q=1
     assert!(!world.folder.path().join("state").exists(), "the store is left alone");
 }
 
+/// F36
+#[test]
+fn a_request_to_the_proxy_itself_goes_nowhere() {
+    let said = world().explain(&["OPTIONS", "*"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    assert!(
+        said.out.starts_with("OPTIONS *\n  path        *\n  route       not asked: the proxy itself answers"),
+        "{}",
+        said.out
+    );
+    assert!(said.out.contains("\n→ 204: the proxy itself answers, and asks no upstream\n"), "{}", said.out);
+}
+
 #[test]
 fn each_stage_says_why_it_refuses_and_the_rest_is_not_reached() {
     let world = world();

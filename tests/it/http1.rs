@@ -184,7 +184,7 @@ fn an_upstream_that_only_ever_says_wait_is_502() {
     let upstream = upstream()
         .does(|call| {
             call.close();
-            call.send("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(17))
+            call.send("HTTP/1.1 100 Continue\r\n\r\n".repeat(17))
         })
         .start();
     let proxy = proxy().before(&upstream).open("GET /x").start();

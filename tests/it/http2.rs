@@ -246,3 +246,36 @@ fn requests_that_would_need_too_many_upstream_connections_are_503() {
     assert_eq!(upstream.connections(), 64);
     proxy.done();
 }
+
+/// F36: the small print holds over HTTP/2 as over HTTP/1.
+#[test]
+fn methods_and_targets_mean_the_same_as_in_http1() {
+    let upstream = upstream().start();
+    let policy = proxy().before(&upstream).open("GET /x").open("OPTIONS /x").open("GET /x/{name}");
+    let proxy = policy.with("limits: { header_size: 2KiB }").start();
+    proxy.owes(7);
+    over_http2(&proxy, async |mut sender| {
+        let long = format!("/x/{}", "y".repeat(3000));
+        for (method, path, forwards, status) in [
+            ("OPTIONS", "*", None, 204),
+            ("OPTIONS", "/x", Some("0"), 204),
+            ("OPTIONS", "/x", Some("2"), 200),
+            ("TRACE", "/x", None, 405),
+            ("GET", "*", None, 400),
+            ("GET", "/x/a|b", None, 200),
+            ("GET", long.as_str(), None, 414),
+        ] {
+            let mut parts = http::Uri::from_static("http://a.example/").into_parts();
+            parts.path_and_query = Some(path.parse().unwrap());
+            let mut request = Request::builder().method(method).uri(http::Uri::from_parts(parts).unwrap());
+            request = forwards.into_iter().fold(request, |request, left| request.header("max-forwards", left));
+            sender.ready().await.unwrap();
+            let answer = sender.send_request(request.body(whole("")).unwrap()).await.unwrap();
+            assert_eq!(answer.status(), status, "{method} {path:.10}");
+        }
+    });
+    let seen = upstream.seen();
+    assert_eq!(seen.iter().map(|seen| seen.target()).collect::<Vec<_>>(), ["/x", "/x/a%7Cb"]);
+    assert_eq!(seen[0].header("max-forwards"), Some("1"));
+    proxy.done();
+}

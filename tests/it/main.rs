@@ -61,6 +61,7 @@ mod report;
 mod routing;
 mod schema;
 mod shared_store;
+mod small_print;
 mod stalls;
 mod state;
 mod store_trouble;

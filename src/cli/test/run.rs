@@ -107,7 +107,11 @@ impl Got {
         let refusals = trace.would_refuse().iter().chain(refusal);
         let violations = refusals.flat_map(|refusal| refusal.violations());
         Self {
-            status: refusal.map_or(200, |refusal| refusal.reason().status().as_u16()),
+            status: match refusal {
+                Some(refusal) => refusal.reason().status().as_u16(),
+                None if trace.ends_here() => 204,
+                None => 200,
+            },
             code: refusal.map(|refusal| refusal.reason().code()),
             stage: refusal.map(|refusal| refusal.stage().as_str()),
             detail: refusal.map(|refusal| refusal.detail().to_owned()),

@@ -44,13 +44,25 @@ pub(crate) struct ClientConnection {
     stalled: Cell<Option<Stalled>>,
     /// The connection was ended because the client stalled.
     ended_stalled: Cell<bool>,
+    /// Interim responses to its current request that are still to be sent, in HTTP/1.1.
+    interims: Cell<Vec<u8>>,
 }
 
 impl ClientConnection {
     /// Creates the state of a connection that was just accepted.
     pub(crate) fn new(peer: Peer, activity: Arc<Activity>, now: Instant) -> Rc<Self> {
-        let phase = Cell::new(Phase::Opened(now));
-        Rc::new(Self { peer, activity, phase, stalled: Cell::new(None), ended_stalled: Cell::new(false) })
+        let (phase, stalled) = (Cell::new(Phase::Opened(now)), Cell::new(None));
+        Rc::new(Self { peer, activity, phase, stalled, ended_stalled: Cell::new(false), interims: Cell::default() })
+    }
+
+    /// Adds an interim response to those that are to be sent.
+    pub(crate) fn interim(&self, head: Vec<u8>) {
+        self.interims.set([self.interims.take(), head].concat());
+    }
+
+    /// Takes the interim responses that are to be sent.
+    pub(crate) fn take_interims(&self) -> Vec<u8> {
+        self.interims.take()
     }
 
     /// Returns what the connection is doing.

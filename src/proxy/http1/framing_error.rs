@@ -1,5 +1,7 @@
 //! The errors in the framing of an HTTP/1.x message, and the advice for its sender.
 
+use crate::refusal::Reason;
+
 /// Why a message is refused for its framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FramingError {
@@ -13,9 +15,14 @@ impl FramingError {
         self.kind.detail()
     }
 
-    /// Whether the error is one of size, which is answered with 431 (RFC 6585 §5). All others are answered with 400.
-    pub(crate) fn too_large(self) -> bool {
-        matches!(self.kind, FramingErrorKind::TooLarge | FramingErrorKind::TooManyFields)
+    /// Returns the reason for which the message is refused.
+    pub(crate) fn reason(self) -> Reason {
+        match self.kind {
+            FramingErrorKind::TooLarge | FramingErrorKind::TooManyFields => Reason::HeadersTooLarge,
+            FramingErrorKind::TargetTooLong => Reason::TargetTooLong,
+            FramingErrorKind::Version => Reason::VersionNotSupported,
+            _ => Reason::MalformedRequest,
+        }
     }
 }
 
@@ -46,13 +53,13 @@ kinds! {
     EmptyLines = "Send no empty lines before the request line.",
     /// Not `METHOD SP TARGET SP VERSION` (RFC 9112 §3).
     RequestLine = "Write the request line as METHOD, target and version, with one space between them.",
-    /// Neither HTTP/1.0 nor HTTP/1.1.
+    /// Another major version than 1 (RFC 9110 §2.5).
     Version = "Use HTTP/1.1 or HTTP/1.0 on this connection.",
     /// A byte or a form that is not allowed in the target (RFC 9112 §3.2).
     Target = "Send a valid request target, with everything but URI characters percent-encoded.",
     /// `#` in the target (RFC 9112 §3.2: the target has no fragment).
     Fragment = "Send the request target without a fragment.",
-    /// Longer than `http::Uri` supports (RFC 9112 §3).
+    /// A request line beyond the limit of heads, or a target longer than `http::Uri` supports (RFC 9112 §3).
     TargetTooLong = "Shorten the request target.",
     /// Whitespace between the request line and the first field (RFC 9112 §2.2).
     LeadingWhitespace = "Send no whitespace before the first header field.",

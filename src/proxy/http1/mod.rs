@@ -76,7 +76,14 @@ async fn exchange(
 
     let response = {
         let mut handling = pin!(handle(worker, Rc::clone(client), parts, source));
-        poll_fn(|cx| unless_disconnected(wire, cx, |cx| handling.as_mut().poll(cx))).await
+        let mut step = |cx: &mut Context<'_>| {
+            let response = handling.as_mut().poll(cx);
+            if response.is_pending() {
+                wire.borrow_mut().send_interims(cx);
+            }
+            response
+        };
+        poll_fn(|cx| unless_disconnected(wire, cx, &mut step)).await
     };
     // Dropping the handling of the request records that the client disconnected.
     let response = response.ok_or(End::Closed)?;
@@ -84,13 +91,13 @@ async fn exchange(
     let (interim, body_expected) = wire.borrow_mut().begin_response();
     framing.keep_alive &= body_expected && !finish.get() && wire.borrow_mut().ends_soon();
     let mut delivery = Delivery::new(wire, response);
-    let mut after = delivery.begin(interim, &framing);
+    let mut after = delivery.begin(&interim, &framing);
     let mut sent = delivery.send().await;
     if let Some(Err(SendError::Interrupted)) = sent
         && delivery.writer.sent == 0
         && replace_interrupted(&mut delivery.parts, &mut delivery.body)
     {
-        after = delivery.begin(interim, &framing);
+        after = delivery.begin(&interim, &framing);
         sent = delivery.send().await;
     }
     let Some(Ok(())) = sent else { return Err(End::Closed) };

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderValue, TRAILER, TRANSFER_ENCODING};
 use http::response::Parts;
 use hyper::body::Body as _;
 use hyper::ext::ReasonPhrase;
@@ -54,7 +54,9 @@ pub(super) fn write(writer: &mut MessageWriter, request: &RequestFraming, parts:
         None => status.canonical_reason().unwrap_or_default().as_bytes(),
     });
     out.extend_from_slice(b"\r\n");
-    let SkippedFields { close, content_length } = write_fields(out, headers);
+    // Whoever gets no trailers is not told to expect any (RFC 9110 §6.6.2).
+    let trailers = request.takes_trailers && !request.http_10 && (bodiless || length.is_none());
+    let SkippedFields { close, content_length } = write_fields(out, headers, trailers);
     match length {
         // The length that the body would have (RFC 9110 §8.6).
         _ if bodiless && content_length.is_some() && *status != StatusCode::NO_CONTENT => {
@@ -91,9 +93,9 @@ struct SkippedFields<'a> {
     content_length: Option<&'a HeaderValue>,
 }
 
-/// Writes all fields except those that concern framing and the connection. Adds `Date` if it is missing (RFC 9110
+/// Writes all fields except those that concern framing and the connection, and `Trailer` where none follow. Adds `Date` if it is missing (RFC 9110
 /// §6.6.1).
-fn write_fields<'a>(out: &mut Vec<u8>, headers: &'a HeaderMap) -> SkippedFields<'a> {
+fn write_fields<'a>(out: &mut Vec<u8>, headers: &'a HeaderMap, trailers: bool) -> SkippedFields<'a> {
     let mut skipped = SkippedFields::default();
     let mut dated = false;
     for (name, value) in headers {
@@ -101,7 +103,7 @@ fn write_fields<'a>(out: &mut Vec<u8>, headers: &'a HeaderMap) -> SkippedFields<
             skipped.content_length = Some(value);
         } else if name == CONNECTION {
             skipped.close |= value.as_bytes().eq_ignore_ascii_case(b"close");
-        } else if name != TRANSFER_ENCODING {
+        } else if name != TRANSFER_ENCODING && (trailers || name != TRAILER) {
             dated |= name == DATE;
             write_line(out, name.as_str(), value.as_bytes());
         }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::AsyncWrite;
 
@@ -34,8 +34,8 @@ pub(crate) struct Wire {
     number: u64,
     /// Cloned for every body, so that it is known whether somebody may still read the current one.
     reading: Rc<()>,
-    /// The rest of the interim response to send before reading the body; empty when there is none.
-    interim: &'static [u8],
+    /// The rest of the interim responses to send before the response; empty when there is none.
+    interim: Bytes,
     aborted: bool,
     /// How many bytes of the body of the current request have been discarded.
     discarded: u64,
@@ -80,7 +80,7 @@ impl Wire {
     /// Wraps `stream`, of which `prefix` has already been read.
     pub(crate) fn new(stream: Stream, client: Rc<ClientConnection>, prefix: Bytes, limits: HeadLimits) -> Self {
         let (read_buffer, reader) = (ReadBuffer::new(prefix), Reader::new(limits));
-        let (number, reading, interim, aborted, discarded) = (0, Rc::default(), [].as_slice(), false, 0);
+        let (number, reading, interim, aborted, discarded) = (0, Rc::default(), Bytes::new(), false, 0);
         Self { stream, read_buffer, reader, client, number, reading, interim, aborted, discarded }
     }
 
@@ -105,7 +105,7 @@ impl Wire {
                     }
                     self.number += 1;
                     self.discarded = 0;
-                    self.interim = if head.expects_continue { CONTINUE } else { &[] };
+                    self.interim = Bytes::from_static(if head.expects_continue { CONTINUE } else { &[] });
                     return Poll::Ready(Ok(head));
                 }
                 Ok(None) => {}
@@ -145,11 +145,27 @@ impl Wire {
 
     /// Begins the response: an interim response not yet begun is skipped. Returns the rest of one that was begun, to be
     /// sent first, and whether the client can be expected to send its body all the same.
-    pub(super) fn begin_response(&mut self) -> (&'static [u8], bool) {
-        match std::mem::take(&mut self.interim) {
-            CONTINUE => (&[], !self.read_buffer.input.is_empty()),
-            rest => (rest, true),
+    pub(super) fn begin_response(&mut self) -> (Bytes, bool) {
+        self.take_interims();
+        let rest = std::mem::take(&mut self.interim);
+        if rest == CONTINUE { (Bytes::new(), !self.read_buffer.input.is_empty()) } else { (rest, true) }
+    }
+
+    /// Sends what there is of interim responses, as far as the client takes it. A failure shows with the response.
+    pub(super) fn send_interims(&mut self, cx: &mut Context<'_>) {
+        if self.take_interims() {
+            let _ = self.poll_interim(cx);
         }
+    }
+
+    /// Returns whether there were any of the upstream's.
+    fn take_interims(&mut self) -> bool {
+        let added = self.client.take_interims();
+        if added.is_empty() {
+            return false;
+        }
+        self.interim = [self.interim.as_ref(), &added].concat().into();
+        true
     }
 
     /// Whether another request can follow the response that begins now: the body of the current one has ended, or so
@@ -196,7 +212,7 @@ impl Wire {
                 Ok(Some(frame)) => {
                     // The client sends its body without waiting for 100.
                     if self.interim == CONTINUE {
-                        self.interim = &[];
+                        self.interim = Bytes::new();
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }
@@ -219,11 +235,11 @@ impl Wire {
 
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.interim.is_empty() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, self.interim))?;
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.interim))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.interim = self.interim.get(written..).unwrap_or_default();
+            self.interim.advance(written.min(self.interim.len()));
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }

@@ -9,10 +9,12 @@ use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
+use http::header::TRAILER;
+use hyper::body::Body as _;
 
 use super::record_guard::RecordGuard;
 use super::target::RequestTarget;
-use crate::body::{Body, Counter, Progress};
+use crate::body::{Body, Progress};
 use crate::chain::Admitted;
 use crate::exchange::{Exchange, Peer};
 use crate::policy::Route;
@@ -71,9 +73,13 @@ pub(crate) async fn forward(
             Some(connection) => connection,
             None => connect(&view.pools, pool).await?,
         };
+        // A body of known length is sent without trailers, so none may be announced (RFC 9110 §6.6.2).
+        if body.size_hint().exact().is_some() {
+            headers.remove(TRAILER);
+        }
         let fields = |out: &mut Vec<u8>| upstream_headers.write(out, &server.authority, headers);
         connection.begin(&method, &target.target, fields, body);
-        match response_head(&mut connection, headers, upstream.response_timeout, &guard.counter).await {
+        match response_head(&mut connection, headers, upstream.response_timeout, guard).await {
             Ok((head, after)) => {
                 guard.responding(head.status, after);
                 return Ok(Forwarded { head, connection, pool: Rc::clone(pool) });
@@ -107,13 +113,15 @@ enum Failure {
 }
 
 /// Sends the request that was begun and waits for the head of the response. `limit` counts from when the client has
-/// sent its whole body, because an upload takes its own time. Also returns how long the upstream took.
+/// sent its whole body, because an upload takes its own time. Also returns how long the upstream took. Interim responses go to
+/// the client as they come.
 async fn response_head(
     connection: &mut UpstreamConnection,
     headers: &mut HeaderMap,
     limit: Duration,
-    counter: &Counter,
+    guard: &RecordGuard,
 ) -> Result<(Head, Duration), Failure> {
+    let counter = &guard.counter;
     let begun = connection.begun;
     let deadline = |now: Instant, stalled: Option<Instant>| match counter.progress() {
         Progress::Whole => begun + limit,
@@ -123,7 +131,9 @@ async fn response_head(
     };
     connection.deadline.not_after(begun + limit);
     let response = poll_fn(|cx| {
-        if let Poll::Ready(response) = connection.poll_head(cx, headers) {
+        let polled = connection.poll_head(cx, headers);
+        guard.interim(&mut connection.interims);
+        if let Poll::Ready(response) = polled {
             return Poll::Ready(Some(response));
         }
         let stalled = connection.stalled;

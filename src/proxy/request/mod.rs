@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use http::header::{MAX_FORWARDS, TRAILER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
 
@@ -50,7 +51,8 @@ async fn respond(
     // If a sink cannot keep up, requests wait here, before any work is done for them.
     guard.admit().await;
     match process(&client, &mut guard, &mut parts, source).await {
-        Ok((Forwarded { head, connection, pool }, prefix)) => {
+        Ok(None) => answer_itself(guard),
+        Ok(Some((Forwarded { head, connection, pool }, prefix))) => {
             parts.headers.insert(X_REQUEST_ID, guard.exchange.id.to_header());
             std::mem::take(&mut guard.trace.rate_limit_headers).write_to(&mut parts.headers);
             let mut response = Response::new(ResponseBody::upstream(connection, pool, prefix, guard));
@@ -66,13 +68,13 @@ async fn respond(
 }
 
 /// Admits and forwards a request, unless it is refused. Also returns the part of the response's body that was read for
-/// its check.
+/// its check. Returns `None` for a request to the proxy itself.
 async fn process(
     client: &ClientConnection,
     guard: &mut RecordGuard,
     parts: &mut Parts,
     source: Source,
-) -> Result<(Forwarded, Pieces), Refusal> {
+) -> Result<Option<(Forwarded, Pieces)>, Refusal> {
     let view = Rc::clone(&guard.view);
     let in_force = &*view.in_force;
     let policy = &in_force.policy;
@@ -81,6 +83,12 @@ async fn process(
         target::check_size(parts, policy.limits())?;
     }
     let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, policy)?;
+    if target.ends_here {
+        return Ok(None);
+    }
+    if let Some(forwards) = target.forwards {
+        parts.headers.insert(MAX_FORWARDS, forwards.into());
+    }
     let source = PolicyTrailers::wrap(source, policy.headers());
 
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path, parts.uri.query())?;
@@ -93,11 +101,29 @@ async fn process(
 
     let forwarded = forward::forward(admitted, &target, &mut parts.headers, &client.peer, &route, guard).await?;
     match &route.response {
-        None => Ok((forwarded, Pieces::new())),
+        None => Ok(Some((forwarded, Pieces::new()))),
         Some(requirement) => {
-            Box::pin(response_check::check(forwarded, &route, requirement, &parts.headers, guard)).await
+            let checked = response_check::check(forwarded, &route, requirement, &parts.headers, guard);
+            let (forwarded, held) = Box::pin(checked).await?;
+            if !held.is_empty() {
+                // Its trailers were not part of what was checked, and are gone.
+                parts.headers.remove(TRAILER);
+            }
+            Ok(Some((forwarded, held)))
         }
     }
+}
+
+/// Returns the answer to a request to the proxy itself: OPTIONS for `*`, or with no hop left (RFC 9110 §9.3.7, §7.6.2). It
+/// says nothing of routes, because nobody was authenticated.
+fn answer_itself(mut guard: Box<RecordGuard>) -> Response<ResponseBody> {
+    const STATUS: StatusCode = StatusCode::NO_CONTENT;
+    guard.answering(STATUS);
+    let id = guard.exchange.id.to_header();
+    let mut response = Response::new(ResponseBody::local(Bytes::new(), guard));
+    *response.status_mut() = STATUS;
+    response.headers_mut().insert(X_REQUEST_ID, id);
+    response
 }
 
 /// Returns the response for a refusal.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 
 use crate::audit::{CLIENT_DISCONNECTED, CLIENT_STALLED, Outcome, REQUEST, Record};
 use crate::body::Counter;
@@ -17,6 +17,7 @@ use crate::exchange::Exchange;
 use crate::policy::{Route, Server};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::{Worker, WorkerView};
+use crate::proxy::upstream::Interims;
 use crate::refusal::{Reason, Refusal, Stage, Violation};
 use crate::stages::auth::Caller;
 use crate::telemetry::End;
@@ -30,9 +31,9 @@ enum State {
     Open,
     /// Refused, or interrupted for this reason.
     Refused(Reason, Stage, Vec<Violation>),
-    /// The upstream's response is being sent to the client.
+    /// A response that is no refusal is being sent to the client.
     Responding,
-    /// The upstream's response was sent whole.
+    /// It was sent whole.
     Completed,
 }
 
@@ -92,11 +93,25 @@ impl RecordGuard {
         self.upstream = Some((Arc::clone(server), None));
     }
 
+    /// Hands interim responses over to the client's connection, which sends them before the response. HTTP/1.0 has none (RFC
+    /// 9110 §15.2), and in HTTP/2 hyper has no way to send one.
+    pub(crate) fn interim(&self, interims: &mut Interims) {
+        let heads = interims.take_heads();
+        if !heads.is_empty() && self.exchange.version == Some(Version::HTTP_11) {
+            self.client.interim(heads);
+        }
+    }
+
     /// Records that the server responded, and that its response is being sent to the client.
     pub(crate) fn responding(&mut self, status: StatusCode, after: Duration) {
         if let Some((_, duration)) = &mut self.upstream {
             *duration = Some(after);
         }
+        self.answering(status);
+    }
+
+    /// Records that the proxy itself answers, and that its response is being sent to the client.
+    pub(super) fn answering(&mut self, status: StatusCode) {
         self.status = Some(status);
         self.state = State::Responding;
     }

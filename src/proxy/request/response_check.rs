@@ -49,6 +49,9 @@ pub(super) async fn check(
             return Err(guard.counter.failure().unwrap_or(refusal));
         }
     };
+    if whole.as_ref().is_ok_and(Bytes::is_empty) && requirement.accepts_nothing(status) {
+        return Ok((forwarded, read));
+    }
     let (in_force, trace) = (&*view.in_force, &mut guard.trace);
     if let Err(refusal) = chain::release(in_force, route, requirement, contents, headers, whole, trace).await {
         guard.discarded();

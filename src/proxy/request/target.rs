@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use http::header::HOST;
+use http::header::{HOST, MAX_FORWARDS};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri};
@@ -29,6 +29,10 @@ pub(crate) struct RequestTarget<'a> {
     pub(crate) scheme: &'static str,
     /// What to forward: the normalised path, and the query as received.
     pub(crate) target: Cow<'a, str>,
+    /// How many more proxies it may pass, where it says so.
+    pub(crate) forwards: Option<u64>,
+    /// Whether the proxy itself answers: no upstream is asked.
+    pub(crate) ends_here: bool,
 }
 
 impl RequestTarget<'_> {
@@ -75,15 +79,38 @@ pub(crate) fn read<'a>(
     let host = host.map_err(|error| malformed(error.detail()))?;
     exchange.host = host.name().into_owned();
     let host = host.to_header();
-    if matches!(exchange.method, Some(Method::CONNECT | Method::TRACE)) {
-        return Err(malformed("CONNECT and TRACE are not supported; use another method"));
+    if exchange.method == Some(Method::CONNECT) {
+        return Err(malformed("CONNECT is not supported; use another method"));
     }
     if headers::is_loop(headers) {
         let detail = "the request has already passed this proxy: an upstream of the policy leads back to it";
         return Err(Refusal::new(Stage::Forward, Reason::UpstreamUnreachable, detail));
     }
-    let scheme = scheme(headers, peer, sender.trusted_peer);
-    Ok(RequestTarget { trusted_peer: sender.trusted_peer, host, scheme, target: normalised(uri, exchange)? })
+    let trusted_peer = sender.trusted_peer;
+    let scheme = scheme(headers, peer, trusted_peer);
+    let left = max_forwards(exchange.method.as_ref(), headers)?;
+    let forwards = left.and_then(|left| left.checked_sub(1));
+    // RFC 9110 §9.3.7: `*` is about the server, and this is the server that the client knows.
+    if exchange.method == Some(Method::OPTIONS) && uri.path() == "*" && uri.query().is_none() {
+        let target = Cow::Borrowed("*");
+        return Ok(RequestTarget { trusted_peer, host, scheme, target, forwards, ends_here: true });
+    }
+    let target = normalised(uri, exchange)?;
+    Ok(RequestTarget { trusted_peer, host, scheme, target, forwards, ends_here: left == Some(0) })
+}
+
+/// Returns how often a request may be forwarded, where it limits that. `Max-Forwards` has a meaning with OPTIONS and TRACE
+/// alone (RFC 9110 §7.6.2), and TRACE is never forwarded.
+fn max_forwards(method: Option<&Method>, headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    if method != Some(&Method::OPTIONS) {
+        return Ok(None);
+    }
+    let mut values = headers.get_all(MAX_FORWARDS).iter();
+    let (first, second) = (values.next(), values.next());
+    let Some(value) = first else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| second.is_none() && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = text.and_then(|text| text.parse().ok());
+    number.map(Some).ok_or_else(|| malformed("send Max-Forwards once, as a decimal number"))
 }
 
 /// Returns the scheme the client used, as received or as a trusted proxy reports it.
@@ -121,21 +148,22 @@ pub(crate) fn check_size(head: &Parts, limits: Limits) -> Result<(), Refusal> {
     let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE_OVERHEAD);
     let authority = uri.authority().map(|host| host.as_str().len() + HOST.as_str().len() + LINE_OVERHEAD);
     let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
-    let size = lines.sum::<usize>() + authority.unwrap_or(0) + method.as_str().len() + target;
+    let line = method.as_str().len() + target;
+    let size = lines.sum::<usize>() + authority.unwrap_or(0) + line;
     // `:authority` is the Host of HTTP/2.
     let count = headers.len() + usize::from(authority.is_some());
-    let detail = match () {
-        () if count > limits.headers => "send fewer header fields",
-        () if size > limits.header_size => "send smaller header fields",
+    let (reason, detail) = match () {
+        () if line > limits.header_size => (Reason::TargetTooLong, "shorten the request target"),
+        () if count > limits.headers => (Reason::HeadersTooLarge, "send fewer header fields"),
+        () if size > limits.header_size => (Reason::HeadersTooLarge, "send smaller header fields"),
         () => return Ok(()),
     };
-    Err(Refusal::new(Stage::Request, Reason::HeadersTooLarge, detail))
+    Err(Refusal::new(Stage::Request, reason, detail))
 }
 
 /// Returns the refusal for a head with this error in its framing.
 pub(crate) fn malformed_framing(error: FramingError) -> Refusal {
-    let reason = if error.too_large() { Reason::HeadersTooLarge } else { Reason::MalformedRequest };
-    Refusal::new(Stage::Request, reason, error.detail())
+    Refusal::new(Stage::Request, error.reason(), error.detail())
 }
 
 /// Returns the refusal for a malformed request.

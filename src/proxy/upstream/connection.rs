@@ -12,7 +12,7 @@ use http::{HeaderMap, Method};
 use hyper::body::{Body as _, Frame, SizeHint};
 
 use super::error::ResponseError;
-use super::head::{self, Head, MAX_HEADERS};
+use super::head::{self, Head, Interims, MAX_HEADERS};
 use super::limit::Permit;
 use crate::body::Body;
 use crate::proxy::deadline::Deadline;
@@ -36,8 +36,8 @@ pub(crate) struct UpstreamConnection {
     /// Cleared by anything that rules out another request on this connection.
     keep_alive: bool,
     used: bool,
-    /// The number of interim responses to the current request.
-    interims: u8,
+    /// The interim responses to the current request.
+    pub(crate) interims: Interims,
     /// When the upstream stopped accepting what is written to it.
     pub(crate) stalled: Option<Instant>,
     /// The timer for every wait on this connection.
@@ -61,7 +61,7 @@ impl UpstreamConnection {
             decoder: BodyDecoder::for_responses(MAX_HEADERS),
             keep_alive: true,
             used: false,
-            interims: 0,
+            interims: Interims::default(),
             stalled: None,
             deadline: Deadline::default(),
             begun: Instant::now(),
@@ -95,7 +95,7 @@ impl UpstreamConnection {
         self.body = Some(body).filter(|_| !ended);
         self.method = method.clone();
         self.read_buffer.input.clear();
-        (self.interims, self.stalled) = (0, None);
+        (self.interims, self.stalled) = (Interims::default(), None);
         self.begun = Instant::now();
     }
 

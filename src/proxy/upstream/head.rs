@@ -11,11 +11,14 @@ use hyper::ext::ReasonPhrase;
 use super::error::ResponseError;
 use crate::proxy::headers;
 use crate::proxy::http1::body_decoder::Framing;
+use crate::proxy::http1::fields::write_line;
 
 /// Maximum size of a response's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// Maximum number of a response's header fields, and of its trailers.
-pub(crate) const MAX_HEADERS: usize = 100;
+/// Maximum number of a response's header fields, and of its trailers: the most that `limits.headers` may be for requests.
+pub(crate) const MAX_HEADERS: usize = 1000;
+/// As many header fields are read without an allocation.
+const USUAL_HEADERS: usize = 100;
 /// Maximum number of interim responses to one request.
 const MAX_INTERIMS: u8 = 16;
 
@@ -30,6 +33,13 @@ pub(crate) struct Head {
     pub(crate) framing: Framing,
     /// Whether the connection may be reused after this response.
     pub(super) keep_alive: bool,
+}
+
+/// The interim responses to one request.
+#[derive(Debug, Default)]
+pub(crate) struct Interims {
+    count: u8,
+    heads: Vec<u8>,
 }
 
 /// The fields of a head that describe its body and its connection.
@@ -47,17 +57,25 @@ struct Fields {
 /// fields, and leaves `input` at the beginning of the body. Returns `None`, and changes nothing, while the head is
 /// incomplete.
 ///
-/// Interim responses (RFC 9110 §15.2) are counted and skipped, because the proxy never asks for one.
+/// Interim responses (RFC 9110 §15.2) are kept for the client, except 100, which the proxy has sent itself where the client
+/// waited for it.
 pub(crate) fn read(
     input: &mut Bytes,
     method: &Method,
     headers: &mut HeaderMap,
-    interims: &mut u8,
+    interims: &mut Interims,
 ) -> Result<Option<Head>, ResponseError> {
     loop {
-        let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let mut room = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
+        let mut more_room = Vec::new();
         let mut parsed = httparse::Response::new(&mut []);
-        let whole = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, input, &mut room);
+        let parser = httparse::ParserConfig::default();
+        let mut whole = parser.parse_response_with_uninit_headers(&mut parsed, input, &mut room);
+        if whole == Err(httparse::Error::TooManyHeaders) {
+            more_room.resize_with(MAX_HEADERS, MaybeUninit::uninit);
+            parsed = httparse::Response::new(&mut []);
+            whole = parser.parse_response_with_uninit_headers(&mut parsed, input, &mut more_room);
+        }
         let size = match whole {
             Ok(Status::Complete(size)) if size <= MAX_HEAD => size,
             Ok(Status::Partial) if input.len() < MAX_HEAD => return Ok(None),
@@ -74,37 +92,70 @@ pub(crate) fn read(
             return Err(ResponseError::Invalid("it switches protocols, which was not requested"));
         }
         if status.is_informational() {
-            *interims += 1;
-            if *interims > MAX_INTERIMS {
-                return Err(ResponseError::Invalid("it has too many interim responses"));
-            }
+            let mut fields = HeaderMap::new();
+            read_fields(input, parsed.headers, &mut fields)?;
+            interims.take(status, &fields)?;
             *input = input.slice(size..);
             continue;
         }
-        headers.clear();
-        headers.reserve(parsed.headers.len());
-        let mut fields = Fields::default();
-        for header in &*parsed.headers {
-            let name = HeaderName::from_bytes(header.name.as_bytes());
-            let value = HeaderValue::from_maybe_shared(input.slice_ref(header.value));
-            let (Ok(name), Ok(value)) = (name, value) else {
-                return Err(ResponseError::Invalid("a header field is malformed"));
-            };
-            fields.take(&name, &value)?;
-            if headers::is_forwarded_downstream(name.as_str()) {
-                headers.append(name, value);
-            }
-        }
-        if fields.names_fields {
-            let values = parsed.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("connection"));
-            headers::remove_named(headers, values.map(|header| header.value));
-        }
+        let fields = read_fields(input, parsed.headers, headers)?;
         let reason = parsed.reason.filter(|reason| Some(*reason) != status.canonical_reason());
         let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
         let framing = fields.framing(method, status, parsed.version == Some(1))?;
         let keep_alive = !fields.close && (parsed.version == Some(1) || fields.keep_alive);
         *input = input.slice(size..);
         return Ok(Some(Head { status, reason, framing, keep_alive }));
+    }
+}
+
+/// Replaces the contents of `headers` with those fields of a head that are forwarded to the client.
+fn read_fields(
+    input: &Bytes,
+    parsed: &[httparse::Header<'_>],
+    headers: &mut HeaderMap,
+) -> Result<Fields, ResponseError> {
+    headers.clear();
+    headers.reserve(parsed.len());
+    let mut fields = Fields::default();
+    for header in parsed {
+        let name = HeaderName::from_bytes(header.name.as_bytes());
+        let value = HeaderValue::from_maybe_shared(input.slice_ref(header.value));
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Err(ResponseError::Invalid("a header field is malformed"));
+        };
+        fields.take(&name, &value)?;
+        if headers::is_forwarded_downstream(name.as_str()) {
+            headers.append(name, value);
+        }
+    }
+    if fields.names_fields {
+        let values = parsed.iter().filter(|header| header.name.eq_ignore_ascii_case("connection"));
+        headers::remove_named(headers, values.map(|header| header.value));
+    }
+    Ok(fields)
+}
+
+impl Interims {
+    fn take(&mut self, status: StatusCode, fields: &HeaderMap) -> Result<(), ResponseError> {
+        self.count += 1;
+        if self.count > MAX_INTERIMS {
+            return Err(ResponseError::Invalid("it has too many interim responses"));
+        }
+        if status != StatusCode::CONTINUE && self.heads.len() < MAX_HEAD {
+            let reason = status.canonical_reason().unwrap_or_default();
+            self.heads.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
+            // An interim response has no body (RFC 9110 §15.2), so nothing may seem to frame one.
+            for (name, value) in fields.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
+                write_line(&mut self.heads, name.as_str(), value.as_bytes());
+            }
+            self.heads.extend_from_slice(b"\r\n");
+        }
+        Ok(())
+    }
+
+    /// Takes the heads that have not been taken, as they are sent in HTTP/1.1.
+    pub(crate) fn take_heads(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.heads)
     }
 }
 

@@ -15,7 +15,7 @@ mod pool;
 
 pub(crate) use connection::UpstreamConnection;
 pub(crate) use error::ResponseError;
-pub(crate) use head::{Head, MAX_HEADERS, read as read_head};
+pub(crate) use head::{Head, Interims, MAX_HEADERS, read as read_head};
 pub(crate) use limit::UpstreamLimit;
 pub(crate) use pool::{ConnectError, Pool, Pools};
 

@@ -86,6 +86,11 @@ impl Field {
         self.style != Style::Json && self.value_type.list.as_deref().unwrap_or(&self.value_type).free
     }
 
+    /// Whether its text is made of items: of a list, or of the members of an object.
+    pub(super) fn has_items(&self) -> bool {
+        self.style == Style::Simple && (self.value_type.list.is_some() || self.value_type.object.is_some())
+    }
+
     /// Its members, if each is serialized with a name of its own.
     pub(super) fn exploded_members(&self) -> Option<&Members> {
         let exploded = self.style == Style::Form && self.explode && !self.json_objects;

@@ -21,7 +21,8 @@ pub(super) fn of(headers: &HeaderMap) -> Option<MediaType<'_>> {
 pub(super) fn is_utf8(media: &MediaType<'_>) -> bool {
     media.params().filter(|(name, _)| *name == CHARSET).all(|(_, value)| {
         let charset = value.unquoted_str();
-        charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii")
+        // `utf8` is no registered name, but means nothing else (WHATWG Encoding §4.2).
+        ["utf-8", "utf8", "us-ascii"].iter().any(|name| charset.eq_ignore_ascii_case(name))
     })
 }
 
@@ -297,7 +298,11 @@ mod tests {
             (" application/json ;charset=\"utf-8\"", Some(true)),
             ("application/json;", Some(true)),
             ("application/json; ; charset=utf-8", None),
+            // F34
+            ("application/json; charset=utf8", Some(true)),
+            ("application/json; charset=\"UTF8\"", Some(true)),
             ("application/json; charset=utf-16", Some(false)),
+            ("application/json; charset=utf816", Some(false)),
             ("application/json; charset=utf-8; charset=latin1", Some(false)),
             ("application/json; charset", None),
             ("application/json/x", None),

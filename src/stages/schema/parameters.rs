@@ -115,7 +115,14 @@ fn header_object(fields: &[(Field, HeaderName)], headers: &HeaderMap) -> Object 
         let values: Result<Vec<&str>, _> = headers.get_all(name).iter().map(|value| value.to_str()).collect();
         match values {
             Ok(values) if values.is_empty() => {}
-            Ok(values) => insert(&mut object, field, &[&values.join(",")], TextEncoding::Plain, "/header")?,
+            Ok(values) => {
+                let mut text = values.join(",");
+                if field.has_items() && text.contains([' ', '\t']) {
+                    // Optional whitespace around the commas of a list belongs to no item (RFC 9110 §5.6.1).
+                    text = text.split(',').map(|item| item.trim_matches([' ', '\t'])).collect::<Vec<_>>().join(",");
+                }
+                insert(&mut object, field, &[&text], TextEncoding::Plain, "/header")?;
+            }
             Err(_) => return Err(vec![wrong("/header", field.name(), "is not visible ASCII")]),
         }
     }
@@ -210,6 +217,33 @@ mod tests {
                 pointers.join(" ")
             });
             assert_eq!(found, pointers, "{path} {query:?} {count} {cookie}");
+        }
+    }
+
+    /// F34: `fetch` joins the values of a header with a comma and a space.
+    #[test]
+    fn whitespace_around_the_commas_of_a_header_belongs_to_no_item() {
+        let numbers = json!({"type": "array", "items": {"type": "integer"}});
+        let member = json!({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]});
+        let text = json!({"type": "string", "pattern": "^a, b$"});
+        for (schema, values, good) in [
+            (&numbers, vec!["1, 2"], true),
+            (&numbers, vec!["1 ,\t2", "3"], true),
+            (&numbers, vec!["1, x"], false),
+            (&numbers, vec!["1 2"], false),
+            (&member, vec!["a, 1"], true),
+            (&member, vec!["a, x"], false),
+            (&text, vec!["a, b"], true),
+            (&text, vec!["a,b"], false),
+        ] {
+            let field = Field::new("x-list", Style::Simple, false, schema, schema);
+            let schema = Arc::new(JsonSchema::new(&json!({"properties": {"x-list": schema}})).unwrap());
+            let headers = Some(Group { fields: vec![(field, HeaderName::from_static("x-list"))], schema });
+            let parameters = Parameters { headers, ..Parameters::default() };
+            let name = || HeaderName::from_static("x-list");
+            let sent = HeaderMap::from_iter(values.iter().map(|value| (name(), HeaderValue::from_static(value))));
+            let checked = parameters.check(&SampleRequest::new(&Method::GET, "/").with(None, &sent));
+            assert_eq!(checked.is_ok(), good, "{values:?}");
         }
     }
 

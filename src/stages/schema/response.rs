@@ -114,6 +114,13 @@ impl Requirement {
         }
     }
 
+    /// Whether a response with this status may come without a body, whatever its body would have to be: only `default`
+    /// covers it, which describes what else there may be, and is no promise that each of them has a body.
+    pub(crate) fn accepts_nothing(&self, status: StatusCode) -> bool {
+        let described = self.statuses.iter().find(|(statuses, _)| statuses.contain(status));
+        described.is_some_and(|(statuses, _)| *statuses == Statuses::Default)
+    }
+
     /// Checks a response that was read whole. The reason of a refusal is [`Reason::InvalidUpstreamResponse`], or
     /// [`Reason::Overloaded`] if the response could not be checked.
     pub(crate) async fn check(
@@ -260,6 +267,19 @@ mod tests {
         }
         assert!(!checked.takes_ranges() && !streaming.takes_ranges() && files.takes_ranges());
         assert!(!one(vec![range("*/*")]).takes_ranges(), "the part is not described");
+    }
+
+    /// F35
+    #[test]
+    fn an_empty_answer_is_judged_only_under_its_own_status() {
+        let schema = Contents::new(Contents::json(&Arc::new(JsonSchema::new(&json!(true)).unwrap())));
+        let statuses = [Statuses::One(200), Statuses::Class(4), Statuses::Default];
+        let all = Requirement::new(statuses.map(|statuses| (statuses, schema.clone())).to_vec(), 100);
+        for (status, accepted) in [(200, false), (202, true), (302, true), (401, false), (503, true)] {
+            assert_eq!(all.accepts_nothing(StatusCode::from_u16(status).unwrap()), accepted, "{status}");
+        }
+        let one = Requirement::new(vec![(Statuses::One(200), schema)], 100);
+        assert!(!one.accepts_nothing(StatusCode::OK) && !one.accepts_nothing(StatusCode::FOUND));
     }
 
     /// F5

@@ -23,6 +23,7 @@ const ALLOWED: &[&str] = &[
     "date",
     "dpop-nonce",
     "etag",
+    "link",
     "location",
     "ratelimit",
     "ratelimit-policy",

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
 use crate::proxy::headers::accepts_trailers;
@@ -24,7 +25,7 @@ pub(crate) struct RequestHead {
     pub(crate) method: Method,
     /// The target as received.
     pub(crate) uri: Uri,
-    /// HTTP/1.0 or HTTP/1.1.
+    /// HTTP/1.0 or HTTP/1.1; the latter also for later minor versions.
     pub(crate) version: Version,
     /// The fields as received.
     pub(crate) headers: HeaderMap,
@@ -67,9 +68,10 @@ impl Head {
             return Err(FramingErrorKind::RequestLine);
         }
         let http_10 = match version {
-            b"HTTP/1.1" => false,
             b"HTTP/1.0" => true,
-            _ if version.starts_with(b"HTTP/") => return Err(FramingErrorKind::Version),
+            // RFC 9110 §2.5: a later minor version is processed as the highest one that is known.
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => false,
+            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => return Err(FramingErrorKind::Version),
             _ => return Err(FramingErrorKind::RequestLine),
         };
         check_target(method, target)?;
@@ -127,9 +129,11 @@ impl Head {
                 HeaderValue::from_maybe_shared(bytes.slice(value.clone())).map_err(|_| FramingErrorKind::Control)?;
             headers.try_append(name, value).map_err(|_| FramingErrorKind::TooManyFields)?;
         }
+        let method = Method::from_bytes(part(&self.method)).map_err(|_| FramingErrorKind::RequestLine)?;
+        let uri = Uri::from_maybe_shared(bytes.slice(self.target.clone())).map_err(|_| FramingErrorKind::Target)?;
         Ok(RequestHead {
-            method: Method::from_bytes(part(&self.method)).map_err(|_| FramingErrorKind::RequestLine)?,
-            uri: Uri::from_maybe_shared(bytes.slice(self.target.clone())).map_err(|_| FramingErrorKind::Target)?,
+            uri: if method == Method::OPTIONS { about_the_server(uri, part(&self.target)) } else { uri },
+            method,
             version: if self.http_10 { Version::HTTP_10 } else { Version::HTTP_11 },
             headers,
             keep_alive: !self.close && (self.keep_alive || !self.http_10),
@@ -173,6 +177,18 @@ impl Head {
         self.chunked = true;
         Ok(())
     }
+}
+
+/// Reads an absolute-form target of OPTIONS without path and query as one about the server (RFC 9112 §3.2.4), as HTTP/2 has
+/// it: `*` beside the authority. `http::Uri` takes a path that is missing for `/`.
+fn about_the_server(uri: Uri, target: &[u8]) -> Uri {
+    let authority = uri.authority().filter(|authority| target.ends_with(authority.as_str().as_bytes()));
+    if authority.is_none() || uri.scheme().is_none() {
+        return uri;
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static("*"));
+    Uri::from_parts(parts).unwrap_or(uri)
 }
 
 /// Accepts only targets that `http::Uri` keeps unchanged.

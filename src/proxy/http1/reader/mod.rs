@@ -54,7 +54,11 @@ impl Reader {
         while let State::RequestLine | State::Fields = self.state {
             let first = self.size;
             let rest = input.get(first..).unwrap_or_default();
-            let line = line_length(rest, self.limits.size.saturating_sub(first)).map_err(|kind| self.refuse(kind))?;
+            let line = line_length(rest, self.limits.size.saturating_sub(first)).map_err(|kind| match self.state {
+                // RFC 9112 §3: what makes a request line long is its target.
+                State::RequestLine => self.refuse(FramingErrorKind::TargetTooLong),
+                _ => self.refuse(kind),
+            })?;
             let Some(line) = line else { return Ok(None) };
             self.size += line;
             let line = input.get(first..self.size).unwrap_or_default();

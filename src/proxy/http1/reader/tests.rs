@@ -95,10 +95,9 @@ const CASES: &[Case<'_>] = &[
     ("no method", b"/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
     ("method of delimiters", b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
     ("lower-case version", b"GET / http/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
-    ("http/1.2", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Version)),
     ("http/0.9", b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Version)),
     ("http/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Err(FramingErrorKind::Version)),
-    ("http/1.10", b"GET / HTTP/1.10\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Version)),
+    ("http/1.10", b"GET / HTTP/1.10\r\nHost: a\r\n\r\n", Err(FramingErrorKind::RequestLine)),
     ("fragment", b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Fragment)),
     ("non-ASCII target", b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Target)),
     ("angle brackets", b"GET /<a> HTTP/1.1\r\nHost: a\r\n\r\n", Err(FramingErrorKind::Target)),
@@ -349,16 +348,43 @@ fn a_head_is_under_way_from_its_first_byte_to_its_last() {
     }
 }
 
+/// F36
 #[test]
-fn only_sizes_are_431() {
-    let too_large = |kind| FramingError { kind }.too_large();
-    assert!(too_large(FramingErrorKind::TooLarge) && too_large(FramingErrorKind::TooManyFields));
-    assert!(!too_large(FramingErrorKind::BareLf) && !too_large(FramingErrorKind::TargetTooLong));
-    let mut target = b"GET /".to_vec();
-    target.resize(70_000, b'a');
-    target.extend_from_slice(b" HTTP/1.1\r\n");
-    let mut connection = Connection::new(HeadLimits { size: 100_000, headers: 8 });
-    assert_eq!(connection.take(&target), Err(FramingError { kind: FramingErrorKind::TargetTooLong }));
+fn sizes_targets_and_versions_have_statuses_of_their_own() {
+    let status = |kind| FramingError { kind }.reason().status().as_u16();
+    for (kind, expected) in [
+        (FramingErrorKind::TooLarge, 431),
+        (FramingErrorKind::TooManyFields, 431),
+        (FramingErrorKind::TargetTooLong, 414),
+        (FramingErrorKind::Version, 505),
+        (FramingErrorKind::BareLf, 400),
+        (FramingErrorKind::RequestLine, 400),
+    ] {
+        assert_eq!(status(kind), expected, "{kind:?}");
+    }
+    // Whether the line is complete or not, and within the limit of heads or not.
+    for (size, length) in [(100_000, 70_000), (1_000, 2_000)] {
+        let mut line = b"GET /".to_vec();
+        line.resize(length, b'a');
+        line.extend_from_slice(b" HTTP/1.1\r\n");
+        for line in [&line[..], line.get(..1_500).filter(|_| size < 1_500).unwrap_or(&line)] {
+            let mut connection = Connection::new(HeadLimits { size, headers: 8 });
+            assert_eq!(connection.take(line), Err(FramingError { kind: FramingErrorKind::TargetTooLong }), "{size}");
+        }
+    }
+}
+
+/// F36. hyper refuses later minor versions, against RFC 9110 §2.5.
+#[test]
+fn later_minor_versions_are_read_as_1_1() {
+    for minor in 1..=9 {
+        let bytes =
+            format!("POST / HTTP/1.{minor}\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n");
+        let (read, connection) = feed([bytes.as_bytes()]);
+        assert!(read.is_ok() && connection.seen.len() == 1, "{minor}");
+        let head = Reader::new(LIMITS).head(&mut Bytes::from(bytes)).unwrap().unwrap();
+        assert!(head.version == http::Version::HTTP_11 && head.keep_alive, "{minor}");
+    }
 }
 
 /// Returns the requests that a hyper server reads from the bytes, in order.
