@@ -127,6 +127,11 @@ impl Steps {
         Self { left: most }
     }
 
+    /// One of this many equal parts of what is left.
+    pub(crate) const fn part(self, parts: u64) -> Self {
+        Self { left: self.left / if parts == 0 { 1 } else { parts } }
+    }
+
     /// Takes steps before they are done. Once there were too few, nothing is left.
     pub(crate) fn take(&mut self, steps: u64) -> Result<(), Exhausted> {
         let left = self.left.checked_sub(steps);

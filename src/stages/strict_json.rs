@@ -24,10 +24,10 @@ pub(crate) enum Unparsed {
     TooLarge,
 }
 
-/// Like [`parse`], with a bound on the memory of the value, in bytes: a text can be a hundred times smaller.
-pub(crate) fn parse_in(memory: usize, text: &[u8]) -> Result<Value, Unparsed> {
-    let left = Cell::new(memory);
-    read(&Strict { depth: MAX_DEPTH, most: MAX_DEPTH, left: &left }, text).map_err(|error| match left.get() {
+/// Like [`parse`], with a bound on the memory of the value, in bytes: a text can be a hundred times smaller. What the value
+/// takes is taken off; nothing is left when it was too little.
+pub(crate) fn parse_in(left: &Cell<usize>, text: &[u8]) -> Result<Value, Unparsed> {
+    read(&Strict { depth: MAX_DEPTH, most: MAX_DEPTH, left }, text).map_err(|error| match left.get() {
         0 => Unparsed::TooLarge,
         _ => Unparsed::Malformed(error),
     })

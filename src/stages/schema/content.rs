@@ -7,15 +7,16 @@ use http::HeaderMap;
 use mediatype::MediaType;
 
 use super::form::{self, Form, Multipart};
-use super::json::JsonSchema;
+use super::json::{self, JsonSchema};
 use super::media_type::{self, MediaRange};
 use super::offload::offload;
 use super::text_encoding::without_mark;
 use super::xml::XmlSchema;
+use crate::budget::Steps;
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// JSON bodies and forms up to this size in bytes are checked on the worker, in about a millisecond; larger ones are
-/// offloaded, and those of JSON that turn out to take longer.
+/// offloaded, and those that turn out to take longer.
 const AT_ONCE: usize = 256 << 10;
 
 /// The schema of bodies of some media type.
@@ -117,6 +118,21 @@ fn ranges(texts: &[&str], content: &Content) -> Vec<(MediaRange, Content)> {
     texts.iter().filter_map(|text| Some((MediaRange::parse(text)?, content.clone()))).collect()
 }
 
+/// Checks a form of this size: here if that takes little time, otherwise on another thread.
+async fn in_steps(
+    size: usize,
+    check: impl Fn(Steps) -> Option<Result<(), Refusal>> + Send + 'static,
+) -> Result<(), Refusal> {
+    let at_once = if size > AT_ONCE { None } else { check(Steps::new(json::STEPS_AT_ONCE)) };
+    match at_once {
+        Some(checked) => checked,
+        None => {
+            let whole = move || check(Steps::new(json::MAX_STEPS)).unwrap_or_else(|| Err(form::too_complex()));
+            Box::pin(offload(whole)).await
+        }
+    }
+}
+
 impl Content {
     fn is_text(&self) -> bool {
         match self {
@@ -139,16 +155,14 @@ impl Content {
             }
             // Boxed: rare and large, and it would be a part of every request's future.
             Self::Xml(schema) => Box::pin(schema.check(body)).await,
-            Self::Form(form) if body.len() > AT_ONCE => {
-                let (form, body) = (Arc::clone(form), body.clone());
-                Box::pin(offload(move || form.check(&body))).await
+            Self::Form(form) => {
+                let (form, whole) = (Arc::clone(form), body.clone());
+                in_steps(body.len(), move |steps| form.check_within(steps, &whole)).await
             }
-            Self::Form(form) => form.check(body),
-            Self::Multipart(form) if body.len() > AT_ONCE => {
-                let (form, boundary, body) = (Arc::clone(form), form::boundary(media)?, body.clone());
-                Box::pin(offload(move || form.check(&boundary, &body))).await
+            Self::Multipart(form) => {
+                let (form, boundary, whole) = (Arc::clone(form), form::boundary(media)?, body.clone());
+                in_steps(body.len(), move |steps| form.check_within(steps, &boundary, &whole)).await
             }
-            Self::Multipart(form) => form.check(&form::boundary(media)?, body),
             Self::Graded(both) => match Box::pin(both.0.check(media, body)).await {
                 Err(refusal) if Box::pin(both.1.check(media, body)).await.is_ok() => Err(refusal.only_reported()),
                 checked => checked,

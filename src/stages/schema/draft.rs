@@ -3,12 +3,13 @@
 
 use serde_json::{Map, Value};
 
-use super::json::JsonSchema;
+use super::json::{self, JsonSchema};
+use crate::budget::Steps;
 use crate::refusal::Violation;
 
 /// Most values of one message that are judged. Each but the first may take only this part of the steps of a decision, so
 /// all together take twice as many at most.
-const MAX_READINGS: u32 = 32;
+const MAX_READINGS: u64 = 32;
 /// Most bytes of text in all these values together.
 const MAX_BYTES: usize = 32 << 20;
 
@@ -121,38 +122,61 @@ impl Draft {
         }
     }
 
-    /// Judges it: returns no violations if one of its readings is valid, and otherwise those of the most likely.
-    pub(super) fn violations(mut self, schema: &JsonSchema, prefix: &str) -> Vec<Violation> {
+    /// Judges it: returns no violations if one of its readings is valid, and otherwise those of the most likely. Returns `None`
+    /// if that takes more steps.
+    pub(super) fn violations_within(
+        mut self,
+        steps: Steps,
+        schema: &JsonSchema,
+        prefix: &str,
+    ) -> Option<Vec<Violation>> {
         if self.is_settled() {
-            return schema.violations(&self.into_value(), prefix);
+            return schema.violations_within(steps, &self.into_value(), prefix);
         }
-        let first = schema.violations(&self.value(), prefix);
+        let first = schema.violations_within(steps, &self.value(), prefix)?;
         if first.is_empty() {
-            return first;
+            return Some(first);
         }
-        let mut left = u32::try_from(MAX_BYTES / self.size().max(1)).unwrap_or(u32::MAX).min(MAX_READINGS);
+        let mut left = u64::try_from(MAX_BYTES / self.size().max(1)).unwrap_or(u64::MAX).min(MAX_READINGS);
+        let mut undecided = false;
         let mut judge = |draft: &Self| {
             left = left.checked_sub(1)?;
-            Some(schema.violations_in_part(MAX_READINGS, &draft.value(), prefix))
+            let found = schema.violations_within(steps.part(MAX_READINGS), &draft.value(), prefix);
+            undecided |= found.is_none();
+            Some(found.unwrap_or_else(|| vec![json::too_complex(prefix)]))
         };
+        let valid = self.has_valid_reading(&first, prefix, &mut judge);
+        if valid {
+            return Some(Vec::new());
+        }
+        if undecided { None } else { Some(first) }
+    }
+
+    /// Tries other readings than the first, whose violations are these, as often as `judge` judges one.
+    fn has_valid_reading(
+        &mut self,
+        first: &[Violation],
+        prefix: &str,
+        judge: &mut impl FnMut(&Self) -> Option<Vec<Violation>>,
+    ) -> bool {
         // Most often each part is right or wrong by itself.
         let mut trial = self.clone();
-        let mut places = places(&first, prefix);
+        let mut places = places(first, prefix);
         while places.iter().filter(|place| trial.next_at(place)).count() > 0 {
             match judge(&trial) {
-                Some(violations) if violations.is_empty() => return violations,
+                Some(violations) if violations.is_empty() => return true,
                 Some(violations) => places = self::places(&violations, prefix),
-                None => return first,
+                None => return false,
             }
         }
         while self.next() {
             match judge(&self) {
-                Some(violations) if violations.is_empty() => return violations,
+                Some(violations) if violations.is_empty() => return true,
                 Some(_) => {}
-                None => return first,
+                None => return false,
             }
         }
-        first
+        false
     }
 }
 
@@ -175,6 +199,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn violations(draft: Draft, schema: &Value) -> Vec<Violation> {
+        draft.violations_within(Steps::new(1_000_000), &JsonSchema::new(schema).unwrap(), "").unwrap()
+    }
 
     fn several(values: &[Value]) -> Draft {
         Draft::one_of(values.iter().cloned().map(Draft::Value).collect())
@@ -205,7 +233,7 @@ mod tests {
             (json!({"required": ["c"]}), object(vec![("a", both())]), vec!["/query"]),
         ] {
             let schema = JsonSchema::new(&schema).unwrap();
-            let found = draft.violations(&schema, "/query");
+            let found = draft.violations_within(Steps::new(1_000_000), &schema, "/query").unwrap();
             let found: Vec<_> = found.iter().map(|violation| &*violation.pointer).collect();
             assert_eq!(found, pointers, "{schema:?}");
         }
@@ -216,17 +244,17 @@ mod tests {
     fn readings_are_tried_a_bounded_number_of_times() {
         let many = |count| Draft::List((0..count).map(|_| several(&[json!(1), json!("1")])).collect());
         // All must be texts: found part by part. The last one alone: only by trying all combinations.
-        let schema = JsonSchema::new(&json!({"items": {"type": "string"}})).unwrap();
-        assert_eq!(many(300).violations(&schema, ""), []);
-        let schema = JsonSchema::new(&json!({"const": [1, 1, 1, "1"]})).unwrap();
-        assert_eq!(many(4).violations(&schema, ""), []);
-        let schema = JsonSchema::new(&json!({"not": {"items": {}}})).unwrap();
-        assert_eq!(many(1000).violations(&schema, "").len(), 1);
+        let schema = json!({"items": {"type": "string"}});
+        assert_eq!(violations(many(300), &schema), []);
+        let schema = json!({"const": [1, 1, 1, "1"]});
+        assert_eq!(violations(many(4), &schema), []);
+        let schema = json!({"not": {"items": {}}});
+        assert_eq!(violations(many(1000), &schema).len(), 1);
         // A large text is not copied as often: neither reading of the other part is tried.
         let large =
             |size: usize| Draft::List(vec![Draft::Value("x".repeat(size).into()), several(&[json!(1), json!("1")])]);
-        let schema = JsonSchema::new(&json!({"prefixItems": [{}, {"type": "string"}]})).unwrap();
-        assert_eq!(large(1 << 20).violations(&schema, ""), []);
-        assert_eq!(large(33 << 20).violations(&schema, "").len(), 1);
+        let schema = json!({"prefixItems": [{}, {"type": "string"}]});
+        assert_eq!(violations(large(1 << 20), &schema), []);
+        assert_eq!(violations(large(33 << 20), &schema).len(), 1);
     }
 }

@@ -4,12 +4,14 @@
 //! where numbers are allowed, and text elsewhere; where it allows several, all are readings. The only check here is that a name
 //! with a single value occurs once.
 
+use std::collections::HashMap;
+
 use mediatype::MediaType;
 use serde_json::Value;
 
 use super::draft::Draft;
 use super::media_type::MediaRange;
-use super::text_encoding::{TextEncoding, decoded, without_mark};
+use super::text_encoding::{Decoding, TextEncoding, decoded, without_mark};
 use super::value_type::{Members, ValueType};
 use crate::refusal::Violation;
 use crate::stages::strict_json;
@@ -98,17 +100,17 @@ impl Field {
     }
 
     /// Decodes the value of these texts. The error completes a sentence that begins with "it".
-    pub(super) fn value(&self, texts: &[&str], encoding: TextEncoding) -> Result<Draft, &'static str> {
+    pub(super) fn value(&self, texts: &[&str], decoding: Decoding<'_>) -> Result<Draft, &'static str> {
         let several = self.style == Style::Form && self.explode;
         let mut readings = match texts {
-            _ if self.style == Style::Json => return self.json(texts, encoding),
-            [text] => self.readings(text, encoding),
+            _ if self.style == Style::Json => return self.json(texts, decoding),
+            [text] => self.readings(text, decoding),
             _ => Vec::new(),
         };
         if let Some(item_type) = self.value_type.list.as_deref().filter(|_| several) {
-            let item = |text: &&str| match item_type.json_objects(text, encoding).filter(|_| self.json_objects) {
+            let item = |text: &&str| match item_type.json_objects(text, decoding).filter(|_| self.json_objects) {
                 Some(object) => Ok(object),
-                None => item_type.scalar(text, encoding),
+                None => item_type.scalar(text, decoding),
             };
             readings.insert(0, texts.iter().map(item).collect::<Result<_, _>>().map(Draft::List));
         }
@@ -116,10 +118,11 @@ impl Field {
     }
 
     /// JSON as text: once, or once for each item of a list.
-    fn json(&self, texts: &[&str], encoding: TextEncoding) -> Result<Draft, &'static str> {
+    fn json(&self, texts: &[&str], decoding: Decoding<'_>) -> Result<Draft, &'static str> {
         let parsed = |text: &&str| -> Result<Draft, &'static str> {
-            let text = decoded(text, encoding)?;
-            let value = strict_json::parse(without_mark(text.as_bytes())).map_err(|_| "is not acceptable JSON")?;
+            let text = decoded(text, decoding.encoding)?;
+            let value = strict_json::parse_in(decoding.memory, without_mark(text.as_bytes()));
+            let value = value.map_err(|_| "is not acceptable JSON")?;
             Ok(Draft::Value(value))
         };
         let mut values = texts.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
@@ -138,52 +141,52 @@ impl Field {
     }
 
     /// What a single text may be.
-    fn readings(&self, text: &str, encoding: TextEncoding) -> Vec<Result<Draft, &'static str>> {
+    fn readings(&self, text: &str, decoding: Decoding<'_>) -> Vec<Result<Draft, &'static str>> {
         let ValueType { list, object, plain, .. } = &self.value_type;
         let exploded = self.style == Style::Form && self.explode;
         let mut readings = Vec::new();
         if self.json_objects {
-            readings.extend(self.value_type.json_objects(text, encoding).map(Ok));
+            readings.extend(self.value_type.json_objects(text, decoding).map(Ok));
         }
         // Without brackets, what may have some is neither a list nor an object.
         let split = self.style != Style::DeepObject && !exploded;
         if let Some(item) = list.as_deref().filter(|_| split) {
-            readings.push(self.list(item, text, encoding));
+            readings.push(self.list(item, text, decoding));
         }
         if object.is_some() && split && !self.json_objects {
-            readings.push(self.object(text, encoding));
+            readings.push(self.object(text, decoding));
         }
         if *plain || readings.is_empty() {
-            readings.push(self.unprefixed(text, true).and_then(|text| self.value_type.scalar(text, encoding)));
+            readings.push(self.unprefixed(text, true).and_then(|text| self.value_type.scalar(text, decoding)));
         }
         readings
     }
 
-    fn list(&self, item: &ValueType, text: &str, encoding: TextEncoding) -> Result<Draft, &'static str> {
+    fn list(&self, item: &ValueType, text: &str, decoding: Decoding<'_>) -> Result<Draft, &'static str> {
         let text = self.unprefixed(text, !self.explode)?;
         if text.is_empty() {
             return Ok(Draft::List(Vec::new()));
         }
         let prefix = format!("{}=", self.name);
         let named = self.style == Style::Matrix && self.explode;
-        let escaped = !item.commas && encoding != TextEncoding::Plain;
+        let escaped = !item.commas && decoding.encoding != TextEncoding::Plain;
         let items = split(text, self.delimiter(), escaped).map(|text| match named {
             true => text.strip_prefix(&prefix).ok_or(WRONG_STYLE),
             false => Ok(text),
         });
-        items.map(|text| item.scalar(text?, encoding)).collect::<Result<_, _>>().map(Draft::List)
+        items.map(|text| item.scalar(text?, decoding)).collect::<Result<_, _>>().map(Draft::List)
     }
 
-    fn object(&self, text: &str, encoding: TextEncoding) -> Result<Draft, &'static str> {
+    fn object(&self, text: &str, decoding: Decoding<'_>) -> Result<Draft, &'static str> {
         let text = self.unprefixed(text, !self.explode)?;
         let mut pieces = split(text, self.delimiter(), false).filter(|_| !text.is_empty());
         let mut pairs = Vec::new();
         while let Some(piece) = pieces.next() {
             let pair = if self.explode { piece.split_once('=') } else { pieces.next().map(|text| (piece, text)) };
             let (name, text) = pair.ok_or(WRONG_STYLE)?;
-            pairs.push((decoded(name, encoding)?.into_owned(), text));
+            pairs.push((decoded(name, decoding.encoding)?.into_owned(), text));
         }
-        self.members(pairs, encoding)
+        self.members(pairs, decoding)
     }
 
     fn delimiter(&self) -> Style {
@@ -210,17 +213,21 @@ impl Field {
     }
 
     /// Decodes an object of these members. A member that is a list may occur several times.
-    pub(super) fn members(&self, pairs: Vec<(String, &str)>, encoding: TextEncoding) -> Result<Draft, &'static str> {
+    pub(super) fn members(&self, pairs: Vec<(String, &str)>, decoding: Decoding<'_>) -> Result<Draft, &'static str> {
         let mut members: Vec<(String, Draft)> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
         for (name, text) in pairs {
             let member = self.value_type.member(&name);
             let item = member.list.as_deref();
-            let value = item.unwrap_or(member).scalar(text, encoding)?;
-            match (members.iter_mut().find(|(known, _)| *known == name), item) {
+            let value = item.unwrap_or(member).scalar(text, decoding)?;
+            let known = places.get(&name).and_then(|place| members.get_mut(*place));
+            match (known, item) {
                 (Some((_, Draft::List(items))), Some(_)) => items.push(value),
                 (Some(_), _) => return Err("has the same member twice"),
-                (None, Some(_)) => members.push((name, Draft::List(vec![value]))),
-                (None, None) => members.push((name, value)),
+                (None, item) => {
+                    places.insert(name.clone(), members.len());
+                    members.push((name, if item.is_some() { Draft::List(vec![value]) } else { value }));
+                }
             }
         }
         Ok(Draft::Object(members))
@@ -257,7 +264,11 @@ fn split(text: &str, style: Style, escaped: bool) -> impl Iterator<Item = &str> 
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;
-        let found = delimiters.iter().filter_map(|delimiter| Some((text.find(delimiter)?, delimiter.len()))).min();
+        // One pass over all: a search for each delimiter would look through the whole rest for each item.
+        let found = text.char_indices().find_map(|(at, _)| {
+            let here = text.get(at..)?;
+            delimiters.iter().find(|delimiter| here.starts_with(**delimiter)).map(|delimiter| (at, delimiter.len()))
+        });
         let Some((at, length)) = found else { return rest.take() };
         rest = text.get(at + length..);
         text.get(..at)
@@ -272,12 +283,35 @@ pub(super) fn wrong(prefix: &str, name: &str, problem: &str) -> Violation {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use serde_json::json;
 
     use super::*;
 
     fn field(style: Style, explode: bool, schema: &Value) -> Field {
         Field::new("p", style, explode, schema, schema)
+    }
+
+    /// S1: the items of a list, and the members of an object, are found in one pass. Two would take minutes here.
+    #[test]
+    fn long_lists_and_objects_are_read_in_one_pass() {
+        let memory = Cell::new(0);
+        let decoding = Decoding { encoding: TextEncoding::Form, memory: &memory };
+        let list = json!({"type": "array", "items": {"type": "integer"}});
+        for style in [Style::Form, Style::SpaceDelimited, Style::PipeDelimited] {
+            let delimiter =
+                ["|", ",", "+"][usize::from(style == Style::Form) + 2 * usize::from(style == Style::SpaceDelimited)];
+            let text = format!("1{delimiter}").repeat(500_000) + "1";
+            let Ok(Draft::List(items)) = field(style, false, &list).value(&[&text], decoding) else {
+                panic!("{style:?}")
+            };
+            assert_eq!(items.len(), 500_001);
+        }
+        let object = json!({"type": "object"});
+        let text: Vec<String> = (0..200_000).map(|member| format!("m{member},1")).collect();
+        let read = field(Style::Form, false, &object).value(&[&text.join(",")], decoding);
+        assert!(matches!(read, Ok(Draft::Object(members)) if members.len() == 200_000));
     }
 
     #[test]
@@ -315,7 +349,9 @@ mod tests {
             (Style::Form, false, &text, "%ff", None),
             (Style::Form, false, &text, "a+b%2Bc", Some(json!("a b+c"))),
         ] {
-            let got = field(style, explode, schema).value(&[written], TextEncoding::Form).map(|draft| draft.value());
+            let got = field(style, explode, schema)
+                .value(&[written], Decoding { encoding: TextEncoding::Form, memory: &Cell::new(1 << 20) })
+                .map(|draft| draft.value());
             assert_eq!(got.as_ref().ok(), value.as_ref(), "{style:?} {explode} {written}: {got:?}");
         }
     }
@@ -344,7 +380,9 @@ mod tests {
             (json!(true), "7", json!("7")),
         ] {
             assert_eq!(
-                field(Style::Form, true, &schema).value(&[text], TextEncoding::Form).map(|draft| draft.value()),
+                field(Style::Form, true, &schema)
+                    .value(&[text], Decoding { encoding: TextEncoding::Form, memory: &Cell::new(1 << 20) })
+                    .map(|draft| draft.value()),
                 Ok(value),
                 "{schema} {text}"
             );

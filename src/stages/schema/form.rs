@@ -7,6 +7,7 @@ use std::sync::Arc;
 use mediatype::{MediaType, ReadParams};
 
 use super::cookies::check_query;
+use super::draft::Draft;
 use super::fields::{Field, wrong};
 use super::json::{self, JsonSchema};
 use super::malformed::malformed;
@@ -14,6 +15,7 @@ use super::media_type::is_utf8;
 use super::multipart::{self, Part};
 use super::object::Fields;
 use super::text_encoding::{TextEncoding, has_broken_escapes};
+use crate::budget::Steps;
 use crate::refusal::{Refusal, Violation};
 
 /// The name that says the encoding of a whole form (RFC 7578 §4.6).
@@ -33,8 +35,12 @@ impl Form {
         Self { fields, schema }
     }
 
-    /// Checks a body.
-    pub(super) fn check(&self, body: &[u8]) -> Result<(), Refusal> {
+    /// Checks a body within some steps. Returns `None` if they are too few.
+    pub(super) fn check_within(&self, steps: Steps, body: &[u8]) -> Option<Result<(), Refusal>> {
+        self.object(body).map_or_else(|refusal| Some(Err(refusal)), |object| judged(object, steps, &self.schema))
+    }
+
+    fn object(&self, body: &[u8]) -> Result<Object, Refusal> {
         let text = std::str::from_utf8(body).ok().filter(|text| text.is_ascii());
         let text = text.ok_or_else(|| malformed("the form is not ASCII; write other characters as %XX, in UTF-8"))?;
         if text.split('&').any(|pair| !pair.is_empty() && !pair.contains('=')) {
@@ -48,11 +54,7 @@ impl Form {
         if text.split('&').filter_map(|pair| pair.strip_prefix("_charset_=")).any(|charset| !is_utf8_name(charset)) {
             return Err(malformed(NOT_UTF8));
         }
-        let violations = match self.fields.object(text, "") {
-            Ok(object) => object.violations(&self.schema, ""),
-            Err(violations) => violations,
-        };
-        judged(violations)
+        Ok(self.fields.object(text, ""))
     }
 }
 
@@ -71,8 +73,13 @@ impl Multipart {
         Self { fields, schema }
     }
 
-    /// Checks a body, whose parts are separated by `boundary`.
-    pub(super) fn check(&self, boundary: &str, body: &[u8]) -> Result<(), Refusal> {
+    /// Checks a body, whose parts are separated by `boundary`, within some steps. Returns `None` if they are too few.
+    pub(super) fn check_within(&self, steps: Steps, boundary: &str, body: &[u8]) -> Option<Result<(), Refusal>> {
+        self.object(boundary, body)
+            .map_or_else(|refusal| Some(Err(refusal)), |object| judged(object, steps, &self.schema))
+    }
+
+    fn object(&self, boundary: &str, body: &[u8]) -> Result<Object, Refusal> {
         let parts = multipart::parts(boundary, body).map_err(|problem| malformed(format!("the body {problem}")))?;
         let (mut texts, mut violations) = (Vec::new(), Vec::new());
         for part in &parts {
@@ -84,14 +91,11 @@ impl Multipart {
                 Err(problem) => violations.push(wrong("", part.name, problem)),
             }
         }
-        if violations.is_empty() {
-            let pairs = texts.iter().map(|(name, text)| (Cow::Borrowed(*name), &**text)).collect();
-            violations = match self.fields.object_of(pairs, TextEncoding::Plain, "") {
-                Ok(object) => object.violations(&self.schema, ""),
-                Err(violations) => violations,
-            };
+        if !violations.is_empty() {
+            return Ok(Err(violations));
         }
-        judged(violations)
+        let pairs = texts.iter().map(|(name, text)| (Cow::Borrowed(*name), &**text)).collect();
+        Ok(self.fields.object_of(pairs, TextEncoding::Plain, ""))
     }
 
     /// The text of a part. The error completes a sentence that begins with "it".
@@ -124,8 +128,20 @@ impl Multipart {
     }
 }
 
-fn judged(violations: Vec<Violation>) -> Result<(), Refusal> {
-    if violations.is_empty() { Ok(()) } else { Err(json::violated("the form", violations)) }
+/// What a form may be, or what is wrong with its fields.
+type Object = Result<Draft, Vec<Violation>>;
+
+fn judged(object: Object, steps: Steps, schema: &JsonSchema) -> Option<Result<(), Refusal>> {
+    let violations = match object {
+        Ok(object) => object.violations_within(steps, schema, "")?,
+        Err(violations) => violations,
+    };
+    Some(if violations.is_empty() { Ok(()) } else { Err(json::violated("the form", violations)) })
+}
+
+/// Refuses a form that cannot be judged within the budget.
+pub(super) fn too_complex() -> Refusal {
+    json::violated("the form", vec![json::too_complex("")])
 }
 
 fn is_utf8_name(charset: &str) -> bool {
@@ -166,6 +182,49 @@ mod tests {
     use crate::refusal::Reason;
     use crate::stages::schema::fields::Style;
     use crate::stages::schema::media_type::MediaRange;
+
+    impl Form {
+        fn check(&self, body: &[u8]) -> Result<(), Refusal> {
+            self.check_within(Steps::new(json::MAX_STEPS), body).unwrap()
+        }
+    }
+
+    impl Multipart {
+        fn check(&self, boundary: &str, body: &[u8]) -> Result<(), Refusal> {
+            self.check_within(Steps::new(json::MAX_STEPS), boundary, body).unwrap()
+        }
+    }
+
+    /// S1: the tree of a body has one bound, however many parts it is made of, and whether its name is known or not.
+    #[test]
+    fn json_in_parts_takes_no_more_memory_than_all_of_them_may() {
+        let schema =
+            json!({"properties": {"meta": {"type": "array"}, "more": {"type": "array", "items": {"type": "object"}}}});
+        let form = Multipart::new(Fields::of(&schema, Style::Json, true), Arc::new(JsonSchema::new(&schema).unwrap()));
+        let part = |name: &str, json: &str| {
+            format!(
+                "--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\nContent-Type: application/json\r\n\r\n{json}\r\n"
+            )
+        };
+        let dense = |count: usize| format!("[{}{{}}]", "{\"\":0},".repeat(count));
+        let check = |parts: &[String]| form.check("b", format!("{}--b--\r\n", parts.concat()).as_bytes());
+        check(&[part("meta", &dense(100))]).unwrap();
+        let refusal = check(&[part("meta", &dense(100_000))]).unwrap_err();
+        assert!(refusal.violations()[0].detail.starts_with("too complex"), "{refusal:?}");
+        let many: Vec<String> = (0..100).map(|_| part("more", &dense(1000))).collect();
+        let refusal = check(&many).unwrap_err();
+        assert!(refusal.violations()[0].detail.starts_with("too complex"), "{refusal:?}");
+    }
+
+    /// S1: what takes long is not judged on the worker.
+    #[test]
+    fn a_form_that_takes_more_steps_is_not_decided_at_once() {
+        let schema = json!({"properties": {"a": {"items": {"anyOf": [{"minLength": 9}, {"type": "string"}]}}}});
+        let form = Form::new(Fields::of(&schema, Style::Form, true), Arc::new(JsonSchema::new(&schema).unwrap()));
+        let body = "a=x&".repeat(900);
+        assert_eq!(form.check_within(Steps::new(500), body.as_bytes()), None);
+        assert_eq!(form.check_within(Steps::new(50_000), body.as_bytes()), Some(Ok(())));
+    }
 
     fn schema() -> Value {
         json!({

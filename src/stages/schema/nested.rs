@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
-use super::text_encoding::TextEncoding;
+use super::text_encoding::Decoding;
 use super::value_type::ValueType;
 
 /// Most brackets in one name.
@@ -35,13 +35,13 @@ enum Tree<'t> {
 pub(super) fn value<'t>(
     value_type: &ValueType,
     pairs: impl Iterator<Item = (&'t str, &'t str)>,
-    encoding: TextEncoding,
+    decoding: Decoding<'_>,
 ) -> Result<Draft, &'static str> {
     let mut tree = Tree::default();
     for (brackets, text) in pairs {
         tree.insert(&steps(brackets)?, text)?;
     }
-    tree.value(value_type, encoding)
+    tree.value(value_type, decoding)
 }
 
 /// The keys in `[a][b][]`.
@@ -86,10 +86,10 @@ impl<'t> Tree<'t> {
         pushed.push_mut(Self::Nothing).insert(after, text)
     }
 
-    fn value(&self, value_type: &ValueType, encoding: TextEncoding) -> Result<Draft, &'static str> {
+    fn value(&self, value_type: &ValueType, decoding: Decoding<'_>) -> Result<Draft, &'static str> {
         let (named, pushed) = match self {
             Self::Nothing => return Err(BRACKETS),
-            Self::Text(text) => return value_type.scalar(text, encoding),
+            Self::Text(text) => return value_type.scalar(text, decoding),
             Self::Branch { named, pushed } => (named, pushed),
         };
         if !named.is_empty() && !pushed.is_empty() {
@@ -98,7 +98,7 @@ impl<'t> Tree<'t> {
         let item_type = value_type.list.as_deref();
         let items = |items: Vec<&Self>| {
             let text = ValueType::default();
-            let values = items.into_iter().map(|item| item.value(item_type.unwrap_or(&text), encoding));
+            let values = items.into_iter().map(|item| item.value(item_type.unwrap_or(&text), decoding));
             values.collect::<Result<_, _>>().map(Draft::List)
         };
         if !pushed.is_empty() {
@@ -106,7 +106,7 @@ impl<'t> Tree<'t> {
         }
         let members = || {
             let members = named.iter().map(|(name, tree)| {
-                let value = tree.value(value_type.member(name), encoding)?;
+                let value = tree.value(value_type.member(name), decoding)?;
                 Ok((name.to_string(), value))
             });
             members.collect::<Result<_, _>>().map(Draft::Object)
@@ -138,9 +138,12 @@ fn in_order<'a, 't>(named: &'a BTreeMap<Cow<'t, str>, Tree<'t>>) -> Result<Vec<&
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use serde_json::json;
 
     use super::*;
+    use crate::stages::schema::text_encoding::TextEncoding;
 
     /// F15
     #[test]
@@ -187,13 +190,25 @@ mod tests {
         ] {
             let pairs = pairs.iter().map(|pair| pair.split_once('=').unwrap());
             assert_eq!(
-                value(&value_type, pairs.clone(), TextEncoding::Form).map(|draft| draft.value()),
+                value(
+                    &value_type,
+                    pairs.clone(),
+                    Decoding { encoding: TextEncoding::Form, memory: &Cell::new(1 << 20) }
+                )
+                .map(|draft| draft.value()),
                 expected,
                 "{:?}",
                 pairs.collect::<Vec<_>>()
             );
         }
         let deep = "[a]".repeat(17);
-        assert_eq!(value(&value_type, [(deep.as_str(), "")].into_iter(), TextEncoding::Form), Err(BRACKETS));
+        assert_eq!(
+            value(
+                &value_type,
+                [(deep.as_str(), "")].into_iter(),
+                Decoding { encoding: TextEncoding::Form, memory: &Cell::new(1 << 20) }
+            ),
+            Err(BRACKETS)
+        );
     }
 }

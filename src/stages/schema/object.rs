@@ -1,19 +1,24 @@
 //! Decodes a query or a form into an object, whose members are the fields: each takes the names that are its own.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Value, json};
 
 use super::draft::Draft;
 use super::fields::{Field, Style, wrong};
+use super::json;
 use super::nested;
-use super::text_encoding::{TextEncoding, decoded};
+use super::text_encoding::{Decoding, TextEncoding, decoded};
 use super::value_type::{MAX_DEPTH, ValueType, gather, is_plain_object};
 use crate::refusal::Violation;
 
 /// Most name-value pairs of one message, counting repeated names.
 pub(super) const MAX_PAIRS: usize = 1000;
+
+/// Memory in bytes that the JSON in one message may take. There may be copies of it: one for each reading.
+pub(super) const MAX_MEMORY: usize = 12 << 20;
 
 /// The fields of a query or of a form.
 #[derive(Debug, Clone)]
@@ -127,6 +132,8 @@ impl Fields {
         encoding: TextEncoding,
         prefix: &str,
     ) -> Result<Draft, Vec<Violation>> {
+        let memory = Cell::new(MAX_MEMORY);
+        let decoding = Decoding { encoding, memory: &memory };
         let mut texts: Texts<'_> = BTreeMap::new();
         for (name, text) in pairs {
             texts.entry(name).or_default().push(text);
@@ -138,11 +145,11 @@ impl Fields {
             let own = texts.remove(&*field.name);
             let value = match (own, exploded.remove(&*field.name), nested.remove(&*field.name)) {
                 (None, None, None) => continue,
-                (Some(texts), None, None) => field.value(&texts, encoding),
-                (None, Some(members), None) => field.members(members, encoding),
+                (Some(texts), None, None) => field.value(&texts, decoding),
+                (None, Some(members), None) => field.members(members, decoding),
                 (None, None, Some(brackets)) => {
                     let pairs = brackets.iter().map(|(brackets, text)| (&**brackets, *text));
-                    nested::value(&field.value_type, pairs, encoding)
+                    nested::value(&field.value_type, pairs, decoding)
                 }
                 (Some(_), Some(_), None) => Err("occurs by its members and by itself; send it in one form"),
                 (_, _, Some(_)) => Err("occurs with brackets and without; send it in one form"),
@@ -153,18 +160,21 @@ impl Fields {
             }
         }
         for (name, texts) in texts {
-            match self.other(&texts, encoding) {
+            match self.other(&texts, decoding) {
                 Ok(value) => members.push((name.into_owned(), value)),
                 Err(problem) => violations.push(wrong(prefix, &name, problem)),
             }
+        }
+        if memory.get() == 0 {
+            return Err(vec![json::too_complex(prefix)]);
         }
         if violations.is_empty() { Ok(Draft::Object(members)) } else { Err(violations) }
     }
 
     /// The value of a name that no field has. It may occur several times.
-    fn other(&self, texts: &[&str], encoding: TextEncoding) -> Result<Draft, &'static str> {
+    fn other(&self, texts: &[&str], decoding: Decoding<'_>) -> Result<Draft, &'static str> {
         let item = self.others.list.as_deref();
-        let values = texts.iter().map(|text| item.unwrap_or(&self.others).scalar(text, encoding));
+        let values = texts.iter().map(|text| item.unwrap_or(&self.others).scalar(text, decoding));
         let mut values = values.collect::<Result<Vec<_>, _>>()?;
         match (values.pop(), values.is_empty() && item.is_none()) {
             (Some(only), true) => Ok(only),

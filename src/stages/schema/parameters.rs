@@ -2,15 +2,17 @@
 //!
 //! Each of the four is decoded into a JSON object, which one schema validates: required names, unknown names, values.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::cookies;
 use super::draft::Draft;
 use super::fields::{Field, wrong};
 use super::json::{self, JsonSchema};
-use super::object::Fields;
+use super::object::{Fields, MAX_MEMORY};
 use super::segment::{PathPlace, Split};
-use super::text_encoding::{TextEncoding, has_broken_escapes};
+use super::text_encoding::{Decoding, TextEncoding, has_broken_escapes};
+use crate::budget::Steps;
 use crate::exchange::Request;
 use crate::refusal::{Reason, Refusal, Stage, Violation};
 use http::HeaderMap;
@@ -89,7 +91,10 @@ impl Parameters {
 impl<F> Group<F> {
     fn validate(&self, object: Result<Draft, Vec<Violation>>, prefix: &str, violations: &mut Vec<Violation>) {
         violations.extend(match object {
-            Ok(object) => object.violations(&self.schema, prefix),
+            // On the worker, so only as much as takes little time: parameters are small.
+            Ok(object) => object
+                .violations_within(Steps::new(json::STEPS_AT_ONCE), &self.schema, prefix)
+                .unwrap_or_else(|| vec![json::too_complex(prefix)]),
             Err(violations) => violations,
         });
     }
@@ -155,7 +160,9 @@ fn insert(
     encoding: TextEncoding,
     prefix: &str,
 ) -> Result<(), Vec<Violation>> {
-    match field.value(texts, encoding) {
+    let memory = Cell::new(MAX_MEMORY);
+    match field.value(texts, Decoding { encoding, memory: &memory }) {
+        _ if memory.get() == 0 => Err(vec![json::too_complex(prefix)]),
         Ok(value) => {
             object.push((field.name().to_owned(), value));
             Ok(())

@@ -1,6 +1,7 @@
 //! The encodings of parameters and form fields.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use percent_encoding::percent_decode_str;
 
@@ -13,6 +14,15 @@ pub(super) enum TextEncoding {
     Percent,
     /// Percent-encoding with `+` for spaces.
     Form,
+}
+
+/// How texts of one message become values.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Decoding<'m> {
+    pub(super) encoding: TextEncoding,
+    /// Memory in bytes that the JSON in all of them together may still take. Once there was too little, nothing is left, and
+    /// the message must be refused: what could not be read might have another value.
+    pub(super) memory: &'m Cell<usize>,
 }
 
 /// Decodes a text. The error completes a sentence that begins with "it".

@@ -3,7 +3,7 @@
 use serde_json::{Number, Value};
 
 use super::draft::Draft;
-use super::text_encoding::{TextEncoding, decoded, without_mark};
+use super::text_encoding::{Decoding, decoded, without_mark};
 use crate::stages::strict_json;
 
 /// Most references followed, and deepest nesting of `allOf` and the like, when finding out which types a schema allows.
@@ -122,8 +122,8 @@ impl ValueType {
     }
 
     /// Decodes one scalar.
-    pub(super) fn scalar(&self, text: &str, encoding: TextEncoding) -> Result<Draft, &'static str> {
-        let text = decoded(text, encoding)?;
+    pub(super) fn scalar(&self, text: &str, decoding: Decoding<'_>) -> Result<Draft, &'static str> {
+        let text = decoded(text, decoding.encoding)?;
         let scalars = self.scalars;
         let number = || text.parse::<Number>().ok().filter(|_| !text.contains(char::is_whitespace));
         let mut readings = Vec::new();
@@ -142,14 +142,14 @@ impl ValueType {
     }
 
     /// Decodes an object that is JSON, or a list of such objects; `None` if the text is neither.
-    pub(super) fn json_objects(&self, text: &str, encoding: TextEncoding) -> Option<Draft> {
+    pub(super) fn json_objects(&self, text: &str, decoding: Decoding<'_>) -> Option<Draft> {
         let fits = |value: &Value| match value {
             Value::Object(_) => self.object.is_some(),
             Value::Array(_) => self.list.as_ref().is_some_and(|item| item.object.is_some()),
             _ => false,
         };
-        let text = decoded(text, encoding).ok()?;
-        let value = strict_json::parse(without_mark(text.as_bytes())).ok()?;
+        let text = decoded(text, decoding.encoding).ok()?;
+        let value = strict_json::parse_in(decoding.memory, without_mark(text.as_bytes())).ok()?;
         fits(&value).then_some(Draft::Value(value))
     }
 }

@@ -17,6 +17,7 @@ mod problem;
 mod references;
 mod report;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use jsonschema::{Draft, uri};
@@ -40,9 +41,9 @@ use crate::stages::strict_json::{self, Unparsed};
 /// Most violations that one answer lists.
 const MAX_VIOLATIONS: usize = 20;
 /// Steps that one decision may take: some 40 ms. A report of what is wrong may take as many again.
-const MAX_STEPS: u64 = 1_000_000;
+pub(super) const MAX_STEPS: u64 = 1_000_000;
 /// Steps that a decision may take on a worker, which has other requests to serve: some 2 ms.
-const STEPS_AT_ONCE: u64 = 50_000;
+pub(super) const STEPS_AT_ONCE: u64 = 50_000;
 /// Memory that the tree of one body may take, in bytes.
 const MAX_TREE: usize = 48 << 20;
 
@@ -123,7 +124,7 @@ impl JsonSchema {
         if self.fast_path.as_ref().is_some_and(|fast_path| fast_path.accepts(body, steps)) {
             return Some(Ok(()));
         }
-        let violations = match strict_json::parse_in(MAX_TREE, body) {
+        let violations = match strict_json::parse_in(&Cell::new(MAX_TREE), body) {
             Ok(value) => self.violations_within(steps, &value, "")?,
             Err(Unparsed::TooLarge) => vec![too_complex("")],
             Err(Unparsed::Malformed(error)) => {
@@ -134,18 +135,14 @@ impl JsonSchema {
     }
 
     /// Returns the first violations of a value, with `prefix` before their pointers.
-    pub(super) fn violations(&self, value: &Value, prefix: &str) -> Vec<Violation> {
+    #[cfg(test)]
+    fn violations(&self, value: &Value, prefix: &str) -> Vec<Violation> {
         let found = self.violations_within(Steps::new(MAX_STEPS), value, prefix);
         found.unwrap_or_else(|| vec![too_complex(prefix)])
     }
 
-    /// Like [`Self::violations`], with one of `parts` of the steps.
-    pub(super) fn violations_in_part(&self, parts: u32, value: &Value, prefix: &str) -> Vec<Violation> {
-        let found = self.violations_within(Steps::new(MAX_STEPS / u64::from(parts.max(1))), value, prefix);
-        found.unwrap_or_else(|| vec![too_complex(prefix)])
-    }
-
-    fn violations_within(&self, steps: Steps, value: &Value, prefix: &str) -> Option<Vec<Violation>> {
+    /// Returns the first violations of a value, with `prefix` before their pointers; `None` if that takes more steps.
+    pub(super) fn violations_within(&self, steps: Steps, value: &Value, prefix: &str) -> Option<Vec<Violation>> {
         if Evaluation::new(&self.graph, steps).valid(self.root, value).ok()? {
             return Some(Vec::new());
         }
@@ -185,7 +182,7 @@ fn compiled(
 }
 
 /// The violation of a value that cannot be judged within the budget.
-fn too_complex(prefix: &str) -> Violation {
+pub(super) fn too_complex(prefix: &str) -> Violation {
     let detail =
         "too complex to judge: the value is too large for a schema that branches this much; send less at a time";
     Violation { pointer: prefix.to_owned(), detail: detail.to_owned(), keyword: None, schema: None }
