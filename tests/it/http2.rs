@@ -62,6 +62,23 @@ fn many_streams_of_one_connection_are_answered_and_recorded() {
     assert!(records.iter().all(|record| said(record, "url.domain") == "a.example"));
 }
 
+/// F22: as over HTTP/1.1, no part of an answer that is judged is asked for, nor a coding that cannot be decoded.
+#[test]
+fn an_answer_that_is_judged_is_asked_for_whole() {
+    let upstream = upstream().start();
+    let policy = proxy().before(&upstream).file("any.json", "{}");
+    let proxy = policy.route("GET /x", "public: true, response: { json: any.json }").start();
+    proxy.owes(1);
+    over_http2(&proxy, async |mut sender| {
+        let request = Request::get("http://a.example/x").header("range", "bytes=0-1");
+        let request = request.header("accept-encoding", "dcb, br").body(whole("")).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), StatusCode::OK);
+    });
+    let seen = upstream.only();
+    assert_eq!((seen.header("range"), seen.header("accept-encoding")), (None, Some("br")));
+    proxy.done();
+}
+
 #[test]
 fn cookies_that_came_apart_go_on_as_one() {
     let upstream = upstream().start();

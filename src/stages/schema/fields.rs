@@ -117,7 +117,7 @@ impl Field {
         one_of(readings, TWICE)
     }
 
-    /// JSON as text: once, or once for each item of a list.
+    /// JSON as text: once, or in a form once for each item of a list.
     fn json(&self, texts: &[&str], decoding: Decoding<'_>) -> Result<Draft, &'static str> {
         let parsed = |text: &&str| -> Result<Draft, &'static str> {
             let text = decoded(text, decoding.encoding)?;
@@ -126,7 +126,7 @@ impl Field {
             Ok(Draft::Value(value))
         };
         let mut values = texts.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
-        let list = self.value_type.list.is_some();
+        let list = self.json_objects && self.value_type.list.is_some();
         match values.pop() {
             Some(only) if values.is_empty() && !list => Ok(only),
             Some(only @ Draft::Value(Value::Array(_))) if values.is_empty() => {
@@ -346,6 +346,8 @@ mod tests {
             (Style::PipeDelimited, false, &list, "3|4%7C5", Some(numbers)),
             (Style::Json, false, &object, "%7B%22R%22:100,%22G%22:%22200%22%7D", Some(colour)),
             (Style::Json, false, &object, "%7B", None),
+            (Style::Json, false, &list, "[3,4,5]", Some(json!([3, 4, 5]))),
+            (Style::Json, false, &list, "3", Some(json!(3))),
             (Style::Form, false, &text, "%ff", None),
             (Style::Form, false, &text, "a+b%2Bc", Some(json!("a b+c"))),
         ] {
@@ -354,6 +356,16 @@ mod tests {
                 .map(|draft| draft.value());
             assert_eq!(got.as_ref().ok(), value.as_ref(), "{style:?} {explode} {written}: {got:?}");
         }
+    }
+
+    /// F37: a parameter in JSON is one text; a field of a form may have one for each item.
+    #[test]
+    fn only_a_form_repeats_a_name_for_the_items_of_a_list_in_json() {
+        let list = json!({"type": "array", "items": {"type": "integer"}});
+        let parameter = field(Style::Json, true, &list);
+        let value = |field: &Field| field.value(&["3", "4"], TextEncoding::Form).map(|draft| draft.value());
+        assert_eq!(value(&parameter), Err(TWICE));
+        assert_eq!(value(&parameter.json_objects(true)), Ok(json!([3, 4])));
     }
 
     #[test]

@@ -384,6 +384,8 @@ mod tests {
             (json!({"properties": {"a": {"not": {}}}}), false),
             (json!({"properties": {"a": {}}, "if": {}, "then": {}}), false),
             (json!({"properties": {"a": {}}, "patternProperties": {}}), false),
+            (json!({"properties": {"a": {}}, "additionalProperties": {"pattern": "b"}}), true),
+            (json!({"allOf": [{"properties": {"a": {}}}, {"additionalProperties": {"pattern": "b"}}]}), false),
             (json!({"allOf": [{"properties": {"a": {}}}, {"properties": {"a": {"enum": ["b"]}}}]}), false),
         ] {
             assert_eq!(Fields::of(&schema, Style::Form, true).is_free("a"), free, "{schema}");

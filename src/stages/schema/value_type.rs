@@ -162,7 +162,11 @@ const OF_PLAIN_OBJECT: [&str; 6] =
 
 /// Whether an object asks nothing of its members, but what `properties` says.
 pub(super) fn is_plain_object(parts: &[&Value]) -> bool {
-    parts.iter().all(|part| is_free(part, &OF_PLAIN_OBJECT))
+    let of_members = |part: &&&Value| part.get("properties").is_some() || part.get("additionalProperties").is_some();
+    let others = parts.iter().filter(|part| part.get("additionalProperties").is_some_and(Value::is_object)).count();
+    // What one part lists is an additional property of another.
+    let apart = others == 0 || parts.iter().filter(of_members).count() == 1;
+    apart && parts.iter().all(|part| is_free(part, &OF_PLAIN_OBJECT))
 }
 
 /// Whether a part of a schema has no keywords but these, annotations, and those that [`gather`] follows.
