@@ -176,13 +176,14 @@ tests:
   - { name: normalised, as: clerk, request: GET /a/../orders/7, expect: { status: 200, route: "GET /orders/{id}" } }
   - { name: two readings, as: clerk, request: { method: GET, path: /orders/7, headers: { x_api_key: k } }, expect: { code: malformed_request } }
   - { name: another request within, as: clerk, request: { method: GET, path: /open, headers: { x: "1\r\n\r\nGET /orders/7 HTTP/1.1" } }, expect: { code: malformed_request } }
-  - { name: trace, request: TRACE /open, expect: { status: 400 } }
+  - { name: trace, request: TRACE /open, expect: { status: 405, code: method_not_allowed } }
+  - { name: about the proxy, request: OPTIONS *, expect: { status: 204 } }
   - { name: method, request: PATCH /open, expect: { status: 405, code: method_not_allowed } }
   - { name: nowhere, request: GET /, expect: { status: 404, code: no_route } }
 "#,
     );
     folder.write("good.json", "{\"lines\": [3]}");
-    pass(&folder, 13);
+    pass(&folder, 14);
 }
 
 const PARTNER: &str = r#"version: 1

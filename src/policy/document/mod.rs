@@ -186,7 +186,7 @@ pub(crate) struct Timeouts {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limits {
-    /// Size of the request line and all headers together, from 1KiB to 1MiB; more is refused with 431.
+    /// Size of the request line and all headers, from 1KiB to 1MiB; more is refused with 431, a longer target with 414.
     #[schemars(extend("default" = "32KiB"))]
     pub(crate) header_size: Option<Size>,
     /// Number of request headers, from 8 to 1000; more is refused with 431.

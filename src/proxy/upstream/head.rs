@@ -39,6 +39,9 @@ pub(crate) struct Head {
 #[derive(Debug, Default)]
 pub(crate) struct Interims {
     count: u8,
+    /// Bytes of all heads.
+    size: usize,
+    /// Those that have not been taken, as they are sent in HTTP/1.1.
     heads: Vec<u8>,
 }
 
@@ -141,7 +144,8 @@ impl Interims {
         if self.count > MAX_INTERIMS {
             return Err(ResponseError::Invalid("it has too many interim responses"));
         }
-        if status != StatusCode::CONTINUE && self.heads.len() < MAX_HEAD {
+        if status != StatusCode::CONTINUE && self.size < MAX_HEAD {
+            let before = self.heads.len();
             let reason = status.canonical_reason().unwrap_or_default();
             self.heads.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
             // An interim response has no body (RFC 9110 §15.2), so nothing may seem to frame one.
@@ -149,11 +153,12 @@ impl Interims {
                 write_line(&mut self.heads, name.as_str(), value.as_bytes());
             }
             self.heads.extend_from_slice(b"\r\n");
+            self.size += self.heads.len() - before;
         }
         Ok(())
     }
 
-    /// Takes the heads that have not been taken, as they are sent in HTTP/1.1.
+    /// Takes the heads that have not been taken.
     pub(crate) fn take_heads(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.heads)
     }

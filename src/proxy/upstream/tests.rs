@@ -230,7 +230,9 @@ fn lines_and_trailers_are_limited() {
         ("trailers of 16 KiB", trailers(16 * 1024), None, Some(long(16 * 1024))),
         ("trailers of 16 KiB + 1", trailers(16 * 1024 + 1), None, None),
         ("100 trailers", fields(100), Some("|x:".repeat(100)), Some("|x:".repeat(100))),
-        ("101 trailers", fields(101), None, None),
+        ("101 trailers", fields(101), None, Some("|x:".repeat(101))),
+        ("1000 trailers", fields(1000), None, Some("|x:".repeat(1000))),
+        ("1001 trailers", fields(1001), None, None),
         ("extension of 4 KiB", extension(4 * 1024), Some(String::new()), Some(String::new())),
         // A1: a body cannot consist of extensions.
         ("extensions of 18 KB in all", extensions(9), None, Some("x".repeat(9))),

@@ -199,7 +199,7 @@ fn long_cases() -> Vec<(&'static str, Vec<u8>, Result<u64, FramingErrorKind>)> {
         ("as large as may be", head(LIMITS.size), Ok(1)),
         ("with an empty line", empty_line, Ok(1)),
         ("too large", head(LIMITS.size + 1), Err(FramingErrorKind::TooLarge)),
-        ("line without an end", endless, Err(FramingErrorKind::TooLarge)),
+        ("line without an end", endless, Err(FramingErrorKind::TargetTooLong)),
         ("trailers as large as may be", trailers(LIMITS.size - 1), Ok(1)),
         ("trailers too large", trailers(LIMITS.size), Err(FramingErrorKind::TooLarge)),
     ]
