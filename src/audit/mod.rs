@@ -13,6 +13,7 @@
 mod file;
 mod record;
 mod recorder;
+mod sink;
 mod sink_config;
 mod stdout;
 mod trail;

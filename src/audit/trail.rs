@@ -5,21 +5,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
-
-use super::file::FileOutput;
+use super::sink::{GRACE, Sink};
 use super::sink_config::SinkConfig;
-use super::stdout::StdoutOutput;
-use super::writer::{Batch, Output, State, Writer};
-
-/// Capacity of a sink's channel, in batches; workers wait when it is full.
-const QUEUE: usize = 64;
-
-/// How long the writer of a sink that is no longer configured tries to write what was queued.
-const GRACE: Duration = Duration::from_secs(30);
+use super::writer::Batch;
 
 /// The open sinks.
 pub(crate) struct Trail {
@@ -108,7 +98,7 @@ impl Trail {
 
     /// A trail over one output that is no configured sink.
     #[cfg(test)]
-    pub(super) fn over(output: impl Output) -> Self {
+    pub(super) fn over(output: impl super::writer::Output) -> Self {
         let sink = Sink::start(&SinkConfig::Stdout { readable: None }, output).unwrap();
         Self { sinks: vec![Arc::new(sink)], sequence: Arc::default(), dropped: Arc::default(), node: "test".into() }
     }
@@ -213,92 +203,10 @@ impl Trail {
     pub(super) fn offer(&self, batch: &Batch) {
         for sink in &self.sinks {
             sink.state.handed.fetch_add(batch.records, Relaxed);
-            if sink.sender.try_send(batch.clone()).is_err() {
+            if !sink.offer(batch.clone()) {
                 sink.lost(batch);
             }
         }
-    }
-}
-
-/// An open sink: the handle on its writer.
-struct Sink {
-    config: SinkConfig,
-    sender: mpsc::Sender<Batch>,
-    state: Arc<State>,
-    thread: Thread,
-    /// Closed when the writer has ended.
-    done: watch::Receiver<()>,
-}
-
-impl Sink {
-    fn open(config: &SinkConfig) -> io::Result<Self> {
-        match config {
-            SinkConfig::Stdout { readable } => Self::start(config, StdoutOutput::open(*readable)?),
-            SinkConfig::File { path } => Self::start(config, FileOutput::open(path)?),
-        }
-    }
-
-    /// Starts the writer of an open output.
-    fn start(config: &SinkConfig, output: impl Output) -> io::Result<Self> {
-        let (sender, batches) = mpsc::channel(QUEUE);
-        let (alive, done) = watch::channel(());
-        let state = Arc::new(State::default());
-        let writer = Writer {
-            name: config.to_string(),
-            output,
-            batches,
-            state: Arc::clone(&state),
-            done: alive,
-            pending: Vec::new(),
-            written: 0,
-        };
-        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
-        Ok(Self { config: config.clone(), sender, state, thread: thread.thread().clone(), done })
-    }
-
-    fn error(&self) -> Option<String> {
-        self.state.error().or_else(|| self.sender.is_closed().then(|| "closed".to_owned()))
-    }
-
-    /// Queues a batch. Returns false if the sink is closed or given up.
-    async fn send(&self, batch: Batch) -> bool {
-        let batch = match self.sender.try_send(batch) {
-            Ok(()) => return true,
-            Err(mpsc::error::TrySendError::Closed(_)) => return false,
-            Err(mpsc::error::TrySendError::Full(batch)) => batch,
-        };
-        tokio::select! {
-            sent = self.sender.send(batch) => sent.is_ok(),
-            () = self.state.given_up() => false,
-        }
-    }
-
-    /// Wakes the writer to check for a reopen or close, whether it waits for a batch or to retry.
-    fn wake(&self) {
-        // If the queue is full the writer will check anyway, after its next batch.
-        let _ = self.sender.try_send(Batch::default());
-        self.thread.unpark();
-    }
-
-    fn close(&self, deadline: Instant) {
-        self.state.closing.store(true, Relaxed);
-        self.give_up_at(deadline);
-    }
-
-    fn give_up_at(&self, deadline: Instant) {
-        self.state.give_up_at(deadline);
-        self.wake();
-    }
-
-    #[cold]
-    fn lost(&self, batch: &Batch) {
-        tracing::error!(sink = %self.config, records = batch.records, "audit records were lost: the sink is closed or full");
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        self.close(Instant::now() + GRACE);
     }
 }
 
@@ -317,6 +225,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::sink::QUEUE;
+    use super::super::writer::{Output, State};
     use super::*;
 
     /// Longer than any test waits for anything.

@@ -1,0 +1,112 @@
+//! One open sink: the handle on the thread that writes it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::file::FileOutput;
+use super::sink_config::SinkConfig;
+use super::stdout::StdoutOutput;
+use super::writer::{Batch, Output, State, Writer};
+
+/// Capacity of a sink's channel, in batches; workers wait when it is full.
+pub(super) const QUEUE: usize = 64;
+
+/// How long the writer of a sink that is no longer configured tries to write what was queued.
+pub(super) const GRACE: Duration = Duration::from_secs(30);
+
+/// An open sink: the handle on its writer.
+pub(super) struct Sink {
+    pub(super) config: SinkConfig,
+    sender: mpsc::Sender<Batch>,
+    pub(super) state: Arc<State>,
+    thread: Thread,
+    /// Closed when the writer has ended.
+    pub(super) done: watch::Receiver<()>,
+}
+
+impl Sink {
+    /// Opens a sink, and starts its writer.
+    pub(super) fn open(config: &SinkConfig) -> io::Result<Self> {
+        match config {
+            SinkConfig::Stdout { readable } => Self::start(config, StdoutOutput::open(*readable)?),
+            SinkConfig::File { path } => Self::start(config, FileOutput::open(path)?),
+        }
+    }
+
+    /// Starts the writer of an open output.
+    pub(super) fn start(config: &SinkConfig, output: impl Output) -> io::Result<Self> {
+        let (sender, batches) = mpsc::channel(QUEUE);
+        let (alive, done) = watch::channel(());
+        let state = Arc::new(State::default());
+        let writer = Writer {
+            name: config.to_string(),
+            output,
+            batches,
+            state: Arc::clone(&state),
+            done: alive,
+            pending: Vec::new(),
+            written: 0,
+        };
+        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
+        Ok(Self { config: config.clone(), sender, state, thread: thread.thread().clone(), done })
+    }
+
+    /// Returns why the sink cannot be written at the moment.
+    pub(super) fn error(&self) -> Option<String> {
+        self.state.error().or_else(|| self.sender.is_closed().then(|| "closed".to_owned()))
+    }
+
+    /// Queues a batch. Returns false if the sink is closed or given up.
+    pub(super) async fn send(&self, batch: Batch) -> bool {
+        let batch = match self.sender.try_send(batch) {
+            Ok(()) => return true,
+            Err(mpsc::error::TrySendError::Closed(_)) => return false,
+            Err(mpsc::error::TrySendError::Full(batch)) => batch,
+        };
+        tokio::select! {
+            sent = self.sender.send(batch) => sent.is_ok(),
+            () = self.state.given_up() => false,
+        }
+    }
+
+    /// Queues a batch if there is room. Returns false if there is none, or the sink is closed.
+    pub(super) fn offer(&self, batch: Batch) -> bool {
+        self.sender.try_send(batch).is_ok()
+    }
+
+    /// Wakes the writer to check for a reopen or close, whether it waits for a batch or to retry.
+    pub(super) fn wake(&self) {
+        // If the queue is full the writer will check anyway, after its next batch.
+        let _ = self.sender.try_send(Batch::default());
+        self.thread.unpark();
+    }
+
+    /// Ends the writer once everything queued is written, or at `deadline`.
+    pub(super) fn close(&self, deadline: Instant) {
+        self.state.closing.store(true, Relaxed);
+        self.give_up_at(deadline);
+    }
+
+    /// Sets when the writer gives up if the sink cannot be written.
+    pub(super) fn give_up_at(&self, deadline: Instant) {
+        self.state.give_up_at(deadline);
+        self.wake();
+    }
+
+    /// Reports a batch that was not queued.
+    #[cold]
+    pub(super) fn lost(&self, batch: &Batch) {
+        tracing::error!(sink = %self.config, records = batch.records, "audit records were lost: the sink is closed or full");
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.close(Instant::now() + GRACE);
+    }
+}
