@@ -42,12 +42,15 @@ pub(crate) struct ClientConnection {
     pub(crate) activity: Arc<Activity>,
     phase: Cell<Phase>,
     stalled: Cell<Option<Stalled>>,
+    /// It was disconnected because it took too little for too long.
+    given_up: Cell<bool>,
 }
 
 impl ClientConnection {
     /// Creates the state of a connection that was just accepted.
     pub(crate) fn new(peer: Peer, activity: Arc<Activity>, now: Instant) -> Rc<Self> {
-        Rc::new(Self { peer, activity, phase: Cell::new(Phase::Opened(now)), stalled: Cell::new(None) })
+        let (phase, stalled, given_up) = (Cell::new(Phase::Opened(now)), Cell::default(), Cell::default());
+        Rc::new(Self { peer, activity, phase, stalled, given_up })
     }
 
     /// Returns what the connection is doing.
@@ -58,6 +61,16 @@ impl ClientConnection {
     /// Returns since when the client has taken too little of what is written to it.
     pub(crate) fn stalled(&self) -> Option<Instant> {
         self.stalled.get().map(|stalled| stalled.since)
+    }
+
+    /// Records that the client is disconnected because it stalls. Its requests in flight are dropped afterwards.
+    pub(super) fn give_up(&self) {
+        self.given_up.set(true);
+    }
+
+    /// Returns whether the client is disconnected because it stalls.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.get()
     }
 
     /// Returns when the connection ends if nothing changes. A request in flight that makes progress, or that waits for

@@ -63,7 +63,8 @@ async fn watch_endings(client: &ClientConnection) {
     }
 }
 
-/// Runs a connection until it ends or is cut. Commands it to finish when the process drains or its listener is gone.
+/// Runs a connection until it ends or is cut. Commands it to finish when the process drains or its listener is gone. A client
+/// that stalls is given up, so that the records of its requests say so.
 pub(super) async fn run_until_deadline<T>(
     client: &ClientConnection,
     timeouts: Timeouts,
@@ -111,6 +112,9 @@ pub(super) async fn run_until_deadline<T>(
             let now = Instant::now();
             let (due, cut) = next_cut(client, &timeouts, finishing, now);
             if due <= now {
+                if cut == Cut::Stalled {
+                    client.give_up();
+                }
                 return Poll::Ready(Err(cut));
             }
             let step = finishing.map_or(shortest, |_| shortest.min(FINISH));

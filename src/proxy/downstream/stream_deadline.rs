@@ -35,13 +35,15 @@ enum Waiting {
 #[derive(Debug)]
 pub(super) struct StreamDeadline {
     waiting: Cell<Waiting>,
+    /// It was missed: the client stalls.
+    missed: Cell<bool>,
     stall: Duration,
 }
 
 impl StreamDeadline {
     /// Creates the deadline of a stream. `stall` is how long the client may take nothing.
     pub(super) fn new(stall: Duration) -> Rc<Self> {
-        Rc::new(Self { waiting: Cell::new(Waiting::Handling), stall })
+        Rc::new(Self { waiting: Cell::new(Waiting::Handling), missed: Cell::new(false), stall })
     }
 
     /// Watches the body of the response, whose head is sent now.
@@ -72,6 +74,7 @@ impl StreamDeadline {
                 let now = tokio::time::Instant::now();
                 let due = tokio::time::Instant::from_std(self.at(now.into_std()));
                 if due <= now {
+                    self.missed.set(true);
                     return Poll::Ready(());
                 }
                 // A wait with an earlier deadline may begin meanwhile, but none that is shorter than this.
@@ -131,6 +134,14 @@ impl Body for Watched {
     }
 }
 
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.deadline.missed.get() {
+            self.body.stalled();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +163,7 @@ mod tests {
             let runs = deadline.run(std::future::pending::<()>());
             let ended = tokio::time::timeout(STALL * 10, runs).await.map(|()| begun.elapsed());
             assert_eq!(ended.ok(), ends_after, "{:?}", deadline.waiting);
+            assert_eq!(deadline.missed.get(), ends_after.is_some(), "{:?}", deadline.waiting);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use crate::audit::{CLIENT_DISCONNECTED, Outcome, REQUEST, Record};
+use crate::audit::{CLIENT_DISCONNECTED, CLIENT_STALLED, Outcome, REQUEST, Record};
 use crate::body::Counter;
 use crate::chain::Trace;
 use crate::exchange::Exchange;
@@ -19,14 +19,19 @@ use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::{Worker, WorkerView};
 use crate::refusal::{Reason, Refusal, Stage, Violation};
 use crate::stages::auth::Caller;
-use crate::telemetry::End;
+use crate::telemetry::{ENDS, End};
 
 /// Status classes, as metrics label them.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// Ends beside refusals and status classes: the client disconnected, or was disconnected because it stalls.
+const GONE: usize = 2;
+
+const _: () = assert!(Reason::ALL.len() + CLASSES.len() + GONE <= ENDS, "there are more ends than metrics can count");
+
 /// The state of a request, which determines its outcome when the guard is dropped.
 enum State {
-    /// Not ended. If the guard is dropped in this state, the client has disconnected.
+    /// Not ended. If the guard is dropped in this state, the client has disconnected or was disconnected.
     Open,
     /// Refused, or interrupted for this reason.
     Refused(Reason, Stage, Vec<Violation>),
@@ -55,6 +60,8 @@ pub(crate) struct RecordGuard {
     upstream: Option<(Arc<Server>, Option<Duration>)>,
     status: Option<StatusCode>,
     sent: u64,
+    /// The client does not take this response, though others of its connection.
+    stalled: bool,
     state: State,
 }
 
@@ -74,6 +81,7 @@ impl RecordGuard {
             upstream: None,
             status: None,
             sent: 0,
+            stalled: false,
             state: State::Open,
         })
     }
@@ -134,6 +142,15 @@ impl RecordGuard {
         self.state = State::Refused(refusal.reason(), refusal.stage(), refusal.violations().to_vec());
     }
 
+    /// Records that the client does not take the response: if it was not sent whole, that is why.
+    pub(super) fn stalled(&mut self) {
+        self.stalled = true;
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.stalled || self.client.is_given_up()
+    }
+
     fn end(&self) -> End {
         match (&self.state, self.status) {
             (State::Refused(reason, ..), _) => End { index: reason.index(), code: reason.code() },
@@ -141,6 +158,7 @@ impl RecordGuard {
                 let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
                 End { index: Reason::ALL.len() + class, code: CLASSES.get(class).copied().unwrap_or("5xx") }
             }
+            _ if self.is_stalled() => End { index: Reason::ALL.len() + CLASSES.len() + 1, code: CLIENT_STALLED },
             _ => End { index: Reason::ALL.len() + CLASSES.len(), code: CLIENT_DISCONNECTED },
         }
     }
@@ -152,6 +170,7 @@ impl RecordGuard {
         let (reason, stage, violations): (_, _, &[Violation]) = match &self.state {
             State::Refused(reason, stage, violations) => (Some(reason.code()), Some(stage.as_str()), violations),
             State::Completed => (None, None, &[]),
+            State::Open | State::Responding if self.is_stalled() => (Some(CLIENT_STALLED), None, &[]),
             State::Open | State::Responding => (Some(CLIENT_DISCONNECTED), None, &[]),
         };
         let would_refuse = &self.trace.would_refuse;

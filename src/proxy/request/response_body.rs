@@ -124,6 +124,11 @@ impl ResponseBody {
         self.guard.unsent(unsent, sent == 0);
     }
 
+    /// Records that the client stalls: if the response was not sent whole, that is why.
+    pub(crate) fn stalled(&mut self) {
+        self.guard.stalled();
+    }
+
     /// Gives the upstream's connection back once the whole response has been read.
     fn release(&mut self) {
         if let Source::Upstream(upstream) = &mut self.source
