@@ -109,6 +109,8 @@ pub(crate) struct ListenTls {
 pub(crate) struct Admin {
     /// IP address and port. Required without `socket`.
     pub(crate) address: Option<String>,
+    /// Enables TLS at `address`. Default: cleartext.
+    pub(crate) tls: Option<ListenTls>,
     /// A Unix socket, in addition to `address` or instead of it.
     pub(crate) socket: Option<AdminSocket>,
     /// Bearer token with all rights. Without any token, only health, readiness and metrics are available.
