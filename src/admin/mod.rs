@@ -125,7 +125,9 @@ impl Admin {
             connection.knows_operator();
         }
         if is_operators {
-            if refusal.as_ref().is_some_and(|refusal| refusal.stage() == Stage::Auth) {
+            let refused = refusal.as_ref().filter(|refusal| refusal.stage() == Stage::Auth);
+            if let Some(refusal) = refused {
+                self.shared.metrics.admin_refusal(refusal.reason().code());
                 // While the sinks cannot keep up, strangers wait, so that memory is bounded: a few of them, for a while,
                 // because they hold connections that operators need. Operators do not wait: they may be about to mend it.
                 if let Ok(_waits) = self.strangers.try_acquire() {
@@ -243,7 +245,7 @@ impl Admin {
     fn metrics(&self, headers: &HeaderMap) -> Answer {
         let in_force = self.shared.in_force.current();
         let gauges = gauges::gauges(&in_force, Timestamp::now());
-        let page = self.shared.metrics.page(in_force.all_metrics(), gauges);
+        let page = self.shared.metrics.page(in_force.all_metrics(), in_force.all_server_metrics(), gauges);
         let format = MetricsFormat::accepted(headers);
         let mut answer = Response::new(Full::new(Bytes::from(format.write(page))));
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));

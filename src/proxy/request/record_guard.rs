@@ -214,7 +214,13 @@ impl Drop for RecordGuard {
         self.worker.shared.metrics.requests_in_flight.dec();
         let duration = now.saturating_duration_since(self.exchange.begun);
         let metrics = self.view.in_force.metrics(self.route.as_deref());
-        metrics.count(self.end(), duration, self.upstream.as_ref().and_then(|(_, duration)| *duration));
+        let end = self.end();
+        metrics.count(end, duration, self.upstream.as_ref().and_then(|(_, duration)| *duration));
+        if let Some((server, _)) = &self.upstream
+            && let Some(metrics) = self.view.in_force.server_metrics(server)
+        {
+            metrics.count(end);
+        }
         for refusal in &self.trace.would_refuse {
             metrics.would_refuse(refusal.reason().code());
         }
