@@ -17,7 +17,7 @@ use crate::stages::auth::{Authentication, State};
 use crate::state::epoch::Epoch;
 use crate::state::ledger::Ledger;
 use crate::state::registry::{Registry, StoreConfig};
-use crate::telemetry::{Metrics, RouteMetrics};
+use crate::telemetry::{Metrics, RouteMetrics, ServerMetrics};
 
 /// The state that outlives policies.
 pub(crate) struct Runtime {
@@ -80,6 +80,8 @@ pub(crate) struct InForce {
     routes: Box<[Arc<RouteMetrics>]>,
     /// The metrics of requests without a route.
     unrouted: Arc<RouteMetrics>,
+    /// By [`Server::index`]; those of the same name are the same.
+    servers: Box<[Arc<ServerMetrics>]>,
     /// Round-robin positions, by [`Api::index`].
     turns: Box<[AtomicUsize]>,
 }
@@ -109,6 +111,7 @@ impl InForce {
             routes: policy.routes().iter().map(metrics).collect(),
             unrouted: previous
                 .map_or_else(|| Arc::new(RouteMetrics::new("", "")), |previous| Arc::clone(&previous.unrouted)),
+            servers: servers(&policy, previous),
             turns: policy.apis().iter().map(|_| AtomicUsize::new(0)).collect(),
             policy,
         }
@@ -129,6 +132,21 @@ impl InForce {
         std::iter::once(&self.unrouted).chain(&self.routes).map(|metrics| &**metrics)
     }
 
+    /// The servers of the policy, with their metrics.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = (&Arc<Server>, &Arc<ServerMetrics>)> {
+        self.policy.servers().iter().zip(&self.servers)
+    }
+
+    /// The metrics of a server of the policy.
+    pub(crate) fn server_metrics(&self, server: &Server) -> Option<&Arc<ServerMetrics>> {
+        self.servers.get(server.index)
+    }
+
+    /// The metrics of all servers; one that several APIs use comes several times.
+    pub(crate) fn all_server_metrics(&self) -> impl Iterator<Item = &ServerMetrics> {
+        self.servers.iter().map(|metrics| &**metrics)
+    }
+
     /// Returns the next server of an API (round robin).
     pub(crate) fn choose<'a>(&self, api: &'a Api) -> Option<&'a Arc<Server>> {
         match api.upstream().servers() {
@@ -139,6 +157,18 @@ impl InForce {
             }
         }
     }
+}
+
+/// Returns the metrics of the servers of a policy: those of the previous policy where it has the same server.
+fn servers(policy: &Policy, previous: Option<&InForce>) -> Box<[Arc<ServerMetrics>]> {
+    let known = previous.into_iter().flat_map(|previous| &previous.servers);
+    let mut known: HashMap<Arc<str>, _> =
+        known.map(|metrics| (Arc::clone(metrics.name()), Arc::clone(metrics))).collect();
+    let metrics = |server: &Arc<Server>| {
+        let metrics = known.entry(Arc::clone(&server.name)).or_insert_with(|| ServerMetrics::new(&server.name));
+        Arc::clone(metrics)
+    };
+    policy.servers().iter().map(metrics).collect()
 }
 
 #[cfg(test)]
@@ -170,7 +200,7 @@ mod tests {
     }
 
     fn page(runtime: &Runtime, in_force: &InForce) -> String {
-        runtime.metrics.page(in_force.all_metrics(), Gauges::default())
+        runtime.metrics.page(in_force.all_metrics(), in_force.all_server_metrics(), Gauges::default())
     }
 
     fn count(in_force: &InForce, route: &str) {
@@ -207,5 +237,41 @@ mod tests {
         // A request that began before still counts, on a page that nobody sees.
         count(&one, "GET /y");
         assert!(!page(&runtime, &two).contains("GET /y"));
+    }
+    #[test]
+    fn a_server_is_counted_once_for_all_apis_until_no_policy_has_it() {
+        // U24: requests and connections by server, with labels from the policy alone.
+        const SHARED: &str = "apis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { public: true } } }, \
+            b: { hosts: [b], upstream: { servers: [\"http://127.0.0.1:9\", \"http://127.0.0.1:10\"] }, \
+            routes: { GET /x: { public: true } } } }";
+        let runtime = Runtime::new(Instant::now());
+        let both = attach(policy(SHARED), &runtime, None);
+        for server in both.policy.servers() {
+            both.server_metrics(server).unwrap().count(End { index: 0, code: "2xx" });
+        }
+        let open = both.server_metrics(&both.policy.servers()[0]).unwrap().opens();
+        let lines = |in_force: &InForce| {
+            let page = page(&runtime, in_force);
+            let lines = page.lines().filter(|line| line.starts_with("bartizan_upstream_") && line.contains("server="));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            lines(&both),
+            [
+                r#"bartizan_upstream_requests_total{server="http://127.0.0.1:10",code="2xx"} 1"#,
+                r#"bartizan_upstream_requests_total{server="http://127.0.0.1:9",code="2xx"} 2"#,
+                r#"bartizan_upstream_connections{server="http://127.0.0.1:10"} 0"#,
+                r#"bartizan_upstream_connections{server="http://127.0.0.1:9"} 1"#,
+            ]
+        );
+        let one = attach(policy(ONE), &runtime, Some(&both));
+        drop(open);
+        assert_eq!(
+            lines(&one),
+            [
+                r#"bartizan_upstream_requests_total{server="http://127.0.0.1:9",code="2xx"} 2"#,
+                r#"bartizan_upstream_connections{server="http://127.0.0.1:9"} 0"#,
+            ]
+        );
     }
 }

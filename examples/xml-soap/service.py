@@ -1,5 +1,5 @@
 """A service to stand behind the proxy: answers every invoice with a receipt."""
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 RECEIPT = """<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>
 <receipt xmlns="urn:example:invoice"><number>7</number></receipt></s:Body></s:Envelope>"""
@@ -17,4 +17,4 @@ class Service(BaseHTTPRequestHandler):
         self.wfile.write(RECEIPT.encode())
 
 
-HTTPServer(("127.0.0.1", 9000), Service).serve_forever()
+ThreadingHTTPServer(("127.0.0.1", 9000), Service).serve_forever()

@@ -1,6 +1,7 @@
 //! One socket of the admin listener: a TCP address or a Unix socket, from binding to closing.
 //!
-//! The mode of a Unix socket decides who on this machine may connect; admin tokens are needed there, too. A stale
+//! The address has TLS where the policy says so. The mode of a Unix socket decides who on this machine may connect; admin
+//! tokens are needed there, too. Connections are bounded, and each has a deadline ([`super::connections`]). A stale
 //! socket file is replaced; a socket in use, or any other file, is an error.
 
 use std::cell::RefCell;
@@ -17,20 +18,25 @@ use std::time::{Duration, Instant};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
-use super::{Admin, Command, HERE};
+use super::connections::{Connections, Place};
+use super::{Admin, Command, HERE, STRANGERS};
 use crate::audit::Recorder;
+use crate::exchange::Peer;
 use crate::policy::{AdminPlace, AdminSocket};
 use crate::proxy::downstream::listener;
 use crate::proxy::downstream::worker::Shared;
+use crate::proxy::stream::tls_version;
 use crate::stages::auth::failed_attempts::Failures;
 use crate::state::ledger::Ledger;
 
-/// Operators' requests are small and arrive quickly.
+/// For the TLS handshake, and for the headers of a request: operators' requests are small and arrive quickly.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many unknown admin tokens one address may send in this time.
 const FAILED_ATTEMPTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
@@ -122,7 +128,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 pub(crate) struct Listening {
     /// As in the policy.
     pub(crate) place: AdminPlace,
-    /// For display: `http://ADDRESS` or `unix:PATH`.
+    /// For display: `https://ADDRESS`, `http://ADDRESS` or `unix:PATH`.
     pub(crate) label: String,
     file: Option<SocketFile>,
     task: JoinHandle<()>,
@@ -133,9 +139,10 @@ pub(crate) struct Listening {
 impl Listening {
     /// Starts serving. Must be called within a local runtime.
     pub(crate) fn start(bound: Bound, shared: Arc<Shared>, commands: mpsc::Sender<Command>) -> Self {
+        let scheme = if tls_config(&shared).is_some() { "https" } else { "http" };
         let (place, label, file, acceptor) = match bound {
             Bound::Address(bound) => {
-                let (place, label) = (AdminPlace::Address(bound.configured), format!("http://{}", bound.local));
+                let (place, label) = (AdminPlace::Address(bound.configured), format!("{scheme}://{}", bound.local));
                 (place, label, None, Acceptor::Address(bound.socket))
             }
             Bound::Socket(socket, listener, file) => {
@@ -170,7 +177,13 @@ enum Acceptor {
     Socket(tokio::net::UnixListener),
 }
 
-/// A connection of either kind.
+/// TLS of the policy in force.
+fn tls_config(shared: &Shared) -> Option<Arc<ServerConfig>> {
+    let in_force = shared.in_force.current();
+    in_force.policy.admin().and_then(|admin| Some(Arc::clone(&admin.tls.as_ref()?.config)))
+}
+
+/// A connection of any kind.
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
@@ -197,7 +210,9 @@ async fn serve(
         Err(error) => return tracing::error!(error, "the admin listener cannot limit failed attempts"),
     };
     let (ledger, underway) = (Ledger::new(Instant::now()), RefCell::default());
-    let admin = Rc::new(Admin { shared, commands, recorder, failures, ledger, underway });
+    let strangers = Semaphore::new(STRANGERS);
+    let admin = Rc::new(Admin { shared, commands, recorder, failures, ledger, underway, strangers });
+    let (connections, mut unaccepted) = (Rc::<Connections>::default(), listener::Failures::default());
     loop {
         let accepted = tokio::select! {
             accepted = acceptor.accept() => accepted,
@@ -206,35 +221,89 @@ async fn serve(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "an admin connection could not be accepted");
+                if let Some(others) = unaccepted.note(Instant::now()) {
+                    tracing::warn!(%error, others, "an admin connection could not be accepted");
+                }
+                connections.evict();
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
-        let admin = Rc::clone(&admin);
-        tokio::task::spawn_local(async move {
-            let service = service_fn(|request| {
-                // A task of its own: the request is completed and recorded even if the client disconnects. A panic in
-                // it, which is a bug of ours, closes the connection.
-                let (reply, replied) = oneshot::channel();
-                let mut underway = admin.underway.borrow_mut();
-                while underway.try_join_next().is_some() {}
-                let admin = Rc::clone(&admin);
-                underway.spawn_local(async move {
-                    let _ = reply.send(admin.answer(peer, request).await);
-                });
-                replied
-            });
-            let mut server = http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(16 * 1024);
-            if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
-                tracing::debug!(%error, "an admin connection ended early");
-            }
-        });
+        tokio::select! {
+            () = connections.make_room() => {}
+            _ = &mut stop => break,
+        }
+        let tls = match acceptor {
+            Acceptor::Address(_) => tls_config(&admin.shared),
+            // It does not leave this machine, and its mode says who may connect.
+            Acceptor::Socket(_) => None,
+        };
+        let place = connections.open(peer.ip());
+        tokio::task::spawn_local(serve_connection(Rc::clone(&admin), stream, tls, peer, place));
     }
     let mut underway = admin.underway.take();
     while underway.join_next().await.is_some() {}
     admin.recorder.close().await;
+}
+
+/// Serves one connection until it ends, or must end.
+async fn serve_connection(
+    admin: Rc<Admin>,
+    stream: Box<dyn Stream>,
+    tls: Option<Arc<ServerConfig>>,
+    peer: SocketAddr,
+    place: Place,
+) {
+    let connection = &place.connection;
+    let served = async {
+        let Some((stream, version)) = accept_tls(stream, tls).await else { return };
+        let peer = Rc::new(Peer::new(peer, version));
+        let service = service_fn(|request| {
+            // A task of its own: the request is completed and recorded even if the client disconnects. A panic in
+            // it, which is a bug of ours, closes the connection.
+            let (reply, replied) = oneshot::channel();
+            let mut underway = admin.underway.borrow_mut();
+            while underway.try_join_next().is_some() {}
+            let (admin, peer, handled) = (Rc::clone(&admin), Rc::clone(&peer), Rc::clone(connection));
+            connection.handles();
+            underway.spawn_local(async move {
+                let _ = reply.send(admin.answer(&peer, &handled, request).await);
+            });
+            async move {
+                let answer = replied.await;
+                connection.answers();
+                answer
+            }
+        });
+        let mut server = http1::Builder::new();
+        server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(16 * 1024);
+        if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+            tracing::debug!(%error, "an admin connection ended early");
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        () = connection.cut() => tracing::debug!("an admin connection was ended"),
+    }
+}
+
+/// Performs the TLS handshake, if any. Returns the stream, and its TLS version.
+async fn accept_tls(
+    stream: Box<dyn Stream>,
+    tls: Option<Arc<ServerConfig>>,
+) -> Option<(Box<dyn Stream>, Option<&'static str>)> {
+    let Some(config) = tls else { return Some((stream, None)) };
+    match tokio::time::timeout(HEADER_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let version = tls_version(stream.get_ref().1);
+            Some((Box::new(stream), Some(version)))
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake of an operator failed");
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 #[cfg(test)]

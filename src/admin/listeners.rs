@@ -44,7 +44,7 @@ impl AdminListeners {
     }
 
     /// Closes the sockets that the policy no longer has, and serves those bound for it. Returns the new ones for display:
-    /// `http://ADDRESS`, `unix:PATH`. Must be called within a local runtime.
+    /// `https://ADDRESS`, `http://ADDRESS`, `unix:PATH`. Must be called within a local runtime.
     pub(crate) fn settle(
         &mut self,
         policy: &Policy,

@@ -15,6 +15,7 @@
 //! HEAD is answered wherever GET is. Without a token in the policy, the endpoints that need one are closed. Every request
 //! below `/v1/` leaves an audit record, allowed or refused; an address that sends unknown tokens has to wait.
 
+mod connections;
 pub(crate) mod dangling;
 pub(crate) mod endpoints;
 pub(crate) mod expiring_certificates;
@@ -46,9 +47,10 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use self::connections::Connection;
 use self::endpoints::Page;
 use self::metrics_format::MetricsFormat;
 use self::operations::{Completed, Operation};
@@ -69,6 +71,9 @@ pub(crate) const OPENAPI: &str = include_str!("openapi.json");
 const MAX_BODY: usize = 64 * 1024;
 /// How long a request body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many refused requests of one socket wait for the record at once, and for how long each.
+const STRANGERS: usize = 16;
+const STRANGER_WAIT: Duration = Duration::from_secs(10);
 /// The paths of operators; the others are open to everybody.
 const OPERATORS: &str = "/v1/";
 /// `event.action` of a reload.
@@ -101,31 +106,42 @@ struct Admin {
     ledger: Ledger,
     /// Requests in progress.
     underway: RefCell<JoinSet<()>>,
+    /// Bounds the refused requests that wait for the record.
+    strangers: Semaphore,
 }
 
 type Answer = Response<Full<Bytes>>;
 
 impl Admin {
-    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Answer {
-        let peer = Peer::new(peer, None);
-        let exchange = Exchange::open(&peer, request.method(), request.version(), request.uri(), request.headers());
+    async fn answer(&self, peer: &Peer, connection: &Connection, request: Request<Incoming>) -> Answer {
+        let exchange = Exchange::open(peer, request.method(), request.version(), request.uri(), request.headers());
         let is_operators = request.uri().path().starts_with(OPERATORS);
         let mut told = OperatorRequest::default();
-        let (answer, refusal) = match self.answered(&peer, &exchange, request, &mut told).await {
+        let (answer, refusal) = match self.answered(peer, &exchange, request, &mut told).await {
             Ok(answer) => (answer, None),
             Err(refusal) => (refused(&exchange, &refusal), Some(refusal)),
         };
+        if !told.by.is_empty() {
+            connection.knows_operator();
+        }
         if is_operators {
-            if refusal.as_ref().is_some_and(|refusal| refusal.stage() == Stage::Auth) {
-                // While the sinks cannot keep up, strangers wait, so that memory is bounded. Operators do not: they may be
-                // about to mend it.
-                self.recorder.ready().await;
+            let refused = refusal.as_ref().filter(|refusal| refusal.stage() == Stage::Auth);
+            if let Some(refusal) = refused {
+                self.shared.metrics.admin_refusal(refusal.reason().code());
+                // While the sinks cannot keep up, strangers wait, so that memory is bounded: a few of them, for a while,
+                // because they hold connections that operators need. Operators do not wait: they may be about to mend it.
+                if let Ok(_waits) = self.strangers.try_acquire() {
+                    let _ = tokio::time::timeout(STRANGER_WAIT, self.recorder.ready()).await;
+                }
+                if self.recorder.drops() {
+                    return answer;
+                }
             }
             let in_force = self.shared.in_force.current();
             self.recorder.switch(Arc::clone(&in_force.trail));
             let bytes = answer.body().size_hint().exact().unwrap_or_default();
             let answered = Answered { status: answer.status(), bytes, refusal: refusal.as_ref() };
-            told.record(&self.recorder, &peer, &exchange, in_force.policy.digest(), &answered);
+            told.record(&self.recorder, peer, &exchange, in_force.policy.digest(), &answered);
         }
         answer
     }
@@ -229,7 +245,7 @@ impl Admin {
     fn metrics(&self, headers: &HeaderMap) -> Answer {
         let in_force = self.shared.in_force.current();
         let gauges = gauges::gauges(&in_force, Timestamp::now());
-        let page = self.shared.metrics.page(in_force.all_metrics(), gauges);
+        let page = self.shared.metrics.page(in_force.all_metrics(), in_force.all_server_metrics(), gauges);
         let format = MetricsFormat::accepted(headers);
         let mut answer = Response::new(Full::new(Bytes::from(format.write(page))));
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));

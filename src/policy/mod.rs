@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ServerConfig};
 use secrecy::SecretString;
 
@@ -127,8 +127,21 @@ pub(crate) struct ListenerTls {
 pub(crate) struct Admin {
     /// Where it listens; never empty.
     pub(crate) places: Vec<AdminPlace>,
+    /// Present: TLS at its address.
+    pub(crate) tls: Option<AdminTls>,
     /// The tokens. Without any, all endpoints except health, readiness and metrics are closed.
     pub(crate) tokens: Vec<AdminToken>,
+}
+
+/// TLS of the admin listener.
+#[derive(Debug)]
+pub(crate) struct AdminTls {
+    /// The server configuration, for HTTP/1.1 alone.
+    pub(crate) config: Arc<ServerConfig>,
+    /// The certificate that it presents, which operators with this policy trust.
+    pub(crate) certificate: CertificateDer<'static>,
+    /// How long its certificates, and the authorities and revocation lists of its clients, are valid.
+    pub(crate) validities: Vec<Validity>,
 }
 
 /// The address of the admin listener.
@@ -309,9 +322,11 @@ impl Policy {
         &self.listeners
     }
 
-    /// How long the certificates and revocation lists of all listeners are valid; one that several use comes several times.
+    /// How long the certificates and revocation lists of all listeners are valid, the admin listener's included; one that
+    /// several use comes several times.
     pub(crate) fn validities(&self) -> impl Iterator<Item = &Validity> {
-        self.listeners.iter().flat_map(|listener| &listener.validities)
+        let admin = self.admin.iter().filter_map(|admin| admin.tls.as_ref()).flat_map(|tls| &tls.validities);
+        self.listeners.iter().flat_map(|listener| &listener.validities).chain(admin)
     }
 
     /// The proxies whose forwarded headers are trusted.

@@ -20,12 +20,23 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Smallest RSA key that TLS accepts, in bits.
 const MIN_RSA_BITS: usize = 2048;
 
+/// What is wrong with a file that has no certificate.
+const EMPTY: &str = "holds no PEM certificate";
+
+/// TLS of a listener.
+pub(super) struct Server {
+    pub(super) config: Arc<ServerConfig>,
+    /// The first of its chain.
+    pub(super) certificate: CertificateDer<'static>,
+    pub(super) validities: Vec<Validity>,
+}
+
 /// Builds the TLS configuration of a listener from a PEM chain and its key. The error says which of the two is wrong.
 pub(super) fn server(
     file: &SourceText,
     key: &[u8],
     clients: Option<Arc<dyn ClientCertVerifier>>,
-) -> Result<(Arc<ServerConfig>, Vec<Validity>), ServerProblem> {
+) -> Result<Server, ServerProblem> {
     let chain = certificates(file.text.as_bytes()).map_err(ServerProblem::Certificate)?;
     if let Some(bits) = chain.first().and_then(weak_rsa) {
         let problem =
@@ -35,6 +46,7 @@ pub(super) fn server(
     let validities = Validity::of_certificates(ValidityKind::Certificate, &file.name, &chain);
     let key = private_key(key).map_err(ServerProblem::Key)?;
     check_pair(&chain, &key)?;
+    let certificate = chain.first().cloned().ok_or_else(|| ServerProblem::Certificate(EMPTY.to_owned()))?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| ServerProblem::Certificate(error.to_string()))?
@@ -42,7 +54,15 @@ pub(super) fn server(
         .with_single_cert(chain, key)
         .map_err(|error| ServerProblem::Certificate(format!("cannot be used: {error}")))?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    Ok((Arc::new(config), validities))
+    Ok(Server { config: Arc::new(config), certificate, validities })
+}
+
+/// Returns the same configuration for HTTP/1.1 alone.
+pub(super) fn http1_only(config: &ServerConfig) -> Arc<ServerConfig> {
+    let [_, http1] = PROTOCOLS;
+    let mut config = config.clone();
+    config.alpn_protocols = vec![http1.to_vec()];
+    Arc::new(config)
 }
 
 /// The size of a certificate's RSA key in bits, if it is too small for TLS.
@@ -180,7 +200,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|error| format!("is not a PEM certificate: {}", pem_words(&error)))?;
-    if found.is_empty() { Err("holds no PEM certificate".to_owned()) } else { Ok(found) }
+    if found.is_empty() { Err(EMPTY.to_owned()) } else { Ok(found) }
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

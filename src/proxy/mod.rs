@@ -13,5 +13,5 @@ pub(crate) mod downstream;
 mod headers;
 pub(crate) mod http1;
 pub(crate) mod request;
-mod stream;
+pub(crate) mod stream;
 pub(crate) mod upstream;

@@ -5,9 +5,18 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::{CommonState, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+/// The TLS version of a session, as in records.
+pub(crate) fn tls_version(session: &CommonState) -> &'static str {
+    match session.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "1.3",
+        _ => "1.2",
+    }
+}
 
 /// A plain or TLS connection.
 pub(crate) enum Stream {

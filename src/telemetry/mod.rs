@@ -6,10 +6,12 @@
 //! metrics of a route directly ([`RouteMetrics`]). Every scrape renders the policy in force, so series of removed routes
 //! disappear, and a route has series from its first request on.
 
+mod ends;
 mod gauges;
 mod series;
+mod upstream;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -22,11 +24,15 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::ends::Ends;
+pub(crate) use self::ends::{ENDS, End};
 use self::gauges::register_process;
 pub(crate) use self::gauges::{
     AuditNumbers, CertificateNumbers, Gauges, IssuerNumbers, KeyNumbers, MemoryNumbers, ProcessNumbers, StoreNumbers,
 };
 use self::series::{Series, counter};
+use self::upstream::register_servers;
+pub(crate) use self::upstream::{OpenConnection, ServerMetrics};
 
 /// Upper bounds of duration buckets, in seconds.
 const DURATIONS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -56,6 +62,7 @@ struct CodeLabels {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     reloads: Family<CodeLabels, Counter>,
+    admin_refusals: Family<CodeLabels, Counter>,
     /// Open client connections.
     pub(crate) connections: Gauge,
     /// Requests being processed, responses included.
@@ -66,24 +73,11 @@ pub(crate) struct Metrics {
     pub(crate) policy_loaded: Gauge<f64, AtomicU64>,
 }
 
-/// How one request ended, for the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct End {
-    /// Position among all ends; below [`ENDS`].
-    pub(crate) index: usize,
-    /// The `code` label: a refusal's code, or `2xx`.
-    pub(crate) code: &'static str,
-}
-
-/// Maximum number of different ends.
-pub(crate) const ENDS: usize = 64;
-
 /// The metrics of one route. They outlive policies: the next policy with this route continues counting.
 #[derive(Debug)]
 pub(crate) struct RouteMetrics {
     labels: RouteLabels,
-    /// By [`End::index`]; created on first use, because most ends never occur on most routes.
-    ends: [OnceLock<EndCount>; ENDS],
+    ends: Ends,
     /// Refusals that were only reported, by code.
     would_refuse: Mutex<Vec<(&'static str, u64)>>,
     duration: Histogram,
@@ -91,19 +85,12 @@ pub(crate) struct RouteMetrics {
     upstream_duration: OnceLock<Histogram>,
 }
 
-/// Number of requests of a route that ended in one way.
-#[derive(Debug)]
-struct EndCount {
-    code: &'static str,
-    requests: AtomicU64,
-}
-
 impl RouteMetrics {
     /// Returns metrics that are all zero. Both names are empty for requests that match no route.
     pub(crate) fn new(api: &str, route: &str) -> Self {
         Self {
             labels: RouteLabels { api: api.to_owned(), route: route.to_owned() },
-            ends: [const { OnceLock::new() }; ENDS],
+            ends: Ends::new(),
             would_refuse: Mutex::default(),
             duration: Histogram::new(DURATIONS),
             upstream_duration: OnceLock::new(),
@@ -117,10 +104,7 @@ impl RouteMetrics {
 
     /// Counts one request. Durations: from its head to its end, and until the upstream's response headers.
     pub(crate) fn count(&self, end: End, duration: Duration, upstream: Option<Duration>) {
-        if let Some(count) = self.ends.get(end.index) {
-            let count = count.get_or_init(|| EndCount { code: end.code, requests: AtomicU64::new(0) });
-            count.requests.fetch_add(1, Ordering::Relaxed);
-        }
+        self.ends.count(end);
         self.duration.observe(duration.as_secs_f64());
         if let Some(upstream) = upstream {
             let durations = self.upstream_duration.get_or_init(|| Histogram::new(DURATIONS));
@@ -139,12 +123,11 @@ impl RouteMetrics {
 
     /// Whether a request has been counted: until then the route has no series.
     fn is_used(&self) -> bool {
-        self.ends.iter().any(|end| end.get().is_some())
+        self.ends.is_used()
     }
 
     fn ends(&self) -> Vec<(EndLabels, Counter)> {
-        let counts = self.ends.iter().filter_map(OnceLock::get);
-        counts.map(|end| (self.end(end.code), counter(end.requests.load(Ordering::Relaxed)))).collect()
+        self.ends.counts().map(|(code, count)| (self.end(code), counter(count))).collect()
     }
 
     fn would_refuses(&self) -> Vec<(EndLabels, Counter)> {
@@ -163,6 +146,7 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         Self {
             reloads: Family::default(),
+            admin_refusals: Family::default(),
             connections: Gauge::default(),
             requests_in_flight: Gauge::default(),
             connections_refused: Counter::default(),
@@ -175,11 +159,25 @@ impl Metrics {
         self.reloads.get_or_create(&CodeLabels { code }).inc();
     }
 
-    /// Renders all metrics in the OpenMetrics text format: those of the routes in force, and gauges collected elsewhere.
-    pub(crate) fn page<'a>(&self, routes: impl Iterator<Item = &'a RouteMetrics> + Clone, gauges: Gauges) -> String {
+    /// Counts an operator's request that was refused for its token, by the refusal's code.
+    pub(crate) fn admin_refusal(&self, code: &'static str) {
+        self.admin_refusals.get_or_create(&CodeLabels { code }).inc();
+    }
+
+    /// Renders all metrics in the OpenMetrics text format: those of the routes and servers in force, and gauges collected
+    /// elsewhere.
+    pub(crate) fn page<'a>(
+        &self,
+        routes: impl Iterator<Item = &'a RouteMetrics> + Clone,
+        servers: impl Iterator<Item = &'a ServerMetrics>,
+        gauges: Gauges,
+    ) -> String {
         let mut registry = Registry::with_prefix("bartizan");
         register_routes(routes, &mut registry);
+        register_servers(servers, &mut registry);
         registry.register("policy_reloads", "Reloads of the policy", self.reloads.clone());
+        let help = "Requests to the admin listener that were refused for their token, by code";
+        registry.register("admin_refusals", help, self.admin_refusals.clone());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of this program", build);
         registry.register("connections", "Open client connections", self.connections.clone());
@@ -252,7 +250,7 @@ mod tests {
         // U16: a policy with thousands of routes must not fill the page, and the store behind it, with zeros.
         let routes: Vec<_> = (0..2000).map(|number| RouteMetrics::new("api", &format!("GET /{number}"))).collect();
         let lines = |page: &str| page.lines().filter(|line| line.contains("route=")).count();
-        let page = || Metrics::new().page(routes.iter(), Gauges::default());
+        let page = || Metrics::new().page(routes.iter(), std::iter::empty(), Gauges::default());
         assert_eq!(lines(&page()), 0);
         let refused = End { index: 0, code: "no_route" };
         routes[7].count(refused, Duration::ZERO, None);
@@ -261,5 +259,22 @@ mod tests {
         routes[7].count(refused, Duration::ZERO, Some(Duration::ZERO));
         assert_eq!(lines(&page()), 1 + 2 * one_histogram);
         assert!(!page().contains("GET /8\""));
+    }
+
+    #[test]
+    fn the_page_grows_with_the_routes_that_are_called_and_no_further() {
+        // U16: one call of each of 2,000 routes, then many more calls, all of which end in the same way.
+        let routes: Vec<_> = (0..2000).map(|number| RouteMetrics::new("api", &format!("GET /{number}"))).collect();
+        let call = |times| {
+            for route in routes.iter().flat_map(|route| std::iter::repeat_n(route, times)) {
+                route.count(End { index: 1, code: "2xx" }, Duration::ZERO, Some(Duration::ZERO));
+            }
+            Metrics::new().page(routes.iter(), std::iter::empty(), Gauges::default())
+        };
+        let (once, often) = (call(1), call(9));
+        let lines = once.lines().filter(|line| line.contains("route=")).count();
+        assert_eq!(lines, routes.len() * (1 + 2 * (DURATIONS.len() + 3)));
+        assert_eq!(often.lines().count(), once.lines().count());
+        assert!(once.len() < routes.len() * 3500, "{} bytes", once.len());
     }
 }

@@ -181,3 +181,26 @@ fn metrics_tell_of_the_process_and_of_requests_in_flight() {
     });
     proxy.done();
 }
+
+#[test]
+fn metrics_tell_which_server_answers_and_which_does_not() {
+    // U24: with two servers behind one API, the routes' metrics do not say which one is gone.
+    let upstream = upstream().start();
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = proxy().before(&upstream).server(&format!("http://{gone}")).open("GET /x").start();
+    let mut client = client(&proxy);
+    let mut reached: Vec<_> = (0..2).map(|_| client.get("/x").send().status == 200).collect();
+    reached.sort_unstable();
+    assert_eq!(reached, [false, true], "they take turns");
+    let url = upstream.url();
+    told(
+        &proxy,
+        &[
+            &format!("bartizan_upstream_requests_total{{server=\"{url}\",code=\"2xx\"}} 1"),
+            &format!("bartizan_upstream_requests_total{{server=\"http://{gone}\",code=\"upstream_unreachable\"}} 1"),
+            &format!("bartizan_upstream_connections{{server=\"{url}\"}} 1"),
+            &format!("bartizan_upstream_connections{{server=\"http://{gone}\"}} 0"),
+        ],
+    );
+    proxy.done();
+}

@@ -181,6 +181,7 @@ fn an_admin_listener_is_somewhere_and_its_socket_has_a_mode() {
         ("socket: { path: a, mode: \"rw\" }", "not the permissions of a file"),
         ("socket: { path: a, mode: \"0680\" }", "not the permissions of a file"),
         (&long, "at most 107 bytes"),
+        ("socket: { path: a }, tls: { certificate: c.pem, key: k.pem }", "`tls` is for the `address`"),
     ] {
         let file = on_socket(&upstream, admin).write(folder.path());
         let (code, said_by) = commands(&["check", file.to_str().unwrap()]);

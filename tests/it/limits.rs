@@ -107,6 +107,22 @@ fn more_idle_connections_than_the_process_can_open_stop_nothing() {
     proxy.done();
 }
 
+/// S6: whoever reaches the admin port takes no descriptors from clients and upstreams, nor the port from operators.
+#[test]
+fn idle_connections_to_the_admin_listener_stop_nothing() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").descriptors(300).start();
+    let mut idle: Vec<_> = (0..400).map(|_| client::operator(&proxy)).collect();
+    for operator in &mut idle {
+        operator.connection();
+    }
+    assert_eq!(client::operator(&proxy).get("/healthz").send().status, 200);
+    client(&proxy).get("/x").send().is(200);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", proxy.id())).unwrap().count();
+    assert!(open < 128, "{open} descriptors are open");
+    proxy.done();
+}
+
 /// S6.
 #[test]
 fn a_process_that_may_open_too_few_files_does_not_start() {

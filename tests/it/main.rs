@@ -10,6 +10,7 @@ mod support;
 
 mod admin;
 mod admin_socket;
+mod admin_tls;
 mod auth;
 mod certificates;
 mod check;

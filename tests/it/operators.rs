@@ -130,6 +130,17 @@ fn refused_operators_are_recorded_and_have_to_wait() {
     let refused = operator.get("/v1/policy").bearer(ADMIN_TOKEN).send().refused(429, "too_many_failures");
     assert!(refused.header("retry-after").is_some());
     assert_eq!(operator.get("/healthz").send().status, 200, "what needs no token goes on");
+    // U24: somebody who guesses is seen on the dashboard.
+    let page = operator.get("/metrics").send().text();
+    for (code, count) in [
+        ("missing_credentials", 1),
+        ("insufficient_right", 1),
+        ("invalid_token", 1 + allowed),
+        ("too_many_failures", 2),
+    ] {
+        let line = format!("bartizan_admin_refusals_total{{code=\"{code}\"}} {count}");
+        assert!(page.lines().any(|found| found == line), "no {line} in {page}");
+    }
     let records = told(&proxy, 3 + allowed + 2);
     let names = ["event.action", "event.outcome", "event.reason", "user.id", "url.path", "client.ip"];
     let lines: Vec<_> = records.iter().map(|record| line(record, &names)).collect();

@@ -45,6 +45,9 @@ fn an_http2_client_that_never_opens_its_window_is_ended() {
     });
     drop(runtime);
     upstream.lost(1);
+    // For its dashboard, it is not one of the clients that left by themselves.
+    let page = client::operator(&proxy).get("/metrics").send().text();
+    assert!(page.contains(r#"bartizan_requests_total{api="orders",route="GET /x",code="client_stalled"} 1"#), "{page}");
     let records = proxy.done();
     assert_eq!(said(&records[0], "event.reason"), "client_stalled");
 }

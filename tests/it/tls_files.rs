@@ -92,6 +92,10 @@ fn risky_settings_are_warned_of() {
         (format!("admin: {{ address: \"0.0.0.0:9901\", token: {a} }}"), Some("the admin listener has no TLS")),
         (format!("admin: {{ address: \"[::]:9901\", token: {a} }}"), Some("the admin listener has no TLS")),
         ("admin: { address: \"0.0.0.0:9901\" }".to_owned(), None),
+        (
+            format!("admin: {{ address: \"0.0.0.0:9901\", token: {a}, tls: {{ certificate: c.pem, key: k.pem }} }}"),
+            None,
+        ),
     ] {
         let certified = authority().certifies(&["localhost"]);
         let policy = format!("{POLICY}{settings}\n");

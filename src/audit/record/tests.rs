@@ -134,6 +134,7 @@ fn category_and_type_say_what_kind_of_event_it_was() {
         (REQUEST, Some("scope"), Some("insufficient_scope"), json!(["web"]), "denied"),
         (REQUEST, Some("forward"), Some("upstream_timeout"), json!(["web"]), "error"),
         (REQUEST, None, Some(CLIENT_DISCONNECTED), json!(["web"]), "error"),
+        (REQUEST, None, Some(CLIENT_STALLED), json!(["web"]), "error"),
         ("key revoked", None, None, json!(["web", "configuration"]), "allowed"),
         ("key revoked", Some("auth"), None, json!(["web", "configuration", "authentication"]), "denied"),
     ] {

@@ -9,7 +9,8 @@ use crate::audit::FIELDS;
 use crate::policy::Rights;
 use crate::refusal::{Reason, Stage};
 use crate::telemetry::{
-    CertificateNumbers, End, Gauges, IssuerNumbers, KeyNumbers, Metrics, ProcessNumbers, RouteMetrics, StoreNumbers,
+    CertificateNumbers, End, Gauges, IssuerNumbers, KeyNumbers, Metrics, ProcessNumbers, RouteMetrics, ServerMetrics,
+    StoreNumbers,
 };
 
 /// Lays rows out in columns; the last one may be of any width.
@@ -63,6 +64,9 @@ fn sample_page() -> String {
     route.count(End { index: 0, code: "" }, Duration::ZERO, Some(Duration::ZERO));
     route.would_refuse("");
     metrics.reload("");
+    metrics.admin_refusal("");
+    let server = ServerMetrics::new(&"".into());
+    server.count(End { index: 0, code: "" });
     let tokens = vec![(String::new(), 0)];
     let issuer = IssuerNumbers { name: String::new(), up: true, keys: 0, loaded: Some(0), tokens };
     let gauges = Gauges {
@@ -73,7 +77,7 @@ fn sample_page() -> String {
         ending: vec![KeyNumbers { consumer: String::new(), key: String::new(), end: 0 }],
         ..Gauges::default()
     };
-    metrics.page(std::iter::once(&route), gauges)
+    metrics.page(std::iter::once(&route), std::iter::once(&*server), gauges)
 }
 
 pub(super) fn metrics() -> String {
@@ -124,7 +128,11 @@ mod tests {
     #[test]
     fn every_metric_is_listed_with_its_type() {
         let page = metrics();
-        let sources = [include_str!("../../telemetry/mod.rs"), include_str!("../../telemetry/gauges.rs")];
+        let sources = [
+            include_str!("../../telemetry/mod.rs"),
+            include_str!("../../telemetry/gauges.rs"),
+            include_str!("../../telemetry/upstream.rs"),
+        ];
         let registered: usize = sources.iter().map(|source| source.matches("registry.register").count()).sum();
         assert_eq!(page.lines().count(), registered + 3, "{page}");
         assert!(page.contains("bartizan_requests_total") && page.contains("api, route, code"), "{page}");

@@ -1,13 +1,14 @@
 //! Operator commands, one file each. They go through the admin listener of a running daemon or, if none is running,
 //! change the store directly.
 
+mod address;
 pub(super) mod consumer;
 pub(super) mod drill;
 pub(super) mod key;
 pub(super) mod revoke;
+mod trust;
 
-use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,18 +19,20 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::LocalRuntime;
 
+use self::address::{AdminAddress, FORM};
+use self::trust::TrustArguments;
 use super::exit_code::{FAILED, INVALID};
 use super::output::{colour, print};
 use crate::admin;
 use crate::audit::Trail;
 use crate::policy::compile;
-use crate::policy::{AdminPlace, Policy, Rights};
+use crate::policy::{Policy, Rights};
 use crate::runtime::{InForce, Runtime};
 use crate::state::registry::StoreConfig;
 
@@ -44,13 +47,15 @@ struct DaemonArguments {
     /// Policy file, which names the admin listener, its token and the store
     #[arg(long, value_name = "FILE", env = "BARTIZAN_POLICY", global = true)]
     policy: Option<PathBuf>,
-    /// Address of the admin listener, instead of the policy's: http://HOST:PORT or unix:PATH
+    /// Address of the admin listener, instead of the policy's: http://HOST:PORT, https://HOST:PORT or unix:PATH
     #[arg(long, value_name = "URL", env = "BARTIZAN_ADMIN", global = true)]
     admin: Option<String>,
     /// Admin token, instead of the policy's
     // Not `token`: `revoke token TEXT` has an argument of that name, and clap gives both one id.
     #[arg(long, value_name = "TOKEN", env = "BARTIZAN_ADMIN_TOKEN", hide_env_values = true, global = true)]
     admin_token: Option<String>,
+    #[command(flatten)]
+    trust: TrustArguments,
 }
 
 /// A connection to the daemon or the store.
@@ -61,7 +66,7 @@ struct Operator {
 
 enum Backend {
     /// A running daemon.
-    Daemon { address: AdminAddress, token: SecretString },
+    Daemon { address: AdminAddress, token: SecretString, tls: Option<Arc<ClientConfig>> },
     /// The store of a policy that no daemon is running.
     Store(Box<InForce>),
 }
@@ -72,10 +77,11 @@ impl DaemonArguments {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
         let runtime = runtime.map_err(|error| fail(FAILED, &error.to_string()))?;
         if let Some(url) = &self.admin {
-            const WRONG: &str = "--admin is not valid; use a URL such as http://127.0.0.1:9901, or unix:PATH";
-            let address = AdminAddress::of(url).ok_or_else(|| fail(INVALID, WRONG))?;
+            let address = AdminAddress::of(url);
+            let address = address.ok_or_else(|| fail(INVALID, &format!("--admin is not valid; write {FORM}")))?;
             let token = self.admin_token.clone().ok_or_else(|| fail(INVALID, "--admin needs --admin-token"))?;
-            return Ok(Operator { runtime, backend: Backend::Daemon { address, token: token.into() } });
+            let backend = self.of_daemon(address, token.into(), None)?;
+            return Ok(Operator { runtime, backend });
         }
         let Some(path) = &self.policy else {
             return Err(fail(
@@ -99,13 +105,11 @@ impl DaemonArguments {
         let none = store.is_none();
         let mut denied = None;
         for place in policy.admin().into_iter().flat_map(|admin| &admin.places) {
-            let address = match place {
-                AdminPlace::Address(address) => AdminAddress::Tcp(address.to_string()),
-                AdminPlace::Socket(socket) => AdminAddress::Socket(socket.path.clone()),
-            };
-            let connected = async { tokio::time::timeout(TIMEOUT, address.connect()).await };
+            let tls = policy.admin().is_some_and(|admin| admin.tls.is_some());
+            let address = AdminAddress::of_policy(place, tls);
+            let connected = async { tokio::time::timeout(TIMEOUT, address.probe()).await };
             match runtime.block_on(connected) {
-                Ok(Ok(_)) => return self.with_token(address, &policy),
+                Ok(Ok(())) => return self.with_token(address, &policy),
                 Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
                     denied = Some(format!("{address}: {error}"));
                 }
@@ -134,55 +138,22 @@ impl DaemonArguments {
             operates.map(|token| token.token.clone())
         });
         let token = token.ok_or_else(|| fail(INVALID, "the policy has no `admin.token`; give --admin-token"))?;
-        Ok(Backend::Daemon { address, token })
-    }
-}
-
-/// Address of an admin listener.
-enum AdminAddress {
-    /// `HOST:PORT`.
-    Tcp(String),
-    /// The file of a Unix socket.
-    Socket(PathBuf),
-}
-
-impl fmt::Display for AdminAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => f.write_str(address),
-            Self::Socket(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// A connection to a daemon.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
-impl AdminAddress {
-    /// `http://HOST:PORT` or `unix:PATH`.
-    fn of(url: &str) -> Option<Self> {
-        match (url.strip_prefix("http://"), url.strip_prefix("unix:")) {
-            (Some(rest), _) => Some(Self::Tcp(rest.trim_end_matches('/').to_owned())),
-            (None, Some(path)) if !path.is_empty() => Some(Self::Socket(path.into())),
-            _ => None,
-        }
+        let own = policy.admin().and_then(|admin| Some(&admin.tls.as_ref()?.certificate));
+        self.of_daemon(address, token, own)
     }
 
-    /// Value of `Host` (RFC 9112 §3.2); a socket has no name.
-    fn host(&self) -> &str {
-        match self {
-            Self::Tcp(address) => address,
-            Self::Socket(_) => "localhost",
-        }
-    }
-
-    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
-        match self {
-            Self::Tcp(address) => TcpStream::connect(address).await.map(|stream| Box::new(stream) as _),
-            Self::Socket(path) => UnixStream::connect(path).await.map(|stream| Box::new(stream) as _),
-        }
+    /// Returns a daemon, which is trusted over TLS if it has this certificate of its own.
+    fn of_daemon(
+        &self,
+        address: AdminAddress,
+        token: SecretString,
+        own: Option<&CertificateDer<'static>>,
+    ) -> Result<Backend, u8> {
+        let tls = match &address {
+            AdminAddress::Tls(..) => Some(self.trust.config(own).map_err(|problem| fail(FAILED, &problem))?),
+            AdminAddress::Tcp(_) | AdminAddress::Socket(_) => None,
+        };
+        Ok(Backend::Daemon { address, token, tls })
     }
 }
 
@@ -192,8 +163,8 @@ impl Operator {
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let received = match &self.backend {
             Backend::Store(in_force) => self.runtime.block_on(admin::without_daemon(in_force, method, target, &bytes)),
-            Backend::Daemon { address, token } => {
-                let exchange = call(address, token, method, target, bytes);
+            Backend::Daemon { address, token, tls } => {
+                let exchange = call(address, token, tls.as_ref(), method, target, bytes);
                 let exchange = self.runtime.block_on(async { tokio::time::timeout(TIMEOUT, exchange).await });
                 exchange.unwrap_or_else(|_| Err(format!("{address} did not respond within {TIMEOUT:?}")))
             }
@@ -230,12 +201,13 @@ impl Operator {
 async fn call(
     address: &AdminAddress,
     token: &SecretString,
+    tls: Option<&Arc<ClientConfig>>,
     method: &Method,
     target: &str,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes), String> {
     let failed = |error: &dyn std::fmt::Display| format!("{address}: {error}");
-    let stream = address.connect().await.map_err(|error| failed(&error))?;
+    let stream = address.connect(tls).await.map_err(|error| failed(&error))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     let driver = tokio::task::spawn_local(connection);

@@ -3,10 +3,11 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use super::context::Context;
-use super::listen::address;
+use super::listen::{CompiledTls, address, server_tls};
 use crate::policy::document;
+use crate::policy::tls;
 use crate::policy::tree::At;
-use crate::policy::{Admin, AdminPlace, AdminSocket, AdminToken, Rights};
+use crate::policy::{Admin, AdminPlace, AdminSocket, AdminTls, AdminToken, Rights};
 
 /// Default of `admin.socket.mode`: its owner alone.
 const SOCKET_MODE: u32 = 0o600;
@@ -33,19 +34,31 @@ pub(super) fn compile(context: &mut Context<'_>, written: Option<&document::Admi
     if let Some(written) = &written.socket {
         places.extend(admin_socket(context, written, at.key("socket")).map(AdminPlace::Socket));
     }
-    if written.address.is_some() || written.socket.is_none() {
+    let at_address = written.address.is_some() || written.socket.is_none();
+    if !at_address && written.tls.is_some() {
+        context
+            .error(at.key("tls"), "`tls` is for the `address`, and there is none")
+            .help("write an `address`, or remove `tls`: a socket does not leave this machine");
+    }
+    let tls = written.tls.as_ref().and_then(|tls| server_tls(context, tls, at.key("tls")));
+    if at_address {
         let address = address(context, written.address.as_deref(), at);
-        if !tokens.is_empty() && address.is_some_and(|address| address.ip().is_unspecified()) {
+        if !tokens.is_empty() && written.tls.is_none() && address.is_some_and(|address| address.ip().is_unspecified()) {
             context
                 .warning(
                     at.key("address"),
                     "admin tokens cross the network in clear text: the admin listener has no TLS",
                 )
-                .help("listen on 127.0.0.1 or a private address, or on a `socket`");
+                .help("give it `tls`, or listen on 127.0.0.1 or a private address, or on a `socket`");
         }
         places.extend(address.map(AdminPlace::Address));
     }
-    Some(Admin { places, tokens })
+    let tls = tls.map(|CompiledTls { server, .. }| AdminTls {
+        config: tls::http1_only(&server.config),
+        certificate: server.certificate,
+        validities: server.validities,
+    });
+    Some(Admin { places, tls, tokens })
 }
 
 /// Warns of tokens with the same text: the record could not tell their holders apart.

@@ -34,7 +34,10 @@ pub(super) fn listeners(context: &mut Context<'_>, document: &Document, at: At<'
             if !seen.insert(address) {
                 context.error(at.key("address"), format!("the address {address} is listed twice"));
             }
-            let (tls, validities) = tls.flatten().unzip();
+            let tls = tls
+                .flatten()
+                .map(|CompiledTls { server, trust }| (ListenerTls { config: server.config, trust }, server.validities));
+            let (tls, validities) = tls.unzip();
             listeners.push(Listener { address, tls, validities: validities.unwrap_or_default() });
         }
     }
@@ -54,26 +57,30 @@ pub(super) fn address(context: &mut Context<'_>, written: Option<&str>, at: At<'
     address
 }
 
-fn server_tls(
-    context: &mut Context<'_>,
-    written: &document::ListenTls,
-    at: At<'_>,
-) -> Option<(ListenerTls, Vec<Validity>)> {
+/// TLS of a listener.
+pub(super) struct CompiledTls {
+    /// The validities are those of its clients' authorities and revocation lists, too.
+    pub(super) server: tls::Server,
+    /// Absent if no client certificates are requested.
+    trust: Option<ClientTrust>,
+}
+
+/// `tls` of a listener.
+pub(super) fn server_tls(context: &mut Context<'_>, written: &document::ListenTls, at: At<'_>) -> Option<CompiledTls> {
     let (Some(certificate), Some(key)) = (&written.certificate, &written.key) else {
         context.missing(at, "TLS needs `certificate` and `key`", "write the paths of a PEM chain and of its PEM key");
         return None;
     };
     let chain = context.read_pem(at.key("certificate"), certificate);
     let key = context.private_key(key, at.key("key"));
-    let (trust, mut validities) = client_trust(context, written, at)?.unzip();
+    let (trust, validities) = client_trust(context, written, at)?.unzip();
     let (chain, key) = (chain?, key?);
     let verifier = trust.as_ref().map(|trust| Arc::clone(&trust.verifier));
     match tls::server(&chain, key.expose_secret().as_bytes(), verifier) {
-        Ok((config, own)) => {
-            validity_problems(context, &own, at.key("certificate"));
-            let mut all = own;
-            all.extend(validities.take().unwrap_or_default());
-            Some((ListenerTls { config, trust }, all))
+        Ok(mut server) => {
+            validity_problems(context, &server.validities, at.key("certificate"));
+            server.validities.extend(validities.unwrap_or_default());
+            Some(CompiledTls { server, trust })
         }
         Err(ServerProblem::Certificate(problem)) => {
             context.error(at.key("certificate"), format!("the certificate {problem}"));

@@ -1,5 +1,7 @@
 //! Where what changes at run time is kept: `store`.
 
+use std::time::Duration;
+
 use secrecy::ExposeSecret;
 
 use super::context::Context;
@@ -9,6 +11,8 @@ use crate::state::registry::{StoreConfig, StoreFolder};
 
 /// Default of `store.prefix`.
 const PREFIX: &str = "bartizan";
+/// Default of `store.timeout`.
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// `store`: where it is, and whether what is known is enough while it is out of reach.
 pub(super) fn compile(
@@ -65,9 +69,10 @@ fn config(context: &mut Context<'_>, written: &document::Store, at: At<'_>) -> O
     if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte)) {
         context.error(at.key("prefix"), "a prefix is made of letters, digits and `-_.:`");
     }
+    let timeout = context.period(at.key("timeout"), written.timeout, TIMEOUT);
     let ca = match &written.ca {
         None => None,
         Some(path) => Some(context.read(at.key("ca"), path)?.text.clone()),
     };
-    Some(StoreConfig::Redis { url: url.clone(), prefix: prefix.into(), ca })
+    Some(StoreConfig::Redis { url: url.clone(), prefix: prefix.into(), ca, timeout })
 }

@@ -109,6 +109,8 @@ pub(crate) struct ListenTls {
 pub(crate) struct Admin {
     /// IP address and port. Required without `socket`.
     pub(crate) address: Option<String>,
+    /// Enables TLS at `address`. Default: cleartext.
+    pub(crate) tls: Option<ListenTls>,
     /// A Unix socket, in addition to `address` or instead of it.
     pub(crate) socket: Option<AdminSocket>,
     /// Bearer token with all rights. Without any token, only health, readiness and metrics are available.
@@ -156,6 +158,8 @@ pub(crate) struct Store {
     pub(crate) prefix: Option<String>,
     /// PEM file of the authorities for a `rediss://` server; default: the system's.
     pub(crate) ca: Option<String>,
+    /// How long a request waits for it.
+    pub(crate) timeout: Option<Period>,
     /// `refuse` or `serve`: what to do while it is unavailable.
     pub(crate) on_failure: Option<String>,
 }
@@ -328,6 +332,9 @@ struct StoreMap {
     prefix: Option<String>,
     /// PEM file of the authorities that issue the server's certificate. Default: the system's.
     ca: Option<String>,
+    /// How long a request waits for it; after that, it is unavailable.
+    #[schemars(extend("default" = "500ms"))]
+    timeout: Option<Period>,
     /// While the store is unavailable: `refuse` requests with a credential, or `serve` with the last known state.
     #[schemars(extend("enum" = ["refuse", "serve"], "default" = "refuse"))]
     on_failure: Option<String>,
@@ -346,8 +353,8 @@ impl<'de> Deserialize<'de> for Store {
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Store, A::Error> {
                 let map = StoreMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                let StoreMap { redis, prefix, ca, on_failure } = map;
-                Ok(Store { folder: None, redis, prefix, ca, on_failure })
+                let StoreMap { redis, prefix, ca, timeout, on_failure } = map;
+                Ok(Store { folder: None, redis, prefix, ca, timeout, on_failure })
             }
         }
         deserializer.deserialize_any(Either)

@@ -26,7 +26,7 @@ use crate::proxy::http1::fields::HeadLimits;
 use crate::proxy::http1::{self, End, Wire};
 use crate::proxy::request::record_unanswered;
 use crate::proxy::request::target;
-use crate::proxy::stream::Stream;
+use crate::proxy::stream::{Stream, tls_version};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::certificate;
 
@@ -89,10 +89,7 @@ async fn accept_tls(
         Err(_) => return None,
     };
     let (_, session) = stream.get_ref();
-    let version = match session.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
-        _ => "1.2",
-    };
+    let version = tls_version(session);
     let http2 = session.alpn_protocol() == Some(b"h2");
     let presented = session.peer_certificates().zip(trust.as_ref());
     let certificate = presented.and_then(|(chain, trust)| certificate::read(chain, listener, trust)).map(Box::new);

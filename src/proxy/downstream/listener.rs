@@ -170,7 +170,7 @@ impl Acceptor {
 
 /// Failed accepts, which may come by the thousand.
 #[derive(Debug, Default)]
-struct Failures {
+pub(crate) struct Failures {
     /// When one was last logged.
     logged: Option<Instant>,
     /// How many were not logged since.
@@ -179,7 +179,7 @@ struct Failures {
 
 impl Failures {
     /// Counts a failure. Returns how many there were since the last one that was logged, if this one is to be logged.
-    fn note(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn note(&mut self, now: Instant) -> Option<u64> {
         if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < FAILURES_LOGGED) {
             self.others += 1;
             return None;

@@ -51,7 +51,7 @@ impl Worker {
         let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
         let view = View::new(Arc::clone(&shared.in_force), |in_force| WorkerView {
             tokens: TokenCache::new(shared.epoch.clone()),
-            pools: Pools::new(in_force.policy.servers(), &shared.upstreams, None),
+            pools: Pools::new(in_force.servers(), &shared.upstreams, None),
             in_force,
         });
         Self { shared, recorder, view }
@@ -63,7 +63,7 @@ impl Worker {
             self.recorder.switch(Arc::clone(&in_force.trail));
             WorkerView {
                 tokens: TokenCache::new(self.shared.epoch.clone()),
-                pools: Pools::new(in_force.policy.servers(), &self.shared.upstreams, Some(&before.pools)),
+                pools: Pools::new(in_force.servers(), &self.shared.upstreams, Some(&before.pools)),
                 in_force,
             }
         })

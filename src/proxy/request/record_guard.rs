@@ -20,10 +20,15 @@ use crate::proxy::downstream::worker::{Worker, WorkerView};
 use crate::proxy::upstream::Interims;
 use crate::refusal::{Reason, Refusal, Stage, Violation};
 use crate::stages::auth::Caller;
-use crate::telemetry::End;
+use crate::telemetry::{ENDS, End};
 
 /// Status classes, as metrics label them.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Ends beside refusals and status classes: the client disconnected, or was disconnected because it stalls.
+const GONE: usize = 2;
+
+const _: () = assert!(Reason::ALL.len() + CLASSES.len() + GONE <= ENDS, "there are more ends than metrics can count");
 
 /// The state of a request, which determines its outcome when the guard is dropped.
 enum State {
@@ -224,7 +229,13 @@ impl Drop for RecordGuard {
         self.worker.shared.metrics.requests_in_flight.dec();
         let duration = now.saturating_duration_since(self.exchange.begun);
         let metrics = self.view.in_force.metrics(self.route.as_deref());
-        metrics.count(self.end(), duration, self.upstream.as_ref().and_then(|(_, duration)| *duration));
+        let end = self.end();
+        metrics.count(end, duration, self.upstream.as_ref().and_then(|(_, duration)| *duration));
+        if let Some((server, _)) = &self.upstream
+            && let Some(metrics) = self.view.in_force.server_metrics(server)
+        {
+            metrics.count(end);
+        }
         for refusal in &self.trace.would_refuse {
             metrics.would_refuse(refusal.reason().code());
         }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::telemetry::{OpenConnection, ServerMetrics};
+
 /// Counts open upstream connections against what the process can have.
 #[derive(Clone)]
 pub(crate) struct UpstreamLimit(Arc<Counted>);
@@ -13,7 +15,11 @@ struct Counted {
 }
 
 /// One open connection, counted until this is dropped.
-pub(super) struct Permit(UpstreamLimit);
+pub(super) struct Permit {
+    limit: UpstreamLimit,
+    /// Counts it for its server.
+    _open: OpenConnection,
+}
 
 impl UpstreamLimit {
     /// Creates it with no open connections.
@@ -21,11 +27,11 @@ impl UpstreamLimit {
         Self(Arc::new(Counted { most, open: AtomicUsize::new(0) }))
     }
 
-    /// Counts a new connection. Returns `None` when there are too many.
-    pub(super) fn acquire(&self) -> Option<Permit> {
+    /// Counts a new connection to a server. Returns `None` when there are too many.
+    pub(super) fn acquire(&self, server: &Arc<ServerMetrics>) -> Option<Permit> {
         let more = |open| (open < self.0.most).then_some(open + 1);
         self.0.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Permit(self.clone()))
+        Some(Permit { limit: self.clone(), _open: server.opens() })
     }
 
     /// Whether a connection without a request may be kept: some room is left for servers that have none.
@@ -36,7 +42,7 @@ impl UpstreamLimit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.0.open.fetch_sub(1, Ordering::AcqRel);
+        self.limit.0.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -47,12 +53,12 @@ mod tests {
     /// S2: requests that pin upstream connections cannot take all that the process may open.
     #[test]
     fn upstream_connections_are_bounded_and_a_quarter_is_never_idle() {
-        let limit = UpstreamLimit::new(4);
-        let mut permits: Vec<_> = (0..3).map(|_| limit.acquire().unwrap()).collect();
+        let (limit, server) = (UpstreamLimit::new(4), ServerMetrics::new(&"http://a".into()));
+        let mut permits: Vec<_> = (0..3).map(|_| limit.acquire(&server).unwrap()).collect();
         assert!(limit.keeps_idle());
-        permits.extend(limit.acquire());
-        assert!(!limit.keeps_idle() && limit.acquire().is_none());
+        permits.extend(limit.acquire(&server));
+        assert!(!limit.keeps_idle() && limit.acquire(&server).is_none());
         permits.pop();
-        assert!(limit.acquire().is_some());
+        assert!(limit.acquire(&server).is_some());
     }
 }

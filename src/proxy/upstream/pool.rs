@@ -14,6 +14,7 @@ use super::connection::UpstreamConnection;
 use super::limit::{Permit, UpstreamLimit};
 use crate::policy::Server;
 use crate::proxy::stream::Stream;
+use crate::telemetry::ServerMetrics;
 
 /// Maximum number of idle connections per worker and server.
 const MAX_IDLE: usize = 256;
@@ -25,14 +26,18 @@ pub(crate) struct Pools(Vec<Rc<Pool>>);
 
 impl Pools {
     /// Creates one pool per server. Servers that did not change keep their pool from the previous policy.
-    pub(crate) fn new(servers: &[Arc<Server>], limit: &UpstreamLimit, previous: Option<&Self>) -> Self {
+    pub(crate) fn new<'a>(
+        servers: impl Iterator<Item = (&'a Arc<Server>, &'a Arc<ServerMetrics>)>,
+        limit: &UpstreamLimit,
+        previous: Option<&Self>,
+    ) -> Self {
         let kept = |server: &Server| previous?.0.iter().find(|pool| pool.server.identity == server.identity);
-        let pool = |server: &Arc<Server>| match kept(server) {
+        let pool = |(server, metrics): (&Arc<Server>, _)| match kept(server) {
             Some(pool) if pool.server.same_timeouts(server) => Rc::clone(pool),
-            Some(pool) => Rc::new(Pool::new(server, limit, pool.idle.take())),
-            None => Rc::new(Pool::new(server, limit, Vec::new())),
+            Some(pool) => Rc::new(Pool::new(server, metrics, limit, pool.idle.take())),
+            None => Rc::new(Pool::new(server, metrics, limit, Vec::new())),
         };
-        Self(servers.iter().map(pool).collect())
+        Self(servers.map(pool).collect())
     }
 
     /// Returns the pool of a server of the same policy.
@@ -42,9 +47,9 @@ impl Pools {
 
     /// Opens a connection to the server of `pool`. When there are too many, first closes one that is idle.
     pub(crate) async fn connect(&self, pool: &Pool) -> Result<Box<UpstreamConnection>, ConnectError> {
-        let permit = pool.limit.acquire().or_else(|| {
+        let permit = pool.limit.acquire(&pool.metrics).or_else(|| {
             self.0.iter().find_map(|pool| pool.idle.borrow_mut().pop())?;
-            pool.limit.acquire()
+            pool.limit.acquire(&pool.metrics)
         });
         match permit {
             Some(permit) => pool.connect(permit).await,
@@ -65,6 +70,7 @@ impl Pools {
 /// Idle connections to one server.
 pub(crate) struct Pool {
     server: Arc<Server>,
+    metrics: Arc<ServerMetrics>,
     #[allow(clippy::vec_box, reason = "a connection is half a kilobyte, and is moved in and out with every request")]
     idle: RefCell<Vec<Box<UpstreamConnection>>>,
     limit: UpstreamLimit,
@@ -72,8 +78,18 @@ pub(crate) struct Pool {
 
 impl Pool {
     #[allow(clippy::vec_box, reason = "see `idle`")]
-    fn new(server: &Arc<Server>, limit: &UpstreamLimit, idle: Vec<Box<UpstreamConnection>>) -> Self {
-        Self { server: Arc::clone(server), idle: RefCell::new(idle), limit: limit.clone() }
+    fn new(
+        server: &Arc<Server>,
+        metrics: &Arc<ServerMetrics>,
+        limit: &UpstreamLimit,
+        idle: Vec<Box<UpstreamConnection>>,
+    ) -> Self {
+        Self {
+            server: Arc::clone(server),
+            metrics: Arc::clone(metrics),
+            idle: RefCell::new(idle),
+            limit: limit.clone(),
+        }
     }
 
     /// Takes an idle connection that is still open, if there is one.

@@ -363,7 +363,11 @@ mod tests {
     fn only_a_form_repeats_a_name_for_the_items_of_a_list_in_json() {
         let list = json!({"type": "array", "items": {"type": "integer"}});
         let parameter = field(Style::Json, true, &list);
-        let value = |field: &Field| field.value(&["3", "4"], TextEncoding::Form).map(|draft| draft.value());
+        let value = |field: &Field| {
+            field
+                .value(&["3", "4"], Decoding { encoding: TextEncoding::Form, memory: &Cell::new(1 << 20) })
+                .map(|draft| draft.value())
+        };
         assert_eq!(value(&parameter), Err(TWICE));
         assert_eq!(value(&parameter.json_objects(true)), Ok(json!([3, 4])));
     }

@@ -34,6 +34,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use self::connection::StoreDeadlines;
 use self::embedded::Embedded;
 pub(crate) use self::embedded::StoreFolder;
 use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, Suspension};
@@ -119,8 +120,9 @@ impl Registry {
                 let _ = self.store.set(Store::Embedded(opened?));
                 Health::Ready.store(&self.health);
             }
-            Some(StoreConfig::Redis { url, prefix, ca }) => {
-                let store = Redis::open(&url, &prefix, ca.as_deref(), &self.memory, &self.health)?;
+            Some(StoreConfig::Redis { url, prefix, ca, timeout }) => {
+                let deadlines = StoreDeadlines(timeout);
+                let store = Redis::open(&url, &prefix, ca.as_deref(), deadlines, &self.memory, &self.health)?;
                 let loaded = store.loaded();
                 let _ = self.store.set(Store::Redis(Box::new(store)));
                 if tokio::time::timeout(FIRST_LOAD, loaded).await.is_err() {

@@ -10,17 +10,15 @@ use redis::{Client, RedisError, cmd};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use super::connection::connect;
+use super::connection::StoreDeadlines;
 use super::store_error::StoreError;
-
-/// Deadline of one claim, including the time to open a connection.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Makes claims in a store.
 pub(super) struct SingleUse {
     client: Client,
     /// Prefix of the names in Redis.
     prefix: String,
+    deadlines: StoreDeadlines,
     connection: Mutex<Option<MultiplexedConnection>>,
     /// The runtime that drives the connection: the threads of requests do not live long enough.
     runtime: Handle,
@@ -28,17 +26,18 @@ pub(super) struct SingleUse {
 
 impl SingleUse {
     /// Returns a handle that claims under this prefix. Must be called within the runtime that outlives requests.
-    pub(super) fn new(client: Client, prefix: String) -> Self {
-        Self { client, prefix, connection: Mutex::default(), runtime: Handle::current() }
+    pub(super) fn new(client: Client, prefix: String, deadlines: StoreDeadlines) -> Self {
+        Self { client, prefix, deadlines, connection: Mutex::default(), runtime: Handle::current() }
     }
 
     /// Claims `what`; returns false if any node holds a claim on it that has not expired.
     pub(super) async fn claim(&self, what: &str, lifetime: Duration) -> Result<bool, StoreError> {
-        let answer = tokio::time::timeout(PATIENCE, self.set(what, lifetime)).await;
+        let deadline = self.deadlines.request();
+        let answer = tokio::time::timeout(deadline, self.set(what, lifetime)).await;
         let failed = match answer {
             Ok(Ok(claimed)) => return Ok(claimed),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {PATIENCE:?}"),
+            Err(_) => format!("no answer within {deadline:?}"),
         };
         // The next claim opens a new connection.
         self.connection.lock().await.take();
@@ -59,9 +58,40 @@ impl SingleUse {
         if let Some(open) = &*slot {
             return Ok(open.clone());
         }
-        let client = self.client.clone();
-        let opening = self.runtime.spawn(async move { connect(&client, PATIENCE).await });
+        let (client, deadlines) = (self.client.clone(), self.deadlines);
+        let opening = self.runtime.spawn(async move { deadlines.connect(&client, deadlines.request()).await });
         let opened = opening.await.map_err(|error| RedisError::from(std::io::Error::other(error)))??;
         Ok(slot.insert(opened).clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Issue 13: how long a request waits for the store is the policy's to say, not a constant that a busy machine misses.
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_waits_as_long_as_the_policy_says() {
+        // Nobody answers there.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client::open(format!("redis://{}", silent.local_addr().unwrap())).unwrap();
+        for seconds in [7, 90] {
+            let deadline = Duration::from_secs(seconds);
+            let claims = SingleUse::new(client.clone(), String::new(), StoreDeadlines(deadline));
+            let begun = tokio::time::Instant::now();
+            let claimed = claims.claim("one", Duration::from_secs(60)).await;
+            assert!(matches!(claimed, Err(StoreError::Unreachable(_))), "{claimed:?}");
+            let waited = begun.elapsed();
+            assert!(waited >= deadline && waited < deadline + Duration::from_secs(1), "{waited:?} of {deadline:?}");
+        }
+    }
+
+    /// Who waits for an operator's command has no less time than a request.
+    #[test]
+    fn operators_wait_at_least_as_long_as_requests() {
+        for (seconds, operator) in [(0, 2), (1, 2), (30, 30)] {
+            let deadlines = StoreDeadlines(Duration::from_secs(seconds));
+            assert_eq!(deadlines.operator(), Duration::from_secs(operator));
+        }
     }
 }

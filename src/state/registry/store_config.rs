@@ -1,6 +1,7 @@
 //! Which store a policy names.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -20,6 +21,8 @@ pub(crate) enum StoreConfig {
         prefix: Box<str>,
         /// PEM of the authorities trusted for a `rediss://` server; default: the system's.
         ca: Option<String>,
+        /// How long a request may wait for it.
+        timeout: Duration,
     },
 }
 
@@ -37,8 +40,12 @@ impl PartialEq for StoreConfig {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Embedded { folder }, Self::Embedded { folder: other }) => folder == other,
-            (Self::Redis { url, prefix, ca }, Self::Redis { url: other_url, prefix: other_prefix, ca: other_ca }) => {
-                url.expose_secret() == other_url.expose_secret() && prefix == other_prefix && ca == other_ca
+            (
+                Self::Redis { url, prefix, ca, timeout },
+                Self::Redis { url: other_url, prefix: other_prefix, ca: other_ca, timeout: other_timeout },
+            ) => {
+                url.expose_secret() == other_url.expose_secret()
+                    && (prefix, ca, timeout) == (other_prefix, other_ca, other_timeout)
             }
             _ => false,
         }

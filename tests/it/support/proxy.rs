@@ -259,7 +259,7 @@ impl Policy {
             let address = |rest: &str| until(rest.split("//").nth(1).unwrap()).parse::<SocketAddr>().unwrap();
             if let Some((_, rest)) = line.split_once("listening on ") {
                 proxy.addresses.push(address(rest));
-            } else if let Some((_, rest)) = line.split_once("admin on http:") {
+            } else if let Some((_, rest)) = line.split_once("admin on http") {
                 proxy.admin = Some(address(rest));
             }
         }

@@ -14,12 +14,11 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use crate::cli::operator::trust::roots;
 use crate::telemetry::chain;
 
 /// Timeout of a whole request to a node.
@@ -119,20 +118,6 @@ impl Clients {
         let fresh = builder().pool_max_idle_per_host(0).build(connector.clone());
         Ok(Self { kept: builder().build(connector), fresh })
     }
-}
-
-/// Loads the certificate authorities of a file, or else the system's.
-fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let Some(file) = ca else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
-    };
-    let failed = |why: &dyn fmt::Display| format!("{}: {why}", file.display());
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| failed(&error))? {
-        roots.add(certificate.map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
-    }
-    if roots.is_empty() { Err(failed(&"holds no PEM certificate")) } else { Ok(roots) }
 }
 
 /// Sends the same request with the same credential to nodes.

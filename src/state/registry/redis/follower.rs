@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::key_names::KeyNames;
 use super::retry_log::RetryLog;
 use super::stream::{KEPT, Position, change, decode, failed, read_uses, subject};
-use crate::state::registry::connection::{ANSWER, connect};
+use crate::state::registry::connection::StoreDeadlines;
 use crate::state::registry::entry::Kind;
 use crate::state::registry::health::Health;
 use crate::state::registry::memory::Memory;
@@ -50,6 +50,7 @@ enum History {
 pub(super) struct Follower {
     client: Client,
     names: KeyNames,
+    deadlines: StoreDeadlines,
     memory: Arc<Memory>,
     health: Arc<AtomicU8>,
     position: watch::Sender<Option<Position>>,
@@ -64,12 +65,13 @@ impl Follower {
     pub(super) fn new(
         client: Client,
         names: KeyNames,
+        deadlines: StoreDeadlines,
         memory: Arc<Memory>,
         health: Arc<AtomicU8>,
         position: watch::Sender<Option<Position>>,
     ) -> Self {
         let log = RetryLog::default();
-        Self { client, names, memory, health, position, identity: None, diverged: false, log }
+        Self { client, names, deadlines, memory, health, position, identity: None, diverged: false, log }
     }
 
     pub(super) async fn run(mut self) {
@@ -91,7 +93,8 @@ impl Follower {
     }
 
     async fn follow(&mut self) -> Result<Infallible, StoreError> {
-        let mut connection = connect(&self.client, WAIT + ANSWER).await.map_err(|error| failed(&error))?;
+        let connecting = self.deadlines.connect(&self.client, WAIT + self.deadlines.operator());
+        let mut connection = connecting.await.map_err(|error| failed(&error))?;
         loop {
             self.read_everything(&mut connection).await?;
             Health::Ready.store(&self.health);

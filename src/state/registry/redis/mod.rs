@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use self::follower::Follower;
 use self::key_names::KeyNames;
 use self::stream::{KEPT, Position, decode, failed, read_uses};
-use super::connection::{ANSWER, connect};
+use super::connection::StoreDeadlines;
 use super::entry::{Change, Entry, Kind, LastUse};
 use super::memory::Memory;
 use super::single_use::SingleUse;
@@ -73,6 +73,7 @@ end
 pub(super) struct Redis {
     client: Client,
     names: KeyNames,
+    deadlines: StoreDeadlines,
     /// The connection for commands; opened on demand.
     connection: Mutex<Option<MultiplexedConnection>>,
     /// How far this node has followed the stream.
@@ -93,6 +94,7 @@ impl Redis {
         url: &SecretString,
         prefix: &str,
         ca: Option<&str>,
+        deadlines: StoreDeadlines,
         memory: &Arc<Memory>,
         health: &Arc<AtomicU8>,
     ) -> Result<Self, StoreError> {
@@ -108,10 +110,10 @@ impl Redis {
         let names = KeyNames(prefix.into());
         let (sender, position) = watch::channel(None);
         let (memory, health) = (Arc::clone(memory), Arc::clone(health));
-        let follower = Follower::new(client.clone(), names.clone(), memory, health, sender);
+        let follower = Follower::new(client.clone(), names.clone(), deadlines, memory, health, sender);
         let follower = tokio::spawn(follower.run());
-        let claims = SingleUse::new(client.clone(), names.of("claim:"));
-        Ok(Self { client, names, connection: Mutex::default(), position, follower, claims })
+        let claims = SingleUse::new(client.clone(), names.of("claim:"), deadlines);
+        Ok(Self { client, names, deadlines, connection: Mutex::default(), position, follower, claims })
     }
 
     /// Returns the single-use values that nodes share.
@@ -153,7 +155,7 @@ impl Redis {
         let Some(made) = made.as_deref().and_then(Position::parse) else { return Ok(()) };
         let mut position = self.position.clone();
         let followed = position.wait_for(|at| at.is_some_and(|at| at >= made));
-        match tokio::time::timeout(ANSWER, followed).await {
+        match tokio::time::timeout(self.deadlines.operator(), followed).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(StoreError::Unreachable("the change was stored, but is not in force on this node yet".to_owned())),
         }
@@ -213,7 +215,10 @@ impl Redis {
         let mut slot = self.connection.lock().await;
         let mut connection = match slot.take() {
             Some(open) => open,
-            None => connect(&self.client, ANSWER).await.map_err(|error| failed(&error))?,
+            None => {
+                let connecting = self.deadlines.connect(&self.client, self.deadlines.operator());
+                connecting.await.map_err(|error| failed(&error))?
+            }
         };
         let done = command(&mut connection).await;
         if done.as_ref().is_err_and(|error| error.is_unrecoverable_error() || error.is_timeout()) {

@@ -1,0 +1,87 @@
+//! The metrics of upstream servers. Their label is the server's URL in the policy, without credentials or a path.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::registry::Registry;
+
+use super::ends::{End, Ends};
+use super::series::{Series, counter, gauge};
+
+/// A server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServerLabels {
+    server: String,
+}
+
+/// How requests to a server ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServerEndLabels {
+    server: String,
+    code: &'static str,
+}
+
+/// The metrics of one server, whichever APIs use it. They outlive policies: the next policy with it continues counting.
+#[derive(Debug)]
+pub(crate) struct ServerMetrics {
+    name: Arc<str>,
+    ends: Ends,
+    connections: AtomicI64,
+}
+
+/// One connection to a server, counted as open until this is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Arc<ServerMetrics>);
+
+impl ServerMetrics {
+    /// Returns metrics that are all zero.
+    pub(crate) fn new(name: &Arc<str>) -> Arc<Self> {
+        Arc::new(Self { name: Arc::clone(name), ends: Ends::new(), connections: AtomicI64::new(0) })
+    }
+
+    /// The server's name.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Counts a request that was sent to it, or would have been.
+    pub(crate) fn count(&self, end: End) {
+        self.ends.count(end);
+    }
+
+    /// Counts a connection that is being opened.
+    pub(crate) fn opens(self: &Arc<Self>) -> OpenConnection {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(Arc::clone(self))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn register_servers<'a>(servers: impl Iterator<Item = &'a ServerMetrics>, registry: &mut Registry) {
+    // Several APIs may use the same server: it has one series.
+    let servers: BTreeMap<&str, &ServerMetrics> = servers.map(|server| (&*server.name, server)).collect();
+    let (mut ends, mut connections) = (Vec::new(), Vec::new());
+    for (name, server) in servers {
+        let counts = server.ends.counts();
+        ends.extend(counts.map(|(code, count)| (ServerEndLabels { server: name.to_owned(), code }, counter(count))));
+        let open = gauge(server.connections.load(Ordering::Relaxed));
+        connections.push((ServerLabels { server: name.to_owned() }, open));
+    }
+    registry.register(
+        "upstream_requests",
+        "Requests by the upstream server chosen for them, and how they ended",
+        Series(ends),
+    );
+    registry.register(
+        "upstream_connections",
+        "Open connections to upstream servers, idle ones included",
+        Series(connections),
+    );
+}
