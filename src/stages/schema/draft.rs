@@ -170,7 +170,7 @@ impl Draft {
             }
         }
         while self.next() {
-            match judge(&self) {
+            match judge(self) {
                 Some(violations) if violations.is_empty() => return true,
                 Some(_) => {}
                 None => return false,
