@@ -29,7 +29,7 @@ pub(super) fn compile(
         let name = pattern.strip_suffix('*').unwrap_or(&pattern);
         let at = at.key("drop").index(position);
         match name.parse::<HeaderName>() {
-            Ok(name) if NEEDED.contains(&name) => {
+            Ok(_) if is_needed(&pattern) => {
                 context.error(at, "this header is a part of what is validated, so it cannot be dropped");
             }
             Ok(_) => patterns.push(pattern),
@@ -46,6 +46,14 @@ pub(super) fn compile(
     HeaderRules::new(&patterns, named)
 }
 
+/// Whether a pattern in lower case drops a field that is needed.
+fn is_needed(pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => NEEDED.iter().any(|needed| needed.as_str().starts_with(beginning)),
+        None => NEEDED.iter().any(|needed| needed == pattern),
+    }
+}
+
 /// `headers.request.keep` of an API.
 pub(super) fn kept(context: &mut Context<'_>, written: &[String], at: At<'_>) -> Box<[HeaderName]> {
     let mut kept = Vec::new();
@@ -60,4 +68,24 @@ pub(super) fn kept(context: &mut Context<'_>, written: &[String], at: At<'_>) ->
         }
     }
     kept.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_validated_cannot_be_dropped_by_its_name_or_its_beginning() {
+        for (pattern, needed) in [
+            ("content-type", true),
+            ("content-*", true),
+            ("c*", true),
+            ("host*", true),
+            ("content-disposition", false),
+            ("content-type-*", false),
+            ("x-internal-*", false),
+        ] {
+            assert_eq!(is_needed(pattern), needed, "{pattern}");
+        }
+    }
 }

@@ -51,10 +51,13 @@ pub(crate) struct Issuer {
 /// Reads the `security` of an operation; `root` has the schemes, and the default where the operation has none.
 pub(super) fn read(reading: &mut Reading<'_>, operation: &Node<'_>, root: &Node<'_>) -> Security {
     let Some(written) = operation.get("security").or_else(|| root.get("security")) else { return Security::Open };
+    if !written.value.is_array() {
+        return Security::Unknown(Spot::of(&written), "`security` is a list of requirements".to_owned());
+    }
     let mut alternatives: Vec<Alternative> = Vec::new();
     let (mut nothing, mut failed) = (written.items().next().is_none(), None);
     for requirement in written.items() {
-        if requirement.entries().next().is_none() {
+        if requirement.value.as_object().is_some_and(serde_json::Map::is_empty) {
             nothing = true;
             continue;
         }
@@ -93,6 +96,9 @@ fn alternative<'d>(
     diagnostics: &mut Diagnostics,
 ) -> Result<Alternative, (Node<'d>, String)> {
     const TWO: &str = "a request with two credentials is not accepted";
+    if !requirement.value.is_object() {
+        return Err((requirement.clone(), "a requirement has security schemes, each with a list of scopes".to_owned()));
+    }
     let mut tokens = 0;
     let mut alternative = Alternative { scopes: Vec::new(), certificate: false, bearer: false, key_header: None };
     let schemes = root.get("components").and_then(|components| components.get("securitySchemes"));
@@ -121,6 +127,9 @@ fn alternative<'d>(
             }
             "mutualTLS" => alternative.certificate = true,
             other => return fail(&format!("{} is not a type of security scheme", quote(other))),
+        }
+        if !scopes.value.is_array() {
+            return Err((scopes, format!("{}: its scopes are a list", quote(name))));
         }
         for scope in scopes.items() {
             match scope.value.as_str() {

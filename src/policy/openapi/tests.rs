@@ -305,6 +305,15 @@ fn who_may_call_is_read_from_security() {
         ("security: [{ login: [], key: [] }], ", "a request with two credentials is not accepted", 0),
         ("security: [{ nobody: [] }], ", "there is no security scheme `nobody` under `components`", 0),
         ("security: [{ login: ['a b'] }], ", "this is not a scope", 0),
+        // What is malformed never asks for less.
+        ("security: [{ login: a }], ", "`login`: its scopes are a list", 0),
+        ("security: [{ login: { a: 1 } }], ", "`login`: its scopes are a list", 0),
+        ("security: [{ login: }], ", "`login`: its scopes are a list", 0),
+        ("security: [{ login: [1] }], ", "this is not a scope", 0),
+        ("security: [login], ", "a requirement has security schemes, each with a list of scopes", 0),
+        ("security: [login, { key: [] }], ", "key X-Key", 1),
+        ("security: { login: [a] }, ", "`security` is a list of requirements", 0),
+        ("security: , ", "`security` is a list of requirements", 0),
     ] {
         let (description, problems) = read(&operation("3.1.0", security, SCHEMES));
         let description = description.unwrap();
