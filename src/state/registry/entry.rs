@@ -263,4 +263,6 @@ pub(crate) enum Change {
     Create(Entry),
     /// Removes the entry with this id.
     Remove(Kind, String),
+    /// Removes this entry, unless it has been replaced. Stores make it a [`Self::Remove`], or nothing.
+    RemoveIf(Entry),
 }

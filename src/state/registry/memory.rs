@@ -251,6 +251,8 @@ impl Memory {
         let kind = match &change {
             Change::Put(entry) | Change::Create(entry) => entry.kind(),
             Change::Remove(kind, _) => *kind,
+            // Stores say whether it was removed.
+            Change::RemoveIf(_) => return,
         };
         match change {
             Change::Put(Entry::Revocation(revocation)) | Change::Create(Entry::Revocation(revocation)) => {
@@ -266,6 +268,7 @@ impl Memory {
             }
             Change::Put(entry) | Change::Create(entry) => self.with_entries(|entries| entries.put(entry)),
             Change::Remove(kind, id) => self.with_entries(|entries| entries.remove(kind, &id)),
+            Change::RemoveIf(_) => {}
         }
         if matches!(kind, Kind::Consumer | Kind::Key) {
             // After the change, so that callers cached before it are looked up again.

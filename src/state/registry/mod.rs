@@ -178,9 +178,11 @@ impl Registry {
             let mut after = None;
             loop {
                 let page = store.page(kind, after.take(), PAGE).await?;
-                let ended: Vec<_> = page.iter().filter(|entry| entry.has_ended(now)).map(Entry::id).collect();
+                // An operator may have replaced an entry since it was read, and that one has not ended.
+                let ended = page.iter().filter(|entry| entry.has_ended(now)).cloned().map(Change::RemoveIf);
+                let ended: Vec<Change> = ended.collect();
                 if !ended.is_empty() {
-                    self.change(ended.into_iter().map(|id| Change::Remove(kind, id)).collect()).await?;
+                    self.change(ended).await?;
                 }
                 match page.last() {
                     Some(last) if page.len() == PAGE => after = Some(last.id()),

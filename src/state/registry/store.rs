@@ -19,7 +19,7 @@ impl Store {
         match self {
             Self::Embedded(store) => {
                 let store = store.clone();
-                blocking(move || store.apply(&changes).map(|()| changes)).await
+                blocking(move || store.apply(changes)).await
             }
             Self::Redis(store) => store.apply(&changes).await.map(|()| Vec::new()),
         }

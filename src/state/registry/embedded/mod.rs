@@ -53,11 +53,17 @@ impl Embedded {
     }
 
     /// Makes all changes or none; they are on disk when this returns. Blocks.
-    pub(crate) fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
-        match self.write(|database| try_apply(database, changes))? {
-            true => Ok(()),
-            false => Err(StoreError::Exists),
+    pub(crate) fn apply(&self, mut changes: Vec<Change>) -> Result<Vec<Change>, StoreError> {
+        let Some(replaced) = self.write(|database| try_apply(database, &changes))? else {
+            return Err(StoreError::Exists);
+        };
+        changes.retain(|change| !matches!(change, Change::RemoveIf(entry) if replaced.contains(&entry.id())));
+        for change in &mut changes {
+            if let Change::RemoveIf(entry) = change {
+                *change = Change::Remove(entry.kind(), entry.id());
+            }
         }
+        Ok(changes)
     }
 
     /// Tries to write if the last write failed. Blocks.
@@ -201,8 +207,10 @@ fn make_tables(database: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// Returns false, with nothing changed, if an entry to be created exists already.
-fn try_apply(database: &Database, changes: &[Change]) -> Result<bool, redb::Error> {
+/// Returns `None`, with nothing changed, if an entry to be created exists already; otherwise the ids of entries that were not
+/// removed because they have been replaced.
+fn try_apply(database: &Database, changes: &[Change]) -> Result<Option<Vec<String>>, redb::Error> {
+    let mut replaced = Vec::new();
     let transaction = database.begin_write()?;
     for change in changes {
         match change {
@@ -214,16 +222,24 @@ fn try_apply(database: &Database, changes: &[Change]) -> Result<bool, redb::Erro
                 if other && matches!(change, Change::Create(_)) {
                     drop(table);
                     transaction.abort()?;
-                    return Ok(false);
+                    return Ok(None);
                 }
             }
             Change::Remove(kind, id) => {
                 transaction.open_table(table(*kind))?.remove(&**id)?;
             }
+            Change::RemoveIf(entry) => {
+                let (mut table, id) = (transaction.open_table(table(entry.kind()))?, entry.id());
+                if table.get(&*id)?.is_some_and(|stored| stored.value() == entry.encode()) {
+                    table.remove(&*id)?;
+                } else {
+                    replaced.push(id);
+                }
+            }
         }
     }
     transaction.commit()?;
-    Ok(true)
+    Ok(Some(replaced))
 }
 
 /// Decodes an entry. One that cannot be read may be a revocation, so it is an error and never skipped.
@@ -272,6 +288,24 @@ mod tests {
         Change::Create(suspension(consumer, reason))
     }
 
+    fn apply(store: &Embedded, changes: &[Change]) -> Result<(), StoreError> {
+        store.apply(changes.to_vec()).map(|_| ())
+    }
+
+    /// Sweeping reads entries, and removes those that have ended: one that was replaced meanwhile has not.
+    #[test]
+    fn what_was_replaced_since_it_was_read_is_not_removed() {
+        let folder = TempDir::new().unwrap();
+        let store = open(&folder).unwrap();
+        let id = |id: &str| Change::Remove(Kind::Suspension, id.to_owned());
+        apply(&store, &[create("a", "ended"), create("b", "ended"), create("c", "ended")]).unwrap();
+        apply(&store, &[Change::Put(suspension("b", "again")), id("c")]).unwrap();
+        let sweep = ["a", "b", "c"].map(|name| Change::RemoveIf(suspension(name, "ended")));
+        assert_eq!(store.apply(sweep.to_vec()), Ok(vec![id("a")]));
+        let left = store.page(Kind::Suspension, None, 10).unwrap();
+        assert_eq!(left, [suspension("b", "again")]);
+    }
+
     #[test]
     fn what_is_there_is_not_created_again_and_nothing_of_the_change_is_made() {
         let folder = TempDir::new().unwrap();
@@ -280,13 +314,13 @@ mod tests {
             let all = store.page(Kind::Suspension, None, 10).unwrap();
             all.into_iter().map(|entry| String::from_utf8(entry.encode()).unwrap()).collect::<Vec<_>>()
         };
-        assert_eq!(store.apply(&[create("a", "first")]), Ok(()));
+        assert_eq!(apply(&store, &[create("a", "first")]), Ok(()));
         let before = reasons();
         let raced = [Change::Put(suspension("b", "beside")), create("a", "second"), create("c", "behind")];
-        assert_eq!(store.apply(&raced), Err(StoreError::Exists));
-        assert_eq!(store.apply(&[create("d", "one"), create("d", "two")]), Err(StoreError::Exists), "twice in one");
+        assert_eq!(apply(&store, &raced), Err(StoreError::Exists));
+        assert_eq!(apply(&store, &[create("d", "one"), create("d", "two")]), Err(StoreError::Exists), "twice in one");
         assert_eq!(reasons(), before);
-        assert_eq!(store.apply(&[Change::Remove(Kind::Suspension, "a".to_owned()), create("a", "third")]), Ok(()));
+        assert_eq!(apply(&store, &[Change::Remove(Kind::Suspension, "a".to_owned()), create("a", "third")]), Ok(()));
         assert!(reasons().concat().contains("third"));
     }
 
@@ -334,15 +368,15 @@ mod tests {
         let open = move || Database::builder().create_with_backend(backend.clone()).map_err(failed);
         let store = Embedded::opened_by(Box::new(open), &health).unwrap();
         let state = || Health::load(&health);
-        assert_eq!((store.apply(&[create("a", "before")]), state()), (Ok(()), Health::Ready));
+        assert_eq!((apply(&store, &[create("a", "before")]), state()), (Ok(()), Health::Ready));
         disk.full.store(true, Ordering::SeqCst);
         for _ in 0..3 {
-            assert!(store.apply(&[create("b", "meanwhile")]).is_err());
+            assert!(apply(&store, &[create("b", "meanwhile")]).is_err());
             assert!(store.probe().is_err());
             assert_eq!(state(), Health::Unwritable);
         }
         disk.full.store(false, Ordering::SeqCst);
-        assert_eq!((store.apply(&[create("c", "after")]), state()), (Ok(()), Health::Ready));
+        assert_eq!((apply(&store, &[create("c", "after")]), state()), (Ok(()), Health::Ready));
         assert!(store.get(Kind::Suspension, "a").unwrap().is_some(), "what was acknowledged is there");
         assert!(store.get(Kind::Suspension, "c").unwrap().is_some());
 
@@ -360,7 +394,7 @@ mod tests {
         // The first start was interrupted before there was a store.
         std::fs::write(&file, b"").unwrap();
         let store = open(&folder).unwrap();
-        store.apply(&[create("a", "first")]).unwrap();
+        apply(&store, &[create("a", "first")]).unwrap();
         drop(store);
         let whole = std::fs::read(&file).unwrap();
         for length in [0, 1, 9, 64, 320, 4096, 8192, whole.len() / 2] {

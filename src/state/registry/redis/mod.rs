@@ -47,11 +47,14 @@ for i = 2, #ARGV, 5 do
   if op == 'put' then
     redis.call('HSET', hash, id, value)
     redis.call('ZADD', ids, 0, id)
-  else
+  elseif op == 'remove' or redis.call('HGET', hash, id) == value then
+    op, value = 'remove', ''
     redis.call('HDEL', hash, id)
     redis.call('ZREM', ids, id)
+  else
+    op = nil
   end
-  last = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'op', op, 'kind', name, 'id', id, 'value', value)
+  last = op and redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'op', op, 'kind', name, 'id', id, 'value', value) or last
 end
 return last
 ";
@@ -144,6 +147,7 @@ impl Redis {
                 Change::Put(entry) => ("put", entry.kind(), entry.id(), entry.encode()),
                 Change::Create(entry) => ("create", entry.kind(), entry.id(), entry.encode()),
                 Change::Remove(kind, id) => ("remove", *kind, id.clone(), Vec::new()),
+                Change::RemoveIf(entry) => ("remove_if", entry.kind(), entry.id(), entry.encode()),
             };
             let position = Kind::ALL.iter().position(|known| *known == kind).unwrap_or_default();
             call.arg(op).arg(position).arg(kind.as_str()).arg(id).arg(value);
