@@ -18,7 +18,7 @@ mod stdout;
 mod trail;
 mod writer;
 
-pub(crate) use self::record::{CLIENT_DISCONNECTED, Change, FIELDS, Outcome, REQUEST, Record};
+pub(crate) use self::record::{CLIENT_DISCONNECTED, CLIENT_STALLED, Change, FIELDS, Outcome, REQUEST, Record};
 pub(crate) use self::recorder::Recorder;
 pub(crate) use self::sink_config::SinkConfig;
 pub(crate) use self::trail::Trail;

@@ -46,7 +46,7 @@ fn an_http2_client_that_never_opens_its_window_is_ended() {
     drop(runtime);
     upstream.lost(1);
     let records = proxy.done();
-    assert_eq!(said(&records[0], "event.reason"), "client_disconnected");
+    assert_eq!(said(&records[0], "event.reason"), "client_stalled");
 }
 
 /// S2: a client whose TCP window is closed, in the clear and where TLS keeps a part of what is written.
@@ -64,7 +64,7 @@ fn a_client_that_never_reads_is_ended() {
         client.raw("GET /x HTTP/1.1\r\nhost: localhost\r\n\r\n", 1);
         upstream.lost(number + 1);
         let records = proxy.recorded(number + 1);
-        assert_eq!(said(&records[number], "event.reason"), "client_disconnected");
+        assert_eq!(said(&records[number], "event.reason"), "client_stalled");
     }
     proxy.done();
 }

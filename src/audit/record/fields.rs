@@ -15,6 +15,9 @@ pub(crate) const REQUEST: &str = "request";
 /// `event.reason` when the client disconnected before its response was complete.
 pub(crate) const CLIENT_DISCONNECTED: &str = "client_disconnected";
 
+/// `event.reason` when the client took too little of its response for `timeouts.stall`.
+pub(crate) const CLIENT_STALLED: &str = "client_stalled";
+
 /// Everything that is recorded about one request, borrowed while the line is formatted.
 ///
 /// What is `None` or empty is left out of the line. Text may contain anything: it is escaped and truncated. Words
@@ -31,7 +34,7 @@ pub(crate) struct Record<'a> {
     pub(crate) duration: Duration,
     /// How it ended.
     pub(crate) outcome: Outcome,
-    /// The refusal's code, or [`CLIENT_DISCONNECTED`].
+    /// The refusal's code, or [`CLIENT_DISCONNECTED`], or [`CLIENT_STALLED`].
     pub(crate) reason: Option<&'a str>,
     /// The client: the peer, or the address that a trusted proxy reports.
     pub(crate) client: IpAddr,

@@ -8,7 +8,7 @@ mod text;
 mod write;
 
 pub(super) use self::clock::Clock;
-pub(crate) use self::fields::{CLIENT_DISCONNECTED, Change, Outcome, REQUEST, Record};
+pub(crate) use self::fields::{CLIENT_DISCONNECTED, CLIENT_STALLED, Change, Outcome, REQUEST, Record};
 pub(super) use self::read::readable;
 pub(crate) use self::reference::FIELDS;
 pub(super) use self::write::write;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::fields::{CLIENT_DISCONNECTED, REQUEST};
+use super::fields::{CLIENT_DISCONNECTED, CLIENT_STALLED, REQUEST};
 use super::text::is_hidden;
 
 /// Longest text of a column; a longer one is truncated.
@@ -80,6 +80,7 @@ fn verdict(record: &Fields<'_>) -> (String, Style) {
         (true, None, Some(reason)) if reason == CLIENT_DISCONNECTED => {
             ("client disconnected".to_owned(), AnsiColor::Yellow)
         }
+        (true, None, Some(reason)) if reason == CLIENT_STALLED => ("client stalled".to_owned(), AnsiColor::Yellow),
         (true, None, Some(reason)) => (format!("refused: {reason}"), AnsiColor::Red),
     };
     if let Some(action) = record.text("/event/action").filter(|action| action != REQUEST) {
@@ -200,6 +201,7 @@ mod tests {
         for (record, verdict) in [
             (failed.clone(), "  allowed  "),
             (Record { reason: Some(CLIENT_DISCONNECTED), ..failed.clone() }, "  client disconnected  "),
+            (Record { reason: Some(CLIENT_STALLED), ..failed.clone() }, "  client stalled  "),
             (
                 Record { reason: Some("no_route"), stage: Some("request"), ..failed.clone() },
                 "refused by request: no_route  ",

@@ -9,7 +9,7 @@ pub(crate) const FIELDS: [(&str, &str); 49] = [
     ("event.outcome", "`success` or `failure`"),
     ("event.type", "`access` with `allowed`, `denied` or `error`"),
     ("event.action", "`request`, or what an operator did: `admin_read`, `operator_refused`, a change"),
-    ("event.reason", "Code of the refusal, or `client_disconnected`"),
+    ("event.reason", "Code of the refusal, `client_disconnected` or `client_stalled`"),
     ("event.duration", "Nanoseconds until the last byte of the response"),
     ("event.id", "Id of the request, as in `X-Request-Id`"),
     ("event.sequence", "Number of the record, increasing by one"),

@@ -75,7 +75,7 @@ fn event(line: &mut Line<'_>, record: &Record<'_>, sequence: u64) {
     line.raw(match (record.reason, record.stage) {
         // Admitted, though the upstream's response may be an error.
         (None, None) => ",\"type\":[\"access\",\"allowed\"]",
-        // Not refused by a stage: the client disconnected, or forwarding failed.
+        // Not refused by a stage: the client disconnected or stalled, or forwarding failed.
         (Some(_), None) | (_, Some("forward" | "response")) => ",\"type\":[\"access\",\"error\"]",
         (_, Some(_)) => ",\"type\":[\"access\",\"denied\"]",
     });

@@ -42,12 +42,15 @@ pub(crate) struct ClientConnection {
     pub(crate) activity: Arc<Activity>,
     phase: Cell<Phase>,
     stalled: Cell<Option<Stalled>>,
+    /// The connection was ended because the client stalled.
+    ended_stalled: Cell<bool>,
 }
 
 impl ClientConnection {
     /// Creates the state of a connection that was just accepted.
     pub(crate) fn new(peer: Peer, activity: Arc<Activity>, now: Instant) -> Rc<Self> {
-        Rc::new(Self { peer, activity, phase: Cell::new(Phase::Opened(now)), stalled: Cell::new(None) })
+        let phase = Cell::new(Phase::Opened(now));
+        Rc::new(Self { peer, activity, phase, stalled: Cell::new(None), ended_stalled: Cell::new(false) })
     }
 
     /// Returns what the connection is doing.
@@ -58,6 +61,16 @@ impl ClientConnection {
     /// Returns since when the client has taken too little of what is written to it.
     pub(crate) fn stalled(&self) -> Option<Instant> {
         self.stalled.get().map(|stalled| stalled.since)
+    }
+
+    /// Records that the connection is ended because the client stalled: so are the requests in flight.
+    pub(crate) fn end_stalled(&self) {
+        self.ended_stalled.set(true);
+    }
+
+    /// Returns whether the connection was ended because the client stalled.
+    pub(crate) fn ended_stalled(&self) -> bool {
+        self.ended_stalled.get()
     }
 
     /// Returns when the connection ends if nothing changes. A request in flight that makes progress, or that waits for

@@ -111,6 +111,9 @@ pub(super) async fn run_until_deadline<T>(
             let now = Instant::now();
             let (due, cut) = next_cut(client, &timeouts, finishing, now);
             if due <= now {
+                if cut == Cut::Stalled {
+                    client.end_stalled();
+                }
                 return Poll::Ready(Err(cut));
             }
             let step = finishing.map_or(shortest, |_| shortest.min(FINISH));

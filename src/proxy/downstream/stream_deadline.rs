@@ -36,12 +36,15 @@ enum Waiting {
 pub(super) struct StreamDeadline {
     waiting: Cell<Waiting>,
     stall: Duration,
+    /// It has passed, so the client took nothing: the upstream's own deadline is earlier, unless the client's window is
+    /// closed.
+    missed: Cell<bool>,
 }
 
 impl StreamDeadline {
     /// Creates the deadline of a stream. `stall` is how long the client may take nothing.
     pub(super) fn new(stall: Duration) -> Rc<Self> {
-        Rc::new(Self { waiting: Cell::new(Waiting::Handling), stall })
+        Rc::new(Self { waiting: Cell::new(Waiting::Handling), stall, missed: Cell::new(false) })
     }
 
     /// Watches the body of the response, whose head is sent now.
@@ -72,6 +75,7 @@ impl StreamDeadline {
                 let now = tokio::time::Instant::now();
                 let due = tokio::time::Instant::from_std(self.at(now.into_std()));
                 if due <= now {
+                    self.missed.set(true);
                     return Poll::Ready(());
                 }
                 // A wait with an earlier deadline may begin meanwhile, but none that is shorter than this.
@@ -103,6 +107,14 @@ impl Watched {
         }
         let piece = self.piece.split_to(self.piece.len().min(PIECE));
         Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.deadline.missed.get() {
+            self.body.client_stalled();
+        }
     }
 }
 
@@ -152,6 +164,7 @@ mod tests {
             let runs = deadline.run(std::future::pending::<()>());
             let ended = tokio::time::timeout(STALL * 10, runs).await.map(|()| begun.elapsed());
             assert_eq!(ended.ok(), ends_after, "{:?}", deadline.waiting);
+            assert_eq!(deadline.missed.get(), ends_after.is_some(), "{:?}", deadline.waiting);
         }
     }
 }

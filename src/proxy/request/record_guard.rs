@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use crate::audit::{CLIENT_DISCONNECTED, Outcome, REQUEST, Record};
+use crate::audit::{CLIENT_DISCONNECTED, CLIENT_STALLED, Outcome, REQUEST, Record};
 use crate::body::Counter;
 use crate::chain::Trace;
 use crate::exchange::Exchange;
@@ -26,7 +26,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The state of a request, which determines its outcome when the guard is dropped.
 enum State {
-    /// Not ended. If the guard is dropped in this state, the client has disconnected.
+    /// Not ended. If the guard is dropped in this state, the client has disconnected or stalled.
     Open,
     /// Refused, or interrupted for this reason.
     Refused(Reason, Stage, Vec<Violation>),
@@ -55,6 +55,8 @@ pub(crate) struct RecordGuard {
     upstream: Option<(Arc<Server>, Option<Duration>)>,
     status: Option<StatusCode>,
     sent: u64,
+    /// The client took too little of the response on its HTTP/2 stream.
+    stalled: bool,
     state: State,
 }
 
@@ -74,6 +76,7 @@ impl RecordGuard {
             upstream: None,
             status: None,
             sent: 0,
+            stalled: false,
             state: State::Open,
         })
     }
@@ -134,6 +137,16 @@ impl RecordGuard {
         self.state = State::Refused(refusal.reason(), refusal.stage(), refusal.violations().to_vec());
     }
 
+    /// Records that the stream is ended because the client took too little of the response.
+    pub(crate) fn stalled(&mut self) {
+        self.stalled = true;
+    }
+
+    /// Returns whether the client was too slow, on its stream or on the whole connection, rather than gone.
+    fn client_stalled(&self) -> bool {
+        self.stalled || self.client.ended_stalled()
+    }
+
     fn end(&self) -> End {
         match (&self.state, self.status) {
             (State::Refused(reason, ..), _) => End { index: reason.index(), code: reason.code() },
@@ -141,6 +154,7 @@ impl RecordGuard {
                 let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
                 End { index: Reason::ALL.len() + class, code: CLASSES.get(class).copied().unwrap_or("5xx") }
             }
+            _ if self.client_stalled() => End { index: Reason::ALL.len() + CLASSES.len() + 1, code: CLIENT_STALLED },
             _ => End { index: Reason::ALL.len() + CLASSES.len(), code: CLIENT_DISCONNECTED },
         }
     }
@@ -152,7 +166,7 @@ impl RecordGuard {
         let (reason, stage, violations): (_, _, &[Violation]) = match &self.state {
             State::Refused(reason, stage, violations) => (Some(reason.code()), Some(stage.as_str()), violations),
             State::Completed => (None, None, &[]),
-            State::Open | State::Responding => (Some(CLIENT_DISCONNECTED), None, &[]),
+            State::Open | State::Responding => (Some(self.end().code), None, &[]),
         };
         let would_refuse = &self.trace.would_refuse;
         let violations = match would_refuse.iter().find(|refusal| !refusal.violations().is_empty()) {

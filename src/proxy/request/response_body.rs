@@ -118,6 +118,11 @@ impl ResponseBody {
         self.completed = true;
     }
 
+    /// Records that the stream is ended because the client took too little of the response.
+    pub(crate) fn client_stalled(&mut self) {
+        self.guard.stalled();
+    }
+
     /// Records that the response was not sent whole: this many bytes were, with head and framing, and this many that were
     /// ready were not.
     pub(crate) fn cut_short(&mut self, sent: u64, unsent: u64) {
