@@ -67,16 +67,17 @@ pub(super) async fn serve(
         .max_send_buf_size(SEND_BUFFER);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // How many requests the client had begun when it was told to send no more of them.
-    let mut begun_before = None;
+    let mut begun_before = u64::MAX;
     let ended = run_until_deadline(&client, timeouts, drain, |cx, command| {
         if command == Command::Finish {
-            begun_before = Some(requests.counter.borrow().begun());
+            begun_before = requests.counter.borrow().begun();
             connection.as_mut().graceful_shutdown();
         }
         let polled = connection.as_mut().poll(cx);
         // With no stream open and no write pending, HTTP/2 has decided about every request received so far.
         if polled.is_pending() && !matches!(client.phase(), Phase::Busy(_)) && client.stalled().is_none() {
-            requests.record_unhandled(begun_before, None);
+            let received = requests.counter.borrow().received();
+            requests.record_unhandled(received.min(begun_before), None);
         }
         polled
     })
@@ -86,13 +87,15 @@ pub(super) async fn serve(
         _ => None,
     };
     let violation = violation.filter(|error| error.is_library()).map(ToString::to_string);
-    if !requests.record_unhandled(begun_before, violation.as_deref()) && violation.is_some() {
+    let begun = requests.counter.borrow().begun();
+    if !requests.record_unhandled(begun.min(begun_before), violation.as_deref()) && violation.is_some() {
         requests.record(violation.as_deref());
     }
 }
 
-/// Returns a limit above which a list of headers surely exceeds `limits`, by the measure of HTTP/2. The limits themselves
-/// are checked when the request is handled, by the measure of HTTP/1, so that they are the same for both.
+/// Returns a limit above which a list of headers exceeds `limits`, by the measure of HTTP/2, unless it has very many short
+/// cookies. The limits themselves are checked when the request is handled, by the measure of HTTP/1, so that they are the
+/// same for both.
 fn header_list_size(limits: Limits) -> u32 {
     let size = limits.header_size.saturating_add(limits.headers.saturating_mul(FIELD_OVERHEAD));
     u32::try_from(size.saturating_mul(2)).unwrap_or(u32::MAX)
@@ -108,10 +111,9 @@ struct Requests<'a> {
 }
 
 impl Requests<'_> {
-    /// Records the requests that HTTP/2 refused itself, of the first `begun` or of all. Those that were sent after a GOAWAY
-    /// have no record: the client may repeat them elsewhere (RFC 9113 §6.8). Returns whether there were any.
-    fn record_unhandled(&self, begun: Option<u64>, cause: Option<&str>) -> bool {
-        let begun = begun.unwrap_or_else(|| self.counter.borrow().begun());
+    /// Records the requests that HTTP/2 refused itself, of the first `begun`. Those that were sent after a GOAWAY have no
+    /// record: the client may repeat them elsewhere (RFC 9113 §6.8). Returns whether there were any.
+    fn record_unhandled(&self, begun: u64, cause: Option<&str>) -> bool {
         let some = self.handled.get() < begun;
         while self.handled.get() < begun {
             self.handled.set(self.handled.get() + 1);
