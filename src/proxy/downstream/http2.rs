@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 
-use super::client::{ClientConnection, Phase};
+use super::client::ClientConnection;
 use super::deadlines::{Command, run_until_deadline};
 use super::rewind::Rewind;
 use super::stream_counter::StreamCounter;
@@ -50,10 +50,12 @@ pub(super) async fn serve(
     let stream = Rewind::new(stream, Rc::clone(&client), prefix, Rc::clone(&requests.counter));
     let executor = StreamExecutor::default();
     let opened = Rc::clone(&executor.opened);
+    // Cloned for every stream that runs.
+    let running = Rc::new(());
     let service = service_fn(|request: Request<Incoming>| {
         requests.handled.set(requests.handled.get() + 1);
-        let deadline = StreamDeadline::new(timeouts.stall);
-        opened.set(Some(Rc::clone(&deadline)));
+        let deadline = StreamDeadline::new(Rc::clone(&client), timeouts.stall);
+        opened.set(Some((Rc::clone(&deadline), Rc::clone(&running))));
         let (parts, body) = request.into_parts();
         let source = Source::client(RequestBody { body, max_trailers: limits.headers }, strip_trailers);
         let response = handle(&worker, Rc::clone(&client), parts, source);
@@ -74,8 +76,8 @@ pub(super) async fn serve(
             connection.as_mut().graceful_shutdown();
         }
         let polled = connection.as_mut().poll(cx);
-        // With no stream open and no write pending, HTTP/2 has decided about every request received so far.
-        if polled.is_pending() && !matches!(client.phase(), Phase::Busy(_)) && client.stalled().is_none() {
+        // With no stream running and no write pending, HTTP/2 has decided about every request received so far.
+        if polled.is_pending() && Rc::strong_count(&running) == 1 && client.stalled().is_none() {
             let received = requests.counter.borrow().received();
             requests.record_unhandled(received.min(begun_before), None);
         }
@@ -165,23 +167,29 @@ impl Body for RequestBody {
     }
 }
 
+/// The deadline of a stream, and what counts it as running until its task has ended.
+type Opened = (Rc<StreamDeadline>, Rc<()>);
+
 /// Spawns the tasks of HTTP/2 streams on this worker's thread.
 #[derive(Clone, Default)]
 struct StreamExecutor {
-    /// The deadline of the stream whose request was handed over last: its task is spawned right after.
-    opened: Rc<Cell<Option<Rc<StreamDeadline>>>>,
+    /// The stream whose request was handed over last: its task is spawned right after.
+    opened: Rc<Cell<Option<Opened>>>,
 }
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
-        let deadline = self.opened.take();
-        tokio::task::spawn_local(async move {
-            match deadline {
-                Some(deadline) => deadline.run(stream).await,
-                None => {
+        match self.opened.take() {
+            Some((deadline, running)) => tokio::task::spawn_local(async move {
+                let stream = async move {
+                    let _running = running;
                     stream.await;
-                }
-            }
-        });
+                };
+                deadline.run(stream).await;
+            }),
+            None => tokio::task::spawn_local(async move {
+                stream.await;
+            }),
+        };
     }
 }
