@@ -92,6 +92,26 @@ fn cookies_that_came_apart_go_on_as_one() {
     proxy.done();
 }
 
+/// The limit on header fields is that of HTTP/1, where all cookies are one field (RFC 9113 §8.2.3).
+#[test]
+fn cookies_that_came_apart_count_as_one_field() {
+    let upstream = upstream().start();
+    let policy = proxy().before(&upstream).open("GET /x");
+    let proxy = policy.with("limits: { headers: 20, header_size: 2KiB }").start();
+    proxy.owes(2);
+    over_http2(&proxy, async |mut sender| {
+        for (count, status) in [(18, 200), (19, 431)] {
+            let cookies = (0..60).map(|number| ("cookie".to_owned(), format!("c{number}=1")));
+            let others = (0..count).map(|number| (format!("x-{number}"), "y".to_owned()));
+            let request = Request::get("http://a.example/x");
+            let request = cookies.chain(others).fold(request, |request, (name, value)| request.header(name, value));
+            let answer = sender.send_request(request.body(whole("")).unwrap()).await.unwrap();
+            assert_eq!(answer.status(), status, "{count}");
+        }
+    });
+    proxy.done();
+}
+
 #[test]
 fn trailers_go_through_both_ways() {
     let upstream = upstream()

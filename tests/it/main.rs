@@ -36,6 +36,7 @@ mod fuzz;
 mod headers;
 mod http1;
 mod http2;
+mod http2_frames;
 mod init;
 mod introspection;
 mod issuers;

@@ -75,7 +75,16 @@ impl ClientConnection {
         self.stalled.get().map(|stalled| stalled.since)
     }
 
-    /// Records that the connection is ended because the client stalled: so are the requests in flight.
+    /// Returns whether it serves requests, or the client has not taken the end of a response yet.
+    pub(crate) fn is_busy(&self) -> bool {
+        match self.phase.get() {
+            Phase::Busy(_) => true,
+            Phase::Idle(_) => self.stalled.get().is_some(),
+            Phase::Opened(_) | Phase::Head(_) => false,
+        }
+    }
+
+    /// Ends the connection, and the requests in flight, because the client stalled.
     pub(crate) fn end_stalled(&self) {
         self.ended_stalled.set(true);
     }
@@ -88,10 +97,10 @@ impl ClientConnection {
     /// Returns when the connection ends if nothing changes. A request in flight that makes progress, or that waits for
     /// something else than the client, has its own deadlines.
     pub(crate) fn deadline(&self, timeouts: &Timeouts, now: Instant) -> Instant {
-        match self.phase.get() {
-            Phase::Idle(since) => since + timeouts.idle,
-            Phase::Opened(since) | Phase::Head(since) => since + timeouts.request_headers,
-            Phase::Busy(_) => self.stalled().unwrap_or(now) + timeouts.stall,
+        match (self.phase.get(), self.stalled()) {
+            (Phase::Idle(since), None) => since + timeouts.idle,
+            (Phase::Opened(since) | Phase::Head(since), _) => since + timeouts.request_headers,
+            (Phase::Busy(_) | Phase::Idle(_), stalled) => stalled.unwrap_or(now) + timeouts.stall,
         }
     }
 

@@ -48,6 +48,8 @@ fn next_cut(
 ) -> (Instant, Cut) {
     let due = client.deadline(timeouts, now);
     match (client.phase(), finishing) {
+        _ if client.ended_stalled() => (now, Cut::Stalled),
+        (Phase::Idle(_), _) if client.is_busy() => (due, Cut::Stalled),
         (Phase::Opened(since) | Phase::Idle(since), Some(finishing)) => (since.max(finishing) + FINISH, Cut::Idle),
         (Phase::Opened(_) | Phase::Idle(_), None) => (due, Cut::Idle),
         (Phase::Head(_), _) => (due, Cut::Head),
@@ -100,7 +102,7 @@ pub(super) async fn run_until_deadline<T>(
         if let Poll::Ready(output) = run(cx, if finish { Command::Finish } else { Command::Continue }) {
             return Poll::Ready(Ok(output));
         }
-        if ending == Ending::Evict && !matches!(client.phase(), Phase::Busy(_)) {
+        if ending == Ending::Evict && !client.is_busy() {
             return Poll::Ready(Err(Cut::Evicted));
         }
         if armed && !timer.is_elapsed() {
@@ -122,4 +124,44 @@ pub(super) async fn run_until_deadline<T>(
         Poll::Pending
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::exchange::Peer;
+    use crate::proxy::downstream::activity::Activity;
+
+    /// S2: the end of a response, which the client takes slowly, is cut neither by idleness nor by the end of the process,
+    /// but by the time for stalls. So is everything once a stream of the connection cannot end otherwise.
+    #[test]
+    fn what_a_slow_client_has_not_taken_is_not_cut_as_idle() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let timeouts = Timeouts { request_headers: second, idle: second * 60, drain: second * 3, stall: second * 40 };
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        for (stalls, ends, finishing, expected) in [
+            (false, false, None, (second * 60, Cut::Idle)),
+            (false, false, Some(now), (FINISH, Cut::Idle)),
+            (true, false, None, (second * 40, Cut::Stalled)),
+            (true, false, Some(now), (second * 40, Cut::Stalled)),
+            (false, true, None, (Duration::ZERO, Cut::Stalled)),
+        ] {
+            let client = ClientConnection::new(Peer::new(address, None), Arc::new(Activity::new(address, now)), now);
+            client.begin();
+            client.end(now);
+            if stalls {
+                assert!(client.track_flush(Poll::Pending).is_pending());
+            }
+            if ends {
+                client.end_stalled();
+            }
+            assert_eq!(client.is_busy(), stalls, "it may not be evicted");
+            let since = client.stalled().unwrap_or(now);
+            let (due, cut) = next_cut(&client, &timeouts, finishing, now);
+            assert_eq!((due.saturating_duration_since(since), cut), expected, "{stalls} {ends} {finishing:?}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 
-use super::client::{ClientConnection, Phase};
+use super::client::ClientConnection;
 use super::deadlines::{Command, run_until_deadline};
 use super::rewind::Rewind;
 use super::stream_counter::StreamCounter;
@@ -50,10 +50,12 @@ pub(super) async fn serve(
     let stream = Rewind::new(stream, Rc::clone(&client), prefix, Rc::clone(&requests.counter));
     let executor = StreamExecutor::default();
     let opened = Rc::clone(&executor.opened);
+    // Cloned for every stream that runs.
+    let running = Rc::new(());
     let service = service_fn(|request: Request<Incoming>| {
         requests.handled.set(requests.handled.get() + 1);
-        let deadline = StreamDeadline::new(timeouts.stall);
-        opened.set(Some(Rc::clone(&deadline)));
+        let deadline = StreamDeadline::new(Rc::clone(&client), timeouts.stall);
+        opened.set(Some((Rc::clone(&deadline), Rc::clone(&running))));
         let (parts, body) = request.into_parts();
         let source = Source::client(RequestBody { body, max_trailers: limits.headers }, strip_trailers);
         let response = handle(&worker, Rc::clone(&client), parts, source);
@@ -67,16 +69,17 @@ pub(super) async fn serve(
         .max_send_buf_size(SEND_BUFFER);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // How many requests the client had begun when it was told to send no more of them.
-    let mut begun_before = None;
+    let mut begun_before = u64::MAX;
     let ended = run_until_deadline(&client, timeouts, drain, |cx, command| {
         if command == Command::Finish {
-            begun_before = Some(requests.counter.borrow().begun());
+            begun_before = requests.counter.borrow().begun();
             connection.as_mut().graceful_shutdown();
         }
         let polled = connection.as_mut().poll(cx);
-        // With no stream open and no write pending, HTTP/2 has decided about every request received so far.
-        if polled.is_pending() && !matches!(client.phase(), Phase::Busy(_)) && client.stalled().is_none() {
-            requests.record_unhandled(begun_before, None);
+        // With no stream running and no write pending, HTTP/2 has decided about every request received so far.
+        if polled.is_pending() && Rc::strong_count(&running) == 1 && client.stalled().is_none() {
+            let received = requests.counter.borrow().received();
+            requests.record_unhandled(received.min(begun_before), None);
         }
         polled
     })
@@ -86,13 +89,15 @@ pub(super) async fn serve(
         _ => None,
     };
     let violation = violation.filter(|error| error.is_library()).map(ToString::to_string);
-    if !requests.record_unhandled(begun_before, violation.as_deref()) && violation.is_some() {
+    let begun = requests.counter.borrow().begun();
+    if !requests.record_unhandled(begun.min(begun_before), violation.as_deref()) && violation.is_some() {
         requests.record(violation.as_deref());
     }
 }
 
-/// Returns a limit above which a list of headers surely exceeds `limits`, by the measure of HTTP/2. The limits themselves
-/// are checked when the request is handled, by the measure of HTTP/1, so that they are the same for both.
+/// Returns a limit above which a list of headers exceeds `limits`, by the measure of HTTP/2, unless it has very many short
+/// cookies. The limits themselves are checked when the request is handled, by the measure of HTTP/1, so that they are the
+/// same for both.
 fn header_list_size(limits: Limits) -> u32 {
     let size = limits.header_size.saturating_add(limits.headers.saturating_mul(FIELD_OVERHEAD));
     u32::try_from(size.saturating_mul(2)).unwrap_or(u32::MAX)
@@ -108,10 +113,9 @@ struct Requests<'a> {
 }
 
 impl Requests<'_> {
-    /// Records the requests that HTTP/2 refused itself, of the first `begun` or of all. Those that were sent after a GOAWAY
-    /// have no record: the client may repeat them elsewhere (RFC 9113 §6.8). Returns whether there were any.
-    fn record_unhandled(&self, begun: Option<u64>, cause: Option<&str>) -> bool {
-        let begun = begun.unwrap_or_else(|| self.counter.borrow().begun());
+    /// Records the requests that HTTP/2 refused itself, of the first `begun`. Those that were sent after a GOAWAY have no
+    /// record: the client may repeat them elsewhere (RFC 9113 §6.8). Returns whether there were any.
+    fn record_unhandled(&self, begun: u64, cause: Option<&str>) -> bool {
         let some = self.handled.get() < begun;
         while self.handled.get() < begun {
             self.handled.set(self.handled.get() + 1);
@@ -163,23 +167,29 @@ impl Body for RequestBody {
     }
 }
 
+/// The deadline of a stream, and what counts it as running until its task has ended.
+type Opened = (Rc<StreamDeadline>, Rc<()>);
+
 /// Spawns the tasks of HTTP/2 streams on this worker's thread.
 #[derive(Clone, Default)]
 struct StreamExecutor {
-    /// The deadline of the stream whose request was handed over last: its task is spawned right after.
-    opened: Rc<Cell<Option<Rc<StreamDeadline>>>>,
+    /// The stream whose request was handed over last: its task is spawned right after.
+    opened: Rc<Cell<Option<Opened>>>,
 }
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
-        let deadline = self.opened.take();
-        tokio::task::spawn_local(async move {
-            match deadline {
-                Some(deadline) => deadline.run(stream).await,
-                None => {
+        match self.opened.take() {
+            Some((deadline, running)) => tokio::task::spawn_local(async move {
+                let stream = async move {
+                    let _running = running;
                     stream.await;
-                }
-            }
-        });
+                };
+                deadline.run(stream).await;
+            }),
+            None => tokio::task::spawn_local(async move {
+                stream.await;
+            }),
+        };
     }
 }

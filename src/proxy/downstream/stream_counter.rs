@@ -1,4 +1,4 @@
-//! Counts the requests that a client begins on an HTTP/2 connection, from the frames as they are received.
+//! Counts the requests that a client sends on an HTTP/2 connection, from the frames as they are received.
 //!
 //! HTTP/2 refuses some requests itself, before they are handed over: malformed or too large headers, too many streams, an
 //! error of the whole connection. They must leave a record, too, so somebody has to know that they were there.
@@ -7,8 +7,12 @@
 const PREFACE: usize = 24;
 /// Length of a frame's header (RFC 9113 §4.1).
 const HEADER: usize = 9;
-/// The type of a frame that begins a request, or its trailers (RFC 9113 §6.2).
+/// The type of a frame that begins the headers of a request, or its trailers (RFC 9113 §6.2).
 const HEADERS: u8 = 1;
+/// The type of a frame that continues them (RFC 9113 §6.10).
+const CONTINUATION: u8 = 9;
+/// The flag of the frame that ends them.
+const END_HEADERS: u8 = 4;
 
 /// Reads the headers of frames and skips all else.
 #[derive(Debug)]
@@ -20,14 +24,19 @@ pub(super) struct StreamCounter {
     received: usize,
     /// The highest stream that the client has opened.
     last: u32,
-    /// Requests begun so far.
-    begun: u64,
+    /// Requests whose headers were received whole.
+    whole: u64,
+    /// The headers of a request have begun and have not ended.
+    in_headers: bool,
+    /// The current frame ends them.
+    ends_headers: bool,
     preface: bool,
 }
 
 impl Default for StreamCounter {
     fn default() -> Self {
-        Self { skip: PREFACE, header: [0; HEADER], received: 0, last: 0, begun: 0, preface: true }
+        let (header, received, last, whole) = ([0; HEADER], 0, 0, 0);
+        Self { skip: PREFACE, header, received, last, whole, in_headers: false, ends_headers: false, preface: true }
     }
 }
 
@@ -40,29 +49,43 @@ impl StreamCounter {
                 self.skip -= skipped;
                 bytes = bytes.get(skipped..).unwrap_or_default();
                 self.preface &= self.skip > 0;
-                continue;
-            }
-            let room = self.header.get_mut(self.received..).unwrap_or_default();
-            let size = room.len().min(bytes.len());
-            let (header, rest) = bytes.split_at(size);
-            room.iter_mut().zip(header).for_each(|(to, from)| *to = *from);
-            self.received += size;
-            bytes = rest;
-            if self.received == HEADER {
+            } else {
+                let room = self.header.get_mut(self.received..).unwrap_or_default();
+                let size = room.len().min(bytes.len());
+                let (header, rest) = bytes.split_at(size);
+                room.iter_mut().zip(header).for_each(|(to, from)| *to = *from);
+                self.received += size;
+                bytes = rest;
+                if self.received < HEADER {
+                    return;
+                }
                 self.received = 0;
-                self.frame();
+                self.begin_frame();
+            }
+            if self.skip == 0 {
+                self.end_frame();
             }
         }
     }
 
-    fn frame(&mut self) {
-        let [a, b, c, kind, _, stream @ ..] = self.header;
+    fn begin_frame(&mut self) {
+        let [a, b, c, kind, flags, stream @ ..] = self.header;
         self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
         // The first bit is reserved (RFC 9113 §4.1). Clients open odd streams, each higher than the last (§5.1.1).
         let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
         if kind == HEADERS && stream > self.last && stream % 2 == 1 {
             self.last = stream;
-            self.begun += 1;
+            self.in_headers = true;
+        }
+        let continues = matches!(kind, HEADERS | CONTINUATION);
+        self.ends_headers = self.in_headers && continues && flags & END_HEADERS != 0;
+    }
+
+    /// The payload was received: HTTP/2 decides about a request once it has all of its headers.
+    fn end_frame(&mut self) {
+        if std::mem::take(&mut self.ends_headers) {
+            self.in_headers = false;
+            self.whole += 1;
         }
     }
 
@@ -71,9 +94,14 @@ impl StreamCounter {
         !self.preface
     }
 
-    /// How many requests the client has begun.
+    /// How many requests have been received, each with all of its headers.
+    pub(super) fn received(&self) -> u64 {
+        self.whole
+    }
+
+    /// How many requests the client has begun, with the one whose headers have not ended.
     pub(super) fn begun(&self) -> u64 {
-        self.begun
+        self.whole + u64::from(self.in_headers)
     }
 }
 
@@ -81,9 +109,13 @@ impl StreamCounter {
 mod tests {
     use super::*;
 
-    fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    fn flagged(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        [&length[1..], &[kind, 0], &stream.to_be_bytes(), payload].concat()
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        flagged(kind, END_HEADERS, stream, payload)
     }
 
     /// S12: each request counts once, however its bytes arrive.
@@ -103,11 +135,32 @@ mod tests {
                 let mut counter = StreamCounter::default();
                 bytes.chunks(size).for_each(|chunk| counter.take(chunk));
                 assert!(counter.is_after_preface());
-                assert_eq!(counter.begun(), expected, "{bytes:?} {size}");
+                assert_eq!((counter.received(), counter.begun()), (expected, expected), "{bytes:?} {size}");
             }
         }
         let mut counter = StreamCounter::default();
         counter.take(&preface[..23]);
         assert!(!counter.is_after_preface());
+    }
+
+    /// S12: HTTP/2 decides about a request when its headers have ended, so before that it only counts as begun.
+    #[test]
+    fn a_request_is_received_when_its_headers_have_ended() {
+        let (headers, rest) = (flagged(HEADERS, 0, 1, b"he"), frame(CONTINUATION, 1, b"ad"));
+        for (bytes, expected) in [
+            (headers[..8].to_vec(), (0, 0)),
+            (headers[..9].to_vec(), (0, 1)),
+            (frame(HEADERS, 1, b"head")[..12].to_vec(), (0, 1)),
+            (headers.clone(), (0, 1)),
+            ([headers.clone(), flagged(CONTINUATION, 0, 1, b"")].concat(), (0, 1)),
+            ([headers.clone(), rest[..10].to_vec()].concat(), (0, 1)),
+            ([headers.clone(), rest.clone()].concat(), (1, 1)),
+            // The trailers of a request are no other one.
+            ([headers.clone(), rest.clone(), headers, rest, frame(HEADERS, 3, b"")].concat(), (2, 2)),
+        ] {
+            let mut counter = StreamCounter::default();
+            counter.take(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes.as_slice()].concat());
+            assert_eq!((counter.received(), counter.begun()), expected, "{bytes:?}");
+        }
     }
 }

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Version;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::record_guard::RecordGuard;
@@ -23,7 +22,7 @@ pub(crate) struct ResponseBody {
     guard: Box<RecordGuard>,
     /// Why the response was interrupted.
     interruption: Option<Refusal>,
-    /// All of it was sent. HTTP/2 does not say so: there it was when it has ended.
+    /// All of it was sent.
     completed: bool,
 }
 
@@ -128,6 +127,11 @@ impl ResponseBody {
     /// ready were not.
     pub(crate) fn cut_short(&mut self, sent: u64, unsent: u64) {
         self.guard.unsent(unsent, sent == 0);
+    }
+
+    /// Takes back bytes of the body that were not sent after all, though the head was.
+    pub(crate) fn unsent(&mut self, bytes: u64) {
+        self.guard.unsent(bytes, false);
     }
 
     /// Gives the upstream's connection back once the whole response has been read.
@@ -252,11 +256,9 @@ impl Body for ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         self.release();
-        // hyper drops a body of known length without polling for its end.
-        let ended = self.guard.exchange.version == Some(Version::HTTP_2) && self.is_end_stream();
         match self.interruption.take() {
             Some(refusal) => self.guard.refused(&refusal),
-            None if self.completed || ended => self.guard.completed(),
+            None if self.completed => self.guard.completed(),
             None => {}
         }
     }

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{HOST, MAX_FORWARDS};
+use http::header::{COOKIE, HOST, MAX_FORWARDS};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri};
@@ -18,6 +18,8 @@ use crate::refusal::{Reason, Refusal, Stage};
 
 /// What a header field takes in HTTP/1 beside its name and value: `: ` and CRLF.
 const LINE_OVERHEAD: usize = 4;
+/// What stands between two cookies of one field.
+const COOKIE_SEPARATOR: &str = "; ";
 
 /// The checked target of a request.
 pub(crate) struct RequestTarget<'a> {
@@ -142,16 +144,18 @@ fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange) -> Result<Cow<'a, str>,
 }
 
 /// Checks the head of an HTTP/2 request against the limits, by the measure of HTTP/1: each field as the line that it would
-/// be there.
+/// be there, and all cookies as one field, as they are forwarded (RFC 9113 §8.2.3).
 pub(crate) fn check_size(head: &Parts, limits: Limits) -> Result<(), Refusal> {
     let Parts { method, uri, headers, .. } = head;
     let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE_OVERHEAD);
     let authority = uri.authority().map(|host| host.as_str().len() + HOST.as_str().len() + LINE_OVERHEAD);
     let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let further_cookies = headers.get_all(COOKIE).iter().count().saturating_sub(1);
+    let joined = further_cookies * (COOKIE.as_str().len() + LINE_OVERHEAD - COOKIE_SEPARATOR.len());
     let line = method.as_str().len() + target;
-    let size = lines.sum::<usize>() + authority.unwrap_or(0) + line;
+    let size = lines.sum::<usize>() + authority.unwrap_or(0) + line - joined;
     // `:authority` is the Host of HTTP/2.
-    let count = headers.len() + usize::from(authority.is_some());
+    let count = headers.len() + usize::from(authority.is_some()) - further_cookies;
     let (reason, detail) = match () {
         () if line > limits.header_size => (Reason::TargetTooLong, "shorten the request target"),
         () if count > limits.headers => (Reason::HeadersTooLarge, "send fewer header fields"),
@@ -169,4 +173,31 @@ pub(crate) fn malformed_framing(error: FramingError) -> Refusal {
 /// Returns the refusal for a malformed request.
 pub(crate) fn malformed(detail: &'static str) -> Refusal {
     Refusal::new(Stage::Request, Reason::MalformedRequest, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cookies that came apart count as the one field that HTTP/1 has for them, in number and size.
+    #[test]
+    fn all_cookies_count_as_one_field() {
+        // `GET` and `/` are 4 bytes, `host: a` is a line of 9, `cookie: c=1; c=1; …` one of 5 for each cookie, and 8 more.
+        let size = |cookies: usize| 4 + 9 + if cookies == 0 { 0 } else { 5 * cookies + 8 };
+        for (cookies, headers, header_size, fits) in [
+            (0, 1, size(0), true),
+            (1, 2, size(1), true),
+            (100, 2, size(100), true),
+            (1, 1, size(1), false),
+            (100, 1, size(100), false),
+            (1, 2, size(1) - 1, false),
+            (100, 2, size(100) - 1, false),
+        ] {
+            let request =
+                (0..cookies).fold(http::Request::get("http://a/"), |request, _| request.header(COOKIE, "c=1"));
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let limits = Limits { headers, header_size, connections: 0, per_client: 0, memory: 0 };
+            assert_eq!(check_size(&head, limits).is_ok(), fits, "{cookies} {headers} {header_size}");
+        }
+    }
 }

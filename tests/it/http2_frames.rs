@@ -1,0 +1,195 @@
+//! HTTP/2 towards clients, frame by frame (RFC 9113): heads in parts, and windows that stay closed.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::support::*;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// GET http://a/ (RFC 7541, Appendix A).
+const GET: &[u8] = b"\x82\x86\x84\x41\x01a";
+
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    [&[0, 0, u8::try_from(payload.len()).unwrap(), kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// A request that is whole, on this stream.
+fn request(stream: u8, headers: &[u8]) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, headers)
+}
+
+/// A frame that the client received.
+struct Received {
+    kind: u8,
+    flags: u8,
+    payload: Vec<u8>,
+}
+
+/// A client that sends frames as they are.
+struct FrameClient(TcpStream);
+
+impl FrameClient {
+    /// Opens a connection on which each stream may receive this number of bytes.
+    fn new(proxy: &Proxy, window: u8) -> Self {
+        let tcp = TcpStream::connect(proxy.address()).unwrap();
+        tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+        let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, window]);
+        let mut client = Self(tcp);
+        client.send([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &settings].concat());
+        client
+    }
+
+    fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Sends bytes, and waits until the proxy has read them.
+    fn is_read(&mut self, bytes: impl AsRef<[u8]>) {
+        self.send([&frame(PING, 0, 0, &[0; 8]), bytes.as_ref()].concat());
+        self.until(PING);
+    }
+
+    /// The next frame; `None` when the proxy has closed.
+    #[track_caller]
+    fn next(&mut self) -> Option<Received> {
+        let mut header = [0; 9];
+        match self.0.read_exact(&mut header) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                panic!("neither a frame nor the end of the connection")
+            }
+            Err(_) => return None,
+        }
+        let [a, b, c, kind, flags, ..] = header;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        self.0.read_exact(&mut payload).unwrap();
+        Some(Received { kind, flags, payload })
+    }
+
+    /// The next frame of this type.
+    #[track_caller]
+    fn until(&mut self, kind: u8) -> Received {
+        loop {
+            let frame = self.next().expect("a frame, and not the end of the connection");
+            if frame.kind == kind {
+                return frame;
+            }
+        }
+    }
+
+    /// Waits until the proxy has closed.
+    #[track_caller]
+    fn runs_dry(&mut self) {
+        while self.next().is_some() {}
+    }
+}
+
+/// S12: headers that come in parts are one request with one record, and hide none that HTTP/2 refuses by itself.
+#[test]
+fn a_request_whose_headers_come_in_parts_has_one_record() {
+    let upstream = upstream().answers(200, "ok").start();
+    let proxy = proxy().before(&upstream).open("GET /").start();
+    proxy.owes(4);
+    let mut client = FrameClient::new(&proxy, 255);
+    let whole = request(1, GET);
+    client.is_read(&whole[..9]);
+    client.send(&whole[9..]);
+    client.until(HEADERS);
+    client.is_read(frame(HEADERS, END_STREAM, 3, &GET[..3]));
+    client.send(frame(CONTINUATION, END_HEADERS, 3, &GET[3..]));
+    client.until(HEADERS);
+    // A field that HTTP/2 does not have (RFC 9113 §8.2.2).
+    client.send(request(5, &[GET, b"\x00\x0aconnection\x01y"].concat()));
+    client.until(RST_STREAM);
+    let records = proxy.recorded(3);
+    let reasons: Vec<&Value> = records.iter().map(|record| said(record, "event.reason")).collect();
+    assert_eq!(reasons, [&Value::Null, &Value::Null, &json!("malformed_request")]);
+    // A head that never ends is a request, too.
+    client.is_read(&request(7, GET)[..9]);
+    drop(client);
+    assert_eq!(said(&proxy.recorded(4)[3], "event.reason"), "malformed_request");
+    assert_eq!(upstream.seen().len(), 2);
+    proxy.done();
+}
+
+/// S2: a response has ended when its last byte was written, not when HTTP/2 has queued it; and its record says so.
+#[test]
+fn a_response_that_the_client_does_not_take_whole_is_no_success() {
+    let upstream = upstream().answers(200, "0123456789").start();
+    let policy = proxy().before(&upstream).open("GET /").with("timeouts: { stall: 100ms, idle: 1h }");
+    let proxy = policy.start();
+    for (number, (window, reason, sent)) in
+        [(0, json!("client_stalled"), 0), (1, json!("client_stalled"), 1), (10, Value::Null, 10)]
+            .into_iter()
+            .enumerate()
+    {
+        proxy.owes(1);
+        let mut client = FrameClient::new(&proxy, window);
+        client.send(request(1, GET));
+        match window {
+            // Nothing is queued, so the stream is reset.
+            0 => drop(client.until(RST_STREAM)),
+            // A part is, and HTTP/2 keeps it as long as the connection.
+            1 => client.runs_dry(),
+            _ => assert_eq!(client.until(DATA).payload, b"0123456789"),
+        }
+        let record = &proxy.recorded(number + 1)[number];
+        assert_eq!(said(record, "event.reason"), &reason, "{window}");
+        assert_eq!(said(record, "event.outcome"), if reason.is_null() { "success" } else { "failure" }, "{window}");
+        assert_eq!(said(record, "http.response.body.bytes").as_u64().unwrap_or(0), sent, "{window}");
+    }
+    proxy.done();
+}
+
+/// S2: the client that leaves has not received what is still queued for it.
+#[test]
+fn a_client_that_leaves_before_the_last_piece_is_recorded_as_gone() {
+    let upstream = upstream().answers(200, "0123456789").start();
+    let proxy = proxy().before(&upstream).open("GET /").start();
+    proxy.owes(4);
+    let mut records = 0;
+    for window in [0, 1] {
+        for resets in [true, false] {
+            let mut client = FrameClient::new(&proxy, window);
+            client.send(request(1, GET));
+            client.until(if window == 0 { HEADERS } else { DATA });
+            if resets {
+                client.is_read(frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]));
+            } else {
+                drop(client);
+            }
+            records += 1;
+            let record = &proxy.recorded(records)[records - 1];
+            assert_eq!(said(record, "event.reason"), "client_disconnected", "{window} {resets}");
+        }
+    }
+    proxy.done();
+}
+
+/// S2: a client that still takes its response is not idle, so it does not make room for another.
+#[test]
+fn a_response_that_is_not_written_yet_keeps_its_connection() {
+    let upstream = upstream().answers(200, "0123456789").start();
+    let proxy = proxy().before(&upstream).open("GET /").with("limits: { connections: 2 }").start();
+    proxy.owes(1);
+    let (mut slow, mut idle, mut new) = (FrameClient::new(&proxy, 4), client(&proxy), client(&proxy));
+    slow.send(request(1, GET));
+    assert_eq!(slow.until(DATA).payload, b"0123");
+    idle.get("/").send().is(200);
+    new.get("/").send().is(200);
+    idle.closes();
+    slow.send(frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 6]));
+    let rest = slow.until(DATA);
+    assert_eq!((rest.payload.as_slice(), rest.flags), (b"456789".as_slice(), END_STREAM));
+    let records = proxy.done();
+    assert!(records.iter().all(|record| said(record, "event.outcome") == "success"));
+}
