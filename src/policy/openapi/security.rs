@@ -128,19 +128,7 @@ fn alternative<'d>(
             "mutualTLS" => alternative.certificate = true,
             other => return fail(&format!("{} is not a type of security scheme", quote(other))),
         }
-        if !scopes.value.is_array() {
-            return Err((scopes, format!("{}: its scopes are a list", quote(name))));
-        }
-        for scope in scopes.items() {
-            match scope.value.as_str() {
-                Some(text) if is_scope(text) => {
-                    if !alternative.scopes.iter().any(|known| known == text) {
-                        alternative.scopes.push(text.to_owned());
-                    }
-                }
-                _ => return Err((scope, "this is not a scope".to_owned())),
-            }
-        }
+        add_scopes(&mut alternative.scopes, name, scopes)?;
     }
     alternative.bearer = tokens > 0;
     if alternative.bearer && alternative.key_header.is_some() {
@@ -150,6 +138,24 @@ fn alternative<'d>(
         diagnostics.warning(requirement, "a request has one token, which here needs the scopes of all these schemes");
     }
     Ok(alternative)
+}
+
+/// Adds the scopes that a scheme needs.
+fn add_scopes<'d>(known: &mut Vec<String>, scheme: &str, scopes: Node<'d>) -> Result<(), (Node<'d>, String)> {
+    if !scopes.value.is_array() {
+        return Err((scopes, format!("{}: its scopes are a list", quote(scheme))));
+    }
+    for scope in scopes.items() {
+        match scope.value.as_str() {
+            Some(text) if is_scope(text) => {
+                if !known.iter().any(|known| known == text) {
+                    known.push(text.to_owned());
+                }
+            }
+            _ => return Err((scope, "this is not a scope".to_owned())),
+        }
+    }
+    Ok(())
 }
 
 /// Visible ASCII without `"` and `\` (RFC 6749 §3.3).
