@@ -56,6 +56,7 @@ mod reload;
 mod report;
 mod routing;
 mod schema;
+mod schema_files;
 mod shared_store;
 mod stalls;
 mod state;
