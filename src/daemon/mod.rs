@@ -328,6 +328,7 @@ pub(crate) fn log_problems(problems: &Problems) {
         match problem.severity {
             Severity::Error => tracing::error!(place, help, "{}", problem.message),
             Severity::Warning => tracing::warn!(place, help, "{}", problem.message),
+            Severity::Note => tracing::info!(place, help, "{}", problem.message),
         }
     }
 }

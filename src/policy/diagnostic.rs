@@ -20,6 +20,8 @@ pub(crate) enum Severity {
     Error,
     /// The policy can be used, but should be reviewed.
     Warning,
+    /// Worth knowing, and nothing to change.
+    Note,
 }
 
 /// A problem in a policy.
@@ -54,6 +56,7 @@ pub(crate) struct Problems {
     /// Numbers of errors and warnings that are not kept.
     dropped_errors: usize,
     dropped_warnings: usize,
+    dropped_notes: usize,
     /// Receives the help of a problem that is not kept.
     spare: Option<Box<Problem>>,
 }
@@ -74,6 +77,19 @@ impl Problems {
         self.add(Severity::Warning, place.into(), message.into())
     }
 
+    /// Adds what is worth knowing.
+    pub(crate) fn note(&mut self, place: impl Into<Option<Place>>, message: impl Into<String>) -> &mut Problem {
+        self.add(Severity::Note, place.into(), message.into())
+    }
+
+    /// Turns every warning into an error.
+    pub(crate) fn make_strict(&mut self) {
+        for problem in self.kept.iter_mut().filter(|problem| problem.severity == Severity::Warning) {
+            problem.severity = Severity::Error;
+        }
+        self.dropped_errors += std::mem::take(&mut self.dropped_warnings);
+    }
+
     fn add(&mut self, severity: Severity, place: Option<Place>, message: String) -> &mut Problem {
         let problem = Problem { severity, message, place, help: None };
         let key = problem.sort_key();
@@ -84,6 +100,7 @@ impl Problems {
                 _ if known => {}
                 Severity::Error => self.dropped_errors += 1,
                 Severity::Warning => self.dropped_warnings += 1,
+                Severity::Note => self.dropped_notes += 1,
             }
             return self.spare.insert(Box::new(problem));
         }
@@ -96,6 +113,7 @@ impl Problems {
         match severity {
             Severity::Error => self.dropped_errors += more,
             Severity::Warning => self.dropped_warnings += more,
+            Severity::Note => self.dropped_notes += more,
         }
     }
 
@@ -111,7 +129,7 @@ impl Problems {
 
     /// The number of problems, including those that are only counted.
     pub(crate) fn len(&self) -> usize {
-        self.kept.len() + self.dropped_errors + self.dropped_warnings
+        self.kept.len() + self.dropped_errors + self.dropped_warnings + self.dropped_notes
     }
 
     /// Whether there are no problems.
@@ -156,16 +174,10 @@ impl Problems {
 
     /// Says how many problems are not shown.
     fn rest(&self) -> Option<String> {
-        match (self.dropped_errors, self.dropped_warnings) {
-            (0, 0) => None,
-            (errors, 0) => Some(format!("and {errors} more {}", plural(errors, "error"))),
-            (0, warnings) => Some(format!("and {warnings} more {}", plural(warnings, "warning"))),
-            (errors, warnings) => Some(format!(
-                "and {errors} more {} and {warnings} more {}",
-                plural(errors, "error"),
-                plural(warnings, "warning")
-            )),
-        }
+        let counts = [(self.dropped_errors, "error"), (self.dropped_warnings, "warning"), (self.dropped_notes, "note")];
+        let more = counts.into_iter().filter(|(count, _)| *count > 0);
+        let more: Vec<String> = more.map(|(count, word)| format!("{count} more {}", plural(count, word))).collect();
+        (!more.is_empty()).then(|| format!("and {}", more.join(" and ")))
     }
 }
 
@@ -177,6 +189,7 @@ fn render(problem: &Problem, renderer: &Renderer) -> String {
     let level = match problem.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
     };
     let mut group = Group::with_title(level.primary_title(problem.message.as_str()));
     if let Some(place) = &problem.place {
@@ -215,6 +228,7 @@ fn problem_json(problem: &Problem) -> Value {
     let severity = match problem.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
+        Severity::Note => "note",
     };
     let (start, end) = (problem.place.as_ref().map(Place::start), problem.place.as_ref().map(Place::end));
     json!({

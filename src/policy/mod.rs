@@ -3,12 +3,15 @@
 //!
 //! A policy is immutable and shared by pointer. A request keeps the one it began with, even if another is loaded meanwhile.
 
+pub(crate) mod catalog;
 pub(crate) mod compile;
 mod decode;
 mod decode_error;
 pub(crate) mod diagnostic;
 pub(crate) mod document;
 pub(crate) mod header_rules;
+mod json_file;
+mod json_place;
 mod load;
 pub(crate) mod openapi;
 pub(crate) mod router;

@@ -47,6 +47,15 @@ pub(crate) const OPENAPI: Dialect = Dialect {
     beginning: "begin it with `openapi: 3.1.0`",
 };
 
+/// JSON Schemas in YAML.
+pub(crate) const SCHEMA: Dialect = Dialect {
+    nodes: 2_000_000,
+    depth: 120,
+    noun: "schema",
+    language: "JSON Schema",
+    beginning: "write a schema, such as `type: object`",
+};
+
 /// Parses `source` as one YAML document. Returns `None` if there is no tree; `problems` then contains the reason.
 pub(crate) fn parse(source: &Arc<SourceText>, problems: &mut Problems) -> Option<Tree> {
     parse_as(POLICY, source, problems)

@@ -62,6 +62,7 @@ mod reload;
 mod report;
 mod routing;
 mod schema;
+mod schema_files;
 mod shared_store;
 mod small_print;
 mod stalls;

@@ -14,6 +14,7 @@ use secrecy::ExposeSecret;
 
 use super::exit_code::{DONE, FAILED, INVALID};
 use super::output::{colour, print};
+use crate::policy::catalog::Catalog;
 use crate::policy::diagnostic::Problems;
 use crate::policy::openapi::{Description, Options};
 use crate::policy::source::Sources;
@@ -74,7 +75,9 @@ fn read(folder: &Path, document: &str) -> Option<Description> {
     let mut sources = Sources::in_folder(folder);
     let mut problems = Problems::new();
     let description = match sources.read(document) {
-        Ok(source) => Description::read(&mut sources, source, document, &Options::default(), &mut problems),
+        Ok(source) => {
+            Description::read(&mut sources, &Catalog::default(), &source, document, &Options::default(), &mut problems)
+        }
         Err(error) => {
             problems.error(None, error.to_string());
             None

@@ -110,11 +110,11 @@ fn bodies(
         context.error(at.key("soap"), "a route has `xml` or `soap`, not both");
     }
     if let Some(path) = &request.form {
-        let SchemaFile { value, schema } = schemas.json(context, path, at.key("form"))?;
+        let SchemaFile { value, schema, .. } = schemas.json(context, path, at.key("form"))?;
         contents.extend(Contents::form(&Arc::new(Form::new(form_fields(&value), schema))));
     }
     if let Some(path) = &request.multipart {
-        let SchemaFile { value, schema } = schemas.json(context, path, at.key("multipart"))?;
+        let SchemaFile { value, schema, .. } = schemas.json(context, path, at.key("multipart"))?;
         contents.extend(Contents::multipart(&Arc::new(Multipart::new(form_fields(&value), schema))));
     }
     Some(contents)
@@ -135,7 +135,7 @@ fn parameters(
 ) -> Option<Option<Parameters>> {
     let mut parameters = Parameters::default();
     if let Some(path) = &request.path {
-        let SchemaFile { value, schema } = schemas.json(context, path, at.key("path"))?;
+        let SchemaFile { value, schema, .. } = schemas.json(context, path, at.key("path"))?;
         let fields: Vec<Field> = Fields::of(&value, Style::Simple, false).into_iter().collect();
         for field in &fields {
             if !names.iter().any(|name| *name.name == *field.name()) {
@@ -154,7 +154,7 @@ fn parameters(
     }
     parameters.query = query(context, schemas, request, at.key("query"))?;
     if let Some(path) = &request.headers {
-        let SchemaFile { value, schema } = schemas.json(context, path, at.key("headers"))?;
+        let SchemaFile { value, schema, .. } = schemas.json(context, path, at.key("headers"))?;
         let mut fields = Vec::new();
         for field in Fields::of(&value, Style::Simple, false) {
             match HeaderName::from_bytes(field.name().as_bytes()) {
@@ -171,7 +171,7 @@ fn parameters(
         parameters.headers = Some(Group { fields, schema });
     }
     if let Some(path) = &request.cookies {
-        let SchemaFile { value, schema } = schemas.json(context, path, at.key("cookies"))?;
+        let SchemaFile { value, schema, .. } = schemas.json(context, path, at.key("cookies"))?;
         parameters.cookies = Some(Group { fields: Fields::of(&value, Style::Form, false), schema });
     }
     let some = request.path.is_some() || parameters.query.is_some() || request.headers.is_some();
@@ -187,9 +187,9 @@ fn query(
 ) -> Option<Option<Group<Fields>>> {
     Some(match (&request.query, request.strict.unwrap_or(false)) {
         (Some(path), strict) => {
-            let SchemaFile { value, schema } = schemas.json(context, path, at)?;
+            let SchemaFile { value, schema, closed } = schemas.json(context, path, at)?;
             let open = ["additionalProperties", "unevaluatedProperties"].iter().all(|key| value.get(key).is_none());
-            let schema = if strict && open { strictly(&value, &schema)? } else { schema };
+            let schema = if strict && open { closed? } else { schema };
             let fields = Fields::of(&value, Style::Form, true);
             for collision in fields.collisions() {
                 context.warning(at, collision).help("rename one of them");
@@ -202,13 +202,6 @@ fn query(
         }
         (None, false) => None,
     })
-}
-
-/// The same schema, which also forbids properties that it does not list.
-fn strictly(value: &Value, schema: &JsonSchema) -> Option<Arc<JsonSchema>> {
-    let mut value = value.clone();
-    value.as_object_mut()?.insert("additionalProperties".to_owned(), Value::Bool(false));
-    schema.sibling(&value).ok().map(Arc::new)
 }
 
 /// Compiles the contract of a route's responses.

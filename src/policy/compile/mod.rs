@@ -7,10 +7,12 @@ mod admin;
 mod apis;
 mod audit;
 mod auth;
+mod catalog;
 mod consumers;
 mod context;
 mod contracts;
 mod headers;
+mod json_schemas;
 mod limits;
 mod listen;
 mod names;
@@ -50,6 +52,9 @@ fn loaded(loaded: Result<Loaded, Problems>, stand_ins: Option<&dyn StandIns>) ->
     };
     let mut context = Context { sources, problems, stand_ins, system: None, own_addresses: Vec::new() };
     let policy = whole(&mut context, &document, tree.at());
+    if document.strict == Some(true) {
+        context.problems.make_strict();
+    }
     (Some(policy).filter(|_| !context.problems.has_errors()), context.problems)
 }
 

@@ -1,20 +1,18 @@
-//! Schema files: read once, with the files they refer to, and compiled once, however many routes use them.
-//!
-//! References lead to files of the policy's folder and into them, never to the network.
+//! The schema files that routes name: each is read once, and compiled once, however many routes use it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::context::Context;
-use crate::policy::diagnostic::Problems;
-use crate::policy::source::{Place, SourceText, beside};
+use super::json_schemas::Loader;
+use crate::policy::catalog::Catalog;
+use crate::policy::document::{self, Document};
+use crate::policy::source::Place;
 use crate::policy::tree::At;
-use crate::policy::yaml;
-use crate::stages::schema::json::{Files, JsonSchema, SchemaProblem};
+use crate::stages::schema::json::{DocumentId, JsonSchema, Root};
 use crate::stages::schema::xml::{Soap, XmlProblem, XmlSchema, XmlSettings};
-use crate::stages::strict_json;
 
 /// A JSON Schema file.
 #[derive(Clone)]
@@ -23,6 +21,8 @@ pub(super) struct SchemaFile {
     pub(super) value: Arc<Value>,
     /// Compiled.
     pub(super) schema: Arc<JsonSchema>,
+    /// The same for a query, where parameters that it does not name are refused.
+    pub(super) closed: Option<Arc<JsonSchema>>,
 }
 
 /// All of a policy, by path. `None`: its problems have been told.
@@ -34,14 +34,50 @@ pub(super) struct Schemas {
 }
 
 impl Schemas {
-    /// The schema of a file; its problems are reported at their place in that file.
-    pub(super) fn json(&mut self, context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<SchemaFile> {
-        if let Some(known) = self.json.get(path) {
-            return known.clone();
+    /// Reads all JSON Schema files that routes name, and compiles them together.
+    pub(super) fn load(context: &mut Context<'_>, catalog: &Catalog, document: &Document, at: At<'_>) -> Self {
+        let mut loader = Loader::new(context, catalog);
+        // By path: the document, and whether a query needs it closed.
+        let mut named: BTreeMap<String, (Option<DocumentId>, bool)> = BTreeMap::new();
+        each_file(document, at, &mut |path, closed, at| {
+            let known = named.entry(path.to_owned()).or_insert_with(|| (loader.named(path, at), false));
+            known.1 |= closed;
+        });
+        let documents = loader.finish();
+        let roots = named.values().filter_map(|(document, closed)| Some(((*document)?, *closed)));
+        let roots: Vec<Root> = roots
+            .flat_map(|(document, closed)| {
+                let root = |closed| Root { document, closed };
+                [Some(root(false)), closed.then(|| root(true))].into_iter().flatten()
+            })
+            .collect();
+        let (schemas, problems) = JsonSchema::all(&documents.documents, &roots);
+        let good = problems.is_empty();
+        for problem in &problems {
+            documents.tell(context, problem);
         }
-        let schema = json(context, path, at);
-        self.json.insert(path.to_owned(), schema.clone());
-        schema
+        let mut compiled: HashMap<Root, Arc<JsonSchema>> =
+            roots.into_iter().zip(schemas).filter_map(|(root, schema)| Some((root, Arc::new(schema?)))).collect();
+        let file = |(path, (document, _)): (String, (Option<DocumentId>, bool))| {
+            let mut schema = |closed| compiled.remove(&Root { document: document?, closed });
+            let found = schema(false).zip(document.and_then(|document| documents.documents.value(document)));
+            let file = found.filter(|_| good).map(|(schema_, value)| SchemaFile {
+                value: Arc::clone(value),
+                schema: schema_,
+                closed: schema(true),
+            });
+            (path, file)
+        };
+        Self { json: named.into_iter().map(file).collect(), xml: HashMap::new() }
+    }
+
+    /// The schema of a file that was read.
+    pub(super) fn json(&mut self, context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<SchemaFile> {
+        let known = self.json.get(path);
+        if known.is_none() {
+            context.error(at, "this schema was not read");
+        }
+        known.cloned().flatten()
     }
 
     /// The schema of an XSD file; problems are reported at their place in the file that has them.
@@ -60,6 +96,45 @@ impl Schemas {
         self.xml.insert(key, schema.clone());
         schema
     }
+}
+
+/// Visits the paths of all JSON Schema files that routes name, and whether a query needs the schema closed.
+fn each_file(document: &Document, at: At<'_>, visit: &mut impl FnMut(&str, bool, At<'_>)) {
+    for (api, written) in &document.apis {
+        for (name, route) in &written.routes {
+            let at = at.key("apis").key(api).key("routes").key(name);
+            if let Some(request) = &route.request {
+                let at = at.key("request");
+                let strict = request.strict == Some(true);
+                for (key, path) in files_of(request) {
+                    visit(path, strict && key == "query", at.key(key));
+                }
+            }
+            if let Some(response) = &route.response {
+                let at = at.key("response");
+                if let Some(path) = response.successful.as_ref().and_then(|content| content.json.as_ref()) {
+                    visit(path, false, at.key("json"));
+                }
+                for (status, content) in &response.statuses {
+                    content.json.iter().for_each(|path| visit(path, false, at.key(status).key("json")));
+                }
+            }
+        }
+    }
+}
+
+/// The JSON Schema files of a request, by key.
+fn files_of(request: &document::Request) -> impl Iterator<Item = (&'static str, &String)> {
+    let keys = [
+        ("json", &request.json),
+        ("form", &request.form),
+        ("multipart", &request.multipart),
+        ("path", &request.path),
+        ("query", &request.query),
+        ("headers", &request.headers),
+        ("cookies", &request.cookies),
+    ];
+    keys.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?)))
 }
 
 fn xml(context: &mut Context<'_>, path: &str, soap: Option<Soap>, at: At<'_>) -> Option<XmlSchema> {
@@ -90,117 +165,8 @@ fn xml(context: &mut Context<'_>, path: &str, soap: Option<Soap>, at: At<'_>) ->
     }
 }
 
-fn json(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<SchemaFile> {
-    let source = context.read(at, path)?;
-    let value = parse(context, &source)?;
-    let files = referred(context, path, &value)?;
-    match JsonSchema::with_files(&value, path, files) {
-        Ok(schema) => Some(SchemaFile { value: Arc::new(value), schema: Arc::new(schema) }),
-        Err(problem) => {
-            tell(context, &source, &problem);
-            None
-        }
-    }
-}
-
-/// Tells what is wrong with a schema, at its place.
-pub(super) fn tell(context: &mut Context<'_>, source: &Arc<SourceText>, problem: &SchemaProblem) {
-    let SchemaProblem { pointer, message } = problem;
-    let place = pointed(source, pointer);
-    context.problems.error(place, format!("not a JSON Schema that can be kept: {message}")).help(
-        "drafts 2020-12, 2019-09, 7, 6 and 4 are known; patterns have no look-around and no back-references; references \
-         lead to files of the policy's folder",
-    );
-}
-
-/// Parses a file, strictly.
-fn parse(context: &mut Context<'_>, source: &Arc<SourceText>) -> Option<Value> {
-    match strict_json::parse(source.text.as_bytes()) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            let start = offset(&source.text, error.line(), error.column());
-            context.problems.error(Place::new(source, start..start + 1), format!("not acceptable JSON: {error}"));
-            None
-        }
-    }
-}
-
-/// The files that a schema refers to, and those that they refer to.
-fn referred(context: &mut Context<'_>, path: &str, value: &Value) -> Option<Files> {
-    let mut files = Files::new();
-    let mut waiting = paths(path, value);
-    while let Some(path) = waiting.pop() {
-        if files.contains_key(&path) {
-            continue;
-        }
-        // What cannot be read may be no reference, but a property of that name; if it is one, the compiler will miss it.
-        let Ok(source) = context.sources.read(&path) else { continue };
-        let value = parse(context, &source)?;
-        waiting.extend(paths(&path, &value));
-        files.insert(path, value);
-    }
-    Some(files)
-}
-
-/// Where the references of a document to other files lead, as paths from the policy's folder.
-fn paths(from: &str, document: &Value) -> Vec<String> {
-    let (mut paths, mut left) = (Vec::new(), vec![document]);
-    while let Some(value) = left.pop() {
-        match value {
-            Value::Array(items) => left.extend(items),
-            Value::Object(members) => {
-                left.extend(members.values());
-                paths.extend(
-                    members.get("$ref").and_then(Value::as_str).and_then(|reference| referred_path(from, reference)),
-                );
-            }
-            _ => {}
-        }
-    }
-    paths
-}
-
-/// The path of what a file refers to; none where it stays in the file, or climbs out of the policy's folder.
-fn referred_path(from: &str, reference: &str) -> Option<String> {
-    let file = reference.split('#').next().filter(|file| !file.is_empty())?;
-    let file = percent_encoding::percent_decode_str(file).decode_utf8().ok()?;
-    let climbs = |path: &str| path.split('/').filter(|step| *step == "..").count();
-    beside(from, &file).ok().filter(|path| climbs(path) <= climbs(from))
-}
-
 /// The byte at a line and a column, both from 1.
 fn offset(text: &str, line: usize, column: usize) -> usize {
     let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     (start + column.saturating_sub(1)).min(text.len().saturating_sub(1))
-}
-
-/// The place of a JSON pointer (RFC 6901). JSON is YAML, so the policy's own reader knows the places.
-pub(super) fn pointed(source: &Arc<SourceText>, pointer: &str) -> Place {
-    match yaml::parse(source, &mut Problems::new()) {
-        Some(tree) => tree.at().pointer(pointer).place(),
-        None => Place::new(source, 0..1),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn references_stay_in_the_folder_of_the_policy() {
-        for (from, reference, path) in [
-            ("schemas/order.json", "line.json", Some("schemas/line.json")),
-            ("schemas/order.json", "./line.json#/$defs/a", Some("schemas/line.json")),
-            ("schemas/order.json", "../common/a%20b.json", Some("common/a b.json")),
-            ("order.json", "a/../line.json", Some("line.json")),
-            ("order.json", "#/$defs/a", None),
-            ("order.json", "../line.json", None),
-            ("schemas/order.json", "../../line.json", None),
-            ("order.json", "/etc/passwd", None),
-            ("order.json", "https://example.com/a.json", None),
-            ("order.json", "file:///etc/passwd", None),
-        ] {
-            assert_eq!(referred_path(from, reference).as_deref(), path, "{from} {reference}");
-        }
-    }
 }

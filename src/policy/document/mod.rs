@@ -34,9 +34,15 @@ pub(crate) struct Document {
     /// Version of the policy language: 1. Required.
     #[schemars(range(min = 1, max = 1))]
     pub(crate) version: Option<u32>,
+    /// Where the schemas are that `$ref` and `schemaLocation` name by URL: a URL and its file, or a prefix that ends with `/` and
+    /// its folder. Nothing is fetched.
+    pub(crate) catalog: BTreeMap<String, String>,
     /// How many worker threads serve requests: `auto` (one per core) or a number. Read at start only.
     #[schemars(extend("default" = "auto"))]
     pub(crate) workers: Option<Workers>,
+    /// Whether every warning is an error.
+    #[schemars(extend("default" = false))]
+    pub(crate) strict: Option<bool>,
     /// Addresses that accept requests. Required.
     pub(crate) listen: Vec<Listen>,
     /// Networks whose `X-Forwarded-For` is trusted, such as `10.0.0.0/8`.

@@ -117,7 +117,7 @@ impl Diagnostics {
                 let place = files.place(item.file, &item.pointer, item.key);
                 let problem = match severity {
                     Severity::Error => problems.error(place, item.message),
-                    Severity::Warning => problems.warning(place, item.message),
+                    _ => problems.warning(place, item.message),
                 };
                 problem.help = item.help;
             }

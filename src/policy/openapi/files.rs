@@ -2,20 +2,20 @@
 //!
 //! All files that any `$ref` names are read first, so that everything read from them can borrow from them. Files are
 //! read from the policy's folder only (or from the description's folder, where the policy names a description
-//! elsewhere), never over the network.
+//! elsewhere, and from where `catalog` says), never over the network.
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::reference::{self, Target};
-use super::{place, value};
+use super::reference::{self, Origin, Target, TargetFile};
+use crate::policy::catalog::{self, Catalog};
 use crate::policy::diagnostic::Problems;
+use crate::policy::json_file::JsonFile;
 use crate::policy::source::{Place, SourceText, Sources, quote};
-use crate::policy::tree::Tree;
 use crate::policy::yaml;
+use crate::stages::schema::json::uri;
 
 /// Most files of one description.
 const MAX_FILES: usize = 1000;
@@ -30,16 +30,26 @@ pub(super) struct Files {
     files: Vec<File>,
     /// By path relative to the policy's folder; an error says why a file cannot be used.
     known: HashMap<String, Result<usize, String>>,
+    /// By `$id`.
+    identified: HashMap<String, usize>,
+    catalog: Catalog,
 }
 
 #[derive(Debug)]
 struct File {
     /// Relative to the policy's folder.
     path: String,
-    source: Arc<SourceText>,
-    value: Value,
-    /// For places in YAML.
-    tree: OnceCell<Option<Tree>>,
+    /// The folder that its references stay in. Empty: the policy's.
+    folder: String,
+    /// Its `$id`, if it is a URL.
+    id: Option<String>,
+    file: JsonFile,
+}
+
+impl File {
+    fn origin(&self) -> Origin<'_> {
+        Origin { path: &self.path, id: self.id.as_deref() }
+    }
 }
 
 /// One value in one of the files.
@@ -69,32 +79,34 @@ impl Files {
     /// Reads a description and every file it refers to. Reports it and returns `None` when it is not YAML or JSON.
     pub(super) fn read(
         sources: &mut Sources,
-        source: Arc<SourceText>,
+        catalog: &Catalog,
+        source: &Arc<SourceText>,
         path: &str,
         problems: &mut Problems,
     ) -> Option<Self> {
-        let (root, tree) = value::read(&source, problems)?;
-        // A description outside the policy's folder is named by the policy itself, so its folder is allowed.
-        let outside = path.starts_with('/') || path.split('/').any(|segment| segment == "..");
-        let folder = if outside { path.rsplit_once('/').map_or("", |(folder, _)| folder) } else { "" };
-        let mut files = Self { files: Vec::new(), known: HashMap::new() };
+        let root = JsonFile::read(source, yaml::OPENAPI, problems)?;
+        let mut files =
+            Self { files: Vec::new(), known: HashMap::new(), identified: HashMap::new(), catalog: catalog.clone() };
         let mut bytes = source.text.len();
-        files.add(path.to_owned(), source, root, tree);
+        // A description outside the policy's folder is named by the policy itself, so its folder is allowed.
+        files.add(path.to_owned(), catalog::folder_of(path), root);
         let mut next = 0;
         while let Some(file) = files.files.get(next) {
-            for path in named(file) {
+            let own = file.folder.clone();
+            for (path, folder) in named(file, catalog) {
                 if files.known.contains_key(&path) {
                     continue;
                 }
+                let folder = folder.unwrap_or_else(|| own.clone());
                 let room = files.files.len() < MAX_FILES && bytes < MAX_BYTES;
                 let read = match room {
                     false => Err(format!("a description is at most {MAX_FILES} files, and {} MiB", MAX_BYTES >> 20)),
-                    true => open(sources, folder, &path, problems),
+                    true => open(sources, &folder, &path, problems),
                 };
                 match read {
-                    Ok((source, value, tree)) => {
-                        bytes += source.text.len();
-                        files.add(path, source, value, tree);
+                    Ok(file) => {
+                        bytes += file.source.text.len();
+                        files.add(path, folder, file);
                     }
                     Err(problem) => {
                         files.known.insert(path, Err(problem));
@@ -106,18 +118,19 @@ impl Files {
         Some(files)
     }
 
-    fn add(&mut self, path: String, source: Arc<SourceText>, value: Value, tree: Option<Tree>) {
-        let cell = OnceCell::new();
-        if let Some(tree) = tree {
-            let _ = cell.set(Some(tree));
-        }
+    fn add(&mut self, path: String, folder: String, file: JsonFile) {
+        let id = file.value.get("$id").and_then(Value::as_str).map(|id| id.trim_end_matches('#').to_owned());
+        let id = id.filter(|id| uri::has_scheme(id));
         self.known.insert(path.clone(), Ok(self.files.len()));
-        self.files.push(File { path, source, value, tree: cell });
+        if let Some(id) = &id {
+            self.identified.entry(id.clone()).or_insert(self.files.len());
+        }
+        self.files.push(File { path, folder, id, file });
     }
 
     /// The root of the description.
     pub(super) fn root(&self) -> Option<Node<'_>> {
-        let value = &self.files.first()?.value;
+        let value = &*self.files.first()?.file.value;
         Some(Node { files: self, file: 0, pointer: String::new(), value })
     }
 
@@ -125,17 +138,28 @@ impl Files {
     fn follow(&self, file: usize, reference: &str) -> Result<Node<'_>, String> {
         let failed = |why: &str| format!("the reference {} cannot be resolved: {why}", quote(reference));
         let from = self.files.get(file).ok_or_else(|| failed("its file is gone"))?;
-        let Target { path, pointer } = reference::parse(&from.path, reference).map_err(|why| failed(&why))?;
-        let file = match path {
-            None => file,
-            Some(path) => match self.known.get(&path) {
-                Some(Ok(file)) => *file,
-                Some(Err(why)) => return Err(failed(why)),
+        let Target { file: target, place } =
+            reference::parse(from.origin(), reference, &self.catalog).map_err(|why| failed(&why))?;
+        let known = |path: &str| self.known.get(path).cloned();
+        let file = match target {
+            TargetFile::Same => file,
+            TargetFile::At(path, _) => match known(&path) {
+                Some(Ok(file)) => file,
+                Some(Err(why)) => return Err(failed(&why)),
                 None => return Err(failed("this file was not read")),
             },
+            TargetFile::Known(url, beside) => match (self.identified.get(&url), beside.and_then(|path| known(&path))) {
+                (Some(file), _) => *file,
+                (None, Some(Ok(file))) => file,
+                _ => return Err(failed(&format!("it is a URL; say where it is: {}", uri::catalog(&url)))),
+            },
         };
-        let root = self.files.get(file).map(|file| &file.value);
-        let value = root.and_then(|root| root.pointer(&pointer)).ok_or_else(|| failed("there is nothing there"))?;
+        let root = self.files.get(file).map(|file| &*file.file.value);
+        let anchor = |root| reference::anchor(root, &place);
+        let pointer =
+            if place.is_empty() || place.starts_with('/') { Some(place.clone()) } else { root.and_then(anchor) };
+        let value = root.zip(pointer.as_ref()).and_then(|(root, pointer)| root.pointer(pointer));
+        let (value, pointer) = value.zip(pointer).ok_or_else(|| failed("there is nothing there"))?;
         Ok(Node { files: self, file, pointer, value })
     }
 
@@ -144,29 +168,13 @@ impl Files {
         let Some(file) = self.files.get(file).or(self.files.first()) else {
             return Place::new(&Arc::new(SourceText::new(String::new(), String::new(), 0)), 0..0);
         };
-        let json = file.source.text.trim_start_matches('\u{feff}').trim_start().starts_with('{');
-        if json && let Some((key_range, value_range)) = place::find(&file.source.text, pointer) {
-            return Place::new(&file.source, if key { key_range } else { value_range });
-        }
-        let parse = || yaml::parse_as(yaml::OPENAPI, &file.source, &mut Problems::new());
-        let Some(tree) = file.tree.get_or_init(parse) else { return Place::new(&file.source, 0..1) };
-        let at = tree.at().pointer(pointer);
-        if key { at.key_place() } else { at.place() }
+        file.file.place(pointer, key)
     }
 }
 
-fn open(
-    sources: &mut Sources,
-    folder: &str,
-    path: &str,
-    problems: &mut Problems,
-) -> Result<(Arc<SourceText>, Value, Option<Tree>), String> {
-    let below = match folder {
-        "" => !path.starts_with('/') && !path.starts_with(".."),
-        folder => path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')),
-    };
+fn open(sources: &mut Sources, folder: &str, path: &str, problems: &mut Problems) -> Result<JsonFile, String> {
     let outside = || format!("{} is outside the folder that files are read from", quote(path));
-    if !below {
+    if !catalog::is_below(folder, path) {
         return Err(outside());
     }
     // Read before links are looked at, so that a file that appears later counts as a change.
@@ -174,21 +182,25 @@ fn open(
     if !sources.is_within(folder, path) {
         return Err(outside());
     }
-    let read = value::read(&source, problems).ok_or_else(|| format!("{} cannot be read", quote(&source.name)));
-    read.map(|(value, tree)| (source, value, tree))
+    let read = JsonFile::read(&source, yaml::OPENAPI, problems);
+    read.ok_or_else(|| format!("{} cannot be read", quote(&source.name)))
 }
 
-/// The paths of all files named by references in a file. References in examples are included, though they mean nothing.
-fn named(file: &File) -> Vec<String> {
+/// The paths of all files named by references in a file, and the folders that they may be in. References in examples are
+/// included, though they mean nothing.
+fn named(file: &File, catalog: &Catalog) -> Vec<(String, Option<String>)> {
     let mut paths = Vec::new();
-    let mut left = vec![&file.value];
+    let mut left = vec![&*file.file.value];
     while let Some(value) = left.pop() {
         match value {
             Value::Object(members) => {
-                if let Some(Value::String(reference)) = members.get("$ref")
-                    && let Ok(Target { path: Some(path), .. }) = reference::parse(&file.path, reference)
-                {
-                    paths.push(path);
+                for key in ["$ref", "$dynamicRef"] {
+                    let Some(Value::String(reference)) = members.get(key) else { continue };
+                    match reference::parse(file.origin(), reference, catalog) {
+                        Ok(Target { file: TargetFile::At(path, folder), .. }) => paths.push((path, folder)),
+                        Ok(Target { file: TargetFile::Known(_, Some(path)), .. }) => paths.push((path, None)),
+                        _ => {}
+                    }
                 }
                 left.extend(members.values());
             }

@@ -4,8 +4,7 @@
 //! or, where the report says so, less is checked. Only the policy can make an operation public, so
 //! [`Security`] just says that an operation requires no credential.
 //!
-//! 1. [`files`]: the description and all files it refers to. [`value`] parses YAML or JSON; [`place`] finds places in
-//!    text.
+//! 1. [`files`]: the description and all files it refers to.
 //! 2. [`operation`]: paths, with [`servers`], [`path`], [`security`], [`parameters`], [`content`], [`extensions`].
 //! 3. [`schema`]: all schemas, as two JSON Schema documents.
 
@@ -18,13 +17,11 @@ mod operation;
 mod options;
 mod parameters;
 mod path;
-mod place;
 mod reading;
 mod reference;
 mod schema;
 mod security;
 mod servers;
-mod value;
 mod version;
 
 use std::collections::HashMap;
@@ -44,6 +41,7 @@ use self::reading::Reading;
 pub(crate) use self::schema::Name;
 use self::schema::{Direction, Schemas, Translated};
 pub(crate) use self::security::{Alternative, Issuer, Security};
+use super::catalog::Catalog;
 use super::diagnostic::Problems;
 use super::source::{Place, SourceText, Sources};
 
@@ -72,9 +70,9 @@ pub(crate) struct Description {
 /// `{"$defs": …}`, in JSON Schema 2020-12.
 #[derive(Debug)]
 pub(crate) struct Definitions {
-    pub(crate) document: Value,
+    pub(crate) document: Arc<Value>,
     /// The same definitions for messages that are only reported: with members of the other direction.
-    pub(crate) lenient: Option<Value>,
+    pub(crate) lenient: Option<Arc<Value>>,
 }
 
 impl Description {
@@ -82,12 +80,13 @@ impl Description {
     /// be used. The reasons, and what is not enforced, are added to `problems`.
     pub(crate) fn read(
         sources: &mut Sources,
-        source: Arc<SourceText>,
+        catalog: &Catalog,
+        source: &Arc<SourceText>,
         path: &str,
         options: &Options,
         problems: &mut Problems,
     ) -> Option<Self> {
-        let files = Files::read(sources, source, path, problems)?;
+        let files = Files::read(sources, catalog, source, path, problems)?;
         let mut diagnostics = Diagnostics::default();
         let Some((root, version)) = files.root().zip(version::of(&files, &mut diagnostics)) else {
             diagnostics.report(&files, problems);
@@ -150,7 +149,7 @@ fn definitions(
     });
     let Translated { document, broken } = schemas.finish(diagnostics, origins);
     let lenient = lenient.filter(|lenient| *lenient != document);
-    (Definitions { document, lenient }, broken)
+    (Definitions { document: Arc::new(document), lenient: lenient.map(Arc::new) }, broken)
 }
 
 #[cfg(test)]

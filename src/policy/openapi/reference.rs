@@ -4,30 +4,90 @@
 
 use percent_encoding::percent_decode_str;
 
+use crate::policy::catalog::Catalog;
 use crate::policy::source::beside;
+use crate::stages::schema::json::uri;
 
 /// The target of a reference.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    /// Path relative to the policy's folder; none for the file that the reference is in.
-    pub(super) path: Option<String>,
-    /// JSON pointer.
-    pub(super) pointer: String,
+    pub(super) file: TargetFile,
+    /// JSON pointer, or the name of an anchor.
+    pub(super) place: String,
 }
 
-/// Parses a reference in the file `from`. The error says what is wrong with it.
-pub(super) fn parse(from: &str, reference: &str) -> Result<Target, String> {
-    let (path, fragment) = reference.split_once('#').unwrap_or((reference, ""));
+/// The file that a reference leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum TargetFile {
+    /// The one that the reference is in.
+    Same,
+    /// A path relative to the policy's folder, and the folder that it may be in; none: that of the file with the reference.
+    At(String, Option<String>),
+    /// What has this URL as its `$id`, unless it is one of the paths.
+    Known(String, Option<String>),
+}
+
+/// The file that has a reference.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin<'o> {
+    /// Relative to the policy's folder.
+    pub(super) path: &'o str,
+    /// Its `$id`, if it is a URL.
+    pub(super) id: Option<&'o str>,
+}
+
+/// Parses a reference in a file. The error says what is wrong with it.
+pub(super) fn parse(from: Origin<'_>, reference: &str, catalog: &Catalog) -> Result<Target, String> {
+    let (file, fragment) = reference.split_once('#').unwrap_or((reference, ""));
     let decode = |text: &str| {
         let decoded = percent_decode_str(text).decode_utf8().map_err(|_| "it is not UTF-8 once decoded".to_owned());
         decoded.map(|text| text.into_owned())
     };
-    let pointer = decode(fragment)?;
-    if !pointer.is_empty() && !pointer.starts_with('/') {
-        return Err("only JSON pointers are followed (`#/…`), not names of anchors".to_owned());
+    let place = decode(fragment)?;
+    let file = decode(file)?.replace('\\', "/");
+    if file.is_empty() {
+        return Ok(Target { file: TargetFile::Same, place });
     }
-    let path = if path.is_empty() { None } else { Some(beside(from, &decode(path)?)?) };
-    Ok(Target { path, pointer })
+    let url = if uri::has_scheme(&file) {
+        file.clone()
+    } else {
+        from.id.map_or_else(String::new, |id| uri::resolve(id, &file))
+    };
+    if let Some(located) = catalog.locate(&url) {
+        return Ok(Target { file: TargetFile::At(located.path, Some(located.folder)), place });
+    }
+    if !uri::has_scheme(&file) {
+        return Ok(Target { file: TargetFile::At(beside(from.path, &file)?, None), place });
+    }
+    let beside = from.id.and_then(|id| uri::relative(id, &url)).and_then(|path| beside(from.path, &path).ok());
+    Ok(Target { file: TargetFile::Known(url, beside), place })
+}
+
+/// Finds an anchor (2020-12 core, §8.2.2) in a file; returns its JSON pointer.
+pub(super) fn anchor(document: &serde_json::Value, name: &str) -> Option<String> {
+    use serde_json::Value;
+    let mut left = vec![(document, String::new())];
+    while let Some((value, pointer)) = left.pop() {
+        match value {
+            Value::Object(members) => {
+                let named = |key: &str| members.get(key).and_then(Value::as_str) == Some(name);
+                if named("$anchor") || named("$dynamicAnchor") {
+                    return Some(pointer);
+                }
+                let below = members.iter().filter(|(_, value)| value.is_object() || value.is_array());
+                left.extend(
+                    below.map(|(key, value)| {
+                        (value, format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1")))
+                    }),
+                );
+            }
+            Value::Array(items) => {
+                left.extend(items.iter().enumerate().map(|(index, value)| (value, format!("{pointer}/{index}"))));
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -36,31 +96,48 @@ mod tests {
 
     #[test]
     fn references_name_a_file_and_a_place() {
-        for (from, reference, path, pointer) in [
-            ("a.yaml", "#/components/schemas/X", None, "/components/schemas/X"),
-            ("a.yaml", "#", None, ""),
-            ("a.yaml", "#/paths/~1orders~1%7Bid%7D/get", None, "/paths/~1orders~1{id}/get"),
-            ("a.yaml", "b.yaml", Some("b.yaml"), ""),
-            ("specs/a.yaml", "./b.yaml#/x", Some("specs/b.yaml"), "/x"),
-            ("specs/v1/a.yaml", "../common/b%20c.yaml#/x", Some("specs/common/b c.yaml"), "/x"),
-            ("specs/a.yaml", "../../b.yaml", Some("../b.yaml"), ""),
-            ("../specs/a.yaml", "../b.yaml", Some("../b.yaml"), ""),
-            ("../a.yaml", "../../b.yaml", Some("../../../b.yaml"), ""),
-            ("/etc/specs/a.yaml", "b.yaml", Some("/etc/specs/b.yaml"), ""),
-            ("a.yaml", "b:c.yaml", None, "!"),
-            ("a.yaml", "https://example.com/b.yaml", None, "!"),
-            ("a.yaml", "//example.com/b.yaml", None, "!"),
-            ("a.yaml", "file:///etc/passwd", None, "!"),
-            ("a.yaml", "/etc/passwd", None, "!"),
-            ("a.yaml", "..\\b.yaml", None, "!"),
-            ("a.yaml", "#Name", None, "!"),
-            ("a.yaml", "#/%ff", None, "!"),
+        let catalog = Catalog::new(
+            &[("https://example.com/", "schemas/"), ("https://out.example/", "../out")]
+                .map(|(url, place)| (url.to_owned(), place.to_owned()))
+                .into(),
+        );
+        let at = |path: &str| TargetFile::At(path.to_owned(), None);
+        let listed = |path: &str, folder: &str| TargetFile::At(path.to_owned(), Some(folder.to_owned()));
+        let known = |url: &str, path: Option<&str>| TargetFile::Known(url.to_owned(), path.map(str::to_owned));
+        for (from, reference, file, place) in [
+            ("a.yaml", "#/components/schemas/X", Some(TargetFile::Same), "/components/schemas/X"),
+            ("a.yaml", "#", Some(TargetFile::Same), ""),
+            ("a.yaml", "#/paths/~1orders~1%7Bid%7D/get", Some(TargetFile::Same), "/paths/~1orders~1{id}/get"),
+            ("a.yaml", "#/components/schemas/A<B>", Some(TargetFile::Same), "/components/schemas/A<B>"),
+            ("a.yaml", "#Name", Some(TargetFile::Same), "Name"),
+            ("a.yaml", "b.yaml", Some(at("b.yaml")), ""),
+            ("specs/a.yaml", "./b.yaml#/x", Some(at("specs/b.yaml")), "/x"),
+            ("specs/v1/a.yaml", "../common/b%20c.yaml#/x", Some(at("specs/common/b c.yaml")), "/x"),
+            ("specs/v1/a.yaml", "..\\common\\b.yaml", Some(at("specs/common/b.yaml")), ""),
+            ("specs/a.yaml", "../../b.yaml", Some(at("../b.yaml")), ""),
+            ("../specs/a.yaml", "../b.yaml", Some(at("../b.yaml")), ""),
+            ("../a.yaml", "../../b.yaml", Some(at("../../../b.yaml")), ""),
+            ("/etc/specs/a.yaml", "b.yaml", Some(at("/etc/specs/b.yaml")), ""),
+            ("a.yaml", "https://example.com/b.json#/x", Some(listed("schemas/b.json", "")), "/x"),
+            ("a.yaml", "https://out.example/b.json", Some(listed("../out/b.json", "../out")), ""),
+            ("a.yaml", "https://other.example/b.yaml", Some(known("https://other.example/b.yaml", None)), ""),
+            ("schemas/id", "b.json", Some(at("schemas/b.json")), ""),
+            (
+                "schemas/id",
+                "https://id.example/x/c.json",
+                Some(known("https://id.example/x/c.json", Some("c.json"))),
+                "",
+            ),
+            ("a.yaml", "file:///etc/passwd", Some(known("file:///etc/passwd", None)), ""),
+            ("a.yaml", "//example.com/b.yaml", None, ""),
+            ("a.yaml", "/etc/passwd", None, ""),
+            ("a.yaml", "#/%ff", None, ""),
         ] {
-            let got = parse(from, reference);
-            let expected = Target { path: path.map(str::to_owned), pointer: pointer.to_owned() };
-            match pointer {
-                "!" => assert!(got.is_err(), "{reference}"),
-                _ => assert_eq!(got.as_ref(), Ok(&expected), "{from} {reference}"),
+            let id = from.ends_with("/id").then_some("https://id.example/x/y/id");
+            let got = parse(Origin { path: from, id }, reference, &catalog);
+            match file {
+                None => assert!(got.is_err(), "{reference}"),
+                Some(file) => assert_eq!(got, Ok(Target { file, place: place.to_owned() }), "{from} {reference}"),
             }
         }
     }

@@ -12,6 +12,7 @@ mod encoding;
 mod fast_path;
 pub(crate) mod fields;
 pub(crate) mod form;
+pub(crate) mod formats;
 pub(crate) mod json;
 mod malformed;
 pub(crate) mod media_type;

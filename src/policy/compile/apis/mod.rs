@@ -12,6 +12,7 @@ use std::sync::Arc;
 use self::merged_route::MergedRoute;
 use self::openapi::Described;
 use self::route::ApiScope;
+use super::catalog;
 use super::context::Context;
 use super::contracts::Defaults;
 use super::headers;
@@ -43,7 +44,9 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         body: document.limits.body_size.map_or(MAX_BODY, |Size(bytes)| bytes),
         deadline: limits::request_body(context, document, at),
     };
-    let mut apis = Apis::default();
+    let catalog = catalog::compile(context, document, at);
+    let schemas = Schemas::load(context, &catalog, document, at);
+    let mut apis = Apis { schemas, ..Apis::default() };
     if document.apis.is_empty() {
         context.missing(
             at.key("apis"),
@@ -55,7 +58,8 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         let at = at.key("apis").key(name);
         let hosts = hosts(context, &written.hosts, at.key("hosts"));
         let upstream = upstream::compile(context, written.upstream.as_ref(), &mut apis.servers, at.key("upstream"));
-        let described = written.openapi.as_ref().map(|openapi| openapi::read(context, openapi, at.key("openapi")));
+        let described =
+            written.openapi.as_ref().map(|openapi| openapi::read(context, &catalog, openapi, at.key("openapi")));
         if written.routes.is_empty() && described.is_none() {
             let help = "write the routes to open, such as `GET /orders/{id}: { scopes: [orders:read] }`";
             context.missing(at.key("routes"), "this API has no routes, so it is closed", help);

@@ -8,6 +8,7 @@ use http::HeaderName;
 use serde_json::Value;
 
 use super::merged_route::MergedRoute;
+use crate::policy::catalog::Catalog;
 use crate::policy::compile::auth::KEY_HEADER;
 use crate::policy::compile::context::Context;
 use crate::policy::compile::contracts::{DescribedRequest, MAX_CHECKED_BODY};
@@ -62,7 +63,12 @@ impl Answers {
 }
 
 /// Reads the description of an API, and compiles its schemas. Reports problems, and returns `None` if it is unusable.
-pub(super) fn read(context: &mut Context<'_>, written: &document::OpenApi, at: At<'_>) -> Option<Described> {
+pub(super) fn read(
+    context: &mut Context<'_>,
+    catalog: &Catalog,
+    written: &document::OpenApi,
+    at: At<'_>,
+) -> Option<Described> {
     let answers = choice(context, &Answers::ALL, written.responses.as_deref(), at.key("responses"));
     let answers = answers.unwrap_or(Answers::Block);
     let handling = |context: &mut Context<'_>, key: &'static str, text: &Option<String>, of_answers: bool| {
@@ -88,7 +94,7 @@ pub(super) fn read(context: &mut Context<'_>, written: &document::OpenApi, at: A
         return None;
     };
     let source = context.read(place, path)?;
-    let description = Description::read(&mut context.sources, source, path, &options, &mut context.problems)?;
+    let description = Description::read(&mut context.sources, catalog, &source, path, &options, &mut context.problems)?;
     check_skipped(context, &description, &options, at.key("skip"));
     let requests = compiled(context, &description, &description.requests, &request_names(&description))?;
     let names = if answers == Answers::Off { BTreeSet::new() } else { response_names(&description) };
@@ -160,7 +166,7 @@ fn compiled(
 fn compiled_document(
     context: &mut Context<'_>,
     description: &Description,
-    document: &Value,
+    document: &Arc<Value>,
     names: &BTreeSet<&str>,
 ) -> Option<HashMap<Name, Arc<JsonSchema>>> {
     let names: Vec<&str> = names.iter().copied().collect();
@@ -168,7 +174,7 @@ fn compiled_document(
         Ok(schemas) => {
             Some(names.iter().map(|name| Name::from(*name)).zip(schemas.into_iter().map(Arc::new)).collect())
         }
-        Err(SchemaProblem { pointer, message }) => {
+        Err(SchemaProblem { pointer, message, .. }) => {
             let place = description.origin(&pointer);
             context.problems.error(place, format!("this schema cannot be enforced: {message}"));
             None

@@ -75,42 +75,11 @@ const KEYWORDS: &[(&str, Form, bool)] = &[
     ("uniqueItems", Form::Flag, true),
 ];
 
-/// Formats of JSON Schema 2020-12, which are asserted; all others are annotations.
-const FORMATS: &[&str] = &[
-    "date",
-    "date-time",
-    "duration",
-    "email",
-    "hostname",
-    "ipv4",
-    "ipv6",
-    "iri",
-    "iri-reference",
-    "json-pointer",
-    "regex",
-    "relative-json-pointer",
-    "time",
-    "uri",
-    "uri-reference",
-    "uri-template",
-    "uuid",
-];
-
 const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
 
 /// The form of a keyword's value, and whether OpenAPI 3.0 has it; `None` for keywords that assert nothing.
 pub(super) fn find(name: &str) -> Option<(Form, bool)> {
     KEYWORDS.iter().find(|(known, ..)| *known == name).map(|(_, form, old)| (*form, *old))
-}
-
-/// The keyword that equals a name except for upper and lower case.
-pub(super) fn misspelt(name: &str) -> Option<&'static str> {
-    KEYWORDS.iter().map(|(known, ..)| *known).find(|known| known.eq_ignore_ascii_case(name))
-}
-
-/// Whether a format is one of JSON Schema's.
-pub(super) fn asserts(format: &str) -> bool {
-    FORMATS.contains(&format)
 }
 
 impl Form {
@@ -163,11 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_sorted_and_its_formats_are_known_to_the_crate() {
+    fn the_table_is_sorted() {
         assert!(KEYWORDS.is_sorted_by_key(|(name, ..)| *name));
-        let options = jsonschema::options();
-        for format in FORMATS {
-            assert!(options.is_known_format(jsonschema::Draft::Draft202012, format), "{format}");
-        }
     }
 }

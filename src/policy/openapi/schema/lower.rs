@@ -4,12 +4,13 @@
 //!   keywords beside `$ref`.
 //! - `readOnly` properties are not required in requests, nor `writeOnly` ones in responses; the policy says whether they
 //!   are refused.
-//! - `int32` and the like bound numbers, `byte` is base64; formats that JSON Schema does not have are annotations.
+//! - Formats are those of the drafts and of OpenAPI's registry; others are annotations.
 //! - Annotations are left out.
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Number, Value, json};
+use jsonschema::Draft;
+use serde_json::{Map, Value};
 
 use super::definitions::{Direction, Key, Schemas};
 use super::keywords::{self, Form};
@@ -18,10 +19,9 @@ use crate::policy::openapi::diagnostics::Diagnostics;
 use crate::policy::openapi::files::Node;
 use crate::policy::openapi::version::Version;
 use crate::policy::source::quote;
-use crate::stages::schema::json::pattern_problem;
+use crate::stages::schema::json::keywords::{Word, find, word};
+use crate::stages::schema::json::{lint, pattern_problem};
 
-/// RFC 4648 §4.
-const BASE64: &str = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
 /// Handled apart from the table of keywords, or annotations.
 const OWN: &[&str] =
     &["$comment", "$defs", "$ref", "definitions", "discriminator", "nullable", "readOnly", "writeOnly"];
@@ -81,12 +81,16 @@ impl<'d> Lowering<'_, 'd> {
         }
         for (name, child) in node.entries() {
             match keywords::find(name) {
+                _ if name == "nullable" && self.schemas.version == Version::V3_1 => self.other(name, &child),
                 _ if OWN.contains(&name) => {}
                 Some((_, false)) if self.schemas.version == Version::V3_0 => {
                     let message = format!("`{name}` is not a keyword of OpenAPI 3.0, so it is not checked");
                     self.diagnostics.warning(&child, message).at_key().help("OpenAPI 3.1 has it");
                 }
-                Some((form, _)) => self.keyword(node, name, form, &child, &mut out),
+                Some((form, _)) => {
+                    self.for_another_type(node, name, &child);
+                    self.keyword(node, name, form, &child, &mut out);
+                }
                 None => self.other(name, &child),
             }
         }
@@ -105,11 +109,37 @@ impl<'d> Lowering<'_, 'd> {
         if IDENTITIES.contains(&name) {
             let message = format!("`{name}` is not supported: references are resolved by path and JSON pointer only");
             self.diagnostics.warning(child, message).at_key();
-        } else if let Some(meant) = keywords::misspelt(name) {
-            self.diagnostics
-                .warning(child, format!("{} is not a keyword, so it is not checked", quote(name)))
-                .at_key()
-                .help(format!("did you mean `{meant}`?"));
+            return;
+        }
+        // 3.0 has the keywords of draft-04, but for those that it leaves out.
+        let (draft, version) = match self.schemas.version {
+            Version::V3_0 => (Draft::Draft4, "OpenAPI 3.0"),
+            Version::V3_1 => (Draft::Draft202012, "OpenAPI 3.1"),
+        };
+        let (message, help) = match word(draft, name) {
+            Word::Misspelt(meant) => {
+                (format!("{} is not a keyword, so it is not checked", quote(name)), format!("did you mean `{meant}`?"))
+            }
+            Word::Foreign(whose, help) => {
+                (format!("`{name}` is a keyword of {whose}, but not of {version}: it is not checked"), help.to_owned())
+            }
+            Word::Keyword(keyword) if keyword.judges() => {
+                (format!("`{name}` is not a keyword of {version}, so it is not checked"), "remove it".to_owned())
+            }
+            _ => return,
+        };
+        self.diagnostics.warning(child, message).at_key().help(help);
+    }
+
+    /// Tells a keyword that judges no value of the types that the schema allows.
+    fn for_another_type(&mut self, node: &Node<'d>, name: &str, child: &Node<'d>) {
+        let types: Vec<&str> = match node.value.get("type") {
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+            _ => return,
+        };
+        if let Some(message) = find(name).and_then(|keyword| lint::for_another_type(keyword, &types)) {
+            self.diagnostics.warning(child, message).at_key();
         }
     }
 
@@ -130,7 +160,16 @@ impl<'d> Lowering<'_, 'd> {
             // With `exclusiveMinimum: true` beside it, that is the bound.
             ("maximum", _) if old && node.flag("exclusiveMaximum") => return,
             ("minimum", _) if old && node.flag("exclusiveMinimum") => return,
-            ("format", Value::String(format)) => return self.format(format, out),
+            ("format", Value::String(format)) => {
+                if let Some((message, help)) = lint::unknown_format(format) {
+                    let item = self.diagnostics.warning(child, message);
+                    if let Some(help) = help {
+                        item.help(help);
+                    }
+                    return;
+                }
+                child.value.clone()
+            }
             ("pattern", Value::String(pattern)) => {
                 if !self.keeps(pattern, child) {
                     return;
@@ -160,7 +199,6 @@ impl<'d> Lowering<'_, 'd> {
                     made.extend(items);
                 }
             }
-            ("minimum" | "maximum", _) => narrow(out, name, value),
             _ => drop(out.insert(name.to_owned(), value)),
         }
     }
@@ -179,30 +217,6 @@ impl<'d> Lowering<'_, 'd> {
                 .help("patterns are matched in linear time: no look-around, no back-references");
         }
         problem.is_none()
-    }
-
-    fn format(&mut self, format: &str, out: &mut Map<String, Value>) {
-        let mut bound = |least: Number, most: Number| {
-            narrow(out, "minimum", Value::Number(least));
-            narrow(out, "maximum", Value::Number(most));
-        };
-        match format {
-            "int32" => bound(i32::MIN.into(), i32::MAX.into()),
-            "int64" => bound(i64::MIN.into(), i64::MAX.into()),
-            "float" => {
-                if let (Some(least), Some(most)) =
-                    (Number::from_f64(f32::MIN.into()), Number::from_f64(f32::MAX.into()))
-                {
-                    bound(least, most);
-                }
-            }
-            "byte" => match out.get_mut("allOf") {
-                Some(Value::Array(all)) => all.push(json!({"pattern": BASE64})),
-                _ => drop(out.insert("allOf".to_owned(), json!([{"pattern": BASE64}]))),
-            },
-            format if keywords::asserts(format) => drop(out.insert("format".to_owned(), format.into())),
-            _ => {}
-        }
     }
 
     fn properties(&mut self, properties: &Node<'d>) -> Value {
@@ -257,17 +271,5 @@ fn one_way<'d>(node: &Node<'d>, word: &str, depth: usize, found: &mut HashSet<&'
 fn exclude(exclusive: bool, node: &Node<'_>, bound: &str, name: &str, out: &mut Map<String, Value>) {
     if let Some(number) = node.value.get(bound).filter(|number| exclusive && number.is_number()) {
         out.insert(name.to_owned(), number.clone());
-    }
-}
-
-/// The stricter of two bounds.
-fn narrow(out: &mut Map<String, Value>, name: &str, value: Value) {
-    let narrower = |known: &Value| match (known.as_f64(), value.as_f64()) {
-        (Some(known), Some(new)) if name == "minimum" => known >= new,
-        (Some(known), Some(new)) => known <= new,
-        _ => false,
-    };
-    if !out.get(name).is_some_and(narrower) {
-        out.insert(name.to_owned(), value);
     }
 }

@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jsonschema::{Draft, PatternOptions};
+use jsonschema::Draft;
 use serde_json::{Map, Value};
 
 use super::program::{FastPath, Node, Numbers, Parts, Properties, Rules, ScalarRules, Text, Types};
 use crate::stages::schema::cost::Cost;
-use crate::stages::schema::scalar::Scalars;
+use crate::stages::schema::formats::{self, NumberFormat};
 
 /// Keywords that do not constrain a value.
 const ANNOTATIONS: &[&str] = &[
@@ -272,7 +272,8 @@ impl<'s> Compiler<'s> {
     }
 
     fn numbers(&self, map: &Map<String, Value>) -> Numbers {
-        if !has(map, WHOLE) && !has(map, NUMERIC) {
+        let format = NumberFormat::of(map);
+        if !has(map, WHOLE) && !has(map, NUMERIC) && format.is_none() {
             return Numbers::Any;
         }
         let exclusive = ["exclusiveMinimum", "exclusiveMaximum"];
@@ -292,7 +293,10 @@ impl<'s> Compiler<'s> {
             bound("exclusiveMaximum", i128::MAX, -1),
         );
         match bounds {
-            (Some(least), Some(above), Some(most), Some(below)) => Numbers::Within(least.max(above), most.min(below)),
+            (Some(least), Some(above), Some(most), Some(below)) => {
+                let range = format.as_ref().map_or(i128::MIN..=i128::MAX, NumberFormat::range);
+                Numbers::Within(least.max(above).max(*range.start()), most.min(below).min(*range.end()))
+            }
             _ => Numbers::Validator,
         }
     }
@@ -300,10 +304,11 @@ impl<'s> Compiler<'s> {
     /// Compiles the scalar keywords with the crate, in the same draft and with the same options.
     fn scalars(&mut self, map: &Map<String, Value>) -> Option<ScalarRules> {
         let known = |key: &str| key == "type" || [WHOLE, NUMERIC, TEXTUAL].iter().any(|keys| keys.contains(&key));
-        let mut asked: Map<String, Value> =
+        let asked: Map<String, Value> =
             map.iter().filter(|(key, _)| known(key)).map(|(key, value)| (key.clone(), value.clone())).collect();
-        if let Some(draft) = self.schema.get("$schema") {
-            asked.insert("$schema".to_owned(), draft.clone());
+        let number = NumberFormat::of(&asked);
+        if formats::has_nested_number_format(&asked) {
+            return None;
         }
         let asked = Value::Object(asked);
         let text = asked.to_string();
@@ -315,15 +320,8 @@ impl<'s> Compiler<'s> {
         if let Some(known) = self.scalars.get(&text) {
             return Some(known.clone());
         }
-        let validator = jsonschema::options_for::<Scalars>()
-            .offline()
-            .should_validate_formats(true)
-            .should_ignore_unknown_formats(false)
-            .with_pattern_options(PatternOptions::regex())
-            .build(&asked)
-            .ok()
-            .filter(|validator| validator.draft() == self.draft)?;
-        let rules = ScalarRules { validator: Arc::new(validator), cost: Cost::of(&asked) };
+        let validator = formats::options(self.draft, &asked).build(&asked).ok()?;
+        let rules = ScalarRules { validator: Arc::new(validator), number, cost: Cost::of(&asked) };
         self.scalars.insert(text, rules.clone());
         Some(rules)
     }

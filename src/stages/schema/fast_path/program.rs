@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jsonschema::Validator;
 
 use crate::stages::schema::cost::Cost;
+use crate::stages::schema::formats::NumberFormat;
 use crate::stages::schema::scalar::Scalars;
 
 /// A schema compiled for streaming validation. Nodes refer to each other by index, so schemas may be recursive.
@@ -70,10 +71,11 @@ pub(super) struct Rules {
     pub(super) scalars: Option<ScalarRules>,
 }
 
-/// The keywords for scalars, as the crate judges them, and what that costs.
+/// The keywords for scalars, as the crate judges them (but formats of numbers), and what that costs.
 #[derive(Debug, Clone)]
 pub(super) struct ScalarRules {
     pub(super) validator: Arc<Validator<Scalars>>,
+    pub(super) number: Option<NumberFormat>,
     pub(super) cost: Cost,
 }
 

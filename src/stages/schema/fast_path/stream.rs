@@ -64,7 +64,11 @@ impl<'s> Reading<'s> {
     fn validates(self, rules: &Rules, scalar: Scalar<'_>) -> bool {
         let Some(scalars) = &rules.scalars else { return false };
         let text = if let Scalar::Text(text) = &scalar { text } else { "" };
-        self.affords(scalars.cost.of_text(text)) && scalars.validator.is_valid(scalar)
+        let number = match (&scalars.number, &scalar) {
+            (Some(format), Scalar::Number(number)) => format.allows(number),
+            _ => true,
+        };
+        number && self.affords(scalars.cost.of_text(text)) && scalars.validator.is_valid(scalar)
     }
 
     fn affords(self, steps: u64) -> bool {

@@ -6,51 +6,139 @@ use std::collections::HashMap;
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
+use super::documents::{DocumentId, Documents};
 use super::graph::{Applicator, Condition, Contains, Graph, Items, Members, Node, NodeId};
 use super::leaf::{LEAVES, Leaf, Leaves};
+use super::metaschemas;
 use super::problem::SchemaProblem;
-use super::references::{Place, escaped};
+use super::references::{Place, Places, ScopeId};
+use super::uri::escaped;
 
 /// Most nodes of one graph. Only dynamic references can make many nodes of a small schema.
-const MAX_NODES: usize = 1_000_000;
+const MAX_NODES: usize = 4_000_000;
 /// Longest chain of schemas that only refer to the next one.
 const MAX_ALIASES: usize = 1000;
-/// Keywords whose target depends on how evaluation came to them.
-const DYNAMIC: [&str; 2] = ["$dynamicRef", "$recursiveRef"];
 
 pub(super) struct Compiler<'r> {
+    places: Places<'r>,
     ids: HashMap<Key, NodeId, ahash::RandomState>,
     waiting: Vec<(NodeId, Place<'r>)>,
     nodes: Vec<Option<Node>>,
     leaves: Leaves,
-    /// Whether there are dynamic references, so that the way to a schema is part of its identity.
-    dynamic: bool,
-    scopes: HashMap<Vec<String>, usize>,
+    /// Documents that have been checked against their meta-schema, and those of them that conform.
+    checked: HashMap<DocumentId, bool>,
+    problems: Vec<SchemaProblem>,
+}
+
+/// What a compiler makes.
+pub(super) struct Compiled {
+    pub(super) graph: Graph,
+    /// The closed variants, in the order in which they were asked for.
+    pub(super) closed: Vec<NodeId>,
+    pub(super) problems: Vec<SchemaProblem>,
 }
 
 /// A schema by its address in the documents, and the dynamic scope that it is compiled for.
-type Key = (usize, usize);
+type Key = (usize, ScopeId);
 
 impl<'r> Compiler<'r> {
-    pub(super) fn new(documents: &[&Value]) -> Self {
+    pub(super) fn new(documents: &'r Documents) -> Self {
         Self {
+            places: Places::new(documents),
             ids: HashMap::default(),
             waiting: Vec::new(),
             nodes: Vec::new(),
             leaves: Leaves::default(),
-            dynamic: documents.iter().any(|document| is_dynamic(document)),
-            scopes: HashMap::new(),
+            checked: HashMap::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// The node of a document's root, or of what it has at a pointer, and the draft. `None` if there is a problem with it, which
+    /// [`Self::finish`] returns.
+    pub(super) fn root(&mut self, document: DocumentId, pointer: &str) -> Option<(NodeId, Draft)> {
+        let root = self.places.root(document)?;
+        let draft = root.draft;
+        let found = match root.schema.pointer(pointer) {
+            Some(_) if pointer.is_empty() => Ok(root),
+            Some(schema) => self.places.enter(&root, schema, pointer),
+            None => Err(self.places.problem(&root, pointer, "there is no such definition")),
+        };
+        let node = found.and_then(|place| self.node(place));
+        node.map(|node| (node, draft)).map_err(|problem| self.problems.push(problem)).ok()
+    }
+
+    /// Compiles what is waiting, and a variant of each node in `closing` that refuses members which it does not name. The
+    /// graph is of use only without problems.
+    pub(super) fn finish(mut self, closing: &[NodeId]) -> Compiled {
+        // A list, not recursion: schemas nest as deeply as they like.
+        while let Some((id, place)) = self.waiting.pop() {
+            let node = match self.check(&place) {
+                true => self.compile(&place),
+                false => Ok(self.nothing(&place)),
+            };
+            let node = node.unwrap_or_else(|problem| {
+                self.problems.push(problem);
+                self.nothing(&place)
+            });
+            if let Some(slot) = self.nodes.get_mut(id as usize) {
+                *slot = Some(node);
+            }
+        }
+        let Self { places, nodes, mut problems, .. } = self;
+        let documents = places.documents.names();
+        let mut graph = Graph { nodes: nodes.into_iter().flatten().collect(), documents };
+        for node in super::order::circles(&graph).into_iter().filter_map(|id| graph.node(id)) {
+            let file = places.documents.name(node.document as usize);
+            problems.push(SchemaProblem::at(&node.pointer, CIRCLE.to_owned()).in_file(file));
+        }
+        let closed = closing.iter().filter_map(|node| graph.close(*node)).collect();
+        super::order::mark_shared(&mut graph);
+        Compiled { graph, closed, problems }
+    }
+
+    /// Checks the document of a place against its meta-schema, once. Returns whether it conforms.
+    fn check(&mut self, place: &Place<'r>) -> bool {
+        let document = self.places.document(place);
+        if let Some(known) = self.checked.get(&document) {
+            return *known;
+        }
+        let Some(root) = self.places.root(document) else { return false };
+        let named = root.schema.get("$schema").and_then(Value::as_str);
+        let problems = match (root.draft, named) {
+            (Draft::Unknown, named) => vec![self.places.unknown_draft(&root, named.unwrap_or_default())],
+            (draft, _) => {
+                let file = self.places.documents.name(document);
+                let found = metaschemas::problems(root.schema, draft).into_iter();
+                found.map(|problem| problem.in_file(file.clone())).collect()
+            }
+        };
+        self.checked.insert(document, problems.is_empty());
+        let good = problems.is_empty();
+        self.problems.extend(problems);
+        good
+    }
+
+    /// A node that allows nothing, in the place of one that has a problem.
+    fn nothing(&self, place: &Place<'r>) -> Node {
+        Node {
+            document: self.places.document(place) as u32,
+            pointer: place.pointer.as_str().into(),
+            never: true,
+            leaf: None,
+            applicators: Box::default(),
+            shared: false,
         }
     }
 
     /// Returns the node of a schema, which is compiled by [`Self::finish`] at the latest.
-    pub(super) fn node(&mut self, place: Place<'r>) -> Result<NodeId, SchemaProblem> {
-        let first = self.key(&place);
+    fn node(&mut self, place: Place<'r>) -> Result<NodeId, SchemaProblem> {
+        let first = key(&place);
         if let Some(known) = self.ids.get(&first) {
             return Ok(*known);
         }
         let place = self.follow_aliases(place)?;
-        let key = self.key(&place);
+        let key = key(&place);
         let known = self.ids.get(&key).copied();
         let id = match known {
             Some(known) => known,
@@ -62,7 +150,7 @@ impl<'r> Compiler<'r> {
 
     fn add(&mut self, key: Key, place: Place<'r>) -> Result<NodeId, SchemaProblem> {
         let Some(id) = NodeId::try_from(self.nodes.len()).ok().filter(|_| self.nodes.len() < MAX_NODES) else {
-            return Err(SchemaProblem::at(&place.pointer, format!("the schema has more than {MAX_NODES} parts")));
+            return Err(self.places.problem(&place, "", format!("the schemas have more than {MAX_NODES} parts")));
         };
         self.nodes.push(None);
         self.ids.insert(key, id);
@@ -70,58 +158,28 @@ impl<'r> Compiler<'r> {
         Ok(id)
     }
 
-    fn key(&mut self, place: &Place<'r>) -> Key {
-        let address = std::ptr::from_ref(place.schema) as usize;
-        if !self.dynamic {
-            return (address, 0);
-        }
-        let next = self.scopes.len();
-        (address, *self.scopes.entry(place.dynamic_scope()).or_insert(next))
-    }
-
-    /// Compiles what is waiting.
-    pub(super) fn finish(mut self) -> Result<Graph, SchemaProblem> {
-        // A list, not recursion: schemas nest as deeply as they like.
-        while let Some((id, place)) = self.waiting.pop() {
-            let node = self.compile(&place)?;
-            if let Some(slot) = self.nodes.get_mut(id as usize) {
-                *slot = Some(node);
-            }
-        }
-        let mut graph = Graph { nodes: self.nodes.into_iter().flatten().collect() };
-        super::order::reject_circles(&graph)?;
-        super::order::mark_shared(&mut graph);
-        Ok(graph)
-    }
-
     /// Follows schemas that are nothing but references to other ones.
-    fn follow_aliases(&self, mut place: Place<'r>) -> Result<Place<'r>, SchemaProblem> {
+    fn follow_aliases(&mut self, mut place: Place<'r>) -> Result<Place<'r>, SchemaProblem> {
         for _ in 0..MAX_ALIASES {
             let Value::Object(map) = place.schema else { return Ok(place) };
             let Some(Value::String(reference)) = map.get("$ref") else { return Ok(place) };
             if !replaces_siblings(place.draft) && !map.keys().all(|key| !judges(key) || key == "$ref") {
                 return Ok(place);
             }
-            place = place.follow(reference, "/$ref")?;
+            place = self.places.follow(&place, "$ref", reference)?;
         }
-        Err(SchemaProblem::circle(&place.pointer))
+        Err(self.places.problem(&place, "", CIRCLE))
     }
 
     fn compile(&mut self, place: &Place<'r>) -> Result<Node, SchemaProblem> {
-        let mut node = Node {
-            place: place.pointer.as_str().into(),
-            never: false,
-            leaf: None,
-            applicators: Box::default(),
-            shared: false,
-        };
+        let mut node = Node { never: false, ..self.nothing(place) };
         match place.schema {
             Value::Bool(verdict) => node.never = !verdict,
             Value::Object(map) => {
                 node.leaf = self.leaf(place, map)?;
                 node.applicators = self.applicators(place, map)?.into();
             }
-            _ => return Err(SchemaProblem::at(&place.pointer, "a schema is an object, `true` or `false`".to_owned())),
+            _ => return Err(self.places.problem(place, "", "a schema is an object, `true` or `false`")),
         }
         Ok(node)
     }
@@ -142,7 +200,8 @@ impl<'r> Compiler<'r> {
         if keywords.is_empty() {
             return Ok(None);
         }
-        self.leaves.leaf(place.draft, keywords).map(Some).map_err(|problem| problem.below(&place.pointer))
+        let leaf = self.leaves.leaf(place.draft, keywords).map(Some);
+        leaf.map_err(|problem| self.places.problem(place, &problem.pointer, problem.message))
     }
 
     fn applicators(
@@ -189,13 +248,13 @@ struct Keywords<'c, 'r> {
 
 impl<'r> Keywords<'_, 'r> {
     fn wrong(&self, key: &str, message: &str) -> SchemaProblem {
-        SchemaProblem::at(&format!("{}/{}", self.place.pointer, escaped(key)), message.to_owned())
+        self.compiler.places.problem(self.place, &format!("/{}", escaped(key)), message)
     }
 
     /// The node of a subschema at these steps below this schema.
     fn enter(&mut self, schema: &'r Value, steps: &[&str]) -> Result<NodeId, SchemaProblem> {
         let step: String = steps.iter().map(|step| format!("/{}", escaped(step))).collect();
-        let place = self.place.enter(schema, &step)?;
+        let place = self.compiler.places.enter(self.place, schema, &step)?;
         self.compiler.node(place)
     }
 
@@ -226,10 +285,9 @@ impl<'r> Keywords<'_, 'r> {
             };
             let Some(reference) = self.map.get(key).filter(|_| known) else { continue };
             let Value::String(reference) = reference else { return Err(self.wrong(key, "must be a URI reference")) };
-            let step = format!("/{key}");
             let target = match key {
-                "$recursiveRef" => self.place.recurse(&step)?,
-                _ => self.place.follow(reference, &step)?,
+                "$recursiveRef" => self.compiler.places.recurse(self.place, reference)?,
+                _ => self.compiler.places.follow(self.place, key, reference)?,
             };
             found.push(Applicator::Reference(self.compiler.node(target)?));
         }
@@ -241,8 +299,10 @@ impl<'r> Keywords<'_, 'r> {
         members.named.extend(self.named("properties")?.into_iter().map(|(name, node)| (name.into(), node)));
         for (pattern, node) in self.named("patternProperties")? {
             let compiled = self.compiler.leaves.pattern(pattern);
-            let place = format!("{}/patternProperties/{}", self.place.pointer, escaped(pattern));
-            members.patterns.push((compiled.map_err(|problem| problem.below(&place))?, node));
+            let below = format!("/patternProperties/{}", escaped(pattern));
+            let compiled =
+                compiled.map_err(|problem| self.compiler.places.problem(self.place, &below, problem.message))?;
+            members.patterns.push((compiled, node));
         }
         members.others = self.schema("additionalProperties")?;
         let some = !members.named.is_empty() || !members.patterns.is_empty() || members.others.is_some();
@@ -300,6 +360,10 @@ impl<'r> Keywords<'_, 'r> {
     }
 }
 
+/// A schema that applies itself to the value that it judges.
+const CIRCLE: &str =
+    "this schema leads back to itself for the same value, so it can never be judged; remove the reference";
+
 /// Whether `$ref` makes the keywords beside it void (draft-07 core, §8.3).
 fn replaces_siblings(draft: Draft) -> bool {
     draft < Draft::Draft201909
@@ -336,19 +400,6 @@ fn judges(key: &str) -> bool {
     APPLICATORS.contains(&key) || LEAVES.contains(&key)
 }
 
-fn is_dynamic(document: &Value) -> bool {
-    let mut left = vec![document];
-    while let Some(value) = left.pop() {
-        match value {
-            Value::Object(map) => {
-                if DYNAMIC.iter().any(|key| map.contains_key(*key)) {
-                    return true;
-                }
-                left.extend(map.values());
-            }
-            Value::Array(items) => left.extend(items),
-            _ => {}
-        }
-    }
-    false
+fn key(place: &Place<'_>) -> Key {
+    (std::ptr::from_ref(place.schema) as usize, place.scope)
 }

@@ -79,7 +79,7 @@ impl<'g> Evaluation<'g> {
     pub(super) fn leaf(&mut self, node: &Node, value: &Value) -> Verdict {
         let Some(leaf) = &node.leaf else { return Ok(true) };
         self.steps.take(leaf.cost.steps(value))?;
-        Ok(leaf.validator.is_valid(value))
+        Ok(leaf.allows(value))
     }
 
     /// Whether one keyword of a node allows a value.

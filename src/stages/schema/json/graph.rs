@@ -4,6 +4,7 @@
 //! subschemas are judged by the `jsonschema` crate ([`Leaf`]); the keywords that lead to other nodes are [`Applicator`]s.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::leaf::{Leaf, Pattern};
 
@@ -14,13 +15,16 @@ pub(super) type NodeId = u32;
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     pub(super) nodes: Vec<Node>,
+    /// The names of the documents.
+    pub(super) documents: Vec<Arc<str>>,
 }
 
 /// One subschema.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Node {
-    /// Where it is: a JSON pointer in its document, after the file's path if that is another one.
-    pub(super) place: Box<str>,
+    /// The document that it is in, and a JSON pointer there.
+    pub(super) document: u32,
+    pub(super) pointer: Box<str>,
     /// Whether it is the schema `false`.
     pub(super) never: bool,
     pub(super) leaf: Option<Leaf>,
@@ -30,7 +34,7 @@ pub(super) struct Node {
 }
 
 /// A keyword that applies other schemas (2020-12 core, §10).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Applicator {
     /// `$ref`, `$dynamicRef` and `$recursiveRef`.
     Reference(NodeId),
@@ -49,7 +53,7 @@ pub(super) enum Applicator {
     UnevaluatedItems(NodeId),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Condition {
     pub(super) condition: NodeId,
     pub(super) then: Option<NodeId>,
@@ -57,7 +61,7 @@ pub(super) struct Condition {
 }
 
 /// `properties`, `patternProperties` and `additionalProperties`, which depend on each other.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Members {
     pub(super) named: HashMap<Box<str>, NodeId, ahash::RandomState>,
     pub(super) patterns: Vec<(Pattern, NodeId)>,
@@ -65,13 +69,13 @@ pub(super) struct Members {
 }
 
 /// `prefixItems` and `items`, or in older drafts `items` and `additionalItems`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Items {
     pub(super) prefix: Vec<NodeId>,
     pub(super) rest: Option<NodeId>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Contains {
     pub(super) node: NodeId,
     pub(super) least: u64,
@@ -84,9 +88,43 @@ impl Graph {
     pub(super) fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(id as usize)
     }
+
+    /// Adds a variant of a node that refuses members which no part of the node names.
+    pub(super) fn close(&mut self, id: NodeId) -> Option<NodeId> {
+        let mut node = self.node(id)?.clone();
+        let never = NodeId::try_from(self.nodes.len()).ok()?;
+        let nothing = Node { never: true, leaf: None, applicators: Box::default(), ..node.clone() };
+        let mut applicators = node.applicators.into_vec();
+        if applicators.iter().any(|applicator| !applicator.in_place().is_empty()) {
+            applicators.push(Applicator::UnevaluatedProperties(never));
+        } else if let Some(members) = applicators.iter_mut().find_map(Applicator::members) {
+            members.others.get_or_insert(never);
+        } else {
+            applicators.push(Applicator::Members(Box::new(Members { others: Some(never), ..Members::default() })));
+        }
+        node.applicators = applicators.into();
+        self.nodes.extend([nothing, node]);
+        never.checked_add(1)
+    }
+
+    /// Where a node is, for a schema whose root is in the document `own`: a pointer, after the file's path if it is in
+    /// another one.
+    pub(super) fn place(&self, node: &Node, own: u32) -> String {
+        match self.documents.get(node.document as usize).filter(|_| node.document != own) {
+            Some(file) => format!("{file}#{}", node.pointer),
+            None => node.pointer.to_string(),
+        }
+    }
 }
 
 impl Applicator {
+    fn members(&mut self) -> Option<&mut Members> {
+        match self {
+            Self::Members(members) => Some(members),
+            _ => None,
+        }
+    }
+
     /// The nodes that judge the same value as the node itself.
     pub(super) fn in_place(&self) -> Vec<NodeId> {
         match self {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::problem::SchemaProblem;
 use crate::stages::schema::cost::Cost;
+use crate::stages::schema::formats::{self, NumberFormat};
 use crate::stages::schema::scalar::{Scalar, Scalars};
 
 /// Keywords without subschemas, in all drafts. The crate knows in which of them each has a meaning.
@@ -35,11 +36,23 @@ pub(super) const LEAVES: [&str; 21] = [
     "uniqueItems",
 ];
 
-/// The keywords of one node that the crate judges.
+/// The keywords of one node that have no subschemas. The crate judges all but the formats of numbers.
 #[derive(Debug, Clone)]
 pub(super) struct Leaf {
     pub(super) validator: Arc<Validator>,
+    pub(super) number: Option<NumberFormat>,
     pub(super) cost: Cost,
+}
+
+impl Leaf {
+    pub(super) fn allows(&self, value: &Value) -> bool {
+        self.number_is_allowed(value) && self.validator.is_valid(value)
+    }
+
+    /// Whether the format of numbers allows a value.
+    pub(super) fn number_is_allowed(&self, value: &Value) -> bool {
+        self.number.as_ref().zip(value.as_number()).is_none_or(|(format, number)| format.allows(number))
+    }
 }
 
 /// Compiles leaves, each text of keywords once: most schemas repeat a few of them everywhere.
@@ -57,9 +70,10 @@ impl Leaves {
         if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
-        let options = options().with_draft(draft);
-        let validator = options.build(&keywords).map_err(|error| SchemaProblem::of(&error))?;
-        let leaf = Leaf { validator: Arc::new(validator), cost: Cost::of(&keywords) };
+        let validator =
+            formats::options(draft, &keywords).build(&keywords).map_err(|error| SchemaProblem::of(&error))?;
+        let number = keywords.as_object().and_then(NumberFormat::of);
+        let leaf = Leaf { validator: Arc::new(validator), number, cost: Cost::of(&keywords) };
         self.known.insert(key, leaf.clone());
         Ok(leaf)
     }
@@ -74,7 +88,7 @@ impl Leaves {
             .offline()
             .with_pattern_options(PatternOptions::regex())
             .build(&schema)
-            .map_err(|error| SchemaProblem { pointer: String::new(), message: error.to_string() })?;
+            .map_err(|error| SchemaProblem::at("", error.to_string()))?;
         let compiled = Pattern { validator: Arc::new(validator), cost: Cost::of_pattern(pattern) };
         self.patterns.insert(pattern.to_owned(), compiled.clone());
         Ok(compiled)
@@ -99,11 +113,7 @@ impl Pattern {
     }
 }
 
-/// Options for the keywords that the crate judges.
+/// Options for a pattern alone, and for tests.
 pub(super) fn options() -> ValidationOptions<'static> {
-    jsonschema::options()
-        .offline()
-        .should_validate_formats(true)
-        .should_ignore_unknown_formats(false)
-        .with_pattern_options(PatternOptions::regex())
+    formats::options(Draft::default(), &Value::Null)
 }

@@ -1,36 +1,42 @@
 //! JSON bodies: parses them strictly and validates them against a compiled JSON Schema.
 //!
-//! The schema is compiled once, with the policy: references resolve only within the document and its files, formats are
-//! asserted, and patterns run in linear time. A violation names the location and the constraint, never the value.
+//! All schemas of a policy are compiled once, and together: files are resources of one whole ([`Documents`]), references lead
+//! from one to another, and what several schemas use is there once. Formats are asserted, and patterns run in linear time. A
+//! violation names the location and the constraint, never the value.
 //!
 //! Most bodies are valid, and most schemas are simple: for those, [`FastPath`] runs first, which builds no tree. All
 //! others are evaluated on a [`graph`]. The `jsonschema` crate judges the keywords that have no subschemas; the way
 //! through the schema is ours, so that it has a budget and never depends on how the schema branches.
 
 mod compile;
+mod documents;
 mod evaluate;
 mod evaluated;
 mod graph;
+mod index;
+pub(crate) mod keywords;
 mod leaf;
+pub(crate) mod lint;
+mod metaschemas;
 mod order;
 mod problem;
 mod references;
 mod report;
+mod scan;
+pub(crate) mod uri;
 
 use std::cell::Cell;
 use std::sync::Arc;
 
-use jsonschema::{Draft, uri};
-use referencing::ResourceRef;
+use jsonschema::Draft;
 use serde_json::{Value, json};
 
-use self::compile::Compiler;
+use self::compile::{Compiled, Compiler};
+pub(crate) use self::documents::{DocumentId, Documents, Wanted};
 use self::evaluate::Evaluation;
 use self::graph::{Graph, NodeId};
 use self::leaf::options;
 pub(crate) use self::problem::SchemaProblem;
-pub(crate) use self::references::Files;
-use self::references::Place;
 use self::report::cut;
 use super::fast_path::FastPath;
 use super::malformed::malformed;
@@ -52,8 +58,6 @@ pub(crate) struct JsonSchema {
     graph: Arc<Graph>,
     root: NodeId,
     draft: Draft,
-    /// The path of its file, and the files that it may refer to.
-    origin: (Arc<str>, Arc<Files>),
     /// Accepts most valid bodies without a tree, if the schema supports it.
     fast_path: Option<FastPath>,
 }
@@ -67,46 +71,55 @@ impl std::fmt::Debug for JsonSchema {
 impl JsonSchema {
     /// Compiles a schema in the draft named by its `$schema`; the default is 2020-12.
     pub(crate) fn new(schema: &Value) -> Result<Self, SchemaProblem> {
-        Self::with_files(schema, "", Files::new())
+        let mut documents = Documents::default();
+        let document = documents.add("", Arc::new(schema.clone()), Draft::default());
+        documents.add_all_built_in();
+        let (mut schemas, problems) = Self::all(&documents, &[Root { document, closed: false }]);
+        match (problems.into_iter().next(), schemas.pop().flatten()) {
+            (None, Some(schema)) => Ok(schema),
+            (problem, _) => Err(problem.unwrap_or_else(|| SchemaProblem::at("", "it has no root".to_owned()))),
+        }
     }
 
-    /// Compiles a schema from the file at `path`, which may refer to the other `files`.
-    pub(crate) fn with_files(schema: &Value, path: &str, files: Files) -> Result<Self, SchemaProblem> {
-        Self::compile(schema, (path.into(), Arc::new(files)))
-    }
-
-    /// Compiles another schema as if it were in the same file as this one.
-    pub(crate) fn sibling(&self, schema: &Value) -> Result<Self, SchemaProblem> {
-        Self::compile(schema, self.origin.clone())
-    }
-
-    fn compile(schema: &Value, origin: (Arc<str>, Arc<Files>)) -> Result<Self, SchemaProblem> {
-        let draft = Draft::default().detect(schema);
-        let (graph, roots) = compiled(schema, draft, &origin, |place| Ok(vec![place.clone()]))?;
-        let fast_path = FastPath::new(schema, draft);
-        let root = roots.first().copied().unwrap_or_default();
-        Ok(Self { graph, root, draft, origin, fast_path })
+    /// Compiles some documents, with all that they refer to. The schemas are of use only if there is no problem.
+    pub(crate) fn all(documents: &Documents, roots: &[Root]) -> (Vec<Option<Self>>, Vec<SchemaProblem>) {
+        let mut compiler = Compiler::new(documents);
+        let nodes: Vec<Option<(NodeId, Draft)>> = roots.iter().map(|root| compiler.root(root.document, "")).collect();
+        let pairs = || roots.iter().zip(&nodes);
+        let closing = pairs().filter(|(root, _)| root.closed).filter_map(|(_, node)| Some((*node)?.0));
+        let closing: Vec<NodeId> = closing.collect();
+        let Compiled { graph, closed, problems } = compiler.finish(&closing);
+        let graph = Arc::new(graph);
+        let mut closed = closed.into_iter();
+        let one = |(root, node): (&Root, &Option<(NodeId, Draft)>)| {
+            let (node, draft) = (*node)?;
+            if root.closed {
+                return Some(Self { graph: Arc::clone(&graph), root: closed.next()?, draft, fast_path: None });
+            }
+            let fast_path = documents.value(root.document).and_then(|schema| FastPath::new(schema, draft));
+            Some(Self { graph: Arc::clone(&graph), root: node, draft, fast_path })
+        };
+        (pairs().map(one).collect(), problems)
     }
 
     /// Compiles the definitions with these names of a document in JSON Schema 2020-12 (`{"$defs": …}`), all at once, so
     /// that what they share is compiled only once.
-    pub(crate) fn definitions(document: &Value, names: &[&str]) -> Result<Vec<Self>, SchemaProblem> {
+    pub(crate) fn definitions(document: &Arc<Value>, names: &[&str]) -> Result<Vec<Self>, SchemaProblem> {
         let draft = Draft::Draft202012;
-        let origin: (Arc<str>, Arc<Files>) = ("".into(), Arc::default());
-        let (graph, roots) = compiled(document, draft, &origin, |place| {
-            let one = |name: &&str| {
-                let schema = place.schema.get("$defs").and_then(|definitions| definitions.get(*name));
-                let pointer = format!("/$defs/{}", references::escaped(name));
-                let missing = || SchemaProblem::at(&pointer, "there is no such definition".to_owned());
-                place.enter(schema.ok_or_else(missing)?, &pointer)
-            };
-            names.iter().map(one).collect()
-        })?;
-        let fast_paths = FastPath::of_definitions(document, draft, names);
-        let schemas = roots.into_iter().zip(fast_paths);
-        let one =
-            |(root, fast_path)| Self { graph: Arc::clone(&graph), root, draft, origin: origin.clone(), fast_path };
-        Ok(schemas.map(one).collect())
+        let mut documents = Documents::default();
+        let id = documents.add("", Arc::clone(document), draft);
+        let mut compiler = Compiler::new(&documents);
+        let root = |name: &&str| compiler.root(id, &format!("/$defs/{}", uri::escaped(name)));
+        let roots: Vec<Option<(NodeId, Draft)>> = names.iter().map(root).collect();
+        let Compiled { graph, problems, .. } = compiler.finish(&[]);
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(problem);
+        }
+        let graph = Arc::new(graph);
+        let schemas = roots.into_iter().flatten().zip(FastPath::of_definitions(document, draft, names));
+        Ok(schemas
+            .map(|((root, draft), fast_path)| Self { graph: Arc::clone(&graph), root, draft, fast_path })
+            .collect())
     }
 
     /// Checks that a body parses and conforms to the schema.
@@ -152,33 +165,12 @@ impl JsonSchema {
     }
 }
 
-/// Compiles the schemas at the places that `roots` names, given the root of the document.
-fn compiled(
-    document: &Value,
-    draft: Draft,
-    (path, files): &(Arc<str>, Arc<Files>),
-    roots: impl for<'r> FnOnce(&Place<'r>) -> Result<Vec<Place<'r>>, SchemaProblem>,
-) -> Result<(Arc<Graph>, Vec<NodeId>), SchemaProblem> {
-    jsonschema::meta::validate(document).map_err(|error| SchemaProblem::of(&error))?;
-    if draft == Draft::Unknown {
-        return Err(SchemaProblem::at("/$schema", "it names no draft of JSON Schema that is known here".to_owned()));
-    }
-    let resource = ResourceRef::new(document, draft);
-    let base = match resource.id().filter(|id| files.is_empty() && !id.starts_with('#')) {
-        Some(id) => id.to_owned(),
-        None => references::uri_of(path),
-    };
-    let registry = references::registry(document, draft, &base, files)?;
-    let base = uri::from_str(&base).map_err(|error| SchemaProblem::at("", error.to_string()))?;
-    let resolver = registry.resolver(base);
-    let found = resolver.lookup("").map_err(|error| SchemaProblem::at("", error.to_string()))?;
-    let place = Place { schema: document, draft, resolver: found.resolver().clone(), pointer: String::new() };
-    let mut documents: Vec<&Value> = files.values().collect();
-    documents.push(document);
-    let mut compiler = Compiler::new(&documents);
-    let roots = roots(&place)?;
-    let roots = roots.into_iter().map(|root| compiler.node(root)).collect::<Result<_, _>>()?;
-    Ok((Arc::new(compiler.finish()?), roots))
+/// A document that is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Root {
+    pub(crate) document: DocumentId,
+    /// Whether members that the schema does not name are refused.
+    pub(crate) closed: bool,
 }
 
 /// The violation of a value that cannot be judged within the budget.

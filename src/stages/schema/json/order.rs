@@ -1,11 +1,11 @@
 //! What a graph must not have, and what evaluation should remember.
 
 use super::graph::{Applicator, Graph, NodeId};
-use super::problem::SchemaProblem;
 
-/// Rejects a schema that applies itself to the value that it judges: its evaluation would never end
-/// (2020-12 core, §9.4.1).
-pub(super) fn reject_circles(graph: &Graph) -> Result<(), SchemaProblem> {
+/// The schemas that apply themselves to the value that they judge: their evaluation would never end
+/// (2020-12 core, §9.4.1). Of each circle, one.
+pub(super) fn circles(graph: &Graph) -> Vec<NodeId> {
+    let mut circles = Vec::new();
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         New,
@@ -26,7 +26,7 @@ pub(super) fn reject_circles(graph: &Graph) -> Result<(), SchemaProblem> {
             let (Some(mark), Some(node)) = (marks.get_mut(next as usize), graph.node(next)) else { continue };
             match *mark {
                 Mark::Done => {}
-                Mark::Open => return Err(SchemaProblem::circle(&node.place)),
+                Mark::Open => circles.push(next),
                 Mark::New => {
                     *mark = Mark::Open;
                     path.push((next, node.applicators.iter().flat_map(Applicator::in_place).collect()));
@@ -34,16 +34,13 @@ pub(super) fn reject_circles(graph: &Graph) -> Result<(), SchemaProblem> {
             }
         }
     }
-    Ok(())
+    circles
 }
 
 /// Marks the nodes whose verdict on one value can be asked for more than once. Each other node has one way to it, so it
 /// is asked at most as often as the node before it. Where evaluated members are sought, nodes are asked again.
 pub(super) fn mark_shared(graph: &mut Graph) {
-    let unevaluated = |applicator: &Applicator| {
-        matches!(applicator, Applicator::UnevaluatedProperties(_) | Applicator::UnevaluatedItems(_))
-    };
-    let again = graph.nodes.iter().flat_map(|node| &node.applicators).any(unevaluated);
+    let again = asked_again(graph);
     let mut ways = vec![0_u32; graph.nodes.len()];
     for applicator in graph.nodes.iter().flat_map(|node| &node.applicators) {
         for next in applicator.in_place().into_iter().chain(applicator.below()) {
@@ -52,8 +49,27 @@ pub(super) fn mark_shared(graph: &mut Graph) {
             }
         }
     }
-    for (node, ways) in graph.nodes.iter_mut().zip(ways) {
+    for ((node, ways), again) in graph.nodes.iter_mut().zip(ways).zip(again) {
         // A leaf is judged in less time than its verdict is looked up.
         node.shared = !node.applicators.is_empty() && (again || ways > 1);
     }
+}
+
+/// By node: whether one that seeks evaluated members or items leads to it.
+fn asked_again(graph: &Graph) -> Vec<bool> {
+    let unevaluated = |applicator: &Applicator| {
+        matches!(applicator, Applicator::UnevaluatedProperties(_) | Applicator::UnevaluatedItems(_))
+    };
+    let mut again = vec![false; graph.nodes.len()];
+    let seeking = graph.nodes.iter().enumerate().filter(|(_, node)| node.applicators.iter().any(unevaluated));
+    let mut left: Vec<NodeId> = seeking.map(|(id, _)| id as NodeId).collect();
+    while let Some(id) = left.pop() {
+        let Some(mark) = again.get_mut(id as usize) else { continue };
+        if std::mem::replace(mark, true) {
+            continue;
+        }
+        let applicators = graph.node(id).map(|node| &node.applicators).into_iter().flatten();
+        left.extend(applicators.flat_map(|applicator| applicator.in_place().into_iter().chain(applicator.below())));
+    }
+    again
 }

@@ -1,33 +1,35 @@
 //! Problems of schemas.
 
+use std::sync::Arc;
+
 use jsonschema::ValidationError;
 
 /// A problem in a schema.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SchemaProblem {
-    /// JSON pointer to the location in the schema.
+    /// The file that has it; empty for a schema that is in none.
+    pub(crate) file: Arc<str>,
+    /// JSON pointer to the location in the file.
     pub(crate) pointer: String,
     pub(crate) message: String,
+    /// What to do, if that is known.
+    pub(crate) help: Option<String>,
 }
 
 impl SchemaProblem {
     pub(super) fn of(error: &ValidationError<'_>) -> Self {
-        Self { pointer: error.instance_path().to_string(), message: error.to_string() }
+        Self::at(&error.instance_path().to_string(), error.to_string())
     }
 
     pub(super) fn at(pointer: &str, message: String) -> Self {
-        Self { pointer: pointer.to_owned(), message }
+        Self { file: "".into(), pointer: pointer.to_owned(), message, help: None }
     }
 
-    /// A schema that applies itself to the value that it judges.
-    pub(super) fn circle(pointer: &str) -> Self {
-        let message =
-            "this schema leads back to itself for the same value, so it can never be judged; remove the reference";
-        Self::at(pointer, message.to_owned())
+    pub(super) fn helped(self, help: String) -> Self {
+        Self { help: Some(help), ..self }
     }
 
-    /// The same problem, of a schema that is found at `place`.
-    pub(super) fn below(self, place: &str) -> Self {
-        Self { pointer: format!("{place}{}", self.pointer), ..self }
+    pub(super) fn in_file(self, file: Arc<str>) -> Self {
+        Self { file, ..self }
     }
 }

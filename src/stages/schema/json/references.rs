@@ -1,129 +1,205 @@
-//! Where references lead: identifiers, anchors and pointers are looked up by the `referencing` crate, in the schema and
-//! in the files that were read with it. Nothing is fetched.
+//! Places in the documents, and how evaluation comes from one to another.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use jsonschema::{Draft, Registry, Retrieve, Uri};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use referencing::{Resolver, ResourceRef};
+use jsonschema::Draft;
 use serde_json::Value;
 
+use super::documents::{DocumentId, Documents};
+use super::index::{Index, Lost, ResourceId, Target};
 use super::problem::SchemaProblem;
+use super::uri;
 
-/// Documents that schemas may refer to, by path relative to the policy's directory.
-pub(crate) type Files = HashMap<String, Value>;
+/// The position of a dynamic scope.
+pub(super) type ScopeId = usize;
+/// The name under which a scope keeps the outermost resource with `$recursiveAnchor`.
+const RECURSIVE: &str = "";
 
-/// Base URI for resolving paths. It does not exist on any network.
-const BASE: &str = "policy:///";
-/// Characters of paths that must be encoded in a URI (RFC 3986 §3.3).
-const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// Retrieves only documents that have already been read.
-struct LoadedFiles(Arc<Files>);
-
-impl Retrieve for LoadedFiles {
-    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
-        let path = uri.as_str().strip_prefix(BASE).map(|path| percent_decode_str(path).decode_utf8_lossy());
-        let known = path.and_then(|path| self.0.get(&*path)).cloned();
-        known.ok_or_else(|| "it is not a file in the policy's folder".into())
-    }
-}
-
-/// The URI of the file at `path`.
-pub(super) fn uri_of(path: &str) -> String {
-    format!("{BASE}{}", utf8_percent_encode(path, PATH))
-}
-
-/// Indexes a schema and every file that it refers to, directly or not.
-pub(super) fn registry<'s>(
-    schema: &'s Value,
-    draft: Draft,
-    base: &str,
-    files: &Arc<Files>,
-) -> Result<Registry<'s>, SchemaProblem> {
-    let builder = Registry::new().retriever(LoadedFiles(Arc::clone(files))).draft(draft);
-    let added = builder.add(base, draft.create_resource_ref(schema));
-    added.and_then(jsonschema::RegistryBuilder::prepare).map_err(|error| SchemaProblem::at("", error.to_string()))
-}
-
-/// A place in the documents: where it is, and how references from there are resolved.
-#[derive(Clone)]
-pub(super) struct Place<'r> {
-    pub(super) schema: &'r Value,
+/// A schema in the documents.
+#[derive(Debug, Clone)]
+pub(super) struct Place<'d> {
+    pub(super) schema: &'d Value,
     pub(super) draft: Draft,
-    pub(super) resolver: Resolver<'r>,
-    /// A JSON pointer in its document, after the path of the document if that is another file.
+    pub(super) resource: ResourceId,
+    /// A JSON pointer in its document.
     pub(super) pointer: String,
+    /// How evaluation came here, as far as it matters.
+    pub(super) scope: ScopeId,
 }
 
-impl<'r> Place<'r> {
-    /// The place of a subschema, which may have an identifier of its own.
-    pub(super) fn enter(&self, schema: &'r Value, step: &str) -> Result<Self, SchemaProblem> {
-        let pointer = format!("{}{step}", self.pointer);
-        let draft = match self.draft.detect(schema) {
-            Draft::Unknown => return Err(SchemaProblem::at(&pointer, "its `$schema` is no known draft".to_owned())),
-            draft => draft,
-        };
-        let resource = ResourceRef::new(schema, draft);
-        let resolver = match resource.id().filter(|id| !id.starts_with('#')) {
-            None => self.resolver.clone(),
-            // Looked up, not just entered: the resource around it stays in the dynamic scope.
-            Some(id) => match self.resolver.lookup(id) {
-                Ok(resolved) => resolved.resolver().clone(),
-                Err(error) => return Err(SchemaProblem::at(&pointer, error.to_string())),
-            },
-        };
-        Ok(Self { schema, draft, resolver, pointer })
+/// The outermost resources that have dynamic anchors, by their names: of all that evaluation has passed, a dynamic reference
+/// takes the outermost one (2020-12 core, §7.1). Nothing else of the way matters, so most schemas have one scope.
+type Scope<'d> = Vec<(&'d str, ResourceId)>;
+
+/// All documents, and how to get around in them.
+pub(super) struct Places<'d> {
+    pub(super) documents: &'d Documents,
+    pub(super) index: Index<'d>,
+    scopes: Vec<Scope<'d>>,
+    known: HashMap<Scope<'d>, ScopeId>,
+}
+
+impl<'d> Places<'d> {
+    pub(super) fn new(documents: &'d Documents) -> Self {
+        let known = HashMap::from([(Vec::new(), 0)]);
+        Self { documents, index: Index::new(documents), scopes: vec![Vec::new()], known }
     }
 
-    /// The place that a `$ref` or `$dynamicRef` here leads to.
-    pub(super) fn follow(&self, reference: &str, step: &str) -> Result<Self, SchemaProblem> {
-        let problem =
-            |error: &referencing::Error| SchemaProblem::at(&format!("{}{step}", self.pointer), error.to_string());
-        let resolved = self.resolver.lookup(reference).map_err(|error| problem(&error))?;
-        let (schema, resolver, draft) = resolved.into_inner();
-        Ok(Self { schema, draft, resolver, pointer: self.pointer_of(reference) })
+    /// The root of a document.
+    pub(super) fn root(&mut self, document: DocumentId) -> Option<Place<'d>> {
+        let resource = self.index.root(document)?;
+        let root = self.index.resources.get(resource)?;
+        let (schema, draft) = (root.schema, root.draft);
+        let scope = self.passing(0, resource);
+        Some(Place { schema, draft, resource, pointer: String::new(), scope })
+    }
+
+    pub(super) fn document(&self, place: &Place<'d>) -> DocumentId {
+        self.index.resources.get(place.resource).map_or(0, |resource| resource.document)
+    }
+
+    /// A problem of a schema, at a pointer that begins there.
+    pub(super) fn problem(&self, place: &Place<'d>, below: &str, message: impl Into<String>) -> SchemaProblem {
+        let file = self.documents.name(self.document(place));
+        SchemaProblem { file, pointer: format!("{}{below}", place.pointer), message: message.into(), help: None }
+    }
+
+    /// The place of a subschema, which may identify itself.
+    pub(super) fn enter(
+        &mut self,
+        from: &Place<'d>,
+        schema: &'d Value,
+        step: &str,
+    ) -> Result<Place<'d>, SchemaProblem> {
+        let pointer = format!("{}{step}", from.pointer);
+        let mut place = Place { schema, pointer, ..*from };
+        if let Some(resource) = self.index.resource_at(schema) {
+            place.resource = resource;
+            place.draft = self.index.resources.get(resource).map_or(place.draft, |resource| resource.draft);
+            place.scope = self.passing(from.scope, resource);
+        }
+        if let Some(Value::String(named)) = schema.get("$schema") {
+            let Some(draft) = self.index.draft_of(named, place.resource) else {
+                return Err(self.unknown_draft(&place, named));
+            };
+            place.draft = draft;
+        }
+        Ok(place)
+    }
+
+    /// The problem of a schema whose `$schema` is not known.
+    pub(super) fn unknown_draft(&self, place: &Place<'d>, named: &str) -> SchemaProblem {
+        let message =
+            format!("`$schema` names neither a draft of JSON Schema nor a meta-schema that is known: {named}");
+        let help = match uri::has_scheme(named) {
+            true => format!("remove it for 2020-12, or say where it is: {}", uri::catalog(named)),
+            false => "write the URI of a draft, such as `https://json-schema.org/draft/2020-12/schema`".to_owned(),
+        };
+        self.problem(place, "/$schema", message).helped(help)
+    }
+
+    /// The place that a `$ref` or `$dynamicRef` leads to.
+    pub(super) fn follow(&mut self, from: &Place<'d>, key: &str, reference: &str) -> Result<Place<'d>, SchemaProblem> {
+        let mut target =
+            self.index.follow(from.resource, reference).map_err(|lost| self.lost(from, key, reference, lost))?;
+        if let Some(name) = target.dynamic.as_deref().filter(|_| key == "$dynamicRef")
+            && let Some(outer) = self.outermost(from.scope, name)
+            && let Some(dynamic) = self.index.dynamic(outer, name)
+        {
+            target = dynamic;
+        }
+        Ok(self.arrive(from, target))
     }
 
     /// The place that `$recursiveRef` leads to (2019-09 core, §8.2.4.2.1).
-    pub(super) fn recurse(&self, step: &str) -> Result<Self, SchemaProblem> {
-        let problem =
-            |error: &referencing::Error| SchemaProblem::at(&format!("{}{step}", self.pointer), error.to_string());
-        let resolved = self.resolver.lookup_recursive_ref().map_err(|error| problem(&error))?;
-        let (schema, resolver, draft) = resolved.into_inner();
-        let pointer = self.pointer_of(resolver.base_uri().as_str());
-        Ok(Self { schema, draft, resolver, pointer })
-    }
-
-    /// How a place is named in problems: by its pointer in this document, else as the reference names it.
-    fn pointer_of(&self, reference: &str) -> String {
-        let decoded = percent_decode_str(reference).decode_utf8_lossy();
-        match decoded.split_once('#') {
-            Some(("", pointer)) if pointer.is_empty() || pointer.starts_with('/') => pointer.to_owned(),
-            _ => decoded.strip_prefix(BASE).unwrap_or(&decoded).to_owned(),
+    pub(super) fn recurse(&mut self, from: &Place<'d>, reference: &str) -> Result<Place<'d>, SchemaProblem> {
+        let key = "$recursiveRef";
+        let mut target =
+            self.index.follow(from.resource, reference).map_err(|lost| self.lost(from, key, reference, lost))?;
+        if self.index.resources.get(target.resource).is_some_and(|resource| resource.recursive)
+            && let Some(outer) = self.outermost(from.scope, RECURSIVE)
+            && let Some(resource) = self.index.resources.get(outer)
+        {
+            target =
+                Target { schema: resource.schema, resource: outer, pointer: resource.pointer.clone(), dynamic: None };
         }
+        Ok(self.arrive(from, target))
     }
 
-    /// The resources that evaluation has passed on its way here, outermost first, each once: a dynamic reference takes
-    /// the outermost that has its anchor, so a second pass adds nothing (2020-12 core, §7.1).
-    pub(super) fn dynamic_scope(&self) -> Vec<String> {
-        let scopes = self.resolver.dynamic_scope();
-        let mut outer: Vec<&str> = scopes.iter().map(Uri::as_str).collect();
-        outer.reverse();
-        let base = self.resolver.base_uri();
-        outer.push(base.as_str());
-        let mut once: Vec<String> = Vec::new();
-        for uri in outer {
-            if !once.iter().any(|known| known == uri) {
-                once.push(uri.to_owned());
+    fn arrive(&mut self, from: &Place<'d>, target: Target<'d>) -> Place<'d> {
+        let Target { schema, resource, pointer, .. } = target;
+        let draft = self.index.resources.get(resource).map_or(from.draft, |resource| resource.draft);
+        Place { schema, draft, resource, pointer, scope: self.passing(from.scope, resource) }
+    }
+
+    fn outermost(&self, scope: ScopeId, name: &str) -> Option<ResourceId> {
+        self.scopes.get(scope)?.iter().find(|(known, _)| *known == name).map(|(_, resource)| *resource)
+    }
+
+    /// The scope after evaluation has come into a resource.
+    fn passing(&mut self, scope: ScopeId, resource: ResourceId) -> ScopeId {
+        let names = self.index.dynamic_anchors(resource);
+        let recursive = self.index.resources.get(resource).is_some_and(|resource| resource.recursive);
+        if names.is_empty() && !recursive {
+            return scope;
+        }
+        let mut passed = self.scopes.get(scope).cloned().unwrap_or_default();
+        let before = passed.len();
+        for name in names.iter().copied().chain(recursive.then_some(RECURSIVE)) {
+            if !passed.iter().any(|(known, _)| *known == name) {
+                passed.push((name, resource));
             }
         }
-        once
+        if passed.len() == before {
+            return scope;
+        }
+        passed.sort_unstable();
+        if let Some(known) = self.known.get(&passed) {
+            return *known;
+        }
+        self.scopes.push(passed.clone());
+        self.known.insert(passed, self.scopes.len() - 1);
+        self.scopes.len() - 1
+    }
+
+    fn lost(&self, from: &Place<'d>, key: &str, reference: &str, lost: Lost) -> SchemaProblem {
+        let (message, help) = match lost {
+            Lost::Document(uri) => {
+                let refused = self.documents.refused.get(&(self.document(from), uri.clone()));
+                let help = match uri::file_of(&uri) {
+                    Some(_) => "a path is relative to the file that has the reference; it stays in the policy's folder"
+                        .to_owned(),
+                    None => say_where(&uri),
+                };
+                let path = uri::file_of(&uri);
+                let message = match (refused, path) {
+                    (Some(why), _) => format!("`{reference}` cannot be read: {why}"),
+                    (None, Some(path)) => format!("`{reference}` leads to `{path}`, and there is no such file"),
+                    (None, None) => format!(
+                        "`{reference}` is not known: no schema has the `$id` {uri}, no entry of `catalog` leads to it, and no file beside this one"
+                    ),
+                };
+                (message, help)
+            }
+            Lost::Ambiguous(uri, one, other) => {
+                let (one, other) = (self.documents.name(one), self.documents.name(other));
+                (format!("`{one}` and `{other}` both have the `$id` {uri}"), say_where(&uri))
+            }
+            Lost::Place(resource, place) => {
+                let document = self.index.resources.get(resource).map(|resource| resource.document);
+                let file = document.map(|document| self.documents.name(document)).unwrap_or_default();
+                let whose =
+                    if document == Some(self.document(from)) { "this file".to_owned() } else { format!("`{file}`") };
+                (
+                    format!("`{reference}` leads nowhere: {whose} has no `#{place}`"),
+                    "correct the part after `#`".to_owned(),
+                )
+            }
+        };
+        self.problem(from, &format!("/{key}"), message).helped(help)
     }
 }
 
-/// A step of a JSON pointer (RFC 6901 §3).
-pub(super) fn escaped(step: &str) -> String {
-    step.replace('~', "~0").replace('/', "~1")
+fn say_where(uri: &str) -> String {
+    format!("say where it is: {}", uri::catalog(uri))
 }

@@ -25,8 +25,9 @@ pub(super) fn report(
     let mut evaluation = Evaluation::new(graph, steps);
     // Everything that fails is asked about once more on each level above it.
     evaluation.remember_all = true;
+    let own = graph.node(root).map_or(0, |node| node.document);
     let mut report =
-        Report { evaluation, pointer: prefix.to_owned(), found: Vec::new(), most, passed: HashSet::default() };
+        Report { evaluation, own, pointer: prefix.to_owned(), found: Vec::new(), most, passed: HashSet::default() };
     // Without budget, what has been found so far is the report.
     let _ = report.node(root, value);
     report.found
@@ -34,6 +35,8 @@ pub(super) fn report(
 
 struct Report<'g> {
     evaluation: Evaluation<'g>,
+    /// The document of the root.
+    own: u32,
     pointer: String,
     found: Vec<Violation>,
     most: usize,
@@ -79,15 +82,19 @@ impl<'g> Report<'g> {
         }
         let graph: &'g Graph = self.evaluation.graph;
         let Some(node) = graph.node(id) else { return Ok(()) };
+        let place = graph.place(node, self.own);
         if node.never {
-            self.add(&node.place, "", "no value is allowed here".to_owned());
+            self.add(&place, "", "no value is allowed here".to_owned());
         }
         if let Some(leaf) = &node.leaf
             && !self.evaluation.leaf(node, value)?
         {
             for error in leaf.validator.iter_errors(value).take(self.most) {
                 let keyword = error.kind().keyword().to_owned();
-                self.add(&node.place, &keyword, error.masked().to_string());
+                self.add(&place, &keyword, error.masked().to_string());
+            }
+            if let Some(format) = leaf.number.as_ref().filter(|_| !leaf.number_is_allowed(value)) {
+                self.add(&place, "format", format!("the number is not in the range of `{}`", format.name()));
             }
         }
         for applicator in &node.applicators {
@@ -95,7 +102,7 @@ impl<'g> Report<'g> {
                 break;
             }
             if !self.evaluation.apply(applicator, id, value)? {
-                self.applicator(applicator, id, &node.place, value)?;
+                self.applicator(applicator, id, &place, value)?;
             }
         }
         Ok(())

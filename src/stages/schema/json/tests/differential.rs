@@ -1,8 +1,10 @@
 //! Random schemas and values: the verdicts are those of the `jsonschema` crate's own walk.
 
+use jsonschema::json::SerdeJson;
 use serde_json::{Map, Value, json};
 
 use super::super::*;
+use crate::stages::schema::formats;
 
 /// Drafts by year; the older ones by their number.
 const DRAFTS: [(u32, &str); 4] = [
@@ -139,7 +141,7 @@ fn verdicts_are_those_of_the_crate() {
         if draft == 2019 && text.contains("contains") && text.contains("unevaluatedItems") {
             continue;
         }
-        let theirs = options().build(&whole);
+        let theirs = formats::options::<SerdeJson>(Draft::from_schema_uri(uri), &whole).build(&whole);
         let ours = match JsonSchema::new(&whole) {
             Ok(ours) => ours,
             Err(problem) => {

@@ -1,30 +1,67 @@
-//! Parses the text of one file as a JSON value: JSON as it is, YAML by the core schema of YAML 1.2 (§10.3).
+//! A file with one JSON value: JSON as it is, YAML by the core schema of YAML 1.2 (§10.3). Schemas and descriptions of APIs
+//! are such files.
 //!
 //! Unquoted scalars become numbers, booleans or null where they look like them; quoted text stays text. Keys are always
 //! text: `200:` is the status 200.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use serde_json::{Map, Number, Value};
 
-use crate::policy::diagnostic::Problems;
-use crate::policy::source::{Place, SourceText};
-use crate::policy::tree::{Kind, NodeId, Scalar, Tree};
-use crate::policy::yaml;
+use super::diagnostic::Problems;
+use super::json_place;
+use super::source::{Place, SourceText};
+use super::tree::{Kind, NodeId, Scalar, Tree};
+use super::yaml::{self, Dialect};
 use crate::stages::strict_json;
 
 /// Deepest nesting, for JSON and YAML alike.
 const MAX_DEPTH: usize = 120;
 
-/// Parses a file and reports its problems. For YAML, also returns the tree, to look up places.
-pub(super) fn read(source: &Arc<SourceText>, problems: &mut Problems) -> Option<(Value, Option<Tree>)> {
+/// A file, its value, and the places in it.
+#[derive(Debug)]
+pub(crate) struct JsonFile {
+    pub(crate) source: Arc<SourceText>,
+    pub(crate) value: Arc<Value>,
+    dialect: Dialect,
+    /// For places in YAML, parsed when first needed.
+    tree: OnceCell<Option<Tree>>,
+}
+
+impl JsonFile {
+    /// Parses a file and reports its problems; `dialect` is what it is called if it is YAML.
+    pub(crate) fn read(source: &Arc<SourceText>, dialect: Dialect, problems: &mut Problems) -> Option<Self> {
+        let (value, tree) = read(source, dialect, problems)?;
+        let cell = OnceCell::new();
+        if let Some(tree) = tree {
+            let _ = cell.set(Some(tree));
+        }
+        Some(Self { source: Arc::clone(source), value: Arc::new(value), dialect, tree: cell })
+    }
+
+    /// The place of a value by its JSON pointer, or of its key; where it does not exist, of its nearest ancestor.
+    pub(crate) fn place(&self, pointer: &str, key: bool) -> Place {
+        let json = self.source.text.trim_start_matches('\u{feff}').trim_start().starts_with('{');
+        if json && let Some((key_range, value_range)) = json_place::find(&self.source.text, pointer) {
+            return Place::new(&self.source, if key { key_range } else { value_range });
+        }
+        let parse = || yaml::parse_as(self.dialect, &self.source, &mut Problems::new());
+        let Some(tree) = self.tree.get_or_init(parse) else { return Place::new(&self.source, 0..1) };
+        let at = tree.at().pointer(pointer);
+        if key { at.key_place() } else { at.place() }
+    }
+}
+
+fn read(source: &Arc<SourceText>, dialect: Dialect, problems: &mut Problems) -> Option<(Value, Option<Tree>)> {
     let text = source.text.trim_start_matches('\u{feff}');
-    if text.trim_start().starts_with('{') {
+    let named_json = source.name.ends_with(".json");
+    if named_json || text.trim_start().starts_with('{') {
         match strict_json::parse_within(MAX_DEPTH, text.as_bytes()) {
             Ok(value) => return Some((value, None)),
             // A YAML map in flow style begins the same way.
-            Err(error) if source.name.ends_with(".json") => {
-                let start = offset(&source.text, error.line(), error.column());
+            Err(error) if named_json => {
+                let start = offset(text, error.line(), error.column()) + source.text.len() - text.len();
                 problems.error(Place::new(source, start..start + 1), format!("not acceptable JSON: {error}"));
                 return None;
             }
@@ -32,7 +69,7 @@ pub(super) fn read(source: &Arc<SourceText>, problems: &mut Problems) -> Option<
         }
     }
     let before = problems.len();
-    let tree = yaml::parse_as(yaml::OPENAPI, source, problems)?;
+    let tree = yaml::parse_as(dialect, source, problems)?;
     let mut conversion = Conversion { tree: &tree, problems };
     let value = conversion.value(tree.root());
     (problems.len() == before).then_some((value, Some(tree)))
@@ -117,7 +154,7 @@ mod tests {
     fn read_text(name: &str, text: &str) -> (Option<Value>, Vec<String>) {
         let source = Arc::new(SourceText::new(name.to_owned(), text.to_owned(), 0));
         let mut problems = Problems::new();
-        let value = read(&source, &mut problems).map(|(value, _)| value);
+        let value = read(&source, yaml::OPENAPI, &mut problems).map(|(value, _)| value);
         (value, problems.iter().map(|problem| problem.message.clone()).collect())
     }
 

@@ -1,0 +1,279 @@
+//! The keywords of all drafts: which of them has each, what it judges, and where it has subschemas.
+
+use jsonschema::Draft;
+use serde_json::{Map, Value};
+
+use Draft::{Draft4, Draft6, Draft7, Draft201909, Draft202012};
+
+/// A keyword that judges, or that leads to other schemas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Keyword {
+    pub(crate) name: &'static str,
+    /// The first and the last draft that have it.
+    first: Draft,
+    last: Draft,
+    /// The types that it judges; none: every value.
+    pub(crate) types: &'static [&'static str],
+    holds: Holds,
+}
+
+/// Where a keyword has subschemas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Nothing,
+    One,
+    /// A list of schemas.
+    List,
+    /// One schema, or a list of them.
+    OneOrList,
+    /// Schemas by name.
+    Named,
+    /// Schemas by name, which only are a place for references.
+    Definitions,
+    /// What identifies a schema, or leads to one.
+    Identity,
+}
+
+const fn keyword(
+    name: &'static str,
+    first: Draft,
+    last: Draft,
+    types: &'static [&'static str],
+    holds: Holds,
+) -> Keyword {
+    Keyword { name, first, last, types, holds }
+}
+
+const NUMBER: &[&str] = &["integer", "number"];
+const TEXT: &[&str] = &["string"];
+const ARRAY: &[&str] = &["array"];
+const OBJECT: &[&str] = &["object"];
+const ANY: &[&str] = &[];
+
+/// By name.
+const KEYWORDS: [Keyword; 56] = [
+    keyword("$anchor", Draft201909, Draft202012, ANY, Holds::Identity),
+    keyword("$comment", Draft4, Draft202012, ANY, Holds::Identity),
+    keyword("$defs", Draft4, Draft202012, ANY, Holds::Definitions),
+    keyword("$dynamicAnchor", Draft202012, Draft202012, ANY, Holds::Identity),
+    keyword("$dynamicRef", Draft202012, Draft202012, ANY, Holds::Identity),
+    keyword("$id", Draft6, Draft202012, ANY, Holds::Identity),
+    keyword("$recursiveAnchor", Draft201909, Draft201909, ANY, Holds::Identity),
+    keyword("$recursiveRef", Draft201909, Draft201909, ANY, Holds::Identity),
+    keyword("$ref", Draft4, Draft202012, ANY, Holds::Identity),
+    keyword("$schema", Draft4, Draft202012, ANY, Holds::Identity),
+    keyword("$vocabulary", Draft4, Draft202012, ANY, Holds::Identity),
+    keyword("additionalItems", Draft4, Draft201909, ARRAY, Holds::One),
+    keyword("additionalProperties", Draft4, Draft202012, OBJECT, Holds::One),
+    keyword("allOf", Draft4, Draft202012, ANY, Holds::List),
+    keyword("anyOf", Draft4, Draft202012, ANY, Holds::List),
+    keyword("const", Draft6, Draft202012, ANY, Holds::Nothing),
+    keyword("contains", Draft6, Draft202012, ARRAY, Holds::One),
+    keyword("contentEncoding", Draft6, Draft202012, TEXT, Holds::Nothing),
+    keyword("contentMediaType", Draft6, Draft202012, TEXT, Holds::Nothing),
+    keyword("contentSchema", Draft201909, Draft202012, TEXT, Holds::One),
+    keyword("definitions", Draft4, Draft202012, ANY, Holds::Definitions),
+    // Not in the later drafts, but judged in all of them here.
+    keyword("dependencies", Draft4, Draft202012, OBJECT, Holds::Named),
+    keyword("dependentRequired", Draft201909, Draft202012, OBJECT, Holds::Nothing),
+    keyword("dependentSchemas", Draft201909, Draft202012, OBJECT, Holds::Named),
+    keyword("else", Draft7, Draft202012, ANY, Holds::One),
+    keyword("enum", Draft4, Draft202012, ANY, Holds::Nothing),
+    keyword("exclusiveMaximum", Draft4, Draft202012, NUMBER, Holds::Nothing),
+    keyword("exclusiveMinimum", Draft4, Draft202012, NUMBER, Holds::Nothing),
+    keyword("format", Draft4, Draft202012, ANY, Holds::Nothing),
+    keyword("id", Draft4, Draft4, ANY, Holds::Identity),
+    keyword("if", Draft7, Draft202012, ANY, Holds::One),
+    keyword("items", Draft4, Draft202012, ARRAY, Holds::OneOrList),
+    keyword("maxContains", Draft201909, Draft202012, ARRAY, Holds::Nothing),
+    keyword("maxItems", Draft4, Draft202012, ARRAY, Holds::Nothing),
+    keyword("maxLength", Draft4, Draft202012, TEXT, Holds::Nothing),
+    keyword("maxProperties", Draft4, Draft202012, OBJECT, Holds::Nothing),
+    keyword("maximum", Draft4, Draft202012, NUMBER, Holds::Nothing),
+    keyword("minContains", Draft201909, Draft202012, ARRAY, Holds::Nothing),
+    keyword("minItems", Draft4, Draft202012, ARRAY, Holds::Nothing),
+    keyword("minLength", Draft4, Draft202012, TEXT, Holds::Nothing),
+    keyword("minProperties", Draft4, Draft202012, OBJECT, Holds::Nothing),
+    keyword("minimum", Draft4, Draft202012, NUMBER, Holds::Nothing),
+    keyword("multipleOf", Draft4, Draft202012, NUMBER, Holds::Nothing),
+    keyword("not", Draft4, Draft202012, ANY, Holds::One),
+    keyword("oneOf", Draft4, Draft202012, ANY, Holds::List),
+    keyword("pattern", Draft4, Draft202012, TEXT, Holds::Nothing),
+    keyword("patternProperties", Draft4, Draft202012, OBJECT, Holds::Named),
+    keyword("prefixItems", Draft202012, Draft202012, ARRAY, Holds::List),
+    keyword("properties", Draft4, Draft202012, OBJECT, Holds::Named),
+    keyword("propertyNames", Draft6, Draft202012, OBJECT, Holds::One),
+    keyword("required", Draft4, Draft202012, OBJECT, Holds::Nothing),
+    keyword("then", Draft7, Draft202012, ANY, Holds::One),
+    keyword("type", Draft4, Draft202012, ANY, Holds::Nothing),
+    keyword("unevaluatedItems", Draft201909, Draft202012, ARRAY, Holds::One),
+    keyword("unevaluatedProperties", Draft201909, Draft202012, OBJECT, Holds::One),
+    keyword("uniqueItems", Draft4, Draft202012, ARRAY, Holds::Nothing),
+];
+
+/// Words that say nothing about which values are valid: of the drafts, of OpenAPI, and of editors.
+const ANNOTATIONS: [&str; 23] = [
+    "comment",
+    "default",
+    "deprecated",
+    "deprecationMessage",
+    "description",
+    "discriminator",
+    "doNotSuggest",
+    "enumDescriptions",
+    "enumNames",
+    "errorMessage",
+    "example",
+    "examples",
+    "externalDocs",
+    "links",
+    "markdownDescription",
+    "name",
+    "note",
+    "notes",
+    "readOnly",
+    "title",
+    "version",
+    "writeOnly",
+    "xml",
+];
+
+/// Keywords of draft-03 and of OpenAPI 3.0, which no other draft has.
+const FOREIGN: [(&str, &str, &str); 4] = [
+    ("disallow", "draft-03", "write `not`"),
+    ("divisibleBy", "draft-03", "write `multipleOf`"),
+    ("extends", "draft-03", "write `allOf`"),
+    ("nullable", "OpenAPI 3.0", "write `null` among the types: `type: [string, \"null\"]`"),
+];
+
+/// What a word in a schema is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// A keyword of the draft.
+    Keyword(Keyword),
+    /// A keyword of other drafts: which, and what to do.
+    Foreign(&'static str, &'static str),
+    /// Nearly a keyword of the draft.
+    Misspelt(&'static str),
+    /// A well-known annotation, or an extension (`x-…`).
+    Annotation,
+    Unknown,
+}
+
+/// What a word is in a draft.
+pub(crate) fn word(draft: Draft, name: &str) -> Word {
+    let known = find(name);
+    match known {
+        Some(keyword) if keyword.is_of(draft) => return Word::Keyword(keyword),
+        Some(keyword) => {
+            return Word::Foreign(keyword.drafts(), "name one in `$schema`, or write it with the draft's own keywords");
+        }
+        None => {}
+    }
+    if let Some((_, draft, help)) = FOREIGN.iter().find(|(foreign, ..)| *foreign == name) {
+        return Word::Foreign(draft, help);
+    }
+    if ANNOTATIONS.contains(&name) || name.starts_with("x-") {
+        return Word::Annotation;
+    }
+    near(draft, name).map_or(Word::Unknown, Word::Misspelt)
+}
+
+/// The keyword of a draft that a word is nearly, if it judges.
+fn near(draft: Draft, name: &str) -> Option<&'static str> {
+    let length = name.len();
+    if !(3..=32).contains(&length) {
+        return None;
+    }
+    let lower = name.to_ascii_lowercase();
+    let most = if length < 6 { 1 } else { 2 };
+    let judging =
+        KEYWORDS.iter().filter(|keyword| keyword.is_of(draft) && (keyword.judges() || keyword.name == "$defs"));
+    let distance = |keyword: &Keyword| {
+        let known = keyword.name.to_ascii_lowercase();
+        let bare = known.trim_start_matches('$');
+        // Of a short word, every other one is near.
+        let far = known.len() < 4 && lower != known && lower != bare;
+        if far || known.len().abs_diff(length) > most {
+            return None;
+        }
+        let distance = strsim::osa_distance(&lower, &known);
+        (distance <= most && (lower.chars().next() == bare.chars().next() || distance == 1)).then_some(distance)
+    };
+    judging.filter_map(|keyword| Some((distance(keyword)?, keyword.name))).min().map(|(_, name)| name)
+}
+
+/// A keyword by its name.
+pub(crate) fn find(name: &str) -> Option<Keyword> {
+    let index = KEYWORDS.binary_search_by(|keyword| keyword.name.cmp(name)).ok()?;
+    KEYWORDS.get(index).copied()
+}
+
+/// How people call a draft.
+pub(crate) fn draft_name(draft: Draft) -> &'static str {
+    match draft {
+        Draft4 => "draft-04",
+        Draft6 => "draft-06",
+        Draft7 => "draft-07",
+        Draft201909 => "2019-09",
+        _ => "2020-12",
+    }
+}
+
+impl Keyword {
+    pub(crate) fn is_of(self, draft: Draft) -> bool {
+        (self.first..=self.last).contains(&draft)
+    }
+
+    /// Whether it can make a value invalid.
+    pub(crate) fn judges(self) -> bool {
+        match self.holds {
+            Holds::Definitions => false,
+            Holds::Identity => ["$ref", "$dynamicRef", "$recursiveRef"].contains(&self.name),
+            _ => !["contentEncoding", "contentMediaType", "contentSchema"].contains(&self.name),
+        }
+    }
+
+    fn drafts(self) -> &'static str {
+        match (self.first, self.last) {
+            (Draft4, Draft4) => "draft-04",
+            (_, Draft201909) if self.first == Draft4 => "2019-09 and the drafts before it",
+            (Draft201909, Draft201909) => "2019-09",
+            (Draft6, _) => "draft-06 and later drafts",
+            (Draft7, _) => "draft-07 and later drafts",
+            (Draft201909, _) => "2019-09 and later drafts",
+            _ => "2020-12",
+        }
+    }
+}
+
+/// A step from a keyword to one of its subschemas.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Step<'v> {
+    /// The keyword's value is the schema.
+    Itself,
+    Index(usize),
+    Name(&'v str),
+}
+
+/// Visits the subschemas of a schema, each with the keyword and the step below it.
+pub(super) fn subschemas<'v>(
+    draft: Draft,
+    schema: &'v Map<String, Value>,
+    mut visit: impl FnMut(&'v str, Step<'v>, &'v Value),
+) {
+    for (key, value) in schema {
+        let Some(keyword) = find(key).filter(|keyword| keyword.is_of(draft)) else { continue };
+        match (keyword.holds, value) {
+            (Holds::One | Holds::OneOrList, Value::Object(_) | Value::Bool(_)) => visit(key, Step::Itself, value),
+            (Holds::List | Holds::OneOrList, Value::Array(items)) => {
+                items.iter().enumerate().for_each(|(index, item)| visit(key, Step::Index(index), item));
+            }
+            (Holds::Named | Holds::Definitions, Value::Object(members)) => {
+                let schemas = members.iter().filter(|(_, value)| value.is_object() || value.is_boolean());
+                schemas.for_each(|(name, item)| visit(key, Step::Name(name), item));
+            }
+            _ => {}
+        }
+    }
+}

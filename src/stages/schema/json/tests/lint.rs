@@ -1,0 +1,131 @@
+//! What is written in a schema and not enforced is told (F24, F30).
+
+use serde_json::{Value, json};
+
+use super::super::lint::Lints;
+use super::super::*;
+
+/// `pointer message (help)` of each finding.
+fn found(draft: &str, mut schema: Value) -> Vec<String> {
+    schema["$schema"] = draft.into();
+    let lints = Lints::of(&schema, Draft::from_schema_uri(draft), true);
+    let help = |help: &Option<String>| help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+    lints.found.iter().map(|lint| format!("{} {}{}", lint.pointer, lint.message, help(&lint.help))).collect()
+}
+
+const D4: &str = "http://json-schema.org/draft-04/schema#";
+const D7: &str = "http://json-schema.org/draft-07/schema#";
+const D2019: &str = "https://json-schema.org/draft/2019-09/schema";
+const D2020: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// F24
+#[test]
+fn a_keyword_that_nothing_enforces_is_told_with_the_one_that_is_meant() {
+    for (word, meant) in [
+        ("requred", "required"),
+        ("maxlength", "maxLength"),
+        ("patern", "pattern"),
+        ("additionalproperties", "additionalProperties"),
+        ("Properties", "properties"),
+        ("tpye", "type"),
+        ("ref", "$ref"),
+    ] {
+        let told = found(D7, json!({"type": "object", "properties": {"a": { (word): 1 }}}));
+        let expected =
+            format!("/properties/a/{word} `{word}` is not a keyword, so it is not checked (did you mean `{meant}`?)");
+        assert_eq!(told, [expected], "{word}");
+    }
+    for word in ["x-order", "example", "markdownDescription", "title", "note", "units", "displayName"] {
+        assert_eq!(found(D7, json!({"type": "object", "properties": {"a": { (word): 1 }}})), [""; 0], "{word}");
+    }
+}
+
+/// F24
+#[test]
+fn a_keyword_of_another_draft_is_told_with_the_drafts_that_have_it() {
+    for (draft, keyword, value, drafts) in [
+        (D7, "prefixItems", json!([true]), Some("2020-12, but not of draft-07")),
+        (D7, "dependentRequired", json!({}), Some("2019-09 and later drafts, but not of draft-07")),
+        (D7, "unevaluatedItems", json!(false), Some("2019-09 and later drafts, but not of draft-07")),
+        (D4, "const", json!(1), Some("draft-06 and later drafts, but not of draft-04")),
+        (D4, "if", json!(true), Some("draft-07 and later drafts, but not of draft-04")),
+        (D2020, "additionalItems", json!(false), Some("2019-09 and the drafts before it, but not of 2020-12")),
+        (D2020, "$recursiveRef", json!("#"), Some("2019-09, but not of 2020-12")),
+        (D2020, "nullable", json!(true), Some("OpenAPI 3.0, but not of 2020-12")),
+        (D2020, "divisibleBy", json!(2), Some("draft-03, but not of 2020-12")),
+        // It is judged all the same.
+        (D2020, "dependencies", json!({"a": ["b"]}), None),
+        (D2019, "unevaluatedItems", json!(false), None),
+    ] {
+        let told = found(draft, json!({"minLength": 1, (keyword): value}));
+        let start = drafts.map(|drafts| format!("/{keyword} `{keyword}` is a keyword of {drafts}: it is not checked"));
+        let same = told.len() == usize::from(start.is_some());
+        assert!(same && start.is_none_or(|start| told[0].starts_with(&start)), "{keyword}: {told:?}");
+    }
+}
+
+/// F24
+#[test]
+fn what_has_no_effect_where_it_stands_is_told() {
+    for (draft, schema, expected) in [
+        (
+            D7,
+            json!({"properties": {"a": {"$ref": "#/definitions/a", "maxLength": 5, "title": "A"}}, "definitions": {"a": {"type": "string"}}}),
+            Some("/properties/a/maxLength `maxLength` beside `$ref` is not checked in draft-07"),
+        ),
+        (D2019, json!({"$ref": "#/$defs/a", "maxLength": 5, "$defs": {"a": {"type": "string"}}}), None),
+        (
+            D7,
+            json!({"type": "string", "minimum": 1}),
+            Some("/minimum `minimum` is for numbers, so it has no effect beside `type: string`"),
+        ),
+        (D7, json!({"type": ["string", "null"], "required": ["a"]}), Some("/required `required` is for objects")),
+        (D7, json!({"type": ["string", "integer"], "minimum": 1}), None),
+        (D7, json!({"type": "number", "minimum": 1}), None),
+        (D7, json!({"minLength": 1, "then": false}), Some("/then `then` has no effect without `if`")),
+        (D7, json!({"definitions": {"a": {"type": "string"}}}), Some(" this schema accepts every value")),
+        (D7, json!({"title": "Order"}), Some(" this schema accepts every value")),
+        (D7, json!({"$ref": "#/definitions/a", "definitions": {"a": {"type": "string"}}}), None),
+        // A draft of its own inside.
+        (D7, json!({"properties": {"a": {"$schema": D2020, "$id": "urn:a", "prefixItems": [true]}}}), None),
+    ] {
+        let told = found(draft, schema.clone());
+        let same = told.len() == usize::from(expected.is_some());
+        assert!(same && expected.is_none_or(|start| told[0].starts_with(start)), "{schema}: {told:?}");
+    }
+}
+
+/// F30
+#[test]
+fn a_format_that_is_not_known_is_told_and_never_an_error() {
+    for (format, expected) in [
+        ("uuid", None),
+        ("int64", None),
+        ("password", None),
+        ("color", Some("the format `color` is not known, so it is not checked")),
+        ("datetime", Some("the format `datetime` is not known, so it is not checked (did you mean `date-time`?)")),
+        ("Date-Time", Some("the format `Date-Time` is not known, so it is not checked (did you mean `date-time`?)")),
+        ("emial", Some("the format `emial` is not known, so it is not checked (did you mean `email`?)")),
+    ] {
+        let schema = json!({"type": "string", "format": format});
+        assert!(JsonSchema::new(&schema).is_ok(), "{format}");
+        let told = found(D7, schema);
+        assert_eq!(
+            told.first().map(String::as_str),
+            expected.map(|text| format!("/format {text}")).as_deref(),
+            "{format}"
+        );
+    }
+}
+
+/// F24
+#[test]
+fn findings_are_bounded_and_unknown_words_are_counted() {
+    let properties: serde_json::Map<String, Value> =
+        (0..5_000).map(|number| (format!("p{number}"), json!({"requred": [], (format!("word{number}")): 1}))).collect();
+    let lints = Lints::of(&json!({ "properties": properties }), Draft::Draft7, true);
+    assert_eq!((lints.found.len(), lints.more), (20, 4_980));
+    assert!(lints.annotations().unwrap().ends_with("more"), "{:?}", lints.annotations());
+    let lints = Lints::of(&json!({"type": "string", "units": "m"}), Draft::Draft7, true);
+    assert_eq!(lints.annotations().as_deref(), Some("`units` is no keyword, and is taken for an annotation"));
+}
