@@ -1,17 +1,13 @@
 //! What it costs to judge a value by keywords that the `jsonschema` crate decides, in steps of a budget.
 
-use jsonschema::PatternOptions;
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use super::ecma_regex::{BYTES, Pattern};
 
 /// Steps to divide by a fraction, which the crate does with numbers of any size.
 const FRACTION: u64 = 64;
-/// Sizes that a compiled pattern may have, in bytes, and what a step of it costs then. Its size bounds the work for each
-/// byte of a text.
-const PATTERN_SIZES: [(usize, u64); 4] = [(16 << 10, 1), (128 << 10, 4), (1 << 20, 32), (10 << 20, 256)];
-/// The value of a text in the format `regex` is compiled as a pattern.
-const REGEX: u64 = 256;
-/// Bytes of a text that a simple pattern passes in a step.
-const BYTES: u64 = 32;
+/// The value of a text in the format `regex` is parsed, and each property of Unicode in it looked up.
+const REGEX: u64 = 2048;
 
 /// What some keywords cost for each value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +40,6 @@ impl Cost {
         cost
     }
 
-    /// Returns the cost of a pattern alone.
-    pub(super) fn of_pattern(pattern: &str) -> Self {
-        Self { flat: 1, each: pattern_cost(pattern) }
-    }
-
     fn add(&mut self, key: &str, value: &Value) {
         match (key, value) {
             ("pattern", Value::String(pattern)) => self.each = self.each.saturating_add(pattern_cost(pattern)),
@@ -74,12 +65,7 @@ impl Cost {
     }
 }
 
-/// What each step of a pattern costs, by the size that it has when it is compiled.
+/// What a pattern costs for each [`BYTES`]. One that is not linear has no part in what the crate judges.
 fn pattern_cost(pattern: &str) -> u64 {
-    let schema = json!({ "pattern": pattern });
-    let fits = |size: usize| {
-        let options = jsonschema::options().offline().with_pattern_options(PatternOptions::regex().size_limit(size));
-        options.build(&schema).is_ok()
-    };
-    PATTERN_SIZES.iter().find(|(size, _)| fits(*size)).map_or(1024, |(_, cost)| *cost)
+    Pattern::new(pattern).ok().and_then(|pattern| pattern.linear_cost()).unwrap_or(1)
 }

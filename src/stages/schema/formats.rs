@@ -8,10 +8,12 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
 
-use jsonschema::json::Json;
-use jsonschema::{Draft, PatternOptions, Retrieve, ValidationOptions, Validator};
+use jsonschema::json::{Json, Node};
+use jsonschema::paths::Location;
+use jsonschema::{Draft, Keyword, PatternOptions, Retrieve, ValidationError, ValidationOptions, Validator};
 use serde_json::{Map, Number, Value};
 
+use super::ecma_regex::Pattern;
 use super::scalar::{Scalar, Scalars};
 
 /// Formats of the drafts.
@@ -83,10 +85,13 @@ pub(super) fn options<F: Json>(draft: Draft, keywords: &Value) -> ValidationOpti
         .offline()
         .with_draft(if draft == Draft::Unknown { Draft::default() } else { draft })
         .should_validate_formats(true)
-        .with_pattern_options(PatternOptions::regex());
+        .with_pattern_options(PatternOptions::regex())
+        .with_keyword("pattern", pattern_keyword::<F>);
     for format in formats(keywords) {
         if let Some((name, judge)) = TEXTS.iter().find(|(name, _)| *name == format) {
             options = options.with_format(*name, judge);
+        } else if format == "regex" {
+            options = options.with_format("regex", Pattern::is_valid);
         } else if let Some(name) = STANDARD.into_iter().find(|name| *name == format)
             && !options.is_known_format(draft, name)
         {
@@ -94,6 +99,31 @@ pub(super) fn options<F: Json>(draft: Draft, keywords: &Value) -> ValidationOpti
         }
     }
     options
+}
+
+/// `pattern`, as ECMA-262 has it, for what the crate judges whole.
+struct PatternKeyword(Pattern);
+
+/// Compiles `pattern`. One that needs a budget is not for the crate.
+fn pattern_keyword<'s, F: Json>(
+    _: &'s Map<String, Value>,
+    value: &'s Value,
+    _: Location,
+) -> Result<Box<dyn for<'i> Keyword<'i, F>>, ValidationError<'s>> {
+    let pattern = value.as_str().and_then(|text| Pattern::new(text).ok());
+    let linear = pattern.filter(|pattern| pattern.linear_cost().is_some());
+    let linear = linear.ok_or_else(|| ValidationError::custom("the pattern does not take linear time"))?;
+    Ok(Box::new(PatternKeyword(linear)))
+}
+
+impl<'i, F: Json> Keyword<'i, F> for PatternKeyword {
+    fn validate(&self, instance: F::Node<'i>) -> Result<(), ValidationError<'i>> {
+        if Keyword::<F>::is_valid(self, instance) { Ok(()) } else { Err(ValidationError::custom("no match")) }
+    }
+
+    fn is_valid(&self, instance: F::Node<'i>) -> bool {
+        instance.as_string().is_none_or(|text| self.0.matches_linearly(&text) == Some(true))
+    }
 }
 
 /// The formats in some keywords, at any depth.

@@ -8,6 +8,7 @@ pub(crate) mod content;
 mod cookies;
 mod cost;
 mod draft;
+mod ecma_regex;
 mod encoding;
 mod fast_path;
 pub(crate) mod fields;

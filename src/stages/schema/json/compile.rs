@@ -300,8 +300,7 @@ impl<'r> Keywords<'_, 'r> {
         for (pattern, node) in self.named("patternProperties")? {
             let compiled = self.compiler.leaves.pattern(pattern);
             let below = format!("/patternProperties/{}", escaped(pattern));
-            let compiled =
-                compiled.map_err(|problem| self.compiler.places.problem(self.place, &below, problem.message))?;
+            let compiled = compiled.map_err(|message| self.compiler.places.problem(self.place, &below, message))?;
             members.patterns.push((compiled, node));
         }
         members.others = self.schema("additionalProperties")?;

@@ -78,8 +78,7 @@ impl<'g> Evaluation<'g> {
     /// Whether the keywords without subschemas allow a value.
     pub(super) fn leaf(&mut self, node: &Node, value: &Value) -> Verdict {
         let Some(leaf) = &node.leaf else { return Ok(true) };
-        self.steps.take(leaf.cost.steps(value))?;
-        Ok(leaf.allows(value))
+        leaf.allows(value, &mut self.steps)
     }
 
     /// Whether one keyword of a node allows a value.
@@ -158,8 +157,7 @@ impl<'g> Evaluation<'g> {
         let named = members.named.get(name).copied();
         let mut nodes = Nodes { first: named, others: Vec::new() };
         for (pattern, node) in &members.patterns {
-            self.steps.take(pattern.steps(name))?;
-            if pattern.matches(name) {
+            if pattern.matches(name, &mut self.steps)? {
                 nodes.others.push(*node);
             }
         }

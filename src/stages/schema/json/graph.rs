@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::leaf::{Leaf, Pattern};
+use super::leaf::Leaf;
+use crate::stages::schema::ecma_regex::Pattern;
 
 /// The index of a node in its graph.
 pub(super) type NodeId = u32;
@@ -64,7 +65,7 @@ pub(super) struct Condition {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Members {
     pub(super) named: HashMap<Box<str>, NodeId, ahash::RandomState>,
-    pub(super) patterns: Vec<(Pattern, NodeId)>,
+    pub(super) patterns: Vec<(Arc<Pattern>, NodeId)>,
     pub(super) others: Option<NodeId>,
 }
 

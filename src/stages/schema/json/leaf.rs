@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jsonschema::{Draft, PatternOptions, ValidationOptions, Validator};
+use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value};
 
 use super::problem::SchemaProblem;
+use super::unique::are_unique;
+use crate::budget::{Exhausted, Steps};
 use crate::stages::schema::cost::Cost;
+use crate::stages::schema::ecma_regex::Pattern;
 use crate::stages::schema::formats::{self, NumberFormat};
-use crate::stages::schema::scalar::{Scalar, Scalars};
 
 /// Keywords without subschemas, in all drafts. The crate knows in which of them each has a meaning.
 pub(super) const LEAVES: [&str; 21] = [
@@ -36,22 +38,46 @@ pub(super) const LEAVES: [&str; 21] = [
     "uniqueItems",
 ];
 
-/// The keywords of one node that have no subschemas. The crate judges all but the formats of numbers.
+/// The keywords of one node that have no subschemas. The crate judges all but the formats of numbers, patterns, and whether
+/// items are unique.
 #[derive(Debug, Clone)]
 pub(super) struct Leaf {
     pub(super) validator: Arc<Validator>,
     pub(super) number: Option<NumberFormat>,
+    /// With its text.
+    pub(super) pattern: Option<(Arc<str>, Arc<Pattern>)>,
+    unique: bool,
     pub(super) cost: Cost,
 }
 
 impl Leaf {
-    pub(super) fn allows(&self, value: &Value) -> bool {
-        self.number_is_allowed(value) && self.validator.is_valid(value)
+    pub(super) fn allows(&self, value: &Value, steps: &mut Steps) -> Result<bool, Exhausted> {
+        steps.take(self.cost.steps(value))?;
+        Ok(self.number_is_allowed(value)
+            && self.validator.is_valid(value)
+            && self.text_is_allowed(value, steps)?
+            && self.items_are_allowed(value, steps)?)
     }
 
     /// Whether the format of numbers allows a value.
     pub(super) fn number_is_allowed(&self, value: &Value) -> bool {
         self.number.as_ref().zip(value.as_number()).is_none_or(|(format, number)| format.allows(number))
+    }
+
+    /// Whether the pattern allows a value.
+    pub(super) fn text_is_allowed(&self, value: &Value, steps: &mut Steps) -> Result<bool, Exhausted> {
+        match (&self.pattern, value) {
+            (Some((_, pattern)), Value::String(text)) => pattern.matches(text, steps),
+            _ => Ok(true),
+        }
+    }
+
+    /// Whether items may be equal, or are not.
+    pub(super) fn items_are_allowed(&self, value: &Value, steps: &mut Steps) -> Result<bool, Exhausted> {
+        match value {
+            Value::Array(items) if self.unique => are_unique(items, steps),
+            _ => Ok(true),
+        }
     }
 }
 
@@ -59,61 +85,41 @@ impl Leaf {
 #[derive(Default)]
 pub(super) struct Leaves {
     known: HashMap<(Draft, String), Leaf>,
-    patterns: HashMap<String, Pattern>,
+    patterns: HashMap<String, Arc<Pattern>>,
 }
 
 impl Leaves {
     /// Compiles the keywords. The problem's pointer begins at the schema that has them.
     pub(super) fn leaf(&mut self, draft: Draft, keywords: Map<String, Value>) -> Result<Leaf, SchemaProblem> {
-        let keywords = Value::Object(keywords);
+        let mut keywords = Value::Object(keywords);
         let key = (draft, keywords.to_string());
         if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
+        let mut take = |key| keywords.as_object_mut().and_then(|keywords| keywords.remove(key));
+        let unique = take("uniqueItems") == Some(Value::Bool(true));
+        let pattern = match take("pattern") {
+            Some(Value::String(text)) => {
+                let compiled = self.pattern(&text).map_err(|message| SchemaProblem::at("/pattern", message))?;
+                Some((text.into(), compiled))
+            }
+            _ => None,
+        };
         let validator =
             formats::options(draft, &keywords).build(&keywords).map_err(|error| SchemaProblem::of(&error))?;
         let number = keywords.as_object().and_then(NumberFormat::of);
-        let leaf = Leaf { validator: Arc::new(validator), number, cost: Cost::of(&keywords) };
+        let leaf = Leaf { validator: Arc::new(validator), number, pattern, unique, cost: Cost::of(&keywords) };
         self.known.insert(key, leaf.clone());
         Ok(leaf)
     }
 
-    /// Compiles a pattern for names (`patternProperties`).
-    pub(super) fn pattern(&mut self, pattern: &str) -> Result<Pattern, SchemaProblem> {
+    /// Compiles a pattern, or says why it cannot be.
+    pub(super) fn pattern(&mut self, pattern: &str) -> Result<Arc<Pattern>, String> {
         if let Some(known) = self.patterns.get(pattern) {
-            return Ok(known.clone());
+            return Ok(Arc::clone(known));
         }
-        let schema = serde_json::json!({ "pattern": pattern });
-        let validator = jsonschema::options_for::<Scalars>()
-            .offline()
-            .with_pattern_options(PatternOptions::regex())
-            .build(&schema)
-            .map_err(|error| SchemaProblem::at("", error.to_string()))?;
-        let compiled = Pattern { validator: Arc::new(validator), cost: Cost::of_pattern(pattern) };
-        self.patterns.insert(pattern.to_owned(), compiled.clone());
+        let compiled = Arc::new(Pattern::new(pattern).map_err(|problem| problem.to_string())?);
+        self.patterns.insert(pattern.to_owned(), Arc::clone(&compiled));
         Ok(compiled)
     }
-}
-
-/// A pattern that judges names of members.
-#[derive(Debug, Clone)]
-pub(super) struct Pattern {
-    validator: Arc<Validator<Scalars>>,
-    cost: Cost,
-}
-
-impl Pattern {
-    pub(super) fn matches(&self, name: &str) -> bool {
-        self.validator.is_valid(Scalar::Text(name))
-    }
-
-    /// How many steps it takes to judge a name, at most.
-    pub(super) fn steps(&self, name: &str) -> u64 {
-        self.cost.of_text(name)
-    }
-}
-
-/// Options for a pattern alone, and for tests.
-pub(super) fn options() -> ValidationOptions<'static> {
-    formats::options(Draft::default(), &Value::Null)
 }

@@ -1,7 +1,7 @@
 //! JSON bodies: parses them strictly and validates them against a compiled JSON Schema.
 //!
 //! All schemas of a policy are compiled once, and together: files are resources of one whole ([`Documents`]), references lead
-//! from one to another, and what several schemas use is there once. Formats are asserted, and patterns run in linear time. A
+//! from one to another, and what several schemas use is there once. Formats are asserted, and patterns run within the budget. A
 //! violation names the location and the constraint, never the value.
 //!
 //! Most bodies are valid, and most schemas are simple: for those, [`FastPath`] runs first, which builds no tree. All
@@ -23,21 +23,22 @@ mod problem;
 mod references;
 mod report;
 mod scan;
+mod unique;
 pub(crate) mod uri;
 
 use std::cell::Cell;
 use std::sync::Arc;
 
 use jsonschema::Draft;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::compile::{Compiled, Compiler};
 pub(crate) use self::documents::{DocumentId, Documents, Wanted};
 use self::evaluate::Evaluation;
 use self::graph::{Graph, NodeId};
-use self::leaf::options;
 pub(crate) use self::problem::SchemaProblem;
 use self::report::cut;
+use super::ecma_regex::Pattern;
 use super::fast_path::FastPath;
 use super::malformed::malformed;
 use crate::budget::Steps;
@@ -191,10 +192,9 @@ pub(super) fn violated(what: &str, mut errors: Vec<Violation>) -> Refusal {
     Refusal::new(Stage::Schema, Reason::SchemaViolation, detail).members(Members { errors, ..Members::default() })
 }
 
-/// Why a pattern cannot be kept: it does not parse, or would not run in linear time.
+/// Why a text is not a pattern.
 pub(crate) fn pattern_problem(pattern: &str) -> Option<String> {
-    let schema = json!({"pattern": pattern});
-    options().offline().build(&schema).err().map(|error| cut(error.to_string()))
+    Pattern::new(pattern).err().map(|problem| cut(problem.to_string()))
 }
 
 #[cfg(test)]

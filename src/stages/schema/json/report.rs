@@ -93,6 +93,14 @@ impl<'g> Report<'g> {
                 let keyword = error.kind().keyword().to_owned();
                 self.add(&place, &keyword, error.masked().to_string());
             }
+            let steps = &mut self.evaluation.steps;
+            let (text, items) = (leaf.text_is_allowed(value, steps)?, leaf.items_are_allowed(value, steps)?);
+            if let Some((pattern, _)) = leaf.pattern.as_ref().filter(|_| !text) {
+                self.add(&place, "pattern", format!("value does not match \"{pattern}\""));
+            }
+            if !items {
+                self.add(&place, "uniqueItems", "value has items that are equal".to_owned());
+            }
             if let Some(format) = leaf.number.as_ref().filter(|_| !leaf.number_is_allowed(value)) {
                 self.add(&place, "format", format!("the number is not in the range of `{}`", format.name()));
             }

@@ -1,0 +1,106 @@
+//! Patterns of JSON Schema: regular expressions of ECMA-262 with the flag `u` (JSON Schema 2020-12 core §6.4), found
+//! anywhere in a text.
+//!
+//! No pattern takes more than linear time, but for one with backreferences: [`linear`] has the plain ones, [`look_around`]
+//! those that look ahead or behind, and [`backtrack`] the rest, which draws each step from a budget.
+
+mod backtrack;
+mod linear;
+mod look_around;
+mod parser;
+mod set;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use self::backtrack::Backtracking;
+use self::linear::Linear;
+use self::look_around::LookAround;
+use crate::budget::{Exhausted, Steps};
+
+/// Bytes of a text that a simple pattern passes in a step.
+pub(crate) const BYTES: u64 = 32;
+/// Longest pattern, in characters.
+const MAX_LENGTH: usize = 64 << 10;
+
+/// A compiled pattern.
+#[derive(Debug, Clone)]
+pub(crate) struct Pattern {
+    engine: Engine,
+}
+
+#[derive(Debug, Clone)]
+enum Engine {
+    Linear(Linear),
+    LookAround(Box<LookAround>),
+    Backtracking(Box<Backtracking>),
+}
+
+/// Why a pattern cannot be compiled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PatternProblem {
+    /// The character of the pattern where it is, from 0.
+    at: usize,
+    message: String,
+}
+
+impl PatternProblem {
+    fn at(at: usize, message: String) -> Self {
+        Self { at, message }
+    }
+}
+
+impl std::fmt::Display for PatternProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the pattern is wrong at character {}: {}", self.at + 1, self.message)
+    }
+}
+
+impl Pattern {
+    /// Compiles a pattern.
+    pub(crate) fn new(pattern: &str) -> Result<Self, PatternProblem> {
+        if pattern.len() > MAX_LENGTH {
+            return Err(PatternProblem::at(MAX_LENGTH, format!("patterns have at most {MAX_LENGTH} bytes")));
+        }
+        let parsed = parser::parse(pattern)?;
+        let linear = || Linear::new(&parsed.root).map(Engine::Linear);
+        let look_around = || LookAround::new(&parsed.root).map(|found| Engine::LookAround(Box::new(found)));
+        let engine = linear()
+            .or_else(look_around)
+            .unwrap_or_else(|| Engine::Backtracking(Box::new(Backtracking::new(&parsed.root, parsed.groups))));
+        Ok(Self { engine })
+    }
+
+    /// Whether a text is a pattern.
+    pub(crate) fn is_valid(text: &str) -> bool {
+        text.len() <= MAX_LENGTH && parser::parse(text).is_ok()
+    }
+
+    /// Steps that it takes for each [`BYTES`] of a text, if it takes linear time without looking around.
+    pub(crate) fn linear_cost(&self) -> Option<u64> {
+        match &self.engine {
+            Engine::Linear(linear) => Some(linear.cost),
+            Engine::LookAround(_) | Engine::Backtracking(_) => None,
+        }
+    }
+
+    /// Whether it is found in a text, if it takes linear time without looking around.
+    pub(crate) fn matches_linearly(&self, text: &str) -> Option<bool> {
+        match &self.engine {
+            Engine::Linear(linear) => Some(linear.is_match(text)),
+            Engine::LookAround(_) | Engine::Backtracking(_) => None,
+        }
+    }
+
+    /// Whether it is found in a text.
+    pub(crate) fn matches(&self, text: &str, steps: &mut Steps) -> Result<bool, Exhausted> {
+        match &self.engine {
+            Engine::Linear(linear) => {
+                steps.take(1 + (text.len() as u64).saturating_mul(linear.cost) / BYTES)?;
+                Ok(linear.is_match(text))
+            }
+            Engine::LookAround(look_around) => look_around.is_match(text, steps),
+            Engine::Backtracking(backtracking) => backtracking.is_match(text, steps),
+        }
+    }
+}
