@@ -67,5 +67,6 @@ mod timeouts;
 mod tls;
 mod tls_files;
 mod upstream;
+mod urls;
 mod walks;
 mod xml;

@@ -32,6 +32,7 @@ use crate::policy::compile;
 use crate::policy::{AdminPlace, Policy, Rights};
 use crate::runtime::{InForce, Runtime};
 use crate::state::registry::StoreConfig;
+use crate::url::{Form, HttpUrl};
 
 /// Timeout of a whole exchange with a daemon.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,8 +73,8 @@ impl DaemonArguments {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
         let runtime = runtime.map_err(|error| fail(FAILED, &error.to_string()))?;
         if let Some(url) = &self.admin {
-            const WRONG: &str = "--admin is not valid; use a URL such as http://127.0.0.1:9901, or unix:PATH";
-            let address = AdminAddress::of(url).ok_or_else(|| fail(INVALID, WRONG))?;
+            let wrong = |why| fail(INVALID, &format!("--admin is not valid: {why}"));
+            let address = AdminAddress::of(url).map_err(wrong)?;
             let token = self.admin_token.clone().ok_or_else(|| fail(INVALID, "--admin needs --admin-token"))?;
             return Ok(Operator { runtime, backend: Backend::Daemon { address, token: token.into() } });
         }
@@ -162,12 +163,19 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl AdminAddress {
     /// `http://HOST:PORT` or `unix:PATH`.
-    fn of(url: &str) -> Option<Self> {
-        match (url.strip_prefix("http://"), url.strip_prefix("unix:")) {
-            (Some(rest), _) => Some(Self::Tcp(rest.trim_end_matches('/').to_owned())),
-            (None, Some(path)) if !path.is_empty() => Some(Self::Socket(path.into())),
-            _ => None,
+    fn of(url: &str) -> Result<Self, String> {
+        let Some(path) = url.strip_prefix("unix:") else {
+            let url = HttpUrl::parse(url, Form::ADMIN).map_err(|error| format!("{error}, or `unix:PATH`"))?;
+            let host = url.host();
+            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            return Ok(Self::Tcp(format!("{host}:{}", url.port())));
+        };
+        // `unix://run/a.sock` would be `/run/a.sock` for some, `run/a.sock` for others.
+        let host = path.strip_prefix("//").is_some_and(|rest| !rest.starts_with('/'));
+        if path.is_empty() || host {
+            return Err("the path of the socket is missing or unclear; write `unix:PATH` or `unix:///PATH`".to_owned());
         }
+        Ok(Self::Socket(path.into()))
     }
 
     /// Value of `Host` (RFC 9112 §3.2); a socket has no name.
