@@ -14,7 +14,7 @@
 //! - `state`: the ledger of limits and the registry. `secrets`: resolves references in the policy. `body`: streams bodies
 //!   within limits.
 //! - `exchange`, `refusal`, `telemetry`, `budget`: the facts of a request, the reasons to refuse one, the metrics, and how much
-//!   work may take; every other part uses them.
+//!   work may take; every other part uses them. `url`: URLs, understood whole or refused.
 //!
 //! # How a request travels
 //! 1. `proxy::downstream` accepts a connection and hands it to the least busy worker: one thread, one runtime.
@@ -42,7 +42,7 @@
 //!   decoded share one `budget`.
 //! - A reload changes everything or nothing, and refills no limit.
 //! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `rehearsal`, `proxy` · `chain` · `runtime` ·
-//!   `policy` · `stages` · `state`, `audit`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`, `budget`); a test checks it.
+//!   `policy` · `stages` · `state`, `audit`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`, `budget`, `url`); a test checks it.
 
 mod admin;
 mod audit;
@@ -62,3 +62,4 @@ mod secrets;
 mod stages;
 mod state;
 mod telemetry;
+mod url;

@@ -122,7 +122,7 @@ fn what_cannot_be_made_is_told() {
     for (openapi, upstream, code, words) in [
         ("old.json", "http://127.0.0.1:9", 2, "this is Swagger 2.0"),
         ("absent.yaml", "http://127.0.0.1:9", 2, "there is no file"),
-        ("orders.openapi.yaml", "127.0.0.1:9", 2, "scheme, host and port"),
+        ("orders.openapi.yaml", "127.0.0.1:9", 2, "write `http://` or `https://`"),
         ("orders.openapi.yaml", "http://127.0.0.1:9/v1", 2, "scheme, host and port"),
     ] {
         let made = bartizan(folder.path(), &["init", "--openapi", openapi, "--upstream", upstream]);

@@ -265,7 +265,7 @@ fn where_keys_come_from_is_checked_without_asking_anybody() {
         ("jwks: \"https://unreachable.test/jwks\"", ""),
         ("jwks: key.json", ""),
         ("public_key: key.pem", ""),
-        ("issuer: corp", "cannot be discovered: it is not an https URL"),
+        ("issuer: corp", "cannot be discovered: the URL has no scheme"),
         ("issuer: \"http://login.example.com\"", "write `jwks:` with the URL or file of its key set"),
         ("jwks: \"http://login.example.com/jwks\"", "plain http can be replaced in transit"),
         ("jwks: key.pem", "write `public_key:` in place of `jwks:`"),

@@ -75,5 +75,6 @@ mod timeouts;
 mod tls;
 mod tls_files;
 mod upstream;
+mod urls;
 mod walks;
 mod xml;

@@ -9,7 +9,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use http::Uri;
 use secrecy::ExposeSecret;
 
 use super::exit_code::{DONE, FAILED, INVALID};
@@ -19,6 +18,7 @@ use crate::policy::diagnostic::Problems;
 use crate::policy::openapi::{Description, Options};
 use crate::policy::source::Sources;
 use crate::stages::auth::api_key_format;
+use crate::url::{Form, HttpUrl};
 
 /// Lifetime of the example consumer's key, in days.
 const DAYS: i64 = 7;
@@ -41,11 +41,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
-    let url = arguments.upstream.parse::<Uri>().ok();
-    if !url.is_some_and(|url| {
-        matches!(url.scheme_str(), Some("http" | "https")) && url.path() == "/" && url.query().is_none()
-    }) {
-        anstream::eprintln!("--upstream is scheme, host and port, such as http://127.0.0.1:9000");
+    if let Err(error) = HttpUrl::parse(&arguments.upstream, Form::SERVER) {
+        anstream::eprintln!("--upstream is not valid: {error}");
         return INVALID;
     }
     let folder = arguments.out.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));

@@ -5,7 +5,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::uri::Authority;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,9 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::policy::AdminPlace;
-
-/// What an address must look like.
-pub(super) const FORM: &str = "http://HOST:PORT, https://HOST:PORT or unix:PATH";
+use crate::url::{Form, HttpUrl};
 
 /// Address of an admin listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,28 +40,26 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl AdminAddress {
-    /// Reads an address of this [`FORM`].
-    pub(super) fn of(url: &str) -> Option<Self> {
-        if let Some(path) = url.strip_prefix("unix:") {
-            return Some(Self::Socket(path.into())).filter(|_| !path.is_empty());
-        }
-        let (scheme, rest) = url.split_once("://")?;
-        let authority: Authority = rest.trim_end_matches('/').parse().ok()?;
-        let https = match scheme {
-            "http" => false,
-            "https" => true,
-            _ => return None,
+    /// `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. The error says what is wrong, and what to write.
+    pub(super) fn of(url: &str) -> Result<Self, String> {
+        let Some(path) = url.strip_prefix("unix:") else {
+            let url = HttpUrl::parse(url, Form::ADMIN).map_err(|error| format!("{error}, or `unix:PATH`"))?;
+            let host = url.host();
+            let address = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            let address = format!("{address}:{}", url.port());
+            return Ok(if url.is_https() {
+                let name = ServerName::try_from(host.to_owned());
+                Self::Tls(address, name.map_err(|_| "its host is not a name that a certificate can have".to_owned())?)
+            } else {
+                Self::Tcp(address)
+            });
         };
-        let host = authority.host();
-        if host.is_empty() || authority.as_str().contains('@') {
-            return None;
+        // `unix://run/a.sock` would be `/run/a.sock` for some, `run/a.sock` for others.
+        let host = path.strip_prefix("//").is_some_and(|rest| !rest.starts_with('/'));
+        if path.is_empty() || host {
+            return Err("the path of the socket is missing or unclear; write `unix:PATH` or `unix:///PATH`".to_owned());
         }
-        let address = format!("{host}:{}", authority.port_u16().unwrap_or(if https { 443 } else { 80 }));
-        if !https {
-            return Some(Self::Tcp(address));
-        }
-        let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Some(Self::Tls(address, ServerName::try_from(name).ok()?))
+        Ok(Self::Socket(path.into()))
     }
 
     /// The address of a policy, which may have TLS.
@@ -139,7 +134,7 @@ mod tests {
             ("ftp://a.example", None),
             ("127.0.0.1:9901", None),
         ] {
-            assert_eq!(AdminAddress::of(url), expected, "{url}");
+            assert_eq!(AdminAddress::of(url).ok(), expected, "{url}");
         }
     }
 }

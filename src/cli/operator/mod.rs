@@ -25,7 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::runtime::LocalRuntime;
 
-use self::address::{AdminAddress, FORM};
+use self::address::AdminAddress;
 use self::trust::TrustArguments;
 use super::exit_code::{FAILED, INVALID};
 use super::output::{colour, print};
@@ -77,8 +77,8 @@ impl DaemonArguments {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
         let runtime = runtime.map_err(|error| fail(FAILED, &error.to_string()))?;
         if let Some(url) = &self.admin {
-            let address = AdminAddress::of(url);
-            let address = address.ok_or_else(|| fail(INVALID, &format!("--admin is not valid; write {FORM}")))?;
+            let wrong = |why| fail(INVALID, &format!("--admin is not valid: {why}"));
+            let address = AdminAddress::of(url).map_err(wrong)?;
             let token = self.admin_token.clone().ok_or_else(|| fail(INVALID, "--admin needs --admin-token"))?;
             let backend = self.of_daemon(address, token.into(), None)?;
             return Ok(Operator { runtime, backend });

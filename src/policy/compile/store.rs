@@ -8,6 +8,7 @@ use super::context::Context;
 use crate::policy::document;
 use crate::policy::tree::At;
 use crate::state::registry::{StoreConfig, StoreFolder};
+use crate::url::check_redis;
 
 /// Default of `store.prefix`.
 const PREFIX: &str = "bartizan";
@@ -58,11 +59,8 @@ fn config(context: &mut Context<'_>, written: &document::Store, at: At<'_>) -> O
         );
         return None;
     };
-    let scheme = url.expose_secret().split("://").next().unwrap_or_default();
-    if !matches!(scheme, "redis" | "rediss" | "redis+unix" | "unix") {
-        context.error(at.key("redis"), "this is not the URL of a Redis server").help(
-            "write `redis://HOST:PORT`, or `rediss://…` for TLS; a password is a reference, such as `${env:REDIS_URL}`",
-        );
+    if let Err(error) = check_redis(url.expose_secret()) {
+        context.error(at.key("redis"), error.message).help(error.help);
         return None;
     }
     let prefix = written.prefix.as_deref().unwrap_or(PREFIX);

@@ -116,18 +116,6 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Whether responses of this URL cannot be replaced on the way: https, or this machine.
-pub(crate) fn is_safe(url: &Uri) -> bool {
-    let host = url.host().unwrap_or_default();
-    let loopback = host == "localhost"
-        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    match url.scheme_str() {
-        Some("https") => !host.is_empty(),
-        Some("http") => loopback,
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,22 +133,6 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(CACHE_CONTROL, HeaderValue::from_static(value));
             assert_eq!(max_age(&headers), seconds.map(Duration::from_secs), "{value}");
-        }
-    }
-
-    #[test]
-    fn plain_http_is_for_this_machine_alone() {
-        for (url, safe) in [
-            ("https://a.example/x", true),
-            ("http://127.0.0.1:1/x", true),
-            ("http://[::1]/x", true),
-            ("http://localhost/x", true),
-            ("http://a.example/x", false),
-            ("http://127.0.0.1.a.example/x", false),
-            ("ftp://127.0.0.1/x", false),
-            ("/x", false),
-        ] {
-            assert_eq!(is_safe(&url.parse().unwrap()), safe, "{url}");
         }
     }
 }

@@ -8,8 +8,8 @@ use http::Uri;
 use rustls::ClientConfig;
 use serde_json::Value;
 
-use super::fetch::is_safe;
 use crate::stages::strict_json;
+use crate::url::{Form, HttpUrl};
 
 /// A key set to fetch, as the policy says. Issuers with equal ones share a set.
 #[derive(Clone)]
@@ -58,11 +58,10 @@ pub(crate) enum Location {
 }
 
 impl Location {
-    /// The metadata URLs of an issuer; `None` unless it is an https URL, or an http URL on this machine.
-    pub(crate) fn discover(issuer: &str) -> Option<Self> {
-        let url = issuer.parse::<Uri>().ok().filter(|url| is_safe(url) && url.query().is_none())?;
-        let (scheme, authority) = (url.scheme_str()?, url.authority()?);
-        let path = url.path().trim_end_matches('/');
+    /// The metadata of the issuer with this `iss`, which is this URL.
+    pub(crate) fn discover(issuer: &str, url: &HttpUrl) -> Option<Self> {
+        let (scheme, authority) = (url.uri().scheme_str()?, url.authority());
+        let path = url.uri().path().trim_end_matches('/');
         // OpenID Connect appends to the path, RFC 8414 §3.1 inserts before it.
         let openid = format!("{scheme}://{authority}{path}/.well-known/openid-configuration").parse().ok()?;
         let oauth = format!("{scheme}://{authority}/.well-known/oauth-authorization-server{path}").parse().ok()?;
@@ -87,11 +86,17 @@ pub(crate) fn key_set_url(document: &[u8], issuer: &str) -> Result<Uri, String> 
         Some(named) => return Err(format!("the metadata are of issuer {named:?}, not of {issuer:?}")),
         None => return Err("the metadata have no `issuer`".to_owned()),
     }
-    let url = document.get("jwks_uri").and_then(Value::as_str).and_then(|url| url.parse::<Uri>().ok());
+    let url = document.get("jwks_uri").and_then(Value::as_str);
+    let url = url.ok_or_else(|| "the metadata have no `jwks_uri`".to_owned())?;
+    let wrong = |why: &str| format!("the `jwks_uri` of the metadata cannot be used: {why}");
+    let url = HttpUrl::parse(url, Form::DOCUMENT).map_err(|error| wrong(error.message))?;
     // An issuer elsewhere has no business on this machine, where http would be safe.
     let encrypted = issuer.starts_with("https:");
-    let safe = |url: &Uri| is_safe(url) && (!encrypted || url.scheme_str() == Some("https"));
-    url.filter(safe).ok_or_else(|| "the `jwks_uri` of the metadata is not an https URL".to_owned())
+    if url.is_https() || (url.is_safe() && !encrypted) {
+        Ok(url.uri().clone())
+    } else {
+        Err(wrong("it is not an https URL"))
+    }
 }
 
 #[cfg(test)]
@@ -115,10 +120,8 @@ mod tests {
             ),
         ] {
             let documents = [openid.parse().unwrap(), oauth.parse().unwrap()];
-            assert_eq!(Location::discover(issuer), Some(Location::Discover { issuer: issuer.into(), documents }));
-        }
-        for issuer in ["http://a.example", "corp", "https://a.example?x", ""] {
-            assert_eq!(Location::discover(issuer), None, "{issuer}");
+            let url = HttpUrl::parse(issuer, Form::IDENTIFIER).unwrap();
+            assert_eq!(Location::discover(issuer, &url), Some(Location::Discover { issuer: issuer.into(), documents }));
         }
     }
 
@@ -135,6 +138,9 @@ mod tests {
             ("jwks_uri", json!("http://keys.example/jwks")),
             ("jwks_uri", json!("http://127.0.0.1/jwks")),
             ("jwks_uri", json!("/jwks")),
+            ("jwks_uri", json!("https://keys.example:90000/jwks")),
+            ("jwks_uri", json!("https://user@keys.example/jwks")),
+            ("jwks_uri", json!("https://keys.example/jwks#1")),
             ("jwks_uri", Value::Null),
         ] {
             let mut document = good.clone();

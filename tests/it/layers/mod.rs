@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["policy"],
     &["stages"],
     &["state", "audit", "secrets", "body"],
-    &["exchange", "refusal", "telemetry", "budget"],
+    &["exchange", "refusal", "telemetry", "budget", "url"],
 ];
 const LONGEST: usize = 500;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::operator::trust::roots;
 use crate::telemetry::chain;
+use crate::url::{Form, HttpUrl};
 
 /// Timeout of a whole request to a node.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,16 +42,12 @@ const BODY_TIMEOUT: Duration = Duration::from_millis(100);
 pub(super) struct Node(pub(super) String);
 
 impl FromStr for Node {
-    type Err = &'static str;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        let url = text.parse::<Uri>().ok().filter(|url| url.path() == "/" && url.query().is_none());
-        let scheme = url.as_ref().and_then(Uri::scheme_str).filter(|scheme| matches!(*scheme, "http" | "https"));
-        let authority = url.as_ref().and_then(Uri::authority).filter(|authority| !authority.as_str().contains('@'));
-        match (scheme, authority) {
-            (Some(scheme), Some(authority)) => Ok(Self(format!("{scheme}://{authority}"))),
-            _ => Err("write http://HOST:PORT or https://HOST:PORT"),
-        }
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url = HttpUrl::parse(text, Form::SERVER).map_err(|error| error.to_string())?;
+        let scheme = if url.is_https() { "https" } else { "http" };
+        Ok(Self(format!("{scheme}://{}", url.authority())))
     }
 }
 
@@ -264,6 +261,7 @@ mod tests {
             ("http://127.0.0.1:8080", Some("http://127.0.0.1:8080")),
             ("https://[::1]:8443/", Some("https://[::1]:8443")),
             ("https://a.example", Some("https://a.example")),
+            ("http://127.0.0.1:90000", None),
             ("http://a.example/x", None),
             ("http://a:b@a.example", None),
             ("ftp://a.example", None),

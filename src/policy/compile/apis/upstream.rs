@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Uri};
+use http::HeaderValue;
 use rustls::pki_types::ServerName;
 
 use crate::policy::compile::context::Context;
@@ -11,6 +11,7 @@ use crate::policy::compile::own_addresses;
 use crate::policy::document;
 use crate::policy::tree::At;
 use crate::policy::{Server, Upstream};
+use crate::url::{Fault, Form, HttpUrl};
 
 /// `upstream`; its servers are added to `all`.
 pub(super) fn compile(
@@ -61,21 +62,18 @@ fn server(
     at: At<'_>,
     place: At<'_>,
 ) -> Option<Server> {
-    let uri = url.parse::<Uri>().ok();
-    let parts = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?, uri.path(), uri.query())));
-    let (https, authority) = match parts {
-        Some((scheme @ ("http" | "https"), authority, "/", None)) if !authority.as_str().contains('@') => {
-            (scheme == "https", authority)
-        }
-        _ => {
-            context.error(place, "this is not the URL of a server").help(
-                "write scheme, host and port, without a path: `http://10.1.0.7:9000`; the path of the request is appended",
-            );
+    let parsed = match HttpUrl::parse(url, Form::SERVER) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let appended =
+                "write scheme, host and port only: `http://10.1.0.7:9000`; the path of the request is appended";
+            let more = matches!(error.fault, Fault::Path | Fault::Query);
+            context.error(place, error.message).help(if more { appended.to_owned() } else { error.help });
             return None;
         }
     };
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let tls = if https {
+    let host = parsed.host().to_owned();
+    let tls = if parsed.is_https() {
         let trust = context.trust(written.ca.as_ref(), at)?;
         let Ok(name) = ServerName::try_from(host.clone()) else {
             context.error(place, "this host name cannot occur in a certificate");
@@ -85,7 +83,7 @@ fn server(
     } else {
         None
     };
-    let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
+    let port = parsed.port();
     own_addresses::upstream(context, &host, port, place);
     let trusted = tls.as_ref().map_or("", |(_, trust)| &trust.identity);
     Some(Server {
@@ -93,7 +91,7 @@ fn server(
         name: url.trim_end_matches('/').into(),
         identity: format!("{url} {trusted}").into(),
         port,
-        authority: HeaderValue::from_str(authority.as_str()).ok()?,
+        authority: HeaderValue::from_str(parsed.authority()).ok()?,
         host: host.into(),
         tls: tls.map(|(name, trust)| (name, trust.config)),
         connect_timeout: Duration::ZERO,

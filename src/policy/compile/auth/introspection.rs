@@ -74,7 +74,7 @@ fn endpoint(
         );
         return None;
     };
-    let endpoint = safe_url(context, endpoint, at.key("endpoint"))?;
+    let endpoint = safe_url(context, endpoint, at.key("endpoint"))?.uri().clone();
     let trust = context.trust(written.ca.as_ref(), at)?;
     let settings = Settings {
         name: name.into(),

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::policy::compile::context::Context;
 use crate::policy::document;
 use crate::policy::tree::At;
-use crate::stages::auth::fetch::is_safe;
 use crate::stages::auth::key_location::{Location, RemoteKeys};
 use crate::stages::auth::key_set::KeySet;
+use crate::url::{Form, HttpUrl};
 
 /// Default of `clock_skew`, in seconds.
 pub(super) const CLOCK_SKEW: i64 = 30;
@@ -97,19 +96,24 @@ fn max_entropy(secret: &[u8]) -> f64 {
 
 fn remote_keys(context: &mut Context<'_>, written: &document::Issuer, jwks: &str, at: At<'_>) -> Option<Keys> {
     let url = safe_url(context, jwks, at.key("jwks"))?;
-    fetched(context, written, Location::Jwks(url), at)
+    fetched(context, written, Location::Jwks(url.uri().clone()), at)
 }
 
 fn discovered_keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<Keys> {
     // Its absence is reported elsewhere; so is a key that may be a misspelt `jwks`.
     let issuer = written.issuer.as_ref().filter(|_| !at.key("jwks").damaged())?;
-    let Some(location) = Location::discover(issuer) else {
-        context
-            .error(at.key("issuer"), "the keys of this issuer cannot be discovered: it is not an https URL")
-            .help("write `jwks:` with the URL or file of its key set, or `public_key:` with a PEM file");
-        return None;
+    let why = match HttpUrl::parse(issuer, Form::IDENTIFIER) {
+        Ok(url) if url.is_safe() => match Location::discover(issuer, &url) {
+            Some(location) => return fetched(context, written, location, at),
+            None => "the URLs of its metadata would not be valid",
+        },
+        Ok(_) => "responses over plain http can be replaced in transit",
+        Err(error) => error.message,
     };
-    fetched(context, written, location, at)
+    context.error(at.key("issuer"), format!("the keys of this issuer cannot be discovered: {why}")).help(
+        "correct its URL; or write `jwks:` with the URL or file of its key set, or `public_key:` with a PEM file",
+    );
+    None
 }
 
 fn fetched(context: &mut Context<'_>, written: &document::Issuer, location: Location, at: At<'_>) -> Option<Keys> {
@@ -125,18 +129,17 @@ fn fetched(context: &mut Context<'_>, written: &document::Issuer, location: Loca
 }
 
 /// Parses a URL whose responses cannot be replaced on the way.
-pub(super) fn safe_url(context: &mut Context<'_>, text: &str, at: At<'_>) -> Option<Uri> {
-    let url = text.parse::<Uri>().ok().filter(|url| matches!(url.scheme_str(), Some("https" | "http")));
-    match url {
-        Some(url) if is_safe(&url) => Some(url),
-        Some(_) => {
+pub(super) fn safe_url(context: &mut Context<'_>, text: &str, at: At<'_>) -> Option<HttpUrl> {
+    match HttpUrl::parse(text, Form::DOCUMENT) {
+        Ok(url) if url.is_safe() => Some(url),
+        Ok(_) => {
             context
                 .error(at, "responses over plain http can be replaced in transit")
                 .help("use https (`ca:` names a private authority); http is accepted on this machine only");
             None
         }
-        None => {
-            context.error(at, "this is not an https URL");
+        Err(error) => {
+            context.error(at, error.message).help(error.help);
             None
         }
     }
