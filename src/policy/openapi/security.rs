@@ -51,6 +51,14 @@ pub(crate) struct Issuer {
 /// Reads the `security` of an operation; `root` has the schemes, and the default where the operation has none.
 pub(super) fn read(reading: &mut Reading<'_>, operation: &Node<'_>, root: &Node<'_>) -> Security {
     let Some(written) = operation.get("security").or_else(|| root.get("security")) else { return Security::Open };
+    // What is misread here would be weaker than what was meant, down to no requirement at all.
+    let malformed = |at: &Node<'_>, problem: &str| Security::Unknown(Spot::of(at), problem.to_owned());
+    if !written.value.is_array() {
+        return malformed(&written, "`security` is not a list of requirements");
+    }
+    if let Some(other) = written.items().find(|requirement| !requirement.value.is_object()) {
+        return malformed(&other, "this requirement is not a map from security schemes to lists of scopes");
+    }
     let mut alternatives: Vec<Alternative> = Vec::new();
     let (mut nothing, mut failed) = (written.items().next().is_none(), None);
     for requirement in written.items() {
@@ -121,6 +129,9 @@ fn alternative<'d>(
             }
             "mutualTLS" => alternative.certificate = true,
             other => return fail(&format!("{} is not a type of security scheme", quote(other))),
+        }
+        if !scopes.value.is_array() {
+            return Err((scopes, format!("the scopes of {} are not a list", quote(name))));
         }
         for scope in scopes.items() {
             match scope.value.as_str() {
