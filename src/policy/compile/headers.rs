@@ -29,10 +29,12 @@ pub(super) fn compile(
         let name = pattern.strip_suffix('*').unwrap_or(&pattern);
         let at = at.key("drop").index(position);
         match name.parse::<HeaderName>() {
-            Ok(name) if NEEDED.contains(&name) => {
-                context.error(at, "this header is a part of what is validated, so it cannot be dropped");
-            }
-            Ok(_) => patterns.push(pattern),
+            Ok(_) => match needed(&pattern) {
+                Some(needed) => {
+                    context.error(at, format!("`{needed}` is a part of what is validated, so it cannot be dropped"));
+                }
+                None => patterns.push(pattern),
+            },
             Err(_) => {
                 context
                     .error(at, "this is not the name of a header")
@@ -44,6 +46,14 @@ pub(super) fn compile(
     let kept = apis.iter().flat_map(|api| api.kept_headers());
     let named: HashSet<_> = validated.chain(kept).chain([key_header]).map(|name| name.as_str().into()).collect();
     HeaderRules::new(&patterns, named)
+}
+
+/// A needed field that this pattern, in lower case, would drop.
+fn needed(pattern: &str) -> Option<HeaderName> {
+    NEEDED.into_iter().find(|needed| match pattern.strip_suffix('*') {
+        Some(beginning) => needed.as_str().starts_with(beginning),
+        None => needed.as_str() == pattern,
+    })
 }
 
 /// `headers.request.keep` of an API.
@@ -60,4 +70,27 @@ pub(super) fn kept(context: &mut Context<'_>, written: &[String], at: At<'_>) ->
         }
     }
     kept.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The upstream gets every field that decides how it reads what was validated, whichever way a drop is written.
+    #[test]
+    fn a_needed_header_is_dropped_neither_by_name_nor_by_its_beginning() {
+        for (pattern, expected) in [
+            ("content-type", Some(CONTENT_TYPE)),
+            ("content-*", Some(CONTENT_ENCODING)),
+            ("content-t*", Some(CONTENT_TYPE)),
+            ("cookie*", Some(COOKIE)),
+            ("h*", Some(HOST)),
+            ("x-content-*", None),
+            ("content", None),
+            ("content-type-*", None),
+            ("cookie2", None),
+        ] {
+            assert_eq!(needed(pattern), expected, "{pattern}");
+        }
+    }
 }
