@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use http::Method;
+use serde_json::Value;
 
 use super::content::{self, Content};
 use super::diagnostics::Diagnostics;
@@ -266,8 +267,11 @@ impl Operation {
 
 fn request<'d>(reading: &mut Reading<'d>, operation: &Node<'d>) -> Option<Request> {
     let written = operation.get("requestBody")?;
+    reading.require(operation, "requestBody", Value::is_object, "a description of a body");
     match written.resolved() {
         Ok(body) => {
+            reading.require(&body, "required", Value::is_boolean, "`true` or `false`");
+            reading.require(&body, "content", Value::is_object, "a map of media types");
             let contents = match body.get("content") {
                 Some(content) => content::read(reading, &content, Direction::Request),
                 None => Vec::new(),
@@ -283,6 +287,7 @@ fn request<'d>(reading: &mut Reading<'d>, operation: &Node<'d>) -> Option<Reques
 
 fn responses<'d>(reading: &mut Reading<'d>, operation: &Node<'d>) -> Vec<Response> {
     let mut responses = Vec::new();
+    reading.require(operation, "responses", Value::is_object, "a map of statuses");
     for (status, written) in operation.get("responses").iter().flat_map(Node::entries) {
         if status.starts_with("x-") {
             continue;
@@ -298,6 +303,10 @@ fn responses<'d>(reading: &mut Reading<'d>, operation: &Node<'d>) -> Vec<Respons
         }
         match written.resolved() {
             Ok(response) => {
+                if !response.value.is_object() {
+                    reading.diagnostics.closing(&response, "this is not a description of a response");
+                }
+                reading.require(&response, "content", Value::is_object, "a map of media types");
                 let contents = match response.get("content") {
                     Some(content) => content::read(reading, &content, Direction::Response),
                     None => Vec::new(),

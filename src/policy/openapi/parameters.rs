@@ -126,7 +126,9 @@ type Listed<'d> = (Location, &'d str, Node<'d>);
 /// Returns the parameters that an operation and its path list, and reports those that are not valid.
 fn listed<'d>(reading: &mut Reading<'d>, operation: &Node<'d>, path_item: &Node<'d>) -> Vec<Listed<'d>> {
     let mut found: Vec<Listed<'d>> = Vec::new();
-    for list in [operation, path_item].into_iter().filter_map(|node| node.get("parameters")) {
+    for node in [operation, path_item] {
+        reading.require(node, "parameters", Value::is_array, "a list");
+        let Some(list) = node.get("parameters") else { continue };
         let inherited = !found.is_empty();
         for written in list.items() {
             let parameter = match written.resolved() {
@@ -178,6 +180,7 @@ fn group<'d>(
     let (mut fields, mut properties, mut required) = (Vec::new(), Map::new(), Vec::new());
     for (_, name, node) in members {
         let name = if location == Location::Path { path::parameter(name) } else { (*name).to_owned() };
+        reading.require(node, "required", Value::is_boolean, "`true` or `false`");
         let field = field(reading, location, name.clone(), node);
         if node.flag("required") || location == Location::Path {
             required.push(Value::from(name.as_str()));
@@ -194,6 +197,7 @@ fn group<'d>(
 
 fn field<'d>(reading: &mut Reading<'d>, location: Location, name: String, node: &Node<'d>) -> Field {
     let (mut style, explode) = self::style(reading, node, location);
+    reading.require(node, "content", Value::is_object, "a map of media types");
     let content = node.get("content").and_then(|content| content.entries().next());
     let schema = match content {
         None => node.get("schema"),

@@ -1,6 +1,9 @@
 //! The state of reading a description, passed to every part of it.
 
+use serde_json::Value;
+
 use super::diagnostics::Diagnostics;
+use super::files::Node;
 use super::options::Options;
 use super::schema::Schemas;
 
@@ -12,4 +15,13 @@ pub(super) struct Reading<'d> {
     pub(super) diagnostics: Diagnostics,
     pub(super) requests: Schemas<'d>,
     pub(super) responses: Schemas<'d>,
+}
+
+impl<'d> Reading<'d> {
+    /// Closes the operation where the value of a key has another type: read as absent, it would demand less than was meant.
+    pub(super) fn require(&mut self, node: &Node<'d>, key: &str, fits: fn(&Value) -> bool, what: &str) {
+        if let Some(other) = node.get(key).filter(|value| !fits(value.value)) {
+            self.diagnostics.closing(&other, format!("`{key}` is not {what}"));
+        }
+    }
 }

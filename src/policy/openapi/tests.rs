@@ -40,6 +40,28 @@ fn told<'d>(diagnostics: &'d [String], expected: &str) -> Vec<&'d String> {
     diagnostics.iter().filter(|one| expected.contains(closed) || !one.contains(closed)).collect()
 }
 
+/// What a contract demands is never read as absent because it is malformed.
+#[test]
+fn a_malformed_part_closes_its_operation() {
+    const ON: &str = "name: a, in: query";
+    for (written, expected) in [
+        ("parameters: { a: 1 }".to_owned(), "`parameters` is not a list"),
+        (format!("parameters: [{{ {ON}, required: 'true' }}]"), "`required` is not `true` or `false`"),
+        (format!("parameters: [{{ {ON}, content: [] }}]"), "`content` is not a map of media types"),
+        ("requestBody: []".to_owned(), "`requestBody` is not a description of a body"),
+        ("requestBody: { required: yes please, content: {} }".to_owned(), "`required` is not `true` or `false`"),
+        ("requestBody: { content: [application/json] }".to_owned(), "`content` is not a map of media types"),
+        ("responses: [200]".to_owned(), "`responses` is not a map of statuses"),
+        ("responses: { '200': fine }".to_owned(), "this is not a description of a response"),
+        ("responses: { '200': { content: json } }".to_owned(), "`content` is not a map of media types"),
+    ] {
+        let (description, _) = read(&operation("3.1.0", &written, ""));
+        let description = description.unwrap();
+        let why: Vec<&str> = description.closed.iter().map(|closed| &*closed.why).collect();
+        assert_eq!((description.operations.len(), why), (0, vec![expected]), "{written}");
+    }
+}
+
 /// A description of one operation, as flow YAML.
 fn operation(version: &str, operation: &str, more: &str) -> String {
     format!("openapi: {version}\npaths: {{ /a: {{ post: {{ {operation} }} }} }}\n{more}\n")
