@@ -401,7 +401,8 @@ mod tests {
             (Form::IDENTIFIER, "https://a.example/tenant/", None),
             (Form::IDENTIFIER, "https://a.example/tenant?x", Some(Fault::Query)),
             (Form::ADMIN, "http://127.0.0.1:9901/", None),
-            (Form::ADMIN, "https://127.0.0.1:9901", Some(Fault::Scheme)),
+            (Form::ADMIN, "https://127.0.0.1:9901", None),
+            (Form::ADMIN, "ftp://127.0.0.1:9901", Some(Fault::Scheme)),
             (Form::ADMIN, "http://127.0.0.1:9901/metrics", Some(Fault::Path)),
         ] {
             assert_eq!(HttpUrl::parse(text, form).err().map(|error| error.fault), fault, "{text}");
