@@ -8,6 +8,7 @@ mod backtrack;
 mod linear;
 mod look_around;
 mod parser;
+mod problem;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ mod tree;
 use self::backtrack::Backtracking;
 use self::linear::Linear;
 use self::look_around::LookAround;
+pub(crate) use self::problem::PatternProblem;
 use crate::budget::{Exhausted, Steps};
 
 /// Bytes of a text that a simple pattern passes in a step.
@@ -34,26 +36,6 @@ enum Engine {
     Linear(Linear),
     LookAround(Box<LookAround>),
     Backtracking(Box<Backtracking>),
-}
-
-/// Why a pattern cannot be compiled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PatternProblem {
-    /// The character of the pattern where it is, from 0.
-    at: usize,
-    message: String,
-}
-
-impl PatternProblem {
-    fn at(at: usize, message: String) -> Self {
-        Self { at, message }
-    }
-}
-
-impl std::fmt::Display for PatternProblem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the pattern is wrong at character {}: {}", self.at + 1, self.message)
-    }
 }
 
 impl Pattern {

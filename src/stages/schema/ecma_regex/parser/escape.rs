@@ -1,6 +1,7 @@
 //! Escapes, and the classes that are made of them (ECMA-262 §22.2.1).
 
-use super::{Parse, Parser, PatternProblem};
+use super::{Parse, Parser};
+use crate::stages::schema::ecma_regex::problem::PatternProblem;
 use crate::stages::schema::ecma_regex::set::{self, Set};
 use crate::stages::schema::ecma_regex::tree::{Node, Position};
 

@@ -3,7 +3,7 @@
 
 mod escape;
 
-use super::PatternProblem;
+use super::problem::PatternProblem;
 use super::set::Set;
 use super::tree::{Look, Node, Position, Repeat};
 
