@@ -15,6 +15,7 @@
 //!   within limits.
 //! - `exchange`, `refusal`, `telemetry`, `budget`: the facts of a request, the reasons to refuse one, the metrics, and how much
 //!   work may take; every other part uses them. `url`: URLs, understood whole or refused.
+//!   `error_text`: errors from below in words.
 //!
 //! # How a request travels
 //! 1. `proxy::downstream` accepts a connection and hands it to the least busy worker: one thread, one runtime.
@@ -42,7 +43,8 @@
 //!   decoded share one `budget`.
 //! - A reload changes everything or nothing, and refills no limit.
 //! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `rehearsal`, `proxy` · `chain` · `runtime` ·
-//!   `policy` · `stages` · `state`, `audit`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`, `budget`, `url`); a test checks it.
+//!   `policy` · `stages` · `state`, `audit`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`, `budget`, `url`,
+//!   `error_text`); a test checks it.
 
 mod admin;
 mod audit;
@@ -51,6 +53,7 @@ mod budget;
 mod chain;
 pub mod cli;
 mod daemon;
+mod error_text;
 mod exchange;
 mod policy;
 mod proxy;

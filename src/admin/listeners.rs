@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Command;
 use super::listener::{Bound, Listening};
+use crate::error_text;
 use crate::policy::{AdminPlace, Policy};
 use crate::proxy::downstream::listener;
 use crate::proxy::downstream::worker::Shared;
@@ -32,13 +33,16 @@ impl AdminListeners {
         for place in new {
             bound.push(match place {
                 AdminPlace::Address(address) => Bound::Address(bind(*address)?),
-                AdminPlace::Socket(socket) => Bound::socket(socket)
-                    .map_err(|error| format!("cannot listen on {}: {error}", socket.path.display()))?,
+                AdminPlace::Socket(socket) => Bound::socket(socket).map_err(|error| {
+                    format!("cannot listen on {}: {}", socket.path.display(), error_text::system(&error))
+                })?,
             });
         }
         for place in known {
             let adapted = self.at(place).map_or(Ok(()), |listening| listening.adapt(place));
-            adapted.map_err(|error| format!("the mode of the admin socket cannot be set: {error}"))?;
+            adapted.map_err(|error| {
+                format!("the mode of the admin socket cannot be set: {}", error_text::system(&error))
+            })?;
         }
         Ok(bound)
     }

@@ -16,7 +16,6 @@
 //! below `/v1/` leaves an audit record, allowed or refused; an address that sends unknown tokens has to wait.
 
 mod connections;
-pub(crate) mod dangling;
 pub(crate) mod endpoints;
 pub(crate) mod expiring_certificates;
 pub(crate) mod expiring_keys;
@@ -29,6 +28,7 @@ mod operations;
 mod operator_record;
 mod process;
 mod readiness;
+pub(crate) mod store_content;
 mod view;
 
 use std::cell::RefCell;

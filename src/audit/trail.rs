@@ -12,6 +12,7 @@ use super::sink_config::SinkConfig;
 use super::writer::Batch;
 #[cfg(test)]
 use super::writer::Output;
+use crate::error_text;
 
 /// The open sinks.
 pub(crate) struct Trail {
@@ -34,9 +35,10 @@ pub(crate) struct OpenError {
 
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let why = error_text::system(&self.error);
         match &self.path {
-            Some(path) => write!(f, "cannot open the audit file {}: {}", path.display(), self.error),
-            None => write!(f, "cannot open standard output for the audit: {}", self.error),
+            Some(path) => write!(f, "cannot open the audit file {}: {why}", path.display()),
+            None => write!(f, "cannot open standard output for the audit: {why}"),
         }
     }
 }

@@ -3,25 +3,37 @@
 use std::path::PathBuf;
 
 use super::exit_code::{DONE, INVALID};
+use super::operator::stored;
 use super::output::{self, Format, counted};
 use crate::policy::compile;
 use crate::policy::{Access, Policy, Route};
 use crate::stages::scope::{Alternative, By};
 
 #[derive(clap::Args)]
-#[command(
-    after_help = "Example: bartizan check policy.yaml\nExit codes: 0 the policy is valid, 2 the policy has errors."
-)]
+#[command(after_help = "Example: bartizan check policy.yaml
+Example: bartizan check policy.yaml --with-store
+Exit codes: 0 the policy is valid, 1 the store could not be read, 2 the policy has errors.")]
 pub(super) struct Arguments {
     /// Path of the policy file
     file: PathBuf,
     /// Output format of the problems
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Compare it with its store: report names that both have, and names that the store uses and the policy lacks
+    #[arg(long)]
+    with_store: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
-    let (policy, problems) = compile::compile(&arguments.file);
+    let (policy, mut problems) = compile::compile(&arguments.file);
+    let summary = policy.as_ref().map(summary);
+    if let Some(policy) = policy.filter(|_| arguments.with_store) {
+        match stored::compare(policy, &arguments.file) {
+            Ok(found) => problems.append(found),
+            Err(code) => return code,
+        }
+    }
+    let is_valid = !problems.has_errors();
     let file = arguments.file.display().to_string();
     match arguments.format {
         Format::Json => {
@@ -32,12 +44,12 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             if !problems.is_empty() {
                 output::message(format_args!("\n{} in {file}", counted(problems.len(), "problem")));
             }
-            if let Some(policy) = &policy {
-                output::print(&summary(policy));
+            if let Some(summary) = summary.filter(|_| is_valid) {
+                output::print(&summary);
             }
         }
     }
-    if policy.is_some() { DONE } else { INVALID }
+    if is_valid { DONE } else { INVALID }
 }
 
 /// Summarizes the policy: who may call each route.

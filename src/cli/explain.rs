@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,8 +15,10 @@ use super::log::Log;
 use super::output::{self, Format};
 use super::persona::WrittenPersona;
 use super::request_defaults::{FROM, media_type};
-use crate::policy::diagnostic::Problems;
-use crate::policy::yaml_file;
+use crate::error_text;
+use crate::policy::diagnostic::{Problems, did_you_mean};
+use crate::policy::{Api, Policy, yaml_file};
+use crate::refusal::Reason;
 use crate::rehearsal::Rehearsal;
 use crate::rehearsal::mint::Mint;
 use crate::rehearsal::request::{Moment, RehearsalRequest};
@@ -113,6 +116,8 @@ struct Explained {
     at: Timestamp,
     /// What the trace ignored.
     note: Option<&'static str>,
+    /// The host or route that was probably meant, when no route was found.
+    meant: Option<String>,
 }
 
 async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
@@ -131,13 +136,16 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
         certificate: None,
     };
     if let Some(file) = &arguments.body {
-        request.body = read(file).map_err(|error| Stopped::Failed(format!("{}: {error}", file.display())))?;
+        request.body = read(file).map_err(|error| {
+            Stopped::Failed(format!("{} cannot be read: {}", file.display(), error_text::system(&error)))
+        })?;
         if let Some(media_type) = media_type(file)
             && !request.has("content-type")
         {
             request.headers.push(("content-type".to_owned(), media_type.to_owned()));
         }
     }
+    let host_is_given = arguments.host.is_some() || request.has("host");
     let rehearsal = match &arguments.caller {
         Some(text) => impersonate(arguments, text, &mut request, at)?,
         None => Rehearsal::without_stand_ins(&arguments.policy).map_err(Stopped::Problems)?,
@@ -158,7 +166,21 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
         "the store is not read: revocations, suspensions, grants, and keys and consumers created at run time are ignored",
     );
     let trace = rehearsal.trace(request, Moment { at, since: Duration::ZERO }).await;
-    Ok(Explained { trace, at, note })
+    let unrouted = trace.refusal().is_some_and(|refusal| refusal.reason() == Reason::NoRoute);
+    let meant = if unrouted { meant(&trace, rehearsal.policy(), host_is_given) } else { None };
+    Ok(Explained { trace, at, note, meant })
+}
+
+/// Suggests the host or the route that was probably meant. A host that was not given may be any.
+fn meant(trace: &RehearsalTrace, policy: &Policy, host_is_given: bool) -> Option<String> {
+    let host = &*trace.host;
+    let serves = |api: &Arc<Api>| api.hosts().is_empty() || api.hosts().iter().any(|known| **known == *host);
+    if host_is_given && !policy.apis().iter().any(serves) {
+        return did_you_mean(host, policy.apis().iter().flat_map(|api| api.hosts()).map(|host| &**host));
+    }
+    let routes = policy.routes().iter().filter(|route| !host_is_given || serves(route.api()));
+    let routes = routes.map(|route| &**route.name());
+    did_you_mean(&format!("{} {}", trace.method, trace.path), routes)
 }
 
 /// Adds `Host` if no header names the host.
@@ -195,7 +217,9 @@ fn secret(given: Option<&str>) -> Result<Option<String>, Stopped> {
     if given != Some("-") {
         return Ok(given.map(str::to_owned));
     }
-    let text = std::io::read_to_string(std::io::stdin()).map_err(|error| Stopped::Failed(error.to_string()))?;
+    let read = std::io::read_to_string(std::io::stdin());
+    let failed = |error| Stopped::Failed(format!("standard input cannot be read: {}", error_text::system(&error)));
+    let text = read.map_err(failed)?;
     Ok(Some(text.trim().to_owned()))
 }
 
@@ -232,6 +256,9 @@ impl Explained {
             Some(refusal) => {
                 let reason = refusal.reason();
                 text.push_str(&format!("→ {} {}: {}\n", reason.status().as_u16(), reason.code(), refusal.detail()));
+                if let Some(meant) = &self.meant {
+                    text.push_str(&format!("  {meant}\n"));
+                }
             }
             None if self.trace.ends_here() => text.push_str("→ 204: the proxy itself answers, and asks no upstream\n"),
             None => {
@@ -274,6 +301,9 @@ impl Explained {
                 say("code", json!(refusal.reason().code()));
                 say("stage", json!(refusal.stage().as_str()));
                 say("detail", json!(refusal.detail()));
+                if let Some(meant) = &self.meant {
+                    say("help", json!(meant));
+                }
                 say("members", serde_json::to_value(refusal.own_members()).unwrap_or_default());
             }
             None if self.trace.ends_here() => say("status", json!(204)),

@@ -5,6 +5,7 @@ use clap_mangen::Man;
 
 use super::exit_code::{DONE, FAILED, INVALID};
 use super::output;
+use crate::policy::diagnostic::did_you_mean;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples: bartizan man > bartizan.1
@@ -22,7 +23,10 @@ pub(super) fn run(arguments: &Arguments, mut root: Command) -> u8 {
     let found = arguments.command.iter().try_fold(&root, |command, name| command.find_subcommand(name));
     let Some(command) = found else {
         let command = arguments.command.join(" ");
-        output::message(format_args!("error: there is no command `{command}`; see bartizan --help"));
+        let names: Vec<&str> = root.get_subcommands().map(Command::get_name).collect();
+        let help = arguments.command.first().and_then(|first| did_you_mean(first, names.iter().copied()));
+        let help = help.unwrap_or_else(|| "see bartizan --help".to_owned());
+        output::message(format_args!("error: there is no command `{command}`; {help}"));
         return INVALID;
     };
     let mut page = Vec::new();

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::ValueEnum;
 
 use super::exit_code::{DONE, FAILED};
+use crate::error_text;
 use crate::policy::diagnostic::Problems;
 
 /// The output format of results.
@@ -29,7 +30,7 @@ pub(super) fn print(text: &str) -> bool {
     let mut out = anstream::stdout().lock();
     let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) else { return true };
     if error.kind() != ErrorKind::BrokenPipe && !INCOMPLETE.swap(true, Ordering::Relaxed) {
-        message(format_args!("error: standard output: {error}"));
+        message(format_args!("error: standard output: {}", error_text::system(&error)));
     }
     false
 }

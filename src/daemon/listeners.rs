@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::error::StartError;
+use crate::error_text;
 use crate::policy::Policy;
 use crate::proxy::descriptors::Budget;
 use crate::proxy::downstream::connection_limit::ConnectionLimit;
@@ -81,5 +82,8 @@ pub(super) fn bind(address: SocketAddr, given: &mut Vec<Bound>) -> Result<Regist
         None => listener::bind(address),
     };
     let registered = bound.and_then(Bound::register);
-    registered.map_err(|error| StartError::System(format!("cannot listen on {address}: {error}")))
+    registered.map_err(|error| {
+        let why = error_text::system(&error);
+        StartError::System(format!("cannot listen on {address}: {why}"))
+    })
 }

@@ -30,11 +30,11 @@ use self::listeners::Listeners;
 use self::registry::KeptRegistry;
 use self::signals::{SignalAction, Signals, notify, notify_reloading};
 use self::workers::Workers;
-use crate::admin::dangling;
 use crate::admin::expiring_certificates::CertificateReminder;
 use crate::admin::expiring_keys::Reminder;
 use crate::admin::listener::Bound as AdminBound;
 use crate::admin::listeners::AdminListeners;
+use crate::admin::store_content::StoreContent;
 use crate::admin::{Command, Reloaded, record_reload};
 use crate::audit::Recorder;
 use crate::policy::Policy;
@@ -96,6 +96,8 @@ struct Resources {
 /// A policy and its resources, ready to be put in force.
 struct Prepared {
     in_force: Arc<InForce>,
+    /// Where policy and store do not fit, to be logged once the policy is in force.
+    mismatches: Problems,
     key_sets: KeySets,
     listeners: Vec<Registered>,
     admin: Vec<AdminBound>,
@@ -115,6 +117,12 @@ impl Prepared {
         KeptRegistry::prepare(&registry).await?;
         let trail = trail::prepare(&policy, setup.readable, in_force.map(|in_force| &*in_force.trail))?;
         let in_force = Arc::new(InForce::attach(policy, trail, runtime, in_force));
+        let mismatches = StoreContent::of(&in_force, Timestamp::now()).compare(&in_force.policy);
+        // At the start there is no other policy to keep. That of the store came through another node, and must not stop
+        // this one: the policy's counts.
+        if mismatches.has_errors() && resources.is_some() {
+            return Err(StartError::Policy(mismatches));
+        }
         let none = KeySets::default();
         let key_sets = resources.map_or(&none, |open| &open.key_sets).prepare(in_force.auth.key_sets()).await;
         let policy = &in_force.policy;
@@ -122,14 +130,14 @@ impl Prepared {
         let (none, bound) = (AdminListeners::default(), &mut setup.bound);
         let admin = resources.map_or(&none, |open| &open.admin);
         let admin = admin.prepare(policy, |address| listeners::bind(address, bound))?;
-        Ok(Self { in_force, key_sets, listeners, admin })
+        Ok(Self { in_force, mismatches, key_sets, listeners, admin })
     }
 }
 
 impl Resources {
     /// Puts the prepared policy in force, then releases the resources that only the previous one used. Nothing here can fail.
     async fn commit(&mut self, prepared: Prepared, shared: &Arc<Shared>) {
-        let Prepared { in_force, key_sets, listeners, admin } = prepared;
+        let Prepared { in_force, mismatches, key_sets, listeners, admin } = prepared;
         let policy = &in_force.policy;
         shared.in_force.current().trail.retire(&in_force.trail);
         shared.in_force.replace(Arc::clone(&in_force));
@@ -138,6 +146,7 @@ impl Resources {
         let admin = self.admin.settle(policy, admin, shared, &self.commander);
         self.key_sets.commit(key_sets, in_force.auth.key_sets());
         self.registry.commit(in_force.registry()).await;
+        log_problems(&mismatches);
         for address in listening {
             tracing::info!("listening on {address}");
         }
@@ -283,9 +292,6 @@ impl Daemon {
     fn loaded(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.runtime.metrics.policy_loaded.set(now.as_secs_f64());
-        for warning in dangling::warnings(&self.shared.in_force.current()) {
-            tracing::warn!("{warning}");
-        }
     }
 
     /// Warns of API keys and certificates that expire soon.

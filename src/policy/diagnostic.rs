@@ -108,6 +108,15 @@ impl Problems {
         self.kept.push_mut(problem)
     }
 
+    /// Adds those of another check.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.dropped_errors += other.dropped_errors;
+        self.dropped_warnings += other.dropped_warnings;
+        for Problem { severity, message, place, help } in other.kept {
+            self.add(severity, place, message).help = help;
+        }
+    }
+
     /// Counts problems of this severity that are not kept.
     pub(crate) fn count(&mut self, severity: Severity, more: usize) {
         match severity {

@@ -33,6 +33,7 @@ pub(crate) use self::gauges::{
 use self::series::{Series, counter};
 use self::upstream::register_servers;
 pub(crate) use self::upstream::{OpenConnection, ServerMetrics};
+use crate::error_text::without_codes;
 
 /// Upper bounds of duration buckets, in seconds.
 const DURATIONS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -230,7 +231,7 @@ fn register_routes<'a>(routes: impl Iterator<Item = &'a RouteMetrics> + Clone, r
     );
 }
 
-/// Formats an error with its sources: "client error (Connect)" alone does not help.
+/// Formats an error with its sources, without codes of the system: "client error (Connect)" alone does not help.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -238,7 +239,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {error}");
         source = error.source();
     }
-    text
+    without_codes(&text)
 }
 
 #[cfg(test)]

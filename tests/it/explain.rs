@@ -125,6 +125,25 @@ fn a_request_to_the_proxy_itself_goes_nowhere() {
     assert!(said.out.contains("\n→ 204: the proxy itself answers, and asks no upstream\n"), "{}", said.out);
 }
 
+/// U3: a path or a host with a typing mistake is told with the nearest one.
+#[test]
+fn a_route_or_a_host_that_does_not_exist_is_told_with_the_nearest_one() {
+    let world = world();
+    for (request, meant) in [
+        (&["GET", "/v1/order/7"][..], Some("did you mean `GET /v1/orders/{id}`?")),
+        (&["POST", "/v1/ordres"], Some("did you mean `POST /v1/orders`?")),
+        (&["GET", "/elsewhere/and/further"], None),
+        (&["GET", "/v1/orders/7", "--host", "api.exmaple.com"], Some("did you mean `api.example.com`?")),
+    ] {
+        let said = world.explain(request);
+        assert!(said.out.contains("404 no_route"), "{request:?} {}", said.out);
+        match meant {
+            Some(meant) => assert!(said.out.contains(meant), "{request:?} {}", said.out),
+            None => assert!(!said.out.contains("did you mean"), "{request:?} {}", said.out),
+        }
+    }
+}
+
 #[test]
 fn each_stage_says_why_it_refuses_and_the_rest_is_not_reached() {
     let world = world();

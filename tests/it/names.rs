@@ -126,28 +126,75 @@ fn a_key_has_one_successor_and_one_that_has_ended_has_none() {
     proxy.done();
 }
 
-/// U21: a policy that drops what the store uses, or has a name of the store, is told of it by name when it is loaded.
+/// U3: a role, plan, issuer, consumer or key that does not exist is told with the nearest one, by the admin API and by
+/// commands.
 #[test]
-fn a_reload_tells_of_what_the_store_uses_and_the_policy_no_longer_has() {
+fn a_name_that_does_not_exist_is_told_with_the_nearest_one_by_the_admin_api_and_by_commands() {
     let (store, upstream, issuer) = (TempDir::new().unwrap(), upstream().start(), issuer());
-    let policy = keeping(&store, &upstream, &issuer).plan("gold: { rate: 1/s }");
-    let mut proxy = policy.start();
-    let partner = json!({"name": "partner", "roles": ["reader"], "plan": "gold"});
-    assert_eq!(operates(&proxy, "POST", "/v1/consumers", &partner).status, 201);
+    let proxy = keeping(&store, &upstream, &issuer).start();
     assert_eq!(operates(&proxy, "POST", "/v1/consumers/acme/keys", &json!({"id": "acme-1"})).status, 201);
-    let reloaded = proxy.reload_to(|policy| {
-        let text = policy.yaml().replace("  gold: { rate: 1/s }\n", "");
-        let text = text.replace("reader: [orders:read]", "clerk: [orders:read]");
-        let text = text.replace("acme: { roles: [reader]", "globex: { roles: [clerk]");
-        policy.text(&text)
-    });
-    assert_eq!(reloaded, proxy::Reloaded::Loaded);
-    for told in [
-        "partner of the store has the plan gold",
-        "partner of the store has the role reader",
-        "key acme-1 is of the consumer acme",
+    let identity = |issuer: &str| json!({"name": "p", "identities": [{"issuer": issuer, "id": "x"}]});
+    for (method, path, body, status, says) in [
+        ("POST", "/v1/consumers", json!({"name": "p", "roles": ["raeder"]}), 422, "did you mean `reader`?"),
+        ("PUT", "/v1/consumers/p", json!({"plan": "fere"}), 422, "did you mean `free`?"),
+        ("PUT", "/v1/consumers/p", json!({"plan": "unlimited"}), 422, "it has free"),
+        ("POST", "/v1/consumers", identity("crop"), 422, "did you mean `corp`?"),
+        ("POST", "/v1/revocations", json!({"issuer": "crop"}), 422, "did you mean `corp`?"),
+        ("POST", "/v1/revocations", json!({"issuer": "crop", "subject": "x"}), 422, "did you mean `corp`?"),
+        ("GET", "/v1/consumers/amce", Value::Null, 404, "did you mean `acme`?"),
+        ("DELETE", "/v1/consumers/amce", Value::Null, 404, "did you mean `acme`?"),
+        ("POST", "/v1/consumers/amce/keys", json!({}), 404, "did you mean `acme`?"),
+        ("GET", "/v1/keys/acme-l", Value::Null, 404, "did you mean `acme-1`?"),
+        ("POST", "/v1/keys/acme-l/rotate", json!({}), 404, "did you mean `acme-1`?"),
+        ("DELETE", "/v1/keys/acme-l", Value::Null, 404, "did you mean `acme-1`?"),
     ] {
-        proxy.stderr.wait(told, 1);
+        let answer = operates(&proxy, method, path, &body);
+        let told = answer.status == status && answer.text().contains(says);
+        assert!(told, "{method} {path} {body}: {} {}", answer.status, answer.text());
+    }
+    let admin = format!("http://{}", proxy.admin());
+    for (arguments, says) in [
+        (&["consumer", "add", "p", "--role", "raeder"][..], "did you mean `reader`?"),
+        (&["consumer", "add", "p", "--plan", "fere"], "did you mean `free`?"),
+        (&["consumer", "add", "p", "--identity", "crop:x"], "did you mean `corp`?"),
+        (&["key", "new", "--consumer", "amce"], "did you mean `acme`?"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        command.args(arguments).args(["--admin", &admin, "--admin-token", ADMIN_TOKEN]).env_remove("BARTIZAN_POLICY");
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(says), "{arguments:?}: {said}");
     }
     proxy.done();
+}
+
+/// U3: the policy, its descriptions and commands that name something suggest the nearest name, too.
+#[test]
+fn a_name_that_does_not_exist_is_told_with_the_nearest_one_in_a_policy() {
+    let folder = TempDir::new().unwrap();
+    let api = "openapi: 3.1.0\npaths: { /a: { get: { x-bartizan: { scopes: [a], only: [amce], class: reprot } } } }\n";
+    let policy = "version: 1
+listen: [{ address: \"127.0.0.1:0\" }]
+roles: { reader: [a] }
+plans: { gold: { rate: 1/s, classes: { report: 1/h } } }
+auth: { issuers: { corp: { issuer: i, secret: 9f86d081884c7d659a2feaa0c55ad015, audience: [a], algorithms: [HS256],
+  max_lifetime: 1h, default_plan: glod } } }
+consumers: { acme: { roles: [raeder], plan: godl, identities: [{ issuer: crop, id: x }] } }
+apis:
+  a: { mode: { shcema: report }, upstream: \"http://127.0.0.1:9\", routes: { GET /x: { scopes: [a], only: [acmee], class: repor } } }
+  b: { hosts: [b.example], upstream: \"http://127.0.0.1:9\", openapi: api.yaml }
+";
+    std::fs::write(folder.path().join("api.yaml"), api).unwrap();
+    std::fs::write(folder.path().join("policy.yaml"), policy).unwrap();
+    let bartizan = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        let output = command.current_dir(folder.path()).args(arguments).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = bartizan(&["check", "policy.yaml"]);
+    for (meant, times) in [("gold", 2), ("reader", 1), ("corp", 1), ("schema", 1), ("acme", 2), ("report", 2)] {
+        let found = said.matches(&format!("did you mean `{meant}`?")).count();
+        assert_eq!(found, times, "{meant}: {said}");
+    }
+    assert!(bartizan(&["man", "consmer"]).contains("did you mean `consumer`?"));
 }

@@ -92,10 +92,21 @@ fn a_closed_pipe_is_silent() {
 fn messages_that_cannot_be_written_change_nothing() {
     let folder = folder();
     fs::write(folder.path().join("bad.yaml"), "version: 2\n").unwrap();
-    for arguments in ["check bad.yaml", "explain --policy bad.yaml GET /x", "test bad.yaml", "run --policy bad.yaml"] {
+    for (arguments, expected) in [
+        ("check bad.yaml", 2),
+        ("explain --policy bad.yaml GET /x", 2),
+        ("test bad.yaml", 2),
+        ("run --policy bad.yaml", 2),
+        ("init --openapi bad.yaml --upstream http://127.0.0.1:9", 2),
+        ("init --openapi api.yaml --upstream nowhere", 2),
+        ("init --openapi api.yaml --upstream http://127.0.0.1:90000", 2),
+        ("consumer list --policy bad.yaml", 2),
+        ("consumer list --admin http://127.0.0.1:90000 --admin-token t", 2),
+        ("consumer suspend nobody --until 1h --policy policy.yaml", 1),
+    ] {
         for stderr in [Stdio::from(full()), Stdio::from(closed())] {
             let (code, _) = run(bartizan(&folder, arguments).stderr(stderr));
-            assert_eq!(code, Some(2), "{arguments}");
+            assert_eq!(code, Some(expected), "{arguments}");
         }
     }
 }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::{Completed, Operation, Result, conflict, details, input, missing, sha256, store_error, text, view};
+use super::{Completed, Operation, Result, conflict, details, input, sha256, store_error, text, view};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::api_key_format;
 use crate::state::registry::entry::{Change, Digest, Entry, Key, hex};
@@ -29,7 +29,7 @@ impl Operation<'_> {
     pub(super) fn key(&self, id: &str) -> Result<Value> {
         let all = view::keys(self.policy(), self.registry(), self.now);
         let found = all.into_iter().find(|key| key.get("id").and_then(Value::as_str) == Some(id));
-        found.ok_or_else(|| missing("there is no key with this id"))
+        found.ok_or_else(|| self.missing_key(id))
     }
 
     fn is_listed_key(&self, id: &str) -> bool {
@@ -42,7 +42,7 @@ impl Operation<'_> {
             None if self.is_listed_key(id) => {
                 Err(conflict("this key is defined in the policy file; change it there, or revoke it"))
             }
-            None => Err(missing("there is no key with this id")),
+            None => Err(self.missing_key(id)),
         }
     }
 

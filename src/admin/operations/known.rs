@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Operation, Result, input, missing, view};
 use crate::policy::Access;
 use crate::policy::diagnostic::did_you_mean;
+use crate::refusal::Refusal;
 use crate::state::registry::revocation_key::RevocationTarget;
 
 impl Operation<'_> {
@@ -64,6 +65,20 @@ impl Operation<'_> {
         Some(json!({"active_keys": active, "last_used": uses.max()}))
     }
 
+    /// Refuses a request for a consumer that does not exist.
+    pub(super) fn missing_consumer(&self, name: &str) -> Refusal {
+        let (listed, added) = (self.directory().listed(), self.registry().consumers());
+        let known = listed.keys().map(|name| &**name).chain(added.iter().map(|one| &*one.name));
+        missing(nearest("there is no consumer with this name", name, known))
+    }
+
+    /// Refuses a request for a key that does not exist.
+    pub(super) fn missing_key(&self, id: &str) -> Refusal {
+        let (listed, made) = (&self.policy().auth().keys, self.registry().keys());
+        let known = listed.listed().map(|key| &*key.id).chain(made.iter().map(|key| &*key.id));
+        missing(nearest("there is no key with this id", id, known))
+    }
+
     fn unknown_consumer(&self, name: &str) -> Option<String> {
         let (listed, added) = (self.directory().listed(), self.registry().consumers());
         let known = || listed.keys().map(|name| &**name).chain(added.iter().map(|one| &*one.name));
@@ -90,11 +105,50 @@ impl Operation<'_> {
     }
 
     /// Returns whether the policy has an issuer or an introspection endpoint with this name.
-    pub(super) fn has_issuer(&self, name: &str) -> bool {
-        let auth = self.policy().auth();
-        auth.issuers().any(|issuer| *issuer.name() == *name)
-            || auth.introspection.iter().any(|endpoint| *endpoint.settings().name == *name)
+    fn has_issuer(&self, name: &str) -> bool {
+        self.policy().auth().issuer_names().any(|known| known == name)
     }
+
+    /// Checks the name of a role in the body.
+    pub(super) fn check_role(&self, name: &str, pointer: &str) -> Result<()> {
+        let directory = self.directory();
+        let problem = || not_in_policy("the policy does not define this role", name, directory.role_names());
+        if directory.has_role(name) { Ok(()) } else { Err(input::wrong(pointer, problem())) }
+    }
+
+    /// Checks the name of a plan in the body.
+    pub(super) fn check_plan(&self, name: &str) -> Result<()> {
+        let directory = self.directory();
+        let problem = || not_in_policy("the policy does not define this plan", name, directory.plan_names());
+        if directory.has_plan(name) { Ok(()) } else { Err(input::wrong("/plan", problem())) }
+    }
+
+    /// Checks the name of an issuer in the body.
+    pub(super) fn check_issuer(&self, name: &str, pointer: &str) -> Result<()> {
+        if self.has_issuer(name) {
+            return Ok(());
+        }
+        let known = self.policy().auth().issuer_names();
+        Err(input::wrong(pointer, not_in_policy("the policy has no issuer with this name", name, known)))
+    }
+}
+
+/// Says that the policy does not have a name, and which ones it has.
+fn not_in_policy<'n>(problem: &str, name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+    /// Maximum number of names in a message.
+    const LISTED: usize = 10;
+    let mut known: Vec<&str> = known.into_iter().collect();
+    known.sort_unstable();
+    match did_you_mean(name, known.iter().copied()) {
+        Some(help) => format!("{problem}; {help}"),
+        None if known.is_empty() => format!("{problem}; it has none yet"),
+        None if known.len() <= LISTED => format!("{problem}; it has {}", known.join(", ")),
+        None => problem.to_owned(),
+    }
+}
+
+fn nearest<'n>(problem: &str, name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+    did_you_mean(name, known).map_or_else(|| problem.to_owned(), |help| format!("{problem}; {help}"))
 }
 
 fn unknown<'n>(problem: &str, name: &str, known: impl IntoIterator<Item = &'n str>) -> String {

@@ -223,7 +223,7 @@ impl Operation<'_> {
         match (self.directory().listed().get(name), self.registry().consumer(name)) {
             (Some(listed), _) => Ok(view::listed(self.policy(), listed, self.registry())),
             (None, Some(added)) => Ok(view::added(&added, self.registry())),
-            (None, None) => Err(missing("there is no consumer with this name")),
+            (None, None) => Err(self.missing_consumer(name)),
         }
     }
 
@@ -271,19 +271,15 @@ impl Operation<'_> {
     ) -> Result<(Consumer, Value)> {
         plain(name)?;
         if before.is_none() && !whole {
-            return Err(missing("there is no consumer with this name"));
+            return Err(self.missing_consumer(name));
         }
         let kept = before.filter(|_| !whole);
         let roles = written.roles.or(kept.and_then(|kept| kept.roles.clone()));
         for (position, role) in roles.iter().flatten().enumerate() {
-            if !self.directory().has_role(role) {
-                return Err(input::wrong(&format!("/roles/{position}"), "the policy does not define this role"));
-            }
+            self.check_role(role, &format!("/roles/{position}"))?;
         }
         let plan = written.plan.or(kept.and_then(|kept| kept.plan.clone()));
-        if plan.as_ref().is_some_and(|plan| !self.directory().has_plan(plan)) {
-            return Err(input::wrong("/plan", "the policy does not define this plan"));
-        }
+        plan.iter().try_for_each(|plan| self.check_plan(plan))?;
         let identities = match written.identities {
             None => kept.map(|kept| kept.identities.clone()).unwrap_or_default(),
             Some(identities) => self.identities(name, identities)?,
@@ -303,6 +299,9 @@ impl Operation<'_> {
         for (position, identity) in written.into_iter().enumerate() {
             let pointer = format!("/identities/{position}");
             let identity = identity.compile(&pointer)?;
+            if let Identity::Issuer { issuer, .. } = &identity {
+                self.check_issuer(issuer, &format!("{pointer}/issuer"))?;
+            }
             let other = self.registry().identified(&identity).is_some_and(|other| *other.name != *name);
             if other || self.directory().lists(&identity) {
                 return Err(conflict(format!("{pointer}: this identity belongs to another consumer")));
@@ -313,20 +312,28 @@ impl Operation<'_> {
     }
 
     async fn remove_consumer(&self, name: &str) -> Result<Completed> {
-        self.writable(name)?;
-        self.registry().consumer(name).ok_or_else(|| missing("there is no consumer with this name"))?;
-        // Remove everything it owns, so that a later consumer with the same name does not inherit it.
-        let keys = self.registry().keys();
-        let keys =
-            keys.iter().filter(|key| *key.consumer == *name).map(|key| Change::Remove(Kind::Key, key.id.to_string()));
-        let mut changes: Vec<Change> = keys.collect();
-        let grants = self.registry().grants();
-        let grants = grants.iter().filter(|grant| *grant.consumer == *name);
-        changes.extend(grants.map(|grant| Change::Remove(Kind::Grant, grant_id(name, &grant.id))));
-        changes.push(Change::Remove(Kind::Suspension, name.to_owned()));
-        changes.push(Change::Remove(Kind::Consumer, name.to_owned()));
+        if self.registry().consumer(name).is_none() {
+            self.writable(name)?;
+            return Err(self.missing_consumer(name));
+        }
+        let mut changes = vec![Change::Remove(Kind::Consumer, name.to_owned())];
+        // A consumer of the policy with this name keeps what belongs to the name.
+        if !self.directory().listed().contains_key(name) {
+            changes.extend(self.owned(name));
+        }
         self.change(changes).await?;
         Ok(Completed::changed(StatusCode::OK, json!({"removed": true}), "consumer_removed", name))
+    }
+
+    /// Removes everything a consumer owns, so that a later consumer with the same name does not inherit it.
+    fn owned(&self, name: &str) -> Vec<Change> {
+        let (keys, grants) = (self.registry().keys(), self.registry().grants());
+        let keys = keys.iter().filter(|key| *key.consumer == *name);
+        let grants = grants.iter().filter(|grant| *grant.consumer == *name);
+        keys.map(|key| Change::Remove(Kind::Key, key.id.to_string()))
+            .chain(grants.map(|grant| Change::Remove(Kind::Grant, grant_id(name, &grant.id))))
+            .chain([Change::Remove(Kind::Suspension, name.to_owned())])
+            .collect()
     }
 
     async fn suspend(&self, name: &str) -> Result<Completed> {

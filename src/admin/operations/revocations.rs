@@ -137,10 +137,6 @@ impl Operation<'_> {
     }
 
     fn issuer(&self, name: Box<str>) -> Result<Box<str>> {
-        if self.has_issuer(&name) {
-            Ok(name)
-        } else {
-            Err(input::wrong("/issuer", "the policy has no issuer with this name"))
-        }
+        self.check_issuer(&name, "/issuer").map(|()| name)
     }
 }

@@ -21,7 +21,7 @@ use self::policy::Unpacked;
 use self::server::listen;
 use super::exit_code::{DONE, FAILED, INVALID};
 use super::log::Log;
-use super::output::{colour, message};
+use super::output::{self, colour};
 use super::run::serve;
 use crate::daemon::Setup;
 use crate::proxy::downstream::listener::{self, Bound};
@@ -37,14 +37,14 @@ pub(super) fn run(_: &Arguments) -> u8 {
     let log = match Log::from_env("info") {
         Ok(log) => log,
         Err(message) => {
-            anstream::eprintln!("error: {message}");
+            output::message(format_args!("error: {message}"));
             return INVALID;
         }
     };
     match show(&log) {
         Ok(code) => code,
         Err(error) => {
-            message(format_args!("error: {error}"));
+            output::message(format_args!("error: {error}"));
             FAILED
         }
     }

@@ -12,7 +12,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use secrecy::ExposeSecret;
 
 use super::exit_code::{DONE, FAILED, INVALID};
-use super::output::{colour, print};
+use super::output::{self, print};
+use crate::error_text;
 use crate::policy::catalog::Catalog;
 use crate::policy::diagnostic::Problems;
 use crate::policy::openapi::{Description, Options};
@@ -42,16 +43,20 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
     if let Err(error) = HttpUrl::parse(&arguments.upstream, Form::SERVER) {
-        anstream::eprintln!("--upstream is not valid: {error}");
+        output::message(format_args!("error: --upstream is not valid: {error}"));
         return INVALID;
     }
     let folder = arguments.out.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+    if !folder.as_os_str().is_empty() && !folder.is_dir() {
+        output::message(format_args!("error: --out: there is no folder {}; create it first", folder.display()));
+        return FAILED;
+    }
     let document = beside(folder, &arguments.openapi);
     let Some(description) = read(folder, &document) else { return INVALID };
     match write(arguments, &description, &document) {
         Ok(()) => DONE,
         Err(problem) => {
-            anstream::eprintln!("{problem}");
+            output::message(format_args!("error: {problem}"));
             FAILED
         }
     }
@@ -80,7 +85,7 @@ fn read(folder: &Path, document: &str) -> Option<Description> {
             None
         }
     };
-    anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
+    output::report(&problems);
     description
 }
 
@@ -102,13 +107,13 @@ fn write(arguments: &Arguments, description: &Description, document: &str) -> Re
             // Never overwrite an existing policy.
             let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
             let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-            written.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+            written.map_err(|error| format!("{} cannot be written: {}", path.display(), error_text::system(&error)))?;
         }
     }
     // To standard error: the policy may be on standard output.
-    anstream::eprintln!(
+    output::message(format_args!(
         "The consumer `example` has this API key for {DAYS} days; it is shown only once:\n{}",
         key.expose_secret()
-    );
+    ));
     Ok(())
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{DaemonArguments, Operator, print_json, print_table, segment};
 use crate::cli::exit_code::{DONE, INVALID};
-use crate::cli::output::Format;
+use crate::cli::output::{self, Format};
 
 #[derive(clap::Args)]
 #[command(
@@ -171,7 +171,7 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
     let response = operator.send(&method, &path, body.as_ref())?;
     match arguments.format {
         Format::Json => print_json(&response),
-        Format::Text => anstream::eprintln!("done"),
+        Format::Text => output::message(format_args!("done")),
     }
     Ok(())
 }
@@ -189,7 +189,7 @@ fn identity(text: &str) -> Result<Value, u8> {
     match text.split_once(':') {
         Some((issuer, id)) if !issuer.is_empty() && !id.is_empty() => Ok(json!({"issuer": issuer, "id": id})),
         _ => {
-            anstream::eprintln!("error: the identity is not valid; write ISSUER:ID");
+            output::message(format_args!("error: the identity is not valid; write ISSUER:ID"));
             Err(INVALID)
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{DaemonArguments, Operator, print_json, print_line, print_table, segment};
 use crate::cli::exit_code::{DONE, FAILED};
-use crate::cli::output::Format;
+use crate::cli::output::{self, Format};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: KEY=$(bartizan key new --policy policy.yaml --consumer acme --expires 90d)
@@ -169,20 +169,20 @@ fn print_key(arguments: &Arguments, response: &Value) -> Result<(), u8> {
     }
     let part = |name: &str| response.get(name).and_then(Value::as_str);
     if !print_line(part("key").unwrap_or_default()) {
-        anstream::eprintln!(
+        output::message(format_args!(
             "key {} was created but could not be shown; revoke it and create another",
             part("id").unwrap_or("-")
-        );
+        ));
         return Err(FAILED);
     }
     let ends = part("expires").map_or("never expires".to_owned(), |end| format!("expires {end}"));
-    anstream::eprintln!(
+    output::message(format_args!(
         "key {} of {} {ends}; it is shown only once",
         part("id").unwrap_or("-"),
         part("consumer").unwrap_or("-")
-    );
+    ));
     if let (Some(old), Some(end)) = (part("replaces"), part("replaced_expires")) {
-        anstream::eprintln!("key {old} expires {end}");
+        output::message(format_args!("key {old} expires {end}"));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ pub(super) mod consumer;
 pub(super) mod drill;
 pub(super) mod key;
 pub(super) mod revoke;
+pub(super) mod stored;
 mod trust;
 
 use std::io::ErrorKind;
@@ -28,9 +29,10 @@ use tokio::runtime::LocalRuntime;
 use self::address::AdminAddress;
 use self::trust::TrustArguments;
 use super::exit_code::{FAILED, INVALID};
-use super::output::{colour, print};
+use super::output::{self, print};
 use crate::admin;
 use crate::audit::Trail;
+use crate::error_text;
 use crate::policy::compile;
 use crate::policy::{Policy, Rights};
 use crate::runtime::{InForce, Runtime};
@@ -91,7 +93,7 @@ impl DaemonArguments {
         };
         let (policy, problems) = compile::compile(path);
         let Some(policy) = policy else {
-            anstream::eprint!("{}", problems.text(colour(&std::io::stderr())));
+            output::report(&problems);
             return Err(INVALID);
         };
         let backend = self.of_policy(policy, &runtime)?;
@@ -111,7 +113,7 @@ impl DaemonArguments {
             match runtime.block_on(connected) {
                 Ok(Ok(())) => return self.with_token(address, &policy),
                 Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
-                    denied = Some(format!("{address}: {error}"));
+                    denied = Some(format!("{address}: {}", error_text::system(&error)));
                 }
                 _ => {}
             }
@@ -175,10 +177,10 @@ impl Operator {
             return Ok(response);
         }
         let detail = response.get("detail").and_then(Value::as_str).unwrap_or("the response gives no reason");
-        anstream::eprintln!("error: {status}: {detail}");
+        output::message(format_args!("error: {status}: {detail}"));
         for error in response.get("errors").and_then(Value::as_array).into_iter().flatten() {
             let part = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
-            anstream::eprintln!("  {} {}", part("pointer"), part("detail"));
+            output::message(format_args!("  {} {}", part("pointer"), part("detail")));
         }
         Err(FAILED)
     }
@@ -206,8 +208,9 @@ async fn call(
     target: &str,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes), String> {
-    let failed = |error: &dyn std::fmt::Display| format!("{address}: {error}");
-    let stream = address.connect(tls).await.map_err(|error| failed(&error))?;
+    let failed =
+        |error: &dyn std::fmt::Display| format!("{address}: {}", error_text::without_codes(&error.to_string()));
+    let stream = address.connect(tls).await.map_err(|error| format!("{address}: {}", error_text::system(&error)))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     let driver = tokio::task::spawn_local(connection);
@@ -272,6 +275,6 @@ fn print_table(items: &[Value], columns: &[(&str, &str)]) {
 }
 
 fn fail(code: u8, message: &str) -> u8 {
-    anstream::eprintln!("error: {message}");
+    output::message(format_args!("error: {message}"));
     code
 }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::{DaemonArguments, Operator, print_json, print_line, print_table, segment};
 use crate::cli::exit_code::{DONE, FAILED};
-use crate::cli::output::Format;
+use crate::cli::output::{self, Format};
+use crate::error_text;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples: bartizan revoke consumer acme --policy policy.yaml --reason 'contract ended'
@@ -166,7 +167,7 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
         }
         Action::Undo { id } => {
             operator.send(&Method::DELETE, &format!("/v1/revocations/{}", segment(id)), None)?;
-            anstream::eprintln!("undone");
+            output::message(format_args!("undone"));
             return Ok(());
         }
     };
@@ -199,13 +200,13 @@ pub(super) fn print_revocation(format: Format, response: &Value) {
     let part = |name: &str| response.get(name).and_then(Value::as_str);
     print_line(part("id").unwrap_or_default());
     let end = part("expires").map_or("until it is undone".to_owned(), |end| format!("until {end}"));
-    anstream::eprintln!("revoked {end}; `bartizan revoke undo ID` undoes it");
+    output::message(format_args!("revoked {end}; `bartizan revoke undo ID` undoes it"));
     if let Some(hit) = response.get("hit") {
         let keys = hit.get("active_keys").and_then(Value::as_u64).unwrap_or_default();
         let keys = if keys == 1 { "1 active key".to_owned() } else { format!("{keys} active keys") };
         match hit.get("last_used").and_then(Value::as_str) {
-            Some(at) => anstream::eprintln!("this ends {keys}, last used at {at}"),
-            None => anstream::eprintln!("this ends {keys}, never used as far as is known here"),
+            Some(at) => output::message(format_args!("this ends {keys}, last used at {at}")),
+            None => output::message(format_args!("this ends {keys}, never used as far as is known here")),
         }
     }
 }
@@ -234,12 +235,12 @@ pub(super) fn text(token: &str) -> Result<String, u8> {
     let mut text = String::new();
     let read = std::io::stdin().take(MOST + 1).read_to_string(&mut text);
     let problem = match read {
-        Err(error) => error.to_string(),
+        Err(error) => error_text::system(&error),
         // A truncated token would be a different token.
         Ok(_) if text.len() as u64 > MOST => format!("has more than {MOST} bytes"),
         Ok(_) if text.trim().is_empty() => "is empty".to_owned(),
         Ok(_) => return Ok(text.trim().to_owned()),
     };
-    anstream::eprintln!("error: standard input: {problem}");
+    output::message(format_args!("error: standard input: {problem}"));
     Err(FAILED)
 }

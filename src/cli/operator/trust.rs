@@ -10,8 +10,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use crate::error_text;
+
 /// How the admin listener is trusted over TLS.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub(super) struct TrustArguments {
     /// PEM file of the authorities of an https admin listener; default: with --policy its own certificate, else the system's
     #[arg(long, value_name = "FILE", env = "BARTIZAN_ADMIN_CA", global = true)]
@@ -46,9 +48,13 @@ impl TrustArguments {
         let (Some(certificate), Some(key)) = (&self.admin_certificate, &self.admin_key) else {
             return Ok(Arc::new(config.with_no_client_auth()));
         };
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
-        let config = config.with_client_auth_cert(certificates(certificate)?, key);
-        config.map(Arc::new).map_err(|error| failed(certificate, &error))
+        let pem = read(key)?;
+        let parsed = PrivateKeyDer::from_pem_slice(&pem);
+        let parsed =
+            parsed.map_err(|_| failed(key, &"it holds no PEM private key; an encrypted one must be decrypted"))?;
+        let config = config.with_client_auth_cert(certificates(certificate)?, parsed);
+        let other = "it cannot be used with the key of --admin-key; give the key that belongs to it";
+        config.map(Arc::new).map_err(|_| failed(certificate, &other))
     }
 }
 
@@ -60,15 +66,20 @@ pub(in crate::cli::operator) fn roots(ca: Option<&Path>) -> Result<RootCertStore
         return Ok(roots);
     };
     for certificate in certificates(file)? {
-        roots.add(certificate).map_err(|error| failed(file, &error))?;
+        roots.add(certificate).map_err(|_| failed(file, &"it holds a certificate that is not an authority's"))?;
     }
     Ok(roots)
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found = CertificateDer::pem_file_iter(file).map_err(|error| failed(file, &error))?;
-    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|error| failed(file, &error))?;
-    if found.is_empty() { Err(failed(file, &"holds no PEM certificate")) } else { Ok(found) }
+    let pem = read(file)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let found = found.map_err(|_| failed(file, &"its PEM is damaged or cut short; copy the file again"))?;
+    if found.is_empty() { Err(failed(file, &"it holds no PEM certificate")) } else { Ok(found) }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(file).map_err(|error| failed(file, &error_text::system(&error)))
 }
 
 fn failed(file: &Path, why: &dyn fmt::Display) -> String {

@@ -19,6 +19,7 @@ use self::report::Report;
 use self::run::Tested;
 use super::exit_code::{DONE, FAILED, INVALID};
 use super::output::{self, Format, counted};
+use crate::error_text;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan test policy.test.yaml
@@ -85,7 +86,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     if let Some(path) = &arguments.junit
         && let Err(error) = junit::write(path, &reports)
     {
-        return failed(&format!("{} cannot be written: {error}", path.display()));
+        return failed(&format!("{} cannot be written: {}", path.display(), error_text::system(&error)));
     }
     match (invalid, failures) {
         (0, 0) => DONE,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::file::{Expect, Facts, File, LongRequest, Request, Test, Who};
 use crate::cli::request_defaults::{FROM, media_type, split};
+use crate::error_text;
 use crate::policy::diagnostic::{Problems, did_you_mean};
 use crate::policy::yaml_file;
 use crate::policy::{At, Period, Policy};
@@ -305,7 +306,7 @@ impl Reader<'_> {
                 match std::fs::read(&path) {
                     Ok(bytes) => Some((bytes.into(), media_type(&path))),
                     Err(error) => {
-                        let message = format!("{} cannot be read: {error}", path.display());
+                        let message = format!("{} cannot be read: {}", path.display(), error_text::system(&error));
                         let help = "paths are relative to the folder of this file";
                         self.problems.error(at.key("body_file").place(), message).help(help);
                         None

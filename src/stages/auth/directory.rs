@@ -71,6 +71,16 @@ impl Directory {
         self.roles.contains_key(role)
     }
 
+    /// The names of all roles, in no order.
+    pub(crate) fn role_names(&self) -> impl Iterator<Item = &str> {
+        self.roles.keys().map(|role| &**role)
+    }
+
+    /// The names of all plans.
+    pub(crate) fn plan_names(&self) -> impl Iterator<Item = &str> {
+        self.plans.keys().map(String::as_str)
+    }
+
     /// The scopes of all roles.
     pub(crate) fn role_scopes(&self) -> impl Iterator<Item = &str> {
         self.roles.values().flatten().map(|scope| &**scope)

@@ -43,4 +43,10 @@ impl Rules {
     pub(crate) fn issuers(&self) -> impl Iterator<Item = &Issuer> {
         self.issuers.values()
     }
+
+    /// The names of all issuers and introspection endpoints, in no order.
+    pub(crate) fn issuer_names(&self) -> impl Iterator<Item = &str> {
+        let endpoints = self.introspection.iter().map(|endpoint| &*endpoint.settings().name);
+        self.issuers().map(Issuer::name).chain(endpoints)
+    }
 }

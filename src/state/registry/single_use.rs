@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use super::connection::StoreDeadlines;
 use super::store_error::StoreError;
+use crate::error_text::without_codes;
 
 /// Makes claims in a store.
 pub(super) struct SingleUse {
@@ -36,7 +37,7 @@ impl SingleUse {
         let answer = tokio::time::timeout(deadline, self.set(what, lifetime)).await;
         let failed = match answer {
             Ok(Ok(claimed)) => return Ok(claimed),
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => without_codes(&error.to_string()),
             Err(_) => format!("no answer within {deadline:?}"),
         };
         // The next claim opens a new connection.

@@ -21,7 +21,7 @@ use self::nodes::{Clients, Node, NodeResponse, Prober, Watched, each, millisecon
 use super::revoke::text;
 use super::{Backend, DaemonArguments, Operator, fail, print_json, print_line, print_table, segment};
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
-use crate::cli::output::Format;
+use crate::cli::output::{self, Format};
 use crate::policy::Period;
 
 /// How long a node has to receive a new key, or the end of a revocation.
@@ -167,7 +167,7 @@ impl Drill<'_> {
         let detail = outcome.unwrap_or_else(|problem| problem);
         if self.arguments.format == Format::Text {
             let word = if good { "ok" } else { "failed" };
-            anstream::eprintln!("{word:6}  {name}, {} ms: {detail}", milliseconds(took));
+            output::message(format_args!("{word:6}  {name}, {} ms: {detail}", milliseconds(took)));
         }
         self.steps.push(Step { name, good, took, detail });
         good

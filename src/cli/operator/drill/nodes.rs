@@ -264,6 +264,8 @@ mod tests {
             ("http://127.0.0.1:90000", None),
             ("http://a.example/x", None),
             ("http://a:b@a.example", None),
+            ("http://a.example:90000", None),
+            ("http://a.example#x", None),
             ("ftp://a.example", None),
             ("a.example:80", None),
             ("", None),

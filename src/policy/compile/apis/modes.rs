@@ -2,6 +2,7 @@
 
 use crate::policy::Reporting;
 use crate::policy::compile::context::Context;
+use crate::policy::diagnostic::did_you_mean;
 use crate::policy::document::Mode;
 use crate::policy::tree::At;
 use crate::refusal::Stage;
@@ -23,10 +24,8 @@ pub(super) fn compile(context: &mut Context<'_>, around: Reporting, written: Opt
             Some(stage) => reporting = reporting.without(*stage),
             None => {
                 let known = Stage::REPORTABLE.map(Stage::as_str);
-                context
-                    .problems
-                    .error(at.key_place(), format!("there is no stage `{name}`"))
-                    .help(format!("the stages are {}", known.join(", ")));
+                let help = did_you_mean(name, known).unwrap_or_else(|| format!("the stages are {}", known.join(", ")));
+                context.problems.error(at.key_place(), format!("there is no stage `{name}`")).help(help);
             }
         }
     }

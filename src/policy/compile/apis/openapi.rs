@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use serde_json::Value;
 
+use super::extension_names::{self, UnknownName};
 use super::merged_route::MergedRoute;
 use crate::policy::catalog::Catalog;
 use crate::policy::compile::auth::KEY_HEADER;
@@ -28,7 +29,7 @@ use crate::stages::schema::media_type::MediaRange;
 use crate::stages::schema::object::Fields;
 use crate::stages::schema::parameters::{Group, Parameters};
 use crate::stages::schema::response::{Requirement as ResponseRequirement, Statuses, Undescribed};
-use crate::stages::scope::{self, By, ProofOfPossession};
+use crate::stages::scope::{self, By};
 
 /// A description with its compiled schemas.
 pub(super) struct Described {
@@ -288,23 +289,10 @@ impl Described {
     /// whether all are known.
     fn check(&self, context: &mut Context<'_>, document: &Document, extensions: &Extensions) -> bool {
         let Some(spot) = &extensions.spot else { return true };
-        let mut good = true;
-        let mut tell = |message: String| {
-            good = false;
-            context.problems.error(self.description.place(spot, true), message);
-        };
-        for name in extensions.only.iter().flatten().filter(|name| !document.consumers.contains_key(*name)) {
-            tell(format!("there is no consumer `{name}` in the policy"));
-        }
-        for name in extensions.proof_of_possession.iter().flatten() {
-            if !ProofOfPossession::ALL.iter().any(|(known, _)| known == name) {
-                tell(format!("there is no proof of possession `{name}`"));
-            }
-        }
-        if let Some(class) = &extensions.class
-            && !document.plans.values().any(|plan| plan.classes.contains_key(class))
-        {
-            tell(format!("no plan of the policy has a limit for the class `{class}`"));
+        let unknown = extension_names::unknown(document, extensions);
+        let good = unknown.is_empty();
+        for UnknownName { message, help } in unknown {
+            context.problems.error(self.description.place(spot, true), message).help = help;
         }
         good
     }

@@ -126,6 +126,8 @@ fn access(
         (None, _) if let Some(alternatives) = alternatives => {
             Some(scoped(context, route, ScopeRequirement::any_of(alternatives, route.only.clone()), at))
         }
+        // A value that is not `true` or `false` has been reported.
+        (None, _) if at.key("public").damaged() => None,
         (None, _) => {
             context.missing(
                 at.key("scopes"),

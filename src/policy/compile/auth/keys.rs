@@ -100,8 +100,9 @@ fn remote_keys(context: &mut Context<'_>, written: &document::Issuer, jwks: &str
 }
 
 fn discovered_keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<Keys> {
-    // Its absence is reported elsewhere; so is a key that may be a misspelt `jwks`.
-    let issuer = written.issuer.as_ref().filter(|_| !at.key("jwks").damaged())?;
+    // Its absence is reported elsewhere; so is a key that may be a misspelt `jwks`, and a value that cannot be used.
+    let damaged = ["jwks", "public_key", "secret"].into_iter().any(|key| at.key(key).damaged());
+    let issuer = written.issuer.as_ref().filter(|_| !damaged)?;
     let why = match HttpUrl::parse(issuer, Form::IDENTIFIER) {
         Ok(url) if url.is_safe() => match Location::discover(issuer, &url) {
             Some(location) => return fetched(context, written, location, at),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, StorageError};
 
+use crate::error_text;
 use crate::state::registry::store_error::StoreError;
 
 /// The file in the folder.
@@ -66,6 +67,11 @@ impl StoreFolder {
         }))
     }
 
+    /// Whether a store is here.
+    pub(crate) fn has_file(&self) -> bool {
+        self.0.join(FILE).exists()
+    }
+
     /// Opens the file, or creates folder and file if no store was here.
     pub(super) fn open(&self) -> Result<Database, StoreError> {
         // For this user only: write access here is enough to admit anyone.
@@ -82,7 +88,14 @@ impl StoreFolder {
                 _ => self.failed("cannot be opened", &error),
             },
             DatabaseError::Storage(StorageError::Corrupted(_)) => self.lost("damaged or cut"),
-            error => StoreError::Unusable(format!("the store {} cannot be opened: {error}", self.0.display())),
+            DatabaseError::UpgradeRequired(_) => StoreError::Unusable(format!(
+                "the store {} was written by another version; start that version, or restore a backup of this one's",
+                self.0.display()
+            )),
+            error => {
+                let why = error_text::without_codes(&error.to_string());
+                StoreError::Unusable(format!("the store {} cannot be opened: {why}", self.0.display()))
+            }
         })?;
         self.mark().map_err(|error| self.failed("cannot be written", &error))?;
         Ok(database)
@@ -127,6 +140,6 @@ impl StoreFolder {
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> StoreError {
-        StoreError::Unusable(format!("the store {} {what}: {error}", self.0.display()))
+        StoreError::Unusable(format!("the store {} {what}: {}", self.0.display(), error_text::system(error)))
     }
 }

@@ -16,6 +16,7 @@ pub(crate) use self::folder::StoreFolder;
 use super::entry::{Change, Entry, Kind, LastUse};
 use super::health::Health;
 use super::store_error::StoreError;
+use crate::error_text;
 
 /// When keys were last used.
 const USES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("use");
@@ -250,10 +251,10 @@ fn decode(kind: Kind, id: &str, bytes: &[u8]) -> Result<Entry, StoreError> {
 
 fn unwritable(error: &redb::Error) -> StoreError {
     let reason = match error {
-        redb::Error::Io(error) => error.to_string(),
+        redb::Error::Io(error) => error_text::system(error),
         redb::Error::PreviousIo => "an earlier write failed".to_owned(),
         redb::Error::Corrupted(_) => "its file is damaged; restore it from a backup".to_owned(),
-        error => error.to_string(),
+        error => error_text::without_codes(&error.to_string()),
     };
     StoreError::Unusable(format!("the store cannot be read or written: {reason}"))
 }

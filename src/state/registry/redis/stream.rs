@@ -4,6 +4,7 @@ use redis::aio::MultiplexedConnection;
 use redis::streams::StreamId;
 use redis::{FromRedisValue, RedisError, cmd};
 
+use crate::error_text::without_codes;
 use crate::state::registry::entry::{Change, Entry, Kind, LastUse};
 use crate::state::registry::store_error::StoreError;
 
@@ -39,7 +40,7 @@ impl std::fmt::Display for Position {
 }
 
 pub(super) fn failed(error: &RedisError) -> StoreError {
-    StoreError::Unreachable(error.to_string())
+    StoreError::Unreachable(without_codes(&error.to_string()))
 }
 
 /// Decodes an entry. One that cannot be read may be a revocation, so it is an error and never skipped.
