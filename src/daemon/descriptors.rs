@@ -3,15 +3,16 @@
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::error::StartError;
-use crate::proxy::descriptors::{Budget, LEAST};
+use crate::proxy::descriptors::{Budget, least};
 
 /// Raises the soft limit on open files to the hard one, and shares them out. `connections` is what the policy allows.
-pub(super) fn prepare(connections: usize) -> Result<Budget, StartError> {
+pub(super) fn prepare(connections: usize, workers: usize) -> Result<Budget, StartError> {
     let descriptors = raise();
-    let Some(budget) = Budget::of(descriptors) else {
+    let Some(budget) = Budget::of(descriptors, workers) else {
         return Err(StartError::System(format!(
-            "the process may open only {descriptors} files; allow it at least {LEAST} (`ulimit -n`, or LimitNOFILE= in \
-             its systemd unit)"
+            "the process may open only {descriptors} files; with {workers} workers, allow it at least {} (`ulimit -n`, or \
+             LimitNOFILE= in its systemd unit)",
+            least(workers)
         )));
     };
     warn(budget, connections);

@@ -165,7 +165,8 @@ impl Daemon {
         let (policy, report) = compile::compile(&setup.policy);
         let Some(policy) = policy else { return Err(StartError::Policy(report)) };
         log_problems(&report);
-        let budget = descriptors::prepare(policy.limits().connections)?;
+        let workers = Workers::count(policy.workers());
+        let budget = descriptors::prepare(policy.limits().connections, workers)?;
 
         let prepared = Prepared::new(policy, &mut setup, &runtime, None).await?;
         let shared = Arc::new(Shared {
@@ -174,7 +175,7 @@ impl Daemon {
             metrics: runtime.metrics.clone(),
             upstreams: UpstreamLimit::new(budget.upstreams),
         });
-        let (workers, handles) = Workers::start(prepared.in_force.policy.workers(), &shared)?;
+        let (workers, handles) = Workers::start(workers, &shared)?;
         let (commander, commands) = mpsc::channel(4);
         let mut resources = Resources {
             registry: KeptRegistry::default(),

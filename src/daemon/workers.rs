@@ -25,9 +25,13 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Starts `count` workers, or one per core. Returns the handles to send connections to.
-    pub(super) fn start(count: Option<usize>, shared: &Arc<Shared>) -> Result<(Self, Vec<Handle>), StartError> {
-        let count = count.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    /// Returns how many workers a policy has: as it says, or one per core.
+    pub(super) fn count(written: Option<usize>) -> usize {
+        written.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1)
+    }
+
+    /// Starts `count` workers. Returns the handles to send connections to.
+    pub(super) fn start(count: usize, shared: &Arc<Shared>) -> Result<(Self, Vec<Handle>), StartError> {
         let ((drain, draining), (cut, cutting)) = (watch::channel(false), watch::channel(false));
         let workers: Result<Vec<_>, _> = (0..count)
             .map(|number| worker_thread::start(number, Arc::clone(shared), draining.clone(), cutting.clone()))

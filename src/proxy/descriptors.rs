@@ -3,11 +3,10 @@
 //! Without bounds, clients that do nothing would take all of them, and then no upstream, no issuer and no operator could be
 //! reached, and no record rotated.
 
-/// Descriptors for everything but client and upstream connections: workers, listeners, operators, the record, the store,
-/// issuers.
+/// Descriptors for everything but client and upstream connections: listeners, operators, the record, the store, issuers.
 const RESERVE: usize = 128;
-/// The fewest descriptors a process can serve with.
-pub(crate) const LEAST: usize = 2 * RESERVE;
+/// Descriptors of a worker's event loop.
+const PER_WORKER: usize = 4;
 
 /// How many connections the process can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +18,21 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Shares out this many descriptors. Returns `None` if they are too few.
-    pub(crate) fn of(descriptors: usize) -> Option<Self> {
-        let half = descriptors.checked_sub(RESERVE)? / 2;
+    /// Shares out this many descriptors. Returns `None` if they are fewer than [`least`].
+    pub(crate) fn of(descriptors: usize, workers: usize) -> Option<Self> {
+        let half = descriptors.checked_sub(reserve(workers))? / 2;
         // Every client may wait for an upstream of its own.
-        (descriptors >= LEAST).then_some(Self { clients: half, upstreams: half })
+        (descriptors >= least(workers)).then_some(Self { clients: half, upstreams: half })
     }
+}
+
+/// The fewest descriptors a process with this many workers can serve with.
+pub(crate) fn least(workers: usize) -> usize {
+    reserve(workers).saturating_mul(2)
+}
+
+fn reserve(workers: usize) -> usize {
+    workers.saturating_mul(PER_WORKER).saturating_add(RESERVE)
 }
 
 #[cfg(test)]
@@ -34,12 +42,23 @@ mod tests {
     /// S6: however few descriptors there are, a reserve is left.
     #[test]
     fn descriptors_are_shared_out_and_a_reserve_is_left() {
-        for (descriptors, expected) in
-            [(0, None), (255, None), (256, Some(64)), (1024, Some(448)), (1 << 20, Some(524_224))]
-        {
-            let budget = Budget::of(descriptors);
-            assert_eq!(budget, expected.map(|half| Budget { clients: half, upstreams: half }), "{descriptors}");
-            assert!(budget.is_none_or(|budget| budget.clients + budget.upstreams + RESERVE <= descriptors));
+        for (descriptors, workers, expected) in [
+            (0, 1, None),
+            (263, 1, None),
+            (264, 1, Some(66)),
+            (1024, 2, Some(444)),
+            (1024, 64, Some(320)),
+            (1024, 128, None),
+            (1 << 20, 2, Some(524_220)),
+            (1024, usize::MAX, None),
+        ] {
+            let budget = Budget::of(descriptors, workers);
+            assert_eq!(
+                budget,
+                expected.map(|half| Budget { clients: half, upstreams: half }),
+                "{descriptors} {workers}"
+            );
+            assert!(budget.is_none_or(|budget| budget.clients + budget.upstreams + reserve(workers) <= descriptors));
         }
     }
 }

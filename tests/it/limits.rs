@@ -126,8 +126,12 @@ fn idle_connections_to_the_admin_listener_stop_nothing() {
 /// S6.
 #[test]
 fn a_process_that_may_open_too_few_files_does_not_start() {
-    let output = proxy().server("http://127.0.0.1:9").open("GET /x").descriptors(200).fails();
+    let policy = proxy().server("http://127.0.0.1:9").open("GET /x");
+    let output = policy.clone().descriptors(200).fails();
     assert!(output.contains("may open only 200 files"), "{output}");
+    let many = policy.yaml().replace("workers: 2", "workers: 64");
+    let output = policy.text(&many).descriptors(700).fails();
+    assert!(output.contains("with 64 workers, allow it at least 768"), "{output}");
 }
 
 #[test]

@@ -57,12 +57,14 @@ impl Pools {
         }
     }
 
-    /// Closes connections that have been idle too long or that the peer has closed.
+    /// Closes connections that have been idle too long, that the peer has closed, or that others may need.
     pub(crate) fn sweep(&self) {
         for pool in &self.0 {
-            pool.idle
-                .borrow_mut()
-                .retain_mut(|connection| connection.begun.elapsed() < IDLE_TIMEOUT && connection.is_reusable());
+            let mut idle = pool.idle.borrow_mut();
+            idle.retain_mut(|connection| connection.begun.elapsed() < IDLE_TIMEOUT && connection.is_reusable());
+            while !idle.is_empty() && !pool.limit.keeps_idle() {
+                idle.pop();
+            }
         }
     }
 }
@@ -161,5 +163,47 @@ impl fmt::Display for ConnectError {
             Self::Connect(error) => write!(f, "no connection: {error}"),
             Self::Tls(error) => write!(f, "no TLS: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn server(port: u16) -> Arc<Server> {
+        let (name, timeout) = ("http://127.0.0.1", Duration::from_secs(10));
+        Arc::new(Server {
+            index: 0,
+            name: name.into(),
+            identity: name.into(),
+            host: "127.0.0.1".into(),
+            port,
+            authority: HeaderValue::from_static("127.0.0.1"),
+            tls: None,
+            connect_timeout: timeout,
+            idle_timeout: timeout,
+        })
+    }
+
+    /// S6: what is idle makes room before others need it; otherwise it would be kept for a minute.
+    #[tokio::test]
+    async fn a_sweep_closes_idle_connections_until_a_quarter_is_free() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (server, metrics) = (server(listener.local_addr().unwrap().port()), ServerMetrics::new(&"http://a".into()));
+        let limit = UpstreamLimit::new(8);
+        let pools = Pools::new([(&server, &metrics)].into_iter(), &limit, None);
+        let pool = pools.of(&server).unwrap();
+        let mut accepted = Vec::new();
+        for _ in 0..8 {
+            let connection = pools.connect(pool).await.unwrap();
+            pool.idle.borrow_mut().push(connection);
+            accepted.push(listener.accept().unwrap());
+        }
+        pools.sweep();
+        assert_eq!(pool.idle.borrow().len(), 6);
+        pools.sweep();
+        assert_eq!(pool.idle.borrow().len(), 6);
     }
 }
