@@ -123,12 +123,6 @@ async fn response_head(
 ) -> Result<(Head, Duration), Failure> {
     let counter = &guard.counter;
     let begun = connection.begun;
-    let deadline = |now: Instant, stalled: Option<Instant>| match counter.progress() {
-        Progress::Whole => begun + limit,
-        // An upstream that accepts nothing of the body gets no more time for it.
-        Progress::Streaming => stalled.unwrap_or(now) + limit,
-        Progress::Finished(at) => at.into_std() + limit,
-    };
     connection.deadline.not_after(begun + limit);
     let response = poll_fn(|cx| {
         let polled = connection.poll_head(cx, headers);
@@ -137,7 +131,7 @@ async fn response_head(
             return Poll::Ready(Some(response));
         }
         let stalled = connection.stalled;
-        ready!(connection.deadline.poll(cx, |now| deadline(now, stalled)));
+        ready!(connection.deadline.poll(cx, |now| waited_since(counter.progress(), begun, stalled, now) + limit));
         Poll::Ready(None)
     });
     match response.await {
@@ -148,6 +142,16 @@ async fn response_head(
             _ => unreachable().cause(error.to_string()),
         })),
         None => Err(Failure::Refused(timeout("the upstream did not respond in time; try again later"))),
+    }
+}
+
+/// Since when it is the upstream's turn, for a request that `begun` then.
+fn waited_since(sent: Progress, begun: Instant, stalled: Option<Instant>, now: Instant) -> Instant {
+    match sent {
+        Progress::Whole => begun,
+        // An upstream that accepts nothing of the body gets no more time for it.
+        Progress::Streaming => stalled.unwrap_or(now),
+        Progress::Finished(at) => at.into_std(),
     }
 }
 
@@ -175,4 +179,26 @@ fn unreachable() -> Refusal {
 
 fn invalid() -> Refusal {
     Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, "the upstream sent an invalid response")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S2: a client that sends slowly takes nothing of the upstream's time, and an upstream that takes nothing gains none.
+    #[test]
+    fn an_upload_takes_its_own_time() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        for (sent, stalled, now, since) in [
+            (Progress::Whole, None, 9, 0),
+            (Progress::Whole, Some(3), 9, 0),
+            (Progress::Streaming, None, 9, 9),
+            (Progress::Streaming, Some(3), 9, 3),
+            (Progress::Finished(at(5).into()), None, 9, 5),
+            (Progress::Finished(at(5).into()), Some(3), 9, 5),
+        ] {
+            assert_eq!(waited_since(sent, begun, stalled.map(at), at(now)), at(since), "{sent:?} {stalled:?}");
+        }
+    }
 }

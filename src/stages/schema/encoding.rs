@@ -318,22 +318,29 @@ mod tests {
         Encoding::Gzip.decode_here(&body, 700 << 10, &memory).unwrap();
     }
 
-    #[tokio::test]
-    async fn a_body_that_becomes_large_is_decoded_beside_the_worker() {
+    #[test]
+    fn a_body_that_becomes_large_is_decoded_beside_the_worker() {
         let memory = MemoryBudget::new(u64::MAX);
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_time().build();
         let poll = |size: usize| {
             let body = Bytes::from(gzip(&vec![b' '; size]));
             let memory = &memory;
             async move {
+                // The only other thread is busy, so that nothing ends there before the first poll does.
+                let (go, may_go) = std::sync::mpsc::channel::<()>();
+                tokio::task::spawn_blocking(move || may_go.recv());
                 let mut decoding = std::pin::pin!(Encoding::Gzip.decode(body, 1 << 20, memory));
                 let first = std::future::poll_fn(|cx| std::task::Poll::Ready(decoding.as_mut().poll(cx))).await;
+                drop(go);
                 match first {
                     std::task::Poll::Ready(decoded) => (true, decoded.unwrap().len()),
                     std::task::Poll::Pending => (false, decoding.await.unwrap().len()),
                 }
             }
         };
-        assert_eq!(poll(256 << 10).await, (true, 256 << 10));
-        assert_eq!(poll((256 << 10) + 1).await, (false, (256 << 10) + 1));
+        runtime.unwrap().block_on(async {
+            assert_eq!(poll(256 << 10).await, (true, 256 << 10));
+            assert_eq!(poll((256 << 10) + 1).await, (false, (256 << 10) + 1));
+        });
     }
 }

@@ -232,3 +232,82 @@ impl Redis {
         done.map_err(|error| failed(&error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, Command, Stdio};
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::super::entry::Suspension;
+    use super::*;
+    use crate::state::epoch::Epoch;
+
+    /// A server of its own, until it is dropped.
+    struct Server {
+        child: Child,
+        folder: TempDir,
+    }
+
+    impl Server {
+        fn start() -> Option<Self> {
+            let folder = TempDir::new().unwrap();
+            let child = Command::new("redis-server")
+                .args(["--port", "0", "--save", "", "--unixsocket"])
+                .arg(folder.path().join("redis.sock"))
+                .stdout(Stdio::piped())
+                .spawn();
+            let Ok(mut child) = child else {
+                eprintln!("skipped: there is no redis-server here");
+                return None;
+            };
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            assert!(lines.any(|line| line.unwrap().contains("eady to accept connections")));
+            Some(Self { child, folder })
+        }
+
+        fn open(&self) -> Redis {
+            let url = format!("redis+unix://{}", self.folder.path().join("redis.sock").display());
+            let deadlines = StoreDeadlines(Duration::from_secs(30));
+            let memory = Arc::new(Memory::new(Epoch::default()));
+            Redis::open(&url.into(), "bartizan", None, deadlines, &memory, &Arc::default()).unwrap()
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    fn suspension(consumer: &str, reason: &str) -> Entry {
+        Entry::Suspension(Suspension {
+            consumer: consumer.into(),
+            until: None,
+            reason: Some(reason.into()),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            created_by: "admin".into(),
+        })
+    }
+
+    /// Sweeping reads entries, and removes those that have ended: one that was replaced meanwhile has not.
+    #[tokio::test]
+    async fn what_was_replaced_since_it_was_read_is_not_removed() {
+        let Some(server) = Server::start() else { return };
+        let store = server.open();
+        store.loaded().await;
+        let created = ["a", "b", "c"].map(|name| Change::Create(suspension(name, "ended")));
+        store.apply(&created).await.unwrap();
+        let replaced = [Change::Put(suspension("b", "again")), Change::Remove(Kind::Suspension, "c".to_owned())];
+        store.apply(&replaced).await.unwrap();
+        let sweep = ["b", "a", "c"].map(|name| Change::RemoveIf(suspension(name, "ended")));
+        store.apply(&sweep).await.unwrap();
+        assert_eq!(store.page(Kind::Suspension, None, 10).await.unwrap(), [suspension("b", "again")]);
+        // Nothing is left to remove, and nothing new is in the stream to wait for.
+        store.apply(&sweep).await.unwrap();
+        assert_eq!(store.page(Kind::Suspension, None, 10).await.unwrap(), [suspension("b", "again")]);
+    }
+}
