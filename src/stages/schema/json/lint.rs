@@ -1,11 +1,12 @@
 //! What a schema says that nothing enforces: misspelt keywords, those of other drafts and for other types, and formats that
-//! are not known. All of it is legal, so whoever wrote it is told, and nothing is refused.
+//! are not known; and what nothing can meet. All of it is legal, so it is reported, and no schema is refused for it.
 
 use std::collections::BTreeMap;
 
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
+use super::contradictions;
 use super::keywords::{self, Keyword, Step, Word, draft_name, subschemas};
 use super::metaschemas;
 use super::uri::escaped;
@@ -142,6 +143,9 @@ impl Linter {
                 Word::Annotation => {}
                 Word::Unknown => self.unknown(key),
             }
+        }
+        for (key, message) in contradictions::find(map, types.as_deref()) {
+            self.tell(key, message, None);
         }
     }
 

@@ -9,6 +9,7 @@
 //! through the schema is ours, so that it has a budget and never depends on how the schema branches.
 
 mod compile;
+mod contradictions;
 mod documents;
 mod evaluate;
 mod evaluated;

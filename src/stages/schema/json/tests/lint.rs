@@ -95,6 +95,60 @@ fn what_has_no_effect_where_it_stands_is_told() {
     }
 }
 
+/// F18: a schema that nothing can meet would refuse every request.
+#[test]
+fn a_schema_that_nothing_can_meet_is_reported() {
+    let bounds = |least: &str, most: &str| json!({(least): 5, (most): 5});
+    for (schema, expected) in [
+        (
+            json!({"minimum": 5, "maximum": 4}),
+            Some("/minimum no number meets this schema: `minimum` is more than `maximum`"),
+        ),
+        (bounds("minimum", "maximum"), None),
+        (
+            bounds("minimum", "exclusiveMaximum"),
+            Some("/minimum no number meets this schema: `minimum` is not less than `exclusiveMaximum`"),
+        ),
+        (
+            json!({"type": "string", "minLength": 2, "maxLength": 1}),
+            Some("/minLength no string meets this schema: `minLength` is more than `maxLength`"),
+        ),
+        (bounds("minItems", "maxItems"), None),
+        (
+            json!({"required": ["a", "c"], "properties": {"a": {"type": "string"}}, "additionalProperties": false}),
+            Some(
+                "/required no object meets this schema: `c` is required, and `additionalProperties: false` does not allow it",
+            ),
+        ),
+        (
+            json!({"required": ["c"], "patternProperties": {"^c": {"type": "null"}}, "additionalProperties": false}),
+            None,
+        ),
+        (
+            json!({"required": ["a"], "properties": {"a": false}}),
+            Some("/required no object meets this schema: `a` is required, and its schema is `false`"),
+        ),
+        (
+            json!({"required": ["a", "b"], "maxProperties": 1}),
+            Some("/required no object meets this schema: `required` has more members than `maxProperties` allows"),
+        ),
+        (
+            json!({"type": "integer", "enum": ["1", "2"]}),
+            Some("/enum no value meets this schema: no value of `enum` is of `type: integer`"),
+        ),
+        (json!({"type": ["integer", "null"], "enum": ["1", null]}), None),
+        (json!({"type": "number", "const": 1}), None),
+        (
+            json!({"type": "boolean", "const": "true"}),
+            Some("/const no value meets this schema: the value of `const` is not of `type: boolean`"),
+        ),
+    ] {
+        let found = found(D7, schema.clone());
+        assert_eq!(found.first().map(String::as_str), expected, "{schema}");
+        assert!(found.len() <= 1, "{schema}: {found:?}");
+    }
+}
+
 /// F30
 #[test]
 fn a_format_that_is_not_known_is_told_and_never_an_error() {
