@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-/// Returns what an error of the system means to whoever reads a message.
+/// Returns an error of the system in words for a message.
 pub(crate) fn system(error: &io::Error) -> String {
     // Made here or by a library, with words of its own.
     if error.get_ref().is_some() {
@@ -50,8 +50,8 @@ mod tests {
 
     /// U12: a message says what is wrong and what to do, in words.
     #[test]
-    fn an_error_of_the_system_is_told_in_words() {
-        for (error, told) in [
+    fn an_error_of_the_system_is_put_into_words() {
+        for (error, expected) in [
             (io::Error::from_raw_os_error(2), "it does not exist; check the path"),
             (io::Error::from_raw_os_error(17), "it exists already; remove it, or choose another path"),
             (io::Error::from_raw_os_error(28), "the disk is full; free some space"),
@@ -63,7 +63,7 @@ mod tests {
             (io::Error::from_raw_os_error(40), "Too many levels of symbolic links"),
             (io::Error::new(ErrorKind::NotFound, "no such name"), "no such name"),
         ] {
-            assert_eq!(system(&error), told, "{error}");
+            assert_eq!(system(&error), expected, "{error}");
         }
     }
 

@@ -308,7 +308,7 @@ fn host_and_port(text: &str) -> Result<(&str, Option<u16>), Fault> {
 }
 
 /// Whether this is a name as DNS has them, or an IPv4 address in four parts. Resolvers also take `127.1` and `0x7f.1` for
-/// addresses; whoever reads the policy may not.
+/// addresses; a reader of the policy may not.
 fn is_host(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let label = |label: &str| {
@@ -443,8 +443,8 @@ mod tests {
     #[test]
     fn a_message_does_not_quote_the_url() {
         for text in ["redis://:hunter2/x@a", "redis://:hunter2#x@a", "redis://hunter2", "redis://a:b@a/hunter2"] {
-            let told = check_redis(text).map_err(|error| error.to_string()).err().unwrap_or_default();
-            assert!(!told.contains("hunter2"), "{told}");
+            let message = check_redis(text).map_err(|error| error.to_string()).err().unwrap_or_default();
+            assert!(!message.contains("hunter2"), "{message}");
         }
     }
 

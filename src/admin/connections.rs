@@ -1,6 +1,6 @@
 //! The connections of one admin socket: bounded in number, each with a deadline.
 //!
-//! Whoever reaches the socket can open them, with or without a token, and each takes a descriptor of the reserve that
+//! Anyone who reaches the socket can open them, with or without a token, and each takes a descriptor of the reserve that
 //! upstreams, issuers and the record need, too. When all places are taken, one gives way: the longest idle of the network
 //! that has the most, and those of known operators last.
 
@@ -21,7 +21,7 @@ const MOST: usize = 32;
 /// How long a connection may last while no request of it is handled: for the TLS handshake, a request and its answer to
 /// cross the network.
 const LONGEST: Duration = Duration::from_secs(60);
-/// How long the place of a connection that was told to end is waited for, before another one is told to.
+/// How long to wait for the place of a connection that was asked to end, before another one is asked to.
 const EVICTION: Duration = Duration::from_millis(50);
 
 /// The open connections.

@@ -116,12 +116,12 @@ impl Admin {
     async fn answer(&self, peer: &Peer, connection: &Connection, request: Request<Incoming>) -> Answer {
         let exchange = Exchange::open(peer, request.method(), request.version(), request.uri(), request.headers());
         let is_operators = request.uri().path().starts_with(OPERATORS);
-        let mut told = OperatorRequest::default();
-        let (answer, refusal) = match self.answered(peer, &exchange, request, &mut told).await {
+        let mut reported = OperatorRequest::default();
+        let (answer, refusal) = match self.answered(peer, &exchange, request, &mut reported).await {
             Ok(answer) => (answer, None),
             Err(refusal) => (refused(&exchange, &refusal), Some(refusal)),
         };
-        if !told.by.is_empty() {
+        if !reported.by.is_empty() {
             connection.knows_operator();
         }
         if is_operators {
@@ -141,7 +141,7 @@ impl Admin {
             self.recorder.switch(Arc::clone(&in_force.trail));
             let bytes = answer.body().size_hint().exact().unwrap_or_default();
             let answered = Answered { status: answer.status(), bytes, refusal: refusal.as_ref() };
-            told.record(&self.recorder, peer, &exchange, in_force.policy.digest(), &answered);
+            reported.record(&self.recorder, peer, &exchange, in_force.policy.digest(), &answered);
         }
         answer
     }
@@ -151,7 +151,7 @@ impl Admin {
         peer: &Peer,
         exchange: &Exchange,
         request: Request<Incoming>,
-        told: &mut OperatorRequest,
+        reported: &mut OperatorRequest,
     ) -> Result<Answer, Refusal> {
         let (parts, body) = request.into_parts();
         // RFC 9110 §9.3.2: HEAD is a GET whose answer is sent without its body, which hyper sees to.
@@ -162,14 +162,14 @@ impl Admin {
             if *method != endpoint.method {
                 return Err(other_method(endpoint.method));
             }
-            told.by = endpoint.rights.map(may).transpose()?.unwrap_or_default();
+            reported.by = endpoint.rights.map(may).transpose()?.unwrap_or_default();
             return match page {
                 Page::GetHealth => Ok(json_answer(StatusCode::OK, &json!({"status": "ok"}))),
                 Page::GetReadiness => self.ready(parts.uri.query()),
                 Page::GetMetrics => Ok(self.metrics(&parts.headers)),
                 Page::GetOpenApi => Ok(json_text(StatusCode::OK, OPENAPI)),
                 Page::GetPolicy => Ok(self.policy()),
-                Page::ReloadPolicy => self.reload(told).await,
+                Page::ReloadPolicy => self.reload(reported).await,
                 Page::ListIssuers => Ok(self.issuers()),
             };
         }
@@ -177,14 +177,14 @@ impl Admin {
             return Err(Refusal::new(Stage::Request, Reason::NoRoute, "the admin listener has no such endpoint"));
         }
         // Authorize before the path is looked up: only operators may learn what exists.
-        told.by = may(endpoints::registry_rights(method))?;
+        reported.by = may(endpoints::registry_rights(method))?;
         let body = whole(body).await?;
-        told.request_bytes = body.len() as u64;
+        reported.request_bytes = body.len() as u64;
         let in_force = self.shared.in_force.current();
-        let (query, by, now) = (parts.uri.query(), &*told.by, Timestamp::now());
+        let (query, by, now) = (parts.uri.query(), &*reported.by, Timestamp::now());
         let operation = Operation { in_force: &in_force, method, path, query, body: &body, by, now };
         let Completed { status, body, change } = operation.run().await?;
-        told.change = change;
+        reported.change = change;
         Ok(json_answer(status, &body))
     }
 
@@ -257,12 +257,12 @@ impl Admin {
         json_answer(StatusCode::OK, &view::policy(&self.shared.in_force.current().policy))
     }
 
-    async fn reload(&self, told: &mut OperatorRequest) -> Result<Answer, Refusal> {
+    async fn reload(&self, reported: &mut OperatorRequest) -> Result<Answer, Refusal> {
         let (reply, replied) = oneshot::channel();
         let stopping = |_| Refusal::new(Stage::Request, Reason::NoRoute, "the process is stopping");
         self.commands.send(Command::Reload(reply)).await.map_err(|_| stopping(()))?;
         let reloaded = replied.await.map_err(|_| stopping(()))?;
-        told.change = Some(reload_record(&reloaded));
+        reported.change = Some(reload_record(&reloaded));
         let in_force = self.shared.in_force.current();
         let outcome = match reloaded {
             Reloaded::Loaded => "loaded",
@@ -298,7 +298,7 @@ fn violations(report: &Problems) -> Vec<Violation> {
 /// Writes the audit record of a reload that a signal asked for.
 pub(crate) fn record_reload(recorder: &Recorder, in_force: &InForce, reloaded: &Reloaded) {
     let peer = Peer::new(HERE, None);
-    let told = OperatorRequest { by: "signal".into(), change: Some(reload_record(reloaded)), ..Default::default() };
+    let reported = OperatorRequest { by: "signal".into(), change: Some(reload_record(reloaded)), ..Default::default() };
     let refusal = match reloaded {
         Reloaded::Failed(report) => Some(
             Refusal::new(Stage::Schema, Reason::SchemaViolation, "the policy has errors")
@@ -309,7 +309,7 @@ pub(crate) fn record_reload(recorder: &Recorder, in_force: &InForce, reloaded: &
     let status = refusal.as_ref().map_or(StatusCode::OK, |refusal| refusal.reason().status());
     let answered = Answered { status, bytes: 0, refusal: refusal.as_ref() };
     recorder.switch(Arc::clone(&in_force.trail));
-    told.record(recorder, &peer, &Exchange::unparsed(&peer), in_force.policy.digest(), &answered);
+    reported.record(recorder, &peer, &Exchange::unparsed(&peer), in_force.policy.digest(), &answered);
 }
 
 /// Reads the body of an operator's request, within its limits of size and time.
@@ -364,10 +364,10 @@ pub(crate) async fn without_daemon(
     (exchange.method, exchange.path) = (Some(method.clone()), path.into());
     let by = "command line";
     let operation = Operation { in_force, method, path, query, body, by, now: exchange.at };
-    let mut told = OperatorRequest { by: by.into(), request_bytes: body.len() as u64, ..Default::default() };
+    let mut reported = OperatorRequest { by: by.into(), request_bytes: body.len() as u64, ..Default::default() };
     let (done, refusal) = match operation.run().await {
         Ok(Completed { status, body, change }) => {
-            told.change = change;
+            reported.change = change;
             ((status, Bytes::from(body.to_string())), None)
         }
         Err(refusal) => {
@@ -376,7 +376,7 @@ pub(crate) async fn without_daemon(
         }
     };
     let answered = Answered { status: done.0, bytes: done.1.len() as u64, refusal: refusal.as_ref() };
-    told.record(&recorder, &peer, &exchange, in_force.policy.digest(), &answered);
+    reported.record(&recorder, &peer, &exchange, in_force.policy.digest(), &answered);
     recorder.close().await;
     match trail.close(PATIENCE).await {
         0 => Ok(done),

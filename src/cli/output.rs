@@ -35,7 +35,7 @@ pub(super) fn print(text: &str) -> bool {
     false
 }
 
-/// Prints a line for people on standard error. If even that cannot be written, nobody is left to be told.
+/// Prints a line for people on standard error. If even that cannot be written, there is nobody left to read it.
 pub(super) fn message(line: Arguments<'_>) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }

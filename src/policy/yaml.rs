@@ -363,14 +363,14 @@ mod tests {
         let source = Arc::new(SourceText::new("p".to_owned(), text.to_owned(), 0));
         let mut problems = Problems::new();
         let tree = parse(&source, &mut problems);
-        let told = problems
+        let messages = problems
             .iter()
             .map(|problem| {
                 let (line, column) = problem.place.as_ref().map_or((0, 0), |place| place.start());
                 format!("{line}:{column} {}", problem.message)
             })
             .collect();
-        (tree, told)
+        (tree, messages)
     }
 
     #[test]
@@ -406,8 +406,8 @@ mod tests {
             ("a: &a [ *a ]\n", vec!["1:9 this alias contains itself"]),
             ("a: &a { b: { c: *a } }\n", vec!["1:17 this alias contains itself"]),
         ] {
-            let (_, told) = read(text);
-            assert_eq!(told, expected, "{text}");
+            let (_, messages) = read(text);
+            assert_eq!(messages, expected, "{text}");
         }
     }
 
@@ -427,9 +427,9 @@ mod tests {
             ("a: \"\\q\"\n", "is not the start of a known escape"),
             ("a: 'it's'\n", "closing `'`"),
         ] {
-            let (tree, told) = read(text);
-            assert!(tree.is_none() && told.len() == 1, "{text}: {told:?}");
-            assert!(told[0].contains(expected), "{text}: {told:?}");
+            let (tree, messages) = read(text);
+            assert!(tree.is_none() && messages.len() == 1, "{text}: {messages:?}");
+            assert!(messages[0].contains(expected), "{text}: {messages:?}");
         }
     }
 
@@ -453,8 +453,8 @@ mod tests {
         assert!(read(&many).1[0].ends_with("more than 100000 values"));
         let flow = |open: &str, close: &str| format!("{}x{}", open.repeat(65), close.repeat(65));
         for nested in [flow("[", "]"), flow("{a: ", "}"), "- ".repeat(65), "? ".repeat(65)] {
-            let told = read(&nested).1;
-            assert!(told.len() == 1 && told[0].ends_with("nested deeper than 64 levels"), "{told:?}");
+            let messages = read(&nested).1;
+            assert!(messages.len() == 1 && messages[0].ends_with("nested deeper than 64 levels"), "{messages:?}");
         }
         for piece in [
             "[",
@@ -476,8 +476,8 @@ mod tests {
             ", ",
             "a: &a *a\n",
         ] {
-            let (_, told) = read(&piece.repeat((1 << 20) / piece.len()));
-            assert!(told.len() <= 101, "{piece:?}: {told:?}");
+            let (_, messages) = read(&piece.repeat((1 << 20) / piece.len()));
+            assert!(messages.len() <= 101, "{piece:?}: {messages:?}");
         }
     }
 
@@ -486,9 +486,9 @@ mod tests {
         for prefix in ["", "\u{feff}", "# ünï\r\n", "ключ: 値\n"] {
             let text = format!("{prefix}list: [é, \"ß ß\", *x, plain text ]\nmap:\n  k: v\n\n# end\n");
             let text = text.replace("*x", "'it''s'");
-            let (tree, told) = read(&text);
+            let (tree, messages) = read(&text);
             let tree = tree.unwrap();
-            assert_eq!(told, [""; 0]);
+            assert_eq!(messages, [""; 0]);
             let shown = |at: crate::policy::tree::At<'_>| text.get(at.place().span()).unwrap().to_owned();
             let list = tree.at().key("list");
             assert_eq!(shown(list), "[é, \"ß ß\", 'it''s', plain text ]");
@@ -511,9 +511,9 @@ mod tests {
 
     #[test]
     fn copies_behind_an_alias_carry_their_damage() {
-        let (tree, told) = read("a: &a { x: 1, x: 2 }\nb: { c: *a }\nd: {}\n");
+        let (tree, messages) = read("a: &a { x: 1, x: 2 }\nb: { c: *a }\nd: {}\n");
         let tree = tree.unwrap();
-        assert_eq!(told.len(), 1);
+        assert_eq!(messages.len(), 1);
         assert!(tree.at().key("b").damaged() && tree.at().key("b").key("c").damaged() && !tree.at().key("d").damaged());
     }
 }

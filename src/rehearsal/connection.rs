@@ -40,7 +40,7 @@ impl Rehearsal {
         let mut decisions = self.decisions(sent, sent.len(), second).await.into_iter();
         match decisions.next() {
             None => Some("the request is incomplete".to_owned()),
-            Some(decided) => decided.err().as_ref().map(told),
+            Some(decided) => decided.err().as_ref().map(in_words),
         }
     }
 
@@ -89,7 +89,7 @@ impl Rehearsal {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Option<String> {
-        self.released(method, path, status, headers, body).await.err().as_ref().map(told)
+        self.released(method, path, status, headers, body).await.err().as_ref().map(in_words)
     }
 
     async fn released(
@@ -123,7 +123,7 @@ impl Rehearsal {
 }
 
 /// Status, code, and what is wrong, at which place.
-fn told(refusal: &Refusal) -> String {
+fn in_words(refusal: &Refusal) -> String {
     let (status, code) = verdict(refusal);
     let mut text = format!("{status} {code}: {}", refusal.logged().unwrap_or(refusal.detail()));
     for found in refusal.violations() {

@@ -55,7 +55,7 @@ impl Operation<'_> {
             RevocationTarget::Consumer(name) => ("consumer", name),
             _ => return None,
         };
-        // Without the uses on other nodes, those on this one are told.
+        // If the uses on other nodes are not known, those on this one are reported.
         let _ = self.registry().refresh_uses().await;
         let keys = view::keys(self.policy(), self.registry(), self.now);
         let text = |key: &Value, name: &str| key.get(name).and_then(Value::as_str).map(str::to_owned);

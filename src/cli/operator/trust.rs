@@ -86,7 +86,7 @@ fn failed(file: &Path, why: &dyn fmt::Display) -> String {
     format!("{}: {why}", file.display())
 }
 
-/// Trusts one certificate, whoever issued it and whatever its names: who has the policy knows it.
+/// Trusts one certificate, regardless of its issuer and its names: those who have the policy know it.
 #[derive(Debug)]
 struct Pinned {
     certificate: CertificateDer<'static>,

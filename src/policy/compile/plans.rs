@@ -55,7 +55,7 @@ fn classes(context: &mut Context<'_>, plan: &mut Plan, written: &BTreeMap<String
     }
 }
 
-/// The plan of a name; what is wrong with the plan itself has been told.
+/// The plan of a name; what is wrong with the plan itself has been reported.
 pub(super) fn named(
     context: &mut Context<'_>,
     document: &Document,

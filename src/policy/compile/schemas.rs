@@ -25,7 +25,7 @@ pub(super) struct SchemaFile {
     pub(super) closed: Option<Arc<JsonSchema>>,
 }
 
-/// All of a policy, by path. `None`: its problems have been told.
+/// All of a policy, by path. `None`: its problems have been reported.
 #[derive(Default)]
 pub(super) struct Schemas {
     json: HashMap<String, Option<SchemaFile>>,

@@ -1,7 +1,7 @@
 //! What a rehearsal puts in the place of the world outside, so that a policy is asked as it is, without a network and without
 //! anybody's secrets.
 //!
-//! The policy is compiled as always, every problem told, and only then replaced: keys of issuers, digests of API keys,
+//! The policy is compiled as always, every problem reported, and only then replaced: keys of issuers, digests of API keys,
 //! answers of introspection endpoints, and the store, which is an empty one. [`super::compile`] knows nothing of this:
 //! a policy that is served has no stand-ins.
 

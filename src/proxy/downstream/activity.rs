@@ -64,7 +64,7 @@ impl Activity {
         (since != BUSY && self.ending() == Ending::No).then_some(since)
     }
 
-    /// Tells the connection to end. It cannot be told to go on again.
+    /// Asks the connection to end. This cannot be undone.
     pub(super) fn end(&self, ending: Ending) {
         self.ending.fetch_max(ending as u8, Ordering::AcqRel);
         self.changed.notify_one();
@@ -79,7 +79,7 @@ impl Activity {
         }
     }
 
-    /// Waits until the connection is told to end in another way than `known`. Only its own task may wait.
+    /// Waits until the connection is asked to end in another way than `known`. Only its own task may wait.
     pub(super) async fn ending_after(&self, known: Ending) -> Ending {
         loop {
             match self.ending() {

@@ -12,7 +12,7 @@ use super::activity::{Activity, Ending};
 use crate::exchange::ClientNetwork;
 use crate::telemetry::Metrics;
 
-/// How long the place of a connection that was told to end is waited for, before another one is told to.
+/// How long to wait for the place of a connection that was asked to end, before another one is asked to.
 const EVICTION: Duration = Duration::from_millis(50);
 
 /// Counts open connections against their limits.

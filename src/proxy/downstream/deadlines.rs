@@ -1,4 +1,4 @@
-//! Runs a client connection until it ends, misses a deadline, or is told to end.
+//! Runs a client connection until it ends, misses a deadline, or is asked to end.
 //!
 //! Deadlines are lazy: each connection has one timer. It is checked when it fires and not reset for every request. It is
 //! polled beside the connection, so no deadline depends on the connection reading or writing anything.

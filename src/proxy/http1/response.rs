@@ -54,7 +54,7 @@ pub(super) fn write(writer: &mut MessageWriter, request: &RequestFraming, parts:
         None => status.canonical_reason().unwrap_or_default().as_bytes(),
     });
     out.extend_from_slice(b"\r\n");
-    // Whoever gets no trailers is not told to expect any (RFC 9110 §6.6.2).
+    // A client that gets no trailers must not expect any (RFC 9110 §6.6.2).
     let trailers = request.takes_trailers && !request.http_10 && (bodiless || length.is_none());
     let SkippedFields { close, content_length } = write_fields(out, headers, trailers);
     match length {

@@ -181,7 +181,7 @@ impl RecordGuard {
 
     fn record(&self, duration: Duration) {
         let caller = self.trace.caller.as_deref();
-        // Whoever uses a credential that is refused is told, too: after a leak, operators look for exactly that.
+        // The holder of a credential that is refused is recorded, too: after a leak, operators look for exactly that.
         let holder = caller.or(self.trace.refused.as_deref());
         let (reason, stage, violations): (_, _, &[Violation]) = match &self.state {
             State::Refused(reason, stage, violations) => (Some(reason.code()), Some(stage.as_str()), violations),

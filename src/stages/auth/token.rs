@@ -25,7 +25,7 @@ pub(crate) enum Presented<'a> {
     Opaque,
     /// A JWT. Its issuer may be unknown here.
     Jwt(Token<'a>),
-    /// A JWT that parsers read in different ways: which issuer it is of cannot be told.
+    /// A JWT that parsers read in different ways: its issuer cannot be known.
     Ambiguous,
 }
 

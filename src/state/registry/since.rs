@@ -1,4 +1,4 @@
-//! What a store has changed since this node last read it, as far as its stream of changes tells.
+//! What a store has changed since this node last read it, as far as its stream of changes shows.
 
 use std::collections::HashSet;
 

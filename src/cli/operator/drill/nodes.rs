@@ -274,7 +274,7 @@ mod tests {
         }
     }
 
-    /// U15: a wrong path is told at once, however long a node has to learn of a key.
+    /// U15: a wrong path is reported at once, however long a node has to receive a key.
     #[tokio::test]
     async fn a_path_that_no_node_has_is_not_tried_again() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

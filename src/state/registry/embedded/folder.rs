@@ -1,6 +1,6 @@
 //! The folder of an embedded store: its file, for this user only, and a marker that a store was created there.
 //!
-//! A file that is missing, empty or cut would be an empty store, and every revocation forgotten. The marker tells that
+//! A file that is missing, empty or cut would be an empty store, and every revocation forgotten. The marker distinguishes that
 //! from a store that was never there.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
@@ -18,7 +18,7 @@ use crate::state::registry::store_error::StoreError;
 const FILE: &str = "register.redb";
 /// The marker beside it.
 const MARKER: &str = "register.created";
-/// What the marker says to whoever opens it.
+/// What the marker says to a person who opens it.
 const MARKED: &str = "A store of Bartizan was created in this folder: register.redb.
 If that file is missing or empty, Bartizan does not start, since every revocation would be forgotten.
 Restore it from a backup. To start with an empty store instead, delete this file.
@@ -76,7 +76,7 @@ impl StoreFolder {
     pub(super) fn open(&self) -> Result<Database, StoreError> {
         // For this user only: write access here is enough to admit anyone.
         let created = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
-        // What is wrong with a folder that cannot be created is told by a look at it.
+        // A look at a folder that cannot be created shows what is wrong with it.
         if let Some(warning) = self.examine()? {
             tracing::warn!("{warning}");
         }

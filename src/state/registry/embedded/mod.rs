@@ -407,7 +407,7 @@ mod tests {
         assert!(open(&folder).map(|_| ()).unwrap_err().to_string().contains("register.redb is missing"));
         std::fs::write(&file, &whole).unwrap();
         assert!(open(&folder).unwrap().get(Kind::Suspension, "a").unwrap().is_some());
-        // Whoever wants to start anew says so.
+        // Starting anew must be asked for.
         std::fs::remove_file(&file).unwrap();
         std::fs::remove_file(folder.path().join("register.created")).unwrap();
         assert_eq!(open(&folder).unwrap().get(Kind::Suspension, "a"), Ok(None));

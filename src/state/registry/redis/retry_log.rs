@@ -36,7 +36,7 @@ impl RetryLog {
 mod tests {
     use super::*;
 
-    /// U15: a store that is away is told at once, then ever more rarely, and at once again after it was back.
+    /// U15: a store that is away is logged at once, then ever more rarely, and at once again after it was back.
     #[test]
     fn a_failure_that_repeats_each_second_is_logged_at_once_and_then_at_growing_intervals() {
         let (begin, mut log) = (Instant::now(), RetryLog::default());
