@@ -92,6 +92,25 @@ fn later_minor_versions_are_served_and_other_major_ones_are_not() {
     assert_eq!(said(&proxy.done()[0], "http.version"), "1.1");
 }
 
+/// F36: RFC 9110 §2.5
+#[test]
+fn an_upstream_may_have_a_later_minor_version_and_no_other_major_one() {
+    let upstream = upstream().does(|call| {
+        let version = call.head.word(1).trim_start_matches('/').to_owned();
+        call.send(format!("HTTP/{version} 200 OK\r\ncontent-length: 2\r\n\r\nhi"))
+    });
+    let upstream = upstream.start();
+    let proxy = proxy().before(&upstream).open("GET /1.2").open("GET /1.9").open("GET /2.0").start();
+    let mut client = client(&proxy);
+    for later in ["/1.2", "/1.9"] {
+        let answer = client.get(later).send().is(200);
+        assert_eq!((answer.head.start.as_str(), answer.text().as_str()), ("HTTP/1.1 200 OK", "hi"));
+    }
+    client.get("/2.0").send().refused(502, "invalid_upstream_response");
+    assert_eq!(upstream.connections(), 1, "a later minor version keeps its connection");
+    proxy.done();
+}
+
 /// F36: WHATWG URL §1.3 leaves them as they are.
 #[test]
 fn characters_that_browsers_send_raw_are_matched_and_forwarded_encoded() {

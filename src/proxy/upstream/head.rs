@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use httparse::Status;
@@ -85,6 +85,7 @@ pub(crate) fn read(
             Ok(_) | Err(httparse::Error::TooManyHeaders) => {
                 return Err(ResponseError::Invalid("its head is too large or has too many fields"));
             }
+            Err(httparse::Error::Version) if read_as_http_11(input) => continue,
             Err(_) => return Err(ResponseError::Invalid("its head is malformed")),
         };
         check_lines(input.get(..size).unwrap_or_default(), parsed.headers)?;
@@ -109,6 +110,17 @@ pub(crate) fn read(
         *input = input.slice(size..);
         return Ok(Some(Head { status, reason, framing, keep_alive }));
     }
+}
+
+/// Makes a later minor version 1.1, the highest one that is known here (RFC 9110 §2.5). Returns whether it was one.
+fn read_as_http_11(input: &mut Bytes) -> bool {
+    let is_later = matches!(input.get(..8), Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9']));
+    if is_later {
+        let mut known = BytesMut::from(&b"HTTP/1.1"[..]);
+        known.extend_from_slice(input.get(known.len()..).unwrap_or_default());
+        *input = known.freeze();
+    }
+    is_later
 }
 
 /// Replaces the contents of `headers` with those fields of a head that are forwarded to the client.
