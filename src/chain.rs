@@ -88,8 +88,8 @@ pub(crate) async fn admit(
     if let Some(caller) = trace.caller.as_deref() {
         subject = Subject::Consumer(caller.plan(), caller.account());
     }
-    let (rate, class, headers) = (route.rate.as_ref(), route.class, &mut trace.rate_limit_headers);
-    if let Err(refusal) = rate_limit::take(rate, class, &subject, &in_force.ledger, request.tick, headers) {
+    let headers = &mut trace.rate_limit_headers;
+    if let Err(refusal) = rate_limit::take(&route.limits, &subject, &in_force.ledger, request.tick, headers) {
         trace.settle(reporting, refusal)?;
     }
     let body = match route.request.admit(request, body, counter, &in_force.memory).await {

@@ -177,6 +177,7 @@ mod tests {
 
     use super::*;
     use crate::policy::compile;
+    use crate::state::ledger::{LimitId, Tick};
     use crate::telemetry::{End, Gauges};
 
     const ONE: &str =
@@ -214,9 +215,9 @@ mod tests {
         let current = attach(policy(ONE), &runtime, None);
         count(&current, "GET /x");
         let account = current.ledger.address([127, 0, 0, 1].into(), current.ledger.tick(Instant::now()));
-        account.plan.0.store(7, Ordering::Relaxed);
+        account.uses().set(LimitId::plan(), 7, Tick(0));
         let before = (page(&runtime, &current), format!("{:?}", runtime.ledger));
-        assert!(before.0.contains(r#"route="GET /x""#) && before.1.contains("Bucket(7)"), "{before:?}");
+        assert!(before.0.contains(r#"route="GET /x""#) && before.1.contains(", 7)"), "{before:?}");
 
         drop(attach(policy(TWO), &runtime, Some(&current)));
         assert_eq!(before, (page(&runtime, &current), format!("{:?}", runtime.ledger)));

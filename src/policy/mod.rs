@@ -44,9 +44,8 @@ use crate::audit::SinkConfig;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::stages::auth::Rules;
 use crate::stages::auth::certificate::ClientTrust;
-use crate::stages::rate_limit::RouteLimit;
+use crate::stages::rate_limit::RouteLimits;
 use crate::stages::{schema, scope};
-use crate::state::ledger::LimitId;
 use crate::state::registry::StoreConfig;
 
 /// A compiled policy.
@@ -282,10 +281,8 @@ pub(crate) struct Route {
     api: Arc<Api>,
     /// Who may call it.
     pub(crate) access: Access,
-    /// The route's own limit, in addition to the plan's.
-    pub(crate) rate: Option<RouteLimit>,
-    /// Its class of endpoints, for which plans may have a limit.
-    pub(crate) class: Option<LimitId>,
+    /// Its own rate, its class and its cost.
+    pub(crate) limits: RouteLimits,
     /// What requests must satisfy.
     pub(crate) request: schema::Requirement,
     /// What responses must satisfy.

@@ -1,4 +1,4 @@
-//! How much every caller has used of its limits: one [`Account`] per caller, one [`Bucket`] per limit.
+//! How much every caller has used of its limits: one [`Account`] per caller, with a bucket for each limit.
 //!
 //! The ledger outlives policies, so a reload refills no bucket: a bucket stores only *when it will be full again*,
 //! which means the same under the old rate and the new. It never decides; [`crate::stages::rate_limit`] does.
@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -24,7 +24,7 @@ const CAPACITY: usize = 100_000;
 /// The shortest time between two sweeps of a full map, in nanoseconds.
 const SWEEP_EVERY: u64 = 1_000_000_000;
 
-/// State of one limit of one caller: the tick at which it will be full again (GCRA's theoretical arrival time).
+/// State of one limit that is decided alone: the tick at which it will be full again (GCRA's theoretical arrival time).
 #[derive(Debug, Default)]
 pub(crate) struct Bucket(pub(crate) AtomicU64);
 
@@ -34,13 +34,18 @@ impl Bucket {
     }
 }
 
-/// Identifies a limit beside a caller's plan: the rate of a route, or of a class of endpoints.
+/// Identifies a limit of a caller: the rate of its plan, of a route, or of a class of endpoints.
 ///
 /// A digest of its name, so that it is the same in every policy and on every node, and compiling needs no state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LimitId([u8; 16]);
 
 impl LimitId {
+    /// The rate of a plan. Without its name: who changes to another plan has used as much of that one.
+    pub(crate) fn plan() -> Self {
+        Self::of(&["plan"])
+    }
+
     /// The rate of a route.
     pub(crate) fn route(api: &str, route: &str) -> Self {
         Self::of(&["route", api, route])
@@ -62,14 +67,49 @@ impl LimitId {
     }
 }
 
-/// All buckets of one caller.
+/// What one caller has used of its limits.
 #[derive(Debug, Default)]
-pub(crate) struct Account {
-    /// The bucket of the plan; for an address, that of its failed attempts.
-    pub(crate) plan: Bucket,
-    /// Buckets of the limits beside the plan; few, so a list is faster than a map.
-    others: Mutex<Vec<(LimitId, Arc<Bucket>)>>,
-    /// For an address: its attempts that are under way.
+pub(crate) struct Account(Mutex<Uses>);
+
+/// The buckets of one caller, by limit: the tick at which each will be full again. Few, so a list is faster than a map.
+#[derive(Debug, Default)]
+pub(crate) struct Uses(Vec<(LimitId, u64)>);
+
+impl Account {
+    /// Locks the account for one decision, so that a request takes from all of its limits or from none.
+    pub(crate) fn uses(&self) -> MutexGuard<'_, Uses> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resets all buckets to full.
+    fn forget(&self) {
+        self.uses().0.clear();
+    }
+}
+
+impl Uses {
+    /// The tick at which the bucket of a limit will be full; 0: it has not been used.
+    pub(crate) fn full_at(&self, limit: LimitId) -> u64 {
+        self.0.iter().find(|(known, _)| *known == limit).map_or(0, |(_, full_at)| *full_at)
+    }
+
+    /// Stores when the bucket of a limit will be full.
+    pub(crate) fn set(&mut self, limit: LimitId, full_at: u64, now: Tick) {
+        if let Some((_, known)) = self.0.iter_mut().find(|(known, _)| *known == limit) {
+            *known = full_at;
+            return;
+        }
+        // A full bucket says no more than none, and limits of former policies would stay for ever.
+        self.0.retain(|(_, full_at)| *full_at > now.0);
+        self.0.push((limit, full_at));
+    }
+}
+
+/// The failed attempts of one client address.
+#[derive(Debug, Default)]
+pub(crate) struct FailedAttempts {
+    pub(crate) bucket: Bucket,
+    /// Attempts that are under way.
     pub(crate) attempts: Attempts,
 }
 
@@ -82,50 +122,38 @@ pub(crate) struct Attempts {
     pub(crate) decided: Notify,
 }
 
-impl Account {
-    /// The bucket of one limit beside the plan.
-    pub(crate) fn bucket(&self, limit: LimitId, now: Tick) -> Arc<Bucket> {
-        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bucket)) = others.iter().find(|(known, _)| *known == limit) {
-            return Arc::clone(bucket);
-        }
-        // A full bucket says no more than none, and limits of former policies would stay for ever. One that somebody
-        // holds is being counted against.
-        others.retain(|(_, bucket)| Arc::strong_count(bucket) > 1 || !bucket.is_full(now));
-        let bucket = Arc::<Bucket>::default();
-        others.push((limit, Arc::clone(&bucket)));
-        bucket
-    }
+/// What may be forgotten while it says no more than a new one.
+trait Idle: Default {
+    fn is_idle(&self, now: Tick) -> bool;
+}
 
-    /// Resets all buckets to full.
-    fn forget(&self) {
-        // Destructured, so that a field added later is not overlooked.
-        let Self { plan, others, attempts: _ } = self;
-        plan.0.store(0, Ordering::Relaxed);
-        others.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
+impl Idle for Account {
     fn is_idle(&self, now: Tick) -> bool {
-        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        self.plan.is_full(now) && others.iter().all(|(_, bucket)| bucket.is_full(now))
+        self.uses().0.iter().all(|(_, full_at)| *full_at <= now.0)
+    }
+}
+
+impl Idle for FailedAttempts {
+    fn is_idle(&self, now: Tick) -> bool {
+        self.bucket.is_full(now)
     }
 }
 
 /// Accounts by name, bounded. When all are busy, new callers share one account, so that memory is bounded and limits
 /// still apply.
 #[derive(Debug)]
-struct Accounts<K> {
-    known: HashMap<K, Arc<Account>>,
-    shared: Arc<Account>,
+struct Accounts<K, A> {
+    known: HashMap<K, Arc<A>>,
+    shared: Arc<A>,
     swept: Tick,
 }
 
-impl<K: std::hash::Hash + Eq> Accounts<K> {
+impl<K: std::hash::Hash + Eq, A: Idle> Accounts<K, A> {
     fn new() -> Self {
         Self { known: HashMap::new(), shared: Arc::default(), swept: Tick(0) }
     }
 
-    fn get(&mut self, key: K, capacity: usize, now: Tick) -> Arc<Account> {
+    fn get(&mut self, key: K, capacity: usize, now: Tick) -> Arc<A> {
         if let Some(account) = self.known.get(&key) {
             return Arc::clone(account);
         }
@@ -148,11 +176,11 @@ pub(crate) struct Ledger {
     /// Consumers that a policy or operators have listed: bounded by those lists, and never forgotten.
     listed: Mutex<HashMap<Box<str>, Arc<Account>>>,
     /// Callers known by a token alone.
-    unlisted: Mutex<Accounts<Box<str>>>,
+    unlisted: Mutex<Accounts<Box<str>, Account>>,
     /// Callers of public routes.
-    addresses: Mutex<Accounts<ClientNetwork>>,
+    addresses: Mutex<Accounts<ClientNetwork, Account>>,
     /// Client addresses whose attempts failed.
-    failing: Mutex<Accounts<ClientNetwork>>,
+    failing: Mutex<Accounts<ClientNetwork, FailedAttempts>>,
     /// After this tick no address has failed lately, so none is looked up.
     failing_until: AtomicU64,
 }
@@ -194,13 +222,13 @@ impl Ledger {
 
     /// Where failed attempts from a client address are counted. When too many addresses fail, new ones share an account
     /// that is never used to refuse a request.
-    pub(crate) fn failed(&self, address: IpAddr, now: Tick) -> Arc<Account> {
+    pub(crate) fn failed(&self, address: IpAddr, now: Tick) -> Arc<FailedAttempts> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).get(address.into(), CAPACITY, now)
     }
 
     /// The account of a client address, for an attempt that is not decided yet. `None` when too many addresses fail: the
     /// account they share is never used to refuse a request.
-    pub(crate) fn attempting(&self, address: IpAddr, now: Tick) -> Option<Arc<Account>> {
+    pub(crate) fn attempting(&self, address: IpAddr, now: Tick) -> Option<Arc<FailedAttempts>> {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         let account = failing.get(address.into(), CAPACITY, now);
         (!Arc::ptr_eq(&account, &failing.shared)).then_some(account)
@@ -212,7 +240,7 @@ impl Ledger {
     }
 
     /// The account of a client address whose attempts failed. Takes no lock unless some address has failed lately.
-    pub(crate) fn failing(&self, address: IpAddr, now: Tick) -> Option<Arc<Account>> {
+    pub(crate) fn failing(&self, address: IpAddr, now: Tick) -> Option<Arc<FailedAttempts>> {
         if now.0 >= self.failing_until.load(Ordering::Relaxed) {
             return None;
         }
@@ -236,9 +264,9 @@ mod tests {
 
     #[test]
     fn a_full_map_forgets_idle_callers_and_lets_busy_newcomers_share() {
-        let mut accounts = Accounts::new();
+        let mut accounts = Accounts::<_, Account>::new();
         let busy = accounts.get("busy", 2, Tick(FIRST_TICK));
-        busy.plan.0.store(u64::MAX, Ordering::Relaxed);
+        busy.uses().set(LimitId::plan(), u64::MAX, Tick(FIRST_TICK));
         drop(busy);
         drop(accounts.get("idle", 2, Tick(FIRST_TICK)));
 
@@ -269,6 +297,7 @@ mod tests {
             LimitId::route("order", "sGET /a"),
             LimitId::class("reports"),
             LimitId::class("orders"),
+            LimitId::plan(),
         ];
         for (one, limit) in limits.iter().enumerate() {
             assert_eq!(limits.iter().position(|other| other == limit), Some(one), "no two limits share a bucket");
@@ -280,18 +309,14 @@ mod tests {
 
     #[test]
     fn an_account_keeps_no_bucket_of_a_former_limit_once_it_is_full() {
-        let (account, now) = (Account::default(), Tick(FIRST_TICK));
-        let used = account.bucket(LimitId::class("used"), now);
-        used.0.store(FIRST_TICK + 10, Ordering::Relaxed);
-        drop(used);
-        let held = account.bucket(LimitId::class("held"), now);
-        drop(account.bucket(LimitId::class("idle"), now));
-        let known = |account: &Account| account.others.lock().unwrap().len();
-        drop(account.bucket(LimitId::class("new"), now));
-        assert_eq!(known(&account), 3, "the idle one made room");
-        assert!(Arc::ptr_eq(&held, &account.bucket(LimitId::class("held"), now)));
-        drop(held);
-        drop(account.bucket(LimitId::class("later"), Tick(FIRST_TICK + 10)));
-        assert_eq!(known(&account), 1);
+        let (account, now, later) = (Account::default(), Tick(FIRST_TICK), Tick(FIRST_TICK + 10));
+        let [used, idle, new] = ["used", "idle", "new"].map(LimitId::class);
+        let mut uses = account.uses();
+        uses.set(used, later.0, now);
+        uses.set(idle, now.0, now);
+        uses.set(new, later.0 + 1, now);
+        assert_eq!((uses.0.len(), uses.full_at(used), uses.full_at(idle)), (2, later.0, 0));
+        uses.set(idle, later.0 + 1, later);
+        assert_eq!((uses.0.len(), uses.full_at(used), uses.full_at(new)), (2, 0, later.0 + 1));
     }
 }

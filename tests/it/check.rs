@@ -149,3 +149,26 @@ fn a_policy_may_have_many_consumers() {
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(out.starts_with("ok: 1 API, 1 route\n"), "{out}");
 }
+
+/// A route that costs more than a limit ever allows at once would refuse every request.
+#[test]
+fn a_cost_that_never_fits_is_reported() {
+    for (plan, route, expected) in [
+        ("rate: 1/s, burst: 5", "cost: 6", Some("`GET /x` costs 6, more than the limit `free` of this plan allows")),
+        ("rate: 9/s, classes: { c: 1/s }", "cost: 6, class: c", Some("more than the limit `c` of this plan allows")),
+        ("rate: 9/s", "cost: 6, rate: 1/s", Some("a request costs 6, and the route's own `rate` allows 1 at once")),
+        ("rate: 9/s", "cost: 0", Some("`cost` is at least 1")),
+        ("rate: 9/s", "cost: 6, rate: 6/s", None),
+    ] {
+        let policy = format!(
+            "version: 1\nlisten: [{{ address: \"127.0.0.1:0\" }}]\nplans: {{ free: {{ {plan} }} }}\n\
+             consumers: {{ acme: {{ plan: free }} }}\n\
+             apis: {{ a: {{ upstream: \"http://127.0.0.1:9\", routes: {{ GET /x: {{ scopes: [a], {route} }} }} }} }}\n"
+        );
+        let (_, _, problems) = check(&policy, &[]);
+        match expected {
+            Some(text) => assert!(problems.contains(text), "{plan} {route}: {problems}"),
+            None => assert!(!problems.contains("cost"), "{plan} {route}: {problems}"),
+        }
+    }
+}

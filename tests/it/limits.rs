@@ -33,11 +33,54 @@ fn a_routes_own_rate_stands_beside_the_plan() {
     let mut client = client(&proxy);
     let token = issuer.token().text();
     let answer = client.get("/x").bearer(&token).send().is(200);
-    assert_eq!(answer.header("ratelimit-policy"), Some(r#""route";q=1;w=3600, "free";q=3;w=10800"#));
+    assert_eq!(answer.header("ratelimit-policy"), Some(r#""route";q=1;w=3600"#), "the nearest limit");
     for _ in 0..5 {
         client.get("/x").bearer(&token).send().refused(429, "rate_limited");
     }
     // What the route refused took nothing from the plan.
+    client.get("/y").bearer(&token).send().is(200);
+    client.get("/y").bearer(&token).send().is(200);
+    client.get("/y").bearer(&token).send().refused(429, "rate_limited");
+    proxy.done();
+}
+
+/// What the plan refuses takes nothing from the route's own limit, and the wait is that of the limit that takes longest.
+#[test]
+fn a_request_that_one_limit_refuses_takes_nothing_from_the_others() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let policy = proxy().before(&upstream).trusts(&issuer).plan("free: { rate: 1/day, burst: 1 }");
+    let policy = policy.route("GET /x", "scopes: [orders:read], rate: 1/h");
+    let mut proxy = policy.route("GET /y", "scopes: [orders:read]").start();
+    let mut client = client(&proxy);
+    let token = issuer.token().text();
+    client.get("/y").bearer(&token).send().is(200);
+    let answer = client.get("/x").bearer(&token).send().refused(429, "rate_limited");
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((86_000..=86_400).contains(&wait), "{wait}");
+    let raised =
+        |policy: Policy| policy.clone().text(&policy.yaml().replace("rate: 1/day, burst: 1", "rate: 100000/s"));
+    assert_eq!(proxy.reload_to(raised), proxy::Reloaded::Loaded);
+    // What was used up is used up, but refills at the new rate from now on: within 10 µs.
+    let answer = client.get("/x").bearer(&token).send().refused(429, "rate_limited");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    client.get("/x").bearer(&token).send().is(200);
+    client.get("/x").bearer(&token).send().refused(429, "rate_limited");
+    proxy.done();
+}
+
+#[test]
+fn a_costly_request_takes_more_of_each_limit() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let policy = proxy().before(&upstream).trusts(&issuer).plan("free: { rate: 1/h, burst: 12 }");
+    let policy = policy.route("GET /x", "scopes: [orders:read], cost: 5").route("GET /y", "scopes: [orders:read]");
+    let proxy = policy.start();
+    let mut client = client(&proxy);
+    let token = issuer.token().text();
+    let answer = client.get("/x").bearer(&token).send().is(200);
+    assert!(answer.header("ratelimit").unwrap().starts_with(r#""free";r=7;"#), "{:?}", answer.header("ratelimit"));
+    client.get("/x").bearer(&token).send().is(200);
+    let answer = client.get("/x").bearer(&token).send().refused(429, "rate_limited");
+    assert!(answer.header("ratelimit").unwrap().starts_with(r#""free";r=2;"#), "{:?}", answer.header("ratelimit"));
     client.get("/y").bearer(&token).send().is(200);
     client.get("/y").bearer(&token).send().is(200);
     client.get("/y").bearer(&token).send().refused(429, "rate_limited");
@@ -197,7 +240,7 @@ fn a_plan_may_hold_a_class_of_endpoints_tighter() {
     let (one, other) =
         (issuer.token().scope("read").sub("one").text(), issuer.token().scope("read").sub("other").text());
     let answer = client.get("/reports/sales").bearer(&one).send().is(200);
-    assert_eq!(answer.header("ratelimit-policy"), Some(r#""report";q=1;w=43200, "free";q=100;w=1"#));
+    assert_eq!(answer.header("ratelimit-policy"), Some(r#""report";q=1;w=43200"#), "the nearest limit");
     // One class is one limit, whichever of its routes is asked; other routes and other consumers are not in it.
     let answer = client.get("/summaries").bearer(&one).send().refused(429, "rate_limited");
     assert!(answer.json()["detail"].as_str().unwrap().contains("`report`"), "{}", answer.text());

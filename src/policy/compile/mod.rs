@@ -79,6 +79,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let (rules, store) = auth::compile(context, document, &listeners, at);
     let apis = apis::compile(context, document, at);
     limits::memory_suffices(context, limits, &apis.routes, at.key("limits"));
+    plans::admit_routes(context, &rules.directory, &apis.routes, at.key("plans"));
     let parts = (&*apis.apis, &*apis.routes);
     let headers = headers::compile(context, document, &rules.key_header, parts, at.key("headers"));
 

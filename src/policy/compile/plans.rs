@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::names::names_limit;
+use crate::policy::Route;
 use crate::policy::document::Document;
+use crate::policy::source::quote;
 use crate::policy::tree::At;
 use crate::policy::units::Rate;
+use crate::stages::auth::directory::Directory;
 use crate::stages::rate_limit::Plan;
 
 /// The plans of a policy, by name.
@@ -52,6 +55,25 @@ fn classes(context: &mut Context<'_>, plan: &mut Plan, written: &BTreeMap<String
         if let Err(problem) = plan.class(name, rate.count, rate.per) {
             context.error(at.key(name), problem);
         }
+    }
+}
+
+/// Warns of plans under which a route can never be called, because its cost is more than a burst.
+pub(super) fn admit_routes(context: &mut Context<'_>, directory: &Directory, routes: &[Arc<Route>], at: At<'_>) {
+    for plan in directory.plans() {
+        let never = |route: &&Arc<Route>| plan.never_fits(&route.limits).is_some();
+        let Some(route) = routes.iter().find(never) else { continue };
+        let (name, cost) = (plan.name(), route.limits.cost);
+        let limit = plan.never_fits(&route.limits).unwrap_or_default();
+        context
+            .warning(
+                at.key(name),
+                format!(
+                    "{} costs {cost}, more than the limit `{limit}` of this plan allows at once",
+                    quote(route.name())
+                ),
+            )
+            .help("raise `burst`, or lower `cost`: consumers of this plan can never call it");
     }
 }
 

@@ -287,6 +287,9 @@ pub(crate) struct Route {
     pub(crate) max_age: Option<Period>,
     /// Class of the route: requests also count against `classes` of the caller's plan.
     pub(crate) class: Option<String>,
+    /// What a request takes from each of its limits. Default: 1.
+    #[schemars(range(min = 1))]
+    pub(crate) cost: Option<u32>,
     /// Rate limit of the route per consumer, in addition to the plan; on a public route, per client address.
     pub(crate) rate: Option<Rate>,
     /// `report` records what would be refused, and lets it through. Default: the mode of the API.

@@ -14,7 +14,8 @@ use crate::policy::source::quote;
 use crate::policy::units::{Period, Rate, Size};
 
 /// The keys of `x-bartizan`.
-const KEYS: [&str; 8] = ["class", "max_age", "max_size", "mode", "only", "proof_of_possession", "rate", "scopes"];
+const KEYS: [&str; 9] =
+    ["class", "cost", "max_age", "max_size", "mode", "only", "proof_of_possession", "rate", "scopes"];
 
 /// The settings, as a route of the policy has them.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +30,8 @@ pub(crate) struct Extensions {
     pub(crate) max_age: Option<Period>,
     /// Class of endpoints.
     pub(crate) class: Option<String>,
+    /// What a request takes from each limit.
+    pub(crate) cost: Option<u32>,
     /// Rate limit of the route itself.
     pub(crate) rate: Option<Rate>,
     /// Largest body.
@@ -60,6 +63,7 @@ fn one(key: &str, node: &Node<'_>, all: &mut Extensions, diagnostics: &mut Diagn
         "only" => all.only = names(node, diagnostics),
         "proof_of_possession" => all.proof_of_possession = names(node, diagnostics),
         "class" => all.class = text(node, diagnostics),
+        "cost" => all.cost = quantity(node, diagnostics),
         "mode" => all.mode = text(node, diagnostics),
         "max_age" => all.max_age = quantity(node, diagnostics),
         "rate" => all.rate = quantity(node, diagnostics),

@@ -76,6 +76,11 @@ impl Directory {
         self.roles.keys().map(|role| &**role)
     }
 
+    /// All plans.
+    pub(crate) fn plans(&self) -> impl Iterator<Item = &Arc<Plan>> {
+        self.plans.values()
+    }
+
     /// The names of all plans.
     pub(crate) fn plan_names(&self) -> impl Iterator<Item = &str> {
         self.plans.keys().map(String::as_str)

@@ -19,7 +19,7 @@ use super::claims::refuse;
 use super::introspection::TIMEOUT;
 use crate::refusal::{Members, Reason, Refusal};
 use crate::stages::rate_limit::Limit;
-use crate::state::ledger::{Account, Ledger, Tick};
+use crate::state::ledger::{FailedAttempts, Ledger, Tick};
 
 /// The limit on failed attempts.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Failures {
     /// Decides whether an address may try to authenticate.
     pub(crate) fn permit(&self, ledger: &Ledger, address: IpAddr, now: Tick) -> Result<(), Refusal> {
         let Some(account) = ledger.failing(address, now) else { return Ok(()) };
-        self.limit.peek(&account.plan, now).map_err(too_many)
+        self.limit.peek(&account.bucket, now).map_err(too_many)
     }
 
     /// Counts an attempt before it is decided. Waits while the attempts that are under way could use up the limit, but need
@@ -56,7 +56,7 @@ impl Failures {
                 decided.as_mut().enable();
                 {
                     let mut open = attempts.open.lock().unwrap_or_else(PoisonError::into_inner);
-                    match self.limit.take(&account.plan, now) {
+                    match self.limit.take(&account.bucket, now) {
                         Ok(_) => {
                             *open += 1;
                             return Ok(());
@@ -79,8 +79,8 @@ impl Failures {
     pub(crate) fn note(&self, ledger: &Ledger, address: IpAddr, now: Tick) {
         let account = ledger.failed(address, now);
         // Over the limit, there is nothing more to count.
-        let _ = self.limit.take(&account.plan, now);
-        ledger.note_failing(account.plan.0.load(Ordering::Relaxed));
+        let _ = self.limit.take(&account.bucket, now);
+        ledger.note_failing(account.bucket.0.load(Ordering::Relaxed));
     }
 }
 
@@ -88,14 +88,14 @@ impl Failures {
 pub(super) struct Attempt<'a> {
     limit: &'a Limit,
     ledger: &'a Ledger,
-    account: Arc<Account>,
+    account: Arc<FailedAttempts>,
     failed: bool,
 }
 
 impl Attempt<'_> {
     /// It has not failed.
     pub(super) fn give_back(mut self) {
-        self.limit.give_back(&self.account.plan);
+        self.limit.give_back(&self.account.bucket);
         self.failed = false;
     }
 }
@@ -103,7 +103,7 @@ impl Attempt<'_> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if self.failed {
-            self.ledger.note_failing(self.account.plan.0.load(Ordering::Relaxed));
+            self.ledger.note_failing(self.account.bucket.0.load(Ordering::Relaxed));
         }
         let attempts = &self.account.attempts;
         let mut open = attempts.open.lock().unwrap_or_else(PoisonError::into_inner);

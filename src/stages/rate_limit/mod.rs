@@ -1,32 +1,29 @@
 //! Rate limiting: decides whether a request is within its limits, and reports what remains of them.
 //!
 //! Requests are counted per consumer (per client address on public routes), never per connection or worker. A request
-//! over a limit is refused, never delayed. The narrowest limit is checked first, and a refused request does not count
-//! against the limit that refuses it. Time and state are arguments: [`crate::state::ledger`] keeps the state, [`local`]
-//! does the arithmetic.
+//! over a limit is refused, never delayed. [`RouteLimits::of`] says which limits a request counts against; all of them are
+//! decided before any is taken, so that a refused request takes nothing. Time and state are arguments:
+//! [`crate::state::ledger`] keeps the state, [`limit`] does the arithmetic.
 
-mod local;
+mod headers;
+mod limit;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
-use http::header::{HeaderMap, HeaderName};
-
-pub(crate) use self::local::Limit;
+pub(crate) use self::headers::RateLimitHeaders;
+pub(crate) use self::limit::Limit;
+use self::limit::{Exceeded, Fits};
 use crate::refusal::{Members, Reason, Refusal, Stage};
-use crate::state::ledger::{Account, Bucket, Ledger, LimitId, Tick};
-
-/// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10 §3 and §4).
-const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+use crate::state::ledger::{Account, Ledger, LimitId, Tick};
 
 /// The rate limits of a consumer.
 #[derive(Debug)]
 pub(crate) struct Plan {
     name: Arc<str>,
+    id: LimitId,
     limit: Limit,
     /// Tighter limits for classes of endpoints.
     classes: Vec<(LimitId, Limit)>,
@@ -35,7 +32,8 @@ pub(crate) struct Plan {
 impl Plan {
     /// Compiles a plan. `burst` defaults to one second's worth, at least 1.
     pub(crate) fn new(name: &str, count: NonZeroU32, per: Duration, burst: Option<NonZeroU32>) -> Result<Self, String> {
-        Ok(Self { name: name.into(), limit: Limit::new(name, count, per, burst)?, classes: Vec::new() })
+        let limit = Limit::new(name, count, per, burst)?;
+        Ok(Self { name: name.into(), id: LimitId::plan(), limit, classes: Vec::new() })
     }
 
     /// Adds the limit of a class of endpoints.
@@ -47,19 +45,43 @@ impl Plan {
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
+
+    fn of_class(&self, class: Option<LimitId>) -> Option<&(LimitId, Limit)> {
+        self.classes.iter().find(|(id, _)| Some(*id) == class)
+    }
+
+    /// The name of its limit whose burst is less than what a request costs, so that it refuses every one.
+    pub(crate) fn never_fits<'l>(&'l self, limits: &'l RouteLimits) -> Option<&'l str> {
+        let [_, class, plan] = limits.of(Some(self));
+        let mut own = [class, plan].into_iter().flatten();
+        own.find(|(_, limit)| limit.burst() < limits.cost).map(|(_, limit)| limit.name())
+    }
 }
 
-/// A route's own limit, in addition to the plan.
+/// What a route says about limits.
 #[derive(Debug)]
-pub(crate) struct RouteLimit {
-    limit: Limit,
-    id: LimitId,
+pub(crate) struct RouteLimits {
+    /// The route's own limit, in addition to the plan's.
+    pub(crate) rate: Option<(LimitId, Limit)>,
+    /// Its class of endpoints, for which plans may have a limit.
+    pub(crate) class: Option<LimitId>,
+    /// What a request takes from each limit.
+    pub(crate) cost: NonZeroU32,
 }
 
-impl RouteLimit {
-    /// Compiles the limit of a route.
-    pub(crate) fn new(api: &str, route: &str, count: NonZeroU32, per: Duration) -> Result<Self, String> {
-        Ok(Self { limit: Limit::new("route", count, per, None)?, id: LimitId::route(api, route) })
+/// One limit that a request counts against.
+type Applicable<'l> = (LimitId, &'l Limit);
+/// The most limits that one request counts against.
+const MOST: usize = 3;
+
+impl RouteLimits {
+    /// Which limits a request counts against: the route's own, the one of its class in the caller's plan, the plan's.
+    fn of<'l>(&'l self, plan: Option<&'l Plan>) -> [Option<Applicable<'l>>; MOST] {
+        [
+            self.rate.as_ref().map(|(id, limit)| (*id, limit)),
+            plan.and_then(|plan| plan.of_class(self.class)).map(|(id, limit)| (*id, limit)),
+            plan.map(|plan| (plan.id, &plan.limit)),
+        ]
     }
 }
 
@@ -71,82 +93,76 @@ pub(crate) enum Subject<'a> {
     Address(IpAddr),
 }
 
-/// The limits and what remains of them after this request, for the response headers.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct RateLimitHeaders {
-    policy: Option<HeaderValue>,
-    state: Option<HeaderValue>,
-}
-
-impl RateLimitHeaders {
-    /// Adds the `RateLimit` headers, if a limit was checked.
-    pub(crate) fn write_to(self, headers: &mut HeaderMap) {
-        if let (Some(policy), Some(state)) = (self.policy, self.state) {
-            headers.insert(RATELIMIT_POLICY, policy);
-            headers.insert(RATELIMIT, state);
-        }
-    }
-
-    fn note(&mut self, limit: &Limit, remaining: u32, reset: Duration) {
-        let item = limit.state_item(remaining, reset);
-        self.state = match self.state.take() {
-            None => HeaderValue::try_from(item).ok(),
-            Some(before) => join(&before, &item),
-        };
-        self.policy = match self.policy.take() {
-            None => Some(limit.policy_item().clone()),
-            Some(before) => join(&before, limit.policy_item().to_str().unwrap_or_default()),
-        };
-    }
-}
-
-fn join(before: &HeaderValue, item: &str) -> Option<HeaderValue> {
-    HeaderValue::try_from(format!("{}, {item}", before.to_str().unwrap_or_default())).ok()
-}
-
-/// Counts the request against the route's own limit, then the plan's for the route's class, then the plan's. `headers` is
-/// updated whether the request is allowed or not.
+/// Counts a request against all of its limits, or refuses it and counts it against none. `headers` are set in either case.
 pub(crate) fn take(
-    route: Option<&RouteLimit>,
-    class: Option<LimitId>,
+    limits: &RouteLimits,
     subject: &Subject<'_>,
     ledger: &Ledger,
     now: Tick,
     headers: &mut RateLimitHeaders,
 ) -> Result<(), Refusal> {
-    if let Some(route) = route {
-        let bucket = match subject {
-            Subject::Consumer(_, account) => account.bucket(route.id, now),
-            Subject::Address(address) => ledger.address(*address, now).bucket(route.id, now),
-        };
-        take_one(&route.limit, &bucket, now, headers)?;
-    }
-    if let Subject::Consumer(Some(plan), account) = subject {
-        if let Some((id, limit)) = plan.classes.iter().find(|(id, _)| Some(*id) == class) {
-            take_one(limit, &account.bucket(*id, now), now, headers)?;
+    let of_address;
+    let (plan, account) = match subject {
+        Subject::Consumer(plan, account) => (*plan, *account),
+        Subject::Address(_) if limits.rate.is_none() => return Ok(()),
+        Subject::Address(address) => {
+            of_address = ledger.address(*address, now);
+            (None, &*of_address)
         }
-        take_one(&plan.limit, &account.plan, now, headers)?;
+    };
+    let decided = decide_and_take(&limits.of(plan), limits.cost, account, now);
+    let all = || decided.iter().flatten();
+    let refused = all().filter_map(|(limit, outcome)| Some((*limit, outcome.as_ref().err()?)));
+    // Waiting for the one that takes longest suffices for all.
+    if let Some((limit, exceeded)) = refused.max_by_key(|(_, exceeded)| exceeded.wait()) {
+        headers.set(limit, exceeded.remaining, exceeded.wait());
+        return Err(refusal(limit, exceeded, limits.cost));
+    }
+    let fits = all().filter_map(|(limit, outcome)| Some((*limit, outcome.as_ref().ok()?)));
+    if let Some((limit, fits)) = fits.min_by_key(|(_, fits)| (fits.remaining, std::cmp::Reverse(fits.full_after))) {
+        headers.set(limit, fits.remaining, fits.full_after);
     }
     Ok(())
 }
 
-fn take_one(limit: &Limit, bucket: &Bucket, now: Tick, headers: &mut RateLimitHeaders) -> Result<(), Refusal> {
-    match limit.take(bucket, now) {
-        Ok(fits) => {
-            headers.note(limit, fits.remaining, fits.full_after);
-            Ok(())
-        }
-        Err(wait) => {
-            headers.note(limit, 0, wait);
-            let seconds = whole_seconds(wait);
-            Err(Refusal::new(
-                Stage::RateLimit,
-                Reason::RateLimited,
-                format!("wait {seconds} s before the next request; {}", limit.words()),
-            )
-            .members(Members { retry_after: Some(seconds), ..Members::default() }))
+type Decided<'l> = [Option<(&'l Limit, Result<Fits, Exceeded>)>; MOST];
+
+/// Decides all limits, and takes from each if the request fits all.
+fn decide_and_take<'l>(
+    limits: &[Option<Applicable<'l>>; MOST],
+    cost: NonZeroU32,
+    account: &Account,
+    now: Tick,
+) -> Decided<'l> {
+    let mut uses = account.uses();
+    let decided = limits.map(|limit| {
+        limit.map(|(id, limit)| {
+            let used = uses.full_at(id);
+            let full_at = limit.within_window(used, now);
+            if full_at < used {
+                uses.set(id, full_at, now);
+            }
+            (limit, limit.decide(full_at, cost, now))
+        })
+    });
+    if decided.iter().flatten().all(|(_, outcome)| outcome.is_ok()) {
+        for ((id, _), (_, outcome)) in limits.iter().flatten().zip(decided.iter().flatten()) {
+            if let Ok(fits) = outcome {
+                uses.set(*id, fits.full_at, now);
+            }
         }
     }
+    decided
+}
+
+fn refusal(limit: &Limit, exceeded: &Exceeded, cost: NonZeroU32) -> Refusal {
+    let retry_after = exceeded.wait.map(whole_seconds);
+    let detail = match retry_after {
+        Some(seconds) => format!("wait {seconds} s before the next request; {}", limit.words()),
+        None => format!("a request to this route costs {cost}, which never fits; {}", limit.words()),
+    };
+    let members = Members { retry_after, ..Members::default() };
+    Refusal::new(Stage::RateLimit, Reason::RateLimited, detail).members(members)
 }
 
 /// Rounded up, at least 1, so that a retry after this time is allowed.

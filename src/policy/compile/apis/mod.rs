@@ -5,6 +5,7 @@ mod merged_route;
 mod modes;
 mod openapi;
 mod route;
+mod route_limits;
 mod upstream;
 
 use std::collections::BTreeMap;

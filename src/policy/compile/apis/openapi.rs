@@ -278,6 +278,7 @@ impl Described {
                 .filter(|_| good),
             max_age: own.and_then(|own| own.max_age).or(extensions.max_age),
             class: own.and_then(|own| own.class.clone()).or_else(|| extensions.class.clone().filter(|_| good)),
+            cost: own.and_then(|own| own.cost).or(extensions.cost),
             rate: own.and_then(|own| own.rate).or(extensions.rate),
             mode: own.and_then(|own| own.mode.clone()).or_else(mode),
             request: own.and_then(|own| own.request.clone()),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::merged_route::MergedRoute;
 use super::modes;
+use super::route_limits;
 use crate::policy::compile::context::Context;
 use crate::policy::compile::contracts::{self, Defaults};
 use crate::policy::compile::names::check_scopes;
@@ -13,9 +14,7 @@ use crate::policy::router::PathName;
 use crate::policy::tree::At;
 use crate::policy::{Access, Api, Reporting, Route};
 use crate::refusal::Stage;
-use crate::stages::rate_limit::RouteLimit;
 use crate::stages::scope::{Alternative, ProofOfPossession, Requirement as ScopeRequirement};
-use crate::state::ledger::LimitId;
 
 /// What the routes of one API have in common.
 pub(super) struct ApiScope<'a> {
@@ -36,8 +35,7 @@ pub(super) fn compile(
 ) -> Option<Route> {
     let MergedRoute { name, at, settings, alternatives, request, response, reports_responses, .. } = merged;
     let access = access(context, scope.document, &settings, alternatives, at);
-    let rate = rate(context, scope, name, &settings, at.key("rate"));
-    let class = class(context, scope.document, &settings, at.key("class"));
+    let limits = route_limits::compile(context, scope.document, (scope.api.name(), name), &settings, at);
     let request = contracts::request(context, schemas, &settings, request, names, scope.defaults, at);
     let (response, reports) = match &settings.response {
         None => (response, reports_responses),
@@ -57,35 +55,11 @@ pub(super) fn compile(
         name: name.into(),
         api: Arc::clone(scope.api),
         access: access?,
-        rate,
-        class,
+        limits,
         request: request?,
         response,
         reporting: if reports { mode.with(Stage::Response) } else { mode },
     })
-}
-
-fn rate(
-    context: &mut Context<'_>,
-    scope: &ApiScope<'_>,
-    name: &str,
-    settings: &document::Route,
-    at: At<'_>,
-) -> Option<RouteLimit> {
-    let rate = settings.rate?;
-    RouteLimit::new(scope.api.name(), name, rate.count, rate.per).map_err(|problem| context.error(at, problem)).ok()
-}
-
-fn class(context: &mut Context<'_>, document: &Document, settings: &document::Route, at: At<'_>) -> Option<LimitId> {
-    let class = settings.class.as_ref()?;
-    let known = || document.plans.values().flat_map(|plan| plan.classes.keys()).map(String::as_str);
-    if !known().any(|known| known == class) {
-        context.unknown(at, "class in any plan", class, known());
-    }
-    if settings.public == Some(true) {
-        context.error(at, "a public route has no plan, so no class can limit it").help("write `rate:`");
-    }
-    Some(LimitId::class(class))
 }
 
 /// Who may use a route: `scopes` or `public`, or the alternatives of its description.

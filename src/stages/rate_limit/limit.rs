@@ -1,8 +1,9 @@
-//! Rate limits of this node: the GCRA of the governor crate, applied to a bucket of the ledger.
+//! One rate limit: the GCRA of the governor crate, applied to a bucket of the ledger.
 //!
-//! Governor only does the arithmetic. The state is our bucket and the time is an argument, so a decision depends only on
-//! its arguments, and a bucket outlives the policy that created the limit.
+//! Governor only does the arithmetic. The state and the time are arguments, so a decision depends only on its arguments,
+//! changes nothing, and a bucket outlives the policy that created the limit.
 
+use std::cell::Cell;
 use std::cmp::max;
 use std::num::NonZeroU32;
 use std::ops::Add;
@@ -26,17 +27,30 @@ const MAX_WINDOW: Duration = Duration::from_secs(366 * 86_400);
 pub(crate) struct Limit {
     name: Box<str>,
     quota: Quota,
+    /// Time to refill the burst, in nanoseconds.
+    window: u64,
     policy_item: HeaderValue,
     words: Box<str>,
 }
 
-/// The state of a limit that allowed a request.
+/// A request that fits a limit.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Allowed {
-    /// How many more requests are allowed right now.
+pub(crate) struct Fits {
+    /// The tick at which the bucket will be full again, once the request has been taken.
+    pub(crate) full_at: u64,
+    /// How much more is allowed right now.
     pub(crate) remaining: u32,
     /// Time until the limit is fully replenished.
     pub(crate) full_after: Duration,
+}
+
+/// A request that does not fit a limit.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Exceeded {
+    /// Time until it fits. `None`: it costs more than the burst, so it never does.
+    pub(crate) wait: Option<Duration>,
+    /// How much is allowed right now.
+    pub(crate) remaining: u32,
 }
 
 impl Limit {
@@ -53,26 +67,75 @@ impl Limit {
                 "the burst would take more than a year to fill again: raise the rate, or lower the burst".to_owned()
             );
         }
-        let window = max(1, window.as_nanos().div_ceil(1_000_000_000));
-        let policy_item = HeaderValue::try_from(format!(r#""{name}";q={burst};w={window}"#))
+        let seconds = max(1, window.as_nanos().div_ceil(1_000_000_000));
+        let policy_item = HeaderValue::try_from(format!(r#""{name}";q={burst};w={seconds}"#))
             .map_err(|_| "the name cannot stand in a header")?;
         Ok(Self {
             name: name.into(),
             quota: quota.allow_burst(burst),
+            window: u64::try_from(window.as_nanos()).unwrap_or(u64::MAX),
             policy_item,
             words: format!("the limit `{name}` allows {count} per {per:?}, {burst} at once").into(),
         })
     }
 
-    /// Counts one request, or returns how long to wait.
-    pub(crate) fn take(&self, bucket: &Bucket, now: Tick) -> Result<Allowed, Duration> {
-        let limiter = RateLimiter::<_, _, _, StateInformationMiddleware>::new(self.quota, BucketAt(bucket, now), Now);
-        match limiter.check() {
-            Ok(snapshot) => {
-                let full = bucket.0.load(Ordering::Relaxed).saturating_sub(now.0);
-                Ok(Allowed { remaining: snapshot.remaining_burst_capacity(), full_after: Duration::from_nanos(full) })
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The burst: what may come at once, and the most that a request can cost.
+    pub(crate) fn burst(&self) -> NonZeroU32 {
+        self.quota.burst_size()
+    }
+
+    /// When a bucket will be full under this limit. One that was used at a lower rate is empty, and no emptier than this
+    /// limit could make it: a rate that was raised holds at once, and no change locks anybody out for longer than the new
+    /// window.
+    pub(crate) fn within_window(&self, full_at: u64, now: Tick) -> u64 {
+        full_at.min(now.0.saturating_add(self.window))
+    }
+
+    /// Decides whether a request of this cost fits, given when the bucket will be full. Takes nothing.
+    pub(crate) fn decide(&self, full_at: u64, cost: NonZeroU32, now: Tick) -> Result<Fits, Exceeded> {
+        let missing = full_at.saturating_sub(now.0);
+        let state = Once { before: (full_at != 0).then(|| Nanos::from(missing)), after: Cell::default() };
+        let limiter = RateLimiter::<_, _, _, StateInformationMiddleware>::new(self.quota, state, Now);
+        match limiter.check_n(cost) {
+            Ok(Ok(snapshot)) => {
+                let after = limiter.into_state_store().after.get();
+                Ok(Fits {
+                    full_at: now.0.saturating_add(after.as_u64()),
+                    remaining: snapshot.remaining_burst_capacity(),
+                    full_after: after.into(),
+                })
             }
-            Err(until) => Err(until.wait_time_from(Relative(0))),
+            Ok(Err(until)) => {
+                let wait = until.wait_time_from(Relative(0));
+                Err(Exceeded { wait: Some(wait), remaining: self.remaining(missing) })
+            }
+            Err(_) => Err(Exceeded { wait: None, remaining: self.remaining(missing) }),
+        }
+    }
+
+    /// How much is allowed when a bucket is full after `missing` nanoseconds.
+    fn remaining(&self, missing: u64) -> u32 {
+        let one = u64::try_from(self.quota.replenish_interval().as_nanos()).unwrap_or(u64::MAX).max(1);
+        let used = u32::try_from(missing.div_ceil(one)).unwrap_or(u32::MAX);
+        self.burst().get().saturating_sub(used)
+    }
+
+    /// Counts one request, or returns how long to wait.
+    pub(crate) fn take(&self, bucket: &Bucket, now: Tick) -> Result<(), Duration> {
+        let mut before = bucket.0.load(Ordering::Acquire);
+        loop {
+            let at_most = self.within_window(before, now);
+            let decided = self.decide(at_most, NonZeroU32::MIN, now);
+            let after = decided.as_ref().map_or(at_most, |fits| fits.full_at);
+            match bucket.0.compare_exchange_weak(before, after, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return decided.map(drop).map_err(|exceeded| exceeded.wait()),
+                Err(changed) => before = changed,
+            }
         }
     }
 
@@ -84,8 +147,9 @@ impl Limit {
 
     /// Decides like [`Self::take`], but does not count the request.
     pub(crate) fn peek(&self, bucket: &Bucket, now: Tick) -> Result<(), Duration> {
-        let copy = Bucket(bucket.0.load(Ordering::Acquire).into());
-        self.take(&copy, now).map(drop)
+        self.decide(self.within_window(bucket.0.load(Ordering::Acquire), now), NonZeroU32::MIN, now)
+            .map(drop)
+            .map_err(|exceeded| exceeded.wait())
     }
 
     /// For `RateLimit-Policy`: quota and window in seconds.
@@ -104,6 +168,13 @@ impl Limit {
     /// Describes the limit for callers.
     pub(crate) fn words(&self) -> &str {
         &self.words
+    }
+}
+
+impl Exceeded {
+    /// Time until the request may be repeated.
+    pub(crate) fn wait(&self) -> Duration {
+        self.wait.unwrap_or(MAX_WINDOW)
     }
 }
 
@@ -141,27 +212,22 @@ impl Reference for Relative {
     }
 }
 
-/// A bucket relative to "now": the store of exactly one limiter.
-struct BucketAt<'a>(&'a Bucket, Tick);
+/// A bucket relative to "now": the store of one limiter that makes one decision.
+struct Once {
+    before: Option<Nanos>,
+    after: Cell<Nanos>,
+}
 
-impl StateStore for BucketAt<'_> {
+impl StateStore for Once {
     type Key = NotKeyed;
 
     fn measure_and_replace<T, F, E>(&self, _key: &NotKeyed, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let Self(Bucket(full_at), Tick(now)) = *self;
-        let mut before = full_at.load(Ordering::Acquire);
-        loop {
-            let relative = (before != 0).then(|| Nanos::from(before.saturating_sub(now)));
-            let (outcome, after) = decide(relative)?;
-            let after = now.saturating_add(after.as_u64());
-            match full_at.compare_exchange_weak(before, after, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(outcome),
-                Err(changed) => before = changed,
-            }
-        }
+        let (outcome, after) = decide(self.before)?;
+        self.after.set(after);
+        Ok(outcome)
     }
 }
 
@@ -190,9 +256,10 @@ mod tests {
             (start + SECOND / 2, Err(SECOND / 2)),
             (start + 60 * SECOND, Ok(2)),
         ] {
-            let got =
-                limit.take(&bucket, Tick(at)).map(|allowed| allowed.remaining).map_err(|wait| wait.as_nanos() as u64);
-            assert_eq!(got, expected, "at {at}");
+            let full_at = bucket.0.load(Ordering::Relaxed);
+            let left = limit.decide(full_at, NonZeroU32::MIN, Tick(at)).map(|fits| fits.remaining);
+            assert_eq!(left.map_err(|exceeded| exceeded.wait().as_nanos() as u64), expected, "at {at}");
+            assert_eq!(limit.take(&bucket, Tick(at)).is_ok(), expected.is_ok(), "at {at}");
         }
     }
 
@@ -202,6 +269,32 @@ mod tests {
         let now = Tick(SECOND);
         while before.take(&bucket, now).is_ok() {}
         assert!(after.take(&bucket, now).is_err(), "used up under the old rate is used up under the new");
+    }
+
+    /// A raised rate holds at once, and a lowered one locks nobody out for longer than its own window.
+    #[test]
+    fn a_new_rate_counts_from_its_own_window() {
+        let a_day = 86_400;
+        let (slow, fast) = (limit(5, a_day, Some(5)), limit(10, 1, Some(10)));
+        let (bucket, now) = (Bucket::default(), Tick(SECOND));
+        while slow.take(&bucket, now).is_ok() {}
+        assert_eq!(fast.take(&bucket, now), Err(Duration::from_millis(100)));
+        assert_eq!(fast.take(&bucket, Tick(now.0 + SECOND / 10)), Ok(()));
+        let bucket = Bucket::default();
+        while fast.take(&bucket, now).is_ok() {}
+        assert_eq!(slow.take(&bucket, now), Ok(()));
+    }
+
+    #[test]
+    fn a_request_that_costs_more_takes_more_and_one_above_the_burst_never_fits() {
+        let limit = limit(1, 1, Some(10));
+        let decide = |full_at, cost| limit.decide(full_at, NonZeroU32::new(cost).unwrap(), Tick(SECOND));
+        let fits = decide(0, 4).unwrap();
+        assert_eq!((fits.remaining, fits.full_after), (6, Duration::from_secs(4)));
+        let exceeded = Exceeded { wait: Some(Duration::from_secs(1)), remaining: 6 };
+        assert_eq!(decide(fits.full_at, 7), Err(exceeded));
+        assert_eq!(decide(fits.full_at, 6).unwrap().remaining, 0);
+        assert_eq!(decide(0, 11), Err(Exceeded { wait: None, remaining: 10 }));
     }
 
     #[test]
