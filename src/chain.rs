@@ -19,6 +19,7 @@ use crate::stages::auth::cache::TokenCache;
 use crate::stages::rate_limit::{self, RateLimitHeaders, Subject};
 use crate::stages::schema::content::Contents;
 use crate::stages::schema::{Rejected, response};
+use crate::state::ledger::InFlight;
 
 /// What the chain found out about a request, for the response and the record; set even if the request is refused.
 #[derive(Default)]
@@ -29,6 +30,8 @@ pub(crate) struct Trace {
     pub(crate) refused: Option<Arc<Caller>>,
     /// What is left of the caller's limits.
     pub(crate) rate_limit_headers: RateLimitHeaders,
+    /// Counts the request as under way, if that is limited.
+    pub(crate) in_flight: Option<InFlight>,
     /// The refusals of stages that only report.
     pub(crate) would_refuse: Vec<Refusal>,
 }
@@ -89,8 +92,9 @@ pub(crate) async fn admit(
         subject = Subject::Consumer(caller.plan(), caller.account());
     }
     let headers = &mut trace.rate_limit_headers;
-    if let Err(refusal) = rate_limit::take(&route.limits, &subject, &in_force.ledger, request.tick, headers) {
-        trace.settle(reporting, refusal)?;
+    match rate_limit::take(&route.limits, &subject, &in_force.ledger, request.tick, headers) {
+        Ok(in_flight) => trace.in_flight = in_flight,
+        Err(refusal) => trace.settle(reporting, refusal)?,
     }
     let body = match route.request.admit(request, body, counter, &in_force.memory).await {
         Ok(body) => body,

@@ -71,9 +71,33 @@ impl LimitId {
 #[derive(Debug, Default)]
 pub(crate) struct Account(Mutex<Uses>);
 
-/// The buckets of one caller, by limit: the tick at which each will be full again. Few, so a list is faster than a map.
+/// What has been used, by limit.
 #[derive(Debug, Default)]
-pub(crate) struct Uses(Vec<(LimitId, u64)>);
+pub(crate) struct Uses {
+    /// The tick at which each bucket will be full again. Few, so a list is faster than a map.
+    buckets: Vec<(LimitId, u64)>,
+    /// Requests that are under way.
+    pub(crate) in_flight: u32,
+}
+
+/// A request that is under way, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Account>);
+
+impl InFlight {
+    /// Counts a request whose account is locked.
+    pub(crate) fn begin(account: &Arc<Account>, uses: &mut Uses) -> Self {
+        uses.in_flight = uses.in_flight.saturating_add(1);
+        Self(Arc::clone(account))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut uses = self.0.uses();
+        uses.in_flight = uses.in_flight.saturating_sub(1);
+    }
+}
 
 impl Account {
     /// Locks the account for one decision, so that a request takes from all of its limits or from none.
@@ -83,25 +107,25 @@ impl Account {
 
     /// Resets all buckets to full.
     fn forget(&self) {
-        self.uses().0.clear();
+        self.uses().buckets.clear();
     }
 }
 
 impl Uses {
     /// The tick at which the bucket of a limit will be full; 0: it has not been used.
     pub(crate) fn full_at(&self, limit: LimitId) -> u64 {
-        self.0.iter().find(|(known, _)| *known == limit).map_or(0, |(_, full_at)| *full_at)
+        self.buckets.iter().find(|(known, _)| *known == limit).map_or(0, |(_, full_at)| *full_at)
     }
 
     /// Stores when the bucket of a limit will be full.
     pub(crate) fn set(&mut self, limit: LimitId, full_at: u64, now: Tick) {
-        if let Some((_, known)) = self.0.iter_mut().find(|(known, _)| *known == limit) {
+        if let Some((_, known)) = self.buckets.iter_mut().find(|(known, _)| *known == limit) {
             *known = full_at;
             return;
         }
         // A full bucket says no more than none, and limits of former policies would stay for ever.
-        self.0.retain(|(_, full_at)| *full_at > now.0);
-        self.0.push((limit, full_at));
+        self.buckets.retain(|(_, full_at)| *full_at > now.0);
+        self.buckets.push((limit, full_at));
     }
 }
 
@@ -129,7 +153,7 @@ trait Idle: Default {
 
 impl Idle for Account {
     fn is_idle(&self, now: Tick) -> bool {
-        self.uses().0.iter().all(|(_, full_at)| *full_at <= now.0)
+        self.uses().buckets.iter().all(|(_, full_at)| *full_at <= now.0)
     }
 }
 
@@ -315,8 +339,8 @@ mod tests {
         uses.set(used, later.0, now);
         uses.set(idle, now.0, now);
         uses.set(new, later.0 + 1, now);
-        assert_eq!((uses.0.len(), uses.full_at(used), uses.full_at(idle)), (2, later.0, 0));
+        assert_eq!((uses.buckets.len(), uses.full_at(used), uses.full_at(idle)), (2, later.0, 0));
         uses.set(idle, later.0 + 1, later);
-        assert_eq!((uses.0.len(), uses.full_at(used), uses.full_at(new)), (2, 0, later.0 + 1));
+        assert_eq!((uses.buckets.len(), uses.full_at(used), uses.full_at(new)), (2, 0, later.0 + 1));
     }
 }

@@ -16,6 +16,7 @@ mod certificates;
 mod check;
 mod clients;
 mod commands;
+mod concurrent;
 mod configs;
 mod contracts;
 mod demo;

@@ -37,6 +37,11 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         match Plan::new(name, rate.count, rate.per, burst.flatten()) {
             Ok(mut plan) => {
                 classes(context, &mut plan, &written.classes, at.key("classes"));
+                match written.concurrent.map(NonZeroU32::new) {
+                    Some(Some(most)) => plan.concurrent(most),
+                    Some(None) => drop(context.error(at.key("concurrent"), "`concurrent` is at least 1")),
+                    None => {}
+                }
                 plans.insert(name.clone(), Arc::new(plan));
             }
             Err(problem) => {

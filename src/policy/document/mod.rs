@@ -226,6 +226,9 @@ pub(crate) struct Plan {
     pub(crate) rate: Option<Rate>,
     /// Number of requests that may come at once. Default: one second's worth, at least 1.
     pub(crate) burst: Option<u32>,
+    /// Number of requests that may be under way at the same time, on each node. Default: no limit.
+    #[schemars(range(min = 1))]
+    pub(crate) concurrent: Option<u32>,
     /// Tighter rates: a class of routes and the rate of all its routes together.
     pub(crate) classes: BTreeMap<String, Rate>,
 }

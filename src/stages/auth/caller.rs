@@ -219,7 +219,7 @@ impl Caller {
     }
 
     /// The usage of its limits.
-    pub(crate) fn account(&self) -> &Account {
+    pub(crate) fn account(&self) -> &Arc<Account> {
         &self.account
     }
 

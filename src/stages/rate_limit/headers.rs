@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::header::{HeaderMap, HeaderName};
 
+use super::concurrent::Concurrent;
 use super::limit::Limit;
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -19,6 +20,11 @@ impl RateLimitHeaders {
     pub(super) fn set(&mut self, limit: &Limit, remaining: u32, reset: Duration) {
         let state = HeaderValue::try_from(limit.state_item(remaining, reset)).ok();
         self.0 = state.map(|state| (limit.policy_item().clone(), state));
+    }
+
+    /// Names the limit on requests that are under way, when no more may begin.
+    pub(super) fn set_concurrent(&mut self, limit: &Concurrent) {
+        self.0 = Some((limit.policy_item().clone(), HeaderValue::from_static(r#""concurrent";r=0"#)));
     }
 
     /// Adds the headers, if a limit was checked.

@@ -5,6 +5,7 @@
 //! decided before any is taken, so that a refused request takes nothing. Time and state are arguments:
 //! [`crate::state::ledger`] keeps the state, [`limit`] does the arithmetic.
 
+mod concurrent;
 mod headers;
 mod limit;
 
@@ -13,11 +14,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::concurrent::Concurrent;
 pub(crate) use self::headers::RateLimitHeaders;
 pub(crate) use self::limit::Limit;
 use self::limit::{Exceeded, Fits};
 use crate::refusal::{Members, Reason, Refusal, Stage};
-use crate::state::ledger::{Account, Ledger, LimitId, Tick};
+use crate::state::ledger::{Account, InFlight, Ledger, LimitId, Tick};
 
 /// The rate limits of a consumer.
 #[derive(Debug)]
@@ -27,19 +29,25 @@ pub(crate) struct Plan {
     limit: Limit,
     /// Tighter limits for classes of endpoints.
     classes: Vec<(LimitId, Limit)>,
+    concurrent: Option<Concurrent>,
 }
 
 impl Plan {
     /// Compiles a plan. `burst` defaults to one second's worth, at least 1.
     pub(crate) fn new(name: &str, count: NonZeroU32, per: Duration, burst: Option<NonZeroU32>) -> Result<Self, String> {
         let limit = Limit::new(name, count, per, burst)?;
-        Ok(Self { name: name.into(), id: LimitId::plan(), limit, classes: Vec::new() })
+        Ok(Self { name: name.into(), id: LimitId::plan(), limit, classes: Vec::new(), concurrent: None })
     }
 
     /// Adds the limit of a class of endpoints.
     pub(crate) fn class(&mut self, name: &str, count: NonZeroU32, per: Duration) -> Result<(), String> {
         self.classes.push((LimitId::class(name), Limit::new(name, count, per, None)?));
         Ok(())
+    }
+
+    /// Limits the requests that are under way at the same time, on each node.
+    pub(crate) fn concurrent(&mut self, most: NonZeroU32) {
+        self.concurrent = Some(Concurrent::new(most));
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -88,29 +96,31 @@ impl RouteLimits {
 /// What a request is counted against.
 pub(crate) enum Subject<'a> {
     /// A consumer, with its plan and account.
-    Consumer(Option<&'a Plan>, &'a Account),
+    Consumer(Option<&'a Plan>, &'a Arc<Account>),
     /// The client address of an unauthenticated request.
     Address(IpAddr),
 }
 
 /// Counts a request against all of its limits, or refuses it and counts it against none. `headers` are set in either case.
+/// Returns what to hold while the request is under way, if that is limited.
 pub(crate) fn take(
     limits: &RouteLimits,
     subject: &Subject<'_>,
     ledger: &Ledger,
     now: Tick,
     headers: &mut RateLimitHeaders,
-) -> Result<(), Refusal> {
+) -> Result<Option<InFlight>, Refusal> {
     let of_address;
     let (plan, account) = match subject {
         Subject::Consumer(plan, account) => (*plan, *account),
-        Subject::Address(_) if limits.rate.is_none() => return Ok(()),
+        Subject::Address(_) if limits.rate.is_none() => return Ok(None),
         Subject::Address(address) => {
             of_address = ledger.address(*address, now);
-            (None, &*of_address)
+            (None, &of_address)
         }
     };
-    let decided = decide_and_take(&limits.of(plan), limits.cost, account, now);
+    let concurrent = plan.and_then(|plan| plan.concurrent.as_ref());
+    let (decided, in_flight) = decide_and_take(&limits.of(plan), limits.cost, concurrent, account, now);
     let all = || decided.iter().flatten();
     let refused = all().filter_map(|(limit, outcome)| Some((*limit, outcome.as_ref().err()?)));
     // Waiting for the one that takes longest suffices for all.
@@ -118,11 +128,15 @@ pub(crate) fn take(
         headers.set(limit, exceeded.remaining, exceeded.wait());
         return Err(refusal(limit, exceeded, limits.cost));
     }
+    if let (Some(concurrent), None) = (concurrent, &in_flight) {
+        headers.set_concurrent(concurrent);
+        return Err(concurrent.refusal());
+    }
     let fits = all().filter_map(|(limit, outcome)| Some((*limit, outcome.as_ref().ok()?)));
     if let Some((limit, fits)) = fits.min_by_key(|(_, fits)| (fits.remaining, std::cmp::Reverse(fits.full_after))) {
         headers.set(limit, fits.remaining, fits.full_after);
     }
-    Ok(())
+    Ok(in_flight)
 }
 
 type Decided<'l> = [Option<(&'l Limit, Result<Fits, Exceeded>)>; MOST];
@@ -131,9 +145,10 @@ type Decided<'l> = [Option<(&'l Limit, Result<Fits, Exceeded>)>; MOST];
 fn decide_and_take<'l>(
     limits: &[Option<Applicable<'l>>; MOST],
     cost: NonZeroU32,
-    account: &Account,
+    concurrent: Option<&Concurrent>,
+    account: &Arc<Account>,
     now: Tick,
-) -> Decided<'l> {
+) -> (Decided<'l>, Option<InFlight>) {
     let mut uses = account.uses();
     let decided = limits.map(|limit| {
         limit.map(|(id, limit)| {
@@ -145,14 +160,17 @@ fn decide_and_take<'l>(
             (limit, limit.decide(full_at, cost, now))
         })
     });
-    if decided.iter().flatten().all(|(_, outcome)| outcome.is_ok()) {
+    let fits = decided.iter().flatten().all(|(_, outcome)| outcome.is_ok());
+    let begins = concurrent.is_none_or(|concurrent| concurrent.admits(uses.in_flight));
+    if fits && begins {
         for ((id, _), (_, outcome)) in limits.iter().flatten().zip(decided.iter().flatten()) {
             if let Ok(fits) = outcome {
                 uses.set(*id, fits.full_at, now);
             }
         }
     }
-    decided
+    let in_flight = concurrent.filter(|_| fits && begins).map(|_| InFlight::begin(account, &mut uses));
+    (decided, in_flight)
 }
 
 fn refusal(limit: &Limit, exceeded: &Exceeded, cost: NonZeroU32) -> Refusal {
