@@ -16,6 +16,8 @@ pub(super) struct Consumer {
     pub(super) roles: Member<Vec<Box<str>>>,
     #[serde(deserialize_with = "given")]
     pub(super) plan: Member<Box<str>>,
+    #[serde(deserialize_with = "given")]
+    pub(super) organization: Member<Box<str>>,
     pub(super) identities: Option<Vec<IdentityInput>>,
     #[serde(deserialize_with = "given")]
     pub(super) note: Member<Box<str>>,

@@ -95,7 +95,8 @@ pub(super) fn listed(policy: &Policy, consumer: &Listed, registry: &Registry) ->
     let identities: Vec<_> = policy.auth().directory.identities(consumer.name()).into_iter().map(identity).collect();
     json!({
         "name": &**consumer.name(), "source": "policy", "roles": consumer.roles(),
-        "plan": consumer.plan().map(|plan| plan.name().to_string()), "identities": identities,
+        "plan": consumer.plan().map(|plan| plan.name().to_string()), "organization": consumer.organization(),
+        "identities": identities,
         "suspension": registry.suspension(consumer.name()).map(|one| suspension(&one)),
     })
 }
@@ -104,7 +105,7 @@ pub(super) fn listed(policy: &Policy, consumer: &Listed, registry: &Registry) ->
 pub(super) fn added(consumer: &Consumer, registry: &Registry) -> Value {
     json!({
         "name": consumer.name, "source": "store", "roles": consumer.roles, "plan": consumer.plan,
-        "identities": consumer.identities.iter().map(identity).collect::<Vec<_>>(), "note": consumer.note,
+        "organization": consumer.organization, "identities": consumer.identities.iter().map(identity).collect::<Vec<_>>(), "note": consumer.note,
         "created": consumer.created, "created_by": consumer.created_by,
         "suspension": registry.suspension(&consumer.name).map(|one| suspension(&one)),
     })

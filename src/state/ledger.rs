@@ -199,6 +199,8 @@ pub(crate) struct Ledger {
     started: Instant,
     /// Consumers that a policy or operators have listed: bounded by those lists, and never forgotten.
     listed: Mutex<HashMap<Box<str>, Arc<Account>>>,
+    /// Organizations whose consumers are counted together: bounded by the same lists.
+    organizations: Mutex<HashMap<Box<str>, Arc<Account>>>,
     /// Callers known by a token alone.
     unlisted: Mutex<Accounts<Box<str>, Account>>,
     /// Callers of public routes.
@@ -215,6 +217,7 @@ impl Ledger {
         Self {
             started,
             listed: Mutex::default(),
+            organizations: Mutex::default(),
             unlisted: Mutex::new(Accounts::new()),
             addresses: Mutex::new(Accounts::new()),
             failing: Mutex::new(Accounts::new()),
@@ -232,6 +235,12 @@ impl Ledger {
     pub(crate) fn listed(&self, name: &str) -> Arc<Account> {
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(listed.entry(name.into()).or_default())
+    }
+
+    /// The account of an organization.
+    pub(crate) fn organization(&self, name: &str) -> Arc<Account> {
+        let mut organizations = self.organizations.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(organizations.entry(name.into()).or_default())
     }
 
     /// The account of a caller known by a token alone.
@@ -273,8 +282,9 @@ impl Ledger {
 
     /// Resets all limits, for rehearsals: every test begins with fresh limits.
     pub(crate) fn forget(&self) {
-        let Self { started: _, listed, unlisted, addresses, failing, failing_until } = self;
+        let Self { started: _, listed, organizations, unlisted, addresses, failing, failing_until } = self;
         listed.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|account| account.forget());
+        organizations.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|account| account.forget());
         unlisted.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
         addresses.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
         failing.lock().unwrap_or_else(PoisonError::into_inner).known.clear();

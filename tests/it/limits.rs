@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
+use tempfile::TempDir;
+
 use crate::support::*;
 
 #[test]
@@ -247,6 +249,43 @@ fn a_plan_may_hold_a_class_of_endpoints_tighter() {
     client.get("/orders").bearer(&one).send().is(200);
     client.get("/reports/sales").bearer(&other).send().is(200);
     proxy.done();
+}
+
+/// In the policy and in the store alike; the record names the organization.
+#[test]
+fn the_consumers_of_an_organization_share_the_limits_of_a_plan_that_says_so() {
+    let (issuer, upstream, store) = (issuer(), upstream().start(), TempDir::new().unwrap());
+    let proxy = proxy()
+        .before(&upstream)
+        .trusts(&issuer)
+        .with(&format!("store: \"{}\"", store.path().display()))
+        .plan("shared: { rate: 1/h, burst: 3, count_by: organization }")
+        .with(
+            "consumers:\n  one: { plan: shared, organization: acme-corp, identities: [{ issuer: corp, id: one }] }\n  \
+             other: { plan: shared, organization: globex, identities: [{ issuer: corp, id: other }] }\n  \
+             alone: { plan: shared, identities: [{ issuer: corp, id: alone }] }",
+        )
+        .route("GET /x", "scopes: [orders:read]")
+        .start();
+    let added = json!({"name": "two", "plan": "shared", "organization": "acme-corp", "identities": [{"issuer": "corp", "id": "two"}]});
+    let answer = client::operator(&proxy).post("/v1/consumers", added.to_string()).bearer(proxy::ADMIN_TOKEN).send();
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert_eq!(answer.json()["organization"], "acme-corp");
+    let mut client = client(&proxy);
+    let mut left = |name: &str| {
+        let answer = client.get("/x").bearer(issuer.token().sub(name)).send();
+        answer.header("ratelimit").and_then(|text| text.split(';').nth(1)).map(str::to_owned)
+    };
+    for (name, expected) in
+        [("one", "r=2"), ("two", "r=1"), ("other", "r=2"), ("alone", "r=2"), ("one", "r=0"), ("two", "r=0")]
+    {
+        assert_eq!(left(name).as_deref(), Some(expected), "{name}");
+    }
+    let records = proxy.done();
+    let organizations: Vec<_> =
+        proxy::of_requests(&records).map(|record| said(record, "organization.name").clone()).collect();
+    let (acme, globex) = (json!("acme-corp"), json!("globex"));
+    assert_eq!(organizations, [&acme, &acme, &globex, &Value::Null, &acme, &acme].map(Clone::clone));
 }
 
 #[test]

@@ -269,7 +269,7 @@ impl Operation<'_> {
         before: Option<&Consumer>,
         whole: bool,
     ) -> Result<(Consumer, Value)> {
-        plain(name)?;
+        plain(name, "/name")?;
         if before.is_none() && !whole {
             return Err(self.missing_consumer(name));
         }
@@ -284,12 +284,15 @@ impl Operation<'_> {
             None => kept.map(|kept| kept.identities.clone()).unwrap_or_default(),
             Some(identities) => self.identities(name, identities)?,
         };
+        let organization = written.organization.or(kept.and_then(|kept| kept.organization.clone()));
+        organization.iter().try_for_each(|name| plain(name, "/organization"))?;
         let note = written.note.or(kept.and_then(|kept| kept.note.clone()));
         let (created, created_by) = match before {
             Some(before) => (before.created, before.created_by.clone()),
             None => (self.now, self.by.into()),
         };
-        let consumer = Consumer { name: name.into(), roles, plan, identities, note: text(note)?, created, created_by };
+        let (name, note) = (name.into(), text(note)?);
+        let consumer = Consumer { name, roles, plan, organization, identities, note, created, created_by };
         let shown = view::added(&consumer, self.registry());
         Ok((consumer, shown))
     }
@@ -365,7 +368,7 @@ impl Operation<'_> {
 
     async fn grant(&self, name: &str, id: &str) -> Result<Completed> {
         let written: input::Grant = input::read(self.body)?;
-        plain(id)?;
+        plain(id, "/id")?;
         self.check_consumer(name, written.force)?;
         self.check_scopes(&written.scopes, written.force)?;
         if written.scopes.is_empty() {
@@ -395,12 +398,12 @@ fn sha256(bytes: &[u8]) -> Digest {
 
 /// Checks a name. Names are stored, recorded, and sent upstream; `ISSUER:ID` is the form for callers that are not
 /// listed.
-fn plain(name: &str) -> Result<()> {
+fn plain(name: &str, pointer: &str) -> Result<()> {
     let good = !name.is_empty() && name.len() <= 128 && !name.contains(|c: char| c.is_control() || c == ':');
     if good {
         Ok(())
     } else {
-        Err(input::wrong("/name", "a name must have 1 to 128 bytes, no `:` and no control characters"))
+        Err(input::wrong(pointer, "a name must have 1 to 128 bytes, no `:` and no control characters"))
     }
 }
 

@@ -80,6 +80,8 @@ pub(crate) struct Record<'a> {
     pub(crate) reports: bool,
     /// Refusals that were only reported, in report mode.
     pub(crate) would_refuse: &'a [Refusal],
+    /// The organization of the consumer.
+    pub(crate) organization: Option<&'a str>,
     /// The plan the request counted against.
     pub(crate) plan: Option<&'a str>,
     /// Kind of the credential, and its id (a `jti` or a key id; never the secret).
@@ -147,6 +149,7 @@ impl<'a> Record<'a> {
             stage: None,
             reports: false,
             would_refuse: &[],
+            organization: None,
             plan: None,
             credential: None,
             scopes_required: &[],

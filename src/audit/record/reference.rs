@@ -1,7 +1,7 @@
 //! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
-pub(crate) const FIELDS: [(&str, &str); 49] = [
+pub(crate) const FIELDS: [(&str, &str); 50] = [
     ("@timestamp", "When the request started"),
     ("ecs.version", "Version of the Elastic Common Schema"),
     ("event.kind", "Always `event`"),
@@ -26,6 +26,7 @@ pub(crate) const FIELDS: [(&str, &str); 49] = [
     ("user_agent.original", "`User-Agent`"),
     ("user.id", "The consumer, or the operator"),
     ("user.roles", "Roles of the caller"),
+    ("organization.name", "The organization of the consumer"),
     ("tls.version", "Version of TLS"),
     ("trace.id", "W3C trace id"),
     ("bartizan.consumer", "The consumer whose credential was sent, also if it was refused"),
@@ -105,6 +106,7 @@ mod tests {
             stage: Some("schema"),
             reports: true,
             would_refuse: &reported,
+            organization: Some("acme-corp"),
             plan: Some("gold"),
             credential: Some(("jwt", Some("1"))),
             scopes_required: &words,

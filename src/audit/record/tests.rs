@@ -62,6 +62,7 @@ fn a_full_record_has_every_field() {
         api: Some("orders"),
         route: Some("POST /v1/orders"),
         stage: Some("schema"),
+        organization: Some("acme-corp"),
         plan: Some("gold"),
         credential: Some(("jwt", Some("jti-1"))),
         scopes_required: &required,
@@ -88,6 +89,7 @@ fn a_full_record_has_every_field() {
         "url": { "path": "/v1/orders", "domain": "api.example.com" },
         "user_agent": { "original": "curl/8.5" },
         "user": { "id": "acme", "roles": ["clerk", "auditor"] },
+        "organization": { "name": "acme-corp" },
         "tls": { "version": "1.3" },
         "trace": { "id": "4bf92f3577b34da6a3ce929d0e0e4736" },
         "bartizan": {

@@ -53,6 +53,7 @@ pub(in crate::audit) fn write(out: &mut Vec<u8>, record: &Record<'_>, sequence: 
         line.text(key!("id"), record.consumer);
         line.texts(key!("roles"), record.roles);
     });
+    line.object(key!("organization"), |line| line.text(key!("name"), record.organization));
     line.object(key!("tls"), |line| line.word(key!("version"), record.tls_version));
     line.object(key!("trace"), |line| line.text(key!("id"), record.trace_id));
     line.object(key!("bartizan"), |line| bartizan(line, record, node));

@@ -38,6 +38,9 @@ enum Action {
         /// Plan of the policy
         #[arg(long)]
         plan: Option<String>,
+        /// Organization that the consumer belongs to
+        #[arg(long, value_name = "NAME")]
+        organization: Option<String>,
         /// Issuer, and the consumer's id there; may be repeated
         #[arg(long = "identity", value_name = "ISSUER:ID")]
         identities: Vec<String>,
@@ -130,13 +133,16 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
 fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
     let consumer = |name: &str| format!("/v1/consumers/{}", segment(name));
     let (method, path, body) = match &arguments.action {
-        Action::Add { name, roles, plan, identities, certificates, names, note } => {
+        Action::Add { name, roles, plan, organization, identities, certificates, names, note } => {
             let mut identities = identities.iter().map(|text| identity(text)).collect::<Result<Vec<_>, u8>>()?;
             identities.extend(certificates.iter().map(|thumbprint| json!({"certificate": thumbprint})));
             identities.extend(names.iter().map(|name| json!({"certificate_san": name})));
             // Without roles there is no limit; an empty list would be a limit that allows nothing.
             let roles = Some(roles).filter(|roles| !roles.is_empty());
-            let body = json!({"name": name, "roles": roles, "plan": plan, "identities": identities, "note": note});
+            let body = json!({
+                "name": name, "roles": roles, "plan": plan, "organization": organization, "identities": identities,
+                "note": note,
+            });
             (Method::POST, "/v1/consumers".to_owned(), Some(body))
         }
         Action::Roles { name, roles } => (Method::PATCH, consumer(name), Some(json!({"roles": roles}))),

@@ -13,6 +13,7 @@ use crate::policy::document::{self, Document};
 use crate::policy::tree::At;
 use crate::stages::auth::Consumer;
 use crate::stages::auth::api_key::{ApiKeys, Digest, Key};
+use crate::stages::rate_limit::Plan;
 use crate::state::registry::entry::{Identity, hex};
 
 /// The consumers of a policy.
@@ -98,7 +99,27 @@ fn consumer(
             .warning(at.key_place(), format!("`{name}` has no plan, so its request rate is not limited"))
             .help("write `plan:` with the name of a plan");
     }
-    Consumer::new(name, roles, ceiling, plan)
+    let organization = organization(context, name, written, plan.as_deref(), at.key("organization"));
+    Consumer::new(name, roles, ceiling, plan).of_organization(organization)
+}
+
+fn organization<'w>(
+    context: &mut Context<'_>,
+    name: &str,
+    written: &'w document::Consumer,
+    plan: Option<&Plan>,
+    at: At<'_>,
+) -> Option<&'w str> {
+    let organization = written.organization.as_deref();
+    if let Some(written) = organization {
+        plain_name(context, "organization", written, at);
+    }
+    let by_organization = plan.filter(|plan| plan.counts_by_organization());
+    if let Some(plan) = by_organization.filter(|_| organization.is_none()) {
+        let message = format!("`{name}` has no organization, so its plan `{}` counts it alone", plan.name());
+        context.warning(at, message).help("write `organization:` with the name that its consumers share");
+    }
+    organization
 }
 
 fn identity(

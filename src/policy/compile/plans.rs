@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::context::Context;
 use super::names::names_limit;
 use crate::policy::Route;
-use crate::policy::document::Document;
+use crate::policy::document::{CountBy, Document};
 use crate::policy::source::quote;
 use crate::policy::tree::At;
 use crate::policy::units::Rate;
@@ -37,6 +37,9 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         match Plan::new(name, rate.count, rate.per, burst.flatten()) {
             Ok(mut plan) => {
                 classes(context, &mut plan, &written.classes, at.key("classes"));
+                if written.count_by == Some(CountBy::Organization) {
+                    plan.by_organization();
+                }
                 match written.concurrent.map(NonZeroU32::new) {
                     Some(Some(most)) => plan.concurrent(most),
                     Some(None) => drop(context.error(at.key("concurrent"), "`concurrent` is at least 1")),

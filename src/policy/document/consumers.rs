@@ -11,6 +11,8 @@ pub(crate) struct Consumer {
     pub(crate) roles: Option<Vec<String>>,
     /// Plan with the rate limits. Default: none, with a warning.
     pub(crate) plan: Option<String>,
+    /// Organization that it belongs to: a plan with `count_by: organization` counts its consumers together.
+    pub(crate) organization: Option<String>,
     /// External identities of the consumer.
     pub(crate) identities: Vec<Identity>,
     /// API keys of the consumer, by their digests.

@@ -229,8 +229,21 @@ pub(crate) struct Plan {
     /// Number of requests that may be under way at the same time, on each node. Default: no limit.
     #[schemars(range(min = 1))]
     pub(crate) concurrent: Option<u32>,
+    /// Whose requests are counted together. Default: `consumer`, each alone.
+    #[schemars(extend("default" = "consumer"))]
+    pub(crate) count_by: Option<CountBy>,
     /// Tighter rates: a class of routes and the rate of all its routes together.
     pub(crate) classes: BTreeMap<String, Rate>,
+}
+
+/// Whose requests count together against a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CountBy {
+    /// Those of a consumer.
+    Consumer,
+    /// Those of all consumers with the same `organization`.
+    Organization,
 }
 
 /// An API.

@@ -208,6 +208,7 @@ impl RecordGuard {
             stage,
             reports: self.route.as_ref().is_some_and(|route| route.reporting.any()),
             would_refuse,
+            organization: holder.and_then(|holder| holder.organization()),
             plan: caller.and_then(|caller| caller.plan()).map(|plan| &**plan.name()),
             credential: holder.map(|holder| {
                 let (kind, id) = holder.credential();

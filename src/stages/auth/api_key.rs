@@ -154,7 +154,7 @@ impl ApiKeys {
             not_before: key.not_before.map(Timestamp::as_second),
             skew: 0,
         };
-        let account = ledger.listed(key.consumer.name());
+        let account = key.consumer.account(ledger);
         Ok((Caller::new(Arc::clone(&key.consumer), account, key.verified(registry)), times))
     }
 }

@@ -111,7 +111,7 @@ impl Authentication {
         let directory = &self.rules.directory;
         let (consumer, account) = match (directory.identified(&identity, &self.registry)?, &settings.default_plan) {
             (Some(consumer), _) => {
-                let account = self.ledger.listed(consumer.name());
+                let account = consumer.account(&self.ledger);
                 (consumer, account)
             }
             (None, Some(plan)) => {

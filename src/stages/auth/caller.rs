@@ -8,7 +8,7 @@ use http::header::HeaderValue;
 
 use super::claims::Confirmation;
 use crate::stages::rate_limit::Plan;
-use crate::state::ledger::Account;
+use crate::state::ledger::{Account, Ledger};
 use crate::state::registry::Usage;
 use crate::state::registry::revocation_key::RevocationKey;
 
@@ -45,6 +45,7 @@ pub(crate) struct Consumer {
     /// Scopes that its roles allow; absent: no ceiling.
     ceiling: Option<Box<[Box<str>]>>,
     plan: Option<Arc<Plan>>,
+    organization: Option<Box<str>>,
 }
 
 impl Consumer {
@@ -55,6 +56,28 @@ impl Consumer {
             roles: roles.into_iter().map(Box::from).collect(),
             ceiling: ceiling.map(Vec::into_boxed_slice),
             plan,
+            organization: None,
+        }
+    }
+
+    /// Sets the organization that it belongs to.
+    pub(crate) fn of_organization(mut self, name: Option<&str>) -> Self {
+        self.organization = name.map(Box::from);
+        self
+    }
+
+    /// The organization that it belongs to.
+    pub(crate) fn organization(&self) -> Option<&str> {
+        self.organization.as_deref()
+    }
+
+    /// Where its requests are counted: alone, or with those of its organization if its plan says so.
+    pub(super) fn account(&self, ledger: &Ledger) -> Arc<Account> {
+        match &self.organization {
+            Some(name) if self.plan.as_ref().is_some_and(|plan| plan.counts_by_organization()) => {
+                ledger.organization(name)
+            }
+            _ => ledger.listed(&self.name),
         }
     }
 
@@ -216,6 +239,11 @@ impl Caller {
     /// The consumer's plan.
     pub(crate) fn plan(&self) -> Option<&Plan> {
         self.consumer.plan.as_deref()
+    }
+
+    /// The organization of its consumer.
+    pub(crate) fn organization(&self) -> Option<&str> {
+        self.consumer.organization()
     }
 
     /// The usage of its limits.

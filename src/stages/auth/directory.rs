@@ -149,7 +149,8 @@ impl Directory {
         let roles = written.roles.as_ref();
         let ceiling = roles.map(|roles| self.scopes(roles));
         let roles = roles.into_iter().flatten().map(|role| role.to_string()).collect();
-        Ok(Arc::new(Consumer::new(&written.name, roles, ceiling, plan.transpose()?)))
+        let consumer = Consumer::new(&written.name, roles, ceiling, plan.transpose()?);
+        Ok(Arc::new(consumer.of_organization(written.organization.as_deref())))
     }
 
     /// Makes the consumer of a token whose subject maps to no other consumer.

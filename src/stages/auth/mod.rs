@@ -266,7 +266,7 @@ impl Authentication {
         let consumer = self.consumer_of(shown)?.ok_or_else(|| unknown("a client certificate".to_owned()))?;
         let caller = Arc::new(Caller::new(
             Arc::clone(&consumer),
-            self.ledger.listed(consumer.name()),
+            consumer.account(&self.ledger),
             Verified {
                 kind: CredentialKind::Certificate,
                 id: Some(hex::encode(&shown.thumbprint).into()),

@@ -30,13 +30,21 @@ pub(crate) struct Plan {
     /// Tighter limits for classes of endpoints.
     classes: Vec<(LimitId, Limit)>,
     concurrent: Option<Concurrent>,
+    by_organization: bool,
 }
 
 impl Plan {
     /// Compiles a plan. `burst` defaults to one second's worth, at least 1.
     pub(crate) fn new(name: &str, count: NonZeroU32, per: Duration, burst: Option<NonZeroU32>) -> Result<Self, String> {
         let limit = Limit::new(name, count, per, burst)?;
-        Ok(Self { name: name.into(), id: LimitId::plan(), limit, classes: Vec::new(), concurrent: None })
+        Ok(Self {
+            name: name.into(),
+            id: LimitId::plan(),
+            limit,
+            classes: Vec::new(),
+            concurrent: None,
+            by_organization: false,
+        })
     }
 
     /// Adds the limit of a class of endpoints.
@@ -48,6 +56,16 @@ impl Plan {
     /// Limits the requests that are under way at the same time, on each node.
     pub(crate) fn concurrent(&mut self, most: NonZeroU32) {
         self.concurrent = Some(Concurrent::new(most));
+    }
+
+    /// Counts the consumers of an organization together.
+    pub(crate) fn by_organization(&mut self) {
+        self.by_organization = true;
+    }
+
+    /// Whether the consumers of an organization are counted together.
+    pub(crate) fn counts_by_organization(&self) -> bool {
+        self.by_organization
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {

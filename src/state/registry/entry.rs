@@ -77,6 +77,9 @@ pub(crate) struct Consumer {
     pub(crate) roles: Option<Vec<Box<str>>>,
     /// Its plan.
     pub(crate) plan: Option<Box<str>>,
+    /// The organization that it belongs to.
+    #[serde(default)]
+    pub(crate) organization: Option<Box<str>>,
     /// External identities that map to this consumer.
     #[serde(default)]
     pub(crate) identities: Vec<Identity>,

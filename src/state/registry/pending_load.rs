@@ -163,6 +163,7 @@ mod tests {
         Entry::Consumer(Consumer {
             name: name.into(),
             roles: Some(vec![role.into()]),
+            organization: None,
             plan: None,
             identities: Vec::new(),
             note: None,
