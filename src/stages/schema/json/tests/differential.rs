@@ -4,6 +4,7 @@ use jsonschema::json::SerdeJson;
 use serde_json::{Map, Value, json};
 
 use super::super::*;
+use super::random::Random;
 use crate::stages::schema::formats;
 
 /// Drafts by year; the older ones by their number.
@@ -14,22 +15,6 @@ const DRAFTS: [(u32, &str); 4] = [
     (6, "http://json-schema.org/draft-06/schema#"),
 ];
 const NAMES: [&str; 4] = ["a", "b", "c", "xa"];
-
-/// A generator of numbers that are the same on each run (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-
-    fn pick<'a>(&mut self, list: &[&'a str]) -> &'a str {
-        list[self.below(list.len() as u64) as usize]
-    }
-}
 
 fn value(random: &mut Random, depth: u32) -> Value {
     match random.below(if depth == 0 { 6 } else { 9 }) {

@@ -2,7 +2,9 @@
 
 mod budget;
 mod differential;
+mod judges;
 mod lint;
+mod random;
 mod resources;
 
 use serde_json::json;
