@@ -1,7 +1,7 @@
 //! JSON bodies: parses them strictly and validates them against a compiled JSON Schema.
 //!
-//! All schemas of a policy are compiled once, and together: files are resources of one whole ([`Documents`]), references lead
-//! from one to another, and what several schemas use is there once. Formats are asserted, and patterns run within the budget. A
+//! Each schema of a policy is compiled once, together with all that it refers to: files are resources of one whole
+//! ([`Documents`]), references lead from one to another, and what several schemas use is there once. Formats are asserted, and patterns run within the budget. A
 //! violation names the location and the constraint, never the value.
 //!
 //! Most bodies are valid, and most schemas are simple: for those, [`FastPath`] runs first, which builds no tree. All
@@ -32,8 +32,9 @@ use std::sync::Arc;
 use jsonschema::Draft;
 use serde_json::Value;
 
+pub(crate) use self::compile::Shared;
 use self::compile::{Compiled, Compiler};
-pub(crate) use self::documents::{DocumentId, Documents, Wanted};
+pub(crate) use self::documents::{DocumentId, Documents, Outline, Wanted};
 use self::evaluate::Evaluation;
 use self::graph::{Graph, NodeId};
 pub(crate) use self::problem::SchemaProblem;
@@ -75,7 +76,8 @@ impl JsonSchema {
         let mut documents = Documents::default();
         let document = documents.add("", Arc::new(schema.clone()), Draft::default());
         documents.add_all_built_in();
-        let (mut schemas, problems) = Self::all(&documents, &[Root { document, closed: false }]);
+        let (mut schemas, problems) =
+            Self::all(&documents, &[Root { document, closed: false }], &mut Shared::default());
         match (problems.into_iter().next(), schemas.pop().flatten()) {
             (None, Some(schema)) => Ok(schema),
             (problem, _) => Err(problem.unwrap_or_else(|| SchemaProblem::at("", "it has no root".to_owned()))),
@@ -83,8 +85,12 @@ impl JsonSchema {
     }
 
     /// Compiles some documents, with all that they refer to. The schemas are of use only if there is no problem.
-    pub(crate) fn all(documents: &Documents, roots: &[Root]) -> (Vec<Option<Self>>, Vec<SchemaProblem>) {
-        let mut compiler = Compiler::new(documents);
+    pub(crate) fn all(
+        documents: &Documents,
+        roots: &[Root],
+        shared: &mut Shared,
+    ) -> (Vec<Option<Self>>, Vec<SchemaProblem>) {
+        let mut compiler = Compiler::new(documents, shared);
         let nodes: Vec<Option<(NodeId, Draft)>> = roots.iter().map(|root| compiler.root(root.document, "")).collect();
         let pairs = || roots.iter().zip(&nodes);
         let closing = pairs().filter(|(root, _)| root.closed).filter_map(|(_, node)| Some((*node)?.0));
@@ -109,7 +115,8 @@ impl JsonSchema {
         let draft = Draft::Draft202012;
         let mut documents = Documents::default();
         let id = documents.add("", Arc::clone(document), draft);
-        let mut compiler = Compiler::new(&documents);
+        let mut shared = Shared::default();
+        let mut compiler = Compiler::new(&documents, &mut shared);
         let root = |name: &&str| compiler.root(id, &format!("/$defs/{}", uri::escaped(name)));
         let roots: Vec<Option<(NodeId, Draft)>> = names.iter().map(root).collect();
         let Compiled { graph, problems, .. } = compiler.finish(&[]);

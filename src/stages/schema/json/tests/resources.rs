@@ -12,12 +12,12 @@ fn documents(files: &[(&str, Value)]) -> Documents {
         .map(|(path, value)| ((*path).to_owned(), documents.add(path, Arc::new(value.clone()), Draft::default())))
         .collect();
     for (path, id) in &ids {
-        for wanted in documents.wanted(*id) {
+        for wanted in documents.outline(*id).wanted {
             let beside = wanted.beside().into_iter().map(|beside| uri::resolve(&uri::of_file(path), &beside));
             let paths = wanted.file().into_iter().chain(beside.filter_map(|beside| uri::file_of(&beside)));
             let found = paths.flat_map(|path| ids.iter().find(|(known, _)| *known == path)).map(|(_, id)| *id).next();
             if let Some(target) = found {
-                documents.locate(wanted, target);
+                documents.locate(*id, &wanted.uri, target);
             }
         }
     }
@@ -26,7 +26,8 @@ fn documents(files: &[(&str, Value)]) -> Documents {
 }
 
 fn first(files: &[(&str, Value)]) -> Result<JsonSchema, SchemaProblem> {
-    let (mut schemas, problems) = JsonSchema::all(&documents(files), &[Root { document: 0, closed: false }]);
+    let (mut schemas, problems) =
+        JsonSchema::all(&documents(files), &[Root { document: 0, closed: false }], &mut Shared::default());
     problems.into_iter().next().map_or_else(|| Ok(schemas.pop().flatten().unwrap()), Err)
 }
 
@@ -169,7 +170,7 @@ fn files_that_all_refer_to_each_other_are_compiled_once() {
     let files: Vec<(&str, Value)> = files.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
     let documents = documents(&files);
     let roots: Vec<Root> = (0..files.len()).map(|document| Root { document, closed: false }).collect();
-    let (schemas, problems) = JsonSchema::all(&documents, &roots);
+    let (schemas, problems) = JsonSchema::all(&documents, &roots, &mut Shared::default());
     assert_eq!(problems, []);
     let graph = &schemas[0].as_ref().unwrap().graph;
     assert_eq!(graph.nodes.len(), files.len(), "one node a file, whoever refers to it");
