@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jsonschema::Draft;
-use serde_json::Value;
 
 use super::context::Context;
 use super::json_groups::{self, Linked};
@@ -109,6 +108,13 @@ impl<'l, 'a> Loader<'l, 'a> {
             }
             Err(_) => None,
         }
+    }
+
+    /// Reads a file that a description refers to, whose references stay in `folder`.
+    pub(super) fn referred(&mut self, path: &str, folder: &str) {
+        let located = Located { path: path.to_owned(), folder: folder.to_owned() };
+        // The description has reported what is wrong with it as a file.
+        drop(self.file(&located, Draft::default(), false));
     }
 
     /// Follows all references.
@@ -253,6 +259,11 @@ impl Read {
         json_groups::groups(&self.linked)
     }
 
+    /// All that was read, as one group.
+    pub(super) fn whole(&self) -> Group {
+        self.group(&(0..self.entries.len()).collect::<Vec<_>>())
+    }
+
     /// Reads the values of a group again.
     pub(super) fn group(&self, members: &[EntryId]) -> Group {
         let mut group = Group { documents: Documents::default(), ids: HashMap::new(), files: HashMap::new() };
@@ -285,9 +296,9 @@ impl Read {
 }
 
 impl Group {
-    /// What is written in one of its documents.
-    pub(super) fn value(&self, id: EntryId) -> Option<&Arc<Value>> {
-        self.documents.value(*self.ids.get(&id)?)
+    /// Whether no file is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
     }
 
     /// Tells what is wrong with a schema, at its place.

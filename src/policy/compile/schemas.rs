@@ -11,7 +11,7 @@ use crate::policy::catalog::Catalog;
 use crate::policy::document::{self, Document};
 use crate::policy::source::Place;
 use crate::policy::tree::At;
-use crate::stages::schema::json::{JsonSchema, Root, Shared};
+use crate::stages::schema::json::{DocumentId, JsonSchema, Root, Shared, bundles};
 use crate::stages::schema::xml::{Soap, XmlProblem, XmlSchema, XmlSettings};
 
 /// A JSON Schema file.
@@ -21,7 +21,7 @@ pub(super) struct SchemaFile {
     pub(super) schema: Arc<JsonSchema>,
     /// The same for a query, where parameters that it does not name are refused.
     pub(super) closed: Option<Arc<JsonSchema>>,
-    /// What is written in it, if its properties are fields or parameters.
+    /// What is written in it, with what it refers to, if its properties are fields or parameters.
     pub(super) value: Option<Arc<Value>>,
 }
 
@@ -115,11 +115,15 @@ fn compile(
     }
     let mut schemas: HashMap<Root, Arc<JsonSchema>> =
         roots.into_iter().zip(schemas).filter_map(|(root, schema)| Some((root, Arc::new(schema?)))).collect();
-    for (id, need) in needs {
-        let mut schema = |closed| schemas.remove(&Root { document: *group.ids.get(id)?, closed });
+    let with_values = needs.iter().filter(|(_, need)| need.value).filter_map(|(id, _)| group.ids.get(id).copied());
+    let with_values: Vec<DocumentId> = with_values.collect();
+    let values = bundles(&group.documents, &with_values).into_iter().map(Arc::new);
+    let values: HashMap<DocumentId, Arc<Value>> = with_values.into_iter().zip(values).collect();
+    for (id, document) in needs.iter().filter_map(|(id, _)| Some((*id, *group.ids.get(id)?))) {
+        let mut schema = |closed| schemas.remove(&Root { document, closed });
         if let Some(open) = schema(false) {
-            let value = group.value(*id).filter(|_| need.value).cloned();
-            compiled.insert(*id, SchemaFile { schema: open, closed: schema(true), value });
+            let value = values.get(&document).cloned();
+            compiled.insert(id, SchemaFile { schema: open, closed: schema(true), value });
         }
     }
 }

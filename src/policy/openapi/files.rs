@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::reference::{self, Origin, Target, TargetFile};
+use super::schema_file;
 use crate::policy::catalog::{self, Catalog};
 use crate::policy::diagnostic::Problems;
 use crate::policy::json_file::JsonFile;
@@ -44,6 +45,8 @@ struct File {
     /// Its `$id`, if it is a URL.
     id: Option<String>,
     file: JsonFile,
+    /// Whether it is a JSON Schema of its own, which keeps to its own draft and resolves its references itself.
+    is_schema: bool,
 }
 
 impl File {
@@ -125,7 +128,13 @@ impl Files {
         if let Some(id) = &id {
             self.identified.entry(id.clone()).or_insert(self.files.len());
         }
-        self.files.push(File { path, folder, id, file });
+        let is_schema = !self.files.is_empty() && schema_file::is_schema(&file.value);
+        self.files.push(File { path, folder, id, file, is_schema });
+    }
+
+    /// The files that are JSON Schemas of their own: the path of each, and the folder that its references stay in.
+    pub(super) fn schemas(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().filter(|file| file.is_schema).map(|file| (&*file.path, &*file.folder))
     }
 
     /// The root of the description.
@@ -248,6 +257,12 @@ impl<'d> Node<'d> {
     /// The value of `$ref`.
     pub(super) fn reference(&self) -> Option<&'d str> {
         self.text("$ref")
+    }
+
+    /// The URI of a part of a file that is a JSON Schema of its own.
+    pub(super) fn in_schema_file(&self) -> Option<String> {
+        let file = self.files.files.get(self.file).filter(|file| file.is_schema)?;
+        Some(uri::of_place(&file.path, &self.pointer))
     }
 
     /// Follows a reference by one step.

@@ -210,7 +210,7 @@ fn judge(version: &str, schema: &str, components: &str, value: &serde_json::Valu
     let operation = &description.operations[0];
     let judged = |contents: &[(MediaRange, Content)], document| {
         let Content::Json(name) = &contents[0].1 else { panic!("{contents:?}") };
-        let schema = JsonSchema::definitions(document, &[name]).unwrap().pop().unwrap();
+        let schema = JsonSchema::definitions_alone(document, &[name]).unwrap().pop().unwrap();
         schema.check(value.to_string().as_bytes()).is_ok()
     };
     let request = judged(&operation.request.as_ref().unwrap().contents, &description.requests.document);

@@ -8,10 +8,12 @@
 //! others are evaluated on a [`graph`]. The `jsonschema` crate judges the keywords that have no subschemas; the way
 //! through the schema is ours, so that it has a budget and never depends on how the schema branches.
 
+mod bundle;
 mod compile;
 mod documents;
 mod evaluate;
 mod evaluated;
+mod form;
 mod graph;
 mod index;
 pub(crate) mod keywords;
@@ -32,10 +34,12 @@ use std::sync::Arc;
 use jsonschema::Draft;
 use serde_json::Value;
 
+pub(crate) use self::bundle::bundles;
 pub(crate) use self::compile::Shared;
 use self::compile::{Compiled, Compiler};
 pub(crate) use self::documents::{DocumentId, Documents, Outline, Wanted};
 use self::evaluate::Evaluation;
+pub(crate) use self::form::Form;
 use self::graph::{Graph, NodeId};
 pub(crate) use self::problem::SchemaProblem;
 use self::report::cut;
@@ -110,24 +114,31 @@ impl JsonSchema {
     }
 
     /// Compiles the definitions with these names of a document in JSON Schema 2020-12 (`{"$defs": …}`), all at once, so
-    /// that what they share is compiled only once.
-    pub(crate) fn definitions(document: &Arc<Value>, names: &[&str]) -> Result<Vec<Self>, SchemaProblem> {
-        let draft = Draft::Draft202012;
-        let mut documents = Documents::default();
-        let id = documents.add("", Arc::clone(document), draft);
-        let mut shared = Shared::default();
-        let mut compiler = Compiler::new(&documents, &mut shared);
-        let root = |name: &&str| compiler.root(id, &format!("/$defs/{}", uri::escaped(name)));
+    /// that what they share is compiled only once. The schemas are of use only if there is no problem.
+    pub(crate) fn definitions(
+        documents: &Documents,
+        document: DocumentId,
+        names: &[&str],
+        shared: &mut Shared,
+    ) -> (Vec<Self>, Vec<SchemaProblem>) {
+        let mut compiler = Compiler::new(documents, shared);
+        let root = |name: &&str| compiler.root(document, &format!("/$defs/{}", uri::escaped(name)));
         let roots: Vec<Option<(NodeId, Draft)>> = names.iter().map(root).collect();
         let Compiled { graph, problems, .. } = compiler.finish(&[]);
-        if let Some(problem) = problems.into_iter().next() {
-            return Err(problem);
-        }
-        let graph = Arc::new(graph);
-        let schemas = roots.into_iter().flatten().zip(FastPath::of_definitions(document, draft, names));
-        Ok(schemas
-            .map(|((root, draft), fast_path)| Self { graph: Arc::clone(&graph), root, draft, fast_path })
-            .collect())
+        let (graph, draft) = (Arc::new(graph), Draft::Draft202012);
+        let fast_paths = documents.value(document).map(|value| FastPath::of_definitions(value, draft, names));
+        let schemas = roots.into_iter().flatten().zip(fast_paths.into_iter().flatten());
+        let one = |((root, draft), fast_path)| Self { graph: Arc::clone(&graph), root, draft, fast_path };
+        (schemas.map(one).collect(), problems)
+    }
+
+    /// Compiles the definitions of a document that refers to no other.
+    #[cfg(test)]
+    pub(crate) fn definitions_alone(document: &Arc<Value>, names: &[&str]) -> Result<Vec<Self>, SchemaProblem> {
+        let mut documents = Documents::default();
+        let id = documents.add("", Arc::clone(document), Draft::Draft202012);
+        let (schemas, problems) = Self::definitions(&documents, id, names, &mut Shared::default());
+        problems.into_iter().next().map_or(Ok(schemas), Err)
     }
 
     /// Checks that a body parses and conforms to the schema.
