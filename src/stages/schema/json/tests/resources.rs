@@ -139,6 +139,16 @@ fn meta_schemas_of_all_drafts_and_of_openapi_are_built_in() {
             json!({"discriminator": {}}),
         ),
         (
+            "https://spec.openapis.org/oas/3.1/dialect/2024-10-25",
+            json!({"discriminator": {"propertyName": "a"}}),
+            json!({"discriminator": {}}),
+        ),
+        (
+            "https://spec.openapis.org/oas/3.2/dialect/2025-09-17",
+            json!({"discriminator": {"propertyName": "a"}}),
+            json!({"discriminator": {"mapping": {"a": 1}}}),
+        ),
+        (
             "https://spec.openapis.org/oas/3.0/schema/2021-09-28",
             json!({"openapi": "3.0.0", "info": {"title": "", "version": ""}, "paths": {}}),
             json!({"openapi": "3.1.0"}),
@@ -149,7 +159,11 @@ fn meta_schemas_of_all_drafts_and_of_openapi_are_built_in() {
             json!({"openapi": "3.1.0"}),
         ),
     ] {
-        for dialect in ["http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2020-12/schema"] {
+        for dialect in [
+            "http://json-schema.org/draft-07/schema#",
+            "https://json-schema.org/draft/2020-12/schema",
+            "https://spec.openapis.org/oas/3.2/dialect/2025-09-17",
+        ] {
             let schema = json!({"$schema": dialect, "allOf": [{"$ref": reference}]});
             let schema = JsonSchema::new(&schema).unwrap_or_else(|problem| panic!("{reference}: {problem:?}"));
             assert!(schema.violations(&good, "").is_empty(), "{reference} {good}");
