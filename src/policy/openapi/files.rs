@@ -4,6 +4,7 @@
 //! read from the policy's folder only (or from the description's folder, where the policy names a description
 //! elsewhere, and from where `catalog` says), never over the network.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -34,6 +35,8 @@ pub(super) struct Files {
     /// By `$id`.
     identified: HashMap<String, usize>,
     catalog: Catalog,
+    /// How many schemas have each dynamic anchor, counted when it is first needed.
+    dynamic_anchors: OnceCell<HashMap<String, usize>>,
 }
 
 #[derive(Debug)]
@@ -88,8 +91,13 @@ impl Files {
         problems: &mut Problems,
     ) -> Option<Self> {
         let root = JsonFile::read(source, yaml::OPENAPI, problems)?;
-        let mut files =
-            Self { files: Vec::new(), known: HashMap::new(), identified: HashMap::new(), catalog: catalog.clone() };
+        let mut files = Self {
+            files: Vec::new(),
+            known: HashMap::new(),
+            identified: HashMap::new(),
+            catalog: catalog.clone(),
+            dynamic_anchors: OnceCell::new(),
+        };
         let mut bytes = source.text.len();
         // A description outside the policy's folder is named by the policy itself, so its folder is allowed.
         files.add(path.to_owned(), catalog::folder_of(path), root);
@@ -170,6 +178,28 @@ impl Files {
         let value = root.zip(pointer.as_ref()).and_then(|(root, pointer)| root.pointer(pointer));
         let (value, pointer) = value.zip(pointer).ok_or_else(|| failed("there is nothing there"))?;
         Ok(Node { files: self, file, pointer, value })
+    }
+
+    /// How many schemas in all files have this dynamic anchor.
+    fn dynamic_anchors(&self, name: &str) -> usize {
+        let count = || {
+            let mut counts = HashMap::new();
+            let mut left: Vec<&Value> = self.files.iter().map(|file| &*file.file.value).collect();
+            while let Some(value) = left.pop() {
+                match value {
+                    Value::Object(members) => {
+                        if let Some(Value::String(name)) = members.get("$dynamicAnchor") {
+                            *counts.entry(name.clone()).or_insert(0) += 1;
+                        }
+                        left.extend(members.values());
+                    }
+                    Value::Array(items) => left.extend(items),
+                    _ => {}
+                }
+            }
+            counts
+        };
+        self.dynamic_anchors.get_or_init(count).get(name).copied().unwrap_or_default()
     }
 
     /// The place of a node or of its key; where it does not exist, of its nearest ancestor.
@@ -268,6 +298,14 @@ impl<'d> Node<'d> {
     /// Follows a reference by one step.
     pub(super) fn follow(&self, reference: &str) -> Result<Self, String> {
         self.files.follow(self.file, reference)
+    }
+
+    /// Follows a dynamic reference by one step; `None` if it depends on the way to it where it leads.
+    pub(super) fn follow_dynamic(&self, reference: &str) -> Result<Option<Self>, String> {
+        let target = self.follow(reference)?;
+        let anchor = target.text("$dynamicAnchor").filter(|name| reference.ends_with(&format!("#{name}")));
+        let several = anchor.is_some_and(|name| self.files.dynamic_anchors(name) > 1);
+        Ok((!several).then_some(target))
     }
 
     /// Follows references to the end. The error says why one cannot be resolved.
