@@ -167,8 +167,8 @@ fn what_schemas_cannot_say_is_told_at_its_place() {
         ("3.1.0", "{ pattern: '(?P<x>y)' }", "warning this pattern is not checked"),
         (
             "3.1.0",
-            "{ $id: 'https://example.com' }",
-            "warning `$id` is not supported: references are resolved by path and JSON pointer only",
+            "{ $recursiveRef: '#' }",
+            "warning `$recursiveRef` is not supported: references are resolved by path and JSON pointer only",
         ),
         (
             "3.1.0",
@@ -283,6 +283,12 @@ fn schemas_of_either_version_mean_what_it_says() {
         ("3.0.3", "{ required: [id], allOf: [{ properties: { id: { readOnly: true } } }] }", json!({}), request),
         ("3.1.0", "{ $ref: '#/components/tree' }", json!({"left": {"left": {}, "value": 1}}), both),
         ("3.1.0", "{ $ref: '#/components/tree' }", json!({"left": {"left": {"value": "x"}}}), neither),
+        // References are resolved against the identifier of the schema around them.
+        ("3.1.0", "{ $ref: 'https://e.example/s/book' }", json!({"isbn": "1", "author": "a", "id": "x"}), both),
+        ("3.1.0", "{ $ref: 'https://e.example/s/book' }", json!({"isbn": 1}), neither),
+        ("3.1.0", "{ $ref: 'https://e.example/s/book' }", json!({"author": 1}), neither),
+        ("3.1.0", "{ $ref: '#/components/book' }", json!({"id": 1}), neither),
+        ("3.1.0", "{ $ref: '#/components/book' }", json!({"other": 1}), neither),
         // The only schema with its anchor, and one of two.
         ("3.1.0", "{ $ref: '#/components/list' }", json!({"next": {"next": {}}}), both),
         ("3.1.0", "{ $ref: '#/components/list' }", json!({"next": {"nxt": {}}}), neither),
@@ -305,6 +311,9 @@ fn schemas_of_either_version_mean_what_it_says() {
     ] {
         let components = "components: { id: { type: string }, hidden: { type: string, writeOnly: true }, \
              list: { $dynamicAnchor: item, type: object, properties: { next: { $dynamicRef: '#item' } }, additionalProperties: false }, \
+             book: { $id: 'https://e.example/s/book', $defs: { isbn: { type: string } }, properties: { \
+                 isbn: { $ref: '#/$defs/isbn' }, author: { $ref: 'person' }, other: { $ref: 'person#named' }, id: { $ref: '#/components/id' } } }, \
+             person: { $id: 'https://e.example/s/person', type: string, $defs: { n: { $anchor: named, type: string } } }, \
              two: { $dynamicAnchor: two, type: string }, too: { $dynamicAnchor: two, type: integer }, \
              tree: { type: object, properties: { left: { $ref: '#/components/tree' }, value: { type: integer } } }, \
              pet: { type: object, properties: { name: { type: string } }, oneOf: [{ $ref: '#/components/Dog' }, { $ref: '#/components/Cat' }], \

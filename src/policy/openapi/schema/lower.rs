@@ -27,6 +27,7 @@ const OWN: &[&str] = &[
     "$defs",
     "$dynamicAnchor",
     "$dynamicRef",
+    "$id",
     "$ref",
     "definitions",
     "discriminator",
@@ -35,12 +36,16 @@ const OWN: &[&str] = &[
     "writeOnly",
 ];
 /// Those of them that the other version does not have.
-const OF_ONE: [(&str, Version); 3] =
-    [("$dynamicAnchor", Version::V3_0), ("$dynamicRef", Version::V3_0), ("nullable", Version::V3_1)];
+const OF_ONE: [(&str, Version); 4] = [
+    ("$dynamicAnchor", Version::V3_0),
+    ("$dynamicRef", Version::V3_0),
+    ("$id", Version::V3_0),
+    ("nullable", Version::V3_1),
+];
 /// Keywords of draft-04 that OpenAPI 3.0 leaves out.
 const LEFT_OUT: [&str; 3] = ["additionalItems", "dependencies", "patternProperties"];
 /// Change what references mean; not supported.
-const IDENTITIES: &[&str] = &["$id", "$recursiveRef", "$vocabulary"];
+const IDENTITIES: &[&str] = &["$recursiveRef", "$vocabulary"];
 const OF_ITS_OWN: &str = "write this schema in a JSON Schema file of its own, with `$schema`, and refer to it";
 /// How deep `allOf` is searched for `readOnly` and `writeOnly` properties.
 const MAX_DEPTH: usize = 8;

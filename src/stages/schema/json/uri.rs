@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 const FILE: &str = "policy:";
 
 /// The URI of the file at `path`.
-pub(super) fn of_file(path: &str) -> String {
+pub(crate) fn of_file(path: &str) -> String {
     format!("{FILE}{}", path.replace('%', "%25").replace('#', "%23").replace('?', "%3F"))
 }
 
