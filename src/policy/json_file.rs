@@ -62,8 +62,15 @@ fn read(source: &Arc<SourceText>, dialect: Dialect, problems: &mut Problems) -> 
             // A YAML map in flow style begins the same way.
             Err(error) if named_json => {
                 let start = offset(text, error.line(), error.column()) + source.text.len() - text.len();
-                problems.error(Place::new(source, start..start + 1), format!("not acceptable JSON: {error}"));
-                return None;
+                let place = Place::new(source, start..start + 1);
+                let repeating = dialect.repeats.then(|| strict_json::parse_repeating(MAX_DEPTH, text.as_bytes()).ok());
+                let Some(value) = repeating.flatten() else {
+                    problems.error(place, format!("not acceptable JSON: {error}"));
+                    return None;
+                };
+                let message = "a name occurs twice in this object: only the last one counts";
+                problems.warning(place, message).help("remove the others");
+                return Some((value, None));
             }
             Err(_) => {}
         }
@@ -150,6 +157,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::policy::diagnostic::Severity;
 
     fn read_text(name: &str, text: &str) -> (Option<Value>, Vec<String>) {
         let source = Arc::new(SourceText::new(name.to_owned(), text.to_owned(), 0));
@@ -197,6 +205,27 @@ mod tests {
         }
         for text in [".inf", "-.Inf", ".nan"] {
             assert_eq!(read_text("a.yaml", &format!("a: {text}\n")).0, None, "{text}");
+        }
+    }
+
+    /// F27: published schemas have them (IIIF).
+    #[test]
+    fn a_name_that_occurs_twice_in_a_schema_is_a_warning() {
+        for (dialect, text, expected, severity) in [
+            (
+                yaml::SCHEMA,
+                r#"{"a": 1, "b": {"c": 1, "c": 2}}"#,
+                Some(json!({"a": 1, "b": {"c": 2}})),
+                Severity::Warning,
+            ),
+            (yaml::OPENAPI, r#"{"a": 1, "b": {"c": 1, "c": 2}}"#, None, Severity::Error),
+            (yaml::SCHEMA, r#"{"a": 1, "a": 2,}"#, None, Severity::Error),
+        ] {
+            let source = Arc::new(SourceText::new("a.json".to_owned(), text.to_owned(), 0));
+            let mut problems = Problems::new();
+            let value = read(&source, dialect, &mut problems).map(|(value, _)| value);
+            let told: Vec<Severity> = problems.iter().map(|problem| problem.severity).collect();
+            assert_eq!((value, told), (expected, vec![severity]), "{text}");
         }
     }
 

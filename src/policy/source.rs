@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use secrecy::zeroize::Zeroize;
@@ -38,21 +38,23 @@ pub(crate) struct SourceText {
     pub(crate) text: String,
     /// Position in the order of reading, in which problems are printed.
     order: usize,
-    /// Start of each line, so that places are found quickly in a large text.
-    lines: Vec<usize>,
+    /// Start of each line, so that places are found quickly in a large text; found when they are first needed.
+    lines: OnceLock<Vec<usize>>,
 }
 
 impl SourceText {
     /// Creates a text with its name for messages, and its position in the order of reading.
     pub(crate) fn new(name: String, text: String, order: usize) -> Self {
-        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
-        Self { name, text, order, lines }
+        Self { name, text, order, lines: OnceLock::new() }
     }
 
     /// Line and column of a byte. Both count from 1, the column in characters.
     fn line_and_column(&self, at: usize) -> (usize, usize) {
-        let line = self.lines.partition_point(|start| *start <= at);
-        let start = line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or(0);
+        let starts =
+            || std::iter::once(0).chain(self.text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
+        let lines: &Vec<usize> = self.lines.get_or_init(starts);
+        let line = lines.partition_point(|start| *start <= at);
+        let start = line.checked_sub(1).and_then(|index| lines.get(index)).copied().unwrap_or(0);
         // A byte-order mark is invisible, so it does not count as a column.
         let before = self.text.get(start..at).unwrap_or("").chars().filter(|c| *c != '\u{feff}');
         (line, before.count() + 1)

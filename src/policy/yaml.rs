@@ -27,6 +27,8 @@ pub(crate) struct Dialect {
     language: &'static str,
     /// Help for an empty text.
     beginning: &'static str,
+    /// Whether a name may occur twice in an object of a JSON file, which then is a warning.
+    pub(super) repeats: bool,
 }
 
 /// Policies.
@@ -36,6 +38,7 @@ const POLICY: Dialect = Dialect {
     noun: "policy",
     language: "the policy language",
     beginning: "begin it with `version: 1`; `config/reference.yaml` shows every key",
+    repeats: false,
 };
 
 /// OpenAPI descriptions: the largest public ones have a million values.
@@ -45,15 +48,17 @@ pub(crate) const OPENAPI: Dialect = Dialect {
     noun: "document",
     language: "OpenAPI",
     beginning: "begin it with `openapi: 3.1.0`",
+    repeats: false,
 };
 
-/// JSON Schemas in YAML.
+/// JSON Schemas in YAML. Published ones have names twice.
 pub(crate) const SCHEMA: Dialect = Dialect {
     nodes: 2_000_000,
     depth: 120,
     noun: "schema",
     language: "JSON Schema",
     beginning: "write a schema, such as `type: object`",
+    repeats: true,
 };
 
 /// Parses `source` as one YAML document. Returns `None` if there is no tree; `problems` then contains the reason.

@@ -27,7 +27,7 @@ pub(crate) enum Unparsed {
 /// Like [`parse`], with a bound on the memory of the value, in bytes: a text can be a hundred times smaller. What the value
 /// takes is taken off; nothing is left when it was too little.
 pub(crate) fn parse_in(left: &Cell<usize>, text: &[u8]) -> Result<Value, Unparsed> {
-    read(&Strict { depth: MAX_DEPTH, most: MAX_DEPTH, left }, text).map_err(|error| match left.get() {
+    read(&Strict { depth: MAX_DEPTH, most: MAX_DEPTH, left, repeats: false }, text).map_err(|error| match left.get() {
         0 => Unparsed::TooLarge,
         _ => Unparsed::Malformed(error),
     })
@@ -35,7 +35,12 @@ pub(crate) fn parse_in(left: &Cell<usize>, text: &[u8]) -> Result<Value, Unparse
 
 /// Like [`parse`], with another bound on nesting. serde_json itself rejects more than 127 levels.
 pub(crate) fn parse_within(depth: usize, text: &[u8]) -> Result<Value, serde_json::Error> {
-    read(&Strict { depth, most: depth, left: &Cell::new(usize::MAX) }, text)
+    read(&Strict { depth, most: depth, left: &Cell::new(usize::MAX), repeats: false }, text)
+}
+
+/// Like [`parse_within`], for the operator's own files: of members with one name, the last one counts.
+pub(crate) fn parse_repeating(depth: usize, text: &[u8]) -> Result<Value, serde_json::Error> {
+    read(&Strict { depth, most: depth, left: &Cell::new(usize::MAX), repeats: true }, text)
 }
 
 fn read(strict: &Strict<'_>, text: &[u8]) -> Result<Value, serde_json::Error> {
@@ -52,6 +57,8 @@ struct Strict<'c> {
     most: usize,
     /// Memory that values may still take.
     left: &'c Cell<usize>,
+    /// Whether a name may occur twice in an object.
+    repeats: bool,
 }
 
 /// What an object takes with its first member: a node of a B-tree has room for eleven.
@@ -135,7 +142,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut members = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             self.take(key.len() + if members.is_empty() { FIRST_MEMBER } else { MEMBER })?;
-            if members.insert(key, map.next_value_seed(inner)?).is_some() {
+            if members.insert(key, map.next_value_seed(inner)?).is_some() && !self.repeats {
                 return Err(A::Error::custom("a member name occurs twice in one object"));
             }
         }

@@ -248,3 +248,104 @@ fn a_description_refers_to_schemas_by_url_and_by_anchor() {
     client.post("/o", r#"{"sum": -9223372036854775809}"#).send().refused(422, "schema_violation");
     proxy.done();
 }
+
+/// F27: once, what another file says of a type was not seen, and every text was a text.
+#[test]
+fn parameters_are_decoded_by_types_in_other_files() {
+    let upstream = upstream().start();
+    let query = "properties:\n  n: { $ref: 'common/types.json#/definitions/Count%20of' }\n  l: { $ref: 'common/types.json#list' }\n  f: { $ref: 'https://e.example/flag' }\n";
+    let types = r##"{"$schema": "http://json-schema.org/draft-07/schema#",
+        "definitions": {"Count of": {"type": "integer", "minimum": 1}, "L": {"$id": "#list", "type": "array", "items": {"$ref": "#/definitions/Count%20of"}}}}"##;
+    let proxy = proxy()
+        .before(&upstream)
+        .with("catalog: { \"https://e.example/\": vendor/ }")
+        .file("query.yaml", query)
+        .file("common/types.json", types)
+        .file("vendor/flag.json", r#"{"type": "boolean"}"#)
+        .route("GET /q", "public: true, request: { query: query.yaml }")
+        .start();
+    let mut client = client(&proxy);
+    for good in ["n=5", "l=1", "l=1&l=2", "f=true&n=1"] {
+        client.get(&format!("/q?{good}")).send().is(200);
+    }
+    for bad in ["n=0", "n=x", "l=1&l=x", "f=1"] {
+        client.get(&format!("/q?{bad}")).send().refused(422, "schema_violation");
+    }
+    proxy.done();
+}
+
+/// F27: descriptions keep to what their files say of themselves: draft, identifiers, anchors, dynamic references.
+#[test]
+fn a_schema_file_of_a_description_keeps_to_its_own_draft() {
+    let upstream = upstream().start();
+    let body = |schema: &str| format!("requestBody: {{ content: {{ application/json: {{ schema: {schema} }} }} }}");
+    let operation = |path: &str, inner: &str| {
+        format!("  {path}: {{ post: {{ security: [], responses: {{ 200: {{}} }}, {inner} }} }}\n")
+    };
+    let description = format!(
+        "openapi: 3.1.0\ninfo: {{ title: t, version: '1' }}\npaths:\n{}{}{}{}",
+        operation("/sum", &body("{ type: object, properties: { sum: { $ref: schemas/sum.json } } }")),
+        operation("/tree", &body("{ $ref: schemas/strict.json }")),
+        operation("/beside", &body("{ $ref: 'schemas/old.json#/definitions/Name' }")),
+        operation(
+            "/q",
+            "parameters: [{ in: query, name: n, schema: { $ref: 'schemas/old.json#/definitions/Count' } }]"
+        ),
+    );
+    let proxy = proxy()
+        .before(&upstream)
+        .file("api.yaml", description)
+        .file(
+            "schemas/sum.json",
+            r#"{"$schema": "http://json-schema.org/draft-04/schema#", "id": "https://e.example/sum", "minimum": 0, "exclusiveMinimum": true}"#,
+        )
+        .file(
+            "schemas/strict.json",
+            r##"{"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "https://e.example/strict", "$dynamicAnchor": "node", "$ref": "tree", "unevaluatedProperties": false}"##,
+        )
+        .file(
+            "schemas/tree.json",
+            r##"{"$id": "https://e.example/tree", "$dynamicAnchor": "node", "type": "object",
+                "properties": {"data": true, "children": {"type": "array", "items": {"$dynamicRef": "#node"}}}}"##,
+        )
+        .file(
+            "schemas/old.json",
+            r##"{"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {
+                "Name": {"$ref": "#/definitions/Text", "maxLength": 1}, "Text": {"type": "string"}, "Count": {"type": "integer"}}}"##,
+        )
+        .described("api.yaml")
+        .open("POST /sum")
+        .open("POST /tree")
+        .open("POST /beside")
+        .open("POST /q")
+        .start();
+    let mut client = client(&proxy);
+    for (path, good, bad) in [
+        ("/sum", r#"{"sum": 1}"#, r#"{"sum": 0}"#),
+        ("/tree", r#"{"children": [{"data": 1}]}"#, r#"{"children": [{"daat": 1}]}"#),
+        // What is beside `$ref` does not count in draft-07.
+        ("/beside", r#""two""#, "2"),
+    ] {
+        client.post(path, good).send().is(200);
+        client.post(path, bad).send().refused(422, "schema_violation");
+    }
+    client.post("/q?n=5", "").send().is(200);
+    client.post("/q?n=x", "").send().refused(422, "schema_violation");
+    proxy.done();
+}
+
+/// F27: and what is wrong with such a file is said at its place.
+#[test]
+fn a_schema_file_of_a_description_is_reported_at_its_place() {
+    let description = "openapi: 3.1.0\ninfo: { title: t, version: '1' }\npaths: { /o: { post: { security: [], responses: {}, requestBody: { content: { application/json: { schema: { $ref: old.json } } } } } } }\n";
+    let old = "{\"$schema\": \"http://json-schema.org/draft-07/schema#\",\n\"requred\": [\"a\"],\n\"items\": {\"$ref\": \"no.json\"}}\n";
+    let (code, told) =
+        check("", "}, openapi: { document: api.yaml, scopes: [] ", &[("api.yaml", description), ("old.json", old)]);
+    assert_eq!(code, Some(2), "{told:#?}");
+    for expected in [
+        "old.json:2:1 warning `requred` is not a keyword",
+        "old.json:3:19 error not a JSON Schema that can be kept: `no.json` leads to `no.json`, and there is no such file",
+    ] {
+        assert!(told.iter().any(|line| line.starts_with(expected)), "{expected}: {told:#?}");
+    }
+}

@@ -111,11 +111,11 @@ fn bodies(
     }
     if let Some(path) = &request.form {
         let SchemaFile { value, schema, .. } = schemas.json(context, path, at.key("form"))?;
-        contents.extend(Contents::form(&Arc::new(Form::new(form_fields(&value), schema))));
+        contents.extend(Contents::form(&Arc::new(Form::new(form_fields(&*value?), schema))));
     }
     if let Some(path) = &request.multipart {
         let SchemaFile { value, schema, .. } = schemas.json(context, path, at.key("multipart"))?;
-        contents.extend(Contents::multipart(&Arc::new(Multipart::new(form_fields(&value), schema))));
+        contents.extend(Contents::multipart(&Arc::new(Multipart::new(form_fields(&*value?), schema))));
     }
     Some(contents)
 }
@@ -136,6 +136,7 @@ fn parameters(
     let mut parameters = Parameters::default();
     if let Some(path) = &request.path {
         let SchemaFile { value, schema, .. } = schemas.json(context, path, at.key("path"))?;
+        let value = value?;
         let fields: Vec<Field> = Fields::of(&value, Style::Simple, false).into_iter().collect();
         for field in &fields {
             if !names.iter().any(|name| *name.name == *field.name()) {
@@ -155,6 +156,7 @@ fn parameters(
     parameters.query = query(context, schemas, request, at.key("query"))?;
     if let Some(path) = &request.headers {
         let SchemaFile { value, schema, .. } = schemas.json(context, path, at.key("headers"))?;
+        let value = value?;
         let mut fields = Vec::new();
         for field in Fields::of(&value, Style::Simple, false) {
             match HeaderName::from_bytes(field.name().as_bytes()) {
@@ -172,6 +174,7 @@ fn parameters(
     }
     if let Some(path) = &request.cookies {
         let SchemaFile { value, schema, .. } = schemas.json(context, path, at.key("cookies"))?;
+        let value = value?;
         parameters.cookies = Some(Group { fields: Fields::of(&value, Style::Form, false), schema });
     }
     let some = request.path.is_some() || parameters.query.is_some() || request.headers.is_some();
@@ -188,6 +191,7 @@ fn query(
     Some(match (&request.query, request.strict.unwrap_or(false)) {
         (Some(path), strict) => {
             let SchemaFile { value, schema, closed } = schemas.json(context, path, at)?;
+            let value = value?;
             let open = ["additionalProperties", "unevaluatedProperties"].iter().all(|key| value.get(key).is_none());
             let schema = if strict && open { closed? } else { schema };
             let fields = Fields::of(&value, Style::Form, true);

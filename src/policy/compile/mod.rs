@@ -12,6 +12,7 @@ mod consumers;
 mod context;
 mod contracts;
 mod headers;
+mod json_groups;
 mod json_schemas;
 mod limits;
 mod listen;

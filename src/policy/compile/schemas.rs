@@ -6,23 +6,30 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::context::Context;
-use super::json_schemas::Loader;
+use super::json_schemas::{EntryId, Group, Loader};
 use crate::policy::catalog::Catalog;
 use crate::policy::document::{self, Document};
 use crate::policy::source::Place;
 use crate::policy::tree::At;
-use crate::stages::schema::json::{DocumentId, JsonSchema, Root};
+use crate::stages::schema::json::{DocumentId, JsonSchema, Root, Shared, bundles};
 use crate::stages::schema::xml::{Soap, XmlProblem, XmlSchema, XmlSettings};
 
 /// A JSON Schema file.
 #[derive(Clone)]
 pub(super) struct SchemaFile {
-    /// What is written in it.
-    pub(super) value: Arc<Value>,
     /// Compiled.
     pub(super) schema: Arc<JsonSchema>,
     /// The same for a query, where parameters that it does not name are refused.
     pub(super) closed: Option<Arc<JsonSchema>>,
+    /// What is written in it, with what it refers to, if its properties are fields or parameters.
+    pub(super) value: Option<Arc<Value>>,
+}
+
+/// What routes need of a schema file.
+#[derive(Debug, Clone, Copy, Default)]
+struct Need {
+    closed: bool,
+    value: bool,
 }
 
 /// All of a policy, by path. `None`: its problems have been reported.
@@ -34,40 +41,26 @@ pub(super) struct Schemas {
 }
 
 impl Schemas {
-    /// Reads all JSON Schema files that routes name, and compiles them together.
+    /// Reads all JSON Schema files that routes name, and compiles them, those together that refer to each other.
     pub(super) fn load(context: &mut Context<'_>, catalog: &Catalog, document: &Document, at: At<'_>) -> Self {
         let mut loader = Loader::new(context, catalog);
-        // By path: the document, and whether a query needs it closed.
-        let mut named: BTreeMap<String, (Option<DocumentId>, bool)> = BTreeMap::new();
-        each_file(document, at, &mut |path, closed, at| {
-            let known = named.entry(path.to_owned()).or_insert_with(|| (loader.named(path, at), false));
-            known.1 |= closed;
+        let mut named: BTreeMap<String, Option<EntryId>> = BTreeMap::new();
+        let mut needs: BTreeMap<EntryId, Need> = BTreeMap::new();
+        each_file(document, at, &mut |path, need, at| {
+            let id = *named.entry(path.to_owned()).or_insert_with(|| loader.named(path, at));
+            if let Some(known) = id.map(|id| needs.entry(id).or_default()) {
+                known.closed |= need.closed;
+                known.value |= need.value;
+            }
         });
-        let documents = loader.finish();
-        let roots = named.values().filter_map(|(document, closed)| Some(((*document)?, *closed)));
-        let roots: Vec<Root> = roots
-            .flat_map(|(document, closed)| {
-                let root = |closed| Root { document, closed };
-                [Some(root(false)), closed.then(|| root(true))].into_iter().flatten()
-            })
-            .collect();
-        let (schemas, problems) = JsonSchema::all(&documents.documents, &roots);
-        let good = problems.is_empty();
-        for problem in &problems {
-            documents.tell(context, problem);
+        let read = loader.finish();
+        let mut compiled: HashMap<EntryId, SchemaFile> = HashMap::new();
+        let mut shared = Shared::default();
+        for members in read.groups() {
+            let needs: Vec<(EntryId, Need)> = members.iter().filter_map(|id| Some((*id, *needs.get(id)?))).collect();
+            compile(context, &read.group(&members), &needs, &mut shared, &mut compiled);
         }
-        let mut compiled: HashMap<Root, Arc<JsonSchema>> =
-            roots.into_iter().zip(schemas).filter_map(|(root, schema)| Some((root, Arc::new(schema?)))).collect();
-        let file = |(path, (document, _)): (String, (Option<DocumentId>, bool))| {
-            let mut schema = |closed| compiled.remove(&Root { document: document?, closed });
-            let found = schema(false).zip(document.and_then(|document| documents.documents.value(document)));
-            let file = found.filter(|_| good).map(|(schema_, value)| SchemaFile {
-                value: Arc::clone(value),
-                schema: schema_,
-                closed: schema(true),
-            });
-            (path, file)
-        };
+        let file = |(path, id): (String, Option<EntryId>)| (path, id.and_then(|id| compiled.get(&id).cloned()));
         Self { json: named.into_iter().map(file).collect(), xml: HashMap::new() }
     }
 
@@ -98,8 +91,46 @@ impl Schemas {
     }
 }
 
-/// Visits the paths of all JSON Schema files that routes name, and whether a query needs the schema closed.
-fn each_file(document: &Document, at: At<'_>, visit: &mut impl FnMut(&str, bool, At<'_>)) {
+/// Compiles the files of a group that routes need; reports problems.
+fn compile(
+    context: &mut Context<'_>,
+    group: &Group,
+    needs: &[(EntryId, Need)],
+    shared: &mut Shared,
+    compiled: &mut HashMap<EntryId, SchemaFile>,
+) {
+    let documents = needs.iter().filter_map(|(id, need)| Some((*group.ids.get(id)?, need.closed)));
+    let roots: Vec<Root> = documents
+        .flat_map(|(document, closed)| {
+            let root = |closed| Root { document, closed };
+            [Some(root(false)), closed.then(|| root(true))].into_iter().flatten()
+        })
+        .collect();
+    let (schemas, problems) = JsonSchema::all(&group.documents, &roots, shared);
+    for problem in &problems {
+        group.tell(context, problem);
+    }
+    if !problems.is_empty() {
+        return;
+    }
+    let mut schemas: HashMap<Root, Arc<JsonSchema>> =
+        roots.into_iter().zip(schemas).filter_map(|(root, schema)| Some((root, Arc::new(schema?)))).collect();
+    let with_values = needs.iter().filter(|(_, need)| need.value).filter_map(|(id, _)| group.ids.get(id).copied());
+    let with_values: Vec<DocumentId> = with_values.collect();
+    let values = bundles(&group.documents, &with_values).into_iter().map(Arc::new);
+    let values: HashMap<DocumentId, Arc<Value>> = with_values.into_iter().zip(values).collect();
+    for (id, document) in needs.iter().filter_map(|(id, _)| Some((*id, *group.ids.get(id)?))) {
+        let mut schema = |closed| schemas.remove(&Root { document, closed });
+        if let Some(open) = schema(false) {
+            let value = values.get(&document).cloned();
+            compiled.insert(id, SchemaFile { schema: open, closed: schema(true), value });
+        }
+    }
+}
+
+/// Visits the paths of all JSON Schema files that routes name, and what they need of them.
+fn each_file(document: &Document, at: At<'_>, visit: &mut impl FnMut(&str, Need, At<'_>)) {
+    let body = Need::default();
     for (api, written) in &document.apis {
         for (name, route) in &written.routes {
             let at = at.key("apis").key(api).key("routes").key(name);
@@ -107,16 +138,16 @@ fn each_file(document: &Document, at: At<'_>, visit: &mut impl FnMut(&str, bool,
                 let at = at.key("request");
                 let strict = request.strict == Some(true);
                 for (key, path) in files_of(request) {
-                    visit(path, strict && key == "query", at.key(key));
+                    visit(path, Need { closed: strict && key == "query", value: key != "json" }, at.key(key));
                 }
             }
             if let Some(response) = &route.response {
                 let at = at.key("response");
                 if let Some(path) = response.successful.as_ref().and_then(|content| content.json.as_ref()) {
-                    visit(path, false, at.key("json"));
+                    visit(path, body, at.key("json"));
                 }
                 for (status, content) in &response.statuses {
-                    content.json.iter().for_each(|path| visit(path, false, at.key(status).key("json")));
+                    content.json.iter().for_each(|path| visit(path, body, at.key(status).key("json")));
                 }
             }
         }

@@ -4,12 +4,14 @@
 //! read from the policy's folder only (or from the description's folder, where the policy names a description
 //! elsewhere, and from where `catalog` says), never over the network.
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::reference::{self, Origin, Target, TargetFile};
+use super::schema_file;
 use crate::policy::catalog::{self, Catalog};
 use crate::policy::diagnostic::Problems;
 use crate::policy::json_file::JsonFile;
@@ -30,9 +32,11 @@ pub(super) struct Files {
     files: Vec<File>,
     /// By path relative to the policy's folder; an error says why a file cannot be used.
     known: HashMap<String, Result<usize, String>>,
-    /// By `$id`.
-    identified: HashMap<String, usize>,
+    /// By URI: the file of a schema with an `$id`, and where it is.
+    identified: HashMap<String, (usize, String)>,
     catalog: Catalog,
+    /// How many schemas have each dynamic anchor, counted when it is first needed.
+    dynamic_anchors: OnceCell<HashMap<String, usize>>,
 }
 
 #[derive(Debug)]
@@ -41,14 +45,25 @@ struct File {
     path: String,
     /// The folder that its references stay in. Empty: the policy's.
     folder: String,
-    /// Its `$id`, if it is a URL.
-    id: Option<String>,
     file: JsonFile,
+    /// By JSON pointer: the URI of each schema with an `$id`.
+    identifiers: BTreeMap<String, String>,
+    /// Whether it is a JSON Schema of its own, which keeps to its own draft and resolves its references itself.
+    is_schema: bool,
 }
 
 impl File {
-    fn origin(&self) -> Origin<'_> {
-        Origin { path: &self.path, id: self.id.as_deref() }
+    /// The innermost schema with an `$id` around a place: where it is, and its URI.
+    fn resource(&self, mut place: &str) -> Option<(&str, &str)> {
+        if self.identifiers.is_empty() {
+            return None;
+        }
+        loop {
+            if let Some((pointer, uri)) = self.identifiers.get_key_value(place) {
+                return Some((pointer, uri));
+            }
+            place = place.rsplit_once('/')?.0;
+        }
     }
 }
 
@@ -85,8 +100,13 @@ impl Files {
         problems: &mut Problems,
     ) -> Option<Self> {
         let root = JsonFile::read(source, yaml::OPENAPI, problems)?;
-        let mut files =
-            Self { files: Vec::new(), known: HashMap::new(), identified: HashMap::new(), catalog: catalog.clone() };
+        let mut files = Self {
+            files: Vec::new(),
+            known: HashMap::new(),
+            identified: HashMap::new(),
+            catalog: catalog.clone(),
+            dynamic_anchors: OnceCell::new(),
+        };
         let mut bytes = source.text.len();
         // A description outside the policy's folder is named by the policy itself, so its folder is allowed.
         files.add(path.to_owned(), catalog::folder_of(path), root);
@@ -119,13 +139,18 @@ impl Files {
     }
 
     fn add(&mut self, path: String, folder: String, file: JsonFile) {
-        let id = file.value.get("$id").and_then(Value::as_str).map(|id| id.trim_end_matches('#').to_owned());
-        let id = id.filter(|id| uri::has_scheme(id));
         self.known.insert(path.clone(), Ok(self.files.len()));
-        if let Some(id) = &id {
-            self.identified.entry(id.clone()).or_insert(self.files.len());
+        let identifiers = reference::identifiers(&file.value, &path);
+        for (pointer, uri) in &identifiers {
+            self.identified.entry(uri.clone()).or_insert_with(|| (self.files.len(), pointer.clone()));
         }
-        self.files.push(File { path, folder, id, file });
+        let is_schema = !self.files.is_empty() && schema_file::is_schema(&file.value);
+        self.files.push(File { path, folder, file, identifiers, is_schema });
+    }
+
+    /// The files that are JSON Schemas of their own: the path of each, and the folder that its references stay in.
+    pub(super) fn schemas(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().filter(|file| file.is_schema).map(|file| (&*file.path, &*file.folder))
     }
 
     /// The root of the description.
@@ -134,12 +159,24 @@ impl Files {
         Some(Node { files: self, file: 0, pointer: String::new(), value })
     }
 
-    /// The target of a reference in `file`. The error says why it cannot be resolved.
-    fn follow(&self, file: usize, reference: &str) -> Result<Node<'_>, String> {
+    /// The target of a reference at a place in `file`. The error says why it cannot be resolved.
+    fn follow(&self, file: usize, place: &str, reference: &str) -> Result<Node<'_>, String> {
         let failed = |why: &str| format!("the reference {} cannot be resolved: {why}", quote(reference));
         let from = self.files.get(file).ok_or_else(|| failed("its file is gone"))?;
+        let resource = from.resource(place);
+        let origin = Origin { path: &from.path, id: resource.map(|(_, uri)| uri) };
+        let (written, _) = reference.split_once('#').unwrap_or((reference, ""));
         let Target { file: target, place } =
-            reference::parse(from.origin(), reference, &self.catalog).map_err(|why| failed(&why))?;
+            reference::parse(origin, reference, &self.catalog).map_err(|why| failed(&why))?;
+        let identified = match (resource, written) {
+            // Many mean the root of the file, though the schema has an identifier.
+            (Some((root, _)), "") => self.node(file, root, &place),
+            (Some((_, base)), written) => self.node_of(&uri::resolve(base, written), &place),
+            (None, _) => None,
+        };
+        if let Some(node) = identified {
+            return Ok(node);
+        }
         let known = |path: &str| self.known.get(path).cloned();
         let file = match target {
             TargetFile::Same => file,
@@ -149,18 +186,51 @@ impl Files {
                 None => return Err(failed("this file was not read")),
             },
             TargetFile::Known(url, beside) => match (self.identified.get(&url), beside.and_then(|path| known(&path))) {
-                (Some(file), _) => *file,
+                (Some((file, root)), _) => {
+                    return self.node(*file, root, &place).ok_or_else(|| failed("there is nothing there"));
+                }
                 (None, Some(Ok(file))) => file,
                 _ => return Err(failed(&format!("it is a URL; say where it is: {}", uri::catalog(&url)))),
             },
         };
-        let root = self.files.get(file).map(|file| &*file.file.value);
-        let anchor = |root| reference::anchor(root, &place);
-        let pointer =
-            if place.is_empty() || place.starts_with('/') { Some(place.clone()) } else { root.and_then(anchor) };
-        let value = root.zip(pointer.as_ref()).and_then(|(root, pointer)| root.pointer(pointer));
-        let (value, pointer) = value.zip(pointer).ok_or_else(|| failed("there is nothing there"))?;
-        Ok(Node { files: self, file, pointer, value })
+        self.node(file, "", &place).ok_or_else(|| failed("there is nothing there"))
+    }
+
+    /// A place in the schema with this `$id`.
+    fn node_of(&self, uri: &str, place: &str) -> Option<Node<'_>> {
+        let (file, root) = self.identified.get(uri)?;
+        self.node(*file, root, place)
+    }
+
+    /// A place, as a pointer or an anchor, in what is at `root` in a file.
+    fn node(&self, file: usize, root: &str, place: &str) -> Option<Node<'_>> {
+        let whole = self.files.get(file)?.file.value.pointer(root)?;
+        let pointed = place.is_empty() || place.starts_with('/');
+        let below = if pointed { place.to_owned() } else { reference::anchor(whole, place)? };
+        let value = whole.pointer(&below)?;
+        Some(Node { files: self, file, pointer: format!("{root}{below}"), value })
+    }
+
+    /// How many schemas in all files have this dynamic anchor.
+    fn dynamic_anchors(&self, name: &str) -> usize {
+        let count = || {
+            let mut counts = HashMap::new();
+            let mut left: Vec<&Value> = self.files.iter().map(|file| &*file.file.value).collect();
+            while let Some(value) = left.pop() {
+                match value {
+                    Value::Object(members) => {
+                        if let Some(Value::String(name)) = members.get("$dynamicAnchor") {
+                            *counts.entry(name.clone()).or_insert(0) += 1;
+                        }
+                        left.extend(members.values());
+                    }
+                    Value::Array(items) => left.extend(items),
+                    _ => {}
+                }
+            }
+            counts
+        };
+        self.dynamic_anchors.get_or_init(count).get(name).copied().unwrap_or_default()
     }
 
     /// The place of a node or of its key; where it does not exist, of its nearest ancestor.
@@ -190,21 +260,30 @@ fn open(sources: &mut Sources, folder: &str, path: &str, problems: &mut Problems
 /// included, though they mean nothing.
 fn named(file: &File, catalog: &Catalog) -> Vec<(String, Option<String>)> {
     let mut paths = Vec::new();
-    let mut left = vec![&*file.file.value];
-    while let Some(value) = left.pop() {
+    // Where values are matters only among identifiers.
+    let plain = file.identifiers.is_empty();
+    let below = |above: &str, step: &str| if plain { String::new() } else { format!("{above}/{}", escape(step)) };
+    let mut left = vec![(String::new(), &*file.file.value)];
+    while let Some((pointer, value)) = left.pop() {
         match value {
             Value::Object(members) => {
-                for key in ["$ref", "$dynamicRef"] {
-                    let Some(Value::String(reference)) = members.get(key) else { continue };
-                    match reference::parse(file.origin(), reference, catalog) {
+                let references = ["$ref", "$dynamicRef"].into_iter().filter_map(|key| members.get(key)?.as_str());
+                for reference in references {
+                    let origin = Origin { path: &file.path, id: file.resource(&pointer).map(|(_, uri)| uri) };
+                    match reference::parse(origin, reference, catalog) {
                         Ok(Target { file: TargetFile::At(path, folder), .. }) => paths.push((path, folder)),
                         Ok(Target { file: TargetFile::Known(_, Some(path)), .. }) => paths.push((path, None)),
                         _ => {}
                     }
                 }
-                left.extend(members.values());
+                let nested = members.iter().filter(|(_, value)| value.is_object() || value.is_array());
+                left.extend(nested.map(|(key, value)| (below(&pointer, key), value)));
             }
-            Value::Array(items) => left.extend(items),
+            Value::Array(items) => {
+                left.extend(
+                    items.iter().enumerate().map(|(index, value)| (below(&pointer, &index.to_string()), value)),
+                );
+            }
             _ => {}
         }
     }
@@ -250,9 +329,23 @@ impl<'d> Node<'d> {
         self.text("$ref")
     }
 
+    /// The URI of a part of a file that is a JSON Schema of its own.
+    pub(super) fn in_schema_file(&self) -> Option<String> {
+        let file = self.files.files.get(self.file).filter(|file| file.is_schema)?;
+        Some(uri::of_place(&file.path, &self.pointer))
+    }
+
     /// Follows a reference by one step.
     pub(super) fn follow(&self, reference: &str) -> Result<Self, String> {
-        self.files.follow(self.file, reference)
+        self.files.follow(self.file, &self.pointer, reference)
+    }
+
+    /// Follows a dynamic reference by one step; `None` if it depends on the way to it where it leads.
+    pub(super) fn follow_dynamic(&self, reference: &str) -> Result<Option<Self>, String> {
+        let target = self.follow(reference)?;
+        let anchor = target.text("$dynamicAnchor").filter(|name| reference.ends_with(&format!("#{name}")));
+        let several = anchor.is_some_and(|name| self.files.dynamic_anchors(name) > 1);
+        Ok((!several).then_some(target))
     }
 
     /// Follows references to the end. The error says why one cannot be resolved.

@@ -6,7 +6,8 @@
 //!
 //! 1. [`files`]: the description and all files it refers to.
 //! 2. [`operation`]: paths, with [`servers`], [`path`], [`security`], [`parameters`], [`content`], [`extensions`].
-//! 3. [`schema`]: all schemas, as two JSON Schema documents.
+//! 3. [`schema`]: all schemas, as two JSON Schema documents. Files that are JSON Schemas of their own ([`schema_file`]) are
+//!    only referred to.
 
 mod content;
 mod diagnostics;
@@ -20,6 +21,7 @@ mod path;
 mod reading;
 mod reference;
 mod schema;
+mod schema_file;
 mod security;
 mod servers;
 mod version;
@@ -128,6 +130,12 @@ impl Description {
         let (name, rest) = inner.split_at(inner.find('/').unwrap_or(inner.len()));
         let spot = self.origins.get(name)?;
         Some(self.files.place(spot.file, &format!("{}{rest}", spot.pointer), true))
+    }
+
+    /// The files that are JSON Schemas of their own, which its schemas refer to: the path of each, and the folder that its
+    /// references stay in.
+    pub(crate) fn schema_files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.schemas()
     }
 
     /// The place of a value, or of its key.

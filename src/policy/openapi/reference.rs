@@ -2,7 +2,11 @@
 //!
 //! Text only: [`super::files`] decides whether the file exists and may be read.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use percent_encoding::percent_decode_str;
+use serde_json::Value;
 
 use crate::policy::catalog::Catalog;
 use crate::policy::source::beside;
@@ -32,7 +36,7 @@ pub(super) enum TargetFile {
 pub(super) struct Origin<'o> {
     /// Relative to the policy's folder.
     pub(super) path: &'o str,
-    /// Its `$id`, if it is a URL.
+    /// The URI of the innermost schema with an `$id` around the reference.
     pub(super) id: Option<&'o str>,
 }
 
@@ -63,9 +67,38 @@ pub(super) fn parse(from: Origin<'_>, reference: &str, catalog: &Catalog) -> Res
     Ok(Target { file: TargetFile::Known(url, beside), place })
 }
 
+/// The schemas in a file that have an `$id`, by JSON pointer: the URI of each.
+pub(super) fn identifiers(document: &Value, path: &str) -> BTreeMap<String, String> {
+    /// What is in these is no schema.
+    const VALUES: [&str; 5] = ["const", "default", "enum", "example", "examples"];
+    let mut found = BTreeMap::new();
+    let mut left = vec![(String::new(), document, Arc::<str>::from(uri::of_file(path)))];
+    while let Some((pointer, value, mut base)) = left.pop() {
+        match value {
+            Value::Object(members) => {
+                if let Some(Value::String(id)) = members.get("$id") {
+                    base = uri::resolve(&base, id.split('#').next().unwrap_or_default()).into();
+                    found.insert(pointer.clone(), base.to_string());
+                }
+                let below = members
+                    .iter()
+                    .filter(|(key, value)| (value.is_object() || value.is_array()) && !VALUES.contains(&key.as_str()));
+                left.extend(below.map(|(key, value)| {
+                    (format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1")), value, Arc::clone(&base))
+                }));
+            }
+            Value::Array(items) => {
+                let items = items.iter().enumerate();
+                left.extend(items.map(|(index, value)| (format!("{pointer}/{index}"), value, Arc::clone(&base))));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// Finds an anchor (2020-12 core, §8.2.2) in a file; returns its JSON pointer.
-pub(super) fn anchor(document: &serde_json::Value, name: &str) -> Option<String> {
-    use serde_json::Value;
+pub(super) fn anchor(document: &Value, name: &str) -> Option<String> {
     let mut left = vec![(document, String::new())];
     while let Some((value, pointer)) = left.pop() {
         match value {

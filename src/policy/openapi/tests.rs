@@ -167,8 +167,24 @@ fn what_schemas_cannot_say_is_told_at_its_place() {
         ("3.1.0", "{ pattern: '(?P<x>y)' }", "warning this pattern is not checked"),
         (
             "3.1.0",
-            "{ $id: 'https://example.com' }",
-            "warning `$id` is not supported: references are resolved by path and JSON pointer only",
+            "{ $recursiveRef: '#' }",
+            "warning `$recursiveRef` is not supported: references are resolved by path and JSON pointer only",
+        ),
+        (
+            "3.1.0",
+            "{ $schema: 'http://json-schema.org/draft-07/schema#', type: string }",
+            "warning `$schema` is not supported: the schema is read in the dialect of the description",
+        ),
+        (
+            "3.1.0",
+            "{ prefixItems: [{ $dynamicAnchor: a }, { $dynamicAnchor: a }], items: { $dynamicRef: '#a' } }",
+            "warning several schemas have this anchor, so which one is meant is not known: this is not checked",
+        ),
+        ("3.1.0", "{ $dynamicRef: '#x' }", "warning the reference `#x` cannot be resolved: there is nothing there"),
+        (
+            "3.0.3",
+            "{ $dynamicRef: '#x' }",
+            "warning `$dynamicRef` is a keyword of 2020-12, but not of OpenAPI 3.0: it is not checked",
         ),
         ("3.1.0", "{ $ref: '#x' }", "warning the reference `#x` cannot be resolved: there is nothing there"),
         ("3.1.0", "{ properties: { a: 5 } }", "warning this is not a schema"),
@@ -210,7 +226,7 @@ fn judge(version: &str, schema: &str, components: &str, value: &serde_json::Valu
     let operation = &description.operations[0];
     let judged = |contents: &[(MediaRange, Content)], document| {
         let Content::Json(name) = &contents[0].1 else { panic!("{contents:?}") };
-        let schema = JsonSchema::definitions(document, &[name]).unwrap().pop().unwrap();
+        let schema = JsonSchema::definitions_alone(document, &[name]).unwrap().pop().unwrap();
         schema.check(value.to_string().as_bytes()).is_ok()
     };
     let request = judged(&operation.request.as_ref().unwrap().contents, &description.requests.document);
@@ -267,6 +283,17 @@ fn schemas_of_either_version_mean_what_it_says() {
         ("3.0.3", "{ required: [id], allOf: [{ properties: { id: { readOnly: true } } }] }", json!({}), request),
         ("3.1.0", "{ $ref: '#/components/tree' }", json!({"left": {"left": {}, "value": 1}}), both),
         ("3.1.0", "{ $ref: '#/components/tree' }", json!({"left": {"left": {"value": "x"}}}), neither),
+        // References are resolved against the identifier of the schema around them.
+        ("3.1.0", "{ $ref: 'https://e.example/s/book' }", json!({"isbn": "1", "author": "a", "id": "x"}), both),
+        ("3.1.0", "{ $ref: 'https://e.example/s/book' }", json!({"isbn": 1}), neither),
+        ("3.1.0", "{ $ref: 'https://e.example/s/book' }", json!({"author": 1}), neither),
+        ("3.1.0", "{ $ref: '#/components/book' }", json!({"id": 1}), neither),
+        ("3.1.0", "{ $ref: '#/components/book' }", json!({"other": 1}), neither),
+        // The only schema with its anchor, and one of two.
+        ("3.1.0", "{ $ref: '#/components/list' }", json!({"next": {"next": {}}}), both),
+        ("3.1.0", "{ $ref: '#/components/list' }", json!({"next": {"nxt": {}}}), neither),
+        ("3.1.0", "{ $dynamicRef: '#item', maxProperties: 1 }", json!({"nxt": {}}), neither),
+        ("3.1.0", "{ $dynamicRef: '#two', maxProperties: 1 }", json!({"nxt": {}}), both),
         ("3.0.3", "{ $ref: '#/components/pet' }", json!({"kind": "Dog", "bark": true}), both),
         ("3.0.3", "{ $ref: '#/components/pet' }", json!({"kind": "hound", "bark": true}), both),
         ("3.0.3", "{ $ref: '#/components/pet' }", json!({"kind": "Cat", "bark": true}), both),
@@ -283,6 +310,11 @@ fn schemas_of_either_version_mean_what_it_says() {
         ),
     ] {
         let components = "components: { id: { type: string }, hidden: { type: string, writeOnly: true }, \
+             list: { $dynamicAnchor: item, type: object, properties: { next: { $dynamicRef: '#item' } }, additionalProperties: false }, \
+             book: { $id: 'https://e.example/s/book', $defs: { isbn: { type: string } }, properties: { \
+                 isbn: { $ref: '#/$defs/isbn' }, author: { $ref: 'person' }, other: { $ref: 'person#named' }, id: { $ref: '#/components/id' } } }, \
+             person: { $id: 'https://e.example/s/person', type: string, $defs: { n: { $anchor: named, type: string } } }, \
+             two: { $dynamicAnchor: two, type: string }, too: { $dynamicAnchor: two, type: integer }, \
              tree: { type: object, properties: { left: { $ref: '#/components/tree' }, value: { type: integer } } }, \
              pet: { type: object, properties: { name: { type: string } }, oneOf: [{ $ref: '#/components/Dog' }, { $ref: '#/components/Cat' }], \
                     discriminator: { propertyName: kind, mapping: { hound: Dog } } }, \

@@ -1,7 +1,7 @@
 //! The version of OpenAPI that a description is written in.
 
 use super::diagnostics::Diagnostics;
-use super::files::Files;
+use super::files::{Files, Node};
 
 /// The version of the specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,12 @@ pub(super) enum Version {
     V3_0,
     /// 3.1.x.
     V3_1,
+}
+
+/// Whether a `$schema` names what schemas of OpenAPI 3.1 are written in.
+pub(super) fn is_dialect(named: &str) -> bool {
+    named.trim_end_matches('#') == "https://json-schema.org/draft/2020-12/schema"
+        || named.starts_with("https://spec.openapis.org/oas/3.1/dialect/")
 }
 
 /// Reads the version; `None`, and a problem, where it is not supported.
@@ -39,14 +45,11 @@ pub(super) fn of(files: &Files, diagnostics: &mut Diagnostics) -> Option<Version
             return None;
         }
     };
-    if let Some(dialect) = root.get("jsonSchemaDialect").filter(|_| version == Version::V3_1) {
-        const KNOWN: [&str; 2] =
-            ["https://json-schema.org/draft/2020-12/schema", "https://spec.openapis.org/oas/3.1/dialect/base"];
-        if !dialect.value.as_str().is_some_and(|text| KNOWN.contains(&text.trim_end_matches('#'))) {
-            diagnostics
-                .error(&dialect, "this dialect of JSON Schema is not supported")
-                .help("remove it: the default is JSON Schema 2020-12");
-        }
+    let unknown = |dialect: &Node<'_>| !dialect.value.as_str().is_some_and(is_dialect);
+    if let Some(dialect) = root.get("jsonSchemaDialect").filter(|_| version == Version::V3_1).filter(unknown) {
+        diagnostics
+            .error(&dialect, "this dialect of JSON Schema is not supported")
+            .help("remove it: the default is JSON Schema 2020-12");
     }
     Some(version)
 }

@@ -1,5 +1,6 @@
 //! `apis`: each with its servers, its routes, and the OpenAPI description that they may come from.
 
+mod definitions;
 mod extension_names;
 mod merged_route;
 mod modes;

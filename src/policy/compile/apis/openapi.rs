@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use serde_json::Value;
 
+use super::definitions::{Compiled, DefinitionsCompiler};
 use super::extension_names::{self, UnknownName};
 use super::merged_route::MergedRoute;
 use crate::policy::catalog::Catalog;
@@ -15,7 +16,7 @@ use crate::policy::compile::context::Context;
 use crate::policy::compile::contracts::{DescribedRequest, MAX_CHECKED_BODY};
 use crate::policy::compile::names::check_scopes;
 use crate::policy::document::{self, Document, Mode};
-use crate::policy::openapi::{self, Alternative, ClosedOperation, Definitions, Description, Extensions, Handling};
+use crate::policy::openapi::{self, Alternative, ClosedOperation, Description, Extensions, Handling};
 use crate::policy::openapi::{Location, Name, Operation, Options, Security};
 use crate::policy::router::{PathName, Pattern};
 use crate::policy::source::Place;
@@ -24,7 +25,7 @@ use crate::policy::units::Size;
 use crate::stages::schema::content::{Content, Contents};
 use crate::stages::schema::fields::Field;
 use crate::stages::schema::form::{Form, Multipart};
-use crate::stages::schema::json::{JsonSchema, SchemaProblem};
+use crate::stages::schema::json::JsonSchema;
 use crate::stages::schema::media_type::MediaRange;
 use crate::stages::schema::object::Fields;
 use crate::stages::schema::parameters::{Group, Parameters};
@@ -42,13 +43,6 @@ pub(super) struct Described {
     max_size: u64,
     /// Scopes of operations without `security`.
     scopes: Option<Vec<String>>,
-}
-
-/// The compiled schemas of one direction.
-struct Compiled {
-    schemas: HashMap<Name, Arc<JsonSchema>>,
-    /// Where members of the other direction are only reported: the same schemas, which accept them.
-    lenient: Option<HashMap<Name, Arc<JsonSchema>>>,
 }
 
 /// How responses that violate the description are handled.
@@ -97,9 +91,10 @@ pub(super) fn read(
     let source = context.read(place, path)?;
     let description = Description::read(&mut context.sources, catalog, &source, path, &options, &mut context.problems)?;
     check_skipped(context, &description, &options, at.key("skip"));
-    let requests = compiled(context, &description, &description.requests, &request_names(&description))?;
     let names = if answers == Answers::Off { BTreeSet::new() } else { response_names(&description) };
-    let responses = compiled(context, &description, &description.responses, &names)?;
+    let mut compiler = DefinitionsCompiler::new(context, catalog, &description);
+    let requests = compiler.compile(&description.requests, &request_names(&description))?;
+    let responses = compiler.compile(&description.responses, &names)?;
     let undescribed = match undescribed.unwrap_or_default() {
         Handling::Block => Some(Undescribed::Refused),
         Handling::Report => Some(Undescribed::Reported),
@@ -147,39 +142,6 @@ fn name(content: &openapi::Content) -> Option<&str> {
         openapi::Content::Json(name) => Some(name),
         openapi::Content::Form(form) | openapi::Content::Multipart(form) => Some(&form.schema),
         openapi::Content::Unchecked => None,
-    }
-}
-
-fn compiled(
-    context: &mut Context<'_>,
-    description: &Description,
-    definitions: &Definitions,
-    names: &BTreeSet<&str>,
-) -> Option<Compiled> {
-    let schemas = compiled_document(context, description, &definitions.document, names)?;
-    let lenient = match &definitions.lenient {
-        Some(document) => Some(compiled_document(context, description, document, names)?),
-        None => None,
-    };
-    Some(Compiled { schemas, lenient })
-}
-
-fn compiled_document(
-    context: &mut Context<'_>,
-    description: &Description,
-    document: &Arc<Value>,
-    names: &BTreeSet<&str>,
-) -> Option<HashMap<Name, Arc<JsonSchema>>> {
-    let names: Vec<&str> = names.iter().copied().collect();
-    match JsonSchema::definitions(document, &names) {
-        Ok(schemas) => {
-            Some(names.iter().map(|name| Name::from(*name)).zip(schemas.into_iter().map(Arc::new)).collect())
-        }
-        Err(SchemaProblem { pointer, message, .. }) => {
-            let place = description.origin(&pointer);
-            context.problems.error(place, format!("this schema cannot be enforced: {message}"));
-            None
-        }
     }
 }
 
@@ -387,7 +349,7 @@ impl Described {
     }
 
     fn fields<'f>(&'f self, fields: &'f [openapi::Field]) -> impl Iterator<Item = Field> + 'f {
-        let root = &self.description.requests.document;
+        let root = &self.requests.root;
         fields.iter().filter_map(move |field| {
             let schema = root.get("$defs")?.get(&*field.schema)?;
             let new = Field::new(&field.name, field.style, field.explode, schema, root);
@@ -429,7 +391,7 @@ impl Described {
 
     fn content(&self, content: &openapi::Content, schemas: &HashMap<Name, Arc<JsonSchema>>) -> Option<Content> {
         let schema = |name: &Name| schemas.get(name).cloned();
-        let root = &self.description.requests.document;
+        let root = &self.requests.root;
         let fields = |form: &openapi::Form| {
             let schema = root.get("$defs").and_then(|definitions| definitions.get(&*form.schema));
             Fields::new(self.fields(&form.fields).collect()).within(schema.unwrap_or(&Value::Null), root)

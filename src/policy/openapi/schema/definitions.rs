@@ -85,6 +85,7 @@ impl<'d> Schemas<'d> {
         // `circles` reports cycles.
         for _ in 0..32 {
             let alone = self.version == Version::V3_0 || node.value.as_object().is_some_and(|map| map.len() == 1);
+            let alone = alone && node.in_schema_file().is_none();
             match node.reference().filter(|_| alone).and_then(|reference| node.follow(reference).ok()) {
                 Some(target) => node = target,
                 None => break,

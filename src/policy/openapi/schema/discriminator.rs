@@ -78,7 +78,7 @@ impl<'d> Lowering<'_, 'd> {
     /// The target of a reference in `allOf`. Where the target chooses between branches and the schema is one of these,
     /// only what the branches have in common; otherwise each would contain the other without end.
     pub(super) fn base(&mut self, item: &Node<'d>) -> Option<Value> {
-        let target = item.follow(item.reference()?).ok()?;
+        let target = item.follow(item.reference()?).ok().filter(|target| target.in_schema_file().is_none())?;
         let choices = target.get("oneOf").or_else(|| target.get("anyOf"))?;
         let within = |branch: &Node<'d>| {
             let branch = branch.reference().and_then(|reference| branch.follow(reference).ok());

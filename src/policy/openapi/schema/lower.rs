@@ -10,23 +10,43 @@
 use std::collections::HashSet;
 
 use jsonschema::Draft;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::definitions::{Direction, Key, Schemas};
-use super::keywords::{self, Form};
+use super::definitions::{Direction, Key, Schemas, reference};
 use super::nullable;
 use crate::policy::openapi::diagnostics::Diagnostics;
 use crate::policy::openapi::files::Node;
-use crate::policy::openapi::version::Version;
+use crate::policy::openapi::version::{self, Version};
 use crate::policy::source::quote;
-use crate::stages::schema::json::keywords::{Word, find, word};
-use crate::stages::schema::json::{lint, pattern_problem};
+use crate::stages::schema::json::keywords::{Keyword, Word, find, word};
+use crate::stages::schema::json::{Form, lint, pattern_problem};
 
 /// Handled apart from the table of keywords, or annotations.
-const OWN: &[&str] =
-    &["$comment", "$defs", "$ref", "definitions", "discriminator", "nullable", "readOnly", "writeOnly"];
+const OWN: &[&str] = &[
+    "$comment",
+    "$defs",
+    "$dynamicAnchor",
+    "$dynamicRef",
+    "$id",
+    "$ref",
+    "definitions",
+    "discriminator",
+    "nullable",
+    "readOnly",
+    "writeOnly",
+];
+/// Those of them that the other version does not have.
+const OF_ONE: [(&str, Version); 4] = [
+    ("$dynamicAnchor", Version::V3_0),
+    ("$dynamicRef", Version::V3_0),
+    ("$id", Version::V3_0),
+    ("nullable", Version::V3_1),
+];
+/// Keywords of draft-04 that OpenAPI 3.0 leaves out.
+const LEFT_OUT: [&str; 3] = ["additionalItems", "dependencies", "patternProperties"];
 /// Change what references mean; not supported.
-const IDENTITIES: &[&str] = &["$dynamicRef", "$id", "$recursiveRef", "$vocabulary"];
+const IDENTITIES: &[&str] = &["$recursiveRef", "$vocabulary"];
+const OF_ITS_OWN: &str = "write this schema in a JSON Schema file of its own, with `$schema`, and refer to it";
 /// How deep `allOf` is searched for `readOnly` and `writeOnly` properties.
 const MAX_DEPTH: usize = 8;
 
@@ -50,6 +70,9 @@ impl<'d> Lowering<'_, 'd> {
     }
 
     fn lowered(&mut self, node: &Node<'d>, base: bool) -> Value {
+        if let Some(uri) = node.in_schema_file() {
+            return Value::Object(Map::from_iter([("$ref".to_owned(), uri.into())]));
+        }
         match node.value {
             // 3.0 allows booleans for `additionalProperties` only; elsewhere their meaning is clear all the same.
             Value::Bool(_) => return node.value.clone(),
@@ -66,30 +89,21 @@ impl<'d> Lowering<'_, 'd> {
             }
         }
         let mut out = Map::new();
-        if let Some(written) = node.get("$ref") {
-            match node.reference().map(|text| node.follow(text)) {
-                Some(Ok(target)) => {
-                    let name = self.schemas.define(&target);
-                    out.insert("$ref".to_owned(), format!("#/$defs/{name}").into());
-                }
-                Some(Err(problem)) => drop(self.diagnostics.closing(&written, problem)),
-                None => drop(self.diagnostics.closing(&written, "a `$ref` must be text")),
-            }
-            if self.schemas.version == Version::V3_0 {
-                return Value::Object(out);
-            }
+        self.references(node, &mut out);
+        if self.schemas.version == Version::V3_0 && node.get("$ref").is_some() {
+            return Value::Object(out);
         }
         for (name, child) in node.entries() {
-            match keywords::find(name) {
-                _ if name == "nullable" && self.schemas.version == Version::V3_1 => self.other(name, &child),
+            match asserting(name) {
+                _ if OF_ONE.contains(&(name, self.schemas.version)) => self.other(name, &child),
                 _ if OWN.contains(&name) => {}
-                Some((_, false)) if self.schemas.version == Version::V3_0 => {
+                Some(keyword) if self.schemas.version == Version::V3_0 && !is_in_3_0(keyword) => {
                     let message = format!("`{name}` is not a keyword of OpenAPI 3.0, so it is not checked");
                     self.diagnostics.warning(&child, message).at_key().help("OpenAPI 3.1 has it");
                 }
-                Some((form, _)) => {
-                    self.for_another_type(node, name, &child);
-                    self.keyword(node, name, form, &child, &mut out);
+                Some(keyword) => {
+                    self.for_another_type(node, keyword, &child);
+                    self.keyword(node, name, keyword.form, &child, &mut out);
                 }
                 None => self.other(name, &child),
             }
@@ -105,10 +119,47 @@ impl<'d> Lowering<'_, 'd> {
         }
     }
 
+    fn references(&mut self, node: &Node<'d>, out: &mut Map<String, Value>) {
+        if let Some(written) = node.get("$ref") {
+            match node.reference().map(|text| node.follow(text)) {
+                Some(Ok(target)) => {
+                    let name = self.schemas.define(&target);
+                    out.insert("$ref".to_owned(), format!("#/$defs/{name}").into());
+                }
+                Some(Err(problem)) => drop(self.diagnostics.closing(&written, problem)),
+                None => drop(self.diagnostics.closing(&written, "a `$ref` must be text")),
+            }
+        }
+        if let Some(written) = node.get("$dynamicRef").filter(|_| self.schemas.version == Version::V3_1) {
+            self.dynamic(node, &written, out);
+        }
+    }
+
+    /// `$dynamicRef` means the same as `$ref` where only one schema has the anchor (2020-12 core, §8.2.3.2).
+    fn dynamic(&mut self, node: &Node<'d>, written: &Node<'d>, out: &mut Map<String, Value>) {
+        match written.value.as_str().map(|text| node.follow_dynamic(text)) {
+            Some(Ok(Some(target))) => {
+                let name = self.schemas.define(&target);
+                out.insert("allOf".to_owned(), json!([reference(&name)]));
+            }
+            Some(Ok(None)) => {
+                let message =
+                    "several schemas have this anchor, so which one is meant is not known: this is not checked";
+                self.diagnostics.warning(written, message).at_key().help(OF_ITS_OWN);
+            }
+            Some(Err(problem)) => drop(self.diagnostics.closing(written, problem)),
+            None => drop(self.diagnostics.closing(written, "a `$dynamicRef` must be text")),
+        }
+    }
+
     fn other(&mut self, name: &str, child: &Node<'d>) {
-        if IDENTITIES.contains(&name) {
-            let message = format!("`{name}` is not supported: references are resolved by path and JSON pointer only");
-            self.diagnostics.warning(child, message).at_key();
+        let unsupported = match name {
+            "$schema" => self.is_other_draft(child).then_some("the schema is read in the dialect of the description"),
+            name => IDENTITIES.contains(&name).then_some("references are resolved by path and JSON pointer only"),
+        };
+        if let Some(why) = unsupported {
+            let message = format!("`{name}` is not supported: {why}");
+            self.diagnostics.warning(child, message).at_key().help(OF_ITS_OWN);
             return;
         }
         // 3.0 has the keywords of draft-04, but for those that it leaves out.
@@ -131,14 +182,20 @@ impl<'d> Lowering<'_, 'd> {
         self.diagnostics.warning(child, message).at_key().help(help);
     }
 
+    /// Whether `$schema` names anything but what schemas of the description are written in.
+    fn is_other_draft(&self, child: &Node<'d>) -> bool {
+        let same = |text: &str| version::is_dialect(text) && self.schemas.version == Version::V3_1;
+        !child.value.as_str().is_some_and(same)
+    }
+
     /// Tells a keyword that judges no value of the types that the schema allows.
-    fn for_another_type(&mut self, node: &Node<'d>, name: &str, child: &Node<'d>) {
+    fn for_another_type(&mut self, node: &Node<'d>, keyword: Keyword, child: &Node<'d>) {
         let types: Vec<&str> = match node.value.get("type") {
             Some(Value::String(one)) => vec![one],
             Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
             _ => return,
         };
-        if let Some(message) = find(name).and_then(|keyword| lint::for_another_type(keyword, &types)) {
+        if let Some(message) = lint::for_another_type(keyword, &types) {
             self.diagnostics.warning(child, message).at_key();
         }
     }
@@ -185,7 +242,7 @@ impl<'d> Lowering<'_, 'd> {
             ("required", Value::Array(names)) => self.required(node, names),
             ("allOf", _) => child.items().map(|item| self.base(&item).unwrap_or_else(|| self.schema(&item))).collect(),
             _ => match form {
-                Form::Schema => self.schema(child),
+                Form::Schema | Form::SchemaOrSchemas => self.schema(child),
                 Form::Schemas => child.items().map(|item| self.schema(&item)).collect(),
                 Form::ByName => {
                     Value::Object(child.entries().map(|(name, child)| (name.to_owned(), self.schema(&child))).collect())
@@ -248,6 +305,15 @@ impl<'d> Lowering<'_, 'd> {
         });
         kept.cloned().collect()
     }
+}
+
+/// A keyword that can make a value invalid; `dependencies` is none in OpenAPI.
+fn asserting(name: &str) -> Option<Keyword> {
+    find(name).filter(|keyword| keyword.is_of(Draft::Draft202012) && keyword.judges() && name != "dependencies")
+}
+
+fn is_in_3_0(keyword: Keyword) -> bool {
+    keyword.is_of(Draft::Draft4) && !LEFT_OUT.contains(&keyword.name)
 }
 
 /// Whether a property, or the schema it refers to, has this keyword (`readOnly` or `writeOnly`).

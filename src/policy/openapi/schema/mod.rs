@@ -7,7 +7,6 @@
 mod circles;
 mod definitions;
 mod discriminator;
-mod keywords;
 mod lower;
 mod nullable;
 

@@ -2,6 +2,7 @@
 //! size of the documents.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jsonschema::Draft;
 use serde_json::{Map, Value};
@@ -14,7 +15,7 @@ use super::problem::SchemaProblem;
 use super::references::{Place, Places, ScopeId};
 use super::uri::escaped;
 
-/// Most nodes of one graph. Only dynamic references can make many nodes of a small schema.
+/// Most nodes of all graphs of a policy. Only dynamic references can make many nodes of a small schema.
 const MAX_NODES: usize = 4_000_000;
 /// Longest chain of schemas that only refer to the next one.
 const MAX_ALIASES: usize = 1000;
@@ -24,10 +25,18 @@ pub(super) struct Compiler<'r> {
     ids: HashMap<Key, NodeId, ahash::RandomState>,
     waiting: Vec<(NodeId, Place<'r>)>,
     nodes: Vec<Option<Node>>,
-    leaves: Leaves,
+    shared: &'r mut Shared,
     /// Documents that have been checked against their meta-schema, and those of them that conform.
     checked: HashMap<DocumentId, bool>,
     problems: Vec<SchemaProblem>,
+}
+
+/// What graphs that are compiled one after the other have in common.
+#[derive(Default)]
+pub(crate) struct Shared {
+    leaves: Leaves,
+    /// How many nodes the graphs before have.
+    nodes: usize,
 }
 
 /// What a compiler makes.
@@ -42,13 +51,13 @@ pub(super) struct Compiled {
 type Key = (usize, ScopeId);
 
 impl<'r> Compiler<'r> {
-    pub(super) fn new(documents: &'r Documents) -> Self {
+    pub(super) fn new(documents: &'r Documents, shared: &'r mut Shared) -> Self {
         Self {
             places: Places::new(documents),
             ids: HashMap::default(),
             waiting: Vec::new(),
             nodes: Vec::new(),
-            leaves: Leaves::default(),
+            shared,
             checked: HashMap::new(),
             problems: Vec::new(),
         }
@@ -85,9 +94,12 @@ impl<'r> Compiler<'r> {
                 *slot = Some(node);
             }
         }
-        let Self { places, nodes, mut problems, .. } = self;
+        let Self { places, nodes, mut problems, shared, .. } = self;
+        shared.nodes += nodes.len();
         let documents = places.documents.names();
-        let mut graph = Graph { nodes: nodes.into_iter().flatten().collect(), documents };
+        let mut nodes: Vec<Node> = nodes.into_iter().map(Option::unwrap_or_default).collect();
+        nodes.shrink_to_fit();
+        let mut graph = Graph { nodes, documents };
         for node in super::order::circles(&graph).into_iter().filter_map(|id| graph.node(id)) {
             let file = places.documents.name(node.document as usize);
             problems.push(SchemaProblem::at(&node.pointer, CIRCLE.to_owned()).in_file(file));
@@ -149,7 +161,8 @@ impl<'r> Compiler<'r> {
     }
 
     fn add(&mut self, key: Key, place: Place<'r>) -> Result<NodeId, SchemaProblem> {
-        let Some(id) = NodeId::try_from(self.nodes.len()).ok().filter(|_| self.nodes.len() < MAX_NODES) else {
+        let room = self.shared.nodes + self.nodes.len() < MAX_NODES;
+        let Some(id) = NodeId::try_from(self.nodes.len()).ok().filter(|_| room) else {
             return Err(self.places.problem(&place, "", format!("the schemas have more than {MAX_NODES} parts")));
         };
         self.nodes.push(None);
@@ -184,7 +197,7 @@ impl<'r> Compiler<'r> {
         Ok(node)
     }
 
-    fn leaf(&mut self, place: &Place<'r>, map: &'r Map<String, Value>) -> Result<Option<Leaf>, SchemaProblem> {
+    fn leaf(&mut self, place: &Place<'r>, map: &'r Map<String, Value>) -> Result<Option<Arc<Leaf>>, SchemaProblem> {
         let mut keywords = Map::new();
         for (key, value) in map {
             if LEAVES.contains(&key.as_str()) {
@@ -200,7 +213,7 @@ impl<'r> Compiler<'r> {
         if keywords.is_empty() {
             return Ok(None);
         }
-        let leaf = self.leaves.leaf(place.draft, keywords).map(Some);
+        let leaf = self.shared.leaves.leaf(place.draft, keywords).map(Some);
         leaf.map_err(|problem| self.places.problem(place, &problem.pointer, problem.message))
     }
 
@@ -298,7 +311,7 @@ impl<'r> Keywords<'_, 'r> {
         let mut members = Members::default();
         members.named.extend(self.named("properties")?.into_iter().map(|(name, node)| (name.into(), node)));
         for (pattern, node) in self.named("patternProperties")? {
-            let compiled = self.compiler.leaves.pattern(pattern);
+            let compiled = self.compiler.shared.leaves.pattern(pattern);
             let below = format!("/patternProperties/{}", escaped(pattern));
             let compiled = compiled.map_err(|message| self.compiler.places.problem(self.place, &below, message))?;
             members.patterns.push((compiled, node));

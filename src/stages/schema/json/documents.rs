@@ -3,7 +3,7 @@
 //! They are resources of one whole. Whoever reads files adds each once, and says which document a reference leads to where
 //! identifiers do not ([`Documents::locate`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use jsonschema::Draft;
@@ -38,10 +38,20 @@ pub(crate) struct Documents {
     pub(super) refused: HashMap<(DocumentId, String), String>,
 }
 
-/// A reference from a document to a resource that is not known yet.
+/// What a document is called, and what it refers to.
+#[derive(Debug, Default)]
+pub(crate) struct Outline {
+    /// Of its root; `Unknown` if it names a meta-schema that is not built in.
+    pub(crate) draft: Draft,
+    /// The URIs of its resources.
+    pub(crate) identifiers: Vec<String>,
+    /// What its references lead to that is not in it, each once. Its `$schema` is one of them.
+    pub(crate) wanted: Vec<Wanted>,
+}
+
+/// A resource that a document refers to and does not have.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    pub(crate) from: DocumentId,
     /// As it is written, without its fragment.
     pub(crate) written: String,
     /// What it identifies.
@@ -83,11 +93,13 @@ impl Documents {
         let mut known: HashMap<String, DocumentId> = HashMap::new();
         let mut next = 0;
         while next < self.all.len() {
-            for wanted in self.wanted(next) {
-                let added = known.get(&wanted.uri).copied().or_else(|| self.add_built_in(&wanted.uri));
-                if let Some(id) = added {
-                    known.insert(wanted.uri.clone(), id);
-                    self.locate(wanted, id);
+            for Wanted { uri, .. } in self.outline(next).wanted {
+                if self.located.contains_key(&(next, uri.clone())) {
+                    continue;
+                }
+                if let Some(id) = known.get(&uri).copied().or_else(|| self.add_built_in(&uri)) {
+                    self.locate(next, &uri, id);
+                    known.insert(uri, id);
                 }
             }
             next += 1;
@@ -102,38 +114,37 @@ impl Documents {
         self.all.len() - 1
     }
 
-    /// What the references of a document lead to that is in no document yet, each once. Its `$schema` is one of them.
-    pub(crate) fn wanted(&self, id: DocumentId) -> Vec<Wanted> {
-        let Some(document) = self.all.get(id) else { return Vec::new() };
+    /// What a document is called, and what it refers to.
+    pub(crate) fn outline(&self, id: DocumentId) -> Outline {
+        let Some(document) = self.all.get(id) else { return Outline::default() };
         let Scan { resources, references, .. } = scan::scan(&document.value, document.draft, &document.uri);
         let base = resources.first().map_or_else(|| document.uri.clone(), |root| root.uri.clone());
+        let own: HashSet<&str> = resources.iter().map(|resource| resource.uri.as_str()).collect();
         let mut wanted = BTreeMap::new();
         for (from, reference) in references {
             let (written, _) = uri::split(reference);
             let Some(resource) = resources.get(from).filter(|_| !written.is_empty()) else { continue };
             let uri = uri::resolve(&resource.uri, written);
-            let own = resources.iter().any(|known| known.uri == uri);
-            if !own && !self.located.contains_key(&(id, uri.clone())) {
+            if !own.contains(uri.as_str()) {
                 wanted.entry(uri).or_insert_with(|| written.to_owned());
             }
         }
-        let one = |(uri, written)| Wanted { from: id, written, uri, base: base.clone() };
-        wanted.into_iter().map(one).collect()
+        let one = |(uri, written)| Wanted { written, uri, base: base.clone() };
+        let wanted = wanted.into_iter().map(one).collect();
+        // A file is known by its place, too.
+        let place = Some(&document.uri).filter(|uri| !own.contains(uri.as_str())).cloned();
+        let identifiers = own.into_iter().map(str::to_owned).chain(place).collect();
+        Outline { draft: document.draft, identifiers, wanted }
     }
 
-    /// Says which document a reference leads to, unless another one has this identifier.
-    pub(crate) fn locate(&mut self, wanted: Wanted, target: DocumentId) {
-        self.located.insert((wanted.from, wanted.uri), target);
+    /// Says which document a reference to this URI leads to, unless another one has this identifier.
+    pub(crate) fn locate(&mut self, from: DocumentId, uri: &str, target: DocumentId) {
+        self.located.insert((from, uri.to_owned()), target);
     }
 
-    /// Says why what a reference leads to cannot be had, for the message if it is needed.
-    pub(crate) fn refuse(&mut self, wanted: Wanted, why: String) {
-        self.refused.insert((wanted.from, wanted.uri), why);
-    }
-
-    /// The draft of a document.
-    pub(crate) fn draft(&self, id: DocumentId) -> Draft {
-        self.all.get(id).map_or_else(Draft::default, |document| document.draft)
+    /// Says why what a reference to this URI leads to cannot be had, for the message if it is needed.
+    pub(crate) fn refuse(&mut self, from: DocumentId, uri: &str, why: &str) {
+        self.refused.insert((from, uri.to_owned()), why.to_owned());
     }
 
     /// What is written in a document.

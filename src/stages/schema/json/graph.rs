@@ -21,18 +21,21 @@ pub(super) struct Graph {
 }
 
 /// One subschema.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Node {
     /// The document that it is in, and a JSON pointer there.
     pub(super) document: u32,
     pub(super) pointer: Box<str>,
     /// Whether it is the schema `false`.
     pub(super) never: bool,
-    pub(super) leaf: Option<Leaf>,
+    pub(super) leaf: Option<Arc<Leaf>>,
     pub(super) applicators: Box<[Applicator]>,
     /// Whether its verdict on a value may be asked for more than once, and is therefore remembered.
     pub(super) shared: bool,
 }
+
+// Large schemas have a hundred thousand of them.
+const _: () = assert!(size_of::<Node>() <= 64);
 
 /// A keyword that applies other schemas (2020-12 core, §10).
 #[derive(Debug, Clone)]

@@ -1,8 +1,9 @@
-//! The keywords of all drafts: which of them has each, what it judges, and where it has subschemas.
+//! The keywords of all drafts: which of them has each, what it judges, and what its value looks like.
 
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
+use super::form::Form;
 use Draft::{Draft4, Draft6, Draft7, Draft201909, Draft202012};
 
 /// A keyword that judges, or that leads to other schemas.
@@ -14,34 +15,11 @@ pub(crate) struct Keyword {
     last: Draft,
     /// The types that it judges; none: every value.
     pub(crate) types: &'static [&'static str],
-    holds: Holds,
+    pub(crate) form: Form,
 }
 
-/// Where a keyword has subschemas.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Holds {
-    Nothing,
-    One,
-    /// A list of schemas.
-    List,
-    /// One schema, or a list of them.
-    OneOrList,
-    /// Schemas by name.
-    Named,
-    /// Schemas by name, which only are a place for references.
-    Definitions,
-    /// What identifies a schema, or leads to one.
-    Identity,
-}
-
-const fn keyword(
-    name: &'static str,
-    first: Draft,
-    last: Draft,
-    types: &'static [&'static str],
-    holds: Holds,
-) -> Keyword {
-    Keyword { name, first, last, types, holds }
+const fn keyword(name: &'static str, first: Draft, last: Draft, types: &'static [&'static str], form: Form) -> Keyword {
+    Keyword { name, first, last, types, form }
 }
 
 const NUMBER: &[&str] = &["integer", "number"];
@@ -50,69 +28,69 @@ const ARRAY: &[&str] = &["array"];
 const OBJECT: &[&str] = &["object"];
 const ANY: &[&str] = &[];
 
-/// By name.
+/// By name. What is said of subschemas and of OpenAPI is said of these, so that there is one list.
 const KEYWORDS: [Keyword; 56] = [
-    keyword("$anchor", Draft201909, Draft202012, ANY, Holds::Identity),
-    keyword("$comment", Draft4, Draft202012, ANY, Holds::Identity),
-    keyword("$defs", Draft4, Draft202012, ANY, Holds::Definitions),
-    keyword("$dynamicAnchor", Draft202012, Draft202012, ANY, Holds::Identity),
-    keyword("$dynamicRef", Draft202012, Draft202012, ANY, Holds::Identity),
-    keyword("$id", Draft6, Draft202012, ANY, Holds::Identity),
-    keyword("$recursiveAnchor", Draft201909, Draft201909, ANY, Holds::Identity),
-    keyword("$recursiveRef", Draft201909, Draft201909, ANY, Holds::Identity),
-    keyword("$ref", Draft4, Draft202012, ANY, Holds::Identity),
-    keyword("$schema", Draft4, Draft202012, ANY, Holds::Identity),
-    keyword("$vocabulary", Draft4, Draft202012, ANY, Holds::Identity),
-    keyword("additionalItems", Draft4, Draft201909, ARRAY, Holds::One),
-    keyword("additionalProperties", Draft4, Draft202012, OBJECT, Holds::One),
-    keyword("allOf", Draft4, Draft202012, ANY, Holds::List),
-    keyword("anyOf", Draft4, Draft202012, ANY, Holds::List),
-    keyword("const", Draft6, Draft202012, ANY, Holds::Nothing),
-    keyword("contains", Draft6, Draft202012, ARRAY, Holds::One),
-    keyword("contentEncoding", Draft6, Draft202012, TEXT, Holds::Nothing),
-    keyword("contentMediaType", Draft6, Draft202012, TEXT, Holds::Nothing),
-    keyword("contentSchema", Draft201909, Draft202012, TEXT, Holds::One),
-    keyword("definitions", Draft4, Draft202012, ANY, Holds::Definitions),
+    keyword("$anchor", Draft201909, Draft202012, ANY, Form::Identity),
+    keyword("$comment", Draft4, Draft202012, ANY, Form::Identity),
+    keyword("$defs", Draft4, Draft202012, ANY, Form::Definitions),
+    keyword("$dynamicAnchor", Draft202012, Draft202012, ANY, Form::Identity),
+    keyword("$dynamicRef", Draft202012, Draft202012, ANY, Form::Identity),
+    keyword("$id", Draft6, Draft202012, ANY, Form::Identity),
+    keyword("$recursiveAnchor", Draft201909, Draft201909, ANY, Form::Identity),
+    keyword("$recursiveRef", Draft201909, Draft201909, ANY, Form::Identity),
+    keyword("$ref", Draft4, Draft202012, ANY, Form::Identity),
+    keyword("$schema", Draft4, Draft202012, ANY, Form::Identity),
+    keyword("$vocabulary", Draft4, Draft202012, ANY, Form::Identity),
+    keyword("additionalItems", Draft4, Draft201909, ARRAY, Form::Schema),
+    keyword("additionalProperties", Draft4, Draft202012, OBJECT, Form::Schema),
+    keyword("allOf", Draft4, Draft202012, ANY, Form::Schemas),
+    keyword("anyOf", Draft4, Draft202012, ANY, Form::Schemas),
+    keyword("const", Draft6, Draft202012, ANY, Form::Value),
+    keyword("contains", Draft6, Draft202012, ARRAY, Form::Schema),
+    keyword("contentEncoding", Draft6, Draft202012, TEXT, Form::Text),
+    keyword("contentMediaType", Draft6, Draft202012, TEXT, Form::Text),
+    keyword("contentSchema", Draft201909, Draft202012, TEXT, Form::Schema),
+    keyword("definitions", Draft4, Draft202012, ANY, Form::Definitions),
     // Not in the later drafts, but judged in all of them here.
-    keyword("dependencies", Draft4, Draft202012, OBJECT, Holds::Named),
-    keyword("dependentRequired", Draft201909, Draft202012, OBJECT, Holds::Nothing),
-    keyword("dependentSchemas", Draft201909, Draft202012, OBJECT, Holds::Named),
-    keyword("else", Draft7, Draft202012, ANY, Holds::One),
-    keyword("enum", Draft4, Draft202012, ANY, Holds::Nothing),
-    keyword("exclusiveMaximum", Draft4, Draft202012, NUMBER, Holds::Nothing),
-    keyword("exclusiveMinimum", Draft4, Draft202012, NUMBER, Holds::Nothing),
-    keyword("format", Draft4, Draft202012, ANY, Holds::Nothing),
-    keyword("id", Draft4, Draft4, ANY, Holds::Identity),
-    keyword("if", Draft7, Draft202012, ANY, Holds::One),
-    keyword("items", Draft4, Draft202012, ARRAY, Holds::OneOrList),
-    keyword("maxContains", Draft201909, Draft202012, ARRAY, Holds::Nothing),
-    keyword("maxItems", Draft4, Draft202012, ARRAY, Holds::Nothing),
-    keyword("maxLength", Draft4, Draft202012, TEXT, Holds::Nothing),
-    keyword("maxProperties", Draft4, Draft202012, OBJECT, Holds::Nothing),
-    keyword("maximum", Draft4, Draft202012, NUMBER, Holds::Nothing),
-    keyword("minContains", Draft201909, Draft202012, ARRAY, Holds::Nothing),
-    keyword("minItems", Draft4, Draft202012, ARRAY, Holds::Nothing),
-    keyword("minLength", Draft4, Draft202012, TEXT, Holds::Nothing),
-    keyword("minProperties", Draft4, Draft202012, OBJECT, Holds::Nothing),
-    keyword("minimum", Draft4, Draft202012, NUMBER, Holds::Nothing),
-    keyword("multipleOf", Draft4, Draft202012, NUMBER, Holds::Nothing),
-    keyword("not", Draft4, Draft202012, ANY, Holds::One),
-    keyword("oneOf", Draft4, Draft202012, ANY, Holds::List),
-    keyword("pattern", Draft4, Draft202012, TEXT, Holds::Nothing),
-    keyword("patternProperties", Draft4, Draft202012, OBJECT, Holds::Named),
-    keyword("prefixItems", Draft202012, Draft202012, ARRAY, Holds::List),
-    keyword("properties", Draft4, Draft202012, OBJECT, Holds::Named),
-    keyword("propertyNames", Draft6, Draft202012, OBJECT, Holds::One),
-    keyword("required", Draft4, Draft202012, OBJECT, Holds::Nothing),
-    keyword("then", Draft7, Draft202012, ANY, Holds::One),
-    keyword("type", Draft4, Draft202012, ANY, Holds::Nothing),
-    keyword("unevaluatedItems", Draft201909, Draft202012, ARRAY, Holds::One),
-    keyword("unevaluatedProperties", Draft201909, Draft202012, OBJECT, Holds::One),
-    keyword("uniqueItems", Draft4, Draft202012, ARRAY, Holds::Nothing),
+    keyword("dependencies", Draft4, Draft202012, OBJECT, Form::ByName),
+    keyword("dependentRequired", Draft201909, Draft202012, OBJECT, Form::NamesByName),
+    keyword("dependentSchemas", Draft201909, Draft202012, OBJECT, Form::ByName),
+    keyword("else", Draft7, Draft202012, ANY, Form::Schema),
+    keyword("enum", Draft4, Draft202012, ANY, Form::List),
+    keyword("exclusiveMaximum", Draft4, Draft202012, NUMBER, Form::Number),
+    keyword("exclusiveMinimum", Draft4, Draft202012, NUMBER, Form::Number),
+    keyword("format", Draft4, Draft202012, ANY, Form::Text),
+    keyword("id", Draft4, Draft4, ANY, Form::Identity),
+    keyword("if", Draft7, Draft202012, ANY, Form::Schema),
+    keyword("items", Draft4, Draft202012, ARRAY, Form::SchemaOrSchemas),
+    keyword("maxContains", Draft201909, Draft202012, ARRAY, Form::Count),
+    keyword("maxItems", Draft4, Draft202012, ARRAY, Form::Count),
+    keyword("maxLength", Draft4, Draft202012, TEXT, Form::Count),
+    keyword("maxProperties", Draft4, Draft202012, OBJECT, Form::Count),
+    keyword("maximum", Draft4, Draft202012, NUMBER, Form::Number),
+    keyword("minContains", Draft201909, Draft202012, ARRAY, Form::Count),
+    keyword("minItems", Draft4, Draft202012, ARRAY, Form::Count),
+    keyword("minLength", Draft4, Draft202012, TEXT, Form::Count),
+    keyword("minProperties", Draft4, Draft202012, OBJECT, Form::Count),
+    keyword("minimum", Draft4, Draft202012, NUMBER, Form::Number),
+    keyword("multipleOf", Draft4, Draft202012, NUMBER, Form::Factor),
+    keyword("not", Draft4, Draft202012, ANY, Form::Schema),
+    keyword("oneOf", Draft4, Draft202012, ANY, Form::Schemas),
+    keyword("pattern", Draft4, Draft202012, TEXT, Form::Text),
+    keyword("patternProperties", Draft4, Draft202012, OBJECT, Form::ByName),
+    keyword("prefixItems", Draft202012, Draft202012, ARRAY, Form::Schemas),
+    keyword("properties", Draft4, Draft202012, OBJECT, Form::ByName),
+    keyword("propertyNames", Draft6, Draft202012, OBJECT, Form::Schema),
+    keyword("required", Draft4, Draft202012, OBJECT, Form::Names),
+    keyword("then", Draft7, Draft202012, ANY, Form::Schema),
+    keyword("type", Draft4, Draft202012, ANY, Form::Types),
+    keyword("unevaluatedItems", Draft201909, Draft202012, ARRAY, Form::Schema),
+    keyword("unevaluatedProperties", Draft201909, Draft202012, OBJECT, Form::Schema),
+    keyword("uniqueItems", Draft4, Draft202012, ARRAY, Form::Flag),
 ];
 
 /// Words that say nothing about which values are valid: of the drafts, of OpenAPI, and of editors.
-const ANNOTATIONS: [&str; 23] = [
+const ANNOTATIONS: [&str; 26] = [
     "comment",
     "default",
     "deprecated",
@@ -133,6 +111,9 @@ const ANNOTATIONS: [&str; 23] = [
     "notes",
     "readOnly",
     "title",
+    "tsEnumNames",
+    "tsType",
+    "typeof",
     "version",
     "writeOnly",
     "xml",
@@ -227,9 +208,9 @@ impl Keyword {
 
     /// Whether it can make a value invalid.
     pub(crate) fn judges(self) -> bool {
-        match self.holds {
-            Holds::Definitions => false,
-            Holds::Identity => ["$ref", "$dynamicRef", "$recursiveRef"].contains(&self.name),
+        match self.form {
+            Form::Definitions => false,
+            Form::Identity => ["$ref", "$dynamicRef", "$recursiveRef"].contains(&self.name),
             _ => !["contentEncoding", "contentMediaType", "contentSchema"].contains(&self.name),
         }
     }
@@ -264,12 +245,14 @@ pub(super) fn subschemas<'v>(
 ) {
     for (key, value) in schema {
         let Some(keyword) = find(key).filter(|keyword| keyword.is_of(draft)) else { continue };
-        match (keyword.holds, value) {
-            (Holds::One | Holds::OneOrList, Value::Object(_) | Value::Bool(_)) => visit(key, Step::Itself, value),
-            (Holds::List | Holds::OneOrList, Value::Array(items)) => {
+        match (keyword.form, value) {
+            (Form::Schema | Form::SchemaOrSchemas, Value::Object(_) | Value::Bool(_)) => {
+                visit(key, Step::Itself, value);
+            }
+            (Form::Schemas | Form::SchemaOrSchemas, Value::Array(items)) => {
                 items.iter().enumerate().for_each(|(index, item)| visit(key, Step::Index(index), item));
             }
-            (Holds::Named | Holds::Definitions, Value::Object(members)) => {
+            (Form::ByName | Form::Definitions, Value::Object(members)) => {
                 let schemas = members.iter().filter(|(_, value)| value.is_object() || value.is_boolean());
                 schemas.for_each(|(name, item)| visit(key, Step::Name(name), item));
             }

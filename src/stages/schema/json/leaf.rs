@@ -40,9 +40,9 @@ pub(super) const LEAVES: [&str; 21] = [
 
 /// The keywords of one node that have no subschemas. The crate judges all but the formats of numbers, patterns, and whether
 /// items are unique.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Leaf {
-    pub(super) validator: Arc<Validator>,
+    pub(super) validator: Validator,
     pub(super) number: Option<NumberFormat>,
     /// With its text.
     pub(super) pattern: Option<(Arc<str>, Arc<Pattern>)>,
@@ -84,17 +84,17 @@ impl Leaf {
 /// Compiles leaves, each text of keywords once: most schemas repeat a few of them everywhere.
 #[derive(Default)]
 pub(super) struct Leaves {
-    known: HashMap<(Draft, String), Leaf>,
+    known: HashMap<(Draft, String), Arc<Leaf>>,
     patterns: HashMap<String, Arc<Pattern>>,
 }
 
 impl Leaves {
     /// Compiles the keywords. The problem's pointer begins at the schema that has them.
-    pub(super) fn leaf(&mut self, draft: Draft, keywords: Map<String, Value>) -> Result<Leaf, SchemaProblem> {
+    pub(super) fn leaf(&mut self, draft: Draft, keywords: Map<String, Value>) -> Result<Arc<Leaf>, SchemaProblem> {
         let mut keywords = Value::Object(keywords);
         let key = (draft, keywords.to_string());
         if let Some(known) = self.known.get(&key) {
-            return Ok(known.clone());
+            return Ok(Arc::clone(known));
         }
         let mut take = |key| keywords.as_object_mut().and_then(|keywords| keywords.remove(key));
         let unique = take("uniqueItems") == Some(Value::Bool(true));
@@ -108,8 +108,8 @@ impl Leaves {
         let validator =
             formats::options(draft, &keywords).build(&keywords).map_err(|error| SchemaProblem::of(&error))?;
         let number = keywords.as_object().and_then(NumberFormat::of);
-        let leaf = Leaf { validator: Arc::new(validator), number, pattern, unique, cost: Cost::of(&keywords) };
-        self.known.insert(key, leaf.clone());
+        let leaf = Arc::new(Leaf { validator, number, pattern, unique, cost: Cost::of(&keywords) });
+        self.known.insert(key, Arc::clone(&leaf));
         Ok(leaf)
     }
 

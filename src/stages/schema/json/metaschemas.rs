@@ -9,18 +9,23 @@ use serde_json::Value;
 use super::problem::SchemaProblem;
 
 /// As published at spec.openapis.org.
-const OPENAPI: [&str; 8] = [
+const OPENAPI: [&str; 12] = [
     include_str!("metaschemas/oas-3.0-schema-2021-09-28.json"),
     include_str!("metaschemas/oas-3.0-schema-2024-10-18.json"),
+    include_str!("metaschemas/oas-3.1-dialect-2024-10-25.json"),
     include_str!("metaschemas/oas-3.1-dialect-2024-11-10.json"),
     include_str!("metaschemas/oas-3.1-dialect-base.json"),
+    include_str!("metaschemas/oas-3.1-meta-2024-10-25.json"),
     include_str!("metaschemas/oas-3.1-meta-2024-11-10.json"),
     include_str!("metaschemas/oas-3.1-meta-base.json"),
     include_str!("metaschemas/oas-3.1-schema-2022-10-07.json"),
     include_str!("metaschemas/oas-3.1-schema-base-2022-10-07.json"),
+    include_str!("metaschemas/oas-3.2-dialect-2025-09-17.json"),
+    include_str!("metaschemas/oas-3.2-meta-2025-09-17.json"),
 ];
 /// Where OpenAPI's dialects of 2020-12 begin.
-const DIALECT: &str = "https://spec.openapis.org/oas/3.1/dialect/";
+const DIALECTS: [&str; 2] =
+    ["https://spec.openapis.org/oas/3.1/dialect/", "https://spec.openapis.org/oas/3.2/dialect/"];
 
 /// Most problems of one document that are reported.
 const MOST: usize = 5;
@@ -28,7 +33,7 @@ const MOST: usize = 5;
 /// The draft that a `$schema` names, or whose keywords a dialect of OpenAPI has.
 pub(super) fn draft(named: &str) -> Option<Draft> {
     let named = named.trim();
-    if named.starts_with(DIALECT) {
+    if DIALECTS.iter().any(|dialect| named.starts_with(dialect)) {
         return Some(Draft::Draft202012);
     }
     Some(Draft::from_schema_uri(named)).filter(|draft| *draft != Draft::Unknown)

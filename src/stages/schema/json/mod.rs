@@ -1,18 +1,20 @@
 //! JSON bodies: parses them strictly and validates them against a compiled JSON Schema.
 //!
-//! All schemas of a policy are compiled once, and together: files are resources of one whole ([`Documents`]), references lead
-//! from one to another, and what several schemas use is there once. Formats are asserted, and patterns run within the budget. A
+//! Each schema of a policy is compiled once, together with all that it refers to: files are resources of one whole
+//! ([`Documents`]), references lead from one to another, and what several schemas use is there once. Formats are asserted, and patterns run within the budget. A
 //! violation names the location and the constraint, never the value.
 //!
 //! Most bodies are valid, and most schemas are simple: for those, [`FastPath`] runs first, which builds no tree. All
 //! others are evaluated on a [`graph`]. The `jsonschema` crate judges the keywords that have no subschemas; the way
 //! through the schema is ours, so that it has a budget and never depends on how the schema branches.
 
+mod bundle;
 mod compile;
 mod contradictions;
 mod documents;
 mod evaluate;
 mod evaluated;
+mod form;
 mod graph;
 mod index;
 pub(crate) mod keywords;
@@ -33,9 +35,12 @@ use std::sync::Arc;
 use jsonschema::Draft;
 use serde_json::Value;
 
+pub(crate) use self::bundle::bundles;
+pub(crate) use self::compile::Shared;
 use self::compile::{Compiled, Compiler};
-pub(crate) use self::documents::{DocumentId, Documents, Wanted};
+pub(crate) use self::documents::{DocumentId, Documents, Outline, Wanted};
 use self::evaluate::Evaluation;
+pub(crate) use self::form::Form;
 use self::graph::{Graph, NodeId};
 pub(crate) use self::problem::SchemaProblem;
 use self::report::cut;
@@ -76,7 +81,8 @@ impl JsonSchema {
         let mut documents = Documents::default();
         let document = documents.add("", Arc::new(schema.clone()), Draft::default());
         documents.add_all_built_in();
-        let (mut schemas, problems) = Self::all(&documents, &[Root { document, closed: false }]);
+        let (mut schemas, problems) =
+            Self::all(&documents, &[Root { document, closed: false }], &mut Shared::default());
         match (problems.into_iter().next(), schemas.pop().flatten()) {
             (None, Some(schema)) => Ok(schema),
             (problem, _) => Err(problem.unwrap_or_else(|| SchemaProblem::at("", "it has no root".to_owned()))),
@@ -84,8 +90,12 @@ impl JsonSchema {
     }
 
     /// Compiles some documents, with all that they refer to. The schemas are of use only if there is no problem.
-    pub(crate) fn all(documents: &Documents, roots: &[Root]) -> (Vec<Option<Self>>, Vec<SchemaProblem>) {
-        let mut compiler = Compiler::new(documents);
+    pub(crate) fn all(
+        documents: &Documents,
+        roots: &[Root],
+        shared: &mut Shared,
+    ) -> (Vec<Option<Self>>, Vec<SchemaProblem>) {
+        let mut compiler = Compiler::new(documents, shared);
         let nodes: Vec<Option<(NodeId, Draft)>> = roots.iter().map(|root| compiler.root(root.document, "")).collect();
         let pairs = || roots.iter().zip(&nodes);
         let closing = pairs().filter(|(root, _)| root.closed).filter_map(|(_, node)| Some((*node)?.0));
@@ -105,23 +115,31 @@ impl JsonSchema {
     }
 
     /// Compiles the definitions with these names of a document in JSON Schema 2020-12 (`{"$defs": …}`), all at once, so
-    /// that what they share is compiled only once.
-    pub(crate) fn definitions(document: &Arc<Value>, names: &[&str]) -> Result<Vec<Self>, SchemaProblem> {
-        let draft = Draft::Draft202012;
-        let mut documents = Documents::default();
-        let id = documents.add("", Arc::clone(document), draft);
-        let mut compiler = Compiler::new(&documents);
-        let root = |name: &&str| compiler.root(id, &format!("/$defs/{}", uri::escaped(name)));
+    /// that what they share is compiled only once. The schemas are of use only if there is no problem.
+    pub(crate) fn definitions(
+        documents: &Documents,
+        document: DocumentId,
+        names: &[&str],
+        shared: &mut Shared,
+    ) -> (Vec<Self>, Vec<SchemaProblem>) {
+        let mut compiler = Compiler::new(documents, shared);
+        let root = |name: &&str| compiler.root(document, &format!("/$defs/{}", uri::escaped(name)));
         let roots: Vec<Option<(NodeId, Draft)>> = names.iter().map(root).collect();
         let Compiled { graph, problems, .. } = compiler.finish(&[]);
-        if let Some(problem) = problems.into_iter().next() {
-            return Err(problem);
-        }
-        let graph = Arc::new(graph);
-        let schemas = roots.into_iter().flatten().zip(FastPath::of_definitions(document, draft, names));
-        Ok(schemas
-            .map(|((root, draft), fast_path)| Self { graph: Arc::clone(&graph), root, draft, fast_path })
-            .collect())
+        let (graph, draft) = (Arc::new(graph), Draft::Draft202012);
+        let fast_paths = documents.value(document).map(|value| FastPath::of_definitions(value, draft, names));
+        let schemas = roots.into_iter().flatten().zip(fast_paths.into_iter().flatten());
+        let one = |((root, draft), fast_path)| Self { graph: Arc::clone(&graph), root, draft, fast_path };
+        (schemas.map(one).collect(), problems)
+    }
+
+    /// Compiles the definitions of a document that refers to no other.
+    #[cfg(test)]
+    pub(crate) fn definitions_alone(document: &Arc<Value>, names: &[&str]) -> Result<Vec<Self>, SchemaProblem> {
+        let mut documents = Documents::default();
+        let id = documents.add("", Arc::clone(document), Draft::Draft202012);
+        let (schemas, problems) = Self::definitions(&documents, id, names, &mut Shared::default());
+        problems.into_iter().next().map_or(Ok(schemas), Err)
     }
 
     /// Checks that a body parses and conforms to the schema.

@@ -7,8 +7,13 @@ use percent_encoding::percent_decode_str;
 const FILE: &str = "policy:";
 
 /// The URI of the file at `path`.
-pub(super) fn of_file(path: &str) -> String {
+pub(crate) fn of_file(path: &str) -> String {
     format!("{FILE}{}", path.replace('%', "%25").replace('#', "%23").replace('?', "%3F"))
+}
+
+/// The URI of a place in a file, by a JSON pointer.
+pub(crate) fn of_place(path: &str, pointer: &str) -> String {
+    format!("{}#{}", of_file(path), pointer.replace('%', "%25"))
 }
 
 /// The path of a file, if the URI is one of a file.
@@ -192,6 +197,7 @@ mod tests {
         ] {
             assert_eq!(resolve(base, reference), expected, "{base} {reference}");
         }
+        assert_eq!(split(&of_place("x/5.json", "/a%20#")), (of_file("x/5.json").as_str(), "/a%20#".to_owned()));
         assert_eq!(of_file("x/50%#.json"), "policy:x/50%25%23.json");
         assert_eq!(file_of("policy:x/50%25%23.json").as_deref(), Some("x/50%#.json"));
         assert_eq!(split("a.json#/definitions/A%3CB%3E"), ("a.json", "/definitions/A<B>".to_owned()));

@@ -51,7 +51,7 @@ fn definitions_are_judged_apart_whatever_they_share() {
         "holds.odd": {"type": "array", "items": {"$ref": "#/$defs/odd"}},
     }});
     let names = ["plain", "odd", "holds.odd"];
-    let schemas = JsonSchema::definitions(&Arc::new(document), &names).unwrap();
+    let schemas = JsonSchema::definitions_alone(&Arc::new(document), &names).unwrap();
     // The simple definition has a fast path, in spite of the unsupported ones.
     assert_eq!(schemas.iter().map(|schema| schema.fast_path.is_some()).collect::<Vec<_>>(), [true, false, false]);
     for (name, body, expected) in [
@@ -74,7 +74,8 @@ fn definitions_are_judged_apart_whatever_they_share() {
             assert!(!schema.contains("properties/holds.odd") && !schema.starts_with("/properties/odd"), "{schema}");
         }
     }
-    let problem = JsonSchema::definitions(&Arc::new(json!({"$defs": {"a": {"type": "strin"}}})), &["a"]).unwrap_err();
+    let problem =
+        JsonSchema::definitions_alone(&Arc::new(json!({"$defs": {"a": {"type": "strin"}}})), &["a"]).unwrap_err();
     assert!(problem.pointer.starts_with("/$defs/a"), "{problem:?}");
 }
 

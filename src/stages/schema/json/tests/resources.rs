@@ -12,12 +12,12 @@ fn documents(files: &[(&str, Value)]) -> Documents {
         .map(|(path, value)| ((*path).to_owned(), documents.add(path, Arc::new(value.clone()), Draft::default())))
         .collect();
     for (path, id) in &ids {
-        for wanted in documents.wanted(*id) {
+        for wanted in documents.outline(*id).wanted {
             let beside = wanted.beside().into_iter().map(|beside| uri::resolve(&uri::of_file(path), &beside));
             let paths = wanted.file().into_iter().chain(beside.filter_map(|beside| uri::file_of(&beside)));
             let found = paths.flat_map(|path| ids.iter().find(|(known, _)| *known == path)).map(|(_, id)| *id).next();
             if let Some(target) = found {
-                documents.locate(wanted, target);
+                documents.locate(*id, &wanted.uri, target);
             }
         }
     }
@@ -26,7 +26,8 @@ fn documents(files: &[(&str, Value)]) -> Documents {
 }
 
 fn first(files: &[(&str, Value)]) -> Result<JsonSchema, SchemaProblem> {
-    let (mut schemas, problems) = JsonSchema::all(&documents(files), &[Root { document: 0, closed: false }]);
+    let (mut schemas, problems) =
+        JsonSchema::all(&documents(files), &[Root { document: 0, closed: false }], &mut Shared::default());
     problems.into_iter().next().map_or_else(|| Ok(schemas.pop().flatten().unwrap()), Err)
 }
 
@@ -138,6 +139,16 @@ fn meta_schemas_of_all_drafts_and_of_openapi_are_built_in() {
             json!({"discriminator": {}}),
         ),
         (
+            "https://spec.openapis.org/oas/3.1/dialect/2024-10-25",
+            json!({"discriminator": {"propertyName": "a"}}),
+            json!({"discriminator": {}}),
+        ),
+        (
+            "https://spec.openapis.org/oas/3.2/dialect/2025-09-17",
+            json!({"discriminator": {"propertyName": "a"}}),
+            json!({"discriminator": {"mapping": {"a": 1}}}),
+        ),
+        (
             "https://spec.openapis.org/oas/3.0/schema/2021-09-28",
             json!({"openapi": "3.0.0", "info": {"title": "", "version": ""}, "paths": {}}),
             json!({"openapi": "3.1.0"}),
@@ -148,7 +159,11 @@ fn meta_schemas_of_all_drafts_and_of_openapi_are_built_in() {
             json!({"openapi": "3.1.0"}),
         ),
     ] {
-        for dialect in ["http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2020-12/schema"] {
+        for dialect in [
+            "http://json-schema.org/draft-07/schema#",
+            "https://json-schema.org/draft/2020-12/schema",
+            "https://spec.openapis.org/oas/3.2/dialect/2025-09-17",
+        ] {
             let schema = json!({"$schema": dialect, "allOf": [{"$ref": reference}]});
             let schema = JsonSchema::new(&schema).unwrap_or_else(|problem| panic!("{reference}: {problem:?}"));
             assert!(schema.violations(&good, "").is_empty(), "{reference} {good}");
@@ -169,7 +184,7 @@ fn files_that_all_refer_to_each_other_are_compiled_once() {
     let files: Vec<(&str, Value)> = files.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
     let documents = documents(&files);
     let roots: Vec<Root> = (0..files.len()).map(|document| Root { document, closed: false }).collect();
-    let (schemas, problems) = JsonSchema::all(&documents, &roots);
+    let (schemas, problems) = JsonSchema::all(&documents, &roots, &mut Shared::default());
     assert_eq!(problems, []);
     let graph = &schemas[0].as_ref().unwrap().graph;
     assert_eq!(graph.nodes.len(), files.len(), "one node a file, whoever refers to it");
