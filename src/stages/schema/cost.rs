@@ -4,8 +4,6 @@ use serde_json::Value;
 
 use super::ecma_regex::{BYTES, Pattern};
 
-/// Steps to divide by a fraction, which the crate does with numbers of any size.
-const FRACTION: u64 = 64;
 /// The value of a text in the format `regex` is parsed, and each property of Unicode in it looked up.
 const REGEX: u64 = 2048;
 
@@ -44,7 +42,6 @@ impl Cost {
         match (key, value) {
             ("pattern", Value::String(pattern)) => self.each = self.each.saturating_add(pattern_cost(pattern)),
             ("format", Value::String(format)) if format == "regex" => self.each += REGEX,
-            ("multipleOf", Value::Number(divisor)) if !divisor.is_u64() => self.flat += FRACTION,
             _ => {}
         }
     }

@@ -18,6 +18,7 @@ pub(crate) mod json;
 mod malformed;
 pub(crate) mod media_type;
 mod multipart;
+mod multiple;
 mod nested;
 pub(crate) mod object;
 mod offload;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::program::{FastPath, Node, Numbers, Parts, Properties, Rules, ScalarRules, Text, Types};
 use crate::stages::schema::cost::Cost;
 use crate::stages::schema::formats::{self, NumberFormat};
+use crate::stages::schema::multiple::Multiple;
 
 /// Keywords that do not constrain a value.
 const ANNOTATIONS: &[&str] = &[
@@ -310,7 +311,7 @@ impl<'s> Compiler<'s> {
         if formats::has_nested_number_format(&asked) {
             return None;
         }
-        let asked = Value::Object(asked);
+        let mut asked = Value::Object(asked);
         let text = asked.to_string();
         // Outside its document a reference would not resolve, or resolve elsewhere. (A property named `$ref` also
         // ends up here, which is rare.)
@@ -320,8 +321,12 @@ impl<'s> Compiler<'s> {
         if let Some(known) = self.scalars.get(&text) {
             return Some(known.clone());
         }
+        let multiple = asked.get("multipleOf").and_then(Value::as_number).and_then(Multiple::new);
+        if let Some(keywords) = asked.as_object_mut().filter(|_| multiple.is_some()) {
+            keywords.remove("multipleOf");
+        }
         let validator = formats::options(self.draft, &asked).build(&asked).ok()?;
-        let rules = ScalarRules { validator: Arc::new(validator), number, cost: Cost::of(&asked) };
+        let rules = ScalarRules { validator: Arc::new(validator), number, multiple, cost: Cost::of(&asked) };
         self.scalars.insert(text, rules.clone());
         Some(rules)
     }

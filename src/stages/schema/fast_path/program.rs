@@ -6,6 +6,7 @@ use jsonschema::Validator;
 
 use crate::stages::schema::cost::Cost;
 use crate::stages::schema::formats::NumberFormat;
+use crate::stages::schema::multiple::Multiple;
 use crate::stages::schema::scalar::Scalars;
 
 /// A schema compiled for streaming validation. Nodes refer to each other by index, so schemas may be recursive.
@@ -76,6 +77,7 @@ pub(super) struct Rules {
 pub(super) struct ScalarRules {
     pub(super) validator: Arc<Validator<Scalars>>,
     pub(super) number: Option<NumberFormat>,
+    pub(super) multiple: Option<Multiple>,
     pub(super) cost: Cost,
 }
 

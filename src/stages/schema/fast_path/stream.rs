@@ -8,6 +8,7 @@ use serde_json::Number;
 
 use super::program::{FastPath, Names, Numbers, Parts, Rules, Text, Types};
 use crate::budget::Steps;
+use crate::stages::schema::multiple::Multiple;
 use crate::stages::schema::scalar::Scalar;
 use crate::stages::strict_json::MAX_DEPTH;
 
@@ -64,8 +65,11 @@ impl<'s> Reading<'s> {
     fn validates(self, rules: &Rules, scalar: Scalar<'_>) -> bool {
         let Some(scalars) = &rules.scalars else { return false };
         let text = if let Scalar::Text(text) = &scalar { text } else { "" };
-        let number = match (&scalars.number, &scalar) {
-            (Some(format), Scalar::Number(number)) => format.allows(number),
+        let number = match &scalar {
+            Scalar::Number(number) => {
+                scalars.number.as_ref().is_none_or(|format| format.allows(number))
+                    && scalars.multiple.is_none_or(|multiple| self.affords(Multiple::STEPS) && multiple.allows(number))
+            }
             _ => true,
         };
         number && self.affords(scalars.cost.of_text(text)) && scalars.validator.is_valid(scalar)

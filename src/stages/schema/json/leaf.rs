@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jsonschema::{Draft, Validator};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::problem::SchemaProblem;
 use super::unique::are_unique;
@@ -12,6 +12,7 @@ use crate::budget::{Exhausted, Steps};
 use crate::stages::schema::cost::Cost;
 use crate::stages::schema::ecma_regex::Pattern;
 use crate::stages::schema::formats::{self, NumberFormat};
+use crate::stages::schema::multiple::Multiple;
 
 /// Keywords without subschemas, in all drafts. The crate knows in which of them each has a meaning.
 pub(super) const LEAVES: [&str; 21] = [
@@ -38,8 +39,8 @@ pub(super) const LEAVES: [&str; 21] = [
     "uniqueItems",
 ];
 
-/// The keywords of one node that have no subschemas. The crate judges all but the formats of numbers, patterns, and whether
-/// items are unique.
+/// The keywords of one node that have no subschemas. The crate judges all but the formats of numbers, multiples, patterns, and
+/// whether items are unique.
 #[derive(Debug)]
 pub(super) struct Leaf {
     pub(super) validator: Validator,
@@ -47,13 +48,19 @@ pub(super) struct Leaf {
     /// With its text.
     pub(super) pattern: Option<(Arc<str>, Arc<Pattern>)>,
     unique: bool,
+    /// With the divisor as it is written.
+    pub(super) multiple: Option<(Number, Multiple)>,
     pub(super) cost: Cost,
 }
 
 impl Leaf {
     pub(super) fn allows(&self, value: &Value, steps: &mut Steps) -> Result<bool, Exhausted> {
         steps.take(self.cost.steps(value))?;
+        if self.multiple.is_some() && value.is_number() {
+            steps.take(Multiple::STEPS)?;
+        }
         Ok(self.number_is_allowed(value)
+            && self.is_multiple(value)
             && self.validator.is_valid(value)
             && self.text_is_allowed(value, steps)?
             && self.items_are_allowed(value, steps)?)
@@ -62,6 +69,11 @@ impl Leaf {
     /// Whether the format of numbers allows a value.
     pub(super) fn number_is_allowed(&self, value: &Value) -> bool {
         self.number.as_ref().zip(value.as_number()).is_none_or(|(format, number)| format.allows(number))
+    }
+
+    /// Whether `multipleOf` allows a value.
+    pub(super) fn is_multiple(&self, value: &Value) -> bool {
+        self.multiple.as_ref().zip(value.as_number()).is_none_or(|((_, multiple), number)| multiple.allows(number))
     }
 
     /// Whether the pattern allows a value.
@@ -96,7 +108,12 @@ impl Leaves {
         if let Some(known) = self.known.get(&key) {
             return Ok(Arc::clone(known));
         }
+        let divisor = keywords.get("multipleOf").and_then(Value::as_number);
+        let multiple = divisor.and_then(|divisor| Some((divisor.clone(), Multiple::new(divisor)?)));
         let mut take = |key| keywords.as_object_mut().and_then(|keywords| keywords.remove(key));
+        if multiple.is_some() {
+            take("multipleOf");
+        }
         let unique = take("uniqueItems") == Some(Value::Bool(true));
         let pattern = match take("pattern") {
             Some(Value::String(text)) => {
@@ -108,7 +125,7 @@ impl Leaves {
         let validator =
             formats::options(draft, &keywords).build(&keywords).map_err(|error| SchemaProblem::of(&error))?;
         let number = keywords.as_object().and_then(NumberFormat::of);
-        let leaf = Arc::new(Leaf { validator, number, pattern, unique, cost: Cost::of(&keywords) });
+        let leaf = Arc::new(Leaf { validator, number, pattern, unique, multiple, cost: Cost::of(&keywords) });
         self.known.insert(key, Arc::clone(&leaf));
         Ok(leaf)
     }

@@ -101,6 +101,9 @@ impl<'g> Report<'g> {
             if !items {
                 self.add(&place, "uniqueItems", "value has items that are equal".to_owned());
             }
+            if let Some((divisor, _)) = leaf.multiple.as_ref().filter(|_| !leaf.is_multiple(value)) {
+                self.add(&place, "multipleOf", format!("the number is not a multiple of {divisor}"));
+            }
             if let Some(format) = leaf.number.as_ref().filter(|_| !leaf.number_is_allowed(value)) {
                 self.add(&place, "format", format!("the number is not in the range of `{}`", format.name()));
             }
