@@ -32,8 +32,8 @@ pub(super) struct Files {
     files: Vec<File>,
     /// By path relative to the policy's folder; an error says why a file cannot be used.
     known: HashMap<String, Result<usize, String>>,
-    /// By URI: the file of a schema with an `$id`, and where it is.
-    identified: HashMap<String, (usize, String)>,
+    /// By URI: the files of the schemas with this `$id`, and where each is.
+    identified: HashMap<String, Vec<(usize, String)>>,
     catalog: Catalog,
     /// How many schemas have each dynamic anchor, counted when it is first needed.
     dynamic_anchors: OnceCell<HashMap<String, usize>>,
@@ -142,7 +142,7 @@ impl Files {
         self.known.insert(path.clone(), Ok(self.files.len()));
         let identifiers = reference::identifiers(&file.value, &path);
         for (pointer, uri) in &identifiers {
-            self.identified.entry(uri.clone()).or_insert_with(|| (self.files.len(), pointer.clone()));
+            self.identified.entry(uri.clone()).or_default().push((self.files.len(), pointer.clone()));
         }
         let is_schema = !self.files.is_empty() && schema_file::is_schema(&file.value);
         self.files.push(File { path, folder, file, identifiers, is_schema });
@@ -171,7 +171,7 @@ impl Files {
         let identified = match (resource, written) {
             // Many mean the root of the file, though the schema has an identifier.
             (Some((root, _)), "") => self.node(file, root, &place),
-            (Some((_, base)), written) => self.node_of(&uri::resolve(base, written), &place),
+            (Some((_, base)), written) => self.identified(file, &uri::resolve(base, written), &place, &failed)?,
             (None, _) => None,
         };
         if let Some(node) = identified {
@@ -185,21 +185,36 @@ impl Files {
                 Some(Err(why)) => return Err(failed(&why)),
                 None => return Err(failed("this file was not read")),
             },
-            TargetFile::Known(url, beside) => match (self.identified.get(&url), beside.and_then(|path| known(&path))) {
-                (Some((file, root)), _) => {
-                    return self.node(*file, root, &place).ok_or_else(|| failed("there is nothing there"));
+            TargetFile::Known(url, beside) => match beside.and_then(|path| known(&path)) {
+                _ if self.identified.contains_key(&url) => {
+                    let found = self.identified(file, &url, &place, &failed)?;
+                    return found.ok_or_else(|| failed("there is nothing there"));
                 }
-                (None, Some(Ok(file))) => file,
+                Some(Ok(file)) => file,
                 _ => return Err(failed(&format!("it is a URL; say where it is: {}", uri::catalog(&url)))),
             },
         };
         self.node(file, "", &place).ok_or_else(|| failed("there is nothing there"))
     }
 
-    /// A place in the schema with this `$id`.
-    fn node_of(&self, uri: &str, place: &str) -> Option<Node<'_>> {
-        let (file, root) = self.identified.get(uri)?;
-        self.node(*file, root, place)
+    /// A place in the schema with this `$id`: the one in the file itself, or the only one in any.
+    fn identified(
+        &self,
+        from: usize,
+        uri: &str,
+        place: &str,
+        failed: &impl Fn(&str) -> String,
+    ) -> Result<Option<Node<'_>>, String> {
+        let all = self.identified.get(uri).map(Vec::as_slice).unwrap_or_default();
+        let own = all.iter().any(|(file, _)| *file == from);
+        let mut meant = all.iter().filter(|(file, _)| !own || *file == from);
+        let Some((file, root)) = meant.next() else { return Ok(None) };
+        let value = |file: usize, root: &str| self.files.get(file)?.file.value.pointer(root);
+        // Equal copies of one schema are one.
+        if meant.any(|(other, below)| value(*other, below) != value(*file, root)) {
+            return Err(failed(&format!("several schemas have the `$id` {uri}")));
+        }
+        Ok(self.node(*file, root, place))
     }
 
     /// A place, as a pointer or an anchor, in what is at `root` in a file.

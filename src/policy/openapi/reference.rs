@@ -72,6 +72,9 @@ pub(super) fn identifiers(document: &Value, path: &str) -> BTreeMap<String, Stri
     /// What is in these is no schema.
     const VALUES: [&str; 5] = ["const", "default", "enum", "example", "examples"];
     let mut found = BTreeMap::new();
+    if !has_identifiers(document) {
+        return found;
+    }
     let mut left = vec![(String::new(), document, Arc::<str>::from(uri::of_file(path)))];
     while let Some((pointer, value, mut base)) = left.pop() {
         match value {
@@ -95,6 +98,20 @@ pub(super) fn identifiers(document: &Value, path: &str) -> BTreeMap<String, Stri
         }
     }
     found
+}
+
+/// Whether there is an `$id` at all: in most files there is none.
+fn has_identifiers(document: &Value) -> bool {
+    let mut left = vec![document];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Object(members) if members.get("$id").is_some_and(Value::is_string) => return true,
+            Value::Object(members) => left.extend(members.values()),
+            Value::Array(items) => left.extend(items),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Finds an anchor (2020-12 core, §8.2.2) in a file; returns its JSON pointer.

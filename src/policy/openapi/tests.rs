@@ -180,6 +180,11 @@ fn what_schemas_cannot_say_is_told_at_its_place() {
             "{ prefixItems: [{ $dynamicAnchor: a }, { $dynamicAnchor: a }], items: { $dynamicRef: '#a' } }",
             "warning several schemas have this anchor, so which one is meant is not known: this is not checked",
         ),
+        (
+            "3.1.0",
+            "{ prefixItems: [{ $id: 'urn:a' }, { $id: 'urn:a', type: string }], items: { $ref: 'urn:a' } }",
+            "warning the reference `urn:a` cannot be resolved: several schemas have the `$id` urn:a",
+        ),
         ("3.1.0", "{ $dynamicRef: '#x' }", "warning the reference `#x` cannot be resolved: there is nothing there"),
         (
             "3.0.3",
