@@ -62,6 +62,11 @@ pub(super) fn read<'d>(
             reading.diagnostics.warning(&node, message).at_key();
             continue;
         };
+        if !node.value.is_object() {
+            let help = "a media type is a map, such as `{ schema: { type: object } }`; write `{}` for any body";
+            reading.diagnostics.closing(&node, format!("this says nothing of {}", quote(media))).help(help);
+            continue;
+        }
         match types.iter_mut().find(|(known, _)| *known == range) {
             Some((_, nodes)) => {
                 let which = if range.is_json() { "bodies may satisfy either" } else { "the first applies" };
@@ -72,7 +77,7 @@ pub(super) fn read<'d>(
             None => types.push((range, vec![node])),
         }
     }
-    if types.is_empty() && content.entries().next().is_some() {
+    if types.is_empty() && content.entries().any(|(_, node)| node.value.is_object()) {
         // Without any media type, no body would be described, and so every body accepted.
         reading.diagnostics.closing(content, "none of these is a media type");
     }

@@ -96,7 +96,13 @@ pub(super) fn style(reading: &mut Reading<'_>, node: &Node<'_>, location: Locati
             })
         }
     };
-    let explode = node.value.get("explode").and_then(Value::as_bool).unwrap_or(style == Style::Form);
+    let explode = match node.get("explode") {
+        None => style == Style::Form,
+        Some(written) => written.value.as_bool().unwrap_or_else(|| {
+            reading.diagnostics.closing(&written, "`explode` is `true` or `false`");
+            style == Style::Form
+        }),
+    };
     (style, explode)
 }
 

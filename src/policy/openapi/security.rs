@@ -117,9 +117,10 @@ fn alternative<'d>(
             "apiKey" if scheme.text("in") == Some("header") => {
                 // An API key in `Authorization` is a bearer token under another name.
                 match scheme.text("name") {
+                    None => return fail("an API key in a header needs its `name`"),
                     Some(header) if header.eq_ignore_ascii_case("authorization") => tokens += 1,
                     _ if alternative.key_header.is_some() => return Err((requirement.clone(), TWO.to_owned())),
-                    header => alternative.key_header = Some(header.unwrap_or_default().to_owned()),
+                    Some(header) => alternative.key_header = Some(header.to_owned()),
                 }
             }
             "apiKey" => {

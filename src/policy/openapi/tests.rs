@@ -51,6 +51,12 @@ fn a_malformed_part_closes_its_operation() {
         ("requestBody: []".to_owned(), "`requestBody` is not a description of a body"),
         ("requestBody: { required: yes please, content: {} }".to_owned(), "`required` is not `true` or `false`"),
         ("requestBody: { content: [application/json] }".to_owned(), "`content` is not a map of media types"),
+        ("requestBody: { content: { application/json: text } }".to_owned(), "this says nothing of `application/json`"),
+        (
+            "responses: { '200': { content: { application/json: [] } } }".to_owned(),
+            "this says nothing of `application/json`",
+        ),
+        (format!("parameters: [{{ {ON}, explode: 'false', schema: {{}} }}]"), "`explode` is `true` or `false`"),
         ("responses: [200]".to_owned(), "`responses` is not a map of statuses"),
         ("responses: { '200': fine }".to_owned(), "this is not a description of a response"),
         ("responses: { '200': { content: json } }".to_owned(), "`content` is not a map of media types"),
@@ -335,7 +341,7 @@ fn who_may_call_is_read_from_security() {
         login: { type: openIdConnect, openIdConnectUrl: 'https://login.example/.well-known/openid-configuration' }, \
         oauth: { type: oauth2, flows: { clientCredentials: { tokenUrl: 'https://login.example/token' } } }, \
         bearer: { type: http, scheme: Bearer }, basic: { type: http, scheme: basic }, \
-        key: { type: apiKey, in: header, name: X-Key }, other: { type: apiKey, in: header, name: X-Other }, query: { type: apiKey, in: query, name: k }, \
+        key: { type: apiKey, in: header, name: X-Key }, other: { type: apiKey, in: header, name: X-Other }, query: { type: apiKey, in: query, name: k }, nameless: { type: apiKey, in: header }, \
         tls: { type: mutualTLS } } }";
     for (security, expected, diagnostics) in [
         ("", "open", 0),
@@ -346,6 +352,7 @@ fn who_may_call_is_read_from_security() {
         ("security: [{ login: [a], oauth: [b] }], ", "token a b", 1),
         ("security: [{ login: [a], bearer: [] }], ", "token a", 1),
         ("security: [{ key: [], tls: [] }], ", "key X-Key tls", 0),
+        ("security: [{ nameless: [] }], ", "`nameless`: an API key in a header needs its `name`", 0),
         // F2: two keys are not one.
         ("security: [{ key: [], other: [] }], ", "a request with two credentials is not accepted", 0),
         ("security: [{ key: [], other: [] }, { key: [] }], ", "key X-Key", 1),
