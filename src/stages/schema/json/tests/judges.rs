@@ -10,16 +10,19 @@ use serde_json::{Map, Value, json};
 use super::super::*;
 use super::random::Random;
 
-/// Reads lines `[draft, schema, [value, …]]`, and writes a digit for each value, or `error`.
+/// Reads lines `[draft, schema, [value, …]]`, and writes a digit for each value, or `error`; `?` where the judge itself fails.
 const NODE: &str = r#"
 const [Ajv, Ajv2019, Ajv2020] = ["ajv", "ajv/dist/2019", "ajv/dist/2020"].map((name) => require(name).default);
 const options = { strict: false, validateFormats: false, validateSchema: false, unevaluated: true, logger: false };
 const judges = { 7: Ajv, 2019: Ajv2019, 2020: Ajv2020 };
+const verdict = (judge, value) => {
+  try { return judge(value) ? "1" : "0"; } catch { return "?"; }
+};
 for (const line of require("fs").readFileSync(0, "utf8").split("\n").filter(Boolean)) {
   const [draft, schema, values] = JSON.parse(line);
   let judge = null;
   try { judge = new judges[draft](options).compile(schema); } catch {}
-  console.log(judge ? values.map((value) => (judge(value) ? "1" : "0")).join("") : "error");
+  console.log(judge ? values.map((value) => verdict(judge, value)).join("") : "error");
 }
 "#;
 
@@ -236,10 +239,15 @@ fn cases(seed: u64, count: usize, numbers: &'static [&'static str]) -> Vec<(Case
     for (draft, uri) in DRAFTS.into_iter().cycle().take(count) {
         maker.draft = draft;
         let schema = maker.document(uri);
+        // In 2019-09, `contains` evaluates no items (core, §9.3.1.3); both judges say otherwise.
+        let text = schema.to_string();
+        if draft == 2019 && text.contains("contains") && text.contains("unevaluatedItems") {
+            continue;
+        }
         match JsonSchema::new(&schema) {
             Ok(ours) => cases.push(((draft, schema, (0..10).map(|_| maker.value(3)).collect()), ours)),
             Err(problem) => {
-                assert!(problem.message.contains("leads back to itself"), "seed {seed}: {problem:?} {schema}")
+                assert!(problem.message.contains("leads back to itself"), "seed {seed}: {problem:?} {schema}");
             }
         }
     }
