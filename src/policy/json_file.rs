@@ -224,8 +224,8 @@ mod tests {
             let source = Arc::new(SourceText::new("a.json".to_owned(), text.to_owned(), 0));
             let mut problems = Problems::new();
             let value = read(&source, dialect, &mut problems).map(|(value, _)| value);
-            let told: Vec<Severity> = problems.iter().map(|problem| problem.severity).collect();
-            assert_eq!((value, told), (expected, vec![severity]), "{text}");
+            let reported: Vec<Severity> = problems.iter().map(|problem| problem.severity).collect();
+            assert_eq!((value, reported), (expected, vec![severity]), "{text}");
         }
     }
 

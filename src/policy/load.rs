@@ -140,7 +140,7 @@ audit: [stdout, file: { path: /var/log/a.jsonl }]
     }
 
     #[test]
-    fn every_mistake_is_told_in_one_pass() {
+    fn every_mistake_is_reported_in_one_pass() {
         let text = r#"version: "1"
 workers: many
 listen:
@@ -258,7 +258,7 @@ limts: 2
     }
 
     #[test]
-    fn what_a_reference_stands_for_is_never_told() {
+    fn what_a_reference_stands_for_is_never_shown() {
         let text = "timeouts: { idle: \"${env:SPAN}\" }\nlimits: { headers: \"${env:TOKEN}\", body_size: \"${env:TOKEN}\" }\n\
             workers: ${env:TOKEN}\naudit: ${env:TOKEN}\nroles: ${env:TOKEN}\nlisten: [\"${env:TOKEN}\"]\nplans: { a: { rate: \"${env:SPAN}x\" } }\n\
             apis: { a: { upstream: { forward_credentials: \"${env:TOKEN}\" } } }\nadmin: { ${env:TOKEN}: x }\n";

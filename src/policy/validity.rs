@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_period_and_its_near_end_are_told() {
+    fn an_invalid_period_and_its_near_end_are_reported() {
         // U4: an expired certificate was served without a word.
         use ValidityState::{Expired, ExpiresSoon, NotYetValid, Valid};
         for (days, now, expected) in [

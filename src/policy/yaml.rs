@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_policy_does_without_is_told_at_its_place() {
+    fn what_a_policy_does_without_is_reported_at_its_place() {
         for (text, expected) in [
             ("a: 1\nb: 2\na: 3\n", vec!["3:1 `a` is defined twice; the first is on line 1"]),
             (

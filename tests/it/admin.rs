@@ -48,7 +48,7 @@ fn without_a_token_what_needs_one_is_closed() {
 
 /// Waits until the page of metrics has all of these lines.
 #[track_caller]
-fn told(proxy: &Proxy, lines: &[&str]) -> String {
+fn reported(proxy: &Proxy, lines: &[&str]) -> String {
     let mut operator = operator(proxy);
     eventually(&format!("the metrics tell {lines:?}"), || {
         let page = operator.get("/metrics").send().text();
@@ -73,7 +73,7 @@ fn metrics_tell_how_the_keys_of_issuers_stand() {
     client.get("/x").bearer(&token).send().is(200);
     client.get("/x").bearer(&token).send().is(200);
     client.get("/x").bearer(issuer.token()).send().is(200);
-    let page = told(
+    let page = reported(
         &proxy,
         &[
             r#"bartizan_issuer_up{issuer="corp"} 1"#,
@@ -98,7 +98,7 @@ fn metrics_tell_how_the_keys_of_issuers_stand() {
     // The key before is gone from the page with the set it was in.
     issuer.rotates_to(issuer::Key::ec("second"));
     client.get("/x").bearer(issuer.token()).send().is(200);
-    let page = told(&proxy, &[r#"bartizan_issuer_tokens_total{issuer="corp",kid="second"} 1"#]);
+    let page = reported(&proxy, &[r#"bartizan_issuer_tokens_total{issuer="corp",kid="second"} 1"#]);
     assert!(!page.contains(r#"kid="first""#), "{page}");
     proxy.done();
 }
@@ -122,7 +122,7 @@ fn metrics_and_log_tell_how_the_store_stands_and_which_keys_end_soon() {
     }
     makes("/v1/revocations", json!({"key": "revoked"}));
     makes("/v1/consumers", json!({"name": "new"}));
-    let page = told(
+    let page = reported(
         &proxy,
         &[
             r#"bartizan_store_up{kind="embedded"} 1"#,
@@ -193,7 +193,7 @@ fn metrics_tell_which_server_answers_and_which_does_not() {
     reached.sort_unstable();
     assert_eq!(reached, [false, true], "they take turns");
     let url = upstream.url();
-    told(
+    reported(
         &proxy,
         &[
             &format!("bartizan_upstream_requests_total{{server=\"{url}\",code=\"2xx\"}} 1"),

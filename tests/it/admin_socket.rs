@@ -100,7 +100,7 @@ fn operators_come_in_by_a_socket_with_their_tokens() {
     assert_eq!(asks(&socket, "/v1/policy", Some("guess")).0, 401);
     assert_eq!(asks(&socket, "/v1/policy", Some(ADMIN_TOKEN)).0, 200);
 
-    // Commands find it by the policy, or are told where it is.
+    // Commands find it by the policy, or are reported where it is.
     let (file, url) = (proxy.file("policy.yaml"), format!("unix:{}", socket.display()));
     let file = file.to_str().unwrap();
     let (code, said_by) = commands(&["consumer", "add", "acme", "--policy", file]);
@@ -171,7 +171,7 @@ fn a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not() {
 fn an_admin_listener_is_somewhere_and_its_socket_has_a_mode() {
     let (upstream, folder) = (upstream().start(), tempfile::TempDir::new().unwrap());
     let long = format!("socket: {{ path: \"{}\" }}", "x".repeat(108));
-    for (admin, told) in [
+    for (admin, reported) in [
         ("tokens: []", "`address` is missing"),
         ("socket: {}", "`path` is missing"),
         ("socket: { path: a, mode: 660 }", ""),
@@ -185,8 +185,8 @@ fn an_admin_listener_is_somewhere_and_its_socket_has_a_mode() {
     ] {
         let file = on_socket(&upstream, admin).write(folder.path());
         let (code, said_by) = commands(&["check", file.to_str().unwrap()]);
-        let good = told.is_empty() || told.starts_with("every user");
-        assert_eq!((code == Some(0), said_by.contains(told)), (good, true), "{admin}: {said_by}");
-        assert!(!told.is_empty() || !said_by.contains("warning"), "{admin}: {said_by}");
+        let good = reported.is_empty() || reported.starts_with("every user");
+        assert_eq!((code == Some(0), said_by.contains(reported)), (good, true), "{admin}: {said_by}");
+        assert!(!reported.is_empty() || !said_by.contains("warning"), "{admin}: {said_by}");
     }
 }

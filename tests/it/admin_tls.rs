@@ -80,8 +80,8 @@ fn operators_and_their_commands_come_in_over_tls_and_trust_the_right_certificate
         (["--admin", "ftp://localhost", "--admin-ca", "ca.pem"], Some(2), "`https://`"),
     ] {
         let given = if arguments.contains(&"--policy") { &[][..] } else { &["--admin-token", ADMIN_TOKEN] };
-        let (ended, told) = lists(proxy.folder.path(), &[&arguments[..], given].concat());
-        assert_eq!((ended, told.contains(expected)), (code, true), "{arguments:?}: {told}");
+        let (ended, reported) = lists(proxy.folder.path(), &[&arguments[..], given].concat());
+        assert_eq!((ended, reported.contains(expected)), (code, true), "{arguments:?}: {reported}");
     }
     proxy.done();
 }
@@ -121,8 +121,8 @@ fn an_operator_without_a_certificate_does_not_come_in_where_one_is_required() {
         // Half of it is none.
         (&["--admin-certificate", "ops.pem"], 2),
     ] {
-        let (ended, told) = lists(proxy.folder.path(), &[&["--policy", &policy], shown].concat());
-        assert_eq!(ended, Some(code), "{shown:?}: {told}");
+        let (ended, reported) = lists(proxy.folder.path(), &[&["--policy", &policy], shown].concat());
+        assert_eq!(ended, Some(code), "{shown:?}: {reported}");
     }
     proxy.done();
 }

@@ -37,7 +37,7 @@ fn a_good_token_gets_through_and_says_who_came() {
 }
 
 #[test]
-fn tokens_that_are_not_good_are_told_so() {
+fn tokens_that_are_not_good_are_reported_as_such() {
     let (upstream, issuer) = (upstream().start(), Issuer::with(Key::ec("first")));
     let url = issuer.url();
     let proxy = proxy()

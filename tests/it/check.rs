@@ -35,11 +35,11 @@ fn check(text: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn every_problem_is_told_at_its_place() {
+fn every_problem_is_reported_at_its_place() {
     let (code, out, _) = check(WRONG, &["--format", "json"]);
     assert_eq!(code, Some(2));
     let report: Value = serde_json::from_str(&out).unwrap();
-    let told: Vec<String> = report["problems"]
+    let reported: Vec<String> = report["problems"]
         .as_array()
         .unwrap()
         .iter()
@@ -62,11 +62,11 @@ fn every_problem_is_told_at_its_place() {
         ("schema.json:2:11 ", "not a JSON Schema"),
     ] {
         assert!(
-            told.iter().any(|line| line.starts_with(expected.0) && line.contains(expected.1)),
-            "{expected:?}\n{told:#?}"
+            reported.iter().any(|line| line.starts_with(expected.0) && line.contains(expected.1)),
+            "{expected:?}\n{reported:#?}"
         );
     }
-    assert_eq!(told.len(), 10, "{told:#?}");
+    assert_eq!(reported.len(), 10, "{reported:#?}");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn the_line_itself_is_shown() {
 }
 
 #[test]
-fn an_alias_bomb_is_told_and_quick() {
+fn an_alias_bomb_is_reported_and_quick() {
     let mut text = "version: 1\na0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {
         let items = vec![format!("*a{}", level - 1); 9].join(", ");
@@ -101,7 +101,7 @@ fn a_good_file_says_who_may_do_what() {
 fn the_own_addresses_are_neither_taken_twice_nor_called() {
     let bound = "cannot be bound together";
     let back = "this server is the proxy itself";
-    for (listen, admin, upstream, told) in [
+    for (listen, admin, upstream, reported) in [
         (&["127.0.0.1:8080"][..], "127.0.0.1:9901", "127.0.0.1:9000", None),
         (&["127.0.0.1:8080", "[::1]:8080"], "127.0.0.1:0", "10.0.0.1:8080", None),
         (&["127.0.0.1:0", "0.0.0.0:0"], "127.0.0.1:0", "127.0.0.1:9000", None),
@@ -124,11 +124,11 @@ fn the_own_addresses_are_neither_taken_twice_nor_called() {
             listen.join(", ")
         );
         let (code, _, err) = check(&text, &[]);
-        let found = match told {
+        let found = match reported {
             None => code == Some(0) && err.is_empty(),
-            Some(told) => code == Some(2) && err.contains(told) && err.contains("1 problem in policy.yaml"),
+            Some(reported) => code == Some(2) && err.contains(reported) && err.contains("1 problem in policy.yaml"),
         };
-        assert!(found, "{text}{told:?}: {code:?} {err}");
+        assert!(found, "{text}{reported:?}: {code:?} {err}");
     }
 }
 

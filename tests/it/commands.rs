@@ -103,7 +103,7 @@ fn how_long_something_holds_has_several_names() {
     assert!(ends.len() == 3 && ends.iter().all(|end| *end <= hour), "{ends:?}");
 }
 
-/// U20: a mistyped year is told before it revokes everything that will ever be issued.
+/// U20: a mistyped year is reported before it revokes everything that will ever be issued.
 #[test]
 fn revoking_all_before_a_time_in_the_future_needs_yes() {
     let folder = tempfile::TempDir::new().unwrap();

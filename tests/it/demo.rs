@@ -93,11 +93,11 @@ fn the_six_lines_do_what_they_say() {
     }
 
     // One readable line for each of them. Records of one connection come in order; those of different workers need not.
-    let mut told: Vec<u16> =
+    let mut reported: Vec<u16> =
         all.iter().map(|_| demo.line().split_whitespace().nth(1).unwrap().parse().unwrap()).collect();
-    told.sort_unstable();
+    reported.sort_unstable();
     all.sort_unstable();
-    assert_eq!(told, all);
+    assert_eq!(reported, all);
 
     assert_eq!(demo.interrupt(), Some(0));
     assert!(!Path::new(policy).exists(), "the unpacked policy goes away with the demo");

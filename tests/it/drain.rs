@@ -51,7 +51,7 @@ fn a_second_signal_ends_the_wait() {
 }
 
 #[test]
-fn systemd_is_told() {
+fn systemd_is_notified() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();

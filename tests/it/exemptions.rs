@@ -91,7 +91,7 @@ fn an_answer_that_nothing_judges_cannot_be_chosen_by_the_upstream() {
 
 /// F22
 #[test]
-fn what_passes_unjudged_is_named_in_the_contract_and_told() {
+fn what_passes_unjudged_is_named_in_the_contract_and_reported() {
     let upstream = obedient();
     let policy = proxy().before(&upstream).file("order.json", r#"{"properties": {"id": {"type": "integer"}}}"#);
     let proxy = policy

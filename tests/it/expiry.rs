@@ -31,7 +31,7 @@ fn day(from_now: i32) -> (i32, u8, u8) {
 }
 
 #[test]
-fn a_certificate_that_is_not_valid_now_or_not_much_longer_is_told_everywhere() {
+fn a_certificate_that_is_not_valid_now_or_not_much_longer_is_reported_everywhere() {
     let (upstream, authority) = (upstream().start(), authority());
     for (first, last, state, words, degraded) in [
         ((2019, 1, 1), (2020, 1, 1), "expired", "expired at 2020-01-01", json!(["certificates"])),
@@ -39,8 +39,8 @@ fn a_certificate_that_is_not_valid_now_or_not_much_longer_is_told_everywhere() {
         (day(-80), day(5), "expires_soon", "expires soon", json!([])),
     ] {
         let policy = listening(&upstream, authority.certifies_between(first, last));
-        let told = warnings(&policy);
-        assert!(told.contains(words) && told.contains("c.pem"), "{told}");
+        let reported = warnings(&policy);
+        assert!(reported.contains(words) && reported.contains("c.pem"), "{reported}");
         let proxy = policy.start();
         assert_eq!(proxy.stderr.count(words), 1, "told once when it is loaded");
         let ready = operator(&proxy).get("/readyz").send();
@@ -62,7 +62,7 @@ fn a_certificate_that_is_not_valid_now_or_not_much_longer_is_told_everywhere() {
 }
 
 #[test]
-fn a_certificate_that_is_valid_for_long_is_not_told() {
+fn a_certificate_that_is_valid_for_long_is_not_reported() {
     let (upstream, authority) = (upstream().start(), authority());
     let policy = listening(&upstream, authority.certifies_between((2020, 1, 1), (2099, 1, 1)));
     assert_eq!(warnings(&policy), "");
@@ -72,7 +72,7 @@ fn a_certificate_that_is_valid_for_long_is_not_told() {
 }
 
 #[test]
-fn a_revocation_list_past_its_next_update_is_told() {
+fn a_revocation_list_past_its_next_update_is_reported() {
     let (upstream, authority) = (upstream().start(), authority());
     let listener = r#"{ address: "127.0.0.1:0",
         tls: { certificate: c.pem, key: k.pem, client_ca: ca.pem, client_crls: [clients.crl] } }"#;
@@ -80,8 +80,11 @@ fn a_revocation_list_past_its_next_update_is_told() {
     let policy = proxy().before(&upstream).open("GET /x").listen(listener);
     let policy = policy.file("c.pem", certified.certificate).file("k.pem", certified.key);
     let policy = policy.file("ca.pem", authority.pem()).file("clients.crl", authority.revokes_until(2021, &[1]));
-    let told = warnings(&policy);
-    assert!(told.contains("expired at 2021-01-01T00:00:00Z: client certificates of its issuer are refused"), "{told}");
+    let reported = warnings(&policy);
+    assert!(
+        reported.contains("expired at 2021-01-01T00:00:00Z: client certificates of its issuer are refused"),
+        "{reported}"
+    );
     let proxy = policy.start();
     let body = operator(&proxy).get("/readyz").send().json();
     assert_eq!((&body["certificates"][0]["kind"], &body["degraded"]), (&json!("client_crl"), &json!(["certificates"])));

@@ -65,7 +65,7 @@ impl World {
         explain(self.folder.path(), arguments, input)
     }
 
-    fn told(&self, arguments: &[&str]) -> Value {
+    fn reported(&self, arguments: &[&str]) -> Value {
         let said = self.explain(&[arguments, &["--format", "json"]].concat());
         serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}{}", said.out, said.err))
     }
@@ -125,9 +125,9 @@ fn a_request_to_the_proxy_itself_goes_nowhere() {
     assert!(said.out.contains("\n→ 204: the proxy itself answers, and asks no upstream\n"), "{}", said.out);
 }
 
-/// U3: a path or a host with a typing mistake is told with the nearest one.
+/// U3: a path or a host with a typing mistake is reported with the nearest one.
 #[test]
-fn a_route_or_a_host_that_does_not_exist_is_told_with_the_nearest_one() {
+fn a_route_or_a_host_that_does_not_exist_is_reported_with_the_nearest_one() {
     let world = world();
     for (request, meant) in [
         (&["GET", "/v1/order/7"][..], Some("did you mean `GET /v1/orders/{id}`?")),
@@ -203,21 +203,21 @@ fn bodies_come_from_files_and_from_standard_input() {
 fn somebody_else_can_be_tried_on() {
     let world = world();
     let who = "{ issuer: corp, id: alice, scopes: [orders:read, orders:write] }";
-    let told = world.told(&["POST", "/v1/orders", "--as", who, "--at", "2030-01-01T00:00:00Z"]);
+    let reported = world.reported(&["POST", "/v1/orders", "--as", who, "--at", "2030-01-01T00:00:00Z"]);
     assert_eq!(
-        (&told["allowed"], &told["status"], &told["code"]),
+        (&reported["allowed"], &reported["status"], &reported["code"]),
         (&json!(false), &json!(415), &json!("unsupported_media_type"))
     );
-    assert_eq!(told["steps"][2]["why"], "jwt of corp, consumer acme, plan gold, token expires in 5m");
+    assert_eq!(reported["steps"][2]["why"], "jwt of corp, consumer acme, plan gold, token expires in 5m");
     let outcomes: Vec<&str> =
-        told["steps"].as_array().unwrap().iter().map(|step| step["outcome"].as_str().unwrap()).collect();
+        reported["steps"].as_array().unwrap().iter().map(|step| step["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["passed", "passed", "passed", "passed", "passed", "refused"]);
     assert_eq!(world.issuer.fetches(), 0, "no issuer is asked about tokens of our own");
 
-    let told = world.told(&["GET", "/v1/orders/7", "--as", "{ key: acme-1 }"]);
-    assert_eq!(told["upstream"]["servers"], json!(["http://127.0.0.1:9000", "http://127.0.0.1:9001"]));
-    assert_eq!(told["upstream"]["headers"]["X-Consumer-Id"], "acme");
-    assert_eq!(told["request"]["host"], "api.example.com", "a host that has this route");
+    let reported = world.reported(&["GET", "/v1/orders/7", "--as", "{ key: acme-1 }"]);
+    assert_eq!(reported["upstream"]["servers"], json!(["http://127.0.0.1:9000", "http://127.0.0.1:9001"]));
+    assert_eq!(reported["upstream"]["headers"]["X-Consumer-Id"], "acme");
+    assert_eq!(reported["request"]["host"], "api.example.com", "a host that has this route");
 
     let said = world.explain(&["GET", "/v1/orders/7", "--as", "{ issuer: crop, id: x }"]);
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""));

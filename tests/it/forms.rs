@@ -102,7 +102,7 @@ fn objects_in_forms_are_json_unless_a_style_is_given() {
 
 /// F38, F39
 #[test]
-fn a_query_is_read_as_its_schemas_allow_and_collisions_are_told() {
+fn a_query_is_read_as_its_schemas_allow_and_collisions_are_reported() {
     let upstream = upstream().start();
     let parameter = |name: &str, schema: &str| format!("      - {{ name: {name}, in: query, schema: {schema} }}\n");
     let document = format!(
@@ -122,9 +122,9 @@ fn a_query_is_read_as_its_schemas_allow_and_collisions_are_told() {
         .route("GET /x", "public: true");
     let folder = tempfile::tempdir().unwrap();
     let checked = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan"));
-    let told = { checked }.arg("check").arg(policy.write(folder.path())).output().unwrap();
-    let told = String::from_utf8_lossy(&told.stderr).into_owned() + &String::from_utf8_lossy(&told.stdout);
-    assert!(told.contains("`name` is also a member of `open`: it is read as the parameter"), "{told}");
+    let reported = { checked }.arg("check").arg(policy.write(folder.path())).output().unwrap();
+    let reported = String::from_utf8_lossy(&reported.stderr).into_owned() + &String::from_utf8_lossy(&reported.stdout);
+    assert!(reported.contains("`name` is also a member of `open`: it is read as the parameter"), "{reported}");
     let proxy = policy.start();
     let mut client = client(&proxy);
     for (query, status) in [

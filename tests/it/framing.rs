@@ -158,7 +158,7 @@ fn a_body_that_is_cut_short_never_arrives_whole() {
 }
 
 #[test]
-fn a_greeting_of_tls_on_a_plain_port_is_told_off() {
+fn a_greeting_of_tls_on_a_plain_port_is_answered_in_words() {
     let upstream = upstream().start();
     let proxy = proxy().before(&upstream).open("GET /x").start();
     let name = "localhost".try_into().unwrap();

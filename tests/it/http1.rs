@@ -48,8 +48,8 @@ fn answers_are_framed_for_those_who_asked() {
         client.raw(format!("{method} /x?{number} HTTP/{version}\r\nhost: a\r\n{connection}\r\n"), 1);
         let case = format!("{method} {version} {asked:?} {said}");
         let head = client.head();
-        let told = (head.header("content-length"), head.header("transfer-encoding"), head.header("connection"));
-        assert_eq!((head.start.as_str(), told), (line, framing), "{case}");
+        let reported = (head.header("content-length"), head.header("transfer-encoding"), head.header("connection"));
+        assert_eq!((head.start.as_str(), reported), (line, framing), "{case}");
         assert_eq!(head.all("date").len(), 1, "{case}");
         let bodiless = method == "HEAD" || said == UNCHANGED || said == NOTHING;
         let mut read = if bodiless { Body::framed(Framing::Length(0)) } else { Body::of(&head, Framing::UntilClose) };
@@ -151,7 +151,7 @@ fn an_answer_that_breaks_off_never_looks_whole() {
 }
 
 #[test]
-fn who_was_not_told_to_send_its_body_is_told_that_the_connection_ends() {
+fn a_client_that_was_not_asked_for_its_body_learns_that_the_connection_ends() {
     let upstream = upstream().start();
     let proxy = proxy().before(&upstream).route("POST /x", "scopes: [s]").start();
     let mut client = client(&proxy);

@@ -116,7 +116,7 @@ fn keys_in_a_header_with_an_underscore_are_taken() {
 }
 
 #[test]
-fn what_cannot_be_made_is_told() {
+fn what_cannot_be_made_is_reported() {
     let folder = folder();
     std::fs::write(folder.path().join("old.json"), r#"{"swagger": "2.0"}"#).unwrap();
     for (openapi, upstream, code, words) in [

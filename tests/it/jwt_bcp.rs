@@ -122,7 +122,7 @@ fn rfc8725_3_2_algorithms_that_are_not_fit_cannot_be_chosen() {
         let said = problems(&format!("public_key: key.pem, algorithms: [{name}]"), &files);
         assert!(said.contains(name), "{name}: {said}");
     }
-    for (settings, told) in [
+    for (settings, reported) in [
         ("public_key: key.pem", "`algorithms` is missing"),
         ("public_key: key.pem, algorithms: []", "`algorithms` is missing"),
         ("public_key: key.pem, algorithms: [RS256, HS256]", "HS* is signed with a shared secret"),
@@ -133,7 +133,7 @@ fn rfc8725_3_2_algorithms_that_are_not_fit_cannot_be_chosen() {
         ),
     ] {
         let said = problems(settings, &files);
-        assert!(said.contains(told), "{settings}: {said}");
+        assert!(said.contains(reported), "{settings}: {said}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Names in operators' requests are those of something: a typing mistake in an emergency is told, not answered "done".
+//! Names in operators' requests are those of something: a typing mistake in an emergency is reported, not answered "done".
 
 use std::process::Command;
 
@@ -126,10 +126,10 @@ fn a_key_has_one_successor_and_one_that_has_ended_has_none() {
     proxy.done();
 }
 
-/// U3: a role, plan, issuer, consumer or key that does not exist is told with the nearest one, by the admin API and by
+/// U3: a role, plan, issuer, consumer or key that does not exist is reported with the nearest one, by the admin API and by
 /// commands.
 #[test]
-fn a_name_that_does_not_exist_is_told_with_the_nearest_one_by_the_admin_api_and_by_commands() {
+fn a_name_that_does_not_exist_is_reported_with_the_nearest_one_by_the_admin_api_and_by_commands() {
     let (store, upstream, issuer) = (TempDir::new().unwrap(), upstream().start(), issuer());
     let proxy = keeping(&store, &upstream, &issuer).start();
     assert_eq!(operates(&proxy, "POST", "/v1/consumers/acme/keys", &json!({"id": "acme-1"})).status, 201);
@@ -149,8 +149,8 @@ fn a_name_that_does_not_exist_is_told_with_the_nearest_one_by_the_admin_api_and_
         ("DELETE", "/v1/keys/acme-l", Value::Null, 404, "did you mean `acme-1`?"),
     ] {
         let answer = operates(&proxy, method, path, &body);
-        let told = answer.status == status && answer.text().contains(says);
-        assert!(told, "{method} {path} {body}: {} {}", answer.status, answer.text());
+        let reported = answer.status == status && answer.text().contains(says);
+        assert!(reported, "{method} {path} {body}: {} {}", answer.status, answer.text());
     }
     let admin = format!("http://{}", proxy.admin());
     for (arguments, says) in [
@@ -170,7 +170,7 @@ fn a_name_that_does_not_exist_is_told_with_the_nearest_one_by_the_admin_api_and_
 
 /// U3: the policy, its descriptions and commands that name something suggest the nearest name, too.
 #[test]
-fn a_name_that_does_not_exist_is_told_with_the_nearest_one_in_a_policy() {
+fn a_name_that_does_not_exist_is_reported_with_the_nearest_one_in_a_policy() {
     let folder = TempDir::new().unwrap();
     let api = "openapi: 3.1.0\npaths: { /a: { get: { x-bartizan: { scopes: [a], only: [amce], class: reprot } } } }\n";
     let policy = "version: 1

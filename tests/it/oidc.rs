@@ -242,7 +242,7 @@ fn the_provider_answers_who_proves_with_a_key_that_it_may_ask() {
         ("RSA, and its name", by_rsa.as_str(), "key_id: by-rsa", 200),
         ("RSA with PSS, without a name", by_rsa.as_str(), "algorithm: PS256", 200),
         ("EC", by_ec.as_str(), "key_id: by-ec, algorithm: ES256", 200),
-        // Not known there, so whether the token is good cannot be told: that is never the bearer's fault.
+        // Not known there, so whether the token is good cannot be reported: that is never the bearer's fault.
         ("another key", &Key::ec("by-ec").private_pem(), "key_id: by-ec, algorithm: ES256", 503),
     ] {
         let proxy = provider.asked_by(&upstream, &client_of("client.key", settings)).file("client.key", pem).start();

@@ -191,7 +191,7 @@ fn forms_parts_and_choices() {
 }
 
 /// What `check` tells of a policy with this description: file, line and severity of each problem, and its words.
-fn told(openapi: &str, routes: &str, document: &str) -> Vec<String> {
+fn reported(openapi: &str, routes: &str, document: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("api.yaml"), document).unwrap();
     let policy = format!(
@@ -211,7 +211,7 @@ fn told(openapi: &str, routes: &str, document: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_the_policy_must_decide_is_told() {
+fn what_the_policy_must_decide_is_reported() {
     let document = |operation: &str| {
         format!(
             "openapi: 3.1.0\npaths:\n  /a:\n    get: {{ {operation} }}\ncomponents:\n  securitySchemes:\n    \
@@ -279,18 +279,18 @@ fn what_the_policy_must_decide_is_told() {
             vec!["policy.yaml:8 error expected `true` or `false`, found `maybe`".to_owned()],
         ),
     ] {
-        assert_eq!(told(openapi, routes, &document(operation)), expected, "{openapi} {routes} {operation}");
+        assert_eq!(reported(openapi, routes, &document(operation)), expected, "{openapi} {routes} {operation}");
     }
     let twice = "openapi: 3.1.0\nsecurity: [{ l: [] }]\npaths:\n  /{a}: { get: {} }\n  /{b}: { get: {} }\ncomponents: { securitySchemes: { l: { type: http, scheme: bearer } } }\n";
     let closed = |line: usize, other: &str| {
         format!("api.yaml:{line} warning this operation is closed: it matches the same requests as `{other}`")
     };
-    assert_eq!(told("api.yaml", "", twice), [closed(4, "GET /{b}"), closed(5, "GET /{a}")]);
+    assert_eq!(reported("api.yaml", "", twice), [closed(4, "GET /{b}"), closed(5, "GET /{a}")]);
     // F8, U11
-    assert_eq!(told("{ document: api.yaml, skip: ['GET /{b}'] }", "", twice), [""; 0]);
+    assert_eq!(reported("{ document: api.yaml, skip: ['GET /{b}'] }", "", twice), [""; 0]);
     let habits = "'GET /o/*': { public: true }, 'GET /o/:id/x': { public: true }";
     assert_eq!(
-        told("{ document: api.yaml, skip: ['GET /{b}', gone] }", habits, twice),
+        reported("{ document: api.yaml, skip: ['GET /{b}', gone] }", habits, twice),
         [
             "policy.yaml:8 error there is no operation in the description called `gone`".to_owned(),
             "policy.yaml:9 warning `*` is matched as it is written".to_owned(),

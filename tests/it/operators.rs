@@ -12,7 +12,7 @@ fn keeping(upstream: &Upstream, store: &std::path::Path) -> Policy {
 
 /// The records of operators' requests, once there are so many.
 #[track_caller]
-fn told(proxy: &Proxy, count: usize) -> Vec<Value> {
+fn reported(proxy: &Proxy, count: usize) -> Vec<Value> {
     let records = proxy.recorded(count);
     assert_eq!(records.len(), count, "{records:#?}");
     records
@@ -53,7 +53,7 @@ fn a_change_is_recorded_as_it_was_made_and_answered() {
         asks("GET", "/v1/keys/none", Value::Null),
         asks("GET", "/v1/keys", Value::Null),
     ];
-    let records = told(&proxy, answers.len());
+    let records = reported(&proxy, answers.len());
     for (record, (status, sent, received)) in records.iter().zip(answers) {
         assert_eq!(said(record, "http.response.status_code"), status, "{record:#}");
         assert_eq!(said(record, "http.request.body.bytes"), sent, "{record:#}");
@@ -141,7 +141,7 @@ fn refused_operators_are_recorded_and_have_to_wait() {
         let line = format!("bartizan_admin_refusals_total{{code=\"{code}\"}} {count}");
         assert!(page.lines().any(|found| found == line), "no {line} in {page}");
     }
-    let records = told(&proxy, 3 + allowed + 2);
+    let records = reported(&proxy, 3 + allowed + 2);
     let names = ["event.action", "event.outcome", "event.reason", "user.id", "url.path", "client.ip"];
     let lines: Vec<_> = records.iter().map(|record| line(record, &names)).collect();
     assert_eq!(lines[0], "operator_refused | failure | missing_credentials | - | /v1/policy | 127.0.0.1");

@@ -65,8 +65,8 @@ impl Folder {
         test(self.0.path(), arguments)
     }
 
-    /// What is told as JSON.
-    fn told(&self) -> (Option<i32>, Value) {
+    /// What is reported as JSON.
+    fn reported(&self) -> (Option<i32>, Value) {
         let said = self.test(&["t.yaml", "--format", "json"]);
         (said.code, serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}{}", said.out, said.err)))
     }
@@ -275,9 +275,12 @@ fn what_is_not_as_expected_is_shown_and_counted() {
     }
     assert!(!said.out.contains("\u{1b}["), "no colour where it is not a terminal");
 
-    let (code, told) = folder.told();
-    assert_eq!((code, &told["ok"], &told["passed"], &told["failed"]), (Some(1), &json!(false), &json!(1), &json!(2)));
-    let test = &told["files"][0]["tests"][1];
+    let (code, reported) = folder.reported();
+    assert_eq!(
+        (code, &reported["ok"], &reported["passed"], &reported["failed"]),
+        (Some(1), &json!(false), &json!(1), &json!(2))
+    );
+    let test = &reported["files"][0]["tests"][1];
     assert_eq!((&test["name"], &test["line"], &test["ok"]), (&json!("<not> good"), &json!(5), &json!(false)));
     assert_eq!(test["differences"], json!([{"fact": "status", "expected": "200", "got": "422"}]));
     assert_eq!(test["got"]["violations"][0]["pointer"], "/lines/0");
@@ -312,10 +315,10 @@ fn what_is_not_as_expected_is_shown_and_counted() {
 }
 
 #[test]
-fn what_no_test_has_shown_is_told() {
-    let (_, told) = folder(MIXED).told();
+fn what_no_test_has_shown_is_reported() {
+    let (_, reported) = folder(MIXED).reported();
     assert_eq!(
-        told["files"][0]["coverage"],
+        reported["files"][0]["coverage"],
         json!({
             "routes_without_a_test": ["orders · DELETE /orders/{id}", "orders · GET /open"],
             "scopes_never_lacking": [
@@ -346,8 +349,8 @@ fn tests_that_did_not_run_have_not_passed() {
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{}", said.err);
     assert!(said.err.contains("did you mean `request`?"), "{}", said.err);
     assert!(said.err.ends_with("\nerror: 1 file cannot be tested; see above\n"), "{}", said.err);
-    let (code, told) = folder.told();
-    assert_eq!((code, &told["ok"], &told["invalid"]), (Some(2), &json!(false), &json!(1)));
+    let (code, reported) = folder.reported();
+    assert_eq!((code, &reported["ok"], &reported["invalid"]), (Some(2), &json!(false), &json!(1)));
 
     // Another file beside it is tested all the same.
     folder.write("good.yaml", "policy: policy.yaml\ntests: [{ name: a, request: GET /open, expect: allow }]\n");
@@ -360,18 +363,18 @@ fn tests_that_did_not_run_have_not_passed() {
 }
 
 /// `file:line:column message / help` of every problem.
-fn problems(told: &Value) -> Vec<String> {
+fn problems(reported: &Value) -> Vec<String> {
     let line = |problem: &Value| {
         let text = |key: &str| problem[key].as_str().unwrap_or("").to_owned();
         let (line, column) = (&problem["line"], &problem["column"]);
         format!("{}:{line}:{column} {} / {}", text("file"), text("message"), text("help"))
     };
-    told["files"][0]["problems"].as_array().unwrap().iter().map(line).collect()
+    reported["files"][0]["problems"].as_array().unwrap().iter().map(line).collect()
 }
 
 #[test]
-fn every_mistake_is_told_at_its_place() {
-    let (code, told) = folder(
+fn every_mistake_is_reported_at_its_place() {
+    let (code, reported) = folder(
         r#"policy: policy.yaml
 now: today
 colour: red
@@ -392,9 +395,9 @@ tests:
   - { name: g, sequence: [{ request: GET /, expect: allow, sequence: [] }], request: GET / }
 "#,
     )
-    .told();
+    .reported();
     assert_eq!(code, Some(2));
-    let found = problems(&told);
+    let found = problems(&reported);
     let expected = [
         (2, "this is not a time"),
         (3, "unknown key `colour`"),
@@ -424,20 +427,25 @@ tests:
     ];
     for (line, words) in expected {
         let at = format!("t.yaml:{line}:");
-        assert!(found.iter().any(|told| told.starts_with(&at) && told.contains(words)), "{line} {words}\n{found:#?}");
+        assert!(
+            found.iter().any(|reported| reported.starts_with(&at) && reported.contains(words)),
+            "{line} {words}\n{found:#?}"
+        );
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
 
 #[test]
-fn what_is_wrong_with_the_policy_is_told_as_by_check() {
+fn what_is_wrong_with_the_policy_is_reported_as_by_check() {
     let folder = folder("policy: policy.yaml\ntests: [{ name: a, request: GET /, expect: allow }]\n");
     folder.write("policy.yaml", &POLICY.replace("KEY", "${env:ORDERS_KEY}").replace("plan: slow", "plan: slaw"));
-    let (code, told) = folder.told();
+    let (code, reported) = folder.reported();
     assert_eq!(code, Some(2));
-    let found = problems(&told);
-    assert!(found.iter().any(|told| told.contains("`ORDERS_KEY` is not set")), "{found:#?}");
-    assert!(found.iter().any(|told| told.starts_with("policy.yaml:") && told.contains("did you mean `slow`?")));
+    let found = problems(&reported);
+    assert!(found.iter().any(|reported| reported.contains("`ORDERS_KEY` is not set")), "{found:#?}");
+    assert!(
+        found.iter().any(|reported| reported.starts_with("policy.yaml:") && reported.contains("did you mean `slow`?"))
+    );
     let said = folder.test(&["t.yaml", "missing.yaml", "--junit", "r.xml"]);
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("there is no file `missing.yaml`") && said.err.contains("plan: slaw"), "{}", said.err);

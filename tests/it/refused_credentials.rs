@@ -50,14 +50,14 @@ fn a_refusal_records_whose_credential_it_was() {
     let forged = issuer.token().claim("client_id", "acme-app").forged_with(issuer::Key::ec("first")).text();
     client.get("/x").bearer(forged).send().refused(401, "invalid_token");
     let records = proxy.done();
-    let told: Vec<_> = proxy::of_requests(&records)
+    let reported: Vec<_> = proxy::of_requests(&records)
         .map(|record| {
             let word = |name| said(record, name).as_str().unwrap_or_default();
             (word("event.reason"), word("bartizan.consumer"), word("bartizan.credential.id"))
         })
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             ("expired_key", "acme", "acme-0"),
             ("expired_token", "acme", "t1"),

@@ -43,13 +43,13 @@ fn thirty_reloads_under_load_fail_no_request() {
 }
 
 #[test]
-fn a_broken_policy_changes_nothing_and_every_problem_is_told() {
+fn a_broken_policy_changes_nothing_and_every_problem_is_reported() {
     let upstream = upstream().start();
     let proxy = proxy().before(&upstream).open("GET /x").start();
     std::fs::write(proxy.file("policy.yaml"), "version: 1\nlisten: [{ adress: \"127.0.0.1:0\" }]\n").unwrap();
-    let told = operator(&proxy).post("/v1/policy/reload", "").bearer(proxy::ADMIN_TOKEN).send();
-    assert_eq!(told.status, 422, "{}", told.text());
-    let errors = told.json()["errors"].to_string();
+    let reported = operator(&proxy).post("/v1/policy/reload", "").bearer(proxy::ADMIN_TOKEN).send();
+    assert_eq!(reported.status, 422, "{}", reported.text());
+    let errors = reported.json()["errors"].to_string();
     assert!(errors.contains("policy.yaml:2:12") && errors.contains("adress"), "{errors}");
     client(&proxy).get("/x").send().is(200);
     proxy.done();

@@ -23,13 +23,13 @@ fn check(top: &str, routes: &str, files: &[(&str, &str)]) -> (Option<i32>, Vec<S
         .args(["check", "--format", "json", "policy.yaml"])
         .output()
         .unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let reported: Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = |problem: &Value, key: &str| problem[key].as_str().unwrap_or_default().to_owned();
     let line = |problem: &Value| {
         let place = format!("{}:{}:{}", text(problem, "file"), problem["line"], problem["column"]);
         format!("{place} {} {} ({})", text(problem, "severity"), text(problem, "message"), text(problem, "help"))
     };
-    (output.status.code(), told["problems"].as_array().unwrap().iter().map(line).collect())
+    (output.status.code(), reported["problems"].as_array().unwrap().iter().map(line).collect())
 }
 
 const ROUTE: &str = "POST /o: { public: true, request: { json: schemas/order.json } }";
@@ -127,11 +127,11 @@ fn what_is_not_found_says_what_to_write() {
             ("../secret.json", "{}"),
             ("schemas/broken.json", "{x"),
         ];
-        let (code, told) = check(top, ROUTE, &files);
-        assert_eq!(code, Some(2), "{order}: {told:?}");
-        assert!(told.iter().any(|problem| problem.contains(expected)), "{expected}: {told:#?}");
+        let (code, reported) = check(top, ROUTE, &files);
+        assert_eq!(code, Some(2), "{order}: {reported:?}");
+        assert!(reported.iter().any(|problem| problem.contains(expected)), "{expected}: {reported:#?}");
         for foreign in ["Adjust configuration", "No base URI", "is not a \"regex\""] {
-            assert!(!told.iter().any(|problem| problem.contains(foreign)), "{told:?}");
+            assert!(!reported.iter().any(|problem| problem.contains(foreign)), "{reported:?}");
         }
     }
 }
@@ -148,14 +148,14 @@ fn a_link_does_not_lead_out_of_the_folder_of_the_policy() {
     std::os::unix::fs::symlink(folder.path().join("secret.json"), inside.join("link.json")).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan"));
     let output = command.arg("check").arg(&path).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("`link.json` is outside the folder that files are read from"), "{told}");
+    let reported = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{reported}");
+    assert!(reported.contains("`link.json` is outside the folder that files are read from"), "{reported}");
 }
 
 /// F24, F30
 #[test]
-fn what_is_written_and_not_enforced_is_told_and_strict_makes_it_an_error() {
+fn what_is_written_and_not_enforced_is_reported_and_strict_makes_it_an_error() {
     let order = "{\"$schema\": \"http://json-schema.org/draft-07/schema#\", \"type\": \"object\",\n\
         \"requred\": [\"a\"],\n\
         \"properties\": {\"a\": {\"$ref\": \"line.json#/definitions/a\", \"maxLength\": 5}, \"b\": {\"type\": \"string\", \"minimum\": 1, \"units\": \"m\"},\n\
@@ -170,20 +170,21 @@ fn what_is_written_and_not_enforced_is_told_and_strict_makes_it_an_error() {
         ("4:7", "warning", "the format `colour` is not known, so it is not checked"),
     ];
     for (top, severity, status) in [("strict: false", "warning", 0), ("strict: true", "error", 2)] {
-        let (code, told) = check(top, ROUTE, &files);
-        assert_eq!(code, Some(status), "{told:#?}");
-        let of_order: Vec<&String> = told.iter().filter(|problem| problem.starts_with("schemas/order.json")).collect();
-        assert_eq!(of_order.len(), expected.len(), "{told:#?}");
+        let (code, reported) = check(top, ROUTE, &files);
+        assert_eq!(code, Some(status), "{reported:#?}");
+        let of_order: Vec<&String> =
+            reported.iter().filter(|problem| problem.starts_with("schemas/order.json")).collect();
+        assert_eq!(of_order.len(), expected.len(), "{reported:#?}");
         for (place, kind, message) in expected {
             let kind = if kind == "warning" { severity } else { kind };
             let start = format!("schemas/order.json:{place} {kind} {message}");
-            assert!(of_order.iter().any(|problem| problem.starts_with(&start)), "{start}: {told:#?}");
+            assert!(of_order.iter().any(|problem| problem.starts_with(&start)), "{start}: {reported:#?}");
         }
         // A file without `$schema` has the draft of the one that refers to it.
         let other = "`prefixItems` is a keyword of 2020-12, but not of draft-07: it is not checked";
         assert!(
-            told.iter().any(|problem| problem.starts_with("schemas/line.json:1:24") && problem.contains(other)),
-            "{told:#?}"
+            reported.iter().any(|problem| problem.starts_with("schemas/line.json:1:24") && problem.contains(other)),
+            "{reported:#?}"
         );
     }
 }
@@ -221,10 +222,10 @@ fn a_description_says_what_is_not_enforced_too() {
         ("3.1.0", "{ type: integer, format: int64, example: 1, x-order: 2 }", None),
     ] {
         let text = document(version, schema);
-        let (_, told) = check("", "}, openapi: { document: api.yaml, scopes: [] ", &[("api.yaml", &text)]);
-        let of_schema: Vec<&String> = told.iter().filter(|problem| problem.contains(":3:")).collect();
-        assert_eq!(of_schema.len(), usize::from(expected.is_some()), "{schema}: {told:#?}");
-        assert!(expected.is_none_or(|expected| of_schema[0].contains(expected)), "{schema}: {told:#?}");
+        let (_, reported) = check("", "}, openapi: { document: api.yaml, scopes: [] ", &[("api.yaml", &text)]);
+        let of_schema: Vec<&String> = reported.iter().filter(|problem| problem.contains(":3:")).collect();
+        assert_eq!(of_schema.len(), usize::from(expected.is_some()), "{schema}: {reported:#?}");
+        assert!(expected.is_none_or(|expected| of_schema[0].contains(expected)), "{schema}: {reported:#?}");
     }
 }
 
@@ -339,13 +340,13 @@ fn a_schema_file_of_a_description_keeps_to_its_own_draft() {
 fn a_schema_file_of_a_description_is_reported_at_its_place() {
     let description = "openapi: 3.1.0\ninfo: { title: t, version: '1' }\npaths: { /o: { post: { security: [], responses: {}, requestBody: { content: { application/json: { schema: { $ref: old.json } } } } } } }\n";
     let old = "{\"$schema\": \"http://json-schema.org/draft-07/schema#\",\n\"requred\": [\"a\"],\n\"items\": {\"$ref\": \"no.json\"}}\n";
-    let (code, told) =
+    let (code, reported) =
         check("", "}, openapi: { document: api.yaml, scopes: [] ", &[("api.yaml", description), ("old.json", old)]);
-    assert_eq!(code, Some(2), "{told:#?}");
+    assert_eq!(code, Some(2), "{reported:#?}");
     for expected in [
         "old.json:2:1 warning `requred` is not a keyword",
         "old.json:3:19 error not a JSON Schema that can be kept: `no.json` leads to `no.json`, and there is no such file",
     ] {
-        assert!(told.iter().any(|line| line.starts_with(expected)), "{expected}: {told:#?}");
+        assert!(reported.iter().any(|line| line.starts_with(expected)), "{expected}: {reported:#?}");
     }
 }

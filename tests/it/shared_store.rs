@@ -10,7 +10,7 @@ use crate::support::client::{Answer, operator};
 use crate::support::proxy::ADMIN_TOKEN;
 use crate::support::*;
 
-/// A Redis server on a socket in a folder, which keeps what it is told.
+/// A Redis server on a socket in a folder, which keeps what it is reported.
 struct Redis {
     folder: TempDir,
     child: Option<Child>,
@@ -173,7 +173,7 @@ fn operates(proxy: &Proxy, method: &str, path: &str, body: &Value) -> Answer {
 }
 
 #[test]
-fn what_one_node_is_told_the_other_knows() {
+fn what_one_node_stores_the_other_knows() {
     let Some(redis) = Redis::start() else { return };
     let (upstream, issuer) = (upstream().start(), issuer());
     let [view, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
@@ -370,7 +370,7 @@ fn a_revocation_is_pushed_to_the_other_node_and_enforced_there_at_once_when_it_i
     let Some(redis) = Redis::start() else { return };
     let (upstream, issuer) = (upstream().start(), issuer());
     let [view, there] = [(); 2].map(|()| sharing(&redis.socket(), &upstream, &issuer, "refuse").start());
-    let (mut asked, mut told) = (client(&there), operator(&there));
+    let (mut asked, mut reported) = (client(&there), operator(&there));
     for round in 0..20 {
         let jti = format!("round-{round}");
         let token = issuer.token().claim("jti", jti.as_str()).text();
@@ -380,7 +380,7 @@ fn a_revocation_is_pushed_to_the_other_node_and_enforced_there_at_once_when_it_i
         // single request more gets through.
         let line = format!("bartizan_store_entries{{kind=\"revocation\"}} {}", round + 1);
         eventually("the other node has it", || {
-            let page = told.get("/metrics").send().text();
+            let page = reported.get("/metrics").send().text();
             page.lines().any(|known| known == line).then_some(())
         });
         asked.get("/x").bearer(&token).send().refused(401, "revoked");

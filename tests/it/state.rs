@@ -220,7 +220,7 @@ fn an_operator_may_do_what_the_token_says() {
 }
 
 #[test]
-fn the_openapi_document_tells_of_endpoints_that_are_there() {
+fn the_openapi_document_describes_endpoints_that_are_there() {
     let (store, upstream, issuer) = (TempDir::new().unwrap(), upstream().start(), issuer());
     let proxy = keeping(store.path(), &upstream, &issuer).start();
     let mut operator = Operator::of(&proxy);

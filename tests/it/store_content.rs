@@ -1,4 +1,4 @@
-//! A policy and the store that it names: what one uses and the other lacks is told by name, and no name is in both (U21).
+//! A policy and the store that it names: what one uses and the other lacks is reported by name, and no name is in both (U21).
 
 use std::process::Command;
 
@@ -30,8 +30,8 @@ fn without_what_the_store_uses(policy: &str) -> String {
     })
 }
 
-/// What is told of that policy.
-const TOLD: [&str; 4] = [
+/// What is reported of that policy.
+const REPORTED: [&str; 4] = [
     "the consumer `partner` of the store has the plan `gold`, which the policy lacks",
     "the consumer `partner` of the store has the role `reader`, which the policy lacks",
     "the consumer `partner` of the store has the issuer `corp`, which the policy lacks",
@@ -74,9 +74,9 @@ fn at_admin(policy: &str, proxy: &Proxy) -> String {
     format!("{before}admin:{}", after.replacen("127.0.0.1:0", &proxy.admin().to_string(), 1))
 }
 
-/// U21: a policy that drops what the store uses is told of it by name when it is loaded, and before that by `check`.
+/// U21: a policy that drops what the store uses is reported of it by name when it is loaded, and before that by `check`.
 #[test]
-fn what_the_store_uses_and_the_policy_lacks_is_told_by_name() {
+fn what_the_store_uses_and_the_policy_lacks_is_reported_by_name() {
     let (store, upstream, issuer) = (TempDir::new().unwrap(), upstream().start(), issuer());
     let policy = keeping(&store, &upstream, &issuer);
     let (good, bad) = (policy.yaml(), without_what_the_store_uses(&policy.yaml()));
@@ -86,17 +86,17 @@ fn what_the_store_uses_and_the_policy_lacks_is_told_by_name() {
     let (code, said) = check(&good, Some(&proxy));
     assert!(code == Some(0) && !said.contains("of the store") && !said.contains("no longer exists"), "{said}");
     let (code, said) = check(&bad, Some(&proxy));
-    assert!(code == Some(0) && TOLD.iter().all(|told| said.contains(told)), "{said}");
+    assert!(code == Some(0) && REPORTED.iter().all(|reported| said.contains(reported)), "{said}");
     assert!(said.contains("did you mean `golden`?") && !said.contains("acme-2"), "{said}");
 
     assert_eq!(proxy.reload_to(|policy| policy.text(&bad)), Reloaded::Loaded);
-    for told in TOLD {
-        proxy.stderr.wait(told, 1);
+    for reported in REPORTED {
+        proxy.stderr.wait(reported, 1);
     }
     proxy.done();
     // Nobody has the folder open.
     let (code, said) = check(&bad, None);
-    assert!(code == Some(0) && TOLD.iter().all(|told| said.contains(told)), "{said}");
+    assert!(code == Some(0) && REPORTED.iter().all(|reported| said.contains(reported)), "{said}");
 }
 
 /// U21: revoking a key id that both have would end two keys, so the one that comes second is refused.
@@ -113,14 +113,14 @@ fn a_name_is_in_the_policy_or_in_the_store_and_what_comes_second_is_refused() {
     let answer = operates(&proxy, "POST", "/v1/consumers", &json!({"name": "acme"}));
     answer.refused(409, "conflict");
     fill(&proxy);
-    for (second, told) in [
+    for (second, reported) in [
         (&same_key, "the key `acme-1` is in the policy and in the store"),
         (&same_consumer, "the consumer `partner` is in the policy and in the store"),
     ] {
         assert_eq!(proxy.reload_to(|policy| policy.text(second)), Reloaded::Failed);
-        proxy.stderr.wait(told, 1);
+        proxy.stderr.wait(reported, 1);
         let (code, said) = check(second, Some(&proxy));
-        assert!(code == Some(2) && said.contains(told), "{said}");
+        assert!(code == Some(2) && said.contains(reported), "{said}");
     }
     proxy.done();
     let (code, said) = check(&same_consumer, None);

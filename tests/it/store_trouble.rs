@@ -70,7 +70,7 @@ fn checks(policy: &Policy) -> (Option<i32>, String) {
 
 /// U2, U11, S20: `check` finds what would stop the start, or let others in.
 #[test]
-fn check_tells_of_a_store_that_is_lost_is_a_file_or_is_open_to_all() {
+fn check_reports_a_store_that_is_lost_is_a_file_or_is_open_to_all() {
     let (folder, upstream, issuer) = (TempDir::new().unwrap(), upstream().start(), issuer());
     let store = folder.path().join("state");
     let policy = keeping(&store, &upstream, &issuer);

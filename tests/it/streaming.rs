@@ -70,7 +70,7 @@ fn trailers_go_through_both_ways() {
 }
 
 #[test]
-fn a_client_that_waits_to_be_told_is_told_only_when_its_body_is_wanted() {
+fn a_client_that_waits_for_100_gets_it_only_when_its_body_is_wanted() {
     let upstream = upstream().start();
     let proxy = proxy().before(&upstream).open("POST /x").route("POST /y", "scopes: [s]").start();
     let mut client = client(&proxy);

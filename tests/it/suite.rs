@@ -89,7 +89,7 @@ fn the_suite_is_judged_as_it_says() {
                 policy.file(&file, group.schema.to_string()).route(&format!("POST /{number}"), &asks)
             })
         };
-        // Problems are told a hundred at a time.
+        // Problems are reported a hundred at a time.
         loop {
             let folder = tempfile::tempdir().unwrap();
             let path = policy(&groups).write(folder.path());
@@ -98,8 +98,8 @@ fn the_suite_is_judged_as_it_says() {
                 .arg(&path)
                 .output()
                 .unwrap();
-            let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-            let problems = told["problems"].as_array().unwrap();
+            let reported: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let problems = reported["problems"].as_array().unwrap();
             let mut numbers: Vec<usize> = problems
                 .iter()
                 .filter(|problem| problem["severity"] == "error")

@@ -12,7 +12,7 @@ fn encrypted(upstream: &Upstream, authority: &certificates::Authority) -> Policy
 }
 
 #[test]
-fn a_request_over_tls_is_told_and_recorded_as_such() {
+fn a_request_over_tls_is_forwarded_and_recorded_as_such() {
     let (upstream, authority) = (upstream().start(), authority());
     let proxy = encrypted(&upstream, &authority).start();
     let mut client = client(&proxy).tls(authority.client(&["http/1.1"]));

@@ -16,7 +16,7 @@ fn every_setting_refuses_a_url_that_is_not_understood_whole() {
     let issuer = "audience: [a], algorithms: [ES256], max_lifetime: 1h";
     let endpoint = "client_id: proxy, client_secret: \"9f86d081884c7d659a2feaa0c55ad015\"";
     let (port, fragment, user) = ("not a number from 1 to 65535", "has a fragment", "user name or password");
-    for (setting, value, told) in [
+    for (setting, value, reported) in [
         ("upstream", "http://127.0.0.1:9000", None),
         ("upstream", "http://127.0.0.1:90000", Some(port)),
         ("upstream", "http://127.0.0.1:9000#x", Some(fragment)),
@@ -59,11 +59,14 @@ fn every_setting_refuses_a_url_that_is_not_understood_whole() {
         std::fs::write(folder.path().join("policy.yaml"), &policy).unwrap();
         let (code, err) = bartizan(folder.path(), &["check", "policy.yaml"]);
         let errors = err.matches("error: ").count();
-        match told {
+        match reported {
             None => assert_eq!((code, errors), (Some(0), 0), "{setting}: {value}\n{err}"),
-            Some(told) => {
+            Some(reported) => {
                 assert_eq!((code, errors), (Some(2), 1), "{setting}: {value}\n{err}");
-                assert!(err.contains(told) && err.contains("policy.yaml:") && err.contains("help: "), "{value}\n{err}");
+                assert!(
+                    err.contains(reported) && err.contains("policy.yaml:") && err.contains("help: "),
+                    "{value}\n{err}"
+                );
             }
         }
     }
@@ -77,7 +80,7 @@ fn every_command_refuses_a_url_that_is_not_understood_whole() {
     let drill = ["drill", "revocation", "--path", "/x", "--consumer", "acme", "--node"];
     let init = ["init", "--openapi", "orders.yaml", "--upstream"];
     let port = "not a number from 1 to 65535";
-    for (arguments, value, told) in [
+    for (arguments, value, reported) in [
         (admin.as_slice(), "http://127.0.0.1:90000", port),
         (&admin, "http://127.0.0.1:9901/metrics", "more than scheme, host and port"),
         (&admin, "http://ops@127.0.0.1:9901", "user name or password"),
@@ -90,6 +93,6 @@ fn every_command_refuses_a_url_that_is_not_understood_whole() {
     ] {
         let (code, err) = bartizan(folder.path(), &[arguments, &[value]].concat());
         assert_eq!(code, Some(2), "{value}: {err}");
-        assert!(err.contains(told), "{value}: {err}");
+        assert!(err.contains(reported), "{value}: {err}");
     }
 }

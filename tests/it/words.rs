@@ -31,7 +31,7 @@ fn policy(listen: &str, route: &str, more: &str) -> String {
 
 /// U12: files that are there or not, addresses that are in use, and files that are something else.
 #[test]
-fn an_error_from_below_is_told_in_words() {
+fn an_error_from_below_is_reported_in_words() {
     let folder = TempDir::new().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
@@ -53,7 +53,7 @@ fn an_error_from_below_is_told_in_words() {
     file("good.test.yaml", "policy: good.yaml\ntests: { x: { request: GET /x, expect: allow } }\n");
     let init = ["init", "--openapi", "api.yaml", "--upstream", "http://127.0.0.1:9", "--out"];
     let drill = ["drill", "revocation", "--path", "/x", "--consumer", "c", "--policy", "good.yaml", "--node"];
-    for (arguments, told) in [
+    for (arguments, reported) in [
         ([&init[..], &["here.yaml"]].concat(), "here.yaml cannot be written: it exists already; remove it"),
         ([&init[..], &["no/where.yaml"]].concat(), "--out: there is no folder no; create it first"),
         (vec!["test", "good.test.yaml", "--junit", "no/where.xml"], "cannot be written: it does not exist"),
@@ -78,7 +78,7 @@ fn an_error_from_below_is_told_in_words() {
     ] {
         let output = bartizan(&folder, &arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-        assert!(!output.status.success() && said.contains(told), "{arguments:?}: {said}");
+        assert!(!output.status.success() && said.contains(reported), "{arguments:?}: {said}");
         assert!(FROM_BELOW.iter().all(|words| !said.contains(words)), "{arguments:?}: {said}");
     }
 }
@@ -90,7 +90,7 @@ fn a_value_of_the_wrong_type_is_one_error() {
         let settings = "issuer: corp, audience: [a], algorithms: [ES256], max_lifetime: 1h";
         format!("auth: {{ issuers: {{ corp: {{ {settings}, {key}: [x] }} }} }}\n")
     };
-    for (route, more, told) in [
+    for (route, more, reported) in [
         ("public: yes", String::new(), "`true`"),
         ("public: 1", String::new(), "`true`"),
         ("public: true", issuer("jwks"), "expected"),
@@ -101,6 +101,6 @@ fn a_value_of_the_wrong_type_is_one_error() {
         std::fs::write(folder.path().join("policy.yaml"), policy("127.0.0.1:0", route, &more)).unwrap();
         let output = bartizan(&folder, &["check", "policy.yaml"]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.matches("error: ").count() == 1 && said.contains(told), "{route} {more}: {said}");
+        assert!(said.matches("error: ").count() == 1 && said.contains(reported), "{route} {more}: {said}");
     }
 }

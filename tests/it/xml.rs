@@ -124,7 +124,7 @@ fn soap_is_judged_within_its_envelope_both_ways() {
 }
 
 #[test]
-fn a_schema_that_cannot_be_kept_is_told_with_its_place() {
+fn a_schema_that_cannot_be_kept_is_reported_with_its_place() {
     if !judges_xml() {
         return;
     }

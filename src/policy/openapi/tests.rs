@@ -35,7 +35,7 @@ fn read(text: &str) -> (Option<Description>, Vec<String>) {
 }
 
 /// Without the reports that an operation is closed, unless one of them is expected: what closes it is reported as well.
-fn told<'d>(diagnostics: &'d [String], expected: &str) -> Vec<&'d String> {
+fn reported<'d>(diagnostics: &'d [String], expected: &str) -> Vec<&'d String> {
     let closed = "this operation is closed";
     diagnostics.iter().filter(|one| expected.contains(closed) || !one.contains(closed)).collect()
 }
@@ -74,7 +74,7 @@ fn operation(version: &str, operation: &str, more: &str) -> String {
 }
 
 #[test]
-fn what_cannot_be_honoured_is_told_at_its_place() {
+fn what_cannot_be_honoured_is_reported_at_its_place() {
     let one = |text: &str| operation("3.1.0", text, "");
     for (text, expected) in [
         ("swagger: '2.0'\n".to_owned(), "1:1 error this is Swagger 2.0; only OpenAPI 3.0 and 3.1 are supported"),
@@ -149,13 +149,13 @@ fn what_cannot_be_honoured_is_told_at_its_place() {
         (one("responses: { 2: {} }"), "2:37 warning `2` is not a status, so its responses are not checked"),
     ] {
         let (_, diagnostics) = read(&text);
-        let found: Vec<_> = told(&diagnostics, expected);
+        let found: Vec<_> = reported(&diagnostics, expected);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{text}\n{diagnostics:?}");
     }
 }
 
 #[test]
-fn what_schemas_cannot_say_is_told_at_its_place() {
+fn what_schemas_cannot_say_is_reported_at_its_place() {
     for (version, schema, expected) in [
         (
             "3.0.3",
@@ -223,7 +223,7 @@ fn what_schemas_cannot_say_is_told_at_its_place() {
         let body = format!("requestBody: {{ content: {{ application/json: {{ schema: {schema} }} }} }}");
         let more = "components: { loop: { $ref: '#/components/loop' }, again: { anyOf: [{ not: { $ref: '#/components/again' } }] } }";
         let (_, diagnostics) = read(&operation(version, &body, more));
-        let found: Vec<_> = told(&diagnostics, expected);
+        let found: Vec<_> = reported(&diagnostics, expected);
         assert!(found.len() == 1 && found[0].contains(expected), "{schema}\n{diagnostics:?}");
     }
 }

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_whole_or_told_to_be_mistyped() {
+    fn a_key_is_whole_or_reported_as_mistyped() {
         let key = mint("acme-1").unwrap();
         let key = key.expose_secret();
         assert_eq!(key.len(), 3 + 6 + 1 + SECRET + 1 + CHECKSUM);

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_skipped_is_told_and_what_is_no_jwks_is_an_error() {
+    fn what_is_skipped_is_reported_and_what_is_no_jwks_is_an_error() {
         let mixed = json!({"keys": [
             {"kty": "oct", "k": number(32)},
             {"kty": "OKP", "crv": "Ed25519", "x": number(32), "kid": "one"},

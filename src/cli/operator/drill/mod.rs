@@ -390,7 +390,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_tells_its_id() {
+    fn a_key_contains_its_id() {
         for (key, id) in [
             ("bz_acme-1_secret_123456", Some("acme-1")),
             ("bz_acme-1", None),

@@ -65,7 +65,7 @@ fn look_around_and_backreferences() {
     }
 }
 
-/// F40: what other dialects have is told, not taken for something else.
+/// F40: what other dialects have is reported, not taken for something else.
 #[test]
 fn what_ecma_262_does_not_have_is_an_error() {
     for (pattern, expected) in [

@@ -1,4 +1,4 @@
-//! What is written in a schema and not enforced is told (F24, F30).
+//! What is written in a schema and not enforced is reported (F24, F30).
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ const D2020: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// F24
 #[test]
-fn a_keyword_that_nothing_enforces_is_told_with_the_one_that_is_meant() {
+fn a_keyword_that_nothing_enforces_is_reported_with_the_one_that_is_meant() {
     for (word, meant) in [
         ("requred", "required"),
         ("maxlength", "maxLength"),
@@ -30,10 +30,10 @@ fn a_keyword_that_nothing_enforces_is_told_with_the_one_that_is_meant() {
         ("tpye", "type"),
         ("ref", "$ref"),
     ] {
-        let told = found(D7, json!({"type": "object", "properties": {"a": { (word): 1 }}}));
+        let reported = found(D7, json!({"type": "object", "properties": {"a": { (word): 1 }}}));
         let expected =
             format!("/properties/a/{word} `{word}` is not a keyword, so it is not checked (did you mean `{meant}`?)");
-        assert_eq!(told, [expected], "{word}");
+        assert_eq!(reported, [expected], "{word}");
     }
     for word in ["x-order", "example", "markdownDescription", "title", "note", "units", "displayName"] {
         assert_eq!(found(D7, json!({"type": "object", "properties": {"a": { (word): 1 }}})), [""; 0], "{word}");
@@ -42,7 +42,7 @@ fn a_keyword_that_nothing_enforces_is_told_with_the_one_that_is_meant() {
 
 /// F24
 #[test]
-fn a_keyword_of_another_draft_is_told_with_the_drafts_that_have_it() {
+fn a_keyword_of_another_draft_is_reported_with_the_drafts_that_have_it() {
     for (draft, keyword, value, drafts) in [
         (D7, "prefixItems", json!([true]), Some("2020-12, but not of draft-07")),
         (D7, "dependentRequired", json!({}), Some("2019-09 and later drafts, but not of draft-07")),
@@ -57,16 +57,16 @@ fn a_keyword_of_another_draft_is_told_with_the_drafts_that_have_it() {
         (D2020, "dependencies", json!({"a": ["b"]}), None),
         (D2019, "unevaluatedItems", json!(false), None),
     ] {
-        let told = found(draft, json!({"minLength": 1, (keyword): value}));
+        let reported = found(draft, json!({"minLength": 1, (keyword): value}));
         let start = drafts.map(|drafts| format!("/{keyword} `{keyword}` is a keyword of {drafts}: it is not checked"));
-        let same = told.len() == usize::from(start.is_some());
-        assert!(same && start.is_none_or(|start| told[0].starts_with(&start)), "{keyword}: {told:?}");
+        let same = reported.len() == usize::from(start.is_some());
+        assert!(same && start.is_none_or(|start| reported[0].starts_with(&start)), "{keyword}: {reported:?}");
     }
 }
 
 /// F24
 #[test]
-fn what_has_no_effect_where_it_stands_is_told() {
+fn what_has_no_effect_where_it_stands_is_reported() {
     for (draft, schema, expected) in [
         (
             D7,
@@ -89,9 +89,9 @@ fn what_has_no_effect_where_it_stands_is_told() {
         // A draft of its own inside.
         (D7, json!({"properties": {"a": {"$schema": D2020, "$id": "urn:a", "prefixItems": [true]}}}), None),
     ] {
-        let told = found(draft, schema.clone());
-        let same = told.len() == usize::from(expected.is_some());
-        assert!(same && expected.is_none_or(|start| told[0].starts_with(start)), "{schema}: {told:?}");
+        let reported = found(draft, schema.clone());
+        let same = reported.len() == usize::from(expected.is_some());
+        assert!(same && expected.is_none_or(|start| reported[0].starts_with(start)), "{schema}: {reported:?}");
     }
 }
 
@@ -151,7 +151,7 @@ fn a_schema_that_nothing_can_meet_is_reported() {
 
 /// F30
 #[test]
-fn a_format_that_is_not_known_is_told_and_never_an_error() {
+fn a_format_that_is_not_known_is_reported_and_never_an_error() {
     for (format, expected) in [
         ("uuid", None),
         ("int64", None),
@@ -163,9 +163,9 @@ fn a_format_that_is_not_known_is_told_and_never_an_error() {
     ] {
         let schema = json!({"type": "string", "format": format});
         assert!(JsonSchema::new(&schema).is_ok(), "{format}");
-        let told = found(D7, schema);
+        let reported = found(D7, schema);
         assert_eq!(
-            told.first().map(String::as_str),
+            reported.first().map(String::as_str),
             expected.map(|text| format!("/format {text}")).as_deref(),
             "{format}"
         );

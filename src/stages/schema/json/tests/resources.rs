@@ -258,8 +258,8 @@ fn a_reference_that_leads_nowhere_says_what_to_write() {
         ),
     ] {
         let problem = first(&files).unwrap_err();
-        let SchemaProblem { file, pointer: at, message: told, help: helped } = problem;
-        assert_eq!((&*file, at.as_str(), helped.as_deref()), (files[0].0, pointer, Some(help)), "{told}");
-        assert!(told.starts_with(message), "{told}");
+        let SchemaProblem { file, pointer: at, message: reported, help: helped } = problem;
+        assert_eq!((&*file, at.as_str(), helped.as_deref()), (files[0].0, pointer, Some(help)), "{reported}");
+        assert!(reported.starts_with(message), "{reported}");
     }
 }
