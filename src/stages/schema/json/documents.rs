@@ -1,6 +1,6 @@
 //! The documents that schemas are made of: files, and the meta-schemas that are built in.
 //!
-//! They are resources of one whole. Whoever reads files adds each once, and says which document a reference leads to where
+//! They are resources of one whole. The reader of files adds each once, and says which document a reference leads to where
 //! identifiers do not ([`Documents::locate`]).
 
 use std::collections::{BTreeMap, HashMap, HashSet};

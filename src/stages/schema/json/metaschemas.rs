@@ -70,7 +70,7 @@ pub(super) fn problems(document: &Value, draft: Draft) -> Vec<SchemaProblem> {
     validator.iter_errors(document).take(MOST).map(|error| SchemaProblem::of(&error)).collect()
 }
 
-/// Patterns and references are not judged here: whoever reads them says what is wrong, and takes more than a meta-schema
+/// Patterns and references are not judged here: their reader says what is wrong, and accepts more than a meta-schema
 /// does.
 fn validator(draft: Draft) -> Option<Validator> {
     let uri = match draft {

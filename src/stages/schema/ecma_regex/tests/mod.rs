@@ -34,7 +34,7 @@ fn patterns_mean_what_ecma_262_says() {
         ("^(?:a|bc){2,3}?$", &["abc", "bcbcbc"], &["a", "aaaa"]),
         ("^(?i:É)s$", &["És", "és"], &["éS"]),
         ("(?m:^b$)", &["a\nb\u{2028}c"], &["ab"]),
-        // The standard reads the halves apart, and then no text has them; whoever wrote this means whole characters.
+        // The standard reads the halves apart, and then no text has them; the author meant whole characters.
         (r"^(\ud800[\udc00-\udfff]|[\ud801-\udbfe][\udc00-\udfff])*$", &["", "𐀀😀"], &["a", "\u{10ffff}"]),
     ] {
         good.iter().for_each(|text| assert!(matches(pattern, text), "{pattern} {text:?}"));

@@ -187,7 +187,7 @@ fn files_that_all_refer_to_each_other_are_compiled_once() {
     let (schemas, problems) = JsonSchema::all(&documents, &roots, &mut Shared::default());
     assert_eq!(problems, []);
     let graph = &schemas[0].as_ref().unwrap().graph;
-    assert_eq!(graph.nodes.len(), files.len(), "one node a file, whoever refers to it");
+    assert_eq!(graph.nodes.len(), files.len(), "one node for each file, however many refer to it");
     assert!(schemas.iter().flatten().all(|schema| Arc::ptr_eq(&schema.graph, graph)));
     let schema = schemas[7].as_ref().unwrap();
     let found = schema.violations(&json!({"p1": {"p2": 5}}), "");
