@@ -284,6 +284,43 @@ fn requests_that_would_need_too_many_upstream_connections_are_503() {
     proxy.done();
 }
 
+/// As over HTTP/1: so many at the same time, and a stream that the client resets makes room.
+#[test]
+fn requests_of_a_consumer_that_are_under_way_are_limited_across_streams() {
+    let (go, may_go) = channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let issuer = issuer();
+    let upstream = upstream().does(move |call| {
+        if call.head.word(1) == "/slow" {
+            // Until the test drops the other end.
+            let _ = may_go.lock().unwrap().recv();
+        }
+        call.answer(200, &[], "")
+    });
+    let upstream = upstream.start();
+    let policy = proxy().before(&upstream).trusts(&issuer).plan("free: { rate: 100000/s, concurrent: 1 }");
+    let policy = policy.route("GET /slow", "scopes: [orders:read]").route("GET /x", "scopes: [orders:read]");
+    let proxy = policy.start();
+    let authorization = format!("Bearer {}", issuer.token().text());
+    over_http2(&proxy, async |mut sender| {
+        let request = |path: &str| {
+            let request = Request::get(format!("http://a.example{path}")).header("authorization", &authorization);
+            request.body(whole("")).unwrap()
+        };
+        sender.ready().await.unwrap();
+        let slow = tokio::spawn(sender.send_request(request("/slow")));
+        while upstream.seen().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let second = sender.send_request(request("/x")).await.unwrap();
+        assert_eq!(refusal(second).await, (429, "too_many_concurrent".to_owned()));
+        slow.abort();
+        while sender.send_request(request("/x")).await.unwrap().status() != 200 {}
+    });
+    drop(go);
+    proxy.stop();
+}
+
 /// F36: the small print holds over HTTP/2 as over HTTP/1.
 #[test]
 fn methods_and_targets_mean_the_same_as_in_http1() {

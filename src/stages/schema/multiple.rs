@@ -1,12 +1,14 @@
-//! `multipleOf` (JSON Schema 2020-12 validation, §6.2.1) of decimals, exactly as they are written: binary64 cannot divide
-//! by 0.1.
+//! `multipleOf` (JSON Schema 2020-12 validation, §6.2.1) of decimals as they are written: binary64 cannot divide by 0.1.
 
 use serde_json::Number;
+
+/// From here on, binary64 does not keep every integer.
+const ROUNDED: f64 = 9_007_199_254_740_992.0;
 
 /// A divisor: `digits` and a power of ten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Multiple {
-    digits: u128,
+    digits: u64,
     exponent: i32,
 }
 
@@ -23,23 +25,72 @@ impl Multiple {
     /// Whether a number is a multiple. Takes time that grows with the logarithm of the exponents, and no memory.
     pub(super) fn allows(self, number: &Number) -> bool {
         let Some((digits, exponent)) = decimal(number) else { return false };
+        if !self.divides(digits, exponent) {
+            return false;
+        }
+        // A large number that was rounded when it was read may have had other digits: it must be a multiple in any case.
+        match number.as_f64().filter(|value| number.is_f64() && value.abs() >= ROUNDED) {
+            Some(value) => self.divides_binary(value),
+            None => true,
+        }
+    }
+
+    /// Whether `digits` times a power of ten is a multiple.
+    fn divides(self, digits: u64, exponent: i32) -> bool {
         let difference = exponent.saturating_sub(self.exponent);
         match u32::try_from(difference) {
-            Ok(more) => product(digits % self.digits, power_of_ten(more, self.digits), self.digits) == 0,
+            Ok(more) => is_zero(digits, (10, more), self.digits),
             Err(_) => {
-                let scaled =
-                    10_u128.checked_pow(difference.unsigned_abs()).and_then(|ten| ten.checked_mul(self.digits));
+                let scaled = 10_u64.checked_pow(difference.unsigned_abs()).and_then(|ten| ten.checked_mul(self.digits));
                 // What is more than any number of so many digits divides only 0.
-                scaled.map_or(digits == 0, |divisor| digits % divisor == 0)
+                scaled.map_or(digits == 0, |divisor| digits.is_multiple_of(divisor))
             }
         }
     }
+
+    /// Whether an integer that binary64 has rounded is a multiple: 53 bits, times a power of two.
+    fn divides_binary(self, value: f64) -> bool {
+        const FRACTION: u32 = 52;
+        const BIAS: u32 = 1023 + FRACTION;
+        let bits = value.to_bits();
+        let digits = bits & ((1 << FRACTION) - 1) | 1 << FRACTION;
+        let Some(twos) = u32::try_from(bits >> FRACTION & 0x7ff).ok().and_then(|power| power.checked_sub(BIAS)) else {
+            return false;
+        };
+        let tens = self.exponent.unsigned_abs();
+        if self.exponent > 0 {
+            // A divisor that does not fit in 64 bits is no use to anybody who cares for the last digit.
+            let divisor = 10_u64.checked_pow(tens).and_then(|ten| ten.checked_mul(self.digits));
+            return divisor.is_some_and(|divisor| is_zero(digits, (2, twos), divisor));
+        }
+        let digits = modulo(digits, (10, tens), self.digits);
+        is_zero(digits, (2, twos), self.digits)
+    }
 }
 
-/// The digits of a number without its sign, and a power of ten. They are at most 20, because a number is kept in 64 bits.
-fn decimal(number: &Number) -> Option<(u128, i32)> {
+fn is_zero(digits: u64, power: (u128, u32), modulus: u64) -> bool {
+    modulo(digits, power, modulus) == 0
+}
+
+/// `digits` times a power, modulo `modulus`, by squaring. No product of two remainders overflows.
+fn modulo(digits: u64, (base, mut power): (u128, u32), modulus: u64) -> u64 {
+    let modulus = u128::from(modulus);
+    let (mut result, mut base) = (u128::from(digits) % modulus, base % modulus);
+    while power > 0 {
+        if power & 1 == 1 {
+            result = result * base % modulus;
+        }
+        base = base * base % modulus;
+        power >>= 1;
+    }
+    u64::try_from(result).unwrap_or(u64::MAX)
+}
+
+/// The digits of a number without its sign, and a power of ten. They fit in 64 bits: an integer does, and the shortest text
+/// of a binary64 has at most 17 digits.
+fn decimal(number: &Number) -> Option<(u64, i32)> {
     if let Some(whole) = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs)) {
-        return Some((whole.into(), 0));
+        return Some((whole, 0));
     }
     let text = number.to_string();
     let text = text.trim_start_matches('-');
@@ -48,38 +99,6 @@ fn decimal(number: &Number) -> Option<(u128, i32)> {
     let digits = format!("{whole}{fraction}").parse().ok()?;
     let fraction = i32::try_from(fraction.len()).ok()?;
     Some((digits, exponent.trim_start_matches('+').parse::<i32>().ok()?.checked_sub(fraction)?))
-}
-
-/// 10 to a power, modulo `modulus`, by squaring.
-fn power_of_ten(mut power: u32, modulus: u128) -> u128 {
-    let (mut result, mut base) = (1 % modulus, 10 % modulus);
-    while power > 0 {
-        if power & 1 == 1 {
-            result = product(result, base, modulus);
-        }
-        base = product(base, base, modulus);
-        power >>= 1;
-    }
-    result
-}
-
-/// A product modulo `modulus`, of factors less than it. By doubling where 128 bits do not suffice.
-fn product(mut factor: u128, mut times: u128, modulus: u128) -> u128 {
-    if let Some(product) = factor.checked_mul(times) {
-        return product % modulus;
-    }
-    let sum = |a: u128, b: u128| {
-        a.checked_add(b).map_or_else(|| a.wrapping_add(b).wrapping_sub(modulus), |sum| sum % modulus)
-    };
-    let mut result = 0;
-    while times > 0 {
-        if times & 1 == 1 {
-            result = sum(result, factor);
-        }
-        factor = sum(factor, factor);
-        times >>= 1;
-    }
-    result
 }
 
 #[cfg(test)]
@@ -103,17 +122,27 @@ mod tests {
             ("7.0", "7", true),
             ("1e2", "20", true),
             ("1e300", "0.3", false),
-            ("3e300", "0.3", true),
+            ("1e22", "10", true),
+            ("1e22", "0.1", true),
+            // What binary64 makes of it is no multiple, and what was written is not known any more.
+            ("1e23", "10", false),
+            ("-9223372036854775809", "10", false),
+            ("-9223372036854775809", "8", true),
+            ("18446744073709551616", "4", true),
+            ("18446744073709551616", "0.5", true),
+            ("18446744073709551616", "10", false),
+            ("18446744073709551616", "1e300", false),
             ("1e-300", "1e300", false),
-            ("1e300", "1e-300", true),
             ("18446744073709551615", "0.3", true),
             ("18446744073709551615", "18446744073709551615", true),
             ("9007199254740993", "2", false),
             ("9007199254740992", "2", true),
             ("1e308", "18446744073709551614", false),
+            ("1e15", "1e-300", true),
             ("5e-324", "5e-324", true),
-            ("1.7976931348623157e308", "5e-324", true),
             ("1.5", "1e-7", true),
+            ("9999999999999998.0", "9999999999999998", true),
+            ("1234567890123456.8", "0.1", true),
         ] {
             let divisor = Multiple::new(&number(divisor)).unwrap();
             assert_eq!(divisor.allows(&number(value)), expected, "{value} {divisor:?}");

@@ -269,3 +269,15 @@ pub(crate) enum Change {
     /// Removes this entry, unless it has been replaced. Stores make it a [`Self::Remove`], or nothing.
     RemoveIf(Entry),
 }
+
+/// A suspension without an end, for tests of stores.
+#[cfg(test)]
+pub(super) fn suspension(consumer: &str, reason: &str) -> Entry {
+    Entry::Suspension(Suspension {
+        consumer: consumer.into(),
+        until: None,
+        reason: Some(reason.into()),
+        created: Timestamp::UNIX_EPOCH,
+        created_by: "admin".into(),
+    })
+}

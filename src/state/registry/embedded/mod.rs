@@ -268,18 +268,8 @@ mod tests {
     use redb::backends::InMemoryBackend;
     use tempfile::TempDir;
 
-    use super::super::entry::Suspension;
+    use super::super::entry::suspension;
     use super::*;
-
-    fn suspension(consumer: &str, reason: &str) -> Entry {
-        Entry::Suspension(Suspension {
-            consumer: consumer.into(),
-            until: None,
-            reason: Some(reason.into()),
-            created: jiff::Timestamp::UNIX_EPOCH,
-            created_by: "admin".into(),
-        })
-    }
 
     fn open(folder: &TempDir) -> Result<Embedded, StoreError> {
         Embedded::open(StoreFolder::new(folder.path()), &Arc::default())

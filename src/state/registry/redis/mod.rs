@@ -241,7 +241,7 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::super::entry::Suspension;
+    use super::super::entry::suspension;
     use super::*;
     use crate::state::epoch::Epoch;
 
@@ -281,16 +281,6 @@ mod tests {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-    }
-
-    fn suspension(consumer: &str, reason: &str) -> Entry {
-        Entry::Suspension(Suspension {
-            consumer: consumer.into(),
-            until: None,
-            reason: Some(reason.into()),
-            created: jiff::Timestamp::UNIX_EPOCH,
-            created_by: "admin".into(),
-        })
     }
 
     /// Sweeping reads entries, and removes those that have ended: one that was replaced meanwhile has not.
