@@ -5,6 +5,7 @@
 //! imported.
 
 mod certificate_name;
+mod clock;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Deref;
@@ -196,11 +197,11 @@ impl Exchange {
 
     /// Opens the exchange of a head that could not be parsed or was incomplete.
     pub(crate) fn unparsed(peer: &Peer) -> Self {
-        let at = Timestamp::now();
+        let (at, begun) = clock::now();
         Self {
             id: RequestId::new(at),
             at,
-            begun: Instant::now(),
+            begun,
             version: None,
             method: None,
             path: RequestPath::Normal(Box::default()),

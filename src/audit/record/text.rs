@@ -13,21 +13,19 @@ pub(super) fn is_hidden(character: char) -> bool {
 /// Returns whether a text is printable ASCII with nothing to escape.
 #[inline]
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
-    const PLAIN: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut byte = b' ' as usize;
-        while byte < 0x7f {
-            table[byte] = byte != b'"' as usize && byte != b'\\' as usize;
-            byte += 1;
-        }
-        table
-    };
-    let (blocks, rest) = bytes.as_chunks::<16>();
     // No early exit within a block, so that it is compiled to vector instructions.
-    let plain = |block: &[u8; 16]| {
+    fn all<const N: usize>(block: &[u8; N]) -> bool {
         block.iter().fold(true, |plain, &byte| plain & (b' '..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\'))
-    };
-    blocks.iter().all(plain) && rest.iter().all(|&byte| PLAIN[usize::from(byte)])
+    }
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        // Both blocks may have the same bytes.
+        (Some(first), Some(last)) if bytes.len() <= 8 => all(first) & all(last),
+        (Some(_), Some(_)) => match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+            (Some(first), Some(last)) if bytes.len() <= 16 => all(first) & all(last),
+            _ => bytes.as_chunks::<16>().0.iter().all(all) && bytes.last_chunk::<16>().is_none_or(all),
+        },
+        _ => bytes.iter().all(|&byte| all(&[byte])),
+    }
 }
 
 /// Truncates a text to [`TEXT_MAX`] bytes, or up to three fewer so that no character is split.
@@ -40,4 +38,26 @@ pub(super) fn cut(bytes: &[u8]) -> &[u8] {
         next = bytes.get(end).unwrap_or(&0);
     }
     bytes.get(..end).unwrap_or(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At every position of every length, because blocks of several sizes are compared at once.
+    #[test]
+    fn one_byte_that_needs_escaping_is_found_anywhere() {
+        for length in 0..70 {
+            let mut text = vec![b'a'; length];
+            assert!(is_plain(&text), "{length}");
+            for at in 0..length {
+                for byte in [b'"', b'\\', 0, b'\n', 0x1f, 0x7f, 0x80, 0xff] {
+                    text[at] = byte;
+                    assert!(!is_plain(&text), "{byte} at {at} of {length}");
+                }
+                text[at] = b'~';
+                assert!(is_plain(&text));
+            }
+        }
+    }
 }
