@@ -92,7 +92,9 @@ pub(crate) async fn admit(
         subject = Subject::Consumer(caller.plan(), caller.account());
     }
     let headers = &mut trace.rate_limit_headers;
-    match rate_limit::take(&route.limits, &subject, &in_force.ledger, request.tick, headers) {
+    match rate_limit::take(&route.limits, &subject, in_force.shared_limits(), &in_force.ledger, request.tick, headers)
+        .await
+    {
         Ok(in_flight) => trace.in_flight = in_flight,
         Err(refusal) => trace.settle(reporting, refusal)?,
     }

@@ -129,8 +129,8 @@ reasons! {
     IdentityUnavailable = 503 "identity_unavailable" "Authentication is temporarily unavailable" in Auth,
     /// Operators' changes cannot be saved now.
     StoreUnavailable = 503 "store_unavailable" "The store is temporarily unavailable" in Request,
-    /// The consumer's plan is not in the policy.
-    LimitsUnavailable = 503 "limits_unavailable" "Rate limits are temporarily unavailable" in Auth,
+    /// The consumer's plan is not in the policy, or the store that nodes count limits in is unavailable.
+    LimitsUnavailable = 503 "limits_unavailable" "Rate limits are temporarily unavailable" in Auth | RateLimit,
     /// There is no capacity now to hold, check or forward the request, or to hold its response.
     Overloaded = 503 "overloaded" "The server is overloaded" in Request | Auth | Schema | Forward | Response,
     /// The upstream did not respond in time.

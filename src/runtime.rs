@@ -14,6 +14,7 @@ use crate::budget::MemoryBudget;
 use crate::policy::{Api, Policy, Route, Server};
 use crate::stages::auth::dpop::{Nonces, Replays};
 use crate::stages::auth::{Authentication, State};
+use crate::stages::rate_limit::Shared;
 use crate::state::epoch::Epoch;
 use crate::state::ledger::Ledger;
 use crate::state::registry::{Registry, StoreConfig};
@@ -60,7 +61,7 @@ impl Runtime {
         if let Some(registry) = alive.find(|registry| registry.config() == config) {
             return registry;
         }
-        let registry = Arc::new(Registry::new(config.cloned(), self.epoch.clone()));
+        let registry = Arc::new(Registry::new(config.cloned(), self.epoch.clone(), self.ledger.clock()));
         known.push(Arc::downgrade(&registry));
         registry
     }
@@ -120,6 +121,12 @@ impl InForce {
     /// The registry of operators' changes.
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         self.auth.registry()
+    }
+
+    /// The store that nodes count limits in, if they share one.
+    pub(crate) fn shared_limits(&self) -> Option<Shared<'_>> {
+        let counters = self.registry().counters()?;
+        Some(Shared { counters, settings: self.policy.shared_limits() })
     }
 
     /// The metrics of a route, or of requests without one.
@@ -215,9 +222,9 @@ mod tests {
         let current = attach(policy(ONE), &runtime, None);
         count(&current, "GET /x");
         let account = current.ledger.address([127, 0, 0, 1].into(), current.ledger.tick(Instant::now()));
-        account.uses().set(LimitId::plan(), 7, Tick(0));
+        account.uses().of(LimitId::plan(), Tick(0)).full_at = 7;
         let before = (page(&runtime, &current), format!("{:?}", runtime.ledger));
-        assert!(before.0.contains(r#"route="GET /x""#) && before.1.contains(", 7)"), "{before:?}");
+        assert!(before.0.contains(r#"route="GET /x""#) && before.1.contains("full_at: 7,"), "{before:?}");
 
         drop(attach(policy(TWO), &runtime, Some(&current)));
         assert_eq!(before, (page(&runtime, &current), format!("{:?}", runtime.ledger)));

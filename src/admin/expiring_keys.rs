@@ -111,6 +111,7 @@ mod tests {
     use super::*;
     use crate::stages::auth::Consumer;
     use crate::state::epoch::Epoch;
+    use crate::state::ledger::Clock;
     use crate::state::registry::entry::{self, Change, Entry, Kind};
     use crate::state::registry::revocation_key::RevocationTarget;
 
@@ -122,7 +123,7 @@ mod tests {
     }
 
     fn registry() -> Registry {
-        Registry::new(None, Epoch::default())
+        Registry::new(None, Epoch::default(), Clock::starting(std::time::Instant::now()))
     }
 
     /// A key made at run time that expires this many hours from now.

@@ -13,7 +13,8 @@ use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
 use crate::state::registry::{Health, Registry};
 use crate::telemetry::{
-    AuditNumbers, CertificateNumbers, Gauges, IssuerNumbers, KeyNumbers, MemoryNumbers, StoreNumbers,
+    AuditNumbers, CertificateNumbers, Gauges, IssuerNumbers, KeyNumbers, MemoryNumbers, SharedLimitNumbers,
+    StoreNumbers,
 };
 
 /// Maximum number of API keys whose expiry a page lists.
@@ -94,5 +95,11 @@ fn numbers(issuer: &Issuer, auth: &Authentication, now: Timestamp) -> IssuerNumb
 fn store(registry: &Registry) -> Option<StoreNumbers> {
     let entries = registry.counts().map(|(kind, count)| (kind.as_str(), count)).to_vec();
     let kind = registry.config()?.kind();
-    Some(StoreNumbers { kind, up: registry.health() == Health::Ready, entries })
+    let limits = registry.counters().map(|counters| SharedLimitNumbers {
+        up: counters.is_available(),
+        nodes: counters.nodes(),
+        questions: counters.questions(),
+        blocks: counters.tokens(),
+    });
+    Some(StoreNumbers { kind, up: registry.health() == Health::Ready, entries, limits })
 }

@@ -49,6 +49,9 @@ impl KeptRegistry {
             // A panic has been logged already.
             let _ = task.await;
             registry.flush().await;
+            if let Some(counters) = registry.counters() {
+                counters.close().await;
+            }
         };
         if tokio::time::timeout(LAST_USES, last).await.is_err() {
             tracing::warn!("the last uses of API keys were not saved: the store did not answer in time");

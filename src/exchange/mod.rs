@@ -7,6 +7,7 @@
 mod certificate_name;
 mod clock;
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Deref;
 use std::time::Instant;
@@ -81,6 +82,12 @@ impl From<IpAddr> for ClientNetwork {
             }
             v4 => v4,
         })
+    }
+}
+
+impl fmt::Display for ClientNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -44,7 +44,7 @@ use crate::audit::SinkConfig;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::stages::auth::Rules;
 use crate::stages::auth::certificate::ClientTrust;
-use crate::stages::rate_limit::RouteLimits;
+use crate::stages::rate_limit::{RouteLimits, SharedLimits};
 use crate::stages::{schema, scope};
 use crate::state::registry::StoreConfig;
 
@@ -74,6 +74,8 @@ pub(crate) struct Policy {
     has_store: bool,
     /// The store; absent for a rehearsal, which keeps nothing.
     store: Option<StoreConfig>,
+    /// How limits are counted in a store that nodes share.
+    shared_limits: SharedLimits,
 }
 
 /// Timeouts for clients.
@@ -372,6 +374,11 @@ impl Policy {
     /// Whether the policy names a store for operators' changes.
     pub(crate) fn has_store(&self) -> bool {
         self.has_store
+    }
+
+    /// How limits are counted in a store that nodes share.
+    pub(crate) fn shared_limits(&self) -> SharedLimits {
+        self.shared_limits
     }
 
     /// The store for operators' changes.

@@ -142,6 +142,27 @@ pub(crate) struct StoreNumbers {
     pub(crate) up: bool,
     /// Kind → number of entries.
     pub(crate) entries: Vec<(&'static str, usize)>,
+    /// The limits that nodes count together, if they do.
+    pub(crate) limits: Option<SharedLimitNumbers>,
+}
+
+/// The limits that nodes count together in the store.
+#[derive(Debug)]
+pub(crate) struct SharedLimitNumbers {
+    /// The store answers, as far as is known.
+    pub(crate) up: bool,
+    /// Nodes that count, this one included.
+    pub(crate) nodes: u32,
+    /// Outcome → questions.
+    pub(crate) questions: [(&'static str, u64); 2],
+    /// What was taken in advance, and what of it was returned.
+    pub(crate) blocks: [(&'static str, u64); 2],
+}
+
+/// What became of something.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
 }
 
 /// When an API key expires.
@@ -269,4 +290,16 @@ fn register_store(store: StoreNumbers, registry: &mut Registry) {
         "Entries in the store, by kind; expired ones count until they are swept",
         Series(entries.collect()),
     );
+    let Some(limits) = store.limits else { return };
+    registry.register("limits_store_up", "1 while the store answers about limits", gauge(limits.up.into()));
+    registry.register(
+        "limits_nodes",
+        "Nodes that count limits together, this one included",
+        gauge(limits.nodes.into()),
+    );
+    let counted = |numbers: [(&'static str, u64); 2]| {
+        Series(numbers.map(|(outcome, count)| (OutcomeLabels { outcome }, counter(count))).to_vec())
+    };
+    registry.register("limits_questions", "Questions about limits to the store", counted(limits.questions));
+    registry.register("limits_tokens", "What was taken from limits in advance, and returned", counted(limits.blocks));
 }

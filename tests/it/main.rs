@@ -64,6 +64,7 @@ mod report;
 mod routing;
 mod schema;
 mod schema_files;
+mod shared_limits;
 mod shared_store;
 mod small_print;
 mod stalls;

@@ -157,7 +157,7 @@ fn sharing(socket: &Path, upstream: &Upstream, issuer: &issuer::Issuer, on_failu
         .before(upstream)
         .trusts(issuer)
         .with(&format!(
-            "store: {{ redis: \"redis+unix://{}\", timeout: 30s, on_failure: {on_failure} }}",
+            "store: {{ redis: \"redis+unix://{}\", timeout: 30s, on_failure: {on_failure}, limits: {{ on_failure: local, timeout: 30s }} }}",
             socket.display()
         ))
         .with("roles: { reader: [orders:read] }\nconsumers: { acme: { roles: [reader], plan: free } }")

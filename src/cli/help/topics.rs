@@ -10,7 +10,7 @@ use crate::policy::Rights;
 use crate::refusal::{Reason, Stage};
 use crate::telemetry::{
     CertificateNumbers, End, Gauges, IssuerNumbers, KeyNumbers, Metrics, ProcessNumbers, RouteMetrics, ServerMetrics,
-    StoreNumbers,
+    SharedLimitNumbers, StoreNumbers,
 };
 
 /// Lays rows out in columns; the last one may be of any width.
@@ -69,9 +69,10 @@ fn sample_page() -> String {
     server.count(End { index: 0, code: "" });
     let tokens = vec![(String::new(), 0)];
     let issuer = IssuerNumbers { name: String::new(), up: true, keys: 0, loaded: Some(0), tokens };
+    let limits = SharedLimitNumbers { up: true, nodes: 0, questions: [("", 0); 2], blocks: [("", 0); 2] };
     let gauges = Gauges {
         issuers: vec![issuer],
-        store: Some(StoreNumbers { kind: "", up: true, entries: vec![("", 0)] }),
+        store: Some(StoreNumbers { kind: "", up: true, entries: vec![("", 0)], limits: Some(limits) }),
         certificates: vec![CertificateNumbers { kind: "", file: String::new(), name: String::new(), end: 0 }],
         process: Some(ProcessNumbers { max_fds: Some(0), ..ProcessNumbers::default() }),
         ending: vec![KeyNumbers { consumer: String::new(), key: String::new(), end: 0 }],

@@ -78,6 +78,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let trusted_proxies = listen::networks(context, &document.trusted_proxies, at.key("trusted_proxies"));
     let sinks = audit::compile(context, document.audit.as_ref(), at.key("audit"));
     let (rules, store) = auth::compile(context, document, &listeners, at);
+    let shared_limits = store::shared_limits(context, document.store.as_ref(), at.key("store"));
     let apis = apis::compile(context, document, at);
     limits::memory_suffices(context, limits, &apis.routes, at.key("limits"));
     plans::admit_routes(context, &rules.directory, &apis.routes, at.key("plans"));
@@ -102,5 +103,6 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         sinks,
         has_store: document.store.is_some(),
         store,
+        shared_limits,
     }
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::context::Context;
-use crate::policy::document;
+use crate::policy::document::{self, Secret, Servers};
 use crate::policy::tree::At;
+use crate::stages::rate_limit::{OnFailure, SharedLimits};
+use crate::state::redis::{RedisServers, Topology};
 use crate::state::registry::{StoreConfig, StoreFolder};
 use crate::url::check_redis;
 
@@ -14,6 +16,24 @@ use crate::url::check_redis;
 const PREFIX: &str = "bartizan";
 /// Default of `store.timeout`.
 const TIMEOUT: Duration = Duration::from_millis(500);
+/// Default of `store.limits.timeout`.
+const LIMITS_TIMEOUT: Duration = Duration::from_millis(25);
+
+/// `store.limits`: how limits are counted in a store that nodes share.
+pub(super) fn shared_limits(context: &mut Context<'_>, written: Option<&document::Store>, at: At<'_>) -> SharedLimits {
+    let (written, at) = (written.and_then(|written| written.limits.as_ref()), at.key("limits"));
+    let on_failure = match written.and_then(|written| written.on_failure.as_deref()) {
+        None | Some("refuse") => OnFailure::Refuse,
+        Some("local") => OnFailure::Local,
+        Some("allow") => OnFailure::Allow,
+        Some(other) => {
+            context.unknown(at.key("on_failure"), "behaviour", other, ["refuse", "local", "allow"]);
+            OnFailure::Refuse
+        }
+    };
+    let timeout = context.period(at.key("timeout"), written.and_then(|written| written.timeout), LIMITS_TIMEOUT);
+    SharedLimits { on_failure, timeout }
+}
 
 /// `store`: where it is, and whether what is known is enough while it is out of reach.
 pub(super) fn compile(
@@ -51,7 +71,7 @@ fn config(context: &mut Context<'_>, written: &document::Store, at: At<'_>) -> O
         }
         return Some(StoreConfig::Embedded { folder });
     }
-    let Some(url) = &written.redis else {
+    let Some(redis) = &written.redis else {
         context.missing(
             at,
             "`store` names neither a folder nor Redis",
@@ -59,10 +79,7 @@ fn config(context: &mut Context<'_>, written: &document::Store, at: At<'_>) -> O
         );
         return None;
     };
-    if let Err(error) = check_redis(url.expose_secret()) {
-        context.error(at.key("redis"), error.message).help(error.help);
-        return None;
-    }
+    let topology = topology(context, redis, at.key("redis"))?;
     let prefix = written.prefix.as_deref().unwrap_or(PREFIX);
     if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte)) {
         context.error(at.key("prefix"), "a prefix is made of letters, digits and `-_.:`");
@@ -72,5 +89,75 @@ fn config(context: &mut Context<'_>, written: &document::Store, at: At<'_>) -> O
         None => None,
         Some(path) => Some(context.read(at.key("ca"), path)?.text.clone()),
     };
-    Some(StoreConfig::Redis { url: url.clone(), prefix: prefix.into(), ca, timeout })
+    Some(StoreConfig::Redis { servers: RedisServers { topology, ca }, prefix: prefix.into(), timeout })
+}
+
+fn topology(context: &mut Context<'_>, written: &Servers, at: At<'_>) -> Option<Topology> {
+    let several = match written {
+        Servers::Url(url) => {
+            checked(context, url, at)?;
+            return Some(Topology::Single(url.clone()));
+        }
+        Servers::Several(several) => several,
+    };
+    match (&several.cluster, &several.sentinel, &several.master) {
+        (Some(urls), None, None) => {
+            let urls = of_several(context, urls, at.key("cluster"))?;
+            Some(Topology::Cluster(urls))
+        }
+        (None, Some(urls), Some(primary)) => {
+            let sentinels = of_several(context, urls, at.key("sentinel"))?;
+            let at = at.key("master");
+            let name = primary.expose_secret();
+            // A name alone is a server without TLS and password.
+            let primary = if name.contains("://") { primary.clone() } else { format!("redis://{name}").into() };
+            checked(context, &primary, at)?;
+            Some(Topology::Sentinel { sentinels, primary })
+        }
+        (None, Some(_), None) => {
+            let help = "write the name that the Sentinels know it by: `sentinel: [URL, URL], master: main`";
+            context.missing(at, "the primary has no name", help);
+            None
+        }
+        _ => {
+            let help = "write `redis: URL`, `redis: { cluster: [URL, URL] }`, or `redis: { sentinel: [URL, URL], master: main }`";
+            context.error(at, "Redis is one server, a cluster, or a primary that Sentinels name").help(help);
+            None
+        }
+    }
+}
+
+/// The URLs of servers that replace each other.
+fn of_several(context: &mut Context<'_>, urls: &[Secret], at: At<'_>) -> Option<Vec<SecretString>> {
+    if urls.is_empty() {
+        context.error(at, "this list of servers is empty").help("write the URLs of two or more of them");
+        return None;
+    }
+    let mut valid = true;
+    for (index, Secret(url)) in urls.iter().enumerate() {
+        let at = at.index(index);
+        valid &= checked(context, url, at).is_some();
+        let text = url.expose_secret();
+        let database = text
+            .split_once("://")
+            .and_then(|(_, rest)| rest.split_once('/'))
+            .is_some_and(|(_, path)| !matches!(path, "" | "0"));
+        if text.starts_with("unix") || text.starts_with("redis+unix") || database {
+            context
+                .error(at, "servers of a cluster, and Sentinels, have neither a socket file nor a database")
+                .help("write `redis://HOST:PORT`");
+            valid = false;
+        }
+    }
+    valid.then(|| urls.iter().map(|Secret(url)| url.clone()).collect())
+}
+
+fn checked(context: &mut Context<'_>, url: &SecretString, at: At<'_>) -> Option<()> {
+    match check_redis(url.expose_secret()) {
+        Ok(()) => Some(()),
+        Err(error) => {
+            context.error(at, error.message).help(error.help);
+            None
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod headers;
 mod openapi;
 pub(crate) mod schema;
 mod secret;
+mod store;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +25,9 @@ pub(crate) use self::consumers::{Consumer, Identity, Key};
 pub(crate) use self::contracts::{Content, Mode, Request, Response};
 pub(crate) use self::headers::{ApiHeaders, Headers};
 pub(crate) use self::openapi::OpenApi;
+pub(crate) use self::secret::Secret;
 use self::secret::secret;
+pub(crate) use self::store::{Servers, Store};
 use super::units::{Period, Rate, Size};
 
 /// A Bartizan policy.
@@ -151,23 +154,6 @@ pub(crate) struct AdminToken {
     /// `read` allows GET; `operate` allows everything.
     #[schemars(extend("enum" = ["read", "operate"], "default" = "read"))]
     pub(crate) rights: Option<String>,
-}
-
-/// Where what changes at run time is kept: `store: FOLDER`, or `store: { redis: URL }`.
-#[derive(Debug, Default)]
-pub(crate) struct Store {
-    /// A folder of this machine.
-    pub(crate) folder: Option<String>,
-    /// URL of Redis or Valkey.
-    pub(crate) redis: Option<SecretString>,
-    /// Prefix of all its keys in Redis.
-    pub(crate) prefix: Option<String>,
-    /// PEM file of the authorities for a `rediss://` server; default: the system's.
-    pub(crate) ca: Option<String>,
-    /// How long a request waits for it.
-    pub(crate) timeout: Option<Period>,
-    /// `refuse` or `serve`: what to do while it is unavailable.
-    pub(crate) on_failure: Option<String>,
 }
 
 /// Deadlines for clients. Each applies to the whole operation, not to the time between two bytes; only `stall` limits
@@ -341,49 +327,6 @@ pub(crate) enum Sink {
 pub(crate) struct FileSink {
     /// Path of the file. Required.
     pub(crate) path: Option<String>,
-}
-
-/// A store in Redis or Valkey, for several nodes.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename = "Store")]
-#[schemars(inline)]
-struct StoreMap {
-    /// URL of Redis 7 or Valkey: `redis://` or, with TLS, `rediss://`. Required.
-    #[serde(deserialize_with = "secret")]
-    #[schemars(with = "String")]
-    redis: Option<SecretString>,
-    /// Prefix of all its keys in Redis.
-    #[schemars(extend("default" = "bartizan"))]
-    prefix: Option<String>,
-    /// PEM file of the authorities that issue the server's certificate. Default: the system's.
-    ca: Option<String>,
-    /// How long a request waits for it; after that, it is unavailable.
-    #[schemars(extend("default" = "500ms"))]
-    timeout: Option<Period>,
-    /// While the store is unavailable: `refuse` requests with a credential, or `serve` with the last known state.
-    #[schemars(extend("enum" = ["refuse", "serve"], "default" = "refuse"))]
-    on_failure: Option<String>,
-}
-
-impl<'de> Deserialize<'de> for Store {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Store;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a folder such as `state/`, or a map with `redis`")
-            }
-            fn visit_str<E: serde::de::Error>(self, folder: &str) -> Result<Store, E> {
-                Ok(Store { folder: Some(folder.to_owned()), ..Store::default() })
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Store, A::Error> {
-                let map = StoreMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                let StoreMap { redis, prefix, ca, timeout, on_failure } = map;
-                Ok(Store { folder: None, redis, prefix, ca, timeout, on_failure })
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
 }
 
 /// The servers of an API, and how they are called.

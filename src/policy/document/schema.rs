@@ -10,7 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::openapi::OpenApiMap;
-use super::{Audit, ClaimNames, Content, Document, Mode, OpenApi, Response, Sink, Store, StoreMap, Upstream};
+use super::store::{Servers, SeveralServers, Store, StoreMap};
+use super::{Audit, ClaimNames, Content, Document, Mode, OpenApi, Response, Sink, Upstream};
 use super::{UpstreamMap, Workers};
 use crate::policy::units::{PERIOD_UNITS, Period, RATE_UNITS, Rate, SIZE_UNITS, Size};
 use crate::refusal::Stage;
@@ -130,6 +131,11 @@ schema_of!(Workers, "Workers", |_generator| json_schema!({
 }));
 
 schema_of!(Store, "Store", |generator| either("Folder of this machine.", &generator.subschema_for::<StoreMap>()));
+
+schema_of!(Servers, "Servers", |generator| either(
+    "URL of the only server: `redis://` or, with TLS, `rediss://`.",
+    &generator.subschema_for::<SeveralServers>()
+));
 
 schema_of!(Upstream, "Upstream", |generator| either(
     "URL of the only server.",

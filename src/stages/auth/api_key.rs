@@ -191,8 +191,8 @@ mod tests {
         let ceiling = Some(vec!["a".into(), "b".into()]);
         let acme = Arc::new(Consumer::new("acme", Vec::new(), ceiling, None));
         let roleless = Arc::new(Consumer::new("plain", Vec::new(), None, None));
-        let registry = Registry::new(None, Epoch::default());
         let ledger = Ledger::new(Instant::now());
+        let registry = Registry::new(None, Epoch::default(), ledger.clock());
         let directory = Directory::new(vec![], vec![], HashMap::new(), Default::default());
         let plain = |id: &str, consumer: &Arc<Consumer>| Key {
             id: id.into(),

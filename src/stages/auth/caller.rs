@@ -283,7 +283,7 @@ impl Caller {
         let granted = granted.iter().map(|scope| Box::from(*scope)).collect();
         Self::new(
             Arc::new(consumer),
-            Arc::default(),
+            Ledger::new(std::time::Instant::now()).listed("sample"),
             Verified {
                 kind: CredentialKind::ApiKey,
                 id: None,

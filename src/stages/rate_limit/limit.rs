@@ -22,6 +22,11 @@ use crate::state::ledger::{Bucket, Tick};
 /// Longest time to refill a burst. Adding it to any time does not overflow.
 const MAX_WINDOW: Duration = Duration::from_secs(366 * 86_400);
 
+/// How long what a node takes from a store in advance may last at the sustained rate.
+const IN_ADVANCE: Duration = Duration::from_millis(100);
+/// A node that found too little asks again when this much time's worth has been refilled.
+const WORTH_ASKING: Duration = Duration::from_millis(10);
+
 /// A sustained rate and a burst.
 #[derive(Debug)]
 pub(crate) struct Limit {
@@ -34,7 +39,7 @@ pub(crate) struct Limit {
 }
 
 /// A request that fits a limit.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fits {
     /// The tick at which the bucket will be full again, once the request has been taken.
     pub(crate) full_at: u64,
@@ -45,7 +50,7 @@ pub(crate) struct Fits {
 }
 
 /// A request that does not fit a limit.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Exceeded {
     /// Time until it fits. `None`: it costs more than the burst, so it never does.
     pub(crate) wait: Option<Duration>,
@@ -96,11 +101,50 @@ impl Limit {
         full_at.min(now.0.saturating_add(self.window))
     }
 
+    /// Time to refill one, in nanoseconds.
+    pub(super) fn one(&self) -> u64 {
+        u64::try_from(self.quota.replenish_interval().as_nanos()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Time to refill the burst, in nanoseconds.
+    pub(super) fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// The most that a node takes from a store in advance: what is refilled in [`IN_ADVANCE`], and no more than a quarter of
+    /// the burst.
+    pub(super) fn largest_block(&self) -> u32 {
+        self.refilled_in(IN_ADVANCE).min(self.burst().get() / 4).max(1)
+    }
+
+    /// How much a node waits for when there is too little.
+    pub(super) fn worth_asking(&self) -> u32 {
+        self.refilled_in(WORTH_ASKING).min(self.burst().get() / 4).max(1)
+    }
+
+    fn refilled_in(&self, time: Duration) -> u32 {
+        u32::try_from(time.as_nanos() / u128::from(self.one())).unwrap_or(u32::MAX)
+    }
+
+    /// Decides like [`Self::decide`], for the share of one of so many nodes.
+    pub(super) fn decide_share(&self, nodes: u32, full_at: u64, cost: NonZeroU32, now: Tick) -> Result<Fits, Exceeded> {
+        let burst = NonZeroU32::new(self.burst().get() / nodes.max(1)).map_or(cost, |burst| burst.max(cost));
+        let share = Quota::with_period(self.quota.replenish_interval().saturating_mul(nodes.max(1)));
+        match share {
+            Some(quota) if cost <= self.burst() => Self::decide_by(quota.allow_burst(burst), full_at, cost, now),
+            _ => self.decide(full_at, cost, now),
+        }
+    }
+
     /// Decides whether a request of this cost fits, given when the bucket will be full. Takes nothing.
     pub(crate) fn decide(&self, full_at: u64, cost: NonZeroU32, now: Tick) -> Result<Fits, Exceeded> {
+        Self::decide_by(self.quota, full_at, cost, now)
+    }
+
+    fn decide_by(quota: Quota, full_at: u64, cost: NonZeroU32, now: Tick) -> Result<Fits, Exceeded> {
         let missing = full_at.saturating_sub(now.0);
         let state = Once { before: (full_at != 0).then(|| Nanos::from(missing)), after: Cell::default() };
-        let limiter = RateLimiter::<_, _, _, StateInformationMiddleware>::new(self.quota, state, Now);
+        let limiter = RateLimiter::<_, _, _, StateInformationMiddleware>::new(quota, state, Now);
         match limiter.check_n(cost) {
             Ok(Ok(snapshot)) => {
                 let after = limiter.into_state_store().after.get();
@@ -112,17 +156,15 @@ impl Limit {
             }
             Ok(Err(until)) => {
                 let wait = until.wait_time_from(Relative(0));
-                Err(Exceeded { wait: Some(wait), remaining: self.remaining(missing) })
+                Err(Exceeded { wait: Some(wait), remaining: remaining(quota, missing) })
             }
-            Err(_) => Err(Exceeded { wait: None, remaining: self.remaining(missing) }),
+            Err(_) => Err(Exceeded { wait: None, remaining: remaining(quota, missing) }),
         }
     }
 
     /// How much is allowed when a bucket is full after `missing` nanoseconds.
-    fn remaining(&self, missing: u64) -> u32 {
-        let one = u64::try_from(self.quota.replenish_interval().as_nanos()).unwrap_or(u64::MAX).max(1);
-        let used = u32::try_from(missing.div_ceil(one)).unwrap_or(u32::MAX);
-        self.burst().get().saturating_sub(used)
+    pub(super) fn remaining(&self, missing: u64) -> u32 {
+        remaining(self.quota, missing)
     }
 
     /// Counts one request, or returns how long to wait.
@@ -229,6 +271,13 @@ impl StateStore for Once {
         self.after.set(after);
         Ok(outcome)
     }
+}
+
+/// How much a bucket allows that is full after `missing` nanoseconds.
+fn remaining(quota: Quota, missing: u64) -> u32 {
+    let one = u64::try_from(quota.replenish_interval().as_nanos()).unwrap_or(u64::MAX).max(1);
+    let used = u32::try_from(missing.div_ceil(one)).unwrap_or(u32::MAX);
+    quota.burst_size().get().saturating_sub(used)
 }
 
 #[cfg(test)]

@@ -5,19 +5,23 @@
 //! decided before any is taken, so that a refused request takes nothing. Time and state are arguments:
 //! [`crate::state::ledger`] keeps the state, [`limit`] does the arithmetic.
 
+mod applicable;
 mod concurrent;
 mod headers;
 mod limit;
+mod shared;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::applicable::{Applicable, Decided, MOST};
 use self::concurrent::Concurrent;
 pub(crate) use self::headers::RateLimitHeaders;
+use self::limit::Exceeded;
 pub(crate) use self::limit::Limit;
-use self::limit::{Exceeded, Fits};
+pub(crate) use self::shared::{OnFailure, Shared, SharedLimits};
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::state::ledger::{Account, InFlight, Ledger, LimitId, Tick};
 
@@ -95,11 +99,6 @@ pub(crate) struct RouteLimits {
     pub(crate) cost: NonZeroU32,
 }
 
-/// One limit that a request counts against.
-type Applicable<'l> = (LimitId, &'l Limit);
-/// The most limits that one request counts against.
-const MOST: usize = 3;
-
 impl RouteLimits {
     /// Which limits a request counts against: the route's own, the one of its class in the caller's plan, the plan's.
     fn of<'l>(&'l self, plan: Option<&'l Plan>) -> [Option<Applicable<'l>>; MOST] {
@@ -121,9 +120,10 @@ pub(crate) enum Subject<'a> {
 
 /// Counts a request against all of its limits, or refuses it and counts it against none. `headers` are set in either case.
 /// Returns what to hold while the request is under way, if that is limited.
-pub(crate) fn take(
+pub(crate) async fn take(
     limits: &RouteLimits,
     subject: &Subject<'_>,
+    shared: Option<Shared<'_>>,
     ledger: &Ledger,
     now: Tick,
     headers: &mut RateLimitHeaders,
@@ -138,7 +138,11 @@ pub(crate) fn take(
         }
     };
     let concurrent = plan.and_then(|plan| plan.concurrent.as_ref());
-    let (decided, in_flight) = decide_and_take(&limits.of(plan), limits.cost, concurrent, account, now);
+    let applicable = limits.of(plan);
+    let (decided, in_flight) = match shared {
+        None => decide_and_take(&applicable, limits.cost, concurrent, account, now),
+        Some(shared) => shared.decide_and_take(&applicable, limits.cost, concurrent, account, ledger, now).await?,
+    };
     let all = || decided.iter().flatten();
     let refused = all().filter_map(|(limit, outcome)| Some((*limit, outcome.as_ref().err()?)));
     // Waiting for the one that takes longest suffices for all.
@@ -157,8 +161,6 @@ pub(crate) fn take(
     Ok(in_flight)
 }
 
-type Decided<'l> = [Option<(&'l Limit, Result<Fits, Exceeded>)>; MOST];
-
 /// Decides all limits, and takes from each if the request fits all.
 fn decide_and_take<'l>(
     limits: &[Option<Applicable<'l>>; MOST],
@@ -170,12 +172,9 @@ fn decide_and_take<'l>(
     let mut uses = account.uses();
     let decided = limits.map(|limit| {
         limit.map(|(id, limit)| {
-            let used = uses.full_at(id);
-            let full_at = limit.within_window(used, now);
-            if full_at < used {
-                uses.set(id, full_at, now);
-            }
-            (limit, limit.decide(full_at, cost, now))
+            let used = uses.of(id, now);
+            used.full_at = limit.within_window(used.full_at, now);
+            (limit, limit.decide(used.full_at, cost, now))
         })
     });
     let fits = decided.iter().flatten().all(|(_, outcome)| outcome.is_ok());
@@ -183,7 +182,7 @@ fn decide_and_take<'l>(
     if fits && begins {
         for ((id, _), (_, outcome)) in limits.iter().flatten().zip(decided.iter().flatten()) {
             if let Ok(fits) = outcome {
-                uses.set(*id, fits.full_at, now);
+                uses.of(*id, now).full_at = fits.full_at;
             }
         }
     }

@@ -4,14 +4,13 @@
 //! - `entry`: what is kept; `revocation_key`: what a revocation names, and how it is recognised on a request; `digest`;
 //! - `memory`, `revoked`: the working set, which requests consult; `pending_load`, `since`: how it is read anew;
 //! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes), with `store_config`,
-//!   `store_error` and `health`; `connection`: how Redis is reached;
+//!   `store_error` and `health`;
 //! - `single_use`: what only one request on one node may use, such as a DPoP proof.
 //!
 //! Requests never wait for a store, except to claim a single-use value. A change is first written to the store and then
 //! put in force; it is in force on this node when [`Registry::change`] returns. A registry outlives policies: a reload
 //! that names the same store keeps the same registry.
 
-mod connection;
 mod digest;
 mod embedded;
 pub(crate) mod entry;
@@ -34,7 +33,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use self::connection::StoreDeadlines;
 use self::embedded::Embedded;
 pub(crate) use self::embedded::StoreFolder;
 use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, Suspension};
@@ -47,7 +45,10 @@ use self::revocation_key::RevocationKey;
 use self::store::Store;
 pub(crate) use self::store_config::StoreConfig;
 pub(crate) use self::store_error::StoreError;
+use super::counters::Counters;
 use super::epoch::Epoch;
+use super::ledger::Clock;
+use super::redis::StoreDeadlines;
 
 /// How often uses of keys are written.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -64,6 +65,9 @@ pub(crate) struct Registry {
     store: OnceLock<Store>,
     memory: Arc<Memory>,
     health: Arc<AtomicU8>,
+    /// The limits that nodes count together in the store.
+    counters: OnceLock<Counters>,
+    clock: Clock,
     /// One change at a time: memory sees them in the store's order.
     changing: tokio::sync::Mutex<()>,
 }
@@ -76,13 +80,15 @@ impl std::fmt::Debug for Registry {
 
 impl Registry {
     /// Returns a registry that is not open yet; without a store it stays empty.
-    pub(crate) fn new(config: Option<StoreConfig>, epoch: Epoch) -> Self {
+    pub(crate) fn new(config: Option<StoreConfig>, epoch: Epoch, clock: Clock) -> Self {
         let health = if config.is_none() { Health::Ready } else { Health::Loading };
         Self {
             config,
             store: OnceLock::new(),
             memory: Arc::new(Memory::new(epoch)),
             health: Arc::new(AtomicU8::new(health as u8)),
+            counters: OnceLock::new(),
+            clock,
             changing: tokio::sync::Mutex::default(),
         }
     }
@@ -120,10 +126,11 @@ impl Registry {
                 let _ = self.store.set(Store::Embedded(opened?));
                 Health::Ready.store(&self.health);
             }
-            Some(StoreConfig::Redis { url, prefix, ca, timeout }) => {
+            Some(StoreConfig::Redis { servers, prefix, timeout }) => {
                 let deadlines = StoreDeadlines(timeout);
-                let store = Redis::open(&url, &prefix, ca.as_deref(), deadlines, &self.memory, &self.health)?;
+                let store = Redis::open(&servers, &prefix, deadlines, &self.memory, &self.health)?;
                 let loaded = store.loaded();
+                let _ = self.counters.set(Counters::start(store.client(), &prefix, deadlines, self.clock));
                 let _ = self.store.set(Store::Redis(Box::new(store)));
                 if tokio::time::timeout(FIRST_LOAD, loaded).await.is_err() {
                     tracing::warn!("the store has not been read yet; requests are answered with 503 until then");
@@ -328,6 +335,11 @@ impl Registry {
             // The store is known to be unreachable, so fail without waiting.
             (Some(Store::Redis(_)), _) => Err(StoreError::Unreachable("it is unavailable".to_owned())),
         }
+    }
+
+    /// The limits that nodes count together, if they share a store.
+    pub(crate) fn counters(&self) -> Option<&Counters> {
+        self.counters.get()
     }
 
     /// Loads when keys were last used on other nodes.

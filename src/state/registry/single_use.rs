@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{Client, RedisError, cmd};
+use redis::{RedisError, cmd};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use super::connection::StoreDeadlines;
 use super::store_error::StoreError;
 use crate::error_text::without_codes;
+use crate::state::redis::{Client, Connection, StoreDeadlines};
 
 /// Makes claims in a store.
 pub(super) struct SingleUse {
@@ -20,7 +19,7 @@ pub(super) struct SingleUse {
     /// Prefix of the names in Redis.
     prefix: String,
     deadlines: StoreDeadlines,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<Connection>>,
     /// The runtime that drives the connection: the threads of requests do not live long enough.
     runtime: Handle,
 }
@@ -54,7 +53,7 @@ impl SingleUse {
         Ok(made.is_some())
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection, RedisError> {
+    async fn connection(&self) -> Result<Connection, RedisError> {
         let mut slot = self.connection.lock().await;
         if let Some(open) = &*slot {
             return Ok(open.clone());
@@ -69,13 +68,15 @@ impl SingleUse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::redis::{RedisServers, Topology};
 
     /// Issue 13: how long a request waits for the store is the policy's to say, not a constant that a busy machine misses.
     #[tokio::test(start_paused = true)]
     async fn a_claim_waits_as_long_as_the_policy_says() {
         // Nobody answers there.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = Client::open(format!("redis://{}", silent.local_addr().unwrap())).unwrap();
+        let url = format!("redis://{}", silent.local_addr().unwrap());
+        let client = Client::new(&RedisServers { topology: Topology::Single(url.into()), ca: None }).unwrap();
         for seconds in [7, 90] {
             let deadline = Duration::from_secs(seconds);
             let claims = SingleUse::new(client.clone(), String::new(), StoreDeadlines(deadline));

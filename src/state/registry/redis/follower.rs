@@ -12,15 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
-use redis::{Client, RedisError, Value, cmd};
+use redis::{RedisError, Value, cmd};
 use tokio::sync::watch;
 
 use super::key_names::KeyNames;
 use super::retry_log::RetryLog;
 use super::stream::{KEPT, Position, change, decode, failed, read_uses, subject};
-use crate::state::registry::connection::StoreDeadlines;
+use crate::state::redis::{Client, Connection, StoreDeadlines};
 use crate::state::registry::entry::Kind;
 use crate::state::registry::health::Health;
 use crate::state::registry::memory::Memory;
@@ -106,7 +105,7 @@ impl Follower {
     }
 
     /// Applies changes as they arrive. Returns when the store has another history than the one that was read.
-    async fn follow_stream(&mut self, connection: &mut MultiplexedConnection) -> Result<(), StoreError> {
+    async fn follow_stream(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
         let stream = self.names.stream();
         loop {
             let at = self.position.borrow().unwrap_or_default();
@@ -129,7 +128,7 @@ impl Follower {
     }
 
     /// Reads everything in the store, and replaces the working set, or merges it if the store has another history.
-    async fn read_everything(&mut self, connection: &mut MultiplexedConnection) -> Result<(), StoreError> {
+    async fn read_everything(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
         let fail = |error: RedisError| failed(&error);
         let name = self.names.identity();
         let fresh = uuid::Uuid::now_v7().to_string();
@@ -177,11 +176,7 @@ impl Follower {
         Ok(())
     }
 
-    async fn read_entries(
-        &self,
-        connection: &mut MultiplexedConnection,
-        load: &mut PendingLoad<'_>,
-    ) -> Result<(), StoreError> {
+    async fn read_entries(&self, connection: &mut Connection, load: &mut PendingLoad<'_>) -> Result<(), StoreError> {
         for kind in Kind::ALL {
             let mut cursor = 0_u64;
             loop {
@@ -202,7 +197,7 @@ impl Follower {
     }
 
     /// Returns whether the stream still has the entry at `before`.
-    async fn history(&self, connection: &mut MultiplexedConnection, before: Position) -> Result<History, StoreError> {
+    async fn history(&self, connection: &mut Connection, before: Position) -> Result<History, StoreError> {
         let at = before.to_string();
         if before.is_start() || !self.range(connection, "XRANGE", &at, &at, 1).await?.is_empty() {
             return Ok(History::Same);
@@ -218,7 +213,7 @@ impl Follower {
     /// Returns what the store has changed since `before`.
     async fn since(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         before: Position,
         history: History,
     ) -> Result<Since, StoreError> {
@@ -238,7 +233,7 @@ impl Follower {
     /// Returns up to `count` entries of the stream.
     async fn range(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         command: &str,
         from: &str,
         to: &str,

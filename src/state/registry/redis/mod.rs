@@ -13,20 +13,18 @@ mod stream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 
-use redis::aio::MultiplexedConnection;
-use redis::{Client, RedisError, Script, TlsCertificates, cmd};
-use secrecy::{ExposeSecret, SecretString};
+use redis::{RedisError, Script, cmd};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use self::follower::Follower;
 use self::key_names::KeyNames;
 use self::stream::{KEPT, Position, decode, failed, read_uses};
-use super::connection::StoreDeadlines;
 use super::entry::{Change, Entry, Kind, LastUse};
 use super::memory::Memory;
 use super::single_use::SingleUse;
 use super::store_error::StoreError;
+use crate::state::redis::{Client, Connection, RedisServers, StoreDeadlines, is_broken};
 
 /// Makes changes and adds them to the stream, atomically. KEYS: the stream, then hash and ids of each kind. ARGV: op,
 /// position of the kind in `Kind::ALL`, its name, id and value of each change. Returns the position of the last change
@@ -78,7 +76,7 @@ pub(super) struct Redis {
     names: KeyNames,
     deadlines: StoreDeadlines,
     /// The connection for commands; opened on demand.
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<Connection>>,
     /// How far this node has followed the stream.
     position: watch::Receiver<Option<Position>>,
     follower: JoinHandle<()>,
@@ -94,21 +92,13 @@ impl Drop for Redis {
 impl Redis {
     /// Starts to follow a store, whether or not it can be reached now.
     pub(super) fn open(
-        url: &SecretString,
+        servers: &RedisServers,
         prefix: &str,
-        ca: Option<&str>,
         deadlines: StoreDeadlines,
         memory: &Arc<Memory>,
         health: &Arc<AtomicU8>,
     ) -> Result<Self, StoreError> {
-        let root = ca.map(|ca| ca.as_bytes().to_vec());
-        let client = match root {
-            None => Client::open(url.expose_secret()),
-            Some(root_cert) => Client::build_with_tls(
-                url.expose_secret(),
-                TlsCertificates { client_tls: None, root_cert: Some(root_cert) },
-            ),
-        };
+        let client = Client::new(servers);
         let client = client.map_err(|error| StoreError::Unusable(format!("the store's URL is invalid: {error}")))?;
         let names = KeyNames(prefix.into());
         let (sender, position) = watch::channel(None);
@@ -117,6 +107,11 @@ impl Redis {
         let follower = tokio::spawn(follower.run());
         let claims = SingleUse::new(client.clone(), names.of("claim:"), deadlines);
         Ok(Self { client, names, deadlines, connection: Mutex::default(), position, follower, claims })
+    }
+
+    /// What opens connections to it.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// Returns the single-use values that nodes share.
@@ -214,7 +209,7 @@ impl Redis {
     /// Runs a command over the connection, opening one if needed. Drops the connection after a fatal error.
     async fn run<T>(
         &self,
-        command: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
+        command: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
         let mut slot = self.connection.lock().await;
         let mut connection = match slot.take() {
@@ -225,7 +220,7 @@ impl Redis {
             }
         };
         let done = command(&mut connection).await;
-        if done.as_ref().is_err_and(|error| error.is_unrecoverable_error() || error.is_timeout()) {
+        if done.as_ref().is_err_and(is_broken) {
             return Err(done.map_or_else(|error| failed(&error), |_| StoreError::Unreachable(String::new())));
         }
         *slot = Some(connection);
@@ -235,59 +230,24 @@ impl Redis {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader};
-    use std::process::{Child, Command, Stdio};
     use std::time::Duration;
-
-    use tempfile::TempDir;
 
     use super::super::entry::suspension;
     use super::*;
     use crate::state::epoch::Epoch;
+    use crate::state::redis::server::Server;
 
-    /// A server of its own, until it is dropped.
-    struct Server {
-        child: Child,
-        folder: TempDir,
-    }
-
-    impl Server {
-        fn start() -> Option<Self> {
-            let folder = TempDir::new().unwrap();
-            let child = Command::new("redis-server")
-                .args(["--port", "0", "--save", "", "--unixsocket"])
-                .arg(folder.path().join("redis.sock"))
-                .stdout(Stdio::piped())
-                .spawn();
-            let Ok(mut child) = child else {
-                eprintln!("skipped: there is no redis-server here");
-                return None;
-            };
-            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-            assert!(lines.any(|line| line.unwrap().contains("eady to accept connections")));
-            Some(Self { child, folder })
-        }
-
-        fn open(&self) -> Redis {
-            let url = format!("redis+unix://{}", self.folder.path().join("redis.sock").display());
-            let deadlines = StoreDeadlines(Duration::from_secs(30));
-            let memory = Arc::new(Memory::new(Epoch::default()));
-            Redis::open(&url.into(), "bartizan", None, deadlines, &memory, &Arc::default()).unwrap()
-        }
-    }
-
-    impl Drop for Server {
-        fn drop(&mut self) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+    fn open(server: &Server) -> Redis {
+        let deadlines = StoreDeadlines(Duration::from_secs(30));
+        let memory = Arc::new(Memory::new(Epoch::default()));
+        Redis::open(&server.servers(), "bartizan", deadlines, &memory, &Arc::default()).unwrap()
     }
 
     /// Sweeping reads entries, and removes those that have ended: one that was replaced meanwhile has not.
     #[tokio::test]
     async fn what_was_replaced_since_it_was_read_is_not_removed() {
         let Some(server) = Server::start() else { return };
-        let store = server.open();
+        let store = open(&server);
         store.loaded().await;
         let created = ["a", "b", "c"].map(|name| Change::Create(suspension(name, "ended")));
         store.apply(&created).await.unwrap();

@@ -1,10 +1,10 @@
 //! The stream of changes: positions in it, and how replies of Redis become entries and changes.
 
-use redis::aio::MultiplexedConnection;
 use redis::streams::StreamId;
 use redis::{FromRedisValue, RedisError, cmd};
 
 use crate::error_text::without_codes;
+use crate::state::redis::Connection;
 use crate::state::registry::entry::{Change, Entry, Kind, LastUse};
 use crate::state::registry::store_error::StoreError;
 
@@ -50,10 +50,7 @@ pub(super) fn decode(kind: Kind, id: &str, value: &[u8]) -> Result<Entry, StoreE
 }
 
 /// Reads when keys were last used.
-pub(super) async fn read_uses(
-    connection: &mut MultiplexedConnection,
-    name: &str,
-) -> Result<Vec<(String, LastUse)>, RedisError> {
+pub(super) async fn read_uses(connection: &mut Connection, name: &str) -> Result<Vec<(String, LastUse)>, RedisError> {
     let all: Vec<(String, Vec<u8>)> = cmd("HGETALL").arg(name).query_async(connection).await?;
     Ok(all.into_iter().filter_map(|(id, value)| Some((id, serde_json::from_slice(&value).ok()?))).collect())
 }

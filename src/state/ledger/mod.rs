@@ -3,15 +3,18 @@
 //! The ledger outlives policies, so a reload refills no bucket: a bucket stores only *when it will be full again*,
 //! which means the same under the old rate and the new. It never decides; [`crate::stages::rate_limit`] does.
 
+mod account;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use tokio::sync::Notify;
 
+use self::account::Holder;
+pub(crate) use self::account::{Account, InFlight, LimitId, Refused, Use, Uses};
 use crate::exchange::ClientNetwork;
 pub(crate) use crate::exchange::Tick;
 
@@ -34,101 +37,6 @@ impl Bucket {
     }
 }
 
-/// Identifies a limit of a caller: the rate of its plan, of a route, or of a class of endpoints.
-///
-/// A digest of its name, so that it is the same in every policy and on every node, and compiling needs no state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LimitId([u8; 16]);
-
-impl LimitId {
-    /// The rate of a plan. Without its name: who changes to another plan has used as much of that one.
-    pub(crate) fn plan() -> Self {
-        Self::of(&["plan"])
-    }
-
-    /// The rate of a route.
-    pub(crate) fn route(api: &str, route: &str) -> Self {
-        Self::of(&["route", api, route])
-    }
-
-    /// The rate of a class of endpoints.
-    pub(crate) fn class(name: &str) -> Self {
-        Self::of(&["class", name])
-    }
-
-    fn of(parts: &[&str]) -> Self {
-        let mut hash = Context::new(&SHA256);
-        for part in parts {
-            // Each part with its length, so that no two lists of parts are the same bytes.
-            hash.update(&(part.len() as u64).to_be_bytes());
-            hash.update(part.as_bytes());
-        }
-        Self(hash.finish().as_ref().first_chunk().copied().unwrap_or_default())
-    }
-}
-
-/// What one caller has used of its limits.
-#[derive(Debug, Default)]
-pub(crate) struct Account(Mutex<Uses>);
-
-/// What has been used, by limit.
-#[derive(Debug, Default)]
-pub(crate) struct Uses {
-    /// The tick at which each bucket will be full again. Few, so a list is faster than a map.
-    buckets: Vec<(LimitId, u64)>,
-    /// Requests that are under way.
-    pub(crate) in_flight: u32,
-}
-
-/// A request that is under way, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct InFlight(Arc<Account>);
-
-impl InFlight {
-    /// Counts a request whose account is locked.
-    pub(crate) fn begin(account: &Arc<Account>, uses: &mut Uses) -> Self {
-        uses.in_flight = uses.in_flight.saturating_add(1);
-        Self(Arc::clone(account))
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        let mut uses = self.0.uses();
-        uses.in_flight = uses.in_flight.saturating_sub(1);
-    }
-}
-
-impl Account {
-    /// Locks the account for one decision, so that a request takes from all of its limits or from none.
-    pub(crate) fn uses(&self) -> MutexGuard<'_, Uses> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Resets all buckets to full.
-    fn forget(&self) {
-        self.uses().buckets.clear();
-    }
-}
-
-impl Uses {
-    /// The tick at which the bucket of a limit will be full; 0: it has not been used.
-    pub(crate) fn full_at(&self, limit: LimitId) -> u64 {
-        self.buckets.iter().find(|(known, _)| *known == limit).map_or(0, |(_, full_at)| *full_at)
-    }
-
-    /// Stores when the bucket of a limit will be full.
-    pub(crate) fn set(&mut self, limit: LimitId, full_at: u64, now: Tick) {
-        if let Some((_, known)) = self.buckets.iter_mut().find(|(known, _)| *known == limit) {
-            *known = full_at;
-            return;
-        }
-        // A full bucket says no more than none, and limits of former policies would stay for ever.
-        self.buckets.retain(|(_, full_at)| *full_at > now.0);
-        self.buckets.push((limit, full_at));
-    }
-}
-
 /// The failed attempts of one client address.
 #[derive(Debug, Default)]
 pub(crate) struct FailedAttempts {
@@ -147,13 +55,13 @@ pub(crate) struct Attempts {
 }
 
 /// What may be forgotten while it says no more than a new one.
-trait Idle: Default {
+trait Idle {
     fn is_idle(&self, now: Tick) -> bool;
 }
 
 impl Idle for Account {
     fn is_idle(&self, now: Tick) -> bool {
-        self.uses().buckets.iter().all(|(_, full_at)| *full_at <= now.0)
+        self.uses().are_idle(now)
     }
 }
 
@@ -173,11 +81,12 @@ struct Accounts<K, A> {
 }
 
 impl<K: std::hash::Hash + Eq, A: Idle> Accounts<K, A> {
-    fn new() -> Self {
-        Self { known: HashMap::new(), shared: Arc::default(), swept: Tick(0) }
+    fn new(shared: A) -> Self {
+        Self { known: HashMap::new(), shared: Arc::new(shared), swept: Tick(0) }
     }
 
-    fn get(&mut self, key: K, capacity: usize, now: Tick) -> Arc<A> {
+    /// The account of `key`, which `make` makes if it is new.
+    fn get(&mut self, key: K, make: impl FnOnce() -> A, capacity: usize, now: Tick) -> Arc<A> {
         if let Some(account) = self.known.get(&key) {
             return Arc::clone(account);
         }
@@ -189,14 +98,32 @@ impl<K: std::hash::Hash + Eq, A: Idle> Accounts<K, A> {
         if self.known.len() >= capacity {
             return Arc::clone(&self.shared);
         }
-        Arc::clone(self.known.entry(key).or_default())
+        let account = Arc::new(make());
+        Arc::clone(self.known.entry(key).or_insert(account))
+    }
+}
+
+/// The clock of a ledger: monotonic, from the start of the process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    /// One that starts now.
+    pub(crate) fn starting(now: Instant) -> Self {
+        Self(now)
+    }
+
+    /// `at` on this clock.
+    pub(crate) fn tick(self, at: Instant) -> Tick {
+        let since = u64::try_from(at.saturating_duration_since(self.0).as_nanos()).unwrap_or(u64::MAX / 2);
+        Tick(FIRST_TICK.saturating_add(since))
     }
 }
 
 /// All accounts of this process.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    started: Instant,
+    clock: Clock,
     /// Consumers that a policy or operators have listed: bounded by those lists, and never forgotten.
     listed: Mutex<HashMap<Box<str>, Arc<Account>>>,
     /// Organizations whose consumers are counted together: bounded by the same lists.
@@ -215,55 +142,65 @@ impl Ledger {
     /// An empty one, whose clock starts at `started`.
     pub(crate) fn new(started: Instant) -> Self {
         Self {
-            started,
+            clock: Clock::starting(started),
             listed: Mutex::default(),
             organizations: Mutex::default(),
-            unlisted: Mutex::new(Accounts::new()),
-            addresses: Mutex::new(Accounts::new()),
-            failing: Mutex::new(Accounts::new()),
+            unlisted: Mutex::new(Accounts::new(Account::new(Holder::Unlisted, "*"))),
+            addresses: Mutex::new(Accounts::new(Account::new(Holder::Address, "*"))),
+            failing: Mutex::new(Accounts::new(FailedAttempts::default())),
             failing_until: AtomicU64::new(0),
         }
     }
 
     /// `at` on the ledger's clock.
     pub(crate) fn tick(&self, at: Instant) -> Tick {
-        let since = u64::try_from(at.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX / 2);
-        Tick(FIRST_TICK.saturating_add(since))
+        self.clock.tick(at)
+    }
+
+    /// Its clock.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// The account of a consumer that the policy lists.
     pub(crate) fn listed(&self, name: &str) -> Arc<Account> {
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(listed.entry(name.into()).or_default())
+        let new = || Arc::new(Account::new(Holder::Consumer, name));
+        Arc::clone(listed.entry(name.into()).or_insert_with(new))
     }
 
     /// The account of an organization.
     pub(crate) fn organization(&self, name: &str) -> Arc<Account> {
         let mut organizations = self.organizations.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(organizations.entry(name.into()).or_default())
+        let new = || Arc::new(Account::new(Holder::Organization, name));
+        Arc::clone(organizations.entry(name.into()).or_insert_with(new))
     }
 
     /// The account of a caller known by a token alone.
     pub(crate) fn unlisted(&self, name: &str, now: Tick) -> Arc<Account> {
-        self.unlisted.lock().unwrap_or_else(PoisonError::into_inner).get(name.into(), CAPACITY, now)
+        let new = || Account::new(Holder::Unlisted, name);
+        self.unlisted.lock().unwrap_or_else(PoisonError::into_inner).get(name.into(), new, CAPACITY, now)
     }
 
     /// The account of a client address.
     pub(crate) fn address(&self, address: IpAddr, now: Tick) -> Arc<Account> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(address.into(), CAPACITY, now)
+        let network = ClientNetwork::from(address);
+        let new = || Account::new(Holder::Address, &network.to_string());
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(network, new, CAPACITY, now)
     }
 
     /// Where failed attempts from a client address are counted. When too many addresses fail, new ones share an account
     /// that is never used to refuse a request.
     pub(crate) fn failed(&self, address: IpAddr, now: Tick) -> Arc<FailedAttempts> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner).get(address.into(), CAPACITY, now)
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.get(address.into(), FailedAttempts::default, CAPACITY, now)
     }
 
     /// The account of a client address, for an attempt that is not decided yet. `None` when too many addresses fail: the
     /// account they share is never used to refuse a request.
     pub(crate) fn attempting(&self, address: IpAddr, now: Tick) -> Option<Arc<FailedAttempts>> {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        let account = failing.get(address.into(), CAPACITY, now);
+        let account = failing.get(address.into(), FailedAttempts::default, CAPACITY, now);
         (!Arc::ptr_eq(&account, &failing.shared)).then_some(account)
     }
 
@@ -282,7 +219,7 @@ impl Ledger {
 
     /// Resets all limits, for rehearsals: every test begins with fresh limits.
     pub(crate) fn forget(&self) {
-        let Self { started: _, listed, organizations, unlisted, addresses, failing, failing_until } = self;
+        let Self { clock: _, listed, organizations, unlisted, addresses, failing, failing_until } = self;
         listed.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|account| account.forget());
         organizations.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|account| account.forget());
         unlisted.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
@@ -298,17 +235,20 @@ mod tests {
 
     #[test]
     fn a_full_map_forgets_idle_callers_and_lets_busy_newcomers_share() {
-        let mut accounts = Accounts::<_, Account>::new();
-        let busy = accounts.get("busy", 2, Tick(FIRST_TICK));
-        busy.uses().set(LimitId::plan(), u64::MAX, Tick(FIRST_TICK));
+        let mut accounts = Accounts::new(Account::new(Holder::Unlisted, "*"));
+        let get = |accounts: &mut Accounts<_, _>, name: &'static str, now| {
+            accounts.get(name, || Account::new(Holder::Unlisted, name), 2, Tick(now))
+        };
+        let busy = get(&mut accounts, "busy", FIRST_TICK);
+        busy.uses().of(LimitId::plan(), Tick(FIRST_TICK)).full_at = u64::MAX;
         drop(busy);
-        drop(accounts.get("idle", 2, Tick(FIRST_TICK)));
+        drop(get(&mut accounts, "idle", FIRST_TICK));
 
-        let third = accounts.get("third", 2, Tick(FIRST_TICK + SWEEP_EVERY));
+        let third = get(&mut accounts, "third", FIRST_TICK + SWEEP_EVERY);
         assert!(accounts.known.contains_key("busy") && accounts.known.contains_key("third"), "idle made room");
 
-        let fourth = accounts.get("fourth", 2, Tick(FIRST_TICK + 2 * SWEEP_EVERY));
-        let fifth = accounts.get("fifth", 2, Tick(FIRST_TICK + 2 * SWEEP_EVERY));
+        let fourth = get(&mut accounts, "fourth", FIRST_TICK + 2 * SWEEP_EVERY);
+        let fifth = get(&mut accounts, "fifth", FIRST_TICK + 2 * SWEEP_EVERY);
         assert!(Arc::ptr_eq(&fourth, &fifth) && !Arc::ptr_eq(&third, &fourth), "newcomers share one account");
         assert_eq!(accounts.known.len(), 2);
     }
@@ -339,18 +279,5 @@ mod tests {
         assert_eq!(limits[0], LimitId::route("orders", "GET /a"));
         let ledger = Ledger::new(Instant::now());
         assert!(Arc::ptr_eq(&ledger.listed("acme"), &ledger.listed("acme")));
-    }
-
-    #[test]
-    fn an_account_keeps_no_bucket_of_a_former_limit_once_it_is_full() {
-        let (account, now, later) = (Account::default(), Tick(FIRST_TICK), Tick(FIRST_TICK + 10));
-        let [used, idle, new] = ["used", "idle", "new"].map(LimitId::class);
-        let mut uses = account.uses();
-        uses.set(used, later.0, now);
-        uses.set(idle, now.0, now);
-        uses.set(new, later.0 + 1, now);
-        assert_eq!((uses.buckets.len(), uses.full_at(used), uses.full_at(idle)), (2, later.0, 0));
-        uses.set(idle, later.0 + 1, later);
-        assert_eq!((uses.buckets.len(), uses.full_at(used), uses.full_at(new)), (2, 0, later.0 + 1));
     }
 }
