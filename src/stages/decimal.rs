@@ -69,6 +69,15 @@ impl Decimal {
         self.exponent == LEAST
     }
 
+    /// The integer that it is, if that fits in 64 bits or a little more.
+    pub(crate) fn integer(&self) -> Option<i128> {
+        /// No number of so many digits overflows.
+        const DIGITS: i64 = 30;
+        let power = u32::try_from(self.exponent).ok().filter(|_| self.magnitude() <= DIGITS)?;
+        let digits: i128 = if self.digits.is_empty() { 0 } else { self.digits.parse().ok()? };
+        Some(if self.negative { -digits } else { digits } * 10_i128.pow(power))
+    }
+
     /// Where the digits begin, as a power of ten.
     fn magnitude(&self) -> i64 {
         self.exponent.saturating_add(self.digits.len() as i64)
@@ -117,7 +126,9 @@ impl Written {
     /// What is written in a token that was read as this number. `None` if nothing of it was lost.
     pub(crate) fn lost(token: &str, number: &Number) -> Option<Self> {
         let value = number.as_f64().filter(|_| number.is_f64())?;
-        if token.len() <= KEPT && value.is_normal() {
+        let is_zero =
+            || token.bytes().take_while(|byte| !matches!(byte, b'e' | b'E')).all(|byte| b"-0.".contains(&byte));
+        if (token.len() <= KEPT && value.is_normal()) || (value == 0.0 && is_zero()) {
             return None;
         }
         let decimal = Decimal::parse(token);
@@ -141,7 +152,7 @@ impl Written {
 
     /// Steps that it takes to look at all of its digits.
     pub(crate) fn steps(&self) -> u64 {
-        4 + self.decimal.digits.len() as u64 / 32
+        12 + self.decimal.digits.len() as u64 / 32
     }
 }
 
@@ -295,6 +306,18 @@ mod tests {
             let (one, other) = (Decimal::parse(one), Decimal::parse(other));
             assert_eq!((one.cmp(&other), one == other), (expected, expected == Ordering::Equal), "{one:?} {other:?}");
             assert_eq!(other.cmp(&one), expected.reverse(), "{one:?} {other:?}");
+        }
+        for (text, integer) in [
+            ("0e9", Some(0)),
+            ("-12.0", Some(-12)),
+            ("18446744073709551616", Some(1 << 64)),
+            ("1e29", Some(10_i128.pow(29))),
+            ("1e30", None),
+            ("12345678901234567890123456789012345678901", None),
+            ("0.5", None),
+            ("1e-400", None),
+        ] {
+            assert_eq!(Decimal::parse(text).integer(), integer, "{text}");
         }
         assert!(Decimal::parse("9e-99999999999999999999").is_beyond() && !Decimal::parse("1e-999").is_beyond());
     }

@@ -17,10 +17,18 @@ pub(super) struct Exact {
     /// The types that are allowed, if the schema says.
     types: Option<Vec<String>>,
     bounds: Vec<Bound>,
-    /// The values of `const` and of `enum`.
-    listed: Vec<(&'static str, Vec<Value>)>,
+    /// `const` and `enum`.
+    listed: Vec<Listed>,
     /// Whether binary64 prints one of its own numbers as another integer than it is.
     has_large: bool,
+}
+
+#[derive(Debug)]
+struct Listed {
+    keyword: &'static str,
+    values: Vec<Value>,
+    /// The numbers among them.
+    numbers: Vec<Decimal>,
 }
 
 #[derive(Debug)]
@@ -41,14 +49,14 @@ impl Exact {
         });
         let mut listed = Vec::new();
         if let Some(value) = keywords.get("const").filter(|_| draft != Draft::Draft4) {
-            listed.push(("const", vec![value.clone()]));
+            listed.push(Listed::new("const", std::slice::from_ref(value)));
         }
         if let Some(Value::Array(values)) = keywords.get("enum") {
-            listed.push(("enum", values.clone()));
+            listed.push(Listed::new("enum", values));
         }
         let bounds = bounds(draft, keywords);
         let has_large = bounds.iter().any(|bound| decimal::is_large_binary(&bound.number))
-            || listed.iter().flat_map(|(_, values)| values).any(decimal::has_large_binary);
+            || listed.iter().flat_map(|listed| &listed.values).any(decimal::has_large_binary);
         Self { draft, types, bounds, listed, has_large }
     }
 
@@ -61,14 +69,14 @@ impl Exact {
     /// The lists of `const` and `enum` that have numbers in lists or objects, which the crate compares with those in a value.
     pub(super) fn has_nested_numbers(&self) -> bool {
         let nested = |value: &Value| (value.is_array() || value.is_object()) && decimal::any_number(value, &|_| true);
-        self.listed.iter().flat_map(|(_, values)| values).any(nested)
+        self.listed.iter().flat_map(|listed| &listed.values).any(nested)
     }
 
     /// Whether all keywords allow a number.
     pub(super) fn allows(&self, number: &Written) -> bool {
         self.type_allows(number)
             && self.bounds.iter().all(|bound| bound.allows(number))
-            && self.listed.iter().all(|(_, values)| values.iter().any(|value| is(number, value)))
+            && self.listed.iter().all(|listed| listed.numbers.contains(&number.decimal))
     }
 
     fn type_allows(&self, number: &Written) -> bool {
@@ -85,8 +93,8 @@ impl Exact {
         }
         let broken = self.bounds.iter().filter(|bound| !bound.allows(number));
         errors.extend(broken.map(|bound| (bound.keyword, format!("value is {} of {}", bound.words, bound.number))));
-        let others = self.listed.iter().filter(|(_, values)| !values.iter().any(|value| is(number, value)));
-        errors.extend(others.map(|(keyword, _)| unlisted(keyword)));
+        let others = self.listed.iter().filter(|listed| !listed.numbers.contains(&number.decimal));
+        errors.extend(others.map(|listed| unlisted(listed.keyword)));
         errors
     }
 
@@ -97,13 +105,16 @@ impl Exact {
         numbers: &[Written],
         steps: &mut Steps,
     ) -> Result<Option<(&'static str, String)>, Exhausted> {
-        for (keyword, values) in &self.listed {
-            let mut any = false;
-            for listed in values {
-                any |= equal((listed, &[]), (value, numbers), steps)?;
+        for listed in &self.listed {
+            let mut found = false;
+            for one in &listed.values {
+                found = equal((one, &[]), (value, numbers), steps)?;
+                if found {
+                    break;
+                }
             }
-            if !any {
-                return Ok(Some(unlisted(keyword)));
+            if !found {
+                return Ok(Some(unlisted(listed.keyword)));
             }
         }
         Ok(None)
@@ -113,6 +124,13 @@ impl Exact {
 fn unlisted(keyword: &'static str) -> (&'static str, String) {
     let what = if keyword == "const" { "not the one of `const`" } else { "none of those of `enum`" };
     (keyword, format!("value is {what}"))
+}
+
+impl Listed {
+    fn new(keyword: &'static str, values: &[Value]) -> Self {
+        let numbers = values.iter().filter_map(Value::as_number).map(Decimal::of).collect();
+        Self { keyword, values: values.to_vec(), numbers }
+    }
 }
 
 impl Bound {
@@ -144,11 +162,6 @@ fn bounds(draft: Draft, keywords: &Map<String, Value>) -> Vec<Bound> {
     bounds
 }
 
-/// Whether a number is the one of a schema.
-fn is(number: &Written, value: &Value) -> bool {
-    value.as_number().is_some_and(|listed| Decimal::of(listed) == number.decimal)
-}
-
 /// Whether two values are equal, each with its rounded numbers.
 pub(super) fn equal(
     (one, ones): (&Value, &[Written]),
@@ -157,7 +170,8 @@ pub(super) fn equal(
 ) -> Result<bool, Exhausted> {
     match (one, other) {
         (Value::Number(number), Value::Number(same)) => {
-            if decimal::as_written(ones, number).is_none() && decimal::as_written(others, same).is_none() {
+            let is_kept = |numbers, number: &Number| decimal::as_written(numbers, number).is_none();
+            if !(number.is_f64() || same.is_f64()) || (is_kept(ones, number) && is_kept(others, same)) {
                 return Ok(cmp::equal(one, other));
             }
             let (one, other) = (decimal::written(ones, number), decimal::written(others, same));

@@ -1,8 +1,9 @@
 //! JSON bodies: parses them strictly and validates them against a compiled JSON Schema.
 //!
 //! Each schema of a policy is compiled once, together with all that it refers to: files are resources of one whole
-//! ([`Documents`]), references lead from one to another, and what several schemas use is there once. Formats are asserted, and patterns run within the budget. A
-//! violation names the location and the constraint, never the value.
+//! ([`Documents`]), references lead from one to another, and what several schemas use is there once. Formats are asserted,
+//! patterns run within the budget, and numbers are judged as they are written ([`crate::stages::decimal`]). A violation names
+//! the location and the constraint, never the value.
 //!
 //! Most bodies are valid, and most schemas are simple: for those, [`FastPath`] runs first, which builds no tree. All
 //! others are evaluated on a [`graph`]. The `jsonschema` crate judges the keywords that have no subschemas; the way

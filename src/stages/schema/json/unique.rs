@@ -10,7 +10,7 @@ use serde_json::{Number, Value};
 
 use super::exact::equal;
 use crate::budget::{Exhausted, Steps};
-use crate::stages::decimal::{self, Decimal, Written};
+use crate::stages::decimal::{self, Written};
 
 /// Bytes of a text that are hashed in a step.
 const BYTES: u64 = 32;
@@ -89,17 +89,21 @@ fn write_number(
     hasher: &mut impl Hasher,
     steps: &mut Steps,
 ) -> Result<(), Exhausted> {
-    if let Some(written) = decimal::as_written(numbers, number) {
+    let integer = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
+    if let Some(integer) = integer {
+        hasher.write_i128(integer);
+    } else if let Some(written) = decimal::as_written(numbers, number) {
         steps.take(written.steps())?;
-        written.decimal.hash(hasher);
-        return Ok(());
-    }
-    // Below 2^53, and kept.
-    let float = number.as_f64().unwrap_or_default();
-    if float.fract() == 0.0 {
-        Decimal::from(float as i128).hash(hasher);
+        match written.decimal.integer() {
+            Some(integer) => hasher.write_i128(integer),
+            None => written.decimal.hash(hasher),
+        }
     } else {
-        hasher.write_u64(float.to_bits());
+        // No decimal that was rounded is equal to one that was kept.
+        match number.as_f64().unwrap_or_default() {
+            float if float.fract() == 0.0 => hasher.write_i128(float as i128),
+            float => hasher.write_u64(float.to_bits()),
+        }
     }
     Ok(())
 }
@@ -123,6 +127,20 @@ mod tests {
             (json!([[], [[]], [[], []], [[[]]], {}, [{}], ""]), true),
             (json!([["a", "b"], ["ab", ""], ["a", "b"]]), false),
             (json!([["a", "b"], ["ab", ""]]), true),
+        ] {
+            assert_eq!(are_unique(items.as_array().unwrap(), &[], &mut Steps::new(1000)), Ok(unique), "{items}");
+        }
+    }
+
+    /// F40, and items that are large and kept take a step each, as others do.
+    #[test]
+    fn large_numbers_are_equal_as_they_are_written() {
+        let large: Vec<Value> = (0..1000).map(|item: u64| (u64::MAX - item).into()).collect();
+        assert_eq!(are_unique(&large, &[], &mut Steps::new(1000)), Ok(true));
+        for (items, unique) in [
+            (json!([9_223_372_036_854_776_000_u64, 9.223372036854776e18]), false),
+            (json!([9_223_372_036_854_775_808_u64, 9.223372036854776e18]), true),
+            (json!([1e300, 1e299]), true),
         ] {
             assert_eq!(are_unique(items.as_array().unwrap(), &[], &mut Steps::new(1000)), Ok(unique), "{items}");
         }

@@ -172,3 +172,18 @@ fn long_numbers_take_steps_for_their_digits() {
     let refusal = schema.check(many.as_bytes()).unwrap_err();
     assert!(refusal.violations()[0].detail.contains("too complex to judge"), "{:?}", refusal.violations()[0].detail);
 }
+
+/// Each number that was rounded is compared with each that is listed, and that is counted.
+#[test]
+fn a_long_list_of_numbers_takes_steps_for_each_of_them() {
+    let listed: Vec<f64> = (0..1000).map(|number| f64::from(number) / 1000.0).collect();
+    let schema = JsonSchema::new(&json!({"items": {"enum": listed}})).unwrap();
+    let body = |count: usize| format!("[{}0.5]", "0.999000000000000000000,".repeat(count));
+    assert!(schema.check(body(1000).as_bytes()).is_ok());
+    let rounded = |count: usize| body(count).replace("000000000000000000", "000000000000000001");
+    let detail = |count: usize| schema.check(rounded(count).as_bytes()).unwrap_err().violations()[0].detail.clone();
+    assert_eq!(detail(100), "value is none of those of `enum`");
+    let not = JsonSchema::new(&json!({"not": {"items": {"not": {"enum": listed}}}})).unwrap();
+    let refusal = not.check(rounded(20_000).as_bytes()).unwrap_err();
+    assert!(refusal.violations()[0].detail.contains("too complex to judge"), "{:?}", refusal.violations());
+}
