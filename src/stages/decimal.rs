@@ -131,11 +131,16 @@ impl Written {
         if (token.len() <= KEPT && value.is_normal()) || (value == 0.0 && is_zero()) {
             return None;
         }
+        // Most long numbers were printed by a machine that keeps no more than binary64 does.
+        let printed = number.to_string();
+        if printed == token && value.is_normal() {
+            return None;
+        }
         let decimal = Decimal::parse(token);
         let is_plain = token.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit());
         let kept = value.is_normal() || value == 0.0;
         // Draft 4 asks whether a number has neither fraction nor exponent, which its value does not say.
-        let known = kept && !(is_plain && value != 0.0) && decimal == Decimal::of(number);
+        let known = kept && !(is_plain && value != 0.0) && decimal == Decimal::parse(&printed);
         (!known).then_some(Self { decimal, value, is_plain })
     }
 
@@ -257,11 +262,16 @@ fn end_of_string(text: &[u8], mut at: usize) -> usize {
 pub(crate) fn has_long_run(text: &[u8]) -> bool {
     const RUN: usize = KEPT + 1;
     let of_run = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
-    let places = (RUN - 1..text.len()).step_by(RUN);
-    places.into_iter().filter(|at| text.get(*at).is_some_and(of_run)).any(|at| {
-        let (before, after) = text.split_at(at);
-        let before = before.iter().rev().take(RUN).take_while(|byte| of_run(byte)).count();
-        before + after.iter().take(RUN).take_while(|byte| of_run(byte)).count() >= RUN
+    let is_of_run = |at: usize| text.get(at).is_some_and(of_run);
+    let mut places = (RUN - 1..text.len()).step_by(RUN);
+    // Half of a run is on one side of each place in it.
+    let near = |at: usize| is_of_run(at) && (is_of_run(at - RUN / 2) || is_of_run(at + RUN / 2));
+    places.any(|at| {
+        near(at) && {
+            let (before, after) = text.split_at(at);
+            let before = before.iter().rev().take(RUN).take_while(|byte| of_run(byte)).count();
+            before + after.iter().take(RUN).take_while(|byte| of_run(byte)).count() >= RUN
+        }
     })
 }
 
