@@ -14,6 +14,7 @@ use super::json_place;
 use super::source::{Place, SourceText};
 use super::tree::{Kind, NodeId, Scalar, Tree};
 use super::yaml::{self, Dialect};
+use crate::stages::decimal::{self, Lost, Written};
 use crate::stages::strict_json;
 
 /// Deepest nesting, for JSON and YAML alike.
@@ -58,7 +59,13 @@ fn read(source: &Arc<SourceText>, dialect: Dialect, problems: &mut Problems) -> 
     let named_json = source.name.ends_with(".json");
     if named_json || text.trim_start().starts_with('{') {
         match strict_json::parse_within(MAX_DEPTH, text.as_bytes()) {
-            Ok(value) => return Some((value, None)),
+            Ok(value) => {
+                let start = source.text.len() - text.len();
+                for Lost { place, written, .. } in decimal::lost(text.as_bytes()) {
+                    warn_of_rounding(Place::new(source, start + place.start..start + place.end), &written, problems);
+                }
+                return Some((value, None));
+            }
             // A YAML map in flow style begins the same way.
             Err(error) if named_json => {
                 let start = offset(text, error.line(), error.column()) + source.text.len() - text.len();
@@ -77,9 +84,22 @@ fn read(source: &Arc<SourceText>, dialect: Dialect, problems: &mut Problems) -> 
     }
     let before = problems.len();
     let tree = yaml::parse_as(dialect, source, problems)?;
-    let mut conversion = Conversion { tree: &tree, problems };
+    let mut conversion = Conversion { tree: &tree, problems, lost: Vec::new() };
     let value = conversion.value(tree.root());
-    (problems.len() == before).then_some((value, Some(tree)))
+    let lost = conversion.lost;
+    let good = problems.len() == before;
+    for (place, written) in lost {
+        warn_of_rounding(place, &written, problems);
+    }
+    good.then_some((value, Some(tree)))
+}
+
+/// Warns of a number that is judged as another one than is written, if it is.
+fn warn_of_rounding(place: Place, written: &Written, problems: &mut Problems) {
+    if let Some(rounded) = written.rounded() {
+        let message = format!("this number has more digits than are kept: it is read as {rounded}");
+        problems.warning(place, message).help("write the number that is meant, with at most 15 digits");
+    }
 }
 
 /// The byte offset of a line and a column, both counted from 1.
@@ -91,16 +111,24 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
 struct Conversion<'t, 'p> {
     tree: &'t Tree,
     problems: &'p mut Problems,
+    /// The numbers that were rounded.
+    lost: Vec<(Place, Written)>,
 }
 
 impl Conversion<'_, '_> {
     fn value(&mut self, id: NodeId) -> Value {
         match self.tree.kind(id) {
-            Kind::Scalar(scalar) => scalar_value(scalar).unwrap_or_else(|| {
-                let message = "`.inf` and `.nan` are not JSON numbers";
-                self.problems.error(self.tree.place(id), message).help("put it in quotes if text is meant");
-                Value::Null
-            }),
+            Kind::Scalar(scalar) => {
+                let Some(value) = scalar_value(scalar) else {
+                    let message = "`.inf` and `.nan` are not JSON numbers";
+                    self.problems.error(self.tree.place(id), message).help("put it in quotes if text is meant");
+                    return Value::Null;
+                };
+                let token = scalar.written().trim_start_matches('+');
+                let lost = value.as_number().and_then(|number| Written::lost(token, number));
+                self.lost.extend(lost.map(|written| (self.tree.place(id), written)));
+                value
+            }
             Kind::Sequence(items) => items.iter().map(|item| self.value(*item)).collect(),
             Kind::Mapping(entries) => {
                 let member =
@@ -205,6 +233,35 @@ mod tests {
         }
         for text in [".inf", "-.Inf", ".nan"] {
             assert_eq!(read_text("a.yaml", &format!("a: {text}\n")).0, None, "{text}");
+        }
+    }
+
+    /// F40: what is judged is said where another number is written.
+    #[test]
+    fn a_number_that_is_rounded_is_a_warning_at_its_place() {
+        let rounded = "this number has more digits than are kept: it is read as 0.3";
+        let whole = "this number has more digits than are kept: it is read as 1.8446744073709552e+19";
+        for (name, text, expected) in [
+            ("a.json", "{\"a\": [1, 0.3],\n \"b\": 0.3000000000000000000001}", vec![("2:7", rounded)]),
+            ("a.json", r#"{"a": "0.3000000000000000000001", "b": 0.30000000000000004, "c": 5e-324}"#, vec![]),
+            ("a.json", r#"{"a": 18446744073709551616, "b": 18446744073709551615}"#, vec![("1:7", whole)]),
+            ("a.yaml", "a: [1, 0.3]\nb: +0.3000000000000000000001\n", vec![("2:4", rounded)]),
+            ("a.yaml", "a: '0.3000000000000000000001'\nb: 100000000000000000000\n", vec![]),
+        ] {
+            let source = Arc::new(SourceText::new(name.to_owned(), text.to_owned(), 0));
+            let mut problems = Problems::new();
+            let value = read(&source, yaml::OPENAPI, &mut problems).map(|(value, _)| value);
+            let place = |place: &Place| {
+                let (line, column) = place.start();
+                format!("{line}:{column}")
+            };
+            let found: Vec<_> = problems
+                .iter()
+                .map(|problem| (problem.place.as_ref().map(place).unwrap(), &*problem.message))
+                .collect();
+            let found: Vec<(&str, &str)> = found.iter().map(|(place, message)| (&**place, *message)).collect();
+            assert_eq!((value.is_some(), found), (true, expected), "{text}");
+            assert!(problems.iter().all(|problem| problem.severity == Severity::Warning));
         }
     }
 

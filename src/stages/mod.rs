@@ -1,6 +1,7 @@
 //! The decisions. Each stage is a compiled type, built once from the policy, and one function that decides.
 
 pub(crate) mod auth;
+pub(crate) mod decimal;
 pub(crate) mod rate_limit;
 pub(crate) mod schema;
 pub(crate) mod scope;

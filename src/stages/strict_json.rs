@@ -2,11 +2,13 @@
 //!
 //! Parsers disagree on which of two duplicate keys counts, and attackers use that to bypass checks.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+use super::decimal::{self, Lost, Written};
 
 /// Deepest nesting of objects and arrays.
 pub(crate) const MAX_DEPTH: usize = 64;
@@ -24,23 +26,86 @@ pub(crate) enum Unparsed {
     TooLarge,
 }
 
-/// Like [`parse`], with a bound on the memory of the value, in bytes: a text can be a hundred times smaller. What the value
-/// takes is taken off; nothing is left when it was too little.
-pub(crate) fn parse_in(left: &Cell<usize>, text: &[u8]) -> Result<Value, Unparsed> {
-    read(&Strict { depth: MAX_DEPTH, most: MAX_DEPTH, left, repeats: false }, text).map_err(|error| match left.get() {
-        0 => Unparsed::TooLarge,
-        _ => Unparsed::Malformed(error),
-    })
+/// What the values of one message take, and what is lost when they are read.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    /// Memory in bytes that values may still take. Once there was too little, nothing is left.
+    left: Cell<usize>,
+    /// The numbers in them that are rounded.
+    numbers: RefCell<Vec<Written>>,
+}
+
+impl Intake {
+    pub(crate) fn new(memory: usize) -> Self {
+        Self { left: Cell::new(memory), numbers: RefCell::default() }
+    }
+
+    /// Whether the message must be refused, because its values take too much memory: what could not be read might have another
+    /// value.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.left.get() == 0
+    }
+
+    /// The numbers that [`decimal::find`] finds by what is in their place.
+    pub(crate) fn numbers(self) -> Vec<Written> {
+        self.numbers.into_inner()
+    }
+
+    /// Reads a number that is all of a text.
+    pub(crate) fn number(&self, text: &str) -> Option<Number> {
+        let number = text.parse().ok()?;
+        match Written::lost(text, &number) {
+            None => Some(number),
+            Some(written) => self.list(written),
+        }
+    }
+
+    fn list(&self, written: Written) -> Option<Number> {
+        self.take(size_of::<Written>() + written.decimal.parts().0.len());
+        decimal::list(&mut self.numbers.borrow_mut(), written)
+    }
+
+    fn take(&self, bytes: usize) {
+        self.left.set(self.left.get().saturating_sub(bytes));
+    }
+}
+
+/// Like [`parse`], with a bound on the memory of the value, in bytes: a text can be a hundred times smaller. Numbers that are
+/// rounded are listed, and the value has in their place what finds them.
+pub(crate) fn parse_in(intake: &Intake, text: &[u8]) -> Result<Value, Unparsed> {
+    let unparsed = |error| if intake.is_exhausted() { Unparsed::TooLarge } else { Unparsed::Malformed(error) };
+    let (before, numbers) = (intake.left.get(), Numbers::default());
+    let strict = Strict { depth: MAX_DEPTH, most: MAX_DEPTH, left: &intake.left, numbers: &numbers, repeats: false };
+    let value = read(&strict, text).map_err(unparsed)?;
+    if !numbers.has_binary.get() || !decimal::has_lost(text, numbers.has_zero.get()) {
+        return Ok(value);
+    }
+    drop(value);
+    intake.left.set(before);
+    let mut places = Vec::new();
+    for Lost { position, written, .. } in decimal::lost(text) {
+        places.extend(intake.list(written).map(|number| (position, number)));
+        if intake.is_exhausted() {
+            return Err(Unparsed::TooLarge);
+        }
+    }
+    let numbers = Numbers { places, ..Numbers::default() };
+    read(&Strict { numbers: &numbers, ..strict }, text).map_err(unparsed)
 }
 
 /// Like [`parse`], with another bound on nesting. serde_json itself rejects more than 127 levels.
 pub(crate) fn parse_within(depth: usize, text: &[u8]) -> Result<Value, serde_json::Error> {
-    read(&Strict { depth, most: depth, left: &Cell::new(usize::MAX), repeats: false }, text)
+    read_rounded(depth, false, text)
 }
 
 /// Like [`parse_within`], for the operator's own files: of members with one name, the last one counts.
 pub(crate) fn parse_repeating(depth: usize, text: &[u8]) -> Result<Value, serde_json::Error> {
-    read(&Strict { depth, most: depth, left: &Cell::new(usize::MAX), repeats: true }, text)
+    read_rounded(depth, true, text)
+}
+
+fn read_rounded(depth: usize, repeats: bool, text: &[u8]) -> Result<Value, serde_json::Error> {
+    let (left, numbers) = (Cell::new(usize::MAX), Numbers::default());
+    read(&Strict { depth, most: depth, left: &left, numbers: &numbers, repeats }, text)
 }
 
 fn read(strict: &Strict<'_>, text: &[u8]) -> Result<Value, serde_json::Error> {
@@ -57,8 +122,40 @@ struct Strict<'c> {
     most: usize,
     /// Memory that values may still take.
     left: &'c Cell<usize>,
+    numbers: &'c Numbers,
     /// Whether a name may occur twice in an object.
     repeats: bool,
+}
+
+/// The numbers of one text.
+#[derive(Default)]
+struct Numbers {
+    /// Whether one was read as binary64.
+    has_binary: Cell<bool>,
+    /// Whether one of these is zero, or subnormal.
+    has_zero: Cell<bool>,
+    /// What is put in the place of some of them, by their position among all.
+    places: Vec<(usize, Number)>,
+    /// The position of the next one.
+    position: Cell<usize>,
+    /// How many have been replaced.
+    replaced: Cell<usize>,
+}
+
+impl Numbers {
+    /// What is put in the place of the next number.
+    fn place(&self) -> Option<Number> {
+        let (_, number) =
+            self.places.get(self.replaced.get()).filter(|(position, _)| *position == self.position.get())?;
+        self.replaced.update(|replaced| replaced + 1);
+        Some(number.clone())
+    }
+
+    fn value(&self, number: impl FnOnce() -> Option<Number>) -> Option<Value> {
+        let number = self.place().map_or_else(number, Some).map(Value::Number);
+        self.position.update(|position| position + 1);
+        number
+    }
 }
 
 /// What an object takes with its first member: a node of a B-tree has room for eleven.
@@ -71,6 +168,10 @@ impl Strict<'_> {
         let left = self.left.get().saturating_sub(bytes);
         self.left.set(left);
         if left == 0 { Err(E::custom("the value takes too much memory")) } else { Ok(()) }
+    }
+
+    fn number<E: serde::de::Error>(self, number: impl FnOnce() -> Option<Number>) -> Result<Value, E> {
+        self.numbers.value(number).ok_or_else(|| E::custom("a number is out of range"))
     }
 
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
@@ -104,16 +205,18 @@ impl<'de> Visitor<'de> for Strict<'_> {
         Ok(Value::Bool(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
+        self.number(|| Some(value.into()))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
+        self.number(|| Some(value.into()))
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number is out of range"))
+        self.numbers.has_binary.set(true);
+        self.numbers.has_zero.update(|has_zero| has_zero || !value.is_normal());
+        self.number(|| Number::from_f64(value))
     }
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
@@ -179,6 +282,44 @@ mod tests {
     fn a_value_is_the_one_serde_json_reads() {
         let text = r#"{"a":[1,-2,3.5,18446744073709551615,"\u00e9",true,null],"b":{"c":{}}}"#;
         assert_eq!(parse(text.as_bytes()).unwrap(), serde_json::from_str::<Value>(text).unwrap());
+    }
+
+    /// F40
+    #[test]
+    fn numbers_that_are_rounded_are_listed_in_their_places() {
+        let text =
+            br#"{"b": [1, 0.3, 0.3000000000000000000001, "2e-400"], "a": [2e-400, 7], "c": 18446744073709551616}"#;
+        let intake = Intake::new(10_000);
+        let first = parse_in(&intake, text).unwrap();
+        let second = parse_in(&intake, b"[0.5, 5e-324]").unwrap();
+        let alone = intake.number("-1.00000000000000000001").unwrap();
+        assert_eq!(intake.number("1.5"), Some(Number::from_f64(1.5).unwrap()));
+        assert_eq!(intake.number("x"), None);
+        let numbers = intake.numbers();
+        let written =
+            |value: &Value| decimal::find(&numbers, value.as_number().unwrap()).map(|found| found.decimal.clone());
+        for (value, expected) in [
+            (&first["b"][1], None),
+            (&first["b"][2], Some("0.3000000000000000000001")),
+            (&first["a"][0], Some("2e-400")),
+            (&first["a"][1], None),
+            (&first["c"], Some("18446744073709551616")),
+            (&second[0], None),
+            (&second[1], Some("5e-324")),
+            (&Value::Number(alone), Some("-1.00000000000000000001")),
+        ] {
+            assert_eq!(written(value), expected.map(decimal::Decimal::parse), "{value}");
+        }
+    }
+
+    /// F40: rounded numbers take memory, too.
+    #[test]
+    fn numbers_that_are_rounded_are_within_the_bound_on_memory() {
+        let text = format!("[{}1]", "0.30000000000000000001,".repeat(100));
+        assert!(parse_in(&Intake::new(100_000), text.as_bytes()).is_ok());
+        let small = Intake::new(101 * 2 * size_of::<Value>() + 100);
+        assert!(matches!(parse_in(&small, text.as_bytes()), Err(Unparsed::TooLarge)));
+        assert!(small.is_exhausted());
     }
 
     #[test]

@@ -48,6 +48,7 @@ mod log;
 mod media_types;
 mod memory;
 mod names;
+mod numbers;
 mod oidc;
 mod openapi;
 mod operators;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::json::{self, JsonSchema};
 use crate::budget::Steps;
 use crate::refusal::Violation;
+use crate::stages::decimal::Written;
 
 /// Most values of one message that are judged. Each but the first may take only this part of the steps of a decision, so
 /// all together take twice as many at most.
@@ -122,18 +123,19 @@ impl Draft {
         }
     }
 
-    /// Judges it: returns no violations if one of its readings is valid, and otherwise those of the most likely. Returns `None`
+    /// Judges it, with the numbers in it that were rounded: returns no violations if one of its readings is valid, and otherwise those of the most likely. Returns `None`
     /// if that takes more steps.
     pub(super) fn violations_within(
         mut self,
         steps: Steps,
+        numbers: &[Written],
         schema: &JsonSchema,
         prefix: &str,
     ) -> Option<Vec<Violation>> {
         if self.is_settled() {
-            return schema.violations_within(steps, &self.into_value(), prefix);
+            return schema.violations_within(steps, numbers, &self.into_value(), prefix);
         }
-        let first = schema.violations_within(steps, &self.value(), prefix)?;
+        let first = schema.violations_within(steps, numbers, &self.value(), prefix)?;
         if first.is_empty() {
             return Some(first);
         }
@@ -141,7 +143,7 @@ impl Draft {
         let mut undecided = false;
         let mut judge = |draft: &Self| {
             left = left.checked_sub(1)?;
-            let found = schema.violations_within(steps.part(MAX_READINGS), &draft.value(), prefix);
+            let found = schema.violations_within(steps.part(MAX_READINGS), numbers, &draft.value(), prefix);
             undecided |= found.is_none();
             Some(found.unwrap_or_else(|| vec![json::too_complex(prefix)]))
         };
@@ -201,7 +203,7 @@ mod tests {
     use super::*;
 
     fn violations(draft: Draft, schema: &Value) -> Vec<Violation> {
-        draft.violations_within(Steps::new(1_000_000), &JsonSchema::new(schema).unwrap(), "").unwrap()
+        draft.violations_within(Steps::new(1_000_000), &[], &JsonSchema::new(schema).unwrap(), "").unwrap()
     }
 
     fn several(values: &[Value]) -> Draft {
@@ -233,7 +235,7 @@ mod tests {
             (json!({"required": ["c"]}), object(vec![("a", both())]), vec!["/query"]),
         ] {
             let schema = JsonSchema::new(&schema).unwrap();
-            let found = draft.violations_within(Steps::new(1_000_000), &schema, "/query").unwrap();
+            let found = draft.violations_within(Steps::new(1_000_000), &[], &schema, "/query").unwrap();
             let found: Vec<_> = found.iter().map(|violation| &*violation.pointer).collect();
             assert_eq!(found, pointers, "{schema:?}");
         }

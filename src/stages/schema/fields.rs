@@ -121,7 +121,7 @@ impl Field {
     fn json(&self, texts: &[&str], decoding: Decoding<'_>) -> Result<Draft, &'static str> {
         let parsed = |text: &&str| -> Result<Draft, &'static str> {
             let text = decoded(text, decoding.encoding)?;
-            let value = strict_json::parse_in(decoding.memory, without_mark(text.as_bytes()));
+            let value = strict_json::parse_in(decoding.intake, without_mark(text.as_bytes()));
             let value = value.map_err(|_| "is not acceptable JSON")?;
             Ok(Draft::Value(value))
         };
@@ -283,11 +283,10 @@ pub(super) fn wrong(prefix: &str, name: &str, problem: &str) -> Violation {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use serde_json::json;
 
     use super::*;
+    use crate::stages::strict_json::Intake;
 
     fn field(style: Style, explode: bool, schema: &Value) -> Field {
         Field::new("p", style, explode, schema, schema)
@@ -296,8 +295,8 @@ mod tests {
     /// S1: the items of a list, and the members of an object, are found in one pass. Two would take minutes here.
     #[test]
     fn long_lists_and_objects_are_read_in_one_pass() {
-        let memory = Cell::new(0);
-        let decoding = Decoding { encoding: TextEncoding::Form, memory: &memory };
+        let intake = Intake::new(0);
+        let decoding = Decoding { encoding: TextEncoding::Form, intake: &intake };
         let list = json!({"type": "array", "items": {"type": "integer"}});
         for style in [Style::Form, Style::SpaceDelimited, Style::PipeDelimited] {
             let delimiter =
@@ -352,7 +351,7 @@ mod tests {
             (Style::Form, false, &text, "a+b%2Bc", Some(json!("a b+c"))),
         ] {
             let got = field(style, explode, schema)
-                .value(&[written], Decoding { encoding: TextEncoding::Form, memory: &Cell::new(1 << 20) })
+                .value(&[written], Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20) })
                 .map(|draft| draft.value());
             assert_eq!(got.as_ref().ok(), value.as_ref(), "{style:?} {explode} {written}: {got:?}");
         }
@@ -365,7 +364,7 @@ mod tests {
         let parameter = field(Style::Json, true, &list);
         let value = |field: &Field| {
             field
-                .value(&["3", "4"], Decoding { encoding: TextEncoding::Form, memory: &Cell::new(1 << 20) })
+                .value(&["3", "4"], Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20) })
                 .map(|draft| draft.value())
         };
         assert_eq!(value(&parameter), Err(TWICE));
@@ -397,7 +396,7 @@ mod tests {
         ] {
             assert_eq!(
                 field(Style::Form, true, &schema)
-                    .value(&[text], Decoding { encoding: TextEncoding::Form, memory: &Cell::new(1 << 20) })
+                    .value(&[text], Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20) })
                     .map(|draft| draft.value()),
                 Ok(value),
                 "{schema} {text}"

@@ -13,10 +13,12 @@ use super::json::{self, JsonSchema};
 use super::malformed::malformed;
 use super::media_type::is_utf8;
 use super::multipart::{self, Part};
-use super::object::Fields;
+use super::object::{Fields, MAX_MEMORY};
 use super::text_encoding::{TextEncoding, has_broken_escapes};
 use crate::budget::Steps;
 use crate::refusal::{Refusal, Violation};
+use crate::stages::decimal::Written;
+use crate::stages::strict_json::Intake;
 
 /// The name that says the encoding of a whole form (RFC 7578 §4.6).
 const CHARSET: &str = "_charset_";
@@ -37,10 +39,14 @@ impl Form {
 
     /// Checks a body within some steps. Returns `None` if they are too few.
     pub(super) fn check_within(&self, steps: Steps, body: &[u8]) -> Option<Result<(), Refusal>> {
-        self.object(body).map_or_else(|refusal| Some(Err(refusal)), |object| judged(object, steps, &self.schema))
+        let intake = Intake::new(MAX_MEMORY);
+        match self.object(body, &intake) {
+            Ok(object) => judged(object, &intake.numbers(), steps, &self.schema),
+            Err(refusal) => Some(Err(refusal)),
+        }
     }
 
-    fn object(&self, body: &[u8]) -> Result<Object, Refusal> {
+    fn object(&self, body: &[u8], intake: &Intake) -> Result<Object, Refusal> {
         let text = std::str::from_utf8(body).ok().filter(|text| text.is_ascii());
         let text = text.ok_or_else(|| malformed("the form is not ASCII; write other characters as %XX, in UTF-8"))?;
         if text.split('&').any(|pair| !pair.is_empty() && !pair.contains('=')) {
@@ -54,7 +60,7 @@ impl Form {
         if text.split('&').filter_map(|pair| pair.strip_prefix("_charset_=")).any(|charset| !is_utf8_name(charset)) {
             return Err(malformed(NOT_UTF8));
         }
-        Ok(self.fields.object(text, ""))
+        Ok(self.fields.object(text, "", intake))
     }
 }
 
@@ -75,11 +81,14 @@ impl Multipart {
 
     /// Checks a body, whose parts are separated by `boundary`, within some steps. Returns `None` if they are too few.
     pub(super) fn check_within(&self, steps: Steps, boundary: &str, body: &[u8]) -> Option<Result<(), Refusal>> {
-        self.object(boundary, body)
-            .map_or_else(|refusal| Some(Err(refusal)), |object| judged(object, steps, &self.schema))
+        let intake = Intake::new(MAX_MEMORY);
+        match self.object(boundary, body, &intake) {
+            Ok(object) => judged(object, &intake.numbers(), steps, &self.schema),
+            Err(refusal) => Some(Err(refusal)),
+        }
     }
 
-    fn object(&self, boundary: &str, body: &[u8]) -> Result<Object, Refusal> {
+    fn object(&self, boundary: &str, body: &[u8], intake: &Intake) -> Result<Object, Refusal> {
         let parts = multipart::parts(boundary, body).map_err(|problem| malformed(format!("the body {problem}")))?;
         let (mut texts, mut violations) = (Vec::new(), Vec::new());
         for part in &parts {
@@ -95,7 +104,7 @@ impl Multipart {
             return Ok(Err(violations));
         }
         let pairs = texts.iter().map(|(name, text)| (Cow::Borrowed(*name), &**text)).collect();
-        Ok(self.fields.object_of(pairs, TextEncoding::Plain, ""))
+        Ok(self.fields.object_of(pairs, TextEncoding::Plain, "", intake))
     }
 
     /// The text of a part. The error completes a sentence that begins with "it".
@@ -131,9 +140,9 @@ impl Multipart {
 /// What a form may be, or what is wrong with its fields.
 type Object = Result<Draft, Vec<Violation>>;
 
-fn judged(object: Object, steps: Steps, schema: &JsonSchema) -> Option<Result<(), Refusal>> {
+fn judged(object: Object, numbers: &[Written], steps: Steps, schema: &JsonSchema) -> Option<Result<(), Refusal>> {
     let violations = match object {
-        Ok(object) => object.violations_within(steps, schema, "")?,
+        Ok(object) => object.violations_within(steps, numbers, schema, "")?,
         Err(violations) => violations,
     };
     Some(if violations.is_empty() { Ok(()) } else { Err(json::violated("the form", violations)) })

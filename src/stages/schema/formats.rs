@@ -15,6 +15,7 @@ use serde_json::{Map, Number, Value};
 
 use super::ecma_regex::Pattern;
 use super::scalar::{Scalar, Scalars};
+use crate::stages::decimal::{Decimal, Written};
 
 /// Formats of the drafts.
 const STANDARD: [&str; 19] = [
@@ -216,18 +217,25 @@ impl NumberFormat {
         }
     }
 
-    /// Whether a number has the format.
+    /// Whether a number has the format, if it is not one of those that only a decimal says.
     pub(super) fn allows(&self, number: &Number) -> bool {
         let whole = number.as_u64().map(i128::from).or(number.as_i64().map(i128::from));
         match (self, whole, number.as_f64()) {
             (Self::Integer(_, range), Some(whole), _) => range.contains(&whole),
-            (Self::Integer(_, range), None, Some(number)) => {
-                // A number whose text has more digits than binary64 keeps may have been rounded into the range.
-                let rounded = number == *range.start() as f64 && number.abs() >= (1_u64 << 53) as f64;
-                number.fract() == 0.0 && !rounded && range.contains(&(number as i128))
-            }
+            (Self::Integer(_, range), None, Some(number)) => number.fract() == 0.0 && range.contains(&(number as i128)),
             (Self::Float, _, Some(number)) => number.abs() <= f64::from(f32::MAX),
             _ => false,
+        }
+    }
+
+    /// Whether a number has the format as it is written.
+    pub(super) fn allows_written(&self, number: &Written) -> bool {
+        match self {
+            Self::Integer(_, range) => {
+                let (least, most) = (Decimal::from(*range.start()), Decimal::from(*range.end()));
+                number.decimal.is_whole() && least <= number.decimal && number.decimal <= most
+            }
+            Self::Float => number.value.abs() <= f64::from(f32::MAX),
         }
     }
 }
@@ -237,6 +245,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::stages::decimal;
 
     #[test]
     fn every_format_of_the_drafts_is_known_to_the_crate() {
@@ -294,7 +303,10 @@ mod tests {
                 let keywords = json!({ "format": format });
                 let validator = options::<jsonschema::json::SerdeJson>(draft, &keywords).build(&keywords).unwrap();
                 let number = NumberFormat::of(keywords.as_object().unwrap());
-                let allowed = number.zip(value.as_number()).is_none_or(|(format, number)| format.allows(number));
+                let allowed = number.zip(value.as_number()).is_none_or(|(format, number)| {
+                    decimal::as_written(&[], number)
+                        .map_or_else(|| format.allows(number), |written| format.allows_written(&written))
+                });
                 assert_eq!(validator.is_valid(&value) && allowed, valid, "{format} {value} {draft:?}");
             }
         }

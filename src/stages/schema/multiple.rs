@@ -2,8 +2,11 @@
 
 use serde_json::Number;
 
-/// From here on, binary64 does not keep every integer.
-const ROUNDED: f64 = 9_007_199_254_740_992.0;
+use crate::budget::{Exhausted, Steps};
+use crate::stages::decimal::Decimal;
+
+/// Digits that are divided at a time.
+const DIGITS: usize = 18;
 
 /// A divisor: `digits` and a power of ten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +27,19 @@ impl Multiple {
 
     /// Whether a number is a multiple. Takes time that grows with the logarithm of the exponents, and no memory.
     pub(super) fn allows(self, number: &Number) -> bool {
-        let Some((digits, exponent)) = decimal(number) else { return false };
-        if !self.divides(digits, exponent) {
-            return false;
-        }
-        // A large number that was rounded when it was read may have had other digits: it must be a multiple in any case.
-        match number.as_f64().filter(|value| number.is_f64() && value.abs() >= ROUNDED) {
-            Some(value) => self.divides_binary(value),
-            None => true,
-        }
+        decimal(number).is_some_and(|(digits, exponent)| self.divides(digits, exponent))
+    }
+
+    /// Whether a number of any length is a multiple. Takes time that grows with its length, and no memory.
+    pub(super) fn allows_decimal(self, decimal: &Decimal, steps: &mut Steps) -> Result<bool, Exhausted> {
+        let (digits, exponent) = decimal.parts();
+        steps.take(digits.len() as u64 / DIGITS as u64)?;
+        let power = exponent.saturating_sub(self.exponent.into());
+        Ok(match u32::try_from(power) {
+            Ok(power) => is_zero(remainder(digits, self.digits), (10, power), self.digits),
+            // A multiple would end in a zero, and the digits of a decimal do not.
+            Err(_) => digits.is_empty(),
+        })
     }
 
     /// Whether `digits` times a power of ten is a multiple.
@@ -47,29 +54,21 @@ impl Multiple {
             }
         }
     }
-
-    /// Whether an integer that binary64 has rounded is a multiple: 53 bits, times a power of two.
-    fn divides_binary(self, value: f64) -> bool {
-        const FRACTION: u32 = 52;
-        const BIAS: u32 = 1023 + FRACTION;
-        let bits = value.to_bits();
-        let digits = bits & ((1 << FRACTION) - 1) | 1 << FRACTION;
-        let Some(twos) = u32::try_from(bits >> FRACTION & 0x7ff).ok().and_then(|power| power.checked_sub(BIAS)) else {
-            return false;
-        };
-        let tens = self.exponent.unsigned_abs();
-        if self.exponent > 0 {
-            // A divisor that does not fit in 64 bits is no use to anybody who cares for the last digit.
-            let divisor = 10_u64.checked_pow(tens).and_then(|ten| ten.checked_mul(self.digits));
-            return divisor.is_some_and(|divisor| is_zero(digits, (2, twos), divisor));
-        }
-        let digits = modulo(digits, (10, tens), self.digits);
-        is_zero(digits, (2, twos), self.digits)
-    }
 }
 
 fn is_zero(digits: u64, power: (u128, u32), modulus: u64) -> bool {
     modulo(digits, power, modulus) == 0
+}
+
+/// Digits modulo `modulus`.
+fn remainder(digits: &str, modulus: u64) -> u64 {
+    let mut left = 0;
+    for chunk in digits.as_bytes().chunks(DIGITS) {
+        let value = chunk.iter().fold(0, |value, digit| value * 10 + u128::from(digit.wrapping_sub(b'0')));
+        // No power of ten with so few digits overflows in 128 bits, times a remainder of 64.
+        left = (left * 10_u128.pow(chunk.len() as u32) + value) % u128::from(modulus);
+    }
+    u64::try_from(left).unwrap_or(u64::MAX)
 }
 
 /// `digits` times a power, modulo `modulus`, by squaring. No product of two remainders overflows.
@@ -104,6 +103,7 @@ fn decimal(number: &Number) -> Option<(u64, i32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stages::decimal::Written;
 
     /// F40: numbers are divided as they are written.
     #[test]
@@ -124,14 +124,26 @@ mod tests {
             ("1e300", "0.3", false),
             ("1e22", "10", true),
             ("1e22", "0.1", true),
-            // What binary64 makes of it is no multiple, and what was written is not known any more.
-            ("1e23", "10", false),
-            ("-9223372036854775809", "10", false),
-            ("-9223372036854775809", "8", true),
-            ("18446744073709551616", "4", true),
+            ("1e23", "10", true),
+            ("1e23", "3", false),
+            ("-9223372036854775809", "3", true),
+            ("-9223372036854775809", "8", false),
+            ("18446744073709551616", "65536", true),
             ("18446744073709551616", "0.5", true),
             ("18446744073709551616", "10", false),
             ("18446744073709551616", "1e300", false),
+            ("0.30000000000000000000000000000000000001", "0.1", false),
+            ("0.30000000000000000000000000000000000001", "1e-38", true),
+            ("-123456789012345678901234567890123456789.5", "0.5", true),
+            ("-123456789012345678901234567890123456789.5", "1", false),
+            ("123456789012345678901234567890123456789", "9", true),
+            ("123456789012345678901234567890123456788", "4", true),
+            ("1e-400", "1e-300", false),
+            ("1e-400", "5e-324", false),
+            ("9e-99999999999999999999", "3", false),
+            ("100000000000000000000000000000000000000", "18446744073709551615", false),
+            ("18446744073709551615000000000000000000000", "18446744073709551615", true),
+            ("184467440737095516150.0", "1e1", true),
             ("1e-300", "1e300", false),
             ("18446744073709551615", "0.3", true),
             ("18446744073709551615", "18446744073709551615", true),
@@ -145,10 +157,23 @@ mod tests {
             ("1234567890123456.8", "0.1", true),
         ] {
             let divisor = Multiple::new(&number(divisor)).unwrap();
-            assert_eq!(divisor.allows(&number(value)), expected, "{value} {divisor:?}");
+            let found = divisor.allows_decimal(&Decimal::parse(value), &mut Steps::new(100));
+            assert_eq!(found, Ok(expected), "{value} {divisor:?}");
+            if Written::lost(value, &number(value)).is_none() {
+                assert_eq!(divisor.allows(&number(value)), expected, "{value} {divisor:?}");
+            }
         }
         for text in ["0", "-1", "0.0", "-0.5"] {
             assert_eq!(Multiple::new(&number(text)), None, "{text}");
         }
+    }
+
+    /// F40: a number may be as long as a message.
+    #[test]
+    fn a_long_number_takes_steps_for_its_digits() {
+        let long = Decimal::parse(&"123456789".repeat(100_000));
+        let nine = Multiple::new(&Number::from(9)).unwrap();
+        assert_eq!(nine.allows_decimal(&long, &mut Steps::new(60_000)), Ok(true));
+        assert_eq!(nine.allows_decimal(&long, &mut Steps::new(40_000)), Err(Exhausted));
     }
 }

@@ -138,12 +138,11 @@ fn in_order<'a, 't>(named: &'a BTreeMap<Cow<'t, str>, Tree<'t>>) -> Result<Vec<&
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use serde_json::json;
 
     use super::*;
     use crate::stages::schema::text_encoding::TextEncoding;
+    use crate::stages::strict_json::Intake;
 
     /// F15
     #[test]
@@ -193,7 +192,7 @@ mod tests {
                 value(
                     &value_type,
                     pairs.clone(),
-                    Decoding { encoding: TextEncoding::Form, memory: &Cell::new(1 << 20) }
+                    Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20) }
                 )
                 .map(|draft| draft.value()),
                 expected,
@@ -206,7 +205,7 @@ mod tests {
             value(
                 &value_type,
                 [(deep.as_str(), "")].into_iter(),
-                Decoding { encoding: TextEncoding::Form, memory: &Cell::new(1 << 20) }
+                Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20) }
             ),
             Err(BRACKETS)
         );

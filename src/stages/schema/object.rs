@@ -1,7 +1,6 @@
 //! Decodes a query or a form into an object, whose members are the fields: each takes the names that are its own.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use super::nested;
 use super::text_encoding::{Decoding, TextEncoding, decoded};
 use super::value_type::{MAX_DEPTH, ValueType, gather, is_plain_object};
 use crate::refusal::Violation;
+use crate::stages::strict_json::Intake;
 
 /// Most name-value pairs of one message, counting repeated names.
 pub(super) const MAX_PAIRS: usize = 1000;
@@ -111,7 +111,7 @@ impl Fields {
     }
 
     /// Decodes a query or a form. Names that are not among the fields become members, too, which the schema validates.
-    pub(super) fn object(&self, text: &str, prefix: &str) -> Result<Draft, Vec<Violation>> {
+    pub(super) fn object(&self, text: &str, prefix: &str, intake: &Intake) -> Result<Draft, Vec<Violation>> {
         let mut pairs = Vec::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             if pairs.len() == MAX_PAIRS {
@@ -122,7 +122,7 @@ impl Fields {
             let name = name.map_err(|problem| vec![Violation::new(prefix, format!("a name {problem}"))])?;
             pairs.push((name, value));
         }
-        self.object_of(pairs, TextEncoding::Form, prefix)
+        self.object_of(pairs, TextEncoding::Form, prefix, intake)
     }
 
     /// Decodes an object from names and texts.
@@ -131,9 +131,9 @@ impl Fields {
         pairs: Vec<(Cow<'t, str>, &'t str)>,
         encoding: TextEncoding,
         prefix: &str,
+        intake: &Intake,
     ) -> Result<Draft, Vec<Violation>> {
-        let memory = Cell::new(MAX_MEMORY);
-        let decoding = Decoding { encoding, memory: &memory };
+        let decoding = Decoding { encoding, intake };
         let mut texts: Texts<'_> = BTreeMap::new();
         for (name, text) in pairs {
             texts.entry(name).or_default().push(text);
@@ -165,7 +165,7 @@ impl Fields {
                 Err(problem) => violations.push(wrong(prefix, &name, problem)),
             }
         }
-        if memory.get() == 0 {
+        if intake.is_exhausted() {
             return Err(vec![json::too_complex(prefix)]);
         }
         if violations.is_empty() { Ok(Draft::Object(members)) } else { Err(violations) }
@@ -317,13 +317,13 @@ mod tests {
             ("%ff=1", Err("/query")),
         ] {
             let got = fields
-                .object(query, "/query")
+                .object(query, "/query", &Intake::new(MAX_MEMORY))
                 .map(|draft| draft.value())
                 .map_err(|violations| violations[0].pointer.clone());
             assert_eq!(got, object.map_err(str::to_owned), "{query}");
         }
-        assert!(fields.object(&"a&".repeat(1000), "/query").is_ok());
-        assert!(fields.object(&"a&".repeat(1001), "/query").is_err());
+        assert!(fields.object(&"a&".repeat(1000), "/query", &Intake::new(MAX_MEMORY)).is_ok());
+        assert!(fields.object(&"a&".repeat(1001), "/query", &Intake::new(MAX_MEMORY)).is_err());
     }
 
     /// F39
@@ -361,7 +361,7 @@ mod tests {
                 ("y=5&e=5", Err("/query/e")),
                 ("z=3&z=4", Err("/query/open")),
             ] {
-                let got = fields.object(query, "/query").map(|draft| draft.value());
+                let got = fields.object(query, "/query", &Intake::new(MAX_MEMORY)).map(|draft| draft.value());
                 let got = got.map_err(|violations| violations[0].pointer.clone());
                 assert_eq!(got, object.map_err(str::to_owned), "{query}");
             }
@@ -372,7 +372,7 @@ mod tests {
     fn names_that_no_field_has_are_read_as_the_schema_says() {
         let schema = json!({"properties": {"a": {}}, "additionalProperties": {"type": "integer"}});
         let fields = Fields::of(&schema, Style::Form, true);
-        let object = fields.object("a=1&b=1&c=1&c=2", "").unwrap().value();
+        let object = fields.object("a=1&b=1&c=1&c=2", "", &Intake::new(MAX_MEMORY)).unwrap().value();
         assert_eq!(object, json!({"a": "1", "b": 1, "c": [1, 2]}));
         assert!(fields.is_free("a") && !fields.is_free("b"));
         for (schema, free) in [

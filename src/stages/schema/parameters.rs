@@ -2,7 +2,6 @@
 //!
 //! Each of the four is decoded into a JSON object, which one schema validates: required names, unknown names, values.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use super::cookies;
@@ -15,6 +14,7 @@ use super::text_encoding::{Decoding, TextEncoding, has_broken_escapes};
 use crate::budget::Steps;
 use crate::exchange::Request;
 use crate::refusal::{Reason, Refusal, Stage, Violation};
+use crate::stages::strict_json::Intake;
 use http::HeaderMap;
 use http::header::HeaderName;
 
@@ -68,18 +68,23 @@ impl Parameters {
                 // Upstreams differ in how they split `1-2-3` for `{a}-{b}`: both readings must be valid.
                 let differs = split == Split::Shortest || path.fields.iter().any(|(_, place)| place.is_part());
                 if differs && violations.is_empty() {
-                    path.validate(path_object(&path.fields, request.path(), split), "/path", &mut violations);
+                    path.validate("/path", &mut violations, |fields, intake| {
+                        path_object(fields, request.path(), split, intake)
+                    });
                 }
             }
         }
         if let Some(query) = &self.query {
-            query.validate(query_object(&query.fields, request.query.unwrap_or_default()), "/query", &mut violations);
+            let text = request.query.unwrap_or_default();
+            query.validate("/query", &mut violations, |fields, intake| query_object(fields, text, intake));
         }
         if let Some(headers) = &self.headers {
-            headers.validate(header_object(&headers.fields, request.headers), "/header", &mut violations);
+            headers
+                .validate("/header", &mut violations, |fields, intake| header_object(fields, request.headers, intake));
         }
         if let Some(cookies) = &self.cookies {
-            cookies.validate(cookie_object(&cookies.fields, request.headers), "/cookie", &mut violations);
+            cookies
+                .validate("/cookie", &mut violations, |fields, intake| cookie_object(fields, request.headers, intake));
         }
         match violations.is_empty() {
             true => Ok(()),
@@ -89,11 +94,17 @@ impl Parameters {
 }
 
 impl<F> Group<F> {
-    fn validate(&self, object: Result<Draft, Vec<Violation>>, prefix: &str, violations: &mut Vec<Violation>) {
-        violations.extend(match object {
+    fn validate(
+        &self,
+        prefix: &str,
+        violations: &mut Vec<Violation>,
+        object: impl FnOnce(&F, &Intake) -> Result<Draft, Vec<Violation>>,
+    ) {
+        let intake = Intake::new(MAX_MEMORY);
+        violations.extend(match object(&self.fields, &intake) {
             // On the worker, so only as much as takes little time: parameters are small.
             Ok(object) => object
-                .violations_within(Steps::new(json::STEPS_AT_ONCE), &self.schema, prefix)
+                .violations_within(Steps::new(json::STEPS_AT_ONCE), &intake.numbers(), &self.schema, prefix)
                 .unwrap_or_else(|| vec![json::too_complex(prefix)]),
             Err(violations) => violations,
         });
@@ -105,15 +116,15 @@ type Object = Result<Draft, Vec<Violation>>;
 /// The members of an object.
 type Read = Vec<(String, Draft)>;
 
-fn path_object(fields: &[(Field, PathPlace)], path: &str, split: Split) -> Object {
+fn path_object(fields: &[(Field, PathPlace)], path: &str, split: Split, intake: &Intake) -> Object {
     let mut object = Read::new();
     for (field, place) in fields {
-        insert(&mut object, field, &[place.value(path, split)], TextEncoding::Percent, "/path")?;
+        insert(&mut object, field, &[place.value(path, split)], (TextEncoding::Percent, intake), "/path")?;
     }
     Ok(Draft::Object(object))
 }
 
-fn header_object(fields: &[(Field, HeaderName)], headers: &HeaderMap) -> Object {
+fn header_object(fields: &[(Field, HeaderName)], headers: &HeaderMap, intake: &Intake) -> Object {
     let mut object = Read::new();
     for (field, name) in fields {
         // Several fields of one name are one, with commas (RFC 9110 §5.3).
@@ -126,7 +137,7 @@ fn header_object(fields: &[(Field, HeaderName)], headers: &HeaderMap) -> Object 
                     // Optional whitespace around the commas of a list belongs to no item (RFC 9110 §5.6.1).
                     text = text.split(',').map(|item| item.trim_matches([' ', '\t'])).collect::<Vec<_>>().join(",");
                 }
-                insert(&mut object, field, &[&text], TextEncoding::Plain, "/header")?;
+                insert(&mut object, field, &[&text], (TextEncoding::Plain, intake), "/header")?;
             }
             Err(_) => return Err(vec![wrong("/header", field.name(), "is not visible ASCII")]),
         }
@@ -134,12 +145,12 @@ fn header_object(fields: &[(Field, HeaderName)], headers: &HeaderMap) -> Object 
     Ok(Draft::Object(object))
 }
 
-fn query_object(fields: &Fields, query: &str) -> Object {
+fn query_object(fields: &Fields, query: &str, intake: &Intake) -> Object {
     cookies::check_query(query).map_err(|problem| vec![Violation::new("/query", format!("it {problem}"))])?;
-    fields.object(query, "/query")
+    fields.object(query, "/query", intake)
 }
 
-fn cookie_object(fields: &Fields, headers: &HeaderMap) -> Object {
+fn cookie_object(fields: &Fields, headers: &HeaderMap, intake: &Intake) -> Object {
     let sent = cookies::cookies(headers);
     let sent = sent.map_err(|problem| vec![Violation::new("/cookie", format!("it {problem}"))])?;
     let mut object = Read::new();
@@ -147,7 +158,7 @@ fn cookie_object(fields: &Fields, headers: &HeaderMap) -> Object {
         let texts = cookies::values(&sent, field.name());
         let texts = texts.map_err(|problem| vec![wrong("/cookie", field.name(), problem)])?;
         if !texts.is_empty() {
-            insert(&mut object, field, &texts, TextEncoding::Percent, "/cookie")?;
+            insert(&mut object, field, &texts, (TextEncoding::Percent, intake), "/cookie")?;
         }
     }
     Ok(Draft::Object(object))
@@ -157,12 +168,11 @@ fn insert(
     object: &mut Read,
     field: &Field,
     texts: &[&str],
-    encoding: TextEncoding,
+    (encoding, intake): (TextEncoding, &Intake),
     prefix: &str,
 ) -> Result<(), Vec<Violation>> {
-    let memory = Cell::new(MAX_MEMORY);
-    match field.value(texts, Decoding { encoding, memory: &memory }) {
-        _ if memory.get() == 0 => Err(vec![json::too_complex(prefix)]),
+    match field.value(texts, Decoding { encoding, intake }) {
+        _ if intake.is_exhausted() => Err(vec![json::too_complex(prefix)]),
         Ok(value) => {
             object.push((field.name().to_owned(), value));
             Ok(())
@@ -300,6 +310,49 @@ mod tests {
             let headers = HeaderMap::from_iter([
                 (header, HeaderValue::from_str(text).unwrap()),
                 (COOKIE, HeaderValue::try_from(format!("v={text}")).unwrap()),
+            ]);
+            let (path, query) = (format!("/x/{text}"), format!("v={text}"));
+            let checked = parameters.check(&SampleRequest::new(&Method::GET, &path).with(Some(&query), &headers));
+            let found = checked.err().map_or(0, |refusal| {
+                let tops = refusal.violations().iter().filter_map(|violation| violation.pointer.split('/').nth(1));
+                tops.collect::<std::collections::BTreeSet<_>>().len()
+            });
+            assert_eq!(found, if good { 0 } else { 4 }, "{schema} {text}");
+        }
+    }
+
+    /// F40: the text says which number it is, in every location, and in JSON as text.
+    #[test]
+    fn numbers_are_judged_as_they_are_written() {
+        let object = |schema: &Value| json!({"type": "object", "properties": {"n": schema}});
+        for (schema, text, good) in [
+            (json!({"type": "integer"}), "1.0000000000000000001", false),
+            (json!({"type": "integer"}), "1.0000000000000000000", true),
+            (json!({"type": "integer"}), "1e-400", false),
+            (json!({"type": "number", "maximum": 0.3}), "0.3000000000000000000001", false),
+            (json!({"type": "number", "maximum": 0.3}), "0.2999999999999999999999", true),
+            (json!({"type": "integer", "minimum": i64::MIN}), "-9223372036854775809", false),
+            (json!({"enum": ["1", 3]}), "3.00000000000000000001", false),
+            (json!({"enum": ["1", 3]}), "3.00000000000000000000", true),
+            (json!({"type": "array", "items": {"type": "integer"}}), "5e-324,1.0000000000000000001", false),
+            (json!({"type": "array", "items": {"type": "number", "maximum": 0.3}}), "5e-324,0.3", true),
+        ] {
+            let group = |schema: &Value| Arc::new(JsonSchema::new(&json!({"properties": {"v": schema}})).unwrap());
+            let place = PathPlace { segment: 1, extent: Extent::Whole };
+            let header = HeaderName::from_static("v");
+            let field = |style| Field::new("v", style, false, &schema, &schema);
+            let whole = object(&schema);
+            let as_json = Field::new("v", Style::Json, false, &whole, &whole);
+            let parameters = Parameters {
+                path: Some(Group { fields: vec![(field(Style::Simple), place)], schema: group(&schema) }),
+                query: Some(Group { fields: Fields::new(vec![field(Style::Form)]), schema: group(&schema) }),
+                headers: Some(Group { fields: vec![(field(Style::Simple), header.clone())], schema: group(&schema) }),
+                cookies: Some(Group { fields: Fields::new(vec![as_json]), schema: group(&whole) }),
+            };
+            let of_list = if schema["type"] == "array" { format!("[{text}]") } else { text.to_owned() };
+            let headers = HeaderMap::from_iter([
+                (header, HeaderValue::from_str(text).unwrap()),
+                (COOKIE, HeaderValue::try_from(format!("v=%7B%22n%22:{}%7D", of_list.replace(',', "%2C"))).unwrap()),
             ]);
             let (path, query) = (format!("/x/{text}"), format!("v={text}"));
             let checked = parameters.check(&SampleRequest::new(&Method::GET, &path).with(Some(&query), &headers));

@@ -1,9 +1,10 @@
 //! The encodings of parameters and form fields.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 
 use percent_encoding::percent_decode_str;
+
+use crate::stages::strict_json::Intake;
 
 /// The encoding of a raw text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +21,8 @@ pub(super) enum TextEncoding {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Decoding<'m> {
     pub(super) encoding: TextEncoding,
-    /// Memory in bytes that the JSON in all of them together may still take. Once there was too little, nothing is left, and
-    /// the message must be refused: what could not be read might have another value.
-    pub(super) memory: &'m Cell<usize>,
+    /// What the JSON in all of them together takes, and their numbers.
+    pub(super) intake: &'m Intake,
 }
 
 /// Decodes a text. The error completes a sentence that begins with "it".

@@ -1,6 +1,6 @@
 //! The type of value that a text is read as, according to a schema.
 
-use serde_json::{Number, Value};
+use serde_json::Value;
 
 use super::draft::Draft;
 use super::text_encoding::{Decoding, decoded, without_mark};
@@ -125,7 +125,7 @@ impl ValueType {
     pub(super) fn scalar(&self, text: &str, decoding: Decoding<'_>) -> Result<Draft, &'static str> {
         let text = decoded(text, decoding.encoding)?;
         let scalars = self.scalars;
-        let number = || text.parse::<Number>().ok().filter(|_| !text.contains(char::is_whitespace));
+        let number = || if text.contains(char::is_whitespace) { None } else { decoding.intake.number(&text) };
         let mut readings = Vec::new();
         match &*text {
             "true" if scalars.boolean => readings.push(Value::Bool(true)),
@@ -149,7 +149,7 @@ impl ValueType {
             _ => false,
         };
         let text = decoded(text, decoding.encoding).ok()?;
-        let value = strict_json::parse_in(decoding.memory, without_mark(text.as_bytes())).ok()?;
+        let value = strict_json::parse_in(decoding.intake, without_mark(text.as_bytes())).ok()?;
         fits(&value).then_some(Draft::Value(value))
     }
 }

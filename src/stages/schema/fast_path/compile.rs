@@ -10,6 +10,7 @@ use jsonschema::Draft;
 use serde_json::{Map, Value};
 
 use super::program::{FastPath, Node, Numbers, Parts, Properties, Rules, ScalarRules, Text, Types};
+use crate::stages::decimal;
 use crate::stages::schema::cost::Cost;
 use crate::stages::schema::formats::{self, NumberFormat};
 use crate::stages::schema::multiple::Multiple;
@@ -330,7 +331,8 @@ impl<'s> Compiler<'s> {
             return None;
         }
         let validator = formats::options(self.draft, &asked).build(&asked).ok()?;
-        let rules = ScalarRules { validator: Arc::new(validator), number, multiple, cost: Cost::of(&asked) };
+        let has_large = decimal::has_large_binary(&asked);
+        let rules = ScalarRules { validator: Arc::new(validator), number, multiple, has_large, cost: Cost::of(&asked) };
         self.scalars.insert(text, rules.clone());
         Some(rules)
     }

@@ -78,6 +78,8 @@ pub(super) struct ScalarRules {
     pub(super) validator: Arc<Validator<Scalars>>,
     pub(super) number: Option<NumberFormat>,
     pub(super) multiple: Option<Multiple>,
+    /// Whether one of their numbers is so large that binary64 prints as another one.
+    pub(super) has_large: bool,
     pub(super) cost: Cost,
 }
 

@@ -6,8 +6,9 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-use super::program::{FastPath, Names, Numbers, Parts, Rules, Text, Types};
+use super::program::{FastPath, Names, Numbers, Parts, Rules, ScalarRules, Text, Types};
 use crate::budget::Steps;
+use crate::stages::decimal;
 use crate::stages::schema::multiple::Multiple;
 use crate::stages::schema::scalar::Scalar;
 use crate::stages::strict_json::MAX_DEPTH;
@@ -15,9 +16,25 @@ use crate::stages::strict_json::MAX_DEPTH;
 pub(super) fn accepts(fast_path: &FastPath, body: &[u8], steps: Steps) -> bool {
     let Ok(text) = std::str::from_utf8(body) else { return false };
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let steps = Cell::new(steps);
-    let reading = Reading { fast_path, node: fast_path.root, depth: MAX_DEPTH, steps: &steps };
-    reading.deserialize(&mut deserializer).is_ok() && deserializer.end().is_ok()
+    let (steps, binary) = (Cell::new(steps), Cell::new(Binary::None));
+    let reading = Reading { fast_path, node: fast_path.root, depth: MAX_DEPTH, steps: &steps, binary: &binary };
+    reading.deserialize(&mut deserializer).is_ok() && deserializer.end().is_ok() && binary.get().is_exact(body)
+}
+
+/// Which numbers were judged as binary64, and may be others as they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Binary {
+    None,
+    Some,
+    /// One of them is zero or subnormal.
+    NearZero,
+}
+
+impl Binary {
+    /// Whether all numbers of a body are as they were judged.
+    fn is_exact(self, body: &[u8]) -> bool {
+        self == Self::None || !decimal::has_lost(body, self == Self::NearZero)
+    }
 }
 
 /// The value to read next: its node, and how many levels of nesting it may contain.
@@ -28,6 +45,7 @@ struct Reading<'s> {
     depth: usize,
     /// What is left for everything that costs more than to read it.
     steps: &'s Cell<Steps>,
+    binary: &'s Cell<Binary>,
 }
 
 #[cold]
@@ -67,12 +85,23 @@ impl<'s> Reading<'s> {
         let text = if let Scalar::Text(text) = &scalar { text } else { "" };
         let number = match &scalar {
             Scalar::Number(number) => {
-                scalars.number.as_ref().is_none_or(|format| format.allows(number))
+                self.is_comparable(scalars, number)
+                    && scalars.number.as_ref().is_none_or(|format| format.allows(number))
                     && scalars.multiple.is_none_or(|multiple| self.affords(Multiple::STEPS) && multiple.allows(number))
             }
             _ => true,
         };
         number && self.affords(scalars.cost.of_text(text)) && scalars.validator.is_valid(scalar)
+    }
+
+    /// Whether a number may be judged as it was read, if nothing of it was lost then.
+    fn is_comparable(self, scalars: &ScalarRules, number: &Number) -> bool {
+        let Some(value) = number.as_f64().filter(|_| number.is_f64()) else {
+            return !(scalars.has_large && decimal::is_large(number));
+        };
+        let binary = if value.is_normal() { Binary::Some } else { Binary::NearZero };
+        self.binary.update(|before| before.max(binary));
+        !decimal::is_large(number)
     }
 
     fn affords(self, steps: u64) -> bool {

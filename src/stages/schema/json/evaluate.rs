@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::graph::{Applicator, Condition, Contains, Graph, Items, Members, Node, NodeId};
 use crate::budget::{Exhausted, Steps};
+use crate::stages::decimal::Written;
 
 /// Most nodes that may be open at once: evaluation is recursive, and the stack is finite.
 const MAX_DEPTH: u32 = 512;
@@ -18,6 +19,8 @@ const REMEMBER: u64 = 4;
 /// One evaluation of one value.
 pub(super) struct Evaluation<'g> {
     pub(super) graph: &'g Graph,
+    /// The numbers in the value that were rounded.
+    pub(super) numbers: &'g [Written],
     pub(super) steps: Steps,
     /// Verdicts, by node and by the address of the value.
     verdicts: HashMap<(NodeId, usize), bool, ahash::RandomState>,
@@ -31,8 +34,8 @@ pub(super) struct Evaluation<'g> {
 type Verdict = Result<bool, Exhausted>;
 
 impl<'g> Evaluation<'g> {
-    pub(super) fn new(graph: &'g Graph, steps: Steps) -> Self {
-        Self { graph, steps, verdicts: HashMap::default(), remember_all: false, temporary: 0, depth: 0 }
+    pub(super) fn new(graph: &'g Graph, numbers: &'g [Written], steps: Steps) -> Self {
+        Self { graph, numbers, steps, verdicts: HashMap::default(), remember_all: false, temporary: 0, depth: 0 }
     }
 
     /// Whether a value conforms to a node.
@@ -78,7 +81,7 @@ impl<'g> Evaluation<'g> {
     /// Whether the keywords without subschemas allow a value.
     pub(super) fn leaf(&mut self, node: &Node, value: &Value) -> Verdict {
         let Some(leaf) = &node.leaf else { return Ok(true) };
-        leaf.allows(value, &mut self.steps)
+        leaf.allows(value, self.numbers, &mut self.steps)
     }
 
     /// Whether one keyword of a node allows a value.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use jsonschema::{Draft, Validator};
 use serde_json::{Map, Number, Value};
 
+use super::exact::Exact;
 use super::problem::SchemaProblem;
 use super::unique::are_unique;
 use crate::budget::{Exhausted, Steps};
+use crate::stages::decimal::{self, Written};
 use crate::stages::schema::cost::Cost;
 use crate::stages::schema::ecma_regex::Pattern;
 use crate::stages::schema::formats::{self, NumberFormat};
@@ -39,8 +41,8 @@ pub(super) const LEAVES: [&str; 21] = [
     "uniqueItems",
 ];
 
-/// The keywords of one node that have no subschemas. The crate judges all but the formats of numbers, multiples, patterns, and
-/// whether items are unique.
+/// The keywords of one node that have no subschemas. The crate judges all but the formats of numbers, multiples, patterns,
+/// whether items are unique, and numbers that must be judged as they are written.
 #[derive(Debug)]
 pub(super) struct Leaf {
     pub(super) validator: Validator,
@@ -48,32 +50,114 @@ pub(super) struct Leaf {
     /// With its text.
     pub(super) pattern: Option<(Arc<str>, Arc<Pattern>)>,
     unique: bool,
+    exact: Exact,
+    /// Whether `const` and `enum` are judged here, because they have numbers in lists or objects.
+    lists: bool,
     /// With the divisor as it is written.
     pub(super) multiple: Option<(Number, Multiple)>,
     pub(super) cost: Cost,
 }
 
 impl Leaf {
-    pub(super) fn allows(&self, value: &Value, steps: &mut Steps) -> Result<bool, Exhausted> {
+    /// Whether all keywords allow a value, with the numbers in it that were rounded.
+    pub(super) fn allows(&self, value: &Value, numbers: &[Written], steps: &mut Steps) -> Result<bool, Exhausted> {
         steps.take(self.cost.steps(value))?;
-        if self.multiple.is_some() && value.is_number() {
-            steps.take(Multiple::STEPS)?;
+        if let Value::Number(number) = value {
+            return self.allows_number(value, number, numbers, steps);
         }
-        Ok(self.number_is_allowed(value)
-            && self.is_multiple(value)
-            && self.validator.is_valid(value)
+        Ok(self.validator.is_valid(value)
+            && self.unlisted(value, numbers, steps)?.is_none()
             && self.text_is_allowed(value, steps)?
-            && self.items_are_allowed(value, steps)?)
+            && self.items_are_allowed(value, numbers, steps)?)
     }
 
-    /// Whether the format of numbers allows a value.
-    pub(super) fn number_is_allowed(&self, value: &Value) -> bool {
-        self.number.as_ref().zip(value.as_number()).is_none_or(|(format, number)| format.allows(number))
+    fn allows_number(
+        &self,
+        value: &Value,
+        number: &Number,
+        numbers: &[Written],
+        steps: &mut Steps,
+    ) -> Result<bool, Exhausted> {
+        let allows = match self.exact.written(value, numbers) {
+            Some(written) => {
+                steps.take(written.steps())?;
+                self.exact.allows(&written)
+            }
+            None => self.validator.is_valid(value) && self.unlisted(value, numbers, steps)?.is_none(),
+        };
+        Ok(allows && self.has_format(number, numbers) && self.is_multiple(number, numbers, steps)?)
     }
 
-    /// Whether `multipleOf` allows a value.
-    pub(super) fn is_multiple(&self, value: &Value) -> bool {
-        self.multiple.as_ref().zip(value.as_number()).is_none_or(|((_, multiple), number)| multiple.allows(number))
+    /// The keywords that the crate judges, or would judge but for a number, and that do not allow a value; in words.
+    pub(super) fn errors(
+        &self,
+        value: &Value,
+        numbers: &[Written],
+        steps: &mut Steps,
+        most: usize,
+    ) -> Result<Vec<(String, String)>, Exhausted> {
+        if let Some(written) = self.exact.written(value, numbers) {
+            return Ok(self
+                .exact
+                .errors(&written)
+                .into_iter()
+                .map(|(keyword, detail)| (keyword.to_owned(), detail))
+                .collect());
+        }
+        let errors = self.validator.iter_errors(value).take(most);
+        let mut errors: Vec<_> =
+            errors.map(|error| (error.kind().keyword().to_owned(), error.masked().to_string())).collect();
+        errors.extend(self.unlisted(value, numbers, steps)?.map(|(keyword, detail)| (keyword.to_owned(), detail)));
+        Ok(errors)
+    }
+
+    /// Whether one of these keywords, which are among those that [`Self::errors`] names, does not allow a value.
+    pub(super) fn breaks(
+        &self,
+        value: &Value,
+        numbers: &[Written],
+        steps: &mut Steps,
+        keywords: &[&str],
+    ) -> Result<bool, Exhausted> {
+        if let Some(written) = self.exact.written(value, numbers) {
+            return Ok(self.exact.errors(&written).iter().any(|(keyword, _)| keywords.contains(keyword)));
+        }
+        Ok(self.validator.iter_errors(value).any(|error| keywords.contains(&error.kind().keyword()))
+            || self.unlisted(value, numbers, steps)?.is_some_and(|(keyword, _)| keywords.contains(&keyword)))
+    }
+
+    fn unlisted(
+        &self,
+        value: &Value,
+        numbers: &[Written],
+        steps: &mut Steps,
+    ) -> Result<Option<(&'static str, String)>, Exhausted> {
+        if self.lists { self.exact.unlisted(value, numbers, steps) } else { Ok(None) }
+    }
+
+    /// Whether a number has the format of numbers.
+    pub(super) fn has_format(&self, number: &Number, numbers: &[Written]) -> bool {
+        self.number.as_ref().is_none_or(|format| {
+            match decimal::as_written(numbers, number).filter(|_| number.is_f64()) {
+                Some(written) => format.allows_written(&written),
+                None => format.allows(number),
+            }
+        })
+    }
+
+    /// Whether `multipleOf` allows a number.
+    pub(super) fn is_multiple(
+        &self,
+        number: &Number,
+        numbers: &[Written],
+        steps: &mut Steps,
+    ) -> Result<bool, Exhausted> {
+        let Some((_, multiple)) = &self.multiple else { return Ok(true) };
+        steps.take(Multiple::STEPS)?;
+        match decimal::find(numbers, number) {
+            Some(written) => multiple.allows_decimal(&written.decimal, steps),
+            None => Ok(multiple.allows(number)),
+        }
     }
 
     /// Whether the pattern allows a value.
@@ -85,9 +169,14 @@ impl Leaf {
     }
 
     /// Whether items may be equal, or are not.
-    pub(super) fn items_are_allowed(&self, value: &Value, steps: &mut Steps) -> Result<bool, Exhausted> {
+    pub(super) fn items_are_allowed(
+        &self,
+        value: &Value,
+        numbers: &[Written],
+        steps: &mut Steps,
+    ) -> Result<bool, Exhausted> {
         match value {
-            Value::Array(items) if self.unique => are_unique(items, steps),
+            Value::Array(items) if self.unique => are_unique(items, numbers, steps),
             _ => Ok(true),
         }
     }
@@ -122,10 +211,16 @@ impl Leaves {
             }
             _ => None,
         };
+        let exact = Exact::new(draft, keywords.as_object().unwrap_or(&Map::new()));
+        let (lists, cost) = (exact.has_nested_numbers(), Cost::of(&keywords));
+        if let Some(keywords) = keywords.as_object_mut().filter(|_| lists) {
+            keywords.remove("const");
+            keywords.remove("enum");
+        }
         let validator =
             formats::options(draft, &keywords).build(&keywords).map_err(|error| SchemaProblem::of(&error))?;
         let number = keywords.as_object().and_then(NumberFormat::of);
-        let leaf = Arc::new(Leaf { validator, number, pattern, unique, multiple, cost: Cost::of(&keywords) });
+        let leaf = Arc::new(Leaf { validator, number, pattern, unique, exact, lists, multiple, cost });
         self.known.insert(key, Arc::clone(&leaf));
         Ok(leaf)
     }

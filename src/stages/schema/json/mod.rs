@@ -1,8 +1,9 @@
 //! JSON bodies: parses them strictly and validates them against a compiled JSON Schema.
 //!
 //! Each schema of a policy is compiled once, together with all that it refers to: files are resources of one whole
-//! ([`Documents`]), references lead from one to another, and what several schemas use is there once. Formats are asserted, and patterns run within the budget. A
-//! violation names the location and the constraint, never the value.
+//! ([`Documents`]), references lead from one to another, and what several schemas use is there once. Formats are asserted,
+//! patterns run within the budget, and numbers are judged as they are written ([`crate::stages::decimal`]). A violation names
+//! the location and the constraint, never the value.
 //!
 //! Most bodies are valid, and most schemas are simple: for those, [`FastPath`] runs first, which builds no tree. All
 //! others are evaluated on a [`graph`]. The `jsonschema` crate judges the keywords that have no subschemas; the way
@@ -14,6 +15,7 @@ mod contradictions;
 mod documents;
 mod evaluate;
 mod evaluated;
+mod exact;
 mod form;
 mod graph;
 mod index;
@@ -29,7 +31,6 @@ mod scan;
 mod unique;
 pub(crate) mod uri;
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use jsonschema::Draft;
@@ -49,7 +50,8 @@ use super::fast_path::FastPath;
 use super::malformed::malformed;
 use crate::budget::Steps;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
-use crate::stages::strict_json::{self, Unparsed};
+use crate::stages::decimal::Written;
+use crate::stages::strict_json::{self, Intake, Unparsed};
 
 /// Most violations that one answer lists.
 const MAX_VIOLATIONS: usize = 20;
@@ -157,8 +159,9 @@ impl JsonSchema {
         if self.fast_path.as_ref().is_some_and(|fast_path| fast_path.accepts(body, steps)) {
             return Some(Ok(()));
         }
-        let violations = match strict_json::parse_in(&Cell::new(MAX_TREE), body) {
-            Ok(value) => self.violations_within(steps, &value, "")?,
+        let intake = Intake::new(MAX_TREE);
+        let violations = match strict_json::parse_in(&intake, body) {
+            Ok(value) => self.violations_within(steps, &intake.numbers(), &value, "")?,
             Err(Unparsed::TooLarge) => vec![too_complex("")],
             Err(Unparsed::Malformed(error)) => {
                 return Some(Err(malformed(format!("the body is not acceptable JSON: {error}"))));
@@ -170,16 +173,24 @@ impl JsonSchema {
     /// Returns the first violations of a value, with `prefix` before their pointers.
     #[cfg(test)]
     fn violations(&self, value: &Value, prefix: &str) -> Vec<Violation> {
-        let found = self.violations_within(Steps::new(MAX_STEPS), value, prefix);
+        let found = self.violations_within(Steps::new(MAX_STEPS), &[], value, prefix);
         found.unwrap_or_else(|| vec![too_complex(prefix)])
     }
 
-    /// Returns the first violations of a value, with `prefix` before their pointers; `None` if that takes more steps.
-    pub(super) fn violations_within(&self, steps: Steps, value: &Value, prefix: &str) -> Option<Vec<Violation>> {
-        if Evaluation::new(&self.graph, steps).valid(self.root, value).ok()? {
+    /// Returns the first violations of a value, with `prefix` before their pointers; `None` if that takes more steps. `numbers`
+    /// are those in the value that were rounded when they were read.
+    pub(super) fn violations_within(
+        &self,
+        steps: Steps,
+        numbers: &[Written],
+        value: &Value,
+        prefix: &str,
+    ) -> Option<Vec<Violation>> {
+        let evaluation = || Evaluation::new(&self.graph, numbers, steps);
+        if evaluation().valid(self.root, value).ok()? {
             return Some(Vec::new());
         }
-        let found = report::report(&self.graph, self.root, value, prefix, steps, MAX_VIOLATIONS);
+        let found = report::report(evaluation(), self.root, value, prefix, MAX_VIOLATIONS);
         // None if the report ran out of steps before it came to a violation.
         Some(found).filter(|found| !found.is_empty())
     }

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::evaluate::Evaluation;
 use super::graph::{Applicator, Graph, Members, NodeId};
-use crate::budget::{Exhausted, Steps};
+use super::leaf::Leaf;
+use crate::budget::Exhausted;
 use crate::refusal::Violation;
 
 /// Longest detail and longest pointer of one violation, in bytes.
@@ -15,14 +16,13 @@ const MAX_DETAIL: usize = 300;
 
 /// Reports up to `most` violations of a value that does not conform to the root.
 pub(super) fn report(
-    graph: &Graph,
+    mut evaluation: Evaluation<'_>,
     root: NodeId,
     value: &Value,
     prefix: &str,
-    steps: Steps,
     most: usize,
 ) -> Vec<Violation> {
-    let mut evaluation = Evaluation::new(graph, steps);
+    let graph = evaluation.graph;
     // Everything that fails is asked about once more on each level above it.
     evaluation.remember_all = true;
     let own = graph.node(root).map_or(0, |node| node.document);
@@ -89,24 +89,7 @@ impl<'g> Report<'g> {
         if let Some(leaf) = &node.leaf
             && !self.evaluation.leaf(node, value)?
         {
-            for error in leaf.validator.iter_errors(value).take(self.most) {
-                let keyword = error.kind().keyword().to_owned();
-                self.add(&place, &keyword, error.masked().to_string());
-            }
-            let steps = &mut self.evaluation.steps;
-            let (text, items) = (leaf.text_is_allowed(value, steps)?, leaf.items_are_allowed(value, steps)?);
-            if let Some((pattern, _)) = leaf.pattern.as_ref().filter(|_| !text) {
-                self.add(&place, "pattern", format!("value does not match \"{pattern}\""));
-            }
-            if !items {
-                self.add(&place, "uniqueItems", "value has items that are equal".to_owned());
-            }
-            if let Some((divisor, _)) = leaf.multiple.as_ref().filter(|_| !leaf.is_multiple(value)) {
-                self.add(&place, "multipleOf", format!("the number is not a multiple of {divisor}"));
-            }
-            if let Some(format) = leaf.number.as_ref().filter(|_| !leaf.number_is_allowed(value)) {
-                self.add(&place, "format", format!("the number is not in the range of `{}`", format.name()));
-            }
+            self.leaf(leaf, &place, value)?;
         }
         for applicator in &node.applicators {
             if self.full() {
@@ -115,6 +98,33 @@ impl<'g> Report<'g> {
             if !self.evaluation.apply(applicator, id, value)? {
                 self.applicator(applicator, id, &place, value)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Reports the keywords without subschemas that do not allow a value.
+    fn leaf(&mut self, leaf: &Leaf, place: &str, value: &Value) -> Result<(), Exhausted> {
+        let (numbers, steps) = (self.evaluation.numbers, &mut self.evaluation.steps);
+        let errors = leaf.errors(value, numbers, steps, self.most)?;
+        let (text, items) = (leaf.text_is_allowed(value, steps)?, leaf.items_are_allowed(value, numbers, steps)?);
+        let (multiple, format) = match value {
+            Value::Number(number) => (leaf.is_multiple(number, numbers, steps)?, leaf.has_format(number, numbers)),
+            _ => (true, true),
+        };
+        for (keyword, detail) in errors {
+            self.add(place, &keyword, detail);
+        }
+        if let Some((pattern, _)) = leaf.pattern.as_ref().filter(|_| !text) {
+            self.add(place, "pattern", format!("value does not match \"{pattern}\""));
+        }
+        if !items {
+            self.add(place, "uniqueItems", "value has items that are equal".to_owned());
+        }
+        if let Some((divisor, _)) = leaf.multiple.as_ref().filter(|_| !multiple) {
+            self.add(place, "multipleOf", format!("the number is not a multiple of {divisor}"));
+        }
+        if let Some(format) = leaf.number.as_ref().filter(|_| !format) {
+            self.add(place, "format", format!("the number is not in the range of `{}`", format.name()));
         }
         Ok(())
     }
@@ -310,9 +320,7 @@ impl<'g> Report<'g> {
         if let Some(leaf) = &node.leaf
             && !self.evaluation.leaf(node, value)?
         {
-            let of_kind = |keyword: &str| ["type", "const", "enum"].contains(&keyword);
-            let kind = leaf.validator.iter_errors(value).any(|error| of_kind(error.kind().keyword()));
-            distance.itself |= kind;
+            distance.itself |= self.breaks(leaf, value, &["type", "const", "enum"])?;
             distance.others += 1;
         }
         for applicator in &node.applicators {
@@ -346,9 +354,12 @@ impl<'g> Report<'g> {
         let Some(node) = self.evaluation.graph.node(id) else { return Ok(false) };
         let Some(leaf) = node.leaf.as_ref().filter(|_| member.is_string()) else { return Ok(false) };
         self.evaluation.steps.take(leaf.cost.steps(member))?;
-        let of_kind = |keyword: &str| ["const", "enum"].contains(&keyword);
-        let kind = leaf.validator.iter_errors(member).any(|error| of_kind(error.kind().keyword()));
-        Ok(kind)
+        self.breaks(leaf, member, &["const", "enum"])
+    }
+
+    /// Whether one of these keywords does not allow a value.
+    fn breaks(&mut self, leaf: &Leaf, value: &Value, keywords: &[&str]) -> Result<bool, Exhausted> {
+        leaf.breaks(value, self.evaluation.numbers, &mut self.evaluation.steps, keywords)
     }
 }
 

@@ -4,6 +4,7 @@ mod budget;
 mod differential;
 mod judges;
 mod lint;
+mod numbers;
 mod random;
 mod resources;
 
