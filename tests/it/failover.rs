@@ -5,85 +5,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-
-use tempfile::TempDir;
 
 use crate::support::client::{Answer, operator};
 use crate::support::issuer::Issuer;
 use crate::support::proxy::ADMIN_TOKEN;
+use crate::support::redis::Server;
 use crate::support::*;
-
-/// A Redis server, or a Sentinel, on a port of its own. Dropping it kills it.
-struct Server {
-    port: u16,
-    child: Child,
-    _folder: TempDir,
-}
-
-impl Server {
-    /// Starts one with this configuration, or returns `None` where there is no Redis.
-    fn start(configuration: &str, arguments: &[&str]) -> Option<Self> {
-        if !has("redis-server") || !has("redis-cli") {
-            skipped("there is no redis-server or redis-cli");
-            return None;
-        }
-        // Somebody else may take the port before the server does: then another one.
-        loop {
-            let folder = TempDir::new().unwrap();
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let file = folder.path().join("redis.conf");
-            std::fs::write(
-                &file,
-                format!("port {port}\nbind 127.0.0.1\ndir {}\n{configuration}\n", folder.path().display()),
-            )
-            .unwrap();
-            let mut command = Command::new("redis-server");
-            let mut child = command.arg(&file).args(arguments).stdout(Stdio::null()).spawn().unwrap();
-            let up = eventually("redis takes connections, or ends", || match child.try_wait().unwrap() {
-                Some(_) => Some(false),
-                None => TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
-            });
-            if up {
-                return Some(Self { port, child, _folder: folder });
-            }
-        }
-    }
-
-    /// A primary, and a replica that follows it for as long as the primary lets it.
-    fn pair() -> Option<(Self, Self)> {
-        let primary = Self::start("save \"\"\nrepl-diskless-sync-delay 0\nuser replica on >secret allcommands", &[])?;
-        let replica = format!("save \"\"\nmasteruser replica\nmasterauth secret\nreplicaof 127.0.0.1 {}", primary.port);
-        let replica = Self::start(&replica, &[])?;
-        eventually("the replica follows", || {
-            replica.asks("INFO replication").contains("master_link_status:up").then_some(())
-        });
-        Some((primary, replica))
-    }
-
-    /// Sends a command with `redis-cli`, and returns what it prints.
-    fn asks(&self, command: &str) -> String {
-        let port = self.port.to_string();
-        let output = Command::new("redis-cli").args(["-p", &port]).args(command.split(' ')).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// Loses its replica: what is changed from now on is on this server alone.
-    fn loses(&self, replica: &Self) {
-        self.asks("ACL DELUSER replica");
-        eventually("the replica is cut off", || {
-            replica.asks("INFO replication").contains("master_link_status:down").then_some(())
-        });
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// The one address of the store, which leads to the server that is the primary.
 struct Address {
@@ -253,14 +181,7 @@ fn a_primary_that_comes_back_with_what_a_replica_that_lagged_has_lifts_nothing()
 
 #[test]
 fn a_failover_by_sentinel_to_a_replica_that_lagged_lifts_nothing() {
-    let Some((primary, replica)) = Server::pair() else { return };
-    let watches = format!(
-        "sentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 10000",
-        primary.port
-    );
-    let Some(sentinel) = Server::start(&watches, &["--sentinel"]) else { return };
-    let knows = || sentinel.asks("SENTINEL REPLICAS main").contains(&replica.port.to_string()).then_some(());
-    eventually("sentinel knows the replica", knows);
+    let Some((primary, replica, sentinel)) = Server::watched() else { return };
     let (upstream, issuer, address) = (upstream().start(), issuer(), Address::of(&primary));
     let node = sharing(address.port, &upstream, &issuer).start();
     let restricted = Restricted::on(&node, &issuer, &primary, &replica);

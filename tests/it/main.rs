@@ -59,6 +59,7 @@ mod policy_tests;
 mod proxy_headers;
 mod readers;
 mod record;
+mod redis_servers;
 mod refused_credentials;
 mod reload;
 mod report;

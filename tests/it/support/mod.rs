@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod client;
 pub mod issuer;
 pub mod proxy;
+pub mod redis;
 pub mod upstream;
 pub mod wire;
 
