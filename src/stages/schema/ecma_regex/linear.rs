@@ -1,8 +1,10 @@
 //! Patterns without look-around and backreferences: `regex-automata` matches them, in linear time.
 
-use regex_automata::dfa::{StartKind, dense};
-use regex_automata::meta;
+use std::sync::Arc;
+
+use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
+use regex_automata::{Input, meta};
 use regex_syntax::hir::{Class, Hir, Look, Repetition};
 
 use super::tree::{Node, Position};
@@ -13,15 +15,23 @@ const MAX_SIZE: usize = 10 << 20;
 const MAX_DETERMINISTIC: usize = 1 << 20;
 /// Memory in bytes that it may take to find that out.
 const MAX_DETERMINIZATION: usize = 4 << 20;
+/// Largest deterministic automaton, in bytes, that is kept: as small as what the crate would build for the pattern.
+const MAX_KEPT: usize = 32 << 10;
 /// States of any other automaton that cost a step for each 32 bytes of a text: all of them may be visited for each byte.
 const STATES_PER_STEP: u64 = 16;
 
 /// An automaton.
 #[derive(Debug, Clone)]
 pub(super) struct Linear {
-    regex: meta::Regex,
+    engine: Engine,
     /// Steps for each 32 bytes of a text.
     pub(super) cost: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Engine {
+    Deterministic(Arc<dense::DFA<Vec<u32>>>),
+    Other(meta::Regex),
 }
 
 impl Linear {
@@ -36,16 +46,25 @@ impl Linear {
             .dfa_size_limit(Some(MAX_DETERMINISTIC))
             .determinize_size_limit(Some(MAX_DETERMINIZATION));
         let cost = match dense::Builder::new().configure(deterministic).build_from_nfa(&automaton) {
+            Ok(small) if small.memory_usage() <= MAX_KEPT => {
+                return Some(Self { engine: Engine::Deterministic(Arc::new(small)), cost: 1 });
+            }
             Ok(_) => 1,
             Err(_) => 1 + automaton.states().len() as u64 / STATES_PER_STEP,
         };
         let config = meta::Config::new().which_captures(WhichCaptures::Implicit).nfa_size_limit(Some(2 * MAX_SIZE));
         let regex = meta::Builder::new().configure(config).build_from_hir(&hir).ok()?;
-        Some(Self { regex, cost })
+        Some(Self { engine: Engine::Other(regex), cost })
     }
 
     pub(super) fn is_match(&self, text: &str) -> bool {
-        self.regex.is_match(text)
+        match &self.engine {
+            // It fails at bytes where it has been set to give up, and there are none.
+            Engine::Deterministic(automaton) => {
+                automaton.try_search_fwd(&Input::new(text).earliest(true)).is_ok_and(|end| end.is_some())
+            }
+            Engine::Other(regex) => regex.is_match(text),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! References, and the base URIs that they are resolved against (RFC 3986 §5), as people write them: with `<`, blanks and
 //! `\` in them. Identifiers are compared, never fetched.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 /// The scheme of files: `policy:` and the path from the policy's folder.
@@ -79,8 +81,11 @@ pub(crate) fn relative(from: &str, to: &str) -> Option<String> {
 }
 
 /// A step of a JSON pointer (RFC 6901 §3).
-pub(super) fn escaped(step: &str) -> String {
-    step.replace('~', "~0").replace('/', "~1")
+pub(super) fn escaped(step: &str) -> Cow<'_, str> {
+    match step.contains(['~', '/']) {
+        true => step.replace('~', "~0").replace('/', "~1").into(),
+        false => step.into(),
+    }
 }
 
 /// What to write in a policy so that a URI is found.
