@@ -119,9 +119,12 @@ impl<'r> Compiler<'r> {
         let named = root.schema.get("$schema").and_then(Value::as_str);
         let problems = match (root.draft, named) {
             (Draft::Unknown, named) => vec![self.places.unknown_draft(&root, named.unwrap_or_default())],
-            (draft, _) => {
+            _ => {
                 let file = self.places.documents.name(document);
-                let found = metaschemas::problems(root.schema, draft).into_iter();
+                let found = self.places.index.by_draft(document).into_iter().flat_map(|part| {
+                    let found = metaschemas::problems(&part.schema, part.draft).into_iter();
+                    found.map(move |problem| problem.below(&part.pointer))
+                });
                 found.map(|problem| problem.in_file(file.clone())).collect()
             }
         };

@@ -18,6 +18,11 @@ pub(crate) fn of_place(path: &str, pointer: &str) -> String {
     format!("{}#{}", of_file(path), pointer.replace('%', "%25"))
 }
 
+/// A reference to a place in the schema that has it, which cannot be taken for one to a definition of a description.
+pub(crate) fn of_own_place(pointer: &str) -> String {
+    format!("#{}", pointer.replace('%', "%25").replace('$', "%24"))
+}
+
 /// The path of a file, if the URI is one of a file.
 pub(super) fn file_of(uri: &str) -> Option<String> {
     let path = uri.strip_prefix(FILE)?;
