@@ -186,6 +186,27 @@ fn what_schemas_cannot_say_is_reported_at_its_place() {
             "{ prefixItems: [{ $dynamicAnchor: a }, { $dynamicAnchor: a }], items: { $dynamicRef: '#a' } }",
             "warning the reference `#a` cannot be resolved: several schemas have the anchor `a`",
         ),
+        // What no value can meet is a slip.
+        (
+            "3.1.0",
+            "{ type: string, minLength: 5, maxLength: 3 }",
+            "warning no string meets this schema: `minLength` is more than `maxLength`",
+        ),
+        (
+            "3.0.3",
+            "{ minimum: 3, maximum: 3, exclusiveMinimum: true }",
+            "warning no number meets this schema: `exclusiveMinimum` is not less than `maximum`",
+        ),
+        (
+            "3.0.3",
+            "{ properties: { a: { type: integer, enum: ['1'] } } }",
+            "warning no value meets this schema: no value of `enum` is of `type: integer`",
+        ),
+        (
+            "3.1.0",
+            "{ items: { required: [a], additionalProperties: false } }",
+            "warning no object meets this schema: `a` is required, and `additionalProperties: false` does not allow it",
+        ),
         (
             "3.1.0",
             "{ prefixItems: [{ $id: 'urn:a' }, { $id: 'urn:a', type: string }], items: { $ref: 'urn:a' } }",

@@ -122,6 +122,7 @@ impl<'d> Lowering<'_, 'd> {
                 None => self.other(name, &child),
             }
         }
+        self.contradictions(node, &out);
         if base {
             out.remove("oneOf").or_else(|| out.remove("anyOf"));
         } else {
@@ -130,6 +131,18 @@ impl<'d> Lowering<'_, 'd> {
         match self.schemas.version {
             Version::V3_0 if node.flag("nullable") => nullable::with_null(out),
             _ => Value::Object(out),
+        }
+    }
+
+    /// Tells keywords that no value meets together: as they are judged, so without what is for the other direction only.
+    fn contradictions(&mut self, node: &Node<'d>, out: &Map<String, Value>) {
+        let nullable = self.schemas.version == Version::V3_0 && node.flag("nullable");
+        for (keyword, message) in lint::contradictions(out) {
+            // Null is accepted whatever is listed.
+            let is_met = nullable && (keyword == "enum" || keyword == "const");
+            if let Some(child) = node.get(keyword).filter(|_| !is_met) {
+                self.diagnostics.warning(&child, message).at_key();
+            }
         }
     }
 
