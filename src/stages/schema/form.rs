@@ -40,7 +40,7 @@ impl Form {
         self.object(body).map_or_else(|refusal| Some(Err(refusal)), |object| judged(object, steps, &self.schema))
     }
 
-    fn object(&self, body: &[u8]) -> Result<Object, Refusal> {
+    pub(super) fn object(&self, body: &[u8]) -> Result<Object, Refusal> {
         let text = std::str::from_utf8(body).ok().filter(|text| text.is_ascii());
         let text = text.ok_or_else(|| malformed("the form is not ASCII; write other characters as %XX, in UTF-8"))?;
         if text.split('&').any(|pair| !pair.is_empty() && !pair.contains('=')) {
@@ -79,7 +79,7 @@ impl Multipart {
             .map_or_else(|refusal| Some(Err(refusal)), |object| judged(object, steps, &self.schema))
     }
 
-    fn object(&self, boundary: &str, body: &[u8]) -> Result<Object, Refusal> {
+    pub(super) fn object(&self, boundary: &str, body: &[u8]) -> Result<Object, Refusal> {
         let parts = multipart::parts(boundary, body).map_err(|problem| malformed(format!("the body {problem}")))?;
         let (mut texts, mut violations) = (Vec::new(), Vec::new());
         for part in &parts {
@@ -129,7 +129,7 @@ impl Multipart {
 }
 
 /// What a form may be, or what is wrong with its fields.
-type Object = Result<Draft, Vec<Violation>>;
+pub(super) type Object = Result<Draft, Vec<Violation>>;
 
 fn judged(object: Object, steps: Steps, schema: &JsonSchema) -> Option<Result<(), Refusal>> {
     let violations = match object {

@@ -218,4 +218,4 @@ pub(crate) fn pattern_problem(pattern: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

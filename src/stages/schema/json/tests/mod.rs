@@ -4,7 +4,7 @@ mod budget;
 mod differential;
 mod judges;
 mod lint;
-mod random;
+pub(in crate::stages::schema) mod random;
 mod resources;
 
 use serde_json::json;
