@@ -4,8 +4,8 @@
 //! meta-schema that is built in; or the file beside the one that refers to it. Nothing is fetched, and references stay in the
 //! policy's folder, or in the folder of a file outside that the policy names.
 //!
-//! A schema takes five times as much memory as its text, so only what is compiled together is held at once
-//! ([`json_groups`]).
+//! A schema takes five times as much memory as its text, so of large policies only what is compiled together is held at
+//! once ([`json_groups`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ use crate::stages::schema::json::{DocumentId, Documents, Outline, SchemaProblem,
 const MAX_FILES: usize = 10_000;
 /// Most bytes of all of them.
 const MAX_BYTES: usize = 256 << 20;
+/// Most bytes of files whose values are kept until they are compiled; the other files are parsed again then.
+const MAX_KEPT: usize = 16 << 20;
 
 /// The position of a file or a meta-schema in the order of reading.
 pub(super) type EntryId = usize;
@@ -42,6 +44,7 @@ pub(super) struct Loader<'l, 'a> {
     waiting: Vec<(EntryId, Vec<Wanted>)>,
     files: usize,
     bytes: usize,
+    kept: usize,
 }
 
 /// What was read, and how it hangs together.
@@ -72,6 +75,8 @@ struct File {
     /// The folder that its references stay in. Empty: the policy's.
     folder: String,
     path: String,
+    /// What is in it, until it is compiled.
+    kept: Option<Box<JsonFile>>,
 }
 
 /// Documents that are compiled together.
@@ -93,7 +98,7 @@ enum Unread {
 impl<'l, 'a> Loader<'l, 'a> {
     pub(super) fn new(context: &'l mut Context<'a>, catalog: &'l Catalog) -> Self {
         let (known, waiting) = (HashMap::new(), Vec::new());
-        Self { context, catalog, read: Read::default(), known, waiting, files: 0, bytes: 0 }
+        Self { context, catalog, read: Read::default(), known, waiting, files: 0, bytes: 0, kept: 0 }
     }
 
     /// Reads a file that the policy names; reports problems where it does.
@@ -235,7 +240,10 @@ impl<'l, 'a> Loader<'l, 'a> {
         let document = documents.add(path, Arc::clone(&file.value), default);
         let outline = documents.outline(document);
         lint(self.context, &file, outline.draft, named);
-        let origin = Origin::File(File { source, folder: folder.clone(), path: path.clone() });
+        let keeps = self.kept + source.text.len() <= MAX_KEPT;
+        self.kept += if keeps { source.text.len() } else { 0 };
+        let kept = keeps.then(|| Box::new(file));
+        let origin = Origin::File(File { source, folder: folder.clone(), path: path.clone(), kept });
         Ok(self.add(origin, default, outline))
     }
 }
@@ -260,26 +268,28 @@ impl Read {
     }
 
     /// All that was read, as one group.
-    pub(super) fn whole(&self) -> Group {
+    pub(super) fn whole(&mut self) -> Group {
         self.group(&(0..self.entries.len()).collect::<Vec<_>>())
     }
 
-    /// Reads the values of a group again.
-    pub(super) fn group(&self, members: &[EntryId]) -> Group {
+    /// The documents of a group, those that are not kept from their texts again.
+    pub(super) fn group(&mut self, members: &[EntryId]) -> Group {
         let mut group = Group { documents: Documents::default(), ids: HashMap::new(), files: HashMap::new() };
-        for (id, entry) in members.iter().filter_map(|id| Some((*id, self.entries.get(*id)?))) {
-            let document = match &entry.origin {
+        for id in members {
+            let Some(Entry { origin, default, .. }) = self.entries.get_mut(*id) else { continue };
+            let document = match origin {
                 Origin::BuiltIn(uri) => group.documents.add_built_in(uri),
-                Origin::File(File { source, path, .. }) => {
+                Origin::File(File { source, path, kept, .. }) => {
                     // What is wrong with it was reported when it was read first.
-                    JsonFile::read(source, yaml::SCHEMA, &mut Problems::new()).map(|file| {
-                        let document = group.documents.add(path, Arc::clone(&file.value), entry.default);
+                    let again = || JsonFile::read(source, yaml::SCHEMA, &mut Problems::new());
+                    kept.take().map(|kept| *kept).or_else(again).map(|file| {
+                        let document = group.documents.add(path, Arc::clone(&file.value), *default);
                         group.files.insert(path.clone(), file);
                         document
                     })
                 }
             };
-            group.ids.extend(document.map(|document| (id, document)));
+            group.ids.extend(document.map(|document| (*id, document)));
         }
         for (id, from) in &group.ids {
             for (uri, target) in self.linked.get(*id).map(|linked| &linked.references).into_iter().flatten() {

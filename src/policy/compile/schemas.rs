@@ -53,7 +53,7 @@ impl Schemas {
                 known.value |= need.value;
             }
         });
-        let read = loader.finish();
+        let mut read = loader.finish();
         let mut compiled: HashMap<EntryId, SchemaFile> = HashMap::new();
         let mut shared = Shared::default();
         for members in read.groups() {

@@ -4,13 +4,12 @@
 //! read from the policy's folder only (or from the description's folder, where the policy names a description
 //! elsewhere, and from where `catalog` says), never over the network.
 
-use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::reference::{self, Origin, Target, TargetFile};
+use super::reference::{self, Anchor, Names, Origin, Target, TargetFile};
 use super::schema_file;
 use crate::policy::catalog::{self, Catalog};
 use crate::policy::diagnostic::Problems;
@@ -35,8 +34,6 @@ pub(super) struct Files {
     /// By URI: the files of the schemas with this `$id`, and where each is.
     identified: HashMap<String, Vec<(usize, String)>>,
     catalog: Catalog,
-    /// How many schemas have each dynamic anchor, counted when it is first needed.
-    dynamic_anchors: OnceCell<HashMap<String, usize>>,
 }
 
 #[derive(Debug)]
@@ -46,8 +43,7 @@ struct File {
     /// The folder that its references stay in. Empty: the policy's.
     folder: String,
     file: JsonFile,
-    /// By JSON pointer: the URI of each schema with an `$id`.
-    identifiers: BTreeMap<String, String>,
+    names: Names,
     /// Whether it is a JSON Schema of its own, which keeps to its own draft and resolves its references itself.
     is_schema: bool,
 }
@@ -55,17 +51,26 @@ struct File {
 impl File {
     /// The innermost schema with an `$id` around a place: where it is, and its URI.
     fn resource(&self, mut place: &str) -> Option<(&str, &str)> {
-        if self.identifiers.is_empty() {
+        if self.names.identifiers.is_empty() {
             return None;
         }
         loop {
-            if let Some((pointer, uri)) = self.identifiers.get_key_value(place) {
+            if let Some((pointer, uri)) = self.names.identifiers.get_key_value(place) {
                 return Some((pointer, uri));
             }
             place = place.rsplit_once('/')?.0;
         }
     }
+
+    /// The anchors of the innermost schema with an `$id` around a place, or of the file.
+    fn anchors(&self, place: &str) -> (&str, &[Anchor]) {
+        let root = self.resource(place).map_or("", |(root, _)| root);
+        (root, self.names.anchors.get(root).map(Vec::as_slice).unwrap_or_default())
+    }
 }
+
+/// A schema that identifies itself, or a file: which file, and where in it.
+pub(super) type Resource = (usize, String);
 
 /// One value in one of the files.
 #[derive(Debug, Clone)]
@@ -100,13 +105,8 @@ impl Files {
         problems: &mut Problems,
     ) -> Option<Self> {
         let root = JsonFile::read(source, yaml::OPENAPI, problems)?;
-        let mut files = Self {
-            files: Vec::new(),
-            known: HashMap::new(),
-            identified: HashMap::new(),
-            catalog: catalog.clone(),
-            dynamic_anchors: OnceCell::new(),
-        };
+        let mut files =
+            Self { files: Vec::new(), known: HashMap::new(), identified: HashMap::new(), catalog: catalog.clone() };
         let mut bytes = source.text.len();
         // A description outside the policy's folder is named by the policy itself, so its folder is allowed.
         files.add(path.to_owned(), catalog::folder_of(path), root);
@@ -140,12 +140,12 @@ impl Files {
 
     fn add(&mut self, path: String, folder: String, file: JsonFile) {
         self.known.insert(path.clone(), Ok(self.files.len()));
-        let identifiers = reference::identifiers(&file.value, &path);
-        for (pointer, uri) in &identifiers {
+        let names = reference::names(&file.value, &path);
+        for (pointer, uri) in &names.identifiers {
             self.identified.entry(uri.clone()).or_default().push((self.files.len(), pointer.clone()));
         }
         let is_schema = !self.files.is_empty() && schema_file::is_schema(&file.value);
-        self.files.push(File { path, folder, file, identifiers, is_schema });
+        self.files.push(File { path, folder, file, names, is_schema });
     }
 
     /// The files that are JSON Schemas of their own: the path of each, and the folder that its references stay in.
@@ -170,7 +170,7 @@ impl Files {
             reference::parse(origin, reference, &self.catalog).map_err(|why| failed(&why))?;
         let identified = match (resource, written) {
             // Many mean the root of the file, though the schema has an identifier.
-            (Some((root, _)), "") => self.node(file, root, &place),
+            (Some((root, _)), "") => self.node(file, root, &place).map_err(|why| failed(&why))?,
             (Some((_, base)), written) => self.identified(file, &uri::resolve(base, written), &place, &failed)?,
             (None, _) => None,
         };
@@ -194,7 +194,8 @@ impl Files {
                 _ => return Err(failed(&format!("it is a URL; say where it is: {}", uri::catalog(&url)))),
             },
         };
-        self.node(file, "", &place).ok_or_else(|| failed("there is nothing there"))
+        let node = self.node(file, "", &place).map_err(|why| failed(&why))?;
+        node.ok_or_else(|| failed("there is nothing there"))
     }
 
     /// A place in the schema with this `$id`: the one in the file itself, or the only one in any.
@@ -214,38 +215,24 @@ impl Files {
         if meant.any(|(other, below)| value(*other, below) != value(*file, root)) {
             return Err(failed(&format!("several schemas have the `$id` {uri}")));
         }
-        Ok(self.node(*file, root, place))
+        self.node(*file, root, place).map_err(|why| failed(&why))
     }
 
-    /// A place, as a pointer or an anchor, in what is at `root` in a file.
-    fn node(&self, file: usize, root: &str, place: &str) -> Option<Node<'_>> {
-        let whole = self.files.get(file)?.file.value.pointer(root)?;
-        let pointed = place.is_empty() || place.starts_with('/');
-        let below = if pointed { place.to_owned() } else { reference::anchor(whole, place)? };
-        let value = whole.pointer(&below)?;
-        Some(Node { files: self, file, pointer: format!("{root}{below}"), value })
-    }
-
-    /// How many schemas in all files have this dynamic anchor.
-    fn dynamic_anchors(&self, name: &str) -> usize {
-        let count = || {
-            let mut counts = HashMap::new();
-            let mut left: Vec<&Value> = self.files.iter().map(|file| &*file.file.value).collect();
-            while let Some(value) = left.pop() {
-                match value {
-                    Value::Object(members) => {
-                        if let Some(Value::String(name)) = members.get("$dynamicAnchor") {
-                            *counts.entry(name.clone()).or_insert(0) += 1;
-                        }
-                        left.extend(members.values());
-                    }
-                    Value::Array(items) => left.extend(items),
-                    _ => {}
-                }
+    /// A place, as a pointer or an anchor, in the resource at `root` in a file.
+    fn node(&self, file: usize, root: &str, place: &str) -> Result<Option<Node<'_>>, String> {
+        let Some(from) = self.files.get(file) else { return Ok(None) };
+        let pointer = if place.is_empty() || place.starts_with('/') {
+            format!("{root}{place}")
+        } else {
+            let mut named = from.anchors(root).1.iter().filter(|anchor| anchor.name == place);
+            match (named.next(), named.next()) {
+                (Some(anchor), None) => anchor.pointer.clone(),
+                (Some(_), Some(_)) => return Err(format!("several schemas have the anchor `{place}`")),
+                (None, _) => return Ok(None),
             }
-            counts
         };
-        self.dynamic_anchors.get_or_init(count).get(name).copied().unwrap_or_default()
+        let value = from.file.value.pointer(&pointer);
+        Ok(value.map(|value| Node { files: self, file, pointer, value }))
     }
 
     /// The place of a node or of its key; where it does not exist, of its nearest ancestor.
@@ -276,7 +263,7 @@ fn open(sources: &mut Sources, folder: &str, path: &str, problems: &mut Problems
 fn named(file: &File, catalog: &Catalog) -> Vec<(String, Option<String>)> {
     let mut paths = Vec::new();
     // Where values are matters only among identifiers.
-    let plain = file.identifiers.is_empty();
+    let plain = file.names.identifiers.is_empty();
     let below = |above: &str, step: &str| if plain { String::new() } else { format!("{above}/{}", escape(step)) };
     let mut left = vec![(String::new(), &*file.file.value)];
     while let Some((pointer, value)) = left.pop() {
@@ -350,17 +337,47 @@ impl<'d> Node<'d> {
         Some(uri::of_place(&file.path, &self.pointer))
     }
 
+    /// The URI of a schema that the program makes a resource of.
+    pub(super) fn made_uri(&self) -> String {
+        let path = self.files.files.get(self.file).map_or("", |file| &file.path);
+        uri::of_file(&format!("{path}#{}", self.pointer))
+    }
+
+    /// What is at a pointer below.
+    pub(super) fn at(&self, pointer: &str) -> Option<Self> {
+        let value = self.value.pointer(pointer)?;
+        Some(Self { pointer: format!("{}{pointer}", self.pointer), value, ..*self })
+    }
+
     /// Follows a reference by one step.
     pub(super) fn follow(&self, reference: &str) -> Result<Self, String> {
         self.files.follow(self.file, &self.pointer, reference)
     }
 
-    /// Follows a dynamic reference by one step; `None` if it depends on the way to it where it leads.
-    pub(super) fn follow_dynamic(&self, reference: &str) -> Result<Option<Self>, String> {
+    /// Where a dynamic reference leads, by its own text, and the name of the dynamic anchor that it uses.
+    pub(super) fn follow_dynamic(&self, reference: &str) -> Result<(Self, Option<&'d str>), String> {
         let target = self.follow(reference)?;
         let anchor = target.text("$dynamicAnchor").filter(|name| reference.ends_with(&format!("#{name}")));
-        let several = anchor.is_some_and(|name| self.files.dynamic_anchors(name) > 1);
-        Ok((!several).then_some(target))
+        Ok((target, anchor))
+    }
+
+    /// The dynamic anchor of this name in a resource.
+    pub(super) fn dynamic_anchor(&self, (file, root): &Resource, name: &str) -> Result<Option<Self>, String> {
+        self.files.node(*file, root, name)
+    }
+
+    /// The names of the dynamic anchors in its resource.
+    pub(super) fn dynamic_anchors(&self) -> impl Iterator<Item = &'d str> + use<'d> {
+        let anchors = self.files.files.get(self.file).map(|file| file.anchors(&self.pointer).1);
+        let anchors = anchors.unwrap_or_default().iter();
+        anchors.filter(|anchor| anchor.dynamic).map(|anchor| anchor.name.as_str())
+    }
+
+    /// Its resource, if that has dynamic anchors.
+    pub(super) fn resource_with_dynamic_anchors(&self) -> Option<Resource> {
+        self.dynamic_anchors().next()?;
+        let (root, _) = self.files.files.get(self.file)?.anchors(&self.pointer);
+        Some((self.file, root.to_owned()))
     }
 
     /// Follows references to the end. The error says why one cannot be resolved.

@@ -12,6 +12,12 @@ use crate::policy::catalog::Catalog;
 use crate::policy::source::beside;
 use crate::stages::schema::json::uri;
 
+/// What is in these is no schema.
+const VALUES: [&str; 5] = ["const", "default", "enum", "example", "examples"];
+/// The keys in these are names that authors choose.
+const LISTS_OF_NAMES: [&str; 6] =
+    ["$defs", "definitions", "dependentSchemas", "patternProperties", "properties", "schemas"];
+
 /// The target of a reference.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
@@ -67,32 +73,64 @@ pub(super) fn parse(from: Origin<'_>, reference: &str, catalog: &Catalog) -> Res
     Ok(Target { file: TargetFile::Known(url, beside), place })
 }
 
-/// The schemas in a file that have an `$id`, by JSON pointer: the URI of each.
-pub(super) fn identifiers(document: &Value, path: &str) -> BTreeMap<String, String> {
-    /// What is in these is no schema.
-    const VALUES: [&str; 5] = ["const", "default", "enum", "example", "examples"];
-    let mut found = BTreeMap::new();
-    if !has_identifiers(document) {
+/// What the schemas of a file are called.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// By JSON pointer: the URI of each schema with an `$id`.
+    pub(super) identifiers: BTreeMap<String, String>,
+    /// By the innermost schema with an `$id` around them, or the root: the anchors.
+    pub(super) anchors: BTreeMap<String, Vec<Anchor>>,
+}
+
+/// A named place (2020-12 core, §8.2.2).
+#[derive(Debug)]
+pub(super) struct Anchor {
+    pub(super) name: String,
+    /// JSON pointer in the file.
+    pub(super) pointer: String,
+    pub(super) dynamic: bool,
+}
+
+/// Keywords that say what a schema is called.
+const NAMING: [&str; 3] = ["$id", "$anchor", "$dynamicAnchor"];
+
+/// What the schemas of a file are called.
+pub(super) fn names(document: &Value, path: &str) -> Names {
+    let mut found = Names::default();
+    if !has_names(document) {
         return found;
     }
-    let mut left = vec![(String::new(), document, Arc::<str>::from(uri::of_file(path)))];
-    while let Some((pointer, value, mut base)) = left.pop() {
+    let root = (String::new(), document, Arc::<str>::from(uri::of_file(path)), Arc::<str>::from(""), false);
+    let mut left = vec![root];
+    while let Some((pointer, value, mut base, mut resource, lists_names)) = left.pop() {
         match value {
             Value::Object(members) => {
-                if let Some(Value::String(id)) = members.get("$id") {
+                let text = |key: &str| members.get(key).and_then(Value::as_str);
+                if let Some(id) = text("$id") {
                     base = uri::resolve(&base, id.split('#').next().unwrap_or_default()).into();
-                    found.insert(pointer.clone(), base.to_string());
+                    resource = pointer.as_str().into();
+                    found.identifiers.insert(pointer.clone(), base.to_string());
                 }
-                let below = members
-                    .iter()
-                    .filter(|(key, value)| (value.is_object() || value.is_array()) && !VALUES.contains(&key.as_str()));
+                for (key, dynamic) in [("$anchor", false), ("$dynamicAnchor", true)] {
+                    if let Some(name) = text(key) {
+                        let anchor = Anchor { name: name.to_owned(), pointer: pointer.clone(), dynamic };
+                        found.anchors.entry(resource.to_string()).or_default().push(anchor);
+                    }
+                }
+                let below = members.iter().filter(|(key, value)| {
+                    (value.is_object() || value.is_array()) && (lists_names || !VALUES.contains(&key.as_str()))
+                });
                 left.extend(below.map(|(key, value)| {
-                    (format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1")), value, Arc::clone(&base))
+                    let pointer = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+                    let names = !lists_names && LISTS_OF_NAMES.contains(&key.as_str());
+                    (pointer, value, Arc::clone(&base), Arc::clone(&resource), names)
                 }));
             }
             Value::Array(items) => {
                 let items = items.iter().enumerate();
-                left.extend(items.map(|(index, value)| (format!("{pointer}/{index}"), value, Arc::clone(&base))));
+                left.extend(items.map(|(index, value)| {
+                    (format!("{pointer}/{index}"), value, Arc::clone(&base), Arc::clone(&resource), false)
+                }));
             }
             _ => {}
         }
@@ -100,44 +138,22 @@ pub(super) fn identifiers(document: &Value, path: &str) -> BTreeMap<String, Stri
     found
 }
 
-/// Whether there is an `$id` at all: in most files there is none.
-fn has_identifiers(document: &Value) -> bool {
+/// Whether any schema has a name: in most files none has.
+fn has_names(document: &Value) -> bool {
     let mut left = vec![document];
     while let Some(value) = left.pop() {
         match value {
-            Value::Object(members) if members.get("$id").is_some_and(Value::is_string) => return true,
-            Value::Object(members) => left.extend(members.values()),
+            Value::Object(members) => {
+                if NAMING.iter().any(|key| members.get(*key).is_some_and(Value::is_string)) {
+                    return true;
+                }
+                left.extend(members.values());
+            }
             Value::Array(items) => left.extend(items),
             _ => {}
         }
     }
     false
-}
-
-/// Finds an anchor (2020-12 core, §8.2.2) in a file; returns its JSON pointer.
-pub(super) fn anchor(document: &Value, name: &str) -> Option<String> {
-    let mut left = vec![(document, String::new())];
-    while let Some((value, pointer)) = left.pop() {
-        match value {
-            Value::Object(members) => {
-                let named = |key: &str| members.get(key).and_then(Value::as_str) == Some(name);
-                if named("$anchor") || named("$dynamicAnchor") {
-                    return Some(pointer);
-                }
-                let below = members.iter().filter(|(_, value)| value.is_object() || value.is_array());
-                left.extend(
-                    below.map(|(key, value)| {
-                        (value, format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1")))
-                    }),
-                );
-            }
-            Value::Array(items) => {
-                left.extend(items.iter().enumerate().map(|(index, value)| (value, format!("{pointer}/{index}"))));
-            }
-            _ => {}
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -136,9 +136,10 @@ async fn in_steps(
 impl Content {
     fn is_text(&self) -> bool {
         match self {
-            Self::Unchecked | Self::Multipart(_) => false,
+            Self::Unchecked => false,
             Self::Graded(both) => both.0.is_text(),
-            Self::Json(_) | Self::Xml(_) | Self::Form(_) => true,
+            // Django decodes the parts of a form as the form says.
+            Self::Json(_) | Self::Xml(_) | Self::Form(_) | Self::Multipart(_) => true,
         }
     }
 
@@ -168,6 +169,33 @@ impl Content {
                 checked => checked,
             },
             Self::Unchecked => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::CONTENT_TYPE;
+    use serde_json::json;
+
+    use super::*;
+    use crate::stages::schema::object::Fields;
+
+    /// F25: a server that decodes a form as its charset says reads other text than is judged.
+    #[test]
+    fn what_is_judged_is_utf8_whatever_its_type() {
+        let schema = Arc::new(JsonSchema::new(&json!({})).unwrap());
+        let multipart = Arc::new(Multipart::new(Fields::default(), Arc::clone(&schema)));
+        let form = Arc::new(Form::new(Fields::default(), Arc::clone(&schema)));
+        let contents = [Contents::json(&schema), Contents::multipart(&multipart), Contents::form(&form)].concat();
+        let contents = Contents::new(contents);
+        for media in ["application/json", "multipart/form-data; boundary=b", "application/x-www-form-urlencoded"] {
+            for (charset, accepted) in [("utf-8", true), ("utf-7", false), ("iso-8859-1", false)] {
+                let value = HeaderValue::from_str(&format!("{media}; charset={charset}")).unwrap();
+                let headers = HeaderMap::from_iter([(CONTENT_TYPE, value)]);
+                assert_eq!(contents.of(&headers).is_some(), accepted, "{media} {charset}");
+            }
         }
     }
 }

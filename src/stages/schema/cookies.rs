@@ -60,6 +60,9 @@ pub(super) fn check_query(query: &str) -> Result<(), &'static str> {
         return Err("has a `;`, which separates parameters for some servers; write %3B");
     }
     for pair in query.split('&') {
+        if pair == "=" {
+            return Err("has a `=` without a name and a value, which some servers leave out");
+        }
         let name = pair.split('=').next().unwrap_or_default();
         // Most names are plain.
         if name.contains(|character: char| "%+ ".contains(character) || !character.is_ascii_graphic()) {
@@ -132,6 +135,8 @@ mod tests {
             ("+c=11", false),
             ("%09c=11", false),
             ("c%00=11", false),
+            ("a=1&=", false),
+            ("a=1&=2", true),
         ] {
             assert_eq!(check_query(query).is_ok(), good, "{query}");
         }

@@ -2,7 +2,7 @@
 //!
 //! At most one coding is accepted. Decompression stops at the limit, at a ratio that no ordinary body has, and at the memory
 //! budget of the process, so a small body cannot expand into a large one, nor many small ones together. The encoded bytes are
-//! forwarded, so nothing may follow the end of the coded data: another decoder might read on.
+//! forwarded, so nothing may follow the end of the coded data, not even more of it: another decoder might read on, or stop.
 
 use std::io::{self, Read};
 
@@ -89,7 +89,7 @@ impl Encoding {
         let mut decoded = Decoded { bytes: Vec::new(), limit: limit.min(by_ratio), taken: memory.reserve() };
         let done = match self {
             Self::Identity => decoded.add(encoded),
-            Self::Gzip => decoded.read(flate2::read::MultiGzDecoder::new(encoded)),
+            Self::Gzip => gunzip(encoded, &mut decoded),
             Self::Deflate => inflate(encoded, &mut decoded),
             Self::Brotli => unbrotli(encoded, &mut decoded),
             Self::Zstd => unzstd(encoded, &mut decoded),
@@ -169,10 +169,27 @@ fn ended(rest: &[u8]) -> Result<(), DecodeError> {
     if rest.is_empty() { Ok(()) } else { Err(broken("something follows its end")) }
 }
 
+/// One member: of several (RFC 1952 §2.2), some decoders read only the first.
+fn gunzip(encoded: &[u8], decoded: &mut Decoded) -> Result<(), DecodeError> {
+    let mut decoder = flate2::bufread::GzDecoder::new(encoded);
+    decoded.read(&mut decoder)?;
+    ended(decoder.into_inner())
+}
+
 fn inflate(encoded: &[u8], decoded: &mut Decoded) -> Result<(), DecodeError> {
     let mut decoder = flate2::bufread::ZlibDecoder::new(encoded);
     decoded.read(&mut decoder)?;
-    ended(decoder.into_inner())
+    ended(decoder.into_inner())?;
+    match is_raw(encoded, decoded.limit) {
+        true => Err(broken("it means something else without the format that is around it")),
+        false => Ok(()),
+    }
+}
+
+/// Whether it is data without the zlib format, too, which some decoders try first (RFC 9110 §8.4.1.2). Of what is not made for
+/// it, the first bytes say that it is not; otherwise, as much is decoded as the body may have.
+fn is_raw(encoded: &[u8], limit: u64) -> bool {
+    io::copy(&mut flate2::bufread::DeflateDecoder::new(encoded).take(limit), &mut io::sink()).is_ok()
 }
 
 fn unbrotli(encoded: &[u8], decoded: &mut Decoded) -> Result<(), DecodeError> {
@@ -207,10 +224,9 @@ fn unzstd(encoded: &[u8], decoded: &mut Decoded) -> Result<(), DecodeError> {
     /// RFC 8878 §3.1.1.1.2 recommends that decoders support windows of 8 MiB, and lets them refuse larger ones.
     const MAX_WINDOW: u64 = 8 * 1024 * 1024;
     let mut rest = encoded;
-    while !rest.is_empty() {
-        decoded.read(StreamingDecoder::new_with_max_window_size(&mut rest, MAX_WINDOW).map_err(broken)?)?;
-    }
-    Ok(())
+    // One frame: of several, some decoders read only the first.
+    decoded.read(StreamingDecoder::new_with_max_window_size(&mut rest, MAX_WINDOW).map_err(broken)?)?;
+    ended(rest)
 }
 
 #[cfg(test)]
@@ -260,6 +276,33 @@ mod tests {
                 let refusal = decode(encoding, Bytes::from_static(b"not encoded at all"), limit).unwrap_err();
                 assert_eq!(refusal.reason(), Reason::MalformedBody, "{name}");
             }
+        }
+    }
+
+    /// F25's kind: what decoders read in two ways is refused.
+    #[test]
+    fn encoded_data_that_decoders_end_or_begin_in_different_places_are_refused() {
+        let zstd = |plain: &[u8]| ruzstd::encoding::compress_to_vec(plain, ruzstd::encoding::CompressionLevel::Fastest);
+        // A block of zlib's whose length, and what it begins with, are a header, a length and a block for others.
+        let mut inner = [b"a".repeat(8199), vec![1, 1, 0, 0xfe, 0xff, b'x']].concat();
+        inner.resize(0xdff6, b'b');
+        let (low, high) = inner.iter().fold((1_u32, 0), |(low, high), byte| {
+            let low = (low + u32::from(*byte)) % 65_521;
+            (low, (high + low) % 65_521)
+        });
+        let start = [0x58, 0x09, 0x20, 0xf6, 0xdf, 0x09, 0x20];
+        let end = [1, 0, 0, 0xff, 0xff];
+        let checksum = ((high << 16) | low).to_be_bytes();
+        let two = [&start[..], &inner, &end, &checksum].concat();
+        for (encoding, encoded) in [
+            (Encoding::Gzip, [gzip(b"amount=1"), gzip(b"000")].concat()),
+            (Encoding::Gzip, [gzip(b"amount=1"), gzip(b"")].concat()),
+            (Encoding::Zstd, [zstd(b"amount=1"), zstd(b"000")].concat()),
+            (Encoding::Deflate, two),
+        ] {
+            let refusal = decode(encoding, encoded, 1 << 20).unwrap_err();
+            assert_eq!(refusal.reason(), Reason::MalformedBody, "{encoding:?}");
+            assert!(refusal.logged().is_some_and(|why| why.contains("its end") || why.contains("around it")));
         }
     }
 

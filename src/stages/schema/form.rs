@@ -46,7 +46,7 @@ impl Form {
         }
     }
 
-    fn object(&self, body: &[u8], intake: &Intake) -> Result<Object, Refusal> {
+    pub(super) fn object(&self, body: &[u8], intake: &Intake) -> Result<Object, Refusal> {
         let text = std::str::from_utf8(body).ok().filter(|text| text.is_ascii());
         let text = text.ok_or_else(|| malformed("the form is not ASCII; write other characters as %XX, in UTF-8"))?;
         if text.split('&').any(|pair| !pair.is_empty() && !pair.contains('=')) {
@@ -88,7 +88,7 @@ impl Multipart {
         }
     }
 
-    fn object(&self, boundary: &str, body: &[u8], intake: &Intake) -> Result<Object, Refusal> {
+    pub(super) fn object(&self, boundary: &str, body: &[u8], intake: &Intake) -> Result<Object, Refusal> {
         let parts = multipart::parts(boundary, body).map_err(|problem| malformed(format!("the body {problem}")))?;
         let (mut texts, mut violations) = (Vec::new(), Vec::new());
         for part in &parts {
@@ -138,7 +138,7 @@ impl Multipart {
 }
 
 /// What a form may be, or what is wrong with its fields.
-type Object = Result<Draft, Vec<Violation>>;
+pub(super) type Object = Result<Draft, Vec<Violation>>;
 
 fn judged(object: Object, numbers: &[Written], steps: Steps, schema: &JsonSchema) -> Option<Result<(), Refusal>> {
     let violations = match object {

@@ -19,11 +19,30 @@ pub(super) fn of(headers: &HeaderMap) -> Option<MediaType<'_>> {
 
 /// Whether the text of a body is UTF-8: always so for JSON (RFC 8259 §8.1), and the only accepted encoding for others.
 pub(super) fn is_utf8(media: &MediaType<'_>) -> bool {
-    media.params().filter(|(name, _)| *name == CHARSET).all(|(_, value)| {
+    let is_charset = |name: &str| name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("charset"));
+    // `charset*` (RFC 2231) is the charset for some servers.
+    media.params().filter(|(name, _)| is_charset(name.as_str())).all(|(name, value)| {
         let charset = value.unquoted_str();
         // `utf8` is no registered name, but means nothing else (WHATWG Encoding §4.2).
-        ["utf-8", "utf8", "us-ascii"].iter().any(|name| charset.eq_ignore_ascii_case(name))
+        name == CHARSET && ["utf-8", "utf8", "us-ascii"].iter().any(|name| charset.eq_ignore_ascii_case(name))
     })
+}
+
+/// Whether servers that decode a query as the message's Content-Type says read other text than UTF-8 in it.
+pub(super) fn recodes(headers: &HeaderMap, query: &str) -> bool {
+    let mut charsets = headers.get_all(CONTENT_TYPE).iter().filter(|value| {
+        let value = value.as_bytes().to_ascii_lowercase();
+        memchr::memmem::find(&value, b"charset").is_some()
+    });
+    // Without escapes, a query is ASCII in all of them.
+    if !query.contains('%') || charsets.next().is_none() {
+        return false;
+    }
+    let Some(media) = of(headers) else { return true };
+    let beyond = query.split('%').skip(1).any(|escape| !escape.starts_with(|digit: char| digit.is_digit(8)));
+    let extends = |name: &str| ["iso-8859-", "windows-125"].iter().any(|start| name.starts_with(start));
+    let mut named = media.params().filter(|(name, _)| *name == CHARSET);
+    !is_utf8(&media) && (beyond || !named.all(|(_, value)| extends(&value.unquoted_str().to_ascii_lowercase())))
 }
 
 /// A range of media types: `application/json`, `application/*+json`, `image/*`, `*/*`, `application/vnd.a+json; v=2`.

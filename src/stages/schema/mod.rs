@@ -23,6 +23,8 @@ mod nested;
 pub(crate) mod object;
 mod offload;
 pub(crate) mod parameters;
+#[cfg(test)]
+mod readers;
 pub(crate) mod response;
 mod scalar;
 pub(crate) mod segment;

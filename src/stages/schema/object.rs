@@ -28,7 +28,12 @@ pub(crate) struct Fields {
     others: ValueType,
     /// Whether the schema of them all asks nothing of a field but what the field's own schema asks.
     plain: bool,
+    /// The names of fields, and of members without a name before their own, as [`spelled`] has them.
+    spellings: HashSet<String>,
 }
+
+/// What is wrong with a name that servers may take for a field's.
+const ALIAS: &str = "has a name that some servers read as that of another field; write that one";
 
 impl Default for Fields {
     fn default() -> Self {
@@ -38,7 +43,11 @@ impl Default for Fields {
 
 impl Fields {
     pub(crate) fn new(fields: Vec<Field>) -> Self {
-        Self { fields, others: ValueType::default(), plain: true }
+        let members = fields.iter().filter_map(Field::exploded_members);
+        let members = members.flat_map(|members| members.known.iter().map(|(name, _)| &**name));
+        let names = fields.iter().map(|field| &*field.name).chain(members);
+        let spellings = names.filter(|name| !name.contains('[')).map(spelled).collect();
+        Self { fields, others: ValueType::default(), plain: true, spellings }
     }
 
     /// The properties of an object schema as fields, all in one style.
@@ -60,7 +69,12 @@ impl Fields {
 
     /// As fields of a form, whose objects are JSON.
     pub(crate) fn json_objects(self) -> Self {
-        Self { fields: self.fields.into_iter().map(|field| field.json_objects(true)).collect(), ..self }
+        Self::new(self.fields.into_iter().map(|field| field.json_objects(true)).collect())
+            .taking(self.others, self.plain)
+    }
+
+    fn taking(self, others: ValueType, plain: bool) -> Self {
+        Self { others, plain, ..self }
     }
 
     /// As the fields of an object with this schema, which may also have others.
@@ -68,7 +82,7 @@ impl Fields {
         let parts = parts(schema, root);
         let others = parts.iter().find_map(|part| part.get("additionalProperties"));
         let others = others.map_or_else(ValueType::default, |others| ValueType::nested(others, root));
-        Self { others, plain: is_plain_object(&parts), ..self }
+        self.taking(others, is_plain_object(&parts))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Field> {
@@ -138,6 +152,9 @@ impl Fields {
         for (name, text) in pairs {
             texts.entry(name).or_default().push(text);
         }
+        if let Some(name) = texts.keys().find(|name| self.is_alias(name)) {
+            return Err(vec![wrong(prefix, name, ALIAS)]);
+        }
         let mut nested = self.take_nested(&mut texts);
         let mut exploded = self.take_exploded(&mut texts);
         let (mut members, mut violations) = (Vec::new(), Vec::new());
@@ -171,6 +188,18 @@ impl Fields {
         if violations.is_empty() { Ok(Draft::Object(members)) } else { Err(violations) }
     }
 
+    /// Whether some servers take a name for that of a field, which it is not.
+    fn is_alias(&self, name: &str) -> bool {
+        let is_known = |name: &str| {
+            let member = |field: &Field| {
+                field.exploded_members().is_some_and(|members| members.known.iter().any(|(known, _)| **known == *name))
+            };
+            self.get(name).is_some() || self.fields.iter().any(member)
+        };
+        // Most names are those of fields.
+        !is_known(stem(name)) && !is_known(name) && self.spellings.contains(&spelled(name))
+    }
+
     /// The value of a name that no field has. It may occur several times.
     fn other(&self, texts: &[&str], decoding: Decoding<'_>) -> Result<Draft, &'static str> {
         let item = self.others.list.as_deref();
@@ -184,6 +213,17 @@ impl Fields {
             }
         }
     }
+}
+
+/// A name without the brackets behind it.
+fn stem(name: &str) -> &str {
+    name.split_once('[').filter(|(_, rest)| rest.contains(']')).map_or(name, |(stem, _)| stem)
+}
+
+/// A name as those servers see it that see the least of it: PHP has `_` for blanks, dots and a bracket that is not closed;
+/// ASP.NET does not tell capitals from small letters.
+fn spelled(name: &str) -> String {
+    stem(name).chars().map(|letter| if " .[".contains(letter) { '_' } else { letter.to_ascii_lowercase() }).collect()
 }
 
 /// The parts of a schema that describe an object.
@@ -324,6 +364,37 @@ mod tests {
         }
         assert!(fields.object(&"a&".repeat(1000), "/query", &Intake::new(MAX_MEMORY)).is_ok());
         assert!(fields.object(&"a&".repeat(1001), "/query", &Intake::new(MAX_MEMORY)).is_err());
+    }
+
+    /// F15's kind: a name that some servers take for a field's is judged as none, so it is refused.
+    #[test]
+    fn another_spelling_of_a_field_is_refused() {
+        let integer = json!({"type": "integer"});
+        let object = json!({"type": "object", "properties": {"min": integer}});
+        let fields = ["a_b", "limit", "page[size]", "Both", "both"]
+            .map(|name| Field::new(name, Style::Form, true, &integer, &integer));
+        let fields = fields.into_iter().chain([Field::new("range", Style::Form, true, &object, &object)]);
+        let fields = Fields::new(fields.collect());
+        for (query, alias) in [
+            ("a.b=x", Some("/query/a.b")),
+            ("a%20b=x", Some("/query/a b")),
+            ("a+b=x", Some("/query/a b")),
+            ("a[b=x", Some("/query/a[b")),
+            ("a.b[c]=x", Some("/query/a.b[c]")),
+            ("a_b=1&A_B=x", Some("/query/A_B")),
+            ("LIMIT=x", Some("/query/LIMIT")),
+            ("Min=x", Some("/query/Min")),
+            ("a_b=1&limit=2&min=3", None),
+            ("Both=1&both=2", None),
+            ("page[size]=1&page=2", None),
+            ("ab=x&a-b=x&limit_=x&limits=x", None),
+        ] {
+            let found = fields
+                .object(query, "/query", &Intake::new(MAX_MEMORY))
+                .err()
+                .map(|violations| violations[0].pointer.clone());
+            assert_eq!(found.as_deref(), alias, "{query}");
+        }
     }
 
     /// F39

@@ -8,6 +8,7 @@ use super::cookies;
 use super::draft::Draft;
 use super::fields::{Field, wrong};
 use super::json::{self, JsonSchema};
+use super::media_type;
 use super::object::{Fields, MAX_MEMORY};
 use super::segment::{PathPlace, Split};
 use super::text_encoding::{Decoding, TextEncoding, has_broken_escapes};
@@ -62,6 +63,11 @@ impl Parameters {
             let detail = "the query has a `%` without two hexadecimal digits behind it; write %25";
             return Err(Refusal::new(Stage::Schema, Reason::MalformedRequest, detail));
         }
+        if self.query.is_some() && request.query.is_some_and(|query| media_type::recodes(request.headers, query)) {
+            let detail =
+                "the query is UTF-8, and servers may read it in the charset of the Content-Type; leave that out";
+            return Err(Refusal::new(Stage::Schema, Reason::MalformedRequest, detail));
+        }
         let mut violations = Vec::new();
         if let Some(path) = &self.path {
             for split in [Split::Shortest, Split::Longest] {
@@ -111,7 +117,7 @@ impl<F> Group<F> {
     }
 }
 
-type Object = Result<Draft, Vec<Violation>>;
+pub(super) type Object = Result<Draft, Vec<Violation>>;
 
 /// The members of an object.
 type Read = Vec<(String, Draft)>;
@@ -145,7 +151,7 @@ fn header_object(fields: &[(Field, HeaderName)], headers: &HeaderMap, intake: &I
     Ok(Draft::Object(object))
 }
 
-fn query_object(fields: &Fields, query: &str, intake: &Intake) -> Object {
+pub(super) fn query_object(fields: &Fields, query: &str, intake: &Intake) -> Object {
     cookies::check_query(query).map_err(|problem| vec![Violation::new("/query", format!("it {problem}"))])?;
     fields.object(query, "/query", intake)
 }
@@ -376,6 +382,29 @@ mod tests {
             assert_eq!(reason, (!good).then_some(Reason::MalformedRequest), "{query}");
             let (sample, headers) = (SampleRequest::new(&Method::GET, "/"), HeaderMap::new());
             assert!(Parameters::default().check(&sample.with(Some(query), &headers)).is_ok());
+        }
+    }
+
+    /// F25's kind: Django decodes a query in the charset of the Content-Type.
+    #[test]
+    fn a_query_that_servers_may_read_in_another_charset_is_malformed_where_it_is_judged() {
+        let schema = Arc::new(JsonSchema::new(&json!({})).unwrap());
+        let judged = Parameters { query: Some(Group { fields: Fields::default(), schema }), ..Parameters::default() };
+        for (query, media, good) in [
+            ("a=%2BAC4-", "application/json", true),
+            ("a=%2BAC4-", "text/plain; charset=utf-8", true),
+            ("a=%2BAC4-", "text/plain; charset=UTF-7", false),
+            ("a=b", "text/plain; charset=UTF-7", true),
+            ("a=%20", "text/plain; charset=\"utf-16\"", false),
+            ("a=%20", "charset=utf-7", false),
+            ("a=%20", "text/plain; charset=ISO-8859-1", true),
+            ("a=%C3%A9", "text/plain; charset=ISO-8859-1", false),
+            ("a=%C3%A9", "text/plain", true),
+        ] {
+            let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, http::HeaderValue::from_static(media))]);
+            let sample = SampleRequest::new(&Method::GET, "/");
+            let reason = judged.check(&sample.with(Some(query), &headers)).err().map(|refusal| refusal.reason());
+            assert_eq!(reason, (!good).then_some(Reason::MalformedRequest), "{query} {media}");
         }
     }
 

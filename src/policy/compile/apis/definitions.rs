@@ -55,7 +55,7 @@ impl<'c, 'a> DefinitionsCompiler<'c, 'a> {
 
     fn document(&mut self, document: &Arc<Value>, names: &BTreeSet<&str>) -> Option<(ByName, Arc<Value>)> {
         let names: Vec<&str> = names.iter().copied().collect();
-        let alone = self.files.is_empty();
+        let alone = self.files.is_empty() && !has_resources(document);
         let documents = &mut self.files.documents;
         let id = documents.add("", Arc::clone(document), Draft::Draft202012);
         let (schemas, problems) = JsonSchema::definitions(documents, id, &names, &mut self.shared);
@@ -75,4 +75,10 @@ impl<'c, 'a> DefinitionsCompiler<'c, 'a> {
         let schemas = names.iter().map(|name| Name::from(*name)).zip(schemas.into_iter().map(Arc::new)).collect();
         problems.is_empty().then_some((schemas, root))
     }
+}
+
+/// Whether a definition is a resource of its own, so that its references are not pointers from the root.
+fn has_resources(document: &Value) -> bool {
+    let definitions = document.get("$defs").and_then(Value::as_object).into_iter().flatten();
+    definitions.into_iter().any(|(_, definition)| definition.get("$schema").is_some())
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::definitions::Name;
+use super::definitions::{self, Name};
 use crate::policy::openapi::diagnostics::Diagnostics;
 use crate::policy::openapi::files::Node;
 
@@ -71,7 +71,7 @@ fn targets(schema: Option<&Value>) -> Vec<&str> {
         let Some(map) = schema.as_object() else { continue };
         for keyword in IN_PLACE {
             match map.get(keyword) {
-                Some(Value::String(reference)) => found.extend(reference.strip_prefix("#/$defs/")),
+                Some(Value::String(reference)) => found.extend(definitions::named(reference)),
                 Some(Value::Array(schemas)) => left.extend(schemas),
                 Some(Value::Object(schemas)) if keyword == "dependentSchemas" => left.extend(schemas.values()),
                 Some(schema) => left.push(schema),

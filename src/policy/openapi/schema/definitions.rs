@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::scopes::{ScopeId, Scopes};
 use crate::policy::openapi::files::Node;
 use crate::policy::openapi::version::Version;
 
@@ -17,6 +18,9 @@ pub(crate) enum Direction {
     Response,
 }
 
+/// Identifies the document of all definitions.
+pub(super) const MAIN: &str = "policy:";
+
 /// The name of a definition.
 pub(crate) type Name = Arc<str>;
 
@@ -27,11 +31,13 @@ pub(super) struct Key {
     pub(super) pointer: String,
     /// Without its discriminator's alternatives: only what the branches have in common.
     pub(super) base: bool,
+    /// How evaluation comes to it, as far as dynamic references depend on it.
+    pub(super) scope: ScopeId,
 }
 
 impl Key {
-    pub(super) fn of(node: &Node<'_>) -> Self {
-        Self { file: node.file, pointer: node.pointer.clone(), base: false }
+    pub(super) fn of(node: &Node<'_>, scope: ScopeId) -> Self {
+        Self { file: node.file, pointer: node.pointer.clone(), base: false, scope }
     }
 }
 
@@ -43,6 +49,7 @@ pub(in crate::policy::openapi) struct Schemas<'d> {
     pub(super) one_way: bool,
     pub(super) version: Version,
     pub(super) names: HashMap<Key, Name>,
+    pub(super) scopes: Scopes,
     /// Schemas made by this program, by their text.
     pub(super) made: HashMap<String, Name>,
     pub(super) taken: HashSet<Name>,
@@ -64,6 +71,7 @@ impl<'d> Schemas<'d> {
             one_way,
             version,
             names: HashMap::new(),
+            scopes: Scopes::default(),
             made: HashMap::new(),
             taken: HashSet::new(),
             waiting: Vec::new(),
@@ -81,7 +89,13 @@ impl<'d> Schemas<'d> {
 
     /// The definition of a schema. For a schema that is only a reference, that of its target.
     pub(in crate::policy::openapi) fn define(&mut self, node: &Node<'d>) -> Name {
+        self.define_in(0, node)
+    }
+
+    /// The same for a schema that evaluation comes to in a dynamic scope.
+    pub(super) fn define_in(&mut self, scope: ScopeId, node: &Node<'d>) -> Name {
         let mut node = node.clone();
+        let mut scope = self.scopes.passing(scope, &node);
         // `circles` reports cycles.
         for _ in 0..32 {
             let alone = self.version == Version::V3_0 || node.value.as_object().is_some_and(|map| map.len() == 1);
@@ -90,8 +104,9 @@ impl<'d> Schemas<'d> {
                 Some(target) => node = target,
                 None => break,
             }
+            scope = self.scopes.passing(scope, &node);
         }
-        let key = Key::of(&node);
+        let key = Key::of(&node, scope);
         self.named(&node, key)
     }
 
@@ -131,6 +146,11 @@ impl<'d> Schemas<'d> {
         self.origins.insert(Arc::clone(&name), node.clone());
         name
     }
+}
+
+/// The name of the definition that a reference leads to.
+pub(super) fn named(reference: &str) -> Option<&str> {
+    reference.strip_prefix(MAIN).unwrap_or(reference).strip_prefix("#/$defs/")
 }
 
 /// A reference to a definition.

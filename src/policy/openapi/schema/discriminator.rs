@@ -65,7 +65,7 @@ impl<'d> Lowering<'_, 'd> {
         let mut all = vec![json!({"required": [property], "properties": {property: {"enum": names}}})];
         for (position, (_, target)) in targets.iter().enumerate() {
             let names: Vec<&String> = named.iter().filter(|(_, of)| *of == position).map(|(name, _)| name).collect();
-            let target = reference(&self.schemas.define(target));
+            let target = reference(&self.schemas.define_in(self.scope, target));
             let asks = json!({"required": [property], "properties": {property: {"enum": names}}});
             all.push(json!({"if": asks, "then": target}));
         }
@@ -85,7 +85,8 @@ impl<'d> Lowering<'_, 'd> {
             branch.is_some_and(|branch| branch.file == self.within.file && branch.pointer == self.within.pointer)
         };
         choices.items().any(|branch| within(&branch)).then(|| {
-            let key = Key { base: true, ..Key::of(&target) };
+            let scope = self.schemas.scopes.passing(self.scope, &target);
+            let key = Key { base: true, ..Key::of(&target, scope) };
             reference(&self.schemas.named(&target, key))
         })
     }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::definitions::{Direction, Key, Schemas, reference};
 use super::nullable;
+use super::scopes::ScopeId;
 use crate::policy::openapi::diagnostics::Diagnostics;
 use crate::policy::openapi::files::Node;
 use crate::policy::openapi::version::{self, Version};
@@ -56,6 +57,8 @@ pub(super) struct Lowering<'s, 'd> {
     pub(super) diagnostics: &'s mut Diagnostics,
     /// The definition that contains it.
     pub(super) within: &'s Key,
+    /// How evaluation comes to the schema that is looked at.
+    pub(super) scope: ScopeId,
 }
 
 impl<'d> Lowering<'_, 'd> {
@@ -70,8 +73,19 @@ impl<'d> Lowering<'_, 'd> {
     }
 
     fn lowered(&mut self, node: &Node<'d>, base: bool) -> Value {
+        let around = self.scope;
+        self.scope = self.schemas.scopes.passing(around, node);
+        let lowered = self.lowered_here(node, base);
+        self.scope = around;
+        lowered
+    }
+
+    fn lowered_here(&mut self, node: &Node<'d>, base: bool) -> Value {
         if let Some(uri) = node.in_schema_file() {
             return Value::Object(Map::from_iter([("$ref".to_owned(), uri.into())]));
+        }
+        if let Some(embedded) = self.embedded(node) {
+            return embedded;
         }
         match node.value {
             // 3.0 allows booleans for `additionalProperties` only; elsewhere their meaning is clear all the same.
@@ -108,6 +122,7 @@ impl<'d> Lowering<'_, 'd> {
                 None => self.other(name, &child),
             }
         }
+        self.contradictions(node, &out);
         if base {
             out.remove("oneOf").or_else(|| out.remove("anyOf"));
         } else {
@@ -119,11 +134,23 @@ impl<'d> Lowering<'_, 'd> {
         }
     }
 
+    /// Tells keywords that no value meets together: as they are judged, so without what is for the other direction only.
+    fn contradictions(&mut self, node: &Node<'d>, out: &Map<String, Value>) {
+        let nullable = self.schemas.version == Version::V3_0 && node.flag("nullable");
+        for (keyword, message) in lint::contradictions(out) {
+            // Null is accepted whatever is listed.
+            let is_met = nullable && (keyword == "enum" || keyword == "const");
+            if let Some(child) = node.get(keyword).filter(|_| !is_met) {
+                self.diagnostics.warning(&child, message).at_key();
+            }
+        }
+    }
+
     fn references(&mut self, node: &Node<'d>, out: &mut Map<String, Value>) {
         if let Some(written) = node.get("$ref") {
             match node.reference().map(|text| node.follow(text)) {
                 Some(Ok(target)) => {
-                    let name = self.schemas.define(&target);
+                    let name = self.schemas.define_in(self.scope, &target);
                     out.insert("$ref".to_owned(), format!("#/$defs/{name}").into());
                 }
                 Some(Err(problem)) => drop(self.diagnostics.closing(&written, problem)),
@@ -135,20 +162,26 @@ impl<'d> Lowering<'_, 'd> {
         }
     }
 
-    /// `$dynamicRef` means the same as `$ref` where only one schema has the anchor (2020-12 core, §8.2.3.2).
+    /// `$dynamicRef` leads to the outermost dynamic anchor that evaluation has passed (2020-12 core, §8.2.3.2).
     fn dynamic(&mut self, node: &Node<'d>, written: &Node<'d>, out: &mut Map<String, Value>) {
-        match written.value.as_str().map(|text| node.follow_dynamic(text)) {
-            Some(Ok(Some(target))) => {
-                let name = self.schemas.define(&target);
+        let Some(text) = written.value.as_str() else {
+            self.diagnostics.closing(written, "a `$dynamicRef` must be text");
+            return;
+        };
+        let target = node.follow_dynamic(text).and_then(|(target, anchor)| {
+            let outermost = anchor.and_then(|name| Some((self.schemas.scopes.outermost(self.scope, name)?, name)));
+            let meant = outermost.map(|(resource, name)| node.dynamic_anchor(resource, name)).transpose()?.flatten();
+            Ok(meant.unwrap_or(target))
+        });
+        match target {
+            Ok(_) if self.schemas.scopes.full => {
+                self.diagnostics.closing(written, "there are too many ways to dynamic references");
+            }
+            Ok(target) => {
+                let name = self.schemas.define_in(self.scope, &target);
                 out.insert("allOf".to_owned(), json!([reference(&name)]));
             }
-            Some(Ok(None)) => {
-                let message =
-                    "several schemas have this anchor, so which one is meant is not known: this is not checked";
-                self.diagnostics.warning(written, message).at_key().help(OF_ITS_OWN);
-            }
-            Some(Err(problem)) => drop(self.diagnostics.closing(written, problem)),
-            None => drop(self.diagnostics.closing(written, "a `$dynamicRef` must be text")),
+            Err(problem) => drop(self.diagnostics.closing(written, problem)),
         }
     }
 

@@ -7,8 +7,12 @@
 mod circles;
 mod definitions;
 mod discriminator;
+mod embedded;
 mod lower;
 mod nullable;
+mod scopes;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,7 +50,7 @@ impl Schemas<'_> {
         // A work list, not recursion: chains of references can be of any length.
         while let Some((node, key, name)) = self.waiting.pop() {
             let before = diagnostics.closings();
-            let schema = lower::Lowering { schemas: self, diagnostics, within: &key }.whole(&node);
+            let schema = lower::Lowering { schemas: self, diagnostics, within: &key, scope: key.scope }.whole(&node);
             if let Some(why) = diagnostics.closed_since(before) {
                 self.broken.insert(Arc::clone(&name), why.to_owned());
             }
@@ -67,7 +71,7 @@ fn spread(defs: &Map<String, Value>, broken: &mut HashMap<Name, String>) {
             match value {
                 Value::Object(members) => {
                     let target = members.get("$ref").and_then(Value::as_str);
-                    if let Some(target) = target.and_then(|reference| reference.strip_prefix("#/$defs/")) {
+                    if let Some(target) = target.and_then(definitions::named) {
                         users.entry(target).or_default().push(name);
                     }
                     left.extend(members.values());

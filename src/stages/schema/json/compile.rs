@@ -70,7 +70,7 @@ impl<'r> Compiler<'r> {
         let draft = root.draft;
         let found = match root.schema.pointer(pointer) {
             Some(_) if pointer.is_empty() => Ok(root),
-            Some(schema) => self.places.enter(&root, schema, pointer),
+            Some(schema) => self.places.enter(&root, schema, pointer.to_owned()),
             None => Err(self.places.problem(&root, pointer, "there is no such definition")),
         };
         let node = found.and_then(|place| self.node(place));
@@ -119,9 +119,12 @@ impl<'r> Compiler<'r> {
         let named = root.schema.get("$schema").and_then(Value::as_str);
         let problems = match (root.draft, named) {
             (Draft::Unknown, named) => vec![self.places.unknown_draft(&root, named.unwrap_or_default())],
-            (draft, _) => {
+            _ => {
                 let file = self.places.documents.name(document);
-                let found = metaschemas::problems(root.schema, draft).into_iter();
+                let found = self.places.index.by_draft(document).into_iter().flat_map(|part| {
+                    let found = metaschemas::problems(&part.schema, part.draft).into_iter();
+                    found.map(move |problem| problem.below(&part.pointer))
+                });
                 found.map(|problem| problem.in_file(file.clone())).collect()
             }
         };
@@ -266,8 +269,14 @@ impl<'r> Keywords<'_, 'r> {
 
     /// The node of a subschema at these steps below this schema.
     fn enter(&mut self, schema: &'r Value, steps: &[&str]) -> Result<NodeId, SchemaProblem> {
-        let step: String = steps.iter().map(|step| format!("/{}", escaped(step))).collect();
-        let place = self.compiler.places.enter(self.place, schema, &step)?;
+        let length = steps.iter().map(|step| 1 + step.len()).sum::<usize>();
+        let mut pointer = String::with_capacity(self.place.pointer.len() + length);
+        pointer.push_str(&self.place.pointer);
+        for step in steps {
+            pointer.push('/');
+            pointer.push_str(&escaped(step));
+        }
+        let place = self.compiler.places.enter(self.place, schema, pointer)?;
         self.compiler.node(place)
     }
 
@@ -278,7 +287,10 @@ impl<'r> Keywords<'_, 'r> {
     fn list(&mut self, key: &str) -> Result<Option<Box<[NodeId]>>, SchemaProblem> {
         let Some(listed) = self.map.get(key) else { return Ok(None) };
         let Value::Array(listed) = listed else { return Err(self.wrong(key, "must be a list of schemas")) };
-        let entered = listed.iter().enumerate().map(|(index, schema)| self.enter(schema, &[key, &index.to_string()]));
+        let entered = listed
+            .iter()
+            .enumerate()
+            .map(|(index, schema)| self.enter(schema, &[key, itoa::Buffer::new().format(index)]));
         entered.collect::<Result<_, _>>().map(Some)
     }
 

@@ -1,5 +1,6 @@
 //! Where references lead, in all documents together: by identifier first, then by where the reader of files found them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use jsonschema::Draft;
@@ -26,6 +27,13 @@ pub(super) struct Resource<'d> {
     pub(super) recursive: bool,
     /// Its dynamic anchors, by name.
     dynamic: Vec<&'d str>,
+}
+
+impl Resource<'_> {
+    /// Whether it has the other one of the same document in it.
+    fn is_around(&self, other: &Self) -> bool {
+        other.pointer.strip_prefix(&self.pointer).is_some_and(|below| below.starts_with('/'))
+    }
 }
 
 /// A named place in a resource.
@@ -55,6 +63,14 @@ pub(super) enum Lost {
     Ambiguous(String, DocumentId, DocumentId),
     /// A resource has no such place.
     Place(ResourceId, String),
+}
+
+/// What a document has in one draft.
+#[derive(Debug)]
+pub(super) struct Part<'d> {
+    pub(super) schema: Cow<'d, Value>,
+    pub(super) draft: Draft,
+    pub(super) pointer: String,
 }
 
 #[derive(Debug, Default)]
@@ -127,6 +143,30 @@ impl<'d> Index<'d> {
 
     pub(super) fn root(&self, document: DocumentId) -> Option<ResourceId> {
         self.roots.get(document).copied()
+    }
+
+    /// The parts of a document that are in one draft each, without those in them that are in another.
+    pub(super) fn by_draft(&self, document: DocumentId) -> Vec<Part<'d>> {
+        let own: Vec<&Resource<'d>> = self.resources.iter().filter(|resource| resource.document == document).collect();
+        let Some(root) = own.first() else { return Vec::new() };
+        let mut parts = vec![*root];
+        if own.iter().any(|resource| resource.draft != root.draft) {
+            parts.extend(own.iter().skip(1).filter(|resource| {
+                let around = own.iter().filter(|other| other.is_around(resource));
+                around.max_by_key(|other| other.pointer.len()).is_some_and(|around| around.draft != resource.draft)
+            }));
+        }
+        let part = |resource: &&Resource<'d>| {
+            let mut schema = Cow::Borrowed(resource.schema);
+            for other in parts.iter().filter(|other| resource.is_around(other)) {
+                let below = other.pointer.get(resource.pointer.len()..).unwrap_or_default();
+                if let Some(inner) = schema.to_mut().pointer_mut(below) {
+                    *inner = Value::Bool(true);
+                }
+            }
+            Part { schema, draft: resource.draft, pointer: resource.pointer.clone() }
+        };
+        parts.iter().map(part).collect()
     }
 
     pub(super) fn resource_at(&self, schema: &Value) -> Option<ResourceId> {

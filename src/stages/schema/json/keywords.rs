@@ -1,5 +1,8 @@
 //! The keywords of all drafts: which of them has each, what it judges, and what its value looks like.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
@@ -186,8 +189,10 @@ fn near(draft: Draft, name: &str) -> Option<&'static str> {
 
 /// A keyword by its name.
 pub(crate) fn find(name: &str) -> Option<Keyword> {
-    let index = KEYWORDS.binary_search_by(|keyword| keyword.name.cmp(name)).ok()?;
-    KEYWORDS.get(index).copied()
+    /// Asked for every word of every schema.
+    static BY_NAME: LazyLock<HashMap<&str, Keyword, ahash::RandomState>> =
+        LazyLock::new(|| KEYWORDS.into_iter().map(|keyword| (keyword.name, keyword)).collect());
+    BY_NAME.get(name).copied()
 }
 
 /// How people call a draft.

@@ -209,6 +209,11 @@ impl Linter {
     }
 }
 
+/// The keywords of a schema that no value meets together, and why.
+pub(crate) fn contradictions(schema: &Map<String, Value>) -> Vec<(&'static str, String)> {
+    contradictions::find(schema, types(schema).as_deref())
+}
+
 /// The types that a schema allows, if it says.
 fn types(map: &Map<String, Value>) -> Option<Vec<&str>> {
     match map.get("type")? {

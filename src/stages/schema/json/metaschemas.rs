@@ -31,7 +31,7 @@ const DIALECTS: [&str; 2] =
 const MOST: usize = 5;
 
 /// The draft that a `$schema` names, or whose keywords a dialect of OpenAPI has.
-pub(super) fn draft(named: &str) -> Option<Draft> {
+pub(crate) fn draft(named: &str) -> Option<Draft> {
     let named = named.trim();
     if DIALECTS.iter().any(|dialect| named.starts_with(dialect)) {
         return Some(Draft::Draft202012);

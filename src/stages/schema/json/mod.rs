@@ -43,6 +43,7 @@ pub(crate) use self::documents::{DocumentId, Documents, Outline, Wanted};
 use self::evaluate::Evaluation;
 pub(crate) use self::form::Form;
 use self::graph::{Graph, NodeId};
+pub(crate) use self::metaschemas::draft as draft_of;
 pub(crate) use self::problem::SchemaProblem;
 use self::report::cut;
 use super::ecma_regex::Pattern;
@@ -228,4 +229,4 @@ pub(crate) fn pattern_problem(pattern: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -29,6 +29,11 @@ impl SchemaProblem {
         Self { help: Some(help), ..self }
     }
 
+    /// The same for a schema that is at a pointer.
+    pub(super) fn below(self, pointer: &str) -> Self {
+        Self { pointer: format!("{pointer}{}", self.pointer), ..self }
+    }
+
     pub(super) fn in_file(self, file: Arc<str>) -> Self {
         Self { file, ..self }
     }

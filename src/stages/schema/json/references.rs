@@ -64,14 +64,13 @@ impl<'d> Places<'d> {
         SchemaProblem { file, pointer: format!("{}{below}", place.pointer), message: message.into(), help: None }
     }
 
-    /// The place of a subschema, which may identify itself.
+    /// The place of a subschema at a pointer in its document, which may identify itself.
     pub(super) fn enter(
         &mut self,
         from: &Place<'d>,
         schema: &'d Value,
-        step: &str,
+        pointer: String,
     ) -> Result<Place<'d>, SchemaProblem> {
-        let pointer = format!("{}{step}", from.pointer);
         let mut place = Place { schema, pointer, ..*from };
         if let Some(resource) = self.index.resource_at(schema) {
             place.resource = resource;

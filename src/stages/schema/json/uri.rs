@@ -1,6 +1,8 @@
 //! References, and the base URIs that they are resolved against (RFC 3986 §5), as people write them: with `<`, blanks and
 //! `\` in them. Identifiers are compared, never fetched.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 /// The scheme of files: `policy:` and the path from the policy's folder.
@@ -14,6 +16,11 @@ pub(crate) fn of_file(path: &str) -> String {
 /// The URI of a place in a file, by a JSON pointer.
 pub(crate) fn of_place(path: &str, pointer: &str) -> String {
     format!("{}#{}", of_file(path), pointer.replace('%', "%25"))
+}
+
+/// A reference to a place in the schema that has it, which cannot be taken for one to a definition of a description.
+pub(crate) fn of_own_place(pointer: &str) -> String {
+    format!("#{}", pointer.replace('%', "%25").replace('$', "%24"))
 }
 
 /// The path of a file, if the URI is one of a file.
@@ -79,8 +86,11 @@ pub(crate) fn relative(from: &str, to: &str) -> Option<String> {
 }
 
 /// A step of a JSON pointer (RFC 6901 §3).
-pub(super) fn escaped(step: &str) -> String {
-    step.replace('~', "~0").replace('/', "~1")
+pub(super) fn escaped(step: &str) -> Cow<'_, str> {
+    match step.contains(['~', '/']) {
+        true => step.replace('~', "~0").replace('/', "~1").into(),
+        false => step.into(),
+    }
 }
 
 /// What to write in a policy so that a URI is found.

@@ -5,7 +5,7 @@ mod differential;
 mod judges;
 mod lint;
 mod numbers;
-mod random;
+pub(in crate::stages::schema) mod random;
 mod resources;
 
 use serde_json::json;

@@ -88,19 +88,31 @@ fn a_reference_finds_a_file_by_its_id_or_beside() {
 fn each_file_is_judged_by_its_own_draft() {
     let old = json!({"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "string"}], "additionalItems": false});
     let oldest = json!({"$schema": "http://json-schema.org/draft-04/schema#", "type": "number", "minimum": 1, "exclusiveMinimum": true});
+    let verdicts = [
+        (json!([["a"], 2]), true),
+        (json!([["a", "b"], 2]), false),
+        (json!([[1], 2]), false),
+        (json!([["a"], 1]), false),
+    ];
+    let list = json!([{"$ref": "old.json"}, {"$ref": "oldest.json"}]);
     judges(
-        &[
-            ("a.json", json!({"prefixItems": [{"$ref": "old.json"}, {"$ref": "oldest.json"}]})),
-            ("old.json", old),
-            ("oldest.json", oldest),
-        ],
-        &[
-            (json!([["a"], 2]), true),
-            (json!([["a", "b"], 2]), false),
-            (json!([[1], 2]), false),
-            (json!([["a"], 1]), false),
-        ],
+        &[("a.json", json!({"prefixItems": list})), ("old.json", old.clone()), ("oldest.json", oldest.clone())],
+        &verdicts,
     );
+    // And so is each that is bundled into a file.
+    let bundled = |mut schema: Value, key: &str, id: &str| {
+        schema[key] = id.into();
+        schema
+    };
+    let bundle = json!({"prefixItems": list, "$defs": {
+        "old": bundled(old, "$id", "old.json"), "oldest": bundled(oldest, "id", "oldest.json")}});
+    judges(&[("a.json", bundle)], &verdicts);
+    let problem = first(&[(
+        "a.json",
+        json!({"$defs": {"old": {"$schema": "http://json-schema.org/draft-07/schema#",
+        "$id": "b", "prefixItems": [], "required": "a"}}}),
+    )]);
+    assert_eq!(problem.unwrap_err().pointer, "/$defs/old/required");
     // A dialect of one's own is what it is written in, and so are OpenAPI's.
     let own = json!({"$schema": "https://json-schema.org/draft/2019-09/schema", "$id": "https://e.example/own"});
     for dialect in ["https://e.example/own", "https://spec.openapis.org/oas/3.1/dialect/base"] {
