@@ -46,7 +46,8 @@ impl Decimal {
             return Self { negative: false, digits: "".into(), exponent: 0 };
         }
         let otherwise = if exponent.starts_with('-') { LEAST } else { i64::MAX };
-        let exponent = exponent.parse::<i64>().unwrap_or(otherwise).saturating_add(dropped).max(LEAST);
+        // Trailing zeros lift no exponent above the least one that is too long to be known.
+        let exponent = exponent.parse::<i64>().map_or(otherwise, |known| known.saturating_add(dropped).max(LEAST));
         Self { negative, digits: digits.into(), exponent }
     }
 
@@ -165,6 +166,32 @@ impl Written {
 pub(crate) fn list(list: &mut Vec<Written>, written: Written) -> Option<Number> {
     list.push(written);
     Number::from_f64(f64::from_bits(list.len() as u64)).filter(|number| number.as_f64().is_some_and(f64::is_subnormal))
+}
+
+/// Makes what most readers make of a value: they keep binary64 alone. A number that has another text then stays in the list.
+pub(crate) fn round(list: &[Written], value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let rounded = find(list, number).map(|written| (written.value, written.is_plain));
+            if let Some((rounded, false)) = rounded.filter(|(value, _)| value.abs() < ROUNDED && !value.is_subnormal())
+                && let Some(rounded) = Number::from_f64(rounded)
+            {
+                *number = rounded;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| round(list, item)),
+        Value::Object(members) => members.values_mut().for_each(|member| round(list, member)),
+        _ => {}
+    }
+}
+
+/// Makes what is listed what it was rounded to; an integer to its last digit.
+pub(crate) fn round_list(list: &mut [Written]) {
+    for written in list {
+        let value = written.value;
+        let text = if value.abs() >= ROUNDED { format!("{value:.0}") } else { format!("{value:e}") };
+        written.decimal = Decimal::parse(&text);
+    }
 }
 
 /// What is written in the place of a number, if that is in the list.

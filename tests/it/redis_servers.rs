@@ -78,6 +78,17 @@ fn a_cluster_is_followed_when_a_primary_fails() {
     }
 }
 
+/// Limits that are removed are limits that are refilled.
+#[test]
+fn a_server_that_removes_what_it_counts_is_warned_of() {
+    let Some(server) = Server::start("maxmemory 100mb\nmaxmemory-policy allkeys-lru", &[]) else { return };
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let policy = proxy().before(&upstream).trusts(&issuer).open("GET /x");
+    let node = policy.with(&format!("store: {{ redis: \"redis://127.0.0.1:{}\" }}", server.port)).start();
+    node.stderr.wait("`maxmemory-policy noeviction`", 1);
+    node.done();
+}
+
 #[test]
 fn nodes_share_limits_in_a_cluster() {
     let Some(servers) = Server::cluster() else { return };

@@ -67,17 +67,18 @@ impl Shared<'_> {
         ledger: &Ledger,
         mut now: Tick,
     ) -> Result<(Decided<'l>, Option<InFlight>), Refusal> {
-        let mut deadline = None;
+        let (mut deadline, mut expired) = (None, false);
         loop {
             let (answered, _waiting) = {
                 let mut uses = account.uses();
+                uses.belong_to(self.counters.id());
                 let known = limits.map(|limit| limit.map(|(id, limit)| known(limit, uses.of(id, now), cost, now)));
                 if let Some(decided) = decided(limits, &known) {
                     let in_flight = spend(limits, &decided, cost, concurrent, account, &mut uses);
                     self.refill(limits, account, &mut uses, now);
                     return Ok((decided, in_flight));
                 }
-                if !self.counters.is_available() {
+                if expired || !self.counters.is_available() {
                     break;
                 }
                 uses.waiting = uses.waiting.saturating_add(1);
@@ -88,9 +89,7 @@ impl Shared<'_> {
                 (answered, Waiting(account))
             };
             let deadline = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + self.settings.timeout);
-            if tokio::time::timeout_at(deadline, answered).await.is_err() {
-                break;
-            }
+            expired = tokio::time::timeout_at(deadline, answered).await.is_err();
             now = ledger.tick(Instant::now());
         }
         match self.settings.on_failure {
@@ -122,10 +121,9 @@ impl Shared<'_> {
         let decided: Decided<'l> = limits.map(|limit| {
             limit.map(|(id, limit)| {
                 let used = uses.of(id, now);
-                used.block.limit = (limit.one(), limit.burst().get());
                 let outcome = match known(limit, used, cost, now) {
                     Known::Fits(fits) => Ok(fits),
-                    _ => limit.decide_share(nodes, used.full_at, cost, now),
+                    _ => limit.decide_share(nodes, limit.within_window(used.full_at, now), cost, now),
                 };
                 (limit, outcome)
             })
@@ -133,8 +131,9 @@ impl Shared<'_> {
         let fits = decided.iter().flatten().all(|(_, outcome)| outcome.is_ok());
         let begins = concurrent.is_none_or(|concurrent| concurrent.admits(uses.in_flight));
         if fits && begins {
-            for ((id, _), (_, outcome)) in limits.iter().flatten().zip(decided.iter().flatten()) {
+            for ((id, limit), (_, outcome)) in limits.iter().flatten().zip(decided.iter().flatten()) {
                 let used = uses.of(*id, now);
+                used.block.limit = (limit.one(), limit.burst().get());
                 match (outcome, used.block.tokens.checked_sub(cost.get())) {
                     (_, Some(left)) => used.block.tokens = left,
                     (Ok(fits), None) => {
@@ -172,6 +171,8 @@ impl Shared<'_> {
         now: Tick,
     ) {
         let waiting = uses.waiting.max(1);
+        // From here on, no limit makes room for another one.
+        uses.asking = true;
         let asked = limits.iter().flatten().filter_map(|(id, limit)| {
             let used = uses.of(*id, now);
             let left = used.block.left(now);
@@ -183,13 +184,13 @@ impl Shared<'_> {
                 _ => next.max(cost.saturating_mul(waiting).saturating_sub(left)).min(limit.burst().get()).max(need),
             };
             used.block.limit = (limit.one(), limit.burst().get());
-            let owed = std::mem::take(&mut used.block.owed);
+            let owed = used.block.take_owed(used.full_at, now);
             let (one, burst) = used.block.limit;
             Some(AskedLimit { id: *id, one, burst, need, want, worth: limit.worth_asking(), owed })
         });
         let limits: Vec<AskedLimit> = asked.collect();
-        if !limits.is_empty() {
-            uses.asking = true;
+        uses.asking = !limits.is_empty();
+        if uses.asking {
             let question = Question { account: account.name().into(), limits };
             self.counters.ask(account, question, self.settings.timeout);
         }
@@ -201,11 +202,11 @@ fn known(limit: &Limit, used: &mut Use, cost: NonZeroU32, now: Tick) -> Known {
     let left = used.block.left(now);
     let missing = used.full_at.saturating_sub(now.0);
     if let Some(rest) = left.checked_sub(cost.get()) {
-        let remaining = limit.remaining(missing).saturating_add(rest);
+        let remaining = limit.remaining(missing).saturating_add(rest).min(limit.burst().get());
         return Known::Fits(Fits { full_at: used.full_at, remaining, full_after: Duration::from_nanos(missing) });
     }
     if cost > limit.burst() {
-        return Known::Exceeded(Exceeded { wait: None, remaining: limit.remaining(missing).saturating_add(left) });
+        return Known::Exceeded(Exceeded { wait: None, remaining: left });
     }
     let holds = used
         .block
@@ -213,7 +214,8 @@ fn known(limit: &Limit, used: &mut Use, cost: NonZeroU32, now: Tick) -> Known {
         .filter(|refused| refused.cost <= cost.get() && refused.ask_again > now.0 && refused.window == limit.window());
     match holds {
         Some(refused) => {
-            let wait = Some(Duration::from_nanos(refused.until - now.0));
+            let more = u64::from(cost.get() - refused.cost).saturating_mul(limit.one());
+            let wait = Some(Duration::from_nanos(refused.until.saturating_sub(now.0).saturating_add(more)));
             Known::Exceeded(Exceeded { wait, remaining: left })
         }
         None => Known::TooLittle,

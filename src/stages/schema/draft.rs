@@ -133,9 +133,9 @@ impl Draft {
         prefix: &str,
     ) -> Option<Vec<Violation>> {
         if self.is_settled() {
-            return schema.violations_within(steps, numbers, &self.into_value(), prefix);
+            return schema.violations_within(steps, numbers, &mut self.into_value(), prefix);
         }
-        let first = schema.violations_within(steps, numbers, &self.value(), prefix)?;
+        let first = schema.violations_within(steps, numbers, &mut self.value(), prefix)?;
         if first.is_empty() {
             return Some(first);
         }
@@ -143,7 +143,7 @@ impl Draft {
         let mut undecided = false;
         let mut judge = |draft: &Self| {
             left = left.checked_sub(1)?;
-            let found = schema.violations_within(steps.part(MAX_READINGS), numbers, &draft.value(), prefix);
+            let found = schema.violations_within(steps.part(MAX_READINGS), numbers, &mut draft.value(), prefix);
             undecided |= found.is_none();
             Some(found.unwrap_or_else(|| vec![json::too_complex(prefix)]))
         };

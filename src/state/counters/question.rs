@@ -20,6 +20,9 @@ for i, key in ipairs(KEYS) do
   local at = 6 * i - 6
   local one, burst, need = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local want, worth, owed = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
+  if one <= 0 or burst <= 0 then
+    return redis.error_reply('ERR a limit without a rate')
+  end
   local window = one * burst
   local known = redis.call('GET', key)
   local full = math.max(now, tonumber(known or '0'))
@@ -90,9 +93,9 @@ impl AskedLimit {
     pub(super) fn to_tell(used: &mut Use, now: Tick) -> Option<Self> {
         let id = used.id();
         used.block.left(now);
-        let owed = std::mem::take(&mut used.block.owed);
+        let owed = used.block.take_owed(used.full_at, now);
         let (one, burst) = used.block.limit;
-        (owed != 0).then_some(Self { id, one, burst, need: 0, want: 0, worth: 0, owed })
+        (owed != 0 && one > 0).then_some(Self { id, one, burst, need: 0, want: 0, worth: 0, owed })
     }
 }
 

@@ -73,6 +73,8 @@ pub(crate) struct Uses {
     pub(crate) waiting: u32,
     /// Whether the store is being asked.
     pub(crate) asking: bool,
+    /// The store that was asked last, among those of this process.
+    store: u64,
     /// Whether what is left of blocks will be returned to the store in time.
     pub(crate) returning: bool,
 }
@@ -176,12 +178,26 @@ impl Uses {
     pub(crate) fn of(&mut self, id: LimitId, now: Tick) -> &mut Use {
         let known = self.limits.iter().position(|known| known.id == id);
         let position = known.unwrap_or_else(|| {
-            // A full bucket says no more than none, and limits of former policies would stay for ever.
-            self.limits.retain(|used| !used.is_idle(now));
+            // A full bucket says no more than none, and limits of former policies would stay for ever. Those that are asked
+            // about stay.
+            self.limits.retain(|used| self.asking || !used.is_idle(now));
             self.limits.push(Use { id, full_at: 0, block: Block::default() });
             self.limits.len() - 1
         });
         &mut self.limits[position]
+    }
+
+    /// Forgets what another store knows and has given: this one has counted from the beginning.
+    pub(crate) fn belong_to(&mut self, store: u64) {
+        if self.store != store {
+            (self.store, self.asking, self.returning) = (store, false, false);
+            self.limits.iter_mut().for_each(|used| used.block = Block::default());
+        }
+    }
+
+    /// Whether this store was asked last.
+    pub(crate) fn belongs_to(&self, store: u64) -> bool {
+        self.store == store
     }
 
     /// All limits of which something has been used.
@@ -202,11 +218,19 @@ impl Use {
     }
 
     fn is_idle(&self, now: Tick) -> bool {
-        self.full_at <= now.0 && self.block.tokens == 0 && self.block.owed == 0
+        self.full_at <= now.0 && self.block.tokens == 0 && self.block.owed >= 0
     }
 }
 
 impl Block {
+    /// Takes what the store does not know yet. What was spent is refilled in the meantime: no more counts than what is missing
+    /// until the bucket is full.
+    pub(crate) fn take_owed(&mut self, full_at: u64, now: Tick) -> i64 {
+        let owed = std::mem::take(&mut self.owed);
+        let missing = full_at.saturating_sub(now.0).div_ceil(self.limit.0.max(1));
+        owed.min(i64::try_from(missing).unwrap_or(i64::MAX))
+    }
+
     /// What is left and has not lapsed. What has lapsed is to be returned.
     pub(crate) fn left(&mut self, now: Tick) -> u32 {
         if self.tokens > 0 && self.lapses <= now.0 {
@@ -237,7 +261,8 @@ mod tests {
         uses.of(idle, later).full_at = later.0 + 1;
         assert_eq!((uses.limits.len(), uses.of(new, later).full_at), (2, later.0 + 1));
         uses.of(new, later).block.owed = -1;
-        uses.of(used, Tick(later.0 + 2));
+        uses.of(used, later).block.owed = 1;
+        uses.of(LimitId::class("other"), Tick(later.0 + 2));
         assert_eq!(uses.limits.len(), 2, "what the store has to be told is kept");
     }
 
@@ -248,6 +273,32 @@ mod tests {
         assert_eq!((before.left(NOW), before), (30, block));
         assert_eq!(after.left(Tick(NOW.0 + 1)), 0);
         assert_eq!((after.tokens, after.owed, after.next), (0, -30, 70));
+    }
+
+    /// After an outage of an hour, nobody owes what was spent an hour ago.
+    #[test]
+    fn what_was_spent_is_owed_until_it_is_refilled() {
+        let (second, block) = (1_000_000_000, Block { owed: 50, limit: (1_000_000_000, 60), ..Block::default() });
+        for (full_after, owed) in [(0, 0), (1, 1), (20 * second, 20), (60 * second, 50)] {
+            assert_eq!({ block }.take_owed(NOW.0 + full_after, NOW), owed, "{full_after}");
+        }
+        assert_eq!(Block { owed: -3, ..block }.take_owed(NOW.0, NOW), -3);
+    }
+
+    #[test]
+    fn another_store_has_given_nothing() {
+        let account = Account::new(Holder::Consumer, "acme");
+        let mut uses = account.uses();
+        uses.belong_to(1);
+        (uses.asking, uses.returning) = (true, true);
+        uses.of(LimitId::plan(), NOW).block.tokens = 3;
+        uses.of(LimitId::plan(), NOW).full_at = NOW.0 + 5;
+        uses.belong_to(1);
+        assert_eq!((uses.asking, uses.of(LimitId::plan(), NOW).block.tokens), (true, 3));
+        uses.belong_to(2);
+        let used = uses.of(LimitId::plan(), NOW);
+        assert_eq!((used.block, used.full_at), (Block::default(), NOW.0 + 5), "a reload refills nobody");
+        assert!(!uses.asking && !uses.returning && !uses.belongs_to(1));
     }
 
     #[test]

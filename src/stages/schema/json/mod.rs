@@ -51,7 +51,7 @@ use super::fast_path::FastPath;
 use super::malformed::malformed;
 use crate::budget::Steps;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
-use crate::stages::decimal::Written;
+use crate::stages::decimal::{self, Written};
 use crate::stages::strict_json::{self, Intake, Unparsed};
 
 /// Most violations that one answer lists.
@@ -162,7 +162,7 @@ impl JsonSchema {
         }
         let intake = Intake::new(MAX_TREE);
         let violations = match strict_json::parse_in(&intake, body) {
-            Ok(value) => self.violations_within(steps, &intake.numbers(), &value, "")?,
+            Ok(mut value) => self.violations_within(steps, &intake.numbers(), &mut value, "")?,
             Err(Unparsed::TooLarge) => vec![too_complex("")],
             Err(Unparsed::Malformed(error)) => {
                 return Some(Err(malformed(format!("the body is not acceptable JSON: {error}"))));
@@ -174,13 +174,40 @@ impl JsonSchema {
     /// Returns the first violations of a value, with `prefix` before their pointers.
     #[cfg(test)]
     fn violations(&self, value: &Value, prefix: &str) -> Vec<Violation> {
-        let found = self.violations_within(Steps::new(MAX_STEPS), &[], value, prefix);
+        let found = self.violations_as_written(Steps::new(MAX_STEPS), &[], value, prefix);
         found.unwrap_or_else(|| vec![too_complex(prefix)])
     }
 
+    /// Returns the first violations of a body whose numbers nobody rounds.
+    #[cfg(test)]
+    fn violations_of_written(&self, body: &str) -> Vec<Violation> {
+        let intake = Intake::new(MAX_TREE);
+        let value = strict_json::parse_in(&intake, body.as_bytes()).unwrap();
+        let found = self.violations_as_written(Steps::new(MAX_STEPS), &intake.numbers(), &value, "");
+        found.unwrap_or_else(|| vec![too_complex("")])
+    }
+
     /// Returns the first violations of a value, with `prefix` before their pointers; `None` if that takes more steps. `numbers`
-    /// are those in the value that were rounded when they were read.
+    /// are those in the value that were rounded when they were read: it must be valid as it is written, and as it is rounded,
+    /// because nearly all readers behind round it (RFC 8259 §6). The value is rounded then.
     pub(super) fn violations_within(
+        &self,
+        steps: Steps,
+        numbers: &[Written],
+        value: &mut Value,
+        prefix: &str,
+    ) -> Option<Vec<Violation>> {
+        let found = self.violations_as_written(steps, numbers, value, prefix)?;
+        if !found.is_empty() || numbers.is_empty() {
+            return Some(found);
+        }
+        let mut numbers = numbers.to_vec();
+        decimal::round(&numbers, value);
+        decimal::round_list(&mut numbers);
+        self.violations_as_written(steps, &numbers, value, prefix)
+    }
+
+    fn violations_as_written(
         &self,
         steps: Steps,
         numbers: &[Written],
