@@ -11,8 +11,8 @@
 //!   and the fuzz targets.
 //! - `audit`: writes the record of every request, and loses none.
 //! - `admin`: the operators' listener.
-//! - `state`: the ledger of limits and the registry. `secrets`: resolves references in the policy. `body`: streams bodies
-//!   within limits.
+//! - `state`: the ledger of limits, what nodes count together, and the registry. `secrets`: resolves references in the policy.
+//!   `body`: streams bodies within limits.
 //! - `exchange`, `refusal`, `telemetry`, `budget`: the facts of a request, the reasons to refuse one, the metrics, and how much
 //!   work may take; every other part uses them. `url`: URLs, understood whole or refused.
 //!   `error_text`: errors from below in words.

@@ -1,5 +1,6 @@
-//! State that changes at run time and outlives a reload: how much of their limits callers have used, which policy is in
-//! force, and what operators have changed.
+//! State that changes at run time and outlives a reload: how much of their limits callers have used (`ledger`, and `counters`
+//! for what nodes count together), which policy is in force (`published`), and what operators have changed (`registry`).
+//! `redis` opens connections to a store.
 
 pub(crate) mod counters;
 pub(crate) mod epoch;
