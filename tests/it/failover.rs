@@ -63,7 +63,9 @@ fn sharing(port: u16, upstream: &Upstream, issuer: &Issuer) -> Policy {
     proxy()
         .before(upstream)
         .trusts(issuer)
-        .with(&format!("store: {{ redis: \"redis://127.0.0.1:{port}\", on_failure: serve }}"))
+        .with(&format!(
+            "store: {{ redis: \"redis://127.0.0.1:{port}\", on_failure: serve, limits: {{ on_failure: local }} }}"
+        ))
         .with("roles: { reader: [orders:read] }")
         .with("consumers: { acme: { roles: [reader], plan: free }, globex: { roles: [reader], plan: free } }")
         .route("GET /x", "scopes: [orders:read]")

@@ -1,6 +1,6 @@
 //! The limits that nodes count together, in Redis.
 //!
-//! A node takes a block of a caller's allowance in advance and spends it without asking ([`crate::state::ledger::Block`]).
+//! A node takes a block of a caller's allowance in advance and spends it without asking (`Block` of `state::ledger`).
 //! So no more is let through in all than the limit allows, and most requests wait for nothing. What is not needed is
 //! returned soon; what a node has spent while the store was away is counted when it is back.
 //!
