@@ -16,10 +16,9 @@ use crate::refusal::Refusal;
 use crate::runtime::InForce;
 use crate::stages::auth::Caller;
 use crate::stages::auth::cache::TokenCache;
-use crate::stages::rate_limit::{self, RateLimitHeaders, Subject};
+use crate::stages::rate_limit::{self, Counting, Now, Subject};
 use crate::stages::schema::content::Contents;
 use crate::stages::schema::{Rejected, response};
-use crate::state::ledger::InFlight;
 
 /// What the chain found out about a request, for the response and the record; set even if the request is refused.
 #[derive(Default)]
@@ -28,10 +27,8 @@ pub(crate) struct Trace {
     pub(crate) caller: Option<Arc<Caller>>,
     /// Whose credential was refused, if that is known: for the record alone.
     pub(crate) refused: Option<Arc<Caller>>,
-    /// What is left of the caller's limits.
-    pub(crate) rate_limit_headers: RateLimitHeaders,
-    /// Counts the request as under way, if that is limited.
-    pub(crate) in_flight: Option<InFlight>,
+    /// What the caller's limits have to do with it.
+    pub(crate) counting: Counting,
     /// The refusals of stages that only report.
     pub(crate) would_refuse: Vec<Refusal>,
 }
@@ -91,12 +88,9 @@ pub(crate) async fn admit(
     if let Some(caller) = trace.caller.as_deref() {
         subject = Subject::Consumer(caller.plan(), caller.account());
     }
-    let headers = &mut trace.rate_limit_headers;
-    match rate_limit::take(&route.limits, &subject, in_force.shared_limits(), &in_force.ledger, request.tick, headers)
-        .await
-    {
-        Ok(in_flight) => trace.in_flight = in_flight,
-        Err(refusal) => trace.settle(reporting, refusal)?,
+    let (shared, now, counting) = (in_force.shared_limits(), Now::of(request), &mut trace.counting);
+    if let Err(refusal) = rate_limit::take(&route.limits, &subject, shared, &in_force.ledger, now, counting).await {
+        trace.settle(reporting, refusal)?;
     }
     let body = match route.request.admit(request, body, counter, &in_force.memory).await {
         Ok(body) => body,

@@ -115,6 +115,8 @@ reasons! {
     SchemaViolation = 422 "schema_violation" "The request does not match the schema" in Schema,
     /// Too many requests, or more DPoP proofs of one key than are remembered.
     RateLimited = 429 "rate_limited" "Too many requests" in Auth | RateLimit,
+    /// A quota is used up.
+    QuotaExceeded = 429 "quota_exceeded" "The quota is used up" in RateLimit,
     /// Too many requests of one caller at the same time.
     TooManyConcurrent = 429 "too_many_concurrent" "Too many requests at the same time" in RateLimit,
     /// Too many invalid credentials from one address.

@@ -48,6 +48,9 @@ pub(super) enum Action {
     SuspendConsumer,
     ResumeConsumer,
     ListSuspensions,
+    ListUsage,
+    GetUsage,
+    ResetUsage,
     ListConsumerKeys,
     NewKey,
     PutKey,
@@ -80,7 +83,7 @@ const fn on(method: &'static str, path: &'static str, rights: Rights, action: Ac
 }
 
 /// Every endpoint. `openapi.json` has the same ones; a test compares them.
-static ENDPOINTS: [Endpoint; 34] = [
+static ENDPOINTS: [Endpoint; 37] = [
     public("/healthz", Page::GetHealth),
     public("/readyz", Page::GetReadiness),
     public("/metrics", Page::GetMetrics),
@@ -98,6 +101,9 @@ static ENDPOINTS: [Endpoint; 34] = [
     on("PUT", "/v1/consumers/{name}/suspension", Rights::Operate, Action::SuspendConsumer),
     on("DELETE", "/v1/consumers/{name}/suspension", Rights::Operate, Action::ResumeConsumer),
     on("GET", "/v1/suspensions", Rights::Read, Action::ListSuspensions),
+    on("GET", "/v1/usage", Rights::Read, Action::ListUsage),
+    on("GET", "/v1/consumers/{name}/usage", Rights::Read, Action::GetUsage),
+    on("DELETE", "/v1/consumers/{name}/usage", Rights::Operate, Action::ResetUsage),
     on("GET", "/v1/consumers/{name}/keys", Rights::Read, Action::ListConsumerKeys),
     on("POST", "/v1/consumers/{name}/keys", Rights::Operate, Action::NewKey),
     on("PUT", "/v1/consumers/{name}/keys/{id}", Rights::Operate, Action::PutKey),

@@ -20,7 +20,9 @@ mod stdout;
 mod trail;
 mod writer;
 
-pub(crate) use self::record::{CLIENT_DISCONNECTED, CLIENT_STALLED, Change, FIELDS, Outcome, REQUEST, Record};
+pub(crate) use self::record::{
+    CLIENT_DISCONNECTED, CLIENT_STALLED, Change, FIELDS, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record,
+};
 pub(crate) use self::recorder::Recorder;
 pub(crate) use self::sink_config::SinkConfig;
 pub(crate) use self::trail::Trail;

@@ -59,6 +59,8 @@ enum Command {
     Revoke(operator::revoke::Arguments),
     /// Register and suspend consumers, and grant them scopes for a limited time
     Consumer(operator::consumer::Arguments),
+    /// Show what consumers have used of their limits, and let them begin anew
+    Usage(operator::usage::Arguments),
     /// Verify on running nodes that revocation works
     Drill(operator::drill::Arguments),
     /// Print the JSON Schema of the policy, for editors
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Key(arguments) => operator::key::run(&arguments),
         Command::Revoke(arguments) => operator::revoke::run(&arguments),
         Command::Consumer(arguments) => operator::consumer::run(&arguments),
+        Command::Usage(arguments) => operator::usage::run(&arguments),
         Command::Drill(arguments) => operator::drill::run(&arguments),
         Command::Schema(schema::Arguments {}) => schema::run(),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),

@@ -38,6 +38,17 @@ pub(crate) struct Rate {
     pub(crate) per: Duration,
 }
 
+/// Units of a [`CalendarCount`].
+pub(super) const CALENDAR_UNITS: [&str; 3] = ["hour", "day", "month"];
+
+/// A number in each hour, day or month of the calendar: `100/hour`, `10000/day`, `5000000/month`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct CalendarCount {
+    pub(crate) count: NonZeroU32,
+    /// One of [`CALENDAR_UNITS`].
+    pub(crate) unit: &'static str,
+}
+
 /// The error for a text that is not a valid quantity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InvalidQuantity {
@@ -219,19 +230,61 @@ impl FromStr for Rate {
                 },
             ));
         };
-        let count = match number.parse::<u32>() {
-            Ok(0) => {
-                return Err(invalid(
-                    format!("{} allows no requests", quote(text)),
-                    "a rate is at least 1, such as `1/s`",
-                ));
-            }
-            Ok(count) => NonZeroU32::new(count),
-            Err(_) => None,
+        let count = count_of(text, number, "rate", unit)?;
+        Ok(Self { count, per: Duration::from_secs(*seconds) })
+    }
+}
+
+/// Reads how many requests a rate or a quota allows.
+fn count_of(text: &str, number: &str, what: &str, unit: &str) -> Result<NonZeroU32, InvalidQuantity> {
+    let Ok(count) = number.parse::<u32>() else {
+        let help = format!("a {what} is at most `{}/{unit}`", u32::MAX);
+        return Err(invalid(format!("{} is too large", quote(text)), help));
+    };
+    NonZeroU32::new(count).ok_or_else(|| {
+        let help = format!("a {what} is at least 1, such as `1/{unit}`");
+        invalid(format!("{} allows no requests", quote(text)), help)
+    })
+}
+
+impl FromStr for CalendarCount {
+    type Err = InvalidQuantity;
+
+    fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
+        check_form(text, "10000/day")?;
+        let (number, tail) = split_number(text);
+        let Some(written) = tail.strip_prefix('/').filter(|unit| !unit.is_empty()) else {
+            return Err(invalid(
+                format!("{} is not a quota", quote(text)),
+                list_units(number, &["/day", "/month", "/hour"]),
+            ));
         };
-        count.map(|count| Self { count, per: Duration::from_secs(*seconds) }).ok_or_else(|| {
-            invalid(format!("{} is too large", quote(text)), format!("a rate is at most `{}/{unit}`", u32::MAX))
-        })
+        let Some(unit) = CALENDAR_UNITS.into_iter().find(|unit| *unit == written) else {
+            return Err(invalid(
+                format!("{} is not a unit of a quota", quote(written)),
+                match calendar_unit_meant(written) {
+                    Some(meant) if number.len() <= 20 => format!("write `{number}/{meant}`"),
+                    _ => "the units are `hour`, `day` and `month` of the calendar; shorter limits are a `rate`"
+                        .to_owned(),
+                },
+            ));
+        };
+        Ok(Self { count: count_of(text, number, "quota", unit)?, unit })
+    }
+}
+
+fn calendar_unit_meant(unit: &str) -> Option<&'static str> {
+    match unit.to_ascii_lowercase().as_str() {
+        "h" | "hr" | "hours" | "1h" | "hour" => Some("hour"),
+        "d" | "days" | "1d" | "day" => Some("day"),
+        "mon" | "months" | "mo" | "30d" | "month" => Some("month"),
+        _ => None,
+    }
+}
+
+impl fmt::Display for CalendarCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.count, self.unit)
     }
 }
 
@@ -307,6 +360,7 @@ macro_rules! deserialize_quantity {
 deserialize_quantity!(Period, "a duration such as `30s`");
 deserialize_quantity!(Size, "a size such as `64KiB`");
 deserialize_quantity!(Rate, "a rate such as `10/s`");
+deserialize_quantity!(CalendarCount, "a quota such as `10000/day`");
 
 #[cfg(test)]
 mod tests {
@@ -409,13 +463,27 @@ mod tests {
             let error = text.parse::<Rate>().unwrap_err();
             assert!(error.message.contains(message) && error.help.contains(help), "{text}: {error:?}");
         }
+        for (text, message, help) in [
+            ("5", "not a quota", "write `5/day`, or `5/month`, `5/hour`"),
+            ("5/", "not a quota", "write `5/day`"),
+            ("5 / day", "a space", "`5/day`"),
+            ("0/day", "allows no requests", "`1/day`"),
+            ("5/d", "`d` is not a unit of a quota", "write `5/day`"),
+            ("5/h", "`h` is not", "write `5/hour`"),
+            ("5/s", "`s` is not", "a `rate`"),
+            ("5/30d", "`30d` is not", "write `5/month`"),
+            ("4294967296/day", "too large", "4294967295/day"),
+        ] {
+            let error = text.parse::<CalendarCount>().unwrap_err();
+            assert!(error.message.contains(message) && error.help.contains(help), "{text}: {error:?}");
+        }
     }
 
     #[test]
     fn any_text_is_answered_and_what_is_read_reads_again() {
         // Every text of up to four of these pieces.
-        const PIECES: [&str; 14] =
-            ["", "0", "1", "90", "18446744073709551615", "-", ".", " ", "é", "/", "s", "ms", "h", "KiB"];
+        const PIECES: [&str; 15] =
+            ["", "0", "1", "90", "18446744073709551615", "-", ".", " ", "é", "/", "s", "ms", "h", "day", "KiB"];
         for number in 0..PIECES.len().pow(4) {
             let pick = |power| PIECES[number / PIECES.len().pow(power) % PIECES.len()];
             let text = [pick(0), pick(1), pick(2), pick(3)].concat();
@@ -424,6 +492,9 @@ mod tests {
             }
             if let Ok(size) = text.parse::<Size>() {
                 assert_eq!(size.to_string().parse(), Ok(size), "{text}");
+            }
+            if let Ok(count) = text.parse::<CalendarCount>() {
+                assert_eq!(count.to_string().parse(), Ok(count), "{text}");
             }
             if let Ok(rate) = text.parse::<Rate>() {
                 assert_eq!(rate.to_string().parse(), Ok(rate), "{text}");

@@ -38,6 +38,7 @@ use crate::proxy::request::{path, target};
 use crate::refusal::{Reason, Refusal};
 use crate::runtime::{InForce, Runtime};
 use crate::stages::auth::cache::TokenCache;
+use crate::stages::rate_limit::{Now, Subject, usage};
 use crate::state::registry::entry::{Change, Entry, Revocation};
 use crate::state::registry::revocation_key::RevocationTarget;
 
@@ -216,6 +217,11 @@ impl Rehearsal {
         let tick = self.runtime.ledger.tick(exchange.begun);
         let asked = target.request(&exchange, peer, &head.uri, &head.headers, tick);
         let admitted = self.admit(route, &asked, body, &mut trace.chain).await;
+        let subject = match trace.chain.caller.as_deref() {
+            Some(caller) => Subject::Consumer(caller.plan(), caller.account()),
+            None => Subject::Address(asked.client()),
+        };
+        trace.limits = usage::left(&route.limits, &subject, &self.runtime.ledger, Now::of(&asked));
         trace.origin = CredentialOrigin::of(self.policy(), &head.headers, peer, trace.chain.caller.as_deref());
         admitted.map(drop)
     }

@@ -31,6 +31,8 @@ pub(crate) struct RehearsalTrace {
     pub(crate) route: Option<Arc<Route>>,
     /// The trace of the chain.
     pub(super) chain: Trace,
+    /// The limits it counted against: what is left, and what is allowed.
+    pub(super) limits: Vec<(Box<str>, u32, u32)>,
     /// Issuer and expiry of its credential.
     pub(super) origin: CredentialOrigin,
     /// Its outcome.
@@ -98,6 +100,7 @@ impl RehearsalTrace {
             arrived: false,
             route: None,
             chain: Trace::default(),
+            limits: Vec::new(),
             origin: CredentialOrigin::default(),
             end: Ok(()),
         }
@@ -236,16 +239,7 @@ impl RehearsalTrace {
 
     /// What remains of each limit that the request counted against.
     fn limits(&self) -> Vec<String> {
-        let mut headers = HeaderMap::new();
-        self.chain.rate_limit_headers.clone().write_to(&mut headers);
-        let state = headers.get("ratelimit").and_then(|state| state.to_str().ok()).unwrap_or_default();
-        let limit = |item: &str| {
-            let mut parts = item.split(';');
-            let name = parts.next()?.trim().trim_matches('"');
-            let left = parts.find_map(|part| part.trim().strip_prefix("r="))?;
-            Some(format!("{name}: {left} left"))
-        };
-        state.split(',').filter_map(limit).collect()
+        self.limits.iter().map(|(name, left, allowed)| format!("{name}: {left} of {allowed} left")).collect()
     }
 
     /// The headers that identify the caller to the upstream.

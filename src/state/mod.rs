@@ -1,8 +1,9 @@
 //! State that changes at run time and outlives a reload: how much of their limits callers have used (`ledger`, and `counters`
 //! for what nodes count together), which policy is in force (`published`), and what operators have changed (`registry`).
-//! `redis` opens connections to a store.
+//! `redis` opens connections to a store, `database` its files.
 
 pub(crate) mod counters;
+mod database;
 pub(crate) mod epoch;
 pub(crate) mod ledger;
 pub(crate) mod published;

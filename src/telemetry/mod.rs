@@ -54,6 +54,13 @@ struct EndLabels {
     code: &'static str,
 }
 
+/// Labels of refusals by a limit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    plan: String,
+    limit: String,
+}
+
 /// A `code` alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabels {
@@ -65,6 +72,7 @@ struct CodeLabels {
 pub(crate) struct Metrics {
     reloads: Family<CodeLabels, Counter>,
     admin_refusals: Family<CodeLabels, Counter>,
+    limit_refusals: Family<LimitLabels, Counter>,
     /// Open client connections.
     pub(crate) connections: Gauge,
     /// Requests being processed, responses included.
@@ -149,6 +157,7 @@ impl Metrics {
         Self {
             reloads: Family::default(),
             admin_refusals: Family::default(),
+            limit_refusals: Family::default(),
             connections: Gauge::default(),
             requests_in_flight: Gauge::default(),
             connections_refused: Counter::default(),
@@ -166,6 +175,12 @@ impl Metrics {
         self.admin_refusals.get_or_create(&CodeLabels { code }).inc();
     }
 
+    /// Counts a request that a limit of a plan has refused, or would have. The plan is empty for the rate of a public route.
+    pub(crate) fn limit_refusal(&self, plan: &str, limit: &str) {
+        let labels = LimitLabels { plan: plan.to_owned(), limit: limit.to_owned() };
+        self.limit_refusals.get_or_create(&labels).inc();
+    }
+
     /// Renders all metrics in the OpenMetrics text format: those of the routes and servers in force, and gauges collected
     /// elsewhere.
     pub(crate) fn page<'a>(
@@ -180,6 +195,8 @@ impl Metrics {
         registry.register("policy_reloads", "Reloads of the policy", self.reloads.clone());
         let help = "Requests to the admin listener that were refused for their token, by code";
         registry.register("admin_refusals", help, self.admin_refusals.clone());
+        let help = "Requests that a limit refused, or would have in report mode, by plan and limit";
+        registry.register("limit_refusals", help, self.limit_refusals.clone());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of this program", build);
         registry.register("connections", "Open client connections", self.connections.clone());

@@ -97,7 +97,7 @@ GET /v1/orders/7?q=1
   route       orders · GET /v1/orders/{id}
   auth        ok: jwt of corp, consumer acme, plan gold, token expires in 12m
   scope       ok: needs orders:read; has orders:read (roles: clerk; ceiling cut: orders:admin)
-  rate limit  ok: gold: 399 left
+  rate limit  ok: gold: 399 of 400 left
   schema      not asked: the route has no schema
 → forwarded to http://127.0.0.1:9000 or http://127.0.0.1:9001, with
   X-Consumer-Id: acme

@@ -57,6 +57,7 @@ mod packaging;
 mod policy_schema;
 mod policy_tests;
 mod proxy_headers;
+mod quotas;
 mod readers;
 mod record;
 mod redis_servers;

@@ -5,6 +5,7 @@
 //! | `GET /v1/consumers`, `POST` | all, from the policy and the store; adds one |
 //! | `GET, PUT, PATCH, DELETE /v1/consumers/{name}` | consumers of the policy file are read-only here |
 //! | `GET, PUT, DELETE /v1/consumers/{name}/suspension` | refuses all its requests, until a time or until lifted |
+//! | `GET /v1/usage`, `GET, DELETE /v1/consumers/{name}/usage` | what is used of limits; begins anew |
 //! | `GET, POST /v1/consumers/{name}/keys`, `PUT …/{id}` | its API keys; the secret is shown only once |
 //! | `GET, POST /v1/consumers/{name}/grants`, `PUT, DELETE …/{id}` | temporary scopes |
 //! | `GET /v1/keys`, `GET, PATCH, DELETE /v1/keys/{id}` | |
@@ -18,6 +19,7 @@ mod details;
 mod keys;
 mod known;
 mod revocations;
+mod usage;
 
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -104,6 +106,9 @@ impl Operation<'_> {
                 self.registry().suspension(name).ok_or_else(|| missing("this consumer is not suspended"))?;
                 self.remove(Kind::Suspension, (*name).to_owned(), "consumer_resumed", name).await
             }
+            (Action::ListUsage, _) => self.usages().await,
+            (Action::GetUsage, [name]) => self.usage(name).await,
+            (Action::ResetUsage, [name]) => self.reset_usage(name).await,
             (Action::ListConsumerKeys, [name]) => self.keys(Some(name)).await,
             (Action::NewKey, [name]) => self.new_key(name, None).await,
             (Action::PutKey, [name, id]) => self.new_key(name, Some(id)).await,

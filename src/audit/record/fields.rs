@@ -18,6 +18,9 @@ pub(crate) const CLIENT_DISCONNECTED: &str = "client_disconnected";
 /// `event.reason` when the client took too little of its response for `timeouts.stall`.
 pub(crate) const CLIENT_STALLED: &str = "client_stalled";
 
+/// `event.action` of an alert that a quota is nearly or wholly used up.
+pub(crate) const QUOTA_USED: &str = "quota_used";
+
 /// Everything that is recorded about one request, borrowed while the line is formatted.
 ///
 /// What is `None` or empty is left out of the line. Text may contain anything: it is escaped and truncated. Words
@@ -84,6 +87,8 @@ pub(crate) struct Record<'a> {
     pub(crate) organization: Option<&'a str>,
     /// The plan the request counted against.
     pub(crate) plan: Option<&'a str>,
+    /// The limit that refused the request, or that an alert is about.
+    pub(crate) limit: Option<LimitFacts<'a>>,
     /// Kind of the credential, and its id (a `jti` or a key id; never the secret).
     pub(crate) credential: Option<(&'a str, Option<&'a str>)>,
     /// Scopes that the route requires.
@@ -151,6 +156,7 @@ impl<'a> Record<'a> {
             would_refuse: &[],
             organization: None,
             plan: None,
+            limit: None,
             credential: None,
             scopes_required: &[],
             scopes_granted: &[],
@@ -159,6 +165,15 @@ impl<'a> Record<'a> {
             policy,
         }
     }
+}
+
+/// A limit of a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LimitFacts<'a> {
+    /// Its name, as in `RateLimit`.
+    pub(crate) name: &'a str,
+    /// For an alert: how much of it has been used, in percent, and when it begins anew.
+    pub(crate) used: Option<(u8, Timestamp)>,
 }
 
 /// Details of a change that an operator made.

@@ -8,7 +8,9 @@ mod text;
 mod write;
 
 pub(super) use self::clock::Clock;
-pub(crate) use self::fields::{CLIENT_DISCONNECTED, CLIENT_STALLED, Change, Outcome, REQUEST, Record};
+pub(crate) use self::fields::{
+    CLIENT_DISCONNECTED, CLIENT_STALLED, Change, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record,
+};
 pub(super) use self::read::readable;
 pub(crate) use self::reference::FIELDS;
 pub(super) use self::write::write;

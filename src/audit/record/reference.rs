@@ -1,14 +1,17 @@
 //! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
-pub(crate) const FIELDS: [(&str, &str); 50] = [
+pub(crate) const FIELDS: [(&str, &str); 53] = [
     ("@timestamp", "When the request started"),
     ("ecs.version", "Version of the Elastic Common Schema"),
-    ("event.kind", "Always `event`"),
+    ("event.kind", "`event`, or `alert` for what somebody should look at"),
     ("event.category", "`web`, also `authentication` or `configuration`"),
     ("event.outcome", "`success` or `failure`"),
-    ("event.type", "`access` with `allowed`, `denied` or `error`"),
-    ("event.action", "`request`, or what an operator did: `admin_read`, `operator_refused`, a change"),
+    ("event.type", "`access` with `allowed`, `denied` or `error`; of an alert `info`"),
+    (
+        "event.action",
+        "`request`; what an operator did: `admin_read`, `operator_refused`, a change; or an alert: `quota_used`",
+    ),
     ("event.reason", "Code of the refusal, `client_disconnected` or `client_stalled`"),
     ("event.duration", "Nanoseconds until the last byte of the response"),
     ("event.id", "Id of the request, as in `X-Request-Id`"),
@@ -40,6 +43,9 @@ pub(crate) const FIELDS: [(&str, &str); 50] = [
     ("bartizan.mode", "`report` if a stage of the route only reports"),
     ("bartizan.would_refuse", "Codes of refusals that were only reported"),
     ("bartizan.plan", "The plan that the request counted against"),
+    ("bartizan.limit.name", "The limit that refused the request, or the quota that an alert is about"),
+    ("bartizan.limit.used_percent", "How much of the quota has been used: 80 or 100"),
+    ("bartizan.limit.resets", "When the quota begins anew"),
     ("bartizan.credential.kind", "Kind of the credential"),
     ("bartizan.credential.id", "Id of the token or key, never the secret"),
     ("bartizan.scopes.required", "Scopes that the route requires"),
@@ -62,7 +68,7 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::Value;
 
-    use super::super::fields::{Change, Record};
+    use super::super::fields::{Change, LimitFacts, Record};
     use super::super::tests::{line, sample};
     use super::FIELDS;
     use crate::refusal::{Reason, Refusal, Stage, Violation};
@@ -108,6 +114,7 @@ mod tests {
             would_refuse: &reported,
             organization: Some("acme-corp"),
             plan: Some("gold"),
+            limit: Some(LimitFacts { name: "gold-day", used: Some((80, Timestamp::UNIX_EPOCH)) }),
             credential: Some(("jwt", Some("1"))),
             scopes_required: &words,
             scopes_granted: &words,

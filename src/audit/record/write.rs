@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::fields::{Change, Outcome, REQUEST, Record};
+use super::fields::{Change, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record};
 use super::text::{TEXT_MAX, cut, is_hidden, is_plain};
 use crate::refusal::{Refusal, Violation};
 
@@ -63,7 +63,9 @@ pub(in crate::audit) fn write(out: &mut Vec<u8>, record: &Record<'_>, sequence: 
 /// The members of `event`.
 fn event(line: &mut Line<'_>, record: &Record<'_>, sequence: u64) {
     let authentication = record.stage == Some("auth");
+    let is_alert = record.action == QUOTA_USED;
     line.raw(match (record.action == REQUEST, authentication) {
+        _ if is_alert => ",\"kind\":\"alert\",\"category\":[\"web\"]",
         (true, false) => ",\"kind\":\"event\",\"category\":[\"web\"]",
         (true, true) => ",\"kind\":\"event\",\"category\":[\"web\",\"authentication\"]",
         (false, false) => ",\"kind\":\"event\",\"category\":[\"web\",\"configuration\"]",
@@ -74,6 +76,7 @@ fn event(line: &mut Line<'_>, record: &Record<'_>, sequence: u64) {
         Outcome::Failure => ",\"outcome\":\"failure\"",
     });
     line.raw(match (record.reason, record.stage) {
+        _ if is_alert => ",\"type\":[\"info\"]",
         // Admitted, though the upstream's response may be an error.
         (None, None) => ",\"type\":[\"access\",\"allowed\"]",
         // Not refused by a stage: the client disconnected or stalled, or forwarding failed.
@@ -102,7 +105,7 @@ fn http(line: &mut Line<'_>, record: &Record<'_>) {
 
 /// The members of `bartizan`.
 fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
-    line.text(key!("consumer"), record.consumer.filter(|_| record.action == REQUEST));
+    line.text(key!("consumer"), record.consumer.filter(|_| matches!(record.action, REQUEST | QUOTA_USED)));
     line.text(key!("api"), record.api);
     line.text(key!("route"), record.route);
     line.text(key!("target"), record.target.map(str::as_bytes));
@@ -117,6 +120,13 @@ fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
     line.word(key!("mode"), record.reports.then_some("report"));
     line.would_refuse(record.would_refuse);
     line.text(key!("plan"), record.plan);
+    if let Some(LimitFacts { name, used }) = record.limit {
+        line.object(key!("limit"), |line| {
+            line.word(key!("name"), Some(name));
+            line.number(key!("used_percent"), used.map(|(percent, _)| percent));
+            line.word(key!("resets"), used.map(|(_, resets)| resets.to_string()).as_deref());
+        });
+    }
     if let Some((kind, id)) = record.credential {
         line.object(key!("credential"), |line| {
             line.word(key!("kind"), Some(kind));

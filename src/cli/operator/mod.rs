@@ -8,6 +8,7 @@ pub(super) mod key;
 pub(super) mod revoke;
 pub(super) mod stored;
 mod trust;
+pub(super) mod usage;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;

@@ -1,18 +1,19 @@
-//! `plans`: rates, and those of classes of endpoints.
+//! `plans`: rates and quotas, and those of classes of endpoints.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 use super::context::Context;
 use super::names::names_limit;
 use crate::policy::Route;
-use crate::policy::document::{CountBy, Document};
+use crate::policy::document::{self, CountBy, Document};
 use crate::policy::source::quote;
 use crate::policy::tree::At;
-use crate::policy::units::Rate;
 use crate::stages::auth::directory::Directory;
-use crate::stages::rate_limit::Plan;
+use crate::stages::rate_limit::{Every, Limit, Plan, Quota};
 
 /// The plans of a policy, by name.
 pub(super) type Plans = BTreeMap<String, Arc<Plan>>;
@@ -36,6 +37,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         }
         match Plan::new(name, rate.count, rate.per, burst.flatten()) {
             Ok(mut plan) => {
+                quotas(context, written.quota.as_ref(), at.key("quota"), |quota| plan.quota(quota));
                 classes(context, &mut plan, &written.classes, at.key("classes"));
                 if written.count_by == Some(CountBy::Organization) {
                     plan.by_organization();
@@ -52,17 +54,92 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
             }
         }
     }
+    warn_of_lost_quotas(context, document, &plans, at);
     plans
 }
 
-fn classes(context: &mut Context<'_>, plan: &mut Plan, written: &BTreeMap<String, Rate>, at: At<'_>) {
-    for (name, rate) in written {
-        if !names_limit(context, name, "class", at.key(name)) {
+/// Without a store, what has been used of quotas is forgotten when the process ends.
+fn warn_of_lost_quotas(context: &mut Context<'_>, document: &Document, plans: &Plans, at: At<'_>) {
+    let with_quota = plans.values().find(|plan| plan.limits().any(Limit::is_quota));
+    if let (Some(plan), None) = (with_quota, &document.store) {
+        context
+            .warning(at.key(plan.name()), "quotas begin anew whenever this process starts, because there is no `store`")
+            .help("write `store: state/`, or a Redis that all nodes share");
+    }
+}
+
+/// Quotas, each of which `add` takes.
+fn quotas(
+    context: &mut Context<'_>,
+    written: Option<&document::Quotas>,
+    at: At<'_>,
+    mut add: impl FnMut(Quota) -> Result<(), String>,
+) {
+    let Some(written) = written else { return };
+    if written.all.is_empty() {
+        context
+            .error(at, "this list of quotas is empty")
+            .help("write a quota such as `10000/day`, or leave `quota` out");
+    }
+    for (index, quota) in written.all.iter().enumerate() {
+        let item = at.index(index);
+        let at = if written.is_list { item } else { at };
+        if written.all.iter().take(index).any(|earlier| earlier.count.unit == quota.count.unit) {
+            let message = format!("there is another quota for each {} in this list", quota.count.unit);
+            context.error(at, message).help("keep the lower one");
             continue;
         }
-        if let Err(problem) = plan.class(name, rate.count, rate.per) {
-            context.error(at.key(name), problem);
+        let zone = match &quota.zone {
+            None => TimeZone::UTC,
+            Some(name) => match TimeZone::get(name) {
+                Ok(zone) => zone,
+                Err(_) => {
+                    context
+                        .error(at.key("zone"), format!("{} is not a time zone", quote(name)))
+                        .help("write its name in the IANA database, such as `Europe/Berlin`");
+                    continue;
+                }
+            },
+        };
+        let every = match quota.count.unit {
+            "hour" => Every::Hour,
+            "day" => Every::Day,
+            _ => Every::Month,
+        };
+        if let Err(problem) = add(Quota::new(quota.count.count, every, zone)) {
+            context.error(at, problem);
         }
+    }
+}
+
+fn classes(context: &mut Context<'_>, plan: &mut Plan, written: &BTreeMap<String, document::Class>, at: At<'_>) {
+    for (name, class) in written {
+        let at = at.key(name);
+        if !names_limit(context, name, "class", at) {
+            continue;
+        }
+        if class.rate.is_none() && class.quota.is_none() {
+            let help = "write how often, such as `rate: 1/s`, or how much, such as `quota: 500/day`";
+            context.missing(at, "a class has a `rate` or a `quota`", help);
+        }
+        let burst = class.burst.map(NonZeroU32::new);
+        if burst == Some(None) {
+            context.error(at.key("burst"), "`burst` is at least 1");
+        }
+        match class.rate {
+            Some(rate) => {
+                if let Err(problem) = plan.class_rate(name, rate.count, rate.per, burst.flatten()) {
+                    context.error(at, problem);
+                }
+            }
+            None if class.burst.is_some() => {
+                context
+                    .error(at.key("burst"), "`burst` belongs to a `rate`")
+                    .help("write `rate`, or leave `burst` out");
+            }
+            None => {}
+        }
+        quotas(context, class.quota.as_ref(), at.key("quota"), |quota| plan.class_quota(name, quota));
     }
 }
 

@@ -16,11 +16,16 @@ use crate::url::check_redis;
 const PREFIX: &str = "bartizan";
 /// Default of `store.timeout`.
 const TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a request waits until what it uses of a quota is on disk.
+const FOLDER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Default of `store.limits.timeout`.
 const LIMITS_TIMEOUT: Duration = Duration::from_millis(25);
 
-/// `store.limits`: how limits are counted in a store that nodes share.
+/// `store.limits`: how limits are counted in a store.
 pub(super) fn shared_limits(context: &mut Context<'_>, written: Option<&document::Store>, at: At<'_>) -> SharedLimits {
+    if written.is_some_and(|written| written.folder.is_some()) {
+        return SharedLimits { on_failure: OnFailure::Refuse, timeout: FOLDER_TIMEOUT };
+    }
     let (written, at) = (written.and_then(|written| written.limits.as_ref()), at.key("limits"));
     let on_failure = match written.and_then(|written| written.on_failure.as_deref()) {
         None | Some("refuse") => OnFailure::Refuse,

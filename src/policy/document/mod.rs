@@ -8,6 +8,7 @@ mod consumers;
 mod contracts;
 mod headers;
 mod openapi;
+mod plans;
 pub(crate) mod schema;
 mod secret;
 mod store;
@@ -25,6 +26,7 @@ pub(crate) use self::consumers::{Consumer, Identity, Key};
 pub(crate) use self::contracts::{Content, Mode, Request, Response};
 pub(crate) use self::headers::{ApiHeaders, Headers};
 pub(crate) use self::openapi::OpenApi;
+pub(crate) use self::plans::{Class, CountBy, Plan, Quotas};
 pub(crate) use self::secret::Secret;
 use self::secret::secret;
 pub(crate) use self::store::{Servers, Store};
@@ -202,34 +204,6 @@ pub(crate) struct Limits {
     /// requests are refused with 503.
     #[schemars(extend("default" = "256MiB"))]
     pub(crate) memory: Option<Size>,
-}
-
-/// Rate limits of a consumer.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Plan {
-    /// Sustained rate per consumer. Required.
-    pub(crate) rate: Option<Rate>,
-    /// Number of requests that may come at once. Default: one second's worth, at least 1.
-    pub(crate) burst: Option<u32>,
-    /// Number of requests that may be under way at the same time, on each node. Default: no limit.
-    #[schemars(range(min = 1))]
-    pub(crate) concurrent: Option<u32>,
-    /// Whose requests are counted together. Default: `consumer`, each alone.
-    #[schemars(extend("default" = "consumer"))]
-    pub(crate) count_by: Option<CountBy>,
-    /// Tighter rates: a class of routes and the rate of all its routes together.
-    pub(crate) classes: BTreeMap<String, Rate>,
-}
-
-/// Whose requests count together against a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum CountBy {
-    /// Those of a consumer.
-    Consumer,
-    /// Those of all consumers with the same `organization`.
-    Organization,
 }
 
 /// An API.

@@ -10,10 +10,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::openapi::OpenApiMap;
+use super::plans::{Class, ClassMap, Quota, QuotaMap, Quotas};
 use super::store::{Servers, SeveralServers, Store, StoreMap};
 use super::{Audit, ClaimNames, Content, Document, Mode, OpenApi, Response, Sink, Upstream};
 use super::{UpstreamMap, Workers};
-use crate::policy::units::{PERIOD_UNITS, Period, RATE_UNITS, Rate, SIZE_UNITS, Size};
+use crate::policy::units::{CALENDAR_UNITS, CalendarCount, PERIOD_UNITS, Period, RATE_UNITS, Rate, SIZE_UNITS, Size};
 use crate::refusal::Stage;
 
 /// Keywords that a reference to a secret need not satisfy, because its value is not known yet.
@@ -106,6 +107,27 @@ schema_of!(Rate, "Rate", |_generator| json_schema!({
     "description": "A rate such as `10/s`, `600/min`, `5000/h` or `100000/day`.",
     "type": "string",
     "pattern": format!("^0*[1-9][0-9]*/({})$", alternatives(&RATE_UNITS, str::to_owned).join("|")),
+}));
+
+schema_of!(CalendarCount, "CalendarCount", |_generator| json_schema!({
+    "description": "A number in each hour, day or month of the calendar, such as `100/hour`, `10000/day` or `5000000/month`.",
+    "type": "string",
+    "pattern": format!("^0*[1-9][0-9]*/({})$", CALENDAR_UNITS.join("|")),
+}));
+
+schema_of!(Quota, "Quota", |generator| json_schema!({
+    "anyOf": [generator.subschema_for::<CalendarCount>(), generator.subschema_for::<QuotaMap>()],
+}));
+
+schema_of!(Quotas, "Quotas", |generator| json_schema!({
+    "anyOf": [
+        generator.subschema_for::<Quota>(),
+        {"type": "array", "items": generator.subschema_for::<Quota>(), "minItems": 1},
+    ],
+}));
+
+schema_of!(Class, "Class", |generator| json_schema!({
+    "anyOf": [generator.subschema_for::<Rate>(), generator.subschema_for::<ClassMap>()],
 }));
 
 /// At least one part, in this order of units, and more than nothing in all; or `0s`.

@@ -54,7 +54,7 @@ async fn respond(
         Ok(None) => answer_itself(guard),
         Ok(Some((Forwarded { head, connection, pool }, prefix))) => {
             parts.headers.insert(X_REQUEST_ID, guard.exchange.id.to_header());
-            std::mem::take(&mut guard.trace.rate_limit_headers).write_to(&mut parts.headers);
+            std::mem::take(&mut guard.trace.counting.headers).write_to(&mut parts.headers);
             let mut response = Response::new(ResponseBody::upstream(connection, pool, prefix, guard));
             *response.status_mut() = head.status;
             *response.headers_mut() = parts.headers;
@@ -198,6 +198,6 @@ pub(super) fn refuse_head(
 
 fn render(refusal: &Refusal, guard: &mut RecordGuard) -> (StatusCode, HeaderMap, Bytes) {
     let (status, mut headers, body) = refusal.answer(&guard.exchange.id);
-    std::mem::take(&mut guard.trace.rate_limit_headers).write_to(&mut headers);
+    std::mem::take(&mut guard.trace.counting.headers).write_to(&mut headers);
     (status, headers, body)
 }

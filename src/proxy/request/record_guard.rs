@@ -10,16 +10,17 @@ use std::time::{Duration, Instant};
 
 use http::{StatusCode, Version};
 
-use crate::audit::{CLIENT_DISCONNECTED, CLIENT_STALLED, Outcome, REQUEST, Record};
+use crate::audit::{CLIENT_DISCONNECTED, CLIENT_STALLED, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record};
 use crate::body::Counter;
 use crate::chain::Trace;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, RequestId};
 use crate::policy::{Route, Server};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::{Worker, WorkerView};
 use crate::proxy::upstream::Interims;
 use crate::refusal::{Reason, Refusal, Stage, Violation};
 use crate::stages::auth::Caller;
+use crate::stages::rate_limit::Alert;
 use crate::telemetry::{ENDS, End};
 
 /// Status classes, as metrics label them.
@@ -210,6 +211,7 @@ impl RecordGuard {
             would_refuse,
             organization: holder.and_then(|holder| holder.organization()),
             plan: caller.and_then(|caller| caller.plan()).map(|plan| &**plan.name()),
+            limit: self.trace.counting.refused_by.as_deref().map(|name| LimitFacts { name, used: None }),
             credential: holder.map(|holder| {
                 let (kind, id) = holder.credential();
                 (kind.as_str(), id)
@@ -219,6 +221,23 @@ impl RecordGuard {
             violations,
             upstream: self.upstream.as_ref().map(|(server, duration)| (&*server.name, *duration)),
             ..Record::of(&self.exchange, &self.client.peer, REQUEST, self.view.in_force.policy.digest())
+        });
+    }
+}
+
+impl RecordGuard {
+    /// Records that this request has used much of a quota.
+    fn record_alert(&self, alert: &Alert) {
+        let Some(caller) = self.trace.caller.as_deref() else { return };
+        let id = RequestId::new(self.exchange.at);
+        let facts = Record::of(&self.exchange, &self.client.peer, QUOTA_USED, self.view.in_force.policy.digest());
+        self.worker.recorder.record(&Record {
+            id: id.as_str(),
+            consumer: Some(caller.consumer()),
+            organization: caller.organization(),
+            plan: caller.plan().map(|plan| &**plan.name()),
+            limit: Some(LimitFacts { name: &alert.limit, used: Some((alert.percent, alert.resets)) }),
+            ..facts
         });
     }
 }
@@ -240,9 +259,15 @@ impl Drop for RecordGuard {
         for refusal in &self.trace.would_refuse {
             metrics.would_refuse(refusal.reason().code());
         }
+        let counting = &self.trace.counting;
+        if let Some(limit) = &counting.refused_by {
+            let plan = self.trace.caller.as_deref().and_then(|caller| caller.plan());
+            self.worker.shared.metrics.limit_refusal(plan.map_or("", |plan| plan.name()), limit);
+        }
         let recorder = &self.worker.recorder;
         if !recorder.is_silent() && (self.admitted || !recorder.drops()) {
             self.record(duration);
+            counting.alerts.iter().for_each(|alert| self.record_alert(alert));
         }
     }
 }

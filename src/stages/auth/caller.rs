@@ -71,14 +71,14 @@ impl Consumer {
         self.organization.as_deref()
     }
 
+    /// Whether its requests are counted together with those of its organization, as its plan says.
+    pub(crate) fn counted_by(&self) -> Option<&str> {
+        self.organization.as_deref().filter(|_| self.plan.as_ref().is_some_and(|plan| plan.counts_by_organization()))
+    }
+
     /// Where its requests are counted: alone, or with those of its organization if its plan says so.
-    pub(super) fn account(&self, ledger: &Ledger) -> Arc<Account> {
-        match &self.organization {
-            Some(name) if self.plan.as_ref().is_some_and(|plan| plan.counts_by_organization()) => {
-                ledger.organization(name)
-            }
-            _ => ledger.listed(&self.name),
-        }
+    pub(crate) fn account(&self, ledger: &Ledger) -> Arc<Account> {
+        self.counted_by().map_or_else(|| ledger.listed(&self.name), |name| ledger.organization(name))
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {

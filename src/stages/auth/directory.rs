@@ -130,7 +130,7 @@ impl Directory {
     }
 
     /// Returns the consumer with this name.
-    pub(super) fn named(&self, name: &str, registry: &Registry) -> Result<Option<Arc<Consumer>>, Refusal> {
+    pub(crate) fn named(&self, name: &str, registry: &Registry) -> Result<Option<Arc<Consumer>>, Refusal> {
         match (self.listed.get(name), registry.consumer(name)) {
             (Some(listed), _) => Ok(Some(Arc::clone(listed))),
             (None, Some(added)) => self.added(&added).map(Some),
@@ -154,7 +154,7 @@ impl Directory {
     }
 
     /// Makes the consumer of a token whose subject maps to no other consumer.
-    pub(super) fn unlisted(issuer: &str, id: &str, plan: &Arc<Plan>) -> Arc<Consumer> {
+    pub(crate) fn unlisted(issuer: &str, id: &str, plan: &Arc<Plan>) -> Arc<Consumer> {
         Arc::new(Consumer::new(&format!("{issuer}:{id}"), Vec::new(), None, Some(Arc::clone(plan))))
     }
 

@@ -18,19 +18,19 @@ use std::time::Duration;
 use super::claims::refuse;
 use super::introspection::TIMEOUT;
 use crate::refusal::{Members, Reason, Refusal};
-use crate::stages::rate_limit::Limit;
+use crate::stages::rate_limit::Rate;
 use crate::state::ledger::{FailedAttempts, Ledger, Tick};
 
 /// The limit on failed attempts.
 #[derive(Debug)]
 pub(crate) struct Failures {
-    limit: Limit,
+    limit: Rate,
 }
 
 impl Failures {
     /// Compiles a limit of `count` in `per`, with a burst of `count`.
     pub(crate) fn new(count: NonZeroU32, per: Duration) -> Result<Self, String> {
-        Ok(Self { limit: Limit::new("failures", count, per, Some(count))? })
+        Ok(Self { limit: Rate::new(count, per, Some(count))? })
     }
 
     /// Decides whether an address may try to authenticate.
@@ -86,7 +86,7 @@ impl Failures {
 
 /// An attempt that is under way. It counts as failed unless it is given back, also when the client disconnects.
 pub(super) struct Attempt<'a> {
-    limit: &'a Limit,
+    limit: &'a Rate,
     ledger: &'a Ledger,
     account: Arc<FailedAttempts>,
     failed: bool,

@@ -1,87 +1,81 @@
-//! One rate limit: the GCRA of the governor crate, applied to a bucket of the ledger.
-//!
-//! Governor only does the arithmetic. The state and the time are arguments, so a decision depends only on its arguments,
-//! changes nothing, and a bucket outlives the policy that created the limit.
+//! One limit on what a caller may use: a rate, or a quota.
 
-use std::cell::Cell;
-use std::cmp::max;
 use std::num::NonZeroU32;
-use std::ops::Add;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use governor::clock::{Clock, Reference};
-use governor::middleware::StateInformationMiddleware;
-use governor::nanos::Nanos;
-use governor::state::{NotKeyed, StateStore};
-use governor::{Quota, RateLimiter};
 use http::HeaderValue;
+use jiff::Timestamp;
 
-use crate::state::ledger::{Bucket, Tick};
+use super::now::Now;
+use super::outcome::{Exceeded, Fits};
+use super::quota::Quota;
+use super::rate::Rate;
+use crate::refusal::{Members, Reason, Refusal, Stage};
+use crate::state::ledger::{LimitId, Terms, Tick, Use};
 
-/// Longest time to refill a burst. Adding it to any time does not overflow.
-const MAX_WINDOW: Duration = Duration::from_secs(366 * 86_400);
-
-/// How long what a node takes from a store in advance may last at the sustained rate.
-const IN_ADVANCE: Duration = Duration::from_millis(100);
-/// A node that found too little asks again when this much time's worth has been refilled.
-const WORTH_ASKING: Duration = Duration::from_millis(10);
-
-/// A sustained rate and a burst.
+/// A limit that a policy names.
 #[derive(Debug)]
 pub(crate) struct Limit {
+    id: LimitId,
     name: Box<str>,
-    quota: Quota,
-    /// Time to refill the burst, in nanoseconds.
-    window: u64,
     policy_item: HeaderValue,
     words: Box<str>,
+    kind: Kind,
 }
 
-/// A request that fits a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fits {
-    /// The tick at which the bucket will be full again, once the request has been taken.
-    pub(crate) full_at: u64,
-    /// How much more is allowed right now.
-    pub(crate) remaining: u32,
-    /// Time until the limit is fully replenished.
-    pub(crate) full_after: Duration,
+#[derive(Debug)]
+enum Kind {
+    Rate(Rate),
+    Quota(Quota),
 }
 
-/// A request that does not fit a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Exceeded {
-    /// Time until it fits. `None`: it costs more than the burst, so it never does.
-    pub(crate) wait: Option<Duration>,
-    /// How much is allowed right now.
-    pub(crate) remaining: u32,
+/// A quota of which much has been used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Alert {
+    /// The name of the quota.
+    pub(crate) limit: Box<str>,
+    /// How much of it: 80 or 100 percent.
+    pub(crate) percent: u8,
+    /// When it begins anew.
+    pub(crate) resets: Timestamp,
 }
 
 impl Limit {
-    /// Compiles a limit of `count` in `per`; `burst` defaults to one second's worth, at least 1. The error says why
-    /// the limit is not possible.
-    pub(crate) fn new(name: &str, count: NonZeroU32, per: Duration, burst: Option<NonZeroU32>) -> Result<Self, String> {
-        let one = per / count.get();
-        let quota = Quota::with_period(one).ok_or("the rate is too high: at most one a nanosecond can be kept")?;
-        let a_second = u32::try_from(1_000_000_000 / one.as_nanos().max(1)).unwrap_or(u32::MAX);
-        let burst = burst.unwrap_or_else(|| NonZeroU32::new(a_second).unwrap_or(NonZeroU32::MIN));
-        let window = one.saturating_mul(burst.get());
-        if window > MAX_WINDOW {
-            return Err(
-                "the burst would take more than a year to fill again: raise the rate, or lower the burst".to_owned()
-            );
-        }
-        let seconds = max(1, window.as_nanos().div_ceil(1_000_000_000));
-        let policy_item = HeaderValue::try_from(format!(r#""{name}";q={burst};w={seconds}"#))
-            .map_err(|_| "the name cannot stand in a header")?;
+    /// A rate of `count` in `per`; `burst` defaults to one second's worth, at least 1. The error says why it is not possible.
+    pub(crate) fn rate(
+        id: LimitId,
+        name: &str,
+        count: NonZeroU32,
+        per: Duration,
+        burst: Option<NonZeroU32>,
+    ) -> Result<Self, String> {
+        let rate = Rate::new(count, per, burst)?;
+        let (burst, seconds) = (rate.burst(), rate.window().as_nanos().div_ceil(1_000_000_000).max(1));
         Ok(Self {
+            id,
             name: name.into(),
-            quota: quota.allow_burst(burst),
-            window: u64::try_from(window.as_nanos()).unwrap_or(u64::MAX),
-            policy_item,
+            policy_item: header(format!(r#""{name}";q={burst};w={seconds}"#))?,
             words: format!("the limit `{name}` allows {count} per {per:?}, {burst} at once").into(),
+            kind: Kind::Rate(rate),
         })
+    }
+
+    /// A quota. The error says why it is not possible.
+    pub(crate) fn quota(id: LimitId, name: &str, quota: Quota) -> Result<Self, String> {
+        let (count, every) = (quota.count(), quota.every());
+        let window = every.seconds().map(|seconds| format!(";w={seconds}")).unwrap_or_default();
+        Ok(Self {
+            id,
+            name: name.into(),
+            policy_item: header(format!(r#""{name}";q={count}{window}"#))?,
+            words: format!("the quota `{name}` allows {count} per {} ({})", every.as_str(), quota.zone()).into(),
+            kind: Kind::Quota(quota),
+        })
+    }
+
+    /// Identifies it, in every policy and on every node.
+    pub(crate) fn id(&self) -> LimitId {
+        self.id
     }
 
     /// Its name.
@@ -89,112 +83,125 @@ impl Limit {
         &self.name
     }
 
-    /// The burst: what may come at once, and the most that a request can cost.
-    pub(crate) fn burst(&self) -> NonZeroU32 {
-        self.quota.burst_size()
+    /// Whether it is a quota.
+    pub(crate) fn is_quota(&self) -> bool {
+        matches!(self.kind, Kind::Quota(_))
     }
 
-    /// When a bucket will be full under this limit. One that was used at a lower rate is empty, and no emptier than this
-    /// limit could make it: a rate that was raised holds at once, and no change locks anybody out for longer than the new
-    /// window.
-    pub(crate) fn within_window(&self, full_at: u64, now: Tick) -> u64 {
-        full_at.min(now.0.saturating_add(self.window))
+    /// The most that a request can cost: a burst, or a whole quota.
+    pub(crate) fn most(&self) -> NonZeroU32 {
+        match &self.kind {
+            Kind::Rate(rate) => rate.burst(),
+            Kind::Quota(quota) => quota.count(),
+        }
     }
 
-    /// Time to refill one, in nanoseconds.
-    pub(super) fn one(&self) -> u64 {
-        u64::try_from(self.quota.replenish_interval().as_nanos()).unwrap_or(u64::MAX).max(1)
+    /// Brings what was used under another policy, or in another window, into this one.
+    pub(super) fn renew(&self, used: &mut Use, now: Now) {
+        match &self.kind {
+            Kind::Rate(rate) => used.full_at = rate.within_window(used.full_at, now.tick),
+            Kind::Quota(quota) => quota.renew(used, now),
+        }
     }
 
-    /// Time to refill the burst, in nanoseconds.
-    pub(super) fn window(&self) -> u64 {
-        self.window
+    /// Decides whether a request of this cost fits. Takes nothing; [`Self::take`] does.
+    pub(super) fn decide(&self, used: &mut Use, cost: NonZeroU32, now: Now) -> Result<Fits, Exceeded> {
+        let decided = match &self.kind {
+            Kind::Rate(rate) => rate.decide(used.full_at, cost, now.tick),
+            Kind::Quota(quota) => quota.decide(used, cost, now),
+        };
+        used.planned = decided.as_ref().map_or(used.full_at, |fits| fits.full_at);
+        decided
     }
 
-    /// The most that a node takes from a store in advance: what is refilled in [`IN_ADVANCE`], and no more than a quarter of
-    /// the burst.
+    /// Decides like [`Self::decide`], for the share of one of so many nodes.
+    pub(super) fn decide_share(
+        &self,
+        nodes: u32,
+        used: &mut Use,
+        cost: NonZeroU32,
+        now: Now,
+    ) -> Result<Fits, Exceeded> {
+        let decided = match &self.kind {
+            Kind::Rate(rate) => rate.decide_share(nodes, used.full_at, cost, now.tick),
+            Kind::Quota(quota) => quota.decide_share(nodes, used, cost, now),
+        };
+        used.planned = decided.as_ref().map_or(used.full_at, |fits| fits.full_at);
+        decided
+    }
+
+    /// Counts a request for which [`Self::decide`] has just found room.
+    pub(super) fn take(&self, used: &mut Use, cost: NonZeroU32) {
+        match &self.kind {
+            Kind::Rate(_) => used.full_at = used.planned,
+            Kind::Quota(quota) => quota.take(used, cost),
+        }
+    }
+
+    /// Counts a request like [`Self::take`], which a store is told later.
+    pub(super) fn take_share(&self, used: &mut Use, cost: NonZeroU32, now: Now) {
+        used.block.terms = Some(self.terms(now));
+        used.block.since = used.block.since.max(used.since);
+        used.block.owed += i64::from(cost.get());
+        used.full_at = used.planned;
+    }
+
+    /// What is left, as far as is known here.
+    pub(super) fn remaining(&self, used: &Use, now: Tick) -> u32 {
+        match &self.kind {
+            Kind::Rate(rate) => rate.remaining(used.full_at.saturating_sub(now.0)),
+            Kind::Quota(quota) => quota.remaining(used),
+        }
+    }
+
+    /// When a quota begins anew, or a bucket that is full after so many nanoseconds. `None`: it is full.
+    pub(super) fn resets(&self, full_after: u64, now: Now) -> Option<Timestamp> {
+        match &self.kind {
+            Kind::Rate(_) => (full_after > 0).then(|| now.after(full_after).at),
+            Kind::Quota(quota) => Some(quota.resets(now.at)),
+        }
+    }
+
+    /// How it is counted in a store.
+    pub(super) fn terms(&self, now: Now) -> Terms {
+        match &self.kind {
+            Kind::Rate(rate) => Terms::Rate { one: rate.one(), burst: rate.burst().get() },
+            Kind::Quota(quota) => quota.terms(now.at),
+        }
+    }
+
+    /// How much longer a request that costs this much more has to wait, in nanoseconds.
+    pub(super) fn longer(&self, more: u32) -> u64 {
+        match &self.kind {
+            Kind::Rate(rate) => rate.one().saturating_mul(more.into()),
+            Kind::Quota(_) => 0,
+        }
+    }
+
+    /// The most that a node takes from a store in advance.
     pub(super) fn largest_block(&self) -> u32 {
-        self.refilled_in(IN_ADVANCE).min(self.burst().get() / 4).max(1)
+        match &self.kind {
+            Kind::Rate(rate) => rate.largest_block(),
+            Kind::Quota(quota) => quota.largest_block(),
+        }
     }
 
     /// How much a node waits for when there is too little.
     pub(super) fn worth_asking(&self) -> u32 {
-        self.refilled_in(WORTH_ASKING).min(self.burst().get() / 4).max(1)
-    }
-
-    fn refilled_in(&self, time: Duration) -> u32 {
-        u32::try_from(time.as_nanos() / u128::from(self.one())).unwrap_or(u32::MAX)
-    }
-
-    /// Decides like [`Self::decide`], for the share of one of so many nodes.
-    pub(super) fn decide_share(&self, nodes: u32, full_at: u64, cost: NonZeroU32, now: Tick) -> Result<Fits, Exceeded> {
-        let burst = NonZeroU32::new(self.burst().get() / nodes.max(1)).map_or(cost, |burst| burst.max(cost));
-        let share = Quota::with_period(self.quota.replenish_interval().saturating_mul(nodes.max(1)));
-        match share {
-            Some(quota) if cost <= self.burst() => Self::decide_by(quota.allow_burst(burst), full_at, cost, now),
-            _ => self.decide(full_at, cost, now),
+        match &self.kind {
+            Kind::Rate(rate) => rate.worth_asking(),
+            Kind::Quota(_) => 1,
         }
     }
 
-    /// Decides whether a request of this cost fits, given when the bucket will be full. Takes nothing.
-    pub(crate) fn decide(&self, full_at: u64, cost: NonZeroU32, now: Tick) -> Result<Fits, Exceeded> {
-        Self::decide_by(self.quota, full_at, cost, now)
+    /// What is to be reported about what was used, once.
+    pub(super) fn alert(&self, used: &mut Use, now: Now) -> Option<Alert> {
+        let percent = std::mem::take(&mut used.alert);
+        let Kind::Quota(quota) = &self.kind else { return None };
+        (percent > 0).then(|| Alert { limit: self.name.clone(), percent, resets: quota.resets(now.at) })
     }
 
-    fn decide_by(quota: Quota, full_at: u64, cost: NonZeroU32, now: Tick) -> Result<Fits, Exceeded> {
-        let missing = full_at.saturating_sub(now.0);
-        let state = Once { before: (full_at != 0).then(|| Nanos::from(missing)), after: Cell::default() };
-        let limiter = RateLimiter::<_, _, _, StateInformationMiddleware>::new(quota, state, Now);
-        match limiter.check_n(cost) {
-            Ok(Ok(snapshot)) => {
-                let after = limiter.into_state_store().after.get();
-                Ok(Fits {
-                    full_at: now.0.saturating_add(after.as_u64()),
-                    remaining: snapshot.remaining_burst_capacity(),
-                    full_after: after.into(),
-                })
-            }
-            Ok(Err(until)) => {
-                let wait = until.wait_time_from(Relative(0));
-                Err(Exceeded { wait: Some(wait), remaining: remaining(quota, missing) })
-            }
-            Err(_) => Err(Exceeded { wait: None, remaining: remaining(quota, missing) }),
-        }
-    }
-
-    /// How much is allowed when a bucket is full after `missing` nanoseconds.
-    pub(super) fn remaining(&self, missing: u64) -> u32 {
-        remaining(self.quota, missing)
-    }
-
-    /// Counts one request, or returns how long to wait.
-    pub(crate) fn take(&self, bucket: &Bucket, now: Tick) -> Result<(), Duration> {
-        let mut before = bucket.0.load(Ordering::Acquire);
-        loop {
-            let at_most = self.within_window(before, now);
-            let decided = self.decide(at_most, NonZeroU32::MIN, now);
-            let after = decided.as_ref().map_or(at_most, |fits| fits.full_at);
-            match bucket.0.compare_exchange_weak(before, after, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return decided.map(drop).map_err(|exceeded| exceeded.wait()),
-                Err(changed) => before = changed,
-            }
-        }
-    }
-
-    /// Takes back one request that [`Self::take`] has counted.
-    pub(crate) fn give_back(&self, bucket: &Bucket) {
-        let one = u64::try_from(self.quota.replenish_interval().as_nanos()).unwrap_or(u64::MAX);
-        let _ = bucket.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |full| Some(full.saturating_sub(one)));
-    }
-
-    /// Decides like [`Self::take`], but does not count the request.
-    pub(crate) fn peek(&self, bucket: &Bucket, now: Tick) -> Result<(), Duration> {
-        self.decide(self.within_window(bucket.0.load(Ordering::Acquire), now), NonZeroU32::MIN, now)
-            .map(drop)
-            .map_err(|exceeded| exceeded.wait())
-    }
-
-    /// For `RateLimit-Policy`: quota and window in seconds.
+    /// For `RateLimit-Policy`: the quota, and the window in seconds.
     pub(crate) fn policy_item(&self) -> &HeaderValue {
         &self.policy_item
     }
@@ -207,144 +214,42 @@ impl Limit {
         parts.concat()
     }
 
-    /// Describes the limit for callers.
-    pub(crate) fn words(&self) -> &str {
-        &self.words
+    /// The refusal of a request that does not fit.
+    pub(super) fn refusal(&self, exceeded: &Exceeded, cost: NonZeroU32, now: Now) -> Refusal {
+        let retry_after = exceeded.wait.map(whole_seconds);
+        let (reason, detail) = match (&self.kind, retry_after) {
+            (_, None) => {
+                (Reason::RateLimited, format!("a request to this route costs {cost}, which never fits; {}", self.words))
+            }
+            (Kind::Rate(_), Some(seconds)) => {
+                (Reason::RateLimited, format!("wait {seconds} s before the next request; {}", self.words))
+            }
+            (Kind::Quota(quota), Some(_)) => {
+                let used = if exceeded.remaining == 0 { "is used up" } else { "is nearly used up" };
+                let resets = quota.resets(now.at);
+                (Reason::QuotaExceeded, format!("the quota {used}, and begins anew at {resets}; {}", self.words))
+            }
+        };
+        let members = Members { retry_after, ..Members::default() };
+        Refusal::new(Stage::RateLimit, reason, detail).members(members)
     }
 }
 
-impl Exceeded {
-    /// Time until the request may be repeated.
-    pub(crate) fn wait(&self) -> Duration {
-        self.wait.unwrap_or(MAX_WINDOW)
-    }
+fn header(item: String) -> Result<HeaderValue, String> {
+    HeaderValue::try_from(item).map_err(|_| "the name cannot stand in a header".to_owned())
 }
 
-/// Governor measures time from the creation of its limiter. Ours is created for one decision, so that time is "now", and
-/// everything else is relative to it.
-struct Now;
-
-impl Clock for Now {
-    type Instant = Relative;
-
-    fn now(&self) -> Relative {
-        Relative(0)
-    }
-}
-
-/// Nanoseconds after "now".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Relative(u64);
-
-impl Add<Nanos> for Relative {
-    type Output = Self;
-
-    fn add(self, later: Nanos) -> Self {
-        Self(self.0.saturating_add(later.as_u64()))
-    }
-}
-
-impl Reference for Relative {
-    fn duration_since(&self, earlier: Self) -> Nanos {
-        self.0.saturating_sub(earlier.0).into()
-    }
-
-    fn saturating_sub(&self, duration: Nanos) -> Self {
-        Self(self.0.saturating_sub(duration.as_u64()))
-    }
-}
-
-/// A bucket relative to "now": the store of one limiter that makes one decision.
-struct Once {
-    before: Option<Nanos>,
-    after: Cell<Nanos>,
-}
-
-impl StateStore for Once {
-    type Key = NotKeyed;
-
-    fn measure_and_replace<T, F, E>(&self, _key: &NotKeyed, decide: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let (outcome, after) = decide(self.before)?;
-        self.after.set(after);
-        Ok(outcome)
-    }
-}
-
-/// How much a bucket allows that is full after `missing` nanoseconds.
-fn remaining(quota: Quota, missing: u64) -> u32 {
-    let one = u64::try_from(quota.replenish_interval().as_nanos()).unwrap_or(u64::MAX).max(1);
-    let used = u32::try_from(missing.div_ceil(one)).unwrap_or(u32::MAX);
-    quota.burst_size().get().saturating_sub(used)
+/// Rounded up, at least 1, so that a retry after this time is allowed.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::super::quota::Every;
     use super::*;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    fn limit(count: u32, per_seconds: u64, burst: Option<u32>) -> Limit {
-        let burst = burst.map(|burst| NonZeroU32::new(burst).unwrap());
-        Limit::new("gold", NonZeroU32::new(count).unwrap(), Duration::from_secs(per_seconds), burst).unwrap()
-    }
-
-    #[test]
-    fn a_burst_then_the_rate() {
-        let (limit, bucket) = (limit(2, 1, Some(3)), Bucket::default());
-        let start = 5 * SECOND;
-        for (at, expected) in [
-            (start, Ok(2)),
-            (start, Ok(1)),
-            (start, Ok(0)),
-            (start, Err(SECOND / 2)),
-            (start, Err(SECOND / 2)), // refused requests took nothing
-            (start + SECOND / 2, Ok(0)),
-            (start + SECOND / 2, Err(SECOND / 2)),
-            (start + 60 * SECOND, Ok(2)),
-        ] {
-            let full_at = bucket.0.load(Ordering::Relaxed);
-            let left = limit.decide(full_at, NonZeroU32::MIN, Tick(at)).map(|fits| fits.remaining);
-            assert_eq!(left.map_err(|exceeded| exceeded.wait().as_nanos() as u64), expected, "at {at}");
-            assert_eq!(limit.take(&bucket, Tick(at)).is_ok(), expected.is_ok(), "at {at}");
-        }
-    }
-
-    #[test]
-    fn a_new_rate_refills_nobody() {
-        let (before, after, bucket) = (limit(1, 60, Some(5)), limit(1, 1, Some(5)), Bucket::default());
-        let now = Tick(SECOND);
-        while before.take(&bucket, now).is_ok() {}
-        assert!(after.take(&bucket, now).is_err(), "used up under the old rate is used up under the new");
-    }
-
-    /// A raised rate holds at once, and a lowered one locks nobody out for longer than its own window.
-    #[test]
-    fn a_new_rate_counts_from_its_own_window() {
-        let a_day = 86_400;
-        let (slow, fast) = (limit(5, a_day, Some(5)), limit(10, 1, Some(10)));
-        let (bucket, now) = (Bucket::default(), Tick(SECOND));
-        while slow.take(&bucket, now).is_ok() {}
-        assert_eq!(fast.take(&bucket, now), Err(Duration::from_millis(100)));
-        assert_eq!(fast.take(&bucket, Tick(now.0 + SECOND / 10)), Ok(()));
-        let bucket = Bucket::default();
-        while fast.take(&bucket, now).is_ok() {}
-        assert_eq!(slow.take(&bucket, now), Ok(()));
-    }
-
-    #[test]
-    fn a_request_that_costs_more_takes_more_and_one_above_the_burst_never_fits() {
-        let limit = limit(1, 1, Some(10));
-        let decide = |full_at, cost| limit.decide(full_at, NonZeroU32::new(cost).unwrap(), Tick(SECOND));
-        let fits = decide(0, 4).unwrap();
-        assert_eq!((fits.remaining, fits.full_after), (6, Duration::from_secs(4)));
-        let exceeded = Exceeded { wait: Some(Duration::from_secs(1)), remaining: 6 };
-        assert_eq!(decide(fits.full_at, 7), Err(exceeded));
-        assert_eq!(decide(fits.full_at, 6).unwrap().remaining, 0);
-        assert_eq!(decide(0, 11), Err(Exceeded { wait: None, remaining: 10 }));
-    }
 
     #[test]
     fn the_default_burst_is_a_seconds_worth() {
@@ -354,20 +259,35 @@ mod tests {
             (5, 60, r#""gold";q=1;w=12"#),
             (100_000, 86_400, r#""gold";q=1;w=1"#),
         ] {
-            assert_eq!(limit(count, per, None).policy_item(), header, "{count} in {per} s");
+            let (count, per) = (NonZeroU32::new(count).unwrap(), Duration::from_secs(per));
+            let limit = Limit::rate(LimitId::plan(), "gold", count, per, None).unwrap();
+            assert_eq!(limit.policy_item(), header, "{count} in {per:?}");
+            assert_eq!(limit.state_item(3, Duration::from_millis(1200)), r#""gold";r=3;t=2"#);
         }
-        assert_eq!(limit(5, 1, None).state_item(3, Duration::from_millis(1200)), r#""gold";r=3;t=2"#);
     }
 
+    /// A day has a length; a month does not.
     #[test]
-    fn the_clock_going_back_never_opens_and_extremes_do_not_overflow() {
-        let (limit, bucket) = (limit(1, 60, Some(1)), Bucket::default());
-        assert!(limit.take(&bucket, Tick(100 * SECOND)).is_ok());
-        assert!(limit.take(&bucket, Tick(99 * SECOND)).is_err());
-        let a_day = Duration::from_secs(86_400);
-        assert!(Limit::new("wide", NonZeroU32::MIN, a_day, NonZeroU32::new(u32::MAX)).is_err());
-        let wide = Limit::new("wide", NonZeroU32::MIN, a_day, NonZeroU32::new(366)).unwrap();
-        assert!(wide.take(&Bucket::default(), Tick(u64::MAX - 1)).is_ok());
-        assert!(Limit::new("fast", NonZeroU32::MAX, Duration::from_secs(1), None).is_err());
+    fn a_quota_says_what_it_allows_and_when_it_begins_anew() {
+        let limit = |every| {
+            let quota = Quota::new(NonZeroU32::new(10).unwrap(), every, TimeZone::get("Europe/Berlin").unwrap());
+            Limit::quota(LimitId::quota(None, every.as_str()), "gold-day", quota).unwrap()
+        };
+        for (every, header) in [
+            (Every::Hour, r#""gold-day";q=10;w=3600"#),
+            (Every::Day, r#""gold-day";q=10;w=86400"#),
+            (Every::Month, r#""gold-day";q=10"#),
+        ] {
+            assert_eq!(limit(every).policy_item(), header);
+        }
+        let now = Now { tick: Tick(1), at: "2026-11-27T12:00:00Z".parse().unwrap() };
+        let exceeded = Exceeded { wait: Some(Duration::from_secs(11 * 3600)), remaining: 0 };
+        let refusal = limit(Every::Day).refusal(&exceeded, NonZeroU32::MIN, now);
+        assert_eq!(refusal.reason().code(), "quota_exceeded");
+        assert_eq!(
+            refusal.detail(),
+            "the quota is used up, and begins anew at 2026-11-27T23:00:00Z; the quota `gold-day` allows 10 per day \
+             (Europe/Berlin)"
+        );
     }
 }

@@ -1,16 +1,16 @@
-//! Limits that nodes count together: a node spends what it has taken from the store in advance, and asks for more before
+//! Limits that are counted in a store: a node spends what it has taken from the store in advance, and asks for more before
 //! that is used up. Only a request that finds too little waits for the answer.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::applicable::{Applicable, Decided, MOST};
-use super::concurrent::Concurrent;
-use super::limit::{Exceeded, Fits, Limit};
+use super::decision::{Counted, Decided, Known, Verdict};
+use super::limit::Limit;
+use super::now::Now;
+use super::outcome::{Exceeded, Fits};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::state::counters::{AskedLimit, Counters, Question};
-use crate::state::ledger::{Account, InFlight, Ledger, Tick, Use, Uses};
+use crate::state::ledger::{Account, Ledger, Use, Uses};
 
 /// How limits are counted in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +39,6 @@ pub(crate) struct Shared<'s> {
     pub(crate) settings: SharedLimits,
 }
 
-/// Whether a request fits a limit, as far as this node knows without asking.
-enum Known {
-    Fits(Fits),
-    Exceeded(Exceeded),
-    TooLittle,
-}
-
 /// A request that waits for an answer, until it is dropped.
 struct Waiting<'a>(&'a Account);
 
@@ -58,25 +51,25 @@ impl Drop for Waiting<'_> {
 
 impl Shared<'_> {
     /// Decides all limits, and takes from each if the request fits all.
-    pub(super) async fn decide_and_take<'l>(
+    pub(super) async fn decide<'a>(
         self,
-        limits: &[Option<Applicable<'l>>; MOST],
-        cost: NonZeroU32,
-        concurrent: Option<&Concurrent>,
-        account: &Arc<Account>,
+        counted: Counted<'a>,
         ledger: &Ledger,
-        mut now: Tick,
-    ) -> Result<(Decided<'l>, Option<InFlight>), Refusal> {
+        mut now: Now,
+    ) -> Result<Decided<'a>, Refusal> {
+        let Counted { limits, cost, account, .. } = counted;
         let (mut deadline, mut expired) = (None, false);
         loop {
             let (answered, _waiting) = {
                 let mut uses = account.uses();
                 uses.belong_to(self.counters.id());
-                let known = limits.map(|limit| limit.map(|(id, limit)| known(limit, uses.of(id, now), cost, now)));
-                if let Some(decided) = decided(limits, &known) {
-                    let in_flight = spend(limits, &decided, cost, concurrent, account, &mut uses);
-                    self.refill(limits, account, &mut uses, now);
-                    return Ok((decided, in_flight));
+                let verdict = Verdict::of(limits, |limit| self.known(limit, uses.of(limit.id(), now.tick), cost, now));
+                if !verdict.is_open() {
+                    let decided = counted.complete(verdict, &mut uses, now, |limit, uses| {
+                        self.spend(limit, uses.of(limit.id(), now.tick), cost);
+                    });
+                    self.refill(counted, &mut uses, now);
+                    return Ok(decided);
                 }
                 if expired || !self.counters.is_available() {
                     break;
@@ -84,187 +77,137 @@ impl Shared<'_> {
                 uses.waiting = uses.waiting.saturating_add(1);
                 let answered = account.answered.notified();
                 if !uses.asking {
-                    self.ask(limits, cost.get(), account, &mut uses, now);
+                    self.ask(counted, cost.get(), &mut uses, now);
                 }
                 (answered, Waiting(account))
             };
             let deadline = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + self.settings.timeout);
             expired = tokio::time::timeout_at(deadline, answered).await.is_err();
-            now = ledger.tick(Instant::now());
+            now = now.later(ledger.tick(Instant::now()));
         }
         match self.settings.on_failure {
             OnFailure::Refuse => {
                 let detail = "the limits of this caller cannot be checked now; try again later";
                 Err(Refusal::new(Stage::RateLimit, Reason::LimitsUnavailable, detail))
             }
-            OnFailure::Local => Ok(self.decide_share(limits, cost, concurrent, account, now)),
-            OnFailure::Allow => {
-                let mut uses = account.uses();
-                let admits = concurrent.is_none_or(|concurrent| concurrent.admits(uses.in_flight));
-                let in_flight = concurrent.filter(|_| admits).map(|_| InFlight::begin(account, &mut uses));
-                Ok(([const { None }; MOST], in_flight))
+            OnFailure::Local => Ok(self.decide_share(counted, now)),
+            OnFailure::Allow => Ok(counted.complete(Verdict::default(), &mut account.uses(), now, |_, _| {})),
+        }
+    }
+
+    /// Whether the store counts a limit, or this node does.
+    pub(super) fn counts(self, limit: &Limit) -> bool {
+        limit.is_quota() || self.counters.count_rates()
+    }
+
+    /// What is known of a limit without asking.
+    fn known(self, limit: &Limit, used: &mut Use, cost: NonZeroU32, now: Now) -> Known {
+        limit.renew(used, now);
+        if !self.counts(limit) {
+            return limit.decide(used, cost, now).into();
+        }
+        let left = used.block.left(now.tick);
+        let missing = used.full_at.saturating_sub(now.tick.0);
+        if let Some(rest) = left.checked_sub(cost.get()) {
+            let remaining = limit.remaining(used, now.tick).saturating_add(rest).min(limit.most().get());
+            return Known::Fits(Fits { full_at: used.full_at, remaining, full_after: Duration::from_nanos(missing) });
+        }
+        if cost > limit.most() {
+            return Known::Exceeded(Exceeded { wait: None, remaining: left });
+        }
+        let refused = used.block.refused.filter(|refused| refused.cost <= cost.get() && refused.ask_again > now.tick.0);
+        match refused.filter(|refused| refused.under.is_same_limit(limit.terms(now))) {
+            Some(refused) => {
+                let longer = limit.longer(cost.get() - refused.cost);
+                let wait = Some(Duration::from_nanos(refused.until.saturating_sub(now.tick.0).saturating_add(longer)));
+                Known::Exceeded(Exceeded { wait, remaining: left })
             }
+            None => Known::TooLittle,
+        }
+    }
+
+    /// Counts a request that fits.
+    fn spend(self, limit: &Limit, used: &mut Use, cost: NonZeroU32) {
+        if self.counts(limit) {
+            used.block.tokens = used.block.tokens.saturating_sub(cost.get());
+        } else {
+            limit.take(used, cost);
         }
     }
 
     /// Decides by this node's share alone. What it takes is told to the store later.
-    fn decide_share<'l>(
-        self,
-        limits: &[Option<Applicable<'l>>; MOST],
-        cost: NonZeroU32,
-        concurrent: Option<&Concurrent>,
-        account: &Arc<Account>,
-        now: Tick,
-    ) -> (Decided<'l>, Option<InFlight>) {
+    fn decide_share<'a>(self, counted: Counted<'a>, now: Now) -> Decided<'a> {
+        let Counted { limits, cost, account, .. } = counted;
         let nodes = self.counters.nodes();
         let mut uses = account.uses();
-        let decided: Decided<'l> = limits.map(|limit| {
-            limit.map(|(id, limit)| {
-                let used = uses.of(id, now);
-                let outcome = match known(limit, used, cost, now) {
-                    Known::Fits(fits) => Ok(fits),
-                    _ => limit.decide_share(nodes, limit.within_window(used.full_at, now), cost, now),
-                };
-                (limit, outcome)
-            })
-        });
-        let fits = decided.iter().flatten().all(|(_, outcome)| outcome.is_ok());
-        let begins = concurrent.is_none_or(|concurrent| concurrent.admits(uses.in_flight));
-        if fits && begins {
-            for ((id, limit), (_, outcome)) in limits.iter().flatten().zip(decided.iter().flatten()) {
-                let used = uses.of(*id, now);
-                used.block.limit = (limit.one(), limit.burst().get());
-                match (outcome, used.block.tokens.checked_sub(cost.get())) {
-                    (_, Some(left)) => used.block.tokens = left,
-                    (Ok(fits), None) => {
-                        used.full_at = fits.full_at;
-                        used.block.owed += i64::from(cost.get());
-                    }
-                    (Err(_), None) => {}
-                }
+        let verdict = Verdict::of(limits, |limit| {
+            let used = uses.of(limit.id(), now.tick);
+            match self.known(limit, used, cost, now) {
+                Known::Fits(fits) => Known::Fits(fits),
+                Known::Exceeded(exceeded) if !self.counts(limit) => Known::Exceeded(exceeded),
+                _ => limit.decide_share(nodes, used, cost, now).into(),
             }
-        }
-        let in_flight = concurrent.filter(|_| fits && begins).map(|_| InFlight::begin(account, &mut uses));
+        });
+        let decided = counted.complete(verdict, &mut uses, now, |limit, uses| {
+            let used = uses.of(limit.id(), now.tick);
+            if !self.counts(limit) || used.block.tokens >= cost.get() {
+                self.spend(limit, used, cost);
+            } else {
+                limit.take_share(used, cost, now);
+            }
+        });
         drop(uses);
         self.counters.tell_later(account);
-        (decided, in_flight)
+        decided
     }
 
     /// Takes the next block in advance, where less than half of the last one is left.
-    fn refill(self, limits: &[Option<Applicable<'_>>; MOST], account: &Arc<Account>, uses: &mut Uses, now: Tick) {
+    fn refill(self, counted: Counted<'_>, uses: &mut Uses, now: Now) {
         if uses.asking {
             return;
         }
-        let low = |(id, limit): &Applicable<'_>| is_low(limit, uses.of(*id, now), now);
-        if limits.iter().flatten().any(low) && self.counters.is_available() {
-            self.ask(limits, 0, account, uses, now);
+        let mut low = counted.limits.iter().filter(|limit| self.counts(limit));
+        if low.any(|limit| is_low(limit, uses.of(limit.id(), now.tick), now)) && self.counters.is_available() {
+            self.ask(counted, 0, uses, now);
         }
     }
 
     /// Asks for what a request of this cost lacks, and for the next blocks.
-    fn ask(
-        self,
-        limits: &[Option<Applicable<'_>>; MOST],
-        cost: u32,
-        account: &Arc<Account>,
-        uses: &mut Uses,
-        now: Tick,
-    ) {
+    fn ask(self, counted: Counted<'_>, cost: u32, uses: &mut Uses, now: Now) {
         let waiting = uses.waiting.max(1);
         // From here on, no limit makes room for another one.
         uses.asking = true;
-        let asked = limits.iter().flatten().filter_map(|(id, limit)| {
-            let used = uses.of(*id, now);
-            let left = used.block.left(now);
+        let asked = counted.limits.iter().filter(|limit| self.counts(limit)).filter_map(|limit| {
+            let used = uses.of(limit.id(), now.tick);
+            let left = used.block.left(now.tick);
             let need = cost.saturating_sub(left);
             let next = used.block.next.clamp(1, limit.largest_block());
             let want = match need {
                 0 if !is_low(limit, used, now) => return None,
                 0 => next,
-                _ => next.max(cost.saturating_mul(waiting).saturating_sub(left)).min(limit.burst().get()).max(need),
+                _ => next.max(cost.saturating_mul(waiting).saturating_sub(left)).min(limit.most().get()).max(need),
             };
-            used.block.limit = (limit.one(), limit.burst().get());
-            let owed = used.block.take_owed(used.full_at, now);
-            let (one, burst) = used.block.limit;
-            Some(AskedLimit { id: *id, one, burst, need, want, worth: limit.worth_asking(), owed })
+            let terms = limit.terms(now);
+            let since = used.block.since;
+            let owed = used.take_owed(terms, now.tick);
+            Some(AskedLimit { id: limit.id(), terms, need, want, worth: limit.worth_asking(), owed, since })
         });
         let limits: Vec<AskedLimit> = asked.collect();
         uses.asking = !limits.is_empty();
         if uses.asking {
-            let question = Question { account: account.name().into(), limits };
-            self.counters.ask(account, question, self.settings.timeout);
+            let question = Question { account: counted.account.name().into(), limits };
+            self.counters.ask(counted.account, question, self.settings.timeout);
         }
     }
-}
-
-/// What is known of a limit without asking.
-fn known(limit: &Limit, used: &mut Use, cost: NonZeroU32, now: Tick) -> Known {
-    let left = used.block.left(now);
-    let missing = used.full_at.saturating_sub(now.0);
-    if let Some(rest) = left.checked_sub(cost.get()) {
-        let remaining = limit.remaining(missing).saturating_add(rest).min(limit.burst().get());
-        return Known::Fits(Fits { full_at: used.full_at, remaining, full_after: Duration::from_nanos(missing) });
-    }
-    if cost > limit.burst() {
-        return Known::Exceeded(Exceeded { wait: None, remaining: left });
-    }
-    let holds = used
-        .block
-        .refused
-        .filter(|refused| refused.cost <= cost.get() && refused.ask_again > now.0 && refused.window == limit.window());
-    match holds {
-        Some(refused) => {
-            let more = u64::from(cost.get() - refused.cost).saturating_mul(limit.one());
-            let wait = Some(Duration::from_nanos(refused.until.saturating_sub(now.0).saturating_add(more)));
-            Known::Exceeded(Exceeded { wait, remaining: left })
-        }
-        None => Known::TooLittle,
-    }
-}
-
-/// The decision, unless the store has to be asked first.
-fn decided<'l>(limits: &[Option<Applicable<'l>>; MOST], known: &[Option<Known>; MOST]) -> Option<Decided<'l>> {
-    let exceeded = known.iter().flatten().any(|known| matches!(known, Known::Exceeded(_)));
-    let mut decided: Decided<'l> = [const { None }; MOST];
-    for ((slot, limit), known) in decided.iter_mut().zip(limits).zip(known) {
-        *slot = match (limit, known) {
-            (Some((_, limit)), Some(Known::Fits(fits))) => Some((*limit, Ok(*fits))),
-            (Some((_, limit)), Some(Known::Exceeded(exceeded))) => Some((*limit, Err(*exceeded))),
-            // Another limit refuses already, so that this one is not asked about.
-            (Some(_), Some(Known::TooLittle)) if exceeded => None,
-            (Some(_), Some(Known::TooLittle)) => return None,
-            _ => None,
-        };
-    }
-    Some(decided)
-}
-
-/// Spends what a request costs, if it fits all limits.
-fn spend(
-    limits: &[Option<Applicable<'_>>; MOST],
-    decided: &Decided<'_>,
-    cost: NonZeroU32,
-    concurrent: Option<&Concurrent>,
-    account: &Arc<Account>,
-    uses: &mut Uses,
-) -> Option<InFlight> {
-    let fits = decided.iter().flatten().all(|(_, outcome)| outcome.is_ok());
-    let begins = concurrent.is_none_or(|concurrent| concurrent.admits(uses.in_flight));
-    if !fits || !begins {
-        return None;
-    }
-    for (id, _) in limits.iter().flatten() {
-        let block = &mut uses.of(*id, Tick(0)).block;
-        block.tokens = block.tokens.saturating_sub(cost.get());
-    }
-    concurrent.map(|_| InFlight::begin(account, uses))
 }
 
 /// Whether it is time to take the next block.
-fn is_low(limit: &Limit, used: &mut Use, now: Tick) -> bool {
+fn is_low(limit: &Limit, used: &mut Use, now: Now) -> bool {
     let next = used.block.next.clamp(1, limit.largest_block());
-    let left = used.block.left(now);
-    let refused =
-        used.block.refused.is_some_and(|refused| refused.ask_again > now.0 && refused.window == limit.window());
+    let left = used.block.left(now.tick);
+    let refused = used
+        .block
+        .refused
+        .is_some_and(|refused| refused.ask_again > now.tick.0 && refused.under.is_same_limit(limit.terms(now)));
     next > 1 && left < next / 2 && !refused
 }

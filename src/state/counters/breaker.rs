@@ -15,9 +15,11 @@ impl Breaker {
         self.0.load(Ordering::Relaxed) >= FAILURES
     }
 
-    /// The store has answered. Returns whether it had been given up.
-    pub(super) fn answered(&self) -> bool {
-        self.0.swap(0, Ordering::Relaxed) >= FAILURES
+    /// The store has answered.
+    pub(super) fn answered(&self) {
+        if self.0.swap(0, Ordering::Relaxed) >= FAILURES {
+            tracing::info!("the store answers again; limits are counted in it");
+        }
     }
 
     /// The store has not answered. Returns whether it is given up with this.

@@ -1,50 +1,42 @@
 //! What the tasks of a store share: how a question is put, and what is made of its answer.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
 
 use super::breaker::Breaker;
-use super::question::{Given, Question, SCRIPT};
-use crate::error_text::without_codes;
-use crate::state::ledger::{Account, Clock, Refused};
-use crate::state::redis::{Client, Connection, StoreDeadlines, is_broken};
+use super::folder::FolderCounts;
+use super::no_answer::NoAnswer;
+use super::question::{Given, Question};
+use super::redis_counts::RedisCounts;
+use crate::state::ledger::{Account, Clock, Refused, Terms};
 
 /// How long a block may be kept: what is left is returned then.
 const LAPSE: u64 = 100_000_000;
 /// How long a refusal holds without asking again, in nanoseconds.
 const ASK_AGAIN: u64 = 1_000_000_000;
-/// How long a question waits for a connection at most.
-const CONNECTED: Duration = Duration::from_secs(1);
+/// How long a request waits for an answer before a policy has said so, in nanoseconds.
+const FIRST_TIMEOUT: u64 = 25_000_000;
+
+/// What keeps the counts.
+pub(super) enum CountStore {
+    Redis(RedisCounts),
+    Folder(FolderCounts),
+}
 
 pub(super) struct Shared {
     /// Tells it from others of this process: a reload may name another store.
     pub(super) id: u64,
-    pub(super) client: Client,
-    pub(super) prefix: Box<str>,
-    /// Digest of the script, by which servers know it.
-    pub(super) digest: String,
-    pub(super) deadlines: StoreDeadlines,
+    pub(super) store: CountStore,
     pub(super) clock: Clock,
     /// The runtime of the tasks: the threads of requests do not live long enough.
     pub(super) runtime: Handle,
-    pub(super) connection: watch::Sender<Option<Connection>>,
-    /// Notified when the connection is of no use any more.
-    pub(super) broken: Notify,
     pub(super) breaker: Breaker,
     /// How long a request waits for an answer, in nanoseconds: as the policy in force says.
     pub(super) timeout: AtomicU64,
-    /// Whether eviction has been warned of.
-    pub(super) warned: AtomicBool,
-    /// This node among those that count.
-    pub(super) node: String,
-    /// Nodes that live, this one included.
-    pub(super) nodes: AtomicU32,
     /// Questions that were answered in time, and those that were not.
     pub(super) answered: AtomicU64,
     pub(super) unanswered: AtomicU64,
@@ -56,15 +48,37 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn nodes_key(&self) -> String {
-        format!("{{{}}}:nodes", self.prefix)
+    pub(super) fn new(store: CountStore, clock: Clock) -> Self {
+        static STORES: AtomicU64 = AtomicU64::new(1);
+        Self {
+            id: STORES.fetch_add(1, Ordering::Relaxed),
+            store,
+            clock,
+            runtime: Handle::current(),
+            breaker: Breaker::default(),
+            timeout: AtomicU64::new(FIRST_TIMEOUT),
+            answered: AtomicU64::new(0),
+            unanswered: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            returned: AtomicU64::new(0),
+            returning: Mutex::default(),
+        }
+    }
+
+    /// Keeps in touch with the store, for ever.
+    pub(super) async fn keep(&self) {
+        match &self.store {
+            CountStore::Redis(redis) => redis.keep_connected(&self.breaker, || self.timeout(), &self.answered).await,
+            CountStore::Folder(folder) => folder.keep_trying(&self.breaker).await,
+        }
     }
 
     /// Puts a question about an account that is marked as asking, and applies the answer. After the timeout the account waits
     /// no more, and whoever waits for the answer is notified; but what is given late is not lost.
     pub(super) async fn put(self: Arc<Self>, account: Arc<Account>, question: Question) {
         let mut asking = Asking { shared: &self, account: &account, answered: false };
-        let mut answer = Box::pin(Arc::clone(&self).answer(question.clone()));
+        let (asked, of) = (Arc::clone(&self), question.clone());
+        let mut answer = Box::pin(async move { asked.answer(&of).await });
         let in_time = tokio::time::timeout(self.timeout(), &mut answer).await;
         match &in_time {
             Ok(Ok(given)) => {
@@ -72,10 +86,10 @@ impl Shared {
                 self.taken.fetch_add(given.iter().map(|given| u64::from(given.tokens)).sum(), Ordering::Relaxed);
                 let returned = question.limits.iter().map(|asked| asked.owed.min(0).unsigned_abs()).sum();
                 self.returned.fetch_add(returned, Ordering::Relaxed);
-                self.closed(self.breaker.answered());
+                self.breaker.answered();
             }
             Ok(Err(error)) => self.failed(error),
-            Err(_) => self.failed(&timed_out()),
+            Err(_) => self.failed(&NoAnswer::timed_out()),
         }
         let given = in_time.as_ref().ok().and_then(|answer| answer.as_deref().ok());
         self.learn(&account, &question, given);
@@ -97,43 +111,28 @@ impl Shared {
         Duration::from_nanos(self.timeout.load(Ordering::Relaxed))
     }
 
-    pub(super) fn closed(&self, given_up_before: bool) {
-        if given_up_before {
-            tracing::info!("the store answers again; all nodes count limits together");
-        }
-    }
-
     /// Asks the store.
-    pub(super) async fn answer(self: Arc<Self>, question: Question) -> Result<Vec<Given>, RedisError> {
-        let mut connection = self.connection.subscribe();
-        let open = tokio::time::timeout(CONNECTED, connection.wait_for(Option::is_some)).await;
-        let open = open.ok().and_then(Result::ok).and_then(|open| open.clone());
-        let mut open = open.ok_or_else(|| RedisError::from(std::io::Error::from(std::io::ErrorKind::NotConnected)))?;
-        let known = question.command(&self.prefix, "EVALSHA", &self.digest);
-        match known.query_async::<Value>(&mut open).await {
-            // A server that was restarted or promoted does not know the script.
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                let whole = question.command(&self.prefix, "EVAL", SCRIPT);
-                question.answer(whole.query_async(&mut open).await?)
-            }
-            reply => question.answer(reply?),
+    pub(super) async fn answer(&self, question: &Question) -> Result<Vec<Given>, NoAnswer> {
+        match &self.store {
+            CountStore::Redis(redis) => redis.answer(question).await,
+            CountStore::Folder(folder) => folder.answer(question).await,
         }
     }
 
-    pub(super) fn failed(&self, error: &RedisError) {
+    fn failed(&self, error: &NoAnswer) {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         let given_up = self.breaker.failed();
         if given_up {
-            let error = without_codes(&error.to_string());
+            let error = &error.why;
             tracing::warn!(
                 error,
                 "the store does not answer about limits; each node follows `store.limits.on_failure`"
             );
         }
-        // One late answer is no reason to connect again.
-        if given_up || (is_broken(error) && !error.is_timeout()) {
-            self.connection.send_replace(None);
-            self.broken.notify_one();
+        if (given_up || error.is_broken)
+            && let CountStore::Redis(redis) = &self.store
+        {
+            redis.is_broken();
         }
     }
 
@@ -147,12 +146,19 @@ impl Shared {
         for (index, asked) in question.limits.iter().enumerate() {
             let used = uses.of(asked.id, now);
             let block = &mut used.block;
-            block.limit = (asked.one, asked.burst);
+            block.terms = Some(asked.terms);
             match answer.and_then(|answer| answer.get(index)) {
                 // What was returned is not returned again: the store may have taken it back.
                 None => block.owed += asked.owed.max(0),
+                // The quota has begun anew since: what was given counts in the former window.
+                Some(given) if given.since < used.since => {}
                 Some(given) => {
-                    used.full_at = now.0.saturating_add(given.full_after);
+                    (used.is_stored, used.full_at) = (true, now.0.saturating_add(given.full_after));
+                    block.since = given.since;
+                    if let Terms::Quota { count, .. } = asked.terms {
+                        used.used = count.saturating_sub(given.left);
+                        used.alert = used.alert.max(given.alert);
+                    }
                     if asked.want > 0 {
                         block.tokens = block.left(now).saturating_add(given.tokens);
                         block.lapses = now.0 + LAPSE;
@@ -162,7 +168,7 @@ impl Shared {
                             cost: asked.need.max(1),
                             until: now.0.saturating_add(given.wait),
                             ask_again: now.0.saturating_add(given.wait.min(ASK_AGAIN)),
-                            window: asked.one.saturating_mul(asked.burst.into()),
+                            under: asked.terms,
                         });
                     }
                 }
@@ -182,7 +188,7 @@ impl Shared {
         }
         for (asked, given) in question.limits.iter().zip(given) {
             let block = &mut uses.of(asked.id, now).block;
-            block.limit = (asked.one, asked.burst);
+            (block.terms, block.since) = (Some(asked.terms), given.since);
             block.owed -= asked.owed.max(0) + i64::from(given.tokens);
             self.taken.fetch_add(given.tokens.into(), Ordering::Relaxed);
         }
@@ -220,8 +226,4 @@ impl Drop for Asking<'_> {
             self.account.answered.notify_waiters();
         }
     }
-}
-
-pub(super) fn timed_out() -> RedisError {
-    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }

@@ -4,6 +4,8 @@
 //! which means the same under the old rate and the new. It never decides; [`crate::stages::rate_limit`] does.
 
 mod account;
+mod limit_id;
+mod used;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +16,9 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use self::account::Holder;
-pub(crate) use self::account::{Account, InFlight, LimitId, Refused, Use, Uses};
+pub(crate) use self::account::{Account, InFlight, Uses};
+pub(crate) use self::limit_id::LimitId;
+pub(crate) use self::used::{Refused, Terms, Use, alert_share};
 use crate::exchange::ClientNetwork;
 pub(crate) use crate::exchange::Tick;
 

@@ -65,7 +65,7 @@ pub(crate) struct Registry {
     store: OnceLock<Store>,
     memory: Arc<Memory>,
     health: Arc<AtomicU8>,
-    /// The limits that nodes count together in the store.
+    /// The limits that are counted in the store.
     counters: OnceLock<Counters>,
     clock: Clock,
     /// One change at a time: memory sees them in the store's order.
@@ -114,6 +114,7 @@ impl Registry {
             None => {}
             Some(StoreConfig::Embedded { folder }) => {
                 let (memory, health) = (Arc::clone(&self.memory), Arc::clone(&self.health));
+                let (kept, clock) = (folder.clone(), self.clock);
                 let opened = tokio::task::spawn_blocking(move || {
                     let store = Embedded::open(StoreFolder::new(&folder), &health)?;
                     let mut load = PendingLoad::new(&memory);
@@ -124,13 +125,16 @@ impl Registry {
                 let opened = opened.await.map_err(|error| StoreError::Unusable(error.to_string()))?;
                 // Fails only if the store was opened twice at once, which the store itself prevents.
                 let _ = self.store.set(Store::Embedded(opened?));
+                let counters = tokio::task::spawn_blocking(move || Counters::in_folder(&kept, clock)).await;
+                let counters = counters.map_err(|error| StoreError::Unusable(error.to_string()))?;
+                let _ = self.counters.set(counters.map_err(StoreError::Unusable)?);
                 Health::Ready.store(&self.health);
             }
             Some(StoreConfig::Redis { servers, prefix, timeout }) => {
                 let deadlines = StoreDeadlines(timeout);
                 let store = Redis::open(&servers, &prefix, deadlines, &self.memory, &self.health)?;
                 let loaded = store.loaded();
-                let _ = self.counters.set(Counters::start(store.client(), &prefix, deadlines, self.clock));
+                let _ = self.counters.set(Counters::in_redis(store.client(), &prefix, deadlines, self.clock));
                 let _ = self.store.set(Store::Redis(Box::new(store)));
                 if tokio::time::timeout(FIRST_LOAD, loaded).await.is_err() {
                     tracing::warn!("the store has not been read yet; requests are answered with 503 until then");
@@ -337,7 +341,7 @@ impl Registry {
         }
     }
 
-    /// The limits that nodes count together, if they share a store.
+    /// What is counted in the store, if there is one.
     pub(crate) fn counters(&self) -> Option<&Counters> {
         self.counters.get()
     }

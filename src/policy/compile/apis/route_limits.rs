@@ -25,18 +25,17 @@ pub(super) fn compile(
         class: class(context, document, written, at.key("class")),
         cost: cost.flatten().unwrap_or(NonZeroU32::MIN),
     };
-    if let Some((_, limit)) = limits.rate.as_ref().filter(|(_, limit)| limit.burst() < limits.cost) {
+    if let Some(limit) = limits.rate.as_ref().filter(|limit| limit.most() < limits.cost) {
         let message =
-            format!("a request costs {}, and the route's own `rate` allows {} at once", limits.cost, limit.burst());
+            format!("a request costs {}, and the route's own `rate` allows {} at once", limits.cost, limit.most());
         context.error(at.key("cost"), message).help("raise `rate`, or lower `cost`");
     }
     limits
 }
 
-fn rate(context: &mut Context<'_>, id: LimitId, written: &document::Route, at: At<'_>) -> Option<(LimitId, Limit)> {
+fn rate(context: &mut Context<'_>, id: LimitId, written: &document::Route, at: At<'_>) -> Option<Limit> {
     let rate = written.rate?;
-    let limit = Limit::new("route", rate.count, rate.per, None).map_err(|problem| context.error(at, problem)).ok()?;
-    Some((id, limit))
+    Limit::rate(id, "route", rate.count, rate.per, None).map_err(|problem| context.error(at, problem)).ok()
 }
 
 fn class(context: &mut Context<'_>, document: &Document, written: &document::Route, at: At<'_>) -> Option<LimitId> {

@@ -3,15 +3,15 @@
 //! A file that is missing, empty or cut would be an empty store, and every revocation forgotten. The marker distinguishes that
 //! from a store that was never there.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, StorageError};
 
 use crate::error_text;
+use crate::state::database;
 use crate::state::registry::store_error::StoreError;
 
 /// The file in the folder.
@@ -81,7 +81,7 @@ impl StoreFolder {
             tracing::warn!("{warning}");
         }
         created.map_err(|error| self.failed("cannot be created", &error))?;
-        let database = self.database().map_err(|error| match error {
+        let database = database::open(&self.0.join(FILE), CACHE).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(self.0.display().to_string()),
             DatabaseError::Storage(StorageError::Io(error)) => match error.kind() {
                 ErrorKind::InvalidData | ErrorKind::UnexpectedEof => self.lost("not a store any more, or cut"),
@@ -99,21 +99,6 @@ impl StoreFolder {
         })?;
         self.mark().map_err(|error| self.failed("cannot be written", &error))?;
         Ok(database)
-    }
-
-    fn database(&self) -> Result<Database, DatabaseError> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(self.0.join(FILE))?;
-        if file.metadata()?.mode() & 0o077 != 0
-            && let Err(error) = file.set_permissions(Permissions::from_mode(0o600))
-        {
-            let file = self.0.join(FILE);
-            tracing::warn!(%error, "others have access to {}, and this user cannot change that", file.display());
-        }
-        let mut builder = Database::builder();
-        // A file that was cut or altered is an error then, and not read as far as it goes.
-        builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
-        builder.create_with_backend(FileBackend::new(file)?)
     }
 
     /// Records that a store was created here; on disk when this returns.
