@@ -86,7 +86,7 @@ pub(crate) async fn admit(
         }
     }
     if let Some(caller) = trace.caller.as_deref() {
-        subject = Subject::Consumer(caller.plan(), caller.account());
+        subject = Subject::Consumer(caller.plan(), caller.account(), caller.user_account());
     }
     let (shared, now, counting) = (in_force.shared_limits(), Now::of(request), &mut trace.counting);
     if let Err(refusal) = rate_limit::take(&route.limits, &subject, shared, &in_force.ledger, now, counting).await {

@@ -14,7 +14,6 @@ use super::tree::{Kind, NodeId, Scalar, Step, Tree};
 const PLANNED: &[(&str, &[&str])] = &[
     ("", &["token_service"]),
     ("auth.issuers.*", &["on_failure"]),
-    ("plans.*", &["per_user"]),
     ("apis.*.upstream", &["health", "retries"]),
     ("apis.*.routes.*", &["upgrade"]),
     ("audit.*", &["elasticsearch", "otlp", "syslog"]),

@@ -155,7 +155,7 @@ auth:
     corp: { audience: orders-api, clock_skew: ~ }
 roles: { clerk: orders:read }
 plans:
-  gold: { rate: 5, per_user: 1/s, rate: 6/s }
+  gold: { rate: 5, rate: 6/s }
 consumers:
   acme:
 apis:
@@ -191,8 +191,7 @@ limts: 2
             "12:35 `clock_skew` has no value",
             "13:17 expected a list, found `orders:read`",
             "15:17 `5` has no unit of time",
-            "15:20 `per_user` is part of the policy language, but not supported yet",
-            "15:35 `rate` is defined twice; the first is on line 15",
+            "15:20 `rate` is defined twice; the first is on line 15",
             "17:3 `acme` has no value",
             "20:17 unknown key `server` in `upstream`",
             "20:37 `retries` is part of the policy language, but not supported yet",

@@ -218,7 +218,7 @@ impl Rehearsal {
         let asked = target.request(&exchange, peer, &head.uri, &head.headers, tick);
         let admitted = self.admit(route, &asked, body, &mut trace.chain).await;
         let subject = match trace.chain.caller.as_deref() {
-            Some(caller) => Subject::Consumer(caller.plan(), caller.account()),
+            Some(caller) => Subject::Consumer(caller.plan(), caller.account(), caller.user_account()),
             None => Subject::Address(asked.client()),
         };
         trace.limits = usage::left(&route.limits, &subject, &self.runtime.ledger, Now::of(&asked));

@@ -248,6 +248,7 @@ impl RehearsalTrace {
         let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
         let mut headers =
             vec![("X-Consumer-Id", text(&identity.consumer)), ("X-Consumer-Scopes", text(&identity.scopes))];
+        headers.extend(identity.user.as_ref().map(|user| ("X-Consumer-User", text(user))));
         headers.extend(identity.plan.as_ref().map(|plan| ("X-Consumer-Plan", text(plan))));
         headers.extend(identity.credential.as_ref().map(|id| ("X-Credential-Id", text(id))));
         headers

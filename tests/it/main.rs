@@ -82,6 +82,7 @@ mod tls;
 mod tls_files;
 mod upstream;
 mod urls;
+mod users;
 mod walks;
 mod words;
 mod xml;

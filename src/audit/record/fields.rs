@@ -63,6 +63,8 @@ pub(crate) struct Record<'a> {
     pub(crate) domain: Option<&'a [u8]>,
     /// The consumer, or the operator.
     pub(crate) consumer: Option<&'a str>,
+    /// The user that the consumer acts for.
+    pub(crate) user: Option<&'a str>,
     /// What an operator changed.
     pub(crate) target: Option<&'a str>,
     /// How an operator changed it.
@@ -144,6 +146,7 @@ impl<'a> Record<'a> {
             path: None,
             domain: None,
             consumer: None,
+            user: None,
             target: None,
             change: None,
             roles: &[],

@@ -27,7 +27,7 @@ pub(crate) const FIELDS: [(&str, &str); 53] = [
     ("url.path", "Path, without the query"),
     ("url.domain", "Host of the request"),
     ("user_agent.original", "`User-Agent`"),
-    ("user.id", "The consumer, or the operator"),
+    ("user.id", "The user that the consumer acts for, otherwise the consumer; or the operator"),
     ("user.roles", "Roles of the caller"),
     ("organization.name", "The organization of the consumer"),
     ("tls.version", "Version of TLS"),

@@ -50,7 +50,7 @@ pub(in crate::audit) fn write(out: &mut Vec<u8>, record: &Record<'_>, sequence: 
     });
     line.object(key!("user_agent"), |line| line.text(key!("original"), record.user_agent));
     line.object(key!("user"), |line| {
-        line.text(key!("id"), record.consumer);
+        line.text(key!("id"), record.user.or(record.consumer));
         line.texts(key!("roles"), record.roles);
     });
     line.object(key!("organization"), |line| line.text(key!("name"), record.organization));

@@ -38,6 +38,11 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         match Plan::new(name, rate.count, rate.per, burst.flatten()) {
             Ok(mut plan) => {
                 quotas(context, written.quota.as_ref(), at.key("quota"), |quota| plan.quota(quota));
+                if let Some(rate) = written.per_user
+                    && let Err(problem) = plan.per_user(rate.count, rate.per)
+                {
+                    context.error(at.key("per_user"), problem);
+                }
                 classes(context, &mut plan, &written.classes, at.key("classes"));
                 if written.count_by == Some(CountBy::Organization) {
                     plan.by_organization();

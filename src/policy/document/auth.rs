@@ -67,6 +67,8 @@ pub(crate) struct Introspection {
     pub(crate) concurrent: Option<u16>,
     /// Claim that identifies the consumer, or a list of claims. Default: the first of `client_id`, `azp`, `sub`.
     pub(crate) consumer_claim: Option<ClaimNames>,
+    /// Claim that names the user for whom the consumer acts, or a list of claims; nobody if it is the consumer. Default: `sub`.
+    pub(crate) user_claim: Option<ClaimNames>,
     /// Claim that holds the scopes, or a list of claims. Default: `scope`, otherwise `scp`.
     pub(crate) scope_claim: Option<ClaimNames>,
     /// Claim that holds names of roles, or a list of claims. Default: none.
@@ -123,6 +125,8 @@ pub(crate) struct Issuer {
     pub(crate) clock_skew: Option<Period>,
     /// Claim that identifies the consumer, or a list of claims. Default: the first of `client_id`, `azp`, `sub`.
     pub(crate) consumer_claim: Option<ClaimNames>,
+    /// Claim that names the user for whom the consumer acts, or a list of claims; nobody if it is the consumer. Default: `sub`.
+    pub(crate) user_claim: Option<ClaimNames>,
     /// Claim that holds the scopes, or a list of claims. Default: `scope`, otherwise `scp`.
     pub(crate) scope_claim: Option<ClaimNames>,
     /// Claim that holds names of roles, or a list of claims. Default: none.

@@ -147,7 +147,11 @@ impl UpstreamHeaders<'_> {
 
     fn write_identity(&self, out: &mut Vec<u8>) {
         if let Some(identity) = self.caller.map(Caller::identity_headers) {
-            let optional = [("x-consumer-plan", &identity.plan), ("x-credential-id", &identity.credential)];
+            let optional = [
+                ("x-consumer-user", &identity.user),
+                ("x-consumer-plan", &identity.plan),
+                ("x-credential-id", &identity.credential),
+            ];
             write_line(out, "x-consumer-id", identity.consumer.as_bytes());
             write_line(out, "x-consumer-scopes", identity.scopes.as_bytes());
             for (name, value) in optional {

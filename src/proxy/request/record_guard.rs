@@ -203,6 +203,7 @@ impl RecordGuard {
             status: self.status.map(|status| status.as_u16()),
             response_bytes: self.sent,
             consumer: holder.map(|holder| &**holder.consumer()),
+            user: holder.and_then(|holder| holder.user()),
             roles: caller.map(Caller::roles).unwrap_or_default(),
             api: self.route.as_ref().map(|route| &**route.api().name()),
             route: self.route.as_ref().map(|route| &**route.name()),

@@ -66,6 +66,7 @@ impl Key {
         Verified {
             kind: CredentialKind::ApiKey,
             id: Some(self.id.clone()),
+            user: None,
             granted,
             revocation_keys: vec![RevocationKey::key(&self.id)],
             issued: self.created.or(self.not_before).map(Timestamp::as_second),

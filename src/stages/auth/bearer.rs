@@ -134,12 +134,13 @@ impl Authentication {
         let verified = Verified {
             kind,
             id: claims.jti.clone(),
+            user: claims.user.clone(),
             granted,
             revocation_keys,
             issued: claims.issued,
             confirmation: claims.confirmation.clone(),
             usage: None,
         };
-        Ok(Caller::new(consumer, account, verified))
+        Ok(Caller::new(consumer, account, verified).counting_users(&self.ledger, tick))
     }
 }

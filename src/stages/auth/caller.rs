@@ -8,7 +8,7 @@ use http::header::HeaderValue;
 
 use super::claims::Confirmation;
 use crate::stages::rate_limit::Plan;
-use crate::state::ledger::{Account, Ledger};
+use crate::state::ledger::{Account, Ledger, Tick};
 use crate::state::registry::Usage;
 use crate::state::registry::revocation_key::RevocationKey;
 
@@ -114,6 +114,8 @@ pub(super) struct Verified {
     pub(super) kind: CredentialKind,
     /// For the record; never the secret.
     pub(super) id: Option<Box<str>>,
+    /// The user that the consumer acts for.
+    pub(super) user: Option<Box<str>>,
     pub(super) granted: Vec<Box<str>>,
     /// The keys by which it can be revoked.
     pub(super) revocation_keys: Vec<RevocationKey>,
@@ -133,6 +135,10 @@ pub(crate) struct Caller {
     consumer: Arc<Consumer>,
     /// How much its consumer has used of its limits.
     account: Arc<Account>,
+    /// The user that it acts for.
+    user: Option<Box<str>>,
+    /// How much that user has used, if users are limited.
+    user_account: Option<Arc<Account>>,
     kind: CredentialKind,
     credential_id: Option<Box<str>>,
     granted: Box<[Box<str>]>,
@@ -153,6 +159,8 @@ pub(crate) struct IdentityHeaders {
     pub(crate) consumer: HeaderValue,
     /// `X-Consumer-Scopes`.
     pub(crate) scopes: HeaderValue,
+    /// `X-Consumer-User`.
+    pub(crate) user: Option<HeaderValue>,
     /// `X-Consumer-Plan`.
     pub(crate) plan: Option<HeaderValue>,
     /// `X-Credential-Id`.
@@ -168,12 +176,15 @@ impl Caller {
         let identity_headers = IdentityHeaders {
             consumer: visible(&consumer.name),
             scopes: visible_list(&granted),
+            user: verified.user.as_deref().map(visible),
             plan: consumer.plan.as_ref().map(|plan| visible(plan.name())),
             credential: verified.id.as_deref().map(visible),
         };
         Self {
             consumer,
             account,
+            user: verified.user,
+            user_account: None,
             kind: verified.kind,
             credential_id: verified.id,
             granted,
@@ -194,6 +205,8 @@ impl Caller {
         Self {
             consumer: Arc::clone(&self.consumer),
             account: Arc::clone(&self.account),
+            user: self.user.clone(),
+            user_account: self.user_account.clone(),
             kind: self.kind,
             credential_id: self.credential_id.clone(),
             cut: self.cut.clone(),
@@ -204,6 +217,13 @@ impl Caller {
             identity_headers: IdentityHeaders { scopes: visible_list(&all), ..self.identity_headers.clone() },
             granted: all.into(),
         }
+    }
+
+    /// Counts what its user does, if its plan limits users.
+    pub(super) fn counting_users(self, ledger: &Ledger, now: Tick) -> Self {
+        let user = self.user.as_deref().filter(|_| self.plan().is_some_and(Plan::limits_users));
+        let user_account = user.map(|user| ledger.user(self.consumer(), user, now));
+        Self { user_account, ..self }
     }
 
     /// The keys by which it can be revoked.
@@ -251,6 +271,16 @@ impl Caller {
         &self.account
     }
 
+    /// The user that its consumer acts for.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// The usage of the limits of its user, if users are limited.
+    pub(crate) fn user_account(&self) -> Option<&Arc<Account>> {
+        self.user_account.as_ref()
+    }
+
     /// Kind and id of the credential; never the secret.
     pub(crate) fn credential(&self) -> (CredentialKind, Option<&str>) {
         (self.kind, self.credential_id.as_deref())
@@ -287,6 +317,7 @@ impl Caller {
             Verified {
                 kind: CredentialKind::ApiKey,
                 id: None,
+                user: None,
                 granted,
                 revocation_keys: Vec::new(),
                 issued: None,

@@ -19,6 +19,8 @@ use crate::state::registry::entry::Digest;
 
 /// Default claims for the consumer.
 pub(crate) const CONSUMER_CLAIMS: [&str; 3] = ["client_id", "azp", "sub"];
+/// Default claim for the user.
+pub(crate) const USER_CLAIMS: [&str; 1] = ["sub"];
 /// Default claims for the scopes.
 pub(crate) const SCOPE_CLAIMS: [&str; 2] = ["scope", "scp"];
 /// Longest `kid`, subject and `jti`, in bytes: they are kept and recorded.
@@ -54,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) clock_skew: i64,
     /// Claims that name the consumer.
     pub(crate) consumer_claim: ClaimPaths,
+    /// Claims that name the user that the consumer acts for.
+    pub(crate) user_claim: ClaimPaths,
     /// Claims with the scopes.
     pub(crate) scope_claim: ClaimPaths,
     /// Claims with role names.
@@ -99,6 +103,8 @@ pub(crate) struct Confirmation {
 pub(crate) struct Claims {
     /// The value of the consumer claim.
     pub(crate) subject: Box<str>,
+    /// The user that the consumer acts for; none if it acts for itself.
+    pub(crate) user: Option<Box<str>>,
     /// `sub`, for revocations.
     pub(crate) sub: Option<Box<str>>,
     /// Scopes in the token.
@@ -138,6 +144,15 @@ impl Settings {
                 return Err(invalid("the claim that names the token's consumer is not a short string"));
             }
         };
+        let user = match self.user_claim.find(claims) {
+            Ok(None) => None,
+            Ok(Some(Value::String(text))) if text.len() <= MAX_NAME => {
+                Some(text.as_str()).filter(|text| !text.is_empty() && *text != subject)
+            }
+            Ok(Some(_)) | Err(Blocked) => {
+                return Err(invalid("the claim that names the token's user is not a short string"));
+            }
+        };
         let names = |paths: &ClaimPaths| paths.find(claims).map_err(|Blocked| ()).and_then(names);
         let (Ok(scopes), Ok(roles)) = (names(&self.scope_claim), self.role_claim.as_ref().map_or(Ok(None), names))
         else {
@@ -151,6 +166,7 @@ impl Settings {
         };
         Ok(Claims {
             subject: subject.into(),
+            user: user.map(Box::from),
             sub: short("sub")?,
             scopes: scopes.unwrap_or_default(),
             roles: roles.unwrap_or_default(),

@@ -91,7 +91,7 @@ mod tests {
     use super::super::token::Presented;
     use super::*;
     use crate::stages::auth::claim_path::{ClaimPath, ClaimPaths};
-    use crate::stages::auth::claims::{CONSUMER_CLAIMS, SCOPE_CLAIMS};
+    use crate::stages::auth::claims::{CONSUMER_CLAIMS, SCOPE_CLAIMS, USER_CLAIMS};
     use crate::stages::auth::key_set::KeySet;
 
     const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
@@ -107,6 +107,7 @@ mod tests {
             max_lifetime: None,
             clock_skew: 30,
             consumer_claim: ClaimPaths::of_names(&CONSUMER_CLAIMS),
+            user_claim: ClaimPaths::of_names(&USER_CLAIMS),
             scope_claim: ClaimPaths::of_names(&SCOPE_CLAIMS),
             role_claim: None,
             default_plan: None,
@@ -211,6 +212,32 @@ mod tests {
             ("a@b", "p".to_owned(), "clerk auditor".to_owned())
         );
         assert_eq!(named(json!({"perms": ["p"]})), Err(Reason::InvalidToken), "no fall-back to another claim");
+    }
+
+    /// The user is another than the consumer, or there is none.
+    #[test]
+    fn a_consumer_acts_for_a_user_or_for_itself() {
+        let custom = issuer(|settings| settings.user_claim = ClaimPaths::of_names(&["email", "upn"]));
+        for (issuer, change, user) in [
+            (None, json!({"client_id": "app"}), Some(Some("alice"))),
+            (None, json!({"client_id": "alice"}), Some(None)),
+            (None, json!({}), Some(None)),
+            (None, json!({"client_id": "app", "sub": ""}), Some(None)),
+            (None, json!({"client_id": "app", "sub": 7}), None),
+            (None, json!({"client_id": "app", "sub": "x".repeat(257)}), None),
+            (Some(&custom), json!({"client_id": "app"}), Some(None)),
+            (Some(&custom), json!({"client_id": "app", "upn": "bob"}), Some(Some("bob"))),
+            (Some(&custom), json!({"client_id": "app", "email": "a@b", "upn": "bob"}), Some(Some("a@b"))),
+            (Some(&custom), json!({"client_id": "app", "email": 7, "upn": "bob"}), None),
+            (Some(&custom), json!({"client_id": "app", "email": ["a@b"]}), None),
+        ] {
+            let got = match issuer {
+                None => of_claims(&change),
+                Some(issuer) => verdict(issuer, &signed(&json!({"alg": "HS256"}), &claims(&change))),
+            };
+            let got = got.map(|got| got.user.map(String::from));
+            assert_eq!(got, user.map(|user| user.map(str::to_owned)).ok_or(Reason::InvalidToken), "{change}");
+        }
     }
 
     #[test]

@@ -270,6 +270,7 @@ impl Authentication {
             Verified {
                 kind: CredentialKind::Certificate,
                 id: Some(hex::encode(&shown.thumbprint).into()),
+                user: None,
                 granted: consumer.ceiling().map(<[_]>::to_vec).unwrap_or_default(),
                 revocation_keys: vec![RevocationKey::certificate(&shown.thumbprint)],
                 issued: Some(shown.not_before),

@@ -23,7 +23,7 @@ mod shared;
 mod subject;
 pub(crate) mod usage;
 
-use self::decision::{Counted, Decided};
+use self::decision::{Counted, Decided, Part};
 pub(crate) use self::headers::RateLimitHeaders;
 pub(crate) use self::limit::{Alert, Limit};
 pub(crate) use self::now::Now;
@@ -62,7 +62,9 @@ pub(crate) async fn take(
     }
     let (plan, account) = subject.account(ledger, now);
     let concurrent = plan.and_then(Plan::concurrency);
-    let counted = Counted { limits: limits.of(plan), cost: limits.cost, concurrent, account: &account };
+    let user = subject.user().map(|(plan, account)| Part { limits: plan.of_user(), account });
+    let parts = [Some(Part { limits: limits.of(plan), account: &account }), user];
+    let counted = Counted { parts, cost: limits.cost, concurrent };
     let Decided { verdict, in_flight, alerts } = match shared {
         None => counted.decide(now),
         Some(shared) => shared.decide(counted, ledger, now).await?,

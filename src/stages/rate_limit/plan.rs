@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     /// Tighter limits for classes of endpoints.
     classes: Vec<Class>,
     concurrent: Option<Concurrent>,
+    /// Beside it: of each user that a consumer acts for.
+    per_user: Option<Limit>,
     by_organization: bool,
 }
 
@@ -37,6 +39,7 @@ impl Plan {
             limits: vec![rate],
             classes: Vec::new(),
             concurrent: None,
+            per_user: None,
             by_organization: false,
         })
     }
@@ -84,6 +87,18 @@ impl Plan {
         self.concurrent = Some(Concurrent::new(most));
     }
 
+    /// Limits each user that a consumer acts for.
+    pub(crate) fn per_user(&mut self, count: NonZeroU32, per: Duration) -> Result<(), String> {
+        let name = format!("{}-user", self.name);
+        self.per_user = Some(Limit::rate(LimitId::plan(), &name, count, per, None)?);
+        Ok(())
+    }
+
+    /// Whether each user that a consumer acts for is limited.
+    pub(crate) fn limits_users(&self) -> bool {
+        self.per_user.is_some()
+    }
+
     /// Counts the consumers of an organization together.
     pub(crate) fn by_organization(&mut self) {
         self.by_organization = true;
@@ -114,7 +129,7 @@ impl Plan {
 
     /// The name of its limit that never allows what a request costs, so that it refuses every one.
     pub(crate) fn never_fits<'l>(&'l self, limits: &'l RouteLimits) -> Option<&'l str> {
-        let mut own = self.of_class(limits.class).iter().chain(&self.limits);
+        let mut own = self.of_class(limits.class).iter().chain(&self.limits).chain(&self.per_user);
         own.find(|limit| limit.most() < limits.cost).map(Limit::name)
     }
 }
@@ -138,7 +153,14 @@ impl RouteLimits {
     }
 }
 
-/// The limits that one request counts against.
+impl Plan {
+    /// The limits of a user.
+    pub(super) fn of_user(&self) -> Applicable<'_> {
+        Applicable([self.per_user.as_slice(), &[], &[]])
+    }
+}
+
+/// The limits of one request that are counted in one account.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Applicable<'l>([&'l [Limit]; 3]);
 

@@ -4,7 +4,9 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::decision::{Counted, Decided, Known, Verdict};
+use tokio::sync::futures::Notified;
+
+use super::decision::{Counted, Decided, Known, Part, Verdict};
 use super::limit::Limit;
 use super::now::Now;
 use super::outcome::{Exceeded, Fits};
@@ -57,32 +59,33 @@ impl Shared<'_> {
         ledger: &Ledger,
         mut now: Now,
     ) -> Result<Decided<'a>, Refusal> {
-        let Counted { limits, cost, account, .. } = counted;
+        let cost = counted.cost;
         let (mut deadline, mut expired) = (None, false);
         loop {
-            let (answered, _waiting) = {
-                let mut uses = account.uses();
-                uses.belong_to(self.counters.id());
-                let verdict = Verdict::of(limits, |limit| self.known(limit, uses.of(limit.id(), now.tick), cost, now));
+            // The accounts are unlocked before it waits.
+            let waiting = {
+                let mut locked = counted.lock();
+                locked.parts().for_each(|(_, uses)| uses.belong_to(self.counters.id()));
+                let verdict = locked.look(now, |limit, used| self.known(limit, used, cost, now));
                 if !verdict.is_open() {
-                    let decided = counted.complete(verdict, &mut uses, now, |limit, uses| {
-                        self.spend(limit, uses.of(limit.id(), now.tick), cost);
-                    });
-                    self.refill(counted, &mut uses, now);
+                    let decided =
+                        counted.complete(verdict, &mut locked, now, |limit, used| self.spend(limit, used, cost));
+                    locked.parts().for_each(|(part, uses)| self.refill(part, uses, now));
                     return Ok(decided);
                 }
                 if expired || !self.counters.is_available() {
                     break;
                 }
-                uses.waiting = uses.waiting.saturating_add(1);
-                let answered = account.answered.notified();
-                if !uses.asking {
-                    self.ask(counted, cost.get(), &mut uses, now);
+                let mut waiting = [const { None }; 2];
+                for (slot, (part, uses)) in waiting.iter_mut().zip(locked.parts()) {
+                    *slot = self.wait_for(part, cost, uses, now);
                 }
-                (answered, Waiting(account))
+                waiting
             };
             let deadline = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + self.settings.timeout);
-            expired = tokio::time::timeout_at(deadline, answered).await.is_err();
+            for (answered, _waiting) in waiting.into_iter().flatten() {
+                expired |= tokio::time::timeout_at(deadline, answered).await.is_err();
+            }
             now = now.later(ledger.tick(Instant::now()));
         }
         match self.settings.on_failure {
@@ -91,7 +94,7 @@ impl Shared<'_> {
                 Err(Refusal::new(Stage::RateLimit, Reason::LimitsUnavailable, detail))
             }
             OnFailure::Local => Ok(self.decide_share(counted, now)),
-            OnFailure::Allow => Ok(counted.complete(Verdict::default(), &mut account.uses(), now, |_, _| {})),
+            OnFailure::Allow => Ok(counted.complete(Verdict::default(), &mut counted.lock(), now, |_, _| {})),
         }
     }
 
@@ -135,49 +138,66 @@ impl Shared<'_> {
         }
     }
 
+    /// What a request waits for that finds too little in this account: asks the store, unless it is being asked.
+    fn wait_for<'a>(
+        self,
+        part: Part<'a>,
+        cost: NonZeroU32,
+        uses: &mut Uses,
+        now: Now,
+    ) -> Option<(Notified<'a>, Waiting<'a>)> {
+        let mut limits = part.limits.iter();
+        let lacks =
+            |limit: &Limit| matches!(self.known(limit, uses.of(limit.id(), now.tick), cost, now), Known::TooLittle);
+        if !limits.any(lacks) {
+            return None;
+        }
+        uses.waiting = uses.waiting.saturating_add(1);
+        let answered = part.account.answered.notified();
+        if !uses.asking {
+            self.ask(part, cost.get(), uses, now);
+        }
+        Some((answered, Waiting(part.account)))
+    }
+
     /// Decides by this node's share alone. What it takes is told to the store later.
     fn decide_share<'a>(self, counted: Counted<'a>, now: Now) -> Decided<'a> {
-        let Counted { limits, cost, account, .. } = counted;
-        let nodes = self.counters.nodes();
-        let mut uses = account.uses();
-        let verdict = Verdict::of(limits, |limit| {
-            let used = uses.of(limit.id(), now.tick);
-            match self.known(limit, used, cost, now) {
-                Known::Fits(fits) => Known::Fits(fits),
-                Known::Exceeded(exceeded) if !self.counts(limit) => Known::Exceeded(exceeded),
-                _ => limit.decide_share(nodes, used, cost, now).into(),
-            }
+        let (nodes, cost) = (self.counters.nodes(), counted.cost);
+        let mut locked = counted.lock();
+        let verdict = locked.look(now, |limit, used| match self.known(limit, used, cost, now) {
+            Known::Fits(fits) => Known::Fits(fits),
+            Known::Exceeded(exceeded) if !self.counts(limit) => Known::Exceeded(exceeded),
+            _ => limit.decide_share(nodes, used, cost, now).into(),
         });
-        let decided = counted.complete(verdict, &mut uses, now, |limit, uses| {
-            let used = uses.of(limit.id(), now.tick);
+        let decided = counted.complete(verdict, &mut locked, now, |limit, used| {
             if !self.counts(limit) || used.block.tokens >= cost.get() {
                 self.spend(limit, used, cost);
             } else {
                 limit.take_share(used, cost, now);
             }
         });
-        drop(uses);
-        self.counters.tell_later(account);
+        drop(locked);
+        counted.parts.iter().flatten().for_each(|part| self.counters.tell_later(part.account));
         decided
     }
 
     /// Takes the next block in advance, where less than half of the last one is left.
-    fn refill(self, counted: Counted<'_>, uses: &mut Uses, now: Now) {
+    fn refill(self, part: Part<'_>, uses: &mut Uses, now: Now) {
         if uses.asking {
             return;
         }
-        let mut low = counted.limits.iter().filter(|limit| self.counts(limit));
+        let mut low = part.limits.iter().filter(|limit| self.counts(limit));
         if low.any(|limit| is_low(limit, uses.of(limit.id(), now.tick), now)) && self.counters.is_available() {
-            self.ask(counted, 0, uses, now);
+            self.ask(part, 0, uses, now);
         }
     }
 
     /// Asks for what a request of this cost lacks, and for the next blocks.
-    fn ask(self, counted: Counted<'_>, cost: u32, uses: &mut Uses, now: Now) {
+    fn ask(self, part: Part<'_>, cost: u32, uses: &mut Uses, now: Now) {
         let waiting = uses.waiting.max(1);
         // From here on, no limit makes room for another one.
         uses.asking = true;
-        let asked = counted.limits.iter().filter(|limit| self.counts(limit)).filter_map(|limit| {
+        let asked = part.limits.iter().filter(|limit| self.counts(limit)).filter_map(|limit| {
             let used = uses.of(limit.id(), now.tick);
             let left = used.block.left(now.tick);
             let need = cost.saturating_sub(left);
@@ -187,16 +207,15 @@ impl Shared<'_> {
                 0 => next,
                 _ => next.max(cost.saturating_mul(waiting).saturating_sub(left)).min(limit.most().get()).max(need),
             };
-            let terms = limit.terms(now);
-            let since = used.block.since;
+            let (terms, since) = (limit.terms(now), used.block.since);
             let owed = used.take_owed(terms, now.tick);
             Some(AskedLimit { id: limit.id(), terms, need, want, worth: limit.worth_asking(), owed, since })
         });
         let limits: Vec<AskedLimit> = asked.collect();
         uses.asking = !limits.is_empty();
         if uses.asking {
-            let question = Question { account: counted.account.name().into(), limits };
-            self.counters.ask(counted.account, question, self.settings.timeout);
+            let question = Question { account: part.account.name().into(), limits };
+            self.counters.ask(part.account, question, self.settings.timeout);
         }
     }
 }

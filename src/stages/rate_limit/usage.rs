@@ -63,13 +63,17 @@ pub(crate) fn left(
     now: Now,
 ) -> Vec<(Box<str>, u32, u32)> {
     let (plan, account) = subject.account(ledger, now);
-    let mut uses = account.uses();
-    let left = limits.of(plan).iter().map(|limit| {
-        let used = uses.of(limit.id(), now.tick);
-        limit.renew(used, now);
-        (limit.name().into(), limit.remaining(used, now.tick), limit.most().get())
-    });
-    left.collect()
+    let of_user = subject.user().map(|(plan, account)| (plan.of_user(), account));
+    let mut left = Vec::new();
+    for (limits, account) in [Some((limits.of(plan), &account)), of_user].into_iter().flatten() {
+        let mut uses = account.uses();
+        for limit in limits.iter() {
+            let used = uses.of(limit.id(), now.tick);
+            limit.renew(used, now);
+            left.push((limit.name().into(), limit.remaining(used, now.tick), limit.most().get()));
+        }
+    }
+    left
 }
 
 /// Lets a caller begin anew with these limits. The error says why the store does not answer.

@@ -17,6 +17,8 @@ pub(super) enum Holder {
     Consumer,
     Organization,
     Unlisted,
+    /// A user that a consumer acts for.
+    User,
     Address,
 }
 
@@ -72,6 +74,7 @@ impl Account {
             Holder::Consumer => 'c',
             Holder::Organization => 'o',
             Holder::Unlisted => 'u',
+            Holder::User => 'p',
             Holder::Address => 'a',
         };
         // Callers choose some of these names: none may end the part of a key that a cluster looks at, or be a long one.

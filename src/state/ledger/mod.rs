@@ -75,6 +75,9 @@ impl Idle for FailedAttempts {
     }
 }
 
+/// The names of a consumer, and of a user that it acts for.
+type ConsumerAndUser = (Box<str>, Box<str>);
+
 /// Accounts by name, bounded. When all are busy, new callers share one account, so that memory is bounded and limits
 /// still apply.
 #[derive(Debug)]
@@ -134,6 +137,8 @@ pub(crate) struct Ledger {
     organizations: Mutex<HashMap<Box<str>, Arc<Account>>>,
     /// Callers known by a token alone.
     unlisted: Mutex<Accounts<Box<str>, Account>>,
+    /// Users that consumers act for, by both names.
+    users: Mutex<Accounts<ConsumerAndUser, Account>>,
     /// Callers of public routes.
     addresses: Mutex<Accounts<ClientNetwork, Account>>,
     /// Client addresses whose attempts failed.
@@ -150,6 +155,7 @@ impl Ledger {
             listed: Mutex::default(),
             organizations: Mutex::default(),
             unlisted: Mutex::new(Accounts::new(Account::new(Holder::Unlisted, "*"))),
+            users: Mutex::new(Accounts::new(Account::new(Holder::User, "*"))),
             addresses: Mutex::new(Accounts::new(Account::new(Holder::Address, "*"))),
             failing: Mutex::new(Accounts::new(FailedAttempts::default())),
             failing_until: AtomicU64::new(0),
@@ -184,6 +190,14 @@ impl Ledger {
     pub(crate) fn unlisted(&self, name: &str, now: Tick) -> Arc<Account> {
         let new = || Account::new(Holder::Unlisted, name);
         self.unlisted.lock().unwrap_or_else(PoisonError::into_inner).get(name.into(), new, CAPACITY, now)
+    }
+
+    /// The account of a user that a consumer acts for.
+    pub(crate) fn user(&self, consumer: &str, user: &str, now: Tick) -> Arc<Account> {
+        // The names with their lengths, so that no two pairs have the same.
+        let new = || Account::new(Holder::User, &format!("{}:{consumer}:{user}", consumer.len()));
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.get((consumer.into(), user.into()), new, CAPACITY, now)
     }
 
     /// The account of a client address.
@@ -223,10 +237,11 @@ impl Ledger {
 
     /// Resets all limits, for rehearsals: every test begins with fresh limits.
     pub(crate) fn forget(&self) {
-        let Self { clock: _, listed, organizations, unlisted, addresses, failing, failing_until } = self;
+        let Self { clock: _, listed, organizations, unlisted, users, addresses, failing, failing_until } = self;
         listed.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|account| account.forget());
         organizations.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|account| account.forget());
         unlisted.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
+        users.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
         addresses.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
         failing.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
         failing_until.store(0, Ordering::Relaxed);

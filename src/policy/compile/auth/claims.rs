@@ -4,25 +4,28 @@ use crate::policy::compile::context::Context;
 use crate::policy::document::ClaimNames;
 use crate::policy::tree::At;
 use crate::stages::auth::claim_path::{ClaimPath, ClaimPaths};
-use crate::stages::auth::claims::{CONSUMER_CLAIMS, SCOPE_CLAIMS};
+use crate::stages::auth::claims::{CONSUMER_CLAIMS, SCOPE_CLAIMS, USER_CLAIMS};
 
 /// The claims that hold facts about a caller.
 pub(super) struct Claims {
     pub(super) consumer: ClaimPaths,
+    pub(super) user: ClaimPaths,
     pub(super) scope: ClaimPaths,
     pub(super) role: Option<ClaimPaths>,
 }
 
-/// `consumer_claim`, `scope_claim` and `role_claim`, with their defaults.
+/// `consumer_claim`, `user_claim`, `scope_claim` and `role_claim`, with their defaults.
 pub(super) fn compile(
     context: &mut Context<'_>,
-    [consumer, scope, role]: [&Option<ClaimNames>; 3],
+    [consumer, user, scope, role]: [&Option<ClaimNames>; 4],
     at: At<'_>,
 ) -> Claims {
     let consumer = claim(context, consumer.as_ref(), at.key("consumer_claim"));
+    let user = claim(context, user.as_ref(), at.key("user_claim"));
     let scope = claim(context, scope.as_ref(), at.key("scope_claim"));
     Claims {
         consumer: consumer.unwrap_or_else(|| ClaimPaths::of_names(&CONSUMER_CLAIMS)),
+        user: user.unwrap_or_else(|| ClaimPaths::of_names(&USER_CLAIMS)),
         scope: scope.unwrap_or_else(|| ClaimPaths::of_names(&SCOPE_CLAIMS)),
         role: claim(context, role.as_ref(), at.key("role_claim")),
     }

@@ -63,7 +63,8 @@ fn endpoint(
         context.error(at.key("concurrent"), "no token could be introspected").help("write a number from 1 to 65535");
     }
     let concurrent = concurrent.unwrap_or(CONCURRENT);
-    let written_claims = [&written.consumer_claim, &written.scope_claim, &written.role_claim];
+    let document::Introspection { consumer_claim, user_claim, scope_claim, role_claim, .. } = written;
+    let written_claims = [consumer_claim, user_claim, scope_claim, role_claim];
     let claims = claims::compile(context, written_claims, at);
     let authentication = client_authentication(context, written, at);
     let (Some(endpoint), Some(client_id)) = (&written.endpoint, &written.client_id) else {
@@ -85,6 +86,7 @@ fn endpoint(
         max_lifetime: None,
         clock_skew: CLOCK_SKEW,
         consumer_claim: claims.consumer,
+        user_claim: claims.user,
         scope_claim: claims.scope,
         role_claim: claims.role,
         default_plan,

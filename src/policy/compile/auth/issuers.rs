@@ -106,7 +106,8 @@ fn settings(
         context.missing(at.key("issuer"), "`issuer` is missing", "write the exact `iss` of its tokens");
         return None;
     };
-    let written_claims = [&written.consumer_claim, &written.scope_claim, &written.role_claim];
+    let document::Issuer { consumer_claim, user_claim, scope_claim, role_claim, .. } = written;
+    let written_claims = [consumer_claim, user_claim, scope_claim, role_claim];
     let claims = claims::compile(context, written_claims, at);
     let max_lifetime = max_lifetime(context, name, written, at);
     Some(Settings {
@@ -118,6 +119,7 @@ fn settings(
         max_lifetime,
         clock_skew: skew,
         consumer_claim: claims.consumer,
+        user_claim: claims.user,
         scope_claim: claims.scope,
         role_claim: claims.role,
         default_plan,
