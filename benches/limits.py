@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Limits that several nodes count together in Redis: how exact they are, and what they cost.
 
-Needs redis-server and redis-cli; with wrk, the highest rate is offered by it, as fast as it can. It prints one line for each figure.
+Needs redis-server and redis-cli; with wrk, the highest rate is offered by it, as fast as it can; with libfaketime, the clocks of
+some nodes are wrong by 5 s. It prints one line for each figure.
 
     cargo build --release && benches/limits.py
 """
 
 import argparse
 import base64
+import glob
 import hashlib
 import hmac
 import json
@@ -78,13 +80,14 @@ def upstream(port):
 
 
 class Node:
-    def __init__(self, world, store, rate, burst):
+    def __init__(self, world, store, rate, burst, environment=None):
         self.port, self.admin, self.world = free_port(), free_port(), world
         file = world.folder / f"node-{self.port}.yaml"
         file.write_text(POLICY.format(port=self.port, admin=self.admin, token=ADMIN, store=store, rate=rate,
                                       burst=burst, issuer=ISSUER, secret=SECRET, upstream=world.upstream))
         self.log = open(world.folder / f"node-{self.port}.log", "wb")
-        self.process = subprocess.Popen([world.binary, "run", "--policy", file], stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen([world.binary, "run", "--policy", file], stdout=self.log, stderr=self.log,
+                                        env={**os.environ, **(environment or {})})
         wait(lambda: self.page() is not None)
 
     def page(self):
@@ -202,6 +205,90 @@ def exactness(world):
         [node.stop() for node in nodes]
 
 
+def clocks(world):
+    """Two of the nodes believe that it is 5 s later or earlier: the store's clock decides."""
+    library = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
+    if not library:
+        print("clocks: there is no libfaketime")
+        return
+    rate, seconds = 1000, 8
+    wrong = [{}, {}] + [{"LD_PRELOAD": library, "FAKETIME": by, "DONT_FAKE_MONOTONIC": "1"} for by in ("+5s", "-5s")]
+    world.flush()
+    nodes = [Node(world, world.store, f"{rate}/s", rate, environment) for environment in wrong]
+    wait(lambda: all(node.metric("limits_nodes") == NODES for node in nodes))
+    counts, took = demand(world, nodes, [0.25] * 4, rate * 1.5, seconds)
+    ideal = rate * took + rate
+    print(f"{rate}/s, clocks wrong by 5 s: let through {counts.get(200, 0)} of {ideal:.0f}: {counts.get(200, 0) / ideal:.2%}; "
+          f"answers {counts}")
+    [node.stop() for node in nodes]
+
+
+def redis_server(folder, name, *lines, arguments=()):
+    """Starts a server with this configuration, and returns its process and port."""
+    port = free_port()
+    home = folder / f"{name}-{port}"
+    home.mkdir()
+    (home / "redis.conf").write_text("\n".join([f"port {port}", "bind 127.0.0.1", f"dir {home}", 'save ""', *lines]) + "\n")
+    process = subprocess.Popen(["redis-server", home / "redis.conf", *arguments], stdout=subprocess.DEVNULL)
+    wait(lambda: asks(port, "PING"))
+    return process, port
+
+
+def asks(port, *command):
+    return subprocess.run(["redis-cli", "-p", str(port), *command], capture_output=True, text=True).stdout.strip()
+
+
+def sentinels(folder):
+    """A primary with a replica, watched by three Sentinels: its store, and what is to be killed."""
+    primary, port = redis_server(folder, "primary", "repl-diskless-sync-delay 0")
+    replica, replica_port = redis_server(folder, "replica", f"replicaof 127.0.0.1 {port}")
+    wait(lambda: "master_link_status:up" in asks(replica_port, "INFO", "replication"))
+    lines = [f"sentinel monitor main 127.0.0.1 {port} 2", "sentinel down-after-milliseconds main 500",
+             "sentinel failover-timeout main 5000"]
+    watching = [redis_server(folder, "sentinel", *lines, arguments=["--sentinel"]) for _ in range(3)]
+    wait(lambda: all(str(replica_port) in asks(one, "SENTINEL", "REPLICAS", "main") for _, one in watching))
+    wait(lambda: all(len(asks(one, "SENTINEL", "SENTINELS", "main").split("runid")) == 3 for _, one in watching))
+    urls = ", ".join(f'"redis://127.0.0.1:{one}"' for _, one in watching)
+    return f"sentinel: [{urls}], master: main", primary, [replica, *(process for process, _ in watching)]
+
+
+def cluster(folder):
+    """Three primaries, each with a replica: its store, and the primary of the caller."""
+    lines = ["cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 1000"]
+    servers = [redis_server(folder, "cluster", *lines) for _ in range(6)]
+    addresses = [f"127.0.0.1:{port}" for _, port in servers]
+    subprocess.run(["redis-cli", "--cluster", "create", "--cluster-replicas", "1", "--cluster-yes", *addresses],
+                   capture_output=True, check=True)
+    wait(lambda: all("cluster_state:ok" in asks(port, "CLUSTER", "INFO") for _, port in servers))
+    slot = asks(servers[0][1], "CLUSTER", "KEYSLOT", "{bartizan:u:one:acme}")
+    slots = next(line for line in asks(servers[0][1], "CLUSTER", "NODES").splitlines() if "master" in line and
+                 any(int(first) <= int(slot) <= int(last or first) for first, _, last in
+                     (part.partition("-") for part in line.split()[8:])))
+    port = int(re.search(r":(\d+)@", slots).group(1))
+    killed = next(process for process, one in servers if one == port)
+    urls = ", ".join(f'"redis://{address}"' for address in addresses)
+    return f"cluster: [{urls}]", killed, [process for process, _ in servers if process is not killed]
+
+
+def failover(world):
+    """The primary is killed under load: what is answered meanwhile, and what is let through twice."""
+    rate, seconds = 1000, 15
+    for kind, begin in [("Sentinel", sentinels), ("Cluster", cluster)]:
+        redis, killed, others = begin(world.folder)
+        store = f"store: {{ redis: {{ {redis} }}, on_failure: serve, limits: {{ on_failure: local }} }}"
+        nodes = [Node(world, store, f"{rate}/s", rate) for _ in range(NODES)]
+        wait(lambda: all(node.metric("limits_nodes") == NODES for node in nodes))
+        threading.Timer(5, killed.kill).start()
+        counts, took = demand(world, nodes, [0.25] * 4, rate * 1.5, seconds)
+        up = sum(node.metric("limits_store_up") for node in nodes)
+        ideal = rate * took + rate
+        other = sum(count for status, count in counts.items() if status not in (200, 429))
+        print(f"{kind}, its primary killed after 5 of {seconds} s: let through {counts.get(200, 0)} of {ideal:.0f}: "
+              f"{counts.get(200, 0) / ideal:.2%}; other answers {other}; {up:.0f} of {NODES} nodes count together again", flush=True)
+        [node.stop() for node in nodes]
+        [process.kill() for process in others]
+
+
 def exact_to_the_call(world):
     nodes = world.nodes("5/min", 5)
     callers = [Caller(node, world.token) for node in nodes]
@@ -285,15 +372,18 @@ class World:
         return nodes
 
 
+FIGURES = [exact_to_the_call, cost, outage, clocks, failover, exactness]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", default="target/release/bartizan")
-    parser.add_argument("--only", choices=["exactness", "exact_to_the_call", "cost", "outage"], action="append")
+    parser.add_argument("--only", choices=[figure.__name__ for figure in FIGURES], action="append")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         world = World(os.path.abspath(options.binary), folder)
         try:
-            for figure in [exact_to_the_call, cost, outage, exactness]:
+            for figure in FIGURES:
                 if not options.only or figure.__name__ in options.only:
                     figure(world)
         finally:

@@ -227,7 +227,8 @@ fn every_command_of_a_readme_runs() {
     for (readme, example) in readmes() {
         let text = std::fs::read_to_string(&readme).unwrap();
         let script = script_of(&text, &used);
-        let tools = ["curl", "openssl", "python3", "redis-server"].map(|tool| (tool, script.contains(tool)));
+        let tools =
+            ["curl", "openssl", "python3", "redis-server", "redis-cli"].map(|tool| (tool, script.contains(tool)));
         let lacks = |(tool, needed): &(&str, bool)| *needed && Command::new(tool).arg("--version").output().is_err();
         if script.is_empty() {
             continue;
@@ -236,10 +237,17 @@ fn every_command_of_a_readme_runs() {
             eprintln!("skipped, for want of a tool: {}", readme.display());
             continue;
         }
-        let listeners: Vec<_> = (0..9).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let free: Vec<_> = listeners.iter().map(|one| one.local_addr().unwrap().port().to_string()).collect();
-        drop(listeners);
-        let written = ["8080", "8081", "8443", "9000", "9001", "9002", "9901", "9902", "6379"];
+        // One that is part of another comes after it.
+        let written = ["8080", "8081", "8443", "9000", "9001", "9002", "9901", "9902", "26379", "6379", "6380", "6381"];
+        let mut listeners = Vec::new();
+        while listeners.len() < written.len() {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port().to_string();
+            if !written.iter().any(|written| port.contains(written)) {
+                listeners.push((listener, port));
+            }
+        }
+        let free: Vec<_> = listeners.into_iter().map(|(_, port)| port).collect();
         let ports =
             |text: &str| written.iter().zip(&free).fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
         let folder = tempfile::tempdir().unwrap();

@@ -26,9 +26,10 @@ auth:
   issuers:
     corp: { issuer: "https://corp.example", audience: [orders-api], jwks: jwks.json, algorithms: [ES256], max_lifetime: 1h, role_claim: [/realm_access/roles, roles] }
 roles: { clerk: [orders:read, orders:write], auditor: [orders:read] }
-plans: { slow: { rate: 5/s }, free: { rate: 1/s } }
+plans: { slow: { rate: 5/s }, free: { rate: 1/s }, day: { rate: 9/s, quota: 2/day } }
 consumers:
   acme: { roles: [clerk], plan: slow, identities: [{ issuer: corp, id: acme }], keys: [{ id: acme-1, sha256: "KEY", expires: 2027-01-01T00:00:00Z }] }
+  daily: { roles: [auditor], plan: day }
   idle: { roles: [auditor], plan: slow, identities: [{ issuer: corp, id: idle }] }
 apis:
   orders:
@@ -151,12 +152,19 @@ tests:
       - { request: GET /orders/7, expect: { status: 429, code: rate_limited, consumer: acme } }
       - { after: 199ms, request: GET /orders/7, expect: { status: 429 } }
       - { after: 1ms, request: GET /orders/7, expect: allow }
+  - name: quotas begin anew with the day
+    as: { consumer: daily }
+    sequence:
+      - { request: GET /orders/7, repeat: 2, expect: allow }
+      - { request: GET /orders/7, expect: { status: 429, code: quota_exceeded, consumer: daily } }
+      - { after: 9s, request: GET /orders/7, expect: { code: quota_exceeded } }
+      - { after: 1s, request: GET /orders/7, expect: allow }
   - { name: every test has fresh limits, as: key, request: GET /orders/7, repeat: 5, expect: allow }
   - { name: addresses too, request: GET /open, repeat: 3, expect: { status: 429, stage: rate_limit } }
   - { name: of their own, request: { method: GET, path: /open, from: "2001:db8::1" }, repeat: 2, expect: allow }
 "#,
         ),
-        10,
+        14,
     );
 }
 
@@ -328,7 +336,7 @@ fn what_no_test_has_shown_is_reported() {
             ],
             "schemas_never_broken": [],
             "schemas_never_satisfied": ["orders · POST /orders"],
-            "consumers_never_used": ["idle"],
+            "consumers_never_used": ["daily", "idle"],
         })
     );
     let said = folder(MIXED).test(&["t.yaml"]);
