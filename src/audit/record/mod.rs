@@ -11,7 +11,7 @@ pub(super) use self::clock::Clock;
 pub(crate) use self::fields::{CLIENT_DISCONNECTED, CLIENT_STALLED, Change, Outcome, REQUEST, Record};
 pub(super) use self::read::readable;
 pub(crate) use self::reference::FIELDS;
-pub(super) use self::write::write;
+pub(super) use self::write::{LINE_ROOM, write};
 
 #[cfg(test)]
 pub(super) mod tests;
