@@ -68,7 +68,7 @@ impl UpstreamHeaders<'_> {
                 cookies.extend_from_slice(value.as_bytes());
             } else if whole && (name == RANGE || name == IF_RANGE || *name == A_IM) {
                 // A server may ignore them (RFC 9110 §14.2), and a part of a response cannot be checked.
-            } else if self.is_forwarded(name) && !self.is_credential(name) && !named.contains(name) {
+            } else if !self.is_credential(name) && self.is_forwarded(name) && !named.contains(name) {
                 match &mut codings {
                     Some(codings) if name == ACCEPT_ENCODING => codings.write(out, value),
                     _ => write_line(out, name.as_str(), value.as_bytes()),
