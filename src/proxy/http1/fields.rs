@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::framing_error::FramingErrorKind;
+use crate::all_bytes::all_bytes;
 
 /// How strictly a message is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,13 +42,11 @@ pub(super) fn line_content(line: &[u8], strictness: Strictness) -> Result<&[u8],
         (None, Strictness::Strict) => return Err(FramingErrorKind::BareLf),
         (None, Strictness::Lenient) => line.strip_suffix(b"\n").ok_or(FramingErrorKind::BareLf)?,
     };
-    // No early exit: the compiler turns this loop into vector instructions.
-    let control = text.iter().fold(false, |seen, &byte| seen | ((byte < 0x20) & (byte != b'\t')) | (byte == 0x7f));
-    match control {
-        false => Ok(text),
-        true if memchr::memchr(0, text).is_some() => Err(FramingErrorKind::Nul),
-        true if memchr::memchr(b'\r', text).is_some() => Err(FramingErrorKind::BareCr),
-        true => Err(FramingErrorKind::Control),
+    match all_bytes(text, |byte| ((byte >= 0x20) | (byte == b'\t')) & (byte != 0x7f)) {
+        true => Ok(text),
+        false if memchr::memchr(0, text).is_some() => Err(FramingErrorKind::Nul),
+        false if memchr::memchr(b'\r', text).is_some() => Err(FramingErrorKind::BareCr),
+        false => Err(FramingErrorKind::Control),
     }
 }
 
