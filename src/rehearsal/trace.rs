@@ -237,7 +237,7 @@ impl RehearsalTrace {
     /// What remains of each limit that the request counted against.
     fn limits(&self) -> Vec<String> {
         let mut headers = HeaderMap::new();
-        self.chain.rate_limit_headers.clone().write_to(&mut headers);
+        headers.extend(self.chain.rate_limit_headers.clone().into_fields());
         let state = headers.get("ratelimit").and_then(|state| state.to_str().ok()).unwrap_or_default();
         let limit = |item: &str| {
             let mut parts = item.split(';');

@@ -22,17 +22,15 @@ use crate::proxy::headers::UpstreamHeaders;
 use crate::proxy::upstream::{ConnectError, Head, Pool, Pools, ResponseError, UpstreamConnection};
 use crate::refusal::{Reason, Refusal, Stage};
 
-/// A response whose body is still to be read, with the connection it comes from. Its headers replaced the request's.
+/// A response whose body is still to be read, with the connection it comes from.
 pub(crate) struct Forwarded {
-    /// The rest of its head.
     pub(crate) head: Head,
     pub(crate) connection: Box<UpstreamConnection>,
     /// The pool that the connection returns to.
     pub(crate) pool: Rc<Pool>,
 }
 
-/// Sends an admitted request. `headers` are the request's; afterwards they are the response's, so that one map serves
-/// both.
+/// Sends an admitted request.
 pub(crate) async fn forward(
     admitted: Admitted,
     target: &RequestTarget<'_>,
@@ -79,7 +77,7 @@ pub(crate) async fn forward(
         }
         let fields = |out: &mut Vec<u8>| upstream_headers.write(out, &server.authority, headers);
         connection.begin(&method, &target.target, fields, body);
-        match response_head(&mut connection, headers, upstream.response_timeout, guard).await {
+        match response_head(&mut connection, upstream.response_timeout, guard).await {
             Ok((head, after)) => {
                 guard.responding(head.status, after);
                 return Ok(Forwarded { head, connection, pool: Rc::clone(pool) });
@@ -117,7 +115,6 @@ enum Failure {
 /// the client as they come.
 async fn response_head(
     connection: &mut UpstreamConnection,
-    headers: &mut HeaderMap,
     limit: Duration,
     guard: &RecordGuard,
 ) -> Result<(Head, Duration), Failure> {
@@ -125,7 +122,7 @@ async fn response_head(
     let begun = connection.begun;
     connection.deadline.not_after(begun + limit);
     let response = poll_fn(|cx| {
-        let polled = connection.poll_head(cx, headers);
+        let polled = connection.poll_head(cx);
         guard.interim(&mut connection.interims);
         if let Poll::Ready(response) = polled {
             return Poll::Ready(Some(response));

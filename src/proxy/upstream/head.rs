@@ -3,13 +3,13 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use httparse::Status;
 use hyper::ext::ReasonPhrase;
 
 use super::error::ResponseError;
-use crate::proxy::headers;
+use crate::proxy::headers::{self, ResponseFields};
 use crate::proxy::http1::body_decoder::Framing;
 use crate::proxy::http1::fields::write_line;
 
@@ -19,16 +19,20 @@ const MAX_HEAD: usize = 64 * 1024;
 pub(crate) const MAX_HEADERS: usize = 1000;
 /// As many header fields are read without an allocation.
 const USUAL_HEADERS: usize = 100;
+/// How many fields the proxy itself usually adds to a response.
+const ADDED_FIELDS: usize = 3;
 /// Maximum number of interim responses to one request.
 const MAX_INTERIMS: u8 = 16;
 
-/// The head of a response, except for its header fields, which are returned separately.
+/// The head of a response.
 #[derive(Debug)]
 pub(crate) struct Head {
     /// The final status, never informational (RFC 9110 §15.2).
     pub(crate) status: StatusCode,
     /// The reason phrase, unless it is the standard one.
     pub(crate) reason: Option<ReasonPhrase>,
+    /// The header fields that are forwarded to the client.
+    pub(crate) fields: ResponseFields,
     /// How the body is delimited.
     pub(crate) framing: Framing,
     /// Whether the connection may be reused after this response.
@@ -45,9 +49,9 @@ pub(crate) struct Interims {
     heads: Vec<u8>,
 }
 
-/// The fields of a head that describe its body and its connection.
+/// What the fields of a head say about its body and its connection.
 #[derive(Default)]
-struct Fields {
+struct Meaning {
     length: Option<u64>,
     chunked: bool,
     close: bool,
@@ -56,18 +60,12 @@ struct Fields {
     names_fields: bool,
 }
 
-/// Reads the head of the response to a request with this method. Replaces the contents of `headers` with the response's
-/// fields, and leaves `input` at the beginning of the body. Returns `None`, and changes nothing, while the head is
-/// incomplete.
+/// Reads the head of the response to a request with this method. Leaves `input` at the beginning of the body. Returns `None`,
+/// and changes nothing, while the head is incomplete.
 ///
 /// Interim responses (RFC 9110 §15.2) are kept for the client, except 100, which the proxy has sent itself where the client
 /// waited for it.
-pub(crate) fn read(
-    input: &mut Bytes,
-    method: &Method,
-    headers: &mut HeaderMap,
-    interims: &mut Interims,
-) -> Result<Option<Head>, ResponseError> {
+pub(crate) fn read(input: &mut Bytes, method: &Method, interims: &mut Interims) -> Result<Option<Head>, ResponseError> {
     loop {
         let mut room = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
         let mut more_room = Vec::new();
@@ -96,19 +94,18 @@ pub(crate) fn read(
             return Err(ResponseError::Invalid("it switches protocols, which was not requested"));
         }
         if status.is_informational() {
-            let mut fields = HeaderMap::new();
-            read_fields(input, parsed.headers, &mut fields)?;
+            let (_, fields) = read_fields(input, parsed.headers)?;
             interims.take(status, &fields)?;
             *input = input.slice(size..);
             continue;
         }
-        let fields = read_fields(input, parsed.headers, headers)?;
+        let (meaning, fields) = read_fields(input, parsed.headers)?;
         let reason = parsed.reason.filter(|reason| Some(*reason) != status.canonical_reason());
         let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
-        let framing = fields.framing(method, status, parsed.version == Some(1))?;
-        let keep_alive = !fields.close && (parsed.version == Some(1) || fields.keep_alive);
+        let framing = meaning.framing(method, status, parsed.version == Some(1))?;
+        let keep_alive = !meaning.close && (parsed.version == Some(1) || meaning.keep_alive);
         *input = input.slice(size..);
-        return Ok(Some(Head { status, reason, framing, keep_alive }));
+        return Ok(Some(Head { status, reason, fields, framing, keep_alive }));
     }
 }
 
@@ -123,35 +120,29 @@ fn read_as_http_11(input: &mut Bytes) -> bool {
     is_later
 }
 
-/// Replaces the contents of `headers` with those fields of a head that are forwarded to the client.
-fn read_fields(
-    input: &Bytes,
-    parsed: &[httparse::Header<'_>],
-    headers: &mut HeaderMap,
-) -> Result<Fields, ResponseError> {
-    headers.clear();
-    headers.reserve(parsed.len());
-    let mut fields = Fields::default();
+/// Reads the fields of a head. Returns what they mean here, and those that are forwarded to the client.
+fn read_fields(input: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<(Meaning, ResponseFields), ResponseError> {
+    const MALFORMED: ResponseError = ResponseError::Invalid("a header field is malformed");
+    let mut fields = ResponseFields::with_capacity(parsed.len() + ADDED_FIELDS);
+    let mut meaning = Meaning::default();
     for header in parsed {
-        let name = HeaderName::from_bytes(header.name.as_bytes());
-        let value = HeaderValue::from_maybe_shared(input.slice_ref(header.value));
-        let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(ResponseError::Invalid("a header field is malformed"));
-        };
-        fields.take(&name, &value)?;
+        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| MALFORMED)?;
+        // httparse accepts exactly the values that `HeaderValue` does, so those that are dropped here were checked, too.
+        meaning.take(&name, header.value)?;
         if headers::is_forwarded_downstream(name.as_str()) {
-            headers.append(name, value);
+            let value = HeaderValue::from_maybe_shared(input.slice_ref(header.value)).map_err(|_| MALFORMED)?;
+            fields.push(name, value);
         }
     }
-    if fields.names_fields {
+    if meaning.names_fields {
         let values = parsed.iter().filter(|header| header.name.eq_ignore_ascii_case("connection"));
-        headers::remove_named(headers, values.map(|header| header.value));
+        headers::remove_named(&mut fields, values.map(|header| header.value));
     }
-    Ok(fields)
+    Ok((meaning, fields))
 }
 
 impl Interims {
-    fn take(&mut self, status: StatusCode, fields: &HeaderMap) -> Result<(), ResponseError> {
+    fn take(&mut self, status: StatusCode, fields: &ResponseFields) -> Result<(), ResponseError> {
         self.count += 1;
         if self.count > MAX_INTERIMS {
             return Err(ResponseError::Invalid("it has too many interim responses"));
@@ -161,7 +152,7 @@ impl Interims {
             let reason = status.canonical_reason().unwrap_or_default();
             self.heads.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
             // An interim response has no body (RFC 9110 §15.2), so nothing may seem to frame one.
-            for (name, value) in fields.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
+            for (name, value) in fields.iter().filter(|(name, _)| name != CONTENT_LENGTH) {
                 write_line(&mut self.heads, name.as_str(), value.as_bytes());
             }
             self.heads.extend_from_slice(b"\r\n");
@@ -176,22 +167,21 @@ impl Interims {
     }
 }
 
-impl Fields {
-    fn take(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), ResponseError> {
+impl Meaning {
+    fn take(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), ResponseError> {
         if name == CONTENT_LENGTH {
-            let length =
-                decimal(value.as_bytes()).ok_or(ResponseError::Invalid("its Content-Length is not a number"))?;
+            let length = decimal(value).ok_or(ResponseError::Invalid("its Content-Length is not a number"))?;
             if self.length.replace(length).is_some() {
                 return Err(ResponseError::Invalid("it has more than one Content-Length"));
             }
         } else if name == TRANSFER_ENCODING {
             // The response is framed again for the client, and no other coding is decoded.
-            if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                 return Err(ResponseError::Invalid("its transfer coding is not `chunked` alone"));
             }
             self.chunked = true;
         } else if name == CONNECTION {
-            for option in value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
                 match option {
                     b"" => {}
                     option if option.eq_ignore_ascii_case(b"close") => self.close = true,
