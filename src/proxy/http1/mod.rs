@@ -43,30 +43,25 @@ pub(super) async fn serve(
     finish: &Cell<bool>,
 ) -> End {
     loop {
-        let head = poll_fn(|cx| {
-            let head = wire.borrow_mut().poll_head(cx);
-            let idle = head.is_pending() && finish.get() && !wire.borrow().is_mid_head();
-            if idle { Poll::Ready(Err(End::Closed)) } else { head }
-        });
-        let head = match head.await {
-            Ok(head) => head,
-            Err(end) => return end,
-        };
-        if let Err(end) = exchange(worker, client, wire, head, finish).await {
+        if let Err(end) = exchange(worker, client, wire, finish).await {
             return end;
         }
     }
 }
 
-/// Handles and answers one request. Returns an error when no other may follow.
+/// Reads, handles and answers one request. Returns an error when no other may follow.
 async fn exchange(
     worker: &Rc<Worker>,
     client: &Rc<ClientConnection>,
     wire: &Rc<RefCell<Wire>>,
-    head: RequestHead,
     finish: &Cell<bool>,
 ) -> Result<(), End> {
-    let RequestHead { method, uri, version, headers, keep_alive, takes_trailers, .. } = head;
+    let head = poll_fn(|cx| {
+        let head = wire.borrow_mut().poll_head(cx);
+        let idle = head.is_pending() && finish.get() && !wire.borrow().is_mid_head();
+        if idle { Poll::Ready(Err(End::Closed)) } else { head }
+    });
+    let RequestHead { method, uri, version, headers, keep_alive, takes_trailers, .. } = head.await?;
     let http_10 = version == Version::HTTP_10;
     let mut framing = response::RequestFraming { head: method == Method::HEAD, http_10, takes_trailers, keep_alive };
     let (mut parts, ()) = Request::new(()).into_parts();

@@ -16,8 +16,9 @@ use super::record_guard::RecordGuard;
 use super::target::RequestTarget;
 use crate::body::{Body, Progress};
 use crate::chain::Admitted;
-use crate::exchange::{Exchange, Peer};
+use crate::exchange::Exchange;
 use crate::policy::Route;
+use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::headers::UpstreamHeaders;
 use crate::proxy::upstream::{ConnectError, Head, Pool, Pools, ResponseError, UpstreamConnection};
 use crate::refusal::{Reason, Refusal, Stage};
@@ -35,7 +36,7 @@ pub(crate) async fn forward(
     admitted: Admitted,
     target: &RequestTarget<'_>,
     headers: &mut HeaderMap,
-    peer: &Peer,
+    client: &ClientConnection,
     route: &Route,
     guard: &mut RecordGuard,
 ) -> Result<Forwarded, Refusal> {
@@ -54,8 +55,8 @@ pub(crate) async fn forward(
     let key_header = &view.in_force.policy.auth().key_header;
     let upstream_headers = UpstreamHeaders {
         trusted_peer: target.trusted_peer,
-        peer: &peer.text,
-        scheme: peer.scheme(),
+        peer: &client.peer.text,
+        scheme: client.peer.scheme(),
         host: target.host.as_ref(),
         version,
         request_id: id.as_str(),
@@ -65,7 +66,7 @@ pub(crate) async fn forward(
         keep: route.api().kept_headers(),
         contract: route.response.as_ref(),
     };
-    yield_now().await;
+    client.yield_now().await;
     loop {
         let mut connection = match pool.take() {
             Some(connection) => connection,
@@ -87,20 +88,6 @@ pub(crate) async fn forward(
             Err(Failure::Refused(refusal)) => return Err(guard.counter.failure().unwrap_or(refusal)),
         }
     }
-}
-
-/// Lets every other ready task of this worker run first. Requests that are sent together wake the upstream once, and
-/// waking it is a large part of the cost of sending.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| match std::mem::replace(&mut yielded, true) {
-        true => Poll::Ready(()),
-        false => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
-    .await;
 }
 
 /// Why there is no head of a response.
