@@ -9,7 +9,6 @@ use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use http::header::TRAILER;
 use hyper::body::Body as _;
 
 use super::record_guard::RecordGuard;
@@ -35,7 +34,7 @@ pub(crate) struct Forwarded {
 pub(crate) async fn forward(
     admitted: Admitted,
     target: &RequestTarget<'_>,
-    headers: &mut HeaderMap,
+    headers: &HeaderMap,
     client: &ClientConnection,
     route: &Route,
     guard: &mut RecordGuard,
@@ -65,6 +64,7 @@ pub(crate) async fn forward(
         rules: view.in_force.policy.headers(),
         keep: route.api().kept_headers(),
         contract: route.response.as_ref(),
+        announces_trailers: body.size_hint().exact().is_none(),
     };
     client.yield_now().await;
     loop {
@@ -72,10 +72,6 @@ pub(crate) async fn forward(
             Some(connection) => connection,
             None => connect(&view.pools, pool).await?,
         };
-        // A body of known length is sent without trailers, so none may be announced (RFC 9110 §6.6.2).
-        if body.size_hint().exact().is_some() {
-            headers.remove(TRAILER);
-        }
         let fields = |out: &mut Vec<u8>| upstream_headers.write(out, &server.authority, headers);
         connection.begin(&method, &target.target, fields, body);
         match response_head(&mut connection, upstream.response_timeout, guard).await {

@@ -99,7 +99,7 @@ async fn process(
     let request = target.request(exchange, &client.peer, &parts.uri, &parts.headers, tick);
     let admitted = chain::admit(in_force, &route, &view.tokens, &request, source, &counter, trace).await?;
 
-    let forwarded = forward::forward(admitted, &target, &mut parts.headers, client, &route, guard).await?;
+    let forwarded = forward::forward(admitted, &target, &parts.headers, client, &route, guard).await?;
     match &route.response {
         None => Ok(Some((forwarded, Pieces::new()))),
         Some(requirement) => {
