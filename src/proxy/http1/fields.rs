@@ -72,7 +72,6 @@ pub(crate) fn split_field(line: &[u8], first: bool) -> Result<(usize, Range<usiz
 
 /// Writes a field line with its CRLF.
 pub(crate) fn write_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
