@@ -209,8 +209,9 @@ impl Buffer {
     /// Ends the open batch, if it has records.
     fn seal(&mut self) {
         if !self.lines.is_empty() {
-            // The next batch is probably as long as this one, so allocate it at once.
-            let next = Vec::with_capacity(self.lines.len());
+            // The next batch is probably about as long as this one. With room to spare, it does not grow at its last lines:
+            // that would copy all of it.
+            let next = Vec::with_capacity(self.lines.len() + self.lines.len() / 4 + record::LINE_ROOM);
             let batch = Batch {
                 lines: std::mem::replace(&mut self.lines, next).into(),
                 records: std::mem::take(&mut self.records),

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::file::FileOutput;
@@ -51,8 +52,9 @@ impl Sink {
             batches,
             state: Arc::clone(&state),
             done: alive,
-            pending: Vec::new(),
+            pending: Bytes::new(),
             written: 0,
+            records: 0,
         };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
         Ok(Self { config: config.clone(), sender, state, thread: thread.thread().clone(), done })

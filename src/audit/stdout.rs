@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
+use bytes::Bytes;
+
 use super::record::readable;
 use super::writer::Output;
 
@@ -32,11 +34,13 @@ impl Write for StdoutOutput {
 }
 
 impl Output for StdoutOutput {
-    fn render(&self, lines: &[u8], out: &mut Vec<u8>) {
-        let Some(colour) = self.readable else { return out.extend_from_slice(lines) };
+    fn render(&self, lines: Bytes) -> Bytes {
+        let Some(colour) = self.readable else { return lines };
+        let mut rendered = Vec::new();
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            out.extend_from_slice(readable(line, colour).as_bytes());
-            out.push(b'\n');
+            rendered.extend_from_slice(readable(line, colour).as_bytes());
+            rendered.push(b'\n');
         }
+        rendered.into()
     }
 }

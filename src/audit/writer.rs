@@ -32,8 +32,8 @@ pub(super) struct Batch {
 /// Where a writer writes to.
 pub(super) trait Output: io::Write + Send + 'static {
     /// Renders lines for the sink; by default unchanged.
-    fn render(&self, lines: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(lines);
+    fn render(&self, lines: Bytes) -> Bytes {
+        lines
     }
 
     /// Reopens the sink after a rotation; returns whether it is a different file now. On error the old one stays open.
@@ -131,16 +131,18 @@ pub(super) struct Writer<O> {
     /// Dropped with the writer, which notifies the handles that it has ended.
     pub(super) done: watch::Sender<()>,
     /// Bytes to write.
-    pub(super) pending: Vec<u8>,
+    pub(super) pending: Bytes,
     /// How much of `pending` has been written.
     pub(super) written: usize,
+    /// Records in `pending` that have not been written whole.
+    pub(super) records: u64,
 }
 
 impl<O: Output> Writer<O> {
     /// Writes until all senders are dropped or the sink is closed, and everything queued is written or given up.
     pub(super) fn run(mut self) {
         while let Some(batch) = self.batches.blocking_recv() {
-            self.gather(&batch);
+            self.gather(batch);
             if self.state.closing.load(Relaxed) {
                 self.batches.close();
             }
@@ -157,14 +159,17 @@ impl<O: Output> Writer<O> {
         drop(self.done);
     }
 
-    /// Moves a batch, and what else is queued, into `pending`.
-    fn gather(&mut self, first: &Batch) {
-        self.output.render(&first.lines, &mut self.pending);
-        while self.pending.len() < WRITE_MAX {
-            match self.batches.try_recv() {
-                Ok(batch) => self.output.render(&batch.lines, &mut self.pending),
-                Err(_) => break,
-            }
+    /// Moves a batch, and what else is queued, into `pending`. Usually nothing else is, and nothing is copied.
+    fn gather(&mut self, first: Batch) {
+        self.pending = self.output.render(first.lines);
+        self.records = first.records;
+        while self.pending.len() < WRITE_MAX
+            && let Ok(next) = self.batches.try_recv()
+        {
+            let mut joined = Vec::from(std::mem::take(&mut self.pending));
+            joined.extend_from_slice(&self.output.render(next.lines));
+            self.pending = joined.into();
+            self.records += next.records;
         }
     }
 
@@ -197,8 +202,7 @@ impl<O: Output> Writer<O> {
                 self.reopen();
             }
         }
-        self.pending.clear();
-        self.pending.shrink_to(WRITE_MAX);
+        self.pending = Bytes::new();
         self.written = 0;
         true
     }
@@ -206,9 +210,14 @@ impl<O: Output> Writer<O> {
     /// Accounts for `count` more bytes written.
     fn wrote(&mut self, count: usize) {
         let end = self.written.saturating_add(count).min(self.pending.len());
-        let lines = self.pending.get(self.written..end).map_or(0, |part| memchr::memchr_iter(b'\n', part).count());
+        let records = if end == self.pending.len() {
+            self.records
+        } else {
+            self.pending.get(self.written..end).map_or(0, |part| memchr::memchr_iter(b'\n', part).count() as u64)
+        };
+        self.records = self.records.saturating_sub(records);
         self.written = end;
-        self.state.records_written.fetch_add(lines as u64, Relaxed);
+        self.state.records_written.fetch_add(records, Relaxed);
         self.state.bytes_written.fetch_add(count as u64, Relaxed);
         if self.state.set_error(None) {
             tracing::info!(sink = %self.name, "the audit sink can be written again");

@@ -13,7 +13,7 @@ pub(crate) use self::fields::{
 };
 pub(super) use self::read::readable;
 pub(crate) use self::reference::FIELDS;
-pub(super) use self::write::write;
+pub(super) use self::write::{LINE_ROOM, write};
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -1,5 +1,7 @@
 //! Which text may be written as it is, and how much of it.
 
+use crate::all_bytes::all_bytes;
+
 /// Most bytes of one text in a record, as UTF-8 and before escaping.
 pub(super) const TEXT_MAX: usize = 1024;
 
@@ -13,19 +15,7 @@ pub(super) fn is_hidden(character: char) -> bool {
 /// Returns whether a text is printable ASCII with nothing to escape.
 #[inline]
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
-    // No early exit within a block, so that it is compiled to vector instructions.
-    fn all<const N: usize>(block: &[u8; N]) -> bool {
-        block.iter().fold(true, |plain, &byte| plain & (b' '..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\'))
-    }
-    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        // Both blocks may have the same bytes.
-        (Some(first), Some(last)) if bytes.len() <= 8 => all(first) & all(last),
-        (Some(_), Some(_)) => match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-            (Some(first), Some(last)) if bytes.len() <= 16 => all(first) & all(last),
-            _ => bytes.as_chunks::<16>().0.iter().all(all) && bytes.last_chunk::<16>().is_none_or(all),
-        },
-        _ => bytes.iter().all(|&byte| all(&[byte])),
-    }
+    all_bytes(bytes, |byte| (b' '..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\'))
 }
 
 /// Truncates a text to [`TEXT_MAX`] bytes, or up to three fewer so that no character is split.

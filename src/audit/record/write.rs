@@ -21,7 +21,7 @@ pub(super) const ARRAY_MAX: usize = 32;
 pub(super) const VIOLATIONS_MAX: usize = 8;
 
 /// Bytes reserved for a line; most lines fit.
-const LINE_ROOM: usize = 1536;
+pub(in crate::audit) const LINE_ROOM: usize = 1536;
 
 /// A member's name with the comma before it.
 macro_rules! key {

@@ -1,6 +1,7 @@
 //! The state of a client connection, shared by all its parts: what it is doing, and since when.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub(crate) struct ClientConnection {
     stalled: Cell<Option<Stalled>>,
     /// The connection was ended because the client stalled.
     ended_stalled: Cell<bool>,
+    /// A request lets other tasks run first, and goes on at once.
+    yields: Cell<bool>,
     /// Interim responses to its current request that are still to be sent, in HTTP/1.1.
     interims: Cell<Vec<u8>>,
 }
@@ -52,7 +55,28 @@ impl ClientConnection {
     /// Creates the state of a connection that was just accepted.
     pub(crate) fn new(peer: Peer, activity: Arc<Activity>, now: Instant) -> Rc<Self> {
         let (phase, stalled) = (Cell::new(Phase::Opened(now)), Cell::new(None));
-        Rc::new(Self { peer, activity, phase, stalled, ended_stalled: Cell::new(false), interims: Cell::default() })
+        let (ended_stalled, yields, interims) = (Cell::new(false), Cell::new(false), Cell::default());
+        Rc::new(Self { peer, activity, phase, stalled, ended_stalled, yields, interims })
+    }
+
+    /// Lets every other ready task of this worker run first. Requests that are sent together wake the upstream once, and
+    /// waking it is a large part of the cost of sending.
+    pub(crate) async fn yield_now(&self) {
+        let mut yielded = false;
+        poll_fn(|cx| {
+            self.yields.set(!yielded);
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Returns whether the request of an HTTP/1 connection goes on at once, though it is not ready.
+    pub(crate) fn yields(&self) -> bool {
+        self.yields.get()
     }
 
     /// Adds an interim response to those that are to be sent.

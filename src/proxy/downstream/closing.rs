@@ -33,10 +33,10 @@ pub(super) struct Closing<'a> {
 impl Closing<'_> {
     /// Writes a final response to input that is not a valid request, and closes the connection.
     pub(super) async fn write_final_response(mut self, stream: &mut Stream, refusal: &Refusal) {
-        let (status, headers, body) = refuse_head(self.worker, self.client, refusal);
+        let (status, fields, body) = refuse_head(self.worker, self.client, refusal);
         let mut text =
             format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len()).into_bytes();
-        for (name, value) in &headers {
+        for (name, value) in fields.iter() {
             write_line(&mut text, name.as_str(), value.as_bytes());
         }
         text.extend_from_slice(b"\r\n");

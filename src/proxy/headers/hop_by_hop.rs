@@ -2,13 +2,12 @@
 
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE};
 
+use super::response_fields::ResponseFields;
 use super::rules::is_protected;
 
 /// Removes the fields that these values of `Connection` name, except those that determine the meaning of the message.
-pub(crate) fn remove_named<'a>(headers: &mut HeaderMap, connection: impl Iterator<Item = &'a [u8]>) {
-    for name in named(options(connection)) {
-        headers.remove(name);
-    }
+pub(crate) fn remove_named<'a>(fields: &mut ResponseFields, connection: impl Iterator<Item = &'a [u8]>) {
+    fields.remove_all(&named(options(connection)).collect());
 }
 
 /// Returns the fields that these options of `Connection` name and that may be removed.

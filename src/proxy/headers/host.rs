@@ -193,7 +193,8 @@ impl<'a> Authority<'a> {
             let end = text.find(']').ok_or(HeaderError::HostInvalid)? + 1;
             text.split_at_checked(end).ok_or(HeaderError::HostInvalid)?
         } else {
-            text.split_at_checked(text.find(':').unwrap_or(text.len())).ok_or(HeaderError::HostInvalid)?
+            let end = text.bytes().position(|byte| byte == b':').unwrap_or(text.len());
+            text.split_at_checked(end).ok_or(HeaderError::HostInvalid)?
         };
         Ok(Self { host: normal_host(host).ok_or(HeaderError::HostInvalid)?, port: parse_port(port)? })
     }

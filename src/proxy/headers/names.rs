@@ -1,4 +1,5 @@
-//! Sets of field names with fast lookup: the length and two letters rule out nearly every other name.
+//! Sets of field names with fast lookup: the length and two letters rule out nearly every other name, and leave few to
+//! compare with.
 
 /// Names and prefixes of names, all in lower case; prefixes have at least three letters.
 pub(super) struct Names {
@@ -6,6 +7,8 @@ pub(super) struct Names {
     prefixes: &'static [&'static str],
     /// The lengths that names in the set may have, one bit each, indexed by the first and the third letter.
     lengths: [u64; LETTERS],
+    /// Which names of `exact` have these letters, one bit each.
+    candidates: [u64; LETTERS],
 }
 
 /// How many pairs of letters are distinguished.
@@ -16,10 +19,12 @@ const LONGEST: usize = 63;
 impl Names {
     /// Creates the set of all names that are in `exact` or begin with one of `prefixes`.
     pub(super) const fn new(exact: &'static [&'static str], prefixes: &'static [&'static str]) -> Self {
-        let mut lengths = [0; LETTERS];
+        assert!(exact.len() <= u64::BITS as usize, "each name has one bit in `candidates`");
+        let (mut lengths, mut candidates) = ([0; LETTERS], [0; LETTERS]);
         let mut at = 0;
         while at < exact.len() {
             lengths[letter(exact[at])] |= 1 << length(exact[at]);
+            candidates[letter(exact[at])] |= 1 << at;
             at += 1;
         }
         at = 0;
@@ -27,13 +32,25 @@ impl Names {
             lengths[letter(prefixes[at])] |= u64::MAX << length(prefixes[at]);
             at += 1;
         }
-        Self { exact, prefixes, lengths }
+        Self { exact, prefixes, lengths, candidates }
     }
 
     /// Whether this lower-case name is in the set.
     pub(super) fn has(&self, name: &str) -> bool {
         is_possible(&self.lengths, name)
-            && (self.exact.contains(&name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix)))
+            && (self.has_exactly(name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix)))
+    }
+
+    fn has_exactly(&self, name: &str) -> bool {
+        let mut candidates = self.candidates.get(letter(name)).copied().unwrap_or_default();
+        while candidates != 0 {
+            if self.exact.get(candidates.trailing_zeros() as usize).is_some_and(|exact| *exact == name) {
+                return true;
+            }
+            // Clears the lowest bit.
+            candidates &= candidates - 1;
+        }
+        false
     }
 }
 
@@ -87,10 +104,11 @@ mod tests {
     #[test]
     fn names_and_prefixes_of_names() {
         const LONG: &str = "x-a-name-that-is-longer-than-all-the-lengths-that-are-distinguished-by-one-bit";
-        let names = Names::new(&["te", "host", LONG], &["x-forwarded-", "client-cert"]);
+        let names = Names::new(&["te", "host", "hist", LONG], &["x-forwarded-", "client-cert"]);
         for (name, has) in [
             ("te", true),
             ("host", true),
+            ("hist", true),
             (LONG, true),
             ("x-forwarded-", true),
             ("x-forwarded-for", true),

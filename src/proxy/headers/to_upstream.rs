@@ -4,7 +4,7 @@
 use http::Version;
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue,
-    IF_RANGE, RANGE, TE,
+    IF_RANGE, RANGE, TE, TRAILER,
 };
 
 use super::hop_by_hop::{accepts_trailers, connection_options, named};
@@ -47,6 +47,9 @@ pub(crate) struct UpstreamHeaders<'a> {
     pub(crate) keep: &'a [HeaderName],
     /// What the response must be: the client must not ask for one that cannot be checked.
     pub(crate) contract: Option<&'a Requirement>,
+    /// Whether trailers may follow the body. A body of known length is sent without any, so none may be announced (RFC 9110
+    /// §6.6.2).
+    pub(crate) announces_trailers: bool,
 }
 
 impl UpstreamHeaders<'_> {
@@ -66,9 +69,11 @@ impl UpstreamHeaders<'_> {
                 // HTTP/2 may send each cookie in its own field; HTTP/1.1 needs a single one (RFC 9113 §8.2.3).
                 cookies.extend_from_slice(if cookies.is_empty() { b"" } else { b"; " });
                 cookies.extend_from_slice(value.as_bytes());
+            } else if name == TRAILER && !self.announces_trailers {
+                // It announces what is not sent.
             } else if whole && (name == RANGE || name == IF_RANGE || *name == A_IM) {
                 // A server may ignore them (RFC 9110 §14.2), and a part of a response cannot be checked.
-            } else if self.is_forwarded(name) && !self.is_credential(name) && !named.contains(name) {
+            } else if !self.is_credential(name) && self.is_forwarded(name) && !named.contains(name) {
                 match &mut codings {
                     Some(codings) if name == ACCEPT_ENCODING => codings.write(out, value),
                     _ => write_line(out, name.as_str(), value.as_bytes()),
@@ -239,6 +244,7 @@ mod tests {
             rules: RULES.get_or_init(|| HeaderRules::new(&["x-internal-*".to_owned()], HashSet::new())),
             keep: &[],
             contract: None,
+            announces_trailers: true,
         }
     }
 
@@ -428,6 +434,8 @@ mod tests {
         let kept = kept.map(HeaderName::from_static);
         let fields = kept.each_ref().map(|name| (name.as_str(), "1"));
         assert_eq!(written(&fields, &UpstreamHeaders { keep: &kept, ..added() }), [""; 0]);
+        let announced = [("trailer", "x-sum")];
+        assert_eq!(written(&announced, &UpstreamHeaders { announces_trailers: false, ..added() }), [""; 0]);
     }
 
     /// F22

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use super::framing_error::FramingErrorKind;
+use crate::all_bytes::all_bytes;
 
 /// How strictly a message is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Strictness {
+pub(crate) enum Strictness {
     /// For requests: only the subset that all parsers read alike, because differences allow request smuggling.
     Strict,
     /// For responses: also trailer lines that end in LF alone (RFC 9112 §2.2), and whitespace after a chunk's size
@@ -25,7 +26,7 @@ pub(crate) struct HeadLimits {
 
 /// Returns the length of the line that `input` begins with, including its LF, or `None` while it is incomplete. `limit`
 /// is its maximum length.
-pub(super) fn line_length(input: &[u8], limit: usize) -> Result<Option<usize>, FramingErrorKind> {
+pub(crate) fn line_length(input: &[u8], limit: usize) -> Result<Option<usize>, FramingErrorKind> {
     let length = memchr::memchr(b'\n', input).map(|at| at + 1);
     // Check the size before the content, so that the result does not depend on how the bytes were split into reads.
     if length.unwrap_or(input.len()) > limit {
@@ -35,25 +36,23 @@ pub(super) fn line_length(input: &[u8], limit: usize) -> Result<Option<usize>, F
 }
 
 /// Strips the end of a line, and checks that it has one and no control characters except tabs (RFC 9110 §5.5).
-pub(super) fn line_content(line: &[u8], strictness: Strictness) -> Result<&[u8], FramingErrorKind> {
+pub(crate) fn line_content(line: &[u8], strictness: Strictness) -> Result<&[u8], FramingErrorKind> {
     let text = match (line.strip_suffix(b"\r\n"), strictness) {
         (Some(text), _) => text,
         (None, Strictness::Strict) => return Err(FramingErrorKind::BareLf),
         (None, Strictness::Lenient) => line.strip_suffix(b"\n").ok_or(FramingErrorKind::BareLf)?,
     };
-    // No early exit: the compiler turns this loop into vector instructions.
-    let control = text.iter().fold(false, |seen, &byte| seen | ((byte < 0x20) & (byte != b'\t')) | (byte == 0x7f));
-    match control {
-        false => Ok(text),
-        true if memchr::memchr(0, text).is_some() => Err(FramingErrorKind::Nul),
-        true if memchr::memchr(b'\r', text).is_some() => Err(FramingErrorKind::BareCr),
-        true => Err(FramingErrorKind::Control),
+    match all_bytes(text, |byte| ((byte >= 0x20) | (byte == b'\t')) & (byte != 0x7f)) {
+        true => Ok(text),
+        false if memchr::memchr(0, text).is_some() => Err(FramingErrorKind::Nul),
+        false if memchr::memchr(b'\r', text).is_some() => Err(FramingErrorKind::BareCr),
+        false => Err(FramingErrorKind::Control),
     }
 }
 
 /// Returns where the name of a field line ends, and the range of its trimmed value (RFC 9112 §5). `first` says that no
 /// field precedes it.
-pub(super) fn split_field(line: &[u8], first: bool) -> Result<(usize, Range<usize>), FramingErrorKind> {
+pub(crate) fn split_field(line: &[u8], first: bool) -> Result<(usize, Range<usize>), FramingErrorKind> {
     let end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
     match line.split_at_checked(end) {
         Some(([], [b':', ..])) => Err(FramingErrorKind::EmptyName),
@@ -73,7 +72,6 @@ pub(super) fn split_field(line: &[u8], first: bool) -> Result<(usize, Range<usiz
 
 /// Writes a field line with its CRLF.
 pub(crate) fn write_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);

@@ -20,8 +20,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use http::response::Parts;
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Version};
 
 use response::After;
 pub(super) use wire::{End, Wire};
@@ -31,7 +30,7 @@ use crate::body::Source;
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::strip_trailers;
-use crate::proxy::request::response_body::ResponseBody;
+use crate::proxy::request::client_response::ClientResponse;
 use crate::proxy::request::{handle, replace_interrupted};
 use reader::RequestHead;
 use writer::{MessageWriter, SendError};
@@ -44,30 +43,25 @@ pub(super) async fn serve(
     finish: &Cell<bool>,
 ) -> End {
     loop {
-        let head = poll_fn(|cx| {
-            let head = wire.borrow_mut().poll_head(cx);
-            let idle = head.is_pending() && finish.get() && !wire.borrow().is_mid_head();
-            if idle { Poll::Ready(Err(End::Closed)) } else { head }
-        });
-        let head = match head.await {
-            Ok(head) => head,
-            Err(end) => return end,
-        };
-        if let Err(end) = exchange(worker, client, wire, head, finish).await {
+        if let Err(end) = exchange(worker, client, wire, finish).await {
             return end;
         }
     }
 }
 
-/// Handles and answers one request. Returns an error when no other may follow.
+/// Reads, handles and answers one request. Returns an error when no other may follow.
 async fn exchange(
     worker: &Rc<Worker>,
     client: &Rc<ClientConnection>,
     wire: &Rc<RefCell<Wire>>,
-    head: RequestHead,
     finish: &Cell<bool>,
 ) -> Result<(), End> {
-    let RequestHead { method, uri, version, headers, keep_alive, takes_trailers, .. } = head;
+    let head = poll_fn(|cx| {
+        let head = wire.borrow_mut().poll_head(cx);
+        let idle = head.is_pending() && finish.get() && !wire.borrow().is_mid_head();
+        if idle { Poll::Ready(Err(End::Closed)) } else { head }
+    });
+    let RequestHead { method, uri, version, headers, keep_alive, takes_trailers, .. } = head.await?;
     let http_10 = version == Version::HTTP_10;
     let mut framing = response::RequestFraming { head: method == Method::HEAD, http_10, takes_trailers, keep_alive };
     let (mut parts, ()) = Request::new(()).into_parts();
@@ -95,7 +89,7 @@ async fn exchange(
     let mut sent = delivery.send().await;
     if let Some(Err(SendError::Interrupted)) = sent
         && delivery.writer.sent == 0
-        && replace_interrupted(&mut delivery.parts, &mut delivery.body)
+        && replace_interrupted(&mut delivery.response)
     {
         after = delivery.begin(&interim, &framing);
         sent = delivery.send().await;
@@ -117,32 +111,33 @@ async fn exchange(
 struct Delivery<'a> {
     wire: &'a RefCell<Wire>,
     writer: MessageWriter,
-    parts: Parts,
-    body: ResponseBody,
+    response: ClientResponse,
     /// The end of the connection delimits the body, so it must not look complete before it is.
     close_delimited: bool,
     completed: bool,
 }
 
 impl<'a> Delivery<'a> {
-    fn new(wire: &'a RefCell<Wire>, response: Response<ResponseBody>) -> Self {
-        let (parts, body) = response.into_parts();
-        Self { wire, writer: MessageWriter::default(), parts, body, close_delimited: false, completed: false }
+    fn new(wire: &'a RefCell<Wire>, response: ClientResponse) -> Self {
+        Self { wire, writer: MessageWriter::default(), response, close_delimited: false, completed: false }
     }
 
     /// Begins the response, after the rest of an interim response. Nothing is written yet.
     fn begin(&mut self, interim: &[u8], framing: &response::RequestFraming) -> After {
         self.writer = MessageWriter::default();
         self.writer.begin().extend_from_slice(interim);
-        let after = response::write(&mut self.writer, framing, &self.parts, &self.body);
+        let after = response::write(&mut self.writer, framing, &self.response);
         self.close_delimited = after == After::CloseDelimited;
         after
     }
 
     /// Sends it. Returns `None` when the client has disconnected.
     async fn send(&mut self) -> Option<Result<(), SendError>> {
-        let Self { wire, writer, body, .. } = self;
-        poll_fn(|cx| unless_disconnected(wire, cx, |cx| writer.poll_send(&mut WireWriter(wire), body, cx))).await
+        let Self { wire, writer, response, .. } = self;
+        poll_fn(|cx| {
+            unless_disconnected(wire, cx, |cx| writer.poll_send(&mut WireWriter(wire), &mut response.body, cx))
+        })
+        .await
     }
 
     /// Records that it was sent whole.
@@ -154,10 +149,10 @@ impl<'a> Delivery<'a> {
 impl Drop for Delivery<'_> {
     fn drop(&mut self) {
         if self.completed {
-            self.body.completed();
+            self.response.body.completed();
             return;
         }
-        self.body.cut_short(self.writer.sent, self.writer.unsent());
+        self.response.body.cut_short(self.writer.sent, self.writer.unsent());
         if self.close_delimited {
             self.wire.borrow_mut().abort();
         }

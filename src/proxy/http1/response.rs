@@ -5,14 +5,13 @@ use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderValue, TRAILER, TRANSFER_ENCODING};
-use http::response::Parts;
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, TRAILER, TRANSFER_ENCODING};
 use hyper::body::Body as _;
-use hyper::ext::ReasonPhrase;
 
 use super::fields::write_line;
 use super::writer::MessageWriter;
-use crate::proxy::request::response_body::ResponseBody;
+use crate::proxy::headers::ResponseFields;
+use crate::proxy::request::client_response::ClientResponse;
 
 /// The properties of a request that determine how its response is framed.
 pub(super) struct RequestFraming {
@@ -38,8 +37,8 @@ pub(super) enum After {
 }
 
 /// Writes the head of a response to `writer`. Returns what happens to the connection afterwards.
-pub(super) fn write(writer: &mut MessageWriter, request: &RequestFraming, parts: &Parts, body: &ResponseBody) -> After {
-    let Parts { status, headers, extensions, .. } = parts;
+pub(super) fn write(writer: &mut MessageWriter, request: &RequestFraming, response: &ClientResponse) -> After {
+    let ClientResponse { status, reason, fields, body } = response;
     // RFC 9110 §6.4.1: responses with these statuses have no body, whatever their fields say.
     let status_without_body = matches!(*status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let bodiless = request.head || status_without_body;
@@ -49,14 +48,14 @@ pub(super) fn write(writer: &mut MessageWriter, request: &RequestFraming, parts:
     out.extend_from_slice(if request.http_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(match extensions.get::<ReasonPhrase>() {
+    out.extend_from_slice(match reason {
         Some(reason) => reason.as_bytes(),
         None => status.canonical_reason().unwrap_or_default().as_bytes(),
     });
     out.extend_from_slice(b"\r\n");
     // A client that gets no trailers must not expect any (RFC 9110 §6.6.2).
     let trailers = request.takes_trailers && !request.http_10 && (bodiless || length.is_none());
-    let SkippedFields { close, content_length } = write_fields(out, headers, trailers);
+    let SkippedFields { close, content_length } = write_fields(out, fields, trailers);
     match length {
         // The length that the body would have (RFC 9110 §8.6).
         _ if bodiless && content_length.is_some() && *status != StatusCode::NO_CONTENT => {
@@ -95,10 +94,10 @@ struct SkippedFields<'a> {
 
 /// Writes all fields except those that concern framing and the connection, and `Trailer` where none follow. Adds `Date` if it is missing (RFC 9110
 /// §6.6.1).
-fn write_fields<'a>(out: &mut Vec<u8>, headers: &'a HeaderMap, trailers: bool) -> SkippedFields<'a> {
+fn write_fields<'a>(out: &mut Vec<u8>, fields: &'a ResponseFields, trailers: bool) -> SkippedFields<'a> {
     let mut skipped = SkippedFields::default();
     let mut dated = false;
-    for (name, value) in headers {
+    for (name, value) in fields.iter() {
         if name == CONTENT_LENGTH {
             skipped.content_length = Some(value);
         } else if name == CONNECTION {

@@ -130,6 +130,10 @@ impl Wire {
     /// detection must not read beyond the request. Meanwhile a body that nobody reads is discarded: many clients read
     /// the response only after they have sent it all.
     pub(super) fn poll_disconnected(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.client.yields() {
+            // The next wait comes at once.
+            return Poll::Pending;
+        }
         if self.is_abandoned() && ready!(self.poll_discard(cx)).is_err() {
             return Poll::Pending;
         }

@@ -9,35 +9,33 @@ use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use http::header::TRAILER;
 use hyper::body::Body as _;
 
 use super::record_guard::RecordGuard;
 use super::target::RequestTarget;
 use crate::body::{Body, Progress};
 use crate::chain::Admitted;
-use crate::exchange::{Exchange, Peer};
+use crate::exchange::Exchange;
 use crate::policy::Route;
+use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::headers::UpstreamHeaders;
 use crate::proxy::upstream::{ConnectError, Head, Pool, Pools, ResponseError, UpstreamConnection};
 use crate::refusal::{Reason, Refusal, Stage};
 
-/// A response whose body is still to be read, with the connection it comes from. Its headers replaced the request's.
+/// A response whose body is still to be read, with the connection it comes from.
 pub(crate) struct Forwarded {
-    /// The rest of its head.
     pub(crate) head: Head,
     pub(crate) connection: Box<UpstreamConnection>,
     /// The pool that the connection returns to.
     pub(crate) pool: Rc<Pool>,
 }
 
-/// Sends an admitted request. `headers` are the request's; afterwards they are the response's, so that one map serves
-/// both.
+/// Sends an admitted request.
 pub(crate) async fn forward(
     admitted: Admitted,
     target: &RequestTarget<'_>,
-    headers: &mut HeaderMap,
-    peer: &Peer,
+    headers: &HeaderMap,
+    client: &ClientConnection,
     route: &Route,
     guard: &mut RecordGuard,
 ) -> Result<Forwarded, Refusal> {
@@ -56,8 +54,8 @@ pub(crate) async fn forward(
     let key_header = &view.in_force.policy.auth().key_header;
     let upstream_headers = UpstreamHeaders {
         trusted_peer: target.trusted_peer,
-        peer: &peer.text,
-        scheme: peer.scheme(),
+        peer: &client.peer.text,
+        scheme: client.peer.scheme(),
         host: target.host.as_ref(),
         version,
         request_id: id.as_str(),
@@ -66,20 +64,17 @@ pub(crate) async fn forward(
         rules: view.in_force.policy.headers(),
         keep: route.api().kept_headers(),
         contract: route.response.as_ref(),
+        announces_trailers: body.size_hint().exact().is_none(),
     };
-    yield_now().await;
+    client.yield_now().await;
     loop {
         let mut connection = match pool.take() {
             Some(connection) => connection,
             None => connect(&view.pools, pool).await?,
         };
-        // A body of known length is sent without trailers, so none may be announced (RFC 9110 §6.6.2).
-        if body.size_hint().exact().is_some() {
-            headers.remove(TRAILER);
-        }
         let fields = |out: &mut Vec<u8>| upstream_headers.write(out, &server.authority, headers);
         connection.begin(&method, &target.target, fields, body);
-        match response_head(&mut connection, headers, upstream.response_timeout, guard).await {
+        match response_head(&mut connection, upstream.response_timeout, guard).await {
             Ok((head, after)) => {
                 guard.responding(head.status, after);
                 return Ok(Forwarded { head, connection, pool: Rc::clone(pool) });
@@ -89,20 +84,6 @@ pub(crate) async fn forward(
             Err(Failure::Refused(refusal)) => return Err(guard.counter.failure().unwrap_or(refusal)),
         }
     }
-}
-
-/// Lets every other ready task of this worker run first. Requests that are sent together wake the upstream once, and
-/// waking it is a large part of the cost of sending.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| match std::mem::replace(&mut yielded, true) {
-        true => Poll::Ready(()),
-        false => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
-    .await;
 }
 
 /// Why there is no head of a response.
@@ -117,7 +98,6 @@ enum Failure {
 /// the client as they come.
 async fn response_head(
     connection: &mut UpstreamConnection,
-    headers: &mut HeaderMap,
     limit: Duration,
     guard: &RecordGuard,
 ) -> Result<(Head, Duration), Failure> {
@@ -125,7 +105,7 @@ async fn response_head(
     let begun = connection.begun;
     connection.deadline.not_after(begun + limit);
     let response = poll_fn(|cx| {
-        let polled = connection.poll_head(cx, headers);
+        let polled = connection.poll_head(cx);
         guard.interim(&mut connection.interims);
         if let Poll::Ready(response) = polled {
             return Poll::Ready(Some(response));

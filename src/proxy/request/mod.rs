@@ -1,6 +1,7 @@
 //! Handles one request: opens its exchange, reads its target, finds its route, passes it through the chain, forwards
 //! it, and returns the response. Whatever happens, the [`RecordGuard`] records it.
 
+pub(super) mod client_response;
 mod forward;
 pub(crate) mod path;
 pub(super) mod record_guard;
@@ -16,8 +17,9 @@ use std::task::Poll;
 use bytes::Bytes;
 use http::header::{MAX_FORWARDS, TRAILER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
+use http::{HeaderValue, Response, StatusCode, Version};
 
+use self::client_response::ClientResponse;
 use self::forward::Forwarded;
 use self::record_guard::RecordGuard;
 use self::response_body::ResponseBody;
@@ -26,7 +28,8 @@ use crate::chain;
 use crate::exchange::Exchange;
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
-use crate::proxy::headers::PolicyTrailers;
+use crate::proxy::headers::{PolicyTrailers, ResponseFields};
+use crate::proxy::upstream::Head;
 use crate::refusal::{Refusal, X_REQUEST_ID};
 
 /// Handles one request. Its record guard exists when this returns, so the future may be dropped without being polled.
@@ -35,7 +38,7 @@ pub(super) fn handle(
     client: Rc<ClientConnection>,
     parts: Parts,
     source: Source,
-) -> impl Future<Output = Response<ResponseBody>> + use<> {
+) -> impl Future<Output = ClientResponse> + use<> {
     client.begin();
     let exchange = Exchange::open(&client.peer, &parts.method, parts.version, &parts.uri, &parts.headers);
     let guard = RecordGuard::new(worker, &client, exchange);
@@ -47,21 +50,18 @@ async fn respond(
     mut guard: Box<RecordGuard>,
     mut parts: Parts,
     source: Source,
-) -> Response<ResponseBody> {
+) -> ClientResponse {
     // If a sink cannot keep up, requests wait here, before any work is done for them.
     guard.admit().await;
     match process(&client, &mut guard, &mut parts, source).await {
         Ok(None) => answer_itself(guard),
         Ok(Some((Forwarded { head, connection, pool }, prefix))) => {
-            parts.headers.insert(X_REQUEST_ID, guard.exchange.id.to_header());
-            std::mem::take(&mut guard.trace.counting.headers).write_to(&mut parts.headers);
-            let mut response = Response::new(ResponseBody::upstream(connection, pool, prefix, guard));
-            *response.status_mut() = head.status;
-            *response.headers_mut() = parts.headers;
-            if let Some(reason) = head.reason {
-                response.extensions_mut().insert(reason);
-            }
-            response
+            let Head { status, reason, mut fields, .. } = head;
+            // The upstream's fields with these names are not forwarded.
+            fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
+            fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
+            let body = ResponseBody::upstream(connection, pool, prefix, guard);
+            ClientResponse { status, reason, fields, body }
         }
         Err(refusal) => refuse(&refusal, guard),
     }
@@ -99,15 +99,16 @@ async fn process(
     let request = target.request(exchange, &client.peer, &parts.uri, &parts.headers, tick);
     let admitted = chain::admit(in_force, &route, &view.tokens, &request, source, &counter, trace).await?;
 
-    let forwarded = forward::forward(admitted, &target, &mut parts.headers, &client.peer, &route, guard).await?;
+    let forwarded = forward::forward(admitted, &target, &parts.headers, client, &route, guard).await?;
     match &route.response {
         None => Ok(Some((forwarded, Pieces::new()))),
         Some(requirement) => {
-            let checked = response_check::check(forwarded, &route, requirement, &parts.headers, guard);
-            let (forwarded, held) = Box::pin(checked).await?;
+            let headers = forwarded.head.fields.to_map();
+            let checked = response_check::check(forwarded, &route, requirement, &headers, guard);
+            let (mut forwarded, held) = Box::pin(checked).await?;
             if !held.is_empty() {
                 // Its trailers were not part of what was checked, and are gone.
-                parts.headers.remove(TRAILER);
+                forwarded.head.fields.remove(&TRAILER);
             }
             Ok(Some((forwarded, held)))
         }
@@ -116,49 +117,44 @@ async fn process(
 
 /// Returns the answer to a request to the proxy itself: OPTIONS for `*`, or with no hop left (RFC 9110 §9.3.7, §7.6.2). It
 /// says nothing of routes, because nobody was authenticated.
-fn answer_itself(mut guard: Box<RecordGuard>) -> Response<ResponseBody> {
-    const STATUS: StatusCode = StatusCode::NO_CONTENT;
-    guard.answering(STATUS);
-    let id = guard.exchange.id.to_header();
-    let mut response = Response::new(ResponseBody::local(Bytes::new(), guard));
-    *response.status_mut() = STATUS;
-    response.headers_mut().insert(X_REQUEST_ID, id);
-    response
+fn answer_itself(mut guard: Box<RecordGuard>) -> ClientResponse {
+    let status = StatusCode::NO_CONTENT;
+    guard.answering(status);
+    let mut fields = ResponseFields::default();
+    fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
+    ClientResponse { status, reason: None, fields, body: ResponseBody::local(Bytes::new(), guard) }
 }
 
 /// Returns the response for a refusal.
-fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> Response<ResponseBody> {
+fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> ClientResponse {
     guard.refused(refusal);
-    let (status, headers, body) = render(refusal, &mut guard);
-    let mut response = Response::new(ResponseBody::local(body, guard));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
+    let (status, fields, body) = render(refusal, &mut guard);
+    ClientResponse { status, reason: None, fields, body: ResponseBody::local(body, guard) }
 }
 
 /// Replaces a response by a refusal if it breaks at its beginning. HTTP/2 sends the head of what is returned.
-pub(super) async fn begun(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+pub(super) async fn begun(mut response: ClientResponse) -> Response<ResponseBody> {
     poll_fn(|cx| {
-        response.body_mut().poll_beginning(cx);
+        response.body.poll_beginning(cx);
         Poll::Ready(())
     })
     .await;
-    let (mut parts, mut body) = response.into_parts();
-    replace_interrupted(&mut parts, &mut body);
-    Response::from_parts(parts, body)
+    replace_interrupted(&mut response);
+    response.into_http2()
 }
 
 /// Replaces a response that was interrupted before any of it was sent. Otherwise the client would get no response at all,
 /// and many clients then repeat the request (RFC 9110 §9.2.2). Returns false if it was not interrupted.
-pub(super) fn replace_interrupted(parts: &mut response::Parts, body: &mut ResponseBody) -> bool {
+pub(super) fn replace_interrupted(response: &mut ClientResponse) -> bool {
+    let ClientResponse { status, reason, fields, body } = response;
     let Some(refusal) = body.take_interruption() else { return false };
     body.replace(|guard| {
         guard.discarded();
         guard.refused(&refusal);
-        let (status, headers, body) = render(&refusal, guard);
-        (parts.status, parts.headers) = (status, headers);
-        parts.extensions.clear();
-        body
+        let content;
+        (*status, *fields, content) = render(&refusal, guard);
+        *reason = None;
+        content
     });
     true
 }
@@ -183,7 +179,7 @@ pub(super) fn refuse_head(
     worker: &Rc<Worker>,
     client: &Rc<ClientConnection>,
     refusal: &Refusal,
-) -> (StatusCode, HeaderMap, Bytes) {
+) -> (StatusCode, ResponseFields, Bytes) {
     client.begin();
     let mut guard = RecordGuard::new(worker, client, Exchange::unparsed(&client.peer));
     guard.refused(refusal);
@@ -191,13 +187,14 @@ pub(super) fn refuse_head(
     guard.sent(response.2.len());
     let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&guard.exchange.at);
     if let Some(date) = date.ok().and_then(|date| HeaderValue::try_from(date).ok()) {
-        response.1.insert(http::header::DATE, date);
+        response.1.push(http::header::DATE, date);
     }
     response
 }
 
-fn render(refusal: &Refusal, guard: &mut RecordGuard) -> (StatusCode, HeaderMap, Bytes) {
-    let (status, mut headers, body) = refusal.answer(&guard.exchange.id);
-    std::mem::take(&mut guard.trace.counting.headers).write_to(&mut headers);
-    (status, headers, body)
+fn render(refusal: &Refusal, guard: &mut RecordGuard) -> (StatusCode, ResponseFields, Bytes) {
+    let (status, headers, body) = refusal.answer(&guard.exchange.id);
+    let mut fields = ResponseFields::from(&headers);
+    fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
+    (status, fields, body)
 }

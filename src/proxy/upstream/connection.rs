@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::Method;
 use hyper::body::{Body as _, Frame, SizeHint};
 
 use super::error::ResponseError;
@@ -99,16 +99,12 @@ impl UpstreamConnection {
         self.begun = Instant::now();
     }
 
-    /// Sends the request and waits for the head of the response, whose fields replace the contents of `headers`.
-    pub(crate) fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-        headers: &mut HeaderMap,
-    ) -> Poll<Result<Head, ResponseError>> {
+    /// Sends the request and waits for the head of the response.
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, ResponseError>> {
         self.push(cx)?;
         loop {
             if !self.read_buffer.input.is_empty()
-                && let Some(head) = head::read(&mut self.read_buffer.input, &self.method, headers, &mut self.interims)?
+                && let Some(head) = head::read(&mut self.read_buffer.input, &self.method, &mut self.interims)?
             {
                 self.decoder.begin(head.framing);
                 self.keep_alive &= head.keep_alive && head.framing != Framing::UntilClose;

@@ -1,34 +1,39 @@
 //! Parses the head of an upstream's response, and drops the fields that are not forwarded to the client.
 
-use std::mem::MaybeUninit;
-
-use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use bytes::{Buf, Bytes};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
-use httparse::Status;
 use hyper::ext::ReasonPhrase;
 
 use super::error::ResponseError;
-use crate::proxy::headers;
+use crate::proxy::headers::{self, ResponseFields};
 use crate::proxy::http1::body_decoder::Framing;
-use crate::proxy::http1::fields::write_line;
+use crate::proxy::http1::fields::{Strictness, line_content, line_length, split_field, write_line};
+use crate::proxy::http1::framing_error::FramingErrorKind;
 
 /// Maximum size of a response's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// Maximum number of a response's header fields, and of its trailers: the most that `limits.headers` may be for requests.
 pub(crate) const MAX_HEADERS: usize = 1000;
-/// As many header fields are read without an allocation.
-const USUAL_HEADERS: usize = 100;
+/// How many fields a list has room for from the start, with those that the proxy adds.
+const USUAL_FIELDS: usize = 12;
 /// Maximum number of interim responses to one request.
 const MAX_INTERIMS: u8 = 16;
 
-/// The head of a response, except for its header fields, which are returned separately.
+/// How every head begins.
+const START: &[u8] = b"HTTP/1.";
+const MALFORMED: ResponseError = ResponseError::Invalid("its head is malformed");
+const TOO_LARGE: ResponseError = ResponseError::Invalid("its head is too large or has too many fields");
+
+/// The head of a response.
 #[derive(Debug)]
 pub(crate) struct Head {
     /// The final status, never informational (RFC 9110 §15.2).
     pub(crate) status: StatusCode,
     /// The reason phrase, unless it is the standard one.
     pub(crate) reason: Option<ReasonPhrase>,
+    /// The header fields that are forwarded to the client.
+    pub(crate) fields: ResponseFields,
     /// How the body is delimited.
     pub(crate) framing: Framing,
     /// Whether the connection may be reused after this response.
@@ -45,113 +50,131 @@ pub(crate) struct Interims {
     heads: Vec<u8>,
 }
 
-/// The fields of a head that describe its body and its connection.
+/// What the fields of a head say about its body and its connection.
 #[derive(Default)]
-struct Fields {
+struct Meaning<'a> {
     length: Option<u64>,
     chunked: bool,
     close: bool,
     keep_alive: bool,
-    /// `Connection` names hop-by-hop fields.
-    names_fields: bool,
+    /// The hop-by-hop fields that `Connection` names.
+    named: Vec<&'a [u8]>,
 }
 
-/// Reads the head of the response to a request with this method. Replaces the contents of `headers` with the response's
-/// fields, and leaves `input` at the beginning of the body. Returns `None`, and changes nothing, while the head is
-/// incomplete.
+/// Reads the head of the response to a request with this method. Leaves `input` at the beginning of the body. Returns `None`,
+/// and changes nothing, while the head is incomplete.
 ///
 /// Interim responses (RFC 9110 §15.2) are kept for the client, except 100, which the proxy has sent itself where the client
 /// waited for it.
-pub(crate) fn read(
-    input: &mut Bytes,
-    method: &Method,
-    headers: &mut HeaderMap,
-    interims: &mut Interims,
-) -> Result<Option<Head>, ResponseError> {
+pub(crate) fn read(input: &mut Bytes, method: &Method, interims: &mut Interims) -> Result<Option<Head>, ResponseError> {
     loop {
-        let mut room = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
-        let mut more_room = Vec::new();
-        let mut parsed = httparse::Response::new(&mut []);
-        let parser = httparse::ParserConfig::default();
-        let mut whole = parser.parse_response_with_uninit_headers(&mut parsed, input, &mut room);
-        if whole == Err(httparse::Error::TooManyHeaders) {
-            more_room.resize_with(MAX_HEADERS, MaybeUninit::uninit);
-            parsed = httparse::Response::new(&mut []);
-            whole = parser.parse_response_with_uninit_headers(&mut parsed, input, &mut more_room);
+        // What is not HTTP/1 is refused before its first line is complete, which it may never be.
+        if !START.starts_with(input.get(..START.len()).unwrap_or(input)) {
+            return Err(MALFORMED);
         }
-        let size = match whole {
-            Ok(Status::Complete(size)) if size <= MAX_HEAD => size,
-            Ok(Status::Partial) if input.len() < MAX_HEAD => return Ok(None),
-            Ok(_) | Err(httparse::Error::TooManyHeaders) => {
-                return Err(ResponseError::Invalid("its head is too large or has too many fields"));
-            }
-            Err(httparse::Error::Version) if read_as_http_11(input) => continue,
-            Err(_) => return Err(ResponseError::Invalid("its head is malformed")),
-        };
-        check_lines(input.get(..size).unwrap_or_default(), parsed.headers)?;
-        // RFC 9110 §15: a status outside 100 to 599 has no meaning to anybody.
-        let status = parsed.code.filter(|code| *code < 600).and_then(|code| StatusCode::from_u16(code).ok());
-        let status = status.ok_or(ResponseError::Invalid("its status code is invalid"))?;
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(ResponseError::Invalid("it switches protocols, which was not requested"));
-        }
+        let mut lines = Lines { input, at: 0 };
+        let Some(line) = lines.take()? else { return Ok(None) };
+        let StatusLine { http_11, status, reason } = read_status_line(line)?;
+        let Some((meaning, fields)) = read_fields(&mut lines)? else { return Ok(None) };
+        let size = lines.at;
         if status.is_informational() {
-            let mut fields = HeaderMap::new();
-            read_fields(input, parsed.headers, &mut fields)?;
             interims.take(status, &fields)?;
-            *input = input.slice(size..);
+            input.advance(size);
             continue;
         }
-        let fields = read_fields(input, parsed.headers, headers)?;
-        let reason = parsed.reason.filter(|reason| Some(*reason) != status.canonical_reason());
-        let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
-        let framing = fields.framing(method, status, parsed.version == Some(1))?;
-        let keep_alive = !fields.close && (parsed.version == Some(1) || fields.keep_alive);
-        *input = input.slice(size..);
-        return Ok(Some(Head { status, reason, framing, keep_alive }));
+        let framing = meaning.framing(method, status, http_11)?;
+        let keep_alive = !meaning.close && (http_11 || meaning.keep_alive);
+        input.advance(size);
+        return Ok(Some(Head { status, reason, fields, framing, keep_alive }));
     }
 }
 
-/// Makes a later minor version 1.1, the highest one that is known here (RFC 9110 §2.5). Returns whether it was one.
-fn read_as_http_11(input: &mut Bytes) -> bool {
-    let is_later = matches!(input.get(..8), Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9']));
-    if is_later {
-        let mut known = BytesMut::from(&b"HTTP/1.1"[..]);
-        known.extend_from_slice(input.get(known.len()..).unwrap_or_default());
-        *input = known.freeze();
-    }
-    is_later
+/// The lines of a head. They are read as strictly as those of requests, because two parsers may read others in two ways: RFC
+/// 9112 §2.2 only permits LF alone, and empty lines before the first.
+struct Lines<'a> {
+    input: &'a Bytes,
+    /// Where the next line begins.
+    at: usize,
 }
 
-/// Replaces the contents of `headers` with those fields of a head that are forwarded to the client.
-fn read_fields(
-    input: &Bytes,
-    parsed: &[httparse::Header<'_>],
-    headers: &mut HeaderMap,
-) -> Result<Fields, ResponseError> {
-    headers.clear();
-    headers.reserve(parsed.len());
-    let mut fields = Fields::default();
-    for header in parsed {
-        let name = HeaderName::from_bytes(header.name.as_bytes());
-        let value = HeaderValue::from_maybe_shared(input.slice_ref(header.value));
-        let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(ResponseError::Invalid("a header field is malformed"));
-        };
-        fields.take(&name, &value)?;
+impl<'a> Lines<'a> {
+    /// Takes the next line. Returns it without its CRLF, or `None` while it is incomplete.
+    fn take(&mut self) -> Result<Option<&'a [u8]>, ResponseError> {
+        let rest = self.input.get(self.at..).unwrap_or_default();
+        let length = line_length(rest, MAX_HEAD.saturating_sub(self.at)).map_err(|_| TOO_LARGE)?;
+        let Some(line) = length.and_then(|length| rest.get(..length)) else { return Ok(None) };
+        self.at += line.len();
+        line_content(line, Strictness::Strict).map(Some).map_err(|kind| match kind {
+            FramingErrorKind::BareLf => ResponseError::Invalid("a line of its head ends in LF without CR"),
+            _ => MALFORMED,
+        })
+    }
+}
+
+struct StatusLine {
+    /// HTTP/1.1. Later minor versions are read as the highest one that is known here (RFC 9110 §2.5).
+    http_11: bool,
+    status: StatusCode,
+    /// The reason phrase, unless it is the standard one.
+    reason: Option<ReasonPhrase>,
+}
+
+/// Reads a status line (RFC 9112 §4).
+fn read_status_line(line: &[u8]) -> Result<StatusLine, ResponseError> {
+    let (http_11, rest) = match line.split_first_chunk() {
+        Some((b"HTTP/1.0", rest)) => (false, rest),
+        Some(([b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'], rest)) => (true, rest),
+        _ => return Err(MALFORMED),
+    };
+    let (code, reason): (_, &[u8]) = match rest {
+        [b' ', code @ ..] if code.len() == 3 => (code, b""),
+        [b' ', a, b, c, b' ', reason @ ..] => (&[*a, *b, *c], reason),
+        _ => return Err(MALFORMED),
+    };
+    // RFC 9110 §15: a status outside 100 to 599 has no meaning to anybody.
+    let status = StatusCode::from_bytes(code).ok().filter(|status| status.as_u16() < 600);
+    let status = status.ok_or(ResponseError::Invalid("its status code is invalid"))?;
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(ResponseError::Invalid("it switches protocols, which was not requested"));
+    }
+    let reason = if reason.is_ascii() { reason } else { b"" };
+    let standard = status.canonical_reason().is_some_and(|standard| standard.as_bytes() == reason);
+    let reason = if standard { None } else { ReasonPhrase::try_from(reason).ok() };
+    Ok(StatusLine { http_11, status, reason })
+}
+
+/// Reads the fields of a head. Returns what they mean here, and those that are forwarded to the client; `None` while the head
+/// is incomplete.
+fn read_fields<'a>(lines: &mut Lines<'a>) -> Result<Option<(Meaning<'a>, ResponseFields)>, ResponseError> {
+    let mut fields = ResponseFields::with_capacity(USUAL_FIELDS);
+    let mut meaning = Meaning::default();
+    let mut count = 0;
+    loop {
+        let at = lines.at;
+        let Some(line) = lines.take()? else { return Ok(None) };
+        if line.is_empty() {
+            break;
+        }
+        count += 1;
+        if count > MAX_HEADERS {
+            return Err(TOO_LARGE);
+        }
+        let (end, value) = split_field(line, count == 1).map_err(|_| MALFORMED)?;
+        let name = HeaderName::from_bytes(line.get(..end).unwrap_or_default()).map_err(|_| MALFORMED)?;
+        meaning.take(&name, line.get(value.clone()).unwrap_or_default())?;
         if headers::is_forwarded_downstream(name.as_str()) {
-            headers.append(name, value);
+            let value = lines.input.slice(at + value.start..at + value.end);
+            fields.push(name, HeaderValue::from_maybe_shared(value).map_err(|_| MALFORMED)?);
         }
     }
-    if fields.names_fields {
-        let values = parsed.iter().filter(|header| header.name.eq_ignore_ascii_case("connection"));
-        headers::remove_named(headers, values.map(|header| header.value));
+    if !meaning.named.is_empty() {
+        headers::remove_named(&mut fields, meaning.named.iter().copied());
     }
-    Ok(fields)
+    Ok(Some((meaning, fields)))
 }
 
 impl Interims {
-    fn take(&mut self, status: StatusCode, fields: &HeaderMap) -> Result<(), ResponseError> {
+    fn take(&mut self, status: StatusCode, fields: &ResponseFields) -> Result<(), ResponseError> {
         self.count += 1;
         if self.count > MAX_INTERIMS {
             return Err(ResponseError::Invalid("it has too many interim responses"));
@@ -161,7 +184,7 @@ impl Interims {
             let reason = status.canonical_reason().unwrap_or_default();
             self.heads.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
             // An interim response has no body (RFC 9110 §15.2), so nothing may seem to frame one.
-            for (name, value) in fields.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
+            for (name, value) in fields.iter().filter(|(name, _)| name != CONTENT_LENGTH) {
                 write_line(&mut self.heads, name.as_str(), value.as_bytes());
             }
             self.heads.extend_from_slice(b"\r\n");
@@ -176,27 +199,26 @@ impl Interims {
     }
 }
 
-impl Fields {
-    fn take(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), ResponseError> {
+impl<'a> Meaning<'a> {
+    fn take(&mut self, name: &HeaderName, value: &'a [u8]) -> Result<(), ResponseError> {
         if name == CONTENT_LENGTH {
-            let length =
-                decimal(value.as_bytes()).ok_or(ResponseError::Invalid("its Content-Length is not a number"))?;
+            let length = decimal(value).ok_or(ResponseError::Invalid("its Content-Length is not a number"))?;
             if self.length.replace(length).is_some() {
                 return Err(ResponseError::Invalid("it has more than one Content-Length"));
             }
         } else if name == TRANSFER_ENCODING {
             // The response is framed again for the client, and no other coding is decoded.
-            if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                 return Err(ResponseError::Invalid("its transfer coding is not `chunked` alone"));
             }
             self.chunked = true;
         } else if name == CONNECTION {
-            for option in value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
                 match option {
                     b"" => {}
                     option if option.eq_ignore_ascii_case(b"close") => self.close = true,
                     option if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
-                    _ => self.names_fields = true,
+                    option => self.named.push(option),
                 }
             }
         }
@@ -218,24 +240,6 @@ impl Fields {
             None => Framing::UntilClose,
         })
     }
-}
-
-/// Checks that a head begins with its status line and that each of its lines ends in CRLF. httparse skips empty lines
-/// before it and accepts LF alone, which RFC 9112 §2.2 permits and which two parsers may read in two ways.
-fn check_lines(head: &[u8], headers: &[httparse::Header<'_>]) -> Result<(), ResponseError> {
-    if !head.starts_with(b"HTTP/") {
-        return Err(ResponseError::Invalid("something precedes its status line"));
-    }
-    let status = memchr::memchr(b'\n', head).and_then(|end| head.get(..=end)).unwrap_or_default();
-    // The values are parts of the head, so what follows one is the end of its line. No other byte is looked at again.
-    let after = |value: &[u8]| value.as_ptr().addr().checked_sub(head.as_ptr().addr())?.checked_add(value.len());
-    let ends = |value: &[u8]| {
-        let rest = after(value).and_then(|end| head.get(end..)).unwrap_or_default();
-        let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-        rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"\r\n"))
-    };
-    let all = status.ends_with(b"\r\n") && headers.iter().all(|header| ends(header.value)) && head.ends_with(b"\r\n");
-    if all { Ok(()) } else { Err(ResponseError::Invalid("a line of its head ends in LF without CR")) }
 }
 
 /// Parses a decimal number, which must consist of digits alone (RFC 9110 §8.6).

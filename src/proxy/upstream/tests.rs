@@ -154,7 +154,7 @@ fn read_response<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     for piece in pieces {
         input = [&input, piece].concat().into();
         if head.is_none() {
-            head = head::read(&mut input, &Method::GET, &mut HeaderMap::new(), &mut Interims::default()).ok()?;
+            head = head::read(&mut input, &Method::GET, &mut Interims::default()).ok()?;
             head.iter().for_each(|head| decoder.begin(head.framing));
         }
         while let Some(frame) = head.as_ref().map_or(Ok(None), |_| decoder.decode(&mut input)).ok()? {
@@ -201,11 +201,18 @@ fn heads_of_responses_are_read_strictly() {
         ("\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", None),
         ("HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n", None),
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\n\n", None),
+        ("HTTP/1.3 200 OK\r\nContent-Length: 0\r\n\r\n", Some(200)),
+        ("HTTP/1.x 200 OK\r\nContent-Length: 0\r\n\r\n", None),
+        ("220 mail.example\r\n", None),
         ("HTTP/1.1 103 Early Hints\n\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", None),
     ] {
         let mut input = Bytes::from(head);
-        let read = head::read(&mut input, &Method::GET, &mut HeaderMap::new(), &mut Interims::default());
+        let read = head::read(&mut input, &Method::GET, &mut Interims::default());
         assert_eq!(read.ok().flatten().map(|head| head.status.as_u16()), status, "{head:?}");
+    }
+    for (beginning, refused) in [("", false), ("HTTP/1.", false), ("HTTP/2", true), ("220", true), ("\r", true)] {
+        let read = head::read(&mut Bytes::from(beginning), &Method::GET, &mut Interims::default());
+        assert_eq!(read.is_err(), refused, "it is refused before its line is complete: {beginning:?}");
     }
 }
 
@@ -314,11 +321,101 @@ fn chunked_body() -> impl Strategy<Value = String> {
         .prop_map(|(chunks, last, trailers, end, noise)| [&chunks, last, &trailers, end, &noise].concat())
 }
 
+/// A head: its status, its reason phrase unless it is the standard one, its fields, and how many bytes follow.
+type WholeHead = (u16, Option<Vec<u8>>, Vec<(String, Vec<u8>)>, usize);
+
+/// Reads a head that arrives in pieces of this size, unless it is refused or incomplete.
+fn read_head(head: &[u8], size: usize) -> Option<WholeHead> {
+    let (mut input, mut interims) = (Bytes::new(), Interims::default());
+    let mut pieces = head.chunks(size);
+    let read = loop {
+        input = [&input, pieces.next()?].concat().into();
+        if let Some(head) = head::read(&mut input, &Method::GET, &mut interims).ok()? {
+            break head;
+        }
+    };
+    let fields = read.fields.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
+    let reason = read.reason.map(|reason| reason.as_bytes().to_vec());
+    Some((read.status.as_u16(), reason, fields, input.len() + pieces.map(<[u8]>::len).sum::<usize>()))
+}
+
+/// Reads a head as httparse does, if its lines end in CRLF and nothing precedes it.
+fn read_head_by_httparse(head: &[u8]) -> Option<WholeHead> {
+    let mut room = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Response::new(&mut room);
+    let httparse::Status::Complete(size) = parsed.parse(head).ok()? else { return None };
+    let lines = head[..size].split_inclusive(|byte| *byte == b'\n').all(|line| line.ends_with(b"\r\n"));
+    let status = http::StatusCode::from_u16(parsed.code?).ok()?;
+    if !lines || !head.starts_with(b"HTTP/") {
+        return None;
+    }
+    let fields = parsed.headers.iter().map(|field| (field.name.to_ascii_lowercase(), field.value.to_vec())).collect();
+    let reason = parsed.reason.filter(|reason| Some(*reason) != status.canonical_reason());
+    Some((status.as_u16(), reason.map(|reason| reason.as_bytes().to_vec()), fields, head.len() - size))
+}
+
+/// A head with fields that are all forwarded, about as often valid as not.
+fn head() -> impl Strategy<Value = String> {
+    const LINES: &[&str] = &[
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.0 404 Not Found\r\n",
+        "HTTP/1.1 200\r\n",
+        "HTTP/1.1 500 \r\n",
+        "HTTP/1.1 299 Odd\tphrase \r\n",
+        "HTTP/1.1 200 caf\u{e9}\r\n",
+        "HTTP/1.1 200 OK\n",
+        "HTTP/1.1  200 OK\r\n",
+        "HTTP/1.1 20 OK\r\n",
+        "HTTP/1.1 2000 OK\r\n",
+        "HTTP/1.1 200\tOK\r\n",
+        "HTTP/2.0 200 OK\r\n",
+        "http/1.1 200 OK\r\n",
+        "HTTP/1.1 200 \x01\r\n",
+        "",
+    ];
+    const FIELDS: &[&str] = &[
+        "X: 1\r\n",
+        "Vary:a\r\n",
+        "y:\t 2 \t\r\n",
+        "X-Empty:\r\n",
+        "X-Blank: \t \r\n",
+        "Z: \u{e9}\r\n",
+        "tab: a\tb\r\n",
+    ];
+    const WRONG: &[&str] = &[
+        "X : 1\r\n",
+        " X: 1\r\n",
+        ": 1\r\n",
+        "X\r\n",
+        "X: \r1\r\n",
+        "X: 1\n",
+        "X: \0\r\n",
+        "X: \x7f\r\n",
+        "X(: 1\r\n",
+    ];
+    (
+        proptest::sample::select(LINES),
+        some_of(FIELDS, 3),
+        proptest::option::weighted(0.3, proptest::sample::select(WRONG)),
+        some_of(FIELDS, 1),
+        proptest::sample::select(&["\r\n", "\r\n", "\r\n", "\n", "\r", ""][..]),
+        some_of(&["", "body", "\r\n"], 1),
+    )
+        .prop_map(|(line, fields, wrong, more, end, body)| {
+            [line, &fields, wrong.unwrap_or_default(), &more, end, &body].concat()
+        })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
     fn responses_are_read_as_httparse_reads_them(body in chunked_body(), size in 1_usize..9) {
         prop_assert_eq!(decode(body.as_bytes(), size), decode_by_httparse(body.as_bytes()));
+    }
+
+    #[test]
+    fn heads_of_responses_are_read_as_httparse_reads_them(head in head(), size in 1_usize..99) {
+        prop_assert_eq!(read_head(head.as_bytes(), size), read_head_by_httparse(head.as_bytes()));
     }
 }

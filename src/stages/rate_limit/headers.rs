@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderValue;
-use http::header::{HeaderMap, HeaderName};
+use http::header::HeaderName;
 
 use super::concurrent::Concurrent;
 use super::limit::Limit;
@@ -27,11 +27,8 @@ impl RateLimitHeaders {
         self.0 = Some((limit.policy_item().clone(), HeaderValue::from_static(r#""concurrent";r=0"#)));
     }
 
-    /// Adds the headers, if a limit was checked.
-    pub(crate) fn write_to(self, headers: &mut HeaderMap) {
-        if let Some((policy, state)) = self.0 {
-            headers.insert(RATELIMIT_POLICY, policy);
-            headers.insert(RATELIMIT, state);
-        }
+    /// Returns the header fields; none if no limit was checked.
+    pub(crate) fn into_fields(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        self.0.into_iter().flat_map(|(policy, state)| [(RATELIMIT_POLICY, policy), (RATELIMIT, state)])
     }
 }

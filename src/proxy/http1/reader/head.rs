@@ -14,8 +14,6 @@ use crate::proxy::http1::framing_error::FramingErrorKind;
 
 /// Maximum length of a target (`http::Uri` keeps offsets in 16 bits).
 const TARGET_LIMIT: usize = u16::MAX as usize - 1;
-/// Minimum capacity of the header map, which is reused for the fields of the response.
-const MIN_CAPACITY: usize = 8;
 /// How many fields' capacity is kept between requests.
 const KEPT_FIELDS: usize = 32;
 
@@ -121,8 +119,8 @@ impl Head {
     /// Builds the request head from the bytes whose lines have all been taken. Values are slices of them.
     pub(super) fn build(&self, bytes: &Bytes, framing: Framing) -> Result<RequestHead, FramingErrorKind> {
         let part = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
-        let capacity = self.fields.len().max(MIN_CAPACITY);
-        let mut headers = HeaderMap::try_with_capacity(capacity).map_err(|_| FramingErrorKind::TooManyFields)?;
+        let headers = HeaderMap::try_with_capacity(self.fields.len());
+        let mut headers = headers.map_err(|_| FramingErrorKind::TooManyFields)?;
         for (name, value) in &self.fields {
             let name = HeaderName::from_bytes(part(name)).map_err(|_| FramingErrorKind::Name)?;
             let value =

@@ -1,0 +1,76 @@
+//! The header fields of a response.
+
+use std::collections::HashSet;
+use std::slice;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+/// The fields of a response, in the order in which they are sent. A list, because in most responses no field is looked up by
+/// its name, and a map costs several times as much.
+#[derive(Debug, Default)]
+pub(crate) struct ResponseFields(Vec<(HeaderName, HeaderValue)>);
+
+impl ResponseFields {
+    /// Creates a list with room for this many fields.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
+    /// Adds a field. Others with its name are kept.
+    pub(crate) fn push(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.push((name, value));
+    }
+
+    pub(crate) fn iter(&self) -> slice::Iter<'_, (HeaderName, HeaderValue)> {
+        self.0.iter()
+    }
+
+    /// Removes all fields with this name.
+    pub(crate) fn remove(&mut self, name: &HeaderName) {
+        self.0.retain(|(other, _)| other != name);
+    }
+
+    /// Removes all fields with one of these names.
+    pub(super) fn remove_all(&mut self, names: &HashSet<HeaderName>) {
+        self.0.retain(|(name, _)| !names.contains(name));
+    }
+
+    /// Returns a map of the fields.
+    pub(crate) fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.0.len());
+        for (name, value) in &self.0 {
+            map.append(name, value.clone());
+        }
+        map
+    }
+}
+
+impl From<&HeaderMap> for ResponseFields {
+    fn from(map: &HeaderMap) -> Self {
+        Self(map.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+}
+
+impl Extend<(HeaderName, HeaderValue)> for ResponseFields {
+    fn extend<T: IntoIterator<Item = (HeaderName, HeaderValue)>>(&mut self, fields: T) {
+        self.0.extend(fields);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{lines, map};
+    use super::*;
+
+    #[test]
+    fn fields_with_the_same_name_are_kept_and_removed_together() {
+        let all = map(&[("set-cookie", "a"), ("age", "1"), ("set-cookie", "b"), ("vary", "c")]);
+        let mut fields = ResponseFields::from(&all);
+        assert_eq!(lines(&fields.to_map()), lines(&all));
+        fields.push(HeaderName::from_static("age"), HeaderValue::from_static("2"));
+        fields.remove(&HeaderName::from_static("set-cookie"));
+        assert_eq!(lines(&fields.to_map()), ["age: 1", "age: 2", "vary: c"]);
+        fields.remove_all(&HashSet::from(["age", "x"].map(HeaderName::from_static)));
+        assert_eq!(lines(&fields.to_map()), ["vary: c"]);
+    }
+}
