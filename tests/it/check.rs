@@ -150,6 +150,42 @@ fn a_policy_may_have_many_consumers() {
     assert!(out.starts_with("ok: 1 API, 1 route\n"), "{out}");
 }
 
+#[test]
+fn quotas_that_cannot_hold_are_reported() {
+    for (plans, store, expected) in [
+        ("free: { rate: 1/s, quota: 5/day }", "", Some("begin anew whenever this process starts")),
+        ("free: { rate: 1/s, quota: 5/day }", "store: s", None),
+        ("free: { rate: 1/s, quota: { count: 5/day, zone: Europe/Berlin } }", "store: s", None),
+        ("free: { rate: 1/s, quota: { count: 5/day, zone: Berlin } }", "store: s", Some("`Berlin` is not a time zone")),
+        ("free: { rate: 1/s, quota: [5/day, 9/day] }", "store: s", Some("another quota for each day in this list")),
+        ("free: { rate: 1/s, quota: [] }", "store: s", Some("this list of quotas is empty")),
+        ("free: { rate: 1/s, quota: 5/s }", "store: s", Some("`s` is not a unit of a quota")),
+        ("free: { rate: 1/s, classes: { c: {} } }", "", Some("a class has a `rate` or a `quota`")),
+        (
+            "free: { rate: 1/s, classes: { c: { burst: 2, quota: 5/day } } }",
+            "store: s",
+            Some("`burst` belongs to a `rate`"),
+        ),
+        (
+            "free: { rate: 1/s, count_by: organization, quota: 5/day }, \
+             gold: { rate: 1/s, count_by: organization, quota: { count: 5/day, zone: Europe/Berlin } }",
+            "store: s",
+            Some("count by organization, and their quotas for each day have other time zones"),
+        ),
+    ] {
+        let policy = format!(
+            "version: 1\nlisten: [{{ address: \"127.0.0.1:0\" }}]\nplans: {{ {plans} }}\n{store}\n\
+             consumers: {{ acme: {{ plan: free }} }}\n\
+             apis: {{ a: {{ upstream: \"http://127.0.0.1:9\", routes: {{ GET /x: {{ scopes: [a] }} }} }} }}\n"
+        );
+        let (_, _, problems) = check(&policy, &[]);
+        match expected {
+            Some(text) => assert!(problems.contains(text), "{plans}: {problems}"),
+            None => assert!(!problems.contains("quota"), "{plans}: {problems}"),
+        }
+    }
+}
+
 /// A route that costs more than a limit ever allows at once would refuse every request.
 #[test]
 fn a_cost_that_never_fits_is_reported() {

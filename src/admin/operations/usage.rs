@@ -1,7 +1,7 @@
 //! What consumers have used of their limits.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -13,6 +13,9 @@ use crate::stages::auth::Consumer;
 use crate::stages::auth::directory::Directory;
 use crate::stages::rate_limit::{Limit, Now, usage};
 use crate::state::ledger::Account;
+
+/// How long a page of many consumers may take.
+const WHOLE_PAGE: Duration = Duration::from_secs(8);
 
 /// A consumer, the account in which its requests are counted, and its limits.
 struct Counted<'a> {
@@ -33,11 +36,18 @@ impl Operation<'_> {
     pub(super) async fn usages(&self) -> Result<Completed> {
         let mut page = self.list(self.consumers(), "name")?;
         let items = page.body.get_mut("items").and_then(Value::as_array_mut);
-        for item in items.into_iter().flatten() {
-            let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
-            let consumer = self.counted_consumer(name)?;
-            *item = self.usage_of(&self.counted(&consumer)).await?;
-        }
+        let all = async {
+            for item in items.into_iter().flatten() {
+                let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
+                // One that has gone meanwhile has used nothing.
+                if let Ok(consumer) = self.counted_consumer(name) {
+                    *item = self.usage_of(&self.counted(&consumer)).await?;
+                }
+            }
+            Ok(())
+        };
+        let answered = tokio::time::timeout(WHOLE_PAGE, all).await;
+        answered.unwrap_or_else(|_| Err(unavailable("it did not answer in time about so many consumers")))?;
         Ok(page)
     }
 

@@ -36,7 +36,8 @@ pub(in crate::audit) fn readable(line: &[u8], colour: bool) -> String {
     let status = status.map_or_else(|| "-".to_owned(), |status| status.to_string());
     let method = record.text("/http/request/method").unwrap_or_else(|| "-".to_owned());
     let path = record.text("/url/path").unwrap_or_else(|| "-".to_owned());
-    let consumer = record.text("/user/id").unwrap_or_else(|| "-".to_owned());
+    let consumer = record.text("/bartizan/consumer").or_else(|| record.text("/user/id"));
+    let consumer = consumer.unwrap_or_else(|| "-".to_owned());
     // Writing to a `String` cannot fail. Padding is inside the styles: escape sequences have no width.
     let _ = write!(out, "{dim}{time:<12}{dim:#}  {status_style}{status:>3}{status_style:#}  ");
     let _ = write!(

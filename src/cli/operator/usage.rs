@@ -28,7 +28,7 @@ pub(in crate::cli) struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Let a consumer begin anew with all of its limits
+    /// Let a consumer begin anew with the limits that are shown, and with it those that are counted with it
     #[command(after_help = "Example: bartizan usage reset acme")]
     Reset {
         /// Name of the consumer

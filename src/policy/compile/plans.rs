@@ -60,7 +60,32 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         }
     }
     warn_of_lost_quotas(context, document, &plans, at);
+    same_zones(context, document, at);
     plans
+}
+
+/// Plans that count by organization count in one account, in which a quota has one calendar.
+fn same_zones(context: &mut Context<'_>, document: &Document, at: At<'_>) {
+    let mut known = BTreeMap::new();
+    let together = document.plans.iter().filter(|(_, plan)| plan.count_by == Some(CountBy::Organization));
+    for (name, plan) in together {
+        let of_classes = plan.classes.iter().map(|(class, limits)| (class.as_str(), limits.quota.as_ref()));
+        let all = std::iter::once(("", plan.quota.as_ref())).chain(of_classes);
+        for (class, quota) in all
+            .flat_map(|(class, quotas)| quotas.into_iter().flat_map(move |one| &one.all).map(move |one| (class, one)))
+        {
+            let zone = quota.zone.as_deref().unwrap_or("UTC");
+            let (first, other) = *known.entry((class, quota.count.unit)).or_insert((zone, name.as_str()));
+            if first != zone {
+                let message = format!(
+                    "this plan and {} count by organization, and their quotas for each {} have other time zones",
+                    quote(other),
+                    quota.count.unit
+                );
+                context.error(at.key(name), message).help("write the same `zone` in both");
+            }
+        }
+    }
 }
 
 /// Without a store, what has been used of quotas is forgotten when the process ends.
@@ -68,7 +93,8 @@ fn warn_of_lost_quotas(context: &mut Context<'_>, document: &Document, plans: &P
     let with_quota = plans.values().find(|plan| plan.limits().any(Limit::is_quota));
     if let (Some(plan), None) = (with_quota, &document.store) {
         context
-            .warning(at.key(plan.name()), "quotas begin anew whenever this process starts, because there is no `store`")
+            .warning(at.key(plan.name()), "quotas begin anew whenever this process starts, and 100,000 callers that only a token names are told apart: there is no \
+                 `store`")
             .help("write `store: state/`, or a Redis that all nodes share");
     }
 }

@@ -230,6 +230,13 @@ impl RecordGuard {
     /// Records that this request has used much of a quota.
     fn record_alert(&self, alert: &Alert) {
         let Some(caller) = self.trace.caller.as_deref() else { return };
+        tracing::warn!(
+            consumer = &**caller.consumer(),
+            quota = &*alert.limit,
+            resets = %alert.resets,
+            "{} percent of a quota is used",
+            alert.percent
+        );
         let id = RequestId::new(self.exchange.at);
         let facts = Record::of(&self.exchange, &self.client.peer, QUOTA_USED, self.view.in_force.policy.digest());
         self.worker.recorder.record(&Record {
@@ -268,7 +275,7 @@ impl Drop for RecordGuard {
         let recorder = &self.worker.recorder;
         if !recorder.is_silent() && (self.admitted || !recorder.drops()) {
             self.record(duration);
-            counting.alerts.iter().for_each(|alert| self.record_alert(alert));
         }
+        counting.alerts.iter().for_each(|alert| self.record_alert(alert));
     }
 }

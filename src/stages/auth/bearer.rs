@@ -141,6 +141,6 @@ impl Authentication {
             confirmation: claims.confirmation.clone(),
             usage: None,
         };
-        Ok(Caller::new(consumer, account, verified).counting_users(&self.ledger, tick))
+        Ok(Caller::new(consumer, account, verified).counting_users(&self.ledger, &settings.name, tick))
     }
 }

@@ -220,9 +220,9 @@ impl Caller {
     }
 
     /// Counts what its user does, if its plan limits users.
-    pub(super) fn counting_users(self, ledger: &Ledger, now: Tick) -> Self {
+    pub(super) fn counting_users(self, ledger: &Ledger, issuer: &str, now: Tick) -> Self {
         let user = self.user.as_deref().filter(|_| self.plan().is_some_and(Plan::limits_users));
-        let user_account = user.map(|user| ledger.user(self.consumer(), user, now));
+        let user_account = user.map(|user| ledger.user(self.consumer(), &format!("{issuer}:{user}"), now));
         Self { user_account, ..self }
     }
 

@@ -10,12 +10,15 @@ use jiff::{Timestamp, ToSpan};
 
 use super::now::Now;
 use super::outcome::{Exceeded, Fits};
-use crate::state::ledger::{Terms, Use, alert_share};
+use crate::state::ledger::{Terms, Use, alert};
 
 /// The part of a quota that a node takes from a store in advance at most.
 const LARGEST_PART: u32 = 100;
 /// No block is larger: what a node that is killed has taken is lost until the quota begins anew.
 const LARGEST_BLOCK: u32 = 1000;
+
+/// A count that begins so much later than now, in seconds, was begun by a wrong clock.
+const WRONG_CLOCK: i64 = 86_400;
 
 /// When a quota begins anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,10 +96,14 @@ impl Quota {
         if since <= now && now < ends {
             return Window { since, ends };
         }
-        // A moment that no calendar can name has a window that never ends.
-        let (since, ends) = self.bounds(at).unwrap_or((0, u32::MAX));
-        self.last.store(u64::from(since) << 32 | u64::from(ends), Ordering::Relaxed);
-        Window { since, ends }
+        match self.bounds(at) {
+            Some((since, ends)) => {
+                self.last.store((u64::from(since) << 32) | u64::from(ends), Ordering::Relaxed);
+                Window { since, ends }
+            }
+            // Before 1970, or after 2106: what is used counts until the clock is right.
+            None => Window { since: 0, ends: u32::MAX },
+        }
     }
 
     fn bounds(&self, at: Timestamp) -> Option<(u32, u32)> {
@@ -120,11 +127,13 @@ impl Quota {
         }
     }
 
-    /// Begins anew in a new window. What was used in one that began later counts in this one, too: a clock that is set back,
-    /// and another time zone, refill nobody.
+    /// Begins anew in a new window. What was used in one that began later counts in this one, too, so that a clock that is set
+    /// back refills nobody, unless that was so much later that the clock must have been wrong. In another time zone, the window
+    /// may begin anew earlier, once.
     pub(super) fn renew(&self, used: &mut Use, now: Now) {
         let window = self.window(now.at);
-        if used.since < window.since {
+        let is_wrong = i64::from(used.since) > now.at.as_second().saturating_add(WRONG_CLOCK);
+        if used.since < window.since || is_wrong {
             (used.since, used.used, used.told, used.alert) = (window.since, 0, 0, 0);
             // What was taken in advance, or is owed, is part of the former window.
             (used.block.tokens, used.block.owed, used.block.refused) = (0, 0, None);
@@ -151,7 +160,7 @@ impl Quota {
     /// Decides like [`Self::decide`], for the share of one of so many nodes: its part of what was left when the store answered
     /// last.
     pub(super) fn decide_share(&self, nodes: u32, used: &Use, cost: NonZeroU32, now: Now) -> Result<Fits, Exceeded> {
-        let spent = u32::try_from(used.block.owed.max(0)).unwrap_or(u32::MAX);
+        let spent = u32::try_from(used.block.owed.max(0)).unwrap_or(u32::MAX).saturating_add(used.block.telling);
         self.decide_of((self.remaining(used) / nodes.max(1)).saturating_sub(spent), used, cost, now)
     }
 
@@ -176,10 +185,8 @@ impl Quota {
     /// Counts a request, and notes if that is worth an alert.
     pub(super) fn take(&self, used: &mut Use, cost: NonZeroU32) {
         used.used = used.used.saturating_add(cost.get());
-        let share = alert_share(used.used, self.count.get());
-        if share > used.told {
-            (used.told, used.alert) = (share, share);
-        }
+        let (told, share) = alert(used.used, self.count.get(), used.told);
+        (used.told, used.alert) = (told, used.alert.max(share));
     }
 }
 
@@ -256,6 +263,24 @@ mod tests {
         assert_eq!(call("2026-02-28T23:00:00Z", 1), Err((0, hours(1))));
     }
 
+    /// A clock that was wrong does not count for ever: neither before 1970, nor far ahead.
+    #[test]
+    fn a_wrong_clock_ends_with_its_correction() {
+        let (quota, mut used) = (quota(3, Every::Day, "Europe/Berlin"), Use::default());
+        for (at, used_before) in [("1969-12-31T23:59:00Z", 0), ("2026-11-27T12:00:00Z", 0), ("2027-11-27T12:00:00Z", 0)]
+        {
+            let now = Now { tick: Tick(1), at: at.parse().unwrap() };
+            quota.renew(&mut used, now);
+            assert_eq!(used.used, used_before, "{at}");
+            quota.take(&mut used, NonZeroU32::MIN);
+        }
+        quota.renew(&mut used, now("2026-11-27T13:00:00Z"));
+        assert_eq!(
+            (used.used, quota.resets("2026-11-27T13:00:00Z".parse().unwrap()).to_string()),
+            (0, "2026-11-27T23:00:00Z".to_owned())
+        );
+    }
+
     #[test]
     fn each_share_is_reported_once() {
         let (quota, mut used, mut alerts) = (quota(10, Every::Day, "UTC"), Use::default(), Vec::new());
@@ -275,6 +300,9 @@ mod tests {
             (used.used, used.block.owed) = (70, owed);
             quota.decide_share(3, &used, NonZeroU32::new(cost).unwrap(), now).map(|fits| fits.remaining).ok()
         };
+        let mut telling = Use::default();
+        (telling.used, telling.block.telling) = (70, 10);
+        assert!(quota.decide_share(3, &telling, NonZeroU32::MIN, now).is_err(), "what is being told is spent");
         for (owed, cost, left) in [(0, 1, Some(9)), (9, 1, Some(0)), (10, 1, None), (0, 11, None), (-5, 10, Some(0))] {
             assert_eq!(share(owed, cost), left, "{owed} {cost}");
         }

@@ -17,7 +17,7 @@ use super::no_answer::NoAnswer;
 use super::question::{AskedLimit, Given, Question};
 use crate::error_text;
 use crate::state::database;
-use crate::state::ledger::{LimitId, Terms, alert_share};
+use crate::state::ledger::{LimitId, Terms, alert};
 
 /// The file in the folder.
 const FILE: &str = "counts.redb";
@@ -29,8 +29,11 @@ const BATCH: usize = 1024;
 const ROUND: Duration = Duration::from_secs(1);
 /// How many counts are looked at then.
 const SWEPT: usize = 1000;
-/// How long counts are kept after their window, in seconds: a clock that is set back refills nobody.
+/// How long counts are kept after their window at least, in seconds, and otherwise as long as the window: a clock that is set
+/// back by less refills nobody.
 const KEPT: u32 = 3600;
+/// A count that begins so much later than now, in seconds, was begun by a wrong clock.
+const WRONG_CLOCK: u32 = 86_400;
 
 /// What has been used of each quota: by account and quota.
 const COUNTS: TableDefinition<'_, &[u8], Row> = TableDefinition::new("counts");
@@ -202,7 +205,9 @@ impl Writer {
             }
             let removed = if sweep { remove_old(&mut table, swept, now)? } else { 0 };
             drop(table);
-            if jobs.is_empty() && removed == 0 {
+            let only_look =
+                |job: &&Job| matches!(job, Job::Answer(question) if question.limits.iter().all(AskedLimit::only_looks));
+            if jobs.iter().all(only_look) && removed == 0 {
                 transaction.abort()?;
             } else {
                 transaction.commit()?;
@@ -225,15 +230,17 @@ fn seconds(at: Timestamp) -> u32 {
 /// Decides all limits of a question, then takes from all of them or from none.
 fn decide(table: &mut Table<'_, &[u8], Row>, question: &Question, now: Timestamp) -> Result<Vec<Given>, redb::Error> {
     let mut counts = Vec::with_capacity(question.limits.len());
+    let latest = seconds(now).saturating_add(WRONG_CLOCK);
     for asked in &question.limits {
         let stored = table.get(&*key(&question.account, asked.id))?.map(|row| row.value());
+        let stored = stored.filter(|(began, ..)| *began <= latest);
         counts.push(Count::of(asked, stored));
     }
     let fits = question.limits.iter().zip(&counts).all(|(asked, count)| count.free() >= asked.need);
     let mut given = Vec::with_capacity(counts.len());
     for (asked, mut count) in question.limits.iter().zip(counts) {
         let answer = count.give(asked, fits, now);
-        if count.used > 0 || count.was_stored {
+        if !asked.only_looks() && (count.used > 0 || count.was_stored) {
             let row = (count.since, count.ends, count.used, count.told);
             table.insert(&*key(&question.account, asked.id), row)?;
         }
@@ -259,8 +266,8 @@ fn remove_old(table: &mut Table<'_, &[u8], Row>, swept: &mut Vec<u8>, now: Times
     let (mut old, mut looked_at, mut last) = (Vec::new(), 0, Vec::new());
     for row in table.range::<&[u8]>(&**swept..)?.take(SWEPT) {
         let (key, row) = row?;
-        let (_, ends, ..) = row.value();
-        if ends.saturating_add(KEPT) < seconds(now) {
+        let (since, ends, ..) = row.value();
+        if ends.saturating_add(KEPT.max(ends.saturating_sub(since))) < seconds(now) {
             old.push(key.value().to_vec());
         }
         looked_at += 1;
@@ -309,9 +316,10 @@ impl Count {
         let least = asked.need.max(asked.worth);
         let tokens = if fits { asked.want.min(self.free()).min(least.max(self.free() / 4)) } else { 0 };
         self.used += tokens;
-        let share = alert_share(self.used, self.most);
-        let alert = if share > self.told { share } else { 0 };
-        self.told = self.told.max(share);
+        let (told, alert) = alert(self.used, self.most, self.told);
+        // Who only looks reports nothing.
+        let (told, alert) = if asked.only_looks() { (self.told, 0) } else { (told, alert) };
+        self.told = told;
         let rest = i128::from(self.ends) * 1_000_000_000 - now.as_nanosecond();
         let rest = u64::try_from(rest.max(0)).unwrap_or(u64::MAX);
         let wait = if self.free() < least { rest } else { 0 };

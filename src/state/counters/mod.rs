@@ -334,6 +334,83 @@ mod tests {
         .await;
     }
 
+    /// A clock that is far ahead would freeze the quota of everybody; one that was set back refills nobody.
+    #[tokio::test]
+    async fn a_window_of_the_future_is_not_begun_and_not_kept() {
+        let Some(server) = Server::start() else { return };
+        let (redis, ahead) = (start(&server), Question { account: "c:acme".into(), limits: vec![quota_ahead(3600)] });
+        let error = redis.look(&ahead).await.unwrap_err();
+        assert!(error.contains("more than a minute ahead"), "{error}");
+        in_both(async |counters| {
+            let today = ask(counters, "c:acme", quota(10, 60, 10, 10)).await;
+            assert_eq!(today.tokens, 10);
+            assert_eq!(
+                ask(counters, "c:acme", AskedLimit { need: 1, want: 1, ..quota(10, DAY, 1, 1) }).await.tokens,
+                0
+            );
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let counters = Counters::in_folder(folder.path(), Ledger::new(Instant::now()).clock()).unwrap();
+        let wrong = counters.look(&Question { limits: vec![quota_ahead(400 * DAY)], ..ahead }).await.unwrap();
+        assert_eq!(wrong[0].tokens, 10);
+        assert_eq!(ask(&counters, "c:acme", quota(10, 60, 3, 3)).await.tokens, 3);
+    }
+
+    fn quota_ahead(seconds: u32) -> AskedLimit {
+        let since = u32::try_from(Timestamp::now().as_second()).unwrap() + seconds;
+        AskedLimit { terms: Terms::Quota { count: 10, since, ends: since + DAY }, ..quota(10, 0, 10, 10) }
+    }
+
+    /// Who looks takes nothing, and no alert from the one that it is for.
+    #[tokio::test]
+    async fn who_looks_changes_nothing() {
+        in_both(async |counters| {
+            assert_eq!(ask(counters, "c:acme", quota(10, 60, 7, 7)).await.alert, 0);
+            let terms = quota(8, 60, 0, 0).terms;
+            let looks = ask(counters, "c:acme", AskedLimit::look(LimitId::quota(None, "day"), terms)).await;
+            assert_eq!((looks.left, looks.tokens, looks.alert), (1, 0, 0));
+            assert_eq!(ask(counters, "c:acme", quota(8, 60, 1, 1)).await.alert, 100);
+            let unknown = AskedLimit::look(LimitId::quota(None, "day"), terms);
+            assert_eq!(ask(counters, "c:globex", unknown).await.left, 8);
+        })
+        .await;
+    }
+
+    /// What the store was told in an answer that came too late is not spent again meanwhile, and alerts are not lost.
+    #[tokio::test]
+    async fn a_late_answer_is_learnt() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(Instant::now());
+        let counters = Counters::in_folder(folder.path(), ledger.clock()).unwrap();
+        let (account, id) = (ledger.listed("acme"), LimitId::quota(None, "day"));
+        let asks = quota(100, 60, 0, 0);
+        let Terms::Quota { since, .. } = asks.terms else { unreachable!() };
+        let question =
+            |owed| Question { account: account.name().into(), limits: vec![AskedLimit { owed, since, ..asks }] };
+        let now = ledger.tick(Instant::now());
+        {
+            let mut uses = account.uses();
+            uses.belong_to(counters.id());
+            uses.of(id, now).block.owed = 90;
+            assert_eq!((uses.of(id, now).take_owed(asks.terms, now), uses.of(id, now).block.telling), (90, 90));
+        }
+        // The question has no answer in time; then it has one.
+        counters.shared.learn(&account, &question(90), None);
+        assert_eq!(account.uses().of(id, now).block.owed, 90);
+        let given = counters.look(&question(90)).await.unwrap();
+        counters.shared.learn_late(&account, &question(90), &given);
+        {
+            let mut uses = account.uses();
+            let used = uses.of(id, now);
+            assert_eq!((used.used, used.block.owed, used.block.telling, used.alert), (90, 0, 0, 80));
+        }
+        // One of yesterday changes nothing of today.
+        let yesterday = Given { since: since - DAY, tokens: 5, ..given[0] };
+        counters.shared.learn_late(&account, &question(0), &[yesterday]);
+        assert_eq!(account.uses().of(id, now).block.owed, 0);
+    }
+
     /// A process that is killed, or starts anew, refills nobody.
     #[tokio::test]
     async fn a_folder_keeps_what_was_used() {

@@ -28,6 +28,7 @@ for i, key in ipairs(KEYS) do
   local want, worth, owed = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
   local known = redis.call('GET', key)
   local limit = { one = one, most = most, known = known, need = need, want = want, worth = worth }
+  limit.looks = want == 0 and owed == 0
   if one > 0 and most > 0 then
     limit.window = one * most
     local full = math.max(now, tonumber(known or '0'))
@@ -36,8 +37,11 @@ for i, key in ipairs(KEYS) do
   elseif most > 0 then
     limit.began, limit.used, limit.told = tonumber(ARGV[at + 8]), 0, 0
     limit.ends = tonumber(ARGV[at + 9])
+    if limit.began > time[1] + 60 then
+      return redis.error_reply('ERR the clock of this node is more than a minute ahead of the clock of the store')
+    end
     local began, used, told = string.match(known or '', '^(%d+):(%d+):(%d+)$')
-    if began and tonumber(began) >= limit.began then
+    if began and tonumber(began) >= limit.began and tonumber(began) <= time[1] + 86400 then
       limit.began, limit.used, limit.told = tonumber(began), tonumber(used), tonumber(told)
     end
     if tonumber(ARGV[at + 7]) == limit.began then
@@ -71,13 +75,17 @@ for i, key in ipairs(KEYS) do
     limit.used = limit.used + given
     local level, alert = 0, 0
     if limit.used >= limit.most then level = 100 elseif limit.used * 5 >= limit.most * 4 then level = 80 end
+    if limit.used * 100 < limit.most * (limit.told - 10) then limit.told = 0 end
     if level > limit.told then
       limit.told, alert = level, level
     end
     local rest = math.max(0, limit.ends * 1000000 - now)
-    if limit.used > 0 or limit.known then
-      local kept = string.format('%.0f:%.0f:%.0f', limit.began, limit.used, limit.told)
-      redis.call('SET', key, kept, 'PX', math.ceil(rest / 1000) + 3600000)
+    local kept = string.format('%.0f:%.0f:%.0f', limit.began, limit.used, limit.told)
+    if limit.looks then
+      alert = 0
+    elseif limit.used > 0 or limit.known then
+      local ends = math.max(math.ceil(rest / 1000) + 3600000, limit.known and redis.call('PTTL', key) or 0)
+      redis.call('SET', key, kept, 'PX', ends)
     end
     reply[i] = { given, left < least and math.ceil(rest) or 0, math.ceil(rest), left, limit.began, alert }
   end
@@ -152,6 +160,11 @@ impl AskedLimit {
         let terms = used.block.terms?;
         let owed = used.take_owed(terms, now);
         (owed != 0).then_some(Self { id, terms, need: 0, want: 0, worth: 0, owed, since: used.block.since })
+    }
+
+    /// Whether it takes nothing and tells nothing.
+    pub(super) fn only_looks(&self) -> bool {
+        self.want == 0 && self.owed == 0
     }
 
     /// Asks what is left, and takes nothing.

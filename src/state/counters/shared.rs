@@ -12,7 +12,7 @@ use super::folder::FolderCounts;
 use super::no_answer::NoAnswer;
 use super::question::{Given, Question};
 use super::redis_counts::RedisCounts;
-use crate::state::ledger::{Account, Clock, Refused, Terms};
+use crate::state::ledger::{Account, Clock, Refused, Terms, Use};
 
 /// How long a block may be kept: what is left is returned then.
 const LAPSE: u64 = 100_000_000;
@@ -126,7 +126,8 @@ impl Shared {
             let error = &error.why;
             tracing::warn!(
                 error,
-                "the store does not answer about limits; each node follows `store.limits.on_failure`"
+                "the store does not answer about limits; until it does, `store.limits.on_failure` decides, or with a folder \
+                 requests with a quota are refused"
             );
         }
         if (given_up || error.is_broken)
@@ -146,7 +147,7 @@ impl Shared {
         for (index, asked) in question.limits.iter().enumerate() {
             let used = uses.of(asked.id, now);
             let block = &mut used.block;
-            block.terms = Some(asked.terms);
+            (block.terms, block.telling) = (Some(asked.terms), 0);
             match answer.and_then(|answer| answer.get(index)) {
                 // What was returned is not returned again: the store may have taken it back.
                 None => block.owed += asked.owed.max(0),
@@ -154,11 +155,8 @@ impl Shared {
                 Some(given) if given.since < used.since => {}
                 Some(given) => {
                     (used.is_stored, used.full_at) = (true, now.0.saturating_add(given.full_after));
-                    block.since = given.since;
-                    if let Terms::Quota { count, .. } = asked.terms {
-                        used.used = count.saturating_sub(given.left);
-                        used.alert = used.alert.max(given.alert);
-                    }
+                    used.learn_quota(asked.terms, given);
+                    let block = &mut used.block;
                     if asked.want > 0 {
                         block.tokens = block.left(now).saturating_add(given.tokens);
                         block.lapses = now.0 + LAPSE;
@@ -187,9 +185,14 @@ impl Shared {
             return;
         }
         for (asked, given) in question.limits.iter().zip(given) {
-            let block = &mut uses.of(asked.id, now).block;
-            (block.terms, block.since) = (Some(asked.terms), given.since);
-            block.owed -= asked.owed.max(0) + i64::from(given.tokens);
+            let used = uses.of(asked.id, now);
+            if given.since < used.since.max(used.block.since) {
+                continue;
+            }
+            used.full_at = now.0.saturating_add(given.full_after);
+            used.block.terms = Some(asked.terms);
+            used.block.owed -= asked.owed.max(0) + i64::from(given.tokens);
+            used.learn_quota(asked.terms, given);
             self.taken.fetch_add(given.tokens.into(), Ordering::Relaxed);
         }
         drop(uses);
@@ -206,6 +209,18 @@ impl Shared {
             uses.returning = true;
             let lapses = self.clock.tick(Instant::now()).0 + LAPSE;
             self.returning.lock().unwrap_or_else(PoisonError::into_inner).push_back((lapses, Arc::downgrade(account)));
+        }
+    }
+}
+
+impl Use {
+    /// Notes what the store says of a quota, which may have begun anew there already.
+    fn learn_quota(&mut self, terms: Terms, given: &Given) {
+        self.block.since = given.since;
+        if let Terms::Quota { count, .. } = terms {
+            self.since = self.since.max(given.since);
+            self.used = count.saturating_sub(given.left);
+            self.alert = self.alert.max(given.alert);
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use self::account::Holder;
 pub(crate) use self::account::{Account, InFlight, Uses};
 pub(crate) use self::limit_id::LimitId;
-pub(crate) use self::used::{Refused, Terms, Use, alert_share};
+pub(crate) use self::used::{Refused, Terms, Use, alert};
 use crate::exchange::ClientNetwork;
 pub(crate) use crate::exchange::Tick;
 
@@ -101,6 +101,9 @@ impl<K: std::hash::Hash + Eq, A: Idle> Accounts<K, A> {
             self.swept = now;
             // An account with another handle is in use, even if its buckets are idle.
             self.known.retain(|_, account| Arc::strong_count(account) > 1 || !account.is_idle(now));
+            if self.known.len() >= capacity {
+                tracing::warn!(capacity, "so many callers are busy that new ones are counted together");
+            }
         }
         if self.known.len() >= capacity {
             return Arc::clone(&self.shared);
@@ -139,6 +142,8 @@ pub(crate) struct Ledger {
     unlisted: Mutex<Accounts<Box<str>, Account>>,
     /// Users that consumers act for, by both names.
     users: Mutex<Accounts<ConsumerAndUser, Account>>,
+    /// When too many users are busy, new ones of a consumer share one of these.
+    crowds: Mutex<Accounts<Box<str>, Account>>,
     /// Callers of public routes.
     addresses: Mutex<Accounts<ClientNetwork, Account>>,
     /// Client addresses whose attempts failed.
@@ -156,6 +161,7 @@ impl Ledger {
             organizations: Mutex::default(),
             unlisted: Mutex::new(Accounts::new(Account::new(Holder::Unlisted, "*"))),
             users: Mutex::new(Accounts::new(Account::new(Holder::User, "*"))),
+            crowds: Mutex::new(Accounts::new(Account::new(Holder::User, "*"))),
             addresses: Mutex::new(Accounts::new(Account::new(Holder::Address, "*"))),
             failing: Mutex::new(Accounts::new(FailedAttempts::default())),
             failing_until: AtomicU64::new(0),
@@ -192,12 +198,19 @@ impl Ledger {
         self.unlisted.lock().unwrap_or_else(PoisonError::into_inner).get(name.into(), new, CAPACITY, now)
     }
 
-    /// The account of a user that a consumer acts for.
+    /// The account of a user that a consumer acts for; `user` names its issuer, too.
     pub(crate) fn user(&self, consumer: &str, user: &str, now: Tick) -> Arc<Account> {
         // The names with their lengths, so that no two pairs have the same.
         let new = || Account::new(Holder::User, &format!("{}:{consumer}:{user}", consumer.len()));
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        users.get((consumer.into(), user.into()), new, CAPACITY, now)
+        let account = {
+            let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+            let account = users.get((consumer.into(), user.into()), new, CAPACITY, now);
+            (!Arc::ptr_eq(&account, &users.shared)).then_some(account)
+        };
+        account.unwrap_or_else(|| {
+            let new = || Account::new(Holder::User, &format!("{}:{consumer}:*", consumer.len()));
+            self.crowds.lock().unwrap_or_else(PoisonError::into_inner).get(consumer.into(), new, CAPACITY, now)
+        })
     }
 
     /// The account of a client address.
@@ -237,11 +250,12 @@ impl Ledger {
 
     /// Resets all limits, for rehearsals: every test begins with fresh limits.
     pub(crate) fn forget(&self) {
-        let Self { clock: _, listed, organizations, unlisted, users, addresses, failing, failing_until } = self;
+        let Self { clock: _, listed, organizations, unlisted, users, crowds, addresses, failing, failing_until } = self;
         listed.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|account| account.forget());
         organizations.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|account| account.forget());
         unlisted.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
         users.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
+        crowds.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
         addresses.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
         failing.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
         failing_until.store(0, Ordering::Relaxed);
@@ -270,6 +284,29 @@ mod tests {
         let fifth = get(&mut accounts, "fifth", FIRST_TICK + 2 * SWEEP_EVERY);
         assert!(Arc::ptr_eq(&fourth, &fifth) && !Arc::ptr_eq(&third, &fourth), "newcomers share one account");
         assert_eq!(accounts.known.len(), 2);
+    }
+
+    /// A user of one consumer is none of another, and the crowd of one is not that of another.
+    #[test]
+    fn users_have_accounts_of_their_own() {
+        let ledger = Ledger::new(Instant::now());
+        let user = |consumer: &str, user: &str| ledger.user(consumer, user, Tick(FIRST_TICK));
+        let alice = user("app", "corp:alice");
+        assert!(Arc::ptr_eq(&alice, &user("app", "corp:alice")));
+        for (consumer, name) in
+            [("app", "corp:bob"), ("web", "corp:alice"), ("app", "partner:alice"), ("app:corp", "alice")]
+        {
+            let other = user(consumer, name);
+            assert!(!Arc::ptr_eq(&alice, &other) && alice.name() != other.name(), "{consumer} {name}");
+        }
+        let mut users = Accounts::new(Account::new(Holder::User, "*"));
+        std::mem::swap(&mut *ledger.users.lock().unwrap(), &mut users);
+        let mut held = Vec::new();
+        for number in 0..CAPACITY {
+            held.push(user("app", &number.to_string()));
+        }
+        let crowd = user("app", "one too many");
+        assert!(Arc::ptr_eq(&crowd, &user("app", "another")) && !Arc::ptr_eq(&crowd, &user("web", "another")));
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(crate) struct Block {
     pub(crate) since: u32,
     /// What the store does not know yet: spent without it, or, if negative, returned to it.
     pub(crate) owed: i64,
+    /// What the store is being told that was spent without it, until it answers.
+    pub(crate) telling: u32,
     /// The store's last refusal.
     pub(crate) refused: Option<Refused>,
 }
@@ -77,11 +79,22 @@ pub(crate) struct Refused {
 }
 
 /// The share of a quota, in percent, that is worth an alert once it is used; 0: none yet.
-pub(crate) fn alert_share(used: u32, most: u32) -> u8 {
+fn alert_share(used: u32, most: u32) -> u8 {
     match (u64::from(used), u64::from(most)) {
         (used, most) if used >= most => 100,
         (used, most) if used * 5 >= most * 4 => 80,
         _ => 0,
+    }
+}
+
+/// Decides what to report: the share that was told by now, and the one to tell; 0: none. What was told is forgotten once
+/// usage is ten percent below it, as after the quota was raised.
+pub(crate) fn alert(used: u32, most: u32, told: u8) -> (u8, u8) {
+    let share = alert_share(used, most);
+    let is_far_below = u64::from(used) * 100 < u64::from(most) * u64::from(told.saturating_sub(10));
+    match if is_far_below { 0 } else { told } {
+        told if share > told => (share, share),
+        told => (told, 0),
     }
 }
 
@@ -139,6 +152,7 @@ impl Use {
     pub(crate) fn take_owed(&mut self, terms: Terms, now: Tick) -> i64 {
         self.block.terms = Some(terms);
         let owed = std::mem::take(&mut self.block.owed);
+        self.block.telling = u32::try_from(owed.max(0)).unwrap_or(u32::MAX);
         match terms {
             Terms::Rate { one, .. } => {
                 let missing = self.full_at.saturating_sub(now.0).div_ceil(one.max(1));
@@ -206,6 +220,28 @@ mod tests {
             (rate(10, 6), quota(6, 0), false),
         ] {
             assert_eq!(one.is_same_limit(other), same, "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_told_once_until_usage_is_far_below_it() {
+        let mut told = 0;
+        for (used, most, alert) in [
+            (79, 100, 0),
+            (80, 100, 80),
+            (79, 100, 0),
+            (81, 100, 0),
+            (100, 100, 100),
+            (95, 100, 0),
+            (100, 100, 0),
+            (100, 200, 0),
+            (160, 200, 80),
+            (200, 200, 100),
+            (u32::MAX, u32::MAX, 0),
+        ] {
+            let now = super::alert(used, most, told);
+            told = now.0;
+            assert_eq!(now.1, alert, "{used} of {most}");
         }
     }
 

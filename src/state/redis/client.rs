@@ -24,6 +24,17 @@ pub(crate) enum Client {
 impl Client {
     /// Prepares connections; asks no server yet.
     pub(crate) fn new(servers: &RedisServers) -> Result<Self, RedisError> {
+        // Whoever asks has a deadline; what is tried again behind it would only come too late.
+        Self::trying(servers, 2)
+    }
+
+    /// Prepares connections for commands that must not be executed twice: none is sent again, and one that a cluster sends to
+    /// another server fails.
+    pub(crate) fn trying_once(servers: &RedisServers) -> Result<Self, RedisError> {
+        Self::trying(servers, 0)
+    }
+
+    fn trying(servers: &RedisServers, retries: u32) -> Result<Self, RedisError> {
         let certificates =
             || TlsCertificates { client_tls: None, root_cert: servers.ca.as_ref().map(|ca| ca.as_bytes().to_vec()) };
         Ok(match &servers.topology {
@@ -37,8 +48,7 @@ impl Client {
             }
             Topology::Cluster(urls) => {
                 let builder = ClusterClient::builder(urls.iter().map(ExposeSecret::expose_secret));
-                // Whoever asks has a deadline; what is tried again behind it would only come too late.
-                let builder = builder.retries(2);
+                let builder = builder.retries(retries);
                 let builder = if servers.ca.is_some() { builder.certs(certificates()) } else { builder };
                 Self::Cluster(Box::new(builder.build()?))
             }

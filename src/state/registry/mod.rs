@@ -48,7 +48,7 @@ pub(crate) use self::store_error::StoreError;
 use super::counters::Counters;
 use super::epoch::Epoch;
 use super::ledger::Clock;
-use super::redis::StoreDeadlines;
+use super::redis::{Client, StoreDeadlines};
 
 /// How often uses of keys are written.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -134,7 +134,12 @@ impl Registry {
                 let deadlines = StoreDeadlines(timeout);
                 let store = Redis::open(&servers, &prefix, deadlines, &self.memory, &self.health)?;
                 let loaded = store.loaded();
-                let _ = self.counters.set(Counters::in_redis(store.client(), &prefix, deadlines, self.clock));
+                let _ = self.counters.set(Counters::in_redis(
+                    Client::trying_once(&servers).map_err(|error| StoreError::Unusable(error.to_string()))?,
+                    &prefix,
+                    deadlines,
+                    self.clock,
+                ));
                 let _ = self.store.set(Store::Redis(Box::new(store)));
                 if tokio::time::timeout(FIRST_LOAD, loaded).await.is_err() {
                     tracing::warn!("the store has not been read yet; requests are answered with 503 until then");

@@ -109,11 +109,6 @@ impl Redis {
         Ok(Self { client, names, deadlines, connection: Mutex::default(), position, follower, claims })
     }
 
-    /// What opens connections to it.
-    pub(super) fn client(&self) -> Client {
-        self.client.clone()
-    }
-
     /// Returns the single-use values that nodes share.
     pub(super) fn claims(&self) -> &SingleUse {
         &self.claims
