@@ -286,6 +286,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::budget::Steps;
     use crate::stages::strict_json::Intake;
 
     fn field(style: Style, explode: bool, schema: &Value) -> Field {
@@ -295,7 +296,7 @@ mod tests {
     /// S1: the items of a list, and the members of an object, are found in one pass. Two would take minutes here.
     #[test]
     fn long_lists_and_objects_are_read_in_one_pass() {
-        let intake = Intake::new(0);
+        let intake = Intake::new(0, Steps::new(1000));
         let decoding = Decoding { encoding: TextEncoding::Form, intake: &intake };
         let list = json!({"type": "array", "items": {"type": "integer"}});
         for style in [Style::Form, Style::SpaceDelimited, Style::PipeDelimited] {
@@ -351,7 +352,10 @@ mod tests {
             (Style::Form, false, &text, "a+b%2Bc", Some(json!("a b+c"))),
         ] {
             let got = field(style, explode, schema)
-                .value(&[written], Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20) })
+                .value(
+                    &[written],
+                    Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20, Steps::new(1000)) },
+                )
                 .map(|draft| draft.value());
             assert_eq!(got.as_ref().ok(), value.as_ref(), "{style:?} {explode} {written}: {got:?}");
         }
@@ -364,7 +368,10 @@ mod tests {
         let parameter = field(Style::Json, true, &list);
         let value = |field: &Field| {
             field
-                .value(&["3", "4"], Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20) })
+                .value(
+                    &["3", "4"],
+                    Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20, Steps::new(1000)) },
+                )
                 .map(|draft| draft.value())
         };
         assert_eq!(value(&parameter), Err(TWICE));
@@ -396,7 +403,10 @@ mod tests {
         ] {
             assert_eq!(
                 field(Style::Form, true, &schema)
-                    .value(&[text], Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20) })
+                    .value(
+                        &[text],
+                        Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20, Steps::new(1000)) }
+                    )
                     .map(|draft| draft.value()),
                 Ok(value),
                 "{schema} {text}"

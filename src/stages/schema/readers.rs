@@ -21,6 +21,7 @@ use super::media_type::is_utf8;
 use super::object::{Fields, MAX_MEMORY};
 use super::parameters::query_object;
 use super::text_encoding::has_broken_escapes;
+use crate::budget::Steps;
 use crate::stages::strict_json::Intake;
 
 /// Bodies that the readers get together.
@@ -293,7 +294,7 @@ struct Readers {
 
 impl Readers {
     fn read(&self, (kind, body): &Case) -> Option<Value> {
-        let intake = Intake::new(MAX_MEMORY);
+        let intake = Intake::new(MAX_MEMORY, Steps::new(1000));
         let draft = match kind.split(';').next()? {
             "query" => {
                 let text = std::str::from_utf8(body).ok().filter(|text| !has_broken_escapes(text))?;
