@@ -162,9 +162,14 @@ impl Written {
         Number::from_f64(self.value).filter(|rounded| Decimal::of(rounded) != self.decimal)
     }
 
+    /// Whether it is `-0`: no other zero is listed.
+    pub(crate) fn is_zero(&self) -> bool {
+        self.decimal.digits.is_empty()
+    }
+
     /// Steps that it takes to look at all of its digits.
     pub(crate) fn steps(&self) -> u64 {
-        12 + self.decimal.digits.len() as u64 / 32
+        if self.is_zero() { 1 } else { 12 + self.decimal.digits.len() as u64 / 32 }
     }
 }
 

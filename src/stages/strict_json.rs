@@ -2,7 +2,7 @@
 //!
 //! Parsers disagree on which of two duplicate keys counts, and attackers use that to bypass checks.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -38,11 +38,14 @@ pub(crate) struct Intake {
     steps: Cell<Result<Steps, Exhausted>>,
     /// The numbers in them that are rounded.
     numbers: RefCell<Vec<Written>>,
+    /// What is put in the place of each `-0`, which some encoders write often.
+    minus_zero: OnceCell<Option<Number>>,
 }
 
 impl Intake {
     pub(crate) fn new(memory: usize, steps: Steps) -> Self {
-        Self { left: Cell::new(memory), steps: Cell::new(Ok(steps)), numbers: RefCell::default() }
+        let (left, steps) = (Cell::new(memory), Cell::new(Ok(steps)));
+        Self { left, steps, numbers: RefCell::default(), minus_zero: OnceCell::new() }
     }
 
     /// Whether the message must be refused, because its values take too much memory: what could not be read might have another
@@ -67,9 +70,11 @@ impl Intake {
     }
 
     fn list(&self, written: Written) -> Option<Number> {
-        self.take(LISTED + 2 * written.decimal.parts().0.len());
-        self.steps.update(|left| left.and_then(|mut left| left.take(written.steps()).map(|()| left)));
-        decimal::list(&mut self.numbers.borrow_mut(), written)
+        let (is_zero, steps) = (written.is_zero(), written.steps());
+        self.take(if is_zero { PLACE } else { PLACE + LISTED + 2 * written.decimal.parts().0.len() });
+        self.steps.update(|left| left.and_then(|mut left| left.take(steps).map(|()| left)));
+        let list = || decimal::list(&mut self.numbers.borrow_mut(), written);
+        if is_zero { self.minus_zero.get_or_init(list).clone() } else { list() }
     }
 
     fn take(&self, bytes: usize) {
@@ -77,9 +82,11 @@ impl Intake {
     }
 }
 
-/// What a number that is rounded takes, without its digits: the lists of numbers and of their places have room for twice as
-/// many as they grow, the first is copied once to be judged as it is rounded, and digits are allocated.
-const LISTED: usize = 3 * size_of::<Written>() + 2 * size_of::<(usize, Number)>() + 32;
+/// What a number that is rounded takes, without its digits: a growing list has room for twice as many, and is copied once, to
+/// be judged as it is rounded. Digits are allocated.
+const LISTED: usize = 3 * size_of::<Written>() + 32;
+/// What its place in the text takes.
+const PLACE: usize = 2 * size_of::<(usize, Number)>();
 
 /// Like [`parse`], with a bound on the memory of the value, in bytes: a text can be a hundred times smaller. Numbers that are
 /// rounded are listed, and the value has in their place what finds them.

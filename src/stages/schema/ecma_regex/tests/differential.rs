@@ -1,9 +1,11 @@
-//! Random patterns and texts: the verdicts are those of node, in short here. `BARTIZAN_PATTERNS` asks for more patterns.
+//! Random patterns and texts: the verdicts are those of node, in short here. `PATTERN_COUNT` asks for more
+//! patterns, `PATTERN_SEED` for others.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::stages::schema::json::tests::random::{print, setting};
 
 const ATOMS: [&str; 58] = [
     "a",
@@ -138,8 +140,8 @@ impl Random {
 /// F40.
 #[test]
 fn random_patterns_match_as_in_node() {
-    let seed = 0x9e37_79b9_7f4a_7c15;
-    let count = std::env::var("BARTIZAN_PATTERNS").map_or(4000, |count| count.parse().unwrap());
+    let seed = setting("PATTERN_SEED", 0x9e37_79b9_7f4a_7c15);
+    let count = setting("PATTERN_COUNT", 4000) as usize;
     let mut random = Random(seed);
     let cases: Vec<(String, Vec<String>)> =
         (0..count).map(|_| (random.alternatives(3), (0..8).map(|_| random.text()).collect())).collect();
@@ -170,4 +172,5 @@ fn random_patterns_match_as_in_node() {
         }
     }
     assert!(judged > 6 * count, "{judged}");
+    print(&format!("patterns from seed {seed}: {count} patterns, {judged} verdicts are those of node"));
 }

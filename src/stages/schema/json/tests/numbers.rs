@@ -173,6 +173,15 @@ fn only_rounded_numbers_need_a_tree() {
     }
 }
 
+/// Some encoders write it for each negative number that is nearly nothing.
+#[test]
+fn many_negative_zeros_are_not_too_complex() {
+    let schema = JsonSchema::new(&json!({"items": {"type": "number", "minimum": -1}})).unwrap();
+    let body = |count: usize| format!("[{}-0]", "-0,".repeat(count));
+    assert!(schema.check(body(60_000).as_bytes()).is_ok());
+    assert!(schema.check(format!("[{}1.5, -2.5]", "-0,".repeat(1000)).as_bytes()).is_err());
+}
+
 /// A number may be as long as a message.
 #[test]
 fn long_numbers_take_steps_for_their_digits() {
