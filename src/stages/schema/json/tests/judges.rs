@@ -173,6 +173,10 @@ impl Maker {
             }
             members.insert(key.to_owned(), value);
         }
+        // `ajv` ignores `if` alone, and what it evaluates; the standard does not (2019-09 core, §9.2.2.1).
+        if members.contains_key("if") && !members.contains_key("then") && !members.contains_key("else") {
+            members.insert("then".to_owned(), json!({"minLength": 0}));
+        }
         Value::Object(members)
     }
 
