@@ -56,6 +56,9 @@ fn required(schema: &Map<String, Value>) -> Option<String> {
 
 /// Values that are listed, and all of a type that is not allowed.
 fn listed(schema: &Map<String, Value>, types: Option<&[&str]>) -> Option<(&'static str, String)> {
+    if schema.get("enum").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        return Some(("enum", "no value meets this schema: `enum` is empty".to_owned()));
+    }
     let types = types.filter(|types| !types.is_empty())?;
     let (keyword, values) = match (schema.get("enum"), schema.get("const")) {
         (Some(Value::Array(values)), _) => ("enum", values.as_slice()),

@@ -23,6 +23,7 @@ pub(crate) mod keywords;
 mod leaf;
 pub(crate) mod lint;
 mod metaschemas;
+mod misuse;
 mod order;
 mod problem;
 mod references;

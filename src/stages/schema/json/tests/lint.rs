@@ -142,6 +142,7 @@ fn a_schema_that_nothing_can_meet_is_reported() {
             json!({"type": "integer", "enum": ["1", "2"]}),
             Some("/enum no value meets this schema: no value of `enum` is of `type: integer`"),
         ),
+        (json!({"enum": []}), Some("/enum no value meets this schema: `enum` is empty")),
         (json!({"type": ["integer", "null"], "enum": ["1", null]}), None),
         (json!({"type": "number", "const": 1}), None),
         (
