@@ -116,7 +116,7 @@ impl<B: AsRef<[u8]>> AsRef<[u8]> for Reserved<B> {
 
 /// Work that one decision may take, in steps of some tens of nanoseconds. Counted and not timed, so that the same request
 /// gets the same answer whatever else the machine does.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Steps {
     left: u64,
 }

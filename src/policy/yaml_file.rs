@@ -78,23 +78,65 @@ impl At<'_> {
             None => Value::Null,
         }
     }
+
+    /// Returns the text of the same JSON, in which numbers are as they are written: a [`Value`] rounds them.
+    pub(crate) fn json_text(self) -> String {
+        let mut text = String::new();
+        match self.node() {
+            Some((tree, id)) => write_json(tree, id, &mut text),
+            None => text.push_str("null"),
+        }
+        text
+    }
+}
+
+fn write_json(tree: &Tree, id: NodeId, text: &mut String) {
+    let separate = |position: usize, text: &mut String| text.push_str(if position > 0 { "," } else { "" });
+    match (tree.kind(id), json_of_scalar(tree, id)) {
+        (Kind::Scalar(scalar), Some(Value::Number(_))) => text.push_str(scalar.written()),
+        (_, Some(value)) => text.push_str(&value.to_string()),
+        (Kind::Scalar(_), None) => {}
+        (Kind::Sequence(items), None) => {
+            text.push('[');
+            for (position, item) in items.iter().enumerate() {
+                separate(position, text);
+                write_json(tree, *item, text);
+            }
+            text.push(']');
+        }
+        (Kind::Mapping(entries), None) => {
+            text.push('{');
+            for (position, (key, value)) in entries.iter().enumerate() {
+                separate(position, text);
+                text.push_str(&Value::from(tree.key_text(*key)).to_string());
+                text.push(':');
+                write_json(tree, *value, text);
+            }
+            text.push('}');
+        }
+    }
 }
 
 fn json(tree: &Tree, id: NodeId) -> Value {
     match tree.kind(id) {
-        Kind::Scalar(scalar) if scalar.is_null() => Value::Null,
-        Kind::Scalar(scalar) if scalar.plain => match scalar.written() {
-            "true" => Value::Bool(true),
-            "false" => Value::Bool(false),
-            text => text.parse::<Number>().map_or_else(|_| Value::String(text.to_owned()), Value::Number),
-        },
-        Kind::Scalar(scalar) => Value::String(scalar.written().to_owned()),
+        Kind::Scalar(_) => json_of_scalar(tree, id).unwrap_or_default(),
         Kind::Sequence(items) => items.iter().map(|item| json(tree, *item)).collect(),
         Kind::Mapping(entries) => {
             let member = |(key, value): &(NodeId, NodeId)| (tree.key_text(*key).to_owned(), json(tree, *value));
             Value::Object(entries.iter().map(member).collect::<Map<_, _>>())
         }
     }
+}
+
+fn json_of_scalar(tree: &Tree, id: NodeId) -> Option<Value> {
+    let Kind::Scalar(scalar) = tree.kind(id) else { return None };
+    Some(match scalar.written() {
+        _ if scalar.is_null() => Value::Null,
+        text if !scalar.plain => Value::String(text.to_owned()),
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        text => text.parse::<Number>().map_or_else(|_| Value::String(text.to_owned()), Value::Number),
+    })
 }
 
 #[cfg(test)]
@@ -115,6 +157,20 @@ mod tests {
             json!({"n": [1, -2.5, 1e3, "1", "01", "+1"], "t": true, "q": "true", "z": null, "e": null, "s": "a b",
                 "h": "2026-11-24"})
         );
-        assert_eq!(written.at().key("b").json(), Value::Null);
+        assert_eq!(
+            written.at().key("a").json_text(),
+            r#"{"n":[1,-2.5,1e3,"1","01","+1"],"t":true,"q":"true","z":null,"e":null,"s":"a b","h":"2026-11-24"}"#
+        );
+        let missing = written.at().key("b");
+        assert_eq!((missing.json(), &*missing.json_text()), (Value::Null, "null"));
+    }
+
+    /// F40: a test sends the number that its file has.
+    #[test]
+    fn the_text_of_json_has_numbers_as_they_are_written() {
+        let text = "a: [0.3000000000000000000001, 18446744073709551616, {\"x\\\"\\n\": -0}, 1.50, 1e-400, []]\n";
+        let written = super::text::<BTreeMap<String, Anything>>("x", text.to_owned()).unwrap();
+        let expected = r#"[0.3000000000000000000001,18446744073709551616,{"x\"\n":-0},1.50,1e-400,[]]"#;
+        assert_eq!(written.at().key("a").json_text(), expected);
     }
 }

@@ -20,6 +20,9 @@ const KEPT: usize = 15;
 /// Least exponent; one that is less is taken for it.
 const LEAST: i64 = -(1 << 40);
 
+/// The integer that is read as binary64, and so as if it were written with a fraction.
+const MINUS_ZERO: &str = "-0";
+
 /// Digits and a power of ten. No zero begins or ends the digits, so equal numbers have equal fields.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Decimal {
@@ -127,6 +130,9 @@ impl Written {
     /// What is written in a token that was read as this number. `None` if nothing of it was lost.
     pub(crate) fn lost(token: &str, number: &Number) -> Option<Self> {
         let value = number.as_f64().filter(|_| number.is_f64())?;
+        if token == MINUS_ZERO {
+            return Some(Self { decimal: Decimal::parse(token), value, is_plain: true });
+        }
         let is_zero =
             || token.bytes().take_while(|byte| !matches!(byte, b'e' | b'E')).all(|byte| b"-0.".contains(&byte));
         if (token.len() <= KEPT && value.is_normal()) || (value == 0.0 && is_zero()) {
@@ -156,9 +162,14 @@ impl Written {
         Number::from_f64(self.value).filter(|rounded| Decimal::of(rounded) != self.decimal)
     }
 
+    /// Whether it is `-0`: no other zero is listed.
+    pub(crate) fn is_zero(&self) -> bool {
+        self.decimal.digits.is_empty()
+    }
+
     /// Steps that it takes to look at all of its digits.
     pub(crate) fn steps(&self) -> u64 {
-        12 + self.decimal.digits.len() as u64 / 32
+        if self.is_zero() { 1 } else { 12 + self.decimal.digits.len() as u64 / 32 }
     }
 }
 
@@ -305,8 +316,14 @@ pub(crate) fn has_long_run(text: &[u8]) -> bool {
 /// Whether a JSON text has numbers that are rounded when they are read. `near_zero`: whether one of its numbers is zero with a
 /// point or an exponent, or subnormal, which a short text may be.
 pub(crate) fn has_lost(text: &[u8], near_zero: bool) -> bool {
-    let small = || near_zero && memchr::memchr_iter(b'-', text).any(|at| matches!(before(text, at), Some(b'e' | b'E')));
+    let is_small = |at: usize| matches!(before(text, at), Some(b'e' | b'E')) || is_minus_zero(text, at);
+    let small = || near_zero && memchr::memchr_iter(b'-', text).any(is_small);
     (has_long_run(text) || small()) && lost(text).next().is_some()
+}
+
+fn is_minus_zero(text: &[u8], at: usize) -> bool {
+    let rest = text.get(at..).and_then(|rest| rest.strip_prefix(MINUS_ZERO.as_bytes()));
+    rest.is_some_and(|rest| !matches!(rest.first(), Some(b'.' | b'e' | b'E')))
 }
 
 fn before(text: &[u8], at: usize) -> Option<&u8> {
@@ -364,7 +381,9 @@ mod tests {
     fn numbers_that_reading_rounds_are_found() {
         for (token, lost) in [
             ("0", false),
-            ("-0", false),
+            ("-0", true),
+            ("-0.0", false),
+            ("-0e1", false),
             ("0.0", false),
             ("0e-999", false),
             ("123456789012345", false),

@@ -2,13 +2,14 @@
 //!
 //! Parsers disagree on which of two duplicate keys counts, and attackers use that to bypass checks.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::decimal::{self, Lost, Written};
+use crate::budget::{Exhausted, Steps};
 
 /// Deepest nesting of objects and arrays.
 pub(crate) const MAX_DEPTH: usize = 64;
@@ -24,6 +25,8 @@ pub(crate) enum Unparsed {
     Malformed(serde_json::Error),
     /// The value would take more memory than it may.
     TooLarge,
+    /// To find its numbers would take more steps than are left.
+    TooLong,
 }
 
 /// What the values of one message take, and what is lost when they are read.
@@ -31,13 +34,18 @@ pub(crate) enum Unparsed {
 pub(crate) struct Intake {
     /// Memory in bytes that values may still take. Once there was too little, nothing is left.
     left: Cell<usize>,
+    /// Steps that are left for rounded numbers, and for judging the values.
+    steps: Cell<Result<Steps, Exhausted>>,
     /// The numbers in them that are rounded.
     numbers: RefCell<Vec<Written>>,
+    /// What is put in the place of each `-0`, which some encoders write often.
+    minus_zero: OnceCell<Option<Number>>,
 }
 
 impl Intake {
-    pub(crate) fn new(memory: usize) -> Self {
-        Self { left: Cell::new(memory), numbers: RefCell::default() }
+    pub(crate) fn new(memory: usize, steps: Steps) -> Self {
+        let (left, steps) = (Cell::new(memory), Cell::new(Ok(steps)));
+        Self { left, steps, numbers: RefCell::default(), minus_zero: OnceCell::new() }
     }
 
     /// Whether the message must be refused, because its values take too much memory: what could not be read might have another
@@ -46,9 +54,10 @@ impl Intake {
         self.left.get() == 0
     }
 
-    /// The numbers that [`decimal::find`] finds by what is in their place.
-    pub(crate) fn numbers(self) -> Vec<Written> {
-        self.numbers.into_inner()
+    /// The numbers that [`decimal::find`] finds by what is in their place, and the steps that are left. Fails if reading them
+    /// took too many.
+    pub(crate) fn finish(self) -> Result<(Vec<Written>, Steps), Exhausted> {
+        Ok((self.numbers.into_inner(), self.steps.get()?))
     }
 
     /// Reads a number that is all of a text.
@@ -61,14 +70,23 @@ impl Intake {
     }
 
     fn list(&self, written: Written) -> Option<Number> {
-        self.take(size_of::<Written>() + written.decimal.parts().0.len());
-        decimal::list(&mut self.numbers.borrow_mut(), written)
+        let (is_zero, steps) = (written.is_zero(), written.steps());
+        self.take(if is_zero { PLACE } else { PLACE + LISTED + 2 * written.decimal.parts().0.len() });
+        self.steps.update(|left| left.and_then(|mut left| left.take(steps).map(|()| left)));
+        let list = || decimal::list(&mut self.numbers.borrow_mut(), written);
+        if is_zero { self.minus_zero.get_or_init(list).clone() } else { list() }
     }
 
     fn take(&self, bytes: usize) {
         self.left.set(self.left.get().saturating_sub(bytes));
     }
 }
+
+/// What a number that is rounded takes, without its digits: a growing list has room for twice as many, and is copied once, to
+/// be judged as it is rounded. Digits are allocated.
+const LISTED: usize = 3 * size_of::<Written>() + 32;
+/// What its place in the text takes.
+const PLACE: usize = 2 * size_of::<(usize, Number)>();
 
 /// Like [`parse`], with a bound on the memory of the value, in bytes: a text can be a hundred times smaller. Numbers that are
 /// rounded are listed, and the value has in their place what finds them.
@@ -88,6 +106,7 @@ pub(crate) fn parse_in(intake: &Intake, text: &[u8]) -> Result<Value, Unparsed> 
         if intake.is_exhausted() {
             return Err(Unparsed::TooLarge);
         }
+        intake.steps.get().map_err(|Exhausted| Unparsed::TooLong)?;
     }
     let numbers = Numbers { places, ..Numbers::default() };
     read(&Strict { numbers: &numbers, ..strict }, text).map_err(unparsed)
@@ -289,13 +308,13 @@ mod tests {
     fn numbers_that_are_rounded_are_listed_in_their_places() {
         let text =
             br#"{"b": [1, 0.3, 0.3000000000000000000001, "2e-400"], "a": [2e-400, 7], "c": 18446744073709551616}"#;
-        let intake = Intake::new(10_000);
+        let intake = Intake::new(10_000, Steps::new(1000));
         let first = parse_in(&intake, text).unwrap();
         let second = parse_in(&intake, b"[0.5, 5e-324]").unwrap();
         let alone = intake.number("-1.00000000000000000001").unwrap();
         assert_eq!(intake.number("1.5"), Some(Number::from_f64(1.5).unwrap()));
         assert_eq!(intake.number("x"), None);
-        let numbers = intake.numbers();
+        let (numbers, _) = intake.finish().unwrap();
         let written =
             |value: &Value| decimal::find(&numbers, value.as_number().unwrap()).map(|found| found.decimal.clone());
         for (value, expected) in [
@@ -312,14 +331,33 @@ mod tests {
         }
     }
 
-    /// F40: rounded numbers take memory, too.
+    /// F40: rounded numbers take memory, too: room for twice as many in each list, and a copy.
     #[test]
     fn numbers_that_are_rounded_are_within_the_bound_on_memory() {
         let text = format!("[{}1]", "0.30000000000000000001,".repeat(100));
-        assert!(parse_in(&Intake::new(100_000), text.as_bytes()).is_ok());
-        let small = Intake::new(101 * 2 * size_of::<Value>() + 100);
-        assert!(matches!(parse_in(&small, text.as_bytes()), Err(Unparsed::TooLarge)));
-        assert!(small.is_exhausted());
+        assert!(parse_in(&Intake::new(100_000, Steps::new(10_000)), text.as_bytes()).is_ok());
+        for each in [0, 3 * size_of::<Written>() + 2 * 20] {
+            let small = Intake::new(101 * 2 * size_of::<Value>() + 100 * each + 100, Steps::new(10_000));
+            assert!(matches!(parse_in(&small, text.as_bytes()), Err(Unparsed::TooLarge)));
+            assert!(small.is_exhausted());
+        }
+    }
+
+    /// S1: so do the steps of one decision.
+    #[test]
+    fn numbers_that_are_rounded_are_within_the_bound_on_steps() {
+        let text = format!("[{}1]", "0.30000000000000000001,".repeat(100));
+        let left = |steps: u64| {
+            let intake = Intake::new(1 << 20, Steps::new(steps));
+            let read = parse_in(&intake, text.as_bytes());
+            (read.is_ok(), matches!(read, Err(Unparsed::TooLong)), intake.finish().map(|(_, left)| left).ok())
+        };
+        assert_eq!(left(1100), (false, true, None));
+        assert!(matches!(left(1300), (true, false, Some(_))));
+        let intake = Intake::new(1 << 20, Steps::new(30));
+        assert!((0..2).all(|_| intake.number("0.30000000000000000001").is_some()) && intake.finish().is_ok());
+        let intake = Intake::new(1 << 20, Steps::new(20));
+        assert!((0..2).all(|_| intake.number("0.30000000000000000001").is_some()) && intake.finish().is_err());
     }
 
     #[test]

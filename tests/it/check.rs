@@ -59,7 +59,7 @@ fn every_problem_is_reported_at_its_place() {
         ("policy.yaml:14:7 ", "GET /a/{x}"),
         ("policy.yaml:15:7 ", "public: true"),
         ("policy.yaml:17:34 ", "NOT_SET_ANYWHERE"),
-        ("schema.json:2:11 ", "not a JSON Schema"),
+        ("schema.json:2:11 ", "this JSON Schema cannot be used"),
     ] {
         assert!(
             reported.iter().any(|line| line.starts_with(expected.0) && line.contains(expected.1)),

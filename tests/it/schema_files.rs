@@ -85,17 +85,17 @@ fn what_is_not_found_says_what_to_write() {
         (
             "",
             url,
-            "schemas/order.json:2:19 error not a JSON Schema that can be kept: `line.json` is not known: no schema has the `$id` https://e.example/s/line.json, no entry of `catalog` leads to it, and no file beside this one (say where it is: `catalog: { \"https://e.example/s/\": FOLDER/ }` at the policy's top; nothing is fetched)",
+            "schemas/order.json:2:19 error this JSON Schema cannot be used: `line.json` is not known: no schema has the `$id` https://e.example/s/line.json, no entry of `catalog` leads to it, and no file beside this one (say where it is: `catalog: { \"https://e.example/s/\": FOLDER/ }` at the policy's top; nothing is fetched)",
         ),
         (
             "catalog: { \"https://e.example/\": other/ }",
             url,
-            "schemas/order.json:2:19 error not a JSON Schema that can be kept: `line.json` cannot be read: `catalog` leads to `other/s/line.json`, and there is no such file",
+            "schemas/order.json:2:19 error this JSON Schema cannot be used: `line.json` cannot be read: `catalog` leads to `other/s/line.json`, and there is no such file",
         ),
         (
             "",
             r#"{"items": {"$ref": "line.json"}}"#,
-            "schemas/order.json:1:20 error not a JSON Schema that can be kept: `line.json` leads to `schemas/line.json`, and there is no such file",
+            "schemas/order.json:1:20 error this JSON Schema cannot be used: `line.json` leads to `schemas/line.json`, and there is no such file",
         ),
         (
             "",
@@ -345,7 +345,7 @@ fn a_schema_file_of_a_description_is_reported_at_its_place() {
     assert_eq!(code, Some(2), "{reported:#?}");
     for expected in [
         "old.json:2:1 warning `requred` is not a keyword",
-        "old.json:3:19 error not a JSON Schema that can be kept: `no.json` leads to `no.json`, and there is no such file",
+        "old.json:3:19 error this JSON Schema cannot be used: `no.json` leads to `no.json`, and there is no such file",
     ] {
         assert!(reported.iter().any(|line| line.starts_with(expected)), "{expected}: {reported:#?}");
     }

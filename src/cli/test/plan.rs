@@ -297,9 +297,7 @@ impl Reader<'_> {
     fn body(&mut self, request: &LongRequest, at: At<'_>) -> Option<(Bytes, Option<&'static str>)> {
         match (request.body, &request.body_text, &request.body_file) {
             (None, None, None) => Some((Bytes::new(), None)),
-            (Some(_), None, None) => {
-                Some((at.key("body").json().to_string().into_bytes().into(), Some("application/json")))
-            }
+            (Some(_), None, None) => Some((at.key("body").json_text().into_bytes().into(), Some("application/json"))),
             (None, Some(text), None) => Some((text.clone().into_bytes().into(), None)),
             (None, None, Some(file)) => {
                 let path = self.folder.join(file);

@@ -316,8 +316,8 @@ impl Group {
         let SchemaProblem { file, pointer, message, help } = problem;
         let place = self.files.get(&**file).map(|file| file.place(pointer, false));
         let message = match &place {
-            Some(_) => format!("not a JSON Schema that can be kept: {message}"),
-            None => format!("not a JSON Schema that can be kept: {file}#{pointer}: {message}"),
+            Some(_) => format!("this JSON Schema cannot be used: {message}"),
+            None => format!("this JSON Schema cannot be used: {file}#{pointer}: {message}"),
         };
         context.problems.error(place, message).help = help.clone();
     }

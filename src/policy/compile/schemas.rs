@@ -187,7 +187,7 @@ fn xml(context: &mut Context<'_>, path: &str, soap: Option<Soap>, at: At<'_>) ->
                 }
                 _ => at.place(),
             };
-            let problem = context.problems.error(place, format!("not an XML schema that can be kept: {message}"));
+            let problem = context.problems.error(place, format!("this XML schema cannot be used: {message}"));
             if let Some(help) = help {
                 problem.help(help);
             }

@@ -179,7 +179,9 @@ impl Field {
 
     fn object(&self, text: &str, decoding: Decoding<'_>) -> Result<Draft, &'static str> {
         let text = self.unprefixed(text, !self.explode)?;
-        let mut pieces = split(text, self.delimiter(), false).filter(|_| !text.is_empty());
+        let members = self.value_type.object.as_ref();
+        let escaped = members.is_some_and(|members| !members.commas) && decoding.encoding != TextEncoding::Plain;
+        let mut pieces = split(text, self.delimiter(), escaped).filter(|_| !text.is_empty());
         let mut pairs = Vec::new();
         while let Some(piece) = pieces.next() {
             let pair = if self.explode { piece.split_once('=') } else { pieces.next().map(|text| (piece, text)) };
@@ -247,8 +249,8 @@ fn one_of(readings: Vec<Result<Draft, &'static str>>, none: &'static str) -> Res
     if good.is_empty() { Err(problem.unwrap_or(none)) } else { Ok(Draft::one_of(good)) }
 }
 
-/// Splits a text at the delimiters of a style. With `escaped`, an encoded comma is one too: clients encode it, and the items
-/// cannot contain any.
+/// Splits a text at the delimiters of a style. With `escaped`, an encoded comma is one too: clients encode it, and what is
+/// delimited cannot contain any.
 fn split(text: &str, style: Style, escaped: bool) -> impl Iterator<Item = &str> {
     const COMMAS: &[&str] = &[",", "%2C", "%2c"];
     const SPACES: &[&str] = &["%20", "+", " "];
@@ -286,6 +288,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::budget::Steps;
     use crate::stages::strict_json::Intake;
 
     fn field(style: Style, explode: bool, schema: &Value) -> Field {
@@ -295,7 +298,7 @@ mod tests {
     /// S1: the items of a list, and the members of an object, are found in one pass. Two would take minutes here.
     #[test]
     fn long_lists_and_objects_are_read_in_one_pass() {
-        let intake = Intake::new(0);
+        let intake = Intake::new(0, Steps::new(1000));
         let decoding = Decoding { encoding: TextEncoding::Form, intake: &intake };
         let list = json!({"type": "array", "items": {"type": "integer"}});
         for style in [Style::Form, Style::SpaceDelimited, Style::PipeDelimited] {
@@ -320,6 +323,10 @@ mod tests {
             json!({"type": "array", "items": {"type": "integer"}}),
             json!({"type": "object", "properties": {"R": {"type": "integer"}, "G": {"type": "string"}}}),
         );
+        // Only what is closed has no names and values with commas.
+        let of_numbers = json!({"type": "object", "properties": {"R": {"type": "integer"}, "G": {"type": "boolean"}}});
+        let mut closed = of_numbers.clone();
+        closed["additionalProperties"] = json!(false);
         let (numbers, colour) = (json!([3, 4, 5]), json!({"R": 100, "G": "200"}));
         for (style, explode, schema, written, value) in [
             (Style::Simple, false, &text, "blue", Some(json!("blue"))),
@@ -347,11 +354,19 @@ mod tests {
             (Style::Json, false, &object, "%7B", None),
             (Style::Json, false, &list, "[3,4,5]", Some(json!([3, 4, 5]))),
             (Style::Json, false, &list, "3", Some(json!(3))),
+            (Style::Form, false, &closed, "R%2C100%2cG,true", Some(json!({"R": 100, "G": true}))),
+            (Style::Simple, true, &closed, "R=100%2CG=true", Some(json!({"R": 100, "G": true}))),
+            (Style::Form, false, &closed, "R%2C100%2CG", None),
+            (Style::Form, false, &of_numbers, "R%2C100%2CG%2Ctrue", None),
+            (Style::Form, false, &object, "R%2C100%2CG%2C200", None),
             (Style::Form, false, &text, "%ff", None),
             (Style::Form, false, &text, "a+b%2Bc", Some(json!("a b+c"))),
         ] {
             let got = field(style, explode, schema)
-                .value(&[written], Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20) })
+                .value(
+                    &[written],
+                    Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20, Steps::new(1000)) },
+                )
                 .map(|draft| draft.value());
             assert_eq!(got.as_ref().ok(), value.as_ref(), "{style:?} {explode} {written}: {got:?}");
         }
@@ -364,7 +379,10 @@ mod tests {
         let parameter = field(Style::Json, true, &list);
         let value = |field: &Field| {
             field
-                .value(&["3", "4"], Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20) })
+                .value(
+                    &["3", "4"],
+                    Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20, Steps::new(1000)) },
+                )
                 .map(|draft| draft.value())
         };
         assert_eq!(value(&parameter), Err(TWICE));
@@ -396,7 +414,10 @@ mod tests {
         ] {
             assert_eq!(
                 field(Style::Form, true, &schema)
-                    .value(&[text], Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20) })
+                    .value(
+                        &[text],
+                        Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20, Steps::new(1000)) }
+                    )
                     .map(|draft| draft.value()),
                 Ok(value),
                 "{schema} {text}"

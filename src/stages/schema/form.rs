@@ -17,7 +17,6 @@ use super::object::{Fields, MAX_MEMORY};
 use super::text_encoding::{TextEncoding, has_broken_escapes};
 use crate::budget::Steps;
 use crate::refusal::{Refusal, Violation};
-use crate::stages::decimal::Written;
 use crate::stages::strict_json::Intake;
 
 /// The name that says the encoding of a whole form (RFC 7578 §4.6).
@@ -39,9 +38,9 @@ impl Form {
 
     /// Checks a body within some steps. Returns `None` if they are too few.
     pub(super) fn check_within(&self, steps: Steps, body: &[u8]) -> Option<Result<(), Refusal>> {
-        let intake = Intake::new(MAX_MEMORY);
+        let intake = Intake::new(MAX_MEMORY, steps);
         match self.object(body, &intake) {
-            Ok(object) => judged(object, &intake.numbers(), steps, &self.schema),
+            Ok(object) => judged(object, intake, &self.schema),
             Err(refusal) => Some(Err(refusal)),
         }
     }
@@ -81,9 +80,9 @@ impl Multipart {
 
     /// Checks a body, whose parts are separated by `boundary`, within some steps. Returns `None` if they are too few.
     pub(super) fn check_within(&self, steps: Steps, boundary: &str, body: &[u8]) -> Option<Result<(), Refusal>> {
-        let intake = Intake::new(MAX_MEMORY);
+        let intake = Intake::new(MAX_MEMORY, steps);
         match self.object(boundary, body, &intake) {
-            Ok(object) => judged(object, &intake.numbers(), steps, &self.schema),
+            Ok(object) => judged(object, intake, &self.schema),
             Err(refusal) => Some(Err(refusal)),
         }
     }
@@ -140,9 +139,10 @@ impl Multipart {
 /// What a form may be, or what is wrong with its fields.
 pub(super) type Object = Result<Draft, Vec<Violation>>;
 
-fn judged(object: Object, numbers: &[Written], steps: Steps, schema: &JsonSchema) -> Option<Result<(), Refusal>> {
+fn judged(object: Object, intake: Intake, schema: &JsonSchema) -> Option<Result<(), Refusal>> {
+    let (numbers, steps) = intake.finish().ok()?;
     let violations = match object {
-        Ok(object) => object.violations_within(steps, numbers, schema, "")?,
+        Ok(object) => object.violations_within(steps, &numbers, schema, "")?,
         Err(violations) => violations,
     };
     Some(if violations.is_empty() { Ok(()) } else { Err(json::violated("the form", violations)) })

@@ -100,7 +100,11 @@ fn names(disposition: &str) -> Result<(&str, Option<&str>), &'static str> {
         seen.push(key);
         let (value, after) = match value.strip_prefix('"') {
             Some(quoted) => quoted.split_once('"').ok_or(SYNTAX)?,
-            None => value.split_at(value.bytes().position(|byte| !is_token(byte)).unwrap_or(value.len())),
+            None => match value.bytes().position(|byte| !is_token(byte)).unwrap_or(value.len()) {
+                // No token (RFC 9110 §5.6.2): some servers drop the whole part.
+                0 => return Err(SYNTAX),
+                length => value.split_at(length),
+            },
         };
         if value.contains('\\') {
             return Err("has a part with a backslash in a name");
@@ -180,6 +184,9 @@ mod tests {
             ("content-disposition: form-data; name=\"a", false),
             ("content-disposition: form-data; name = a", false),
             ("content-disposition: form-data; name=a;", false),
+            ("content-disposition: form-data; name=a; filename=", false),
+            ("content-disposition: form-data; filename=; name=a", false),
+            ("content-disposition: form-data; name=a; size=", false),
             ("content-disposition: form-data; name=\"\"", false),
             ("content-disposition: form-data; name=\" a\"", false),
             ("content-disposition: form-data; name=\"%61\"", false),

@@ -141,6 +141,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::budget::Steps;
     use crate::stages::schema::text_encoding::TextEncoding;
     use crate::stages::strict_json::Intake;
 
@@ -192,7 +193,7 @@ mod tests {
                 value(
                     &value_type,
                     pairs.clone(),
-                    Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20) }
+                    Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20, Steps::new(1000)) }
                 )
                 .map(|draft| draft.value()),
                 expected,
@@ -205,7 +206,7 @@ mod tests {
             value(
                 &value_type,
                 [(deep.as_str(), "")].into_iter(),
-                Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20) }
+                Decoding { encoding: TextEncoding::Form, intake: &Intake::new(1 << 20, Steps::new(1000)) }
             ),
             Err(BRACKETS)
         );

@@ -308,6 +308,7 @@ impl IntoIterator for Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Steps;
 
     #[test]
     fn queries_become_objects() {
@@ -357,13 +358,13 @@ mod tests {
             ("%ff=1", Err("/query")),
         ] {
             let got = fields
-                .object(query, "/query", &Intake::new(MAX_MEMORY))
+                .object(query, "/query", &Intake::new(MAX_MEMORY, Steps::new(1000)))
                 .map(|draft| draft.value())
                 .map_err(|violations| violations[0].pointer.clone());
             assert_eq!(got, object.map_err(str::to_owned), "{query}");
         }
-        assert!(fields.object(&"a&".repeat(1000), "/query", &Intake::new(MAX_MEMORY)).is_ok());
-        assert!(fields.object(&"a&".repeat(1001), "/query", &Intake::new(MAX_MEMORY)).is_err());
+        assert!(fields.object(&"a&".repeat(1000), "/query", &Intake::new(MAX_MEMORY, Steps::new(1000))).is_ok());
+        assert!(fields.object(&"a&".repeat(1001), "/query", &Intake::new(MAX_MEMORY, Steps::new(1000))).is_err());
     }
 
     /// F15's kind: a name that some servers take for a field's is judged as none, so it is refused.
@@ -390,7 +391,7 @@ mod tests {
             ("ab=x&a-b=x&limit_=x&limits=x", None),
         ] {
             let found = fields
-                .object(query, "/query", &Intake::new(MAX_MEMORY))
+                .object(query, "/query", &Intake::new(MAX_MEMORY, Steps::new(1000)))
                 .err()
                 .map(|violations| violations[0].pointer.clone());
             assert_eq!(found.as_deref(), alias, "{query}");
@@ -432,7 +433,9 @@ mod tests {
                 ("y=5&e=5", Err("/query/e")),
                 ("z=3&z=4", Err("/query/open")),
             ] {
-                let got = fields.object(query, "/query", &Intake::new(MAX_MEMORY)).map(|draft| draft.value());
+                let got = fields
+                    .object(query, "/query", &Intake::new(MAX_MEMORY, Steps::new(1000)))
+                    .map(|draft| draft.value());
                 let got = got.map_err(|violations| violations[0].pointer.clone());
                 assert_eq!(got, object.map_err(str::to_owned), "{query}");
             }
@@ -443,7 +446,7 @@ mod tests {
     fn names_that_no_field_has_are_read_as_the_schema_says() {
         let schema = json!({"properties": {"a": {}}, "additionalProperties": {"type": "integer"}});
         let fields = Fields::of(&schema, Style::Form, true);
-        let object = fields.object("a=1&b=1&c=1&c=2", "", &Intake::new(MAX_MEMORY)).unwrap().value();
+        let object = fields.object("a=1&b=1&c=1&c=2", "", &Intake::new(MAX_MEMORY, Steps::new(1000))).unwrap().value();
         assert_eq!(object, json!({"a": "1", "b": 1, "c": [1, 2]}));
         assert!(fields.is_free("a") && !fields.is_free("b"));
         for (schema, free) in [

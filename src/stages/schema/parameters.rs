@@ -106,14 +106,14 @@ impl<F> Group<F> {
         violations: &mut Vec<Violation>,
         object: impl FnOnce(&F, &Intake) -> Result<Draft, Vec<Violation>>,
     ) {
-        let intake = Intake::new(MAX_MEMORY);
-        violations.extend(match object(&self.fields, &intake) {
-            // On the worker, so only as much as takes little time: parameters are small.
-            Ok(object) => object
-                .violations_within(Steps::new(json::STEPS_AT_ONCE), &intake.numbers(), &self.schema, prefix)
-                .unwrap_or_else(|| vec![json::too_complex(prefix)]),
-            Err(violations) => violations,
+        // On the worker, so only as much as takes little time: parameters are small.
+        let intake = Intake::new(MAX_MEMORY, Steps::new(json::STEPS_AT_ONCE));
+        let object = object(&self.fields, &intake);
+        let found = intake.finish().ok().and_then(|(numbers, steps)| match object {
+            Ok(object) => object.violations_within(steps, &numbers, &self.schema, prefix),
+            Err(violations) => Some(violations),
         });
+        violations.extend(found.unwrap_or_else(|| vec![json::too_complex(prefix)]));
     }
 }
 

@@ -16,11 +16,12 @@ use serde_json::{Map, Value, json};
 use super::fields::Style;
 use super::form::{Form, Multipart, boundary};
 use super::json::JsonSchema;
-use super::json::tests::random::Random;
+use super::json::tests::random::{self, Random, setting};
 use super::media_type::is_utf8;
 use super::object::{Fields, MAX_MEMORY};
 use super::parameters::query_object;
 use super::text_encoding::has_broken_escapes;
+use crate::budget::Steps;
 use crate::stages::strict_json::Intake;
 
 /// Bodies that the readers get together.
@@ -293,7 +294,7 @@ struct Readers {
 
 impl Readers {
     fn read(&self, (kind, body): &Case) -> Option<Value> {
-        let intake = Intake::new(MAX_MEMORY);
+        let intake = Intake::new(MAX_MEMORY, Steps::new(1000));
         let draft = match kind.split(';').next()? {
             "query" => {
                 let text = std::str::from_utf8(body).ok().filter(|text| !has_broken_escapes(text))?;
@@ -369,8 +370,8 @@ fn what_is_accepted_of_random_forms_is_read_alike_by_all() {
         return eprintln!("SKIPPED: FORM_READERS names no folder");
     };
     let folder = Path::new(&folder);
-    let number = |name: &str, default: usize| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let (seed, bodies) = (number("FORM_SEED", 88_172_645_463_325_252), number("FORM_BODIES", TOGETHER));
+    let seed = setting("FORM_SEED", 88_172_645_463_325_252);
+    let bodies = setting("FORM_BODIES", TOGETHER as u64) as usize;
     // Not free to be anything: what a file has is read as the text that it is.
     let schema = json!({"additionalProperties": {"pattern": ""}});
     let any = || Arc::new(JsonSchema::new(&schema).unwrap());
@@ -380,8 +381,9 @@ fn what_is_accepted_of_random_forms_is_read_alike_by_all() {
         query: Fields::of(&schema, Style::Form, true),
     };
     let (mut accepted, mut alike) = (0, 0);
-    for seed in (seed as u64..).take(bodies.div_ceil(TOGETHER)) {
-        let mut random = Random(seed | 1);
+    for seed in (seed..).take(bodies.div_ceil(TOGETHER)) {
+        // Not 0, and another one for each seed.
+        let mut random = Random(seed << 1 | 1);
         let cases = (0..TOGETHER).map(|_| case(&mut random));
         let (cases, ours): (Vec<Case>, Vec<Value>) =
             cases.filter_map(|case| readers.read(&case).map(|value| (case, value))).unzip();
@@ -406,5 +408,5 @@ fn what_is_accepted_of_random_forms_is_read_alike_by_all() {
     }
     // The test would hold if everything were refused, or if nobody read anything.
     assert!(accepted * 8 > bodies && alike > accepted * 2, "{accepted} of {bodies}, {alike}");
-    println!("from seed {seed}: {bodies} bodies, {accepted} accepted, {alike} readings alike");
+    random::print(&format!("forms from seed {seed}: {bodies} bodies, {accepted} accepted, {alike} readings alike"));
 }

@@ -38,6 +38,8 @@ pub(super) struct Members {
     others: Box<ValueType>,
     /// Whether the schema says that it has members with other names, too.
     pub(super) open: bool,
+    /// Whether a name or a scalar in it may contain a comma.
+    pub(super) commas: bool,
 }
 
 /// The scalar types that a text may be read as.
@@ -99,7 +101,11 @@ impl ValueType {
             let known: Vec<_> = known;
             let others = find("additionalProperties");
             let open = others.map_or(known.is_empty(), |others| *others != Value::Bool(false));
-            Members { known, others: Box::new(inner(others)), open }
+            let has_comma = |(name, member): &(Box<str>, Self)| {
+                name.contains(',') || member.commas || member.list.as_ref().is_some_and(|item| item.commas)
+            };
+            let commas = others != Some(&Value::Bool(false)) || known.iter().any(has_comma);
+            Members { known, others: Box::new(inner(others)), open, commas }
         });
         let number = types.contains(&"number") || types.contains(&"integer");
         let (boolean, null) = (types.contains(&"boolean"), types.contains(&"null"));

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::stages::decimal::Decimal;
+
 /// A lower bound, an upper bound, whose they are, and whether a value may be equal to both.
 const BOUNDS: [(&str, &str, &str, bool); 7] = [
     ("minimum", "maximum", "number", true),
@@ -25,7 +27,7 @@ fn crossed(
     schema: &Map<String, Value>,
     (low, high, whose, may_be_equal): (&'static str, &str, &str, bool),
 ) -> Option<(&'static str, String)> {
-    let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
+    let bound = |name: &str| schema.get(name).and_then(Value::as_number).map(Decimal::of);
     let (least, most) = (bound(low)?, bound(high)?);
     let why = match () {
         () if least > most => "more than",
@@ -54,6 +56,9 @@ fn required(schema: &Map<String, Value>) -> Option<String> {
 
 /// Values that are listed, and all of a type that is not allowed.
 fn listed(schema: &Map<String, Value>, types: Option<&[&str]>) -> Option<(&'static str, String)> {
+    if schema.get("enum").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        return Some(("enum", "no value meets this schema: `enum` is empty".to_owned()));
+    }
     let types = types.filter(|types| !types.is_empty())?;
     let (keyword, values) = match (schema.get("enum"), schema.get("const")) {
         (Some(Value::Array(values)), _) => ("enum", values.as_slice()),

@@ -230,8 +230,8 @@ mod tests {
             ("5e-324", "5e-324", true),
         ] {
             let read = |text: &str| {
-                let intake = Intake::new(10_000);
-                (parse_in(&intake, text.as_bytes()).unwrap(), intake.numbers())
+                let intake = Intake::new(10_000, Steps::new(1000));
+                (parse_in(&intake, text.as_bytes()).unwrap(), intake.finish().unwrap().0)
             };
             let ((one, ones), (other, others)) = (read(one), read(other));
             let found = equal((&one, &ones), (&other, &others), &mut Steps::new(1000));

@@ -39,7 +39,8 @@ pub(crate) enum Form {
     Value,
 }
 
-const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
+/// The types of JSON, and integers.
+pub(super) const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
 
 impl Form {
     /// Whether a value has this form in 2020-12; the schemas in it are not checked.

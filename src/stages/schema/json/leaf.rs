@@ -7,6 +7,7 @@ use jsonschema::{Draft, Validator};
 use serde_json::{Map, Number, Value};
 
 use super::exact::Exact;
+use super::misuse;
 use super::problem::SchemaProblem;
 use super::unique::are_unique;
 use crate::budget::{Exhausted, Steps};
@@ -218,7 +219,7 @@ impl Leaves {
             keywords.remove("enum");
         }
         let validator =
-            formats::options(draft, &keywords).build(&keywords).map_err(|error| SchemaProblem::of(&error))?;
+            formats::options(draft, &keywords).build(&keywords).map_err(|error| misuse::problem(&error, draft))?;
         let number = keywords.as_object().and_then(NumberFormat::of);
         let leaf = Arc::new(Leaf { validator, number, pattern, unique, exact, lists, multiple, cost });
         self.known.insert(key, Arc::clone(&leaf));

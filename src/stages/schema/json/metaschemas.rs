@@ -6,6 +6,7 @@ use jsonschema::{Draft, Validator, uri};
 use referencing::SPECIFICATIONS;
 use serde_json::Value;
 
+use super::misuse;
 use super::problem::SchemaProblem;
 
 /// As published at spec.openapis.org.
@@ -67,7 +68,7 @@ pub(super) fn problems(document: &Value, draft: Draft) -> Vec<SchemaProblem> {
     if validator.is_valid(document) {
         return Vec::new();
     }
-    validator.iter_errors(document).take(MOST).map(|error| SchemaProblem::of(&error)).collect()
+    validator.iter_errors(document).take(MOST).map(|error| misuse::problem(&error, draft)).collect()
 }
 
 /// Patterns and references are not judged here: their reader says what is wrong, and accepts more than a meta-schema

@@ -23,6 +23,7 @@ pub(crate) mod keywords;
 mod leaf;
 pub(crate) mod lint;
 mod metaschemas;
+mod misuse;
 mod order;
 mod problem;
 mod references;
@@ -160,10 +161,14 @@ impl JsonSchema {
         if self.fast_path.as_ref().is_some_and(|fast_path| fast_path.accepts(body, steps)) {
             return Some(Ok(()));
         }
-        let intake = Intake::new(MAX_TREE);
+        let intake = Intake::new(MAX_TREE, steps);
         let violations = match strict_json::parse_in(&intake, body) {
-            Ok(mut value) => self.violations_within(steps, &intake.numbers(), &mut value, "")?,
+            Ok(mut value) => {
+                let (numbers, steps) = intake.finish().ok()?;
+                self.violations_within(steps, &numbers, &mut value, "")?
+            }
             Err(Unparsed::TooLarge) => vec![too_complex("")],
+            Err(Unparsed::TooLong) => return None,
             Err(Unparsed::Malformed(error)) => {
                 return Some(Err(malformed(format!("the body is not acceptable JSON: {error}"))));
             }
@@ -181,9 +186,10 @@ impl JsonSchema {
     /// Returns the first violations of a body whose numbers nobody rounds.
     #[cfg(test)]
     fn violations_of_written(&self, body: &str) -> Vec<Violation> {
-        let intake = Intake::new(MAX_TREE);
+        let intake = Intake::new(MAX_TREE, Steps::new(MAX_STEPS));
         let value = strict_json::parse_in(&intake, body.as_bytes()).unwrap();
-        let found = self.violations_as_written(Steps::new(MAX_STEPS), &intake.numbers(), &value, "");
+        let (numbers, steps) = intake.finish().unwrap();
+        let found = self.violations_as_written(steps, &numbers, &value, "");
         found.unwrap_or_else(|| vec![too_complex("")])
     }
 

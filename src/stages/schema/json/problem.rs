@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use jsonschema::ValidationError;
-
 /// A problem in a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SchemaProblem {
@@ -17,10 +15,6 @@ pub(crate) struct SchemaProblem {
 }
 
 impl SchemaProblem {
-    pub(super) fn of(error: &ValidationError<'_>) -> Self {
-        Self::at(&error.instance_path().to_string(), error.to_string())
-    }
-
     pub(super) fn at(pointer: &str, message: String) -> Self {
         Self { file: "".into(), pointer: pointer.to_owned(), message, help: None }
     }

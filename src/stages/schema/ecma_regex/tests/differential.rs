@@ -1,9 +1,11 @@
-//! Random patterns and texts: the verdicts are those of node, in short here. `BARTIZAN_PATTERNS` asks for more patterns.
+//! Random patterns and texts: the verdicts are those of node, in short here. `PATTERN_COUNT` asks for more
+//! patterns, `PATTERN_SEED` for others.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::stages::schema::json::tests::random::{print, setting};
 
 const ATOMS: [&str; 58] = [
     "a",
@@ -138,8 +140,8 @@ impl Random {
 /// F40.
 #[test]
 fn random_patterns_match_as_in_node() {
-    let seed = 0x9e37_79b9_7f4a_7c15;
-    let count = std::env::var("BARTIZAN_PATTERNS").map_or(4000, |count| count.parse().unwrap());
+    let seed = setting("PATTERN_SEED", 0x9e37_79b9_7f4a_7c15);
+    let count = setting("PATTERN_COUNT", 4000) as usize;
     let mut random = Random(seed);
     let cases: Vec<(String, Vec<String>)> =
         (0..count).map(|_| (random.alternatives(3), (0..8).map(|_| random.text()).collect())).collect();
@@ -156,6 +158,10 @@ fn random_patterns_match_as_in_node() {
     let output = String::from_utf8(output.stdout).unwrap();
     let mut judged = 0;
     for ((pattern, texts), expected) in cases.iter().zip(output.lines()) {
+        // Where the group comes later, V8 reads two halves of the character: it matches `\1\u{1F600}()`, but not `\1😀()`.
+        if (1..=9).any(|group| pattern.contains(&format!("\\{group}😀"))) {
+            continue;
+        }
         // What node refuses we may accept: Annex B.
         let Ok(compiled) = Pattern::new(pattern) else {
             assert_eq!(expected, "error", "seed {seed}: {pattern}");
@@ -170,4 +176,5 @@ fn random_patterns_match_as_in_node() {
         }
     }
     assert!(judged > 6 * count, "{judged}");
+    print(&format!("patterns from seed {seed}: {count} patterns, {judged} verdicts are those of node"));
 }

@@ -116,6 +116,17 @@ fn draft_4_counts_as_whole_what_is_written_so() {
         (json!({"type": "integer"}), "12345678910111213141516171819202122232425262728293031", ""),
         (json!({"type": "integer"}), "-100000000000000000000", ""),
         (json!({"type": "integer"}), "100000000000000000000.0", " type"),
+        (json!({"type": "integer"}), "-0", ""),
+        (json!({"type": "integer"}), "-0.0", " type"),
+        (json!({"type": "integer"}), "-0e0", " type"),
+        (json!({"type": "integer"}), "0", ""),
+        (json!({"items": {"type": "integer"}, "uniqueItems": true}), "[1, -0]", ""),
+        (json!({"uniqueItems": true}), "[0, -0]", " uniqueItems"),
+        (json!({"uniqueItems": true}), "[-0, 0.0]", " uniqueItems"),
+        (json!({"enum": [[0], 0, 1]}), "-0", ""),
+        (json!({"enum": [[0], 3]}), "[-0]", ""),
+        (json!({"maximum": 0, "minimum": 0, "multipleOf": 3}), "-0", ""),
+        (json!({"minimum": 0, "exclusiveMinimum": true}), "-0", " minimum"),
         (json!({"type": "integer"}), "1.0000000000000000000000", " type"),
         (json!({"minimum": 0.3, "exclusiveMinimum": true}), "0.3000000000000000000000", " minimum"),
         (json!({"minimum": 0.3, "exclusiveMinimum": true}), "0.3000000000000000000001", " minimum"),
@@ -160,6 +171,15 @@ fn only_rounded_numbers_need_a_tree() {
     ] {
         assert_eq!(fast_path.accepts(body.as_bytes(), Steps::new(1000)), accepts, "{body}");
     }
+}
+
+/// Some encoders write it for each negative number that is nearly nothing.
+#[test]
+fn many_negative_zeros_are_not_too_complex() {
+    let schema = JsonSchema::new(&json!({"items": {"type": "number", "minimum": -1}})).unwrap();
+    let body = |count: usize| format!("[{}-0]", "-0,".repeat(count));
+    assert!(schema.check(body(60_000).as_bytes()).is_ok());
+    assert!(schema.check(format!("[{}1.5, -2.5]", "-0,".repeat(1000)).as_bytes()).is_err());
 }
 
 /// A number may be as long as a message.
