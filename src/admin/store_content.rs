@@ -64,8 +64,7 @@ impl StoreContent {
             identities: consumer.identities.iter().map(issuer).collect(),
         });
         let keys = registry.keys().into_iter().map(|key| {
-            let shown = view::made(&key, &in_force.policy, registry, now);
-            let state = shown.get("state").and_then(Value::as_str).unwrap_or_default();
+            let state = view::state_of(&key, &in_force.policy, registry, now);
             let (id, consumer) = (key.id.clone(), key.consumer.clone());
             StoredKey { id, consumer, source: STORE.into(), state: state.into() }
         });

@@ -160,31 +160,42 @@ pub(super) fn keys(policy: &Policy, registry: &Registry, now: Timestamp) -> Vec<
 
 /// A key made at run time.
 pub(super) fn made(made: &Key, policy: &Policy, registry: &Registry, now: Timestamp) -> Value {
-    // The view shows only the consumer's name, so the rest is left empty.
-    let consumer = Arc::new(Listed::new(&made.consumer, Vec::new(), None, None));
-    let as_listed = api_key::Key {
+    key(&as_listed(made), Some(made), policy, registry, now)
+}
+
+/// Whether a key made at run time is good now: its `state`.
+pub(super) fn state_of(made: &Key, policy: &Policy, registry: &Registry, now: Timestamp) -> &'static str {
+    state(&as_listed(made), policy, registry, now)
+}
+
+fn as_listed(made: &Key) -> api_key::Key {
+    api_key::Key {
         id: made.id.clone(),
-        consumer,
+        // Views show only the consumer's name, so the rest is left empty.
+        consumer: Arc::new(Listed::new(&made.consumer, Vec::new(), None, None)),
         scopes: made.scopes.clone(),
         created: Some(made.created),
         not_before: made.not_before,
         expires: made.expires,
-    };
-    key(&as_listed, Some(made), policy, registry, now)
+    }
 }
 
-fn key(key: &api_key::Key, made: Option<&Key>, policy: &Policy, registry: &Registry, now: Timestamp) -> Value {
+fn state(key: &api_key::Key, policy: &Policy, registry: &Registry, now: Timestamp) -> &'static str {
     let end = key.end(policy.auth().keys.max_age());
     let issued = key.created.or(key.not_before).map(Timestamp::as_second);
     let revoked =
         registry.is_revoked(&[RevocationKey::key(&key.id), RevocationKey::consumer(key.consumer.name())], issued, now);
-    let state = match (key.not_before, key.expires, end) {
+    match (key.not_before, key.expires, end) {
         _ if revoked => "revoked",
         (Some(start), ..) if now < start => "not_yet",
         (_, Some(expires), _) if expires <= now => "expired",
         (.., Some(end)) if end <= now => "too_old",
         _ => "active",
-    };
+    }
+}
+
+fn key(key: &api_key::Key, made: Option<&Key>, policy: &Policy, registry: &Registry, now: Timestamp) -> Value {
+    let state = state(key, policy, registry, now);
     let last = registry.usage(&key.id).last();
     json!({
         "id": key.id, "consumer": &**key.consumer.name(), "source": if made.is_some() { "store" } else { "policy" },

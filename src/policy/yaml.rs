@@ -17,7 +17,7 @@ use super::yaml_error;
 /// The bounds of a kind of text, and its names in messages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dialect {
-    /// Maximum number of nodes; the value of an alias counts every time.
+    /// Maximum number of nodes in a small text; the value of an alias counts every time.
     nodes: usize,
     /// Maximum depth of nesting.
     depth: usize,
@@ -29,6 +29,18 @@ pub(crate) struct Dialect {
     beginning: &'static str,
     /// Whether a name may occur twice in an object of a JSON file, which then is a warning.
     pub(super) repeats: bool,
+}
+
+/// Maximum number of nodes in any text.
+const MOST_NODES: usize = 2_000_000;
+/// So many bytes of a large text allow one more node: policies of many consumers take about eleven.
+const BYTES_OF_A_NODE: usize = 8;
+
+impl Dialect {
+    /// Maximum number of nodes in a text of this length.
+    fn most_nodes(&self, length: usize) -> usize {
+        self.nodes.max((length / BYTES_OF_A_NODE).min(MOST_NODES))
+    }
 }
 
 /// Policies.
@@ -43,7 +55,7 @@ const POLICY: Dialect = Dialect {
 
 /// OpenAPI descriptions: the largest public ones have a million values.
 pub(crate) const OPENAPI: Dialect = Dialect {
-    nodes: 2_000_000,
+    nodes: MOST_NODES,
     depth: 120,
     noun: "document",
     language: "OpenAPI",
@@ -53,7 +65,7 @@ pub(crate) const OPENAPI: Dialect = Dialect {
 
 /// JSON Schemas in YAML. Published ones have names twice.
 pub(crate) const SCHEMA: Dialect = Dialect {
-    nodes: 2_000_000,
+    nodes: MOST_NODES,
     depth: 120,
     noun: "schema",
     language: "JSON Schema",
@@ -187,7 +199,8 @@ impl Builder<'_> {
 
     fn add(&mut self, kind: Kind, span: Range<usize>) -> Result<NodeId, Stopped> {
         let id = NodeId(self.tree.nodes.len());
-        let Dialect { nodes, noun, .. } = self.dialect;
+        let noun = self.dialect.noun;
+        let nodes = self.dialect.most_nodes(self.tree.source.text.len());
         if id.0 >= nodes {
             let place = Place::new(&self.tree.source, span);
             self.problems

@@ -139,12 +139,13 @@ fn a_policy_may_have_many_consumers() {
                     apis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { scopes: [s] } } } }\n\
                     plans: { p: { rate: 1/s } }\nroles: { r: [s] }\nauth: { api_keys: { header: x-key } }\nconsumers:\n"
         .to_owned();
-    for number in 0..12_000 {
+    for number in 0..20_000 {
+        let digest = format!("{number:064x}");
         text.push_str(&format!(
-            "  consumer-{number}: {{ roles: [r], plan: p }}    # who is not described further, but may call\n"
+            "  consumer-{number}: {{ roles: [r], plan: p, keys: [{{ id: key-{number}, sha256: \"{digest}\" }}] }}\n"
         ));
     }
-    assert!(text.len() > 1 << 20);
+    assert!(text.len() > 2 << 20);
     let (code, out, err) = check(&text, &[]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(out.starts_with("ok: 1 API, 1 route\n"), "{out}");

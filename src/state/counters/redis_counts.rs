@@ -17,6 +17,8 @@ use crate::state::redis::{Client, Connection, StoreDeadlines, is_broken};
 const ROUND: Duration = Duration::from_millis(50);
 /// The longest time between two attempts to reach a store that has been given up.
 const RETRY: Duration = Duration::from_millis(800);
+/// How long to wait before a store is tried again that answered too late.
+const AGAIN: Duration = Duration::from_millis(100);
 /// How often each node says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// After this time without a word, a node is not counted any more, in microseconds.
@@ -162,11 +164,13 @@ impl RedisCounts {
             let wait = match alive {
                 Ok(nodes) => {
                     self.nodes.store(nodes, Ordering::Relaxed);
-                    // One that answers, but too late for requests, is not asked by them.
+                    // One that answers, but too late for requests, is not asked by them, but tried again soon.
                     if !breaker.is_open() || begun.elapsed() <= timeout() {
                         breaker.answered();
+                        HEARTBEAT
+                    } else {
+                        AGAIN
                     }
-                    HEARTBEAT
                 }
                 Err(_) => {
                     self.connection.send_replace(None);
