@@ -88,7 +88,7 @@ def measure(name, node, consumers, text):
     started, fresh = node.started, node.memory()
     caller, chosen = KeyCaller(node), random.Random(7)
     # As many call, however many there are.
-    calling = [chosen.randrange(consumers) for _ in range(1000)]
+    calling = chosen.sample(range(consumers), 1000)
     numbers = [chosen.choice(calling) for _ in range(CALLS)]
     for number in numbers[:2000]:
         caller.call(number)

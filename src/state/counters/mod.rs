@@ -229,12 +229,13 @@ mod tests {
         let Some(server) = Server::start() else { return };
         let counters = start(&server);
         put(&counters, &[asked("plan", 5, 2, 2), asked("report", 9, 1, 1)]).await;
+        put(&counters, &[quota(u32::MAX, 60, 1, u32::MAX)]).await;
         let mut connection = connection(&server).await;
         let keys: Vec<String> = cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
-        assert_eq!(keys.iter().filter(|key| key.starts_with("{bartizan:c:acme}:")).count(), 2, "{keys:?}");
+        assert_eq!(keys.iter().filter(|key| key.starts_with("{bartizan:c:acme}:")).count(), 3, "{keys:?}");
         for key in &keys {
             let left: i64 = cmd("PTTL").arg(key).query_async(&mut connection).await.unwrap();
-            assert!(0 < left && left <= 2 * 3_600_000 + 1_000, "{key} {left}");
+            assert!(0 < left && left <= 86_400_000 + 3_600_000, "{key} {left}");
             let size: u64 = cmd("MEMORY").arg("USAGE").arg(key).query_async(&mut connection).await.unwrap();
             assert!(size <= 200, "{key} {size}");
         }
