@@ -32,6 +32,8 @@ pub(crate) struct UpstreamConnection {
     /// The method of the current request.
     method: Method,
     read_buffer: ReadBuffer,
+    /// How much of it was there when the head was last found to be incomplete.
+    looked_at: usize,
     decoder: BodyDecoder,
     /// Cleared by anything that rules out another request on this connection.
     keep_alive: bool,
@@ -58,6 +60,7 @@ impl UpstreamConnection {
             retry_body: None,
             method: Method::GET,
             read_buffer: ReadBuffer::default(),
+            looked_at: 0,
             decoder: BodyDecoder::for_responses(MAX_HEADERS),
             keep_alive: true,
             used: false,
@@ -95,7 +98,7 @@ impl UpstreamConnection {
         self.body = Some(body).filter(|_| !ended);
         self.method = method.clone();
         self.read_buffer.input.clear();
-        (self.interims, self.stalled) = (Interims::default(), None);
+        (self.interims, self.stalled, self.looked_at) = (Interims::default(), None, 0);
         self.begun = Instant::now();
     }
 
@@ -103,9 +106,13 @@ impl UpstreamConnection {
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, ResponseError>> {
         self.push(cx)?;
         loop {
-            if !self.read_buffer.input.is_empty()
-                && let Some(head) = head::read(&mut self.read_buffer.input, &self.method, &mut self.interims)?
-            {
+            let input = &mut self.read_buffer.input;
+            let head = match head::may_go_on(input, self.looked_at) {
+                true => head::read(input, &self.method, &mut self.interims)?,
+                false => None,
+            };
+            self.looked_at = input.len();
+            if let Some(head) = head {
                 self.decoder.begin(head.framing);
                 self.keep_alive &= head.keep_alive && head.framing != Framing::UntilClose;
                 (self.used, self.retry_body) = (true, None);

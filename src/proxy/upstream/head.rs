@@ -89,6 +89,14 @@ pub(crate) fn read(input: &mut Bytes, method: &Method, interims: &mut Interims) 
     }
 }
 
+/// Whether there is more to say of a head that was incomplete when so much of it was there. It is read again from its
+/// beginning, so that bytes one by one must not cost one reading each.
+pub(crate) fn may_go_on(input: &Bytes, looked_at: usize) -> bool {
+    let new = input.get(looked_at..).unwrap_or_default();
+    let begins = looked_at < START.len() || input.len() > MAX_HEAD;
+    !new.is_empty() && (begins || memchr::memchr(b'\n', new).is_some())
+}
+
 /// The lines of a head. They are read as strictly as those of requests, because two parsers may read others in two ways: RFC
 /// 9112 §2.2 only permits LF alone, and empty lines before the first.
 struct Lines<'a> {

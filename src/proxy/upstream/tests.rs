@@ -419,3 +419,24 @@ proptest! {
         prop_assert_eq!(read_head(head.as_bytes(), size), read_head_by_httparse(head.as_bytes()));
     }
 }
+
+/// Bytes that end no line are no reason to read a head again.
+#[test]
+fn a_head_is_read_again_when_a_line_has_ended() {
+    let long = "HTTP/1.1 200 OK\r\nx: ".to_owned() + &"y".repeat(70_000);
+    for (input, looked_at, expected) in [
+        ("", 0, false),
+        ("H", 0, true),
+        ("HTTP/1", 1, true),
+        ("HTTP/1.1 20", 9, false),
+        ("HTTP/1.1 200 OK\r", 10, false),
+        ("HTTP/1.1 200 OK\r\n", 10, true),
+        ("HTTP/1.1 200 OK\r\n", 17, false),
+        ("HTTP/1.1 200 OK\r\nx: y", 17, false),
+        ("HTTP/1.1 200 OK\r\nx: y\r\n", 21, true),
+        (&long, 60_000, true),
+    ] {
+        let input = Bytes::copy_from_slice(input.as_bytes());
+        assert_eq!(head::may_go_on(&input, looked_at), expected, "{} {looked_at}", input.len());
+    }
+}
