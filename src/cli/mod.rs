@@ -59,7 +59,7 @@ enum Command {
     Revoke(operator::revoke::Arguments),
     /// Register and suspend consumers, and grant them scopes for a limited time
     Consumer(operator::consumer::Arguments),
-    /// Show what consumers have used of their limits, and let them begin anew
+    /// Show how much consumers have used of their limits, and reset it
     Usage(operator::usage::Arguments),
     /// Verify on running nodes that revocation works
     Drill(operator::drill::Arguments),

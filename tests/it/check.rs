@@ -154,7 +154,7 @@ fn a_policy_may_have_many_consumers() {
 #[test]
 fn quotas_that_cannot_hold_are_reported() {
     for (plans, store, expected) in [
-        ("free: { rate: 1/s, quota: 5/day }", "", Some("begin anew whenever this process starts")),
+        ("free: { rate: 1/s, quota: 5/day }", "", Some("quotas are reset when this process restarts")),
         ("free: { rate: 1/s, quota: 5/day }", "store: s", None),
         ("free: { rate: 1/s, quota: { count: 5/day, zone: Europe/Berlin } }", "store: s", None),
         ("free: { rate: 1/s, quota: { count: 5/day, zone: Berlin } }", "store: s", Some("`Berlin` is not a time zone")),

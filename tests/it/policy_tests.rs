@@ -152,7 +152,7 @@ tests:
       - { request: GET /orders/7, expect: { status: 429, code: rate_limited, consumer: acme } }
       - { after: 199ms, request: GET /orders/7, expect: { status: 429 } }
       - { after: 1ms, request: GET /orders/7, expect: allow }
-  - name: quotas begin anew with the day
+  - name: quotas reset at midnight
     as: { consumer: daily }
     sequence:
       - { request: GET /orders/7, repeat: 2, expect: allow }

@@ -1,5 +1,5 @@
-//! Quotas: what may be used in a day or a month, on one node and on several, through crashes, and until an operator lets a
-//! consumer begin anew. The windows of these tests are months, so that none ends while a test runs.
+//! Quotas: what may be used in a day or a month, on one node and on several, through crashes, and until an operator resets
+//! them. The windows of these tests are months, so that none ends while a test runs.
 
 use std::path::Path;
 
@@ -49,10 +49,7 @@ fn a_quota_that_is_used_up_says_when_it_begins_anew() {
         refused.header("ratelimit")
     );
     let detail = refused.refused(429, "quota_exceeded").json()["detail"].as_str().unwrap().to_owned();
-    assert!(
-        detail.contains("begins anew at 20") && detail.contains("`report-month` allows 1 per month (UTC)"),
-        "{detail}"
-    );
+    assert!(detail.contains("resets at 20") && detail.contains("`report-month` allows 1 per month (UTC)"), "{detail}");
     // What was refused has taken nothing from the plan's quota.
     assert_eq!(admitted(&mut client, &token, 9), 2);
     let refused = client.get("/x").bearer(&token).send();
@@ -112,7 +109,7 @@ fn nodes_that_share_a_store_share_quotas() {
     }
     let shown = asks(&nodes[1], "GET", "/v1/consumers/alice/usage", 200).json();
     assert_eq!((&shown["limits"][1]["used"], &shown["limits"][1]["remaining"]), (&json!(50), &json!(0)), "{shown:#}");
-    // An operator at one node lets the consumer begin anew at all.
+    // An operator resets the usage on one node, and it holds on all.
     asks(&nodes[1], "DELETE", "/v1/consumers/alice/usage", 200);
     clients[1].get("/x").bearer(&token).send().is(200);
     eventually("the other node has learnt it", || {

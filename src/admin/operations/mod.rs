@@ -5,7 +5,7 @@
 //! | `GET /v1/consumers`, `POST` | all, from the policy and the store; adds one |
 //! | `GET, PUT, PATCH, DELETE /v1/consumers/{name}` | consumers of the policy file are read-only here |
 //! | `GET, PUT, DELETE /v1/consumers/{name}/suspension` | refuses all its requests, until a time or until lifted |
-//! | `GET /v1/usage`, `GET, DELETE /v1/consumers/{name}/usage` | what is used of limits; begins anew |
+//! | `GET /v1/usage`, `GET, DELETE /v1/consumers/{name}/usage` | the usage of limits; DELETE resets it |
 //! | `GET, POST /v1/consumers/{name}/keys`, `PUT …/{id}` | its API keys; the secret is shown only once |
 //! | `GET, POST /v1/consumers/{name}/grants`, `PUT, DELETE …/{id}` | temporary scopes |
 //! | `GET /v1/keys`, `GET, PATCH, DELETE /v1/keys/{id}` | |

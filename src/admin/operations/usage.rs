@@ -51,7 +51,7 @@ impl Operation<'_> {
         Ok(page)
     }
 
-    /// Lets a consumer begin anew.
+    /// Resets the usage of a consumer.
     pub(super) async fn reset_usage(&self, name: &str) -> Result<Completed> {
         let consumer = self.counted_consumer(name)?;
         let counted = self.counted(&consumer);

@@ -175,7 +175,7 @@ impl<'a> Record<'a> {
 pub(crate) struct LimitFacts<'a> {
     /// Its name, as in `RateLimit`.
     pub(crate) name: &'a str,
-    /// For an alert: how much of it has been used, in percent, and when it begins anew.
+    /// For an alert: how much of it has been used, in percent, and when it resets.
     pub(crate) used: Option<(u8, Timestamp)>,
 }
 

@@ -45,7 +45,7 @@ pub(crate) const FIELDS: [(&str, &str); 53] = [
     ("bartizan.plan", "The plan that the request counted against"),
     ("bartizan.limit.name", "The limit that refused the request, or the quota that an alert is about"),
     ("bartizan.limit.used_percent", "How much of the quota has been used: 80 or 100"),
-    ("bartizan.limit.resets", "When the quota begins anew"),
+    ("bartizan.limit.resets", "When the quota resets"),
     ("bartizan.credential.kind", "Kind of the credential"),
     ("bartizan.credential.id", "Id of the token or key, never the secret"),
     ("bartizan.scopes.required", "Scopes that the route requires"),

@@ -1,4 +1,4 @@
-//! `bartizan usage`: what consumers have used of their limits, and a new beginning for one.
+//! `bartizan usage`: what consumers have used of their limits, and a reset for one.
 
 use clap::Subcommand;
 use http::Method;
@@ -28,7 +28,7 @@ pub(in crate::cli) struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Let a consumer begin anew with the limits that are shown, and with it those that are counted with it
+    /// Reset the usage of a consumer, and of those that are counted with it
     #[command(after_help = "Example: bartizan usage reset acme")]
     Reset {
         /// Name of the consumer

@@ -93,9 +93,11 @@ fn warn_of_lost_quotas(context: &mut Context<'_>, document: &Document, plans: &P
     let with_quota = plans.values().find(|plan| plan.limits().any(Limit::is_quota));
     if let (Some(plan), None) = (with_quota, &document.store) {
         context
-            .warning(at.key(plan.name()), "quotas begin anew whenever this process starts, and 100,000 callers that only a token names are told apart: there is no \
-                 `store`")
-            .help("write `store: state/`, or a Redis that all nodes share");
+            .warning(at.key(plan.name()), "there is no `store`, so quotas are reset when this process restarts")
+            .help(
+                "write `store: state/`, or a Redis that all nodes share; without one, callers beyond the first 100,000 that \
+                 only a token identifies share one quota",
+            );
     }
 }
 

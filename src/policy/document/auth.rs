@@ -67,7 +67,7 @@ pub(crate) struct Introspection {
     pub(crate) concurrent: Option<u16>,
     /// Claim that identifies the consumer, or a list of claims. Default: the first of `client_id`, `azp`, `sub`.
     pub(crate) consumer_claim: Option<ClaimNames>,
-    /// Claim that names the user for whom the consumer acts, or a list of claims; nobody if it is the consumer. Default: `sub`.
+    /// Claim that identifies the user that the consumer acts for, or a list of claims. Default: `sub`; equal to the consumer: none.
     pub(crate) user_claim: Option<ClaimNames>,
     /// Claim that holds the scopes, or a list of claims. Default: `scope`, otherwise `scp`.
     pub(crate) scope_claim: Option<ClaimNames>,
@@ -125,7 +125,7 @@ pub(crate) struct Issuer {
     pub(crate) clock_skew: Option<Period>,
     /// Claim that identifies the consumer, or a list of claims. Default: the first of `client_id`, `azp`, `sub`.
     pub(crate) consumer_claim: Option<ClaimNames>,
-    /// Claim that names the user for whom the consumer acts, or a list of claims; nobody if it is the consumer. Default: `sub`.
+    /// Claim that identifies the user that the consumer acts for, or a list of claims. Default: `sub`; equal to the consumer: none.
     pub(crate) user_claim: Option<ClaimNames>,
     /// Claim that holds the scopes, or a list of claims. Default: `scope`, otherwise `scp`.
     pub(crate) scope_claim: Option<ClaimNames>,

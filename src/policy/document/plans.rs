@@ -20,7 +20,7 @@ pub(crate) struct Plan {
     pub(crate) burst: Option<u32>,
     /// What may be used in each hour, day or month of the calendar, such as `10000/day`; one, or a list. Default: no limit.
     pub(crate) quota: Option<Quotas>,
-    /// Sustained rate of each user for whom the consumer acts, beside it. Default: no limit.
+    /// Additional sustained rate for each user that the consumer acts for. Default: no limit.
     pub(crate) per_user: Option<Rate>,
     /// Number of requests that may be under way at the same time, on each node. Default: no limit.
     #[schemars(range(min = 1))]

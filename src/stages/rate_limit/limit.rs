@@ -36,7 +36,7 @@ pub(crate) struct Alert {
     pub(crate) limit: Box<str>,
     /// How much of it: 80 or 100 percent.
     pub(crate) percent: u8,
-    /// When it begins anew.
+    /// When it resets.
     pub(crate) resets: Timestamp,
 }
 
@@ -138,7 +138,7 @@ impl Limit {
         }
     }
 
-    /// Counts a request like [`Self::take`], which a store is told later.
+    /// Counts a request like [`Self::take`]; the store learns of it later.
     pub(super) fn take_share(&self, used: &mut Use, cost: NonZeroU32, now: Now) {
         used.block.terms = Some(self.terms(now));
         used.block.since = used.block.since.max(used.since);
@@ -154,7 +154,7 @@ impl Limit {
         }
     }
 
-    /// When a quota begins anew, or a bucket that is full after so many nanoseconds. `None`: it is full.
+    /// When a quota resets, or when a bucket is full that needs this many more nanoseconds. `None`: it is full.
     pub(super) fn resets(&self, full_after: u64, now: Now) -> Option<Timestamp> {
         match &self.kind {
             Kind::Rate(_) => (full_after > 0).then(|| now.after(full_after).at),
@@ -227,7 +227,7 @@ impl Limit {
             (Kind::Quota(quota), Some(_)) => {
                 let used = if exceeded.remaining == 0 { "is used up" } else { "is nearly used up" };
                 let resets = quota.resets(now.at);
-                (Reason::QuotaExceeded, format!("the quota {used}, and begins anew at {resets}; {}", self.words))
+                (Reason::QuotaExceeded, format!("the quota {used}, and resets at {resets}; {}", self.words))
             }
         };
         let members = Members { retry_after, ..Members::default() };
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(refusal.reason().code(), "quota_exceeded");
         assert_eq!(
             refusal.detail(),
-            "the quota is used up, and begins anew at 2026-11-27T23:00:00Z; the quota `gold-day` allows 10 per day \
+            "the quota is used up, and resets at 2026-11-27T23:00:00Z; the quota `gold-day` allows 10 per day \
              (Europe/Berlin)"
         );
     }

@@ -10,17 +10,14 @@ use jiff::{Timestamp, ToSpan};
 
 use super::now::Now;
 use super::outcome::{Exceeded, Fits};
-use crate::state::ledger::{Terms, Use, alert};
+use crate::state::ledger::{Terms, Use, WRONG_CLOCK, alert};
 
 /// The part of a quota that a node takes from a store in advance at most.
 const LARGEST_PART: u32 = 100;
-/// No block is larger: what a node that is killed has taken is lost until the quota begins anew.
+/// No block is larger: what a node that is killed has taken is lost until the quota resets.
 const LARGEST_BLOCK: u32 = 1000;
 
-/// A count that begins so much later than now, in seconds, was begun by a wrong clock.
-const WRONG_CLOCK: i64 = 86_400;
-
-/// When a quota begins anew.
+/// When a quota resets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Every {
     /// At the full hour.
@@ -129,10 +126,10 @@ impl Quota {
 
     /// Begins anew in a new window. What was used in one that began later counts in this one, too, so that a clock that is set
     /// back refills nobody, unless that was so much later that the clock must have been wrong. In another time zone, the window
-    /// may begin anew earlier, once.
+    /// may end earlier, once.
     pub(super) fn renew(&self, used: &mut Use, now: Now) {
         let window = self.window(now.at);
-        let is_wrong = i64::from(used.since) > now.at.as_second().saturating_add(WRONG_CLOCK);
+        let is_wrong = i64::from(used.since) > now.at.as_second().saturating_add(WRONG_CLOCK.into());
         if used.since < window.since || is_wrong {
             (used.since, used.used, used.told, used.alert) = (window.since, 0, 0, 0);
             // What was taken in advance, or is owed, is part of the former window.
@@ -141,7 +138,7 @@ impl Quota {
         used.full_at = now.tick.0.saturating_add(nanoseconds_until(window.ends, now.at));
     }
 
-    /// When it begins anew.
+    /// When it resets.
     pub(super) fn resets(&self, at: Timestamp) -> Timestamp {
         Timestamp::from_second(self.window(at).ends.into()).unwrap_or(Timestamp::MAX)
     }

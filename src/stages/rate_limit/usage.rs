@@ -17,7 +17,7 @@ use crate::state::ledger::{Account, Ledger};
 pub(crate) struct Usage {
     /// What is left.
     pub(crate) remaining: u32,
-    /// When nothing will have been used any more: when a quota begins anew, or a bucket is full. `None`: it is full.
+    /// When nothing will have been used any more: when a quota resets, or a bucket is full. `None`: it is full.
     pub(crate) resets: Option<Timestamp>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn left(
     left
 }
 
-/// Lets a caller begin anew with these limits. The error says why the store does not answer.
+/// Resets these limits of a caller. The error says why the store does not answer.
 pub(crate) async fn reset(
     limits: &[&Limit],
     account: &Arc<Account>,

@@ -17,7 +17,7 @@ use super::no_answer::NoAnswer;
 use super::question::{AskedLimit, Given, Question};
 use crate::error_text;
 use crate::state::database;
-use crate::state::ledger::{LimitId, Terms, alert};
+use crate::state::ledger::{LimitId, Terms, WRONG_CLOCK, alert};
 
 /// The file in the folder.
 const FILE: &str = "counts.redb";
@@ -32,8 +32,6 @@ const SWEPT: usize = 1000;
 /// How long counts are kept after their window at least, in seconds, and otherwise as long as the window: a clock that is set
 /// back by less refills nobody.
 const KEPT: u32 = 3600;
-/// A count that begins so much later than now, in seconds, was begun by a wrong clock.
-const WRONG_CLOCK: u32 = 86_400;
 
 /// What has been used of each quota: by account and quota.
 const COUNTS: TableDefinition<'_, &[u8], Row> = TableDefinition::new("counts");
@@ -94,7 +92,7 @@ impl FolderCounts {
         self.ask(Job::Answer(question.clone())).await
     }
 
-    /// Lets a caller begin anew.
+    /// Resets the usage of a caller.
     pub(super) async fn reset(&self, question: &Question) -> Result<(), NoAnswer> {
         self.ask(Job::Reset(question.clone())).await.map(drop)
     }

@@ -121,7 +121,7 @@ impl Counters {
         answer.map_err(|_| "it does not answer in time".to_owned())?.map_err(|error| error.why)
     }
 
-    /// Lets a caller begin anew with its limits, for an operator. The error says why the store does not answer.
+    /// Resets these limits of a caller, for an operator. The error says why the store does not answer.
     pub(crate) async fn reset(&self, question: &Question) -> Result<(), String> {
         let done = async {
             match &self.shared.store {

@@ -93,7 +93,7 @@ end
 return reply
 ";
 
-/// Lets a caller begin anew: removes buckets, and begins to count quotas from now on, so that what nodes have taken in advance
+/// Resets the usage of a caller: removes buckets, and begins to count quotas from now on, so that what nodes have taken in advance
 /// is not returned to the new count. KEYS: where each limit is kept. ARGV: for each, the end of its window (s since 1970; 0: a
 /// rate).
 pub(super) const RESET: &str = r"
@@ -202,7 +202,7 @@ impl Question {
         command
     }
 
-    /// The command that lets the caller begin anew.
+    /// The command that resets the usage of the caller.
     pub(super) fn reset(&self, prefix: &str) -> Cmd {
         let mut command = cmd("EVAL");
         command.arg(RESET).arg(self.limits.len());

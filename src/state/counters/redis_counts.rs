@@ -109,7 +109,7 @@ impl RedisCounts {
         Ok(question.answer(reply)?)
     }
 
-    /// Lets a caller begin anew.
+    /// Resets the usage of a caller.
     pub(super) async fn reset(&self, question: &Question) -> Result<(), NoAnswer> {
         let mut open = self.open().await?;
         let reset = question.reset(&self.prefix);

@@ -151,7 +151,7 @@ impl Shared {
             match answer.and_then(|answer| answer.get(index)) {
                 // What was returned is not returned again: the store may have taken it back.
                 None => block.owed += asked.owed.max(0),
-                // The quota has begun anew since: what was given counts in the former window.
+                // The quota was reset since: what was given counts in the former window.
                 Some(given) if given.since < used.since => {}
                 Some(given) => {
                     (used.is_stored, used.full_at) = (true, now.0.saturating_add(given.full_after));
@@ -214,7 +214,7 @@ impl Shared {
 }
 
 impl Use {
-    /// Notes what the store says of a quota, which may have begun anew there already.
+    /// Notes what the store says of a quota, which may have been reset there already.
     fn learn_quota(&mut self, terms: Terms, given: &Given) {
         self.block.since = given.since;
         if let Terms::Quota { count, .. } = terms {

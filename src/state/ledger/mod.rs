@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use self::account::Holder;
 pub(crate) use self::account::{Account, InFlight, Uses};
 pub(crate) use self::limit_id::LimitId;
-pub(crate) use self::used::{Refused, Terms, Use, alert};
+pub(crate) use self::used::{Refused, Terms, Use, WRONG_CLOCK, alert};
 use crate::exchange::ClientNetwork;
 pub(crate) use crate::exchange::Tick;
 

@@ -7,7 +7,7 @@ use crate::exchange::Tick;
 #[derive(Debug, Default)]
 pub(crate) struct Use {
     id: LimitId,
-    /// The tick at which nothing will have been used any more: a bucket is full, or a quota begins anew; 0: it has not been
+    /// The tick at which nothing will have been used any more: a bucket is full, or a quota resets; 0: it has not been
     /// used. Where a store counts, an estimate.
     pub(crate) full_at: u64,
     /// `full_at` if the request that is being decided is taken, or the last one was.
@@ -86,6 +86,9 @@ fn alert_share(used: u32, most: u32) -> u8 {
         _ => 0,
     }
 }
+
+/// A count that begins this much later than now, in seconds, was started by a wrong clock.
+pub(crate) const WRONG_CLOCK: u32 = 86_400;
 
 /// Decides what to report: the share that was told by now, and the one to tell; 0: none. What was told is forgotten once
 /// usage is ten percent below it, as after the quota was raised.

@@ -110,10 +110,9 @@ fn settings(
     let written_claims = [consumer_claim, user_claim, scope_claim, role_claim];
     let claims = claims::compile(context, written_claims, at);
     if written.user_claim.is_none() && plans.values().any(|plan| plan.limits_users()) {
-        context
-            .problems
-            .note(at.key_place(), "users are told from the consumers that act for them by `sub`, and `per_user` limits each")
-            .help("where clients without users have a `sub` of their own, name a claim that only users have: `user_claim:`");
+        context.problems.note(at.key_place(), "`sub` identifies users, and `per_user` limits each of them").help(
+            "if clients without a user have a `sub` of their own, set `user_claim` to a claim that only users have",
+        );
     }
     let max_lifetime = max_lifetime(context, name, written, at);
     Some(Settings {
