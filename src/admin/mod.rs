@@ -354,7 +354,7 @@ pub(crate) async fn without_daemon(
     /// How long to wait for the record to be written.
     const PATIENCE: Duration = Duration::from_secs(10);
     let files: Vec<_> =
-        in_force.policy.sinks().iter().filter(|sink| matches!(sink, SinkConfig::File { .. })).cloned().collect();
+        in_force.policy.audit().sinks.iter().filter(|sink| matches!(sink, SinkConfig::File { .. })).cloned().collect();
     let trail = Arc::new(Trail::open(&files, None).map_err(|error| error.to_string())?);
     in_force.registry().open().await.map_err(|error| error.to_string())?;
     let recorder = Recorder::new(Arc::clone(&trail));

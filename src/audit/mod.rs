@@ -7,22 +7,29 @@
 //! - [`trail`]: the open sinks, shared by all workers; opens, reopens, carries over and closes them;
 //! - [`sink`]: one open sink: queues batches for its writer;
 //! - [`writer`]: the thread of each sink, which keeps a batch until it is written;
-//! - [`file`](mod@file), [`stdout`]: the sinks.
+//! - [`file`](mod@file), [`stdout`]: the sinks;
+//! - [`config`]: the settings of all of this; [`checkpoint_key`]: signs checkpoints.
 //!
 //! Nothing here decides anything about a request, and nothing here sees a token, a key, a cookie, a query or a body.
 
+#[allow(dead_code)] // The chain and its verification use it.
+mod checkpoint_key;
+mod config;
 mod file;
 mod record;
 mod recorder;
 mod sink;
-mod sink_config;
 mod stdout;
 mod trail;
 mod writer;
 
+pub(crate) use self::checkpoint_key::CheckpointKey;
+pub(crate) use self::config::{
+    AuditConfig, ChainConfig, ElasticsearchConfig, HttpConfig, HttpEndpoint, HttpFormat, OnFull, OtlpConfig, Rotate,
+    SinkConfig, SpoolConfig, SyslogConfig,
+};
 pub(crate) use self::record::{
     CLIENT_DISCONNECTED, CLIENT_STALLED, Change, FIELDS, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record,
 };
 pub(crate) use self::recorder::Recorder;
-pub(crate) use self::sink_config::SinkConfig;
 pub(crate) use self::trail::Trail;

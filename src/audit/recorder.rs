@@ -248,8 +248,8 @@ mod tests {
     use std::time::Duration;
     use std::{fs, io, path::Path};
 
+    use super::super::config::SinkConfig;
     use super::super::record::tests::sample;
-    use super::super::sink_config::SinkConfig;
     use super::super::writer::Output;
     use super::*;
 
@@ -276,7 +276,7 @@ mod tests {
         const HALF: u64 = 3000;
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let file = |name: &str| SinkConfig::File { path: path(name) };
+        let file = |name: &str| SinkConfig::File { path: path(name), rotate: None };
         let old = Arc::new(Trail::open(&[file("a")], None).unwrap());
         let new = Arc::new(Trail::open(&[file("a"), file("b")], Some(&old)).unwrap());
         let middle = Barrier::new(THREADS + 1);
@@ -403,7 +403,7 @@ mod tests {
     fn records_outlive_the_recorder_and_the_event_loop() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit");
-        let trail = Arc::new(Trail::open(&[SinkConfig::File { path: path.clone() }], None).unwrap());
+        let trail = Arc::new(Trail::open(&[SinkConfig::File { path: path.clone(), rotate: None }], None).unwrap());
         worker(async {
             let recorder = Recorder::new(Arc::clone(&trail));
             recorder.record(&sample());

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use super::config::SinkConfig;
 use super::sink::{GRACE, Sink};
-use super::sink_config::SinkConfig;
 use super::writer::Batch;
 #[cfg(test)]
 use super::writer::Output;
@@ -77,8 +77,8 @@ impl Trail {
                 Some(sink) => Arc::clone(sink),
                 None => Arc::new(Sink::open(config).map_err(|error| OpenError {
                     path: match config {
-                        SinkConfig::Stdout { .. } => None,
-                        SinkConfig::File { path } => Some(path.clone()),
+                        SinkConfig::File { path, .. } => Some(path.clone()),
+                        _ => None,
                     },
                     error,
                 })?),
@@ -232,7 +232,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn file(path: PathBuf) -> SinkConfig {
-        SinkConfig::File { path }
+        SinkConfig::File { path, rotate: None }
     }
 
     fn batch(lines: &str) -> Batch {

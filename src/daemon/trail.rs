@@ -15,9 +15,12 @@ pub(super) fn prepare(
 ) -> Result<Arc<Trail>, StartError> {
     let presented = |sink: &SinkConfig| match sink {
         SinkConfig::Stdout { .. } => SinkConfig::Stdout { readable },
-        file @ SinkConfig::File { .. } => file.clone(),
+        other => other.clone(),
     };
-    let sinks: Vec<_> = policy.sinks().iter().map(presented).collect();
+    if let Some(remote) = policy.audit().sinks.iter().find(|sink| sink.is_remote()) {
+        return Err(StartError::System(format!("the audit sink {remote} cannot be used yet: delivery is not built")));
+    }
+    let sinks: Vec<_> = policy.audit().sinks.iter().map(presented).collect();
     match Trail::open(&sinks, current) {
         Ok(trail) => Ok(Arc::new(trail)),
         Err(error) => Err(StartError::System(error.to_string())),

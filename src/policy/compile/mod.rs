@@ -76,7 +76,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let admin = admin::compile(context, document.admin.as_ref(), at.key("admin"));
     own_addresses::listeners(context, document, at);
     let trusted_proxies = listen::networks(context, &document.trusted_proxies, at.key("trusted_proxies"));
-    let sinks = audit::compile(context, document.audit.as_ref(), at.key("audit"));
+    let audit = audit::compile(context, document.audit.as_ref(), at.key("audit"));
     let (rules, store) = auth::compile(context, document, &listeners, at);
     let shared_limits = store::shared_limits(context, document.store.as_ref(), at.key("store"));
     let apis = apis::compile(context, document, at);
@@ -100,7 +100,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         routes: apis.routes,
         router: apis.router,
         servers: apis.servers,
-        sinks,
+        audit,
         has_store: document.store.is_some(),
         store,
         shared_limits,
