@@ -37,6 +37,8 @@ impl Form {
     /// An endpoint that takes records.
     pub(crate) const COLLECTOR: Self =
         Self { schemes: &["https", "http"], path: true, query: true, example: "https://collect.example.com/ndjson" };
+    const PROXY: Self =
+        Self { schemes: &["http", "https"], path: false, query: false, example: "http://proxy.example.com:3128" };
     const STREAM: Self =
         Self { schemes: &["tls", "tcp"], path: false, query: false, example: "tls://siem.example.com:6514" };
     const REDIS: Self =
@@ -167,6 +169,29 @@ impl HttpUrl {
     /// Whether responses of this URL cannot be replaced on the way: https, or this machine.
     pub(crate) fn is_safe(&self) -> bool {
         self.https || is_this_machine(&self.host)
+    }
+}
+
+/// The URL of a proxy: a server, and the credentials before it.
+#[derive(Debug)]
+pub(crate) struct ProxyUrl {
+    /// Without the credentials.
+    pub(crate) url: HttpUrl,
+    /// `USER:PASSWORD`, decoded.
+    pub(crate) credentials: Option<Vec<u8>>,
+}
+
+impl ProxyUrl {
+    /// Parses a URL.
+    pub(crate) fn parse(text: &str) -> Result<Self, UrlError> {
+        let parse = || {
+            let parts = Parts::split(text, Form::PROXY.schemes)?;
+            let credentials = parts.user_info.map(|info| percent_encoding::percent_decode_str(info).collect());
+            let (scheme, rest) = text.split_once("://").ok_or(Fault::Scheme)?;
+            let place = parts.user_info.and_then(|info| rest.get(info.len().checked_add(1)?..)).unwrap_or(rest);
+            Ok(Self { url: HttpUrl::of(&format!("{scheme}://{place}"), Form::PROXY)?, credentials })
+        };
+        parse().map_err(|fault| Form::PROXY.error(fault))
     }
 }
 
@@ -503,6 +528,26 @@ mod tests {
             ("127.0.0.1:6379", Some(Fault::Scheme)),
         ] {
             assert_eq!(check_redis(text).err().map(|error| error.fault), fault, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_may_have_credentials() {
+        for (text, found) in [
+            ("http://proxy:3128", Ok(("proxy", 3128, None))),
+            ("https://user:p%40ss@proxy.example.com/", Ok(("proxy.example.com", 443, Some("user:p@ss")))),
+            ("http://user:p@ss@proxy", Err(Fault::Characters)),
+            ("http://proxy/path", Err(Fault::Path)),
+            ("http://proxy/@path", Err(Fault::Path)),
+            ("socks5://proxy", Err(Fault::Scheme)),
+            ("proxy:3128", Err(Fault::Scheme)),
+        ] {
+            let parsed = ProxyUrl::parse(text).map_err(|error| error.fault);
+            let parsed = parsed.map(|ProxyUrl { url, credentials }| {
+                (url.host().to_owned(), url.port(), credentials.map(|text| String::from_utf8(text).unwrap()))
+            });
+            let found = found.map(|(host, port, text)| (host.to_owned(), port, text.map(str::to_owned)));
+            assert_eq!(parsed, found, "{text}");
         }
     }
 

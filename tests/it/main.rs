@@ -27,6 +27,7 @@ mod documents;
 mod dpop;
 mod drain;
 mod early_answers;
+mod egress;
 mod exemptions;
 mod expiry;
 mod explain;

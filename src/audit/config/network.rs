@@ -1,11 +1,12 @@
 //! The settings of sinks over the network.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::egress::Trust;
+use crate::egress::{Egress, Trust};
 use crate::url::{HttpUrl, StreamUrl};
 
 /// An HTTP server that takes records.
@@ -17,6 +18,8 @@ pub(crate) struct HttpEndpoint {
     pub(crate) headers: HeaderMap,
     /// Whom to trust, and which certificate to present, if it is https.
     pub(crate) trust: Option<Trust>,
+    /// How it is called.
+    pub(crate) egress: Arc<Egress>,
     /// For a whole exchange.
     pub(crate) timeout: Duration,
     /// Whether requests are compressed by gzip.
@@ -79,6 +82,8 @@ pub(crate) struct SyslogConfig {
     pub(crate) address: StreamUrl,
     /// Whom to trust, and which certificate to present, if it is TLS.
     pub(crate) trust: Option<Trust>,
+    /// How it is called.
+    pub(crate) egress: Arc<Egress>,
     /// For connecting, and for handing over one batch.
     pub(crate) timeout: Duration,
     /// Facility, from 0 to 23 (RFC 5424 §6.2.1).

@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::stand_ins::StandIns;
-use crate::egress::Trust;
+use crate::egress::{Egress, Trust};
 use crate::policy::diagnostic::{Problem, Problems, did_you_mean};
 use crate::policy::source::{ReadErrorKind, SourceText, Sources};
 use crate::policy::tls::{self, ServerProblem};
@@ -49,6 +49,8 @@ pub(super) struct Context<'a> {
     pub(super) stand_ins: Option<&'a dyn StandIns>,
     /// The system's authorities, read when first needed.
     pub(super) system: Option<Trust>,
+    /// How the process calls others.
+    pub(super) egress: Arc<Egress>,
     /// The addresses for requests, which no upstream may have.
     pub(super) own_addresses: Vec<SocketAddr>,
 }
@@ -157,14 +159,22 @@ impl Context<'_> {
         i64::try_from(period.as_secs()).unwrap_or(i64::MAX)
     }
 
-    /// The authorities to trust when calling an https server: those of a file, or the system's.
+    /// The authorities to trust when calling an https server: those of the file in `ca`, or the system's.
     pub(super) fn trust(&mut self, ca: Option<&String>, at: At<'_>) -> Option<Trust> {
-        let Some(path) = ca else { return self.system_trust(at) };
-        let text = self.read(at.key("ca"), path)?;
+        match ca {
+            Some(_) => self.trusting(ca, at.key("ca")),
+            None => self.system_trust(at),
+        }
+    }
+
+    /// The authorities of a file, or the system's.
+    pub(super) fn trusting(&mut self, file: Option<&String>, at: At<'_>) -> Option<Trust> {
+        let Some(path) = file else { return self.system_trust(at) };
+        let text = self.read(at, path)?;
         match tls::client(text.text.as_bytes()) {
             Ok(config) => Some(Trust { config, identity: text.text.as_str().into() }),
             Err(problem) => {
-                self.error(at.key("ca"), format!("{} {problem}", text.name));
+                self.error(at, format!("{} {problem}", text.name));
                 None
             }
         }

@@ -11,6 +11,7 @@ mod catalog;
 mod consumers;
 mod context;
 mod contracts;
+mod egress;
 mod headers;
 mod json_groups;
 mod json_schemas;
@@ -51,7 +52,8 @@ fn loaded(loaded: Result<Loaded, Problems>, stand_ins: Option<&dyn StandIns>) ->
         Ok(loaded) => loaded,
         Err(problems) => return (None, problems),
     };
-    let mut context = Context { sources, problems, stand_ins, system: None, own_addresses: Vec::new() };
+    let (egress, own_addresses) = (Arc::default(), Vec::new());
+    let mut context = Context { sources, problems, stand_ins, system: None, egress, own_addresses };
     let policy = whole(&mut context, &document, tree.at());
     if document.strict == Some(true) {
         context.problems.make_strict();
@@ -70,6 +72,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         }
         None => context.missing(at.key("version"), "`version` is missing", "write `version: 1`"),
     }
+    context.egress = Arc::new(egress::compile(context, &document.egress, at.key("egress")));
     let timeouts = limits::timeouts(context, &document.timeouts, at.key("timeouts"));
     let limits = limits::limits(context, &document.limits, at.key("limits"));
     let listeners = listen::listeners(context, document, at);

@@ -138,8 +138,7 @@ pub(crate) struct ElasticsearchSink {
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "String")]
     pub(crate) key: Option<SecretString>,
-    /// How long one request may take.
-    #[schemars(extend("default" = "10s"))]
+    /// How long one request may take. Default: `egress.timeout`.
     pub(crate) timeout: Option<Period>,
     /// Whether requests are compressed.
     #[schemars(extend("default" = true))]
@@ -168,8 +167,7 @@ pub(crate) struct OtlpSink {
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "String")]
     pub(crate) key: Option<SecretString>,
-    /// How long one request may take.
-    #[schemars(extend("default" = "10s"))]
+    /// How long one request may take. Default: `egress.timeout`.
     pub(crate) timeout: Option<Period>,
     /// Whether requests are compressed.
     #[schemars(extend("default" = true))]
@@ -201,8 +199,7 @@ pub(crate) struct HttpSink {
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "String")]
     pub(crate) key: Option<SecretString>,
-    /// How long one request may take.
-    #[schemars(extend("default" = "10s"))]
+    /// How long one request may take. Default: `egress.timeout`.
     pub(crate) timeout: Option<Period>,
     /// Whether requests are compressed.
     #[schemars(extend("default" = true))]
@@ -226,8 +223,7 @@ pub(crate) struct SyslogSink {
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "String")]
     pub(crate) key: Option<SecretString>,
-    /// How long connecting, and sending one batch, may take.
-    #[schemars(extend("default" = "10s"))]
+    /// How long connecting, and sending one batch, may take. Default: `egress.timeout`.
     pub(crate) timeout: Option<Period>,
     /// Facility of the messages, such as `audit`, `authpriv` or `local0`.
     #[schemars(extend("default" = "audit"))]

@@ -7,6 +7,7 @@ mod audit;
 mod auth;
 mod consumers;
 mod contracts;
+mod egress;
 mod headers;
 mod openapi;
 mod plans;
@@ -28,6 +29,7 @@ pub(crate) use self::audit::{
 pub(crate) use self::auth::{Auth, ClaimNames, Dpop, Introspection, Issuer};
 pub(crate) use self::consumers::{Consumer, Identity, Key};
 pub(crate) use self::contracts::{Content, Mode, Request, Response};
+pub(crate) use self::egress::Egress;
 pub(crate) use self::headers::{ApiHeaders, Headers};
 pub(crate) use self::openapi::OpenApi;
 pub(crate) use self::plans::{Class, CountBy, Plan, Quotas};
@@ -64,6 +66,8 @@ pub(crate) struct Document {
     pub(crate) timeouts: Timeouts,
     /// Limits on what clients may send.
     pub(crate) limits: Limits,
+    /// How this process calls others: issuers for their keys, introspection endpoints, and the sinks of the record.
+    pub(crate) egress: Egress,
     /// Where keys, revocations and other changes made at run time are kept. Default: none.
     pub(crate) store: Option<Store>,
     /// How callers are authenticated.

@@ -7,8 +7,7 @@ use crate::policy::compile::context::Context;
 use crate::policy::tree::At;
 use crate::policy::units::Period;
 
-/// Default of `timeout`, and the longest.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest `timeout`.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Where records go by default that a sink refuses: a file in the spool.
@@ -36,7 +35,7 @@ pub(super) fn parent_exists(context: &mut Context<'_>, path: &Path, message: &st
 
 /// `timeout` of a sink.
 pub(super) fn timeout(context: &mut Context<'_>, written: Option<Period>, at: At<'_>) -> Duration {
-    let timeout = context.period(at, written, TIMEOUT);
+    let timeout = context.period(at, written, context.egress.timeout);
     if timeout > LONGEST_TIMEOUT {
         context.error(at, "a request that takes longer than 5m has failed");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -206,8 +207,16 @@ fn endpoint_of(
             .warning(at.key(key), "records, and the credentials of this sink, cross the network in clear text")
             .help("use https; `ca:` names a private authority");
     }
-    let max_batch = usize::try_from(max_batch).unwrap_or(usize::MAX);
-    Some(HttpEndpoint { url, headers, trust, timeout, gzip: common.gzip.unwrap_or(true), max_batch, rejected })
+    Some(HttpEndpoint {
+        url,
+        headers,
+        trust,
+        egress: Arc::clone(&context.egress),
+        timeout,
+        gzip: common.gzip.unwrap_or(true),
+        max_batch: usize::try_from(max_batch).unwrap_or(usize::MAX),
+        rejected,
+    })
 }
 
 fn fields(context: &mut Context<'_>, written: &BTreeMap<String, Secret>, at: At<'_>) -> HeaderMap {

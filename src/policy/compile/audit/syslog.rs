@@ -1,6 +1,7 @@
 //! `syslog`.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use super::common::timeout;
 use crate::audit::{SinkConfig, SyslogConfig};
@@ -69,6 +70,7 @@ pub(super) fn compile(context: &mut Context<'_>, written: &document::SyslogSink,
     Some(SinkConfig::Syslog(SyslogConfig {
         address,
         trust,
+        egress: Arc::clone(&context.egress),
         timeout,
         facility: facility?,
         app_name: app_name.into(),
