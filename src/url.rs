@@ -31,6 +31,16 @@ impl Form {
     /// A document or an endpoint.
     pub(crate) const DOCUMENT: Self =
         Self { schemes: &["https", "http"], path: true, query: true, example: "https://login.example.com/jwks.json" };
+    /// The base of an API: a path, and no query.
+    pub(crate) const BASE: Self =
+        Self { schemes: &["https", "http"], path: true, query: false, example: "https://es.example.com:9200" };
+    /// An endpoint that takes records.
+    pub(crate) const COLLECTOR: Self =
+        Self { schemes: &["https", "http"], path: true, query: true, example: "https://collect.example.com/ndjson" };
+    const PROXY: Self =
+        Self { schemes: &["http", "https"], path: false, query: false, example: "http://proxy.example.com:3128" };
+    const STREAM: Self =
+        Self { schemes: &["tls", "tcp"], path: false, query: false, example: "tls://siem.example.com:6514" };
     const REDIS: Self =
         Self { schemes: &["redis", "rediss"], path: true, query: true, example: "redis://127.0.0.1:6379" };
 
@@ -158,9 +168,90 @@ impl HttpUrl {
 
     /// Whether responses of this URL cannot be replaced on the way: https, or this machine.
     pub(crate) fn is_safe(&self) -> bool {
-        let loopback = || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        self.https || self.host.eq_ignore_ascii_case("localhost") || loopback()
+        self.https || is_this_machine(&self.host)
     }
+}
+
+/// The URL of a proxy: a server, and the credentials before it.
+#[derive(Debug)]
+pub(crate) struct ProxyUrl {
+    /// Without the credentials.
+    pub(crate) url: HttpUrl,
+    /// `USER:PASSWORD`, decoded.
+    pub(crate) credentials: Option<Vec<u8>>,
+}
+
+impl ProxyUrl {
+    /// Parses a URL.
+    pub(crate) fn parse(text: &str) -> Result<Self, UrlError> {
+        let parse = || {
+            let parts = Parts::split(text, Form::PROXY.schemes)?;
+            let credentials = parts.user_info.map(|info| percent_encoding::percent_decode_str(info).collect());
+            let (scheme, rest) = text.split_once("://").ok_or(Fault::Scheme)?;
+            let place = parts.user_info.and_then(|info| rest.get(info.len().checked_add(1)?..)).unwrap_or(rest);
+            Ok(Self { url: HttpUrl::of(&format!("{scheme}://{place}"), Form::PROXY)?, credentials })
+        };
+        parse().map_err(|fault| Form::PROXY.error(fault))
+    }
+}
+
+/// The URL of a syslog receiver: `tcp://HOST:PORT`, or `tls://HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StreamUrl {
+    tls: bool,
+    host: Box<str>,
+    port: Option<u16>,
+}
+
+impl StreamUrl {
+    /// Parses a URL.
+    pub(crate) fn parse(text: &str) -> Result<Self, UrlError> {
+        let fault = match Parts::split(text, Form::STREAM.schemes) {
+            Ok(parts) if parts.user_info.is_some() => Fault::UserInfo,
+            Ok(parts) if !matches!(parts.path, "" | "/") => Fault::Path,
+            Ok(parts) if parts.query.is_some() => Fault::Query,
+            Ok(parts) => {
+                let tls = parts.scheme.eq_ignore_ascii_case("tls");
+                return Ok(Self { tls, host: parts.host.into(), port: parts.port });
+            }
+            Err(fault) => fault,
+        };
+        Err(Form::STREAM.error(fault))
+    }
+
+    /// Whether it is reached by TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The host, without the brackets of an IPv6 address.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port that is written; otherwise 6514 for TLS (RFC 5425 §4.1), and 601 for TCP (RFC 6587, RFC 3195).
+    pub(crate) fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.tls { 6514 } else { 601 })
+    }
+
+    /// Whether nobody on the way can read or change what is sent: TLS, or this machine.
+    pub(crate) fn is_safe(&self) -> bool {
+        self.tls || is_this_machine(&self.host)
+    }
+}
+
+impl std::fmt::Display for StreamUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.tls { "tls" } else { "tcp" };
+        match self.host.contains(':') {
+            true => write!(f, "{scheme}://[{}]:{}", self.host(), self.port()),
+            false => write!(f, "{scheme}://{}:{}", self.host, self.port()),
+        }
+    }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Checks the URL of a Redis server: `redis://USER:PASSWORD@HOST:PORT/DATABASE`, `rediss://` with TLS, or `unix:///PATH`.
@@ -438,6 +529,46 @@ mod tests {
         ] {
             assert_eq!(check_redis(text).err().map(|error| error.fault), fault, "{text}");
         }
+    }
+
+    #[test]
+    fn a_proxy_may_have_credentials() {
+        for (text, found) in [
+            ("http://proxy:3128", Ok(("proxy", 3128, None))),
+            ("https://user:p%40ss@proxy.example.com/", Ok(("proxy.example.com", 443, Some("user:p@ss")))),
+            ("http://user:p@ss@proxy", Err(Fault::Characters)),
+            ("http://proxy/path", Err(Fault::Path)),
+            ("http://proxy/@path", Err(Fault::Path)),
+            ("socks5://proxy", Err(Fault::Scheme)),
+            ("proxy:3128", Err(Fault::Scheme)),
+        ] {
+            let parsed = ProxyUrl::parse(text).map_err(|error| error.fault);
+            let parsed = parsed.map(|ProxyUrl { url, credentials }| {
+                (url.host().to_owned(), url.port(), credentials.map(|text| String::from_utf8(text).unwrap()))
+            });
+            let found = found.map(|(host, port, text)| (host.to_owned(), port, text.map(str::to_owned)));
+            assert_eq!(parsed, found, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stream_has_a_scheme_a_host_and_a_port() {
+        for (text, shown) in [
+            ("tls://siem.example.com", Ok("tls://siem.example.com:6514")),
+            ("tcp://[::1]", Ok("tcp://[::1]:601")),
+            ("TLS://10.0.0.1:1514/", Ok("tls://10.0.0.1:1514")),
+            ("tcp://siem:70000", Err(Fault::Port)),
+            ("udp://siem:514", Err(Fault::Scheme)),
+            ("siem:514", Err(Fault::Scheme)),
+            ("tls://user@siem", Err(Fault::UserInfo)),
+            ("tls://siem/path", Err(Fault::Path)),
+            ("tls://siem?x", Err(Fault::Query)),
+        ] {
+            let parsed = StreamUrl::parse(text).map(|url| url.to_string()).map_err(|error| error.fault);
+            assert_eq!(parsed, shown.map(str::to_owned), "{text}");
+        }
+        let safe = |text| StreamUrl::parse(text).unwrap().is_safe();
+        assert!(safe("tls://siem") && safe("tcp://127.0.0.1") && !safe("tcp://siem"));
     }
 
     #[test]

@@ -10,13 +10,15 @@
 //! - [`sink`]: one open sink: queues batches for its writer; [`queue`] is how threads hand batches over;
 //! - [`writer`]: the thread of each sink, which keeps a batch until it is written;
 //! - [`verify`]: verifies what was written, offline;
-//! - [`file`](mod@file), [`stdout`]: the sinks.
+//! - [`file`](mod@file), [`stdout`]: the sinks;
+//! - [`config`]: the settings of all of this; [`checkpoint_key`]: signs checkpoints.
 //!
 //! Nothing here decides anything about a request, and nothing here sees a token, a key, a cookie, a query or a body.
 
 mod chain;
 mod checkpoint;
 mod checkpoint_key;
+mod config;
 mod file;
 mod queue;
 mod record;
@@ -24,17 +26,19 @@ mod recorder;
 mod sealed_line;
 mod sealer;
 mod sink;
-mod sink_config;
 mod stdout;
 mod trail;
 mod verify;
 mod writer;
 
-pub(crate) use self::checkpoint_key::PublicKey;
+pub(crate) use self::checkpoint_key::{CheckpointKey, PublicKey};
+pub(crate) use self::config::{
+    AuditConfig, ChainConfig, ElasticsearchConfig, HttpConfig, HttpEndpoint, HttpFormat, OnFull, OtlpConfig, Rotate,
+    SinkConfig, SpoolConfig, SyslogConfig,
+};
 pub(crate) use self::record::{
     CLIENT_DISCONNECTED, CLIENT_STALLED, Change, FIELDS, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record,
 };
 pub(crate) use self::recorder::Recorder;
-pub(crate) use self::sink_config::SinkConfig;
 pub(crate) use self::trail::Trail;
 pub(crate) use self::verify::{Break, LineRead, Lines, Verified, Verifier};

@@ -248,10 +248,14 @@ mod tests {
     use std::time::Duration;
     use std::{fs, io, path::Path};
 
+    use super::super::config::{AuditConfig, SinkConfig};
     use super::super::record::tests::sample;
-    use super::super::sink_config::SinkConfig;
     use super::super::writer::Output;
     use super::*;
+
+    fn config(sinks: &[SinkConfig]) -> AuditConfig {
+        AuditConfig { sinks: sinks.to_vec(), ..AuditConfig::none() }
+    }
 
     /// Longer than any test waits for anything.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -276,9 +280,9 @@ mod tests {
         const HALF: u64 = 3000;
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let file = |name: &str| SinkConfig::File { path: path(name) };
-        let old = Arc::new(Trail::open(&[file("a")], None).unwrap());
-        let new = Arc::new(Trail::open(&[file("a"), file("b")], Some(&old)).unwrap());
+        let file = |name: &str| SinkConfig::File { path: path(name), rotate: None };
+        let old = Arc::new(Trail::open(&config(&[file("a")]), None).unwrap());
+        let new = Arc::new(Trail::open(&config(&[file("a"), file("b")]), Some(&old)).unwrap());
         let middle = Barrier::new(THREADS + 1);
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
@@ -408,7 +412,8 @@ mod tests {
     fn records_outlive_the_recorder_and_the_event_loop() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit");
-        let trail = Arc::new(Trail::open(&[SinkConfig::File { path: path.clone() }], None).unwrap());
+        let trail =
+            Arc::new(Trail::open(&config(&[SinkConfig::File { path: path.clone(), rotate: None }]), None).unwrap());
         worker(async {
             let recorder = Recorder::new(Arc::clone(&trail));
             recorder.record(&sample());
@@ -427,7 +432,7 @@ mod tests {
 
     #[test]
     fn records_of_one_turn_share_a_batch_and_batches_are_bounded() {
-        let trail = Arc::new(Trail::open(&[SinkConfig::Stdout { readable: None }], None).unwrap());
+        let trail = Arc::new(Trail::open(&config(&[SinkConfig::Stdout { readable: None }]), None).unwrap());
         worker(async {
             let recorder = Recorder::new(trail);
             for _ in 0..4000 {
@@ -446,7 +451,7 @@ mod tests {
     #[test]
     fn without_sinks_nothing_is_kept() {
         worker(async {
-            let recorder = Recorder::new(Arc::new(Trail::open(&[], None).unwrap()));
+            let recorder = Recorder::new(Arc::new(Trail::open(&config(&[]), None).unwrap()));
             assert!(recorder.is_silent());
             recorder.record(&sample());
             assert_eq!((recorder.shared.taken.get(), recorder.shared.buffer.borrow().lines.capacity()), (0, 0));

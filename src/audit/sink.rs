@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::config::SinkConfig;
 use super::file::FileOutput;
 use super::queue::Queue;
-use super::sink_config::SinkConfig;
 use super::stdout::StdoutOutput;
 use super::writer::{Batch, Output, State, Writer};
 
@@ -38,7 +38,8 @@ impl Sink {
     pub(super) fn open(config: &SinkConfig) -> io::Result<Self> {
         match config {
             SinkConfig::Stdout { readable } => Self::start(config, StdoutOutput::open(*readable)?),
-            SinkConfig::File { path } => Self::start(config, FileOutput::open(path)?),
+            SinkConfig::File { path, .. } => Self::start(config, FileOutput::open(path)?),
+            remote => Err(io::Error::new(io::ErrorKind::Unsupported, format!("{remote} needs a spool"))),
         }
     }
 

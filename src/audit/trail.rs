@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::chain::Hash;
+use super::config::{AuditConfig, SinkConfig};
 use super::record::Follows;
 use super::sealed_line::FileEnd;
 use super::sealer::{Outlets, Sealer};
 use super::sink::{GRACE, Sink};
-use super::sink_config::SinkConfig;
 use super::writer::Batch;
 #[cfg(test)]
 use super::writer::Output;
@@ -67,15 +67,16 @@ pub(crate) struct SinkStats {
 }
 
 impl Trail {
-    /// Opens `sinks`. Those that `previous` also has are carried over, with their threads and queues, and the chain goes on. A
+    /// Opens the sinks of `config`. Those that `previous` also has are carried over, with their threads and queues, and the chain goes on. A
     /// duplicate is opened once. Without sinks, the trail is silent.
     ///
     /// # Errors
     /// The first sink that cannot be opened. The sinks opened before it are closed again, and `previous` is unchanged.
-    pub(crate) fn open(sinks: &[SinkConfig], previous: Option<&Self>) -> Result<Self, OpenError> {
+    pub(crate) fn open(config: &AuditConfig, previous: Option<&Self>) -> Result<Self, OpenError> {
         let node = previous.map_or_else(|| host_name().into(), |trail| Arc::clone(&trail.node));
         let earlier = previous.map(|trail| Arc::clone(&trail.outlets)).unwrap_or_default();
         let sealer = previous.and_then(|trail| trail.sealer.clone());
+        let sinks = &config.sinks;
         if sinks.is_empty() {
             return Ok(Self { outlets: earlier, silent: true, sealer, node });
         }
@@ -91,7 +92,8 @@ impl Trail {
                 None => Arc::new(Sink::open(config).map_err(|error| OpenError::of(config, error))?),
             });
         }
-        let outlets = Arc::new(Outlets { sinks: opened, ..Outlets::default() });
+        let outlets =
+            Arc::new(Outlets { sinks: opened, key: config.chain.key.clone(), checkpoint: config.chain.checkpoint });
         let sealer = match sealer {
             Some(sealer) => sealer,
             None => {
@@ -229,8 +231,8 @@ impl Trail {
 impl OpenError {
     fn of(config: &SinkConfig, error: io::Error) -> Self {
         let path = match config {
-            SinkConfig::Stdout { .. } => None,
-            SinkConfig::File { path } => Some(path.clone()),
+            SinkConfig::File { path, .. } => Some(path.clone()),
+            _ => None,
         };
         Self { path, error }
     }
@@ -239,11 +241,11 @@ impl OpenError {
 /// The end of the stream in the first file that has one.
 fn follows(sinks: &[SinkConfig]) -> Option<(Follows, Hash)> {
     sinks.iter().find_map(|sink| match sink {
-        SinkConfig::File { path } => {
+        SinkConfig::File { path, .. } => {
             let FileEnd { last, torn } = FileEnd::of(path);
             last.map(|(stream, sequence, hash)| (Follows { stream, sequence, torn }, hash))
         }
-        SinkConfig::Stdout { .. } => None,
+        _ => None,
     })
 }
 
@@ -282,7 +284,11 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn file(path: PathBuf) -> SinkConfig {
-        SinkConfig::File { path }
+        SinkConfig::File { path, rotate: None }
+    }
+
+    fn config(sinks: &[SinkConfig]) -> AuditConfig {
+        AuditConfig { sinks: sinks.to_vec(), ..AuditConfig::none() }
     }
 
     /// A line for each name.
@@ -299,10 +305,11 @@ mod tests {
     async fn opening_is_all_or_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let good = file(folder.path().join("good"));
-        let trail = Trail::open(std::slice::from_ref(&good), None).unwrap();
+        let trail = Trail::open(&config(std::slice::from_ref(&good)), None).unwrap();
         let bad = folder.path().join("absent/bad");
-        let error =
-            Trail::open(&[good, file(folder.path().join("new")), file(bad.clone())], Some(&trail)).err().unwrap();
+        let error = Trail::open(&config(&[good, file(folder.path().join("new")), file(bad.clone())]), Some(&trail))
+            .err()
+            .unwrap();
         assert_eq!((error.path.as_ref(), error.error.kind()), (Some(&bad), io::ErrorKind::NotFound));
         assert!(error.to_string().contains("absent/bad"), "{error}");
         trail.send(batch(&["one"])).await;
@@ -314,19 +321,19 @@ mod tests {
     fn equal_sinks_are_carried_over() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = (file(folder.path().join("a")), file(folder.path().join("b")));
-        let old = Trail::open(std::slice::from_ref(&a), None).unwrap();
-        let new = Trail::open(&[b.clone(), a.clone(), b], Some(&old)).unwrap();
+        let old = Trail::open(&config(std::slice::from_ref(&a)), None).unwrap();
+        let new = Trail::open(&config(&[b.clone(), a.clone(), b]), Some(&old)).unwrap();
         assert_eq!(new.sinks().len(), 2, "one named twice is opened once");
         assert!(Arc::ptr_eq(&new.sinks()[1], &old.sinks()[0]));
         assert!(Arc::ptr_eq(new.sealer.as_ref().unwrap(), old.sealer.as_ref().unwrap()), "the chain goes on");
-        assert!(Trail::open(&[], Some(&new)).unwrap().is_silent() && !new.is_silent());
+        assert!(Trail::open(&config(&[]), Some(&new)).unwrap().is_silent() && !new.is_silent());
     }
 
     #[tokio::test]
     async fn a_dropped_sink_is_written_to_its_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit");
-        let trail = Trail::open(&[file(path.clone())], None).unwrap();
+        let trail = Trail::open(&config(&[file(path.clone())]), None).unwrap();
         for _ in 0..50 {
             trail.send(batch(&["a", "b"])).await;
         }
@@ -344,7 +351,7 @@ mod tests {
         for (before, after) in [("", "new"), ("old\n", "old new"), ("old\nto", "old to new")] {
             let path = folder.path().join("audit");
             fs::write(&path, before).unwrap();
-            let trail = Trail::open(&[file(path.clone())], None).unwrap();
+            let trail = Trail::open(&config(&[file(path.clone())]), None).unwrap();
             trail.send(batch(&["new"])).await;
             assert_eq!(trail.close(PATIENCE).await, 0);
             assert_eq!(read(&path).join(" "), after);
@@ -354,7 +361,7 @@ mod tests {
     #[tokio::test]
     async fn what_comes_after_the_close_is_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let trail = Trail::open(&[file(folder.path().join("audit"))], None).unwrap();
+        let trail = Trail::open(&config(&[file(folder.path().join("audit"))]), None).unwrap();
         trail.send(batch(&["a", "b"])).await;
         assert_eq!(trail.close(PATIENCE).await, 0);
         trail.send(batch(&["c"])).await;
@@ -369,7 +376,7 @@ mod tests {
     async fn a_reopened_file_may_end_in_a_torn_line_too() {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("audit"), folder.path().join("audit.1"));
-        let trail = Trail::open(&[file(path.clone())], None).unwrap();
+        let trail = Trail::open(&config(&[file(path.clone())]), None).unwrap();
         fs::rename(&path, &moved).unwrap();
         fs::write(&path, "to").unwrap();
         trail.reopen();
@@ -383,7 +390,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (inside, moved) = (folder.path().join("logs"), folder.path().join("moved"));
         fs::create_dir(&inside).unwrap();
-        let trail = Trail::open(&[file(inside.join("audit"))], None).unwrap();
+        let trail = Trail::open(&config(&[file(inside.join("audit"))]), None).unwrap();
         trail.send(batch(&["one"])).await;
         fs::rename(&inside, &moved).unwrap();
         trail.reopen();
@@ -446,8 +453,8 @@ mod tests {
     async fn a_sink_that_was_replaced_is_given_up_in_time_and_a_kept_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = (file(folder.path().join("a")), file(folder.path().join("b")));
-        let old = Trail::open(&[a, b.clone()], None).unwrap();
-        let new = Trail::open(&[b], Some(&old)).unwrap();
+        let old = Trail::open(&config(&[a, b.clone()]), None).unwrap();
+        let new = Trail::open(&config(&[b]), Some(&old)).unwrap();
         new.install(&old);
         let given_up: Vec<_> = old.sinks().iter().map(|sink| sink.state.deadline().is_some()).collect();
         assert_eq!(given_up, [true, false]);

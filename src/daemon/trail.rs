@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::StartError;
-use crate::audit::{SinkConfig, Trail};
+use crate::audit::{AuditConfig, SinkConfig, Trail};
 use crate::policy::Policy;
 
 /// Opens the sinks that are not open yet. With `readable`, records on standard output are written for people (true: in
@@ -15,10 +15,13 @@ pub(super) fn prepare(
 ) -> Result<Arc<Trail>, StartError> {
     let presented = |sink: &SinkConfig| match sink {
         SinkConfig::Stdout { .. } => SinkConfig::Stdout { readable },
-        file @ SinkConfig::File { .. } => file.clone(),
+        other => other.clone(),
     };
-    let sinks: Vec<_> = policy.sinks().iter().map(presented).collect();
-    match Trail::open(&sinks, current) {
+    if let Some(remote) = policy.audit().sinks.iter().find(|sink| sink.is_remote()) {
+        return Err(StartError::System(format!("the audit sink {remote} cannot be used yet: delivery is not built")));
+    }
+    let sinks = policy.audit().sinks.iter().map(presented).collect();
+    match Trail::open(&AuditConfig { sinks, ..policy.audit().clone() }, current) {
         Ok(trail) => Ok(Arc::new(trail)),
         Err(error) => Err(StartError::System(error.to_string())),
     }

@@ -16,8 +16,8 @@ const PLANNED: &[(&str, &[&str])] = &[
     ("auth.issuers.*", &["on_failure"]),
     ("apis.*.upstream", &["health", "retries"]),
     ("apis.*.routes.*", &["upgrade"]),
-    ("audit.*", &["elasticsearch", "otlp", "syslog"]),
-    ("audit.*.file", &["rotate", "on_failure"]),
+    ("audit.*.file", &["on_failure"]),
+    ("audit.to.*.file", &["on_failure"]),
 ];
 
 /// Former names of keys, their new names, and a further sentence. A path names a key inside another.

@@ -167,10 +167,10 @@ audit:
   - stduot
   - file
   - file: 5
-  - file: { path: x, rotate: 1 }
+  - file: { path: x, on_failure: 1 }
   - file:
     path: /x
-  - elasticsearch: {}
+  - kafka: {}
 !custom x: 1
 limts: 2
 "#;
@@ -199,9 +199,9 @@ limts: 2
             "24:5 `stduot` is not known in `audit`",
             "25:5 `file` needs its settings",
             "26:11 expected a map, found `5`",
-            "27:22 `rotate` is part of the policy language, but not supported yet",
+            "27:22 `on_failure` is part of the policy language, but not supported yet",
             "28:5 one entry has both `file` and `path`",
-            "30:5 `elasticsearch` is part of the policy language, but not supported yet",
+            "30:5 `kafka` is not known in `audit`",
             "31:1 the tag `!custom` is not part of the policy language",
             "32:1 unknown key `limts` at the top level",
         ];

@@ -40,7 +40,7 @@ use self::router::{Found, Router};
 pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
 use self::validity::Validity;
-use crate::audit::SinkConfig;
+use crate::audit::AuditConfig;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::stages::auth::Rules;
 use crate::stages::auth::certificate::ClientTrust;
@@ -69,7 +69,7 @@ pub(crate) struct Policy {
     router: Router<Arc<Route>>,
     /// The servers of all APIs; [`Server::index`] is the position here.
     servers: Vec<Arc<Server>>,
-    sinks: Vec<SinkConfig>,
+    audit: AuditConfig,
     /// Whether the policy names a store for operators' changes.
     has_store: bool,
     /// The store; absent for a rehearsal, which keeps nothing.
@@ -366,9 +366,9 @@ impl Policy {
         &self.servers
     }
 
-    /// Where records are written; nowhere if empty.
-    pub(crate) fn sinks(&self) -> &[SinkConfig] {
-        &self.sinks
+    /// Where records are written, and how they are chained and kept.
+    pub(crate) fn audit(&self) -> &AuditConfig {
+        &self.audit
     }
 
     /// Whether the policy names a store for operators' changes.

@@ -6,7 +6,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
@@ -162,6 +162,21 @@ pub(super) enum ServerProblem {
 /// Builds the TLS configuration for upstream servers, trusting the authorities of a PEM file.
 pub(super) fn client(authorities: &[u8]) -> Result<Arc<ClientConfig>, String> {
     trusting(roots(authorities)?)
+}
+
+/// The same configuration, presenting a certificate. The error says which of the two is wrong.
+pub(super) fn presenting(
+    config: &ClientConfig,
+    file: &SourceText,
+    key: &[u8],
+) -> Result<Arc<ClientConfig>, ServerProblem> {
+    let chain = certificates(file.text.as_bytes()).map_err(ServerProblem::Certificate)?;
+    let key = private_key(key).map_err(ServerProblem::Key)?;
+    check_pair(&chain, &key)?;
+    let key = provider().key_provider.load_private_key(key).map_err(|error| ServerProblem::Key(error.to_string()))?;
+    let mut config = config.clone();
+    config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)));
+    Ok(Arc::new(config))
 }
 
 fn roots(authorities: &[u8]) -> Result<RootCertStore, String> {

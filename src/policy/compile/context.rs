@@ -6,22 +6,37 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::stand_ins::StandIns;
+use crate::egress::{Egress, Trust};
 use crate::policy::diagnostic::{Problem, Problems, did_you_mean};
 use crate::policy::source::{ReadErrorKind, SourceText, Sources};
-use crate::policy::tls;
+use crate::policy::tls::{self, ServerProblem};
 use crate::policy::tree::At;
 use crate::policy::units::Period;
 
-/// The authorities we trust as a client.
-#[derive(Clone)]
-pub(super) struct Trust {
-    pub(super) config: Arc<ClientConfig>,
-    /// Equal when the same authorities are trusted.
-    pub(super) identity: Arc<str>,
+/// TLS settings of a client, as written.
+pub(super) struct ClientTls<'a> {
+    /// A file of authorities.
+    pub(super) ca: Option<&'a String>,
+    /// A file with the certificate to present.
+    pub(super) certificate: Option<&'a String>,
+    /// Its key: a file, or the PEM itself.
+    pub(super) key: Option<&'a SecretString>,
+}
+
+impl ClientTls<'_> {
+    /// Reports settings that have no effect because there is no TLS.
+    pub(super) fn unused(&self, context: &mut Context<'_>, what: &str, at: At<'_>) {
+        let keys =
+            [("ca", self.ca.is_some()), ("certificate", self.certificate.is_some()), ("key", self.key.is_some())];
+        for (key, _) in keys.into_iter().filter(|(_, written)| *written) {
+            context.error(at.key(key), format!("`{key}` has no effect because {what}")).help("remove it, or use TLS");
+        }
+    }
 }
 
 /// What all parts of the compiler share.
@@ -34,6 +49,8 @@ pub(super) struct Context<'a> {
     pub(super) stand_ins: Option<&'a dyn StandIns>,
     /// The system's authorities, read when first needed.
     pub(super) system: Option<Trust>,
+    /// How the process calls others.
+    pub(super) egress: Arc<Egress>,
     /// The addresses for requests, which no upstream may have.
     pub(super) own_addresses: Vec<SocketAddr>,
 }
@@ -142,14 +159,58 @@ impl Context<'_> {
         i64::try_from(period.as_secs()).unwrap_or(i64::MAX)
     }
 
-    /// The authorities to trust when calling an https server: those of a file, or the system's.
+    /// The authorities to trust when calling an https server: those of the file in `ca`, or the system's.
     pub(super) fn trust(&mut self, ca: Option<&String>, at: At<'_>) -> Option<Trust> {
-        let Some(path) = ca else { return self.system_trust(at) };
-        let text = self.read(at.key("ca"), path)?;
+        match ca {
+            Some(_) => self.trusting(ca, at.key("ca")),
+            None => self.system_trust(at),
+        }
+    }
+
+    /// The authorities of a file, or the system's.
+    pub(super) fn trusting(&mut self, file: Option<&String>, at: At<'_>) -> Option<Trust> {
+        let Some(path) = file else { return self.system_trust(at) };
+        let text = self.read(at, path)?;
         match tls::client(text.text.as_bytes()) {
             Ok(config) => Some(Trust { config, identity: text.text.as_str().into() }),
             Err(problem) => {
-                self.error(at.key("ca"), format!("{} {problem}", text.name));
+                self.error(at, format!("{} {problem}", text.name));
+                None
+            }
+        }
+    }
+
+    /// Whom to trust when calling a server by TLS, and which certificate to present.
+    pub(super) fn client_tls(&mut self, written: &ClientTls<'_>, at: At<'_>) -> Option<Trust> {
+        let (certificate, key) = match (written.certificate, written.key) {
+            (None, None) => return self.trust(written.ca, at),
+            (Some(certificate), Some(key)) => (certificate, key),
+            _ => {
+                let help = "write the paths of a PEM chain and of its PEM key, or neither";
+                self.missing(at, "`certificate` and `key` go together", help);
+                return None;
+            }
+        };
+        let trust = self.trust(written.ca, at);
+        let chain = self.read_pem(at.key("certificate"), certificate);
+        let key = self.private_key(key, at.key("key"));
+        let (trust, chain, key) = (trust?, chain?, key?);
+        match tls::presenting(&trust.config, &chain, key.expose_secret().as_bytes()) {
+            Ok(config) => {
+                let mut hash = digest::Context::new(&digest::SHA256);
+                for part in [&trust.identity, chain.text.as_str(), key.expose_secret()] {
+                    hash.update(&part.len().to_be_bytes());
+                    hash.update(part.as_bytes());
+                }
+                let identity: String = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+                Some(Trust { config, identity: identity.into() })
+            }
+            Err(ServerProblem::Certificate(problem)) => {
+                self.error(at.key("certificate"), format!("the certificate {problem}"));
+                None
+            }
+            Err(ServerProblem::Key(problem)) => {
+                self.error(at.key("key"), format!("the key {problem}"));
                 None
             }
         }

@@ -11,6 +11,7 @@ mod catalog;
 mod consumers;
 mod context;
 mod contracts;
+mod egress;
 mod headers;
 mod json_groups;
 mod json_schemas;
@@ -51,7 +52,8 @@ fn loaded(loaded: Result<Loaded, Problems>, stand_ins: Option<&dyn StandIns>) ->
         Ok(loaded) => loaded,
         Err(problems) => return (None, problems),
     };
-    let mut context = Context { sources, problems, stand_ins, system: None, own_addresses: Vec::new() };
+    let (egress, own_addresses) = (Arc::default(), Vec::new());
+    let mut context = Context { sources, problems, stand_ins, system: None, egress, own_addresses };
     let policy = whole(&mut context, &document, tree.at());
     if document.strict == Some(true) {
         context.problems.make_strict();
@@ -70,13 +72,14 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         }
         None => context.missing(at.key("version"), "`version` is missing", "write `version: 1`"),
     }
+    context.egress = Arc::new(egress::compile(context, &document.egress, at.key("egress")));
     let timeouts = limits::timeouts(context, &document.timeouts, at.key("timeouts"));
     let limits = limits::limits(context, &document.limits, at.key("limits"));
     let listeners = listen::listeners(context, document, at);
     let admin = admin::compile(context, document.admin.as_ref(), at.key("admin"));
     own_addresses::listeners(context, document, at);
     let trusted_proxies = listen::networks(context, &document.trusted_proxies, at.key("trusted_proxies"));
-    let sinks = audit::compile(context, document.audit.as_ref(), at.key("audit"));
+    let audit = audit::compile(context, document.audit.as_ref(), at.key("audit"));
     let (rules, store) = auth::compile(context, document, &listeners, at);
     let shared_limits = store::shared_limits(context, document.store.as_ref(), at.key("store"));
     let apis = apis::compile(context, document, at);
@@ -100,7 +103,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         routes: apis.routes,
         router: apis.router,
         servers: apis.servers,
-        sinks,
+        audit,
         has_store: document.store.is_some(),
         store,
         shared_limits,

@@ -3,9 +3,11 @@
 //! Every field is optional here, also those the language requires: [`super::compile`] says what is missing, so that one
 //! absent key never hides the other problems of a file. Nothing at request time sees these types.
 
+mod audit;
 mod auth;
 mod consumers;
 mod contracts;
+mod egress;
 mod headers;
 mod openapi;
 mod plans;
@@ -21,9 +23,13 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
+pub(crate) use self::audit::{
+    Audit, AuditMap, Chain, ElasticsearchSink, FileSink, HttpSink, OtlpSink, Rotate, Sink, Spool, SyslogSink,
+};
 pub(crate) use self::auth::{Auth, ClaimNames, Dpop, Introspection, Issuer};
 pub(crate) use self::consumers::{Consumer, Identity, Key};
 pub(crate) use self::contracts::{Content, Mode, Request, Response};
+pub(crate) use self::egress::Egress;
 pub(crate) use self::headers::{ApiHeaders, Headers};
 pub(crate) use self::openapi::OpenApi;
 pub(crate) use self::plans::{Class, CountBy, Plan, Quotas};
@@ -60,6 +66,8 @@ pub(crate) struct Document {
     pub(crate) timeouts: Timeouts,
     /// Limits on what clients may send.
     pub(crate) limits: Limits,
+    /// How this process calls others: issuers for their keys, introspection endpoints, and the sinks of the record.
+    pub(crate) egress: Egress,
     /// Where keys, revocations and other changes made at run time are kept. Default: none.
     pub(crate) store: Option<Store>,
     /// How callers are authenticated.
@@ -72,7 +80,7 @@ pub(crate) struct Document {
     pub(crate) consumers: BTreeMap<String, Consumer>,
     /// APIs: a name, the servers and the routes. At least one is required.
     pub(crate) apis: BTreeMap<String, Api>,
-    /// Sinks of the audit records: `none`, or a list. Default: standard output.
+    /// The audit records: `none`, a list of sinks, or a map with `to`. Default: standard output.
     pub(crate) audit: Option<Audit>,
 }
 
@@ -276,33 +284,6 @@ pub(crate) struct Route {
     pub(crate) response: Option<Response>,
 }
 
-/// `audit: none`, or a list of sinks.
-#[derive(Debug)]
-pub(crate) enum Audit {
-    /// No record, on purpose.
-    None,
-    /// Every sink gets every record.
-    Sinks(Vec<Sink>),
-}
-
-/// A sink of audit records.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Sink {
-    /// Standard output.
-    Stdout,
-    /// A file.
-    File(FileSink),
-}
-
-/// A file that records are appended to.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct FileSink {
-    /// Path of the file. Required.
-    pub(crate) path: Option<String>,
-}
-
 /// The servers of an API, and how they are called.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename = "Upstream")]
@@ -366,27 +347,5 @@ impl<'de> Deserialize<'de> for Workers {
             (_, Ok(count @ 1..=1024)) => Ok(Self::Count(count)),
             _ => Err(serde::de::Error::custom("`workers` is `auto` or a number from 1 to 1024")),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Audit {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NoneOrList;
-        impl<'de> Visitor<'de> for NoneOrList {
-            type Value = Audit;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`none`, or a list of sinks such as `[stdout]`")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Audit, E> {
-                match text {
-                    "none" => Ok(Audit::None),
-                    other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
-                }
-            }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, seq: A) -> Result<Audit, A::Error> {
-                Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(seq)).map(Audit::Sinks)
-            }
-        }
-        deserializer.deserialize_any(NoneOrList)
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::openapi::OpenApiMap;
 use super::plans::{Class, ClassMap, Quota, QuotaMap, Quotas};
 use super::store::{Servers, SeveralServers, Store, StoreMap};
-use super::{Audit, ClaimNames, Content, Document, Mode, OpenApi, Response, Sink, Upstream};
+use super::{Audit, AuditMap, ClaimNames, Content, Document, Mode, OpenApi, Response, Sink, Upstream};
 use super::{UpstreamMap, Workers};
 use crate::policy::units::{CALENDAR_UNITS, CalendarCount, PERIOD_UNITS, Period, RATE_UNITS, Rate, SIZE_UNITS, Size};
 use crate::refusal::Stage;
@@ -170,10 +170,11 @@ schema_of!(OpenApi, "OpenApi", |generator| either(
 ));
 
 schema_of!(Audit, "Audit", |generator| json_schema!({
-    "description": "Sinks of the audit records.",
+    "description": "The audit records: none, their sinks, or a map with `to`.",
     "anyOf": [
         {"description": "No audit records.", "type": "string", "enum": ["none"]},
         {"type": "array", "items": generator.subschema_for::<Sink>()},
+        generator.subschema_for::<AuditMap>(),
     ],
 }));
 

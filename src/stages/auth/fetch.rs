@@ -1,19 +1,13 @@
-//! HTTP requests to issuers, bounded in size and time; redirects are not followed.
+//! HTTP requests to issuers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::ClientConfig;
+use http_body_util::Full;
 
-use crate::telemetry::chain;
+use crate::egress::{Egress, HttpClient, Trust};
 
 /// Largest response body, in bytes.
 const MAX_RESPONSE: usize = 1024 * 1024;
@@ -21,8 +15,7 @@ const MAX_RESPONSE: usize = 1024 * 1024;
 /// An HTTP client for one issuer.
 #[derive(Clone)]
 pub(super) struct Fetcher {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    timeout: Duration,
+    client: HttpClient,
 }
 
 /// A response with status 200.
@@ -51,15 +44,9 @@ impl std::fmt::Display for FetchError {
 }
 
 impl Fetcher {
-    /// `tls` has the trusted authorities; `timeout` is the timeout of a whole exchange.
-    pub(super) fn new(tls: &Arc<ClientConfig>, timeout: Duration) -> Self {
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(ClientConfig::clone(tls))
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(30)).build(connector);
-        Self { client, timeout }
+    /// `timeout` is the timeout of a whole exchange.
+    pub(super) fn new(egress: &Egress, trust: &Trust, timeout: Duration) -> Self {
+        Self { client: HttpClient::new(egress, Some(trust), timeout, MAX_RESPONSE) }
     }
 
     /// Gets a document.
@@ -86,18 +73,11 @@ impl Fetcher {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Fetched, FetchError> {
-        let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| FetchError::Failed(chain(&error)))?;
-            if response.status() != StatusCode::OK {
-                return Err(FetchError::Status(response.status()));
-            }
-            let max_age = max_age(response.headers());
-            let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
-            let body = body.map_err(|error| FetchError::Failed(error.to_string()))?.to_bytes();
-            Ok(Fetched { body, max_age })
-        };
-        let too_slow = || FetchError::Failed(format!("no complete response within {:?}", self.timeout));
-        tokio::time::timeout(self.timeout, exchange).await.unwrap_or_else(|_| Err(too_slow()))
+        let answer = self.client.send(request).await.map_err(FetchError::Failed)?;
+        match answer.status {
+            StatusCode::OK => Ok(Fetched { max_age: max_age(&answer.headers), body: answer.body }),
+            status => Err(FetchError::Status(status)),
+        }
     }
 }
 

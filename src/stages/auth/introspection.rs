@@ -17,13 +17,13 @@ use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use quick_cache::sync::Cache;
-use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::claims::{Claims, Settings, VerifiedBy, invalid, is_other, refuse};
 use super::fetch::Fetcher;
+use crate::egress::{Egress, Trust};
 use crate::refusal::{Members, Reason, Refusal};
 use crate::stages::strict_json;
 use crate::state::registry::entry::Digest;
@@ -68,8 +68,9 @@ pub(crate) struct Introspection {
     cache_ttl: i64,
     /// Most introspections at once.
     concurrent: usize,
-    /// The authorities to trust when calling it.
-    tls: Arc<ClientConfig>,
+    /// Whom to trust when calling it.
+    trust: Trust,
+    egress: Arc<Egress>,
     /// Answers in place of the endpoint, in a rehearsal.
     stand_in: Option<EndpointStandIn>,
 }
@@ -95,7 +96,7 @@ impl IntrospectionClient {
     /// A client that has asked nothing yet.
     pub(super) fn new(endpoint: &Introspection) -> Self {
         Self {
-            fetcher: Fetcher::new(&endpoint.tls, TIMEOUT),
+            fetcher: Fetcher::new(&endpoint.egress, &endpoint.trust, TIMEOUT.min(endpoint.egress.timeout)),
             answers: Cache::new(MAX_CACHED),
             permits: Semaphore::new(endpoint.concurrent),
         }
@@ -151,7 +152,7 @@ impl Introspection {
         client_id: &str,
         authentication: ClientAuthentication,
         (cache_ttl, concurrent): (Duration, NonZeroU16),
-        tls: &Arc<ClientConfig>,
+        (trust, egress): (Trust, Arc<Egress>),
     ) -> Self {
         Self {
             settings,
@@ -160,7 +161,8 @@ impl Introspection {
             authentication,
             cache_ttl: i64::try_from(cache_ttl.as_secs()).unwrap_or(i64::MAX),
             concurrent: concurrent.get().into(),
-            tls: Arc::clone(tls),
+            trust,
+            egress,
             stand_in: None,
         }
     }

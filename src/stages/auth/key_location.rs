@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use rustls::ClientConfig;
 use serde_json::Value;
 
+use crate::egress::{Egress, Trust};
 use crate::stages::strict_json;
 use crate::url::{Form, HttpUrl};
 
@@ -19,9 +19,9 @@ pub(crate) struct RemoteKeys {
     /// How long it stays valid after it was last fetched.
     pub(crate) stale_for: Duration,
     /// The authorities to trust when fetching it.
-    pub(crate) tls: Arc<ClientConfig>,
-    /// Equal when the same authorities are trusted.
-    pub(crate) trust: Arc<str>,
+    pub(crate) trust: Trust,
+    /// How it is called.
+    pub(crate) egress: Arc<Egress>,
 }
 
 impl RemoteKeys {
@@ -33,7 +33,7 @@ impl RemoteKeys {
 
 impl PartialEq for RemoteKeys {
     fn eq(&self, other: &Self) -> bool {
-        self.is_same_set(other) && self.stale_for == other.stale_for
+        self.is_same_set(other) && (self.stale_for, &self.egress) == (other.stale_for, &other.egress)
     }
 }
 

@@ -21,8 +21,6 @@ use super::key_location::{Location, RemoteKeys, key_set_url};
 use super::key_set::{KeySet, VerificationKey};
 use crate::state::epoch::Epoch;
 
-/// Longest duration of a fetch.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two successful fetches, unless the response has a `max-age`.
 const REFRESH: Duration = Duration::from_secs(300);
 /// Bounds of that `max-age`.
@@ -108,7 +106,7 @@ impl RemoteKeySet {
         let current = before.and_then(Self::current);
         Self {
             stale_for: SignedDuration::try_from(source.stale_for).unwrap_or(SignedDuration::MAX),
-            fetcher: Fetcher::new(&source.tls, FETCH_TIMEOUT),
+            fetcher: Fetcher::new(&source.egress, &source.trust, source.egress.timeout),
             source,
             epoch,
             current: RwLock::new(current),
@@ -313,6 +311,7 @@ mod tests {
     use rustls::ClientConfig;
 
     use super::*;
+    use crate::egress::Trust;
 
     fn key_set(stale_for: Duration) -> RemoteKeySet {
         let tls = Arc::new(
@@ -323,7 +322,8 @@ mod tests {
                 .with_no_client_auth(),
         );
         let location = Location::Jwks("https://a.example/jwks".parse().unwrap());
-        let source = RemoteKeys { location, stale_for, tls, trust: "none".into() };
+        let trust = Trust { config: tls, identity: "none".into() };
+        let source = RemoteKeys { location, stale_for, trust, egress: Arc::default() };
         RemoteKeySet::new(source, Epoch::default(), None)
     }
 

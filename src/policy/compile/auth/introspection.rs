@@ -1,6 +1,7 @@
 //! `auth.introspection`: endpoints that are asked about tokens of other issuers (RFC 7662).
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily, EncodingKey};
@@ -91,8 +92,9 @@ fn endpoint(
         role_claim: claims.role,
         default_plan,
     };
+    let calls = (trust, Arc::clone(&context.egress));
     let mut compiled =
-        Introspection::new(settings, endpoint, client_id, authentication?, (believed, concurrent), &trust.config);
+        Introspection::new(settings, endpoint, client_id, authentication?, (believed, concurrent), calls);
     if let Some(stand_in) = context.stand_ins.and_then(|stand_ins| stand_ins.endpoint(name)) {
         compiled = compiled.with_stand_in(stand_in);
     }

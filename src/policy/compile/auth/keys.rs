@@ -125,7 +125,7 @@ fn fetched(context: &mut Context<'_>, written: &document::Issuer, location: Loca
             .help("a day or two outlasts most outages");
     }
     let trust = context.trust(written.ca.as_ref(), at)?;
-    let keys = RemoteKeys { location, stale_for, tls: trust.config, trust: trust.identity };
+    let keys = RemoteKeys { location, stale_for, trust, egress: Arc::clone(&context.egress) };
     Some(Keys::Remote(Box::new(keys)))
 }
 

@@ -1,0 +1,97 @@
+//! The settings of sinks over the network.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::egress::{Egress, Trust};
+use crate::url::{HttpUrl, StreamUrl};
+
+/// An HTTP server that takes records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpEndpoint {
+    /// Its URL.
+    pub(crate) url: HttpUrl,
+    /// Fields of every request; those with secrets are marked as sensitive.
+    pub(crate) headers: HeaderMap,
+    /// Whom to trust, and which certificate to present, if it is https.
+    pub(crate) trust: Option<Trust>,
+    /// How it is called.
+    pub(crate) egress: Arc<Egress>,
+    /// For a whole exchange.
+    pub(crate) timeout: Duration,
+    /// Whether requests are compressed by gzip.
+    pub(crate) gzip: bool,
+    /// Most bytes of lines in one request.
+    pub(crate) max_batch: usize,
+    /// A file for records that the server refuses for good.
+    pub(crate) rejected: PathBuf,
+}
+
+impl HttpEndpoint {
+    /// Scheme, host, port and path: nothing that may hold a secret.
+    pub(crate) fn place(&self) -> String {
+        let uri = self.url.uri();
+        let scheme = uri.scheme_str().unwrap_or_default();
+        format!("{scheme}://{}{}", self.url.authority(), uri.path().trim_end_matches('/'))
+    }
+}
+
+/// A data stream of Elasticsearch or OpenSearch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ElasticsearchConfig {
+    /// The cluster, by the URL of its API.
+    pub(crate) endpoint: HttpEndpoint,
+    /// The data stream.
+    pub(crate) data_stream: Box<str>,
+}
+
+/// A collector that speaks OTLP over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OtlpConfig {
+    /// Its base URL, which `/v1/logs` is appended to (OTLP 1.x, "OTLP/HTTP request").
+    pub(crate) endpoint: HttpEndpoint,
+}
+
+/// An HTTP endpoint that takes lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpConfig {
+    /// Where to.
+    pub(crate) endpoint: HttpEndpoint,
+    /// How lines are wrapped.
+    pub(crate) format: HttpFormat,
+}
+
+/// The body of requests to an HTTP endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HttpFormat {
+    /// The lines themselves.
+    Ndjson,
+    /// Events of Splunk's HTTP Event Collector.
+    Splunk,
+    /// Streams of Loki's push API.
+    Loki,
+}
+
+/// A syslog receiver (RFC 5424 over TCP or TLS).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SyslogConfig {
+    /// Where it is.
+    pub(crate) address: StreamUrl,
+    /// Whom to trust, and which certificate to present, if it is TLS.
+    pub(crate) trust: Option<Trust>,
+    /// How it is called.
+    pub(crate) egress: Arc<Egress>,
+    /// For connecting, and for handing over one batch.
+    pub(crate) timeout: Duration,
+    /// Facility, from 0 to 23 (RFC 5424 §6.2.1).
+    pub(crate) facility: u8,
+    /// APP-NAME.
+    pub(crate) app_name: Box<str>,
+    /// Most bytes of one message, its header included.
+    pub(crate) max_message: usize,
+    /// Whether `@cee:` is put before the JSON.
+    pub(crate) cee: bool,
+}
