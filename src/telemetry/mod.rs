@@ -37,6 +37,9 @@ use self::upstream::register_servers;
 pub(crate) use self::upstream::{OpenConnection, ServerMetrics};
 use crate::error_text::without_codes;
 
+/// The outcome of a reload that changed nothing because of an error.
+const FAILED: &str = "failed";
+
 /// Labels of metrics per route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
@@ -69,6 +72,7 @@ struct CodeLabels {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     reloads: Family<CodeLabels, Counter>,
+    last_reload_successful: Gauge,
     admin_refusals: Family<CodeLabels, Counter>,
     limit_refusals: Family<LimitLabels, Counter>,
     /// Open client connections.
@@ -151,8 +155,16 @@ impl RouteMetrics {
 impl Metrics {
     /// Returns metrics that are all zero.
     pub(crate) fn new() -> Self {
+        let reloads = Family::default();
+        // A series that begins with the first failure would hide it from `increase()`.
+        for code in ["loaded", "unchanged", FAILED] {
+            drop(reloads.get_or_create(&CodeLabels { code }));
+        }
+        let last_reload_successful = Gauge::default();
+        last_reload_successful.set(1);
         Self {
-            reloads: Family::default(),
+            reloads,
+            last_reload_successful,
             admin_refusals: Family::default(),
             limit_refusals: Family::default(),
             connections: Gauge::default(),
@@ -165,6 +177,7 @@ impl Metrics {
     /// Counts a reload: `loaded`, `unchanged` or `failed`.
     pub(crate) fn reload(&self, code: &'static str) {
         self.reloads.get_or_create(&CodeLabels { code }).inc();
+        self.last_reload_successful.set((code != FAILED).into());
     }
 
     /// Counts an operator's request that was refused for its token, by the refusal's code.
@@ -189,7 +202,12 @@ impl Metrics {
         let mut registry = Registry::with_prefix("bartizan");
         register_routes(routes, &mut registry);
         register_servers(servers, &mut registry);
-        registry.register("policy_reloads", "Reloads of the policy", self.reloads.clone());
+        registry.register("policy_reloads", "Reloads of the policy, by outcome", self.reloads.clone());
+        registry.register(
+            "policy_last_reload_successful",
+            "0 while the last reload has failed, so that an older policy is in force; 1 from the start on",
+            self.last_reload_successful.clone(),
+        );
         let help = "Requests to the admin listener that were refused for their token, by code";
         registry.register("admin_refusals", help, self.admin_refusals.clone());
         let help = "Requests that a limit refused, or would have in report mode, by plan and limit";
