@@ -7,8 +7,9 @@
 //! - [`trail`]: the open sinks, shared by all workers; opens, reopens, carries over and closes them;
 //! - [`sealer`]: the thread that gives lines their place in the [`chain`], signs a [`checkpoint`] now and then, and passes
 //!   them on; [`sealed_line`] reads what it wrote;
-//! - [`sink`]: one open sink: queues batches for its writer; [`queue`] is how threads hand batches over;
-//! - [`writer`]: the thread of each sink, which keeps a batch until it is written;
+//! - [`spool`]: keeps sealed lines on disk until every sink has them;
+//! - [`sink`]: one open sink; its lines come from a [`source`]: a [`queue`], or the spool;
+//! - [`writer`]: the thread of each sink, which keeps lines until they are written;
 //! - [`verify`]: verifies what was written, offline;
 //! - [`file`](mod@file), [`stdout`]: the sinks;
 //! - [`config`]: the settings of all of this; [`checkpoint_key`]: signs checkpoints.
@@ -26,6 +27,8 @@ mod recorder;
 mod sealed_line;
 mod sealer;
 mod sink;
+mod source;
+mod spool;
 mod stdout;
 mod trail;
 mod verify;

@@ -6,22 +6,24 @@
 //! Batches are not synced to disk one by one: a record survives a crash of this process, but not a power failure. A sink is
 //! synced when it is closed.
 
-use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::queue::{Queue, Received};
+use super::chain::Hash;
+use super::source::Source;
+use super::spool::Taken;
 
 /// Queued batches are gathered into one write up to this many bytes.
 pub(super) const WRITE_MAX: usize = 256 * 1024;
 
 /// First and longest wait before a failed write is retried.
-const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Whole lines on their way to the sealer or a sink.
 #[derive(Clone, Default)]
@@ -44,6 +46,15 @@ pub(super) trait Output: io::Write + Send + 'static {
         Ok(false)
     }
 
+    /// Makes sure that the sink ends with a whole line, and returns the hash of that line, if it is known. The lines of a spool
+    /// go on after it.
+    fn last(&mut self) -> io::Result<Option<Hash>> {
+        Ok(None)
+    }
+
+    /// Called before each write of whole lines.
+    fn prepare(&mut self) {}
+
     /// Syncs what was written, before the sink is closed.
     fn sync(&mut self) -> io::Result<()> {
         self.flush()
@@ -61,6 +72,10 @@ pub(super) struct State {
     pub(super) bytes_written: AtomicU64,
     /// The sink is to be reopened before the next write.
     pub(super) reopen: AtomicBool,
+    /// The sink takes no more lines; those that it has are still written.
+    pub(super) closing: AtomicBool,
+    /// `@timestamp` of the oldest line that was taken and not delivered, in milliseconds since 1970.
+    pub(super) oldest: AtomicI64,
     /// When failing writes, and waiting for room in the queue, are given up. Absent while the sink is in use.
     deadline: Mutex<Option<Instant>>,
     /// Why the sink cannot be written.
@@ -110,7 +125,7 @@ pub(super) struct Writer<O> {
     /// The sink, as it is named in messages.
     pub(super) name: String,
     pub(super) output: O,
-    pub(super) batches: Arc<Queue<Batch>>,
+    pub(super) source: Source,
     pub(super) state: Arc<State>,
     /// Dropped with the writer, which notifies the handles that it has ended.
     pub(super) done: watch::Sender<()>,
@@ -123,47 +138,60 @@ pub(super) struct Writer<O> {
 }
 
 impl<O: Output> Writer<O> {
-    /// Writes until the queue is closed, and everything queued is written or given up.
+    /// Writes until the sink is closed, and everything it has is written or given up.
     pub(super) fn run(mut self) {
+        let output = &mut self.output;
+        if let Err(error) = self.source.start(|| output.last()) {
+            self.failed(&error);
+        }
         loop {
-            let batches = match self.batches.receive(None) {
-                Received::Items(batches) => batches,
-                Received::Nothing => VecDeque::new(),
-                Received::Closed => break,
-            };
+            let taken = self.source.take(WRITE_MAX, self.state.closing.load(Relaxed));
             if self.state.reopen.swap(false, Relaxed) {
                 self.reopen();
             }
-            if !self.write_all(batches) {
-                break;
+            match taken {
+                Ok(Taken::Lines(lines, records)) => {
+                    if !self.write(&lines, records) {
+                        break;
+                    }
+                }
+                Ok(Taken::Nothing) => {}
+                Ok(Taken::Ended) => break,
+                Err(error) => {
+                    self.failed(&error);
+                    if self.state.is_given_up() {
+                        break;
+                    }
+                    std::thread::park_timeout(RETRY.1);
+                }
             }
         }
         // Whoever still waits for room must not wait for this thread.
-        self.batches.close();
+        self.source.close();
         if let Err(error) = self.output.sync() {
             tracing::error!(sink = %self.name, %error, "the audit sink could not be synced");
         }
+        // With a spool, the cursor is written when the source is dropped.
+        drop(self.source);
         drop(self.done);
     }
 
-    /// Writes batches, several in one write. Returns false if it gave up because the sink is being closed.
-    fn write_all(&mut self, mut batches: VecDeque<Batch>) -> bool {
-        while let Some(first) = batches.pop_front() {
-            self.pending = self.output.render(first.lines);
-            self.records = first.records;
-            // Usually there is one batch, and nothing is copied.
-            while self.pending.len() < WRITE_MAX
-                && let Some(next) = batches.pop_front()
-            {
-                let mut joined = Vec::from(std::mem::take(&mut self.pending));
-                joined.extend_from_slice(&self.output.render(next.lines));
-                self.pending = joined.into();
-                self.records += next.records;
-            }
-            if !self.write_pending() {
-                return false;
-            }
+    /// Writes lines. Returns false if it gave up because the sink is being closed.
+    fn write(&mut self, lines: &Bytes, records: u64) -> bool {
+        self.state.oldest.store(oldest(lines), Relaxed);
+        self.output.prepare();
+        self.pending = self.output.render(lines.clone());
+        self.records = records;
+        if !self.write_pending() {
+            return false;
         }
+        let (output, name) = (&mut self.output, &self.name);
+        self.source.delivered(|| {
+            if let Err(error) = output.sync() {
+                tracing::error!(sink = %name, %error, "the audit sink could not be synced");
+            }
+        });
+        self.state.oldest.store(0, Relaxed);
         true
     }
 
@@ -184,9 +212,17 @@ impl<O: Output> Writer<O> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => self.failed(&error),
             }
-            if self.state.is_given_up() {
-                let records = self.state.waiting();
-                tracing::error!(sink = %self.name, records, "audit records were dropped: the sink cannot be written");
+            let ends = self.state.closing.load(Relaxed) && self.source.is_kept();
+            if self.state.is_given_up() || ends {
+                match self.source.left() {
+                    Some(lines) => {
+                        tracing::warn!(sink = %self.name, lines, "the audit sink cannot be written; the spool keeps its lines");
+                    }
+                    None => {
+                        let records = self.state.waiting();
+                        tracing::error!(sink = %self.name, records, "audit records were dropped: the sink cannot be written");
+                    }
+                }
                 return false;
             }
             std::thread::park_timeout(wait);
@@ -207,7 +243,10 @@ impl<O: Output> Writer<O> {
         let records = if end == self.pending.len() {
             self.records
         } else {
-            self.pending.get(self.written..end).map_or(0, |part| memchr::memchr_iter(b'\n', part).count() as u64)
+            let lines =
+                self.pending.get(self.written..end).map_or(0, |part| memchr::memchr_iter(b'\n', part).count() as u64);
+            // Not all lines are records.
+            lines.min(self.records)
         };
         self.records = self.records.saturating_sub(records);
         self.written = end;
@@ -237,6 +276,14 @@ impl<O: Output> Writer<O> {
             }
         }
     }
+}
+
+/// `@timestamp` of the first line, in milliseconds since 1970; zero if it has none.
+fn oldest(lines: &[u8]) -> i64 {
+    const BEFORE: &[u8] = b"{\"@timestamp\":\"";
+    let text =
+        lines.strip_prefix(BEFORE).and_then(|rest| rest.get(..24)).and_then(|text| std::str::from_utf8(text).ok());
+    text.and_then(|text| text.parse::<Timestamp>().ok()).map_or(0, |at| at.as_millisecond())
 }
 
 #[cfg(test)]
