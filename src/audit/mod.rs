@@ -8,6 +8,7 @@
 //! - [`sink`]: one open sink: queues batches for its writer;
 //! - [`writer`]: the thread of each sink, which keeps a batch until it is written;
 //! - [`file`](mod@file), [`stdout`]: the sinks;
+//! - [`sinks`]: the sinks over the network;
 //! - [`config`]: the settings of all of this; [`checkpoint_key`]: signs checkpoints.
 //!
 //! Nothing here decides anything about a request, and nothing here sees a token, a key, a cookie, a query or a body.
@@ -19,6 +20,8 @@ mod file;
 mod record;
 mod recorder;
 mod sink;
+#[allow(dead_code)] // The delivery loop uses it.
+mod sinks;
 mod stdout;
 mod trail;
 mod writer;

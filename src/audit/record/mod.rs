@@ -13,6 +13,7 @@ pub(crate) use self::fields::{
 };
 pub(super) use self::read::readable;
 pub(crate) use self::reference::FIELDS;
+pub(super) use self::text::is_hidden;
 pub(super) use self::write::{LINE_ROOM, write};
 
 #[cfg(test)]
