@@ -55,7 +55,7 @@ use self::endpoints::Page;
 use self::metrics_format::MetricsFormat;
 use self::operations::{Completed, Operation};
 use self::operator_record::{Answered, ChangeRecord, OperatorRequest};
-use crate::audit::{Change, Recorder, SinkConfig, Trail};
+use crate::audit::{AuditConfig, Change, Recorder, SinkConfig, Trail};
 use crate::exchange::{Exchange, Peer};
 use crate::policy::Rights;
 use crate::policy::diagnostic::{Problem, Problems};
@@ -353,9 +353,10 @@ pub(crate) async fn without_daemon(
 ) -> Result<(StatusCode, Bytes), String> {
     /// How long to wait for the record to be written.
     const PATIENCE: Duration = Duration::from_secs(10);
-    let files: Vec<_> =
-        in_force.policy.audit().sinks.iter().filter(|sink| matches!(sink, SinkConfig::File { .. })).cloned().collect();
-    let trail = Arc::new(Trail::open(&files, None).map_err(|error| error.to_string())?);
+    let audit = in_force.policy.audit();
+    let sinks = audit.sinks.iter().filter(|sink| matches!(sink, SinkConfig::File { .. })).cloned().collect();
+    let audit = AuditConfig { sinks, ..audit.clone() };
+    let trail = Arc::new(Trail::open(&audit, None).map_err(|error| error.to_string())?);
     in_force.registry().open().await.map_err(|error| error.to_string())?;
     let recorder = Recorder::new(Arc::clone(&trail));
     let peer = Peer::new(HERE, None);

@@ -7,14 +7,15 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::config::SinkConfig;
 use super::file::FileOutput;
+use super::queue::Queue;
 use super::stdout::StdoutOutput;
 use super::writer::{Batch, Output, State, Writer};
 
-/// Capacity of a sink's channel, in batches; workers wait when it is full.
+/// Capacity of a sink's queue, in batches; the sealer waits when it is full.
 pub(super) const QUEUE: usize = 64;
 
 /// How long the writer of a sink that is no longer configured tries to write what was queued.
@@ -24,7 +25,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(30);
 pub(super) struct Sink {
     /// Its settings.
     pub(super) config: SinkConfig,
-    sender: mpsc::Sender<Batch>,
+    queue: Arc<Queue<Batch>>,
     /// What it shares with its writer.
     pub(super) state: Arc<State>,
     thread: Thread,
@@ -44,13 +45,13 @@ impl Sink {
 
     /// Starts the writer of an open output.
     pub(super) fn start(config: &SinkConfig, output: impl Output) -> io::Result<Self> {
-        let (sender, batches) = mpsc::channel(QUEUE);
+        let queue = Arc::new(Queue::new(QUEUE));
         let (alive, done) = watch::channel(());
         let state = Arc::new(State::default());
         let writer = Writer {
             name: config.to_string(),
             output,
-            batches,
+            batches: Arc::clone(&queue),
             state: Arc::clone(&state),
             done: alive,
             pending: Bytes::new(),
@@ -58,36 +59,27 @@ impl Sink {
             records: 0,
         };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
-        Ok(Self { config: config.clone(), sender, state, thread: thread.thread().clone(), done })
+        Ok(Self { config: config.clone(), queue, state, thread: thread.thread().clone(), done })
     }
 
     /// Returns why it cannot be written, while that lasts.
     pub(super) fn error(&self) -> Option<String> {
-        self.state.error().or_else(|| self.sender.is_closed().then(|| "closed".to_owned()))
+        self.state.error().or_else(|| self.queue.is_closed().then(|| "closed".to_owned()))
     }
 
-    /// Queues a batch. Returns false if the sink is closed or given up.
-    pub(super) async fn send(&self, batch: Batch) -> bool {
-        let batch = match self.sender.try_send(batch) {
-            Ok(()) => return true,
-            Err(mpsc::error::TrySendError::Closed(_)) => return false,
-            Err(mpsc::error::TrySendError::Full(batch)) => batch,
-        };
-        tokio::select! {
-            sent = self.sender.send(batch) => sent.is_ok(),
-            () = self.state.given_up() => false,
+    /// Queues a batch, blocking the thread while there is no room. The batch is lost if the sink is closed or given up, or
+    /// `is_over` returns true.
+    pub(super) fn take(&self, batch: &Batch, is_over: impl Fn() -> bool) {
+        self.state.handed.fetch_add(batch.records, Relaxed);
+        let gives_up = || self.state.is_given_up() || is_over();
+        if self.queue.send_blocking(batch.clone(), gives_up).is_err() {
+            self.lost(batch);
         }
-    }
-
-    /// Queues a batch if there is room, without waiting. Returns false if it was not queued.
-    pub(super) fn offer(&self, batch: Batch) -> bool {
-        self.sender.try_send(batch).is_ok()
     }
 
     /// Wakes the writer to check for a reopen or close, whether it waits for a batch or to retry.
     fn wake(&self) {
-        // If the queue is full the writer will check anyway, after its next batch.
-        let _ = self.sender.try_send(Batch::default());
+        self.queue.wake();
         self.thread.unpark();
     }
 
@@ -99,7 +91,7 @@ impl Sink {
 
     /// Takes no more batches, and gives up those that are not written by then.
     pub(super) fn close(&self, deadline: Instant) {
-        self.state.closing.store(true, Relaxed);
+        self.queue.close();
         self.give_up_at(deadline);
     }
 
@@ -118,7 +110,7 @@ impl Sink {
 
     /// Logs a batch that is lost.
     #[cold]
-    pub(super) fn lost(&self, batch: &Batch) {
+    fn lost(&self, batch: &Batch) {
         tracing::error!(sink = %self.config, records = batch.records, "audit records were lost: the sink is closed or full");
     }
 }

@@ -6,21 +6,24 @@
 //! Batches are not synced to disk one by one: a record survives a crash of this process, but not a power failure. A sink is
 //! synced when it is closed.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
+
+use super::queue::{Queue, Received};
 
 /// Queued batches are gathered into one write up to this many bytes.
-const WRITE_MAX: usize = 256 * 1024;
+pub(super) const WRITE_MAX: usize = 256 * 1024;
 
 /// First and longest wait before a failed write is retried.
 const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// Whole lines on their way to a sink. One without lines only wakes its writer.
+/// Whole lines on their way to the sealer or a sink.
 #[derive(Clone, Default)]
 pub(super) struct Batch {
     /// The lines, each with its line break.
@@ -58,10 +61,8 @@ pub(super) struct State {
     pub(super) bytes_written: AtomicU64,
     /// The sink is to be reopened before the next write.
     pub(super) reopen: AtomicBool,
-    /// The sink takes no more batches; those that are queued are still written.
-    pub(super) closing: AtomicBool,
     /// When failing writes, and waiting for room in the queue, are given up. Absent while the sink is in use.
-    deadline: watch::Sender<Option<Instant>>,
+    deadline: Mutex<Option<Instant>>,
     /// Why the sink cannot be written.
     error: Mutex<Option<String>>,
 }
@@ -76,35 +77,18 @@ impl State {
 
     /// Sets the instant at which failing writes are given up, unless an earlier one is set.
     pub(super) fn give_up_at(&self, instant: Instant) {
-        self.deadline.send_if_modified(|deadline| {
-            let earlier = deadline.is_none_or(|deadline| instant < deadline);
-            *deadline = deadline.filter(|_| !earlier).or(Some(instant));
-            earlier
-        });
+        let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        *deadline = Some(deadline.map_or(instant, |earlier| earlier.min(instant)));
     }
 
     /// The instant at which failing writes are given up.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        *self.deadline.borrow()
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until that instant, whenever it is set. Needs a runtime with time.
-    pub(super) async fn given_up(&self) {
-        let mut changes = self.deadline.subscribe();
-        loop {
-            let deadline = *changes.borrow_and_update();
-            let passed = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = passed => return,
-                // Never an error: this state has the sender.
-                _ = changes.changed() => {}
-            }
-        }
+    /// Whether that instant has come.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= Instant::now())
     }
 
     /// Returns why the sink cannot be written, while that lasts.
@@ -126,7 +110,7 @@ pub(super) struct Writer<O> {
     /// The sink, as it is named in messages.
     pub(super) name: String,
     pub(super) output: O,
-    pub(super) batches: mpsc::Receiver<Batch>,
+    pub(super) batches: Arc<Queue<Batch>>,
     pub(super) state: Arc<State>,
     /// Dropped with the writer, which notifies the handles that it has ended.
     pub(super) done: watch::Sender<()>,
@@ -139,38 +123,48 @@ pub(super) struct Writer<O> {
 }
 
 impl<O: Output> Writer<O> {
-    /// Writes until all senders are dropped or the sink is closed, and everything queued is written or given up.
+    /// Writes until the queue is closed, and everything queued is written or given up.
     pub(super) fn run(mut self) {
-        while let Some(batch) = self.batches.blocking_recv() {
-            self.gather(batch);
-            if self.state.closing.load(Relaxed) {
-                self.batches.close();
-            }
+        loop {
+            let batches = match self.batches.receive(None) {
+                Received::Items(batches) => batches,
+                Received::Nothing => VecDeque::new(),
+                Received::Closed => break,
+            };
             if self.state.reopen.swap(false, Relaxed) {
                 self.reopen();
             }
-            if !self.write_pending() {
+            if !self.write_all(batches) {
                 break;
             }
         }
+        // Whoever still waits for room must not wait for this thread.
+        self.batches.close();
         if let Err(error) = self.output.sync() {
             tracing::error!(sink = %self.name, %error, "the audit sink could not be synced");
         }
         drop(self.done);
     }
 
-    /// Moves a batch, and what else is queued, into `pending`. Usually nothing else is, and nothing is copied.
-    fn gather(&mut self, first: Batch) {
-        self.pending = self.output.render(first.lines);
-        self.records = first.records;
-        while self.pending.len() < WRITE_MAX
-            && let Ok(next) = self.batches.try_recv()
-        {
-            let mut joined = Vec::from(std::mem::take(&mut self.pending));
-            joined.extend_from_slice(&self.output.render(next.lines));
-            self.pending = joined.into();
-            self.records += next.records;
+    /// Writes batches, several in one write. Returns false if it gave up because the sink is being closed.
+    fn write_all(&mut self, mut batches: VecDeque<Batch>) -> bool {
+        while let Some(first) = batches.pop_front() {
+            self.pending = self.output.render(first.lines);
+            self.records = first.records;
+            // Usually there is one batch, and nothing is copied.
+            while self.pending.len() < WRITE_MAX
+                && let Some(next) = batches.pop_front()
+            {
+                let mut joined = Vec::from(std::mem::take(&mut self.pending));
+                joined.extend_from_slice(&self.output.render(next.lines));
+                self.pending = joined.into();
+                self.records += next.records;
+            }
+            if !self.write_pending() {
+                return false;
+            }
         }
+        true
     }
 
     /// Writes all of `pending`, retrying for as long as it takes. Returns false if it gave up because the sink is being
@@ -190,7 +184,7 @@ impl<O: Output> Writer<O> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => self.failed(&error),
             }
-            if self.state.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+            if self.state.is_given_up() {
                 let records = self.state.waiting();
                 tracing::error!(sink = %self.name, records, "audit records were dropped: the sink cannot be written");
                 return false;
@@ -249,6 +243,7 @@ impl<O: Output> Writer<O> {
 mod tests {
     use std::collections::VecDeque;
 
+    use super::super::chain::tests::{names, unsealed};
     use super::super::trail::Trail;
     use super::*;
 
@@ -307,11 +302,15 @@ mod tests {
     }
 
     /// Sends a line for each number, all in one batch.
-    async fn send(trail: &Trail, numbers: std::ops::Range<u64>) -> String {
+    async fn send(trail: &Trail, numbers: std::ops::Range<u64>) {
         let records = numbers.end - numbers.start;
-        let lines: String = numbers.map(|number| format!("{{\"number\":{number}}}\n")).collect();
-        trail.send(&Batch { lines: lines.clone().into(), records }).await;
-        lines
+        let lines: String = numbers.map(|number| unsealed(&number.to_string())).collect();
+        trail.send(Batch { lines: lines.into(), records }).await;
+    }
+
+    /// The names of the lines that [`send`] sends.
+    fn sent(numbers: std::ops::Range<u64>) -> Vec<String> {
+        numbers.map(|number| number.to_string()).collect()
     }
 
     #[tokio::test]
@@ -330,21 +329,21 @@ mod tests {
         for start in 0..all.len() {
             let (output, files) = Scripted::new(&all[start..], Take(5), None);
             let trail = Trail::over(output);
-            let mut sent = String::new();
             for first in (0..200).step_by(4) {
-                sent.push_str(&send(&trail, first..first + 4).await);
+                send(&trail, first..first + 4).await;
             }
             assert_eq!(trail.close(PATIENCE).await, 0);
-            assert_eq!(String::from_utf8(files.lock().unwrap()[0].clone()).unwrap(), sent);
+            let written = files.lock().unwrap()[0].clone();
+            assert_eq!(names(&written), sent(0..200));
             let stats = trail.stats().remove(0);
-            assert_eq!((stats.records_written, stats.bytes_written, stats.waiting), (200, sent.len() as u64, 0));
+            assert_eq!((stats.records_written, stats.bytes_written, stats.waiting), (200, written.len() as u64, 0));
         }
     }
 
     #[tokio::test]
     async fn what_can_never_be_written_is_given_up_at_the_deadline_and_counted() {
         for rest in [Fail(io::ErrorKind::StorageFull), Take(0)] {
-            let (output, files) = Scripted::new(&[Take(16)], rest, None);
+            let (output, files) = Scripted::new(&[Take(200)], rest, None);
             let trail = Trail::over(output);
             send(&trail, 0..3).await;
             while trail.failing().is_none() {
@@ -353,26 +352,26 @@ mod tests {
             assert!(trail.stats()[0].failing);
             // One line and a piece of the next were taken.
             assert_eq!(trail.close(Duration::ZERO).await, 2);
-            assert_eq!(files.lock().unwrap()[0].len(), 16);
+            assert_eq!(files.lock().unwrap()[0].len(), 200);
         }
     }
 
     #[tokio::test]
     async fn reopening_is_a_way_out_and_a_torn_line_is_written_whole_again() {
-        let (output, files) = Scripted::new(&[Take(20)], Fail(io::ErrorKind::StorageFull), Some(Take(usize::MAX)));
+        let (output, files) = Scripted::new(&[Take(200)], Fail(io::ErrorKind::StorageFull), Some(Take(usize::MAX)));
         let trail = Trail::over(output);
-        let sent = send(&trail, 0..3).await;
+        send(&trail, 0..3).await;
         while trail.failing().is_none() {
             tokio::task::yield_now().await;
         }
         trail.reopen();
-        let later = send(&trail, 3..6).await;
+        send(&trail, 3..6).await;
         assert_eq!(trail.close(PATIENCE).await, 0);
         assert_eq!(trail.stats()[0].records_written, 6);
         let files: Vec<_> = files.lock().unwrap().iter().map(|file| String::from_utf8(file.clone()).unwrap()).collect();
-        assert_eq!(files[0].len(), 20, "the old file ends in the middle of the second line");
+        assert_eq!(files[0].len(), 200, "the old file ends in the middle of the second line");
         let (whole, _torn) = files[0].split_at(files[0].rfind('\n').map_or(0, |end| end + 1));
-        assert_eq!(format!("{whole}{}", files[1]), format!("{sent}{later}"));
+        assert_eq!(names(format!("{whole}{}", files[1]).as_bytes()), sent(0..6));
     }
 
     #[tokio::test]

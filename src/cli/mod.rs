@@ -1,5 +1,6 @@
 //! Commands, one file each. Messages go to standard error, results to standard output.
 
+mod audit;
 mod check;
 mod completions;
 mod demo;
@@ -61,6 +62,8 @@ enum Command {
     Consumer(operator::consumer::Arguments),
     /// Show how much consumers have used of their limits, and reset it
     Usage(operator::usage::Arguments),
+    /// Verify audit records
+    Audit(audit::Arguments),
     /// Verify on running nodes that revocation works
     Drill(operator::drill::Arguments),
     /// Print the JSON Schema of the policy, for editors
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Revoke(arguments) => operator::revoke::run(&arguments),
         Command::Consumer(arguments) => operator::consumer::run(&arguments),
         Command::Usage(arguments) => operator::usage::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Drill(arguments) => operator::drill::run(&arguments),
         Command::Schema(schema::Arguments {}) => schema::run(),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),

@@ -139,8 +139,9 @@ impl Resources {
     async fn commit(&mut self, prepared: Prepared, shared: &Arc<Shared>) {
         let Prepared { in_force, mismatches, key_sets, listeners, admin } = prepared;
         let policy = &in_force.policy;
-        shared.in_force.current().trail.retire(&in_force.trail);
+        let previous = shared.in_force.current();
         shared.in_force.replace(Arc::clone(&in_force));
+        in_force.trail.install(&previous.trail);
         in_force.trail.reopen();
         let listening = self.listeners.commit(listeners, policy).await;
         let admin = self.admin.settle(policy, admin, shared, &self.commander);

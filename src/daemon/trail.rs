@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::StartError;
-use crate::audit::{SinkConfig, Trail};
+use crate::audit::{AuditConfig, SinkConfig, Trail};
 use crate::policy::Policy;
 
 /// Opens the sinks that are not open yet. With `readable`, records on standard output are written for people (true: in
@@ -20,8 +20,8 @@ pub(super) fn prepare(
     if let Some(remote) = policy.audit().sinks.iter().find(|sink| sink.is_remote()) {
         return Err(StartError::System(format!("the audit sink {remote} cannot be used yet: delivery is not built")));
     }
-    let sinks: Vec<_> = policy.audit().sinks.iter().map(presented).collect();
-    match Trail::open(&sinks, current) {
+    let sinks = policy.audit().sinks.iter().map(presented).collect();
+    match Trail::open(&AuditConfig { sinks, ..policy.audit().clone() }, current) {
         Ok(trail) => Ok(Arc::new(trail)),
         Err(error) => Err(StartError::System(error.to_string())),
     }

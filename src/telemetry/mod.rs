@@ -6,6 +6,7 @@
 //! metrics of a route directly ([`RouteMetrics`]). Every scrape renders the policy in force, so series of removed routes
 //! disappear, and a route has series from its first request on.
 
+mod durations;
 mod ends;
 mod gauges;
 mod series;
@@ -20,10 +21,10 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::durations::Durations;
 use self::ends::Ends;
 pub(crate) use self::ends::{ENDS, End};
 use self::gauges::register_process;
@@ -36,8 +37,8 @@ use self::upstream::register_servers;
 pub(crate) use self::upstream::{OpenConnection, ServerMetrics};
 use crate::error_text::without_codes;
 
-/// Upper bounds of duration buckets, in seconds.
-const DURATIONS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// The outcome of a reload that changed nothing because of an error.
+const FAILED: &str = "failed";
 
 /// Labels of metrics per route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,6 +72,7 @@ struct CodeLabels {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     reloads: Family<CodeLabels, Counter>,
+    last_reload_successful: Gauge,
     admin_refusals: Family<CodeLabels, Counter>,
     limit_refusals: Family<LimitLabels, Counter>,
     /// Open client connections.
@@ -90,9 +92,9 @@ pub(crate) struct RouteMetrics {
     ends: Ends,
     /// Refusals that were only reported, by code.
     would_refuse: Mutex<Vec<(&'static str, u64)>>,
-    duration: Histogram,
+    duration: Durations,
     /// Created with the first response.
-    upstream_duration: OnceLock<Histogram>,
+    upstream_duration: OnceLock<Durations>,
 }
 
 impl RouteMetrics {
@@ -102,7 +104,7 @@ impl RouteMetrics {
             labels: RouteLabels { api: api.to_owned(), route: route.to_owned() },
             ends: Ends::new(),
             would_refuse: Mutex::default(),
-            duration: Histogram::new(DURATIONS),
+            duration: Durations::new(),
             upstream_duration: OnceLock::new(),
         }
     }
@@ -115,10 +117,9 @@ impl RouteMetrics {
     /// Counts one request. Durations: from its head to its end, and until the upstream's response headers.
     pub(crate) fn count(&self, end: End, duration: Duration, upstream: Option<Duration>) {
         self.ends.count(end);
-        self.duration.observe(duration.as_secs_f64());
+        self.duration.observe(duration);
         if let Some(upstream) = upstream {
-            let durations = self.upstream_duration.get_or_init(|| Histogram::new(DURATIONS));
-            durations.observe(upstream.as_secs_f64());
+            self.upstream_duration.get_or_init(Durations::new).observe(upstream);
         }
     }
 
@@ -154,8 +155,16 @@ impl RouteMetrics {
 impl Metrics {
     /// Returns metrics that are all zero.
     pub(crate) fn new() -> Self {
+        let reloads = Family::default();
+        // A series that begins with the first failure would hide it from `increase()`.
+        for code in ["loaded", "unchanged", FAILED] {
+            drop(reloads.get_or_create(&CodeLabels { code }));
+        }
+        let last_reload_successful = Gauge::default();
+        last_reload_successful.set(1);
         Self {
-            reloads: Family::default(),
+            reloads,
+            last_reload_successful,
             admin_refusals: Family::default(),
             limit_refusals: Family::default(),
             connections: Gauge::default(),
@@ -168,6 +177,7 @@ impl Metrics {
     /// Counts a reload: `loaded`, `unchanged` or `failed`.
     pub(crate) fn reload(&self, code: &'static str) {
         self.reloads.get_or_create(&CodeLabels { code }).inc();
+        self.last_reload_successful.set((code != FAILED).into());
     }
 
     /// Counts an operator's request that was refused for its token, by the refusal's code.
@@ -192,7 +202,12 @@ impl Metrics {
         let mut registry = Registry::with_prefix("bartizan");
         register_routes(routes, &mut registry);
         register_servers(servers, &mut registry);
-        registry.register("policy_reloads", "Reloads of the policy", self.reloads.clone());
+        registry.register("policy_reloads", "Reloads of the policy, by outcome", self.reloads.clone());
+        registry.register(
+            "policy_last_reload_successful",
+            "0 while the last reload has failed, so that an older policy is in force; 1 from the start on",
+            self.last_reload_successful.clone(),
+        );
         let help = "Requests to the admin listener that were refused for their token, by code";
         registry.register("admin_refusals", help, self.admin_refusals.clone());
         let help = "Requests that a limit refused, or would have in report mode, by plan and limit";
@@ -232,14 +247,14 @@ fn register_routes<'a>(routes: impl Iterator<Item = &'a RouteMetrics> + Clone, r
     let reported = routes.clone().flat_map(RouteMetrics::would_refuses).collect();
     registry.register("would_refuse", "Refusals that were only reported, by code", Series(reported));
     let used = routes.clone().filter(|route| route.is_used());
-    let durations = used.map(|route| (route.labels.clone(), route.duration.clone())).collect();
+    let durations = used.map(|route| (route.labels.clone(), route.duration.counts())).collect();
     registry.register_with_unit(
         "request_duration",
         "Time from a request's head to its end",
         Unit::Seconds,
         Series(durations),
     );
-    let durations = routes.filter_map(|route| Some((route.labels.clone(), route.upstream_duration.get()?.clone())));
+    let durations = routes.filter_map(|route| Some((route.labels.clone(), route.upstream_duration.get()?.counts())));
     let durations = durations.collect();
     registry.register_with_unit(
         "upstream_duration",
@@ -262,6 +277,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::durations::BOUNDS;
     use super::*;
 
     #[test]
@@ -273,7 +289,7 @@ mod tests {
         assert_eq!(lines(&page()), 0);
         let refused = End { index: 0, code: "no_route" };
         routes[7].count(refused, Duration::ZERO, None);
-        let one_histogram = DURATIONS.len() + 3;
+        let one_histogram = BOUNDS.len() + 3;
         assert_eq!(lines(&page()), 1 + one_histogram, "{}", page());
         routes[7].count(refused, Duration::ZERO, Some(Duration::ZERO));
         assert_eq!(lines(&page()), 1 + 2 * one_histogram);
@@ -292,8 +308,8 @@ mod tests {
         };
         let (once, often) = (call(1), call(9));
         let lines = once.lines().filter(|line| line.contains("route=")).count();
-        assert_eq!(lines, routes.len() * (1 + 2 * (DURATIONS.len() + 3)));
+        assert_eq!(lines, routes.len() * (1 + 2 * (BOUNDS.len() + 3)));
         assert_eq!(often.lines().count(), once.lines().count());
-        assert!(once.len() < routes.len() * 3500, "{} bytes", once.len());
+        assert!(once.len() < routes.len() * 4000, "{} bytes", once.len());
     }
 }

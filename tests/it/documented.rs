@@ -227,8 +227,8 @@ fn every_command_of_a_readme_runs() {
     for (readme, example) in readmes() {
         let text = std::fs::read_to_string(&readme).unwrap();
         let script = script_of(&text, &used);
-        let tools =
-            ["curl", "openssl", "python3", "redis-server", "redis-cli"].map(|tool| (tool, script.contains(tool)));
+        let tools = ["curl", "openssl", "python3", "redis-server", "redis-cli", "prometheus", "promtool"]
+            .map(|tool| (tool, script.contains(tool)));
         let lacks = |(tool, needed): &(&str, bool)| *needed && Command::new(tool).arg("--version").output().is_err();
         if script.is_empty() {
             continue;
@@ -238,7 +238,8 @@ fn every_command_of_a_readme_runs() {
             continue;
         }
         // One that is part of another comes after it.
-        let written = ["8080", "8081", "8443", "9000", "9001", "9002", "9901", "9902", "26379", "6379", "6380", "6381"];
+        let written =
+            ["8080", "8081", "8443", "9000", "9001", "9002", "9090", "9901", "9902", "26379", "6379", "6380", "6381"];
         let mut listeners = Vec::new();
         while listeners.len() < written.len() {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -49,6 +49,7 @@ mod limits;
 mod log;
 mod media_types;
 mod memory;
+mod monitoring;
 mod names;
 mod numbers;
 mod oidc;

@@ -161,11 +161,12 @@ fn what_a_policy_refers_to_is_read_again_too() {
     proxy.done();
 }
 
-/// The page of metrics, without the count of reloads and what the system says about the process.
+/// The page of metrics, without those of reloads and what the system says about the process.
 fn numbers(proxy: &Proxy) -> String {
     let page = operator(proxy).get("/metrics").send().text();
-    let changes = |line: &&str| line.contains("bartizan_policy_reloads") || line.contains("process_");
-    page.lines().filter(|line| !changes(line)).collect::<Vec<_>>().join("\n")
+    let changes = ["bartizan_policy_reloads", "bartizan_policy_last_reload", "process_"];
+    let lines = page.lines().filter(|line| !changes.iter().any(|name| line.contains(name)));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -194,6 +195,28 @@ fn a_reload_that_is_rejected_leaves_no_trace_in_the_metrics() {
     std::fs::write(proxy.file("policy.yaml"), "version: 1\nlisten: oops\n").unwrap();
     assert_eq!(proxy.reload(), proxy::Reloaded::Failed);
     assert_eq!(before, traces(&numbers(&proxy)));
+    proxy.done();
+}
+
+#[test]
+fn metrics_tell_that_the_last_reload_failed_until_one_succeeds() {
+    let upstream = upstream().start();
+    let mut proxy = proxy().before(&upstream).open("GET /x").start();
+    let tells = |proxy: &Proxy, failed: u32, successful: u32| {
+        let page = operator(proxy).get("/metrics").send().text();
+        for line in [
+            format!("bartizan_policy_reloads_total{{code=\"failed\"}} {failed}"),
+            format!("bartizan_policy_last_reload_successful {successful}"),
+        ] {
+            assert!(page.lines().any(|found| found == line), "no {line}: {page}");
+        }
+    };
+    tells(&proxy, 0, 1);
+    std::fs::write(proxy.file("policy.yaml"), "version: 1\nlisten: oops\n").unwrap();
+    assert_eq!(proxy.reload(), proxy::Reloaded::Failed);
+    tells(&proxy, 1, 0);
+    assert_eq!(proxy.reload_to(|policy| policy.open("GET /y")), proxy::Reloaded::Loaded);
+    tells(&proxy, 1, 1);
     proxy.done();
 }
 

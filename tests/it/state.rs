@@ -338,9 +338,12 @@ fn commands_do_it_on_a_store_that_nobody_has_open_and_say_so_where_somebody_has(
     let (code, _, said) = commands(&file, &["key", "new", "--consumer", "nobody"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("no consumer"), "{said}");
-    // Each change is on record.
+    // Each change is on record, and so is that each command goes on with the chain of the one before.
     let records = proxy::records(&folder.path().join("audit.jsonl"));
-    let actions: Vec<_> = records.iter().map(said_of).filter(|action| *action != "admin_read").collect();
+    let started = records.iter().filter(|record| said_of(record) == "chain_started").count();
+    assert_eq!(started + 1, records.iter().filter(|record| record["event"]["sequence"] == 1).count());
+    let others = |action: &&str| !["admin_read", "chain_started"].contains(action);
+    let actions: Vec<_> = records.iter().map(said_of).filter(others).collect();
     assert_eq!(actions, ["key_created", "key_rotated", "revoked", "change_refused"]);
 
     let proxy = keeping(store.path(), &upstream, &issuer).start();

@@ -21,6 +21,15 @@ pub(crate) struct AuditConfig {
     pub(crate) spool: Option<SpoolConfig>,
 }
 
+#[cfg(test)]
+impl AuditConfig {
+    /// No records.
+    pub(crate) fn none() -> Self {
+        let chain = ChainConfig { key: None, checkpoint: Duration::from_secs(60) };
+        Self { sinks: Vec::new(), chain, spool: None }
+    }
+}
+
 /// The hash chain of the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChainConfig {

@@ -15,7 +15,7 @@ pub(in crate::audit) struct Clock {
 
 impl Clock {
     /// Appends `at` as RFC 3339 in UTC, cut to milliseconds.
-    pub(super) fn write(&mut self, out: &mut Vec<u8>, at: Timestamp) {
+    pub(in crate::audit) fn write(&mut self, out: &mut Vec<u8>, at: Timestamp) {
         let milliseconds = at.as_millisecond();
         let second = milliseconds.div_euclid(1000);
         if self.second != Some(second) {

@@ -2,6 +2,7 @@
 
 mod clock;
 mod fields;
+mod mark;
 mod read;
 mod reference;
 mod text;
@@ -11,10 +12,13 @@ pub(super) use self::clock::Clock;
 pub(crate) use self::fields::{
     CLIENT_DISCONNECTED, CLIENT_STALLED, Change, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record,
 };
+pub(super) use self::mark::{
+    CHAIN_STARTED, CHECKPOINT, CheckpointFacts, Follows, KEY_CHANGED, Mark, MarkKind, STOPPED,
+};
 pub(super) use self::read::readable;
 pub(crate) use self::reference::FIELDS;
 pub(super) use self::text::is_hidden;
-pub(super) use self::write::{LINE_ROOM, write};
+pub(super) use self::write::{LINE_ROOM, write, write_mark};
 
 #[cfg(test)]
 pub(super) mod tests;

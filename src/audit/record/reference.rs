@@ -1,21 +1,9 @@
 //! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
-pub(crate) const FIELDS: [(&str, &str); 53] = [
+pub(crate) const FIELDS: [(&str, &str); 64] = [
     ("@timestamp", "When the request started"),
     ("ecs.version", "Version of the Elastic Common Schema"),
-    ("event.kind", "`event`, or `alert` for what somebody should look at"),
-    ("event.category", "`web`, also `authentication` or `configuration`"),
-    ("event.outcome", "`success` or `failure`"),
-    ("event.type", "`access` with `allowed`, `denied` or `error`; of an alert `info`"),
-    (
-        "event.action",
-        "`request`; what an operator did: `admin_read`, `operator_refused`, a change; or an alert: `quota_used`",
-    ),
-    ("event.reason", "Code of the refusal, `client_disconnected` or `client_stalled`"),
-    ("event.duration", "Nanoseconds until the last byte of the response"),
-    ("event.id", "Id of the request, as in `X-Request-Id`"),
-    ("event.sequence", "Number of the record, increasing by one"),
     ("client.ip", "Address of the client, behind trusted proxies"),
     ("client.port", "Port of the client"),
     ("source.ip", "Address of the TCP peer"),
@@ -57,7 +45,33 @@ pub(crate) const FIELDS: [(&str, &str); 53] = [
     ("bartizan.upstream.server", "The server that was called"),
     ("bartizan.upstream.duration", "Nanoseconds until its response headers"),
     ("bartizan.policy", "Digest of the policy in force"),
+    ("bartizan.dropped", "Records that were dropped before this line, because they could not be kept"),
+    ("bartizan.chain.follows", "The stream that was kept here before this one"),
+    ("bartizan.chain.after", "`event.sequence` of the last whole line of that stream"),
+    ("bartizan.chain.torn", "Bytes after it, of a line that was not written whole"),
+    ("bartizan.checkpoint.previous", "`event.hash` of the checkpoint before"),
+    ("bartizan.checkpoint.key", "Id of the key: the first 16 hexadecimal digits of the SHA-256 of the public key"),
+    ("bartizan.checkpoint.next_key", "Public key of the checkpoints that follow, in Base64"),
+    ("bartizan.checkpoint.signature", "Ed25519 signature over everything in the stream up to here, in Base64"),
     ("bartizan.node", "Name of this host"),
+    ("bartizan.stream", "Name of the hash chain that the line is in: one for each run of a node"),
+    ("bartizan.previous", "`event.hash` of the line before it in its stream"),
+    ("event.kind", "`event`, or `alert` for what somebody should look at"),
+    ("event.category", "`web`, also `authentication` or `configuration`; `process` of the record itself"),
+    ("event.outcome", "`success` or `failure`"),
+    ("event.type", "`access` with `allowed`, `denied` or `error`; otherwise `info`"),
+    (
+        "event.action",
+        "`request`; what an operator did: `admin_read`, `operator_refused`, a change; an alert: `quota_used`; or of the record itself: `chain_started`, `records_dropped`, `checkpoint`",
+    ),
+    (
+        "event.reason",
+        "Code of the refusal, `client_disconnected` or `client_stalled`; of a checkpoint `stopped` or `key_changed`",
+    ),
+    ("event.duration", "Nanoseconds until the last byte of the response"),
+    ("event.id", "Id of the request, as in `X-Request-Id`"),
+    ("event.sequence", "Number of the line in its stream, from 1, increasing by one"),
+    ("event.hash", "SHA-256 of the exact bytes of the line before this field was added"),
 ];
 
 #[cfg(test)]
@@ -68,9 +82,13 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::Value;
 
+    use super::super::clock::Clock;
     use super::super::fields::{Change, LimitFacts, Record};
+    use super::super::mark::{CheckpointFacts, Follows, KEY_CHANGED, Mark, MarkKind};
     use super::super::tests::{line, sample};
+    use super::super::write::write_mark;
     use super::FIELDS;
+    use crate::audit::chain::Chain;
     use crate::refusal::{Reason, Refusal, Stage, Violation};
 
     /// The paths of all values that are not objects; items of lists have the path of the list.
@@ -123,7 +141,25 @@ mod tests {
             ..sample()
         };
         let (mut written, described) = (BTreeSet::new(), FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect());
-        paths(&serde_json::from_slice(&line(&record)).unwrap(), "", &mut written);
+        let follows = Follows { stream: "a/1".into(), sequence: 3, torn: 5 };
+        let checkpoint = CheckpointFacts {
+            previous: Some("0"),
+            key: "1",
+            next_key: Some("2"),
+            reason: Some(KEY_CHANGED),
+            signature: "3",
+        };
+        let mut lines = vec![line(&record)];
+        for kind in [MarkKind::Started { follows: &follows }, MarkKind::Dropped(1), MarkKind::Checkpoint(checkpoint)] {
+            let (mut unsealed, mut sealed) = (Vec::new(), Vec::new());
+            let mark = Mark { at: Timestamp::UNIX_EPOCH, id: "1", kind };
+            write_mark(&mut unsealed, &mark, "edge-1", &mut Clock::default());
+            Chain::new("a/2", None).seal(&unsealed, &mut sealed);
+            lines.push(sealed);
+        }
+        for line in lines {
+            paths(&serde_json::from_slice(&line).unwrap(), "", &mut written);
+        }
         assert_eq!(written, described);
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::text::TEXT_MAX;
 use super::write::{ARRAY_MAX, VIOLATIONS_MAX, without_query};
 use super::*;
+use crate::audit::chain::Chain;
 use crate::refusal::Violation;
 
 /// A record with nothing that may be absent.
@@ -19,17 +20,24 @@ pub(in crate::audit) fn sample() -> Record<'static> {
     }
 }
 
-/// The line of a record; fails unless it is exactly one line.
+/// The sealed line of a record, the seventh of its stream; fails unless it is exactly one line.
 pub(in crate::audit) fn line(record: &Record<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
-    write(&mut out, record, 7, "edge-1", &mut Clock::default());
+    let (mut lines, mut out) = (Vec::new(), Vec::new());
+    write(&mut lines, record, "edge-1", &mut Clock::default());
+    let mut chain = Chain::new("edge-1/7", Some([b'a'; 64]));
+    chain.last.sequence = 6;
+    chain.seal(&lines, &mut out);
     assert_eq!(memchr::memchr_iter(b'\n', &out).count(), 1);
     assert_eq!(out.last(), Some(&b'\n'));
     out
 }
 
+/// The line as JSON, without its hash.
 fn json_of(record: &Record<'_>) -> Value {
-    serde_json::from_slice(&line(record)).unwrap()
+    let mut value: Value = serde_json::from_slice(&line(record)).unwrap();
+    let hash = value["event"].as_object_mut().unwrap().remove("hash").unwrap();
+    assert_eq!(hash.as_str().unwrap().len(), 64);
+    value
 }
 
 fn strings(texts: &[&str]) -> Vec<Box<str>> {
@@ -98,7 +106,7 @@ fn a_full_record_has_every_field() {
             "scopes": { "required": ["orders:write"], "granted": ["orders:read"] },
             "violations": [{ "pointer": "/lines/0/quantity", "detail": "\"0\" is less than 1" }],
             "upstream": { "server": "http://10.1.0.7:9000", "duration": 900_000 },
-            "policy": "9f2c", "node": "edge-1",
+            "policy": "9f2c", "node": "edge-1", "stream": "edge-1/7", "previous": "a".repeat(64),
         },
     });
     assert_eq!(json_of(&record), expected);
@@ -118,7 +126,7 @@ fn absent_facts_are_left_out() {
         "http": {
             "version": "1.1", "request": { "body": { "bytes": 0 } }, "response": { "body": { "bytes": 0 } },
         },
-        "bartizan": { "policy": "9f2c", "node": "edge-1" },
+        "bartizan": { "policy": "9f2c", "node": "edge-1", "stream": "edge-1/7", "previous": "a".repeat(64) },
     });
     assert_eq!(json_of(&sample()), expected);
     let one = Record { domain: Some(b"a"), credential: Some(("none", None)), upstream: Some(("u", None)), ..sample() };

@@ -1,6 +1,7 @@
 //! Formats a record as one line of JSON, directly into the worker's buffer.
 //!
-//! Field names are Elastic Common Schema's, and ours under `bartizan`. Every member is written with a comma before it; the
+//! Field names are Elastic Common Schema's, and ours under `bartizan`. The sealer adds the place in the hash chain at the two
+//! [`MARK`]s that every line has: at the end of `bartizan` and of `event`, which is the last member. Every member is written with a comma before it; the
 //! first comma of an object becomes its opening brace, so absent fields need no bookkeeping. Every text goes through
 //! [`Line::string`], which truncates it to [`TEXT_MAX`], replaces invalid UTF-8, and escapes what could end the line or the
 //! string, or control a terminal.
@@ -9,9 +10,13 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::clock::Clock;
 use super::fields::{Change, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record};
+use super::mark::{CheckpointFacts, Follows, Mark, MarkKind};
 use super::text::{TEXT_MAX, cut, is_hidden, is_plain};
+use crate::audit::chain::MARK;
 use crate::refusal::{Refusal, Violation};
 
 /// Most elements of one array of texts.
@@ -30,14 +35,11 @@ macro_rules! key {
     };
 }
 
-/// Appends `record` to `out` as one line with its line break. `node` is the name of this host.
-pub(in crate::audit) fn write(out: &mut Vec<u8>, record: &Record<'_>, sequence: u64, node: &str, clock: &mut Clock) {
+/// Appends `record` to `out` as one line with its line break, to be sealed. `node` is the name of this host.
+pub(in crate::audit) fn write(out: &mut Vec<u8>, record: &Record<'_>, node: &str, clock: &mut Clock) {
     out.reserve(LINE_ROOM);
     let mut line = Line { out };
-    line.raw("{\"@timestamp\":\"");
-    clock.write(line.out, record.at);
-    line.raw("\",\"ecs\":{\"version\":\"8.17.0\"}");
-    line.object(key!("event"), |line| event(line, record, sequence));
+    line.start(record.at, clock);
     line.object(key!("client"), |line| {
         line.address(key!("ip"), record.client);
         line.number(key!("port"), record.client_port);
@@ -56,12 +58,48 @@ pub(in crate::audit) fn write(out: &mut Vec<u8>, record: &Record<'_>, sequence: 
     line.object(key!("organization"), |line| line.text(key!("name"), record.organization));
     line.object(key!("tls"), |line| line.word(key!("version"), record.tls_version));
     line.object(key!("trace"), |line| line.text(key!("id"), record.trace_id));
-    line.object(key!("bartizan"), |line| bartizan(line, record, node));
-    line.raw("}\n");
+    line.end(|line| bartizan(line, record, node), |line| event(line, record));
+}
+
+/// Appends what the sealer itself puts on record to `out`, as one line with its line break, to be sealed.
+pub(in crate::audit) fn write_mark(out: &mut Vec<u8>, mark: &Mark<'_>, node: &str, clock: &mut Clock) {
+    let mut line = Line { out };
+    line.start(mark.at, clock);
+    line.end(
+        |line| {
+            match &mark.kind {
+                MarkKind::Started { follows } => line.object(key!("chain"), |line| chain(line, follows)),
+                MarkKind::Dropped(records) => line.number(key!("dropped"), Some(*records)),
+                MarkKind::Checkpoint(facts) => line.object(key!("checkpoint"), |line| checkpoint(line, facts)),
+            }
+            line.text(key!("node"), Some(node));
+        },
+        |line| {
+            line.raw(",\"kind\":\"event\",\"category\":[\"process\"],\"outcome\":\"success\",\"type\":[\"info\"]");
+            line.word(key!("action"), Some(mark.kind.action()));
+            line.word(key!("reason"), mark.kind.reason());
+            line.word(key!("id"), Some(mark.id));
+        },
+    );
+}
+
+/// The members of `bartizan.chain`.
+fn chain(line: &mut Line<'_>, follows: &Follows) {
+    line.text(key!("follows"), Some(&*follows.stream));
+    line.number(key!("after"), Some(follows.sequence));
+    line.number(key!("torn"), (follows.torn > 0).then_some(follows.torn));
+}
+
+/// The members of `bartizan.checkpoint`.
+fn checkpoint(line: &mut Line<'_>, facts: &CheckpointFacts<'_>) {
+    line.word(key!("previous"), facts.previous);
+    line.word(key!("key"), Some(facts.key));
+    line.word(key!("next_key"), facts.next_key);
+    line.word(key!("signature"), Some(facts.signature));
 }
 
 /// The members of `event`.
-fn event(line: &mut Line<'_>, record: &Record<'_>, sequence: u64) {
+fn event(line: &mut Line<'_>, record: &Record<'_>) {
     let authentication = record.stage == Some("auth");
     let is_alert = record.action == QUOTA_USED;
     line.raw(match (record.action == REQUEST, authentication) {
@@ -87,7 +125,6 @@ fn event(line: &mut Line<'_>, record: &Record<'_>, sequence: u64) {
     line.word(key!("reason"), record.reason);
     line.number(key!("duration"), Some(nanoseconds(record.duration)));
     line.word(key!("id"), Some(record.id));
-    line.number(key!("sequence"), Some(sequence));
 }
 
 /// The members of `http`.
@@ -154,6 +191,25 @@ struct Line<'b> {
 }
 
 impl Line<'_> {
+    /// Writes the members that every line starts with.
+    fn start(&mut self, at: Timestamp, clock: &mut Clock) {
+        self.raw("{\"@timestamp\":\"");
+        clock.write(self.out, at);
+        self.raw("\",\"ecs\":{\"version\":\"8.17.0\"}");
+    }
+
+    /// Writes `bartizan` and `event`, each with a mark at its end instead of what the sealer adds, and the line break.
+    fn end(&mut self, bartizan: impl FnOnce(&mut Line<'_>), event: impl FnOnce(&mut Line<'_>)) {
+        self.object(key!("bartizan"), |line| {
+            bartizan(line);
+            line.out.push(MARK);
+        });
+        self.object(key!("event"), event);
+        // The sealer closes `event` and the line.
+        self.out.pop();
+        self.out.extend([MARK, b'\n']);
+    }
+
     /// Writes complete JSON.
     #[inline]
     fn raw(&mut self, json: &'static str) {

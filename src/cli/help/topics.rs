@@ -63,7 +63,6 @@ fn sample_page() -> String {
     let route = RouteMetrics::new("", "");
     route.count(End { index: 0, code: "" }, Duration::ZERO, Some(Duration::ZERO));
     route.would_refuse("");
-    metrics.reload("");
     metrics.admin_refusal("");
     metrics.limit_refusal("", "");
     let server = ServerMetrics::new(&"".into());

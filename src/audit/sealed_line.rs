@@ -1,0 +1,111 @@
+//! Reads the place in the chain of a line that was sealed.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::chain::{AFTER_HASH, BEFORE_HASH, END, HASH_LENGTH, Hash, hex};
+
+/// What `bartizan` ends with and `event` begins with. It cannot be in a string, where quotes are escaped.
+const EVENT: &[u8] = b"\"},\"event\":{";
+const SEQUENCE: &[u8] = b",\"sequence\":";
+const PREVIOUS: &[u8] = b"\",\"previous\":\"";
+const STREAM: &[u8] = b",\"stream\":\"";
+
+/// Most bytes of a line; what recorders write is far shorter.
+pub(super) const LINE_MAX: usize = 1024 * 1024;
+
+/// A line of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SealedLine<'a> {
+    /// Name of the stream, as JSON writes it, without quotes.
+    pub(super) stream: &'a str,
+    /// `event.sequence`.
+    pub(super) sequence: u64,
+    /// `bartizan.previous`.
+    pub(super) previous: Option<Hash>,
+    /// `event.hash`, as it is written.
+    pub(super) hash: Hash,
+    /// The members of `event` before its sequence.
+    pub(super) event: &'a [u8],
+    /// What was hashed, without its end.
+    hashed: &'a [u8],
+}
+
+impl<'a> SealedLine<'a> {
+    /// Reads a line without its line break. Returns `None` if it has no place in a chain.
+    pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
+        let (rest, hash) = last_hash(line.strip_suffix(AFTER_HASH)?)?;
+        let hashed = rest.strip_suffix(BEFORE_HASH)?;
+        let digits = hashed.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let (rest, digits) = hashed.split_at_checked(hashed.len().checked_sub(digits)?)?;
+        let sequence = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        let event = rest.strip_suffix(SEQUENCE)?;
+        let end = memchr::memmem::rfind(event, EVENT)?;
+        let mut facts = event.get(..end)?;
+        let previous = last_hash(facts).and_then(|(rest, hash)| Some((rest.strip_suffix(PREVIOUS)?, hash)));
+        if let Some((rest, _)) = previous {
+            facts = rest;
+        }
+        let start = memchr::memrchr(b'"', facts)? + 1;
+        let stream = facts.get(start..)?;
+        facts.get(..start)?.strip_suffix(STREAM)?;
+        Some(Self {
+            stream: std::str::from_utf8(stream).ok()?,
+            sequence,
+            previous: previous.map(|(_, hash)| hash),
+            hash,
+            event: event.get(end + EVENT.len()..)?,
+            hashed,
+        })
+    }
+
+    /// Whether the hash is that of the line.
+    pub(super) fn holds(&self) -> bool {
+        let mut context = Context::new(&SHA256);
+        context.update(self.hashed);
+        context.update(END);
+        hex(context.finish().as_ref()) == self.hash
+    }
+}
+
+/// Splits a hash off the end.
+fn last_hash(text: &[u8]) -> Option<(&[u8], Hash)> {
+    let (rest, hash) = text.split_last_chunk::<HASH_LENGTH>()?;
+    hash.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')).then_some((rest, *hash))
+}
+
+/// The end of a file of sealed lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct FileEnd {
+    /// Stream, sequence and hash of the last whole line, if it has a place in a chain.
+    pub(super) last: Option<(Box<str>, u64, Hash)>,
+    /// Bytes after the last line break.
+    pub(super) torn: u64,
+}
+
+impl FileEnd {
+    /// Reads the end of a regular file; of anything else, and of one that cannot be read, nothing is known.
+    pub(super) fn of(path: &Path) -> Self {
+        Self::read(path).unwrap_or_default()
+    }
+
+    fn read(path: &Path) -> io::Result<Self> {
+        // Opening a pipe would wait for its writer.
+        if !std::fs::metadata(path)?.is_file() {
+            return Ok(Self::default());
+        }
+        let file = std::fs::File::open(path)?;
+        let length = file.metadata()?.len();
+        let start = length.saturating_sub(2 * LINE_MAX as u64);
+        let mut bytes = vec![0; usize::try_from(length - start).unwrap_or_default()];
+        file.read_exact_at(&mut bytes, start)?;
+        let end = memchr::memrchr(b'\n', &bytes).map_or(0, |end| end + 1);
+        let whole = bytes.get(..end.saturating_sub(1)).unwrap_or_default();
+        let line = whole.get(memchr::memrchr(b'\n', whole).map_or(0, |end| end + 1)..).unwrap_or_default();
+        let last = SealedLine::parse(line).map(|line| (line.stream.into(), line.sequence, line.hash));
+        Ok(Self { last, torn: (bytes.len() - end) as u64 })
+    }
+}

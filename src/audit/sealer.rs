@@ -1,0 +1,386 @@
+//! The sealer: the thread that gives every line its place in the hash chain, and passes it on to the sinks.
+//!
+//! There is one for the life of the process. Workers queue batches of lines for it; policies that are loaded later replace its
+//! outlets. Hashing is off the path of requests, and lines of all workers come into one order.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::chain::{Chain, Hash, Link};
+use super::checkpoint::CheckpointText;
+use super::checkpoint_key::CheckpointKey;
+use super::queue::{Queue, Received};
+use super::record::{self, CheckpointFacts, Clock, Follows, KEY_CHANGED, Mark, MarkKind, STOPPED};
+use super::sink::Sink;
+use super::writer::{Batch, WRITE_MAX};
+
+/// Capacity of the queue of batches that are not sealed yet; workers wait when it is full.
+pub(super) const QUEUE: usize = 64;
+
+/// Where sealed lines go, and how they are signed: what a policy says.
+#[derive(Default)]
+pub(super) struct Outlets {
+    /// The open sinks.
+    pub(super) sinks: Vec<Arc<Sink>>,
+    /// Signs checkpoints; without one there are none.
+    pub(super) key: Option<Arc<CheckpointKey>>,
+    /// Longest time from a record to the checkpoint that covers it.
+    pub(super) checkpoint: Duration,
+}
+
+/// What the sealer shares with those that give it lines.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Records that were dropped, in the life of the process.
+    pub(super) dropped: AtomicU64,
+    /// Records that were handed over.
+    handed: AtomicU64,
+    /// Records that were passed on.
+    passed_on: AtomicU64,
+    /// The end of the process is near: what cannot be passed on by then is given up.
+    deadline: Mutex<Option<Instant>>,
+    /// Where lines go from now on, until the sealer has seen it.
+    next: Mutex<Option<Arc<Outlets>>>,
+}
+
+impl Shared {
+    /// The time after which nobody waits any longer.
+    fn is_over(&self) -> bool {
+        let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+}
+
+/// The handle on the sealer.
+pub(super) struct Sealer {
+    queue: Arc<Queue<Batch>>,
+    pub(super) shared: Arc<Shared>,
+    /// Closed when the thread has ended.
+    done: watch::Receiver<()>,
+}
+
+impl Sealer {
+    /// Starts the thread. `stream` is the name of the stream as JSON writes it, without quotes; it goes on where `follows`
+    /// ended.
+    pub(super) fn start(
+        node: &Arc<str>,
+        stream: &str,
+        follows: Option<(Follows, Hash)>,
+        outlets: Arc<Outlets>,
+    ) -> io::Result<Self> {
+        let queue = Arc::new(Queue::new(QUEUE));
+        let shared = Arc::new(Shared::default());
+        let (alive, done) = watch::channel(());
+        let sealing = Sealing::new(node, stream, follows, outlets, Arc::clone(&shared));
+        let lines = Arc::clone(&queue);
+        std::thread::Builder::new().name("audit-seal".to_owned()).spawn(move || {
+            sealing.run(&lines);
+            drop(alive);
+        })?;
+        Ok(Self { queue, shared, done })
+    }
+
+    /// Queues lines, waiting for room.
+    pub(super) async fn send(&self, batch: Batch) {
+        self.shared.handed.fetch_add(batch.records, Relaxed);
+        if let Err(refused) = self.queue.send(batch).await {
+            self.lost(&refused);
+        }
+    }
+
+    /// Queues lines if there is room.
+    pub(super) fn offer(&self, batch: Batch) {
+        self.shared.handed.fetch_add(batch.records, Relaxed);
+        if let Err(refused) = self.queue.offer(batch) {
+            self.lost(&refused);
+        }
+    }
+
+    /// Records that were handed over and not passed on.
+    pub(super) fn left(&self) -> u64 {
+        // Load `passed_on` first: it never exceeds `handed`.
+        let passed_on = self.shared.passed_on.load(Relaxed);
+        self.shared.handed.load(Relaxed).saturating_sub(passed_on)
+    }
+
+    #[cold]
+    fn lost(&self, Batch { records, .. }: &Batch) {
+        tracing::error!(records, "audit records were lost: the record is closed or full");
+    }
+
+    /// Replaces where lines go. Does not wait.
+    pub(super) fn replace(&self, outlets: Arc<Outlets>) {
+        *self.shared.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlets);
+        self.queue.wake();
+    }
+
+    /// Sets when nobody waits any longer for what cannot be passed on, unless an earlier time is set.
+    pub(super) fn give_up_at(&self, instant: Instant) {
+        let mut deadline = self.shared.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        *deadline = Some(deadline.map_or(instant, |earlier| earlier.min(instant)));
+    }
+
+    /// Takes no more lines; those that are queued are still sealed and passed on.
+    pub(super) fn close(&self, deadline: Instant) {
+        self.give_up_at(deadline);
+        self.queue.close();
+    }
+
+    /// Waits until the thread has ended.
+    pub(super) async fn ended(&self) {
+        let mut done = self.done.clone();
+        // Nothing is ever sent: the channel closes when the thread ends.
+        while done.changed().await.is_ok() {}
+    }
+}
+
+impl Drop for Sealer {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// The state of the thread.
+struct Sealing {
+    node: Arc<str>,
+    chain: Chain,
+    /// The stream that this one follows, until that is on record.
+    follows: Option<Follows>,
+    outlets: Arc<Outlets>,
+    shared: Arc<Shared>,
+    clock: Clock,
+    /// Sealed lines that were not passed on yet.
+    sealed: Vec<u8>,
+    /// Records of requests and operators among them.
+    records: u64,
+    /// How many dropped records are on record.
+    dropped: u64,
+    /// Hash of the last checkpoint.
+    checkpoint: Option<Hash>,
+    /// When the next checkpoint is due; absent if there was no record since the last.
+    due: Option<Instant>,
+}
+
+impl Sealing {
+    fn new(
+        node: &Arc<str>,
+        stream: &str,
+        follows: Option<(Follows, Hash)>,
+        outlets: Arc<Outlets>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let (follows, hash) = follows.unzip();
+        Self {
+            node: Arc::clone(node),
+            chain: Chain::new(stream, hash),
+            follows,
+            outlets,
+            shared,
+            clock: Clock::default(),
+            sealed: Vec::new(),
+            records: 0,
+            dropped: 0,
+            checkpoint: None,
+            due: None,
+        }
+    }
+
+    fn run(mut self, queue: &Queue<Batch>) {
+        loop {
+            let received = queue.receive(self.due);
+            let next = self.shared.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(outlets) = next {
+                self.replace(outlets);
+            }
+            match received {
+                Received::Items(batches) => self.take(batches),
+                Received::Nothing => {}
+                Received::Closed => break,
+            }
+            self.tick(Instant::now(), Timestamp::now());
+        }
+        if self.chain.last.sequence > 0 {
+            self.sign(Some(STOPPED), None, Timestamp::now());
+            self.pass_on();
+        }
+    }
+
+    /// Seals and passes on what was received.
+    fn take(&mut self, batches: VecDeque<Batch>) {
+        for batch in batches {
+            self.seal(&batch);
+            if self.sealed.len() >= WRITE_MAX {
+                self.pass_on();
+            }
+        }
+        self.pass_on();
+    }
+
+    fn seal(&mut self, batch: &Batch) {
+        if self.follows.is_some() || self.dropped != self.shared.dropped.load(Relaxed) {
+            self.explain();
+        }
+        self.sealed.reserve(batch.lines.len() + batch.lines.len() / 2);
+        self.chain.seal(&batch.lines, &mut self.sealed);
+        self.records += batch.records;
+        if self.due.is_none() && self.outlets.key.is_some() {
+            self.due = Instant::now().checked_add(self.outlets.checkpoint);
+        }
+    }
+
+    /// Puts on record what readers would miss: an earlier stream, and records that were dropped.
+    #[cold]
+    fn explain(&mut self) {
+        let at = Timestamp::now();
+        if let Some(follows) = self.follows.take() {
+            self.mark(at, MarkKind::Started { follows: &follows });
+        }
+        let dropped = self.shared.dropped.load(Relaxed);
+        if dropped > self.dropped {
+            self.mark(at, MarkKind::Dropped(dropped - self.dropped));
+            self.dropped = dropped;
+        }
+    }
+
+    /// Seals a line of the sealer itself.
+    fn mark(&mut self, at: Timestamp, kind: MarkKind<'_>) {
+        let (mut line, id) = (Vec::new(), Uuid::now_v7().to_string());
+        record::write_mark(&mut line, &Mark { at, id: &id, kind }, &self.node, &mut self.clock);
+        self.chain.seal(&line, &mut self.sealed);
+    }
+
+    /// Passes what is sealed on to every sink.
+    fn pass_on(&mut self) {
+        if self.sealed.is_empty() {
+            return;
+        }
+        // The next lines are probably about as many. With room to spare, they are not copied when they grow.
+        let room = Vec::with_capacity(self.sealed.len() + self.sealed.len() / 4);
+        let lines: Bytes = std::mem::replace(&mut self.sealed, room).into();
+        let batch = Batch { lines, records: std::mem::take(&mut self.records) };
+        for sink in &self.outlets.sinks {
+            sink.take(&batch, || self.shared.is_over());
+        }
+        self.shared.passed_on.fetch_add(batch.records, Relaxed);
+    }
+
+    /// Makes the checkpoint that is due.
+    fn tick(&mut self, now: Instant, at: Timestamp) {
+        if self.due.is_some_and(|due| due <= now) {
+            self.sign(None, None, at);
+            self.pass_on();
+        }
+    }
+
+    /// Goes on with other outlets. What the former ones have is covered by a checkpoint.
+    fn replace(&mut self, outlets: Arc<Outlets>) {
+        let next = outlets.key.as_deref().filter(|key| self.outlets.key.as_deref().is_some_and(|old| old != *key));
+        self.cover(next, Timestamp::now());
+        self.pass_on();
+        self.outlets = outlets;
+    }
+
+    /// Covers what no checkpoint covers, and names the next key if there is another.
+    fn cover(&mut self, next: Option<&CheckpointKey>, at: Timestamp) {
+        if self.due.is_some() || (next.is_some() && self.chain.last.sequence > 0) {
+            self.sign(next.map(|_| KEY_CHANGED), next, at);
+        }
+    }
+
+    /// Puts a checkpoint on record, if there is a key.
+    fn sign(&mut self, reason: Option<&str>, next: Option<&CheckpointKey>, at: Timestamp) {
+        self.due = None;
+        let Some(key) = self.outlets.key.clone() else { return };
+        if self.follows.is_some() || self.dropped != self.shared.dropped.load(Relaxed) {
+            self.explain();
+        }
+        let Link { sequence, hash } = self.chain.last;
+        let text_of = |hash: &Option<Hash>| hash.map(|hash| String::from_utf8_lossy(&hash).into_owned());
+        let (previous, checkpoint) = (text_of(&hash), text_of(&self.checkpoint));
+        let mut time = Vec::new();
+        self.clock.write(&mut time, at);
+        let text = CheckpointText {
+            stream: self.chain.stream(),
+            sequence: sequence + 1,
+            previous: previous.as_deref(),
+            checkpoint: checkpoint.as_deref(),
+            time: &String::from_utf8_lossy(&time),
+            key: key.id(),
+            next_key: next.map(CheckpointKey::public),
+        };
+        let signature = STANDARD.encode(key.sign(text.text().as_bytes()));
+        let facts = CheckpointFacts {
+            previous: checkpoint.as_deref(),
+            key: key.id(),
+            next_key: next.map(CheckpointKey::public),
+            reason,
+            signature: &signature,
+        };
+        self.mark(at, MarkKind::Checkpoint(facts));
+        self.checkpoint = self.chain.last.hash;
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::record::tests::sample;
+    use super::*;
+
+    /// A sealer without a thread, and what it writes.
+    pub(in crate::audit) struct Sealed {
+        sealing: Sealing,
+        written: Vec<u8>,
+    }
+
+    impl Sealed {
+        pub(in crate::audit) fn new(
+            stream: &str,
+            key: Option<Arc<CheckpointKey>>,
+            follows: Option<(Follows, Hash)>,
+        ) -> Self {
+            let outlets = Arc::new(Outlets { key, ..Outlets::default() });
+            Self {
+                sealing: Sealing::new(&"edge-1".into(), stream, follows, outlets, Arc::default()),
+                written: Vec::new(),
+            }
+        }
+
+        pub(in crate::audit) fn records(&mut self, count: u64) {
+            let mut lines = Vec::new();
+            for _ in 0..count {
+                record::write(&mut lines, &sample(), "edge-1", &mut Clock::default());
+            }
+            self.sealing.seal(&Batch { lines: lines.into(), records: count });
+            self.written.append(&mut self.sealing.sealed);
+        }
+
+        pub(in crate::audit) fn checkpoint(&mut self) {
+            self.sealing.sign(None, None, Timestamp::UNIX_EPOCH);
+            self.written.append(&mut self.sealing.sealed);
+        }
+
+        pub(in crate::audit) fn key(&mut self, key: Arc<CheckpointKey>) {
+            self.sealing.cover(Some(&key), Timestamp::UNIX_EPOCH);
+            self.written.append(&mut self.sealing.sealed);
+            self.sealing.outlets = Arc::new(Outlets { key: Some(key), ..Outlets::default() });
+        }
+
+        pub(in crate::audit) fn text(&self) -> Vec<u8> {
+            self.written.clone()
+        }
+
+        pub(in crate::audit) fn lines(&self) -> impl Iterator<Item = &[u8]> {
+            self.written.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The files that records are read from: plain or compressed by gzip, standard input, or a folder of them.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use flate2::read::MultiGzDecoder;
+
+/// The first bytes of gzip (RFC 1952 §2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// An open file of records.
+pub(super) struct Input {
+    /// Its name, for messages.
+    pub(super) name: String,
+    /// Its text.
+    pub(super) text: Box<dyn Read>,
+}
+
+/// The files to read, in order: a folder stands for the `.jsonl` files in it, by name. `-` is standard input.
+///
+/// # Errors
+/// A folder cannot be read, or holds no such file.
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let failed = |error: io::Error| format!("{}: {}", path.display(), crate::error_text::system(&error));
+        let entries: Result<Vec<_>, _> = fs::read_dir(path).map_err(failed)?.collect();
+        let paths = entries.map_err(failed)?.into_iter().map(|entry| entry.path());
+        let mut inside: Vec<_> = paths.filter(|path| path.is_file() && is_record(path)).collect();
+        if inside.is_empty() {
+            return Err(format!(
+                "{}: there is no file of records (`*.jsonl`, `*.jsonl.gz`) in this folder",
+                path.display()
+            ));
+        }
+        inside.sort();
+        files.append(&mut inside);
+    }
+    Ok(files)
+}
+
+fn is_record(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.strip_suffix(".gz").unwrap_or(&name).ends_with(".jsonl")
+}
+
+/// Bytes of all files together; zero if one of them has no known size.
+pub(super) fn size(files: &[PathBuf]) -> u64 {
+    let size = |path: &PathBuf| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len());
+    files.iter().map(size).sum::<Option<u64>>().unwrap_or_default()
+}
+
+/// Opens a file; what is read of it, compressed or not, is added to `read`.
+///
+/// # Errors
+/// It cannot be opened or read.
+pub(super) fn open(path: &Path, read: &Arc<AtomicU64>) -> io::Result<Input> {
+    let (name, source): (_, Box<dyn Read>) = if path.as_os_str() == "-" {
+        ("standard input".to_owned(), Box::new(io::stdin().lock()))
+    } else {
+        (path.display().to_string(), Box::new(File::open(path)?))
+    };
+    let mut source = BufReader::with_capacity(256 * 1024, Counted { source, read: Arc::clone(read) });
+    let compressed = io::BufRead::fill_buf(&mut source)?.starts_with(&GZIP);
+    let text: Box<dyn Read> = if compressed { Box::new(MultiGzDecoder::new(source)) } else { Box::new(source) };
+    Ok(Input { name, text })
+}
+
+/// Counts what is read.
+struct Counted {
+    source: Box<dyn Read>,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        self.read.fetch_add(count as u64, Relaxed);
+        Ok(count)
+    }
+}

@@ -1,0 +1,217 @@
+//! `bartizan audit verify`: whether records are whole and unchanged.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use serde_json::json;
+
+use super::input;
+use super::progress::Progress;
+use crate::audit::{Break, LineRead, Lines, PublicKey, Verified, Verifier};
+use crate::cli::exit_code::{DONE, FAILED, INVALID};
+use crate::cli::output::{self, Format, counted};
+use crate::error_text;
+
+#[derive(clap::Args)]
+#[command(after_help = "Example: bartizan audit verify --public-key audit.pub audit-*.jsonl audit.jsonl
+The public key: openssl pkey -in audit.pem -pubout -out audit.pub
+Files are read in the order given: the oldest first. Without a key, only the hash chain is verified: that finds accidents, not
+somebody who makes the whole chain again.")]
+pub(super) struct Arguments {
+    /// Files of records, plain or gzip; a folder stands for the files in it; `-` is standard input
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// PEM file of a public key that checkpoints may be signed with; can be given several times
+    #[arg(long, value_name = "FILE")]
+    public_key: Vec<PathBuf>,
+    /// `event.hash` of a checkpoint that must be there, such as the last one that another sink has
+    #[arg(long, value_name = "HASH")]
+    expect: Option<String>,
+    /// The record must be there from the first line on; otherwise its beginning may be gone, as after a rotation
+    #[arg(long)]
+    complete: bool,
+    /// Output format of the results
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Where a break is, and what surrounds it.
+struct Place {
+    file: String,
+    line: u64,
+    before: Vec<u8>,
+    broken: Vec<u8>,
+    after: Vec<u8>,
+}
+
+/// How it ended.
+enum Ended {
+    Whole(Verified, Vec<String>),
+    Broken(Break, Option<Place>),
+}
+
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    let failed = |message: String| {
+        output::message(format_args!("error: {message}"));
+        INVALID
+    };
+    let keys: Result<Vec<_>, _> = arguments.public_key.iter().map(key).collect();
+    let keys = match keys {
+        Ok(keys) => keys,
+        Err(message) => return failed(message),
+    };
+    let files = match input::files(&arguments.files) {
+        Ok(files) => files,
+        Err(message) => return failed(message),
+    };
+    match verify(&files, Verifier::new(keys, arguments.expect.as_deref(), arguments.complete)) {
+        Ok(Ended::Whole(verified, notes)) => {
+            whole(arguments, &verified, &notes);
+            DONE
+        }
+        Ok(Ended::Broken(broken, place)) => {
+            broken_record(arguments, &broken, place);
+            FAILED
+        }
+        Err(message) => {
+            output::message(format_args!("error: {message}"));
+            FAILED
+        }
+    }
+}
+
+fn key(path: &PathBuf) -> Result<PublicKey, String> {
+    let failed = |why: String| format!("{}: {why}", path.display());
+    let pem = std::fs::read_to_string(path).map_err(|error| failed(error_text::system(&error)))?;
+    PublicKey::from_pem(&pem).map_err(failed)
+}
+
+fn verify(files: &[PathBuf], mut verifier: Verifier) -> Result<Ended, String> {
+    let read = Arc::new(AtomicU64::new(0));
+    let mut progress = Progress::new(input::size(files));
+    let (mut notes, mut seen) = (Vec::new(), 0_u64);
+    for path in files {
+        let failed = |error: &io::Error| format!("{}: {}", path.display(), error_text::system(error));
+        let input = input::open(path, &read).map_err(|error| failed(&error))?;
+        let (mut lines, mut number) = (Lines::new(input.text), 0_u64);
+        let (mut before, mut last) = (Vec::new(), Vec::new());
+        while let Some(line) = lines.next().map_err(|error| failed(&error))? {
+            let line = match line {
+                LineRead::Whole(line) => line,
+                LineRead::Torn(rest) => {
+                    notes.push(format!(
+                        "{}: the last line, of {} bytes, was not written whole",
+                        input.name,
+                        rest.len()
+                    ));
+                    break;
+                }
+            };
+            number += 1;
+            seen += 1;
+            if let Err(broken) = verifier.line(line) {
+                let line = line.to_vec();
+                let place = if broken.back == 0 {
+                    let after = next(&mut lines);
+                    Place { file: input.name, line: number, before: last, broken: line, after }
+                } else {
+                    Place { file: input.name, line: number.saturating_sub(1), before, broken: last, after: line }
+                };
+                return Ok(Ended::Broken(broken, Some(place)));
+            }
+            std::mem::swap(&mut before, &mut last);
+            last.clear();
+            last.extend_from_slice(line);
+            if seen.is_multiple_of(4096) {
+                progress.at(read.load(Relaxed), &format!("{seen} lines"));
+            }
+        }
+    }
+    Ok(match verifier.finish() {
+        Ok(verified) => Ended::Whole(verified, notes),
+        Err(broken) => Ended::Broken(broken, None),
+    })
+}
+
+/// The line after a break, as far as it can be read.
+fn next(lines: &mut Lines<Box<dyn io::Read>>) -> Vec<u8> {
+    match lines.next() {
+        Ok(Some(LineRead::Whole(line) | LineRead::Torn(line))) => line.to_vec(),
+        Ok(None) | Err(_) => Vec::new(),
+    }
+}
+
+fn whole(arguments: &Arguments, verified: &Verified, notes: &[String]) {
+    let signed = !arguments.public_key.is_empty();
+    if let Format::Json = arguments.format {
+        let streams: Vec<_> = verified
+            .streams
+            .iter()
+            .map(|stream| {
+                json!({"stream": stream.stream, "first": stream.first, "last": stream.last,
+                       "uncovered": signed.then_some(stream.uncovered)})
+            })
+            .collect();
+        let result = json!({"whole": true, "lines": verified.lines, "checkpoints": verified.checkpoints,
+                            "torn": verified.torn, "streams": streams, "notes": notes});
+        output::print(&format!("{result:#}\n"));
+        return;
+    }
+    for note in notes {
+        output::message(format_args!("note: {note}"));
+    }
+    let mut text = format!(
+        "whole: {} in {}, {}{}\n",
+        counted(usize::try_from(verified.lines).unwrap_or(usize::MAX), "line"),
+        counted(verified.streams.len(), "stream"),
+        counted(usize::try_from(verified.checkpoints).unwrap_or(usize::MAX), "checkpoint"),
+        if signed { "" } else { " (signatures were not verified: no --public-key)" },
+    );
+    for stream in &verified.streams {
+        text.push_str(&format!("  {}: {} to {}", stream.stream, stream.first, stream.last));
+        text.push_str(&match stream.uncovered {
+            _ if !signed => "\n".to_owned(),
+            0 => ", all signed\n".to_owned(),
+            uncovered => format!(", the last {uncovered} not signed yet\n"),
+        });
+    }
+    output::print(&text);
+}
+
+fn broken_record(arguments: &Arguments, broken: &Break, place: Option<Place>) {
+    if let Format::Json = arguments.format {
+        let place = place.map(|place| {
+            json!({"file": place.file, "line": place.line, "before": shown(&place.before),
+                   "broken": shown(&place.broken), "after": shown(&place.after)})
+        });
+        output::print(&format!("{:#}\n", json!({"whole": false, "message": broken.message, "place": place})));
+        return;
+    }
+    let Some(place) = place else {
+        output::print(&format!("broken: {}\n", broken.message));
+        return;
+    };
+    let mut text = format!("broken: {}:{}: {}\n", place.file, place.line, broken.message);
+    for (title, line) in [("before", &place.before), ("broken", &place.broken), ("after", &place.after)] {
+        if !line.is_empty() {
+            text.push_str(&format!("  {title}: {}\n", shown(line)));
+        }
+    }
+    output::print(&text);
+}
+
+/// A line for people: without what could act on a terminal, and only its beginning and end, where its place in the chain is.
+fn shown(line: &[u8]) -> String {
+    const PART: usize = 240;
+    let text: String = String::from_utf8_lossy(line)
+        .chars()
+        .map(|character| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character })
+        .collect();
+    let (start, end) = (text.floor_char_boundary(PART), text.ceil_char_boundary(text.len().saturating_sub(PART)));
+    if start >= end {
+        return text;
+    }
+    format!("{} … {}", text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default())
+}
