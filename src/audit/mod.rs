@@ -12,6 +12,7 @@
 //! - [`writer`]: the thread of each sink, which keeps lines until they are written;
 //! - [`verify`]: verifies what was written, offline;
 //! - [`file`](mod@file), [`stdout`]: the sinks;
+//! - [`sinks`]: the sinks over the network; [`courier`]: the thread of each, which delivers lines until they are there;
 //! - [`config`]: the settings of all of this; [`checkpoint_key`]: signs checkpoints.
 //!
 //! Nothing here decides anything about a request, and nothing here sees a token, a key, a cookie, a query or a body.
@@ -20,6 +21,7 @@ mod chain;
 mod checkpoint;
 mod checkpoint_key;
 mod config;
+mod courier;
 mod file;
 mod queue;
 mod record;
@@ -27,6 +29,8 @@ mod recorder;
 mod sealed_line;
 mod sealer;
 mod sink;
+mod sink_state;
+mod sinks;
 mod source;
 mod spool;
 mod stdout;

@@ -10,12 +10,15 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::config::SinkConfig;
+use super::courier::Courier;
 use super::file::FileOutput;
 use super::queue::Queue;
-use super::source::Source;
+use super::sink_state::State;
+use super::sinks::Destination;
+use super::source::{Pace, Source};
 use super::spool::Spool;
 use super::stdout::StdoutOutput;
-use super::writer::{Batch, Output, State, Writer};
+use super::writer::{Batch, Output, Writer};
 
 /// Capacity of a sink's queue, in batches; the sealer waits when it is full.
 pub(super) const QUEUE: usize = 64;
@@ -23,7 +26,13 @@ pub(super) const QUEUE: usize = 64;
 /// How long the writer of a sink that is no longer configured tries to write what was queued.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
 
-/// An open sink: the handle on its writer.
+/// How sinks of this machine read a spool: soon, and what they have is found in them after a crash.
+const LOCAL: Pace = Pace { linger: Duration::from_millis(20), keep: Duration::from_secs(1) };
+
+/// How sinks over the network read a spool: in requests that are worth their cost, and what they have is told only by the spool.
+const REMOTE: Pace = Pace { linger: Duration::from_millis(250), keep: Duration::ZERO };
+
+/// An open sink: the handle on its writer or courier.
 pub(super) struct Sink {
     /// Its settings.
     pub(super) config: SinkConfig,
@@ -43,12 +52,31 @@ enum Input {
 
 impl Sink {
     /// Opens it, and starts its writer. With a spool, the lines come from there.
-    pub(super) fn open(config: &SinkConfig, spool: Option<&Arc<Spool>>) -> io::Result<Self> {
+    pub(super) fn open(config: &SinkConfig, spool: Option<&Arc<Spool>>, node: &str) -> io::Result<Self> {
         match config {
             SinkConfig::Stdout { readable } => Self::start(config, StdoutOutput::open(*readable)?, spool),
             SinkConfig::File { path, .. } => Self::start(config, FileOutput::open(path, spool.is_some())?, spool),
-            remote => Err(io::Error::other(format!("the audit sink {remote} cannot be used yet"))),
+            remote => {
+                let spool = spool.ok_or_else(|| io::Error::other("a sink over the network needs a spool"))?;
+                let destination = Destination::new(remote, node)?;
+                let destination = destination.ok_or_else(|| io::Error::other("this is no sink over the network"))?;
+                Self::send(config, destination, spool)
+            }
         }
+    }
+
+    /// Starts the courier of a sink over the network.
+    fn send(config: &SinkConfig, destination: Destination, spool: &Arc<Spool>) -> io::Result<Self> {
+        let name = config.to_string();
+        spool.register(&name)?;
+        let source = Source::spool(spool, &name, REMOTE);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (alive, done) = watch::channel(());
+        let state = Arc::new(State::default());
+        let courier = Courier { name, destination, source, state: Arc::clone(&state), runtime, done: alive };
+        let thread = std::thread::Builder::new().name("audit-send".to_owned()).spawn(|| courier.run())?;
+        let input = Input::Spool(Arc::clone(spool));
+        Ok(Self { config: config.clone(), input, state, thread: thread.thread().clone(), done })
     }
 
     /// Starts the writer of an open output.
@@ -57,7 +85,7 @@ impl Sink {
         let (input, source) = match spool {
             Some(spool) => {
                 spool.register(&name)?;
-                (Input::Spool(Arc::clone(spool)), Source::spool(spool, &name))
+                (Input::Spool(Arc::clone(spool)), Source::spool(spool, &name, LOCAL))
             }
             None => {
                 let queue = Arc::new(Queue::new(QUEUE));
@@ -122,6 +150,7 @@ impl Sink {
             Input::Queue(queue) => queue.wake(),
             Input::Spool(spool) => spool.wake(),
         }
+        self.state.changed.notify_waiters();
         self.thread.unpark();
     }
 

@@ -12,8 +12,14 @@ use super::queue::{Queue, Received};
 use super::spool::{Reader, Spool, Taken};
 use super::writer::Batch;
 
-/// How often the place in the spool is written to disk.
-const KEEP: Duration = Duration::from_secs(1);
+/// How a sink reads the spool.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    /// How long lines may wait for more, once there are some.
+    pub(super) linger: Duration,
+    /// How often the place in the spool is written to disk.
+    pub(super) keep: Duration,
+}
 
 /// The lines of a sink.
 pub(super) enum Source {
@@ -37,6 +43,7 @@ pub(super) struct Spooled {
     /// Absent until the writer has started.
     reader: Option<Reader>,
     kept: Instant,
+    pace: Pace,
 }
 
 impl Source {
@@ -46,8 +53,14 @@ impl Source {
     }
 
     /// The lines of a spool where this sink is registered.
-    pub(super) fn spool(spool: &Arc<Spool>, sink: &str) -> Self {
-        Self::Spool(Spooled { spool: Arc::clone(spool), sink: sink.to_owned(), reader: None, kept: Instant::now() })
+    pub(super) fn spool(spool: &Arc<Spool>, sink: &str, pace: Pace) -> Self {
+        Self::Spool(Spooled {
+            spool: Arc::clone(spool),
+            sink: sink.to_owned(),
+            reader: None,
+            kept: Instant::now(),
+            pace,
+        })
     }
 
     /// Whether lines are kept until they are delivered, even over a crash.
@@ -59,7 +72,7 @@ impl Source {
     /// if that is known.
     pub(super) fn start(&mut self, last: impl FnOnce() -> io::Result<Option<Hash>>) -> io::Result<()> {
         let Self::Spool(spooled) = self else { return Ok(()) };
-        let mut reader = Reader::new(&spooled.spool, &spooled.sink)?;
+        let mut reader = Reader::new(&spooled.spool, &spooled.sink, spooled.pace.linger)?;
         if let Some(hash) = last()? {
             reader.skip_past(&hash)?;
         }
@@ -80,9 +93,9 @@ impl Source {
 
     /// What was taken is delivered. `sync` makes it durable, before the place in the spool is written.
     pub(super) fn delivered(&mut self, sync: impl FnOnce()) {
-        if let Self::Spool(Spooled { reader: Some(reader), kept, .. }) = self {
+        if let Self::Spool(Spooled { reader: Some(reader), kept, pace, .. }) = self {
             reader.delivered();
-            if kept.elapsed() >= KEEP || reader.is_past_segment() {
+            if kept.elapsed() >= pace.keep || reader.is_past_segment() {
                 sync();
                 reader.keep();
                 *kept = Instant::now();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::chain::Hash;
@@ -63,8 +64,14 @@ pub(crate) struct SinkStats {
     pub(crate) bytes_written: u64,
     /// Records handed to the sink and not written yet.
     pub(crate) waiting: u64,
-    /// Whether the sink cannot be written at the moment.
-    pub(crate) failing: bool,
+    /// Why the sink cannot be written at the moment.
+    pub(crate) error: Option<String>,
+    /// Attempts that failed.
+    pub(crate) failures: u64,
+    /// Records that the sink refused for good.
+    pub(crate) rejected: u64,
+    /// Age of the oldest record that is on its way to the sink.
+    pub(crate) lag: Duration,
 }
 
 impl Trail {
@@ -101,7 +108,7 @@ impl Trail {
             opened.push(match earlier.sinks.iter().find(|sink| sink.config == *config) {
                 Some(sink) => Arc::clone(sink),
                 None => {
-                    let sink = Sink::open(config, spool.as_ref());
+                    let sink = Sink::open(config, spool.as_ref(), &node);
                     Arc::new(sink.map_err(|error| OpenError::of(config, error))?)
                 }
             });
@@ -202,14 +209,23 @@ impl Trail {
         self.sinks().iter().find_map(|sink| Some(format!("audit sink {}: {}", sink.config, sink.error()?)))
     }
 
+    /// Bytes in the spool, if there is one.
+    pub(crate) fn spooled(&self) -> Option<u64> {
+        Some(self.sealer.as_ref().filter(|_| !self.silent)?.spool.as_ref()?.bytes())
+    }
+
     /// Returns statistics of each sink.
     pub(crate) fn stats(&self) -> Vec<SinkStats> {
+        let now = Timestamp::now();
         let stats = |sink: &Arc<Sink>| SinkStats {
             sink: sink.config.to_string(),
             records_written: sink.state.records_written.load(Relaxed),
             bytes_written: sink.state.bytes_written.load(Relaxed),
             waiting: sink.waiting(),
-            failing: sink.error().is_some(),
+            error: sink.error(),
+            failures: sink.state.failures.load(Relaxed),
+            rejected: sink.state.rejected.load(Relaxed),
+            lag: sink.state.lag(now),
         };
         self.sinks().iter().map(stats).collect()
     }
@@ -442,7 +458,7 @@ mod tests {
         trail.offer(batch(&["d", "e"]));
         assert_eq!(trail.close(PATIENCE).await, 3);
         let stats = trail.stats().remove(0);
-        assert_eq!((stats.records_written, stats.waiting, stats.failing), (2, 0, true));
+        assert_eq!((stats.records_written, stats.waiting, stats.error.is_some()), (2, 0, true));
         assert!(trail.failing().unwrap().ends_with("audit: closed"));
     }
 

@@ -7,15 +7,15 @@
 //! synced when it is closed.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::chain::Hash;
+use super::sink_state::State;
 use super::source::Source;
 use super::spool::Taken;
 
@@ -58,65 +58,6 @@ pub(super) trait Output: io::Write + Send + 'static {
     /// Syncs what was written, before the sink is closed.
     fn sync(&mut self) -> io::Result<()> {
         self.flush()
-    }
-}
-
-/// State that a writer shares with the handles on its sink.
-#[derive(Default)]
-pub(super) struct State {
-    /// Records handed to this sink, written or not.
-    pub(super) handed: AtomicU64,
-    /// Records written.
-    pub(super) records_written: AtomicU64,
-    /// Bytes written.
-    pub(super) bytes_written: AtomicU64,
-    /// The sink is to be reopened before the next write.
-    pub(super) reopen: AtomicBool,
-    /// The sink takes no more lines; those that it has are still written.
-    pub(super) closing: AtomicBool,
-    /// `@timestamp` of the oldest line that was taken and not delivered, in milliseconds since 1970.
-    pub(super) oldest: AtomicI64,
-    /// When failing writes, and waiting for room in the queue, are given up. Absent while the sink is in use.
-    deadline: Mutex<Option<Instant>>,
-    /// Why the sink cannot be written.
-    error: Mutex<Option<String>>,
-}
-
-impl State {
-    /// Records handed to this sink and not written yet.
-    pub(super) fn waiting(&self) -> u64 {
-        // Load `written` first: it never exceeds `handed`, so the difference is never negative.
-        let written = self.records_written.load(Relaxed);
-        self.handed.load(Relaxed).saturating_sub(written)
-    }
-
-    /// Sets the instant at which failing writes are given up, unless an earlier one is set.
-    pub(super) fn give_up_at(&self, instant: Instant) {
-        let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
-        *deadline = Some(deadline.map_or(instant, |earlier| earlier.min(instant)));
-    }
-
-    /// The instant at which failing writes are given up.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether that instant has come.
-    pub(super) fn is_given_up(&self) -> bool {
-        self.deadline().is_some_and(|deadline| deadline <= Instant::now())
-    }
-
-    /// Returns why the sink cannot be written, while that lasts.
-    pub(super) fn error(&self) -> Option<String> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Sets or clears the error; returns whether the sink started or stopped failing.
-    fn set_error(&self, error: Option<String>) -> bool {
-        let mut current = self.error.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = current.is_some() != error.is_some();
-        *current = error;
-        changed
     }
 }
 
@@ -178,7 +119,7 @@ impl<O: Output> Writer<O> {
 
     /// Writes lines. Returns false if it gave up because the sink is being closed.
     fn write(&mut self, lines: &Bytes, records: u64) -> bool {
-        self.state.oldest.store(oldest(lines), Relaxed);
+        self.state.takes(lines);
         self.output.prepare();
         self.pending = self.output.render(lines.clone());
         self.records = records;
@@ -191,7 +132,7 @@ impl<O: Output> Writer<O> {
                 tracing::error!(sink = %name, %error, "the audit sink could not be synced");
             }
         });
-        self.state.oldest.store(0, Relaxed);
+        self.state.has_delivered();
         true
     }
 
@@ -258,6 +199,7 @@ impl<O: Output> Writer<O> {
     }
 
     fn failed(&self, error: &io::Error) {
+        self.state.failures.fetch_add(1, Relaxed);
         if self.state.set_error(Some(error.to_string())) {
             tracing::error!(sink = %self.name, %error, "the audit sink cannot be written; records are queued, and requests wait once the queue is full");
         }
@@ -278,17 +220,10 @@ impl<O: Output> Writer<O> {
     }
 }
 
-/// `@timestamp` of the first line, in milliseconds since 1970; zero if it has none.
-fn oldest(lines: &[u8]) -> i64 {
-    const BEFORE: &[u8] = b"{\"@timestamp\":\"";
-    let text =
-        lines.strip_prefix(BEFORE).and_then(|rest| rest.get(..24)).and_then(|text| std::str::from_utf8(text).ok());
-    text.and_then(|text| text.parse::<Timestamp>().ok()).map_or(0, |at| at.as_millisecond())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::sync::Mutex;
 
     use super::super::chain::tests::{names, unsealed};
     use super::super::trail::Trail;
@@ -396,7 +331,7 @@ mod tests {
             while trail.failing().is_none() {
                 tokio::task::yield_now().await;
             }
-            assert!(trail.stats()[0].failing);
+            assert!(trail.stats()[0].error.is_some());
             // One line and a piece of the next were taken.
             assert_eq!(trail.close(Duration::ZERO).await, 2);
             assert_eq!(files.lock().unwrap()[0].len(), 200);
@@ -419,15 +354,5 @@ mod tests {
         assert_eq!(files[0].len(), 200, "the old file ends in the middle of the second line");
         let (whole, _torn) = files[0].split_at(files[0].rfind('\n').map_or(0, |end| end + 1));
         assert_eq!(names(format!("{whole}{}", files[1]).as_bytes()), sent(0..6));
-    }
-
-    #[tokio::test]
-    async fn the_earliest_time_to_give_up_holds() {
-        let state = State::default();
-        let now = Instant::now();
-        for (set, expected) in [(20, 20), (30, 20), (10, 10)] {
-            state.give_up_at(now + Duration::from_secs(set));
-            assert_eq!(state.deadline(), Some(now + Duration::from_secs(expected)));
-        }
     }
 }

@@ -15,9 +15,6 @@ use crate::audit::sealed_line::{LINE_MAX, SealedLine};
 /// How long a former reader of the same sink may take to end.
 const FORMER: Duration = Duration::from_secs(60);
 
-/// How long lines may wait for more, once there are some: each wake-up then moves many.
-const LINGER: Duration = Duration::from_millis(20);
-
 /// A sink's end of the spool.
 pub(in crate::audit) struct Reader {
     spool: Arc<Spool>,
@@ -33,6 +30,8 @@ pub(in crate::audit) struct Reader {
     file: Option<(u64, File)>,
     /// The last wake-up that was seen.
     wakes: u64,
+    /// How long lines may wait for more, once there are some: each wake-up then moves many.
+    linger: Duration,
 }
 
 /// What a reader gets.
@@ -51,11 +50,20 @@ impl Reader {
     ///
     /// # Errors
     /// The sink is not registered, or its former reader does not end.
-    pub(in crate::audit) fn new(spool: &Arc<Spool>, sink: &str) -> io::Result<Self> {
+    pub(in crate::audit) fn new(spool: &Arc<Spool>, sink: &str, linger: Duration) -> io::Result<Self> {
         let name = cursor::name(sink);
         let position = spool.take_cursor(&name, Instant::now() + FORMER);
         let delivered = position.ok_or_else(|| io::Error::other("its place in the audit spool is in use"))?;
-        Ok(Self { spool: Arc::clone(spool), name, delivered, taken: delivered, piece: delivered, file: None, wakes: 0 })
+        Ok(Self {
+            spool: Arc::clone(spool),
+            name,
+            delivered,
+            taken: delivered,
+            piece: delivered,
+            file: None,
+            wakes: 0,
+            linger,
+        })
     }
 
     /// Lines that the sink does not have yet.
@@ -80,7 +88,7 @@ impl Reader {
             }
             if waited && state.wakes == self.wakes {
                 let more = |state: &mut super::State| state.wakes == self.wakes;
-                let waited = spool.appended.wait_timeout_while(state, LINGER, more);
+                let waited = spool.appended.wait_timeout_while(state, self.linger, more);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
             self.wakes = state.wakes;

@@ -42,7 +42,7 @@ struct Found {
 
 fn reader(spool: &Arc<Spool>, sink: &str) -> Reader {
     spool.register(sink).unwrap();
-    Reader::new(spool, sink).unwrap()
+    Reader::new(spool, sink, Duration::ZERO).unwrap()
 }
 
 /// Takes everything that is there.

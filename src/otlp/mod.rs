@@ -1,0 +1,13 @@
+//! Messages of the OpenTelemetry protocol (opentelemetry-proto 1.x), as far as they are sent.
+//!
+//! They are written by hand, field numbers and all: the crate that generates them brings its SDK along.
+
+mod common;
+mod logs;
+mod resource;
+
+pub(crate) use self::common::{AnyValue, KeyValue, Scope};
+#[cfg(test)]
+pub(crate) use self::logs::PartialSuccess;
+pub(crate) use self::logs::{LogRecord, LogsRequest, LogsResponse, ResourceLogs, ScopeLogs};
+pub(crate) use self::resource::Resource;
