@@ -11,7 +11,7 @@
 //! - [`sink`]: one open sink; its lines come from a [`source`]: a [`queue`], or the spool;
 //! - [`writer`]: the thread of each sink, which keeps lines until they are written;
 //! - [`verify`]: verifies what was written, offline;
-//! - [`file`](mod@file), [`stdout`]: the sinks;
+//! - [`file`](mod@file), [`stdout`]: the sinks of this machine; [`rotation`] puts files aside;
 //! - [`sinks`]: the sinks over the network; [`courier`]: the thread of each, which delivers lines until they are there;
 //! - [`config`]: the settings of all of this; [`checkpoint_key`]: signs checkpoints.
 //!
@@ -26,6 +26,7 @@ mod file;
 mod queue;
 mod record;
 mod recorder;
+mod rotation;
 mod sealed_line;
 mod sealer;
 mod sink;

@@ -55,7 +55,9 @@ impl Sink {
     pub(super) fn open(config: &SinkConfig, spool: Option<&Arc<Spool>>, node: &str) -> io::Result<Self> {
         match config {
             SinkConfig::Stdout { readable } => Self::start(config, StdoutOutput::open(*readable)?, spool),
-            SinkConfig::File { path, .. } => Self::start(config, FileOutput::open(path, spool.is_some())?, spool),
+            SinkConfig::File { path, rotate } => {
+                Self::start(config, FileOutput::open(path, *rotate, spool.is_some())?, spool)
+            }
             remote => {
                 let spool = spool.ok_or_else(|| io::Error::other("a sink over the network needs a spool"))?;
                 let destination = Destination::new(remote, node)?;

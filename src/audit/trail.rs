@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::chain::Hash;
 use super::config::{AuditConfig, SinkConfig, SpoolConfig};
 use super::record::Follows;
+use super::rotation;
 use super::sealed_line::FileEnd;
 use super::sealer::{Outlets, Sealer};
 use super::sink::{GRACE, Sink};
@@ -331,8 +332,8 @@ fn same_folder(open: Option<&Spool>, wanted: Option<&SpoolConfig>) -> Result<(),
 /// The end of the stream in the first file that has one.
 fn follows(sinks: &[SinkConfig]) -> Option<(Follows, Hash)> {
     sinks.iter().find_map(|sink| match sink {
-        SinkConfig::File { path, .. } => {
-            let FileEnd { last, torn } = FileEnd::of(path);
+        SinkConfig::File { path, rotate } => {
+            let FileEnd { last, torn } = rotation::end_of(path, rotate.is_some());
             last.map(|(stream, sequence, hash)| (Follows { stream, sequence, torn }, hash))
         }
         _ => None,

@@ -185,3 +185,37 @@ fn a_full_spool_does_what_the_policy_says_and_counts_it() {
         assert_eq!(code, Some(0), "{said}");
     }
 }
+
+#[test]
+fn the_chain_goes_on_over_rotated_files() {
+    let upstream = upstream().start();
+    for spool in ["", "spool: { path: spool }, "] {
+        let audit = format!(
+            "{{ {spool}to: [file: {{ path: audit.jsonl, rotate: {{ size: 64KiB, keep: 3, compress: true }} }}] }}"
+        );
+        let proxy = proxy().before(&upstream).open("GET /x").audit(&audit).start();
+        let send = |proxy: &proxy::Proxy, count: usize| {
+            let (mut client, agent) = (client(proxy), "y".repeat(1000));
+            for _ in 0..count {
+                client.get("/x").header("user-agent", &agent).send().is(200);
+            }
+        };
+        send(&proxy, 300);
+        let proxy = proxy.again("TERM");
+        send(&proxy, 300);
+        let files = || {
+            let names = fs::read_dir(proxy.folder.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.filter(|name| name.starts_with("audit")).collect::<Vec<_>>()
+        };
+        eventually("three former files are compressed", || {
+            let files = files();
+            let compressed = files.iter().filter(|name| name.ends_with(".jsonl.gz")).count();
+            (compressed == 3 && files.len() == 4).then_some(())
+        });
+        let (code, said) = verify(proxy.folder.path(), &["."]);
+        assert_eq!((code, said.starts_with("whole: ")), (Some(0), true), "{said}");
+        drop(proxy);
+    }
+}
