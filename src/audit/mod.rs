@@ -12,6 +12,7 @@
 //! - [`verify`]: verifies what was written, offline;
 //! - [`file`](mod@file), [`stdout`]: the sinks;
 //! - [`sinks`]: the sinks over the network;
+//! - [`template`]: what Elasticsearch is told of records;
 //! - [`config`]: the settings of all of this; [`checkpoint_key`]: signs checkpoints.
 //!
 //! Nothing here decides anything about a request, and nothing here sees a token, a key, a cookie, a query or a body.
@@ -30,6 +31,7 @@ mod sink;
 #[allow(dead_code)] // The delivery loop uses it.
 mod sinks;
 mod stdout;
+pub(crate) mod template;
 mod trail;
 mod verify;
 mod writer;
