@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::chain::Hash;
+use super::sealed_line::FileEnd;
 use super::writer::Output;
 
 /// An open audit file.
@@ -15,9 +17,11 @@ pub(super) struct FileOutput {
 
 impl FileOutput {
     /// Opens `path` for appending. Creates the file, readable by its owner and group only, but not its folder.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, spooled: bool) -> io::Result<Self> {
         let mut opened = Self { path: path.to_owned(), file: append(path)? };
-        opened.end_torn_line()?;
+        if !spooled {
+            opened.end_torn_line()?;
+        }
         Ok(opened)
     }
 
@@ -47,6 +51,14 @@ impl Write for FileOutput {
 }
 
 impl Output for FileOutput {
+    fn last(&mut self) -> io::Result<Option<Hash>> {
+        let end = FileEnd::of(&self.path);
+        if end.torn > 0 {
+            self.file.set_len(self.file.metadata()?.len().saturating_sub(end.torn))?;
+        }
+        Ok(end.last.map(|(_, _, hash)| hash))
+    }
+
     fn reopen(&mut self) -> io::Result<bool> {
         let (old, new) = (self.file.metadata()?, append(&self.path)?);
         let metadata = new.metadata()?;

@@ -102,6 +102,13 @@ fn help_folder() -> tempfile::TempDir {
     for (name, content) in files {
         std::fs::write(folder.path().join(name), content).unwrap();
     }
+    // A signed record, of a command.
+    let audit = "audit: { chain: { key: \"${file:audit.pem}\" }, to: [file: { path: audit.jsonl }] }";
+    std::fs::write(folder.path().join("signed.yaml"), POLICY.replace("audit: none", audit)).unwrap();
+    let signed = "set -e; openssl genpkey -algorithm ed25519 -out audit.pem; openssl pkey -in audit.pem -pubout -out audit.pub
+                  bartizan consumer list --policy signed.yaml; cp audit.jsonl audit-1.jsonl; : > audit.jsonl; rm -r state";
+    let signed = bash(folder.path(), signed);
+    assert!(signed.status.success(), "{signed:?}");
     std::fs::create_dir_all(folder.path().join(".local/share/bash-completion/completions")).unwrap();
     folder
 }

@@ -14,6 +14,7 @@ mod admin_tls;
 mod audit_settings;
 mod auth;
 mod certificates;
+mod chain;
 mod check;
 mod clients;
 mod commands;

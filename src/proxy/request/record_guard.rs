@@ -88,10 +88,11 @@ impl RecordGuard {
         })
     }
 
-    /// Waits until the record can keep up. Await it before any work is done for the request.
-    pub(super) async fn admit(&mut self) {
-        self.worker.recorder.ready().await;
-        self.admitted = true;
+    /// Waits until the record can keep up. Await it before any work is done for the request. Returns false if the request is to
+    /// be refused, because its record could not be kept.
+    pub(super) async fn admit(&mut self) -> bool {
+        self.admitted = self.worker.recorder.ready().await;
+        self.admitted
     }
 
     /// Records that the request was sent to a server.
