@@ -74,6 +74,7 @@ mod schema;
 mod schema_files;
 mod shared_limits;
 mod shared_store;
+mod sinks;
 mod small_print;
 mod stalls;
 mod state;
