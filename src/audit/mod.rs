@@ -13,6 +13,7 @@
 //! - [`verify`]: verifies what was written, offline;
 //! - [`file`](mod@file), [`stdout`]: the sinks of this machine; [`rotation`] puts files aside;
 //! - [`sinks`]: the sinks over the network; [`courier`]: the thread of each, which delivers lines until they are there;
+//! - [`template`]: what Elasticsearch is told of records;
 //! - [`config`]: the settings of all of this; [`checkpoint_key`]: signs checkpoints.
 //!
 //! Nothing here decides anything about a request, and nothing here sees a token, a key, a cookie, a query or a body.
@@ -35,6 +36,7 @@ mod sinks;
 mod source;
 mod spool;
 mod stdout;
+pub(crate) mod template;
 mod trail;
 mod verify;
 mod writer;

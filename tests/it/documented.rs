@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 use crate::support::{authority, judges_xml};
 
 /// What a help text shows and this test does not run, and why. Its arguments are parsed all the same.
-const HELP_EXCEPTIONS: [(&str, &str); 7] = [
+const HELP_EXCEPTIONS: [(&str, &str); 8] = [
+    ("bartizan audit install-template", "needs a policy with an Elasticsearch sink; templates.rs runs it"),
     ("bartizan demo", "runs until it is interrupted; demo.rs runs it"),
     ("bartizan run", "runs until it is interrupted; every other test runs it"),
     ("bartizan man key rotate | man", "needs man"),
@@ -19,10 +20,11 @@ const HELP_EXCEPTIONS: [(&str, &str); 7] = [
 ];
 
 /// What a README shows and this test does not run, and why: a block with this text, or a line that begins with it.
-const README_EXCEPTIONS: [(&str, &str); 6] = [
+const README_EXCEPTIONS: [(&str, &str); 7] = [
     ("cargo ", "would build this crate again, or run these tests"),
     ("PATH=$PWD/target/release:$PATH", "the binary under test is on the path"),
     ("docker build", "needs docker and a cluster"),
+    ("docker run", "needs docker and Elasticsearch"),
     ("systemctl enable", "needs root, and systemd"),
     ("POST /orders --as", "about the policy of the main README"),
     ("cat > policy.test.yaml", "about the policy of the main README; configs.rs runs it"),

@@ -71,6 +71,11 @@ impl Destination {
 
     /// Delivers whole lines. May be cancelled: what was delivered is then delivered again.
     pub(super) async fn deliver(&mut self, lines: Bytes) -> Delivery {
+        // The runtime runs only during deliveries. It first has to see what happened to its connections since the last one: a
+        // peer may have closed them.
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
         match self {
             Self::Elasticsearch(sink) => sink.deliver(lines).await,
             Self::Otlp(sink) => sink.deliver(lines).await,
