@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 use jiff::Timestamp;
 
-use crate::exchange::{Exchange, Peer};
+use crate::exchange::{Exchange, Peer, SpanId, TraceId};
 use crate::refusal::{Refusal, Violation};
 
 /// `event.action` of every request; other actions are things done through the admin listener.
@@ -73,8 +73,8 @@ pub(crate) struct Record<'a> {
     pub(crate) roles: &'a [Box<str>],
     /// TLS version, such as `1.3`.
     pub(crate) tls_version: Option<&'a str>,
-    /// W3C trace id.
-    pub(crate) trace_id: Option<&'a str>,
+    /// The trace that the request belongs to, and its span in it.
+    pub(crate) trace: Option<(TraceId, SpanId)>,
     /// Name of the API.
     pub(crate) api: Option<&'a str>,
     /// The route, as the policy writes it.
@@ -120,7 +120,7 @@ impl<'a> Record<'a> {
             path: Some(exchange.path.as_bytes()).filter(|path| !path.is_empty()),
             domain: Some(exchange.host.as_bytes()).filter(|host| !host.is_empty()),
             tls_version: peer.tls_version,
-            trace_id: exchange.trace_id(),
+            trace: Some((exchange.trace.trace, exchange.trace.span)),
             ..Self::neutral(action, exchange.id.as_str(), exchange.version_text(), policy)
         }
     }
@@ -151,7 +151,7 @@ impl<'a> Record<'a> {
             change: None,
             roles: &[],
             tls_version: None,
-            trace_id: None,
+            trace: None,
             api: None,
             route: None,
             stage: None,

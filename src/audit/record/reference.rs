@@ -1,7 +1,7 @@
 //! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
-pub(crate) const FIELDS: [(&str, &str); 64] = [
+pub(crate) const FIELDS: [(&str, &str); 65] = [
     ("@timestamp", "When the request started"),
     ("ecs.version", "Version of the Elastic Common Schema"),
     ("client.ip", "Address of the client, behind trusted proxies"),
@@ -19,7 +19,8 @@ pub(crate) const FIELDS: [(&str, &str); 64] = [
     ("user.roles", "Roles of the caller"),
     ("organization.name", "The organization of the consumer"),
     ("tls.version", "Version of TLS"),
-    ("trace.id", "W3C trace id"),
+    ("trace.id", "W3C trace id: the caller's, or a new one"),
+    ("span.id", "Id of the request's own span in that trace"),
     ("bartizan.consumer", "The consumer whose credential was sent, also if it was refused"),
     ("bartizan.api", "Name of the API"),
     ("bartizan.route", "The route, as the policy writes it"),
@@ -89,6 +90,7 @@ mod tests {
     use super::super::write::write_mark;
     use super::FIELDS;
     use crate::audit::chain::Chain;
+    use crate::exchange::{SpanId, TraceId};
     use crate::refusal::{Reason, Refusal, Stage, Violation};
 
     /// The paths of all values that are not objects; items of lists have the path of the list.
@@ -124,7 +126,7 @@ mod tests {
             change: Some(&change),
             roles: &words,
             tls_version: Some("1.3"),
-            trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+            trace: Some((TraceId(0x4bf9), SpanId(0xf067))),
             api: Some("orders"),
             route: Some("GET /"),
             stage: Some("schema"),

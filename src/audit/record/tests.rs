@@ -8,6 +8,7 @@ use super::text::TEXT_MAX;
 use super::write::{ARRAY_MAX, VIOLATIONS_MAX, without_query};
 use super::*;
 use crate::audit::chain::Chain;
+use crate::exchange::{SpanId, TraceId};
 use crate::refusal::Violation;
 
 /// A record with nothing that may be absent.
@@ -66,7 +67,7 @@ fn a_full_record_has_every_field() {
         target: None,
         roles: &roles,
         tls_version: Some("1.3"),
-        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+        trace: Some((TraceId(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736), SpanId(0x00f0_67aa_0ba9_02b7))),
         api: Some("orders"),
         route: Some("POST /v1/orders"),
         stage: Some("schema"),
@@ -100,6 +101,7 @@ fn a_full_record_has_every_field() {
         "organization": { "name": "acme-corp" },
         "tls": { "version": "1.3" },
         "trace": { "id": "4bf92f3577b34da6a3ce929d0e0e4736" },
+        "span": { "id": "00f067aa0ba902b7" },
         "bartizan": {
             "consumer": "acme", "api": "orders", "route": "POST /v1/orders", "stage": "schema", "plan": "gold",
             "credential": { "kind": "jwt", "id": "jti-1" },

@@ -57,7 +57,10 @@ pub(in crate::audit) fn write(out: &mut Vec<u8>, record: &Record<'_>, node: &str
     });
     line.object(key!("organization"), |line| line.text(key!("name"), record.organization));
     line.object(key!("tls"), |line| line.word(key!("version"), record.tls_version));
-    line.object(key!("trace"), |line| line.text(key!("id"), record.trace_id));
+    if let Some((trace, span)) = record.trace {
+        line.object(key!("trace"), |line| line.word(key!("id"), Some(trace.text().as_str())));
+        line.object(key!("span"), |line| line.word(key!("id"), Some(span.text().as_str())));
+    }
     line.end(|line| bartizan(line, record, node), |line| event(line, record));
 }
 
