@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -27,6 +28,10 @@ use super::writer::{Batch, RETRY, WRITE_MAX};
 
 /// Capacity of the queue of batches that are not sealed yet; workers wait when it is full.
 pub(super) const QUEUE: usize = 64;
+
+/// How long batches wait for those of other workers. Under load, one turn of the sealer then seals a hundred lines, and the
+/// sinks are woken as seldom.
+const LINGER: Duration = Duration::from_millis(2);
 
 /// Where sealed lines go, and how they are signed: what a policy says.
 #[derive(Default)]
@@ -98,7 +103,7 @@ impl Sealer {
         outlets: Arc<Outlets>,
         appender: Option<Appender>,
     ) -> io::Result<Self> {
-        let queue = Arc::new(Queue::new(QUEUE));
+        let queue = Arc::new(Queue::new(QUEUE, LINGER));
         let shared = Arc::new(Shared::default());
         let (alive, done) = watch::channel(());
         let spool = appender.as_ref().map(|appender| Arc::clone(appender.spool()));
@@ -319,17 +324,16 @@ impl Sealing {
         if self.sealed.is_empty() {
             return;
         }
+        // The next lines are probably about as many. With room to spare, they are not copied when they grow.
+        let room = Vec::with_capacity(self.sealed.len() + self.sealed.len() / 4);
+        let lines = Bytes::from(std::mem::replace(&mut self.sealed, room));
         let records = std::mem::take(&mut self.records);
         if self.appender.is_some() {
-            let kept = self.keep(records);
-            self.sealed.clear();
-            if !kept {
+            if !self.keep(&lines, records) {
                 return;
             }
         } else {
-            // The next lines are probably about as many. With room to spare, they are not copied when they grow.
-            let room = Vec::with_capacity(self.sealed.len() + self.sealed.len() / 4);
-            let batch = Batch { lines: std::mem::replace(&mut self.sealed, room).into(), records };
+            let batch = Batch { lines, records };
             for sink in &self.outlets.sinks {
                 sink.take(&batch, || self.shared.is_over());
             }
@@ -339,9 +343,9 @@ impl Sealing {
 
     /// Appends what is sealed to the spool, trying for as long as the policy wants. Lines that are dropped leave the chain as it
     /// was before, and the next ones say how many are missing. Returns false if it gave up because the process ends.
-    fn keep(&mut self, records: u64) -> bool {
+    fn keep(&mut self, lines: &Bytes, records: u64) -> bool {
         let mut wait = RETRY.0;
-        while let Err((error, settings)) = self.append() {
+        while let Err((error, settings)) = self.append(lines) {
             let drops = settings.as_ref().is_none_or(|settings| settings.on_full == OnFull::DropAndCount);
             self.blocked(&error.to_string(), settings.as_ref());
             if drops || self.shared.is_over() {
@@ -358,13 +362,13 @@ impl Sealing {
     }
 
     /// One attempt. Returns why it failed, and the settings that hold then.
-    fn append(&mut self) -> Result<(), (AppendError, Option<SpoolConfig>)> {
+    fn append(&mut self, lines: &Bytes) -> Result<(), (AppendError, Option<SpoolConfig>)> {
         let (Some(appender), Some(before)) = (&mut self.appender, &self.before) else { return Ok(()) };
         // A larger size that comes with a reload is the way out of a full spool.
         let settings = self.shared.next().unwrap_or_else(|| Arc::clone(&self.outlets)).spool.clone();
         let size = settings.as_ref().map_or(0, |settings| settings.size);
-        let lines = self.chain.last.sequence - before.last.sequence;
-        if let Err(error) = appender.append(&self.sealed, lines, size) {
+        let count = self.chain.last.sequence - before.last.sequence;
+        if let Err(error) = appender.append(lines, count, size) {
             return Err((error, settings));
         }
         match settings.map(|settings| settings.fsync).unwrap_or_default() {

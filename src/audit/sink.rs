@@ -90,7 +90,7 @@ impl Sink {
                 (Input::Spool(Arc::clone(spool)), Source::spool(spool, &name, LOCAL))
             }
             None => {
-                let queue = Arc::new(Queue::new(QUEUE));
+                let queue = Arc::new(Queue::new(QUEUE, Duration::ZERO));
                 (Input::Queue(Arc::clone(&queue)), Source::queue(&queue))
             }
         };

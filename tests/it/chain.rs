@@ -201,12 +201,11 @@ fn the_chain_goes_on_over_rotated_files() {
             }
         };
         send(&proxy, 300);
-        let proxy = proxy.again("TERM");
+        let mut proxy = proxy.again("TERM");
         send(&proxy, 300);
+        let folder = proxy.folder.path().to_owned();
         let files = || {
-            let names = fs::read_dir(proxy.folder.path())
-                .unwrap()
-                .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
             names.filter(|name| name.starts_with("audit")).collect::<Vec<_>>()
         };
         eventually("three former files are compressed", || {
@@ -214,6 +213,9 @@ fn the_chain_goes_on_over_rotated_files() {
             let compressed = files.iter().filter(|name| name.ends_with(".jsonl.gz")).count();
             (compressed == 3 && files.len() == 4).then_some(())
         });
+        // Nothing is rotated while it is read.
+        proxy.signal("TERM");
+        proxy.ended();
         let (code, said) = verify(proxy.folder.path(), &["."]);
         assert_eq!((code, said.starts_with("whole: ")), (Some(0), true), "{said}");
         drop(proxy);

@@ -28,6 +28,7 @@ mod documents;
 mod dpop;
 mod drain;
 mod early_answers;
+mod ecs;
 mod egress;
 mod elk;
 mod exemptions;
