@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
 use super::chain::{Chain, Hash, Link};
@@ -24,7 +24,8 @@ use super::queue::{Queue, Received};
 use super::record::{self, CheckpointFacts, Clock, Follows, KEY_CHANGED, Mark, MarkKind, STOPPED};
 use super::sink::Sink;
 use super::spool::{AppendError, Appender, Spool};
-use super::writer::{Batch, RETRY, WRITE_MAX};
+use super::batch::Batch;
+use super::writer::{RETRY, WRITE_MAX};
 
 /// Capacity of the queue of batches that are not sealed yet; workers wait when it is full.
 pub(super) const QUEUE: usize = 64;
@@ -46,6 +47,18 @@ pub(super) struct Outlets {
     pub(super) spool: Option<SpoolConfig>,
 }
 
+/// Batches that a follower of the record may be behind before it misses some.
+const FOLLOWED: usize = 16;
+
+/// Those who follow the record.
+pub(super) struct Live(pub(super) broadcast::Sender<Bytes>);
+
+impl Default for Live {
+    fn default() -> Self {
+        Self(broadcast::channel(FOLLOWED).0)
+    }
+}
+
 /// What the sealer shares with those that give it lines.
 #[derive(Default)]
 pub(super) struct Shared {
@@ -59,6 +72,8 @@ pub(super) struct Shared {
     deadline: Mutex<Option<Instant>>,
     /// Where lines go from now on, until the sealer has seen it.
     next: Mutex<Option<Arc<Outlets>>>,
+    /// Lines as they are passed on, for those who follow the record.
+    pub(super) live: Live,
     /// Requests are to be refused, because their records could not be kept.
     pub(super) refuses: AtomicBool,
     /// Why nothing can be appended to the spool, while that lasts.
@@ -328,6 +343,7 @@ impl Sealing {
         let room = Vec::with_capacity(self.sealed.len() + self.sealed.len() / 4);
         let lines = Bytes::from(std::mem::replace(&mut self.sealed, room));
         let records = std::mem::take(&mut self.records);
+        let followed = (self.shared.live.0.receiver_count() > 0).then(|| lines.clone());
         if self.appender.is_some() {
             if !self.keep(&lines, records) {
                 return;
@@ -339,6 +355,10 @@ impl Sealing {
             }
         }
         self.shared.passed_on.fetch_add(records, Relaxed);
+        if let Some(lines) = followed {
+            // An error means that the last follower has gone.
+            let _ = self.shared.live.0.send(lines);
+        }
     }
 
     /// Appends what is sealed to the spool, trying for as long as the policy wants. Lines that are dropped leave the chain as it

@@ -18,7 +18,8 @@ use super::sinks::Destination;
 use super::source::{Pace, Source};
 use super::spool::Spool;
 use super::stdout::StdoutOutput;
-use super::writer::{Batch, Output, Writer};
+use super::batch::Batch;
+use super::writer::{Output, Writer};
 
 /// Capacity of a sink's queue, in batches; the sealer waits when it is full.
 pub(super) const QUEUE: usize = 64;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::chain::Hash;
@@ -18,7 +20,7 @@ use super::sealed_line::FileEnd;
 use super::sealer::{Outlets, Sealer};
 use super::sink::{GRACE, Sink};
 use super::spool::{Appender, Opened, Spool};
-use super::writer::Batch;
+use super::batch::Batch;
 #[cfg(test)]
 use super::writer::Output;
 use crate::error_text;
@@ -208,6 +210,11 @@ impl Trail {
             return Some(format!("audit spool: {}", sealer.shared.error()?));
         }
         self.sinks().iter().find_map(|sink| Some(format!("audit sink {}: {}", sink.config, sink.error()?)))
+    }
+
+    /// Batches of whole lines as they are passed on, from now on. Absent if there are none.
+    pub(crate) fn follow(&self) -> Option<broadcast::Receiver<Bytes>> {
+        Some(self.sealer.as_ref().filter(|_| !self.silent)?.shared.live.0.subscribe())
     }
 
     /// Bytes in the spool, if there is one.

@@ -43,6 +43,7 @@ fn a_signed_record_is_verified_over_a_new_key_and_a_restart() {
     let policy = proxy().before(&upstream).open("GET /x");
     let mut proxy = signed(policy, keys.path(), "one").start();
     client(&proxy).get("/x").send().is(200);
+    proxy.recorded(1);
     assert_eq!(proxy.reload_to(|policy| signed(policy, keys.path(), "two")), Reloaded::Loaded);
     client(&proxy).get("/x").send().is(200);
     let proxy = proxy.again("TERM");

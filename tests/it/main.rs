@@ -83,6 +83,7 @@ mod store_content;
 mod store_trouble;
 mod streaming;
 mod suite;
+mod tail;
 mod templates;
 mod threat_model;
 mod timeouts;
