@@ -12,10 +12,10 @@
 //! - `audit`: writes the record of every request, and loses none.
 //! - `admin`: the operators' listener.
 //! - `state`: the ledger of limits, what nodes count together, and the registry. `secrets`: resolves references in the policy.
-//!   `body`: streams bodies within limits.
+//!   `body`: streams bodies within limits. `traces`: spans of sampled requests.
 //! - `exchange`, `refusal`, `telemetry`, `budget`: the facts of a request, the reasons to refuse one, the metrics, and how much
 //!   work may take; every other part uses them. `url`: URLs, understood whole or refused.
-//!   `egress`: calls of the process itself. `error_text`: errors from below in words. `all_bytes`: checks of every byte.
+//!   `egress`: calls of the process itself. `otlp`: messages of OpenTelemetry. `error_text`: errors from below in words. `all_bytes`: checks of every byte.
 //!
 //! # How a request travels
 //! 1. `proxy::downstream` accepts a connection and hands it to the least busy worker: one thread, one runtime.
@@ -43,8 +43,8 @@
 //!   decoded share one `budget`.
 //! - A reload changes everything or nothing, and refills no limit.
 //! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `rehearsal`, `proxy` · `chain` · `runtime` ·
-//!   `policy` · `stages` · `state`, `audit`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`, `budget`, `url`,
-//!   `egress`, `error_text`, `all_bytes`); a test checks it.
+//!   `policy` · `stages` · `state`, `audit`, `traces`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`, `budget`, `url`,
+//!   `egress`, `otlp`, `error_text`, `all_bytes`); a test checks it.
 
 mod admin;
 mod all_bytes;
@@ -57,6 +57,7 @@ mod daemon;
 mod egress;
 mod error_text;
 mod exchange;
+mod otlp;
 mod policy;
 mod proxy;
 mod refusal;
@@ -67,4 +68,5 @@ mod secrets;
 mod stages;
 mod state;
 mod telemetry;
+mod traces;
 mod url;

@@ -6,7 +6,7 @@ use http::header::HeaderValue;
 use uuid::Uuid;
 
 /// Length of a `traceparent` of version 00.
-const LENGTH: usize = 55;
+pub(crate) const TRACEPARENT_LENGTH: usize = 55;
 /// Most members of a `tracestate` (§3.3.1.1).
 const MEMBERS: usize = 32;
 
@@ -61,13 +61,12 @@ impl TraceContext {
     }
 
     /// A `traceparent` (§3.2) with this parent, of version 00.
-    pub(crate) fn traceparent(&self, parent: SpanId, sampled: bool) -> [u8; LENGTH] {
+    pub(crate) fn traceparent(&self, parent: SpanId, sampled: bool) -> [u8; TRACEPARENT_LENGTH] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        if let Some(digits) = text.get_mut(3..35) {
-            hexadecimal(self.trace.0, digits);
-        }
-        if let Some(digits) = text.get_mut(36..52) {
-            hexadecimal(parent.0.into(), digits);
+        for (place, id) in [(3..35, self.trace.text().as_bytes()), (36..52, parent.text().as_bytes())] {
+            if let Some(digits) = text.get_mut(place) {
+                digits.copy_from_slice(id);
+            }
         }
         let [.., last] = &mut text;
         *last += u8::from(sampled);
@@ -84,7 +83,7 @@ fn mixed(mut number: u64) -> u64 {
 
 /// Reads a `traceparent` (§3.2.2). A later version may have more after a further hyphen (§4.3).
 fn parse(text: &[u8]) -> Option<(TraceId, Parent)> {
-    let (known, rest) = text.split_at_checked(LENGTH)?;
+    let (known, rest) = text.split_at_checked(TRACEPARENT_LENGTH)?;
     let [v1, v2, b'-', known @ ..] = known else { return None };
     let (trace, known) = known.split_at_checked(32)?;
     let (b'-', known) = known.split_first()? else { return None };
@@ -115,13 +114,19 @@ fn number(digits: &[u8]) -> Option<u128> {
     Some(number)
 }
 
-/// Writes a number into all of `digits`, the last ones last.
-fn hexadecimal(mut number: u128, digits: &mut [u8]) {
-    for digit in digits.iter_mut().rev() {
-        let value = (number & 0xf) as u8;
-        *digit = if value < 10 { b'0' + value } else { b'a' - 10 + value };
-        number >>= 4;
-    }
+/// The 16 hexadecimal digits of a number: eight at once, because every record has some.
+fn digits(number: u64) -> [u8; 16] {
+    let eight = |number: u64| {
+        // One digit in each byte.
+        let number = (number << 16 | number) & 0x0000_ffff_0000_ffff;
+        let number = (number << 8 | number) & 0x00ff_00ff_00ff_00ff;
+        let number = (number << 4 | number) & 0x0f0f_0f0f_0f0f_0f0f;
+        // 1 in each byte that is above 9: letters come 39 after where the digits would go on.
+        let letters = (number + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+        number + 0x3030_3030_3030_3030 + letters * 39
+    };
+    let both = u128::from(eight(number >> 32)) << 64 | u128::from(eight(number & 0xffff_ffff));
+    both.to_be_bytes()
 }
 
 /// An id in hexadecimal.
@@ -129,29 +134,27 @@ fn hexadecimal(mut number: u128, digits: &mut [u8]) {
 pub(crate) struct Hexadecimal<const N: usize>([u8; N]);
 
 impl<const N: usize> Hexadecimal<N> {
-    fn of(number: u128) -> Self {
-        let mut digits = [0; N];
-        hexadecimal(number, &mut digits);
-        Self(digits)
-    }
-
-    /// Its digits.
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+    /// Its digits, in ASCII.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
 impl TraceId {
     /// 32 digits in lower case.
     pub(crate) fn text(self) -> Hexadecimal<32> {
-        Hexadecimal::of(self.0)
+        let mut text = [0; 32];
+        let (high, low) = text.split_at_mut(16);
+        high.copy_from_slice(&digits((self.0 >> 64) as u64));
+        low.copy_from_slice(&digits(self.0 as u64));
+        Hexadecimal(text)
     }
 }
 
 impl SpanId {
     /// 16 digits in lower case.
     pub(crate) fn text(self) -> Hexadecimal<16> {
-        Hexadecimal::of(self.0.into())
+        Hexadecimal(digits(self.0))
     }
 }
 
@@ -223,7 +226,7 @@ mod tests {
         ] {
             let context = here().continue_from(fields(&[&text]).iter());
             let parent = Parent { span: SpanId(0x00f0_67aa_0ba9_02b7), sampled };
-            assert_eq!((context.trace.text().as_str(), context.parent), (TRACE, Some(parent)), "{text}");
+            assert_eq!((context.trace.text().as_bytes(), context.parent), (TRACE.as_bytes(), Some(parent)), "{text}");
             assert_eq!(context.span, here().span);
         }
         for text in [
@@ -268,9 +271,15 @@ mod tests {
         let context = here();
         for (sampled, flags) in [(true, "01"), (false, "00")] {
             let text = String::from_utf8(context.traceparent(context.span, sampled).to_vec()).unwrap();
-            let (trace, span) = (context.trace.text(), context.span.text());
-            assert_eq!(text, format!("00-{}-{}-{flags}", trace.as_str(), span.as_str()));
+            assert_eq!(text, format!("00-{:032x}-{:016x}-{flags}", context.trace.0, context.span.0));
             assert_eq!(parse(text.as_bytes()), Some((context.trace, Parent { span: context.span, sampled })));
+        }
+    }
+
+    #[test]
+    fn digits_are_hexadecimal() {
+        for number in [0, 1, 9, 10, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, 0x9999_aaaa_0f0f_f0f0, u64::MAX] {
+            assert_eq!(digits(number), *format!("{number:016x}").as_bytes());
         }
     }
 

@@ -19,8 +19,8 @@ const LAYERS: &[&[&str]] = &[
     &["runtime"],
     &["policy"],
     &["stages"],
-    &["state", "audit", "secrets", "body"],
-    &["exchange", "refusal", "telemetry", "budget", "url", "egress", "error_text", "all_bytes"],
+    &["state", "audit", "traces", "secrets", "body"],
+    &["exchange", "refusal", "telemetry", "budget", "url", "egress", "otlp", "error_text", "all_bytes"],
 ];
 const LONGEST: usize = 500;
 
