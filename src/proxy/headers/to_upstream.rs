@@ -401,6 +401,24 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_callers_trace_is_replaced_where_the_proxy_takes_part_in_it() {
+        let sent =
+            [("traceparent", "t"), ("traceparent", "u"), ("tracestate", "a=1"), ("tracestate", "b=2"), ("x", "1")];
+        let trace = |keeps_tracestate| UpstreamTrace { traceparent: [b'0'; TRACEPARENT_LENGTH], keeps_tracestate };
+        let ours = format!("traceparent: {}", "0".repeat(TRACEPARENT_LENGTH));
+        let ours = ours.as_str();
+        for (trace, expected) in [
+            (None, &["traceparent: t", "traceparent: u", "tracestate: a=1", "tracestate: b=2", "x: 1"][..]),
+            (Some(trace(true)), &[ours, "tracestate: a=1", "tracestate: b=2", "x: 1"]),
+            (Some(trace(false)), &[ours, "x: 1"]),
+        ] {
+            assert_eq!(written(&sent, &UpstreamHeaders { trace, ..added() }), expected);
+        }
+        let named = [("connection", "traceparent, tracestate"), ("traceparent", "t"), ("tracestate", "a=1")];
+        assert_eq!(written(&named, &UpstreamHeaders { trace: Some(trace(true)), ..added() }), [ours]);
+    }
+
     /// S4: what only a proxy may say is dropped, unless the API keeps it by name.
     #[test]
     fn what_only_a_proxy_may_say_is_dropped_unless_the_api_keeps_it() {
