@@ -198,6 +198,8 @@ fn is_key(key: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -295,6 +297,43 @@ mod tests {
             let set = contexts.iter().filter(|context| context.trace.0 as u64 >> bit & 1 == 1).count();
             // Eight standard deviations.
             assert!((820..1180).contains(&set), "bit {bit} is set in {set} of 2000");
+        }
+    }
+
+    proptest! {
+        /// As the grammar says it, by other means.
+        #[test]
+        fn what_is_read_matches_the_grammar(
+            text in "[0c]{2}-[0a]{31,33}-[0f]{15,17}-[01]{2}(-|[.]|-x)?|[ -~]{0,60}",
+            place in 0..60usize,
+            byte in any::<u8>(),
+        ) {
+            const GRAMMAR: &str = "^(?:00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}|\
+                [0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-[^\\n]*)?)$";
+            let grammar = regex_automata::meta::Regex::new(GRAMMAR).unwrap();
+            let mut bytes = text.into_bytes();
+            for changed in [false, true] {
+                if changed && let Some(old) = bytes.get_mut(place) {
+                    *old = if byte.is_ascii_graphic() { byte } else { b'0' };
+                }
+                let text = std::str::from_utf8(&bytes).unwrap();
+                let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+                let fits = grammar.is_match(text)
+                    && !text.starts_with("ff")
+                    && (!text.starts_with("00") || text.len() == TRACEPARENT_LENGTH)
+                    && !zero(&text[3..35])
+                    && !zero(&text[36..52]);
+                prop_assert_eq!(parse(&bytes).is_some(), fits, "{}", text);
+            }
+        }
+
+        #[test]
+        fn members_match_the_grammar(member in "[a-z0-9@_*/-]{0,5}=?[ -~]{0,4}|[ -~]{0,8}|[a-z]{1,3}@[a-z]{13,15}=1") {
+            const GRAMMAR: &str = "^(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})=\
+                [\\x20-\\x2b\\x2d-\\x3c\\x3e-\\x7e]{0,255}[\\x21-\\x2b\\x2d-\\x3c\\x3e-\\x7e]$";
+            let trimmed = member.trim();
+            let fits = regex_automata::meta::Regex::new(GRAMMAR).unwrap().is_match(trimmed);
+            prop_assert_eq!(is_member(trimmed.as_bytes()), fits, "{}", trimmed);
         }
     }
 

@@ -10,7 +10,7 @@ use hyper::client::conn::http2::handshake;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::support::client::operator;
-use crate::support::collector::{Span, collected, spans};
+use crate::support::collector::{Span, collected, spans, spans_in};
 use crate::support::upstream::{Builder, Seen};
 use crate::support::*;
 
@@ -429,6 +429,25 @@ fn requests_to_a_collector_carry_the_headers_of_the_policy() {
 }
 
 #[test]
+fn a_collector_over_tls_is_believed_only_with_a_certificate_of_its_authority() {
+    for trusted in [true, false] {
+        let (ours, theirs, upstream) = (authority(), authority(), upstream().start());
+        let collector = collector().tls(&ours.certifies(&["127.0.0.1"])).start();
+        let ca = if trusted { &ours } else { &theirs };
+        let proxy = proxy().before(&upstream).open("GET /x").with(&to(&collector, "traces: 100%, ca: ca.pem"));
+        let proxy = proxy.file("ca.pem", ca.pem()).start();
+        client(&proxy).get("/x").send().is(200);
+        if trusted {
+            collected(&collector, 2);
+        } else {
+            proxy.stderr.wait("spans cannot be exported", 1);
+        }
+        proxy.done();
+        assert_eq!(spans(&collector).len(), if trusted { 2 } else { 0 });
+    }
+}
+
+#[test]
 fn what_is_wrong_in_the_policy_is_reported() {
     let otlp = |settings: &str| format!("{{ otlp: {{ endpoint: \"http://127.0.0.1:4318\", {settings} }} }}");
     for (telemetry, expected) in [
@@ -457,5 +476,55 @@ fn what_is_wrong_in_the_policy_is_reported() {
             None => assert_eq!((text.as_str(), output.status.code()), ("", Some(0)), "{telemetry}"),
             Some(expected) => assert!(text.contains(expected), "{telemetry}: {text}"),
         }
+    }
+}
+
+/// A program of somebody else takes part in it: rotel, which sends on what it understood of the spans.
+#[test]
+fn a_real_collector_understands_the_spans() {
+    let Some(engine) = std::env::var_os("ROTEL").map(std::path::PathBuf::from) else {
+        return skipped("ROTEL names no folder with rotel/rotel-agent; `.ci/run` installs it");
+    };
+    let (upstream, behind) = (upstream().start(), collector().start());
+    let folder = tempfile::tempdir().unwrap();
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (http, grpc) = (free(), free());
+    let log = std::fs::File::create(folder.path().join("rotel.log")).unwrap();
+    let mut command = Command::new(engine.join("rotel/rotel-agent"));
+    command.arg("start").args(["--otlp-http-endpoint", &http.to_string(), "--otlp-grpc-endpoint", &grpc.to_string()]);
+    command.arg("--pid-file").arg(folder.path().join("pid"));
+    command.args(["--exporter", "otlp", "--otlp-exporter-endpoint", &behind.url(), "--otlp-exporter-protocol", "http"]);
+    let mut rotel = Ended(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    eventually("rotel listens", || std::net::TcpStream::connect(http).ok());
+    let telemetry = format!("telemetry: {{ otlp: {{ endpoint: \"http://{http}\", traces: 100% }} }}");
+    let proxy = proxy().before(&upstream).open("GET /x").with(&telemetry).start();
+    let mut client = client(&proxy);
+    client.get("/x").header("traceparent", &traceparent("01")).send().is(200);
+    client.get("/y").send().is(404);
+    assert_eq!(counted(&proxy, |exported, _| exported > 2), (3, 0));
+    let records = proxy.done();
+    let mut sent_on: Vec<Span> = eventually("rotel has sent them on", || {
+        let seen = behind.seen();
+        let spans: Vec<Span> = seen.iter().filter(|seen| !seen.body.is_empty()).flat_map(spans_in).collect();
+        (spans.len() == 3).then_some(spans)
+    });
+    sent_on.sort_by_key(|span| span.start);
+    let [first, call, second] = &sent_on[..] else { panic!("{sent_on:#?}") };
+    assert_eq!((first.trace.as_str(), first.parent.as_str(), &call.parent), (TRACE, PARENT, &first.id));
+    assert_eq!((first.kind, call.kind, second.kind), (SERVER, CLIENT, SERVER));
+    assert_eq!((second.says("error.type"), second.parent.as_str()), (&json!("no_route"), ""));
+    for (span, record) in [first, second].into_iter().zip(&records) {
+        assert_eq!((said(record, "trace.id"), said(record, "span.id")), (&json!(span.trace), &json!(span.id)));
+    }
+    assert!(rotel.0.try_wait().unwrap().is_none(), "it still runs");
+}
+
+/// A program that ends with the test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
