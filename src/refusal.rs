@@ -135,6 +135,8 @@ reasons! {
     LimitsUnavailable = 503 "limits_unavailable" "Rate limits are temporarily unavailable" in Auth | RateLimit,
     /// There is no capacity now to hold, check or forward the request, or to hold its response.
     Overloaded = 503 "overloaded" "The server is overloaded" in Request | Auth | Schema | Forward | Response,
+    /// The record of the request could not be kept.
+    RecordUnavailable = 503 "record_unavailable" "The record is temporarily unavailable" in Request,
     /// The upstream did not respond in time.
     UpstreamTimeout = 504 "upstream_timeout" "The upstream did not respond in time" in Forward,
     /// A version of HTTP that is not 1.x (RFC 9110 §15.6.6).

@@ -14,7 +14,7 @@ use crate::stages::auth::remote_key_set::Freshness;
 use crate::state::registry::{Health, Registry};
 use crate::telemetry::{
     AuditNumbers, CertificateNumbers, Gauges, IssuerNumbers, KeyNumbers, MemoryNumbers, SharedLimitNumbers,
-    StoreNumbers,
+    SinkNumbers, StoreNumbers,
 };
 
 /// Maximum number of API keys whose expiry a page lists.
@@ -60,6 +60,17 @@ fn audit(in_force: &InForce) -> AuditNumbers {
         bytes: stats.iter().map(|sink| sink.bytes_written).sum(),
         failing: in_force.trail.failing().is_some(),
         dropped: in_force.trail.dropped(),
+        spooled: in_force.trail.spooled(),
+        sinks: stats
+            .into_iter()
+            .map(|sink| SinkNumbers {
+                sink: sink.sink,
+                waiting: sink.waiting,
+                lag: sink.lag.as_secs_f64(),
+                failures: sink.failures,
+                rejected: sink.rejected,
+            })
+            .collect(),
     }
 }
 

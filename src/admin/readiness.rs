@@ -34,8 +34,7 @@ const PARTS: [&str; 4] = ["audit", "store", "issuers", "certificates"];
 /// What readiness is decided by.
 #[derive(Debug, Clone)]
 struct Facts {
-    /// A sink cannot be written.
-    audit_fails: bool,
+    audit: PartState,
     store: Health,
     /// `store.on_failure: serve`.
     serves_stale: bool,
@@ -54,7 +53,7 @@ impl Facts {
         let (policy, auth, registry) = (&in_force.policy, &in_force.auth, in_force.registry());
         let rules = auth.rules();
         Self {
-            audit_fails: in_force.trail.failing().is_some(),
+            audit: audit_state(in_force),
             store: registry.health(),
             serves_stale: rules.serve_stale,
             issuers: rules.issuers().map(|issuer| freshness(issuer.keys(), auth, now)).collect(),
@@ -72,7 +71,7 @@ impl Facts {
         let (store, issuers) = (self.store_state(), self.issuers_state());
         let invalid = |state: &ValidityState| matches!(state, ValidityState::Expired | ValidityState::NotYetValid);
         [
-            if self.audit_fails { PartState::Down } else { PartState::Ready },
+            self.audit,
             store,
             issuers,
             // Other nodes have the same ones.
@@ -102,6 +101,15 @@ impl Facts {
         } else {
             PartState::Ready
         }
+    }
+}
+
+/// While the spool keeps what a sink does not take, requests are served as ever.
+fn audit_state(in_force: &InForce) -> PartState {
+    match in_force.trail.failing() {
+        Some(_) => PartState::Down,
+        None if in_force.trail.stats().iter().any(|sink| sink.error.is_some()) => PartState::Degraded,
+        None => PartState::Ready,
     }
 }
 
@@ -137,13 +145,17 @@ pub(super) fn page(in_force: &InForce, query: Option<&str>, now: Timestamp) -> R
             "state": one.state(now).as_str(), "expires": one.end,
         })
     });
+    let stats = in_force.trail.stats();
+    let failing = stats.iter().filter(|sink| sink.error.is_some());
+    let sinks: Vec<_> =
+        failing.map(|sink| json!({"sink": sink.sink, "error": sink.error, "waiting": sink.waiting})).collect();
     let body = json!({
         "ready": is_ready,
         "degraded": degraded,
         "policy": &**in_force.policy.digest(),
         "key_sets": key_sets.collect::<Vec<_>>(),
         "store": {"state": view::health(in_force.registry().health())},
-        "audit": {"failing": in_force.trail.failing()},
+        "audit": {"failing": in_force.trail.failing(), "sinks": sinks},
         "certificates": certificates.collect::<Vec<_>>(),
     });
     Ok((if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body))
@@ -172,7 +184,7 @@ mod tests {
     fn not_ready_is_what_cannot_serve_most_and_the_rest_is_degraded() {
         // U5: Redis away with `refuse` was ready, and one of many issuers without keys was not.
         let well = Facts {
-            audit_fails: false,
+            audit: Ready,
             store: Health::Ready,
             serves_stale: false,
             issuers: vec![Freshness::Ready, Freshness::Ready],
@@ -184,7 +196,8 @@ mod tests {
         let (unavailable, stale) = (Freshness::Unavailable, Freshness::Stale);
         for (facts, expected) in [
             (well.clone(), [Ready, Ready, Ready, Ready]),
-            (Facts { audit_fails: true, ..well.clone() }, [Down, Ready, Ready, Ready]),
+            (Facts { audit: Down, ..well.clone() }, [Down, Ready, Ready, Ready]),
+            (Facts { audit: Degraded, ..well.clone() }, [Degraded, Ready, Ready, Ready]),
             (Facts { store: Health::Loading, ..well.clone() }, [Ready, Down, Ready, Ready]),
             (Facts { store: Health::Stale, ..well.clone() }, [Ready, Down, Ready, Ready]),
             (Facts { store: Health::Stale, serves_stale: true, ..well.clone() }, [Ready, Degraded, Ready, Ready]),

@@ -7,10 +7,13 @@
 //! - [`trail`]: the open sinks, shared by all workers; opens, reopens, carries over and closes them;
 //! - [`sealer`]: the thread that gives lines their place in the [`chain`], signs a [`checkpoint`] now and then, and passes
 //!   them on; [`sealed_line`] reads what it wrote;
-//! - [`sink`]: one open sink: queues batches for its writer; [`queue`] is how threads hand batches over;
-//! - [`writer`]: the thread of each sink, which keeps a batch until it is written;
+//! - [`spool`]: keeps sealed lines on disk until every sink has them;
+//! - [`sink`]: one open sink; its lines come from a [`source`]: a [`queue`], or the spool;
+//! - [`writer`]: the thread of each sink, which keeps lines until they are written;
 //! - [`verify`]: verifies what was written, offline;
-//! - [`file`](mod@file), [`stdout`]: the sinks;
+//! - [`file`](mod@file), [`stdout`]: the sinks of this machine; [`rotation`] puts files aside;
+//! - [`sinks`]: the sinks over the network; [`courier`]: the thread of each, which delivers lines until they are there;
+//! - [`template`]: what Elasticsearch is told of records;
 //! - [`config`]: the settings of all of this; [`checkpoint_key`]: signs checkpoints.
 //!
 //! Nothing here decides anything about a request, and nothing here sees a token, a key, a cookie, a query or a body.
@@ -19,14 +22,21 @@ mod chain;
 mod checkpoint;
 mod checkpoint_key;
 mod config;
+mod courier;
 mod file;
 mod queue;
 mod record;
 mod recorder;
+mod rotation;
 mod sealed_line;
 mod sealer;
 mod sink;
+mod sink_state;
+mod sinks;
+mod source;
+mod spool;
 mod stdout;
+pub(crate) mod template;
 mod trail;
 mod verify;
 mod writer;

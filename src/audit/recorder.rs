@@ -109,7 +109,7 @@ impl Recorder {
     /// Whether the record of a request that was not admitted is dropped, because too many wait already. Counts it.
     pub(crate) fn drops(&self) -> bool {
         let shared = &*self.shared;
-        if shared.waiting.get() < DROP_MARK {
+        if shared.waiting.get() < DROP_MARK && !shared.buffer.borrow().trail.refuses() {
             return false;
         }
         if shared.dropped.replace(shared.dropped.get() + 1) == 0 {
@@ -124,12 +124,17 @@ impl Recorder {
         self.shared.buffer.borrow().trail.is_silent()
     }
 
-    /// Waits while too much is recorded but not handed over. Await it before admitting a request.
+    /// Waits while too much is recorded but not handed over. Await it before admitting a request. Returns false if the request
+    /// is to be refused instead, because its record could not be kept.
     #[inline]
-    pub(crate) async fn ready(&self) {
-        if self.shared.waiting.get() >= HIGH_WATER_MARK {
-            self.shared.until(|shared| shared.waiting.get() < HIGH_WATER_MARK).await;
+    #[must_use]
+    pub(crate) async fn ready(&self) -> bool {
+        let is_full = |shared: &Shared| shared.waiting.get() >= HIGH_WATER_MARK;
+        let refuses = |shared: &Shared| shared.buffer.borrow().trail.refuses();
+        if is_full(&self.shared) && !refuses(&self.shared) {
+            self.shared.until(|shared| !is_full(shared) || refuses(shared)).await;
         }
+        !refuses(&self.shared)
     }
 
     /// Switches to another trail. Earlier records still go to the previous trail, and go first.
@@ -297,7 +302,7 @@ mod tests {
                                 middle.wait();
                                 recorder.switch(Arc::clone(&new));
                             }
-                            recorder.ready().await;
+                            let _ = recorder.ready().await;
                             recorder.record(&sample());
                             if number % 50 == 0 {
                                 tokio::task::yield_now().await;

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,19 @@ use uuid::Uuid;
 use super::chain::{Chain, Hash, Link};
 use super::checkpoint::CheckpointText;
 use super::checkpoint_key::CheckpointKey;
+use super::config::{OnFull, SpoolConfig};
 use super::queue::{Queue, Received};
 use super::record::{self, CheckpointFacts, Clock, Follows, KEY_CHANGED, Mark, MarkKind, STOPPED};
 use super::sink::Sink;
-use super::writer::{Batch, WRITE_MAX};
+use super::spool::{AppendError, Appender, Spool};
+use super::writer::{Batch, RETRY, WRITE_MAX};
 
 /// Capacity of the queue of batches that are not sealed yet; workers wait when it is full.
 pub(super) const QUEUE: usize = 64;
+
+/// How long batches wait for those of other workers. Under load, one turn of the sealer then seals a hundred lines, and the
+/// sinks are woken as seldom.
+const LINGER: Duration = Duration::from_millis(2);
 
 /// Where sealed lines go, and how they are signed: what a policy says.
 #[derive(Default)]
@@ -36,6 +42,8 @@ pub(super) struct Outlets {
     pub(super) key: Option<Arc<CheckpointKey>>,
     /// Longest time from a record to the checkpoint that covers it.
     pub(super) checkpoint: Duration,
+    /// How the spool is used; its folder is that of the process.
+    pub(super) spool: Option<SpoolConfig>,
 }
 
 /// What the sealer shares with those that give it lines.
@@ -51,9 +59,23 @@ pub(super) struct Shared {
     deadline: Mutex<Option<Instant>>,
     /// Where lines go from now on, until the sealer has seen it.
     next: Mutex<Option<Arc<Outlets>>>,
+    /// Requests are to be refused, because their records could not be kept.
+    pub(super) refuses: AtomicBool,
+    /// Why nothing can be appended to the spool, while that lasts.
+    error: Mutex<Option<String>>,
 }
 
 impl Shared {
+    /// Why nothing can be kept, while that lasts.
+    pub(super) fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The outlets that are to come, if there are any.
+    fn next(&self) -> Option<Arc<Outlets>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The time after which nobody waits any longer.
     fn is_over(&self) -> bool {
         let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,6 +87,8 @@ impl Shared {
 pub(super) struct Sealer {
     queue: Arc<Queue<Batch>>,
     pub(super) shared: Arc<Shared>,
+    /// Where lines are kept for the sinks, if the policy says so.
+    pub(super) spool: Option<Arc<Spool>>,
     /// Closed when the thread has ended.
     done: watch::Receiver<()>,
 }
@@ -77,17 +101,19 @@ impl Sealer {
         stream: &str,
         follows: Option<(Follows, Hash)>,
         outlets: Arc<Outlets>,
+        appender: Option<Appender>,
     ) -> io::Result<Self> {
-        let queue = Arc::new(Queue::new(QUEUE));
+        let queue = Arc::new(Queue::new(QUEUE, LINGER));
         let shared = Arc::new(Shared::default());
         let (alive, done) = watch::channel(());
-        let sealing = Sealing::new(node, stream, follows, outlets, Arc::clone(&shared));
+        let spool = appender.as_ref().map(|appender| Arc::clone(appender.spool()));
+        let sealing = Sealing { appender, ..Sealing::new(node, stream, follows, outlets, Arc::clone(&shared)) };
         let lines = Arc::clone(&queue);
         std::thread::Builder::new().name("audit-seal".to_owned()).spawn(move || {
             sealing.run(&lines);
             drop(alive);
         })?;
-        Ok(Self { queue, shared, done })
+        Ok(Self { queue, shared, spool, done })
     }
 
     /// Queues lines, waiting for room.
@@ -122,12 +148,19 @@ impl Sealer {
     pub(super) fn replace(&self, outlets: Arc<Outlets>) {
         *self.shared.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlets);
         self.queue.wake();
+        if let Some(spool) = &self.spool {
+            spool.wake();
+        }
     }
 
     /// Sets when nobody waits any longer for what cannot be passed on, unless an earlier time is set.
     pub(super) fn give_up_at(&self, instant: Instant) {
         let mut deadline = self.shared.deadline.lock().unwrap_or_else(PoisonError::into_inner);
         *deadline = Some(deadline.map_or(instant, |earlier| earlier.min(instant)));
+        drop(deadline);
+        if let Some(spool) = &self.spool {
+            spool.wake();
+        }
     }
 
     /// Takes no more lines; those that are queued are still sealed and passed on.
@@ -169,6 +202,20 @@ struct Sealing {
     checkpoint: Option<Hash>,
     /// When the next checkpoint is due; absent if there was no record since the last.
     due: Option<Instant>,
+    /// Appends to the spool, if there is one.
+    appender: Option<Appender>,
+    /// When what was appended is to be written to disk.
+    sync: Option<Instant>,
+    /// What was so before the first of the lines in `sealed`.
+    before: Option<Before>,
+}
+
+/// What is undone when sealed lines cannot be kept.
+struct Before {
+    last: Link,
+    follows: Option<Follows>,
+    dropped: u64,
+    checkpoint: Option<Hash>,
 }
 
 impl Sealing {
@@ -192,12 +239,15 @@ impl Sealing {
             dropped: 0,
             checkpoint: None,
             due: None,
+            appender: None,
+            sync: None,
+            before: None,
         }
     }
 
     fn run(mut self, queue: &Queue<Batch>) {
         loop {
-            let received = queue.receive(self.due);
+            let received = queue.receive([self.due, self.sync].into_iter().flatten().min());
             let next = self.shared.next.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(outlets) = next {
                 self.replace(outlets);
@@ -213,6 +263,7 @@ impl Sealing {
             self.sign(Some(STOPPED), None, Timestamp::now());
             self.pass_on();
         }
+        self.sync();
     }
 
     /// Seals and passes on what was received.
@@ -227,6 +278,7 @@ impl Sealing {
     }
 
     fn seal(&mut self, batch: &Batch) {
+        self.begin();
         if self.follows.is_some() || self.dropped != self.shared.dropped.load(Relaxed) {
             self.explain();
         }
@@ -235,6 +287,14 @@ impl Sealing {
         self.records += batch.records;
         if self.due.is_none() && self.outlets.key.is_some() {
             self.due = Instant::now().checked_add(self.outlets.checkpoint);
+        }
+    }
+
+    /// Remembers what is undone if the lines that follow cannot be kept.
+    fn begin(&mut self) {
+        if self.appender.is_some() && self.sealed.is_empty() {
+            let (follows, checkpoint) = (self.follows.clone(), self.checkpoint);
+            self.before = Some(Before { last: self.chain.last, follows, dropped: self.dropped, checkpoint });
         }
     }
 
@@ -259,23 +319,108 @@ impl Sealing {
         self.chain.seal(&line, &mut self.sealed);
     }
 
-    /// Passes what is sealed on to every sink.
+    /// Passes what is sealed on: to the spool, or else to every sink.
     fn pass_on(&mut self) {
         if self.sealed.is_empty() {
             return;
         }
         // The next lines are probably about as many. With room to spare, they are not copied when they grow.
         let room = Vec::with_capacity(self.sealed.len() + self.sealed.len() / 4);
-        let lines: Bytes = std::mem::replace(&mut self.sealed, room).into();
-        let batch = Batch { lines, records: std::mem::take(&mut self.records) };
-        for sink in &self.outlets.sinks {
-            sink.take(&batch, || self.shared.is_over());
+        let lines = Bytes::from(std::mem::replace(&mut self.sealed, room));
+        let records = std::mem::take(&mut self.records);
+        if self.appender.is_some() {
+            if !self.keep(&lines, records) {
+                return;
+            }
+        } else {
+            let batch = Batch { lines, records };
+            for sink in &self.outlets.sinks {
+                sink.take(&batch, || self.shared.is_over());
+            }
         }
-        self.shared.passed_on.fetch_add(batch.records, Relaxed);
+        self.shared.passed_on.fetch_add(records, Relaxed);
     }
 
-    /// Makes the checkpoint that is due.
+    /// Appends what is sealed to the spool, trying for as long as the policy wants. Lines that are dropped leave the chain as it
+    /// was before, and the next ones say how many are missing. Returns false if it gave up because the process ends.
+    fn keep(&mut self, lines: &Bytes, records: u64) -> bool {
+        let mut wait = RETRY.0;
+        while let Err((error, settings)) = self.append(lines) {
+            let drops = settings.as_ref().is_none_or(|settings| settings.on_full == OnFull::DropAndCount);
+            self.blocked(&error.to_string(), settings.as_ref());
+            if drops || self.shared.is_over() {
+                self.undo(records);
+                return drops;
+            }
+            if let Some(appender) = &self.appender {
+                appender.spool().wait_until_freed(wait);
+            }
+            wait = (wait * 2).min(RETRY.1);
+        }
+        self.unblocked();
+        true
+    }
+
+    /// One attempt. Returns why it failed, and the settings that hold then.
+    fn append(&mut self, lines: &Bytes) -> Result<(), (AppendError, Option<SpoolConfig>)> {
+        let (Some(appender), Some(before)) = (&mut self.appender, &self.before) else { return Ok(()) };
+        // A larger size that comes with a reload is the way out of a full spool.
+        let settings = self.shared.next().unwrap_or_else(|| Arc::clone(&self.outlets)).spool.clone();
+        let size = settings.as_ref().map_or(0, |settings| settings.size);
+        let count = self.chain.last.sequence - before.last.sequence;
+        if let Err(error) = appender.append(lines, count, size) {
+            return Err((error, settings));
+        }
+        match settings.map(|settings| settings.fsync).unwrap_or_default() {
+            Duration::ZERO => self.sync(),
+            period => self.sync = self.sync.or_else(|| Instant::now().checked_add(period)),
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn blocked(&self, why: &str, settings: Option<&SpoolConfig>) {
+        let refuses = settings.is_some_and(|settings| settings.on_full == OnFull::Refuse);
+        self.shared.refuses.store(refuses, Relaxed);
+        let former = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).replace(why.to_owned());
+        if former.is_none() {
+            let then = match settings.map(|settings| settings.on_full) {
+                Some(OnFull::Wait) => "requests wait",
+                Some(OnFull::Refuse) => "requests are refused",
+                Some(OnFull::DropAndCount) | None => "records are dropped",
+            };
+            tracing::error!(why, "the audit spool takes no more: {then}");
+        }
+    }
+
+    fn unblocked(&self) {
+        let mut error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner);
+        if error.take().is_some() {
+            self.shared.refuses.store(false, Relaxed);
+            tracing::info!("the audit spool takes lines again");
+        }
+    }
+
+    /// Takes back lines that could not be kept.
+    fn undo(&mut self, records: u64) {
+        let Some(Before { last, follows, dropped, checkpoint }) = self.before.take() else { return };
+        (self.chain.last, self.follows, self.dropped, self.checkpoint) = (last, follows, dropped, checkpoint);
+        self.shared.dropped.fetch_add(records, Relaxed);
+    }
+
+    /// Writes to disk what was appended.
+    fn sync(&mut self) {
+        self.sync = None;
+        if let Some(Err(error)) = self.appender.as_mut().map(Appender::sync) {
+            tracing::error!(%error, "the audit spool could not be synced; its last lines may be lost if the machine stops");
+        }
+    }
+
+    /// Does what is due.
     fn tick(&mut self, now: Instant, at: Timestamp) {
+        if self.sync.is_some_and(|due| due <= now) {
+            self.sync();
+        }
         if self.due.is_some_and(|due| due <= now) {
             self.sign(None, None, at);
             self.pass_on();
@@ -301,6 +446,7 @@ impl Sealing {
     fn sign(&mut self, reason: Option<&str>, next: Option<&CheckpointKey>, at: Timestamp) {
         self.due = None;
         let Some(key) = self.outlets.key.clone() else { return };
+        self.begin();
         if self.follows.is_some() || self.dropped != self.shared.dropped.load(Relaxed) {
             self.explain();
         }

@@ -10,10 +10,15 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::config::SinkConfig;
+use super::courier::Courier;
 use super::file::FileOutput;
 use super::queue::Queue;
+use super::sink_state::State;
+use super::sinks::Destination;
+use super::source::{Pace, Source};
+use super::spool::Spool;
 use super::stdout::StdoutOutput;
-use super::writer::{Batch, Output, State, Writer};
+use super::writer::{Batch, Output, Writer};
 
 /// Capacity of a sink's queue, in batches; the sealer waits when it is full.
 pub(super) const QUEUE: usize = 64;
@@ -21,11 +26,17 @@ pub(super) const QUEUE: usize = 64;
 /// How long the writer of a sink that is no longer configured tries to write what was queued.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
 
-/// An open sink: the handle on its writer.
+/// How sinks of this machine read a spool: soon, and what they have is found in them after a crash.
+const LOCAL: Pace = Pace { linger: Duration::from_millis(20), keep: Duration::from_secs(1) };
+
+/// How sinks over the network read a spool: in requests that are worth their cost, and what they have is told only by the spool.
+const REMOTE: Pace = Pace { linger: Duration::from_millis(250), keep: Duration::ZERO };
+
+/// An open sink: the handle on its writer or courier.
 pub(super) struct Sink {
     /// Its settings.
     pub(super) config: SinkConfig,
-    queue: Arc<Queue<Batch>>,
+    input: Input,
     /// What it shares with its writer.
     pub(super) state: Arc<State>,
     thread: Thread,
@@ -33,25 +44,62 @@ pub(super) struct Sink {
     pub(super) done: watch::Receiver<()>,
 }
 
+/// Where its lines come from.
+enum Input {
+    Queue(Arc<Queue<Batch>>),
+    Spool(Arc<Spool>),
+}
+
 impl Sink {
-    /// Opens it, and starts its writer.
-    pub(super) fn open(config: &SinkConfig) -> io::Result<Self> {
+    /// Opens it, and starts its writer. With a spool, the lines come from there.
+    pub(super) fn open(config: &SinkConfig, spool: Option<&Arc<Spool>>, node: &str) -> io::Result<Self> {
         match config {
-            SinkConfig::Stdout { readable } => Self::start(config, StdoutOutput::open(*readable)?),
-            SinkConfig::File { path, .. } => Self::start(config, FileOutput::open(path)?),
-            remote => Err(io::Error::new(io::ErrorKind::Unsupported, format!("{remote} needs a spool"))),
+            SinkConfig::Stdout { readable } => Self::start(config, StdoutOutput::open(*readable)?, spool),
+            SinkConfig::File { path, rotate } => {
+                Self::start(config, FileOutput::open(path, *rotate, spool.is_some())?, spool)
+            }
+            remote => {
+                let spool = spool.ok_or_else(|| io::Error::other("a sink over the network needs a spool"))?;
+                let destination = Destination::new(remote, node)?;
+                let destination = destination.ok_or_else(|| io::Error::other("this is no sink over the network"))?;
+                Self::send(config, destination, spool)
+            }
         }
     }
 
+    /// Starts the courier of a sink over the network.
+    fn send(config: &SinkConfig, destination: Destination, spool: &Arc<Spool>) -> io::Result<Self> {
+        let name = config.to_string();
+        spool.register(&name)?;
+        let source = Source::spool(spool, &name, REMOTE);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (alive, done) = watch::channel(());
+        let state = Arc::new(State::default());
+        let courier = Courier { name, destination, source, state: Arc::clone(&state), runtime, done: alive };
+        let thread = std::thread::Builder::new().name("audit-send".to_owned()).spawn(|| courier.run())?;
+        let input = Input::Spool(Arc::clone(spool));
+        Ok(Self { config: config.clone(), input, state, thread: thread.thread().clone(), done })
+    }
+
     /// Starts the writer of an open output.
-    pub(super) fn start(config: &SinkConfig, output: impl Output) -> io::Result<Self> {
-        let queue = Arc::new(Queue::new(QUEUE));
+    pub(super) fn start(config: &SinkConfig, output: impl Output, spool: Option<&Arc<Spool>>) -> io::Result<Self> {
+        let name = config.to_string();
+        let (input, source) = match spool {
+            Some(spool) => {
+                spool.register(&name)?;
+                (Input::Spool(Arc::clone(spool)), Source::spool(spool, &name, LOCAL))
+            }
+            None => {
+                let queue = Arc::new(Queue::new(QUEUE, Duration::ZERO));
+                (Input::Queue(Arc::clone(&queue)), Source::queue(&queue))
+            }
+        };
         let (alive, done) = watch::channel(());
         let state = Arc::new(State::default());
         let writer = Writer {
-            name: config.to_string(),
+            name,
             output,
-            batches: Arc::clone(&queue),
+            source,
             state: Arc::clone(&state),
             done: alive,
             pending: Bytes::new(),
@@ -59,27 +107,52 @@ impl Sink {
             records: 0,
         };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
-        Ok(Self { config: config.clone(), queue, state, thread: thread.thread().clone(), done })
+        Ok(Self { config: config.clone(), input, state, thread: thread.thread().clone(), done })
     }
 
     /// Returns why it cannot be written, while that lasts.
     pub(super) fn error(&self) -> Option<String> {
-        self.state.error().or_else(|| self.queue.is_closed().then(|| "closed".to_owned()))
+        let is_closed = match &self.input {
+            Input::Queue(queue) => queue.is_closed(),
+            Input::Spool(_) => self.state.closing.load(Relaxed),
+        };
+        self.state.error().or_else(|| is_closed.then(|| "closed".to_owned()))
+    }
+
+    /// Lines that were handed to it and that it does not have yet.
+    pub(super) fn waiting(&self) -> u64 {
+        match &self.input {
+            Input::Queue(_) => self.state.waiting(),
+            Input::Spool(spool) => spool.left(&self.config.to_string()),
+        }
+    }
+
+    /// Records that are lost if the process ends now.
+    pub(super) fn at_risk(&self) -> u64 {
+        match &self.input {
+            Input::Queue(_) => self.state.waiting(),
+            Input::Spool(_) => 0,
+        }
     }
 
     /// Queues a batch, blocking the thread while there is no room. The batch is lost if the sink is closed or given up, or
-    /// `is_over` returns true.
+    /// `is_over` returns true. Does nothing with a spool.
     pub(super) fn take(&self, batch: &Batch, is_over: impl Fn() -> bool) {
+        let Input::Queue(queue) = &self.input else { return };
         self.state.handed.fetch_add(batch.records, Relaxed);
         let gives_up = || self.state.is_given_up() || is_over();
-        if self.queue.send_blocking(batch.clone(), gives_up).is_err() {
+        if queue.send_blocking(batch.clone(), gives_up).is_err() {
             self.lost(batch);
         }
     }
 
     /// Wakes the writer to check for a reopen or close, whether it waits for a batch or to retry.
     fn wake(&self) {
-        self.queue.wake();
+        match &self.input {
+            Input::Queue(queue) => queue.wake(),
+            Input::Spool(spool) => spool.wake(),
+        }
+        self.state.changed.notify_waiters();
         self.thread.unpark();
     }
 
@@ -89,9 +162,21 @@ impl Sink {
         self.wake();
     }
 
+    /// The sink is not in the policy any more. What it has, or the spool has for it, is written until `deadline`.
+    pub(super) fn retire(&self, deadline: Instant) {
+        match &self.input {
+            // The sealer may still have lines for it; the queue is closed when nobody has the sink any more.
+            Input::Queue(_) => self.give_up_at(deadline),
+            Input::Spool(_) => self.close(deadline),
+        }
+    }
+
     /// Takes no more batches, and gives up those that are not written by then.
     pub(super) fn close(&self, deadline: Instant) {
-        self.queue.close();
+        self.state.closing.store(true, Relaxed);
+        if let Input::Queue(queue) = &self.input {
+            queue.close();
+        }
         self.give_up_at(deadline);
     }
 

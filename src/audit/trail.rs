@@ -7,14 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::chain::Hash;
-use super::config::{AuditConfig, SinkConfig};
+use super::config::{AuditConfig, SinkConfig, SpoolConfig};
 use super::record::Follows;
+use super::rotation;
 use super::sealed_line::FileEnd;
 use super::sealer::{Outlets, Sealer};
 use super::sink::{GRACE, Sink};
+use super::spool::{Appender, Opened, Spool};
 use super::writer::Batch;
 #[cfg(test)]
 use super::writer::Output;
@@ -62,8 +65,14 @@ pub(crate) struct SinkStats {
     pub(crate) bytes_written: u64,
     /// Records handed to the sink and not written yet.
     pub(crate) waiting: u64,
-    /// Whether the sink cannot be written at the moment.
-    pub(crate) failing: bool,
+    /// Why the sink cannot be written at the moment.
+    pub(crate) error: Option<String>,
+    /// Attempts that failed.
+    pub(crate) failures: u64,
+    /// Records that the sink refused for good.
+    pub(crate) rejected: u64,
+    /// Age of the oldest record that is on its way to the sink.
+    pub(crate) lag: Duration,
 }
 
 impl Trail {
@@ -77,11 +86,21 @@ impl Trail {
         let earlier = previous.map(|trail| Arc::clone(&trail.outlets)).unwrap_or_default();
         let sealer = previous.and_then(|trail| trail.sealer.clone());
         let sinks = &config.sinks;
-        if sinks.is_empty() {
+        if sinks.is_empty() && config.spool.is_none() {
             return Ok(Self { outlets: earlier, silent: true, sealer, node });
         }
-        // Before the files are opened, which ends a torn line.
-        let follows = if sealer.is_none() { follows(sinks) } else { None };
+        let (sealer, spool) = match sealer {
+            Some(sealer) => {
+                same_folder(sealer.spool.as_deref(), config.spool.as_ref())?;
+                let spool = sealer.spool.clone();
+                (Err(sealer), spool)
+            }
+            None => {
+                let beginning = Beginning::of(config)?;
+                let spool = beginning.appender.as_ref().map(|appender| Arc::clone(appender.spool()));
+                (Ok(beginning), spool)
+            }
+        };
         let mut opened: Vec<Arc<Sink>> = Vec::with_capacity(sinks.len());
         for config in sinks {
             if opened.iter().any(|sink| sink.config == *config) {
@@ -89,15 +108,22 @@ impl Trail {
             }
             opened.push(match earlier.sinks.iter().find(|sink| sink.config == *config) {
                 Some(sink) => Arc::clone(sink),
-                None => Arc::new(Sink::open(config).map_err(|error| OpenError::of(config, error))?),
+                None => {
+                    let sink = Sink::open(config, spool.as_ref(), &node);
+                    Arc::new(sink.map_err(|error| OpenError::of(config, error))?)
+                }
             });
         }
-        let outlets =
-            Arc::new(Outlets { sinks: opened, key: config.chain.key.clone(), checkpoint: config.chain.checkpoint });
+        let outlets = Arc::new(Outlets {
+            sinks: opened,
+            key: config.chain.key.clone(),
+            checkpoint: config.chain.checkpoint,
+            spool: config.spool.clone(),
+        });
         let sealer = match sealer {
-            Some(sealer) => sealer,
-            None => {
-                let sealer = Sealer::start(&node, &stream(&node), follows, Arc::clone(&outlets));
+            Err(sealer) => sealer,
+            Ok(Beginning { follows, appender }) => {
+                let sealer = Sealer::start(&node, &stream(&node), follows, Arc::clone(&outlets), appender);
                 Arc::new(sealer.map_err(|error| OpenError { path: None, error })?)
             }
         };
@@ -112,9 +138,9 @@ impl Trail {
     /// A trail over one output that is no configured sink.
     #[cfg(test)]
     pub(super) fn over(output: impl Output) -> Self {
-        let sink = Sink::start(&SinkConfig::Stdout { readable: None }, output).unwrap();
+        let sink = Sink::start(&SinkConfig::Stdout { readable: None }, output, None).unwrap();
         let (node, outlets) = ("test".into(), Arc::new(Outlets { sinks: vec![Arc::new(sink)], ..Outlets::default() }));
-        let sealer = Sealer::start(&node, "test", None, Arc::clone(&outlets)).unwrap();
+        let sealer = Sealer::start(&node, "test", None, Arc::clone(&outlets), None).unwrap();
         Self { outlets, silent: false, sealer: Some(Arc::new(sealer)), node }
     }
 
@@ -136,14 +162,30 @@ impl Trail {
     /// `previous` has get a limited time to write what is queued: one that was replaced because it cannot be written must not
     /// hold up the records for its successor.
     pub(crate) fn install(&self, previous: &Self) {
-        let deadline = Instant::now() + GRACE;
-        let kept = |sink: &Arc<Sink>| self.outlets.sinks.iter().any(|kept| Arc::ptr_eq(kept, sink));
-        for sink in previous.outlets.sinks.iter().filter(|sink| !kept(sink)) {
-            sink.give_up_at(deadline);
+        let now = Instant::now();
+        for sink in &previous.outlets.sinks {
+            let kept = |other: &Arc<Sink>| Arc::ptr_eq(sink, other);
+            if self.outlets.sinks.iter().any(kept) {
+                continue;
+            }
+            // One with other settings goes on in its place, as soon as it has ended.
+            let place = sink.config.to_string();
+            let replaced = self.outlets.sinks.iter().any(|other| other.config.to_string() == place);
+            sink.retire(if replaced { now } else { now + GRACE });
         }
         if let Some(sealer) = self.sealer.as_ref().filter(|_| !self.silent) {
             sealer.replace(Arc::clone(&self.outlets));
         }
+        self.forget_cursors();
+    }
+
+    /// Removes what the spool keeps for sinks that are not there any more.
+    fn forget_cursors(&self) {
+        let Some(spool) = self.sealer.as_ref().filter(|_| !self.silent).and_then(|sealer| sealer.spool.as_ref()) else {
+            return;
+        };
+        let sinks: Vec<_> = self.outlets.sinks.iter().map(|sink| sink.config.to_string()).collect();
+        spool.retain(&sinks);
     }
 
     /// Makes every file sink reopen its path, after it was rotated. Does not wait. Queued records go to the old or the new
@@ -154,19 +196,37 @@ impl Trail {
         }
     }
 
-    /// Returns the error of a sink that cannot be written at the moment, if any.
+    /// Whether requests are to be refused, because their records could not be kept.
+    pub(super) fn refuses(&self) -> bool {
+        self.sealer.as_ref().is_some_and(|sealer| sealer.shared.refuses.load(Relaxed))
+    }
+
+    /// Why records cannot be kept at the moment, if so. With a spool, a sink that fails is no reason.
     pub(crate) fn failing(&self) -> Option<String> {
+        let sealer = self.sealer.as_ref().filter(|_| !self.silent)?;
+        if sealer.spool.is_some() {
+            return Some(format!("audit spool: {}", sealer.shared.error()?));
+        }
         self.sinks().iter().find_map(|sink| Some(format!("audit sink {}: {}", sink.config, sink.error()?)))
+    }
+
+    /// Bytes in the spool, if there is one.
+    pub(crate) fn spooled(&self) -> Option<u64> {
+        Some(self.sealer.as_ref().filter(|_| !self.silent)?.spool.as_ref()?.bytes())
     }
 
     /// Returns statistics of each sink.
     pub(crate) fn stats(&self) -> Vec<SinkStats> {
+        let now = Timestamp::now();
         let stats = |sink: &Arc<Sink>| SinkStats {
             sink: sink.config.to_string(),
             records_written: sink.state.records_written.load(Relaxed),
             bytes_written: sink.state.bytes_written.load(Relaxed),
-            waiting: sink.state.waiting(),
-            failing: sink.error().is_some(),
+            waiting: sink.waiting(),
+            error: sink.error(),
+            failures: sink.state.failures.load(Relaxed),
+            rejected: sink.state.rejected.load(Relaxed),
+            lag: sink.state.lag(now),
         };
         self.sinks().iter().map(stats).collect()
     }
@@ -209,8 +269,10 @@ impl Trail {
         for sink in &self.outlets.sinks {
             let _ = tokio::time::timeout_at(deadline.into(), sink.ended()).await;
         }
-        let waiting: u64 = self.outlets.sinks.iter().map(|sink| sink.state.waiting()).sum();
-        waiting + sealer.left()
+        for sink in self.outlets.sinks.iter().filter(|sink| sink.at_risk() == 0 && sink.waiting() > 0) {
+            tracing::info!(sink = %sink.config, lines = sink.waiting(), "the audit spool keeps lines for the next start");
+        }
+        self.outlets.sinks.iter().map(|sink| sink.at_risk()).sum::<u64>() + sealer.left()
     }
 
     /// Hands a batch over to the sealer, waiting while its queue is full.
@@ -238,11 +300,40 @@ impl OpenError {
     }
 }
 
+/// What the chain of this process begins with.
+struct Beginning {
+    /// The end of the stream that was kept here before.
+    follows: Option<(Follows, Hash)>,
+    appender: Option<Appender>,
+}
+
+impl Beginning {
+    /// Opens the spool, if there is one. Call it before files are opened, which ends a torn line.
+    fn of(config: &AuditConfig) -> Result<Self, OpenError> {
+        let Some(SpoolConfig { path, .. }) = &config.spool else {
+            return Ok(Self { follows: follows(&config.sinks), appender: None });
+        };
+        let opened = Spool::open(path).map_err(|error| OpenError { path: Some(path.clone()), error })?;
+        let Opened { appender, last, torn, .. } = opened;
+        let follows = last.map(|(stream, sequence, hash)| (Follows { stream, sequence, torn }, hash));
+        Ok(Self { follows, appender: Some(appender) })
+    }
+}
+
+/// The spool belongs to the process.
+fn same_folder(open: Option<&Spool>, wanted: Option<&SpoolConfig>) -> Result<(), OpenError> {
+    if open.map(Spool::folder) == wanted.map(|wanted| wanted.path.as_path()) {
+        return Ok(());
+    }
+    let error = io::Error::other("another `audit.spool.path`, or none, takes effect when the process is restarted");
+    Err(OpenError { path: wanted.map(|wanted| wanted.path.clone()), error })
+}
+
 /// The end of the stream in the first file that has one.
 fn follows(sinks: &[SinkConfig]) -> Option<(Follows, Hash)> {
     sinks.iter().find_map(|sink| match sink {
-        SinkConfig::File { path, .. } => {
-            let FileEnd { last, torn } = FileEnd::of(path);
+        SinkConfig::File { path, rotate } => {
+            let FileEnd { last, torn } = rotation::end_of(path, rotate.is_some());
             last.map(|(stream, sequence, hash)| (Follows { stream, sequence, torn }, hash))
         }
         _ => None,
@@ -368,7 +459,7 @@ mod tests {
         trail.offer(batch(&["d", "e"]));
         assert_eq!(trail.close(PATIENCE).await, 3);
         let stats = trail.stats().remove(0);
-        assert_eq!((stats.records_written, stats.waiting, stats.failing), (2, 0, true));
+        assert_eq!((stats.records_written, stats.waiting, stats.error.is_some()), (2, 0, true));
         assert!(trail.failing().unwrap().ends_with("audit: closed"));
     }
 

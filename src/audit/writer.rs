@@ -6,22 +6,24 @@
 //! Batches are not synced to disk one by one: a record survives a crash of this process, but not a power failure. A sink is
 //! synced when it is closed.
 
-use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::queue::{Queue, Received};
+use super::chain::Hash;
+use super::sink_state::State;
+use super::source::Source;
+use super::spool::Taken;
 
 /// Queued batches are gathered into one write up to this many bytes.
 pub(super) const WRITE_MAX: usize = 256 * 1024;
 
 /// First and longest wait before a failed write is retried.
-const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Whole lines on their way to the sealer or a sink.
 #[derive(Clone, Default)]
@@ -44,64 +46,18 @@ pub(super) trait Output: io::Write + Send + 'static {
         Ok(false)
     }
 
+    /// Makes sure that the sink ends with a whole line, and returns the hash of that line, if it is known. The lines of a spool
+    /// go on after it.
+    fn last(&mut self) -> io::Result<Option<Hash>> {
+        Ok(None)
+    }
+
+    /// Called before each write of whole lines.
+    fn prepare(&mut self) {}
+
     /// Syncs what was written, before the sink is closed.
     fn sync(&mut self) -> io::Result<()> {
         self.flush()
-    }
-}
-
-/// State that a writer shares with the handles on its sink.
-#[derive(Default)]
-pub(super) struct State {
-    /// Records handed to this sink, written or not.
-    pub(super) handed: AtomicU64,
-    /// Records written.
-    pub(super) records_written: AtomicU64,
-    /// Bytes written.
-    pub(super) bytes_written: AtomicU64,
-    /// The sink is to be reopened before the next write.
-    pub(super) reopen: AtomicBool,
-    /// When failing writes, and waiting for room in the queue, are given up. Absent while the sink is in use.
-    deadline: Mutex<Option<Instant>>,
-    /// Why the sink cannot be written.
-    error: Mutex<Option<String>>,
-}
-
-impl State {
-    /// Records handed to this sink and not written yet.
-    pub(super) fn waiting(&self) -> u64 {
-        // Load `written` first: it never exceeds `handed`, so the difference is never negative.
-        let written = self.records_written.load(Relaxed);
-        self.handed.load(Relaxed).saturating_sub(written)
-    }
-
-    /// Sets the instant at which failing writes are given up, unless an earlier one is set.
-    pub(super) fn give_up_at(&self, instant: Instant) {
-        let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
-        *deadline = Some(deadline.map_or(instant, |earlier| earlier.min(instant)));
-    }
-
-    /// The instant at which failing writes are given up.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether that instant has come.
-    pub(super) fn is_given_up(&self) -> bool {
-        self.deadline().is_some_and(|deadline| deadline <= Instant::now())
-    }
-
-    /// Returns why the sink cannot be written, while that lasts.
-    pub(super) fn error(&self) -> Option<String> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Sets or clears the error; returns whether the sink started or stopped failing.
-    fn set_error(&self, error: Option<String>) -> bool {
-        let mut current = self.error.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = current.is_some() != error.is_some();
-        *current = error;
-        changed
     }
 }
 
@@ -110,7 +66,7 @@ pub(super) struct Writer<O> {
     /// The sink, as it is named in messages.
     pub(super) name: String,
     pub(super) output: O,
-    pub(super) batches: Arc<Queue<Batch>>,
+    pub(super) source: Source,
     pub(super) state: Arc<State>,
     /// Dropped with the writer, which notifies the handles that it has ended.
     pub(super) done: watch::Sender<()>,
@@ -123,47 +79,60 @@ pub(super) struct Writer<O> {
 }
 
 impl<O: Output> Writer<O> {
-    /// Writes until the queue is closed, and everything queued is written or given up.
+    /// Writes until the sink is closed, and everything it has is written or given up.
     pub(super) fn run(mut self) {
+        let output = &mut self.output;
+        if let Err(error) = self.source.start(|| output.last()) {
+            self.failed(&error);
+        }
         loop {
-            let batches = match self.batches.receive(None) {
-                Received::Items(batches) => batches,
-                Received::Nothing => VecDeque::new(),
-                Received::Closed => break,
-            };
+            let taken = self.source.take(WRITE_MAX, self.state.closing.load(Relaxed));
             if self.state.reopen.swap(false, Relaxed) {
                 self.reopen();
             }
-            if !self.write_all(batches) {
-                break;
+            match taken {
+                Ok(Taken::Lines(lines, records)) => {
+                    if !self.write(&lines, records) {
+                        break;
+                    }
+                }
+                Ok(Taken::Nothing) => {}
+                Ok(Taken::Ended) => break,
+                Err(error) => {
+                    self.failed(&error);
+                    if self.state.is_given_up() {
+                        break;
+                    }
+                    std::thread::park_timeout(RETRY.1);
+                }
             }
         }
         // Whoever still waits for room must not wait for this thread.
-        self.batches.close();
+        self.source.close();
         if let Err(error) = self.output.sync() {
             tracing::error!(sink = %self.name, %error, "the audit sink could not be synced");
         }
+        // With a spool, the cursor is written when the source is dropped.
+        drop(self.source);
         drop(self.done);
     }
 
-    /// Writes batches, several in one write. Returns false if it gave up because the sink is being closed.
-    fn write_all(&mut self, mut batches: VecDeque<Batch>) -> bool {
-        while let Some(first) = batches.pop_front() {
-            self.pending = self.output.render(first.lines);
-            self.records = first.records;
-            // Usually there is one batch, and nothing is copied.
-            while self.pending.len() < WRITE_MAX
-                && let Some(next) = batches.pop_front()
-            {
-                let mut joined = Vec::from(std::mem::take(&mut self.pending));
-                joined.extend_from_slice(&self.output.render(next.lines));
-                self.pending = joined.into();
-                self.records += next.records;
-            }
-            if !self.write_pending() {
-                return false;
-            }
+    /// Writes lines. Returns false if it gave up because the sink is being closed.
+    fn write(&mut self, lines: &Bytes, records: u64) -> bool {
+        self.state.takes(lines);
+        self.output.prepare();
+        self.pending = self.output.render(lines.clone());
+        self.records = records;
+        if !self.write_pending() {
+            return false;
         }
+        let (output, name) = (&mut self.output, &self.name);
+        self.source.delivered(|| {
+            if let Err(error) = output.sync() {
+                tracing::error!(sink = %name, %error, "the audit sink could not be synced");
+            }
+        });
+        self.state.has_delivered();
         true
     }
 
@@ -184,9 +153,17 @@ impl<O: Output> Writer<O> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => self.failed(&error),
             }
-            if self.state.is_given_up() {
-                let records = self.state.waiting();
-                tracing::error!(sink = %self.name, records, "audit records were dropped: the sink cannot be written");
+            let ends = self.state.closing.load(Relaxed) && self.source.is_kept();
+            if self.state.is_given_up() || ends {
+                match self.source.left() {
+                    Some(lines) => {
+                        tracing::warn!(sink = %self.name, lines, "the audit sink cannot be written; the spool keeps its lines");
+                    }
+                    None => {
+                        let records = self.state.waiting();
+                        tracing::error!(sink = %self.name, records, "audit records were dropped: the sink cannot be written");
+                    }
+                }
                 return false;
             }
             std::thread::park_timeout(wait);
@@ -207,7 +184,10 @@ impl<O: Output> Writer<O> {
         let records = if end == self.pending.len() {
             self.records
         } else {
-            self.pending.get(self.written..end).map_or(0, |part| memchr::memchr_iter(b'\n', part).count() as u64)
+            let lines =
+                self.pending.get(self.written..end).map_or(0, |part| memchr::memchr_iter(b'\n', part).count() as u64);
+            // Not all lines are records.
+            lines.min(self.records)
         };
         self.records = self.records.saturating_sub(records);
         self.written = end;
@@ -219,6 +199,7 @@ impl<O: Output> Writer<O> {
     }
 
     fn failed(&self, error: &io::Error) {
+        self.state.failures.fetch_add(1, Relaxed);
         if self.state.set_error(Some(error.to_string())) {
             tracing::error!(sink = %self.name, %error, "the audit sink cannot be written; records are queued, and requests wait once the queue is full");
         }
@@ -242,6 +223,7 @@ impl<O: Output> Writer<O> {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::sync::Mutex;
 
     use super::super::chain::tests::{names, unsealed};
     use super::super::trail::Trail;
@@ -349,7 +331,7 @@ mod tests {
             while trail.failing().is_none() {
                 tokio::task::yield_now().await;
             }
-            assert!(trail.stats()[0].failing);
+            assert!(trail.stats()[0].error.is_some());
             // One line and a piece of the next were taken.
             assert_eq!(trail.close(Duration::ZERO).await, 2);
             assert_eq!(files.lock().unwrap()[0].len(), 200);
@@ -372,15 +354,5 @@ mod tests {
         assert_eq!(files[0].len(), 200, "the old file ends in the middle of the second line");
         let (whole, _torn) = files[0].split_at(files[0].rfind('\n').map_or(0, |end| end + 1));
         assert_eq!(names(format!("{whole}{}", files[1]).as_bytes()), sent(0..6));
-    }
-
-    #[tokio::test]
-    async fn the_earliest_time_to_give_up_holds() {
-        let state = State::default();
-        let now = Instant::now();
-        for (set, expected) in [(20, 20), (30, 20), (10, 10)] {
-            state.give_up_at(now + Duration::from_secs(set));
-            assert_eq!(state.deadline(), Some(now + Duration::from_secs(expected)));
-        }
     }
 }

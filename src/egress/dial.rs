@@ -182,12 +182,14 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_proxy_that_says_nothing_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let egress = egress(&format!("http://{}", listener.local_addr().unwrap()), None);
         let dialing = tokio::spawn(Dialer::new(&egress).connect("https://a.example:9200".parse().unwrap()));
         let _silent = listener.accept().await.unwrap();
+        // From here on, only the clock moves.
+        tokio::time::pause();
         let error = dialing.await.unwrap().err().unwrap();
         assert_eq!(error.to_string(), "no connection to a.example:9200 within 5s");
     }

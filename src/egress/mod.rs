@@ -8,9 +8,7 @@ mod http_client;
 mod no_proxy;
 mod settings;
 
-#[allow(unused_imports)] // The sinks use them.
 pub(crate) use self::dial::{Connection, Dialer};
-#[allow(unused_imports)]
 pub(crate) use self::http_client::{Answer, HttpClient};
 pub(crate) use self::no_proxy::NoProxy;
 pub(crate) use self::settings::{CONNECT_TIMEOUT, Egress, Proxy, TIMEOUT, Trust};

@@ -3,12 +3,16 @@
 //! They are written by hand, field numbers and all: the crate that generates them brings its SDK along.
 
 mod common;
+mod logs;
 mod resource;
 mod trace;
 
 #[cfg(test)]
 pub(crate) use self::common::Value;
 pub(crate) use self::common::{AnyValue, KeyValue, Scope};
+#[cfg(test)]
+pub(crate) use self::logs::PartialSuccess;
+pub(crate) use self::logs::{LogRecord, LogsRequest, LogsResponse, ResourceLogs, ScopeLogs};
 pub(crate) use self::resource::Resource;
 #[cfg(test)]
 pub(crate) use self::trace::PartialSuccess as TracePartialSuccess;

@@ -65,8 +65,8 @@ pub(crate) struct Gauges {
     pub(crate) endings: usize,
 }
 
-/// The counters of the audit writers.
-#[derive(Debug, Default, Clone, Copy)]
+/// The counters of the audit sinks.
+#[derive(Debug, Default, Clone)]
 pub(crate) struct AuditNumbers {
     /// Records written.
     pub(crate) records: u64,
@@ -76,6 +76,31 @@ pub(crate) struct AuditNumbers {
     pub(crate) failing: bool,
     /// Records dropped.
     pub(crate) dropped: u64,
+    /// Bytes in the spool, if there is one.
+    pub(crate) spooled: Option<u64>,
+    /// Each sink.
+    pub(crate) sinks: Vec<SinkNumbers>,
+}
+
+/// What one audit sink has done.
+#[derive(Debug, Clone)]
+pub(crate) struct SinkNumbers {
+    /// Its name.
+    pub(crate) sink: String,
+    /// Records that it does not have yet.
+    pub(crate) waiting: u64,
+    /// Age of the oldest of them, in seconds.
+    pub(crate) lag: f64,
+    /// Attempts that failed.
+    pub(crate) failures: u64,
+    /// Records that it refused for good.
+    pub(crate) rejected: u64,
+}
+
+/// An audit sink.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SinkLabels {
+    sink: String,
 }
 
 /// The memory budget of bodies that are held and decoded.
@@ -178,13 +203,7 @@ pub(crate) struct KeyNumbers {
 
 impl Gauges {
     pub(super) fn register(self, registry: &mut Registry) {
-        let (records, bytes) = (counter(self.audit.records), counter(self.audit.bytes));
-        registry.register("audit_records", "Audit records written, over all sinks", records);
-        registry.register_with_unit("audit_written", "Audit bytes written, over all sinks", Unit::Bytes, bytes);
-        let failing = gauge(self.audit.failing.into());
-        registry.register("audit_failing", "1 while a sink cannot be written to", failing);
-        let help = "Audit records of requests that were not admitted, dropped because the sinks could not keep up";
-        registry.register("audit_dropped", help, counter(self.audit.dropped));
+        register_audit(&self.audit, registry);
         register_memory(self.memory, registry);
         register_certificates(self.certificates, registry);
         register_issuers(self.issuers, registry);
@@ -202,6 +221,41 @@ impl Gauges {
         let endings = gauge(self.endings.try_into().unwrap_or(i64::MAX));
         registry.register("api_keys_expiring", "API keys that expire within 30 days", endings);
     }
+}
+
+fn register_audit(audit: &AuditNumbers, registry: &mut Registry) {
+    registry.register("audit_records", "Audit records written, over all sinks", counter(audit.records));
+    let help = "Audit bytes written, over all sinks";
+    registry.register_with_unit("audit_written", help, Unit::Bytes, counter(audit.bytes));
+    let help = "1 while records cannot be kept: a sink cannot be written, or the spool takes no more";
+    registry.register("audit_failing", help, gauge(audit.failing.into()));
+    let help = "Audit records that were dropped, because they could not be kept";
+    registry.register("audit_dropped", help, counter(audit.dropped));
+    if let Some(spooled) = audit.spooled {
+        let spooled = gauge(spooled.try_into().unwrap_or(i64::MAX));
+        registry.register_with_unit("audit_spool", "Size of the audit spool", Unit::Bytes, spooled);
+    }
+    let of = |value: fn(&SinkNumbers) -> u64| {
+        let sinks = audit.sinks.iter();
+        sinks.map(move |numbers| (SinkLabels { sink: numbers.sink.clone() }, value(numbers)))
+    };
+    let gauges = |value| {
+        Series(of(value).map(|(labels, value)| (labels, gauge(value.try_into().unwrap_or(i64::MAX)))).collect())
+    };
+    let counters = |value| Series(of(value).map(|(labels, value)| (labels, counter(value))).collect());
+    let help = "Audit records that a sink does not have yet";
+    registry.register("audit_sink_lag_records", help, gauges(|sink| sink.waiting));
+    let lags = audit.sinks.iter().map(|numbers| {
+        let lag: Gauge<f64, AtomicU64> = Gauge::default();
+        lag.set(numbers.lag);
+        (SinkLabels { sink: numbers.sink.clone() }, lag)
+    });
+    let help = "Age of the oldest audit record that a sink does not have yet";
+    registry.register_with_unit("audit_sink_lag", help, Unit::Seconds, Series(lags.collect()));
+    let help = "Failed attempts to write audit records to a sink";
+    registry.register("audit_sink_failures", help, counters(|sink| sink.failures));
+    let help = "Audit records that a sink refused for good; they are in its file of rejected records";
+    registry.register("audit_sink_rejected", help, counters(|sink| sink.rejected));
 }
 
 fn register_certificates(certificates: Vec<CertificateNumbers>, registry: &mut Registry) {

@@ -70,7 +70,7 @@ fn needs(example: &str) -> Needs {
                 file("tls/batch.sha256", DIGEST.to_owned()),
             ])
         }
-        "monitoring" | "oauth-issuer" => Needs::default(),
+        "elk" | "monitoring" | "oauth-issuer" => Needs::default(),
         // Copies of what lies beside them.
         "response-contract" | "xml-soap" => {
             let schemas = std::fs::read_dir(repository().join("examples").join(example).join("schemas")).unwrap();

@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 use crate::support::{authority, judges_xml};
 
 /// What a help text shows and this test does not run, and why. Its arguments are parsed all the same.
-const HELP_EXCEPTIONS: [(&str, &str); 7] = [
+const HELP_EXCEPTIONS: [(&str, &str); 8] = [
+    ("bartizan audit install-template", "needs a policy with an Elasticsearch sink; templates.rs runs it"),
     ("bartizan demo", "runs until it is interrupted; demo.rs runs it"),
     ("bartizan run", "runs until it is interrupted; every other test runs it"),
     ("bartizan man key rotate | man", "needs man"),
@@ -19,10 +20,11 @@ const HELP_EXCEPTIONS: [(&str, &str); 7] = [
 ];
 
 /// What a README shows and this test does not run, and why: a block with this text, or a line that begins with it.
-const README_EXCEPTIONS: [(&str, &str); 6] = [
+const README_EXCEPTIONS: [(&str, &str); 7] = [
     ("cargo ", "would build this crate again, or run these tests"),
     ("PATH=$PWD/target/release:$PATH", "the binary under test is on the path"),
     ("docker build", "needs docker and a cluster"),
+    ("docker run", "needs docker and Elasticsearch"),
     ("systemctl enable", "needs root, and systemd"),
     ("POST /orders --as", "about the policy of the main README"),
     ("cat > policy.test.yaml", "about the policy of the main README; configs.rs runs it"),
@@ -100,6 +102,13 @@ fn help_folder() -> tempfile::TempDir {
     for (name, content) in files {
         std::fs::write(folder.path().join(name), content).unwrap();
     }
+    // A signed record, of a command.
+    let audit = "audit: { chain: { key: \"${file:audit.pem}\" }, to: [file: { path: audit.jsonl }] }";
+    std::fs::write(folder.path().join("signed.yaml"), POLICY.replace("audit: none", audit)).unwrap();
+    let signed = "set -e; openssl genpkey -algorithm ed25519 -out audit.pem; openssl pkey -in audit.pem -pubout -out audit.pub
+                  bartizan consumer list --policy signed.yaml; cp audit.jsonl audit-1.jsonl; : > audit.jsonl; rm -r state";
+    let signed = bash(folder.path(), signed);
+    assert!(signed.status.success(), "{signed:?}");
     std::fs::create_dir_all(folder.path().join(".local/share/bash-completion/completions")).unwrap();
     folder
 }

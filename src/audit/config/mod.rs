@@ -101,13 +101,6 @@ pub(crate) struct Rotate {
     pub(crate) compress: bool,
 }
 
-impl SinkConfig {
-    /// Whether it is reached over the network, and therefore needs a spool.
-    pub(crate) fn is_remote(&self) -> bool {
-        !matches!(self, Self::Stdout { .. } | Self::File { .. })
-    }
-}
-
 /// Where records go, without secrets. It identifies the sink in metrics, messages and the spool.
 impl fmt::Display for SinkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

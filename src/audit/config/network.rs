@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{HeaderMap, HeaderValue, InvalidHeaderValue};
 
 use crate::egress::{Egress, Trust};
 use crate::url::{HttpUrl, StreamUrl};
@@ -46,6 +48,19 @@ pub(crate) struct ElasticsearchConfig {
     pub(crate) endpoint: HttpEndpoint,
     /// The data stream.
     pub(crate) data_stream: Box<str>,
+}
+
+impl ElasticsearchConfig {
+    /// The `Authorization` of an API key: `ID:KEY`, or both in Base64. It is sensitive.
+    ///
+    /// # Errors
+    /// It cannot be sent in a header.
+    pub(crate) fn api_key(key: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+        let encoded = if key.contains(':') { STANDARD.encode(key) } else { key.to_owned() };
+        let mut value = HeaderValue::from_str(&format!("ApiKey {encoded}"))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
 }
 
 /// A collector that speaks OTLP over HTTP.

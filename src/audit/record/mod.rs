@@ -17,6 +17,7 @@ pub(super) use self::mark::{
 };
 pub(super) use self::read::readable;
 pub(crate) use self::reference::FIELDS;
+pub(super) use self::text::is_hidden;
 pub(super) use self::write::{LINE_ROOM, write, write_mark};
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ pub(super) const TEXT_MAX: usize = 1024;
 
 /// Returns whether a character is not visible but affects a line or a terminal: controls (C0, DEL, C1), line and paragraph
 /// separators, and marks that are invisible or change the direction of text.
-pub(super) fn is_hidden(character: char) -> bool {
+pub(in crate::audit) fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -1,6 +1,7 @@
-//! `bartizan audit`: reads records.
+//! `bartizan audit`: reads records, and prepares where they go.
 
 mod input;
+mod install_template;
 mod progress;
 mod verify;
 
@@ -16,10 +17,13 @@ pub(super) struct Arguments {
 enum Action {
     /// Verify that records are whole and unchanged
     Verify(verify::Arguments),
+    /// Install the templates for the data streams of Elasticsearch or OpenSearch
+    InstallTemplate(install_template::Arguments),
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
     match &arguments.action {
         Action::Verify(arguments) => verify::run(arguments),
+        Action::InstallTemplate(arguments) => install_template::run(arguments),
     }
 }

@@ -9,8 +9,8 @@ use crate::audit::FIELDS;
 use crate::policy::Rights;
 use crate::refusal::{Reason, Stage};
 use crate::telemetry::{
-    CertificateNumbers, End, Gauges, IssuerNumbers, KeyNumbers, Metrics, ProcessNumbers, RouteMetrics, ServerMetrics,
-    SharedLimitNumbers, StoreNumbers,
+    AuditNumbers, CertificateNumbers, End, Gauges, IssuerNumbers, KeyNumbers, Metrics, ProcessNumbers, RouteMetrics,
+    ServerMetrics, SharedLimitNumbers, SinkNumbers, StoreNumbers,
 };
 
 /// Lays rows out in columns; the last one may be of any width.
@@ -70,7 +70,9 @@ fn sample_page() -> String {
     let tokens = vec![(String::new(), 0)];
     let issuer = IssuerNumbers { name: String::new(), up: true, keys: 0, loaded: Some(0), tokens };
     let limits = SharedLimitNumbers { up: true, nodes: 0, questions: [("", 0); 2], blocks: [("", 0); 2] };
+    let sink = SinkNumbers { sink: String::new(), waiting: 0, lag: 0.0, failures: 0, rejected: 0 };
     let gauges = Gauges {
+        audit: AuditNumbers { spooled: Some(0), sinks: vec![sink], ..AuditNumbers::default() },
         issuers: vec![issuer],
         store: Some(StoreNumbers { kind: "", up: true, entries: vec![("", 0)], limits: Some(limits) }),
         certificates: vec![CertificateNumbers { kind: "", file: String::new(), name: String::new(), end: 0 }],

@@ -30,7 +30,7 @@ use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::{PolicyTrailers, ResponseFields};
 use crate::proxy::upstream::Head;
-use crate::refusal::{Refusal, X_REQUEST_ID};
+use crate::refusal::{Members, Reason, Refusal, Stage, X_REQUEST_ID};
 
 /// Handles one request. Its record guard exists when this returns, so the future may be dropped without being polled.
 pub(super) fn handle(
@@ -51,8 +51,12 @@ async fn respond(
     mut parts: Parts,
     source: Source,
 ) -> ClientResponse {
-    // If a sink cannot keep up, requests wait here, before any work is done for them.
-    guard.admit().await;
+    // If the record cannot keep up, requests wait here, before any work is done for them.
+    if !guard.admit().await {
+        let detail = "the record of this request could not be kept; try again later";
+        let members = Members { retry_after: Some(1), ..Members::default() };
+        return refuse(&Refusal::new(Stage::Request, Reason::RecordUnavailable, detail).members(members), guard);
+    }
     match process(&client, &mut guard, &mut parts, source).await {
         Ok(None) => answer_itself(guard),
         Ok(Some((Forwarded { head, connection, pool }, prefix))) => {

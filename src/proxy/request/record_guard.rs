@@ -19,7 +19,7 @@ use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::{Worker, WorkerView};
 use crate::proxy::headers::{TRACESTATE, UpstreamTrace};
 use crate::proxy::upstream::Interims;
-use crate::refusal::{Reason, Refusal, Stage, Violation};
+use crate::refusal::{Reason, Refusal, Violation};
 use crate::stages::auth::Caller;
 use crate::stages::rate_limit::Alert;
 use crate::telemetry::{ENDS, End};
@@ -38,7 +38,7 @@ enum State {
     /// Not ended. If the guard is dropped in this state, the client has disconnected or stalled.
     Open,
     /// Refused, or interrupted for this reason.
-    Refused(Reason, Stage, Vec<Violation>),
+    Refused(Refusal),
     /// A response that is no refusal is being sent to the client.
     Responding,
     /// It was sent whole.
@@ -106,10 +106,11 @@ impl RecordGuard {
         })
     }
 
-    /// Waits until the record can keep up. Await it before any work is done for the request.
-    pub(super) async fn admit(&mut self) {
-        self.worker.recorder.ready().await;
-        self.admitted = true;
+    /// Waits until the record can keep up. Await it before any work is done for the request. Returns false if the request is to
+    /// be refused, because its record could not be kept.
+    pub(super) async fn admit(&mut self) -> bool {
+        self.admitted = self.worker.recorder.ready().await;
+        self.admitted
     }
 
     /// Records that the request was sent to a server.
@@ -174,7 +175,7 @@ impl RecordGuard {
             tracing::info!(id, code, cause, "refused");
         }
         self.status.get_or_insert(refusal.reason().status());
-        self.state = State::Refused(refusal.reason(), refusal.stage(), refusal.violations().to_vec());
+        self.state = State::Refused(refusal.clone());
     }
 
     /// Records that the stream is ended because the client took too little of the response.
@@ -189,7 +190,7 @@ impl RecordGuard {
 
     fn end(&self) -> End {
         match (&self.state, self.status) {
-            (State::Refused(reason, ..), _) => End { index: reason.index(), code: reason.code() },
+            (State::Refused(refusal), _) => End { index: refusal.reason().index(), code: refusal.reason().code() },
             (State::Completed, Some(status)) => {
                 let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
                 End { index: Reason::ALL.len() + class, code: CLASSES.get(class).copied().unwrap_or("5xx") }
@@ -203,11 +204,12 @@ impl RecordGuard {
         let caller = self.trace.caller.as_deref();
         // The holder of a credential that is refused is recorded, too: after a leak, operators look for exactly that.
         let holder = caller.or(self.trace.refused.as_deref());
-        let (reason, stage, violations): (_, _, &[Violation]) = match &self.state {
-            State::Refused(reason, stage, violations) => (Some(reason.code()), Some(stage.as_str()), violations),
-            State::Completed => (None, None, &[]),
-            State::Open | State::Responding => (Some(self.end().code), None, &[]),
+        let refusal = if let State::Refused(refusal) = &self.state { Some(refusal) } else { None };
+        let reason = match &self.state {
+            State::Completed => None,
+            _ => Some(self.end().code),
         };
+        let violations: &[Violation] = refusal.map(Refusal::violations).unwrap_or_default();
         let would_refuse = &self.trace.would_refuse;
         let violations = match would_refuse.iter().find(|refusal| !refusal.violations().is_empty()) {
             Some(refusal) if violations.is_empty() => refusal.violations(),
@@ -226,7 +228,8 @@ impl RecordGuard {
             roles: caller.map(Caller::roles).unwrap_or_default(),
             api: self.route.as_ref().map(|route| &**route.api().name()),
             route: self.route.as_ref().map(|route| &**route.name()),
-            stage,
+            stage: refusal.map(|refusal| refusal.stage().as_str()),
+            cause: refusal.and_then(Refusal::logged),
             reports: self.route.as_ref().is_some_and(|route| route.reporting.any()),
             would_refuse,
             organization: holder.and_then(|holder| holder.organization()),
@@ -292,11 +295,11 @@ impl RecordGuard {
     /// The spans of this request.
     fn finished(&self, duration: Duration) -> FinishedRequest {
         let (error, failed) = match &self.state {
-            State::Refused(reason, ..) => (Some(reason.code()), reason.status().is_server_error()),
+            State::Refused(refusal) => (Some(refusal.reason().code()), refusal.reason().status().is_server_error()),
             State::Completed => (None, false),
             State::Open | State::Responding => (Some(self.end().code), false),
         };
-        let refused = matches!(self.state, State::Refused(..));
+        let refused = matches!(self.state, State::Refused(_));
         let upstream = self.upstream.as_ref().map(|Upstream { server, status, after, .. }| UpstreamCall {
             server: Arc::clone(&server.name),
             host: server.host.clone(),

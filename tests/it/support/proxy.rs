@@ -225,7 +225,11 @@ impl Policy {
     /// Starts it and waits until it serves.
     #[track_caller]
     pub fn start(self) -> Proxy {
-        let folder = TempDir::new().unwrap();
+        self.start_in(TempDir::new().unwrap())
+    }
+
+    #[track_caller]
+    fn start_in(self, folder: TempDir) -> Proxy {
         let policy = self.write(folder.path());
         let mut child = self
             .command(&policy)
@@ -426,6 +430,18 @@ impl Proxy {
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {
         eventually("the proxy ends", || self.child.try_wait().unwrap())
+    }
+
+    /// Ends it by this signal, and starts it again in the same folder.
+    #[track_caller]
+    pub fn again(mut self, signal: &str) -> Self {
+        self.signal(signal);
+        self.ended();
+        let folder = std::mem::replace(&mut self.folder, TempDir::new().unwrap());
+        let (policy, requests) = (self.policy.clone(), Arc::clone(&self.requests));
+        let mut proxy = policy.start_in(folder);
+        proxy.requests = requests;
+        proxy
     }
 
     /// SIGTERM; returns the exit code and every record.

@@ -94,10 +94,13 @@ fn credentials(context: &mut Context<'_>, written: &document::ElasticsearchSink,
     let text = match (&written.api_key, &written.username, &written.password) {
         (None, None, None) => return headers,
         (Some(key), None, None) => {
-            let key = key.expose_secret();
-            // Its id and the key itself, which the header has in Base64.
-            let encoded = if key.contains(':') { STANDARD.encode(key) } else { key.to_owned() };
-            format!("ApiKey {encoded}")
+            match ElasticsearchConfig::api_key(key.expose_secret()) {
+                Ok(value) => drop(headers.insert(AUTHORIZATION, value)),
+                Err(_) => {
+                    context.error(at.key("api_key"), "this cannot be the value of a header").help("copy it again");
+                }
+            }
+            return headers;
         }
         (None, Some(name), Some(password)) if !name.contains(':') => {
             format!("Basic {}", STANDARD.encode(format!("{name}:{}", password.expose_secret())))
@@ -119,7 +122,7 @@ fn credentials(context: &mut Context<'_>, written: &document::ElasticsearchSink,
             return headers;
         }
     };
-    if let Some(value) = sensitive(context, &text.into(), at.key("api_key")) {
+    if let Some(value) = sensitive(context, &text.into(), at.key("password")) {
         headers.insert(AUTHORIZATION, value);
     }
     headers

@@ -1,0 +1,156 @@
+//! The thread of a sink over the network: takes lines from the spool, and delivers them until they are there.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::sink_state::State;
+use super::sinks::{Delivery, Destination, Failure};
+use super::source::Source;
+use super::spool::Taken;
+
+/// First and longest wait before another attempt; each is drawn at random from the upper half of the time.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// Longest time that a sink can ask to wait.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+
+/// How long ending a connection in good order may take.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// One sink's courier; runs on a thread of its own.
+pub(super) struct Courier {
+    /// The sink, as it is named in messages.
+    pub(super) name: String,
+    pub(super) destination: Destination,
+    pub(super) source: Source,
+    pub(super) state: Arc<State>,
+    pub(super) runtime: Runtime,
+    /// Dropped with the courier, which notifies the handles that it has ended.
+    pub(super) done: watch::Sender<()>,
+}
+
+impl Courier {
+    /// Delivers until the sink is closed, and everything that it has is delivered or an attempt fails.
+    pub(super) fn run(mut self) {
+        if let Err(error) = self.source.start(|| Ok(None)) {
+            self.failed(&crate::error_text::system(&error));
+        }
+        loop {
+            let closing = self.state.closing.load(Relaxed);
+            match self.source.take(self.destination.max_batch(), closing) {
+                Ok(Taken::Lines(lines, count)) => {
+                    if !self.deliver(lines, count) {
+                        break;
+                    }
+                }
+                Ok(Taken::Nothing) => {}
+                Ok(Taken::Ended) => break,
+                Err(error) => {
+                    self.failed(&crate::error_text::system(&error));
+                    if closing {
+                        break;
+                    }
+                    self.pause(RETRY.1);
+                }
+            }
+        }
+        let Self { runtime, destination, .. } = &mut self;
+        // What the sink does not say good-bye to in time is not worth more.
+        let _ = runtime.block_on(async { tokio::time::timeout(CLOSE, destination.close()).await });
+        // Writes the cursor.
+        drop(self.source);
+        drop(self.done);
+    }
+
+    /// Delivers lines, trying for as long as it takes. Returns false if it gave up because the sink is being closed; the spool
+    /// keeps the lines.
+    fn deliver(&mut self, lines: Bytes, count: u64) -> bool {
+        self.state.takes(&lines);
+        let bytes = lines.len() as u64;
+        let (mut rest, mut wait) = (lines, RETRY.0);
+        loop {
+            let failure = match self.attempt(rest.clone()) {
+                None => return false,
+                Some(Delivery::Done { rejected }) => {
+                    self.refused(rejected);
+                    break;
+                }
+                Some(Delivery::Partly { rest: left, rejected, failure }) => {
+                    self.refused(rejected);
+                    (rest, wait) = (left, RETRY.0);
+                    failure
+                }
+                Some(Delivery::Failed(failure)) => failure,
+            };
+            let Failure { why, retry_after } = failure;
+            self.failed(&why);
+            if self.state.closing.load(Relaxed) {
+                let lines = self.source.left();
+                tracing::warn!(sink = %self.name, lines, "the audit sink cannot be reached; the spool keeps its lines");
+                return false;
+            }
+            self.pause(retry_after.map_or_else(|| jittered(wait), |asked| asked.min(RETRY_AFTER_MAX)));
+            wait = (wait * 2).min(RETRY.1);
+        }
+        self.source.delivered(|| ());
+        self.state.has_delivered();
+        self.state.records_written.fetch_add(count, Relaxed);
+        self.state.bytes_written.fetch_add(bytes, Relaxed);
+        if self.state.set_error(None) {
+            tracing::info!(sink = %self.name, "the audit sink takes records again");
+        }
+        true
+    }
+
+    /// One attempt; absent if the sink was given up meanwhile.
+    fn attempt(&mut self, lines: Bytes) -> Option<Delivery> {
+        let Self { runtime, destination, state, .. } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                delivery = destination.deliver(lines) => Some(delivery),
+                () = state.given_up() => None,
+            }
+        })
+    }
+
+    /// Waits, but not when the sink is closed.
+    fn pause(&self, time: Duration) {
+        let state = &self.state;
+        self.runtime.block_on(async {
+            let closed = async {
+                loop {
+                    let changed = state.changed.notified();
+                    if state.closing.load(Relaxed) {
+                        return;
+                    }
+                    changed.await;
+                }
+            };
+            // Either way, it goes on.
+            let _ = tokio::time::timeout(time, closed).await;
+        });
+    }
+
+    fn refused(&self, records: u64) {
+        self.state.rejected.fetch_add(records, Relaxed);
+    }
+
+    fn failed(&self, why: &str) {
+        self.state.failures.fetch_add(1, Relaxed);
+        if self.state.set_error(Some(why.to_owned())) {
+            tracing::error!(sink = %self.name, why, "the audit sink does not take records; the spool keeps them");
+        }
+    }
+}
+
+/// A random time in the upper half of this one, so that nodes do not come all at once.
+fn jittered(time: Duration) -> Duration {
+    let chance = u32::try_from(Uuid::now_v7().as_u128() & 0xffff).unwrap_or_default();
+    time / 2 + time / 2 * chance / 0xffff
+}

@@ -1,0 +1,166 @@
+//! OTLP logs over HTTP with Protobuf bodies.
+
+use std::io;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use jiff::Timestamp;
+use prost::Message;
+
+use super::super::config::OtlpConfig;
+use super::batches::{self, Verdict};
+use super::delivery::{Delivery, Failure};
+use super::facts::{Facts, Severity};
+use super::lines::{lines, trimmed};
+use super::post::{Post, complaint, failure};
+use super::rejected::Rejected;
+use crate::egress::Answer;
+use crate::otlp::{AnyValue, KeyValue, LogRecord, LogsRequest, LogsResponse, Resource, ResourceLogs, Scope, ScopeLogs};
+
+/// Media type of requests and responses.
+const PROTOBUF: &str = "application/x-protobuf";
+
+/// A collector.
+pub(in crate::audit) struct Otlp {
+    post: Post,
+    rejected: Rejected,
+    resource: Resource,
+    max_batch: usize,
+    /// Most bytes of lines in one request, as the collector has shown.
+    most: usize,
+}
+
+impl Otlp {
+    pub(super) fn new(config: &OtlpConfig, node: &str) -> io::Result<Self> {
+        let endpoint = &config.endpoint;
+        let uri = format!("{}/v1/logs", endpoint.place());
+        Ok(Self {
+            post: Post::new(endpoint, &uri, PROTOBUF, PROTOBUF)?,
+            rejected: Rejected::at(endpoint.rejected.clone()),
+            resource: Resource::here(node),
+            max_batch: endpoint.max_batch,
+            most: endpoint.max_batch,
+        })
+    }
+
+    pub(super) fn max_batch(&self) -> usize {
+        self.max_batch
+    }
+
+    pub(super) async fn deliver(&mut self, batch: Bytes) -> Delivery {
+        let mut most = self.most;
+        let delivery = batches::deliver(batch, &mut most, &self.rejected, async |part| self.export(&part).await).await;
+        self.most = most;
+        delivery
+    }
+
+    async fn export(&self, part: &Bytes) -> Verdict {
+        let request = request(part, &self.resource, Timestamp::now());
+        let answer = match self.post.send(request.encode_to_vec()).await {
+            Ok(answer) => answer,
+            Err(failure) => return Verdict::Again(failure),
+        };
+        match answer.status {
+            status if status.is_success() => taken(&answer),
+            StatusCode::PAYLOAD_TOO_LARGE => Verdict::TooLarge,
+            // The retryable ones of the specification ("OTLP/HTTP Response"), and others that are not about the records.
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Verdict::Again(failure(&answer, None)),
+            status if status.is_server_error() => Verdict::Again(failure(&answer, None)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Verdict::Again(failure(&answer, Some("check `headers` of this sink")))
+            }
+            status if status.is_client_error() && status != StatusCode::NOT_FOUND => {
+                Verdict::Refused(format!("{status}: {}", complaint(&answer)))
+            }
+            _ => Verdict::Again(failure(&answer, Some("check `endpoint` of this sink"))),
+        }
+    }
+}
+
+/// Reads the response of a success.
+fn taken(answer: &Answer) -> Verdict {
+    let media_type = answer.headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or_default());
+    let ours = media_type.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(PROTOBUF));
+    let response = match LogsResponse::decode(&*answer.body) {
+        Ok(response) if ours || answer.body.is_empty() => response,
+        _ => {
+            let why =
+                format!("this is no response of an OTLP collector: `{media_type}`; check `endpoint` of this sink");
+            return Verdict::Again(Failure::new(why));
+        }
+    };
+    let Some(partial) = response.partial_success else { return Verdict::Taken { rejected: 0 } };
+    let rejected = u64::try_from(partial.rejected_log_records).unwrap_or_default();
+    let said: String = partial.error_message.chars().filter(|c| !c.is_control()).take(300).collect();
+    match rejected {
+        0 if said.is_empty() => {}
+        0 => tracing::warn!(said, "an OTLP collector took the audit records, with a warning"),
+        _ => tracing::error!(rejected, said, "an OTLP collector rejected audit records"),
+    }
+    Verdict::Taken { rejected }
+}
+
+/// The records of a batch.
+fn request(batch: &[u8], resource: &Resource, now: Timestamp) -> LogsRequest {
+    let log_records = lines(batch).map(|line| record(trimmed(line), now)).collect();
+    let scope = Scope { name: "bartizan.audit".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records }];
+    LogsRequest { resource_logs: vec![ResourceLogs { resource: Some(resource.clone()), scope_logs }] }
+}
+
+fn record(line: &[u8], now: Timestamp) -> LogRecord {
+    let facts = Facts::of(line);
+    let (severity_number, severity_text) = match facts.severity() {
+        Severity::Info => (9, "INFO"),
+        Severity::Alert | Severity::Denied => (13, "WARN"),
+        Severity::Error => (17, "ERROR"),
+    };
+    LogRecord {
+        time_unix_nano: facts.at().map_or(0, nanoseconds),
+        observed_time_unix_nano: nanoseconds(now),
+        severity_number,
+        severity_text: severity_text.to_owned(),
+        body: Some(AnyValue::text(String::from_utf8_lossy(line))),
+        attributes: attributes(&facts),
+        trace_id: hexadecimal(&facts.trace.id, 16),
+        span_id: hexadecimal(&facts.span.id, 8),
+        event_name: facts.event.action.into_owned(),
+    }
+}
+
+/// What records are searched by; the whole record is the body.
+fn attributes(facts: &Facts<'_>) -> Vec<KeyValue> {
+    let texts = [
+        ("event.id", &facts.event.id),
+        ("event.kind", &facts.event.kind),
+        ("event.action", &facts.event.action),
+        ("event.outcome", &facts.event.outcome),
+        ("event.reason", &facts.event.reason),
+        ("http.request.method", &facts.http.request.method),
+        ("url.path", &facts.url.path),
+        ("url.domain", &facts.url.domain),
+        ("client.address", &facts.client.ip),
+        ("user.id", &facts.user.id),
+        ("bartizan.consumer", &facts.bartizan.consumer),
+        ("bartizan.api", &facts.bartizan.api),
+        ("bartizan.route", &facts.bartizan.route),
+        ("bartizan.stage", &facts.bartizan.stage),
+    ];
+    let texts = texts.into_iter().filter(|(_, text)| !text.is_empty());
+    let texts = texts.map(|(key, text)| KeyValue::new(key, AnyValue::text(&**text)));
+    let status = facts.http.response.status_code.map(i64::from);
+    texts.chain(status.map(|status| KeyValue::new("http.response.status_code", AnyValue::int(status)))).collect()
+}
+
+fn nanoseconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_nanosecond()).unwrap_or_default()
+}
+
+/// The bytes of an id; none if it is not one of this length.
+fn hexadecimal(text: &str, length: usize) -> Vec<u8> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?);
+    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(pair).collect();
+    bytes.filter(|bytes| bytes.len() == length).unwrap_or_default()
+}

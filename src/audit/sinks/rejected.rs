@@ -1,0 +1,47 @@
+//! The file for records that a sink refuses for good.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use super::lines::trimmed;
+
+/// Longest reason that is kept, in bytes.
+const LONGEST: usize = 1024;
+
+/// A file of JSON lines: `{"error":"…","record":{…}}`.
+pub(super) struct Rejected {
+    path: PathBuf,
+}
+
+impl Rejected {
+    /// The file at this path; it is created when it is needed.
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Appends records with the reasons why they were refused, and waits until they are on disk.
+    ///
+    /// # Errors
+    /// They are not kept, and must not be counted as done.
+    pub(super) fn keep<'a>(&self, records: impl IntoIterator<Item = (&'a [u8], &'a str)>) -> io::Result<()> {
+        let mut text = Vec::new();
+        for (line, why) in records {
+            let why = why.get(..why.floor_char_boundary(LONGEST)).unwrap_or(why);
+            text.extend_from_slice(b"{\"error\":");
+            serde_json::to_writer(&mut text, why)?;
+            text.extend_from_slice(b",\"record\":");
+            text.extend_from_slice(trimmed(line));
+            text.extend_from_slice(b"}\n");
+        }
+        let open = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path);
+        let written = open.and_then(|mut file| {
+            file.write_all(&text)?;
+            file.sync_data()
+        });
+        written.map_err(|error| {
+            io::Error::new(error.kind(), format!("rejected records cannot be kept in {}: {error}", self.path.display()))
+        })
+    }
+}

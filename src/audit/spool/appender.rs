@@ -1,0 +1,112 @@
+//! Appends sealed lines: the sealer's end of the spool.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Position, RECENT, Recent, SEGMENT, Spool, create};
+
+/// Writes segments. There is one.
+pub(in crate::audit) struct Appender {
+    spool: Arc<Spool>,
+    file: File,
+    end: Position,
+    /// Something was written that may not be on disk.
+    dirty: bool,
+    /// Bytes that there were when it was full for this size. Until there are fewer, nothing fits: otherwise a small batch would
+    /// now and then, between large ones.
+    full: Option<(u64, u64)>,
+}
+
+/// Why lines were not appended. None of them were.
+#[derive(Debug)]
+pub(in crate::audit) enum AppendError {
+    /// The spool is as large as it may be.
+    Full,
+    /// The system refuses.
+    Io(io::Error),
+}
+
+impl std::fmt::Display for AppendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full => f.write_str("it has the size that the policy allows"),
+            Self::Io(error) => f.write_str(&crate::error_text::system(error)),
+        }
+    }
+}
+
+impl Appender {
+    pub(super) fn new(spool: &Arc<Spool>, end: Position) -> io::Result<Self> {
+        let file = create(&spool.segment(end.segment))?;
+        Ok(Self { spool: Arc::clone(spool), file, end, dirty: false, full: None })
+    }
+
+    /// The spool.
+    pub(in crate::audit) fn spool(&self) -> &Arc<Spool> {
+        &self.spool
+    }
+
+    /// Appends whole lines in one write: all of them, or none. The spool then has at most `size` bytes.
+    pub(in crate::audit) fn append(&mut self, lines: &Bytes, count: u64, size: u64) -> Result<(), AppendError> {
+        let bytes = self.spool.bytes();
+        let still_full = self.full.is_some_and(|(full, of)| of == size && bytes >= full);
+        if still_full || bytes + lines.len() as u64 > size {
+            self.full = Some((bytes, size));
+            return Err(AppendError::Full);
+        }
+        self.full = None;
+        if self.end.offset >= (size / 8).clamp(SEGMENT.0, SEGMENT.1) {
+            self.roll().map_err(AppendError::Io)?;
+        }
+        if let Err(error) = self.file.write_all_at(lines, self.end.offset) {
+            // Readers do not look past the end, and the next lines overwrite what was written.
+            let _ = self.file.set_len(self.end.offset);
+            return Err(AppendError::Io(error));
+        }
+        self.dirty = true;
+        let recent = Recent { start: self.end, lines: lines.clone(), count };
+        self.end.offset += lines.len() as u64;
+        self.end.line += count;
+        let mut state = self.spool.lock();
+        state.end = self.end;
+        state.recent.push_back(recent);
+        let mut bytes: usize = state.recent.iter().map(|recent| recent.lines.len()).sum();
+        while bytes > RECENT
+            && let Some(oldest) = state.recent.pop_front()
+        {
+            bytes -= oldest.lines.len();
+        }
+        if let Some((_, bytes)) = state.segments.back_mut() {
+            *bytes = self.end.offset;
+        }
+        // A wake-up that nobody waits for would still be a system call.
+        if state.waiting > 0 {
+            self.spool.appended.notify_all();
+        }
+        Ok(())
+    }
+
+    /// Starts the next segment.
+    fn roll(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        let next = Position { line: self.end.line, segment: self.end.line, offset: 0 };
+        self.file = create(&self.spool.segment(next.segment))?;
+        // Left by a process that was killed between making and using it.
+        self.file.set_len(0)?;
+        File::open(&self.spool.folder)?.sync_all()?;
+        self.end = next;
+        let mut state = self.spool.lock();
+        state.segments.push_back((next.segment, 0));
+        state.end = next;
+        Ok(())
+    }
+
+    /// Makes sure that everything appended is on disk.
+    pub(in crate::audit) fn sync(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.dirty) { self.file.sync_data() } else { Ok(()) }
+    }
+}

@@ -1,0 +1,76 @@
+//! How far a sink has got, on disk.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Position, create};
+use crate::audit::chain::hash_of;
+
+/// A cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cursor {
+    /// The sink, for messages.
+    pub(super) sink: String,
+    /// The first line that it does not have.
+    pub(super) position: Position,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    sink: String,
+    line: u64,
+    segment: u64,
+    offset: u64,
+}
+
+/// The name of a sink's cursor: the first 16 hexadecimal digits of the SHA-256 of what it is called.
+pub(super) fn name(sink: &str) -> String {
+    hash_of(sink.as_bytes()).iter().take(16).map(|digit| char::from(*digit)).collect()
+}
+
+impl Cursor {
+    /// Writes it, so that there is always a whole one.
+    pub(super) fn write(&self, folder: &Path, name: &str) -> io::Result<()> {
+        let Position { line, segment, offset } = self.position;
+        let written = Written { sink: self.sink.clone(), line, segment, offset };
+        let (next, path) = (folder.join(format!("{name}.cursor.next")), folder.join(format!("{name}.cursor")));
+        let mut file = create(&next)?;
+        file.set_len(0)?;
+        file.write_all(&serde_json::to_vec(&written)?)?;
+        fs::rename(next, path)
+    }
+
+    /// Reads all cursors of a folder whose lines are from the segment `first` to `end`. One that cannot be read, or is of lines
+    /// that are not there, starts with the first line: doubled is better than lost.
+    pub(super) fn all(folder: &Path, first: u64, end: Position) -> io::Result<BTreeMap<String, Self>> {
+        let mut cursors = BTreeMap::new();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            let Some(name) = file.strip_suffix(".cursor") else { continue };
+            let beginning = Position { line: first, segment: first, offset: 0 };
+            let cursor = match read(&path) {
+                Ok(cursor) if cursor.position.segment >= first => Self { position: cursor.position.min(end), ..cursor },
+                Ok(cursor) => Self { position: beginning, ..cursor },
+                Err(error) => {
+                    tracing::warn!(
+                        path = %path.display(), %error,
+                        "a cursor of the audit spool cannot be read: its sink gets again what the spool has"
+                    );
+                    Self { sink: name.to_owned(), position: beginning }
+                }
+            };
+            cursors.insert(name.to_owned(), cursor);
+        }
+        Ok(cursors)
+    }
+}
+
+fn read(path: &Path) -> io::Result<Cursor> {
+    let Written { sink, line, segment, offset } = serde_json::from_reader(io::BufReader::new(File::open(path)?))?;
+    Ok(Cursor { sink, position: Position { line, segment, offset } })
+}

@@ -1,0 +1,207 @@
+//! Reads the lines that a sink does not have yet.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Position, Recent, Spool, cursor};
+use crate::audit::chain::Hash;
+use crate::audit::sealed_line::{LINE_MAX, SealedLine};
+
+/// How long a former reader of the same sink may take to end.
+const FORMER: Duration = Duration::from_secs(60);
+
+/// A sink's end of the spool.
+pub(in crate::audit) struct Reader {
+    spool: Arc<Spool>,
+    /// Name of the cursor.
+    name: String,
+    /// The sink has everything before this.
+    delivered: Position,
+    /// Everything before this was handed out.
+    taken: Position,
+    /// Where the lines that were handed out last start.
+    piece: Position,
+    /// The segment that is read.
+    file: Option<(u64, File)>,
+    /// The last wake-up that was seen.
+    wakes: u64,
+    /// How long lines may wait for more, once there are some: each wake-up then moves many.
+    linger: Duration,
+}
+
+/// What a reader gets.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::audit) enum Taken {
+    /// Whole lines, and their number.
+    Lines(Bytes, u64),
+    /// Nothing: somebody wants the reader to look up.
+    Nothing,
+    /// There is nothing more, and `ends` was true.
+    Ended,
+}
+
+impl Reader {
+    /// Takes the cursor of a sink that is registered. Waits until its former reader has ended.
+    ///
+    /// # Errors
+    /// The sink is not registered, or its former reader does not end.
+    pub(in crate::audit) fn new(spool: &Arc<Spool>, sink: &str, linger: Duration) -> io::Result<Self> {
+        let name = cursor::name(sink);
+        let position = spool.take_cursor(&name, Instant::now() + FORMER);
+        let delivered = position.ok_or_else(|| io::Error::other("its place in the audit spool is in use"))?;
+        Ok(Self {
+            spool: Arc::clone(spool),
+            name,
+            delivered,
+            taken: delivered,
+            piece: delivered,
+            file: None,
+            wakes: 0,
+            linger,
+        })
+    }
+
+    /// Lines that the sink does not have yet.
+    pub(in crate::audit) fn left(&self) -> u64 {
+        self.spool.end().saturating_sub(self.delivered.line)
+    }
+
+    /// Waits for lines, and takes at most `most` bytes of them, but at least one. With `ends`, it does not wait.
+    ///
+    /// # Errors
+    /// The spool cannot be read. It can be tried again.
+    pub(in crate::audit) fn take(&mut self, most: usize, ends: bool) -> io::Result<Taken> {
+        let spool = Arc::clone(&self.spool);
+        let end = {
+            let mut state = spool.lock();
+            let mut waited = false;
+            while state.end == self.taken && state.wakes == self.wakes && !ends {
+                waited = true;
+                state.waiting += 1;
+                state = spool.appended.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.waiting -= 1;
+            }
+            if waited && state.wakes == self.wakes {
+                let more = |state: &mut super::State| state.wakes == self.wakes;
+                let waited = spool.appended.wait_timeout_while(state, self.linger, more);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            self.wakes = state.wakes;
+            if state.end == self.taken {
+                return Ok(if ends { Taken::Ended } else { Taken::Nothing });
+            }
+            self.enter_segment(&state.segments, state.end);
+            let mut recent = state.recent.iter().filter(|recent| recent.lines.len() <= most);
+            if let Some(Recent { lines, count, .. }) = recent.find(|recent| recent.start == self.taken) {
+                self.piece = self.taken;
+                self.taken.offset += lines.len() as u64;
+                self.taken.line += count;
+                return Ok(Taken::Lines(lines.clone(), *count));
+            }
+            state.end
+        };
+        self.read(most, end)
+    }
+
+    /// Goes on to the next segment at the end of one, and past segments that are gone.
+    fn enter_segment(&mut self, segments: &std::collections::VecDeque<(u64, u64)>, end: Position) {
+        let current = segments.iter().find(|(first, _)| *first == self.taken.segment);
+        if self.taken.segment == end.segment || current.is_some_and(|(_, bytes)| self.taken.offset < *bytes) {
+            return;
+        }
+        let next =
+            segments.iter().find(|(first, _)| *first > self.taken.segment).map_or(end.segment, |(first, _)| *first);
+        if next > self.taken.line {
+            let lines = next - self.taken.line;
+            tracing::error!(lines, "lines of the audit spool are gone: somebody removed a segment");
+        }
+        self.taken = Position { line: next, segment: next, offset: 0 };
+    }
+
+    fn read(&mut self, most: usize, end: Position) -> io::Result<Taken> {
+        let Position { segment, offset, .. } = self.taken;
+        self.piece = self.taken;
+        if self.file.as_ref().is_none_or(|(open, _)| *open != segment) {
+            self.file = Some((segment, File::open(self.spool.segment(segment))?));
+        }
+        let Some((_, file)) = &self.file else { return Ok(Taken::Nothing) };
+        let length = if segment == end.segment { end.offset } else { file.metadata()?.len() };
+        let available = usize::try_from(length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; available.min(most)];
+        let whole = loop {
+            file.read_exact_at(&mut bytes, offset)?;
+            if let Some(last) = memchr::memrchr(b'\n', &bytes) {
+                break last + 1;
+            }
+            // One line alone is longer than that.
+            if bytes.len() >= available || bytes.len() > LINE_MAX {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line of the audit spool has no end"));
+            }
+            bytes.resize((bytes.len() * 2).min(available), 0);
+        };
+        bytes.truncate(whole);
+        let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
+        self.taken.offset += whole as u64;
+        self.taken.line += lines;
+        Ok(Taken::Lines(bytes.into(), lines))
+    }
+
+    /// The sink has everything that was taken.
+    pub(in crate::audit) fn delivered(&mut self) {
+        self.delivered = self.taken;
+        if let Some(entry) = self.spool.lock().cursors.get_mut(&self.name) {
+            entry.delivered = self.taken;
+        }
+    }
+
+    /// Whether a segment was finished since [`keep`](Self::keep) wrote the cursor.
+    pub(in crate::audit) fn is_past_segment(&self) -> bool {
+        self.spool
+            .lock()
+            .cursors
+            .get(&self.name)
+            .is_some_and(|entry| entry.cursor.position.segment < self.delivered.segment)
+    }
+
+    /// Writes the cursor to disk, so that what was delivered is not delivered again.
+    pub(in crate::audit) fn keep(&self) {
+        if let Err(error) = self.spool.keep(&self.name, self.delivered) {
+            tracing::error!(%error, "a cursor of the audit spool could not be written; its sink may get lines twice");
+        }
+    }
+
+    /// Goes on after the line with this hash, if it is among those that the sink should not have yet.
+    ///
+    /// # Errors
+    /// The spool cannot be read.
+    pub(in crate::audit) fn skip_past(&mut self, hash: &Hash) -> io::Result<()> {
+        const PIECE: usize = 1 << 20;
+        let start = self.taken;
+        while let Taken::Lines(bytes, _) = self.take(PIECE, true)? {
+            let mut place = self.piece;
+            for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+                place.offset += line.len() as u64;
+                place.line += 1;
+                if line.strip_suffix(b"\n").and_then(SealedLine::parse).is_some_and(|sealed| sealed.hash == *hash) {
+                    self.taken = place;
+                    self.delivered();
+                    return Ok(());
+                }
+            }
+        }
+        self.taken = start;
+        Ok(())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.keep();
+        self.spool.let_go(&self.name);
+    }
+}

@@ -1,0 +1,240 @@
+use super::super::chain::Chain;
+use super::super::chain::tests::{names, unsealed};
+use super::*;
+
+/// Large enough for all tests but those that fill it.
+const SIZE: u64 = 1 << 30;
+
+/// A spool with a chain, as the sealer has them.
+struct Sealed {
+    appender: Appender,
+    chain: Chain,
+}
+
+impl Sealed {
+    fn open(folder: &Path, run: &str) -> (Self, Found) {
+        let Opened { appender, last, torn } = Spool::open(folder).unwrap();
+        let last = last.map(|(stream, sequence, _)| (stream, sequence));
+        (Self { appender, chain: Chain::new(run, None) }, Found { last, torn })
+    }
+
+    fn spool(&self) -> &Arc<Spool> {
+        self.appender.spool()
+    }
+
+    /// Appends a line for each name.
+    fn append(&mut self, names: &[&str]) -> Result<(), AppendError> {
+        let mut out = Vec::new();
+        let last = self.chain.last;
+        self.chain.seal(names.iter().map(|name| unsealed(name)).collect::<String>().as_bytes(), &mut out);
+        let appended = self.appender.append(&out.into(), names.len() as u64, SIZE);
+        if appended.is_err() {
+            self.chain.last = last;
+        }
+        appended
+    }
+}
+
+struct Found {
+    last: Option<(Box<str>, u64)>,
+    torn: u64,
+}
+
+fn reader(spool: &Arc<Spool>, sink: &str) -> Reader {
+    spool.register(sink).unwrap();
+    Reader::new(spool, sink, Duration::ZERO).unwrap()
+}
+
+/// Takes everything that is there.
+fn taken(reader: &mut Reader, most: usize) -> Vec<String> {
+    let mut all = Vec::new();
+    while let Taken::Lines(lines, count) = reader.take(most, true).unwrap() {
+        let lines = names(&lines);
+        assert_eq!(lines.len() as u64, count);
+        all.extend(lines);
+    }
+    all
+}
+
+#[test]
+fn each_sink_gets_every_line_once_at_its_own_pace() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let (mut fast, mut slow) = (reader(sealed.spool(), "fast"), reader(sealed.spool(), "slow"));
+    sealed.append(&["1", "2"]).unwrap();
+    assert_eq!(taken(&mut fast, 1), ["1", "2"], "at least one line is taken, however little is asked for");
+    fast.delivered();
+    sealed.append(&["3"]).unwrap();
+    assert_eq!(
+        (taken(&mut slow, 1 << 20), taken(&mut fast, 1 << 20)),
+        (vec!["1".into(), "2".into(), "3".into()], vec!["3".to_owned()])
+    );
+    assert_eq!((fast.left(), slow.left(), sealed.spool().left("fast")), (1, 3, 1), "until it is delivered");
+    fast.delivered();
+    assert_eq!(fast.left(), 0);
+}
+
+#[test]
+fn a_place_outlives_the_process_and_what_was_not_delivered_comes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+        let mut sink = reader(sealed.spool(), "sink");
+        sealed.append(&["1", "2"]).unwrap();
+        taken(&mut sink, 1 << 20);
+        sink.delivered();
+        sealed.append(&["3"]).unwrap();
+        taken(&mut sink, 1 << 20);
+        assert!(Spool::open(folder.path()).is_err(), "another process is kept out");
+    }
+    let (mut sealed, opened) = Sealed::open(folder.path(), "a/2");
+    assert_eq!((opened.last, opened.torn), (Some(("a/1".into(), 3)), 0));
+    sealed.append(&["4"]).unwrap();
+    let mut sink = reader(sealed.spool(), "sink");
+    assert_eq!(taken(&mut sink, 1 << 20), ["3", "4"]);
+    // A sink that comes later starts with the lines that come after it.
+    let mut later = reader(sealed.spool(), "later");
+    sealed.append(&["5"]).unwrap();
+    assert_eq!(taken(&mut later, 1 << 20), ["5"]);
+}
+
+#[test]
+fn a_torn_end_is_cut() {
+    // What a machine that stops leaves: a piece of a line, blocks of zeros, a line that was written in part, and all of it.
+    let whole = {
+        let (mut chain, mut out) = (Chain::new("a/1", None), Vec::new());
+        chain.seal((unsealed("1") + &unsealed("2")).as_bytes(), &mut out);
+        out
+    };
+    let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let zeros = [whole.as_slice(), &[0; 100]].concat();
+    let hole = [&whole[..first], &[0; 50], &whole[first + 50..]].concat();
+    for (text, lines) in [
+        (whole.clone(), 2),
+        (whole[..whole.len() - 1].to_vec(), 1),
+        (whole[..first + 10].to_vec(), 1),
+        (whole[..10].to_vec(), 0),
+        (zeros, 2),
+        (hole, 1),
+        (b"\n\n\n".to_vec(), 0),
+        (Vec::new(), 0),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(format!("{:020}.jsonl", 7)), &text).unwrap();
+        let (mut sealed, opened) = Sealed::open(folder.path(), "a/2");
+        assert_eq!(opened.last.map_or(0, |(_, sequence)| sequence), lines);
+        let kept = if lines == 2 { whole.len() } else { first * usize::try_from(lines).unwrap() };
+        assert_eq!(opened.torn, (text.len() - kept) as u64);
+        assert_eq!(sealed.spool().end(), 7 + lines);
+        // A cursor of lines that are not there any more, and one that cannot be read.
+        let mut sink = reader(sealed.spool(), "sink");
+        sealed.append(&["3"]).unwrap();
+        assert_eq!(taken(&mut sink, 1 << 20), ["3"]);
+    }
+}
+
+#[test]
+fn damaged_cursors_double_and_do_not_lose() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+        let (mut one, mut two) = (reader(sealed.spool(), "one"), reader(sealed.spool(), "two"));
+        sealed.append(&["1", "2"]).unwrap();
+        for sink in [&mut one, &mut two] {
+            taken(sink, 1 << 20);
+            sink.delivered();
+        }
+    }
+    let path = |sink| folder.path().join(format!("{}.cursor", cursor::name(sink)));
+    fs::write(path("one"), "{\"sink\":\"one\"").unwrap();
+    fs::write(path("two"), r#"{"sink":"two","line":900,"segment":800,"offset":5}"#).unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/2");
+    sealed.append(&["3"]).unwrap();
+    assert_eq!(taken(&mut reader(sealed.spool(), "one"), 1 << 20), ["1", "2", "3"]);
+    assert_eq!(taken(&mut reader(sealed.spool(), "two"), 1 << 20), ["3"]);
+}
+
+#[test]
+fn segments_are_removed_once_every_sink_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let (mut one, mut two) = (reader(sealed.spool(), "one"), reader(sealed.spool(), "two"));
+    let long = "x".repeat(100_000);
+    let count = |folder: &Path| {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".jsonl")).count()
+    };
+    let mut out = Vec::new();
+    sealed.chain.seal(unsealed(&long).as_bytes(), &mut out);
+    let out = Bytes::from(out);
+    let size = 8 * SEGMENT.0;
+    let mut appended = 0;
+    while sealed.appender.append(&out, 1, size).is_ok() {
+        appended += 1;
+    }
+    // It is full, and no larger than it may be.
+    let bytes: u64 = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert!(appended > 70 && bytes <= size + 1000, "{appended} {bytes}");
+    assert!(matches!(sealed.appender.append(&out, 1, size), Err(AppendError::Full)));
+    assert_eq!(count(folder.path()), 8);
+    let mut got = 0;
+    for sink in [&mut one, &mut two] {
+        while let Taken::Lines(lines, count) = sink.take(300_000, true).unwrap() {
+            assert_eq!(lines.len() as u64, count * out.len() as u64);
+            got += count;
+            sink.delivered();
+            sink.keep();
+        }
+    }
+    assert_eq!((got, count(folder.path())), (2 * appended, 1));
+    assert!(sealed.appender.append(&out, 1, size).is_ok());
+    // A sink that is gone holds nothing up.
+    drop(two);
+    sealed.spool().retain(&["one".to_owned()]);
+    while sealed.appender.append(&out, 1, size).is_ok() {}
+    while let Taken::Lines(..) = one.take(1 << 20, true).unwrap() {
+        one.delivered();
+        one.keep();
+    }
+    assert_eq!(count(folder.path()), 1);
+}
+
+#[test]
+fn a_sink_that_is_taken_up_again_goes_on_after_its_last_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    sealed.append(&["1", "2", "3", "4"]).unwrap();
+    let Taken::Lines(lines, _) = sink.take(1 << 20, true).unwrap() else { panic!() };
+    let hash = |number: usize| {
+        let line = lines.split(|byte| *byte == b'\n').nth(number - 1).unwrap();
+        super::super::sealed_line::SealedLine::parse(line).unwrap().hash
+    };
+    // Nothing was delivered, as far as the cursor knows; but the sink has the third line.
+    drop(sink);
+    for (has, left) in [(hash(3), vec!["4"]), ([b'0'; 64], vec!["4"]), (hash(4), vec![])] {
+        let mut sink = reader(sealed.spool(), "sink");
+        sink.skip_past(&has).unwrap();
+        assert_eq!(taken(&mut sink, 1 << 20), left);
+    }
+}
+
+#[test]
+fn a_reader_waits_for_lines_for_a_call_and_for_its_predecessor() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    let spool = Arc::clone(sealed.spool());
+    let waiting = std::thread::spawn(move || (sink.take(1 << 20, false).unwrap(), sink));
+    spool.wake();
+    let (woken, mut sink) = waiting.join().unwrap();
+    assert_eq!(woken, Taken::Nothing);
+    let waiting = std::thread::spawn(move || (sink.take(1 << 20, false).unwrap(), sink));
+    sealed.append(&["1"]).unwrap();
+    let (got, sink) = waiting.join().unwrap();
+    assert!(matches!(got, Taken::Lines(_, 1)));
+    // The next reader of the same sink gets its place, and the lines that were not delivered.
+    let next = std::thread::spawn(move || taken(&mut reader(&spool, "sink"), 1 << 20));
+    drop(sink);
+    assert_eq!(next.join().unwrap(), ["1"]);
+}
