@@ -156,7 +156,7 @@ impl Trail {
     }
 
     /// Name of this host.
-    pub(super) fn node(&self) -> &str {
+    pub(crate) fn node(&self) -> &str {
         &self.node
     }
 

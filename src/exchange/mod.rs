@@ -6,7 +6,6 @@
 
 mod certificate_name;
 mod clock;
-#[allow(dead_code)] // Spans will use the rest.
 mod trace_context;
 
 use std::fmt;
@@ -22,7 +21,9 @@ use rustls::pki_types::CertificateDer;
 use uuid::Uuid;
 
 pub(crate) use self::certificate_name::CertificateName;
-pub(crate) use self::trace_context::{SpanId, TraceContext, TraceId};
+#[cfg(test)]
+pub(crate) use self::trace_context::Parent;
+pub(crate) use self::trace_context::{SpanId, TRACEPARENT_LENGTH, TraceContext, TraceId, is_tracestate};
 
 /// W3C Trace Context §3.2: the caller's span.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -233,6 +234,11 @@ impl Exchange {
             user_agent: None,
             trace: TraceContext::begin(id),
         }
+    }
+
+    /// Begins a trace here, whatever the caller says.
+    pub(crate) fn begin_trace(&mut self) {
+        self.trace = TraceContext::begin(uuid_at(self.at));
     }
 
     /// Sets another time, for a rehearsed request.

@@ -6,7 +6,7 @@ use http::header::HeaderValue;
 use uuid::Uuid;
 
 /// Length of a `traceparent` of version 00.
-const LENGTH: usize = 55;
+pub(crate) const TRACEPARENT_LENGTH: usize = 55;
 /// Most members of a `tracestate` (§3.3.1.1).
 const MEMBERS: usize = 32;
 
@@ -61,13 +61,12 @@ impl TraceContext {
     }
 
     /// A `traceparent` (§3.2) with this parent, of version 00.
-    pub(crate) fn traceparent(&self, parent: SpanId, sampled: bool) -> [u8; LENGTH] {
+    pub(crate) fn traceparent(&self, parent: SpanId, sampled: bool) -> [u8; TRACEPARENT_LENGTH] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        if let Some(digits) = text.get_mut(3..35) {
-            hexadecimal(self.trace.0, digits);
-        }
-        if let Some(digits) = text.get_mut(36..52) {
-            hexadecimal(parent.0.into(), digits);
+        for (place, id) in [(3..35, self.trace.text().as_bytes()), (36..52, parent.text().as_bytes())] {
+            if let Some(digits) = text.get_mut(place) {
+                digits.copy_from_slice(id);
+            }
         }
         let [.., last] = &mut text;
         *last += u8::from(sampled);
@@ -84,7 +83,7 @@ fn mixed(mut number: u64) -> u64 {
 
 /// Reads a `traceparent` (§3.2.2). A later version may have more after a further hyphen (§4.3).
 fn parse(text: &[u8]) -> Option<(TraceId, Parent)> {
-    let (known, rest) = text.split_at_checked(LENGTH)?;
+    let (known, rest) = text.split_at_checked(TRACEPARENT_LENGTH)?;
     let [v1, v2, b'-', known @ ..] = known else { return None };
     let (trace, known) = known.split_at_checked(32)?;
     let (b'-', known) = known.split_first()? else { return None };
@@ -115,13 +114,19 @@ fn number(digits: &[u8]) -> Option<u128> {
     Some(number)
 }
 
-/// Writes a number into all of `digits`, the last ones last.
-fn hexadecimal(mut number: u128, digits: &mut [u8]) {
-    for digit in digits.iter_mut().rev() {
-        let value = (number & 0xf) as u8;
-        *digit = if value < 10 { b'0' + value } else { b'a' - 10 + value };
-        number >>= 4;
-    }
+/// The 16 hexadecimal digits of a number: eight at once, because every record has some.
+fn digits(number: u64) -> [u8; 16] {
+    let eight = |number: u64| {
+        // One digit in each byte.
+        let number = (number << 16 | number) & 0x0000_ffff_0000_ffff;
+        let number = (number << 8 | number) & 0x00ff_00ff_00ff_00ff;
+        let number = (number << 4 | number) & 0x0f0f_0f0f_0f0f_0f0f;
+        // 1 in each byte that is above 9: letters come 39 after where the digits would go on.
+        let letters = (number + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+        number + 0x3030_3030_3030_3030 + letters * 39
+    };
+    let both = u128::from(eight(number >> 32)) << 64 | u128::from(eight(number & 0xffff_ffff));
+    both.to_be_bytes()
 }
 
 /// An id in hexadecimal.
@@ -129,29 +134,27 @@ fn hexadecimal(mut number: u128, digits: &mut [u8]) {
 pub(crate) struct Hexadecimal<const N: usize>([u8; N]);
 
 impl<const N: usize> Hexadecimal<N> {
-    fn of(number: u128) -> Self {
-        let mut digits = [0; N];
-        hexadecimal(number, &mut digits);
-        Self(digits)
-    }
-
-    /// Its digits.
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+    /// Its digits, in ASCII.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
 impl TraceId {
     /// 32 digits in lower case.
     pub(crate) fn text(self) -> Hexadecimal<32> {
-        Hexadecimal::of(self.0)
+        let mut text = [0; 32];
+        let (high, low) = text.split_at_mut(16);
+        high.copy_from_slice(&digits((self.0 >> 64) as u64));
+        low.copy_from_slice(&digits(self.0 as u64));
+        Hexadecimal(text)
     }
 }
 
 impl SpanId {
     /// 16 digits in lower case.
     pub(crate) fn text(self) -> Hexadecimal<16> {
-        Hexadecimal::of(self.0.into())
+        Hexadecimal(digits(self.0))
     }
 }
 
@@ -195,6 +198,8 @@ fn is_key(key: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -223,7 +228,7 @@ mod tests {
         ] {
             let context = here().continue_from(fields(&[&text]).iter());
             let parent = Parent { span: SpanId(0x00f0_67aa_0ba9_02b7), sampled };
-            assert_eq!((context.trace.text().as_str(), context.parent), (TRACE, Some(parent)), "{text}");
+            assert_eq!((context.trace.text().as_bytes(), context.parent), (TRACE.as_bytes(), Some(parent)), "{text}");
             assert_eq!(context.span, here().span);
         }
         for text in [
@@ -268,9 +273,15 @@ mod tests {
         let context = here();
         for (sampled, flags) in [(true, "01"), (false, "00")] {
             let text = String::from_utf8(context.traceparent(context.span, sampled).to_vec()).unwrap();
-            let (trace, span) = (context.trace.text(), context.span.text());
-            assert_eq!(text, format!("00-{}-{}-{flags}", trace.as_str(), span.as_str()));
+            assert_eq!(text, format!("00-{:032x}-{:016x}-{flags}", context.trace.0, context.span.0));
             assert_eq!(parse(text.as_bytes()), Some((context.trace, Parent { span: context.span, sampled })));
+        }
+    }
+
+    #[test]
+    fn digits_are_hexadecimal() {
+        for number in [0, 1, 9, 10, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, 0x9999_aaaa_0f0f_f0f0, u64::MAX] {
+            assert_eq!(digits(number), *format!("{number:016x}").as_bytes());
         }
     }
 
@@ -286,6 +297,43 @@ mod tests {
             let set = contexts.iter().filter(|context| context.trace.0 as u64 >> bit & 1 == 1).count();
             // Eight standard deviations.
             assert!((820..1180).contains(&set), "bit {bit} is set in {set} of 2000");
+        }
+    }
+
+    proptest! {
+        /// As the grammar says it, by other means.
+        #[test]
+        fn what_is_read_matches_the_grammar(
+            text in "[0c]{2}-[0a]{31,33}-[0f]{15,17}-[01]{2}(-|[.]|-x)?|[ -~]{0,60}",
+            place in 0..60usize,
+            byte in any::<u8>(),
+        ) {
+            const GRAMMAR: &str = "^(?:00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}|\
+                [0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-[^\\n]*)?)$";
+            let grammar = regex_automata::meta::Regex::new(GRAMMAR).unwrap();
+            let mut bytes = text.into_bytes();
+            for changed in [false, true] {
+                if changed && let Some(old) = bytes.get_mut(place) {
+                    *old = if byte.is_ascii_graphic() { byte } else { b'0' };
+                }
+                let text = std::str::from_utf8(&bytes).unwrap();
+                let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+                let fits = grammar.is_match(text)
+                    && !text.starts_with("ff")
+                    && (!text.starts_with("00") || text.len() == TRACEPARENT_LENGTH)
+                    && !zero(&text[3..35])
+                    && !zero(&text[36..52]);
+                prop_assert_eq!(parse(&bytes).is_some(), fits, "{}", text);
+            }
+        }
+
+        #[test]
+        fn members_match_the_grammar(member in "[a-z0-9@_*/-]{0,5}=?[ -~]{0,4}|[ -~]{0,8}|[a-z]{1,3}@[a-z]{13,15}=1") {
+            const GRAMMAR: &str = "^(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})=\
+                [\\x20-\\x2b\\x2d-\\x3c\\x3e-\\x7e]{0,255}[\\x21-\\x2b\\x2d-\\x3c\\x3e-\\x7e]$";
+            let trimmed = member.trim();
+            let fits = regex_automata::meta::Regex::new(GRAMMAR).unwrap().is_match(trimmed);
+            prop_assert_eq!(is_member(trimmed.as_bytes()), fits, "{}", trimmed);
         }
     }
 

@@ -89,6 +89,7 @@ mod threat_model;
 mod timeouts;
 mod tls;
 mod tls_files;
+mod traces;
 mod upstream;
 mod urls;
 mod users;

@@ -60,8 +60,11 @@ pub(in crate::audit) fn write(out: &mut Vec<u8>, record: &Record<'_>, node: &str
     line.object(key!("organization"), |line| line.text(key!("name"), record.organization));
     line.object(key!("tls"), |line| line.word(key!("version"), record.tls_version));
     if let Some((trace, span)) = record.trace {
-        line.object(key!("trace"), |line| line.word(key!("id"), Some(trace.text().as_str())));
-        line.object(key!("span"), |line| line.word(key!("id"), Some(span.text().as_str())));
+        line.raw(",\"trace\":{\"id\":\"");
+        line.out.extend_from_slice(trace.text().as_bytes());
+        line.raw("\"},\"span\":{\"id\":\"");
+        line.out.extend_from_slice(span.text().as_bytes());
+        line.raw("\"}");
     }
     line.observer(node);
     line.end(|line| bartizan(line, record, node), |line| event(line, record));
