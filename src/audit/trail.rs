@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use super::batch::Batch;
 use super::chain::Hash;
 use super::config::{AuditConfig, SinkConfig, SpoolConfig};
 use super::record::Follows;
@@ -19,8 +20,7 @@ use super::rotation;
 use super::sealed_line::FileEnd;
 use super::sealer::{Outlets, Sealer};
 use super::sink::{GRACE, Sink};
-use super::spool::{Appender, Opened, Spool};
-use super::batch::Batch;
+use super::spool::{self, Appender, Opened, Spool};
 #[cfg(test)]
 use super::writer::Output;
 use crate::error_text;
@@ -320,7 +320,7 @@ impl Beginning {
         let Some(SpoolConfig { path, .. }) = &config.spool else {
             return Ok(Self { follows: follows(&config.sinks), appender: None });
         };
-        let opened = Spool::open(path).map_err(|error| OpenError { path: Some(path.clone()), error })?;
+        let opened = spool::open(path).map_err(|error| OpenError { path: Some(path.clone()), error })?;
         let Opened { appender, last, torn, .. } = opened;
         let follows = last.map(|(stream, sequence, hash)| (Follows { stream, sequence, torn }, hash));
         Ok(Self { follows, appender: Some(appender) })

@@ -139,6 +139,7 @@ fn page_of_a_busy_proxy() -> String {
         .with("roles: { reader: [orders:read] }\nconsumers: { acme: { roles: [reader], plan: free } }")
         .listen(r#"{ address: "127.0.0.1:0" }"#)
         .listen(r#"{ address: "127.0.0.2:0", tls: { certificate: c.pem, key: k.pem } }"#)
+        .audit("{ spool: { path: spool }, to: [file: { path: audit.jsonl }] }")
         .file("c.pem", certified.certificate)
         .file("k.pem", certified.key)
         .open("GET /open")

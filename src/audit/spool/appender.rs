@@ -7,7 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Position, RECENT, Recent, SEGMENT, Spool, create};
+use super::files::{Position, create};
+use super::shared::{Recent, Spool};
+
+/// Smallest and largest size of a segment in bytes; otherwise an eighth of the spool.
+pub(super) const SEGMENT: (u64, u64) = (1 << 20, 64 << 20);
+
+/// Most bytes of lines that are in memory beside the disk.
+const RECENT: usize = 1 << 20;
 
 /// Writes segments. There is one.
 pub(in crate::audit) struct Appender {

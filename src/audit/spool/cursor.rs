@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Position, create};
+use super::files::{Position, create};
 use crate::audit::chain::hash_of;
 
 /// A cursor.

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Position, Recent, Spool, cursor};
+use super::cursor;
+use super::files::Position;
+use super::shared::{Recent, Spool, State};
 use crate::audit::chain::Hash;
 use crate::audit::sealed_line::{LINE_MAX, SealedLine};
 
@@ -87,7 +89,7 @@ impl Reader {
                 state.waiting -= 1;
             }
             if waited && state.wakes == self.wakes {
-                let more = |state: &mut super::State| state.wakes == self.wakes;
+                let more = |state: &mut State| state.wakes == self.wakes;
                 let waited = spool.appended.wait_timeout_while(state, self.linger, more);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
             }

@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::Position;
+use super::files::{self, Position};
 use crate::audit::chain::Hash;
 use crate::audit::sealed_line::SealedLine;
 
@@ -29,7 +29,7 @@ pub(super) fn recover(folder: &Path) -> io::Result<Recovered> {
     let mut segments = VecDeque::with_capacity(numbers.len() + 1);
     let (mut last, mut torn, mut end) = (None, 0, Position::default());
     for (index, number) in numbers.iter().enumerate() {
-        let path = folder.join(format!("{number:020}.jsonl"));
+        let path = files::segment(folder, *number);
         let mut bytes = fs::metadata(&path)?.len();
         // The last line is in the last segment, or if that was cut whole, in the one before it.
         if index + 2 >= numbers.len() {

@@ -1,5 +1,12 @@
 use super::super::chain::Chain;
 use super::super::chain::tests::{names, unsealed};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
 use super::*;
 
 /// Large enough for all tests but those that fill it.
@@ -13,7 +20,7 @@ struct Sealed {
 
 impl Sealed {
     fn open(folder: &Path, run: &str) -> (Self, Found) {
-        let Opened { appender, last, torn } = Spool::open(folder).unwrap();
+        let Opened { appender, last, torn } = open(folder).unwrap();
         let last = last.map(|(stream, sequence, _)| (stream, sequence));
         (Self { appender, chain: Chain::new(run, None) }, Found { last, torn })
     }
@@ -85,7 +92,7 @@ fn a_place_outlives_the_process_and_what_was_not_delivered_comes_again() {
         sink.delivered();
         sealed.append(&["3"]).unwrap();
         taken(&mut sink, 1 << 20);
-        assert!(Spool::open(folder.path()).is_err(), "another process is kept out");
+        assert!(open(folder.path()).is_err(), "another process is kept out");
     }
     let (mut sealed, opened) = Sealed::open(folder.path(), "a/2");
     assert_eq!((opened.last, opened.torn), (Some(("a/1".into(), 3)), 0));
@@ -167,7 +174,7 @@ fn segments_are_removed_once_every_sink_has_them() {
     let mut out = Vec::new();
     sealed.chain.seal(unsealed(&long).as_bytes(), &mut out);
     let out = Bytes::from(out);
-    let size = 8 * SEGMENT.0;
+    let size = 8 * appender::SEGMENT.0;
     let mut appended = 0;
     while sealed.appender.append(&out, 1, size).is_ok() {
         appended += 1;

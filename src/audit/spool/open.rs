@@ -1,0 +1,52 @@
+//! Opens a spool.
+
+use std::collections::VecDeque;
+use std::fs::{DirBuilder, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::appender::Appender;
+use super::cursor::Cursor;
+use super::files::create;
+use super::recovery::{self, Recovered};
+use super::shared::{Entry, Spool, State};
+use crate::audit::chain::Hash;
+
+/// What was found in a folder.
+pub(in crate::audit) struct Opened {
+    pub(in crate::audit) appender: Appender,
+    /// Stream, sequence and hash of the last line.
+    pub(in crate::audit) last: Option<(Box<str>, u64, Hash)>,
+    /// Bytes after it that were cut.
+    pub(in crate::audit) torn: u64,
+}
+
+/// Opens the folder, and makes it if it is not there; the one that it is in must be.
+///
+/// # Errors
+/// It cannot be read or written, or another process has it open.
+pub(in crate::audit) fn open(folder: &Path) -> io::Result<Opened> {
+    if !folder.is_dir() {
+        DirBuilder::new().mode(0o750).create(folder)?;
+    }
+    let lock = create(&folder.join("lock"))?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::Error(error) => error,
+        TryLockError::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "another process has this spool open"),
+    })?;
+    let Recovered { segments, end, last, torn } = recovery::recover(folder)?;
+    let cursors = Cursor::all(folder, segments.front().map_or(0, |(first, _)| *first), end)?;
+    let entries = cursors.into_iter().map(|(name, cursor)| (name, Entry::new(cursor))).collect();
+    let state = State { recent: VecDeque::new(), segments, end, cursors: entries, waiting: 0, wakes: 0 };
+    let spool = Arc::new(Spool {
+        folder: folder.to_owned(),
+        state: Mutex::new(state),
+        appended: Condvar::new(),
+        freed: Condvar::new(),
+        _lock: lock,
+    });
+    let appender = Appender::new(&spool, end)?;
+    Ok(Opened { appender, last, torn })
+}
