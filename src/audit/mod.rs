@@ -11,6 +11,7 @@
 //! - [`sink`]: one open sink; its lines come from a [`source`]: a [`queue`], or the spool;
 //! - [`writer`]: the thread of each sink, which keeps lines until they are written;
 //! - [`verify`]: verifies what was written, offline; [`filter`]: which records somebody wants to see;
+//!   [`ocsf`](mod@ocsf): records in another schema;
 //! - [`file`](mod@file), [`stdout`]: the sinks of this machine; [`rotation`] puts files aside;
 //! - [`sinks`]: the sinks over the network; [`courier`]: the thread of each, which delivers lines until they are there;
 //! - [`template`]: what Elasticsearch is told of records;
@@ -26,6 +27,7 @@ mod config;
 mod courier;
 mod file;
 mod filter;
+mod ocsf;
 mod queue;
 mod record;
 mod recorder;
@@ -49,6 +51,7 @@ pub(crate) use self::config::{
     SinkConfig, SpoolConfig, SyslogConfig,
 };
 pub(crate) use self::filter::Filter;
+pub(crate) use self::ocsf::ocsf;
 pub(crate) use self::record::{
     CLIENT_DISCONNECTED, CLIENT_STALLED, Change, FIELDS, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record, readable,
 };

@@ -1,5 +1,6 @@
 //! `bartizan audit`: reads records, and prepares where they go.
 
+mod export;
 mod input;
 mod install_template;
 mod progress;
@@ -20,6 +21,8 @@ enum Action {
     Verify(verify::Arguments),
     /// Show the last records of a file, or follow a running node
     Tail(Box<tail::Arguments>),
+    /// Convert records to the schema of others
+    Export(export::Arguments),
     /// Install the templates for the data streams of Elasticsearch or OpenSearch
     InstallTemplate(install_template::Arguments),
 }
@@ -28,6 +31,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     match &arguments.action {
         Action::Verify(arguments) => verify::run(arguments),
         Action::Tail(arguments) => tail::run(arguments),
+        Action::Export(arguments) => export::run(arguments),
         Action::InstallTemplate(arguments) => install_template::run(arguments),
     }
 }
