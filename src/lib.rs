@@ -12,7 +12,7 @@
 //! - `audit`: writes the record of every request, and loses none.
 //! - `admin`: the operators' listener.
 //! - `state`: the ledger of limits, what nodes count together, and the registry. `secrets`: resolves references in the policy.
-//!   `body`: streams bodies within limits.
+//!   `body`: streams bodies within limits. `traces`: spans of sampled requests.
 //! - `exchange`, `refusal`, `telemetry`, `budget`: the facts of a request, the reasons to refuse one, the metrics, and how much
 //!   work may take; every other part uses them. `url`: URLs, understood whole or refused.
 //!   `egress`: calls of the process itself. `otlp`: messages of OpenTelemetry. `error_text`: errors from below in words. `all_bytes`: checks of every byte.
@@ -43,7 +43,7 @@
 //!   decoded share one `budget`.
 //! - A reload changes everything or nothing, and refills no limit.
 //! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `rehearsal`, `proxy` · `chain` · `runtime` ·
-//!   `policy` · `stages` · `state`, `audit`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`, `budget`, `url`,
+//!   `policy` · `stages` · `state`, `audit`, `traces`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`, `budget`, `url`,
 //!   `egress`, `otlp`, `error_text`, `all_bytes`); a test checks it.
 
 mod admin;
@@ -57,7 +57,6 @@ mod daemon;
 mod egress;
 mod error_text;
 mod exchange;
-#[allow(dead_code)] // Traces will use the rest.
 mod otlp;
 mod policy;
 mod proxy;
@@ -69,4 +68,5 @@ mod secrets;
 mod stages;
 mod state;
 mod telemetry;
+mod traces;
 mod url;

@@ -19,6 +19,7 @@ use crate::state::epoch::Epoch;
 use crate::state::ledger::Ledger;
 use crate::state::registry::{Registry, StoreConfig};
 use crate::telemetry::{Metrics, RouteMetrics, ServerMetrics};
+use crate::traces::Tracer;
 
 /// The state that outlives policies.
 pub(crate) struct Runtime {
@@ -72,6 +73,8 @@ pub(crate) struct InForce {
     pub(crate) policy: Policy,
     /// The sinks that audit records are written to.
     pub(crate) trail: Arc<Trail>,
+    /// Sends spans; absent: the proxy takes no part in traces.
+    pub(crate) tracer: Option<Arc<Tracer>>,
     pub(crate) auth: Authentication,
     /// The usage of all rate limits.
     pub(crate) ledger: Arc<Ledger>,
@@ -106,6 +109,7 @@ impl InForce {
         };
         Self {
             trail,
+            tracer: None,
             auth,
             ledger: Arc::clone(&runtime.ledger),
             memory: runtime.memory.limited_to(policy.limits().memory),
@@ -116,6 +120,11 @@ impl InForce {
             turns: policy.apis().iter().map(|_| AtomicUsize::new(0)).collect(),
             policy,
         }
+    }
+
+    /// The same, with spans sent by this tracer.
+    pub(crate) fn traced(self, tracer: Option<Arc<Tracer>>) -> Self {
+        Self { tracer, ..self }
     }
 
     /// The registry of operators' changes.

@@ -7,6 +7,7 @@
 //! | `GET /readyz` | - | 200 when it can serve most of what the policy opens, otherwise 503; and what is degraded |
 //! | `GET /metrics` | - | metrics, as Prometheus text or, if the client accepts it, OpenMetrics |
 //! | `GET /v1/policy` | read | the policy in force: digest, APIs, routes |
+//! | `GET /v1/audit` | read | records as they are written: server-sent events, filtered by the query |
 //! | `POST /v1/policy/reload` | operate | as SIGHUP does; 422 with every problem when the policy has errors |
 //! | `GET /v1/openapi.json` | read | this API as an OpenAPI document |
 //! | `GET /v1/issuers` | read | the issuers and introspection endpoints, and the state of their keys |
@@ -23,6 +24,7 @@ mod gauges;
 mod input;
 pub(crate) mod listener;
 pub(crate) mod listeners;
+mod live_records;
 mod metrics_format;
 mod operations;
 mod operator_record;
@@ -52,6 +54,7 @@ use tokio::task::JoinSet;
 
 use self::connections::Connection;
 use self::endpoints::Page;
+use self::live_records::AnswerBody;
 use self::metrics_format::MetricsFormat;
 use self::operations::{Completed, Operation};
 use self::operator_record::{Answered, ChangeRecord, OperatorRequest};
@@ -110,14 +113,14 @@ struct Admin {
     strangers: Semaphore,
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<AnswerBody>;
 
 impl Admin {
-    async fn answer(&self, peer: &Peer, connection: &Connection, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, peer: &Peer, connection: &Rc<Connection>, request: Request<Incoming>) -> Answer {
         let exchange = Exchange::open(peer, request.method(), request.version(), request.uri(), request.headers());
         let is_operators = request.uri().path().starts_with(OPERATORS);
         let mut reported = OperatorRequest::default();
-        let (answer, refusal) = match self.answered(peer, &exchange, request, &mut reported).await {
+        let (answer, refusal) = match self.answered(peer, connection, &exchange, request, &mut reported).await {
             Ok(answer) => (answer, None),
             Err(refusal) => (refused(&exchange, &refusal), Some(refusal)),
         };
@@ -149,6 +152,7 @@ impl Admin {
     async fn answered(
         &self,
         peer: &Peer,
+        connection: &Rc<Connection>,
         exchange: &Exchange,
         request: Request<Incoming>,
         reported: &mut OperatorRequest,
@@ -171,6 +175,7 @@ impl Admin {
                 Page::GetPolicy => Ok(self.policy()),
                 Page::ReloadPolicy => self.reload(reported).await,
                 Page::ListIssuers => Ok(self.issuers()),
+                Page::FollowAudit => live_records::follow(&self.shared, parts.uri.query(), connection),
             };
         }
         if !path.starts_with(OPERATORS) {
@@ -247,7 +252,7 @@ impl Admin {
         let gauges = gauges::gauges(&in_force, Timestamp::now());
         let page = self.shared.metrics.page(in_force.all_metrics(), in_force.all_server_metrics(), gauges);
         let format = MetricsFormat::accepted(headers);
-        let mut answer = Response::new(Full::new(Bytes::from(format.write(page))));
+        let mut answer = Response::new(Full::new(Bytes::from(format.write(page))).into());
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer
@@ -335,7 +340,7 @@ fn refused(exchange: &Exchange, refusal: &Refusal) -> Answer {
         tracing::warn!(id = exchange.id.as_str(), cause, "an operator's request failed");
     }
     let (status, headers, body) = refusal.answer(&exchange.id);
-    let mut answer = Response::new(Full::new(body));
+    let mut answer = Response::new(Full::new(body).into());
     *answer.status_mut() = status;
     *answer.headers_mut() = headers;
     answer
@@ -398,7 +403,7 @@ fn json_answer(status: StatusCode, body: &Value) -> Answer {
 }
 
 fn json_text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(text.into()));
+    let mut answer = Response::new(Full::new(text.into()).into());
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

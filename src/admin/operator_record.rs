@@ -65,6 +65,7 @@ impl OperatorRequest {
             outcome: if status.is_success() { Outcome::Success } else { Outcome::Failure },
             reason: refusal.map(|refusal| refusal.reason().code()),
             stage: refusal.map(|refusal| refusal.stage().as_str()),
+            cause: refusal.and_then(Refusal::logged),
             client_port: Some(peer.address.port()).filter(|port| *port > 0),
             request_bytes: self.request_bytes,
             status: Some(status.as_u16()),

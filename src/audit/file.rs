@@ -5,24 +5,60 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use super::chain::Hash;
+use super::config::Rotate;
+use super::rotation::{self, Rotation};
 use super::sealed_line::FileEnd;
+use super::sink_state;
 use super::writer::Output;
+
+/// How much of a line has its time.
+const TIMED: usize = 64;
 
 /// An open audit file.
 pub(super) struct FileOutput {
     path: PathBuf,
     file: File,
+    rotation: Option<Rotation>,
+    /// Bytes in the file.
+    size: u64,
+    /// `@timestamp` of its first line.
+    start: Option<Timestamp>,
 }
 
 impl FileOutput {
     /// Opens `path` for appending. Creates the file, readable by its owner and group only, but not its folder.
-    pub(super) fn open(path: &Path, spooled: bool) -> io::Result<Self> {
-        let mut opened = Self { path: path.to_owned(), file: append(path)? };
+    pub(super) fn open(path: &Path, rotate: Option<Rotate>, spooled: bool) -> io::Result<Self> {
+        let (file, rotation) = (append(path)?, rotate.map(Rotation::new));
+        let mut opened = Self { path: path.to_owned(), file, rotation, size: 0, start: None };
         if !spooled {
             opened.end_torn_line()?;
         }
+        opened.measure()?;
         Ok(opened)
+    }
+
+    /// Learns how large the file is, and from when.
+    fn measure(&mut self) -> io::Result<()> {
+        if self.rotation.is_none() {
+            return Ok(());
+        }
+        let mut line = [0; TIMED];
+        self.size = self.file.metadata()?.len();
+        let read = File::open(&self.path).and_then(|file| file.read_exact_at(&mut line, 0));
+        self.start = read.ok().and_then(|()| sink_state::timestamp(&line));
+        Ok(())
+    }
+
+    /// Puts the file aside, and goes on with a new one.
+    fn rotate(&mut self, rotation: &Rotation, now: Timestamp) -> io::Result<()> {
+        self.sync()?;
+        rotation.put_aside(&self.path, now)?;
+        self.file = append(&self.path)?;
+        (self.size, self.start) = (0, None);
+        Ok(())
     }
 
     /// Completes a last line that has no line break, as after a crash during a write. A file that cannot be read is assumed
@@ -42,7 +78,12 @@ fn append(path: &Path) -> io::Result<File> {
 
 impl Write for FileOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        let written = self.file.write(bytes)?;
+        if self.rotation.is_some() {
+            self.start = self.start.or_else(|| sink_state::timestamp(bytes));
+            self.size += written as u64;
+        }
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -53,10 +94,22 @@ impl Write for FileOutput {
 impl Output for FileOutput {
     fn last(&mut self) -> io::Result<Option<Hash>> {
         let end = FileEnd::of(&self.path);
+        let end = if end.torn == 0 { rotation::end_of(&self.path, self.rotation.is_some()) } else { end };
         if end.torn > 0 {
             self.file.set_len(self.file.metadata()?.len().saturating_sub(end.torn))?;
         }
         Ok(end.last.map(|(_, _, hash)| hash))
+    }
+
+    fn prepare(&mut self) {
+        let now = Timestamp::now();
+        let Some(rotation) = self.rotation.take() else { return };
+        if rotation.is_due(self.size, self.start, now)
+            && let Err(error) = self.rotate(&rotation, now)
+        {
+            tracing::error!(path = %self.path.display(), %error, "the audit file could not be rotated; the old one is kept");
+        }
+        self.rotation = Some(rotation);
     }
 
     fn reopen(&mut self) -> io::Result<bool> {
@@ -71,6 +124,7 @@ impl Output for FileOutput {
         }
         self.file = new;
         self.end_torn_line()?;
+        self.measure()?;
         Ok(true)
     }
 

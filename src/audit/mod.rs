@@ -10,23 +10,26 @@
 //! - [`spool`]: keeps sealed lines on disk until every sink has them;
 //! - [`sink`]: one open sink; its lines come from a [`source`]: a [`queue`], or the spool;
 //! - [`writer`]: the thread of each sink, which keeps lines until they are written;
-//! - [`verify`]: verifies what was written, offline;
-//! - [`file`](mod@file), [`stdout`]: the sinks;
+//! - [`verify`]: verifies what was written, offline; [`filter`]: which records somebody wants to see;
+//! - [`file`](mod@file), [`stdout`]: the sinks of this machine; [`rotation`] puts files aside;
 //! - [`sinks`]: the sinks over the network; [`courier`]: the thread of each, which delivers lines until they are there;
 //! - [`template`]: what Elasticsearch is told of records;
 //! - [`config`]: the settings of all of this; [`checkpoint_key`]: signs checkpoints.
 //!
 //! Nothing here decides anything about a request, and nothing here sees a token, a key, a cookie, a query or a body.
 
+mod batch;
 mod chain;
 mod checkpoint;
 mod checkpoint_key;
 mod config;
 mod courier;
 mod file;
+mod filter;
 mod queue;
 mod record;
 mod recorder;
+mod rotation;
 mod sealed_line;
 mod sealer;
 mod sink;
@@ -45,8 +48,9 @@ pub(crate) use self::config::{
     AuditConfig, ChainConfig, ElasticsearchConfig, HttpConfig, HttpEndpoint, HttpFormat, OnFull, OtlpConfig, Rotate,
     SinkConfig, SpoolConfig, SyslogConfig,
 };
+pub(crate) use self::filter::Filter;
 pub(crate) use self::record::{
-    CLIENT_DISCONNECTED, CLIENT_STALLED, Change, FIELDS, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record,
+    CLIENT_DISCONNECTED, CLIENT_STALLED, Change, FIELDS, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record, readable,
 };
 pub(crate) use self::recorder::Recorder;
 pub(crate) use self::trail::Trail;

@@ -22,6 +22,8 @@ pub(super) struct Queue<T> {
     /// Room for tasks.
     room_notify: Notify,
     capacity: usize,
+    /// How long items may wait for more, once there are some.
+    linger: Duration,
 }
 
 struct State<T> {
@@ -31,6 +33,8 @@ struct State<T> {
     woken: bool,
     /// The receiver waits for an item.
     receiving: bool,
+    /// The receiver has items, and waits for more.
+    lingering: bool,
     /// Threads that wait for room.
     sending: usize,
 }
@@ -47,13 +51,15 @@ pub(super) enum Received<T> {
 }
 
 impl<T> Queue<T> {
-    /// A queue that holds at most `capacity` items.
-    pub(super) fn new(capacity: usize) -> Self {
+    /// A queue that holds at most `capacity` items. Once there are some, the receiver waits for more, for `linger` at most and
+    /// until the queue is half full: each wake-up then moves many.
+    pub(super) fn new(capacity: usize, linger: Duration) -> Self {
         let state = State {
             items: VecDeque::with_capacity(capacity),
             closed: false,
             woken: false,
             receiving: false,
+            lingering: false,
             sending: 0,
         };
         Self {
@@ -62,6 +68,7 @@ impl<T> Queue<T> {
             room: Condvar::new(),
             room_notify: Notify::new(),
             capacity,
+            linger,
         }
     }
 
@@ -82,7 +89,7 @@ impl<T> Queue<T> {
     fn push(&self, state: &mut State<T>, item: T) {
         state.items.push_back(item);
         // A wake-up that nobody waits for would still be a system call.
-        if state.receiving {
+        if state.receiving || (state.lingering && state.items.len() >= self.capacity / 2) {
             self.arrived.notify_one();
         }
     }
@@ -124,8 +131,9 @@ impl<T> Queue<T> {
     /// Takes everything that is queued; waits for something at most until `until`, if it is given.
     pub(super) fn receive(&self, until: Option<Instant>) -> Received<T> {
         let mut state = self.lock();
+        let mut waited = false;
         while state.items.is_empty() && !state.closed && !state.woken {
-            state.receiving = true;
+            (state.receiving, waited) = (true, true);
             state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
                 Some(Duration::ZERO) => {
                     state.receiving = false;
@@ -135,6 +143,13 @@ impl<T> Queue<T> {
                 None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
             state.receiving = false;
+        }
+        if waited && !self.linger.is_zero() {
+            state.lingering = true;
+            let few = |state: &mut State<T>| !state.closed && !state.woken && state.items.len() < self.capacity / 2;
+            let lingered = self.arrived.wait_timeout_while(state, self.linger, few);
+            state = lingered.unwrap_or_else(PoisonError::into_inner).0;
+            state.lingering = false;
         }
         self.take(state)
     }
@@ -191,7 +206,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded_and_everything_is_taken_at_once() {
-        let queue = Queue::new(2);
+        let queue = Queue::new(2, Duration::ZERO);
         assert_eq!((queue.offer(1), queue.offer(2), queue.offer(3)), (Ok(()), Ok(()), Err(3)));
         assert_eq!(queue.send_blocking(3, || true), Err(3));
         assert_eq!(items(queue.receive(None)), [1, 2]);
@@ -205,9 +220,26 @@ mod tests {
         assert_eq!(queue.receive(None), Received::Closed);
     }
 
+    #[test]
+    fn items_wait_for_more_until_the_queue_is_half_full() {
+        // Nothing here takes as long as the time to linger.
+        let queue = Arc::new(Queue::new(6, PATIENCE));
+        let receiver = Arc::clone(&queue);
+        let received = std::thread::spawn(move || (items(receiver.receive(None)), items(receiver.receive(None))));
+        for item in 0..3 {
+            queue.offer(item).unwrap();
+        }
+        while !queue.lock().items.is_empty() {
+            std::thread::yield_now();
+        }
+        queue.offer(3).unwrap();
+        queue.close();
+        assert_eq!(received.join().unwrap(), (vec![0, 1, 2], vec![3]));
+    }
+
     #[tokio::test]
     async fn senders_wait_for_room_and_for_nothing_else() {
-        let queue = Arc::new(Queue::new(1));
+        let queue = Arc::new(Queue::new(1, Duration::ZERO));
         queue.offer(0).unwrap();
         let (tasks, threads) = (Arc::clone(&queue), Arc::clone(&queue));
         let task = tokio::spawn(async move { tasks.send(1).await });

@@ -102,10 +102,15 @@ impl FileEnd {
         let start = length.saturating_sub(2 * LINE_MAX as u64);
         let mut bytes = vec![0; usize::try_from(length - start).unwrap_or_default()];
         file.read_exact_at(&mut bytes, start)?;
-        let end = memchr::memrchr(b'\n', &bytes).map_or(0, |end| end + 1);
-        let whole = bytes.get(..end.saturating_sub(1)).unwrap_or_default();
+        Ok(Self::in_text(&bytes))
+    }
+
+    /// The end of a text whose beginning may be missing.
+    pub(super) fn in_text(text: &[u8]) -> Self {
+        let end = memchr::memrchr(b'\n', text).map_or(0, |end| end + 1);
+        let whole = text.get(..end.saturating_sub(1)).unwrap_or_default();
         let line = whole.get(memchr::memrchr(b'\n', whole).map_or(0, |end| end + 1)..).unwrap_or_default();
         let last = SealedLine::parse(line).map(|line| (line.stream.into(), line.sequence, line.hash));
-        Ok(Self { last, torn: (bytes.len() - end) as u64 })
+        Self { last, torn: (text.len() - end) as u64 }
     }
 }

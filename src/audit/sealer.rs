@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
 use super::chain::{Chain, Hash, Link};
@@ -23,10 +24,15 @@ use super::queue::{Queue, Received};
 use super::record::{self, CheckpointFacts, Clock, Follows, KEY_CHANGED, Mark, MarkKind, STOPPED};
 use super::sink::Sink;
 use super::spool::{AppendError, Appender, Spool};
-use super::writer::{Batch, RETRY, WRITE_MAX};
+use super::batch::Batch;
+use super::writer::{RETRY, WRITE_MAX};
 
 /// Capacity of the queue of batches that are not sealed yet; workers wait when it is full.
 pub(super) const QUEUE: usize = 64;
+
+/// How long batches wait for those of other workers. Under load, one turn of the sealer then seals a hundred lines, and the
+/// sinks are woken as seldom.
+const LINGER: Duration = Duration::from_millis(2);
 
 /// Where sealed lines go, and how they are signed: what a policy says.
 #[derive(Default)]
@@ -39,6 +45,18 @@ pub(super) struct Outlets {
     pub(super) checkpoint: Duration,
     /// How the spool is used; its folder is that of the process.
     pub(super) spool: Option<SpoolConfig>,
+}
+
+/// Batches that a follower of the record may be behind before it misses some.
+const FOLLOWED: usize = 16;
+
+/// Those who follow the record.
+pub(super) struct Live(pub(super) broadcast::Sender<Bytes>);
+
+impl Default for Live {
+    fn default() -> Self {
+        Self(broadcast::channel(FOLLOWED).0)
+    }
 }
 
 /// What the sealer shares with those that give it lines.
@@ -54,6 +72,8 @@ pub(super) struct Shared {
     deadline: Mutex<Option<Instant>>,
     /// Where lines go from now on, until the sealer has seen it.
     next: Mutex<Option<Arc<Outlets>>>,
+    /// Lines as they are passed on, for those who follow the record.
+    pub(super) live: Live,
     /// Requests are to be refused, because their records could not be kept.
     pub(super) refuses: AtomicBool,
     /// Why nothing can be appended to the spool, while that lasts.
@@ -98,7 +118,7 @@ impl Sealer {
         outlets: Arc<Outlets>,
         appender: Option<Appender>,
     ) -> io::Result<Self> {
-        let queue = Arc::new(Queue::new(QUEUE));
+        let queue = Arc::new(Queue::new(QUEUE, LINGER));
         let shared = Arc::new(Shared::default());
         let (alive, done) = watch::channel(());
         let spool = appender.as_ref().map(|appender| Arc::clone(appender.spool()));
@@ -319,29 +339,33 @@ impl Sealing {
         if self.sealed.is_empty() {
             return;
         }
+        // The next lines are probably about as many. With room to spare, they are not copied when they grow.
+        let room = Vec::with_capacity(self.sealed.len() + self.sealed.len() / 4);
+        let lines = Bytes::from(std::mem::replace(&mut self.sealed, room));
         let records = std::mem::take(&mut self.records);
+        let followed = (self.shared.live.0.receiver_count() > 0).then(|| lines.clone());
         if self.appender.is_some() {
-            let kept = self.keep(records);
-            self.sealed.clear();
-            if !kept {
+            if !self.keep(&lines, records) {
                 return;
             }
         } else {
-            // The next lines are probably about as many. With room to spare, they are not copied when they grow.
-            let room = Vec::with_capacity(self.sealed.len() + self.sealed.len() / 4);
-            let batch = Batch { lines: std::mem::replace(&mut self.sealed, room).into(), records };
+            let batch = Batch { lines, records };
             for sink in &self.outlets.sinks {
                 sink.take(&batch, || self.shared.is_over());
             }
         }
         self.shared.passed_on.fetch_add(records, Relaxed);
+        if let Some(lines) = followed {
+            // An error means that the last follower has gone.
+            let _ = self.shared.live.0.send(lines);
+        }
     }
 
     /// Appends what is sealed to the spool, trying for as long as the policy wants. Lines that are dropped leave the chain as it
     /// was before, and the next ones say how many are missing. Returns false if it gave up because the process ends.
-    fn keep(&mut self, records: u64) -> bool {
+    fn keep(&mut self, lines: &Bytes, records: u64) -> bool {
         let mut wait = RETRY.0;
-        while let Err((error, settings)) = self.append() {
+        while let Err((error, settings)) = self.append(lines) {
             let drops = settings.as_ref().is_none_or(|settings| settings.on_full == OnFull::DropAndCount);
             self.blocked(&error.to_string(), settings.as_ref());
             if drops || self.shared.is_over() {
@@ -358,13 +382,13 @@ impl Sealing {
     }
 
     /// One attempt. Returns why it failed, and the settings that hold then.
-    fn append(&mut self) -> Result<(), (AppendError, Option<SpoolConfig>)> {
+    fn append(&mut self, lines: &Bytes) -> Result<(), (AppendError, Option<SpoolConfig>)> {
         let (Some(appender), Some(before)) = (&mut self.appender, &self.before) else { return Ok(()) };
         // A larger size that comes with a reload is the way out of a full spool.
         let settings = self.shared.next().unwrap_or_else(|| Arc::clone(&self.outlets)).spool.clone();
         let size = settings.as_ref().map_or(0, |settings| settings.size);
-        let lines = self.chain.last.sequence - before.last.sequence;
-        if let Err(error) = appender.append(&self.sealed, lines, size) {
+        let count = self.chain.last.sequence - before.last.sequence;
+        if let Err(error) = appender.append(lines, count, size) {
             return Err((error, settings));
         }
         match settings.map(|settings| settings.fsync).unwrap_or_default() {

@@ -18,7 +18,8 @@ use super::sinks::Destination;
 use super::source::{Pace, Source};
 use super::spool::Spool;
 use super::stdout::StdoutOutput;
-use super::writer::{Batch, Output, Writer};
+use super::batch::Batch;
+use super::writer::{Output, Writer};
 
 /// Capacity of a sink's queue, in batches; the sealer waits when it is full.
 pub(super) const QUEUE: usize = 64;
@@ -55,7 +56,9 @@ impl Sink {
     pub(super) fn open(config: &SinkConfig, spool: Option<&Arc<Spool>>, node: &str) -> io::Result<Self> {
         match config {
             SinkConfig::Stdout { readable } => Self::start(config, StdoutOutput::open(*readable)?, spool),
-            SinkConfig::File { path, .. } => Self::start(config, FileOutput::open(path, spool.is_some())?, spool),
+            SinkConfig::File { path, rotate } => {
+                Self::start(config, FileOutput::open(path, *rotate, spool.is_some())?, spool)
+            }
             remote => {
                 let spool = spool.ok_or_else(|| io::Error::other("a sink over the network needs a spool"))?;
                 let destination = Destination::new(remote, node)?;
@@ -88,7 +91,7 @@ impl Sink {
                 (Input::Spool(Arc::clone(spool)), Source::spool(spool, &name, LOCAL))
             }
             None => {
-                let queue = Arc::new(Queue::new(QUEUE));
+                let queue = Arc::new(Queue::new(QUEUE, Duration::ZERO));
                 (Input::Queue(Arc::clone(&queue)), Source::queue(&queue))
             }
         };

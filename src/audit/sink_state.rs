@@ -73,7 +73,7 @@ impl State {
 
     /// Lines were taken, and are not delivered.
     pub(super) fn takes(&self, lines: &[u8]) {
-        self.oldest.store(timestamp(lines), Relaxed);
+        self.oldest.store(timestamp(lines).map_or(0, Timestamp::as_millisecond), Relaxed);
     }
 
     /// What was taken is delivered.
@@ -106,12 +106,11 @@ impl State {
     }
 }
 
-/// `@timestamp` of the first line, in milliseconds since 1970; zero if it has none.
-fn timestamp(lines: &[u8]) -> i64 {
+/// `@timestamp` of the first line.
+pub(super) fn timestamp(lines: &[u8]) -> Option<Timestamp> {
     const BEFORE: &[u8] = b"{\"@timestamp\":\"";
-    let text =
-        lines.strip_prefix(BEFORE).and_then(|rest| rest.get(..24)).and_then(|text| std::str::from_utf8(text).ok());
-    text.and_then(|text| text.parse::<Timestamp>().ok()).map_or(0, |at| at.as_millisecond())
+    let text = lines.strip_prefix(BEFORE)?.get(..24)?;
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 #[cfg(test)]

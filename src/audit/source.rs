@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::chain::Hash;
 use super::queue::{Queue, Received};
 use super::spool::{Reader, Spool, Taken};
-use super::writer::Batch;
+use super::batch::Batch;
 
 /// How a sink reads the spool.
 #[derive(Clone, Copy)]

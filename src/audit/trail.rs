@@ -7,17 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::chain::Hash;
 use super::config::{AuditConfig, SinkConfig, SpoolConfig};
 use super::record::Follows;
+use super::rotation;
 use super::sealed_line::FileEnd;
 use super::sealer::{Outlets, Sealer};
 use super::sink::{GRACE, Sink};
 use super::spool::{Appender, Opened, Spool};
-use super::writer::Batch;
+use super::batch::Batch;
 #[cfg(test)]
 use super::writer::Output;
 use crate::error_text;
@@ -153,7 +156,7 @@ impl Trail {
     }
 
     /// Name of this host.
-    pub(super) fn node(&self) -> &str {
+    pub(crate) fn node(&self) -> &str {
         &self.node
     }
 
@@ -207,6 +210,11 @@ impl Trail {
             return Some(format!("audit spool: {}", sealer.shared.error()?));
         }
         self.sinks().iter().find_map(|sink| Some(format!("audit sink {}: {}", sink.config, sink.error()?)))
+    }
+
+    /// Batches of whole lines as they are passed on, from now on. Absent if there are none.
+    pub(crate) fn follow(&self) -> Option<broadcast::Receiver<Bytes>> {
+        Some(self.sealer.as_ref().filter(|_| !self.silent)?.shared.live.0.subscribe())
     }
 
     /// Bytes in the spool, if there is one.
@@ -331,8 +339,8 @@ fn same_folder(open: Option<&Spool>, wanted: Option<&SpoolConfig>) -> Result<(),
 /// The end of the stream in the first file that has one.
 fn follows(sinks: &[SinkConfig]) -> Option<(Follows, Hash)> {
     sinks.iter().find_map(|sink| match sink {
-        SinkConfig::File { path, .. } => {
-            let FileEnd { last, torn } = FileEnd::of(path);
+        SinkConfig::File { path, rotate } => {
+            let FileEnd { last, torn } = rotation::end_of(path, rotate.is_some());
             last.map(|(stream, sequence, hash)| (Follows { stream, sequence, torn }, hash))
         }
         _ => None,

@@ -1,10 +1,10 @@
-//! The thread of each sink: takes batches from the workers and keeps them until they are written.
+//! The thread of each sink of this machine: takes lines and keeps them until they are written.
 //!
-//! A failed write is retried, from the first byte that was not written, until it succeeds; meanwhile the channel fills and
-//! callers wait. Only a deadline, set when the process begins to stop or the sink is removed, makes the thread and the callers
-//! give up; the lost records are counted.
-//! Batches are not synced to disk one by one: a record survives a crash of this process, but not a power failure. A sink is
-//! synced when it is closed.
+//! A failed write is retried, from the first byte that was not written, until it succeeds; meanwhile the queue fills and
+//! callers wait, or the spool keeps the lines. Only a deadline, set when the process begins to stop or the sink is removed,
+//! makes the thread and the callers give up; records that are lost are counted.
+//! Writes are not synced to disk one by one: a record survives a crash of this process, but not a power failure. A sink is
+//! synced when it is closed, and before its place in a spool is written.
 
 use std::io;
 use std::sync::Arc;
@@ -24,15 +24,6 @@ pub(super) const WRITE_MAX: usize = 256 * 1024;
 
 /// First and longest wait before a failed write is retried.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-
-/// Whole lines on their way to the sealer or a sink.
-#[derive(Clone, Default)]
-pub(super) struct Batch {
-    /// The lines, each with its line break.
-    pub(super) lines: Bytes,
-    /// Number of records in `lines`.
-    pub(super) records: u64,
-}
 
 /// Where a writer writes to.
 pub(super) trait Output: io::Write + Send + 'static {

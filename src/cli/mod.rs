@@ -62,7 +62,7 @@ enum Command {
     Consumer(operator::consumer::Arguments),
     /// Show how much consumers have used of their limits, and reset it
     Usage(operator::usage::Arguments),
-    /// Verify audit records, and prepare where they go
+    /// Verify and follow audit records, and prepare where they go
     Audit(audit::Arguments),
     /// Verify on running nodes that revocation works
     Drill(operator::drill::Arguments),

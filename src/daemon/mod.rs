@@ -10,6 +10,7 @@ mod key_sets;
 mod listeners;
 mod registry;
 mod signals;
+mod traces;
 mod trail;
 mod workers;
 
@@ -53,6 +54,9 @@ const REMIND: Duration = Duration::from_secs(60);
 /// Shortest and longest time that the sinks have to write the last records at shutdown; between them, as long as requests
 /// have to finish.
 const LAST_RECORDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// Longest time that the last spans have at shutdown.
+const LAST_SPANS: Duration = Duration::from_secs(3);
 
 /// Settings of a daemon.
 pub(crate) struct Setup {
@@ -116,7 +120,8 @@ impl Prepared {
         let registry = runtime.registry(policy.store());
         KeptRegistry::prepare(&registry).await?;
         let trail = trail::prepare(&policy, setup.readable, in_force.map(|in_force| &*in_force.trail))?;
-        let in_force = Arc::new(InForce::attach(policy, trail, runtime, in_force));
+        let tracer = traces::prepare(&policy, trail.node(), runtime, in_force)?;
+        let in_force = Arc::new(InForce::attach(policy, trail, runtime, in_force).traced(tracer));
         let mismatches = StoreContent::of(&in_force, Timestamp::now()).compare(&in_force.policy);
         // At the start there is no other policy to keep. That of the store came through another node, and must not stop
         // this one: the policy's counts.
@@ -320,6 +325,9 @@ impl Daemon {
         workers.close(&mut signals, &in_force.trail, deadline, last).await;
         resources.registry.close().await;
         recorder.close().await;
+        if let Some(tracer) = &in_force.tracer {
+            tracer.close(last.min(LAST_SPANS)).await;
+        }
         match in_force.trail.close(last).await {
             0 => Ok(()),
             left => Err(io::Error::other(format!("{left} audit records could not be written"))),

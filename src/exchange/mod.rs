@@ -6,6 +6,7 @@
 
 mod certificate_name;
 mod clock;
+mod trace_context;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -20,9 +21,12 @@ use rustls::pki_types::CertificateDer;
 use uuid::Uuid;
 
 pub(crate) use self::certificate_name::CertificateName;
+#[cfg(test)]
+pub(crate) use self::trace_context::Parent;
+pub(crate) use self::trace_context::{SpanId, TRACEPARENT_LENGTH, TraceContext, TraceId, is_tracestate};
 
-/// W3C Trace Context. It is forwarded, and its trace id goes into the record.
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// W3C Trace Context §3.2: the caller's span.
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The other end of a client connection.
 #[derive(Debug)]
@@ -98,10 +102,11 @@ pub(crate) struct RequestId([u8; 36]);
 impl RequestId {
     /// Creates an id: UUID version 7 (RFC 9562 §5.7), so ids sort by time, to the millisecond.
     pub(crate) fn new(at: Timestamp) -> Self {
-        let (seconds, nanoseconds) = (at.as_second(), at.subsec_nanosecond());
-        let (seconds, nanoseconds) = (seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
+        Self::of(uuid_at(at))
+    }
+
+    fn of(id: Uuid) -> Self {
         let mut text = [0; 36];
-        let id = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds));
         id.as_hyphenated().encode_lower(&mut text);
         Self(text)
     }
@@ -115,6 +120,13 @@ impl RequestId {
     pub(crate) fn to_header(self) -> HeaderValue {
         HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
+}
+
+/// A new UUID version 7.
+fn uuid_at(at: Timestamp) -> Uuid {
+    let (seconds, nanoseconds) = (at.as_second(), at.subsec_nanosecond());
+    let (seconds, nanoseconds) = (seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
+    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds))
 }
 
 /// The path of a request, never with a query.
@@ -176,8 +188,8 @@ pub(crate) struct Exchange {
     pub(crate) client: IpAddr,
     /// `User-Agent`, as received.
     pub(crate) user_agent: Option<HeaderValue>,
-    /// `traceparent`, as received.
-    traceparent: Option<HeaderValue>,
+    /// Its trace: the caller's, if `traceparent` is valid.
+    pub(crate) trace: TraceContext,
 }
 
 impl Exchange {
@@ -189,24 +201,29 @@ impl Exchange {
         path: impl Into<RequestPath>,
         headers: &HeaderMap,
     ) -> Self {
-        let (mut user_agent, mut traceparent) = (None, None);
+        let (mut user_agent, mut is_traced) = (None, false);
         // One pass over a few fields costs less than two lookups.
         for (name, value) in headers {
             if name == USER_AGENT {
                 user_agent.get_or_insert_with(|| value.clone());
-            } else if name == TRACEPARENT {
-                traceparent.get_or_insert_with(|| value.clone());
+            } else {
+                is_traced |= name == TRACEPARENT;
             }
         }
         let (version, method) = (Some(version), Some(method.clone()));
-        Self { version, method, path: path.into(), user_agent, traceparent, ..Self::unparsed(peer) }
+        let mut exchange = Self { version, method, path: path.into(), user_agent, ..Self::unparsed(peer) };
+        if is_traced {
+            exchange.trace = exchange.trace.continue_from(headers.get_all(TRACEPARENT).iter());
+        }
+        exchange
     }
 
     /// Opens the exchange of a head that could not be parsed or was incomplete.
     pub(crate) fn unparsed(peer: &Peer) -> Self {
         let (at, begun) = clock::now();
+        let id = uuid_at(at);
         Self {
-            id: RequestId::new(at),
+            id: RequestId::of(id),
             at,
             begun,
             version: None,
@@ -215,22 +232,18 @@ impl Exchange {
             host: String::new(),
             client: peer.address.ip().to_canonical(),
             user_agent: None,
-            traceparent: None,
+            trace: TraceContext::begin(id),
         }
+    }
+
+    /// Begins a trace here, whatever the caller says.
+    pub(crate) fn begin_trace(&mut self) {
+        self.trace = TraceContext::begin(uuid_at(self.at));
     }
 
     /// Sets another time, for a rehearsed request.
     pub(crate) fn dated(self, at: Timestamp, begun: Instant) -> Self {
         Self { id: RequestId::new(at), at, begun, ..self }
-    }
-
-    /// The trace id of a well-formed `traceparent` (W3C Trace Context §3.2): 32 hexadecimal digits, not all zero.
-    pub(crate) fn trace_id(&self) -> Option<&str> {
-        let text = self.traceparent.as_ref()?.to_str().ok()?;
-        let id = text.get(3..35)?;
-        let shaped = text.as_bytes().get(2) == Some(&b'-') && text.as_bytes().get(35) == Some(&b'-');
-        let hex = id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        (shaped && hex && id.bytes().any(|byte| byte != b'0')).then_some(id)
     }
 
     /// The version as written in records.
@@ -335,23 +348,6 @@ mod tests {
             ("::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
         ] {
             assert_eq!(network(one) == network(other), same, "{one} {other}");
-        }
-    }
-
-    #[test]
-    fn trace_ids_are_taken_only_from_well_formed_headers() {
-        let peer = Peer::new(([127, 0, 0, 1], 9).into(), None);
-        for (header, expected) in [
-            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Some("4bf92f3577b34da6a3ce929d0e0e4736")),
-            ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", None),
-            ("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", None),
-            ("00-4bf92f3577b34da6", None),
-            ("", None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(TRACEPARENT, HeaderValue::from_static(header));
-            let exchange = Exchange::open(&peer, &Method::GET, Version::HTTP_11, "/", &headers);
-            assert_eq!(exchange.trace_id(), expected, "{header}");
         }
     }
 }

@@ -15,6 +15,7 @@ mod json_place;
 mod load;
 pub(crate) mod openapi;
 pub(crate) mod router;
+pub(crate) mod share;
 pub(crate) mod source;
 mod tls;
 mod tree;
@@ -47,6 +48,7 @@ use crate::stages::auth::certificate::ClientTrust;
 use crate::stages::rate_limit::{RouteLimits, SharedLimits};
 use crate::stages::{schema, scope};
 use crate::state::registry::StoreConfig;
+use crate::traces::TracesConfig;
 
 /// A compiled policy.
 #[derive(Debug)]
@@ -70,6 +72,7 @@ pub(crate) struct Policy {
     /// The servers of all APIs; [`Server::index`] is the position here.
     servers: Vec<Arc<Server>>,
     audit: AuditConfig,
+    traces: Option<TracesConfig>,
     /// Whether the policy names a store for operators' changes.
     has_store: bool,
     /// The store; absent for a rehearsal, which keeps nothing.
@@ -369,6 +372,11 @@ impl Policy {
     /// Where records are written, and how they are chained and kept.
     pub(crate) fn audit(&self) -> &AuditConfig {
         &self.audit
+    }
+
+    /// Which requests are traced, and where their spans go; absent: none.
+    pub(crate) fn traces(&self) -> Option<&TracesConfig> {
+        self.traces.as_ref()
     }
 
     /// Whether the policy names a store for operators' changes.

@@ -68,6 +68,15 @@ struct CodeLabels {
     code: &'static str,
 }
 
+/// What became of spans. Clones are handles to the same numbers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SpanCounters {
+    /// Spans that the collector took.
+    pub(crate) exported: Counter,
+    /// Spans that found no place in the queue, or that the collector did not take.
+    pub(crate) dropped: Counter,
+}
+
 /// All metrics of this process. Clones are handles to the same numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -83,6 +92,8 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: Counter,
     /// When the policy in force was loaded, in seconds since 1970.
     pub(crate) policy_loaded: Gauge<f64, AtomicU64>,
+    /// What became of spans.
+    pub(crate) spans: SpanCounters,
 }
 
 /// The metrics of one route. They outlive policies: the next policy with this route continues counting.
@@ -171,6 +182,7 @@ impl Metrics {
             requests_in_flight: Gauge::default(),
             connections_refused: Counter::default(),
             policy_loaded: Gauge::default(),
+            spans: SpanCounters::default(),
         }
     }
 
@@ -212,6 +224,10 @@ impl Metrics {
         registry.register("admin_refusals", help, self.admin_refusals.clone());
         let help = "Requests that a limit refused, or would have in report mode, by plan and limit";
         registry.register("limit_refusals", help, self.limit_refusals.clone());
+        let help = "Spans of traces that the collector took";
+        registry.register("trace_spans_exported", help, self.spans.exported.clone());
+        let help = "Spans of traces that were dropped: the queue was full, or the collector did not take them";
+        registry.register("trace_spans_dropped", help, self.spans.dropped.clone());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of this program", build);
         registry.register("connections", "Open client connections", self.connections.clone());

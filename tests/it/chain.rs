@@ -43,6 +43,7 @@ fn a_signed_record_is_verified_over_a_new_key_and_a_restart() {
     let policy = proxy().before(&upstream).open("GET /x");
     let mut proxy = signed(policy, keys.path(), "one").start();
     client(&proxy).get("/x").send().is(200);
+    proxy.recorded(1);
     assert_eq!(proxy.reload_to(|policy| signed(policy, keys.path(), "two")), Reloaded::Loaded);
     client(&proxy).get("/x").send().is(200);
     let proxy = proxy.again("TERM");
@@ -183,5 +184,41 @@ fn a_full_spool_does_what_the_policy_says_and_counts_it() {
         assert_eq!((requests + dropped, dropped > 0), (passed + refused, true), "{on_full}: {requests} + {dropped}");
         let (code, said) = verify(folder.path(), &["--complete", "audit.jsonl"]);
         assert_eq!(code, Some(0), "{said}");
+    }
+}
+
+#[test]
+fn the_chain_goes_on_over_rotated_files() {
+    let upstream = upstream().start();
+    for spool in ["", "spool: { path: spool }, "] {
+        let audit = format!(
+            "{{ {spool}to: [file: {{ path: audit.jsonl, rotate: {{ size: 64KiB, keep: 3, compress: true }} }}] }}"
+        );
+        let proxy = proxy().before(&upstream).open("GET /x").audit(&audit).start();
+        let send = |proxy: &proxy::Proxy, count: usize| {
+            let (mut client, agent) = (client(proxy), "y".repeat(1000));
+            for _ in 0..count {
+                client.get("/x").header("user-agent", &agent).send().is(200);
+            }
+        };
+        send(&proxy, 300);
+        let mut proxy = proxy.again("TERM");
+        send(&proxy, 300);
+        let folder = proxy.folder.path().to_owned();
+        let files = || {
+            let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.filter(|name| name.starts_with("audit")).collect::<Vec<_>>()
+        };
+        eventually("three former files are compressed", || {
+            let files = files();
+            let compressed = files.iter().filter(|name| name.ends_with(".jsonl.gz")).count();
+            (compressed == 3 && files.len() == 4).then_some(())
+        });
+        // Nothing is rotated while it is read.
+        proxy.signal("TERM");
+        proxy.ended();
+        let (code, said) = verify(proxy.folder.path(), &["."]);
+        assert_eq!((code, said.starts_with("whole: ")), (Some(0), true), "{said}");
+        drop(proxy);
     }
 }

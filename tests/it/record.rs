@@ -170,3 +170,31 @@ fn bytes_that_are_no_text_and_endless_names_stay_one_bounded_line() {
     assert!(text.len() < 4096, "{}", text.len());
     proxy.done();
 }
+
+#[test]
+fn every_record_has_a_trace_that_was_begun_where_the_caller_names_none() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    let parent = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
+    let mut client = client(&proxy);
+    client.get("/x").send().is(200);
+    client.get("/x").header("traceparent", &format!("00-{parent}-01")).send().is(200);
+    client.get("/x").header("traceparent", &format!("00-{parent}-x")).send().is(200);
+    client.get("/nowhere").send().is(404);
+    client.raw("broken\r\n\r\n", 1).answer().is(400);
+    let records = proxy.done();
+    let ids = |name: &str, length: usize| -> Vec<String> {
+        let ids = records.iter().map(|record| said(record, name).as_str().unwrap().to_owned());
+        ids.inspect(|id| assert!(id.len() == length && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}"))
+            .collect()
+    };
+    let (traces, spans) = (ids("trace.id", 32), ids("span.id", 16));
+    let continued: Vec<bool> = traces.iter().map(|trace| parent.starts_with(trace)).collect();
+    assert_eq!(continued, [false, true, false, false, false]);
+    for ids in [traces, spans] {
+        assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), 5, "{ids:?}");
+    }
+    // Without telemetry, the proxy takes no part in traces.
+    let seen: Vec<_> = upstream.seen().iter().map(|seen| seen.header("traceparent").map(str::to_owned)).collect();
+    assert_eq!(seen, [None, Some(format!("00-{parent}-01")), Some(format!("00-{parent}-x"))]);
+}

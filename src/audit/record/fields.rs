@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 use jiff::Timestamp;
 
-use crate::exchange::{Exchange, Peer};
+use crate::exchange::{Exchange, Peer, SpanId, TraceId};
 use crate::refusal::{Refusal, Violation};
 
 /// `event.action` of every request; other actions are things done through the admin listener.
@@ -31,8 +31,10 @@ pub(crate) struct Record<'a> {
     pub(crate) at: Timestamp,
     /// [`REQUEST`], or what was done through the admin listener.
     pub(crate) action: &'a str,
-    /// Id of the request.
+    /// Id of the record: that of the request, or of an alert about it.
     pub(crate) id: &'a str,
+    /// Id of the request.
+    pub(crate) request: Option<&'a str>,
     /// From the start to the last byte of the response.
     pub(crate) duration: Duration,
     /// How it ended.
@@ -61,6 +63,8 @@ pub(crate) struct Record<'a> {
     pub(crate) path: Option<&'a [u8]>,
     /// Host of the request.
     pub(crate) domain: Option<&'a [u8]>,
+    /// `https` or `http`.
+    pub(crate) scheme: Option<&'a str>,
     /// The consumer, or the operator.
     pub(crate) consumer: Option<&'a str>,
     /// The user that the consumer acts for.
@@ -73,14 +77,16 @@ pub(crate) struct Record<'a> {
     pub(crate) roles: &'a [Box<str>],
     /// TLS version, such as `1.3`.
     pub(crate) tls_version: Option<&'a str>,
-    /// W3C trace id.
-    pub(crate) trace_id: Option<&'a str>,
+    /// The trace that the request belongs to, and its span in it.
+    pub(crate) trace: Option<(TraceId, SpanId)>,
     /// Name of the API.
     pub(crate) api: Option<&'a str>,
     /// The route, as the policy writes it.
     pub(crate) route: Option<&'a str>,
     /// The stage that refused, if one did.
     pub(crate) stage: Option<&'a str>,
+    /// What happened, for operators; it has no secrets.
+    pub(crate) cause: Option<&'a str>,
     /// Whether a stage of the route only reports.
     pub(crate) reports: bool,
     /// Refusals that were only reported, in report mode.
@@ -119,8 +125,10 @@ impl<'a> Record<'a> {
             method: exchange.method.as_ref().map(Method::as_str),
             path: Some(exchange.path.as_bytes()).filter(|path| !path.is_empty()),
             domain: Some(exchange.host.as_bytes()).filter(|host| !host.is_empty()),
+            request: Some(exchange.id.as_str()),
+            scheme: Some(peer.scheme()),
             tls_version: peer.tls_version,
-            trace_id: exchange.trace_id(),
+            trace: Some((exchange.trace.trace, exchange.trace.span)),
             ..Self::neutral(action, exchange.id.as_str(), exchange.version_text(), policy)
         }
     }
@@ -131,6 +139,7 @@ impl<'a> Record<'a> {
             at: Timestamp::UNIX_EPOCH,
             action,
             id,
+            request: None,
             duration: Duration::ZERO,
             outcome: Outcome::Success,
             reason: None,
@@ -145,16 +154,18 @@ impl<'a> Record<'a> {
             response_bytes: 0,
             path: None,
             domain: None,
+            scheme: None,
             consumer: None,
             user: None,
             target: None,
             change: None,
             roles: &[],
             tls_version: None,
-            trace_id: None,
+            trace: None,
             api: None,
             route: None,
             stage: None,
+            cause: None,
             reports: false,
             would_refuse: &[],
             organization: None,

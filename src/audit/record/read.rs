@@ -20,7 +20,7 @@ const COLUMN_MAX: usize = 64;
 /// Formats one JSON record as a readable line, without a line break. Anything else is shown unchanged.
 ///
 /// `12:04:05.123  403  POST   /v1/orders   acme-app   refused by scope: insufficient_scope   0.2 ms`
-pub(in crate::audit) fn readable(line: &[u8], colour: bool) -> String {
+pub(crate) fn readable(line: &[u8], colour: bool) -> String {
     let Ok(record @ Value::Object(_)) = serde_json::from_slice(line) else {
         return shown(String::from_utf8_lossy(line).trim_end(), usize::MAX);
     };

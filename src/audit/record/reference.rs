@@ -1,25 +1,33 @@
 //! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
-pub(crate) const FIELDS: [(&str, &str); 64] = [
+pub(crate) const FIELDS: [(&str, &str); 73] = [
     ("@timestamp", "When the request started"),
     ("ecs.version", "Version of the Elastic Common Schema"),
     ("client.ip", "Address of the client, behind trusted proxies"),
     ("client.port", "Port of the client"),
     ("source.ip", "Address of the TCP peer"),
+    ("related.ip", "Both addresses"),
+    ("related.user", "The consumer and the user"),
     ("http.version", "`1.0`, `1.1` or `2`"),
+    ("http.request.id", "Id of the request, as in `X-Request-Id`"),
     ("http.request.method", "Method"),
     ("http.request.body.bytes", "Bytes of the request body"),
     ("http.response.status_code", "Status that was sent; absent if none was"),
     ("http.response.body.bytes", "Bytes of the response body that were sent"),
     ("url.path", "Path, without the query"),
     ("url.domain", "Host of the request"),
+    ("url.scheme", "`https` or `http`, by which the client came"),
     ("user_agent.original", "`User-Agent`"),
     ("user.id", "The user that the consumer acts for, otherwise the consumer; or the operator"),
     ("user.roles", "Roles of the caller"),
     ("organization.name", "The organization of the consumer"),
     ("tls.version", "Version of TLS"),
-    ("trace.id", "W3C trace id"),
+    ("trace.id", "W3C trace id: the caller's, or a new one"),
+    ("span.id", "Id of the request's own span in that trace"),
+    ("observer.name", "Name of this host"),
+    ("observer.type", "`proxy`"),
+    ("observer.version", "Version of Bartizan"),
     ("bartizan.consumer", "The consumer whose credential was sent, also if it was refused"),
     ("bartizan.api", "Name of the API"),
     ("bartizan.route", "The route, as the policy writes it"),
@@ -28,6 +36,7 @@ pub(crate) const FIELDS: [(&str, &str); 64] = [
     ("bartizan.change.until", "When what an operator gave or took ends"),
     ("bartizan.change.reason", "The operator's reason"),
     ("bartizan.stage", "The stage that refused the request"),
+    ("bartizan.cause", "What happened, for operators; the caller is not told"),
     ("bartizan.mode", "`report` if a stage of the route only reports"),
     ("bartizan.would_refuse", "Codes of refusals that were only reported"),
     ("bartizan.plan", "The plan that the request counted against"),
@@ -57,7 +66,7 @@ pub(crate) const FIELDS: [(&str, &str); 64] = [
     ("bartizan.stream", "Name of the hash chain that the line is in: one for each run of a node"),
     ("bartizan.previous", "`event.hash` of the line before it in its stream"),
     ("event.kind", "`event`, or `alert` for what somebody should look at"),
-    ("event.category", "`web`, also `authentication` or `configuration`; `process` of the record itself"),
+    ("event.category", "`api` and `web`, also `authentication` or `configuration`; `process` of the record itself"),
     ("event.outcome", "`success` or `failure`"),
     ("event.type", "`access` with `allowed`, `denied` or `error`; otherwise `info`"),
     (
@@ -69,7 +78,7 @@ pub(crate) const FIELDS: [(&str, &str); 64] = [
         "Code of the refusal, `client_disconnected` or `client_stalled`; of a checkpoint `stopped` or `key_changed`",
     ),
     ("event.duration", "Nanoseconds until the last byte of the response"),
-    ("event.id", "Id of the request, as in `X-Request-Id`"),
+    ("event.id", "Id of the record; of a request, that of the request"),
     ("event.sequence", "Number of the line in its stream, from 1, increasing by one"),
     ("event.hash", "SHA-256 of the exact bytes of the line before this field was added"),
 ];
@@ -89,6 +98,7 @@ mod tests {
     use super::super::write::write_mark;
     use super::FIELDS;
     use crate::audit::chain::Chain;
+    use crate::exchange::{SpanId, TraceId};
     use crate::refusal::{Reason, Refusal, Stage, Violation};
 
     /// The paths of all values that are not objects; items of lists have the path of the list.
@@ -113,6 +123,9 @@ mod tests {
             Change { scopes: words.to_vec(), until: Some(Timestamp::UNIX_EPOCH), reason: Some("month end".into()) };
         let record = Record {
             reason: Some("schema_violation"),
+            request: Some("1"),
+            scheme: Some("https"),
+            cause: Some("it is broken"),
             client_port: Some(1),
             user_agent: Some(b"curl"),
             method: Some("GET"),
@@ -124,7 +137,7 @@ mod tests {
             change: Some(&change),
             roles: &words,
             tls_version: Some("1.3"),
-            trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+            trace: Some((TraceId(0x4bf9), SpanId(0xf067))),
             api: Some("orders"),
             route: Some("GET /"),
             stage: Some("schema"),

@@ -8,6 +8,7 @@ use super::text::TEXT_MAX;
 use super::write::{ARRAY_MAX, VIOLATIONS_MAX, without_query};
 use super::*;
 use crate::audit::chain::Chain;
+use crate::exchange::{SpanId, TraceId};
 use crate::refusal::Violation;
 
 /// A record with nothing that may be absent.
@@ -63,10 +64,14 @@ fn a_full_record_has_every_field() {
         path: Some(b"/v1/orders?token=secret"),
         domain: Some(b"api.example.com"),
         consumer: Some("acme"),
+        user: Some("alice"),
+        request: Some("0192f0c1-7a53-7c4e-8f00-000000000001"),
+        scheme: Some("https"),
+        cause: Some("upstream said \"no\""),
         target: None,
         roles: &roles,
         tls_version: Some("1.3"),
-        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+        trace: Some((TraceId(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736), SpanId(0x00f0_67aa_0ba9_02b7))),
         api: Some("orders"),
         route: Some("POST /v1/orders"),
         stage: Some("schema"),
@@ -83,25 +88,29 @@ fn a_full_record_has_every_field() {
         "@timestamp": "2026-11-23T22:04:05.123Z",
         "ecs": { "version": "8.17.0" },
         "event": {
-            "kind": "event", "category": ["web"], "type": ["access", "denied"], "action": "request",
+            "kind": "event", "category": ["api", "web"], "type": ["access", "denied"], "action": "request",
             "outcome": "failure", "reason": "schema_violation", "duration": 1_500_000,
             "id": "0192f0c1-7a53-7c4e-8f00-000000000001", "sequence": 7,
         },
         "client": { "ip": "203.0.113.255", "port": 50123 },
         "source": { "ip": "::1" },
+        "related": { "ip": ["203.0.113.255", "::1"], "user": ["acme", "alice"] },
+        "observer": { "name": "edge-1", "type": "proxy", "version": env!("CARGO_PKG_VERSION") },
         "http": {
             "version": "1.1",
-            "request": { "method": "POST", "body": { "bytes": 512 } },
+            "request": { "id": "0192f0c1-7a53-7c4e-8f00-000000000001", "method": "POST", "body": { "bytes": 512 } },
             "response": { "status_code": 422, "body": { "bytes": u64::MAX } },
         },
-        "url": { "path": "/v1/orders", "domain": "api.example.com" },
+        "url": { "path": "/v1/orders", "domain": "api.example.com", "scheme": "https" },
         "user_agent": { "original": "curl/8.5" },
-        "user": { "id": "acme", "roles": ["clerk", "auditor"] },
+        "user": { "id": "alice", "roles": ["clerk", "auditor"] },
         "organization": { "name": "acme-corp" },
         "tls": { "version": "1.3" },
         "trace": { "id": "4bf92f3577b34da6a3ce929d0e0e4736" },
+        "span": { "id": "00f067aa0ba902b7" },
         "bartizan": {
-            "consumer": "acme", "api": "orders", "route": "POST /v1/orders", "stage": "schema", "plan": "gold",
+            "consumer": "acme", "api": "orders", "route": "POST /v1/orders", "stage": "schema",
+            "cause": "upstream said \"no\"", "plan": "gold",
             "credential": { "kind": "jwt", "id": "jti-1" },
             "scopes": { "required": ["orders:write"], "granted": ["orders:read"] },
             "violations": [{ "pointer": "/lines/0/quantity", "detail": "\"0\" is less than 1" }],
@@ -118,11 +127,13 @@ fn absent_facts_are_left_out() {
         "@timestamp": "1970-01-01T00:00:00.000Z",
         "ecs": { "version": "8.17.0" },
         "event": {
-            "kind": "event", "category": ["web"], "type": ["access", "allowed"], "action": "request",
+            "kind": "event", "category": ["api", "web"], "type": ["access", "allowed"], "action": "request",
             "outcome": "success", "duration": 1_500_000, "id": "0192f0c1-7a53-7c4e-8f00-000000000001", "sequence": 7,
         },
         "client": { "ip": "203.0.113.255" },
         "source": { "ip": "10.0.0.1" },
+        "related": { "ip": ["203.0.113.255", "10.0.0.1"] },
+        "observer": { "name": "edge-1", "type": "proxy", "version": env!("CARGO_PKG_VERSION") },
         "http": {
             "version": "1.1", "request": { "body": { "bytes": 0 } }, "response": { "body": { "bytes": 0 } },
         },
@@ -139,14 +150,14 @@ fn absent_facts_are_left_out() {
 #[test]
 fn category_and_type_say_what_kind_of_event_it_was() {
     for (action, stage, reason, category, kind) in [
-        (REQUEST, None, None, json!(["web"]), "allowed"),
-        (REQUEST, Some("auth"), Some("revoked"), json!(["web", "authentication"]), "denied"),
-        (REQUEST, Some("scope"), Some("insufficient_scope"), json!(["web"]), "denied"),
-        (REQUEST, Some("forward"), Some("upstream_timeout"), json!(["web"]), "error"),
-        (REQUEST, None, Some(CLIENT_DISCONNECTED), json!(["web"]), "error"),
-        (REQUEST, None, Some(CLIENT_STALLED), json!(["web"]), "error"),
-        ("key revoked", None, None, json!(["web", "configuration"]), "allowed"),
-        ("key revoked", Some("auth"), None, json!(["web", "configuration", "authentication"]), "denied"),
+        (REQUEST, None, None, json!(["api", "web"]), "allowed"),
+        (REQUEST, Some("auth"), Some("revoked"), json!(["api", "web", "authentication"]), "denied"),
+        (REQUEST, Some("scope"), Some("insufficient_scope"), json!(["api", "web"]), "denied"),
+        (REQUEST, Some("forward"), Some("upstream_timeout"), json!(["api", "web"]), "error"),
+        (REQUEST, None, Some(CLIENT_DISCONNECTED), json!(["api", "web"]), "error"),
+        (REQUEST, None, Some(CLIENT_STALLED), json!(["api", "web"]), "error"),
+        ("key revoked", None, None, json!(["api", "web", "configuration"]), "allowed"),
+        ("key revoked", Some("auth"), None, json!(["api", "web", "configuration", "authentication"]), "denied"),
     ] {
         let event = &json_of(&Record { action, stage, reason, ..sample() })["event"];
         assert_eq!((&event["category"], &event["type"][1]), (&category, &json!(kind)), "{action} {stage:?}");

@@ -45,10 +45,12 @@ pub(in crate::audit) fn write(out: &mut Vec<u8>, record: &Record<'_>, node: &str
         line.number(key!("port"), record.client_port);
     });
     line.object(key!("source"), |line| line.address(key!("ip"), record.source));
+    related(&mut line, record);
     line.object(key!("http"), |line| http(line, record));
     line.object(key!("url"), |line| {
         line.text(key!("path"), record.path.map(without_query));
         line.text(key!("domain"), record.domain);
+        line.word(key!("scheme"), record.scheme);
     });
     line.object(key!("user_agent"), |line| line.text(key!("original"), record.user_agent));
     line.object(key!("user"), |line| {
@@ -57,14 +59,40 @@ pub(in crate::audit) fn write(out: &mut Vec<u8>, record: &Record<'_>, node: &str
     });
     line.object(key!("organization"), |line| line.text(key!("name"), record.organization));
     line.object(key!("tls"), |line| line.word(key!("version"), record.tls_version));
-    line.object(key!("trace"), |line| line.text(key!("id"), record.trace_id));
+    if let Some((trace, span)) = record.trace {
+        line.raw(",\"trace\":{\"id\":\"");
+        line.out.extend_from_slice(trace.text().as_bytes());
+        line.raw("\"},\"span\":{\"id\":\"");
+        line.out.extend_from_slice(span.text().as_bytes());
+        line.raw("\"}");
+    }
+    line.observer(node);
     line.end(|line| bartizan(line, record, node), |line| event(line, record));
+}
+
+/// Everybody that a record is about: readers search for an address or a user without knowing where it is.
+fn related(line: &mut Line<'_>, record: &Record<'_>) {
+    let Record { client, source, user, consumer, .. } = *record;
+    line.object(key!("related"), |line| {
+        line.address(",\"ip\":[", client);
+        if source != client {
+            line.address(",", source);
+        }
+        line.raw("]");
+        let user = user.filter(|user| Some(*user) != consumer);
+        if let Some(first) = consumer.or(user) {
+            line.text(",\"user\":[", Some(first));
+            line.text(",", user.filter(|_| consumer.is_some()));
+            line.raw("]");
+        }
+    });
 }
 
 /// Appends what the sealer itself puts on record to `out`, as one line with its line break, to be sealed.
 pub(in crate::audit) fn write_mark(out: &mut Vec<u8>, mark: &Mark<'_>, node: &str, clock: &mut Clock) {
     let mut line = Line { out };
     line.start(mark.at, clock);
+    line.observer(node);
     line.end(
         |line| {
             match &mark.kind {
@@ -103,11 +131,11 @@ fn event(line: &mut Line<'_>, record: &Record<'_>) {
     let authentication = record.stage == Some("auth");
     let is_alert = record.action == QUOTA_USED;
     line.raw(match (record.action == REQUEST, authentication) {
-        _ if is_alert => ",\"kind\":\"alert\",\"category\":[\"web\"]",
-        (true, false) => ",\"kind\":\"event\",\"category\":[\"web\"]",
-        (true, true) => ",\"kind\":\"event\",\"category\":[\"web\",\"authentication\"]",
-        (false, false) => ",\"kind\":\"event\",\"category\":[\"web\",\"configuration\"]",
-        (false, true) => ",\"kind\":\"event\",\"category\":[\"web\",\"configuration\",\"authentication\"]",
+        _ if is_alert => ",\"kind\":\"alert\",\"category\":[\"api\",\"web\"]",
+        (true, false) => ",\"kind\":\"event\",\"category\":[\"api\",\"web\"]",
+        (true, true) => ",\"kind\":\"event\",\"category\":[\"api\",\"web\",\"authentication\"]",
+        (false, false) => ",\"kind\":\"event\",\"category\":[\"api\",\"web\",\"configuration\"]",
+        (false, true) => ",\"kind\":\"event\",\"category\":[\"api\",\"web\",\"configuration\",\"authentication\"]",
     });
     line.raw(match record.outcome {
         Outcome::Success => ",\"outcome\":\"success\"",
@@ -131,6 +159,7 @@ fn event(line: &mut Line<'_>, record: &Record<'_>) {
 fn http(line: &mut Line<'_>, record: &Record<'_>) {
     line.word(key!("version"), Some(record.http_version));
     line.object(key!("request"), |line| {
+        line.word(key!("id"), record.request);
         line.text(key!("method"), record.method);
         line.object(key!("body"), |line| line.number(key!("bytes"), Some(record.request_bytes)));
     });
@@ -154,6 +183,7 @@ fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
         });
     }
     line.word(key!("stage"), record.stage);
+    line.text(key!("cause"), record.cause);
     line.word(key!("mode"), record.reports.then_some("report"));
     line.would_refuse(record.would_refuse);
     line.text(key!("plan"), record.plan);
@@ -196,6 +226,15 @@ impl Line<'_> {
         self.raw("{\"@timestamp\":\"");
         clock.write(self.out, at);
         self.raw("\",\"ecs\":{\"version\":\"8.17.0\"}");
+    }
+
+    /// Writes who makes the record.
+    fn observer(&mut self, node: &str) {
+        const REST: &str = concat!(",\"type\":\"proxy\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"");
+        self.object(key!("observer"), |line| {
+            line.text(key!("name"), Some(node));
+            line.raw(REST);
+        });
     }
 
     /// Writes `bartizan` and `event`, each with a mark at its end instead of what the sealer adds, and the line break.

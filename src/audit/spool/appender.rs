@@ -5,7 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::{Position, SEGMENT, Spool, create};
+use bytes::Bytes;
+
+use super::{Position, RECENT, Recent, SEGMENT, Spool, create};
 
 /// Writes segments. There is one.
 pub(in crate::audit) struct Appender {
@@ -14,6 +16,9 @@ pub(in crate::audit) struct Appender {
     end: Position,
     /// Something was written that may not be on disk.
     dirty: bool,
+    /// Bytes that there were when it was full for this size. Until there are fewer, nothing fits: otherwise a small batch would
+    /// now and then, between large ones.
+    full: Option<(u64, u64)>,
 }
 
 /// Why lines were not appended. None of them were.
@@ -37,7 +42,7 @@ impl std::fmt::Display for AppendError {
 impl Appender {
     pub(super) fn new(spool: &Arc<Spool>, end: Position) -> io::Result<Self> {
         let file = create(&spool.segment(end.segment))?;
-        Ok(Self { spool: Arc::clone(spool), file, end, dirty: false })
+        Ok(Self { spool: Arc::clone(spool), file, end, dirty: false, full: None })
     }
 
     /// The spool.
@@ -46,10 +51,14 @@ impl Appender {
     }
 
     /// Appends whole lines in one write: all of them, or none. The spool then has at most `size` bytes.
-    pub(in crate::audit) fn append(&mut self, lines: &[u8], count: u64, size: u64) -> Result<(), AppendError> {
-        if self.spool.bytes() + lines.len() as u64 > size {
+    pub(in crate::audit) fn append(&mut self, lines: &Bytes, count: u64, size: u64) -> Result<(), AppendError> {
+        let bytes = self.spool.bytes();
+        let still_full = self.full.is_some_and(|(full, of)| of == size && bytes >= full);
+        if still_full || bytes + lines.len() as u64 > size {
+            self.full = Some((bytes, size));
             return Err(AppendError::Full);
         }
+        self.full = None;
         if self.end.offset >= (size / 8).clamp(SEGMENT.0, SEGMENT.1) {
             self.roll().map_err(AppendError::Io)?;
         }
@@ -59,10 +68,18 @@ impl Appender {
             return Err(AppendError::Io(error));
         }
         self.dirty = true;
+        let recent = Recent { start: self.end, lines: lines.clone(), count };
         self.end.offset += lines.len() as u64;
         self.end.line += count;
         let mut state = self.spool.lock();
         state.end = self.end;
+        state.recent.push_back(recent);
+        let mut bytes: usize = state.recent.iter().map(|recent| recent.lines.len()).sum();
+        while bytes > RECENT
+            && let Some(oldest) = state.recent.pop_front()
+        {
+            bytes -= oldest.lines.len();
+        }
         if let Some((_, bytes)) = state.segments.back_mut() {
             *bytes = self.end.offset;
         }

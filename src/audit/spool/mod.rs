@@ -25,10 +25,15 @@ pub(super) use self::appender::{AppendError, Appender};
 use self::cursor::Cursor;
 pub(super) use self::reader::{Reader, Taken};
 use self::recovery::Recovered;
+use bytes::Bytes;
+
 use super::chain::Hash;
 
 /// Smallest and largest size of a segment in bytes; otherwise an eighth of the spool.
 const SEGMENT: (u64, u64) = (1 << 20, 64 << 20);
+
+/// Most bytes of lines that are in memory beside the disk.
+const RECENT: usize = 1 << 20;
 
 /// A place between two lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +59,8 @@ pub(super) struct Spool {
 }
 
 struct State {
+    /// The lines that were appended last, each with its place: readers that keep up need not read the disk.
+    recent: VecDeque<Recent>,
     /// Number and size in bytes of each segment, oldest first.
     segments: VecDeque<(u64, u64)>,
     end: Position,
@@ -63,6 +70,13 @@ struct State {
     waiting: usize,
     /// How often readers were asked to look up.
     wakes: u64,
+}
+
+/// Lines that were appended in one write.
+struct Recent {
+    start: Position,
+    lines: Bytes,
+    count: u64,
 }
 
 /// How far a sink has got.
@@ -111,7 +125,7 @@ impl Spool {
         let Recovered { segments, end, last, torn } = recovery::recover(folder)?;
         let cursors = Cursor::all(folder, segments.front().map_or(0, |(first, _)| *first), end)?;
         let entries = cursors.into_iter().map(|(name, cursor)| (name, Entry::new(cursor))).collect();
-        let state = State { segments, end, cursors: entries, waiting: 0, wakes: 0 };
+        let state = State { recent: VecDeque::new(), segments, end, cursors: entries, waiting: 0, wakes: 0 };
         let spool = Arc::new(Self {
             folder: folder.to_owned(),
             state: Mutex::new(state),

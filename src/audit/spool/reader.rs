@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Position, Spool, cursor};
+use super::{Position, Recent, Spool, cursor};
 use crate::audit::chain::Hash;
 use crate::audit::sealed_line::{LINE_MAX, SealedLine};
 
@@ -96,6 +96,13 @@ impl Reader {
                 return Ok(if ends { Taken::Ended } else { Taken::Nothing });
             }
             self.enter_segment(&state.segments, state.end);
+            let mut recent = state.recent.iter().filter(|recent| recent.lines.len() <= most);
+            if let Some(Recent { lines, count, .. }) = recent.find(|recent| recent.start == self.taken) {
+                self.piece = self.taken;
+                self.taken.offset += lines.len() as u64;
+                self.taken.line += count;
+                return Ok(Taken::Lines(lines.clone(), *count));
+            }
             state.end
         };
         self.read(most, end)

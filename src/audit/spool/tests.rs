@@ -27,7 +27,7 @@ impl Sealed {
         let mut out = Vec::new();
         let last = self.chain.last;
         self.chain.seal(names.iter().map(|name| unsealed(name)).collect::<String>().as_bytes(), &mut out);
-        let appended = self.appender.append(&out, names.len() as u64, SIZE);
+        let appended = self.appender.append(&out.into(), names.len() as u64, SIZE);
         if appended.is_err() {
             self.chain.last = last;
         }
@@ -166,6 +166,7 @@ fn segments_are_removed_once_every_sink_has_them() {
     };
     let mut out = Vec::new();
     sealed.chain.seal(unsealed(&long).as_bytes(), &mut out);
+    let out = Bytes::from(out);
     let size = 8 * SEGMENT.0;
     let mut appended = 0;
     while sealed.appender.append(&out, 1, size).is_ok() {

@@ -3,6 +3,7 @@
 mod input;
 mod install_template;
 mod progress;
+mod tail;
 mod verify;
 
 use clap::Subcommand;
@@ -17,6 +18,8 @@ pub(super) struct Arguments {
 enum Action {
     /// Verify that records are whole and unchanged
     Verify(verify::Arguments),
+    /// Show the last records of a file, or follow a running node
+    Tail(tail::Arguments),
     /// Install the templates for the data streams of Elasticsearch or OpenSearch
     InstallTemplate(install_template::Arguments),
 }
@@ -24,6 +27,7 @@ enum Action {
 pub(super) fn run(arguments: &Arguments) -> u8 {
     match &arguments.action {
         Action::Verify(arguments) => verify::run(arguments),
+        Action::Tail(arguments) => tail::run(arguments),
         Action::InstallTemplate(arguments) => install_template::run(arguments),
     }
 }

@@ -15,7 +15,8 @@ pub(super) fn page() -> String {
 }
 
 const TITLE: &str = "Keys of the policy. NAME is a name that you choose, and `[]` an item of a list.\n\
-    A duration is written as `250ms`, `10s` or `1h30m`, a size as `64KiB`, a rate as `10/s` or `600/min`.\n\
+    A duration is written as `250ms`, `10s` or `1h30m`, a size as `64KiB`, a rate as `10/s` or `600/min`,\n\
+    a share as `1%`.\n\
     `${env:NAME}` and `${file:PATH}` in a value stand for secrets. Paths are relative to the policy's folder.\n";
 
 struct Page<'s> {
@@ -67,6 +68,7 @@ impl<'s> Page<'s> {
             Some("Period") => return "duration".to_owned(),
             Some("Size") => return "size".to_owned(),
             Some("Rate") => return "rate".to_owned(),
+            Some("Share") => return "share".to_owned(),
             _ => {}
         }
         let schema = self.resolve(schema);

@@ -4,6 +4,7 @@
 mod address;
 pub(super) mod consumer;
 pub(super) mod drill;
+mod follow;
 pub(super) mod key;
 pub(super) mod revoke;
 pub(super) mod stored;
@@ -17,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::ClientConfig;
@@ -46,7 +48,7 @@ const MAX_RESPONSE: usize = 16 * 1024 * 1024;
 
 /// Where to find the daemon or its store.
 #[derive(clap::Args)]
-struct DaemonArguments {
+pub(super) struct DaemonArguments {
     /// Policy file, which names the admin listener, its token and the store
     #[arg(long, value_name = "FILE", env = "BARTIZAN_POLICY", global = true)]
     policy: Option<PathBuf>,
@@ -62,7 +64,7 @@ struct DaemonArguments {
 }
 
 /// A connection to the daemon or the store.
-struct Operator {
+pub(super) struct Operator {
     runtime: LocalRuntime,
     backend: Backend,
 }
@@ -76,7 +78,7 @@ enum Backend {
 
 impl DaemonArguments {
     /// Finds the daemon or the store. Prints problems and returns them as exit codes.
-    fn open(&self) -> Result<Operator, u8> {
+    pub(super) fn open(&self) -> Result<Operator, u8> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
         let runtime = runtime.map_err(|error| fail(FAILED, &error.to_string()))?;
         if let Some(url) = &self.admin {
@@ -209,12 +211,39 @@ async fn call(
     target: &str,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes), String> {
-    let failed =
-        |error: &dyn std::fmt::Display| format!("{address}: {}", error_text::without_codes(&error.to_string()));
+    let (response, _driver) = connect(address, token, tls, method, target, body).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
+    Ok((status, body.map_err(|error| failed(address, &error))?.to_bytes()))
+}
+
+fn failed(address: &AdminAddress, error: &dyn std::fmt::Display) -> String {
+    format!("{address}: {}", error_text::without_codes(&error.to_string()))
+}
+
+/// The task of a connection, which ends with this.
+struct Driver(tokio::task::JoinHandle<hyper::Result<()>>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Sends a request on a connection of its own, and returns the head of the response.
+async fn connect(
+    address: &AdminAddress,
+    token: &SecretString,
+    tls: Option<&Arc<ClientConfig>>,
+    method: &Method,
+    target: &str,
+    body: Bytes,
+) -> Result<(Response<Incoming>, Driver), String> {
+    let failed = |error: &dyn std::fmt::Display| failed(address, error);
     let stream = address.connect(tls).await.map_err(|error| format!("{address}: {}", error_text::system(&error)))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-    let driver = tokio::task::spawn_local(connection);
+    let driver = Driver(tokio::task::spawn_local(connection));
     let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
         .map_err(|_| "the admin token has characters that a header cannot hold".to_owned())?;
     authorization.set_sensitive(true);
@@ -227,10 +256,7 @@ async fn call(
         .body(Full::new(body))
         .map_err(|error| failed(&error))?;
     let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await.map_err(|error| failed(&error))?;
-    driver.abort();
-    Ok((status, body.to_bytes()))
+    Ok((response, driver))
 }
 
 /// Encodes a name as one path segment.

@@ -23,6 +23,7 @@ mod plans;
 mod schemas;
 mod stand_ins;
 mod store;
+mod telemetry;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -87,6 +88,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     plans::admit_routes(context, &rules.directory, &apis.routes, at.key("plans"));
     let parts = (&*apis.apis, &*apis.routes);
     let headers = headers::compile(context, document, &rules.key_header, parts, at.key("headers"));
+    let traces = telemetry::compile(context, &document.telemetry, &headers, at.key("telemetry"));
 
     Policy {
         digest: context.sources.digest().into(),
@@ -104,6 +106,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         router: apis.router,
         servers: apis.servers,
         audit,
+        traces,
         has_store: document.store.is_some(),
         store,
         shared_limits,

@@ -14,6 +14,7 @@ mod plans;
 pub(crate) mod schema;
 mod secret;
 mod store;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,6 +37,7 @@ pub(crate) use self::plans::{Class, CountBy, Plan, Quotas};
 pub(crate) use self::secret::Secret;
 use self::secret::secret;
 pub(crate) use self::store::{Servers, Store};
+pub(crate) use self::telemetry::{OtlpTraces, Telemetry};
 use super::units::{Period, Rate, Size};
 
 /// A Bartizan policy.
@@ -82,6 +84,8 @@ pub(crate) struct Document {
     pub(crate) apis: BTreeMap<String, Api>,
     /// The audit records: `none`, a list of sinks, or a map with `to`. Default: standard output.
     pub(crate) audit: Option<Audit>,
+    /// Traces, which go to an OpenTelemetry collector.
+    pub(crate) telemetry: Telemetry,
 }
 
 /// `workers: auto` or a number.

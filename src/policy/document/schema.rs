@@ -14,6 +14,7 @@ use super::plans::{Class, ClassMap, Quota, QuotaMap, Quotas};
 use super::store::{Servers, SeveralServers, Store, StoreMap};
 use super::{Audit, AuditMap, ClaimNames, Content, Document, Mode, OpenApi, Response, Sink, Upstream};
 use super::{UpstreamMap, Workers};
+use crate::policy::share::Share;
 use crate::policy::units::{CALENDAR_UNITS, CalendarCount, PERIOD_UNITS, Period, RATE_UNITS, Rate, SIZE_UNITS, Size};
 use crate::refusal::Stage;
 
@@ -107,6 +108,12 @@ schema_of!(Rate, "Rate", |_generator| json_schema!({
     "description": "A rate such as `10/s`, `600/min`, `5000/h` or `100000/day`.",
     "type": "string",
     "pattern": format!("^0*[1-9][0-9]*/({})$", alternatives(&RATE_UNITS, str::to_owned).join("|")),
+}));
+
+schema_of!(Share, "Share", |_generator| json_schema!({
+    "description": "A share such as `1%` or `0.01%`, with up to four decimals.",
+    "type": "string",
+    "pattern": "^(0?[0-9]{1,2}([.][0-9]{1,4})?|100([.]0{1,4})?)%$",
 }));
 
 schema_of!(CalendarCount, "CalendarCount", |_generator| json_schema!({

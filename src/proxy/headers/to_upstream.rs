@@ -12,6 +12,7 @@ use http::header::{
 use super::hop_by_hop::{accepts_trailers, connection_options, named};
 use super::rules::{is_ambiguous, is_ours, is_said_by_proxies, may_be_listed};
 use super::via;
+use crate::exchange::{TRACEPARENT, TRACEPARENT_LENGTH};
 use crate::policy::header_rules::HeaderRules;
 use crate::proxy::http1::fields::write_line;
 use crate::refusal::X_REQUEST_ID;
@@ -25,6 +26,18 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// Asks for the difference to an earlier response (RFC 3229 §10.5.3).
 const A_IM: HeaderName = HeaderName::from_static("a-im");
+
+/// What vendors add to a trace (W3C Trace Context §3.3).
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The fields of W3C Trace Context, in place of the caller's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UpstreamTrace {
+    /// The new `traceparent`.
+    pub(crate) traceparent: [u8; TRACEPARENT_LENGTH],
+    /// Whether `tracestate` is forwarded as it came.
+    pub(crate) keeps_tracestate: bool,
+}
 
 /// The fields that the proxy adds to a request, and what determines which of the client's are forwarded.
 #[derive(Clone, Copy)]
@@ -49,6 +62,8 @@ pub(crate) struct UpstreamHeaders<'a> {
     pub(crate) keep: &'a [HeaderName],
     /// What the response must be: the client must not ask for one that cannot be checked.
     pub(crate) contract: Option<&'a Requirement>,
+    /// Absent: the proxy takes no part in traces, and forwards what callers say of theirs.
+    pub(crate) trace: Option<UpstreamTrace>,
     /// Whether trailers may follow the body. A body of known length is sent without any, so none may be announced (RFC 9110
     /// §6.6.2).
     pub(crate) announces_trailers: bool,
@@ -77,6 +92,7 @@ impl UpstreamHeaders<'_> {
             } else if whole && (name == RANGE || name == IF_RANGE || *name == A_IM) {
                 // A server may ignore them (RFC 9110 §14.2), and a part of a response cannot be checked.
             } else if !self.is_credential(name)
+                && !self.is_replaced(name)
                 && self.is_forwarded(name)
                 && (named.is_empty() || !named.contains(name))
             {
@@ -96,6 +112,9 @@ impl UpstreamHeaders<'_> {
             // RFC 9110 §10.1.4: TE concerns only the next hop, so Connection names it.
             write_line(out, TE.as_str(), b"trailers");
             write_line(out, CONNECTION.as_str(), b"te");
+        }
+        if let Some(trace) = &self.trace {
+            write_line(out, TRACEPARENT.as_str(), &trace.traceparent);
         }
         self.write_forwarding(out, headers);
         self.write_identity(out);
@@ -128,6 +147,10 @@ impl UpstreamHeaders<'_> {
     fn is_credential(&self, name: &HeaderName) -> bool {
         // A DPoP proof belongs to its token.
         self.key_header.is_some_and(|key_header| name == AUTHORIZATION || name == key_header || *name == DPOP)
+    }
+
+    fn is_replaced(&self, name: &HeaderName) -> bool {
+        self.trace.is_some_and(|trace| name == TRACEPARENT || (!trace.keeps_tracestate && name == TRACESTATE))
     }
 
     /// Appends to X-Forwarded-For and Via. X-Forwarded-Proto and -Host describe the first hop, so a trusted peer's are
@@ -250,6 +273,7 @@ mod tests {
             rules: RULES.get_or_init(|| HeaderRules::new(&["x-internal-*".to_owned()], HashSet::new())),
             keep: &[],
             contract: None,
+            trace: None,
             announces_trailers: true,
         }
     }
@@ -375,6 +399,24 @@ mod tests {
                 "x-forwarded-proto: https",
             ]
         );
+    }
+
+    #[test]
+    fn the_callers_trace_is_replaced_where_the_proxy_takes_part_in_it() {
+        let sent =
+            [("traceparent", "t"), ("traceparent", "u"), ("tracestate", "a=1"), ("tracestate", "b=2"), ("x", "1")];
+        let trace = |keeps_tracestate| UpstreamTrace { traceparent: [b'0'; TRACEPARENT_LENGTH], keeps_tracestate };
+        let ours = format!("traceparent: {}", "0".repeat(TRACEPARENT_LENGTH));
+        let ours = ours.as_str();
+        for (trace, expected) in [
+            (None, &["traceparent: t", "traceparent: u", "tracestate: a=1", "tracestate: b=2", "x: 1"][..]),
+            (Some(trace(true)), &[ours, "tracestate: a=1", "tracestate: b=2", "x: 1"]),
+            (Some(trace(false)), &[ours, "x: 1"]),
+        ] {
+            assert_eq!(written(&sent, &UpstreamHeaders { trace, ..added() }), expected);
+        }
+        let named = [("connection", "traceparent, tracestate"), ("traceparent", "t"), ("tracestate", "a=1")];
+        assert_eq!(written(&named, &UpstreamHeaders { trace: Some(trace(true)), ..added() }), [ours]);
     }
 
     /// S4: what only a proxy may say is dropped, unless the API keeps it by name.

@@ -64,6 +64,7 @@ pub(crate) async fn forward(
         rules: view.in_force.policy.headers(),
         keep: route.api().kept_headers(),
         contract: route.response.as_ref(),
+        trace: guard.upstream_trace(headers),
         announces_trailers: body.size_hint().exact().is_none(),
     };
     client.yield_now().await;

@@ -87,6 +87,7 @@ async fn process(
         target::check_size(parts, policy.limits())?;
     }
     let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, policy)?;
+    guard.sample(target.trusted_peer, target.scheme);
     if target.ends_here {
         return Ok(None);
     }

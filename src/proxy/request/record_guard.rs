@@ -8,20 +8,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 
 use crate::audit::{CLIENT_DISCONNECTED, CLIENT_STALLED, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record};
 use crate::body::Counter;
 use crate::chain::Trace;
-use crate::exchange::{Exchange, RequestId};
+use crate::exchange::{Exchange, RequestId, is_tracestate};
 use crate::policy::{Route, Server};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::{Worker, WorkerView};
+use crate::proxy::headers::{TRACESTATE, UpstreamTrace};
 use crate::proxy::upstream::Interims;
-use crate::refusal::{Reason, Refusal, Stage, Violation};
+use crate::refusal::{Reason, Refusal, Violation};
 use crate::stages::auth::Caller;
 use crate::stages::rate_limit::Alert;
 use crate::telemetry::{ENDS, End};
+use crate::traces::{FinishedRequest, UpstreamCall, bounded, known_method};
 
 /// Status classes, as metrics label them.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -36,11 +38,21 @@ enum State {
     /// Not ended. If the guard is dropped in this state, the client has disconnected or stalled.
     Open,
     /// Refused, or interrupted for this reason.
-    Refused(Reason, Stage, Vec<Violation>),
+    Refused(Refusal),
     /// A response that is no refusal is being sent to the client.
     Responding,
     /// It was sent whole.
     Completed,
+}
+
+/// The call to an upstream server.
+struct Upstream {
+    server: Arc<Server>,
+    /// Until the headers of its response.
+    duration: Option<Duration>,
+    status: Option<StatusCode>,
+    /// When it began, after the request; only if it is sampled.
+    after: Duration,
 }
 
 /// Collects what the record of one request needs, and writes it when dropped.
@@ -59,7 +71,11 @@ pub(crate) struct RecordGuard {
     pub(crate) trace: Trace,
     /// It waited until the record can keep up, so its own record is never dropped.
     admitted: bool,
-    upstream: Option<(Arc<Server>, Option<Duration>)>,
+    upstream: Option<Upstream>,
+    /// Whether its spans are exported; absent until that is decided, or if nobody's are.
+    sampled: Option<bool>,
+    /// `http` or `https`, as far as known.
+    scheme: &'static str,
     status: Option<StatusCode>,
     sent: u64,
     /// The client took too little of the response on its HTTP/2 stream.
@@ -81,6 +97,8 @@ impl RecordGuard {
             trace: Trace::default(),
             admitted: false,
             upstream: None,
+            sampled: None,
+            scheme: client.peer.scheme(),
             status: None,
             sent: 0,
             stalled: false,
@@ -97,7 +115,8 @@ impl RecordGuard {
 
     /// Records that the request was sent to a server.
     pub(crate) fn sent_to(&mut self, server: &Arc<Server>) {
-        self.upstream = Some((Arc::clone(server), None));
+        let after = if self.sampled == Some(true) { self.exchange.begun.elapsed() } else { Duration::ZERO };
+        self.upstream = Some(Upstream { server: Arc::clone(server), duration: None, status: None, after });
     }
 
     /// Hands interim responses over to the client's connection, which sends them before the response. HTTP/1.0 has none (RFC
@@ -111,8 +130,8 @@ impl RecordGuard {
 
     /// Records that the server responded, and that its response is being sent to the client.
     pub(crate) fn responding(&mut self, status: StatusCode, after: Duration) {
-        if let Some((_, duration)) = &mut self.upstream {
-            *duration = Some(after);
+        if let Some(upstream) = &mut self.upstream {
+            (upstream.duration, upstream.status) = (Some(after), Some(status));
         }
         self.answering(status);
     }
@@ -156,7 +175,7 @@ impl RecordGuard {
             tracing::info!(id, code, cause, "refused");
         }
         self.status.get_or_insert(refusal.reason().status());
-        self.state = State::Refused(refusal.reason(), refusal.stage(), refusal.violations().to_vec());
+        self.state = State::Refused(refusal.clone());
     }
 
     /// Records that the stream is ended because the client took too little of the response.
@@ -171,7 +190,7 @@ impl RecordGuard {
 
     fn end(&self) -> End {
         match (&self.state, self.status) {
-            (State::Refused(reason, ..), _) => End { index: reason.index(), code: reason.code() },
+            (State::Refused(refusal), _) => End { index: refusal.reason().index(), code: refusal.reason().code() },
             (State::Completed, Some(status)) => {
                 let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
                 End { index: Reason::ALL.len() + class, code: CLASSES.get(class).copied().unwrap_or("5xx") }
@@ -185,11 +204,12 @@ impl RecordGuard {
         let caller = self.trace.caller.as_deref();
         // The holder of a credential that is refused is recorded, too: after a leak, operators look for exactly that.
         let holder = caller.or(self.trace.refused.as_deref());
-        let (reason, stage, violations): (_, _, &[Violation]) = match &self.state {
-            State::Refused(reason, stage, violations) => (Some(reason.code()), Some(stage.as_str()), violations),
-            State::Completed => (None, None, &[]),
-            State::Open | State::Responding => (Some(self.end().code), None, &[]),
+        let refusal = if let State::Refused(refusal) = &self.state { Some(refusal) } else { None };
+        let reason = match &self.state {
+            State::Completed => None,
+            _ => Some(self.end().code),
         };
+        let violations: &[Violation] = refusal.map(Refusal::violations).unwrap_or_default();
         let would_refuse = &self.trace.would_refuse;
         let violations = match would_refuse.iter().find(|refusal| !refusal.violations().is_empty()) {
             Some(refusal) if violations.is_empty() => refusal.violations(),
@@ -208,7 +228,8 @@ impl RecordGuard {
             roles: caller.map(Caller::roles).unwrap_or_default(),
             api: self.route.as_ref().map(|route| &**route.api().name()),
             route: self.route.as_ref().map(|route| &**route.name()),
-            stage,
+            stage: refusal.map(|refusal| refusal.stage().as_str()),
+            cause: refusal.and_then(Refusal::logged),
             reports: self.route.as_ref().is_some_and(|route| route.reporting.any()),
             would_refuse,
             organization: holder.and_then(|holder| holder.organization()),
@@ -221,7 +242,7 @@ impl RecordGuard {
             scopes_required: self.route.as_ref().map(|route| route.required_scopes()).unwrap_or_default(),
             scopes_granted: caller.map(Caller::granted).unwrap_or_default(),
             violations,
-            upstream: self.upstream.as_ref().map(|(server, duration)| (&*server.name, *duration)),
+            upstream: self.upstream.as_ref().map(|upstream| (&*upstream.server.name, upstream.duration)),
             ..Record::of(&self.exchange, &self.client.peer, REQUEST, self.view.in_force.policy.digest())
         });
     }
@@ -251,16 +272,79 @@ impl RecordGuard {
     }
 }
 
+impl RecordGuard {
+    /// Decides whether spans of this request are exported, once it is known who sent it, and over which scheme.
+    pub(super) fn sample(&mut self, trusted_peer: bool, scheme: &'static str) {
+        let Some(tracer) = &self.view.in_force.tracer else { return };
+        if !tracer.config().continues {
+            self.exchange.begin_trace();
+        }
+        self.scheme = scheme;
+        self.sampled = Some(tracer.samples(&self.exchange.trace, trusted_peer, self.exchange.begun));
+    }
+
+    /// What the upstream is told of the trace. Absent: what the caller says of it.
+    pub(super) fn upstream_trace(&self, headers: &HeaderMap) -> Option<UpstreamTrace> {
+        let (sampled, context) = (self.sampled?, &self.exchange.trace);
+        // Where none is exported, the span that is in the record.
+        let parent = if sampled { context.upstream_span() } else { context.span };
+        let keeps_tracestate = context.parent.is_some() && is_tracestate(headers.get_all(TRACESTATE).iter());
+        Some(UpstreamTrace { traceparent: context.traceparent(parent, sampled), keeps_tracestate })
+    }
+
+    /// The spans of this request.
+    fn finished(&self, duration: Duration) -> FinishedRequest {
+        let (error, failed) = match &self.state {
+            State::Refused(refusal) => (Some(refusal.reason().code()), refusal.reason().status().is_server_error()),
+            State::Completed => (None, false),
+            State::Open | State::Responding => (Some(self.end().code), false),
+        };
+        let refused = matches!(self.state, State::Refused(_));
+        let upstream = self.upstream.as_ref().map(|Upstream { server, status, after, .. }| UpstreamCall {
+            server: Arc::clone(&server.name),
+            host: server.host.clone(),
+            port: server.port,
+            after: *after,
+            status: status.map(|status| status.as_u16()),
+            // A client that goes away while it is sent a response says nothing of the upstream.
+            error: error.filter(|_| refused || status.is_none()),
+        });
+        let exchange = &self.exchange;
+        FinishedRequest {
+            context: exchange.trace,
+            at: exchange.at,
+            duration,
+            method: known_method(exchange.method.as_ref()),
+            version: exchange.version_text(),
+            scheme: self.scheme,
+            host: bounded(exchange.host.as_bytes()),
+            path: bounded(exchange.path.as_bytes()),
+            client: exchange.client,
+            peer: self.client.peer.address,
+            user_agent: exchange.user_agent.as_ref().map(|agent| bounded(agent.as_bytes())),
+            route: self.route.as_ref().map(|route| Arc::clone(route.name())),
+            status: self.status.map(|status| status.as_u16()),
+            error,
+            failed,
+            upstream,
+        }
+    }
+}
+
 impl Drop for RecordGuard {
     fn drop(&mut self) {
         let now = Instant::now();
+        if self.sampled.is_none() {
+            // It was refused before anybody was known, or nobody is sampled.
+            self.sample(false, self.scheme);
+        }
         self.client.end(now);
         self.worker.shared.metrics.requests_in_flight.dec();
         let duration = now.saturating_duration_since(self.exchange.begun);
         let metrics = self.view.in_force.metrics(self.route.as_deref());
         let end = self.end();
-        metrics.count(end, duration, self.upstream.as_ref().and_then(|(_, duration)| *duration));
-        if let Some((server, _)) = &self.upstream
+        metrics.count(end, duration, self.upstream.as_ref().and_then(|upstream| upstream.duration));
+        if let Some(Upstream { server, .. }) = &self.upstream
             && let Some(metrics) = self.view.in_force.server_metrics(server)
         {
             metrics.count(end);
@@ -278,5 +362,8 @@ impl Drop for RecordGuard {
             self.record(duration);
         }
         counting.alerts.iter().for_each(|alert| self.record_alert(alert));
+        if let (Some(tracer), Some(true)) = (&self.view.in_force.tracer, self.sampled) {
+            tracer.export(self.finished(duration));
+        }
     }
 }

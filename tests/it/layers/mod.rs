@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["runtime"],
     &["policy"],
     &["stages"],
-    &["state", "audit", "secrets", "body"],
+    &["state", "audit", "traces", "secrets", "body"],
     &["exchange", "refusal", "telemetry", "budget", "url", "egress", "otlp", "error_text", "all_bytes"],
 ];
 const LONGEST: usize = 500;

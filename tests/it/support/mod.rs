@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod collector;
 pub mod forward_proxy;
 pub mod issuer;
 pub mod proxy;

@@ -34,7 +34,7 @@ pub(super) fn parent_exists(context: &mut Context<'_>, path: &Path, message: &st
 }
 
 /// `timeout` of a sink.
-pub(super) fn timeout(context: &mut Context<'_>, written: Option<Period>, at: At<'_>) -> Duration {
+pub(in crate::policy::compile) fn timeout(context: &mut Context<'_>, written: Option<Period>, at: At<'_>) -> Duration {
     let timeout = context.period(at, written, context.egress.timeout);
     if timeout > LONGEST_TIMEOUT {
         context.error(at, "a request that takes longer than 5m has failed");

@@ -225,7 +225,12 @@ fn endpoint_of(
     })
 }
 
-fn fields(context: &mut Context<'_>, written: &BTreeMap<String, Secret>, at: At<'_>) -> HeaderMap {
+/// The header fields that a policy gives to requests, marked as sensitive.
+pub(in crate::policy::compile) fn fields(
+    context: &mut Context<'_>,
+    written: &BTreeMap<String, Secret>,
+    at: At<'_>,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, Secret(value)) in written {
         let at = at.key(name);

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
+pub(super) use self::common::timeout as sink_timeout;
 use self::common::{Rejected, parent_exists};
+pub(super) use self::http_sinks::fields as header_fields;
 use super::context::Context;
 use crate::audit::{AuditConfig, ChainConfig, CheckpointKey, OnFull, Rotate, SinkConfig, SpoolConfig};
 use crate::policy::document::{self, Audit, Sink};

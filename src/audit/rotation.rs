@@ -1,0 +1,256 @@
+//! Rotation of files: when a file is put aside, what it is called then, and which former ones are kept.
+//!
+//! `audit.jsonl` becomes `audit-20261127T103000.123Z.jsonl`, then perhaps `….jsonl.gz`. In the order of their names, former files
+//! are in the order of their lines, and the hash chain goes on from one to the next.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use jiff::Timestamp;
+
+use super::config::Rotate;
+use super::sealed_line::FileEnd;
+
+/// Ends the name of a compressed file.
+const GZ: &str = ".gz";
+/// Ends the name of a file that is being compressed.
+const PART: &str = ".gz.part";
+
+/// The rotation of one file.
+pub(super) struct Rotation {
+    settings: Rotate,
+    /// Rotations that the thread which compresses and removes former files has not seen; it runs while there are any.
+    untidy: Arc<AtomicUsize>,
+}
+
+impl Rotation {
+    pub(super) fn new(settings: Rotate) -> Self {
+        Self { settings, untidy: Arc::default() }
+    }
+
+    /// Whether a file of this size, whose first line is of `start`, is put aside.
+    pub(super) fn is_due(&self, size: u64, start: Option<Timestamp>, now: Timestamp) -> bool {
+        let Rotate { size: most, every, .. } = self.settings;
+        let old = |start: Timestamp, every| {
+            now.duration_since(start).try_into().is_ok_and(|age: std::time::Duration| age >= every)
+        };
+        size > 0
+            && (most.is_some_and(|most| size >= most)
+                || start.zip(every).is_some_and(|(start, every)| old(start, every)))
+    }
+
+    /// Puts the file aside, and looks after the former ones on another thread.
+    ///
+    /// # Errors
+    /// It cannot be renamed.
+    pub(super) fn put_aside(&self, path: &Path, now: Timestamp) -> io::Result<()> {
+        let names = Names::of(path);
+        fs::rename(path, names.former(now))?;
+        if self.untidy.fetch_add(1, AcqRel) > 0 {
+            return Ok(());
+        }
+        let (settings, untidy) = (self.settings, Arc::clone(&self.untidy));
+        let tidy = move || {
+            let mut seen = untidy.load(Acquire);
+            loop {
+                if let Err(error) = names.tidy(&settings) {
+                    tracing::error!(%error, "former audit files could not be compressed or removed");
+                }
+                match untidy.compare_exchange(seen, 0, AcqRel, Acquire) {
+                    Ok(_) => return,
+                    Err(more) => seen = more,
+                }
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("audit-rotate".to_owned()).spawn(tidy) {
+            self.untidy.store(0, Release);
+            tracing::error!(%error, "former audit files are compressed and removed at the next rotation");
+        }
+        Ok(())
+    }
+}
+
+/// The names of a file and its former ones.
+struct Names {
+    folder: PathBuf,
+    /// Up to the time.
+    stem: String,
+    /// After the time; with the dot.
+    extension: String,
+}
+
+impl Names {
+    fn of(path: &Path) -> Self {
+        let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+        let extension = path.extension().map(|_| format!(".{}", text(path.extension()))).unwrap_or_default();
+        let folder = path.parent().map(Path::to_owned).filter(|folder| !folder.as_os_str().is_empty());
+        Self { folder: folder.unwrap_or_else(|| ".".into()), stem: format!("{}-", text(path.file_stem())), extension }
+    }
+
+    /// A name for the file that is put aside now, which no other file has.
+    fn former(&self, now: Timestamp) -> PathBuf {
+        let mut time = now;
+        loop {
+            let text = time.strftime("%Y%m%dT%H%M%S%.3fZ");
+            let path = self.folder.join(format!("{}{text}{}", self.stem, self.extension));
+            let compressed = self.folder.join(format!("{}{text}{}{GZ}", self.stem, self.extension));
+            if !path.exists() && !compressed.exists() {
+                return path;
+            }
+            time += std::time::Duration::from_millis(1);
+        }
+    }
+
+    /// Former files whose names end like this after the extension, oldest first.
+    fn formers(&self, end: &str) -> io::Result<Vec<PathBuf>> {
+        let is_time =
+            |text: &str| text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_digit() || b"TZ.".contains(&byte));
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let time = name.strip_prefix(&self.stem).and_then(|rest| rest.strip_suffix(end));
+            if time.and_then(|rest| rest.strip_suffix(&self.extension)).is_some_and(is_time) {
+                found.push(self.folder.join(name));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Compresses former files, and removes those that are not kept.
+    fn tidy(&self, settings: &Rotate) -> io::Result<()> {
+        for part in self.formers(PART)? {
+            fs::remove_file(part)?;
+        }
+        let mut all = self.formers("")?;
+        all.append(&mut self.formers(GZ)?);
+        all.sort();
+        let keep = usize::try_from(settings.keep).unwrap_or(usize::MAX);
+        for former in all.drain(..all.len().saturating_sub(keep)) {
+            fs::remove_file(former)?;
+        }
+        if settings.compress {
+            for path in all.iter().filter(|path| !path.as_os_str().as_encoded_bytes().ends_with(GZ.as_bytes())) {
+                compress(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Replaces a file by a compressed one; there is always one of them whole.
+fn compress(path: &Path) -> io::Result<()> {
+    let with = |end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let mut source = File::open(path)?;
+    let part = with(PART);
+    let target = File::create(&part)?;
+    target.set_permissions(source.metadata()?.permissions())?;
+    let mut encoder = GzEncoder::new(target, Compression::default());
+    io::copy(&mut source, &mut encoder)?;
+    encoder.finish()?.sync_all()?;
+    fs::rename(part, with(GZ))?;
+    fs::remove_file(path)
+}
+
+/// The end of the lines in a file, or if it is empty, in the one that was put aside last.
+pub(super) fn end_of(path: &Path, rotates: bool) -> FileEnd {
+    let end = FileEnd::of(path);
+    if !rotates || end.last.is_some() || end.torn > 0 {
+        return end;
+    }
+    let names = Names::of(path);
+    let last = |end| names.formers(end).unwrap_or_default().pop();
+    match (last(""), last(GZ)) {
+        (Some(plain), compressed) if compressed.as_ref().is_none_or(|compressed| *compressed < plain) => {
+            FileEnd::of(&plain)
+        }
+        (_, Some(compressed)) => decompressed(&compressed).map(|text| FileEnd::in_text(&text)).unwrap_or_default(),
+        _ => end,
+    }
+}
+
+/// The end of a compressed file.
+fn decompressed(path: &Path) -> io::Result<Vec<u8>> {
+    const END: usize = 2 * super::sealed_line::LINE_MAX;
+    let (mut source, mut text) = (MultiGzDecoder::new(BufReader::new(File::open(path)?)), Vec::new());
+    let mut piece = vec![0; END];
+    loop {
+        match source.read(&mut piece)? {
+            0 => return Ok(text),
+            count => {
+                text.extend_from_slice(piece.get(..count).unwrap_or_default());
+                let before = text.len().saturating_sub(END);
+                text.drain(..before);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn settings(size: Option<u64>, every: Option<u64>) -> Rotate {
+        Rotate { size, every: every.map(Duration::from_secs), keep: 2, compress: false }
+    }
+
+    #[test]
+    fn a_file_is_put_aside_when_it_is_large_or_old() {
+        let (start, now): (Timestamp, Timestamp) =
+            ("2026-11-27T10:00:00Z".parse().unwrap(), "2026-11-27T11:00:00Z".parse().unwrap());
+        for (size, every, file, start, due) in [
+            (Some(100), None, 99, Some(start), false),
+            (Some(100), None, 100, None, true),
+            (None, Some(3600), 1, Some(start), true),
+            (None, Some(3601), 1, Some(start), false),
+            (None, Some(3600), 0, Some(start), false),
+            (None, Some(3600), 1, None, false),
+            // The clock was set back.
+            (None, Some(3600), 1, Some(now + Duration::from_secs(9999)), false),
+            (Some(100), Some(3600), 1, Some(start), true),
+        ] {
+            assert_eq!(Rotation::new(settings(size, every)).is_due(file, start, now), due, "{size:?} {every:?} {file}");
+        }
+    }
+
+    #[test]
+    fn former_files_are_compressed_and_the_oldest_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let at = |second: i64| Timestamp::from_second(1_795_000_000 + second).unwrap();
+        let names = Names::of(&path);
+        for second in [0, 0, 1, 2] {
+            fs::write(&path, format!("{second}\n")).unwrap();
+            fs::rename(&path, names.former(at(second))).unwrap();
+        }
+        // Others' files are left alone.
+        for other in
+            ["audit-old.jsonl", "audit.jsonl.1", "audit-20261127T103000.123Z.txt", "audit2-20261127T103000.123Z.jsonl"]
+        {
+            fs::write(folder.path().join(other), "").unwrap();
+        }
+        let part = folder.path().join("audit-20261118T110640.000Z.jsonl.gz.part");
+        fs::write(&part, "half").unwrap();
+        names.tidy(&Rotate { compress: true, ..settings(Some(1), None) }).unwrap();
+        let kept = names.formers(GZ).unwrap();
+        let texts: Vec<_> = kept.iter().map(|path| String::from_utf8(decompressed(path).unwrap()).unwrap()).collect();
+        assert_eq!(
+            (texts, names.formers("").unwrap().len(), part.exists()),
+            (vec!["1\n".into(), "2\n".into()], 0, false)
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2 + 4);
+    }
+}
