@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::batch::Batch;
 use super::record::{self, Clock, Record};
 use super::trail::Trail;
-use super::batch::Batch;
 
 /// Number of bytes recorded but not handed over at which new requests have to wait.
 const HIGH_WATER_MARK: usize = 1024 * 1024;

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
+use super::batch::Batch;
 use super::chain::{Chain, Hash, Link};
 use super::checkpoint::CheckpointText;
 use super::checkpoint_key::CheckpointKey;
@@ -24,7 +25,6 @@ use super::queue::{Queue, Received};
 use super::record::{self, CheckpointFacts, Clock, Follows, KEY_CHANGED, Mark, MarkKind, STOPPED};
 use super::sink::Sink;
 use super::spool::{AppendError, Appender, Spool};
-use super::batch::Batch;
 use super::writer::{RETRY, WRITE_MAX};
 
 /// Capacity of the queue of batches that are not sealed yet; workers wait when it is full.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::batch::Batch;
 use super::config::SinkConfig;
 use super::courier::Courier;
 use super::file::FileOutput;
@@ -18,7 +19,6 @@ use super::sinks::Destination;
 use super::source::{Pace, Source};
 use super::spool::Spool;
 use super::stdout::StdoutOutput;
-use super::batch::Batch;
 use super::writer::{Output, Writer};
 
 /// Capacity of a sink's queue, in batches; the sealer waits when it is full.

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::batch::Batch;
 use super::chain::Hash;
 use super::queue::{Queue, Received};
 use super::spool::{Reader, Spool, Taken};
-use super::batch::Batch;
 
 /// How a sink reads the spool.
 #[derive(Clone, Copy)]

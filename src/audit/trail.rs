@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use super::batch::Batch;
 use super::chain::Hash;
 use super::config::{AuditConfig, SinkConfig, SpoolConfig};
 use super::record::Follows;
@@ -20,7 +21,6 @@ use super::sealed_line::FileEnd;
 use super::sealer::{Outlets, Sealer};
 use super::sink::{GRACE, Sink};
 use super::spool::{Appender, Opened, Spool};
-use super::batch::Batch;
 #[cfg(test)]
 use super::writer::Output;
 use crate::error_text;

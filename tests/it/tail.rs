@@ -52,7 +52,7 @@ fn the_last_records_of_a_file_are_shown_and_those_that_come() {
     let mut client = client(&proxy);
     client.get("/open").send().is(200);
     client.get("/x").send().is(401);
-    client.get("/x").bearer(&issuer.token().claim("scope", "other").text()).send().is(403);
+    client.get("/x").bearer(issuer.token().claim("scope", "other").text()).send().is(403);
     client.get("/open").send().is(200);
     proxy.recorded(4);
     let path = proxy.file("audit.jsonl").display().to_string();

@@ -19,7 +19,7 @@ enum Action {
     /// Verify that records are whole and unchanged
     Verify(verify::Arguments),
     /// Show the last records of a file, or follow a running node
-    Tail(tail::Arguments),
+    Tail(Box<tail::Arguments>),
     /// Install the templates for the data streams of Elasticsearch or OpenSearch
     InstallTemplate(install_template::Arguments),
 }
