@@ -220,6 +220,7 @@ mod tests {
     use super::super::chain::tests::{names, unsealed};
     use super::super::trail::Trail;
     use super::*;
+    use crate::audit::batch::Batch;
 
     /// Longer than any test waits for anything.
     const PATIENCE: Duration = Duration::from_secs(60);

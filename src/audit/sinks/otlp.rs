@@ -70,8 +70,8 @@ impl Otlp {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Verdict::Again(failure(&answer, Some("check `headers` of this sink")))
             }
-            status if status.is_client_error() && status != StatusCode::NOT_FOUND => {
-                Verdict::Refused(format!("{status}: {}", complaint(&answer)))
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+                Verdict::Refused(format!("{}: {}", answer.status, complaint(&answer)))
             }
             _ => Verdict::Again(failure(&answer, Some("check `endpoint` of this sink"))),
         }

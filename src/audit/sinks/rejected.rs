@@ -10,6 +10,9 @@ use super::lines::trimmed;
 /// Longest reason that is kept, in bytes.
 const LONGEST: usize = 1024;
 
+/// Largest file, in bytes: one that is full is for somebody to look at, and nothing is lost meanwhile.
+const FULL: u64 = 1 << 30;
+
 /// A file of JSON lines: `{"error":"…","record":{…}}`.
 pub(super) struct Rejected {
     path: PathBuf,
@@ -35,6 +38,13 @@ impl Rejected {
             text.extend_from_slice(trimmed(line));
             text.extend_from_slice(b"}\n");
         }
+        let length = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        if length.saturating_add(text.len() as u64) > FULL {
+            let path = self.path.display();
+            return Err(io::Error::other(format!(
+                "the file of rejected records is full: find out why they were rejected, and move {path} away"
+            )));
+        }
         let open = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path);
         let written = open.and_then(|mut file| {
             file.write_all(&text)?;
@@ -43,5 +53,26 @@ impl Rejected {
         written.map_err(|error| {
             io::Error::new(error.kind(), format!("rejected records cannot be kept in {}: {error}", self.path.display()))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_takes_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rejected.jsonl");
+        let rejected = Rejected::at(path.clone());
+        rejected.keep([(&b"{}\n"[..], "why \"so\"")]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"error\":\"why \\\"so\\\"\",\"record\":{}}\n");
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(FULL).unwrap();
+        let error = rejected.keep([(&b"{}\n"[..], "why")]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("the file of rejected records is full") && error.contains("rejected.jsonl"),
+            "{error}"
+        );
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), FULL);
     }
 }

@@ -201,8 +201,7 @@ pub(crate) struct HttpSink {
     pub(crate) key: Option<SecretString>,
     /// How long one request may take. Default: `egress.timeout`.
     pub(crate) timeout: Option<Period>,
-    /// Whether requests are compressed.
-    #[schemars(extend("default" = true))]
+    /// Whether requests are compressed by gzip. Default: not as `ndjson`, whose receivers may not know it.
     pub(crate) gzip: Option<bool>,
     /// Most bytes of records in one request, from 64KiB to 32MiB.
     #[schemars(extend("default" = "1MiB"))]

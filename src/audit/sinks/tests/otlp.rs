@@ -98,7 +98,9 @@ async fn statuses_are_told_apart() {
         (401, "failed the status is 401 Unauthorized: no; check `headers` of this sink", 1),
         (404, "failed the status is 404 Not Found: no; check `endpoint` of this sink", 1),
         (400, "done 3", 4),
-        (415, "done 3", 4),
+        (422, "done 3", 4),
+        (405, "failed the status is 405 Method Not Allowed: no; check `endpoint` of this sink", 1),
+        (415, "failed the status is 415 Unsupported Media Type: no; check `endpoint` of this sink", 1),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let recorder =
