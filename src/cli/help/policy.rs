@@ -78,15 +78,19 @@ impl<'s> Page<'s> {
         if let Some(words) = schema.get("enum").and_then(Value::as_array) {
             return words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" | ");
         }
-        let kinds: Vec<String> =
+        let mut kinds: Vec<String> =
             alternatives(schema).filter(|one| !is_reference(one)).map(|one| self.kind(one)).collect();
+        // Several kinds of maps, such as of sinks, are maps.
+        kinds.dedup();
         if !kinds.is_empty() {
             return kinds.join(" | ");
         }
         match schema.get("type").and_then(Value::as_str) {
-            Some("array") => {
-                schema.get("items").map_or("list".to_owned(), |items| format!("list of {}", self.kind(items)))
-            }
+            Some("array") => match schema.get("items").map(|items| self.kind(items)) {
+                Some(items) if items.contains(" | ") => format!("list of ({items})"),
+                Some(items) => format!("list of {items}"),
+                None => "list".to_owned(),
+            },
             Some("object") => match schema.get("additionalProperties").filter(|inner| inner.is_object()) {
                 Some(inner) => format!("map from names to {}", self.kind(inner)),
                 None => "map".to_owned(),
@@ -133,7 +137,7 @@ mod tests {
             "\napis.NAME.upstream: text | map\n",
             "\napis.NAME.routes.NAME.response.STATUS.json: text\n",
             "\napis.NAME.routes.NAME.public: true | false\n",
-            "\naudit: none | list of stdout | map\n",
+            "\naudit: none | list of (stdout | map) | map\n",
             "\naudit[].file.path: text\n",
         ] {
             assert!(page.contains(expected), "{expected:?} is not in {page}");
