@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use super::sink_state::State;
 use super::sinks::{Delivery, Destination, Failure};
 use super::source::Source;
 use super::spool::Taken;
+use crate::egress::jittered;
 
 /// First and longest wait before another attempt; each is drawn at random from the upper half of the time.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -147,10 +147,4 @@ impl Courier {
             tracing::error!(sink = %self.name, why, "the audit sink does not take records; the spool keeps them");
         }
     }
-}
-
-/// A random time in the upper half of this one, so that nodes do not come all at once.
-fn jittered(time: Duration) -> Duration {
-    let chance = u32::try_from(Uuid::now_v7().as_u128() & 0xffff).unwrap_or_default();
-    time / 2 + time / 2 * chance / 0xffff
 }

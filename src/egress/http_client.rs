@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HeaderValue, USER_AGENT};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
 
+use super::answer::Answer;
 use super::dial::Dialer;
 use super::settings::{Egress, Trust};
 use crate::telemetry::chain;
@@ -36,15 +37,6 @@ pub(crate) struct HttpClient {
 enum Inner {
     Http(Client<Dialer, Full<Bytes>>),
     Https(Client<HttpsConnector<Dialer>, Full<Bytes>>),
-}
-
-/// A response, with its body.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    /// At most the limit of the client; what is no success is cut at 16 KiB.
-    pub(crate) body: Bytes,
 }
 
 impl HttpClient {

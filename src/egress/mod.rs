@@ -1,14 +1,21 @@
-//! What the process itself calls: key sets, introspection endpoints, and the sinks of the record.
+//! What the process itself calls: key sets, introspection endpoints, the sinks of the record, and the collector of traces.
 //!
 //! [`settings`]: the proxy and the timeouts of the policy. [`dial`] opens connections, through the proxy if there is one;
-//! [`http_client`] sends requests over them.
+//! [`http_client`] sends requests over them, and [`answer`] is what comes back. [`gzip`]: compressed bodies; [`backoff`]: pauses
+//! between attempts.
 
+mod answer;
+mod backoff;
 mod dial;
+mod gzip;
 mod http_client;
 mod no_proxy;
 mod settings;
 
+pub(crate) use self::answer::Answer;
+pub(crate) use self::backoff::jittered;
 pub(crate) use self::dial::{Connection, Dialer};
-pub(crate) use self::http_client::{Answer, HttpClient};
+pub(crate) use self::gzip::gzipped;
+pub(crate) use self::http_client::HttpClient;
 pub(crate) use self::no_proxy::NoProxy;
 pub(crate) use self::settings::{CONNECT_TIMEOUT, Egress, Proxy, TIMEOUT, Trust};

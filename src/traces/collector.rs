@@ -1,12 +1,10 @@
 //! One request to a collector: OTLP over HTTP with Protobuf bodies.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
 use jiff::Timestamp;
@@ -14,7 +12,7 @@ use prost::Message;
 
 use super::config::CollectorConfig;
 use super::request::FinishedRequest;
-use crate::egress::{Answer, HttpClient};
+use crate::egress::{Answer, HttpClient, gzipped};
 use crate::otlp::{Resource, ResourceSpans, Scope, ScopeSpans, TracesRequest, TracesResponse};
 
 /// Media type of requests and responses.
@@ -25,8 +23,6 @@ const CONVENTIONS: &str = "https://opentelemetry.io/schemas/1.37.0";
 const MAX_RESPONSE: usize = 1 << 20;
 /// How much of a complaint is shown, in characters.
 const SHOWN: usize = 300;
-/// Longest wait that a collector can ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,9 +75,7 @@ impl Collector {
         if !self.gzip {
             return Ok(body.into());
         }
-        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-        encoder.write_all(&body)?;
-        Ok(encoder.finish()?.into())
+        Ok(gzipped(&body)?.into())
     }
 
     /// Sends a body.
@@ -99,20 +93,18 @@ impl Collector {
 
 /// What a response means (OTLP 1.x, "OTLP/HTTP response").
 fn verdict(answer: &Answer, now: Timestamp) -> Verdict {
-    let complaint = || {
-        let text = String::from_utf8_lossy(&answer.body);
-        let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-        let text = visible.take(SHOWN).collect::<String>();
-        let colon = if text.trim().is_empty() { "" } else { ": " };
-        format!("the status is {}{colon}{}", answer.status, text.trim())
+    let why = || {
+        let complaint = answer.complaint();
+        let colon = if complaint.is_empty() { "" } else { ": " };
+        format!("the status is {}{colon}{complaint}", answer.status)
     };
     match answer.status {
         status if status.is_success() => taken(answer),
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Verdict::Again { why: complaint(), wait: retry_after(&answer.headers, now) },
-        _ => Verdict::Refused { why: complaint() },
+        | StatusCode::GATEWAY_TIMEOUT => Verdict::Again { why: why(), wait: answer.retry_after(now) },
+        _ => Verdict::Refused { why: why() },
     }
 }
 
@@ -132,21 +124,10 @@ fn taken(answer: &Answer) -> Verdict {
     Verdict::Taken { rejected }
 }
 
-/// `Retry-After`: seconds, or a date (RFC 9110 §10.2.3).
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-            Duration::try_from(date.duration_since(now)).unwrap_or_default()
-        }
-    };
-    Some(wait.min(LONGEST_WAIT))
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header::RETRY_AFTER;
+
     use super::*;
     use crate::otlp::TracePartialSuccess;
 

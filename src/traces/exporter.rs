@@ -1,6 +1,5 @@
 //! The thread that sends spans: takes what is queued, sends it in batches, and tries again for a while what could not be sent.
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use tokio::time::Instant;
 
 use super::collector::{Collector, Verdict};
 use super::request::FinishedRequest;
+use crate::egress::jittered;
 use crate::telemetry::SpanCounters;
 
 /// Most requests of a batch; each has one span or two.
@@ -127,8 +127,7 @@ impl Exporter {
                 Verdict::Refused { why } => return self.drop_batch(&why),
                 Verdict::Again { why, wait } => (why, wait),
             };
-            let next =
-                Instant::now() + wait.unwrap_or_default().max(jittered(pause, RandomState::new().hash_one(pause)));
+            let next = Instant::now() + wait.unwrap_or_default().max(jittered(pause));
             if next >= until || self.stop.borrow().is_some() {
                 return self.drop_batch(&why);
             }
@@ -175,13 +174,6 @@ impl Exporter {
     fn spans(&self) -> u64 {
         self.batch.iter().map(|request| request.span_count()).sum()
     }
-}
-
-/// From half of a pause to all of it, so that several nodes do not come at the same time.
-fn jittered(pause: Duration, random: u64) -> Duration {
-    let half = pause / 2;
-    let nanoseconds = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).max(1);
-    half + Duration::from_nanos(random % nanoseconds)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::batches::{self, Verdict};
 use super::delivery::Delivery;
 use super::facts::Facts;
 use super::lines::{lines, trimmed};
-use super::post::{Post, complaint, failure};
+use super::post::{Post, failure};
 use super::rejected::Rejected;
 
 /// An endpoint.
@@ -63,7 +63,7 @@ impl Http {
             status if status.is_success() => Verdict::Taken { rejected: 0 },
             StatusCode::PAYLOAD_TOO_LARGE => Verdict::TooLarge,
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
-                Verdict::Refused(format!("{}: {}", answer.status, complaint(&answer)))
+                Verdict::Refused(format!("{}: {}", answer.status, answer.complaint()))
             }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Verdict::Again(failure(&answer, None)),
             status if status.is_server_error() => Verdict::Again(failure(&answer, None)),

@@ -13,7 +13,7 @@ use super::batches::{self, Verdict};
 use super::delivery::{Delivery, Failure};
 use super::facts::{Facts, Severity};
 use super::lines::{lines, trimmed};
-use super::post::{Post, complaint, failure};
+use super::post::{Post, failure};
 use super::rejected::Rejected;
 use crate::egress::Answer;
 use crate::otlp::{AnyValue, KeyValue, LogRecord, LogsRequest, LogsResponse, Resource, ResourceLogs, Scope, ScopeLogs};
@@ -71,7 +71,7 @@ impl Otlp {
                 Verdict::Again(failure(&answer, Some("check `headers` of this sink")))
             }
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
-                Verdict::Refused(format!("{}: {}", answer.status, complaint(&answer)))
+                Verdict::Refused(format!("{}: {}", answer.status, answer.complaint()))
             }
             _ => Verdict::Again(failure(&answer, Some("check `endpoint` of this sink"))),
         }

@@ -80,15 +80,17 @@ impl<'s> Page<'s> {
         }
         let mut kinds: Vec<String> =
             alternatives(schema).filter(|one| !is_reference(one)).map(|one| self.kind(one)).collect();
+        // Several kinds of maps, such as of sinks, are maps.
         kinds.dedup();
         if !kinds.is_empty() {
             return kinds.join(" | ");
         }
         match schema.get("type").and_then(Value::as_str) {
-            Some("array") => schema.get("items").map_or("list".to_owned(), |items| match self.kind(items) {
-                kinds if kinds.contains(" | ") => format!("list of ({kinds})"),
-                kind => format!("list of {kind}"),
-            }),
+            Some("array") => match schema.get("items").map(|items| self.kind(items)) {
+                Some(items) if items.contains(" | ") => format!("list of ({items})"),
+                Some(items) => format!("list of {items}"),
+                None => "list".to_owned(),
+            },
             Some("object") => match schema.get("additionalProperties").filter(|inner| inner.is_object()) {
                 Some(inner) => format!("map from names to {}", self.kind(inner)),
                 None => "map".to_owned(),
