@@ -216,7 +216,6 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
 
-    use super::super::batch::Batch;
     use super::super::chain::tests::{names, unsealed};
     use super::super::trail::Trail;
     use super::*;

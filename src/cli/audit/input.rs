@@ -48,7 +48,8 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
 
 fn is_record(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.strip_suffix(".gz").unwrap_or(&name).ends_with(".jsonl")
+    // What sinks refuse for good is beside the segments of a spool, and is no record.
+    !name.starts_with("rejected-") && name.strip_suffix(".gz").unwrap_or(&name).ends_with(".jsonl")
 }
 
 /// Bytes of all files together; zero if one of them has no known size.
