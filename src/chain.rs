@@ -19,6 +19,7 @@ use crate::stages::auth::cache::TokenCache;
 use crate::stages::rate_limit::{self, Counting, Now, Subject};
 use crate::stages::schema::content::Contents;
 use crate::stages::schema::{Rejected, response};
+use crate::state::registry::UnusualUse;
 
 /// What the chain found out about a request, for the response and the record; set even if the request is refused.
 #[derive(Default)]
@@ -27,6 +28,8 @@ pub(crate) struct Trace {
     pub(crate) caller: Option<Arc<Caller>>,
     /// Whose credential was refused, if that is known: for the record alone.
     pub(crate) refused: Option<Arc<Caller>>,
+    /// What is unusual about this use of the credential.
+    pub(crate) unusual: Option<UnusualUse>,
     /// What the caller's limits have to do with it.
     pub(crate) counting: Counting,
     /// The refusals of stages that only report.
@@ -79,6 +82,7 @@ pub(crate) async fn admit(
             }
             Ok(known) => {
                 trace.caller = Some(Arc::clone(&known.caller));
+                trace.unusual = known.unusual;
                 if let Err(refusal) = requirement.permit(&known, request.now()) {
                     trace.settle(reporting, refusal)?;
                 }

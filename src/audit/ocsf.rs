@@ -3,8 +3,6 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::record::QUOTA_USED;
-
 /// Version of the schema.
 const VERSION: &str = "1.3.0";
 /// Application Activity.
@@ -29,7 +27,7 @@ pub(crate) fn ocsf(record: &Value) -> Option<Value> {
         "allowed" | "error" => (Some(1), Some(1)),
         _ => (None, None),
     };
-    let alert = text("/event/action") == Some(QUOTA_USED);
+    let alert = text("/event/kind") == Some("alert");
     Some(compact(json!({
         "activity_id": activity,
         "activity_name": name,
@@ -180,7 +178,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::record::tests::{line, sample};
-    use super::super::record::{Outcome, Record};
+    use super::super::record::{Outcome, QUOTA_USED, Record};
     use super::*;
 
     fn of(record: &Record<'_>) -> Value {

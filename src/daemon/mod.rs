@@ -37,7 +37,7 @@ use crate::admin::listener::Bound as AdminBound;
 use crate::admin::listeners::AdminListeners;
 use crate::admin::store_content::StoreContent;
 use crate::admin::{Command, Reloaded, record_reload};
-use crate::audit::Recorder;
+use crate::audit::{ALERTS, Recorder};
 use crate::policy::Policy;
 use crate::policy::compile;
 use crate::policy::diagnostic::{Problems, Severity};
@@ -46,6 +46,7 @@ use crate::proxy::downstream::listener::{Bound, Registered};
 use crate::proxy::downstream::worker::Shared;
 use crate::proxy::upstream::UpstreamLimit;
 use crate::runtime::{InForce, Runtime};
+use crate::stages::scope_probes::ScopeProbes;
 use crate::state::published::Published;
 
 /// How often API keys and certificates are checked for upcoming expiry: operators may create keys, and the store may be read
@@ -174,12 +175,15 @@ impl Daemon {
         let workers = Workers::count(policy.workers());
         let budget = descriptors::prepare(policy.limits().connections, workers)?;
 
+        // A counter that begins with its first alert would hide it from `increase()`.
+        ALERTS.into_iter().for_each(|action| runtime.metrics.expect_alert(action));
         let prepared = Prepared::new(policy, &mut setup, &runtime, None).await?;
         let shared = Arc::new(Shared {
             in_force: Arc::new(Published::new(Arc::clone(&prepared.in_force))),
             epoch: runtime.epoch.clone(),
             metrics: runtime.metrics.clone(),
             upstreams: UpstreamLimit::new(budget.upstreams),
+            scope_probes: ScopeProbes::default(),
         });
         let (workers, handles) = Workers::start(workers, &shared)?;
         let (commander, commands) = mpsc::channel(4);

@@ -5,4 +5,5 @@ pub(crate) mod decimal;
 pub(crate) mod rate_limit;
 pub(crate) mod schema;
 pub(crate) mod scope;
+pub(crate) mod scope_probes;
 pub(crate) mod strict_json;

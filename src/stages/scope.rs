@@ -218,7 +218,8 @@ mod tests {
                 needed.iter().map(ToString::to_string).collect(),
                 only.clone().map(|names| names.iter().map(ToString::to_string).collect()),
             );
-            let authenticated = Authenticated { caller: Arc::new(Caller::sample("acme", granted)), certificate: false };
+            let authenticated =
+                Authenticated { caller: Arc::new(Caller::sample("acme", granted)), certificate: false, unusual: None };
             let got = requirement.permit(&authenticated, Timestamp::UNIX_EPOCH).err().map(|refusal| refusal.reason());
             assert_eq!(got, expected, "needed {needed:?}, only {only:?}, granted {granted:?}");
         }
@@ -247,7 +248,8 @@ mod tests {
             (vec![], &["a"], false, Err("")),
         ] {
             let requirement = Requirement::any_of(alternatives.clone(), None);
-            let authenticated = Authenticated { caller: Arc::new(Caller::sample("acme", granted)), certificate };
+            let authenticated =
+                Authenticated { caller: Arc::new(Caller::sample("acme", granted)), certificate, unusual: None };
             let got = requirement.permit(&authenticated, Timestamp::UNIX_EPOCH).map_err(|refusal| {
                 let (_, _, body) = refusal.answer(&RequestId::new(Timestamp::UNIX_EPOCH));
                 let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -272,7 +274,8 @@ mod tests {
             (None, None, false, true),
         ] {
             let requirement = Requirement::new(Vec::new(), None).proof_of_possession(proofs.clone()).max_age(max_age);
-            let authenticated = Authenticated { caller: Arc::new(Caller::sample("acme", &[])), certificate };
+            let authenticated =
+                Authenticated { caller: Arc::new(Caller::sample("acme", &[])), certificate, unusual: None };
             let got = requirement.permit(&authenticated, Timestamp::UNIX_EPOCH).map_err(|refusal| refusal.reason());
             let expected = if good { Ok(()) } else { Err(Reason::StrongerCredentialRequired) };
             assert_eq!(got, expected, "{proofs:?} {max_age:?} {certificate}");

@@ -62,6 +62,12 @@ struct LimitLabels {
     limit: String,
 }
 
+/// An `event.action`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ActionLabels {
+    action: &'static str,
+}
+
 /// A `code` alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabels {
@@ -84,6 +90,7 @@ pub(crate) struct Metrics {
     last_reload_successful: Gauge,
     admin_refusals: Family<CodeLabels, Counter>,
     limit_refusals: Family<LimitLabels, Counter>,
+    alerts: Family<ActionLabels, Counter>,
     /// Open client connections.
     pub(crate) connections: Gauge,
     /// Requests being processed, responses included.
@@ -178,6 +185,7 @@ impl Metrics {
             last_reload_successful,
             admin_refusals: Family::default(),
             limit_refusals: Family::default(),
+            alerts: Family::default(),
             connections: Gauge::default(),
             requests_in_flight: Gauge::default(),
             connections_refused: Counter::default(),
@@ -203,6 +211,16 @@ impl Metrics {
         self.limit_refusals.get_or_create(&labels).inc();
     }
 
+    /// Makes the series of an alert, at zero.
+    pub(crate) fn expect_alert(&self, action: &'static str) {
+        drop(self.alerts.get_or_create(&ActionLabels { action }));
+    }
+
+    /// Counts an alert of the record.
+    pub(crate) fn alert(&self, action: &'static str) {
+        self.alerts.get_or_create(&ActionLabels { action }).inc();
+    }
+
     /// Renders all metrics in the OpenMetrics text format: those of the routes and servers in force, and gauges collected
     /// elsewhere.
     pub(crate) fn page<'a>(
@@ -224,6 +242,8 @@ impl Metrics {
         registry.register("admin_refusals", help, self.admin_refusals.clone());
         let help = "Requests that a limit refused, or would have in report mode, by plan and limit";
         registry.register("limit_refusals", help, self.limit_refusals.clone());
+        let help = "Alerts in the record, by action";
+        registry.register("alerts", help, self.alerts.clone());
         let help = "Spans of traces that the collector took";
         registry.register("trace_spans_exported", help, self.spans.exported.clone());
         let help = "Spans of traces that were dropped: the queue was full, or the collector did not take them";

@@ -11,6 +11,7 @@ mod support;
 mod admin;
 mod admin_socket;
 mod admin_tls;
+mod alerts;
 mod audit_settings;
 mod auth;
 mod certificates;

@@ -21,6 +21,18 @@ pub(crate) const CLIENT_STALLED: &str = "client_stalled";
 /// `event.action` of an alert that a quota is nearly or wholly used up.
 pub(crate) const QUOTA_USED: &str = "quota_used";
 
+/// `event.action` of an alert that an API key was used from a network that it was never used from.
+pub(crate) const NEW_NETWORK: &str = "new_network";
+
+/// `event.action` of an alert that an API key was used that was not for a long time.
+pub(crate) const UNUSED_KEY_USED: &str = "unused_key_used";
+
+/// `event.action` of an alert that a caller lacks the scopes for many routes that it has tried.
+pub(crate) const SCOPES_PROBED: &str = "scopes_probed";
+
+/// `event.action` of all alerts.
+pub(crate) const ALERTS: [&str; 4] = [QUOTA_USED, NEW_NETWORK, UNUSED_KEY_USED, SCOPES_PROBED];
+
 /// Everything that is recorded about one request, borrowed while the line is formatted.
 ///
 /// What is `None` or empty is left out of the line. Text may contain anything: it is escaped and truncated. Words
@@ -97,6 +109,8 @@ pub(crate) struct Record<'a> {
     pub(crate) plan: Option<&'a str>,
     /// The limit that refused the request, or that an alert is about.
     pub(crate) limit: Option<LimitFacts<'a>>,
+    /// What an alert is about.
+    pub(crate) signal: SignalFacts,
     /// Kind of the credential, and its id (a `jti` or a key id; never the secret).
     pub(crate) credential: Option<(&'a str, Option<&'a str>)>,
     /// Scopes that the route requires.
@@ -171,6 +185,7 @@ impl<'a> Record<'a> {
             organization: None,
             plan: None,
             limit: None,
+            signal: SignalFacts::default(),
             credential: None,
             scopes_required: &[],
             scopes_granted: &[],
@@ -179,6 +194,15 @@ impl<'a> Record<'a> {
             policy,
         }
     }
+}
+
+/// What an alert is about, if not a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SignalFacts {
+    /// When the key was last used before.
+    pub(crate) last_used: Option<Timestamp>,
+    /// The number of routes that were tried.
+    pub(crate) routes: Option<usize>,
 }
 
 /// A limit of a caller.

@@ -1,7 +1,7 @@
 //! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
-pub(crate) const FIELDS: [(&str, &str); 73] = [
+pub(crate) const FIELDS: [(&str, &str); 75] = [
     ("@timestamp", "When the request started"),
     ("ecs.version", "Version of the Elastic Common Schema"),
     ("client.ip", "Address of the client, behind trusted proxies"),
@@ -43,6 +43,8 @@ pub(crate) const FIELDS: [(&str, &str); 73] = [
     ("bartizan.limit.name", "The limit that refused the request, or the quota that an alert is about"),
     ("bartizan.limit.used_percent", "How much of the quota has been used: 80 or 100"),
     ("bartizan.limit.resets", "When the quota resets"),
+    ("bartizan.signal.last_used", "When the key of an alert was last used before"),
+    ("bartizan.signal.routes", "How many routes the caller of an alert has tried without their scopes"),
     ("bartizan.credential.kind", "Kind of the credential"),
     ("bartizan.credential.id", "Id of the token or key, never the secret"),
     ("bartizan.scopes.required", "Scopes that the route requires"),
@@ -71,7 +73,7 @@ pub(crate) const FIELDS: [(&str, &str); 73] = [
     ("event.type", "`access` with `allowed`, `denied` or `error`; otherwise `info`"),
     (
         "event.action",
-        "`request`; what an operator did: `admin_read`, `operator_refused`, a change; an alert: `quota_used`; or of the record itself: `chain_started`, `records_dropped`, `checkpoint`",
+        "`request`; what an operator did: `admin_read`, `operator_refused`, a change; an alert: `quota_used`, `new_network`, `unused_key_used`, `scopes_probed`; or of the record itself: `chain_started`, `records_dropped`, `checkpoint`",
     ),
     (
         "event.reason",
@@ -92,7 +94,7 @@ mod tests {
     use serde_json::Value;
 
     use super::super::clock::Clock;
-    use super::super::fields::{Change, LimitFacts, Record};
+    use super::super::fields::{Change, LimitFacts, Record, SignalFacts};
     use super::super::mark::{CheckpointFacts, Follows, KEY_CHANGED, Mark, MarkKind};
     use super::super::tests::{line, sample};
     use super::super::write::write_mark;
@@ -146,6 +148,7 @@ mod tests {
             organization: Some("acme-corp"),
             plan: Some("gold"),
             limit: Some(LimitFacts { name: "gold-day", used: Some((80, Timestamp::UNIX_EPOCH)) }),
+            signal: SignalFacts { last_used: Some(Timestamp::UNIX_EPOCH), routes: Some(5) },
             credential: Some(("jwt", Some("1"))),
             scopes_required: &words,
             scopes_granted: &words,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::clock::Clock;
-use super::fields::{Change, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record};
+use super::fields::{ALERTS, Change, LimitFacts, Outcome, REQUEST, Record, SignalFacts};
 use super::mark::{CheckpointFacts, Follows, Mark, MarkKind};
 use super::text::{TEXT_MAX, cut, is_hidden, is_plain};
 use crate::audit::chain::MARK;
@@ -129,7 +129,7 @@ fn checkpoint(line: &mut Line<'_>, facts: &CheckpointFacts<'_>) {
 /// The members of `event`.
 fn event(line: &mut Line<'_>, record: &Record<'_>) {
     let authentication = record.stage == Some("auth");
-    let is_alert = record.action == QUOTA_USED;
+    let is_alert = record.action != REQUEST && ALERTS.contains(&record.action);
     line.raw(match (record.action == REQUEST, authentication) {
         _ if is_alert => ",\"kind\":\"alert\",\"category\":[\"api\",\"web\"]",
         (true, false) => ",\"kind\":\"event\",\"category\":[\"api\",\"web\"]",
@@ -171,7 +171,10 @@ fn http(line: &mut Line<'_>, record: &Record<'_>) {
 
 /// The members of `bartizan`.
 fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
-    line.text(key!("consumer"), record.consumer.filter(|_| matches!(record.action, REQUEST | QUOTA_USED)));
+    line.text(
+        key!("consumer"),
+        record.consumer.filter(|_| record.action == REQUEST || ALERTS.contains(&record.action)),
+    );
     line.text(key!("api"), record.api);
     line.text(key!("route"), record.route);
     line.text(key!("target"), record.target.map(str::as_bytes));
@@ -194,6 +197,11 @@ fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
             line.word(key!("resets"), used.map(|(_, resets)| resets.to_string()).as_deref());
         });
     }
+    let SignalFacts { last_used, routes } = record.signal;
+    line.object(key!("signal"), |line| {
+        line.word(key!("last_used"), last_used.map(|at| at.to_string()).as_deref());
+        line.number(key!("routes"), routes);
+    });
     if let Some((kind, id)) = record.credential {
         line.object(key!("credential"), |line| {
             line.word(key!("kind"), Some(kind));

@@ -65,6 +65,7 @@ fn sample_page() -> String {
     route.would_refuse("");
     metrics.admin_refusal("");
     metrics.limit_refusal("", "");
+    metrics.alert("");
     let server = ServerMetrics::new(&"".into());
     server.count(End { index: 0, code: "" });
     let tokens = vec![(String::new(), 0)];

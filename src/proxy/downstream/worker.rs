@@ -11,6 +11,7 @@ use crate::audit::Recorder;
 use crate::proxy::upstream::{Pools, UpstreamLimit};
 use crate::runtime::InForce;
 use crate::stages::auth::cache::TokenCache;
+use crate::stages::scope_probes::ScopeProbes;
 use crate::state::epoch::Epoch;
 use crate::state::published::{Published, View};
 use crate::telemetry::Metrics;
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Bounds the upstream connections of all workers together.
     pub(crate) upstreams: UpstreamLimit,
+    /// Notices callers that try what they may not do.
+    pub(crate) scope_probes: ScopeProbes,
 }
 
 /// One worker's view of what is in force.

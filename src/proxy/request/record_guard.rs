@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode, Version};
 
-use crate::audit::{CLIENT_DISCONNECTED, CLIENT_STALLED, LimitFacts, Outcome, QUOTA_USED, REQUEST, Record};
+use crate::audit::{
+    CLIENT_DISCONNECTED, CLIENT_STALLED, LimitFacts, NEW_NETWORK, Outcome, QUOTA_USED, REQUEST, Record, SCOPES_PROBED,
+    SignalFacts, UNUSED_KEY_USED,
+};
 use crate::body::Counter;
 use crate::chain::Trace;
 use crate::exchange::{Exchange, RequestId, is_tracestate};
@@ -22,6 +25,7 @@ use crate::proxy::upstream::Interims;
 use crate::refusal::{Reason, Refusal, Violation};
 use crate::stages::auth::Caller;
 use crate::stages::rate_limit::Alert;
+use crate::state::registry::UnusualUse;
 use crate::telemetry::{ENDS, End};
 use crate::traces::{FinishedRequest, UpstreamCall, bounded, known_method};
 
@@ -249,30 +253,6 @@ impl RecordGuard {
 }
 
 impl RecordGuard {
-    /// Records that this request has used much of a quota.
-    fn record_alert(&self, alert: &Alert) {
-        let Some(caller) = self.trace.caller.as_deref() else { return };
-        tracing::warn!(
-            consumer = &**caller.consumer(),
-            quota = &*alert.limit,
-            resets = %alert.resets,
-            "{} percent of a quota is used",
-            alert.percent
-        );
-        let id = RequestId::new(self.exchange.at);
-        let facts = Record::of(&self.exchange, &self.client.peer, QUOTA_USED, self.view.in_force.policy.digest());
-        self.worker.recorder.record(&Record {
-            id: id.as_str(),
-            consumer: Some(caller.consumer()),
-            organization: caller.organization(),
-            plan: caller.plan().map(|plan| &**plan.name()),
-            limit: Some(LimitFacts { name: &alert.limit, used: Some((alert.percent, alert.resets)) }),
-            ..facts
-        });
-    }
-}
-
-impl RecordGuard {
     /// Decides whether spans of this request are exported, once it is known who sent it, and over which scheme.
     pub(super) fn sample(&mut self, trusted_peer: bool, scheme: &'static str) {
         let Some(tracer) = &self.view.in_force.tracer else { return };
@@ -331,6 +311,69 @@ impl RecordGuard {
     }
 }
 
+/// What somebody should look at.
+impl RecordGuard {
+    /// Records that this request has used much of a quota.
+    fn record_quota(&self, alert: &Alert) {
+        let Some(caller) = self.trace.caller.as_deref() else { return };
+        tracing::warn!(
+            consumer = &**caller.consumer(),
+            quota = &*alert.limit,
+            resets = %alert.resets,
+            "{} percent of a quota is used",
+            alert.percent
+        );
+        let limit = LimitFacts { name: &alert.limit, used: Some((alert.percent, alert.resets)) };
+        self.record_alert(QUOTA_USED, caller, Some(limit), SignalFacts::default());
+    }
+
+    /// Records that the key of this request is used in an unusual way.
+    fn record_unusual_use(&self, unusual: UnusualUse) {
+        let Some(caller) = self.trace.caller.as_deref() else { return };
+        let (consumer, key) = (&**caller.consumer(), caller.credential().1);
+        let (action, last_used) = match unusual {
+            UnusualUse::NewNetwork => {
+                tracing::warn!(consumer, key, client = %self.exchange.client, "an API key is used from a new network");
+                (NEW_NETWORK, None)
+            }
+            UnusualUse::LongUnused(last) => {
+                tracing::warn!(consumer, key, %last, "an API key is used that was not used for at least 30 days");
+                (UNUSED_KEY_USED, Some(last))
+            }
+        };
+        self.record_alert(action, caller, None, SignalFacts { last_used, ..SignalFacts::default() });
+    }
+
+    /// Records that the caller has tried many routes for which it lacks the scopes, if it has.
+    fn record_scope_probes(&self) {
+        let (Some(caller), Some(route)) = (self.trace.caller.as_deref(), &self.route) else { return };
+        let (consumer, now) = (&**caller.consumer(), self.exchange.at);
+        let Some(routes) = self.worker.shared.scope_probes.note(consumer, route.name(), now) else { return };
+        tracing::warn!(consumer, routes, "a caller tries routes for which it lacks the scopes");
+        let signal = SignalFacts { routes: Some(routes), ..SignalFacts::default() };
+        self.record_alert(SCOPES_PROBED, caller, None, signal);
+    }
+
+    fn record_alert(&self, action: &'static str, caller: &Caller, limit: Option<LimitFacts<'_>>, signal: SignalFacts) {
+        self.worker.shared.metrics.alert(action);
+        let id = RequestId::new(self.exchange.at);
+        let facts = Record::of(&self.exchange, &self.client.peer, action, self.view.in_force.policy.digest());
+        let (kind, credential) = caller.credential();
+        self.worker.recorder.record(&Record {
+            id: id.as_str(),
+            consumer: Some(caller.consumer()),
+            user: caller.user(),
+            organization: caller.organization(),
+            plan: caller.plan().map(|plan| &**plan.name()),
+            api: self.route.as_ref().map(|route| &**route.api().name()),
+            credential: Some((kind.as_str(), credential)),
+            limit,
+            signal,
+            ..facts
+        });
+    }
+}
+
 impl Drop for RecordGuard {
     fn drop(&mut self) {
         let now = Instant::now();
@@ -361,7 +404,13 @@ impl Drop for RecordGuard {
         if !recorder.is_silent() && (self.admitted || !recorder.drops()) {
             self.record(duration);
         }
-        counting.alerts.iter().for_each(|alert| self.record_alert(alert));
+        counting.alerts.iter().for_each(|alert| self.record_quota(alert));
+        if let Some(unusual) = self.trace.unusual {
+            self.record_unusual_use(unusual);
+        }
+        if matches!(&self.state, State::Refused(refusal) if refusal.reason() == Reason::InsufficientScope) {
+            self.record_scope_probes();
+        }
         if let (Some(tracer), Some(true)) = (&self.view.in_force.tracer, self.sampled) {
             tracer.export(self.finished(duration));
         }

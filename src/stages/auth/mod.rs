@@ -58,7 +58,7 @@ use crate::state::epoch::Epoch;
 use crate::state::ledger::Ledger;
 use crate::state::registry::entry::hex;
 use crate::state::registry::revocation_key::RevocationKey;
-use crate::state::registry::{Health, Registry};
+use crate::state::registry::{Health, Registry, UnusualUse};
 
 /// The state of the process that authentication uses; it outlives policies.
 pub(crate) struct State {
@@ -94,6 +94,8 @@ pub(crate) struct Authenticated {
     pub(crate) caller: Arc<Caller>,
     /// The connection has a client certificate that belongs to the caller's consumer.
     pub(crate) certificate: bool,
+    /// What is unusual about this use of the credential.
+    pub(crate) unusual: Option<UnusualUse>,
 }
 
 /// The authentication of one request, while it is under way.
@@ -198,7 +200,8 @@ impl Authentication {
             Some(shown) => self.certificate_beside(shown, &caller, request.now())?,
             None => false,
         };
-        Ok(Authenticated { caller: self.check_standing(caller, request)?, certificate })
+        let (caller, unusual) = self.check_standing(caller, request)?;
+        Ok(Authenticated { caller, certificate, unusual })
     }
 
     /// Counts the attempt before it waits for something.
@@ -253,7 +256,8 @@ impl Authentication {
         let caller = self.certified(shown, underway);
         *underway.holder = caller.as_ref().ok().map(Arc::clone);
         valid?;
-        Ok(Authenticated { caller: self.check_standing(caller?, request)?, certificate: true })
+        let (caller, unusual) = self.check_standing(caller?, request)?;
+        Ok(Authenticated { caller, certificate: true, unusual })
     }
 
     /// The caller whose client certificate this is.

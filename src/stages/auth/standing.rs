@@ -9,10 +9,16 @@ use super::caller::Caller;
 use super::claims::refuse;
 use crate::exchange::Request;
 use crate::refusal::{Reason, Refusal};
+use crate::state::registry::UnusualUse;
 
 impl Authentication {
-    /// Decides whether the credential is revoked or its consumer suspended, and adds grants that have not ended.
-    pub(super) fn check_standing(&self, caller: Arc<Caller>, request: &Request<'_>) -> Result<Arc<Caller>, Refusal> {
+    /// Decides whether the credential is revoked or its consumer suspended, and adds grants that have not ended. Also says what
+    /// is unusual about this use of the credential.
+    pub(super) fn check_standing(
+        &self,
+        caller: Arc<Caller>,
+        request: &Request<'_>,
+    ) -> Result<(Arc<Caller>, Option<UnusualUse>), Refusal> {
         let registry = &self.registry;
         if registry.is_revoked(caller.revocation_keys(), caller.issued(), request.now()) {
             return Err(refuse(Reason::Revoked, "the credential has been revoked; get a new one"));
@@ -21,9 +27,8 @@ impl Authentication {
         if state.suspended {
             return Err(refuse(Reason::ConsumerSuspended, "the consumer is suspended; ask the API's owner"));
         }
-        if let Some(usage) = caller.usage() {
-            usage.note(request.now(), request.client());
-        }
-        if state.granted.is_empty() { Ok(caller) } else { Ok(Arc::new(caller.with(&state.granted))) }
+        let unusual = caller.usage().and_then(|usage| usage.note(request.now(), request.client()));
+        let caller = if state.granted.is_empty() { caller } else { Arc::new(caller.with(&state.granted)) };
+        Ok((caller, unusual))
     }
 }

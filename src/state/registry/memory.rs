@@ -3,8 +3,7 @@
 //! Requests only read; only [`super::Registry`] makes changes. No lock is held for longer than one look-up or change.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use ahash::RandomState;
@@ -13,6 +12,7 @@ use jiff::Timestamp;
 use super::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, LastUse, Suspension, grant_id};
 use super::revocation_key::RevocationKey;
 use super::revoked::{Coverage, Revoked};
+use super::usage::Usage;
 use crate::state::epoch::Epoch;
 
 /// Consumers, keys, grants and suspensions.
@@ -111,42 +111,6 @@ fn parent(identity: &Identity) -> Option<&str> {
     match identity {
         Identity::CertificateSan(name) => name.parent(),
         _ => None,
-    }
-}
-
-/// When a key was last used; updated on the hot path.
-#[derive(Debug, Default)]
-pub(crate) struct Usage {
-    /// Seconds since 1970; 0: never.
-    at: AtomicI64,
-    address: Mutex<Option<IpAddr>>,
-    /// Set while the last use has not been written to the store.
-    fresh: AtomicBool,
-}
-
-impl Usage {
-    /// Records a use of the key. Cheap: takes the lock at most once a second.
-    pub(crate) fn note(&self, now: Timestamp, address: IpAddr) {
-        let second = now.as_second();
-        if self.at.swap(second, Ordering::Relaxed) != second {
-            *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
-            self.fresh.store(true, Ordering::Release);
-        }
-    }
-
-    /// Returns when and from where the key was last used.
-    pub(crate) fn last(&self) -> Option<LastUse> {
-        let at = Timestamp::from_second(self.at.load(Ordering::Relaxed)).ok().filter(|at| at.as_second() > 0)?;
-        let address = *self.address.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(LastUse { at, address: address? })
-    }
-
-    /// Learns of a use that another node, or an earlier process on this one, recorded.
-    fn learn(&self, last: LastUse) {
-        if last.at.as_second() > self.at.load(Ordering::Relaxed) {
-            self.at.store(last.at.as_second(), Ordering::Relaxed);
-            *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(last.address);
-        }
     }
 }
 

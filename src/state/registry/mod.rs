@@ -2,7 +2,7 @@
 //! revocations.
 //!
 //! - `entry`: what is kept; `revocation_key`: what a revocation names, and how it is recognised on a request; `digest`;
-//! - `memory`, `revoked`: the working set, which requests consult; `pending_load`, `since`: how it is read anew;
+//! - `memory`, `revoked`, `usage`: the working set, which requests consult; `pending_load`, `since`: how it is read anew;
 //! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes), with `store_config`,
 //!   `store_error` and `health`;
 //! - `single_use`: what only one request on one node may use, such as a DPoP proof.
@@ -25,6 +25,7 @@ mod single_use;
 mod store;
 mod store_config;
 mod store_error;
+mod usage;
 
 use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, OnceLock};
@@ -37,14 +38,15 @@ use self::embedded::Embedded;
 pub(crate) use self::embedded::StoreFolder;
 use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, Suspension};
 pub(crate) use self::health::Health;
+pub(crate) use self::memory::ConsumerState;
 use self::memory::Memory;
-pub(crate) use self::memory::{ConsumerState, Usage};
 use self::pending_load::PendingLoad;
 use self::redis::Redis;
 use self::revocation_key::RevocationKey;
 use self::store::Store;
 pub(crate) use self::store_config::StoreConfig;
 pub(crate) use self::store_error::StoreError;
+pub(crate) use self::usage::{UnusualUse, Usage};
 use super::counters::Counters;
 use super::epoch::Epoch;
 use super::ledger::Clock;
