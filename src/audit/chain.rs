@@ -47,11 +47,6 @@ impl Chain {
         Self { stream: stream.into(), last: Link { sequence: 0, hash: previous } }
     }
 
-    /// Name of the stream, as JSON writes it, without quotes.
-    pub(super) fn stream(&self) -> &str {
-        &self.stream
-    }
-
     /// Adds `lines`, which recorders wrote, and appends them to `out` as they are kept.
     pub(super) fn seal(&mut self, lines: &[u8], out: &mut Vec<u8>) {
         let mut rest = lines;
@@ -60,6 +55,13 @@ impl Chain {
             rest = next;
         }
         debug_assert!(rest.is_empty(), "a line lacks its marks");
+    }
+
+    /// The hash that one line would have as the next one.
+    pub(super) fn hash_of_next(&self, line: &[u8]) -> Option<Hash> {
+        let mut next = Self { stream: self.stream.clone(), last: self.last };
+        next.seal(line, &mut Vec::new());
+        next.last.hash
     }
 
     fn add(&mut self, [facts, event]: [&[u8]; 2], out: &mut Vec<u8>) {

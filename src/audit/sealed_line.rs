@@ -12,6 +12,7 @@ use super::chain::{AFTER_HASH, BEFORE_HASH, END, HASH_LENGTH, Hash, hex};
 const EVENT: &[u8] = b"\"},\"event\":{";
 const SEQUENCE: &[u8] = b",\"sequence\":";
 const PREVIOUS: &[u8] = b"\",\"previous\":\"";
+const SIGNATURE: &[u8] = b",\"signature\":\"";
 const STREAM: &[u8] = b",\"stream\":\"";
 
 /// Most bytes of a line; what recorders write is far shorter.
@@ -64,11 +65,23 @@ impl<'a> SealedLine<'a> {
 
     /// Whether the hash is that of the line.
     pub(super) fn holds(&self) -> bool {
-        let mut context = Context::new(&SHA256);
-        context.update(self.hashed);
-        context.update(END);
-        hex(context.finish().as_ref()) == self.hash
+        hash(&[self.hashed]) == self.hash
     }
+
+    /// The hash that the line would have with an empty signature. Absent if it has none.
+    pub(super) fn hash_unsigned(&self) -> Option<Hash> {
+        let start = memchr::memmem::find(self.hashed, SIGNATURE)? + SIGNATURE.len();
+        let (before, rest) = self.hashed.split_at_checked(start)?;
+        let end = memchr::memchr(b'"', rest)?;
+        Some(hash(&[before, rest.get(end..)?]))
+    }
+}
+
+fn hash(parts: &[&[u8]]) -> Hash {
+    let mut context = Context::new(&SHA256);
+    parts.iter().for_each(|part| context.update(part));
+    context.update(END);
+    hex(context.finish().as_ref())
 }
 
 /// Splits a hash off the end.
@@ -105,12 +118,48 @@ impl FileEnd {
         Ok(Self::in_text(&bytes))
     }
 
-    /// The end of a text whose beginning may be missing.
+    /// The end of a text whose beginning may be missing. Lines at the end that have no place in a chain count as torn: an earlier
+    /// start may have ended them.
     pub(super) fn in_text(text: &[u8]) -> Self {
-        let end = memchr::memrchr(b'\n', text).map_or(0, |end| end + 1);
-        let whole = text.get(..end.saturating_sub(1)).unwrap_or_default();
-        let line = whole.get(memchr::memrchr(b'\n', whole).map_or(0, |end| end + 1)..).unwrap_or_default();
-        let last = SealedLine::parse(line).map(|line| (line.stream.into(), line.sequence, line.hash));
-        Self { last, torn: (text.len() - end) as u64 }
+        let mut whole = text.get(..memchr::memrchr(b'\n', text).map_or(0, |end| end + 1)).unwrap_or_default();
+        let mut torn = (text.len() - whole.len()) as u64;
+        while let Some(lines) = whole.strip_suffix(b"\n") {
+            let start = memchr::memrchr(b'\n', lines).map_or(0, |end| end + 1);
+            let line = lines.get(start..).unwrap_or_default();
+            if let Some(line) = SealedLine::parse(line) {
+                return Self { last: Some((line.stream.into(), line.sequence, line.hash)), torn };
+            }
+            torn += line.len() as u64;
+            whole = whole.get(..start).unwrap_or_default();
+        }
+        Self { last: None, torn }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chain::Chain;
+    use super::super::chain::tests::unsealed;
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_file_is_found_behind_what_is_torn() {
+        let mut out = Vec::new();
+        Chain::new("a/1", None).seal((unsealed("1") + &unsealed("2")).as_bytes(), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let first = text.find('\n').unwrap() + 1;
+        for (text, sequence, torn) in [
+            (text.clone(), Some(2), 0),
+            (format!("{text}{{\"@ti"), Some(2), 5),
+            (format!("{text}{{\"@ti\n"), Some(2), 5),
+            (format!("{text}{{\"@ti\n{{\"\n"), Some(2), 7),
+            (text[..first + 9].to_owned(), Some(1), 9),
+            (text[3..].to_owned(), Some(2), 0),
+            ("no record\n".to_owned(), None, 9),
+            (String::new(), None, 0),
+        ] {
+            let end = FileEnd::in_text(text.as_bytes());
+            assert_eq!((end.last.map(|(_, sequence, _)| sequence), end.torn), (sequence, torn), "{text}");
+        }
     }
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::batch::Batch;
 use super::chain::{Chain, Hash, Link};
-use super::checkpoint::CheckpointText;
+use super::checkpoint;
 use super::checkpoint_key::CheckpointKey;
 use super::config::{OnFull, SpoolConfig};
 use super::queue::{Queue, Received};
@@ -78,6 +78,8 @@ pub(super) struct Shared {
     pub(super) refuses: AtomicBool,
     /// Why nothing can be appended to the spool, while that lasts.
     error: Mutex<Option<String>>,
+    /// Records are dropped meanwhile, and requests are served.
+    pub(super) drops: AtomicBool,
 }
 
 impl Shared {
@@ -205,6 +207,8 @@ struct Sealing {
     /// The stream that this one follows, until that is on record.
     follows: Option<Follows>,
     outlets: Arc<Outlets>,
+    /// Signs checkpoints; it becomes that of the outlets once a checkpoint has named that one.
+    key: Option<Arc<CheckpointKey>>,
     shared: Arc<Shared>,
     clock: Clock,
     /// Sealed lines that were not passed on yet.
@@ -221,8 +225,20 @@ struct Sealing {
     appender: Option<Appender>,
     /// When what was appended is to be written to disk.
     sync: Option<Instant>,
+    /// When to try whether lines can be kept again, after some were dropped.
+    retry: Option<Instant>,
     /// What was so before the first of the lines in `sealed`.
     before: Option<Before>,
+}
+
+/// What became of lines.
+enum Kept {
+    /// They are where they belong.
+    Kept,
+    /// They were dropped and counted, as the policy wants.
+    Dropped,
+    /// They could not be kept before the process ends.
+    Lost,
 }
 
 /// What is undone when sealed lines cannot be kept.
@@ -231,6 +247,8 @@ struct Before {
     follows: Option<Follows>,
     dropped: u64,
     checkpoint: Option<Hash>,
+    due: Option<Instant>,
+    key: Option<Arc<CheckpointKey>>,
 }
 
 impl Sealing {
@@ -246,6 +264,7 @@ impl Sealing {
             node: Arc::clone(node),
             chain: Chain::new(stream, hash),
             follows,
+            key: outlets.key.clone(),
             outlets,
             shared,
             clock: Clock::default(),
@@ -256,13 +275,14 @@ impl Sealing {
             due: None,
             appender: None,
             sync: None,
+            retry: None,
             before: None,
         }
     }
 
     fn run(mut self, queue: &Queue<Batch>) {
         loop {
-            let received = queue.receive([self.due, self.sync].into_iter().flatten().min());
+            let received = queue.receive([self.due, self.sync, self.retry].into_iter().flatten().min());
             let next = self.shared.next.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(outlets) = next {
                 self.replace(outlets);
@@ -275,7 +295,7 @@ impl Sealing {
             self.tick(Instant::now(), Timestamp::now());
         }
         if self.chain.last.sequence > 0 {
-            self.sign(Some(STOPPED), None, Timestamp::now());
+            self.sign(Some(STOPPED), Timestamp::now());
             self.pass_on();
         }
         self.sync();
@@ -294,13 +314,13 @@ impl Sealing {
 
     fn seal(&mut self, batch: &Batch) {
         self.begin();
-        if self.follows.is_some() || self.dropped != self.shared.dropped.load(Relaxed) {
+        if self.has_to_explain() {
             self.explain();
         }
         self.sealed.reserve(batch.lines.len() + batch.lines.len() / 2);
         self.chain.seal(&batch.lines, &mut self.sealed);
         self.records += batch.records;
-        if self.due.is_none() && self.outlets.key.is_some() {
+        if self.due.is_none() && self.key.is_some() {
             self.due = Instant::now().checked_add(self.outlets.checkpoint);
         }
     }
@@ -308,9 +328,20 @@ impl Sealing {
     /// Remembers what is undone if the lines that follow cannot be kept.
     fn begin(&mut self) {
         if self.appender.is_some() && self.sealed.is_empty() {
-            let (follows, checkpoint) = (self.follows.clone(), self.checkpoint);
-            self.before = Some(Before { last: self.chain.last, follows, dropped: self.dropped, checkpoint });
+            self.before = Some(Before {
+                last: self.chain.last,
+                follows: self.follows.clone(),
+                dropped: self.dropped,
+                checkpoint: self.checkpoint,
+                due: self.due,
+                key: self.key.clone(),
+            });
         }
+    }
+
+    /// Whether something is not on record that readers would miss.
+    fn has_to_explain(&self) -> bool {
+        self.follows.is_some() || self.dropped != self.shared.dropped.load(Relaxed)
     }
 
     /// Puts on record what readers would miss: an earlier stream, and records that were dropped.
@@ -343,34 +374,36 @@ impl Sealing {
         let room = Vec::with_capacity(self.sealed.len() + self.sealed.len() / 4);
         let lines = Bytes::from(std::mem::replace(&mut self.sealed, room));
         let records = std::mem::take(&mut self.records);
-        let followed = (self.shared.live.0.receiver_count() > 0).then(|| lines.clone());
-        if self.appender.is_some() {
-            if !self.keep(&lines, records) {
-                return;
-            }
+        let kept = if self.appender.is_some() {
+            self.keep(&lines, records)
         } else {
-            let batch = Batch { lines, records };
+            let batch = Batch { lines: lines.clone(), records };
             for sink in &self.outlets.sinks {
                 sink.take(&batch, || self.shared.is_over());
             }
-        }
-        self.shared.passed_on.fetch_add(records, Relaxed);
-        if let Some(lines) = followed {
+            Kept::Kept
+        };
+        if let Kept::Kept = kept
+            && self.shared.live.0.receiver_count() > 0
+        {
             // An error means that the last follower has gone.
             let _ = self.shared.live.0.send(lines);
+        }
+        if !matches!(kept, Kept::Lost) {
+            self.shared.passed_on.fetch_add(records, Relaxed);
         }
     }
 
     /// Appends what is sealed to the spool, trying for as long as the policy wants. Lines that are dropped leave the chain as it
-    /// was before, and the next ones say how many are missing. Returns false if it gave up because the process ends.
-    fn keep(&mut self, lines: &Bytes, records: u64) -> bool {
+    /// was before, and the next ones say how many are missing.
+    fn keep(&mut self, lines: &Bytes, records: u64) -> Kept {
         let mut wait = RETRY.0;
         while let Err((error, settings)) = self.append(lines) {
             let drops = settings.as_ref().is_none_or(|settings| settings.on_full == OnFull::DropAndCount);
             self.blocked(&error.to_string(), settings.as_ref());
             if drops || self.shared.is_over() {
                 self.undo(records);
-                return drops;
+                return if drops { Kept::Dropped } else { Kept::Lost };
             }
             if let Some(appender) = &self.appender {
                 appender.spool().wait_until_freed(wait);
@@ -378,7 +411,7 @@ impl Sealing {
             wait = (wait * 2).min(RETRY.1);
         }
         self.unblocked();
-        true
+        Kept::Kept
     }
 
     /// One attempt. Returns why it failed, and the settings that hold then.
@@ -401,7 +434,9 @@ impl Sealing {
     #[cold]
     fn blocked(&self, why: &str, settings: Option<&SpoolConfig>) {
         let refuses = settings.is_some_and(|settings| settings.on_full == OnFull::Refuse);
+        let drops = settings.is_none_or(|settings| settings.on_full == OnFull::DropAndCount);
         self.shared.refuses.store(refuses, Relaxed);
+        self.shared.drops.store(drops, Relaxed);
         let former = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).replace(why.to_owned());
         if former.is_none() {
             let then = match settings.map(|settings| settings.on_full) {
@@ -423,9 +458,11 @@ impl Sealing {
 
     /// Takes back lines that could not be kept.
     fn undo(&mut self, records: u64) {
-        let Some(Before { last, follows, dropped, checkpoint }) = self.before.take() else { return };
+        let Some(Before { last, follows, dropped, checkpoint, due, key }) = self.before.take() else { return };
         (self.chain.last, self.follows, self.dropped, self.checkpoint) = (last, follows, dropped, checkpoint);
+        (self.due, self.key) = (due, key);
         self.shared.dropped.fetch_add(records, Relaxed);
+        self.retry = Instant::now().checked_add(RETRY.1);
     }
 
     /// Writes to disk what was appended.
@@ -438,62 +475,78 @@ impl Sealing {
 
     /// Does what is due.
     fn tick(&mut self, now: Instant, at: Timestamp) {
+        if self.retry.is_some_and(|due| due <= now) {
+            self.retry = None;
+            // The line that says what was dropped shows whether there is room again.
+            self.begin();
+            self.explain();
+            if self.sealed.is_empty() {
+                self.unblocked();
+            }
+            self.pass_on();
+        }
         if self.sync.is_some_and(|due| due <= now) {
             self.sync();
         }
         if self.due.is_some_and(|due| due <= now) {
-            self.sign(None, None, at);
+            self.sign(None, at);
             self.pass_on();
         }
     }
 
-    /// Goes on with other outlets. What the former ones have is covered by a checkpoint.
+    /// Goes on with other outlets. What the former ones have is covered by a checkpoint, and another key is named by one.
     fn replace(&mut self, outlets: Arc<Outlets>) {
-        let next = outlets.key.as_deref().filter(|key| self.outlets.key.as_deref().is_some_and(|old| old != *key));
-        self.cover(next, Timestamp::now());
+        self.cover(Timestamp::now());
         self.pass_on();
         self.outlets = outlets;
+        if self.key.is_none() || self.chain.last.sequence == 0 {
+            self.key.clone_from(&self.outlets.key);
+        }
+        self.cover(Timestamp::now());
+        self.pass_on();
     }
 
     /// Covers what no checkpoint covers, and names the next key if there is another.
-    fn cover(&mut self, next: Option<&CheckpointKey>, at: Timestamp) {
-        if self.due.is_some() || (next.is_some() && self.chain.last.sequence > 0) {
-            self.sign(next.map(|_| KEY_CHANGED), next, at);
+    fn cover(&mut self, at: Timestamp) {
+        let changes = self.key.is_some() && self.outlets.key.is_some() && self.key != self.outlets.key;
+        if self.due.is_some() || changes {
+            self.sign(None, at);
         }
     }
 
     /// Puts a checkpoint on record, if there is a key.
-    fn sign(&mut self, reason: Option<&str>, next: Option<&CheckpointKey>, at: Timestamp) {
-        self.due = None;
-        let Some(key) = self.outlets.key.clone() else { return };
+    fn sign(&mut self, reason: Option<&'static str>, at: Timestamp) {
         self.begin();
-        if self.follows.is_some() || self.dropped != self.shared.dropped.load(Relaxed) {
+        self.due = None;
+        let Some(key) = self.key.clone() else { return };
+        if self.has_to_explain() {
             self.explain();
         }
-        let Link { sequence, hash } = self.chain.last;
-        let text_of = |hash: &Option<Hash>| hash.map(|hash| String::from_utf8_lossy(&hash).into_owned());
-        let (previous, checkpoint) = (text_of(&hash), text_of(&self.checkpoint));
-        let mut time = Vec::new();
-        self.clock.write(&mut time, at);
-        let text = CheckpointText {
-            stream: self.chain.stream(),
-            sequence: sequence + 1,
-            previous: previous.as_deref(),
-            checkpoint: checkpoint.as_deref(),
-            time: &String::from_utf8_lossy(&time),
-            key: key.id(),
-            next_key: next.map(CheckpointKey::public),
+        let next = self.outlets.key.clone().filter(|next| *next != key);
+        let checkpoint = self.checkpoint.map(|hash| String::from_utf8_lossy(&hash).into_owned());
+        let id = Uuid::now_v7().to_string();
+        let line = |signature: &str, clock: &mut Clock| {
+            let facts = CheckpointFacts {
+                previous: checkpoint.as_deref(),
+                key: key.id(),
+                every: self.outlets.checkpoint.as_secs(),
+                next_key: next.as_deref().map(CheckpointKey::public),
+                reason: reason.or(next.as_ref().map(|_| KEY_CHANGED)),
+                signature,
+            };
+            let mut line = Vec::new();
+            let mark = Mark { at, id: &id, kind: MarkKind::Checkpoint(facts) };
+            record::write_mark(&mut line, &mark, &self.node, clock);
+            line
         };
-        let signature = STANDARD.encode(key.sign(text.text().as_bytes()));
-        let facts = CheckpointFacts {
-            previous: checkpoint.as_deref(),
-            key: key.id(),
-            next_key: next.map(CheckpointKey::public),
-            reason,
-            signature: &signature,
-        };
-        self.mark(at, MarkKind::Checkpoint(facts));
+        let Some(hash) = self.chain.hash_of_next(&line("", &mut self.clock)) else { return };
+        let signature = STANDARD.encode(key.sign(&checkpoint::text(&hash)));
+        let signed = line(&signature, &mut self.clock);
+        self.chain.seal(&signed, &mut self.sealed);
         self.checkpoint = self.chain.last.hash;
+        if next.is_some() {
+            self.key = next;
+        }
     }
 }
 
@@ -531,14 +584,20 @@ pub(super) mod tests {
         }
 
         pub(in crate::audit) fn checkpoint(&mut self) {
-            self.sealing.sign(None, None, Timestamp::UNIX_EPOCH);
+            self.sealing.sign(None, Timestamp::UNIX_EPOCH);
             self.written.append(&mut self.sealing.sealed);
         }
 
+        /// Goes on after a line of somebody else.
+        pub(in crate::audit) fn goes_on(&mut self, last: Link) {
+            self.sealing.chain.last = last;
+            self.sealing.checkpoint = last.hash;
+        }
+
         pub(in crate::audit) fn key(&mut self, key: Arc<CheckpointKey>) {
-            self.sealing.cover(Some(&key), Timestamp::UNIX_EPOCH);
-            self.written.append(&mut self.sealing.sealed);
             self.sealing.outlets = Arc::new(Outlets { key: Some(key), ..Outlets::default() });
+            self.sealing.cover(Timestamp::UNIX_EPOCH);
+            self.written.append(&mut self.sealing.sealed);
         }
 
         pub(in crate::audit) fn text(&self) -> Vec<u8> {

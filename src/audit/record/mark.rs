@@ -42,12 +42,14 @@ pub(in crate::audit) struct Follows {
     pub(in crate::audit) torn: u64,
 }
 
-/// The members of a checkpoint. Its signature is over the text that `checkpoint.rs` describes.
+/// The members of a checkpoint. `checkpoint.rs` says what its signature is over.
 pub(in crate::audit) struct CheckpointFacts<'a> {
     /// `event.hash` of the checkpoint before it in this stream.
     pub(in crate::audit) previous: Option<&'a str>,
     /// Id of the key.
     pub(in crate::audit) key: &'a str,
+    /// Longest time from a line to the checkpoint that covers it, in seconds.
+    pub(in crate::audit) every: u64,
     /// The public key of the checkpoints that follow, in Base64.
     pub(in crate::audit) next_key: Option<&'a str>,
     /// Why it was made, if not because it was time.

@@ -16,7 +16,7 @@ pub(crate) use self::fields::{
 pub(super) use self::mark::{
     CHAIN_STARTED, CHECKPOINT, CheckpointFacts, Follows, KEY_CHANGED, Mark, MarkKind, STOPPED,
 };
-pub(crate) use self::read::readable;
+pub(crate) use self::read::{readable, visible};
 pub(crate) use self::reference::FIELDS;
 pub(super) use self::text::is_hidden;
 pub(super) use self::write::{LINE_ROOM, write, write_mark};

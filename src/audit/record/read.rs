@@ -129,6 +129,11 @@ fn length(nanoseconds: u64) -> String {
     }
 }
 
+/// A text with nothing in it that acts on a terminal: such characters are shown as their code points.
+pub(crate) fn visible(text: &str) -> String {
+    shown(text, usize::MAX)
+}
+
 /// A text with nothing in it that acts on a terminal, cut to `most` characters.
 fn shown(text: &str, most: usize) -> String {
     let mut out = String::with_capacity(text.len().min(most));

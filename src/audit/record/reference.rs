@@ -1,7 +1,7 @@
 //! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
-pub(crate) const FIELDS: [(&str, &str); 75] = [
+pub(crate) const FIELDS: [(&str, &str); 76] = [
     ("@timestamp", "When the request started"),
     ("ecs.version", "Version of the Elastic Common Schema"),
     ("client.ip", "Address of the client, behind trusted proxies"),
@@ -62,6 +62,7 @@ pub(crate) const FIELDS: [(&str, &str); 75] = [
     ("bartizan.chain.torn", "Bytes after it, of a line that was not written whole"),
     ("bartizan.checkpoint.previous", "`event.hash` of the checkpoint before"),
     ("bartizan.checkpoint.key", "Id of the key: the first 16 hexadecimal digits of the SHA-256 of the public key"),
+    ("bartizan.checkpoint.every", "Longest time from a line to the checkpoint that covers it, in seconds"),
     ("bartizan.checkpoint.next_key", "Public key of the checkpoints that follow, in Base64"),
     ("bartizan.checkpoint.signature", "Ed25519 signature over everything in the stream up to here, in Base64"),
     ("bartizan.node", "Name of this host"),
@@ -161,6 +162,7 @@ mod tests {
         let checkpoint = CheckpointFacts {
             previous: Some("0"),
             key: "1",
+            every: 60,
             next_key: Some("2"),
             reason: Some(KEY_CHANGED),
             signature: "3",

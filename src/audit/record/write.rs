@@ -122,6 +122,7 @@ fn chain(line: &mut Line<'_>, follows: &Follows) {
 fn checkpoint(line: &mut Line<'_>, facts: &CheckpointFacts<'_>) {
     line.word(key!("previous"), facts.previous);
     line.word(key!("key"), Some(facts.key));
+    line.number(key!("every"), Some(facts.every));
     line.word(key!("next_key"), facts.next_key);
     line.word(key!("signature"), Some(facts.signature));
 }

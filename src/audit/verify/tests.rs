@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 
-use super::super::chain::{self, Chain};
+use super::super::chain::tests::unsealed;
+use super::super::chain::{Chain, Link};
 use super::super::checkpoint_key::CheckpointKey;
 use super::super::record::Follows;
 use super::super::sealer::tests::Sealed;
@@ -22,7 +23,8 @@ fn public(number: u8) -> PublicKey {
 
 fn verify(text: &[u8], keys: &[PublicKey], expected: Option<&str>) -> Result<Verified, Break> {
     // With a checkpoint that must be there, the beginning must be, too.
-    let mut verifier = Verifier::new(keys.to_vec(), expected, expected.is_some());
+    let (expect, complete) = (expected.map(str::to_owned), expected.is_some());
+    let mut verifier = Verifier::new(Terms { keys: keys.to_vec(), expect, complete, partial: false });
     let mut lines = Lines::new(text);
     while let Some(line) = lines.next().unwrap() {
         if let LineRead::Whole(line) = line {
@@ -47,7 +49,8 @@ fn signed() -> (Vec<u8>, String) {
 fn what_was_written_holds() {
     let (text, last) = signed();
     let stream = |uncovered| VerifiedStream { stream: "a/1".into(), first: 1, last: 44, uncovered };
-    let verified = |uncovered| Verified { lines: 44, checkpoints: 4, torn: 0, streams: vec![stream(uncovered)] };
+    let verified =
+        |uncovered| Verified { lines: 44, checkpoints: 4, torn: 0, ends_torn: false, streams: vec![stream(uncovered)] };
     assert_eq!(verify(&text, &[public(1)], Some(&last)), Ok(verified(0)));
     assert_eq!(verify(&text, &[], None), Ok(verified(44)), "without a key, only the chain is verified");
     // A part of a record, as after a rotation.
@@ -193,6 +196,7 @@ fn streams_follow_each_other_and_may_be_mixed() {
     let message = "the end of the stream a/1 is missing: its last line here is 2, and the next stream says 3";
     assert_eq!(verify(&cut, &[], None).unwrap_err().message, message);
     assert_eq!(verify(&lines[3..].concat(), &[], None).unwrap().lines, 3);
+    assert_eq!(verify(&lines[2..3].concat(), &[], None).unwrap().lines, 1);
     let headless = [&lines[..3], &lines[4..]].concat().concat();
     assert_eq!(verify(&headless, &[], None).unwrap_err().message, "the stream a/2 lacks its first 1 lines");
     // A line that the end of a process cut is no break, if the next stream says so.
@@ -202,5 +206,85 @@ fn streams_follow_each_other_and_may_be_mixed() {
     assert_eq!(verify(&torn, &[], None).map_err(|broken| broken.message), Err(NO_PLACE.to_owned()));
     let torn = [one.text(), b"{\"@time\n".to_vec(), three.text()].concat();
     assert_eq!(verify(&torn, &[], None).unwrap().torn, 1);
-    assert_eq!(chain::HASH_LENGTH, 64);
+}
+
+/// Three runs, each with a signature.
+fn three_runs() -> Vec<Sealed> {
+    let mut runs: Vec<Sealed> = Vec::new();
+    for name in ["a/1", "a/2", "a/3"] {
+        let follows = runs.last().map(|run| {
+            let last = SealedLine::parse(run.lines().last().unwrap()).unwrap();
+            (Follows { stream: last.stream.into(), sequence: last.sequence, torn: 0 }, last.hash)
+        });
+        let mut run = Sealed::new(name, Some(key(1)), follows);
+        run.records(3);
+        run.checkpoint();
+        run.records(2);
+        runs.push(run);
+    }
+    runs
+}
+
+#[test]
+fn a_signature_covers_the_streams_before_it_and_none_of_them_can_go() {
+    let runs = three_runs();
+    let text = |runs: &[&Sealed]| runs.iter().flat_map(|run| run.text()).collect::<Vec<u8>>();
+    let [one, two, three] = [&runs[0], &runs[1], &runs[2]];
+    let verified = verify(&text(&[one, two, three]), &[public(1)], None).unwrap();
+    let uncovered: Vec<u64> = verified.streams.iter().map(|stream| stream.uncovered).collect();
+    assert_eq!(uncovered, [0, 0, 2], "the end of the last run alone is not signed");
+    let mut forged = Sealed::new("a/1", None, None);
+    forged.records(7);
+    let mut invented = Sealed::new("x/1", None, None);
+    invented.records(1);
+    let empty: &[&Sealed] = &[];
+    for (lines, message) in [
+        (text(&[one, three]), "the stream a/2 is missing, which this one follows"),
+        (text(&[&forged, two]), "line 6 of the stream a/1 is not the one that this stream follows"),
+        (text(empty), "no checkpoint signs any of these lines"),
+        (text(&[&invented]), "no checkpoint signs any of these lines"),
+    ] {
+        assert_eq!(verify(&lines, &[public(1)], None).unwrap_err().message, message);
+    }
+}
+
+#[test]
+fn no_more_may_be_unsigned_than_until_the_next_checkpoint_is_due() {
+    let mut sealed = Sealed::new("a/1", Some(key(1)), None);
+    sealed.records(1);
+    sealed.checkpoint();
+    // Somebody made the rest again, without the checkpoints.
+    for (seconds, message) in [
+        (60, None),
+        (61, Some("no checkpoint signs the last 2 lines of the stream a/1, over 61s; it should after 60s")),
+    ] {
+        let mut end = sealed.text();
+        let mut chain = Chain::new("a/1", None);
+        chain.last = Link { sequence: 2, hash: Some(SealedLine::parse(sealed.lines().last().unwrap()).unwrap().hash) };
+        for at in [0, seconds] {
+            let time = Timestamp::from_second(1_795_000_000 + at).unwrap();
+            let line = format!("{{\"@timestamp\":\"{time:.3}\",{}", &unsealed("x")[1..]);
+            chain.seal(line.as_bytes(), &mut end);
+        }
+        let broken = verify(&end, &[public(1)], None).err().map(|broken| broken.message);
+        assert_eq!(broken.as_deref(), message);
+    }
+}
+
+#[test]
+fn an_old_key_does_not_sign_after_the_next() {
+    let mut sealed = Sealed::new("a/1", Some(key(1)), None);
+    sealed.records(1);
+    sealed.key(key(2));
+    let text = sealed.text();
+    let mut chain = Chain::new("a/1", None);
+    let last = SealedLine::parse(sealed.lines().last().unwrap()).unwrap();
+    chain.last = Link { sequence: last.sequence, hash: Some(last.hash) };
+    let mut again = Sealed::new("a/1", Some(key(1)), None);
+    again.goes_on(chain.last);
+    again.records(1);
+    again.checkpoint();
+    let forged = [text, again.text()].concat();
+    let message = format!("this checkpoint is signed with the key {}, which another has replaced", key(1).id());
+    assert_eq!(verify(&forged, &[public(1)], None).unwrap_err().message, message);
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::input;
 use super::progress::Progress;
-use crate::audit::{Break, LineRead, Lines, PublicKey, Verified, Verifier};
+use crate::audit::{Break, LineRead, Lines, PublicKey, Terms, Verified, Verifier, visible};
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
 use crate::cli::output::{self, Format, counted};
 use crate::error_text;
@@ -32,6 +32,9 @@ pub(super) struct Arguments {
     /// The record must be there from the first line on; otherwise its beginning may be gone, as after a rotation
     #[arg(long)]
     complete: bool,
+    /// Streams may begin in the middle, as in a part of what was collected from several nodes
+    #[arg(long, conflicts_with = "complete")]
+    partial: bool,
     /// Output format of the results
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -66,7 +69,9 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         Ok(files) => files,
         Err(message) => return failed(message),
     };
-    match verify(&files, Verifier::new(keys, arguments.expect.as_deref(), arguments.complete)) {
+    let Arguments { expect, complete, partial, .. } = arguments;
+    let terms = Terms { keys, expect: expect.clone(), complete: *complete, partial: *partial };
+    match verify(&files, Verifier::new(terms)) {
         Ok(Ended::Whole(verified, notes)) => {
             whole(arguments, &verified, &notes);
             DONE
@@ -159,6 +164,9 @@ fn whole(arguments: &Arguments, verified: &Verified, notes: &[String]) {
         output::print(&format!("{result:#}\n"));
         return;
     }
+    if verified.ends_torn {
+        output::message(format_args!("note: the last line was not written whole"));
+    }
     for note in notes {
         output::message(format_args!("note: {note}"));
     }
@@ -170,7 +178,7 @@ fn whole(arguments: &Arguments, verified: &Verified, notes: &[String]) {
         if signed { "" } else { " (signatures were not verified: no --public-key)" },
     );
     for stream in &verified.streams {
-        text.push_str(&format!("  {}: {} to {}", stream.stream, stream.first, stream.last));
+        text.push_str(&format!("  {}: {} to {}", visible(&stream.stream), stream.first, stream.last));
         text.push_str(&match stream.uncovered {
             _ if !signed => "\n".to_owned(),
             0 => ", all signed\n".to_owned(),
@@ -190,10 +198,10 @@ fn broken_record(arguments: &Arguments, broken: &Break, place: Option<Place>) {
         return;
     }
     let Some(place) = place else {
-        output::print(&format!("broken: {}\n", broken.message));
+        output::print(&format!("broken: {}\n", visible(&broken.message)));
         return;
     };
-    let mut text = format!("broken: {}:{}: {}\n", place.file, place.line, broken.message);
+    let mut text = format!("broken: {}:{}: {}\n", place.file, place.line, visible(&broken.message));
     for (title, line) in [("before", &place.before), ("broken", &place.broken), ("after", &place.after)] {
         if !line.is_empty() {
             text.push_str(&format!("  {title}: {}\n", shown(line)));
@@ -205,10 +213,7 @@ fn broken_record(arguments: &Arguments, broken: &Break, place: Option<Place>) {
 /// A line for people: without what could act on a terminal, and only its beginning and end, where its place in the chain is.
 fn shown(line: &[u8]) -> String {
     const PART: usize = 240;
-    let text: String = String::from_utf8_lossy(line)
-        .chars()
-        .map(|character| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character })
-        .collect();
+    let text = visible(&String::from_utf8_lossy(line));
     let (start, end) = (text.floor_char_boundary(PART), text.ceil_char_boundary(text.len().saturating_sub(PART)));
     if start >= end {
         return text;
