@@ -108,7 +108,7 @@ impl Facts {
 fn audit_state(in_force: &InForce) -> PartState {
     match in_force.trail.failing() {
         Some(_) => PartState::Down,
-        None if in_force.trail.stats().iter().any(|sink| sink.error.is_some()) => PartState::Degraded,
+        None if in_force.trail.degraded().is_some() => PartState::Degraded,
         None => PartState::Ready,
     }
 }

@@ -1,7 +1,7 @@
 //! The thread of a sink over the network: takes lines from the spool, and delivers them until they are there.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,34 +38,42 @@ pub(super) struct Courier {
 impl Courier {
     /// Delivers until the sink is closed, and everything that it has is delivered or an attempt fails.
     pub(super) fn run(mut self) {
-        if let Err(error) = self.source.start(|| Ok(None)) {
-            self.failed(&crate::error_text::system(&error));
-        }
-        loop {
-            let closing = self.state.closing.load(Relaxed);
-            match self.source.take(self.destination.max_batch(), closing) {
-                Ok(Taken::Lines(lines, count)) => {
-                    if !self.deliver(lines, count) {
-                        break;
-                    }
-                }
-                Ok(Taken::Nothing) => {}
-                Ok(Taken::Ended) => break,
-                Err(error) => {
-                    self.failed(&crate::error_text::system(&error));
-                    if closing {
-                        break;
-                    }
-                    self.pause(RETRY.1);
-                }
-            }
+        let state = Arc::clone(&self.state);
+        let ready = self.source.start(|| Ok(None), || !state.closing.load(Relaxed));
+        if ready.is_ok_and(|ready| ready) {
+            self.deliver_all();
         }
         let Self { runtime, destination, .. } = &mut self;
         // What the sink does not say good-bye to in time is not worth more.
         let _ = runtime.block_on(async { tokio::time::timeout(CLOSE, destination.close()).await });
         // Writes the cursor.
         drop(self.source);
+        self.state.ended.store(true, Release);
         drop(self.done);
+    }
+
+    /// Delivers lines until the sink is closed.
+    fn deliver_all(&mut self) {
+        loop {
+            let closing = self.state.closing.load(Relaxed);
+            match self.source.take(self.destination.max_batch(), closing) {
+                Ok(Taken::Lines(lines, count)) => {
+                    // The spool keeps what another sink in its place, or the next start, goes on with.
+                    if !self.deliver(lines, count) || self.state.is_given_up() {
+                        return;
+                    }
+                }
+                Ok(Taken::Nothing) => {}
+                Ok(Taken::Ended) => return,
+                Err(error) => {
+                    self.failed(&crate::error_text::system(&error));
+                    if closing {
+                        return;
+                    }
+                    self.pause(RETRY.1);
+                }
+            }
+        }
     }
 
     /// Delivers lines, trying for as long as it takes. Returns false if it gave up because the sink is being closed; the spool
@@ -98,7 +106,8 @@ impl Courier {
             self.pause(retry_after.map_or_else(|| jittered(wait), |asked| asked.min(RETRY_AFTER_MAX)));
             wait = (wait * 2).min(RETRY.1);
         }
-        self.source.delivered(|| ());
+        // There is nothing to sync, so this cannot fail.
+        let _ = self.source.delivered(|| Ok(()));
         self.state.has_delivered();
         self.state.records_written.fetch_add(count, Relaxed);
         self.state.bytes_written.fetch_add(bytes, Relaxed);

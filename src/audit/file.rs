@@ -1,13 +1,12 @@
 //! The file sink: appends to a path, which may be rotated while it is open.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, rename};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::chain::Hash;
 use super::config::Rotate;
 use super::rotation::{self, Rotation};
 use super::sealed_line::FileEnd;
@@ -30,14 +29,9 @@ pub(super) struct FileOutput {
 
 impl FileOutput {
     /// Opens `path` for appending. Creates the file, readable by its owner and group only, but not its folder.
-    pub(super) fn open(path: &Path, rotate: Option<Rotate>, spooled: bool) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, rotate: Option<Rotate>) -> io::Result<Self> {
         let (file, rotation) = (append(path)?, rotate.map(Rotation::new));
-        let mut opened = Self { path: path.to_owned(), file, rotation, size: 0, start: None };
-        if !spooled {
-            opened.end_torn_line()?;
-        }
-        opened.measure()?;
-        Ok(opened)
+        Ok(Self { path: path.to_owned(), file, rotation, size: 0, start: None })
     }
 
     /// Learns how large the file is, and from when.
@@ -52,12 +46,21 @@ impl FileOutput {
         Ok(())
     }
 
-    /// Puts the file aside, and goes on with a new one.
+    /// Puts the file aside, and goes on with a new one. On error, the old one stays in its place.
     fn rotate(&mut self, rotation: &Rotation, now: Timestamp) -> io::Result<()> {
         self.sync()?;
-        rotation.put_aside(&self.path, now)?;
-        self.file = append(&self.path)?;
+        let former = rotation.put_aside(&self.path, now)?;
+        match append(&self.path) {
+            Ok(new) => self.file = new,
+            Err(error) => {
+                if let Some(former) = &former {
+                    rename(former, &self.path)?;
+                }
+                return Err(error);
+            }
+        }
         (self.size, self.start) = (0, None);
+        rotation.tidy(&self.path);
         Ok(())
     }
 
@@ -92,13 +95,20 @@ impl Write for FileOutput {
 }
 
 impl Output for FileOutput {
-    fn last(&mut self) -> io::Result<Option<Hash>> {
-        let end = FileEnd::of(&self.path);
-        let end = if end.torn == 0 { rotation::end_of(&self.path, self.rotation.is_some()) } else { end };
-        if end.torn > 0 {
-            self.file.set_len(self.file.metadata()?.len().saturating_sub(end.torn))?;
+    fn begin(&mut self, spooled: bool) -> io::Result<Option<(Box<str>, u64)>> {
+        let mut end = FileEnd::of(&self.path);
+        if spooled && end.torn > 0 {
+            // What is after the last line break comes again, whole. Torn lines that were ended are left as they are.
+            let (length, ended) = (self.file.metadata()?.len(), end.ended);
+            self.file.set_len(length.saturating_sub(end.torn - ended))?;
+            end.torn = 0;
         }
-        Ok(end.last.map(|(_, _, hash)| hash))
+        self.end_torn_line()?;
+        self.measure()?;
+        if end.last.is_none() {
+            end = rotation::end_of(&self.path, self.rotation.is_some());
+        }
+        Ok(end.last.map(|(stream, sequence, _)| (stream, sequence)))
     }
 
     fn prepare(&mut self) {

@@ -5,8 +5,8 @@
 //! - [`recorder`]: one per worker; buffers lines, hands them over in batches, and makes requests wait rather than lose
 //!   records;
 //! - [`trail`]: the open sinks, shared by all workers; opens, reopens, carries over and closes them;
-//! - [`sealer`]: the thread that gives lines their place in the [`chain`], signs a [`checkpoint`] now and then, and passes
-//!   them on; [`sealed_line`] reads what it wrote;
+//! - [`sealer`]: the handle on the thread ([`sealing`]) that gives lines their place in the [`chain`], signs a [`checkpoint`] now
+//!   and then, and passes them on to its [`outlets`]; [`sealed_line`] reads what it wrote;
 //! - [`spool`]: keeps sealed lines on disk until every sink has them;
 //! - [`sink`]: one open sink; its lines come from a [`source`]: a [`queue`], or the spool;
 //! - [`writer`]: the thread of each sink, which keeps lines until they are written;
@@ -28,12 +28,14 @@ mod courier;
 mod file;
 mod filter;
 mod ocsf;
+mod outlets;
 mod queue;
 mod record;
 mod recorder;
 mod rotation;
 mod sealed_line;
 mod sealer;
+mod sealing;
 mod sink;
 mod sink_state;
 mod sinks;

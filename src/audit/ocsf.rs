@@ -62,14 +62,7 @@ pub(crate) fn ocsf(record: &Value) -> Option<Value> {
         },
         "src_endpoint": {"ip": text("/client/ip"), "port": number("/client/port")},
         "dst_endpoint": text("/bartizan/upstream/server").map(|server| json!({"name": server})),
-        "http_request": {
-            "http_method": method,
-            "length": number("/http/request/body/bytes"),
-            "uid": text("/http/request/id"),
-            "user_agent": text("/user_agent/original"),
-            "version": text("/http/version"),
-            "url": {"scheme": text("/url/scheme"), "hostname": text("/url/domain"), "path": text("/url/path")},
-        },
+        "http_request": http_request(record),
         "http_response": {
             "code": number("/http/response/status_code"),
             "length": number("/http/response/body/bytes"),
@@ -117,6 +110,18 @@ fn operation(record: &Value) -> String {
         (None, Some(method), Some(path)) => format!("{method} {path}"),
         _ => action.to_owned(),
     }
+}
+
+fn http_request(record: &Value) -> Value {
+    let at = |pointer: &str| record.pointer(pointer);
+    json!({
+        "http_method": at("/http/request/method"),
+        "length": at("/http/request/body/bytes"),
+        "uid": at("/http/request/id"),
+        "user_agent": at("/user_agent/original"),
+        "version": at("/http/version"),
+        "url": {"scheme": at("/url/scheme"), "hostname": at("/url/domain"), "path": at("/url/path")},
+    })
 }
 
 fn metadata(record: &Value) -> Value {

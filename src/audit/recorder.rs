@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -25,6 +26,9 @@ const DROP_MARK: usize = 2 * HIGH_WATER_MARK;
 
 /// Size in bytes at which a batch is sealed.
 const BATCH_SIZE: usize = 240 * 1024;
+
+/// How often those who wait ask whether they still have to.
+const ASK: Duration = Duration::from_millis(100);
 
 /// How many turns of a busy event loop share a batch.
 const TURNS: usize = 4;
@@ -131,8 +135,10 @@ impl Recorder {
     pub(crate) async fn ready(&self) -> bool {
         let is_full = |shared: &Shared| shared.waiting.get() >= HIGH_WATER_MARK;
         let refuses = |shared: &Shared| shared.buffer.borrow().trail.refuses();
-        if is_full(&self.shared) && !refuses(&self.shared) {
-            self.shared.until(|shared| !is_full(shared) || refuses(shared)).await;
+        while is_full(&self.shared) && !refuses(&self.shared) && !self.is_silent() {
+            // It is asked again now and then, because a reload may end the wait as well.
+            let handed_over = self.shared.until(|shared| !is_full(shared));
+            let _ = tokio::time::timeout(ASK, handed_over).await;
         }
         !refuses(&self.shared)
     }
@@ -250,7 +256,6 @@ mod tests {
     use std::pin::pin;
     use std::sync::{Barrier, Condvar, Mutex};
     use std::task::{Context, Poll, Waker};
-    use std::time::Duration;
     use std::{fs, io, path::Path};
 
     use super::super::config::{AuditConfig, SinkConfig};

@@ -9,6 +9,7 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
@@ -38,23 +39,31 @@ impl Rotation {
     /// Whether a file of this size, whose first line is of `start`, is put aside.
     pub(super) fn is_due(&self, size: u64, start: Option<Timestamp>, now: Timestamp) -> bool {
         let Rotate { size: most, every, .. } = self.settings;
-        let old = |start: Timestamp, every| {
-            now.duration_since(start).try_into().is_ok_and(|age: std::time::Duration| age >= every)
-        };
+        let old =
+            |start: Timestamp, every| now.duration_since(start).try_into().is_ok_and(|age: Duration| age >= every);
         size > 0
             && (most.is_some_and(|most| size >= most)
                 || start.zip(every).is_some_and(|(start, every)| old(start, every)))
     }
 
-    /// Puts the file aside, and looks after the former ones on another thread.
+    /// Renames the file. Returns its new name; none if somebody else has moved it away.
     ///
     /// # Errors
     /// It cannot be renamed.
-    pub(super) fn put_aside(&self, path: &Path, now: Timestamp) -> io::Result<()> {
+    pub(super) fn put_aside(&self, path: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
+        let former = Names::of(path).former(now)?;
+        match fs::rename(path, &former) {
+            Ok(()) => Ok(Some(former)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Compresses and removes former files, on another thread.
+    pub(super) fn tidy(&self, path: &Path) {
         let names = Names::of(path);
-        fs::rename(path, names.former(now))?;
         if self.untidy.fetch_add(1, AcqRel) > 0 {
-            return Ok(());
+            return;
         }
         let (settings, untidy) = (self.settings, Arc::clone(&self.untidy));
         let tidy = move || {
@@ -73,7 +82,6 @@ impl Rotation {
             self.untidy.store(0, Release);
             tracing::error!(%error, "former audit files are compressed and removed at the next rotation");
         }
-        Ok(())
     }
 }
 
@@ -94,18 +102,27 @@ impl Names {
         Self { folder: folder.unwrap_or_else(|| ".".into()), stem: format!("{}-", text(path.file_stem())), extension }
     }
 
-    /// A name for the file that is put aside now, which no other file has.
-    fn former(&self, now: Timestamp) -> PathBuf {
-        let mut time = now;
-        loop {
+    /// A name for the file that is put aside now. It comes after those of all former ones, even if the clock was set back.
+    fn former(&self, now: Timestamp) -> io::Result<PathBuf> {
+        let named = |time: Timestamp| {
             let text = time.strftime("%Y%m%dT%H%M%S%.3fZ");
-            let path = self.folder.join(format!("{}{text}{}", self.stem, self.extension));
-            let compressed = self.folder.join(format!("{}{text}{}{GZ}", self.stem, self.extension));
-            if !path.exists() && !compressed.exists() {
-                return path;
-            }
-            time += std::time::Duration::from_millis(1);
-        }
+            self.folder.join(format!("{}{text}{}", self.stem, self.extension))
+        };
+        let mut formers = self.formers("")?;
+        formers.append(&mut self.formers(GZ)?);
+        let last = formers.iter().filter_map(|former| self.time_of(former)).max();
+        let next = last.map(|last| last + Duration::from_millis(1));
+        Ok(named(next.filter(|next| *next > now).unwrap_or(now)))
+    }
+
+    /// When a former file was put aside, by its name.
+    fn time_of(&self, former: &Path) -> Option<Timestamp> {
+        let name = former.file_name()?.to_str()?.strip_prefix(&self.stem)?;
+        // `20261127T103000.123Z`, in UTC.
+        let (seconds, milliseconds) = (name.get(..15)?, name.get(16..19)?.parse::<u64>().ok()?);
+        let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S", seconds).ok()?;
+        let time = jiff::tz::TimeZone::UTC.to_timestamp(time).ok()?;
+        Some(time + Duration::from_millis(milliseconds))
     }
 
     /// Former files whose names end like this after the extension, oldest first.
@@ -199,8 +216,6 @@ fn decompressed(path: &Path) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn settings(size: Option<u64>, every: Option<u64>) -> Rotate {
@@ -234,7 +249,7 @@ mod tests {
         let names = Names::of(&path);
         for second in [0, 0, 1, 2] {
             fs::write(&path, format!("{second}\n")).unwrap();
-            fs::rename(&path, names.former(at(second))).unwrap();
+            fs::rename(&path, names.former(at(second)).unwrap()).unwrap();
         }
         // Others' files are left alone.
         for other in

@@ -95,8 +95,10 @@ fn last_hash(text: &[u8]) -> Option<(&[u8], Hash)> {
 pub(super) struct FileEnd {
     /// Stream, sequence and hash of the last whole line, if it has a place in a chain.
     pub(super) last: Option<(Box<str>, u64, Hash)>,
-    /// Bytes after the last line break.
+    /// Bytes after it, of lines that were not written whole.
     pub(super) torn: u64,
+    /// Those of them that an earlier start has ended with a line break.
+    pub(super) ended: u64,
 }
 
 impl FileEnd {
@@ -122,17 +124,19 @@ impl FileEnd {
     /// start may have ended them.
     pub(super) fn in_text(text: &[u8]) -> Self {
         let mut whole = text.get(..memchr::memrchr(b'\n', text).map_or(0, |end| end + 1)).unwrap_or_default();
-        let mut torn = (text.len() - whole.len()) as u64;
+        let (mut torn, mut ended) = ((text.len() - whole.len()) as u64, 0);
         while let Some(lines) = whole.strip_suffix(b"\n") {
             let start = memchr::memrchr(b'\n', lines).map_or(0, |end| end + 1);
             let line = lines.get(start..).unwrap_or_default();
             if let Some(line) = SealedLine::parse(line) {
-                return Self { last: Some((line.stream.into(), line.sequence, line.hash)), torn };
+                let last = Some((line.stream.into(), line.sequence, line.hash));
+                return Self { last, torn, ended };
             }
             torn += line.len() as u64;
+            ended += line.len() as u64;
             whole = whole.get(..start).unwrap_or_default();
         }
-        Self { last: None, torn }
+        Self { last: None, torn, ended }
     }
 }
 

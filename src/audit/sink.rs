@@ -52,13 +52,17 @@ enum Input {
 }
 
 impl Sink {
-    /// Opens it, and starts its writer. With a spool, the lines come from there.
-    pub(super) fn open(config: &SinkConfig, spool: Option<&Arc<Spool>>, node: &str) -> io::Result<Self> {
+    /// Opens it, and starts its thread, which waits until `former`, the sink that was in its place, has ended. With a spool, the
+    /// lines come from there, once the sink is in force.
+    pub(super) fn open(
+        config: &SinkConfig,
+        spool: Option<&Arc<Spool>>,
+        former: Option<&Self>,
+        node: &str,
+    ) -> io::Result<Self> {
         match config {
-            SinkConfig::Stdout { readable } => Self::start(config, StdoutOutput::open(*readable)?, spool),
-            SinkConfig::File { path, rotate } => {
-                Self::start(config, FileOutput::open(path, *rotate, spool.is_some())?, spool)
-            }
+            SinkConfig::Stdout { readable } => Self::start(config, StdoutOutput::open(*readable)?, spool, former),
+            SinkConfig::File { path, rotate } => Self::start(config, FileOutput::open(path, *rotate)?, spool, former),
             remote => {
                 let spool = spool.ok_or_else(|| io::Error::other("a sink over the network needs a spool"))?;
                 let destination = Destination::new(remote, node)?;
@@ -71,7 +75,6 @@ impl Sink {
     /// Starts the courier of a sink over the network.
     fn send(config: &SinkConfig, destination: Destination, spool: &Arc<Spool>) -> io::Result<Self> {
         let name = config.to_string();
-        spool.register(&name)?;
         let source = Source::spool(spool, &name, REMOTE);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (alive, done) = watch::channel(());
@@ -83,16 +86,21 @@ impl Sink {
     }
 
     /// Starts the writer of an open output.
-    pub(super) fn start(config: &SinkConfig, output: impl Output, spool: Option<&Arc<Spool>>) -> io::Result<Self> {
+    pub(super) fn start(
+        config: &SinkConfig,
+        output: impl Output,
+        spool: Option<&Arc<Spool>>,
+        former: Option<&Self>,
+    ) -> io::Result<Self> {
         let name = config.to_string();
         let (input, source) = match spool {
-            Some(spool) => {
-                spool.register(&name)?;
-                (Input::Spool(Arc::clone(spool)), Source::spool(spool, &name, LOCAL))
-            }
+            Some(spool) => (Input::Spool(Arc::clone(spool)), Source::spool(spool, &name, LOCAL)),
             None => {
                 let queue = Arc::new(Queue::new(QUEUE, Duration::ZERO));
-                (Input::Queue(Arc::clone(&queue)), Source::queue(&queue))
+                (
+                    Input::Queue(Arc::clone(&queue)),
+                    Source::queue(&queue, former.map(|former| Arc::clone(&former.state))),
+                )
             }
         };
         let (alive, done) = watch::channel(());

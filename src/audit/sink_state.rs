@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) failures: AtomicU64,
     /// Records that the sink refused for good.
     pub(super) rejected: AtomicU64,
+    /// Its thread has ended.
+    pub(super) ended: AtomicBool,
     /// Wakes a courier that waits.
     pub(super) changed: Notify,
     /// When failing writes, and waiting for room in the queue, are given up. Absent while the sink is in use.

@@ -3,14 +3,18 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::batch::Batch;
-use super::chain::Hash;
 use super::queue::{Queue, Received};
+use super::sink_state::State;
 use super::spool::{Reader, Spool, Taken};
+
+/// How often it is looked whether a former sink has ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How a sink reads the spool.
 #[derive(Clone, Copy)]
@@ -32,6 +36,8 @@ pub(super) enum Source {
 /// A queue, and what was received of it and not taken yet.
 pub(super) struct Queued {
     queue: Arc<Queue<Batch>>,
+    /// That of the sink that wrote to the same place before, until it has ended.
+    former: Option<Arc<State>>,
     received: VecDeque<Batch>,
 }
 
@@ -47,12 +53,12 @@ pub(super) struct Spooled {
 }
 
 impl Source {
-    /// The lines of a queue.
-    pub(super) fn queue(queue: &Arc<Queue<Batch>>) -> Self {
-        Self::Queue(Queued { queue: Arc::clone(queue), received: VecDeque::new() })
+    /// The lines of a queue, once the `former` sink of the same place has ended.
+    pub(super) fn queue(queue: &Arc<Queue<Batch>>, former: Option<Arc<State>>) -> Self {
+        Self::Queue(Queued { queue: Arc::clone(queue), former, received: VecDeque::new() })
     }
 
-    /// The lines of a spool where this sink is registered.
+    /// The lines of a spool.
     pub(super) fn spool(spool: &Arc<Spool>, sink: &str, pace: Pace) -> Self {
         Self::Spool(Spooled {
             spool: Arc::clone(spool),
@@ -68,16 +74,39 @@ impl Source {
         matches!(self, Self::Spool(_))
     }
 
-    /// Gets ready; with a spool, waits for a former writer of the same sink to end. `last` is the last line that the sink has,
-    /// if that is known.
-    pub(super) fn start(&mut self, last: impl FnOnce() -> io::Result<Option<Hash>>) -> io::Result<()> {
-        let Self::Spool(spooled) = self else { return Ok(()) };
-        let mut reader = Reader::new(&spooled.spool, &spooled.sink, spooled.pace.linger)?;
-        if let Some(hash) = last()? {
-            reader.skip_past(&hash)?;
+    /// Gets ready. Waits until a former writer of the same sink has ended, and with a spool until the sink is in force. `begin`
+    /// then prepares the sink, and returns stream and sequence of the last line that it has, if that is known. Returns false if
+    /// the sink is not wanted any more meanwhile. After an error it can be tried again.
+    pub(super) fn start(
+        &mut self,
+        begin: impl FnOnce() -> io::Result<Option<(Box<str>, u64)>>,
+        is_wanted: impl Fn() -> bool,
+    ) -> io::Result<bool> {
+        match self {
+            Self::Queue(Queued { former, .. }) => {
+                while former.as_ref().is_some_and(|former| !former.ended.load(Acquire)) && is_wanted() {
+                    std::thread::park_timeout(LOOK);
+                }
+                *former = None;
+                begin()?;
+            }
+            Self::Spool(spooled) => {
+                let mut reader = match spooled.reader.take() {
+                    Some(reader) => reader,
+                    None => match Reader::new(&spooled.spool, &spooled.sink, spooled.pace.linger, is_wanted) {
+                        Some(reader) => reader,
+                        None => return Ok(false),
+                    },
+                };
+                let begun = begin().and_then(|last| match last {
+                    Some((stream, sequence)) => reader.skip_past(&stream, sequence),
+                    None => Ok(()),
+                });
+                spooled.reader = Some(reader);
+                begun?;
+            }
         }
-        spooled.reader = Some(reader);
-        Ok(())
+        Ok(true)
     }
 
     /// Waits for lines, and takes at least one, but not many more than `most` bytes. With `ends`, it does not wait.
@@ -91,16 +120,18 @@ impl Source {
         }
     }
 
-    /// What was taken is delivered. `sync` makes it durable, before the place in the spool is written.
-    pub(super) fn delivered(&mut self, sync: impl FnOnce()) {
+    /// What was taken is delivered. `sync` makes it durable, before the place in the spool is written; if it fails, the spool
+    /// keeps the lines.
+    pub(super) fn delivered(&mut self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if let Self::Spool(Spooled { reader: Some(reader), kept, pace, .. }) = self {
             reader.delivered();
             if kept.elapsed() >= pace.keep || reader.is_past_segment() {
-                sync();
+                sync()?;
                 reader.keep();
                 *kept = Instant::now();
             }
         }
+        Ok(())
     }
 
     /// Lines that are not delivered; unknown of a queue.

@@ -2,7 +2,7 @@
 //! carries over what did not change.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -15,12 +15,13 @@ use uuid::Uuid;
 use super::batch::Batch;
 use super::chain::Hash;
 use super::config::{AuditConfig, SinkConfig, SpoolConfig};
+use super::outlets::Outlets;
 use super::record::Follows;
 use super::rotation;
 use super::sealed_line::FileEnd;
-use super::sealer::{Outlets, Sealer};
+use super::sealer::Sealer;
 use super::sink::{GRACE, Sink};
-use super::spool::{self, Appender, Opened, Spool};
+use super::spool::{self, Appender, Opened, Spool, SpooledSink};
 #[cfg(test)]
 use super::writer::Output;
 use crate::error_text;
@@ -35,22 +36,18 @@ pub(crate) struct Trail {
     node: Arc<str>,
 }
 
-/// A sink that could not be opened.
+/// A sink, or the spool, that could not be opened.
 #[derive(Debug)]
 pub(crate) struct OpenError {
-    /// Its path, if it is a file.
-    pub(crate) path: Option<PathBuf>,
+    /// What it is, for messages.
+    what: String,
     /// Why.
     pub(crate) error: io::Error,
 }
 
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let why = error_text::system(&self.error);
-        match &self.path {
-            Some(path) => write!(f, "cannot open the audit file {}: {why}", path.display()),
-            None => write!(f, "cannot open standard output for the audit: {why}"),
-        }
+        write!(f, "cannot open {}: {}", self.what, error_text::system(&self.error))
     }
 }
 
@@ -111,7 +108,9 @@ impl Trail {
             opened.push(match earlier.sinks.iter().find(|sink| sink.config == *config) {
                 Some(sink) => Arc::clone(sink),
                 None => {
-                    let sink = Sink::open(config, spool.as_ref(), &node);
+                    let place = config.to_string();
+                    let former = earlier.sinks.iter().find(|sink| sink.config.to_string() == place);
+                    let sink = Sink::open(config, spool.as_ref(), former.map(|former| &**former), &node);
                     Arc::new(sink.map_err(|error| OpenError::of(config, error))?)
                 }
             });
@@ -126,7 +125,7 @@ impl Trail {
             Err(sealer) => sealer,
             Ok(Beginning { follows, appender }) => {
                 let sealer = Sealer::start(&node, &stream(&node), follows, Arc::clone(&outlets), appender);
-                Arc::new(sealer.map_err(|error| OpenError { path: None, error })?)
+                Arc::new(sealer.map_err(|error| OpenError { what: "the audit record".to_owned(), error })?)
             }
         };
         Ok(Self { outlets, silent: false, sealer: Some(sealer), node })
@@ -140,7 +139,7 @@ impl Trail {
     /// A trail over one output that is no configured sink.
     #[cfg(test)]
     pub(super) fn over(output: impl Output) -> Self {
-        let sink = Sink::start(&SinkConfig::Stdout { readable: None }, output, None).unwrap();
+        let sink = Sink::start(&SinkConfig::Stdout { readable: None }, output, None, None).unwrap();
         let (node, outlets) = ("test".into(), Arc::new(Outlets { sinks: vec![Arc::new(sink)], ..Outlets::default() }));
         let sealer = Sealer::start(&node, "test", None, Arc::clone(&outlets), None).unwrap();
         Self { outlets, silent: false, sealer: Some(Arc::new(sealer)), node }
@@ -170,24 +169,33 @@ impl Trail {
             if self.outlets.sinks.iter().any(kept) {
                 continue;
             }
-            // One with other settings goes on in its place, as soon as it has ended.
-            let place = sink.config.to_string();
-            let replaced = self.outlets.sinks.iter().any(|other| other.config.to_string() == place);
+            // One that goes on in its place, or from its place in the spool, waits until it has ended.
+            let (place, kind) = (sink.config.to_string(), sink.config.kind());
+            let heir = |other: &Arc<Sink>| {
+                let is_new = !previous.outlets.sinks.iter().any(|known| Arc::ptr_eq(known, other));
+                is_new && (other.config.to_string() == place || other.config.kind() == kind)
+            };
+            let replaced = self.outlets.sinks.iter().any(heir);
             sink.retire(if replaced { now } else { now + GRACE });
         }
         if let Some(sealer) = self.sealer.as_ref().filter(|_| !self.silent) {
             sealer.replace(Arc::clone(&self.outlets));
         }
-        self.forget_cursors();
+        self.settle();
     }
 
-    /// Removes what the spool keeps for sinks that are not there any more.
-    fn forget_cursors(&self) {
+    /// Tells the spool which sinks there are.
+    fn settle(&self) {
         let Some(spool) = self.sealer.as_ref().filter(|_| !self.silent).and_then(|sealer| sealer.spool.as_ref()) else {
             return;
         };
-        let sinks: Vec<_> = self.outlets.sinks.iter().map(|sink| sink.config.to_string()).collect();
-        spool.retain(&sinks);
+        let spooled = |sink: &Arc<Sink>| {
+            let (name, kind) = (sink.config.to_string(), sink.config.kind().to_owned());
+            SpooledSink { name, kind }
+        };
+        if let Err(error) = spool.settle(&self.outlets.sinks.iter().map(spooled).collect::<Vec<_>>()) {
+            tracing::error!(%error, "a cursor of the audit spool could not be written; its sink may get lines twice");
+        }
     }
 
     /// Makes every file sink reopen its path, after it was rotated. Does not wait. Queued records go to the old or the new
@@ -200,14 +208,16 @@ impl Trail {
 
     /// Whether requests are to be refused, because their records could not be kept.
     pub(super) fn refuses(&self) -> bool {
-        self.sealer.as_ref().is_some_and(|sealer| sealer.shared.refuses.load(Relaxed))
+        !self.silent && self.sealer.as_ref().is_some_and(|sealer| sealer.shared.refuses.load(Relaxed))
     }
 
     /// Why records cannot be kept at the moment, if so. With a spool, a sink that fails is no reason.
     pub(crate) fn failing(&self) -> Option<String> {
         let sealer = self.sealer.as_ref().filter(|_| !self.silent)?;
         if sealer.spool.is_some() {
-            return Some(format!("audit spool: {}", sealer.shared.error()?));
+            // While records are dropped, requests are served as ever.
+            let error = sealer.shared.error().filter(|_| !sealer.shared.drops.load(Relaxed))?;
+            return Some(format!("audit spool: {error}"));
         }
         self.sinks().iter().find_map(|sink| Some(format!("audit sink {}: {}", sink.config, sink.error()?)))
     }
@@ -215,6 +225,12 @@ impl Trail {
     /// Batches of whole lines as they are passed on, from now on. Absent if there are none.
     pub(crate) fn follow(&self) -> Option<broadcast::Receiver<Bytes>> {
         Some(self.sealer.as_ref().filter(|_| !self.silent)?.shared.live.0.subscribe())
+    }
+
+    /// Why some records are not where they should be, though requests are served: a sink fails, or the spool takes no more.
+    pub(crate) fn degraded(&self) -> Option<String> {
+        let dropping = self.sealer.as_ref().filter(|_| !self.silent).and_then(|sealer| sealer.shared.error());
+        dropping.or_else(|| self.sinks().iter().find_map(|sink| sink.error()))
     }
 
     /// Bytes in the spool, if there is one.
@@ -299,11 +315,16 @@ impl Trail {
 
 impl OpenError {
     fn of(config: &SinkConfig, error: io::Error) -> Self {
-        let path = match config {
-            SinkConfig::File { path, .. } => Some(path.clone()),
-            _ => None,
+        let what = match config {
+            SinkConfig::File { path, .. } => format!("the audit file {}", path.display()),
+            SinkConfig::Stdout { .. } => "standard output for the audit".to_owned(),
+            other => format!("the audit sink {other}"),
         };
-        Self { path, error }
+        Self { what, error }
+    }
+
+    fn of_spool(path: &Path, error: io::Error) -> Self {
+        Self { what: format!("the audit spool {}", path.display()), error }
     }
 }
 
@@ -320,9 +341,11 @@ impl Beginning {
         let Some(SpoolConfig { path, .. }) = &config.spool else {
             return Ok(Self { follows: follows(&config.sinks), appender: None });
         };
-        let opened = spool::open(path).map_err(|error| OpenError { path: Some(path.clone()), error })?;
+        let opened = spool::open(path).map_err(|error| OpenError::of_spool(path, error))?;
         let Opened { appender, last, torn, .. } = opened;
-        let follows = last.map(|(stream, sequence, hash)| (Follows { stream, sequence, torn }, hash));
+        let spooled = last.map(|(stream, sequence, hash)| (Follows { stream, sequence, torn }, hash));
+        // A spool that is used for the first time: the files may have an earlier stream.
+        let follows = spooled.or_else(|| follows(&config.sinks));
         Ok(Self { follows, appender: Some(appender) })
     }
 }
@@ -333,14 +356,15 @@ fn same_folder(open: Option<&Spool>, wanted: Option<&SpoolConfig>) -> Result<(),
         return Ok(());
     }
     let error = io::Error::other("another `audit.spool.path`, or none, takes effect when the process is restarted");
-    Err(OpenError { path: wanted.map(|wanted| wanted.path.clone()), error })
+    let path = wanted.map(|wanted| wanted.path.as_path()).or_else(|| open.map(Spool::folder));
+    Err(OpenError::of_spool(path.unwrap_or(Path::new("")), error))
 }
 
 /// The end of the stream in the first file that has one.
 fn follows(sinks: &[SinkConfig]) -> Option<(Follows, Hash)> {
     sinks.iter().find_map(|sink| match sink {
         SinkConfig::File { path, rotate } => {
-            let FileEnd { last, torn } = rotation::end_of(path, rotate.is_some());
+            let FileEnd { last, torn, .. } = rotation::end_of(path, rotate.is_some());
             last.map(|(stream, sequence, hash)| (Follows { stream, sequence, torn }, hash))
         }
         _ => None,
@@ -369,7 +393,7 @@ fn host_name() -> String {
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
-    use std::path::Path;
+    use std::path::PathBuf;
     use std::sync::atomic::AtomicU64;
 
     use super::*;
@@ -408,7 +432,7 @@ mod tests {
         let error = Trail::open(&config(&[good, file(folder.path().join("new")), file(bad.clone())]), Some(&trail))
             .err()
             .unwrap();
-        assert_eq!((error.path.as_ref(), error.error.kind()), (Some(&bad), io::ErrorKind::NotFound));
+        assert_eq!(error.error.kind(), io::ErrorKind::NotFound);
         assert!(error.to_string().contains("absent/bad"), "{error}");
         trail.send(batch(&["one"])).await;
         assert_eq!(trail.close(PATIENCE).await, 0);

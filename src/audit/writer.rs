@@ -8,13 +8,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::chain::Hash;
 use super::sink_state::State;
 use super::source::Source;
 use super::spool::Taken;
@@ -37,9 +36,9 @@ pub(super) trait Output: io::Write + Send + 'static {
         Ok(false)
     }
 
-    /// Makes sure that the sink ends with a whole line, and returns the hash of that line, if it is known. The lines of a spool
-    /// go on after it.
-    fn last(&mut self) -> io::Result<Option<Hash>> {
+    /// Called before the first write, once nobody else writes to the sink. Makes sure that it ends with a whole line, and returns
+    /// stream and sequence of that line, if they are known. With a spool, a line that is torn comes again.
+    fn begin(&mut self, _spooled: bool) -> io::Result<Option<(Box<str>, u64)>> {
         Ok(None)
     }
 
@@ -72,31 +71,8 @@ pub(super) struct Writer<O> {
 impl<O: Output> Writer<O> {
     /// Writes until the sink is closed, and everything it has is written or given up.
     pub(super) fn run(mut self) {
-        let output = &mut self.output;
-        if let Err(error) = self.source.start(|| output.last()) {
-            self.failed(&error);
-        }
-        loop {
-            let taken = self.source.take(WRITE_MAX, self.state.closing.load(Relaxed));
-            if self.state.reopen.swap(false, Relaxed) {
-                self.reopen();
-            }
-            match taken {
-                Ok(Taken::Lines(lines, records)) => {
-                    if !self.write(&lines, records) {
-                        break;
-                    }
-                }
-                Ok(Taken::Nothing) => {}
-                Ok(Taken::Ended) => break,
-                Err(error) => {
-                    self.failed(&error);
-                    if self.state.is_given_up() {
-                        break;
-                    }
-                    std::thread::park_timeout(RETRY.1);
-                }
-            }
+        if self.start() {
+            self.deliver();
         }
         // Whoever still waits for room must not wait for this thread.
         self.source.close();
@@ -105,7 +81,52 @@ impl<O: Output> Writer<O> {
         }
         // With a spool, the cursor is written when the source is dropped.
         drop(self.source);
+        self.state.ended.store(true, Release);
         drop(self.done);
+    }
+
+    /// Gets ready, trying for as long as it takes. Returns false if the sink is not wanted any more meanwhile.
+    fn start(&mut self) -> bool {
+        let (state, spooled) = (Arc::clone(&self.state), self.source.is_kept());
+        loop {
+            let output = &mut self.output;
+            match self.source.start(|| output.begin(spooled), || !state.closing.load(Relaxed)) {
+                Ok(ready) => return ready,
+                Err(error) => self.failed(&error),
+            }
+            if state.is_given_up() {
+                return false;
+            }
+            std::thread::park_timeout(RETRY.1);
+        }
+    }
+
+    /// Writes lines until the sink is closed.
+    fn deliver(&mut self) {
+        loop {
+            let taken = self.source.take(WRITE_MAX, self.state.closing.load(Relaxed));
+            if self.state.reopen.swap(false, Relaxed) {
+                self.reopen();
+            }
+            match taken {
+                Ok(Taken::Lines(lines, records)) => {
+                    // The spool keeps what another sink in its place, or the next start, goes on with.
+                    let ends = self.source.is_kept() && self.state.is_given_up();
+                    if !self.write(&lines, records) || ends {
+                        return;
+                    }
+                }
+                Ok(Taken::Nothing) => {}
+                Ok(Taken::Ended) => return,
+                Err(error) => {
+                    self.failed(&error);
+                    if self.state.is_given_up() {
+                        return;
+                    }
+                    std::thread::park_timeout(RETRY.1);
+                }
+            }
+        }
     }
 
     /// Writes lines. Returns false if it gave up because the sink is being closed.
@@ -117,12 +138,10 @@ impl<O: Output> Writer<O> {
         if !self.write_pending() {
             return false;
         }
-        let (output, name) = (&mut self.output, &self.name);
-        self.source.delivered(|| {
-            if let Err(error) = output.sync() {
-                tracing::error!(sink = %name, %error, "the audit sink could not be synced");
-            }
-        });
+        let output = &mut self.output;
+        if let Err(error) = self.source.delivered(|| output.sync()) {
+            self.failed(&error);
+        }
         self.state.has_delivered();
         true
     }
@@ -192,7 +211,11 @@ impl<O: Output> Writer<O> {
     fn failed(&self, error: &io::Error) {
         self.state.failures.fetch_add(1, Relaxed);
         if self.state.set_error(Some(error.to_string())) {
-            tracing::error!(sink = %self.name, %error, "the audit sink cannot be written; records are queued, and requests wait once the queue is full");
+            if self.source.is_kept() {
+                tracing::error!(sink = %self.name, %error, "the audit sink cannot be written; the spool keeps the records");
+            } else {
+                tracing::error!(sink = %self.name, %error, "the audit sink cannot be written; records are queued, and requests wait once the queue is full");
+            }
         }
     }
 

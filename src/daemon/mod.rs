@@ -328,7 +328,8 @@ impl Daemon {
         resources.admin.close().await;
         workers.close(&mut signals, &in_force.trail, deadline, last).await;
         resources.registry.close().await;
-        recorder.close().await;
+        // What is not handed over in time is counted as lost.
+        let _ = tokio::time::timeout_at((deadline + last).into(), recorder.close()).await;
         if let Some(tracer) = &in_force.tracer {
             tracer.close(last.min(LAST_SPANS)).await;
         }

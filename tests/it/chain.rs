@@ -51,13 +51,13 @@ fn a_signed_record_is_verified_over_a_new_key_and_a_restart() {
     let public = |name: &str| keys.path().join(format!("{name}.pub")).display().to_string();
     let (one, two, folder) = (public("one"), public("two"), tempfile::tempdir().unwrap());
     let (path, kept) = (proxy.file("audit.jsonl"), folder.path().join("audit.jsonl"));
-    proxy.recorded(7);
+    proxy.recorded(8);
     fs::copy(&path, &kept).unwrap();
     drop(proxy);
 
     let (code, said) = verify(folder.path(), &["--public-key", &one, "--complete", "audit.jsonl"]);
     assert_eq!(code, Some(0), "the first key is enough, because it names the second: {said}");
-    assert!(said.starts_with("whole: 7 lines in 2 streams, 2 checkpoints"), "{said}");
+    assert!(said.starts_with("whole: 8 lines in 2 streams, 3 checkpoints"), "{said}");
     assert_eq!((said.matches("all signed").count(), said.matches("not signed yet").count()), (1, 1), "{said}");
     let (code, said) = verify(folder.path(), &["--public-key", &two, "audit.jsonl"]);
     assert_eq!((code, said.contains("which is neither given nor named by a checkpoint")), (Some(1), true), "{said}");

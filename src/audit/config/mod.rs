@@ -101,6 +101,20 @@ pub(crate) struct Rotate {
     pub(crate) compress: bool,
 }
 
+impl SinkConfig {
+    /// What it is, as the policy writes it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Stdout { .. } => "stdout",
+            Self::File { .. } => "file",
+            Self::Elasticsearch(_) => "elasticsearch",
+            Self::Otlp(_) => "otlp",
+            Self::Syslog(_) => "syslog",
+            Self::Http(_) => "http",
+        }
+    }
+}
+
 /// Where records go, without secrets. It identifies the sink in metrics, messages and the spool.
 impl fmt::Display for SinkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -49,6 +49,7 @@ impl std::fmt::Display for AppendError {
 impl Appender {
     pub(super) fn new(spool: &Arc<Spool>, end: Position) -> io::Result<Self> {
         let file = create(&spool.segment(end.segment))?;
+        file.sync_all()?;
         Ok(Self { spool: Arc::clone(spool), file, end, dirty: false, full: None })
     }
 
@@ -100,12 +101,13 @@ impl Appender {
     /// Starts the next segment.
     fn roll(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
+        self.spool.synced(self.end);
         let next = Position { line: self.end.line, segment: self.end.line, offset: 0 };
-        self.file = create(&self.spool.segment(next.segment))?;
+        let file = create(&self.spool.segment(next.segment))?;
         // Left by a process that was killed between making and using it.
-        self.file.set_len(0)?;
+        file.set_len(0)?;
         File::open(&self.spool.folder)?.sync_all()?;
-        self.end = next;
+        (self.file, self.end) = (file, next);
         let mut state = self.spool.lock();
         state.segments.push_back((next.segment, 0));
         state.end = next;
@@ -114,6 +116,11 @@ impl Appender {
 
     /// Makes sure that everything appended is on disk.
     pub(in crate::audit) fn sync(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.dirty) { self.file.sync_data() } else { Ok(()) }
+        if self.dirty {
+            self.file.sync_data()?;
+            self.dirty = false;
+            self.spool.synced(self.end);
+        }
+        Ok(())
     }
 }

@@ -15,6 +15,8 @@ use crate::audit::chain::hash_of;
 pub(super) struct Cursor {
     /// The sink, for messages.
     pub(super) sink: String,
+    /// What it is, such as `file`; empty if that is not known, or another sink has taken over.
+    pub(super) kind: String,
     /// The first line that it does not have.
     pub(super) position: Position,
 }
@@ -22,6 +24,7 @@ pub(super) struct Cursor {
 #[derive(Serialize, Deserialize)]
 struct Written {
     sink: String,
+    kind: String,
     line: u64,
     segment: u64,
     offset: u64,
@@ -36,7 +39,8 @@ impl Cursor {
     /// Writes it, so that there is always a whole one.
     pub(super) fn write(&self, folder: &Path, name: &str) -> io::Result<()> {
         let Position { line, segment, offset } = self.position;
-        let written = Written { sink: self.sink.clone(), line, segment, offset };
+        let (sink, kind) = (self.sink.clone(), self.kind.clone());
+        let written = Written { sink, kind, line, segment, offset };
         let (next, path) = (folder.join(format!("{name}.cursor.next")), folder.join(format!("{name}.cursor")));
         let mut file = create(&next)?;
         file.set_len(0)?;
@@ -61,7 +65,7 @@ impl Cursor {
                         path = %path.display(), %error,
                         "a cursor of the audit spool cannot be read: its sink gets again what the spool has"
                     );
-                    Self { sink: name.to_owned(), position: beginning }
+                    Self { sink: name.to_owned(), kind: String::new(), position: beginning }
                 }
             };
             cursors.insert(name.to_owned(), cursor);
@@ -71,6 +75,6 @@ impl Cursor {
 }
 
 fn read(path: &Path) -> io::Result<Cursor> {
-    let Written { sink, line, segment, offset } = serde_json::from_reader(io::BufReader::new(File::open(path)?))?;
-    Ok(Cursor { sink, position: Position { line, segment, offset } })
+    let Written { sink, kind, line, segment, offset } = serde_json::from_reader(io::BufReader::new(File::open(path)?))?;
+    Ok(Cursor { sink, kind, position: Position { line, segment, offset } })
 }

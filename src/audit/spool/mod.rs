@@ -19,7 +19,7 @@ mod shared;
 pub(super) use self::appender::{AppendError, Appender};
 pub(super) use self::open::{Opened, open};
 pub(super) use self::reader::{Reader, Taken};
-pub(super) use self::shared::Spool;
+pub(super) use self::shared::{Spool, SpooledSink};
 
 #[cfg(test)]
 mod tests;

@@ -4,18 +4,14 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::cursor;
 use super::files::Position;
 use super::shared::{Recent, Spool, State};
-use crate::audit::chain::Hash;
 use crate::audit::sealed_line::{LINE_MAX, SealedLine};
-
-/// How long a former reader of the same sink may take to end.
-const FORMER: Duration = Duration::from_secs(60);
 
 /// A sink's end of the spool.
 pub(in crate::audit) struct Reader {
@@ -48,24 +44,18 @@ pub(in crate::audit) enum Taken {
 }
 
 impl Reader {
-    /// Takes the cursor of a sink that is registered. Waits until its former reader has ended.
-    ///
-    /// # Errors
-    /// The sink is not registered, or its former reader does not end.
-    pub(in crate::audit) fn new(spool: &Arc<Spool>, sink: &str, linger: Duration) -> io::Result<Self> {
+    /// Takes the cursor of a sink. Waits until the sink is in force, and its former reader has ended. Absent if the reader is not
+    /// wanted any more meanwhile.
+    pub(in crate::audit) fn new(
+        spool: &Arc<Spool>,
+        sink: &str,
+        linger: Duration,
+        is_wanted: impl Fn() -> bool,
+    ) -> Option<Self> {
         let name = cursor::name(sink);
-        let position = spool.take_cursor(&name, Instant::now() + FORMER);
-        let delivered = position.ok_or_else(|| io::Error::other("its place in the audit spool is in use"))?;
-        Ok(Self {
-            spool: Arc::clone(spool),
-            name,
-            delivered,
-            taken: delivered,
-            piece: delivered,
-            file: None,
-            wakes: 0,
-            linger,
-        })
+        let delivered = spool.take_cursor(&name, is_wanted)?;
+        let (taken, piece) = (delivered, delivered);
+        Some(Self { spool: Arc::clone(spool), name, delivered, taken, piece, file: None, wakes: 0, linger })
     }
 
     /// Lines that the sink does not have yet.
@@ -177,26 +167,26 @@ impl Reader {
         }
     }
 
-    /// Goes on after the line with this hash, if it is among those that the sink should not have yet.
+    /// Goes on after the lines that the sink has, up to this one of a stream.
     ///
     /// # Errors
     /// The spool cannot be read.
-    pub(in crate::audit) fn skip_past(&mut self, hash: &Hash) -> io::Result<()> {
+    pub(in crate::audit) fn skip_past(&mut self, stream: &str, sequence: u64) -> io::Result<()> {
         const PIECE: usize = 1 << 20;
-        let start = self.taken;
+        let (start, mut found) = (self.taken, None);
         while let Taken::Lines(bytes, _) = self.take(PIECE, true)? {
             let mut place = self.piece;
             for line in bytes.split_inclusive(|byte| *byte == b'\n') {
                 place.offset += line.len() as u64;
                 place.line += 1;
-                if line.strip_suffix(b"\n").and_then(SealedLine::parse).is_some_and(|sealed| sealed.hash == *hash) {
-                    self.taken = place;
-                    self.delivered();
-                    return Ok(());
+                let sealed = line.strip_suffix(b"\n").and_then(SealedLine::parse);
+                if sealed.is_some_and(|sealed| sealed.stream == stream && sealed.sequence <= sequence) {
+                    found = Some(place);
                 }
             }
         }
-        self.taken = start;
+        self.taken = found.unwrap_or(start);
+        self.delivered();
         Ok(())
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::files::{self, Position};
+use super::files::{self, Position, create};
 use crate::audit::chain::Hash;
 use crate::audit::sealed_line::SealedLine;
 
@@ -61,29 +61,44 @@ struct Tail {
 }
 
 impl Tail {
+    /// Reads a segment up to the first line that does not hold, or does not follow the one before. A machine that stops may
+    /// leave blocks that were never written, also between others.
     fn read(path: &Path) -> io::Result<Self> {
         let mut bytes = Vec::new();
         fs::File::open(path)?.read_to_end(&mut bytes)?;
-        let mut whole = bytes.as_slice();
-        let last = loop {
-            whole = whole.get(..memchr::memrchr(b'\n', whole).map_or(0, |end| end + 1)).unwrap_or_default();
-            let Some(line) = whole.strip_suffix(b"\n") else { break None };
-            let line = line.get(memchr::memrchr(b'\n', line).map_or(0, |end| end + 1)..).unwrap_or_default();
-            // A machine that stops may leave blocks that were never written.
-            match SealedLine::parse(line).filter(SealedLine::holds) {
-                Some(sealed) => break Some((sealed.stream.into(), sealed.sequence, sealed.hash)),
-                None => whole = whole.get(..whole.len().saturating_sub(line.len() + 1)).unwrap_or_default(),
+        let mut tail = Self { whole: 0, torn: 0, lines: 0, last: None };
+        let mut before: Option<SealedLine<'_>> = None;
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let sealed = line.strip_suffix(b"\n").and_then(SealedLine::parse).filter(SealedLine::holds);
+            let Some(sealed) = sealed else { break };
+            let follows = before.is_none_or(|before| {
+                sealed.sequence == 1 || (before.stream == sealed.stream && sealed.previous == Some(before.hash))
+            });
+            if !follows {
+                break;
             }
-        };
-        let lines = memchr::memchr_iter(b'\n', whole).count() as u64;
-        Ok(Self { whole: whole.len() as u64, torn: (bytes.len() - whole.len()) as u64, lines, last })
+            before = Some(sealed);
+            tail.whole += line.len() as u64;
+            tail.lines += 1;
+        }
+        tail.torn = bytes.len() as u64 - tail.whole;
+        tail.last = before.map(|sealed| (sealed.stream.into(), sealed.sequence, sealed.hash));
+        Ok(tail)
     }
 
     fn cut(&self, path: &Path) -> io::Result<()> {
         if self.torn == 0 {
             return Ok(());
         }
-        tracing::warn!(path = %path.display(), bytes = self.torn, "the end of the audit spool was not written whole, and is cut");
+        // Whatever it is, it is evidence.
+        let aside = path.with_extension("cut");
+        let mut torn = fs::File::open(path)?;
+        torn.seek(SeekFrom::Start(self.whole))?;
+        io::copy(&mut torn, &mut create(&aside)?)?;
+        tracing::warn!(
+            path = %path.display(), bytes = self.torn, aside = %aside.display(),
+            "the end of the audit spool was not written whole, and is put aside"
+        );
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(self.whole)?;
         file.sync_all()

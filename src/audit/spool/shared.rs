@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -30,6 +30,8 @@ pub(super) struct State {
     /// Number and size in bytes of each segment, oldest first.
     pub(super) segments: VecDeque<(u64, u64)>,
     pub(super) end: Position,
+    /// What is before this is on disk.
+    pub(super) synced: Position,
     /// How far each sink has got, by the name of its cursor.
     pub(super) cursors: BTreeMap<String, Entry>,
     /// Readers that wait for lines.
@@ -45,6 +47,15 @@ pub(super) struct Recent {
     pub(super) count: u64,
 }
 
+/// A sink that reads the spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::audit) struct SpooledSink {
+    /// What it is called; no two have the same name.
+    pub(in crate::audit) name: String,
+    /// What it is, such as `file`.
+    pub(in crate::audit) kind: String,
+}
+
 /// How far a sink has got.
 pub(super) struct Entry {
     /// As it is on disk.
@@ -54,12 +65,12 @@ pub(super) struct Entry {
     /// A reader has it.
     held: bool,
     /// The sink is not in the policy any more: the cursor is removed when its reader lets go of it.
-    doomed: bool,
+    removed: bool,
 }
 
 impl Entry {
     pub(super) fn new(cursor: Cursor) -> Self {
-        Self { delivered: cursor.position, cursor, held: false, doomed: false }
+        Self { delivered: cursor.position, cursor, held: false, removed: false }
     }
 }
 
@@ -94,62 +105,77 @@ impl Spool {
         state.end.line.saturating_sub(position.line)
     }
 
-    /// Keeps a cursor for a sink: the one that it has, or one at the end.
+    /// Keeps a cursor for each of these sinks, and for no other. A sink that has none takes over that of a sink of the same kind
+    /// that is gone: its settings were changed. Otherwise it begins with the lines that come from now on. The cursor of a sink
+    /// that is gone is forgotten as soon as its reader has ended.
     ///
     /// # Errors
-    /// The cursor cannot be written.
-    pub(in crate::audit) fn register(&self, sink: &str) -> io::Result<()> {
+    /// A cursor cannot be written.
+    pub(in crate::audit) fn settle(&self, sinks: &[SpooledSink]) -> io::Result<()> {
+        let mut changed = Vec::new();
         let mut state = self.lock();
-        let name = cursor::name(sink);
-        if let Some(entry) = state.cursors.get_mut(&name) {
-            entry.doomed = false;
-            return Ok(());
+        let names: Vec<String> = sinks.iter().map(|sink| cursor::name(&sink.name)).collect();
+        for (name, entry) in &mut state.cursors {
+            entry.removed = !names.contains(name);
         }
-        let cursor = Cursor { sink: sink.to_owned(), position: state.end };
-        cursor.write(&self.folder, &name)?;
-        state.cursors.insert(name, Entry::new(cursor));
-        Ok(())
+        for (sink, name) in sinks.iter().zip(&names) {
+            if state.cursors.contains_key(name) {
+                continue;
+            }
+            let former = state.cursors.iter_mut().find(|(_, entry)| entry.removed && entry.cursor.kind == sink.kind);
+            let position = match former {
+                Some((_, entry)) => {
+                    // It has one heir, and what it gets from now on is not noted any more.
+                    entry.cursor.kind.clear();
+                    tracing::info!(
+                        sink = sink.name,
+                        former = entry.cursor.sink,
+                        "an audit sink goes on where another was"
+                    );
+                    entry.delivered
+                }
+                None => state.end,
+            };
+            let cursor = Cursor { sink: sink.name.clone(), kind: sink.kind.clone(), position };
+            changed.push((name.clone(), cursor.clone()));
+            state.cursors.insert(name.clone(), Entry::new(cursor));
+        }
+        drop(state);
+        let written = changed.iter().try_for_each(|(name, cursor)| cursor.write(&self.folder, name));
+        self.forget();
+        self.freed.notify_all();
+        written
     }
 
-    /// Forgets the cursors of sinks that are not among these, as soon as their readers have ended.
-    pub(in crate::audit) fn retain(&self, sinks: &[String]) {
+    /// Forgets cursors that nobody needs any more, and removes the segments that every sink is past.
+    fn forget(&self) {
         let mut state = self.lock();
-        let names: Vec<String> = sinks.iter().map(|sink| cursor::name(sink)).collect();
-        for (_, entry) in state.cursors.iter_mut().filter(|(name, _)| !names.contains(name)) {
-            entry.doomed = true;
-        }
-        self.forget(&mut state);
-    }
-
-    /// Forgets cursors that nobody needs any more.
-    fn forget(&self, state: &mut State) {
-        let end = state.end.line;
+        let (end, mut files) = (state.end.line, Vec::new());
         state.cursors.retain(|name, entry| {
-            if entry.held || !entry.doomed {
+            if entry.held || !entry.removed {
                 return true;
             }
             let lines = end.saturating_sub(entry.delivered.line);
-            if lines > 0 {
+            if lines > 0 && !entry.cursor.kind.is_empty() {
                 let sink = &entry.cursor.sink;
                 tracing::warn!(sink, lines, "an audit sink was removed from the policy before it had all lines");
             }
-            self.remove(&self.folder.join(format!("{name}.cursor")));
+            files.push(self.folder.join(format!("{name}.cursor")));
             false
         });
-        self.free(state);
-    }
-
-    /// Removes the segments that every sink is past.
-    fn free(&self, state: &mut State) {
+        // A segment goes only when what follows it is on disk: otherwise a machine that stops would leave nothing to go on from.
         let needed = state.cursors.values().map(|entry| entry.cursor.position.segment).min();
-        let needed = needed.unwrap_or(state.end.segment).min(state.end.segment);
-        let mut freed = false;
+        let needed = needed.unwrap_or(state.end.segment).min(state.synced.segment);
         while let Some((first, _)) = state.segments.front().copied().filter(|(first, _)| *first < needed) {
             state.segments.pop_front();
-            self.remove(&self.segment(first));
-            freed = true;
+            files.push(self.segment(first));
         }
-        if freed {
+        drop(state);
+        // Outside the lock: a disk that hangs must not stop those who only want to know how much there is.
+        for file in &files {
+            self.remove(file);
+        }
+        if !files.is_empty() {
             self.freed.notify_all();
         }
     }
@@ -175,42 +201,48 @@ impl Spool {
         self.freed.notify_all();
     }
 
-    /// Takes the cursor of a sink, waiting until its former reader has let go of it, but at most until `until`.
-    pub(super) fn take_cursor(&self, name: &str, until: Instant) -> Option<Position> {
+    /// Takes the cursor of a sink, waiting until it is in force and its former reader has let go of it. Absent if the reader is
+    /// not wanted any more meanwhile.
+    pub(super) fn take_cursor(&self, name: &str, is_wanted: impl Fn() -> bool) -> Option<Position> {
         let mut state = self.lock();
-        loop {
-            let entry = state.cursors.get_mut(name)?;
-            if !entry.held {
+        while is_wanted() {
+            if let Some(entry) = state.cursors.get_mut(name).filter(|entry| !entry.held) {
                 entry.held = true;
                 return Some(entry.cursor.position);
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
-            }
-            state = self.freed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        None
     }
 
     /// Writes a cursor to disk, and removes the segments that no sink needs any more.
     pub(super) fn keep(&self, name: &str, position: Position) -> io::Result<()> {
         let mut state = self.lock();
         let Some(entry) = state.cursors.get_mut(name) else { return Ok(()) };
-        if entry.cursor.position == position {
+        if entry.cursor.position == position || entry.cursor.kind.is_empty() {
             return Ok(());
         }
-        entry.cursor.position = position;
-        let written = entry.cursor.write(&self.folder, name);
-        self.free(&mut state);
-        written
+        let cursor = Cursor { position, ..entry.cursor.clone() };
+        drop(state);
+        cursor.write(&self.folder, name)?;
+        if let Some(entry) = self.lock().cursors.get_mut(name) {
+            entry.cursor.position = position;
+        }
+        self.forget();
+        Ok(())
     }
 
     pub(super) fn let_go(&self, name: &str) {
-        let mut state = self.lock();
-        if let Some(entry) = state.cursors.get_mut(name) {
+        if let Some(entry) = self.lock().cursors.get_mut(name) {
             entry.held = false;
         }
-        self.forget(&mut state);
+        self.forget();
         self.freed.notify_all();
+    }
+
+    /// Everything up to here is on disk.
+    pub(super) fn synced(&self, position: Position) {
+        self.lock().synced = position;
+        self.forget();
     }
 }

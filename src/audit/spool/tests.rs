@@ -47,9 +47,17 @@ struct Found {
     torn: u64,
 }
 
+/// A reader for a sink that is in force beside those that are.
 fn reader(spool: &Arc<Spool>, sink: &str) -> Reader {
-    spool.register(sink).unwrap();
-    Reader::new(spool, sink, Duration::ZERO).unwrap()
+    let mut sinks: Vec<_> = spool.lock().cursors.values().map(|entry| sink_of(&entry.cursor.sink)).collect();
+    sinks.push(sink_of(sink));
+    spool.settle(&sinks).unwrap();
+    Reader::new(spool, sink, Duration::ZERO, || true).unwrap()
+}
+
+/// A sink whose kind is its name up to the dash.
+fn sink_of(name: &str) -> SpooledSink {
+    SpooledSink { name: name.to_owned(), kind: name.split('-').next().unwrap().to_owned() }
 }
 
 /// Takes everything that is there.
@@ -116,6 +124,8 @@ fn a_torn_end_is_cut() {
     let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     let zeros = [whole.as_slice(), &[0; 100]].concat();
     let hole = [&whole[..first], &[0; 50], &whole[first + 50..]].concat();
+    // Blocks come to the disk in any order.
+    let island = [&vec![0; first - 1], &b"\n"[..], &whole[first..]].concat();
     for (text, lines) in [
         (whole.clone(), 2),
         (whole[..whole.len() - 1].to_vec(), 1),
@@ -123,6 +133,7 @@ fn a_torn_end_is_cut() {
         (whole[..10].to_vec(), 0),
         (zeros, 2),
         (hole, 1),
+        (island, 0),
         (b"\n\n\n".to_vec(), 0),
         (Vec::new(), 0),
     ] {
@@ -154,11 +165,13 @@ fn damaged_cursors_double_and_do_not_lose() {
     }
     let path = |sink| folder.path().join(format!("{}.cursor", cursor::name(sink)));
     fs::write(path("one"), "{\"sink\":\"one\"").unwrap();
-    fs::write(path("two"), r#"{"sink":"two","line":900,"segment":800,"offset":5}"#).unwrap();
+    fs::write(path("two"), r#"{"sink":"two","kind":"two","line":900,"segment":800,"offset":5}"#).unwrap();
     let (mut sealed, _) = Sealed::open(folder.path(), "a/2");
+    let spool = Arc::clone(sealed.spool());
+    spool.settle(&[sink_of("one"), sink_of("two")]).unwrap();
     sealed.append(&["3"]).unwrap();
-    assert_eq!(taken(&mut reader(sealed.spool(), "one"), 1 << 20), ["1", "2", "3"]);
-    assert_eq!(taken(&mut reader(sealed.spool(), "two"), 1 << 20), ["3"]);
+    let all = |sink: &str| taken(&mut Reader::new(&spool, sink, Duration::ZERO, || true).unwrap(), 1 << 20);
+    assert_eq!((all("one"), all("two")), (vec!["1".to_owned(), "2".into(), "3".into()], vec!["3".to_owned()]));
 }
 
 #[test]
@@ -193,16 +206,20 @@ fn segments_are_removed_once_every_sink_has_them() {
             sink.keep();
         }
     }
-    assert_eq!((got, count(folder.path())), (2 * appended, 1));
+    // The last segment but one stays until what follows it is on disk.
+    assert_eq!((got, count(folder.path())), (2 * appended, 2));
+    sealed.appender.sync().unwrap();
+    assert_eq!(count(folder.path()), 1);
     assert!(sealed.appender.append(&out, 1, size).is_ok());
     // A sink that is gone holds nothing up.
     drop(two);
-    sealed.spool().retain(&["one".to_owned()]);
+    sealed.spool().settle(&[sink_of("one")]).unwrap();
     while sealed.appender.append(&out, 1, size).is_ok() {}
     while let Taken::Lines(..) = one.take(1 << 20, true).unwrap() {
         one.delivered();
         one.keep();
     }
+    sealed.appender.sync().unwrap();
     assert_eq!(count(folder.path()), 1);
 }
 
@@ -213,15 +230,18 @@ fn a_sink_that_is_taken_up_again_goes_on_after_its_last_line() {
     let mut sink = reader(sealed.spool(), "sink");
     sealed.append(&["1", "2", "3", "4"]).unwrap();
     let Taken::Lines(lines, _) = sink.take(1 << 20, true).unwrap() else { panic!() };
-    let hash = |number: usize| {
-        let line = lines.split(|byte| *byte == b'\n').nth(number - 1).unwrap();
-        super::super::sealed_line::SealedLine::parse(line).unwrap().hash
-    };
+    assert_eq!(names(&lines).len(), 4);
     // Nothing was delivered, as far as the cursor knows; but the sink has the third line.
     drop(sink);
-    for (has, left) in [(hash(3), vec!["4"]), ([b'0'; 64], vec!["4"]), (hash(4), vec![])] {
+    for (stream, sequence, left) in [
+        ("a/0", 9, vec!["1", "2", "3", "4"]),
+        ("a/1", 3, vec!["4"]),
+        ("a/1", 2, vec!["4"]),
+        // The sink has lines that the spool lost when the machine stopped.
+        ("a/1", 7, vec![]),
+    ] {
         let mut sink = reader(sealed.spool(), "sink");
-        sink.skip_past(&has).unwrap();
+        sink.skip_past(stream, sequence).unwrap();
         assert_eq!(taken(&mut sink, 1 << 20), left);
     }
 }
@@ -244,4 +264,29 @@ fn a_reader_waits_for_lines_for_a_call_and_for_its_predecessor() {
     let next = std::thread::spawn(move || taken(&mut reader(&spool, "sink"), 1 << 20));
     drop(sink);
     assert_eq!(next.join().unwrap(), ["1"]);
+}
+
+#[test]
+fn a_sink_with_other_settings_goes_on_where_the_one_of_its_kind_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let spool = Arc::clone(sealed.spool());
+    spool.settle(&[sink_of("http-a"), sink_of("http-b"), sink_of("file-c")]).unwrap();
+    sealed.append(&["1", "2"]).unwrap();
+    // One of two gets another address; a syslog sink is new, and the file is gone.
+    spool.settle(&[sink_of("http-x"), sink_of("http-b"), sink_of("syslog-d")]).unwrap();
+    sealed.append(&["3"]).unwrap();
+    let all = |sink: &str| taken(&mut Reader::new(&spool, sink, Duration::ZERO, || true).unwrap(), 1 << 20);
+    assert_eq!(
+        (all("http-x"), all("http-b"), all("syslog-d")),
+        (
+            vec!["1".to_owned(), "2".into(), "3".into()],
+            vec!["1".to_owned(), "2".into(), "3".into()],
+            vec!["3".to_owned()],
+        )
+    );
+    let cursors = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(cursors.filter(|name| name.ends_with(".cursor")).count(), 3);
+    // Nobody waits for a sink that never comes into force.
+    assert!(Reader::new(&spool, "file-c", Duration::ZERO, || false).is_none());
 }

@@ -6,7 +6,7 @@ use super::super::chain::tests::unsealed;
 use super::super::chain::{Chain, Link};
 use super::super::checkpoint_key::CheckpointKey;
 use super::super::record::Follows;
-use super::super::sealer::tests::Sealed;
+use super::super::sealing::tests::Sealed;
 use super::*;
 
 /// A key of its own for each number.

@@ -1,0 +1,78 @@
+//! Where sealed lines go, and what the sealer shares with those that give it lines.
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::broadcast;
+
+use super::checkpoint_key::CheckpointKey;
+use super::config::SpoolConfig;
+use super::sink::Sink;
+
+/// Where sealed lines go, and how they are signed: what a policy says.
+#[derive(Default)]
+pub(super) struct Outlets {
+    /// The open sinks.
+    pub(super) sinks: Vec<Arc<Sink>>,
+    /// Signs checkpoints; without one there are none.
+    pub(super) key: Option<Arc<CheckpointKey>>,
+    /// Longest time from a record to the checkpoint that covers it.
+    pub(super) checkpoint: Duration,
+    /// How the spool is used; its folder is that of the process.
+    pub(super) spool: Option<SpoolConfig>,
+}
+
+/// Batches that a follower of the record may be behind before it misses some.
+const FOLLOWED: usize = 16;
+
+/// Those who follow the record.
+pub(super) struct Live(pub(super) broadcast::Sender<Bytes>);
+
+impl Default for Live {
+    fn default() -> Self {
+        Self(broadcast::channel(FOLLOWED).0)
+    }
+}
+
+/// What the sealer shares with those that give it lines.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Records that were dropped, in the life of the process.
+    pub(super) dropped: AtomicU64,
+    /// Records that were handed over.
+    pub(super) handed: AtomicU64,
+    /// Records that were passed on.
+    pub(super) passed_on: AtomicU64,
+    /// The end of the process is near: what cannot be passed on by then is given up.
+    pub(super) deadline: Mutex<Option<Instant>>,
+    /// Where lines go from now on, until the sealer has seen it.
+    pub(super) next: Mutex<Option<Arc<Outlets>>>,
+    /// Lines as they are passed on, for those who follow the record.
+    pub(super) live: Live,
+    /// Requests are to be refused, because their records could not be kept.
+    pub(super) refuses: AtomicBool,
+    /// Why nothing can be appended to the spool, while that lasts.
+    pub(super) error: Mutex<Option<String>>,
+    /// Records are dropped meanwhile, and requests are served.
+    pub(super) drops: AtomicBool,
+}
+
+impl Shared {
+    /// Why nothing can be kept, while that lasts.
+    pub(super) fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The outlets that are to come, if there are any.
+    pub(super) fn next(&self) -> Option<Arc<Outlets>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The time after which nobody waits any longer.
+    pub(super) fn is_over(&self) -> bool {
+        let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+}

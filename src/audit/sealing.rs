@@ -1,0 +1,433 @@
+//! The thread of the sealer: chain, checkpoints, and what is put on record about the record itself.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::batch::Batch;
+use super::chain::{Chain, Hash, Link};
+use super::checkpoint;
+use super::checkpoint_key::CheckpointKey;
+use super::config::{OnFull, SpoolConfig};
+use super::outlets::{Outlets, Shared};
+use super::queue::{Queue, Received};
+use super::record::{self, CheckpointFacts, Clock, Follows, KEY_CHANGED, Mark, MarkKind, STOPPED};
+use super::spool::{AppendError, Appender};
+use super::writer::{RETRY, WRITE_MAX};
+
+/// The state of the thread.
+pub(super) struct Sealing {
+    node: Arc<str>,
+    chain: Chain,
+    /// The stream that this one follows, until that is on record.
+    follows: Option<Follows>,
+    outlets: Arc<Outlets>,
+    /// Signs checkpoints; it becomes that of the outlets once a checkpoint has named that one.
+    key: Option<Arc<CheckpointKey>>,
+    shared: Arc<Shared>,
+    clock: Clock,
+    /// Sealed lines that were not passed on yet.
+    sealed: Vec<u8>,
+    /// Records of requests and operators among them.
+    records: u64,
+    /// How many dropped records are on record.
+    dropped: u64,
+    /// Hash of the last checkpoint.
+    checkpoint: Option<Hash>,
+    /// When the next checkpoint is due; absent if there was no record since the last.
+    due: Option<Instant>,
+    /// Appends to the spool, if there is one.
+    pub(super) appender: Option<Appender>,
+    /// When what was appended is to be written to disk.
+    sync: Option<Instant>,
+    /// When to try whether lines can be kept again, after some were dropped.
+    retry: Option<Instant>,
+    /// What was so before the first of the lines in `sealed`.
+    before: Option<Before>,
+}
+
+/// What became of lines.
+enum Fate {
+    /// They are where they belong.
+    Kept,
+    /// They were dropped and counted, as the policy wants.
+    Dropped,
+    /// They could not be kept before the process ends.
+    Lost,
+}
+
+/// What is undone when sealed lines cannot be kept.
+struct Before {
+    last: Link,
+    follows: Option<Follows>,
+    dropped: u64,
+    checkpoint: Option<Hash>,
+    due: Option<Instant>,
+    key: Option<Arc<CheckpointKey>>,
+}
+
+impl Sealing {
+    pub(super) fn new(
+        node: &Arc<str>,
+        stream: &str,
+        follows: Option<(Follows, Hash)>,
+        outlets: Arc<Outlets>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let (follows, hash) = follows.unzip();
+        Self {
+            node: Arc::clone(node),
+            chain: Chain::new(stream, hash),
+            follows,
+            key: outlets.key.clone(),
+            outlets,
+            shared,
+            clock: Clock::default(),
+            sealed: Vec::new(),
+            records: 0,
+            dropped: 0,
+            checkpoint: None,
+            due: None,
+            appender: None,
+            sync: None,
+            retry: None,
+            before: None,
+        }
+    }
+
+    pub(super) fn run(mut self, queue: &Queue<Batch>) {
+        loop {
+            let received = queue.receive([self.due, self.sync, self.retry].into_iter().flatten().min());
+            let next = self.shared.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(outlets) = next {
+                self.replace(outlets);
+            }
+            match received {
+                Received::Items(batches) => self.take(batches),
+                Received::Nothing => {}
+                Received::Closed => break,
+            }
+            self.tick(Instant::now(), Timestamp::now());
+        }
+        if self.chain.last.sequence > 0 {
+            self.sign(Some(STOPPED), Timestamp::now());
+            self.pass_on();
+        }
+        self.sync();
+    }
+
+    /// Seals and passes on what was received.
+    fn take(&mut self, batches: VecDeque<Batch>) {
+        for batch in batches {
+            self.seal(&batch);
+            if self.sealed.len() >= WRITE_MAX {
+                self.pass_on();
+            }
+        }
+        self.pass_on();
+    }
+
+    fn seal(&mut self, batch: &Batch) {
+        self.begin();
+        if self.has_to_explain() {
+            self.explain();
+        }
+        self.sealed.reserve(batch.lines.len() + batch.lines.len() / 2);
+        self.chain.seal(&batch.lines, &mut self.sealed);
+        self.records += batch.records;
+        if self.due.is_none() && self.key.is_some() {
+            self.due = Instant::now().checked_add(self.outlets.checkpoint);
+        }
+    }
+
+    /// Remembers what is undone if the lines that follow cannot be kept.
+    fn begin(&mut self) {
+        if self.appender.is_some() && self.sealed.is_empty() {
+            self.before = Some(Before {
+                last: self.chain.last,
+                follows: self.follows.clone(),
+                dropped: self.dropped,
+                checkpoint: self.checkpoint,
+                due: self.due,
+                key: self.key.clone(),
+            });
+        }
+    }
+
+    /// Whether something is not on record that readers would miss.
+    fn has_to_explain(&self) -> bool {
+        self.follows.is_some() || self.dropped != self.shared.dropped.load(Relaxed)
+    }
+
+    /// Puts on record what readers would miss: an earlier stream, and records that were dropped.
+    #[cold]
+    fn explain(&mut self) {
+        let at = Timestamp::now();
+        if let Some(follows) = self.follows.take() {
+            self.mark(at, MarkKind::Started { follows: &follows });
+        }
+        let dropped = self.shared.dropped.load(Relaxed);
+        if dropped > self.dropped {
+            self.mark(at, MarkKind::Dropped(dropped - self.dropped));
+            self.dropped = dropped;
+        }
+    }
+
+    /// Seals a line of the sealer itself.
+    fn mark(&mut self, at: Timestamp, kind: MarkKind<'_>) {
+        let (mut line, id) = (Vec::new(), Uuid::now_v7().to_string());
+        record::write_mark(&mut line, &Mark { at, id: &id, kind }, &self.node, &mut self.clock);
+        self.chain.seal(&line, &mut self.sealed);
+    }
+
+    /// Passes what is sealed on: to the spool, or else to every sink.
+    fn pass_on(&mut self) {
+        if self.sealed.is_empty() {
+            return;
+        }
+        // The next lines are probably about as many. With room to spare, they are not copied when they grow.
+        let room = Vec::with_capacity(self.sealed.len() + self.sealed.len() / 4);
+        let lines = Bytes::from(std::mem::replace(&mut self.sealed, room));
+        let records = std::mem::take(&mut self.records);
+        let kept = if self.appender.is_some() {
+            self.keep(&lines, records)
+        } else {
+            let batch = Batch { lines: lines.clone(), records };
+            for sink in &self.outlets.sinks {
+                sink.take(&batch, || self.shared.is_over());
+            }
+            Fate::Kept
+        };
+        if let Fate::Kept = kept
+            && self.shared.live.0.receiver_count() > 0
+        {
+            // An error means that the last follower has gone.
+            let _ = self.shared.live.0.send(lines);
+        }
+        if !matches!(kept, Fate::Lost) {
+            self.shared.passed_on.fetch_add(records, Relaxed);
+        }
+    }
+
+    /// Appends what is sealed to the spool, trying for as long as the policy wants. Lines that are dropped leave the chain as it
+    /// was before, and the next ones say how many are missing.
+    fn keep(&mut self, lines: &Bytes, records: u64) -> Fate {
+        let mut wait = RETRY.0;
+        while let Err((error, settings)) = self.append(lines) {
+            let drops = settings.as_ref().is_none_or(|settings| settings.on_full == OnFull::DropAndCount);
+            self.blocked(&error.to_string(), settings.as_ref());
+            if drops || self.shared.is_over() {
+                self.undo(records);
+                return if drops { Fate::Dropped } else { Fate::Lost };
+            }
+            if let Some(appender) = &self.appender {
+                appender.spool().wait_until_freed(wait);
+            }
+            wait = (wait * 2).min(RETRY.1);
+        }
+        self.unblocked();
+        Fate::Kept
+    }
+
+    /// One attempt. Returns why it failed, and the settings that hold then.
+    fn append(&mut self, lines: &Bytes) -> Result<(), (AppendError, Option<SpoolConfig>)> {
+        let (Some(appender), Some(before)) = (&mut self.appender, &self.before) else { return Ok(()) };
+        // A larger size that comes with a reload is the way out of a full spool.
+        let settings = self.shared.next().unwrap_or_else(|| Arc::clone(&self.outlets)).spool.clone();
+        let size = settings.as_ref().map_or(0, |settings| settings.size);
+        let count = self.chain.last.sequence - before.last.sequence;
+        if let Err(error) = appender.append(lines, count, size) {
+            return Err((error, settings));
+        }
+        match settings.map(|settings| settings.fsync).unwrap_or_default() {
+            Duration::ZERO => self.sync(),
+            period => self.sync = self.sync.or_else(|| Instant::now().checked_add(period)),
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn blocked(&self, why: &str, settings: Option<&SpoolConfig>) {
+        let refuses = settings.is_some_and(|settings| settings.on_full == OnFull::Refuse);
+        let drops = settings.is_none_or(|settings| settings.on_full == OnFull::DropAndCount);
+        self.shared.refuses.store(refuses, Relaxed);
+        self.shared.drops.store(drops, Relaxed);
+        let former = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).replace(why.to_owned());
+        if former.is_none() {
+            let then = match settings.map(|settings| settings.on_full) {
+                Some(OnFull::Wait) => "requests wait",
+                Some(OnFull::Refuse) => "requests are refused",
+                Some(OnFull::DropAndCount) | None => "records are dropped",
+            };
+            tracing::error!(why, "the audit spool takes no more: {then}");
+        }
+    }
+
+    fn unblocked(&self) {
+        let mut error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner);
+        if error.take().is_some() {
+            self.shared.refuses.store(false, Relaxed);
+            tracing::info!("the audit spool takes lines again");
+        }
+    }
+
+    /// Takes back lines that could not be kept.
+    fn undo(&mut self, records: u64) {
+        let Some(Before { last, follows, dropped, checkpoint, due, key }) = self.before.take() else { return };
+        (self.chain.last, self.follows, self.dropped, self.checkpoint) = (last, follows, dropped, checkpoint);
+        (self.due, self.key) = (due, key);
+        self.shared.dropped.fetch_add(records, Relaxed);
+        self.retry = Instant::now().checked_add(RETRY.1);
+    }
+
+    /// Writes to disk what was appended.
+    fn sync(&mut self) {
+        self.sync = None;
+        if let Some(Err(error)) = self.appender.as_mut().map(Appender::sync) {
+            tracing::error!(%error, "the audit spool could not be synced; its last lines may be lost if the machine stops");
+        }
+    }
+
+    /// Does what is due.
+    fn tick(&mut self, now: Instant, at: Timestamp) {
+        if self.retry.is_some_and(|due| due <= now) {
+            self.retry = None;
+            // The line that says what was dropped shows whether there is room again.
+            self.begin();
+            self.explain();
+            if self.sealed.is_empty() {
+                self.unblocked();
+            }
+            self.pass_on();
+        }
+        if self.sync.is_some_and(|due| due <= now) {
+            self.sync();
+        }
+        if self.due.is_some_and(|due| due <= now) {
+            self.sign(None, at);
+            self.pass_on();
+        }
+    }
+
+    /// Goes on with other outlets. What the former ones have is covered by a checkpoint, and another key is named by one.
+    fn replace(&mut self, outlets: Arc<Outlets>) {
+        self.cover(Timestamp::now());
+        self.pass_on();
+        self.outlets = outlets;
+        if self.key.is_none() || self.chain.last.sequence == 0 {
+            self.key.clone_from(&self.outlets.key);
+        }
+        self.cover(Timestamp::now());
+        self.pass_on();
+    }
+
+    /// Covers what no checkpoint covers, and names the next key if there is another.
+    fn cover(&mut self, at: Timestamp) {
+        let changes = self.key.is_some() && self.outlets.key.is_some() && self.key != self.outlets.key;
+        if self.due.is_some() || changes {
+            self.sign(None, at);
+        }
+    }
+
+    /// Puts a checkpoint on record, if there is a key.
+    fn sign(&mut self, reason: Option<&'static str>, at: Timestamp) {
+        self.begin();
+        self.due = None;
+        let Some(key) = self.key.clone() else { return };
+        if self.has_to_explain() {
+            self.explain();
+        }
+        let next = self.outlets.key.clone().filter(|next| *next != key);
+        let checkpoint = self.checkpoint.map(|hash| String::from_utf8_lossy(&hash).into_owned());
+        let id = Uuid::now_v7().to_string();
+        let line = |signature: &str, clock: &mut Clock| {
+            let facts = CheckpointFacts {
+                previous: checkpoint.as_deref(),
+                key: key.id(),
+                every: self.outlets.checkpoint.as_secs(),
+                next_key: next.as_deref().map(CheckpointKey::public),
+                reason: reason.or(next.as_ref().map(|_| KEY_CHANGED)),
+                signature,
+            };
+            let mut line = Vec::new();
+            let mark = Mark { at, id: &id, kind: MarkKind::Checkpoint(facts) };
+            record::write_mark(&mut line, &mark, &self.node, clock);
+            line
+        };
+        let Some(hash) = self.chain.hash_of_next(&line("", &mut self.clock)) else { return };
+        let signature = STANDARD.encode(key.sign(&checkpoint::text(&hash)));
+        let signed = line(&signature, &mut self.clock);
+        self.chain.seal(&signed, &mut self.sealed);
+        self.checkpoint = self.chain.last.hash;
+        if next.is_some() {
+            self.key = next;
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::record::tests::sample;
+    use super::*;
+
+    /// A sealer without a thread, and what it writes.
+    pub(in crate::audit) struct Sealed {
+        sealing: Sealing,
+        written: Vec<u8>,
+    }
+
+    impl Sealed {
+        pub(in crate::audit) fn new(
+            stream: &str,
+            key: Option<Arc<CheckpointKey>>,
+            follows: Option<(Follows, Hash)>,
+        ) -> Self {
+            let outlets = Arc::new(Outlets { key, ..Outlets::default() });
+            Self {
+                sealing: Sealing::new(&"edge-1".into(), stream, follows, outlets, Arc::default()),
+                written: Vec::new(),
+            }
+        }
+
+        pub(in crate::audit) fn records(&mut self, count: u64) {
+            let mut lines = Vec::new();
+            for _ in 0..count {
+                record::write(&mut lines, &sample(), "edge-1", &mut Clock::default());
+            }
+            self.sealing.seal(&Batch { lines: lines.into(), records: count });
+            self.written.append(&mut self.sealing.sealed);
+        }
+
+        pub(in crate::audit) fn checkpoint(&mut self) {
+            self.sealing.sign(None, Timestamp::UNIX_EPOCH);
+            self.written.append(&mut self.sealing.sealed);
+        }
+
+        /// Goes on after a line of somebody else.
+        pub(in crate::audit) fn goes_on(&mut self, last: Link) {
+            self.sealing.chain.last = last;
+            self.sealing.checkpoint = last.hash;
+        }
+
+        pub(in crate::audit) fn key(&mut self, key: Arc<CheckpointKey>) {
+            self.sealing.outlets = Arc::new(Outlets { key: Some(key), ..Outlets::default() });
+            self.sealing.cover(Timestamp::UNIX_EPOCH);
+            self.written.append(&mut self.sealing.sealed);
+        }
+
+        pub(in crate::audit) fn text(&self) -> Vec<u8> {
+            self.written.clone()
+        }
+
+        pub(in crate::audit) fn lines(&self) -> impl Iterator<Item = &[u8]> {
+            self.written.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+        }
+    }
+}
