@@ -33,7 +33,7 @@ impl AuditConfig {
 /// The hash chain of the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChainConfig {
-    /// Signs the checkpoints; without one, they are not signed.
+    /// Signs the checkpoints; without one, there are none.
     pub(crate) key: Option<Arc<CheckpointKey>>,
     /// Time between two checkpoints, from 1 s to 1 day.
     pub(crate) checkpoint: Duration,

@@ -84,6 +84,11 @@ fn verdict(record: &Fields<'_>) -> (String, Style) {
         (true, None, Some(reason)) if reason == CLIENT_STALLED => ("client stalled".to_owned(), AnsiColor::Yellow),
         (true, None, Some(reason)) => (format!("refused: {reason}"), AnsiColor::Red),
     };
+    let marks = record.0.pointer("/http").is_none();
+    if let (Some(action), true) = (record.text("/event/action"), marks) {
+        let reason = record.text("/event/reason").map(|reason| format!(": {reason}")).unwrap_or_default();
+        return (format!("{action}{reason}"), Style::new().dimmed());
+    }
     if let Some(action) = record.text("/event/action").filter(|action| action != REQUEST) {
         words = format!("{action}: {words}");
     }

@@ -39,7 +39,7 @@ pub(crate) struct AuditMap {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Chain {
-    /// PEM file of the Ed25519 key that signs checkpoints, or a reference to the PEM itself. Default: they are not signed.
+    /// PEM file of the Ed25519 key that signs checkpoints, or a reference to the PEM itself. Default: there are no checkpoints.
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "String")]
     pub(crate) key: Option<SecretString>,
@@ -57,7 +57,7 @@ pub(crate) struct Spool {
     /// Most bytes of records in it, at least 16MiB.
     #[schemars(extend("default" = "4GiB"))]
     pub(crate) size: Option<Size>,
-    /// Longest time until a record is on disk; `0s`: before its response is complete.
+    /// Longest time until a record is on disk; `0s`: after each write.
     #[schemars(extend("default" = "1s"))]
     pub(crate) fsync: Option<Period>,
     /// While it is full: requests `wait`, are `refuse`d with 503, or are served and their records counted (`drop_and_count`).
