@@ -282,9 +282,10 @@ impl Sealing {
     fn undo(&mut self, records: u64) {
         let Some(Before { last, follows, dropped, checkpoint, due, key }) = self.before.take() else { return };
         (self.chain.last, self.follows, self.dropped, self.checkpoint) = (last, follows, dropped, checkpoint);
-        (self.due, self.key) = (due, key);
         self.shared.dropped.fetch_add(records, Relaxed);
+        // Not at once: what is due would be tried without a pause for as long as there is no room.
         self.retry = Instant::now().checked_add(RETRY.1);
+        (self.due, self.key) = (due.and(self.retry), key);
     }
 
     /// Writes to disk what was appended.
@@ -375,6 +376,8 @@ impl Sealing {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::record::tests::sample;
+    use super::super::spool;
+    use super::super::verify::tests::key;
     use super::*;
 
     /// A sealer without a thread, and what it writes.
@@ -429,5 +432,34 @@ pub(super) mod tests {
         pub(in crate::audit) fn lines(&self) -> impl Iterator<Item = &[u8]> {
             self.written.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
         }
+    }
+
+    #[test]
+    fn what_is_dropped_leaves_no_trace_and_is_tried_again_after_a_pause() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = |size| {
+            let (path, fsync) = (folder.path().to_owned(), Duration::from_secs(1));
+            Some(SpoolConfig { path, size, fsync, on_full: OnFull::DropAndCount })
+        };
+        let outlets = |size| Outlets { key: Some(key(1)), spool: settings(size), ..Outlets::default() };
+        let mut sealing = Sealing::new(&"edge-1".into(), "a/1", None, Arc::new(outlets(0)), Arc::default());
+        sealing.appender = Some(spool::open(folder.path()).unwrap().appender);
+        let mut lines = Vec::new();
+        record::write(&mut lines, &sample(), "edge-1", &mut Clock::default());
+        let batch = Batch { lines: lines.into(), records: 1 };
+        sealing.take([batch.clone()].into());
+        // A checkpoint finds no room either.
+        let now = Instant::now();
+        sealing.due = Some(now);
+        sealing.tick(now, Timestamp::UNIX_EPOCH);
+        assert!(sealing.due.is_some_and(|due| due > now) && sealing.retry.is_some_and(|retry| retry > now));
+        assert_eq!((sealing.chain.last.sequence, sealing.checkpoint), (0, None));
+        assert_eq!((sealing.shared.dropped.load(Relaxed), sealing.shared.error().is_some()), (1, true));
+        // There is room again, and nobody sends a request.
+        sealing.outlets = Arc::new(outlets(1 << 24));
+        sealing.tick(sealing.retry.unwrap(), Timestamp::UNIX_EPOCH);
+        assert!(sealing.chain.last.sequence > 0 && sealing.shared.error().is_none());
+        let written = std::fs::read_to_string(folder.path().join(format!("{:020}.jsonl", 0))).unwrap();
+        assert!(written.contains("\"dropped\":1"), "{written}");
     }
 }

@@ -372,4 +372,4 @@ impl Break {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
