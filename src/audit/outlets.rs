@@ -53,6 +53,8 @@ pub(super) struct Shared {
     pub(super) live: Live,
     /// Requests are to be refused, because their records could not be kept.
     pub(super) refuses: AtomicBool,
+    /// Requests have to wait for the same reason.
+    pub(super) holds: AtomicBool,
     /// Why nothing can be appended to the spool, while that lasts.
     pub(super) error: Mutex<Option<String>>,
     /// Records are dropped meanwhile, and requests are served.

@@ -135,9 +135,11 @@ impl Recorder {
     pub(crate) async fn ready(&self) -> bool {
         let is_full = |shared: &Shared| shared.waiting.get() >= HIGH_WATER_MARK;
         let refuses = |shared: &Shared| shared.buffer.borrow().trail.refuses();
-        while is_full(&self.shared) && !refuses(&self.shared) && !self.is_silent() {
-            // It is asked again now and then, because a reload may end the wait as well.
-            let handed_over = self.shared.until(|shared| !is_full(shared));
+        // While the spool takes nothing, what is admitted would be in memory alone.
+        let waits = |shared: &Shared| is_full(shared) || shared.buffer.borrow().trail.holds();
+        while waits(&self.shared) && !refuses(&self.shared) && !self.is_silent() {
+            // It is asked again now and then, because a reload, or room in the spool, may end the wait as well.
+            let handed_over = self.shared.until(|shared| !waits(shared));
             let _ = tokio::time::timeout(ASK, handed_over).await;
         }
         !refuses(&self.shared)

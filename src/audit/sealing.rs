@@ -47,11 +47,16 @@ pub(super) struct Sealing {
     pub(super) appender: Option<Appender>,
     /// When what was appended is to be written to disk.
     sync: Option<Instant>,
+    /// Nothing but the last lines comes any more.
+    ends: bool,
     /// When to try whether lines can be kept again, after some were dropped.
     retry: Option<Instant>,
     /// What was so before the first of the lines in `sealed`.
     before: Option<Before>,
 }
+
+/// What the last lines of a process may have beyond the size of the spool, in bytes.
+const LAST_LINES: u64 = 64 * 1024;
 
 /// What became of lines.
 enum Fate {
@@ -98,11 +103,18 @@ impl Sealing {
             appender: None,
             sync: None,
             retry: None,
+            ends: false,
             before: None,
         }
     }
 
     pub(super) fn run(mut self, queue: &Queue<Batch>) {
+        // What was cut at the start is nowhere else.
+        if self.appender.is_some() && self.follows.as_ref().is_some_and(|follows| follows.torn > 0) {
+            self.begin();
+            self.explain();
+            self.pass_on();
+        }
         loop {
             let received = queue.receive([self.due, self.sync, self.retry].into_iter().flatten().min());
             let next = self.shared.next.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -116,9 +128,18 @@ impl Sealing {
             }
             self.tick(Instant::now(), Timestamp::now());
         }
+        self.ends = true;
+        if self.dropped != self.shared.dropped.load(Relaxed) {
+            self.begin();
+            self.explain();
+        }
         if self.chain.last.sequence > 0 {
             self.sign(Some(STOPPED), Timestamp::now());
-            self.pass_on();
+        }
+        self.pass_on();
+        let unsaid = self.shared.dropped.load(Relaxed) - self.dropped;
+        if unsaid > 0 {
+            tracing::error!(records = unsaid, "audit records were dropped, and the record could not say so");
         }
         self.sync();
     }
@@ -241,7 +262,7 @@ impl Sealing {
         let (Some(appender), Some(before)) = (&mut self.appender, &self.before) else { return Ok(()) };
         // A larger size that comes with a reload is the way out of a full spool.
         let settings = self.shared.next().unwrap_or_else(|| Arc::clone(&self.outlets)).spool.clone();
-        let size = settings.as_ref().map_or(0, |settings| settings.size);
+        let size = settings.as_ref().map_or(0, |settings| settings.size) + if self.ends { LAST_LINES } else { 0 };
         let count = self.chain.last.sequence - before.last.sequence;
         if let Err(error) = appender.append(lines, count, size) {
             return Err((error, settings));
@@ -258,6 +279,7 @@ impl Sealing {
         let refuses = settings.is_some_and(|settings| settings.on_full == OnFull::Refuse);
         let drops = settings.is_none_or(|settings| settings.on_full == OnFull::DropAndCount);
         self.shared.refuses.store(refuses, Relaxed);
+        self.shared.holds.store(!refuses && !drops, Relaxed);
         self.shared.drops.store(drops, Relaxed);
         let former = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).replace(why.to_owned());
         if former.is_none() {
@@ -274,6 +296,7 @@ impl Sealing {
         let mut error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner);
         if error.take().is_some() {
             self.shared.refuses.store(false, Relaxed);
+            self.shared.holds.store(false, Relaxed);
             tracing::info!("the audit spool takes lines again");
         }
     }

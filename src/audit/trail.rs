@@ -211,6 +211,11 @@ impl Trail {
         !self.silent && self.sealer.as_ref().is_some_and(|sealer| sealer.shared.refuses.load(Relaxed))
     }
 
+    /// Whether requests have to wait, because their records could not be kept.
+    pub(super) fn holds(&self) -> bool {
+        !self.silent && self.sealer.as_ref().is_some_and(|sealer| sealer.shared.holds.load(Relaxed))
+    }
+
     /// Why records cannot be kept at the moment, if so. With a spool, a sink that fails is no reason.
     pub(crate) fn failing(&self) -> Option<String> {
         let sealer = self.sealer.as_ref().filter(|_| !self.silent)?;

@@ -70,10 +70,11 @@ impl Appender {
         if self.end.offset >= (size / 8).clamp(SEGMENT.0, SEGMENT.1) {
             self.roll().map_err(AppendError::Io)?;
         }
-        if let Err(error) = self.file.write_all_at(lines, self.end.offset) {
-            // Readers do not look past the end, and the next lines overwrite what was written.
-            let _ = self.file.set_len(self.end.offset);
-            return Err(AppendError::Io(error));
+        if let Err(error) = self.write(lines) {
+            // A disk that is full of what every sink has.
+            if !self.start_over() || self.write(lines).is_err() {
+                return Err(AppendError::Io(error));
+            }
         }
         self.dirty = true;
         let recent = Recent { start: self.end, lines: lines.clone(), count };
@@ -96,6 +97,29 @@ impl Appender {
             self.spool.appended.notify_all();
         }
         Ok(())
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all_at(lines, self.end.offset);
+        if written.is_err() {
+            // Readers do not look past the end, and the next lines overwrite what was written.
+            let _ = self.file.set_len(self.end.offset);
+        }
+        written
+    }
+
+    /// Goes on with an empty segment, if every sink has all lines.
+    pub(super) fn start_over(&mut self) -> bool {
+        let next = Position { line: self.end.line, segment: self.end.line, offset: 0 };
+        if next.segment == self.end.segment {
+            return false;
+        }
+        let Ok(file) = create(&self.spool.segment(next.segment)) else { return false };
+        if file.set_len(0).is_err() || !self.spool.start_over(next) {
+            return false;
+        }
+        (self.file, self.end) = (file, next);
+        true
     }
 
     /// Starts the next segment.

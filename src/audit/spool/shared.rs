@@ -119,7 +119,10 @@ impl Spool {
             entry.removed = !names.contains(name);
         }
         for (sink, name) in sinks.iter().zip(&names) {
-            if state.cursors.contains_key(name) {
+            if let Some(entry) = state.cursors.get_mut(name) {
+                // One that could not be read does not know what it is of.
+                entry.cursor.sink.clone_from(&sink.name);
+                entry.cursor.kind.clone_from(&sink.kind);
                 continue;
             }
             let former = state.cursors.iter_mut().find(|(_, entry)| entry.removed && entry.cursor.kind == sink.kind);
@@ -238,6 +241,32 @@ impl Spool {
         }
         self.forget();
         self.freed.notify_all();
+    }
+
+    /// Goes on with an empty segment that exists, if every sink has all lines. Returns whether that is so; the others are removed,
+    /// which makes room on a full disk.
+    pub(super) fn start_over(&self, next: Position) -> bool {
+        let mut state = self.lock();
+        let end = state.end;
+        if state.cursors.values().any(|entry| entry.delivered != end) {
+            return false;
+        }
+        for entry in state.cursors.values_mut() {
+            (entry.delivered, entry.cursor.position) = (next, next);
+        }
+        state.recent.clear();
+        state.segments.push_back((next.segment, 0));
+        (state.end, state.synced) = (next, next);
+        let cursors: Vec<_> = state.cursors.iter().map(|(name, entry)| (name.clone(), entry.cursor.clone())).collect();
+        drop(state);
+        self.forget();
+        // A cursor of a segment that is gone starts with the first that is there, which is this one.
+        for (name, cursor) in cursors {
+            if let Err(error) = cursor.write(&self.folder, &name) {
+                tracing::warn!(%error, "a cursor of the audit spool could not be written");
+            }
+        }
+        true
     }
 
     /// Everything up to here is on disk.

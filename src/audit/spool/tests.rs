@@ -290,3 +290,43 @@ fn a_sink_with_other_settings_goes_on_where_the_one_of_its_kind_was() {
     // Nobody waits for a sink that never comes into force.
     assert!(Reader::new(&spool, "file-c", Duration::ZERO, || false).is_none());
 }
+
+#[test]
+fn a_full_disk_has_room_again_once_every_sink_has_all_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    sealed.append(&["1", "2"]).unwrap();
+    let next = |line| files::Position { line, segment: line, offset: 0 };
+    assert!(!sealed.spool().start_over(next(2)), "the sink lacks lines");
+    assert_eq!(taken(&mut sink, 1 << 20), ["1", "2"]);
+    sink.delivered();
+    // The appender does this when the system refuses a write.
+    assert!(sealed.appender.start_over());
+    assert_eq!((sealed.spool().bytes(), sealed.spool().end()), (0, 2));
+    sealed.append(&["3"]).unwrap();
+    assert_eq!(taken(&mut sink, 1 << 20), ["3"]);
+    sink.delivered();
+    drop(sink);
+    drop(sealed);
+    let (sealed, opened) = Sealed::open(folder.path(), "a/2");
+    assert_eq!((opened.last, sealed.spool().end()), (Some(("a/1".into(), 3)), 3));
+}
+
+#[test]
+fn a_cursor_that_could_not_be_read_is_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+        drop(reader(sealed.spool(), "sink"));
+        sealed.append(&["1"]).unwrap();
+    }
+    fs::write(folder.path().join(format!("{}.cursor", cursor::name("sink"))), "{").unwrap();
+    for left in [vec!["1"], vec![]] {
+        let (sealed, _) = Sealed::open(folder.path(), "a/2");
+        sealed.spool().settle(&[sink_of("sink")]).unwrap();
+        let mut sink = Reader::new(sealed.spool(), "sink", Duration::ZERO, || true).unwrap();
+        assert_eq!(taken(&mut sink, 1 << 20), left);
+        sink.delivered();
+    }
+}
