@@ -12,7 +12,7 @@ use super::sink_state::State;
 use super::sinks::{Delivery, Destination, Failure};
 use super::source::Source;
 use super::spool::Taken;
-use crate::egress::jittered;
+use crate::egress::Backoff;
 
 /// First and longest wait before another attempt; each is drawn at random from the upper half of the time.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -73,7 +73,7 @@ impl Courier {
     fn deliver(&mut self, lines: Bytes, count: u64) -> bool {
         self.state.takes(&lines);
         let bytes = lines.len() as u64;
-        let (mut rest, mut wait) = (lines, RETRY.0);
+        let (mut rest, mut backoff) = (lines, Backoff::new(RETRY.0, RETRY.1));
         loop {
             let failure = match self.attempt(rest.clone()) {
                 None => return false,
@@ -83,7 +83,10 @@ impl Courier {
                 }
                 Some(Delivery::Partly { rest: left, rejected, failure }) => {
                     self.refused(rejected);
-                    (rest, wait) = (left, RETRY.0);
+                    if left.len() < rest.len() {
+                        backoff.reset();
+                    }
+                    rest = left;
                     failure
                 }
                 Some(Delivery::Failed(failure)) => failure,
@@ -95,8 +98,7 @@ impl Courier {
                 tracing::warn!(sink = %self.name, lines, "the audit sink cannot be reached; the spool keeps its lines");
                 return false;
             }
-            self.pause(retry_after.map_or_else(|| jittered(wait), |asked| asked.min(RETRY_AFTER_MAX)));
-            wait = (wait * 2).min(RETRY.1);
+            self.pause(backoff.pause(retry_after.map(|asked| asked.min(RETRY_AFTER_MAX))));
         }
         self.source.delivered(|| ());
         self.state.has_delivered();

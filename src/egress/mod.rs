@@ -13,7 +13,7 @@ mod no_proxy;
 mod settings;
 
 pub(crate) use self::answer::Answer;
-pub(crate) use self::backoff::jittered;
+pub(crate) use self::backoff::Backoff;
 pub(crate) use self::dial::{Connection, Dialer};
 pub(crate) use self::gzip::gzipped;
 pub(crate) use self::http_client::HttpClient;
