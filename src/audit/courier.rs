@@ -71,10 +71,10 @@ impl Courier {
     /// Delivers lines, trying for as long as it takes. Returns false if it gave up because the sink is being closed; the spool
     /// keeps the lines.
     fn deliver(&mut self, lines: Bytes, count: u64) -> bool {
-        self.state.takes(&lines);
-        let bytes = lines.len() as u64;
+        let (mut count, mut bytes) = (count, lines.len() as u64);
         let (mut rest, mut backoff) = (lines, Backoff::new(RETRY.0, RETRY.1));
         loop {
+            self.state.takes(&rest);
             let failure = match self.attempt(rest.clone()) {
                 None => return false,
                 Some(Delivery::Done { rejected }) => {
@@ -99,6 +99,14 @@ impl Courier {
                 return false;
             }
             self.pause(backoff.pause(retry_after.map(|asked| asked.min(RETRY_AFTER_MAX))));
+            // What came meanwhile shows whether it is the lines that are not taken, or the sink that takes nothing.
+            let room = self.destination.max_batch().saturating_sub(rest.len());
+            if room > 0
+                && let Ok(Taken::Lines(lines, more)) = self.source.take(room, true)
+            {
+                (count, bytes) = (count + more, bytes + lines.len() as u64);
+                rest = [rest, lines].concat().into();
+            }
         }
         self.source.delivered(|| ());
         self.state.has_delivered();
