@@ -165,7 +165,7 @@ impl Exporter {
         if !std::mem::replace(&mut self.failing, true) {
             tracing::warn!(
                 why,
-                "spans cannot be exported; those that find no place in the queue are dropped and counted"
+                "spans cannot be exported; those that are refused, or find no place in the queue, are dropped and counted"
             );
         }
     }
