@@ -12,7 +12,7 @@ use super::sink_state::State;
 use super::sinks::{Delivery, Destination, Failure};
 use super::source::Source;
 use super::spool::Taken;
-use crate::egress::jittered;
+use crate::egress::Backoff;
 
 /// First and longest wait before another attempt; each is drawn at random from the upper half of the time.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -79,10 +79,10 @@ impl Courier {
     /// Delivers lines, trying for as long as it takes. Returns false if it gave up because the sink is being closed; the spool
     /// keeps the lines.
     fn deliver(&mut self, lines: Bytes, count: u64) -> bool {
-        self.state.takes(&lines);
-        let bytes = lines.len() as u64;
-        let (mut rest, mut wait) = (lines, RETRY.0);
+        let (mut count, mut bytes) = (count, lines.len() as u64);
+        let (mut rest, mut backoff) = (lines, Backoff::new(RETRY.0, RETRY.1));
         loop {
+            self.state.takes(&rest);
             let failure = match self.attempt(rest.clone()) {
                 None => return false,
                 Some(Delivery::Done { rejected }) => {
@@ -91,7 +91,10 @@ impl Courier {
                 }
                 Some(Delivery::Partly { rest: left, rejected, failure }) => {
                     self.refused(rejected);
-                    (rest, wait) = (left, RETRY.0);
+                    if left.len() < rest.len() {
+                        backoff.reset();
+                    }
+                    rest = left;
                     failure
                 }
                 Some(Delivery::Failed(failure)) => failure,
@@ -103,8 +106,15 @@ impl Courier {
                 tracing::warn!(sink = %self.name, lines, "the audit sink cannot be reached; the spool keeps its lines");
                 return false;
             }
-            self.pause(retry_after.map_or_else(|| jittered(wait), |asked| asked.min(RETRY_AFTER_MAX)));
-            wait = (wait * 2).min(RETRY.1);
+            self.pause(backoff.pause(retry_after.map(|asked| asked.min(RETRY_AFTER_MAX))));
+            // What came meanwhile shows whether it is the lines that are not taken, or the sink that takes nothing.
+            let room = self.destination.max_batch().saturating_sub(rest.len());
+            if room > 0
+                && let Ok(Taken::Lines(lines, more)) = self.source.take(room, true)
+            {
+                (count, bytes) = (count + more, bytes + lines.len() as u64);
+                rest = [rest, lines].concat().into();
+            }
         }
         // There is nothing to sync, so this cannot fail.
         let _ = self.source.delivered(|| Ok(()));

@@ -7,7 +7,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
-/// How much of a complaint is shown, in characters.
+/// How much of what a peer says is shown, in characters.
 const SHOWN: usize = 300;
 /// Longest wait that a server can ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
@@ -24,9 +24,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// What its body says, on one line and shortened.
     pub(crate) fn complaint(&self) -> String {
-        let text = String::from_utf8_lossy(&self.body);
-        let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-        visible.take(SHOWN).collect::<String>().trim().to_owned()
+        shown(&String::from_utf8_lossy(&self.body))
     }
 
     /// `Retry-After`, at most ten minutes: seconds, or a date (RFC 9110 §10.2.3).
@@ -41,6 +39,12 @@ impl Answer {
         };
         Some(wait.min(LONGEST_WAIT))
     }
+}
+
+/// What a peer says, for operators: on one line and shortened.
+pub(crate) fn shown(text: &str) -> String {
+    let visible = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
+    visible.take(SHOWN).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]

@@ -40,7 +40,13 @@ enum ProxyTunnel {
 impl Dialer {
     /// A dialer with these settings.
     pub(crate) fn new(egress: &Egress) -> Self {
+        Self::buffering(egress, None)
+    }
+
+    /// A dialer whose connections have at most twice as many bytes on their way (socket(7), `SO_SNDBUF`).
+    pub(crate) fn buffering(egress: &Egress, bytes: Option<usize>) -> Self {
         let mut direct = HttpConnector::new();
+        direct.set_send_buffer_size(bytes);
         direct.enforce_http(false);
         direct.set_nodelay(true);
         direct.set_keepalive(Some(Duration::from_secs(60)));

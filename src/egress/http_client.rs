@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::{Client, Error};
@@ -33,6 +33,21 @@ pub(crate) struct HttpClient {
     limit: usize,
 }
 
+/// Why a request has no response.
+#[derive(Debug)]
+pub(crate) struct NoAnswer {
+    /// For operators.
+    pub(crate) why: String,
+    /// There is one, but its body is larger than the limit.
+    pub(crate) is_too_large: bool,
+}
+
+impl From<String> for NoAnswer {
+    fn from(why: String) -> Self {
+        Self { why, is_too_large: false }
+    }
+}
+
 #[derive(Clone)]
 enum Inner {
     Http(Client<Dialer, Full<Bytes>>),
@@ -57,13 +72,21 @@ impl HttpClient {
     ///
     /// # Errors
     /// There is no response, or one that is too large or too slow.
-    pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, String> {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+        self.exchange(request).await.map_err(|error| error.why)
+    }
+
+    /// As [`send`](Self::send).
+    ///
+    /// # Errors
+    /// The same, told apart.
+    pub(crate) async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, NoAnswer> {
         request.headers_mut().insert(USER_AGENT, AGENT);
         let exchange = async {
-            let response = self.request(request).await.map_err(|error| chain(&error))?;
+            let response = self.request(request).await.map_err(|error| NoAnswer::from(chain(&error)))?;
             self.read(response).await
         };
-        let late = |_| format!("no complete response within {:?}", self.timeout);
+        let late = |_| NoAnswer::from(format!("no complete response within {:?}", self.timeout));
         tokio::time::timeout(self.timeout, exchange).await.map_err(late)?
     }
 
@@ -74,11 +97,15 @@ impl HttpClient {
         }
     }
 
-    async fn read(&self, response: Response<Incoming>) -> Result<Answer, String> {
+    async fn read(&self, response: Response<Incoming>) -> Result<Answer, NoAnswer> {
         let (head, mut body) = response.into_parts();
         let body = if head.status.is_success() {
             let read = Limited::new(body, self.limit).collect().await;
-            read.map_err(|error| format!("the body of the response: {error}"))?.to_bytes()
+            let error = |error: Box<dyn std::error::Error + Send + Sync>| NoAnswer {
+                why: format!("the body of the response: {error}"),
+                is_too_large: error.is::<LengthLimitError>(),
+            };
+            read.map_err(error)?.to_bytes()
         } else {
             // What a complaint says is shown, but nothing depends on it.
             let mut complaint = Vec::new();

@@ -12,10 +12,10 @@ mod http_client;
 mod no_proxy;
 mod settings;
 
-pub(crate) use self::answer::Answer;
-pub(crate) use self::backoff::jittered;
+pub(crate) use self::answer::{Answer, shown};
+pub(crate) use self::backoff::Backoff;
 pub(crate) use self::dial::{Connection, Dialer};
 pub(crate) use self::gzip::gzipped;
-pub(crate) use self::http_client::HttpClient;
+pub(crate) use self::http_client::{HttpClient, NoAnswer};
 pub(crate) use self::no_proxy::NoProxy;
 pub(crate) use self::settings::{CONNECT_TIMEOUT, Egress, Proxy, TIMEOUT, Trust};

@@ -1,4 +1,4 @@
-//! `opentelemetry.proto.logs.v1` and its collector's service.
+//! `opentelemetry.proto.logs.v1`, and what is sent of it.
 
 use super::common::{AnyValue, KeyValue, Scope};
 use super::resource::Resource;
@@ -63,23 +63,4 @@ pub(crate) struct LogRecord {
     /// Name of the event.
     #[prost(string, tag = "12")]
     pub(crate) event_name: String,
-}
-
-/// The answer to it: `ExportLogsServiceResponse`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct LogsResponse {
-    /// Absent: everything was taken.
-    #[prost(message, optional, tag = "1")]
-    pub(crate) partial_success: Option<PartialSuccess>,
-}
-
-/// What a collector did not take.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct PartialSuccess {
-    /// How many records it rejected; 0: none, and the message is a warning.
-    #[prost(int64, tag = "1")]
-    pub(crate) rejected_log_records: i64,
-    /// Why.
-    #[prost(string, tag = "2")]
-    pub(crate) error_message: String,
 }

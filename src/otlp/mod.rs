@@ -5,17 +5,15 @@
 mod common;
 mod logs;
 mod resource;
+mod response;
 mod trace;
 
 #[cfg(test)]
 pub(crate) use self::common::Value;
 pub(crate) use self::common::{AnyValue, KeyValue, Scope};
-#[cfg(test)]
-pub(crate) use self::logs::PartialSuccess;
-pub(crate) use self::logs::{LogRecord, LogsRequest, LogsResponse, ResourceLogs, ScopeLogs};
+pub(crate) use self::logs::{LogRecord, LogsRequest, ResourceLogs, ScopeLogs};
 pub(crate) use self::resource::Resource;
 #[cfg(test)]
-pub(crate) use self::trace::PartialSuccess as TracePartialSuccess;
-pub(crate) use self::trace::{
-    ResourceSpans, ScopeSpans, Span, SpanKind, Status, StatusCode, TracesRequest, TracesResponse,
-};
+pub(crate) use self::response::ExportPartialSuccess;
+pub(crate) use self::response::{ExportResponse, PROTOBUF, PartialSuccess};
+pub(crate) use self::trace::{ResourceSpans, ScopeSpans, Span, SpanKind, Status, StatusCode, TracesRequest};

@@ -1,4 +1,4 @@
-//! `opentelemetry.proto.trace.v1` and its collector's service.
+//! `opentelemetry.proto.trace.v1`, and what is sent of it.
 
 use super::common::{KeyValue, Scope};
 use super::resource::Resource;
@@ -102,23 +102,4 @@ pub(crate) enum StatusCode {
     Unset = 0,
     /// It failed.
     Error = 2,
-}
-
-/// The answer: `ExportTraceServiceResponse`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct TracesResponse {
-    /// Absent: everything was taken.
-    #[prost(message, optional, tag = "1")]
-    pub(crate) partial_success: Option<PartialSuccess>,
-}
-
-/// What a collector did not take: `ExportTracePartialSuccess`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct PartialSuccess {
-    /// How many spans it rejected; 0: none, and the message is a warning.
-    #[prost(int64, tag = "1")]
-    pub(crate) rejected_spans: i64,
-    /// Why.
-    #[prost(string, tag = "2")]
-    pub(crate) error_message: String,
 }

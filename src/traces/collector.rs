@@ -13,16 +13,14 @@ use prost::Message;
 use super::config::CollectorConfig;
 use super::request::FinishedRequest;
 use crate::egress::{Answer, HttpClient, gzipped};
-use crate::otlp::{Resource, ResourceSpans, Scope, ScopeSpans, TracesRequest, TracesResponse};
+use crate::otlp::{
+    ExportResponse, PROTOBUF, PartialSuccess, Resource, ResourceSpans, Scope, ScopeSpans, TracesRequest,
+};
 
-/// Media type of requests and responses.
-const PROTOBUF: &str = "application/x-protobuf";
 /// The version of the semantic conventions that attributes follow.
 const CONVENTIONS: &str = "https://opentelemetry.io/schemas/1.37.0";
 /// Largest response, in bytes.
 const MAX_RESPONSE: usize = 1 << 20;
-/// How much of a complaint is shown, in characters.
-const SHOWN: usize = 300;
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,19 +107,15 @@ fn verdict(answer: &Answer, now: Timestamp) -> Verdict {
 }
 
 fn taken(answer: &Answer) -> Verdict {
-    let media_type = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_ours = answer.body.is_empty() || media_type.starts_with(PROTOBUF);
-    let Some(response) = TracesResponse::decode(&*answer.body).ok().filter(|_| is_ours) else {
-        let shown: String = media_type.chars().take(SHOWN).collect();
-        return Verdict::Refused { why: format!("this is no response of an OTLP collector: `{shown}`") };
-    };
-    let Some(partial) = response.partial_success else { return Verdict::Taken { rejected: 0 } };
-    let rejected = u64::try_from(partial.rejected_spans).unwrap_or_default();
-    let said: String = partial.error_message.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
-    if rejected > 0 || !said.is_empty() {
-        tracing::warn!(rejected, said, "the collector of spans did not take all, or warns");
+    match ExportResponse::read(answer) {
+        Err(why) => Verdict::Refused { why },
+        Ok(PartialSuccess { rejected, message }) => {
+            if rejected > 0 || !message.is_empty() {
+                tracing::warn!(rejected, said = message, "the collector of spans did not take all, or warns");
+            }
+            Verdict::Taken { rejected }
+        }
     }
-    Verdict::Taken { rejected }
 }
 
 #[cfg(test)]
@@ -129,7 +123,7 @@ mod tests {
     use http::header::RETRY_AFTER;
 
     use super::*;
-    use crate::otlp::TracePartialSuccess;
+    use crate::otlp::ExportPartialSuccess;
 
     fn answer(status: u16, headers: &[(http::HeaderName, &'static str)], body: impl Into<Bytes>) -> Answer {
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
@@ -139,9 +133,9 @@ mod tests {
     #[test]
     fn what_responses_mean() {
         let now = "1994-11-06T08:49:30Z".parse().unwrap();
-        let partly = |rejected_spans, error_message: &str| {
-            let partial = TracePartialSuccess { rejected_spans, error_message: error_message.to_owned() };
-            TracesResponse { partial_success: Some(partial) }.encode_to_vec()
+        let partly = |rejected, error_message: &str| {
+            let partial = ExportPartialSuccess { rejected, error_message: error_message.to_owned() };
+            ExportResponse { partial_success: Some(partial) }.encode_to_vec()
         };
         let ours = [(CONTENT_TYPE, PROTOBUF)];
         let again =

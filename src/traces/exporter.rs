@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::collector::{Collector, Verdict};
 use super::request::FinishedRequest;
-use crate::egress::jittered;
+use crate::egress::Backoff;
 use crate::telemetry::SpanCounters;
 
 /// Most requests of a batch; each has one span or two.
@@ -120,14 +120,14 @@ impl Exporter {
 
     /// Sends the batch, again and again if need be, and empties it.
     async fn deliver(&mut self, destination: &impl Destination, body: Bytes) {
-        let (until, mut pause) = (Instant::now() + PATIENCE, FIRST_PAUSE);
+        let (until, mut backoff) = (Instant::now() + PATIENCE, Backoff::new(FIRST_PAUSE, LONGEST_PAUSE));
         loop {
             let (why, wait) = match destination.send(body.clone()).await {
                 Verdict::Taken { rejected } => return self.taken(rejected),
                 Verdict::Refused { why } => return self.drop_batch(&why),
                 Verdict::Again { why, wait } => (why, wait),
             };
-            let next = Instant::now() + wait.unwrap_or_default().max(jittered(pause));
+            let next = Instant::now() + backoff.pause(wait);
             if next >= until || self.stop.borrow().is_some() {
                 return self.drop_batch(&why);
             }
@@ -137,7 +137,6 @@ impl Exporter {
                 // One more attempt, and no further.
                 Ok(_) = self.stop.wait_for(Option::is_some) => {}
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -166,7 +165,7 @@ impl Exporter {
         if !std::mem::replace(&mut self.failing, true) {
             tracing::warn!(
                 why,
-                "spans cannot be exported; those that find no place in the queue are dropped and counted"
+                "spans cannot be exported; those that are refused, or find no place in the queue, are dropped and counted"
             );
         }
     }

@@ -208,25 +208,58 @@ fn answering() -> upstream::Builder {
 fn what_is_refused_for_good_is_kept_beside_the_spool() {
     let upstream = upstream().start();
     let server = crate::support::upstream().does(|call| {
-        let lines = body(call)?.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
-        let items = vec![json!({"create": {"status": 400, "error": {"type": "t", "reason": "r"}}}); lines / 2];
+        let item = |pair: &[Value]| match pair[1]["url"]["path"] == "/x/spoilt" {
+            true => json!({"create": {"status": 400, "error": {"type": "document_parsing_exception", "reason": "r"}}}),
+            false => json!({"create": {"status": 201}}),
+        };
+        let lines: Vec<Value> =
+            serde_json::Deserializer::from_slice(&body(call)?).into_iter().map(Result::unwrap).collect();
+        let items: Vec<Value> = lines.chunks(2).map(item).collect();
         call.answer(200, &[("content-type", "application/json")], json!({"items": items}).to_string())
     });
     let server = server.start();
-    let proxy = spooled(&upstream, &format!("elasticsearch: {{ url: \"{}\" }}", server.url())).start();
-    let id = client(&proxy).get("/x").send().is(200).id();
+    let proxy = spooled(&upstream, &format!("elasticsearch: {{ url: \"{}\" }}", server.url()));
+    let proxy = proxy.open("GET /x/{name}").start();
+    let id = client(&proxy).get("/x/spoilt").send().is(200).id();
+    // A record is refused for good only when another one is taken.
+    client(&proxy).get("/x").send().is(200);
     let kept = eventually("the record is kept", || {
         let text = std::fs::read_to_string(proxy.file("spool/rejected-elasticsearch.jsonl")).ok()?;
         text.contains(&id).then_some(text)
     });
     let lines: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(lines.iter().all(|line| line["error"] == "400: t: r" && line["record"]["event"]["id"].is_string()));
+    let why = "400: document_parsing_exception: r";
+    assert!(lines.iter().all(|line| line["error"] == why && line["record"]["event"]["id"].is_string()));
     let rejected = eventually("the metric counts it", || {
         let metrics = operator(&proxy).get("/metrics").send().text();
         let line = metrics.lines().find(|line| line.contains("audit_sink_rejected") && line.contains("elasticsearch"));
         line.filter(|line| !line.ends_with(" 0")).map(str::to_owned)
     });
     assert!(rejected.starts_with("bartizan_audit_sink_rejected"), "{rejected}");
+    proxy.done();
+}
+
+#[test]
+fn a_record_that_is_refused_waits_for_one_that_is_taken_and_holds_up_nobody() {
+    let upstream = upstream().start();
+    let server = crate::support::upstream().does(|call| {
+        let spoilt = String::from_utf8_lossy(&body(call)?).contains("/x/spoilt");
+        call.answer(if spoilt { 400 } else { 200 }, &[], "no")
+    });
+    let server = server.start();
+    let seen = |id: &str| {
+        let has = |text: &[u8]| String::from_utf8_lossy(text).contains(id);
+        server.seen().iter().any(|seen| has(&seen.body)).then_some(())
+    };
+    let sink = format!("http: {{ url: \"{}\", gzip: false }}", server.url());
+    let proxy = spooled(&upstream, &sink).open("GET /x/{name}").start();
+    let spoilt = client(&proxy).get("/x/spoilt").send().is(200).id();
+    eventually("the sink has refused it", || seen(&spoilt));
+    let good = client(&proxy).get("/x/good").send().is(200).id();
+    let kept = || std::fs::read_to_string(proxy.file("spool/rejected-http.jsonl")).unwrap_or_default();
+    eventually("it is kept", || kept().contains(&spoilt).then_some(()));
+    eventually("the other one is there", || seen(&good));
+    assert!(!kept().contains(&good));
     proxy.done();
 }
 

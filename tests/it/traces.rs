@@ -462,7 +462,7 @@ fn what_is_wrong_in_the_policy_is_reported() {
         (otlp("traces: 101%"), Some("`101%` is more than all")),
         (otlp("sampled_parents: 5"), Some("`5` has no unit of time")),
         (otlp("ca: missing.pem"), Some("`ca` has no effect because of this URL, which is plain http")),
-        (otlp("headers: { content-type: x }"), Some("this sink itself says this header")),
+        (otlp("headers: { content-type: x }"), Some("this header is not for the policy to set")),
         (otlp("timeout: 10m"), Some("a request that takes longer than 5m has failed")),
         ("{ metrics: {} }".to_owned(), Some("`metrics`")),
     ] {

@@ -99,7 +99,7 @@ pub(crate) struct SyslogConfig {
     pub(crate) trust: Option<Trust>,
     /// How it is called.
     pub(crate) egress: Arc<Egress>,
-    /// For connecting, and for handing over one batch.
+    /// For connecting, and until the receiver takes anything more.
     pub(crate) timeout: Duration,
     /// Facility, from 0 to 23 (RFC 5424 §6.2.1).
     pub(crate) facility: u8,

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+/// How long to wait where only an operator can help.
+const OPERATOR_WAIT: Duration = Duration::from_secs(30);
+
 /// Why lines are to be delivered again.
 #[derive(Debug)]
 pub(in crate::audit) struct Failure {
@@ -16,6 +19,11 @@ pub(in crate::audit) struct Failure {
 impl Failure {
     pub(super) fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), retry_after: None }
+    }
+
+    /// One that only an operator can mend.
+    pub(super) fn lasting(why: impl Into<String>) -> Self {
+        Self { why: why.into(), retry_after: Some(OPERATOR_WAIT) }
     }
 }
 

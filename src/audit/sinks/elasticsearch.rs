@@ -1,34 +1,33 @@
 //! Elasticsearch and OpenSearch: `_bulk` into a data stream.
 //!
-//! Data streams take `create` alone. Its `_id` is `event.id`, so a record that was delivered before is answered 409, and
-//! nothing is doubled.
+//! Data streams take `create` alone. Its `_id` is `event.id`, so a record that was delivered before is answered 409. Nothing is
+//! doubled, except what is delivered again after a rollover: an `_id` is unique within one backing index.
 
 use std::io;
 
 use bytes::Bytes;
-use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::config::ElasticsearchConfig;
-use super::batches::{self, Verdict};
+use super::batches::{Batches, Outcome, Trouble, Verdict};
 use super::delivery::{Delivery, Failure};
 use super::lines::{count, event_id, lines, trimmed};
-use super::post::{Post, failure};
+use super::post::{Advice, PATIENCE, Post, SERVER_PATIENCE, unsuccessful};
 use super::rejected::Rejected;
-use crate::egress::Answer;
+use crate::egress::{Answer, NoAnswer, shown};
 
 /// The parts of the response that are needed.
-const FILTER: &str = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason";
+const FILTER: &str = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,\
+                      items.*.failure_store";
 
 /// A data stream.
 pub(in crate::audit) struct Elasticsearch {
     post: Post,
-    rejected: Rejected,
-    data_stream: Box<str>,
+    batches: Batches,
+    /// For an operator whose credentials lack a privilege.
+    privileges: String,
     max_batch: usize,
-    /// Most bytes of one request, as the cluster has shown.
-    most: usize,
 }
 
 /// The response of `_bulk`.
@@ -47,18 +46,26 @@ struct Item {
 struct Created {
     status: u16,
     error: Option<Value>,
+    /// `used` if it is not in the stream, but in what Elasticsearch keeps of records that do not fit.
+    failure_store: Option<String>,
 }
+
+/// Types of errors that are about what is in one record.
+const CONTENT: [&str; 3] =
+    ["document_parsing_exception", "mapper_parsing_exception", "strict_dynamic_mapping_exception"];
 
 impl Elasticsearch {
     pub(super) fn new(config: &ElasticsearchConfig) -> io::Result<Self> {
         let endpoint = &config.endpoint;
         let uri = format!("{}/{}/_bulk?{FILTER}", endpoint.place(), config.data_stream);
+        let stream = &config.data_stream;
         Ok(Self {
             post: Post::new(endpoint, &uri, "application/x-ndjson", "application/json")?,
-            rejected: Rejected::at(endpoint.rejected.clone()),
-            data_stream: config.data_stream.clone(),
+            batches: Batches::new(Rejected::at(endpoint.rejected.clone()), endpoint.max_batch),
+            privileges: format!(
+                "give its user or API key the privilege `create_doc` on `{stream}`, and `auto_configure` if nobody has created it"
+            ),
             max_batch: endpoint.max_batch,
-            most: endpoint.max_batch,
         })
     }
 
@@ -67,71 +74,59 @@ impl Elasticsearch {
     }
 
     pub(super) async fn deliver(&mut self, batch: Bytes) -> Delivery {
-        let mut most = self.most;
-        let delivery = batches::deliver(batch, &mut most, &self.rejected, async |part| self.bulk(&part).await).await;
-        self.most = most;
-        delivery
+        let Self { post, batches, privileges, .. } = self;
+        batches.deliver(batch, async |part| bulk(post, privileges, &part).await).await
     }
+}
 
-    async fn bulk(&self, part: &Bytes) -> Verdict {
-        let answer = match self.post.send(actions(part)).await {
-            Ok(answer) => answer,
-            Err(failure) => return Verdict::Again(failure),
-        };
-        match answer.status {
-            status if status.is_success() => self.items(part, &answer),
-            StatusCode::PAYLOAD_TOO_LARGE => Verdict::TooLarge,
-            StatusCode::UNAUTHORIZED => {
-                Verdict::Again(failure(&answer, Some("check `api_key`, or `username` and `password`, of this sink")))
-            }
-            StatusCode::FORBIDDEN => {
-                let stream = &self.data_stream;
-                let advice =
-                    format!("give its user or API key the privileges `create_doc` and `auto_configure` on `{stream}`");
-                Verdict::Again(failure(&answer, Some(&advice)))
-            }
-            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                Verdict::Again(failure(&answer, None))
-            }
-            _ => Verdict::Again(failure(&answer, Some("check `url` and `data_stream` of this sink"))),
-        }
+async fn bulk(post: &Post, privileges: &str, part: &[u8]) -> Verdict {
+    let answer = match post.send(actions(part)).await {
+        Ok(answer) => answer,
+        // It was taken; less is told of fewer records, and that they were there already.
+        Err(NoAnswer { is_too_large: true, .. }) if count(part) > 1 => return Verdict::TooLarge,
+        Err(error) => return Verdict::Again(Failure::new(error.why).into()),
+    };
+    if answer.status.is_success() {
+        return items(part, &answer, privileges);
     }
+    let credentials = "check `api_key`, or `username` and `password`, of this sink";
+    let target = "check `url` and `data_stream` of this sink";
+    unsuccessful(&answer, &Advice { credentials, privileges, target })
+}
 
-    /// Sorts the records by what became of them.
-    fn items(&self, part: &[u8], answer: &Answer) -> Verdict {
-        let items = match serde_json::from_slice::<BulkAnswer>(&answer.body) {
-            Ok(BulkAnswer { items }) => items,
-            Err(error) => return Verdict::Again(Failure::new(format!("this is no response of `_bulk`: {error}"))),
-        };
-        if items.len() as u64 != count(part) {
-            let why = format!("the response has {} items for {} records", items.len(), count(part));
-            return Verdict::Again(Failure::new(why));
+/// What became of each record.
+fn items(part: &[u8], answer: &Answer, privileges: &str) -> Verdict {
+    let items = match serde_json::from_slice::<BulkAnswer>(&answer.body) {
+        Ok(BulkAnswer { items }) => items,
+        Err(error) => {
+            let why = format!("this is no response of `_bulk`: {error}; check `url` of this sink");
+            return Verdict::Again(Failure::lasting(why).into());
         }
-        let (mut again, mut refused, mut first) = (Vec::new(), Vec::new(), None);
-        for (line, Item { create: Created { status, error } }) in lines(part).zip(items) {
-            match status {
-                200..=299 | 409 => {}
-                // What one record says in it is refused; what all of them meet will change.
-                400 | 402 | 405..=428 | 430..=499 => refused.push((line, words(status, error.as_ref()))),
-                _ => {
-                    again.extend_from_slice(line);
-                    first.get_or_insert_with(|| words(status, error.as_ref()));
-                }
-            }
+    };
+    if items.len() as u64 != count(part) {
+        let why = format!("the response has {} items for {} records", items.len(), count(part));
+        return Verdict::Again(Failure::new(why).into());
+    }
+    Verdict::Each(items.into_iter().map(|Item { create }| outcome(&create, privileges)).collect())
+}
+
+/// What became of a record. A status alone does not tell whether the record is the reason.
+fn outcome(created: &Created, privileges: &str) -> Outcome {
+    let Created { status, error, failure_store } = created;
+    let why = words(*status, error.as_ref());
+    let again = |failure, patience| Outcome::Again(Trouble { failure, patience });
+    match status {
+        200..=299 if failure_store.as_deref() == Some("used") => {
+            Outcome::Misplaced("it is in the failure store of the data stream".to_owned())
         }
-        let rejected = refused.len() as u64;
-        let kept = match refused.is_empty() {
-            true => Ok(()),
-            false => self.rejected.keep(refused.iter().map(|(line, why)| (*line, why.as_str()))),
-        };
-        match (kept, first) {
-            (Err(error), _) => Verdict::Again(Failure::new(error.to_string())),
-            (Ok(()), None) => Verdict::Taken { rejected },
-            (Ok(()), Some(why)) => {
-                let why = format!("{} of {} records: {why}", count(&again), count(part));
-                Verdict::Some { again, rejected, failure: Failure::new(why) }
-            }
-        }
+        // 409: it was delivered before.
+        200..=299 | 409 => Outcome::Taken,
+        400 if kind(error.as_ref()).is_some_and(|kind| CONTENT.contains(&kind)) => Outcome::Refused(why),
+        401 | 403 => again(Failure::lasting(format!("{why}; {privileges}")), None),
+        404 => again(Failure::lasting(format!("{why}; check `data_stream` of this sink")), None),
+        408 | 429 | 503 => again(Failure::new(why), None),
+        400..=499 => again(Failure::lasting(format!("{why}; check the data stream and its template")), Some(PATIENCE)),
+        _ => again(Failure::new(why), Some(SERVER_PATIENCE)),
     }
 }
 
@@ -154,13 +149,18 @@ fn actions(part: &[u8]) -> Vec<u8> {
     body
 }
 
+/// The type of an error.
+fn kind(error: Option<&Value>) -> Option<&str> {
+    error?.get("type")?.as_str()
+}
+
 /// `400: mapper_parsing_exception: failed to parse`.
 fn words(status: u16, error: Option<&Value>) -> String {
-    let member = |name: &str| error.and_then(|error| error.get(name)).and_then(Value::as_str);
+    let reason = error.and_then(|error| error.get("reason")).and_then(Value::as_str);
     let mut words = status.to_string();
-    for word in [error.and_then(Value::as_str), member("type"), member("reason")].into_iter().flatten() {
+    for word in [error.and_then(Value::as_str), kind(error), reason].into_iter().flatten() {
         words.push_str(": ");
-        words.push_str(word);
+        words.push_str(&shown(word));
     }
     words
 }

@@ -4,27 +4,34 @@ use std::io;
 
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::config::{HttpConfig, HttpFormat};
-use super::batches::{self, Verdict};
-use super::delivery::Delivery;
+use super::batches::{Batches, Verdict};
+use super::delivery::{Delivery, Failure};
 use super::facts::Facts;
 use super::lines::{lines, trimmed};
-use super::post::{Post, failure};
+use super::post::{Advice, Post, unsuccessful};
 use super::rejected::Rejected;
+use crate::egress::Answer;
 
 /// An endpoint.
 pub(in crate::audit) struct Http {
     post: Post,
-    rejected: Rejected,
+    batches: Batches,
+    wrap: Wrap,
+    max_batch: usize,
+}
+
+/// How lines are wrapped.
+struct Wrap {
     format: HttpFormat,
     /// The name of this host as JSON.
     node: String,
-    max_batch: usize,
-    /// Most bytes of lines in one request, as the endpoint has shown.
-    most: usize,
 }
+
+/// Codes of Splunk's HTTP Event Collector that are about an event: invalid data format, event field required or blank.
+const SPLUNK_EVENT: [u64; 3] = [6, 12, 13];
 
 impl Http {
     pub(super) fn new(config: &HttpConfig, node: &str) -> io::Result<Self> {
@@ -35,11 +42,9 @@ impl Http {
         };
         Ok(Self {
             post: Post::new(endpoint, &endpoint.url.uri().to_string(), content, "application/json, */*;q=0.1")?,
-            rejected: Rejected::at(endpoint.rejected.clone()),
-            format: config.format,
-            node: json!(node).to_string(),
+            batches: Batches::new(Rejected::at(endpoint.rejected.clone()), endpoint.max_batch),
+            wrap: Wrap { format: config.format, node: json!(node).to_string() },
             max_batch: endpoint.max_batch,
-            most: endpoint.max_batch,
         })
     }
 
@@ -48,33 +53,33 @@ impl Http {
     }
 
     pub(super) async fn deliver(&mut self, batch: Bytes) -> Delivery {
-        let mut most = self.most;
-        let delivery = batches::deliver(batch, &mut most, &self.rejected, async |part| self.send(&part).await).await;
-        self.most = most;
-        delivery
+        let Self { post, batches, wrap, .. } = self;
+        batches.deliver(batch, async |part| send(post, wrap, &part).await).await
     }
+}
 
-    async fn send(&self, part: &Bytes) -> Verdict {
-        let answer = match self.post.send(self.body(part)).await {
-            Ok(answer) => answer,
-            Err(failure) => return Verdict::Again(failure),
-        };
-        match answer.status {
-            status if status.is_success() => Verdict::Taken { rejected: 0 },
-            StatusCode::PAYLOAD_TOO_LARGE => Verdict::TooLarge,
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
-                Verdict::Refused(format!("{}: {}", answer.status, answer.complaint()))
-            }
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Verdict::Again(failure(&answer, None)),
-            status if status.is_server_error() => Verdict::Again(failure(&answer, None)),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Verdict::Again(failure(&answer, Some("check `headers` of this sink")))
-            }
-            status if status.is_redirection() => {
-                Verdict::Again(failure(&answer, Some("redirects are not followed: correct `url` of this sink")))
-            }
-            _ => Verdict::Again(failure(&answer, Some("check `url` and `format` of this sink"))),
+async fn send(post: &Post, wrap: &Wrap, part: &Bytes) -> Verdict {
+    let answer = match post.send(wrap.body(part)).await {
+        Ok(answer) => answer,
+        Err(error) => return Verdict::Again(Failure::new(error.why).into()),
+    };
+    match answer.status {
+        status if status.is_success() => Verdict::Taken,
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY if wrap.blames_an_event(&answer) => {
+            Verdict::Refused(format!("{}: {}", answer.status, answer.complaint()))
         }
+        _ => {
+            let (credentials, target) = ("check `headers` of this sink", "check `url` and `format` of this sink");
+            unsuccessful(&answer, &Advice { credentials, privileges: credentials, target })
+        }
+    }
+}
+
+impl Wrap {
+    /// Whether a request that was refused as malformed was so for an event in it; Splunk says so of its settings, too.
+    fn blames_an_event(&self, answer: &Answer) -> bool {
+        let code = || serde_json::from_slice::<Value>(&answer.body).ok()?.get("code")?.as_u64();
+        self.format != HttpFormat::Splunk || code().is_none_or(|code| SPLUNK_EVENT.contains(&code))
     }
 
     fn body(&self, part: &Bytes) -> Vec<u8> {

@@ -1,7 +1,5 @@
 //! Lines of a batch.
 
-use bytes::Bytes;
-
 /// The end of a record: what comes after its id.
 const TAIL: usize = 512;
 
@@ -41,13 +39,6 @@ pub(super) fn event_id(line: &[u8]) -> Option<&str> {
     let id = rest.get(..memchr::memchr(b'"', rest)?)?;
     let plain = (1..=64).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
     if plain { std::str::from_utf8(id).ok() } else { None }
-}
-
-/// Both batches, in this order.
-pub(super) fn joined(first: Vec<u8>, then: &[u8]) -> Bytes {
-    let mut both = first;
-    both.extend_from_slice(then);
-    both.into()
 }
 
 #[cfg(test)]

@@ -4,31 +4,28 @@ use std::io;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use prost::Message;
 
 use super::super::config::OtlpConfig;
-use super::batches::{self, Verdict};
+use super::batches::{Batches, Verdict};
 use super::delivery::{Delivery, Failure};
 use super::facts::{Facts, Severity};
 use super::lines::{lines, trimmed};
-use super::post::{Post, failure};
+use super::post::{Advice, Post, unsuccessful};
 use super::rejected::Rejected;
 use crate::egress::Answer;
-use crate::otlp::{AnyValue, KeyValue, LogRecord, LogsRequest, LogsResponse, Resource, ResourceLogs, Scope, ScopeLogs};
-
-/// Media type of requests and responses.
-const PROTOBUF: &str = "application/x-protobuf";
+use crate::otlp::{
+    AnyValue, ExportResponse, KeyValue, LogRecord, LogsRequest, PROTOBUF, PartialSuccess, Resource, ResourceLogs,
+    Scope, ScopeLogs,
+};
 
 /// A collector.
 pub(in crate::audit) struct Otlp {
     post: Post,
-    rejected: Rejected,
+    batches: Batches,
     resource: Resource,
     max_batch: usize,
-    /// Most bytes of lines in one request, as the collector has shown.
-    most: usize,
 }
 
 impl Otlp {
@@ -37,10 +34,9 @@ impl Otlp {
         let uri = format!("{}/v1/logs", endpoint.place());
         Ok(Self {
             post: Post::new(endpoint, &uri, PROTOBUF, PROTOBUF)?,
-            rejected: Rejected::at(endpoint.rejected.clone()),
+            batches: Batches::new(Rejected::at(endpoint.rejected.clone()), endpoint.max_batch),
             resource: Resource::here(node),
             max_batch: endpoint.max_batch,
-            most: endpoint.max_batch,
         })
     }
 
@@ -49,56 +45,45 @@ impl Otlp {
     }
 
     pub(super) async fn deliver(&mut self, batch: Bytes) -> Delivery {
-        let mut most = self.most;
-        let delivery = batches::deliver(batch, &mut most, &self.rejected, async |part| self.export(&part).await).await;
-        self.most = most;
-        delivery
+        let Self { post, batches, resource, .. } = self;
+        batches.deliver(batch, async |part| export(post, resource, &part).await).await
     }
+}
 
-    async fn export(&self, part: &Bytes) -> Verdict {
-        let request = request(part, &self.resource, Timestamp::now());
-        let answer = match self.post.send(request.encode_to_vec()).await {
-            Ok(answer) => answer,
-            Err(failure) => return Verdict::Again(failure),
-        };
-        match answer.status {
-            status if status.is_success() => taken(&answer),
-            StatusCode::PAYLOAD_TOO_LARGE => Verdict::TooLarge,
-            // The retryable ones of the specification ("OTLP/HTTP Response"), and others that are not about the records.
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Verdict::Again(failure(&answer, None)),
-            status if status.is_server_error() => Verdict::Again(failure(&answer, None)),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Verdict::Again(failure(&answer, Some("check `headers` of this sink")))
-            }
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
-                Verdict::Refused(format!("{}: {}", answer.status, answer.complaint()))
-            }
-            _ => Verdict::Again(failure(&answer, Some("check `endpoint` of this sink"))),
+async fn export(post: &Post, resource: &Resource, part: &[u8]) -> Verdict {
+    let request = request(part, resource, Timestamp::now());
+    let answer = match post.send(request.encode_to_vec()).await {
+        Ok(answer) => answer,
+        Err(error) => return Verdict::Again(Failure::new(error.why).into()),
+    };
+    match answer.status {
+        status if status.is_success() => taken(&answer),
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+            Verdict::Refused(format!("{}: {}", answer.status, answer.complaint()))
+        }
+        // The retryable ones of the specification ("OTLP/HTTP Response"), and others that are not about the records.
+        _ => {
+            let (credentials, target) = ("check `headers` of this sink", "check `endpoint` of this sink");
+            unsuccessful(&answer, &Advice { credentials, privileges: credentials, target })
         }
     }
 }
 
 /// Reads the response of a success.
 fn taken(answer: &Answer) -> Verdict {
-    let media_type = answer.headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or_default());
-    let ours = media_type.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(PROTOBUF));
-    let response = match LogsResponse::decode(&*answer.body) {
-        Ok(response) if ours || answer.body.is_empty() => response,
-        _ => {
-            let why =
-                format!("this is no response of an OTLP collector: `{media_type}`; check `endpoint` of this sink");
-            return Verdict::Again(Failure::new(why));
+    match ExportResponse::read(answer) {
+        Err(why) => Verdict::Again(Failure::lasting(format!("{why}; check `endpoint` of this sink")).into()),
+        Ok(PartialSuccess { rejected: 0, message }) => {
+            if !message.is_empty() {
+                tracing::warn!(said = message, "an OTLP collector took the audit records, with a warning");
+            }
+            Verdict::Taken
         }
-    };
-    let Some(partial) = response.partial_success else { return Verdict::Taken { rejected: 0 } };
-    let rejected = u64::try_from(partial.rejected_log_records).unwrap_or_default();
-    let said: String = partial.error_message.chars().filter(|c| !c.is_control()).take(300).collect();
-    match rejected {
-        0 if said.is_empty() => {}
-        0 => tracing::warn!(said, "an OTLP collector took the audit records, with a warning"),
-        _ => tracing::error!(rejected, said, "an OTLP collector rejected audit records"),
+        Ok(PartialSuccess { rejected, message }) => {
+            tracing::error!(rejected, said = message, "an OTLP collector rejected audit records");
+            Verdict::Partly { rejected, why: message }
+        }
     }
-    Verdict::Taken { rejected }
 }
 
 /// The records of a batch.

@@ -1,22 +1,25 @@
 //! Requests of HTTP sinks.
 
 use std::io;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Request, Uri};
+use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
 use jiff::Timestamp;
 
 use super::super::config::HttpEndpoint;
+use super::batches::{Trouble, Verdict};
 use super::delivery::Failure;
-use crate::egress::{Answer, HttpClient, gzipped};
+use crate::egress::{Answer, HttpClient, NoAnswer, gzipped};
 
 /// Largest response, in bytes.
 const MAX_RESPONSE: usize = 16 << 20;
-/// How long to wait where only an operator can help.
-const OPERATOR_WAIT: Duration = Duration::from_secs(30);
+/// A record may be the reason for so many failures with a status that blames the request.
+pub(super) const PATIENCE: u32 = 5;
+/// The same, for a status that blames the server.
+pub(super) const SERVER_PATIENCE: u32 = 30;
+const REDIRECTED: &str = "redirects are not followed: correct the URL of this sink";
 
 /// Sends batches to one URL.
 pub(super) struct Post {
@@ -46,23 +49,48 @@ impl Post {
     }
 
     /// Sends a body, and returns the response, whatever its status.
-    pub(super) async fn send(&self, body: Vec<u8>) -> Result<Answer, Failure> {
-        let body = if self.gzip { gzipped(&body).map_err(|error| Failure::new(error.to_string()))? } else { body };
+    pub(super) async fn send(&self, body: Vec<u8>) -> Result<Answer, NoAnswer> {
+        let body = if self.gzip { gzipped(&body).map_err(|error| NoAnswer::from(error.to_string()))? } else { body };
         let mut request = Request::post(self.uri.clone()).body(Full::new(Bytes::from(body)));
         if let Ok(request) = &mut request {
             *request.headers_mut() = self.headers.clone();
         }
-        let request = request.map_err(|error| Failure::new(error.to_string()))?;
-        self.client.send(request).await.map_err(Failure::new)
+        let request = request.map_err(|error| NoAnswer::from(error.to_string()))?;
+        self.client.exchange(request).await
     }
 }
 
+/// What there is for an operator to check.
+pub(super) struct Advice<'a> {
+    pub(super) credentials: &'a str,
+    pub(super) privileges: &'a str,
+    pub(super) target: &'a str,
+}
+
+/// What a status means that is no success, and says nothing about the records themselves. A firewall on the way can refuse a
+/// request for one record, and a server can fail at one; both look as if they met all.
+pub(super) fn unsuccessful(answer: &Answer, advice: &Advice<'_>) -> Verdict {
+    let (advice, patience) = match answer.status {
+        StatusCode::PAYLOAD_TOO_LARGE => return Verdict::TooLarge,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => (None, None),
+        status if status.is_server_error() => (None, Some(SERVER_PATIENCE)),
+        StatusCode::UNAUTHORIZED => (Some(advice.credentials), None),
+        StatusCode::FORBIDDEN => (Some(advice.privileges), Some(PATIENCE)),
+        status if status.is_redirection() => (Some(REDIRECTED), None),
+        _ => (Some(advice.target), Some(PATIENCE)),
+    };
+    Verdict::Again(Trouble { failure: failure(answer, advice), patience })
+}
+
 /// The failure that a response is; `advice` is for an operator, who alone can help.
-pub(super) fn failure(answer: &Answer, advice: Option<&str>) -> Failure {
-    let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+fn failure(answer: &Answer, advice: Option<&str>) -> Failure {
     let complaint = answer.complaint();
     let colon = if complaint.is_empty() { "" } else { ": " };
-    let least = if advice.is_empty() { None } else { Some(OPERATOR_WAIT) };
-    let asked = answer.retry_after(Timestamp::now());
-    Failure { why: format!("the status is {}{colon}{complaint}{advice}", answer.status), retry_after: asked.or(least) }
+    let status = answer.status;
+    let mut failure = match advice {
+        Some(advice) => Failure::lasting(format!("the status is {status}{colon}{complaint}; {advice}")),
+        None => Failure::new(format!("the status is {status}{colon}{complaint}")),
+    };
+    failure.retry_after = failure.retry_after.max(answer.retry_after(Timestamp::now()));
+    failure
 }

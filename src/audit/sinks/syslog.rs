@@ -1,9 +1,11 @@
 //! Syslog: RFC 5424 messages with octet counting (RFC 6587 §3.4.1), over TCP or TLS (RFC 5425).
 //!
 //! Syslog confirms nothing. When a connection breaks, what was sent last may not have arrived, so it is sent again: a receiver
-//! may see a record twice, with the same `event.id`.
+//! may see a record twice, with the same `event.id`. How much that is, is known only at most: what the buffers of both sides
+//! hold. It is kept in memory alone.
 
-use std::future::poll_fn;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,8 +27,13 @@ use super::shorten::shortened;
 use crate::egress::{Connection, Dialer};
 use crate::telemetry::chain;
 
-/// Most bytes of lines that are sent at once; as much is kept until more was sent after it.
+/// Most bytes of lines that are sent at once.
 pub(super) const MAX_BATCH: usize = 256 << 10;
+/// Size of the send buffer; the kernel doubles it.
+const SEND_BUFFER: usize = 256 << 10;
+/// Messages are kept until so many bytes were sent after them: what both buffers of the connection hold, where that of the
+/// receiver has at most 1.5 MiB.
+const UNCONFIRMED: usize = 2 << 20;
 /// How long a receiver may take to close its side.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Longest HOSTNAME and MSGID (RFC 5424 §6).
@@ -44,8 +51,29 @@ pub(in crate::audit) struct Syslog {
     /// HOSTNAME, APP-NAME and PROCID.
     origin: String,
     stream: Option<Stream>,
-    /// What was sent last on `stream`, and may not have arrived.
-    unconfirmed: Vec<u8>,
+    unconfirmed: Unconfirmed,
+}
+
+/// What was sent last, and may not have arrived.
+#[derive(Default)]
+struct Unconfirmed {
+    /// Whole messages of each batch.
+    batches: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Unconfirmed {
+    /// Adds what was sent, and forgets what must have arrived.
+    fn push(&mut self, frames: Vec<u8>) {
+        self.bytes += frames.len();
+        self.batches.push_back(frames);
+        while let Some(first) = self.batches.front()
+            && self.bytes - first.len() >= UNCONFIRMED
+        {
+            self.bytes -= first.len();
+            self.batches.pop_front();
+        }
+    }
 }
 
 impl Syslog {
@@ -57,28 +85,45 @@ impl Syslog {
         let name = word(node, LONGEST_HOST);
         Ok(Self {
             origin: format!("{name} {} {}", config.app_name, std::process::id()),
-            dialer: Dialer::new(&config.egress),
+            dialer: Dialer::buffering(&config.egress, Some(SEND_BUFFER)),
             config: config.clone(),
             uri,
             stream: None,
-            unconfirmed: Vec::new(),
+            unconfirmed: Unconfirmed::default(),
         })
     }
 
     pub(super) async fn deliver(&mut self, batch: &Bytes) -> Delivery {
         let frames = self.frames(batch);
-        let timeout = self.config.timeout;
         // Taken: a connection on which something went wrong, or that was given up amid a message, is not used again.
         let stream = self.stream.take();
-        match tokio::time::timeout(timeout, self.write(stream, &frames)).await {
-            Ok(Ok(stream)) => {
+        match self.write(stream, &frames).await {
+            Ok(stream) => {
                 self.stream = Some(stream);
-                self.unconfirmed = frames;
+                self.unconfirmed.push(frames);
                 Delivery::Done { rejected: 0 }
             }
-            Ok(Err(error)) => Delivery::Failed(Failure::new(error.to_string())),
-            Err(_) => Delivery::Failed(Failure::new(format!("the receiver took nothing within {timeout:?}"))),
+            Err(error) => Delivery::Failed(Failure::new(error.to_string())),
         }
+    }
+
+    /// Waits for something that the receiver has to let happen.
+    async fn in_time<T>(&self, waiting: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let timeout = self.config.timeout;
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("the receiver took nothing within {timeout:?}"));
+        tokio::time::timeout(timeout, waiting).await.map_err(late)?
+    }
+
+    /// Writes bytes for as long as the receiver takes some.
+    async fn write_all(&self, stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = self.in_time(stream.write(bytes)).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
+        self.in_time(stream.flush()).await
     }
 
     /// Writes messages, after those that may have been lost with the last connection.
@@ -92,13 +137,14 @@ impl Syslog {
         let mut stream = match open {
             Some(stream) => stream,
             None => {
-                let mut stream = self.connect().await?;
-                stream.write_all(&self.unconfirmed).await?;
+                let mut stream = self.in_time(self.connect()).await?;
+                for frames in &self.unconfirmed.batches {
+                    self.write_all(&mut stream, frames).await?;
+                }
                 stream
             }
         };
-        stream.write_all(frames).await?;
-        stream.flush().await?;
+        self.write_all(&mut stream, frames).await?;
         Ok(stream)
     }
 
@@ -122,8 +168,11 @@ impl Syslog {
             tokio::io::copy(&mut (&mut stream).take(MAX_BATCH as u64), &mut tokio::io::sink()).await
         };
         match tokio::time::timeout(FAREWELL, farewell).await {
-            Ok(Ok(_)) => self.unconfirmed.clear(),
-            _ => tracing::debug!(receiver = %self.config.address, "a syslog receiver did not close its connection"),
+            Ok(Ok(_)) => self.unconfirmed = Unconfirmed::default(),
+            _ => tracing::warn!(
+                receiver = %self.config.address,
+                "a syslog receiver did not close its connection; what was sent last may not have arrived"
+            ),
         }
     }
 
@@ -144,8 +193,9 @@ impl Syslog {
         let facts = Facts::of(line);
         let severity = match facts.severity() {
             Severity::Error => 3,
-            Severity::Denied => 4,
-            Severity::Alert => 5,
+            Severity::Alert => 4,
+            // Not above an alert: requests are refused all day.
+            Severity::Denied => 5,
             Severity::Info => 6,
         };
         let priority = u16::from(self.config.facility) * 8 + severity;

@@ -51,18 +51,18 @@ async fn what_a_status_means() {
         (404, "failed the status is 404 Not Found: no; check `url` and `format` of this sink"),
         (
             307,
-            "failed the status is 307 Temporary Redirect: no; redirects are not followed: correct `url` of this sink",
+            "failed the status is 307 Temporary Redirect: no; redirects are not followed: correct the URL of this sink",
         ),
-        // Each is sent alone, and refused alone.
-        (400, "done 2"),
-        (422, "done 2"),
+        // Each is sent alone, too. What is refused whatever it is cannot be the reason.
+        (400, "failed no record is taken: 400 Bad Request: no"),
+        (422, "failed no record is taken: 422 Unprocessable Entity: no"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let recorder = Recorder::start(move |_, _| (status, vec![], b"no".to_vec())).await;
         let delivery = sink(&recorder.url, HttpFormat::Ndjson, folder.path()).deliver(batch(0..2)).await;
         assert_eq!(told(&delivery), expected);
         let refused = matches!(status, 400 | 422);
-        assert_eq!(rejected(folder.path()).len(), if refused { 2 } else { 0 }, "{status}");
+        assert_eq!(rejected(folder.path()), [], "{status}");
         assert_eq!(recorder.asked().len(), if refused { 3 } else { 1 }, "{status}");
     }
 }
@@ -78,6 +78,32 @@ async fn one_record_that_is_refused_does_not_spoil_the_others() {
     let mut sink = sink(&recorder.url, HttpFormat::Ndjson, folder.path());
     assert_eq!(told(&sink.deliver(batch(0..4)).await), "done 1");
     assert_eq!(rejected(folder.path()), [(2, "400 Bad Request: bad".to_owned())]);
+}
+
+#[tokio::test]
+async fn splunk_tells_events_and_settings_apart() {
+    for (code, expected) in [
+        (6, "done 1"),
+        (12, "done 1"),
+        (13, "done 1"),
+        // An index that does not exist, a channel that is missing, a token that is disabled.
+        (7, "again"),
+        (10, "again"),
+        (1, "again"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = Recorder::start(move |asked, _| {
+            let spoilt = String::from_utf8_lossy(&asked.body).contains(&id(2));
+            (if spoilt { 400 } else { 200 }, vec![], json!({"text": "no", "code": code}).to_string().into())
+        })
+        .await;
+        let delivery = sink(&recorder.url, HttpFormat::Splunk, folder.path()).deliver(batch(0..4)).await;
+        let again = format!(
+            "failed the status is 400 Bad Request: {{\"code\":{code},\"text\":\"no\"}}; check `url` and `format` of this sink"
+        );
+        assert_eq!(told(&delivery), if expected == "again" { again.as_str() } else { expected });
+        assert_eq!(rejected(folder.path()).len(), usize::from(expected == "done 1"));
+    }
 }
 
 #[tokio::test]

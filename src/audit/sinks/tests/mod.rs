@@ -1,5 +1,6 @@
 //! The sinks against peers that say everything a peer can say, and against real ones.
 
+mod batches;
 mod elasticsearch;
 mod http;
 mod otlp;

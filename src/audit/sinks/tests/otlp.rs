@@ -3,7 +3,7 @@ use prost::Message;
 use super::recorder::{Asked, Recorder};
 use super::*;
 use crate::audit::config::OtlpConfig;
-use crate::otlp::{LogsRequest, LogsResponse};
+use crate::otlp::{ExportPartialSuccess, ExportResponse, LogsRequest, PROTOBUF};
 
 fn sink(url: &str, folder: &Path) -> Destination {
     let config = OtlpConfig { endpoint: endpoint(url, folder) };
@@ -14,12 +14,10 @@ fn count(asked: &Asked) -> usize {
     LogsRequest::decode(&*asked.body).unwrap().resource_logs[0].scope_logs[0].log_records.len()
 }
 
-const PROTOBUF: &str = "application/x-protobuf";
-
 /// A success that says this of rejected records.
 fn partial(rejected: i64, message: &str) -> Vec<u8> {
-    let partial = crate::otlp::PartialSuccess { rejected_log_records: rejected, error_message: message.to_owned() };
-    LogsResponse { partial_success: Some(partial) }.encode_to_vec()
+    let partial = ExportPartialSuccess { rejected, error_message: message.to_owned() };
+    ExportResponse { partial_success: Some(partial) }.encode_to_vec()
 }
 
 #[tokio::test]
@@ -58,59 +56,72 @@ async fn a_record_becomes_a_log_record() {
 }
 
 #[tokio::test]
-async fn what_a_collector_rejects_is_counted() {
-    for (content, body, expected) in [
-        (PROTOBUF, vec![], "done 0"),
-        (PROTOBUF, partial(0, "deprecated"), "done 0"),
-        (PROTOBUF, partial(2, "too old"), "done 2"),
-        (PROTOBUF, partial(-5, ""), "done 0"),
+async fn what_a_collector_rejects_is_kept_and_counted() {
+    let json = "application/json";
+    for (content, body, expected, kept) in [
+        (PROTOBUF, vec![], "done 0", None),
+        (PROTOBUF, partial(0, "deprecated"), "done 0", None),
+        // Nobody knows which.
+        (PROTOBUF, partial(2, "too old"), "done 2", Some("2 of these 3 were rejected: too old")),
+        (PROTOBUF, partial(i64::MAX, "too old"), "done 3", Some("3 of these 3 were rejected: too old")),
+        (PROTOBUF, partial(-5, ""), "done 0", None),
+        (json, b"{}".to_vec(), "done 0", None),
+        (
+            json,
+            b"{\"partialSuccess\":{\"rejectedLogRecords\":\"1\"}}".to_vec(),
+            "done 1",
+            Some("1 of these 3 were rejected: "),
+        ),
         // A server that is no collector.
         (
             "text/html",
             b"<html>".to_vec(),
             "failed this is no response of an OTLP collector: `text/html`; check `endpoint` of this sink",
-        ),
-        (
-            "application/json",
-            b"{}".to_vec(),
-            "failed this is no response of an OTLP collector: `application/json`; check `endpoint` of this sink",
+            None,
         ),
         (
             PROTOBUF,
             b"\xff\xff".to_vec(),
             "failed this is no response of an OTLP collector: `application/x-protobuf`; check `endpoint` of this sink",
+            None,
         ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let recorder =
             Recorder::start(move |_, _| (200, vec![("content-type", content.to_owned())], body.clone())).await;
-        assert_eq!(told(&sink(&recorder.url, folder.path()).deliver(batch(0..3)).await), expected);
+        let delivery = sink(&recorder.url, folder.path()).deliver(batch(0..3)).await;
+        assert_eq!(told(&delivery), expected);
+        let kept: Vec<(u64, String)> = kept.into_iter().flat_map(|why| (0..3).map(|n| (n, why.to_owned()))).collect();
+        assert_eq!(rejected(folder.path()), kept);
+        if let Delivery::Failed(failure) = delivery {
+            assert_eq!(failure.retry_after, Some(Duration::from_secs(30)));
+        }
     }
 }
 
 #[tokio::test]
 async fn statuses_are_told_apart() {
-    for (status, expected, requests) in [
-        (429, "failed the status is 429 Too Many Requests: no", 1),
-        (502, "failed the status is 502 Bad Gateway: no", 1),
-        (503, "failed the status is 503 Service Unavailable: no", 1),
-        (504, "failed the status is 504 Gateway Timeout: no", 1),
-        (401, "failed the status is 401 Unauthorized: no; check `headers` of this sink", 1),
-        (404, "failed the status is 404 Not Found: no; check `endpoint` of this sink", 1),
-        (400, "done 3", 4),
-        (422, "done 3", 4),
-        (405, "failed the status is 405 Method Not Allowed: no; check `endpoint` of this sink", 1),
-        (415, "failed the status is 415 Unsupported Media Type: no; check `endpoint` of this sink", 1),
+    for (status, expected, requests, wait) in [
+        (429, "failed the status is 429 Too Many Requests: no", 1, Some(3)),
+        (502, "failed the status is 502 Bad Gateway: no", 1, Some(3)),
+        (503, "failed the status is 503 Service Unavailable: no", 1, Some(3)),
+        (504, "failed the status is 504 Gateway Timeout: no", 1, Some(3)),
+        (401, "failed the status is 401 Unauthorized: no; check `headers` of this sink", 1, Some(30)),
+        (404, "failed the status is 404 Not Found: no; check `endpoint` of this sink", 1, Some(30)),
+        (405, "failed the status is 405 Method Not Allowed: no; check `endpoint` of this sink", 1, Some(30)),
+        (415, "failed the status is 415 Unsupported Media Type: no; check `endpoint` of this sink", 1, Some(30)),
+        // Halves and records alone; all of them are refused.
+        (400, "failed no record is taken: 400 Bad Request: no", 5, None),
+        (422, "failed no record is taken: 422 Unprocessable Entity: no", 5, None),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let recorder =
             Recorder::start(move |_, _| (status, vec![("retry-after", "3".to_owned())], b"no".to_vec())).await;
         let delivery = sink(&recorder.url, folder.path()).deliver(batch(0..3)).await;
         assert_eq!((told(&delivery).as_str(), recorder.asked().len()), (expected, requests));
-        if let Delivery::Failed(failure) = delivery {
-            assert_eq!(failure.retry_after, Some(Duration::from_secs(3)));
-        }
-        assert_eq!(rejected(folder.path()).len(), if requests == 1 { 0 } else { 3 });
+        let Delivery::Failed(failure) = delivery else { panic!() };
+        assert_eq!(failure.retry_after, wait.map(Duration::from_secs), "{status}");
+        assert_eq!(rejected(folder.path()), []);
     }
 }
 

@@ -57,8 +57,8 @@ async fn a_message_is_as_rfc_5424_says() {
     let (listener, address) = listener().await;
     let mut sink = sink(SyslogConfig { cee: true, ..config(&address) });
     let kinds = [
-        ("\"kind\":\"event\"", "\"kind\":\"event\"", 108),
-        ("\"kind\":\"event\"", "\"kind\":\"alert\"", 109),
+        ("\"kind\":\"event\"", "\"kind\":\"event\"", 109),
+        ("\"kind\":\"event\"", "\"kind\":\"alert\"", 108),
         ("\"denied\"", "\"error\"", 107),
         ("\"denied\"", "\"allowed\"", 110),
     ];
@@ -99,17 +99,75 @@ async fn what_a_lost_connection_may_have_lost_is_sent_again() {
     let (_, accepted) = tokio::join!(sink.deliver(batch([1])), listener.accept());
     let mut first = accepted.unwrap().0;
     message(&mut first).await;
+    // These were taken by the kernel alone.
+    for number in [2, 3] {
+        assert_eq!(told(&sink.deliver(batch([number])).await), "done 0");
+    }
     drop(first);
     // Once the end has arrived, it is seen before anything is written.
-    let (delivery, accepted) = tokio::join!(sink.deliver(batch([2])), listener.accept());
+    let (delivery, accepted) = tokio::join!(sink.deliver(batch([4])), listener.accept());
     assert_eq!(told(&delivery), "done 0");
     let mut second = accepted.unwrap().0;
-    for expected in [1, 2] {
+    for expected in [1, 2, 3, 4] {
         assert_eq!(parts(&message(&mut second).await).1["event"]["id"], id(expected));
     }
     // On a connection that lasts, nothing is sent twice.
-    assert_eq!(told(&sink.deliver(batch([3])).await), "done 0");
-    assert_eq!(parts(&message(&mut second).await).1["event"]["id"], id(3));
+    assert_eq!(told(&sink.deliver(batch([5])).await), "done 0");
+    assert_eq!(parts(&message(&mut second).await).1["event"]["id"], id(5));
+}
+
+/// Reads all messages until the sender ends.
+async fn messages(mut stream: tokio::net::TcpStream, most: usize) -> Vec<u64> {
+    let mut seen = Vec::new();
+    while seen.len() < most {
+        seen.push(parts(&message(&mut stream).await).1["event"]["sequence"].as_u64().unwrap());
+    }
+    seen
+}
+
+#[tokio::test]
+async fn what_must_have_arrived_is_not_sent_again() {
+    let (listener, address) = listener().await;
+    let mut sink = sink(SyslogConfig { max_message: 1 << 20, ..config(&address) });
+    // A quarter of a mebibyte each: the path is there twice.
+    let large = |number| Bytes::from(line(number).replace("/v1/orders", &"/x".repeat(64 << 10)));
+    let sending = async {
+        for number in 0..20 {
+            assert_eq!(told(&sink.deliver(large(number)).await), "done 0");
+        }
+    };
+    let reading = async { messages(listener.accept().await.unwrap().0, 20).await };
+    let ((), seen) = tokio::join!(sending, reading);
+    assert_eq!(seen, Vec::from_iter(0..20));
+    // The runtime sees the end of the connection.
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    // Two mebibytes, begun.
+    let reading = async { messages(listener.accept().await.unwrap().0, 9).await };
+    let (delivery, seen) = tokio::join!(sink.deliver(large(20)), reading);
+    assert_eq!(told(&delivery), "done 0");
+    assert_eq!(seen, Vec::from_iter(12..21));
+}
+
+#[tokio::test]
+async fn a_receiver_may_be_slow() {
+    let (listener, address) = listener().await;
+    let mut sink = sink(SyslogConfig { max_message: 1 << 20, ..config(&address) });
+    let long = line(2).replace("/v1/orders", &"/x".repeat(16 << 10));
+    let reading = async {
+        let mut stream = listener.accept().await.unwrap().0;
+        tokio::time::pause();
+        let (begun, mut buffer, mut left) = (tokio::time::Instant::now(), vec![0; 1 << 20], 16 << 20);
+        while left > 0_usize {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            left = left.saturating_sub(stream.read(&mut buffer).await.unwrap());
+        }
+        (begun.elapsed(), stream)
+    };
+    let (delivery, (time, _stream)) = tokio::join!(sink.deliver(long.repeat(257).into()), reading);
+    assert_eq!(told(&delivery), "done 0");
+    assert!(time > Duration::from_secs(31), "{time:?}");
 }
 
 #[tokio::test]
@@ -220,7 +278,7 @@ async fn a_real_receiver_takes_the_messages_over_tls() {
     assert_eq!(text.lines().count(), 51, "{text}");
     for (number, line) in text.lines().enumerate() {
         let (header, record) = parts(line);
-        assert_eq!(header.trim_end(), "108 2026-11-27T10:00:00.123Z edge1 bartizan request", "{line}");
+        assert_eq!(header.trim_end(), "109 2026-11-27T10:00:00.123Z edge1 bartizan request", "{line}");
         let number = if number == 50 { 100 } else { number };
         assert_eq!(record["event"]["id"], id(number));
     }

@@ -26,7 +26,7 @@ const DATA_STREAM: &str = "logs-bartizan-default";
 const LONGEST_NAME: usize = 200;
 
 /// Fields that the sink itself sends.
-const OWN_FIELDS: [HeaderName; 8] = [
+const OWN_FIELDS: [HeaderName; 15] = [
     header::HOST,
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
@@ -35,6 +35,13 @@ const OWN_FIELDS: [HeaderName; 8] = [
     header::CONNECTION,
     header::UPGRADE,
     header::TE,
+    header::TRAILER,
+    header::EXPECT,
+    header::ACCEPT,
+    header::ACCEPT_ENCODING,
+    header::USER_AGENT,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
 ];
 
 /// The settings that all these sinks have.
@@ -236,7 +243,7 @@ pub(in crate::policy::compile) fn fields(
         let at = at.key(name);
         match name.parse::<HeaderName>() {
             Ok(name) if OWN_FIELDS.contains(&name) => {
-                context.problems.error(at.key_place(), "this sink itself says this header; remove it");
+                context.problems.error(at.key_place(), "this header is not for the policy to set; remove it");
             }
             Ok(name) if headers.contains_key(&name) => {
                 context.problems.error(at.key_place(), "this header is there twice");
