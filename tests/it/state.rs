@@ -228,7 +228,11 @@ fn the_openapi_document_describes_endpoints_that_are_there() {
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.len() > 20, "{}", paths.len());
     for (path, methods) in paths {
-        let target = path.replace("{name}", "acme").replace("{id}", "none");
+        let mut target = path.replace("{name}", "acme").replace("{id}", "none");
+        if path == "/v1/audit" {
+            // Otherwise it never ends.
+            target.push_str("?unknown=parameter");
+        }
         for method in methods.as_object().unwrap().keys().filter(|method| *method != "parameters") {
             let answer = operator.asks(&method.to_uppercase(), &target, &json!({"nothing": "known"}));
             let code = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default()["code"].clone();
