@@ -126,7 +126,7 @@ impl fmt::Display for SinkConfig {
             }
             Self::Otlp(config) => write!(f, "otlp {}", config.endpoint.place()),
             Self::Syslog(config) => write!(f, "syslog {}", config.address),
-            Self::Http(config) => write!(f, "http {}", config.endpoint.place()),
+            Self::Http(config) => write!(f, "http {}", config.endpoint.veiled()),
         }
     }
 }

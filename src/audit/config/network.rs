@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{HeaderMap, HeaderValue, InvalidHeaderValue};
@@ -33,7 +34,21 @@ pub(crate) struct HttpEndpoint {
 }
 
 impl HttpEndpoint {
-    /// Scheme, host, port and path: nothing that may hold a secret.
+    /// Scheme, host and port, and a short hash of path and query: endpoints for lines have tokens there.
+    pub(crate) fn veiled(&self) -> String {
+        let uri = self.url.uri();
+        let server = format!("{}://{}", uri.scheme_str().unwrap_or_default(), self.url.authority());
+        match uri.path_and_query().map(|rest| rest.as_str()) {
+            None | Some("/") => server,
+            Some(rest) => {
+                let digest = digest(&SHA256, rest.as_bytes());
+                let short: String = digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+                format!("{server}/#{short}")
+            }
+        }
+    }
+
+    /// Scheme, host, port and path.
     pub(crate) fn place(&self) -> String {
         let uri = self.url.uri();
         let scheme = uri.scheme_str().unwrap_or_default();

@@ -38,6 +38,20 @@ async fn each_format_is_what_its_receiver_expects() {
     assert_eq!(streams, expected);
 }
 
+#[test]
+fn a_token_in_the_url_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    for (url, name) in [
+        ("https://a.example", "http https://a.example"),
+        ("https://a.example:8088/", "http https://a.example:8088"),
+        // The beginning of `printf %s /in/SECRET?token=1 | sha256sum`.
+        ("https://a.example/in/SECRET?token=1", "http https://a.example/#33c368a0"),
+    ] {
+        let config = HttpConfig { endpoint: endpoint(url, folder.path()), format: HttpFormat::Ndjson };
+        assert_eq!(SinkConfig::Http(config).to_string(), name);
+    }
+}
+
 #[tokio::test]
 async fn what_a_status_means() {
     for (status, expected) in [
