@@ -33,6 +33,8 @@
 //! - **plan**, **limit**, **quota**: how often a consumer may call.
 //! - **registry**: keys, revocations, grants, suspensions. **store**: where the registry is kept.
 //! - **record**: one audit line. **recorder**: makes records. **trail**: the open sinks. **sink**: where records go.
+//! - **sealer**: gives lines their place in the hash chain. **spool**: keeps them on disk until every sink has them. **stream**: the
+//!   chain of one run of a node. **checkpoint**: a line that signs those before it.
 //!
 //! # Invariants
 //! - A request that did not pass the chain cannot be forwarded: only `stages::auth` makes a `Caller`, only `chain` an

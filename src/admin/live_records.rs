@@ -85,8 +85,8 @@ fn filter(query: Option<&str>) -> Result<Filter, Refusal> {
 }
 
 /// Answers with the records that the query asks for, from now on until another policy is in force: then the client has to
-/// show its token again. A client that reads too slowly is told how many batches it has missed, and is cut off if it reads
-/// nothing.
+/// show its token again. A client that reads too slowly gets an event with the number of batches that it missed, and is cut off
+/// if it reads nothing.
 pub(super) fn follow(
     shared: &Arc<Shared>,
     query: Option<&str>,

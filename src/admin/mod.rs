@@ -347,7 +347,7 @@ fn refused(exchange: &Exchange, refusal: &Refusal) -> Answer {
 }
 
 /// Runs an operation on the store of a policy, which no daemon may have open, and writes its audit record.
-/// Records go only to files, never to standard output, where the response is printed.
+/// Records go only to files, or the spool, never to standard output, where the response is printed.
 ///
 /// Fails if the store or the audit trail cannot be opened, or the record was not written. Must run on a local runtime.
 pub(crate) async fn without_daemon(
@@ -359,9 +359,12 @@ pub(crate) async fn without_daemon(
     /// How long to wait for the record to be written.
     const PATIENCE: Duration = Duration::from_secs(10);
     let audit = in_force.policy.audit();
-    let sinks = audit.sinks.iter().filter(|sink| matches!(sink, SinkConfig::File { .. })).cloned().collect();
-    let audit = AuditConfig { sinks, ..audit.clone() };
-    let trail = Arc::new(Trail::open(&audit, None).map_err(|error| error.to_string())?);
+    // A spool keeps the record for all sinks, until a daemon delivers it.
+    let is_written = |sink: &&SinkConfig| audit.spool.is_none() && matches!(sink, SinkConfig::File { .. });
+    let sinks = audit.sinks.iter().filter(is_written).cloned().collect();
+    let trail = Trail::open(&AuditConfig { sinks, ..audit.clone() }, None).map_err(|error| error.to_string())?;
+    trail.expect(audit.sinks.iter());
+    let trail = Arc::new(trail);
     in_force.registry().open().await.map_err(|error| error.to_string())?;
     let recorder = Recorder::new(Arc::clone(&trail));
     let peer = Peer::new(HERE, None);

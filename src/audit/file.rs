@@ -49,12 +49,12 @@ impl FileOutput {
     /// Puts the file aside, and goes on with a new one. On error, the old one stays in its place.
     fn rotate(&mut self, rotation: &Rotation, now: Timestamp) -> io::Result<()> {
         self.sync()?;
-        let former = rotation.put_aside(&self.path, now)?;
+        let rotated = rotation.put_aside(&self.path, now)?;
         match append(&self.path) {
             Ok(new) => self.file = new,
             Err(error) => {
-                if let Some(former) = &former {
-                    rename(former, &self.path)?;
+                if let Some(rotated) = &rotated {
+                    rename(rotated, &self.path)?;
                 }
                 return Err(error);
             }

@@ -13,8 +13,8 @@
 //! - [`verify`]: verifies what was written, offline; [`filter`]: which records somebody wants to see;
 //!   [`ocsf`](mod@ocsf): records in another schema;
 //! - [`file`](mod@file), [`stdout`]: the sinks of this machine; [`rotation`] puts files aside;
-//! - [`sinks`]: the sinks over the network; [`courier`]: the thread of each, which delivers lines until they are there;
-//! - [`template`]: what Elasticsearch is told of records;
+//! - [`sinks`]: the sinks over the network; [`sender`]: the thread of each, which delivers lines until they are there;
+//! - [`template`]: the index template and the lifecycle policy for Elasticsearch;
 //! - [`config`]: the settings of all of this; [`checkpoint_key`]: signs checkpoints.
 //!
 //! Nothing here decides anything about a request, and nothing here sees a token, a key, a cookie, a query or a body.
@@ -24,7 +24,6 @@ mod chain;
 mod checkpoint;
 mod checkpoint_key;
 mod config;
-mod courier;
 mod file;
 mod filter;
 mod ocsf;
@@ -36,6 +35,7 @@ mod rotation;
 mod sealed_line;
 mod sealer;
 mod sealing;
+mod sender;
 mod sink;
 mod sink_state;
 mod sinks;

@@ -1,6 +1,6 @@
-//! Rotation of files: when a file is put aside, what it is called then, and which former ones are kept.
+//! Rotation of files: when a file is put aside, what it is called then, and which rotated ones are kept.
 //!
-//! `audit.jsonl` becomes `audit-20261127T103000.123Z.jsonl`, then perhaps `….jsonl.gz`. In the order of their names, former files
+//! `audit.jsonl` becomes `audit-20261127T103000.123Z.jsonl`, then perhaps `….jsonl.gz`. In the order of their names, rotated files
 //! are in the order of their lines, and the hash chain goes on from one to the next.
 
 use std::ffi::OsStr;
@@ -27,7 +27,7 @@ const PART: &str = ".gz.part";
 /// The rotation of one file.
 pub(super) struct Rotation {
     settings: Rotate,
-    /// Rotations that the thread which compresses and removes former files has not seen; it runs while there are any.
+    /// Rotations that the thread which compresses and removes rotated files has not seen; it runs while there are any.
     untidy: Arc<AtomicUsize>,
 }
 
@@ -51,15 +51,15 @@ impl Rotation {
     /// # Errors
     /// It cannot be renamed.
     pub(super) fn put_aside(&self, path: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
-        let former = Names::of(path).former(now)?;
-        match fs::rename(path, &former) {
-            Ok(()) => Ok(Some(former)),
+        let rotated = Names::of(path).next_name(now)?;
+        match fs::rename(path, &rotated) {
+            Ok(()) => Ok(Some(rotated)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Compresses and removes former files, on another thread.
+    /// Compresses and removes rotated files, on another thread.
     pub(super) fn tidy(&self, path: &Path) {
         let names = Names::of(path);
         if self.untidy.fetch_add(1, AcqRel) > 0 {
@@ -70,7 +70,7 @@ impl Rotation {
             let mut seen = untidy.load(Acquire);
             loop {
                 if let Err(error) = names.tidy(&settings) {
-                    tracing::error!(%error, "former audit files could not be compressed or removed");
+                    tracing::error!(%error, "rotated audit files could not be compressed or removed");
                 }
                 match untidy.compare_exchange(seen, 0, AcqRel, Acquire) {
                     Ok(_) => return,
@@ -80,12 +80,12 @@ impl Rotation {
         };
         if let Err(error) = std::thread::Builder::new().name("audit-rotate".to_owned()).spawn(tidy) {
             self.untidy.store(0, Release);
-            tracing::error!(%error, "former audit files are compressed and removed at the next rotation");
+            tracing::error!(%error, "rotated audit files are compressed and removed at the next rotation");
         }
     }
 }
 
-/// The names of a file and its former ones.
+/// The names of a file and the rotated ones.
 struct Names {
     folder: PathBuf,
     /// Up to the time.
@@ -102,22 +102,22 @@ impl Names {
         Self { folder: folder.unwrap_or_else(|| ".".into()), stem: format!("{}-", text(path.file_stem())), extension }
     }
 
-    /// A name for the file that is put aside now. It comes after those of all former ones, even if the clock was set back.
-    fn former(&self, now: Timestamp) -> io::Result<PathBuf> {
+    /// A name for the file that is put aside now. It comes after those of all rotated ones, even if the clock was set back.
+    fn next_name(&self, now: Timestamp) -> io::Result<PathBuf> {
         let named = |time: Timestamp| {
             let text = time.strftime("%Y%m%dT%H%M%S%.3fZ");
             self.folder.join(format!("{}{text}{}", self.stem, self.extension))
         };
-        let mut formers = self.formers("")?;
-        formers.append(&mut self.formers(GZ)?);
-        let last = formers.iter().filter_map(|former| self.time_of(former)).max();
+        let mut rotated = self.rotated("")?;
+        rotated.append(&mut self.rotated(GZ)?);
+        let last = rotated.iter().filter_map(|rotated| self.time_of(rotated)).max();
         let next = last.map(|last| last + Duration::from_millis(1));
         Ok(named(next.filter(|next| *next > now).unwrap_or(now)))
     }
 
-    /// When a former file was put aside, by its name.
-    fn time_of(&self, former: &Path) -> Option<Timestamp> {
-        let name = former.file_name()?.to_str()?.strip_prefix(&self.stem)?;
+    /// When a rotated file was put aside, by its name.
+    fn time_of(&self, rotated: &Path) -> Option<Timestamp> {
+        let name = rotated.file_name()?.to_str()?.strip_prefix(&self.stem)?;
         // `20261127T103000.123Z`, in UTC.
         let (seconds, milliseconds) = (name.get(..15)?, name.get(16..19)?.parse::<u64>().ok()?);
         let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S", seconds).ok()?;
@@ -125,8 +125,8 @@ impl Names {
         Some(time + Duration::from_millis(milliseconds))
     }
 
-    /// Former files whose names end like this after the extension, oldest first.
-    fn formers(&self, end: &str) -> io::Result<Vec<PathBuf>> {
+    /// Rotated files whose names end like this after the extension, oldest first.
+    fn rotated(&self, end: &str) -> io::Result<Vec<PathBuf>> {
         let is_time =
             |text: &str| text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_digit() || b"TZ.".contains(&byte));
         let mut found = Vec::new();
@@ -141,17 +141,17 @@ impl Names {
         Ok(found)
     }
 
-    /// Compresses former files, and removes those that are not kept.
+    /// Compresses rotated files, and removes those that are not kept.
     fn tidy(&self, settings: &Rotate) -> io::Result<()> {
-        for part in self.formers(PART)? {
+        for part in self.rotated(PART)? {
             fs::remove_file(part)?;
         }
-        let mut all = self.formers("")?;
-        all.append(&mut self.formers(GZ)?);
+        let mut all = self.rotated("")?;
+        all.append(&mut self.rotated(GZ)?);
         all.sort();
         let keep = usize::try_from(settings.keep).unwrap_or(usize::MAX);
-        for former in all.drain(..all.len().saturating_sub(keep)) {
-            fs::remove_file(former)?;
+        for rotated in all.drain(..all.len().saturating_sub(keep)) {
+            fs::remove_file(rotated)?;
         }
         if settings.compress {
             for path in all.iter().filter(|path| !path.as_os_str().as_encoded_bytes().ends_with(GZ.as_bytes())) {
@@ -187,7 +187,7 @@ pub(super) fn end_of(path: &Path, rotates: bool) -> FileEnd {
         return end;
     }
     let names = Names::of(path);
-    let last = |end| names.formers(end).unwrap_or_default().pop();
+    let last = |end| names.rotated(end).unwrap_or_default().pop();
     match (last(""), last(GZ)) {
         (Some(plain), compressed) if compressed.as_ref().is_none_or(|compressed| *compressed < plain) => {
             FileEnd::of(&plain)
@@ -249,7 +249,7 @@ mod tests {
         let names = Names::of(&path);
         for second in [0, 0, 1, 2] {
             fs::write(&path, format!("{second}\n")).unwrap();
-            fs::rename(&path, names.former(at(second)).unwrap()).unwrap();
+            fs::rename(&path, names.next_name(at(second)).unwrap()).unwrap();
         }
         // Others' files are left alone.
         for other in
@@ -260,10 +260,10 @@ mod tests {
         let part = folder.path().join("audit-20261118T110640.000Z.jsonl.gz.part");
         fs::write(&part, "half").unwrap();
         names.tidy(&Rotate { compress: true, ..settings(Some(1), None) }).unwrap();
-        let kept = names.formers(GZ).unwrap();
+        let kept = names.rotated(GZ).unwrap();
         let texts: Vec<_> = kept.iter().map(|path| String::from_utf8(decompressed(path).unwrap()).unwrap()).collect();
         assert_eq!(
-            (texts, names.formers("").unwrap().len(), part.exists()),
+            (texts, names.rotated("").unwrap().len(), part.exists()),
             (vec!["1\n".into(), "2\n".into()], 0, false)
         );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2 + 4);

@@ -345,7 +345,7 @@ impl Sealing {
         self.cover(Timestamp::now());
         self.pass_on();
         self.outlets = outlets;
-        if self.key.is_none() || self.chain.last.sequence == 0 {
+        if self.key.is_none() || self.outlets.key.is_none() || self.chain.last.sequence == 0 {
             self.key.clone_from(&self.outlets.key);
         }
         self.cover(Timestamp::now());
@@ -484,5 +484,33 @@ pub(super) mod tests {
         assert!(sealing.chain.last.sequence > 0 && sealing.shared.error().is_none());
         let written = std::fs::read_to_string(folder.path().join(format!("{:020}.jsonl", 0))).unwrap();
         assert!(written.contains("\"dropped\":1"), "{written}");
+    }
+
+    #[test]
+    fn a_key_that_is_removed_from_the_policy_signs_nothing_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let outlets = |key| {
+            let (path, fsync) = (folder.path().to_owned(), Duration::from_secs(1));
+            let spool = Some(SpoolConfig { path, size: 1 << 24, fsync, on_full: OnFull::Wait });
+            Arc::new(Outlets { key, spool, ..Outlets::default() })
+        };
+        let mut sealing = Sealing::new(&"edge-1".into(), "a/1", None, outlets(Some(key(1))), Arc::default());
+        sealing.appender = Some(spool::open(folder.path()).unwrap().appender);
+        let mut lines = Vec::new();
+        record::write(&mut lines, &sample(), "edge-1", &mut Clock::default());
+        let batch = Batch { lines: lines.into(), records: 1 };
+        let checkpoints = || {
+            let written = std::fs::read_to_string(folder.path().join(format!("{:020}.jsonl", 0))).unwrap();
+            written.matches("\"action\":\"checkpoint\"").count()
+        };
+        sealing.take([batch.clone()].into());
+        sealing.replace(outlets(None));
+        assert_eq!((checkpoints(), sealing.due), (1, None), "what the key could sign is signed");
+        sealing.take([batch.clone()].into());
+        assert_eq!((checkpoints(), sealing.due), (1, None));
+        // A key that comes later needs nobody to name it.
+        sealing.replace(outlets(Some(key(2))));
+        sealing.take([batch].into());
+        assert!(sealing.due.is_some());
     }
 }

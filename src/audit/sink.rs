@@ -11,9 +11,9 @@ use tokio::sync::watch;
 
 use super::batch::Batch;
 use super::config::SinkConfig;
-use super::courier::Courier;
 use super::file::FileOutput;
 use super::queue::Queue;
+use super::sender::Sender;
 use super::sink_state::State;
 use super::sinks::Destination;
 use super::source::{Pace, Source};
@@ -30,10 +30,10 @@ pub(super) const GRACE: Duration = Duration::from_secs(30);
 /// How sinks of this machine read a spool: soon, and what they have is found in them after a crash.
 const LOCAL: Pace = Pace { linger: Duration::from_millis(20), keep: Duration::from_secs(1) };
 
-/// How sinks over the network read a spool: in requests that are worth their cost, and what they have is told only by the spool.
+/// How sinks over the network read a spool: a request carries many lines, and only the spool knows what they have.
 const REMOTE: Pace = Pace { linger: Duration::from_millis(250), keep: Duration::ZERO };
 
-/// An open sink: the handle on its writer or courier.
+/// An open sink: the handle on its writer or sender.
 pub(super) struct Sink {
     /// Its settings.
     pub(super) config: SinkConfig,
@@ -72,15 +72,15 @@ impl Sink {
         }
     }
 
-    /// Starts the courier of a sink over the network.
+    /// Starts the sender of a sink over the network.
     fn send(config: &SinkConfig, destination: Destination, spool: &Arc<Spool>) -> io::Result<Self> {
         let name = config.to_string();
         let source = Source::spool(spool, &name, REMOTE);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (alive, done) = watch::channel(());
         let state = Arc::new(State::default());
-        let courier = Courier { name, destination, source, state: Arc::clone(&state), runtime, done: alive };
-        let thread = std::thread::Builder::new().name("audit-send".to_owned()).spawn(|| courier.run())?;
+        let sender = Sender { name, destination, source, state: Arc::clone(&state), runtime, done: alive };
+        let thread = std::thread::Builder::new().name("audit-send".to_owned()).spawn(|| sender.run())?;
         let input = Input::Spool(Arc::clone(spool));
         Ok(Self { config: config.clone(), input, state, thread: thread.thread().clone(), done })
     }

@@ -28,7 +28,7 @@ pub(super) struct State {
     pub(super) rejected: AtomicU64,
     /// Its thread has ended.
     pub(super) ended: AtomicBool,
-    /// Wakes a courier that waits.
+    /// Wakes a sender that waits.
     pub(super) changed: Notify,
     /// When failing writes, and waiting for room in the queue, are given up. Absent while the sink is in use.
     deadline: Mutex<Option<Instant>>,

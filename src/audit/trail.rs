@@ -181,19 +181,17 @@ impl Trail {
         if let Some(sealer) = self.sealer.as_ref().filter(|_| !self.silent) {
             sealer.replace(Arc::clone(&self.outlets));
         }
-        self.settle();
+        self.expect(self.outlets.sinks.iter().map(|sink| &sink.config));
     }
 
-    /// Tells the spool which sinks there are.
-    fn settle(&self) {
+    /// Tells the spool, if there is one, which sinks there are: it keeps lines for each of them, whether it is open or not, and
+    /// for no other.
+    pub(crate) fn expect<'a>(&self, sinks: impl Iterator<Item = &'a SinkConfig>) {
         let Some(spool) = self.sealer.as_ref().filter(|_| !self.silent).and_then(|sealer| sealer.spool.as_ref()) else {
             return;
         };
-        let spooled = |sink: &Arc<Sink>| {
-            let (name, kind) = (sink.config.to_string(), sink.config.kind().to_owned());
-            SpooledSink { name, kind }
-        };
-        if let Err(error) = spool.settle(&self.outlets.sinks.iter().map(spooled).collect::<Vec<_>>()) {
+        let spooled = |sink: &SinkConfig| SpooledSink { name: sink.to_string(), kind: sink.kind().to_owned() };
+        if let Err(error) = spool.settle(&sinks.map(spooled).collect::<Vec<_>>()) {
             tracing::error!(%error, "a cursor of the audit spool could not be written; its sink may get lines twice");
         }
     }

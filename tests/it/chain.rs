@@ -222,3 +222,29 @@ fn the_chain_goes_on_over_rotated_files() {
         drop(proxy);
     }
 }
+
+#[test]
+fn a_command_without_a_daemon_leaves_its_record_in_the_spool() {
+    let (upstream, folder) = (upstream().start(), tempfile::tempdir().unwrap());
+    let kept = |name: &str| folder.path().join(name).display().to_string();
+    let audit = format!("{{ spool: {{ path: {} }}, to: [file: {{ path: {} }}] }}", kept("spool"), kept("audit.jsonl"));
+    let people = "roles: { reader: [orders:read] }\nconsumers: { acme: { roles: [reader], plan: free } }";
+    let policy = proxy()
+        .before(&upstream)
+        .with(&format!("store: \"{}\"\n{people}", kept("state")))
+        .route("GET /x", "scopes: [orders:read]")
+        .audit(&audit);
+    let file = policy.write(folder.path()).display().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+    let output =
+        command.args(["key", "new", "--consumer", "acme", "--expires", "1d", "--policy", &file]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(!folder.path().join("audit.jsonl").exists(), "nobody delivers it yet");
+    let proxy = policy.start();
+    let records = eventually("the record is delivered", || {
+        let records = records(&folder.path().join("audit.jsonl"));
+        records.iter().any(|record| said(record, "event.action") == "key_created").then_some(records)
+    });
+    assert_eq!(said(&records[0], "user.id"), "command line");
+    drop(proxy);
+}

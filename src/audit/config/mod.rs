@@ -95,9 +95,9 @@ pub(crate) struct Rotate {
     pub(crate) size: Option<u64>,
     /// When it is this old.
     pub(crate) every: Option<Duration>,
-    /// How many former files are kept, at least one.
+    /// How many rotated files are kept, at least one.
     pub(crate) keep: u32,
-    /// Whether former files are compressed by gzip.
+    /// Whether rotated files are compressed by gzip.
     pub(crate) compress: bool,
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct HttpEndpoint {
     pub(crate) url: HttpUrl,
     /// Fields of every request; those with secrets are marked as sensitive.
     pub(crate) headers: HeaderMap,
-    /// Whom to trust, and which certificate to present, if it is https.
+    /// Trusted authorities, and the client certificate, for https.
     pub(crate) trust: Option<Trust>,
     /// How it is called.
     pub(crate) egress: Arc<Egress>,
@@ -110,7 +110,7 @@ pub(crate) enum HttpFormat {
 pub(crate) struct SyslogConfig {
     /// Where it is.
     pub(crate) address: StreamUrl,
-    /// Whom to trust, and which certificate to present, if it is TLS.
+    /// Trusted authorities, and the client certificate, for TLS.
     pub(crate) trust: Option<Trust>,
     /// How it is called.
     pub(crate) egress: Arc<Egress>,

@@ -82,7 +82,7 @@ impl Elasticsearch {
 async fn bulk(post: &Post, privileges: &str, part: &[u8]) -> Verdict {
     let answer = match post.send(actions(part)).await {
         Ok(answer) => answer,
-        // It was taken; less is told of fewer records, and that they were there already.
+        // The records were taken. The answer for half of them is shorter, and says that they are there already.
         Err(NoAnswer { is_too_large: true, .. }) if count(part) > 1 => return Verdict::TooLarge,
         Err(error) => return Verdict::Again(Failure::new(error.why).into()),
     };

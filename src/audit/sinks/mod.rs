@@ -24,7 +24,6 @@ use std::io;
 
 use bytes::Bytes;
 
-#[allow(unused_imports)] // The delivery loop uses both.
 pub(super) use self::delivery::{Delivery, Failure};
 use self::elasticsearch::Elasticsearch;
 use self::http::Http;

@@ -88,6 +88,10 @@ impl Reader {
                 return Ok(if ends { Taken::Ended } else { Taken::Nothing });
             }
             self.enter_segment(&state.segments, state.end);
+            if state.end == self.taken {
+                // A segment that has no lines yet.
+                return Ok(if ends { Taken::Ended } else { Taken::Nothing });
+            }
             let mut recent = state.recent.iter().filter(|recent| recent.lines.len() <= most);
             if let Some(Recent { lines, count, .. }) = recent.find(|recent| recent.start == self.taken) {
                 self.piece = self.taken;

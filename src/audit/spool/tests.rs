@@ -304,6 +304,7 @@ fn a_full_disk_has_room_again_once_every_sink_has_all_lines() {
     // The appender does this when the system refuses a write.
     assert!(sealed.appender.start_over());
     assert_eq!((sealed.spool().bytes(), sealed.spool().end()), (0, 2));
+    assert_eq!(sink.take(1 << 20, true).unwrap(), Taken::Ended, "an empty segment is no error");
     sealed.append(&["3"]).unwrap();
     assert_eq!(taken(&mut sink, 1 << 20), ["3"]);
     sink.delivered();

@@ -199,8 +199,12 @@ impl Verifier {
         let follows = mark.pointer("/bartizan/chain/follows").and_then(Value::as_str).map(escaped);
         if let Some(name) = &follows {
             let after = mark.pointer("/bartizan/chain/after").and_then(Value::as_u64).unwrap_or_default();
-            match self.streams.get(name.as_str()) {
-                Some(earlier) => earlier.ends_with(name, after, sealed.previous)?,
+            match self.streams.get_mut(name.as_str()) {
+                Some(earlier) => {
+                    earlier.ends_with(name, after, sealed.previous)?;
+                    // There may be very many streams, and each is followed once.
+                    earlier.hashes = VecDeque::new();
+                }
                 None if may_begin_here => {}
                 None => return Err(Break::new(format!("the stream {name} is missing, which this one follows"))),
             }
@@ -332,7 +336,11 @@ impl Stream {
             )));
         };
         let position = usize::try_from(ahead).ok().and_then(|ahead| self.hashes.len().checked_sub(ahead + 1));
-        if position.and_then(|position| self.hashes.get(position)).copied() != hash {
+        let known = match ahead {
+            0 => self.last.hash,
+            _ => position.and_then(|position| self.hashes.get(position)).copied(),
+        };
+        if known != hash {
             return Err(Break::new(format!(
                 "line {after} of the stream {name} is not the one that this stream follows"
             )));

@@ -1,5 +1,6 @@
 //! The files that records are read from: plain or compressed by gzip, standard input, or a folder of them.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,13 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
         let entries: Result<Vec<_>, _> = fs::read_dir(path).map_err(failed)?.collect();
         let paths = entries.map_err(failed)?.into_iter().map(|entry| entry.path());
         let mut inside: Vec<_> = paths.filter(|path| path.is_file() && is_record(path)).collect();
+        // A rotation that was interrupted leaves a file beside its compressed copy.
+        let compressed: BTreeSet<_> = inside.iter().map(|path| path.as_os_str().to_owned()).collect();
+        inside.retain(|path| {
+            let mut copy = path.as_os_str().to_owned();
+            copy.push(".gz");
+            !compressed.contains(&copy)
+        });
         if inside.is_empty() {
             return Err(format!(
                 "{}: there is no file of records (`*.jsonl`, `*.jsonl.gz`) in this folder",
@@ -85,5 +93,25 @@ impl Read for Counted {
         let count = self.source.read(buffer)?;
         self.read.fetch_add(count as u64, Relaxed);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_stands_for_its_records_in_the_order_of_their_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = ("audit-20261127T103000.123Z.jsonl", "audit-20261127T113000.123Z.jsonl");
+        let copy = format!("{second}.gz");
+        for name in ["audit.jsonl", first, second, &copy, "rejected-http.jsonl", "lock", "0.cursor"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let found = files(&[folder.path().to_owned()]).unwrap();
+        let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, [first, &copy, "audit.jsonl"]);
+        let empty = tempfile::tempdir().unwrap();
+        assert!(files(&[empty.path().to_owned()]).unwrap_err().contains("no file of records"));
     }
 }

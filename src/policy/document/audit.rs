@@ -101,10 +101,10 @@ pub(crate) struct Rotate {
     pub(crate) size: Option<Size>,
     /// At this age, at least 1m. Default: any age.
     pub(crate) every: Option<Period>,
-    /// How many former files are kept, from 1 to 10000.
+    /// How many rotated files are kept, from 1 to 10000.
     #[schemars(extend("default" = 14))]
     pub(crate) keep: Option<u32>,
-    /// Whether former files are compressed by gzip.
+    /// Whether rotated files are compressed by gzip.
     #[schemars(extend("default" = true))]
     pub(crate) compress: Option<bool>,
 }

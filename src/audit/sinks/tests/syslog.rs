@@ -189,7 +189,7 @@ async fn a_receiver_that_takes_nothing_is_given_up() {
     assert_eq!(told(&delivery), "failed the receiver took nothing within 30s");
 }
 
-/// A certificate for `localhost` with its key, as PEM, and whom clients trust with it.
+/// A certificate for `localhost` with its key, as PEM, and the authority that clients trust.
 fn tls() -> (String, String, Trust) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let mut roots = RootCertStore::empty();

@@ -23,19 +23,19 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// How long ending a connection in good order may take.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// One sink's courier; runs on a thread of its own.
-pub(super) struct Courier {
+/// One sink's sender; runs on a thread of its own.
+pub(super) struct Sender {
     /// The sink, as it is named in messages.
     pub(super) name: String,
     pub(super) destination: Destination,
     pub(super) source: Source,
     pub(super) state: Arc<State>,
     pub(super) runtime: Runtime,
-    /// Dropped with the courier, which notifies the handles that it has ended.
+    /// Dropped with the sender, which notifies the handles that it has ended.
     pub(super) done: watch::Sender<()>,
 }
 
-impl Courier {
+impl Sender {
     /// Delivers until the sink is closed, and everything that it has is delivered or an attempt fails.
     pub(super) fn run(mut self) {
         let state = Arc::clone(&self.state);
@@ -44,7 +44,7 @@ impl Courier {
             self.deliver_all();
         }
         let Self { runtime, destination, .. } = &mut self;
-        // What the sink does not say good-bye to in time is not worth more.
+        // A sink that does not close the connection in time is not waited for.
         let _ = runtime.block_on(async { tokio::time::timeout(CLOSE, destination.close()).await });
         // Writes the cursor.
         drop(self.source);
