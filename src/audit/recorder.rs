@@ -128,6 +128,13 @@ impl Recorder {
         self.shared.buffer.borrow().trail.is_silent()
     }
 
+    /// Returns whether a request can be admitted without waiting.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        let trail = &self.shared.buffer.borrow().trail;
+        self.shared.waiting.get() < HIGH_WATER_MARK && !trail.holds() && !trail.refuses()
+    }
+
     /// Waits while too much is recorded but not handed over. Await it before admitting a request. Returns false if the request
     /// is to be refused instead, because its record could not be kept.
     #[inline]

@@ -176,6 +176,8 @@ pub(crate) struct Exchange {
     pub(crate) at: Timestamp,
     /// Start, for durations.
     pub(crate) begun: Instant,
+    /// When it could be decided, by both clocks: its start, or the end of its wait for the record.
+    decided: (Timestamp, Instant),
     /// HTTP version; absent when the head could not be parsed.
     pub(crate) version: Option<Version>,
     /// Method; absent when the head could not be parsed.
@@ -226,6 +228,7 @@ impl Exchange {
             id: RequestId::of(id),
             at,
             begun,
+            decided: (at, begun),
             version: None,
             method: None,
             path: RequestPath::Normal(Box::default()),
@@ -236,6 +239,16 @@ impl Exchange {
         }
     }
 
+    /// Records that it waited until now: what it is judged by is not older than that.
+    pub(crate) fn waited(&mut self) {
+        self.decided = clock::now();
+    }
+
+    /// When it could be decided, for limits.
+    pub(crate) fn decided(&self) -> Instant {
+        self.decided.1
+    }
+
     /// Begins a trace here, whatever the caller says.
     pub(crate) fn begin_trace(&mut self) {
         self.trace = TraceContext::begin(uuid_at(self.at));
@@ -243,7 +256,7 @@ impl Exchange {
 
     /// Sets another time, for a rehearsed request.
     pub(crate) fn dated(self, at: Timestamp, begun: Instant) -> Self {
-        Self { id: RequestId::new(at), at, begun, ..self }
+        Self { id: RequestId::new(at), at, begun, decided: (at, begun), ..self }
     }
 
     /// The version as written in records.
@@ -272,7 +285,7 @@ pub(crate) struct Request<'a> {
     pub(crate) received_path: &'a str,
     /// Query, as received, without `?`.
     pub(crate) query: Option<&'a str>,
-    /// Its start, by the ledger's clock.
+    /// When it could be decided, by the ledger's clock.
     pub(crate) tick: Tick,
 }
 
@@ -287,9 +300,9 @@ impl<'a> Request<'a> {
         &self.exchange.path
     }
 
-    /// Its start, by the wall clock. Every decision about the request uses this time.
+    /// When it could be decided, by the wall clock. Every decision about the request uses this time.
     pub(crate) fn now(&self) -> Timestamp {
-        self.exchange.at
+        self.exchange.decided.0
     }
 
     /// Address of the client.

@@ -159,7 +159,7 @@ impl Rehearsal {
             Ok(route) => route,
             Err(refusal) => return Some(verdict(&refusal)),
         };
-        let tick = self.runtime.ledger.tick(exchange.begun);
+        let tick = self.runtime.ledger.tick(exchange.decided());
         let request = Request {
             exchange: &exchange,
             peer: &peer,
@@ -214,7 +214,7 @@ impl Rehearsal {
 
         let route = self.policy().route(&exchange.host, &head.method, &exchange.path, head.uri.query())?;
         trace.route = Some(Arc::clone(route));
-        let tick = self.runtime.ledger.tick(exchange.begun);
+        let tick = self.runtime.ledger.tick(exchange.decided());
         let asked = target.request(&exchange, peer, &head.uri, &head.headers, tick);
         let admitted = self.admit(route, &asked, body, &mut trace.chain).await;
         let subject = match trace.chain.caller.as_deref() {

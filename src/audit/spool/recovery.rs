@@ -2,18 +2,21 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::files::{self, Position, create};
 use crate::audit::chain::Hash;
 use crate::audit::sealed_line::SealedLine;
 
+/// Stream, sequence and hash of a line.
+type LastLine = (Box<str>, u64, Hash);
+
 /// The content of a folder.
 pub(super) struct Recovered {
     pub(super) segments: VecDeque<(u64, u64)>,
     pub(super) end: Position,
-    pub(super) last: Option<(Box<str>, u64, Hash)>,
+    pub(super) last: Option<LastLine>,
     pub(super) torn: u64,
 }
 
@@ -27,7 +30,7 @@ pub(super) fn recover(folder: &Path) -> io::Result<Recovered> {
     }
     numbers.sort_unstable();
     let mut segments = VecDeque::with_capacity(numbers.len() + 1);
-    let (mut last, mut torn, mut end) = (None, 0, Position::default());
+    let (mut last, mut cut, mut end) = (None, None, Position::default());
     for (index, number) in numbers.iter().enumerate() {
         let path = files::segment(folder, *number);
         let mut bytes = fs::metadata(&path)?.len();
@@ -35,18 +38,56 @@ pub(super) fn recover(folder: &Path) -> io::Result<Recovered> {
         if index + 2 >= numbers.len() {
             let tail = Tail::read(&path)?;
             if index + 1 == numbers.len() {
-                tail.cut(&path)?;
-                (bytes, torn) = (tail.whole, tail.torn);
+                bytes = tail.whole;
                 end = Position { line: number + tail.lines, segment: *number, offset: bytes };
             }
-            last = tail.last.or(last);
+            last = tail.last.clone().or(last);
+            cut = Some((tail, path));
         }
         segments.push_back((*number, bytes));
     }
     if segments.is_empty() {
         segments.push_back((0, 0));
     }
+    let mut torn = unmarked(folder, last.as_ref())?;
+    if let Some((tail, path)) = cut.filter(|(tail, _)| tail.torn > 0) {
+        torn += tail.torn;
+        note(folder, last.as_ref(), torn)?;
+        tail.cut(&path)?;
+    }
     Ok(Recovered { segments, end, last, torn })
+}
+
+/// The file that says how much was cut behind which line. A process may end between the cut and the mark that says so.
+const CUT: &str = "cut.json";
+
+/// How much was cut behind this line at earlier starts. If another line is the last one, the mark was written with it.
+fn unmarked(folder: &Path, last: Option<&LastLine>) -> io::Result<u64> {
+    let path = folder.join(CUT);
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        read => read?,
+    };
+    let noted: Option<(Option<String>, u64)> = serde_json::from_slice(&text).ok();
+    match noted {
+        Some((behind, torn)) if behind == last.map(named) => Ok(torn),
+        _ => fs::remove_file(&path).map(|()| 0),
+    }
+}
+
+/// A line, by its stream, its sequence and its hash.
+fn named((stream, sequence, hash): &LastLine) -> String {
+    format!("{stream} {sequence} {}", String::from_utf8_lossy(hash))
+}
+
+fn note(folder: &Path, last: Option<&LastLine>, torn: u64) -> io::Result<()> {
+    let new = folder.join("cut.new");
+    let mut file = create(&new)?;
+    file.set_len(0)?;
+    file.write_all(&serde_json::to_vec(&(last.map(named), torn))?)?;
+    file.sync_all()?;
+    fs::rename(new, folder.join(CUT))?;
+    fs::File::open(folder)?.sync_all()
 }
 
 /// The end of a segment.
@@ -57,7 +98,7 @@ struct Tail {
     torn: u64,
     /// Number of whole lines.
     lines: u64,
-    last: Option<(Box<str>, u64, Hash)>,
+    last: Option<LastLine>,
 }
 
 impl Tail {
@@ -87,9 +128,6 @@ impl Tail {
     }
 
     fn cut(&self, path: &Path) -> io::Result<()> {
-        if self.torn == 0 {
-            return Ok(());
-        }
         // Whatever it is, it is evidence.
         let aside = path.with_extension("cut");
         let mut torn = fs::File::open(path)?;

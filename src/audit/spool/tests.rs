@@ -151,6 +151,28 @@ fn a_torn_end_is_cut() {
     }
 }
 
+/// A process may end between the cut and the first line that says so.
+#[test]
+fn what_was_cut_is_told_until_a_line_follows() {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = folder.path().join(format!("{:020}.jsonl", 0));
+    let tear = |bytes: &str| {
+        let mut file = fs::OpenOptions::new().append(true).open(&segment).unwrap();
+        std::io::Write::write_all(&mut file, bytes.as_bytes()).unwrap();
+    };
+    let torn = |run: &str| Sealed::open(folder.path(), run).1.torn;
+    drop(Sealed::open(folder.path(), "a/1").0.append(&["1"]));
+    for (bytes, expected) in [("{\"half", 6), ("", 6), ("more", 10), ("", 10)] {
+        tear(bytes);
+        assert_eq!(torn("a/2"), expected, "{bytes}");
+    }
+    // The line that follows has the mark.
+    drop(Sealed::open(folder.path(), "a/3").0.append(&["2"]));
+    assert_eq!((torn("a/4"), torn("a/4")), (0, 0));
+    tear("{");
+    assert_eq!((torn("a/5"), torn("a/6")), (1, 1));
+}
+
 #[test]
 fn damaged_cursors_double_and_do_not_lose() {
     let folder = tempfile::tempdir().unwrap();

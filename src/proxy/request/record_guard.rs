@@ -113,7 +113,13 @@ impl RecordGuard {
     /// Waits until the record can keep up. Await it before any work is done for the request. Returns false if the request is to
     /// be refused, because its record could not be kept.
     pub(super) async fn admit(&mut self) -> bool {
+        if self.worker.recorder.is_ready() {
+            self.admitted = true;
+            return true;
+        }
         self.admitted = self.worker.recorder.ready().await;
+        // Other requests of the caller were counted meanwhile, at later times.
+        self.exchange.waited();
         self.admitted
     }
 
