@@ -10,6 +10,7 @@
 //! - `rehearsal`: takes requests through the same code without sockets, for `bartizan explain`, `bartizan test`, the benches
 //!   and the fuzz targets.
 //! - `audit`: writes the record of every request, and loses none.
+//! - `token_service`: gives tokens to the clients of the policy's consumers (OAuth 2.0).
 //! - `admin`: the operators' listener.
 //! - `state`: the ledger of limits, what nodes count together, and the registry. `secrets`: resolves references in the policy.
 //!   `body`: streams bodies within limits. `traces`: spans of sampled requests.
@@ -44,7 +45,8 @@
 //! - External bytes are checked before they are used. They never cause a panic or unbounded memory: bodies that are held or
 //!   decoded share one `budget`.
 //! - A reload changes everything or nothing, and refills no limit.
-//! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `rehearsal`, `proxy` · `chain` · `runtime` ·
+//! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `token_service`,
+//!   `rehearsal`, `proxy` · `chain` · `runtime` ·
 //!   `policy` · `stages` · `state`, `audit`, `traces`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`, `budget`, `url`,
 //!   `egress`, `otlp`, `error_text`, `all_bytes`); a test checks it.
 
@@ -70,5 +72,6 @@ mod secrets;
 mod stages;
 mod state;
 mod telemetry;
+mod token_service;
 mod traces;
 mod url;

@@ -7,7 +7,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
@@ -63,6 +65,16 @@ reasons! {
     MalformedRequest = 400 "malformed_request" "The request is malformed" in Request | Auth | Schema,
     /// The body does not parse.
     MalformedBody = 400 "malformed_body" "The body does not parse" in Schema,
+    /// A refresh token or a subject token that is not acceptable (RFC 6749 §5.2).
+    InvalidGrant = 400 "invalid_grant" "The grant is invalid" in Auth,
+    /// The client may not use this kind of grant (RFC 6749 §5.2).
+    UnauthorizedClient = 400 "unauthorized_client" "The client may not do this" in Auth,
+    /// A kind of grant that the token service does not have (RFC 6749 §5.2).
+    UnsupportedGrantType = 400 "unsupported_grant_type" "The grant type is not supported" in Auth,
+    /// A scope that the client cannot have (RFC 6749 §5.2).
+    InvalidScope = 400 "invalid_scope" "The scope is invalid" in Scope,
+    /// An audience that the token service does not give tokens for (RFC 8707 §2).
+    InvalidTarget = 400 "invalid_target" "The target is invalid" in Scope,
     /// The route needs a credential, and none was sent.
     MissingCredentials = 401 "missing_credentials" "A credential is required" in Auth,
     /// A token that is not acceptable.
@@ -83,6 +95,8 @@ reasons! {
     InvalidKey = 401 "invalid_key" "The API key is invalid" in Auth,
     /// An API key outside its period of validity.
     ExpiredKey = 401 "expired_key" "The API key is not valid at this time" in Auth,
+    /// A client of the token service that is unknown, or whose credential is wrong (RFC 6749 §5.2).
+    InvalidClient = 401 "invalid_client" "Client authentication failed" in Auth,
     /// A scope is missing.
     InsufficientScope = 403 "insufficient_scope" "Insufficient scope" in Scope,
     /// The route is open to approved consumers only.
@@ -382,6 +396,46 @@ impl Refusal {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         (self.0.reason.status(), headers, Bytes::from(body))
+    }
+
+    /// Returns the response of a token endpoint (RFC 6749 §5.2): status, headers, and a body of `application/json`.
+    pub(crate) fn oauth_answer(&self, id: &RequestId) -> (StatusCode, HeaderMap, Bytes) {
+        #[derive(Serialize)]
+        struct Error<'a> {
+            error: &'a str,
+            error_description: String,
+        }
+        let (_, mut headers, _) = self.answer(id);
+        let reason = self.0.reason;
+        let (status, error) = match reason {
+            Reason::InvalidClient => (StatusCode::UNAUTHORIZED, reason.code()),
+            // RFC 9449 §5: the client is known, so this is no 401.
+            Reason::InvalidDpopProof | Reason::UseDpopNonce => (StatusCode::BAD_REQUEST, reason.code()),
+            Reason::ConsumerSuspended => (StatusCode::BAD_REQUEST, Reason::UnauthorizedClient.code()),
+            reason if reason.status() == StatusCode::UNAUTHORIZED => {
+                (StatusCode::UNAUTHORIZED, Reason::InvalidClient.code())
+            }
+            Reason::InvalidGrant
+            | Reason::UnauthorizedClient
+            | Reason::UnsupportedGrantType
+            | Reason::InvalidScope
+            | Reason::InvalidTarget => (reason.status(), reason.code()),
+            // These are of RFC 6749 §4.1.2.1, which clients know.
+            reason if reason.status().is_server_error() => (reason.status(), "temporarily_unavailable"),
+            reason if reason.status() == StatusCode::TOO_MANY_REQUESTS => (reason.status(), "temporarily_unavailable"),
+            reason => (reason.status(), "invalid_request"),
+        };
+        headers.remove(WWW_AUTHENTICATE);
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Basic realm="token""#));
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // RFC 6749 §5.2: visible ASCII without `"` and `\`.
+        let allowed = |c: char| if matches!(c, ' '..='!' | '#'..='[' | ']'..='~') { c } else { '\'' };
+        let error_description = self.0.detail.chars().map(allowed).collect();
+        let body = serde_json::to_vec(&Error { error, error_description }).unwrap_or_default();
+        (status, headers, Bytes::from(body))
     }
 
     /// `WWW-Authenticate` as RFC 6750 §3 requires: no `error` when no credential was sent (§3.1).

@@ -18,6 +18,7 @@ use crate::stages::rate_limit::Shared;
 use crate::state::epoch::Epoch;
 use crate::state::ledger::Ledger;
 use crate::state::registry::{Registry, StoreConfig};
+use crate::state::signing::Signing;
 use crate::telemetry::{Metrics, RouteMetrics, ServerMetrics};
 use crate::traces::Tracer;
 
@@ -76,6 +77,8 @@ pub(crate) struct InForce {
     /// Sends spans; absent: the proxy takes no part in traces.
     pub(crate) tracer: Option<Arc<Tracer>>,
     pub(crate) auth: Authentication,
+    /// Signs tokens of the token service; absent: there is none.
+    pub(crate) signing: Option<Arc<Signing>>,
     /// The usage of all rate limits.
     pub(crate) ledger: Arc<Ledger>,
     /// The memory of bodies that are held and decoded, within the limit of this policy.
@@ -100,6 +103,8 @@ impl InForce {
             replays: Arc::clone(&runtime.replays),
             nonces: Arc::clone(&runtime.nonces),
         };
+        let signing = policy.token_service().and_then(|service| service.signing.clone());
+        let signing = signing.map(|settings| Arc::new(Signing::new(settings, Arc::clone(&state.registry))));
         let auth = Authentication::bind(Arc::clone(policy.auth()), state, previous.map(|previous| &previous.auth));
         let known = previous.into_iter().flat_map(|previous| &previous.routes);
         let known: HashMap<_, _> = known.map(|metrics| (metrics.route(), metrics)).collect();
@@ -111,6 +116,7 @@ impl InForce {
             trail,
             tracer: None,
             auth,
+            signing,
             ledger: Arc::clone(&runtime.ledger),
             memory: runtime.memory.limited_to(policy.limits().memory),
             routes: policy.routes().iter().map(metrics).collect(),

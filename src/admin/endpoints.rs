@@ -69,6 +69,8 @@ pub(super) enum Action {
     Revoke,
     GetRevocation,
     UndoRevocation,
+    ListSigningKeys,
+    RotateSigningKey,
 }
 
 const fn public(path: &'static str, page: Page) -> Endpoint {
@@ -84,7 +86,7 @@ const fn on(method: &'static str, path: &'static str, rights: Rights, action: Ac
 }
 
 /// Every endpoint. `openapi.json` has the same ones; a test compares them.
-static ENDPOINTS: [Endpoint; 38] = [
+static ENDPOINTS: [Endpoint; 40] = [
     public("/healthz", Page::GetHealth),
     public("/readyz", Page::GetReadiness),
     public("/metrics", Page::GetMetrics),
@@ -123,6 +125,8 @@ static ENDPOINTS: [Endpoint; 38] = [
     on("POST", "/v1/revocations", Rights::Operate, Action::Revoke),
     on("GET", "/v1/revocations/{id}", Rights::Read, Action::GetRevocation),
     on("DELETE", "/v1/revocations/{id}", Rights::Operate, Action::UndoRevocation),
+    on("GET", "/v1/signing-keys", Rights::Read, Action::ListSigningKeys),
+    on("POST", "/v1/signing-keys/rotate", Rights::Operate, Action::RotateSigningKey),
 ];
 
 /// Method, path and right of every endpoint; without a right, no token is needed.

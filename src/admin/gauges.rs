@@ -84,6 +84,11 @@ fn issuers(auth: &Authentication, now: Timestamp) -> Vec<IssuerNumbers> {
 fn numbers(issuer: &Issuer, auth: &Authentication, now: Timestamp) -> IssuerNumbers {
     let (set, loaded, freshness) = match issuer.keys() {
         KeySource::Fixed(set) => (Some(Arc::clone(set)), None, Freshness::Ready),
+        KeySource::Own => {
+            let set = auth.own_keys(now);
+            let is_empty = set.keys().is_empty();
+            (Some(Arc::new(set)), None, if is_empty { Freshness::Unavailable } else { Freshness::Ready })
+        }
         KeySource::Remote(position) => {
             let remote = auth.key_set(*position);
             let set = remote.and_then(|remote| remote.cached()).map(|(set, _)| set);

@@ -81,6 +81,15 @@ pub(super) struct Grant {
     pub(super) reason: Option<Box<str>>,
 }
 
+/// A rotation of the signing keys.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SigningKeyRotation {
+    /// The new key signs at once, and the tokens of all others are refused.
+    pub(super) now: bool,
+    pub(super) reason: Option<Box<str>>,
+}
+
 /// A suspension.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

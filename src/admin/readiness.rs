@@ -121,7 +121,8 @@ fn most_need_credentials(policy: &Policy) -> bool {
 
 fn freshness(keys: &KeySource, auth: &Authentication, now: Timestamp) -> Freshness {
     match keys {
-        KeySource::Fixed(_) => Freshness::Ready,
+        KeySource::Own if auth.own_keys(now).keys().is_empty() => Freshness::Unavailable,
+        KeySource::Fixed(_) | KeySource::Own => Freshness::Ready,
         KeySource::Remote(position) => {
             auth.key_set(*position).map_or(Freshness::Unavailable, |remote| remote.freshness(now))
         }

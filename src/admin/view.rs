@@ -57,6 +57,11 @@ pub(super) fn issuers(auth: &Authentication, now: Timestamp) -> Vec<Value> {
         .map(|issuer| {
             let (set, since, state, location) = match issuer.keys() {
                 KeySource::Fixed(set) => (Some(Arc::clone(set)), None, "ready", None),
+                KeySource::Own => {
+                    let set = auth.own_keys(now);
+                    let state = if set.keys().is_empty() { Freshness::Unavailable } else { Freshness::Ready };
+                    (Some(Arc::new(set)), None, state.as_str(), None)
+                }
                 KeySource::Remote(position) => {
                     let remote = auth.key_set(*position);
                     let keys = remote.and_then(|remote| remote.cached());
@@ -141,6 +146,7 @@ pub(super) fn revocation(revocation: &Revocation) -> Value {
         RevocationTarget::Key(id) => json!({"key": id}),
         RevocationTarget::Certificate(digest) => json!({"certificate": format!("sha256:{}", hex::encode(digest))}),
         RevocationTarget::Issuer(name) => json!({"issuer": name}),
+        RevocationTarget::Family(id) => json!({"family": id}),
         RevocationTarget::All => json!({"all": true}),
     };
     if let (Value::Object(shown), Value::Object(target)) = (&mut shown, target) {

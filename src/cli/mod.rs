@@ -56,6 +56,8 @@ enum Command {
     Test(test::Arguments),
     /// Create, rotate, list and revoke API keys
     Key(operator::key::Arguments),
+    /// List and rotate the signing keys of the token service
+    SigningKey(operator::signing_key::Arguments),
     /// Revoke credentials from the next request on
     Revoke(operator::revoke::Arguments),
     /// Register and suspend consumers, and grant them scopes for a limited time
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Key(arguments) => operator::key::run(&arguments),
+        Command::SigningKey(arguments) => operator::signing_key::run(&arguments),
         Command::Revoke(arguments) => operator::revoke::run(&arguments),
         Command::Consumer(arguments) => operator::consumer::run(&arguments),
         Command::Usage(arguments) => operator::usage::run(&arguments),

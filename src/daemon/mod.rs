@@ -10,6 +10,7 @@ mod key_sets;
 mod listeners;
 mod registry;
 mod signals;
+mod signing_keys;
 mod traces;
 mod trail;
 mod workers;
@@ -30,6 +31,7 @@ use self::key_sets::KeySets;
 use self::listeners::Listeners;
 use self::registry::KeptRegistry;
 use self::signals::{SignalAction, Signals, notify, notify_reloading};
+use self::signing_keys::SigningKeys;
 use self::workers::Workers;
 use crate::admin::expiring_certificates::CertificateReminder;
 use crate::admin::expiring_keys::Reminder;
@@ -85,6 +87,7 @@ pub(crate) struct Daemon {
     reminder: Reminder,
     /// The certificates that the log has already warned about.
     certificate_reminder: CertificateReminder,
+    signing_keys: SigningKeys,
     commands: mpsc::Receiver<Command>,
 }
 
@@ -131,6 +134,8 @@ impl Prepared {
         }
         let none = KeySets::default();
         let key_sets = resources.map_or(&none, |open| &open.key_sets).prepare(in_force.auth.key_sets()).await;
+        // Nobody waits for a key if there can be one now.
+        SigningKeys::default().maintain(&in_force, None).await;
         let policy = &in_force.policy;
         let listeners = Listeners::prepare(resources.map(|open| &open.listeners), policy, &mut setup.bound)?;
         let (none, bound) = (AdminListeners::default(), &mut setup.bound);
@@ -208,6 +213,7 @@ impl Daemon {
             recorder,
             reminder: Reminder::default(),
             certificate_reminder,
+            signing_keys: SigningKeys::default(),
             commands,
         };
         daemon.loaded();
@@ -221,9 +227,15 @@ impl Daemon {
         notify(NotifyState::Ready);
         let mut remind = tokio::time::interval(REMIND);
         remind.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check_keys = tokio::time::interval(signing_keys::CHECK);
+        check_keys.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = remind.tick() => self.remind(),
+                _ = check_keys.tick() => {
+                    let in_force = self.shared.in_force.current();
+                    self.signing_keys.maintain(&in_force, Some(&self.recorder)).await;
+                }
                 action = self.signals.next() => match action {
                     SignalAction::Reload => {
                         let reloaded = self.reload().await;

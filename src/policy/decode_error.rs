@@ -12,7 +12,6 @@ use super::tree::{Kind, NodeId, Scalar, Step, Tree};
 /// Keys of the policy language that are not built yet, by the path of their map: keys from the root, `*` for any key
 /// or position.
 const PLANNED: &[(&str, &[&str])] = &[
-    ("", &["token_service"]),
     ("auth.issuers.*", &["on_failure"]),
     ("apis.*.upstream", &["health", "retries"]),
     ("apis.*.routes.*", &["upgrade"]),

@@ -18,6 +18,7 @@ pub(crate) mod router;
 pub(crate) mod share;
 pub(crate) mod source;
 mod tls;
+pub(crate) mod token_service;
 mod tree;
 pub(crate) mod units;
 pub(crate) mod validity;
@@ -38,6 +39,7 @@ use secrecy::SecretString;
 
 use self::header_rules::HeaderRules;
 use self::router::{Found, Router};
+use self::token_service::{OwnEndpoint, TokenService};
 pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
 use self::validity::Validity;
@@ -71,6 +73,7 @@ pub(crate) struct Policy {
     router: Router<Arc<Route>>,
     /// The servers of all APIs; [`Server::index`] is the position here.
     servers: Vec<Arc<Server>>,
+    token_service: Option<TokenService>,
     audit: AuditConfig,
     traces: Option<TracesConfig>,
     /// Whether the policy names a store for operators' changes.
@@ -294,6 +297,8 @@ pub(crate) struct Route {
     pub(crate) response: Option<schema::response::Requirement>,
     /// The stages that only report.
     pub(crate) reporting: Reporting,
+    /// What answers in place of the upstream, if this process does.
+    pub(crate) own: Option<OwnEndpoint>,
 }
 
 impl Policy {
@@ -367,6 +372,11 @@ impl Policy {
     /// Servers of all APIs.
     pub(crate) fn servers(&self) -> &[Arc<Server>] {
         &self.servers
+    }
+
+    /// The token service.
+    pub(crate) fn token_service(&self) -> Option<&TokenService> {
+        self.token_service.as_ref()
     }
 
     /// Where records are written, and how they are chained and kept.

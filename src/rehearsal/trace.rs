@@ -274,7 +274,9 @@ impl CredentialOrigin {
                 let ends = token.end().and_then(|end| Timestamp::from_second(end).ok());
                 Self { by: issuer.map(|issuer| issuer.name().into()), ends }
             }
-            CredentialKind::Introspected => Self::default(),
+            CredentialKind::Introspected | CredentialKind::ClientSecret | CredentialKind::ClientAssertion => {
+                Self::default()
+            }
             CredentialKind::ApiKey => {
                 let keys = &policy.auth().keys;
                 let key = keys.listed().find(|key| Some(&*key.id) == id);
@@ -295,6 +297,9 @@ impl CredentialOrigin {
             CredentialKind::Introspected => ("introspected token".to_owned(), "token"),
             CredentialKind::ApiKey => (format!("API key {}", id.unwrap_or_default()), "key"),
             CredentialKind::Certificate => ("client certificate".to_owned(), "certificate"),
+            CredentialKind::ClientSecret | CredentialKind::ClientAssertion => {
+                (format!("client {}", id.unwrap_or_default()), "credential")
+            }
         };
         let mut words = vec![match &self.by {
             Some(issuer) => format!("{what} of {issuer}"),

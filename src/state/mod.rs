@@ -1,6 +1,6 @@
 //! State that changes at run time and outlives a reload: how much of their limits callers have used (`ledger`, and `counters`
 //! for what nodes count together), which policy is in force (`published`), and what operators have changed (`registry`).
-//! `redis` opens connections to a store, `database` its files.
+//! `signing` has the keys of the token service. `redis` opens connections to a store, `database` its files.
 
 pub(crate) mod counters;
 mod database;
@@ -9,3 +9,4 @@ pub(crate) mod ledger;
 pub(crate) mod published;
 pub(crate) mod redis;
 pub(crate) mod registry;
+pub(crate) mod signing;

@@ -90,6 +90,7 @@ mod threat_model;
 mod timeouts;
 mod tls;
 mod tls_files;
+mod token_service;
 mod traces;
 mod upstream;
 mod urls;

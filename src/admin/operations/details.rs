@@ -30,6 +30,7 @@ pub(super) fn revocation(revocation: &Revocation) -> (String, Change) {
         RevocationTarget::Key(id) => format!("key {id}"),
         RevocationTarget::Certificate(digest) => format!("certificate sha256:{}", hex::encode(digest)),
         RevocationTarget::Issuer(name) => format!("issuer {name}"),
+        RevocationTarget::Family(id) => format!("family {id}"),
         RevocationTarget::All => "all credentials".to_owned(),
     };
     let target = match revocation.issued_before {

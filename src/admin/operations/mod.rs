@@ -11,6 +11,7 @@
 //! | `GET /v1/keys`, `GET, PATCH, DELETE /v1/keys/{id}` | |
 //! | `POST /v1/keys/{id}/rotate` | replaces the key; the old one expires after `overlap` |
 //! | `GET /v1/grants`, `GET /v1/suspensions` | all |
+//! | `GET /v1/signing-keys`, `POST …/rotate` | the keys of the token service |
 //! | `GET, POST /v1/revocations`, `GET, DELETE /v1/revocations/{id}` | in force by the time of the response |
 //!
 //! Lists are sorted by id: `?limit=` (1 to 1000, default 100) and `?after=`, the last id of the previous page.
@@ -19,6 +20,7 @@ mod details;
 mod keys;
 mod known;
 mod revocations;
+mod signing_keys;
 mod usage;
 
 use http::{Method, StatusCode};
@@ -151,6 +153,8 @@ impl Operation<'_> {
                 };
                 self.remove(Kind::Revocation, (*id).to_owned(), "revocation_undone", &target).await
             }
+            (Action::ListSigningKeys, _) => self.signing_keys(),
+            (Action::RotateSigningKey, _) => self.rotate_signing_key().await,
             _ => Err(nowhere()),
         }
     }

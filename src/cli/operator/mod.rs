@@ -7,6 +7,7 @@ pub(super) mod drill;
 mod follow;
 pub(super) mod key;
 pub(super) mod revoke;
+pub(super) mod signing_key;
 pub(super) mod stored;
 mod trust;
 pub(super) mod usage;

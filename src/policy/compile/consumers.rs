@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::clients;
 use super::context::Context;
 use super::names::plain_name;
 use super::plans::{self, Plans};
@@ -13,6 +14,8 @@ use crate::policy::document::{self, Document};
 use crate::policy::tree::At;
 use crate::stages::auth::Consumer;
 use crate::stages::auth::api_key::{ApiKeys, Digest, Key};
+use crate::stages::auth::claims::OWN_ISSUER;
+use crate::stages::auth::client::Clients;
 use crate::stages::rate_limit::Plan;
 use crate::state::registry::entry::{Identity, hex};
 
@@ -24,6 +27,8 @@ pub(super) struct Consumers {
     pub(super) identities: Vec<(Identity, Arc<Consumer>)>,
     /// Their API keys.
     pub(super) keys: ApiKeys,
+    /// Their clients.
+    pub(super) clients: Clients,
 }
 
 /// `consumers`; keys older than `max_key_age` are refused.
@@ -34,7 +39,8 @@ pub(super) fn compile(
     max_key_age: Option<SignedDuration>,
     at: At<'_>,
 ) -> Consumers {
-    let mut consumers = Consumers { listed: Vec::new(), identities: Vec::new(), keys: ApiKeys::new(max_key_age) };
+    let keys = ApiKeys::new(max_key_age);
+    let mut consumers = Consumers { listed: Vec::new(), identities: Vec::new(), keys, clients: Clients::default() };
     let mut known_identities = HashSet::new();
     let mut key_ids = HashSet::new();
     for (name, written) in &document.consumers {
@@ -66,8 +72,14 @@ pub(super) fn compile(
                 }
             }
         }
+        clients::compile(context, document, written, &consumer, &mut consumers.clients, at);
         consumers.listed.push(consumer);
     }
+    let of_clients = consumers.clients.values().map(|client| {
+        let identity = Identity::Issuer { issuer: OWN_ISSUER.into(), id: client.id.clone() };
+        (identity, Arc::clone(&client.consumer))
+    });
+    consumers.identities.extend(of_clients);
     if let Some(stand_ins) = context.stand_ins {
         consumers.keys = consumers.keys.redigested(|id| stand_ins.api_key(id));
     }
@@ -216,7 +228,7 @@ fn key(
     Some((digest, key))
 }
 
-fn time(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Option<Timestamp> {
+pub(super) fn time(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Option<Timestamp> {
     let time = written?.parse().ok();
     if time.is_none() {
         context

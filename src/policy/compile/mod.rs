@@ -8,6 +8,7 @@ mod apis;
 mod audit;
 mod auth;
 mod catalog;
+mod clients;
 mod consumers;
 mod context;
 mod contracts;
@@ -24,6 +25,7 @@ mod schemas;
 mod stand_ins;
 mod store;
 mod telemetry;
+mod token_service;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -83,7 +85,9 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let audit = audit::compile(context, document.audit.as_ref(), at.key("audit"));
     let (rules, store) = auth::compile(context, document, &listeners, at);
     let shared_limits = store::shared_limits(context, document.store.as_ref(), at.key("store"));
-    let apis = apis::compile(context, document, at);
+    let mut apis = apis::compile(context, document, at);
+    let of_service = (store.as_ref(), &rules.clients);
+    let token_service = token_service::compile(context, document, of_service, &mut apis, at);
     limits::memory_suffices(context, limits, &apis.routes, at.key("limits"));
     plans::admit_routes(context, &rules.directory, &apis.routes, at.key("plans"));
     let parts = (&*apis.apis, &*apis.routes);
@@ -105,6 +109,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         routes: apis.routes,
         router: apis.router,
         servers: apis.servers,
+        token_service,
         audit,
         traces,
         has_store: document.store.is_some(),

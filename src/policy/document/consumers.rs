@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::token_service::Client;
+
 /// A consumer: who holds a credential.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -17,6 +19,8 @@ pub(crate) struct Consumer {
     pub(crate) identities: Vec<Identity>,
     /// API keys of the consumer, by their digests.
     pub(crate) keys: Vec<Key>,
+    /// Clients of the token service that belong to the consumer.
+    pub(crate) clients: Vec<Client>,
 }
 
 /// An external identity: `issuer` and `id`, `certificate`, or `certificate_san`.

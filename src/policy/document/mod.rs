@@ -15,6 +15,7 @@ pub(crate) mod schema;
 mod secret;
 mod store;
 mod telemetry;
+mod token_service;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,6 +39,7 @@ pub(crate) use self::secret::Secret;
 use self::secret::secret;
 pub(crate) use self::store::{Servers, Store};
 pub(crate) use self::telemetry::{OtlpTraces, Telemetry};
+pub(crate) use self::token_service::{Client, RefreshToken, TokenService};
 use super::units::{Period, Rate, Size};
 
 /// A Bartizan policy.
@@ -74,6 +76,8 @@ pub(crate) struct Document {
     pub(crate) store: Option<Store>,
     /// How callers are authenticated.
     pub(crate) auth: Auth,
+    /// The OAuth 2.0 token service for the clients of consumers. Default: none.
+    pub(crate) token_service: Option<TokenService>,
     /// Roles: a name and its scopes.
     pub(crate) roles: BTreeMap<String, Vec<String>>,
     /// Plans: a name and its rate limits.

@@ -26,11 +26,13 @@ use self::response_body::ResponseBody;
 use crate::body::{Pieces, Source};
 use crate::chain;
 use crate::exchange::Exchange;
+use crate::policy::token_service::OwnEndpoint;
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::{PolicyTrailers, ResponseFields};
 use crate::proxy::upstream::Head;
 use crate::refusal::{Members, Reason, Refusal, Stage, X_REQUEST_ID};
+use crate::token_service::{self, Answer};
 
 /// Handles one request. Its record guard exists when this returns, so the future may be dropped without being polled.
 pub(super) fn handle(
@@ -58,8 +60,9 @@ async fn respond(
         return refuse(&Refusal::new(Stage::Request, Reason::RecordUnavailable, detail).members(members), guard);
     }
     match process(&client, &mut guard, &mut parts, source).await {
-        Ok(None) => answer_itself(guard),
-        Ok(Some((Forwarded { head, connection, pool }, prefix))) => {
+        Ok(Processed::Nothing) => answer_itself(guard),
+        Ok(Processed::Own(answer)) => answer_own(*answer, guard),
+        Ok(Processed::Forwarded(Forwarded { head, connection, pool }, prefix)) => {
             let Head { status, reason, mut fields, .. } = head;
             // The upstream's fields with these names are not forwarded.
             fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
@@ -71,14 +74,23 @@ async fn respond(
     }
 }
 
-/// Admits and forwards a request, unless it is refused. Also returns the part of the response's body that was read for
-/// its check. Returns `None` for a request to the proxy itself.
+/// What became of a request that was not refused.
+enum Processed {
+    /// It was to the proxy itself, which has nothing to say.
+    Nothing,
+    /// A part of this process answered it.
+    Own(Box<Answer>),
+    /// It was sent on. Beside the response, the part of its body that was read for its check.
+    Forwarded(Forwarded, Pieces),
+}
+
+/// Admits and forwards a request, unless it is refused.
 async fn process(
     client: &ClientConnection,
     guard: &mut RecordGuard,
     parts: &mut Parts,
     source: Source,
-) -> Result<Option<(Forwarded, Pieces)>, Refusal> {
+) -> Result<Processed, Refusal> {
     let view = Rc::clone(&guard.view);
     let in_force = &*view.in_force;
     let policy = &in_force.policy;
@@ -89,7 +101,7 @@ async fn process(
     let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, policy)?;
     guard.sample(target.trusted_peer, target.scheme);
     if target.ends_here {
-        return Ok(None);
+        return Ok(Processed::Nothing);
     }
     if let Some(forwards) = target.forwards {
         parts.headers.insert(MAX_FORWARDS, forwards.into());
@@ -100,13 +112,20 @@ async fn process(
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));
     let counter = guard.counter.clone();
     let RecordGuard { exchange, trace, .. } = &mut *guard;
-    let tick = in_force.ledger.tick(exchange.begun);
+    let tick = in_force.ledger.tick(exchange.decided());
     let request = target.request(exchange, &client.peer, &parts.uri, &parts.headers, tick);
     let admitted = chain::admit(in_force, &route, &view.tokens, &request, source, &counter, trace).await?;
+    if let Some(endpoint) = route.own {
+        // Boxed: rare; it would be part of every request's future.
+        let answering = token_service::answer(endpoint, in_force, &request, admitted, &view.tokens, trace);
+        let answered = Box::pin(answering).await;
+        // If the client's body ended early, the refusal says so.
+        return answered.map(Processed::Own).map_err(|refusal| counter.failure().unwrap_or(refusal));
+    }
 
     let forwarded = forward::forward(admitted, &target, &parts.headers, client, &route, guard).await?;
     match &route.response {
-        None => Ok(Some((forwarded, Pieces::new()))),
+        None => Ok(Processed::Forwarded(forwarded, Pieces::new())),
         Some(requirement) => {
             let headers = forwarded.head.fields.to_map();
             let checked = response_check::check(forwarded, &route, requirement, &headers, guard);
@@ -115,7 +134,7 @@ async fn process(
                 // Its trailers were not part of what was checked, and are gone.
                 forwarded.head.fields.remove(&TRAILER);
             }
-            Ok(Some((forwarded, held)))
+            Ok(Processed::Forwarded(forwarded, held))
         }
     }
 }
@@ -130,10 +149,21 @@ fn answer_itself(mut guard: Box<RecordGuard>) -> ClientResponse {
     ClientResponse { status, reason: None, fields, body: ResponseBody::local(Bytes::new(), guard) }
 }
 
+/// Returns the answer of a part of this process.
+fn answer_own(answer: Answer, mut guard: Box<RecordGuard>) -> ClientResponse {
+    let Answer { status, headers, body } = answer;
+    guard.answering(status);
+    let mut fields = ResponseFields::from(&headers);
+    fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
+    fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
+    ClientResponse { status, reason: None, fields, body: ResponseBody::local(body, guard) }
+}
+
 /// Returns the response for a refusal.
 fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> ClientResponse {
-    guard.refused(refusal);
     let (status, fields, body) = render(refusal, &mut guard);
+    guard.answering(status);
+    guard.refused(refusal);
     ClientResponse { status, reason: None, fields, body: ResponseBody::local(body, guard) }
 }
 
@@ -198,7 +228,9 @@ pub(super) fn refuse_head(
 }
 
 fn render(refusal: &Refusal, guard: &mut RecordGuard) -> (StatusCode, ResponseFields, Bytes) {
-    let (status, headers, body) = refusal.answer(&guard.exchange.id);
+    let of_oauth = guard.route.as_ref().and_then(|route| route.own).is_some_and(OwnEndpoint::is_of_oauth);
+    let id = &guard.exchange.id;
+    let (status, headers, body) = if of_oauth { refusal.oauth_answer(id) } else { refusal.answer(id) };
     let mut fields = ResponseFields::from(&headers);
     fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
     (status, fields, body)

@@ -42,13 +42,13 @@ impl Authentication {
     }
 
     /// Verifies a token by the keys of its issuer, or by introspection.
-    async fn verify(&self, text: &str, underway: &mut Underway<'_, '_>) -> Result<Known, Refusal> {
+    pub(super) async fn verify(&self, text: &str, underway: &mut Underway<'_, '_>) -> Result<Known, Refusal> {
         let now = underway.request.now();
         let token = Token::read(text);
         match &token {
             Presented::Jwt(token) => {
                 if let Some(issuer) = token.iss().and_then(|iss| self.rules.issuers.get(iss)) {
-                    let claims = issuer.verify(token, &self.key_sets, now).await?;
+                    let claims = issuer.verify(token, &self.keys, now).await?;
                     return self.known(issuer.settings(), CredentialKind::Jwt, (&claims, i64::MAX), text, underway);
                 }
             }
@@ -128,6 +128,7 @@ impl Authentication {
         // An operator may have revoked it by the digest of the whole text.
         revocation_keys.extend((named != text).then(|| RevocationKey::token(text.as_bytes())));
         revocation_keys.extend(claims.jti.as_deref().map(RevocationKey::jti));
+        revocation_keys.extend(claims.family.as_deref().map(RevocationKey::family));
         let other = claims.sub.iter().filter(|sub| **sub != claims.subject);
         revocation_keys.extend(other.map(|sub| RevocationKey::subject(&settings.name, sub)));
         revocation_keys.push(RevocationKey::subject(&settings.name, &claims.subject));

@@ -94,7 +94,7 @@ impl Authentication {
     }
 
     /// Claims a proof in the store, so that it is good on one node only.
-    async fn claim(&self, used: &UsedProof, now: Timestamp) -> Result<(), Refusal> {
+    pub(super) async fn claim(&self, used: &UsedProof, now: Timestamp) -> Result<(), Refusal> {
         let what = format!("dpop:{}", hex::encode(&used.replay_key));
         match self.registry.claim(&what, used.lifetime).await {
             Ok(true) => Ok(()),
@@ -106,7 +106,7 @@ impl Authentication {
         }
     }
 
-    fn refuse_proof(&self, error: ProofError, now: Timestamp) -> Refusal {
+    pub(super) fn refuse_proof(&self, error: ProofError, now: Timestamp) -> Refusal {
         let invalid = |detail| refuse(Reason::InvalidDpopProof, detail);
         match error {
             ProofError::Missing => invalid("send a proof of possession in the `DPoP` header"),

@@ -38,6 +38,8 @@ impl CredentialSource {
             CredentialKind::Jwt | CredentialKind::Introspected => Self::Authorization,
             CredentialKind::ApiKey => Self::KeyHeader,
             CredentialKind::Certificate => Self::Handshake,
+            // Clients of the token service are not cached.
+            CredentialKind::ClientSecret | CredentialKind::ClientAssertion => Self::Authorization,
         }
     }
 }

@@ -23,6 +23,10 @@ pub(crate) enum CredentialKind {
     ApiKey,
     /// A client certificate.
     Certificate,
+    /// The secret of a client of the token service.
+    ClientSecret,
+    /// A JWT that a client of the token service has signed (RFC 7523).
+    ClientAssertion,
 }
 
 impl CredentialKind {
@@ -33,6 +37,8 @@ impl CredentialKind {
             Self::Introspected => "introspected",
             Self::ApiKey => "api_key",
             Self::Certificate => "certificate",
+            Self::ClientSecret => "client_secret",
+            Self::ClientAssertion => "private_key_jwt",
         }
     }
 }
@@ -94,7 +100,7 @@ impl Consumer {
     }
 
     /// The scopes that its roles allow; `None`: no ceiling.
-    pub(super) fn ceiling(&self) -> Option<&[Box<str>]> {
+    pub(crate) fn ceiling(&self) -> Option<&[Box<str>]> {
         self.ceiling.as_deref()
     }
 

@@ -23,6 +23,8 @@ pub(crate) const CONSUMER_CLAIMS: [&str; 3] = ["client_id", "azp", "sub"];
 pub(crate) const USER_CLAIMS: [&str; 1] = ["sub"];
 /// Default claims for the scopes.
 pub(crate) const SCOPE_CLAIMS: [&str; 2] = ["scope", "scp"];
+/// The name of the token service among the issuers.
+pub(crate) const OWN_ISSUER: &str = "token_service";
 /// Longest `kid`, subject and `jti`, in bytes: they are kept and recorded.
 pub(super) const MAX_NAME: usize = 256;
 /// Claims that only ID tokens have (OpenID Connect Core 1.0 §3.3.2.11; FAPI 1.0 §5.2.2.1). Not `nonce`: some issuers
@@ -112,6 +114,8 @@ pub(crate) struct Claims {
     /// Roles in the token.
     pub(crate) roles: Vec<Box<str>>,
     pub(crate) jti: Option<Box<str>>,
+    /// The family of a token of the token service, if a refresh token belongs to it (`sid`).
+    pub(crate) family: Option<Box<str>>,
     /// When it was issued (`iat`), in seconds since 1970.
     pub(crate) issued: Option<i64>,
     /// What it is bound to.
@@ -171,6 +175,7 @@ impl Settings {
             scopes: scopes.unwrap_or_default(),
             roles: roles.unwrap_or_default(),
             jti: short("jti")?.filter(|jti| !jti.is_empty()),
+            family: if *self.name == *OWN_ISSUER { short("sid")? } else { None },
             issued: date(claims, "iat")?,
             confirmation: confirmation(claims.get("cnf"))?,
             times,

@@ -131,6 +131,8 @@ pub(super) fn is_failure(refusal: &Refusal) -> bool {
             | Reason::ExpiredKey
             | Reason::InvalidCertificate
             | Reason::InvalidDpopProof
+            | Reason::InvalidClient
+            | Reason::InvalidGrant
     )
 }
 

@@ -3,14 +3,12 @@
 //! The algorithm comes from the policy and never from the token (RFC 8725 §3.1). [`super::claims`] checks every claim,
 //! because the checks of jsonwebtoken are off or lax by default.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use super::claims::VerifiedBy;
 pub(crate) use super::claims::{Claims, Settings, invalid};
-use super::key_source::KeySource;
-use super::remote_key_set::{RemoteKeySet, Unavailable};
+use super::key_source::{KeySource, KeySources};
+use super::remote_key_set::Unavailable;
 use super::token::{AccessHeader, Token};
 use crate::refusal::{Reason, Refusal, Stage};
 
@@ -52,7 +50,7 @@ impl Issuer {
     pub(super) async fn verify(
         &self,
         token: &Token<'_>,
-        key_sets: &[Arc<RemoteKeySet>],
+        sources: &KeySources,
         now: Timestamp,
     ) -> Result<Claims, Refusal> {
         let AccessHeader { algorithm, kid, typed } = token.check_kind()?;
@@ -62,7 +60,7 @@ impl Issuer {
         let algorithm = algorithm
             .filter(|algorithm| self.settings.algorithms.contains(algorithm))
             .ok_or_else(|| invalid("the token is signed with an algorithm that is not accepted here"))?;
-        let keys = self.keys.for_token(key_sets, kid.as_deref(), algorithm, now).await;
+        let keys = self.keys.for_token(sources, kid.as_deref(), algorithm, now).await;
         let keys = keys.map_err(|Unavailable| {
             Refusal::new(
                 Stage::Auth,
@@ -83,6 +81,8 @@ impl Issuer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -145,7 +145,8 @@ mod tests {
         if token.iss() != Some(issuer.iss()) {
             return Err(Reason::InvalidToken);
         }
-        let claims = runtime.block_on(issuer.verify(&token, &[], now)).map_err(|refusal| refusal.reason())?;
+        let claims =
+            runtime.block_on(issuer.verify(&token, &KeySources::none(), now)).map_err(|refusal| refusal.reason())?;
         issuer.settings().check_times(&claims, now).map_err(|refusal| refusal.reason())?;
         Ok(claims)
     }

@@ -133,6 +133,11 @@ impl KeySet {
         Self { keys: vec![Arc::new(VerificationKey::secret(DecodingKey::from_secret(secret)))] }
     }
 
+    /// A set of these keys.
+    pub(super) fn of(keys: Vec<Arc<VerificationKey>>) -> Self {
+        Self { keys }
+    }
+
     /// All keys.
     pub(crate) fn keys(&self) -> &[Arc<VerificationKey>] {
         &self.keys

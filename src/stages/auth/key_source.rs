@@ -1,4 +1,4 @@
-//! Sources of an issuer's keys: fixed ones, or a key set that is fetched.
+//! Sources of an issuer's keys: fixed ones, a key set that is fetched, or those of the token service.
 
 use std::sync::Arc;
 
@@ -6,7 +6,19 @@ use jiff::Timestamp;
 use jsonwebtoken::Algorithm;
 
 use super::key_set::{KeySet, VerificationKey};
+use super::own_keys::OwnKeys;
 use super::remote_key_set::{RemoteKeySet, Unavailable};
+
+#[cfg(test)]
+impl KeySources {
+    /// No keys.
+    pub(super) fn none() -> Self {
+        let ledger = crate::state::ledger::Ledger::new(std::time::Instant::now());
+        let registry =
+            crate::state::registry::Registry::new(None, crate::state::epoch::Epoch::default(), ledger.clock());
+        Self { remote: Vec::new(), own: OwnKeys::new(Arc::new(registry)) }
+    }
+}
 
 /// Where an issuer's keys come from.
 #[derive(Debug, Clone)]
@@ -15,20 +27,33 @@ pub(crate) enum KeySource {
     Fixed(Arc<KeySet>),
     /// Over the network: the position of the set among those that the policy fetches.
     Remote(usize),
+    /// Made here, for the token service.
+    Own,
+}
+
+/// The keys that are not fixed.
+#[derive(Debug)]
+pub(super) struct KeySources {
+    /// By position in [`super::Rules::key_sets`].
+    pub(super) remote: Vec<Arc<RemoteKeySet>>,
+    pub(super) own: OwnKeys,
 }
 
 impl KeySource {
     /// The keys that may have signed a token; empty when the issuer has no such key.
-    pub(crate) async fn for_token(
+    pub(super) async fn for_token(
         &self,
-        key_sets: &[Arc<RemoteKeySet>],
+        sources: &KeySources,
         kid: Option<&str>,
         algorithm: Algorithm,
         now: Timestamp,
     ) -> Result<Vec<Arc<VerificationKey>>, Unavailable> {
         match self {
             Self::Fixed(set) => Ok(set.candidates(kid, algorithm)),
-            Self::Remote(position) => key_sets.get(*position).ok_or(Unavailable)?.for_token(kid, algorithm, now).await,
+            Self::Remote(position) => {
+                sources.remote.get(*position).ok_or(Unavailable)?.for_token(kid, algorithm, now).await
+            }
+            Self::Own => Ok(sources.own.for_token(kid, algorithm, now)),
         }
     }
 }

@@ -20,16 +20,19 @@ mod caller;
 pub(crate) mod certificate;
 pub(crate) mod claim_path;
 pub(crate) mod claims;
+pub(crate) mod client;
 mod credential;
 pub(crate) mod directory;
 pub(crate) mod dpop;
 pub(crate) mod failed_attempts;
 pub(crate) mod fetch;
+pub(crate) mod grant;
 pub(crate) mod introspection;
 pub(crate) mod jwt;
 pub(crate) mod key_location;
 pub(crate) mod key_set;
 pub(crate) mod key_source;
+mod own_keys;
 pub(crate) mod remote_key_set;
 mod rules;
 mod standing;
@@ -50,6 +53,9 @@ use self::dpop::{Dpop, Nonces, Replays};
 use self::failed_attempts::Attempt;
 use self::introspection::IntrospectionClient;
 use self::key_location::RemoteKeys;
+use self::key_set::KeySet;
+use self::key_source::KeySources;
+use self::own_keys::OwnKeys;
 use self::remote_key_set::RemoteKeySet;
 pub(crate) use self::rules::Rules;
 use crate::exchange::{ClientCertificate, Request};
@@ -80,8 +86,7 @@ pub(crate) struct Authentication {
     rules: Arc<Rules>,
     registry: Arc<Registry>,
     ledger: Arc<Ledger>,
-    /// By position in [`Rules::key_sets`].
-    key_sets: Vec<Arc<RemoteKeySet>>,
+    keys: KeySources,
     /// By position in [`Rules::introspection`].
     introspection: Vec<IntrospectionClient>,
     dpop: Dpop,
@@ -112,7 +117,7 @@ impl Authentication {
     /// Binds rules to the state of the process. Key sets that the previous policy has too are taken over.
     pub(crate) fn bind(rules: Arc<Rules>, state: State, previous: Option<&Self>) -> Self {
         let key_set = |wanted: &RemoteKeys| {
-            let known = || previous.into_iter().flat_map(|previous| &previous.key_sets);
+            let known = || previous.into_iter().flat_map(|previous| &previous.keys.remote);
             match known().find(|known| known.source() == wanted) {
                 Some(known) => Arc::clone(known),
                 None => {
@@ -122,7 +127,10 @@ impl Authentication {
             }
         };
         Self {
-            key_sets: rules.key_sets.iter().map(key_set).collect(),
+            keys: KeySources {
+                remote: rules.key_sets.iter().map(key_set).collect(),
+                own: OwnKeys::new(Arc::clone(&state.registry)),
+            },
             introspection: rules.introspection.iter().map(IntrospectionClient::new).collect(),
             dpop: Dpop::new(rules.dpop.clone(), state.replays, state.nonces),
             registry: state.registry,
@@ -143,12 +151,17 @@ impl Authentication {
 
     /// The key sets that are fetched, as [`Rules::key_sets`] lists them.
     pub(crate) fn key_sets(&self) -> &[Arc<RemoteKeySet>] {
-        &self.key_sets
+        &self.keys.remote
     }
 
     /// The key set at a position of [`Rules::key_sets`].
     pub(crate) fn key_set(&self, position: usize) -> Option<&RemoteKeySet> {
-        self.key_sets.get(position).map(|set| &**set)
+        self.keys.remote.get(position).map(|set| &**set)
+    }
+
+    /// The keys of the token service whose tokens are accepted.
+    pub(crate) fn own_keys(&self, now: Timestamp) -> KeySet {
+        self.keys.own.set(now)
     }
 
     /// The nonce that the next DPoP proof may carry (RFC 9449 §8).

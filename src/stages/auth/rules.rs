@@ -6,6 +6,7 @@ use http::header::HeaderName;
 
 use super::api_key::ApiKeys;
 use super::certificate::Trusts;
+use super::client::Clients;
 use super::directory::Directory;
 use super::dpop;
 use super::failed_attempts::Failures;
@@ -22,6 +23,8 @@ pub(crate) struct Rules {
     pub(crate) key_sets: Vec<RemoteKeys>,
     /// For tokens of other issuers, asked in this order.
     pub(crate) introspection: Vec<Introspection>,
+    /// The clients of the token service.
+    pub(crate) clients: Clients,
     /// API keys of the policy.
     pub(crate) keys: ApiKeys,
     /// The header that carries an API key.

@@ -34,7 +34,7 @@ pub(crate) struct Token<'a> {
     /// The signed part: header and payload.
     pub(super) message: &'a str,
     pub(super) signature: &'a str,
-    header: Map<String, Value>,
+    pub(super) header: Map<String, Value>,
     /// All but `iss`.
     pub(super) claims: Map<String, Value>,
     iss: Option<String>,

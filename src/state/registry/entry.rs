@@ -1,5 +1,5 @@
-//! What a store keeps: consumers made at run time, API keys, grants, suspensions, revocations. Each is a JSON object
-//! under its kind and its id.
+//! What a store keeps: consumers made at run time, API keys, grants, suspensions, revocations, and the signing keys of the
+//! token service. Each is a JSON object under its kind and its id.
 //!
 //! Data only: [`super`] and authentication decide what they mean for a request.
 
@@ -28,11 +28,14 @@ pub(crate) enum Kind {
     Suspension,
     /// Credentials that are not accepted any more.
     Revocation,
+    /// A key that signs tokens of the token service.
+    SigningKey,
 }
 
 impl Kind {
     /// All kinds. Stores are read in this order, so that a key's consumer is loaded before the key.
-    pub(crate) const ALL: [Self; 5] = [Self::Consumer, Self::Key, Self::Grant, Self::Suspension, Self::Revocation];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Consumer, Self::Key, Self::Grant, Self::Suspension, Self::Revocation, Self::SigningKey];
 
     /// The name used in stores.
     pub(crate) fn as_str(self) -> &'static str {
@@ -42,6 +45,7 @@ impl Kind {
             Self::Grant => "grant",
             Self::Suspension => "suspension",
             Self::Revocation => "revocation",
+            Self::SigningKey => "signing_key",
         }
     }
 
@@ -168,6 +172,38 @@ pub(crate) struct Revocation {
     pub(crate) created_by: Box<str>,
 }
 
+/// A key that signs tokens of the token service. All nodes sign with the newest that is active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SigningKey {
+    /// Counts the keys of a store: of two nodes that make the next key, one succeeds.
+    pub(crate) number: u64,
+    /// Its `kid`: the thumbprint of its public key (RFC 7638).
+    pub(crate) kid: Box<str>,
+    /// Its algorithm, by the name of RFC 7518.
+    pub(crate) algorithm: Box<str>,
+    /// The public key, as a JWK (RFC 7517).
+    pub(crate) public: serde_json::Value,
+    /// The private key, PKCS #8, sealed; in Base64.
+    pub(crate) sealed: Box<str>,
+    /// Which seal it was sealed with.
+    pub(crate) seal: Box<str>,
+    /// Tokens are signed with it from this instant on; it is published before.
+    pub(crate) active: Timestamp,
+    /// Its tokens have all expired by then; absent while it signs.
+    pub(crate) until: Option<Timestamp>,
+    /// When it was created.
+    pub(crate) created: Timestamp,
+    /// The operator who created it; `schedule` if none did.
+    pub(crate) created_by: Box<str>,
+}
+
+impl SigningKey {
+    /// Returns whether its tokens may still be accepted.
+    pub(crate) fn is_accepted(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
 /// When a key was last used, and from where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LastUse {
@@ -190,6 +226,8 @@ pub(crate) enum Entry {
     Suspension(Suspension),
     /// See [`Revocation`].
     Revocation(Revocation),
+    /// See [`SigningKey`].
+    SigningKey(SigningKey),
 }
 
 impl Entry {
@@ -201,6 +239,7 @@ impl Entry {
             Self::Grant(_) => Kind::Grant,
             Self::Suspension(_) => Kind::Suspension,
             Self::Revocation(_) => Kind::Revocation,
+            Self::SigningKey(_) => Kind::SigningKey,
         }
     }
 
@@ -212,6 +251,7 @@ impl Entry {
             Self::Grant(grant) => grant_id(&grant.consumer, &grant.id),
             Self::Suspension(suspension) => suspension.consumer.to_string(),
             Self::Revocation(revocation) => revocation.target.id(),
+            Self::SigningKey(key) => signing_key_id(key.number),
         }
     }
 
@@ -223,6 +263,7 @@ impl Entry {
             Self::Grant(entry) => serde_json::to_vec(entry),
             Self::Suspension(entry) => serde_json::to_vec(entry),
             Self::Revocation(entry) => serde_json::to_vec(entry),
+            Self::SigningKey(entry) => serde_json::to_vec(entry),
         };
         // Plain structs with text keys: JSON can represent all of it.
         encoded.unwrap_or_default()
@@ -236,6 +277,7 @@ impl Entry {
             Kind::Grant => Self::Grant(serde_json::from_slice(bytes)?),
             Kind::Suspension => Self::Suspension(serde_json::from_slice(bytes)?),
             Kind::Revocation => Self::Revocation(serde_json::from_slice(bytes)?),
+            Kind::SigningKey => Self::SigningKey(serde_json::from_slice(bytes)?),
         })
     }
 
@@ -245,6 +287,7 @@ impl Entry {
             Self::Grant(grant) => Some(grant.until),
             Self::Suspension(suspension) => suspension.until,
             Self::Revocation(revocation) => revocation.expires,
+            Self::SigningKey(key) => key.until,
             // Expired keys are kept, so that they can be distinguished from unknown ones.
             Self::Key(_) | Self::Consumer(_) => None,
         };
@@ -255,6 +298,11 @@ impl Entry {
 /// Returns the id a grant is stored under.
 pub(crate) fn grant_id(consumer: &str, id: &str) -> String {
     format!("{consumer}{SEPARATOR}{id}")
+}
+
+/// Returns the id a signing key is stored under: ids are in the order of numbers.
+pub(crate) fn signing_key_id(number: u64) -> String {
+    format!("{number:020}")
 }
 
 /// One change of a store.

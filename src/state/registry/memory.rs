@@ -9,13 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use ahash::RandomState;
 use jiff::Timestamp;
 
-use super::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, LastUse, Suspension, grant_id};
+use super::entry::{
+    Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, LastUse, SigningKey, Suspension, grant_id,
+    signing_key_id,
+};
 use super::revocation_key::RevocationKey;
 use super::revoked::{Coverage, Revoked};
 use super::usage::Usage;
 use crate::state::epoch::Epoch;
 
-/// Consumers, keys, grants and suspensions.
+/// Consumers, keys, grants, suspensions and signing keys.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     pub(super) consumers: BTreeMap<Box<str>, Arc<Consumer>>,
@@ -30,6 +33,8 @@ pub(super) struct Entries {
     /// Ids of each consumer's grants.
     granted: HashMap<Box<str>, Vec<String>>,
     pub(super) suspensions: BTreeMap<Box<str>, Arc<Suspension>>,
+    /// By id, which is in the order of their numbers.
+    pub(super) signing_keys: BTreeMap<String, Arc<SigningKey>>,
 }
 
 impl Entries {
@@ -58,6 +63,10 @@ impl Entries {
             Entry::Suspension(suspension) => {
                 self.suspensions.insert(suspension.consumer.clone(), Arc::new(suspension));
             }
+            Entry::SigningKey(key) => {
+                let key = Arc::new(key);
+                self.signing_keys.insert(signing_key_id(key.number), key);
+            }
             Entry::Revocation(_) => {}
         }
     }
@@ -68,7 +77,8 @@ impl Entries {
         let keys = self.keys.values().map(|one| Entry::Key(Key::clone(one)));
         let grants = self.grants.values().map(|one| Entry::Grant(Grant::clone(one)));
         let suspensions = self.suspensions.values().map(|one| Entry::Suspension(Suspension::clone(one)));
-        let all = consumers.chain(keys).chain(grants).chain(suspensions);
+        let signing_keys = self.signing_keys.values().map(|one| Entry::SigningKey(SigningKey::clone(one)));
+        let all = consumers.chain(keys).chain(grants).chain(suspensions).chain(signing_keys);
         all.map(|entry| ((entry.kind(), entry.id()), entry)).collect()
     }
 
@@ -101,6 +111,7 @@ impl Entries {
                 }
             }
             Kind::Suspension => drop(self.suspensions.remove(id)),
+            Kind::SigningKey => drop(self.signing_keys.remove(id)),
             Kind::Revocation => {}
         }
     }
@@ -234,7 +245,7 @@ impl Memory {
             Change::Remove(kind, id) => self.with_entries(|entries| entries.remove(kind, &id)),
             Change::RemoveIf(_) => {}
         }
-        if matches!(kind, Kind::Consumer | Kind::Key) {
+        if matches!(kind, Kind::Consumer | Kind::Key | Kind::SigningKey) {
             // After the change, so that callers cached before it are looked up again.
             self.epoch.advance();
         }

@@ -1,19 +1,21 @@
 //! State that operators change at run time and that must not be lost: consumers, API keys, grants, suspensions,
 //! revocations.
 //!
-//! - `entry`: what is kept; `revocation_key`: what a revocation names, and how it is recognised on a request; `digest`;
+//! - `entry`: what is kept; `family`: what is kept of refresh tokens, and read when one is used; `revocation_key`: what a
+//!   revocation names, and how it is recognised on a request; `digest`;
 //! - `memory`, `revoked`, `usage`: the working set, which requests consult; `pending_load`, `since`: how it is read anew;
 //! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes), with `store_config`,
 //!   `store_error` and `health`;
 //! - `single_use`: what only one request on one node may use, such as a DPoP proof.
 //!
-//! Requests never wait for a store, except to claim a single-use value. A change is first written to the store and then
+//! Requests never wait for a store, except to claim a single-use value or to use a refresh token. A change is first written to the store and then
 //! put in force; it is in force on this node when [`Registry::change`] returns. A registry outlives policies: a reload
 //! that names the same store keeps the same registry.
 
 mod digest;
 mod embedded;
 pub(crate) mod entry;
+mod family;
 mod health;
 mod memory;
 mod pending_load;
@@ -36,7 +38,8 @@ use tokio::sync::oneshot;
 
 use self::embedded::Embedded;
 pub(crate) use self::embedded::StoreFolder;
-use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, Suspension};
+use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, SigningKey, Suspension};
+pub(crate) use self::family::Family;
 pub(crate) use self::health::Health;
 pub(crate) use self::memory::ConsumerState;
 use self::memory::Memory;
@@ -192,7 +195,8 @@ impl Registry {
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         self.memory.revoked.sweep(now);
         let Some(store) = self.store.get() else { return Ok(()) };
-        for kind in [Kind::Grant, Kind::Suspension, Kind::Revocation] {
+        store.sweep_families(now).await?;
+        for kind in [Kind::Grant, Kind::Suspension, Kind::Revocation, Kind::SigningKey] {
             let mut after = None;
             loop {
                 let page = store.page(kind, after.take(), PAGE).await?;
@@ -218,12 +222,7 @@ impl Registry {
 
     /// Makes all changes if `holds` returns true once no other change is being made on this node.
     pub(crate) async fn change_if(&self, holds: impl FnOnce() -> bool, changes: Vec<Change>) -> Result<(), StoreError> {
-        let Some(store) = self.store.get() else {
-            return Err(match self.config {
-                None => StoreError::None,
-                Some(_) => StoreError::Unreachable("it is not open yet".to_owned()),
-            });
-        };
+        let store = self.opened()?;
         let _one_at_a_time = self.changing.lock().await;
         if !holds() {
             return Err(StoreError::Exists);
@@ -320,6 +319,11 @@ impl Registry {
         self.memory.entries().suspensions.get(consumer).cloned()
     }
 
+    /// All signing keys, by number.
+    pub(crate) fn signing_keys(&self) -> Vec<Arc<SigningKey>> {
+        self.memory.entries().signing_keys.values().cloned().collect()
+    }
+
     /// Returns the number of entries of each kind; expired ones count until they are swept.
     pub(crate) fn counts(&self) -> [(Kind, usize); Kind::ALL.len()] {
         let entries = self.memory.entries();
@@ -330,6 +334,7 @@ impl Registry {
                 Kind::Grant => entries.grants.len(),
                 Kind::Suspension => entries.suspensions.len(),
                 Kind::Revocation => self.memory.revoked.len(),
+                Kind::SigningKey => entries.signing_keys.len(),
             };
             (kind, count)
         })
@@ -346,6 +351,29 @@ impl Registry {
             // The store is known to be unreachable, so fail without waiting.
             (Some(Store::Redis(_)), _) => Err(StoreError::Unreachable("it is unavailable".to_owned())),
         }
+    }
+
+    /// Returns a family of refresh tokens from the store.
+    pub(crate) async fn family(&self, id: &str) -> Result<Option<Family>, StoreError> {
+        self.opened()?.family(id).await
+    }
+
+    /// Stores a family in place of `before`; returns false, with nothing changed, if another is there. It is stored when this
+    /// returns.
+    pub(crate) async fn swap_family(
+        &self,
+        before: Option<Family>,
+        after: Family,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.opened()?.swap_family(before, after, now).await
+    }
+
+    fn opened(&self) -> Result<&Store, StoreError> {
+        self.store.get().ok_or_else(|| match self.config {
+            None => StoreError::None,
+            Some(_) => StoreError::Unreachable("it is not open yet".to_owned()),
+        })
     }
 
     /// What is counted in the store, if there is one.

@@ -23,6 +23,7 @@ pub(super) struct Kept {
     pub(super) revocations: usize,
     pub(super) suspensions: usize,
     pub(super) consumers: usize,
+    pub(super) signing_keys: usize,
     /// Keys, grants and consumers that were removed before, and that the store has again.
     pub(super) ignored: usize,
 }
@@ -87,6 +88,8 @@ impl<'a> PendingLoad<'a> {
             let count = match kind {
                 Kind::Suspension => &mut kept.suspensions,
                 Kind::Consumer => &mut kept.consumers,
+                // Tokens that were signed with it are in use: nobody gains by refusing them.
+                Kind::SigningKey => &mut kept.signing_keys,
                 Kind::Key | Kind::Grant | Kind::Revocation => continue,
             };
             if !since.has_changed(kind, &id) {

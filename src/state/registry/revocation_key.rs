@@ -32,6 +32,8 @@ pub(crate) enum RevocationTarget {
     Certificate(#[serde(with = "hex")] Digest),
     /// Tokens of an issuer.
     Issuer(Box<str>),
+    /// The tokens of one grant of the token service: its refresh tokens, and the access tokens they gave (`sid`).
+    Family(Box<str>),
     /// Every credential.
     All,
 }
@@ -48,10 +50,11 @@ enum TargetKind {
     Certificate,
     Issuer,
     All,
+    Family,
 }
 
 /// How many kinds of revocation keys there are.
-pub(super) const KINDS: usize = 8;
+pub(super) const KINDS: usize = 9;
 
 /// Something that can be revoked, in 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -140,6 +143,11 @@ impl RevocationKey {
         Self::new(TargetKind::Issuer, &[name.as_bytes()])
     }
 
+    /// The key of a family of tokens.
+    pub(crate) fn family(id: &str) -> Self {
+        Self::new(TargetKind::Family, &[id.as_bytes()])
+    }
+
     /// The key that revokes everything.
     pub(crate) fn all() -> Self {
         Self::new(TargetKind::All, &[])
@@ -157,6 +165,7 @@ impl RevocationTarget {
             Self::Key(id) => RevocationKey::key(id),
             Self::Certificate(thumbprint) => RevocationKey::certificate(thumbprint),
             Self::Issuer(name) => RevocationKey::issuer(name),
+            Self::Family(id) => RevocationKey::family(id),
             Self::All => RevocationKey::all(),
         }
     }

@@ -1,7 +1,10 @@
 //! The one interface of both stores: a folder of this machine, or Redis for many nodes.
 
+use jiff::Timestamp;
+
 use super::embedded::Embedded;
 use super::entry::{Change, Entry, Kind, LastUse};
+use super::family::Family;
 use super::redis::Redis;
 use super::store_error::StoreError;
 
@@ -44,6 +47,44 @@ impl Store {
                 blocking(move || store.get(kind, &id)).await
             }
             Self::Redis(store) => store.get(kind, id).await,
+        }
+    }
+
+    /// Returns one family of refresh tokens.
+    pub(super) async fn family(&self, id: &str) -> Result<Option<Family>, StoreError> {
+        match self {
+            Self::Embedded(store) => {
+                let (store, id) = (store.clone(), id.to_owned());
+                blocking(move || store.family(&id)).await
+            }
+            Self::Redis(store) => store.families().get(id).await,
+        }
+    }
+
+    /// Stores a family in place of `before`; returns false, with nothing changed, if another is there.
+    pub(super) async fn swap_family(
+        &self,
+        before: Option<Family>,
+        after: Family,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        match self {
+            Self::Embedded(store) => {
+                let store = store.clone();
+                blocking(move || store.swap_family(before.as_ref(), &after)).await
+            }
+            Self::Redis(store) => store.families().swap(before.as_ref(), &after, now).await,
+        }
+    }
+
+    /// Removes the families that have ended; Redis does so by itself.
+    pub(super) async fn sweep_families(&self, now: Timestamp) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(store) => {
+                let store = store.clone();
+                blocking(move || store.sweep_families(now)).await
+            }
+            Self::Redis(_) => Ok(()),
         }
     }
 

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["main", "lib"],
     &["cli"],
     &["daemon"],
-    &["admin", "rehearsal", "proxy"],
+    &["admin", "rehearsal", "proxy", "token_service"],
     &["chain"],
     &["runtime"],
     &["policy"],

@@ -59,6 +59,7 @@ pub(super) fn compile(
         request: request?,
         response,
         reporting: if reports { mode.with(Stage::Response) } else { mode },
+        own: None,
     })
 }
 

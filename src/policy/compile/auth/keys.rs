@@ -29,10 +29,10 @@ const LONG_STALE_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 const PEM: &str = "-----BEGIN ";
 
 /// A secret with less entropy than this is refused, however long it is, in bits.
-const MIN_ENTROPY: f64 = 96.0;
+pub(in crate::policy::compile) const MIN_ENTROPY: f64 = 96.0;
 
 /// The keys of one issuer.
-pub(super) enum Keys {
+pub(in crate::policy::compile) enum Keys {
     /// Those of a file or a secret.
     Fixed(Arc<KeySet>),
     /// Those to fetch.
@@ -87,7 +87,7 @@ fn shared_secret(
 }
 
 /// Upper bound of a secret's entropy in bits: as if each byte were chosen at random from those that occur in it.
-fn max_entropy(secret: &[u8]) -> f64 {
+pub(in crate::policy::compile) fn max_entropy(secret: &[u8]) -> f64 {
     let mut different = secret.to_vec();
     different.sort_unstable();
     different.dedup();
@@ -146,7 +146,7 @@ pub(super) fn safe_url(context: &mut Context<'_>, text: &str, at: At<'_>) -> Opt
     }
 }
 
-fn jwks_file(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<Keys> {
+pub(in crate::policy::compile) fn jwks_file(context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<Keys> {
     let text = context.read(at, path)?;
     if text.text.contains(PEM) {
         context

@@ -4,7 +4,7 @@
 mod claims;
 mod introspection;
 mod issuers;
-mod keys;
+pub(super) mod keys;
 
 use http::header::{self, HeaderName};
 use jiff::SignedDuration;
@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use super::consumers::{self, Consumers};
 use super::context::Context;
 use super::names::check_scopes;
-use super::{plans, store};
+use super::{plans, store, token_service};
 use crate::policy::Listener;
 use crate::policy::document::{self, Document};
 use crate::policy::tree::At;
@@ -51,7 +51,8 @@ pub(super) fn compile(
     }
     let plans = plans::compile(context, document, at.key("plans"));
     let auth = at.key("auth");
-    let (issuers, key_sets) = issuers::compile(context, document, &plans, auth.key("issuers"));
+    let (mut issuers, key_sets) = issuers::compile(context, document, &plans, auth.key("issuers"));
+    issuers.extend(token_service::issuer(context, document, at));
     let introspection = introspection::compile(context, document, &plans, auth.key("introspection"));
     let key_header = key_header(context, document, at);
     let max_key_age = document.auth.api_keys.max_key_age;
@@ -60,7 +61,7 @@ pub(super) fn compile(
     let failures = failures(context, document.auth.failed_attempts, auth.key("failed_attempts"));
     let (store, serve_stale) = store::compile(context, document.store.as_ref(), at.key("store"));
     let consumers = consumers::compile(context, document, &plans, max_key_age, at.key("consumers"));
-    let Consumers { listed, identities, keys } = consumers;
+    let Consumers { listed, identities, keys, clients } = consumers;
     let roles = document.roles.iter().map(|(role, scopes)| (Box::from(role.as_str()), boxed(scopes))).collect();
     let trusts = listeners
         .iter()
@@ -69,6 +70,7 @@ pub(super) fn compile(
         issuers: issuers.into_iter().map(|issuer| (issuer.iss().into(), issuer)).collect(),
         key_sets,
         introspection,
+        clients,
         keys,
         key_header,
         directory: Directory::new(identities, listed, roles, plans),

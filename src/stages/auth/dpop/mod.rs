@@ -95,6 +95,25 @@ impl Dpop {
     ///
     /// A valid proof is remembered on this node and cannot be used again. The caller claims it on the other nodes.
     pub(crate) fn check(&self, request: &Request<'_>, bound: BoundToken<'_>) -> Result<UsedProof, ProofError> {
+        self.verify(request, Some(bound)).map(|(used, _)| used)
+    }
+
+    /// The same for a request for a token (RFC 9449 §5): there is none yet. Also returns the thumbprint of the key that the
+    /// token is to be bound to.
+    pub(super) fn check_unbound(&self, request: &Request<'_>) -> Result<(UsedProof, String), ProofError> {
+        self.verify(request, None)
+    }
+
+    /// Remembers an id of its owner until it has expired, so that it is used once; the same for a JWT of a client.
+    pub(super) fn claim_id(&self, owner: &str, id: &str, until: i64, now: Timestamp) -> Result<UsedProof, ProofError> {
+        let (replay_key, now) = (replay_key(owner, id), now.as_second());
+        self.replays.claim(owner, replay_key, until, now)?;
+        // A node whose clock is behind accepts it for longer, by at most the clock skew.
+        let left = until.saturating_sub(now).saturating_add(1).saturating_add(self.settings.skew);
+        Ok(UsedProof { replay_key, lifetime: Duration::from_secs(u64::try_from(left).unwrap_or(1)) })
+    }
+
+    fn verify(&self, request: &Request<'_>, bound: Option<BoundToken<'_>>) -> Result<(UsedProof, String), ProofError> {
         let now = request.now();
         let mut proofs = request.headers.get_all(DPOP).iter();
         let value = match (proofs.next(), proofs.next()) {
@@ -107,9 +126,9 @@ impl Dpop {
         let (key, thumbprint) = proof.key(algorithm)?;
         let jti = proof.claim("jti").filter(|jti| !jti.is_empty() && jti.len() <= MAX_JTI);
         let jti = jti.ok_or(ProofError::Invalid("the DPoP proof's `jti` is not a string of 1 to 256 bytes"))?;
-        proof.is_for(request, bound.token)?;
+        proof.is_for(request, bound.map(|bound| bound.token))?;
         // Before the signature, so that nobody can make us verify with a large key of their choice.
-        if !bool::from(thumbprint.as_bytes().ct_eq(bound.jkt.as_bytes())) {
+        if bound.is_some_and(|bound| !bool::from(thumbprint.as_bytes().ct_eq(bound.jkt.as_bytes()))) {
             return invalid("the DPoP proof is signed with a different key than the token is bound to (`cnf.jkt`)");
         }
         let until = self.until(&proof, now)?;
@@ -117,11 +136,8 @@ impl Dpop {
         if !jsonwebtoken::crypto::verify(proof.signature, proof.message.as_bytes(), &key, algorithm).unwrap_or(false) {
             return invalid("the DPoP proof's signature is invalid");
         }
-        let (replay_key, now) = (replay_key(bound.jkt, jti), now.as_second());
-        self.replays.claim(bound.jkt, replay_key, until, now)?;
-        // A node whose clock is behind accepts it for longer, by at most the clock skew.
-        let left = until.saturating_sub(now).saturating_add(1).saturating_add(self.settings.skew);
-        Ok(UsedProof { replay_key, lifetime: Duration::from_secs(u64::try_from(left).unwrap_or(1)) })
+        let used = self.claim_id(&thumbprint, jti, until, now)?;
+        Ok((used, thumbprint))
     }
 
     /// Returns the proof's algorithm, if it is accepted (RFC 9449 §4.3, rules 4 and 5).

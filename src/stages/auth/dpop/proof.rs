@@ -60,8 +60,8 @@ impl<'a> Proof<'a> {
         ))
     }
 
-    /// Checks that the proof was made for this request and this token (RFC 9449 §4.3, rules 8, 9 and 12).
-    pub(super) fn is_for(&self, request: &Request<'_>, token: &[u8]) -> Result<(), ProofError> {
+    /// Checks that the proof was made for this request and this token, if there is one (RFC 9449 §4.3, rules 8, 9 and 12).
+    pub(super) fn is_for(&self, request: &Request<'_>, token: Option<&[u8]>) -> Result<(), ProofError> {
         // RFC 9110 §9.1: methods are case-sensitive.
         if self.claim("htm") != Some(request.method()) {
             return invalid("the DPoP proof's `htm` is not the method of this request");
@@ -70,6 +70,7 @@ impl<'a> Proof<'a> {
         if stated.is_none() || stated != Target::new(request.scheme, request.authority, request.received_path) {
             return invalid("the DPoP proof's `htu` is not the URI of this request, without query and fragment");
         }
+        let Some(token) = token else { return Ok(()) };
         let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, token));
         if self.claim("ath") != Some(hash.as_str()) {
             return invalid("the DPoP proof's `ath` is not the SHA-256 of the token, in base64url");

@@ -5,6 +5,7 @@
 //! redb refuses every write after one that failed, such as on a full disk. So a failed write opens the file again and
 //! is tried once more; while that fails, the store is unwritable, and the next change tries again.
 
+mod families;
 mod folder;
 
 use std::sync::atomic::AtomicU8;
@@ -200,6 +201,7 @@ impl Embedded {
 
 fn make_tables(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
+    transaction.open_table(families::FAMILIES)?;
     for kind in Kind::ALL {
         transaction.open_table(table(kind))?;
     }

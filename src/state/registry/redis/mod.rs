@@ -5,6 +5,7 @@
 //!
 //! All names begin with the policy's prefix in braces, so that a cluster keeps them in one slot ([`key_names`]).
 
+mod families;
 mod follower;
 mod key_names;
 mod retry_log;
@@ -17,6 +18,7 @@ use redis::{RedisError, Script, cmd};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
+pub(super) use self::families::Families;
 use self::follower::Follower;
 use self::key_names::KeyNames;
 use self::stream::{KEPT, Position, decode, failed, read_uses};
@@ -81,6 +83,7 @@ pub(super) struct Redis {
     position: watch::Receiver<Option<Position>>,
     follower: JoinHandle<()>,
     claims: SingleUse,
+    families: Families,
 }
 
 impl Drop for Redis {
@@ -106,12 +109,18 @@ impl Redis {
         let follower = Follower::new(client.clone(), names.clone(), deadlines, memory, health, sender);
         let follower = tokio::spawn(follower.run());
         let claims = SingleUse::new(client.clone(), names.of("claim:"), deadlines);
-        Ok(Self { client, names, deadlines, connection: Mutex::default(), position, follower, claims })
+        let families = Families::new(client.clone(), names.of("family:"), deadlines);
+        Ok(Self { client, names, deadlines, connection: Mutex::default(), position, follower, claims, families })
     }
 
     /// Returns the single-use values that nodes share.
     pub(super) fn claims(&self) -> &SingleUse {
         &self.claims
+    }
+
+    /// Returns the families of refresh tokens.
+    pub(super) fn families(&self) -> &Families {
+        &self.families
     }
 
     /// Waits until everything has been read once.

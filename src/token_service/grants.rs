@@ -1,0 +1,156 @@
+//! The kinds of grants: `client_credentials` (RFC 6749 §4.4), `refresh_token` (§6), token exchange (RFC 8693).
+
+use serde_json::{Value, json};
+
+use super::access_token::{self, Contents, TOKEN_TYPE};
+use super::form::Form;
+use super::{Answer, Service, malformed, private, refresh, refuse};
+use crate::chain::Trace;
+use crate::refusal::{Reason, Refusal};
+use crate::stages::auth::claims::Confirmation;
+use crate::stages::auth::client::KnownClient;
+
+/// RFC 8693 §2.1.
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// Types of subject tokens: access tokens are JWTs here (RFC 8693 §3).
+const SUBJECT_TYPES: [&str; 2] = [TOKEN_TYPE, "urn:ietf:params:oauth:token-type:jwt"];
+
+/// All kinds, as metadata lists them.
+pub(super) fn kinds(service: &crate::policy::token_service::TokenService) -> Vec<&'static str> {
+    let refresh = service.refresh.map(|_| "refresh_token");
+    ["client_credentials"].into_iter().chain(refresh).chain([EXCHANGE]).collect()
+}
+
+/// Answers a request for a token.
+pub(super) async fn give(
+    service: &Service<'_>,
+    client: &KnownClient<'_>,
+    form: &Form,
+    trace: &mut Trace,
+) -> Result<Box<Answer>, Refusal> {
+    let kind = form.need("grant_type")?;
+    if !matches!(kind, "client_credentials" | "refresh_token" | EXCHANGE) {
+        return Err(refuse(Reason::UnsupportedGrantType, "this grant type is not supported here"));
+    }
+    let auth = &service.in_force.auth;
+    let key = auth.proven_key(service.request).await?;
+    if client.client.dpop && key.is_none() {
+        return Err(malformed("the tokens of this client are bound to a key; send a proof in the `DPoP` header"));
+    }
+    let confirmation = Confirmation { certificate: client.certificate, key };
+    let (scopes, response) = match kind {
+        "client_credentials" => client_credentials(service, client, form, &confirmation).await?,
+        "refresh_token" => refresh::refresh(service, client, form, &confirmation).await?,
+        _ => exchange(service, client, form, &confirmation).await?,
+    };
+    trace.caller = Some(client.caller(auth, scopes));
+    Ok(private(&response))
+}
+
+async fn client_credentials(
+    service: &Service<'_>,
+    client: &KnownClient<'_>,
+    form: &Form,
+    confirmation: &Confirmation,
+) -> Result<(Vec<Box<str>>, Value), Refusal> {
+    let scopes = scopes(form, service.ceiling(client))?;
+    let audience = audience(form, &service.config.audience)?;
+    let begun = match service.config.refresh {
+        None => None,
+        Some(settings) => Some(refresh::begin(service, settings, client, (&scopes, &audience), confirmation).await?),
+    };
+    let mut response = access_token::response(
+        service,
+        &Contents {
+            client: &client.client.id,
+            subject: &client.client.id,
+            scopes: &scopes,
+            audience: &audience,
+            confirmation,
+            family: begun.as_ref().map(|(family, _)| &**family),
+            no_longer_than: None,
+            acts: false,
+        },
+    )?;
+    if let Some((_, token)) = begun {
+        response.insert("refresh_token".to_owned(), json!(token));
+    }
+    Ok((scopes, Value::Object(response)))
+}
+
+async fn exchange(
+    service: &Service<'_>,
+    client: &KnownClient<'_>,
+    form: &Form,
+    confirmation: &Confirmation,
+) -> Result<(Vec<Box<str>>, Value), Refusal> {
+    let issuers = &client.client.exchange;
+    if issuers.is_empty() {
+        return Err(refuse(Reason::UnauthorizedClient, "this client may not exchange tokens; ask the API's owner"));
+    }
+    let (token, of_type) = (form.need("subject_token")?, form.need("subject_token_type")?);
+    if !SUBJECT_TYPES.contains(&of_type) {
+        return Err(malformed("`subject_token_type` is not that of an access token or a JWT"));
+    }
+    if form.get("requested_token_type").is_some_and(|wanted| !SUBJECT_TYPES.contains(&wanted)) {
+        return Err(malformed("`requested_token_type` is not that of an access token"));
+    }
+    if form.get("actor_token").is_some() {
+        return Err(malformed("`actor_token` is not supported: the actor is the client"));
+    }
+    let auth = &service.in_force.auth;
+    let key = confirmation.key.as_deref();
+    let subject = auth.subject(token, issuers, key, service.request, service.tokens).await?;
+    // Never more than the token has, nor than the client may have.
+    let ceiling = service.ceiling(client);
+    let both: Vec<_> = subject.caller.granted().iter().filter(|scope| ceiling.contains(scope)).cloned().collect();
+    let scopes = scopes(form, &both)?;
+    let audience = audience(form, &service.config.audience)?;
+    let mut response = access_token::response(
+        service,
+        &Contents {
+            client: &client.client.id,
+            subject: subject.caller.user().unwrap_or(subject.caller.consumer()),
+            scopes: &scopes,
+            audience: &audience,
+            confirmation,
+            family: None,
+            no_longer_than: Some(subject.expires),
+            acts: true,
+        },
+    )?;
+    response.insert("issued_token_type".to_owned(), json!(TOKEN_TYPE));
+    Ok((scopes, Value::Object(response)))
+}
+
+/// The scopes that are asked for, within these; all of them, if none are asked for (RFC 6749 §3.3).
+pub(super) fn scopes(form: &Form, within: &[Box<str>]) -> Result<Vec<Box<str>>, Refusal> {
+    let Some(asked) = form.get("scope") else {
+        let mut all = within.to_vec();
+        all.sort_unstable();
+        all.dedup();
+        return Ok(all);
+    };
+    let mut scopes: Vec<Box<str>> = Vec::new();
+    for scope in asked.split(' ').filter(|scope| !scope.is_empty()) {
+        let Some(scope) = within.iter().find(|known| ***known == *scope) else {
+            return Err(refuse(Reason::InvalidScope, "a scope is unknown, or beyond what this client may have"));
+        };
+        if !scopes.contains(scope) {
+            scopes.push(scope.clone());
+        }
+    }
+    scopes.sort_unstable();
+    Ok(scopes)
+}
+
+/// The audiences that are asked for, within these; all of them, if none are asked for (RFC 8707 §2).
+fn audience(form: &Form, within: &[Box<str>]) -> Result<Vec<Box<str>>, Refusal> {
+    let mut asked = form.all("resource").chain(form.all("audience")).peekable();
+    if asked.peek().is_none() {
+        return Ok(within.to_vec());
+    }
+    let found = asked.map(|name| within.iter().find(|known| ***known == *name).cloned());
+    let found: Option<Vec<_>> = found.collect();
+    found.ok_or_else(|| refuse(Reason::InvalidTarget, "no tokens are given for this audience"))
+}

@@ -1,0 +1,34 @@
+//! What the service says of itself (RFC 8414).
+
+use serde_json::{Value, json};
+
+use super::grants;
+use crate::policy::token_service::{OwnEndpoint, TokenService};
+
+/// How clients may authenticate (RFC 8414 §2, RFC 8705 §2.2).
+const METHODS: [&str; 4] =
+    ["client_secret_basic", "client_secret_post", "private_key_jwt", "self_signed_tls_client_auth"];
+/// Algorithms of assertions and proofs.
+const ALGORITHMS: [&str; 8] = ["ES256", "ES384", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384"];
+
+/// The document.
+pub(super) fn of(config: &TokenService) -> Value {
+    let methods: Vec<_> = METHODS.into_iter().filter(|name| config.has_certificates || !name.contains("tls")).collect();
+    json!({
+        "issuer": config.issuer,
+        "token_endpoint": config.url(OwnEndpoint::Token),
+        "revocation_endpoint": config.url(OwnEndpoint::Revoke),
+        "introspection_endpoint": config.url(OwnEndpoint::Introspect),
+        "jwks_uri": config.url(OwnEndpoint::Keys),
+        "grant_types_supported": grants::kinds(config),
+        "response_types_supported": [],
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+        "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+        "introspection_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+        "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256", "RS256"],
+        "tls_client_certificate_bound_access_tokens": config.has_certificates,
+    })
+}
