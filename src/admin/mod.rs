@@ -35,7 +35,6 @@ pub(crate) mod store_content;
 mod view;
 
 use std::cell::RefCell;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +57,7 @@ use self::endpoints::Page;
 use self::live_records::AnswerBody;
 use self::metrics_format::MetricsFormat;
 use self::operations::{Completed, Operation};
-use self::operator_record::{Answered, ChangeRecord, OperatorRequest};
+use self::operator_record::{Answered, ChangeRecord, HERE, OperatorRequest};
 pub(crate) use self::signing_key_record::record_signing_key;
 use crate::audit::{AuditConfig, Change, Recorder, SinkConfig, Trail};
 use crate::exchange::{Exchange, Peer};
@@ -83,8 +82,6 @@ const STRANGER_WAIT: Duration = Duration::from_secs(10);
 const OPERATORS: &str = "/v1/";
 /// `event.action` of a reload.
 const RELOAD: &str = "policy_reload";
-/// The client address in the record for a Unix socket, a signal or the command line: this machine.
-const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A command to the daemon.
 pub(crate) enum Command {

@@ -1,11 +1,15 @@
 //! The audit record of an operator's request: one for every request that needs a right, allowed or refused.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use http::{Method, StatusCode};
 
 use crate::audit::{Change, Outcome, Record, Recorder};
 use crate::exchange::{Exchange, Peer};
 use crate::refusal::{Refusal, Stage};
 
+/// The client address in the record for a Unix socket, a signal, a schedule or the command line: this machine.
+pub(super) const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// `event.action` of a request that changes nothing.
 const READ: &str = "admin_read";
 /// `event.action` of a change that was refused.

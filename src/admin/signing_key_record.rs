@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::HERE;
-use super::operator_record::{Answered, ChangeRecord, OperatorRequest};
+use super::operator_record::{Answered, ChangeRecord, HERE, OperatorRequest};
 use crate::audit::{Change, Recorder};
 use crate::exchange::{Exchange, Peer};
 use crate::runtime::InForce;

@@ -65,7 +65,8 @@ fn summary(policy: &Policy) -> String {
             .collect();
         let width = routes.iter().map(|route| route.name().len()).max().unwrap_or_default();
         let servers: Vec<&str> = api.upstream().servers().iter().map(|server| &*server.name).collect();
-        text.push_str(&format!("\n{} → {}\n", api.name(), servers.join(", ")));
+        let to = if servers.is_empty() { "this proxy".to_owned() } else { servers.join(", ") };
+        text.push_str(&format!("\n{} → {to}\n", api.name()));
         for route in routes {
             text.push_str(&format!("  {:width$}  {}\n", route.name(), who(route)));
         }

@@ -238,6 +238,11 @@ impl Explained {
         servers.unwrap_or_default().iter().map(|server| server.name.to_string()).collect()
     }
 
+    /// Whether a part of this process answers it.
+    fn is_own(&self) -> bool {
+        self.trace.route.as_ref().is_some_and(|route| route.own.is_some())
+    }
+
     fn text(&self) -> String {
         let mut text = format!("{} {}\n", self.trace.method, self.trace.target);
         for step in self.trace.steps(self.at) {
@@ -261,6 +266,9 @@ impl Explained {
                 }
             }
             None if self.trace.ends_here() => text.push_str("→ 204: the proxy itself answers, and asks no upstream\n"),
+            None if self.is_own() => {
+                text.push_str("→ answered by the token service, which checks the client and the grant\n");
+            }
             None => {
                 let headers = self.trace.identity_headers();
                 let with = if headers.is_empty() { "" } else { ", with" };
@@ -307,6 +315,7 @@ impl Explained {
                 say("members", serde_json::to_value(refusal.own_members()).unwrap_or_default());
             }
             None if self.trace.ends_here() => say("status", json!(204)),
+            None if self.is_own() => say("answered_by", json!("token_service")),
             None => {
                 let headers: Map<String, Value> =
                     trace.identity_headers().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();

@@ -14,6 +14,7 @@ mod json_file;
 mod json_place;
 mod load;
 pub(crate) mod openapi;
+mod reporting;
 pub(crate) mod router;
 pub(crate) mod share;
 pub(crate) mod source;
@@ -38,6 +39,7 @@ use rustls::{ClientConfig, ServerConfig};
 use secrecy::SecretString;
 
 use self::header_rules::HeaderRules;
+pub(crate) use self::reporting::Reporting;
 use self::router::{Found, Router};
 use self::token_service::{OwnEndpoint, TokenService};
 pub(crate) use self::tree::At;
@@ -244,32 +246,6 @@ pub(crate) struct Server {
     pub(crate) connect_timeout: Duration,
     /// Longest pause between two bytes of a body.
     pub(crate) idle_timeout: Duration,
-}
-
-/// The stages that only report: their refusals are recorded, and the request continues.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reporting(u8);
-
-impl Reporting {
-    /// Adds a stage.
-    pub(crate) fn with(self, stage: Stage) -> Self {
-        Self(self.0 | 1 << stage as u8)
-    }
-
-    /// Removes a stage.
-    pub(crate) fn without(self, stage: Stage) -> Self {
-        Self(self.0 & !(1 << stage as u8))
-    }
-
-    /// Whether this stage only reports.
-    pub(crate) fn contains(self, stage: Stage) -> bool {
-        self.0 & 1 << stage as u8 != 0
-    }
-
-    /// Whether any stage only reports.
-    pub(crate) fn any(self) -> bool {
-        self.0 != 0
-    }
 }
 
 /// Who may call a route.

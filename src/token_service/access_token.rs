@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Service, unavailable};
+use super::service::{Service, unavailable};
 use crate::refusal::Refusal;
 use crate::stages::auth::claims::Confirmation;
 use base64::Engine;

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::form::{Form, decoded};
-use super::{malformed, refuse};
+use super::service::{malformed, refuse};
 use crate::refusal::{Reason, Refusal};
 use crate::stages::auth::client::Presented;
 

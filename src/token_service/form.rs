@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
 use percent_encoding::percent_decode;
 
-use super::malformed;
+use super::service::malformed;
 use crate::body::Body;
 use crate::refusal::{Reason, Refusal, Stage};
 

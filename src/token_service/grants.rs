@@ -3,12 +3,14 @@
 use serde_json::{Value, json};
 
 use super::access_token::{self, Contents, TOKEN_TYPE};
+use super::asked;
 use super::form::Form;
-use super::{Answer, Service, malformed, private, refresh, refuse};
+use super::refresh;
+use super::service::{Answer, Service, malformed, private, refuse};
 use crate::chain::Trace;
 use crate::refusal::{Reason, Refusal};
 use crate::stages::auth::claims::Confirmation;
-use crate::stages::auth::client::KnownClient;
+use crate::stages::auth::client_proof::KnownClient;
 
 /// RFC 8693 §2.1.
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -53,8 +55,8 @@ async fn client_credentials(
     form: &Form,
     confirmation: &Confirmation,
 ) -> Result<(Vec<Box<str>>, Value), Refusal> {
-    let scopes = scopes(form, service.ceiling(client))?;
-    let audience = audience(form, &service.config.audience)?;
+    let scopes = asked::scopes(form, service.ceiling(client))?;
+    let audience = asked::audience(form, &service.config.audience)?;
     let begun = match service.config.refresh {
         None => None,
         Some(settings) => Some(refresh::begin(service, settings, client, (&scopes, &audience), confirmation).await?),
@@ -104,8 +106,8 @@ async fn exchange(
     // Never more than the token has, nor than the client may have.
     let ceiling = service.ceiling(client);
     let both: Vec<_> = subject.caller.granted().iter().filter(|scope| ceiling.contains(scope)).cloned().collect();
-    let scopes = scopes(form, &both)?;
-    let audience = audience(form, &service.config.audience)?;
+    let scopes = asked::scopes(form, &both)?;
+    let audience = asked::audience(form, &service.config.audience)?;
     let mut response = access_token::response(
         service,
         &Contents {
@@ -121,36 +123,4 @@ async fn exchange(
     )?;
     response.insert("issued_token_type".to_owned(), json!(TOKEN_TYPE));
     Ok((scopes, Value::Object(response)))
-}
-
-/// The scopes that are asked for, within these; all of them, if none are asked for (RFC 6749 §3.3).
-pub(super) fn scopes(form: &Form, within: &[Box<str>]) -> Result<Vec<Box<str>>, Refusal> {
-    let Some(asked) = form.get("scope") else {
-        let mut all = within.to_vec();
-        all.sort_unstable();
-        all.dedup();
-        return Ok(all);
-    };
-    let mut scopes: Vec<Box<str>> = Vec::new();
-    for scope in asked.split(' ').filter(|scope| !scope.is_empty()) {
-        let Some(scope) = within.iter().find(|known| ***known == *scope) else {
-            return Err(refuse(Reason::InvalidScope, "a scope is unknown, or beyond what this client may have"));
-        };
-        if !scopes.contains(scope) {
-            scopes.push(scope.clone());
-        }
-    }
-    scopes.sort_unstable();
-    Ok(scopes)
-}
-
-/// The audiences that are asked for, within these; all of them, if none are asked for (RFC 8707 §2).
-fn audience(form: &Form, within: &[Box<str>]) -> Result<Vec<Box<str>>, Refusal> {
-    let mut asked = form.all("resource").chain(form.all("audience")).peekable();
-    if asked.peek().is_none() {
-        return Ok(within.to_vec());
-    }
-    let found = asked.map(|name| within.iter().find(|known| ***known == *name).cloned());
-    let found: Option<Vec<_>> = found.collect();
-    found.ok_or_else(|| refuse(Reason::InvalidTarget, "no tokens are given for this audience"))
 }

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::form::Form;
-use super::{Answer, Service, private, refresh, unavailable};
+use super::refresh;
+use super::service::{Answer, Service, private, unavailable};
 use crate::refusal::{Reason, Refusal};
 use crate::stages::auth::claims::OWN_ISSUER;
-use crate::stages::auth::client::KnownClient;
+use crate::stages::auth::client_proof::KnownClient;
 use crate::stages::auth::grant::OwnToken;
 use crate::state::registry::entry::{Change, Entry, Revocation};
 use crate::state::registry::revocation_key::{RevocationKey, RevocationTarget};

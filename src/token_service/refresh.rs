@@ -13,12 +13,14 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use super::access_token::{self, Contents};
+use super::asked;
 use super::form::Form;
-use super::{Service, grants, refuse, unavailable};
+use super::service::{Service, refuse, unavailable};
 use crate::policy::token_service::RefreshSettings;
 use crate::refusal::{Reason, Refusal};
-use crate::stages::auth::claims::Confirmation;
-use crate::stages::auth::client::{Client, KnownClient};
+use crate::stages::auth::claims::{Confirmation, OWN_ISSUER};
+use crate::stages::auth::client::Client;
+use crate::stages::auth::client_proof::KnownClient;
 use crate::state::registry::entry::{Change, Entry, Revocation};
 use crate::state::registry::revocation_key::{RevocationKey, RevocationTarget};
 use crate::state::registry::{Family, StoreError};
@@ -87,7 +89,7 @@ pub(super) async fn refresh(
     // What the client may do may have changed.
     let ceiling = service.ceiling(client);
     let within: Vec<_> = family.scopes.iter().filter(|scope| ceiling.contains(scope)).cloned().collect();
-    let scopes = grants::scopes(form, &within)?;
+    let scopes = asked::scopes(form, &within)?;
     let mut generation = None;
     for _ in 0..TRIES {
         generation = rotate(service, settings, &family, sent.generation).await?;
@@ -121,8 +123,8 @@ async fn find(service: &Service<'_>, client: &Client, sent: &Sent<'_>) -> Result
     let family = found.filter(|family| *family.client == *client.id && now < family.end()).ok_or_else(invalid)?;
     let keys = [
         RevocationKey::family(&family.id),
-        RevocationKey::subject(crate::stages::auth::claims::OWN_ISSUER, &client.id),
-        RevocationKey::issuer(crate::stages::auth::claims::OWN_ISSUER),
+        RevocationKey::subject(OWN_ISSUER, &client.id),
+        RevocationKey::issuer(OWN_ISSUER),
         RevocationKey::consumer(client.consumer.name()),
         RevocationKey::all(),
     ];

@@ -82,6 +82,10 @@ fn needs(example: &str) -> Needs {
             files(schemas.map(read).collect())
         }
         "partner-key" => files(vec![token()]),
+        "token-service" => {
+            let digest = |client: &str| file(&format!("{client}.sha256"), DIGEST.to_owned());
+            files(vec![token(), digest("acme-1"), digest("files-api")])
+        }
         "sidecar" => Needs { env: vec![("REPORTS_KEY_SHA256", DIGEST)], ..Needs::default() },
         "systemd-edge" => {
             let made = authority().certifies(&["api.example.com"]);

@@ -71,6 +71,7 @@ fn bash(folder: &Path, script: &str) -> Output {
 const POLICY: &str = "version: 1
 listen: [{ address: \"127.0.0.1:0\" }]
 store: state
+token_service: { issuer: https://api.example.com, audience: [orders-api] }
 audit: none
 auth:
   issuers:

@@ -601,3 +601,25 @@ fn what_cannot_work_is_told_when_the_policy_is_checked() {
         assert!(said.contains(problem), "{problem}: {said}");
     }
 }
+
+#[test]
+fn it_is_explained_and_tested_without_a_store() {
+    let (upstream, folder) = (upstream().start(), tempfile::tempdir().unwrap());
+    let policy = serving(&upstream, "", "").write(folder.path());
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan")).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let policy = policy.to_str().unwrap();
+    let (code, said) = run(&["explain", "--policy", policy, "--host", "127.0.0.1", "POST", "/oauth/token"]);
+    assert!(code == Some(0) && said.contains("answered by the token service"), "{said}");
+    let (_, said) = run(&["check", policy]);
+    assert!(said.contains("token_service → this proxy"), "{said}");
+    let tests = folder.path().join("policy.test.yaml");
+    let text = "policy: policy.yaml\ncallers: { acme: { issuer: token_service, id: acme-1, scopes: [\"orders:read\"] } }\ntests:\n  \
+        - { name: reads, as: acme, request: GET /orders, expect: { status: 200, consumer: acme } }\n";
+    std::fs::write(&tests, text).unwrap();
+    let (code, said) = run(&["test", tests.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!folder.path().join("state").exists());
+}

@@ -1,16 +1,16 @@
 //! `consumers.*.clients`: the clients of the token service.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::auth::keys::{self, Keys};
-use super::consumers::time;
 use super::context::Context;
 use crate::policy::document::{self, Document};
 use crate::policy::tree::At;
 use crate::stages::auth::Consumer;
 use crate::stages::auth::client::{Client, ClientCredential, ClientSecret, Clients};
 use crate::state::registry::entry::hex;
-use std::sync::Arc;
 
 /// Most secrets of one client: one, and the one that takes its place.
 const MAX_SECRETS: usize = 2;
@@ -38,44 +38,43 @@ pub(super) fn compile(
     }
     for (position, written) in written.clients.iter().enumerate() {
         let at = at.index(position);
-        let Some((id, credential)) = client(context, written, at) else { continue };
         exchange(context, document, written, at.key("exchange"));
-        let secret = match (clients.get_mut(id), credential) {
-            (None, credential) => {
-                let client = Client {
-                    id: id.into(),
-                    consumer: Arc::clone(consumer),
-                    credential,
-                    dpop: written.dpop.unwrap_or(false),
-                    exchange: written.exchange.iter().map(|name| Box::from(name.as_str())).collect(),
-                    introspect: written.introspect.unwrap_or(false),
-                };
-                clients.insert(id.into(), client);
-                continue;
-            }
-            (Some(known), ClientCredential::Secrets(secret)) if known.consumer.name() == consumer.name() => {
-                (known, secret)
-            }
-            (Some(_), _) => {
-                context.error(at.key("id"), "another client has this id").help(
-                    "only entries of one consumer with `secret_sha256` may have the same id, while a secret is replaced",
-                );
-                continue;
-            }
-        };
-        let (known, secret) = secret;
-        match &mut known.credential {
-            ClientCredential::Secrets(secrets) if secrets.len() < MAX_SECRETS => secrets.extend(secret),
-            _ => {
-                context.error(at.key("id"), "this client has two secrets already, or another kind of credential");
-            }
+        if let Some((id, credential)) = client(context, written, at) {
+            add(context, written, (id, credential), consumer, clients, at);
         }
-        let same = known.dpop == written.dpop.unwrap_or(false)
-            && known.introspect == written.introspect.unwrap_or(false)
-            && known.exchange.iter().map(|name| &**name).eq(written.exchange.iter().map(String::as_str));
-        if !same {
-            context.error(at, "both entries of this client must have the same `dpop`, `exchange` and `introspect`");
+    }
+}
+
+/// Adds a client, or a second secret of one that is there.
+fn add(
+    context: &mut Context<'_>,
+    written: &document::Client,
+    (id, credential): (&str, ClientCredential),
+    consumer: &Arc<Consumer>,
+    clients: &mut Clients,
+    at: At<'_>,
+) {
+    let exchange = written.exchange.iter().map(|name| Box::from(name.as_str()));
+    let (dpop, introspect) = (written.dpop.unwrap_or(false), written.introspect.unwrap_or(false));
+    let Some(known) = clients.get_mut(id) else {
+        let (consumer, exchange) = (Arc::clone(consumer), exchange.collect());
+        clients.insert(id.into(), Client { id: id.into(), consumer, credential, dpop, exchange, introspect });
+        return;
+    };
+    match (&mut known.credential, credential) {
+        (ClientCredential::Secrets(secrets), ClientCredential::Secrets(secret))
+            if known.consumer.name() == consumer.name() && secrets.len() < MAX_SECRETS =>
+        {
+            secrets.extend(secret);
         }
+        _ => {
+            context.error(at.key("id"), "another client has this id").help(
+                "two entries of one consumer with `secret_sha256` may have the same id, while a secret is replaced",
+            );
+        }
+    }
+    if (known.dpop, known.introspect) != (dpop, introspect) || !known.exchange.iter().cloned().eq(exchange) {
+        context.error(at, "both entries of a client have the same `dpop`, `exchange` and `introspect`");
     }
 }
 
@@ -86,8 +85,8 @@ fn client<'w>(
 ) -> Option<(&'w str, ClientCredential)> {
     const HELP: &str = "write `{ id: NAME, secret_sha256: \"64 hexadecimal digits\" }`, `{ id: NAME, jwks: FILE }` or \
                         `{ id: NAME, certificate: \"sha256:…\" }`";
-    let created = time(context, written.created.as_deref(), at.key("created"));
-    let expires = time(context, written.expires.as_deref(), at.key("expires"));
+    let created = context.time(written.created.as_deref(), at.key("created"));
+    let expires = context.time(written.expires.as_deref(), at.key("expires"));
     if written.secret_sha256.is_none() {
         for key in ["created", "expires"] {
             if at.key(key).present() {

@@ -181,9 +181,9 @@ fn key(
     consumer: &Arc<Consumer>,
     at: At<'_>,
 ) -> Option<(Digest, Key)> {
-    let created = time(context, written.created.as_deref(), at.key("created"));
-    let not_before = time(context, written.not_before.as_deref(), at.key("not_before"));
-    let expires = time(context, written.expires.as_deref(), at.key("expires"));
+    let created = context.time(written.created.as_deref(), at.key("created"));
+    let not_before = context.time(written.not_before.as_deref(), at.key("not_before"));
+    let expires = context.time(written.expires.as_deref(), at.key("expires"));
     if let (Some(not_before), Some(expires)) = (not_before, expires)
         && expires <= not_before
     {
@@ -226,14 +226,4 @@ fn key(
     let scopes = scopes.map(|scopes| scopes.iter().map(|scope| Box::from(scope.as_str())).collect());
     let key = Key { id: id.as_str().into(), consumer: Arc::clone(consumer), scopes, created, not_before, expires };
     Some((digest, key))
-}
-
-pub(super) fn time(context: &mut Context<'_>, written: Option<&str>, at: At<'_>) -> Option<Timestamp> {
-    let time = written?.parse().ok();
-    if time.is_none() {
-        context
-            .error(at, "this is not a time")
-            .help("write it in the format of RFC 3339, such as `2027-02-28T00:00:00Z`");
-    }
-    time
 }

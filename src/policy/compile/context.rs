@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use jiff::Timestamp;
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -58,6 +59,16 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     pub(super) fn error(&mut self, at: At<'_>, message: impl Into<String>) -> &mut Problem {
         self.problems.error(at.place(), message)
+    }
+
+    /// A time of RFC 3339.
+    pub(super) fn time(&mut self, written: Option<&str>, at: At<'_>) -> Option<Timestamp> {
+        let time = written?.parse().ok();
+        if time.is_none() {
+            self.error(at, "this is not a time")
+                .help("write it in the format of RFC 3339, such as `2027-02-28T00:00:00Z`");
+        }
+        time
     }
 
     pub(super) fn warning(&mut self, at: At<'_>, message: impl Into<String>) -> &mut Problem {

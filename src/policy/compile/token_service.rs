@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsonwebtoken::Algorithm;
 use secrecy::ExposeSecret;
 
 use super::apis::Apis;
@@ -14,11 +13,7 @@ use crate::policy::router::{Conflict, Pattern};
 use crate::policy::token_service::{API, OwnEndpoint, RefreshSettings, TokenService};
 use crate::policy::tree::At;
 use crate::policy::{Access, Api, Reporting, Route, Upstream};
-use crate::stages::auth::claim_path::ClaimPaths;
-use crate::stages::auth::claims::{OWN_ISSUER, SCOPE_CLAIMS, Settings, USER_CLAIMS};
 use crate::stages::auth::client::{ClientCredential, Clients};
-use crate::stages::auth::jwt::Issuer;
-use crate::stages::auth::key_source::KeySource;
 use crate::stages::rate_limit::{Limit, RouteLimits};
 use crate::stages::schema::{Bounds, Requirement};
 use crate::state::ledger::LimitId;
@@ -44,42 +39,6 @@ const MIN_SEAL: usize = 32;
 const MAX_BODY: u64 = 64 * 1024;
 /// How long a request may take to arrive.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Tolerated clock skew between nodes, in seconds.
-const SKEW: i64 = 30;
-
-/// The token service as an issuer of this policy.
-pub(super) fn issuer(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Option<Issuer> {
-    if at.key("auth").key("issuers").key(OWN_ISSUER).present() {
-        context.problems.error(
-            at.key("auth").key("issuers").key(OWN_ISSUER).key_place(),
-            "this name is taken by the token service",
-        );
-    }
-    let written = document.token_service.as_ref()?;
-    let iss = written.issuer.as_deref()?;
-    if let Some((name, _)) = document.auth.issuers.iter().find(|(_, issuer)| issuer.issuer.as_deref() == Some(iss)) {
-        context
-            .error(at.key("token_service").key("issuer"), format!("issuer `{name}` has the same `iss`"))
-            .help("the token service is an issuer by itself; remove the other");
-    }
-    let keys = context.stand_ins.and_then(|stand_ins| stand_ins.issuer(OWN_ISSUER, &[Algorithm::ES256]));
-    let settings = Settings {
-        name: OWN_ISSUER.into(),
-        iss: iss.into(),
-        audience: written.audience.clone(),
-        // A key of the former algorithm may have signed tokens that are still valid.
-        algorithms: vec![Algorithm::ES256, Algorithm::ES384],
-        typed: keys.is_none(),
-        max_lifetime: None,
-        clock_skew: SKEW,
-        consumer_claim: ClaimPaths::of_names(&["client_id"]),
-        user_claim: ClaimPaths::of_names(&USER_CLAIMS),
-        scope_claim: ClaimPaths::of_names(&SCOPE_CLAIMS),
-        role_claim: None,
-        default_plan: None,
-    };
-    Some(Issuer::new(settings, keys.map_or(KeySource::Own, KeySource::Fixed)))
-}
 
 /// `token_service`; adds its endpoints to the routes.
 pub(super) fn compile(

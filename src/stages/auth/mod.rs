@@ -21,6 +21,7 @@ pub(crate) mod certificate;
 pub(crate) mod claim_path;
 pub(crate) mod claims;
 pub(crate) mod client;
+pub(crate) mod client_proof;
 mod credential;
 pub(crate) mod directory;
 pub(crate) mod dpop;

@@ -5,6 +5,7 @@ mod claims;
 mod introspection;
 mod issuers;
 pub(super) mod keys;
+mod own_issuer;
 
 use http::header::{self, HeaderName};
 use jiff::SignedDuration;
@@ -13,7 +14,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use super::consumers::{self, Consumers};
 use super::context::Context;
 use super::names::check_scopes;
-use super::{plans, store, token_service};
+use super::{plans, store};
 use crate::policy::Listener;
 use crate::policy::document::{self, Document};
 use crate::policy::tree::At;
@@ -52,7 +53,7 @@ pub(super) fn compile(
     let plans = plans::compile(context, document, at.key("plans"));
     let auth = at.key("auth");
     let (mut issuers, key_sets) = issuers::compile(context, document, &plans, auth.key("issuers"));
-    issuers.extend(token_service::issuer(context, document, at));
+    issuers.extend(own_issuer::compile(context, document, at));
     let introspection = introspection::compile(context, document, &plans, auth.key("introspection"));
     let key_header = key_header(context, document, at);
     let max_key_age = document.auth.api_keys.max_key_age;

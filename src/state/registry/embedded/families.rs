@@ -1,14 +1,11 @@
 //! Families of refresh tokens in the file of the store.
 
 use jiff::Timestamp;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::Embedded;
+use super::{Embedded, FAMILIES};
 use crate::state::registry::family::Family;
 use crate::state::registry::store_error::StoreError;
-
-/// Families, by their ids.
-pub(super) const FAMILIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("family");
 
 impl Embedded {
     /// Returns the family with this id. Blocks.

@@ -19,6 +19,8 @@ use super::health::Health;
 use super::store_error::StoreError;
 use crate::error_text;
 
+/// Families of refresh tokens, by their ids.
+const FAMILIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("family");
 /// When keys were last used.
 const USES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("use");
 
@@ -201,7 +203,7 @@ impl Embedded {
 
 fn make_tables(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
-    transaction.open_table(families::FAMILIES)?;
+    transaction.open_table(FAMILIES)?;
     for kind in Kind::ALL {
         transaction.open_table(table(kind))?;
     }

@@ -1,0 +1,228 @@
+//! Decides whether a request comes from the client that it names (RFC 6749 §2.3).
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use jiff::Timestamp;
+use serde_json::Value;
+use subtle::ConstantTimeEq;
+
+use super::caller::{Caller, CredentialKind, Verified};
+use super::claims::{Confirmation, OWN_ISSUER, refuse};
+use super::client::{Client, ClientCredential, Presented};
+use super::dpop::ProofError;
+use super::token::{Presented as PresentedToken, Token};
+use super::{Authentication, certificate, failed_attempts};
+use crate::exchange::Request;
+use crate::refusal::{Reason, Refusal};
+use crate::state::registry::entry::{Digest, hex};
+use crate::state::registry::revocation_key::RevocationKey;
+
+/// Longest lifetime of an assertion, in seconds.
+const MAX_ASSERTION: i64 = 3600;
+/// Tolerated clock skew of assertions, in seconds.
+const SKEW: i64 = 30;
+/// Longest `jti`, in bytes.
+const MAX_JTI: usize = 256;
+/// Accepted `typ` of assertions, in lower case; the first is that of draft-ietf-oauth-rfc7523bis.
+const TYPES: [&str; 2] = ["client-authentication+jwt", "jwt"];
+
+/// A client that has proven its identity.
+pub(crate) struct KnownClient<'a> {
+    pub(crate) client: &'a Client,
+    kind: CredentialKind,
+    issued: Option<i64>,
+    /// Thumbprint of the certificate that its tokens are bound to.
+    pub(crate) certificate: Option<Digest>,
+}
+
+impl Authentication {
+    /// Decides whether an address may try to authenticate a client or to use a grant.
+    pub(crate) fn permit_attempt(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        self.store_available()?;
+        match &self.rules.failures {
+            Some(failures) => failures.permit(&self.ledger, request.client(), request.tick),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts the attempt if it has failed.
+    pub(crate) fn note_attempt(&self, request: &Request<'_>, refusal: &Refusal) {
+        if let Some(failures) = self.rules.failures.as_ref().filter(|_| failed_attempts::is_failure(refusal)) {
+            failures.note(&self.ledger, request.client(), request.tick);
+        }
+    }
+
+    /// Authenticates a client; `issuer` is the identifier of the token service, the only audience of assertions.
+    ///
+    /// # Errors
+    /// `invalid_client`, or the client may not get tokens now.
+    pub(crate) async fn client(
+        &self,
+        request: &Request<'_>,
+        presented: Presented<'_>,
+        issuer: &str,
+    ) -> Result<KnownClient<'_>, Refusal> {
+        let known = match presented {
+            Presented::Secret { id, secret } => self.by_secret(id, secret, request.now())?,
+            Presented::Assertion { id, assertion } => self.by_assertion(id, assertion, issuer, request.now()).await?,
+            Presented::Id(id) => self.by_own_certificate(id, request)?,
+        };
+        let client = known.client;
+        let revocation_keys = [
+            RevocationKey::subject(OWN_ISSUER, &client.id),
+            RevocationKey::consumer(client.consumer.name()),
+            RevocationKey::all(),
+        ];
+        if self.registry.is_revoked(&revocation_keys, known.issued, request.now()) {
+            return Err(refuse(Reason::Revoked, "the client has been revoked; ask the API's owner"));
+        }
+        if self.registry.consumer_state(client.consumer.name(), request.now()).suspended {
+            return Err(refuse(Reason::ConsumerSuspended, "the consumer is suspended; ask the API's owner"));
+        }
+        Ok(known)
+    }
+
+    fn by_secret(&self, id: &str, secret: &str, now: Timestamp) -> Result<KnownClient<'_>, Refusal> {
+        let sent = digest(&SHA256, secret.as_bytes());
+        let client = self.rules.clients.get(id);
+        let secrets = client.map(|client| match &client.credential {
+            ClientCredential::Secrets(secrets) => secrets.as_slice(),
+            _ => &[],
+        });
+        let found = secrets.unwrap_or_default().iter().find(|secret| bool::from(secret.sha256.ct_eq(sent.as_ref())));
+        match (client, found) {
+            (Some(_), Some(secret)) if secret.expires.is_some_and(|expires| expires <= now) => {
+                Err(wrong("the client secret has expired; ask the API's owner for a new one"))
+            }
+            (Some(client), Some(secret)) => Ok(KnownClient {
+                client,
+                kind: CredentialKind::ClientSecret,
+                issued: secret.created.map(Timestamp::as_second),
+                certificate: None,
+            }),
+            _ => Err(wrong("the client is unknown, or its secret is wrong")),
+        }
+    }
+
+    fn by_own_certificate(&self, id: &str, request: &Request<'_>) -> Result<KnownClient<'_>, Refusal> {
+        let shown = request.certificate();
+        let (Some(shown), Some(client)) = (shown, self.rules.clients.get(id)) else {
+            return Err(wrong("send the credential of the client"));
+        };
+        let ClientCredential::Certificate(thumbprint) = client.credential else {
+            return Err(wrong("send the credential of the client"));
+        };
+        if shown.thumbprint != thumbprint {
+            return Err(wrong("the certificate of this connection is not that of the client"));
+        }
+        certificate::check(shown, &self.rules.trusts, request.now())?;
+        let issued = Some(shown.not_before);
+        Ok(KnownClient { client, kind: CredentialKind::Certificate, issued, certificate: Some(thumbprint) })
+    }
+
+    /// RFC 7523 §3. The audience is the issuer and nothing else: an assertion that another server may use as well would let that
+    /// server impersonate the client (draft-ietf-oauth-rfc7523bis).
+    async fn by_assertion(
+        &self,
+        id: Option<&str>,
+        assertion: &str,
+        issuer: &str,
+        now: Timestamp,
+    ) -> Result<KnownClient<'_>, Refusal> {
+        let PresentedToken::Jwt(token) = Token::read(assertion) else {
+            return Err(wrong("the client assertion is not a JWT of three base64url parts"));
+        };
+        let claim = |name: &str| token.claims.get(name).and_then(Value::as_str);
+        let named = claim("sub").filter(|sub| token.iss() == Some(sub) && id.is_none_or(|id| id == *sub));
+        let named = named.ok_or_else(|| wrong("`iss` and `sub` of a client assertion are the client's id"))?;
+        let client = self.rules.clients.get(named);
+        let (Some(client), Some(ClientCredential::Keys(keys))) = (client, client.map(|client| &client.credential))
+        else {
+            return Err(wrong("the client is unknown, or does not sign assertions"));
+        };
+        let header = |name: &str| token.header.get(name).and_then(Value::as_str);
+        let typ = token.header.get("typ").map(|typ| typ.as_str().unwrap_or_default().to_ascii_lowercase());
+        if token.header.contains_key("crit") || typ.is_some_and(|typ| !TYPES.contains(&&*typ)) {
+            return Err(wrong("the client assertion's `typ` or `crit` is not that of a client assertion"));
+        }
+        let algorithm = header("alg").and_then(|name| name.parse().ok());
+        let algorithm = algorithm.ok_or_else(|| wrong("the client assertion's `alg` is not accepted here"))?;
+        let candidates = keys.candidates(header("kid"), algorithm);
+        if !candidates.iter().any(|key| key.verifies(token.message, token.signature, algorithm)) {
+            return Err(wrong("the client assertion is signed with no key of the client"));
+        }
+        let only = match token.claims.get("aud") {
+            Some(Value::Array(list)) if list.len() == 1 => list.first().and_then(Value::as_str),
+            Some(value) => value.as_str(),
+            None => None,
+        };
+        if only != Some(issuer) {
+            return Err(wrong("the client assertion's `aud` is not the issuer of the token service, and that alone"));
+        }
+        let until = assertion_end(&token, now)?;
+        let jti = claim("jti").filter(|jti| !jti.is_empty() && jti.len() <= MAX_JTI);
+        let jti = jti.ok_or_else(|| wrong("the client assertion needs a `jti` of 1 to 256 bytes"))?;
+        let used = self.dpop.claim_id(&format!("client {named}"), jti, until, now);
+        let used = used.map_err(|error| match error {
+            ProofError::Replayed => wrong("the client assertion was used before; make a new one for every request"),
+            error => self.refuse_proof(error, now),
+        })?;
+        let claimed = self.registry.claim(&format!("assertion:{}", hex::encode(&used.replay_key)), used.lifetime).await;
+        match claimed {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(wrong("the client assertion was used before; make a new one for every request"));
+            }
+            Err(_) if self.rules.serve_stale => {}
+            Err(error) => {
+                let detail = "client assertions cannot be checked now; try again shortly";
+                return Err(refuse(Reason::IdentityUnavailable, detail).cause(error.to_string()));
+            }
+        }
+        let issued = token.claims.get("iat").and_then(Value::as_i64);
+        Ok(KnownClient { client, kind: CredentialKind::ClientAssertion, issued, certificate: None })
+    }
+}
+
+/// The last second in which an assertion is valid; an error if it is not valid now.
+fn assertion_end(token: &Token<'_>, now: Timestamp) -> Result<i64, Refusal> {
+    let date = |name: &str| token.claims.get(name).map(|value| value.as_f64().unwrap_or(f64::NAN));
+    let second = now.as_second() as f64;
+    let Some(end) = date("exp").filter(|end| end.is_finite()) else {
+        return Err(wrong("the client assertion has no expiry (`exp`)"));
+    };
+    let ahead = |name: &str| date(name).is_some_and(|at| at.is_nan() || at > second + SKEW as f64);
+    if end + SKEW as f64 <= second || ahead("iat") || ahead("nbf") {
+        return Err(wrong("the client assertion has expired, or is not valid yet"));
+    }
+    if end > second + (MAX_ASSERTION + SKEW) as f64 {
+        return Err(wrong("the client assertion is valid for more than an hour"));
+    }
+    Ok(end as i64 + SKEW)
+}
+
+impl KnownClient<'_> {
+    /// The caller that it is, for the record, with the scopes that it was granted.
+    pub(crate) fn caller(&self, auth: &Authentication, granted: Vec<Box<str>>) -> Arc<Caller> {
+        let consumer = &self.client.consumer;
+        Arc::new(Caller::new(
+            Arc::clone(consumer),
+            consumer.account(&auth.ledger),
+            Verified {
+                kind: self.kind,
+                id: Some(self.client.id.clone()),
+                user: None,
+                granted,
+                revocation_keys: Vec::new(),
+                issued: self.issued,
+                confirmation: Confirmation::default(),
+                usage: None,
+            },
+        ))
+    }
+}
+
+fn wrong(detail: &'static str) -> Refusal {
+    refuse(Reason::InvalidClient, detail)
+}
