@@ -9,13 +9,13 @@ version: 1
 listn: [{ address: \"127.0.0.1:0\" }]
 listen: [{ address: \"localhost:8080\" }]
 timeouts: { idle: 75 }
-token_service: {}
+strict: false
 roles: { clerk: [orders:read] }
 plans: { gold: { rate: 5/s } }
 consumers: { acme: { roles: [clark], plan: glod } }
 apis:
   orders:
-    upstream: http://127.0.0.1:9000
+    upstream: { servers: [\"http://127.0.0.1:9000\"], retries: 1 }
     routes:
       GET /a/{x}: { scopes: [orders:read] }
       GET /a/{y}: { scopes: [orders:read] }
@@ -53,7 +53,7 @@ fn every_problem_is_reported_at_its_place() {
         ("policy.yaml:2:1 ", "did you mean `listen`?"),
         ("policy.yaml:3:21 ", "127.0.0.1:8080"),
         ("policy.yaml:4:19 ", "`75s`"),
-        ("policy.yaml:5:1 ", "not supported yet"),
+        ("policy.yaml:11:53 ", "not supported yet"),
         ("policy.yaml:8:30 ", "did you mean `clerk`?"),
         ("policy.yaml:8:44 ", "did you mean `gold`?"),
         ("policy.yaml:14:7 ", "GET /a/{x}"),
