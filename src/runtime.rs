@@ -12,6 +12,8 @@ use std::time::Instant;
 use crate::audit::Trail;
 use crate::budget::MemoryBudget;
 use crate::policy::{Api, Policy, Route, Server};
+use crate::secrets::stale::StaleSecrets;
+use crate::secrets::vault::Vaults;
 use crate::stages::auth::dpop::{Nonces, Replays};
 use crate::stages::auth::{Authentication, State};
 use crate::stages::rate_limit::Shared;
@@ -37,6 +39,8 @@ pub(crate) struct Runtime {
     nonces: Arc<Nonces>,
     /// The registries in use by any policy: a store on this machine cannot be opened twice.
     registries: Mutex<Vec<Weak<Registry>>>,
+    /// The vaults in use, with their logins and the last good values.
+    pub(crate) vaults: Vaults,
 }
 
 impl Runtime {
@@ -51,6 +55,7 @@ impl Runtime {
             replays: Arc::new(Replays::new()),
             nonces: Arc::new(Nonces::new()),
             registries: Mutex::default(),
+            vaults: Vaults::default(),
         }
     }
 
@@ -76,6 +81,8 @@ pub(crate) struct InForce {
     /// Sends spans; absent: the proxy takes no part in traces.
     pub(crate) tracer: Option<Arc<Tracer>>,
     pub(crate) auth: Authentication,
+    /// What may not go on, because a secret that it needs is stale.
+    pub(crate) stale: Arc<StaleSecrets>,
     /// The usage of all rate limits.
     pub(crate) ledger: Arc<Ledger>,
     /// The memory of bodies that are held and decoded, within the limit of this policy.
@@ -93,7 +100,9 @@ pub(crate) struct InForce {
 impl InForce {
     /// Attaches a policy to the runtime. Does not open the registry, and fetches no key set.
     pub(crate) fn attach(policy: Policy, trail: Arc<Trail>, runtime: &Runtime, previous: Option<&Self>) -> Self {
+        let stale = Arc::new(StaleSecrets::default());
         let state = State {
+            stale: Arc::clone(&stale),
             registry: runtime.registry(policy.store()),
             ledger: Arc::clone(&runtime.ledger),
             epoch: runtime.epoch.clone(),
@@ -111,6 +120,7 @@ impl InForce {
             trail,
             tracer: None,
             auth,
+            stale,
             ledger: Arc::clone(&runtime.ledger),
             memory: runtime.memory.limited_to(policy.limits().memory),
             routes: policy.routes().iter().map(metrics).collect(),

@@ -230,6 +230,10 @@ impl Admin {
                 self.failures.note(&self.ledger, address, tick);
                 refuse(Reason::InvalidToken, "the admin token is unknown")
             }
+            Some(token) if in_force.stale.has_admin_token(token.written_at) => refuse(
+                Reason::IdentityUnavailable,
+                "this admin token is stale: the vault has not given it for longer than `secrets.vault.stale_for`",
+            ),
             Some(token) if token.rights < rights => refuse(Reason::InsufficientRight, "this admin token is read-only"),
             Some(token) => Ok(token.name.clone()),
         }
@@ -300,10 +304,10 @@ fn violations(report: &Problems) -> Vec<Violation> {
     report.iter().map(|problem| Violation::new(place(problem), problem.message.clone())).collect()
 }
 
-/// Writes the audit record of a reload that a signal asked for.
-pub(crate) fn record_reload(recorder: &Recorder, in_force: &InForce, reloaded: &Reloaded) {
+/// Writes the audit record of a reload that no operator asked for: `by` says who did.
+pub(crate) fn record_reload(recorder: &Recorder, in_force: &InForce, reloaded: &Reloaded, by: &'static str) {
     let peer = Peer::new(HERE, None);
-    let reported = OperatorRequest { by: "signal".into(), change: Some(reload_record(reloaded)), ..Default::default() };
+    let reported = OperatorRequest { by: by.into(), change: Some(reload_record(reloaded)), ..Default::default() };
     let refusal = match reloaded {
         Reloaded::Failed(report) => Some(
             Refusal::new(Stage::Schema, Reason::SchemaViolation, "the policy has errors")

@@ -9,6 +9,7 @@ mod error;
 mod key_sets;
 mod listeners;
 mod registry;
+mod secrets;
 mod signals;
 mod traces;
 mod trail;
@@ -29,6 +30,7 @@ pub(crate) use self::error::StartError;
 use self::key_sets::KeySets;
 use self::listeners::Listeners;
 use self::registry::KeptRegistry;
+use self::secrets::KeptSecrets;
 use self::signals::{SignalAction, Signals, notify, notify_reloading};
 use self::workers::Workers;
 use crate::admin::expiring_certificates::CertificateReminder;
@@ -86,12 +88,15 @@ pub(crate) struct Daemon {
     /// The certificates that the log has already warned about.
     certificate_reminder: CertificateReminder,
     commands: mpsc::Receiver<Command>,
+    /// A message: a secret of the vault has changed.
+    changed_secrets: mpsc::Receiver<()>,
 }
 
 /// What a daemon holds open for the policy in force, except the audit trail.
 struct Resources {
     registry: KeptRegistry,
     key_sets: KeySets,
+    secrets: KeptSecrets,
     listeners: Listeners,
     admin: AdminListeners,
     /// For admin listeners that are opened later.
@@ -152,6 +157,7 @@ impl Resources {
         let listening = self.listeners.commit(listeners, policy).await;
         let admin = self.admin.settle(policy, admin, shared, &self.commander);
         self.key_sets.commit(key_sets, in_force.auth.key_sets());
+        self.secrets.commit(&in_force);
         self.registry.commit(in_force.registry()).await;
         log_problems(&mismatches);
         for address in listening {
@@ -169,7 +175,7 @@ impl Daemon {
         let signals = Signals::install();
         let signals = signals.map_err(|error| StartError::System(format!("cannot handle signals: {error}")))?;
         let runtime = Arc::new(Runtime::new(Instant::now()));
-        let (policy, report) = compile::compile(&setup.policy);
+        let (policy, report) = compile::for_daemon(&setup.policy, &runtime.vaults);
         let Some(policy) = policy else { return Err(StartError::Policy(report)) };
         log_problems(&report);
         let workers = Workers::count(policy.workers());
@@ -187,9 +193,11 @@ impl Daemon {
         });
         let (workers, handles) = Workers::start(workers, &shared)?;
         let (commander, commands) = mpsc::channel(4);
+        let (secrets, changed_secrets) = KeptSecrets::new();
         let mut resources = Resources {
             registry: KeptRegistry::default(),
             key_sets: KeySets::default(),
+            secrets,
             listeners: Listeners::new(Arc::clone(&shared), budget, handles),
             admin: AdminListeners::default(),
             commander,
@@ -209,6 +217,7 @@ impl Daemon {
             reminder: Reminder::default(),
             certificate_reminder,
             commands,
+            changed_secrets,
         };
         daemon.loaded();
         Ok(daemon)
@@ -227,10 +236,15 @@ impl Daemon {
                 action = self.signals.next() => match action {
                     SignalAction::Reload => {
                         let reloaded = self.reload().await;
-                        record_reload(&self.recorder, &self.shared.in_force.current(), &reloaded);
+                        record_reload(&self.recorder, &self.shared.in_force.current(), &reloaded, "signal");
                     }
                     SignalAction::Stop => break,
                 },
+                Some(()) = self.changed_secrets.recv() => {
+                    tracing::info!("a secret of the vault has changed");
+                    let reloaded = self.reload().await;
+                    record_reload(&self.recorder, &self.shared.in_force.current(), &reloaded, "vault");
+                }
                 Some(Command::Reload(reply)) = self.commands.recv() => {
                     // An error means that nobody waits for the reply; the reload is complete anyway.
                     let _ = reply.send(self.reload().await);
@@ -244,6 +258,8 @@ impl Daemon {
     async fn reload(&mut self) -> Reloaded {
         notify_reloading();
         let reloaded = self.try_reload().await;
+        let current = self.shared.in_force.current();
+        self.runtime.vaults.keep(current.policy.vault().map(|vault| &vault.vault));
         let metrics = &self.runtime.metrics;
         match &reloaded {
             Reloaded::Loaded => {
@@ -265,9 +281,9 @@ impl Daemon {
     }
 
     async fn try_reload(&mut self) -> Reloaded {
-        let path = self.setup.policy.clone();
+        let (path, runtime) = (self.setup.policy.clone(), Arc::clone(&self.runtime));
         // Compiling schemas can take long; connections are accepted in the meantime.
-        let compiled = tokio::task::spawn_blocking(move || compile::compile(&path)).await;
+        let compiled = tokio::task::spawn_blocking(move || compile::for_daemon(&path, &runtime.vaults)).await;
         let (policy, report) = match compiled {
             Ok((Some(policy), report)) => (policy, report),
             Ok((None, report)) => return Reloaded::Failed(report),
@@ -278,6 +294,9 @@ impl Daemon {
         };
         let current = self.shared.in_force.current();
         if policy.is_same(&current.policy) {
+            if let Some(vault) = policy.vault() {
+                self.resources.secrets.loaded(vault);
+            }
             current.trail.reopen();
             return Reloaded::Unchanged;
         }

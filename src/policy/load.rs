@@ -5,6 +5,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 use super::decode::decode;
 use super::diagnostic::Problems;
 use super::document::Document;
@@ -12,28 +14,21 @@ use super::source::{Env, Sources};
 use super::tree::Tree;
 use super::yaml;
 
-/// A policy file that was read.
+/// A policy file, before it is decoded: its references are resolved, except those to the vault.
 #[derive(Debug)]
-pub(crate) struct Loaded {
-    /// The document, without the parts that are wrong.
-    pub(crate) document: Document,
-    /// For the places of problems that are found later.
+pub(crate) struct Opened {
+    /// The text with its places.
     pub(crate) tree: Tree,
-    /// Everything read so far; further files are read through it.
+    /// Everything read so far.
     pub(crate) sources: Sources,
     /// The problems found so far.
     pub(crate) problems: Problems,
 }
 
-/// Reads a policy file, resolving references with the environment of this process.
+/// Reads a policy file, resolving references with this environment, except those to the vault.
 ///
-/// Fails if there is no file or no YAML; every other mistake is in [`Loaded::problems`].
-pub(crate) fn read(path: &Path) -> Result<Loaded, Problems> {
-    read_with(path, Box::new(|name| std::env::var(name)))
-}
-
-/// Like [`read`], with another environment.
-pub(crate) fn read_with(path: &Path, env: Env) -> Result<Loaded, Problems> {
+/// Fails if there is no file or no YAML; every other mistake is in [`Opened::problems`].
+pub(crate) fn open(path: &Path, env: Env) -> Result<Opened, Problems> {
     let mut problems = Problems::new();
     let mut sources = match Sources::open_with(path, env) {
         Ok(sources) => sources,
@@ -45,8 +40,19 @@ pub(crate) fn read_with(path: &Path, env: Env) -> Result<Loaded, Problems> {
     let policy = Arc::clone(sources.policy());
     let Some(mut tree) = yaml::parse(&policy, &mut problems) else { return Err(problems) };
     tree.resolve(&mut sources, &mut problems);
-    let document = decode(&mut tree, &mut problems);
-    Ok(Loaded { document, tree, sources, problems })
+    Ok(Opened { tree, sources, problems })
+}
+
+impl Opened {
+    /// Decodes the parts that the vault is asked with.
+    pub(crate) fn part<T: DeserializeOwned + Default>(&mut self) -> T {
+        decode(&mut self.tree, &mut self.problems)
+    }
+}
+
+/// Decodes all of it, once the references to the vault are resolved.
+pub(crate) fn decoded(tree: &mut Tree, problems: &mut Problems) -> Document {
+    decode(tree, problems)
 }
 
 #[cfg(test)]
@@ -63,6 +69,13 @@ mod tests {
     fn env(name: &str) -> Result<String, VarError> {
         let found = ENV.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned()).ok_or(VarError::NotPresent)
+    }
+
+    struct Loaded {
+        document: Document,
+        tree: Tree,
+        sources: Sources,
+        problems: Problems,
     }
 
     /// A whole policy in which nothing is wrong.
@@ -106,7 +119,11 @@ audit: [stdout, file: { path: /var/log/a.jsonl }]
         let path = folder.path().join("policy.yaml");
         std::fs::write(&path, text).unwrap();
         std::fs::write(folder.path().join("key.pem"), "PEM\n").unwrap();
-        read_with(&path, Box::new(env))
+        let mut opened = open(&path, Box::new(env))?;
+        opened.tree.resolve_vault(&mut opened.sources, &mut opened.problems);
+        let document = decoded(&mut opened.tree, &mut opened.problems);
+        let Opened { tree, sources, problems } = opened;
+        Ok(Loaded { document, tree, sources, problems })
     }
 
     /// `line:column message` of every problem.

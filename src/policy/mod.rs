@@ -15,12 +15,14 @@ mod json_place;
 mod load;
 pub(crate) mod openapi;
 pub(crate) mod router;
+pub(crate) mod secret_uses;
 pub(crate) mod share;
 pub(crate) mod source;
 mod tls;
 mod tree;
 pub(crate) mod units;
 pub(crate) mod validity;
+mod vault_answers;
 mod yaml;
 mod yaml_error;
 pub(crate) mod yaml_file;
@@ -38,6 +40,7 @@ use secrecy::SecretString;
 
 use self::header_rules::HeaderRules;
 use self::router::{Found, Router};
+use self::secret_uses::PolicyVault;
 pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
 use self::validity::Validity;
@@ -73,6 +76,8 @@ pub(crate) struct Policy {
     servers: Vec<Arc<Server>>,
     audit: AuditConfig,
     traces: Option<TracesConfig>,
+    /// The vault that it has secrets of.
+    vault: Option<PolicyVault>,
     /// Whether the policy names a store for operators' changes.
     has_store: bool,
     /// The store; absent for a rehearsal, which keeps nothing.
@@ -188,6 +193,8 @@ pub(crate) struct AdminToken {
     pub(crate) token: SecretString,
     /// What it permits.
     pub(crate) rights: Rights,
+    /// Its position in `admin.tokens`; absent: `admin.token`.
+    pub(crate) written_at: Option<usize>,
 }
 
 /// What an operator may do.
@@ -387,6 +394,11 @@ impl Policy {
     /// How limits are counted in a store that nodes share.
     pub(crate) fn shared_limits(&self) -> SharedLimits {
         self.shared_limits
+    }
+
+    /// The vault that it has secrets of.
+    pub(crate) fn vault(&self) -> Option<&PolicyVault> {
+        self.vault.as_ref()
     }
 
     /// The store for operators' changes.

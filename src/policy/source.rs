@@ -17,7 +17,9 @@ use aws_lc_rs::digest::{Context, SHA256};
 use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::vault_answers::VaultAnswers;
 use crate::secrets::Lookup;
+use crate::secrets::vault::VaultReference;
 
 /// Largest policy file: half a million consumers.
 const POLICY_LIMIT: u64 = 64 << 20;
@@ -230,6 +232,8 @@ pub(crate) struct Sources {
     /// Digest without secrets.
     shown: Context,
     env: Env,
+    /// Where the values of references to the vault come from.
+    pub(crate) vault: VaultAnswers,
 }
 
 impl Sources {
@@ -252,7 +256,16 @@ impl Sources {
         absorb(&mut shown, b'p', "", text.as_bytes());
         let everything = shown.clone();
         let policy = Arc::new(SourceText::new(name, text, 0));
-        Self { folder, policy, files: BTreeMap::new(), secrets: BTreeMap::new(), everything, shown, env }
+        Self {
+            folder,
+            policy,
+            files: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            everything,
+            shown,
+            env,
+            vault: VaultAnswers::NoVault,
+        }
     }
 
     /// The policy file.
@@ -355,6 +368,22 @@ impl Lookup for Sources {
 
     fn file(&mut self, path: &str) -> Result<SecretString, (String, Option<&'static str>)> {
         self.read_secret(path).map_err(|error| (error.to_string(), error.help()))
+    }
+
+    fn vault(&mut self, reference: &VaultReference) -> Result<SecretString, (String, Option<String>)> {
+        let memory = reference.to_string();
+        if let Some(known) = self.secrets.get(&memory) {
+            return Ok(known.clone());
+        }
+        let value = self.vault.value(reference);
+        match &value {
+            Ok(value) => {
+                absorb(&mut self.everything, b'v', &memory, value.expose_secret().as_bytes());
+                self.secrets.insert(memory, value.clone());
+            }
+            Err(_) => absorb(&mut self.everything, b'!', &memory, b""),
+        }
+        value
     }
 }
 

@@ -21,6 +21,7 @@ mod names;
 mod own_addresses;
 mod plans;
 mod schemas;
+mod secrets;
 mod stand_ins;
 mod store;
 mod telemetry;
@@ -29,33 +30,54 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::context::Context;
+use self::secrets::Access;
 pub(crate) use self::stand_ins::StandIns;
 use super::Policy;
 use super::diagnostic::Problems;
 use super::document::Document;
-use super::load::{self, Loaded};
+use super::load::{self, Opened};
+use super::secret_uses::PolicyVault;
+use super::source::Env;
 use super::tree::At;
+use crate::secrets::vault::Vaults;
 
 /// Reads a policy file and compiles it. There is a policy exactly when there are no errors; warnings come with it.
+///
+/// It may ask the vault, but uses nothing up that a daemon needs.
 pub(crate) fn compile(path: &Path) -> (Option<Policy>, Problems) {
-    loaded(load::read(path), None)
+    compile_with(path, Box::new(|name| std::env::var(name)), Access::Once, None)
+}
+
+/// The same for a daemon, with its vaults.
+pub(crate) fn for_daemon(path: &Path, vaults: &Vaults) -> (Option<Policy>, Problems) {
+    compile_with(path, Box::new(|name| std::env::var(name)), Access::Daemon(vaults), None)
 }
 
 /// The same, with stand-ins for the outside world: for rehearsals, never for serving.
 pub(crate) fn rehearsed(path: &Path, stand_ins: &dyn StandIns) -> (Option<Policy>, Problems) {
     let given = stand_ins.env();
     let env = move |name: &str| given.get(name).cloned().map_or_else(|| std::env::var(name), Ok);
-    loaded(load::read_with(path, Box::new(env)), Some(stand_ins))
+    let access = stand_ins.secrets().map_or(Access::Once, Access::Given);
+    compile_with(path, Box::new(env), access, Some(stand_ins))
 }
 
-fn loaded(loaded: Result<Loaded, Problems>, stand_ins: Option<&dyn StandIns>) -> (Option<Policy>, Problems) {
-    let Loaded { document, tree, sources, problems } = match loaded {
-        Ok(loaded) => loaded,
+fn compile_with(
+    path: &Path,
+    env: Env,
+    access: Access<'_>,
+    stand_ins: Option<&dyn StandIns>,
+) -> (Option<Policy>, Problems) {
+    let mut opened = match load::open(path, env) {
+        Ok(opened) => opened,
         Err(problems) => return (None, problems),
     };
+    let before = opened.part();
+    let Opened { mut tree, sources, problems } = opened;
     let (egress, own_addresses) = (Arc::default(), Vec::new());
     let mut context = Context { sources, problems, stand_ins, system: None, egress, own_addresses };
-    let policy = whole(&mut context, &document, tree.at());
+    let vault = secrets::resolve(&mut context, &mut tree, &before, access);
+    let document = load::decoded(&mut tree, &mut context.problems);
+    let policy = whole(&mut context, &document, vault, tree.at());
     if document.strict == Some(true) {
         context.problems.make_strict();
     }
@@ -63,7 +85,7 @@ fn loaded(loaded: Result<Loaded, Problems>, stand_ins: Option<&dyn StandIns>) ->
 }
 
 /// Compiles all parts, even if earlier ones have errors.
-fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
+fn whole(context: &mut Context<'_>, document: &Document, vault: Option<PolicyVault>, at: At<'_>) -> Policy {
     match document.version {
         Some(1) => {}
         Some(_) => {
@@ -107,6 +129,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         servers: apis.servers,
         audit,
         traces,
+        vault,
         has_store: document.store.is_some(),
         store,
         shared_limits,

@@ -13,6 +13,7 @@ mod openapi;
 mod plans;
 pub(crate) mod schema;
 mod secret;
+mod secrets;
 mod store;
 mod telemetry;
 
@@ -36,6 +37,7 @@ pub(crate) use self::openapi::OpenApi;
 pub(crate) use self::plans::{Class, CountBy, Plan, Quotas};
 pub(crate) use self::secret::Secret;
 use self::secret::secret;
+pub(crate) use self::secrets::{AppRole, Login, Secrets, Vault};
 pub(crate) use self::store::{Servers, Store};
 pub(crate) use self::telemetry::{OtlpTraces, Telemetry};
 use super::units::{Period, Rate, Size};
@@ -68,6 +70,8 @@ pub(crate) struct Document {
     pub(crate) timeouts: Timeouts,
     /// Limits on what clients may send.
     pub(crate) limits: Limits,
+    /// Where secrets come from, beside environment variables and files.
+    pub(crate) secrets: Secrets,
     /// How this process calls others: issuers for their keys, introspection endpoints, and the sinks of the record.
     pub(crate) egress: Egress,
     /// Where keys, revocations and other changes made at run time are kept. Default: none.

@@ -54,6 +54,7 @@ use self::remote_key_set::RemoteKeySet;
 pub(crate) use self::rules::Rules;
 use crate::exchange::{ClientCertificate, Request};
 use crate::refusal::{Reason, Refusal};
+use crate::secrets::stale::StaleSecrets;
 use crate::state::epoch::Epoch;
 use crate::state::ledger::Ledger;
 use crate::state::registry::entry::hex;
@@ -62,6 +63,8 @@ use crate::state::registry::{Health, Registry, UnusualUse};
 
 /// The state of the process that authentication uses; it outlives policies.
 pub(crate) struct State {
+    /// What may not go on, because a secret that it needs is stale.
+    pub(crate) stale: Arc<StaleSecrets>,
     /// What operators have changed.
     pub(crate) registry: Arc<Registry>,
     /// Where limits and failed attempts are counted.
@@ -78,6 +81,7 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Authentication {
     rules: Arc<Rules>,
+    stale: Arc<StaleSecrets>,
     registry: Arc<Registry>,
     ledger: Arc<Ledger>,
     /// By position in [`Rules::key_sets`].
@@ -125,6 +129,7 @@ impl Authentication {
             key_sets: rules.key_sets.iter().map(key_set).collect(),
             introspection: rules.introspection.iter().map(IntrospectionClient::new).collect(),
             dpop: Dpop::new(rules.dpop.clone(), state.replays, state.nonces),
+            stale: state.stale,
             registry: state.registry,
             ledger: state.ledger,
             rules,
@@ -217,9 +222,7 @@ impl Authentication {
 
     /// Decides whether the registry is current enough to let anyone in.
     fn store_available(&self) -> Result<(), Refusal> {
-        let unavailable = |cause: &'static str| {
-            Err(refuse(Reason::IdentityUnavailable, "identity cannot be checked now; try again shortly").cause(cause))
-        };
+        let unavailable = |cause: &'static str| Err(unavailable(cause.to_owned()));
         match self.registry.health() {
             Health::Ready | Health::Unwritable => Ok(()),
             Health::Stale if self.rules.serve_stale => Ok(()),
@@ -286,6 +289,10 @@ impl Authentication {
         cache.insert(&shown.thumbprint, &caller, times, i64::MAX, epoch);
         Ok(caller)
     }
+}
+
+fn unavailable(cause: String) -> Refusal {
+    refuse(Reason::IdentityUnavailable, "identity cannot be checked now; try again shortly").cause(cause)
 }
 
 fn unknown(cause: String) -> Refusal {
