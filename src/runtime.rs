@@ -12,6 +12,7 @@ use std::time::Instant;
 use crate::audit::Trail;
 use crate::budget::MemoryBudget;
 use crate::policy::{Api, Policy, Route, Server};
+use crate::secrets::ages::InputAges;
 use crate::secrets::stale::StaleSecrets;
 use crate::secrets::vault::Vaults;
 use crate::stages::auth::dpop::{Nonces, Replays};
@@ -41,6 +42,8 @@ pub(crate) struct Runtime {
     registries: Mutex<Vec<Weak<Registry>>>,
     /// The vaults in use, with their logins and the last good values.
     pub(crate) vaults: Vaults,
+    /// Since when the inputs of the policy in force have their content.
+    pub(crate) ages: Arc<InputAges>,
 }
 
 impl Runtime {
@@ -56,6 +59,7 @@ impl Runtime {
             nonces: Arc::new(Nonces::new()),
             registries: Mutex::default(),
             vaults: Vaults::default(),
+            ages: Arc::default(),
         }
     }
 
@@ -83,6 +87,8 @@ pub(crate) struct InForce {
     pub(crate) auth: Authentication,
     /// What may not go on, because a secret that it needs is stale.
     pub(crate) stale: Arc<StaleSecrets>,
+    /// Since when its inputs have their content.
+    pub(crate) ages: Arc<InputAges>,
     /// The usage of all rate limits.
     pub(crate) ledger: Arc<Ledger>,
     /// The memory of bodies that are held and decoded, within the limit of this policy.
@@ -121,6 +127,7 @@ impl InForce {
             tracer: None,
             auth,
             stale,
+            ages: Arc::clone(&runtime.ages),
             ledger: Arc::clone(&runtime.ledger),
             memory: runtime.memory.limited_to(policy.limits().memory),
             routes: policy.routes().iter().map(metrics).collect(),

@@ -11,6 +11,7 @@
 //! | `POST /v1/policy/reload` | operate | as SIGHUP does; 422 with every problem when the policy has errors |
 //! | `GET /v1/openapi.json` | read | this API as an OpenAPI document |
 //! | `GET /v1/issuers` | read | the issuers and introspection endpoints, and the state of their keys |
+//! | `GET /v1/secrets` | read | the secrets and certificates of the policy in force: where from, how old, what is wrong |
 //! | `/v1/consumers…`, `/v1/keys…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…` | read, operate | see [`operations`] |
 //!
 //! HEAD is answered wherever GET is. Without a token in the policy, the endpoints that need one are closed. Every request
@@ -30,6 +31,7 @@ mod operations;
 mod operator_record;
 mod process;
 mod readiness;
+mod secrets;
 pub(crate) mod store_content;
 mod view;
 
@@ -175,6 +177,7 @@ impl Admin {
                 Page::GetPolicy => Ok(self.policy()),
                 Page::ReloadPolicy => self.reload(reported).await,
                 Page::ListIssuers => Ok(self.issuers()),
+                Page::ListSecrets => Ok(self.secrets()),
                 Page::FollowAudit => live_records::follow(&self.shared, parts.uri.query(), connection),
             };
         }
@@ -249,6 +252,11 @@ impl Admin {
             StatusCode::OK,
             &json!({"items": view::issuers(&self.shared.in_force.current().auth, Timestamp::now())}),
         )
+    }
+
+    fn secrets(&self) -> Answer {
+        let items = secrets::listed(&self.shared.in_force.current());
+        json_answer(StatusCode::OK, &json!({"items": secrets::view(&items, Timestamp::now())}))
     }
 
     fn metrics(&self, headers: &HeaderMap) -> Answer {

@@ -158,6 +158,7 @@ impl Resources {
         let admin = self.admin.settle(policy, admin, shared, &self.commander);
         self.key_sets.commit(key_sets, in_force.auth.key_sets());
         self.secrets.commit(&in_force);
+        in_force.ages.put_in_force(&policy.inputs, Timestamp::now());
         self.registry.commit(in_force.registry()).await;
         log_problems(&mismatches);
         for address in listening {

@@ -14,6 +14,9 @@ mod json_file;
 mod json_place;
 mod load;
 pub(crate) mod openapi;
+mod quoted;
+pub(crate) mod read_file;
+mod reporting;
 pub(crate) mod router;
 pub(crate) mod secret_uses;
 pub(crate) mod share;
@@ -39,6 +42,7 @@ use rustls::{ClientConfig, ServerConfig};
 use secrecy::SecretString;
 
 use self::header_rules::HeaderRules;
+pub(crate) use self::reporting::Reporting;
 use self::router::{Found, Router};
 use self::secret_uses::PolicyVault;
 pub(crate) use self::tree::At;
@@ -46,6 +50,7 @@ pub(crate) use self::units::Period;
 use self::validity::Validity;
 use crate::audit::AuditConfig;
 use crate::refusal::{Members, Reason, Refusal, Stage};
+use crate::secrets::inputs::Input;
 use crate::stages::auth::Rules;
 use crate::stages::auth::certificate::ClientTrust;
 use crate::stages::rate_limit::{RouteLimits, SharedLimits};
@@ -60,6 +65,8 @@ pub(crate) struct Policy {
     digest: Arc<str>,
     /// Changes if anything that was read changes; covers secrets, and is never shown.
     fingerprint: String,
+    /// The files and environment variables that it was read from.
+    pub(crate) inputs: Vec<Input>,
     /// Number of workers; one per core when absent. Read once, at start.
     workers: Option<usize>,
     timeouts: Timeouts,
@@ -248,32 +255,6 @@ pub(crate) struct Server {
     pub(crate) connect_timeout: Duration,
     /// Longest pause between two bytes of a body.
     pub(crate) idle_timeout: Duration,
-}
-
-/// The stages that only report: their refusals are recorded, and the request continues.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reporting(u8);
-
-impl Reporting {
-    /// Adds a stage.
-    pub(crate) fn with(self, stage: Stage) -> Self {
-        Self(self.0 | 1 << stage as u8)
-    }
-
-    /// Removes a stage.
-    pub(crate) fn without(self, stage: Stage) -> Self {
-        Self(self.0 & !(1 << stage as u8))
-    }
-
-    /// Whether this stage only reports.
-    pub(crate) fn contains(self, stage: Stage) -> bool {
-        self.0 & 1 << stage as u8 != 0
-    }
-
-    /// Whether any stage only reports.
-    pub(crate) fn any(self) -> bool {
-        self.0 != 0
-    }
 }
 
 /// Who may call a route.

@@ -131,6 +131,15 @@ impl Tree {
         nodes.flat_map(|id| secrets::vault_references(text(id)).map(move |reference| (id, reference))).collect()
     }
 
+    /// The references that have values, without `${` and `}`, with their nodes.
+    pub(crate) fn references(&self) -> impl Iterator<Item = (NodeId, &str)> {
+        let scalars = self.nodes.iter().enumerate().filter_map(move |(index, node)| match &node.kind {
+            Kind::Scalar(scalar) if scalar.is_reference() => Some((NodeId(index), scalar)),
+            _ => None,
+        });
+        scalars.flat_map(|(id, scalar)| secrets::references(scalar.written()).map(move |inside| (id, inside)))
+    }
+
     fn with_vault_references(&self) -> Vec<NodeId> {
         let has = |id: &NodeId| matches!(self.kind(*id), Kind::Scalar(scalar) if secrets::has_vault_reference(&scalar.written));
         (0..self.nodes.len()).map(NodeId).filter(|id| has(id) && !self.is_void(*id)).collect()

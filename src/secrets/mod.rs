@@ -1,9 +1,12 @@
 //! Resolves references to secrets inside text: `${env:NAME}`, `${file:PATH}`, `${vault:MOUNT/PATH#FIELD}`. [`vault`]: secrets of a
-//! vault; [`stale`]: what may not go on without them.
+//! vault; [`stale`]: what may not go on without them. [`inputs`], [`ages`]: what a policy was read from, and since when it
+//! is in force.
 //!
 //! A value is never searched for references again, never printed, and never empty. The caller's [`Lookup`] provides the
 //! values, and the caller knows where in a file a reference is.
 
+pub(crate) mod ages;
+pub(crate) mod inputs;
 pub(crate) mod stale;
 pub(crate) mod vault;
 
@@ -46,10 +49,15 @@ pub(crate) fn has_reference(text: &str) -> bool {
     text.contains("${")
 }
 
+/// The references in a text, without `${` and `}`.
+pub(crate) fn references(text: &str) -> impl Iterator<Item = &str> {
+    let inside = text.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
+    inside.map(|(inside, _)| inside)
+}
+
 /// The well-formed references to the vault in a text.
 pub(crate) fn vault_references(text: &str) -> impl Iterator<Item = VaultReference> {
-    let inside = text.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
-    inside.filter_map(|(inside, _)| VaultReference::parse(inside.strip_prefix("vault:")?).ok())
+    references(text).filter_map(|inside| VaultReference::parse(inside.strip_prefix("vault:")?).ok())
 }
 
 /// Whether a text refers to the vault, in any form.

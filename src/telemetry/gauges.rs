@@ -44,6 +44,12 @@ struct CertificateLabels {
     name: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
+struct SecretLabels {
+    source: &'static str,
+    reference: String,
+}
+
 /// Current values that other modules hold, collected on each scrape.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
@@ -57,6 +63,8 @@ pub(crate) struct Gauges {
     pub(crate) memory: MemoryNumbers,
     /// Certificates and revocation lists of the listeners.
     pub(crate) certificates: Vec<CertificateNumbers>,
+    /// Secrets of the policy; bounded in number.
+    pub(crate) secrets: Vec<InputNumbers>,
     /// What the system says about this process.
     pub(crate) process: Option<ProcessNumbers>,
     /// API keys that expire soon, soonest first; bounded in number.
@@ -125,6 +133,19 @@ pub(crate) struct CertificateNumbers {
     pub(crate) name: String,
     /// In seconds since 1970.
     pub(crate) end: i64,
+}
+
+/// A secret, or a file of certificates.
+#[derive(Debug)]
+pub(crate) struct InputNumbers {
+    /// `env`, `file` or `vault`.
+    pub(crate) source: &'static str,
+    /// As the policy writes it.
+    pub(crate) reference: String,
+    /// Its source gave it when it was last asked.
+    pub(crate) up: bool,
+    /// Since when this value is known, in seconds since 1970.
+    pub(crate) since: Option<i64>,
 }
 
 /// What the system says about this process.
@@ -206,6 +227,7 @@ impl Gauges {
         register_audit(&self.audit, registry);
         register_memory(self.memory, registry);
         register_certificates(self.certificates, registry);
+        register_secrets(self.secrets, registry);
         register_issuers(self.issuers, registry);
         if let Some(store) = self.store {
             register_store(store, registry);
@@ -270,6 +292,24 @@ fn register_certificates(certificates: Vec<CertificateNumbers>, registry: &mut R
         "When the listeners' certificates, client authorities and revocation lists expire",
         Unit::Seconds,
         Series(ends.into_iter().map(|(labels, end)| (labels, gauge(end))).collect()),
+    );
+}
+
+fn register_secrets(secrets: Vec<InputNumbers>, registry: &mut Registry) {
+    let (mut since, mut up) = (BTreeMap::new(), BTreeMap::new());
+    for numbers in secrets {
+        let labels = SecretLabels { source: numbers.source, reference: numbers.reference };
+        // Two of one reference, as when a file holds certificates and their key: what is wrong with one counts.
+        *up.entry(labels.clone()).or_insert(true) &= numbers.up;
+        since.extend(numbers.since.map(|at| (labels, gauge(at))));
+    }
+    let up = up.into_iter().map(|(labels, up)| (labels, gauge(up.into()))).collect();
+    registry.register("secret_up", "0 while a secret or certificate cannot be read, or not be used", Series(up));
+    registry.register_with_unit(
+        "secret_since_timestamp",
+        "Since when the value of a secret or certificate in force is known",
+        Unit::Seconds,
+        Series(since.into_iter().collect()),
     );
 }
 

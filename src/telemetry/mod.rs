@@ -29,7 +29,7 @@ use self::ends::Ends;
 pub(crate) use self::ends::{ENDS, End};
 use self::gauges::register_process;
 pub(crate) use self::gauges::{
-    AuditNumbers, CertificateNumbers, Gauges, IssuerNumbers, KeyNumbers, MemoryNumbers, ProcessNumbers,
+    AuditNumbers, CertificateNumbers, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, MemoryNumbers, ProcessNumbers,
     SharedLimitNumbers, SinkNumbers, StoreNumbers,
 };
 use self::series::{Series, counter};

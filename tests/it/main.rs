@@ -74,6 +74,7 @@ mod report;
 mod routing;
 mod schema;
 mod schema_files;
+mod secret_files;
 mod shared_limits;
 mod shared_store;
 mod sinks;

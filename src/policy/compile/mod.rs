@@ -76,6 +76,9 @@ fn compile_with(
     let (egress, own_addresses) = (Arc::default(), Vec::new());
     let mut context = Context { sources, problems, stand_ins, system: None, egress, own_addresses };
     let vault = secrets::resolve(&mut context, &mut tree, &before, access);
+    for (id, reference) in tree.references() {
+        context.sources.used(reference, &tree.place(id));
+    }
     let document = load::decoded(&mut tree, &mut context.problems);
     let policy = whole(&mut context, &document, vault, tree.at());
     if document.strict == Some(true) {
@@ -115,6 +118,7 @@ fn whole(context: &mut Context<'_>, document: &Document, vault: Option<PolicyVau
     Policy {
         digest: context.sources.digest().into(),
         fingerprint: context.sources.fingerprint(),
+        inputs: context.sources.inputs(),
         workers: limits::workers(document),
         timeouts,
         limits,
