@@ -12,6 +12,7 @@ use super::diagnostic::Problems;
 use super::document::Document;
 use super::source::{Env, Sources};
 use super::tree::Tree;
+use super::watch::PolicyText;
 use super::yaml;
 
 /// A policy file, before it is decoded: its references are resolved, except those to the vault.
@@ -29,14 +30,23 @@ pub(crate) struct Opened {
 ///
 /// Fails if there is no file or no YAML; every other mistake is in [`Opened::problems`].
 pub(crate) fn open(path: &Path, env: Env) -> Result<Opened, Problems> {
-    let mut problems = Problems::new();
-    let mut sources = match Sources::open_with(path, env) {
-        Ok(sources) => sources,
+    match Sources::open_with(path, env) {
+        Ok(sources) => opened(sources),
         Err(error) => {
+            let mut problems = Problems::new();
             problems.error(None, error.to_string());
-            return Err(problems);
+            Err(problems)
         }
-    };
+    }
+}
+
+/// The same with a text that was read from that file before.
+pub(crate) fn open_text(path: &Path, PolicyText(text): PolicyText, env: Env) -> Result<Opened, Problems> {
+    opened(Sources::with_text(path, text, env))
+}
+
+fn opened(mut sources: Sources) -> Result<Opened, Problems> {
+    let mut problems = Problems::new();
     let policy = Arc::clone(sources.policy());
     let Some(mut tree) = yaml::parse(&policy, &mut problems) else { return Err(problems) };
     tree.resolve(&mut sources, &mut problems);

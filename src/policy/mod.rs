@@ -26,6 +26,7 @@ mod tree;
 pub(crate) mod units;
 pub(crate) mod validity;
 mod vault_answers;
+pub(crate) mod watch;
 mod yaml;
 mod yaml_error;
 pub(crate) mod yaml_file;
@@ -48,6 +49,7 @@ use self::secret_uses::PolicyVault;
 pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
 use self::validity::Validity;
+use self::watch::Watch;
 use crate::audit::AuditConfig;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::secrets::inputs::Input;
@@ -67,6 +69,8 @@ pub(crate) struct Policy {
     fingerprint: String,
     /// The files and environment variables that it was read from.
     pub(crate) inputs: Vec<Input>,
+    /// How its files are watched; absent: they are not.
+    pub(crate) watch: Option<Watch>,
     /// Number of workers; one per core when absent. Read once, at start.
     workers: Option<usize>,
     timeouts: Timeouts,

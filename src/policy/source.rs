@@ -157,24 +157,33 @@ impl Sources {
     pub(crate) fn open_with(policy: &Path, env: Env) -> Result<Self, ReadError> {
         let name = policy.display().to_string();
         let (text, modified) = read_text(policy, &name, POLICY_LIMIT)?;
-        let folder = policy.parent().map(Path::to_path_buf).unwrap_or_default();
-        let mut sources = Self::around(folder, name, text, env);
-        let Sources { policy: source, inputs, .. } = &mut sources;
-        inputs.add(InputKind::Policy, &source.name, Some(policy), source.text.as_bytes()).written(modified);
+        let mut sources = Self::with_text(policy, Arc::new(SourceText::new(name, text, 0)), env);
+        if let Some(input) = sources.inputs.find(false, &sources.policy.name) {
+            input.written(modified);
+        }
         Ok(sources)
+    }
+
+    /// Sources around a policy file that was read before.
+    pub(crate) fn with_text(path: &Path, policy: Arc<SourceText>, env: Env) -> Self {
+        let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        let mut sources = Self::around(folder, policy, env);
+        let Self { policy, inputs, .. } = &mut sources;
+        inputs.add(InputKind::Policy, &policy.name, Some(path), policy.text.as_bytes());
+        sources
     }
 
     /// Sources for a policy that will be written to this folder.
     pub(crate) fn in_folder(folder: &Path) -> Self {
-        Self::around(folder.to_path_buf(), String::new(), String::new(), Box::new(|name| std::env::var(name)))
+        let policy = Arc::new(SourceText::new(String::new(), String::new(), 0));
+        Self::around(folder.to_path_buf(), policy, Box::new(|name| std::env::var(name)))
     }
 
-    fn around(folder: PathBuf, name: String, text: String, env: Env) -> Self {
+    fn around(folder: PathBuf, policy: Arc<SourceText>, env: Env) -> Self {
         let mut shown = Context::new(&SHA256);
         // The name of the policy file is not part of its content.
-        absorb(&mut shown, b'p', "", text.as_bytes());
+        absorb(&mut shown, b'p', "", policy.text.as_bytes());
         let everything = shown.clone();
-        let policy = Arc::new(SourceText::new(name, text, 0));
         Self {
             folder,
             policy,

@@ -66,11 +66,6 @@ impl InputAges {
         self.inner().errors.get(name).cloned()
     }
 
-    /// How many inputs something is wrong with.
-    pub(crate) fn errors(&self) -> usize {
-        self.inner().errors.len()
-    }
-
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,6 +103,6 @@ mod tests {
         assert_eq!(ages.report(errors("gone"), at(2)), []);
         assert_eq!(ages.error("a").map(|error| error.since), Some(at(1)));
         assert_eq!(ages.report(errors("denied"), at(3)).len(), 1);
-        assert_eq!((ages.report(BTreeMap::new(), at(4)), ages.errors()), (Vec::new(), 0));
+        assert_eq!((ages.report(BTreeMap::new(), at(4)), ages.inner().errors.len()), (Vec::new(), 0));
     }
 }

@@ -96,5 +96,6 @@ mod upstream;
 mod urls;
 mod users;
 mod walks;
+mod watch;
 mod words;
 mod xml;

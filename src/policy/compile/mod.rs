@@ -25,6 +25,7 @@ mod secrets;
 mod stand_ins;
 mod store;
 mod telemetry;
+mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,18 +40,27 @@ use super::load::{self, Opened};
 use super::secret_uses::PolicyVault;
 use super::source::Env;
 use super::tree::At;
+use super::watch::PolicyText;
 use crate::secrets::vault::Vaults;
 
 /// Reads a policy file and compiles it. There is a policy exactly when there are no errors; warnings come with it.
 ///
 /// It may ask the vault, but uses nothing up that a daemon needs.
 pub(crate) fn compile(path: &Path) -> (Option<Policy>, Problems) {
-    compile_with(path, Box::new(|name| std::env::var(name)), Access::Once, None)
+    compile_with(load::open(path, environment()), Access::Once, None)
 }
 
-/// The same for a daemon, with its vaults.
-pub(crate) fn for_daemon(path: &Path, vaults: &Vaults) -> (Option<Policy>, Problems) {
-    compile_with(path, Box::new(|name| std::env::var(name)), Access::Daemon(vaults), None)
+/// The same for a daemon, with its vaults. With `text`, that of a policy of this file, the file itself is not read.
+pub(crate) fn for_daemon(path: &Path, text: Option<PolicyText>, vaults: &Vaults) -> (Option<Policy>, Problems) {
+    let opened = match text {
+        Some(text) => load::open_text(path, text, environment()),
+        None => load::open(path, environment()),
+    };
+    compile_with(opened, Access::Daemon(vaults), None)
+}
+
+fn environment() -> Env {
+    Box::new(|name| std::env::var(name))
 }
 
 /// The same, with stand-ins for the outside world: for rehearsals, never for serving.
@@ -58,16 +68,15 @@ pub(crate) fn rehearsed(path: &Path, stand_ins: &dyn StandIns) -> (Option<Policy
     let given = stand_ins.env();
     let env = move |name: &str| given.get(name).cloned().map_or_else(|| std::env::var(name), Ok);
     let access = stand_ins.secrets().map_or(Access::Once, Access::Given);
-    compile_with(path, Box::new(env), access, Some(stand_ins))
+    compile_with(load::open(path, Box::new(env)), access, Some(stand_ins))
 }
 
 fn compile_with(
-    path: &Path,
-    env: Env,
+    opened: Result<Opened, Problems>,
     access: Access<'_>,
     stand_ins: Option<&dyn StandIns>,
 ) -> (Option<Policy>, Problems) {
-    let mut opened = match load::open(path, env) {
+    let mut opened = match opened {
         Ok(opened) => opened,
         Err(problems) => return (None, problems),
     };
@@ -119,6 +128,7 @@ fn whole(context: &mut Context<'_>, document: &Document, vault: Option<PolicyVau
         digest: context.sources.digest().into(),
         fingerprint: context.sources.fingerprint(),
         inputs: context.sources.inputs(),
+        watch: watch::compile(context, document.secrets.watch.as_ref(), at.key("secrets").key("watch")),
         workers: limits::workers(document),
         timeouts,
         limits,

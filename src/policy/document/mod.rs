@@ -16,6 +16,7 @@ mod secret;
 mod secrets;
 mod store;
 mod telemetry;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,6 +41,8 @@ use self::secret::secret;
 pub(crate) use self::secrets::{AppRole, Login, Secrets, Vault};
 pub(crate) use self::store::{Servers, Store};
 pub(crate) use self::telemetry::{OtlpTraces, Telemetry};
+pub(crate) use self::watch::Watch;
+use self::watch::WatchMap;
 use super::units::{Period, Rate, Size};
 
 /// A Bartizan policy.

@@ -5,6 +5,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::secret::secret;
+use super::watch::Watch;
 use crate::policy::units::Period;
 
 /// Where secrets come from, beside environment variables and files.
@@ -13,6 +14,9 @@ use crate::policy::units::Period;
 pub(crate) struct Secrets {
     /// The vault of `${vault:MOUNT/PATH#FIELD}`: HashiCorp Vault or OpenBao. Default: none.
     pub(crate) vault: Option<Vault>,
+    /// Loads files that change without being asked: all that the policy names, and the policy file itself if it says so.
+    /// Default: they are read at start and at reload only.
+    pub(crate) watch: Option<Watch>,
 }
 
 /// A vault. Its settings, and `egress`, may refer to environment variables and files only.
