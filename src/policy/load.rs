@@ -63,6 +63,7 @@ mod tests {
 
     use super::*;
     use crate::policy::diagnostic::Problem;
+    use crate::secrets::vault::VaultReference;
 
     const ENV: [(&str, &str); 4] = [("TOKEN", "hunter2"), ("NUMBER", "7"), ("FLAG", "true"), ("SPAN", "hunter3")];
 
@@ -71,6 +72,7 @@ mod tests {
         found.map(|(_, value)| (*value).to_owned()).ok_or(VarError::NotPresent)
     }
 
+    #[derive(Debug)]
     struct Loaded {
         document: Document,
         tree: Tree,
@@ -197,7 +199,7 @@ limts: 2
             "4:5 unknown key `adress` in `listen`",
             "5:16 the environment variable `NOPE` is not set",
             "5:28 `${HOME}` does not say where its value comes from",
-            "6:19 `${vault:a/b#c}`: vault references are part of the policy language, but not supported yet",
+            "6:19 the policy does not say where the vault is",
             "7:19 `75` has no unit",
             "7:23 `drain` has no value",
             "7:46 `10 s` contains a space",
@@ -291,7 +293,7 @@ limts: 2
 
     #[test]
     fn a_file_that_is_not_there_is_one_problem() {
-        let problems = read_with(Path::new("/nowhere/policy.yaml"), Box::new(env)).unwrap_err();
+        let problems = open(Path::new("/nowhere/policy.yaml"), Box::new(env)).unwrap_err();
         assert_eq!(problems.text(false), "error: there is no file `/nowhere/policy.yaml`\n");
     }
 
@@ -407,6 +409,10 @@ limts: 2
 
         fn file(&mut self, _: &str) -> Result<secrecy::SecretString, (String, Option<&'static str>)> {
             Ok("PEM\n".into())
+        }
+
+        fn vault(&mut self, _: &VaultReference) -> Result<secrecy::SecretString, (String, Option<String>)> {
+            Ok("hunter4".into())
         }
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::diagnostic::did_you_mean;
 use crate::secrets::vault::{Failed, KeptSecrets, VaultError, VaultReference};
 
 /// Where the values of references to the vault come from.
@@ -50,9 +49,7 @@ impl VaultAnswers {
                     Some(value) if value.is_empty() => Err((format!("the value of `{name}` is empty"), None)),
                     Some(value) => Ok(value.as_str().into()),
                     None => {
-                        let help = did_you_mean(&name, values.keys().map(String::as_str));
-                        let help =
-                            help.unwrap_or_else(|| format!("write `secrets: {{ \"{name}\": … }}` in the test file"));
+                        let help = format!("write `secrets: {{ \"{name}\": … }}` in the test file");
                         Err((format!("the tests give no value for `{name}`, and do not ask the vault"), Some(help)))
                     }
                 }

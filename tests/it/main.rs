@@ -94,6 +94,7 @@ mod traces;
 mod upstream;
 mod urls;
 mod users;
+mod vault;
 mod walks;
 mod words;
 mod xml;
