@@ -14,8 +14,8 @@ use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
 use crate::state::registry::{Health, Registry};
 use crate::telemetry::{
-    AuditNumbers, CertificateNumbers, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, MemoryNumbers,
-    SharedLimitNumbers, SinkNumbers, StoreNumbers,
+    AuditNumbers, CertificateNumbers, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, MemoryNumbers, SecretNumbers,
+    SharedLimitNumbers, SinkNumbers, StoreNumbers, VaultNumbers,
 };
 
 /// Maximum number of API keys whose expiry a page lists.
@@ -57,9 +57,20 @@ pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Gauges {
         process,
         issuers: issuers(&in_force.auth, now),
         store,
+        vault: vault(in_force, now),
         ending,
         endings,
     }
+}
+
+fn vault(in_force: &InForce, now: Timestamp) -> Option<VaultNumbers> {
+    let vault = in_force.policy.vault.as_ref()?;
+    let numbers = vault.uses.secrets().into_iter().filter_map(|secret| {
+        let state = vault.vault.kept.state(secret)?;
+        let age = now.duration_since(state.confirmed).as_secs_f64().max(0.0);
+        Some(SecretNumbers { secret: secret.to_string(), age, failures: state.failures })
+    });
+    Some(VaultNumbers { secrets: numbers.collect(), logins: vault.vault.logins() })
 }
 
 fn audit(in_force: &InForce) -> AuditNumbers {

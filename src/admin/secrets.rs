@@ -54,7 +54,7 @@ fn of_input(input: &Input, in_force: &InForce) -> ListedSecret {
 
 fn of_vault(in_force: &InForce) -> impl Iterator<Item = ListedSecret> {
     let mut places: BTreeMap<_, Vec<String>> = BTreeMap::new();
-    let vault = in_force.policy.vault();
+    let vault = in_force.policy.vault.as_ref();
     for one in vault.into_iter().flat_map(|vault| vault.uses.iter()) {
         places.entry(&one.reference).or_default().push(one.place.to_string());
     }

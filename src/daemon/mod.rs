@@ -269,7 +269,7 @@ impl Daemon {
         notify_reloading();
         let reloaded = self.try_reload(None).await;
         let current = self.shared.in_force.current();
-        self.runtime.vaults.keep(current.policy.vault().map(|vault| &vault.vault));
+        self.runtime.vaults.keep(current.policy.vault.as_ref().map(|vault| &vault.vault));
         let metrics = &self.runtime.metrics;
         match &reloaded {
             Reloaded::Loaded => {
@@ -347,7 +347,7 @@ impl Daemon {
         };
         let current = self.shared.in_force.current();
         if policy.is_same(&current.policy) {
-            if let Some(vault) = policy.vault() {
+            if let Some(vault) = &policy.vault {
                 self.resources.secrets.loaded(vault);
             }
             current.trail.reopen();

@@ -11,7 +11,7 @@ use crate::egress::jittered;
 use crate::policy::secret_uses::{PolicyVault, SecretUse};
 use crate::runtime::InForce;
 use crate::secrets::stale::Holder;
-use crate::secrets::vault::Generation;
+use crate::secrets::vault::{Generation, TransitKey};
 
 /// The task of the policy in force. Dropping it ends the task.
 pub(super) struct KeptSecrets {
@@ -31,11 +31,12 @@ impl KeptSecrets {
     /// Reads the secrets of this policy from now on.
     pub(super) fn commit(&mut self, in_force: &Arc<InForce>) {
         self.task = JoinSet::new();
-        let Some(vault) = in_force.policy.vault() else { return };
+        let Some(vault) = &in_force.policy.vault else { return };
         vault.vault.kept.retain(&vault.uses.secrets());
         self.loaded(vault);
         judge(in_force, vault);
-        if !vault.uses.is_empty() {
+        vault.vault.retain_certificates(&vault.certificates);
+        if !vault.uses.is_empty() || !vault.certificates.is_empty() || !vault.keys.is_empty() {
             let (in_force, loaded, changes) = (Arc::clone(in_force), Arc::clone(&self.loaded), self.changes.clone());
             self.task.spawn(async move { keep(&in_force, &loaded, &changes).await });
         }
@@ -49,12 +50,16 @@ impl KeptSecrets {
 
 /// Reads the secrets again and again. Never returns while there is a vault.
 async fn keep(in_force: &InForce, loaded: &Mutex<Generation>, changes: &mpsc::Sender<()>) {
-    let Some(vault) = in_force.policy.vault() else { return };
+    let Some(vault) = &in_force.policy.vault else { return };
     let wanted = vault.uses.wanted();
     loop {
         // Nodes do not ask all at once, and none later than the policy says.
         tokio::time::sleep(jittered(vault.refresh)).await;
         vault.vault.fetch(&wanted, Timestamp::now()).await;
+        vault.vault.renew(&vault.certificates, Timestamp::now()).await;
+        for key in &vault.keys {
+            TransitKey::look_for_another(&vault.vault, key).await;
+        }
         judge(in_force, vault);
         let loaded = *loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if vault.vault.kept.generation() != loaded {

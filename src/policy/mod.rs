@@ -88,7 +88,7 @@ pub(crate) struct Policy {
     audit: AuditConfig,
     traces: Option<TracesConfig>,
     /// The vault that it has secrets of.
-    vault: Option<PolicyVault>,
+    pub(crate) vault: Option<PolicyVault>,
     /// Whether the policy names a store for operators' changes.
     has_store: bool,
     /// The store; absent for a rehearsal, which keeps nothing.
@@ -379,11 +379,6 @@ impl Policy {
     /// How limits are counted in a store that nodes share.
     pub(crate) fn shared_limits(&self) -> SharedLimits {
         self.shared_limits
-    }
-
-    /// The vault that it has secrets of.
-    pub(crate) fn vault(&self) -> Option<&PolicyVault> {
-        self.vault.as_ref()
     }
 
     /// The store for operators' changes.

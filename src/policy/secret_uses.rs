@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::source::Place;
 use super::tree::{Step, Tree};
 use crate::secrets::stale::Holder;
-use crate::secrets::vault::{Generation, SecretPath, Vault, VaultReference, Wanted};
+use crate::secrets::vault::{CertificateRequest, Generation, SecretPath, TransitName, Vault, VaultReference, Wanted};
 
 /// The vault of a policy.
 #[derive(Debug)]
@@ -22,6 +22,10 @@ pub(crate) struct PolicyVault {
     pub(crate) serves: bool,
     /// The references.
     pub(crate) uses: SecretUses,
+    /// The certificates that it issues.
+    pub(crate) certificates: Vec<CertificateRequest>,
+    /// The keys that it signs with.
+    pub(crate) keys: Vec<TransitName>,
     /// The changes of values that this policy has.
     pub(crate) generation: Generation,
 }

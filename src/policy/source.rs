@@ -281,6 +281,11 @@ impl Sources {
         self.inputs.all()
     }
 
+    /// Notes a certificate that was issued for the policy: another one is a change.
+    pub(crate) fn issued(&mut self, name: &str, chain: &str) {
+        absorb(&mut self.everything, b'i', name, chain.as_bytes());
+    }
+
     /// SHA-256, in hexadecimal, of everything read so far. It covers secrets, so it is only compared and never shown.
     pub(crate) fn fingerprint(&self) -> String {
         hexadecimal(&self.everything)

@@ -45,7 +45,7 @@ struct CertificateLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
-struct SecretLabels {
+struct InputLabels {
     source: &'static str,
     reference: String,
 }
@@ -65,12 +65,40 @@ pub(crate) struct Gauges {
     pub(crate) certificates: Vec<CertificateNumbers>,
     /// Secrets of the policy; bounded in number.
     pub(crate) secrets: Vec<InputNumbers>,
+    /// The vault, if there is one.
+    pub(crate) vault: Option<VaultNumbers>,
     /// What the system says about this process.
     pub(crate) process: Option<ProcessNumbers>,
     /// API keys that expire soon, soonest first; bounded in number.
     pub(crate) ending: Vec<KeyNumbers>,
     /// Total number of API keys that expire soon.
     pub(crate) endings: usize,
+}
+
+/// The secrets of the vault.
+#[derive(Debug)]
+pub(crate) struct VaultNumbers {
+    /// Each secret that the policy refers to.
+    pub(crate) secrets: Vec<SecretNumbers>,
+    /// Outcome → logins.
+    pub(crate) logins: [(&'static str, u64); 2],
+}
+
+/// One secret.
+#[derive(Debug)]
+pub(crate) struct SecretNumbers {
+    /// Its path.
+    pub(crate) secret: String,
+    /// Since the vault last gave it, in seconds.
+    pub(crate) age: f64,
+    /// How often the vault did not give it again.
+    pub(crate) failures: u64,
+}
+
+/// A secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SecretLabels {
+    secret: String,
 }
 
 /// The counters of the audit sinks.
@@ -229,6 +257,9 @@ impl Gauges {
         register_certificates(self.certificates, registry);
         register_secrets(self.secrets, registry);
         register_issuers(self.issuers, registry);
+        if let Some(vault) = self.vault {
+            register_vault(vault, registry);
+        }
         if let Some(store) = self.store {
             register_store(store, registry);
         }
@@ -298,7 +329,7 @@ fn register_certificates(certificates: Vec<CertificateNumbers>, registry: &mut R
 fn register_secrets(secrets: Vec<InputNumbers>, registry: &mut Registry) {
     let (mut since, mut up) = (BTreeMap::new(), BTreeMap::new());
     for numbers in secrets {
-        let labels = SecretLabels { source: numbers.source, reference: numbers.reference };
+        let labels = InputLabels { source: numbers.source, reference: numbers.reference };
         // Two of one reference, as when a file holds certificates and their key: what is wrong with one counts.
         *up.entry(labels.clone()).or_insert(true) &= numbers.up;
         since.extend(numbers.since.map(|at| (labels, gauge(at))));
@@ -329,6 +360,22 @@ pub(super) fn register_process(numbers: Option<ProcessNumbers>, registry: &mut R
     if let Some(most) = numbers.max_fds {
         registry.register("max_fds", "Files and sockets that may be open", whole(most));
     }
+}
+
+fn register_vault(vault: VaultNumbers, registry: &mut Registry) {
+    let (mut ages, mut failures) = (Vec::new(), Vec::new());
+    for SecretNumbers { secret, age, failures: failed } in vault.secrets {
+        let (labels, since): (_, Gauge<f64, AtomicU64>) = (SecretLabels { secret }, Gauge::default());
+        since.set(age);
+        ages.push((labels.clone(), since));
+        failures.push((labels, counter(failed)));
+    }
+    let help = "Time since the vault last gave a secret";
+    registry.register_with_unit("secret_age", help, Unit::Seconds, Series(ages));
+    let help = "Times that the vault did not give a secret again; its last value stays in use";
+    registry.register("secret_failures", help, Series(failures));
+    let logins = vault.logins.map(|(outcome, count)| (OutcomeLabels { outcome }, counter(count)));
+    registry.register("vault_logins", "Logins to the vault", Series(logins.into()));
 }
 
 fn register_memory(memory: MemoryNumbers, registry: &mut Registry) {

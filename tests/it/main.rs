@@ -95,6 +95,7 @@ mod traces;
 mod upstream;
 mod urls;
 mod users;
+mod vault;
 mod walks;
 mod watch;
 mod words;

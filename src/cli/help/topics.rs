@@ -10,7 +10,7 @@ use crate::policy::Rights;
 use crate::refusal::{Reason, Stage};
 use crate::telemetry::{
     AuditNumbers, CertificateNumbers, End, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, Metrics, ProcessNumbers,
-    RouteMetrics, ServerMetrics, SharedLimitNumbers, SinkNumbers, StoreNumbers,
+    RouteMetrics, SecretNumbers, ServerMetrics, SharedLimitNumbers, SinkNumbers, StoreNumbers, VaultNumbers,
 };
 
 /// Lays rows out in columns; the last one may be of any width.
@@ -78,6 +78,10 @@ fn sample_page() -> String {
         store: Some(StoreNumbers { kind: "", up: true, entries: vec![("", 0)], limits: Some(limits) }),
         certificates: vec![CertificateNumbers { kind: "", file: String::new(), name: String::new(), end: 0 }],
         secrets: vec![InputNumbers { source: "", reference: String::new(), up: true, since: Some(0) }],
+        vault: Some(VaultNumbers {
+            secrets: vec![SecretNumbers { secret: String::new(), age: 0.0, failures: 0 }],
+            logins: [("", 0); 2],
+        }),
         process: Some(ProcessNumbers { max_fds: Some(0), ..ProcessNumbers::default() }),
         ending: vec![KeyNumbers { consumer: String::new(), key: String::new(), end: 0 }],
         ..Gauges::default()

@@ -10,6 +10,7 @@ use aws_lc_rs::digest;
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::issuing::Issuing;
 use super::stand_ins::StandIns;
 use crate::egress::{Egress, Trust};
 use crate::policy::diagnostic::{Problem, Problems, did_you_mean};
@@ -17,6 +18,7 @@ use crate::policy::source::{ReadErrorKind, SourceText, Sources};
 use crate::policy::tls::{self, ServerProblem};
 use crate::policy::tree::At;
 use crate::policy::units::Period;
+use crate::secrets::vault::{CertificateRequest, TransitName};
 use crate::secrets::{self, inputs::InputKind};
 
 /// TLS settings of a client, as written.
@@ -54,6 +56,12 @@ pub(super) struct Context<'a> {
     pub(super) egress: Arc<Egress>,
     /// The addresses for requests, which no upstream may have.
     pub(super) own_addresses: Vec<SocketAddr>,
+    /// Where certificates come from that the policy lets be issued.
+    pub(super) issuing: Issuing,
+    /// Those certificates.
+    pub(super) certificates: Vec<CertificateRequest>,
+    /// The keys that the vault signs with.
+    pub(super) vault_keys: Vec<TransitName>,
 }
 
 impl Context<'_> {

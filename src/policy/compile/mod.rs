@@ -13,6 +13,8 @@ mod context;
 mod contracts;
 mod egress;
 mod headers;
+mod issue;
+mod issuing;
 mod json_groups;
 mod json_schemas;
 mod limits;
@@ -31,6 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::context::Context;
+use self::issuing::Issuing;
 use self::secrets::Access;
 pub(crate) use self::stand_ins::StandIns;
 use super::Policy;
@@ -83,13 +86,27 @@ fn compile_with(
     let before = opened.part();
     let Opened { mut tree, sources, problems } = opened;
     let (egress, own_addresses) = (Arc::default(), Vec::new());
-    let mut context = Context { sources, problems, stand_ins, system: None, egress, own_addresses };
+    let (issuing, certificates, vault_keys) = (Issuing::NoVault, Vec::new(), Vec::new());
+    let mut context = Context {
+        sources,
+        problems,
+        stand_ins,
+        system: None,
+        egress,
+        own_addresses,
+        issuing,
+        certificates,
+        vault_keys,
+    };
     let vault = secrets::resolve(&mut context, &mut tree, &before, access);
     for (id, reference) in tree.references() {
         context.sources.used(reference, &tree.place(id));
     }
     let document = load::decoded(&mut tree, &mut context.problems);
-    let policy = whole(&mut context, &document, vault, tree.at());
+    let mut policy = whole(&mut context, &document, tree.at());
+    let certificates = std::mem::take(&mut context.certificates);
+    let keys = std::mem::take(&mut context.vault_keys);
+    policy.vault = vault.map(|vault| PolicyVault { certificates, keys, ..vault });
     if document.strict == Some(true) {
         context.problems.make_strict();
     }
@@ -97,7 +114,7 @@ fn compile_with(
 }
 
 /// Compiles all parts, even if earlier ones have errors.
-fn whole(context: &mut Context<'_>, document: &Document, vault: Option<PolicyVault>, at: At<'_>) -> Policy {
+fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     match document.version {
         Some(1) => {}
         Some(_) => {
@@ -143,7 +160,7 @@ fn whole(context: &mut Context<'_>, document: &Document, vault: Option<PolicyVau
         servers: apis.servers,
         audit,
         traces,
-        vault,
+        vault: None,
         has_store: document.store.is_some(),
         store,
         shared_limits,

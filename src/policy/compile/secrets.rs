@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::context::{ClientTls, Context};
 use super::egress;
+use super::issuing::Issuing;
 use crate::policy::document;
 use crate::policy::secret_uses::{PolicyVault, SecretUses};
 use crate::policy::tree::{At, Tree};
@@ -58,6 +59,11 @@ pub(super) fn resolve(
         before.secrets.vault.as_ref().map(|written| vault(context, written, at))
     };
     let uses = SecretUses::of(tree);
+    let is_daemon = matches!(access, Access::Daemon(_));
+    if settings.is_some() || matches!(access, Access::Given(_)) {
+        // What is only checked or tested issues nothing.
+        context.issuing = Issuing::StandIn;
+    }
     let mut used = None;
     match (access, settings) {
         (Access::Given(values), _) => context.sources.vault = VaultAnswers::Given(values),
@@ -82,13 +88,26 @@ pub(super) fn resolve(
             let vault =
                 if let Access::Daemon(vaults) = access { vaults.vault(&settings) } else { once.vault(&settings) };
             context.sources.vault = ask(context, &vault, &uses, tree.at());
+            if is_daemon {
+                context.issuing = Issuing::Vault(Arc::clone(&vault));
+            }
             used = Some((vault, upkeep));
         }
     }
     let generation = used.as_ref().map(|(vault, _)| vault.kept.generation());
     tree.resolve_vault(&mut context.sources, &mut context.problems);
     let (vault, (refresh, stale_for, serves)) = used?;
-    Some(PolicyVault { vault, refresh, stale_for, serves, uses, generation: generation.unwrap_or_default() })
+    let generation = generation.unwrap_or_default();
+    Some(PolicyVault {
+        vault,
+        refresh,
+        stale_for,
+        serves,
+        uses,
+        certificates: Vec::new(),
+        keys: Vec::new(),
+        generation,
+    })
 }
 
 fn ask(context: &mut Context<'_>, vault: &Arc<Vault>, uses: &SecretUses, at: At<'_>) -> VaultAnswers {

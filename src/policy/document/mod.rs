@@ -38,7 +38,7 @@ pub(crate) use self::openapi::OpenApi;
 pub(crate) use self::plans::{Class, CountBy, Plan, Quotas};
 pub(crate) use self::secret::Secret;
 use self::secret::secret;
-pub(crate) use self::secrets::{AppRole, Login, Secrets, Vault};
+pub(crate) use self::secrets::{AppRole, Issue, Login, Secrets, Vault};
 pub(crate) use self::store::{Servers, Store};
 pub(crate) use self::telemetry::{OtlpTraces, Telemetry};
 pub(crate) use self::watch::Watch;
@@ -118,12 +118,14 @@ pub(crate) struct Listen {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListenTls {
-    /// PEM file of the certificate chain. Required.
+    /// PEM file of the certificate chain. Required, unless there is `issue`.
     pub(crate) certificate: Option<String>,
-    /// PEM file of the private key, or a reference to the PEM itself. Required.
+    /// PEM file of the private key, or a reference to the PEM itself. Required, unless there is `issue`.
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "String")]
     pub(crate) key: Option<SecretString>,
+    /// A certificate that the vault issues, in place of `certificate` and `key`. Its key is made here.
+    pub(crate) issue: Option<Issue>,
     /// PEM file of the authorities that issue client certificates. Default: none are requested.
     pub(crate) client_ca: Option<String>,
     /// Whether clients must present a certificate.

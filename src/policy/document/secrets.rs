@@ -45,6 +45,19 @@ pub(crate) struct Vault {
     pub(crate) on_failure: Option<String>,
 }
 
+/// A certificate that the vault issues. It is renewed at two thirds of its life.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Issue {
+    /// Mount of the PKI engine, and the role: `pki/ROLE`. Required.
+    pub(crate) vault: Option<String>,
+    /// DNS names and addresses of the certificate; the first is its common name. Required.
+    pub(crate) names: Vec<String>,
+    /// How long it is valid, from 10s to 398d; the role may allow less.
+    #[schemars(extend("default" = "24h"))]
+    pub(crate) lifetime: Option<Period>,
+}
+
 /// How this process logs in to the vault: one of these.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -79,6 +79,11 @@ impl KeptSecrets {
         self.inner().generation
     }
 
+    /// Notes that something else of the vault has changed.
+    pub(super) fn advance(&self) {
+        self.inner().generation.0 += 1;
+    }
+
     /// The last good value of a field.
     pub(crate) fn value(&self, reference: &VaultReference) -> Option<SecretString> {
         self.inner().secrets.get(&reference.secret)?.fields.get(&reference.field).cloned()

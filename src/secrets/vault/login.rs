@@ -37,12 +37,12 @@ impl Token {
 
 /// A login, which outlives sessions.
 #[derive(Default)]
-pub(crate) struct LoginOf {
+pub(super) struct LoginOf {
     pub(super) state: tokio::sync::Mutex<LoginState>,
     /// How often it succeeded.
-    pub(crate) succeeded: AtomicU64,
+    pub(super) succeeded: AtomicU64,
     /// How often it failed.
-    pub(crate) failed: AtomicU64,
+    pub(super) failed: AtomicU64,
 }
 
 /// What is known of a login.
