@@ -12,6 +12,9 @@ use std::time::Instant;
 use crate::audit::Trail;
 use crate::budget::MemoryBudget;
 use crate::policy::{Api, Policy, Route, Server};
+use crate::secrets::ages::InputAges;
+use crate::secrets::stale::StaleSecrets;
+use crate::secrets::vault::Vaults;
 use crate::stages::auth::dpop::{Nonces, Replays};
 use crate::stages::auth::{Authentication, State};
 use crate::stages::rate_limit::Shared;
@@ -38,6 +41,10 @@ pub(crate) struct Runtime {
     nonces: Arc<Nonces>,
     /// The registries in use by any policy: a store on this machine cannot be opened twice.
     registries: Mutex<Vec<Weak<Registry>>>,
+    /// The vaults in use, with their logins and the last good values.
+    pub(crate) vaults: Vaults,
+    /// Since when the inputs of the policy in force have their content.
+    pub(crate) ages: Arc<InputAges>,
 }
 
 impl Runtime {
@@ -52,6 +59,8 @@ impl Runtime {
             replays: Arc::new(Replays::new()),
             nonces: Arc::new(Nonces::new()),
             registries: Mutex::default(),
+            vaults: Vaults::default(),
+            ages: Arc::default(),
         }
     }
 
@@ -79,6 +88,10 @@ pub(crate) struct InForce {
     pub(crate) auth: Authentication,
     /// Signs tokens of the token service; absent: there is none.
     pub(crate) signing: Option<Arc<Signing>>,
+    /// What may not go on, because a secret that it needs is stale.
+    pub(crate) stale: Arc<StaleSecrets>,
+    /// Since when its inputs have their content.
+    pub(crate) ages: Arc<InputAges>,
     /// The usage of all rate limits.
     pub(crate) ledger: Arc<Ledger>,
     /// The memory of bodies that are held and decoded, within the limit of this policy.
@@ -96,7 +109,9 @@ pub(crate) struct InForce {
 impl InForce {
     /// Attaches a policy to the runtime. Does not open the registry, and fetches no key set.
     pub(crate) fn attach(policy: Policy, trail: Arc<Trail>, runtime: &Runtime, previous: Option<&Self>) -> Self {
+        let stale = Arc::new(StaleSecrets::default());
         let state = State {
+            stale: Arc::clone(&stale),
             registry: runtime.registry(policy.store()),
             ledger: Arc::clone(&runtime.ledger),
             epoch: runtime.epoch.clone(),
@@ -117,6 +132,8 @@ impl InForce {
             tracer: None,
             auth,
             signing,
+            stale,
+            ages: Arc::clone(&runtime.ages),
             ledger: Arc::clone(&runtime.ledger),
             memory: runtime.memory.limited_to(policy.limits().memory),
             routes: policy.routes().iter().map(metrics).collect(),

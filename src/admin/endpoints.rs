@@ -33,6 +33,7 @@ pub(super) enum Page {
     GetPolicy,
     ReloadPolicy,
     ListIssuers,
+    ListSecrets,
     FollowAudit,
 }
 
@@ -86,7 +87,7 @@ const fn on(method: &'static str, path: &'static str, rights: Rights, action: Ac
 }
 
 /// Every endpoint. `openapi.json` has the same ones; a test compares them.
-static ENDPOINTS: [Endpoint; 40] = [
+static ENDPOINTS: [Endpoint; 41] = [
     public("/healthz", Page::GetHealth),
     public("/readyz", Page::GetReadiness),
     public("/metrics", Page::GetMetrics),
@@ -94,6 +95,7 @@ static ENDPOINTS: [Endpoint; 40] = [
     page("GET", "/v1/policy", Rights::Read, Page::GetPolicy),
     page("POST", "/v1/policy/reload", Rights::Operate, Page::ReloadPolicy),
     page("GET", "/v1/issuers", Rights::Read, Page::ListIssuers),
+    page("GET", "/v1/secrets", Rights::Read, Page::ListSecrets),
     page("GET", "/v1/audit", Rights::Read, Page::FollowAudit),
     on("GET", "/v1/consumers", Rights::Read, Action::ListConsumers),
     on("POST", "/v1/consumers", Rights::Operate, Action::AddConsumer),

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::admin::expiring_keys::{SOON, expiring};
 use crate::admin::process;
+use crate::admin::secrets::{self, MOST_SECRETS};
 use crate::runtime::InForce;
 use crate::stages::auth::Authentication;
 use crate::stages::auth::jwt::Issuer;
@@ -13,8 +14,8 @@ use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
 use crate::state::registry::{Health, Registry};
 use crate::telemetry::{
-    AuditNumbers, CertificateNumbers, Gauges, IssuerNumbers, KeyNumbers, MemoryNumbers, SharedLimitNumbers,
-    SinkNumbers, StoreNumbers,
+    AuditNumbers, CertificateNumbers, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, MemoryNumbers, SecretNumbers,
+    SharedLimitNumbers, SinkNumbers, StoreNumbers, VaultNumbers,
 };
 
 /// Maximum number of API keys whose expiry a page lists.
@@ -40,17 +41,36 @@ pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Gauges {
         let (kind, file, name) = (one.kind.as_str(), one.file.to_string(), one.name.to_string());
         Some(CertificateNumbers { kind, file, name, end: one.end?.as_second() })
     });
+    let secrets = secrets::listed(in_force).into_iter().take(MOST_SECRETS).map(|one| InputNumbers {
+        source: one.source,
+        up: one.error.is_none(),
+        since: one.since.map(Timestamp::as_second),
+        reference: one.reference,
+    });
+    let secrets = secrets.collect();
     let (certificates, process) = (certificates.collect(), process::numbers());
     Gauges {
         audit: audit(in_force),
         memory,
         certificates,
+        secrets,
         process,
         issuers: issuers(&in_force.auth, now),
         store,
+        vault: vault(in_force, now),
         ending,
         endings,
     }
+}
+
+fn vault(in_force: &InForce, now: Timestamp) -> Option<VaultNumbers> {
+    let vault = in_force.policy.vault.as_ref()?;
+    let numbers = vault.uses.secrets().into_iter().filter_map(|secret| {
+        let state = vault.vault.kept.state(secret)?;
+        let age = now.duration_since(state.confirmed).as_secs_f64().max(0.0);
+        Some(SecretNumbers { secret: secret.to_string(), age, failures: state.failures })
+    });
+    Some(VaultNumbers { secrets: numbers.collect(), logins: vault.vault.logins() })
 }
 
 fn audit(in_force: &InForce) -> AuditNumbers {

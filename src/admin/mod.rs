@@ -12,6 +12,7 @@
 //! | `GET /v1/openapi.json` | read | this API as an OpenAPI document |
 //! | `GET /v1/issuers` | read | the issuers and introspection endpoints, and the state of their keys |
 //! | `/v1/consumers…`, `/v1/keys…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…`, `/v1/signing-keys…` | read, operate | see [`operations`] |
+//! | `GET /v1/secrets` | read | the secrets and certificates of the policy in force: where from, how old, what is wrong |
 //!
 //! HEAD is answered wherever GET is. Without a token in the policy, the endpoints that need one are closed. Every request
 //! below `/v1/` leaves an audit record, allowed or refused; an address that sends unknown tokens has to wait.
@@ -30,6 +31,7 @@ mod operations;
 mod operator_record;
 mod process;
 mod readiness;
+mod secrets;
 mod signing_key_record;
 pub(crate) mod store_content;
 mod view;
@@ -174,6 +176,7 @@ impl Admin {
                 Page::GetPolicy => Ok(self.policy()),
                 Page::ReloadPolicy => self.reload(reported).await,
                 Page::ListIssuers => Ok(self.issuers()),
+                Page::ListSecrets => Ok(self.secrets()),
                 Page::FollowAudit => live_records::follow(&self.shared, parts.uri.query(), connection),
             };
         }
@@ -229,6 +232,10 @@ impl Admin {
                 self.failures.note(&self.ledger, address, tick);
                 refuse(Reason::InvalidToken, "the admin token is unknown")
             }
+            Some(token) if in_force.stale.has_admin_token(token.written_at) => refuse(
+                Reason::IdentityUnavailable,
+                "this admin token is stale: the vault has not given it for longer than `secrets.vault.stale_for`",
+            ),
             Some(token) if token.rights < rights => refuse(Reason::InsufficientRight, "this admin token is read-only"),
             Some(token) => Ok(token.name.clone()),
         }
@@ -244,6 +251,11 @@ impl Admin {
             StatusCode::OK,
             &json!({"items": view::issuers(&self.shared.in_force.current().auth, Timestamp::now())}),
         )
+    }
+
+    fn secrets(&self) -> Answer {
+        let items = secrets::listed(&self.shared.in_force.current());
+        json_answer(StatusCode::OK, &json!({"items": secrets::view(&items, Timestamp::now())}))
     }
 
     fn metrics(&self, headers: &HeaderMap) -> Answer {
@@ -299,10 +311,10 @@ fn violations(report: &Problems) -> Vec<Violation> {
     report.iter().map(|problem| Violation::new(place(problem), problem.message.clone())).collect()
 }
 
-/// Writes the audit record of a reload that a signal asked for.
-pub(crate) fn record_reload(recorder: &Recorder, in_force: &InForce, reloaded: &Reloaded) {
+/// Writes the audit record of a reload that no operator asked for: `by` says who did.
+pub(crate) fn record_reload(recorder: &Recorder, in_force: &InForce, reloaded: &Reloaded, by: &'static str) {
     let peer = Peer::new(HERE, None);
-    let reported = OperatorRequest { by: "signal".into(), change: Some(reload_record(reloaded)), ..Default::default() };
+    let reported = OperatorRequest { by: by.into(), change: Some(reload_record(reloaded)), ..Default::default() };
     let refusal = match reloaded {
         Reloaded::Failed(report) => Some(
             Refusal::new(Stage::Schema, Reason::SchemaViolation, "the policy has errors")

@@ -13,6 +13,7 @@ use crate::policy::validity::ValidityState;
 use crate::policy::{Access, Policy};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::runtime::InForce;
+use crate::secrets::vault::SecretState;
 use crate::stages::auth::Authentication;
 use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
@@ -29,7 +30,7 @@ enum PartState {
 }
 
 /// The parts in their order on the page.
-const PARTS: [&str; 4] = ["audit", "store", "issuers", "certificates"];
+const PARTS: [&str; 5] = ["audit", "store", "issuers", "certificates", "secrets"];
 
 /// What readiness is decided by.
 #[derive(Debug, Clone)]
@@ -46,6 +47,8 @@ struct Facts {
     most_need_credentials: bool,
     /// Certificates and revocation lists of the listeners.
     certificates: Vec<ValidityState>,
+    /// The vault has not given a secret again, or one is too old.
+    secrets_fail: bool,
 }
 
 impl Facts {
@@ -63,6 +66,9 @@ impl Facts {
                 || !registry.keys().is_empty(),
             most_need_credentials: most_need_credentials(policy),
             certificates: policy.validities().map(|validity| validity.state(now)).collect(),
+            secrets_fail: in_force.stale.references() > 0
+                || failing_secrets(in_force).next().is_some()
+                || failing_renewals(in_force),
         }
     }
 
@@ -76,6 +82,7 @@ impl Facts {
             issuers,
             // Other nodes have the same ones.
             if self.certificates.iter().any(invalid) { PartState::Degraded } else { PartState::Ready },
+            if self.secrets_fail { PartState::Degraded } else { PartState::Ready },
         ]
     }
 
@@ -102,6 +109,23 @@ impl Facts {
             PartState::Ready
         }
     }
+}
+
+/// The secrets that the vault did not give when it was last asked, and why.
+fn failing_secrets(in_force: &InForce) -> impl Iterator<Item = (String, SecretState)> {
+    let vault = in_force.policy.vault.iter();
+    vault
+        .flat_map(|vault| {
+            let states = vault.uses.secrets().into_iter();
+            states.filter_map(|secret| Some((secret.to_string(), vault.vault.kept.state(secret)?)))
+        })
+        .filter(|(_, state)| state.error.is_some())
+}
+
+/// Whether a certificate could not be renewed.
+fn failing_renewals(in_force: &InForce) -> bool {
+    let mut vaults = in_force.policy.vault.iter();
+    vaults.any(|vault| vault.certificates.iter().any(|one| vault.vault.certificate_error(one).is_some()))
 }
 
 /// While the spool keeps what a sink does not take, requests are served as ever.
@@ -150,6 +174,8 @@ pub(super) fn page(in_force: &InForce, query: Option<&str>, now: Timestamp) -> R
     let failing = stats.iter().filter(|sink| sink.error.is_some());
     let sinks: Vec<_> =
         failing.map(|sink| json!({"sink": sink.sink, "error": sink.error, "waiting": sink.waiting})).collect();
+    let secrets = failing_secrets(in_force)
+        .map(|(secret, state)| json!({"secret": secret, "error": state.error, "confirmed": state.confirmed}));
     let body = json!({
         "ready": is_ready,
         "degraded": degraded,
@@ -158,6 +184,7 @@ pub(super) fn page(in_force: &InForce, query: Option<&str>, now: Timestamp) -> R
         "store": {"state": view::health(in_force.registry().health())},
         "audit": {"failing": in_force.trail.failing(), "sinks": sinks},
         "certificates": certificates.collect::<Vec<_>>(),
+        "secrets": {"failing": secrets.collect::<Vec<_>>(), "stale": in_force.stale.references()},
     });
     Ok((if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body))
 }
@@ -192,31 +219,42 @@ mod tests {
             other_credentials: false,
             most_need_credentials: true,
             certificates: vec![ValidityState::Valid, ValidityState::ExpiresSoon],
+            secrets_fail: false,
         };
         let issuers = |issuers: &[Freshness]| Facts { issuers: issuers.to_vec(), ..well.clone() };
         let (unavailable, stale) = (Freshness::Unavailable, Freshness::Stale);
         for (facts, expected) in [
-            (well.clone(), [Ready, Ready, Ready, Ready]),
-            (Facts { audit: Down, ..well.clone() }, [Down, Ready, Ready, Ready]),
-            (Facts { audit: Degraded, ..well.clone() }, [Degraded, Ready, Ready, Ready]),
-            (Facts { store: Health::Loading, ..well.clone() }, [Ready, Down, Ready, Ready]),
-            (Facts { store: Health::Stale, ..well.clone() }, [Ready, Down, Ready, Ready]),
-            (Facts { store: Health::Stale, serves_stale: true, ..well.clone() }, [Ready, Degraded, Ready, Ready]),
+            (well.clone(), [Ready, Ready, Ready, Ready, Ready]),
+            (Facts { audit: Down, ..well.clone() }, [Down, Ready, Ready, Ready, Ready]),
+            (Facts { audit: Degraded, ..well.clone() }, [Degraded, Ready, Ready, Ready, Ready]),
+            (Facts { store: Health::Loading, ..well.clone() }, [Ready, Down, Ready, Ready, Ready]),
+            (Facts { store: Health::Stale, ..well.clone() }, [Ready, Down, Ready, Ready, Ready]),
+            (
+                Facts { store: Health::Stale, serves_stale: true, ..well.clone() },
+                [Ready, Degraded, Ready, Ready, Ready],
+            ),
             (
                 Facts { store: Health::Loading, most_need_credentials: false, ..well.clone() },
-                [Ready, Degraded, Ready, Ready],
+                [Ready, Degraded, Ready, Ready, Ready],
             ),
-            (issuers(&[unavailable, Freshness::Ready]), [Ready, Ready, Degraded, Ready]),
-            (issuers(&[stale, stale]), [Ready, Ready, Degraded, Ready]),
-            (issuers(&[unavailable, unavailable]), [Ready, Ready, Down, Ready]),
+            (issuers(&[unavailable, Freshness::Ready]), [Ready, Ready, Degraded, Ready, Ready]),
+            (issuers(&[stale, stale]), [Ready, Ready, Degraded, Ready, Ready]),
+            (issuers(&[unavailable, unavailable]), [Ready, Ready, Down, Ready, Ready]),
             (
                 Facts { other_credentials: true, ..issuers(&[unavailable, unavailable]) },
-                [Ready, Ready, Degraded, Ready],
+                [Ready, Ready, Degraded, Ready, Ready],
             ),
-            (Facts { most_need_credentials: false, ..issuers(&[unavailable]) }, [Ready, Ready, Degraded, Ready]),
-            (issuers(&[]), [Ready, Ready, Ready, Ready]),
-            (Facts { certificates: vec![ValidityState::Expired], ..well.clone() }, [Ready, Ready, Ready, Degraded]),
-            (Facts { certificates: vec![ValidityState::NotYetValid], ..well }, [Ready, Ready, Ready, Degraded]),
+            (Facts { most_need_credentials: false, ..issuers(&[unavailable]) }, [Ready, Ready, Degraded, Ready, Ready]),
+            (issuers(&[]), [Ready, Ready, Ready, Ready, Ready]),
+            (
+                Facts { certificates: vec![ValidityState::Expired], ..well.clone() },
+                [Ready, Ready, Ready, Degraded, Ready],
+            ),
+            (
+                Facts { certificates: vec![ValidityState::NotYetValid], ..well.clone() },
+                [Ready, Ready, Ready, Degraded, Ready],
+            ),
+            (Facts { secrets_fail: true, ..well }, [Ready, Ready, Ready, Ready, Degraded]),
         ] {
             assert_eq!(facts.parts(), expected, "{facts:?}");
         }
@@ -224,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_stricter_probe_names_the_parts_that_it_requires() {
-        let states = [Ready, Degraded, Ready, Degraded];
+        let states = [Ready, Degraded, Ready, Degraded, Ready];
         for (query, expected) in [
             (None, Some(true)),
             (Some("x=1"), Some(true)),
@@ -237,6 +275,6 @@ mod tests {
         ] {
             assert_eq!(is_ready(states, query).ok(), expected, "{query:?}");
         }
-        assert_eq!(is_ready([Down, Ready, Ready, Ready], None).ok(), Some(false));
+        assert_eq!(is_ready([Down, Ready, Ready, Ready, Ready], None).ok(), Some(false));
     }
 }

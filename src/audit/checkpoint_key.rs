@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 
+use crate::secrets::vault::TransitKey;
+
 /// Bytes of a public key.
 const PUBLIC_LENGTH: usize = 32;
 /// Bytes of a signature.
@@ -18,8 +20,16 @@ const PUBLIC_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65,
 
 /// Signs checkpoints.
 pub(crate) struct CheckpointKey {
-    pair: Ed25519KeyPair,
+    signer: Signer,
     public: PublicKey,
+}
+
+/// Who has the private key.
+enum Signer {
+    /// This process.
+    Own(Ed25519KeyPair),
+    /// The vault.
+    Transit(TransitKey),
 }
 
 /// Verifies checkpoints.
@@ -40,7 +50,16 @@ impl CheckpointKey {
         let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| WRONG.to_owned())?;
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.secret_pkcs8_der()).map_err(|_| WRONG.to_owned())?;
         let bytes = pair.public_key().as_ref().try_into().map_err(|_| WRONG.to_owned())?;
-        Ok(Self { pair, public: PublicKey::new(bytes) })
+        Ok(Self { signer: Signer::Own(pair), public: PublicKey::new(bytes) })
+    }
+
+    /// A key that the vault signs with.
+    ///
+    /// # Errors
+    /// What is wrong with its public key.
+    pub(crate) fn of_vault(key: TransitKey) -> Result<Self, String> {
+        let public = PublicKey::from_base64(key.public())?;
+        Ok(Self { signer: Signer::Transit(key), public })
     }
 
     /// The first 16 hexadecimal digits of SHA-256 over the public key.
@@ -53,13 +72,23 @@ impl CheckpointKey {
         self.public.as_base64()
     }
 
-    /// Signs a message.
-    pub(crate) fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LENGTH] {
-        let mut signature = [0; SIGNATURE_LENGTH];
-        for (to, from) in signature.iter_mut().zip(self.pair.sign(message).as_ref()) {
-            *to = *from;
+    /// Signs a message. If the vault does that, it waits, but not long.
+    ///
+    /// # Errors
+    /// The vault does not sign, or not with this key.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LENGTH], String> {
+        let signature = match &self.signer {
+            Signer::Own(pair) => pair.sign(message).as_ref().to_vec(),
+            Signer::Transit(key) => key.sign(message)?,
+        };
+        let signature: [u8; SIGNATURE_LENGTH] =
+            signature.try_into().map_err(|_| "the signature is not one of Ed25519".to_owned())?;
+        match self.signer {
+            Signer::Transit(_) if !self.public.verify(message, &signature) => {
+                Err("the vault signed with another key".to_owned())
+            }
+            _ => Ok(signature),
         }
-        signature
     }
 }
 
@@ -141,7 +170,7 @@ mod tests {
         assert_eq!((key.id(), key.public()), (public.id(), public.as_base64()));
         assert_eq!(PublicKey::from_base64(key.public()).unwrap(), public);
         assert_eq!((key.id().len(), key.id()), (16, "e46945b911be5304"));
-        let signature = key.sign(b"checkpoint");
+        let signature = key.sign(b"checkpoint").unwrap();
         assert!(public.verify(b"checkpoint", &signature));
         assert!(!public.verify(b"checkpoinT", &signature));
         assert!(!public.verify(b"checkpoint", &signature[..63]));

@@ -41,6 +41,8 @@ pub(super) struct Sealing {
     dropped: u64,
     /// Hash of the last checkpoint.
     checkpoint: Option<Hash>,
+    /// The last attempt to sign one failed.
+    unsigned: bool,
     /// When the next checkpoint is due; absent if there was no record since the last.
     due: Option<Instant>,
     /// Appends to the spool, if there is one.
@@ -99,6 +101,7 @@ impl Sealing {
             records: 0,
             dropped: 0,
             checkpoint: None,
+            unsigned: false,
             due: None,
             appender: None,
             sync: None,
@@ -345,7 +348,9 @@ impl Sealing {
         self.cover(Timestamp::now());
         self.pass_on();
         self.outlets = outlets;
-        if self.key.is_none() || self.outlets.key.is_none() || self.chain.last.sequence == 0 {
+        // The same key may be one that the vault is asked for by another login.
+        let is_same = self.key == self.outlets.key;
+        if is_same || self.key.is_none() || self.outlets.key.is_none() || self.chain.last.sequence == 0 {
             self.key.clone_from(&self.outlets.key);
         }
         self.cover(Timestamp::now());
@@ -386,13 +391,31 @@ impl Sealing {
             line
         };
         let Some(hash) = self.chain.hash_of_next(&line("", &mut self.clock)) else { return };
-        let signature = STANDARD.encode(key.sign(&checkpoint::text(&hash)));
+        let signature = match key.sign(&checkpoint::text(&hash)) {
+            Ok(signature) => STANDARD.encode(signature),
+            Err(why) => return self.unsigned(&why),
+        };
+        if std::mem::take(&mut self.unsigned) {
+            tracing::info!("checkpoints of the record are signed again");
+        }
         let signed = line(&signature, &mut self.clock);
         self.chain.seal(&signed, &mut self.sealed);
         self.checkpoint = self.chain.last.hash;
         if next.is_some() {
             self.key = next;
         }
+    }
+
+    /// A checkpoint could not be signed: it is tried again when the next one is due. The records go on.
+    #[cold]
+    fn unsigned(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.unsigned, true) {
+            tracing::error!(
+                why,
+                "a checkpoint of the record could not be signed; the next one covers the same records"
+            );
+        }
+        self.due = Instant::now().checked_add(self.outlets.checkpoint);
     }
 }
 

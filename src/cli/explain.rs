@@ -1,5 +1,6 @@
 //! `bartizan explain`: traces one request through the chain without sending it. Prints what each stage decides and why.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -200,7 +201,7 @@ fn impersonate(
     at: Timestamp,
 ) -> Result<Rehearsal, Stopped> {
     let mut written = yaml_file::text::<WrittenPersona>("--as", text.to_owned()).map_err(Stopped::Problems)?;
-    let mint = Mint::new(Default::default()).map_err(Stopped::Failed)?;
+    let mint = Mint::new(BTreeMap::new(), None).map_err(Stopped::Failed)?;
     let rehearsal = Rehearsal::with(&arguments.policy, &mint).map_err(Stopped::Problems)?;
     let policy = rehearsal.policy();
     let mut problems = std::mem::take(&mut written.problems);

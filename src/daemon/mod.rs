@@ -9,10 +9,13 @@ mod error;
 mod key_sets;
 mod listeners;
 mod registry;
+mod secrets;
 mod signals;
 mod signing_keys;
 mod traces;
 mod trail;
+mod watch;
+mod watch_rounds;
 mod workers;
 
 use std::io;
@@ -30,8 +33,11 @@ pub(crate) use self::error::StartError;
 use self::key_sets::KeySets;
 use self::listeners::Listeners;
 use self::registry::KeptRegistry;
+use self::secrets::KeptSecrets;
 use self::signals::{SignalAction, Signals, notify, notify_reloading};
 use self::signing_keys::SigningKeys;
+use self::watch::FileWatch;
+use self::watch_rounds::{Looked, Verdict};
 use self::workers::Workers;
 use crate::admin::expiring_certificates::CertificateReminder;
 use crate::admin::expiring_keys::Reminder;
@@ -43,6 +49,7 @@ use crate::audit::{ALERTS, Recorder};
 use crate::policy::Policy;
 use crate::policy::compile;
 use crate::policy::diagnostic::{Problems, Severity};
+use crate::policy::watch::PolicyText;
 use crate::proxy::descriptors::Budget;
 use crate::proxy::downstream::listener::{Bound, Registered};
 use crate::proxy::downstream::worker::Shared;
@@ -89,12 +96,17 @@ pub(crate) struct Daemon {
     certificate_reminder: CertificateReminder,
     signing_keys: SigningKeys,
     commands: mpsc::Receiver<Command>,
+    /// A message: a secret of the vault has changed.
+    changed_secrets: mpsc::Receiver<()>,
+    /// The files that are loaded when they change.
+    watch: FileWatch,
 }
 
 /// What a daemon holds open for the policy in force, except the audit trail.
 struct Resources {
     registry: KeptRegistry,
     key_sets: KeySets,
+    secrets: KeptSecrets,
     listeners: Listeners,
     admin: AdminListeners,
     /// For admin listeners that are opened later.
@@ -157,6 +169,8 @@ impl Resources {
         let listening = self.listeners.commit(listeners, policy).await;
         let admin = self.admin.settle(policy, admin, shared, &self.commander);
         self.key_sets.commit(key_sets, in_force.auth.key_sets());
+        self.secrets.commit(&in_force);
+        in_force.ages.put_in_force(&policy.inputs, Timestamp::now());
         self.registry.commit(in_force.registry()).await;
         log_problems(&mismatches);
         for address in listening {
@@ -174,7 +188,7 @@ impl Daemon {
         let signals = Signals::install();
         let signals = signals.map_err(|error| StartError::System(format!("cannot handle signals: {error}")))?;
         let runtime = Arc::new(Runtime::new(Instant::now()));
-        let (policy, report) = compile::compile(&setup.policy);
+        let (policy, report) = compile::for_daemon(&setup.policy, None, &runtime.vaults);
         let Some(policy) = policy else { return Err(StartError::Policy(report)) };
         log_problems(&report);
         let workers = Workers::count(policy.workers());
@@ -192,9 +206,11 @@ impl Daemon {
         });
         let (workers, handles) = Workers::start(workers, &shared)?;
         let (commander, commands) = mpsc::channel(4);
+        let (secrets, changed_secrets) = KeptSecrets::new();
         let mut resources = Resources {
             registry: KeptRegistry::default(),
             key_sets: KeySets::default(),
+            secrets,
             listeners: Listeners::new(Arc::clone(&shared), budget, handles),
             admin: AdminListeners::default(),
             commander,
@@ -202,7 +218,7 @@ impl Daemon {
         resources.commit(prepared, &shared).await;
         let certificate_reminder = CertificateReminder::after_load(&shared.in_force.current().policy, Timestamp::now());
         let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
-        let daemon = Self {
+        let mut daemon = Self {
             setup,
             runtime,
             shared,
@@ -215,6 +231,8 @@ impl Daemon {
             certificate_reminder,
             signing_keys: SigningKeys::default(),
             commands,
+            changed_secrets,
+            watch: FileWatch::default(),
         };
         daemon.loaded();
         Ok(daemon)
@@ -239,10 +257,16 @@ impl Daemon {
                 action = self.signals.next() => match action {
                     SignalAction::Reload => {
                         let reloaded = self.reload().await;
-                        record_reload(&self.recorder, &self.shared.in_force.current(), &reloaded);
+                        record_reload(&self.recorder, &self.shared.in_force.current(), &reloaded, "signal");
                     }
                     SignalAction::Stop => break,
                 },
+                Some(()) = self.changed_secrets.recv() => {
+                    tracing::info!("a secret of the vault has changed");
+                    let reloaded = self.reload().await;
+                    record_reload(&self.recorder, &self.shared.in_force.current(), &reloaded, "vault");
+                }
+                looked = self.watch.look() => self.looked(&looked).await,
                 Some(Command::Reload(reply)) = self.commands.recv() => {
                     // An error means that nobody waits for the reply; the reload is complete anyway.
                     let _ = reply.send(self.reload().await);
@@ -255,7 +279,9 @@ impl Daemon {
     /// Reads everything again, and puts all of it in force, or nothing.
     async fn reload(&mut self) -> Reloaded {
         notify_reloading();
-        let reloaded = self.try_reload().await;
+        let reloaded = self.try_reload(None).await;
+        let current = self.shared.in_force.current();
+        self.runtime.vaults.keep(current.policy.vault.as_ref().map(|vault| &vault.vault));
         let metrics = &self.runtime.metrics;
         match &reloaded {
             Reloaded::Loaded => {
@@ -276,10 +302,53 @@ impl Daemon {
         reloaded
     }
 
-    async fn try_reload(&mut self) -> Reloaded {
-        let path = self.setup.policy.clone();
+    /// Reloads if the watched files have changed.
+    async fn looked(&mut self, looked: &Looked) {
+        let verdict = self.watch.judge(looked);
+        let tried = matches!(verdict, Verdict::Reload(_));
+        if let Verdict::Reload(changed) = verdict {
+            self.reload_changed(&changed.join(", ")).await;
+        }
+        let new = self.runtime.ages.report(self.watch.rounds.errors(), Timestamp::now());
+        // The log has told how an attempt ended.
+        for (file, error) in new.iter().filter(|_| !tried) {
+            tracing::warn!(file = &**file, "{error}; what was read before stays in force");
+        }
+    }
+
+    /// Reads everything again but, unless it is watched, the policy file, because of these files.
+    async fn reload_changed(&mut self, changed: &str) {
+        let text = self.shared.in_force.current().policy.watch.as_ref().and_then(|watch| watch.text.clone());
+        let reloaded = self.try_reload(text).await;
+        let metrics = &self.runtime.metrics;
+        match &reloaded {
+            Reloaded::Loaded => {
+                metrics.reload("loaded");
+                let policy = self.shared.in_force.current().policy.digest().clone();
+                tracing::info!(%policy, "the policy was reloaded because {changed} changed");
+            }
+            Reloaded::Unchanged => return,
+            Reloaded::Failed(report) => {
+                let why = report.iter().find(|problem| problem.severity == Severity::Error);
+                let why = why.map_or("the policy has errors", |problem| &problem.message);
+                if !self.watch.failed(why) {
+                    tracing::debug!(why, "{changed} changed, and cannot be put in force yet");
+                    return;
+                }
+                metrics.reload("failed");
+                log_problems(report);
+                tracing::error!(
+                    "the policy was not reloaded although {changed} changed; the previous one stays in force"
+                );
+            }
+        }
+        record_reload(&self.recorder, &self.shared.in_force.current(), &reloaded, "watch");
+    }
+
+    async fn try_reload(&mut self, text: Option<PolicyText>) -> Reloaded {
+        let (path, runtime) = (self.setup.policy.clone(), Arc::clone(&self.runtime));
         // Compiling schemas can take long; connections are accepted in the meantime.
-        let compiled = tokio::task::spawn_blocking(move || compile::compile(&path)).await;
+        let compiled = tokio::task::spawn_blocking(move || compile::for_daemon(&path, text, &runtime.vaults)).await;
         let (policy, report) = match compiled {
             Ok((Some(policy), report)) => (policy, report),
             Ok((None, report)) => return Reloaded::Failed(report),
@@ -290,6 +359,9 @@ impl Daemon {
         };
         let current = self.shared.in_force.current();
         if policy.is_same(&current.policy) {
+            if let Some(vault) = &policy.vault {
+                self.resources.secrets.loaded(vault);
+            }
             current.trail.reopen();
             return Reloaded::Unchanged;
         }
@@ -312,7 +384,8 @@ impl Daemon {
         Reloaded::Loaded
     }
 
-    fn loaded(&self) {
+    fn loaded(&mut self) {
+        self.watch.follow(&self.shared.in_force.current().policy);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.runtime.metrics.policy_loaded.set(now.as_secs_f64());
     }

@@ -1,4 +1,4 @@
-//! What the process itself calls: key sets, introspection endpoints, the sinks of the record, and the collector of traces.
+//! What the process itself calls: key sets, introspection endpoints, the vault, the sinks of the record, and the collector of traces.
 //!
 //! [`settings`]: the proxy and the timeouts of the policy. [`dial`] opens connections, through the proxy if there is one;
 //! [`http_client`] sends requests over them, and [`answer`] is what comes back. [`gzip`]: compressed bodies; [`backoff`]: pauses
@@ -13,7 +13,7 @@ mod no_proxy;
 mod settings;
 
 pub(crate) use self::answer::{Answer, shown};
-pub(crate) use self::backoff::Backoff;
+pub(crate) use self::backoff::{Backoff, jittered};
 pub(crate) use self::dial::{Connection, Dialer};
 pub(crate) use self::gzip::gzipped;
 pub(crate) use self::http_client::{HttpClient, NoAnswer};

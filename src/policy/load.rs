@@ -5,48 +5,64 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 use super::decode::decode;
 use super::diagnostic::Problems;
 use super::document::Document;
 use super::source::{Env, Sources};
 use super::tree::Tree;
+use super::watch::PolicyText;
 use super::yaml;
 
-/// A policy file that was read.
+/// A policy file, before it is decoded: its references are resolved, except those to the vault.
 #[derive(Debug)]
-pub(crate) struct Loaded {
-    /// The document, without the parts that are wrong.
-    pub(crate) document: Document,
-    /// For the places of problems that are found later.
+pub(crate) struct Opened {
+    /// The text with its places.
     pub(crate) tree: Tree,
-    /// Everything read so far; further files are read through it.
+    /// Everything read so far.
     pub(crate) sources: Sources,
     /// The problems found so far.
     pub(crate) problems: Problems,
 }
 
-/// Reads a policy file, resolving references with the environment of this process.
+/// Reads a policy file, resolving references with this environment, except those to the vault.
 ///
-/// Fails if there is no file or no YAML; every other mistake is in [`Loaded::problems`].
-pub(crate) fn read(path: &Path) -> Result<Loaded, Problems> {
-    read_with(path, Box::new(|name| std::env::var(name)))
+/// Fails if there is no file or no YAML; every other mistake is in [`Opened::problems`].
+pub(crate) fn open(path: &Path, env: Env) -> Result<Opened, Problems> {
+    match Sources::open_with(path, env) {
+        Ok(sources) => opened(sources),
+        Err(error) => {
+            let mut problems = Problems::new();
+            problems.error(None, error.to_string());
+            Err(problems)
+        }
+    }
 }
 
-/// Like [`read`], with another environment.
-pub(crate) fn read_with(path: &Path, env: Env) -> Result<Loaded, Problems> {
+/// The same with a text that was read from that file before.
+pub(crate) fn open_text(path: &Path, PolicyText(text): PolicyText, env: Env) -> Result<Opened, Problems> {
+    opened(Sources::with_text(path, text, env))
+}
+
+fn opened(mut sources: Sources) -> Result<Opened, Problems> {
     let mut problems = Problems::new();
-    let mut sources = match Sources::open_with(path, env) {
-        Ok(sources) => sources,
-        Err(error) => {
-            problems.error(None, error.to_string());
-            return Err(problems);
-        }
-    };
     let policy = Arc::clone(sources.policy());
     let Some(mut tree) = yaml::parse(&policy, &mut problems) else { return Err(problems) };
     tree.resolve(&mut sources, &mut problems);
-    let document = decode(&mut tree, &mut problems);
-    Ok(Loaded { document, tree, sources, problems })
+    Ok(Opened { tree, sources, problems })
+}
+
+impl Opened {
+    /// Decodes the parts that the vault is asked with.
+    pub(crate) fn part<T: DeserializeOwned + Default>(&mut self) -> T {
+        decode(&mut self.tree, &mut self.problems)
+    }
+}
+
+/// Decodes all of it, once the references to the vault are resolved.
+pub(crate) fn decoded(tree: &mut Tree, problems: &mut Problems) -> Document {
+    decode(tree, problems)
 }
 
 #[cfg(test)]
@@ -57,12 +73,21 @@ mod tests {
 
     use super::*;
     use crate::policy::diagnostic::Problem;
+    use crate::secrets::vault::VaultReference;
 
     const ENV: [(&str, &str); 4] = [("TOKEN", "hunter2"), ("NUMBER", "7"), ("FLAG", "true"), ("SPAN", "hunter3")];
 
     fn env(name: &str) -> Result<String, VarError> {
         let found = ENV.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned()).ok_or(VarError::NotPresent)
+    }
+
+    #[derive(Debug)]
+    struct Loaded {
+        document: Document,
+        tree: Tree,
+        sources: Sources,
+        problems: Problems,
     }
 
     /// A whole policy in which nothing is wrong.
@@ -106,7 +131,11 @@ audit: [stdout, file: { path: /var/log/a.jsonl }]
         let path = folder.path().join("policy.yaml");
         std::fs::write(&path, text).unwrap();
         std::fs::write(folder.path().join("key.pem"), "PEM\n").unwrap();
-        read_with(&path, Box::new(env))
+        let mut opened = open(&path, Box::new(env))?;
+        opened.tree.resolve_vault(&mut opened.sources, &mut opened.problems);
+        let document = decoded(&mut opened.tree, &mut opened.problems);
+        let Opened { tree, sources, problems } = opened;
+        Ok(Loaded { document, tree, sources, problems })
     }
 
     /// `line:column message` of every problem.
@@ -180,7 +209,7 @@ limts: 2
             "4:5 unknown key `adress` in `listen`",
             "5:16 the environment variable `NOPE` is not set",
             "5:28 `${HOME}` does not say where its value comes from",
-            "6:19 `${vault:a/b#c}`: vault references are part of the policy language, but not supported yet",
+            "6:19 the policy does not say where the vault is",
             "7:19 `75` has no unit",
             "7:23 `drain` has no value",
             "7:46 `10 s` contains a space",
@@ -274,7 +303,7 @@ limts: 2
 
     #[test]
     fn a_file_that_is_not_there_is_one_problem() {
-        let problems = read_with(Path::new("/nowhere/policy.yaml"), Box::new(env)).unwrap_err();
+        let problems = open(Path::new("/nowhere/policy.yaml"), Box::new(env)).unwrap_err();
         assert_eq!(problems.text(false), "error: there is no file `/nowhere/policy.yaml`\n");
     }
 
@@ -390,6 +419,10 @@ limts: 2
 
         fn file(&mut self, _: &str) -> Result<secrecy::SecretString, (String, Option<&'static str>)> {
             Ok("PEM\n".into())
+        }
+
+        fn vault(&mut self, _: &VaultReference) -> Result<secrecy::SecretString, (String, Option<String>)> {
+            Ok("hunter4".into())
         }
     }
 }

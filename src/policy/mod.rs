@@ -14,8 +14,11 @@ mod json_file;
 mod json_place;
 mod load;
 pub(crate) mod openapi;
+mod quoted;
+pub(crate) mod read_file;
 mod reporting;
 pub(crate) mod router;
+pub(crate) mod secret_uses;
 pub(crate) mod share;
 pub(crate) mod source;
 mod tls;
@@ -23,6 +26,8 @@ pub(crate) mod token_service;
 mod tree;
 pub(crate) mod units;
 pub(crate) mod validity;
+mod vault_answers;
+pub(crate) mod watch;
 mod yaml;
 mod yaml_error;
 pub(crate) mod yaml_file;
@@ -41,12 +46,15 @@ use secrecy::SecretString;
 use self::header_rules::HeaderRules;
 pub(crate) use self::reporting::Reporting;
 use self::router::{Found, Router};
+use self::secret_uses::PolicyVault;
 use self::token_service::{OwnEndpoint, TokenService};
 pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
 use self::validity::Validity;
+use self::watch::Watch;
 use crate::audit::AuditConfig;
 use crate::refusal::{Members, Reason, Refusal, Stage};
+use crate::secrets::inputs::Input;
 use crate::stages::auth::Rules;
 use crate::stages::auth::certificate::ClientTrust;
 use crate::stages::rate_limit::{RouteLimits, SharedLimits};
@@ -61,6 +69,10 @@ pub(crate) struct Policy {
     digest: Arc<str>,
     /// Changes if anything that was read changes; covers secrets, and is never shown.
     fingerprint: String,
+    /// The files and environment variables that it was read from.
+    pub(crate) inputs: Vec<Input>,
+    /// How its files are watched; absent: they are not.
+    pub(crate) watch: Option<Watch>,
     /// Number of workers; one per core when absent. Read once, at start.
     workers: Option<usize>,
     timeouts: Timeouts,
@@ -78,6 +90,8 @@ pub(crate) struct Policy {
     token_service: Option<TokenService>,
     audit: AuditConfig,
     traces: Option<TracesConfig>,
+    /// The vault that it has secrets of.
+    pub(crate) vault: Option<PolicyVault>,
     /// Whether the policy names a store for operators' changes.
     has_store: bool,
     /// The store; absent for a rehearsal, which keeps nothing.
@@ -193,6 +207,8 @@ pub(crate) struct AdminToken {
     pub(crate) token: SecretString,
     /// What it permits.
     pub(crate) rights: Rights,
+    /// Its position in `admin.tokens`; absent: `admin.token`.
+    pub(crate) written_at: Option<usize>,
 }
 
 /// What an operator may do.

@@ -7,24 +7,20 @@
 use std::collections::BTreeMap;
 use std::env::VarError;
 use std::fmt;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret, SecretString};
 
+pub(crate) use super::quoted::quote;
+use super::read_file::{FILE_LIMIT, POLICY_LIMIT, SECRET_LIMIT, read_text};
+pub(crate) use super::read_file::{ReadError, ReadErrorKind};
+use super::vault_answers::VaultAnswers;
 use crate::secrets::Lookup;
-
-/// Largest policy file: half a million consumers.
-const POLICY_LIMIT: u64 = 64 << 20;
-/// Largest file that a policy names.
-const FILE_LIMIT: u64 = 16 << 20;
-/// Largest file of a `${file:…}`.
-const SECRET_LIMIT: u64 = 1 << 20;
+use crate::secrets::inputs::{Input, InputKind, Inputs};
+use crate::secrets::vault::VaultReference;
 
 /// Looks up an environment variable: [`std::env::var`], or a stand-in.
 pub(crate) type Env = Box<dyn Fn(&str) -> Result<String, VarError>>;
@@ -109,25 +105,6 @@ impl Place {
     }
 }
 
-/// Quotes text for a message: between backticks, on one line, shortened if it is long.
-pub(crate) fn quote(text: &str) -> String {
-    const LONGEST: usize = 60;
-    let mut quoted = String::from("`");
-    for (count, c) in text.chars().enumerate() {
-        match c {
-            _ if count == LONGEST => {
-                quoted.push('…');
-                break;
-            }
-            '"' | '\'' | '\\' => quoted.push(c),
-            // Escapes control and invisible characters: a message is one line, and every character is visible.
-            c => quoted.extend(c.escape_debug()),
-        }
-    }
-    quoted.push('`');
-    quoted
-}
-
 /// Resolves the path of a file that another file names, relative to the folder of that file. The error says what is wrong
 /// with the path. A path that leaves the policy's folder begins with `..`.
 pub(crate) fn beside(from: &str, path: &str) -> Result<String, String> {
@@ -154,67 +131,6 @@ pub(crate) fn beside(from: &str, path: &str) -> Result<String, String> {
     Ok(format!("{root}{}", segments.join("/")))
 }
 
-/// Why a file cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ReadErrorKind {
-    /// It does not exist.
-    NotFound,
-    /// It is a folder.
-    Folder,
-    /// It is a pipe, a device or a socket.
-    NotAFile,
-    /// This process has no permission to read it.
-    Denied,
-    /// It is not UTF-8 text.
-    NotText,
-    /// It is larger than this many bytes.
-    TooLarge(u64),
-    /// The path is empty.
-    NoPath,
-    /// Any other error of the system.
-    Other(ErrorKind),
-}
-
-/// A file that cannot be used, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ReadError {
-    /// The file name that messages show.
-    pub(crate) name: String,
-    /// Why.
-    pub(crate) kind: ReadErrorKind,
-}
-
-impl ReadError {
-    /// How to fix it, if that is known.
-    pub(crate) fn help(&self) -> Option<&'static str> {
-        match self.kind {
-            ReadErrorKind::NotFound => Some("paths are relative to the folder of the policy file"),
-            ReadErrorKind::Folder | ReadErrorKind::NotAFile => Some("name a regular file"),
-            ReadErrorKind::Denied => Some("let the user that runs this process read it"),
-            ReadErrorKind::NotText => Some("save it as UTF-8 text"),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = quote(&self.name);
-        match self.kind {
-            ReadErrorKind::NotFound => write!(f, "there is no file {name}"),
-            ReadErrorKind::Folder => write!(f, "{name} is a folder"),
-            ReadErrorKind::NotAFile => write!(f, "{name} is not a regular file"),
-            ReadErrorKind::Denied => write!(f, "there is no permission to read {name}"),
-            ReadErrorKind::NotText => write!(f, "{name} is not UTF-8 text"),
-            ReadErrorKind::TooLarge(limit) => write!(f, "{name} is larger than {} MiB", limit >> 20),
-            ReadErrorKind::NoPath => write!(f, "the path of a file is empty"),
-            ReadErrorKind::Other(kind) => write!(f, "{name} cannot be read: {kind}"),
-        }
-    }
-}
-
-impl std::error::Error for ReadError {}
-
 /// Everything that was read for one policy.
 pub(crate) struct Sources {
     /// Folder of the policy file, as given on the command line. Paths in the policy are relative to it.
@@ -230,29 +146,55 @@ pub(crate) struct Sources {
     /// Digest without secrets.
     shown: Context,
     env: Env,
+    /// Where the values of references to the vault come from.
+    pub(crate) vault: VaultAnswers,
+    /// What was read so far, to recognize it again.
+    inputs: Inputs,
 }
 
 impl Sources {
     /// Reads the policy file, with `env` for references.
     pub(crate) fn open_with(policy: &Path, env: Env) -> Result<Self, ReadError> {
         let name = policy.display().to_string();
-        let text = read_text(policy, &name, POLICY_LIMIT)?;
-        let folder = policy.parent().map(Path::to_path_buf).unwrap_or_default();
-        Ok(Self::around(folder, name, text, env))
+        let (text, modified) = read_text(policy, &name, POLICY_LIMIT)?;
+        let mut sources = Self::with_text(policy, Arc::new(SourceText::new(name, text, 0)), env);
+        if let Some(input) = sources.inputs.find(false, &sources.policy.name) {
+            input.written(modified);
+        }
+        Ok(sources)
+    }
+
+    /// Sources around a policy file that was read before.
+    pub(crate) fn with_text(path: &Path, policy: Arc<SourceText>, env: Env) -> Self {
+        let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        let mut sources = Self::around(folder, policy, env);
+        let Self { policy, inputs, .. } = &mut sources;
+        inputs.add(InputKind::Policy, &policy.name, Some(path), policy.text.as_bytes());
+        sources
     }
 
     /// Sources for a policy that will be written to this folder.
     pub(crate) fn in_folder(folder: &Path) -> Self {
-        Self::around(folder.to_path_buf(), String::new(), String::new(), Box::new(|name| std::env::var(name)))
+        let policy = Arc::new(SourceText::new(String::new(), String::new(), 0));
+        Self::around(folder.to_path_buf(), policy, Box::new(|name| std::env::var(name)))
     }
 
-    fn around(folder: PathBuf, name: String, text: String, env: Env) -> Self {
+    fn around(folder: PathBuf, policy: Arc<SourceText>, env: Env) -> Self {
         let mut shown = Context::new(&SHA256);
         // The name of the policy file is not part of its content.
-        absorb(&mut shown, b'p', "", text.as_bytes());
+        absorb(&mut shown, b'p', "", policy.text.as_bytes());
         let everything = shown.clone();
-        let policy = Arc::new(SourceText::new(name, text, 0));
-        Self { folder, policy, files: BTreeMap::new(), secrets: BTreeMap::new(), everything, shown, env }
+        Self {
+            folder,
+            policy,
+            files: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            everything,
+            shown,
+            env,
+            vault: VaultAnswers::NoVault,
+            inputs: Inputs::default(),
+        }
     }
 
     /// The policy file.
@@ -272,7 +214,8 @@ impl Sources {
             return Ok(Arc::clone(known));
         }
         match read_text(&path, &name, FILE_LIMIT) {
-            Ok(text) => {
+            Ok((text, modified)) => {
+                self.inputs.add(InputKind::File, &name, Some(&path), text.as_bytes()).written(modified);
                 absorb(&mut self.everything, b'f', &name, text.as_bytes());
                 absorb(&mut self.shown, b'f', &name, text.as_bytes());
                 let source = Arc::new(SourceText::new(name.clone(), text, self.files.len() + 1));
@@ -301,7 +244,8 @@ impl Sources {
             return Ok(known.clone());
         }
         match read_text(&path, &name, SECRET_LIMIT) {
-            Ok(text) => {
+            Ok((text, modified)) => {
+                self.inputs.add(InputKind::Secret, &name, Some(&path), text.as_bytes()).written(modified);
                 absorb(&mut self.everything, b's', &name, text.as_bytes());
                 let secret = SecretString::from(text);
                 self.secrets.insert(memory, secret.clone());
@@ -309,6 +253,37 @@ impl Sources {
             }
             Err(error) => Err(self.absorb_failure(&name, error)),
         }
+    }
+
+    /// Notes where the policy refers to a variable or a file: `env:NAME` or `file:PATH`. Does nothing if it was not read.
+    pub(crate) fn used(&mut self, reference: &str, place: &Place) {
+        let input = match reference.split_once(':') {
+            Some(("file", path)) => self.locate(path).ok().and_then(|(_, name)| self.inputs.find(true, &name)),
+            _ => self.inputs.find(false, reference),
+        };
+        if let Some(input) = input {
+            input.used(&format!("${{{reference}}}"), || place.to_string());
+        }
+    }
+
+    /// The same for a path to a file of this kind. Certificates beside a private key are a secret.
+    pub(crate) fn used_path(&mut self, kind: InputKind, path: &str, place: &Place) {
+        let Ok((_, name)) = self.locate(path) else { return };
+        let has_key = self.files.get(&name).is_some_and(|file| file.text.contains("PRIVATE KEY-----"));
+        if let Some(input) = self.inputs.find(kind == InputKind::Secret, &name) {
+            input.kind = if has_key { InputKind::Secret } else { kind };
+            input.used(path, || place.to_string());
+        }
+    }
+
+    /// Everything that was read so far.
+    pub(crate) fn inputs(&self) -> Vec<Input> {
+        self.inputs.all()
+    }
+
+    /// Notes a certificate that was issued for the policy: another one is a change.
+    pub(crate) fn issued(&mut self, name: &str, chain: &str) {
+        absorb(&mut self.everything, b'i', name, chain.as_bytes());
     }
 
     /// SHA-256, in hexadecimal, of everything read so far. It covers secrets, so it is only compared and never shown.
@@ -345,6 +320,7 @@ impl Lookup for Sources {
         let value = (self.env)(name).map(SecretString::from);
         match &value {
             Ok(value) => {
+                self.inputs.add(InputKind::Variable, &memory, None, value.expose_secret().as_bytes());
                 absorb(&mut self.everything, b'e', name, value.expose_secret().as_bytes());
                 self.secrets.insert(memory, value.clone());
             }
@@ -355,6 +331,22 @@ impl Lookup for Sources {
 
     fn file(&mut self, path: &str) -> Result<SecretString, (String, Option<&'static str>)> {
         self.read_secret(path).map_err(|error| (error.to_string(), error.help()))
+    }
+
+    fn vault(&mut self, reference: &VaultReference) -> Result<SecretString, (String, Option<String>)> {
+        let memory = reference.to_string();
+        if let Some(known) = self.secrets.get(&memory) {
+            return Ok(known.clone());
+        }
+        let value = self.vault.value(reference);
+        match &value {
+            Ok(value) => {
+                absorb(&mut self.everything, b'v', &memory, value.expose_secret().as_bytes());
+                self.secrets.insert(memory, value.clone());
+            }
+            Err(_) => absorb(&mut self.everything, b'!', &memory, b""),
+        }
+        value
     }
 }
 
@@ -383,46 +375,14 @@ fn absorb(digest: &mut Context, kind: u8, name: &str, bytes: &[u8]) {
 /// Reads a file within the bounds of a policy file.
 pub(super) fn read_like_a_policy(path: &Path) -> Result<SourceText, ReadError> {
     let name = path.display().to_string();
-    let text = read_text(path, &name, POLICY_LIMIT)?;
+    let (text, _) = read_text(path, &name, POLICY_LIMIT)?;
     Ok(SourceText::new(name, text, 0))
-}
-
-fn read_text(path: &Path, name: &str, limit: u64) -> Result<String, ReadError> {
-    let failed = |kind| ReadError { name: name.to_owned(), kind };
-    let io = |error: std::io::Error| {
-        failed(match error.kind() {
-            ErrorKind::NotFound => ReadErrorKind::NotFound,
-            ErrorKind::PermissionDenied => ReadErrorKind::Denied,
-            ErrorKind::IsADirectory => ReadErrorKind::Folder,
-            other => ReadErrorKind::Other(other),
-        })
-    };
-    // Checked before it is opened: opening a pipe without a writer would block forever.
-    let metadata = std::fs::metadata(path).map_err(io)?;
-    if metadata.is_dir() {
-        return Err(failed(ReadErrorKind::Folder));
-    }
-    if !metadata.is_file() {
-        return Err(failed(ReadErrorKind::NotAFile));
-    }
-    if metadata.len() > limit {
-        return Err(failed(ReadErrorKind::TooLarge(limit)));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1));
-    // Bounded again: the file may have grown, and some files report no length.
-    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(io)?;
-    if bytes.len() as u64 > limit {
-        bytes.zeroize();
-        return Err(failed(ReadErrorKind::TooLarge(limit)));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        error.into_bytes().zeroize();
-        failed(ReadErrorKind::NotText)
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn no_env(_: &str) -> Result<String, VarError> {

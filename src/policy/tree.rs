@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::diagnostic::Problems;
 use super::source::{Place, SourceText, quote};
+use crate::secrets::vault::VaultReference;
 use crate::secrets::{self, Lookup};
 
 /// From this many entries on, a map is searched by a sorted index.
@@ -94,12 +95,61 @@ pub(crate) struct Tree {
 static NOTHING: Kind = Kind::Sequence(Vec::new());
 
 impl Tree {
-    /// Resolves the references in every value. Those without a value are reported, and their nodes become void.
+    /// Resolves the references in every value, except those in which there is one to the vault. Those without a value are
+    /// reported, and their nodes become void.
     pub(crate) fn resolve(&mut self, lookup: &mut impl Lookup, problems: &mut Problems) {
+        self.resolve_where(|text| !secrets::has_vault_reference(text), lookup, problems);
+        for id in self.with_vault_references() {
+            // These settings are needed to ask the vault.
+            if let [Step::Key(key @ ("secrets" | "egress")), ..] = *self.path(id) {
+                let message = format!("`{key}` cannot refer to the vault: it says how the vault is reached");
+                problems.error(self.place(id), message).help("use `${env:NAME}` or `${file:PATH}` here");
+                self.void(id);
+            }
+        }
+    }
+
+    /// Resolves the references in the values that [`Self::resolve`] left.
+    pub(crate) fn resolve_vault(&mut self, lookup: &mut impl Lookup, problems: &mut Problems) {
+        self.resolve_where(secrets::has_vault_reference, lookup, problems);
+    }
+
+    /// Makes decoding skip the values that [`Self::resolve`] left.
+    pub(crate) fn void_vault_references(&mut self) {
+        for id in self.with_vault_references() {
+            self.void(id);
+        }
+    }
+
+    /// The references to the vault, with their nodes.
+    pub(crate) fn vault_references(&self) -> Vec<(NodeId, VaultReference)> {
+        let text = |id| match self.kind(id) {
+            Kind::Scalar(scalar) => scalar.written(),
+            _ => "",
+        };
+        let nodes = self.with_vault_references().into_iter();
+        nodes.flat_map(|id| secrets::vault_references(text(id)).map(move |reference| (id, reference))).collect()
+    }
+
+    /// The references that have values, without `${` and `}`, with their nodes.
+    pub(crate) fn references(&self) -> impl Iterator<Item = (NodeId, &str)> {
+        let scalars = self.nodes.iter().enumerate().filter_map(move |(index, node)| match &node.kind {
+            Kind::Scalar(scalar) if scalar.is_reference() => Some((NodeId(index), scalar)),
+            _ => None,
+        });
+        scalars.flat_map(|(id, scalar)| secrets::references(scalar.written()).map(move |inside| (id, inside)))
+    }
+
+    fn with_vault_references(&self) -> Vec<NodeId> {
+        let has = |id: &NodeId| matches!(self.kind(*id), Kind::Scalar(scalar) if secrets::has_vault_reference(&scalar.written));
+        (0..self.nodes.len()).map(NodeId).filter(|id| has(id) && !self.is_void(*id)).collect()
+    }
+
+    fn resolve_where(&mut self, is: fn(&str) -> bool, lookup: &mut impl Lookup, problems: &mut Problems) {
         for index in 0..self.nodes.len() {
             let id = NodeId(index);
             let Kind::Scalar(scalar) = self.kind(id) else { continue };
-            if !secrets::has_reference(&scalar.written) || self.is_void(id) {
+            if !secrets::has_reference(&scalar.written) || !is(&scalar.written) || self.is_void(id) {
                 continue;
             }
             if self.is_key(id) {

@@ -63,6 +63,8 @@ struct Signer {
 /// Makes credentials, and replaces the issuers, introspection endpoints and key owners of the policy.
 pub(crate) struct Mint {
     env: BTreeMap<String, String>,
+    /// Absent: the vault is asked.
+    secrets: Option<BTreeMap<String, String>>,
     /// The secret that the texts of API keys are derived from.
     secret: [u8; 32],
     signers: RefCell<HashMap<String, Signer>>,
@@ -71,12 +73,15 @@ pub(crate) struct Mint {
 }
 
 impl Mint {
-    /// Creates a mint with new keys, and with environment variables for the policy. Fails if the system has no random
-    /// bytes.
-    pub(crate) fn new(env: BTreeMap<String, String>) -> Result<Self, String> {
+    /// Creates a mint with new keys, and with environment variables and secrets for the policy; without secrets, the vault is
+    /// asked. Fails if the system has no random bytes.
+    pub(crate) fn new(
+        env: BTreeMap<String, String>,
+        secrets: Option<BTreeMap<String, String>>,
+    ) -> Result<Self, String> {
         let mut secret = [0; 32];
         aws_lc_rs::rand::fill(&mut secret).map_err(|Unspecified| "the system has no random bytes".to_owned())?;
-        Ok(Self { env, secret, signers: RefCell::default(), active: Arc::default() })
+        Ok(Self { env, secrets, secret, signers: RefCell::default(), active: Arc::default() })
     }
 
     /// Makes the credential of a persona at this time. The error says why that is impossible.
@@ -153,6 +158,10 @@ impl Mint {
 impl StandIns for Mint {
     fn env(&self) -> BTreeMap<String, String> {
         self.env.clone()
+    }
+
+    fn secrets(&self) -> Option<BTreeMap<String, String>> {
+        self.secrets.clone()
     }
 
     fn issuer(&self, name: &str, algorithms: &[Algorithm]) -> Option<Arc<KeySet>> {

@@ -1,7 +1,14 @@
-//! Resolves references to secrets inside text: `${env:NAME}`, `${file:PATH}`.
+//! Resolves references to secrets inside text: `${env:NAME}`, `${file:PATH}`, `${vault:MOUNT/PATH#FIELD}`. [`vault`]: secrets of a
+//! vault; [`stale`]: what may not go on without them. [`inputs`], [`ages`]: what a policy was read from, and since when it
+//! is in force.
 //!
 //! A value is never searched for references again, never printed, and never empty. The caller's [`Lookup`] provides the
 //! values, and the caller knows where in a file a reference is.
+
+pub(crate) mod ages;
+pub(crate) mod inputs;
+pub(crate) mod stale;
+pub(crate) mod vault;
 
 use std::env::VarError;
 use std::ops::Range;
@@ -9,8 +16,10 @@ use std::ops::Range;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
+use self::vault::VaultReference;
+
 /// The accepted forms, for help texts.
-const FORMS: &str = "references are `${env:NAME}` and `${file:PATH}`";
+const FORMS: &str = "references are `${env:NAME}`, `${file:PATH}` and `${vault:MOUNT/PATH#FIELD}`";
 /// Longest text after its references are resolved.
 const RESOLVED_LIMIT: usize = 4 << 20;
 
@@ -20,6 +29,8 @@ pub(crate) trait Lookup {
     fn env(&mut self, name: &str) -> Result<SecretString, VarError>;
     /// Text of a file; on failure, what is wrong and, if known, how to fix it.
     fn file(&mut self, path: &str) -> Result<SecretString, (String, Option<&'static str>)>;
+    /// Field of a secret in the vault; on failure, what is wrong and, if known, how to fix it.
+    fn vault(&mut self, reference: &VaultReference) -> Result<SecretString, (String, Option<String>)>;
 }
 
 /// A reference that has no value.
@@ -36,6 +47,22 @@ pub(crate) struct Unresolved {
 /// Whether `text` holds a reference, well formed or not.
 pub(crate) fn has_reference(text: &str) -> bool {
     text.contains("${")
+}
+
+/// The references in a text, without `${` and `}`.
+pub(crate) fn references(text: &str) -> impl Iterator<Item = &str> {
+    let inside = text.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
+    inside.map(|(inside, _)| inside)
+}
+
+/// The well-formed references to the vault in a text.
+pub(crate) fn vault_references(text: &str) -> impl Iterator<Item = VaultReference> {
+    references(text).filter_map(|inside| VaultReference::parse(inside.strip_prefix("vault:")?).ok())
+}
+
+/// Whether a text refers to the vault, in any form.
+pub(crate) fn has_vault_reference(text: &str) -> bool {
+    text.contains("${vault:")
 }
 
 /// Replaces every reference in the text by its value.
@@ -105,10 +132,12 @@ fn value(inside: &str, lookup: &mut impl Lookup) -> Result<SecretString, (String
             }
             Ok(SecretString::from(cut))
         }
-        "vault" => Err((
-            format!("`${{{shown}}}`: vault references are part of the policy language, but not supported yet"),
-            Some(FORMS.to_owned()),
-        )),
+        "vault" => {
+            let parsed = VaultReference::parse(name);
+            let parsed = parsed
+                .map_err(|help| (format!("`${{{shown}}}` does not name a field of a secret"), Some(help.to_owned())))?;
+            lookup.vault(&parsed)
+        }
         other => {
             let other: String = other.chars().take(40).flat_map(char::escape_debug).collect();
             Err((format!("`{other}` is not a source of references"), Some(FORMS.to_owned())))
@@ -148,6 +177,14 @@ mod tests {
                 _ => Err((format!("there is no file `{path}`"), None)),
             }
         }
+
+        fn vault(&mut self, reference: &VaultReference) -> Result<SecretString, (String, Option<String>)> {
+            match (&*reference.secret.path, reference.secret.version, &*reference.field) {
+                ("kv/a", None, "b") => Ok("${env:USER}".into()),
+                ("kv/a", Some(2), "b") => Ok("old".into()),
+                _ => Err((format!("there is no {reference}"), None)),
+            }
+        }
     }
 
     #[test]
@@ -158,6 +195,7 @@ mod tests {
             ("${file:/two}", "hush\n"),
             ("${file:/dos}", "hush"),
             ("${env:TRICKY}", "${env:USER}: [x]"),
+            ("${vault:kv/a#b}, ${vault:kv/a@2#b}", "${env:USER}, old"),
             ("$${env:USER}}", "$ann}"),
             ("no $reference {at} all$", "no $reference {at} all$"),
             ("é${env:USER}é", "éanné"),
@@ -173,7 +211,8 @@ mod tests {
             ("x${file:/gone}", vec![(1..14, "there is no file `/gone`")]),
             ("${file:/blank}", vec![(0..14, "is empty")]),
             ("${file:}", vec![(0..8, "does not name a file")]),
-            ("${vault:kv/a#b}", vec![(0..15, "not supported yet")]),
+            ("${vault:kv/a#c}", vec![(0..15, "there is no vault:kv/a#c")]),
+            ("${vault:kv/a}", vec![(0..13, "does not name a field")]),
             ("${ENV:USER}", vec![(0..11, "`ENV` is not a source")]),
             ("${USER}", vec![(0..7, "does not say where")]),
             ("${}", vec![(0..3, "does not say where")]),

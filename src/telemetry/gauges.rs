@@ -44,6 +44,12 @@ struct CertificateLabels {
     name: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
+struct InputLabels {
+    source: &'static str,
+    reference: String,
+}
+
 /// Current values that other modules hold, collected on each scrape.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
@@ -57,12 +63,42 @@ pub(crate) struct Gauges {
     pub(crate) memory: MemoryNumbers,
     /// Certificates and revocation lists of the listeners.
     pub(crate) certificates: Vec<CertificateNumbers>,
+    /// Secrets of the policy; bounded in number.
+    pub(crate) secrets: Vec<InputNumbers>,
+    /// The vault, if there is one.
+    pub(crate) vault: Option<VaultNumbers>,
     /// What the system says about this process.
     pub(crate) process: Option<ProcessNumbers>,
     /// API keys that expire soon, soonest first; bounded in number.
     pub(crate) ending: Vec<KeyNumbers>,
     /// Total number of API keys that expire soon.
     pub(crate) endings: usize,
+}
+
+/// The secrets of the vault.
+#[derive(Debug)]
+pub(crate) struct VaultNumbers {
+    /// Each secret that the policy refers to.
+    pub(crate) secrets: Vec<SecretNumbers>,
+    /// Outcome → logins.
+    pub(crate) logins: [(&'static str, u64); 2],
+}
+
+/// One secret.
+#[derive(Debug)]
+pub(crate) struct SecretNumbers {
+    /// Its path.
+    pub(crate) secret: String,
+    /// Since the vault last gave it, in seconds.
+    pub(crate) age: f64,
+    /// How often the vault did not give it again.
+    pub(crate) failures: u64,
+}
+
+/// A secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SecretLabels {
+    secret: String,
 }
 
 /// The counters of the audit sinks.
@@ -125,6 +161,19 @@ pub(crate) struct CertificateNumbers {
     pub(crate) name: String,
     /// In seconds since 1970.
     pub(crate) end: i64,
+}
+
+/// A secret, or a file of certificates.
+#[derive(Debug)]
+pub(crate) struct InputNumbers {
+    /// `env`, `file` or `vault`.
+    pub(crate) source: &'static str,
+    /// As the policy writes it.
+    pub(crate) reference: String,
+    /// Its source gave it when it was last asked.
+    pub(crate) up: bool,
+    /// Since when this value is known, in seconds since 1970.
+    pub(crate) since: Option<i64>,
 }
 
 /// What the system says about this process.
@@ -206,7 +255,11 @@ impl Gauges {
         register_audit(&self.audit, registry);
         register_memory(self.memory, registry);
         register_certificates(self.certificates, registry);
+        register_secrets(self.secrets, registry);
         register_issuers(self.issuers, registry);
+        if let Some(vault) = self.vault {
+            register_vault(vault, registry);
+        }
         if let Some(store) = self.store {
             register_store(store, registry);
         }
@@ -273,6 +326,24 @@ fn register_certificates(certificates: Vec<CertificateNumbers>, registry: &mut R
     );
 }
 
+fn register_secrets(secrets: Vec<InputNumbers>, registry: &mut Registry) {
+    let (mut since, mut up) = (BTreeMap::new(), BTreeMap::new());
+    for numbers in secrets {
+        let labels = InputLabels { source: numbers.source, reference: numbers.reference };
+        // Two of one reference, as when a file holds certificates and their key: what is wrong with one counts.
+        *up.entry(labels.clone()).or_insert(true) &= numbers.up;
+        since.extend(numbers.since.map(|at| (labels, gauge(at))));
+    }
+    let up = up.into_iter().map(|(labels, up)| (labels, gauge(up.into()))).collect();
+    registry.register("secret_up", "0 while a secret or certificate cannot be read, or not be used", Series(up));
+    registry.register_with_unit(
+        "secret_since_timestamp",
+        "Since when the value of a secret or certificate in force is known",
+        Unit::Seconds,
+        Series(since.into_iter().collect()),
+    );
+}
+
 pub(super) fn register_process(numbers: Option<ProcessNumbers>, registry: &mut Registry) {
     let Some(numbers) = numbers else { return };
     let whole = |value: u64| gauge(value.try_into().unwrap_or(i64::MAX));
@@ -289,6 +360,22 @@ pub(super) fn register_process(numbers: Option<ProcessNumbers>, registry: &mut R
     if let Some(most) = numbers.max_fds {
         registry.register("max_fds", "Files and sockets that may be open", whole(most));
     }
+}
+
+fn register_vault(vault: VaultNumbers, registry: &mut Registry) {
+    let (mut ages, mut failures) = (Vec::new(), Vec::new());
+    for SecretNumbers { secret, age, failures: failed } in vault.secrets {
+        let (labels, since): (_, Gauge<f64, AtomicU64>) = (SecretLabels { secret }, Gauge::default());
+        since.set(age);
+        ages.push((labels.clone(), since));
+        failures.push((labels, counter(failed)));
+    }
+    let help = "Time since the vault last gave a secret";
+    registry.register_with_unit("secret_age", help, Unit::Seconds, Series(ages));
+    let help = "Times that the vault did not give a secret again; its last value stays in use";
+    registry.register("secret_failures", help, Series(failures));
+    let logins = vault.logins.map(|(outcome, count)| (OutcomeLabels { outcome }, counter(count)));
+    registry.register("vault_logins", "Logins to the vault", Series(logins.into()));
 }
 
 fn register_memory(memory: MemoryNumbers, registry: &mut Registry) {

@@ -29,8 +29,8 @@ use self::ends::Ends;
 pub(crate) use self::ends::{ENDS, End};
 use self::gauges::register_process;
 pub(crate) use self::gauges::{
-    AuditNumbers, CertificateNumbers, Gauges, IssuerNumbers, KeyNumbers, MemoryNumbers, ProcessNumbers,
-    SharedLimitNumbers, SinkNumbers, StoreNumbers,
+    AuditNumbers, CertificateNumbers, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, MemoryNumbers, ProcessNumbers,
+    SecretNumbers, SharedLimitNumbers, SinkNumbers, StoreNumbers, VaultNumbers,
 };
 use self::series::{Series, counter};
 use self::upstream::register_servers;

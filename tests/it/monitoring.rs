@@ -131,12 +131,14 @@ fn page_of_a_busy_proxy() -> String {
     let issuer = issuer::Issuer::with(issuer::Key::ec("a \"quoted\" \\ key\nof two lines"));
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let certified = authority().certifies(&["localhost"]);
+    let (vault, _) = crate::vault::scripted(|_, _| None);
     let mut proxy = proxy()
         .before(&upstream)
         .server(&format!("http://{gone}"))
         .trusts(&issuer)
         .with(&format!("store: \"{}\"", store.path().display()))
-        .with("roles: { reader: [orders:read] }\nconsumers: { acme: { roles: [reader], plan: free } }")
+        .with(&format!("secrets: {{ vault: {{ address: \"{}\", login: {{ token: t }} }} }}", vault.url()))
+        .with("roles: { reader: [orders:read], other: [\"${vault:secret/app#admin}\"] }\nconsumers: { acme: { roles: [reader], plan: free } }")
         .listen(r#"{ address: "127.0.0.1:0" }"#)
         .listen(r#"{ address: "127.0.0.2:0", tls: { certificate: c.pem, key: k.pem } }"#)
         .audit("{ spool: { path: spool }, to: [file: { path: audit.jsonl }] }")

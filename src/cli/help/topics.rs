@@ -9,8 +9,8 @@ use crate::audit::FIELDS;
 use crate::policy::Rights;
 use crate::refusal::{Reason, Stage};
 use crate::telemetry::{
-    AuditNumbers, CertificateNumbers, End, Gauges, IssuerNumbers, KeyNumbers, Metrics, ProcessNumbers, RouteMetrics,
-    ServerMetrics, SharedLimitNumbers, SinkNumbers, StoreNumbers,
+    AuditNumbers, CertificateNumbers, End, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, Metrics, ProcessNumbers,
+    RouteMetrics, SecretNumbers, ServerMetrics, SharedLimitNumbers, SinkNumbers, StoreNumbers, VaultNumbers,
 };
 
 /// Lays rows out in columns; the last one may be of any width.
@@ -77,6 +77,11 @@ fn sample_page() -> String {
         issuers: vec![issuer],
         store: Some(StoreNumbers { kind: "", up: true, entries: vec![("", 0)], limits: Some(limits) }),
         certificates: vec![CertificateNumbers { kind: "", file: String::new(), name: String::new(), end: 0 }],
+        secrets: vec![InputNumbers { source: "", reference: String::new(), up: true, since: Some(0) }],
+        vault: Some(VaultNumbers {
+            secrets: vec![SecretNumbers { secret: String::new(), age: 0.0, failures: 0 }],
+            logins: [("", 0); 2],
+        }),
         process: Some(ProcessNumbers { max_fds: Some(0), ..ProcessNumbers::default() }),
         ending: vec![KeyNumbers { consumer: String::new(), key: String::new(), end: 0 }],
         ..Gauges::default()

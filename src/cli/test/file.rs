@@ -21,6 +21,8 @@ pub(super) struct File {
     pub(super) now: Option<String>,
     /// Environment variables that the policy refers to.
     pub(super) env: BTreeMap<String, String>,
+    /// Fields of secrets in the vault that the policy refers to: `vault:MOUNT/PATH#FIELD`.
+    pub(super) secrets: BTreeMap<String, String>,
     /// Callers by name.
     pub(super) callers: BTreeMap<String, WrittenPersona>,
     /// The tests.

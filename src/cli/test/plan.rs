@@ -94,7 +94,7 @@ pub(super) fn read(path: &Path) -> Result<Plan, Vec<Problems>> {
         }
         return Err(vec![problems]);
     };
-    let mint = match Mint::new(document.env.clone()) {
+    let mint = match Mint::new(document.env.clone(), Some(document.secrets.clone())) {
         Ok(mint) => mint,
         Err(problem) => {
             problems.error(None, problem);

@@ -24,10 +24,16 @@ pub(super) fn compile(context: &mut Context<'_>, written: Option<&document::Admi
     let mut tokens = Vec::new();
     if let Some(token) = &written.token {
         short(context, token, at.key("token"));
-        tokens.push(AdminToken { name: "admin".into(), token: token.clone(), rights: Rights::Operate });
+        tokens.push(AdminToken {
+            name: "admin".into(),
+            token: token.clone(),
+            rights: Rights::Operate,
+            written_at: None,
+        });
     }
     for (position, token) in written.tokens.iter().enumerate() {
-        tokens.extend(admin_token(context, token, at.key("tokens").index(position)));
+        let token = admin_token(context, token, at.key("tokens").index(position));
+        tokens.extend(token.map(|token| AdminToken { written_at: Some(position), ..token }));
     }
     same_tokens(context, written, at);
     let mut places = Vec::new();
@@ -134,7 +140,7 @@ fn admin_token(context: &mut Context<'_>, written: &document::AdminToken, at: At
         return None;
     };
     short(context, token, at.key("token"));
-    Some(AdminToken { name: name.as_str().into(), token: token.clone(), rights })
+    Some(AdminToken { name: name.as_str().into(), token: token.clone(), rights, written_at: None })
 }
 
 fn short(context: &mut Context<'_>, token: &SecretString, at: At<'_>) {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::issuing::Issuing;
 use super::stand_ins::StandIns;
 use crate::egress::{Egress, Trust};
 use crate::policy::diagnostic::{Problem, Problems, did_you_mean};
@@ -18,6 +19,8 @@ use crate::policy::source::{ReadErrorKind, SourceText, Sources};
 use crate::policy::tls::{self, ServerProblem};
 use crate::policy::tree::At;
 use crate::policy::units::Period;
+use crate::secrets::vault::{CertificateRequest, TransitName};
+use crate::secrets::{self, inputs::InputKind};
 
 /// TLS settings of a client, as written.
 pub(super) struct ClientTls<'a> {
@@ -54,6 +57,12 @@ pub(super) struct Context<'a> {
     pub(super) egress: Arc<Egress>,
     /// The addresses for requests, which no upstream may have.
     pub(super) own_addresses: Vec<SocketAddr>,
+    /// Where certificates come from that the policy lets be issued.
+    pub(super) issuing: Issuing,
+    /// Those certificates.
+    pub(super) certificates: Vec<CertificateRequest>,
+    /// The keys that the vault signs with.
+    pub(super) vault_keys: Vec<TransitName>,
 }
 
 impl Context<'_> {
@@ -109,7 +118,10 @@ impl Context<'_> {
         const DER: &str = "if it is in DER, convert it to PEM: `openssl x509 -inform DER -in FILE -out FILE.pem` (`openssl crl` \
             for a revocation list)";
         match self.sources.read(path) {
-            Ok(text) => Some(text),
+            Ok(text) => {
+                self.sources.used_path(InputKind::Certificates, path, &at.place());
+                Some(text)
+            }
             Err(error) => {
                 let help = if error.kind == ReadErrorKind::NotText { Some(DER) } else { error.help() };
                 self.unreadable(at, &error, help);
@@ -126,6 +138,7 @@ impl Context<'_> {
         const DER: &str = "if it is in DER, convert it to PEM: `openssl pkey -inform DER -in FILE -out FILE.pem`";
         /// Others may write (`chmod o+w`).
         const OTHERS_WRITE: u32 = 0o002;
+        let is_reference = at.written().is_some_and(secrets::has_reference);
         match self.sources.read_secret(written.expose_secret()) {
             Ok(key) => {
                 let path = self.sources.path(written.expose_secret());
@@ -133,7 +146,14 @@ impl Context<'_> {
                     let message = format!("every user of this machine can replace the key {}", path.display());
                     self.warning(at, message).help("take the right to write from others: `chmod o-w`");
                 }
+                self.sources.used_path(InputKind::Secret, written.expose_secret(), &at.place());
                 Some(key)
+            }
+            // The text may be a secret that is not what it should be.
+            Err(_) if is_reference => {
+                let shown = at.written().unwrap_or_default();
+                self.error(at, format!("the value of `{shown}` is neither a PEM key nor the path of a file to read"));
+                None
             }
             Err(error) => {
                 let help = if error.kind == ReadErrorKind::NotText { Some(DER) } else { error.help() };
@@ -181,7 +201,7 @@ impl Context<'_> {
     /// The authorities of a file, or the system's.
     pub(super) fn trusting(&mut self, file: Option<&String>, at: At<'_>) -> Option<Trust> {
         let Some(path) = file else { return self.system_trust(at) };
-        let text = self.read(at, path)?;
+        let text = self.read_pem(at, path)?;
         match tls::client(text.text.as_bytes()) {
             Ok(config) => Some(Trust { config, identity: text.text.as_str().into() }),
             Err(problem) => {

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context as Sha256, SHA256};
 use ipnet::IpNet;
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::context::Context;
+use super::issue;
 use crate::policy::document::{self, Document};
+use crate::policy::source::SourceText;
 use crate::policy::tls::{self, ServerProblem};
 use crate::policy::tree::At;
 use crate::policy::validity::Validity;
@@ -67,14 +69,19 @@ pub(super) struct CompiledTls {
 
 /// `tls` of a listener.
 pub(super) fn server_tls(context: &mut Context<'_>, written: &document::ListenTls, at: At<'_>) -> Option<CompiledTls> {
-    let (Some(certificate), Some(key)) = (&written.certificate, &written.key) else {
-        context.missing(at, "TLS needs `certificate` and `key`", "write the paths of a PEM chain and of its PEM key");
-        return None;
+    let pair = match &written.issue {
+        Some(issue) => {
+            for (key, written) in [("certificate", written.certificate.is_some()), ("key", written.key.is_some())] {
+                if written {
+                    context.error(at.key(key), format!("`{key}` has no effect beside `issue`")).help("remove it");
+                }
+            }
+            issue::issued(context, issue, at.key("issue")).map(|(chain, issued)| (Arc::new(chain), issued.key))
+        }
+        None => own_pair(context, written, at),
     };
-    let chain = context.read_pem(at.key("certificate"), certificate);
-    let key = context.private_key(key, at.key("key"));
     let (trust, validities) = client_trust(context, written, at)?.unzip();
-    let (chain, key) = (chain?, key?);
+    let (chain, key) = pair?;
     let verifier = trust.as_ref().map(|trust| Arc::clone(&trust.verifier));
     match tls::server(&chain, key.expose_secret().as_bytes(), verifier) {
         Ok(mut server) => {
@@ -91,6 +98,21 @@ pub(super) fn server_tls(context: &mut Context<'_>, written: &document::ListenTl
             None
         }
     }
+}
+
+/// `certificate` and `key`.
+fn own_pair(
+    context: &mut Context<'_>,
+    written: &document::ListenTls,
+    at: At<'_>,
+) -> Option<(Arc<SourceText>, SecretString)> {
+    let (Some(certificate), Some(key)) = (&written.certificate, &written.key) else {
+        context.missing(at, "TLS needs `certificate` and `key`", "write the paths of a PEM chain and of its PEM key");
+        return None;
+    };
+    let chain = context.read_pem(at.key("certificate"), certificate);
+    let key = context.private_key(key, at.key("key"));
+    Some((chain?, key?))
 }
 
 /// Warns of certificates that are invalid or expire soon.

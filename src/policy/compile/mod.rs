@@ -14,6 +14,8 @@ mod context;
 mod contracts;
 mod egress;
 mod headers;
+mod issue;
+mod issuing;
 mod json_groups;
 mod json_schemas;
 mod limits;
@@ -22,42 +24,91 @@ mod names;
 mod own_addresses;
 mod plans;
 mod schemas;
+mod secrets;
 mod stand_ins;
 mod store;
 mod telemetry;
 mod token_service;
+mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use self::context::Context;
+use self::issuing::Issuing;
+use self::secrets::Access;
 pub(crate) use self::stand_ins::StandIns;
 use super::Policy;
 use super::diagnostic::Problems;
 use super::document::Document;
-use super::load::{self, Loaded};
+use super::load::{self, Opened};
+use super::secret_uses::PolicyVault;
+use super::source::Env;
 use super::tree::At;
+use super::watch::PolicyText;
+use crate::secrets::vault::Vaults;
 
 /// Reads a policy file and compiles it. There is a policy exactly when there are no errors; warnings come with it.
+///
+/// It may ask the vault, but uses nothing up that a daemon needs.
 pub(crate) fn compile(path: &Path) -> (Option<Policy>, Problems) {
-    loaded(load::read(path), None)
+    compile_with(load::open(path, environment()), Access::Once, None)
+}
+
+/// The same for a daemon, with its vaults. With `text`, that of a policy of this file, the file itself is not read.
+pub(crate) fn for_daemon(path: &Path, text: Option<PolicyText>, vaults: &Vaults) -> (Option<Policy>, Problems) {
+    let opened = match text {
+        Some(text) => load::open_text(path, text, environment()),
+        None => load::open(path, environment()),
+    };
+    compile_with(opened, Access::Daemon(vaults), None)
+}
+
+fn environment() -> Env {
+    Box::new(|name| std::env::var(name))
 }
 
 /// The same, with stand-ins for the outside world: for rehearsals, never for serving.
 pub(crate) fn rehearsed(path: &Path, stand_ins: &dyn StandIns) -> (Option<Policy>, Problems) {
     let given = stand_ins.env();
     let env = move |name: &str| given.get(name).cloned().map_or_else(|| std::env::var(name), Ok);
-    loaded(load::read_with(path, Box::new(env)), Some(stand_ins))
+    let access = stand_ins.secrets().map_or(Access::Once, Access::Given);
+    compile_with(load::open(path, Box::new(env)), access, Some(stand_ins))
 }
 
-fn loaded(loaded: Result<Loaded, Problems>, stand_ins: Option<&dyn StandIns>) -> (Option<Policy>, Problems) {
-    let Loaded { document, tree, sources, problems } = match loaded {
-        Ok(loaded) => loaded,
+fn compile_with(
+    opened: Result<Opened, Problems>,
+    access: Access<'_>,
+    stand_ins: Option<&dyn StandIns>,
+) -> (Option<Policy>, Problems) {
+    let mut opened = match opened {
+        Ok(opened) => opened,
         Err(problems) => return (None, problems),
     };
+    let before = opened.part();
+    let Opened { mut tree, sources, problems } = opened;
     let (egress, own_addresses) = (Arc::default(), Vec::new());
-    let mut context = Context { sources, problems, stand_ins, system: None, egress, own_addresses };
-    let policy = whole(&mut context, &document, tree.at());
+    let (issuing, certificates, vault_keys) = (Issuing::NoVault, Vec::new(), Vec::new());
+    let mut context = Context {
+        sources,
+        problems,
+        stand_ins,
+        system: None,
+        egress,
+        own_addresses,
+        issuing,
+        certificates,
+        vault_keys,
+    };
+    let vault = secrets::resolve(&mut context, &mut tree, &before, access);
+    for (id, reference) in tree.references() {
+        context.sources.used(reference, &tree.place(id));
+    }
+    let document = load::decoded(&mut tree, &mut context.problems);
+    let mut policy = whole(&mut context, &document, tree.at());
+    let certificates = std::mem::take(&mut context.certificates);
+    let keys = std::mem::take(&mut context.vault_keys);
+    policy.vault = vault.map(|vault| PolicyVault { certificates, keys, ..vault });
     if document.strict == Some(true) {
         context.problems.make_strict();
     }
@@ -97,6 +148,8 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     Policy {
         digest: context.sources.digest().into(),
         fingerprint: context.sources.fingerprint(),
+        inputs: context.sources.inputs(),
+        watch: watch::compile(context, document.secrets.watch.as_ref(), at.key("secrets").key("watch")),
         workers: limits::workers(document),
         timeouts,
         limits,
@@ -112,6 +165,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         token_service,
         audit,
         traces,
+        vault: None,
         has_store: document.store.is_some(),
         store,
         shared_limits,

@@ -21,6 +21,11 @@ pub(crate) trait StandIns {
         BTreeMap::new()
     }
 
+    /// Fields of secrets in the vault, by reference: `vault:MOUNT/PATH#FIELD`. The vault is then not asked.
+    fn secrets(&self) -> Option<BTreeMap<String, String>> {
+        None
+    }
+
     /// The keys of an issuer, by its name, for some of the algorithms it may use.
     fn issuer(&self, _name: &str, _algorithms: &[Algorithm]) -> Option<Arc<KeySet>> {
         None

@@ -92,7 +92,7 @@ fn config(context: &mut Context<'_>, written: &document::Store, at: At<'_>) -> O
     let timeout = context.period(at.key("timeout"), written.timeout, TIMEOUT);
     let ca = match &written.ca {
         None => None,
-        Some(path) => Some(context.read(at.key("ca"), path)?.text.clone()),
+        Some(path) => Some(context.read_pem(at.key("ca"), path)?.text.clone()),
     };
     Some(StoreConfig::Redis { servers: RedisServers { topology, ca }, prefix: prefix.into(), timeout })
 }

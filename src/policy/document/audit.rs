@@ -43,6 +43,8 @@ pub(crate) struct Chain {
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "String")]
     pub(crate) key: Option<SecretString>,
+    /// Mount of the vault's transit engine, and a key of the type `ed25519` there: `transit/KEY`. It signs in place of `key`.
+    pub(crate) transit: Option<String>,
     /// Time between two checkpoints, from 1s to 1d.
     #[schemars(extend("default" = "1m"))]
     pub(crate) checkpoint: Option<Period>,

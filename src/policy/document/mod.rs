@@ -13,9 +13,11 @@ mod openapi;
 mod plans;
 pub(crate) mod schema;
 mod secret;
+mod secrets;
 mod store;
 mod telemetry;
 mod token_service;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,9 +39,12 @@ pub(crate) use self::openapi::OpenApi;
 pub(crate) use self::plans::{Class, CountBy, Plan, Quotas};
 pub(crate) use self::secret::Secret;
 use self::secret::secret;
+pub(crate) use self::secrets::{AppRole, Issue, Login, Secrets, Vault};
 pub(crate) use self::store::{Servers, Store};
 pub(crate) use self::telemetry::{OtlpTraces, Telemetry};
 pub(crate) use self::token_service::{Client, RefreshToken, TokenService};
+pub(crate) use self::watch::Watch;
+use self::watch::WatchMap;
 use super::units::{Period, Rate, Size};
 
 /// A Bartizan policy.
@@ -70,6 +75,8 @@ pub(crate) struct Document {
     pub(crate) timeouts: Timeouts,
     /// Limits on what clients may send.
     pub(crate) limits: Limits,
+    /// Where secrets come from, beside environment variables and files.
+    pub(crate) secrets: Secrets,
     /// How this process calls others: issuers for their keys, introspection endpoints, and the sinks of the record.
     pub(crate) egress: Egress,
     /// Where keys, revocations and other changes made at run time are kept. Default: none.
@@ -115,12 +122,14 @@ pub(crate) struct Listen {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListenTls {
-    /// PEM file of the certificate chain. Required.
+    /// PEM file of the certificate chain. Required, unless there is `issue`.
     pub(crate) certificate: Option<String>,
-    /// PEM file of the private key, or a reference to the PEM itself. Required.
+    /// PEM file of the private key, or a reference to the PEM itself. Required, unless there is `issue`.
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "String")]
     pub(crate) key: Option<SecretString>,
+    /// A certificate that the vault issues, in place of `certificate` and `key`. Its key is made here.
+    pub(crate) issue: Option<Issue>,
     /// PEM file of the authorities that issue client certificates. Default: none are requested.
     pub(crate) client_ca: Option<String>,
     /// Whether clients must present a certificate.

@@ -13,7 +13,7 @@ use super::openapi::OpenApiMap;
 use super::plans::{Class, ClassMap, Quota, QuotaMap, Quotas};
 use super::store::{Servers, SeveralServers, Store, StoreMap};
 use super::{Audit, AuditMap, ClaimNames, Content, Document, Mode, OpenApi, Response, Sink, Upstream};
-use super::{UpstreamMap, Workers};
+use super::{UpstreamMap, Watch, WatchMap, Workers};
 use crate::policy::share::Share;
 use crate::policy::units::{CALENDAR_UNITS, CalendarCount, PERIOD_UNITS, Period, RATE_UNITS, Rate, SIZE_UNITS, Size};
 use crate::refusal::Stage;
@@ -169,6 +169,11 @@ schema_of!(Servers, "Servers", |generator| either(
 schema_of!(Upstream, "Upstream", |generator| either(
     "URL of the only server.",
     &generator.subschema_for::<UpstreamMap>()
+));
+
+schema_of!(Watch, "Watch", |generator| either(
+    "How often the files are read and compared with what is in force.",
+    &generator.subschema_for::<WatchMap>()
 ));
 
 schema_of!(OpenApi, "OpenApi", |generator| either(

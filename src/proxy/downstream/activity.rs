@@ -24,7 +24,7 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 pub(crate) struct Activity {
     /// The listener that accepted it, by its address in the policy.
-    pub(super) listener: SocketAddr,
+    pub(in crate::proxy) listener: SocketAddr,
     /// The zero of `idle_since`.
     started: Instant,
     /// When it was accepted or its last request ended, in microseconds; [`BUSY`] while a request is served.

@@ -32,6 +32,7 @@ use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::{PolicyTrailers, ResponseFields};
 use crate::proxy::upstream::Head;
 use crate::refusal::{Members, Reason, Refusal, Stage, X_REQUEST_ID};
+use crate::runtime::InForce;
 use crate::token_service::{self, Answer};
 
 /// Handles one request. Its record guard exists when this returns, so the future may be dropped without being polled.
@@ -95,6 +96,9 @@ async fn process(
     let in_force = &*view.in_force;
     let policy = &in_force.policy;
 
+    if in_force.stale.has_any() {
+        key_is_fresh(in_force, client)?;
+    }
     if parts.version == Version::HTTP_2 {
         target::check_size(parts, policy.limits())?;
     }
@@ -137,6 +141,19 @@ async fn process(
             Ok(Processed::Forwarded(forwarded, held))
         }
     }
+}
+
+/// Decides whether the key of the listener is fresh enough, if it comes from the vault.
+#[cold]
+fn key_is_fresh(in_force: &InForce, client: &ClientConnection) -> Result<(), Refusal> {
+    let mut listeners = in_force.policy.listeners().iter();
+    let position = listeners.position(|listener| listener.address == client.activity.listener);
+    if position.is_some_and(|position| in_force.stale.has_listener(position)) {
+        let detail = "this listener cannot vouch for its certificate now; try again shortly";
+        let cause = "the key of the listener is stale, and `secrets.vault.on_failure` is `refuse`";
+        return Err(Refusal::new(Stage::Auth, Reason::IdentityUnavailable, detail).cause(cause));
+    }
+    Ok(())
 }
 
 /// Returns the answer to a request to the proxy itself: OPTIONS for `*`, or with no hop left (RFC 9110 §9.3.7, §7.6.2). It

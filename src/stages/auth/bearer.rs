@@ -10,7 +10,7 @@ use super::caller::{Caller, CredentialKind, Verified};
 use super::claims::{Claims, Settings, Times, invalid};
 use super::directory::Directory;
 use super::token::{self, Presented, Token};
-use super::{Authentication, Underway, unknown};
+use super::{Authentication, Underway, unavailable, unknown};
 use crate::refusal::{Reason, Refusal};
 use crate::state::ledger::Tick;
 use crate::state::registry::entry::Identity;
@@ -48,6 +48,7 @@ impl Authentication {
         match &token {
             Presented::Jwt(token) => {
                 if let Some(issuer) = token.iss().and_then(|iss| self.rules.issuers.get(iss)) {
+                    self.secret_is_fresh(issuer.name())?;
                     let claims = issuer.verify(token, &self.keys, now).await?;
                     return self.known(issuer.settings(), CredentialKind::Jwt, (&claims, i64::MAX), text, underway);
                 }
@@ -57,7 +58,12 @@ impl Authentication {
         }
         let mut unavailable = None;
         for (endpoint, client) in self.rules.introspection.iter().zip(&self.introspection) {
-            match endpoint.verify(client, text, now).await {
+            let fresh = self.secret_is_fresh(&endpoint.settings().name);
+            let verified = match fresh {
+                Ok(()) => endpoint.verify(client, text, now).await,
+                Err(refusal) => Err(refusal),
+            };
+            match verified {
                 Ok(Some((claims, until))) => {
                     let kind = CredentialKind::Introspected;
                     return self.known(endpoint.settings(), kind, (&claims, until), text, underway);
@@ -79,6 +85,16 @@ impl Authentication {
             Presented::Jwt(_) => invalid("the token's issuer (`iss`) is not accepted here"),
             Presented::Opaque | Presented::Ambiguous => token::malformed(),
         })
+    }
+
+    /// Decides whether the secret of an issuer or an endpoint is fresh enough.
+    fn secret_is_fresh(&self, name: &str) -> Result<(), Refusal> {
+        if self.stale.has_issuer(name) {
+            return Err(unavailable(format!(
+                "a secret of `{name}` is stale, and `secrets.vault.on_failure` is `refuse`"
+            )));
+        }
+        Ok(())
     }
 
     /// Finds the caller of an authentic token, and decides whether the token is valid now.

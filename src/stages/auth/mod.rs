@@ -61,6 +61,7 @@ use self::remote_key_set::RemoteKeySet;
 pub(crate) use self::rules::Rules;
 use crate::exchange::{ClientCertificate, Request};
 use crate::refusal::{Reason, Refusal};
+use crate::secrets::stale::StaleSecrets;
 use crate::state::epoch::Epoch;
 use crate::state::ledger::Ledger;
 use crate::state::registry::entry::hex;
@@ -69,6 +70,8 @@ use crate::state::registry::{Health, Registry, UnusualUse};
 
 /// The state of the process that authentication uses; it outlives policies.
 pub(crate) struct State {
+    /// What may not go on, because a secret that it needs is stale.
+    pub(crate) stale: Arc<StaleSecrets>,
     /// What operators have changed.
     pub(crate) registry: Arc<Registry>,
     /// Where limits and failed attempts are counted.
@@ -85,6 +88,7 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Authentication {
     rules: Arc<Rules>,
+    stale: Arc<StaleSecrets>,
     registry: Arc<Registry>,
     ledger: Arc<Ledger>,
     keys: KeySources,
@@ -134,6 +138,7 @@ impl Authentication {
             },
             introspection: rules.introspection.iter().map(IntrospectionClient::new).collect(),
             dpop: Dpop::new(rules.dpop.clone(), state.replays, state.nonces),
+            stale: state.stale,
             registry: state.registry,
             ledger: state.ledger,
             rules,
@@ -231,9 +236,7 @@ impl Authentication {
 
     /// Decides whether the registry is current enough to let anyone in.
     fn store_available(&self) -> Result<(), Refusal> {
-        let unavailable = |cause: &'static str| {
-            Err(refuse(Reason::IdentityUnavailable, "identity cannot be checked now; try again shortly").cause(cause))
-        };
+        let unavailable = |cause: &'static str| Err(unavailable(cause.to_owned()));
         match self.registry.health() {
             Health::Ready | Health::Unwritable => Ok(()),
             Health::Stale if self.rules.serve_stale => Ok(()),
@@ -300,6 +303,10 @@ impl Authentication {
         cache.insert(&shown.thumbprint, &caller, times, i64::MAX, epoch);
         Ok(caller)
     }
+}
+
+fn unavailable(cause: String) -> Refusal {
+    refuse(Reason::IdentityUnavailable, "identity cannot be checked now; try again shortly").cause(cause)
 }
 
 fn unknown(cause: String) -> Refusal {

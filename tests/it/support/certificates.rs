@@ -108,16 +108,25 @@ impl Authority {
 
     /// For a client that trusts this authority alone and speaks these protocols.
     pub fn client(&self, protocols: &[&str]) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.0.der().clone()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        Arc::new(config)
+        trusts(self.0.der().clone(), protocols)
     }
+}
+
+/// For a client that trusts an authority in PEM.
+pub fn trusting(authority: &str) -> Arc<ClientConfig> {
+    trusts(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap(), &[])
+}
+
+fn trusts(authority: CertificateDer<'static>, protocols: &[&str]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).unwrap();
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Arc::new(config)
 }
 
 impl Certified {

@@ -12,6 +12,7 @@ pub mod issuer;
 pub mod proxy;
 pub mod redis;
 pub mod upstream;
+pub mod vault;
 pub mod wire;
 
 use std::time::{Duration, Instant};

@@ -3,6 +3,7 @@
 mod common;
 mod http_sinks;
 mod syslog;
+mod transit;
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -112,6 +113,16 @@ fn compile_chain(context: &mut Context<'_>, written: &document::Chain, at: At<'_
             }
         }
     });
+    let key = match (&written.transit, key) {
+        (None, key) => key,
+        (Some(_), Some(_)) => {
+            context
+                .error(at.key("transit"), "checkpoints are signed by `key` or by `transit`")
+                .help("remove one of them");
+            None
+        }
+        (Some(name), None) => transit::key(context, name, at.key("transit")),
+    };
     let at = at.key("checkpoint");
     let checkpoint = written.checkpoint.map_or(CHECKPOINT, |Period(period)| period);
     if !CHECKPOINT_BOUNDS.contains(&checkpoint) {

@@ -1,0 +1,99 @@
+//! The secrets of the vault: a task reads them again while a policy refers to them, and asks for a reload when one has changed.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::egress::jittered;
+use crate::policy::secret_uses::{PolicyVault, SecretUse};
+use crate::runtime::InForce;
+use crate::secrets::stale::Holder;
+use crate::secrets::vault::{Generation, TransitKey};
+
+/// The task of the policy in force. Dropping it ends the task.
+pub(super) struct KeptSecrets {
+    task: JoinSet<()>,
+    /// The changes that the policy in force has.
+    loaded: Arc<Mutex<Generation>>,
+    changes: mpsc::Sender<()>,
+}
+
+impl KeptSecrets {
+    /// No task yet. A message is sent when a secret has changed.
+    pub(super) fn new() -> (Self, mpsc::Receiver<()>) {
+        let (changes, changed) = mpsc::channel(1);
+        (Self { task: JoinSet::new(), loaded: Arc::default(), changes }, changed)
+    }
+
+    /// Reads the secrets of this policy from now on.
+    pub(super) fn commit(&mut self, in_force: &Arc<InForce>) {
+        self.task = JoinSet::new();
+        let Some(vault) = &in_force.policy.vault else { return };
+        vault.vault.kept.retain(&vault.uses.secrets());
+        self.loaded(vault);
+        judge(in_force, vault);
+        vault.vault.retain_certificates(&vault.certificates);
+        if !vault.uses.is_empty() || !vault.certificates.is_empty() || !vault.keys.is_empty() {
+            let (in_force, loaded, changes) = (Arc::clone(in_force), Arc::clone(&self.loaded), self.changes.clone());
+            self.task.spawn(async move { keep(&in_force, &loaded, &changes).await });
+        }
+    }
+
+    /// Notes that these values are those of the policy in force.
+    pub(super) fn loaded(&self, vault: &PolicyVault) {
+        *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = vault.generation;
+    }
+}
+
+/// Reads the secrets again and again. Never returns while there is a vault.
+async fn keep(in_force: &InForce, loaded: &Mutex<Generation>, changes: &mpsc::Sender<()>) {
+    let Some(vault) = &in_force.policy.vault else { return };
+    let wanted = vault.uses.wanted();
+    loop {
+        // Nodes do not ask all at once, and none later than the policy says.
+        tokio::time::sleep(jittered(vault.upkeep.refresh)).await;
+        vault.vault.fetch(&wanted, Timestamp::now()).await;
+        vault.vault.renew(&vault.certificates, Timestamp::now()).await;
+        for key in &vault.keys {
+            TransitKey::look_for_another(&vault.vault, key).await;
+        }
+        judge(in_force, vault);
+        let loaded = *loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if vault.vault.kept.generation() != loaded {
+            // One that waits already is enough. While a reload fails, the next round asks again.
+            let _ = changes.try_send(());
+        }
+    }
+}
+
+/// Decides what may not go on without a fresh secret, and logs it when that changes.
+fn judge(in_force: &InForce, vault: &PolicyVault) {
+    let stale = stale(vault, Timestamp::now());
+    let named: BTreeSet<String> = stale.iter().map(|(place, _)| (*place).to_owned()).collect();
+    let holders: BTreeSet<Holder> = stale.into_iter().map(|(_, holder)| holder).collect();
+    if in_force.stale.replace(if vault.upkeep.serves { BTreeSet::new() } else { holders }, named.len()) {
+        let places = named.into_iter().collect::<Vec<_>>().join(", ");
+        match (places.is_empty(), vault.upkeep.serves) {
+            (true, _) => tracing::info!("no secret is stale any more"),
+            (false, true) => {
+                tracing::warn!(places, "secrets are stale: the vault has not given them for longer than `stale_for`");
+            }
+            (false, false) => tracing::error!(
+                places,
+                "secrets are stale: the vault has not given them for longer than `stale_for`; what needs them is refused"
+            ),
+        }
+    }
+}
+
+/// The references whose secrets are too old: where they are, and what needs them.
+fn stale(vault: &PolicyVault, now: Timestamp) -> Vec<(&str, Holder)> {
+    let is_stale = |one: &&SecretUse| {
+        let state = vault.vault.kept.state(&one.reference.secret);
+        state.is_some_and(|state| state.is_stale(vault.upkeep.stale_for, now))
+    };
+    vault.uses.iter().filter(is_stale).map(|one| (&*one.place, one.holder.clone())).collect()
+}

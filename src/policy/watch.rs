@@ -1,0 +1,45 @@
+//! `secrets.watch`: which files are compared with what is in force, and how often.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::zeroize::Zeroize;
+
+use super::read_file::{FILE_LIMIT, POLICY_LIMIT, ReadError, SECRET_LIMIT, read_text};
+use super::source::SourceText;
+use crate::secrets::inputs::{Digest, Input, InputKind};
+
+/// How files are watched.
+#[derive(Debug, Clone)]
+pub(crate) struct Watch {
+    /// How often they are read.
+    pub(crate) every: Duration,
+    /// The text of the policy that other files are put in force with. Absent: the policy file is watched, too.
+    pub(crate) text: Option<PolicyText>,
+}
+
+/// The text of a policy; it may hold secrets.
+#[derive(Clone)]
+pub(crate) struct PolicyText(pub(super) Arc<SourceText>);
+
+impl fmt::Debug for PolicyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PolicyText")
+    }
+}
+
+/// Reads the file of an input again, within the bounds of its kind; absent if it has none.
+pub(crate) fn digest_again(input: &Input) -> Option<Result<Digest, ReadError>> {
+    let path = input.path.as_ref()?;
+    let limit = match input.kind {
+        InputKind::Policy => POLICY_LIMIT,
+        InputKind::Secret => SECRET_LIMIT,
+        InputKind::Variable | InputKind::Certificates | InputKind::File => FILE_LIMIT,
+    };
+    Some(read_text(path, &input.name, limit).map(|(mut text, _)| {
+        let digest = Digest::of(text.as_bytes());
+        text.zeroize();
+        digest
+    }))
+}

@@ -1,0 +1,44 @@
+//! The vaults that a process uses.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::settings::VaultSettings;
+use super::state::Vault;
+
+/// All vaults in use: that of the policy in force, and maybe that of one which is being loaded.
+#[derive(Debug, Default)]
+pub(crate) struct Vaults(Mutex<Vec<Arc<Vault>>>);
+
+impl Vaults {
+    /// The vault with these settings. A new one of the same place has the values that are known from there.
+    pub(crate) fn vault(&self, settings: &VaultSettings) -> Arc<Vault> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(vault) = known.iter().find(|vault| *vault.settings == *settings) {
+            return Arc::clone(vault);
+        }
+        let before = known.iter().find(|vault| vault.settings.is_same_vault(settings));
+        let kept = before.map(|vault| Arc::clone(&vault.kept)).unwrap_or_default();
+        let vault = Arc::new(Vault::new(settings.clone(), kept));
+        known.push(Arc::clone(&vault));
+        vault
+    }
+
+    /// Forgets all but this one.
+    pub(crate) fn keep(&self, used: Option<&Arc<Vault>>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|vault| used.is_some_and(|used| Arc::ptr_eq(used, vault)));
+    }
+}
+
+/// Runs something that waits for the network, whatever thread this is. The error: the system gives no thread.
+pub(crate) fn blocking<T: Send>(work: impl Future<Output = T> + Send) -> Result<T, String> {
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map(|runtime| runtime.block_on(work)).map_err(|error| crate::error_text::system(&error))
+    };
+    // A runtime cannot be started within another one.
+    std::thread::scope(|scope| match std::thread::Builder::new().name("vault".to_owned()).spawn_scoped(scope, run) {
+        Ok(thread) => thread.join().unwrap_or_else(|_| Err("a thread panicked".to_owned())),
+        Err(error) => Err(crate::error_text::system(&error)),
+    })
+}
