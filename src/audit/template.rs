@@ -1,4 +1,4 @@
-//! What Elasticsearch and OpenSearch are told of records: the types of their fields, and how long they are kept.
+//! Templates for Elasticsearch and OpenSearch: the types of the fields of records, and how long records are kept.
 
 use std::time::Duration;
 

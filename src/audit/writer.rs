@@ -74,7 +74,7 @@ impl<O: Output> Writer<O> {
         if self.start() {
             self.deliver();
         }
-        // Whoever still waits for room must not wait for this thread.
+        // A request that still waits for room must not wait for this thread.
         self.source.close();
         if let Err(error) = self.output.sync() {
             tracing::error!(sink = %self.name, %error, "the audit sink could not be synced");

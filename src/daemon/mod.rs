@@ -262,9 +262,8 @@ impl Daemon {
                     SignalAction::Stop => break,
                 },
                 Some(()) = self.changed_secrets.recv() => {
-                    tracing::info!("a secret of the vault has changed");
-                    let reloaded = self.reload().await;
-                    record_reload(&self.recorder, &self.shared.in_force.current(), &reloaded, "vault");
+                    let failed = |daemon: &mut Self, why: &str| daemon.resources.secrets.failed(why);
+                    self.reload_changed("a secret of the vault", "vault", failed).await;
                 }
                 looked = self.watch.look() => self.looked(&looked).await,
                 Some(Command::Reload(reply)) = self.commands.recv() => {
@@ -307,7 +306,7 @@ impl Daemon {
         let verdict = self.watch.judge(looked);
         let tried = matches!(verdict, Verdict::Reload(_));
         if let Verdict::Reload(changed) = verdict {
-            self.reload_changed(&changed.join(", ")).await;
+            self.reload_changed(&changed.join(", "), "watch", |daemon, why| daemon.watch.failed(why)).await;
         }
         let new = self.runtime.ages.report(self.watch.rounds.errors(), Timestamp::now());
         // The log has told how an attempt ended.
@@ -316,14 +315,14 @@ impl Daemon {
         }
     }
 
-    /// Reads everything again but, unless it is watched, the policy file, because of these files.
-    async fn reload_changed(&mut self, changed: &str) {
-        let text = self.shared.in_force.current().policy.watch.as_ref().and_then(|watch| watch.text.clone());
+    /// Reads everything again but, unless it is watched, the policy file, because of what has changed. `failed` says whether a
+    /// failure is to be reported.
+    async fn reload_changed(&mut self, changed: &str, by: &'static str, failed: impl FnOnce(&mut Self, &str) -> bool) {
+        let text = self.shared.in_force.current().policy.text.clone();
         let reloaded = self.try_reload(text).await;
-        let metrics = &self.runtime.metrics;
         match &reloaded {
             Reloaded::Loaded => {
-                metrics.reload("loaded");
+                self.runtime.metrics.reload("loaded");
                 let policy = self.shared.in_force.current().policy.digest().clone();
                 tracing::info!(%policy, "the policy was reloaded because {changed} changed");
             }
@@ -331,18 +330,18 @@ impl Daemon {
             Reloaded::Failed(report) => {
                 let why = report.iter().find(|problem| problem.severity == Severity::Error);
                 let why = why.map_or("the policy has errors", |problem| &problem.message);
-                if !self.watch.failed(why) {
+                if !failed(self, why) {
                     tracing::debug!(why, "{changed} changed, and cannot be put in force yet");
                     return;
                 }
-                metrics.reload("failed");
+                self.runtime.metrics.reload("failed");
                 log_problems(report);
                 tracing::error!(
                     "the policy was not reloaded although {changed} changed; the previous one stays in force"
                 );
             }
         }
-        record_reload(&self.recorder, &self.shared.in_force.current(), &reloaded, "watch");
+        record_reload(&self.recorder, &self.shared.in_force.current(), &reloaded, by);
     }
 
     async fn try_reload(&mut self, text: Option<PolicyText>) -> Reloaded {

@@ -19,18 +19,21 @@ pub(super) struct KeptSecrets {
     /// The changes that the policy in force has.
     loaded: Arc<Mutex<Generation>>,
     changes: mpsc::Sender<()>,
+    /// Why the last change could not be put in force.
+    failed: Option<Box<str>>,
 }
 
 impl KeptSecrets {
     /// No task yet. A message is sent when a secret has changed.
     pub(super) fn new() -> (Self, mpsc::Receiver<()>) {
         let (changes, changed) = mpsc::channel(1);
-        (Self { task: JoinSet::new(), loaded: Arc::default(), changes }, changed)
+        (Self { task: JoinSet::new(), loaded: Arc::default(), changes, failed: None }, changed)
     }
 
     /// Reads the secrets of this policy from now on.
     pub(super) fn commit(&mut self, in_force: &Arc<InForce>) {
         self.task = JoinSet::new();
+        self.failed = None;
         let Some(vault) = &in_force.policy.vault else { return };
         vault.vault.kept.retain(&vault.uses.secrets());
         self.loaded(vault);
@@ -40,6 +43,14 @@ impl KeptSecrets {
             let (in_force, loaded, changes) = (Arc::clone(in_force), Arc::clone(&self.loaded), self.changes.clone());
             self.task.spawn(async move { keep(&in_force, &loaded, &changes).await });
         }
+    }
+
+    /// Notes that a change could not be put in force, and why. Returns whether that is to be reported: it is tried again with every
+    /// `refresh`, and said once.
+    pub(super) fn failed(&mut self, why: &str) -> bool {
+        let is_new = self.failed.as_deref() != Some(why);
+        self.failed = Some(why.into());
+        is_new
     }
 
     /// Notes that these values are those of the policy in force.

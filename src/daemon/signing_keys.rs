@@ -12,7 +12,7 @@ use crate::state::registry::Health;
 /// How often it is checked whether a key is to be made.
 pub(super) const CHECK: Duration = Duration::from_secs(1);
 
-/// What was told last, so that it is told once.
+/// The last failure, which is logged once.
 #[derive(Debug, Default)]
 pub(super) struct SigningKeys {
     failed: Option<String>,

@@ -44,7 +44,7 @@ impl FileWatch {
         self.watched = policy.watch.as_ref().map(|watch| Watched {
             inputs: policy.inputs.clone().into(),
             every: watch.every,
-            with_policy: watch.text.is_none(),
+            with_policy: watch.policy,
             due: Instant::now() + watch.every,
         });
     }

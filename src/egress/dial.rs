@@ -143,7 +143,7 @@ mod tests {
     use crate::egress::Trust;
     use crate::url::{Form, HttpUrl};
 
-    /// A TLS server for `localhost`, and whom its clients trust.
+    /// A TLS server for `localhost`, and what its clients trust.
     fn tls() -> (TlsAcceptor, Trust) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -39,7 +39,7 @@ pub(crate) struct Proxy {
     pub(crate) url: HttpUrl,
     /// Its credentials; sensitive.
     pub(crate) authorization: Option<HeaderValue>,
-    /// Whom to trust, if it is https.
+    /// The authorities to trust, if it is https.
     pub(crate) trust: Option<Trust>,
     /// What is called without it.
     pub(crate) except: NoProxy,

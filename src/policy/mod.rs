@@ -51,7 +51,7 @@ use self::token_service::{OwnEndpoint, TokenService};
 pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
 use self::validity::Validity;
-use self::watch::Watch;
+use self::watch::{PolicyText, Watch};
 use crate::audit::AuditConfig;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::secrets::inputs::Input;
@@ -73,6 +73,8 @@ pub(crate) struct Policy {
     pub(crate) inputs: Vec<Input>,
     /// How its files are watched; absent: they are not.
     pub(crate) watch: Option<Watch>,
+    /// Its text, if changed files or secrets are put in force with it. Absent: the policy file is read again.
+    pub(crate) text: Option<PolicyText>,
     /// Number of workers; one per core when absent. Read once, at start.
     workers: Option<usize>,
     timeouts: Timeouts,

@@ -11,12 +11,12 @@ use super::source::SourceText;
 use crate::secrets::inputs::{Digest, Input, InputKind};
 
 /// How files are watched.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Watch {
     /// How often they are read.
     pub(crate) every: Duration,
-    /// The text of the policy that other files are put in force with. Absent: the policy file is watched, too.
-    pub(crate) text: Option<PolicyText>,
+    /// Whether the policy file is watched, too.
+    pub(crate) policy: bool,
 }
 
 /// The text of a policy; it may hold secrets.

@@ -421,6 +421,55 @@ fn an_answer_that_no_vault_gives_is_an_error_and_never_a_value() {
     }
 }
 
+/// What changes by itself must not bring along an edit that nobody has asked to put in force.
+#[test]
+fn a_rotated_secret_puts_no_edited_policy_in_force() {
+    let upstream = upstream().start();
+    let rotated = Arc::new(AtomicUsize::new(0));
+    let now = Arc::clone(&rotated);
+    let (vault, _) = scripted(move |_, target| {
+        let version = now.load(Ordering::SeqCst);
+        let data = json!({"data": {"data": {"admin": NEXT_TOKEN}, "metadata": {"version": version}}});
+        (target.contains("/data/") && version > 0).then(|| (200, data.to_string()))
+    });
+    let proxy = policy(&upstream, &vault.url(), "login: { token: t }", "secret/app#admin").start();
+    knows(&proxy, ADMIN_TOKEN);
+    let policy = proxy.file("policy.yaml");
+    let text = std::fs::read_to_string(&policy).unwrap();
+    std::fs::write(&policy, text.replace("GET /x:", "GET /edited:")).unwrap();
+    rotated.store(2, Ordering::SeqCst);
+    learns(&proxy, NEXT_TOKEN);
+    let mut client = client(&proxy);
+    client.get("/x").send().is(200);
+    client.get("/edited").send().is(404);
+    assert_eq!(proxy.reload(), Reloaded::Loaded);
+    client.get("/edited").send().is(200);
+}
+
+/// A value that the policy cannot have is tried with every round, and reported and recorded once.
+#[test]
+fn a_change_that_cannot_be_put_in_force_is_said_once() {
+    let upstream = upstream().start();
+    let rotated = Arc::new(AtomicUsize::new(0));
+    let now = Arc::clone(&rotated);
+    let (vault, asked) = scripted(move |_, target| {
+        let version = now.load(Ordering::SeqCst);
+        let data = json!({"data": {"data": {"admin": "no scope"}, "metadata": {"version": version}}});
+        (target.contains("/data/scope") && version > 0).then(|| (200, data.to_string()))
+    });
+    let proxy = policy(&upstream, &vault.url(), "login: { token: t }", "secret/app#admin");
+    let text = proxy.yaml() + "roles: { one: [\"${vault:secret/scope#admin}\"] }\n";
+    let proxy = proxy.text(&text).start();
+    rotated.store(2, Ordering::SeqCst);
+    proxy.stderr.wait("was not reloaded although a secret of the vault changed", 1);
+    let reads = || asked.lock().unwrap().iter().filter(|line| line.contains("/data/scope")).count();
+    let before = reads();
+    eventually("it is read some more times", || (reads() > before + 5).then_some(()));
+    assert_eq!(proxy.stderr.count("was not reloaded although"), 1);
+    let failed = proxy.done().into_iter().filter(|record| record["event"]["action"] == "policy_reload");
+    assert_eq!(failed.count(), 1);
+}
+
 #[test]
 fn a_token_that_may_not_ask_for_the_engine_gets_by() {
     let upstream = upstream().start();

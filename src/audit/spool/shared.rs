@@ -197,7 +197,7 @@ impl Spool {
         drop(self.freed.wait_timeout(state, most));
     }
 
-    /// Makes every reader look up, and whoever waits for room.
+    /// Wakes every reader, and the writer that waits for room.
     pub(in crate::audit) fn wake(&self) {
         self.lock().wakes += 1;
         self.appended.notify_all();

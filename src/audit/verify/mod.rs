@@ -3,7 +3,7 @@
 //!
 //! Lines of several streams may be mixed, as in a file that is shared or collected from several nodes. A checkpoint covers the
 //! lines before it in its stream and, through the hash of its end, the stream that it follows. What no checkpoint covers is only
-//! protected by the hash chain: whoever can write the file could have made all of it again. So with a key, no more than the end
+//! protected by the hash chain: someone who can write the file can compute all hashes again. So with a key, no more than the end
 //! of a stream may be uncovered, and no more time than until the next checkpoint is due.
 
 mod lines;

@@ -109,6 +109,9 @@ fn compile_with(
     let certificates = std::mem::take(&mut context.certificates);
     let keys = std::mem::take(&mut context.vault_keys);
     policy.vault = vault.map(|vault| PolicyVault { certificates, keys, ..vault });
+    // What changes by itself must not bring along an edit of the policy that nobody has asked to put in force.
+    let is_reread = policy.watch.map_or(policy.vault.is_none(), |watch| watch.policy);
+    policy.text = (!is_reread).then(|| PolicyText(Arc::clone(context.sources.policy())));
     if document.strict == Some(true) {
         context.problems.make_strict();
     }
@@ -149,6 +152,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         digest: context.sources.digest().into(),
         fingerprint: context.sources.fingerprint(),
         inputs: context.sources.inputs(),
+        text: None,
         watch: watch::compile(context, document.secrets.watch.as_ref(), at.key("secrets").key("watch")),
         workers: limits::workers(document),
         timeouts,

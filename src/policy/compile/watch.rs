@@ -1,12 +1,11 @@
 //! `secrets.watch`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::Context;
 use crate::policy::document;
 use crate::policy::tree::At;
-use crate::policy::watch::{PolicyText, Watch};
+use crate::policy::watch::Watch;
 
 /// Default of `every`.
 const EVERY: Duration = Duration::from_secs(5);
@@ -21,6 +20,5 @@ pub(super) fn compile(context: &mut Context<'_>, written: Option<&document::Watc
     if every < SHORTEST {
         context.error(at_every, "the files would be read all the time").help("write at least `100ms`");
     }
-    let text = (written.policy != Some(true)).then(|| PolicyText(Arc::clone(context.sources.policy())));
-    Some(Watch { every, text })
+    Some(Watch { every, policy: written.policy == Some(true) })
 }

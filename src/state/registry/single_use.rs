@@ -1,67 +1,34 @@
 //! Single-use values that nodes share: the first to claim one, on any node, holds it for a time.
 //!
-//! Called while a request is handled, and only for those with a DPoP proof. So claims have a deadline of their own,
-//! much shorter than that of operators' commands, and requests share one connection instead of queueing for it.
+//! Called while a request is handled, and only for those with a DPoP proof or a client assertion.
 
 use std::time::Duration;
 
-use redis::{RedisError, cmd};
-use tokio::runtime::Handle;
-use tokio::sync::Mutex;
+use redis::cmd;
 
 use super::store_error::StoreError;
-use crate::error_text::without_codes;
-use crate::state::redis::{Client, Connection, StoreDeadlines};
+use crate::state::redis::{Client, RequestConnection, StoreDeadlines};
 
 /// Makes claims in a store.
 pub(super) struct SingleUse {
-    client: Client,
     /// Prefix of the names in Redis.
     prefix: String,
-    deadlines: StoreDeadlines,
-    connection: Mutex<Option<Connection>>,
-    /// The runtime that drives the connection: the threads of requests do not live long enough.
-    runtime: Handle,
+    connection: RequestConnection,
 }
 
 impl SingleUse {
     /// Returns a handle that claims under this prefix. Must be called within the runtime that outlives requests.
     pub(super) fn new(client: Client, prefix: String, deadlines: StoreDeadlines) -> Self {
-        Self { client, prefix, deadlines, connection: Mutex::default(), runtime: Handle::current() }
+        Self { prefix, connection: RequestConnection::new(client, deadlines) }
     }
 
     /// Claims `what`; returns false if any node holds a claim on it that has not expired.
     pub(super) async fn claim(&self, what: &str, lifetime: Duration) -> Result<bool, StoreError> {
-        let deadline = self.deadlines.request();
-        let answer = tokio::time::timeout(deadline, self.set(what, lifetime)).await;
-        let failed = match answer {
-            Ok(Ok(claimed)) => return Ok(claimed),
-            Ok(Err(error)) => without_codes(&error.to_string()),
-            Err(_) => format!("no answer within {deadline:?}"),
-        };
-        // The next claim opens a new connection.
-        self.connection.lock().await.take();
-        Err(StoreError::Unreachable(failed))
-    }
-
-    async fn set(&self, what: &str, lifetime: Duration) -> Result<bool, RedisError> {
-        let mut connection = self.connection().await?;
         let mut set = cmd("SET");
         set.arg(format!("{}{what}", self.prefix)).arg(1).arg("NX");
         set.arg("PX").arg(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX));
-        let made: Option<String> = set.query_async(&mut connection).await?;
-        Ok(made.is_some())
-    }
-
-    async fn connection(&self) -> Result<Connection, RedisError> {
-        let mut slot = self.connection.lock().await;
-        if let Some(open) = &*slot {
-            return Ok(open.clone());
-        }
-        let (client, deadlines) = (self.client.clone(), self.deadlines);
-        let opening = self.runtime.spawn(async move { deadlines.connect(&client, deadlines.request()).await });
-        let opened = opening.await.map_err(|error| RedisError::from(std::io::Error::other(error)))??;
-        Ok(slot.insert(opened).clone())
+        let made = self.connection.run(async |mut connection| set.query_async(&mut connection).await).await;
+        made.map(|made: Option<String>| made.is_some()).map_err(StoreError::Unreachable)
     }
 }
 

@@ -1,12 +1,9 @@
 //! Families of refresh tokens in Redis: one key each, which expires with the family.
 
 use jiff::Timestamp;
-use redis::{RedisError, Script, cmd};
-use tokio::runtime::Handle;
-use tokio::sync::Mutex;
+use redis::{Script, cmd};
 
-use crate::error_text::without_codes;
-use crate::state::redis::{Client, Connection, StoreDeadlines};
+use crate::state::redis::{Client, RequestConnection, StoreDeadlines};
 use crate::state::registry::family::Family;
 use crate::state::registry::store_error::StoreError;
 
@@ -20,28 +17,25 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 ";
 
-/// Reads and writes families. Called while requests are handled: it has their deadline, and they share one connection.
+/// Reads and writes families, while requests are handled.
 pub(in crate::state::registry) struct Families {
-    client: Client,
     /// Prefix of the names in Redis.
     prefix: String,
-    deadlines: StoreDeadlines,
-    connection: Mutex<Option<Connection>>,
-    /// The runtime that drives the connection: the threads of requests do not live long enough.
-    runtime: Handle,
+    connection: RequestConnection,
 }
 
 impl Families {
     /// Must be called within the runtime that outlives requests.
     pub(super) fn new(client: Client, prefix: String, deadlines: StoreDeadlines) -> Self {
-        Self { client, prefix, deadlines, connection: Mutex::default(), runtime: Handle::current() }
+        Self { prefix, connection: RequestConnection::new(client, deadlines) }
     }
 
     /// Returns the family with this id.
     pub(in crate::state::registry) async fn get(&self, id: &str) -> Result<Option<Family>, StoreError> {
         let name = format!("{}{id}", self.prefix);
-        let found: Option<Vec<u8>> =
-            self.run(async |mut connection| cmd("GET").arg(&name).query_async(&mut connection).await).await?;
+        let found =
+            self.connection.run(async |mut connection| cmd("GET").arg(&name).query_async(&mut connection).await);
+        let found: Option<Vec<u8>> = found.await.map_err(StoreError::Unreachable)?;
         found.map(|bytes| decode(id, &bytes)).transpose()
     }
 
@@ -57,31 +51,8 @@ impl Families {
         let script = Script::new(SWAP);
         let mut call = script.prepare_invoke();
         call.key(name).arg(before.map(Family::encode).unwrap_or_default()).arg(after.encode()).arg(left);
-        self.run(async |mut connection| call.invoke_async(&mut connection).await).await
-    }
-
-    async fn run<T>(&self, command: impl AsyncFnOnce(Connection) -> Result<T, RedisError>) -> Result<T, StoreError> {
-        let deadline = self.deadlines.request();
-        let running = async { command(self.connection().await?).await };
-        let failed = match tokio::time::timeout(deadline, running).await {
-            Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) => without_codes(&error.to_string()),
-            Err(_) => format!("no answer within {deadline:?}"),
-        };
-        // The next command opens a new connection.
-        self.connection.lock().await.take();
-        Err(StoreError::Unreachable(failed))
-    }
-
-    async fn connection(&self) -> Result<Connection, RedisError> {
-        let mut slot = self.connection.lock().await;
-        if let Some(open) = &*slot {
-            return Ok(open.clone());
-        }
-        let (client, deadlines) = (self.client.clone(), self.deadlines);
-        let opening = self.runtime.spawn(async move { deadlines.connect(&client, deadlines.request()).await });
-        let opened = opening.await.map_err(|error| RedisError::from(std::io::Error::other(error)))??;
-        Ok(slot.insert(opened).clone())
+        let swapped = self.connection.run(async |mut connection| call.invoke_async(&mut connection).await).await;
+        swapped.map_err(StoreError::Unreachable)
     }
 }
 
