@@ -49,7 +49,7 @@ use crate::audit::{ALERTS, Recorder};
 use crate::policy::Policy;
 use crate::policy::compile;
 use crate::policy::diagnostic::{Problems, Severity};
-use crate::policy::watch::PolicyText;
+use crate::policy::watch::{PolicyText, changed_file};
 use crate::proxy::descriptors::Budget;
 use crate::proxy::downstream::listener::{Bound, Registered};
 use crate::proxy::downstream::worker::Shared;
@@ -163,6 +163,7 @@ impl Resources {
         let Prepared { in_force, mismatches, key_sets, listeners, admin } = prepared;
         let policy = &in_force.policy;
         let previous = shared.in_force.current();
+        self.secrets.judge(&in_force, &previous);
         shared.in_force.replace(Arc::clone(&in_force));
         in_force.trail.install(&previous.trail);
         in_force.trail.reopen();
@@ -206,7 +207,7 @@ impl Daemon {
         });
         let (workers, handles) = Workers::start(workers, &shared)?;
         let (commander, commands) = mpsc::channel(4);
-        let (secrets, changed_secrets) = KeptSecrets::new();
+        let (secrets, changed_secrets) = KeptSecrets::new(runtime.epoch.clone());
         let mut resources = Resources {
             registry: KeptRegistry::default(),
             key_sets: KeySets::default(),
@@ -279,8 +280,6 @@ impl Daemon {
     async fn reload(&mut self) -> Reloaded {
         notify_reloading();
         let reloaded = self.try_reload(None).await;
-        let current = self.shared.in_force.current();
-        self.runtime.vaults.keep(current.policy.vault.as_ref().map(|vault| &vault.vault));
         let metrics = &self.runtime.metrics;
         match &reloaded {
             Reloaded::Loaded => {
@@ -345,6 +344,14 @@ impl Daemon {
     }
 
     async fn try_reload(&mut self, text: Option<PolicyText>) -> Reloaded {
+        let reloaded = self.try_to_replace(text).await;
+        let current = self.shared.in_force.current();
+        self.runtime.vaults.keep(current.policy.vault.as_ref().map(|vault| &vault.vault));
+        reloaded
+    }
+
+    async fn try_to_replace(&mut self, text: Option<PolicyText>) -> Reloaded {
+        let is_asked_for = text.is_none();
         let (path, runtime) = (self.setup.policy.clone(), Arc::clone(&self.runtime));
         // Compiling schemas can take long; connections are accepted in the meantime.
         let compiled = tokio::task::spawn_blocking(move || compile::for_daemon(&path, text, &runtime.vaults)).await;
@@ -363,6 +370,14 @@ impl Daemon {
             }
             current.trail.reopen();
             return Reloaded::Unchanged;
+        }
+        if !is_asked_for
+            && current.policy.watch.is_none()
+            && let Some(file) = changed_file(&policy.inputs, &current.policy.inputs)
+        {
+            let mut problems = Problems::new();
+            problems.error(None, format!("{file} has changed as well, and files are put in force by a reload only"));
+            return Reloaded::Failed(problems);
         }
         log_problems(&report);
         if policy.workers() != current.policy.workers() {

@@ -12,6 +12,7 @@ use crate::policy::secret_uses::{PolicyVault, SecretUse};
 use crate::runtime::InForce;
 use crate::secrets::stale::Holder;
 use crate::secrets::vault::{Generation, TransitKey};
+use crate::state::epoch::Epoch;
 
 /// The task of the policy in force. Dropping it ends the task.
 pub(super) struct KeptSecrets {
@@ -21,13 +22,24 @@ pub(super) struct KeptSecrets {
     changes: mpsc::Sender<()>,
     /// Why the last change could not be put in force.
     failed: Option<Box<str>>,
+    /// Advanced when callers that are cached may not go on.
+    epoch: Epoch,
 }
 
 impl KeptSecrets {
     /// No task yet. A message is sent when a secret has changed.
-    pub(super) fn new() -> (Self, mpsc::Receiver<()>) {
+    pub(super) fn new(epoch: Epoch) -> (Self, mpsc::Receiver<()>) {
         let (changes, changed) = mpsc::channel(1);
-        (Self { task: JoinSet::new(), loaded: Arc::default(), changes, failed: None }, changed)
+        (Self { task: JoinSet::new(), loaded: Arc::default(), changes, failed: None, epoch }, changed)
+    }
+
+    /// Decides what a policy may not use, before requests see it. `previous` is in force until then.
+    pub(super) fn judge(&self, in_force: &InForce, previous: &InForce) {
+        in_force.stale.take_over(&previous.stale);
+        match &in_force.policy.vault {
+            Some(vault) => judge(in_force, vault, &self.epoch),
+            None => drop(in_force.stale.replace(BTreeSet::new(), 0)),
+        }
     }
 
     /// Reads the secrets of this policy from now on.
@@ -37,11 +49,11 @@ impl KeptSecrets {
         let Some(vault) = &in_force.policy.vault else { return };
         vault.vault.kept.retain(&vault.uses.secrets());
         self.loaded(vault);
-        judge(in_force, vault);
         vault.vault.retain_certificates(&vault.certificates);
         if !vault.uses.is_empty() || !vault.certificates.is_empty() || !vault.keys.is_empty() {
             let (in_force, loaded, changes) = (Arc::clone(in_force), Arc::clone(&self.loaded), self.changes.clone());
-            self.task.spawn(async move { keep(&in_force, &loaded, &changes).await });
+            let epoch = self.epoch.clone();
+            self.task.spawn(async move { keep(&in_force, &loaded, &changes, &epoch).await });
         }
     }
 
@@ -54,24 +66,26 @@ impl KeptSecrets {
     }
 
     /// Notes that these values are those of the policy in force.
-    pub(super) fn loaded(&self, vault: &PolicyVault) {
+    pub(super) fn loaded(&mut self, vault: &PolicyVault) {
+        self.failed = None;
         *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = vault.generation;
     }
 }
 
 /// Reads the secrets again and again. Never returns while there is a vault.
-async fn keep(in_force: &InForce, loaded: &Mutex<Generation>, changes: &mpsc::Sender<()>) {
+async fn keep(in_force: &InForce, loaded: &Mutex<Generation>, changes: &mpsc::Sender<()>, epoch: &Epoch) {
     let Some(vault) = &in_force.policy.vault else { return };
     let wanted = vault.uses.wanted();
     loop {
         // Nodes do not ask all at once, and none later than the policy says.
         tokio::time::sleep(jittered(vault.upkeep.refresh)).await;
         vault.vault.fetch(&wanted, Timestamp::now()).await;
+        // At once: what follows waits for the vault again.
+        judge(in_force, vault, epoch);
         vault.vault.renew(&vault.certificates, Timestamp::now()).await;
         for key in &vault.keys {
             TransitKey::look_for_another(&vault.vault, key).await;
         }
-        judge(in_force, vault);
         let loaded = *loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if vault.vault.kept.generation() != loaded {
             // One that waits already is enough. While a reload fails, the next round asks again.
@@ -81,11 +95,13 @@ async fn keep(in_force: &InForce, loaded: &Mutex<Generation>, changes: &mpsc::Se
 }
 
 /// Decides what may not go on without a fresh secret, and logs it when that changes.
-fn judge(in_force: &InForce, vault: &PolicyVault) {
+fn judge(in_force: &InForce, vault: &PolicyVault, epoch: &Epoch) {
     let stale = stale(vault, Timestamp::now());
     let named: BTreeSet<String> = stale.iter().map(|(place, _)| (*place).to_owned()).collect();
     let holders: BTreeSet<Holder> = stale.into_iter().map(|(_, holder)| holder).collect();
     if in_force.stale.replace(if vault.upkeep.serves { BTreeSet::new() } else { holders }, named.len()) {
+        // After the change, so that callers cached before it are looked up again.
+        epoch.advance();
         let places = named.into_iter().collect::<Vec<_>>().join(", ");
         match (places.is_empty(), vault.upkeep.serves) {
             (true, _) => tracing::info!("no secret is stale any more"),

@@ -8,6 +8,7 @@ use super::source::Place;
 use super::tree::{Step, Tree};
 use crate::secrets::stale::Holder;
 use crate::secrets::vault::{CertificateRequest, Generation, SecretPath, TransitName, Vault, VaultReference, Wanted};
+use crate::stages::auth::claims::OWN_ISSUER;
 
 /// The vault of a policy.
 #[derive(Debug)]
@@ -91,6 +92,7 @@ fn holder(path: &[Step<'_>]) -> Holder {
         [Step::Key("auth"), Step::Key("issuers"), Step::Key(name), ..] => Holder::Issuer((*name).into()),
         [Step::Key("auth"), Step::Key("introspection"), Step::Key(name), ..] => Holder::Issuer((*name).into()),
         [Step::Key("listen"), Step::Index(position), Step::Key("tls"), ..] => Holder::Listener(*position),
+        [Step::Key("token_service"), ..] => Holder::Issuer(OWN_ISSUER.into()),
         [Step::Key("admin"), Step::Key("token")] => Holder::AdminToken(None),
         [Step::Key("admin"), Step::Key("tokens"), Step::Index(position), ..] => Holder::AdminToken(Some(*position)),
         _ => Holder::Other,
@@ -111,6 +113,7 @@ mod tests {
             (&[Key("listen"), Index(1), Key("tls"), Key("certificates"), Index(0), Key("key")], Holder::Listener(1)),
             (&[Key("admin"), Key("token")], Holder::AdminToken(None)),
             (&[Key("admin"), Key("tokens"), Index(2), Key("token")], Holder::AdminToken(Some(2))),
+            (&[Key("token_service"), Key("keys"), Key("seal")], Holder::Issuer("token_service".into())),
             (&[Key("store"), Key("redis")], Holder::Other),
             (&[Key("audit"), Key("to"), Index(0), Key("http"), Key("headers"), Key("x")], Holder::Other),
         ] {

@@ -43,3 +43,12 @@ pub(crate) fn digest_again(input: &Input) -> Option<Result<Digest, ReadError>> {
         digest
     }))
 }
+
+/// A file whose content is another than when it was read before.
+pub(crate) fn changed_file<'a>(now: &'a [Input], before: &[Input]) -> Option<&'a str> {
+    let is_same = |input: &Input| {
+        let is_it = |known: &&Input| known.name == input.name && known.kind == input.kind;
+        before.iter().find(is_it).is_some_and(|known| known.digest == input.digest)
+    };
+    now.iter().find(|input| input.path.is_some() && !is_same(input)).map(|input| &*input.name)
+}

@@ -36,6 +36,12 @@ impl StaleSecrets {
         changes
     }
 
+    /// Begins with what another policy may not use.
+    pub(crate) fn take_over(&self, other: &Self) {
+        let (holders, references) = other.holders.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.replace(holders, references);
+    }
+
     /// How many references are stale.
     pub(crate) fn references(&self) -> usize {
         self.holders.read().unwrap_or_else(PoisonError::into_inner).1

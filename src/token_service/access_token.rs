@@ -4,9 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::service::{Service, unavailable};
-use crate::refusal::Refusal;
-use crate::stages::auth::claims::Confirmation;
+use super::service::{Service, refuse, unavailable};
+use crate::refusal::{Reason, Refusal};
+use crate::stages::auth::claims::{Confirmation, SOURCES};
+use crate::state::registry::revocation_key::RevocationKey;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -27,8 +28,8 @@ pub(super) struct Contents<'a> {
     pub(super) family: Option<&'a str>,
     /// It must not be valid for longer, in seconds since 1970.
     pub(super) no_longer_than: Option<i64>,
-    /// Whether the client acts for the subject (RFC 8693 §4.1).
-    pub(super) acts: bool,
+    /// What ends the token that it is exchanged for; the client acts for its subject (RFC 8693 §4.1).
+    pub(super) exchanged: Option<&'a [RevocationKey]>,
 }
 
 /// Signs a token, and returns the response (RFC 6749 §5.1) without a refresh token.
@@ -39,6 +40,9 @@ pub(super) fn response(service: &Service<'_>, contents: &Contents<'_>) -> Result
     let mut expires = now.saturating_add(lifetime).unwrap_or(Timestamp::MAX).as_second();
     if let Some(end) = contents.no_longer_than {
         expires = expires.min(end);
+    }
+    if expires <= now.as_second() {
+        return Err(refuse(Reason::InvalidGrant, "what the token is given for has expired"));
     }
     if let Some(end) = key.until() {
         // By then the key is not published any more.
@@ -72,8 +76,10 @@ pub(super) fn response(service: &Service<'_>, contents: &Contents<'_>) -> Result
         if let Some(family) = contents.family {
             claims.insert("sid".to_owned(), json!(family));
         }
-        if contents.acts {
+        if let Some(keys) = contents.exchanged {
             claims.insert("act".to_owned(), json!({"sub": contents.client}));
+            let keys: Vec<_> = keys.iter().map(|key| key.id()).collect();
+            claims.insert(SOURCES.to_owned(), json!(keys));
         }
     }
     let token = key.sign(TYPE, &claims).ok_or_else(|| unavailable("the token could not be signed"))?;

@@ -16,7 +16,6 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 const BASIC: &[u8] = b"basic ";
 
 /// What a request has of a client.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Credentials<'a> {
     Basic(String, String),
     Form(Presented<'a>),

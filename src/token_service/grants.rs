@@ -35,7 +35,7 @@ pub(super) async fn give(
         return Err(refuse(Reason::UnsupportedGrantType, "this grant type is not supported here"));
     }
     let auth = &service.in_force.auth;
-    let key = auth.proven_key(service.request).await?;
+    let key = auth.proven_key(service.request, &client.client.id).await?;
     if client.client.dpop && key.is_none() {
         return Err(malformed("the tokens of this client are bound to a key; send a proof in the `DPoP` header"));
     }
@@ -71,7 +71,7 @@ async fn client_credentials(
             confirmation,
             family: begun.as_ref().map(|(family, _)| &**family),
             no_longer_than: None,
-            acts: false,
+            exchanged: None,
         },
     )?;
     if let Some((_, token)) = begun {
@@ -105,20 +105,31 @@ async fn exchange(
     let subject = auth.subject(token, issuers, key, service.request, service.tokens).await?;
     // Never more than the token has, nor than the client may have.
     let ceiling = service.ceiling(client);
-    let both: Vec<_> = subject.caller.granted().iter().filter(|scope| ceiling.contains(scope)).cloned().collect();
+    let both: Vec<_> = subject.scopes.iter().filter(|scope| ceiling.contains(scope)).cloned().collect();
     let scopes = asked::scopes(form, &both)?;
     let audience = asked::audience(form, &service.config.audience)?;
+    // Of what issuer it is: two of them may have users of the same name.
+    let prefix = format!("{}:", subject.issuer);
+    let about = subject.caller.user().unwrap_or(subject.caller.consumer());
+    let is_named_so = subject.caller.user().is_none() && about.starts_with(&prefix);
+    let about = if is_named_so { about.to_owned() } else { prefix + about };
+    if auth.client_named(&about).is_some() {
+        return Err(refuse(Reason::InvalidGrant, "the subject of the token has the name of a client"));
+    }
+    // What the token was bound to, the new one is bound to as well.
+    let certificate = confirmation.certificate.or(subject.confirmation.certificate);
+    let confirmation = Confirmation { certificate, key: confirmation.key.clone() };
     let mut response = access_token::response(
         service,
         &Contents {
             client: &client.client.id,
-            subject: subject.caller.user().unwrap_or(subject.caller.consumer()),
+            subject: &about,
             scopes: &scopes,
             audience: &audience,
-            confirmation,
+            confirmation: &confirmation,
             family: None,
             no_longer_than: Some(subject.expires),
-            acts: true,
+            exchanged: Some(&subject.revocation_keys),
         },
     )?;
     response.insert("issued_token_type".to_owned(), json!(TOKEN_TYPE));

@@ -7,7 +7,7 @@ use super::form::Form;
 use super::refresh;
 use super::service::{Answer, Service, private, unavailable};
 use crate::refusal::{Reason, Refusal};
-use crate::stages::auth::claims::OWN_ISSUER;
+use crate::stages::auth::claims::{OWN_ISSUER, sources};
 use crate::stages::auth::client_proof::KnownClient;
 use crate::stages::auth::grant::OwnToken;
 use crate::state::registry::entry::{Change, Entry, Revocation};
@@ -27,7 +27,12 @@ pub(super) async fn revoke(
         return Ok(private(&json!({})));
     }
     let Some(own) = own(service, token).await? else { return Ok(private(&json!({}))) };
+    let now = service.request.now();
+    // One that has ended already needs no entry.
+    let has_ended = own.expires.is_none_or(|end| end.saturating_add(300) <= now.as_second())
+        || service.in_force.registry().is_revoked(&revocation_keys(&own, token), own.issued, now);
     if own.client() == Some(&client.client.id)
+        && !has_ended
         && let Some(jti) = own.text("jti")
     {
         let revocation = Revocation {
@@ -64,14 +69,12 @@ pub(super) async fn introspect(
 }
 
 fn refresh_token(service: &Service<'_>, family: &crate::state::registry::Family, current: bool) -> Map<String, Value> {
-    let (registry, now) = (service.in_force.registry(), service.request.now());
-    let keys = [
-        RevocationKey::family(&family.id),
-        RevocationKey::subject(OWN_ISSUER, &family.client),
-        RevocationKey::issuer(OWN_ISSUER),
-        RevocationKey::all(),
-    ];
-    if !current || now >= family.end() || registry.is_revoked(&keys, Some(family.created.as_second()), now) {
+    let (auth, now) = (&service.in_force.auth, service.request.now());
+    let keys = [RevocationKey::family(&family.id), RevocationKey::issuer(OWN_ISSUER)];
+    let stands = auth.client_named(&family.client).is_some_and(|client| {
+        client.check_standing(auth.registry(), &keys, Some(family.created.as_second()), now).is_ok()
+    });
+    if !current || now >= family.end() || !stands {
         return Map::new();
     }
     let facts = json!({
@@ -83,18 +86,13 @@ fn refresh_token(service: &Service<'_>, family: &crate::state::registry::Family,
 
 async fn access_token(service: &Service<'_>, token: &str) -> Result<Map<String, Value>, Refusal> {
     let Some(own) = own(service, token).await? else { return Ok(Map::new()) };
-    let registry = service.in_force.registry();
-    let now = service.request.now();
-    let mut keys = vec![RevocationKey::issuer(OWN_ISSUER), RevocationKey::all()];
-    keys.extend(own.text("jti").map(RevocationKey::jti));
-    keys.extend(own.text("sid").map(RevocationKey::family));
-    keys.extend(own.text("sub").map(|subject| RevocationKey::subject(OWN_ISSUER, subject)));
-    keys.extend(own.client().map(|client| RevocationKey::subject(OWN_ISSUER, client)));
-    keys.push(RevocationKey::token(own.name.as_bytes()));
-    keys.extend(own.consumer.as_deref().map(RevocationKey::consumer));
-    let ended = own.expires.is_none_or(|end| end <= now.as_second());
-    let suspended = own.consumer.as_deref().is_none_or(|name| registry.consumer_state(name, now).suspended);
-    if ended || suspended || registry.is_revoked(&keys, own.issued, now) {
+    let (auth, now) = (&service.in_force.auth, service.request.now());
+    let keys = revocation_keys(&own, token);
+    let stands = own
+        .client()
+        .and_then(|id| auth.client_named(id))
+        .is_some_and(|client| client.check_standing(auth.registry(), &keys, own.issued, now).is_ok());
+    if own.expires.is_none_or(|end| end <= now.as_second()) || !stands {
         return Ok(Map::new());
     }
     let mut facts = own.claims;
@@ -102,6 +100,20 @@ async fn access_token(service: &Service<'_>, token: &str) -> Result<Map<String, 
     let bound = facts.get("cnf").is_some_and(|bound| bound.get("jkt").is_some());
     facts.insert("token_type".to_owned(), json!(if bound { "DPoP" } else { "Bearer" }));
     Ok(facts)
+}
+
+/// The keys by which a token of this service can be revoked, beside those of its client.
+fn revocation_keys(own: &OwnToken, token: &str) -> Vec<RevocationKey> {
+    let mut keys = vec![
+        RevocationKey::issuer(OWN_ISSUER),
+        RevocationKey::token(own.name.as_bytes()),
+        RevocationKey::token(token.as_bytes()),
+    ];
+    keys.extend(own.text("jti").map(RevocationKey::jti));
+    keys.extend(own.text("sid").map(RevocationKey::family));
+    keys.extend(own.text("sub").map(|subject| RevocationKey::subject(OWN_ISSUER, subject)));
+    keys.extend(sources(&own.claims).unwrap_or_default());
+    keys
 }
 
 /// A token of this service; `None` if it is none, or its signature is wrong.

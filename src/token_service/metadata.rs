@@ -3,16 +3,20 @@
 use serde_json::{Value, json};
 
 use super::grants;
-use crate::policy::token_service::{OwnEndpoint, TokenService};
+use super::service::Service;
+use crate::policy::token_service::OwnEndpoint;
 
 /// How clients may authenticate (RFC 8414 §2, RFC 8705 §2.2).
 const METHODS: [&str; 4] =
     ["client_secret_basic", "client_secret_post", "private_key_jwt", "self_signed_tls_client_auth"];
-/// Algorithms of assertions and proofs.
-const ALGORITHMS: [&str; 8] = ["ES256", "ES384", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384"];
+/// Algorithms of assertions.
+const ALGORITHMS: [&str; 9] = ["ES256", "ES384", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
 /// The document.
-pub(super) fn of(config: &TokenService) -> Value {
+pub(super) fn of(service: &Service<'_>) -> Value {
+    let config = service.config;
+    let proofs = &service.in_force.policy.auth().dpop.algorithms;
+    let proofs: Vec<_> = proofs.iter().map(|algorithm| format!("{algorithm:?}")).collect();
     let methods: Vec<_> = METHODS.into_iter().filter(|name| config.has_certificates || !name.contains("tls")).collect();
     json!({
         "issuer": config.issuer,
@@ -28,7 +32,7 @@ pub(super) fn of(config: &TokenService) -> Value {
         "revocation_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "introspection_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
-        "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256", "RS256"],
+        "dpop_signing_alg_values_supported": proofs,
         "tls_client_certificate_bound_access_tokens": config.has_certificates,
     })
 }

@@ -17,6 +17,8 @@ mod metadata;
 mod refresh;
 mod service;
 
+use serde_json::Value;
+
 use self::form::Form;
 pub(crate) use self::service::Answer;
 use self::service::{Service, published, unavailable};
@@ -26,6 +28,7 @@ use crate::policy::token_service::OwnEndpoint;
 use crate::refusal::Refusal;
 use crate::runtime::InForce;
 use crate::stages::auth::cache::TokenCache;
+use crate::stages::auth::claims::OWN_ISSUER;
 use crate::state::signing::KEY_SET_AGE;
 
 /// Answers a request to an endpoint. `trace` has the client, as soon as it is known.
@@ -40,17 +43,31 @@ pub(crate) async fn answer(
     let (Some(config), Some(signing)) = (in_force.policy.token_service(), in_force.signing.as_deref()) else {
         return Err(unavailable("the policy has no token service"));
     };
+    if in_force.stale.has_issuer(OWN_ISSUER) {
+        return Err(unavailable("`token_service.keys.seal` is stale"));
+    }
     let service = Service { in_force, config, signing, request, tokens };
     let body = match endpoint {
-        OwnEndpoint::Metadata => return Ok(published(&metadata::of(config), KEY_SET_AGE)),
-        OwnEndpoint::Keys => return Ok(published(&signing.key_set(request.now()), KEY_SET_AGE)),
+        OwnEndpoint::Metadata => return Ok(published(&metadata::of(&service), KEY_SET_AGE)),
+        OwnEndpoint::Keys => return keys(&service),
         OwnEndpoint::Token | OwnEndpoint::Revoke | OwnEndpoint::Introspect => admitted.into_parts().1,
     };
     let auth = &in_force.auth;
-    auth.permit_attempt(request)?;
     let form = Form::read(request.headers, body).await?;
+    // Nothing is waited for from here to the verdict: otherwise any number of guesses that come at once would all be tried.
+    auth.permit_attempt(request)?;
     let answered = answer_client(&service, endpoint, &form, trace).await;
     answered.inspect_err(|refusal| auth.note_attempt(request, refusal))
+}
+
+/// The published keys. A set without keys would be kept by verifiers, and good tokens refused.
+fn keys(service: &Service<'_>) -> Result<Box<Answer>, Refusal> {
+    let set = service.signing.key_set(service.request.now());
+    let is_empty = set.get("keys").and_then(Value::as_array).is_none_or(Vec::is_empty);
+    if is_empty || !service.in_force.auth.is_store_available() {
+        return Err(unavailable("the signing keys are not known"));
+    }
+    Ok(published(&set, KEY_SET_AGE))
 }
 
 async fn answer_client(

@@ -90,6 +90,12 @@ pub(super) async fn refresh(
     let ceiling = service.ceiling(client);
     let within: Vec<_> = family.scopes.iter().filter(|scope| ceiling.contains(scope)).cloned().collect();
     let scopes = asked::scopes(form, &within)?;
+    let within: Vec<_> =
+        family.audience.iter().filter(|name| service.config.audience.contains(name)).cloned().collect();
+    if within.is_empty() {
+        return Err(invalid());
+    }
+    let audience = asked::audience(form, &within)?;
     let mut generation = None;
     for _ in 0..TRIES {
         generation = rotate(service, settings, &family, sent.generation).await?;
@@ -105,11 +111,11 @@ pub(super) async fn refresh(
             client: &client.client.id,
             subject: &client.client.id,
             scopes: &scopes,
-            audience: &family.audience,
+            audience: &audience,
             confirmation,
             family: Some(&family.id),
             no_longer_than: Some(family.expires.as_second()),
-            acts: false,
+            exchanged: None,
         },
     )?;
     response.insert("refresh_token".to_owned(), json!(token(service.signing, &family.id, generation)?));
@@ -121,16 +127,8 @@ async fn find(service: &Service<'_>, client: &Client, sent: &Sent<'_>) -> Result
     let (registry, now) = (service.in_force.registry(), service.request.now());
     let found = registry.family(sent.family).await.map_err(|error| store(&error))?;
     let family = found.filter(|family| *family.client == *client.id && now < family.end()).ok_or_else(invalid)?;
-    let keys = [
-        RevocationKey::family(&family.id),
-        RevocationKey::subject(OWN_ISSUER, &client.id),
-        RevocationKey::issuer(OWN_ISSUER),
-        RevocationKey::consumer(client.consumer.name()),
-        RevocationKey::all(),
-    ];
-    if registry.is_revoked(&keys, Some(family.created.as_second()), now) {
-        return Err(invalid());
-    }
+    let keys = [RevocationKey::family(&family.id), RevocationKey::issuer(OWN_ISSUER)];
+    client.check_standing(registry, &keys, Some(family.created.as_second()), now).map_err(|_| invalid())?;
     Ok(family)
 }
 
@@ -161,6 +159,9 @@ async fn rotate(
 
 /// Ends a family, and its access tokens, on all nodes.
 pub(super) async fn end(service: &Service<'_>, id: &str, expires: Timestamp, reason: &str) -> Result<(), Refusal> {
+    if service.in_force.registry().is_revoked(&[RevocationKey::family(id)], None, service.request.now()) {
+        return Ok(());
+    }
     let lifetime = SignedDuration::try_from(service.signing.lifetime()).unwrap_or_default();
     let revocation = Revocation {
         target: RevocationTarget::Family(id.into()),
@@ -169,13 +170,13 @@ pub(super) async fn end(service: &Service<'_>, id: &str, expires: Timestamp, rea
         expires: expires.saturating_add(lifetime).ok(),
         reason: Some(reason.into()),
         created: service.request.now(),
-        created_by: "token_service".into(),
+        created_by: OWN_ISSUER.into(),
     };
     let changed = service.in_force.registry().change(vec![Change::Put(Entry::Revocation(revocation))]).await;
     changed.map_err(|error| store(&error))
 }
 
-/// The client and the end of a family, by one of its tokens; `None` if that is no refresh token of this service.
+/// The family of a refresh token, and whether the token is its current one; `None` if this service has not made it.
 pub(super) async fn known(service: &Service<'_>, text: &str) -> Result<Option<(Family, bool)>, Refusal> {
     let Some(sent) = read(service.signing, text)? else { return Ok(None) };
     let family = service.in_force.registry().family(sent.family).await.map_err(|error| store(&error))?;

@@ -16,7 +16,6 @@ use crate::stages::auth::client_proof::KnownClient;
 use crate::state::signing::{Signing, SigningError};
 
 /// An answer of this process.
-#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,

@@ -454,6 +454,8 @@ fn a_suspended_or_revoked_consumer_gets_no_tokens() {
     let refused = asks(&mut client, "/oauth/token", "acme-1", &[("grant_type", "client_credentials")]).is(400);
     assert_eq!(refused.json()["error"], "unauthorized_client");
     refreshed(&mut client, &refresh).is(400);
+    let seen = asks(&mut client, "/oauth/introspect", "audit-1", &[("token", &refresh)]).is(200).json();
+    assert_eq!(seen["active"], false, "{seen}");
     does(&mut operator, "DELETE", "/v1/consumers/acme/suspension", "");
     refreshed(&mut client, &refresh).is(200);
     does(&mut operator, "POST", "/v1/revocations", r#"{"consumer": "acme"}"#);
@@ -513,6 +515,10 @@ fn a_certificate_is_the_credential_of_a_client() {
     showing(&other).get("/orders").bearer(token).send().refused(401, "invalid_token");
     sends(&mut showing(&other), "/oauth/token", &[], &parameters).is(401);
     sends(&mut client(&proxy).tls(authority.client(&[])), "/oauth/token", &[], &parameters).is(401);
+    let mut operator = operator(&proxy);
+    does(&mut operator, "POST", "/v1/revocations", &json!({"certificate": format!("sha256:{thumbprint}")}).to_string());
+    showing(&own).get("/orders").bearer(token).send().refused(401, "revoked");
+    sends(&mut showing(&own), "/oauth/token", &[], &parameters).is(401);
     let metadata = showing(&own).get("/.well-known/oauth-authorization-server").send().is(200).json();
     assert_eq!(metadata["tls_client_certificate_bound_access_tokens"], true);
 }
@@ -535,6 +541,7 @@ fn a_token_of_another_issuer_is_exchanged_for_less() {
     assert!(response["expires_in"].as_i64().unwrap() <= 100 && response.get("refresh_token").is_none(), "{response}");
     let said = claims(text(&response, "access_token"));
     assert_eq!((&said["client_id"], &said["act"]["sub"]), (&json!("acme-5"), &json!("acme-5")));
+    assert_eq!(said["sub"], "corp:alice");
     let echoed = client.get("/orders").bearer(text(&response, "access_token")).send().is(200);
     assert_eq!(echoed.echoed("x-consumer-id"), ["acme"]);
     client.post("/orders", "").bearer(text(&response, "access_token")).send().refused(403, "insufficient_scope");
@@ -551,6 +558,11 @@ fn a_token_of_another_issuer_is_exchanged_for_less() {
     ] {
         assert_eq!(exchange(&mut client, who, token, &more).is(400).json()["error"], error, "{who} {more:?}");
     }
+    // What ends the token ends what it was exchanged for.
+    let mut operator = operator(&proxy);
+    does(&mut operator, "POST", "/v1/revocations", r#"{"subject": "alice", "issuer": "corp"}"#);
+    client.get("/orders").bearer(text(&response, "access_token")).send().refused(401, "revoked");
+    exchange(&mut client, "acme-5", &subject, &[]).is(400);
 }
 
 #[test]
@@ -622,4 +634,49 @@ fn it_is_explained_and_tested_without_a_store() {
     let (code, said) = run(&["test", tests.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{said}");
     assert!(!folder.path().join("state").exists());
+}
+
+/// A token that is bound to a certificate is not exchanged for one that is bound to nothing.
+#[test]
+fn an_exchanged_token_keeps_its_binding() {
+    let (upstream, issuer, authority) = (upstream().start(), issuer(), authority());
+    let (server, shown) = (authority.certifies(&["localhost"]), authority.certifies(&["app.test"]));
+    let policy =
+        serving(&upstream, "", ", { id: acme-5, secret_sha256: \"SECRET\", exchange: [corp] }").trusts(&issuer);
+    let policy = policy
+        .listen("{ address: \"127.0.0.1:0\", tls: { certificate: server.crt, key: server.key, client_ca: ca.pem } }")
+        .file("server.crt", &*server.certificate)
+        .file("server.key", &*server.key)
+        .file("ca.pem", authority.pem());
+    let proxy = policy.clone().text(&policy.yaml().replace("\"SECRET\"", &format!("\"{}\"", sha256(SECRET)))).start();
+    let thumbprint = URL_SAFE_NO_PAD.encode(shown.thumbprint());
+    let subject = issuer.token().scope("orders:read").claim("cnf", json!({"x5t#S256": thumbprint})).text();
+    let parameters = [("grant_type", EXCHANGE), ("subject_token", subject.as_str()), ("subject_token_type", ACCESS)];
+    let mut with = client(&proxy).tls(authority.client_showing(&shown));
+    let mut without = client(&proxy).tls(authority.client(&[]));
+    let response = asks(&mut with, "/oauth/token", "acme-5", &parameters).is(200).json();
+    let token = text(&response, "access_token");
+    assert_eq!(claims(token)["cnf"]["x5t#S256"], thumbprint);
+    with.get("/orders").bearer(token).send().is(200);
+    without.get("/orders").bearer(token).send().refused(401, "invalid_token");
+    asks(&mut without, "/oauth/token", "acme-5", &parameters).is(400);
+}
+
+/// Guesses that come at once are not all tried: none is let through before its secret can be looked at.
+#[test]
+fn guesses_at_the_same_time_are_throttled_as_well() {
+    let upstream = upstream().start();
+    let proxy = serving(&upstream, "", "").with("auth: { failed_attempts: 3/min }").start();
+    let body = form(&[("grant_type", "client_credentials"), ("client_id", "acme-1"), ("client_secret", "guess")]);
+    let head = format!(
+        "POST /oauth/token HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let (first, last) = body.split_at(body.len() - 1);
+    let mut clients: Vec<_> = (0..10).map(|_| client(&proxy)).collect();
+    for client in &mut clients {
+        client.raw(format!("{head}{first}"), 1);
+    }
+    let answers = clients.iter_mut().map(|client| client.more(last).answer().status);
+    assert_eq!(answers.filter(|status| *status == 401).count(), 3);
 }

@@ -421,6 +421,42 @@ fn an_answer_that_no_vault_gives_is_an_error_and_never_a_value() {
     }
 }
 
+/// A token that a worker knows already needs the secret as much as any other.
+#[test]
+fn a_stale_secret_refuses_cached_tokens_as_well() {
+    const SECRET: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let upstream = upstream().start();
+    let gone = Arc::new(AtomicUsize::new(0));
+    let now = Arc::clone(&gone);
+    let (vault, _) = scripted(move |_, target| {
+        let data = json!({"data": {"data": {"hmac": SECRET}, "metadata": {"version": 1}}});
+        (target.contains("/data/")).then(|| match now.load(Ordering::SeqCst) {
+            0 => (200, data.to_string()),
+            _ => (503, "{\"errors\": [\"Vault is sealed\"]}".to_owned()),
+        })
+    });
+    let settings = "address: \"URL\", login: { token: t }, refresh: 1s, stale_for: 2s".replace("URL", &vault.url());
+    let issuer = "secret: \"${vault:secret/app#hmac}\", algorithms: [HS256], default_plan: free, max_lifetime: 1h";
+    let proxy = proxy()
+        .before(&upstream)
+        .issuer("corp", issuer)
+        .with(&format!("secrets: {{ vault: {{ {settings} }} }}"))
+        .route("GET /x", "scopes: [orders:read]")
+        .start();
+    let token = issuer::Token::signed_by(Arc::new(issuer::Key::shared(SECRET.as_bytes()))).text();
+    let mut client = client(&proxy);
+    client.get("/x").bearer(&token).send().is(200);
+    gone.store(1, Ordering::SeqCst);
+    let refused = eventually("the secret is stale", || {
+        let answer = client.get("/x").bearer(&token).send();
+        (answer.status != 200).then_some(answer)
+    });
+    refused.refused(503, "identity_unavailable");
+    // A reload does not open the door.
+    assert_eq!(proxy.reload(), Reloaded::Unchanged);
+    client.get("/x").bearer(&token).send().refused(503, "identity_unavailable");
+}
+
 /// What changes by itself must not bring along an edit that nobody has asked to put in force.
 #[test]
 fn a_rotated_secret_puts_no_edited_policy_in_force() {
@@ -429,10 +465,15 @@ fn a_rotated_secret_puts_no_edited_policy_in_force() {
     let now = Arc::clone(&rotated);
     let (vault, _) = scripted(move |_, target| {
         let version = now.load(Ordering::SeqCst);
-        let data = json!({"data": {"data": {"admin": NEXT_TOKEN}, "metadata": {"version": version}}});
+        let token = if version > 2 { "a-third-admin-token-for-tests-only" } else { NEXT_TOKEN };
+        let data = json!({"data": {"data": {"admin": token}, "metadata": {"version": version}}});
         (target.contains("/data/") && version > 0).then(|| (200, data.to_string()))
     });
-    let proxy = policy(&upstream, &vault.url(), "login: { token: t }", "secret/app#admin").start();
+    let asks = policy(&upstream, &vault.url(), "login: { token: t }", "secret/app#admin");
+    let posts = asks
+        .yaml()
+        .replace("    routes:\n", "    routes:\n      POST /x: { public: true, request: { json: s.json } }\n");
+    let proxy = asks.text(&posts).file("s.json", "{\"type\": \"object\"}").start();
     knows(&proxy, ADMIN_TOKEN);
     let policy = proxy.file("policy.yaml");
     let text = std::fs::read_to_string(&policy).unwrap();
@@ -444,6 +485,16 @@ fn a_rotated_secret_puts_no_edited_policy_in_force() {
     client.get("/edited").send().is(404);
     assert_eq!(proxy.reload(), Reloaded::Loaded);
     client.get("/edited").send().is(200);
+
+    // Nor does it a schema that was edited: the last value stays until somebody asks for both.
+    std::fs::write(proxy.file("s.json"), "{\"type\": \"array\"}").unwrap();
+    rotated.store(3, Ordering::SeqCst);
+    proxy.stderr.wait("s.json has changed as well", 1);
+    let json =
+        |client: &mut client::Client| client.post("/x", "{}").header("content-type", "application/json").send().status;
+    assert_eq!(json(&mut client), 200);
+    assert_eq!(proxy.reload(), Reloaded::Loaded);
+    assert_eq!(json(&mut client), 422);
 }
 
 /// A value that the policy cannot have is tried with every round, and reported and recorded once.

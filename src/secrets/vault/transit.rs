@@ -15,7 +15,7 @@ use super::state::Vault;
 use super::transit_name::{KeyVersion, TransitName};
 use super::vaults::blocking;
 
-/// How long a signature may take. Whoever waits for it does nothing else meanwhile.
+/// How long a signature may take: nothing is sealed meanwhile.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// One version of an Ed25519 key.
@@ -33,7 +33,7 @@ impl fmt::Debug for TransitKey {
 }
 
 impl TransitKey {
-    /// The latest version of a key. While the vault does not tell, that which it last told.
+    /// The latest version of a key; while the vault does not answer, the last one that is known.
     pub(crate) fn new(vault: &Arc<Vault>, name: &TransitName) -> Result<Self, String> {
         let asked = blocking(Self::latest(vault, name)).and_then(|asked| asked.map_err(|error| error.why()));
         let version = asked.or_else(|why| vault.known_version(name).ok_or(why))?;

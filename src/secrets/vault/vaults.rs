@@ -34,7 +34,11 @@ impl Vaults {
 pub(crate) fn blocking<T: Send>(work: impl Future<Output = T> + Send) -> Result<T, String> {
     let run = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map(|runtime| runtime.block_on(work)).map_err(|error| crate::error_text::system(&error))
+        let runtime = runtime.map_err(|error| crate::error_text::system(&error))?;
+        let done = runtime.block_on(work);
+        // A look-up of a name cannot be ended: who waits has a deadline, and does not wait for it.
+        runtime.shutdown_background();
+        Ok(done)
     };
     // A runtime cannot be started within another one.
     std::thread::scope(|scope| match std::thread::Builder::new().name("vault".to_owned()).spawn_scoped(scope, run) {

@@ -145,6 +145,8 @@ impl Authentication {
         revocation_keys.extend((named != text).then(|| RevocationKey::token(text.as_bytes())));
         revocation_keys.extend(claims.jti.as_deref().map(RevocationKey::jti));
         revocation_keys.extend(claims.family.as_deref().map(RevocationKey::family));
+        revocation_keys.extend(claims.sources.iter().copied());
+        revocation_keys.extend(claims.confirmation.certificate.as_ref().map(RevocationKey::certificate));
         let other = claims.sub.iter().filter(|sub| **sub != claims.subject);
         revocation_keys.extend(other.map(|sub| RevocationKey::subject(&settings.name, sub)));
         revocation_keys.push(RevocationKey::subject(&settings.name, &claims.subject));

@@ -16,6 +16,7 @@ use super::claim_path::{Blocked, ClaimPaths};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::rate_limit::Plan;
 use crate::state::registry::entry::Digest;
+use crate::state::registry::revocation_key::RevocationKey;
 
 /// Default claims for the consumer.
 pub(crate) const CONSUMER_CLAIMS: [&str; 3] = ["client_id", "azp", "sub"];
@@ -25,6 +26,10 @@ pub(crate) const USER_CLAIMS: [&str; 1] = ["sub"];
 pub(crate) const SCOPE_CLAIMS: [&str; 2] = ["scope", "scp"];
 /// The name of the token service among the issuers.
 pub(crate) const OWN_ISSUER: &str = "token_service";
+/// The claim of exchanged tokens with what ends the token that was exchanged.
+pub(crate) const SOURCES: &str = "revoked_with";
+/// Most entries of it.
+const MAX_SOURCES: usize = 16;
 /// Longest `kid`, subject and `jti`, in bytes: they are kept and recorded.
 pub(super) const MAX_NAME: usize = 256;
 /// Claims that only ID tokens have (OpenID Connect Core 1.0 §3.3.2.11; FAPI 1.0 §5.2.2.1). Not `nonce`: some issuers
@@ -116,6 +121,8 @@ pub(crate) struct Claims {
     pub(crate) jti: Option<Box<str>>,
     /// The family of a token of the token service, if a refresh token belongs to it (`sid`).
     pub(crate) family: Option<Box<str>>,
+    /// What ends the token that a token of the token service was exchanged for.
+    pub(crate) sources: Vec<RevocationKey>,
     /// When it was issued (`iat`), in seconds since 1970.
     pub(crate) issued: Option<i64>,
     /// What it is bound to.
@@ -176,6 +183,7 @@ impl Settings {
             roles: roles.unwrap_or_default(),
             jti: short("jti")?.filter(|jti| !jti.is_empty()),
             family: if *self.name == *OWN_ISSUER { short("sid")? } else { None },
+            sources: if *self.name == *OWN_ISSUER { sources(claims)? } else { Vec::new() },
             issued: date(claims, "iat")?,
             confirmation: confirmation(claims.get("cnf"))?,
             times,
@@ -249,6 +257,18 @@ fn confirmation(cnf: Option<&Value>) -> Result<Confirmation, Refusal> {
         confirmation.key = Some(thumbprint.ok_or_else(unknown)?.into());
     }
     if confirmation == Confirmation::default() { Err(unknown()) } else { Ok(confirmation) }
+}
+
+/// The keys by which the token that this one was exchanged for can be revoked.
+pub(crate) fn sources(claims: &Map<String, Value>) -> Result<Vec<RevocationKey>, Refusal> {
+    let read = |value: &Value| value.as_str().and_then(RevocationKey::of_id);
+    match claims.get(SOURCES) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(list)) if list.len() <= MAX_SOURCES => {
+            list.iter().map(read).collect::<Option<_>>().ok_or_else(|| invalid("the token names no valid source"))
+        }
+        Some(_) => Err(invalid("the token names no valid source")),
+    }
 }
 
 /// A NumericDate (RFC 7519 §2): seconds, with any fraction cut off. Anything else refuses the token.

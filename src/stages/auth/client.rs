@@ -9,8 +9,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::caller::Consumer;
+use super::claims::{OWN_ISSUER, refuse};
 use super::key_set::KeySet;
+use crate::refusal::{Reason, Refusal};
+use crate::state::registry::Registry;
 use crate::state::registry::entry::Digest;
+use crate::state::registry::revocation_key::RevocationKey;
 
 /// All clients, by id.
 pub(crate) type Clients = HashMap<Box<str>, Client>;
@@ -28,6 +32,43 @@ pub(crate) struct Client {
     pub(crate) exchange: Box<[Box<str>]>,
     /// Whether it may introspect the tokens of others: it is an API.
     pub(crate) introspect: bool,
+}
+
+impl Client {
+    /// The keys by which it, and all it was given, can be revoked.
+    fn revocation_keys(&self) -> Vec<RevocationKey> {
+        let mut keys = vec![
+            RevocationKey::subject(OWN_ISSUER, &self.id),
+            RevocationKey::consumer(self.consumer.name()),
+            RevocationKey::all(),
+        ];
+        if let ClientCredential::Certificate(thumbprint) = &self.credential {
+            keys.push(RevocationKey::certificate(thumbprint));
+        }
+        keys
+    }
+
+    /// Decides whether operators have left it, and what `more` names, as they are. `issued`: when that was given, in seconds
+    /// since 1970.
+    ///
+    /// # Errors
+    /// It is revoked, or its consumer is suspended.
+    pub(crate) fn check_standing(
+        &self,
+        registry: &Registry,
+        more: &[RevocationKey],
+        issued: Option<i64>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let keys = [&self.revocation_keys(), more].concat();
+        if registry.is_revoked(&keys, issued, now) {
+            return Err(refuse(Reason::Revoked, "the client has been revoked; ask the API's owner"));
+        }
+        if registry.consumer_state(self.consumer.name(), now).suspended {
+            return Err(refuse(Reason::ConsumerSuspended, "the consumer is suspended; ask the API's owner"));
+        }
+        Ok(())
+    }
 }
 
 /// What a client proves its identity by.
@@ -51,7 +92,7 @@ pub(crate) struct ClientSecret {
 }
 
 /// How a request says which client sends it. Nothing is verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presented<'a> {
     Secret {
         id: &'a str,

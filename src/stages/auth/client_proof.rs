@@ -8,7 +8,7 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use super::caller::{Caller, CredentialKind, Verified};
-use super::claims::{Confirmation, OWN_ISSUER, refuse};
+use super::claims::{Confirmation, refuse};
 use super::client::{Client, ClientCredential, Presented};
 use super::dpop::ProofError;
 use super::token::{Presented as PresentedToken, Token};
@@ -16,7 +16,6 @@ use super::{Authentication, certificate, failed_attempts};
 use crate::exchange::Request;
 use crate::refusal::{Reason, Refusal};
 use crate::state::registry::entry::{Digest, hex};
-use crate::state::registry::revocation_key::RevocationKey;
 
 /// Longest lifetime of an assertion, in seconds.
 const MAX_ASSERTION: i64 = 3600;
@@ -39,11 +38,20 @@ pub(crate) struct KnownClient<'a> {
 impl Authentication {
     /// Decides whether an address may try to authenticate a client or to use a grant.
     pub(crate) fn permit_attempt(&self, request: &Request<'_>) -> Result<(), Refusal> {
-        self.store_available()?;
         match &self.rules.failures {
             Some(failures) => failures.permit(&self.ledger, request.client(), request.tick),
             None => Ok(()),
         }
+    }
+
+    /// Whether the store of signing keys and revocations has been read, and is in reach unless the policy says otherwise.
+    pub(crate) fn is_store_available(&self) -> bool {
+        self.store_available().is_ok()
+    }
+
+    /// The client with this id.
+    pub(crate) fn client_named(&self, id: &str) -> Option<&Client> {
+        self.rules.clients.get(id)
     }
 
     /// Counts the attempt if it has failed.
@@ -63,23 +71,13 @@ impl Authentication {
         presented: Presented<'_>,
         issuer: &str,
     ) -> Result<KnownClient<'_>, Refusal> {
+        self.store_available()?;
         let known = match presented {
             Presented::Secret { id, secret } => self.by_secret(id, secret, request.now())?,
             Presented::Assertion { id, assertion } => self.by_assertion(id, assertion, issuer, request.now()).await?,
             Presented::Id(id) => self.by_own_certificate(id, request)?,
         };
-        let client = known.client;
-        let revocation_keys = [
-            RevocationKey::subject(OWN_ISSUER, &client.id),
-            RevocationKey::consumer(client.consumer.name()),
-            RevocationKey::all(),
-        ];
-        if self.registry.is_revoked(&revocation_keys, known.issued, request.now()) {
-            return Err(refuse(Reason::Revoked, "the client has been revoked; ask the API's owner"));
-        }
-        if self.registry.consumer_state(client.consumer.name(), request.now()).suspended {
-            return Err(refuse(Reason::ConsumerSuspended, "the consumer is suspended; ask the API's owner"));
-        }
+        known.client.check_standing(&self.registry, &[], known.issued, request.now())?;
         Ok(known)
     }
 

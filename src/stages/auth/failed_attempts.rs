@@ -132,7 +132,6 @@ pub(super) fn is_failure(refusal: &Refusal) -> bool {
             | Reason::InvalidCertificate
             | Reason::InvalidDpopProof
             | Reason::InvalidClient
-            | Reason::InvalidGrant
     )
 }
 

@@ -8,15 +8,25 @@ use serde_json::{Map, Value};
 
 use super::cache::TokenCache;
 use super::caller::Caller;
-use super::claims::{OWN_ISSUER, refuse};
+use super::certificate;
+use super::claims::{Confirmation, OWN_ISSUER, refuse};
 use super::token::{Presented, Token, malformed, name};
 use super::{Authentication, Underway};
 use crate::exchange::Request;
 use crate::refusal::{Reason, Refusal};
+use crate::state::registry::revocation_key::RevocationKey;
 
 /// A token that may be exchanged.
 pub(crate) struct Subject {
     pub(crate) caller: Arc<Caller>,
+    /// The name of its issuer in the policy.
+    pub(crate) issuer: Box<str>,
+    /// The scopes that it has itself: grants of its consumer end by themselves.
+    pub(crate) scopes: Vec<Box<str>>,
+    /// What it is bound to, which its bearer has shown.
+    pub(crate) confirmation: Confirmation,
+    /// What ends it, but not its consumer: the keys of operators' revocations.
+    pub(crate) revocation_keys: Vec<RevocationKey>,
     /// When it expires, in seconds since 1970.
     pub(crate) expires: i64,
 }
@@ -27,8 +37,6 @@ pub(crate) struct OwnToken {
     pub(crate) claims: Map<String, Value>,
     /// What identifies it for revocation.
     pub(crate) name: String,
-    /// The consumer of its client, if the policy still has it.
-    pub(crate) consumer: Option<Arc<str>>,
     /// `exp`, in seconds since 1970.
     pub(crate) expires: Option<i64>,
     /// `iat`, in seconds since 1970.
@@ -59,17 +67,15 @@ impl Authentication {
         issuer.verify(&token, &self.keys, now).await?;
         let number = |claim: &str| token.claims.get(claim).and_then(Value::as_i64);
         let (expires, issued) = (number("exp"), number("iat"));
-        let client = token.claims.get("client_id").and_then(Value::as_str).and_then(|id| self.rules.clients.get(id));
-        let consumer = client.map(|client| Arc::clone(client.consumer.name()));
-        Ok(OwnToken { name: name(text).to_owned(), claims: token.claims, consumer, expires, issued })
+        Ok(OwnToken { name: name(text).to_owned(), claims: token.claims, expires, issued })
     }
 
     /// The thumbprint of the key that a request proves to possess (RFC 9449 §5); none if it sends no proof.
-    pub(crate) async fn proven_key(&self, request: &Request<'_>) -> Result<Option<Box<str>>, Refusal> {
+    pub(crate) async fn proven_key(&self, request: &Request<'_>, client: &str) -> Result<Option<Box<str>>, Refusal> {
         if !request.headers.contains_key("dpop") {
             return Ok(None);
         }
-        let proven = self.dpop.check_unbound(request);
+        let proven = self.dpop.check_unbound(request, &format!("client {client}"));
         let (used, thumbprint) = proven.map_err(|error| self.refuse_proof(error, request.now()))?;
         self.claim(&used, request.now()).await?;
         Ok(Some(thumbprint.into()))
@@ -104,16 +110,22 @@ impl Authentication {
                 refusal.detail()
             )),
         })?;
-        let bound = caller.confirmation();
-        let certificate = request.certificate().map(|shown| shown.thumbprint);
-        if (bound.key.is_some() && bound.key.as_deref() != proven)
-            || (bound.certificate.is_some() && bound.certificate != certificate)
-        {
-            return Err(invalid("the subject token is bound to a key or a certificate that was not shown"));
+        let confirmation = caller.confirmation().clone();
+        let unshown = || invalid("the subject token is bound to a key or a certificate that was not shown");
+        if confirmation.key.is_some() && confirmation.key.as_deref() != proven {
+            return Err(unshown());
         }
+        if let Some(thumbprint) = &confirmation.certificate {
+            let shown = request.certificate().filter(|shown| shown.thumbprint == *thumbprint).ok_or_else(unshown)?;
+            certificate::check(shown, &self.rules.trusts, request.now())?;
+        }
+        let scopes = caller.granted().to_vec();
         let (caller, _) = self
             .check_standing(caller, request)
             .map_err(|refusal| invalid("the subject token is not valid").cause(refusal.detail().to_owned()))?;
-        Ok(Subject { caller, expires: times.expires })
+        let consumer = [RevocationKey::consumer(caller.consumer()), RevocationKey::all()];
+        let keys = caller.revocation_keys().iter().filter(|key| !consumer.contains(key));
+        let (issuer, revocation_keys) = (issuer.name().into(), keys.copied().collect());
+        Ok(Subject { caller, issuer, scopes, confirmation, revocation_keys, expires: times.expires })
     }
 }

@@ -53,7 +53,7 @@ impl KeySource {
             Self::Remote(position) => {
                 sources.remote.get(*position).ok_or(Unavailable)?.for_token(kid, algorithm, now).await
             }
-            Self::Own => Ok(sources.own.for_token(kid, algorithm, now)),
+            Self::Own => sources.own.for_token(kid, algorithm, now),
         }
     }
 }

@@ -8,8 +8,9 @@ use jsonwebtoken::Algorithm;
 use serde_json::json;
 
 use super::key_set::{KeySet, VerificationKey};
-use crate::state::registry::Registry;
+use super::remote_key_set::Unavailable;
 use crate::state::registry::entry::SigningKey;
+use crate::state::registry::{Health, Registry};
 
 /// Most keys that are kept parsed; there are two or three.
 const MAX_PARSED: usize = 16;
@@ -28,16 +29,23 @@ impl OwnKeys {
     }
 
     /// The key that may have signed a token; none if there is no such key, or its last token has expired.
+    ///
+    /// # Errors
+    /// It is not known here, and the store is out of reach: another node may have made it.
     pub(super) fn for_token(
         &self,
         kid: Option<&str>,
         algorithm: Algorithm,
         now: Timestamp,
-    ) -> Vec<Arc<VerificationKey>> {
+    ) -> Result<Vec<Arc<VerificationKey>>, Unavailable> {
         let keys = self.registry.signing_keys();
+        let is_known = keys.iter().any(|key| kid == Some(&*key.kid));
+        if !is_known && !matches!(self.registry.health(), Health::Ready | Health::Unwritable) {
+            return Err(Unavailable);
+        }
         let named = keys.iter().filter(|key| kid == Some(&*key.kid) && key.is_accepted(now));
         let parsed = named.filter_map(|key| self.parsed(key));
-        parsed.filter(|key| key.algorithms().contains(&algorithm)).collect()
+        Ok(parsed.filter(|key| key.algorithms().contains(&algorithm)).collect())
     }
 
     /// All keys whose tokens are accepted.

@@ -78,7 +78,7 @@ impl RevocationKey {
     }
 
     /// Returns the key that a target's id encodes.
-    pub(super) fn of_id(id: &str) -> Option<Self> {
+    pub(crate) fn of_id(id: &str) -> Option<Self> {
         let mut key = [0; 16];
         let pairs = id.as_bytes().chunks_exact(2);
         if id.len() != 32 {
@@ -92,7 +92,7 @@ impl RevocationKey {
     }
 
     /// Returns the id of its target.
-    pub(super) fn id(self) -> String {
+    pub(crate) fn id(self) -> String {
         hex::encode(&self.0)
     }
 

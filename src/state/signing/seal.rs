@@ -10,6 +10,7 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use aws_lc_rs::rand;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
 
 use crate::error_text;
 use crate::state::registry::entry::hex;
@@ -122,11 +123,16 @@ fn make(folder: &Path, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut secret = Zeroizing::new(vec![0; LENGTH]);
     rand::fill(&mut secret).map_err(|_| io::Error::other("the system has no random bytes"))?;
     let text = Zeroizing::new(hex::encode(&secret).into_bytes());
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
+    // A name of its own: another thread may make one at the same time, and the first to link it has made the seal.
+    let new = path.with_extension(Uuid::now_v7().simple().to_string());
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let linked = file.write_all(&text).and_then(|()| file.sync_all()).and_then(|()| std::fs::hard_link(&new, path));
+    std::fs::remove_file(&new)?;
+    match linked {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return std::fs::read(path).map(Zeroizing::new),
+        Err(error) => return Err(error),
+    }
     File::open(folder)?.sync_all()?;
     Ok(text)
 }

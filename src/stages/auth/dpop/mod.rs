@@ -95,13 +95,13 @@ impl Dpop {
     ///
     /// A valid proof is remembered on this node and cannot be used again. The caller claims it on the other nodes.
     pub(crate) fn check(&self, request: &Request<'_>, bound: BoundToken<'_>) -> Result<UsedProof, ProofError> {
-        self.verify(request, Some(bound)).map(|(used, _)| used)
+        self.verify(request, Some(bound), None).map(|(used, _)| used)
     }
 
     /// The same for a request for a token (RFC 9449 §5): there is none yet. Also returns the thumbprint of the key that the
-    /// token is to be bound to.
-    pub(super) fn check_unbound(&self, request: &Request<'_>) -> Result<(UsedProof, String), ProofError> {
-        self.verify(request, None)
+    /// token is to be bound to. The proof counts as one of its `owner`: keys can be made at will.
+    pub(super) fn check_unbound(&self, request: &Request<'_>, owner: &str) -> Result<(UsedProof, String), ProofError> {
+        self.verify(request, None, Some(owner))
     }
 
     /// Remembers an id of its owner until it has expired, so that it is used once; the same for a JWT of a client.
@@ -113,7 +113,12 @@ impl Dpop {
         Ok(UsedProof { replay_key, lifetime: Duration::from_secs(u64::try_from(left).unwrap_or(1)) })
     }
 
-    fn verify(&self, request: &Request<'_>, bound: Option<BoundToken<'_>>) -> Result<(UsedProof, String), ProofError> {
+    fn verify(
+        &self,
+        request: &Request<'_>,
+        bound: Option<BoundToken<'_>>,
+        owner: Option<&str>,
+    ) -> Result<(UsedProof, String), ProofError> {
         let now = request.now();
         let mut proofs = request.headers.get_all(DPOP).iter();
         let value = match (proofs.next(), proofs.next()) {
@@ -136,7 +141,11 @@ impl Dpop {
         if !jsonwebtoken::crypto::verify(proof.signature, proof.message.as_bytes(), &key, algorithm).unwrap_or(false) {
             return invalid("the DPoP proof's signature is invalid");
         }
-        let used = self.claim_id(&thumbprint, jti, until, now)?;
+        let used = match owner {
+            // Of the same key and id as a proof that comes with a token: neither is good for the other.
+            Some(owner) => self.claim_id(owner, &format!("{thumbprint} {jti}"), until, now)?,
+            None => self.claim_id(&thumbprint, jti, until, now)?,
+        };
         Ok((used, thumbprint))
     }
 
