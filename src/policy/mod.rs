@@ -166,8 +166,8 @@ pub(crate) struct Admin {
 pub(crate) struct AdminTls {
     /// The server configuration, for HTTP/1.1 alone.
     pub(crate) config: Arc<ServerConfig>,
-    /// The certificate that it presents, which operators with this policy trust.
-    pub(crate) certificate: CertificateDer<'static>,
+    /// The certificates that it presents, which operators with this policy trust.
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
     /// How long its certificates, and the authorities and revocation lists of its clients, are valid.
     pub(crate) validities: Vec<Validity>,
 }

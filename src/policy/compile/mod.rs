@@ -25,6 +25,7 @@ mod own_addresses;
 mod plans;
 mod schemas;
 mod secrets;
+mod server_tls;
 mod stand_ins;
 mod store;
 mod telemetry;

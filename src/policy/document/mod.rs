@@ -122,6 +122,30 @@ pub(crate) struct Listen {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListenTls {
+    /// PEM file of the certificate chain. Required, unless there is `issue` or `certificates`.
+    pub(crate) certificate: Option<String>,
+    /// PEM file of the private key, or a reference to the PEM itself. Required, unless there is `issue` or `certificates`.
+    #[serde(deserialize_with = "secret")]
+    #[schemars(with = "String")]
+    pub(crate) key: Option<SecretString>,
+    /// A certificate that the vault issues, in place of `certificate` and `key`. Its key is made here.
+    pub(crate) issue: Option<Issue>,
+    /// Several certificates, in place of `certificate`, `key` and `issue`. A client is shown the one for the DNS name that it
+    /// asks for (SNI), exact names before wildcards; the first is for all other clients.
+    pub(crate) certificates: Option<Vec<ServerCertificate>>,
+    /// PEM file of the authorities that issue client certificates. Default: none are requested.
+    pub(crate) client_ca: Option<String>,
+    /// Whether clients must present a certificate.
+    #[schemars(extend("enum" = ["optional", "required"], "default" = "optional"))]
+    pub(crate) client_certificate: Option<String>,
+    /// PEM files of certificate revocation lists, read again at SIGHUP.
+    pub(crate) client_crls: Vec<String>,
+}
+
+/// One of the certificates of a listener.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ServerCertificate {
     /// PEM file of the certificate chain. Required, unless there is `issue`.
     pub(crate) certificate: Option<String>,
     /// PEM file of the private key, or a reference to the PEM itself. Required, unless there is `issue`.
@@ -130,13 +154,6 @@ pub(crate) struct ListenTls {
     pub(crate) key: Option<SecretString>,
     /// A certificate that the vault issues, in place of `certificate` and `key`. Its key is made here.
     pub(crate) issue: Option<Issue>,
-    /// PEM file of the authorities that issue client certificates. Default: none are requested.
-    pub(crate) client_ca: Option<String>,
-    /// Whether clients must present a certificate.
-    #[schemars(extend("enum" = ["optional", "required"], "default" = "optional"))]
-    pub(crate) client_certificate: Option<String>,
-    /// PEM files of certificate revocation lists, read again at SIGHUP.
-    pub(crate) client_crls: Vec<String>,
 }
 
 /// The admin listener.
