@@ -8,6 +8,7 @@ mod descriptors;
 mod error;
 mod key_sets;
 mod listeners;
+mod process_memory;
 mod registry;
 mod secrets;
 mod signals;
@@ -188,6 +189,8 @@ impl Daemon {
     pub(crate) async fn start(mut setup: Setup) -> Result<Self, StartError> {
         let signals = Signals::install();
         let signals = signals.map_err(|error| StartError::System(format!("cannot handle signals: {error}")))?;
+        // Before there is a secret in it.
+        process_memory::keep_private();
         let runtime = Arc::new(Runtime::new(Instant::now()));
         let (policy, report) = compile::for_daemon(&setup.policy, None, &runtime.vaults);
         let Some(policy) = policy else { return Err(StartError::Policy(report)) };

@@ -49,6 +49,7 @@ mod introspection;
 mod issuers;
 mod jwt_bcp;
 mod layers;
+mod leaks;
 mod limits;
 mod log;
 mod media_types;

@@ -176,3 +176,6 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         shared_limits,
     }
 }
+
+#[cfg(test)]
+mod tests;
