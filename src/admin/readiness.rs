@@ -111,7 +111,7 @@ impl Facts {
     }
 }
 
-/// The secrets that the vault did not give when it was last asked, and why.
+/// The secrets that the vault did not give when it was last asked, or that cannot be put in force, and why.
 fn failing_secrets(in_force: &InForce) -> impl Iterator<Item = (String, SecretState)> {
     let vault = in_force.policy.vault.iter();
     vault
@@ -119,7 +119,7 @@ fn failing_secrets(in_force: &InForce) -> impl Iterator<Item = (String, SecretSt
             let states = vault.uses.secrets().into_iter();
             states.filter_map(|secret| Some((secret.to_string(), vault.vault.kept.state(secret)?)))
         })
-        .filter(|(_, state)| state.error.is_some())
+        .filter(|(_, state)| state.error().is_some())
 }
 
 /// Whether a certificate could not be renewed.
@@ -175,7 +175,7 @@ pub(super) fn page(in_force: &InForce, query: Option<&str>, now: Timestamp) -> R
     let sinks: Vec<_> =
         failing.map(|sink| json!({"sink": sink.sink, "error": sink.error, "waiting": sink.waiting})).collect();
     let secrets = failing_secrets(in_force)
-        .map(|(secret, state)| json!({"secret": secret, "error": state.error, "confirmed": state.confirmed}));
+        .map(|(secret, state)| json!({"secret": secret, "error": state.error(), "confirmed": state.confirmed}));
     let body = json!({
         "ready": is_ready,
         "degraded": degraded,

@@ -101,6 +101,8 @@ pub(crate) struct Daemon {
     changed_secrets: mpsc::Receiver<()>,
     /// The files that are loaded when they change.
     watch: FileWatch,
+    /// A signal to stop came during a reload.
+    stops: bool,
 }
 
 /// What a daemon holds open for the policy in force, except the audit trail.
@@ -237,6 +239,7 @@ impl Daemon {
             commands,
             changed_secrets,
             watch: FileWatch::default(),
+            stops: false,
         };
         daemon.loaded();
         Ok(daemon)
@@ -251,7 +254,7 @@ impl Daemon {
         remind.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut check_keys = tokio::time::interval(signing_keys::CHECK);
         check_keys.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        while !self.stops {
             tokio::select! {
                 _ = remind.tick() => self.remind(),
                 _ = check_keys.tick() => {
@@ -356,8 +359,15 @@ impl Daemon {
     async fn try_to_replace(&mut self, text: Option<PolicyText>) -> Reloaded {
         let is_asked_for = text.is_none();
         let (path, runtime) = (self.setup.policy.clone(), Arc::clone(&self.runtime));
-        // Compiling schemas can take long; connections are accepted in the meantime.
-        let compiled = tokio::task::spawn_blocking(move || compile::for_daemon(&path, text, &runtime.vaults)).await;
+        // Compiling schemas can take long, and so can the vault; connections are accepted in the meantime.
+        let compiling = tokio::task::spawn_blocking(move || compile::for_daemon(&path, text, &runtime.vaults));
+        let compiled = tokio::select! {
+            compiled = compiling => compiled,
+            () = self.signals.stop() => {
+                self.stops = true;
+                return Reloaded::Failed(StartError::System("the process is stopping".to_owned()).into_problems());
+            }
+        };
         let (policy, report) = match compiled {
             Ok((Some(policy), report)) => (policy, report),
             Ok((None, report)) => return Reloaded::Failed(report),
