@@ -16,6 +16,7 @@ mod digest;
 mod embedded;
 pub(crate) mod entry;
 mod family;
+mod family_limit;
 mod health;
 mod memory;
 mod pending_load;
@@ -40,6 +41,7 @@ use self::embedded::Embedded;
 pub(crate) use self::embedded::StoreFolder;
 use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, SigningKey, Suspension};
 pub(crate) use self::family::Family;
+use self::family_limit::FamilyLimit;
 pub(crate) use self::health::Health;
 pub(crate) use self::memory::ConsumerState;
 use self::memory::Memory;
@@ -73,6 +75,7 @@ pub(crate) struct Registry {
     /// The limits that are counted in the store.
     counters: OnceLock<Counters>,
     clock: Clock,
+    family_limit: FamilyLimit,
     /// One change at a time: memory sees them in the store's order.
     changing: tokio::sync::Mutex<()>,
 }
@@ -94,6 +97,7 @@ impl Registry {
             health: Arc::new(AtomicU8::new(health as u8)),
             counters: OnceLock::new(),
             clock,
+            family_limit: FamilyLimit::default(),
             changing: tokio::sync::Mutex::default(),
         }
     }
@@ -356,6 +360,11 @@ impl Registry {
     /// Returns a family of refresh tokens from the store.
     pub(crate) async fn family(&self, id: &str) -> Result<Option<Family>, StoreError> {
         self.opened()?.family(id).await
+    }
+
+    /// Whether a client may begin another family now, which is counted: at most 1000 at once, and then one a minute.
+    pub(crate) fn may_begin_family(&self, client: &str, now: Timestamp) -> bool {
+        self.family_limit.take(client, now)
     }
 
     /// Stores a family in place of `before`; returns false, with nothing changed, if another is there. It is stored when this
