@@ -139,6 +139,7 @@ mod tests {
             note: None,
             created: at(NOW - 1000 * HOUR),
             created_by: "admin".into(),
+            rotation: None,
         }))
     }
 

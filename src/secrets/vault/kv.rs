@@ -21,9 +21,12 @@ use super::settings::KvVersion;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
     /// Ends with `/`.
-    path: Box<str>,
-    version: KvVersion,
+    pub(super) path: Box<str>,
+    pub(super) version: KvVersion,
 }
+
+/// The fields of a secret as they are, and its version in an engine with versions.
+pub(super) type Raw = (Map<String, Value>, Option<u64>);
 
 /// The mounts that are known.
 #[derive(Default)]
@@ -42,19 +45,14 @@ impl Mounts {
         }
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
 /// Reads a secret.
 pub(super) async fn read(session: &Session, mounts: &Mounts, secret: &SecretPath) -> Result<Fetched, VaultError> {
-    let known = mounts.of(&secret.path);
-    let mount = match known {
-        Some(mount) => Some(mount),
-        None => find(session, mounts, secret).await?,
-    };
-    let read = match mount {
+    let read = match mount(session, mounts, secret).await? {
         Some(mount) => from(session, secret, &mount).await,
         None => guess(session, secret).await,
     };
@@ -65,11 +63,28 @@ pub(super) async fn read(session: &Session, mounts: &Mounts, secret: &SecretPath
     read
 }
 
+/// Where the engine of a secret is mounted. `None`: the token may not ask.
+pub(super) async fn mount(
+    session: &Session,
+    mounts: &Mounts,
+    secret: &SecretPath,
+) -> Result<Option<Mount>, VaultError> {
+    match mounts.of(&secret.path) {
+        Some(mount) => Ok(Some(mount)),
+        None => find(session, mounts, secret).await,
+    }
+}
+
+/// The mount of a secret whose token may not ask: the first segment of the path.
+pub(super) fn first_segment(secret: &SecretPath, version: KvVersion) -> Mount {
+    let path = secret.path.split_once('/').map(|(mount, _)| format!("{mount}/")).unwrap_or_default();
+    Mount { path: path.into(), version }
+}
+
 /// Asks where the engine of a secret is mounted. `None`: the token may not ask.
 async fn find(session: &Session, mounts: &Mounts, secret: &SecretPath) -> Result<Option<Mount>, VaultError> {
-    let first = || secret.path.split_once('/').map(|(mount, _)| format!("{mount}/")).unwrap_or_default();
     if let Some(version) = session.settings().kv {
-        return Ok(Some(Mount { path: first().into(), version }));
+        return Ok(Some(first_segment(secret, version)));
     }
     let answer = session.get(&format!("sys/internal/ui/mounts/{}", secret.path), "").await?;
     if matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
@@ -86,13 +101,11 @@ async fn find(session: &Session, mounts: &Mounts, secret: &SecretPath) -> Result
 
 /// Tries both APIs, with the first segment of the path as the mount.
 async fn guess(session: &Session, secret: &SecretPath) -> Result<Fetched, VaultError> {
-    let path = secret.path.split_once('/').map(|(mount, _)| format!("{mount}/")).unwrap_or_default();
-    let mount = |version| Mount { path: path.as_str().into(), version };
-    match from(session, secret, &mount(KvVersion::Two)).await {
+    match from(session, secret, &first_segment(secret, KvVersion::Two)).await {
         Err(VaultError::Denied | VaultError::NotFound) if secret.version.is_none() => {}
         other => return other,
     }
-    match from(session, secret, &mount(KvVersion::One)).await {
+    match from(session, secret, &first_segment(secret, KvVersion::One)).await {
         // The current API is the more likely one.
         Err(VaultError::NotFound) => Err(VaultError::Denied),
         other => other,
@@ -100,13 +113,22 @@ async fn guess(session: &Session, secret: &SecretPath) -> Result<Fetched, VaultE
 }
 
 async fn from(session: &Session, secret: &SecretPath, mount: &Mount) -> Result<Fetched, VaultError> {
+    let (data, version) = raw(session, secret, mount).await?;
+    Ok(Fetched { fields: fields(&data), version })
+}
+
+/// Reads a secret of a known engine, with whatever its fields are.
+pub(super) async fn raw(session: &Session, secret: &SecretPath, mount: &Mount) -> Result<Raw, VaultError> {
+    let object = |answer: &mut Value, pointer: &str| match answer.pointer_mut(pointer).map(Value::take) {
+        Some(Value::Object(data)) => Ok(data),
+        _ => Err(VaultError::garbage()),
+    };
     let rest = secret.path.strip_prefix(&*mount.path).unwrap_or_default();
     match (mount.version, secret.version) {
         (KvVersion::One, Some(_)) => Err(VaultError::NoVersions),
         (KvVersion::One, None) => {
-            let answer = success(&session.get(&secret.path, "").await?)?;
-            let data = answer.get("data").and_then(Value::as_object).ok_or_else(VaultError::garbage)?;
-            Ok(Fetched { fields: fields(data), version: None })
+            let mut answer = success(&session.get(&secret.path, "").await?)?;
+            Ok((object(&mut answer, "/data")?, None))
         }
         (KvVersion::Two, version) => {
             let query = version.map(|version| format!("?version={version}")).unwrap_or_default();
@@ -118,10 +140,9 @@ async fn from(session: &Session, secret: &SecretPath, mount: &Mount) -> Result<F
                     None => VaultError::NotFound,
                 });
             }
-            let answer = success(&answer)?;
-            let data = answer.pointer("/data/data").and_then(Value::as_object).ok_or_else(VaultError::garbage)?;
+            let mut answer = success(&answer)?;
             let version = answer.pointer("/data/metadata/version").and_then(Value::as_u64);
-            Ok(Fetched { fields: fields(data), version })
+            Ok((object(&mut answer, "/data/data")?, version))
         }
     }
 }
