@@ -75,7 +75,7 @@ fn vault(in_force: &InForce, now: Timestamp) -> Option<VaultNumbers> {
 }
 
 fn rotations(in_force: &InForce) -> Vec<RotationNumbers> {
-    let rotations = &in_force.policy.auth().rotations;
+    let rotations = in_force.policy.auth().keys.rotations();
     let keys = if rotations.is_empty() { Vec::new() } else { in_force.registry().rotated_keys() };
     let numbers = rotations.iter().map(|rotation| {
         let status = in_force.rotations.status(&rotation.id);

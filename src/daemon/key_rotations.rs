@@ -58,7 +58,7 @@ impl KeyRotations {
 
 async fn round(shared: &Shared, recorder: &Rc<Recorder>) {
     let in_force = shared.in_force.current();
-    let rotations = &in_force.policy.auth().rotations;
+    let rotations = in_force.policy.auth().keys.rotations();
     in_force.rotations.retain(|id| rotations.iter().any(|rotation| *rotation.id == *id));
     if rotations.is_empty() || in_force.registry().health() != Health::Ready {
         return;
@@ -85,7 +85,7 @@ async fn round(shared: &Shared, recorder: &Rc<Recorder>) {
 /// Does what is to be done for the rotation at this position.
 async fn one(in_force: &InForce, position: usize, keys: Vec<Arc<Key>>, recorder: &Recorder, metrics: &Metrics) {
     let rules = in_force.policy.auth();
-    let (Some(rotation), Some(vault)) = (rules.rotations.get(position), &in_force.policy.vault) else { return };
+    let (Some(rotation), Some(vault)) = (rules.keys.rotations().get(position), &in_force.policy.vault) else { return };
     let (registry, progress, vault) = (&**in_force.registry(), &*in_force.rotations, &*vault.vault);
     let rotator = Rotator { rotation, listed: &rules.keys, registry, vault, progress };
     let now = Timestamp::now();

@@ -7,7 +7,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::support::client::{Answer, operator};
-use crate::support::proxy::ADMIN_TOKEN;
+use crate::support::proxy::{ADMIN_TOKEN, Reloaded};
 use crate::support::redis::Server;
 use crate::support::vault::{Vault, vault};
 use crate::support::*;
@@ -232,6 +232,34 @@ fn of_two_nodes_one_makes_the_key_and_both_accept_it() {
     for node in nodes {
         node.done();
     }
+}
+
+/// What only the policy says of such a key is not an operator's to change, and a key that nobody rotates any more is reported.
+#[test]
+fn the_policy_says_what_the_keys_may_do_and_whether_there_are_more() {
+    let (upstream, Some(vault)) = (upstream().start(), vault(None)) else { return };
+    let place = "secret/partners/acme";
+    let policy = policy(&upstream, &vault, vault.root(), "state/", place);
+    let (good, rotate) = (policy.yaml(), "{ id: acme, rotate:");
+    let mut proxy = policy.start();
+    let key = finds(&vault, place, "");
+    recorded(&proxy, "key_created");
+    client(&proxy).get("/x").key(&key).send().is(200);
+    let body = json!({"scopes": ["orders:read"]}).to_string();
+    let narrowed = operator(&proxy).request("PATCH", "/v1/keys/acme-1").bearer(ADMIN_TOKEN).body(body).send();
+    narrowed.refused(409, "conflict");
+    let narrow = good.replace(rotate, "{ id: acme, scopes: [orders:list], rotate:");
+    let narrow = narrow.replace("reader: [orders:read]", "reader: [orders:read, orders:list]");
+    assert_eq!(proxy.reload_to(|policy| policy.text(&narrow)), Reloaded::Loaded);
+    client(&proxy).get("/x").key(&key).send().refused(403, "insufficient_scope");
+    assert_eq!(keys(&proxy)[0]["scopes"], json!(["orders:list"]));
+
+    let (start, end) = (good.find("keys: [").unwrap(), good.find("] } }").unwrap());
+    let without = format!("{}keys: [{}", &good[..start], &good[end..]);
+    assert_eq!(proxy.reload_to(|policy| policy.text(&without)), Reloaded::Loaded);
+    proxy.stderr.wait("the key `acme-1` is no longer rotated: `acme` has no key `acme` with `rotate`", 1);
+    client(&proxy).get("/x").key(&key).send().is(200);
+    proxy.done();
 }
 
 #[test]

@@ -141,6 +141,9 @@ impl Operation<'_> {
             input::Member::Null => Ok(None),
             input::Member::Value(at) => at.at(pointer, self.now).map(Some),
         };
+        if self.scheduled(id).is_some() && !matches!(written.scopes, input::Member::Absent) {
+            return Err(conflict("the policy file says which scopes this key has; change it there, and reload"));
+        }
         let narrows = matches!(written.scopes, input::Member::Value(_));
         let scopes = written.scopes.or(key.scopes.clone());
         self.check_scopes(scopes.as_deref().unwrap_or_default(), written.force || !narrows)?;
@@ -182,7 +185,7 @@ impl Operation<'_> {
         let key = self.registry().key_by_id(id);
         let is_meant =
             |rotation: &&KeyRotation| *rotation.id == *id || key.as_ref().is_some_and(|key| rotation.owns(key));
-        self.policy().auth().rotations.iter().find(is_meant)
+        self.policy().auth().keys.rotations().iter().find(is_meant)
     }
 
     /// Lets the schedule make the next key at once: only the consumer is to see it, in the vault.

@@ -29,8 +29,6 @@ pub(super) struct Consumers {
     pub(super) identities: Vec<(Identity, Arc<Consumer>)>,
     /// Their API keys.
     pub(super) keys: ApiKeys,
-    /// Those that are made on schedule.
-    pub(super) rotations: Vec<KeyRotation>,
     /// Their clients.
     pub(super) clients: Clients,
 }
@@ -43,9 +41,8 @@ pub(super) fn compile(
     max_key_age: Option<SignedDuration>,
     at: At<'_>,
 ) -> Consumers {
-    let (keys, rotations) = (ApiKeys::new(max_key_age), Vec::new());
-    let (listed, identities, clients) = (Vec::new(), Vec::new(), Clients::default());
-    let mut consumers = Consumers { listed, identities, keys, rotations, clients };
+    let keys = ApiKeys::new(max_key_age);
+    let mut consumers = Consumers { listed: Vec::new(), identities: Vec::new(), keys, clients: Clients::default() };
     let mut known_identities = HashSet::new();
     let mut key_ids = HashSet::new();
     for (name, written) in &document.consumers {
@@ -96,7 +93,8 @@ fn add_key(
     if let Some(rotate) = &written.rotate {
         let written = (&**consumer.name(), written, rotate);
         let rotation = key_rotations::compile(context, document, written, max_key_age, at);
-        let is_taken = |place: &KeyRotation| consumers.rotations.iter().any(|other| other.deliver == place.deliver);
+        let is_taken =
+            |place: &KeyRotation| consumers.keys.rotations().iter().any(|other| other.deliver == place.deliver);
         if rotation.as_ref().is_some_and(is_taken) {
             context.error(at.key("rotate").key("deliver"), "other keys are delivered there");
         }
@@ -112,7 +110,7 @@ fn add_key(
             };
             let _ = stand_ins.api_key(&rotation.id).is_some_and(|digest| consumers.keys.add(digest, key));
         }
-        consumers.rotations.extend(rotation);
+        rotation.into_iter().for_each(|rotation| consumers.keys.rotate(rotation));
         return;
     }
     let Some((digest, key)) = self::key(context, written, consumer, at) else { return };

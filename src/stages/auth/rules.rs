@@ -13,7 +13,6 @@ use super::failed_attempts::Failures;
 use super::introspection::Introspection;
 use super::jwt::Issuer;
 use super::key_location::RemoteKeys;
-use super::key_rotation::KeyRotation;
 
 /// How callers are authenticated.
 #[derive(Debug)]
@@ -28,8 +27,6 @@ pub(crate) struct Rules {
     pub(crate) clients: Clients,
     /// API keys of the policy.
     pub(crate) keys: ApiKeys,
-    /// The API keys that are made on schedule.
-    pub(crate) rotations: Vec<KeyRotation>,
     /// The header that carries an API key.
     pub(crate) key_header: HeaderName,
     /// Which identity belongs to which consumer.

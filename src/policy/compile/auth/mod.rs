@@ -62,7 +62,7 @@ pub(super) fn compile(
     let failures = failures(context, document.auth.failed_attempts, auth.key("failed_attempts"));
     let (store, serve_stale) = store::compile(context, document.store.as_ref(), at.key("store"));
     let consumers = consumers::compile(context, document, &plans, max_key_age, at.key("consumers"));
-    let Consumers { listed, identities, keys, rotations, clients } = consumers;
+    let Consumers { listed, identities, keys, clients } = consumers;
     let roles = document.roles.iter().map(|(role, scopes)| (Box::from(role.as_str()), boxed(scopes))).collect();
     let trusts = listeners
         .iter()
@@ -73,7 +73,6 @@ pub(super) fn compile(
         introspection,
         clients,
         keys,
-        rotations,
         key_header,
         directory: Directory::new(identities, listed, roles, plans),
         trusts: trusts.collect(),
