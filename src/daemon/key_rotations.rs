@@ -21,6 +21,8 @@ use crate::telemetry::Metrics;
 
 /// The pause between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
+/// After how many failures in a row somebody is told: within a few seconds.
+const ALARM: u32 = 3;
 /// How many rotations wait for the vault at once.
 const AT_ONCE: usize = 8;
 /// How long the end waits for a round that is under way.
@@ -102,10 +104,13 @@ async fn one(in_force: &InForce, position: usize, keys: Vec<Arc<Key>>, recorder:
             tracing::info!(key = &*key.id, consumer, %place, end_of_the_last = end, "the next API key is in the vault");
             record_delivered_key(recorder, in_force, rotation, &key, before.as_ref());
         }
-        Outcome::Failed { why, is_new: false } => {
-            tracing::debug!(rotation = &*rotation.id, why, "an API key still cannot be rotated");
+        Outcome::Failed { why, streak: 1 } => {
+            tracing::warn!(rotation = &*rotation.id, why, "an API key was not rotated or delivered; it is tried again");
         }
-        Outcome::Failed { why, is_new: true } => {
+        Outcome::Failed { why, streak } if streak != ALARM => {
+            tracing::debug!(rotation = &*rotation.id, why, streak, "an API key still cannot be rotated or delivered");
+        }
+        Outcome::Failed { why, .. } => {
             failed(rotation, current.as_deref(), &why);
             metrics.alert(KEY_ROTATION_FAILED);
             record_failed_rotation(recorder, in_force, rotation, current.as_ref().map(|key| &*key.id), &why);

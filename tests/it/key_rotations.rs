@@ -177,7 +177,7 @@ fn a_process_that_is_killed_before_it_delivers_leaves_no_key_behind() {
     let mut proxy = policy(&upstream, &vault, token, "state/", "secret/partners/acme").start();
     for _ in 0..3 {
         // It is in the store, and nobody but this process knows it.
-        proxy.stderr.wait("an API key cannot be delivered", 1);
+        proxy.stderr.wait("an API key was not rotated or delivered", 1);
         let said = proxy.stderr.all().join("\n");
         assert!(said.contains("capabilities = [\\\"create\\\", \\\"read\\\", \\\"update\\\"]"), "{said}");
         assert_eq!(keys(&proxy).len(), 1);

@@ -23,7 +23,9 @@ pub(crate) struct Progress(Mutex<BTreeMap<Box<str>, State>>);
 struct State {
     held: Option<HeldKey>,
     status: RotationStatus,
-    /// Not to be tried again before.
+    /// Failures in a row.
+    streak: u32,
+    /// Not to be tried again before, and how long that is.
     retry: Option<(Timestamp, i64)>,
     /// When it was last looked into the vault.
     checked: Option<Timestamp>,
@@ -95,21 +97,23 @@ impl Progress {
         })
     }
 
-    /// Notes that something failed, or that something is wrong; then it is not tried again for a while. Returns whether nothing
-    /// was wrong before.
-    pub(super) fn fail(&self, rotation: &str, why: &str, now: Timestamp) -> bool {
+    /// Notes that something failed, or that something is wrong; then it is not tried again for a while. Returns how often it did
+    /// in a row.
+    pub(super) fn fail(&self, rotation: &str, why: &str, now: Timestamp) -> u32 {
         self.with(rotation, |state| {
             let pause = state.retry.map_or(PAUSES.0, |(_, pause)| (pause * 2).min(PAUSES.1));
             state.retry = Some((now.saturating_add(SignedDuration::from_secs(pause)).unwrap_or(now), pause));
             state.status.failures += 1;
-            state.status.error.replace(why.into()).is_none()
+            state.status.error = Some(why.into());
+            state.streak = state.streak.saturating_add(1);
+            state.streak
         })
     }
 
     /// Notes that all is well. Returns whether something was wrong before.
     pub(super) fn succeed(&self, rotation: &str) -> bool {
         self.with(rotation, |state| {
-            state.retry = None;
+            (state.retry, state.streak) = (None, 0);
             state.status.error.take().is_some()
         })
     }
@@ -123,8 +127,8 @@ mod tests {
     fn pauses_grow_and_end_with_success_or_when_the_clock_is_set_back() {
         let (progress, at) = (Progress::default(), |second| Timestamp::from_second(second).unwrap());
         let mut now = 1000;
-        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert_eq!(progress.fail("a", "why", at(now)), pause == 1);
+        for (streak, pause) in (1..).zip([1, 2, 4, 8, 16, 32, 60, 60]) {
+            assert_eq!(progress.fail("a", "why", at(now)), streak);
             assert!(!progress.may_try("a", at(now + pause - 1)), "{pause}");
             assert!(progress.may_try("a", at(now + pause)) && progress.may_try("a", at(now - 100)), "{pause}");
             assert!(progress.may_try("b", at(now)), "of another one");
@@ -133,7 +137,7 @@ mod tests {
         assert_eq!(progress.status("a"), RotationStatus { error: Some("why".into()), failures: 8 });
         assert!(progress.succeed("a") && !progress.succeed("a"));
         assert!(progress.may_try("a", at(now)));
-        assert!(progress.fail("a", "why", at(now)), "it is told again");
+        assert_eq!(progress.fail("a", "why", at(now)), 1, "it begins anew");
         assert_eq!([now, now + 59, now + 60].map(|now| progress.takes_a_look("a", at(now))), [true, false, true]);
         progress.retain(|id| id == "b");
         assert_eq!(progress.status("a"), RotationStatus::default());

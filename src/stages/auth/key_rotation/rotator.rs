@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::progress::{HeldKey, Progress};
 use super::step::{Facts, Finding, KnownKey, Step, may_replace, next_step};
 use super::{KeyRotation, SCHEDULE};
-use crate::secrets::vault::{OpenedSecret, Vault, VaultReference};
+use crate::secrets::vault::{OpenedSecret, Vault, VaultError, VaultReference};
 use crate::stages::auth::api_key::{self, ApiKeys};
 use crate::stages::auth::api_key_format;
 use crate::state::registry::entry::{Change, Digest, Entry, Key, Kind, Rotation};
@@ -19,6 +19,8 @@ use crate::state::registry::{Registry, StoreError};
 
 /// How many keys that have ended are kept, so that a caller with one is told that it has expired.
 const KEPT: usize = 10;
+/// How often a key is written again at once, because somebody else has changed the secret.
+const TRIES: usize = 3;
 /// Most numbers that are skipped because something else has the id.
 const SKIPPED: u64 = 1000;
 /// Largest number that is believed of a key in the vault.
@@ -37,8 +39,9 @@ pub(crate) trait KeyVault {
     /// The value of the field, if there is one.
     fn value<'o>(opened: &'o Self::Opened, place: &VaultReference) -> Option<&'o str>;
 
-    /// Writes the field, if nobody has changed the secret since it was read. After an error it may be written or not.
-    async fn write(&self, place: &VaultReference, opened: Self::Opened, value: &SecretString) -> Result<(), String>;
+    /// Writes the field; returns false if somebody has changed the secret since it was read. After an error it may be written or
+    /// not.
+    async fn write(&self, place: &VaultReference, opened: Self::Opened, value: &SecretString) -> Result<bool, String>;
 }
 
 impl KeyVault for Vault {
@@ -52,9 +55,12 @@ impl KeyVault for Vault {
         opened.value(&place.field)
     }
 
-    async fn write(&self, place: &VaultReference, opened: OpenedSecret, value: &SecretString) -> Result<(), String> {
-        let written = self.write_field(place, opened, value).await;
-        written.map_err(|error| error.write_message(&place.secret))
+    async fn write(&self, place: &VaultReference, opened: OpenedSecret, value: &SecretString) -> Result<bool, String> {
+        match self.write_field(place, opened, value).await {
+            Ok(()) => Ok(true),
+            Err(VaultError::Changed) => Ok(false),
+            Err(error) => Err(error.write_message(&place.secret)),
+        }
     }
 }
 
@@ -79,8 +85,8 @@ pub(crate) enum Outcome {
     Failed {
         /// What.
         why: String,
-        /// Nothing was wrong before.
-        is_new: bool,
+        /// How often in a row.
+        streak: u32,
     },
 }
 
@@ -117,7 +123,7 @@ impl<V: KeyVault> Rotator<'_, V> {
             Step::Create if self.is_revoked(&[], now, now) => return Outcome::Nothing,
             _ => {}
         }
-        match self.act(step, &keys, held, now).await {
+        match self.in_turn(step, &keys, held.as_ref(), now).await {
             Ok(None) => Outcome::Nothing,
             Ok(Some(delivered)) => {
                 if progress.succeed(id) {
@@ -126,23 +132,40 @@ impl<V: KeyVault> Rotator<'_, V> {
                 Outcome::Delivered(delivered)
             }
             Err(why) => {
-                let is_new = progress.fail(id, &why, now);
-                Outcome::Failed { why, is_new }
+                let streak = progress.fail(id, &why, now);
+                Outcome::Failed { why, streak }
             }
         }
     }
 
+    /// Does it again if somebody else changes the secret at the same time, such as another of its fields.
+    async fn in_turn(
+        &self,
+        step: Step,
+        keys: &[Arc<Key>],
+        held: Option<&HeldKey>,
+        now: Timestamp,
+    ) -> Result<Option<Delivered>, String> {
+        for _ in 0..TRIES {
+            if let Some(done) = self.act(step, keys, held, now).await? {
+                return Ok(done);
+            }
+        }
+        Err(format!("others change the secret of `{}` again and again", self.rotation.deliver))
+    }
+
+    /// Does it; `None` if somebody has changed the secret meanwhile.
     async fn act(
         &self,
         step: Step,
         keys: &[Arc<Key>],
-        held: Option<HeldKey>,
+        held: Option<&HeldKey>,
         now: Timestamp,
-    ) -> Result<Option<Delivered>, String> {
+    ) -> Result<Option<Option<Delivered>>, String> {
         let place = &self.rotation.deliver;
         let opened = match self.vault.open(place).await {
             // Whether the vault answers is seen to by those who need its secrets.
-            Err(_) if step == Step::Check => return Ok(None),
+            Err(_) if step == Step::Check => return Ok(Some(None)),
             opened => opened?,
         };
         let found = V::value(&opened, place);
@@ -150,21 +173,24 @@ impl<V: KeyVault> Rotator<'_, V> {
         // It was written, and whoever did so ended, or had no answer.
         let written = keys.iter().rev().find(|key| is_pending(key) && Some(key.sha256) == in_vault);
         if let Some(key) = written.filter(|key| self.accepts(key, now)) {
-            return self.settle(key, None, now).await;
+            return self.settle(key, None, now).await.map(Some);
         }
         match (step, held) {
             (Step::Deliver(wanted), Some(held)) => {
-                let Some(key) = keys.iter().find(|key| number(key) == wanted) else { return Ok(None) };
+                let Some(key) = keys.iter().find(|key| number(key) == wanted) else { return Ok(Some(None)) };
                 if !self.registry.key_by_id(&key.id).is_some_and(|key| is_pending(&key)) {
+                    return Ok(Some(None));
+                }
+                if !self.vault.write(place, opened, &held.secret).await? {
                     return Ok(None);
                 }
-                self.vault.write(place, opened, &held.secret).await?;
-                self.settle(key, in_vault, now).await
+                return self.settle(key, in_vault, now).await.map(Some);
             }
-            (Step::Create, _) => self.create(keys, found, now).await.map(|()| None),
-            (Step::Check, _) => self.judge(keys, found, in_vault, now).await.map(|()| None),
-            _ => Ok(None),
+            (Step::Create, _) => self.create(keys, found, now).await?,
+            (Step::Check, _) => self.judge(keys, found, in_vault, now).await?,
+            _ => {}
         }
+        Ok(Some(None))
     }
 
     /// Decides what it means that the vault has this.

@@ -6,6 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
 use super::progress::Progress;
 use super::rotator::{Delivered, KeyVault, Outcome, Rotator};
@@ -37,6 +38,10 @@ struct OneField {
     read_only: Cell<bool>,
     /// It writes, and does not say so.
     mute: Cell<bool>,
+    /// How many writes come too late, because others have changed the secret.
+    others: Cell<u32>,
+    /// A write waits for this.
+    gate: RefCell<Option<Arc<Notify>>>,
 }
 
 impl OneField {
@@ -60,12 +65,28 @@ impl KeyVault for OneField {
         value.as_deref()
     }
 
-    async fn write(&self, _: &VaultReference, (version, _): Self::Opened, value: &SecretString) -> Result<(), String> {
-        if self.down.get() || self.read_only.get() || version != self.version.get() {
+    async fn write(
+        &self,
+        _: &VaultReference,
+        (version, _): Self::Opened,
+        value: &SecretString,
+    ) -> Result<bool, String> {
+        if self.down.get() || self.read_only.get() {
             return Err("not written".to_owned());
         }
+        // Others change other fields of the same secret.
+        let others = self.others.get();
+        self.others.set(others.saturating_sub(1));
+        self.version.set(self.version.get() + u64::from(others > 0));
+        if version != self.version.get() {
+            return Ok(false);
+        }
+        let gate = self.gate.take();
+        if let Some(gate) = gate {
+            gate.notified().await;
+        }
         self.put(value.expose_secret());
-        if self.mute.get() { Err("no answer".to_owned()) } else { Ok(()) }
+        if self.mute.get() { Err("no answer".to_owned()) } else { Ok(true) }
     }
 }
 
@@ -177,7 +198,7 @@ async fn the_next_key_is_in_the_vault_before_the_one_before_gets_its_end() {
 async fn without_the_vault_no_key_is_made_and_the_one_before_stays() {
     let (node, vault) = (node(None).await, OneField::default());
     vault.down.set(true);
-    let Outcome::Failed { is_new: true, .. } = node.advance(&vault, -100).await else { panic!("it is told") };
+    let Outcome::Failed { streak: 1, .. } = node.advance(&vault, -100).await else { panic!("it is told") };
     assert_eq!(node.keys().len(), 0);
     vault.down.set(false);
     node.delivers(&vault, 0).await;
@@ -185,7 +206,7 @@ async fn without_the_vault_no_key_is_made_and_the_one_before_stays() {
     let (mut failed, mut told) = (0, 0);
     for second in EVERY..EVERY + 3600 {
         match node.advance(&vault, second).await {
-            Outcome::Failed { is_new, .. } => (failed, told) = (failed + 1, told + u64::from(is_new)),
+            Outcome::Failed { streak, .. } => (failed, told) = (failed + 1, told + u64::from(streak == 3)),
             outcome => assert!(matches!(outcome, Outcome::Nothing), "{outcome:?}"),
         }
     }
@@ -259,7 +280,7 @@ async fn what_the_vault_has_lost_is_replaced_and_what_others_wrote_is_not() {
         assert_eq!(&*node.delivers(&vault, second).await.key.id, id);
     }
     vault.put("hunter2");
-    let Outcome::Failed { why, is_new: true } = node.advance(&vault, 3000).await else { panic!("it is told") };
+    let Outcome::Failed { why, streak: 1 } = node.advance(&vault, 3000).await else { panic!("it is told") };
     assert!(why.contains("no key of `acme`") && !why.contains("hunter2"), "{why}");
     assert_eq!(vault.value.borrow().as_deref(), Some("hunter2"));
     // Only when its time has come.
@@ -386,20 +407,53 @@ async fn a_node_that_does_not_finish_is_replaced_and_comes_too_late() {
     let opened = vault.open(&one.rotation.deliver).await.unwrap();
     let late = one.progress.held("acme").unwrap().secret;
     assert_eq!(&*two.delivers(&vault, 60).await.key.id, "acme-2");
-    assert!(vault.write(&one.rotation.deliver, opened, &late).await.is_err());
+    assert_eq!(vault.write(&one.rotation.deliver, opened, &late).await, Ok(false));
     one.does_nothing(&vault, &[62, 63, 200]).await;
     assert_eq!((&*one.finds(&vault, 64).unwrap().id, one.keys().len()), ("acme-2", 1));
 
-    // The other way round: it comes before the other one has written.
+    // The other way round: it wakes up after the other one has made a key, and before that is written.
     let due = 61 + EVERY;
     one.does_nothing(&vault, &[due]).await;
+    let opened = vault.open(&one.rotation.deliver).await.unwrap();
+    let late = one.progress.held("acme").unwrap().secret;
     two.does_nothing(&vault, &[due + 60]).await;
-    let Outcome::Delivered(delivered) = one.advance(&vault, due + 61).await else {
-        // It knows that another key has been made since: then that one is delivered.
-        assert_eq!(&*two.delivers(&vault, due + 61).await.key.id, "acme-4");
-        return;
+    assert_eq!(vault.write(&one.rotation.deliver, opened, &late).await, Ok(true));
+    assert_eq!(&*two.finds(&vault, due + 60).unwrap().id, "acme-3", "what the vault has is accepted");
+    let Delivered { key, before } = two.delivers(&vault, due + 61).await;
+    assert_eq!((&*key.id, before.unwrap().0), ("acme-3", "acme-2".into()));
+    for node in [&one, &two] {
+        node.does_nothing(&vault, &[due + 62, due + 200, due + DAY]).await;
+    }
+    assert_eq!(&*two.delivers(&vault, due + 61 + EVERY).await.key.id, "acme-5");
+    assert_eq!(two.keys().iter().filter(|key| key.expires.is_none()).count(), 1, "{:#?}", two.keys());
+}
+
+#[tokio::test]
+async fn others_may_write_to_the_same_secret_but_not_all_the_time() {
+    let (node, vault) = (node(None).await, OneField::default());
+    node.does_nothing(&vault, &[0]).await;
+    vault.others.set(2);
+    assert_eq!(&*node.delivers(&vault, 1).await.key.id, "acme-1");
+    node.does_nothing(&vault, &[1 + EVERY]).await;
+    vault.others.set(3);
+    let Outcome::Failed { why, .. } = node.advance(&vault, 2 + EVERY).await else { panic!("it is told") };
+    assert!(why.contains("again and again"), "{why}");
+    assert_eq!(&*node.delivers(&vault, 4 + EVERY).await.key.id, "acme-2");
+}
+
+#[tokio::test]
+async fn a_key_that_is_removed_while_it_is_delivered_stays_removed() {
+    let (node, vault, gate) = (node(None).await, OneField::default(), Arc::new(Notify::new()));
+    node.does_nothing(&vault, &[0]).await;
+    vault.gate.replace(Some(Arc::clone(&gate)));
+    let removes = async {
+        node.registry.change(vec![Change::Remove(Kind::Key, "acme-1".to_owned())]).await.unwrap();
+        gate.notify_one();
     };
-    panic!("{delivered:?}");
+    let (outcome, ()) = tokio::join!(node.advance(&vault, 1), removes);
+    assert!(matches!(outcome, Outcome::Nothing), "{outcome:?}");
+    assert_eq!((node.keys().len(), node.finds(&vault, 1)), (0, None));
+    assert_eq!(&*node.delivers(&vault, 2).await.key.id, "acme-2");
 }
 
 #[tokio::test]
