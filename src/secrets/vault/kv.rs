@@ -16,6 +16,7 @@ use super::kept::Fetched;
 use super::reference::SecretPath;
 use super::session::Session;
 use super::settings::KvVersion;
+use crate::egress::Answer;
 
 /// Where a key-value engine is mounted, and its API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +25,6 @@ pub(super) struct Mount {
     pub(super) path: Box<str>,
     pub(super) version: KvVersion,
 }
-
-/// The fields of a secret as they are, and its version in an engine with versions.
-pub(super) type Raw = (Map<String, Value>, Option<u64>);
 
 /// The mounts that are known.
 #[derive(Default)]
@@ -113,38 +111,37 @@ async fn guess(session: &Session, secret: &SecretPath) -> Result<Fetched, VaultE
 }
 
 async fn from(session: &Session, secret: &SecretPath, mount: &Mount) -> Result<Fetched, VaultError> {
-    let (data, version) = raw(session, secret, mount).await?;
-    Ok(Fetched { fields: fields(&data), version })
+    let answer = success(&answer(session, secret, mount).await?)?;
+    let data = match mount.version {
+        KvVersion::One => answer.get("data"),
+        KvVersion::Two => answer.pointer("/data/data"),
+    };
+    let data = data.and_then(Value::as_object).ok_or_else(VaultError::garbage)?;
+    let version = answer.pointer("/data/metadata/version").and_then(Value::as_u64);
+    Ok(Fetched { fields: fields(data), version: version.filter(|_| mount.version == KvVersion::Two) })
 }
 
-/// Reads a secret of a known engine, with whatever its fields are.
-pub(super) async fn raw(session: &Session, secret: &SecretPath, mount: &Mount) -> Result<Raw, VaultError> {
-    let object = |answer: &mut Value, pointer: &str| match answer.pointer_mut(pointer).map(Value::take) {
-        Some(Value::Object(data)) => Ok(data),
-        _ => Err(VaultError::garbage()),
-    };
+/// Asks a known engine for a secret. The answer is a success.
+pub(super) async fn answer(session: &Session, secret: &SecretPath, mount: &Mount) -> Result<Answer, VaultError> {
     let rest = secret.path.strip_prefix(&*mount.path).unwrap_or_default();
-    match (mount.version, secret.version) {
-        (KvVersion::One, Some(_)) => Err(VaultError::NoVersions),
-        (KvVersion::One, None) => {
-            let mut answer = success(&session.get(&secret.path, "").await?)?;
-            Ok((object(&mut answer, "/data")?, None))
-        }
+    let answer = match (mount.version, secret.version) {
+        (KvVersion::One, Some(_)) => return Err(VaultError::NoVersions),
+        (KvVersion::One, None) => session.get(&secret.path, "").await?,
         (KvVersion::Two, version) => {
             let query = version.map(|version| format!("?version={version}")).unwrap_or_default();
-            let answer = session.get(&format!("{}data/{rest}", mount.path), &query).await?;
-            if answer.status == StatusCode::NOT_FOUND {
-                let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-                return Err(match body.pointer("/data/metadata/version") {
-                    Some(version) => VaultError::Deleted(version.as_u64()),
-                    None => VaultError::NotFound,
-                });
-            }
-            let mut answer = success(&answer)?;
-            let version = answer.pointer("/data/metadata/version").and_then(Value::as_u64);
-            Ok((object(&mut answer, "/data/data")?, version))
+            session.get(&format!("{}data/{rest}", mount.path), &query).await?
+        }
+    };
+    if answer.status.is_success() {
+        return Ok(answer);
+    }
+    if mount.version == KvVersion::Two && answer.status == StatusCode::NOT_FOUND {
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if let Some(version) = body.pointer("/data/metadata/version") {
+            return Err(VaultError::Deleted(version.as_u64()));
         }
     }
+    Err(VaultError::of(&answer))
 }
 
 /// The fields that are text or a number.

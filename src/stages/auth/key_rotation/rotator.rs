@@ -37,7 +37,7 @@ pub(crate) trait KeyVault {
     async fn open(&self, place: &VaultReference) -> Result<Self::Opened, String>;
 
     /// The value of the field, if there is one.
-    fn value<'o>(opened: &'o Self::Opened, place: &VaultReference) -> Option<&'o str>;
+    fn value(opened: &Self::Opened, place: &VaultReference) -> Option<SecretString>;
 
     /// Writes the field; returns false if somebody has changed the secret since it was read. After an error it may be written or
     /// not.
@@ -51,7 +51,7 @@ impl KeyVault for Vault {
         self.open_secret(&place.secret).await.map_err(|error| error.write_message(&place.secret))
     }
 
-    fn value<'o>(opened: &'o OpenedSecret, place: &VaultReference) -> Option<&'o str> {
+    fn value(opened: &OpenedSecret, place: &VaultReference) -> Option<SecretString> {
         opened.value(&place.field)
     }
 
@@ -169,6 +169,7 @@ impl<V: KeyVault> Rotator<'_, V> {
             opened => opened?,
         };
         let found = V::value(&opened, place);
+        let found = found.as_ref().map(|value| value.expose_secret());
         let in_vault = found.map(|text| sha256(text.as_bytes()));
         // It was written, and whoever did so ended, or had no answer.
         let written = keys.iter().rev().find(|key| is_pending(key) && Some(key.sha256) == in_vault);

@@ -61,8 +61,8 @@ impl KeyVault for OneField {
         Ok((self.version.get(), self.value.borrow().clone()))
     }
 
-    fn value<'o>((_, value): &'o Self::Opened, _: &VaultReference) -> Option<&'o str> {
-        value.as_deref()
+    fn value((_, value): &Self::Opened, _: &VaultReference) -> Option<SecretString> {
+        value.as_deref().map(SecretString::from)
     }
 
     async fn write(
