@@ -149,8 +149,11 @@ fn while_the_vault_is_sealed_the_key_before_stays_and_somebody_is_told() {
     client(&proxy).get("/x").key(&first).send().is(200);
     assert_eq!((metric(&proxy, "up"), keys(&proxy).len()), ("0".to_owned(), 1));
     assert_ne!(metric(&proxy, "failures_total"), "0");
-    let alerts = |record: &Value| record["event"]["kind"] == "alert" && record["bartizan"]["consumer"] == "acme";
-    let told: Vec<Value> = proxy.records().into_iter().filter(alerts).collect();
+    let is_alert = |record: &Value| record["event"]["kind"] == "alert" && record["bartizan"]["consumer"] == "acme";
+    let told = eventually("both alerts are on record", || {
+        let told: Vec<Value> = proxy.records().into_iter().filter(is_alert).collect();
+        (told.len() >= 2).then_some(told)
+    });
     assert_eq!(told.len(), 2, "one for each time: {told:#?}");
     assert!(told[1]["bartizan"]["cause"].as_str().unwrap().contains("the vault is sealed"), "{told:#?}");
     assert_eq!(told[1]["bartizan"]["credential"]["id"], "acme-1");
