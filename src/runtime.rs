@@ -16,6 +16,7 @@ use crate::secrets::ages::InputAges;
 use crate::secrets::stale::StaleSecrets;
 use crate::secrets::vault::Vaults;
 use crate::stages::auth::dpop::{Nonces, Replays};
+use crate::stages::auth::key_rotation::progress::Progress;
 use crate::stages::auth::{Authentication, State};
 use crate::stages::rate_limit::Shared;
 use crate::state::epoch::Epoch;
@@ -45,6 +46,8 @@ pub(crate) struct Runtime {
     pub(crate) vaults: Vaults,
     /// Since when the inputs of the policy in force have their content.
     pub(crate) ages: Arc<InputAges>,
+    /// The API keys that are being made on schedule.
+    rotations: Arc<Progress>,
 }
 
 impl Runtime {
@@ -61,6 +64,7 @@ impl Runtime {
             registries: Mutex::default(),
             vaults: Vaults::default(),
             ages: Arc::default(),
+            rotations: Arc::default(),
         }
     }
 
@@ -92,6 +96,8 @@ pub(crate) struct InForce {
     pub(crate) stale: Arc<StaleSecrets>,
     /// Since when its inputs have their content.
     pub(crate) ages: Arc<InputAges>,
+    /// The API keys that are being made on schedule.
+    pub(crate) rotations: Arc<Progress>,
     /// The usage of all rate limits.
     pub(crate) ledger: Arc<Ledger>,
     /// The memory of bodies that are held and decoded, within the limit of this policy.
@@ -134,6 +140,7 @@ impl InForce {
             signing,
             stale,
             ages: Arc::clone(&runtime.ages),
+            rotations: Arc::clone(&runtime.rotations),
             ledger: Arc::clone(&runtime.ledger),
             memory: runtime.memory.limited_to(policy.limits().memory),
             routes: policy.routes().iter().map(metrics).collect(),

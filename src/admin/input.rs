@@ -70,6 +70,14 @@ pub(super) struct Key {
     pub(super) overlap: Option<Moment>,
 }
 
+/// A rotation that the schedule makes at once.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ScheduledRotation {
+    /// How long the key before stays valid, or until when; default: as the policy says.
+    pub(super) overlap: Option<Moment>,
+}
+
 /// Temporary scopes.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -31,8 +31,8 @@ mod operations;
 mod operator_record;
 mod process;
 mod readiness;
+mod schedule_record;
 mod secrets;
-mod signing_key_record;
 pub(crate) mod store_content;
 mod view;
 
@@ -60,7 +60,9 @@ use self::live_records::AnswerBody;
 use self::metrics_format::MetricsFormat;
 use self::operations::{Completed, Operation};
 use self::operator_record::{Answered, ChangeRecord, HERE, OperatorRequest};
-pub(crate) use self::signing_key_record::record_signing_key;
+pub(crate) use self::schedule_record::{
+    record_delivered_key, record_ended_key, record_failed_rotation, record_signing_key,
+};
 use crate::audit::{AuditConfig, Change, Recorder, SinkConfig, Trail};
 use crate::exchange::{Exchange, Peer};
 use crate::policy::Rights;

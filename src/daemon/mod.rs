@@ -6,6 +6,7 @@
 
 mod descriptors;
 mod error;
+mod key_rotations;
 mod key_sets;
 mod listeners;
 mod process_memory;
@@ -31,6 +32,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 pub(crate) use self::error::StartError;
+use self::key_rotations::KeyRotations;
 use self::key_sets::KeySets;
 use self::listeners::Listeners;
 use self::registry::KeptRegistry;
@@ -96,6 +98,7 @@ pub(crate) struct Daemon {
     /// The certificates that the log has already warned about.
     certificate_reminder: CertificateReminder,
     signing_keys: SigningKeys,
+    key_rotations: KeyRotations,
     commands: mpsc::Receiver<Command>,
     /// A message: a secret of the vault has changed.
     changed_secrets: mpsc::Receiver<()>,
@@ -224,6 +227,7 @@ impl Daemon {
         resources.commit(prepared, &shared).await;
         let certificate_reminder = CertificateReminder::after_load(&shared.in_force.current().policy, Timestamp::now());
         let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
+        let key_rotations = KeyRotations::start(&shared, &recorder);
         let mut daemon = Self {
             setup,
             runtime,
@@ -236,6 +240,7 @@ impl Daemon {
             reminder: Reminder::default(),
             certificate_reminder,
             signing_keys: SigningKeys::default(),
+            key_rotations,
             commands,
             changed_secrets,
             watch: FileWatch::default(),
@@ -426,7 +431,7 @@ impl Daemon {
 
     /// Stops accepting, lets what is in flight finish, writes every record.
     async fn stop(self) -> io::Result<()> {
-        let Self { shared, mut resources, workers, mut signals, recorder, .. } = self;
+        let Self { shared, mut resources, workers, mut signals, recorder, key_rotations, .. } = self;
         notify(NotifyState::Stopping);
         tracing::info!("stopping; requests in flight will finish first");
         let in_force = shared.in_force.current();
@@ -438,6 +443,7 @@ impl Daemon {
         resources.listeners.close(|_| true).await;
         workers.drain();
         resources.admin.close().await;
+        key_rotations.close().await;
         workers.close(&mut signals, &in_force.trail, deadline, last).await;
         resources.registry.close().await;
         // What is not handed over in time is counted as lost.

@@ -48,6 +48,7 @@ mod init;
 mod introspection;
 mod issuers;
 mod jwt_bcp;
+mod key_rotations;
 mod layers;
 mod leaks;
 mod limits;

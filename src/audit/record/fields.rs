@@ -30,8 +30,11 @@ pub(crate) const UNUSED_KEY_USED: &str = "unused_key_used";
 /// `event.action` of an alert that a caller lacks the scopes for many routes that it has tried.
 pub(crate) const SCOPES_PROBED: &str = "scopes_probed";
 
+/// `event.action` of an alert that the API key of a consumer cannot be rotated or delivered.
+pub(crate) const KEY_ROTATION_FAILED: &str = "key_rotation_failed";
+
 /// `event.action` of all alerts.
-pub(crate) const ALERTS: [&str; 4] = [QUOTA_USED, NEW_NETWORK, UNUSED_KEY_USED, SCOPES_PROBED];
+pub(crate) const ALERTS: [&str; 5] = [QUOTA_USED, NEW_NETWORK, UNUSED_KEY_USED, SCOPES_PROBED, KEY_ROTATION_FAILED];
 
 /// Everything that is recorded about one request, borrowed while the line is formatted.
 ///

@@ -18,6 +18,7 @@ mod issue;
 mod issuing;
 mod json_groups;
 mod json_schemas;
+mod key_rotations;
 mod limits;
 mod listen;
 mod names;

@@ -31,7 +31,7 @@ pub(crate) use self::audit::{
     Audit, AuditMap, Chain, ElasticsearchSink, FileSink, HttpSink, OtlpSink, Rotate, Sink, Spool, SyslogSink,
 };
 pub(crate) use self::auth::{Auth, ClaimNames, Dpop, Introspection, Issuer};
-pub(crate) use self::consumers::{Consumer, Identity, Key};
+pub(crate) use self::consumers::{Consumer, Identity, Key, KeyRotation};
 pub(crate) use self::contracts::{Content, Mode, Request, Response};
 pub(crate) use self::egress::Egress;
 pub(crate) use self::headers::{ApiHeaders, Headers};

@@ -37,6 +37,11 @@ impl Session {
 
     /// POST below `/v1/`, and the JSON of the answer.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, VaultError> {
+        self.post_text(path, &body.to_string()).await
+    }
+
+    /// The same, with a body that is text already.
+    pub(super) async fn post_text(&self, path: &str, body: &str) -> Result<Value, VaultError> {
         success(&self.authorized(VaultRequest { path, query: "", body: Some(body) }).await?)
     }
 

@@ -46,7 +46,7 @@ pub(crate) struct Vault {
     issued: Arc<IssuedCertificates>,
     /// The versions of transit keys in use.
     versions: Arc<Mutex<BTreeMap<TransitName, KeyVersion>>>,
-    mounts: Arc<Mounts>,
+    pub(super) mounts: Arc<Mounts>,
 }
 
 impl fmt::Debug for Vault {

@@ -288,6 +288,16 @@ impl Registry {
         self.memory.entries().keys.values().cloned().collect()
     }
 
+    /// The API keys that are made on schedule, by id.
+    pub(crate) fn rotated_keys(&self) -> Vec<Arc<Key>> {
+        self.memory.entries().keys.values().filter(|key| key.rotation.is_some()).cloned().collect()
+    }
+
+    /// Whether other nodes may have the same store.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.config, Some(StoreConfig::Redis { .. }))
+    }
+
     /// Returns a consumer created at run time.
     pub(crate) fn consumer(&self, name: &str) -> Option<Arc<Consumer>> {
         self.memory.consumer(name)

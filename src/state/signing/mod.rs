@@ -287,7 +287,7 @@ fn about(key: &SigningKey) -> String {
 }
 
 /// The newest key that is active.
-fn active(keys: &[Arc<SigningKey>], now: Timestamp) -> Option<&Arc<SigningKey>> {
+pub(crate) fn active(keys: &[Arc<SigningKey>], now: Timestamp) -> Option<&Arc<SigningKey>> {
     keys.iter().rev().find(|key| key.active <= now && key.is_accepted(now))
 }
 

@@ -14,7 +14,7 @@ impl Embedded {
             let table = database.begin_read()?.open_table(FAMILIES)?;
             Ok(table.get(id)?.map(|value| value.value().to_vec()))
         })?;
-        found.map(|bytes| decode(id, &bytes)).transpose()
+        found.map(|bytes| Family::decode(id, &bytes)).transpose()
     }
 
     /// Stores a family in place of `before`; returns false, with nothing changed, if another is there. Blocks.
@@ -57,9 +57,4 @@ impl Embedded {
             Ok(())
         })
     }
-}
-
-fn decode(id: &str, bytes: &[u8]) -> Result<Family, StoreError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| StoreError::Unusable(format!("the store's family {id:?} cannot be read: {error}")))
 }
