@@ -137,3 +137,29 @@ fn a_store_that_does_not_answer_is_given_up_until_it_answers() {
         node.done();
     }
 }
+
+/// A request that waits for the store of the policy before is neither refused, nor does it keep the store after it from counting.
+#[test]
+fn a_request_under_way_does_not_wait_for_a_store_that_was_replaced() {
+    let (Some(before), Some(after)) = (Redis::start(), Redis::start()) else { return };
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let mut proxy = node(&before.socket(), &upstream, &issuer, "free: { rate: 100/s }", "timeout: 1h");
+    let token = issuer.token().text();
+    let (mut waiting, mut operator, mut client) = (client(&proxy), operator(&proxy), client(&proxy));
+    before.signal(rustix::process::Signal::STOP);
+    waiting.raw(format!("GET /x HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\r\n"), 1);
+    eventually("it is under way", || {
+        operator.get("/metrics").send().text().contains("bartizan_requests_in_flight 1\n").then_some(())
+    });
+    let text = proxy.policy.clone().open("GET /new").yaml();
+    let text = text.replace(before.socket().to_str().unwrap(), after.socket().to_str().unwrap());
+    proxy.policy = proxy.policy.clone().text(&text);
+    proxy.policy.write(proxy.folder.path());
+    proxy.signal("HUP");
+    eventually("the next policy is in force", || (client.get("/new").send().status == 200).then_some(()));
+    client.get("/x").bearer(&token).send().is(200);
+    waiting.answer().is(200);
+    before.signal(rustix::process::Signal::CONT);
+    client.get("/x").bearer(&token).send().is(200);
+    proxy.done();
+}

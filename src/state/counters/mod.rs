@@ -105,9 +105,14 @@ impl Counters {
         self.shared.runtime.spawn(Arc::clone(&self.shared).put(Arc::clone(account), question));
     }
 
-    /// Tells this store from others of this process.
+    /// Tells this store from others of this process; later ones are higher.
     pub(crate) fn id(&self) -> u64 {
-        self.shared.id
+        self.shared.id()
+    }
+
+    /// Notes that the policy in force counts here, and no longer in another store, be that a former or a later one.
+    pub(crate) fn take_over(&self) {
+        self.shared.take_over();
     }
 
     /// Tells the store later what an account has spent without it.
