@@ -77,6 +77,17 @@ impl Counters {
         !self.shared.breaker.is_open()
     }
 
+    /// Waits until it is connected.
+    pub(crate) fn connected(&self) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            match &shared.store {
+                CountStore::Redis(redis) => redis.connected().await,
+                CountStore::Folder(_) => {}
+            }
+        }
+    }
+
     /// How many nodes count in this store, this one included.
     pub(crate) fn nodes(&self) -> u32 {
         match &self.shared.store {
