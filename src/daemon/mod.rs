@@ -406,7 +406,11 @@ impl Daemon {
             Ok(prepared) => prepared,
             Err(error) => return Reloaded::Failed(error.into_problems()),
         };
-        descriptors::warn(self.budget, prepared.in_force.policy.limits().connections);
+        // Not again with each secret that rotates.
+        let connections = prepared.in_force.policy.limits().connections;
+        if connections != current.policy.limits().connections {
+            descriptors::warn(self.budget, connections);
+        }
         self.resources.commit(prepared, &self.shared).await;
         self.loaded();
         self.reminder = Reminder::default();

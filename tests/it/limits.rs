@@ -141,8 +141,13 @@ fn the_longest_idle_connection_makes_room_for_a_new_one() {
 #[test]
 fn more_idle_connections_than_the_process_can_open_stop_nothing() {
     let upstream = upstream().start();
-    let proxy = proxy().before(&upstream).open("GET /x").descriptors(300).start();
-    proxy.stderr.wait("`limits.connections` is more than the process may open", 1);
+    let mut proxy = proxy().before(&upstream).open("GET /x").descriptors(300).start();
+    let warning = "`limits.connections` is more than the process may open";
+    proxy.stderr.wait(warning, 1);
+    assert_eq!(proxy.reload_to(|policy| policy.open("GET /y")), proxy::Reloaded::Loaded);
+    assert_eq!(proxy.stderr.count(warning), 1, "a reload that does not change it says nothing again");
+    assert_eq!(proxy.reload_to(|policy| policy.with("limits: { connections: 9000 }")), proxy::Reloaded::Loaded);
+    assert_eq!(proxy.stderr.count(warning), 2);
     let mut idle: Vec<_> = (0..400).map(|_| client(&proxy)).collect();
     for client in &mut idle {
         client.connection();

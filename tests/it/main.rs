@@ -58,6 +58,7 @@ mod memory;
 mod monitoring;
 mod names;
 mod numbers;
+mod oauth_clients;
 mod oidc;
 mod openapi;
 mod operators;

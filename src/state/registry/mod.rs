@@ -143,16 +143,21 @@ impl Registry {
                 let deadlines = StoreDeadlines(timeout);
                 let store = Redis::open(&servers, &prefix, deadlines, &self.memory, &self.health)?;
                 let loaded = store.loaded();
-                let _ = self.counters.set(Counters::in_redis(
+                let counters = Counters::in_redis(
                     Client::trying_once(&servers).map_err(|error| StoreError::Unusable(error.to_string()))?,
                     &prefix,
                     deadlines,
                     self.clock,
-                ));
+                );
+                let connected = counters.connected();
+                let _ = self.counters.set(counters);
                 let _ = self.store.set(Store::Redis(Box::new(store)));
-                if tokio::time::timeout(FIRST_LOAD, loaded).await.is_err() {
+                let end = tokio::time::Instant::now() + FIRST_LOAD;
+                if tokio::time::timeout_at(end, loaded).await.is_err() {
                     tracing::warn!("the store has not been read yet; requests are answered with 503 until then");
                 }
+                // Requests wait for limits much shorter than it may take to connect. Who cannot be counted is reported later.
+                let _ = tokio::time::timeout_at(end, connected).await;
             }
         }
         Ok(())
