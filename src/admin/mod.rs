@@ -11,7 +11,7 @@
 //! | `POST /v1/policy/reload` | operate | as SIGHUP does; 422 with every problem when the policy has errors |
 //! | `GET /v1/openapi.json` | read | this API as an OpenAPI document |
 //! | `GET /v1/issuers` | read | the issuers and introspection endpoints, and the state of their keys |
-//! | `/v1/consumers…`, `/v1/keys…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…`, `/v1/signing-keys…` | read, operate | see [`operations`] |
+//! | `/v1/consumers…`, `/v1/keys…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…`, `/v1/signing-keys…`, `/v1/upstreams…` | read, operate | see [`operations`] |
 //! | `GET /v1/secrets` | read | the secrets and certificates of the policy in force: where from, how old, what is wrong |
 //!
 //! HEAD is answered wherever GET is. Without a token in the policy, the endpoints that need one are closed. Every request

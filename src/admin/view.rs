@@ -32,7 +32,7 @@ pub(super) fn policy(policy: &Policy) -> Value {
                     }),
                 })
                 .collect();
-            let servers: Vec<_> = api.upstream().servers().iter().map(|server| &*server.name).collect();
+            let servers: Vec<_> = api.upstream().servers.iter().map(|server| &*server.name).collect();
             json!({"api": &**api.name(), "hosts": api.hosts(), "servers": servers, "routes": routes})
         })
         .collect();

@@ -16,6 +16,7 @@ mod signals;
 mod signing_keys;
 mod traces;
 mod trail;
+mod upstreams;
 mod watch;
 mod watch_rounds;
 mod workers;
@@ -39,6 +40,7 @@ use self::registry::KeptRegistry;
 use self::secrets::KeptSecrets;
 use self::signals::{SignalAction, Signals, notify, notify_reloading};
 use self::signing_keys::SigningKeys;
+use self::upstreams::KeptUpstreams;
 use self::watch::FileWatch;
 use self::watch_rounds::{Looked, Verdict};
 use self::workers::Workers;
@@ -113,6 +115,7 @@ struct Resources {
     registry: KeptRegistry,
     key_sets: KeySets,
     secrets: KeptSecrets,
+    upstreams: KeptUpstreams,
     listeners: Listeners,
     admin: AdminListeners,
     /// For admin listeners that are opened later.
@@ -152,6 +155,7 @@ impl Prepared {
         }
         let none = KeySets::default();
         let key_sets = resources.map_or(&none, |open| &open.key_sets).prepare(in_force.auth.key_sets()).await;
+        upstreams::prepare(&in_force, &runtime.known_endpoints).await;
         // Nobody waits for a key if there can be one now.
         SigningKeys::default().maintain(&in_force, None).await;
         let policy = &in_force.policy;
@@ -177,6 +181,7 @@ impl Resources {
         let admin = self.admin.settle(policy, admin, shared, &self.commander);
         self.key_sets.commit(key_sets, in_force.auth.key_sets());
         self.secrets.commit(&in_force);
+        self.upstreams.commit(&in_force);
         in_force.ages.put_in_force(&policy.inputs, Timestamp::now());
         self.registry.commit(in_force.registry()).await;
         log_problems(&mismatches);
@@ -220,6 +225,7 @@ impl Daemon {
             registry: KeptRegistry::default(),
             key_sets: KeySets::default(),
             secrets,
+            upstreams: KeptUpstreams::new(&runtime.known_endpoints),
             listeners: Listeners::new(Arc::clone(&shared), budget, handles),
             admin: AdminListeners::default(),
             commander,

@@ -97,6 +97,7 @@ mod tls_files;
 mod token_service;
 mod traces;
 mod upstream;
+mod upstreams;
 mod urls;
 mod users;
 mod vault;

@@ -175,7 +175,7 @@ fn refresh(context: &mut Context<'_>, written: &document::RefreshToken, at: At<'
 /// Adds the endpoints to the routes, as those of an API of the issuer's host.
 fn endpoints(context: &mut Context<'_>, written: &document::TokenService, url: &HttpUrl, apis: &mut Apis, at: At<'_>) {
     let hosts: Box<[Box<str>]> = Box::new([url.host().to_ascii_lowercase().into()]);
-    let upstream = Upstream { servers: Vec::new(), response_timeout: Duration::ZERO, forward_credentials: false };
+    let upstream = Upstream::none();
     let index = apis.apis.len();
     let api = Arc::new(Api { index, name: API.into(), hosts, upstream, kept_headers: Box::default() });
     apis.apis.push(Arc::clone(&api));
