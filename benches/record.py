@@ -41,6 +41,7 @@ import zlib
 
 ISSUER = "https://record.example"
 SECRET, ADMIN = secrets.token_hex(32), secrets.token_hex(32)
+LAST = 60                      # seconds: how long callers wait for their last answers
 FSYNC = 1.0                    # seconds, as in the policy
 MIB = 1 << 20
 POLICY = """\
@@ -162,13 +163,17 @@ class Load:
         self.sent = 0
         self.answers = {name: array.array(kind) for name, kind in
                         [("number", "q"), ("at", "d"), ("took", "f"), ("status", "h"), ("since", "d")]}
-        self.unanswered = array.array("q")
+        self.unanswered, self.open = array.array("q"), array.array("q")
 
     def run(self, stop):
-        due, under_way = time.time(), 0
+        due, under_way, end = time.time(), 0, float("inf")
         while True:
             now, stopping = time.time(), stop.is_set()
             if stopping and len(self.free) == len(self.calls):
+                return
+            end = min(end, now + LAST) if stopping else end
+            if now > end:
+                self.open.extend(call.number for call in self.calls if call.number is not None)
                 return
             while not stopping and self.free and due <= now:
                 call = self.free.pop()
@@ -248,7 +253,7 @@ class Load:
 def call_for(arguments, stop, results):
     load = Load(*arguments)
     load.run(stop)
-    results.put((load.sent, load.answers, load.unanswered))
+    results.put((load.sent, load.answers, load.unanswered, load.open))
 
 
 # `at` and `since`, when its connection was made, are in seconds since the epoch, `took` is in seconds.
@@ -264,11 +269,12 @@ class Callers:
         self.process = processes.Process(target=call_for, args=(arguments, self.stop, self.results), daemon=True)
         self.process.start()
 
-    def end(self, seconds=120):
+    def end(self):
         """Waits for the last answers: how many were sent, the answers, and the numbers that got none."""
         self.stop.set()
-        self.sent, answers, self.unanswered = self.results.get(timeout=seconds)
+        self.sent, answers, self.unanswered, still = self.results.get(timeout=2 * LAST)
         self.process.join()
+        promise(not still, f"every call ends: after {LAST} s {len(still)} are still open, such as {still[:3].tolist()}")
         self.answers = [Answer(*values) for values in zip(*answers.values())]
         return self
 

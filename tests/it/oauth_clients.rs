@@ -9,7 +9,7 @@ use std::process::Command;
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::support::certificates::{Authority, Certified};
-use crate::support::issuer::Key;
+use crate::support::issuer::{Issuer, Key};
 use crate::support::proxy::Reloaded;
 use crate::support::*;
 
@@ -22,13 +22,15 @@ struct Service {
     upstream: Upstream,
     signer: Key,
     shown: Certified,
+    /// Another issuer.
+    corp: Issuer,
 }
 
 impl Service {
     fn start() -> Self {
-        let (upstream, authority, signer) = (upstream().start(), authority(), Key::ec("signer"));
+        let (upstream, authority, signer, corp) = (upstream().start(), authority(), Key::ec("signer"), issuer());
         let shown = authority.vouches_for(7, &["acme.test"]);
-        let policy = policy(&upstream, &authority, &shown, &signer);
+        let policy = policy(&upstream, &authority, &shown, &signer).trusts(&corp);
         // The port is known once it listens; nobody else can have it then.
         let mut proxy = policy.start();
         let issuer = format!("https://{}", proxy.address());
@@ -36,7 +38,7 @@ impl Service {
             policy.clone().text(&policy.yaml().replace("https://127.0.0.1\"", &format!("{issuer}\"")))
         });
         assert_eq!(loaded, Reloaded::Loaded);
-        Self { proxy, upstream, signer, shown }
+        Self { proxy, upstream, signer, shown, corp }
     }
 
     fn issuer(&self) -> String {
@@ -78,7 +80,8 @@ fn policy(upstream: &Upstream, authority: &Authority, shown: &Certified, signer:
         .with("roles: { clerk: [\"orders:read\"], auditor: [\"orders:read\"] }")
         .with(&format!(
             "consumers:\n  acme: {{ plan: free, roles: [clerk], clients: [{{ id: acme-1, secret_sha256: \"{secret}\" }}, \
-             {{ id: acme-2, jwks: acme.jwks.json }}, {{ id: acme-tls, certificate: \"sha256:{thumbprint}\" }}] }}\n  \
+             {{ id: acme-2, jwks: acme.jwks.json }}, {{ id: acme-5, secret_sha256: \"{secret}\", exchange: [corp] }}, \
+             {{ id: acme-tls, certificate: \"sha256:{thumbprint}\" }}] }}\n  \
              audit: {{ plan: free, roles: [auditor], clients: [{{ id: audit-1, secret_sha256: \"{secret}\", introspect: true }}] }}"
         ))
         .route("GET /orders", "scopes: [\"orders:read\"]")
@@ -100,7 +103,9 @@ fn clients_of_npm_work_unmodified() {
     let mut node = Command::new("node");
     node.arg("clients.mjs").current_dir(folder);
     let shown = json!({"cert": service.shown.certificate, "key": service.shown.key});
-    let said = service.before(node, &json!({"jwk": service.signer.private_jwk(), "shown": shown}));
+    let subject = service.corp.token().scope("orders:read payroll").text();
+    let credentials = json!({"jwk": service.signer.private_jwk(), "shown": shown, "subject": subject});
+    let said = service.before(node, &credentials);
     for method in ["basic", "post"] {
         let expected = json!({
             "scope": "orders:read",
@@ -116,6 +121,7 @@ fn clients_of_npm_work_unmodified() {
     for (what, expected) in [
         ("private_key_jwt", json!(["orders:read", 200])),
         ("dpop", json!(["dpop", 200, 200, 401])),
+        ("exchange", json!(["urn:ietf:params:oauth:token-type:access_token", "orders:read", 200])),
         ("certificate", json!([200, 401])),
         ("validated", json!(["acme-1", "orders:read", 200])),
         // How these clients report a 401 with a challenge (RFC 9110 §11.6.1), as they do before any other server.

@@ -25,7 +25,7 @@ pub(in crate::audit) struct Reader {
     /// Where the lines that were handed out last start.
     piece: Position,
     /// The segment that is read.
-    file: Option<(u64, File)>,
+    pub(super) file: Option<(u64, File)>,
     /// The last wake-up that was seen.
     wakes: u64,
     /// How long lines may wait for more, once there are some: each wake-up then moves many.
@@ -117,6 +117,8 @@ impl Reader {
             tracing::error!(lines, "lines of the audit spool are gone: somebody removed a segment");
         }
         self.taken = Position { line: next, segment: next, offset: 0 };
+        // What is removed makes room only once nobody has it open.
+        self.file = None;
     }
 
     fn read(&mut self, most: usize, end: Position) -> io::Result<Taken> {

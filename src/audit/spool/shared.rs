@@ -257,6 +257,8 @@ impl Spool {
         state.recent.clear();
         state.segments.push_back((next.segment, 0));
         (state.end, state.synced) = (next, next);
+        // Readers still have the former segment open.
+        self.appended.notify_all();
         let cursors: Vec<_> = state.cursors.iter().map(|(name, entry)| (name.clone(), entry.cursor.clone())).collect();
         drop(state);
         self.forget();

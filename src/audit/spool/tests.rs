@@ -336,6 +336,27 @@ fn a_full_disk_has_room_again_once_every_sink_has_all_lines() {
     assert_eq!((opened.last, sealed.spool().end()), (Some(("a/1".into(), 3)), 3));
 }
 
+/// A file that is removed while somebody has it open takes up room all the same.
+#[test]
+fn a_reader_lets_go_of_the_segment_that_is_removed_for_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    sealed.append(&["1", "2"]).unwrap();
+    // Less than was appended at once: it is read from the disk.
+    assert_eq!(taken(&mut sink, 1), ["1", "2"]);
+    sink.delivered();
+    assert!(sink.file.is_some());
+    let (spool, (says, hears)) = (Arc::clone(sealed.spool()), std::sync::mpsc::channel());
+    let waiting = std::thread::spawn(move || says.send((sink.take(1, false).unwrap(), sink.file.is_none())).unwrap());
+    while spool.lock().waiting == 0 {
+        std::thread::yield_now();
+    }
+    assert!(sealed.appender.start_over());
+    assert_eq!(hears.recv_timeout(Duration::from_secs(60)), Ok((Taken::Nothing, true)));
+    waiting.join().unwrap();
+}
+
 #[test]
 fn a_cursor_that_could_not_be_read_is_written_again() {
     let folder = tempfile::tempdir().unwrap();

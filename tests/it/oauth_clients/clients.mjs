@@ -5,7 +5,7 @@ import * as oauth from "oauth4webapi";
 import * as client from "openid-client";
 
 const [issuer, api, settings] = process.argv.slice(2);
-const { id, secret, reader, signer, jwk, shown } = JSON.parse(settings);
+const { id, secret, reader, signer, jwk, shown, subject } = JSON.parse(settings);
 const said = {};
 
 async function status(token) {
@@ -79,6 +79,15 @@ for (const [name, method] of Object.entries(methods)) {
   const calls = (token) => client.fetchProtectedResource(config, token, new URL(api), "GET", undefined, undefined, { DPoP });
   const answers = [await calls(bound.access_token), await calls(next.access_token)];
   said.dpop = [bound.token_type, ...answers.map((answer) => answer.status), await status(next.access_token)];
+}
+
+// openid-client: a token of another issuer, exchanged for one of this service (RFC 8693).
+{
+  const config = await discover("acme-5", client.ClientSecretPost(secret));
+  const urn = "urn:ietf:params:oauth";
+  const parameters = { subject_token: subject, subject_token_type: `${urn}:token-type:access_token` };
+  const exchanged = await client.genericGrantRequest(config, `${urn}:grant-type:token-exchange`, parameters);
+  said.exchange = [exchanged.issued_token_type, exchanged.scope, await status(exchanged.access_token)];
 }
 
 // openid-client: a client with a certificate. The metadata has no aliases, so the endpoints themselves are used.
