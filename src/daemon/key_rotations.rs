@@ -21,7 +21,7 @@ use crate::telemetry::Metrics;
 
 /// The pause between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
-/// After how many failures in a row somebody is told: within a few seconds.
+/// After how many failures in a row there is an alert: within a few seconds.
 const ALARM: u32 = 3;
 /// How many rotations wait for the vault at once.
 const AT_ONCE: usize = 8;

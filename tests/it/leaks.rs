@@ -309,7 +309,7 @@ fn no_secret_is_logged_recorded_answered_or_left_behind() {
 #[test]
 fn a_process_that_dies_leaves_no_memory_behind() {
     let upstream = upstream().start();
-    let mut proxy = proxy().before(&upstream).open("GET /x").after("ulimit -c unlimited").start();
+    let mut proxy = proxy().before(&upstream).open("GET /x").after("cd \"${TMPDIR:-/tmp}\" && ulimit -c 64").start();
     client(&proxy).get("/x").send().is(200);
     proxy.signal("ABRT");
     let status = proxy.ended();

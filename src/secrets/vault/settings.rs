@@ -13,7 +13,7 @@ use crate::url::HttpUrl;
 pub(crate) struct VaultSettings {
     /// Scheme, host and port; a path if it is behind one.
     pub(crate) url: HttpUrl,
-    /// Whom to trust, and the certificate of the login by certificate; absent for http.
+    /// The trusted authorities, and the certificate of the login by certificate; absent for http.
     pub(crate) trust: Option<Trust>,
     /// How it is reached.
     pub(crate) egress: Arc<Egress>,
@@ -113,7 +113,7 @@ impl PartialEq for VaultSettings {
 }
 
 impl VaultSettings {
-    /// Whether the secrets are the same, whoever asks.
+    /// Whether both are the same vault, whatever the login.
     pub(crate) fn is_same_vault(&self, other: &Self) -> bool {
         self.url == other.url && self.namespace == other.namespace
     }
