@@ -1,0 +1,5 @@
+//! XML Schema 1.0.
+pub(crate) mod chars;
+pub(crate) mod datatypes;
+pub(crate) mod names;
+pub(crate) mod pattern;
