@@ -115,6 +115,11 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// The value of a text of a primitive type, whose white space is as it has to be.
+    pub(crate) fn primitive(&self, primitive: Primitive, text: &str) -> Option<Value> {
+        self.value(primitive, text, true).ok().flatten()
+    }
+
     /// A text with the white space of a type.
     pub(crate) fn normalized<'t>(&self, id: SimpleId, text: &'t str) -> Cow<'t, str> {
         self.types.get(id.index()).map_or(Cow::Borrowed(text), |ty| ty.white_space.apply(text))

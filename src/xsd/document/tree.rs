@@ -94,6 +94,22 @@ impl Tree {
         std::iter::successors(self.node(id).and_then(|node| node.child), |id| self.node(*id).and_then(|node| node.next))
     }
 
+    /// The first element after an element and all within it.
+    pub(crate) fn after(&self, id: NodeId) -> Option<NodeId> {
+        let mut inner = self.node(id)?;
+        if let Some(next) = inner.next {
+            return Some(next);
+        }
+        // Elements are numbered in the order of the document: the last one within ends where the numbers do.
+        let mut last = id;
+        while let Some(child) = inner.child {
+            last = std::iter::successors(Some(child), |id| self.node(*id).and_then(|node| node.next)).last()?;
+            inner = self.node(last)?;
+        }
+        let after = NodeId(last.0.saturating_add(1));
+        self.node(after).is_some().then_some(after)
+    }
+
     /// The attributes of an element, without namespace declarations.
     pub(crate) fn attributes(&self, id: NodeId) -> &[Attribute] {
         let range = self.node(id).map_or(0..0, |node| node.attributes.start as usize..node.attributes.end as usize);
