@@ -1,7 +1,7 @@
 //! Builds complex types from their elements (XSD 1.0 Part 1, §3.4.2), up to what they have from their base.
 
 use super::context::{At, Builder};
-use super::model::{ComplexId, Derivations, GroupKind, ParticleId, RawContent, TypeId};
+use super::model::{ComplexId, Derivations, GroupKind, ParticleId, RawContent, RawDerivation, TypeId};
 use crate::xsd::datatypes::simple_type::SimpleId;
 
 impl Builder {
@@ -25,7 +25,11 @@ impl Builder {
             let inner = self.child(source, &["simpleType"]).filter(|_| !extends);
             let inner = inner.map(|inner| self.anonymous_simple(inner));
             let facets = if extends { Vec::new() } else { self.raw_facets(source) };
-            RawContent::Simple { inner, facets, reserved: self.new_simple(None, source) }
+            let reserved = self.new_simple(None, source);
+            if let Some(raw) = self.raw_simple(reserved) {
+                raw.derivation = RawDerivation::OfContent;
+            }
+            RawContent::Simple { inner, facets, reserved }
         } else {
             let mixed = match content.and_then(|content| self.attribute(content, "mixed")) {
                 Some(mixed) => matches!(mixed.as_str(), "true" | "1"),

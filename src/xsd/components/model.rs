@@ -276,6 +276,8 @@ pub(crate) enum RawDerivation {
     Restriction { base: SimpleId, facets: Vec<RawFacet> },
     List(SimpleId),
     Union(Vec<SimpleId>),
+    /// Made with the complex type whose content it is.
+    OfContent,
 }
 
 /// A simple type as written.

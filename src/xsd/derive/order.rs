@@ -13,7 +13,7 @@ impl Builder {
             TypeId::Simple(id) => {
                 let index = id.index().checked_sub(self.builtin as usize);
                 match index.and_then(|index| self.components.raw_simple.get(index)).map(|raw| &raw.derivation) {
-                    None => Vec::new(),
+                    None | Some(RawDerivation::OfContent) => Vec::new(),
                     Some(RawDerivation::Restriction { base, .. }) => vec![TypeId::Simple(*base)],
                     Some(RawDerivation::List(item)) => vec![TypeId::Simple(*item)],
                     Some(RawDerivation::Union(members)) => members.iter().copied().map(TypeId::Simple).collect(),

@@ -32,6 +32,7 @@ impl Builder {
             }
             RawDerivation::List(item) => self.list(*item, &raw),
             RawDerivation::Union(members) => self.union(members, &raw),
+            RawDerivation::OfContent => return,
         };
         self.set_simple(id, derived, &raw);
     }
@@ -53,9 +54,6 @@ impl Builder {
         let Some(raw) = index.and_then(|index| self.components.raw_simple.get(index)).cloned() else { return };
         let derived = self.restrict(base, facets, &raw);
         self.set_simple(id, derived, &raw);
-        if let Some(raw) = self.raw_simple(id) {
-            raw.derivation = RawDerivation::Restriction { base, facets: Vec::new() };
-        }
     }
 
     pub(crate) fn simple_final(&self, id: SimpleId) -> Derivations {
