@@ -29,7 +29,7 @@ pub(crate) fn compile(first: Vec<Found>, resolve: &mut Resolver<'_>) -> Result<s
     }
     let files: Vec<Arc<str>> = std::mem::take(&mut builder.files);
     if builder.problems.is_empty() {
-        Ok(super::schema::Schema::new(builder))
+        super::schema::Schema::new(builder).map_err(|builder| builder.problems.finish(&files))
     } else {
         Err(builder.problems.finish(&files))
     }

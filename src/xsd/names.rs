@@ -59,6 +59,12 @@ impl QName {
         u64::from(self.ns.0) << 32 | u64::from(self.local.0)
     }
 
+    /// The name of a [`QName::key`].
+    pub(crate) fn of_key(key: u64) -> Self {
+        let half = |number: u64| Sym(u32::try_from(number & u64::from(u32::MAX)).unwrap_or(u32::MAX));
+        Self { ns: half(key >> 32), local: half(key) }
+    }
+
     /// Whether the schema mentions both halves.
     pub(crate) fn is_known(self) -> bool {
         self.ns != Sym::UNKNOWN && self.local != Sym::UNKNOWN
