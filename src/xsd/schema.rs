@@ -50,6 +50,8 @@ pub(crate) struct TypeRule {
     /// The attributes by name, if there are many.
     by_name: FastMap<QName, usize>,
     pub(crate) required: usize,
+    /// Whether a default value may refer to identifiers.
+    pub(crate) has_role_defaults: bool,
     pub(crate) wildcard: Option<Wildcard>,
     pub(crate) content: ContentRule,
 }
@@ -182,6 +184,10 @@ impl Builder {
             }
         };
         let required = attributes.iter().filter(|rule| rule.required).count();
-        TypeRule { attributes, by_name, required, wildcard: ty.wildcard.clone(), content }
+        let refers = |rule: &AttributeRule| {
+            rule.preset.is_some() && self.simple.get(rule.ty.index()).is_some_and(|ty| ty.has_roles)
+        };
+        let has_role_defaults = attributes.iter().any(refers);
+        TypeRule { attributes, by_name, required, has_role_defaults, wildcard: ty.wildcard.clone(), content }
     }
 }

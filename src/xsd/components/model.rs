@@ -174,7 +174,6 @@ pub(crate) struct AttributeGroup {
     pub(crate) own: AttributeSet,
     /// With those of the groups in it.
     pub(crate) uses: Vec<AttributeUse>,
-    pub(crate) prohibited: Vec<QName>,
     pub(crate) wildcard: Option<Wildcard>,
 }
 

@@ -83,7 +83,7 @@ impl<'a> Check<'a> {
                 continue;
             }
             if attribute.name.ns == Sym::XML && local == "lang" {
-                let sound = attribute.value.is_empty() || is_language(attribute.value.trim());
+                let sound = is_language(&collapse(&attribute.value));
                 if !sound {
                     self.problem(node, "s4s-att-invalid-value", "`xml:lang` is not a language");
                 }

@@ -38,7 +38,8 @@ fn tokens(text: &str) -> Result<Vec<Token<'_>>, String> {
         let after = rest.get(length..).unwrap_or("");
         rest = after.trim_start_matches(is_space);
         // White space is not allowed within names.
-        if after.len() != rest.len() && (rest.starts_with(':') && !rest.starts_with("::")) {
+        let colon = tokens.last() == Some(&Token::Sign(":"));
+        if after.len() != rest.len() && (colon || (rest.starts_with(':') && !rest.starts_with("::"))) {
             return Err("there is a space in a name".to_owned());
         }
     }

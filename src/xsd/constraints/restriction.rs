@@ -141,6 +141,12 @@ impl Rules<'_> {
 
     fn decide(&mut self, own: &Item, base: &Item, depth: u32) -> Result<bool, Exhausted> {
         use GroupKind::{All, Choice, Sequence};
+        if let ItemKind::Group(All | Sequence, items) = &own.kind
+            && items.is_empty()
+            && base.range(&self.items.ranges).0 == 0
+        {
+            return Ok(true);
+        }
         Ok(match (&own.kind, &base.kind) {
             (ItemKind::Element(element), ItemKind::Element(theirs)) => self.name_and_type(own, *element, base, *theirs),
             (ItemKind::Element(element), ItemKind::Wildcard(wildcard)) => self.in_wildcard(own, *element, base, wildcard),

@@ -2,6 +2,7 @@
 
 use crate::xsd::components::context::{Builder, next};
 use crate::xsd::components::model::{Derivations, ElementId, TypeId};
+use crate::xsd::names::FastMap;
 
 /// Most members of all substitution groups, counted in each group that they are in.
 const MAX_MEMBERS: u64 = 2_000_000;
@@ -54,23 +55,33 @@ impl Builder {
         }
     }
 
-    /// Lists, for each head, who can stand for it (`cos-equiv-derived-ok-rec`).
+    /// Lists, for each head, who can stand for it (`cos-equiv-derived-ok-rec`): those of a member right after it, so that
+    /// the lists of two heads have the same order.
     pub(crate) fn find_members(&mut self) {
+        let mut direct: FastMap<ElementId, Vec<ElementId>> = FastMap::default();
+        for (element, index) in self.components.elements.iter().zip(0..) {
+            if let Some(head) = element.head {
+                direct.entry(head).or_default().push(ElementId(index));
+            }
+        }
         let mut count = 0_u64;
-        for index in 0..next(&self.components.elements) {
-            let id = ElementId(index);
-            let mut at = self.components.elements.get(index as usize).and_then(|element| element.head);
-            while let Some(head_id) = at {
-                let Some(head) = self.components.elements.get(head_id.index()) else { break };
-                at = head.head;
+        let heads: Vec<ElementId> = direct.keys().copied().collect();
+        for head in heads {
+            let mut left: Vec<ElementId> = direct.get(&head).map(|members| members.iter().rev().copied().collect()).unwrap_or_default();
+            let mut members = Vec::new();
+            while let Some(id) = left.pop() {
                 count = count.saturating_add(1);
                 if count > MAX_MEMBERS {
-                    let place = head.place;
+                    let place = self.components.elements.get(head.index()).map(|head| head.place).unwrap_or_default();
                     return self.problems.add(place, "e-props-correct", "the substitution groups have too many members");
                 }
-                if self.can_stand_for(id, head_id) {
-                    self.members.entry(head_id).or_default().push(id);
+                if self.can_stand_for(id, head) {
+                    members.push(id);
                 }
+                left.extend(direct.get(&id).into_iter().flat_map(|members| members.iter().rev().copied()));
+            }
+            if !members.is_empty() {
+                self.members.insert(head, members);
             }
         }
     }

@@ -171,7 +171,10 @@ impl<'a> Models<'a> {
             let (min, max) = self.bounds(frame.particle);
             if max.is_none_or(|max| frame.count < max) && taken(self.can_begin(frame.particle, incoming)) {
                 state.frames.truncate(level);
-                return self.enter(state, frame.particle, frame.count.saturating_add(1), incoming);
+                // Without a maximum, only the minimum is counted to.
+                let count = frame.count.saturating_add(1);
+                let count = if max.is_none() { count.min(min.max(1)) } else { count };
+                return self.enter(state, frame.particle, count, incoming);
             }
             if frame.count < min && !self.body_nullable(frame.particle) {
                 return None;
@@ -257,13 +260,25 @@ impl<'a> Models<'a> {
                 steps.take(1_u64.saturating_add(next.len() as u64))?;
                 let Some(matched) = self.advance(&mut state, content, incoming, skip) else { break };
                 found = found.or(Some(matched));
-                if !next.contains(&state) {
+                if !next.iter().any(|other| self.dominates(other, &state)) {
+                    next.retain(|other| !self.dominates(&state, other));
                     next.push(state);
                 }
             }
         }
         *states = next;
         Ok(found)
+    }
+
+    /// Whether all that can follow one state can follow the other one: it has counted less, and enough.
+    fn dominates(self, one: &State, other: &State) -> bool {
+        let less = |(one, other): (&Frame, &Frame)| {
+            let enough = || one.count >= self.bounds(one.particle).0 || self.body_nullable(one.particle);
+            one.particle == other.particle
+                && one.child == other.child
+                && (one.count == other.count || (one.count < other.count && enough()))
+        };
+        one.frames.len() == other.frames.len() && one.seen == other.seen && one.frames.iter().zip(&other.frames).all(less)
     }
 }
 

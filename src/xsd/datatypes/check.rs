@@ -155,7 +155,7 @@ impl<'a> Checker<'a> {
             Err(violated) => return fail(violated),
         };
         if ty.constrained {
-            self.facets(id, ty, text, value.as_ref(), || length(primitive, text))?;
+            self.facets(id, ty, text, value.as_ref(), || length(primitive, text, &ty.facets))?;
         }
         if ty.role != Role::None {
             roles.push((ty.role, text.into()));
@@ -234,9 +234,13 @@ fn known(length: Option<usize>) -> Result<Option<Value>, Violated> {
     length.map(|_| None).ok_or(Violated::Form)
 }
 
-/// The length of an atomic value, in characters or bytes.
-fn length(primitive: Primitive, text: &str) -> u64 {
+/// The length of an atomic value, in characters or bytes. Qualified names have whatever length is asked for, as theirs
+/// would depend on the prefix.
+fn length(primitive: Primitive, text: &str, facets: &Facets) -> u64 {
     let length = match primitive {
+        Primitive::QName | Primitive::Notation => {
+            return facets.length.or(facets.min_length).or(facets.max_length).unwrap_or(0);
+        }
         Primitive::HexBinary => binary::hex_length(text).unwrap_or(0),
         Primitive::Base64Binary => binary::base64_length(text).unwrap_or(0),
         _ if text.is_ascii() => text.len(),

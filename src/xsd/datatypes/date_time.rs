@@ -192,10 +192,9 @@ impl Moment {
         let zone = at.zone()?;
         let mut seconds = days(i128::from(year), month, day) * 86_400 + i128::from(time.0);
         seconds -= i128::from(zone.unwrap_or(0));
-        if kind == Time {
-            // 24:00:00 is 00:00:00, and what a time zone moves to another day stays in this one.
-            let today = days(1972, 12, 31) * 86_400;
-            seconds = today + (seconds - today).rem_euclid(86_400);
+        if kind == Time && time.0 == 86_400 {
+            // 24:00:00 is 00:00:00.
+            seconds -= 86_400;
         }
         Some(Self { kind, seconds, fraction: time.1.into(), zoned: zone.is_some() })
     }

@@ -74,8 +74,21 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
 /// Whether a text can be an `xs:anyURI`: almost everything can, as other characters are escaped before it is used as a URI
 /// (XML Linking Language, §5.4). What remains to be wrong is an incomplete escape, or a second `#`.
 pub(crate) fn is_any_uri(text: &str) -> bool {
-    let _ = text;
-    true
+    let bytes = text.as_bytes();
+    let mut escapes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%').map(|(at, _)| at);
+    let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+    let escaped = escapes.all(|at| hex(at.saturating_add(1)) && hex(at.saturating_add(2)));
+    let (before, fragment) = text.split_once('#').unwrap_or((text, ""));
+    // A colon before any slash ends a scheme, which begins with a letter and has something after it.
+    let schemed = match before.find([':', '/', '?']) {
+        Some(at) if before.get(at..).is_some_and(|rest| rest.starts_with(':')) => {
+            let (scheme, rest) = before.split_at_checked(at).unwrap_or(("", ""));
+            let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+            scheme.as_bytes().first().is_some_and(u8::is_ascii_alphabetic) && scheme.bytes().all(letters) && rest.len() > 1
+        }
+        _ => true,
+    };
+    escaped && schemed && !fragment.contains('#')
 }
 
 /// Whether a text is a language tag (RFC 3066).

@@ -60,7 +60,6 @@ impl Builder {
         self.check_unique(&flat.uses, place, "ag-props-correct.2", "ag-props-correct.3");
         if let Some(group) = self.components.attribute_groups.get_mut(id.index()) {
             group.uses = flat.uses;
-            group.prohibited = flat.prohibited;
             group.wildcard = flat.wildcard;
         }
     }
@@ -74,9 +73,6 @@ impl Builder {
                 flat.uses.iter().enumerate().map(|(index, usage)| (usage.name, index)).collect();
             let twice = group.uses.iter().find(|usage| known.contains_key(&usage.name)).map(|usage| usage.name);
             flat.uses.extend(group.uses.iter().filter(|usage| !known.contains_key(&usage.name)).cloned());
-            flat.prohibited.extend(group.prohibited.iter().copied());
-            flat.prohibited.sort_unstable();
-            flat.prohibited.dedup();
             match (&mut flat.wildcard, &group.wildcard) {
                 (_, None) => {}
                 (wildcard @ None, Some(theirs)) => *wildcard = Some(theirs.clone()),

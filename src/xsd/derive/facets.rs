@@ -197,7 +197,11 @@ fn check_sizes(own: &Facets, base: &Facets, raw: &[RawFacet], place: Place, prob
         problems.add(place, constraint, "`fractionDigits` is greater than `totalDigits`");
     }
     if let Some(length) = own.length {
-        let written_both = at(Facet::Length).is_some() && (at(Facet::MinLength).is_some() || at(Facet::MaxLength).is_some());
+        // What the base has already can be repeated.
+        let new = |facet, ours: Option<u64>, theirs: Option<u64>| at(facet).is_some() && ours != theirs;
+        let written_both = at(Facet::Length).is_some()
+            && (new(Facet::MinLength, own.min_length, base.min_length)
+                || new(Facet::MaxLength, own.max_length, base.max_length));
         let outside = own.min_length.is_some_and(|least| least > length) || own.max_length.is_some_and(|most| most < length);
         if outside || written_both {
             let message = "`length` cannot be used together with `minLength` or `maxLength`";

@@ -29,13 +29,9 @@ impl<'a> Types<'a> {
             }
             TypeId::Simple(SimpleId::ANY) => Some((TypeId::ANY, Derivations::RESTRICTION)),
             TypeId::Simple(id) => {
+                // Lists and unions are restrictions of `xs:anySimpleType`, as far as blocking goes.
                 let ty = self.simple.get(id.index())?;
-                let how = match ty.variety {
-                    Variety::List(_) if ty.base == SimpleId::ANY => Derivations::LIST,
-                    Variety::Union(_) if ty.base == SimpleId::ANY => Derivations::UNION,
-                    _ => Derivations::RESTRICTION,
-                };
-                Some((TypeId::Simple(ty.base), how))
+                Some((TypeId::Simple(ty.base), Derivations::RESTRICTION))
             }
         }
     }
@@ -83,8 +79,10 @@ impl<'a> Types<'a> {
         match self.derivation(id, from) {
             Some(how) => !how.intersects(not_by),
             None => match (id, from) {
-                (TypeId::Simple(id), TypeId::Simple(from)) => self.simple_derived(id, from),
-                // Through a member of a union that the content is.
+                // A member of a union is a restriction of it.
+                (TypeId::Simple(id), TypeId::Simple(from)) if !not_by.intersects(Derivations::RESTRICTION) => {
+                    self.simple_derived(id, from)
+                }
                 _ => false,
             },
         }

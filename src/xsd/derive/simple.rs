@@ -130,10 +130,6 @@ impl Builder {
                 has_roles |= ty.has_roles;
                 nesting = nesting.max(ty.nesting);
             }
-            if *member == SimpleId::ANY && self.problems.is_empty() {
-                let message = "a member of a union cannot be `xs:anySimpleType`";
-                self.problems.add(raw.place, "cos-st-restricts.3.1", message);
-            }
         }
         let nesting = nesting.saturating_add(1);
         SimpleType { variety: Variety::Union(members.into()), has_roles, nesting, ..self.any(SimpleId::ANY) }

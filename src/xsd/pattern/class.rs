@@ -55,9 +55,6 @@ pub(super) fn of_property(name: &str) -> Option<ClassUnicode> {
         None => CATEGORIES.contains(&name).then(|| category(name)).flatten(),
         // No text has surrogates: these blocks are known, and empty.
         Some("HighSurrogates" | "HighPrivateUseSurrogates" | "LowSurrogates") => Some(ClassUnicode::empty()),
-        Some("PrivateUse") => {
-            Some(of_ranges(&[('\u{e000}', '\u{f8ff}'), ('\u{f0000}', '\u{ffffd}'), ('\u{100000}', '\u{10fffd}')]))
-        }
         Some(name) => {
             let (first, last) = block(name)?;
             Some(of_ranges(&[(char::from_u32(first)?, char::from_u32(last)?)]))

@@ -235,6 +235,7 @@ impl Parser<'_> {
                     return Ok((ClassUnicode::new(ranges), true));
                 }
                 '-' if first || self.rest.peek() == Some(&']') => '-',
+                '-' if self.subtraction_follows() => '-',
                 '-' => return self.fail("a `-` is only allowed first or last in a class; write `\\-`"),
                 '\\' => match self.escape()? {
                     Escape::One(c) => c,
@@ -250,6 +251,12 @@ impl Parser<'_> {
             let end = self.range_end(start)?;
             ranges.push(ClassUnicodeRange::new(start, end));
         }
+    }
+
+    /// Whether `-[` comes next.
+    fn subtraction_follows(&self) -> bool {
+        let mut ahead = self.rest.clone();
+        ahead.next() == Some('-') && ahead.next() == Some('[')
     }
 
     /// The last character of a range that begins with this one, which may be no range.

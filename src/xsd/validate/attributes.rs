@@ -27,6 +27,10 @@ impl<'s> Validator<'s> {
         let (mut required, mut wild_ids) = (0, 0_u32);
         for attribute in attributes {
             if is_instance_attribute(attribute) {
+                if self.identity.wants_attribute(attribute.name) {
+                    let value = crate::xsd::datatypes::value::Value::Text(attribute.value.into());
+                    self.field_attribute(attribute, Some(value));
+                }
                 continue;
             }
             if let Some((_, found)) = rule.attribute(attribute.name) {
@@ -35,7 +39,7 @@ impl<'s> Validator<'s> {
                 let wanted = Wanted { value, preset: found.preset.as_ref(), attribute: Some(attribute.local) };
                 let found = self.value(found.ty, attribute.value, wanted, scopes)?;
                 if value {
-                    self.identity.attribute(attribute.name, found);
+                    self.field_attribute(attribute, found);
                 }
                 continue;
             }
@@ -63,21 +67,37 @@ impl<'s> Validator<'s> {
                 self.report("cvc-complex-type.4", Some(local), message);
             }
         }
-        if self.identity.is_active() {
-            self.defaults(rule, attributes);
+        if self.identity.is_active() || rule.has_role_defaults {
+            self.defaults(rule, attributes, scopes)?;
         }
         Ok(())
     }
 
-    /// Defaults count as values in identity constraints.
-    fn defaults(&mut self, rule: &'s TypeRule, attributes: &[Attribute<'_>]) {
+    /// Hands the value of an attribute to the fields that it is of.
+    fn field_attribute(&mut self, attribute: &Attribute<'_>, value: Option<crate::xsd::datatypes::value::Value>) {
+        if self.identity.attribute(attribute.name, value) {
+            let message = || "a field of a key is there more than once".to_owned();
+            self.report("cvc-identity-constraint.3", Some(attribute.local), message);
+        }
+    }
+
+    /// Defaults count as values in identity constraints, and may refer to identifiers.
+    fn defaults(&mut self, rule: &'s TypeRule, attributes: &[Attribute<'_>], scopes: &Scopes) -> Result<(), Exhausted> {
         for found in &rule.attributes {
             let Some(preset) = &found.preset else { continue };
-            let absent = !attributes.iter().any(|attribute| attribute.name == found.name);
-            if absent && self.identity.wants_attribute(found.name) {
+            if attributes.iter().any(|attribute| attribute.name == found.name) {
+                continue;
+            }
+            if self.identity.wants_attribute(found.name) {
                 self.identity.attribute(found.name, preset.value.clone());
             }
+            if rule.has_role_defaults && self.schema.simple.get(found.ty.index()).is_some_and(|ty| ty.has_roles) {
+                let local = self.schema.names.text(found.name.local);
+                let wanted = Wanted { value: false, preset: None, attribute: Some(local) };
+                self.value(found.ty, &preset.text, wanted, scopes)?;
+            }
         }
+        Ok(())
     }
 
     fn is_id(&self, ty: crate::xsd::datatypes::simple_type::SimpleId) -> bool {
@@ -108,7 +128,7 @@ impl<'s> Validator<'s> {
         let wanted = Wanted { value, preset, attribute: Some(attribute.local) };
         let found = self.value(declared.ty, attribute.value, wanted, scopes)?;
         if value {
-            self.identity.attribute(attribute.name, found);
+            self.field_attribute(attribute, found);
         }
         Ok(self.is_id(declared.ty))
     }

@@ -215,14 +215,17 @@ impl<'s> Identity<'s> {
         fields.flat_map(|field| &field.runs).any(|run| leads_to(run, name))
     }
 
-    /// The value of an attribute of the open element, if it is sound.
-    pub(super) fn attribute(&mut self, name: QName, value: Option<Value>) {
+    /// The value of an attribute of the open element, if it is sound. Returns whether a field had one already.
+    pub(super) fn attribute(&mut self, name: QName, value: Option<Value>) -> bool {
+        let mut repeated = false;
         for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
             if field.runs.iter().any(|run| leads_to(run, name)) {
+                repeated |= field.found > 0;
                 field.found = field.found.saturating_add(1);
                 field.value.clone_from(&value);
             }
         }
+        repeated
     }
 
     /// The open element ends.
