@@ -59,6 +59,7 @@ impl Builder {
             redefinitions: Vec::new(),
             keyrefs: Vec::new(),
             seen_documents: FastMap::default(),
+            seen_contents: FastMap::default(),
             ranges: FastMap::default(),
             members: FastMap::default(),
             steps: Steps::new(STEPS),

@@ -68,6 +68,8 @@ pub(crate) struct Builder {
     pub(crate) keyrefs: Vec<(ConstraintId, QName, At)>,
     /// Documents by file and target namespace.
     pub(crate) seen_documents: FastMap<(Arc<str>, Sym), u32>,
+    /// Documents by what is in them and target namespace.
+    pub(crate) seen_contents: FastMap<(Arc<[u8]>, Sym), u32>,
     /// How many elements each group is, at least and at most.
     pub(crate) ranges: FastMap<GroupId, Range>,
     /// Which elements can stand for a head, directly or through others.

@@ -120,13 +120,14 @@ impl Builder {
         let includer = pending.from.map_or(Sym::NONE, |at| self.target(at));
         let chameleon = pending.kind == Kind::Include && own == Sym::NONE && includer != Sym::NONE;
         let target = if chameleon { includer } else { own };
-        let key = (Arc::clone(file), target);
-        if let Some(_known) = self.seen_documents.get(&key) {
+        // Two equal copies of one file are one.
+        let by_name = self.seen_documents.insert((Arc::clone(file), target), number);
+        let by_content = self.seen_contents.insert((Arc::clone(bytes), target), number);
+        if by_name.is_some() || by_content.is_some() {
             self.files.pop();
             self.check_target(pending, own, target);
             return None;
         }
-        self.seen_documents.insert(key, number);
         self.check_target(pending, own, target);
         if tree.node(NodeId::ROOT).is_some() {
             syntax::check(&tree, number, &self.names, &mut self.problems);

@@ -124,6 +124,13 @@ impl Builder {
 
     fn register_global(&mut self, at: At, kind: &str) {
         let name = self.own_name(at);
+        // The schema for schemas defines what is built in.
+        let globals = &self.components.globals;
+        let built_in = (name.ns == Sym::XSD && globals.types.get(&name).is_some_and(|id| self.is_built_in(*id)))
+            || (name.ns == Sym::XSI && globals.attributes.contains_key(&name));
+        if built_in && matches!(kind, "simpleType" | "complexType" | "attribute") {
+            return;
+        }
         let known = match kind {
             "simpleType" => {
                 let id = self.new_simple(Some(name), at);
@@ -164,6 +171,13 @@ impl Builder {
         };
         if known {
             self.duplicate(at, kind, name);
+        }
+    }
+
+    fn is_built_in(&self, id: TypeId) -> bool {
+        match id {
+            TypeId::Simple(id) => id.0 < self.builtin,
+            TypeId::Complex(id) => id == ComplexId::ANY,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::xsd::names::{QName, Sym};
 /// Most steps of a path: their states are the bits of a number.
 const MAX_STEPS: usize = 62;
 /// Most paths of an expression.
-const MAX_PATHS: usize = 64;
+const MAX_PATHS: usize = 4096;
 
 /// A token of the subset.
 #[derive(Debug, Clone, PartialEq, Eq)]
