@@ -52,6 +52,9 @@ pub(super) struct Items<'a> {
     pub(super) ranges: FastMap<u64, Range>,
 }
 
+/// What an item costs, in steps: it takes memory.
+const ITEM: u64 = 400;
+
 /// Added to the number of an element that stands for a head.
 const MEMBER: u64 = 1 << 40;
 
@@ -82,7 +85,7 @@ impl<'a> Items<'a> {
             Term::Element(element) => match self.members.get(element) {
                 None => ItemKind::Element(*element),
                 Some(members) => {
-                    self.steps.take(members.len() as u64)?;
+                    self.steps.take(ITEM.saturating_mul(members.len() as u64))?;
                     let one = |element: &ElementId| Item {
                         id: MEMBER | u64::from(element.0),
                         min: 1,
@@ -128,12 +131,12 @@ impl<'a> Items<'a> {
             for id in &group.particles {
                 let Some(particle) = self.components.particles.get(id.index()) else { continue };
                 let item = self.item(*id, particle)?;
-                self.steps.take(1)?;
+                self.steps.take(ITEM)?;
                 match &item.kind {
                     ItemKind::Group(GroupKind::Sequence | GroupKind::All, inner) if inner.is_empty() => {}
                     ItemKind::Group(GroupKind::Choice, inner) if inner.is_empty() && item.min == 0 => {}
                     ItemKind::Group(kind, inner) if once(&item) && *kind == group.kind && *kind != GroupKind::All => {
-                        self.steps.take(inner.len() as u64)?;
+                        self.steps.take(ITEM.saturating_mul(inner.len() as u64))?;
                         items.extend(inner.iter().cloned());
                     }
                     _ => items.push(alone(&item).unwrap_or(item)),

@@ -73,9 +73,9 @@ impl Set {
         }
     }
 
-    /// How much work the set is.
+    /// How much work the set is, in steps: it takes memory, too.
     pub(super) fn size(&self) -> u64 {
-        let names = self.names.len() as u64;
+        let names = (self.names.len() as u64).saturating_mul(16);
         names.saturating_add((self.wildcards.len() as u64).saturating_mul(names.saturating_add(1)))
     }
 

@@ -158,7 +158,7 @@ impl Indexer<'_> {
                 Term::Group(group) => {
                     let Some(inner) = self.done.get(group) else { continue };
                     let starts = |child: u32| inner.kind != GroupKind::Sequence || child <= inner.barrier(0);
-                    self.steps.take(inner.keys.len() as u64)?;
+                    self.steps.take((inner.keys.len() as u64).saturating_mul(8))?;
                     let first = inner.keys.iter().filter(|(_, child)| starts(*child)).map(|(key, _)| (*key, position));
                     keys.extend(first);
                     let first = inner.wildcards.iter().filter(|(_, child)| starts(*child)).map(|(id, _)| (*id, position));

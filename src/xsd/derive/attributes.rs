@@ -9,6 +9,9 @@ use crate::xsd::datatypes::simple_type::{Role, SimpleId};
 use crate::xsd::names::{FastMap, QName};
 use crate::xsd::problem::Place;
 
+/// What an attribute of a type costs, in steps: it takes memory.
+const ATTRIBUTE: u64 = 600;
+
 /// Attributes with those of all groups.
 #[derive(Debug, Clone, Default)]
 struct Flat {
@@ -126,6 +129,11 @@ impl Builder {
             TypeId::Complex(base) if base != id => self.components.complex.get(base.index()),
             _ => None,
         };
+        let count = base.map_or(0, |base| base.uses.len()).saturating_add(own.uses.len());
+        if self.steps.take((count as u64).saturating_mul(ATTRIBUTE)).is_err() {
+            let message = "the types have too many attributes, all together";
+            return self.problems.add(place, "ct-props-correct", message);
+        }
         let (inherited, theirs) = base.map_or((Vec::new(), None), |base| (base.uses.clone(), base.wildcard.clone()));
         self.check_unique(&flat.uses, place, "ct-props-correct.4", "ct-props-correct.5");
         if extends {

@@ -13,7 +13,7 @@ use crate::xsd::datatypes::simple_type::{SimpleType, Variety};
 use crate::xsd::datatypes::text::{WhiteSpace, collapse};
 use crate::xsd::datatypes::value::Primitive;
 use crate::xsd::names::{Names, QName, Sym};
-use crate::xsd::pattern::Pattern;
+use crate::xsd::pattern::{Pattern, PatternError};
 use crate::xsd::problem::{Place, Problems};
 
 /// What values in a schema document need from around them.
@@ -64,7 +64,7 @@ impl Builder {
                 continue;
             }
             match raw.facet {
-                Facet::Pattern => match Pattern::new(&raw.value) {
+                Facet::Pattern => match self.pattern(raw) {
                     Ok(pattern) => patterns.push(pattern),
                     Err(error) => {
                         let message = format!("the pattern is wrong at character {}: {}", error.column, error.message);
@@ -99,6 +99,17 @@ impl Builder {
         check_range(&ty.facets, place, &mut self.problems);
         check_against_base(&ty.facets, &base, facets, &mut self.problems);
         check_fixed(&ty.facets, &base, facets, &mut self.problems);
+    }
+
+    /// Compiles a pattern, within what all patterns together may take.
+    fn pattern(&mut self, raw: &RawFacet) -> Result<Pattern, PatternError> {
+        let exhausted =
+            || PatternError { column: 1, message: "the patterns of the schema are too large, all together".to_owned() };
+        self.steps.take(1000).map_err(|_| exhausted())?;
+        let pattern = Pattern::new(&raw.value);
+        let size = pattern.as_ref().map_or(Pattern::MAX_SIZE, Pattern::size);
+        self.steps.take(size as u64).map_err(|_| exhausted())?;
+        pattern
     }
 
     fn enumerated(&mut self, ty: &SimpleType, raw: &RawFacet, base: &Facets, values: &mut Enumeration) {

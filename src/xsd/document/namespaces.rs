@@ -69,7 +69,12 @@ impl Scopes {
 
     /// Returns the namespace that a prefix is bound to. The empty prefix always is, if only to no namespace.
     pub(crate) fn find(&self, prefix: &str) -> Option<(&str, Sym)> {
-        let found = self.bindings.iter().rev().find(|binding| &*binding.prefix == prefix);
+        // Comparing with an empty text by its bytes takes long on some machines, as it has no address.
+        let same = |binding: &&Binding| match prefix.is_empty() {
+            true => binding.prefix.is_empty(),
+            false => &*binding.prefix == prefix,
+        };
+        let found = self.bindings.iter().rev().find(same);
         match (found, prefix) {
             (Some(binding), _) => Some((&binding.uri, binding.sym)),
             (None, "") => Some(("", Sym::NONE)),

@@ -48,6 +48,14 @@ impl Pattern {
         Ok(Self { regex, text: text.into() })
     }
 
+    /// The size of a pattern that is too large.
+    pub(crate) const MAX_SIZE: usize = MAX_PROGRAM;
+
+    /// How many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.regex.memory_usage()
+    }
+
     /// The pattern as written.
     pub(crate) fn text(&self) -> &str {
         &self.text
