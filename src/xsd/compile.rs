@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::components::context::{Builder, Task};
+use super::components::context::Builder;
 use super::components::documents::{Found, Resolver};
 use super::components::model::{Components, TypeId};
+use super::components::work::Task;
 use super::datatypes::builtin;
 use super::names::{FastMap, Names, QName, Sym};
 use super::problem::{Place, Problem, Problems};
@@ -71,8 +72,13 @@ impl Builder {
 
     /// The attributes of `xsi:type` and its kind, which may be referred to.
     fn add_xsi(&mut self) {
-        let at = super::components::context::At { document: u32::MAX, node: super::document::tree::NodeId::ROOT };
-        for (local, ty) in [("type", "QName"), ("nil", "boolean"), ("schemaLocation", "anyURI"), ("noNamespaceSchemaLocation", "anyURI")] {
+        let at = super::components::work::At { document: u32::MAX, node: super::document::tree::NodeId::ROOT };
+        for (local, ty) in [
+            ("type", "QName"),
+            ("nil", "boolean"),
+            ("schemaLocation", "anyURI"),
+            ("noNamespaceSchemaLocation", "anyURI"),
+        ] {
             let name = QName::new(Sym::XSI, self.names.intern(local));
             let id = self.new_attribute(name, at);
             let ty = QName::new(Sym::XSD, self.names.intern(ty));

@@ -38,12 +38,7 @@ impl From<Exhausted> for Rejection {
 }
 
 /// Judges a document whose own entities are expanded; `entities` are the unparsed ones that it declares.
-pub(crate) fn judge(
-    schema: &Schema,
-    text: &str,
-    limits: Limits,
-    entities: HashSet<Box<str>>,
-) -> Result<(), Rejection> {
+pub(crate) fn judge(schema: &Schema, text: &str, limits: Limits, entities: HashSet<Box<str>>) -> Result<(), Rejection> {
     check_characters(text)?;
     let mut instance = Instance {
         tokens: Tokens::new(text),

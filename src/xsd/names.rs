@@ -28,8 +28,6 @@ impl Sym {
     pub(crate) const XSI: Self = Self(2);
     /// The namespace of `xml:lang`.
     pub(crate) const XML: Self = Self(3);
-    /// The namespace of `xmlns`.
-    pub(crate) const XMLNS: Self = Self(4);
     /// A string that the schema does not mention.
     pub(crate) const UNKNOWN: Self = Self(u32::MAX);
 
@@ -131,7 +129,7 @@ impl Names {
     /// Returns a table with the well-known namespaces.
     pub(crate) fn new() -> Self {
         let mut names = Self { numbers: FastMap::default(), strings: Vec::new() };
-        for known in ["", XSD, XSI, XML, XMLNS] {
+        for known in ["", XSD, XSI, XML] {
             names.intern(known);
         }
         names
@@ -179,7 +177,7 @@ mod tests {
         let mut names = Names::new();
         let order = names.intern("order");
         assert_eq!((names.intern("order"), names.find("order"), names.find("nowhere")), (order, order, Sym::UNKNOWN));
-        assert_eq!((names.find(""), names.find(XSD), names.find(XMLNS)), (Sym::NONE, Sym::XSD, Sym::XMLNS));
+        assert_eq!((names.find(""), names.find(XSD)), (Sym::NONE, Sym::XSD));
         assert_eq!(names.show(QName::new(Sym::XSD, order)), "xs:order");
     }
 }

@@ -86,11 +86,11 @@ pub(crate) struct Schema {
 
 impl Schema {
     /// Compiles what instances need.
-    pub(super) fn new(mut builder: Builder) -> Result<Self, Builder> {
+    pub(super) fn new(mut builder: Builder) -> Result<Self, Box<Builder>> {
         let Ok(groups) = index(&builder.components, &builder.members, &mut builder.steps) else {
             let message = "the contents are too complex: their groups contain each other too often";
             builder.problems.add(Place::default(), "mg-props-correct", message);
-            return Err(builder);
+            return Err(Box::new(builder));
         };
         let mut heads: FastMap<ElementId, Vec<ElementId>> = FastMap::default();
         for (head, members) in &builder.members {
@@ -102,8 +102,9 @@ impl Schema {
         let rules = builder.components.complex.iter().map(|ty| builder.rule(ty, models)).collect();
         let presets = builder.element_presets();
         let attributes = builder.components.attributes.iter();
-        let attribute_presets =
-            attributes.map(|attribute| attribute.value.as_ref().map(|value| builder.preset(Some(attribute.ty), value))).collect();
+        let attribute_presets = attributes
+            .map(|attribute| attribute.value.as_ref().map(|value| builder.preset(Some(attribute.ty), value)))
+            .collect();
         let heads = heads.into_iter().map(|(id, heads)| (id, heads.into())).collect();
         let Builder { names, components, simple, .. } = builder;
         Ok(Self { names, components, simple, groups, rules, heads, presets, attribute_presets })

@@ -1,7 +1,8 @@
 //! Builds attribute declarations, attribute groups and wildcards (XSD 1.0 Part 1, §3.2.2, §3.6.2 and §3.10.2).
 
-use super::context::{At, Builder, Task};
+use super::context::Builder;
 use super::model::{AttributeGroupId, AttributeId, AttributeSet, AttributeUse, Namespaces, Process, Wildcard};
+use super::work::{At, Task};
 use crate::xsd::datatypes::simple_type::SimpleId;
 use crate::xsd::datatypes::text::words;
 use crate::xsd::names::{QName, Sym};

@@ -1,7 +1,8 @@
 //! Builds complex types from their elements (XSD 1.0 Part 1, §3.4.2), up to what they have from their base.
 
-use super::context::{At, Builder};
-use super::model::{ComplexId, Derivations, GroupKind, ParticleId, RawContent, RawDerivation, TypeId};
+use super::context::Builder;
+use super::model::{ComplexId, Derivations, ParticleId, RawContent, RawDerivation, TypeId};
+use super::work::At;
 use crate::xsd::datatypes::simple_type::SimpleId;
 
 impl Builder {
@@ -65,9 +66,4 @@ impl Builder {
             _ => Some(particle),
         }
     }
-}
-
-/// Whether a group of this kind needs the place that only the whole content of a type is.
-pub(crate) fn is_all(kind: GroupKind) -> bool {
-    kind == GroupKind::All
 }

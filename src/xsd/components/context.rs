@@ -5,51 +5,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::model::{
-    AttributeGroupId, AttributeId, ComplexId, Components, ConstraintId, ElementId, GroupId, ParticleId, Particle, TypeId,
+    AttributeGroupId, AttributeId, Components, ConstraintId, ElementId, GroupId, Particle, ParticleId, TypeId,
 };
-use super::redefine::Redefinition;
+use super::work::{At, Document, Old, Redefinition, Task};
 use crate::budget::Steps;
 use crate::xsd::chars::split_qname;
 use crate::xsd::datatypes::simple_type::{SimpleId, SimpleType};
 use crate::xsd::datatypes::text::{collapse, words};
-use crate::xsd::document::tree::{NodeId, Tree};
+use crate::xsd::document::tree::NodeId;
 use crate::xsd::names::{FastMap, Names, QName, Sym};
 use crate::xsd::problem::{Place, Problems};
-
-/// A schema document.
-#[derive(Debug)]
-pub(crate) struct Document {
-    pub(crate) file: Arc<str>,
-    pub(crate) tree: Tree,
-    /// The namespace of its components; with `chameleon`, that of the document that includes it.
-    pub(crate) target: Sym,
-    /// Names without a prefix or a default namespace mean the target namespace.
-    pub(crate) chameleon: bool,
-    /// Namespaces that it imports.
-    pub(crate) imports: Vec<Sym>,
-}
-
-/// An element of a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct At {
-    pub(crate) document: u32,
-    pub(crate) node: NodeId,
-}
-
-/// A component that has a number and has to be built from an element.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Task {
-    Simple(SimpleId),
-    Complex(ComplexId),
-    Element(ElementId),
-    Attribute(AttributeId),
-    /// A group definition.
-    Group(GroupId),
-    /// A model group.
-    Model(GroupId),
-    AttributeGroup(AttributeGroupId),
-    Constraint(ConstraintId),
-}
 
 /// The work on components.
 pub(crate) struct Builder {
@@ -181,7 +146,7 @@ impl Builder {
     pub(crate) fn find_type(&mut self, at: At, text: &str) -> Option<TypeId> {
         let name = self.qname(at, text)?;
         let old = self.redefined(at, name, |old| match old {
-            super::redefine::Old::Type(id) => Some(*id),
+            Old::Type(id) => Some(*id),
             _ => None,
         });
         match old.or_else(|| self.components.globals.types.get(&name).copied()) {
@@ -220,7 +185,7 @@ impl Builder {
     pub(crate) fn find_group(&mut self, at: At, text: &str) -> Option<GroupId> {
         let name = self.qname(at, text)?;
         let old = self.redefined(at, name, |old| match old {
-            super::redefine::Old::Group(id) => Some(*id),
+            Old::Group(id) => Some(*id),
             _ => None,
         });
         match old.or_else(|| self.components.globals.groups.get(&name).copied()) {
@@ -232,7 +197,7 @@ impl Builder {
     pub(crate) fn find_attribute_group(&mut self, at: At, text: &str) -> Option<AttributeGroupId> {
         let name = self.qname(at, text)?;
         let old = self.redefined(at, name, |old| match old {
-            super::redefine::Old::AttributeGroup(id) => Some(*id),
+            Old::AttributeGroup(id) => Some(*id),
             _ => None,
         });
         match old.or_else(|| self.components.globals.attribute_groups.get(&name).copied()) {

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::context::{At, Builder, Document};
+use super::context::Builder;
 use super::syntax;
+use super::work::{At, Document};
 use crate::xsd::document::decode::decode;
 use crate::xsd::document::malformed::position;
 use crate::xsd::document::tree::{NodeId, Tree};
@@ -83,7 +84,8 @@ impl Builder {
             size = size.saturating_add(pending.found.bytes.len());
             if self.documents.len() >= MAX_DOCUMENTS || size > MAX_SIZE {
                 let place = pending.from.map_or_else(Place::default, |at| self.place(at));
-                let message = format!("a schema can have at most {MAX_DOCUMENTS} files, of {} MiB together", MAX_SIZE >> 20);
+                let message =
+                    format!("a schema can have at most {MAX_DOCUMENTS} files, of {} MiB together", MAX_SIZE >> 20);
                 return self.problems.add(place, "schema_reference", message);
             }
             let Some(document) = self.read(&pending) else { continue };
@@ -100,9 +102,8 @@ impl Builder {
         self.files.push(Arc::clone(file));
         let whole = Place { document: number, line: 1, column: 1 };
         let tree = match decode(bytes) {
-            Ok(text) => Tree::parse(&text, &mut self.names).map_err(|(malformed, (line, column))| {
-                (Place { line, column, ..whole }, malformed.message)
-            }),
+            Ok(text) => Tree::parse(&text, &mut self.names)
+                .map_err(|(malformed, (line, column))| (Place { line, column, ..whole }, malformed.message)),
             Err(malformed) => {
                 let (line, column) = position(&String::from_utf8_lossy(bytes), malformed.offset);
                 Err((Place { line, column, ..whole }, malformed.message))
@@ -133,7 +134,11 @@ impl Builder {
             syntax::check(&tree, number, &self.names, &mut self.problems);
         }
         if declared.is_some_and(|target| target.is_empty()) {
-            self.problems.add(whole, "s4s-att-invalid-value", "`targetNamespace` is empty; leave it out for no namespace");
+            self.problems.add(
+                whole,
+                "s4s-att-invalid-value",
+                "`targetNamespace` is empty; leave it out for no namespace",
+            );
         }
         let document = Document { file: Arc::clone(file), tree, target, chameleon, imports: Vec::new() };
         self.documents.push(Rc::new(document));
@@ -150,7 +155,8 @@ impl Builder {
                 self.problem(from, "src-include.2.1", message);
             }
             Kind::Import(expected) if own != expected => {
-                let message = format!("the imported document has the target namespace `{shown}`, not the one that is imported");
+                let message =
+                    format!("the imported document has the target namespace `{shown}`, not the one that is imported");
                 self.problem(from, "src-import.3.1", message);
             }
             _ => {}

@@ -1,8 +1,9 @@
 //! Builds element declarations from their elements (XSD 1.0 Part 1, §3.3.2).
 
-use super::context::{At, Builder, Task};
+use super::context::Builder;
 use super::model::{Derivations, ElementId, Particle, ParticleId, Term, TypeId, ValueConstraint};
 use super::syntax::number;
+use super::work::{At, Task};
 use crate::xsd::names::{QName, Sym};
 
 impl Builder {
@@ -35,7 +36,7 @@ impl Builder {
                 if form.as_deref() != Some("qualified") {
                     name = QName::new(Sym::NONE, name.local);
                 }
-                let id = self.new_element(name, at, false);
+                let id = self.new_element(name, at);
                 self.tasks.push_back((Task::Element(id), at));
                 id
             }

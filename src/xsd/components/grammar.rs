@@ -15,7 +15,6 @@ pub(super) enum Kind {
     FullDerivations,
     Form,
     Id,
-    Language,
     MaxOccurs,
     /// 0 or 1
     AllMin,
@@ -63,8 +62,18 @@ const MODEL: Slot = slot(&["group", "all", "choice", "sequence"], 0, 1);
 const PARTICLES: Slot = slot(&["element", "group", "choice", "sequence", "any"], 0, MANY);
 const FACETS: Slot = slot(
     &[
-        "minExclusive", "minInclusive", "maxExclusive", "maxInclusive", "totalDigits", "fractionDigits", "length",
-        "minLength", "maxLength", "enumeration", "whiteSpace", "pattern",
+        "minExclusive",
+        "minInclusive",
+        "maxExclusive",
+        "maxInclusive",
+        "totalDigits",
+        "fractionDigits",
+        "length",
+        "minLength",
+        "maxLength",
+        "enumeration",
+        "whiteSpace",
+        "pattern",
     ],
     0,
     MANY,
@@ -170,7 +179,9 @@ pub(super) fn shape(name: &str, parent: &str, grandparent: &str, derived: bool) 
         "group" => &GROUP_REF,
         "all" if parent == "group" => &NAMED_ALL,
         "all" => &ALL,
-        "choice" | "sequence" if parent == "group" && matches!(grandparent, "schema" | "redefine") => &NAMED_MODEL_GROUP,
+        "choice" | "sequence" if parent == "group" && matches!(grandparent, "schema" | "redefine") => {
+            &NAMED_MODEL_GROUP
+        }
         "choice" | "sequence" => &MODEL_GROUP,
         "any" => &ANY,
         "anyAttribute" => &ANY_ATTRIBUTES,

@@ -1,7 +1,8 @@
 //! Builds model groups and their particles (XSD 1.0 Part 1, §3.7.2, §3.8.2 and §3.9.2).
 
-use super::context::{At, Builder, Task};
+use super::context::Builder;
 use super::model::{GroupId, GroupKind, Particle, ParticleId, Term};
+use super::work::{At, Task};
 
 impl Builder {
     /// A group definition: it is the model group within it.
@@ -45,7 +46,7 @@ impl Builder {
             let name = self.attribute(at, "ref")?;
             self.find_group(at, &name)?
         } else {
-            let id = self.new_group(None, at);
+            let id = self.new_group();
             self.tasks.push_back((Task::Model(id), at));
             id
         };

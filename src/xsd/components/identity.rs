@@ -1,7 +1,8 @@
 //! Builds identity constraints from their elements (XSD 1.0 Part 1, §3.11.2).
 
-use super::context::{At, Builder};
+use super::context::Builder;
 use super::model::{ConstraintId, ConstraintKind, Path};
+use super::work::At;
 use super::xpath::{Resolve, parse};
 use crate::xsd::document::tree::Tree;
 use crate::xsd::names::{Names, Sym};

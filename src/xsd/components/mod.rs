@@ -13,4 +13,5 @@ pub(crate) mod redefine;
 pub(crate) mod register;
 pub(crate) mod simple;
 pub(crate) mod syntax;
+pub(crate) mod work;
 pub(crate) mod xpath;

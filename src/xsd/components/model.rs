@@ -97,7 +97,6 @@ pub(crate) struct ValueConstraint {
 pub(crate) struct ElementDecl {
     pub(crate) name: QName,
     pub(crate) place: Place,
-    pub(crate) global: bool,
     pub(crate) ty: TypeId,
     pub(crate) nillable: bool,
     pub(crate) is_abstract: bool,
@@ -169,7 +168,6 @@ pub(crate) struct AttributeSet {
 /// An attribute group (§3.6.1).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AttributeGroup {
-    pub(crate) name: Option<QName>,
     pub(crate) place: Place,
     pub(crate) own: AttributeSet,
     /// With those of the groups in it.
@@ -188,10 +186,8 @@ pub(crate) enum GroupKind {
 /// A model group (§3.8.1), which may be the one of a group definition.
 #[derive(Debug, Clone)]
 pub(crate) struct ModelGroup {
-    pub(crate) name: Option<QName>,
     pub(crate) kind: GroupKind,
     pub(crate) particles: Vec<ParticleId>,
-    pub(crate) place: Place,
 }
 
 /// What a particle repeats.
@@ -217,10 +213,7 @@ pub(crate) struct Particle {
 pub(crate) enum Content {
     Empty,
     Simple(SimpleId),
-    Elements {
-        particle: ParticleId,
-        mixed: bool,
-    },
+    Elements { particle: ParticleId, mixed: bool },
 }
 
 /// A facet as written.
@@ -238,16 +231,9 @@ pub(crate) struct RawFacet {
 #[derive(Debug, Clone)]
 pub(crate) enum RawContent {
     /// `simpleContent`; with the type and the facets of a restriction, and the number kept for what they make.
-    Simple {
-        inner: Option<SimpleId>,
-        facets: Vec<RawFacet>,
-        reserved: SimpleId,
-    },
+    Simple { inner: Option<SimpleId>, facets: Vec<RawFacet>, reserved: SimpleId },
     /// `complexContent`, or none.
-    Elements {
-        particle: Option<ParticleId>,
-        mixed: bool,
-    },
+    Elements { particle: Option<ParticleId>, mixed: bool },
 }
 
 /// A complex type (§3.4.1).
@@ -272,7 +258,10 @@ pub(crate) struct ComplexType {
 /// How a simple type is derived, as written.
 #[derive(Debug, Clone)]
 pub(crate) enum RawDerivation {
-    Restriction { base: SimpleId, facets: Vec<RawFacet> },
+    Restriction {
+        base: SimpleId,
+        facets: Vec<RawFacet>,
+    },
     List(SimpleId),
     Union(Vec<SimpleId>),
     /// Made with the complex type whose content it is.
@@ -329,7 +318,6 @@ pub(crate) struct Path {
 #[derive(Debug, Clone)]
 pub(crate) struct IdentityConstraint {
     pub(crate) name: QName,
-    pub(crate) place: Place,
     pub(crate) kind: ConstraintKind,
     pub(crate) selector: Vec<Path>,
     pub(crate) fields: Vec<Vec<Path>>,

@@ -1,28 +1,8 @@
 //! `redefine` (XSD 1.0 Part 1, §4.2.2): definitions that take the place of others of the same name, which they refer to.
 
-use super::context::{At, Builder};
-use super::model::{AttributeGroupId, GroupId, TypeId};
-use crate::xsd::document::tree::NodeId;
+use super::context::Builder;
+use super::work::{At, Old, Redefinition};
 use crate::xsd::names::QName;
-
-/// What is redefined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Old {
-    Type(TypeId),
-    Group(GroupId),
-    AttributeGroup(AttributeGroupId),
-}
-
-/// A definition within `redefine`.
-#[derive(Debug, Clone)]
-pub(crate) struct Redefinition {
-    pub(crate) name: QName,
-    pub(crate) at: At,
-    /// The first element after the definition.
-    pub(crate) end: Option<NodeId>,
-    pub(crate) old: Old,
-    pub(crate) new: Old,
-}
 
 impl Builder {
     /// What a name means within its own redefinition.
@@ -75,7 +55,11 @@ impl Builder {
                         }
                     }
                     if references.len() > 1 {
-                        self.problem(redefinition.at, "src-redefine.6.1.1", "a redefined group contains itself more than once");
+                        self.problem(
+                            redefinition.at,
+                            "src-redefine.6.1.1",
+                            "a redefined group contains itself more than once",
+                        );
                     }
                 }
                 Old::AttributeGroup(_) => {

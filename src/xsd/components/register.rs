@@ -1,12 +1,13 @@
 //! Gives every global component its number, so that references are resolved whatever comes first.
 
-use super::context::{At, Builder, Task, next};
+use super::context::{Builder, next};
 use super::model::{
     AttributeDecl, AttributeGroup, AttributeGroupId, AttributeId, AttributeSet, ComplexId, ComplexType, ConstraintId,
     ConstraintKind, Content, Derivations, ElementDecl, ElementId, GroupId, GroupKind, IdentityConstraint, ModelGroup,
     RawContent, RawDerivation, RawSimple, TypeId,
 };
-use super::redefine::{Old, Redefinition};
+use super::work::{At, Task};
+use super::work::{Old, Redefinition};
 use crate::xsd::datatypes::simple_type::SimpleId;
 use crate::xsd::document::tree::NodeId;
 use crate::xsd::names::{QName, Sym};
@@ -41,13 +42,12 @@ impl Builder {
         id
     }
 
-    pub(crate) fn new_element(&mut self, name: QName, at: At, global: bool) -> ElementId {
+    pub(crate) fn new_element(&mut self, name: QName, at: At) -> ElementId {
         let id = ElementId(next(&self.components.elements));
         let place = self.place(at);
         self.components.elements.push(ElementDecl {
             name,
             place,
-            global,
             ty: TypeId::ANY,
             nillable: false,
             is_abstract: false,
@@ -68,18 +68,16 @@ impl Builder {
         id
     }
 
-    pub(crate) fn new_group(&mut self, name: Option<QName>, at: At) -> GroupId {
+    pub(crate) fn new_group(&mut self) -> GroupId {
         let id = GroupId(next(&self.components.groups));
-        let place = self.place(at);
-        let group = ModelGroup { name, kind: GroupKind::Sequence, particles: Vec::new(), place };
-        self.components.groups.push(group);
+        self.components.groups.push(ModelGroup { kind: GroupKind::Sequence, particles: Vec::new() });
         id
     }
 
-    fn new_attribute_group(&mut self, name: QName, at: At) -> AttributeGroupId {
+    fn new_attribute_group(&mut self, at: At) -> AttributeGroupId {
         let id = AttributeGroupId(next(&self.components.attribute_groups));
         let place = self.place(at);
-        self.components.attribute_groups.push(AttributeGroup { name: Some(name), place, ..AttributeGroup::default() });
+        self.components.attribute_groups.push(AttributeGroup { place, ..AttributeGroup::default() });
         id
     }
 
@@ -87,9 +85,8 @@ impl Builder {
     pub(crate) fn new_constraint(&mut self, at: At) -> ConstraintId {
         let name = self.own_name(at);
         let id = ConstraintId(next(&self.components.constraints));
-        let place = self.place(at);
         let kind = ConstraintKind::Unique;
-        let constraint = IdentityConstraint { name, place, kind, selector: Vec::new(), fields: Vec::new() };
+        let constraint = IdentityConstraint { name, kind, selector: Vec::new(), fields: Vec::new() };
         self.components.constraints.push(constraint);
         if self.components.globals.constraints.insert(name, id).is_some() {
             self.duplicate(at, "identity constraint", name);
@@ -143,7 +140,7 @@ impl Builder {
                 self.components.globals.types.insert(name, TypeId::Complex(id)).is_some()
             }
             "element" => {
-                let id = self.new_element(name, at, true);
+                let id = self.new_element(name, at);
                 self.tasks.push_back((Task::Element(id), at));
                 self.components.globals.elements.insert(name, id).is_some()
             }
@@ -153,12 +150,12 @@ impl Builder {
                 self.components.globals.attributes.insert(name, id).is_some()
             }
             "group" => {
-                let id = self.new_group(Some(name), at);
+                let id = self.new_group();
                 self.tasks.push_back((Task::Group(id), at));
                 self.components.globals.groups.insert(name, id).is_some()
             }
             "attributeGroup" => {
-                let id = self.new_attribute_group(name, at);
+                let id = self.new_attribute_group(at);
                 self.tasks.push_back((Task::AttributeGroup(id), at));
                 self.components.globals.attribute_groups.insert(name, id).is_some()
             }
@@ -230,13 +227,13 @@ impl Builder {
                     Old::Type(TypeId::Complex(id))
                 }
                 Old::Group(_) => {
-                    let id = self.new_group(Some(name), at);
+                    let id = self.new_group();
                     self.tasks.push_back((Task::Group(id), at));
                     self.components.globals.groups.insert(name, id);
                     Old::Group(id)
                 }
                 Old::AttributeGroup(_) => {
-                    let id = self.new_attribute_group(name, at);
+                    let id = self.new_attribute_group(at);
                     self.tasks.push_back((Task::AttributeGroup(id), at));
                     self.components.globals.attribute_groups.insert(name, id);
                     Old::AttributeGroup(id)
@@ -260,7 +257,7 @@ impl Builder {
         let term = super::model::Term::Wildcard(wildcard.clone());
         let place = Place::default();
         let any = self.add_particle(super::model::Particle { min: 0, max: None, term, place });
-        let group = self.new_group(None, at);
+        let group = self.new_group();
         if let Some(group) = self.components.groups.get_mut(group.index()) {
             group.particles.push(any);
         }

@@ -1,7 +1,8 @@
 //! Builds simple types from their elements (XSD 1.0 Part 1, §3.14.2).
 
-use super::context::{At, Builder, Task};
+use super::context::Builder;
 use super::model::{Derivations, RawDerivation, RawFacet, RawSimple};
+use super::work::{At, Task};
 use crate::xsd::datatypes::facets::Facet;
 use crate::xsd::datatypes::simple_type::SimpleId;
 use crate::xsd::datatypes::text::words;
@@ -15,7 +16,8 @@ impl Builder {
     }
 
     pub(crate) fn build_simple(&mut self, id: SimpleId, at: At) {
-        let allowed = Derivations::LIST.with(Derivations::UNION).with(Derivations::RESTRICTION).with(Derivations::EXTENSION);
+        let allowed =
+            Derivations::LIST.with(Derivations::UNION).with(Derivations::RESTRICTION).with(Derivations::EXTENSION);
         let final_ = self.derivations(at, "final", "finalDefault", allowed);
         let Some(inner) = self.child(at, &["restriction", "list", "union"]) else { return };
         let derivation = match self.kind(inner) {

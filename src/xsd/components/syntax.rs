@@ -68,7 +68,9 @@ impl<'a> Check<'a> {
         }
         self.content(node, name, shape.content);
         let from = left.len();
-        left.extend(self.tree.children(node).filter(|child| !self.name(*child).is_empty()).map(|child| (child, name, parent)));
+        left.extend(
+            self.tree.children(node).filter(|child| !self.name(*child).is_empty()).map(|child| (child, name, parent)),
+        );
         if let Some(added) = left.get_mut(from..) {
             added.reverse();
         }
@@ -79,7 +81,11 @@ impl<'a> Check<'a> {
         for attribute in tree.attributes(node) {
             let local = names.text(attribute.name.local);
             if attribute.name.ns == Sym::XSD {
-                self.problem(node, "s4s-att-not-allowed", format!("the attribute `{local}` is not allowed in the namespace of XML Schema"));
+                self.problem(
+                    node,
+                    "s4s-att-not-allowed",
+                    format!("the attribute `{local}` is not allowed in the namespace of XML Schema"),
+                );
                 continue;
             }
             if attribute.name.ns == Sym::XML && local == "lang" {
@@ -121,14 +127,15 @@ impl<'a> Check<'a> {
             Kind::FullDerivations => among(&["extension", "restriction", "list", "union"]),
             Kind::Form => matches!(value, "qualified" | "unqualified"),
             Kind::Id => is_nc_name(value) && self.ids.insert(value.into()),
-            Kind::Language => is_language(value),
             Kind::MaxOccurs => value == "unbounded" || is_non_negative(value),
             Kind::AllMin => is_non_negative(value) && number(value) <= 1,
             Kind::AllMax => is_non_negative(value) && number(value) == 1,
             Kind::Name => is_nc_name(value),
             Kind::Namespaces => {
                 matches!(value, "##any" | "##other")
-                    || words(value).all(|word| matches!(word, "##targetNamespace" | "##local") || is_any_uri(word) && !word.starts_with("##"))
+                    || words(value).all(|word| {
+                        matches!(word, "##targetNamespace" | "##local") || is_any_uri(word) && !word.starts_with("##")
+                    })
             }
             Kind::NonNegative => is_non_negative(value),
             Kind::Process => matches!(value, "skip" | "lax" | "strict"),
@@ -146,8 +153,16 @@ impl<'a> Check<'a> {
             let found = self.name(child);
             loop {
                 let Some(slot) = slots.get(at) else {
-                    let shown = if found.is_empty() { "an element of another namespace".to_owned() } else { format!("`{found}`") };
-                    return self.problem(child, "s4s-elt-invalid-content", format!("{shown} is not allowed here in `{name}`"));
+                    let shown = if found.is_empty() {
+                        "an element of another namespace".to_owned()
+                    } else {
+                        format!("`{found}`")
+                    };
+                    return self.problem(
+                        child,
+                        "s4s-elt-invalid-content",
+                        format!("{shown} is not allowed here in `{name}`"),
+                    );
                 };
                 if slot.names.contains(&found) && count < slot.most {
                     count = count.saturating_add(1);
@@ -184,7 +199,6 @@ fn expected(kind: Kind) -> &'static str {
         Kind::FullDerivations => "a list of `extension`, `restriction`, `list` and `union`, or `#all`",
         Kind::Form => "`qualified` or `unqualified`",
         Kind::Id => "a name without a colon that is used once in the document",
-        Kind::Language => "a language",
         Kind::MaxOccurs => "a number or `unbounded`",
         Kind::AllMin => "0 or 1",
         Kind::AllMax => "1",
@@ -203,7 +217,8 @@ fn expected(kind: Kind) -> &'static str {
 /// `xs:nonNegativeInteger`
 fn is_non_negative(value: &str) -> bool {
     let digits = value.strip_prefix('+').unwrap_or(value);
-    let zero = value.strip_prefix('-').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit == b'0'));
+    let zero =
+        value.strip_prefix('-').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit == b'0'));
     zero || (!digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()))
 }
 

@@ -18,7 +18,8 @@ impl Builder {
         }
         let in_types = self.components.complex.iter().flat_map(|ty| &ty.own.uses);
         let in_groups = self.components.attribute_groups.iter().flat_map(|group| &group.own.uses);
-        let uses: Vec<AttributeUse> = in_types.chain(in_groups).filter(|usage| usage.value.is_some()).cloned().collect();
+        let uses: Vec<AttributeUse> =
+            in_types.chain(in_groups).filter(|usage| usage.value.is_some()).cloned().collect();
         for usage in uses {
             self.check_use(&usage);
         }

@@ -17,7 +17,9 @@ impl Builder {
             let Some(ty) = self.components.complex.get(index) else { break };
             let place = ty.place;
             let Content::Elements { particle, .. } = ty.content else { continue };
-            if let Some(Term::Group(group)) = self.components.particles.get(particle.index()).map(|found| found.term.clone()) {
+            if let Some(Term::Group(group)) =
+                self.components.particles.get(particle.index()).map(|found| found.term.clone())
+            {
                 self.collect(group, &mut known).map_err(|exhausted| (place, exhausted))?;
             }
         }
@@ -62,7 +64,8 @@ impl Builder {
         let members = self.members.get(&id).cloned().unwrap_or_default();
         self.steps.take(members.len() as u64)?;
         for id in std::iter::once(id).chain(members) {
-            if let Some((name, ty)) = self.components.elements.get(id.index()).map(|element| (element.name, element.ty)) {
+            if let Some((name, ty)) = self.components.elements.get(id.index()).map(|element| (element.name, element.ty))
+            {
                 self.merge(types, name, ty, place);
             }
         }
@@ -71,7 +74,8 @@ impl Builder {
 
     fn merge(&mut self, types: &mut Types, name: QName, ty: TypeId, place: Place) {
         if types.insert(name, ty).is_some_and(|known| known != ty) {
-            let message = format!("the element `{}` has another type elsewhere in the same content", self.names.show(name));
+            let message =
+                format!("the element `{}` has another type elsewhere in the same content", self.names.show(name));
             self.problems.add(place, "cos-element-consistent", message);
         }
     }

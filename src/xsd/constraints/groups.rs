@@ -39,7 +39,11 @@ impl Builder {
                     Some((particle, group)) => match done.get(group.index()) {
                         Some(Some(false)) => {
                             let place = self.components.particles.get(particle.index()).map(|found| found.place);
-                            self.problems.add(place.unwrap_or_default(), "mg-props-correct.2", "the group contains itself");
+                            self.problems.add(
+                                place.unwrap_or_default(),
+                                "mg-props-correct.2",
+                                "the group contains itself",
+                            );
                             if let Some(group) = self.components.groups.get_mut(id.index()) {
                                 group.particles.retain(|other| *other != particle);
                             }
@@ -112,7 +116,9 @@ impl Builder {
                 continue;
             }
             let before = open.len();
-            open.extend(self.inner_groups(id).iter().map(|(_, group)| *group).filter(|group| !self.ranges.contains_key(group)));
+            open.extend(
+                self.inner_groups(id).iter().map(|(_, group)| *group).filter(|group| !self.ranges.contains_key(group)),
+            );
             if open.len() > before {
                 continue;
             }

@@ -10,7 +10,7 @@ use crate::xsd::components::model::{
     ComplexId, ComplexType, Content, Derivations, ElementId, GroupId, GroupKind, Particle, ParticleId, Term, TypeId,
     Wildcard,
 };
-use crate::xsd::components::redefine::Old;
+use crate::xsd::components::work::Old;
 use crate::xsd::derive::related::Types;
 use crate::xsd::names::{FastMap, Names};
 use crate::xsd::problem::Place;
@@ -35,8 +35,14 @@ impl Builder {
         let mut steps = self.steps;
         let mut faults: Vec<Fault> = Vec::new();
         let items = Items::new(&self.components, &self.members, &mut steps);
-        let mut rules =
-            Rules { items, types: self.types(), names: &self.names, builder: self, known: FastMap::default(), fault: None };
+        let mut rules = Rules {
+            items,
+            types: self.types(),
+            names: &self.names,
+            builder: self,
+            known: FastMap::default(),
+            fault: None,
+        };
         for (own, base, place) in pairs {
             let fault = rules.compare(own, base).map_err(|exhausted| (place, exhausted))?;
             faults.extend(fault);
@@ -81,7 +87,8 @@ impl Builder {
                 continue;
             }
             let place = self.place(redefinition.at);
-            let mut particle = |id: GroupId| self.add_particle(Particle { min: 1, max: Some(1), term: Term::Group(id), place });
+            let mut particle =
+                |id: GroupId| self.add_particle(Particle { min: 1, max: Some(1), term: Term::Group(id), place });
             pairs.push((particle(new), particle(old), place));
         }
         pairs
@@ -114,7 +121,8 @@ impl Rules<'_> {
         if self.valid(&own, &base, 0)? {
             return Ok(None);
         }
-        let unknown = ("cos-particle-restrict", own.place, "the content is not a restriction of that of the base".to_owned());
+        let unknown =
+            ("cos-particle-restrict", own.place, "the content is not a restriction of that of the base".to_owned());
         Ok(Some(self.fault.take().unwrap_or(unknown)))
     }
 
@@ -149,7 +157,9 @@ impl Rules<'_> {
         }
         Ok(match (&own.kind, &base.kind) {
             (ItemKind::Element(element), ItemKind::Element(theirs)) => self.name_and_type(own, *element, base, *theirs),
-            (ItemKind::Element(element), ItemKind::Wildcard(wildcard)) => self.in_wildcard(own, *element, base, wildcard),
+            (ItemKind::Element(element), ItemKind::Wildcard(wildcard)) => {
+                self.in_wildcard(own, *element, base, wildcard)
+            }
             (ItemKind::Element(_), ItemKind::Group(kind, items)) => {
                 let only = [own.clone()];
                 let once = (1, Some(1));
@@ -200,7 +210,9 @@ impl Rules<'_> {
 
     fn name_and_type(&mut self, own: &Item, id: ElementId, base: &Item, their_id: ElementId) -> bool {
         let elements = &self.builder.components.elements;
-        let (Some(element), Some(theirs)) = (elements.get(id.index()), elements.get(their_id.index())) else { return true };
+        let (Some(element), Some(theirs)) = (elements.get(id.index()), elements.get(their_id.index())) else {
+            return true;
+        };
         let shown = self.names.show(element.name);
         let wrong = if element.name != theirs.name {
             Some(("rcase-NameAndTypeOK.1", format!("the base has no element `{shown}` in this place")))
@@ -233,7 +245,9 @@ impl Rules<'_> {
 
     fn same_fixed(&self, id: ElementId, their_id: ElementId) -> bool {
         let elements = &self.builder.components.elements;
-        let (Some(element), Some(theirs)) = (elements.get(id.index()), elements.get(their_id.index())) else { return true };
+        let (Some(element), Some(theirs)) = (elements.get(id.index()), elements.get(their_id.index())) else {
+            return true;
+        };
         let Some(fixed) = theirs.value.as_ref().filter(|value| value.fixed) else { return true };
         let Some(own) = element.value.as_ref().filter(|value| value.fixed) else { return false };
         match self.types.value_type(theirs.ty) {
@@ -307,13 +321,16 @@ impl Rules<'_> {
             loop {
                 let Some(theirs) = left.next() else {
                     // What was violated on the way is the better reason.
-                    return Ok(self.fail(constraint, item, || "the base has nothing in this place that it restricts".to_owned()));
+                    return Ok(self
+                        .fail(constraint, item, || "the base has nothing in this place that it restricts".to_owned()));
                 };
                 if self.valid(item, theirs, depth)? {
                     break;
                 }
                 if sequence && theirs.range(&self.items.ranges).0 > 0 {
-                    return Ok(self.fail(constraint, item, || "something that the base requires is left out".to_owned()));
+                    return Ok(
+                        self.fail(constraint, item, || "something that the base requires is left out".to_owned())
+                    );
                 }
             }
         }

@@ -69,7 +69,11 @@ impl Set {
     pub(super) fn through(&self, particle: u64) -> Self {
         Self {
             names: self.names.iter().map(|(name, way)| (*name, way.through(particle))).collect(),
-            wildcards: self.wildcards.iter().map(|(namespaces, way)| (namespaces.clone(), way.through(particle))).collect(),
+            wildcards: self
+                .wildcards
+                .iter()
+                .map(|(namespaces, way)| (namespaces.clone(), way.through(particle)))
+                .collect(),
         }
     }
 
@@ -82,7 +86,9 @@ impl Set {
     /// What is in both sets by different ways.
     pub(super) fn conflict(&self, other: &Self) -> Option<Conflict> {
         let (small, large) = if self.names.len() < other.names.len() { (self, other) } else { (other, self) };
-        let both = |(name, way): (&QName, &Way)| large.names.get(name).is_some_and(|other| way.differs(*other)).then_some(*name);
+        let both = |(name, way): (&QName, &Way)| {
+            large.names.get(name).is_some_and(|other| way.differs(*other)).then_some(*name)
+        };
         if let Some(name) = small.names.iter().find_map(both) {
             return Some(Conflict::Name(name));
         }

@@ -48,7 +48,8 @@ impl Builder {
             let Some(head) = element.head.and_then(|head| self.components.elements.get(head.index())) else { continue };
             if !self.types().derived(element.ty, head.ty, head.final_) {
                 let shown = self.names.show(head.name);
-                let message = format!("the type is not derived from that of the head, `{shown}`, or in a way that it forbids");
+                let message =
+                    format!("the type is not derived from that of the head, `{shown}`, or in a way that it forbids");
                 let place = element.place;
                 self.problems.add(place, "e-props-correct.4", message);
             }
@@ -67,13 +68,18 @@ impl Builder {
         let mut count = 0_u64;
         let heads: Vec<ElementId> = direct.keys().copied().collect();
         for head in heads {
-            let mut left: Vec<ElementId> = direct.get(&head).map(|members| members.iter().rev().copied().collect()).unwrap_or_default();
+            let mut left: Vec<ElementId> =
+                direct.get(&head).map(|members| members.iter().rev().copied().collect()).unwrap_or_default();
             let mut members = Vec::new();
             while let Some(id) = left.pop() {
                 count = count.saturating_add(1);
                 if count > MAX_MEMBERS {
                     let place = self.components.elements.get(head.index()).map(|head| head.place).unwrap_or_default();
-                    return self.problems.add(place, "e-props-correct", "the substitution groups have too many members");
+                    return self.problems.add(
+                        place,
+                        "e-props-correct",
+                        "the substitution groups have too many members",
+                    );
                 }
                 if self.can_stand_for(id, head) {
                     members.push(id);
@@ -109,7 +115,8 @@ impl Builder {
             at = ty.base;
         }
         if let TypeId::Complex(ty) = head.ty {
-            blocked = blocked.with(self.components.complex.get(ty.index()).map_or_else(Derivations::default, |ty| ty.block));
+            blocked =
+                blocked.with(self.components.complex.get(ty.index()).map_or_else(Derivations::default, |ty| ty.block));
         }
         !how.intersects(blocked)
     }

@@ -108,7 +108,8 @@ impl Builder {
                     first.add(&facts.first);
                     competing.add(&facts.first);
                     again.add(&facts.again);
-                    nullable = if kind == GroupKind::All { nullable && facts.nullable } else { nullable || facts.nullable };
+                    nullable =
+                        if kind == GroupKind::All { nullable && facts.nullable } else { nullable || facts.nullable };
                 }
             }
         }

@@ -113,7 +113,8 @@ impl Models<'_> {
                 expected.add(QName::of_key(key));
             }
         }
-        expected.any |= group.wildcards.iter().any(|(_, child)| (span.from..=span.to).contains(child) && allowed(*child));
+        expected.any |=
+            group.wildcards.iter().any(|(_, child)| (span.from..=span.to).contains(child) && allowed(*child));
     }
 }
 

@@ -149,7 +149,9 @@ impl Indexer<'_> {
             self.steps.take(1)?;
             match &particle.term {
                 Term::Element(element) => {
-                    keys.extend(self.components.elements.get(element.index()).map(|found| (name_key(found.name), position)));
+                    keys.extend(
+                        self.components.elements.get(element.index()).map(|found| (name_key(found.name), position)),
+                    );
                     if self.members.contains_key(element) {
                         keys.push((head_key(*element), position));
                     }
@@ -161,7 +163,8 @@ impl Indexer<'_> {
                     self.steps.take((inner.keys.len() as u64).saturating_mul(8))?;
                     let first = inner.keys.iter().filter(|(_, child)| starts(*child)).map(|(key, _)| (*key, position));
                     keys.extend(first);
-                    let first = inner.wildcards.iter().filter(|(_, child)| starts(*child)).map(|(id, _)| (*id, position));
+                    let first =
+                        inner.wildcards.iter().filter(|(_, child)| starts(*child)).map(|(id, _)| (*id, position));
                     wildcards.extend(first);
                     body_nullable = inner.nullable;
                     nullable |= inner.nullable;

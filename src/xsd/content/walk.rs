@@ -8,7 +8,7 @@
 use super::index::{GroupIndex, head_key, name_key};
 use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::{Components, ElementId, GroupKind, Namespaces, ParticleId, Term};
-use crate::xsd::names::{QName, Sym};
+use crate::xsd::names::QName;
 
 /// A step of the way to the last particle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,12 +110,11 @@ impl<'a> Models<'a> {
     fn matches(self, id: ParticleId, incoming: Incoming<'_>) -> Option<Match> {
         match &self.components.particles.get(id.index())?.term {
             Term::Element(element) => {
-                let same = self.components.elements.get(element.index()).is_some_and(|found| found.name == incoming.name);
+                let same =
+                    self.components.elements.get(element.index()).is_some_and(|found| found.name == incoming.name);
                 (same || incoming.heads.contains(element)).then_some(Match::Element(*element))
             }
-            Term::Wildcard(wildcard) => {
-                wildcard.namespaces.allows(incoming.name.ns).then_some(Match::Wildcard(id))
-            }
+            Term::Wildcard(wildcard) => wildcard.namespaces.allows(incoming.name.ns).then_some(Match::Wildcard(id)),
             Term::Group(_) => None,
         }
     }
@@ -163,7 +162,11 @@ impl<'a> Models<'a> {
             take
         };
         if state.frames.is_empty() {
-            return if taken(self.can_begin(content, incoming)) { self.enter(state, content, 1, incoming) } else { None };
+            return if taken(self.can_begin(content, incoming)) {
+                self.enter(state, content, 1, incoming)
+            } else {
+                None
+            };
         }
         let mut level = state.frames.len().checked_sub(1)?;
         loop {
@@ -182,18 +185,7 @@ impl<'a> Models<'a> {
             level = level.checked_sub(1)?;
             let around = *state.frames.get(level)?;
             let group = self.group(around.particle)?;
-            let (next, ended) = match group.kind {
-                GroupKind::Sequence => {
-                    let from = around.child.saturating_add(1);
-                    let to = group.barrier(from);
-                    (self.find(group, Span { from, to }, incoming, &[]), to == group.length())
-                }
-                GroupKind::Choice => (None, true),
-                GroupKind::All => {
-                    let span = Span { from: 0, to: group.length() };
-                    (self.find(group, span, incoming, &state.seen), self.all_seen(group, &state.seen))
-                }
-            };
+            let (next, ended) = self.following(group, around.child, &state.seen, incoming);
             if let Some(child) = next.filter(|_| taken(true)) {
                 if group.kind == GroupKind::All {
                     set(&mut state.seen, child);
@@ -204,6 +196,22 @@ impl<'a> Models<'a> {
             }
             if !ended {
                 return None;
+            }
+        }
+    }
+
+    /// The child that an element comes to after this one, and whether the group may end after this one.
+    fn following(self, group: &GroupIndex, child: u32, seen: &[u64], incoming: Incoming<'_>) -> (Option<u32>, bool) {
+        match group.kind {
+            GroupKind::Sequence => {
+                let from = child.saturating_add(1);
+                let to = group.barrier(from);
+                (self.find(group, Span { from, to }, incoming, &[]), to == group.length())
+            }
+            GroupKind::Choice => (None, true),
+            GroupKind::All => {
+                let span = Span { from: 0, to: group.length() };
+                (self.find(group, span, incoming, seen), self.all_seen(group, seen))
             }
         }
     }
@@ -278,7 +286,9 @@ impl<'a> Models<'a> {
                 && one.child == other.child
                 && (one.count == other.count || (one.count < other.count && enough()))
         };
-        one.frames.len() == other.frames.len() && one.seen == other.seen && one.frames.iter().zip(&other.frames).all(less)
+        one.frames.len() == other.frames.len()
+            && one.seen == other.seen
+            && one.frames.iter().zip(&other.frames).all(less)
     }
 }
 
@@ -322,9 +332,4 @@ fn set(bits: &mut [u64], index: u32) {
     if let Some(word) = bits.get_mut(index as usize / 64) {
         *word |= 1 << (index % 64);
     }
-}
-
-/// The namespace of a name that the schema does not know may still be known.
-pub(crate) fn unknown_in(ns: Sym) -> QName {
-    QName::new(ns, Sym::UNKNOWN)
 }

@@ -80,7 +80,9 @@ mod tests {
     #[test]
     fn base64() {
         assert_eq!(base64_bytes("aGVs bG8=").as_deref(), Some(&b"hello"[..]));
-        for (text, length) in [("", Some(0)), ("AA==", Some(1)), ("AAA=", Some(2)), ("AAAA", Some(3)), ("AA = =", Some(1))] {
+        for (text, length) in
+            [("", Some(0)), ("AA==", Some(1)), ("AAA=", Some(2)), ("AAAA", Some(3)), ("AA = =", Some(1))]
+        {
             assert_eq!(base64_length(text), length, "{text}");
         }
         for text in ["A", "AA", "AA=", "AAA", "AB==", "AAB=", "=", "A===", "AA==AA==", "A\nA==", "AA-_", "AAAA="] {

@@ -67,21 +67,23 @@ const LISTS: [(&str, &str); 3] = [("NMTOKENS", "NMTOKEN"), ("IDREFS", "IDREF"), 
 /// Returns all built-in simple types; the first is `xs:anySimpleType`.
 pub(crate) fn types(names: &mut Names) -> Vec<SimpleType> {
     let mut table = Table { types: Vec::new(), names };
-    table.add("anySimpleType", SimpleType {
-        name: None,
-        base: SimpleId::ANY,
-        variety: Variety::Any,
-        form: Form::Primitive,
-        role: Role::None,
-        has_roles: false,
-        white_space: WhiteSpace::Preserve,
-        facets: Facets::default(),
-        constrained: false,
-        nesting: 0,
-    });
+    table.add(
+        "anySimpleType",
+        SimpleType {
+            name: None,
+            base: SimpleId::ANY,
+            variety: Variety::Any,
+            form: Form::Primitive,
+            role: Role::None,
+            has_roles: false,
+            white_space: WhiteSpace::Preserve,
+            facets: Facets::default(),
+            constrained: false,
+            nesting: 0,
+        },
+    );
     for (name, primitive) in PRIMITIVES {
-        let white_space =
-            if primitive == Primitive::String { WhiteSpace::Preserve } else { WhiteSpace::Collapse };
+        let white_space = if primitive == Primitive::String { WhiteSpace::Preserve } else { WhiteSpace::Collapse };
         let mut facets = Facets::default();
         if primitive != Primitive::String {
             facets.fixed = Facet::WhiteSpace.bit();
@@ -93,35 +95,7 @@ pub(crate) fn types(names: &mut Names) -> Vec<SimpleType> {
             ..ty
         });
     }
-    for (name, base, form, role) in TEXTS {
-        let white_space = if name == "normalizedString" { WhiteSpace::Replace } else { WhiteSpace::Collapse };
-        let has_roles = role != Role::None;
-        table.derive(name, base, |ty| SimpleType { form, role, has_roles, white_space, ..ty });
-    }
-    for (name, base, least, greatest) in INTEGERS {
-        table.derive(name, base, |mut ty| {
-            ty.form = Form::Integer;
-            ty.facets.fraction_digits = Some(0);
-            ty.facets.fixed |= Facet::FractionDigits.bit();
-            ty.facets.min = bound(least).or(ty.facets.min);
-            ty.facets.max = bound(greatest).or(ty.facets.max);
-            ty.constrained = ty.facets.min.is_some() || ty.facets.max.is_some();
-            ty
-        });
-    }
-    for (name, item) in LISTS {
-        let item = table.find(item);
-        let has_roles = name != "NMTOKENS";
-        table.derive(name, "anySimpleType", |ty| SimpleType {
-            variety: Variety::List(item),
-            white_space: WhiteSpace::Collapse,
-            has_roles,
-            facets: Facets { min_length: Some(1), ..Facets::default() },
-            constrained: true,
-            nesting: 1,
-            ..ty
-        });
-    }
+    table.derived();
     table.types
 }
 
@@ -131,6 +105,39 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
+    /// Adds the types that are derived from the primitive ones.
+    fn derived(&mut self) {
+        for (name, base, form, role) in TEXTS {
+            let white_space = if name == "normalizedString" { WhiteSpace::Replace } else { WhiteSpace::Collapse };
+            let has_roles = role != Role::None;
+            self.derive(name, base, |ty| SimpleType { form, role, has_roles, white_space, ..ty });
+        }
+        for (name, base, least, greatest) in INTEGERS {
+            self.derive(name, base, |mut ty| {
+                ty.form = Form::Integer;
+                ty.facets.fraction_digits = Some(0);
+                ty.facets.fixed |= Facet::FractionDigits.bit();
+                ty.facets.min = bound(least).or(ty.facets.min);
+                ty.facets.max = bound(greatest).or(ty.facets.max);
+                ty.constrained = ty.facets.min.is_some() || ty.facets.max.is_some();
+                ty
+            });
+        }
+        for (name, item) in LISTS {
+            let item = self.find(item);
+            let has_roles = name != "NMTOKENS";
+            self.derive(name, "anySimpleType", |ty| SimpleType {
+                variety: Variety::List(item),
+                white_space: WhiteSpace::Collapse,
+                has_roles,
+                facets: Facets { min_length: Some(1), ..Facets::default() },
+                constrained: true,
+                nesting: 1,
+                ..ty
+            });
+        }
+    }
+
     fn add(&mut self, name: &str, mut ty: SimpleType) {
         ty.name = Some(QName::new(Sym::XSD, self.names.intern(name)));
         self.types.push(ty);

@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn decimals_are_compared_exactly() {
-        let order = ["-10", "-9.99", "-1", "-0.001", "0", "0.0001", "0.1", "1", "1.5", "9", "10", "10000000000000000000000000"];
+        let order =
+            ["-10", "-9.99", "-1", "-0.001", "0", "0.0001", "0.1", "1", "1.5", "9", "10", "10000000000000000000000000"];
         for (i, a) in order.iter().enumerate() {
             for (j, b) in order.iter().enumerate() {
                 assert_eq!(Decimal::parse(a).unwrap().cmp(&Decimal::parse(b).unwrap()), i.cmp(&j), "{a} {b}");

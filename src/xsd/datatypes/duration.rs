@@ -89,7 +89,10 @@ impl Fraction<'_> {
 impl Ord for Fraction<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         let length = self.digits.len().max(other.digits.len());
-        (0..length).map(|at| self.digit(at).cmp(&other.digit(at))).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        (0..length)
+            .map(|at| self.digit(at).cmp(&other.digit(at)))
+            .find(|order| order.is_ne())
+            .unwrap_or(Ordering::Equal)
     }
 }
 
@@ -134,7 +137,10 @@ mod tests {
         for text in ["P1Y", "-P1Y2M3DT4H5M6.7S", "PT0S", "P0D", "PT1M", "P400D", "PT0.5S"] {
             assert!(Duration::parse(text).is_some(), "{text}");
         }
-        for text in ["", "P", "PT", "P1", "1Y", "P1YT", "P1S", "PT1Y", "P1M1Y", "PT.5S", "PT1.S", "P-1Y", "+P1Y", "P1.5Y", "P1Y1Y"] {
+        for text in [
+            "", "P", "PT", "P1", "1Y", "P1YT", "P1S", "PT1Y", "P1M1Y", "PT.5S", "PT1.S", "P-1Y", "+P1Y", "P1.5Y",
+            "P1Y1Y",
+        ] {
             assert!(Duration::parse(text).is_none(), "{text}");
         }
     }

@@ -37,7 +37,9 @@ mod tests {
 
     #[test]
     fn numbers_and_others() {
-        for (text, expected) in [("1", Some(1.0)), ("-1.5E3", Some(-1500.0)), (".5e-1", Some(0.05)), ("INF", Some(f64::INFINITY))] {
+        for (text, expected) in
+            [("1", Some(1.0)), ("-1.5E3", Some(-1500.0)), (".5e-1", Some(0.05)), ("INF", Some(f64::INFINITY))]
+        {
             assert_eq!(parse_double(text), expected, "{text}");
         }
         for text in ["", "inf", "+INF", "nan", "1e", "e1", "1e1.5", "0x1", "1_0", "infinity", "1f"] {

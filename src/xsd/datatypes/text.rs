@@ -84,7 +84,9 @@ pub(crate) fn is_any_uri(text: &str) -> bool {
         Some(at) if before.get(at..).is_some_and(|rest| rest.starts_with(':')) => {
             let (scheme, rest) = before.split_at_checked(at).unwrap_or(("", ""));
             let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-            scheme.as_bytes().first().is_some_and(u8::is_ascii_alphabetic) && scheme.bytes().all(letters) && rest.len() > 1
+            scheme.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
+                && scheme.bytes().all(letters)
+                && rest.len() > 1
         }
         _ => true,
     };
@@ -105,9 +107,13 @@ mod tests {
 
     #[test]
     fn white_space() {
-        for (text, replaced, collapsed) in
-            [("a b", "a b", "a b"), ("\ta\n\nb ", " a  b ", "a b"), ("", "", ""), (" \r", "  ", ""), ("a\tb", "a b", "a b")]
-        {
+        for (text, replaced, collapsed) in [
+            ("a b", "a b", "a b"),
+            ("\ta\n\nb ", " a  b ", "a b"),
+            ("", "", ""),
+            (" \r", "  ", ""),
+            ("a\tb", "a b", "a b"),
+        ] {
             assert_eq!(WhiteSpace::Replace.apply(text), replaced, "{text:?}");
             assert_eq!(WhiteSpace::Collapse.apply(text), collapsed, "{text:?}");
         }
@@ -116,7 +122,9 @@ mod tests {
 
     #[test]
     fn languages() {
-        for (text, expected) in [("en", true), ("de-CH-1996", true), ("", false), ("1a", false), ("en-", false), ("abcdefghi", false)] {
+        for (text, expected) in
+            [("en", true), ("de-CH-1996", true), ("", false), ("1a", false), ("en-", false), ("abcdefghi", false)]
+        {
             assert_eq!(is_language(text), expected, "{text}");
         }
     }

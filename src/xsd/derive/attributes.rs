@@ -4,7 +4,7 @@ use crate::xsd::components::context::Builder;
 use crate::xsd::components::model::{
     AttributeGroupId, AttributeSet, AttributeUse, ComplexId, ComplexType, Process, TypeId, ValueConstraint, Wildcard,
 };
-use crate::xsd::components::redefine::{Old, Redefinition};
+use crate::xsd::components::work::{Old, Redefinition};
 use crate::xsd::datatypes::simple_type::{Role, SimpleId};
 use crate::xsd::names::{FastMap, QName};
 use crate::xsd::problem::Place;
@@ -68,7 +68,8 @@ impl Builder {
     }
 
     fn flatten(&mut self, own: &AttributeSet, place: Place, constraint: &'static str) -> Flat {
-        let mut flat = Flat { uses: own.uses.clone(), prohibited: own.prohibited.clone(), wildcard: own.wildcard.clone() };
+        let mut flat =
+            Flat { uses: own.uses.clone(), prohibited: own.prohibited.clone(), wildcard: own.wildcard.clone() };
         for (id, _) in &own.groups {
             let Some(group) = self.components.attribute_groups.get(id.index()) else { continue };
             // Attributes that are there twice are a problem; they are not kept twice, so that nothing grows without end.
@@ -194,7 +195,9 @@ impl Builder {
                 let message = format!("the attribute `{shown}` is required in the base, and cannot be optional");
                 self.problems.add(usage.place, "derivation-ok-restriction.2.1.1", message);
             }
-            if other.decl != usage.decl && !self.types().simple_derived(self.attribute_type(usage), self.attribute_type(other)) {
+            if other.decl != usage.decl
+                && !self.types().simple_derived(self.attribute_type(usage), self.attribute_type(other))
+            {
                 let message = format!("the type of the attribute `{shown}` is not derived from that in the base");
                 self.problems.add(usage.place, "derivation-ok-restriction.2.1.2", message);
             }
@@ -215,7 +218,9 @@ impl Builder {
         }
         let Some(own) = &ty.wildcard else { return };
         match &base.wildcard {
-            None => self.problems.add(own.place, "derivation-ok-restriction.4.1", "the base allows no other attributes"),
+            None => {
+                self.problems.add(own.place, "derivation-ok-restriction.4.1", "the base allows no other attributes")
+            }
             Some(theirs) => {
                 if !own.namespaces.is_subset(&theirs.namespaces) {
                     let message = "the wildcard allows attributes that the base does not";
@@ -230,7 +235,8 @@ impl Builder {
 
     /// The value of a use, or else that of the declaration.
     pub(crate) fn effective_value(&self, usage: &AttributeUse) -> Option<ValueConstraint> {
-        let declared = || self.components.attributes.get(usage.decl.index()).and_then(|attribute| attribute.value.clone());
+        let declared =
+            || self.components.attributes.get(usage.decl.index()).and_then(|attribute| attribute.value.clone());
         usage.value.clone().or_else(declared)
     }
 

@@ -21,7 +21,11 @@ pub(super) fn check_range(own: &Facets, place: Place, problems: &mut Problems) {
             (true, false) => "minInclusive-less-than-maxExclusive",
             (false, true) => "minExclusive-less-than-maxInclusive",
         };
-        problems.add(place, constraint, format!("the least value, `{}`, is above the greatest, `{}`", min.text, max.text));
+        problems.add(
+            place,
+            constraint,
+            format!("the least value, `{}`, is above the greatest, `{}`", min.text, max.text),
+        );
     }
 }
 

@@ -1,10 +1,11 @@
 //! The content of complex types (XSD 1.0 Part 1, §3.4.2 and §3.4.6).
 
-use crate::xsd::components::context::{At, Builder, next};
+use crate::xsd::components::context::{Builder, next};
 use crate::xsd::components::model::{
-    ComplexId, ComplexType, Content, Derivations, GroupId, GroupKind, ModelGroup, Particle, ParticleId, RawContent, Term,
-    TypeId, ValueConstraint,
+    ComplexId, ComplexType, Content, Derivations, GroupId, GroupKind, ModelGroup, Particle, ParticleId, RawContent,
+    Term, TypeId, ValueConstraint,
 };
+use crate::xsd::components::work::At;
 use crate::xsd::datatypes::check::Checker;
 use crate::xsd::datatypes::simple_type::SimpleId;
 use crate::xsd::datatypes::value::Value;
@@ -126,14 +127,14 @@ impl Builder {
     /// A particle that is these one after the other.
     fn in_sequence(&mut self, particles: &[ParticleId], ty: &ComplexType) -> ParticleId {
         let id = GroupId(next(&self.components.groups));
-        let group = ModelGroup { name: None, kind: GroupKind::Sequence, particles: particles.to_vec(), place: ty.place };
+        let group = ModelGroup { kind: GroupKind::Sequence, particles: particles.to_vec() };
         self.components.groups.push(group);
         self.add_particle(Particle { min: 1, max: Some(1), term: Term::Group(id), place: ty.place })
     }
 
     fn empty_particle(&mut self) -> ParticleId {
         let at = At { document: u32::MAX, node: NodeId::ROOT };
-        let group = self.new_group(None, at);
+        let group = self.new_group();
         let place = self.place(at);
         self.add_particle(Particle { min: 1, max: Some(1), term: Term::Group(group), place })
     }

@@ -113,11 +113,8 @@ impl Builder {
     }
 
     fn enumerated(&mut self, ty: &SimpleType, raw: &RawFacet, base: &Facets, values: &mut Enumeration) {
-        let around = InSchema {
-            prefixes: &raw.prefixes,
-            names: &self.names,
-            notations: &self.components.globals.notations,
-        };
+        let around =
+            InSchema { prefixes: &raw.prefixes, names: &self.names, notations: &self.components.globals.notations };
         // The type is still a copy of its base but for its new facets, of which enumerated values need none.
         let mut types = std::mem::take(&mut self.simple);
         let index = types.len();
@@ -173,9 +170,10 @@ impl Builder {
         let form = crate::xsd::datatypes::simple_type::Form::Integer;
         let sound = ty.form != form || is_integer(&text);
         let around = InSchema { prefixes: &[], names: &self.names, notations: &self.components.globals.notations };
-        let value = ty.primitive().filter(|_| sound).and_then(|primitive| {
-            Checker::new(&self.simple, &around).primitive(primitive, &text)
-        });
+        let value = ty
+            .primitive()
+            .filter(|_| sound)
+            .and_then(|primitive| Checker::new(&self.simple, &around).primitive(primitive, &text));
         let Some(value) = value else {
             let message = format!("`{}` is not a value of the type that is restricted", raw.value);
             let constraint = match raw.facet {
@@ -199,7 +197,8 @@ impl Builder {
 /// Lengths and digits among themselves and against the base.
 fn check_sizes(own: &Facets, base: &Facets, raw: &[RawFacet], place: Place, problems: &mut Problems) {
     let at = |facet| raw.iter().find(|raw| raw.facet == facet).map(|raw| raw.place);
-    let more = |ours: Option<u64>, theirs: Option<u64>| matches!((ours, theirs), (Some(ours), Some(theirs)) if ours > theirs);
+    let more =
+        |ours: Option<u64>, theirs: Option<u64>| matches!((ours, theirs), (Some(ours), Some(theirs)) if ours > theirs);
     if more(own.min_length, own.max_length) {
         problems.add(place, "minLength-less-than-equal-to-maxLength", "`minLength` is greater than `maxLength`");
     }
@@ -213,7 +212,8 @@ fn check_sizes(own: &Facets, base: &Facets, raw: &[RawFacet], place: Place, prob
         let written_both = at(Facet::Length).is_some()
             && (new(Facet::MinLength, own.min_length, base.min_length)
                 || new(Facet::MaxLength, own.max_length, base.max_length));
-        let outside = own.min_length.is_some_and(|least| least > length) || own.max_length.is_some_and(|most| most < length);
+        let outside =
+            own.min_length.is_some_and(|least| least > length) || own.max_length.is_some_and(|most| most < length);
         if outside || written_both {
             let message = "`length` cannot be used together with `minLength` or `maxLength`";
             problems.add(place, "length-minLength-maxLength", message);

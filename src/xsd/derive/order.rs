@@ -35,7 +35,9 @@ impl Builder {
         match id {
             TypeId::Simple(id) => {
                 let index = id.index().checked_sub(self.builtin as usize);
-                index.and_then(|index| self.components.raw_simple.get(index)).map_or_else(Place::default, |raw| raw.place)
+                index
+                    .and_then(|index| self.components.raw_simple.get(index))
+                    .map_or_else(Place::default, |raw| raw.place)
             }
             TypeId::Complex(id) => self.components.complex.get(id.index()).map_or_else(Place::default, |ty| ty.place),
         }

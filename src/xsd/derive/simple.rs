@@ -58,7 +58,9 @@ impl Builder {
 
     pub(crate) fn simple_final(&self, id: SimpleId) -> Derivations {
         let index = id.index().checked_sub(self.builtin as usize);
-        index.and_then(|index| self.components.raw_simple.get(index)).map_or_else(Derivations::default, |raw| raw.final_)
+        index
+            .and_then(|index| self.components.raw_simple.get(index))
+            .map_or_else(Derivations::default, |raw| raw.final_)
     }
 
     fn check_final(&mut self, id: SimpleId, how: Derivations, raw: &RawSimple, constraint: &'static str) {

@@ -64,9 +64,9 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Malformed> {
                 let mut dtd = Dtd::default();
                 let inner = start.saturating_add(9);
                 dtd.read(content).map_err(|message| Malformed::new(inner, message))?;
-                return Expander::new(text, &dtd).run(tokens.offset()).map(|(text, places)| {
-                    Some(Expanded { text, dtd, places })
-                });
+                return Expander::new(text, &dtd)
+                    .run(tokens.offset())
+                    .map(|(text, places)| Some(Expanded { text, dtd, places }));
             }
             _ => return Ok(None),
         }
@@ -199,6 +199,35 @@ struct Source<'a> {
     at: usize,
 }
 
+/// Where in the markup a text is.
+#[derive(Debug, Default)]
+struct Markup {
+    tag: bool,
+    /// The quote of the value that it is within, and how many entities it is in.
+    quote: Option<(u8, usize)>,
+}
+
+impl Markup {
+    /// Takes the next part of a text, and returns how long it is: a comment and its kind as a whole, or one byte.
+    fn step(&mut self, rest: &str, depth: usize) -> usize {
+        let until = |end: &[u8]| memchr::memmem::find(rest.as_bytes(), end).unwrap_or(rest.len());
+        match rest.as_bytes() {
+            [b'<', b'!', b'-', b'-', ..] if !self.tag => return until(b"-->"),
+            [b'<', b'!', b'[', ..] if !self.tag => return until(b"]]>"),
+            [b'<', b'?', ..] if !self.tag => return until(b"?>"),
+            [byte, ..] => match (*byte, self.quote) {
+                (b'<', None) => self.tag = true,
+                (b'>', None) => self.tag = false,
+                (b'"' | b'\'', None) if self.tag => self.quote = Some((*byte, depth)),
+                (byte, Some(open)) if open == (byte, depth) => self.quote = None,
+                _ => {}
+            },
+            [] => {}
+        }
+        1
+    }
+}
+
 impl<'a> Expander<'a> {
     fn new(document: &'a str, dtd: &'a Dtd) -> Self {
         Self { dtd, document, out: String::new(), places: Vec::new(), references: 0, offset: 0 }
@@ -211,14 +240,13 @@ impl<'a> Expander<'a> {
     fn run(mut self, start: usize) -> Result<(String, Vec<(usize, usize)>), Malformed> {
         self.out.push_str(self.document.get(..start).unwrap_or(""));
         let mut open = vec![Source { name: "", text: self.document, at: start }];
-        // Within a tag: the quote of the value, if within one.
-        let (mut tag, mut quote) = (false, None);
+        let mut markup = Markup::default();
         while let Some(depth) = open.len().checked_sub(1) {
             let Some(source) = open.last_mut() else { break };
             let rest = source.text.get(source.at..).unwrap_or("");
             let interesting = |c: char| matches!(c, '&' | '<' | '>' | '"' | '\'');
             let at = rest.find(interesting).unwrap_or(rest.len());
-            self.copy(rest.get(..at).unwrap_or(""), quote.is_some() && depth > 0);
+            self.copy(rest.get(..at).unwrap_or(""), markup.quote.is_some() && depth > 0);
             source.at = source.at.saturating_add(at);
             let rest = rest.get(at..).unwrap_or("");
             if depth == 0 {
@@ -230,40 +258,24 @@ impl<'a> Expander<'a> {
             if let Some(entity) = self.entity(rest) {
                 let (name, value) = entity?;
                 source.at = source.at.saturating_add(name.len()).saturating_add(2);
-                let after = source.at;
                 if depth == 0 {
                     self.places.push((self.out.len(), self.offset));
                 }
                 if open.len() > MAX_NESTING || open.iter().any(|source| source.name == name) {
                     return self.fail("an entity refers to itself");
                 }
-                let _ = after;
                 open.push(Source { name, text: value, at: 0 });
                 continue;
             }
-            let length = match rest.as_bytes() {
-                [] => {
-                    open.pop();
-                    if let (1, Some(source)) = (open.len(), open.last()) {
-                        self.places.push((self.out.len(), source.at));
-                    }
-                    continue;
+            if rest.is_empty() {
+                open.pop();
+                if let (1, Some(source)) = (open.len(), open.last()) {
+                    self.places.push((self.out.len(), source.at));
                 }
-                [b'<', b'!', b'-', b'-', ..] if !tag => memchr::memmem::find(rest.as_bytes(), b"-->").unwrap_or(rest.len()),
-                [b'<', b'!', b'[', ..] if !tag => memchr::memmem::find(rest.as_bytes(), b"]]>").unwrap_or(rest.len()),
-                [b'<', b'?', ..] if !tag => memchr::memmem::find(rest.as_bytes(), b"?>").unwrap_or(rest.len()),
-                [byte, ..] => {
-                    match (*byte, quote) {
-                        (b'<', None) => tag = true,
-                        (b'>', None) => tag = false,
-                        (b'"' | b'\'', None) if tag => quote = Some((*byte, depth)),
-                        (byte, Some(open)) if open == (byte, depth) => quote = None,
-                        _ => {}
-                    }
-                    1
-                }
-            };
-            self.copy(rest.get(..length).unwrap_or(""), quote.is_some() && depth > 0);
+                continue;
+            }
+            let length = markup.step(rest, depth);
+            self.copy(rest.get(..length).unwrap_or(""), markup.quote.is_some() && depth > 0);
             source.at = source.at.saturating_add(length.max(1));
         }
         Ok((self.out, self.places))

@@ -14,10 +14,14 @@ pub(crate) fn resolve(reference: &str, offset: usize) -> Result<char, Malformed>
         "apos" => Some('\''),
         "quot" => Some('"'),
         _ => {
-            let number = reference.strip_prefix('#').map(|number| number.strip_prefix('x').map_or((number, 10), |hex| (hex, 16)));
-            number.filter(|(digits, _)| digits.bytes().all(|digit| digit.is_ascii_hexdigit())).and_then(|(digits, radix)| {
-                u32::from_str_radix(digits, radix).ok().and_then(char::from_u32).filter(|c| is_xml_char(*c))
-            })
+            let number = reference
+                .strip_prefix('#')
+                .map(|number| number.strip_prefix('x').map_or((number, 10), |hex| (hex, 16)));
+            number.filter(|(digits, _)| digits.bytes().all(|digit| digit.is_ascii_hexdigit())).and_then(
+                |(digits, radix)| {
+                    u32::from_str_radix(digits, radix).ok().and_then(char::from_u32).filter(|c| is_xml_char(*c))
+                },
+            )
         }
     };
     c.ok_or_else(|| {

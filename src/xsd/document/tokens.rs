@@ -313,7 +313,10 @@ mod tests {
         loop {
             match tokens.next().map_err(|error| error.message.into_owned())? {
                 Token::End_ => return Ok(all),
-                token => all.push(format!("{token:?}{:?}", tokens.attributes().iter().map(|a| (a.name, a.value)).collect::<Vec<_>>())),
+                token => all.push(format!(
+                    "{token:?}{:?}",
+                    tokens.attributes().iter().map(|a| (a.name, a.value)).collect::<Vec<_>>()
+                )),
             }
         }
     }
@@ -329,8 +332,26 @@ mod tests {
     #[test]
     fn what_is_malformed() {
         for text in [
-            "<", "<a", "<a b>", "<a b=1>", "<a b='1'c='2'>", "<a b='<'>", "<1>", "< a>", "&", "&nbsp;", "&#0;", "]]>", "<!-- -- -->",
-            "<!a>", "<?xml?>", " <?xml version='1.0'?>", "<?XML version='1.0'?>", "<a/ >", "<![CDATA[", "<!DOCTYPE a [",
+            "<",
+            "<a",
+            "<a b>",
+            "<a b=1>",
+            "<a b='1'c='2'>",
+            "<a b='<'>",
+            "<1>",
+            "< a>",
+            "&",
+            "&nbsp;",
+            "&#0;",
+            "]]>",
+            "<!-- -- -->",
+            "<!a>",
+            "<?xml?>",
+            " <?xml version='1.0'?>",
+            "<?XML version='1.0'?>",
+            "<a/ >",
+            "<![CDATA[",
+            "<!DOCTYPE a [",
         ] {
             assert!(all(text).is_err(), "{text}");
         }

@@ -1,10 +1,12 @@
 //! The tree of a schema document: elements, attributes, namespaces, and where they are.
 
+use std::collections::HashSet;
+
 use super::dtd;
 use super::malformed::{Malformed, position};
 use super::namespaces::{check_declaration, declared_prefix, split};
 use super::references::attribute_value;
-use super::tokens::{Token, Tokens};
+use super::tokens::{RawAttribute, Token, Tokens};
 use crate::xsd::chars::{is_space, is_xml_char};
 use crate::xsd::names::{Names, QName, Sym};
 
@@ -139,6 +141,14 @@ impl Tree {
     }
 }
 
+fn number(length: usize) -> Result<u32, &'static str> {
+    u32::try_from(length).map_err(|_| "the document is too large")
+}
+
+fn value_of(attribute: &RawAttribute<'_>) -> Result<String, &'static str> {
+    attribute_value(attribute.value, 0).map_err(|_| "a reference in an attribute cannot be resolved")
+}
+
 struct Builder<'a> {
     tokens: Tokens<'a>,
     names: &'a mut Names,
@@ -202,42 +212,62 @@ impl<'a> Builder<'a> {
 
     fn start(&mut self, name: &'a str, offset: usize) -> Result<(), &'static str> {
         let raw: Vec<_> = self.tokens.attributes().to_vec();
+        let scope = self.declarations(&raw)?;
+        let id = NodeId(number(self.tree.nodes.len())?);
+        let first = number(self.tree.attributes.len())?;
+        let place = self.place(offset);
+        self.tree.nodes.push(Node {
+            name: QName::new(Sym::NONE, Sym::NONE),
+            attributes: first..first,
+            next: None,
+            child: None,
+            place,
+            scope,
+            has_text: false,
+        });
+        let (prefix, local) = split(name)?;
+        let ns = self.tree.namespace(id, prefix).ok_or("the prefix of the element is bound to no namespace")?;
+        let expanded = QName::new(ns, self.names.intern(local));
+        self.attributes(id, &raw)?;
+        let last = number(self.tree.attributes.len())?;
+        if let Some(node) = self.tree.nodes.get_mut(id.index()) {
+            node.name = expanded;
+            node.attributes = first..last;
+        }
+        self.link(id);
+        self.open.push((name, id, None));
+        Ok(())
+    }
+
+    /// Adds the namespaces that an element declares to those in scope.
+    fn declarations(&mut self, raw: &[RawAttribute<'_>]) -> Result<Option<u32>, &'static str> {
         let mut scope = self.open.last().and_then(|(_, id, _)| self.tree.node(*id)).and_then(|node| node.scope);
-        let value_of = |attribute: &super::tokens::RawAttribute<'_>| {
-            attribute_value(attribute.value, 0).map_err(|_| "a reference in an attribute cannot be resolved")
-        };
-        for attribute in &raw {
+        let mut declared: Vec<&str> = Vec::new();
+        for attribute in raw {
             let Some(prefix) = declared_prefix(attribute.name) else { continue };
+            if declared.contains(&prefix) {
+                return Err("duplicate attribute");
+            }
+            declared.push(prefix);
             let uri = value_of(attribute)?;
             check_declaration(prefix, &uri)?;
             let uri = self.names.intern(&uri);
-            let index = u32::try_from(self.tree.scopes.len()).map_err(|_| "the document is too large")?;
+            let index = number(self.tree.scopes.len())?;
             self.tree.scopes.push(Scope { prefix: prefix.into(), uri, outer: scope });
             scope = Some(index);
         }
-        let id = NodeId(u32::try_from(self.tree.nodes.len()).map_err(|_| "the document is too large")?);
-        let first = u32::try_from(self.tree.attributes.len()).map_err(|_| "the document is too large")?;
-        let place = self.place(offset);
-        let empty = QName::new(Sym::NONE, Sym::NONE);
-        self.tree.nodes.push(Node { name: empty, attributes: first..first, next: None, child: None, place, scope, has_text: false });
-        let (prefix, local) = split(name)?;
-        let ns = self.tree.namespace(id, prefix).ok_or("the prefix of the element is bound to no namespace")?;
-        let name_found = QName::new(ns, self.names.intern(local));
-        let mut seen: std::collections::HashSet<QName> = std::collections::HashSet::with_capacity(raw.len());
-        let mut declared: Vec<&str> = Vec::new();
-        for attribute in &raw {
-            if let Some(prefix) = declared_prefix(attribute.name) {
-                if declared.contains(&prefix) {
-                    return Err("duplicate attribute");
-                }
-                declared.push(prefix);
-                continue;
-            }
+        Ok(scope)
+    }
+
+    fn attributes(&mut self, id: NodeId, raw: &[RawAttribute<'_>]) -> Result<(), &'static str> {
+        let mut seen: HashSet<QName> = HashSet::with_capacity(raw.len());
+        for attribute in raw.iter().filter(|attribute| declared_prefix(attribute.name).is_none()) {
             let (prefix, local) = split(attribute.name)?;
             let ns = match prefix {
-                "" => Sym::NONE,
-                prefix => self.tree.namespace(id, prefix).ok_or("the prefix of an attribute is bound to no namespace")?,
+                "" => Some(Sym::NONE),
+                prefix => self.tree.namespace(id, prefix),
             };
+            let ns = ns.ok_or("the prefix of an attribute is bound to no namespace")?;
             let name = QName::new(ns, self.names.intern(local));
             if !seen.insert(name) {
                 return Err("duplicate attribute");
@@ -245,13 +275,6 @@ impl<'a> Builder<'a> {
             let value = value_of(attribute)?.into();
             self.tree.attributes.push(Attribute { name, value });
         }
-        let last = u32::try_from(self.tree.attributes.len()).map_err(|_| "the document is too large")?;
-        if let Some(node) = self.tree.nodes.get_mut(id.index()) {
-            node.name = name_found;
-            node.attributes = first..last;
-        }
-        self.link(id);
-        self.open.push((name, id, None));
         Ok(())
     }
 
@@ -302,7 +325,18 @@ mod tests {
 
     #[test]
     fn what_is_malformed() {
-        for text in ["", "x", "<a>", "<a></b>", "<a/><b/>", "<a/>x", "<p:a/>", "<a b='' b=''/>", "<a><!DOCTYPE a></a>", "<a>\u{1}</a>"] {
+        for text in [
+            "",
+            "x",
+            "<a>",
+            "<a></b>",
+            "<a/><b/>",
+            "<a/>x",
+            "<p:a/>",
+            "<a b='' b=''/>",
+            "<a><!DOCTYPE a></a>",
+            "<a>\u{1}</a>",
+        ] {
             assert!(Tree::parse(text, &mut Names::new()).is_err(), "{text}");
         }
         let deep = "<a>".repeat(100_000);

@@ -5,11 +5,14 @@
 
 mod blocks;
 mod class;
+mod error;
 mod parse;
 
 use std::sync::Arc;
 
 use regex_automata::meta::{Config, Regex};
+
+pub(crate) use self::error::PatternError;
 
 /// Most bytes of a compiled pattern.
 const MAX_PROGRAM: usize = 8 << 20;
@@ -21,15 +24,6 @@ const MAX_CACHE: usize = 2 << 20;
 pub(crate) struct Pattern {
     regex: Regex,
     text: Arc<str>,
-}
-
-/// Why a pattern cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PatternError {
-    /// Where, in characters from 1.
-    pub(crate) column: usize,
-    /// What is wrong, in plain words.
-    pub(crate) message: String,
 }
 
 impl Pattern {
@@ -110,8 +104,33 @@ mod tests {
     #[test]
     fn what_is_no_pattern() {
         for pattern in [
-            "(", ")", "(a", "a)", "*", "+a", "?", "a**", "[", "]", "[]", "[^]", "[z-a]", "[a-c-e]", r"\", r"\q", r"\p{}",
-            r"\p{Xx}", r"\p{IsNowhere}", "a{", "a{2,1}", "a{,2}", "{1}", r"[a-\d]", "[a-z-[aeiou]b]", "[a[b]]", r"\u0041",
+            "(",
+            ")",
+            "(a",
+            "a)",
+            "*",
+            "+a",
+            "?",
+            "a**",
+            "[",
+            "]",
+            "[]",
+            "[^]",
+            "[z-a]",
+            "[a-c-e]",
+            r"\",
+            r"\q",
+            r"\p{}",
+            r"\p{Xx}",
+            r"\p{IsNowhere}",
+            "a{",
+            "a{2,1}",
+            "a{,2}",
+            "{1}",
+            r"[a-\d]",
+            "[a-z-[aeiou]b]",
+            "[a[b]]",
+            r"\u0041",
         ] {
             assert!(Pattern::new(pattern).is_err(), "{pattern}");
         }

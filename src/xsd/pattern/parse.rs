@@ -5,8 +5,8 @@ use std::str::Chars;
 
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, Look, Repetition};
 
-use super::PatternError;
 use super::class;
+use super::error::PatternError;
 
 /// Most groups within each other: what compiles the program recurses on them.
 const MAX_NESTING: usize = 128;

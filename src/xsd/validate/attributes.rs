@@ -29,7 +29,7 @@ impl<'s> Validator<'s> {
             if is_instance_attribute(attribute) {
                 if self.identity.wants_attribute(attribute.name) {
                     let value = crate::xsd::datatypes::value::Value::Text(attribute.value.into());
-                    self.field_attribute(attribute, Some(value));
+                    self.field_attribute(attribute, Some(&value));
                 }
                 continue;
             }
@@ -39,7 +39,7 @@ impl<'s> Validator<'s> {
                 let wanted = Wanted { value, preset: found.preset.as_ref(), attribute: Some(attribute.local) };
                 let found = self.value(found.ty, attribute.value, wanted, scopes)?;
                 if value {
-                    self.field_attribute(attribute, found);
+                    self.field_attribute(attribute, found.as_ref());
                 }
                 continue;
             }
@@ -74,7 +74,7 @@ impl<'s> Validator<'s> {
     }
 
     /// Hands the value of an attribute to the fields that it is of.
-    fn field_attribute(&mut self, attribute: &Attribute<'_>, value: Option<crate::xsd::datatypes::value::Value>) {
+    fn field_attribute(&mut self, attribute: &Attribute<'_>, value: Option<&crate::xsd::datatypes::value::Value>) {
         if self.identity.attribute(attribute.name, value) {
             let message = || "a field of a key is there more than once".to_owned();
             self.report("cvc-identity-constraint.3", Some(attribute.local), message);
@@ -89,7 +89,7 @@ impl<'s> Validator<'s> {
                 continue;
             }
             if self.identity.wants_attribute(found.name) {
-                self.identity.attribute(found.name, preset.value.clone());
+                self.identity.attribute(found.name, preset.value.as_ref());
             }
             if rule.has_role_defaults && self.schema.simple.get(found.ty.index()).is_some_and(|ty| ty.has_roles) {
                 let local = self.schema.names.text(found.name.local);
@@ -117,7 +117,8 @@ impl<'s> Validator<'s> {
         let schema = self.schema;
         let Some(id) = schema.components.globals.attributes.get(&attribute.name) else {
             if wildcard.process == Process::Strict {
-                let message = || "the schema declares no such attribute, and only declared ones are allowed here".to_owned();
+                let message =
+                    || "the schema declares no such attribute, and only declared ones are allowed here".to_owned();
                 self.report("cvc-complex-type.3.2.2", Some(attribute.local), message);
             }
             return Ok(false);
@@ -128,7 +129,7 @@ impl<'s> Validator<'s> {
         let wanted = Wanted { value, preset, attribute: Some(attribute.local) };
         let found = self.value(declared.ty, attribute.value, wanted, scopes)?;
         if value {
-            self.field_attribute(attribute, found);
+            self.field_attribute(attribute, found.as_ref());
         }
         Ok(self.is_id(declared.ty))
     }

@@ -6,7 +6,9 @@ use super::value::Wanted;
 use super::{Attribute, Mode, Open, Start, Validator};
 use crate::budget::Exhausted;
 use crate::xsd::chars::split_qname;
-use crate::xsd::components::model::{ComplexId, ConstraintId, Derivations, ElementDecl, ElementId, ParticleId, Process, Term, TypeId};
+use crate::xsd::components::model::{
+    ConstraintId, Derivations, ElementDecl, ElementId, ParticleId, Process, Term, TypeId,
+};
 use crate::xsd::content::expected::elsewhere;
 use crate::xsd::content::walk::{Incoming, Match, State};
 use crate::xsd::datatypes::text::collapse;
@@ -20,7 +22,9 @@ enum Assessment {
     /// By this declaration.
     Declared(ElementId),
     /// By `xsi:type` or not at all; `strict` if that is a violation.
-    Undeclared { strict: bool },
+    Undeclared {
+        strict: bool,
+    },
     Skip,
 }
 
@@ -37,7 +41,6 @@ impl<'s> Validator<'s> {
         }
         let skipped = Open {
             decl: None,
-            ty: TypeId::ANY,
             mode: Mode::Skip,
             offset: start.offset,
             nil: false,
@@ -69,7 +72,7 @@ impl<'s> Validator<'s> {
         let nil = self.nil(&start, declared, decl);
         let mode = self.mode_of(ty);
         if let Some(open) = self.open.last_mut() {
-            *open = Open { decl, ty, mode, nil, ..*open };
+            *open = Open { decl, mode, nil, ..*open };
         }
         self.prepare(mode);
         self.identity_enter(start.name, declared.map_or(&[][..], |declared| &declared.constraints))?;
@@ -159,7 +162,9 @@ impl<'s> Validator<'s> {
         let Mode::Elements { particle, mixed, ambiguous } = parent.mode else {
             match parent.mode {
                 Mode::Empty => self.fail_content("cvc-complex-type.2.1", "this element must be empty"),
-                _ => self.fail_content("cvc-type.3.1.2", "elements are not allowed in this one, which has a simple type"),
+                _ => {
+                    self.fail_content("cvc-type.3.1.2", "elements are not allowed in this one, which has a simple type")
+                }
             }
             return Ok(Assessment::Skip);
         };
@@ -179,7 +184,9 @@ impl<'s> Validator<'s> {
             self.states.get_mut(depth).and_then(|state| models.advance(state, particle, incoming, 0))
         };
         Ok(match matched {
-            Some(Match::Element(id)) if schema.components.elements.get(id.index()).is_some_and(|found| found.name == start.name) => {
+            Some(Match::Element(id))
+                if schema.components.elements.get(id.index()).is_some_and(|found| found.name == start.name) =>
+            {
                 Assessment::Declared(id)
             }
             Some(Match::Element(id)) => Assessment::Declared(global.unwrap_or(id)),
@@ -206,14 +213,24 @@ impl<'s> Validator<'s> {
     fn undeclared(&mut self, name: QName) {
         let schema = self.schema;
         let root = self.open.len() <= 1;
-        let known: Vec<Sym> = schema.components.globals.elements.keys().filter(|other| other.local == name.local).map(|other| other.ns).collect();
+        let known: Vec<Sym> = schema
+            .components
+            .globals
+            .elements
+            .keys()
+            .filter(|other| other.local == name.local)
+            .map(|other| other.ns)
+            .collect();
         let message = || match (root, known.first().copied()) {
             (_, Some(Sym::NONE)) if name.local != Sym::UNKNOWN => "this element is expected in no namespace".to_owned(),
             (_, Some(ns)) if name.local != Sym::UNKNOWN => {
                 format!("this element is expected in the namespace `{}`", schema.names.text(ns))
             }
             (true, _) => "the schema has no root element with this name and namespace".to_owned(),
-            (false, _) => "the schema has no element with this name and namespace, and only declared ones are allowed here".to_owned(),
+            (false, _) => {
+                "the schema has no element with this name and namespace, and only declared ones are allowed here"
+                    .to_owned()
+            }
         };
         self.report("cvc-elt.1", None, message);
         if let Some(open) = self.open.last_mut() {
@@ -254,7 +271,8 @@ impl<'s> Validator<'s> {
 
     /// The type that `xsi:type` names, if it may be used here.
     fn instance_type(&mut self, start: &Start<'_>, declared: Option<&ElementDecl>, scopes: &Scopes) -> Option<TypeId> {
-        let named = start.attributes.iter().find(|attribute| attribute.name.ns == Sym::XSI && attribute.local == "type")?;
+        let named =
+            start.attributes.iter().find(|attribute| attribute.name.ns == Sym::XSI && attribute.local == "type")?;
         let schema = self.schema;
         let text = collapse(named.value);
         let ty = split_qname(&text).and_then(|(prefix, local)| {
@@ -277,7 +295,8 @@ impl<'s> Validator<'s> {
             return Some(ty);
         }
         let message = || {
-            "the type that `xsi:type` names is not allowed here: it is blocked, or not derived from the declared type".to_owned()
+            "the type that `xsi:type` names is not allowed here: it is blocked, or not derived from the declared type"
+                .to_owned()
         };
         self.report("cvc-elt.4.3", Some("type"), message);
         None
@@ -393,7 +412,9 @@ impl<'s> Validator<'s> {
             self.report("cvc-complex-type.2.4", None, message);
         }
         let preset = open.decl.and_then(|id| schema.presets.get(&id)).filter(|preset| preset.fixed && mixed);
-        if let Some(preset) = preset.filter(|preset| !open.children && !self.text.is_empty() && *preset.text != *self.text) {
+        if let Some(preset) =
+            preset.filter(|preset| !open.children && !self.text.is_empty() && *preset.text != *self.text)
+        {
             let message = || format!("the value is not the fixed value, `{}`", preset.text);
             self.report("cvc-elt.5.2.2.2.1", None, message);
         }
@@ -402,11 +423,21 @@ impl<'s> Validator<'s> {
     fn identity_leave(&mut self, open: &Open, value: Option<Value>) -> Result<(), Exhausted> {
         let depth = self.open.len();
         let simple = matches!(open.mode, Mode::Simple(_));
-        let nillable = open.decl.and_then(|id| self.schema.components.elements.get(id.index())).is_some_and(|found| found.nillable);
+        let nillable = open
+            .decl
+            .and_then(|id| self.schema.components.elements.get(id.index()))
+            .is_some_and(|found| found.nillable);
         let path = if self.identity.needs_place(depth) { self.trail.path() } else { Vec::new() };
-        let ending = super::identity::Ending { depth, value, simple: simple || open.mode == Mode::Skip, nillable, offset: open.offset, path };
+        let ending = super::identity::Ending {
+            depth,
+            value,
+            simple: simple || open.mode == Mode::Skip,
+            nillable,
+            offset: open.offset,
+            path,
+        };
         let mut memory = self.memory;
-        let faults = self.identity.leave(&self.schema.components, ending, &mut self.steps, &mut memory)?;
+        let faults = self.identity.leave(&self.schema.components, &ending, &mut self.steps, &mut memory)?;
         self.memory = memory;
         for fault in faults {
             if self.is_full() {
@@ -424,10 +455,5 @@ impl<'s> Validator<'s> {
             });
         }
         Ok(())
-    }
-
-    /// Whether an element's type is `xs:anyType`.
-    pub(crate) fn is_any(ty: TypeId) -> bool {
-        ty == TypeId::Complex(ComplexId::ANY)
     }
 }

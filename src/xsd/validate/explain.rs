@@ -17,9 +17,13 @@ pub(super) fn explain(schema: &Schema, fault: Fault) -> (&'static str, String) {
         _ => "characters or bytes",
     };
     match fault.violated {
-        Violated::Form | Violated::Members => ("cvc-datatype-valid.1", format!("the value is not of {}", named(schema, ty, fault))),
+        Violated::Form | Violated::Members => {
+            ("cvc-datatype-valid.1", format!("the value is not of {}", named(schema, ty, fault)))
+        }
         Violated::Notation => ("cvc-datatype-valid.1", "the schema declares no notation of this name".to_owned()),
-        Violated::Length => ("cvc-length-valid", format!("the value must have a length of {} {unit}", number(facets.length))),
+        Violated::Length => {
+            ("cvc-length-valid", format!("the value must have a length of {} {unit}", number(facets.length)))
+        }
         Violated::MinLength => {
             ("cvc-minLength-valid", format!("the value has a length of less than {} {unit}", number(facets.min_length)))
         }

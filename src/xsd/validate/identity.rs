@@ -131,13 +131,20 @@ impl FaultKind {
     /// The name of the constraint in the specification, and what is wrong.
     pub(super) fn explain(self, name: &str) -> (&'static str, String) {
         match self {
-            Self::Twice => ("cvc-identity-constraint.4.1", format!("the value occurs twice, and must be unique (`{name}`)")),
-            Self::Missing => ("cvc-identity-constraint.4.2.1", format!("a value that is part of a key is missing (`{name}`)")),
-            Self::Nillable => {
-                ("cvc-identity-constraint.4.2.3", format!("a value that is part of a key is of a nillable element (`{name}`)"))
+            Self::Twice => {
+                ("cvc-identity-constraint.4.1", format!("the value occurs twice, and must be unique (`{name}`)"))
             }
+            Self::Missing => {
+                ("cvc-identity-constraint.4.2.1", format!("a value that is part of a key is missing (`{name}`)"))
+            }
+            Self::Nillable => (
+                "cvc-identity-constraint.4.2.3",
+                format!("a value that is part of a key is of a nillable element (`{name}`)"),
+            ),
             Self::Complex => ("cvc-identity-constraint.3", format!("a part of a key has no simple value (`{name}`)")),
-            Self::NoKey => ("cvc-identity-constraint.4.3", format!("this refers to a key that does not exist (`{name}`)")),
+            Self::NoKey => {
+                ("cvc-identity-constraint.4.3", format!("this refers to a key that does not exist (`{name}`)"))
+            }
         }
     }
 }
@@ -216,13 +223,13 @@ impl<'s> Identity<'s> {
     }
 
     /// The value of an attribute of the open element, if it is sound. Returns whether a field had one already.
-    pub(super) fn attribute(&mut self, name: QName, value: Option<Value>) -> bool {
+    pub(super) fn attribute(&mut self, name: QName, value: Option<&Value>) -> bool {
         let mut repeated = false;
         for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
             if field.runs.iter().any(|run| leads_to(run, name)) {
                 repeated |= field.found > 0;
                 field.found = field.found.saturating_add(1);
-                field.value.clone_from(&value);
+                field.value = value.cloned();
             }
         }
         repeated
@@ -232,7 +239,7 @@ impl<'s> Identity<'s> {
     pub(super) fn leave(
         &mut self,
         components: &Components,
-        ending: Ending,
+        ending: &Ending,
         steps: &mut Steps,
         memory: &mut usize,
     ) -> Result<Vec<Fault>, Exhausted> {
@@ -254,7 +261,7 @@ impl<'s> Identity<'s> {
         }
         let mut faults = Vec::new();
         while let Some(selection) = self.selections.pop_if(|selection| selection.depth == depth) {
-            self.select(components, selection, &ending, memory, &mut faults)?;
+            self.select(components, selection, ending, memory, &mut faults)?;
         }
         self.close(components, depth, steps, &mut faults)?;
         Ok(faults)
@@ -264,7 +271,7 @@ impl<'s> Identity<'s> {
     fn select(
         &mut self,
         components: &Components,
-        selection: Selection<'_>,
+        selection: Selection<'s>,
         ending: &Ending,
         memory: &mut usize,
         faults: &mut Vec<Fault>,
@@ -333,7 +340,9 @@ impl<'s> Identity<'s> {
             }
         }
         for scope in ended {
-            let Some(ConstraintKind::KeyRef(key)) = components.constraints.get(scope.constraint.index()).map(|found| found.kind) else {
+            let Some(ConstraintKind::KeyRef(key)) =
+                components.constraints.get(scope.constraint.index()).map(|found| found.kind)
+            else {
                 continue;
             };
             let keys = tables.iter().find(|(constraint, _)| *constraint == key).map(|(_, keys)| keys);

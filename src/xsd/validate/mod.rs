@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use self::identifiers::Identifiers;
 use self::identity::Identity;
 use self::path::Trail;
-use super::components::model::{ElementId, ParticleId, TypeId};
+use super::components::model::{ElementId, ParticleId};
 use super::content::walk::State;
 use super::datatypes::check::{Roles, Surroundings};
 use super::datatypes::simple_type::SimpleId;
@@ -62,14 +62,17 @@ enum Mode {
     Skip,
     Empty,
     Simple(SimpleId),
-    Elements { particle: ParticleId, mixed: bool, ambiguous: bool },
+    Elements {
+        particle: ParticleId,
+        mixed: bool,
+        ambiguous: bool,
+    },
 }
 
 /// An element that has begun and not ended.
 #[derive(Debug, Clone, Copy)]
 struct Open {
     decl: Option<ElementId>,
-    ty: TypeId,
     mode: Mode,
     offset: usize,
     nil: bool,

@@ -1,7 +1,7 @@
 //! Values of elements and attributes: checked, compared with what is fixed, and their identifiers noted.
 
-use super::identifiers::Reference;
 use super::explain::explain;
+use super::identifiers::Reference;
 use super::{Here, Validator};
 use crate::budget::Exhausted;
 use crate::xsd::datatypes::check::Checker;
@@ -44,7 +44,8 @@ impl Validator<'_> {
                         _ => checker.normalized(ty, text) == checker.normalized(ty, &fixed.text),
                     };
                     if !same {
-                        let constraint = if wanted.attribute.is_some() { "cvc-attribute.4" } else { "cvc-elt.5.2.2.2.2" };
+                        let constraint =
+                            if wanted.attribute.is_some() { "cvc-attribute.4" } else { "cvc-elt.5.2.2.2.2" };
                         let message = || format!("the value is not the fixed value, `{}`", fixed.text);
                         self.report(constraint, wanted.attribute, message);
                     }
