@@ -37,8 +37,23 @@ impl From<Exhausted> for Rejection {
     }
 }
 
+/// What of a document is judged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Judged<'p> {
+    /// The element that a way of positions leads to from the root: at each step, which child it is, from 0.
+    At(&'p [usize]),
+    /// Nothing but that it is XML.
+    Nothing,
+}
+
 /// Judges a document whose own entities are expanded; `entities` are the unparsed ones that it declares.
-pub(crate) fn judge(schema: &Schema, text: &str, limits: Limits, entities: HashSet<Box<str>>) -> Result<(), Rejection> {
+pub(crate) fn judge(
+    schema: &Schema,
+    text: &str,
+    judged: Judged<'_>,
+    limits: Limits,
+    entities: HashSet<Box<str>>,
+) -> Result<(), Rejection> {
     check_characters(text)?;
     let mut instance = Instance {
         tokens: Tokens::new(text),
@@ -46,6 +61,9 @@ pub(crate) fn judge(schema: &Schema, text: &str, limits: Limits, entities: HashS
         validator: Validator::new(schema, limits, entities),
         open: Vec::new(),
         begun: false,
+        judged,
+        positions: Vec::new(),
+        inside: 0,
     };
     instance.run()?;
     let violations = instance.validator.finish();
@@ -70,16 +88,21 @@ pub(crate) fn check_characters(text: &str) -> Result<(), Malformed> {
     }
 }
 
-struct Instance<'a, 's> {
+struct Instance<'a, 's, 'p> {
     tokens: Tokens<'a>,
     scopes: Scopes,
     validator: Validator<'s>,
     /// The names of the open elements, as written.
     open: Vec<&'a str>,
     begun: bool,
+    judged: Judged<'p>,
+    /// For each open element around what is judged: how many of its children have begun.
+    positions: Vec<usize>,
+    /// How many open elements are judged.
+    inside: usize,
 }
 
-impl<'a> Instance<'a, '_> {
+impl<'a> Instance<'a, '_, '_> {
     fn run(&mut self) -> Result<(), Rejection> {
         let mut attributes: Vec<Attribute<'a>> = Vec::new();
         loop {
@@ -149,8 +172,7 @@ impl<'a> Instance<'a, '_> {
                     attributes.push(self.attribute(attribute, attribute.value).map_err(malformed)?);
                 }
             }
-            self.validator.start(Start { name, local, offset, attributes }, &self.scopes)?;
-            return Ok(());
+            return self.begin(Start { name, local, offset, attributes });
         }
         let mut values: Vec<Cow<'_, str>> = Vec::with_capacity(self.tokens.attributes().len());
         for attribute in self.tokens.attributes() {
@@ -162,8 +184,29 @@ impl<'a> Instance<'a, '_> {
                 decoded.push(self.attribute(attribute, value).map_err(malformed)?);
             }
         }
-        self.validator.start(Start { name, local, offset, attributes: &decoded }, &self.scopes)?;
+        self.begin(Start { name, local, offset, attributes: &decoded })
+    }
+
+    /// Hands an element to the validator, as one that is judged or as one around that.
+    fn begin(&mut self, start: Start<'_>) -> Result<(), Rejection> {
+        if self.inside > 0 || self.is_judged() {
+            self.inside = self.inside.saturating_add(1);
+            self.validator.start(start, &self.scopes)?;
+        } else {
+            self.validator.outside(start.local, start.offset);
+            self.positions.push(0);
+        }
         Ok(())
+    }
+
+    /// Whether the element that begins is the one that is judged.
+    fn is_judged(&mut self) -> bool {
+        if let Some(position) = self.positions.last_mut() {
+            *position = position.saturating_add(1);
+        }
+        let Judged::At(way) = self.judged else { return false };
+        let here = self.positions.iter().zip(way).all(|(position, wanted)| position.checked_sub(1) == Some(*wanted));
+        here && self.positions.len() == way.len()
     }
 
     fn attribute<'v>(&self, raw: &RawAttribute<'v>, value: &'v str) -> Result<Attribute<'v>, &'static str> {
@@ -177,6 +220,11 @@ impl<'a> Instance<'a, '_> {
 
     fn end(&mut self) -> Result<(), Rejection> {
         self.validator.end(&self.scopes)?;
+        if self.inside > 0 {
+            self.inside = self.inside.saturating_sub(1);
+        } else {
+            self.positions.pop();
+        }
         self.scopes.leave(self.open.len());
         self.open.pop();
         Ok(())

@@ -34,7 +34,7 @@ impl Expected {
     pub(crate) fn show(&self, names: &Names) -> String {
         let mut all: Vec<String> = self.names.iter().map(|name| format!("`{}`", names.text(name.local))).collect();
         if self.any {
-            all.push("any element that the wildcard allows".to_owned());
+            all.push("any element".to_owned());
         }
         if self.more {
             all.push("…".to_owned());

@@ -13,6 +13,7 @@ use super::simple_type::{Form, Role, SimpleId, SimpleType, Variety};
 use super::text::{is_any_uri, is_language, words};
 use super::value::{Primitive, Value};
 use crate::xsd::chars::{is_name, is_nc_name, is_nmtoken, split_qname};
+use crate::xsd::pattern::Pattern;
 
 /// What a text needs from around it.
 pub(crate) trait Surroundings {
@@ -125,6 +126,42 @@ impl<'a> Checker<'a> {
         self.types.get(id.index()).map_or(Cow::Borrowed(text), |ty| ty.white_space.apply(text))
     }
 
+    /// All rules that a text violates which is not of a type, given the first one.
+    pub(crate) fn all_faults(&self, fault: Fault, text: &str) -> Vec<Fault> {
+        let Some(ty) = self.types.get(fault.ty.index()) else { return vec![fault] };
+        let text = ty.white_space.apply(text);
+        let (value, length) = match &ty.variety {
+            Variety::Atomic(primitive) => (self.primitive(*primitive, &text), length(*primitive, &text, &ty.facets)),
+            Variety::List(item) => {
+                let items: Option<Vec<Value>> =
+                    words(&text).map(|word| self.check(*item, word, true, &mut Roles::new()).ok().flatten()).collect();
+                (items.map(Value::List), words(&text).count() as u64)
+            }
+            _ => return vec![fault],
+        };
+        if matches!(fault.violated, Violated::Form | Violated::Members | Violated::Notation) {
+            return vec![fault];
+        }
+        let facets = &ty.facets;
+        let mut all: Vec<Violated> = Vec::new();
+        all.extend(within_length(facets, || length));
+        all.extend(within_bounds(facets, &text, value.as_ref()));
+        all.extend(within_digits(facets, &text));
+        all.extend(within_values(facets, &text, value.as_ref()));
+        all.extend(facets.patterns.iter().position(|patterns| !matches_one(patterns, &text)).map(Violated::Pattern));
+        all.into_iter().map(|violated| Fault { violated, ..fault }).collect()
+    }
+
+    /// How long a text is, for a facet of its type.
+    pub(crate) fn length(&self, id: SimpleId, text: &str) -> u64 {
+        let Some(ty) = self.types.get(id.index()) else { return 0 };
+        let text = ty.white_space.apply(text);
+        match &ty.variety {
+            Variety::Atomic(primitive) => length(*primitive, &text, &ty.facets),
+            _ => words(&text).count() as u64,
+        }
+    }
+
     fn atomic(
         &self,
         id: SimpleId,
@@ -214,18 +251,8 @@ impl<'a> Checker<'a> {
         let violated = within_length(facets, length)
             .or_else(|| within_digits(facets, text))
             .or_else(|| within_bounds(facets, text, value))
-            .or_else(|| {
-                let matched = |patterns: &[_]| patterns.iter().any(|p: &crate::xsd::pattern::Pattern| p.matches(text));
-                facets.patterns.iter().position(|patterns| !matched(patterns)).map(Violated::Pattern)
-            })
-            .or_else(|| {
-                let enumeration = facets.enumeration.as_ref()?;
-                let contained = match value {
-                    Some(value) => enumeration.contains(value),
-                    None => enumeration.texts.contains_key(text),
-                };
-                (!contained).then_some(Violated::Enumeration)
-            });
+            .or_else(|| facets.patterns.iter().position(|patterns| !matches_one(patterns, text)).map(Violated::Pattern))
+            .or_else(|| within_values(facets, text, value));
         violated.map_or(Ok(()), |violated| Err(Fault { ty: id, violated }))
     }
 }
@@ -263,6 +290,19 @@ fn within_length(facets: &Facets, length: impl FnOnce() -> u64) -> Option<Violat
     } else {
         None
     }
+}
+
+fn matches_one(patterns: &[Pattern], text: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(text))
+}
+
+fn within_values(facets: &Facets, text: &str, value: Option<&Value>) -> Option<Violated> {
+    let enumeration = facets.enumeration.as_ref()?;
+    let contained = match value {
+        Some(value) => enumeration.contains(value),
+        None => enumeration.texts.contains_key(text),
+    };
+    (!contained).then_some(Violated::Enumeration)
 }
 
 fn within_digits(facets: &Facets, text: &str) -> Option<Violated> {

@@ -79,6 +79,22 @@ impl<'s> Validator<'s> {
         self.attributes_of(ty, start.attributes, scopes)
     }
 
+    /// An element begins that is around what is judged: it is only on the way there.
+    pub(crate) fn outside(&mut self, local: &str, offset: usize) {
+        if self.trail.enter(local) {
+            self.trail.mark_second(&mut self.violations);
+        }
+        self.open.push(Open {
+            decl: None,
+            mode: Mode::Outside,
+            offset,
+            nil: false,
+            children: false,
+            failed: false,
+            wanted: false,
+        });
+    }
+
     fn push_skipped(&mut self, start: &Start<'_>) -> Result<(), Exhausted> {
         if let Some(open) = self.open.last().copied() {
             self.trail.enter(start.local);
@@ -144,7 +160,7 @@ impl<'s> Validator<'s> {
         let schema = self.schema;
         let global = schema.global_element(start.name);
         let depth = self.open.len();
-        let Some(parent) = self.open.last_mut() else {
+        let Some(parent) = self.open.last_mut().filter(|parent| parent.mode != Mode::Outside) else {
             return Ok(match global {
                 Some(id) => Assessment::Declared(id),
                 None => Assessment::Undeclared { strict: true },
@@ -212,7 +228,8 @@ impl<'s> Validator<'s> {
 
     fn undeclared(&mut self, name: QName) {
         let schema = self.schema;
-        let root = self.open.len() <= 1;
+        let outer = self.open.len().checked_sub(2).and_then(|index| self.open.get(index));
+        let root = outer.is_none_or(|outer| outer.mode == Mode::Outside);
         let known: Vec<Sym> = schema
             .components
             .globals
@@ -350,7 +367,7 @@ impl<'s> Validator<'s> {
         self.steps.take(1)?;
         let mut value = None;
         match open.mode {
-            Mode::Skip | Mode::Empty => {}
+            Mode::Outside | Mode::Skip | Mode::Empty => {}
             Mode::Simple(ty) if !open.nil && !open.failed => {
                 value = self.end_simple(&open, ty, scopes)?;
             }

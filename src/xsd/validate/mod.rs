@@ -58,6 +58,8 @@ pub(crate) struct Limits {
 /// What the content of an open element has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
+    /// It is around what is judged.
+    Outside,
     /// It is not looked at.
     Skip,
     Empty,
@@ -159,7 +161,7 @@ impl<'s> Validator<'s> {
         }
         let blank = || text.bytes().all(super::chars::is_space_byte);
         match open.mode {
-            Mode::Skip => {}
+            Mode::Skip | Mode::Outside => {}
             _ if open.nil => self.fail_content("cvc-elt.3.2.1", "the element is nil, so it must be empty"),
             Mode::Simple(_) => self.text.push_str(text),
             Mode::Empty => self.fail_content("cvc-complex-type.2.1", "this element must be empty"),

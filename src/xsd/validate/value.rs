@@ -56,8 +56,12 @@ impl Validator<'_> {
                 Ok(value)
             }
             Err(fault) => {
-                let (constraint, message) = explain(schema, fault);
-                self.report(constraint, wanted.attribute, || message);
+                if !self.is_full() {
+                    for fault in checker.all_faults(fault, text) {
+                        let (constraint, message) = explain(schema, fault, checker.length(fault.ty, text));
+                        self.report(constraint, wanted.attribute, || message);
+                    }
+                }
                 Ok(None)
             }
         }
