@@ -126,9 +126,10 @@ impl<'a> Checker<'a> {
         self.types.get(id.index()).map_or(Cow::Borrowed(text), |ty| ty.white_space.apply(text))
     }
 
-    /// All rules that a text violates which is not of a type, given the first one.
-    pub(crate) fn all_faults(&self, fault: Fault, text: &str) -> Vec<Fault> {
-        let Some(ty) = self.types.get(fault.ty.index()) else { return vec![fault] };
+    /// All rules that a text violates which is not of the type `id`, given the first one. It is the only one if an item
+    /// or a member type has it: its own text is not known.
+    pub(crate) fn all_faults(&self, id: SimpleId, fault: Fault, text: &str) -> Vec<Fault> {
+        let Some(ty) = self.types.get(id.index()).filter(|_| fault.ty == id) else { return vec![fault] };
         let text = ty.white_space.apply(text);
         let (value, length) = match &ty.variety {
             Variety::Atomic(primitive) => (self.primitive(*primitive, &text), length(*primitive, &text, &ty.facets)),
@@ -149,17 +150,20 @@ impl<'a> Checker<'a> {
         all.extend(within_digits(facets, &text));
         all.extend(within_values(facets, &text, value.as_ref()));
         all.extend(facets.patterns.iter().position(|patterns| !matches_one(patterns, &text)).map(Violated::Pattern));
+        if !all.contains(&fault.violated) {
+            all.insert(0, fault.violated);
+        }
         all.into_iter().map(|violated| Fault { violated, ..fault }).collect()
     }
 
-    /// How long a text is, for a facet of its type.
-    pub(crate) fn length(&self, id: SimpleId, text: &str) -> u64 {
-        let Some(ty) = self.types.get(id.index()) else { return 0 };
+    /// How long a text is that has a fault, for the facets of the type `id`; `None` if the fault is that of an item.
+    pub(crate) fn length(&self, id: SimpleId, fault: Fault, text: &str) -> Option<u64> {
+        let ty = self.types.get(id.index()).filter(|_| fault.ty == id)?;
         let text = ty.white_space.apply(text);
-        match &ty.variety {
+        Some(match &ty.variety {
             Variety::Atomic(primitive) => length(*primitive, &text, &ty.facets),
             _ => words(&text).count() as u64,
-        }
+        })
     }
 
     fn atomic(

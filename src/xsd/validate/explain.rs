@@ -7,7 +7,7 @@ use crate::xsd::datatypes::simple_type::{SimpleType, Variety};
 use crate::xsd::schema::Schema;
 
 /// The name of the constraint that is violated, and what is wrong with a value of this length.
-pub(super) fn explain(schema: &Schema, fault: Fault, length: u64) -> (&'static str, String) {
+pub(super) fn explain(schema: &Schema, fault: Fault, length: Option<u64>) -> (&'static str, String) {
     let Some(ty) = schema.simple.get(fault.ty.index()) else {
         return ("cvc-datatype-valid", "the value violates its type".to_owned());
     };
@@ -16,8 +16,9 @@ pub(super) fn explain(schema: &Schema, fault: Fault, length: u64) -> (&'static s
     let bound = |bound: &Option<std::sync::Arc<Bound>>| {
         bound.as_ref().map_or((String::new(), true), |bound| (bound.text.to_string(), bound.inclusive))
     };
-    let sized = |what: &str, limit: Option<u64>| {
-        format!("the value has a length of `{length}`; this {what} length of `{}`", number(limit))
+    let sized = |what: &str, limit: Option<u64>| match length {
+        Some(length) => format!("the value has a length of `{length}`; this {what} length of `{}`", number(limit)),
+        None => format!("the length of an item {what} length of `{}`", number(limit)),
     };
     match fault.violated {
         Violated::Form | Violated::Members => {

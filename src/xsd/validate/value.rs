@@ -57,8 +57,8 @@ impl Validator<'_> {
             }
             Err(fault) => {
                 if !self.is_full() {
-                    for fault in checker.all_faults(fault, text) {
-                        let (constraint, message) = explain(schema, fault, checker.length(fault.ty, text));
+                    for fault in checker.all_faults(ty, fault, text) {
+                        let (constraint, message) = explain(schema, fault, checker.length(ty, fault, text));
                         self.report(constraint, wanted.attribute, || message);
                     }
                 }
