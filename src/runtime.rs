@@ -16,10 +16,13 @@ use crate::secrets::ages::InputAges;
 use crate::secrets::stale::StaleSecrets;
 use crate::secrets::vault::Vaults;
 use crate::stages::auth::dpop::{Nonces, Replays};
+use crate::stages::auth::key_rotation::progress::Progress;
 use crate::stages::auth::{Authentication, State};
 use crate::stages::rate_limit::Shared;
+use crate::state::endpoint::{ApiLoad, Endpoints, KnownEndpoints, Resolved};
 use crate::state::epoch::Epoch;
 use crate::state::ledger::Ledger;
+use crate::state::published::Published;
 use crate::state::registry::{Registry, StoreConfig};
 use crate::state::signing::Signing;
 use crate::telemetry::{Metrics, RouteMetrics, ServerMetrics};
@@ -45,6 +48,10 @@ pub(crate) struct Runtime {
     pub(crate) vaults: Vaults,
     /// Since when the inputs of the policy in force have their content.
     pub(crate) ages: Arc<InputAges>,
+    /// The API keys that are being made on schedule.
+    rotations: Arc<Progress>,
+    /// The addresses of upstream servers.
+    pub(crate) known_endpoints: Arc<KnownEndpoints>,
 }
 
 impl Runtime {
@@ -61,6 +68,8 @@ impl Runtime {
             registries: Mutex::default(),
             vaults: Vaults::default(),
             ages: Arc::default(),
+            rotations: Arc::default(),
+            known_endpoints: Arc::default(),
         }
     }
 
@@ -92,6 +101,8 @@ pub(crate) struct InForce {
     pub(crate) stale: Arc<StaleSecrets>,
     /// Since when its inputs have their content.
     pub(crate) ages: Arc<InputAges>,
+    /// The API keys that are being made on schedule.
+    pub(crate) rotations: Arc<Progress>,
     /// The usage of all rate limits.
     pub(crate) ledger: Arc<Ledger>,
     /// The memory of bodies that are held and decoded, within the limit of this policy.
@@ -104,6 +115,10 @@ pub(crate) struct InForce {
     servers: Box<[Arc<ServerMetrics>]>,
     /// Round-robin positions, by [`Api::index`].
     turns: Box<[AtomicUsize]>,
+    /// By [`Api::index`]; those of the same name are the same.
+    loads: Box<[(Arc<str>, Arc<ApiLoad>)]>,
+    /// The addresses of all servers, as they are resolved now.
+    pub(crate) endpoints: Arc<Published<Endpoints>>,
 }
 
 impl InForce {
@@ -134,6 +149,7 @@ impl InForce {
             signing,
             stale,
             ages: Arc::clone(&runtime.ages),
+            rotations: Arc::clone(&runtime.rotations),
             ledger: Arc::clone(&runtime.ledger),
             memory: runtime.memory.limited_to(policy.limits().memory),
             routes: policy.routes().iter().map(metrics).collect(),
@@ -141,6 +157,8 @@ impl InForce {
                 .map_or_else(|| Arc::new(RouteMetrics::new("", "")), |previous| Arc::clone(&previous.unrouted)),
             servers: servers(&policy, previous),
             turns: policy.apis().iter().map(|_| AtomicUsize::new(0)).collect(),
+            loads: policy.apis().iter().map(|api| load(api, previous)).collect(),
+            endpoints: Arc::new(Published::new(Arc::new(endpoints(&policy, &runtime.known_endpoints, previous)))),
             policy,
         }
     }
@@ -186,16 +204,36 @@ impl InForce {
         self.servers.iter().map(|metrics| &**metrics)
     }
 
-    /// Returns the next server of an API (round robin).
-    pub(crate) fn choose<'a>(&self, api: &'a Api) -> Option<&'a Arc<Server>> {
-        match api.upstream().servers() {
-            [only] => Some(only),
-            servers => {
-                let turn = self.turns.get(api.index())?.fetch_add(1, Ordering::Relaxed);
-                servers.get(turn.checked_rem(servers.len())?)
-            }
-        }
+    /// The next position in the round of an API.
+    pub(crate) fn turn(&self, api: &Api) -> usize {
+        self.turns.get(api.index()).map_or(0, |turn| turn.fetch_add(1, Ordering::Relaxed))
     }
+
+    /// The load of an API of the policy.
+    pub(crate) fn load(&self, api: &Api) -> Option<&Arc<ApiLoad>> {
+        self.loads.get(api.index()).map(|(_, load)| load)
+    }
+}
+
+/// The load of an API: that of the previous policy's with the same name.
+fn load(api: &Api, previous: Option<&InForce>) -> (Arc<str>, Arc<ApiLoad>) {
+    let mut known = previous.into_iter().flat_map(|previous| &previous.loads);
+    let load = known.find(|(name, _)| name == api.name()).map(|(_, load)| Arc::clone(load)).unwrap_or_default();
+    (Arc::clone(api.name()), load)
+}
+
+/// The addresses of servers that have one without resolving a name, or that the previous policy has resolved.
+fn endpoints(policy: &Policy, known: &KnownEndpoints, previous: Option<&InForce>) -> Endpoints {
+    let before = previous.map(|previous| previous.endpoints.current());
+    let of = |server: &Arc<Server>| {
+        if let Some(address) = server.literal() {
+            return Resolved { endpoints: [known.endpoint(&server.identity, address)].into(), error: None };
+        }
+        let mut servers = previous.into_iter().flat_map(|previous| previous.policy.servers());
+        let same = servers.find(|other| other.identity == server.identity);
+        same.zip(before.as_ref()).and_then(|(same, before)| before.0.get(same.index)).cloned().unwrap_or_default()
+    };
+    Endpoints(policy.servers().iter().map(of).collect())
 }
 
 /// Returns the metrics of the servers of a policy: those of the previous policy where it has the same server.
@@ -292,7 +330,11 @@ mod tests {
         let open = both.server_metrics(&both.policy.servers()[0]).unwrap().opens();
         let lines = |in_force: &InForce| {
             let page = page(&runtime, in_force);
-            let lines = page.lines().filter(|line| line.starts_with("bartizan_upstream_") && line.contains("server="));
+            let lines = page.lines().filter(|line| {
+                ["bartizan_upstream_requests", "bartizan_upstream_connections"]
+                    .iter()
+                    .any(|name| line.starts_with(name))
+            });
             lines.map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(

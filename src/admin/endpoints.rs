@@ -72,6 +72,8 @@ pub(super) enum Action {
     UndoRevocation,
     ListSigningKeys,
     RotateSigningKey,
+    ListUpstreams,
+    DrainUpstream,
 }
 
 const fn public(path: &'static str, page: Page) -> Endpoint {
@@ -87,7 +89,7 @@ const fn on(method: &'static str, path: &'static str, rights: Rights, action: Ac
 }
 
 /// Every endpoint. `openapi.json` has the same ones; a test compares them.
-static ENDPOINTS: [Endpoint; 41] = [
+static ENDPOINTS: [Endpoint; 43] = [
     public("/healthz", Page::GetHealth),
     public("/readyz", Page::GetReadiness),
     public("/metrics", Page::GetMetrics),
@@ -129,6 +131,8 @@ static ENDPOINTS: [Endpoint; 41] = [
     on("DELETE", "/v1/revocations/{id}", Rights::Operate, Action::UndoRevocation),
     on("GET", "/v1/signing-keys", Rights::Read, Action::ListSigningKeys),
     on("POST", "/v1/signing-keys/rotate", Rights::Operate, Action::RotateSigningKey),
+    on("GET", "/v1/upstreams", Rights::Read, Action::ListUpstreams),
+    on("POST", "/v1/upstreams/drain", Rights::Operate, Action::DrainUpstream),
 ];
 
 /// Method, path and right of every endpoint; without a right, no token is needed.

@@ -1,6 +1,7 @@
 //! API keys that expire soon: for the metrics, and for a daily warning in the log.
 //!
-//! Never called while proxying a request, because it iterates over all keys. Revoked keys are left out.
+//! Never called while proxying a request, because it iterates over all keys. Revoked keys are left out, and those that were
+//! rotated on schedule, unless their consumer still uses them.
 
 use std::collections::HashMap;
 
@@ -8,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::stages::auth::api_key::{self, ApiKeys};
 use crate::state::registry::Registry;
+use crate::state::registry::entry::Key;
 use crate::state::registry::revocation_key::RevocationKey;
 
 /// The metrics list keys that expire within this time.
@@ -47,7 +49,7 @@ pub(crate) fn expiring(
         Some((ending, key.created.or(key.not_before)))
     });
     let made = registry.keys();
-    let made = made.iter().filter_map(|key| {
+    let made = made.iter().filter(|key| !is_given_up(key, registry)).filter_map(|key| {
         let end = api_key::end(Some(key.created), key.expires, keys.max_age()).filter(is_near)?;
         Some((ExpiringKey::new(&key.id, &key.consumer, end, key.replaced_by.clone()), Some(key.created)))
     });
@@ -59,6 +61,16 @@ pub(crate) fn expiring(
     let mut endings: Vec<ExpiringKey> = alive.map(|(ending, _)| ending).collect();
     endings.sort_by(|one, other| (one.end, &one.key).cmp(&(other.end, &other.key)));
     endings
+}
+
+/// Whether a key was rotated on schedule, and its consumer uses the next one as far as is known: it was not used in the second
+/// half of the overlap.
+fn is_given_up(key: &Key, registry: &Registry) -> bool {
+    let next = key.rotation.as_ref().and(key.replaced_by.as_ref()).and_then(|next| registry.key_by_id(next));
+    let delivered = next.and_then(|next| next.rotation.as_ref()?.delivered);
+    let Some((delivered, end)) = delivered.zip(key.expires) else { return false };
+    let half = delivered.saturating_add(end.duration_since(delivered) / 2).unwrap_or(end);
+    registry.usage(&key.id).last().is_none_or(|last| last.at < half)
 }
 
 impl ExpiringKey {
@@ -112,7 +124,7 @@ mod tests {
     use crate::stages::auth::Consumer;
     use crate::state::epoch::Epoch;
     use crate::state::ledger::Clock;
-    use crate::state::registry::entry::{self, Change, Entry, Kind};
+    use crate::state::registry::entry::{self, Change, Entry, Kind, Rotation};
     use crate::state::registry::revocation_key::RevocationTarget;
 
     const NOW: i64 = 1_800_000_000;
@@ -139,6 +151,7 @@ mod tests {
             note: None,
             created: at(NOW - 1000 * HOUR),
             created_by: "admin".into(),
+            rotation: None,
         }))
     }
 
@@ -183,6 +196,25 @@ mod tests {
         assert_eq!(ids(&found), ["bb", "ends", "gets-old", "a", "eeeee", "last-moment"]);
         assert_eq!((&*found[0].consumer, found[0].end), ("acme", at(NOW + 30 * HOUR)));
         assert_eq!(ids(&expiring(&keys, &registry, SignedDuration::ZERO, at(NOW))), [""; 0]);
+    }
+
+    #[test]
+    fn a_key_that_was_rotated_on_schedule_ends_soon_for_whoever_still_uses_it() {
+        let (keys, registry) = (ApiKeys::default(), registry());
+        let rotated = |id: &str, replaced_by: Option<&str>, delivered: i64, expires: Option<i64>| {
+            let Change::Put(Entry::Key(key)) = made(id, 0) else { unreachable!() };
+            let delivered = Some(at(NOW + delivered * HOUR));
+            let rotation = Rotation { of: "a".into(), number: 1, delivered, asked: None, ended: false };
+            let (expires, replaced_by) = (expires.map(|hours| at(NOW + hours * HOUR)), replaced_by.map(Into::into));
+            Change::Put(Entry::Key(Key { expires, replaced_by, rotation: Some(rotation), ..key }))
+        };
+        registry.learn(rotated("a-1", Some("a-22"), -1000, Some(100)));
+        registry.learn(rotated("a-22", None, -100, None));
+        let found = || expiring(&keys, &registry, SOON, at(NOW)).len();
+        for (hours, expected) in [(-200, 0), (-1, 0), (0, 1), (1, 1)] {
+            registry.usage("a-1").note(at(NOW + hours * HOUR), [192, 0, 2, 1].into());
+            assert_eq!(found(), expected, "used after {hours} h");
+        }
     }
 
     #[test]

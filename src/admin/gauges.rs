@@ -14,8 +14,8 @@ use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
 use crate::state::registry::{Health, Registry};
 use crate::telemetry::{
-    AuditNumbers, CertificateNumbers, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, MemoryNumbers, SecretNumbers,
-    SharedLimitNumbers, SinkNumbers, StoreNumbers, VaultNumbers,
+    AuditNumbers, CertificateNumbers, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, MemoryNumbers, RotationNumbers,
+    SecretNumbers, SharedLimitNumbers, SinkNumbers, StoreNumbers, VaultNumbers,
 };
 
 /// Maximum number of API keys whose expiry a page lists.
@@ -58,6 +58,7 @@ pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Gauges {
         issuers: issuers(&in_force.auth, now),
         store,
         vault: vault(in_force, now),
+        rotations: rotations(in_force),
         ending,
         endings,
     }
@@ -71,6 +72,22 @@ fn vault(in_force: &InForce, now: Timestamp) -> Option<VaultNumbers> {
         Some(SecretNumbers { secret: secret.to_string(), age, failures: state.failures })
     });
     Some(VaultNumbers { secrets: numbers.collect(), logins: vault.vault.logins() })
+}
+
+fn rotations(in_force: &InForce) -> Vec<RotationNumbers> {
+    let rotations = in_force.policy.auth().keys.rotations();
+    let keys = if rotations.is_empty() { Vec::new() } else { in_force.registry().rotated_keys() };
+    let numbers = rotations.iter().map(|rotation| {
+        let status = in_force.rotations.status(&rotation.id);
+        RotationNumbers {
+            consumer: rotation.consumer.to_string(),
+            key: rotation.id.to_string(),
+            up: status.error.is_none(),
+            failures: status.failures,
+            next: keys.iter().filter_map(|key| rotation.next(key)).max().map(Timestamp::as_second),
+        }
+    });
+    numbers.collect()
 }
 
 fn audit(in_force: &InForce) -> AuditNumbers {

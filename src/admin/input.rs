@@ -1,5 +1,7 @@
 //! The JSON bodies of operators' requests. They are read strictly; an error names the JSON pointer where it is known.
 
+use std::net::SocketAddr;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
@@ -70,6 +72,14 @@ pub(super) struct Key {
     pub(super) overlap: Option<Moment>,
 }
 
+/// A rotation that the schedule makes at once.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ScheduledRotation {
+    /// How long the key before stays valid, or until when; default: as the policy says.
+    pub(super) overlap: Option<Moment>,
+}
+
 /// Temporary scopes.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -88,6 +98,26 @@ pub(super) struct SigningKeyRotation {
     /// The new key signs at once, and the tokens of all others are refused.
     pub(super) now: bool,
     pub(super) reason: Option<Box<str>>,
+}
+
+/// Taking a server out of use.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drain {
+    /// Its URL, as the policy has it.
+    pub(super) server: Box<str>,
+    /// One of its addresses; absent: all of them.
+    #[serde(default)]
+    pub(super) address: Option<SocketAddr>,
+    /// False takes it into use again.
+    #[serde(default = "yes")]
+    pub(super) drained: bool,
+    #[serde(default)]
+    pub(super) reason: Option<Box<str>>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A suspension.

@@ -11,7 +11,7 @@
 //! | `POST /v1/policy/reload` | operate | as SIGHUP does; 422 with every problem when the policy has errors |
 //! | `GET /v1/openapi.json` | read | this API as an OpenAPI document |
 //! | `GET /v1/issuers` | read | the issuers and introspection endpoints, and the state of their keys |
-//! | `/v1/consumers…`, `/v1/keys…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…`, `/v1/signing-keys…` | read, operate | see [`operations`] |
+//! | `/v1/consumers…`, `/v1/keys…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…`, `/v1/signing-keys…`, `/v1/upstreams…` | read, operate | see [`operations`] |
 //! | `GET /v1/secrets` | read | the secrets and certificates of the policy in force: where from, how old, what is wrong |
 //!
 //! HEAD is answered wherever GET is. Without a token in the policy, the endpoints that need one are closed. Every request
@@ -31,8 +31,8 @@ mod operations;
 mod operator_record;
 mod process;
 mod readiness;
+mod schedule_record;
 mod secrets;
-mod signing_key_record;
 pub(crate) mod store_content;
 mod view;
 
@@ -60,7 +60,9 @@ use self::live_records::AnswerBody;
 use self::metrics_format::MetricsFormat;
 use self::operations::{Completed, Operation};
 use self::operator_record::{Answered, ChangeRecord, HERE, OperatorRequest};
-pub(crate) use self::signing_key_record::record_signing_key;
+pub(crate) use self::schedule_record::{
+    record_delivered_key, record_ended_key, record_failed_rotation, record_signing_key,
+};
 use crate::audit::{AuditConfig, Change, Recorder, SinkConfig, Trail};
 use crate::exchange::{Exchange, Peer};
 use crate::policy::Rights;

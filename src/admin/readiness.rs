@@ -15,6 +15,7 @@ use crate::refusal::{Reason, Refusal, Stage};
 use crate::runtime::InForce;
 use crate::secrets::vault::SecretState;
 use crate::stages::auth::Authentication;
+use crate::stages::auth::key_rotation::KeyRotation;
 use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
 use crate::state::registry::Health;
@@ -68,7 +69,8 @@ impl Facts {
             certificates: policy.validities().map(|validity| validity.state(now)).collect(),
             secrets_fail: in_force.stale.references() > 0
                 || failing_secrets(in_force).next().is_some()
-                || failing_renewals(in_force),
+                || failing_renewals(in_force)
+                || failing_rotations(in_force).next().is_some(),
         }
     }
 
@@ -111,7 +113,7 @@ impl Facts {
     }
 }
 
-/// The secrets that the vault did not give when it was last asked, and why.
+/// The secrets that the vault did not give when it was last asked, or that cannot be put in force, and why.
 fn failing_secrets(in_force: &InForce) -> impl Iterator<Item = (String, SecretState)> {
     let vault = in_force.policy.vault.iter();
     vault
@@ -119,7 +121,13 @@ fn failing_secrets(in_force: &InForce) -> impl Iterator<Item = (String, SecretSt
             let states = vault.uses.secrets().into_iter();
             states.filter_map(|secret| Some((secret.to_string(), vault.vault.kept.state(secret)?)))
         })
-        .filter(|(_, state)| state.error.is_some())
+        .filter(|(_, state)| state.error().is_some())
+}
+
+/// The API keys that cannot be rotated or delivered to the vault, and why.
+fn failing_rotations(in_force: &InForce) -> impl Iterator<Item = (&KeyRotation, Box<str>)> {
+    let rotations = in_force.policy.auth().keys.rotations().iter();
+    rotations.filter_map(|rotation| Some((rotation, in_force.rotations.status(&rotation.id).error?)))
 }
 
 /// Whether a certificate could not be renewed.
@@ -175,7 +183,9 @@ pub(super) fn page(in_force: &InForce, query: Option<&str>, now: Timestamp) -> R
     let sinks: Vec<_> =
         failing.map(|sink| json!({"sink": sink.sink, "error": sink.error, "waiting": sink.waiting})).collect();
     let secrets = failing_secrets(in_force)
-        .map(|(secret, state)| json!({"secret": secret, "error": state.error, "confirmed": state.confirmed}));
+        .map(|(secret, state)| json!({"secret": secret, "error": state.error(), "confirmed": state.confirmed}));
+    let rotations = failing_rotations(in_force)
+        .map(|(rotation, error)| json!({"key": rotation.id, "consumer": rotation.consumer, "error": error}));
     let body = json!({
         "ready": is_ready,
         "degraded": degraded,
@@ -184,7 +194,8 @@ pub(super) fn page(in_force: &InForce, query: Option<&str>, now: Timestamp) -> R
         "store": {"state": view::health(in_force.registry().health())},
         "audit": {"failing": in_force.trail.failing(), "sinks": sinks},
         "certificates": certificates.collect::<Vec<_>>(),
-        "secrets": {"failing": secrets.collect::<Vec<_>>(), "stale": in_force.stale.references()},
+        "secrets": {"failing": secrets.collect::<Vec<_>>(), "stale": in_force.stale.references(),
+            "keys": rotations.collect::<Vec<_>>()},
     });
     Ok((if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body))
 }

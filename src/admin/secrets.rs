@@ -68,7 +68,7 @@ fn of_vault(in_force: &InForce) -> impl Iterator<Item = ListedSecret> {
             version: state.as_ref().and_then(|state| state.version).map(|version| version.to_string()),
             since: state.as_ref().map(|state| state.changed),
             confirmed: state.as_ref().map(|state| state.confirmed),
-            error: state.and_then(|state| state.error).map(|message| (message, None)),
+            error: state.and_then(|state| Some((state.error()?.to_owned(), None))),
         }
     })
 }

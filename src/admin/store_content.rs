@@ -44,6 +44,14 @@ struct StoredKey {
     consumer: Box<str>,
     source: Box<str>,
     state: Box<str>,
+    expires: Option<Timestamp>,
+    /// Absent: nobody rotates it on schedule.
+    rotation: Option<StoredRotation>,
+}
+
+#[derive(Deserialize)]
+struct StoredRotation {
+    id: Box<str>,
 }
 
 impl StoreContent {
@@ -65,8 +73,9 @@ impl StoreContent {
         });
         let keys = registry.keys().into_iter().map(|key| {
             let state = view::state_of(&key, &in_force.policy, registry, now);
-            let (id, consumer) = (key.id.clone(), key.consumer.clone());
-            StoredKey { id, consumer, source: STORE.into(), state: state.into() }
+            let (id, consumer, expires) = (key.id.clone(), key.consumer.clone(), key.expires);
+            let rotation = key.rotation.as_ref().map(|rotation| StoredRotation { id: rotation.of.clone() });
+            StoredKey { id, consumer, source: STORE.into(), state: state.into(), expires, rotation }
         });
         Self { consumers: consumers.collect(), keys: keys.collect() }
     }
@@ -105,7 +114,24 @@ impl StoreContent {
             }
         }
         self.orphans(policy, &mut problems);
+        self.unrotated(policy, &mut problems);
         problems
+    }
+
+    /// Warns of keys that nobody rotates any more: the last one of a rotation has no end.
+    fn unrotated(&self, policy: &Policy, problems: &mut Problems) {
+        let rotations = policy.auth().keys.rotations();
+        let endless = self.keys.iter().filter(|key| *key.state == *"active" && key.expires.is_none());
+        for (key, rotation) in endless.filter_map(|key| Some((key, key.rotation.as_ref()?))) {
+            if rotations.iter().any(|known| known.id == rotation.id && known.consumer == key.consumer) {
+                continue;
+            }
+            let (id, of) = (&key.id, &rotation.id);
+            let message =
+                format!("the key `{id}` is no longer rotated: `{}` has no key `{of}` with `rotate`", key.consumer);
+            let help = format!("write it again, or end the key: `bartizan key revoke {id}`");
+            problems.warning(None, message).help(help);
+        }
     }
 
     /// Warns of keys that would be accepted again as soon as somebody gives their consumer's name to another one.

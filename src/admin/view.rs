@@ -32,7 +32,7 @@ pub(super) fn policy(policy: &Policy) -> Value {
                     }),
                 })
                 .collect();
-            let servers: Vec<_> = api.upstream().servers().iter().map(|server| &*server.name).collect();
+            let servers: Vec<_> = api.upstream().servers.iter().map(|server| &*server.name).collect();
             json!({"api": &**api.name(), "hosts": api.hosts(), "servers": servers, "routes": routes})
         })
         .collect();
@@ -166,20 +166,20 @@ pub(super) fn keys(policy: &Policy, registry: &Registry, now: Timestamp) -> Vec<
 
 /// A key made at run time.
 pub(super) fn made(made: &Key, policy: &Policy, registry: &Registry, now: Timestamp) -> Value {
-    key(&as_listed(made), Some(made), policy, registry, now)
+    key(&as_listed(made, policy), Some(made), policy, registry, now)
 }
 
 /// Whether a key made at run time is good now: its `state`.
 pub(super) fn state_of(made: &Key, policy: &Policy, registry: &Registry, now: Timestamp) -> &'static str {
-    state(&as_listed(made), policy, registry, now)
+    state(&as_listed(made, policy), policy, registry, now)
 }
 
-fn as_listed(made: &Key) -> api_key::Key {
+fn as_listed(made: &Key, policy: &Policy) -> api_key::Key {
     api_key::Key {
         id: made.id.clone(),
         // Views show only the consumer's name, so the rest is left empty.
         consumer: Arc::new(Listed::new(&made.consumer, Vec::new(), None, None)),
-        scopes: made.scopes.clone(),
+        scopes: policy.auth().keys.scopes(made).map(<[_]>::to_vec),
         created: Some(made.created),
         not_before: made.not_before,
         expires: made.expires,
@@ -200,6 +200,17 @@ fn state(key: &api_key::Key, policy: &Policy, registry: &Registry, now: Timestam
     }
 }
 
+/// How a key is rotated that is made on schedule.
+fn rotation(key: &Key, policy: &Policy) -> Option<Value> {
+    let made = key.rotation.as_ref()?;
+    let settings = policy.auth().keys.rotations().iter().find(|settings| settings.owns(key));
+    Some(json!({
+        "id": made.of, "delivered": made.delivered, "deliver": settings.map(|settings| settings.deliver.to_string()),
+        "next": settings.and_then(|settings| settings.next(key)),
+        "asked_by": made.asked.as_ref().map(|asked| &asked.by),
+    }))
+}
+
 fn key(key: &api_key::Key, made: Option<&Key>, policy: &Policy, registry: &Registry, now: Timestamp) -> Value {
     let state = state(key, policy, registry, now);
     let last = registry.usage(&key.id).last();
@@ -208,7 +219,7 @@ fn key(key: &api_key::Key, made: Option<&Key>, policy: &Policy, registry: &Regis
         "state": state, "scopes": key.scopes, "created": key.created, "not_before": key.not_before,
         "expires": key.expires, "created_by": made.map(|made| &made.created_by),
         "note": made.and_then(|made| made.note.as_ref()),
-        "replaced_by": made.and_then(|made| made.replaced_by.as_ref()),
+        "replaced_by": made.and_then(|made| made.replaced_by.as_ref()), "rotation": made.and_then(|made| rotation(made, policy)),
         "last_used": last.map(|last| last.at), "last_address": last.map(|last| last.address),
     })
 }

@@ -64,7 +64,7 @@ fn summary(policy: &Policy) -> String {
             .map(|route| &**route)
             .collect();
         let width = routes.iter().map(|route| route.name().len()).max().unwrap_or_default();
-        let servers: Vec<&str> = api.upstream().servers().iter().map(|server| &*server.name).collect();
+        let servers: Vec<&str> = api.upstream().servers.iter().map(|server| &*server.name).collect();
         let to = if servers.is_empty() { "this proxy".to_owned() } else { servers.join(", ") };
         text.push_str(&format!("\n{} → {to}\n", api.name()));
         for route in routes {

@@ -235,7 +235,7 @@ fn read(file: &Path) -> std::io::Result<Bytes> {
 
 impl Explained {
     fn servers(&self) -> Vec<String> {
-        let servers = self.trace.route.as_ref().map(|route| route.api().upstream().servers());
+        let servers = self.trace.route.as_ref().map(|route| &*route.api().upstream().servers);
         servers.unwrap_or_default().iter().map(|server| server.name.to_string()).collect()
     }
 

@@ -42,7 +42,7 @@ pub(super) fn serve(setup: Setup, log: &Log, started: impl FnOnce()) -> Result<(
         FAILED
     };
     let runtime = runtime.map_err(|error| failed(&error))?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let daemon = match Daemon::start(setup).await {
             Ok(daemon) => daemon,
             Err(StartError::Policy(problems)) => {
@@ -56,5 +56,8 @@ pub(super) fn serve(setup: Setup, log: &Log, started: impl FnOnce()) -> Result<(
         };
         started();
         daemon.run().await.map_err(|error| failed(&error))
-    })
+    });
+    // A policy may be compiling still, which nobody waits for any more.
+    runtime.shutdown_background();
+    served
 }

@@ -6,14 +6,17 @@
 
 mod descriptors;
 mod error;
+mod key_rotations;
 mod key_sets;
 mod listeners;
+mod process_memory;
 mod registry;
 mod secrets;
 mod signals;
 mod signing_keys;
 mod traces;
 mod trail;
+mod upstreams;
 mod watch;
 mod watch_rounds;
 mod workers;
@@ -30,12 +33,14 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 pub(crate) use self::error::StartError;
+use self::key_rotations::KeyRotations;
 use self::key_sets::KeySets;
 use self::listeners::Listeners;
 use self::registry::KeptRegistry;
 use self::secrets::KeptSecrets;
 use self::signals::{SignalAction, Signals, notify, notify_reloading};
 use self::signing_keys::SigningKeys;
+use self::upstreams::KeptUpstreams;
 use self::watch::FileWatch;
 use self::watch_rounds::{Looked, Verdict};
 use self::workers::Workers;
@@ -95,11 +100,14 @@ pub(crate) struct Daemon {
     /// The certificates that the log has already warned about.
     certificate_reminder: CertificateReminder,
     signing_keys: SigningKeys,
+    key_rotations: KeyRotations,
     commands: mpsc::Receiver<Command>,
     /// A message: a secret of the vault has changed.
     changed_secrets: mpsc::Receiver<()>,
     /// The files that are loaded when they change.
     watch: FileWatch,
+    /// A signal to stop came during a reload.
+    stops: bool,
 }
 
 /// What a daemon holds open for the policy in force, except the audit trail.
@@ -107,6 +115,7 @@ struct Resources {
     registry: KeptRegistry,
     key_sets: KeySets,
     secrets: KeptSecrets,
+    upstreams: KeptUpstreams,
     listeners: Listeners,
     admin: AdminListeners,
     /// For admin listeners that are opened later.
@@ -146,6 +155,7 @@ impl Prepared {
         }
         let none = KeySets::default();
         let key_sets = resources.map_or(&none, |open| &open.key_sets).prepare(in_force.auth.key_sets()).await;
+        upstreams::prepare(&in_force, &runtime.known_endpoints).await;
         // Nobody waits for a key if there can be one now.
         SigningKeys::default().maintain(&in_force, None).await;
         let policy = &in_force.policy;
@@ -171,6 +181,7 @@ impl Resources {
         let admin = self.admin.settle(policy, admin, shared, &self.commander);
         self.key_sets.commit(key_sets, in_force.auth.key_sets());
         self.secrets.commit(&in_force);
+        self.upstreams.commit(&in_force);
         in_force.ages.put_in_force(&policy.inputs, Timestamp::now());
         self.registry.commit(in_force.registry()).await;
         log_problems(&mismatches);
@@ -188,6 +199,8 @@ impl Daemon {
     pub(crate) async fn start(mut setup: Setup) -> Result<Self, StartError> {
         let signals = Signals::install();
         let signals = signals.map_err(|error| StartError::System(format!("cannot handle signals: {error}")))?;
+        // Before there is a secret in it.
+        process_memory::keep_private();
         let runtime = Arc::new(Runtime::new(Instant::now()));
         let (policy, report) = compile::for_daemon(&setup.policy, None, &runtime.vaults);
         let Some(policy) = policy else { return Err(StartError::Policy(report)) };
@@ -212,6 +225,7 @@ impl Daemon {
             registry: KeptRegistry::default(),
             key_sets: KeySets::default(),
             secrets,
+            upstreams: KeptUpstreams::new(&runtime.known_endpoints),
             listeners: Listeners::new(Arc::clone(&shared), budget, handles),
             admin: AdminListeners::default(),
             commander,
@@ -219,6 +233,7 @@ impl Daemon {
         resources.commit(prepared, &shared).await;
         let certificate_reminder = CertificateReminder::after_load(&shared.in_force.current().policy, Timestamp::now());
         let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
+        let key_rotations = KeyRotations::start(&shared, &recorder);
         let mut daemon = Self {
             setup,
             runtime,
@@ -231,9 +246,11 @@ impl Daemon {
             reminder: Reminder::default(),
             certificate_reminder,
             signing_keys: SigningKeys::default(),
+            key_rotations,
             commands,
             changed_secrets,
             watch: FileWatch::default(),
+            stops: false,
         };
         daemon.loaded();
         Ok(daemon)
@@ -248,7 +265,7 @@ impl Daemon {
         remind.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut check_keys = tokio::time::interval(signing_keys::CHECK);
         check_keys.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        while !self.stops {
             tokio::select! {
                 _ = remind.tick() => self.remind(),
                 _ = check_keys.tick() => {
@@ -353,8 +370,15 @@ impl Daemon {
     async fn try_to_replace(&mut self, text: Option<PolicyText>) -> Reloaded {
         let is_asked_for = text.is_none();
         let (path, runtime) = (self.setup.policy.clone(), Arc::clone(&self.runtime));
-        // Compiling schemas can take long; connections are accepted in the meantime.
-        let compiled = tokio::task::spawn_blocking(move || compile::for_daemon(&path, text, &runtime.vaults)).await;
+        // Compiling schemas can take long, and so can the vault; connections are accepted in the meantime.
+        let compiling = tokio::task::spawn_blocking(move || compile::for_daemon(&path, text, &runtime.vaults));
+        let compiled = tokio::select! {
+            compiled = compiling => compiled,
+            () = self.signals.stop() => {
+                self.stops = true;
+                return Reloaded::Failed(StartError::System("the process is stopping".to_owned()).into_problems());
+            }
+        };
         let (policy, report) = match compiled {
             Ok((Some(policy), report)) => (policy, report),
             Ok((None, report)) => return Reloaded::Failed(report),
@@ -388,7 +412,11 @@ impl Daemon {
             Ok(prepared) => prepared,
             Err(error) => return Reloaded::Failed(error.into_problems()),
         };
-        descriptors::warn(self.budget, prepared.in_force.policy.limits().connections);
+        // Not again with each secret that rotates.
+        let connections = prepared.in_force.policy.limits().connections;
+        if connections != current.policy.limits().connections {
+            descriptors::warn(self.budget, connections);
+        }
         self.resources.commit(prepared, &self.shared).await;
         self.loaded();
         self.reminder = Reminder::default();
@@ -413,7 +441,7 @@ impl Daemon {
 
     /// Stops accepting, lets what is in flight finish, writes every record.
     async fn stop(self) -> io::Result<()> {
-        let Self { shared, mut resources, workers, mut signals, recorder, .. } = self;
+        let Self { shared, mut resources, workers, mut signals, recorder, key_rotations, .. } = self;
         notify(NotifyState::Stopping);
         tracing::info!("stopping; requests in flight will finish first");
         let in_force = shared.in_force.current();
@@ -425,6 +453,7 @@ impl Daemon {
         resources.listeners.close(|_| true).await;
         workers.drain();
         resources.admin.close().await;
+        key_rotations.close().await;
         workers.close(&mut signals, &in_force.trail, deadline, last).await;
         resources.registry.close().await;
         // What is not handed over in time is counted as lost.

@@ -35,6 +35,9 @@ impl KeptRegistry {
         if self.0.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.registry, registry)) {
             return;
         }
+        if let Some(counters) = registry.counters() {
+            counters.take_over();
+        }
         self.close().await;
         let (kept, (stop, stopped)) = (Arc::clone(registry), oneshot::channel());
         let task = tokio::spawn(async move { kept.keep(stopped).await });

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::egress::jittered;
 use crate::policy::secret_uses::{PolicyVault, SecretUse};
 use crate::runtime::InForce;
 use crate::secrets::stale::Holder;
-use crate::secrets::vault::{Generation, TransitKey};
+use crate::secrets::vault::{Generation, TransitKey, Vault};
 use crate::state::epoch::Epoch;
 
 /// The task of the policy in force. Dropping it ends the task.
@@ -22,6 +23,7 @@ pub(super) struct KeptSecrets {
     changes: mpsc::Sender<()>,
     /// Why the last change could not be put in force.
     failed: Option<Box<str>>,
+    vault: Option<Arc<Vault>>,
     /// Advanced when callers that are cached may not go on.
     epoch: Epoch,
 }
@@ -30,7 +32,7 @@ impl KeptSecrets {
     /// No task yet. A message is sent when a secret has changed.
     pub(super) fn new(epoch: Epoch) -> (Self, mpsc::Receiver<()>) {
         let (changes, changed) = mpsc::channel(1);
-        (Self { task: JoinSet::new(), loaded: Arc::default(), changes, failed: None, epoch }, changed)
+        (Self { task: JoinSet::new(), loaded: Arc::default(), changes, failed: None, vault: None, epoch }, changed)
     }
 
     /// Decides what a policy may not use, before requests see it. `previous` is in force until then.
@@ -46,6 +48,7 @@ impl KeptSecrets {
     pub(super) fn commit(&mut self, in_force: &Arc<InForce>) {
         self.task = JoinSet::new();
         self.failed = None;
+        self.vault = in_force.policy.vault.as_ref().map(|vault| Arc::clone(&vault.vault));
         let Some(vault) = &in_force.policy.vault else { return };
         vault.vault.kept.retain(&vault.uses.secrets());
         self.loaded(vault);
@@ -62,12 +65,16 @@ impl KeptSecrets {
     pub(super) fn failed(&mut self, why: &str) -> bool {
         let is_new = self.failed.as_deref() != Some(why);
         self.failed = Some(why.into());
+        if let Some(vault) = &self.vault {
+            vault.kept.reject(*self.loaded.lock().unwrap_or_else(PoisonError::into_inner), Some(why));
+        }
         is_new
     }
 
     /// Notes that these values are those of the policy in force.
     pub(super) fn loaded(&mut self, vault: &PolicyVault) {
         self.failed = None;
+        vault.vault.kept.reject(vault.generation, None);
         *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = vault.generation;
     }
 }
@@ -76,16 +83,22 @@ impl KeptSecrets {
 async fn keep(in_force: &InForce, loaded: &Mutex<Generation>, changes: &mpsc::Sender<()>, epoch: &Epoch) {
     let Some(vault) = &in_force.policy.vault else { return };
     let wanted = vault.uses.wanted();
+    // Nodes do not ask all at once, and none later than the policy says.
+    let next = || Instant::now() + jittered(vault.upkeep.refresh);
+    let mut refresh = next();
     loop {
-        // Nodes do not ask all at once, and none later than the policy says.
-        tokio::time::sleep(jittered(vault.upkeep.refresh)).await;
-        vault.vault.fetch(&wanted, Timestamp::now()).await;
-        // At once: what follows waits for the vault again.
-        judge(in_force, vault, epoch);
-        vault.vault.renew(&vault.certificates, Timestamp::now()).await;
-        for key in &vault.keys {
-            TransitKey::look_for_another(&vault.vault, key).await;
+        let left = refresh.saturating_duration_since(Instant::now());
+        tokio::time::sleep(vault.vault.next_renewal(&vault.certificates, Timestamp::now(), left)).await;
+        if refresh <= Instant::now() {
+            vault.vault.fetch(&wanted, Timestamp::now()).await;
+            // At once: what follows waits for the vault again.
+            judge(in_force, vault, epoch);
+            for key in &vault.keys {
+                TransitKey::look_for_another(&vault.vault, key).await;
+            }
+            refresh = next();
         }
+        vault.vault.renew(&vault.certificates, Timestamp::now()).await;
         let loaded = *loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if vault.vault.kept.generation() != loaded {
             // One that waits already is enough. While a reload fails, the next round asks again.

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use super::answer::Answer;
 use super::dial::Dialer;
 use super::settings::{Egress, Trust};
+use super::veil::Veil;
 use crate::telemetry::chain;
 
 /// How long an idle connection is kept.
@@ -82,9 +83,14 @@ impl HttpClient {
     /// The same, told apart.
     pub(crate) async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, NoAnswer> {
         request.headers_mut().insert(USER_AGENT, AGENT);
+        let veil = Veil::of(&request);
         let exchange = async {
             let response = self.request(request).await.map_err(|error| NoAnswer::from(chain(&error)))?;
-            self.read(response).await
+            let mut answer = self.read(response).await?;
+            if !answer.status.is_success() {
+                answer.body = veil.over(answer.body);
+            }
+            Ok(answer)
         };
         let late = |_| NoAnswer::from(format!("no complete response within {:?}", self.timeout));
         tokio::time::timeout(self.timeout, exchange).await.map_err(late)?

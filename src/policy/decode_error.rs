@@ -13,7 +13,7 @@ use super::tree::{Kind, NodeId, Scalar, Step, Tree};
 /// or position.
 const PLANNED: &[(&str, &[&str])] = &[
     ("auth.issuers.*", &["on_failure"]),
-    ("apis.*.upstream", &["health", "retries"]),
+    ("apis.*.upstream", &["protocol"]),
     ("apis.*.routes.*", &["upgrade"]),
     ("audit.*.file", &["on_failure"]),
     ("audit.to.*.file", &["on_failure"]),

@@ -163,7 +163,7 @@ audit: [stdout, file: { path: /var/log/a.jsonl }]
         assert_eq!(document.consumers["acme"].roles, Some(vec![]));
         assert_eq!(document.consumers["acme"].identities[0].id.as_deref(), Some("123"));
         assert!(document.apis["short"].upstream.as_ref().unwrap().short);
-        assert_eq!(document.apis["orders"].upstream.as_ref().unwrap().forward_credentials, Some(true));
+        assert_eq!(document.apis["orders"].upstream.as_ref().unwrap().settings.forward_credentials, Some(true));
         assert_eq!(document.apis["orders"].routes.len(), 2);
         assert!(!format!("{tree:?}{sources:?}").contains("hunter2"));
     }

@@ -25,6 +25,7 @@ mod tls;
 pub(crate) mod token_service;
 mod tree;
 pub(crate) mod units;
+pub(crate) mod upstream;
 pub(crate) mod validity;
 mod vault_answers;
 pub(crate) mod watch;
@@ -37,10 +38,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use ipnet::IpNet;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ServerConfig};
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
 
 use self::header_rules::HeaderRules;
@@ -50,6 +51,7 @@ use self::secret_uses::PolicyVault;
 use self::token_service::{OwnEndpoint, TokenService};
 pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
+pub(crate) use self::upstream::{Server, Upstream};
 use self::validity::Validity;
 use self::watch::{PolicyText, Watch};
 use crate::audit::AuditConfig;
@@ -166,8 +168,8 @@ pub(crate) struct Admin {
 pub(crate) struct AdminTls {
     /// The server configuration, for HTTP/1.1 alone.
     pub(crate) config: Arc<ServerConfig>,
-    /// The certificate that it presents, which operators with this policy trust.
-    pub(crate) certificate: CertificateDer<'static>,
+    /// The certificates that it presents, which operators with this policy trust.
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
     /// How long its certificates, and the authorities and revocation lists of its clients, are valid.
     pub(crate) validities: Vec<Validity>,
 }
@@ -231,39 +233,6 @@ pub(crate) struct Api {
     upstream: Upstream,
     /// Fields of callers that it keeps although they would be dropped.
     kept_headers: Box<[HeaderName]>,
-}
-
-/// The servers of an API.
-#[derive(Debug)]
-pub(crate) struct Upstream {
-    servers: Vec<Arc<Server>>,
-    /// Until the headers of the response have arrived.
-    pub(crate) response_timeout: Duration,
-    /// Whether the caller's credential is forwarded.
-    pub(crate) forward_credentials: bool,
-}
-
-/// One server.
-#[derive(Debug)]
-pub(crate) struct Server {
-    /// Position in [`Policy::servers`].
-    pub(crate) index: usize,
-    /// Scheme and authority, as written.
-    pub(crate) name: Arc<str>,
-    /// Name and trusted authorities. If both are equal, connections outlive a reload.
-    pub(crate) identity: Arc<str>,
-    /// Host to connect to: a name or an address.
-    pub(crate) host: Box<str>,
-    /// Port.
-    pub(crate) port: u16,
-    /// Value of `Host` in requests to it.
-    pub(crate) authority: HeaderValue,
-    /// TLS; present for `https`.
-    pub(crate) tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
-    /// Until a connection is established.
-    pub(crate) connect_timeout: Duration,
-    /// Longest pause between two bytes of a body.
-    pub(crate) idle_timeout: Duration,
 }
 
 /// Who may call a route.
@@ -454,20 +423,6 @@ impl Api {
     /// Header fields of callers that it keeps although they would be dropped.
     pub(crate) fn kept_headers(&self) -> &[HeaderName] {
         &self.kept_headers
-    }
-}
-
-impl Upstream {
-    /// All servers.
-    pub(crate) fn servers(&self) -> &[Arc<Server>] {
-        &self.servers
-    }
-}
-
-impl Server {
-    /// Whether another policy's server has the same timeouts.
-    pub(crate) fn same_timeouts(&self, other: &Self) -> bool {
-        self.connect_timeout == other.connect_timeout && self.idle_timeout == other.idle_timeout
     }
 }
 

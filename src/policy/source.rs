@@ -26,7 +26,6 @@ use crate::secrets::vault::VaultReference;
 pub(crate) type Env = Box<dyn Fn(&str) -> Result<String, VarError>>;
 
 /// A text that was read, and its name for messages.
-#[derive(Debug)]
 pub(crate) struct SourceText {
     /// The name that messages show.
     pub(crate) name: String,
@@ -36,6 +35,13 @@ pub(crate) struct SourceText {
     order: usize,
     /// Start of each line, so that places are found quickly in a large text; found when they are first needed.
     lines: OnceLock<Vec<usize>>,
+}
+
+/// Without the text, in which secrets may be written.
+impl fmt::Debug for SourceText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceText").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl SourceText {

@@ -146,6 +146,7 @@ impl Mint {
             note: None,
             created: now,
             created_by: "rehearsal".into(),
+            rotation: None,
         }
     }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod counters;
 mod database;
+pub(crate) mod endpoint;
 pub(crate) mod epoch;
 pub(crate) mod ledger;
 pub(crate) mod published;

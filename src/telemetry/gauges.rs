@@ -69,6 +69,8 @@ pub(crate) struct Gauges {
     pub(crate) vault: Option<VaultNumbers>,
     /// What the system says about this process.
     pub(crate) process: Option<ProcessNumbers>,
+    /// API keys that are made on schedule.
+    pub(crate) rotations: Vec<RotationNumbers>,
     /// API keys that expire soon, soonest first; bounded in number.
     pub(crate) ending: Vec<KeyNumbers>,
     /// Total number of API keys that expire soon.
@@ -239,6 +241,21 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
+/// An API key that is made on schedule.
+#[derive(Debug)]
+pub(crate) struct RotationNumbers {
+    /// The consumer that owns the keys.
+    pub(crate) consumer: String,
+    /// The id of the rotation.
+    pub(crate) key: String,
+    /// The last attempt to make or deliver a key did not fail.
+    pub(crate) up: bool,
+    /// Failed attempts.
+    pub(crate) failures: u64,
+    /// When the next key is due, in seconds since 1970.
+    pub(crate) next: Option<i64>,
+}
+
 /// When an API key expires.
 #[derive(Debug)]
 pub(crate) struct KeyNumbers {
@@ -273,7 +290,23 @@ impl Gauges {
         );
         let endings = gauge(self.endings.try_into().unwrap_or(i64::MAX));
         registry.register("api_keys_expiring", "API keys that expire within 30 days", endings);
+        register_rotations(self.rotations, registry);
     }
+}
+
+fn register_rotations(rotations: Vec<RotationNumbers>, registry: &mut Registry) {
+    let (mut up, mut failures, mut next) = (Vec::new(), Vec::new(), Vec::new());
+    for numbers in rotations {
+        let labels = KeyLabels { consumer: numbers.consumer, key: numbers.key };
+        up.push((labels.clone(), gauge(numbers.up.into())));
+        failures.push((labels.clone(), counter(numbers.failures)));
+        next.extend(numbers.next.map(|at| (labels, gauge(at))));
+    }
+    let help = "0 while an API key cannot be rotated or delivered to the vault; the key before stays";
+    registry.register("key_rotation_up", help, Series(up));
+    registry.register("key_rotation_failures", "Failed attempts to rotate or deliver an API key", Series(failures));
+    let help = "When the next API key of a rotation is due";
+    registry.register_with_unit("key_rotation_next_timestamp", help, Unit::Seconds, Series(next));
 }
 
 fn register_audit(audit: &AuditNumbers, registry: &mut Registry) {

@@ -30,7 +30,7 @@ pub(crate) use self::ends::{ENDS, End};
 use self::gauges::register_process;
 pub(crate) use self::gauges::{
     AuditNumbers, CertificateNumbers, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, MemoryNumbers, ProcessNumbers,
-    SecretNumbers, SharedLimitNumbers, SinkNumbers, StoreNumbers, VaultNumbers,
+    RotationNumbers, SecretNumbers, SharedLimitNumbers, SinkNumbers, StoreNumbers, VaultNumbers,
 };
 use self::series::{Series, counter};
 use self::upstream::register_servers;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::registry::Registry;
@@ -29,6 +29,8 @@ pub(crate) struct ServerMetrics {
     name: Arc<str>,
     ends: Ends,
     connections: AtomicI64,
+    retries: AtomicU64,
+    ejections: AtomicU64,
 }
 
 /// One connection to a server, counted as open until this is dropped.
@@ -38,7 +40,13 @@ pub(crate) struct OpenConnection(Arc<ServerMetrics>);
 impl ServerMetrics {
     /// Returns metrics that are all zero.
     pub(crate) fn new(name: &Arc<str>) -> Arc<Self> {
-        Arc::new(Self { name: Arc::clone(name), ends: Ends::new(), connections: AtomicI64::new(0) })
+        Arc::new(Self {
+            name: Arc::clone(name),
+            ends: Ends::new(),
+            connections: AtomicI64::new(0),
+            retries: AtomicU64::new(0),
+            ejections: AtomicU64::new(0),
+        })
     }
 
     /// The server's name.
@@ -49,6 +57,16 @@ impl ServerMetrics {
     /// Counts a request that was sent to it, or would have been.
     pub(crate) fn count(&self, end: End) {
         self.ends.count(end);
+    }
+
+    /// Counts a request that is sent once more because it failed there.
+    pub(crate) fn retried(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an address of it that gets no requests for a while.
+    pub(crate) fn ejected(&self) {
+        self.ejections.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a connection that is being opened.
@@ -67,12 +85,15 @@ impl Drop for OpenConnection {
 pub(super) fn register_servers<'a>(servers: impl Iterator<Item = &'a ServerMetrics>, registry: &mut Registry) {
     // Several APIs may use the same server: it has one series.
     let servers: BTreeMap<&str, &ServerMetrics> = servers.map(|server| (&*server.name, server)).collect();
-    let (mut ends, mut connections) = (Vec::new(), Vec::new());
+    let (mut ends, mut connections, mut retries, mut ejections) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (name, server) in servers {
         let counts = server.ends.counts();
         ends.extend(counts.map(|(code, count)| (ServerEndLabels { server: name.to_owned(), code }, counter(count))));
         let open = gauge(server.connections.load(Ordering::Relaxed));
-        connections.push((ServerLabels { server: name.to_owned() }, open));
+        let labels = || ServerLabels { server: name.to_owned() };
+        connections.push((labels(), open));
+        retries.push((labels(), counter(server.retries.load(Ordering::Relaxed))));
+        ejections.push((labels(), counter(server.ejections.load(Ordering::Relaxed))));
     }
     registry.register(
         "upstream_requests",
@@ -83,5 +104,15 @@ pub(super) fn register_servers<'a>(servers: impl Iterator<Item = &'a ServerMetri
         "upstream_connections",
         "Open connections to upstream servers, idle ones included",
         Series(connections),
+    );
+    registry.register(
+        "upstream_retries",
+        "Requests that were sent once more because they failed at this upstream server",
+        Series(retries),
+    );
+    registry.register(
+        "upstream_ejections",
+        "How often an address of the upstream server was left alone because it had failed",
+        Series(ejections),
     );
 }

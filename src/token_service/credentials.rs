@@ -17,15 +17,17 @@ const BASIC: &[u8] = b"basic ";
 
 /// What a request has of a client.
 pub(super) enum Credentials<'a> {
-    Basic(String, String),
+    /// One or two readings of the header, as id and secret.
+    Basic(Vec<(String, String)>),
     Form(Presented<'a>),
 }
 
 impl Credentials<'_> {
-    pub(super) fn as_presented(&self) -> Presented<'_> {
+    /// The client is who it says to be if one of these is right.
+    pub(super) fn readings(&self) -> Vec<Presented<'_>> {
         match self {
-            Self::Basic(id, secret) => Presented::Secret { id, secret },
-            Self::Form(presented) => *presented,
+            Self::Basic(readings) => readings.iter().map(|(id, secret)| Presented::Secret { id, secret }).collect(),
+            Self::Form(presented) => vec![*presented],
         }
     }
 }
@@ -37,11 +39,12 @@ pub(super) fn of<'a>(headers: &HeaderMap, form: &'a Form) -> Result<Credentials<
     let mut values = headers.get_all(AUTHORIZATION).iter();
     match (values.next(), values.next(), secret, assertion) {
         (Some(value), None, None, None) => {
-            let (named, secret) = basic(value.as_bytes())?;
-            if id.is_some_and(|id| id != named) {
+            let mut readings = basic(value.as_bytes())?;
+            readings.retain(|(named, _)| id.is_none_or(|id| id == named));
+            if readings.is_empty() {
                 return Err(malformed("`client_id` is not the client of the Authorization header"));
             }
-            Ok(Credentials::Basic(named, secret))
+            Ok(Credentials::Basic(readings))
         }
         (None, _, Some(secret), None) => {
             let id = id.ok_or_else(|| malformed("`client_id` is missing"))?;
@@ -59,8 +62,9 @@ pub(super) fn of<'a>(headers: &HeaderMap, form: &'a Form) -> Result<Credentials<
     }
 }
 
-/// RFC 7617; id and secret are encoded as form parameters (RFC 6749 §2.3.1).
-fn basic(value: &[u8]) -> Result<(String, String), Refusal> {
+/// RFC 7617. Id and secret are encoded as form parameters (RFC 6749 §2.3.1), but many clients, such as curl and Authlib, send
+/// them as they are. Where this makes a difference, both readings are returned: first the one of the RFC.
+fn basic(value: &[u8]) -> Result<Vec<(String, String)>, Refusal> {
     let wrong = || refuse(Reason::InvalidClient, "the Authorization header has no valid Basic credentials");
     let (scheme, encoded) = value.split_at_checked(BASIC.len()).ok_or_else(wrong)?;
     if !scheme.eq_ignore_ascii_case(BASIC) {
@@ -69,7 +73,13 @@ fn basic(value: &[u8]) -> Result<(String, String), Refusal> {
     let bytes = STANDARD.decode(encoded.trim_ascii()).map_err(|_| wrong())?;
     let at = memchr::memchr(b':', &bytes).ok_or_else(wrong)?;
     let (id, secret) = bytes.split_at_checked(at).ok_or_else(wrong)?;
-    Ok((decoded(id)?, decoded(secret.get(1..).unwrap_or_default())?))
+    let secret = secret.get(1..).unwrap_or_default();
+    let as_form = decoded(id).ok().zip(decoded(secret).ok());
+    let as_sent = str::from_utf8(id).ok().zip(str::from_utf8(secret).ok());
+    let as_sent = as_sent.map(|(id, secret)| (id.to_owned(), secret.to_owned()));
+    let mut readings: Vec<_> = as_form.into_iter().chain(as_sent).collect();
+    readings.dedup();
+    if readings.is_empty() { Err(wrong()) } else { Ok(readings) }
 }
 
 #[cfg(test)]
@@ -80,16 +90,20 @@ mod tests {
     fn basic_credentials_are_of_two_encodings() {
         let header = |text: &str| format!("bAsIc {}", STANDARD.encode(text)).into_bytes();
         for (value, expected) in [
-            (header("acme:s3cret"), Some(("acme", "s3cret"))),
-            (header("a%3Ab:x+y%2B:z"), Some(("a:b", "x y+:z"))),
-            (header(":"), Some(("", ""))),
-            (header("acme"), None),
-            (b"Basic !!".to_vec(), None),
-            (b"Bearer abc".to_vec(), None),
-            (b"Basic".to_vec(), None),
+            (header("acme:s3cret"), vec![("acme", "s3cret")]),
+            (header("a%3Ab:x+y%2B:z"), vec![("a:b", "x y+:z"), ("a%3Ab", "x+y%2B:z")]),
+            (header("acme:%zz"), vec![("acme", "%zz")]),
+            (header("acme:100%ff"), vec![("acme", "100%ff")]),
+            (header(":"), vec![("", "")]),
+            (header("acme"), vec![]),
+            (format!("Basic {}", STANDARD.encode(b"acme:\xff")).into_bytes(), vec![]),
+            (b"Basic !!".to_vec(), vec![]),
+            (b"Bearer abc".to_vec(), vec![]),
+            (b"Basic".to_vec(), vec![]),
         ] {
-            let parsed = basic(&value).ok();
-            assert_eq!(parsed.as_ref().map(|(id, secret)| (id.as_str(), secret.as_str())), expected, "{value:?}");
+            let readings = basic(&value).unwrap_or_default();
+            let readings: Vec<_> = readings.iter().map(|(id, secret)| (id.as_str(), secret.as_str())).collect();
+            assert_eq!(readings, expected, "{}", String::from_utf8_lossy(&value));
         }
     }
 }

@@ -59,7 +59,7 @@ async fn client_credentials(
     let audience = asked::audience(form, &service.config.audience)?;
     let begun = match service.config.refresh {
         None => None,
-        Some(settings) => Some(refresh::begin(service, settings, client, (&scopes, &audience), confirmation).await?),
+        Some(settings) => refresh::begin(service, settings, client, (&scopes, &audience), confirmation).await?,
     };
     let mut response = access_token::response(
         service,

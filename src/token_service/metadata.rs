@@ -12,7 +12,8 @@ const METHODS: [&str; 4] =
 /// Algorithms of assertions.
 const ALGORITHMS: [&str; 9] = ["ES256", "ES384", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
-/// The document.
+/// The document. It has no `mtls_endpoint_aliases` (RFC 8705 §5): certificates are asked for on the same ports as everything else,
+/// and clients that prefer aliases use the endpoints themselves where there are none.
 pub(super) fn of(service: &Service<'_>) -> Value {
     let config = service.config;
     let proofs = &service.in_force.policy.auth().dpop.algorithms;

@@ -19,16 +19,18 @@ mod service;
 
 use serde_json::Value;
 
+use self::credentials::Credentials;
 use self::form::Form;
 pub(crate) use self::service::Answer;
-use self::service::{Service, published, unavailable};
+use self::service::{Service, published, refuse, unavailable};
 use crate::chain::{Admitted, Trace};
 use crate::exchange::Request;
 use crate::policy::token_service::OwnEndpoint;
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 use crate::runtime::InForce;
 use crate::stages::auth::cache::TokenCache;
 use crate::stages::auth::claims::OWN_ISSUER;
+use crate::stages::auth::client_proof::KnownClient;
 use crate::state::signing::KEY_SET_AGE;
 
 /// Answers a request to an endpoint. `trace` has the client, as soon as it is known.
@@ -76,13 +78,23 @@ async fn answer_client(
     form: &Form,
     trace: &mut Trace,
 ) -> Result<Box<Answer>, Refusal> {
-    let presented = credentials::of(service.request.headers, form)?;
-    let client =
-        service.in_force.auth.client(service.request, presented.as_presented(), &service.config.issuer).await?;
+    let client = identify(service, &credentials::of(service.request.headers, form)?).await?;
     trace.caller = Some(client.caller(&service.in_force.auth, Vec::new()));
     match endpoint {
         OwnEndpoint::Revoke => lookup::revoke(service, &client, form).await,
         OwnEndpoint::Introspect => lookup::introspect(service, &client, form).await,
         _ => grants::give(service, &client, form, trace).await,
     }
+}
+
+/// The client of a request, with the first reading of its credentials that is right.
+async fn identify<'a>(service: &Service<'a>, credentials: &Credentials<'_>) -> Result<KnownClient<'a>, Refusal> {
+    let mut refused = None;
+    for presented in credentials.readings() {
+        match service.in_force.auth.client(service.request, presented, &service.config.issuer).await {
+            Err(refusal) if refusal.reason() == Reason::InvalidClient => refused = refused.or(Some(refusal)),
+            decided => return decided,
+        }
+    }
+    Err(refused.unwrap_or_else(|| refuse(Reason::InvalidClient, "send the credential of a client")))
 }

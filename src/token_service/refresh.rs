@@ -10,7 +10,6 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use subtle::ConstantTimeEq;
 
 use super::access_token::{self, Contents};
 use super::asked;
@@ -39,17 +38,20 @@ struct Sent<'a> {
     generation: u64,
 }
 
-/// Begins a family; returns its id and its first token.
+/// Begins a family; returns its id and its first token. `None`: the client has begun too many, and does without.
 pub(super) async fn begin(
     service: &Service<'_>,
     settings: RefreshSettings,
     client: &KnownClient<'_>,
     (scopes, audience): (&[Box<str>], &[Box<str>]),
     confirmation: &Confirmation,
-) -> Result<(Box<str>, String), Refusal> {
+) -> Result<Option<(Box<str>, String)>, Refusal> {
+    let now = service.request.now();
+    if !service.in_force.registry().may_begin_family(&client.client.id, now) {
+        return Ok(None);
+    }
     let mut id = [0; ID];
     rand::fill(&mut id).map_err(|_| unavailable("the system has no random bytes"))?;
-    let now = service.request.now();
     let family = Family {
         id: URL_SAFE_NO_PAD.encode(id).into(),
         client: client.client.id.clone(),
@@ -65,7 +67,7 @@ pub(super) async fn begin(
     let token = token(service.signing, &family.id, 0)?;
     let id = family.id.clone();
     match service.in_force.registry().swap_family(None, family, now).await {
-        Ok(true) => Ok((id, token)),
+        Ok(true) => Ok(Some((id, token))),
         Ok(false) => Err(unavailable("the id of the family is taken")),
         Err(error) => Err(store(&error)),
     }
@@ -83,8 +85,12 @@ pub(super) async fn refresh(
     };
     let sent = read(service.signing, form.need("refresh_token")?)?.ok_or_else(invalid)?;
     let mut family = find(service, client.client, &sent).await?;
-    if family.jkt.is_some() && family.jkt != confirmation.key {
-        return Err(refuse(Reason::InvalidGrant, "the refresh token is bound to a key; send a proof of that key"));
+    // Clients have credentials of their own, so that the key may be another one (RFC 9449 §5), but not none.
+    if family.jkt.is_some() && confirmation.key.is_none() {
+        return Err(refuse(
+            Reason::InvalidGrant,
+            "the tokens of this grant are bound to a key; send a proof in the `DPoP` header",
+        ));
     }
     // What the client may do may have changed.
     let ceiling = service.ceiling(client);
@@ -187,21 +193,29 @@ pub(super) async fn known(service: &Service<'_>, text: &str) -> Result<Option<(F
 }
 
 fn token(signing: &Signing, family: &str, generation: u64) -> Result<String, Refusal> {
-    let secret = signing.derive(&[b"refresh token", family.as_bytes(), &generation.to_be_bytes()])?;
+    let secret = signing.derive(&derivation(family, &generation.to_be_bytes()))?;
     Ok(format!("{PREFIX}.{family}.{generation}.{}", URL_SAFE_NO_PAD.encode(secret)))
+}
+
+/// What the secret of a token is derived from.
+fn derivation<'a>(family: &'a str, generation: &'a [u8; 8]) -> [&'a [u8]; 3] {
+    [b"refresh token", family.as_bytes(), generation]
 }
 
 /// Reads a token; `None` if this service has not made it.
 fn read<'a>(signing: &Signing, text: &'a str) -> Result<Option<Sent<'a>>, Refusal> {
     let mut parts = text.split('.');
-    let (Some(PREFIX), Some(family), Some(generation), Some(_), None) =
+    let (Some(PREFIX), Some(family), Some(generation), Some(secret), None) =
         (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Ok(None);
     };
-    let Some(generation) = generation.parse().ok().filter(|_| family.len() <= 2 * ID) else { return Ok(None) };
-    let made = token(signing, family, generation)?;
-    Ok(bool::from(made.as_bytes().ct_eq(text.as_bytes())).then_some(Sent { family, generation }))
+    let Some(number) = generation.parse::<u64>().ok().filter(|_| family.len() <= 2 * ID) else { return Ok(None) };
+    let Ok(secret) = URL_SAFE_NO_PAD.decode(secret) else { return Ok(None) };
+    // One token has one text: `+1` is a number as well.
+    let is_ours =
+        number.to_string() == generation && signing.has_derived(&derivation(family, &number.to_be_bytes()), &secret)?;
+    Ok(is_ours.then_some(Sent { family, generation: number }))
 }
 
 fn invalid() -> Refusal {

@@ -15,7 +15,7 @@ plans: { gold: { rate: 5/s } }
 consumers: { acme: { roles: [clark], plan: glod } }
 apis:
   orders:
-    upstream: { servers: [\"http://127.0.0.1:9000\"], retries: 1 }
+    upstream: { servers: [\"http://127.0.0.1:9000\"], protocol: h2 }
     routes:
       GET /a/{x}: { scopes: [orders:read] }
       GET /a/{y}: { scopes: [orders:read] }

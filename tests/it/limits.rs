@@ -141,8 +141,13 @@ fn the_longest_idle_connection_makes_room_for_a_new_one() {
 #[test]
 fn more_idle_connections_than_the_process_can_open_stop_nothing() {
     let upstream = upstream().start();
-    let proxy = proxy().before(&upstream).open("GET /x").descriptors(300).start();
-    proxy.stderr.wait("`limits.connections` is more than the process may open", 1);
+    let mut proxy = proxy().before(&upstream).open("GET /x").descriptors(300).start();
+    let warning = "`limits.connections` is more than the process may open";
+    proxy.stderr.wait(warning, 1);
+    assert_eq!(proxy.reload_to(|policy| policy.open("GET /y")), proxy::Reloaded::Loaded);
+    assert_eq!(proxy.stderr.count(warning), 1, "a reload that does not change it says nothing again");
+    assert_eq!(proxy.reload_to(|policy| policy.with("limits: { connections: 9000 }")), proxy::Reloaded::Loaded);
+    assert_eq!(proxy.stderr.count(warning), 2);
     let mut idle: Vec<_> = (0..400).map(|_| client(&proxy)).collect();
     for client in &mut idle {
         client.connection();
@@ -163,8 +168,9 @@ fn idle_connections_to_the_admin_listener_stop_nothing() {
     }
     assert_eq!(client::operator(&proxy).get("/healthz").send().status, 200);
     client(&proxy).get("/x").send().is(200);
-    let open = std::fs::read_dir(format!("/proc/{}/fd", proxy.id())).unwrap().count();
-    assert!(open < 128, "{open} descriptors are open");
+    let metrics = client::operator(&proxy).get("/metrics").send().text();
+    let open = metrics.lines().find_map(|line| line.strip_prefix("process_open_fds ")).unwrap().parse::<f64>().unwrap();
+    assert!(open < 128.0, "{open} descriptors are open");
     proxy.done();
 }
 

@@ -138,7 +138,8 @@ fn page_of_a_busy_proxy() -> String {
         .trusts(&issuer)
         .with(&format!("store: \"{}\"", store.path().display()))
         .with(&format!("secrets: {{ vault: {{ address: \"{}\", login: {{ token: t }} }} }}", vault.url()))
-        .with("roles: { reader: [orders:read], other: [\"${vault:secret/app#admin}\"] }\nconsumers: { acme: { roles: [reader], plan: free } }")
+        .with("roles: { reader: [orders:read], other: [\"${vault:secret/app#admin}\"] }\nconsumers: { acme: { roles: [reader], plan: free, \
+              keys: [{ id: acme, rotate: { every: 30d, deliver: \"vault:secret/acme#key\" } }] } }")
         .listen(r#"{ address: "127.0.0.1:0" }"#)
         .listen(r#"{ address: "127.0.0.2:0", tls: { certificate: c.pem, key: k.pem } }"#)
         .audit("{ spool: { path: spool }, to: [file: { path: audit.jsonl }] }")

@@ -24,27 +24,10 @@ struct Provider {
     keys: [Key; 2],
 }
 
-/// Installs it beside the build's other files, once; `None` where that cannot be done.
+/// Installs it, once; `None` where that cannot be done.
 fn installed() -> Option<&'static Path> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let install = || {
-        if !has("node") || !has("npm") {
-            return Err("there is no node with npm".to_owned());
-        }
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/oidc");
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("oidc");
-        std::fs::create_dir_all(&folder).unwrap();
-        for name in ["package.json", "package-lock.json", "provider.mjs"] {
-            std::fs::copy(source.join(name), folder.join(name)).unwrap();
-        }
-        let npm = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).output().unwrap();
-        if npm.status.success() {
-            Ok(folder)
-        } else {
-            Err(format!("npm ci failed: {}", String::from_utf8_lossy(&npm.stderr)))
-        }
-    };
-    match FOLDER.get_or_init(install) {
+    match FOLDER.get_or_init(|| npm::install("oidc", &["provider.mjs"])) {
         Ok(folder) => Some(folder),
         Err(why) => {
             skipped(why);

@@ -90,9 +90,12 @@ fn pass(folder: &Folder, count: usize) {
 
 #[test]
 fn tests_that_are_shipped_pass() {
-    for file in
-        ["tests/cases/demo.test.yaml", "examples/oauth-issuer/policy.test.yaml", "examples/sidecar/policy.test.yaml"]
-    {
+    for file in [
+        "tests/cases/demo.test.yaml",
+        "examples/oauth-issuer/policy.test.yaml",
+        "examples/sidecar/policy.test.yaml",
+        "examples/vault/policy.test.yaml",
+    ] {
         let said = test(Path::new(env!("CARGO_MANIFEST_DIR")), &[file]);
         assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
         assert!(said.out.contains("every route, scope, schema and consumer is covered"), "{}", said.out);

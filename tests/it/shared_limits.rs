@@ -1,7 +1,11 @@
 //! Limits that several nodes count together, in a real Redis.
 
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 
 use tempfile::TempDir;
 
@@ -26,7 +30,7 @@ impl Redis {
         let mut command = Command::new("redis-server");
         command.args(["--port", "0", "--save", "", "--unixsocket"]).arg(&socket).arg("--dir").arg(folder.path());
         let child = command.stdout(Stdio::null()).spawn().unwrap();
-        eventually("redis takes connections", || std::os::unix::net::UnixStream::connect(&socket).ok());
+        eventually("redis takes connections", || UnixStream::connect(&socket).ok());
         Some(Self { folder, child })
     }
 
@@ -136,4 +140,95 @@ fn a_store_that_does_not_answer_is_given_up_until_it_answers() {
     for node in nodes {
         node.done();
     }
+}
+
+/// A request that waits for the store of the policy before is neither refused, nor does it keep the store after it from counting.
+#[test]
+fn a_request_under_way_does_not_wait_for_a_store_that_was_replaced() {
+    let (Some(before), Some(after)) = (Redis::start(), Redis::start()) else { return };
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let mut proxy = node(&before.socket(), &upstream, &issuer, "free: { rate: 100/s }", "timeout: 1h");
+    let token = issuer.token().text();
+    let (mut waiting, mut operator, mut client) = (client(&proxy), operator(&proxy), client(&proxy));
+    before.signal(rustix::process::Signal::STOP);
+    waiting.raw(format!("GET /x HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\r\n"), 1);
+    eventually("it is under way", || {
+        operator.get("/metrics").send().text().contains("bartizan_requests_in_flight 1\n").then_some(())
+    });
+    let text = proxy.policy.clone().open("GET /new").yaml();
+    let text = text.replace(before.socket().to_str().unwrap(), after.socket().to_str().unwrap());
+    proxy.policy = proxy.policy.clone().text(&text);
+    proxy.policy.write(proxy.folder.path());
+    proxy.signal("HUP");
+    eventually("the next policy is in force", || (client.get("/new").send().status == 200).then_some(()));
+    client.get("/x").bearer(&token).send().is(200);
+    waiting.answer().is(200);
+    before.signal(rustix::process::Signal::CONT);
+    client.get("/x").bearer(&token).send().is(200);
+    proxy.done();
+}
+
+/// What a relay does with commands that say that a node counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counting {
+    Held,
+    /// One waits.
+    Holding,
+    Released,
+}
+
+/// Connects whoever comes to `socket` with this server, and holds what says that a node counts.
+fn relay(socket: &Path, server: &Path) -> Arc<(Mutex<Counting>, Condvar)> {
+    let (listener, server) = (UnixListener::bind(socket).unwrap(), server.to_owned());
+    let counting = Arc::new((Mutex::new(Counting::Held), Condvar::new()));
+    let shared = Arc::clone(&counting);
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (Ok(mut client), Ok(mut server)) = (client, UnixStream::connect(&server)) else { return };
+            let (mut answers, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut answers, &mut to));
+            let counting = Arc::clone(&shared);
+            thread::spawn(move || {
+                let mut bytes = [0; 65536];
+                while let Ok(length @ 1..) = client.read(&mut bytes) {
+                    if bytes[..length].windows(6).any(|part| part == b":nodes") {
+                        let mut now = counting.0.lock().unwrap();
+                        while *now != Counting::Released {
+                            *now = Counting::Holding;
+                            now = counting.1.wait(now).unwrap();
+                        }
+                    }
+                    if server.write_all(&bytes[..length]).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    counting
+}
+
+/// A request waits for limits shorter than it may take to connect to the store that they are counted in.
+#[test]
+fn a_policy_is_put_in_force_when_its_store_counts() {
+    let Some(redis) = Redis::start() else { return };
+    let (upstream, issuer, relayed) = (upstream().start(), issuer(), redis.folder.path().join("relay.sock"));
+    let counting = relay(&relayed, &redis.socket());
+    let mut proxy = node(&redis.socket(), &upstream, &issuer, "free: { rate: 100000/s }", "timeout: 25ms");
+    let (mut client, token) = (client(&proxy), issuer.token().text());
+    client.get("/x").bearer(&token).send().is(200);
+    let text = proxy.policy.clone().open("GET /new").yaml();
+    let text = text.replace(redis.socket().to_str().unwrap(), relayed.to_str().unwrap());
+    proxy.policy = proxy.policy.clone().text(&text);
+    proxy.policy.write(proxy.folder.path());
+    proxy.signal("HUP");
+    eventually("the next store is not connected", || (*counting.0.lock().unwrap() == Counting::Holding).then_some(()));
+    for _ in 0..50 {
+        client.get("/x").bearer(&token).send().is(200);
+    }
+    *counting.0.lock().unwrap() = Counting::Released;
+    counting.1.notify_all();
+    eventually("the next policy is in force", || (client.get("/new").send().status == 200).then_some(()));
+    client.get("/x").bearer(&token).send().is(200);
+    proxy.done();
 }

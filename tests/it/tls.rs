@@ -47,3 +47,34 @@ fn plain_http_on_a_tls_port_is_no_request() {
     client(&proxy).tls(authority.client(&[])).get("/x").send().is(200);
     proxy.done();
 }
+
+#[test]
+fn a_client_is_shown_the_certificate_for_the_name_that_it_asks_for() {
+    let (upstream, default, shop, any) = (upstream().start(), authority(), authority(), authority());
+    let listener = r#"{ address: "127.0.0.1:0", tls: { certificates: [
+        { certificate: c.pem, key: k.pem }, { certificate: shop.pem, key: shop-k.pem }, { certificate: any.pem, key: any-k.pem }] } }"#;
+    let mut policy = proxy().before(&upstream).open("GET /x").listen(listener);
+    for (file, key, authority, names) in [
+        ("c.pem", "k.pem", &default, &["localhost"][..]),
+        ("shop.pem", "shop-k.pem", &shop, &["shop.example.com", "shop.example.org"]),
+        ("any.pem", "any-k.pem", &any, &["*.example.com"]),
+    ] {
+        let certified = authority.certifies(names);
+        policy = policy.file(file, certified.certificate).file(key, certified.key);
+    }
+    let mut proxy = policy.start();
+    for (name, authority) in
+        [("localhost", &default), ("shop.example.com", &shop), ("shop.example.org", &shop), ("api.example.com", &any)]
+    {
+        client(&proxy).tls(authority.client(&[])).asking_for(name).get("/x").send().is(200);
+    }
+    // Each is renewed by itself: here, one of them passes to another authority.
+    let renewed = authority();
+    let certified = renewed.certifies(&["shop.example.com"]);
+    let reloaded =
+        proxy.reload_to(|policy| policy.file("shop.pem", certified.certificate).file("shop-k.pem", certified.key));
+    assert_eq!(reloaded, proxy::Reloaded::Loaded);
+    client(&proxy).tls(renewed.client(&[])).asking_for("shop.example.com").get("/x").send().is(200);
+    client(&proxy).tls(any.client(&[])).asking_for("api.example.com").get("/x").send().is(200);
+    proxy.done();
+}

@@ -54,6 +54,42 @@ fn what_is_wrong_with_a_file_is_said_in_words() {
 }
 
 #[test]
+fn mistakes_in_a_list_of_certificates_are_said_at_their_places() {
+    let certified = authority().certifies(&["localhost"]);
+    let pair = "{ certificate: c.pem, key: k.pem }";
+    // The message is about the column in which `place` begins.
+    for (tls, code, place, expected) in [
+        (format!("certificates: [{pair}]"), 0, "", ""),
+        ("certificates: []".to_owned(), 2, "[] }", "there is no certificate"),
+        (
+            format!("certificate: c.pem, certificates: [{pair}]"),
+            2,
+            "c.pem, certificates",
+            "`certificate` has no effect beside `certificates`",
+        ),
+        (
+            format!("certificates: [{pair}, {{ certificate: c.pem }}]"),
+            2,
+            "{ certificate: c.pem }]",
+            "TLS needs `certificate` and `key`",
+        ),
+        (
+            format!("certificates: [{pair}, {pair}]"),
+            0,
+            "{ certificate: c.pem, key: k.pem }] }",
+            "no client is ever shown this certificate",
+        ),
+    ] {
+        let policy = POLICY.replace("certificate: c.pem, key: k.pem", &tls);
+        let (exit, said) = check(&policy, certified.certificate.as_bytes(), certified.key.as_bytes(), 0o600);
+        assert_eq!(exit, Some(code), "{tls}: {said}");
+        let column = policy.lines().nth(1).and_then(|line| line.find(place)).unwrap() + 1;
+        let place = if place.is_empty() { String::new() } else { format!("policy.yaml:2:{column}\n") };
+        assert!(said.contains(&place) && said.contains(expected), "{tls}: {said}");
+    }
+}
+
+#[test]
 fn a_key_that_everybody_may_replace_is_warned_of() {
     let certified = authority().certifies(&["localhost"]);
     for (mode, warned) in [(0o600, false), (0o640, false), (0o666, true), (0o602, true)] {

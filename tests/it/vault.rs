@@ -192,13 +192,21 @@ fn a_wrapped_secret_id_is_opened_once_and_used_for_every_login() {
         .unwrap();
     let said = String::from_utf8_lossy(&check.stderr).into_owned();
     assert!(check.status.success() && said.contains("the vault was not asked"), "{said}");
-    let proxy = policy.clone().start();
+    let mut proxy = policy.clone().start();
     for round in 0..3 {
         let token = format!("{NEXT_TOKEN}-{round}");
         vault.puts("app", &json!({"admin": token}));
         learns(&proxy, &token);
     }
     assert_eq!(proxy.reload(), Reloaded::Unchanged);
+    // Other settings of the vault are no reason to open it again.
+    let slower = policy.yaml().replace("refresh: 1s", "refresh: 2s") + "egress: { timeout: 9s }\n";
+    assert_eq!(proxy.reload_to(|policy| policy.text(&slower)), Reloaded::Loaded);
+    // Another one, in a policy that is put in force only once a mistake in it is mended.
+    let first = slower.split("secret_id: ").nth(1).unwrap().split('"').nth(1).unwrap();
+    let other = slower.replace(first, &vault.wrapped_secret_id());
+    assert_eq!(proxy.reload_to(|policy| policy.text(&format!("{other}nothing: 1\n"))), Reloaded::Failed);
+    assert_eq!(proxy.reload_to(|policy| policy.text(&other)), Reloaded::Loaded);
     // Another process comes too late.
     let said = policy.fails();
     assert!(said.contains("the wrapped `secret_id` was opened before"), "{said}");
@@ -282,7 +290,8 @@ fn a_certificate_is_issued_and_renewed_without_a_dropped_connection() {
         let issue = format!("issue: {{ vault: pki/edge, names: [{names}], lifetime: 10s }}");
         let policy = proxy().before(&upstream).open("GET /x");
         let policy = policy.listen(&format!("{{ address: \"127.0.0.1:0\", tls: {{ {issue} }} }}"));
-        policy.with(&format!("secrets: {{ vault: {{ address: \"{}\", refresh: 1s, {login} }} }}", vault.url()))
+        // Certificates have a time of their own.
+        policy.with(&format!("secrets: {{ vault: {{ address: \"{}\", refresh: 1h, {login} }} }}", vault.url()))
     };
     let proxy = policy("localhost, 127.0.0.1").start();
     let trusts = crate::support::certificates::trusting(root["data"]["certificate"].as_str().unwrap());
@@ -517,6 +526,10 @@ fn a_change_that_cannot_be_put_in_force_is_said_once() {
     let before = reads();
     eventually("it is read some more times", || (reads() > before + 5).then_some(()));
     assert_eq!(proxy.stderr.count("was not reloaded although"), 1);
+    let ready = operator(&proxy).get("/readyz").send().json();
+    assert_eq!(ready["secrets"]["failing"][0]["secret"], "secret/scope", "{ready}");
+    let listed = operator(&proxy).get("/v1/secrets").bearer(ADMIN_TOKEN).send().text();
+    assert_eq!(listed.matches("its new value is not in force").count(), 1, "{listed}");
     let failed = proxy.done().into_iter().filter(|record| record["event"]["action"] == "policy_reload");
     assert_eq!(failed.count(), 1);
 }
@@ -579,6 +592,72 @@ fn a_refused_token_is_replaced_once_and_a_namespace_goes_with_every_request() {
         assert_eq!(seen.header("user-agent"), Some(concat!("bartizan/", env!("CARGO_PKG_VERSION"))));
     }
     proxy.done();
+}
+
+#[test]
+fn what_the_login_may_not_read_is_no_reason_for_ever_more_logins() {
+    let upstream = upstream().start();
+    let denied = Arc::new(AtomicUsize::new(0));
+    let denies = Arc::clone(&denied);
+    let (vault, asked) = scripted(move |_, target| {
+        (target.contains("/data/") && denies.load(Ordering::SeqCst) > 0).then(|| {
+            denies.fetch_add(1, Ordering::SeqCst);
+            (403, "{\"errors\": [\"permission denied\"]}".to_owned())
+        })
+    });
+    let login = "login: { approle: { role_id: r, secret_id: s } }";
+    let proxy = policy(&upstream, &vault.url(), login, "secret/app#admin").start();
+    denied.store(1, Ordering::SeqCst);
+    eventually("it was refused in several rounds", || (denied.load(Ordering::SeqCst) > 5).then_some(()));
+    let logins = || asked.lock().unwrap().iter().filter(|line| line.contains("/login")).count();
+    assert_eq!(logins(), 2, "one at the start, and one because the token could have ended");
+    proxy.done();
+}
+
+#[test]
+fn while_there_is_no_new_login_the_token_of_the_last_one_is_used() {
+    let upstream = upstream().start();
+    let logins = AtomicUsize::new(0);
+    let (vault, asked) = scripted(move |_, target| {
+        let first = json!({"auth": {"client_token": "first", "lease_duration": 9}}).to_string();
+        target.contains("/login").then(|| match logins.fetch_add(1, Ordering::SeqCst) {
+            0 => (200, first),
+            _ => (500, "{\"errors\": [\"not now\"]}".to_owned()),
+        })
+    });
+    let login = "login: { approle: { role_id: r, secret_id: s } }";
+    let proxy = policy(&upstream, &vault.url(), login, "secret/app#admin").start();
+    proxy.stderr.wait("the token of the last one is used until it ends", 1);
+    let reads = || asked.lock().unwrap().iter().filter(|line| line.contains("/data/")).count();
+    let before = reads();
+    eventually("it is used once more", || (reads() > before).then_some(()));
+    assert_eq!(proxy.stderr.count("could not be read"), 0);
+    proxy.done();
+}
+
+#[test]
+fn a_reload_that_waits_for_the_vault_does_not_keep_the_process_from_stopping() {
+    let upstream = upstream().start();
+    let (holds, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(())));
+    let (held_now, lock) = (Arc::clone(&holds), Arc::clone(&held));
+    let (vault, _) = scripted(move |_, target| {
+        if target.contains("/data/") && held_now.load(Ordering::SeqCst) > 0 {
+            held_now.fetch_add(1, Ordering::SeqCst);
+            drop(lock.lock());
+        }
+        None
+    });
+    let mut proxy = policy(&upstream, &vault.url(), "login: { token: t }", "secret/app#admin").start();
+    let silent = held.lock();
+    holds.store(1, Ordering::SeqCst);
+    proxy.signal("HUP");
+    eventually("the vault is asked", || (holds.load(Ordering::SeqCst) > 1).then_some(()));
+    // One of these may have been the refresh; the other is the reload.
+    eventually("the reload asks as well", || (holds.load(Ordering::SeqCst) > 2).then_some(()));
+    proxy.signal("TERM");
+    proxy.stderr.wait("the process is stopping", 1);
+    assert!(proxy.ended().success());
+    drop(silent);
 }
 
 #[test]

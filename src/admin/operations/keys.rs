@@ -9,9 +9,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::{Completed, Operation, Result, conflict, details, input, sha256, store_error, text, view};
+use crate::audit::Change as Details;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::api_key_format;
-use crate::state::registry::entry::{Change, Digest, Entry, Key, hex};
+use crate::stages::auth::key_rotation::KeyRotation;
+use crate::state::registry::entry::{AskedRotation, Change, Digest, Entry, Key, Rotation, hex};
 
 /// Default lifetime of a key.
 const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -110,6 +112,7 @@ impl Operation<'_> {
             note: text(written.note.or(before.and_then(|before| before.note.clone())))?,
             created: self.now,
             created_by: self.by.into(),
+            rotation: None,
         };
         Ok((key, secret))
     }
@@ -138,6 +141,9 @@ impl Operation<'_> {
             input::Member::Null => Ok(None),
             input::Member::Value(at) => at.at(pointer, self.now).map(Some),
         };
+        if self.scheduled(id).is_some() && !matches!(written.scopes, input::Member::Absent) {
+            return Err(conflict("the policy file says which scopes this key has; change it there, and reload"));
+        }
         let narrows = matches!(written.scopes, input::Member::Value(_));
         let scopes = written.scopes.or(key.scopes.clone());
         self.check_scopes(scopes.as_deref().unwrap_or_default(), written.force || !narrows)?;
@@ -174,7 +180,41 @@ impl Operation<'_> {
         }
     }
 
+    /// The rotation of the policy that a key belongs to, or that has this id itself.
+    fn scheduled(&self, id: &str) -> Option<&KeyRotation> {
+        let key = self.registry().key_by_id(id);
+        let is_meant =
+            |rotation: &&KeyRotation| *rotation.id == *id || key.as_ref().is_some_and(|key| rotation.owns(key));
+        self.policy().auth().keys.rotations().iter().find(is_meant)
+    }
+
+    /// Lets the schedule make the next key at once: only the consumer is to see it, in the vault.
+    async fn ask_for_rotation(&self, id: &str, rotation: &KeyRotation) -> Result<Completed> {
+        let written: input::ScheduledRotation = input::read(self.body)?;
+        let keys = self.registry().rotated_keys();
+        let Some(current) = keys.iter().find(|key| rotation.next(key).is_some()) else {
+            return Err(conflict("the vault does not have the first key yet; the log and the record say why"));
+        };
+        if *id != *rotation.id && *id != *current.id {
+            let current = &current.id;
+            return Err(conflict(format!("this key is not the current one: that is `{current}`")));
+        }
+        let end = written.overlap.map(|overlap| overlap.at("/overlap", self.now)).transpose()?;
+        let asked = Some(AskedRotation { by: self.by.into(), end });
+        let made = current.rotation.clone().map(|made| Rotation { asked, ..made });
+        let asking = Key { rotation: made, ..Key::clone(current) };
+        let shown = view::made(&asking, self.policy(), self.registry(), self.now);
+        let (target, details) = (details::key(&asking).0, Details { until: end, ..Details::default() });
+        let unchanged = || self.registry().key_by_id(&current.id).is_some_and(|now| now == *current);
+        let changes = vec![Change::Put(Entry::Key(asking))];
+        self.registry().change_if(unchanged, changes).await.map_err(|error| store_error(&error))?;
+        Ok(Completed::changed(StatusCode::ACCEPTED, shown, "key_rotation_asked", target).with(details))
+    }
+
     pub(super) async fn rotate(&self, id: &str) -> Result<Completed> {
+        if let Some(rotation) = self.scheduled(id) {
+            return self.ask_for_rotation(id, rotation).await;
+        }
         let old = self.made_key(id)?;
         self.check_rotation(&old)?;
         let mut written: input::Key = input::read(self.body)?;

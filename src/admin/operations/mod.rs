@@ -12,6 +12,7 @@
 //! | `POST /v1/keys/{id}/rotate` | replaces the key; the old one expires after `overlap` |
 //! | `GET /v1/grants`, `GET /v1/suspensions` | all |
 //! | `GET /v1/signing-keys`, `POST …/rotate` | the keys of the token service |
+//! | `GET /v1/upstreams`, `POST …/drain` | the addresses of upstream servers |
 //! | `GET, POST /v1/revocations`, `GET, DELETE /v1/revocations/{id}` | in force by the time of the response |
 //!
 //! Lists are sorted by id: `?limit=` (1 to 1000, default 100) and `?after=`, the last id of the previous page.
@@ -21,6 +22,7 @@ mod keys;
 mod known;
 mod revocations;
 mod signing_keys;
+mod upstreams;
 mod usage;
 
 use http::{Method, StatusCode};
@@ -155,6 +157,8 @@ impl Operation<'_> {
             }
             (Action::ListSigningKeys, _) => self.signing_keys(),
             (Action::RotateSigningKey, _) => self.rotate_signing_key().await,
+            (Action::ListUpstreams, _) => self.upstreams(),
+            (Action::DrainUpstream, _) => self.drain_upstream(),
             _ => Err(nowhere()),
         }
     }

@@ -7,7 +7,7 @@ use super::{Completed, Operation, Result, conflict, input, missing, text};
 use crate::audit::Change as Details;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::state::registry::entry::SigningKey;
-use crate::state::signing::Signing;
+use crate::state::signing::{self, Signing};
 
 impl Operation<'_> {
     fn signing(&self) -> Result<&Signing> {
@@ -40,12 +40,11 @@ impl Operation<'_> {
 
     fn signing_key(&self, key: &SigningKey) -> Value {
         let keys = self.registry().signing_keys();
-        let follower = keys.iter().rfind(|other| other.active <= self.now && other.is_accepted(self.now));
         let state = if !key.is_accepted(self.now) {
             "ended"
         } else if key.active > self.now {
             "published"
-        } else if follower.is_some_and(|active| active.kid == key.kid) {
+        } else if signing::active(&keys, self.now).is_some_and(|active| active.kid == key.kid) {
             "active"
         } else {
             "retired"

@@ -122,11 +122,11 @@ impl fmt::Display for SinkConfig {
             Self::Stdout { .. } => f.write_str("stdout"),
             Self::File { path, .. } => path.display().fmt(f),
             Self::Elasticsearch(config) => {
-                write!(f, "elasticsearch {}/{}", config.endpoint.place(), config.data_stream)
+                write!(f, "elasticsearch {}/{}", config.endpoint, config.data_stream)
             }
-            Self::Otlp(config) => write!(f, "otlp {}", config.endpoint.place()),
+            Self::Otlp(config) => write!(f, "otlp {}", config.endpoint),
             Self::Syslog(config) => write!(f, "syslog {}", config.address),
-            Self::Http(config) => write!(f, "http {}", config.endpoint.veiled()),
+            Self::Http(config) => write!(f, "http {}", config.endpoint),
         }
     }
 }

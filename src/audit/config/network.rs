@@ -1,5 +1,6 @@
 //! The settings of sinks over the network.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,12 @@ use crate::egress::{Egress, Trust};
 use crate::url::{HttpUrl, StreamUrl};
 
 /// An HTTP server that takes records.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct HttpEndpoint {
     /// Its URL.
     pub(crate) url: HttpUrl,
+    /// Whether path and query may be a credential, as those of webhooks are. Then they are not shown.
+    pub(crate) has_secret_path: bool,
     /// Fields of every request; those with secrets are marked as sensitive.
     pub(crate) headers: HeaderMap,
     /// Trusted authorities, and the client certificate, for https.
@@ -34,25 +37,33 @@ pub(crate) struct HttpEndpoint {
 }
 
 impl HttpEndpoint {
-    /// Scheme, host and port, and a short hash of path and query: endpoints for lines have tokens there.
-    pub(crate) fn veiled(&self) -> String {
-        let uri = self.url.uri();
-        let server = format!("{}://{}", uri.scheme_str().unwrap_or_default(), self.url.authority());
-        match uri.path_and_query().map(|rest| rest.as_str()) {
-            None | Some("/") => server,
-            Some(rest) => {
-                let digest = digest(&SHA256, rest.as_bytes());
-                let short: String = digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-                format!("{server}/#{short}")
-            }
-        }
+    /// The base of the URLs of requests: scheme, host, port and path.
+    pub(crate) fn base(&self) -> String {
+        format!("{}{}", self.server(), self.url.uri().path().trim_end_matches('/'))
     }
 
-    /// Scheme, host, port and path.
-    pub(crate) fn place(&self) -> String {
-        let uri = self.url.uri();
-        let scheme = uri.scheme_str().unwrap_or_default();
-        format!("{scheme}://{}{}", self.url.authority(), uri.path().trim_end_matches('/'))
+    fn server(&self) -> String {
+        format!("{}://{}", self.url.uri().scheme_str().unwrap_or_default(), self.url.authority())
+    }
+}
+
+/// Its URL; a secret path and query as a short hash.
+impl fmt::Display for HttpEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.url.uri().path_and_query().map(|rest| rest.as_str()) {
+            Some(rest) if self.has_secret_path && rest != "/" => {
+                let digest = digest(&SHA256, rest.as_bytes());
+                write!(f, "{}/#", self.server())?;
+                digest.as_ref().iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+            _ => f.write_str(&self.base()),
+        }
+    }
+}
+
+impl fmt::Debug for HttpEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HttpEndpoint({self})")
     }
 }
 

@@ -30,8 +30,11 @@ pub(crate) const UNUSED_KEY_USED: &str = "unused_key_used";
 /// `event.action` of an alert that a caller lacks the scopes for many routes that it has tried.
 pub(crate) const SCOPES_PROBED: &str = "scopes_probed";
 
+/// `event.action` of an alert that the API key of a consumer cannot be rotated or delivered.
+pub(crate) const KEY_ROTATION_FAILED: &str = "key_rotation_failed";
+
 /// `event.action` of all alerts.
-pub(crate) const ALERTS: [&str; 4] = [QUOTA_USED, NEW_NETWORK, UNUSED_KEY_USED, SCOPES_PROBED];
+pub(crate) const ALERTS: [&str; 5] = [QUOTA_USED, NEW_NETWORK, UNUSED_KEY_USED, SCOPES_PROBED, KEY_ROTATION_FAILED];
 
 /// Everything that is recorded about one request, borrowed while the line is formatted.
 ///
@@ -119,10 +122,21 @@ pub(crate) struct Record<'a> {
     pub(crate) scopes_granted: &'a [Box<str>],
     /// What was wrong with the body; the first few are written.
     pub(crate) violations: &'a [Violation],
-    /// The upstream server, and the time until its response's headers.
-    pub(crate) upstream: Option<(&'a str, Option<Duration>)>,
+    /// The call to the upstream.
+    pub(crate) upstream: Option<UpstreamFields<'a>>,
     /// Digest of the policy that decided.
     pub(crate) policy: &'a str,
+}
+
+/// The call to the upstream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UpstreamFields<'a> {
+    /// The server that was called last.
+    pub(crate) server: &'a str,
+    /// The time until the headers of its response.
+    pub(crate) duration: Option<Duration>,
+    /// How often the request was sent, to whatever server; written if that is more than once.
+    pub(crate) attempts: u32,
 }
 
 impl<'a> Record<'a> {

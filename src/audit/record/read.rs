@@ -159,7 +159,7 @@ fn shown(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{line, sample};
-    use super::super::{Outcome, Record};
+    use super::super::{Outcome, Record, UpstreamFields};
     use super::*;
     use crate::refusal::Violation;
 
@@ -192,7 +192,11 @@ mod tests {
             stage: None,
             status: Some(200),
             duration: Duration::from_micros(85),
-            upstream: Some(("http://127.0.0.1:9000", Some(Duration::from_micros(40)))),
+            upstream: Some(UpstreamFields {
+                server: "http://127.0.0.1:9000",
+                duration: Some(Duration::from_micros(40)),
+                attempts: 1,
+            }),
             ..request.clone()
         };
         assert_eq!(

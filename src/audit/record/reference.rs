@@ -1,7 +1,7 @@
 //! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
-pub(crate) const FIELDS: [(&str, &str); 76] = [
+pub(crate) const FIELDS: [(&str, &str); 77] = [
     ("@timestamp", "When the request started"),
     ("ecs.version", "Version of the Elastic Common Schema"),
     ("client.ip", "Address of the client, behind trusted proxies"),
@@ -55,6 +55,7 @@ pub(crate) const FIELDS: [(&str, &str); 76] = [
     ("bartizan.violations.schema", "Where that keyword is in the schema"),
     ("bartizan.upstream.server", "The server that was called"),
     ("bartizan.upstream.duration", "Nanoseconds until its response headers"),
+    ("bartizan.upstream.attempts", "How often the request was sent, if more than once; the server is the last one"),
     ("bartizan.policy", "Digest of the policy in force"),
     ("bartizan.dropped", "Records that were dropped before this line, because they could not be kept"),
     ("bartizan.chain.follows", "The stream that was kept here before this one"),
@@ -74,7 +75,7 @@ pub(crate) const FIELDS: [(&str, &str); 76] = [
     ("event.type", "`access` with `allowed`, `denied` or `error`; otherwise `info`"),
     (
         "event.action",
-        "`request`; what an operator did: `admin_read`, `operator_refused`, a change; an alert: `quota_used`, `new_network`, `unused_key_used`, `scopes_probed`; or of the record itself: `chain_started`, `records_dropped`, `checkpoint`",
+        "`request`; what an operator did: `admin_read`, `operator_refused`, a change; an alert: `quota_used`, `new_network`, `unused_key_used`, `scopes_probed`, `key_rotation_failed`; or of the record itself: `chain_started`, `records_dropped`, `checkpoint`",
     ),
     (
         "event.reason",
@@ -94,6 +95,7 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::Value;
 
+    use super::super::UpstreamFields;
     use super::super::clock::Clock;
     use super::super::fields::{Change, LimitFacts, Record, SignalFacts};
     use super::super::mark::{CheckpointFacts, Follows, KEY_CHANGED, Mark, MarkKind};
@@ -154,7 +156,11 @@ mod tests {
             scopes_required: &words,
             scopes_granted: &words,
             violations: &[violation],
-            upstream: Some(("http://10.1.0.7:9000", Some(Duration::ZERO))),
+            upstream: Some(UpstreamFields {
+                server: "http://10.1.0.7:9000",
+                duration: Some(Duration::ZERO),
+                attempts: 2,
+            }),
             ..sample()
         };
         let (mut written, described) = (BTreeSet::new(), FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect());

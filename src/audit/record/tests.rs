@@ -81,7 +81,11 @@ fn a_full_record_has_every_field() {
         scopes_required: &required,
         scopes_granted: &granted,
         violations: &violations,
-        upstream: Some(("http://10.1.0.7:9000", Some(Duration::from_micros(900)))),
+        upstream: Some(UpstreamFields {
+            server: "http://10.1.0.7:9000",
+            duration: Some(Duration::from_micros(900)),
+            attempts: 2,
+        }),
         ..sample()
     };
     let expected = json!({
@@ -114,7 +118,7 @@ fn a_full_record_has_every_field() {
             "credential": { "kind": "jwt", "id": "jti-1" },
             "scopes": { "required": ["orders:write"], "granted": ["orders:read"] },
             "violations": [{ "pointer": "/lines/0/quantity", "detail": "\"0\" is less than 1" }],
-            "upstream": { "server": "http://10.1.0.7:9000", "duration": 900_000 },
+            "upstream": { "server": "http://10.1.0.7:9000", "duration": 900_000, "attempts": 2 },
             "policy": "9f2c", "node": "edge-1", "stream": "edge-1/7", "previous": "a".repeat(64),
         },
     });
@@ -140,7 +144,12 @@ fn absent_facts_are_left_out() {
         "bartizan": { "policy": "9f2c", "node": "edge-1", "stream": "edge-1/7", "previous": "a".repeat(64) },
     });
     assert_eq!(json_of(&sample()), expected);
-    let one = Record { domain: Some(b"a"), credential: Some(("none", None)), upstream: Some(("u", None)), ..sample() };
+    let one = Record {
+        domain: Some(b"a"),
+        credential: Some(("none", None)),
+        upstream: Some(UpstreamFields { server: "u", duration: None, attempts: 1 }),
+        ..sample()
+    };
     let value = json_of(&one);
     assert_eq!(value["url"], json!({ "domain": "a" }));
     assert_eq!(value["bartizan"]["credential"], json!({ "kind": "none" }));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::clock::Clock;
-use super::fields::{ALERTS, Change, LimitFacts, Outcome, REQUEST, Record, SignalFacts};
+use super::fields::{ALERTS, Change, LimitFacts, Outcome, REQUEST, Record, SignalFacts, UpstreamFields};
 use super::mark::{CheckpointFacts, Follows, Mark, MarkKind};
 use super::text::{TEXT_MAX, cut, is_hidden, is_plain};
 use crate::audit::chain::MARK;
@@ -214,10 +214,11 @@ fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
         line.texts(key!("granted"), record.scopes_granted);
     });
     line.violations(record.violations);
-    if let Some((server, duration)) = record.upstream {
+    if let Some(UpstreamFields { server, duration, attempts }) = record.upstream {
         line.object(key!("upstream"), |line| {
             line.text(key!("server"), Some(server));
             line.number(key!("duration"), duration.map(nanoseconds));
+            line.number(key!("attempts"), (attempts > 1).then_some(attempts));
         });
     }
     line.word(key!("policy"), Some(record.policy));

@@ -57,7 +57,7 @@ const CONTENT: [&str; 3] =
 impl Elasticsearch {
     pub(super) fn new(config: &ElasticsearchConfig) -> io::Result<Self> {
         let endpoint = &config.endpoint;
-        let uri = format!("{}/{}/_bulk?{FILTER}", endpoint.place(), config.data_stream);
+        let uri = format!("{}/{}/_bulk?{FILTER}", endpoint.base(), config.data_stream);
         let stream = &config.data_stream;
         Ok(Self {
             post: Post::new(endpoint, &uri, "application/x-ndjson", "application/json")?,

@@ -31,7 +31,7 @@ pub(in crate::audit) struct Otlp {
 impl Otlp {
     pub(super) fn new(config: &OtlpConfig, node: &str) -> io::Result<Self> {
         let endpoint = &config.endpoint;
-        let uri = format!("{}/v1/logs", endpoint.place());
+        let uri = format!("{}/v1/logs", endpoint.base());
         Ok(Self {
             post: Post::new(endpoint, &uri, PROTOBUF, PROTOBUF)?,
             batches: Batches::new(Rejected::at(endpoint.rejected.clone()), endpoint.max_batch),

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::super::config::HttpEndpoint;
 use super::batches::{Trouble, Verdict};
 use super::delivery::Failure;
-use crate::egress::{Answer, HttpClient, NoAnswer, gzipped};
+use crate::egress::{Answer, HttpClient, NoAnswer, SecretTarget, gzipped};
 
 /// Largest response, in bytes.
 const MAX_RESPONSE: usize = 16 << 20;
@@ -27,6 +27,7 @@ pub(super) struct Post {
     uri: Uri,
     headers: HeaderMap,
     gzip: bool,
+    has_secret_path: bool,
 }
 
 impl Post {
@@ -45,7 +46,8 @@ impl Post {
         }
         let uri = uri.parse().map_err(io::Error::other)?;
         let client = HttpClient::new(&endpoint.egress, endpoint.trust.as_ref(), endpoint.timeout, MAX_RESPONSE);
-        Ok(Self { client, uri, headers, gzip: endpoint.gzip })
+        let has_secret_path = endpoint.has_secret_path;
+        Ok(Self { client, uri, headers, gzip: endpoint.gzip, has_secret_path })
     }
 
     /// Sends a body, and returns the response, whatever its status.
@@ -54,6 +56,9 @@ impl Post {
         let mut request = Request::post(self.uri.clone()).body(Full::new(Bytes::from(body)));
         if let Ok(request) = &mut request {
             *request.headers_mut() = self.headers.clone();
+            if self.has_secret_path {
+                request.extensions_mut().insert(SecretTarget);
+            }
         }
         let request = request.map_err(|error| NoAnswer::from(error.to_string()))?;
         self.client.exchange(request).await

@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     let mut code = DONE;
     for sink in sinks {
         if let Err(why) = runtime.block_on(install(sink, arguments)) {
-            code = failed(FAILED, &format!("{}: {why}", sink.endpoint.place()));
+            code = failed(FAILED, &format!("{}: {why}", sink.endpoint));
         }
     }
     code
@@ -154,7 +154,7 @@ async fn install(sink: &ElasticsearchConfig, arguments: &Arguments) -> Result<()
         _ => return Err("this is neither Elasticsearch nor OpenSearch; check `url` of the sink".to_owned()),
     };
     let name = if product == Product::Opensearch { "OpenSearch" } else { "Elasticsearch" };
-    output::print(&format!("{}: {name} {}\n", endpoint.place(), shown(text("/version/number"), 40)));
+    output::print(&format!("{}: {name} {}\n", endpoint, shown(text("/version/number"), 40)));
     let tell = |step: &Step, done| {
         let name = step.path.rsplit('/').next().unwrap_or_default();
         output::print(&format!("  {} {name}: {done}\n", step.what));
@@ -209,7 +209,7 @@ impl Cluster<'_> {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, String> {
-        let uri = format!("{}/{path}", self.sink.endpoint.place());
+        let uri = format!("{}/{path}", self.sink.endpoint.base());
         let text = body.filter(|body| *body != &json!({})).map(Value::to_string).unwrap_or_default();
         let request = Request::builder().method(method).uri(uri).header(ACCEPT, "application/json");
         let mut request = request.body(Full::from(text.clone())).map_err(|error| error.to_string())?;

@@ -10,7 +10,8 @@ use crate::policy::Rights;
 use crate::refusal::{Reason, Stage};
 use crate::telemetry::{
     AuditNumbers, CertificateNumbers, End, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, Metrics, ProcessNumbers,
-    RouteMetrics, SecretNumbers, ServerMetrics, SharedLimitNumbers, SinkNumbers, StoreNumbers, VaultNumbers,
+    RotationNumbers, RouteMetrics, SecretNumbers, ServerMetrics, SharedLimitNumbers, SinkNumbers, StoreNumbers,
+    VaultNumbers,
 };
 
 /// Lays rows out in columns; the last one may be of any width.
@@ -83,6 +84,13 @@ fn sample_page() -> String {
             logins: [("", 0); 2],
         }),
         process: Some(ProcessNumbers { max_fds: Some(0), ..ProcessNumbers::default() }),
+        rotations: vec![RotationNumbers {
+            consumer: String::new(),
+            key: String::new(),
+            up: true,
+            failures: 0,
+            next: Some(0),
+        }],
         ending: vec![KeyNumbers { consumer: String::new(), key: String::new(), end: 0 }],
         ..Gauges::default()
     };

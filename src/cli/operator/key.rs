@@ -33,9 +33,10 @@ enum Action {
         traits: Traits,
     },
     /// Create a key to replace another, which expires after the overlap
-    #[command(after_help = "Example: KEY=$(bartizan key rotate acme-1 --id acme-2 --overlap 7d)")]
+    #[command(after_help = "Example: KEY=$(bartizan key rotate acme-1 --id acme-2 --overlap 7d)
+A key that the policy rotates (`rotate`) is delivered to its vault, and not printed.")]
     Rotate {
-        /// Id of the key to replace
+        /// Id of the key to replace, or of a rotation of the policy
         old: String,
         /// How long the old key stays valid: a duration such as 7d, or a time
         #[arg(long)]
@@ -135,10 +136,16 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
                 Some(name) => format!("/v1/consumers/{}/keys", segment(name)),
                 None => "/v1/keys".to_owned(),
             };
-            let keys = operator.list(&path)?;
+            let mut keys = operator.list(&path)?;
             if arguments.format == Format::Json {
                 print_json(&json!({"items": keys}));
             } else {
+                for key in &mut keys {
+                    let next = key.pointer("/rotation/next").cloned().unwrap_or_default();
+                    if let Value::Object(key) = key {
+                        key.insert("next".to_owned(), next);
+                    }
+                }
                 let columns = [
                     ("id", "ID"),
                     ("consumer", "CONSUMER"),
@@ -147,6 +154,7 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
                     ("last_used", "LAST USED"),
                     ("last_address", "FROM"),
                     ("replaced_by", "REPLACED BY"),
+                    ("next", "NEXT KEY"),
                     ("note", "NOTE"),
                 ];
                 print_table(&keys, &columns);
@@ -168,6 +176,13 @@ fn print_key(arguments: &Arguments, response: &Value) -> Result<(), u8> {
         return Ok(());
     }
     let part = |name: &str| response.get(name).and_then(Value::as_str);
+    if let Some(place) = response.pointer("/rotation/deliver").and_then(Value::as_str) {
+        let id = part("id").unwrap_or("-");
+        output::message(format_args!(
+            "the daemon makes the key after {id} in its next round, and delivers it to {place}"
+        ));
+        return Ok(());
+    }
     if !print_line(part("key").unwrap_or_default()) {
         output::message(format_args!(
             "key {} was created but could not be shown; revoke it and create another",

@@ -144,16 +144,16 @@ impl DaemonArguments {
             operates.map(|token| token.token.clone())
         });
         let token = token.ok_or_else(|| fail(INVALID, "the policy has no `admin.token`; give --admin-token"))?;
-        let own = policy.admin().and_then(|admin| Some(&admin.tls.as_ref()?.certificate));
+        let own = policy.admin().and_then(|admin| Some(&*admin.tls.as_ref()?.certificates));
         self.of_daemon(address, token, own)
     }
 
-    /// Returns a daemon, which is trusted over TLS if it has this certificate of its own.
+    /// Returns a daemon, which is trusted over TLS if it has one of these certificates of its own.
     fn of_daemon(
         &self,
         address: AdminAddress,
         token: SecretString,
-        own: Option<&CertificateDer<'static>>,
+        own: Option<&[CertificateDer<'static>]>,
     ) -> Result<Backend, u8> {
         let tls = match &address {
             AdminAddress::Tls(..) => Some(self.trust.config(own).map_err(|problem| fail(FAILED, &problem))?),

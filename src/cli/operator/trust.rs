@@ -15,7 +15,7 @@ use crate::error_text;
 /// How the admin listener is trusted over TLS.
 #[derive(Default, clap::Args)]
 pub(super) struct TrustArguments {
-    /// PEM file of the authorities of an https admin listener; default: with --policy its own certificate, else the system's
+    /// PEM file of the authorities of an https admin listener; default: with --policy its own certificates, else the system's
     #[arg(long, value_name = "FILE", env = "BARTIZAN_ADMIN_CA", global = true)]
     admin_ca: Option<PathBuf>,
     /// PEM file of the certificate to present, where `admin.tls` asks for one
@@ -27,14 +27,14 @@ pub(super) struct TrustArguments {
 }
 
 impl TrustArguments {
-    /// Returns the TLS configuration. `own` is the certificate of the listener, if a policy says which it is.
-    pub(super) fn config(&self, own: Option<&CertificateDer<'static>>) -> Result<Arc<ClientConfig>, String> {
+    /// Returns the TLS configuration. `own` are the certificates of the listener, if a policy says which they are.
+    pub(super) fn config(&self, own: Option<&[CertificateDer<'static>]>) -> Result<Arc<ClientConfig>, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider));
         let config = config.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
         let config = match (&self.admin_ca, own) {
-            (None, Some(certificate)) => {
-                let pinned = Pinned { certificate: certificate.clone(), provider };
+            (None, Some(certificates)) => {
+                let pinned = Pinned { certificates: certificates.to_vec(), provider };
                 config.dangerous().with_custom_certificate_verifier(Arc::new(pinned))
             }
             (ca, _) => {
@@ -86,10 +86,10 @@ fn failed(file: &Path, why: &dyn fmt::Display) -> String {
     format!("{}: {why}", file.display())
 }
 
-/// Trusts one certificate, regardless of its issuer and its names: those who have the policy know it.
+/// Trusts these certificates, regardless of their issuers and names: those who have the policy know them.
 #[derive(Debug)]
 struct Pinned {
-    certificate: CertificateDer<'static>,
+    certificates: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -102,7 +102,7 @@ impl ServerCertVerifier for Pinned {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if *certificate == self.certificate {
+        if self.certificates.contains(certificate) {
             return Ok(ServerCertVerified::assertion());
         }
         let other = "its certificate is not the policy's; reload the policy there, or give --admin-ca";

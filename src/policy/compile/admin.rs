@@ -3,7 +3,8 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use super::context::Context;
-use super::listen::{CompiledTls, address, server_tls};
+use super::listen::address;
+use super::server_tls::server_tls;
 use crate::policy::document;
 use crate::policy::tls;
 use crate::policy::tree::At;
@@ -59,10 +60,10 @@ pub(super) fn compile(context: &mut Context<'_>, written: Option<&document::Admi
         }
         places.extend(address.map(AdminPlace::Address));
     }
-    let tls = tls.map(|CompiledTls { server, .. }| AdminTls {
-        config: tls::http1_only(&server.config),
-        certificate: server.certificate,
-        validities: server.validities,
+    let tls = tls.map(|tls| AdminTls {
+        config: tls::http1_only(&tls.config),
+        certificates: tls.certificates,
+        validities: tls.validities,
     });
     Some(Admin { places, tls, tokens })
 }

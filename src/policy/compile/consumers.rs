@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::clients;
 use super::context::Context;
+use super::key_rotations;
 use super::names::plain_name;
 use super::plans::{self, Plans};
 use crate::exchange::CertificateName;
@@ -16,6 +17,7 @@ use crate::stages::auth::Consumer;
 use crate::stages::auth::api_key::{ApiKeys, Digest, Key};
 use crate::stages::auth::claims::OWN_ISSUER;
 use crate::stages::auth::client::Clients;
+use crate::stages::auth::key_rotation::KeyRotation;
 use crate::stages::rate_limit::Plan;
 use crate::state::registry::entry::{Identity, hex};
 
@@ -58,19 +60,10 @@ pub(super) fn compile(
         }
         for (position, key) in written.keys.iter().enumerate() {
             let at = at.key("keys").index(position);
-            if let Some((digest, key)) = self::key(context, document, written, key, &consumer, at) {
-                if max_key_age.is_some() && key.created.or(key.not_before).is_none() {
-                    context
-                        .error(at, "the age of this key is unknown, and `max_key_age` limits it")
-                        .help("write `created:` with the time at which it was created");
-                }
-                if !key_ids.insert(key.id.clone()) {
-                    context.error(at.key("id"), "another key has this id");
-                }
-                if !consumers.keys.add(digest, key) {
-                    context.error(at.key("sha256"), "another key has this digest");
-                }
+            if key.id.as_ref().is_some_and(|id| !key_ids.insert(id)) {
+                context.error(at.key("id"), "another key has this id");
             }
+            add_key(context, document, (written, key), &consumer, &mut consumers, at);
         }
         clients::compile(context, document, written, &consumer, &mut consumers.clients, at);
         consumers.listed.push(consumer);
@@ -84,6 +77,51 @@ pub(super) fn compile(
         consumers.keys = consumers.keys.redigested(|id| stand_ins.api_key(id));
     }
     consumers
+}
+
+/// Adds a key, or keys that are made on schedule.
+fn add_key(
+    context: &mut Context<'_>,
+    document: &Document,
+    (consumer_written, written): (&document::Consumer, &document::Key),
+    consumer: &Arc<Consumer>,
+    consumers: &mut Consumers,
+    at: At<'_>,
+) {
+    scopes(context, document, consumer_written, written, at);
+    let max_key_age = consumers.keys.max_age();
+    if let Some(rotate) = &written.rotate {
+        let written = (&**consumer.name(), written, rotate);
+        let rotation = key_rotations::compile(context, document, written, max_key_age, at);
+        let is_taken =
+            |place: &KeyRotation| consumers.keys.rotations().iter().any(|other| other.deliver == place.deliver);
+        if rotation.as_ref().is_some_and(is_taken) {
+            context.error(at.key("rotate").key("deliver"), "other keys are delivered there");
+        }
+        if let (Some(rotation), Some(stand_ins)) = (&rotation, context.stand_ins) {
+            // A rehearsal delivers nothing: there, it is a key like another.
+            let key = Key {
+                id: rotation.id.clone(),
+                consumer: Arc::clone(consumer),
+                scopes: rotation.scopes.clone(),
+                created: None,
+                not_before: None,
+                expires: None,
+            };
+            let _ = stand_ins.api_key(&rotation.id).is_some_and(|digest| consumers.keys.add(digest, key));
+        }
+        rotation.into_iter().for_each(|rotation| consumers.keys.rotate(rotation));
+        return;
+    }
+    let Some((digest, key)) = self::key(context, written, consumer, at) else { return };
+    if max_key_age.is_some() && key.created.or(key.not_before).is_none() {
+        context
+            .error(at, "the age of this key is unknown, and `max_key_age` limits it")
+            .help("write `created:` with the time at which it was created");
+    }
+    if !consumers.keys.add(digest, key) {
+        context.error(at.key("sha256"), "another key has this digest");
+    }
 }
 
 fn consumer(
@@ -173,25 +211,14 @@ fn identity(
     }
 }
 
-fn key(
+/// The scopes that a key has.
+fn scopes(
     context: &mut Context<'_>,
     document: &Document,
     consumer_written: &document::Consumer,
     written: &document::Key,
-    consumer: &Arc<Consumer>,
     at: At<'_>,
-) -> Option<(Digest, Key)> {
-    let created = context.time(written.created.as_deref(), at.key("created"));
-    let not_before = context.time(written.not_before.as_deref(), at.key("not_before"));
-    let expires = context.time(written.expires.as_deref(), at.key("expires"));
-    if let (Some(not_before), Some(expires)) = (not_before, expires)
-        && expires <= not_before
-    {
-        context.error(at.key("expires"), "this key expires before it becomes valid");
-    }
-    if expires.is_some_and(|expires| expires <= Timestamp::now()) {
-        context.warning(at.key("expires"), "this key has expired").help("remove it, or give it a later `expires`");
-    }
+) {
     match &consumer_written.roles {
         None => {
             context
@@ -212,8 +239,31 @@ fn key(
             }
         }
     }
+}
+
+fn key(
+    context: &mut Context<'_>,
+    written: &document::Key,
+    consumer: &Arc<Consumer>,
+    at: At<'_>,
+) -> Option<(Digest, Key)> {
+    let created = context.time(written.created.as_deref(), at.key("created"));
+    let not_before = context.time(written.not_before.as_deref(), at.key("not_before"));
+    let expires = context.time(written.expires.as_deref(), at.key("expires"));
+    if let (Some(not_before), Some(expires)) = (not_before, expires)
+        && expires <= not_before
+    {
+        context.error(at.key("expires"), "this key expires before it becomes valid");
+    }
+    if expires.is_some_and(|expires| expires <= Timestamp::now()) {
+        context.warning(at.key("expires"), "this key has expired").help("remove it, or give it a later `expires`");
+    }
     let (Some(id), Some(sha256)) = (&written.id, &written.sha256) else {
-        context.missing(at, "a key needs `id` and `sha256`", "write `{ id: NAME, sha256: \"64 hexadecimal digits\" }`");
+        context.missing(
+            at,
+            "a key needs `id` and `sha256`",
+            "write `{ id: NAME, sha256: \"64 hexadecimal digits\" }`, or `rotate:` in place of `sha256`",
+        );
         return None;
     };
     let Some(digest) = hex::decode(sha256) else {

@@ -18,6 +18,7 @@ mod issue;
 mod issuing;
 mod json_groups;
 mod json_schemas;
+mod key_rotations;
 mod limits;
 mod listen;
 mod names;
@@ -25,6 +26,7 @@ mod own_addresses;
 mod plans;
 mod schemas;
 mod secrets;
+mod server_tls;
 mod stand_ins;
 mod store;
 mod telemetry;
@@ -175,3 +177,6 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         shared_limits,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use super::apis::Apis;
 use super::auth::keys::{MIN_ENTROPY, max_entropy};
 use super::context::Context;
-use crate::policy::document::{self, Document};
+use crate::policy::document::{self, Document, Secret};
 use crate::policy::router::{Conflict, Pattern};
 use crate::policy::token_service::{API, OwnEndpoint, RefreshSettings, TokenService};
 use crate::policy::tree::At;
@@ -125,7 +125,20 @@ fn signing(
     if rotate < MIN_ROTATE {
         context.error(keys.key("rotate"), "a key signs for at least 1h");
     }
-    let seal = match (&written.keys.seal, store) {
+    let seal = seal(context, document, written, store, keys);
+    let seals_before = written.keys.seal_before.iter().map(|Secret(seal)| seal.clone()).collect();
+    Some(SigningSettings { algorithm: algorithm?, rotate, lifetime, seal: seal?, seals_before })
+}
+
+/// `keys.seal`.
+fn seal(
+    context: &mut Context<'_>,
+    document: &Document,
+    written: &document::TokenService,
+    store: Option<&StoreConfig>,
+    keys: At<'_>,
+) -> Option<SealSource> {
+    match (&written.keys.seal, store) {
         (Some(seal), _) => {
             let secret = seal.expose_secret().as_bytes();
             if secret.len() < MIN_SEAL || max_entropy(secret) < MIN_ENTROPY {
@@ -146,8 +159,7 @@ fn signing(
             }
             None
         }
-    };
-    Some(SigningSettings { algorithm: algorithm?, rotate, lifetime, seal: seal? })
+    }
 }
 
 fn refresh(context: &mut Context<'_>, written: &document::RefreshToken, at: At<'_>) -> RefreshSettings {
@@ -163,7 +175,7 @@ fn refresh(context: &mut Context<'_>, written: &document::RefreshToken, at: At<'
 /// Adds the endpoints to the routes, as those of an API of the issuer's host.
 fn endpoints(context: &mut Context<'_>, written: &document::TokenService, url: &HttpUrl, apis: &mut Apis, at: At<'_>) {
     let hosts: Box<[Box<str>]> = Box::new([url.host().to_ascii_lowercase().into()]);
-    let upstream = Upstream { servers: Vec::new(), response_timeout: Duration::ZERO, forward_credentials: false };
+    let upstream = Upstream::none();
     let index = apis.apis.len();
     let api = Arc::new(Api { index, name: API.into(), hosts, upstream, kept_headers: Box::default() });
     apis.apis.push(Arc::clone(&api));

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::token_service::Client;
+use crate::policy::units::Period;
 
 /// A consumer: who holds a credential.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -17,7 +18,7 @@ pub(crate) struct Consumer {
     pub(crate) organization: Option<String>,
     /// External identities of the consumer.
     pub(crate) identities: Vec<Identity>,
-    /// API keys of the consumer, by their digests.
+    /// API keys of the consumer: by their digests, or made on schedule.
     pub(crate) keys: Vec<Key>,
     /// Clients of the token service that belong to the consumer.
     pub(crate) clients: Vec<Client>,
@@ -38,13 +39,13 @@ pub(crate) struct Identity {
     pub(crate) certificate_san: Option<String>,
 }
 
-/// An API key, by its digest.
+/// An API key: `sha256`, its digest; or `rotate`, and it is made here and delivered to a vault.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Key {
-    /// Id of the key, for the audit record. Required.
+    /// Id of the key, for the audit record; keys that rotate are numbered: `ID-1`, `ID-2`. Required.
     pub(crate) id: Option<String>,
-    /// SHA-256 digest of the key: 64 hexadecimal digits. Required.
+    /// SHA-256 digest of the key: 64 hexadecimal digits. Required without `rotate`.
     pub sha256: Option<String>,
     /// When the key was created (RFC 3339). Needed for `max_key_age` without `not_before`.
     pub(crate) created: Option<String>,
@@ -54,4 +55,20 @@ pub(crate) struct Key {
     pub(crate) not_before: Option<String>,
     /// Scopes that narrow what the consumer's roles allow. Default: all of them.
     pub(crate) scopes: Option<Vec<String>>,
+    /// Keys are made here on schedule, and written to the vault, where the consumer reads them. Needs `secrets.vault` and `store`.
+    pub(crate) rotate: Option<KeyRotation>,
+}
+
+/// How the keys of a consumer are rotated. The first one is made at once.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct KeyRotation {
+    /// How long after a key the next one is made: 1h to 400d. Required.
+    pub(crate) every: Option<Period>,
+    /// How long the key before is accepted once the next one is in the vault: at least 1m, and less than `every`. The consumer has to
+    /// read the vault more often.
+    #[schemars(extend("default" = "7d"))]
+    pub(crate) overlap: Option<Period>,
+    /// Where the consumer reads its key: `vault:MOUNT/PATH#FIELD`. Other fields of the secret stay as they are. Required.
+    pub(crate) deliver: Option<String>,
 }

@@ -17,21 +17,21 @@ mod secrets;
 mod store;
 mod telemetry;
 mod token_service;
+mod upstream;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::Deserializer;
 
 pub(crate) use self::audit::{
     Audit, AuditMap, Chain, ElasticsearchSink, FileSink, HttpSink, OtlpSink, Rotate, Sink, Spool, SyslogSink,
 };
 pub(crate) use self::auth::{Auth, ClaimNames, Dpop, Introspection, Issuer};
-pub(crate) use self::consumers::{Consumer, Identity, Key};
+pub(crate) use self::consumers::{Consumer, Identity, Key, KeyRotation};
 pub(crate) use self::contracts::{Content, Mode, Request, Response};
 pub(crate) use self::egress::Egress;
 pub(crate) use self::headers::{ApiHeaders, Headers};
@@ -43,6 +43,8 @@ pub(crate) use self::secrets::{AppRole, Issue, Login, Secrets, Vault};
 pub(crate) use self::store::{Servers, Store};
 pub(crate) use self::telemetry::{OtlpTraces, Telemetry};
 pub(crate) use self::token_service::{Client, RefreshToken, TokenService};
+pub(crate) use self::upstream::{Health, RetriesMap, Upstream, UpstreamMap};
+use self::upstream::{Retries, RetryCause};
 pub(crate) use self::watch::Watch;
 use self::watch::WatchMap;
 use super::units::{Period, Rate, Size};
@@ -122,6 +124,30 @@ pub(crate) struct Listen {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListenTls {
+    /// PEM file of the certificate chain. Required, unless there is `issue` or `certificates`.
+    pub(crate) certificate: Option<String>,
+    /// PEM file of the private key, or a reference to the PEM itself. Required, unless there is `issue` or `certificates`.
+    #[serde(deserialize_with = "secret")]
+    #[schemars(with = "String")]
+    pub(crate) key: Option<SecretString>,
+    /// A certificate that the vault issues, in place of `certificate` and `key`. Its key is made here.
+    pub(crate) issue: Option<Issue>,
+    /// Several certificates, in place of `certificate`, `key` and `issue`. A client is shown the one for the DNS name that it
+    /// asks for (SNI), exact names before wildcards; the first is for all other clients.
+    pub(crate) certificates: Option<Vec<ServerCertificate>>,
+    /// PEM file of the authorities that issue client certificates. Default: none are requested.
+    pub(crate) client_ca: Option<String>,
+    /// Whether clients must present a certificate.
+    #[schemars(extend("enum" = ["optional", "required"], "default" = "optional"))]
+    pub(crate) client_certificate: Option<String>,
+    /// PEM files of certificate revocation lists, read again at SIGHUP.
+    pub(crate) client_crls: Vec<String>,
+}
+
+/// One of the certificates of a listener.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ServerCertificate {
     /// PEM file of the certificate chain. Required, unless there is `issue`.
     pub(crate) certificate: Option<String>,
     /// PEM file of the private key, or a reference to the PEM itself. Required, unless there is `issue`.
@@ -130,13 +156,6 @@ pub(crate) struct ListenTls {
     pub(crate) key: Option<SecretString>,
     /// A certificate that the vault issues, in place of `certificate` and `key`. Its key is made here.
     pub(crate) issue: Option<Issue>,
-    /// PEM file of the authorities that issue client certificates. Default: none are requested.
-    pub(crate) client_ca: Option<String>,
-    /// Whether clients must present a certificate.
-    #[schemars(extend("enum" = ["optional", "required"], "default" = "optional"))]
-    pub(crate) client_certificate: Option<String>,
-    /// PEM files of certificate revocation lists, read again at SIGHUP.
-    pub(crate) client_crls: Vec<String>,
 }
 
 /// The admin listener.
@@ -250,27 +269,6 @@ pub(crate) struct Api {
     pub(crate) routes: BTreeMap<String, Route>,
 }
 
-/// The servers of an API: `upstream: http://…` is short for `upstream: { servers: [http://…] }`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Upstream {
-    /// Base URLs.
-    pub(crate) servers: Vec<String>,
-    /// How one is chosen.
-    pub(crate) balance: Option<String>,
-    /// PEM file of the authorities for https servers; default: the system's.
-    pub(crate) ca: Option<String>,
-    /// Establishing a connection.
-    pub(crate) connect_timeout: Option<Period>,
-    /// Until the response's headers.
-    pub(crate) response_timeout: Option<Period>,
-    /// Between two bytes of a body.
-    pub(crate) idle_timeout: Option<Period>,
-    /// Whether the caller's credential is forwarded.
-    pub(crate) forward_credentials: Option<bool>,
-    /// Written in the short form: places of servers are the place of the value itself.
-    pub(crate) short: bool,
-}
-
 /// A route. It has either `scopes` or `public: true`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -299,61 +297,6 @@ pub(crate) struct Route {
     pub(crate) request: Option<Request>,
     /// What responses must look like.
     pub(crate) response: Option<Response>,
-}
-
-/// The servers of an API, and how they are called.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename = "Upstream")]
-#[schemars(inline)]
-struct UpstreamMap {
-    /// URLs of the servers: `http` or `https`, host and port, without a path. Required.
-    servers: Vec<String>,
-    /// How a server is chosen.
-    #[schemars(extend("enum" = ["round_robin"], "default" = "round_robin"))]
-    balance: Option<String>,
-    /// PEM file of the authorities that issue the servers' certificates. Default: the system's.
-    ca: Option<String>,
-    /// Establishing a connection.
-    #[schemars(extend("default" = "1s"))]
-    connect_timeout: Option<Period>,
-    /// Time until the response headers; after that, 504.
-    #[schemars(extend("default" = "15s"))]
-    response_timeout: Option<Period>,
-    /// Time between two bytes of a body.
-    #[schemars(extend("default" = "60s"))]
-    idle_timeout: Option<Period>,
-    /// Whether the caller's token or key is forwarded.
-    #[schemars(extend("default" = false))]
-    forward_credentials: Option<bool>,
-}
-
-impl<'de> Deserialize<'de> for Upstream {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Upstream;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a URL such as `http://127.0.0.1:9000`, or a map with `servers`")
-            }
-            fn visit_str<E: serde::de::Error>(self, url: &str) -> Result<Upstream, E> {
-                Ok(Upstream { servers: vec![url.to_owned()], short: true, ..Upstream::default() })
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Upstream, A::Error> {
-                let map = UpstreamMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                Ok(Upstream {
-                    servers: map.servers,
-                    balance: map.balance,
-                    ca: map.ca,
-                    connect_timeout: map.connect_timeout,
-                    response_timeout: map.response_timeout,
-                    idle_timeout: map.idle_timeout,
-                    forward_credentials: map.forward_credentials,
-                    short: false,
-                })
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
 }
 
 impl<'de> Deserialize<'de> for Workers {

@@ -13,7 +13,7 @@ use super::openapi::OpenApiMap;
 use super::plans::{Class, ClassMap, Quota, QuotaMap, Quotas};
 use super::store::{Servers, SeveralServers, Store, StoreMap};
 use super::{Audit, AuditMap, ClaimNames, Content, Document, Mode, OpenApi, Response, Sink, Upstream};
-use super::{UpstreamMap, Watch, WatchMap, Workers};
+use super::{Retries, RetriesMap, RetryCause, UpstreamMap, Watch, WatchMap, Workers};
 use crate::policy::share::Share;
 use crate::policy::units::{CALENDAR_UNITS, CalendarCount, PERIOD_UNITS, Period, RATE_UNITS, Rate, SIZE_UNITS, Size};
 use crate::refusal::Stage;
@@ -165,6 +165,20 @@ schema_of!(Servers, "Servers", |generator| either(
     "URL of the only server: `redis://` or, with TLS, `rediss://`.",
     &generator.subschema_for::<SeveralServers>()
 ));
+
+schema_of!(Retries, "Retries", |generator| json_schema!({
+    "anyOf": [
+        {"description": "How often.", "type": "integer", "minimum": 1, "maximum": 5},
+        generator.subschema_for::<RetriesMap>(),
+    ],
+}));
+
+schema_of!(RetryCause, "RetryCause", |_generator| json_schema!({
+    "anyOf": [
+        {"type": "string", "pattern": "^(connect|5[0-9]{2})$"},
+        {"type": "integer", "minimum": 500, "maximum": 599},
+    ],
+}));
 
 schema_of!(Upstream, "Upstream", |generator| either(
     "URL of the only server.",

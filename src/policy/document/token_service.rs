@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::secret::secret;
+use super::secret::{Secret, secret};
 use crate::policy::units::{Period, Rate};
 
 /// The OAuth 2.0 token service for the clients of `consumers`. Needs a `store`.
@@ -37,7 +37,8 @@ pub(crate) struct AccessToken {
     pub(crate) algorithm: Option<String>,
 }
 
-/// Refresh tokens of the token service. Each can be used once; the response has the next one.
+/// Refresh tokens of the token service. Each can be used once; the response has the next one. A client can begin 1000 grants at
+/// once, and then one a minute on each node; responses beyond that have no refresh token.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RefreshToken {
@@ -64,6 +65,10 @@ pub(crate) struct SigningKeys {
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "String")]
     pub(crate) seal: Option<SecretString>,
+    /// Earlier seals. What they sealed is still opened, and refresh tokens that were derived from them are still taken; a new signing
+    /// key is made for `seal`. Remove them once refresh tokens of their time have expired.
+    #[schemars(with = "Vec<String>")]
+    pub(crate) seal_before: Vec<Secret>,
 }
 
 /// A client of the token service: `id` with `secret_sha256`, `jwks` or `certificate`.

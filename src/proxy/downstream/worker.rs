@@ -12,6 +12,7 @@ use crate::proxy::upstream::{Pools, UpstreamLimit};
 use crate::runtime::InForce;
 use crate::stages::auth::cache::TokenCache;
 use crate::stages::scope_probes::ScopeProbes;
+use crate::state::endpoint::Endpoints;
 use crate::state::epoch::Epoch;
 use crate::state::published::{Published, View};
 use crate::telemetry::Metrics;
@@ -35,8 +36,24 @@ pub(crate) struct WorkerView {
     pub(crate) in_force: Arc<InForce>,
     /// Tokens verified under this policy.
     pub(crate) tokens: TokenCache,
-    /// Pools of upstream connections, indexed by the position of the server in the policy.
-    pub(crate) pools: Pools,
+    pools: View<Endpoints, Pools>,
+    upstreams: UpstreamLimit,
+}
+
+impl WorkerView {
+    fn new(in_force: Arc<InForce>, shared: &Shared, previous: Option<&Self>) -> Self {
+        let before = previous.map(Self::pools);
+        let upstreams = shared.upstreams.clone();
+        let pools = View::new(Arc::clone(&in_force.endpoints), |endpoints| {
+            Pools::new(&in_force, &endpoints, &upstreams, before.as_deref())
+        });
+        Self { tokens: TokenCache::new(shared.epoch.clone()), pools, upstreams, in_force }
+    }
+
+    /// The pools of upstream connections, to the addresses that servers have now.
+    pub(crate) fn pools(&self) -> Rc<Pools> {
+        self.pools.current(|endpoints, before| Pools::new(&self.in_force, &endpoints, &self.upstreams, Some(before)))
+    }
 }
 
 /// The part of a worker that its connections use.
@@ -52,11 +69,7 @@ impl Worker {
     /// Creates the worker of the current thread.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
-        let view = View::new(Arc::clone(&shared.in_force), |in_force| WorkerView {
-            tokens: TokenCache::new(shared.epoch.clone()),
-            pools: Pools::new(in_force.servers(), &shared.upstreams, None),
-            in_force,
-        });
+        let view = View::new(Arc::clone(&shared.in_force), |in_force| WorkerView::new(in_force, &shared, None));
         Self { shared, recorder, view }
     }
 
@@ -64,11 +77,7 @@ impl Worker {
     pub(crate) fn view(&self) -> Rc<WorkerView> {
         self.view.current(|in_force, before| {
             self.recorder.switch(Arc::clone(&in_force.trail));
-            WorkerView {
-                tokens: TokenCache::new(self.shared.epoch.clone()),
-                pools: Pools::new(in_force.servers(), &self.shared.upstreams, Some(&before.pools)),
-                in_force,
-            }
+            WorkerView::new(in_force, &self.shared, Some(before))
         })
     }
 }

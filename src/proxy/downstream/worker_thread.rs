@@ -73,7 +73,7 @@ async fn run(
                 connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, open, draining.clone()));
             }
             Some(ended) = connections.join_next(), if !connections.is_empty() => report_panic(ended),
-            _ = sweep.tick() => worker.view().pools.sweep(),
+            _ = sweep.tick() => worker.view().pools().sweep(),
             _ = drain.wait_for(|draining| *draining) => break,
         }
     }

@@ -8,19 +8,24 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
 
+use super::attempts::{Attempts, Cause};
 use super::record_guard::RecordGuard;
 use super::target::RequestTarget;
 use crate::body::{Body, Progress};
 use crate::chain::Admitted;
-use crate::exchange::Exchange;
-use crate::policy::Route;
+use crate::exchange::{Exchange, Tick};
+use crate::policy::{Api, Route};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::headers::UpstreamHeaders;
-use crate::proxy::upstream::{ConnectError, Head, Pool, Pools, ResponseError, UpstreamConnection};
+use crate::proxy::upstream::{
+    Choice, ConnectError, Head, Pool, Pools, ResponseError, UpstreamConnection, choose, outlier,
+};
 use crate::refusal::{Reason, Refusal, Stage};
+use crate::runtime::InForce;
+use crate::state::endpoint::ApiPermit;
 
 /// A response whose body is still to be read, with the connection it comes from.
 pub(crate) struct Forwarded {
@@ -30,7 +35,7 @@ pub(crate) struct Forwarded {
     pub(crate) pool: Rc<Pool>,
 }
 
-/// Sends an admitted request.
+/// Sends an admitted request; if that fails, once more as often as the policy allows.
 pub(crate) async fn forward(
     admitted: Admitted,
     target: &RequestTarget<'_>,
@@ -39,19 +44,15 @@ pub(crate) async fn forward(
     route: &Route,
     guard: &mut RecordGuard,
 ) -> Result<Forwarded, Refusal> {
-    let (caller, mut body) = admitted.into_parts();
-    let upstream = route.api().upstream();
-    let view = Rc::clone(&guard.view);
-    let Some((server, pool)) =
-        view.in_force.choose(route.api()).and_then(|server| Some((server, view.pools.of(server)?)))
-    else {
-        return Err(unreachable().cause("the API has no server"));
-    };
-    guard.sent_to(server);
+    let (caller, body) = admitted.into_parts();
+    let (api, view) = (route.api(), Rc::clone(&guard.view));
+    let (upstream, in_force, pools) = (api.upstream(), &view.in_force, view.pools());
+    let load = in_force.load(api).ok_or_else(|| unreachable().cause("the API has no servers"))?;
+    let permit = load.begin(upstream.requests).ok_or_else(too_many)?;
 
     let Exchange { id, version, method, .. } = &guard.exchange;
     let (id, version, method) = (*id, version.unwrap_or_default(), method.clone().unwrap_or_default());
-    let key_header = &view.in_force.policy.auth().key_header;
+    let key_header = &in_force.policy.auth().key_header;
     let upstream_headers = UpstreamHeaders {
         trusted_peer: target.trusted_peer,
         peer: &client.peer.text,
@@ -61,36 +62,171 @@ pub(crate) async fn forward(
         request_id: id.as_str(),
         key_header: Some(key_header).filter(|_| !upstream.forward_credentials),
         caller: caller.as_deref(),
-        rules: view.in_force.policy.headers(),
-        keep: route.api().kept_headers(),
+        rules: in_force.policy.headers(),
+        keep: api.kept_headers(),
         contract: route.response.as_ref(),
         trace: guard.upstream_trace(headers),
         announces_trailers: body.size_hint().exact().is_none(),
     };
     client.yield_now().await;
-    loop {
-        let mut connection = match pool.take() {
-            Some(connection) => connection,
-            None => connect(&view.pools, pool).await?,
-        };
-        let fields = |out: &mut Vec<u8>| upstream_headers.write(out, &server.authority, headers);
+    let begin = |connection: &mut UpstreamConnection, authority: &HeaderValue, body| {
+        let fields = |out: &mut Vec<u8>| upstream_headers.write(out, authority, headers);
         connection.begin(&method, &target.target, fields, body);
-        match response_head(&mut connection, upstream.response_timeout, guard).await {
-            Ok((head, after)) => {
-                guard.responding(head.status, after);
-                return Ok(Forwarded { head, connection, pool: Rc::clone(pool) });
+    };
+    let attempts = Attempts::new(upstream.retries.as_ref(), &method, load);
+    Sending { in_force, api, pools: &pools, begin, attempts }.send(body, permit, guard).await
+}
+
+/// A request that is being sent.
+struct Sending<'a, B> {
+    in_force: &'a InForce,
+    api: &'a Api,
+    pools: &'a Pools,
+    /// Begins it on a connection to a server with this authority.
+    begin: B,
+    attempts: Attempts<'a>,
+}
+
+impl<B: Fn(&mut UpstreamConnection, &HeaderValue, Body)> Sending<'_, B> {
+    /// Sends it to one server after the other, until there is a response, or no reason to go on.
+    async fn send(mut self, mut body: Body, permit: ApiPermit, guard: &mut RecordGuard) -> Result<Forwarded, Refusal> {
+        let candidates = self.pools.of(self.api);
+        loop {
+            let now = self.in_force.ledger.tick(Instant::now());
+            let position = self.choose(candidates, now);
+            let Some((position, pool)) = position.and_then(|position| Some((position, candidates.get(position)?)))
+            else {
+                return Err(none_left(candidates.is_empty()));
+            };
+            guard.sent_to(&pool.server, self.attempts.number());
+            let in_flight = pool.endpoint.begin();
+            let sent = self.attempt(pool, body, guard).await;
+            let is_good = sent.as_ref().is_ok_and(|(_, head, _)| !outlier::is_failure(head.status));
+            let own = match &sent {
+                // If the client's body ended early, the refusal says so: it is not the upstream's fault.
+                Err(Failure::Refused(_)) => guard.counter.failure(),
+                _ => None,
+            };
+            outlier::note(self.api.upstream(), candidates, pool, is_good || own.is_some(), now);
+            let failure = match sent {
+                Ok((mut connection, head, after)) => {
+                    let cause = Cause::Status(head.status);
+                    match connection.take_request().filter(|_| self.attempts.may_repeat(cause)) {
+                        Some(again) => Failure::Unwanted(again),
+                        None => {
+                            guard.responding(head.status, after);
+                            connection.count((in_flight, permit));
+                            return Ok(Forwarded { head, connection, pool: Rc::clone(pool) });
+                        }
+                    }
+                }
+                Err(failure) => failure,
+            };
+            drop(in_flight);
+            let servers = candidates.iter().map(|pool| pool.server.index);
+            if let Failure::NotConnected(..) = failure {
+                pool.endpoint.unreachable(now);
             }
-            Err(Failure::Unsent(unsent)) => body = unsent,
-            // If the client's body ended early, the refusal says so: it is not the upstream's fault.
-            Err(Failure::Refused(refusal)) => return Err(guard.counter.failure().unwrap_or(refusal)),
+            body = match self.again(failure, position, servers) {
+                Ok(Again { body, pauses }) => {
+                    pool.retried();
+                    if pauses {
+                        self.attempts.pause(position).await;
+                    }
+                    body
+                }
+                Err(refusal) => return Err(own.or_else(|| guard.counter.failure()).unwrap_or(refusal)),
+            };
+        }
+    }
+
+    fn choose(&self, candidates: &[Rc<Pool>], now: Tick) -> Option<usize> {
+        let upstream = self.api.upstream();
+        let choice = Choice {
+            balance: upstream.balance,
+            turn: self.in_force.turn(self.api),
+            now,
+            tried: self.attempts.tried(),
+            refuses_if_none_left: upstream.refuses_if_none_left,
+        };
+        choose(candidates, |pool| &pool.endpoint, choice)
+    }
+
+    /// What is sent once more after a failure; otherwise the refusal.
+    fn again(
+        &mut self,
+        failure: Failure,
+        position: usize,
+        servers: impl Iterator<Item = usize> + Clone,
+    ) -> Result<Again, Refusal> {
+        let (cause, refusal, body) = match failure {
+            Failure::Unwanted(body) => return Ok(Again { body, pauses: true }),
+            Failure::NotConnected(_, body) if self.attempts.has_another_address(position, servers) => {
+                return Ok(Again { body, pauses: false });
+            }
+            Failure::NotConnected(refusal, body) => (Cause::NotConnected, refusal, Some(body)),
+            Failure::Unsent(body) => (Cause::NotConnected, unreachable(), Some(body)),
+            Failure::Unanswered { refusal, body, .. } => (Cause::Unanswered, refusal, body),
+            Failure::Refused(refusal) => return Err(refusal),
+        };
+        let body = body.filter(|_| self.attempts.may_repeat(cause)).ok_or(refusal)?;
+        Ok(Again { body, pauses: true })
+    }
+
+    /// Sends it to one address, and waits for the head of the response. A connection that had been used before may have been
+    /// closed meanwhile: then another is taken if nothing was sent, and a new one is opened, once, if it is idempotent.
+    async fn attempt(
+        &self,
+        pool: &Rc<Pool>,
+        mut body: Body,
+        guard: &RecordGuard,
+    ) -> Result<(Box<UpstreamConnection>, Head, Duration), Failure> {
+        let limit = self.api.upstream().response_timeout;
+        let mut only_new = false;
+        loop {
+            let mut connection = match pool.take().filter(|_| !only_new) {
+                Some(connection) => connection,
+                None => match connect(self.pools, pool).await {
+                    Ok(connection) => connection,
+                    Err(refusal) => return Err(Failure::NotConnected(refusal, body)),
+                },
+            };
+            (self.begin)(&mut connection, &pool.server.authority, body);
+            match response_head(&mut connection, limit, guard).await {
+                Ok((head, after)) => return Ok((connection, head, after)),
+                Err(Failure::Unsent(unsent)) => body = unsent,
+                Err(Failure::Unanswered { reused: true, body: Some(again), .. })
+                    if self.attempts.is_idempotent && !only_new =>
+                {
+                    (only_new, body) = (true, again);
+                }
+                Err(failure) => return Err(failure),
+            }
         }
     }
 }
 
+/// What is sent once more.
+struct Again {
+    body: Body,
+    /// Whether after a pause.
+    pauses: bool,
+}
+
 /// Why there is no head of a response.
 enum Failure {
+    /// There is one, but the request is sent elsewhere.
+    Unwanted(Body),
+    /// There is no connection.
+    NotConnected(Refusal, Body),
     /// No byte was sent: the request may be sent on another connection.
     Unsent(Body),
+    /// No byte of a response came, but the request may have been handled. The body, unless it was streaming.
+    Unanswered {
+        refusal: Refusal,
+        reused: bool,
+        body: Option<Body>,
+    },
     Refused(Refusal),
 }
 
@@ -118,6 +254,10 @@ async fn response_head(
     match response.await {
         Some(Ok(head)) => Ok((head, begun.elapsed())),
         Some(Err(ResponseError::Unsent(body))) => Err(Failure::Unsent(body)),
+        Some(Err(ResponseError::Unanswered { error, reused, body })) => {
+            let refusal = unreachable().cause(format!("the connection failed: {error}"));
+            Err(Failure::Unanswered { refusal, reused, body })
+        }
         Some(Err(error)) => Err(Failure::Refused(match &error {
             ResponseError::Invalid(_) => invalid().cause(error.to_string()),
             _ => unreachable().cause(error.to_string()),
@@ -140,14 +280,25 @@ async fn connect(pools: &Pools, pool: &Pool) -> Result<Box<UpstreamConnection>, 
     pools.connect(pool).await.map_err(|error| {
         let refusal = match &error {
             ConnectError::Timeout => timeout("the upstream did not accept a connection in time; try again later"),
-            ConnectError::TooMany => {
-                let detail = "too many requests wait for upstreams; try again later";
-                Refusal::new(Stage::Forward, Reason::Overloaded, detail)
-            }
+            ConnectError::TooMany | ConnectError::TooManyHere => too_many(),
             ConnectError::Connect(_) | ConnectError::Tls(_) => unreachable(),
         };
         refusal.cause(error.to_string())
     })
+}
+
+fn too_many() -> Refusal {
+    Refusal::new(Stage::Forward, Reason::Overloaded, "too many requests wait for the upstream; try again later")
+}
+
+/// No address may be used: none is known, or all are drained or unhealthy.
+#[cold]
+fn none_left(unknown: bool) -> Refusal {
+    if unknown {
+        return unreachable().cause("no address of the API's servers is known");
+    }
+    let detail = "no server of this API is available; try again later";
+    Refusal::new(Stage::Forward, Reason::Overloaded, detail).cause("all servers are drained, unhealthy or ejected")
 }
 
 fn timeout(detail: &'static str) -> Refusal {

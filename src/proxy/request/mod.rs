@@ -1,6 +1,7 @@
 //! Handles one request: opens its exchange, reads its target, finds its route, passes it through the chain, forwards
 //! it, and returns the response. Whatever happens, the [`RecordGuard`] records it.
 
+mod attempts;
 pub(super) mod client_response;
 mod forward;
 pub(crate) mod path;

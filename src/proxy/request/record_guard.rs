@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode, Version};
 
 use crate::audit::{
     CLIENT_DISCONNECTED, CLIENT_STALLED, LimitFacts, NEW_NETWORK, Outcome, QUOTA_USED, REQUEST, Record, SCOPES_PROBED,
-    SignalFacts, UNUSED_KEY_USED,
+    SignalFacts, UNUSED_KEY_USED, UpstreamFields,
 };
 use crate::body::Counter;
 use crate::chain::Trace;
@@ -57,6 +57,8 @@ struct Upstream {
     status: Option<StatusCode>,
     /// When it began, after the request; only if it is sampled.
     after: Duration,
+    /// How many there were, with this one.
+    attempts: u32,
 }
 
 /// Collects what the record of one request needs, and writes it when dropped.
@@ -124,9 +126,10 @@ impl RecordGuard {
     }
 
     /// Records that the request was sent to a server.
-    pub(crate) fn sent_to(&mut self, server: &Arc<Server>) {
+    pub(crate) fn sent_to(&mut self, server: &Arc<Server>, attempt: u32) {
         let after = if self.sampled == Some(true) { self.exchange.begun.elapsed() } else { Duration::ZERO };
-        self.upstream = Some(Upstream { server: Arc::clone(server), duration: None, status: None, after });
+        self.upstream =
+            Some(Upstream { server: Arc::clone(server), duration: None, status: None, after, attempts: attempt });
     }
 
     /// Hands interim responses over to the client's connection, which sends them before the response. HTTP/1.0 has none (RFC
@@ -252,7 +255,11 @@ impl RecordGuard {
             scopes_required: self.route.as_ref().map(|route| route.required_scopes()).unwrap_or_default(),
             scopes_granted: caller.map(Caller::granted).unwrap_or_default(),
             violations,
-            upstream: self.upstream.as_ref().map(|upstream| (&*upstream.server.name, upstream.duration)),
+            upstream: self.upstream.as_ref().map(|upstream| UpstreamFields {
+                server: &upstream.server.name,
+                duration: upstream.duration,
+                attempts: upstream.attempts,
+            }),
             ..Record::of(&self.exchange, &self.client.peer, REQUEST, self.view.in_force.policy.digest())
         });
     }

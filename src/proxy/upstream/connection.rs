@@ -5,7 +5,7 @@
 
 use std::io;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
@@ -13,13 +13,14 @@ use hyper::body::{Body as _, Frame, SizeHint};
 
 use super::error::ResponseError;
 use super::head::{self, Head, Interims, MAX_HEADERS};
-use super::limit::Permit;
+use super::limit::{Open, Permit};
 use crate::body::Body;
 use crate::proxy::deadline::Deadline;
 use crate::proxy::http1::body_decoder::{BodyDecoder, Framing};
 use crate::proxy::http1::read_buffer::ReadBuffer;
 use crate::proxy::http1::writer::{MessageWriter, SendError};
 use crate::proxy::stream::Stream;
+use crate::state::endpoint::{ApiPermit, EndpointPermit};
 
 /// A connection to an upstream server.
 pub(crate) struct UpstreamConnection {
@@ -36,8 +37,10 @@ pub(crate) struct UpstreamConnection {
     looked_at: usize,
     decoder: BodyDecoder,
     /// Cleared by anything that rules out another request on this connection.
-    keep_alive: bool,
+    may_go_on: bool,
     used: bool,
+    /// How long the peer keeps it without a request (`Keep-Alive: timeout`), if it says so.
+    pub(super) keep_alive: Option<Duration>,
     /// The interim responses to the current request.
     pub(crate) interims: Interims,
     /// When the upstream stopped accepting what is written to it.
@@ -46,13 +49,22 @@ pub(crate) struct UpstreamConnection {
     pub(crate) deadline: Deadline,
     /// When the current or the last request began.
     pub(crate) begun: Instant,
+    /// When it was opened.
+    pub(super) opened: Instant,
+    /// Counts the current request.
+    counted: Option<Counted>,
     /// Counts the connection until it is closed.
     _permit: Permit,
+    _open: Open,
 }
+
+/// Counts a request in flight, for its address and its API.
+pub(crate) type Counted = (EndpointPermit, ApiPermit);
 
 impl UpstreamConnection {
     /// Wraps a stream that was just opened.
-    pub(super) fn new(stream: Stream, permit: Permit) -> Self {
+    pub(super) fn new(stream: Stream, permit: Permit, open: Open) -> Self {
+        let now = Instant::now();
         Self {
             stream,
             writer: MessageWriter::default(),
@@ -62,13 +74,17 @@ impl UpstreamConnection {
             read_buffer: ReadBuffer::default(),
             looked_at: 0,
             decoder: BodyDecoder::for_responses(MAX_HEADERS),
-            keep_alive: true,
+            may_go_on: true,
             used: false,
+            keep_alive: None,
             interims: Interims::default(),
             stalled: None,
             deadline: Deadline::default(),
-            begun: Instant::now(),
+            begun: now,
+            opened: now,
+            counted: None,
             _permit: permit,
+            _open: open,
         }
     }
 
@@ -114,13 +130,20 @@ impl UpstreamConnection {
             self.looked_at = input.len();
             if let Some(head) = head {
                 self.decoder.begin(head.framing);
-                self.keep_alive &= head.keep_alive && head.framing != Framing::UntilClose;
-                (self.used, self.retry_body) = (true, None);
+                self.may_go_on &= head.keep_alive && head.framing != Framing::UntilClose;
+                (self.used, self.keep_alive) = (true, head.keep_alive_timeout);
                 return Poll::Ready(Ok(head));
             }
-            if ready!(self.read_buffer.poll_fill(&mut self.stream, cx)).map_err(ResponseError::Broken)? == 0 {
-                return Poll::Ready(Err(ResponseError::Broken(io::ErrorKind::UnexpectedEof.into())));
-            }
+            let error = match ready!(self.read_buffer.poll_fill(&mut self.stream, cx)) {
+                Ok(0) => io::ErrorKind::UnexpectedEof.into(),
+                Ok(_) => continue,
+                Err(error) => error,
+            };
+            let is_untouched = self.read_buffer.input.is_empty() && !self.interims.are_any();
+            return Poll::Ready(Err(match is_untouched {
+                true => ResponseError::Unanswered { error, reused: self.used, body: self.retry_body.take() },
+                false => ResponseError::Broken(error),
+            }));
         }
     }
 
@@ -145,6 +168,21 @@ impl UpstreamConnection {
         }
     }
 
+    /// Counts the current request until the connection is put back or closed.
+    pub(crate) fn count(&mut self, counted: Counted) {
+        self.counted = Some(counted);
+    }
+
+    /// The current request is over.
+    pub(super) fn release(&mut self) {
+        (self.counted, self.retry_body) = (None, None);
+    }
+
+    /// Takes the counts and the copy of the current request's body, to send it elsewhere.
+    pub(crate) fn take_request(&mut self) -> Option<Body> {
+        self.retry_body.take()
+    }
+
     /// Whether the whole body of the response has been read.
     pub(crate) fn has_ended(&self) -> bool {
         self.decoder.has_ended()
@@ -159,7 +197,7 @@ impl UpstreamConnection {
     /// followed it.
     pub(super) fn is_done(&self) -> bool {
         let sent = self.body.is_none() && self.writer.is_empty();
-        self.keep_alive && sent && self.has_ended() && self.read_buffer.input.is_empty()
+        self.may_go_on && sent && self.has_ended() && self.read_buffer.input.is_empty()
     }
 
     /// Whether an idle connection can take a request now: no unexpected data came, and the peer has not closed it.
@@ -182,7 +220,7 @@ impl UpstreamConnection {
         match sent {
             Poll::Ready(Err(SendError::Interrupted)) => Err(ResponseError::Interrupted),
             Poll::Ready(Err(SendError::Broken)) => {
-                (self.keep_alive, self.body) = (false, None);
+                (self.may_go_on, self.body) = (false, None);
                 let writer = std::mem::take(&mut self.writer);
                 match self.retry_body.take() {
                     Some(body) if self.used && writer.sent == 0 => Err(ResponseError::Unsent(body)),

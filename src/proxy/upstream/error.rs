@@ -13,6 +13,8 @@ pub(crate) enum ResponseError {
     Unsent(Body),
     /// The request's body from the client was interrupted; its counter has the reason.
     Interrupted,
+    /// The connection failed before any byte of a response. With a copy of the request's body, unless it is streaming.
+    Unanswered { error: io::Error, reused: bool, body: Option<Body> },
     /// The connection failed.
     Broken(io::Error),
     /// The response is not valid HTTP/1.1, or must not be forwarded.
@@ -26,7 +28,7 @@ impl fmt::Display for ResponseError {
         match self {
             Self::Unsent(_) => f.write_str("the connection closed before the request was sent"),
             Self::Interrupted => f.write_str("the client's request body ended early"),
-            Self::Broken(error) => write!(f, "the connection failed: {error}"),
+            Self::Unanswered { error, .. } | Self::Broken(error) => write!(f, "the connection failed: {error}"),
             Self::Invalid(why) => write!(f, "the response is not acceptable: {why}"),
             Self::MalformedBody(error) => write!(f, "the response's body is malformed: {}", error.detail()),
         }

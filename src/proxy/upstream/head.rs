@@ -1,5 +1,7 @@
 //! Parses the head of an upstream's response, and drops the fields that are not forwarded to the client.
 
+use std::time::Duration;
+
 use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
@@ -20,6 +22,7 @@ const USUAL_FIELDS: usize = 12;
 /// Maximum number of interim responses to one request.
 const MAX_INTERIMS: u8 = 16;
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// How every head begins.
 const START: &[u8] = b"HTTP/1.";
 const MALFORMED: ResponseError = ResponseError::Invalid("its head is malformed");
@@ -38,6 +41,8 @@ pub(crate) struct Head {
     pub(crate) framing: Framing,
     /// Whether the connection may be reused after this response.
     pub(super) keep_alive: bool,
+    /// How long the peer keeps the connection without a request, if it says so.
+    pub(super) keep_alive_timeout: Option<Duration>,
 }
 
 /// The interim responses to one request.
@@ -57,6 +62,7 @@ struct Meaning<'a> {
     chunked: bool,
     close: bool,
     keep_alive: bool,
+    keep_alive_timeout: Option<Duration>,
     /// The hop-by-hop fields that `Connection` names.
     named: Vec<&'a [u8]>,
 }
@@ -84,8 +90,9 @@ pub(crate) fn read(input: &mut Bytes, method: &Method, interims: &mut Interims) 
         }
         let framing = meaning.framing(method, status, http_11)?;
         let keep_alive = !meaning.close && (http_11 || meaning.keep_alive);
+        let keep_alive_timeout = meaning.keep_alive_timeout;
         input.advance(size);
-        return Ok(Some(Head { status, reason, fields, framing, keep_alive }));
+        return Ok(Some(Head { status, reason, fields, framing, keep_alive, keep_alive_timeout }));
     }
 }
 
@@ -201,6 +208,11 @@ impl Interims {
         Ok(())
     }
 
+    /// Whether there were any.
+    pub(super) fn are_any(&self) -> bool {
+        self.count > 0
+    }
+
     /// Takes the heads that have not been taken.
     pub(crate) fn take_heads(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.heads)
@@ -220,6 +232,8 @@ impl<'a> Meaning<'a> {
                 return Err(ResponseError::Invalid("its transfer coding is not `chunked` alone"));
             }
             self.chunked = true;
+        } else if *name == KEEP_ALIVE {
+            self.keep_alive_timeout = keep_alive_timeout(value);
         } else if name == CONNECTION {
             for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
                 match option {
@@ -248,6 +262,16 @@ impl<'a> Meaning<'a> {
             None => Framing::UntilClose,
         })
     }
+}
+
+/// `timeout` of `Keep-Alive`, in seconds (draft-thomson-hybi-http-timeout-03 §2.1, as servers send it).
+fn keep_alive_timeout(value: &[u8]) -> Option<Duration> {
+    let mut parameters = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let seconds = parameters.find_map(|parameter| {
+        let (name, value) = parameter.split_at_checked(b"timeout=".len())?;
+        name.eq_ignore_ascii_case(b"timeout=").then_some(value)
+    })?;
+    decimal(seconds).map(Duration::from_secs)
 }
 
 /// Parses a decimal number, which must consist of digits alone (RFC 9110 §8.6).

@@ -1,6 +1,6 @@
-//! Pools of connections to upstream servers: one per worker and server, last in, first out.
+//! Pools of connections to upstream servers: one per worker and address, last in, first out.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -11,44 +11,65 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::connection::UpstreamConnection;
-use super::limit::{Permit, UpstreamLimit};
-use crate::policy::Server;
+use super::limit::{Open, Permit, UpstreamLimit};
+use crate::policy::upstream::Connections;
+use crate::policy::{Api, Server};
 use crate::proxy::stream::Stream;
+use crate::runtime::InForce;
+use crate::state::endpoint::{Endpoint, Endpoints, Resolved};
 use crate::telemetry::ServerMetrics;
 
-/// Maximum number of idle connections per worker and server.
-const MAX_IDLE: usize = 256;
-/// How long after the beginning of its last request an idle connection is closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The pools of all servers of a policy.
-pub(crate) struct Pools(Vec<Rc<Pool>>);
+/// The pools of all addresses of a policy's servers.
+pub(crate) struct Pools {
+    all: Vec<Rc<Pool>>,
+    /// The same by the position of the API in the policy.
+    by_api: Vec<Box<[Rc<Pool>]>>,
+}
 
 impl Pools {
-    /// Creates one pool per server. Servers that did not change keep their pool from the previous policy.
-    pub(crate) fn new<'a>(
-        servers: impl Iterator<Item = (&'a Arc<Server>, &'a Arc<ServerMetrics>)>,
+    /// Creates one pool for each address of a server. Those that did not change keep their pool.
+    pub(crate) fn new(
+        in_force: &InForce,
+        endpoints: &Endpoints,
         limit: &UpstreamLimit,
         previous: Option<&Self>,
     ) -> Self {
-        let kept = |server: &Server| previous?.0.iter().find(|pool| pool.server.identity == server.identity);
-        let pool = |(server, metrics): (&Arc<Server>, _)| match kept(server) {
-            Some(pool) if pool.server.same_timeouts(server) => Rc::clone(pool),
-            Some(pool) => Rc::new(Pool::new(server, metrics, limit, pool.idle.take())),
-            None => Rc::new(Pool::new(server, metrics, limit, Vec::new())),
+        let kept = |server: &Server, endpoint: &Arc<Endpoint>| {
+            let mut pools = previous.into_iter().flat_map(|previous| &previous.all);
+            pools.find(|pool| pool.server.identity == server.identity && Arc::ptr_eq(&pool.endpoint, endpoint))
         };
-        Self(servers.map(pool).collect())
+        let pool = |(server, metrics): (&Arc<Server>, &Arc<ServerMetrics>), endpoint: &Arc<Endpoint>| {
+            let idle = match kept(server, endpoint) {
+                Some(pool) if pool.server.connections == server.connections => return Rc::clone(pool),
+                Some(pool) => pool.idle.take(),
+                None => Vec::new(),
+            };
+            Rc::new(Pool::new(server, metrics, endpoint, limit, idle))
+        };
+        let of = |(one, resolved): ((&Arc<Server>, &Arc<ServerMetrics>), &Resolved)| -> Vec<Rc<Pool>> {
+            resolved.endpoints.iter().map(|endpoint| pool(one, endpoint)).collect()
+        };
+        let by_server: Vec<_> = in_force.servers().zip(&endpoints.0).map(of).collect();
+        let of_api = |api: &Arc<Api>| {
+            let pools = api.upstream().servers.iter().filter_map(|server| by_server.get(server.index));
+            pools.flatten().cloned().collect()
+        };
+        let by_api = in_force.policy.apis().iter().map(of_api).collect();
+        Self { all: by_server.into_iter().flatten().collect(), by_api }
     }
 
-    /// Returns the pool of a server of the same policy.
-    pub(crate) fn of(&self, server: &Server) -> Option<&Rc<Pool>> {
-        self.0.get(server.index)
+    /// The pools of an API of the same policy.
+    pub(crate) fn of(&self, api: &Api) -> &[Rc<Pool>] {
+        self.by_api.get(api.index()).map_or(&[], |pools| pools)
     }
 
     /// Opens a connection to the server of `pool`. When there are too many, first closes one that is idle.
     pub(crate) async fn connect(&self, pool: &Pool) -> Result<Box<UpstreamConnection>, ConnectError> {
+        if pool.open.get() >= pool.server.connections.most {
+            return Err(ConnectError::TooManyHere);
+        }
         let permit = pool.limit.acquire(&pool.metrics).or_else(|| {
-            self.0.iter().find_map(|pool| pool.idle.borrow_mut().pop())?;
+            self.all.iter().find_map(|pool| pool.idle.borrow_mut().pop())?;
             pool.limit.acquire(&pool.metrics)
         });
         match permit {
@@ -59,9 +80,9 @@ impl Pools {
 
     /// Closes connections that have been idle too long, that the peer has closed, or that others may need.
     pub(crate) fn sweep(&self) {
-        for pool in &self.0 {
+        for pool in &self.all {
             let mut idle = pool.idle.borrow_mut();
-            idle.retain_mut(|connection| connection.begun.elapsed() < IDLE_TIMEOUT && connection.is_reusable());
+            idle.retain_mut(|connection| pool.keeps(connection) && connection.is_reusable());
             while !idle.is_empty() && !pool.limit.keeps_idle() {
                 idle.pop();
             }
@@ -69,13 +90,16 @@ impl Pools {
     }
 }
 
-/// Idle connections to one server.
+/// Idle connections to one address of a server.
 pub(crate) struct Pool {
-    server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
+    pub(crate) endpoint: Arc<Endpoint>,
     metrics: Arc<ServerMetrics>,
     #[allow(clippy::vec_box, reason = "a connection is half a kilobyte, and is moved in and out with every request")]
     idle: RefCell<Vec<Box<UpstreamConnection>>>,
     limit: UpstreamLimit,
+    /// Connections of this worker to the address.
+    open: Rc<Cell<usize>>,
 }
 
 impl Pool {
@@ -83,14 +107,17 @@ impl Pool {
     fn new(
         server: &Arc<Server>,
         metrics: &Arc<ServerMetrics>,
+        endpoint: &Arc<Endpoint>,
         limit: &UpstreamLimit,
         idle: Vec<Box<UpstreamConnection>>,
     ) -> Self {
         Self {
             server: Arc::clone(server),
+            endpoint: Arc::clone(endpoint),
             metrics: Arc::clone(metrics),
             idle: RefCell::new(idle),
             limit: limit.clone(),
+            open: Rc::default(),
         }
     }
 
@@ -98,22 +125,42 @@ impl Pool {
     pub(crate) fn take(&self) -> Option<Box<UpstreamConnection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut connection) = idle.pop() {
-            if connection.is_reusable() {
+            if self.keeps(&connection) && connection.is_reusable() {
                 return Some(connection);
             }
         }
         None
     }
 
+    /// Counts that the address gets no requests for a while.
+    pub(super) fn ejected(&self) {
+        self.metrics.ejected();
+    }
+
+    /// Counts that a request which failed here is sent once more.
+    pub(crate) fn retried(&self) {
+        self.metrics.retried();
+    }
+
+    /// Whether a connection may take another request: it has not been idle for too long, nor is it too old.
+    fn keeps(&self, connection: &UpstreamConnection) -> bool {
+        let Connections { age, idle, .. } = self.server.connections;
+        // The peer counts from the end of the response, which was later: it closes later than we do.
+        let idle = connection.keep_alive.map_or(idle, |said| said.min(idle));
+        connection.begun.elapsed() < idle && age.is_none_or(|age| connection.opened.elapsed() < age)
+    }
+
     /// Returns the maximum time between two reads of a response's body.
     pub(crate) fn idle_timeout(&self) -> Duration {
-        self.server.idle_timeout
+        self.server.connections.idle_timeout
     }
 
     /// Puts a connection back. It is closed unless another request may follow on it.
-    pub(crate) fn put(&self, connection: Box<UpstreamConnection>) {
+    pub(crate) fn put(&self, mut connection: Box<UpstreamConnection>) {
+        connection.release();
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && self.limit.keeps_idle() && connection.is_done() {
+        let most = self.server.connections.most;
+        if idle.len() < most && self.limit.keeps_idle() && connection.is_done() && self.keeps(&connection) {
             idle.push(connection);
         }
     }
@@ -121,12 +168,13 @@ impl Pool {
     /// Opens a connection, with TLS if the server is configured with it.
     async fn connect(&self, permit: Permit) -> Result<Box<UpstreamConnection>, ConnectError> {
         // Boxed, because it is large and rare, and would enlarge the future of every request.
-        let opening = Box::pin(tokio::time::timeout(self.server.connect_timeout, self.open(permit)));
-        opening.await.unwrap_or(Err(ConnectError::Timeout))
+        let opening = tokio::time::timeout(self.server.connections.connect_timeout, self.open(permit));
+        Box::pin(opening).await.unwrap_or(Err(ConnectError::Timeout))
     }
 
     async fn open(&self, permit: Permit) -> Result<Box<UpstreamConnection>, ConnectError> {
-        let tcp = TcpStream::connect((&*self.server.host, self.server.port)).await.map_err(ConnectError::Connect)?;
+        let open = Open::count(&self.open);
+        let tcp = TcpStream::connect(self.endpoint.address).await.map_err(ConnectError::Connect)?;
         tcp.set_nodelay(true).map_err(ConnectError::Connect)?;
         let stream = match &self.server.tls {
             None => Stream::Plain(tcp),
@@ -136,7 +184,7 @@ impl Pool {
                 Stream::tls(tls.into())
             }
         };
-        Ok(Box::new(UpstreamConnection::new(stream, permit)))
+        Ok(Box::new(UpstreamConnection::new(stream, permit, open)))
     }
 }
 
@@ -147,7 +195,9 @@ pub(crate) enum ConnectError {
     Timeout,
     /// The process has as many upstream connections as it can.
     TooMany,
-    /// The name did not resolve, or the address refused the connection.
+    /// The worker has as many connections to this address as the policy allows.
+    TooManyHere,
+    /// The address refused the connection, or is not reachable.
     Connect(io::Error),
     /// The TLS handshake failed, or the server's certificate is not acceptable.
     Tls(io::Error),
@@ -159,6 +209,9 @@ impl fmt::Display for ConnectError {
             Self::TooMany => {
                 f.write_str("the process has as many upstream connections as its limit on open files allows")
             }
+            Self::TooManyHere => {
+                f.write_str("there are as many connections to the server as `connections.most` allows")
+            }
             Self::Timeout => f.write_str("no connection within the connect timeout"),
             Self::Connect(error) => write!(f, "no connection: {error}"),
             Self::Tls(error) => write!(f, "no TLS: {error}"),
@@ -168,42 +221,49 @@ impl fmt::Display for ConnectError {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use std::time::Instant;
 
     use super::*;
+    use crate::audit::Trail;
+    use crate::policy::compile;
+    use crate::runtime::Runtime;
 
-    fn server(port: u16) -> Arc<Server> {
-        let (name, timeout) = ("http://127.0.0.1", Duration::from_secs(10));
-        Arc::new(Server {
-            index: 0,
-            name: name.into(),
-            identity: name.into(),
-            host: "127.0.0.1".into(),
-            port,
-            authority: HeaderValue::from_static("127.0.0.1"),
-            tls: None,
-            connect_timeout: timeout,
-            idle_timeout: timeout,
-        })
+    /// A policy in force with one API, whose server listens on this port.
+    fn in_force(port: u16) -> InForce {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.yaml");
+        let text = format!(
+            "version: 1\nlisten: [{{ address: \"127.0.0.1:0\" }}]\napis: {{ a: {{ upstream: \"http://127.0.0.1:{port}\", \
+             routes: {{ GET /x: {{ public: true }} }} }} }}\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let (policy, problems) = compile::compile(&path);
+        let policy = policy.unwrap_or_else(|| panic!("{}", problems.text(false)));
+        InForce::attach(policy, Arc::new(Trail::silent()), &Runtime::new(Instant::now()), None)
     }
 
     /// S6: what is idle makes room before others need it; otherwise it would be kept for a minute.
     #[tokio::test]
     async fn a_sweep_closes_idle_connections_until_a_quarter_is_free() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let (server, metrics) = (server(listener.local_addr().unwrap().port()), ServerMetrics::new(&"http://a".into()));
+        let in_force = in_force(listener.local_addr().unwrap().port());
         let limit = UpstreamLimit::new(8);
-        let pools = Pools::new([(&server, &metrics)].into_iter(), &limit, None);
-        let pool = pools.of(&server).unwrap();
+        let pools = Pools::new(&in_force, &in_force.endpoints.current(), &limit, None);
+        let pool = &pools.of(&in_force.policy.apis()[0])[0];
         let mut accepted = Vec::new();
         for _ in 0..8 {
             let connection = pools.connect(pool).await.unwrap();
             pool.idle.borrow_mut().push(connection);
             accepted.push(listener.accept().unwrap());
         }
+        assert_eq!(pool.open.get(), 8);
+        pools.sweep();
+        assert_eq!((pool.idle.borrow().len(), pool.open.get()), (6, 6));
         pools.sweep();
         assert_eq!(pool.idle.borrow().len(), 6);
-        pools.sweep();
-        assert_eq!(pool.idle.borrow().len(), 6);
+        // The next view has the same pool, as long as the address is in it.
+        let next = Pools::new(&in_force, &in_force.endpoints.current(), &limit, Some(&pools));
+        assert!(Rc::ptr_eq(&next.of(&in_force.policy.apis()[0])[0], pool));
+        assert!(Pools::new(&in_force, &Endpoints::default(), &limit, Some(&next)).all.is_empty());
     }
 }

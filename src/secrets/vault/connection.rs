@@ -30,8 +30,8 @@ pub(super) struct VaultRequest<'a> {
     pub(super) path: &'a str,
     /// With its `?`, or empty.
     pub(super) query: &'a str,
-    /// Present: POST, otherwise GET.
-    pub(super) body: Option<&'a Value>,
+    /// JSON. Present: POST, otherwise GET.
+    pub(super) body: Option<&'a str>,
 }
 
 impl Connection {
@@ -48,7 +48,7 @@ impl Connection {
         body: &Value,
         token: Option<&SecretString>,
     ) -> Result<Value, VaultError> {
-        success(&self.send(VaultRequest { path, query: "", body: Some(body) }, token).await?)
+        success(&self.send(VaultRequest { path, query: "", body: Some(&body.to_string()) }, token).await?)
     }
 
     /// Sends a request, with a token.
@@ -74,7 +74,7 @@ impl Connection {
             value.set_sensitive(true);
             request = request.header("x-vault-token", value);
         }
-        let request = request.body(Full::new(Bytes::from(body.map(ToString::to_string).unwrap_or_default())));
+        let request = request.body(Full::new(Bytes::from(body.unwrap_or_default().to_owned())));
         let request = request.map_err(|error| VaultError::Unexpected(error.to_string()))?;
         self.client.send(request).await.map_err(VaultError::Unreachable)
     }

@@ -36,6 +36,8 @@ pub(crate) enum VaultError {
     NoText,
     /// The secret was not taken, because another field of it is of no use.
     Incomplete,
+    /// A write came too late: somebody else has changed the secret since it was read.
+    Changed,
     /// An answer that the vault should not give.
     Unexpected(String),
 }
@@ -49,6 +51,7 @@ impl VaultError {
             StatusCode::FORBIDDEN => Self::Denied,
             StatusCode::NOT_FOUND => Self::NotFound,
             StatusCode::SERVICE_UNAVAILABLE if said.contains("sealed") => Self::Sealed,
+            StatusCode::BAD_REQUEST if said.contains("check-and-set parameter did not match") => Self::Changed,
             status if status.is_redirection() => Self::Redirects,
             status if said.is_empty() => Self::Unexpected(format!("it answers {}", status.as_u16())),
             status => Self::Unexpected(format!("it answers {}: {said}", status.as_u16())),
@@ -93,7 +96,21 @@ impl VaultError {
             Self::Empty => "a field is empty".to_owned(),
             Self::NoText => "a field is no text of at most 1 MiB".to_owned(),
             Self::Incomplete => "another field of it is missing".to_owned(),
+            Self::Changed => "somebody else has changed the secret at the same time".to_owned(),
             Self::Unexpected(why) => format!("the vault: {why}"),
+        }
+    }
+
+    /// What is wrong with writing to a secret, and what to do about it.
+    pub(crate) fn write_message(&self, secret: &SecretPath) -> String {
+        let (mount, rest) = secret.path.split_once('/').unwrap_or((&secret.path, ""));
+        match self {
+            Self::Denied => format!(
+                "the vault does not let this login read and write `{secret}` (403); give it a policy with `path \
+                 \"{mount}/data/{rest}\" {{ capabilities = [\"create\", \"read\", \"update\"] }}`; without `data/` in an engine of \
+                 version 1"
+            ),
+            other => format!("`{secret}` could not be written: {}", other.why()),
         }
     }
 
@@ -117,7 +134,7 @@ impl VaultError {
             Self::Redirects => "write the `address` of the active server, or of what forwards to it".to_owned(),
             Self::Unreachable(_) => "check `secrets.vault.address`, `ca` and `egress`".to_owned(),
             Self::Login(_) => "check `secrets.vault.login`".to_owned(),
-            Self::Empty | Self::NoText | Self::Incomplete | Self::Unexpected(_) => return None,
+            Self::Empty | Self::NoText | Self::Incomplete | Self::Changed | Self::Unexpected(_) => return None,
         })
     }
 }

@@ -18,6 +18,8 @@ use super::session::Session;
 
 /// Longest chain, in bytes.
 const LONGEST: usize = 256 * 1024;
+/// Shortest pause between two attempts to renew a certificate.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A certificate that the policy wants.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,11 +99,24 @@ impl IssuedCertificates {
         self.kept().get(wanted).map(|kept| kept.issued.clone()).filter(|issued| now < issued.end)
     }
 
-    pub(super) fn put(&self, wanted: &CertificateRequest, issued: IssuedCertificate) {
+    /// Keeps a certificate. Returns whether there was one for the same request.
+    pub(super) fn put(&self, wanted: &CertificateRequest, issued: IssuedCertificate) -> bool {
         let before = self.kept().insert(wanted.clone(), Kept { issued, error: None });
-        if before.is_some_and(|before| before.error.is_some()) {
+        if before.as_ref().is_some_and(|before| before.error.is_some()) {
             tracing::info!(certificate = %wanted, "the vault issues this certificate again");
         }
+        before.is_some()
+    }
+
+    /// How long until a certificate is to be renewed; after a failure, a quarter of the time that is left. `None`: there is none.
+    pub(super) fn next_attempt(&self, wanted: &CertificateRequest, now: Timestamp) -> Option<Duration> {
+        let kept = self.kept();
+        let issued = &kept.get(wanted)?.issued;
+        if !issued.is_due(now) {
+            return Duration::try_from(issued.renew_at.duration_since(now)).ok();
+        }
+        let left = Duration::try_from(issued.end.duration_since(now)).unwrap_or_default();
+        Some((left / 4).max(SHORTEST_PAUSE))
     }
 
     /// Notes that a certificate could not be renewed. Logged when it is new.
@@ -173,7 +188,12 @@ mod tests {
         assert_eq!([1059, 1060].map(|second| issued.is_due(at(second))), [false, true]);
         // What is past its end is no longer offered.
         let (kept, wanted) = (IssuedCertificates::default(), request());
-        kept.put(&wanted, issued);
+        assert_eq!(kept.next_attempt(&wanted, at(1000)), None);
+        assert!(!kept.put(&wanted, issued.clone()));
+        for (now, seconds) in [(1000, 60), (1059, 1), (1070, 5), (1089, 1), (2000, 1)] {
+            assert_eq!(kept.next_attempt(&wanted, at(now)), Some(Duration::from_secs(seconds)), "{now}");
+        }
+        assert!(kept.put(&wanted, issued));
         assert_eq!([1089, 1090].map(|second| kept.get(&wanted, at(second)).is_some()), [true, false]);
         kept.fail(&wanted, &VaultError::Sealed);
         assert!(kept.get(&wanted, at(1080)).is_some());

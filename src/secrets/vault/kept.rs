@@ -15,7 +15,7 @@ use super::reference::{SecretPath, VaultReference};
 const LONGEST: usize = 1 << 20;
 
 /// Counts the changes of values.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Generation(u64);
 
 /// What the vault answered for one secret.
@@ -51,12 +51,21 @@ pub(crate) struct SecretState {
     /// When the vault last gave it.
     pub(crate) confirmed: Timestamp,
     /// Why it did not since.
-    pub(crate) error: Option<String>,
+    error: Option<String>,
+    /// Why its values are not in force yet.
+    rejected: Option<String>,
+    /// The change that these values came with.
+    generation: Generation,
     /// How often it did not.
     pub(crate) failures: u64,
 }
 
 impl SecretState {
+    /// What is wrong: the vault does not give it, or its values cannot be put in force.
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.error.as_deref().or(self.rejected.as_deref())
+    }
+
     /// Whether it is older than this.
     pub(crate) fn is_stale(&self, stale_for: Duration, now: Timestamp) -> bool {
         now.duration_since(self.confirmed) > SignedDuration::try_from(stale_for).unwrap_or(SignedDuration::MAX)
@@ -82,6 +91,14 @@ impl KeptSecrets {
     /// Notes that something else of the vault has changed.
     pub(super) fn advance(&self) {
         self.inner().generation.0 += 1;
+    }
+
+    /// Notes that the changes after this one could not be put in force, and why; or that they are in force.
+    pub(crate) fn reject(&self, after: Generation, why: Option<&str>) {
+        for Kept { state, .. } in self.inner().secrets.values_mut() {
+            state.rejected =
+                why.filter(|_| state.generation > after).map(|why| format!("its new value is not in force: {why}"));
+        }
     }
 
     /// The last good value of a field.
@@ -145,11 +162,14 @@ impl KeptSecrets {
         let known = |field: &str| before.and_then(|before| before.fields.get(field));
         let same = |known: &SecretString, value: &SecretString| known.expose_secret() == value.expose_secret();
         let changed = fields.iter().any(|(field, value)| known(field).is_some_and(|known| !same(known, value)));
+        let generation = Generation(inner.generation.0 + u64::from(changed));
         let state = SecretState {
             version,
             changed: before.filter(|_| !changed).map_or(now, |before| before.state.changed),
             confirmed: now,
             error: None,
+            rejected: before.and_then(|before| before.state.rejected.clone()),
+            generation: before.filter(|_| !changed).map_or(generation, |before| before.state.generation),
             failures: before.map_or(0, |before| before.state.failures),
         };
         if before.is_some_and(|before| before.state.error.is_some()) {
@@ -158,9 +178,7 @@ impl KeptSecrets {
         // A policy that is being loaded may want other fields than the one in force.
         let mut all = before.map(|before| before.fields.clone()).unwrap_or_default();
         all.extend(fields);
-        if changed {
-            inner.generation.0 += 1;
-        }
+        inner.generation = generation;
         inner.secrets.insert(secret.clone(), Kept { fields: all, state });
     }
 
@@ -212,20 +230,34 @@ mod tests {
         let state = kept.state(secret).unwrap();
         assert_eq!((value().as_deref(), kept.generation()), (Some("1"), first));
         assert_eq!((state.version, state.confirmed, state.failures), (Some(1), at(2), 4));
-        assert_eq!(state.error.as_deref(), Some("the vault is sealed"));
+        assert_eq!(state.error(), Some("the vault is sealed"));
         // One that is confirmed without a change is no change.
         kept.learn(secret, &wanted, &fetched(&[("one", Some("1")), ("two", Some("2"))], 2), at(9));
         assert_eq!((kept.generation(), kept.state(secret).unwrap().changed), (first, at(1)));
         kept.learn(secret, &wanted, &fetched(&[("one", Some("1")), ("two", Some("3"))], 3), at(10));
         assert_ne!(kept.generation(), first);
         assert_eq!(kept.state(secret).unwrap().changed, at(10));
+        // A value that does not fit is an error until another is in force.
+        kept.reject(first, Some("no"));
+        kept.learn(secret, &wanted, &fetched(&[("one", Some("1")), ("two", Some("3"))], 3), at(11));
+        assert_eq!(kept.state(secret).unwrap().error(), Some("its new value is not in force: no"));
+        kept.reject(kept.generation(), Some("no"));
+        assert_eq!(kept.state(secret).unwrap().error(), None);
         kept.retain(&BTreeSet::new());
         assert_eq!(value(), None);
     }
 
     #[test]
     fn a_secret_is_stale_after_its_time_and_not_at_it() {
-        let state = SecretState { version: None, changed: at(0), confirmed: at(100), error: None, failures: 0 };
+        let state = SecretState {
+            version: None,
+            changed: at(0),
+            confirmed: at(100),
+            error: None,
+            rejected: None,
+            generation: Generation::default(),
+            failures: 0,
+        };
         for (now, stale) in [(99, false), (160, false), (161, true)] {
             assert_eq!(state.is_stale(Duration::from_secs(60), at(now)), stale, "{now}");
         }

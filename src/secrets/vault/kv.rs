@@ -16,13 +16,14 @@ use super::kept::Fetched;
 use super::reference::SecretPath;
 use super::session::Session;
 use super::settings::KvVersion;
+use crate::egress::Answer;
 
 /// Where a key-value engine is mounted, and its API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
     /// Ends with `/`.
-    path: Box<str>,
-    version: KvVersion,
+    pub(super) path: Box<str>,
+    pub(super) version: KvVersion,
 }
 
 /// The mounts that are known.
@@ -42,19 +43,14 @@ impl Mounts {
         }
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
 /// Reads a secret.
 pub(super) async fn read(session: &Session, mounts: &Mounts, secret: &SecretPath) -> Result<Fetched, VaultError> {
-    let known = mounts.of(&secret.path);
-    let mount = match known {
-        Some(mount) => Some(mount),
-        None => find(session, mounts, secret).await?,
-    };
-    let read = match mount {
+    let read = match mount(session, mounts, secret).await? {
         Some(mount) => from(session, secret, &mount).await,
         None => guess(session, secret).await,
     };
@@ -65,11 +61,28 @@ pub(super) async fn read(session: &Session, mounts: &Mounts, secret: &SecretPath
     read
 }
 
+/// Where the engine of a secret is mounted. `None`: the token may not ask.
+pub(super) async fn mount(
+    session: &Session,
+    mounts: &Mounts,
+    secret: &SecretPath,
+) -> Result<Option<Mount>, VaultError> {
+    match mounts.of(&secret.path) {
+        Some(mount) => Ok(Some(mount)),
+        None => find(session, mounts, secret).await,
+    }
+}
+
+/// The mount of a secret whose token may not ask: the first segment of the path.
+pub(super) fn first_segment(secret: &SecretPath, version: KvVersion) -> Mount {
+    let path = secret.path.split_once('/').map(|(mount, _)| format!("{mount}/")).unwrap_or_default();
+    Mount { path: path.into(), version }
+}
+
 /// Asks where the engine of a secret is mounted. `None`: the token may not ask.
 async fn find(session: &Session, mounts: &Mounts, secret: &SecretPath) -> Result<Option<Mount>, VaultError> {
-    let first = || secret.path.split_once('/').map(|(mount, _)| format!("{mount}/")).unwrap_or_default();
     if let Some(version) = session.settings().kv {
-        return Ok(Some(Mount { path: first().into(), version }));
+        return Ok(Some(first_segment(secret, version)));
     }
     let answer = session.get(&format!("sys/internal/ui/mounts/{}", secret.path), "").await?;
     if matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
@@ -86,13 +99,11 @@ async fn find(session: &Session, mounts: &Mounts, secret: &SecretPath) -> Result
 
 /// Tries both APIs, with the first segment of the path as the mount.
 async fn guess(session: &Session, secret: &SecretPath) -> Result<Fetched, VaultError> {
-    let path = secret.path.split_once('/').map(|(mount, _)| format!("{mount}/")).unwrap_or_default();
-    let mount = |version| Mount { path: path.as_str().into(), version };
-    match from(session, secret, &mount(KvVersion::Two)).await {
+    match from(session, secret, &first_segment(secret, KvVersion::Two)).await {
         Err(VaultError::Denied | VaultError::NotFound) if secret.version.is_none() => {}
         other => return other,
     }
-    match from(session, secret, &mount(KvVersion::One)).await {
+    match from(session, secret, &first_segment(secret, KvVersion::One)).await {
         // The current API is the more likely one.
         Err(VaultError::NotFound) => Err(VaultError::Denied),
         other => other,
@@ -100,30 +111,37 @@ async fn guess(session: &Session, secret: &SecretPath) -> Result<Fetched, VaultE
 }
 
 async fn from(session: &Session, secret: &SecretPath, mount: &Mount) -> Result<Fetched, VaultError> {
+    let answer = success(&answer(session, secret, mount).await?)?;
+    let data = match mount.version {
+        KvVersion::One => answer.get("data"),
+        KvVersion::Two => answer.pointer("/data/data"),
+    };
+    let data = data.and_then(Value::as_object).ok_or_else(VaultError::garbage)?;
+    let version = answer.pointer("/data/metadata/version").and_then(Value::as_u64);
+    Ok(Fetched { fields: fields(data), version: version.filter(|_| mount.version == KvVersion::Two) })
+}
+
+/// Asks a known engine for a secret. The answer is a success.
+pub(super) async fn answer(session: &Session, secret: &SecretPath, mount: &Mount) -> Result<Answer, VaultError> {
     let rest = secret.path.strip_prefix(&*mount.path).unwrap_or_default();
-    match (mount.version, secret.version) {
-        (KvVersion::One, Some(_)) => Err(VaultError::NoVersions),
-        (KvVersion::One, None) => {
-            let answer = success(&session.get(&secret.path, "").await?)?;
-            let data = answer.get("data").and_then(Value::as_object).ok_or_else(VaultError::garbage)?;
-            Ok(Fetched { fields: fields(data), version: None })
-        }
+    let answer = match (mount.version, secret.version) {
+        (KvVersion::One, Some(_)) => return Err(VaultError::NoVersions),
+        (KvVersion::One, None) => session.get(&secret.path, "").await?,
         (KvVersion::Two, version) => {
             let query = version.map(|version| format!("?version={version}")).unwrap_or_default();
-            let answer = session.get(&format!("{}data/{rest}", mount.path), &query).await?;
-            if answer.status == StatusCode::NOT_FOUND {
-                let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-                return Err(match body.pointer("/data/metadata/version") {
-                    Some(version) => VaultError::Deleted(version.as_u64()),
-                    None => VaultError::NotFound,
-                });
-            }
-            let answer = success(&answer)?;
-            let data = answer.pointer("/data/data").and_then(Value::as_object).ok_or_else(VaultError::garbage)?;
-            let version = answer.pointer("/data/metadata/version").and_then(Value::as_u64);
-            Ok(Fetched { fields: fields(data), version })
+            session.get(&format!("{}data/{rest}", mount.path), &query).await?
+        }
+    };
+    if answer.status.is_success() {
+        return Ok(answer);
+    }
+    if mount.version == KvVersion::Two && answer.status == StatusCode::NOT_FOUND {
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if let Some(version) = body.pointer("/data/metadata/version") {
+            return Err(VaultError::Deleted(version.as_u64()));
         }
     }
+    Err(VaultError::of(&answer))
 }
 
 /// The fields that are text or a number.

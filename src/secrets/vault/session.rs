@@ -37,10 +37,16 @@ impl Session {
 
     /// POST below `/v1/`, and the JSON of the answer.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, VaultError> {
+        self.post_text(path, &body.to_string()).await
+    }
+
+    /// The same, with a body that is text already.
+    pub(super) async fn post_text(&self, path: &str, body: &str) -> Result<Value, VaultError> {
         success(&self.authorized(VaultRequest { path, query: "", body: Some(body) }).await?)
     }
 
-    /// One request. If it is refused, the token may have ended without notice: once, a new login is tried.
+    /// One request. If it is refused, the token may have ended without notice, or have fewer rights than a new one: once, a
+    /// new login is tried. When that is of no use, only a token that the vault does not know any more is a reason for another.
     async fn authorized(&self, asked: VaultRequest<'_>) -> Result<Answer, VaultError> {
         let token = self.token(None).await?;
         let answer = self.connection.send(asked, Some(&token.text)).await?;
@@ -48,27 +54,52 @@ impl Session {
         if answer.status != StatusCode::FORBIDDEN || !may_be_old {
             return Ok(answer);
         }
+        let is_futile = self.login.state.lock().await.is_futile(Instant::now());
+        if is_futile && self.is_known(&token).await? {
+            return Ok(answer);
+        }
         let token = self.token(Some(&token)).await?;
-        self.connection.send(asked, Some(&token.text)).await
+        let answer = self.connection.send(asked, Some(&token.text)).await?;
+        let is_refused = answer.status == StatusCode::FORBIDDEN;
+        self.login.state.lock().await.after_refusal(is_refused, Instant::now());
+        Ok(answer)
     }
 
-    /// The token of the login: the one that is there, or a new one.
+    /// Whether the vault knows a token.
+    async fn is_known(&self, token: &Token) -> Result<bool, VaultError> {
+        let asked = VaultRequest { path: "auth/token/lookup-self", query: "", body: None };
+        Ok(self.connection.send(asked, Some(&token.text)).await?.status != StatusCode::FORBIDDEN)
+    }
+
+    /// The token of the login: the one that is there, or a new one. When there is no new one, the one that is there is used
+    /// until its end.
     async fn token(&self, refused: Option<&Token>) -> Result<Token, VaultError> {
         // Held while logging in: what others would do meanwhile is the same login.
         let mut state = self.login.state.lock().await;
         let now = Instant::now();
         let is_refused = |token: &Token| refused.is_some_and(|refused| refused.made == token.made);
-        if let Some(token) = state.token.as_ref().filter(|token| !token.is_used_up(now) && !is_refused(token)) {
-            return Ok(token.clone());
+        let known = state.token.as_ref().filter(|token| !token.has_ended(now) && !is_refused(token)).cloned();
+        if let Some(known) = known.as_ref().filter(|token| !token.is_used_up(now)) {
+            return Ok(known.clone());
         }
-        match login::log_in(&self.connection, &mut state, now).await {
+        if let Some(error) = state.pausing(now) {
+            return known.ok_or(error);
+        }
+        match login::log_in(&self.connection, &self.login, now).await {
             Ok(token) => {
                 self.login.succeeded.fetch_add(1, Relaxed);
+                state.succeed();
                 Ok(state.token.insert(token).clone())
             }
             Err(error) => {
                 self.login.failed.fetch_add(1, Relaxed);
-                Err(error)
+                if state.fail(&error, now) && known.is_some() {
+                    tracing::warn!(
+                        why = error.why(),
+                        "no new login to the vault; the token of the last one is used until it ends"
+                    );
+                }
+                known.ok_or(error)
             }
         }
     }

@@ -14,7 +14,7 @@ use super::error::VaultError;
 use super::issue::{self, CertificateRequest, IssuedCertificate, IssuedCertificates};
 use super::kept::KeptSecrets;
 use super::kv::{self, Mounts};
-use super::login::LoginOf;
+use super::login::{LoginOf, Unwrapped};
 use super::reference::{SecretPath, VaultReference};
 use super::session::Session;
 use super::settings::VaultSettings;
@@ -40,13 +40,13 @@ pub(crate) struct Failed {
 /// A vault, with what outlives policies.
 pub(crate) struct Vault {
     pub(crate) settings: Arc<VaultSettings>,
-    /// The last good values, shared with other logins to the same vault.
+    /// The last good values, shared with other settings of the same vault, as all that is behind an [`Arc`] here.
     pub(crate) kept: Arc<KeptSecrets>,
     login: Arc<LoginOf>,
-    issued: IssuedCertificates,
+    issued: Arc<IssuedCertificates>,
     /// The versions of transit keys in use.
-    versions: Mutex<BTreeMap<TransitName, KeyVersion>>,
-    mounts: Arc<Mounts>,
+    versions: Arc<Mutex<BTreeMap<TransitName, KeyVersion>>>,
+    pub(super) mounts: Arc<Mounts>,
 }
 
 impl fmt::Debug for Vault {
@@ -56,14 +56,17 @@ impl fmt::Debug for Vault {
 }
 
 impl Vault {
-    pub(super) fn new(settings: VaultSettings, kept: Arc<KeptSecrets>) -> Self {
+    /// One with these settings. From `before`, the same vault with other settings, it has what is known of the vault, and of the
+    /// login if that is the same.
+    pub(super) fn new(settings: VaultSettings, before: Option<&Self>, unwrapped: &Arc<Unwrapped>) -> Self {
+        let same_login = before.filter(|before| before.settings.login == settings.login);
         Self {
-            settings: Arc::new(settings),
-            kept,
-            login: Arc::default(),
-            issued: IssuedCertificates::default(),
-            versions: Mutex::default(),
+            kept: before.map(|before| Arc::clone(&before.kept)).unwrap_or_default(),
+            login: same_login.map_or_else(|| Arc::new(LoginOf::new(unwrapped)), |before| Arc::clone(&before.login)),
+            issued: before.map(|before| Arc::clone(&before.issued)).unwrap_or_default(),
+            versions: before.map(|before| Arc::clone(&before.versions)).unwrap_or_default(),
             mounts: Arc::default(),
+            settings: Arc::new(settings),
         }
     }
 
@@ -81,14 +84,12 @@ impl Vault {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
+    /// Notes the version of a key that is to be used. Another than before counts as a change, whoever asked for it.
     pub(super) fn remember_version(&self, name: &TransitName, version: &KeyVersion) {
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        versions.insert(name.clone(), version.clone());
-    }
-
-    /// Notes that something has changed that is no value of a secret.
-    pub(super) fn has_changed(&self) {
-        self.kept.advance();
+        if versions.insert(name.clone(), version.clone()).is_some_and(|before| before != *version) {
+            self.kept.advance();
+        }
     }
 
     /// The certificate for a request: the one that is there, unless it is due, or a new one. One that is due stays while there is
@@ -108,7 +109,10 @@ impl Vault {
         let session = self.session();
         match issue::issue(&session, wanted, now).await {
             Ok(issued) => {
-                self.issued.put(wanted, issued.clone());
+                // A policy that is being loaded may ask for it, and then not be put in force.
+                if self.issued.put(wanted, issued.clone()) {
+                    self.kept.advance();
+                }
                 Ok(issued)
             }
             Err(error) => {
@@ -121,11 +125,14 @@ impl Vault {
     /// Renews the certificates that are due. A new one counts as a change.
     pub(crate) async fn renew(&self, wanted: &[CertificateRequest], now: Timestamp) {
         for wanted in wanted {
-            let is_due = self.issued.get(wanted, now).is_none_or(|known| known.is_due(now));
-            if is_due && self.certificate(wanted, now).await.is_ok_and(|issued| !issued.is_due(now)) {
-                self.kept.advance();
-            }
+            // One that cannot be renewed is noted there.
+            let _ = self.certificate(wanted, now).await;
         }
+    }
+
+    /// How long until the next of these certificates is to be renewed, at most `longest`.
+    pub(crate) fn next_renewal(&self, wanted: &[CertificateRequest], now: Timestamp, longest: Duration) -> Duration {
+        wanted.iter().filter_map(|wanted| self.issued.next_attempt(wanted, now)).min().unwrap_or(longest).min(longest)
     }
 
     /// Why a certificate could not be renewed, if so.

@@ -43,10 +43,8 @@ impl TransitKey {
 
     /// Notes that a key has another version than the one in use.
     pub(crate) async fn look_for_another(vault: &Vault, name: &TransitName) {
-        if let Ok(latest) = Self::latest(vault, name).await
-            && vault.known_version(name).is_some_and(|known| known != latest)
-        {
-            vault.has_changed();
+        if let Ok(latest) = Self::latest(vault, name).await {
+            vault.remember_version(name, &latest);
         }
     }
 

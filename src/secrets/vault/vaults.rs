@@ -2,30 +2,33 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::login::Unwrapped;
 use super::settings::VaultSettings;
 use super::state::Vault;
 
 /// All vaults in use: that of the policy in force, and maybe that of one which is being loaded.
-#[derive(Debug, Default)]
-pub(crate) struct Vaults(Mutex<Vec<Arc<Vault>>>);
+#[derive(Default)]
+pub(crate) struct Vaults {
+    known: Mutex<Vec<Arc<Vault>>>,
+    unwrapped: Arc<Unwrapped>,
+}
 
 impl Vaults {
-    /// The vault with these settings. A new one of the same place has the values that are known from there.
+    /// The vault with these settings. A new one of the same place has what is known from there.
     pub(crate) fn vault(&self, settings: &VaultSettings) -> Arc<Vault> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(vault) = known.iter().find(|vault| *vault.settings == *settings) {
             return Arc::clone(vault);
         }
         let before = known.iter().find(|vault| vault.settings.is_same_vault(settings));
-        let kept = before.map(|vault| Arc::clone(&vault.kept)).unwrap_or_default();
-        let vault = Arc::new(Vault::new(settings.clone(), kept));
+        let vault = Arc::new(Vault::new(settings.clone(), before.map(|vault| &**vault), &self.unwrapped));
         known.push(Arc::clone(&vault));
         vault
     }
 
     /// Forgets all but this one.
     pub(crate) fn keep(&self, used: Option<&Arc<Vault>>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|vault| used.is_some_and(|used| Arc::ptr_eq(used, vault)));
     }
 }

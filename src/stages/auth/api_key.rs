@@ -15,6 +15,7 @@ use super::api_key_format;
 use super::caller::{Caller, Consumer, CredentialKind, Verified};
 use super::claims::{Confirmation, Times, refuse};
 use super::directory::Directory;
+use super::key_rotation::KeyRotation;
 use crate::refusal::{Reason, Refusal};
 use crate::state::ledger::Ledger;
 pub(crate) use crate::state::registry::entry::Digest;
@@ -39,12 +40,12 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// Converts a key of the registry.
+    /// Converts a key of the registry, without its scopes.
     fn from_registry(key: &entry::Key, consumer: Arc<Consumer>) -> Self {
         Self {
             id: key.id.clone(),
             consumer,
-            scopes: key.scopes.clone(),
+            scopes: None,
             created: Some(key.created),
             not_before: key.not_before,
             expires: key.expires,
@@ -86,17 +87,18 @@ pub(crate) fn end(
     expires.into_iter().chain(old).min()
 }
 
-/// All keys of the policy, by digest, and the maximum age of any key.
+/// All keys of the policy, by digest, those that it has made on schedule, and the maximum age of any key.
 #[derive(Debug, Default)]
 pub(crate) struct ApiKeys {
     listed: HashMap<Digest, Key>,
+    rotations: Vec<KeyRotation>,
     max_age: Option<SignedDuration>,
 }
 
 impl ApiKeys {
     /// Makes an empty set. Keys older than `max_age` are refused.
     pub(crate) fn new(max_age: Option<SignedDuration>) -> Self {
-        Self { listed: HashMap::new(), max_age }
+        Self { max_age, ..Self::default() }
     }
 
     /// The maximum age of any key.
@@ -112,6 +114,22 @@ impl ApiKeys {
             self.listed.insert(digest, key);
         }
         new
+    }
+
+    /// Adds keys that are made on schedule; the id and the place of each are its own.
+    pub(crate) fn rotate(&mut self, rotation: KeyRotation) {
+        self.rotations.push(rotation);
+    }
+
+    /// The keys that are made on schedule, in the order of the policy.
+    pub(crate) fn rotations(&self) -> &[KeyRotation] {
+        &self.rotations
+    }
+
+    /// The scopes that a key of the registry is restricted to. Those of keys that are made on schedule are the policy's.
+    pub(crate) fn scopes<'a>(&'a self, stored: &'a entry::Key) -> Option<&'a [Box<str>]> {
+        let rotation = self.rotations.iter().find(|rotation| rotation.owns(stored));
+        rotation.map_or(stored.scopes.as_deref(), |rotation| rotation.scopes.as_deref())
     }
 
     /// Replaces the digests of keys for which `other` returns one, so that a rehearsal can use keys of its own.
@@ -147,7 +165,7 @@ impl ApiKeys {
                 let stored = registry.key(&sent).filter(|stored| same(&stored.sha256)).ok_or_else(unknown)?;
                 // A key without its consumer: only possible if another program has changed the store.
                 let consumer = directory.named(&stored.consumer, registry)?.ok_or_else(unknown)?;
-                Key::from_registry(&stored, consumer)
+                Key { scopes: self.scopes(&stored).map(<[_]>::to_vec), ..Key::from_registry(&stored, consumer) }
             }
         };
         let times = Times {

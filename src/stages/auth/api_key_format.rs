@@ -46,6 +46,12 @@ pub(crate) fn mint(id: &str) -> Result<SecretString, aws_lc_rs::error::Unspecifi
     Ok(SecretString::from(text.as_str()))
 }
 
+/// Returns the id in a generated key; `None` if a text is none, or is mistyped.
+pub(crate) fn id_of(text: &str) -> Option<&str> {
+    let id = text.strip_prefix(PREFIX)?.split('_').next()?;
+    Some(id).filter(|id| is_id(id) && !is_mistyped(text.as_bytes()))
+}
+
 /// Returns whether a text begins like a generated key but has a wrong checksum.
 pub(crate) fn is_mistyped(key: &[u8]) -> bool {
     let Some(text) = str::from_utf8(key).ok().filter(|text| text.starts_with(PREFIX)) else { return false };
@@ -78,6 +84,7 @@ mod tests {
         assert_eq!(key.len(), 3 + 6 + 1 + SECRET + 1 + CHECKSUM);
         assert!(key.starts_with("bz_acme-1_"));
         assert!(!is_mistyped(key.as_bytes()));
+        assert_eq!((id_of(key), id_of(&key[1..]), id_of(&key[..20])), (Some("acme-1"), None, None));
         assert_ne!(mint("acme-1").unwrap().expose_secret(), key, "two keys");
         let other = |position: usize| {
             let mut bytes = key.as_bytes().to_vec();

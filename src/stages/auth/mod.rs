@@ -31,6 +31,7 @@ pub(crate) mod grant;
 pub(crate) mod introspection;
 pub(crate) mod jwt;
 pub(crate) mod key_location;
+pub(crate) mod key_rotation;
 pub(crate) mod key_set;
 pub(crate) mod key_source;
 mod own_keys;

@@ -65,7 +65,13 @@ impl Shared<'_> {
             // The accounts are unlocked before it waits.
             let waiting = {
                 let mut locked = counted.lock();
-                locked.parts().for_each(|(_, uses)| uses.belong_to(self.counters.id()));
+                let id = self.counters.id();
+                let is_current = locked.parts().fold(true, |all, (_, uses)| uses.belong_to(id) && all);
+                if !is_current {
+                    drop(locked);
+                    // The policy was replaced meanwhile, and the next one counts in another store.
+                    return Ok(self.decide_share(counted, now));
+                }
                 let verdict = locked.look(now, |limit, used| self.known(limit, used, cost, now));
                 if !verdict.is_open() {
                     let decided =

@@ -77,6 +77,17 @@ impl Counters {
         !self.shared.breaker.is_open()
     }
 
+    /// Waits until it is connected.
+    pub(crate) fn connected(&self) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            match &shared.store {
+                CountStore::Redis(redis) => redis.connected().await,
+                CountStore::Folder(_) => {}
+            }
+        }
+    }
+
     /// How many nodes count in this store, this one included.
     pub(crate) fn nodes(&self) -> u32 {
         match &self.shared.store {
@@ -105,9 +116,14 @@ impl Counters {
         self.shared.runtime.spawn(Arc::clone(&self.shared).put(Arc::clone(account), question));
     }
 
-    /// Tells this store from others of this process.
+    /// Tells this store from others of this process; later ones are higher.
     pub(crate) fn id(&self) -> u64 {
-        self.shared.id
+        self.shared.id()
+    }
+
+    /// Notes that the policy in force counts here, and no longer in another store, be that a former or a later one.
+    pub(crate) fn take_over(&self) {
+        self.shared.take_over();
     }
 
     /// Tells the store later what an account has spent without it.

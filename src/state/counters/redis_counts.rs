@@ -88,6 +88,12 @@ impl RedisCounts {
         format!("{{{}}}:nodes", self.prefix)
     }
 
+    /// Waits until there is a connection.
+    pub(super) async fn connected(&self) {
+        // An error means that there is no sender any more, which is `self`.
+        let _ = self.connection.subscribe().wait_for(Option::is_some).await;
+    }
+
     async fn open(&self) -> Result<Connection, NoAnswer> {
         let mut connection = self.connection.subscribe();
         let open = tokio::time::timeout(CONNECTED, connection.wait_for(Option::is_some)).await;

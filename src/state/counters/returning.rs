@@ -69,7 +69,7 @@ impl Shared {
     fn to_tell(&self, account: &Arc<Account>, now: Tick) -> Option<Question> {
         let limits = {
             let mut uses = account.uses();
-            if !uses.belongs_to(self.id) {
+            if !uses.belongs_to(self.id()) {
                 return None;
             }
             uses.returning = false;

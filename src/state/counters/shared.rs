@@ -28,8 +28,8 @@ pub(super) enum CountStore {
 }
 
 pub(super) struct Shared {
-    /// Tells it from others of this process: a reload may name another store.
-    pub(super) id: u64,
+    /// Tells it from others of this process, as a reload may name another store; later ones are higher.
+    id: AtomicU64,
     pub(super) store: CountStore,
     pub(super) clock: Clock,
     /// The runtime of the tasks: the threads of requests do not live long enough.
@@ -47,11 +47,15 @@ pub(super) struct Shared {
     pub(super) returning: Mutex<VecDeque<(u64, Weak<Account>)>>,
 }
 
+fn next_id() -> u64 {
+    static STORES: AtomicU64 = AtomicU64::new(1);
+    STORES.fetch_add(1, Ordering::Relaxed)
+}
+
 impl Shared {
     pub(super) fn new(store: CountStore, clock: Clock) -> Self {
-        static STORES: AtomicU64 = AtomicU64::new(1);
         Self {
-            id: STORES.fetch_add(1, Ordering::Relaxed),
+            id: AtomicU64::new(next_id()),
             store,
             clock,
             runtime: Handle::current(),
@@ -63,6 +67,15 @@ impl Shared {
             returned: AtomicU64::new(0),
             returning: Mutex::default(),
         }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// Takes over from all others: accounts that belong to them pass on to this one.
+    pub(super) fn take_over(&self) {
+        self.id.store(next_id(), Ordering::Relaxed);
     }
 
     /// Keeps in touch with the store, for ever.
@@ -141,7 +154,7 @@ impl Shared {
     pub(super) fn learn(&self, account: &Arc<Account>, question: &Question, answer: Option<&[Given]>) {
         let now = self.clock.tick(Instant::now());
         let mut uses = account.uses();
-        if !uses.belongs_to(self.id) {
+        if !uses.belongs_to(self.id()) {
             return;
         }
         for (index, asked) in question.limits.iter().enumerate() {
@@ -181,7 +194,7 @@ impl Shared {
     pub(super) fn learn_late(&self, account: &Arc<Account>, question: &Question, given: &[Given]) {
         let now = self.clock.tick(Instant::now());
         let mut uses = account.uses();
-        if !uses.belongs_to(self.id) {
+        if !uses.belongs_to(self.id()) {
             return;
         }
         for (asked, given) in question.limits.iter().zip(given) {
@@ -202,7 +215,7 @@ impl Shared {
     /// Looks at an account again once its blocks have lapsed, if it has any.
     pub(super) fn return_later(&self, account: &Arc<Account>) {
         let mut uses = account.uses();
-        if uses.belongs_to(self.id)
+        if uses.belongs_to(self.id())
             && !uses.returning
             && uses.all().any(|used| used.block.tokens > 0 || used.block.owed != 0)
         {
@@ -236,7 +249,7 @@ impl Drop for Asking<'_> {
     fn drop(&mut self) {
         if !self.answered {
             let mut uses = self.account.uses();
-            uses.asking &= !uses.belongs_to(self.shared.id);
+            uses.asking &= !uses.belongs_to(self.shared.id());
             drop(uses);
             self.account.answered.notify_waiters();
         }

@@ -118,12 +118,14 @@ impl Uses {
         &mut self.limits[position]
     }
 
-    /// Forgets what another store knows and has given: this one has counted from the beginning.
-    pub(crate) fn belong_to(&mut self, store: u64) {
-        if self.store != store {
+    /// Forgets what a former store knows and has given: this one has counted from the beginning. Returns false, with nothing
+    /// changed, if a later store has taken over: requests of the policy before would take the account back and forth.
+    pub(crate) fn belong_to(&mut self, store: u64) -> bool {
+        if self.store < store {
             (self.store, self.asking, self.returning) = (store, false, false);
             self.limits.iter_mut().for_each(Use::belong_to_another_store);
         }
+        self.store == store
     }
 
     /// Whether this store was asked last.
@@ -184,6 +186,9 @@ mod tests {
         let used = uses.of(LimitId::plan(), NOW);
         assert_eq!((used.block.tokens, used.full_at), (0, NOW.0 + 5), "a reload refills nobody");
         assert!(!uses.asking && !uses.returning && !uses.belongs_to(1));
+        uses.of(LimitId::plan(), NOW).block.tokens = 7;
+        assert!(!uses.belong_to(1), "it is not taken back");
+        assert!(uses.belong_to(2) && uses.of(LimitId::plan(), NOW).block.tokens == 7);
     }
 
     #[test]

@@ -117,8 +117,37 @@ pub(crate) struct Key {
     pub(crate) note: Option<Box<str>>,
     /// When it was created.
     pub(crate) created: Timestamp,
-    /// The operator who created it.
+    /// The operator who created it; `schedule` if none did.
     pub(crate) created_by: Box<str>,
+    /// Present: it was made on schedule, for a consumer that reads it from a vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rotation: Option<Rotation>,
+}
+
+/// What a key that is made on schedule has besides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rotation {
+    /// The id of the rotation in the policy: its keys follow each other.
+    pub(crate) of: Box<str>,
+    /// Counts the keys of a rotation: of two nodes that make the next key, one succeeds.
+    pub(crate) number: u64,
+    /// Since when the vault has it; absent: only the process that made it knows it.
+    pub(crate) delivered: Option<Timestamp>,
+    /// An operator wants the next one at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<AskedRotation>,
+    /// Its end is on record.
+    #[serde(default)]
+    pub(crate) ended: bool,
+}
+
+/// What an operator wants of the next key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AskedRotation {
+    /// The operator.
+    pub(crate) by: Box<str>,
+    /// When the keys before end, in place of what the policy says.
+    pub(crate) end: Option<Timestamp>,
 }
 
 /// Scopes that a consumer has for a time, beyond its roles.

@@ -6,6 +6,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::store_error::StoreError;
+
 /// A family: a grant, and the refresh tokens that followed each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Family {
@@ -41,5 +43,11 @@ impl Family {
     pub(super) fn encode(&self) -> Vec<u8> {
         // A plain struct with text keys: JSON can represent all of it.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Decodes it from JSON.
+    pub(super) fn decode(id: &str, bytes: &[u8]) -> Result<Self, StoreError> {
+        serde_json::from_slice(bytes)
+            .map_err(|error| StoreError::Unusable(format!("the store's family {id:?} cannot be read: {error}")))
     }
 }

@@ -16,6 +16,7 @@ mod digest;
 mod embedded;
 pub(crate) mod entry;
 mod family;
+mod family_limit;
 mod health;
 mod memory;
 mod pending_load;
@@ -40,6 +41,7 @@ use self::embedded::Embedded;
 pub(crate) use self::embedded::StoreFolder;
 use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, SigningKey, Suspension};
 pub(crate) use self::family::Family;
+use self::family_limit::FamilyLimit;
 pub(crate) use self::health::Health;
 pub(crate) use self::memory::ConsumerState;
 use self::memory::Memory;
@@ -73,6 +75,7 @@ pub(crate) struct Registry {
     /// The limits that are counted in the store.
     counters: OnceLock<Counters>,
     clock: Clock,
+    family_limit: FamilyLimit,
     /// One change at a time: memory sees them in the store's order.
     changing: tokio::sync::Mutex<()>,
 }
@@ -94,6 +97,7 @@ impl Registry {
             health: Arc::new(AtomicU8::new(health as u8)),
             counters: OnceLock::new(),
             clock,
+            family_limit: FamilyLimit::default(),
             changing: tokio::sync::Mutex::default(),
         }
     }
@@ -139,16 +143,21 @@ impl Registry {
                 let deadlines = StoreDeadlines(timeout);
                 let store = Redis::open(&servers, &prefix, deadlines, &self.memory, &self.health)?;
                 let loaded = store.loaded();
-                let _ = self.counters.set(Counters::in_redis(
+                let counters = Counters::in_redis(
                     Client::trying_once(&servers).map_err(|error| StoreError::Unusable(error.to_string()))?,
                     &prefix,
                     deadlines,
                     self.clock,
-                ));
+                );
+                let connected = counters.connected();
+                let _ = self.counters.set(counters);
                 let _ = self.store.set(Store::Redis(Box::new(store)));
-                if tokio::time::timeout(FIRST_LOAD, loaded).await.is_err() {
+                let end = tokio::time::Instant::now() + FIRST_LOAD;
+                if tokio::time::timeout_at(end, loaded).await.is_err() {
                     tracing::warn!("the store has not been read yet; requests are answered with 503 until then");
                 }
+                // Requests wait for limits much shorter than it may take to connect. Who cannot be counted is reported later.
+                let _ = tokio::time::timeout_at(end, connected).await;
             }
         }
         Ok(())
@@ -284,6 +293,16 @@ impl Registry {
         self.memory.entries().keys.values().cloned().collect()
     }
 
+    /// The API keys that are made on schedule, by id.
+    pub(crate) fn rotated_keys(&self) -> Vec<Arc<Key>> {
+        self.memory.entries().keys.values().filter(|key| key.rotation.is_some()).cloned().collect()
+    }
+
+    /// Whether other nodes may have the same store.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.config, Some(StoreConfig::Redis { .. }))
+    }
+
     /// Returns a consumer created at run time.
     pub(crate) fn consumer(&self, name: &str) -> Option<Arc<Consumer>> {
         self.memory.consumer(name)
@@ -356,6 +375,11 @@ impl Registry {
     /// Returns a family of refresh tokens from the store.
     pub(crate) async fn family(&self, id: &str) -> Result<Option<Family>, StoreError> {
         self.opened()?.family(id).await
+    }
+
+    /// Whether a client may begin another family now, which is counted: at most 1000 at once, and then one a minute.
+    pub(crate) fn may_begin_family(&self, client: &str, now: Timestamp) -> bool {
+        self.family_limit.take(client, now)
     }
 
     /// Stores a family in place of `before`; returns false, with nothing changed, if another is there. It is stored when this

@@ -137,6 +137,7 @@ mod tests {
             note: None,
             created,
             created_by,
+            rotation: None,
         })
     }
 

@@ -14,7 +14,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
 use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
 
 pub(crate) use self::key_pair::SigningAlgorithm;
 use self::key_pair::SigningKeyPair;
@@ -42,15 +44,29 @@ pub(crate) struct SigningSettings {
     pub(crate) lifetime: Duration,
     /// What seals them.
     pub(crate) seal: SealSource,
+    /// What sealed those before: it opens them, and seals nothing.
+    pub(crate) seals_before: Vec<SecretString>,
 }
 
 /// Signs with the keys of a store.
 pub(crate) struct Signing {
     settings: SigningSettings,
     registry: Arc<Registry>,
-    seal: OnceLock<Seal>,
+    seals: OnceLock<Seals>,
     /// Keys that were opened, by `kid`.
     opened: Mutex<HashMap<Box<str>, Arc<SigningKeyPair>>>,
+}
+
+/// The seal, and those before.
+struct Seals {
+    current: Seal,
+    before: Vec<Seal>,
+}
+
+impl Seals {
+    fn all(&self) -> impl Iterator<Item = &Seal> {
+        std::iter::once(&self.current).chain(&self.before)
+    }
 }
 
 impl std::fmt::Debug for Signing {
@@ -102,7 +118,7 @@ impl ActiveKey {
 impl Signing {
     /// Nothing is opened or made yet.
     pub(crate) fn new(settings: SigningSettings, registry: Arc<Registry>) -> Self {
-        Self { settings, registry, seal: OnceLock::new(), opened: Mutex::default() }
+        Self { settings, registry, seals: OnceLock::new(), opened: Mutex::default() }
     }
 
     /// How long an access token is valid.
@@ -110,12 +126,15 @@ impl Signing {
         self.settings.lifetime
     }
 
-    fn seal(&self) -> Result<&Seal, SigningError> {
-        if let Some(seal) = self.seal.get() {
-            return Ok(seal);
+    fn seals(&self) -> Result<&Seals, SigningError> {
+        if let Some(seals) = self.seals.get() {
+            return Ok(seals);
         }
-        let opened = Seal::open(&self.settings.seal).map_err(SigningError::Seal)?;
-        Ok(self.seal.get_or_init(|| opened))
+        let SigningSettings { seal, seals_before, .. } = &self.settings;
+        let open = |source: &SealSource| Seal::open(source).map_err(SigningError::Seal);
+        let before = seals_before.iter().map(|secret| open(&SealSource::Secret(secret.clone())));
+        let opened = Seals { current: open(seal)?, before: before.collect::<Result<_, _>>()? };
+        Ok(self.seals.get_or_init(|| opened))
     }
 
     /// Derives 256 bits that only a holder of the seal can derive.
@@ -123,7 +142,15 @@ impl Signing {
     /// # Errors
     /// The seal cannot be used.
     pub(crate) fn derive(&self, parts: &[&[u8]]) -> Result<[u8; 32], SigningError> {
-        Ok(self.seal()?.derive(parts))
+        Ok(self.seals()?.current.derive(parts))
+    }
+
+    /// Whether these bits were derived from these parts, by the seal or by one before it.
+    ///
+    /// # Errors
+    /// The seal cannot be used.
+    pub(crate) fn has_derived(&self, parts: &[&[u8]], bits: &[u8]) -> Result<bool, SigningError> {
+        Ok(self.seals()?.all().any(|seal| seal.derive(parts).ct_eq(bits).into()))
     }
 
     /// The key that signs at this time.
@@ -142,11 +169,11 @@ impl Signing {
         if let Some(pair) = opened().get(&key.kid) {
             return Ok(Arc::clone(pair));
         }
-        let seal = self.seal()?;
-        let foreign = || SigningError::Seal(format!("signing key {} was sealed with another seal", key.kid));
-        if *key.seal != *seal.id() {
-            return Err(foreign());
-        }
+        let foreign = || {
+            let why = "was sealed with another seal; give that one as `keys.seal_before`";
+            SigningError::Seal(format!("signing key {} {why}", key.kid))
+        };
+        let seal = self.seals()?.all().find(|seal| *seal.id() == *key.seal).ok_or_else(foreign)?;
         let sealed = STANDARD.decode(&*key.sealed).ok();
         let private = sealed.and_then(|sealed| seal.unseal(&about(key), &sealed)).ok_or_else(foreign)?;
         let pair = SigningKeyPair::read(&key.algorithm, &private);
@@ -175,12 +202,10 @@ impl Signing {
         let Some(last) = keys.last() else { return self.create(&keys, now, now, "schedule").await };
         self.pair(last)?;
         let rotate = SignedDuration::try_from(self.settings.rotate).unwrap_or(SignedDuration::MAX);
-        // A key of another algorithm is replaced as soon as the policy names a new one.
-        let due = if *last.algorithm == *self.settings.algorithm.name() {
-            last.active.saturating_add(rotate).unwrap_or(Timestamp::MAX)
-        } else {
-            now
-        };
+        // A key of another algorithm, or with another seal, is replaced as soon as the policy names a new one.
+        let is_as_before =
+            *last.algorithm == *self.settings.algorithm.name() && *last.seal == *self.seals()?.current.id();
+        let due = if is_as_before { last.active.saturating_add(rotate).unwrap_or(Timestamp::MAX) } else { now };
         let publish = due.saturating_sub(PUBLISHED_BEFORE).unwrap_or(due);
         if now < publish || now < last.active {
             return Ok(None);
@@ -233,7 +258,7 @@ impl Signing {
     }
 
     fn make(&self, number: u64, now: Timestamp, active: Timestamp, by: &str) -> Result<SigningKey, SigningError> {
-        let seal = self.seal()?;
+        let seal = &self.seals()?.current;
         let made = || {
             let pair = SigningKeyPair::generate(self.settings.algorithm)?;
             let (kid, public) = pair.public()?;
@@ -262,7 +287,7 @@ fn about(key: &SigningKey) -> String {
 }
 
 /// The newest key that is active.
-fn active(keys: &[Arc<SigningKey>], now: Timestamp) -> Option<&Arc<SigningKey>> {
+pub(crate) fn active(keys: &[Arc<SigningKey>], now: Timestamp) -> Option<&Arc<SigningKey>> {
     keys.iter().rev().find(|key| key.active <= now && key.is_accepted(now))
 }
 

@@ -23,11 +23,16 @@ async fn registry(folder: &TempDir) -> Arc<Registry> {
 }
 
 fn signing(registry: &Arc<Registry>, seal: &str) -> Signing {
+    sealing(registry, seal, &[])
+}
+
+fn sealing(registry: &Arc<Registry>, seal: &str, before: &[&str]) -> Signing {
     let settings = SigningSettings {
         algorithm: SigningAlgorithm::Es256,
         rotate: Duration::from_secs(30 * DAY as u64),
         lifetime: Duration::from_secs(600),
         seal: SealSource::Secret(seal.into()),
+        seals_before: before.iter().map(|seal| SecretString::from(*seal)).collect(),
     };
     Signing::new(settings, Arc::clone(registry))
 }
@@ -150,4 +155,29 @@ async fn another_algorithm_takes_its_turn() {
     assert!(signing.maintain(at(20)).await.unwrap().is_none());
     let token = signing.active(at(610)).unwrap().sign("at+jwt", &json!({"a": 1})).unwrap();
     assert!(token.starts_with(&URL_SAFE_NO_PAD.encode(r#"{"alg":"ES384""#)[..18]), "{token}");
+}
+
+/// A new seal opens what the one before has sealed, and recognises what was derived from it, until it has replaced it.
+#[tokio::test]
+async fn a_seal_is_replaced_without_a_gap() {
+    const NEXT: &str = "1f2e3d4c5b6a79887968574635241302";
+    let folder = TempDir::new().unwrap();
+    let registry = registry(&folder).await;
+    let old = signing(&registry, SECRET);
+    old.maintain(at(0)).await.unwrap();
+    let bits = old.derive(&[b"a"]).unwrap();
+    let first = signer(&old, at(0));
+
+    let new = sealing(&registry, NEXT, &[SECRET]);
+    assert_eq!(signer(&new, at(10)), first);
+    assert_eq!((new.has_derived(&[b"a"], &bits), new.has_derived(&[b"b"], &bits)), (Ok(true), Ok(false)));
+    assert_ne!(new.derive(&[b"a"]).unwrap(), bits);
+    let key = new.maintain(at(10)).await.unwrap().expect("a key with the new seal");
+    assert_eq!(key.active, at(10 + 600));
+    assert!(new.maintain(at(11)).await.unwrap().is_none());
+    assert_eq!((signer(&new, at(609)), signer(&new, at(610))), (first, key.kid.clone()));
+    // Once the new key signs, the old seal is needed for nothing but refresh tokens.
+    let alone = signing(&registry, NEXT);
+    assert_eq!(signer(&alone, at(610)), key.kid);
+    assert_eq!(alone.has_derived(&[b"a"], &bits), Ok(false));
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -24,6 +24,7 @@ pub fn authority() -> Authority {
     // A name of its own: a certificate with its issuer's name counts as signed by itself.
     params.distinguished_name.push(DnType::CommonName, "the authority of a test");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
 }
 
@@ -36,7 +37,10 @@ impl Authority {
     pub fn certifies(&self, names: &[&str]) -> Certified {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        // Python from 3.13 on requires it (RFC 5280 §4.2.1.1).
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&key, &self.0).unwrap();
         Certified { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 

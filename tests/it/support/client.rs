@@ -49,6 +49,7 @@ pub struct Client {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
     tls: Option<Arc<ClientConfig>>,
+    server_name: String,
     connection: Option<Connection>,
 }
 
@@ -64,12 +65,18 @@ pub fn operator(proxy: &Proxy) -> Client {
 
 impl Client {
     pub fn new(address: SocketAddr, requests: Arc<AtomicUsize>) -> Self {
-        Self { address, requests, tls: None, connection: None }
+        Self { address, requests, tls: None, server_name: "localhost".to_owned(), connection: None }
     }
 
     /// Over TLS.
     pub fn tls(mut self, config: Arc<ClientConfig>) -> Self {
         self.tls = Some(config);
+        self
+    }
+
+    /// Over TLS, for the server of this name (SNI).
+    pub fn asking_for(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.server_name);
         self
     }
 
@@ -89,13 +96,13 @@ impl Client {
     /// The connection, opened if there is none.
     #[track_caller]
     pub fn connection(&mut self) -> &mut Connection {
-        let (address, tls) = (self.address, &self.tls);
+        let (address, tls, name) = (self.address, &self.tls, &self.server_name);
         self.connection.get_or_insert_with(|| {
             let tcp = TcpStream::connect(address).expect("the proxy takes connections");
             match tls {
                 None => Connection::plain(&tcp),
                 Some(config) => {
-                    let name = ServerName::try_from("localhost").unwrap();
+                    let name = ServerName::try_from(name.clone()).unwrap();
                     let session = ClientConnection::new(Arc::clone(config), name).unwrap();
                     let stream = StreamOwned::new(session, tcp.try_clone().unwrap());
                     Connection::over(&tcp, Box::new(stream))

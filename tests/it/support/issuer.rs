@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -114,6 +114,15 @@ impl Key {
         assert_eq!(jwk["kty"], "EC");
         let text = format!(r#"{{"crv":{},"kty":"EC","x":{},"y":{}}}"#, jwk["crv"], jwk["x"], jwk["y"]);
         sha256(&text)
+    }
+
+    /// RFC 7517, with the private part of an EC key.
+    pub fn private_jwk(&self) -> Value {
+        let Kind::Ec(key) = &self.kind else { panic!("this is not an EC key") };
+        let private: EcPrivateKeyBin<'_> = key.private_key().as_be_bytes().unwrap();
+        let mut jwk = self.jwk();
+        jwk["d"] = json!(URL_SAFE_NO_PAD.encode(private.as_ref()));
+        jwk
     }
 
     /// `BEGIN PRIVATE KEY`.

@@ -9,6 +9,7 @@ pub mod client;
 pub mod collector;
 pub mod forward_proxy;
 pub mod issuer;
+pub mod npm;
 pub mod proxy;
 pub mod redis;
 pub mod upstream;

@@ -133,6 +133,11 @@ impl Policy {
         self
     }
 
+    /// The variables that the process gets.
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.env
+    }
+
     /// How many files and sockets the process may open.
     pub fn descriptors(self, most: u32) -> Self {
         self.after(&format!("ulimit -n {most}"))

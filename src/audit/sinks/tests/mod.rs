@@ -50,6 +50,7 @@ fn endpoint(url: &str, folder: &Path) -> HttpEndpoint {
     headers.insert("authorization", "ApiKey secret".parse().unwrap());
     HttpEndpoint {
         url: HttpUrl::parse(url, Form::COLLECTOR).unwrap(),
+        has_secret_path: false,
         headers,
         trust: None,
         egress: Arc::default(),

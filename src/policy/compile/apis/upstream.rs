@@ -1,17 +1,39 @@
-//! `apis.*.upstream`: servers, deadlines, and the authorities to trust.
+//! `apis.*.upstream`: servers, deadlines, what is done about servers that fail, and the authorities to trust.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use rustls::pki_types::ServerName;
 
 use crate::policy::compile::context::Context;
 use crate::policy::compile::own_addresses;
-use crate::policy::document;
+use crate::policy::document::{self, UpstreamMap};
+use crate::policy::share::Share;
 use crate::policy::tree::At;
-use crate::policy::{Server, Upstream};
+use crate::policy::upstream::{Balance, Connections, Ejection, HealthCheck, Retries, Server, Upstream};
 use crate::url::{Fault, Form, HttpUrl};
+
+/// Defaults.
+const RESOLVE: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const MOST_CONNECTIONS: u32 = 256;
+const IDLE: Duration = Duration::from_secs(60);
+const EJECT_AFTER: u32 = 5;
+const EJECT_FOR: Duration = Duration::from_secs(30);
+const EJECT_MOST: Share = Share(500_000);
+const HEALTH_EVERY: Duration = Duration::from_secs(5);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+const HEALTHY_AFTER: u32 = 2;
+const UNHEALTHY_AFTER: u32 = 3;
+const RETRY_BUDGET: Share = Share(200_000);
+const RETRY_BACKOFF: Duration = Duration::from_millis(25);
+/// Most retries of a request.
+const MOST_RETRIES: u32 = 5;
+/// Shortest `resolve` and `health.every`.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// `upstream`; its servers are added to `all`.
 pub(super) fn compile(
@@ -22,46 +44,165 @@ pub(super) fn compile(
 ) -> Upstream {
     const HELP: &str = "write where the API is, such as `upstream: http://127.0.0.1:9000`";
     let none = document::Upstream::default();
-    let written = written.unwrap_or_else(|| {
+    let document::Upstream { settings: written, short } = written.unwrap_or_else(|| {
         context.missing(at, "`upstream` is missing", HELP);
         &none
     });
-    match written.balance.as_deref() {
-        None | Some("round_robin") => {}
-        Some("least_requests") => {
-            context.error(at.key("balance"), "`least_requests` is part of the policy language, but not supported yet");
-        }
-        Some(other) => context.unknown(at.key("balance"), "balancing method", other, ["round_robin", "least_requests"]),
-    }
-    let connect_timeout = context.period(at.key("connect_timeout"), written.connect_timeout, Duration::from_secs(1));
-    let response_timeout =
-        context.period(at.key("response_timeout"), written.response_timeout, Duration::from_secs(15));
-    let idle_timeout = context.period(at.key("idle_timeout"), written.idle_timeout, Duration::from_secs(60));
-    if written.servers.is_empty() && !written.short && at.present() {
+    if written.servers.is_empty() && !short && at.present() {
         context.missing(at.key("servers"), "there is no server", HELP);
     }
+    let resolve = at_least(context, written.resolve, RESOLVE, at.key("resolve"));
+    let connections = connections(context, written, at);
+    let health = written.health.as_ref().and_then(|health| health_check(context, health, at.key("health")));
     let mut servers = Vec::new();
     for (position, url) in written.servers.iter().enumerate() {
-        let place = if written.short { at } else { at.key("servers").index(position) };
-        if let Some(mut server) = server(context, url, written, at, place) {
-            server.index = all.len();
-            server.connect_timeout = connect_timeout;
-            server.idle_timeout = idle_timeout;
-            let server = Arc::new(server);
+        let place = if *short { at } else { at.key("servers").index(position) };
+        if let Some((host, port, name, identity, authority, tls)) = server(context, url, written, at, place) {
+            let server = Arc::new(Server {
+                index: all.len(),
+                name,
+                identity,
+                host,
+                port,
+                authority,
+                tls,
+                connections,
+                resolve,
+                health: health.clone(),
+            });
             all.push(Arc::clone(&server));
             servers.push(server);
         }
     }
-    Upstream { servers, response_timeout, forward_credentials: written.forward_credentials.unwrap_or(false) }
+    Upstream {
+        servers,
+        response_timeout: context.period(at.key("response_timeout"), written.response_timeout, RESPONSE_TIMEOUT),
+        forward_credentials: written.forward_credentials.unwrap_or(false),
+        balance: balance(context, written, at.key("balance")),
+        eject: written.eject.as_ref().map(|eject| Ejection {
+            after: count(context, eject.after, EJECT_AFTER, at.key("eject").key("after")),
+            lasts: context.period(at.key("eject").key("for"), eject.lasts, EJECT_FOR),
+            most: eject.most.unwrap_or(EJECT_MOST),
+        }),
+        refuses_if_none_left: none_left(context, written, at.key("none_left")),
+        retries: written.retries.as_ref().map(|retries| self::retries(context, &retries.0, at.key("retries"))),
+        requests: written.requests.map(|most| count(context, Some(most), most, at.key("requests")) as usize),
+    }
 }
 
-fn server(
+fn balance(context: &mut Context<'_>, written: &UpstreamMap, at: At<'_>) -> Balance {
+    match written.balance.as_deref() {
+        None | Some("round_robin") => Balance::RoundRobin,
+        Some("least_requests") => Balance::LeastRequests,
+        Some(other) => {
+            context.unknown(at, "balancing method", other, ["round_robin", "least_requests"]);
+            Balance::RoundRobin
+        }
+    }
+}
+
+fn none_left(context: &mut Context<'_>, written: &UpstreamMap, at: At<'_>) -> bool {
+    match written.none_left.as_deref() {
+        None | Some("try") => {}
+        Some("refuse") => {
+            if written.health.is_none() && written.eject.is_none() {
+                context
+                    .warning(at, "`none_left` has no effect without `health` and `eject`: no server is ever unhealthy");
+            }
+            return true;
+        }
+        Some(other) => context.unknown(at, "behaviour", other, ["try", "refuse"]),
+    }
+    false
+}
+
+fn connections(context: &mut Context<'_>, written: &UpstreamMap, at: At<'_>) -> Connections {
+    let keys = at.key("connections");
+    let own = &written.connections;
+    let age = own.age.map(|age| context.period(keys.key("age"), Some(age), Duration::ZERO));
+    Connections {
+        connect_timeout: context.period(at.key("connect_timeout"), written.connect_timeout, CONNECT_TIMEOUT),
+        idle_timeout: context.period(at.key("idle_timeout"), written.idle_timeout, IDLE_TIMEOUT),
+        most: count(context, own.most, MOST_CONNECTIONS, keys.key("most")) as usize,
+        age,
+        idle: context.period(keys.key("idle"), own.idle, IDLE),
+    }
+}
+
+fn health_check(context: &mut Context<'_>, written: &document::Health, at: At<'_>) -> Option<HealthCheck> {
+    let every = at_least(context, written.every, HEALTH_EVERY, at.key("every"));
+    let timeout = context.period(at.key("timeout"), written.timeout, HEALTH_TIMEOUT);
+    let healthy_after = count(context, written.healthy_after, HEALTHY_AFTER, at.key("healthy_after"));
+    let unhealthy_after = count(context, written.unhealthy_after, UNHEALTHY_AFTER, at.key("unhealthy_after"));
+    let Some(path) = &written.path else {
+        context.missing(
+            at,
+            "`path` is missing",
+            "write the path that tells the server's health, such as `path: /healthz`",
+        );
+        return None;
+    };
+    let is_path = path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok_and(|parsed| parsed == **path);
+    if !is_path {
+        context.error(at.key("path"), "this is not a path").help("write it as `/healthz`");
+        return None;
+    }
+    Some(HealthCheck { path: path.as_str().into(), every, timeout, healthy_after, unhealthy_after })
+}
+
+fn retries(context: &mut Context<'_>, written: &document::RetriesMap, at: At<'_>) -> Retries {
+    // In the short form, `retries` is the number itself.
+    let place = if at.key("most").present() { at.key("most") } else { at };
+    let most = count(context, written.most, 1, place);
+    if most > MOST_RETRIES {
+        context.error(place, format!("a request is sent at most {MOST_RETRIES} times more"));
+    }
+    let (mut on_connect, mut on) = (written.on.is_none(), Vec::new());
+    for (position, cause) in written.on.iter().flatten().enumerate() {
+        let at = at.key("on").index(position);
+        let status = cause.0.parse::<u16>().ok().and_then(|status| StatusCode::from_u16(status).ok());
+        match status {
+            _ if cause.0 == "connect" => on_connect = true,
+            Some(status) if status.is_server_error() => on.push(status),
+            Some(_) => drop(context.error(at, "only what the server failed at is tried again: 500 to 599")),
+            None => context.unknown(at, "cause", &cause.0, ["connect", "502", "503", "504"]),
+        }
+    }
+    Retries {
+        most,
+        budget: written.budget.unwrap_or(RETRY_BUDGET),
+        backoff: context.period(at.key("backoff"), written.backoff, RETRY_BACKOFF),
+        on_connect,
+        on,
+    }
+}
+
+/// A number that is at least 1.
+fn count(context: &mut Context<'_>, written: Option<u32>, default: u32, at: At<'_>) -> u32 {
+    let count = written.unwrap_or(default);
+    if count == 0 {
+        context.error(at, "this is at least 1");
+    }
+    count
+}
+
+fn at_least(
     context: &mut Context<'_>,
-    url: &str,
-    written: &document::Upstream,
+    written: Option<crate::policy::Period>,
+    default: Duration,
     at: At<'_>,
-    place: At<'_>,
-) -> Option<Server> {
+) -> Duration {
+    let period = context.period(at, written, default);
+    if period < SHORTEST {
+        context.error(at, "servers would be asked all the time").help("write at least `1s`");
+    }
+    period
+}
+
+/// The parts of a server that its URL and the trust in it give.
+type Parts = (Box<str>, u16, Arc<str>, Arc<str>, HeaderValue, Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>);
+
+fn server(context: &mut Context<'_>, url: &str, written: &UpstreamMap, at: At<'_>, place: At<'_>) -> Option<Parts> {
     let parsed = match HttpUrl::parse(url, Form::SERVER) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -86,15 +227,7 @@ fn server(
     let port = parsed.port();
     own_addresses::upstream(context, &host, port, place);
     let trusted = tls.as_ref().map_or("", |(_, trust)| &trust.identity);
-    Some(Server {
-        index: 0,
-        name: url.trim_end_matches('/').into(),
-        identity: format!("{url} {trusted}").into(),
-        port,
-        authority: HeaderValue::from_str(parsed.authority()).ok()?,
-        host: host.into(),
-        tls: tls.map(|(name, trust)| (name, trust.config)),
-        connect_timeout: Duration::ZERO,
-        idle_timeout: Duration::ZERO,
-    })
+    let (name, identity) = (url.trim_end_matches('/').into(), format!("{url} {trusted}").into());
+    let authority = HeaderValue::from_str(parsed.authority()).ok()?;
+    Some((host.into(), port, name, identity, authority, tls.map(|(name, trust)| (name, trust.config))))
 }

@@ -15,6 +15,7 @@ use crate::policy::compile::context::{ClientTls, Context};
 use crate::policy::document::{self, Secret};
 use crate::policy::tree::At;
 use crate::policy::units::{Period, Size};
+use crate::secrets;
 use crate::url::{Form, HttpUrl};
 
 /// Default of `max_batch`, and its bounds.
@@ -220,8 +221,10 @@ fn endpoint_of(
             .warning(at.key(key), "records, and the credentials of this sink, cross the network in clear text")
             .help("use https; `ca:` names a private authority");
     }
+    let is_reference = at.key(key).written().is_some_and(secrets::has_reference);
     Some(HttpEndpoint {
         url,
+        has_secret_path: common.kind == "http" || is_reference,
         headers,
         trust,
         egress: Arc::clone(&context.egress),

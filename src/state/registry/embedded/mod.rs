@@ -7,6 +7,7 @@
 
 mod families;
 mod folder;
+mod swaps;
 
 use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,6 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 pub(crate) use self::folder::StoreFolder;
+use self::swaps::Swaps;
 use super::entry::{Change, Entry, Kind, LastUse};
 use super::health::Health;
 use super::store_error::StoreError;
@@ -37,6 +39,7 @@ struct Inner {
     open: Box<dyn Fn() -> Result<Database, StoreError> + Send + Sync>,
     /// `None` while the file cannot be opened again.
     database: RwLock<Option<Database>>,
+    swaps: Swaps,
     health: Arc<AtomicU8>,
 }
 
@@ -53,7 +56,7 @@ impl Embedded {
         let database = open()?;
         make_tables(&database).map_err(|error| unwritable(&error))?;
         let database = RwLock::new(Some(database));
-        Ok(Self(Arc::new(Inner { open, database, health: Arc::clone(health) })))
+        Ok(Self(Arc::new(Inner { open, database, swaps: Swaps::default(), health: Arc::clone(health) })))
     }
 
     /// Makes all changes or none; they are on disk when this returns. Blocks.

@@ -36,7 +36,7 @@ impl Families {
         let found =
             self.connection.run(async |mut connection| cmd("GET").arg(&name).query_async(&mut connection).await);
         let found: Option<Vec<u8>> = found.await.map_err(StoreError::Unreachable)?;
-        found.map(|bytes| decode(id, &bytes)).transpose()
+        found.map(|bytes| Family::decode(id, &bytes)).transpose()
     }
 
     /// Stores a family in place of `before`; returns false, with nothing changed, if another is there.
@@ -54,9 +54,4 @@ impl Families {
         let swapped = self.connection.run(async |mut connection| call.invoke_async(&mut connection).await).await;
         swapped.map_err(StoreError::Unreachable)
     }
-}
-
-fn decode(id: &str, bytes: &[u8]) -> Result<Family, StoreError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| StoreError::Unusable(format!("the store's family {id:?} cannot be read: {error}")))
 }

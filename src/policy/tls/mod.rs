@@ -1,5 +1,7 @@
 //! Builds rustls configurations for listeners and upstream servers from certificates, keys and authorities.
 
+mod by_name;
+
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject};
@@ -8,9 +10,10 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
+use self::by_name::CertificatesByName;
 use super::source::SourceText;
 use super::validity::{Validity, ValidityKind};
 
@@ -23,38 +26,71 @@ const MIN_RSA_BITS: usize = 2048;
 /// What is wrong with a file that has no certificate.
 const EMPTY: &str = "holds no PEM certificate";
 
-/// TLS of a listener.
-pub(super) struct Server {
-    pub(super) config: Arc<ServerConfig>,
-    /// The first of its chain.
-    pub(super) certificate: CertificateDer<'static>,
+/// A certificate of a listener, with its key.
+pub(super) struct ServerCertificate {
+    key: Arc<CertifiedKey>,
+    /// The DNS names that it is issued for (RFC 5280 §4.2.1.6).
+    names: Vec<String>,
+    /// Those of its chain.
     pub(super) validities: Vec<Validity>,
 }
 
-/// Builds the TLS configuration of a listener from a PEM chain and its key. The error says which of the two is wrong.
-pub(super) fn server(
-    file: &SourceText,
-    key: &[u8],
-    clients: Option<Arc<dyn ClientCertVerifier>>,
-) -> Result<Server, ServerProblem> {
-    let chain = certificates(file.text.as_bytes()).map_err(ServerProblem::Certificate)?;
-    if let Some(bits) = chain.first().and_then(weak_rsa) {
-        let problem =
-            format!("has an RSA key of {bits} bits; TLS needs at least {MIN_RSA_BITS}: issue it for a new key");
-        return Err(ServerProblem::Certificate(problem));
+impl ServerCertificate {
+    /// Reads a PEM chain and its key. The error says which of the two is wrong.
+    pub(super) fn new(file: &SourceText, key: &[u8]) -> Result<Self, ServerProblem> {
+        let chain = certificates(file.text.as_bytes()).map_err(ServerProblem::Certificate)?;
+        let own = chain.first().and_then(|own| X509Certificate::from_der(own).ok());
+        let (_, own) = own.ok_or_else(|| ServerProblem::Certificate("is not an X.509 certificate".to_owned()))?;
+        if let Some(bits) = weak_rsa(&own) {
+            let problem =
+                format!("has an RSA key of {bits} bits; TLS needs at least {MIN_RSA_BITS}: issue it for a new key");
+            return Err(ServerProblem::Certificate(problem));
+        }
+        let names = dns_names(&own);
+        let validities = Validity::of_certificates(ValidityKind::Certificate, &file.name, &chain);
+        let key = private_key(key).map_err(ServerProblem::Key)?;
+        let key = certified(chain, &key)?;
+        Ok(Self { key, names, validities })
     }
-    let validities = Validity::of_certificates(ValidityKind::Certificate, &file.name, &chain);
-    let key = private_key(key).map_err(ServerProblem::Key)?;
-    check_pair(&chain, &key)?;
-    let certificate = chain.first().cloned().ok_or_else(|| ServerProblem::Certificate(EMPTY.to_owned()))?;
+
+    /// The first of its chain.
+    pub(super) fn der(&self) -> Option<&CertificateDer<'static>> {
+        self.key.cert.first()
+    }
+}
+
+/// Builds the TLS configuration of a listener that presents the certificate for the name that a client asks for, and the
+/// first to all others. Beside it, the positions of certificates that no client is ever shown.
+pub(super) fn server(
+    first: &ServerCertificate,
+    others: &[ServerCertificate],
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<(Arc<ServerConfig>, Vec<usize>), String> {
+    let mut by_name = CertificatesByName::new(Arc::clone(&first.key));
+    by_name.add(&first.key, &first.names);
+    let mut unused = Vec::new();
+    for (position, other) in (1..).zip(others) {
+        if !by_name.add(&other.key, &other.names) {
+            unused.push(position);
+        }
+    }
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| ServerProblem::Certificate(error.to_string()))?
+        .map_err(|error| error.to_string())?
         .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
-        .with_single_cert(chain, key)
-        .map_err(|error| ServerProblem::Certificate(format!("cannot be used: {error}")))?;
+        .with_cert_resolver(Arc::new(by_name));
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    Ok(Server { config: Arc::new(config), certificate, validities })
+    Ok((Arc::new(config), unused))
+}
+
+/// The DNS names of a certificate; wildcards begin with `*.`.
+fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let dns = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(dns).collect()
 }
 
 /// Returns the same configuration for HTTP/1.1 alone.
@@ -66,8 +102,7 @@ pub(super) fn http1_only(config: &ServerConfig) -> Arc<ServerConfig> {
 }
 
 /// The size of a certificate's RSA key in bits, if it is too small for TLS.
-fn weak_rsa(certificate: &CertificateDer<'_>) -> Option<usize> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+fn weak_rsa(certificate: &X509Certificate<'_>) -> Option<usize> {
     match certificate.public_key().parsed().ok()? {
         PublicKey::RSA(key) => Some(key.key_size()).filter(|bits| *bits < MIN_RSA_BITS),
         _ => None,
@@ -88,15 +123,18 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     })
 }
 
-/// Checks that the key belongs to the first certificate of the chain.
-fn check_pair(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> Result<(), ServerProblem> {
+/// Joins a chain and the key of its first certificate.
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: &PrivateKeyDer<'static>,
+) -> Result<Arc<CertifiedKey>, ServerProblem> {
     let signing = provider().key_provider.load_private_key(key.clone_key());
     let signing = signing.map_err(|_| {
         ServerProblem::Key("is of a kind that TLS does not use; it needs an EC, Ed25519 or RSA key".to_owned())
     })?;
     let belongs = |certificate: &CertificateDer<'static>| belongs(certificate, &signing);
     match chain.iter().position(belongs) {
-        Some(0) => Ok(()),
+        Some(0) => Ok(Arc::new(CertifiedKey::new(chain, signing))),
         Some(position) => Err(ServerProblem::Certificate(format!(
             "begins with another certificate: the one that belongs to the key is number {}; put it first, and then the \
              authorities that signed it",
@@ -172,10 +210,9 @@ pub(super) fn presenting(
 ) -> Result<Arc<ClientConfig>, ServerProblem> {
     let chain = certificates(file.text.as_bytes()).map_err(ServerProblem::Certificate)?;
     let key = private_key(key).map_err(ServerProblem::Key)?;
-    check_pair(&chain, &key)?;
-    let key = provider().key_provider.load_private_key(key).map_err(|error| ServerProblem::Key(error.to_string()))?;
+    let key = certified(chain, &key)?;
     let mut config = config.clone();
-    config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)));
+    config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
     Ok(Arc::new(config))
 }
 

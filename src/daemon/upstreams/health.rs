@@ -1,0 +1,145 @@
+//! Asks the addresses of servers whether they are healthy: by GET, over a connection of its own each time.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+use http::header::{HOST, USER_AGENT};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+
+use crate::egress::jittered;
+use crate::policy::Server;
+use crate::policy::upstream::HealthCheck;
+use crate::runtime::InForce;
+use crate::state::endpoint::Endpoint;
+
+/// What requests say of us.
+const AGENT: &str = concat!("bartizan/", env!("CARGO_PKG_VERSION"));
+
+/// The last answers of one address.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Row {
+    good: bool,
+    /// How many in a row.
+    length: u32,
+}
+
+impl Row {
+    fn add(&mut self, good: bool) {
+        let length = if self.good == good { self.length.saturating_add(1) } else { 1 };
+        *self = Self { good, length };
+    }
+
+    /// What the row says of the address, if it is long enough to say anything.
+    fn verdict(self, check: &HealthCheck) -> Option<bool> {
+        let needed = if self.good { check.healthy_after } else { check.unhealthy_after };
+        (self.length >= needed).then_some(self.good)
+    }
+}
+
+/// Never returns.
+pub(super) async fn keep_asking(in_force: &InForce, server: &Arc<Server>) {
+    let Some(check) = &server.health else { return };
+    let mut rows: HashMap<SocketAddr, Row> = HashMap::new();
+    loop {
+        let endpoints = in_force.endpoints.current();
+        let endpoints =
+            endpoints.0.get(server.index).map(|resolved| Arc::clone(&resolved.endpoints)).unwrap_or_default();
+        rows.retain(|address, _| endpoints.iter().any(|endpoint| endpoint.address == *address));
+        let mut asking = JoinSet::new();
+        for endpoint in endpoints.iter() {
+            let (server, endpoint) = (Arc::clone(server), Arc::clone(endpoint));
+            asking.spawn_local(async move {
+                let asked = ask(&server, &endpoint).await;
+                (endpoint, asked)
+            });
+        }
+        while let Some(done) = asking.join_next().await {
+            let Ok((endpoint, asked)) = done else { continue };
+            let row = rows.entry(endpoint.address).or_default();
+            row.add(asked.is_ok());
+            if let Some(healthy) = row.verdict(check)
+                && endpoint.set_healthy(healthy)
+            {
+                told(server, &endpoint, asked.err().as_deref());
+            }
+        }
+        tokio::time::sleep(jittered(check.every)).await;
+    }
+}
+
+fn told(server: &Server, endpoint: &Endpoint, why: Option<&str>) {
+    let (server, address) = (&*server.name, endpoint.address);
+    match why {
+        None => tracing::info!(server, %address, "the upstream server is healthy"),
+        Some(why) => tracing::warn!(server, %address, why, "the upstream server is not healthy"),
+    }
+}
+
+/// Asks once. The error says why it is not a good answer.
+async fn ask(server: &Server, endpoint: &Endpoint) -> Result<(), String> {
+    let Some(check) = &server.health else { return Ok(()) };
+    let work = async {
+        let tcp = TcpStream::connect(endpoint.address).await.map_err(|error| error.to_string())?;
+        match &server.tls {
+            None => get(tcp, server, check).await,
+            Some((name, config)) => {
+                let connecting = TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp);
+                get(connecting.await.map_err(|error| format!("no TLS: {error}"))?, server, check).await
+            }
+        }
+    };
+    tokio::time::timeout(check.timeout, work)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {:?}", check.timeout)))
+}
+
+async fn get(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    server: &Server,
+    check: &HealthCheck,
+) -> Result<(), String> {
+    let failed = |error: hyper::Error| error.to_string();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let request = Request::get(&*check.path).header(HOST, &server.authority).header(USER_AGENT, AGENT);
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    // Driven beside the request, so that both end with this future.
+    let status = tokio::select! {
+        response = sender.send_request(request) => response.map_err(failed)?.status(),
+        ended = connection => return Err(ended.err().map_or("the connection closed".to_owned(), failed)),
+    };
+    if status.is_success() { Ok(()) } else { Err(format!("the status is {status}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_address_changes_after_so_many_answers_in_a_row() {
+        let check = HealthCheck {
+            path: "/".into(),
+            every: Duration::ZERO,
+            timeout: Duration::ZERO,
+            healthy_after: 2,
+            unhealthy_after: 3,
+        };
+        let mut row = Row::default();
+        let verdicts = [false, false, true, false, false, false, true, true, true].map(|good| {
+            row.add(good);
+            row.verdict(&check)
+        });
+        let expected = [None, None, None, None, None, Some(false), None, Some(true), Some(true)];
+        assert_eq!(verdicts, expected);
+    }
+}

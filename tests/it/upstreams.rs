@@ -1,0 +1,260 @@
+//! Several upstream servers: which gets a request, and what becomes of those that fail.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+
+use crate::support::client::operator;
+use crate::support::proxy::ADMIN_TOKEN;
+use crate::support::*;
+
+/// An API before these servers, with these settings of its upstream.
+fn before(servers: &[&str], settings: &str) -> Policy {
+    let policy = servers.iter().fold(proxy(), |policy, server| policy.server(server));
+    settings.split("; ").filter(|line| !line.is_empty()).fold(policy, Policy::upstream).open("GET /x").open("POST /x")
+}
+
+/// The URL of a port that nobody listens on.
+fn closed() -> String {
+    format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+}
+
+/// A server that closes each connection once it has read a request from it.
+fn silent() -> Upstream {
+    upstream()
+        .does(|call| {
+            call.body()?;
+            call.close();
+            Err(io::ErrorKind::ConnectionReset.into())
+        })
+        .start()
+}
+
+#[test]
+fn without_any_setting_a_name_is_tried_at_all_of_its_addresses() {
+    let upstream = upstream().start();
+    let port = upstream.url().rsplit(':').next().unwrap().to_owned();
+    // It may have ::1 as well, where nobody listens.
+    let proxy = before(&[&format!("http://localhost:{port}")], "").start();
+    let mut client = client(&proxy);
+    for _ in 0..4 {
+        client.get("/x").send().is(200);
+        client.post("/x", "{}").send().is(200);
+    }
+    proxy.done();
+}
+
+#[test]
+fn a_server_that_takes_no_connection_fails_no_request_if_that_is_to_be_tried_again() {
+    let upstream = upstream().start();
+    let (gone, url) = (closed(), upstream.url());
+    for (settings, statuses) in [("retries: 1", [200; 4]), ("", [502, 200, 200, 200])] {
+        let proxy = before(&[&gone, &url], settings).start();
+        let mut client = client(&proxy);
+        // After it has failed once, the other is chosen for a while.
+        let seen = [(); 4].map(|()| client.post("/x", "{}").send().status);
+        assert_eq!(seen, statuses, "{settings}");
+        let records = proxy.done();
+        let attempts = records.iter().find_map(|record| record["bartizan"]["upstream"]["attempts"].as_u64());
+        assert_eq!(attempts, (!settings.is_empty()).then_some(2), "{records:?}");
+    }
+}
+
+#[test]
+fn what_may_have_been_handled_is_sent_once_more_only_if_it_is_idempotent() {
+    let (silent, upstream) = (silent(), upstream().start());
+    let proxy = before(&[&silent.url(), &upstream.url()], "retries: { most: 1, backoff: 1ms }").start();
+    let mut client = client(&proxy);
+    client.get("/x").send().is(200);
+    assert_eq!(silent.seen().len(), 1);
+    // In turn: the silent server is the next one.
+    client.get("/x").send().is(200);
+    let seen = (silent.seen().len(), upstream.seen().len());
+    let mut statuses = [(); 2].map(|()| client.post("/x", "{}").send().status);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 502]);
+    let posts = |upstream: &Upstream| upstream.seen().iter().filter(|seen| seen.head.word(0) == "POST").count();
+    assert_eq!((posts(&silent), posts(&upstream)), (1, 1), "each once, after {seen:?}");
+    proxy.done();
+}
+
+#[test]
+fn a_status_is_tried_again_elsewhere_if_the_policy_says_so() {
+    let (busy, upstream) = (upstream().answers(503, "busy").start(), upstream().start());
+    let proxy = before(&[&busy.url(), &upstream.url()], "retries: { on: [503], backoff: 1ms }").start();
+    let mut client = client(&proxy);
+    for _ in 0..4 {
+        client.get("/x").send().is(200);
+    }
+    // The response to what is not idempotent is the client's.
+    let posts = [(); 2].map(|()| client.post("/x", "{}").send().status);
+    assert!(posts.contains(&503) && posts.contains(&200), "{posts:?}");
+    proxy.done();
+}
+
+#[test]
+fn an_idempotent_request_on_a_connection_that_was_closed_meanwhile_goes_once_more_always() {
+    // It answers the first request of a connection, and closes it when it has read the second.
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    let upstream = upstream()
+        .does(move |call| {
+            call.body()?;
+            if count.fetch_add(1, Ordering::SeqCst) % 2 == 1 {
+                call.close();
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            call.answer(200, &[], "")
+        })
+        .start();
+    let proxy = before(&[&upstream.url()], "").start();
+    let mut client = client(&proxy);
+    client.get("/x").send().is(200);
+    client.get("/x").send().is(200);
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
+    client.post("/x", "{}").send().refused(502, "upstream_unreachable");
+    assert_eq!(calls.load(Ordering::SeqCst), 4);
+    proxy.done();
+}
+
+#[test]
+fn a_server_that_fails_is_ejected_and_one_that_is_alone_never() {
+    let (broken, upstream) = (upstream().answers(502, "").start(), upstream().start());
+    let proxy = before(&[&broken.url(), &upstream.url()], "eject: { after: 2, for: 1h }").start();
+    let mut client = client(&proxy);
+    for _ in 0..12 {
+        client.get("/x").send();
+    }
+    assert_eq!((broken.seen().len(), upstream.seen().len()), (2, 10));
+    proxy.stderr.wait("it gets no requests for 3600s", 1);
+    let listed = operator(&proxy).get("/v1/upstreams").bearer(ADMIN_TOKEN).send().json();
+    let states: Vec<_> =
+        listed["items"].as_array().unwrap().iter().map(|item| item["state"].as_str().unwrap()).collect();
+    assert!(states.contains(&"ejected") && states.contains(&"available"), "{listed}");
+    let metrics = operator(&proxy).get("/metrics").send().text();
+    assert!(
+        metrics.contains(&format!("bartizan_upstream_ejections_total{{server=\"{}\"}} 1", broken.url())),
+        "{metrics}"
+    );
+    proxy.done();
+}
+
+#[test]
+fn an_unhealthy_server_gets_no_requests_until_it_is_well_again() {
+    let ill = Arc::new(AtomicBool::new(false));
+    let server = |name: &'static str, ill: Arc<AtomicBool>| {
+        let does = move |call: &mut upstream::Call<'_>| {
+            let health = call.head.word(1) == "/healthz";
+            let status = if health && ill.load(Ordering::SeqCst) { 500 } else { 200 };
+            call.body()?;
+            call.answer(status, &[], name)
+        };
+        upstream().does(does).start()
+    };
+    let (first, second) = (server("first", Arc::clone(&ill)), server("second", Arc::default()));
+    let health = "health: { path: /healthz, every: 1s, healthy_after: 1, unhealthy_after: 1 }";
+    let proxy = before(&[&first.url(), &second.url()], health).start();
+    let mut client = client(&proxy);
+    let mut two = || [(); 2].map(|()| client.get("/x").send().is(200).text());
+    assert_ne!(two()[0], two()[1], "both are used");
+    ill.store(true, Ordering::SeqCst);
+    proxy.stderr.wait("the upstream server is not healthy", 1);
+    assert_eq!(two(), ["second", "second"]);
+    ill.store(false, Ordering::SeqCst);
+    proxy.stderr.wait("the upstream server is healthy", 1);
+    assert!(two().contains(&"first".to_owned()));
+    proxy.done();
+}
+
+#[test]
+fn when_none_is_healthy_one_is_tried_or_none() {
+    let upstream = upstream()
+        .does(|call| {
+            let status = if call.head.word(1) == "/healthz" { 500 } else { 200 };
+            call.body()?;
+            call.answer(status, &[], "")
+        })
+        .start();
+    for (none_left, status) in [("try", 200), ("refuse", 503)] {
+        let settings = format!("health: {{ path: /healthz, unhealthy_after: 1 }}; none_left: {none_left}");
+        let proxy = before(&[&upstream.url()], &settings).start();
+        proxy.stderr.wait("the upstream server is not healthy", 1);
+        assert_eq!(client(&proxy).get("/x").send().status, status, "{none_left}");
+        proxy.done();
+    }
+}
+
+#[test]
+fn requests_in_flight_are_bounded() {
+    let (gate, open) = (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(AtomicUsize::new(0)));
+    let (held, count) = (Arc::clone(&gate), Arc::clone(&open));
+    let upstream = upstream()
+        .does(move |call| {
+            count.fetch_add(1, Ordering::SeqCst);
+            drop(held.1.wait_timeout_while(held.0.lock().unwrap(), DEADLINE, |open| !*open).unwrap());
+            call.answer(200, &[], "")
+        })
+        .start();
+    let proxy = before(&[&upstream.url()], "requests: 2").start();
+    thread::scope(|scope| {
+        let waiting: Vec<_> = (0..2).map(|_| scope.spawn(|| client(&proxy).get("/x").send().is(200))).collect();
+        eventually("both are with the server", || (open.load(Ordering::SeqCst) == 2).then_some(()));
+        client(&proxy).get("/x").send().refused(503, "overloaded");
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+        waiting.into_iter().for_each(|one| drop(one.join().unwrap()));
+    });
+    client(&proxy).get("/x").send().is(200);
+    proxy.done();
+}
+
+#[test]
+fn an_operator_takes_a_server_out_of_use_and_back() {
+    let (first, second) = (upstream().answers(200, "first").start(), upstream().answers(200, "second").start());
+    let proxy = before(&[&first.url(), &second.url()], "").start();
+    let (mut client, mut operator) = (client(&proxy), operator(&proxy));
+    let mut drains = |body: Value| operator.post("/v1/upstreams/drain", body.to_string()).bearer(ADMIN_TOKEN).send();
+    assert_eq!(drains(json!({"server": first.url(), "reason": "update"})).status, 200);
+    for _ in 0..4 {
+        assert_eq!(client.get("/x").send().is(200).text(), "second");
+    }
+    // A reload with the same server leaves it as it is.
+    assert_eq!(proxy.reload(), proxy::Reloaded::Unchanged);
+    assert_eq!(drains(json!({"server": second.url()})).json()["items"][0]["state"], "drained");
+    client.get("/x").send().refused(503, "overloaded");
+    assert_eq!(drains(json!({"server": first.url(), "drained": false})).status, 200);
+    assert_eq!(client.get("/x").send().is(200).text(), "first");
+    assert_eq!(drains(json!({"server": "http://other"})).status, 404);
+    let actions: Vec<_> = proxy
+        .done()
+        .iter()
+        .filter(|record| record["event"]["action"].as_str().unwrap().starts_with("upstream_"))
+        .map(|record| record["event"]["action"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(actions, ["upstream_drained", "upstream_drained", "upstream_resumed"]);
+}
+
+#[test]
+fn what_is_wrong_with_the_settings_is_said() {
+    for (settings, said) in [
+        ("balance: fastest", "there is no balancing method `fastest`"),
+        ("resolve: 10ms", "servers would be asked all the time"),
+        ("health: {}", "`path` is missing"),
+        ("health: { path: healthz }", "this is not a path"),
+        ("none_left: refuse", "`none_left` has no effect without `health` and `eject`"),
+        ("none_left: wait", "there is no behaviour `wait`"),
+        ("retries: 9", "at most 5 times more"),
+        ("retries: 0", "this is at least 1"),
+        ("retries: { on: [404] }", "only what the server failed at is tried again"),
+        ("retries: { on: [timeout] }", "there is no cause `timeout`"),
+        ("eject: { most: 101% }", "is more than all"),
+        ("connections: { most: 0 }", "this is at least 1"),
+        ("requests: 0", "this is at least 1"),
+    ] {
+        let policy = before(&["http://127.0.0.1:9"], settings).with("strict: true");
+        let text = policy.fails();
+        assert!(text.contains(said), "{settings}: {text}");
+    }
+}
