@@ -74,7 +74,9 @@ pub(crate) fn judge(
 pub(crate) fn check_characters(text: &str) -> Result<(), Malformed> {
     let bytes = text.as_bytes();
     let control = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r');
-    let wrong = if bytes.iter().any(control) { bytes.iter().position(control) } else { None };
+    // Chunks without an early end are looked through many bytes at a time.
+    let dirty = |chunk: &[u8]| chunk.iter().fold(false, |found, byte| found | control(byte));
+    let wrong = if bytes.chunks(256).any(dirty) { bytes.iter().position(control) } else { None };
     let wrong = wrong.or_else(|| {
         let candidates = memchr::memchr_iter(0xef, bytes);
         candidates.into_iter().find(|at| {

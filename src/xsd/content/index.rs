@@ -179,7 +179,8 @@ impl Indexer<'_> {
         wildcards.sort_unstable();
         wildcards.dedup();
         let nullable = match kind {
-            GroupKind::Choice => nullables.is_empty() || nullables.contains(&true),
+            // One without children can never be satisfied (cvc-model-group.2).
+            GroupKind::Choice => nullables.contains(&true),
             _ => !nullables.contains(&false),
         };
         Ok(GroupIndex {

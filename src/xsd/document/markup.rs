@@ -2,15 +2,32 @@
 
 use crate::xsd::chars::{is_name, is_space};
 
+/// Which bytes may be in a name: those of ASCII, and all of longer characters.
+const NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let c = byte as u8;
+        table[byte] = c.is_ascii_alphanumeric() || matches!(c, b'_' | b':' | b'-' | b'.') || c >= 0x80;
+        byte += 1;
+    }
+    table
+};
+
 /// How long the name is that a text begins with; 0 if it begins with none.
 pub(crate) fn name_end(text: &str) -> usize {
     let bytes = text.as_bytes();
-    let ascii = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-' | b'.');
-    let end = bytes.iter().position(|byte| !ascii(*byte) && byte.is_ascii()).unwrap_or(bytes.len());
-    let name = text.get(..end).unwrap_or("");
+    let (mut end, mut together) = (0_usize, 0_u8);
+    for byte in bytes {
+        if !NAME_BYTES.get(usize::from(*byte)).is_some_and(|allowed| *allowed) {
+            break;
+        }
+        together |= *byte;
+        end = end.saturating_add(1);
+    }
     let sound = match bytes.first() {
-        Some(first) if name.is_ascii() => first.is_ascii_alphabetic() || matches!(first, b'_' | b':'),
-        _ => is_name(name),
+        Some(first) if together < 0x80 => first.is_ascii_alphabetic() || matches!(first, b'_' | b':'),
+        _ => is_name(text.get(..end).unwrap_or("")),
     };
     if sound { end } else { 0 }
 }

@@ -3,12 +3,12 @@
 //! Everything is borrowed from the text. The text may be the beginning of a document: a token that may go on after it is
 //! [`Token::Incomplete`], and read again when there is more.
 
-use memchr::{memchr, memchr2, memmem};
+use memchr::{memchr, memchr2, memchr3, memmem};
 
 use super::malformed::Malformed;
 use super::markup::{declaration, doctype_end, name_end};
 use super::references::resolve;
-use crate::xsd::chars::is_space_byte;
+use crate::xsd::chars::{is_space, is_space_byte};
 
 /// Most attributes of one element.
 const MAX_ATTRIBUTES: usize = 4096;
@@ -136,14 +136,19 @@ impl<'a> Tokens<'a> {
             [b'<'] => Err(Stop::Incomplete),
             [b'&', ..] => self.reference(),
             bytes => {
-                let end = memchr2(b'<', b'&', bytes).unwrap_or(bytes.len());
+                let mut end = memchr3(b'<', b'&', b']', bytes).unwrap_or(bytes.len());
+                let bracket = bytes.get(end) == Some(&b']');
+                if bracket {
+                    let rest = bytes.get(end..).unwrap_or_default();
+                    end = end.saturating_add(memchr2(b'<', b'&', rest).unwrap_or(rest.len()));
+                }
                 let text = rest.get(..end).unwrap_or("");
-                if memchr(b']', text.as_bytes()).is_some() && text.contains("]]>") {
+                if bracket && text.contains("]]>") {
                     return self.fail("text contains `]]>`; write `]]&gt;`");
                 }
                 // A `]]>` or a `\r\n` may be cut in two.
-                let cut = text.trim_end_matches([']', '\r']).len();
-                let text = if end == bytes.len() && !self.last { text.get(..cut).unwrap_or("") } else { text };
+                let cut = end == bytes.len() && !self.last;
+                let text = if cut { text.trim_end_matches([']', '\r']) } else { text };
                 if text.is_empty() {
                     return Err(Stop::Incomplete);
                 }
@@ -217,7 +222,9 @@ impl<'a> Tokens<'a> {
     fn end_tag(&mut self) -> Step<Token<'a>> {
         let rest = self.rest().get(2..).unwrap_or("");
         let end = memchr(b'>', rest.as_bytes()).ok_or(Stop::Incomplete)?;
-        let name = rest.get(..end).unwrap_or("").trim_end_matches([' ', '\t', '\r', '\n']);
+        let name = rest.get(..end).unwrap_or("");
+        let spaced = name.as_bytes().last().is_some_and(|byte| is_space_byte(*byte));
+        let name = if spaced { name.trim_end_matches(is_space) } else { name };
         self.at = self.at.saturating_add(end).saturating_add(3);
         Ok(Token::End(name))
     }
