@@ -18,7 +18,8 @@ impl<'a> Decimal<'a> {
             b'+' => (false, text.get(1..)?),
             _ => (false, text),
         };
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let point = digits.bytes().position(|byte| byte == b'.').unwrap_or(digits.len());
+        let (whole, fraction) = (digits.get(..point)?, digits.get(point.saturating_add(1)..).unwrap_or(""));
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }

@@ -45,6 +45,10 @@ fn replace(text: &str) -> Cow<'_, str> {
 
 /// Collapses white space. Allocates only if some is within the text that is not a single space.
 pub(crate) fn collapse(text: &str) -> Cow<'_, str> {
+    // Most values have none at all.
+    if !text.bytes().fold(false, |found, byte| found | is_space_byte(byte)) {
+        return Cow::Borrowed(text);
+    }
     let text = text.trim_matches(is_space);
     let mut before = false;
     let sound = text.bytes().all(|byte| {

@@ -219,7 +219,7 @@ impl Builder {
         let Some(own) = &ty.wildcard else { return };
         match &base.wildcard {
             None => {
-                self.problems.add(own.place, "derivation-ok-restriction.4.1", "the base allows no other attributes")
+                self.problems.add(own.place, "derivation-ok-restriction.4.1", "the base allows no other attributes");
             }
             Some(theirs) => {
                 if !own.namespaces.is_subset(&theirs.namespaces) {

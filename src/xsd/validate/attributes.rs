@@ -23,7 +23,8 @@ impl<'s> Validator<'s> {
         attributes: &[Attribute<'_>],
         scopes: &Scopes,
     ) -> Result<(), Exhausted> {
-        self.steps.take(attributes.len() as u64)?;
+        let fields = 1_u64.saturating_add(self.identity.width());
+        self.steps.take((attributes.len() as u64).saturating_mul(fields))?;
         let (mut required, mut wild_ids) = (0, 0_u32);
         for attribute in attributes {
             if is_instance_attribute(attribute) {

@@ -179,7 +179,7 @@ impl<'s> Validator<'s> {
             match parent.mode {
                 Mode::Empty => self.fail_content("cvc-complex-type.2.1", "this element must be empty"),
                 _ => {
-                    self.fail_content("cvc-type.3.1.2", "elements are not allowed in this one, which has a simple type")
+                    self.fail_content("cvc-type.3.1.2", "elements are not allowed in this one, which has a simple type");
                 }
             }
             return Ok(Assessment::Skip);
@@ -444,7 +444,7 @@ impl<'s> Validator<'s> {
             .decl
             .and_then(|id| self.schema.components.elements.get(id.index()))
             .is_some_and(|found| found.nillable);
-        let path = if self.identity.needs_place(depth) { self.trail.path() } else { Vec::new() };
+        let path = if self.identity.needs_place(depth) { self.charged_path()? } else { Vec::new() };
         let ending = super::identity::Ending {
             depth,
             value,

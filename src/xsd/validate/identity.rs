@@ -155,6 +155,11 @@ impl<'s> Identity<'s> {
         !self.scopes.is_empty()
     }
 
+    /// How many selected elements are open: each attribute is compared with the fields of each.
+    pub(super) fn width(&self) -> u64 {
+        self.selections.len() as u64
+    }
+
     /// Whether the end of the element at this depth needs to know its place.
     pub(super) fn needs_place(&self, depth: usize) -> bool {
         self.selections.last().is_some_and(|selection| selection.depth == depth)

@@ -197,6 +197,12 @@ impl<'s> Validator<'s> {
         self.violations.push(Violation { offset, path, attribute, constraint, message: message() });
     }
 
+    /// The way to the open element, for a note of the document's own: who nests deeply pays for it.
+    fn charged_path(&mut self) -> Result<Vec<super::violation::Segment>, Exhausted> {
+        self.steps.take((self.open.len() as u64).saturating_mul(4))?;
+        Ok(self.trail.path())
+    }
+
     /// Takes bytes of the memory that identifiers and keys may have.
     fn take_memory(&mut self, bytes: usize) -> Result<(), Exhausted> {
         self.memory = self.memory.checked_sub(bytes).ok_or(Exhausted)?;
