@@ -23,3 +23,6 @@ pub(crate) mod problem;
 pub(crate) mod schema;
 pub(crate) mod validate;
 pub(crate) mod violation;
+
+#[cfg(test)]
+mod tests;

@@ -179,7 +179,10 @@ impl<'s> Validator<'s> {
             match parent.mode {
                 Mode::Empty => self.fail_content("cvc-complex-type.2.1", "this element must be empty"),
                 _ => {
-                    self.fail_content("cvc-type.3.1.2", "elements are not allowed in this one, which has a simple type");
+                    self.fail_content(
+                        "cvc-type.3.1.2",
+                        "elements are not allowed in this one, which has a simple type",
+                    );
                 }
             }
             return Ok(Assessment::Skip);
