@@ -4,9 +4,9 @@
 
 use super::keys::{Kept, Key, KeyReference, Keys, Origin, size};
 use crate::budget::{Exhausted, Steps};
-use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, Path};
+use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, NameTest, Path};
 use crate::xsd::datatypes::value::Value;
-use crate::xsd::names::QName;
+use crate::xsd::names::{FastMap, QName};
 use crate::xsd::violation::Segment;
 
 /// A path that is followed from an element on.
@@ -45,6 +45,14 @@ impl<'s> Run<'s> {
     }
 }
 
+/// The name of a path `.//name`.
+fn name_anywhere(path: &Path) -> Option<QName> {
+    match (path.anywhere, path.steps.as_slice(), path.attribute) {
+        (true, [NameTest::Name(name)], None) => Some(*name),
+        _ => None,
+    }
+}
+
 /// A field of a selected element.
 #[derive(Debug)]
 struct Field<'s> {
@@ -73,6 +81,7 @@ struct Scope<'s> {
     number: u64,
     constraint: ConstraintId,
     depth: usize,
+    /// The paths of the selector that are not in [`Identity::anywhere`].
     runs: Vec<Run<'s>>,
     keys: Keys,
     references: Vec<KeyReference>,
@@ -81,7 +90,12 @@ struct Scope<'s> {
 /// All identity constraints at work.
 #[derive(Debug, Default)]
 pub(super) struct Identity<'s> {
+    /// Their numbers grow.
     scopes: Vec<Scope<'s>>,
+    /// By name, what `.//name` selects: the constraints' scopes. Some schemas have a thousand of them at the root.
+    anywhere: FastMap<QName, Vec<(u64, ConstraintId)>>,
+    /// How many scopes have paths to follow.
+    followed: u64,
     selections: Vec<Selection<'s>>,
     kept: Vec<Kept>,
     count: u64,
@@ -175,32 +189,45 @@ impl<'s> Identity<'s> {
         steps: &mut Steps,
     ) -> Result<Entered, Exhausted> {
         let mut entered = Entered::default();
-        steps.take(1_u64.saturating_add(self.scopes.len() as u64).saturating_add(self.selections.len() as u64))?;
+        let followed = if self.followed > 0 { self.scopes.len() as u64 } else { 0 };
+        steps.take(1_u64.saturating_add(followed).saturating_add(self.selections.len() as u64))?;
         for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
             for run in &mut field.runs {
                 run.enter(name);
             }
             note(field, depth, &mut entered);
         }
-        let mut selected = Vec::new();
-        for scope in &mut self.scopes {
-            for run in &mut scope.runs {
-                run.enter(name);
-            }
-            if scope.runs.iter().any(Run::is_there) {
-                selected.push((scope.number, scope.constraint));
+        let mut selected = self.anywhere.get(&name).cloned().unwrap_or_default();
+        if self.followed > 0 {
+            for scope in &mut self.scopes {
+                for run in &mut scope.runs {
+                    run.enter(name);
+                }
+                if scope.runs.iter().any(Run::is_there) {
+                    selected.push((scope.number, scope.constraint));
+                }
             }
         }
         for id in constraints {
             let Some(constraint) = components.constraints.get(id.index()) else { continue };
             self.count = self.count.saturating_add(1);
-            let runs: Vec<Run<'s>> = constraint.selector.iter().map(Run::begin).collect();
+            steps.take(constraint.selector.len() as u64)?;
+            let mut runs: Vec<Run<'s>> = Vec::new();
+            for path in &constraint.selector {
+                match name_anywhere(path) {
+                    Some(name) => self.anywhere.entry(name).or_default().push((self.count, *id)),
+                    None => runs.push(Run::begin(path)),
+                }
+            }
+            self.followed = self.followed.saturating_add(u64::from(!runs.is_empty()));
             if runs.iter().any(Run::is_there) {
                 selected.push((self.count, *id));
             }
             let (keys, references) = (Keys::default(), Vec::new());
             self.scopes.push(Scope { number: self.count, constraint: *id, depth, runs, keys, references });
         }
+        selected.sort_unstable_by_key(|(number, _)| *number);
+        selected.dedup_by_key(|(number, _)| *number);
         for (scope, id) in selected {
             let Some(constraint) = components.constraints.get(id.index()) else { continue };
             let field = |paths: &'s Vec<Path>| Field {
@@ -261,8 +288,10 @@ impl<'s> Identity<'s> {
                 run.leave();
             }
         }
-        for run in self.scopes.iter_mut().flat_map(|scope| &mut scope.runs) {
-            run.leave();
+        if self.followed > 0 {
+            for run in self.scopes.iter_mut().flat_map(|scope| &mut scope.runs) {
+                run.leave();
+            }
         }
         let mut faults = Vec::new();
         while let Some(selection) = self.selections.pop_if(|selection| selection.depth == depth) {
@@ -270,6 +299,16 @@ impl<'s> Identity<'s> {
         }
         self.close(components, depth, steps, &mut faults)?;
         Ok(faults)
+    }
+
+    /// Takes the paths of a scope that ends out of [`Self::anywhere`], where they are the last ones.
+    fn forget(&mut self, components: &Components, scope: &Scope<'_>) {
+        let Some(constraint) = components.constraints.get(scope.constraint.index()) else { return };
+        for name in constraint.selector.iter().filter_map(name_anywhere) {
+            if let Some(scopes) = self.anywhere.get_mut(&name) {
+                while scopes.pop_if(|(number, _)| *number >= scope.number).is_some() {}
+            }
+        }
     }
 
     /// All fields of a selected element are known.
@@ -281,7 +320,10 @@ impl<'s> Identity<'s> {
         memory: &mut usize,
         faults: &mut Vec<Fault>,
     ) -> Result<(), Exhausted> {
-        let Some(scope) = self.scopes.iter_mut().find(|scope| scope.number == selection.scope) else { return Ok(()) };
+        let position = self.scopes.partition_point(|scope| scope.number < selection.scope);
+        let Some(scope) = self.scopes.get_mut(position).filter(|scope| scope.number == selection.scope) else {
+            return Ok(());
+        };
         let Some(constraint) = components.constraints.get(scope.constraint.index()) else { return Ok(()) };
         let mut fault = |kind| {
             let (offset, path) = (ending.offset, ending.path.clone());
@@ -324,6 +366,8 @@ impl<'s> Identity<'s> {
     ) -> Result<(), Exhausted> {
         let mut ended = Vec::new();
         while let Some(scope) = self.scopes.pop_if(|scope| scope.depth == depth) {
+            self.followed = self.followed.saturating_sub(u64::from(!scope.runs.is_empty()));
+            self.forget(components, &scope);
             ended.push(scope);
         }
         // Keys of the element itself first, then those of elements within.
