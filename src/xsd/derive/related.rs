@@ -78,14 +78,25 @@ impl<'a> Types<'a> {
     pub(crate) fn derived(self, id: TypeId, from: TypeId, not_by: Derivations) -> bool {
         match self.derivation(id, from) {
             Some(how) => !how.intersects(not_by),
-            None => match (id, from) {
-                // A member of a union is a restriction of it.
-                (TypeId::Simple(id), TypeId::Simple(from)) if !not_by.intersects(Derivations::RESTRICTION) => {
-                    self.simple_derived(id, from)
-                }
-                _ => false,
-            },
+            None => self.derived_by_member(id, from, not_by),
         }
+    }
+
+    /// Whether a type, or the simple type that a complex one extends, is of a member of the other one's union, which is a
+    /// restriction of it (`cos-ct-derived-ok` 2.3.2, `cos-st-derived-ok` 2.2.4).
+    fn derived_by_member(self, id: TypeId, from: TypeId, not_by: Derivations) -> bool {
+        let TypeId::Simple(from) = from else { return false };
+        let (mut at, mut how) = (id, Derivations::RESTRICTION);
+        for _ in 0..=self.complex.len() {
+            match at {
+                TypeId::Simple(id) => return !how.intersects(not_by) && self.simple_derived(id, from),
+                TypeId::Complex(_) => match self.base(at) {
+                    Some((base, step)) => (at, how) = (base, how.with(step)),
+                    None => return false,
+                },
+            }
+        }
+        false
     }
 
     /// The simple type of a type's values.

@@ -93,3 +93,16 @@ fn deep_documents_pay_for_what_they_ask_for() {
     ));
     assert_eq!(violations(&schema, &nested(10)).len(), 10);
 }
+
+#[test]
+fn a_head_of_a_union_has_members_that_extend_a_member_of_the_union() {
+    // As in GML 3.1.0: `cos-ct-derived-ok` 2.3.2 leads to `cos-st-derived-ok` 2.2.4.
+    let schema = schema(
+        r#"<xs:simpleType name="length"><xs:union memberTypes="xs:duration xs:decimal"/></xs:simpleType>
+<xs:complexType name="interval"><xs:simpleContent><xs:extension base="xs:decimal"><xs:attribute name="unit" use="required"/></xs:extension></xs:simpleContent></xs:complexType>
+<xs:element name="head" type="length"/><xs:element name="timeInterval" type="interval" substitutionGroup="head"/>
+<xs:element name="r"><xs:complexType><xs:sequence><xs:element ref="head"/></xs:sequence></xs:complexType></xs:element>"#,
+    );
+    assert!(violations(&schema, "<r><timeInterval unit='s'>1</timeInterval></r>").is_empty());
+    assert_eq!(violations(&schema, "<r><timeInterval>P1D</timeInterval></r>").len(), 2);
+}
