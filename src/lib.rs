@@ -16,7 +16,7 @@
 //!   `body`: streams bodies within limits. `traces`: spans of sampled requests.
 //! - `exchange`, `refusal`, `telemetry`, `budget`: the facts of a request, the reasons to refuse one, the metrics, and how much
 //!   work may take; every other part uses them. `url`: URLs, understood whole or refused.
-//!   `egress`: calls of the process itself. `otlp`: messages of OpenTelemetry. `error_text`: errors from below in words. `all_bytes`: checks of every byte.
+//!   `xsd`: XML Schema 1.0. `egress`: calls of the process itself. `otlp`: messages of OpenTelemetry. `error_text`: errors from below in words. `all_bytes`: checks of every byte.
 //!
 //! # How a request travels
 //! 1. `proxy::downstream` accepts a connection and hands it to the least busy worker: one thread, one runtime.
@@ -47,7 +47,7 @@
 //! - A reload changes everything or nothing, and refills no limit.
 //! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `token_service`,
 //!   `rehearsal`, `proxy` · `chain` · `runtime` ·
-//!   `policy` · `stages` · `state`, `audit`, `traces`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`, `budget`, `url`,
+//!   `policy` · `stages` · `state`, `audit`, `traces`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`, `budget`, `xsd`, `url`,
 //!   `egress`, `otlp`, `error_text`, `all_bytes`); a test checks it.
 
 mod admin;
@@ -75,3 +75,5 @@ mod telemetry;
 mod token_service;
 mod traces;
 mod url;
+#[allow(dead_code, reason = "the stage that judges XML does not use it yet")]
+mod xsd;

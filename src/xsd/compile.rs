@@ -1,0 +1,151 @@
+//! Schema documents to a schema: all problems, or what instances are judged by.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::components::context::Builder;
+use super::components::documents::{Found, Resolver};
+use super::components::model::{Components, TypeId};
+use super::components::work::Task;
+use super::datatypes::builtin;
+use super::names::{FastMap, Names, QName, Sym};
+use super::problem::{Place, Problem, Problems};
+use crate::budget::{Exhausted, Steps};
+
+/// What the checks of one schema may take, in steps of some tens of nanoseconds.
+const STEPS: u64 = 200_000_000;
+
+/// Compiles the schema that begins with these documents.
+pub(crate) fn compile(first: Vec<Found>, resolve: &mut Resolver<'_>) -> Result<super::schema::Schema, Vec<Problem>> {
+    let mut builder = Builder::new();
+    builder.load(first, resolve);
+    if builder.problems.is_empty() {
+        builder.build();
+    }
+    if builder.problems.is_empty() {
+        builder.derive();
+    }
+    if builder.problems.is_empty() {
+        builder.check();
+    }
+    let files: Vec<Arc<str>> = std::mem::take(&mut builder.files);
+    if builder.problems.is_empty() {
+        super::schema::Schema::new(builder).map_err(|builder| builder.problems.finish(&files))
+    } else {
+        Err(builder.problems.finish(&files))
+    }
+}
+
+impl Builder {
+    fn new() -> Self {
+        let mut names = Names::new();
+        let simple = builtin::types(&mut names);
+        let mut components = Components::default();
+        for (index, ty) in simple.iter().enumerate() {
+            let id = super::datatypes::simple_type::SimpleId(u32::try_from(index).unwrap_or(u32::MAX));
+            if let Some(name) = ty.name {
+                components.globals.types.insert(name, TypeId::Simple(id));
+            }
+        }
+        let builtin = u32::try_from(simple.len()).unwrap_or(u32::MAX);
+        let mut builder = Self {
+            names,
+            documents: Vec::new(),
+            files: Vec::new(),
+            components,
+            simple,
+            builtin,
+            tasks: VecDeque::new(),
+            problems: Problems::default(),
+            redefinitions: Vec::new(),
+            keyrefs: Vec::new(),
+            seen_documents: FastMap::default(),
+            seen_contents: FastMap::default(),
+            ranges: FastMap::default(),
+            members: FastMap::default(),
+            steps: Steps::new(STEPS),
+        };
+        builder.add_any_type();
+        builder.add_xsi();
+        builder
+    }
+
+    /// The attributes of `xsi:type` and its kind, which may be referred to.
+    fn add_xsi(&mut self) {
+        let at = super::components::work::At { document: u32::MAX, node: super::document::tree::NodeId::ROOT };
+        for (local, ty) in [
+            ("type", "QName"),
+            ("nil", "boolean"),
+            ("schemaLocation", "anyURI"),
+            ("noNamespaceSchemaLocation", "anyURI"),
+        ] {
+            let name = QName::new(Sym::XSI, self.names.intern(local));
+            let id = self.new_attribute(name, at);
+            let ty = QName::new(Sym::XSD, self.names.intern(ty));
+            let ty = self.components.globals.types.get(&ty).copied();
+            if let (Some(attribute), Some(TypeId::Simple(ty))) = (self.components.attributes.get_mut(id.index()), ty) {
+                attribute.ty = ty;
+            }
+            self.components.globals.attributes.insert(name, id);
+        }
+    }
+
+    /// Builds all components from their elements.
+    fn build(&mut self) {
+        self.register();
+        while let Some((task, at)) = self.tasks.pop_front() {
+            match task {
+                Task::Simple(id) => self.build_simple(id, at),
+                Task::Complex(id) => self.build_complex(id, at),
+                Task::Element(id) => self.build_element(id, at),
+                Task::Attribute(id) => self.build_attribute(id, at),
+                Task::Group(id) => self.build_group(id, at),
+                Task::Model(id) => self.build_model(id, at),
+                Task::AttributeGroup(id) => self.build_attribute_group(id, at),
+                Task::Constraint(id) => self.build_constraint(id, at),
+            }
+        }
+        self.resolve_keyrefs();
+        self.check_redefinitions();
+        self.resolve_heads();
+    }
+
+    /// Gives components what they have from others.
+    fn derive(&mut self) {
+        self.check_group_circles();
+        self.derive_attribute_groups();
+        self.make_room();
+        for id in self.order() {
+            match id {
+                TypeId::Simple(id) => self.derive_simple(id),
+                TypeId::Complex(id) => self.derive_complex(id),
+            }
+        }
+    }
+
+    /// Checks components against each other.
+    fn check(&mut self) {
+        for redefinition in self.redefinitions.clone() {
+            if !self.contains_itself(&redefinition) {
+                self.check_redefined_attributes(&redefinition);
+            }
+        }
+        self.check_all_groups();
+        self.check_elements();
+        self.check_attributes();
+        self.check_heads();
+        self.find_members();
+        let bounded = |result: Result<(), (Place, Exhausted)>, problems: &mut Problems| {
+            if let Err((place, Exhausted)) = result {
+                let message = "the content is too complex to be checked: its groups contain each other too often";
+                problems.add(place, "cos-nonambig", message);
+            }
+        };
+        let result = self.check_consistent();
+        bounded(result, &mut self.problems);
+        let result = self.check_unique_particles();
+        bounded(result, &mut self.problems);
+        let result = self.check_restrictions();
+        bounded(result, &mut self.problems);
+    }
+}

@@ -1,0 +1,214 @@
+//! Reads the documents of a schema: the first ones, and all that they include, import and redefine (XSD 1.0 Part 1, §4.2).
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::context::Builder;
+use super::syntax;
+use super::work::{At, Document};
+use crate::xsd::document::decode::decode;
+use crate::xsd::document::malformed::position;
+use crate::xsd::document::tree::{NodeId, Tree};
+use crate::xsd::names::Sym;
+use crate::xsd::problem::Place;
+
+/// Most documents of a schema.
+const MAX_DOCUMENTS: usize = 4096;
+/// Most bytes of all of them.
+const MAX_SIZE: usize = 64 << 20;
+
+/// A document that another one refers to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reference<'a> {
+    /// The file of the document that refers to it.
+    pub(crate) from: &'a str,
+    /// `schemaLocation`, if there is one.
+    pub(crate) location: Option<&'a str>,
+    /// The namespace of an import; `None` for `include` and `redefine`.
+    pub(crate) import: Option<&'a str>,
+}
+
+/// A document that was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// Its name, which is the same whenever it is the same file.
+    pub(crate) file: Arc<str>,
+    pub(crate) bytes: Arc<[u8]>,
+}
+
+/// Finds documents. `Ok(None)` if there is none, which is an error only where one is needed.
+pub(crate) type Resolver<'a> = dyn FnMut(Reference<'_>) -> Result<Option<Found>, String> + 'a;
+
+/// A document to read: who refers to it, and how.
+struct Pending {
+    found: Found,
+    from: Option<At>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    First,
+    Include,
+    /// Of this namespace.
+    Import(Sym),
+}
+
+/// The declarations of the namespace `xml:` (<http://www.w3.org/2001/xml.xsd>), which schemas import from the web.
+const XML_XSD: &str = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace="http://www.w3.org/XML/1998/namespace">
+<xs:attribute name="lang"><xs:simpleType><xs:union memberTypes="xs:language"><xs:simpleType><xs:restriction base="xs:string"><xs:enumeration value=""/></xs:restriction></xs:simpleType></xs:union></xs:simpleType></xs:attribute>
+<xs:attribute name="space"><xs:simpleType><xs:restriction base="xs:NCName"><xs:enumeration value="default"/><xs:enumeration value="preserve"/></xs:restriction></xs:simpleType></xs:attribute>
+<xs:attribute name="base" type="xs:anyURI"/>
+<xs:attribute name="id" type="xs:ID"/>
+<xs:attributeGroup name="specialAttrs"><xs:attribute ref="xml:base"/><xs:attribute ref="xml:lang"/><xs:attribute ref="xml:space"/><xs:attribute ref="xml:id"/></xs:attributeGroup>
+</xs:schema>"#;
+
+impl Builder {
+    /// Reads documents until all that are referred to are read.
+    pub(crate) fn load(&mut self, first: Vec<Found>, resolve: &mut Resolver<'_>) {
+        let mut left: Vec<Pending> = Vec::new();
+        let mut size = 0_usize;
+        let mut xml_needed: Vec<At> = Vec::new();
+        for found in first.into_iter().rev() {
+            left.push(Pending { found, from: None, kind: Kind::First });
+        }
+        loop {
+            let Some(pending) = left.pop() else {
+                if xml_needed.is_empty() || self.documents.iter().any(|document| document.target == Sym::XML) {
+                    return;
+                }
+                let found = Found { file: "xml.xsd".into(), bytes: XML_XSD.as_bytes().into() };
+                left.push(Pending { found, from: xml_needed.pop(), kind: Kind::Import(Sym::XML) });
+                continue;
+            };
+            size = size.saturating_add(pending.found.bytes.len());
+            if self.documents.len() >= MAX_DOCUMENTS || size > MAX_SIZE {
+                let place = pending.from.map_or_else(Place::default, |at| self.place(at));
+                let message =
+                    format!("a schema can have at most {MAX_DOCUMENTS} files, of {} MiB together", MAX_SIZE >> 20);
+                return self.problems.add(place, "schema_reference", message);
+            }
+            let Some(document) = self.read(&pending) else { continue };
+            let mut referred = Vec::new();
+            self.references(document, resolve, &mut referred, &mut xml_needed);
+            left.extend(referred.into_iter().rev());
+        }
+    }
+
+    /// Parses a document, unless it has been read with the same target namespace. Returns its number if it is new.
+    fn read(&mut self, pending: &Pending) -> Option<u32> {
+        let Found { file, bytes } = &pending.found;
+        let number = u32::try_from(self.documents.len()).ok()?;
+        self.files.push(Arc::clone(file));
+        let whole = Place { document: number, line: 1, column: 1 };
+        let tree = match decode(bytes) {
+            Ok(text) => Tree::parse(&text, &mut self.names)
+                .map_err(|(malformed, (line, column))| (Place { line, column, ..whole }, malformed.message)),
+            Err(malformed) => {
+                let (line, column) = position(&String::from_utf8_lossy(bytes), malformed.offset);
+                Err((Place { line, column, ..whole }, malformed.message))
+            }
+        };
+        let tree = match tree {
+            Ok(tree) => tree,
+            Err((place, message)) => {
+                self.problems.add(place, "schema_reference", format!("the file is not acceptable XML: {message}"));
+                Tree::default()
+            }
+        };
+        let declared = tree.attribute(NodeId::ROOT, self.names.find("targetNamespace")).map(str::to_owned);
+        let own = declared.as_deref().map_or(Sym::NONE, |target| self.names.intern(target.trim()));
+        let includer = pending.from.map_or(Sym::NONE, |at| self.target(at));
+        let chameleon = pending.kind == Kind::Include && own == Sym::NONE && includer != Sym::NONE;
+        let target = if chameleon { includer } else { own };
+        // Two equal copies of one file are one.
+        let by_name = self.seen_documents.insert((Arc::clone(file), target), number);
+        let by_content = self.seen_contents.insert((Arc::clone(bytes), target), number);
+        if by_name.is_some() || by_content.is_some() {
+            self.files.pop();
+            self.check_target(pending, own, target);
+            return None;
+        }
+        self.check_target(pending, own, target);
+        if tree.node(NodeId::ROOT).is_some() {
+            syntax::check(&tree, number, &self.names, &mut self.problems);
+        }
+        if declared.is_some_and(|target| target.is_empty()) {
+            self.problems.add(
+                whole,
+                "s4s-att-invalid-value",
+                "`targetNamespace` is empty; leave it out for no namespace",
+            );
+        }
+        let document = Document { file: Arc::clone(file), tree, target, chameleon, imports: Vec::new() };
+        self.documents.push(Rc::new(document));
+        Some(number)
+    }
+
+    /// Checks that a document has the namespace that who refers to it expects.
+    fn check_target(&mut self, pending: &Pending, own: Sym, target: Sym) {
+        let Some(from) = pending.from else { return };
+        let shown = self.names.text(own).to_owned();
+        match pending.kind {
+            Kind::Include if target != self.target(from) => {
+                let message = format!("the included document has the target namespace `{shown}`, not this one's");
+                self.problem(from, "src-include.2.1", message);
+            }
+            Kind::Import(expected) if own != expected => {
+                let message =
+                    format!("the imported document has the target namespace `{shown}`, not the one that is imported");
+                self.problem(from, "src-import.3.1", message);
+            }
+            _ => {}
+        }
+    }
+
+    /// Finds what a document refers to.
+    fn references(&mut self, number: u32, resolve: &mut Resolver<'_>, left: &mut Vec<Pending>, xml: &mut Vec<At>) {
+        let root = At { document: number, node: NodeId::ROOT };
+        let Some(document) = self.document(root) else { return };
+        let mut imports = Vec::new();
+        for (at, kind) in self.children(root) {
+            let location = self.attribute(at, "schemaLocation");
+            let mut reference = Reference { from: &document.file, location: location.as_deref(), import: None };
+            let namespace = self.attribute(at, "namespace");
+            let how = match kind.as_str() {
+                "include" | "redefine" => Kind::Include,
+                "import" => {
+                    let sym = namespace.as_deref().map_or(Sym::NONE, |namespace| self.names.intern(namespace));
+                    self.check_import(at, namespace.as_deref(), sym, document.target);
+                    imports.push(sym);
+                    reference.import = Some(namespace.as_deref().unwrap_or(""));
+                    Kind::Import(sym)
+                }
+                _ => continue,
+            };
+            match resolve(reference) {
+                Ok(Some(found)) => left.push(Pending { found, from: Some(at), kind: how }),
+                Ok(None) if how == Kind::Import(Sym::XML) => xml.push(at),
+                Ok(None) if how == Kind::Include && (kind == "redefine" && !self.children(at).is_empty()) => {
+                    let message = format!("there is no document `{}`", location.unwrap_or_default());
+                    self.problem(at, "src-redefine.2", message);
+                }
+                Ok(None) => {}
+                Err(message) => self.problem(at, "schema_reference", message),
+            }
+        }
+        drop(document);
+        // Nothing else holds the document now.
+        if let Some(document) = self.documents.get_mut(number as usize).and_then(Rc::get_mut) {
+            document.imports = imports;
+        }
+    }
+
+    fn check_import(&mut self, at: At, namespace: Option<&str>, sym: Sym, target: Sym) {
+        if namespace == Some("") {
+            self.problem(at, "src-import.1.1", "an empty `namespace` imports nothing; leave it out for no namespace");
+        } else if sym == target && target != Sym::NONE {
+            self.problem(at, "src-import.1.1", "a document cannot import its own target namespace");
+        } else if sym == Sym::NONE && target == Sym::NONE {
+            let message = "a document without a target namespace cannot import components without a namespace";
+            self.problem(at, "src-import.1.2", message);
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Whether the content of a restriction is one of its base: `derivation-ok-restriction`, 5, and `cos-particle-restrict` with
+//! its `rcase` rules (XSD 1.0 Part 1, §3.4.6 and §3.9.6).
+
+use std::rc::Rc;
+
+use super::particles::{Item, ItemKind, Items};
+use crate::budget::Exhausted;
+use crate::xsd::components::context::{Builder, Range};
+use crate::xsd::components::model::{
+    ComplexId, ComplexType, Content, Derivations, ElementId, GroupId, GroupKind, Particle, ParticleId, Term, TypeId,
+    Wildcard,
+};
+use crate::xsd::components::work::Old;
+use crate::xsd::derive::related::Types;
+use crate::xsd::names::{FastMap, Names};
+use crate::xsd::problem::Place;
+
+/// Most groups within each other that are compared.
+const MAX_DEPTH: u32 = 200;
+
+/// Why a particle is no restriction of another one.
+type Fault = (&'static str, Place, String);
+
+impl Builder {
+    /// Checks the contents of all restrictions.
+    pub(crate) fn check_restrictions(&mut self) -> Result<(), (Place, Exhausted)> {
+        let mut pairs: Vec<(ParticleId, ParticleId, Place)> = Vec::new();
+        for index in 0..self.components.complex.len() {
+            let Some(ty) = self.components.complex.get(index).cloned() else { break };
+            if !ty.extends && index > 0 {
+                pairs.extend(self.contents_to_compare(&ty));
+            }
+        }
+        pairs.extend(self.groups_to_compare());
+        let mut steps = self.steps;
+        let mut faults: Vec<Fault> = Vec::new();
+        let items = Items::new(&self.components, &self.members, &mut steps);
+        let mut rules = Rules {
+            items,
+            types: self.types(),
+            names: &self.names,
+            builder: self,
+            known: FastMap::default(),
+            fault: None,
+        };
+        for (own, base, place) in pairs {
+            let fault = rules.compare(own, base).map_err(|exhausted| (place, exhausted))?;
+            faults.extend(fault);
+        }
+        self.steps = steps;
+        for (constraint, place, message) in faults {
+            self.problems.add(place, constraint, message);
+        }
+        Ok(())
+    }
+
+    fn contents_to_compare(&mut self, ty: &ComplexType) -> Option<(ParticleId, ParticleId, Place)> {
+        let TypeId::Complex(base_id) = ty.base else { return None };
+        if base_id == ComplexId::ANY {
+            return None;
+        }
+        let base = self.components.complex.get(base_id.index())?.content.clone();
+        let message = match (&ty.content, base) {
+            (Content::Simple(_), _) | (Content::Empty, Content::Empty) => return None,
+            (Content::Empty, Content::Elements { particle, .. }) if self.is_emptiable(particle) => return None,
+            (Content::Empty, _) => "the content is empty, and that of the base cannot be",
+            (Content::Elements { mixed: true, .. }, Content::Elements { mixed: false, .. }) => {
+                "the content is mixed, and that of the base is not"
+            }
+            (Content::Elements { particle, .. }, Content::Elements { particle: base, .. }) => {
+                return Some((*particle, base, ty.place));
+            }
+            (Content::Elements { particle, .. }, Content::Empty) if self.range(*particle).1 == Some(0) => return None,
+            (Content::Elements { .. }, Content::Empty) => "the content of the base is empty",
+            (Content::Elements { .. }, Content::Simple(_)) => "the content of the base is a value",
+        };
+        self.problems.add(ty.place, "derivation-ok-restriction.5", message);
+        None
+    }
+
+    /// Groups that are redefined without containing themselves (`src-redefine.6.2`), as particles.
+    fn groups_to_compare(&mut self) -> Vec<(ParticleId, ParticleId, Place)> {
+        let mut pairs = Vec::new();
+        for redefinition in self.redefinitions.clone() {
+            let (Old::Group(old), Old::Group(new)) = (redefinition.old, redefinition.new) else { continue };
+            if self.contains_itself(&redefinition) {
+                continue;
+            }
+            let place = self.place(redefinition.at);
+            let mut particle =
+                |id: GroupId| self.add_particle(Particle { min: 1, max: Some(1), term: Term::Group(id), place });
+            pairs.push((particle(new), particle(old), place));
+        }
+        pairs
+    }
+}
+
+struct Rules<'a> {
+    items: Items<'a>,
+    types: Types<'a>,
+    names: &'a Names,
+    builder: &'a Builder,
+    known: FastMap<(u64, u64), bool>,
+    /// The first rule that was violated.
+    fault: Option<Fault>,
+}
+
+/// Whether a range is within another one (`range-ok`).
+fn within((min, max): Range, (least, most): Range) -> bool {
+    min >= least && most.is_none_or(|most| max.is_some_and(|max| max <= most))
+}
+
+fn occurrence(item: &Item) -> Range {
+    (u64::from(item.min), item.max.map(u64::from))
+}
+
+impl Rules<'_> {
+    fn compare(&mut self, own: ParticleId, base: ParticleId) -> Result<Option<Fault>, Exhausted> {
+        self.fault = None;
+        let (Some(own), Some(base)) = (self.items.of(own)?, self.items.of(base)?) else { return Ok(None) };
+        if self.valid(&own, &base, 0)? {
+            return Ok(None);
+        }
+        let unknown =
+            ("cos-particle-restrict", own.place, "the content is not a restriction of that of the base".to_owned());
+        Ok(Some(self.fault.take().unwrap_or(unknown)))
+    }
+
+    fn fail(&mut self, constraint: &'static str, item: &Item, message: impl FnOnce() -> String) -> bool {
+        if self.fault.is_none() {
+            self.fault = Some((constraint, item.place, message()));
+        }
+        false
+    }
+
+    fn valid(&mut self, own: &Item, base: &Item, depth: u32) -> Result<bool, Exhausted> {
+        self.items.steps.take(1)?;
+        if depth > MAX_DEPTH {
+            return Err(Exhausted);
+        }
+        let key = (own.id, base.id);
+        if let Some(known) = self.known.get(&key) {
+            return Ok(*known);
+        }
+        let valid = self.decide(own, base, depth.saturating_add(1))?;
+        self.known.insert(key, valid);
+        Ok(valid)
+    }
+
+    fn decide(&mut self, own: &Item, base: &Item, depth: u32) -> Result<bool, Exhausted> {
+        use GroupKind::{All, Choice, Sequence};
+        if let ItemKind::Group(All | Sequence, items) = &own.kind
+            && items.is_empty()
+            && base.range(&self.items.ranges).0 == 0
+        {
+            return Ok(true);
+        }
+        Ok(match (&own.kind, &base.kind) {
+            (ItemKind::Element(element), ItemKind::Element(theirs)) => self.name_and_type(own, *element, base, *theirs),
+            (ItemKind::Element(element), ItemKind::Wildcard(wildcard)) => {
+                self.in_wildcard(own, *element, base, wildcard)
+            }
+            (ItemKind::Element(_), ItemKind::Group(kind, items)) => {
+                let only = [own.clone()];
+                let once = (1, Some(1));
+                let items = Rc::clone(items);
+                self.in_range(own, once, base, "rcase-RecurseAsIfGroup")
+                    && self.in_order(own, &only, &items, *kind != Choice, "rcase-RecurseAsIfGroup", depth)?
+            }
+            (ItemKind::Wildcard(wildcard), ItemKind::Wildcard(theirs)) => self.subset(own, wildcard, base, theirs),
+            (ItemKind::Wildcard(_), _) => {
+                self.fail("cos-particle-restrict.2", own, || "a wildcard restricts only a wildcard".to_owned())
+            }
+            (ItemKind::Group(_, items), ItemKind::Wildcard(wildcard)) => {
+                let items = Rc::clone(items);
+                self.all_in_wildcard(own, &items, base, wildcard, depth)?
+            }
+            (ItemKind::Group(..), ItemKind::Element(_)) => {
+                self.fail("cos-particle-restrict.2", own, || "a group does not restrict an element".to_owned())
+            }
+            (ItemKind::Group(kind, items), ItemKind::Group(theirs, their_items)) => {
+                let (items, theirs_in) = (Rc::clone(items), Rc::clone(their_items));
+                let range = occurrence(own);
+                match (kind, theirs) {
+                    (All, All) | (Sequence, Sequence) => {
+                        self.in_range(own, range, base, "rcase-Recurse")
+                            && self.in_order(own, &items, &theirs_in, true, "rcase-Recurse", depth)?
+                    }
+                    (Choice, Choice) => {
+                        self.in_range(own, range, base, "rcase-RecurseLax")
+                            && self.in_order(own, &items, &theirs_in, false, "rcase-RecurseLax", depth)?
+                    }
+                    (Sequence, All) => {
+                        self.in_range(own, range, base, "rcase-RecurseUnordered")
+                            && self.unordered(own, &items, &theirs_in, depth)?
+                    }
+                    (Sequence, Choice) => self.map_and_sum(own, &items, base, &theirs_in, depth)?,
+                    _ => self.fail("cos-particle-restrict.2", own, || {
+                        "a group restricts only one of its own kind, and a sequence any".to_owned()
+                    }),
+                }
+            }
+        })
+    }
+
+    fn in_range(&mut self, own: &Item, range: Range, base: &Item, constraint: &'static str) -> bool {
+        within(range, occurrence(base))
+            || self.fail(constraint, own, || "it can occur less or more often than in the base".to_owned())
+    }
+
+    fn name_and_type(&mut self, own: &Item, id: ElementId, base: &Item, their_id: ElementId) -> bool {
+        let elements = &self.builder.components.elements;
+        let (Some(element), Some(theirs)) = (elements.get(id.index()), elements.get(their_id.index())) else {
+            return true;
+        };
+        let shown = self.names.show(element.name);
+        let wrong = if element.name != theirs.name {
+            Some(("rcase-NameAndTypeOK.1", format!("the base has no element `{shown}` in this place")))
+        } else if !within(occurrence(own), occurrence(base)) {
+            Some(("rcase-NameAndTypeOK.3", format!("`{shown}` can occur less or more often than in the base")))
+        } else if id == their_id {
+            None
+        } else if element.nillable && !theirs.nillable {
+            Some(("rcase-NameAndTypeOK.2", format!("`{shown}` is nillable, and that of the base is not")))
+        } else if !self.same_fixed(id, their_id) {
+            Some(("rcase-NameAndTypeOK.4", format!("`{shown}` has a fixed value in the base, and must have the same")))
+        } else if element.constraints.iter().any(|constraint| !theirs.constraints.contains(constraint)) {
+            Some(("rcase-NameAndTypeOK.5", format!("`{shown}` has identity constraints that the base does not have")))
+        } else if theirs.block.and(element.block) != theirs.block {
+            Some(("rcase-NameAndTypeOK.6", format!("`{shown}` blocks less than that of the base")))
+        } else if !self.types.derived(
+            element.ty,
+            theirs.ty,
+            Derivations::EXTENSION.with(Derivations::LIST).with(Derivations::UNION),
+        ) {
+            Some(("rcase-NameAndTypeOK.7", format!("the type of `{shown}` is no restriction of that in the base")))
+        } else {
+            None
+        };
+        match wrong {
+            None => true,
+            Some((constraint, message)) => self.fail(constraint, own, || message),
+        }
+    }
+
+    fn same_fixed(&self, id: ElementId, their_id: ElementId) -> bool {
+        let elements = &self.builder.components.elements;
+        let (Some(element), Some(theirs)) = (elements.get(id.index()), elements.get(their_id.index())) else {
+            return true;
+        };
+        let Some(fixed) = theirs.value.as_ref().filter(|value| value.fixed) else { return true };
+        let Some(own) = element.value.as_ref().filter(|value| value.fixed) else { return false };
+        match self.types.value_type(theirs.ty) {
+            Some(ty) => self.builder.same_value(ty, own, fixed),
+            None => own.text == fixed.text,
+        }
+    }
+
+    fn in_wildcard(&mut self, own: &Item, id: ElementId, base: &Item, wildcard: &Wildcard) -> bool {
+        let Some(element) = self.builder.components.elements.get(id.index()) else { return true };
+        let name = element.name;
+        if !wildcard.namespaces.allows(name.ns) {
+            let shown = self.names.show(name);
+            return self.fail("rcase-NSCompat.1", own, || format!("the wildcard of the base does not allow `{shown}`"));
+        }
+        self.in_range(own, occurrence(own), base, "rcase-NSCompat.2")
+    }
+
+    fn subset(&mut self, own: &Item, wildcard: &Wildcard, base: &Item, theirs: &Wildcard) -> bool {
+        if !self.in_range(own, occurrence(own), base, "rcase-NSSubset.1") {
+            return false;
+        }
+        if !wildcard.namespaces.is_subset(&theirs.namespaces) {
+            return self.fail("rcase-NSSubset.2", own, || "the wildcard allows more than that of the base".to_owned());
+        }
+        if wildcard.process < theirs.process {
+            return self.fail("rcase-NSSubset.3", own, || "`processContents` is weaker than in the base".to_owned());
+        }
+        true
+    }
+
+    fn all_in_wildcard(
+        &mut self,
+        own: &Item,
+        items: &[Item],
+        base: &Item,
+        wildcard: &Wildcard,
+        depth: u32,
+    ) -> Result<bool, Exhausted> {
+        const EACH: u64 = 1 << 41;
+        let each = Item {
+            id: base.id | EACH,
+            min: 0,
+            max: None,
+            kind: ItemKind::Wildcard(wildcard.clone()),
+            place: base.place,
+        };
+        for item in items {
+            if !self.valid(item, &each, depth)? {
+                return Ok(false);
+            }
+        }
+        let range = own.range(&self.items.ranges);
+        Ok(self.in_range(own, range, base, "rcase-NSRecurseCheckCardinality.2"))
+    }
+
+    /// `Recurse` and `RecurseLax`: each item restricts one of the base, in its order; in a sequence those that are left out
+    /// can be.
+    fn in_order(
+        &mut self,
+        own: &Item,
+        items: &[Item],
+        base: &[Item],
+        sequence: bool,
+        constraint: &'static str,
+        depth: u32,
+    ) -> Result<bool, Exhausted> {
+        let mut left = base.iter();
+        let kept = self.fault.take();
+        for item in items {
+            loop {
+                let Some(theirs) = left.next() else {
+                    // What was violated on the way is the better reason.
+                    return Ok(self
+                        .fail(constraint, item, || "the base has nothing in this place that it restricts".to_owned()));
+                };
+                if self.valid(item, theirs, depth)? {
+                    break;
+                }
+                if sequence && theirs.range(&self.items.ranges).0 > 0 {
+                    return Ok(
+                        self.fail(constraint, item, || "something that the base requires is left out".to_owned())
+                    );
+                }
+            }
+        }
+        self.fault = kept;
+        if sequence && left.any(|theirs| theirs.range(&self.items.ranges).0 > 0) {
+            return Ok(self.fail(constraint, own, || "something that the base requires is left out".to_owned()));
+        }
+        Ok(true)
+    }
+
+    fn unordered(&mut self, own: &Item, items: &[Item], base: &[Item], depth: u32) -> Result<bool, Exhausted> {
+        let mut used = vec![false; base.len()];
+        let kept = self.fault.take();
+        for item in items {
+            let mut found = false;
+            for (theirs, used) in base.iter().zip(used.iter_mut()) {
+                if !*used && self.valid(item, theirs, depth)? {
+                    (found, *used) = (true, true);
+                    break;
+                }
+            }
+            if !found {
+                let message = || "the base has nothing that it restricts".to_owned();
+                return Ok(self.fail("rcase-RecurseUnordered.2", item, message));
+            }
+        }
+        self.fault = kept;
+        let missing = base.iter().zip(&used).any(|(theirs, used)| !used && theirs.range(&self.items.ranges).0 > 0);
+        Ok(!missing
+            || self.fail("rcase-RecurseUnordered.2", own, || "something that the base requires is left out".to_owned()))
+    }
+
+    fn map_and_sum(
+        &mut self,
+        own: &Item,
+        items: &[Item],
+        base: &Item,
+        base_items: &[Item],
+        depth: u32,
+    ) -> Result<bool, Exhausted> {
+        let kept = self.fault.take();
+        for item in items {
+            let mut found = false;
+            for theirs in base_items {
+                if self.valid(item, theirs, depth)? {
+                    found = true;
+                    break;
+                }
+            }
+            if !found {
+                let message = || "the base has nothing that it restricts".to_owned();
+                return Ok(self.fail("rcase-MapAndSum.1", item, message));
+            }
+        }
+        self.fault = kept;
+        let count = items.len() as u64;
+        let (min, max) = occurrence(own);
+        let range = (min.saturating_mul(count), max.map(|max| max.saturating_mul(count)));
+        Ok(self.in_range(own, range, base, "rcase-MapAndSum.2"))
+    }
+}

@@ -1,0 +1,234 @@
+//! What can be first in each child of a group, so that a name leads to the child at once.
+//!
+//! Each group is indexed once, whatever refers to it. Its size is that of what can be first in its children.
+
+use std::rc::Rc;
+
+use crate::budget::{Exhausted, Steps};
+use crate::xsd::components::model::{Components, ElementId, GroupId, GroupKind, ParticleId, Term};
+use crate::xsd::names::{FastMap, QName};
+
+/// Up to how many entries are looked through one by one.
+const FEW: usize = 8;
+
+/// A name, or the head of a substitution group, as a number.
+pub(crate) fn name_key(name: QName) -> u64 {
+    name.key()
+}
+
+/// The key of a head: no name has it, as no schema has so many strings.
+pub(crate) fn head_key(id: ElementId) -> u64 {
+    1 << 63 | u64::from(id.0)
+}
+
+/// A group, prepared.
+#[derive(Debug, Clone)]
+pub(crate) struct GroupIndex {
+    pub(crate) kind: GroupKind,
+    pub(crate) children: Box<[ParticleId]>,
+    /// What can be first in a child, and the child; sorted.
+    keys: Box<[(u64, u32)]>,
+    /// Wildcards that can be first in a child: their particle, and the child.
+    pub(crate) wildcards: Box<[(ParticleId, u32)]>,
+    /// For each child, the first one from there on that is required; the number of children if there is none. One more at
+    /// the end.
+    barriers: Box<[u32]>,
+    pub(crate) nullable: bool,
+    /// Whether particles within are repeated in more than one way, so that it matters which one is.
+    loops: Loops,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Loops {
+    /// A particle is repeated, with a minimum or a maximum that counts, and may stop or go on.
+    counted: bool,
+    /// A particle is repeated without limits.
+    free: bool,
+    /// A repetition within a repetition, where counting is ambiguous.
+    ambiguous: bool,
+}
+
+impl GroupIndex {
+    /// The children that have a key, as their positions.
+    pub(crate) fn find(&self, key: u64) -> &[(u64, u32)] {
+        if self.keys.len() <= FEW {
+            let Some(start) = self.keys.iter().position(|(known, _)| *known == key) else { return &[] };
+            let rest = self.keys.get(start..).unwrap_or_default();
+            let length = rest.iter().take_while(|(known, _)| *known == key).count();
+            return rest.get(..length).unwrap_or_default();
+        }
+        let start = self.keys.partition_point(|(known, _)| *known < key);
+        let rest = self.keys.get(start..).unwrap_or_default();
+        let length = rest.iter().take_while(|(known, _)| *known == key).count();
+        rest.get(..length).unwrap_or_default()
+    }
+
+    /// All keys, for messages.
+    pub(crate) fn keys(&self) -> &[(u64, u32)] {
+        &self.keys
+    }
+
+    /// The first required child from this one on.
+    pub(crate) fn barrier(&self, from: u32) -> u32 {
+        self.barriers.get(from as usize).copied().unwrap_or(self.length())
+    }
+
+    /// How many children there are.
+    pub(crate) fn length(&self) -> u32 {
+        u32::try_from(self.children.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether it matters which of several repetitions counts an element, if the group is itself repeated this often.
+    pub(crate) fn is_ambiguous(&self, min: u32, max: Option<u32>) -> bool {
+        self.loops.repeated(min, max, self.nullable).ambiguous
+    }
+}
+
+/// Prepares all groups.
+pub(crate) fn index(
+    components: &Components,
+    members: &FastMap<ElementId, Vec<ElementId>>,
+    steps: &mut Steps,
+) -> Result<Vec<GroupIndex>, Exhausted> {
+    let mut indexer = Indexer { components, members, steps, done: FastMap::default() };
+    for group in 0..components.groups.len() {
+        indexer.group(GroupId(u32::try_from(group).unwrap_or(u32::MAX)))?;
+    }
+    let mut done = indexer.done;
+    let all = (0..components.groups.len()).filter_map(|group| {
+        let found = done.remove(&GroupId(u32::try_from(group).unwrap_or(u32::MAX)))?;
+        Some(Rc::try_unwrap(found).unwrap_or_else(|shared| (*shared).clone()))
+    });
+    Ok(all.collect())
+}
+
+struct Indexer<'a> {
+    components: &'a Components,
+    members: &'a FastMap<ElementId, Vec<ElementId>>,
+    steps: &'a mut Steps,
+    done: FastMap<GroupId, Rc<GroupIndex>>,
+}
+
+impl Indexer<'_> {
+    fn group(&mut self, id: GroupId) -> Result<(), Exhausted> {
+        let mut open = vec![id];
+        while let Some(id) = open.last().copied() {
+            if self.done.contains_key(&id) {
+                open.pop();
+                continue;
+            }
+            let Some(group) = self.components.groups.get(id.index()) else { return Ok(()) };
+            let before = open.len();
+            for particle in group.particles.iter().filter_map(|id| self.components.particles.get(id.index())) {
+                if let Term::Group(inner) = particle.term
+                    && !self.done.contains_key(&inner)
+                {
+                    open.push(inner);
+                }
+            }
+            if open.len() > before {
+                continue;
+            }
+            let index = self.index(group.kind, &group.particles)?;
+            self.done.insert(id, Rc::new(index));
+            open.pop();
+        }
+        Ok(())
+    }
+
+    fn index(&mut self, kind: GroupKind, children: &[ParticleId]) -> Result<GroupIndex, Exhausted> {
+        let (mut keys, mut wildcards) = (Vec::new(), Vec::new());
+        let mut nullables = Vec::with_capacity(children.len());
+        let mut loops = Loops::default();
+        for (position, id) in children.iter().enumerate() {
+            let position = u32::try_from(position).unwrap_or(u32::MAX);
+            let Some(particle) = self.components.particles.get(id.index()) else { continue };
+            let mut nullable = particle.min == 0;
+            let mut inner_loops = Loops::default();
+            let mut body_nullable = false;
+            self.steps.take(1)?;
+            match &particle.term {
+                Term::Element(element) => {
+                    keys.extend(
+                        self.components.elements.get(element.index()).map(|found| (name_key(found.name), position)),
+                    );
+                    if self.members.contains_key(element) {
+                        keys.push((head_key(*element), position));
+                    }
+                }
+                Term::Wildcard(_) => wildcards.push((*id, position)),
+                Term::Group(group) => {
+                    let Some(inner) = self.done.get(group) else { continue };
+                    let starts = |child: u32| inner.kind != GroupKind::Sequence || child <= inner.barrier(0);
+                    self.steps.take((inner.keys.len() as u64).saturating_mul(8))?;
+                    let first = inner.keys.iter().filter(|(_, child)| starts(*child)).map(|(key, _)| (*key, position));
+                    keys.extend(first);
+                    let first =
+                        inner.wildcards.iter().filter(|(_, child)| starts(*child)).map(|(id, _)| (*id, position));
+                    wildcards.extend(first);
+                    body_nullable = inner.nullable;
+                    nullable |= inner.nullable;
+                    inner_loops = inner.loops;
+                }
+            }
+            loops = loops.with(inner_loops.repeated(particle.min, particle.max, body_nullable));
+            nullables.push(nullable);
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        wildcards.sort_unstable();
+        wildcards.dedup();
+        let nullable = match kind {
+            // One without children can never be satisfied (cvc-model-group.2).
+            GroupKind::Choice => nullables.contains(&true),
+            _ => !nullables.contains(&false),
+        };
+        Ok(GroupIndex {
+            kind,
+            children: children.into(),
+            keys: keys.into(),
+            wildcards: wildcards.into(),
+            barriers: barriers(&nullables),
+            nullable,
+            loops,
+        })
+    }
+}
+
+fn barriers(nullables: &[bool]) -> Box<[u32]> {
+    let length = u32::try_from(nullables.len()).unwrap_or(u32::MAX);
+    let mut barriers = vec![length; nullables.len().saturating_add(1)];
+    let mut next = length;
+    for (position, (nullable, barrier)) in nullables.iter().zip(barriers.iter_mut()).enumerate().rev() {
+        if !nullable {
+            next = u32::try_from(position).unwrap_or(u32::MAX);
+        }
+        *barrier = next;
+    }
+    barriers.into()
+}
+
+impl Loops {
+    fn with(self, other: Self) -> Self {
+        Self {
+            counted: self.counted || other.counted,
+            free: self.free || other.free,
+            ambiguous: self.ambiguous || other.ambiguous,
+        }
+    }
+
+    /// What a particle is whose body has these loops.
+    fn repeated(self, min: u32, max: Option<u32>, body_nullable: bool) -> Self {
+        if max.is_some_and(|max| max <= 1) {
+            return self;
+        }
+        let counted = min > 1 || max.is_some();
+        // A fixed number of repetitions has no choice, unless they can be empty.
+        let choice = max != Some(min) || body_nullable;
+        Self {
+            counted: self.counted || (counted && choice),
+            free: self.free || !counted,
+            ambiguous: self.ambiguous || self.counted || (counted && self.free),
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Walks a content model: which particle matches the next element, and whether the content may end.
+//!
+//! A state is the way from the content's own particle down to the one that matched last, with how often each has been
+//! repeated. The next element is looked for from the inside to the outside: another repetition, what comes next in the group
+//! around it, and so on. Unique particle attribution makes the first match the only one, except that an element may be counted
+//! in more than one way, by repetitions within repetitions: then several states are kept.
+
+use super::index::{GroupIndex, head_key, name_key};
+use crate::budget::{Exhausted, Steps};
+use crate::xsd::components::model::{Components, ElementId, GroupKind, Namespaces, ParticleId, Term};
+use crate::xsd::names::QName;
+
+/// A step of the way to the last particle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Frame {
+    particle: ParticleId,
+    /// The child that the way leads through; or the word of [`State::seen`] where an `all` has its own.
+    child: u32,
+    /// How often the particle has been repeated, this time included.
+    count: u32,
+}
+
+/// Where the content of an open element is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    frames: Vec<Frame>,
+    /// The children of an `all` that were there, as bits. Only the outermost group can be one.
+    seen: Vec<u64>,
+}
+
+/// Which particle matches an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Match {
+    /// This declaration, or one that can stand for it.
+    Element(ElementId),
+    /// The wildcard of this particle.
+    Wildcard(ParticleId),
+}
+
+/// An element, as content models see it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) name: QName,
+    /// The heads that it can stand for.
+    pub(crate) heads: &'a [ElementId],
+}
+
+/// The groups of a schema, prepared.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Models<'a> {
+    pub(crate) components: &'a Components,
+    pub(crate) groups: &'a [GroupIndex],
+}
+
+/// Which children of a group are looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) from: u32,
+    /// Inclusive.
+    pub(super) to: u32,
+}
+
+impl<'a> Models<'a> {
+    pub(super) fn group(self, id: ParticleId) -> Option<&'a GroupIndex> {
+        match self.components.particles.get(id.index())?.term {
+            Term::Group(group) => self.groups.get(group.index()),
+            _ => None,
+        }
+    }
+
+    fn wildcard(self, id: ParticleId) -> Option<&'a Namespaces> {
+        match &self.components.particles.get(id.index())?.term {
+            Term::Wildcard(wildcard) => Some(&wildcard.namespaces),
+            _ => None,
+        }
+    }
+
+    pub(super) fn bounds(self, id: ParticleId) -> (u32, Option<u32>) {
+        self.components.particles.get(id.index()).map_or((0, Some(0)), |particle| (particle.min, particle.max))
+    }
+
+    /// Whether what a particle repeats can be empty.
+    pub(super) fn body_nullable(self, id: ParticleId) -> bool {
+        self.group(id).is_some_and(|group| group.nullable)
+    }
+
+    /// Where a group begins.
+    pub(super) fn start(group: &GroupIndex) -> Span {
+        let to = if group.kind == GroupKind::Sequence { group.barrier(0) } else { group.length() };
+        Span { from: 0, to }
+    }
+
+    /// The first child in a span that an element can be first in, and that is not excluded.
+    fn find(self, group: &GroupIndex, span: Span, incoming: Incoming<'_>, excluded: &[u64]) -> Option<u32> {
+        let fits = |child: u32| (span.from..=span.to).contains(&child) && !is_set(excluded, child);
+        let by_key = |key: u64| group.find(key).iter().map(|(_, child)| *child).find(|child| fits(*child));
+        if incoming.name.is_known()
+            && let Some(child) = by_key(name_key(incoming.name))
+        {
+            return Some(child);
+        }
+        if let Some(child) = incoming.heads.iter().find_map(|head| by_key(head_key(*head))) {
+            return Some(child);
+        }
+        let allowed = |id: ParticleId| self.wildcard(id).is_some_and(|namespaces| namespaces.allows(incoming.name.ns));
+        group.wildcards.iter().find(|(id, child)| fits(*child) && allowed(*id)).map(|(_, child)| *child)
+    }
+
+    /// Whether a particle that is no group matches an element.
+    fn matches(self, id: ParticleId, incoming: Incoming<'_>) -> Option<Match> {
+        match &self.components.particles.get(id.index())?.term {
+            Term::Element(element) => {
+                let same =
+                    self.components.elements.get(element.index()).is_some_and(|found| found.name == incoming.name);
+                (same || incoming.heads.contains(element)).then_some(Match::Element(*element))
+            }
+            Term::Wildcard(wildcard) => wildcard.namespaces.allows(incoming.name.ns).then_some(Match::Wildcard(id)),
+            Term::Group(_) => None,
+        }
+    }
+
+    /// Whether what a particle repeats can begin with an element.
+    fn can_begin(self, id: ParticleId, incoming: Incoming<'_>) -> bool {
+        match self.group(id) {
+            Some(group) => self.find(group, Self::start(group), incoming, &[]).is_some(),
+            None => self.matches(id, incoming).is_some(),
+        }
+    }
+
+    /// Goes down from a particle that an element can be first in.
+    fn enter(self, state: &mut State, id: ParticleId, count: u32, incoming: Incoming<'_>) -> Option<Match> {
+        let (mut id, mut count) = (id, count);
+        loop {
+            let Some(group) = self.group(id) else {
+                let found = self.matches(id, incoming)?;
+                state.frames.push(Frame { particle: id, child: 0, count });
+                return Some(found);
+            };
+            let child = self.find(group, Self::start(group), incoming, &[])?;
+            if group.kind == GroupKind::All {
+                state.seen.clear();
+                state.seen.resize((group.children.len() / 64).saturating_add(1), 0);
+                set(&mut state.seen, child);
+            }
+            state.frames.push(Frame { particle: id, child, count });
+            (id, count) = (*group.children.get(child as usize)?, 1);
+        }
+    }
+
+    /// Matches the next element in the content of this particle. Of several ways the one after `skip` others is taken.
+    pub(crate) fn advance(
+        self,
+        state: &mut State,
+        content: ParticleId,
+        incoming: Incoming<'_>,
+        skip: usize,
+    ) -> Option<Match> {
+        let mut skip = skip;
+        let mut taken = |found: bool| {
+            let take = found && skip == 0;
+            skip = skip.saturating_sub(usize::from(found));
+            take
+        };
+        if state.frames.is_empty() {
+            return if taken(self.can_begin(content, incoming)) {
+                self.enter(state, content, 1, incoming)
+            } else {
+                None
+            };
+        }
+        let mut level = state.frames.len().checked_sub(1)?;
+        loop {
+            let frame = *state.frames.get(level)?;
+            let (min, max) = self.bounds(frame.particle);
+            if max.is_none_or(|max| frame.count < max) && taken(self.can_begin(frame.particle, incoming)) {
+                state.frames.truncate(level);
+                // Without a maximum, only the minimum is counted to.
+                let count = frame.count.saturating_add(1);
+                let count = if max.is_none() { count.min(min.max(1)) } else { count };
+                return self.enter(state, frame.particle, count, incoming);
+            }
+            if frame.count < min && !self.body_nullable(frame.particle) {
+                return None;
+            }
+            level = level.checked_sub(1)?;
+            let around = *state.frames.get(level)?;
+            let group = self.group(around.particle)?;
+            let (next, ended) = self.following(group, around.child, &state.seen, incoming);
+            if let Some(child) = next.filter(|_| taken(true)) {
+                if group.kind == GroupKind::All {
+                    set(&mut state.seen, child);
+                }
+                state.frames.truncate(level.saturating_add(1));
+                state.frames.last_mut()?.child = child;
+                return self.enter(state, *group.children.get(child as usize)?, 1, incoming);
+            }
+            if !ended {
+                return None;
+            }
+        }
+    }
+
+    /// The child that an element comes to after this one, and whether the group may end after this one.
+    fn following(self, group: &GroupIndex, child: u32, seen: &[u64], incoming: Incoming<'_>) -> (Option<u32>, bool) {
+        match group.kind {
+            GroupKind::Sequence => {
+                let from = child.saturating_add(1);
+                let to = group.barrier(from);
+                (self.find(group, Span { from, to }, incoming, &[]), to == group.length())
+            }
+            GroupKind::Choice => (None, true),
+            GroupKind::All => {
+                let span = Span { from: 0, to: group.length() };
+                (self.find(group, span, incoming, seen), self.all_seen(group, seen))
+            }
+        }
+    }
+
+    /// Whether all children of an `all` that are required were there.
+    fn all_seen(self, group: &GroupIndex, seen: &[u64]) -> bool {
+        let optional = |id: ParticleId| self.bounds(id).0 == 0 || self.body_nullable(id);
+        group.children.iter().zip(0..).all(|(id, child)| is_set(seen, child) || optional(*id))
+    }
+
+    /// Whether the content may end here.
+    pub(crate) fn may_end(self, state: &State, content: ParticleId) -> bool {
+        if state.frames.is_empty() {
+            return self.bounds(content).0 == 0 || self.body_nullable(content);
+        }
+        let mut inner: Option<Frame> = None;
+        state.frames.iter().rev().all(|frame| {
+            let below = inner.replace(*frame);
+            if below.is_some() {
+                let Some(group) = self.group(frame.particle) else { return false };
+                let ended = match group.kind {
+                    GroupKind::Sequence => group.barrier(frame.child.saturating_add(1)) == group.length(),
+                    GroupKind::Choice => true,
+                    GroupKind::All => self.all_seen(group, &state.seen),
+                };
+                if !ended {
+                    return false;
+                }
+            }
+            frame.count >= self.bounds(frame.particle).0 || self.body_nullable(frame.particle)
+        })
+    }
+
+    /// Whether it matters which of several repetitions counts an element.
+    pub(crate) fn is_ambiguous(self, content: ParticleId) -> bool {
+        let Some(group) = self.group(content) else { return false };
+        let (min, max) = self.bounds(content);
+        group.is_ambiguous(min, max)
+    }
+
+    /// Matches the next element in all states at once. All of them match the same particle.
+    pub(crate) fn advance_all(
+        self,
+        states: &mut Vec<State>,
+        content: ParticleId,
+        incoming: Incoming<'_>,
+        steps: &mut Steps,
+    ) -> Result<Option<Match>, Exhausted> {
+        let mut next: Vec<State> = Vec::new();
+        let mut found = None;
+        for state in states.iter() {
+            for skip in 0.. {
+                let mut state = state.clone();
+                steps.take(1_u64.saturating_add(next.len() as u64))?;
+                let Some(matched) = self.advance(&mut state, content, incoming, skip) else { break };
+                found = found.or(Some(matched));
+                if !next.iter().any(|other| self.dominates(other, &state)) {
+                    next.retain(|other| !self.dominates(&state, other));
+                    next.push(state);
+                }
+            }
+        }
+        *states = next;
+        Ok(found)
+    }
+
+    /// Whether all that can follow one state can follow the other one: it has counted less, and enough.
+    fn dominates(self, one: &State, other: &State) -> bool {
+        let less = |(one, other): (&Frame, &Frame)| {
+            let enough = || one.count >= self.bounds(one.particle).0 || self.body_nullable(one.particle);
+            one.particle == other.particle
+                && one.child == other.child
+                && (one.count == other.count || (one.count < other.count && enough()))
+        };
+        one.frames.len() == other.frames.len()
+            && one.seen == other.seen
+            && one.frames.iter().zip(&other.frames).all(less)
+    }
+}
+
+impl State {
+    /// The frames, outermost first.
+    pub(super) fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// Whether a child of an `all` was there.
+    pub(super) fn was_seen(&self, child: u32) -> bool {
+        is_set(&self.seen, child)
+    }
+
+    /// Makes it the state of another element, whose content has not begun.
+    pub(crate) fn clear(&mut self) {
+        self.frames.clear();
+        self.seen.clear();
+    }
+}
+
+impl Frame {
+    pub(super) fn particle(self) -> ParticleId {
+        self.particle
+    }
+
+    pub(super) fn child(self) -> u32 {
+        self.child
+    }
+
+    pub(super) fn count(self) -> u32 {
+        self.count
+    }
+}
+
+fn is_set(bits: &[u64], index: u32) -> bool {
+    bits.get(index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+}
+
+fn set(bits: &mut [u64], index: u32) {
+    if let Some(word) = bits.get_mut(index as usize / 64) {
+        *word |= 1 << (index % 64);
+    }
+}

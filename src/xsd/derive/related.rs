@@ -1,0 +1,112 @@
+//! Which type is derived from which, and how (XSD 1.0 Part 1, §3.4.6 and §3.14.6).
+
+use crate::xsd::components::context::Builder;
+use crate::xsd::components::model::{ComplexId, ComplexType, Content, Derivations, TypeId};
+use crate::xsd::datatypes::simple_type::{SimpleId, SimpleType, Variety};
+
+/// The types of a schema.
+#[derive(Clone, Copy)]
+pub(crate) struct Types<'a> {
+    pub(crate) simple: &'a [SimpleType],
+    pub(crate) complex: &'a [ComplexType],
+}
+
+impl Builder {
+    pub(crate) fn types(&self) -> Types<'_> {
+        Types { simple: &self.simple, complex: &self.components.complex }
+    }
+}
+
+impl<'a> Types<'a> {
+    /// The type that a type is derived from, and how; `None` for `xs:anyType`.
+    fn base(self, id: TypeId) -> Option<(TypeId, Derivations)> {
+        match id {
+            TypeId::Complex(ComplexId::ANY) => None,
+            TypeId::Complex(id) => {
+                let ty = self.complex.get(id.index())?;
+                let how = if ty.extends { Derivations::EXTENSION } else { Derivations::RESTRICTION };
+                Some((ty.base, how))
+            }
+            TypeId::Simple(SimpleId::ANY) => Some((TypeId::ANY, Derivations::RESTRICTION)),
+            TypeId::Simple(id) => {
+                // Lists and unions are restrictions of `xs:anySimpleType`, as far as blocking goes.
+                let ty = self.simple.get(id.index())?;
+                Some((TypeId::Simple(ty.base), Derivations::RESTRICTION))
+            }
+        }
+    }
+
+    /// How a type is derived from another one, in all its steps; `None` if it is not.
+    pub(crate) fn derivation(self, id: TypeId, from: TypeId) -> Option<Derivations> {
+        let mut how = Derivations::default();
+        let mut at = id;
+        // No chain is longer than there are types.
+        for _ in 0..=self.simple.len().saturating_add(self.complex.len()) {
+            if at == from {
+                return Some(how);
+            }
+            let (base, step) = self.base(at)?;
+            how = how.with(step);
+            at = base;
+        }
+        None
+    }
+
+    /// `cos-st-derived-ok`: whether a simple type is the other one, or a restriction of it, or a member of its union.
+    pub(crate) fn simple_derived(self, id: SimpleId, from: SimpleId) -> bool {
+        if from == SimpleId::ANY || self.derivation(TypeId::Simple(id), TypeId::Simple(from)).is_some() {
+            return true;
+        }
+        let mut left = vec![from];
+        let mut steps = 0_u32;
+        while let Some(ty) = left.pop().and_then(|from| self.simple.get(from.index())) {
+            let Variety::Union(members) = &ty.variety else { continue };
+            for member in members {
+                if self.derivation(TypeId::Simple(id), TypeId::Simple(*member)).is_some() {
+                    return true;
+                }
+                steps = steps.saturating_add(1);
+                if steps < 10_000 {
+                    left.push(*member);
+                }
+            }
+        }
+        false
+    }
+
+    /// `cos-ct-derived-ok` and `cos-st-derived-ok`: whether a type is derived from another one by none of these ways.
+    pub(crate) fn derived(self, id: TypeId, from: TypeId, not_by: Derivations) -> bool {
+        match self.derivation(id, from) {
+            Some(how) => !how.intersects(not_by),
+            None => self.derived_by_member(id, from, not_by),
+        }
+    }
+
+    /// Whether a type, or the simple type that a complex one extends, is of a member of the other one's union, which is a
+    /// restriction of it (`cos-ct-derived-ok` 2.3.2, `cos-st-derived-ok` 2.2.4).
+    fn derived_by_member(self, id: TypeId, from: TypeId, not_by: Derivations) -> bool {
+        let TypeId::Simple(from) = from else { return false };
+        let (mut at, mut how) = (id, Derivations::RESTRICTION);
+        for _ in 0..=self.complex.len() {
+            match at {
+                TypeId::Simple(id) => return !how.intersects(not_by) && self.simple_derived(id, from),
+                TypeId::Complex(_) => match self.base(at) {
+                    Some((base, step)) => (at, how) = (base, how.with(step)),
+                    None => return false,
+                },
+            }
+        }
+        false
+    }
+
+    /// The simple type of a type's values.
+    pub(crate) fn value_type(self, id: TypeId) -> Option<SimpleId> {
+        match id {
+            TypeId::Simple(id) => Some(id),
+            TypeId::Complex(id) => match self.complex.get(id.index())?.content {
+                Content::Simple(id) => Some(id),
+                _ => None,
+            },
+        }
+    }
+}

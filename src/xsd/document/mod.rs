@@ -1,0 +1,10 @@
+//! XML documents: bytes to text, text to tokens, tokens to a tree.
+
+pub(crate) mod decode;
+pub(crate) mod dtd;
+pub(crate) mod malformed;
+pub(crate) mod markup;
+pub(crate) mod namespaces;
+pub(crate) mod references;
+pub(crate) mod tokens;
+pub(crate) mod tree;

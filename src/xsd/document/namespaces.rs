@@ -1,0 +1,106 @@
+//! Namespaces in scope (Namespaces in XML 1.0).
+
+use crate::xsd::names::{Sym, XML, XMLNS};
+
+/// Most declarations in scope at a place.
+const MAX_BINDINGS: usize = 1024;
+
+#[derive(Debug)]
+struct Binding {
+    depth: usize,
+    prefix: Box<str>,
+    uri: Box<str>,
+    sym: Sym,
+}
+
+/// The declarations in scope.
+#[derive(Debug, Default)]
+pub(crate) struct Scopes {
+    bindings: Vec<Binding>,
+}
+
+/// Returns the prefix that an attribute of this name declares; empty for the default namespace.
+pub(crate) fn declared_prefix(name: &str) -> Option<&str> {
+    match name.strip_prefix("xmlns")? {
+        "" => Some(""),
+        rest => rest.strip_prefix(':'),
+    }
+}
+
+/// Splits a qualified name as written: an XML name with at most one colon, which is neither first nor last.
+pub(crate) fn split(name: &str) -> Result<(&str, &str), &'static str> {
+    const WRONG: &str = "a name is empty, or has more than one colon";
+    let Some(colon) = memchr::memchr(b':', name.as_bytes()) else { return Ok(("", name)) };
+    let (prefix, local) = name.split_at_checked(colon).unwrap_or(("", name));
+    let local = local.get(1..).unwrap_or("");
+    let starts = |c: char| c != ':' && crate::xsd::chars::is_name_start(c);
+    if prefix.is_empty() || local.contains(':') || !local.chars().next().is_some_and(starts) {
+        return Err(WRONG);
+    }
+    Ok((prefix, local))
+}
+
+/// Checks a declaration (§2.2, §3).
+pub(crate) fn check_declaration(prefix: &str, uri: &str) -> Result<(), &'static str> {
+    match prefix {
+        "xmlns" => Err("the prefix `xmlns` cannot be declared"),
+        "xml" if uri != XML => Err("the prefix `xml` is bound to another namespace"),
+        _ if uri == XMLNS || (uri == XML && prefix != "xml") => Err("a prefix is bound to a reserved namespace"),
+        prefix if !prefix.is_empty() && uri.is_empty() => Err("a prefix is bound to no namespace"),
+        _ => Ok(()),
+    }
+}
+
+impl Scopes {
+    /// Adds a declaration of an element at this depth.
+    pub(crate) fn declare(&mut self, depth: usize, prefix: &str, uri: &str, sym: Sym) -> Result<(), &'static str> {
+        check_declaration(prefix, uri)?;
+        if self.bindings.len() >= MAX_BINDINGS {
+            return Err("there are more than 1024 namespace declarations in scope");
+        }
+        self.bindings.push(Binding { depth, prefix: prefix.into(), uri: uri.into(), sym });
+        Ok(())
+    }
+
+    /// Removes the declarations of the element at this depth.
+    pub(crate) fn leave(&mut self, depth: usize) {
+        while self.bindings.last().is_some_and(|binding| binding.depth >= depth) {
+            self.bindings.pop();
+        }
+    }
+
+    /// Returns the namespace that a prefix is bound to. The empty prefix always is, if only to no namespace.
+    pub(crate) fn find(&self, prefix: &str) -> Option<(&str, Sym)> {
+        // Comparing with an empty text by its bytes takes long on some machines, as it has no address.
+        let same = |binding: &&Binding| match prefix.is_empty() {
+            true => binding.prefix.is_empty(),
+            false => &*binding.prefix == prefix,
+        };
+        let found = self.bindings.iter().rev().find(same);
+        match (found, prefix) {
+            (Some(binding), _) => Some((&binding.uri, binding.sym)),
+            (None, "") => Some(("", Sym::NONE)),
+            (None, "xml") => Some((XML, Sym::XML)),
+            (None, _) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_declaration_counts() {
+        let mut scopes = Scopes::default();
+        scopes.declare(1, "p", "urn:a", Sym::NONE).unwrap();
+        scopes.declare(2, "p", "urn:b", Sym::NONE).unwrap();
+        assert_eq!(scopes.find("p").map(|found| found.0), Some("urn:b"));
+        scopes.leave(2);
+        assert_eq!(scopes.find("p").map(|found| found.0), Some("urn:a"));
+        assert_eq!((scopes.find(""), scopes.find("q")), (Some(("", Sym::NONE)), None));
+        for (prefix, uri) in [("xmlns", "urn:a"), ("xml", "urn:a"), ("q", ""), ("q", XML), ("", XMLNS)] {
+            assert!(scopes.declare(1, prefix, uri, Sym::NONE).is_err(), "{prefix}");
+        }
+    }
+}

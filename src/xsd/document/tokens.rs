@@ -1,0 +1,377 @@
+//! The tokens of an XML document, well-formed each for itself (XML 1.0 fifth edition).
+//!
+//! Everything is borrowed from the text. The text may be the beginning of a document: a token that may go on after it is
+//! [`Token::Incomplete`], and read again when there is more.
+
+use memchr::{memchr, memchr2, memchr3, memmem};
+
+use super::malformed::Malformed;
+use super::markup::{declaration, doctype_end, name_end};
+use super::references::resolve;
+use crate::xsd::chars::{is_space, is_space_byte};
+
+/// Most attributes of one element.
+const MAX_ATTRIBUTES: usize = 4096;
+
+/// A token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Token<'a> {
+    /// A start tag; its attributes are in [`Tokens::attributes`].
+    Start {
+        /// The qualified name.
+        name: &'a str,
+        /// `<name/>`
+        empty: bool,
+    },
+    /// An end tag.
+    End(&'a str),
+    /// Characters as written; a `\r` may be in it.
+    Text(&'a str),
+    /// The character that a reference stands for.
+    Character(char),
+    /// The content of a CDATA section.
+    CData(&'a str),
+    /// A comment, a processing instruction, or the XML declaration.
+    Skipped,
+    /// A document type declaration, after `<!DOCTYPE` and before `>`.
+    Doctype(&'a str),
+    /// More of the document is needed.
+    Incomplete,
+    /// The end of the document.
+    End_,
+}
+
+/// An attribute as written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RawAttribute<'a> {
+    /// The qualified name.
+    pub(crate) name: &'a str,
+    /// The value without its quotes.
+    pub(crate) value: &'a str,
+    /// Whether the value is as written: no references, no white space but spaces.
+    pub(crate) plain: bool,
+    /// Of the name.
+    pub(crate) offset: usize,
+}
+
+/// Reads tokens from a text.
+#[derive(Debug)]
+pub(crate) struct Tokens<'a> {
+    text: &'a str,
+    at: usize,
+    /// Whether nothing comes after the text.
+    last: bool,
+    attributes: Vec<RawAttribute<'a>>,
+}
+
+/// What an incomplete token is.
+enum Stop {
+    Incomplete,
+    Malformed(Malformed),
+}
+
+impl From<Malformed> for Stop {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+type Step<T> = Result<T, Stop>;
+
+impl<'a> Tokens<'a> {
+    /// Reads a whole document.
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0, last: true, attributes: Vec::new() }
+    }
+
+    /// Where the next token begins.
+    pub(crate) fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// The attributes of the last start tag.
+    pub(crate) fn attributes(&self) -> &[RawAttribute<'a>] {
+        &self.attributes
+    }
+
+    /// Returns the next token.
+    pub(crate) fn next(&mut self) -> Result<Token<'a>, Malformed> {
+        let start = self.at;
+        match self.token() {
+            Ok(token) => Ok(token),
+            Err(Stop::Malformed(malformed)) => Err(malformed),
+            Err(Stop::Incomplete) if self.last => Err(Malformed::new(start, "it ends within markup")),
+            Err(Stop::Incomplete) => {
+                self.at = start;
+                Ok(Token::Incomplete)
+            }
+        }
+    }
+
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or("")
+    }
+
+    fn fail<T>(&self, message: &'static str) -> Step<T> {
+        Err(Stop::Malformed(Malformed::new(self.at, message)))
+    }
+
+    /// Takes what is before a delimiter, and the delimiter.
+    fn until(&mut self, delimiter: &str) -> Step<&'a str> {
+        let rest = self.rest();
+        let found = memmem::find(rest.as_bytes(), delimiter.as_bytes()).ok_or(Stop::Incomplete)?;
+        self.at = self.at.saturating_add(found).saturating_add(delimiter.len());
+        Ok(rest.get(..found).unwrap_or(""))
+    }
+
+    fn token(&mut self) -> Step<Token<'a>> {
+        let rest = self.rest();
+        match rest.as_bytes() {
+            [] if self.last => Ok(Token::End_),
+            [] => Err(Stop::Incomplete),
+            [b'<', b'/', ..] => self.end_tag(),
+            [b'<', b'?', ..] => self.instruction(),
+            [b'<', b'!', ..] => self.declaration(),
+            [b'<', _, ..] => self.start_tag(),
+            [b'<'] => Err(Stop::Incomplete),
+            [b'&', ..] => self.reference(),
+            bytes => {
+                let mut end = memchr3(b'<', b'&', b']', bytes).unwrap_or(bytes.len());
+                let bracket = bytes.get(end) == Some(&b']');
+                if bracket {
+                    let rest = bytes.get(end..).unwrap_or_default();
+                    end = end.saturating_add(memchr2(b'<', b'&', rest).unwrap_or(rest.len()));
+                }
+                let text = rest.get(..end).unwrap_or("");
+                if bracket && text.contains("]]>") {
+                    return self.fail("text contains `]]>`; write `]]&gt;`");
+                }
+                // A `]]>` or a `\r\n` may be cut in two.
+                let cut = end == bytes.len() && !self.last;
+                let text = if cut { text.trim_end_matches([']', '\r']) } else { text };
+                if text.is_empty() {
+                    return Err(Stop::Incomplete);
+                }
+                self.at = self.at.saturating_add(text.len());
+                Ok(Token::Text(text))
+            }
+        }
+    }
+
+    fn reference(&mut self) -> Step<Token<'a>> {
+        let offset = self.at;
+        let rest = self.rest().get(1..).unwrap_or("");
+        let Some(end) = memchr2(b';', b'<', rest.as_bytes().get(..64.min(rest.len())).unwrap_or_default()) else {
+            if rest.len() < 64 && !self.last {
+                return Err(Stop::Incomplete);
+            }
+            return self.fail("an `&` begins no reference; write `&amp;`");
+        };
+        let c = resolve(rest.get(..end).unwrap_or(""), offset)?;
+        self.at = self.at.saturating_add(end).saturating_add(2);
+        Ok(Token::Character(c))
+    }
+
+    fn instruction(&mut self) -> Step<Token<'a>> {
+        let offset = self.at;
+        self.at = self.at.saturating_add(2);
+        let content = self.until("?>")?;
+        let end = name_end(content);
+        let (target, data) = content.split_at_checked(end).unwrap_or((content, ""));
+        if target.is_empty() || !data.is_empty() && !data.starts_with([' ', '\t', '\r', '\n']) {
+            return Err(Malformed::new(offset, "a processing instruction has no name").into());
+        }
+        if target.eq_ignore_ascii_case("xml") {
+            if offset > 0 || target != "xml" {
+                return Err(Malformed::new(offset, "an XML declaration is only allowed at the very start").into());
+            }
+            declaration(data).map_err(|message| Malformed::new(0, message))?;
+        }
+        Ok(Token::Skipped)
+    }
+
+    fn declaration(&mut self) -> Step<Token<'a>> {
+        let (offset, rest) = (self.at, self.rest());
+        if rest.starts_with("<!--") {
+            self.at = self.at.saturating_add(4);
+            let comment = self.until("--")?;
+            let _ = comment;
+            return match self.rest().as_bytes().first() {
+                Some(b'>') => {
+                    self.at = self.at.saturating_add(1);
+                    Ok(Token::Skipped)
+                }
+                Some(_) => Err(Malformed::new(offset, "a comment holds `--`").into()),
+                None => Err(Stop::Incomplete),
+            };
+        }
+        if rest.starts_with("<![CDATA[") {
+            self.at = self.at.saturating_add(9);
+            return self.until("]]>").map(Token::CData);
+        }
+        if let Some(content) = rest.strip_prefix("<!DOCTYPE") {
+            let end = doctype_end(content).map_err(|message| Malformed::new(offset, message))?;
+            let end = end.ok_or(Stop::Incomplete)?;
+            self.at = self.at.saturating_add(end).saturating_add(10);
+            return Ok(Token::Doctype(content.get(..end).unwrap_or("")));
+        }
+        let short = ["<!--", "<![CDATA[", "<!DOCTYPE"].iter().any(|whole| whole.starts_with(rest));
+        if short { Err(Stop::Incomplete) } else { self.fail("a `<!` begins no comment, CDATA section or DOCTYPE") }
+    }
+
+    fn end_tag(&mut self) -> Step<Token<'a>> {
+        let rest = self.rest().get(2..).unwrap_or("");
+        let end = memchr(b'>', rest.as_bytes()).ok_or(Stop::Incomplete)?;
+        let name = rest.get(..end).unwrap_or("");
+        let spaced = name.as_bytes().last().is_some_and(|byte| is_space_byte(*byte));
+        let name = if spaced { name.trim_end_matches(is_space) } else { name };
+        self.at = self.at.saturating_add(end).saturating_add(3);
+        Ok(Token::End(name))
+    }
+
+    fn start_tag(&mut self) -> Step<Token<'a>> {
+        self.attributes.clear();
+        let begin = self.at.saturating_add(1);
+        let text = self.text;
+        let bytes = text.as_bytes();
+        let name = text.get(begin..).unwrap_or("");
+        let name = name.get(..name_end(name)).unwrap_or("");
+        let mut at = begin.saturating_add(name.len());
+        if name.is_empty() {
+            return self.fail("a `<` begins no tag; write `&lt;`");
+        }
+        loop {
+            let before = at;
+            while bytes.get(at).is_some_and(|byte| is_space_byte(*byte)) {
+                at = at.saturating_add(1);
+            }
+            match bytes.get(at) {
+                None => return Err(Stop::Incomplete),
+                Some(b'>') => {
+                    self.at = at.saturating_add(1);
+                    return Ok(Token::Start { name, empty: false });
+                }
+                Some(b'/') => match bytes.get(at.saturating_add(1)) {
+                    None => return Err(Stop::Incomplete),
+                    Some(b'>') => {
+                        self.at = at.saturating_add(2);
+                        return Ok(Token::Start { name, empty: true });
+                    }
+                    Some(_) => return self.fail("a tag is not closed"),
+                },
+                Some(_) if before == at => return self.fail("a name is not one of XML, or a space is missing"),
+                Some(_) => at = self.attribute(at)?,
+            }
+        }
+    }
+
+    /// Reads an attribute, and returns where it ends.
+    fn attribute(&mut self, offset: usize) -> Step<usize> {
+        const WRONG: &str = "an attribute is not written `name=\"value\"`";
+        let rest = self.text.get(offset..).unwrap_or("");
+        let length = name_end(rest);
+        let name = rest.get(..length).unwrap_or("");
+        let mut at = offset.saturating_add(length);
+        let bytes = self.text.as_bytes();
+        let skip_space = |mut at: usize| {
+            while bytes.get(at).is_some_and(|byte| is_space_byte(*byte)) {
+                at = at.saturating_add(1);
+            }
+            at
+        };
+        at = skip_space(at);
+        match bytes.get(at) {
+            None => return Err(Stop::Incomplete),
+            Some(b'=') if !name.is_empty() => at = skip_space(at.saturating_add(1)),
+            Some(_) => return self.fail(WRONG),
+        }
+        let quote = match bytes.get(at) {
+            None => return Err(Stop::Incomplete),
+            Some(quote @ (b'"' | b'\'')) => *quote,
+            Some(_) => return self.fail(WRONG),
+        };
+        let start = at.saturating_add(1);
+        let value = self.text.get(start..).unwrap_or("");
+        let end = memchr(quote, value.as_bytes()).ok_or(Stop::Incomplete)?;
+        let value = value.get(..end).unwrap_or("");
+        let mut plain = true;
+        for byte in value.bytes() {
+            match byte {
+                b'<' => return self.fail("the value of an attribute contains `<`; write `&lt;`"),
+                b'&' | b'\t' | b'\n' | b'\r' => plain = false,
+                _ => {}
+            }
+        }
+        if self.attributes.len() >= MAX_ATTRIBUTES {
+            return self.fail("an element has more than 4096 attributes");
+        }
+        self.attributes.push(RawAttribute { name, value, plain, offset });
+        Ok(start.saturating_add(end).saturating_add(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(text: &str) -> Result<Vec<String>, String> {
+        let mut tokens = Tokens::new(text);
+        let mut all = Vec::new();
+        loop {
+            match tokens.next().map_err(|error| error.message.into_owned())? {
+                Token::End_ => return Ok(all),
+                token => all.push(format!(
+                    "{token:?}{:?}",
+                    tokens.attributes().iter().map(|a| (a.name, a.value)).collect::<Vec<_>>()
+                )),
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_of_a_document() {
+        let text = "<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b '>'>]><a b = '1' c=\"&lt;\">x&amp;<![CDATA[<y>]]><d/><!-- - --></a >";
+        let found = all(text).unwrap();
+        assert_eq!(found.len(), 9, "{found:?}");
+        assert!(found[2].contains(r#"[("b", "1"), ("c", "&lt;")]"#), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_malformed() {
+        for text in [
+            "<",
+            "<a",
+            "<a b>",
+            "<a b=1>",
+            "<a b='1'c='2'>",
+            "<a b='<'>",
+            "<1>",
+            "< a>",
+            "&",
+            "&nbsp;",
+            "&#0;",
+            "]]>",
+            "<!-- -- -->",
+            "<!a>",
+            "<?xml?>",
+            " <?xml version='1.0'?>",
+            "<?XML version='1.0'?>",
+            "<a/ >",
+            "<![CDATA[",
+            "<!DOCTYPE a [",
+        ] {
+            assert!(all(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_document_is_incomplete_and_never_malformed() {
+        let text = "<?xml version='1.0'?><a b='1' c=\"&lt;\">x&amp;y]]<![CDATA[<y>]]><d /><!-- - --></a >\r\n";
+        for cut in 0..text.len() {
+            let mut tokens = Tokens { text: &text[..cut], at: 0, last: false, attributes: Vec::new() };
+            while !matches!(tokens.next().unwrap(), Token::Incomplete) {}
+            let again = Tokens { text, at: tokens.offset(), last: true, attributes: Vec::new() }.next();
+            assert!(again.is_ok(), "{cut}");
+        }
+    }
+}

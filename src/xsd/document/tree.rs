@@ -1,0 +1,345 @@
+//! The tree of a schema document: elements, attributes, namespaces, and where they are.
+
+use std::collections::HashSet;
+
+use super::dtd;
+use super::malformed::{Malformed, position};
+use super::namespaces::{check_declaration, declared_prefix, split};
+use super::references::attribute_value;
+use super::tokens::{RawAttribute, Token, Tokens};
+use crate::xsd::chars::{is_space, is_xml_char};
+use crate::xsd::names::{Names, QName, Sym};
+
+/// Most elements within each other.
+const MAX_DEPTH: usize = 256;
+
+/// The number of an element in its tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct NodeId(u32);
+
+impl NodeId {
+    /// The root element.
+    pub(crate) const ROOT: Self = Self(0);
+
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An element.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// The expanded name.
+    pub(crate) name: QName,
+    attributes: std::ops::Range<u32>,
+    next: Option<NodeId>,
+    child: Option<NodeId>,
+    /// Line and column of its `<`.
+    pub(crate) place: (u32, u32),
+    scope: Option<u32>,
+    /// Whether it has text that is not only white space.
+    pub(crate) has_text: bool,
+}
+
+/// An attribute that declares no namespace.
+#[derive(Debug)]
+pub(crate) struct Attribute {
+    /// The expanded name.
+    pub(crate) name: QName,
+    pub(crate) value: Box<str>,
+}
+
+/// A namespace declaration, and the one before it that is in scope.
+#[derive(Debug)]
+struct Scope {
+    prefix: Box<str>,
+    uri: Sym,
+    outer: Option<u32>,
+}
+
+/// A document.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    nodes: Vec<Node>,
+    attributes: Vec<Attribute>,
+    scopes: Vec<Scope>,
+}
+
+impl Tree {
+    /// Parses a document. The error has its line and column.
+    pub(crate) fn parse(text: &str, names: &mut Names) -> Result<Self, (Malformed, (u32, u32))> {
+        let placed = |malformed: Malformed| {
+            let place = position(text, malformed.offset);
+            (malformed, place)
+        };
+        if let Some((offset, _)) = text.char_indices().find(|(_, c)| !is_xml_char(*c)) {
+            return Err(placed(Malformed::new(offset, "a character is not allowed in XML")));
+        }
+        match dtd::expand(text).map_err(placed)? {
+            None => Builder::new(text, text, names, &|offset| offset).run().map_err(placed),
+            Some(expanded) => {
+                let original = |offset| expanded.original(offset);
+                Builder::new(&expanded.text, text, names, &original)
+                    .run()
+                    .map_err(|malformed| placed(Malformed { offset: original(malformed.offset), ..malformed }))
+            }
+        }
+    }
+
+    /// Returns an element.
+    pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.index())
+    }
+
+    /// The children of an element, in order.
+    pub(crate) fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        std::iter::successors(self.node(id).and_then(|node| node.child), |id| self.node(*id).and_then(|node| node.next))
+    }
+
+    /// The first element after an element and all within it.
+    pub(crate) fn after(&self, id: NodeId) -> Option<NodeId> {
+        let mut inner = self.node(id)?;
+        if let Some(next) = inner.next {
+            return Some(next);
+        }
+        // Elements are numbered in the order of the document: the last one within ends where the numbers do.
+        let mut last = id;
+        while let Some(child) = inner.child {
+            last = std::iter::successors(Some(child), |id| self.node(*id).and_then(|node| node.next)).last()?;
+            inner = self.node(last)?;
+        }
+        let after = NodeId(last.0.saturating_add(1));
+        self.node(after).is_some().then_some(after)
+    }
+
+    /// The attributes of an element, without namespace declarations.
+    pub(crate) fn attributes(&self, id: NodeId) -> &[Attribute] {
+        let range = self.node(id).map_or(0..0, |node| node.attributes.start as usize..node.attributes.end as usize);
+        self.attributes.get(range).unwrap_or_default()
+    }
+
+    /// The value of an attribute without a namespace.
+    pub(crate) fn attribute(&self, id: NodeId, local: Sym) -> Option<&str> {
+        let name = QName::new(Sym::NONE, local);
+        self.attributes(id).iter().find(|attribute| attribute.name == name).map(|attribute| &*attribute.value)
+    }
+
+    /// The namespace that a prefix is bound to at an element.
+    pub(crate) fn namespace(&self, id: NodeId, prefix: &str) -> Option<Sym> {
+        let mut scope = self.node(id).and_then(|node| node.scope);
+        while let Some(found) = scope.and_then(|scope| self.scopes.get(scope as usize)) {
+            if &*found.prefix == prefix {
+                return Some(found.uri);
+            }
+            scope = found.outer;
+        }
+        match prefix {
+            "" => Some(Sym::NONE),
+            "xml" => Some(Sym::XML),
+            _ => None,
+        }
+    }
+}
+
+fn number(length: usize) -> Result<u32, &'static str> {
+    u32::try_from(length).map_err(|_| "the document is too large")
+}
+
+fn value_of(attribute: &RawAttribute<'_>) -> Result<String, &'static str> {
+    attribute_value(attribute.value, 0).map_err(|_| "a reference in an attribute cannot be resolved")
+}
+
+struct Builder<'a> {
+    tokens: Tokens<'a>,
+    names: &'a mut Names,
+    tree: Tree,
+    /// The open elements: name as written, number, and last child.
+    open: Vec<(&'a str, NodeId, Option<NodeId>)>,
+    /// The document, to find lines in.
+    document: &'a str,
+    original: &'a dyn Fn(usize) -> usize,
+    /// An offset in the document, its line, and where that line starts.
+    line: (usize, u32, usize),
+}
+
+impl<'a> Builder<'a> {
+    fn new(text: &'a str, document: &'a str, names: &'a mut Names, original: &'a dyn Fn(usize) -> usize) -> Self {
+        let tree = Tree::default();
+        Self { tokens: Tokens::new(text), names, tree, open: Vec::new(), document, original, line: (0, 1, 0) }
+    }
+
+    fn run(mut self) -> Result<Tree, Malformed> {
+        loop {
+            let offset = self.tokens.offset();
+            let fail = |message: &'static str| Err(Malformed::new(offset, message));
+            match self.tokens.next()? {
+                Token::Start { name, empty } => {
+                    if self.open.is_empty() && !self.tree.nodes.is_empty() {
+                        return fail("there is a second root element");
+                    }
+                    if self.open.len() >= MAX_DEPTH {
+                        return fail("elements are nested deeper than 256");
+                    }
+                    self.start(name, offset).map_err(|message| Malformed::new(offset, message))?;
+                    if empty {
+                        self.open.pop();
+                    }
+                }
+                Token::End(name) => match self.open.pop() {
+                    Some((open, ..)) if open == name => {}
+                    _ => return fail("an end tag does not match its start tag"),
+                },
+                Token::Text(text) if text.trim_matches(is_space).is_empty() => {}
+                Token::CData(_) | Token::Character(_) | Token::Text(_) => match self.open.last() {
+                    Some((_, id, _)) => {
+                        if let Some(node) = self.tree.nodes.get_mut(id.index()) {
+                            node.has_text = true;
+                        }
+                    }
+                    None => return fail("text outside the root element is not allowed"),
+                },
+                Token::Doctype(_) if self.open.is_empty() && self.tree.nodes.is_empty() => {}
+                Token::Doctype(_) => return fail("a DOCTYPE is only allowed before the root element"),
+                Token::Skipped => {}
+                Token::Incomplete | Token::End_ if self.tree.nodes.is_empty() => return fail("it has no element"),
+                Token::Incomplete | Token::End_ if !self.open.is_empty() => {
+                    return fail("it ends before all elements are closed");
+                }
+                Token::Incomplete | Token::End_ => return Ok(self.tree),
+            }
+        }
+    }
+
+    fn start(&mut self, name: &'a str, offset: usize) -> Result<(), &'static str> {
+        let raw: Vec<_> = self.tokens.attributes().to_vec();
+        let scope = self.declarations(&raw)?;
+        let id = NodeId(number(self.tree.nodes.len())?);
+        let first = number(self.tree.attributes.len())?;
+        let place = self.place(offset);
+        self.tree.nodes.push(Node {
+            name: QName::new(Sym::NONE, Sym::NONE),
+            attributes: first..first,
+            next: None,
+            child: None,
+            place,
+            scope,
+            has_text: false,
+        });
+        let (prefix, local) = split(name)?;
+        let ns = self.tree.namespace(id, prefix).ok_or("the prefix of the element is bound to no namespace")?;
+        let expanded = QName::new(ns, self.names.intern(local));
+        self.attributes(id, &raw)?;
+        let last = number(self.tree.attributes.len())?;
+        if let Some(node) = self.tree.nodes.get_mut(id.index()) {
+            node.name = expanded;
+            node.attributes = first..last;
+        }
+        self.link(id);
+        self.open.push((name, id, None));
+        Ok(())
+    }
+
+    /// Adds the namespaces that an element declares to those in scope.
+    fn declarations(&mut self, raw: &[RawAttribute<'_>]) -> Result<Option<u32>, &'static str> {
+        let mut scope = self.open.last().and_then(|(_, id, _)| self.tree.node(*id)).and_then(|node| node.scope);
+        let mut declared: Vec<&str> = Vec::new();
+        for attribute in raw {
+            let Some(prefix) = declared_prefix(attribute.name) else { continue };
+            if declared.contains(&prefix) {
+                return Err("duplicate attribute");
+            }
+            declared.push(prefix);
+            let uri = value_of(attribute)?;
+            check_declaration(prefix, &uri)?;
+            let uri = self.names.intern(&uri);
+            let index = number(self.tree.scopes.len())?;
+            self.tree.scopes.push(Scope { prefix: prefix.into(), uri, outer: scope });
+            scope = Some(index);
+        }
+        Ok(scope)
+    }
+
+    fn attributes(&mut self, id: NodeId, raw: &[RawAttribute<'_>]) -> Result<(), &'static str> {
+        let mut seen: HashSet<QName> = HashSet::with_capacity(raw.len());
+        for attribute in raw.iter().filter(|attribute| declared_prefix(attribute.name).is_none()) {
+            let (prefix, local) = split(attribute.name)?;
+            let ns = match prefix {
+                "" => Some(Sym::NONE),
+                prefix => self.tree.namespace(id, prefix),
+            };
+            let ns = ns.ok_or("the prefix of an attribute is bound to no namespace")?;
+            let name = QName::new(ns, self.names.intern(local));
+            if !seen.insert(name) {
+                return Err("duplicate attribute");
+            }
+            let value = value_of(attribute)?.into();
+            self.tree.attributes.push(Attribute { name, value });
+        }
+        Ok(())
+    }
+
+    /// Makes a new element the last child of the open one.
+    fn link(&mut self, id: NodeId) {
+        let Some((_, parent, last)) = self.open.last_mut() else { return };
+        let before = last.replace(id);
+        let parent = *parent;
+        if let Some(before) = before.and_then(|before| self.tree.nodes.get_mut(before.index())) {
+            before.next = Some(id);
+        } else if let Some(parent) = self.tree.nodes.get_mut(parent.index()) {
+            parent.child = Some(id);
+        }
+    }
+
+    /// Line and column of an offset. Offsets grow, so lines are counted once.
+    fn place(&mut self, offset: usize) -> (u32, u32) {
+        let offset = (self.original)(offset);
+        let (at, mut line, mut start) = self.line;
+        let between = self.document.as_bytes().get(at..offset).unwrap_or_default();
+        for newline in memchr::memchr_iter(b'\n', between) {
+            line = line.saturating_add(1);
+            start = at.saturating_add(newline).saturating_add(1);
+        }
+        self.line = (offset.max(at), line, start);
+        let before = self.document.as_bytes().get(start..offset).unwrap_or_default();
+        let column = before.iter().filter(|byte| **byte & 0xc0 != 0x80).count().saturating_add(1);
+        (line, u32::try_from(column).unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_has_names_values_and_places() {
+        let mut names = Names::new();
+        let text = "<a xmlns='urn:a' xmlns:p='urn:p'>\n <p:b p:c='&lt;' d=' '/>\n <e xmlns=''>x</e></a>";
+        let tree = Tree::parse(text, &mut names).unwrap();
+        let children: Vec<_> = tree.children(NodeId::ROOT).collect();
+        let (b, e) = (tree.node(children[0]).unwrap(), tree.node(children[1]).unwrap());
+        assert_eq!((names.show(b.name), b.place, b.has_text), ("{urn:p}b".to_owned(), (2, 2), false));
+        assert_eq!((names.show(e.name), e.place, e.has_text), ("e".to_owned(), (3, 2), true));
+        assert_eq!(tree.attribute(children[0], names.find("d")), Some(" "));
+        assert_eq!(&*tree.attributes(children[0])[0].value, "<");
+    }
+
+    #[test]
+    fn what_is_malformed() {
+        for text in [
+            "",
+            "x",
+            "<a>",
+            "<a></b>",
+            "<a/><b/>",
+            "<a/>x",
+            "<p:a/>",
+            "<a b='' b=''/>",
+            "<a><!DOCTYPE a></a>",
+            "<a>\u{1}</a>",
+        ] {
+            assert!(Tree::parse(text, &mut Names::new()).is_err(), "{text}");
+        }
+        let deep = "<a>".repeat(100_000);
+        assert!(Tree::parse(&deep, &mut Names::new()).is_err());
+    }
+}

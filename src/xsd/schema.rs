@@ -1,0 +1,194 @@
+//! A compiled schema: immutable, and shared by all who judge by it.
+
+use super::components::context::Builder;
+use super::components::model::{
+    AttributeUse, ComplexType, Components, Content, ElementId, ParticleId, TypeId, ValueConstraint, Wildcard,
+};
+use super::content::index::{GroupIndex, index};
+use super::content::walk::Models;
+use super::datatypes::simple_type::{SimpleId, SimpleType};
+use super::datatypes::value::Value;
+use super::derive::related::Types;
+use super::names::{FastMap, Names, QName};
+use super::problem::Place;
+
+/// A default or fixed value, as text and as value.
+#[derive(Debug, Clone)]
+pub(crate) struct Preset {
+    pub(crate) fixed: bool,
+    pub(crate) text: Box<str>,
+    /// `None` for content that is not of a simple type.
+    pub(crate) value: Option<Value>,
+}
+
+/// An attribute that a type has.
+#[derive(Debug)]
+pub(crate) struct AttributeRule {
+    pub(crate) name: QName,
+    pub(crate) ty: SimpleId,
+    pub(crate) required: bool,
+    pub(crate) preset: Option<Preset>,
+}
+
+/// The content of a type.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ContentRule {
+    Empty,
+    Simple(SimpleId),
+    Elements {
+        particle: ParticleId,
+        mixed: bool,
+        /// Whether several ways to count elements have to be kept.
+        ambiguous: bool,
+    },
+}
+
+/// What elements of a complex type have to be.
+#[derive(Debug)]
+pub(crate) struct TypeRule {
+    pub(crate) attributes: Box<[AttributeRule]>,
+    /// The attributes by name, if there are many.
+    by_name: FastMap<QName, usize>,
+    pub(crate) required: usize,
+    /// Whether a default value may refer to identifiers.
+    pub(crate) has_role_defaults: bool,
+    pub(crate) wildcard: Option<Wildcard>,
+    pub(crate) content: ContentRule,
+}
+
+impl TypeRule {
+    /// The attribute with this name.
+    pub(crate) fn attribute(&self, name: QName) -> Option<(usize, &AttributeRule)> {
+        if self.by_name.is_empty() {
+            return self.attributes.iter().enumerate().find(|(_, rule)| rule.name == name);
+        }
+        let index = *self.by_name.get(&name)?;
+        self.attributes.get(index).map(|rule| (index, rule))
+    }
+}
+
+/// A compiled schema.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    pub(crate) names: Names,
+    pub(crate) components: Components,
+    pub(crate) simple: Vec<SimpleType>,
+    pub(crate) groups: Vec<GroupIndex>,
+    /// By complex type.
+    pub(crate) rules: Vec<TypeRule>,
+    /// The heads that an element can stand for.
+    heads: FastMap<ElementId, Box<[ElementId]>>,
+    /// Values of elements.
+    pub(crate) presets: FastMap<ElementId, Preset>,
+    /// The values of global attributes, which wildcards let through.
+    pub(crate) attribute_presets: Vec<Option<Preset>>,
+}
+
+impl Schema {
+    /// Compiles what instances need.
+    pub(super) fn new(mut builder: Builder) -> Result<Self, Box<Builder>> {
+        let Ok(groups) = index(&builder.components, &builder.members, &mut builder.steps) else {
+            let message = "the contents are too complex: their groups contain each other too often";
+            builder.problems.add(Place::default(), "mg-props-correct", message);
+            return Err(Box::new(builder));
+        };
+        let mut heads: FastMap<ElementId, Vec<ElementId>> = FastMap::default();
+        for (head, members) in &builder.members {
+            for member in members {
+                heads.entry(*member).or_default().push(*head);
+            }
+        }
+        let models = Models { components: &builder.components, groups: &groups };
+        let rules = builder.components.complex.iter().map(|ty| builder.rule(ty, models)).collect();
+        let presets = builder.element_presets();
+        let attributes = builder.components.attributes.iter();
+        let attribute_presets = attributes
+            .map(|attribute| attribute.value.as_ref().map(|value| builder.preset(Some(attribute.ty), value)))
+            .collect();
+        let heads = heads.into_iter().map(|(id, heads)| (id, heads.into())).collect();
+        let Builder { names, components, simple, .. } = builder;
+        Ok(Self { names, components, simple, groups, rules, heads, presets, attribute_presets })
+    }
+
+    /// The groups, to be walked.
+    pub(crate) fn models(&self) -> Models<'_> {
+        Models { components: &self.components, groups: &self.groups }
+    }
+
+    /// The types, to be compared.
+    pub(crate) fn types(&self) -> Types<'_> {
+        Types { simple: &self.simple, complex: &self.components.complex }
+    }
+
+    /// The heads that an element can stand for.
+    pub(crate) fn heads(&self, id: Option<ElementId>) -> &[ElementId] {
+        id.and_then(|id| self.heads.get(&id)).map_or(&[], |heads| heads)
+    }
+
+    /// What elements of a type have to be; `None` for a simple type.
+    pub(crate) fn rule(&self, id: TypeId) -> Option<&TypeRule> {
+        match id {
+            TypeId::Simple(_) => None,
+            TypeId::Complex(id) => self.rules.get(id.index()),
+        }
+    }
+
+    /// The global element with this name.
+    pub(crate) fn global_element(&self, name: QName) -> Option<ElementId> {
+        self.components.globals.elements.get(&name).copied()
+    }
+
+    /// How a type is named in messages.
+    pub(crate) fn show_type(&self, id: TypeId) -> String {
+        let name = match id {
+            TypeId::Simple(id) => self.simple.get(id.index()).and_then(|ty| ty.name),
+            TypeId::Complex(id) => self.components.complex.get(id.index()).and_then(|ty| ty.name),
+        };
+        name.map_or_else(|| "the type without a name".to_owned(), |name| format!("`{}`", self.names.show(name)))
+    }
+}
+
+impl Builder {
+    fn preset(&self, ty: Option<SimpleId>, value: &ValueConstraint) -> Preset {
+        let parsed = ty.and_then(|ty| self.value_of(ty, value));
+        Preset { fixed: value.fixed, text: value.text.clone(), value: parsed }
+    }
+
+    fn element_presets(&self) -> FastMap<ElementId, Preset> {
+        let mut presets = FastMap::default();
+        for (element, index) in self.components.elements.iter().zip(0..) {
+            if let Some(value) = &element.value {
+                presets.insert(ElementId(index), self.preset(self.types().value_type(element.ty), value));
+            }
+        }
+        presets
+    }
+
+    fn attribute_rule(&self, usage: &AttributeUse) -> AttributeRule {
+        let ty = self.attribute_type(usage);
+        let preset = self.effective_value(usage).map(|value| self.preset(Some(ty), &value));
+        AttributeRule { name: usage.name, ty, required: usage.required, preset }
+    }
+
+    fn rule(&self, ty: &ComplexType, models: Models<'_>) -> TypeRule {
+        let attributes: Box<[AttributeRule]> = ty.uses.iter().map(|usage| self.attribute_rule(usage)).collect();
+        let by_name = if attributes.len() > 8 {
+            attributes.iter().enumerate().map(|(index, rule)| (rule.name, index)).collect()
+        } else {
+            FastMap::default()
+        };
+        let content = match ty.content {
+            Content::Empty => ContentRule::Empty,
+            Content::Simple(id) => ContentRule::Simple(id),
+            Content::Elements { particle, mixed } => {
+                ContentRule::Elements { particle, mixed, ambiguous: models.is_ambiguous(particle) }
+            }
+        };
+        let required = attributes.iter().filter(|rule| rule.required).count();
+        let refers = |rule: &AttributeRule| {
+            rule.preset.is_some() && self.simple.get(rule.ty.index()).is_some_and(|ty| ty.has_roles)
+        };
+        let has_role_defaults = attributes.iter().any(refers);
+        TypeRule { attributes, by_name, required, has_role_defaults, wildcard: ty.wildcard.clone(), content }
+    }
+}

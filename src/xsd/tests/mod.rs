@@ -1,0 +1,108 @@
+//! The engine as a whole: the suite of the W3C, and what reviews found.
+
+mod suite;
+
+use std::collections::HashSet;
+
+use super::compile::compile;
+use super::components::documents::{Found, Resolver};
+use super::document::decode::decode;
+use super::document::dtd;
+use super::instance::{Judged, Rejection, judge};
+use super::schema::Schema;
+use super::validate::Limits;
+use super::violation::Violation;
+use crate::budget::Steps;
+
+fn limits(steps: u64) -> Limits {
+    Limits { steps: Steps::new(steps), memory: 64 << 20, violations: 20 }
+}
+
+fn schema(content: &str) -> Schema {
+    let text = format!(r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">{content}</xs:schema>"#);
+    let main = Found { file: "main.xsd".into(), bytes: text.into_bytes().into() };
+    compile(vec![main], &mut |_| Ok(None)).unwrap()
+}
+
+fn violations(schema: &Schema, text: &str) -> Vec<Violation> {
+    match judge(schema, text, Judged::At(&[]), limits(1_000_000), HashSet::new()) {
+        Ok(()) => Vec::new(),
+        Err(Rejection::Invalid(violations)) => violations,
+        Err(other) => panic!("{text}: {other:?}"),
+    }
+}
+
+/// Judges a document as it lies on a disk.
+fn judge_bytes(schema: &Schema, bytes: &[u8]) -> Result<(), String> {
+    let text = decode(bytes).map_err(|malformed| malformed.message.into_owned())?;
+    let limits = limits(100_000_000);
+    let result = match dtd::expand(&text).map_err(|malformed| malformed.message.into_owned())? {
+        Some(expanded) => judge(schema, &expanded.text, Judged::At(&[]), limits, expanded.dtd.unparsed),
+        None => judge(schema, &text, Judged::At(&[]), limits, HashSet::new()),
+    };
+    result.map_err(|rejection| format!("{rejection:?}"))
+}
+
+#[test]
+fn an_item_that_is_wrong_is_reported_though_the_text_of_its_list_is_not() {
+    let schema = schema(
+        r#"<xs:element name="r"><xs:simpleType><xs:list><xs:simpleType><xs:restriction base="xs:string"><xs:minLength value="5"/></xs:restriction></xs:simpleType></xs:list></xs:simpleType></xs:element>"#,
+    );
+    for (text, constraint) in [
+        ("<r> 12345 67890 </r>", None),
+        ("<r> 1234 </r>", Some("cvc-minLength-valid")),
+        ("<r>12345 1</r>", Some("cvc-minLength-valid")),
+    ] {
+        let found = violations(&schema, text);
+        assert_eq!(found.first().map(|violation| violation.constraint), constraint, "{text}");
+    }
+}
+
+#[test]
+fn all_rules_that_a_value_breaks_are_told_with_its_numbers() {
+    let schema = schema(
+        r#"<xs:element name="r"><xs:simpleType><xs:restriction base="xs:string"><xs:maxLength value="2"/><xs:pattern value="a*"/></xs:restriction></xs:simpleType></xs:element>"#,
+    );
+    let found = violations(&schema, "<r>bcd</r>");
+    let constraints: Vec<_> = found.iter().map(|violation| violation.constraint).collect();
+    assert_eq!(constraints, ["cvc-maxLength-valid", "cvc-pattern-valid"]);
+    assert!(found[0].message.contains("a length of `3`"), "{found:?}");
+}
+
+#[test]
+fn one_element_of_a_document_can_be_judged_alone() {
+    let schema = schema(r#"<xs:element name="a" type="xs:int"/>"#);
+    let judged = |text: &str, way: &[usize]| judge(&schema, text, Judged::At(way), limits(1000), HashSet::new());
+    let text = "<e><h/><b><a>1</a></b></e>";
+    assert!(judged(text, &[1, 0]).is_ok());
+    assert!(judged(text, &[]).is_err());
+    let Err(Rejection::Invalid(found)) = judged("<e><h/><b><a>x</a></b></e>", &[1, 0]) else { panic!() };
+    assert_eq!((found.len(), found[0].pointer()), (1, "/e/b/a".to_owned()));
+    assert!(judge(&schema, text, Judged::Nothing, limits(1000), HashSet::new()).is_ok());
+}
+
+#[test]
+fn deep_documents_pay_for_what_they_ask_for() {
+    let schema = schema(
+        r#"<xs:element name="r" type="t"><xs:key name="k"><xs:selector xpath=".//a"/><xs:field xpath="@i"/></xs:key></xs:element><xs:complexType name="t"><xs:sequence><xs:element name="a" type="t" minOccurs="0"/></xs:sequence><xs:attribute name="i"/></xs:complexType>"#,
+    );
+    let nested = |depth: usize| format!("<r>{}{}</r>", "<a>".repeat(depth), "</a>".repeat(depth));
+    assert!(matches!(
+        judge(&schema, &nested(9000), Judged::At(&[]), limits(2_000_000), HashSet::new()),
+        Err(Rejection::TooComplex)
+    ));
+    assert_eq!(violations(&schema, &nested(10)).len(), 10);
+}
+
+#[test]
+fn a_head_of_a_union_has_members_that_extend_a_member_of_the_union() {
+    // As in GML 3.1.0: `cos-ct-derived-ok` 2.3.2 leads to `cos-st-derived-ok` 2.2.4.
+    let schema = schema(
+        r#"<xs:simpleType name="length"><xs:union memberTypes="xs:duration xs:decimal"/></xs:simpleType>
+<xs:complexType name="interval"><xs:simpleContent><xs:extension base="xs:decimal"><xs:attribute name="unit" use="required"/></xs:extension></xs:simpleContent></xs:complexType>
+<xs:element name="head" type="length"/><xs:element name="timeInterval" type="interval" substitutionGroup="head"/>
+<xs:element name="r"><xs:complexType><xs:sequence><xs:element ref="head"/></xs:sequence></xs:complexType></xs:element>"#,
+    );
+    assert!(violations(&schema, "<r><timeInterval unit='s'>1</timeInterval></r>").is_empty());
+    assert_eq!(violations(&schema, "<r><timeInterval>P1D</timeInterval></r>").len(), 2);
+}

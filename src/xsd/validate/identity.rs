@@ -1,0 +1,439 @@
+//! Identity constraints (XSD 1.0 Part 1, §3.11.4), while the document goes by.
+//!
+//! A path is followed as a set of bits, one for each number of its steps that lead to the open element.
+
+use super::keys::{Kept, Key, KeyReference, Keys, Origin, size};
+use crate::budget::{Exhausted, Steps};
+use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, NameTest, Path};
+use crate::xsd::datatypes::value::Value;
+use crate::xsd::names::{FastMap, QName};
+use crate::xsd::violation::Segment;
+
+/// A path that is followed from an element on.
+#[derive(Debug)]
+struct Run<'s> {
+    path: &'s Path,
+    /// For each element from the first on: how many steps lead to it.
+    bits: Vec<u64>,
+}
+
+impl<'s> Run<'s> {
+    fn begin(path: &'s Path) -> Self {
+        Self { path, bits: vec![1] }
+    }
+
+    fn enter(&mut self, name: QName) {
+        let before = self.bits.last().copied().unwrap_or(0);
+        let mut now = u64::from(self.path.anywhere);
+        if before != 0 {
+            for (index, step) in self.path.steps.iter().enumerate() {
+                if before >> index & 1 == 1 && step.matches(name) {
+                    now |= 2 << index;
+                }
+            }
+        }
+        self.bits.push(now);
+    }
+
+    fn leave(&mut self) {
+        self.bits.pop();
+    }
+
+    /// Whether the steps lead to the open element.
+    fn is_there(&self) -> bool {
+        self.bits.last().is_some_and(|bits| bits >> self.path.steps.len() & 1 == 1)
+    }
+}
+
+/// The name of a path `.//name`.
+fn name_anywhere(path: &Path) -> Option<QName> {
+    match (path.anywhere, path.steps.as_slice(), path.attribute) {
+        (true, [NameTest::Name(name)], None) => Some(*name),
+        _ => None,
+    }
+}
+
+/// A field of a selected element.
+#[derive(Debug)]
+struct Field<'s> {
+    runs: Vec<Run<'s>>,
+    found: u32,
+    value: Option<Value>,
+    /// The depth of the element whose value it is, until that ends.
+    pending: Option<usize>,
+    /// The element's value cannot be a key, as the element is nillable.
+    nillable: bool,
+    /// The element has no simple type.
+    complex: bool,
+}
+
+/// An element that a selector leads to.
+#[derive(Debug)]
+struct Selection<'s> {
+    scope: u64,
+    depth: usize,
+    fields: Vec<Field<'s>>,
+}
+
+/// A constraint that holds within an element.
+#[derive(Debug)]
+struct Scope<'s> {
+    number: u64,
+    constraint: ConstraintId,
+    depth: usize,
+    /// The paths of the selector that are not in [`Identity::anywhere`].
+    runs: Vec<Run<'s>>,
+    keys: Keys,
+    references: Vec<KeyReference>,
+}
+
+/// All identity constraints at work.
+#[derive(Debug, Default)]
+pub(super) struct Identity<'s> {
+    /// Their numbers grow.
+    scopes: Vec<Scope<'s>>,
+    /// By name, what `.//name` selects: the constraints' scopes. Some schemas have a thousand of them at the root.
+    anywhere: FastMap<QName, Vec<(u64, ConstraintId)>>,
+    /// How many scopes have paths to follow.
+    followed: u64,
+    selections: Vec<Selection<'s>>,
+    kept: Vec<Kept>,
+    count: u64,
+}
+
+/// What a new element is to the constraints.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Entered {
+    /// Its value is one of a field.
+    pub(super) wanted: bool,
+    /// A field has a value already.
+    pub(super) repeated: bool,
+}
+
+/// An element that ends.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) depth: usize,
+    pub(super) value: Option<Value>,
+    /// Whether it can have a value.
+    pub(super) simple: bool,
+    pub(super) nillable: bool,
+    pub(super) offset: usize,
+    pub(super) path: Vec<Segment>,
+}
+
+/// A violation.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) constraint: ConstraintId,
+    pub(super) kind: FaultKind,
+    pub(super) offset: usize,
+    pub(super) path: Vec<Segment>,
+}
+
+/// What is wrong with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FaultKind {
+    Twice,
+    Missing,
+    Nillable,
+    Complex,
+    NoKey,
+}
+
+impl FaultKind {
+    /// The name of the constraint in the specification, and what is wrong.
+    pub(super) fn explain(self, name: &str) -> (&'static str, String) {
+        match self {
+            Self::Twice => {
+                ("cvc-identity-constraint.4.1", format!("the value occurs twice, and must be unique (`{name}`)"))
+            }
+            Self::Missing => {
+                ("cvc-identity-constraint.4.2.1", format!("a value that is part of a key is missing (`{name}`)"))
+            }
+            Self::Nillable => (
+                "cvc-identity-constraint.4.2.3",
+                format!("a value that is part of a key is of a nillable element (`{name}`)"),
+            ),
+            Self::Complex => ("cvc-identity-constraint.3", format!("a part of a key has no simple value (`{name}`)")),
+            Self::NoKey => {
+                ("cvc-identity-constraint.4.3", format!("this refers to a key that does not exist (`{name}`)"))
+            }
+        }
+    }
+}
+
+impl<'s> Identity<'s> {
+    /// Whether a constraint holds at the open element.
+    pub(super) fn is_active(&self) -> bool {
+        !self.scopes.is_empty()
+    }
+
+    /// How many selected elements are open: each attribute is compared with the fields of each.
+    pub(super) fn width(&self) -> u64 {
+        self.selections.len() as u64
+    }
+
+    /// Whether the end of the element at this depth needs to know its place.
+    pub(super) fn needs_place(&self, depth: usize) -> bool {
+        self.selections.last().is_some_and(|selection| selection.depth == depth)
+    }
+
+    /// An element begins, which has these constraints.
+    pub(super) fn enter(
+        &mut self,
+        components: &'s Components,
+        name: QName,
+        depth: usize,
+        constraints: &'s [ConstraintId],
+        steps: &mut Steps,
+    ) -> Result<Entered, Exhausted> {
+        let mut entered = Entered::default();
+        let followed = if self.followed > 0 { self.scopes.len() as u64 } else { 0 };
+        steps.take(1_u64.saturating_add(followed).saturating_add(self.selections.len() as u64))?;
+        for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
+            for run in &mut field.runs {
+                run.enter(name);
+            }
+            note(field, depth, &mut entered);
+        }
+        let mut selected = self.anywhere.get(&name).cloned().unwrap_or_default();
+        if self.followed > 0 {
+            for scope in &mut self.scopes {
+                for run in &mut scope.runs {
+                    run.enter(name);
+                }
+                if scope.runs.iter().any(Run::is_there) {
+                    selected.push((scope.number, scope.constraint));
+                }
+            }
+        }
+        for id in constraints {
+            let Some(constraint) = components.constraints.get(id.index()) else { continue };
+            self.count = self.count.saturating_add(1);
+            steps.take(constraint.selector.len() as u64)?;
+            let mut runs: Vec<Run<'s>> = Vec::new();
+            for path in &constraint.selector {
+                match name_anywhere(path) {
+                    Some(name) => self.anywhere.entry(name).or_default().push((self.count, *id)),
+                    None => runs.push(Run::begin(path)),
+                }
+            }
+            self.followed = self.followed.saturating_add(u64::from(!runs.is_empty()));
+            if runs.iter().any(Run::is_there) {
+                selected.push((self.count, *id));
+            }
+            let (keys, references) = (Keys::default(), Vec::new());
+            self.scopes.push(Scope { number: self.count, constraint: *id, depth, runs, keys, references });
+        }
+        selected.sort_unstable_by_key(|(number, _)| *number);
+        selected.dedup_by_key(|(number, _)| *number);
+        for (scope, id) in selected {
+            let Some(constraint) = components.constraints.get(id.index()) else { continue };
+            let field = |paths: &'s Vec<Path>| Field {
+                runs: paths.iter().map(Run::begin).collect(),
+                found: 0,
+                value: None,
+                pending: None,
+                nillable: false,
+                complex: false,
+            };
+            let mut fields: Vec<Field<'s>> = constraint.fields.iter().map(field).collect();
+            for field in &mut fields {
+                note(field, depth, &mut entered);
+            }
+            steps.take(fields.len() as u64)?;
+            self.selections.push(Selection { scope, depth, fields });
+        }
+        Ok(entered)
+    }
+
+    /// Whether an attribute of the open element is a field.
+    pub(super) fn wants_attribute(&self, name: QName) -> bool {
+        let fields = self.selections.iter().flat_map(|selection| &selection.fields);
+        fields.flat_map(|field| &field.runs).any(|run| leads_to(run, name))
+    }
+
+    /// The value of an attribute of the open element, if it is sound. Returns whether a field had one already.
+    pub(super) fn attribute(&mut self, name: QName, value: Option<&Value>) -> bool {
+        let mut repeated = false;
+        for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
+            if field.runs.iter().any(|run| leads_to(run, name)) {
+                repeated |= field.found > 0;
+                field.found = field.found.saturating_add(1);
+                field.value = value.cloned();
+            }
+        }
+        repeated
+    }
+
+    /// The open element ends.
+    pub(super) fn leave(
+        &mut self,
+        components: &Components,
+        ending: &Ending,
+        steps: &mut Steps,
+        memory: &mut usize,
+    ) -> Result<Vec<Fault>, Exhausted> {
+        let depth = ending.depth;
+        steps.take(1_u64.saturating_add(self.selections.len() as u64))?;
+        for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
+            if field.pending == Some(depth) {
+                field.pending = None;
+                field.nillable = ending.nillable;
+                field.complex = !ending.simple;
+                field.value.clone_from(&ending.value);
+            }
+            for run in &mut field.runs {
+                run.leave();
+            }
+        }
+        if self.followed > 0 {
+            for run in self.scopes.iter_mut().flat_map(|scope| &mut scope.runs) {
+                run.leave();
+            }
+        }
+        let mut faults = Vec::new();
+        while let Some(selection) = self.selections.pop_if(|selection| selection.depth == depth) {
+            self.select(components, selection, ending, memory, &mut faults)?;
+        }
+        self.close(components, depth, steps, &mut faults)?;
+        Ok(faults)
+    }
+
+    /// Takes the paths of a scope that ends out of [`Self::anywhere`], where they are the last ones.
+    fn forget(&mut self, components: &Components, scope: &Scope<'_>) {
+        let Some(constraint) = components.constraints.get(scope.constraint.index()) else { return };
+        for name in constraint.selector.iter().filter_map(name_anywhere) {
+            if let Some(scopes) = self.anywhere.get_mut(&name) {
+                while scopes.pop_if(|(number, _)| *number >= scope.number).is_some() {}
+            }
+        }
+    }
+
+    /// All fields of a selected element are known.
+    fn select(
+        &mut self,
+        components: &Components,
+        selection: Selection<'s>,
+        ending: &Ending,
+        memory: &mut usize,
+        faults: &mut Vec<Fault>,
+    ) -> Result<(), Exhausted> {
+        let position = self.scopes.partition_point(|scope| scope.number < selection.scope);
+        let Some(scope) = self.scopes.get_mut(position).filter(|scope| scope.number == selection.scope) else {
+            return Ok(());
+        };
+        let Some(constraint) = components.constraints.get(scope.constraint.index()) else { return Ok(()) };
+        let mut fault = |kind| {
+            let (offset, path) = (ending.offset, ending.path.clone());
+            faults.push(Fault { constraint: scope.constraint, kind, offset, path });
+        };
+        let is_key = constraint.kind == ConstraintKind::Key;
+        if selection.fields.iter().any(|field| field.complex) {
+            fault(FaultKind::Complex);
+            return Ok(());
+        }
+        if is_key && selection.fields.iter().any(|field| field.nillable) {
+            fault(FaultKind::Nillable);
+            return Ok(());
+        }
+        let known = selection.fields.iter().all(|field| field.value.is_some());
+        if !known {
+            if is_key {
+                fault(FaultKind::Missing);
+            }
+            return Ok(());
+        }
+        let key: Key = selection.fields.into_iter().filter_map(|field| field.value).collect();
+        *memory = memory.checked_sub(size(&key)).ok_or(Exhausted)?;
+        if let ConstraintKind::KeyRef(_) = constraint.kind {
+            *memory = memory.checked_sub(ending.path.len().saturating_mul(64)).ok_or(Exhausted)?;
+            scope.references.push(KeyReference { key, offset: ending.offset, path: ending.path.clone() });
+        } else if scope.keys.known.insert(key, Origin::Own).is_some() {
+            fault(FaultKind::Twice);
+        }
+        Ok(())
+    }
+
+    /// The constraints of the element at this depth end.
+    fn close(
+        &mut self,
+        components: &Components,
+        depth: usize,
+        steps: &mut Steps,
+        faults: &mut Vec<Fault>,
+    ) -> Result<(), Exhausted> {
+        let mut ended = Vec::new();
+        while let Some(scope) = self.scopes.pop_if(|scope| scope.depth == depth) {
+            self.followed = self.followed.saturating_sub(u64::from(!scope.runs.is_empty()));
+            self.forget(components, &scope);
+            ended.push(scope);
+        }
+        // Keys of the element itself first, then those of elements within.
+        let mut tables: Vec<(ConstraintId, Keys)> = Vec::new();
+        for scope in &mut ended {
+            if !is_reference(components, scope.constraint) {
+                tables.push((scope.constraint, std::mem::take(&mut scope.keys)));
+            }
+        }
+        while let Some(kept) = self.kept.pop_if(|kept| kept.depth >= depth) {
+            steps.take(kept.keys.known.len() as u64)?;
+            match tables.iter_mut().find(|(constraint, _)| *constraint == kept.constraint) {
+                Some((_, keys)) => keys.absorb(kept.keys),
+                None => {
+                    let mut keys = Keys::default();
+                    keys.absorb(kept.keys);
+                    tables.push((kept.constraint, keys));
+                }
+            }
+        }
+        for scope in ended {
+            let Some(ConstraintKind::KeyRef(key)) =
+                components.constraints.get(scope.constraint.index()).map(|found| found.kind)
+            else {
+                continue;
+            };
+            let keys = tables.iter().find(|(constraint, _)| *constraint == key).map(|(_, keys)| keys);
+            for reference in scope.references {
+                if !keys.is_some_and(|keys| keys.contains(&reference.key)) {
+                    let KeyReference { offset, path, .. } = reference;
+                    faults.push(Fault { constraint: scope.constraint, kind: FaultKind::NoKey, offset, path });
+                }
+            }
+        }
+        // Who refers to them from further out still needs them.
+        let refers = |constraint: ConstraintId| {
+            self.scopes.iter().any(|scope| {
+                let kind = components.constraints.get(scope.constraint.index()).map(|found| found.kind);
+                kind == Some(ConstraintKind::KeyRef(constraint))
+            })
+        };
+        let needed: Vec<Kept> = tables
+            .into_iter()
+            .filter(|(constraint, _)| refers(*constraint))
+            .map(|(constraint, keys)| Kept { constraint, depth: depth.saturating_sub(1), keys })
+            .collect();
+        self.kept.extend(needed);
+        Ok(())
+    }
+}
+
+fn is_reference(components: &Components, id: ConstraintId) -> bool {
+    components.constraints.get(id.index()).is_some_and(|found| matches!(found.kind, ConstraintKind::KeyRef(_)))
+}
+
+/// Whether the open element has an attribute that a path ends with.
+fn leads_to(run: &Run<'_>, name: QName) -> bool {
+    run.path.attribute.is_some_and(|test| test.matches(name)) && run.is_there()
+}
+
+/// Notes that the open element is a field, if it is.
+fn note(field: &mut Field<'_>, depth: usize, entered: &mut Entered) {
+    if field.runs.iter().any(|run| run.path.attribute.is_none() && run.is_there()) {
+        entered.wanted = true;
+        entered.repeated |= field.found > 0;
+        field.found = field.found.saturating_add(1);
+        field.pending = Some(depth);
+    }
+}

@@ -1,0 +1,70 @@
+//! Tables of keys (XSD 1.0 Part 1, §3.11.4 and §3.11.5).
+
+use std::collections::HashMap;
+
+use crate::xsd::components::model::ConstraintId;
+use crate::xsd::datatypes::value::Value;
+use crate::xsd::violation::Segment;
+
+/// The values of the fields of one element.
+pub(super) type Key = Box<[Value]>;
+
+/// How many bytes a key takes, about.
+pub(super) fn size(key: &[Value]) -> usize {
+    key.iter().map(Value::size).fold(96, usize::saturating_add)
+}
+
+/// A reference to a key.
+#[derive(Debug)]
+pub(super) struct KeyReference {
+    pub(super) key: Key,
+    pub(super) offset: usize,
+    pub(super) path: Vec<Segment>,
+}
+
+/// The keys of a constraint that are known at an element.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    /// Whether a key comes from the element itself, or only from one within.
+    pub(super) known: HashMap<Key, Origin>,
+}
+
+/// Where a key is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    Own,
+    Within,
+    /// From several elements within, so that it is none of theirs.
+    Conflict,
+}
+
+/// The keys of an element that has ended, kept for one around it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) constraint: ConstraintId,
+    /// Of the element that they are known at now.
+    pub(super) depth: usize,
+    pub(super) keys: Keys,
+}
+
+impl Keys {
+    /// Adds the keys of an element within.
+    pub(super) fn absorb(&mut self, within: Self) {
+        for (key, origin) in within.known {
+            let origin = if origin == Origin::Own { Origin::Within } else { origin };
+            self.known
+                .entry(key)
+                .and_modify(|known| {
+                    if *known == Origin::Within {
+                        *known = Origin::Conflict;
+                    }
+                })
+                .or_insert(origin);
+        }
+    }
+
+    /// Whether a reference finds its key.
+    pub(super) fn contains(&self, key: &Key) -> bool {
+        self.known.get(key).is_some_and(|origin| *origin != Origin::Conflict)
+    }
+}

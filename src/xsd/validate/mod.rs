@@ -1,0 +1,235 @@
+//! The validator: elements, attributes and text go in, in the order of the document; violations come out.
+//!
+//! Nothing is kept of the document but what is open, identifiers, and the keys of identity constraints, which a budget bounds.
+
+pub(crate) mod attributes;
+pub(crate) mod element;
+pub(crate) mod explain;
+pub(crate) mod identifiers;
+pub(crate) mod identity;
+pub(crate) mod keys;
+pub(crate) mod path;
+pub(crate) mod value;
+
+use std::collections::HashSet;
+
+use self::identifiers::Identifiers;
+use self::identity::Identity;
+use self::path::Trail;
+use super::components::model::{ElementId, ParticleId};
+use super::content::walk::State;
+use super::datatypes::check::{Roles, Surroundings};
+use super::datatypes::simple_type::SimpleId;
+use super::document::namespaces::Scopes;
+use super::names::{QName, Sym};
+use super::schema::Schema;
+use super::violation::Violation;
+use crate::budget::{Exhausted, Steps};
+
+/// An attribute that declares no namespace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attribute<'a> {
+    pub(crate) name: QName,
+    pub(crate) local: &'a str,
+    /// With references resolved.
+    pub(crate) value: &'a str,
+}
+
+/// An element that begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start<'a> {
+    pub(crate) name: QName,
+    pub(crate) local: &'a str,
+    /// Of its `<`, in bytes.
+    pub(crate) offset: usize,
+    pub(crate) attributes: &'a [Attribute<'a>],
+}
+
+/// What a validator may take, and what it tells.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) steps: Steps,
+    /// Bytes of identifiers and keys.
+    pub(crate) memory: usize,
+    /// Violations after which nothing more is looked for.
+    pub(crate) violations: usize,
+}
+
+/// What the content of an open element has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// It is around what is judged.
+    Outside,
+    /// It is not looked at.
+    Skip,
+    Empty,
+    Simple(SimpleId),
+    Elements {
+        particle: ParticleId,
+        mixed: bool,
+        ambiguous: bool,
+    },
+}
+
+/// An element that has begun and not ended.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    decl: Option<ElementId>,
+    mode: Mode,
+    offset: usize,
+    nil: bool,
+    /// Whether there were elements in it.
+    children: bool,
+    /// Whether something was reported that makes more of the kind worthless.
+    failed: bool,
+    /// Whether a field of an identity constraint asks for its value.
+    wanted: bool,
+}
+
+/// What values need from around them in an instance.
+pub(crate) struct Here<'a> {
+    pub(crate) scopes: &'a Scopes,
+    pub(crate) schema: &'a Schema,
+}
+
+impl Surroundings for Here<'_> {
+    fn namespace(&self, prefix: &str) -> Option<&str> {
+        self.scopes.find(prefix).map(|(uri, _)| uri)
+    }
+
+    fn has_notation(&self, namespace: &str, local: &str) -> bool {
+        let name = QName::new(self.schema.names.find(namespace), self.schema.names.find(local));
+        name.is_known() && self.schema.components.globals.notations.contains_key(&name)
+    }
+}
+
+/// Judges one instance.
+#[derive(Debug)]
+pub(crate) struct Validator<'s> {
+    schema: &'s Schema,
+    steps: Steps,
+    memory: usize,
+    most: usize,
+    open: Vec<Open>,
+    /// Where the contents of the open elements are, by depth; more than are in use.
+    states: Vec<State>,
+    /// The same for contents where elements can be counted in several ways.
+    several: Vec<(usize, Vec<State>)>,
+    trail: Trail,
+    /// The text of the innermost element.
+    text: String,
+    roles: Roles,
+    identifiers: Identifiers,
+    identity: Identity<'s>,
+    violations: Vec<Violation>,
+    /// Names of unparsed entities.
+    entities: HashSet<Box<str>>,
+}
+
+impl<'s> Validator<'s> {
+    /// Returns a validator for one instance, which declares these unparsed entities.
+    pub(crate) fn new(schema: &'s Schema, limits: Limits, entities: HashSet<Box<str>>) -> Self {
+        Self {
+            schema,
+            steps: limits.steps,
+            memory: limits.memory,
+            most: limits.violations.max(1),
+            open: Vec::new(),
+            states: Vec::new(),
+            several: Vec::new(),
+            trail: Trail::default(),
+            text: String::new(),
+            roles: Roles::new(),
+            identifiers: Identifiers::default(),
+            identity: Identity::default(),
+            violations: Vec::new(),
+            entities,
+        }
+    }
+
+    /// Whether enough violations were found.
+    pub(crate) fn is_full(&self) -> bool {
+        self.violations.len() >= self.most
+    }
+
+    /// Takes the text between tags, in any parts.
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), Exhausted> {
+        let Some(open) = self.open.last() else { return Ok(()) };
+        self.steps.take(text.len() as u64 / 256)?;
+        if text.is_empty() || open.failed && !matches!(open.mode, Mode::Simple(_)) {
+            return Ok(());
+        }
+        let blank = || text.bytes().all(super::chars::is_space_byte);
+        match open.mode {
+            Mode::Skip | Mode::Outside => {}
+            _ if open.nil => self.fail_content("cvc-elt.3.2.1", "the element is nil, so it must be empty"),
+            Mode::Simple(_) => self.text.push_str(text),
+            Mode::Empty => self.fail_content("cvc-complex-type.2.1", "this element must be empty"),
+            Mode::Elements { mixed: true, .. } => {
+                if open.decl.is_some_and(|decl| self.schema.presets.contains_key(&decl)) {
+                    self.text.push_str(text);
+                }
+            }
+            Mode::Elements { .. } if blank() => {}
+            Mode::Elements { .. } => {
+                self.fail_content("cvc-complex-type.2.3", "text is not allowed between the elements here");
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports a violation at the open element, once.
+    fn fail_content(&mut self, constraint: &'static str, message: &str) {
+        if let Some(open) = self.open.last_mut() {
+            open.failed = true;
+        }
+        self.report(constraint, None, || message.to_owned());
+    }
+
+    /// Reports a violation at the open element, or at one of its attributes.
+    fn report(&mut self, constraint: &'static str, attribute: Option<&str>, message: impl FnOnce() -> String) {
+        if self.is_full() {
+            return;
+        }
+        let offset = self.open.last().map_or(0, |open| open.offset);
+        let path = self.trail.path();
+        let attribute = attribute.map(Into::into);
+        self.violations.push(Violation { offset, path, attribute, constraint, message: message() });
+    }
+
+    /// The way to the open element, for a note of the document's own: who nests deeply pays for it.
+    fn charged_path(&mut self) -> Result<Vec<super::violation::Segment>, Exhausted> {
+        self.steps.take((self.open.len() as u64).saturating_mul(4))?;
+        Ok(self.trail.path())
+    }
+
+    /// Takes bytes of the memory that identifiers and keys may have.
+    fn take_memory(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        self.memory = self.memory.checked_sub(bytes).ok_or(Exhausted)?;
+        Ok(())
+    }
+
+    /// Ends the document, and returns all violations.
+    pub(crate) fn finish(mut self) -> Vec<Violation> {
+        let unknown = self.identifiers.unresolved();
+        for place in unknown {
+            if self.is_full() {
+                break;
+            }
+            self.violations.push(Violation {
+                offset: place.offset,
+                path: place.path,
+                attribute: place.attribute,
+                constraint: "cvc-id.1",
+                message: "no element has the identifier that this refers to".to_owned(),
+            });
+        }
+        self.violations.sort_by_key(|violation| violation.offset);
+        self.violations
+    }
+
+    /// Which name the schema knows a namespace by.
+    pub(crate) fn symbol(&self, text: &str) -> Sym {
+        self.schema.names.find(text)
+    }
+}
