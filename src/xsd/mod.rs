@@ -1,7 +1,7 @@
 //! XML Schema 1.0: schema documents to a compiled schema, and instances judged by it.
 //!
 //! - [`document`] reads XML: bytes to text, tokens, and the tree of a schema document.
-//! - [`components`] builds the components of a schema from its documents; [`derive`] gives them what they have from others;
+//! - [`components`] builds the components of a schema from its documents; [`mod@derive`] gives them what they have from others;
 //!   [`constraints`] checks them against each other. A [`problem`] has a place and the name of a constraint.
 //! - [`datatypes`] and [`pattern`] are the simple types; [`content`] walks content models.
 //! - [`compile`] does all that, and makes a [`schema`]; [`instance`] judges a text by it, with the push machine [`validate`].
