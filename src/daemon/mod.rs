@@ -343,6 +343,8 @@ impl Daemon {
                 tracing::info!(%policy, "the policy was reloaded because {changed} changed");
             }
             Reloaded::Unchanged => return,
+            // Nobody asked for it, and nothing is wrong with it.
+            Reloaded::Failed(_) if self.stops => return,
             Reloaded::Failed(report) => {
                 let why = report.iter().find(|problem| problem.severity == Severity::Error);
                 let why = why.map_or("the policy has errors", |problem| &problem.message);

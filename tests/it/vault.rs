@@ -660,6 +660,35 @@ fn a_reload_that_waits_for_the_vault_does_not_keep_the_process_from_stopping() {
     drop(silent);
 }
 
+/// A reload that a stop interrupts has not failed: nothing was wrong with the secret.
+#[test]
+fn a_change_that_a_stop_interrupts_is_no_failure() {
+    let upstream = upstream().start();
+    let (reads, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(())));
+    let (counted, lock) = (Arc::clone(&reads), Arc::clone(&held));
+    let rotated = Arc::new(AtomicUsize::new(0));
+    let now = Arc::clone(&rotated);
+    let (vault, _) = scripted(move |_, target| {
+        if !target.contains("/data/") || now.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        // The first finds the change, the next is that of the reload.
+        if counted.fetch_add(1, Ordering::SeqCst) > 0 {
+            drop(lock.lock());
+        }
+        Some((200, json!({"data": {"data": {"admin": NEXT_TOKEN}, "metadata": {"version": 2}}}).to_string()))
+    });
+    let mut proxy = policy(&upstream, &vault.url(), "login: { token: t }", "secret/app#admin").start();
+    let silent = held.lock();
+    rotated.store(1, Ordering::SeqCst);
+    eventually("the reload asks the vault", || (reads.load(Ordering::SeqCst) > 1).then_some(()));
+    proxy.signal("TERM");
+    assert!(proxy.ended().success());
+    drop(silent);
+    assert_eq!(proxy.stderr.count("was not reloaded"), 0);
+    assert_eq!(proxy.records().iter().filter(|record| record["event"]["action"] == "policy_reload").count(), 0);
+}
+
 #[test]
 fn after_its_time_a_stale_secret_refuses_what_needs_it_or_serves() {
     let upstream = upstream().start();

@@ -4,7 +4,7 @@
 
 use super::keys::{Kept, Key, KeyReference, Keys, Origin, size};
 use crate::budget::{Exhausted, Steps};
-use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, NameTest, Path};
+use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, IdentityConstraint, NameTest, Path};
 use crate::xsd::datatypes::value::Value;
 use crate::xsd::names::{FastMap, QName};
 use crate::xsd::violation::Segment;
@@ -210,21 +210,8 @@ impl<'s> Identity<'s> {
         }
         for id in constraints {
             let Some(constraint) = components.constraints.get(id.index()) else { continue };
-            self.count = self.count.saturating_add(1);
             steps.take(constraint.selector.len() as u64)?;
-            let mut runs: Vec<Run<'s>> = Vec::new();
-            for path in &constraint.selector {
-                match name_anywhere(path) {
-                    Some(name) => self.anywhere.entry(name).or_default().push((self.count, *id)),
-                    None => runs.push(Run::begin(path)),
-                }
-            }
-            self.followed = self.followed.saturating_add(u64::from(!runs.is_empty()));
-            if runs.iter().any(Run::is_there) {
-                selected.push((self.count, *id));
-            }
-            let (keys, references) = (Keys::default(), Vec::new());
-            self.scopes.push(Scope { number: self.count, constraint: *id, depth, runs, keys, references });
+            self.begin(constraint, *id, depth, &mut selected);
         }
         selected.sort_unstable_by_key(|(number, _)| *number);
         selected.dedup_by_key(|(number, _)| *number);
@@ -246,6 +233,30 @@ impl<'s> Identity<'s> {
             self.selections.push(Selection { scope, depth, fields });
         }
         Ok(entered)
+    }
+
+    /// The open element has this constraint. Adds to `selected` if its selector selects the element itself.
+    fn begin(
+        &mut self,
+        constraint: &'s IdentityConstraint,
+        id: ConstraintId,
+        depth: usize,
+        selected: &mut Vec<(u64, ConstraintId)>,
+    ) {
+        self.count = self.count.saturating_add(1);
+        let mut runs: Vec<Run<'s>> = Vec::new();
+        for path in &constraint.selector {
+            match name_anywhere(path) {
+                Some(name) => self.anywhere.entry(name).or_default().push((self.count, id)),
+                None => runs.push(Run::begin(path)),
+            }
+        }
+        self.followed = self.followed.saturating_add(u64::from(!runs.is_empty()));
+        if runs.iter().any(Run::is_there) {
+            selected.push((self.count, id));
+        }
+        let (keys, references) = (Keys::default(), Vec::new());
+        self.scopes.push(Scope { number: self.count, constraint: id, depth, runs, keys, references });
     }
 
     /// Whether an attribute of the open element is a field.
