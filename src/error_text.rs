@@ -27,6 +27,48 @@ pub(crate) fn system(error: &io::Error) -> String {
     words.to_owned()
 }
 
+/// Returns an error of a connection with the help that one of TLS needs: what to change in the settings of a server.
+pub(crate) fn connection(error: &io::Error) -> String {
+    use rustls::{CertificateError, Error};
+
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    // A verifier of our own has words of its own.
+    if let Some(Error::InvalidCertificate(CertificateError::Other(other))) = tls {
+        return other.0.to_string();
+    }
+    let text = system(error);
+    match tls.and_then(tls_help) {
+        Some(help) => format!("{text}; {help}"),
+        None => text,
+    }
+}
+
+fn tls_help(error: &rustls::Error) -> Option<&'static str> {
+    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error};
+    Some(match error {
+        Error::InvalidCertificate(certificate) => match certificate {
+            // Of a trusted authority, by name, but with another key: it was made anew.
+            Certificate::UnknownIssuer | Certificate::BadSignature => {
+                "name the authority of its certificate in `tls.ca`"
+            }
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                "call it by a name of its certificate, or write one in `tls.server_name`"
+            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => "its certificate must be renewed",
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => "check the clocks of both machines",
+            _ => return None,
+        },
+        Error::AlertReceived(Alert::CertificateRequired) => {
+            "it asks for a certificate: write one in `tls.certificate` and `tls.key`"
+        }
+        Error::AlertReceived(Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown) => {
+            "it does not accept the certificate of `tls.certificate`"
+        }
+        Error::InvalidMessage(_) => "it may not speak TLS: check port and scheme",
+        _ => return None,
+    })
+}
+
 /// Returns the text of an error without the numbers that the system gives to errors.
 pub(crate) fn without_codes(text: &str) -> String {
     const CODE: &str = " (os error ";

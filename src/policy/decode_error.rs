@@ -27,6 +27,7 @@ const RENAMED: &[(&str, &[&str], &str)] = &[
     ("timeout", &["request.timeout"], ""),
     ("on_invalid", &["mode"], ""),
     ("body", &["body_size"], ""),
+    ("ca", &["tls.ca"], ""),
     ("keys", &["jwks", "public_key"], " Without either, the keys are discovered."),
 ];
 

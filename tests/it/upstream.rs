@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
+use crate::support::certificates::Certified;
+use crate::support::proxy::Reloaded;
 use crate::support::*;
 
 #[test]
@@ -94,34 +96,81 @@ fn servers_take_turns() {
     proxy.done();
 }
 
+/// What servers show, what the policy says of it, and what operators read where it does not fit.
 #[test]
 fn an_https_upstream_is_believed_only_with_the_right_certificate() {
     let (ours, theirs) = (authority(), authority());
-    for (authority, good) in [(&ours, true), (&theirs, false)] {
-        let upstream = upstream().tls(&authority.certifies(&["localhost"])).start();
+    let local = ours.certifies(&["localhost"]);
+    let elsewhere = ours.certifies(&["elsewhere.test"]);
+    let pin = |certified: &Certified| format!("sha256:{}", certified.key_digest());
+    let (right, wrong) = (pin(&local), pin(&elsewhere));
+    let none = "";
+    for (shown, tls, problem) in [
+        (&local, "ca: ca.pem".to_owned(), none),
+        (
+            &theirs.certifies(&["localhost"]),
+            "ca: ca.pem".to_owned(),
+            "name the authority of its certificate in `tls.ca`",
+        ),
+        (&elsewhere, "ca: ca.pem".to_owned(), "or write one in `tls.server_name`"),
+        (&elsewhere, "ca: ca.pem, server_name: elsewhere.test".to_owned(), none),
+        (&local, format!("ca: ca.pem, pin: \"{right}\""), none),
+        (&local, format!("ca: ca.pem, pin: [\"{wrong}\", \"{right}\"]"), none),
+        (
+            &local,
+            format!("ca: ca.pem, pin: \"{wrong}\""),
+            &*format!("its key is `{right}`, which `tls.pin` does not have"),
+        ),
+        // A pin replaces no authority.
+        (&local, format!("ca: theirs.pem, pin: \"{right}\""), "name the authority of its certificate in `tls.ca`"),
+    ] {
+        let upstream = upstream().tls(shown).start();
         let url = format!("https://localhost:{}", upstream.address.port());
-        let policy = proxy().server(&url).upstream("ca: ca.pem").file("ca.pem", ours.pem());
+        let policy = proxy().server(&url).upstream(&format!("tls: {{ {tls} }}"));
+        let policy = policy.file("ca.pem", ours.pem()).file("theirs.pem", theirs.pem());
         let proxy = policy.open("GET /x").start();
         let answer = client(&proxy).get("/x").send();
-        if good {
+        if problem.is_empty() {
             answer.is(200);
         } else {
             answer.refused(502, "upstream_unreachable");
+            assert!(upstream.seen().is_empty());
         }
-        proxy.done();
+        let records = proxy.done();
+        let cause = records[0]["bartizan"]["cause"].as_str().unwrap_or_default();
+        assert!(cause.ends_with(problem), "{tls}: {cause}");
     }
 }
 
 #[test]
-fn a_certificate_for_another_name_is_not_believed() {
-    let authority = authority();
-    let upstream = upstream().tls(&authority.certifies(&["elsewhere.test"])).start();
-    let url = format!("https://localhost:{}", upstream.address.port());
-    let policy = proxy().server(&url).upstream("ca: ca.pem").file("ca.pem", authority.pem());
-    let proxy = policy.open("GET /x").start();
-    client(&proxy).get("/x").send().refused(502, "upstream_unreachable");
-    assert!(upstream.seen().is_empty());
-    proxy.done();
+fn an_upstream_that_asks_for_a_certificate_is_shown_ours() {
+    let (servers, clients) = (authority(), authority());
+    let own = clients.certifies(&["proxy.test"]);
+    for (tls, problem) in [
+        ("ca: ca.pem, certificate: own.pem, key: own.key", ""),
+        ("ca: ca.pem", "it asks for a certificate: write one in `tls.certificate` and `tls.key`"),
+    ] {
+        let upstream = upstream().tls_for(&servers.certifies(&["localhost"]), &clients).start();
+        let url = format!("https://localhost:{}", upstream.address.port());
+        let policy = proxy().server(&url).upstream(&format!("tls: {{ {tls} }}")).file("ca.pem", servers.pem());
+        let proxy =
+            policy.file("own.pem", own.certificate.clone()).file("own.key", own.key.clone()).open("GET /x").start();
+        let answer = client(&proxy).get("/x").send();
+        if problem.is_empty() {
+            answer.is(200);
+            // It is read again with the policy, and the next connection shows another one, which the server does not accept.
+            let next = servers.certifies(&["next.test"]);
+            std::fs::write(proxy.file("own.pem"), &next.certificate).unwrap();
+            std::fs::write(proxy.file("own.key"), &next.key).unwrap();
+            assert_eq!(proxy.reload(), Reloaded::Loaded);
+            client(&proxy).get("/x").send().refused(502, "upstream_unreachable");
+        } else {
+            answer.refused(502, "upstream_unreachable");
+        }
+        let records = proxy.done();
+        let cause = records[0]["bartizan"]["cause"].as_str().unwrap_or_default();
+        assert!(cause.ends_with(problem), "{tls}: {cause}");
+    }
 }
 
 #[test]

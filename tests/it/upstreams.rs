@@ -252,8 +252,16 @@ fn what_is_wrong_with_the_settings_is_said() {
         ("eject: { most: 101% }", "is more than all"),
         ("connections: { most: 0 }", "this is at least 1"),
         ("requests: 0", "this is at least 1"),
+        ("tls: { server_name: a.test }", "`tls` has no effect: no server is `https`"),
+        ("ca: ca.pem", "did you mean `tls.ca`?"),
+        ("tls: { pin: \"sha256:12\" }", "this is not the SHA-256 of a public key"),
+        ("tls: { pin: [] }", "no server has a key of an empty list"),
+        ("tls: { server_name: \"a b\" }", "this host name cannot occur in a certificate"),
+        ("tls: { key: own.key }", "`certificate` and `key` go together"),
     ] {
-        let policy = before(&["http://127.0.0.1:9"], settings).with("strict: true");
+        let https = settings.contains("pin") || settings.contains(" b") || settings.contains("key:");
+        let server = if https { "https://127.0.0.1:9" } else { "http://127.0.0.1:9" };
+        let policy = before(&[server], settings).with("strict: true");
         let text = policy.fails();
         assert!(text.contains(said), "{settings}: {text}");
     }

@@ -13,7 +13,7 @@ use super::openapi::OpenApiMap;
 use super::plans::{Class, ClassMap, Quota, QuotaMap, Quotas};
 use super::store::{Servers, SeveralServers, Store, StoreMap};
 use super::{Audit, AuditMap, ClaimNames, Content, Document, Mode, OpenApi, Response, Sink, Upstream};
-use super::{Retries, RetriesMap, RetryCause, UpstreamMap, Watch, WatchMap, Workers};
+use super::{Pins, Retries, RetriesMap, RetryCause, UpstreamMap, Watch, WatchMap, Workers};
 use crate::policy::share::Share;
 use crate::policy::units::{CALENDAR_UNITS, CalendarCount, PERIOD_UNITS, Period, RATE_UNITS, Rate, SIZE_UNITS, Size};
 use crate::refusal::Stage;
@@ -154,6 +154,14 @@ schema_of!(ClaimNames, "ClaimNames", |_generator| json_schema!({
         {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
     ],
 }));
+
+schema_of!(Pins, "Pins", |_generator| {
+    let pin = json!({"type": "string", "pattern": "^sha256:[0-9a-fA-F]{64}$"});
+    json_schema!({
+        "description": "The SHA-256 of a public key, or a list: one of them must be the server's.",
+        "anyOf": [pin, {"type": "array", "items": pin, "minItems": 1}],
+    })
+});
 
 schema_of!(Workers, "Workers", |_generator| json_schema!({
     "anyOf": [{"type": "string", "enum": ["auto"]}, {"type": "integer", "minimum": 1, "maximum": 1024}],

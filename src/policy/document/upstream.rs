@@ -3,9 +3,12 @@
 use std::fmt;
 
 use schemars::JsonSchema;
+use secrecy::SecretString;
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Unexpected, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
+
+use super::secret::secret;
 
 use crate::policy::share::Share;
 use crate::policy::units::Period;
@@ -47,8 +50,8 @@ pub(crate) struct UpstreamMap {
     /// Requests in flight on this node; further ones are 503. Default: no limit.
     #[schemars(range(min = 1))]
     pub(crate) requests: Option<u32>,
-    /// PEM file of the authorities that issue the servers' certificates. Default: the system's.
-    pub(crate) ca: Option<String>,
+    /// TLS with `https` servers. Default: their certificates are of the system's authorities.
+    pub(crate) tls: UpstreamTls,
     /// Establishing a connection.
     #[schemars(extend("default" = "1s"))]
     pub(crate) connect_timeout: Option<Period>,
@@ -62,6 +65,29 @@ pub(crate) struct UpstreamMap {
     #[schemars(extend("default" = false))]
     pub(crate) forward_credentials: Option<bool>,
 }
+
+/// TLS with `https` servers.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpstreamTls {
+    /// PEM file of the authorities that issue the servers' certificates. Default: the system's.
+    pub(crate) ca: Option<String>,
+    /// PEM file of the certificate to present. Default: none.
+    pub(crate) certificate: Option<String>,
+    /// PEM file of its private key, or a reference to the PEM itself.
+    #[serde(deserialize_with = "secret")]
+    #[schemars(with = "String")]
+    pub(crate) key: Option<SecretString>,
+    /// The name that is asked for and that the certificate must have. Default: the host of the server's URL.
+    pub(crate) server_name: Option<String>,
+    /// What the server's public key must be as well: `sha256:` and 64 hexadecimal digits of its SubjectPublicKeyInfo, or a list.
+    /// Default: any key that the authorities vouch for.
+    pub(crate) pin: Option<Pins>,
+}
+
+/// A pinned key, or a list: one of them must be the server's.
+#[derive(Debug)]
+pub(crate) struct Pins(pub(crate) Vec<String>);
 
 /// How servers are asked whether they are healthy: by GET, for a status from 200 to 299.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -158,6 +184,25 @@ impl<'de> Deserialize<'de> for Upstream {
             }
         }
         deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pins {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrList;
+        impl<'de> Visitor<'de> for OneOrList {
+            type Value = Pins;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a public key such as `sha256:…`, or a list of keys")
+            }
+            fn visit_str<E: serde::de::Error>(self, pin: &str) -> Result<Pins, E> {
+                Ok(Pins(vec![pin.to_owned()]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Pins, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Pins)
+            }
+        }
+        deserializer.deserialize_any(OneOrList)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Builds rustls configurations for listeners and upstream servers from certificates, keys and authorities.
 
 mod by_name;
+mod pinned;
 
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -14,6 +16,8 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 use self::by_name::CertificatesByName;
+pub(super) use self::pinned::KeyPin;
+use self::pinned::Pinned;
 use super::source::SourceText;
 use super::validity::{Validity, ValidityKind};
 
@@ -216,6 +220,23 @@ pub(super) fn presenting(
     Ok(Arc::new(config))
 }
 
+/// The same configuration, for servers whose certificate has one of these keys. `authorities` is the PEM file of those that it
+/// trusts; absent: the system's.
+pub(super) fn pinned(
+    config: &ClientConfig,
+    authorities: Option<&[u8]>,
+    pins: &[KeyPin],
+) -> Result<Arc<ClientConfig>, String> {
+    let roots = authorities.map_or_else(system_roots, roots)?;
+    let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+    let usual = usual.build().map_err(|error| error.to_string())?;
+    let mut config = config.clone();
+    // A session that is resumed was verified as this configuration verifies.
+    config.resumption = rustls::client::Resumption::default();
+    config.dangerous().set_certificate_verifier(Arc::new(Pinned::new(usual, pins)));
+    Ok(Arc::new(config))
+}
+
 fn roots(authorities: &[u8]) -> Result<RootCertStore, String> {
     roots_of(certificates(authorities)?)
 }
@@ -230,13 +251,17 @@ fn roots_of(authorities: Vec<CertificateDer<'static>>) -> Result<RootCertStore, 
 
 /// Builds the TLS configuration for upstream servers, trusting the system's authorities.
 pub(super) fn system_client() -> Result<Arc<ClientConfig>, String> {
+    trusting(system_roots()?)
+}
+
+fn system_roots() -> Result<RootCertStore, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
         return Err("the system has no certificate authorities (install ca-certificates, or give `ca:`)".to_owned());
     }
-    trusting(roots)
+    Ok(roots)
 }
 
 fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {

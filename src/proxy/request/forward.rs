@@ -16,6 +16,7 @@ use super::record_guard::RecordGuard;
 use super::target::RequestTarget;
 use crate::body::{Body, Progress};
 use crate::chain::Admitted;
+use crate::error_text;
 use crate::exchange::{Exchange, Tick};
 use crate::policy::{Api, Route};
 use crate::proxy::downstream::client::ClientConnection;
@@ -255,7 +256,7 @@ async fn response_head(
         Some(Ok(head)) => Ok((head, begun.elapsed())),
         Some(Err(ResponseError::Unsent(body))) => Err(Failure::Unsent(body)),
         Some(Err(ResponseError::Unanswered { error, reused, body })) => {
-            let refusal = unreachable().cause(format!("the connection failed: {error}"));
+            let refusal = unreachable().cause(format!("the connection failed: {}", error_text::connection(&error)));
             Err(Failure::Unanswered { refusal, reused, body })
         }
         Some(Err(error)) => Err(Failure::Refused(match &error {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::body::Body;
+use crate::error_text;
 use crate::proxy::http1::framing_error::FramingError;
 
 /// Why there is no response, or no more of it.
@@ -28,7 +29,9 @@ impl fmt::Display for ResponseError {
         match self {
             Self::Unsent(_) => f.write_str("the connection closed before the request was sent"),
             Self::Interrupted => f.write_str("the client's request body ended early"),
-            Self::Unanswered { error, .. } | Self::Broken(error) => write!(f, "the connection failed: {error}"),
+            Self::Unanswered { error, .. } | Self::Broken(error) => {
+                write!(f, "the connection failed: {}", error_text::connection(error))
+            }
             Self::Invalid(why) => write!(f, "the response is not acceptable: {why}"),
             Self::MalformedBody(error) => write!(f, "the response's body is malformed: {}", error.detail()),
         }

@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::connection::UpstreamConnection;
 use super::limit::{Open, Permit, UpstreamLimit};
+use crate::error_text;
 use crate::policy::upstream::Connections;
 use crate::policy::{Api, Server};
 use crate::proxy::stream::Stream;
@@ -213,8 +214,8 @@ impl fmt::Display for ConnectError {
                 f.write_str("there are as many connections to the server as `connections.most` allows")
             }
             Self::Timeout => f.write_str("no connection within the connect timeout"),
-            Self::Connect(error) => write!(f, "no connection: {error}"),
-            Self::Tls(error) => write!(f, "no TLS: {error}"),
+            Self::Connect(error) => write!(f, "no connection: {}", error_text::connection(error)),
+            Self::Tls(error) => write!(f, "no TLS: {}", error_text::connection(error)),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::thread;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
-use super::certificates::Certified;
+use super::certificates::{Authority, Certified};
 use super::eventually;
 use super::wire::{Body, Connection, Framing, Head};
 
@@ -137,6 +137,12 @@ impl Builder {
     /// Speaks TLS.
     pub fn tls(mut self, certified: &Certified) -> Self {
         self.tls = Some(certified.server());
+        self
+    }
+
+    /// Speaks TLS, with clients that show a certificate of this authority.
+    pub fn tls_for(mut self, certified: &Certified, clients: &Authority) -> Self {
+        self.tls = Some(certified.server_for(clients));
         self
     }
 

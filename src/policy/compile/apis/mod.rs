@@ -8,6 +8,7 @@ mod openapi;
 mod route;
 mod route_limits;
 mod upstream;
+mod upstream_tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

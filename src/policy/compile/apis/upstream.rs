@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 use rustls::pki_types::ServerName;
 
+use super::upstream_tls::Trusted;
 use crate::policy::compile::context::Context;
 use crate::policy::compile::own_addresses;
 use crate::policy::document::{self, UpstreamMap};
@@ -54,10 +55,11 @@ pub(super) fn compile(
     let resolve = at_least(context, written.resolve, RESOLVE, at.key("resolve"));
     let connections = connections(context, written, at);
     let health = written.health.as_ref().and_then(|health| health_check(context, health, at.key("health")));
+    let mut trusted = Trusted::new(&written.tls);
     let mut servers = Vec::new();
     for (position, url) in written.servers.iter().enumerate() {
         let place = if *short { at } else { at.key("servers").index(position) };
-        if let Some((host, port, name, identity, authority, tls)) = server(context, url, written, at, place) {
+        if let Some((host, port, name, identity, authority, tls)) = server(context, url, &mut trusted, at, place) {
             let server = Arc::new(Server {
                 index: all.len(),
                 name,
@@ -74,6 +76,8 @@ pub(super) fn compile(
             servers.push(server);
         }
     }
+    let all_http = servers.iter().all(|server: &Arc<Server>| server.tls.is_none());
+    trusted.unused(context, all_http && !servers.is_empty(), at.key("tls"));
     Upstream {
         servers,
         response_timeout: context.period(at.key("response_timeout"), written.response_timeout, RESPONSE_TIMEOUT),
@@ -202,7 +206,7 @@ fn at_least(
 /// The parts of a server that its URL and the trust in it give.
 type Parts = (Box<str>, u16, Arc<str>, Arc<str>, HeaderValue, Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>);
 
-fn server(context: &mut Context<'_>, url: &str, written: &UpstreamMap, at: At<'_>, place: At<'_>) -> Option<Parts> {
+fn server(context: &mut Context<'_>, url: &str, trust: &mut Trusted<'_>, at: At<'_>, place: At<'_>) -> Option<Parts> {
     let parsed = match HttpUrl::parse(url, Form::SERVER) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -214,20 +218,11 @@ fn server(context: &mut Context<'_>, url: &str, written: &UpstreamMap, at: At<'_
         }
     };
     let host = parsed.host().to_owned();
-    let tls = if parsed.is_https() {
-        let trust = context.trust(written.ca.as_ref(), at)?;
-        let Ok(name) = ServerName::try_from(host.clone()) else {
-            context.error(place, "this host name cannot occur in a certificate");
-            return None;
-        };
-        Some((name, trust))
-    } else {
-        None
-    };
+    let tls = if parsed.is_https() { Some(trust.server(context, &host, at.key("tls"), place)?) } else { None };
     let port = parsed.port();
     own_addresses::upstream(context, &host, port, place);
-    let trusted = tls.as_ref().map_or("", |(_, trust)| &trust.identity);
+    let trusted = tls.as_ref().map_or("", |tls| &tls.identity);
     let (name, identity) = (url.trim_end_matches('/').into(), format!("{url} {trusted}").into());
     let authority = HeaderValue::from_str(parsed.authority()).ok()?;
-    Some((host.into(), port, name, identity, authority, tls.map(|(name, trust)| (name, trust.config))))
+    Some((host.into(), port, name, identity, authority, tls.map(|tls| (tls.name, tls.config))))
 }
