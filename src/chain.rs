@@ -105,6 +105,23 @@ pub(crate) async fn admit(
     Ok(Admitted { caller: trace.caller.clone(), body })
 }
 
+/// Decides whether a request that was admitted, and has become a connection of its own, would still be: who sends it, and what
+/// they may do. How often they may has been counted, and the schema was that of the request.
+pub(crate) async fn recheck(
+    in_force: &InForce,
+    route: &Route,
+    tokens: &TokenCache,
+    request: &Request<'_>,
+) -> Result<(), Refusal> {
+    let Access::Scoped(requirement) = &route.access else { return Ok(()) };
+    let known = match in_force.auth.again(request, tokens).await {
+        // `max_age` is about the moment in which it began.
+        Ok(known) => requirement.permit(&known, request.exchange.at),
+        Err(refusal) => Err(refusal),
+    };
+    known.or_else(|refusal| Trace::default().settle(route.reporting, refusal))
+}
+
 /// Decides about a response that has a body, and a status that its contract does not have.
 pub(crate) fn release_undescribed(
     route: &Route,

@@ -175,6 +175,7 @@ impl Resources {
         let previous = shared.in_force.current();
         self.secrets.judge(&in_force, &previous);
         shared.in_force.replace(Arc::clone(&in_force));
+        shared.epoch.touch();
         in_force.trail.install(&previous.trail);
         in_force.trail.reopen();
         let listening = self.listeners.commit(listeners, policy).await;

@@ -14,7 +14,6 @@ use super::tree::{Kind, NodeId, Scalar, Step, Tree};
 const PLANNED: &[(&str, &[&str])] = &[
     ("auth.issuers.*", &["on_failure"]),
     ("apis.*.upstream", &["protocol"]),
-    ("apis.*.routes.*", &["upgrade"]),
     ("audit.*.file", &["on_failure"]),
     ("audit.to.*.file", &["on_failure"]),
 ];

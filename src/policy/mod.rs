@@ -25,6 +25,7 @@ mod tls;
 pub(crate) mod token_service;
 mod tree;
 pub(crate) mod units;
+pub(crate) mod upgrade;
 pub(crate) mod upstream;
 pub(crate) mod validity;
 mod vault_answers;
@@ -262,6 +263,8 @@ pub(crate) struct Route {
     pub(crate) reporting: Reporting,
     /// What answers in place of the upstream, if this process does.
     pub(crate) own: Option<OwnEndpoint>,
+    /// Requests may become WebSockets.
+    pub(crate) websocket: Option<upgrade::WebSocket>,
 }
 
 impl Policy {

@@ -37,7 +37,7 @@ pub fn response(sent: &[u8], piece: usize, method: &Method) -> Option<(u16, usiz
         next.is_some()
     };
     let head = loop {
-        match read_head(&mut input, method, &mut interims).ok()? {
+        match read_head(&mut input, method, false, &mut interims).ok()? {
             Some(head) => break head,
             None if more(&mut input) => {}
             None => return None,

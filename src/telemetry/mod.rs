@@ -95,6 +95,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     /// Requests being processed, responses included.
     pub(crate) requests_in_flight: Gauge,
+    /// WebSockets that are open.
+    pub(crate) websockets: Gauge,
     /// Connections refused because their address had too many.
     pub(crate) connections_refused: Counter,
     /// When the policy in force was loaded, in seconds since 1970.
@@ -188,6 +190,7 @@ impl Metrics {
             alerts: Family::default(),
             connections: Gauge::default(),
             requests_in_flight: Gauge::default(),
+            websockets: Gauge::default(),
             connections_refused: Counter::default(),
             policy_loaded: Gauge::default(),
             spans: SpanCounters::default(),
@@ -252,6 +255,7 @@ impl Metrics {
         registry.register("build", "The version of this program", build);
         registry.register("connections", "Open client connections", self.connections.clone());
         let in_flight = self.requests_in_flight.clone();
+        registry.register("websockets", "WebSockets that are open", self.websockets.clone());
         registry.register("requests_in_flight", "Requests being processed, until their response was sent", in_flight);
         registry.register(
             "connections_refused",

@@ -103,5 +103,6 @@ mod users;
 mod vault;
 mod walks;
 mod watch;
+mod websockets;
 mod words;
 mod xml;

@@ -18,6 +18,9 @@ pub(crate) const CLIENT_DISCONNECTED: &str = "client_disconnected";
 /// `event.reason` when the client took too little of its response for `timeouts.stall`.
 pub(crate) const CLIENT_STALLED: &str = "client_stalled";
 
+/// `event.action` when a request has become a WebSocket; that of the request follows when it ends.
+pub(crate) const WEBSOCKET_OPENED: &str = "websocket_opened";
+
 /// `event.action` of an alert that a quota is nearly or wholly used up.
 pub(crate) const QUOTA_USED: &str = "quota_used";
 

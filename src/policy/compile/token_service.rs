@@ -199,6 +199,7 @@ fn endpoints(context: &mut Context<'_>, written: &document::TokenService, url: &
             response: None,
             reporting: Reporting::default(),
             own: Some(endpoint),
+            websocket: None,
         });
         match apis.router.add(api.hosts(), &pattern, &route) {
             Ok(()) => apis.routes.push(route),

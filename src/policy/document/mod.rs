@@ -17,6 +17,7 @@ mod secrets;
 mod store;
 mod telemetry;
 mod token_service;
+mod upgrade;
 mod upstream;
 mod watch;
 
@@ -43,6 +44,7 @@ pub(crate) use self::secrets::{AppRole, Issue, Login, Secrets, Vault};
 pub(crate) use self::store::{Servers, Store};
 pub(crate) use self::telemetry::{OtlpTraces, Telemetry};
 pub(crate) use self::token_service::{Client, RefreshToken, TokenService};
+use self::upgrade::Upgrade;
 pub(crate) use self::upstream::{Health, RetriesMap, Upstream, UpstreamMap, UpstreamTls};
 use self::upstream::{Pins, Retries, RetryCause};
 pub(crate) use self::watch::Watch;
@@ -297,6 +299,8 @@ pub(crate) struct Route {
     pub(crate) request: Option<Request>,
     /// What responses must look like.
     pub(crate) response: Option<Response>,
+    /// What requests may become. Default: nothing else.
+    pub(crate) upgrade: Option<Upgrade>,
 }
 
 impl<'de> Deserialize<'de> for Workers {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use http::Version;
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue,
-    IF_RANGE, RANGE, TE, TRAILER,
+    IF_RANGE, RANGE, TE, TRAILER, UPGRADE,
 };
 
 use super::hop_by_hop::{accepts_trailers, connection_options, named};
@@ -67,6 +67,8 @@ pub(crate) struct UpstreamHeaders<'a> {
     /// Whether trailers may follow the body. A body of known length is sent without any, so none may be announced (RFC 9110
     /// §6.6.2).
     pub(crate) announces_trailers: bool,
+    /// Whether it asks for a WebSocket (RFC 6455 §4.1).
+    pub(crate) switches: bool,
 }
 
 impl UpstreamHeaders<'_> {
@@ -108,7 +110,10 @@ impl UpstreamHeaders<'_> {
         if !cookies.is_empty() {
             write_line(out, COOKIE.as_str(), &cookies);
         }
-        if trailers {
+        if self.switches {
+            write_line(out, CONNECTION.as_str(), b"upgrade");
+            write_line(out, UPGRADE.as_str(), b"websocket");
+        } else if trailers {
             // RFC 9110 §10.1.4: TE concerns only the next hop, so Connection names it.
             write_line(out, TE.as_str(), b"trailers");
             write_line(out, CONNECTION.as_str(), b"te");
@@ -274,6 +279,7 @@ mod tests {
             keep: &[],
             contract: None,
             trace: None,
+            switches: false,
             announces_trailers: true,
         }
     }

@@ -11,7 +11,7 @@ pub(crate) mod framing_error;
 pub(super) mod read_buffer;
 pub(crate) mod reader;
 mod response;
-mod wire;
+pub(super) mod wire;
 pub(super) mod writer;
 
 use std::cell::{Cell, RefCell};
@@ -31,6 +31,7 @@ use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::strip_trailers;
 use crate::proxy::request::client_response::ClientResponse;
+use crate::proxy::request::upgrade::{Upgraded, tunnel};
 use crate::proxy::request::{handle, replace_interrupted};
 use reader::RequestHead;
 use writer::{MessageWriter, SendError};
@@ -95,6 +96,10 @@ async fn exchange(
         sent = delivery.send().await;
     }
     let Some(Ok(())) = sent else { return Err(End::Closed) };
+    if let Some(upgraded) = delivery.response.upgraded.take() {
+        Box::pin(delivery.tunnel(upgraded, finish)).await;
+        return Err(End::Closed);
+    }
     delivery.completed();
     if after != After::KeepAlive {
         return Err(End::Closed);
@@ -138,6 +143,17 @@ impl<'a> Delivery<'a> {
             unless_disconnected(wire, cx, |cx| writer.poll_send(&mut WireWriter(wire), &mut response.body, cx))
         })
         .await
+    }
+
+    /// Serves the WebSocket that follows the response, until it ends.
+    async fn tunnel(mut self, upgraded: Box<Upgraded>, finish: &Cell<bool>) {
+        let body = &mut self.response.body;
+        body.guard().opened();
+        match tunnel::run(self.wire, upgraded, body.guard(), finish).await {
+            tunnel::End::Closed(word) | tunnel::End::Over(word) => body.guard().over(word),
+            tunnel::End::Refused(refusal) => body.interrupted(refusal),
+        }
+        self.completed();
     }
 
     /// Records that it was sent whole.

@@ -5,13 +5,14 @@ use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, TRAILER, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use hyper::body::Body as _;
 
 use super::fields::write_line;
 use super::writer::MessageWriter;
 use crate::proxy::headers::ResponseFields;
 use crate::proxy::request::client_response::ClientResponse;
+use crate::proxy::request::upgrade::WEBSOCKET;
 
 /// The properties of a request that determine how its response is framed.
 pub(super) struct RequestFraming {
@@ -38,7 +39,7 @@ pub(super) enum After {
 
 /// Writes the head of a response to `writer`. Returns what happens to the connection afterwards.
 pub(super) fn write(writer: &mut MessageWriter, request: &RequestFraming, response: &ClientResponse) -> After {
-    let ClientResponse { status, reason, fields, body } = response;
+    let ClientResponse { status, reason, fields, body, .. } = response;
     // RFC 9110 §6.4.1: responses with these statuses have no body, whatever their fields say.
     let status_without_body = matches!(*status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let bodiless = request.head || status_without_body;
@@ -53,6 +54,14 @@ pub(super) fn write(writer: &mut MessageWriter, request: &RequestFraming, respon
         None => status.canonical_reason().unwrap_or_default().as_bytes(),
     });
     out.extend_from_slice(b"\r\n");
+    if *status == StatusCode::SWITCHING_PROTOCOLS {
+        write_fields(out, fields, false);
+        write_line(out, CONNECTION.as_str(), b"upgrade");
+        write_line(out, UPGRADE.as_str(), WEBSOCKET.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        writer.ended = true;
+        return After::Close;
+    }
     // A client that gets no trailers must not expect any (RFC 9110 §6.6.2).
     let trailers = request.takes_trailers && !request.http_10 && (bodiless || length.is_none());
     let SkippedFields { close, content_length } = write_fields(out, fields, trailers);

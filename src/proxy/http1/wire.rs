@@ -95,6 +95,16 @@ impl Wire {
         self.stream.abort();
     }
 
+    /// The socket, once no further request follows on it.
+    pub(in crate::proxy) fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// Takes what was read beyond the last request, once no further request follows.
+    pub(in crate::proxy) fn take_input(&mut self) -> Bytes {
+        std::mem::take(&mut self.read_buffer.input)
+    }
+
     /// Reads the head of the next request.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestHead, End>> {
         loop {
@@ -293,7 +303,7 @@ impl Body for RequestBody {
 }
 
 /// Writes to a shared wire.
-pub(super) struct WireWriter<'a>(pub(super) &'a RefCell<Wire>);
+pub(in crate::proxy) struct WireWriter<'a>(pub(in crate::proxy) &'a RefCell<Wire>);
 
 impl AsyncWrite for WireWriter<'_> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

@@ -4,6 +4,7 @@ use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 
 use super::response_body::ResponseBody;
+use super::upgrade::Upgraded;
 use crate::proxy::headers::ResponseFields;
 
 /// A response to the client.
@@ -13,6 +14,8 @@ pub(crate) struct ClientResponse {
     pub(crate) reason: Option<ReasonPhrase>,
     pub(crate) fields: ResponseFields,
     pub(crate) body: ResponseBody,
+    /// The connection that the upstream has switched to WebSocket, with the status 101.
+    pub(crate) upgraded: Option<Box<Upgraded>>,
 }
 
 impl ClientResponse {

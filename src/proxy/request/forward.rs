@@ -36,13 +36,14 @@ pub(crate) struct Forwarded {
     pub(crate) pool: Rc<Pool>,
 }
 
-/// Sends an admitted request; if that fails, once more as often as the policy allows.
+/// Sends an admitted request; if that fails, once more as often as the policy allows. `switches`: it asks for a WebSocket.
 pub(crate) async fn forward(
     admitted: Admitted,
     target: &RequestTarget<'_>,
     headers: &HeaderMap,
     client: &ClientConnection,
     route: &Route,
+    switches: bool,
     guard: &mut RecordGuard,
 ) -> Result<Forwarded, Refusal> {
     let (caller, body) = admitted.into_parts();
@@ -68,11 +69,13 @@ pub(crate) async fn forward(
         contract: route.response.as_ref(),
         trace: guard.upstream_trace(headers),
         announces_trailers: body.size_hint().exact().is_none(),
+        switches,
     };
     client.yield_now().await;
     let begin = |connection: &mut UpstreamConnection, authority: &HeaderValue, body| {
         let fields = |out: &mut Vec<u8>| upstream_headers.write(out, authority, headers);
         connection.begin(&method, &target.target, fields, body);
+        connection.switches = switches;
     };
     let attempts = Attempts::new(upstream.retries.as_ref(), &method, load);
     Sending { in_force, api, pools: &pools, begin, attempts }.send(body, permit, guard).await

@@ -9,6 +9,7 @@ pub(super) mod record_guard;
 pub(super) mod response_body;
 mod response_check;
 pub(crate) mod target;
+pub(super) mod upgrade;
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -16,18 +17,21 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::header::{MAX_FORWARDS, TRAILER};
+use http::header::{AUTHORIZATION, MAX_FORWARDS, TRAILER};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, Version};
+use hyper::body::Body as _;
 
 use self::client_response::ClientResponse;
 use self::forward::Forwarded;
 use self::record_guard::RecordGuard;
 use self::response_body::ResponseBody;
+use self::upgrade::{Upgraded, Wanted};
 use crate::body::{Pieces, Source};
 use crate::chain;
 use crate::exchange::Exchange;
 use crate::policy::token_service::OwnEndpoint;
+use crate::policy::{Policy, Route};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::{PolicyTrailers, ResponseFields};
@@ -70,8 +74,9 @@ async fn respond(
             fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
             fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
             let body = ResponseBody::upstream(connection, pool, prefix, guard);
-            ClientResponse { status, reason, fields, body }
+            ClientResponse { status, reason, fields, body, upgraded: None }
         }
+        Ok(Processed::Upgraded(head, upgraded)) => answer_upgraded(head, upgraded, guard),
         Err(refusal) => refuse(&refusal, guard),
     }
 }
@@ -84,6 +89,8 @@ enum Processed {
     Own(Box<Answer>),
     /// It was sent on. Beside the response, the part of its body that was read for its check.
     Forwarded(Forwarded, Pieces),
+    /// The upstream has switched to WebSocket.
+    Upgraded(Head, Box<Upgraded>),
 }
 
 /// Admits and forwards a request, unless it is refused.
@@ -111,10 +118,12 @@ async fn process(
     if let Some(forwards) = target.forwards {
         parts.headers.insert(MAX_FORWARDS, forwards.into());
     }
+    let has_body = !source.is_end_stream();
     let source = PolicyTrailers::wrap(source, policy.headers());
 
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path, parts.uri.query())?;
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));
+    let wanted = upgrade::wanted(parts, has_body, route.websocket.as_ref())?;
     let counter = guard.counter.clone();
     let RecordGuard { exchange, trace, .. } = &mut *guard;
     let tick = in_force.ledger.tick(exchange.decided());
@@ -128,12 +137,21 @@ async fn process(
         return answered.map(Processed::Own).map_err(|refusal| counter.failure().unwrap_or(refusal));
     }
 
-    let forwarded = forward::forward(admitted, &target, &parts.headers, client, &route, guard).await?;
+    let switches = wanted.is_some();
+    let forwarded = forward::forward(admitted, &target, &parts.headers, client, &route, switches, guard).await?;
+    if let Some(wanted) = wanted.filter(|_| forwarded.head.status == StatusCode::SWITCHING_PROTOCOLS) {
+        return upgraded(wanted, forwarded, parts, policy);
+    }
+    checked(forwarded, &route, guard).await
+}
+
+/// Passes a response through the check of its route, if it has one.
+async fn checked(forwarded: Forwarded, route: &Arc<Route>, guard: &mut RecordGuard) -> Result<Processed, Refusal> {
     match &route.response {
         None => Ok(Processed::Forwarded(forwarded, Pieces::new())),
         Some(requirement) => {
             let headers = forwarded.head.fields.to_map();
-            let checked = response_check::check(forwarded, &route, requirement, &headers, guard);
+            let checked = response_check::check(forwarded, route, requirement, &headers, guard);
             let (mut forwarded, held) = Box::pin(checked).await?;
             if !held.is_empty() {
                 // Its trailers were not part of what was checked, and are gone.
@@ -142,6 +160,28 @@ async fn process(
             Ok(Processed::Forwarded(forwarded, held))
         }
     }
+}
+
+/// Goes on with an upstream that has switched protocols.
+#[cold]
+fn upgraded(wanted: Wanted, forwarded: Forwarded, parts: &Parts, policy: &Policy) -> Result<Processed, Refusal> {
+    let Forwarded { head, connection, .. } = forwarded;
+    if !wanted.is_answered_by(&head.fields) {
+        let detail = "the upstream sent an invalid response";
+        let refusal = Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, detail);
+        return Err(refusal.cause("its `Sec-WebSocket-Accept` is not the answer to the request's key"));
+    }
+    let credentials = [&AUTHORIZATION, &policy.auth().key_header];
+    Ok(Processed::Upgraded(head, wanted.go_on(connection, parts, &credentials)))
+}
+
+/// Returns the response after which the connection is a WebSocket.
+fn answer_upgraded(head: Head, upgraded: Box<Upgraded>, mut guard: Box<RecordGuard>) -> ClientResponse {
+    let Head { status, reason, mut fields, .. } = head;
+    fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
+    fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
+    let body = ResponseBody::local(Bytes::new(), guard);
+    ClientResponse { status, reason, fields, body, upgraded: Some(upgraded) }
 }
 
 /// Decides whether the key of the listener is fresh enough, if it comes from the vault.
@@ -164,7 +204,7 @@ fn answer_itself(mut guard: Box<RecordGuard>) -> ClientResponse {
     guard.answering(status);
     let mut fields = ResponseFields::default();
     fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
-    ClientResponse { status, reason: None, fields, body: ResponseBody::local(Bytes::new(), guard) }
+    ClientResponse { status, reason: None, fields, body: ResponseBody::local(Bytes::new(), guard), upgraded: None }
 }
 
 /// Returns the answer of a part of this process.
@@ -174,7 +214,7 @@ fn answer_own(answer: Answer, mut guard: Box<RecordGuard>) -> ClientResponse {
     let mut fields = ResponseFields::from(&headers);
     fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
     fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
-    ClientResponse { status, reason: None, fields, body: ResponseBody::local(body, guard) }
+    ClientResponse { status, reason: None, fields, body: ResponseBody::local(body, guard), upgraded: None }
 }
 
 /// Returns the response for a refusal.
@@ -182,7 +222,7 @@ fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> ClientResponse {
     let (status, fields, body) = render(refusal, &mut guard);
     guard.answering(status);
     guard.refused(refusal);
-    ClientResponse { status, reason: None, fields, body: ResponseBody::local(body, guard) }
+    ClientResponse { status, reason: None, fields, body: ResponseBody::local(body, guard), upgraded: None }
 }
 
 /// Replaces a response by a refusal if it breaks at its beginning. HTTP/2 sends the head of what is returned.
@@ -199,7 +239,7 @@ pub(super) async fn begun(mut response: ClientResponse) -> Response<ResponseBody
 /// Replaces a response that was interrupted before any of it was sent. Otherwise the client would get no response at all,
 /// and many clients then repeat the request (RFC 9110 §9.2.2). Returns false if it was not interrupted.
 pub(super) fn replace_interrupted(response: &mut ClientResponse) -> bool {
-    let ClientResponse { status, reason, fields, body } = response;
+    let ClientResponse { status, reason, fields, body, .. } = response;
     let Some(refusal) = body.take_interruption() else { return false };
     body.replace(|guard| {
         guard.discarded();

@@ -8,15 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Uri, Version};
 
 use crate::audit::{
     CLIENT_DISCONNECTED, CLIENT_STALLED, LimitFacts, NEW_NETWORK, Outcome, QUOTA_USED, REQUEST, Record, SCOPES_PROBED,
-    SignalFacts, UNUSED_KEY_USED, UpstreamFields,
+    SignalFacts, UNUSED_KEY_USED, UpstreamFields, WEBSOCKET_OPENED,
 };
 use crate::body::Counter;
 use crate::chain::Trace;
-use crate::exchange::{Exchange, RequestId, is_tracestate};
+use crate::exchange::{Exchange, Request, RequestId, is_tracestate};
 use crate::policy::{Route, Server};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::{Worker, WorkerView};
@@ -25,6 +25,7 @@ use crate::proxy::upstream::Interims;
 use crate::refusal::{Reason, Refusal, Violation};
 use crate::stages::auth::Caller;
 use crate::stages::rate_limit::Alert;
+use crate::state::epoch::Epoch;
 use crate::state::registry::UnusualUse;
 use crate::telemetry::{ENDS, End};
 use crate::traces::{FinishedRequest, UpstreamCall, bounded, known_method};
@@ -86,6 +87,12 @@ pub(crate) struct RecordGuard {
     sent: u64,
     /// The client took too little of the response on its HTTP/2 stream.
     stalled: bool,
+    /// It is an open WebSocket.
+    is_open: bool,
+    /// Bytes received as a WebSocket.
+    tunnelled: u64,
+    /// How the WebSocket ended.
+    over: Option<&'static str>,
     state: State,
 }
 
@@ -108,8 +115,52 @@ impl RecordGuard {
             status: None,
             sent: 0,
             stalled: false,
+            is_open: false,
+            tunnelled: 0,
+            over: None,
             state: State::Open,
         })
+    }
+
+    /// What tells of changes to what callers may do.
+    pub(super) fn epoch(&self) -> &Epoch {
+        &self.worker.shared.epoch
+    }
+
+    /// The view that is in force now.
+    pub(super) fn view_now(&self) -> Rc<WorkerView> {
+        self.worker.view()
+    }
+
+    /// The request, to be decided about once more, by the time that the exchange has now.
+    pub(super) fn again<'a>(&'a self, uri: &'a Uri, headers: &'a HeaderMap) -> Request<'a> {
+        Request {
+            exchange: &self.exchange,
+            peer: &self.client.peer,
+            headers,
+            scheme: self.scheme,
+            authority: &self.exchange.host,
+            received_path: uri.path(),
+            query: uri.query(),
+            tick: self.view.in_force.ledger.tick(self.exchange.decided()),
+        }
+    }
+
+    /// Records that it has become a WebSocket. When that ends, the request is recorded as every other.
+    pub(in crate::proxy) fn opened(&mut self) {
+        self.worker.shared.metrics.websockets.inc();
+        self.is_open = true;
+        self.record(WEBSOCKET_OPENED, self.exchange.begun.elapsed());
+    }
+
+    /// Records how many bytes a WebSocket has sent, and received.
+    pub(super) fn tunnelled(&mut self, received: u64, sent: u64) {
+        (self.tunnelled, self.sent) = (received, sent);
+    }
+
+    /// Records how a WebSocket ended that nobody refuses.
+    pub(in crate::proxy) fn over(&mut self, word: &'static str) {
+        self.over = Some(word);
     }
 
     /// Waits until the record can keep up. Await it before any work is done for the request. Returns false if the request is to
@@ -213,13 +264,17 @@ impl RecordGuard {
         }
     }
 
-    fn record(&self, duration: Duration) {
+    fn record(&self, action: &'static str, duration: Duration) {
+        let opens = action == WEBSOCKET_OPENED;
+        // Every record has an id of its own.
+        let id = if opens { RequestId::new(self.exchange.at) } else { self.exchange.id };
         let caller = self.trace.caller.as_deref();
         // The holder of a credential that is refused is recorded, too: after a leak, operators look for exactly that.
         let holder = caller.or(self.trace.refused.as_deref());
         let refusal = if let State::Refused(refusal) = &self.state { Some(refusal) } else { None };
         let reason = match &self.state {
-            State::Completed => None,
+            _ if opens => None,
+            State::Completed => self.over,
             _ => Some(self.end().code),
         };
         let violations: &[Violation] = refusal.map(Refusal::violations).unwrap_or_default();
@@ -228,12 +283,14 @@ impl RecordGuard {
             Some(refusal) if violations.is_empty() => refusal.violations(),
             _ => violations,
         };
-        let good = matches!(self.state, State::Completed) && self.status.is_some_and(|status| status.as_u16() < 400);
+        let good = (opens || matches!(self.state, State::Completed))
+            && self.status.is_some_and(|status| status.as_u16() < 400);
         self.worker.recorder.record(&Record {
             duration,
             outcome: if good { Outcome::Success } else { Outcome::Failure },
             reason,
-            request_bytes: self.counter.bytes(),
+            id: id.as_str(),
+            request_bytes: self.counter.bytes() + self.tunnelled,
             status: self.status.map(|status| status.as_u16()),
             response_bytes: self.sent,
             consumer: holder.map(|holder| &**holder.consumer()),
@@ -260,7 +317,7 @@ impl RecordGuard {
                 duration: upstream.duration,
                 attempts: upstream.attempts,
             }),
-            ..Record::of(&self.exchange, &self.client.peer, REQUEST, self.view.in_force.policy.digest())
+            ..Record::of(&self.exchange, &self.client.peer, action, self.view.in_force.policy.digest())
         });
     }
 }
@@ -396,6 +453,9 @@ impl Drop for RecordGuard {
         }
         self.client.end(now);
         self.worker.shared.metrics.requests_in_flight.dec();
+        if self.is_open {
+            self.worker.shared.metrics.websockets.dec();
+        }
         let duration = now.saturating_duration_since(self.exchange.begun);
         let metrics = self.view.in_force.metrics(self.route.as_deref());
         let end = self.end();
@@ -415,7 +475,7 @@ impl Drop for RecordGuard {
         }
         let recorder = &self.worker.recorder;
         if !recorder.is_silent() && (self.admitted || !recorder.drops()) {
-            self.record(duration);
+            self.record(REQUEST, duration);
         }
         counting.alerts.iter().for_each(|alert| self.record_quota(alert));
         if let Some(unusual) = self.trace.unusual {

@@ -113,6 +113,16 @@ impl ResponseBody {
         self.source = Source::Local(Some(with(&mut self.guard)));
     }
 
+    /// The record of the request, for what follows the response on the same connection.
+    pub(in crate::proxy) fn guard(&mut self) -> &mut RecordGuard {
+        &mut self.guard
+    }
+
+    /// Records that what followed the response was ended for this reason.
+    pub(in crate::proxy) fn interrupted(&mut self, refusal: Refusal) {
+        self.interruption = Some(refusal);
+    }
+
     /// Records that all of the response was sent.
     pub(crate) fn completed(&mut self) {
         self.completed = true;

@@ -32,6 +32,8 @@ pub(crate) struct UpstreamConnection {
     retry_body: Option<Body>,
     /// The method of the current request.
     method: Method,
+    /// The current request asks for a WebSocket, so that the response may be 101.
+    pub(crate) switches: bool,
     read_buffer: ReadBuffer,
     /// How much of it was there when the head was last found to be incomplete.
     looked_at: usize,
@@ -61,6 +63,13 @@ pub(crate) struct UpstreamConnection {
 /// Counts a request in flight, for its address and its API.
 pub(crate) type Counted = (EndpointPermit, ApiPermit);
 
+/// Counts a connection that is no longer one of HTTP, until it is dropped.
+pub(crate) struct Held {
+    _counted: Option<Counted>,
+    _permit: Permit,
+    _open: Open,
+}
+
 impl UpstreamConnection {
     /// Wraps a stream that was just opened.
     pub(super) fn new(stream: Stream, permit: Permit, open: Open) -> Self {
@@ -71,6 +80,7 @@ impl UpstreamConnection {
             body: None,
             retry_body: None,
             method: Method::GET,
+            switches: false,
             read_buffer: ReadBuffer::default(),
             looked_at: 0,
             decoder: BodyDecoder::for_responses(MAX_HEADERS),
@@ -112,7 +122,7 @@ impl UpstreamConnection {
         (self.writer.chunked, self.writer.ended) = (length.is_none(), ended);
         self.retry_body = body.copy();
         self.body = Some(body).filter(|_| !ended);
-        self.method = method.clone();
+        (self.method, self.switches) = (method.clone(), false);
         self.read_buffer.input.clear();
         (self.interims, self.stalled, self.looked_at) = (Interims::default(), None, 0);
         self.begun = Instant::now();
@@ -124,7 +134,7 @@ impl UpstreamConnection {
         loop {
             let input = &mut self.read_buffer.input;
             let head = match head::may_go_on(input, self.looked_at) {
-                true => head::read(input, &self.method, &mut self.interims)?,
+                true => head::read(input, &self.method, self.switches, &mut self.interims)?,
                 false => None,
             };
             self.looked_at = input.len();
@@ -181,6 +191,12 @@ impl UpstreamConnection {
     /// Takes the counts and the copy of the current request's body, to send it elsewhere.
     pub(crate) fn take_request(&mut self) -> Option<Body> {
         self.retry_body.take()
+    }
+
+    /// Takes the stream, and what was read beyond the head, of a connection that has switched protocols, and what counts it.
+    pub(crate) fn into_stream(self) -> (Stream, Bytes, Held) {
+        let Self { stream, mut read_buffer, counted, _permit: permit, _open: open, .. } = self;
+        (stream, std::mem::take(&mut read_buffer.input), Held { _counted: counted, _permit: permit, _open: open })
     }
 
     /// Whether the whole body of the response has been read.

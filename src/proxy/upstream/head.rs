@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, StatusCode};
 use hyper::ext::ReasonPhrase;
 
@@ -63,6 +63,8 @@ struct Meaning<'a> {
     close: bool,
     keep_alive: bool,
     keep_alive_timeout: Option<Duration>,
+    /// `Upgrade` is `websocket`.
+    switches: bool,
     /// The hop-by-hop fields that `Connection` names.
     named: Vec<&'a [u8]>,
 }
@@ -72,7 +74,14 @@ struct Meaning<'a> {
 ///
 /// Interim responses (RFC 9110 §15.2) are kept for the client, except 100, which the proxy has sent itself where the client
 /// waited for it.
-pub(crate) fn read(input: &mut Bytes, method: &Method, interims: &mut Interims) -> Result<Option<Head>, ResponseError> {
+///
+/// `switches`: the request asks for a WebSocket, so that 101 ends the head instead of the response.
+pub(crate) fn read(
+    input: &mut Bytes,
+    method: &Method,
+    switches: bool,
+    interims: &mut Interims,
+) -> Result<Option<Head>, ResponseError> {
     loop {
         // What is not HTTP/1 is refused before its first line is complete, which it may never be.
         if !START.starts_with(input.get(..START.len()).unwrap_or(input)) {
@@ -83,7 +92,11 @@ pub(crate) fn read(input: &mut Bytes, method: &Method, interims: &mut Interims) 
         let StatusLine { http_11, status, reason } = read_status_line(line)?;
         let Some((meaning, fields)) = read_fields(&mut lines)? else { return Ok(None) };
         let size = lines.at;
-        if status.is_informational() {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            if !switches || !http_11 || !meaning.switches {
+                return Err(ResponseError::Invalid("it switches protocols, which was not requested"));
+            }
+        } else if status.is_informational() {
             interims.take(status, &fields)?;
             input.advance(size);
             continue;
@@ -149,9 +162,6 @@ fn read_status_line(line: &[u8]) -> Result<StatusLine, ResponseError> {
     // RFC 9110 §15: a status outside 100 to 599 has no meaning to anybody.
     let status = StatusCode::from_bytes(code).ok().filter(|status| status.as_u16() < 600);
     let status = status.ok_or(ResponseError::Invalid("its status code is invalid"))?;
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(ResponseError::Invalid("it switches protocols, which was not requested"));
-    }
     let reason = if reason.is_ascii() { reason } else { b"" };
     let standard = status.canonical_reason().is_some_and(|standard| standard.as_bytes() == reason);
     let reason = if standard { None } else { ReasonPhrase::try_from(reason).ok() };
@@ -232,6 +242,8 @@ impl<'a> Meaning<'a> {
                 return Err(ResponseError::Invalid("its transfer coding is not `chunked` alone"));
             }
             self.chunked = true;
+        } else if name == UPGRADE {
+            self.switches = value.eq_ignore_ascii_case(b"websocket");
         } else if *name == KEEP_ALIVE {
             self.keep_alive_timeout = keep_alive_timeout(value);
         } else if name == CONNECTION {
@@ -254,7 +266,12 @@ impl<'a> Meaning<'a> {
         if self.chunked && !http_11 {
             return Err(ResponseError::Invalid("it has a Transfer-Encoding in HTTP/1.0"));
         }
-        let bodiless = method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if status == StatusCode::SWITCHING_PROTOCOLS && (self.chunked || self.length.is_some_and(|length| length > 0)) {
+            return Err(ResponseError::Invalid("it switches protocols, and has a body"));
+        }
+        let bodiless = method == Method::HEAD
+            || status == StatusCode::SWITCHING_PROTOCOLS
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         Ok(match self.length {
             _ if bodiless => Framing::Length(0),
             _ if self.chunked => Framing::Chunked,

@@ -154,7 +154,7 @@ fn read_response<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     for piece in pieces {
         input = [&input, piece].concat().into();
         if head.is_none() {
-            head = head::read(&mut input, &Method::GET, &mut Interims::default()).ok()?;
+            head = head::read(&mut input, &Method::GET, false, &mut Interims::default()).ok()?;
             head.iter().for_each(|head| decoder.begin(head.framing));
         }
         while let Some(frame) = head.as_ref().map_or(Ok(None), |_| decoder.decode(&mut input)).ok()? {
@@ -207,11 +207,11 @@ fn heads_of_responses_are_read_strictly() {
         ("HTTP/1.1 103 Early Hints\n\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", None),
     ] {
         let mut input = Bytes::from(head);
-        let read = head::read(&mut input, &Method::GET, &mut Interims::default());
+        let read = head::read(&mut input, &Method::GET, false, &mut Interims::default());
         assert_eq!(read.ok().flatten().map(|head| head.status.as_u16()), status, "{head:?}");
     }
     for (beginning, refused) in [("", false), ("HTTP/1.", false), ("HTTP/2", true), ("220", true), ("\r", true)] {
-        let read = head::read(&mut Bytes::from(beginning), &Method::GET, &mut Interims::default());
+        let read = head::read(&mut Bytes::from(beginning), &Method::GET, false, &mut Interims::default());
         assert_eq!(read.is_err(), refused, "it is refused before its line is complete: {beginning:?}");
     }
 }
@@ -330,7 +330,7 @@ fn read_head(head: &[u8], size: usize) -> Option<WholeHead> {
     let mut pieces = head.chunks(size);
     let read = loop {
         input = [&input, pieces.next()?].concat().into();
-        if let Some(head) = head::read(&mut input, &Method::GET, &mut interims).ok()? {
+        if let Some(head) = head::read(&mut input, &Method::GET, false, &mut interims).ok()? {
             break head;
         }
     };

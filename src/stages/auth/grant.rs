@@ -100,7 +100,7 @@ impl Authentication {
             return Err(invalid("the subject token is not of an issuer whose tokens this client may exchange"));
         };
         let mut holder = None;
-        let mut underway = Underway { request, cache, holder: &mut holder, attempt: None };
+        let mut underway = Underway { request, cache, holder: &mut holder, attempt: None, again: false };
         let known = Box::pin(self.verify(token, &mut underway)).await;
         let (caller, times, _) = known.map_err(|refusal| match refusal.reason() {
             Reason::IdentityUnavailable | Reason::Overloaded | Reason::LimitsUnavailable => refusal,
@@ -121,7 +121,7 @@ impl Authentication {
         }
         let scopes = caller.granted().to_vec();
         let (caller, _) = self
-            .check_standing(caller, request)
+            .check_standing(caller, request, true)
             .map_err(|refusal| invalid("the subject token is not valid").cause(refusal.detail().to_owned()))?;
         let consumer = [RevocationKey::consumer(caller.consumer()), RevocationKey::all()];
         let keys = caller.revocation_keys().iter().filter(|key| !consumer.contains(key));

@@ -117,6 +117,8 @@ struct Underway<'a, 'r> {
     holder: &'r mut Option<Arc<Caller>>,
     /// Set when the attempt is counted before it is decided.
     attempt: Option<Attempt<'a>>,
+    /// It was authenticated before, and is asked for again while it goes on: what it has proven and where it was used is known.
+    again: bool,
 }
 
 impl Authentication {
@@ -190,7 +192,7 @@ impl Authentication {
         if let Some(failures) = failures {
             failures.permit(&self.ledger, request.client(), request.tick)?;
         }
-        let mut underway = Underway { request, cache, holder, attempt: None };
+        let mut underway = Underway { request, cache, holder, attempt: None, again: false };
         let known = self.identify(&mut underway).await;
         let failed = known.as_ref().err().is_some_and(failed_attempts::is_failure);
         match (underway.attempt, failures) {
@@ -198,6 +200,18 @@ impl Authentication {
             (Some(attempt), _) => attempt.give_back(),
             (None, Some(failures)) if failed => failures.note(&self.ledger, request.client(), request.tick),
             (None, _) => {}
+        }
+        known
+    }
+
+    /// Decides whether a request that was authenticated, and still goes on, would be now. Its proof of possession is not asked for
+    /// again, and neither a success nor a failure counts as an attempt.
+    pub(crate) async fn again(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Authenticated, Refusal> {
+        let mut holder = None;
+        let mut underway = Underway { request, cache, holder: &mut holder, attempt: None, again: true };
+        let known = self.identify(&mut underway).await;
+        if let Some(attempt) = underway.attempt {
+            attempt.give_back();
         }
         known
     }
@@ -211,7 +225,8 @@ impl Authentication {
             Credential::None => return self.by_certificate(underway),
         };
         *underway.holder = Some(Arc::clone(&caller));
-        if caller.confirmation() != &Confirmation::default() || matches!(scheme, Some((Scheme::Dpop, _))) {
+        let is_bound = caller.confirmation() != &Confirmation::default() || matches!(scheme, Some((Scheme::Dpop, _)));
+        if is_bound && !underway.again {
             self.reserve(underway).await?;
             // Boxed: rare; it would be part of every request's future.
             Box::pin(self.confirm(&caller, scheme, request)).await?;
@@ -220,7 +235,7 @@ impl Authentication {
             Some(shown) => self.certificate_beside(shown, &caller, request.now())?,
             None => false,
         };
-        let (caller, unusual) = self.check_standing(caller, request)?;
+        let (caller, unusual) = self.check_standing(caller, request, !underway.again)?;
         Ok(Authenticated { caller, certificate, unusual })
     }
 
@@ -274,7 +289,7 @@ impl Authentication {
         let caller = self.certified(shown, underway);
         *underway.holder = caller.as_ref().ok().map(Arc::clone);
         valid?;
-        let (caller, unusual) = self.check_standing(caller?, request)?;
+        let (caller, unusual) = self.check_standing(caller?, request, !underway.again)?;
         Ok(Authenticated { caller, certificate: true, unusual })
     }
 

@@ -13,11 +13,12 @@ use crate::state::registry::UnusualUse;
 
 impl Authentication {
     /// Decides whether the credential is revoked or its consumer suspended, and adds grants that have not ended. Also says what
-    /// is unusual about this use of the credential.
+    /// is unusual about this use of the credential, if it `is_new`.
     pub(super) fn check_standing(
         &self,
         caller: Arc<Caller>,
         request: &Request<'_>,
+        is_new: bool,
     ) -> Result<(Arc<Caller>, Option<UnusualUse>), Refusal> {
         let registry = &self.registry;
         if registry.is_revoked(caller.revocation_keys(), caller.issued(), request.now()) {
@@ -27,7 +28,7 @@ impl Authentication {
         if state.suspended {
             return Err(refuse(Reason::ConsumerSuspended, "the consumer is suspended; ask the API's owner"));
         }
-        let unusual = caller.usage().and_then(|usage| usage.note(request.now(), request.client()));
+        let unusual = caller.usage().filter(|_| is_new).and_then(|usage| usage.note(request.now(), request.client()));
         let caller = if state.granted.is_empty() { caller } else { Arc::new(caller.with(&state.granted)) };
         Ok((caller, unusual))
     }

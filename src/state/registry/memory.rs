@@ -248,6 +248,8 @@ impl Memory {
         if matches!(kind, Kind::Consumer | Kind::Key | Kind::SigningKey) {
             // After the change, so that callers cached before it are looked up again.
             self.epoch.advance();
+        } else {
+            self.epoch.touch();
         }
     }
 

@@ -14,6 +14,7 @@ pub mod proxy;
 pub mod redis;
 pub mod upstream;
 pub mod vault;
+pub mod websocket;
 pub mod wire;
 
 use std::time::{Duration, Instant};

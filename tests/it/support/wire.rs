@@ -164,7 +164,12 @@ impl Connection {
         Ok(Some(self.buffer.drain(..take).collect()))
     }
 
-    fn exactly(&mut self, size: usize) -> io::Result<Vec<u8>> {
+    /// The next byte; `None` at the end.
+    pub fn byte(&mut self) -> io::Result<Option<u8>> {
+        Ok(self.some(1)?.map(|bytes| bytes[0]))
+    }
+
+    pub fn exactly(&mut self, size: usize) -> io::Result<Vec<u8>> {
         while self.buffer.len() < size {
             if !self.fill()? {
                 return Err(io::ErrorKind::UnexpectedEof.into());

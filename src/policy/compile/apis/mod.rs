@@ -7,6 +7,7 @@ mod modes;
 mod openapi;
 mod route;
 mod route_limits;
+mod upgrade;
 mod upstream;
 mod upstream_tls;
 

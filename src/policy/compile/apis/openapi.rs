@@ -245,6 +245,7 @@ impl Described {
             mode: own.and_then(|own| own.mode.clone()).or_else(mode),
             request: own.and_then(|own| own.request.clone()),
             response: own.and_then(|own| own.response.clone()),
+            upgrade: own.and_then(|own| own.upgrade.clone()),
         }
     }
 

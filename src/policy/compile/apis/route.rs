@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::merged_route::MergedRoute;
 use super::modes;
 use super::route_limits;
+use super::upgrade;
 use crate::policy::compile::context::Context;
 use crate::policy::compile::contracts::{self, Defaults};
 use crate::policy::compile::names::check_scopes;
@@ -49,6 +50,7 @@ pub(super) fn compile(
             contracts::only_reports(context, written, at),
         ),
     };
+    let websocket = upgrade::websocket(context, name, &settings, response.is_some(), at);
     let mode = modes::compile(context, scope.reporting, settings.mode.as_ref(), at.key("mode"));
     Some(Route {
         index,
@@ -60,6 +62,7 @@ pub(super) fn compile(
         response,
         reporting: if reports { mode.with(Stage::Response) } else { mode },
         own: None,
+        websocket,
     })
 }
 

@@ -1,0 +1,173 @@
+//! WebSocket (RFC 6455): a request that asks for it becomes a connection of its own once the upstream agrees.
+//!
+//! - This file: the handshake, of which both sides must be sure before anything else is sent.
+//! - `tunnel` copies bytes both ways until one side closes, the policy or an operator ends it, or nothing is sent for too long.
+//! - `frames` follows where frames end, so that the proxy can end the connection with a Close frame of its own.
+
+mod frames;
+pub(in crate::proxy) mod tunnel;
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+
+use super::target::malformed;
+use crate::policy::upgrade::WebSocket;
+use crate::proxy::headers::ResponseFields;
+use crate::proxy::upstream::UpstreamConnection;
+use crate::refusal::Refusal;
+
+/// What is hashed with the client's key (RFC 6455 §1.3).
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// The version of the protocol (RFC 6455 §4.1).
+const VERSION: &[u8] = b"13";
+/// The protocol, as `Upgrade` names it.
+pub(crate) const WEBSOCKET: &str = "websocket";
+
+/// A request that asks for a WebSocket.
+pub(super) struct Wanted {
+    settings: WebSocket,
+    /// What the upstream must answer (RFC 6455 §4.2.2).
+    accept: [u8; 28],
+}
+
+/// A connection to an upstream that speaks WebSocket from now on, and what is needed to check again that it may.
+pub(crate) struct Upgraded {
+    pub(super) settings: WebSocket,
+    pub(super) connection: Box<UpstreamConnection>,
+    pub(super) uri: Uri,
+    /// The fields of the request that carry credentials.
+    pub(super) credentials: HeaderMap,
+}
+
+/// Returns what a request asks for, on a route with these settings. Whatever asks for no WebSocket, or not in the way that
+/// HTTP/1.1 has, is a request like every other.
+pub(super) fn wanted(parts: &Parts, has_body: bool, settings: Option<&WebSocket>) -> Result<Option<Wanted>, Refusal> {
+    let Some(settings) = settings else { return Ok(None) };
+    let asks = parts.version == Version::HTTP_11
+        && parts.method == Method::GET
+        && lists(&parts.headers, &CONNECTION, UPGRADE.as_str())
+        && lists(&parts.headers, &UPGRADE, WEBSOCKET);
+    if !asks {
+        return Ok(None);
+    }
+    if has_body {
+        return Err(malformed("a request that asks for a WebSocket has no body"));
+    }
+    if only(&parts.headers, &SEC_WEBSOCKET_VERSION) != Some(VERSION) {
+        return Err(malformed("send `Sec-WebSocket-Version: 13`"));
+    }
+    let key = only(&parts.headers, &SEC_WEBSOCKET_KEY)
+        .filter(|key| STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16));
+    let Some(key) = key else {
+        return Err(malformed("send one `Sec-WebSocket-Key`: 16 bytes in Base64"));
+    };
+    Ok(Some(Wanted { settings: *settings, accept: accept(key) }))
+}
+
+impl Wanted {
+    /// Whether an upstream that switched protocols has understood this very request.
+    pub(super) fn is_answered_by(&self, fields: &ResponseFields) -> bool {
+        let mut accepts = fields.iter().filter(|(name, _)| *name == SEC_WEBSOCKET_ACCEPT);
+        matches!((accepts.next(), accepts.next()), (Some((_, accept)), None) if accept.as_bytes() == self.accept)
+    }
+
+    /// Goes on with the connection of the response. Of the request, only `credentials` are kept.
+    pub(super) fn go_on(
+        self,
+        connection: Box<UpstreamConnection>,
+        parts: &Parts,
+        credentials: &[&HeaderName],
+    ) -> Box<Upgraded> {
+        let mut kept = HeaderMap::new();
+        for name in credentials {
+            for value in parts.headers.get_all(*name) {
+                kept.append((*name).clone(), value.clone());
+            }
+        }
+        Box::new(Upgraded { settings: self.settings, connection, uri: parts.uri.clone(), credentials: kept })
+    }
+}
+
+/// The answer to a key: the hash is no secret, and shows only that the other side speaks this protocol.
+fn accept(key: &[u8]) -> [u8; 28] {
+    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat());
+    let mut accept = [0; 28];
+    // 20 bytes are 28 characters, so that it always fits.
+    let _ = STANDARD.encode_slice(hash.as_ref(), &mut accept);
+    accept
+}
+
+/// Whether a list of options has this one, in any case.
+fn lists(headers: &HeaderMap, name: &HeaderName, option: &str) -> bool {
+    let values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let mut options = values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    options.any(|listed| listed.eq_ignore_ascii_case(option.as_bytes()))
+}
+
+/// The value of a field that occurs once.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 6455 §1.3.
+    #[test]
+    fn the_answer_to_a_key_is_that_of_the_standard() {
+        assert_eq!(accept(b"dGhlIHNhbXBsZSBub25jZQ=="), *b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn only_what_is_plainly_a_handshake_asks_for_a_websocket() {
+        const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+        let settings = WebSocket::default();
+        let good = [("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket"), ("sec-websocket-version", "13")];
+        let with = |changes: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in good.iter().chain(&[("sec-websocket-key", KEY)]) {
+                if !changes.iter().any(|(other, _)| other == name) {
+                    headers.append(*name, HeaderValue::from_static(value));
+                }
+            }
+            for (name, value) in changes.iter().filter(|(_, value)| !value.is_empty()) {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            headers
+        };
+        let asked = |method: Method, version: Version, headers: HeaderMap, has_body: bool| {
+            let (mut parts, ()) = http::Request::new(()).into_parts();
+            (parts.method, parts.version, parts.headers) = (method, version, headers);
+            match wanted(&parts, has_body, Some(&settings)) {
+                Ok(Some(_)) => "yes",
+                Ok(None) => "no",
+                Err(_) => "refused",
+            }
+        };
+        let get = |changes: &[(&'static str, &'static str)]| asked(Method::GET, Version::HTTP_11, with(changes), false);
+        assert_eq!(get(&[]), "yes");
+        assert_eq!(asked(Method::POST, Version::HTTP_11, with(&[]), false), "no");
+        assert_eq!(asked(Method::GET, Version::HTTP_10, with(&[]), false), "no");
+        assert_eq!(asked(Method::GET, Version::HTTP_2, with(&[]), false), "no");
+        assert_eq!(asked(Method::GET, Version::HTTP_11, with(&[]), true), "refused");
+        for (changes, expected) in [
+            ([("connection", "keep-alive"), ("upgrade", "websocket")], "no"),
+            ([("upgrade", "h2c"), ("x", "")], "no"),
+            ([("upgrade", ""), ("x", "")], "no"),
+            ([("sec-websocket-version", "8"), ("x", "")], "refused"),
+            ([("sec-websocket-version", ""), ("x", "")], "refused"),
+            ([("sec-websocket-key", ""), ("x", "")], "refused"),
+            ([("sec-websocket-key", "AAAA"), ("x", "")], "refused"),
+            ([("sec-websocket-key", KEY), ("sec-websocket-key", KEY)], "refused"),
+            ([("sec-websocket-version", "13"), ("sec-websocket-version", "13")], "refused"),
+        ] {
+            assert_eq!(get(&changes), expected, "{changes:?}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! An open WebSocket: bytes are copied both ways until it ends.
+//!
+//! It lasts no longer than the permission to open it. That is decided anew whenever something has changed that may matter (a
+//! revocation, a suspension, a grant, a key, the policy), and every second for what ends by itself (a token, a key, a grant).
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
+
+use super::Upgraded;
+use super::frames::{self, Frames};
+use crate::chain;
+use crate::proxy::http1::read_buffer::ReadBuffer;
+use crate::proxy::http1::wire::{Wire, WireWriter};
+use crate::proxy::request::record_guard::RecordGuard;
+use crate::proxy::stream::Stream;
+use crate::refusal::Refusal;
+
+/// How often it is decided whether the permission still holds, if nothing has changed.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// How an open WebSocket ended.
+pub(crate) enum End {
+    /// One side closed it, or its connection broke.
+    Closed(&'static str),
+    /// The policy or the process ended it: a word for the record.
+    Over(&'static str),
+    /// Its caller may not have it any more.
+    Refused(Refusal),
+}
+
+/// The word of the record for a WebSocket that the client closed.
+pub(crate) const BY_CLIENT: &str = "closed_by_client";
+/// The same for the upstream.
+pub(crate) const BY_UPSTREAM: &str = "closed_by_upstream";
+/// Nothing was sent for `idle`.
+pub(crate) const IDLE: &str = "idle";
+/// It was open for `lifetime`.
+pub(crate) const LIFETIME: &str = "lifetime";
+/// The process stops, or the listener is gone.
+pub(crate) const STOPPING: &str = "stopping";
+
+/// Status codes of Close frames (RFC 6455 §7.4.1).
+const GOING_AWAY: u16 = 1001;
+const POLICY_VIOLATION: u16 = 1008;
+
+/// Copies bytes between the client and the upstream until one of them closes, or it is over. Once `finish` is set, it is.
+pub(in crate::proxy) async fn run(
+    wire: &RefCell<Wire>,
+    upgraded: Box<Upgraded>,
+    guard: &mut RecordGuard,
+    finish: &Cell<bool>,
+) -> End {
+    let Upgraded { settings, connection, uri, credentials } = *upgraded;
+    let epoch = guard.epoch();
+    let mut changes = epoch.changes();
+    let (upstream, first, _held) = connection.into_stream();
+    let begun = Instant::now();
+    let mut tunnel = Tunnel::new(wire, upstream, first, begun);
+    let mut checked = begun;
+    let mut timer = pin!(tokio::time::sleep(CHECK));
+    let end = loop {
+        let due = (begun + settings.lifetime).min(tunnel.active.get() + settings.idle).min(checked + CHECK);
+        timer.as_mut().reset(due.into());
+        let ended = tokio::select! {
+            ended = poll_fn(|cx| tunnel.poll(cx, finish)) => Some(ended),
+            // An error means that the process ends.
+            _ = changes.changed() => None,
+            () = timer.as_mut() => None,
+        };
+        if let Some(end) = ended {
+            break end;
+        }
+        let now = Instant::now();
+        if now >= begun + settings.lifetime {
+            break End::Over(LIFETIME);
+        }
+        if now >= tunnel.active.get() + settings.idle {
+            break End::Over(IDLE);
+        }
+        changes.mark_unchanged();
+        checked = now;
+        guard.exchange.waited();
+        // Bytes go on while that waits for an issuer or the store.
+        let check = Box::pin(check(guard, &uri, &credentials));
+        let checked = tokio::select! {
+            biased;
+            checked = check => checked,
+            end = poll_fn(|cx| tunnel.poll(cx, finish)) => break end,
+        };
+        if let Err(refusal) = checked {
+            break End::Refused(refusal);
+        }
+    };
+    match &end {
+        End::Closed(_) => {}
+        End::Over(word) => tunnel.close(GOING_AWAY, word),
+        End::Refused(refusal) => tunnel.close(POLICY_VIOLATION, refusal.reason().code()),
+    }
+    guard.tunnelled(tunnel.to_upstream.count, tunnel.to_client.count);
+    end
+}
+
+/// Decides whether the request would still be let through, by what is in force now.
+async fn check(guard: &RecordGuard, uri: &http::Uri, credentials: &http::HeaderMap) -> Result<(), Refusal> {
+    let view = guard.view_now();
+    let exchange = &guard.exchange;
+    let method = exchange.method.as_ref().unwrap_or(&http::Method::GET);
+    let route = view.in_force.policy.route(&exchange.host, method, &exchange.path, uri.query())?;
+    chain::recheck(&view.in_force, route, &view.tokens, &guard.again(uri, credentials)).await
+}
+
+struct Tunnel<'a> {
+    wire: &'a RefCell<Wire>,
+    upstream: Stream,
+    to_upstream: Direction,
+    to_client: Direction,
+    /// When a byte was last read.
+    active: Cell<Instant>,
+}
+
+/// One direction.
+struct Direction {
+    buffer: ReadBuffer,
+    frames: Frames,
+    /// What was written has not all been flushed.
+    dirty: bool,
+    /// The reader has closed.
+    ended: bool,
+    /// Bytes that were read.
+    count: u64,
+}
+
+impl Direction {
+    fn new(input: Bytes) -> Self {
+        let mut frames = Frames::default();
+        frames.feed(&input);
+        let count = input.len() as u64;
+        Self { buffer: ReadBuffer::new(input), frames, dirty: false, ended: false, count }
+    }
+
+    /// Writes what was read.
+    fn poll_write(&mut self, mut to: impl AsyncWrite + Unpin, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.buffer.input.is_empty() {
+            let written = ready!(Pin::new(&mut to).poll_write(cx, &self.buffer.input))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.buffer.input.advance(written);
+            self.dirty = true;
+        }
+        if self.dirty {
+            ready!(Pin::new(&mut to).poll_flush(cx))?;
+            self.dirty = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads the next bytes, when the last ones were written. Returns whether there are any; otherwise, the reader has closed.
+    fn poll_read(&mut self, from: &mut Stream, cx: &mut Context<'_>) -> Poll<bool> {
+        // A connection that breaks is closed as well.
+        let read = ready!(self.buffer.poll_fill(from, cx)).unwrap_or(0);
+        self.frames.feed(&self.buffer.input);
+        self.count += read as u64;
+        self.ended = read == 0;
+        Poll::Ready(!self.ended)
+    }
+}
+
+impl<'a> Tunnel<'a> {
+    /// `first` was read of the upstream already.
+    fn new(wire: &'a RefCell<Wire>, upstream: Stream, first: Bytes, now: Instant) -> Self {
+        let early = wire.borrow_mut().take_input();
+        let (to_upstream, to_client) = (Direction::new(early), Direction::new(first));
+        Self { wire, upstream, to_upstream, to_client, active: Cell::new(now) }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, finish: &Cell<bool>) -> Poll<End> {
+        if finish.get() {
+            return Poll::Ready(End::Over(STOPPING));
+        }
+        let to_upstream = self.poll_to_upstream(cx);
+        let to_client = self.poll_to_client(cx);
+        match (to_client, to_upstream) {
+            (Poll::Ready(word), _) | (Poll::Pending, Poll::Ready(word)) => Poll::Ready(End::Closed(word)),
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
+        }
+    }
+
+    /// Ready when the client has closed, or the upstream takes nothing any more.
+    fn poll_to_upstream(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
+        loop {
+            if ready!(self.to_upstream.poll_write(&mut self.upstream, cx)).is_err() {
+                return Poll::Ready(BY_UPSTREAM);
+            }
+            if !ready!(self.to_upstream.poll_read(self.wire.borrow_mut().stream(), cx)) {
+                return Poll::Ready(BY_CLIENT);
+            }
+            self.active.set(Instant::now());
+        }
+    }
+
+    /// Ready when the upstream has closed, or the client takes nothing any more.
+    fn poll_to_client(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
+        loop {
+            if ready!(self.to_client.poll_write(WireWriter(self.wire), cx)).is_err() {
+                return Poll::Ready(BY_CLIENT);
+            }
+            if self.to_client.ended || !ready!(self.to_client.poll_read(&mut self.upstream, cx)) {
+                return Poll::Ready(BY_UPSTREAM);
+            }
+            self.active.set(Instant::now());
+        }
+    }
+
+    /// Tells the client why it ends, if no frame is under way. It does not wait: what ends, ends now.
+    fn close(&mut self, code: u16, reason: &str) {
+        if !self.to_client.frames.is_between() || !self.to_client.buffer.input.is_empty() {
+            return;
+        }
+        self.to_client.buffer.input = frames::close(code, reason).into();
+        let _ = self.to_client.poll_write(WireWriter(self.wire), &mut Context::from_waker(Waker::noop()));
+    }
+}
