@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -17,35 +17,45 @@ use super::accepted::{Accepted, Open};
 use super::activity::Ending;
 use super::client::{ClientConnection, Phase};
 use super::closing::Closing;
+use super::connection_limit::Permit;
 use super::deadlines::{Command, Cut, run_until_deadline};
 use super::http2;
 use super::worker::Worker;
 use crate::exchange::{ClientCertificate, Peer};
 use crate::policy::ListenerTls;
 use crate::proxy::http1::fields::HeadLimits;
-use crate::proxy::http1::{self, End, Wire};
+use crate::proxy::http1::{self, End, Served, Wire};
 use crate::proxy::request::record_unanswered;
+use crate::proxy::request::response_body::ResponseBody;
 use crate::proxy::request::target;
+use crate::proxy::request::upgrade::{Upgraded, tunnel};
 use crate::proxy::stream::{Stream, tls_version};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::certificate;
 
 /// The client connection preface of HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long the client of a WebSocket that has ended may take to close.
+const CLOSE: Duration = Duration::from_secs(2);
 /// Size of the first read, before the protocol is known, in bytes.
 const FIRST_READ: usize = 8 * 1024;
 
-/// Serves a connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, drain: watch::Receiver<bool>) {
+/// Serves a connection until it ends, or has become a WebSocket, which is served by a smaller task.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    accepted: Accepted,
+    open: Open,
+    drain: watch::Receiver<bool>,
+) -> Option<Box<WebSocket>> {
     let Accepted { stream, peer, listener, tls, permit } = accepted;
-    let Ok(tcp) = TcpStream::from_std(stream) else { return };
+    let tcp = TcpStream::from_std(stream).ok()?;
     let timeout = worker.view().in_force.policy.timeouts().request_headers;
     let accepting = Box::pin(accept_tls(tcp, tls, listener, timeout));
     let accepted = tokio::select! {
         accepted = accepting => accepted,
-        _ = permit.activity.ending_after(Ending::No) => return,
+        _ = permit.activity.ending_after(Ending::No) => return None,
     };
-    let Some((stream, session, http2)) = accepted else { return };
+    let (stream, session, http2) = accepted?;
     let (tls_version, certificate) = session.unzip();
     let mut peer = Peer::new(peer, tls_version);
     peer.certificate = certificate.flatten();
@@ -53,18 +63,16 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, d
     let mut connection = Connection { worker, client, stream, prefix: Bytes::new(), drain };
     let http2 = match http2 {
         Some(http2) => http2,
-        None => match connection.detect_protocol().await {
-            Some(http2) => http2,
-            None => return,
-        },
+        None => connection.detect_protocol().await?,
     };
     let Connection { worker, client, stream, prefix, drain } = connection;
     if http2 {
         // Boxed, because it is the largest future here and the rarer protocol.
         Box::pin(http2::serve(worker, client, stream, prefix, drain)).await;
-    } else {
-        serve_http1(worker, client, stream, prefix, drain).await;
+        return None;
     }
+    let (wire, upgraded, body) = serve_http1(worker, Rc::clone(&client), stream, prefix, drain.clone()).await?;
+    Some(Box::new(WebSocket { client, wire, upgraded, body, drain, _permit: permit, _open: open }))
 }
 
 /// The TLS version and the client's certificate.
@@ -141,13 +149,14 @@ impl Connection {
     }
 }
 
+/// Serves HTTP/1. Returns what goes on as a WebSocket.
 async fn serve_http1(
     worker: Rc<Worker>,
     client: Rc<ClientConnection>,
     stream: Stream,
     prefix: Bytes,
     drain: watch::Receiver<bool>,
-) {
+) -> Option<(Wire, Box<Upgraded>, ResponseBody)> {
     let policy = &worker.view().in_force.policy;
     let limits = policy.limits();
     let limits = HeadLimits { size: limits.header_size, headers: limits.headers };
@@ -162,29 +171,80 @@ async fn serve_http1(
         .await
     };
     // The serving future was dropped, so this is the only reference left.
-    let Some(mut wire) = Rc::into_inner(wire).map(RefCell::into_inner) else { return };
-    if ended == Err(Cut::Stalled) {
+    let mut wire = Rc::into_inner(wire).map(RefCell::into_inner)?;
+    if let Err(Cut::Stalled) = ended {
         // The kernel still holds what the client does not take, and would for minutes.
         wire.abort();
     }
-    let Some(mut stream) = wire.into_stream() else { return };
+    let ended = match ended {
+        Ok(Served::Upgraded(upgraded, body)) => return Some((wire, upgraded, body)),
+        Ok(Served::Ended(end)) => Ok(end),
+        Err(cut) => Err(cut),
+    };
+    let mut stream = wire.into_stream()?;
     let mut closing = Closing { worker: &worker, client: &client, drain };
     let refusal = match ended {
-        Ok(End::Closed) | Err(Cut::Idle | Cut::Stalled) => return closing.close(&mut stream).await,
+        Ok(End::Closed) | Err(Cut::Idle | Cut::Stalled) => {
+            closing.close(&mut stream).await;
+            return None;
+        }
         Err(Cut::Evicted) => {
             if let Phase::Head(_) = client.phase() {
                 record_unanswered(&worker, &client, None, &evicted());
             }
-            return;
+            return None;
         }
         Ok(End::CutShort) => {
             record_unanswered(&worker, &client, None, &cut_short());
-            return closing.close(&mut stream).await;
+            closing.close(&mut stream).await;
+            return None;
         }
         Ok(End::Malformed(error)) => target::malformed_framing(error),
         Err(Cut::Head) => too_slow(),
     };
     closing.write_final_response(&mut stream, &refusal).await;
+    None
+}
+
+/// A connection that has become a WebSocket. Its task is small, because there may be very many.
+pub(super) struct WebSocket {
+    client: Rc<ClientConnection>,
+    wire: Wire,
+    upgraded: Box<Upgraded>,
+    body: ResponseBody,
+    drain: watch::Receiver<bool>,
+    _permit: Permit,
+    _open: Open,
+}
+
+impl WebSocket {
+    /// Serves it until it ends.
+    pub(super) async fn serve(self) {
+        let Self { client, wire, upgraded, mut body, drain, _permit, _open } = self;
+        let timeouts = body.guard().view.in_force.policy.timeouts();
+        let (wire, finish) = (RefCell::new(wire), Cell::new(false));
+        let ended = {
+            let mut running = pin!(tunnel::run(&wire, *upgraded, &mut body, &finish));
+            run_until_deadline(&client, timeouts, drain, |cx, command| {
+                finish.set(finish.get() || command == Command::Finish);
+                running.as_mut().poll(cx)
+            })
+            .await
+        };
+        drop(body);
+        let mut wire = wire.into_inner();
+        match ended {
+            Ok(()) => {
+                let Some(mut stream) = wire.into_stream() else { return };
+                // What was sent arrives; what the client still sends is of no use to anybody.
+                let _ = tokio::time::timeout(CLOSE, stream.shutdown()).await;
+                let mut discarded = [0; 512];
+                let reading = async { while let Ok(1..) = stream.read(&mut discarded).await {} };
+                let _ = tokio::time::timeout(CLOSE, reading).await;
+            }
+            Err(_) => wire.abort(),
+        }
+    }
 }
 
 fn too_slow() -> Refusal {

@@ -8,14 +8,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::accepted::{Accepted, Open};
-use super::connection;
+use super::connection::{self, WebSocket};
 use super::worker::{Shared, Worker};
 
 /// How often idle upstream connections are checked.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// The tasks of a worker's connections: each may leave a WebSocket.
+type Connections = JoinSet<Option<Box<WebSocket>>>;
 
 /// The handle by which the rest of the process reaches a worker.
 pub(crate) struct Handle {
@@ -64,7 +67,7 @@ async fn run(
     mut cut: watch::Receiver<bool>,
 ) {
     let worker = Rc::new(Worker::new(shared));
-    let mut connections = JoinSet::new();
+    let mut connections = Connections::new();
     let mut sweep = tokio::time::interval(SWEEP);
     let draining = drain.clone();
     loop {
@@ -72,7 +75,7 @@ async fn run(
             Some((accepted, open)) = incoming.recv() => {
                 connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, open, draining.clone()));
             }
-            Some(ended) = connections.join_next(), if !connections.is_empty() => report_panic(ended),
+            Some(ended) = connections.join_next(), if !connections.is_empty() => go_on(&mut connections, ended),
             _ = sweep.tick() => worker.view().pools().sweep(),
             _ = drain.wait_for(|draining| *draining) => break,
         }
@@ -85,7 +88,7 @@ async fn run(
     let timeout = worker.view().in_force.policy.timeouts().drain;
     let finished = async {
         while let Some(ended) = connections.join_next().await {
-            report_panic(ended);
+            go_on(&mut connections, ended);
         }
     };
     let timed_out = tokio::select! {
@@ -101,11 +104,17 @@ async fn run(
     worker.recorder.close().await;
 }
 
-/// Reports a panic in a connection: it is a bug in the proxy, and ends only that connection.
-fn report_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!(%error, "a connection ended in a panic");
+/// Serves what a connection has become. Reports a panic: it is a bug in the proxy, and ends only that connection.
+fn go_on(connections: &mut Connections, ended: Result<Option<Box<WebSocket>>, JoinError>) {
+    match ended {
+        Ok(Some(websocket)) => {
+            connections.spawn_local(async {
+                websocket.serve().await;
+                None
+            });
+        }
+        Ok(None) => {}
+        Err(error) if error.is_panic() => tracing::error!(%error, "a connection ended in a panic"),
+        Err(_) => {}
     }
 }

@@ -31,21 +31,37 @@ use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::strip_trailers;
 use crate::proxy::request::client_response::ClientResponse;
-use crate::proxy::request::upgrade::{Upgraded, tunnel};
+use crate::proxy::request::response_body::ResponseBody;
+use crate::proxy::request::upgrade::Upgraded;
 use crate::proxy::request::{handle, replace_interrupted};
 use reader::RequestHead;
 use writer::{MessageWriter, SendError};
 
-/// Serves a connection until it ends. Once `finish` is set, it ends after the request being read or answered.
+/// Why a connection is not served as HTTP any more.
+pub(super) enum Served {
+    /// It ended.
+    Ended(End),
+    /// It is a WebSocket now.
+    Upgraded(Box<Upgraded>, ResponseBody),
+}
+
+impl From<End> for Served {
+    fn from(end: End) -> Self {
+        Self::Ended(end)
+    }
+}
+
+/// Serves a connection until it ends, or is one of HTTP no more. Once `finish` is set, it ends after the request being read or
+/// answered.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
     client: &Rc<ClientConnection>,
     wire: &Rc<RefCell<Wire>>,
     finish: &Cell<bool>,
-) -> End {
+) -> Served {
     loop {
-        if let Err(end) = exchange(worker, client, wire, finish).await {
-            return end;
+        if let Err(served) = exchange(worker, client, wire, finish).await {
+            return served;
         }
     }
 }
@@ -56,7 +72,7 @@ async fn exchange(
     client: &Rc<ClientConnection>,
     wire: &Rc<RefCell<Wire>>,
     finish: &Cell<bool>,
-) -> Result<(), End> {
+) -> Result<(), Served> {
     let head = poll_fn(|cx| {
         let head = wire.borrow_mut().poll_head(cx);
         let idle = head.is_pending() && finish.get() && !wire.borrow().is_mid_head();
@@ -90,19 +106,18 @@ async fn exchange(
     let mut sent = delivery.send().await;
     if let Some(Err(SendError::Interrupted)) = sent
         && delivery.writer.sent == 0
-        && replace_interrupted(&mut delivery.response)
+        && delivery.response.as_mut().is_some_and(replace_interrupted)
     {
         after = delivery.begin(&interim, &framing);
         sent = delivery.send().await;
     }
-    let Some(Ok(())) = sent else { return Err(End::Closed) };
-    if let Some(upgraded) = delivery.response.upgraded.take() {
-        Box::pin(delivery.tunnel(upgraded, finish)).await;
-        return Err(End::Closed);
+    let Some(Ok(())) = sent else { return Err(End::Closed.into()) };
+    if let Some((upgraded, body)) = delivery.upgraded() {
+        return Err(Served::Upgraded(upgraded, body));
     }
     delivery.completed();
     if after != After::KeepAlive {
-        return Err(End::Closed);
+        return Err(End::Closed.into());
     }
     // A client that still sends its body reads the response afterwards, and then sends its next request.
     poll_fn(|cx| {
@@ -110,13 +125,15 @@ async fn exchange(
         if discarded.is_pending() && finish.get() { Poll::Ready(Err(End::Closed)) } else { discarded }
     })
     .await
+    .map_err(Into::into)
 }
 
 /// A response on its way to the client. If it is dropped before it was sent whole, the record says so.
 struct Delivery<'a> {
     wire: &'a RefCell<Wire>,
     writer: MessageWriter,
-    response: ClientResponse,
+    /// Absent once the connection is a WebSocket.
+    response: Option<ClientResponse>,
     /// The end of the connection delimits the body, so it must not look complete before it is.
     close_delimited: bool,
     completed: bool,
@@ -124,14 +141,21 @@ struct Delivery<'a> {
 
 impl<'a> Delivery<'a> {
     fn new(wire: &'a RefCell<Wire>, response: ClientResponse) -> Self {
-        Self { wire, writer: MessageWriter::default(), response, close_delimited: false, completed: false }
+        Self {
+            wire,
+            writer: MessageWriter::default(),
+            response: Some(response),
+            close_delimited: false,
+            completed: false,
+        }
     }
 
     /// Begins the response, after the rest of an interim response. Nothing is written yet.
     fn begin(&mut self, interim: &[u8], framing: &response::RequestFraming) -> After {
         self.writer = MessageWriter::default();
         self.writer.begin().extend_from_slice(interim);
-        let after = response::write(&mut self.writer, framing, &self.response);
+        let Some(response) = &self.response else { return After::Close };
+        let after = response::write(&mut self.writer, framing, response);
         self.close_delimited = after == After::CloseDelimited;
         after
     }
@@ -139,21 +163,17 @@ impl<'a> Delivery<'a> {
     /// Sends it. Returns `None` when the client has disconnected.
     async fn send(&mut self) -> Option<Result<(), SendError>> {
         let Self { wire, writer, response, .. } = self;
+        let response = response.as_mut()?;
         poll_fn(|cx| {
             unless_disconnected(wire, cx, |cx| writer.poll_send(&mut WireWriter(wire), &mut response.body, cx))
         })
         .await
     }
 
-    /// Serves the WebSocket that follows the response, until it ends.
-    async fn tunnel(mut self, upgraded: Box<Upgraded>, finish: &Cell<bool>) {
-        let body = &mut self.response.body;
-        body.guard().opened();
-        match tunnel::run(self.wire, upgraded, body.guard(), finish).await {
-            tunnel::End::Closed(word) | tunnel::End::Over(word) => body.guard().over(word),
-            tunnel::End::Refused(refusal) => body.interrupted(refusal),
-        }
-        self.completed();
+    /// Takes what follows a response that has made the connection a WebSocket.
+    fn upgraded(&mut self) -> Option<(Box<Upgraded>, ResponseBody)> {
+        let upgraded = self.response.as_mut()?.upgraded.take()?;
+        Some((upgraded, self.response.take()?.body))
     }
 
     /// Records that it was sent whole.
@@ -164,11 +184,12 @@ impl<'a> Delivery<'a> {
 
 impl Drop for Delivery<'_> {
     fn drop(&mut self) {
+        let Some(ClientResponse { body, .. }) = &mut self.response else { return };
         if self.completed {
-            self.response.body.completed();
+            body.completed();
             return;
         }
-        self.response.body.cut_short(self.writer.sent, self.writer.unsent());
+        body.cut_short(self.writer.sent, self.writer.unsent());
         if self.close_delimited {
             self.wire.borrow_mut().abort();
         }

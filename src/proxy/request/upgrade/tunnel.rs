@@ -19,6 +19,7 @@ use crate::chain;
 use crate::proxy::http1::read_buffer::ReadBuffer;
 use crate::proxy::http1::wire::{Wire, WireWriter};
 use crate::proxy::request::record_guard::RecordGuard;
+use crate::proxy::request::response_body::ResponseBody;
 use crate::proxy::stream::Stream;
 use crate::refusal::Refusal;
 
@@ -26,7 +27,7 @@ use crate::refusal::Refusal;
 const CHECK: Duration = Duration::from_secs(1);
 
 /// How an open WebSocket ended.
-pub(crate) enum End {
+enum End {
     /// One side closed it, or its connection broke.
     Closed(&'static str),
     /// The policy or the process ended it: a word for the record.
@@ -36,15 +37,15 @@ pub(crate) enum End {
 }
 
 /// The word of the record for a WebSocket that the client closed.
-pub(crate) const BY_CLIENT: &str = "closed_by_client";
+const BY_CLIENT: &str = "closed_by_client";
 /// The same for the upstream.
-pub(crate) const BY_UPSTREAM: &str = "closed_by_upstream";
+const BY_UPSTREAM: &str = "closed_by_upstream";
 /// Nothing was sent for `idle`.
-pub(crate) const IDLE: &str = "idle";
+const IDLE: &str = "idle";
 /// It was open for `lifetime`.
-pub(crate) const LIFETIME: &str = "lifetime";
+const LIFETIME: &str = "lifetime";
 /// The process stops, or the listener is gone.
-pub(crate) const STOPPING: &str = "stopping";
+const STOPPING: &str = "stopping";
 
 /// Status codes of Close frames (RFC 6455 §7.4.1).
 const GOING_AWAY: u16 = 1001;
@@ -53,11 +54,22 @@ const POLICY_VIOLATION: u16 = 1008;
 /// Copies bytes between the client and the upstream until one of them closes, or it is over. Once `finish` is set, it is.
 pub(in crate::proxy) async fn run(
     wire: &RefCell<Wire>,
-    upgraded: Box<Upgraded>,
-    guard: &mut RecordGuard,
+    upgraded: Upgraded,
+    body: &mut ResponseBody,
     finish: &Cell<bool>,
-) -> End {
-    let Upgraded { settings, connection, uri, credentials } = *upgraded;
+) {
+    let guard = body.guard();
+    guard.opened();
+    let end = until_end(wire, upgraded, guard, finish).await;
+    match end {
+        End::Closed(word) | End::Over(word) => guard.over(word),
+        End::Refused(refusal) => body.interrupted(refusal),
+    }
+    body.completed();
+}
+
+async fn until_end(wire: &RefCell<Wire>, upgraded: Upgraded, guard: &mut RecordGuard, finish: &Cell<bool>) -> End {
+    let Upgraded { settings, connection, uri, credentials } = upgraded;
     let epoch = guard.epoch();
     let mut changes = epoch.changes();
     let (upstream, first, _held) = connection.into_stream();
