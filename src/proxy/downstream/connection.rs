@@ -1,6 +1,7 @@
 //! One client connection: TLS handshake, protocol detection, and what follows the last request.
 
 use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -17,8 +18,10 @@ use super::accepted::{Accepted, Open};
 use super::activity::Ending;
 use super::client::{ClientConnection, Phase};
 use super::closing::Closing;
+use super::connection_limit::Permit;
 use super::deadlines::{Command, Cut, run_until_deadline};
 use super::http2;
+use super::proxy_protocol::{self, Source};
 use super::worker::Worker;
 use crate::exchange::{ClientCertificate, Peer};
 use crate::policy::ListenerTls;
@@ -37,15 +40,19 @@ const FIRST_READ: usize = 8 * 1024;
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, drain: watch::Receiver<bool>) {
-    let Accepted { stream, peer, listener, tls, permit } = accepted;
-    let Ok(tcp) = TcpStream::from_std(stream) else { return };
+    let Accepted { stream, peer, listener, tls, proxy_protocol, mut permit } = accepted;
+    let Ok(mut tcp) = TcpStream::from_std(stream) else { return };
     let timeout = worker.view().in_force.policy.timeouts().request_headers;
-    let accepting = Box::pin(accept_tls(tcp, tls, listener, timeout));
+    let activity = Arc::clone(&permit.activity);
+    let accepting = Box::pin(async {
+        let peer = if proxy_protocol { proxied(&worker, &mut tcp, peer, &mut permit, timeout).await? } else { peer };
+        Some((peer, accept_tls(tcp, tls, listener, timeout).await?))
+    });
     let accepted = tokio::select! {
         accepted = accepting => accepted,
-        _ = permit.activity.ending_after(Ending::No) => return,
+        _ = activity.ending_after(Ending::No) => return,
     };
-    let Some((stream, session, http2)) = accepted else { return };
+    let Some((peer, (stream, session, http2))) = accepted else { return };
     let (tls_version, certificate) = session.unzip();
     let mut peer = Peer::new(peer, tls_version);
     peer.certificate = certificate.flatten();
@@ -65,6 +72,33 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, _open: Open, d
     } else {
         serve_http1(worker, client, stream, prefix, drain).await;
     }
+}
+
+/// Reads for which client a proxy opened the connection, and counts it for that client. Returns the client's address; `None` if
+/// the connection is to be closed.
+async fn proxied(
+    worker: &Worker,
+    tcp: &mut TcpStream,
+    proxy: SocketAddr,
+    permit: &mut Permit,
+    timeout: Duration,
+) -> Option<SocketAddr> {
+    let read = tokio::time::timeout(timeout, proxy_protocol::read(tcp)).await;
+    let client = match read.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
+        Ok(Source::Client(client)) => client,
+        Ok(Source::Proxy) => return Some(proxy),
+        Err(error) => {
+            tracing::debug!(%proxy, %error, "a PROXY protocol header was not received whole, or is malformed");
+            worker.shared.metrics.connections_refused.inc();
+            return None;
+        }
+    };
+    let per_client = worker.view().in_force.policy.limits().per_client;
+    if !permit.count_for(client.ip(), per_client) {
+        worker.shared.metrics.connections_refused.inc();
+        return None;
+    }
+    Some(client)
 }
 
 /// The TLS version and the client's certificate.

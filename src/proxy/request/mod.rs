@@ -4,8 +4,11 @@
 mod attempts;
 pub(super) mod client_response;
 mod forward;
+pub(crate) mod mapped_target;
 pub(crate) mod path;
+pub(crate) mod preflight;
 pub(super) mod record_guard;
+mod redirect;
 pub(super) mod response_body;
 mod response_check;
 pub(crate) mod target;
@@ -16,7 +19,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::header::{MAX_FORWARDS, TRAILER};
+use http::header::{HeaderName, LOCATION, MAX_FORWARDS, TRAILER};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, Version};
 
@@ -24,9 +27,11 @@ use self::client_response::ClientResponse;
 use self::forward::Forwarded;
 use self::record_guard::RecordGuard;
 use self::response_body::ResponseBody;
+use self::target::RequestTarget;
 use crate::body::{Pieces, Source};
 use crate::chain;
 use crate::exchange::Exchange;
+use crate::policy::cors::{self, Preflight};
 use crate::policy::token_service::OwnEndpoint;
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
@@ -63,9 +68,14 @@ async fn respond(
     }
     match process(&client, &mut guard, &mut parts, source).await {
         Ok(Processed::Nothing) => answer_itself(guard),
+        Ok(Processed::Permitted(fields)) => answer_alone(StatusCode::NO_CONTENT, fields, guard),
+        Ok(Processed::Redirected(location)) => {
+            answer_alone(StatusCode::PERMANENT_REDIRECT, vec![(LOCATION, location)], guard)
+        }
         Ok(Processed::Own(answer)) => answer_own(*answer, guard),
         Ok(Processed::Forwarded(Forwarded { head, connection, pool }, prefix)) => {
             let Head { status, reason, mut fields, .. } = head;
+            guard.finish(&mut fields, true);
             // The upstream's fields with these names are not forwarded.
             fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
             fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
@@ -80,6 +90,10 @@ async fn respond(
 enum Processed {
     /// It was to the proxy itself, which has nothing to say.
     Nothing,
+    /// It was a preflight, which these fields answer.
+    Permitted(Vec<(HeaderName, HeaderValue)>),
+    /// It came to a listener that redirects, to this URL.
+    Redirected(HeaderValue),
     /// A part of this process answered it.
     Own(Box<Answer>),
     /// It was sent on. Beside the response, the part of its body that was read for its check.
@@ -103,10 +117,10 @@ async fn process(
     if parts.version == Version::HTTP_2 {
         target::check_size(parts, policy.limits())?;
     }
-    let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, policy)?;
+    let mut target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, policy)?;
     guard.sample(target.trusted_peer, target.scheme);
-    if target.ends_here {
-        return Ok(Processed::Nothing);
+    if let Some(answered) = answer_here(client, guard, parts, &mut target).await? {
+        return Ok(answered);
     }
     if let Some(forwards) = target.forwards {
         parts.headers.insert(MAX_FORWARDS, forwards.into());
@@ -115,6 +129,7 @@ async fn process(
 
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path, parts.uri.query())?;
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));
+    mapped_target::map(&route, &mut target.target)?;
     let counter = guard.counter.clone();
     let RecordGuard { exchange, trace, .. } = &mut *guard;
     let tick = in_force.ledger.tick(exchange.decided());
@@ -144,6 +159,43 @@ async fn process(
     }
 }
 
+/// Answers what no route is asked about: requests to a listener that redirects, requests to the proxy itself, and preflights.
+async fn answer_here(
+    client: &ClientConnection,
+    guard: &mut RecordGuard,
+    parts: &Parts,
+    target: &mut RequestTarget<'_>,
+) -> Result<Option<Processed>, Refusal> {
+    let view = Rc::clone(&guard.view);
+    let (policy, ledger) = (&view.in_force.policy, &view.in_force.ledger);
+    if let Some(listener) = policy.listener(client.activity.listener) {
+        if let Some(port) = listener.redirect {
+            let location = redirect::location(policy, &guard.exchange.host, target, port)?;
+            return Ok(Some(Processed::Redirected(location)));
+        }
+        target.take_certificate(listener, &parts.headers, &guard.exchange)?;
+    }
+    if target.ends_here {
+        return Ok(Some(Processed::Nothing));
+    }
+    if !policy.has_cors() {
+        return Ok(None);
+    }
+    guard.origin = cors::origin(&parts.headers).cloned();
+    if let Some(preflight) = Preflight::of(&parts.method, &parts.headers)
+        && let Some(route) = preflight::route(policy, &preflight, &guard.exchange, parts.uri.query())
+    {
+        let route = Arc::clone(guard.route.insert(route));
+        if let Some(cors) = route.api().cors() {
+            let about = (&guard.exchange, &**ledger);
+            let permitted = preflight::permit(cors, &preflight, &parts.headers, about, &mut guard.trace.counting);
+            // Boxed: rare; it would be part of every request's future.
+            return Box::pin(permitted).await.map(|fields| Some(Processed::Permitted(fields)));
+        }
+    }
+    Ok(None)
+}
+
 /// Decides whether the key of the listener is fresh enough, if it comes from the vault.
 #[cold]
 fn key_is_fresh(in_force: &InForce, client: &ClientConnection) -> Result<(), Refusal> {
@@ -164,6 +216,19 @@ fn answer_itself(mut guard: Box<RecordGuard>) -> ClientResponse {
     guard.answering(status);
     let mut fields = ResponseFields::default();
     fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
+    ClientResponse { status, reason: None, fields, body: ResponseBody::local(Bytes::new(), guard) }
+}
+
+/// Returns an answer without a body that says all it has to in these fields.
+fn answer_alone(
+    status: StatusCode,
+    with: Vec<(HeaderName, HeaderValue)>,
+    mut guard: Box<RecordGuard>,
+) -> ClientResponse {
+    guard.answering(status);
+    let mut fields = ResponseFields::default();
+    fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
+    fields.extend(with);
     ClientResponse { status, reason: None, fields, body: ResponseBody::local(Bytes::new(), guard) }
 }
 
@@ -251,5 +316,6 @@ fn render(refusal: &Refusal, guard: &mut RecordGuard) -> (StatusCode, ResponseFi
     let (status, headers, body) = if of_oauth { refusal.oauth_answer(id) } else { refusal.answer(id) };
     let mut fields = ResponseFields::from(&headers);
     fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
+    guard.finish(&mut fields, false);
     (status, fields, body)
 }
