@@ -107,6 +107,8 @@ reasons! {
     StrongerCredentialRequired = 403 "stronger_credential_required" "A stronger credential is required" in Scope,
     /// The credential is valid, but belongs to no consumer in the policy.
     UnknownConsumer = 403 "unknown_consumer" "Unknown consumer" in Auth,
+    /// A browser asks whether a page may send a request, and it may not: its origin or a header is not listed in `cors`.
+    CorsRefused = 403 "cors_refused" "The page may not send this request" in Request,
     /// The admin token lacks the right for this operation.
     InsufficientRight = 403 "insufficient_right" "Insufficient rights for this admin token" in Auth,
     /// No route has this path.

@@ -22,6 +22,9 @@ impl Form {
     /// A server: neither path nor query.
     pub(crate) const SERVER: Self =
         Self { schemes: &["http", "https"], path: false, query: false, example: "http://10.1.0.7:9000" };
+    /// A server of an upstream: a path that is put before those of requests, and no query.
+    pub(crate) const UPSTREAM: Self =
+        Self { schemes: &["http", "https"], path: true, query: false, example: "http://10.1.0.7:9000" };
     /// An admin listener.
     pub(crate) const ADMIN: Self =
         Self { schemes: &["http", "https"], path: false, query: false, example: "http://127.0.0.1:9901" };

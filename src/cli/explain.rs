@@ -175,7 +175,7 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
 /// Suggests the host or the route that was probably meant. A host that was not given may be any.
 fn meant(trace: &RehearsalTrace, policy: &Policy, host_is_given: bool) -> Option<String> {
     let host = &*trace.host;
-    let serves = |api: &Arc<Api>| api.hosts().is_empty() || api.hosts().iter().any(|known| **known == *host);
+    let serves = |api: &Arc<Api>| api.serves(host);
     if host_is_given && !policy.apis().iter().any(serves) {
         return did_you_mean(host, policy.apis().iter().flat_map(|api| api.hosts()).map(|host| &**host));
     }
@@ -188,8 +188,8 @@ fn meant(trace: &RehearsalTrace, policy: &Policy, host_is_given: bool) -> Option
 fn add_host(arguments: &Arguments, rehearsal: &Rehearsal, request: &mut RehearsalRequest) {
     if !request.has("host") {
         let host = arguments.host.as_deref();
-        let host = host.unwrap_or_else(|| rehearsal.likely_host(&request.method, &request.target));
-        request.headers.push(("host".to_owned(), host.to_owned()));
+        let host = host.map_or_else(|| rehearsal.likely_host(&request.method, &request.target), str::to_owned);
+        request.headers.push(("host".to_owned(), host));
     }
 }
 
@@ -239,6 +239,12 @@ impl Explained {
         servers.unwrap_or_default().iter().map(|server| server.name.to_string()).collect()
     }
 
+    /// The path that the upstream gets, if it is not the one that was matched.
+    fn mapped(&self) -> String {
+        let mapped = self.trace.upstream_target().filter(|target| *target != self.trace.target);
+        mapped.map(|target| format!(" as {target}")).unwrap_or_default()
+    }
+
     /// Whether a part of this process answers it.
     fn is_own(&self) -> bool {
         self.trace.route.as_ref().is_some_and(|route| route.own.is_some())
@@ -248,7 +254,7 @@ impl Explained {
         let mut text = format!("{} {}\n", self.trace.method, self.trace.target);
         for step in self.trace.steps(self.at) {
             let why = match (step.outcome, step.name) {
-                (Outcome::Passed, "path" | "route") => step.why,
+                (Outcome::Passed, "path" | "route" | "cors") => step.why,
                 (Outcome::Passed, _) => format!("ok: {}", step.why),
                 (Outcome::NotAsked, _) => format!("not asked: {}", step.why),
                 (Outcome::Refused, _) => format!("refused: {}", step.why),
@@ -273,7 +279,7 @@ impl Explained {
             None => {
                 let headers = self.trace.identity_headers();
                 let with = if headers.is_empty() { "" } else { ", with" };
-                text.push_str(&format!("→ forwarded to {}{with}\n", self.servers().join(" or ")));
+                text.push_str(&format!("→ forwarded to {}{}{with}\n", self.servers().join(" or "), self.mapped()));
                 for (name, value) in headers {
                     text.push_str(&format!("  {name}: {value}\n"));
                 }
@@ -296,6 +302,9 @@ impl Explained {
         let mut say = |name: &str, value: Value| drop(object.insert(name.to_owned(), value));
         let trace = &self.trace;
         say("request", json!({"method": trace.method, "target": trace.target, "path": trace.path, "host": trace.host}));
+        if let Some(may_read) = trace.cors() {
+            say("cors", json!(if may_read { "allow" } else { "refuse" }));
+        }
         say("at", json!(self.at.to_string()));
         say("steps", Value::Array(steps));
         say("allowed", json!(trace.refusal().is_none()));
@@ -320,7 +329,10 @@ impl Explained {
             None => {
                 let headers: Map<String, Value> =
                     trace.identity_headers().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
-                say("upstream", json!({"servers": self.servers(), "headers": headers}));
+                say(
+                    "upstream",
+                    json!({"servers": self.servers(), "target": self.trace.upstream_target(), "headers": headers}),
+                );
             }
         }
         if let Some(note) = self.note {

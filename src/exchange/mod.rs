@@ -273,8 +273,8 @@ impl Exchange {
 pub(crate) struct Request<'a> {
     /// The facts for the record: id, times, client, normalised path.
     pub(crate) exchange: &'a Exchange,
-    /// The peer of its connection.
-    pub(crate) peer: &'a Peer,
+    /// The client certificate: that of its connection, or the one that a trusted proxy passes on.
+    pub(crate) certificate: Option<&'a ClientCertificate>,
     /// Headers, as received.
     pub(crate) headers: &'a HeaderMap,
     /// `https` or `http`, as the client used it.
@@ -310,9 +310,9 @@ impl<'a> Request<'a> {
         self.exchange.client
     }
 
-    /// The client certificate of its connection.
+    /// The client certificate.
     pub(crate) fn certificate(&self) -> Option<&'a ClientCertificate> {
-        self.peer.certificate.as_deref()
+        self.certificate
     }
 }
 
@@ -341,7 +341,9 @@ impl SampleRequest {
     /// The request, with these headers and this query.
     pub(crate) fn with<'a>(&'a self, query: Option<&'a str>, headers: &'a HeaderMap) -> Request<'a> {
         let (exchange, peer, received_path) = (&self.exchange, &self.peer, &*self.exchange.path);
-        Request { exchange, peer, headers, scheme: "http", authority: "", received_path, query, tick: Tick(1) }
+        let certificate = peer.certificate.as_deref();
+        let (scheme, authority, tick) = ("http", "", Tick(1));
+        Request { exchange, certificate, headers, scheme, authority, received_path, query, tick }
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) struct HeaderRules {
     dropped_prefixes: Box<[Box<str>]>,
     /// Names that the policy itself has: of API keys, validated parameters, kept fields.
     named: HashSet<Box<str>>,
+    /// Names that an API sets or removes, with hyphens for `_` and `.`.
+    changed: HashSet<Box<str>>,
 }
 
 impl HeaderRules {
@@ -18,7 +20,12 @@ impl HeaderRules {
     pub(crate) fn new(patterns: &[String], named: HashSet<Box<str>>) -> Self {
         let (prefixes, names): (Vec<_>, Vec<_>) = patterns.iter().partition(|pattern| pattern.ends_with('*'));
         let boxed = |texts: Vec<&String>| texts.iter().map(|text| text.trim_end_matches('*').into()).collect();
-        Self { dropped: boxed(names), dropped_prefixes: boxed(prefixes), named }
+        Self { dropped: boxed(names), dropped_prefixes: boxed(prefixes), named, changed: HashSet::new() }
+    }
+
+    /// The same, with the names that APIs set or remove.
+    pub(crate) fn changing(self, changed: HashSet<Box<str>>) -> Self {
+        Self { changed, ..self }
     }
 
     /// Whether fields with this lower-case name are dropped, unless an API keeps them.
@@ -29,7 +36,16 @@ impl HeaderRules {
 
     /// Whether there is any rule.
     pub(crate) fn has_any(&self) -> bool {
-        !(self.dropped.is_empty() && self.dropped_prefixes.is_empty() && self.named.is_empty())
+        !(self.dropped.is_empty()
+            && self.dropped_prefixes.is_empty()
+            && self.named.is_empty()
+            && self.changed.is_empty())
+    }
+
+    /// Whether a trailer with this lower-case name is dropped: one that a server merges into the head must not take the place of
+    /// a field that an API sets, or that the policy reads or drops.
+    pub(crate) fn drops_trailer(&self, name: &str) -> bool {
+        self.drops(name) || self.names(name) || self.changed.contains(name)
     }
 
     /// Whether the policy itself has this name, in lower case.

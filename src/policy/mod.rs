@@ -3,17 +3,21 @@
 //!
 //! A policy is immutable and shared by pointer. A request keeps the one it began with, even if another is loaded meanwhile.
 
+mod api;
 pub(crate) mod catalog;
 pub(crate) mod compile;
+pub(crate) mod cors;
 mod decode;
 mod decode_error;
 pub(crate) mod diagnostic;
 pub(crate) mod document;
+pub(crate) mod header_changes;
 pub(crate) mod header_rules;
 mod json_file;
 mod json_place;
 mod load;
 pub(crate) mod openapi;
+pub(crate) mod path_mapping;
 mod quoted;
 pub(crate) mod read_file;
 mod reporting;
@@ -34,22 +38,23 @@ mod yaml;
 mod yaml_error;
 pub(crate) mod yaml_file;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
 
+pub(crate) use self::api::{Access, Api, Route};
 use self::header_rules::HeaderRules;
+use self::path_mapping::ReversedRewrites;
 pub(crate) use self::reporting::Reporting;
 use self::router::{Found, Router};
 use self::secret_uses::PolicyVault;
-use self::token_service::{OwnEndpoint, TokenService};
+use self::token_service::TokenService;
 pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
 pub(crate) use self::upstream::{Server, Upstream};
@@ -60,10 +65,13 @@ use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::secrets::inputs::Input;
 use crate::stages::auth::Rules;
 use crate::stages::auth::certificate::ClientTrust;
-use crate::stages::rate_limit::{RouteLimits, SharedLimits};
-use crate::stages::{schema, scope};
+use crate::stages::auth::forwarded_certificate::ForwardedCertificates;
+use crate::stages::rate_limit::SharedLimits;
 use crate::state::registry::StoreConfig;
 use crate::traces::TracesConfig;
+
+/// A slash that is part of a segment, in a normalised path.
+pub(crate) const ENCODED_SLASH: &str = "%2F";
 
 /// A compiled policy.
 #[derive(Debug)]
@@ -90,6 +98,12 @@ pub(crate) struct Policy {
     apis: Vec<Arc<Api>>,
     routes: Vec<Arc<Route>>,
     router: Router<Arc<Route>>,
+    /// Whether an API has `cors`.
+    has_cors: bool,
+    /// Of each API.
+    reversed_rewrites: Vec<ReversedRewrites>,
+    /// Whether a route keeps encoded slashes.
+    keeps_encoded_slashes: bool,
     /// The servers of all APIs; [`Server::index`] is the position here.
     servers: Vec<Arc<Server>>,
     token_service: Option<TokenService>,
@@ -140,6 +154,12 @@ pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     /// Present: TLS.
     pub(crate) tls: Option<ListenerTls>,
+    /// Present: every request is redirected to this port, by https.
+    pub(crate) redirect: Option<u16>,
+    /// Whether connections begin with a PROXY protocol header.
+    pub(crate) proxy_protocol: bool,
+    /// Present: client certificates are those that trusted proxies pass on.
+    pub(crate) forwarded_certificates: Option<ForwardedCertificates>,
     /// How long its certificates, and the authorities and revocation lists of its clients, are valid.
     pub(crate) validities: Vec<Validity>,
 }
@@ -225,48 +245,6 @@ pub(crate) enum Rights {
     Operate,
 }
 
-/// One API and its servers.
-#[derive(Debug)]
-pub(crate) struct Api {
-    index: usize,
-    name: Arc<str>,
-    hosts: Box<[Box<str>]>,
-    upstream: Upstream,
-    /// Fields of callers that it keeps although they would be dropped.
-    kept_headers: Box<[HeaderName]>,
-}
-
-/// Who may call a route.
-#[derive(Debug)]
-pub(crate) enum Access {
-    /// Everyone.
-    Public,
-    /// Authenticated callers with these scopes.
-    Scoped(scope::Requirement),
-}
-
-/// One route: what the four stages require, and the API that requests are forwarded to.
-#[derive(Debug)]
-pub(crate) struct Route {
-    index: usize,
-    name: Arc<str>,
-    api: Arc<Api>,
-    /// Who may call it.
-    pub(crate) access: Access,
-    /// Its own rate, its class and its cost.
-    pub(crate) limits: RouteLimits,
-    /// What requests must satisfy.
-    pub(crate) request: schema::Requirement,
-    /// What responses must satisfy.
-    pub(crate) response: Option<schema::response::Requirement>,
-    /// The stages that only report.
-    pub(crate) reporting: Reporting,
-    /// What answers in place of the upstream, if this process does.
-    pub(crate) own: Option<OwnEndpoint>,
-    /// Requests may become WebSockets.
-    pub(crate) websocket: Option<upgrade::WebSocket>,
-}
-
 impl Policy {
     /// SHA-256 of the policy file and the files it names, without secrets, in hexadecimal.
     pub(crate) fn digest(&self) -> &Arc<str> {
@@ -303,6 +281,12 @@ impl Policy {
     pub(crate) fn validities(&self) -> impl Iterator<Item = &Validity> {
         let admin = self.admin.iter().filter_map(|admin| admin.tls.as_ref()).flat_map(|tls| &tls.validities);
         self.listeners.iter().flat_map(|listener| &listener.validities).chain(admin)
+    }
+
+    /// Whether this is the address of a trusted proxy.
+    pub(crate) fn trusts_proxy(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted_proxies.iter().any(|network| network.contains(&address))
     }
 
     /// The proxies whose forwarded headers are trusted.
@@ -370,6 +354,34 @@ impl Policy {
         self.store.as_ref()
     }
 
+    /// Whether an API has `cors`.
+    pub(crate) fn has_cors(&self) -> bool {
+        self.has_cors
+    }
+
+    /// Whether a route keeps encoded slashes, so that paths may have them until their route is known.
+    pub(crate) fn keeps_encoded_slashes(&self) -> bool {
+        self.keeps_encoded_slashes
+    }
+
+    /// The only API that serves this host; `None` if there are several.
+    pub(crate) fn only_api_of(&self, host: &str) -> Option<&Arc<Api>> {
+        let mut serving = self.apis.iter().filter(|api| api.serves(host));
+        let first = serving.next()?;
+        if serving.next().is_none() { Some(first) } else { None }
+    }
+
+    /// The listener of this address.
+    pub(crate) fn listener(&self, address: SocketAddr) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| listener.address == address)
+    }
+
+    /// Returns the client's path for one of an API's upstream, in normal form and without the base path of the server.
+    pub(crate) fn client_path(&self, api: &Api, upstream_path: &str) -> String {
+        let rewritten = self.reversed_rewrites.get(api.index).and_then(|reversed| reversed.path(upstream_path));
+        rewritten.unwrap_or_else(|| format!("{}{upstream_path}", api.strip()))
+    }
+
     /// Finds the route of a request, or returns a refusal.
     pub(crate) fn route(
         &self,
@@ -378,7 +390,15 @@ impl Policy {
         path: &str,
         query: Option<&str>,
     ) -> Result<&Arc<Route>, Refusal> {
-        match self.router.find(host, method, path, query) {
+        let found = self.router.find(host, method, path, query);
+        if self.keeps_encoded_slashes
+            && path.contains(ENCODED_SLASH)
+            && !matches!(&found, Found::Route(route) if route.keeps_encoded_slash)
+        {
+            let detail = "remove the encoded slash (%2F) from the path";
+            return Err(Refusal::new(Stage::Request, Reason::MalformedRequest, detail));
+        }
+        match found {
             Found::Route(route) => Ok(route),
             Found::OtherMethods(methods) => Err(Refusal::new(
                 Stage::Request,
@@ -398,58 +418,6 @@ impl Policy {
             Found::Nothing => {
                 Err(Refusal::new(Stage::Request, Reason::NoRoute, "no API here has this path; check host and path"))
             }
-        }
-    }
-}
-
-impl Api {
-    /// Position in [`Policy::apis`].
-    pub(crate) fn index(&self) -> usize {
-        self.index
-    }
-
-    /// Its name.
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    /// The host names that it serves; empty: any.
-    pub(crate) fn hosts(&self) -> &[Box<str>] {
-        &self.hosts
-    }
-
-    /// Its servers.
-    pub(crate) fn upstream(&self) -> &Upstream {
-        &self.upstream
-    }
-
-    /// Header fields of callers that it keeps although they would be dropped.
-    pub(crate) fn kept_headers(&self) -> &[HeaderName] {
-        &self.kept_headers
-    }
-}
-
-impl Route {
-    /// Position in [`Policy::routes`].
-    pub(crate) fn index(&self) -> usize {
-        self.index
-    }
-
-    /// `METHOD /path`, as written.
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    /// The API it belongs to.
-    pub(crate) fn api(&self) -> &Arc<Api> {
-        &self.api
-    }
-
-    /// The scopes that it requires; none if it is public.
-    pub(crate) fn required_scopes(&self) -> &[Box<str>] {
-        match &self.access {
-            Access::Public => &[],
-            Access::Scoped(requirement) => requirement.scopes(),
         }
     }
 }

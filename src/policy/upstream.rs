@@ -29,6 +29,19 @@ pub(crate) struct Upstream {
     pub(crate) retries: Option<Retries>,
     /// Requests in flight, on this node; absent: no limit.
     pub(crate) requests: Option<usize>,
+    /// Value of `Host` in requests to it.
+    pub(crate) host: ForwardedHost,
+}
+
+/// Value of `Host` in requests to an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ForwardedHost {
+    /// Host and port of the server.
+    Server,
+    /// Host and port that the client sent.
+    Preserved,
+    /// This text.
+    Literal(HeaderValue),
 }
 
 impl Upstream {
@@ -43,6 +56,7 @@ impl Upstream {
             refuses_if_none_left: false,
             retries: None,
             requests: None,
+            host: ForwardedHost::Server,
         }
     }
 }
@@ -87,7 +101,7 @@ pub(crate) struct Retries {
 pub(crate) struct Server {
     /// Position in [`Policy::servers`](super::Policy::servers).
     pub(crate) index: usize,
-    /// Scheme and authority, as written.
+    /// Its URL, as written.
     pub(crate) name: Arc<str>,
     /// Name and trusted authorities. If both are equal, connections outlive a reload.
     pub(crate) identity: Arc<str>,
@@ -95,8 +109,10 @@ pub(crate) struct Server {
     pub(crate) host: Box<str>,
     /// Port.
     pub(crate) port: u16,
-    /// Value of `Host` in requests to it.
+    /// Host and port, as written.
     pub(crate) authority: HeaderValue,
+    /// What is put before the path of every request: empty, or a path without a slash at its end.
+    pub(crate) base: Box<str>,
     /// TLS; present for `https`.
     pub(crate) tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
     /// How it is connected to.
@@ -125,7 +141,7 @@ pub(crate) struct Connections {
 /// How a server is asked whether it is healthy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HealthCheck {
-    /// The path of the GET; a status from 200 to 299 is good.
+    /// The path of the GET, with the base path of the server before it; a status from 200 to 299 is good.
     pub(crate) path: Box<str>,
     pub(crate) every: Duration,
     pub(crate) timeout: Duration,

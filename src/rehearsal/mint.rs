@@ -237,8 +237,11 @@ impl Credential {
     fn certificate(&self, policy: &Policy) -> Option<Box<ClientCertificate>> {
         let shown = self.shown.as_ref()?;
         let mut listeners = policy.listeners().iter();
-        let (listener, trust) =
-            listeners.find_map(|listener| Some((listener.address, listener.tls.as_ref()?.trust.as_ref()?)))?;
+        let (listener, trust) = listeners.find_map(|listener| {
+            let forwarded = listener.forwarded_certificates.as_ref().map(|forwarded| &forwarded.trust);
+            let own = listener.tls.as_ref().and_then(|tls| tls.trust.as_ref());
+            Some((listener.address, own.or(forwarded)?))
+        })?;
         let names: Box<[_]> = match shown {
             ShownCertificate::Name(name) => Box::new([name.clone()]),
             ShownCertificate::Thumbprint(_) => Box::default(),

@@ -32,9 +32,10 @@ use crate::body::{Counter, Source};
 use crate::chain::{self, Admitted, Trace};
 use crate::exchange::{Exchange, Peer, Request};
 use crate::policy::compile::{self, StandIns};
+use crate::policy::cors::{self, Preflight};
 use crate::policy::diagnostic::Problems;
 use crate::policy::{Policy, Route};
-use crate::proxy::request::{path, target};
+use crate::proxy::request::{mapped_target, path, preflight, target};
 use crate::refusal::{Reason, Refusal};
 use crate::runtime::{InForce, Runtime};
 use crate::stages::auth::cache::TokenCache;
@@ -162,7 +163,7 @@ impl Rehearsal {
         let tick = self.runtime.ledger.tick(exchange.decided());
         let request = Request {
             exchange: &exchange,
-            peer: &peer,
+            certificate: None,
             headers,
             scheme: "http",
             authority: "",
@@ -205,15 +206,27 @@ impl Rehearsal {
         let arrived = target::read(&mut exchange, &head.uri, &head.headers, peer, self.policy());
         (*exchange.path).clone_into(&mut trace.path);
         exchange.host.clone_into(&mut trace.host);
-        let target = arrived?;
+        let mut target = arrived?;
         target.target.as_ref().clone_into(&mut trace.target);
         trace.arrived = true;
         if target.ends_here {
             return Ok(());
         }
 
+        trace.page = cors::origin(&head.headers).cloned();
+        if let Some(preflight) = Preflight::of(&head.method, &head.headers)
+            && let Some(route) = preflight::route(self.policy(), &preflight, &exchange, head.uri.query())
+            && let Some(cors) = route.api().cors()
+        {
+            let (about, counting) = ((&exchange, &*self.runtime.ledger), &mut trace.chain.counting);
+            trace.preflight = Some(preflight.method.clone());
+            trace.route = Some(Arc::clone(&route));
+            return preflight::permit(cors, &preflight, &head.headers, about, counting).await.map(drop);
+        }
         let route = self.policy().route(&exchange.host, &head.method, &exchange.path, head.uri.query())?;
         trace.route = Some(Arc::clone(route));
+        mapped_target::map(route, &mut target.target)?;
+        trace.mapped = Some(target.target.as_ref().to_owned());
         let tick = self.runtime.ledger.tick(exchange.decided());
         let asked = target.request(&exchange, peer, &head.uri, &head.headers, tick);
         let admitted = self.admit(route, &asked, body, &mut trace.chain).await;
@@ -239,17 +252,20 @@ impl Rehearsal {
     }
 
     /// Returns a host for which the policy has this route, or at least this path.
-    pub(crate) fn likely_host(&self, method: &str, target: &str) -> &str {
+    pub(crate) fn likely_host(&self, method: &str, target: &str) -> String {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let path = path::normalise(path).unwrap_or(path.into());
+        let slashes = path::EncodedSlashes::of(self.policy().keeps_encoded_slashes());
+        let path = path::normalise(path, slashes).unwrap_or(path.into());
         let method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
-        let named = self.policy().apis().iter().flat_map(|api| api.hosts().iter().map(|host| &**host));
-        let has = |host: &&str, other_methods: bool| match self.policy().route(host, &method, &path, query) {
+        let apis = self.policy().apis().iter();
+        // Any label does for a wildcard.
+        let named = apis.flat_map(|api| api.hosts().iter().map(|host| host.replacen('*', "any", 1)));
+        let has = |host: &String, other_methods: bool| match self.policy().route(host, &method, &path, query) {
             Ok(_) => true,
             Err(refusal) => other_methods && refusal.reason() == Reason::MethodNotAllowed,
         };
-        let mut hosts = [HOST].into_iter().chain(named);
+        let mut hosts = [HOST.to_owned()].into_iter().chain(named);
         let exact = hosts.clone().find(|host| has(host, false));
-        exact.or_else(|| hosts.find(|host| has(host, true))).unwrap_or(HOST)
+        exact.or_else(|| hosts.find(|host| has(host, true))).unwrap_or_else(|| HOST.to_owned())
     }
 }

@@ -23,7 +23,7 @@ use crate::state::registry::entry::{Entry, Kind};
 
 /// Returns the normal form of the path of a request.
 pub fn path(text: &str) -> Option<String> {
-    request_path::normalise(text).ok().map(std::borrow::Cow::into_owned)
+    request_path::normalise(text, request_path::EncodedSlashes::Refused).ok().map(std::borrow::Cow::into_owned)
 }
 
 /// Reads what an upstream answers to a request with this method, as it arrives in pieces of at most `piece` bytes.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Method};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::chain::Trace;
@@ -25,6 +25,12 @@ pub(crate) struct RehearsalTrace {
     pub(super) sent: String,
     /// Its host; empty until parsed.
     pub(crate) host: String,
+    /// The origin of the page that sends it from a browser.
+    pub(super) page: Option<HeaderValue>,
+    /// The method that a browser asks about, if the request is a preflight that the proxy answers.
+    pub(super) preflight: Option<Method>,
+    /// Path and query for the upstream, without the base path of a server; absent while its route is not known.
+    pub(super) mapped: Option<String>,
     /// Whether its head was valid.
     pub(super) arrived: bool,
     /// Its route.
@@ -97,6 +103,9 @@ impl RehearsalTrace {
             sent: path.clone(),
             path,
             host: String::new(),
+            page: None,
+            preflight: None,
+            mapped: None,
             arrived: false,
             route: None,
             chain: Trace::default(),
@@ -113,7 +122,21 @@ impl RehearsalTrace {
 
     /// Whether the proxy itself answers it, and it is not forwarded.
     pub(crate) fn ends_here(&self) -> bool {
-        self.end.is_ok() && self.route.is_none()
+        self.end.is_ok() && (self.route.is_none() || self.preflight.is_some())
+    }
+
+    /// Whether the page that sends it from a browser may read the response; `None` if no page of another origin sends it, or `cors`
+    /// does not decide.
+    pub(crate) fn cors(&self) -> Option<bool> {
+        let cors = self.route.as_ref()?.api().cors()?;
+        Some(cors.allows(self.page.as_ref()?))
+    }
+
+    /// Path and query that the upstream gets, with the base path of its first server; `None` if it gets nothing.
+    pub(crate) fn upstream_target(&self) -> Option<String> {
+        let (route, mapped) = (self.route.as_ref()?, self.mapped.as_ref()?);
+        let base = route.api().upstream().servers.first().map(|server| &*server.base)?;
+        self.end.is_ok().then(|| format!("{base}{mapped}"))
     }
 
     /// The refusals of stages that only report.
@@ -164,7 +187,13 @@ impl RehearsalTrace {
             };
             Step { name, outcome, why }
         };
-        STEPS.iter().enumerate().map(step).collect()
+        let mut steps: Vec<Step> = STEPS.iter().enumerate().map(step).collect();
+        if let (Some(may_read), Some(origin)) = (self.cors(), self.page.as_ref()) {
+            let may = if may_read { "may" } else { "may not" };
+            let why = format!("pages of {} {may} read the response", String::from_utf8_lossy(origin.as_bytes()));
+            steps.push(Step { name: "cors", outcome: Outcome::Passed, why });
+        }
+        steps
     }
 
     fn passed(&self, name: &str, now: Timestamp) -> (Outcome, String) {
@@ -176,6 +205,9 @@ impl RehearsalTrace {
                 _ => (Outcome::Passed, String::new()),
             };
         };
+        if self.preflight.is_some() && !matches!(name, "path" | "route") {
+            return (Outcome::NotAsked, "the proxy itself answers the preflight, with 204".to_owned());
+        }
         let public = matches!(route.access, Access::Public);
         let passed = |why| (Outcome::Passed, why);
         let not_asked = |why: &str| (Outcome::NotAsked, why.to_owned());

@@ -86,6 +86,10 @@ pub(super) struct LongRequest {
     pub(super) from: Option<String>,
 }
 
+/// The words for `cors`.
+pub(super) const ALLOW: &str = "allow";
+pub(super) const REFUSE: &str = "refuse";
+
 /// The expected result of a request.
 #[derive(Debug)]
 pub(super) enum Expect {
@@ -117,6 +121,10 @@ pub(super) struct Facts {
     pub(super) route: Option<String>,
     /// Codes of refusals by stages that only report; an empty list means none.
     pub(super) would_refuse: Option<Vec<String>>,
+    /// Path and query that the upstream would get.
+    pub(super) upstream_path: Option<String>,
+    /// `allow` or `refuse`: whether the page that sends it from a browser may read the response.
+    pub(super) cors: Option<String>,
 }
 
 /// Deserializes a type from a string or a map.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::file::{Expect, Facts, File, LongRequest, Request, Test, Who};
+use super::file::{ALLOW, Expect, Facts, File, LongRequest, REFUSE, Request, Test, Who};
 use crate::cli::request_defaults::{FROM, media_type, split};
 use crate::error_text;
 use crate::policy::diagnostic::{Problems, did_you_mean};
@@ -282,8 +282,9 @@ impl Reader<'_> {
             long.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let has = |wanted: &str| long.headers.keys().any(|name| name.eq_ignore_ascii_case(wanted));
         if !has("host") {
-            let host = long.host.as_deref().unwrap_or_else(|| self.rehearsal.likely_host(method, target));
-            headers.push(("host".to_owned(), host.to_owned()));
+            let likely = || self.rehearsal.likely_host(method, target);
+            let host = long.host.clone().unwrap_or_else(likely);
+            headers.push(("host".to_owned(), host));
         }
         if let Some(media_type) = media_type
             && !has("content-type")
@@ -339,6 +340,7 @@ impl Reader<'_> {
             ("code", "code", &facts.code, &codes),
             ("stage", "stage", &facts.stage, &stages),
             ("route", "route", &facts.route, &routes),
+            ("cors", "verdict", &facts.cors, &vec![ALLOW, REFUSE, "none"]),
         ] {
             if let Some(written) = written {
                 self.one_of(what, written, names, at.key(key));
@@ -350,7 +352,7 @@ impl Reader<'_> {
         if *facts == Facts::default() && !at.damaged() {
             self.problems.error(at.place(), "this expectation is empty").help(
                 "write `allow`, or some of `status`, `code`, `stage`, `scopes`, `granted`, `violations`, `consumer`, \
-                 `route`, `would_refuse`",
+                 `route`, `would_refuse`, `upstream_path`, `cors`",
             );
         }
         (self.problems.len() == before).then(|| facts.clone())

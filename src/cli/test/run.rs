@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::coverage::Coverage;
-use super::file::Facts;
+use super::file::{ALLOW, Facts, REFUSE};
 use super::plan::{Case, Group, Plan};
 use crate::rehearsal::mint::Credential;
 use crate::rehearsal::request::Moment;
@@ -42,6 +42,8 @@ pub(super) struct Got {
     pub(super) consumer: Option<String>,
     pub(super) route: Option<String>,
     pub(super) would_refuse: Vec<String>,
+    pub(super) upstream_path: Option<String>,
+    pub(super) cors: Option<&'static str>,
 }
 
 /// Runs the tests whose names contain the filter. Needs a tokio runtime with time enabled.
@@ -121,6 +123,8 @@ impl Got {
             consumer: trace.caller().map(|caller| caller.consumer().to_string()),
             route: trace.route.as_ref().map(|route| route.name().to_string()),
             would_refuse: trace.would_refuse().iter().map(|refusal| refusal.reason().code().to_owned()).collect(),
+            upstream_path: trace.upstream_target(),
+            cors: trace.cors().map(|may_read| if may_read { ALLOW } else { REFUSE }),
         }
     }
 }
@@ -147,6 +151,8 @@ fn differences(expect: &Facts, got: &Got) -> Vec<Difference> {
         ("granted", expect.granted.as_deref().map(sorted), sorted(&got.granted)),
         ("violations", expect.violations.as_deref().map(sorted), sorted(&pointers)),
         ("would_refuse", expect.would_refuse.as_deref().map(sorted), sorted(&got.would_refuse)),
+        ("upstream_path", expect.upstream_path.clone(), or_none(got.upstream_path.as_deref())),
+        ("cors", expect.cors.clone(), or_none(got.cors)),
     ];
     let differs = |(fact, expected, got): (&'static str, Option<String>, String)| {
         expected.filter(|expected| *expected != got).map(|expected| Difference { fact, expected, got })

@@ -43,7 +43,8 @@ pub(super) fn compile(
     let validated = routes.iter().flat_map(|route| route.request.header_names());
     let kept = apis.iter().flat_map(|api| api.kept_headers());
     let named: HashSet<_> = validated.chain(kept).chain([key_header]).map(|name| name.as_str().into()).collect();
-    HeaderRules::new(&patterns, named)
+    let changed = apis.iter().flat_map(|api| api.request_headers().dropped()).cloned();
+    HeaderRules::new(&patterns, named).changing(changed.collect())
 }
 
 /// Whether a pattern in lower case drops a field that is needed.

@@ -169,9 +169,20 @@ fn client_trust(
             false
         }
     };
+    trust(context, path, &written.client_crls, required, at).map(Some)
+}
+
+/// The authorities of `client_ca`, and the revocation lists of `client_crls`.
+pub(super) fn trust(
+    context: &mut Context<'_>,
+    path: &str,
+    crls: &[String],
+    required: bool,
+    at: At<'_>,
+) -> Option<(ClientTrust, Vec<Validity>)> {
     let authorities = context.read_pem(at.key("client_ca"), path);
     let mut lists = Vec::new();
-    for (position, path) in written.client_crls.iter().enumerate() {
+    for (position, path) in crls.iter().enumerate() {
         lists.push(context.read_pem(at.key("client_crls").index(position), path));
     }
     let (authorities, lists) = (authorities?, lists.into_iter().collect::<Option<Vec<_>>>()?);
@@ -185,7 +196,7 @@ fn client_trust(
                 digest.update(text.as_bytes());
             }
             let identity = digest.finish().as_ref().try_into().unwrap_or_default();
-            Some(Some((ClientTrust { identity, verifier }, validities)))
+            Some((ClientTrust { identity, verifier }, validities))
         }
         Err(problem) => {
             context.error(at.key("client_ca"), format!("client certificates cannot be checked: {problem}"));

@@ -9,10 +9,11 @@ use super::apis::Apis;
 use super::auth::keys::{MIN_ENTROPY, max_entropy};
 use super::context::Context;
 use crate::policy::document::{self, Document, Secret};
+use crate::policy::path_mapping::PathMapping;
 use crate::policy::router::{Conflict, Pattern};
 use crate::policy::token_service::{API, OwnEndpoint, RefreshSettings, TokenService};
 use crate::policy::tree::At;
-use crate::policy::{Access, Api, Reporting, Route, Upstream};
+use crate::policy::{Access, Api, Reporting, Route};
 use crate::stages::auth::client::{ClientCredential, Clients};
 use crate::stages::rate_limit::{Limit, RouteLimits};
 use crate::stages::schema::{Bounds, Requirement};
@@ -175,9 +176,8 @@ fn refresh(context: &mut Context<'_>, written: &document::RefreshToken, at: At<'
 /// Adds the endpoints to the routes, as those of an API of the issuer's host.
 fn endpoints(context: &mut Context<'_>, written: &document::TokenService, url: &HttpUrl, apis: &mut Apis, at: At<'_>) {
     let hosts: Box<[Box<str>]> = Box::new([url.host().to_ascii_lowercase().into()]);
-    let upstream = Upstream::none();
     let index = apis.apis.len();
-    let api = Arc::new(Api { index, name: API.into(), hosts, upstream, kept_headers: Box::default() });
+    let api = Arc::new(Api::own(index, API, hosts));
     apis.apis.push(Arc::clone(&api));
     for (endpoint, method, _) in OwnEndpoint::ALL {
         let name = format!("{method} {}", endpoint.path(url.uri().path()));
@@ -198,6 +198,8 @@ fn endpoints(context: &mut Context<'_>, written: &document::TokenService, url: &
             request: Requirement::new(Bounds { max_size: MAX_BODY, outer_size: MAX_BODY, deadline: DEADLINE }),
             response: None,
             reporting: Reporting::default(),
+            mapping: PathMapping::Same,
+            keeps_encoded_slash: false,
             own: Some(endpoint),
             websocket: None,
         });

@@ -1,5 +1,7 @@
 //! `headers`, as written.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -17,6 +19,8 @@ pub(crate) struct Headers {
 pub(crate) struct ApiHeaders {
     /// Fields of requests.
     pub(crate) request: ApiRequestHeaders,
+    /// Fields of responses.
+    pub(crate) response: ApiResponseHeaders,
 }
 
 /// Fields of requests to an API.
@@ -25,4 +29,18 @@ pub(crate) struct ApiHeaders {
 pub(crate) struct ApiRequestHeaders {
     /// Fields that are forwarded although only a proxy may say them, or `headers.drop` has them.
     pub(crate) keep: Vec<String>,
+    /// Fields that the upstream gets, in place of the caller's: a name and its value.
+    pub(crate) set: BTreeMap<String, String>,
+    /// Fields of the caller that the upstream does not get.
+    pub(crate) remove: Vec<String>,
+}
+
+/// Fields of responses of an API.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ApiResponseHeaders {
+    /// Fields of all responses, in place of the upstream's: a name and its value. Refusals have them as well.
+    pub(crate) set: BTreeMap<String, String>,
+    /// Fields of the upstream that the client does not get.
+    pub(crate) remove: Vec<String>,
 }

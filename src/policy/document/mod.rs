@@ -7,6 +7,7 @@ mod audit;
 mod auth;
 mod consumers;
 mod contracts;
+mod cors;
 mod egress;
 mod headers;
 mod openapi;
@@ -34,6 +35,7 @@ pub(crate) use self::audit::{
 pub(crate) use self::auth::{Auth, ClaimNames, Dpop, Introspection, Issuer};
 pub(crate) use self::consumers::{Consumer, Identity, Key, KeyRotation};
 pub(crate) use self::contracts::{Content, Mode, Request, Response};
+pub(crate) use self::cors::Cors;
 pub(crate) use self::egress::Egress;
 pub(crate) use self::headers::{ApiHeaders, Headers};
 pub(crate) use self::openapi::OpenApi;
@@ -118,8 +120,29 @@ pub(crate) enum Workers {
 pub(crate) struct Listen {
     /// IP address and port, such as `0.0.0.0:8443`. Required.
     pub(crate) address: Option<String>,
+    /// `https`, or `https:PORT`: every request is answered with 308, and the same URL with https.
+    pub(crate) redirect: Option<String>,
+    /// Whether connections begin with a PROXY protocol header, version 1 or 2, which only `trusted_proxies` may send. The address
+    /// in it is that of the client.
+    #[schemars(extend("default" = false))]
+    pub(crate) proxy_protocol: Option<bool>,
+    /// Takes client certificates from a header of `trusted_proxies`, which have made the handshake. Default: they are not.
+    pub(crate) client_certificate_header: Option<ClientCertificateHeader>,
     /// Enables TLS. Default: cleartext.
     pub(crate) tls: Option<ListenTls>,
+}
+
+/// Client certificates in a header of trusted proxies.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClientCertificateHeader {
+    /// `rfc9440`: `Client-Cert` and `Client-Cert-Chain`; `xfcc`: `X-Forwarded-Client-Cert` with `Cert` or `Chain`. Required.
+    #[schemars(extend("enum" = ["rfc9440", "xfcc"]))]
+    pub(crate) format: Option<String>,
+    /// PEM file of the authorities that issue client certificates, whose chains are verified here, too. Required.
+    pub(crate) client_ca: Option<String>,
+    /// PEM files of certificate revocation lists, read again at SIGHUP.
+    pub(crate) client_crls: Vec<String>,
 }
 
 /// TLS settings of a listener.
@@ -256,8 +279,11 @@ pub(crate) struct Limits {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Api {
-    /// Host names that the API answers to. Default: any.
+    /// Host names that the API answers to; `*.shop.example` is any name with one label before `shop.example`, and comes after
+    /// names that are written whole. Default: any.
     pub(crate) hosts: Vec<String>,
+    /// Path that is taken off the front of the path of every request. All routes without `rewrite` begin with it.
+    pub(crate) strip: Option<String>,
     /// The servers of the API: a URL, or a map with `servers`. Required.
     pub(crate) upstream: Option<Upstream>,
     /// OpenAPI 3.0 or 3.1 description whose operations become routes: a file, or a map with `document`.
@@ -265,8 +291,10 @@ pub(crate) struct Api {
     /// `report` records what would be refused, and lets it through.
     #[schemars(extend("default" = "enforce"))]
     pub(crate) mode: Option<Mode>,
-    /// Header fields of requests to this API.
+    /// Header fields of requests to this API, and of its responses.
     pub(crate) headers: ApiHeaders,
+    /// Which pages of other origins may call the API from a browser. Default: what the upstream says goes on to them.
+    pub(crate) cors: Option<Cors>,
     /// Routes: `METHOD /path` and who may call it. `{name}` matches one segment, `{name...}` the rest of the path.
     pub(crate) routes: BTreeMap<String, Route>,
 }
@@ -293,6 +321,11 @@ pub(crate) struct Route {
     pub(crate) cost: Option<u32>,
     /// Rate limit of the route per consumer, in addition to the plan; on a public route, per client address.
     pub(crate) rate: Option<Rate>,
+    /// Path that the upstream gets in place of the request's, with names of the route: `/internal/customers/{id}`.
+    pub(crate) rewrite: Option<String>,
+    /// Whether a path may have an encoded slash (`%2F`), which goes to the upstream as it came.
+    #[schemars(extend("enum" = ["refuse", "keep"], "default" = "refuse"))]
+    pub(crate) encoded_slash: Option<String>,
     /// `report` records what would be refused, and lets it through. Default: the mode of the API.
     pub(crate) mode: Option<Mode>,
     /// What requests must look like.

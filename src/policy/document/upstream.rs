@@ -26,12 +26,15 @@ pub(crate) struct Upstream {
 #[serde(default, deny_unknown_fields, rename = "Upstream")]
 #[schemars(inline)]
 pub(crate) struct UpstreamMap {
-    /// URLs of the servers: `http` or `https`, host and port, without a path. Each address of a name is a server of its own.
-    /// Required.
+    /// URLs of the servers: `http` or `https`, host and port, and a path that is put before that of every request. Each address
+    /// of a name is a server of its own. Required.
     pub(crate) servers: Vec<String>,
     /// How often names are resolved. The last addresses stay while that fails.
     #[schemars(extend("default" = "30s"))]
     pub(crate) resolve: Option<Period>,
+    /// `Host` of requests: `upstream`, the host of the server; `preserve`, the one that the client sent; or a host to write.
+    #[schemars(extend("default" = "upstream"))]
+    pub(crate) host: Option<String>,
     /// How a server is chosen: one after the other, or of two at random the one with fewer requests in flight.
     #[schemars(extend("enum" = ["round_robin", "least_requests"], "default" = "round_robin"))]
     pub(crate) balance: Option<String>,

@@ -5,7 +5,8 @@
 //!   `{name...}` at the end takes one or more.
 //! - The most specific template wins, regardless of order: text before names with text, those before `{name}`, that before
 //!   `{name...}`.
-//! - An API that names the host takes precedence over one that names none.
+//! - An API that names the host takes precedence over one that names it by a wildcard (`*.example.com`, one label), and that over
+//!   one that names none.
 //! - The path is matched first, then the method: a known path with another method is `405`, as in OpenAPI.
 //! - HEAD uses the GET route, unless the path has a HEAD route.
 //! - A closed operation takes part like a route, and refuses its requests, so that no wider route takes them.
@@ -34,6 +35,8 @@ use self::tree::Node;
 pub(crate) struct Router<R> {
     /// By host, lower case.
     hosts: HashMap<Box<str>, Paths<R>, ahash::RandomState>,
+    /// By what follows the first label of a host.
+    wildcards: HashMap<Box<str>, Paths<R>, ahash::RandomState>,
     /// Routes of APIs without hosts.
     any: Paths<R>,
 }
@@ -78,7 +81,7 @@ pub(crate) struct Conflict<R>(pub(crate) R);
 
 impl<R> Default for Router<R> {
     fn default() -> Self {
-        Self { hosts: HashMap::default(), any: Paths::default() }
+        Self { hosts: HashMap::default(), wildcards: HashMap::default(), any: Paths::default() }
     }
 }
 
@@ -106,17 +109,38 @@ impl<R: Clone> Router<R> {
         if hosts.is_empty() {
             return change(&mut self.any);
         }
-        hosts.iter().try_for_each(|host| change(self.hosts.entry(host.clone()).or_default()))
+        hosts.iter().try_for_each(|host| match host.strip_prefix("*.") {
+            Some(domain) => change(self.wildcards.entry(domain.into()).or_default()),
+            None => change(self.hosts.entry(host.clone()).or_default()),
+        })
     }
 
     /// Finds the route of a request; `host` is lower case and has no port, and `path` is normalised.
     pub(crate) fn find(&self, host: &str, method: &Method, path: &str, query: Option<&str>) -> Found<'_, R> {
         let named = if self.hosts.is_empty() { None } else { self.hosts.get(host) };
         match named.map(|paths| paths.find(method, path, query)) {
+            None | Some(Found::Nothing) => {}
+            Some(found) => return found,
+        }
+        let wild = if self.wildcards.is_empty() { None } else { domain(host) };
+        match wild.and_then(|domain| self.wildcards.get(domain)).map(|paths| paths.find(method, path, query)) {
             None | Some(Found::Nothing) => self.any.find(method, path, query),
             Some(found) => found,
         }
     }
+}
+
+/// Whether one of these hosts, which may be wildcards, is this host.
+pub(crate) fn has_host(hosts: &[Box<str>], host: &str) -> bool {
+    hosts.iter().any(|known| match known.strip_prefix("*.") {
+        Some(wild) => domain(host) == Some(wild),
+        None => **known == *host,
+    })
+}
+
+/// What follows the first label of a host name.
+fn domain(host: &str) -> Option<&str> {
+    host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, domain)| domain)
 }
 
 impl<R: Clone> Paths<R> {
@@ -203,7 +227,12 @@ impl<R> Endpoint<R> {
 
 impl<R> fmt::Debug for Router<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Router({} hosts, {} paths for any)", self.hosts.len(), self.any.endpoints.len())
+        write!(
+            f,
+            "Router({} hosts, {} paths for any)",
+            self.hosts.len() + self.wildcards.len(),
+            self.any.endpoints.len()
+        )
     }
 }
 

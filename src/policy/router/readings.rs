@@ -17,14 +17,15 @@ pub(super) fn of(path: &str) -> impl Iterator<Item = String> + use<> {
     decoded.into_iter().chain(bare)
 }
 
-/// Decodes the escapes of characters that may stand unencoded in a segment (`sub-delims`, `:` and `@`).
+/// Decodes the escapes of characters that may stand unencoded in a segment (`sub-delims`, `:` and `@`), and of slashes, which
+/// only routes with `encoded_slash: keep` have.
 fn decode(path: &str) -> String {
     let mut decoded = String::with_capacity(path.len());
     let mut rest = path;
     while let Some((before, after)) = rest.split_once('%') {
         decoded.push_str(before);
         let octet = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match octet.filter(|octet| b"!$&'()*+,;=:@".contains(octet)) {
+        match octet.filter(|octet| b"/!$&'()*+,;=:@".contains(octet)) {
             Some(octet) => {
                 decoded.push(char::from(octet));
                 rest = after.get(2..).unwrap_or_default();
@@ -60,6 +61,7 @@ mod tests {
             ("/a;x=1/b", &["/a/b"]),
             ("/a%3Bx/b%2Cc", &["/a;x/b,c", "/a/b,c"]),
             ("/a/;x=1", &["/a/;x=1"]),
+            ("/a%2Fb", &["/a/b"]),
             ("/%25", &["/%25"]),
             ("/%253A", &["/%253A"]),
         ] {

@@ -17,6 +17,8 @@ pub(crate) struct Accepted {
     pub(crate) listener: SocketAddr,
     /// The TLS settings in force when it was accepted; `None` for plain HTTP.
     pub(crate) tls: Option<ListenerTls>,
+    /// Whether it begins with a PROXY protocol header.
+    pub(crate) proxy_protocol: bool,
     /// Counts the connection against the limits until it ends.
     pub(crate) permit: Permit,
 }

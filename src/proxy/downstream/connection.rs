@@ -1,6 +1,7 @@
 //! One client connection: TLS handshake, protocol detection, and what follows the last request.
 
 use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use super::closing::Closing;
 use super::connection_limit::Permit;
 use super::deadlines::{Command, Cut, run_until_deadline};
 use super::http2;
+use super::proxy_protocol::{self, Source};
 use super::worker::Worker;
 use crate::exchange::{ClientCertificate, Peer};
 use crate::policy::ListenerTls;
@@ -47,15 +49,19 @@ pub(crate) async fn serve(
     open: Open,
     drain: watch::Receiver<bool>,
 ) -> Option<Box<WebSocket>> {
-    let Accepted { stream, peer, listener, tls, permit } = accepted;
-    let tcp = TcpStream::from_std(stream).ok()?;
+    let Accepted { stream, peer, listener, tls, proxy_protocol, mut permit } = accepted;
+    let mut tcp = TcpStream::from_std(stream).ok()?;
     let timeout = worker.view().in_force.policy.timeouts().request_headers;
-    let accepting = Box::pin(accept_tls(tcp, tls, listener, timeout));
+    let activity = Arc::clone(&permit.activity);
+    let accepting = Box::pin(async {
+        let peer = if proxy_protocol { proxied(&worker, &mut tcp, peer, &mut permit, timeout).await? } else { peer };
+        Some((peer, accept_tls(tcp, tls, listener, timeout).await?))
+    });
     let accepted = tokio::select! {
         accepted = accepting => accepted,
-        _ = permit.activity.ending_after(Ending::No) => return None,
+        _ = activity.ending_after(Ending::No) => return None,
     };
-    let (stream, session, http2) = accepted?;
+    let (peer, (stream, session, http2)) = accepted?;
     let (tls_version, certificate) = session.unzip();
     let mut peer = Peer::new(peer, tls_version);
     peer.certificate = certificate.flatten();
@@ -73,6 +79,33 @@ pub(crate) async fn serve(
     }
     let (wire, upgraded, body) = serve_http1(worker, Rc::clone(&client), stream, prefix, drain.clone()).await?;
     Some(Box::new(WebSocket { client, wire, upgraded, body, drain, _permit: permit, _open: open }))
+}
+
+/// Reads for which client a proxy opened the connection, and counts it for that client. Returns the client's address; `None` if
+/// the connection is to be closed.
+async fn proxied(
+    worker: &Worker,
+    tcp: &mut TcpStream,
+    proxy: SocketAddr,
+    permit: &mut Permit,
+    timeout: Duration,
+) -> Option<SocketAddr> {
+    let read = tokio::time::timeout(timeout, proxy_protocol::read(tcp)).await;
+    let client = match read.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
+        Ok(Source::Client(client)) => client,
+        Ok(Source::Proxy) => return Some(proxy),
+        Err(error) => {
+            tracing::debug!(%proxy, %error, "a PROXY protocol header was not received whole, or is malformed");
+            worker.shared.metrics.connections_refused.inc();
+            return None;
+        }
+    };
+    let per_client = worker.view().in_force.policy.limits().per_client;
+    if !permit.count_for(client.ip(), per_client) {
+        worker.shared.metrics.connections_refused.inc();
+        return None;
+    }
+    Some(client)
 }
 
 /// The TLS version and the client's certificate.

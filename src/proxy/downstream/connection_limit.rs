@@ -79,6 +79,11 @@ impl ConnectionLimit {
         }
     }
 
+    /// Counts a connection that is closed unserved.
+    pub(super) fn refuse(&self) {
+        self.metrics.connections_refused.inc();
+    }
+
     /// Counts a new connection. Returns `None` when its client network already has `per_client` of them.
     pub(super) fn acquire(
         self: &Arc<Self>,
@@ -91,7 +96,7 @@ impl ConnectionLimit {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let open = connections.networks.entry(network).or_default();
         if *open >= per_client {
-            self.metrics.connections_refused.inc();
+            self.refuse();
             return None;
         }
         *open += 1;
@@ -104,16 +109,43 @@ impl ConnectionLimit {
     }
 }
 
+impl Permit {
+    /// Counts the connection for the client that a proxy opened it for. Returns false when that client's network already has
+    /// `per_client` connections.
+    pub(super) fn count_for(&mut self, client: IpAddr, per_client: usize) -> bool {
+        let network = ClientNetwork::from(client);
+        let mut connections = self.connection_limit.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = connections.networks.entry(network).or_default();
+        if *open >= per_client {
+            if *open == 0 {
+                connections.networks.remove(&network);
+            }
+            return false;
+        }
+        *open += 1;
+        connections.leave(self.network);
+        self.network = network;
+        true
+    }
+}
+
+impl Connections {
+    /// Counts one connection less of a network.
+    fn leave(&mut self, network: ClientNetwork) {
+        if let Some(open) = self.networks.get_mut(&network) {
+            *open -= 1;
+            if *open == 0 {
+                self.networks.remove(&network);
+            }
+        }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut connections = self.connection_limit.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.activities.remove(&self.number);
-        if let Some(open) = connections.networks.get_mut(&self.network) {
-            *open -= 1;
-            if *open == 0 {
-                connections.networks.remove(&self.network);
-            }
-        }
+        connections.leave(self.network);
         drop(connections);
         self.connection_limit.open.fetch_sub(1, Ordering::AcqRel);
         self.connection_limit.metrics.connections.dec();
@@ -153,6 +185,19 @@ mod tests {
         let acquire = |address: &str| limit.acquire(address.parse().unwrap(), LISTENER, 1);
         let first = acquire("2001:db8::1");
         assert!(first.is_some() && acquire("2001:db8::2").is_none() && acquire("2001:db8:0:1::2").is_some());
+    }
+
+    #[test]
+    fn the_connections_of_a_proxy_are_those_of_its_clients() {
+        let limit = limit();
+        let acquire = || limit.acquire([127, 0, 0, 1].into(), LISTENER, usize::MAX).unwrap();
+        let (mut first, mut second, mut third) = (acquire(), acquire(), acquire());
+        let client = IpAddr::from([192, 0, 2, 1]);
+        assert!(first.count_for(client, 2) && second.count_for(client, 2) && !third.count_for(client, 2));
+        drop(first);
+        assert!(third.count_for(client, 2));
+        drop((second, third));
+        assert!(limit.connections.lock().unwrap().networks.is_empty());
     }
 
     /// S6: a connection that serves a request is never the one that makes room.

@@ -153,17 +153,24 @@ impl Acceptor {
 
     fn dispatch(&self, stream: std::net::TcpStream, peer: SocketAddr) {
         let in_force = self.shared.in_force.current();
-        let per_client = in_force.policy.limits().per_client;
+        let policy = &in_force.policy;
+        let listener = policy.listeners().iter().find(|listener| listener.address == self.configured);
+        let proxy_protocol = listener.is_some_and(|listener| listener.proxy_protocol);
+        if proxy_protocol && !policy.trusts_proxy(peer.ip()) {
+            self.connection_limit.refuse();
+            return;
+        }
+        // The clients of a proxy are counted once they are known.
+        let per_client = if proxy_protocol { usize::MAX } else { policy.limits().per_client };
         let Some(permit) = self.connection_limit.acquire(peer.ip(), self.configured, per_client) else { return };
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let listeners = in_force.policy.listeners();
         // A policy that no longer has this listener says nothing about TLS: its last connections are closed unserved.
-        let Some(listener) = listeners.iter().find(|listener| listener.address == self.configured) else { return };
+        let Some(listener) = listener else { return };
         let (tls, listener) = (listener.tls.clone(), self.configured);
         if let Some(worker) = self.workers.iter().min_by_key(|worker| worker.open()) {
-            worker.send(Accepted { stream, peer, listener, tls, permit });
+            worker.send(Accepted { stream, peer, listener, tls, proxy_protocol, permit });
         }
     }
 }

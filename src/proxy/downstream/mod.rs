@@ -9,6 +9,7 @@ pub(crate) mod connection_limit;
 mod deadlines;
 mod http2;
 pub(crate) mod listener;
+mod proxy_protocol;
 mod rewind;
 mod stream_counter;
 mod stream_deadline;

@@ -8,6 +8,7 @@
 mod forwarded;
 mod hop_by_hop;
 mod host;
+mod location;
 mod names;
 mod response_fields;
 mod rules;
@@ -18,6 +19,7 @@ mod via;
 pub(crate) use forwarded::client_address;
 pub(crate) use hop_by_hop::{accepts_trailers, remove_named};
 pub(crate) use host::check;
+pub(crate) use location::Origin;
 pub(crate) use response_fields::ResponseFields;
 pub(crate) use rules::{is_forwarded_downstream, strip_trailers};
 pub(crate) use to_upstream::{TRACESTATE, UpstreamHeaders, UpstreamTrace};

@@ -5,6 +5,8 @@ use std::slice;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::policy::header_changes::HeaderChanges;
+
 /// The fields of a response, in the order in which they are sent. A list, because in most responses no field is looked up by
 /// its name, and a map costs several times as much.
 #[derive(Debug, Default)]
@@ -23,6 +25,32 @@ impl ResponseFields {
 
     pub(crate) fn iter(&self) -> slice::Iter<'_, (HeaderName, HeaderValue)> {
         self.0.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> slice::IterMut<'_, (HeaderName, HeaderValue)> {
+        self.0.iter_mut()
+    }
+
+    /// Removes what an API removes of the upstream's fields, and sets its own.
+    pub(crate) fn change(&mut self, changes: &HeaderChanges) {
+        if !changes.is_empty() {
+            self.0.retain(|(name, _)| !changes.drops(name.as_str()));
+            self.0.extend(changes.set().iter().cloned());
+        }
+    }
+
+    /// Sets what an API sets, in a response that is not the upstream's.
+    pub(crate) fn set_all(&mut self, changes: &HeaderChanges) {
+        for (name, value) in changes.set() {
+            self.remove(name);
+            self.0.push((name.clone(), value.clone()));
+        }
+    }
+
+    /// Sets what browsers are told of pages, in place of what the upstream says (Fetch standard §3.3).
+    pub(crate) fn set_cors(&mut self, fields: Vec<(HeaderName, HeaderValue)>) {
+        self.0.retain(|(name, _)| !name.as_str().starts_with("access-control-"));
+        self.0.extend(fields);
     }
 
     /// Removes all fields with this name.

@@ -13,6 +13,7 @@ use super::hop_by_hop::{accepts_trailers, connection_options, named};
 use super::rules::{is_ambiguous, is_ours, is_said_by_proxies, may_be_listed};
 use super::via;
 use crate::exchange::{TRACEPARENT, TRACEPARENT_LENGTH};
+use crate::policy::header_changes::HeaderChanges;
 use crate::policy::header_rules::HeaderRules;
 use crate::proxy::http1::fields::write_line;
 use crate::refusal::X_REQUEST_ID;
@@ -60,6 +61,8 @@ pub(crate) struct UpstreamHeaders<'a> {
     pub(crate) rules: &'a HeaderRules,
     /// Fields that the API keeps although they would be dropped.
     pub(crate) keep: &'a [HeaderName],
+    /// What the API sets and removes.
+    pub(crate) changes: &'a HeaderChanges,
     /// What the response must be: the client must not ask for one that cannot be checked.
     pub(crate) contract: Option<&'a Requirement>,
     /// Absent: the proxy takes no part in traces, and forwards what callers say of theirs.
@@ -97,6 +100,7 @@ impl UpstreamHeaders<'_> {
                 && !self.is_replaced(name)
                 && self.is_forwarded(name)
                 && (named.is_empty() || !named.contains(name))
+                && !self.changes.drops(name.as_str())
             {
                 match &mut codings {
                     Some(codings) if name == ACCEPT_ENCODING => codings.write(out, value),
@@ -120,6 +124,9 @@ impl UpstreamHeaders<'_> {
         }
         if let Some(trace) = &self.trace {
             write_line(out, TRACEPARENT.as_str(), &trace.traceparent);
+        }
+        for (name, value) in self.changes.set() {
+            write_line(out, name.as_str(), value.as_bytes());
         }
         self.write_forwarding(out, headers);
         self.write_identity(out);
@@ -263,6 +270,7 @@ mod tests {
     ];
 
     fn added() -> UpstreamHeaders<'static> {
+        static NO_CHANGES: OnceLock<HeaderChanges> = OnceLock::new();
         static HOST: HeaderValue = HeaderValue::from_static("a.example:81");
         static KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
         static RULES: OnceLock<HeaderRules> = OnceLock::new();
@@ -277,6 +285,7 @@ mod tests {
             caller: None,
             rules: RULES.get_or_init(|| HeaderRules::new(&["x-internal-*".to_owned()], HashSet::new())),
             keep: &[],
+            changes: NO_CHANGES.get_or_init(HeaderChanges::default),
             contract: None,
             trace: None,
             switches: false,

@@ -41,7 +41,7 @@ impl Body for PolicyTrailers {
         let Self { body, rules } = &mut *self;
         Pin::new(body).poll_frame(cx).map_ok(|frame| match frame.into_trailers() {
             Ok(mut trailers) => {
-                remove(&mut trailers, |name| rules.drops(name) || rules.names(name));
+                remove(&mut trailers, |name| rules.drops_trailer(name));
                 Frame::trailers(trailers)
             }
             Err(data) => data,

@@ -18,9 +18,10 @@ use crate::body::{Body, Progress};
 use crate::chain::Admitted;
 use crate::error_text;
 use crate::exchange::{Exchange, Tick};
-use crate::policy::{Api, Route};
+use crate::policy::upstream::ForwardedHost;
+use crate::policy::{Api, Route, Server, Upstream};
 use crate::proxy::downstream::client::ClientConnection;
-use crate::proxy::headers::UpstreamHeaders;
+use crate::proxy::headers::{Origin, UpstreamHeaders};
 use crate::proxy::upstream::{
     Choice, ConnectError, Head, Pool, Pools, ResponseError, UpstreamConnection, choose, outlier,
 };
@@ -66,19 +67,37 @@ pub(crate) async fn forward(
         caller: caller.as_deref(),
         rules: in_force.policy.headers(),
         keep: api.kept_headers(),
+        changes: api.request_headers(),
         contract: route.response.as_ref(),
         trace: guard.upstream_trace(headers),
         announces_trailers: body.size_hint().exact().is_none(),
         switches,
     };
     client.yield_now().await;
-    let begin = |connection: &mut UpstreamConnection, authority: &HeaderValue, body| {
-        let fields = |out: &mut Vec<u8>| upstream_headers.write(out, authority, headers);
-        connection.begin(&method, &target.target, fields, body);
+    let begin = |connection: &mut UpstreamConnection, server: &Server, body| {
+        let host = sent_host(upstream, server, target.host.as_ref());
+        let fields = |out: &mut Vec<u8>| upstream_headers.write(out, host, headers);
+        match &*server.base {
+            "" => connection.begin(&method, &target.target, fields, body),
+            base => connection.begin(&method, &format!("{base}{}", target.target), fields, body),
+        }
         connection.switches = switches;
     };
     let attempts = Attempts::new(upstream.retries.as_ref(), &method, load);
-    Sending { in_force, api, pools: &pools, begin, attempts }.send(body, permit, guard).await
+    let mut forwarded = Sending { in_force, api, pools: &pools, begin, attempts }.send(body, permit, guard).await?;
+    let server = &*forwarded.pool.server;
+    let host = sent_host(upstream, server, target.host.as_ref()).as_bytes();
+    Origin { policy: &in_force.policy, api, server, host }.map_back(&mut forwarded.head.fields);
+    Ok(forwarded)
+}
+
+/// `Host` of a request to a server.
+fn sent_host<'a>(upstream: &'a Upstream, server: &'a Server, received: Option<&'a HeaderValue>) -> &'a HeaderValue {
+    match &upstream.host {
+        ForwardedHost::Server => &server.authority,
+        ForwardedHost::Preserved => received.unwrap_or(&server.authority),
+        ForwardedHost::Literal(host) => host,
+    }
 }
 
 /// A request that is being sent.
@@ -86,12 +105,12 @@ struct Sending<'a, B> {
     in_force: &'a InForce,
     api: &'a Api,
     pools: &'a Pools,
-    /// Begins it on a connection to a server with this authority.
+    /// Begins it on a connection to this server.
     begin: B,
     attempts: Attempts<'a>,
 }
 
-impl<B: Fn(&mut UpstreamConnection, &HeaderValue, Body)> Sending<'_, B> {
+impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
     /// Sends it to one server after the other, until there is a response, or no reason to go on.
     async fn send(mut self, mut body: Body, permit: ApiPermit, guard: &mut RecordGuard) -> Result<Forwarded, Refusal> {
         let candidates = self.pools.of(self.api);
@@ -195,7 +214,7 @@ impl<B: Fn(&mut UpstreamConnection, &HeaderValue, Body)> Sending<'_, B> {
                     Err(refusal) => return Err(Failure::NotConnected(refusal, body)),
                 },
             };
-            (self.begin)(&mut connection, &pool.server.authority, body);
+            (self.begin)(&mut connection, &pool.server, body);
             match response_head(&mut connection, limit, guard).await {
                 Ok((head, after)) => return Ok((connection, head, after)),
                 Err(Failure::Unsent(unsent)) => body = unsent,

@@ -4,8 +4,11 @@
 mod attempts;
 pub(super) mod client_response;
 mod forward;
+pub(crate) mod mapped_target;
 pub(crate) mod path;
+pub(crate) mod preflight;
 pub(super) mod record_guard;
+mod redirect;
 pub(super) mod response_body;
 mod response_check;
 pub(crate) mod target;
@@ -17,7 +20,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, MAX_FORWARDS, TRAILER};
+use http::header::{AUTHORIZATION, HeaderName, LOCATION, MAX_FORWARDS, TRAILER};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, Version};
 use hyper::body::Body as _;
@@ -26,10 +29,12 @@ use self::client_response::ClientResponse;
 use self::forward::Forwarded;
 use self::record_guard::RecordGuard;
 use self::response_body::ResponseBody;
+use self::target::RequestTarget;
 use self::upgrade::{Upgraded, Wanted};
 use crate::body::{Pieces, Source};
 use crate::chain;
 use crate::exchange::Exchange;
+use crate::policy::cors::{self, Preflight};
 use crate::policy::token_service::OwnEndpoint;
 use crate::policy::{Policy, Route};
 use crate::proxy::downstream::client::ClientConnection;
@@ -67,9 +72,14 @@ async fn respond(
     }
     match process(&client, &mut guard, &mut parts, source).await {
         Ok(Processed::Nothing) => answer_itself(guard),
+        Ok(Processed::Permitted(fields)) => answer_alone(StatusCode::NO_CONTENT, fields, guard),
+        Ok(Processed::Redirected(location)) => {
+            answer_alone(StatusCode::PERMANENT_REDIRECT, vec![(LOCATION, location)], guard)
+        }
         Ok(Processed::Own(answer)) => answer_own(*answer, guard),
         Ok(Processed::Forwarded(Forwarded { head, connection, pool }, prefix)) => {
             let Head { status, reason, mut fields, .. } = head;
+            guard.finish(&mut fields, true);
             // The upstream's fields with these names are not forwarded.
             fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
             fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
@@ -85,6 +95,10 @@ async fn respond(
 enum Processed {
     /// It was to the proxy itself, which has nothing to say.
     Nothing,
+    /// It was a preflight, which these fields answer.
+    Permitted(Vec<(HeaderName, HeaderValue)>),
+    /// It came to a listener that redirects, to this URL.
+    Redirected(HeaderValue),
     /// A part of this process answered it.
     Own(Box<Answer>),
     /// It was sent on. Beside the response, the part of its body that was read for its check.
@@ -110,10 +124,10 @@ async fn process(
     if parts.version == Version::HTTP_2 {
         target::check_size(parts, policy.limits())?;
     }
-    let target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, policy)?;
+    let mut target = target::read(&mut guard.exchange, &parts.uri, &parts.headers, &client.peer, policy)?;
     guard.sample(target.trusted_peer, target.scheme);
-    if target.ends_here {
-        return Ok(Processed::Nothing);
+    if let Some(answered) = answer_here(client, guard, parts, &mut target).await? {
+        return Ok(answered);
     }
     if let Some(forwards) = target.forwards {
         parts.headers.insert(MAX_FORWARDS, forwards.into());
@@ -124,6 +138,7 @@ async fn process(
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path, parts.uri.query())?;
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));
     let wanted = upgrade::wanted(parts, has_body, route.websocket.as_ref())?;
+    mapped_target::map(&route, &mut target.target)?;
     let counter = guard.counter.clone();
     let RecordGuard { exchange, trace, .. } = &mut *guard;
     let tick = in_force.ledger.tick(exchange.decided());
@@ -140,7 +155,7 @@ async fn process(
     let switches = wanted.is_some();
     let forwarded = forward::forward(admitted, &target, &parts.headers, client, &route, switches, guard).await?;
     if let Some(wanted) = wanted.filter(|_| forwarded.head.status == StatusCode::SWITCHING_PROTOCOLS) {
-        return upgraded(wanted, forwarded, parts, policy);
+        return upgraded(wanted, forwarded, parts, target, policy);
     }
     checked(forwarded, &route, guard).await
 }
@@ -164,7 +179,13 @@ async fn checked(forwarded: Forwarded, route: &Arc<Route>, guard: &mut RecordGua
 
 /// Goes on with an upstream that has switched protocols.
 #[cold]
-fn upgraded(wanted: Wanted, forwarded: Forwarded, parts: &Parts, policy: &Policy) -> Result<Processed, Refusal> {
+fn upgraded(
+    wanted: Wanted,
+    forwarded: Forwarded,
+    parts: &Parts,
+    target: RequestTarget<'_>,
+    policy: &Policy,
+) -> Result<Processed, Refusal> {
     let Forwarded { head, connection, .. } = forwarded;
     if !wanted.is_answered_by(&head.fields) {
         let detail = "the upstream sent an invalid response";
@@ -172,7 +193,7 @@ fn upgraded(wanted: Wanted, forwarded: Forwarded, parts: &Parts, policy: &Policy
         return Err(refusal.cause("its `Sec-WebSocket-Accept` is not the answer to the request's key"));
     }
     let credentials = [&AUTHORIZATION, &policy.auth().key_header];
-    Ok(Processed::Upgraded(head, wanted.go_on(connection, parts, &credentials)))
+    Ok(Processed::Upgraded(head, wanted.go_on(connection, parts, &credentials, target.certificate)))
 }
 
 /// Returns the response after which the connection is a WebSocket.
@@ -180,8 +201,46 @@ fn answer_upgraded(head: Head, upgraded: Box<Upgraded>, mut guard: Box<RecordGua
     let Head { status, reason, mut fields, .. } = head;
     fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
     fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
+    guard.finish(&mut fields, true);
     let body = ResponseBody::local(Bytes::new(), guard);
     ClientResponse { status, reason, fields, body, upgraded: Some(upgraded) }
+}
+
+/// Answers what no route is asked about: requests to a listener that redirects, requests to the proxy itself, and preflights.
+async fn answer_here(
+    client: &ClientConnection,
+    guard: &mut RecordGuard,
+    parts: &Parts,
+    target: &mut RequestTarget<'_>,
+) -> Result<Option<Processed>, Refusal> {
+    let view = Rc::clone(&guard.view);
+    let (policy, ledger) = (&view.in_force.policy, &view.in_force.ledger);
+    if let Some(listener) = policy.listener(client.activity.listener) {
+        if let Some(port) = listener.redirect {
+            let location = redirect::location(policy, &guard.exchange.host, target, port)?;
+            return Ok(Some(Processed::Redirected(location)));
+        }
+        target.take_certificate(listener, &parts.headers, &guard.exchange)?;
+    }
+    if target.ends_here {
+        return Ok(Some(Processed::Nothing));
+    }
+    if !policy.has_cors() {
+        return Ok(None);
+    }
+    guard.origin = cors::origin(&parts.headers).cloned();
+    if let Some(preflight) = Preflight::of(&parts.method, &parts.headers)
+        && let Some(route) = preflight::route(policy, &preflight, &guard.exchange, parts.uri.query())
+    {
+        let route = Arc::clone(guard.route.insert(route));
+        if let Some(cors) = route.api().cors() {
+            let about = (&guard.exchange, &**ledger);
+            let permitted = preflight::permit(cors, &preflight, &parts.headers, about, &mut guard.trace.counting);
+            // Boxed: rare; it would be part of every request's future.
+            return Box::pin(permitted).await.map(|fields| Some(Processed::Permitted(fields)));
+        }
+    }
+    Ok(None)
 }
 
 /// Decides whether the key of the listener is fresh enough, if it comes from the vault.
@@ -204,6 +263,19 @@ fn answer_itself(mut guard: Box<RecordGuard>) -> ClientResponse {
     guard.answering(status);
     let mut fields = ResponseFields::default();
     fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
+    ClientResponse { status, reason: None, fields, body: ResponseBody::local(Bytes::new(), guard), upgraded: None }
+}
+
+/// Returns an answer without a body that says all it has to in these fields.
+fn answer_alone(
+    status: StatusCode,
+    with: Vec<(HeaderName, HeaderValue)>,
+    mut guard: Box<RecordGuard>,
+) -> ClientResponse {
+    guard.answering(status);
+    let mut fields = ResponseFields::default();
+    fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
+    fields.extend(with);
     ClientResponse { status, reason: None, fields, body: ResponseBody::local(Bytes::new(), guard), upgraded: None }
 }
 
@@ -291,5 +363,6 @@ fn render(refusal: &Refusal, guard: &mut RecordGuard) -> (StatusCode, ResponseFi
     let (status, headers, body) = if of_oauth { refusal.oauth_answer(id) } else { refusal.answer(id) };
     let mut fields = ResponseFields::from(&headers);
     fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
+    guard.finish(&mut fields, false);
     (status, fields, body)
 }

@@ -7,7 +7,7 @@
 //! - Plain dot segments are removed: `/a/./b/../c` becomes `/a/c`. The upstream never sees them.
 //!
 //! Refused, because parsers disagree:
-//! - An encoded slash, a backslash in either form, an empty segment (`//`), an encoded percent sign that would begin
+//! - An encoded slash, unless a route keeps it; a backslash in either form, an empty segment (`//`), an encoded percent sign that would begin
 //!   another escape (`%252e`).
 //! - A dot segment that appears only after decoding (`%2e%2e`) or has parameters (`..;x`, `..%3Bx`), and `..` above the
 //!   root.
@@ -21,6 +21,8 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
+
+use crate::policy::ENCODED_SLASH;
 
 /// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,12 +78,28 @@ impl PathError {
     }
 }
 
+/// What becomes of encoded slashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EncodedSlashes {
+    /// A path with one is refused.
+    Refused,
+    /// They stay. A path is refused if they separate dot segments or nothing: a server may take them for slashes.
+    Kept,
+}
+
+impl EncodedSlashes {
+    /// What becomes of them while the route of a request is not known, or is this one.
+    pub(crate) fn of(keeps: bool) -> Self {
+        if keeps { Self::Kept } else { Self::Refused }
+    }
+}
+
 /// Returns the normal form of `raw`, a path without its query. Borrows if `raw` is in normal form already. An ordinary
 /// path (no escapes, no segment that begins with a dot) costs one scan.
 ///
 /// # Errors
 /// [`PathError`] if the path is ambiguous; the request is refused with 400.
-pub(crate) fn normalise(raw: &str) -> Result<Cow<'_, str>, PathError> {
+pub(crate) fn normalise(raw: &str, slashes: EncodedSlashes) -> Result<Cow<'_, str>, PathError> {
     let Some(segments) = raw.strip_prefix('/') else {
         return Err(PathError::NotAbsolute);
     };
@@ -102,7 +120,7 @@ pub(crate) fn normalise(raw: &str) -> Result<Cow<'_, str>, PathError> {
             }
             _ => {
                 path.push('/');
-                push_segment(&mut path, segment)?;
+                push_segment(&mut path, segment, slashes)?;
             }
         }
         if last && matches!(segment, "." | "..") {
@@ -128,7 +146,7 @@ fn is_plain(segments: &str) -> bool {
 }
 
 /// Appends the normal form of one segment.
-fn push_segment(path: &mut String, segment: &str) -> Result<(), PathError> {
+fn push_segment(path: &mut String, segment: &str, slashes: EncodedSlashes) -> Result<(), PathError> {
     let start = path.len();
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {
@@ -138,7 +156,10 @@ fn push_segment(path: &mut String, segment: &str) -> Result<(), PathError> {
                 else {
                     return Err(PathError::Escape);
                 };
-                push_escape(path, high << 4 | low)?;
+                match high << 4 | low {
+                    b'/' if slashes == EncodedSlashes::Kept => path.push_str(ENCODED_SLASH),
+                    octet => push_escape(path, octet)?,
+                }
             }
             b'\\' => return Err(PathError::Backslash),
             b'#' => return Err(PathError::Fragment),
@@ -149,9 +170,17 @@ fn push_segment(path: &mut String, segment: &str) -> Result<(), PathError> {
         }
     }
     let normal = path.get(start..).unwrap_or_default();
-    let name = normal.split(';').next().unwrap_or_default();
-    let name = name.split("%3B").next().unwrap_or_default();
-    if matches!(name, "." | "..") { Err(PathError::DotSegment) } else { Ok(()) }
+    let mut parts = normal.split(ENCODED_SLASH).peekable();
+    while let Some(part) = parts.next() {
+        let name = part.split(';').next().unwrap_or_default();
+        let name = name.split("%3B").next().unwrap_or_default();
+        match name {
+            "." | ".." => return Err(PathError::DotSegment),
+            "" if part.is_empty() && parts.peek().is_some() => return Err(PathError::EmptySegment),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Appends the normal form of an octet that was percent-encoded.
@@ -260,7 +289,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{PathError, normalise};
+    use super::{EncodedSlashes, PathError, normalise};
 
     /// Paths and their normal forms.
     const NORMAL: &[(&str, &str)] = &[
@@ -422,7 +451,7 @@ mod tests {
     #[test]
     fn normal_forms() {
         for (raw, normal) in NORMAL {
-            let got = normalise(raw);
+            let got = normalise(raw, EncodedSlashes::Refused);
             assert_eq!(got.as_deref(), Ok(*normal), "{raw}");
             assert_eq!(matches!(got, Ok(Cow::Borrowed(_))), raw == normal, "{raw}: borrowed when nothing changed");
         }
@@ -431,21 +460,42 @@ mod tests {
     #[test]
     fn refused() {
         for (raw, error) in REFUSED {
-            assert_eq!(normalise(raw), Err(*error), "{raw}");
+            assert_eq!(normalise(raw, EncodedSlashes::Refused), Err(*error), "{raw}");
             assert!(!error.detail().is_empty());
+        }
+    }
+
+    #[test]
+    fn encoded_slashes_are_kept_where_they_lead_nowhere_else() {
+        for (raw, expected) in [
+            ("/a%2fb/c", Ok("/a%2Fb/c")),
+            ("/a%2Fb", Ok("/a%2Fb")),
+            ("/a%2F", Ok("/a%2F")),
+            ("/a%2F.b", Ok("/a%2F.b")),
+            ("/%2Fetc", Err(PathError::EmptySegment)),
+            ("/a%2F%2Fb", Err(PathError::EmptySegment)),
+            ("/a%2F..", Err(PathError::DotSegment)),
+            ("/..%2Fa", Err(PathError::DotSegment)),
+            ("/a%2F%2e%2e%2Fb", Err(PathError::DotSegment)),
+            ("/a%2F..;x%2Fb", Err(PathError::DotSegment)),
+            ("/a%2F.", Err(PathError::DotSegment)),
+            ("/a%5cb", Err(PathError::Backslash)),
+            ("/a%252Fb", Err(PathError::DoubleEncoding)),
+        ] {
+            assert_eq!(normalise(raw, EncodedSlashes::Kept).as_deref(), expected.as_deref(), "{raw}");
         }
     }
 
     proptest! {
         #[test]
         fn any_text_is_handled(raw in any::<String>()) {
-            let _ = normalise(&raw);
+            let _ = normalise(&raw, EncodedSlashes::Refused);
         }
 
         #[test]
         fn the_normal_form_is_stable(raw in "(/(\\.|\\.\\.|;|%2[0-9a-fA-F]|%[2-9a-fA-F][0-9a-fA-F]|%c3%a9|%25|[a-f0-9.~:;]){0,4}){1,6}") {
-            if let Ok(path) = normalise(&raw) {
-                let again = normalise(&path);
+            if let Ok(path) = normalise(&raw, EncodedSlashes::Refused) {
+                let again = normalise(&path, EncodedSlashes::Refused);
                 prop_assert!(matches!(again, Ok(Cow::Borrowed(same)) if same == path), "{raw} -> {path} -> {again:?}");
                 prop_assert!(path.starts_with('/') && !path.contains("//") && !path.contains('\\'));
                 prop_assert!(path.split('/').all(|segment| segment != "." && segment != ".."));

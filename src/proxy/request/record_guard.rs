@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
 
+use super::target::ClientCertificateSource;
 use crate::audit::{
     CLIENT_DISCONNECTED, CLIENT_STALLED, LimitFacts, NEW_NETWORK, Outcome, QUOTA_USED, REQUEST, Record, SCOPES_PROBED,
     SignalFacts, UNUSED_KEY_USED, UpstreamFields, WEBSOCKET_OPENED,
@@ -17,10 +18,10 @@ use crate::audit::{
 use crate::body::Counter;
 use crate::chain::Trace;
 use crate::exchange::{Exchange, Request, RequestId, is_tracestate};
-use crate::policy::{Route, Server};
+use crate::policy::{Api, Route, Server};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::{Worker, WorkerView};
-use crate::proxy::headers::{TRACESTATE, UpstreamTrace};
+use crate::proxy::headers::{ResponseFields, TRACESTATE, UpstreamTrace};
 use crate::proxy::upstream::Interims;
 use crate::refusal::{Reason, Refusal, Violation};
 use crate::stages::auth::Caller;
@@ -74,6 +75,8 @@ pub(crate) struct RecordGuard {
     pub(crate) counter: Counter,
     /// The route, once found.
     pub(crate) route: Option<Arc<Route>>,
+    /// The origin of the page that sent the request from a browser.
+    pub(super) origin: Option<HeaderValue>,
     /// What the chain found.
     pub(crate) trace: Trace,
     /// It waited until the record can keep up, so its own record is never dropped.
@@ -107,6 +110,7 @@ impl RecordGuard {
             exchange,
             counter: Counter::default(),
             route: None,
+            origin: None,
             trace: Trace::default(),
             admitted: false,
             upstream: None,
@@ -133,10 +137,15 @@ impl RecordGuard {
     }
 
     /// The request, to be decided about once more, by the time that the exchange has now.
-    pub(super) fn again<'a>(&'a self, uri: &'a Uri, headers: &'a HeaderMap) -> Request<'a> {
+    pub(super) fn again<'a>(
+        &'a self,
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+        certificate: &'a ClientCertificateSource,
+    ) -> Request<'a> {
         Request {
             exchange: &self.exchange,
-            peer: &self.client.peer,
+            certificate: certificate.of(&self.client.peer),
             headers,
             scheme: self.scheme,
             authority: &self.exchange.host,
@@ -161,6 +170,27 @@ impl RecordGuard {
     /// Records how a WebSocket ended that nobody refuses.
     pub(in crate::proxy) fn over(&mut self, word: &'static str) {
         self.over = Some(word);
+    }
+
+    /// The API that the request is for; without a route, the only one that serves its host.
+    fn api(&self) -> Option<&Api> {
+        match &self.route {
+            Some(route) => Some(route.api()),
+            None => self.view.in_force.policy.only_api_of(&self.exchange.host).map(|api| &**api),
+        }
+    }
+
+    /// Changes the fields of a response as the API says. Those of a response that is not the upstream's stay.
+    pub(super) fn finish(&self, fields: &mut ResponseFields, is_upstreams: bool) {
+        let Some(api) = self.api() else { return };
+        if is_upstreams {
+            fields.change(api.response_headers());
+        } else {
+            fields.set_all(api.response_headers());
+        }
+        if let Some(cors) = api.cors() {
+            fields.set_cors(cors.response_fields(self.origin.as_ref()));
+        }
     }
 
     /// Waits until the record can keep up. Await it before any work is done for the request. Returns false if the request is to

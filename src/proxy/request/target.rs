@@ -9,9 +9,9 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
-use super::path;
-use crate::exchange::{Exchange, Peer, Request, Tick};
-use crate::policy::{Limits, Policy};
+use super::path::{self, EncodedSlashes};
+use crate::exchange::{ClientCertificate, Exchange, Peer, Request, Tick};
+use crate::policy::{Limits, Listener, Policy};
 use crate::proxy::headers;
 use crate::proxy::http1::framing_error::FramingError;
 use crate::refusal::{Reason, Refusal, Stage};
@@ -35,9 +35,42 @@ pub(crate) struct RequestTarget<'a> {
     pub(crate) forwards: Option<u64>,
     /// Whether the proxy itself answers: no upstream is asked.
     pub(crate) ends_here: bool,
+    pub(crate) certificate: ClientCertificateSource,
+}
+
+/// Where the client's certificate comes from.
+pub(crate) enum ClientCertificateSource {
+    /// The client has shown it on its connection, if any.
+    Connection,
+    /// The peer passes it on, if it is trusted, and the client has shown one to it.
+    Forwarded(Option<Box<ClientCertificate>>),
+}
+
+impl ClientCertificateSource {
+    /// The certificate, if there is one.
+    pub(crate) fn of<'a>(&'a self, peer: &'a Peer) -> Option<&'a ClientCertificate> {
+        match self {
+            Self::Connection => peer.certificate.as_deref(),
+            Self::Forwarded(certificate) => certificate.as_deref(),
+        }
+    }
 }
 
 impl RequestTarget<'_> {
+    /// Takes the client's certificate from what the peer passes on to this listener, if the listener has that.
+    pub(crate) fn take_certificate(
+        &mut self,
+        listener: &Listener,
+        headers: &HeaderMap,
+        exchange: &Exchange,
+    ) -> Result<(), Refusal> {
+        let Some(forwarded) = &listener.forwarded_certificates else { return Ok(()) };
+        let certificate =
+            if self.trusted_peer { forwarded.read(headers, listener.address, exchange.at)? } else { None };
+        self.certificate = ClientCertificateSource::Forwarded(certificate);
+        Ok(())
+    }
+
     /// Returns the request in the form that the stages take.
     pub(crate) fn request<'r>(
         &'r self,
@@ -49,7 +82,7 @@ impl RequestTarget<'_> {
     ) -> Request<'r> {
         Request {
             exchange,
-            peer,
+            certificate: self.certificate.of(peer),
             headers,
             scheme: self.scheme,
             authority: self.authority(),
@@ -95,10 +128,19 @@ pub(crate) fn read<'a>(
     // RFC 9110 §9.3.7: `*` is about the server, and this is the server that the client knows.
     if exchange.method == Some(Method::OPTIONS) && uri.path() == "*" && uri.query().is_none() {
         let target = Cow::Borrowed("*");
-        return Ok(RequestTarget { trusted_peer, host, scheme, target, forwards, ends_here: true });
+        return Ok(RequestTarget {
+            trusted_peer,
+            host,
+            scheme,
+            target,
+            forwards,
+            ends_here: true,
+            certificate: ClientCertificateSource::Connection,
+        });
     }
-    let target = normalised(uri, exchange)?;
-    Ok(RequestTarget { trusted_peer, host, scheme, target, forwards, ends_here: left == Some(0) })
+    let target = normalised(uri, exchange, EncodedSlashes::of(policy.keeps_encoded_slashes()))?;
+    let certificate = ClientCertificateSource::Connection;
+    Ok(RequestTarget { trusted_peer, host, scheme, target, forwards, ends_here: left == Some(0), certificate })
 }
 
 /// Returns how often a request may be forwarded, where it limits that. `Max-Forwards` has a meaning with OPTIONS and TRACE
@@ -127,8 +169,8 @@ fn scheme(headers: &HeaderMap, peer: &Peer, trusted_peer: bool) -> &'static str 
 
 /// Normalises the path once, so that the path that is matched is the path that is forwarded. Returns the target to
 /// forward.
-fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange) -> Result<Cow<'a, str>, Refusal> {
-    match path::normalise(uri.path()).map_err(|error| malformed(error.detail()))? {
+fn normalised<'a>(uri: &'a Uri, exchange: &mut Exchange, slashes: EncodedSlashes) -> Result<Cow<'a, str>, Refusal> {
+    match path::normalise(uri.path(), slashes).map_err(|error| malformed(error.detail()))? {
         Cow::Borrowed(path) => {
             let target = uri.path_and_query().map_or(path, PathAndQuery::as_str);
             // RFC 9112 §3.2.1: an absolute-form target may have an empty path before its query; it means `/`.

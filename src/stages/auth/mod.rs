@@ -27,6 +27,7 @@ pub(crate) mod directory;
 pub(crate) mod dpop;
 pub(crate) mod failed_attempts;
 pub(crate) mod fetch;
+pub(crate) mod forwarded_certificate;
 pub(crate) mod grant;
 pub(crate) mod introspection;
 pub(crate) mod jwt;

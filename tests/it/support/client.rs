@@ -1,5 +1,6 @@
 //! Who calls: an HTTP/1.1 client that keeps its connection, and bytes as they are for hostile requests.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,11 +15,18 @@ use super::wire::{Body, Connection, Framing, Head};
 /// Every header name that an answer may carry to a caller: the proxy's own, and those that the upstreams of these tests
 /// set on purpose. A name that is not here has leaked.
 const ALLOWED: &[&str] = &[
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-max-age",
     "allow",
     "cache-control",
     "connection",
     "content-encoding",
     "content-length",
+    "content-location",
     "content-type",
     "date",
     "dpop-nonce",
@@ -30,9 +38,11 @@ const ALLOWED: &[&str] = &[
     "retry-after",
     "sec-websocket-accept",
     "set-cookie",
+    "strict-transport-security",
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "vary",
     "www-authenticate",
     "x-request-id",
     "x-upstream",
@@ -52,6 +62,7 @@ pub struct Client {
     requests: Arc<AtomicUsize>,
     tls: Option<Arc<ClientConfig>>,
     server_name: String,
+    first: Vec<u8>,
     connection: Option<Connection>,
 }
 
@@ -67,7 +78,7 @@ pub fn operator(proxy: &Proxy) -> Client {
 
 impl Client {
     pub fn new(address: SocketAddr, requests: Arc<AtomicUsize>) -> Self {
-        Self { address, requests, tls: None, server_name: "localhost".to_owned(), connection: None }
+        Self { address, requests, tls: None, server_name: "localhost".to_owned(), first: Vec::new(), connection: None }
     }
 
     /// Over TLS.
@@ -79,6 +90,12 @@ impl Client {
     /// Over TLS, for the server of this name (SNI).
     pub fn asking_for(mut self, name: &str) -> Self {
         name.clone_into(&mut self.server_name);
+        self
+    }
+
+    /// Sends this before all else on each connection, TLS included.
+    pub fn beginning(mut self, first: impl AsRef<[u8]>) -> Self {
+        self.first = first.as_ref().to_vec();
         self
     }
 
@@ -98,9 +115,10 @@ impl Client {
     /// The connection, opened if there is none.
     #[track_caller]
     pub fn connection(&mut self) -> &mut Connection {
-        let (address, tls, name) = (self.address, &self.tls, &self.server_name);
+        let (address, tls, name, first) = (self.address, &self.tls, &self.server_name, &self.first);
         self.connection.get_or_insert_with(|| {
-            let tcp = TcpStream::connect(address).expect("the proxy takes connections");
+            let mut tcp = TcpStream::connect(address).expect("the proxy takes connections");
+            tcp.write_all(first).unwrap();
             match tls {
                 None => Connection::plain(&tcp),
                 Some(config) => {

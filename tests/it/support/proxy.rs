@@ -24,6 +24,7 @@ pub struct Policy {
     listen: Vec<String>,
     servers: Vec<String>,
     upstream: Vec<String>,
+    api: Vec<String>,
     issuers: Vec<String>,
     plans: Vec<String>,
     routes: Vec<String>,
@@ -56,6 +57,12 @@ impl Policy {
     /// One more key under `upstream`.
     pub fn upstream(mut self, line: &str) -> Self {
         self.upstream.push(line.to_owned());
+        self
+    }
+
+    /// One more key of the API.
+    pub fn api(mut self, line: &str) -> Self {
+        self.api.push(line.to_owned());
         self
     }
 
@@ -177,6 +184,7 @@ impl Policy {
         text.push_str("apis:\n  orders:\n    upstream:\n");
         text.push_str(&format!("      servers: [{}]\n", self.servers.join(", ")));
         text.push_str(&list(&self.upstream, "      "));
+        text.push_str(&list(&self.api, "    "));
         if let Some(openapi) = &self.described {
             text.push_str(&format!("    openapi: {openapi}\n"));
         }

@@ -1,7 +1,10 @@
 //! `apis`: each with its servers, its routes, and the OpenAPI description that they may come from.
 
+mod cors;
 mod definitions;
 mod extension_names;
+mod header_changes;
+mod mapping;
 mod merged_route;
 mod modes;
 mod openapi;
@@ -25,6 +28,7 @@ use super::limits;
 use super::schemas::Schemas;
 use crate::policy::document::{self, Document};
 use crate::policy::openapi::Operation;
+use crate::policy::path_mapping::ReversedRewrites;
 use crate::policy::router::{Closed, Conflict, Pattern, Router};
 use crate::policy::tree::At;
 use crate::policy::units::Size;
@@ -69,29 +73,59 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
             let help = "write the routes to open, such as `GET /orders/{id}: { scopes: [orders:read] }`";
             context.missing(at.key("routes"), "this API has no routes, so it is closed", help);
         }
-        let keep = at.key("headers").key("request").key("keep");
-        let kept_headers = headers::kept(context, &written.headers.request.keep, keep);
-        let (index, name) = (apis.apis.len(), name.as_str().into());
-        let api = Arc::new(Api { index, name, hosts: hosts.into(), upstream, kept_headers });
+        let (of_requests, of_responses) = (at.key("headers").key("request"), at.key("headers").key("response"));
+        let document::ApiHeaders { request, response } = &written.headers;
+        let api = Arc::new(Api {
+            index: apis.apis.len(),
+            name: name.as_str().into(),
+            hosts: hosts.into(),
+            upstream,
+            kept_headers: headers::kept(context, &request.keep, of_requests.key("keep")),
+            request_headers: header_changes::of_requests(context, &request.set, &request.remove, of_requests),
+            response_headers: header_changes::of_responses(context, &response.set, &response.remove, of_responses),
+            strip: mapping::strip(context, written.strip.as_deref(), at.key("strip")),
+            cors: written.cors.as_ref().map(|cors| cors::compile(context, cors, name, at.key("cors"))),
+        });
         apis.apis.push(Arc::clone(&api));
         let reporting = modes::compile(context, Reporting::default(), written.mode.as_ref(), at.key("mode"));
         let scope = ApiScope { document, api: &api, reporting, defaults: &defaults };
+        let before = apis.routes.len();
         routes(context, &mut apis, &scope, described.flatten().as_ref(), &written.routes, at);
+        let routes = apis.routes.iter().skip(before).map(|route| &**route);
+        header_changes::check_validated(context, &api, routes, of_requests);
     }
     apis
+}
+
+/// The paths that rewritten ones come from, of each API. Where several routes have the same, that of a GET counts: it is what
+/// `Location` is for.
+pub(super) fn reversed_rewrites(apis: &[Arc<Api>], routes: &[Arc<Route>]) -> Vec<ReversedRewrites> {
+    let of = |api: &Arc<Api>| {
+        let own = routes.iter().filter(|route| Arc::ptr_eq(route.api(), api));
+        let (gets, others): (Vec<_>, Vec<_>) = own.partition(|route| route.name().starts_with("GET "));
+        let mut reversed = ReversedRewrites::default();
+        for route in gets.into_iter().chain(others) {
+            reversed.add(route.name(), &route.mapping);
+        }
+        reversed
+    };
+    apis.iter().map(of).collect()
 }
 
 fn hosts(context: &mut Context<'_>, written: &[String], at: At<'_>) -> Vec<Box<str>> {
     let mut hosts: Vec<Box<str>> = Vec::new();
     for (position, text) in written.iter().enumerate() {
         let host = text.to_ascii_lowercase();
+        let name = host.strip_prefix("*.").unwrap_or(&host);
         let good =
-            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte));
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte));
         let port = !host.starts_with('[') && host.contains(':');
-        if !good || port || host.ends_with('.') {
-            context
-                .error(at.index(position), "this is not a host name")
-                .help("write the name alone, without scheme, port and wildcard: `api.example.com`");
+        let is_address = host.starts_with("*.") && name.parse::<std::net::Ipv4Addr>().is_ok();
+        if !good || port || is_address || name.starts_with('.') || host.ends_with('.') {
+            context.error(at.index(position), "this is not a host name").help(
+                "write the name alone, without scheme and port: `api.example.com`, or `*.example.com` for any one label \
+                 before it",
+            );
         } else if hosts.contains(&host.as_str().into()) {
             context.error(at.index(position), "this host is listed twice");
         } else {
@@ -187,8 +221,8 @@ fn add(
 ) {
     let Some(merged) = merged else { return };
     let place = merged.place.clone();
-    let names = pattern.as_ref().map(Pattern::names).unwrap_or_default();
-    let route = route::compile(context, &mut apis.schemas, scope, merged, names, apis.routes.len());
+    let index = apis.routes.len();
+    let route = route::compile(context, &mut apis.schemas, scope, merged, pattern.as_ref(), index);
     let (Some(pattern), Some(route)) = (pattern, route) else { return };
     let route = Arc::new(route);
     match apis.router.add(scope.api.hosts(), &pattern, &route) {

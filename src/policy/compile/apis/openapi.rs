@@ -243,6 +243,8 @@ impl Described {
             cost: own.and_then(|own| own.cost).or(extensions.cost),
             rate: own.and_then(|own| own.rate).or(extensions.rate),
             mode: own.and_then(|own| own.mode.clone()).or_else(mode),
+            rewrite: own.and_then(|own| own.rewrite.clone()),
+            encoded_slash: own.and_then(|own| own.encoded_slash.clone()),
             request: own.and_then(|own| own.request.clone()),
             response: own.and_then(|own| own.response.clone()),
             upgrade: own.and_then(|own| own.upgrade.clone()),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::mapping;
 use super::merged_route::MergedRoute;
 use super::modes;
 use super::route_limits;
@@ -11,7 +12,7 @@ use crate::policy::compile::contracts::{self, Defaults};
 use crate::policy::compile::names::check_scopes;
 use crate::policy::compile::schemas::Schemas;
 use crate::policy::document::{self, Document};
-use crate::policy::router::PathName;
+use crate::policy::router::Pattern;
 use crate::policy::tree::At;
 use crate::policy::{Access, Api, Reporting, Route};
 use crate::refusal::Stage;
@@ -25,16 +26,17 @@ pub(super) struct ApiScope<'a> {
     pub(super) defaults: &'a Defaults,
 }
 
-/// Compiles a route; `names` are those of its path, and `index` its position among all routes.
+/// Compiles a route; `pattern` is absent if its name has an error, and `index` its position among all routes.
 pub(super) fn compile(
     context: &mut Context<'_>,
     schemas: &mut Schemas,
     scope: &ApiScope<'_>,
     merged: MergedRoute<'_>,
-    names: &[PathName],
+    pattern: Option<&Pattern>,
     index: usize,
 ) -> Option<Route> {
     let MergedRoute { name, at, settings, alternatives, request, response, reports_responses, .. } = merged;
+    let names = pattern.map(Pattern::names).unwrap_or_default();
     let access = access(context, scope.document, &settings, alternatives, at);
     let limits = route_limits::compile(context, scope.document, (scope.api.name(), name), &settings, at);
     let request = contracts::request(context, schemas, &settings, request, names, scope.defaults, at);
@@ -52,6 +54,10 @@ pub(super) fn compile(
     };
     let websocket = upgrade::websocket(context, name, &settings, response.is_some(), at);
     let mode = modes::compile(context, scope.reporting, settings.mode.as_ref(), at.key("mode"));
+    let strip = scope.api.strip.as_deref();
+    let mapping = pattern.map(|pattern| mapping::of_route(context, &settings, strip, pattern, at));
+    let encoded_slash = settings.encoded_slash.as_deref();
+    let keeps_encoded_slash = mapping::keeps_encoded_slash(context, encoded_slash, at.key("encoded_slash"));
     Some(Route {
         index,
         name: name.into(),
@@ -61,6 +67,8 @@ pub(super) fn compile(
         request: request?,
         response,
         reporting: if reports { mode.with(Stage::Response) } else { mode },
+        mapping: mapping.unwrap_or_default(),
+        keeps_encoded_slash,
         own: None,
         websocket,
     })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 use rustls::pki_types::ServerName;
 
+use super::mapping;
 use super::upstream_tls::Trusted;
 use crate::policy::compile::context::Context;
 use crate::policy::compile::own_addresses;
@@ -13,7 +14,7 @@ use crate::policy::document::{self, UpstreamMap};
 use crate::policy::share::Share;
 use crate::policy::tree::At;
 use crate::policy::upstream::{Balance, Connections, Ejection, HealthCheck, Retries, Server, Upstream};
-use crate::url::{Fault, Form, HttpUrl};
+use crate::url::{Form, HttpUrl};
 
 /// Defaults.
 const RESOLVE: Duration = Duration::from_secs(30);
@@ -59,7 +60,10 @@ pub(super) fn compile(
     let mut servers = Vec::new();
     for (position, url) in written.servers.iter().enumerate() {
         let place = if *short { at } else { at.key("servers").index(position) };
-        if let Some((host, port, name, identity, authority, tls)) = server(context, url, &mut trusted, at, place) {
+        if let Some((host, port, name, identity, authority, base, tls)) = server(context, url, &mut trusted, at, place)
+        {
+            let health =
+                health.clone().map(|health| HealthCheck { path: format!("{base}{}", health.path).into(), ..health });
             let server = Arc::new(Server {
                 index: all.len(),
                 name,
@@ -67,10 +71,11 @@ pub(super) fn compile(
                 host,
                 port,
                 authority,
+                base,
                 tls,
                 connections,
                 resolve,
-                health: health.clone(),
+                health,
             });
             all.push(Arc::clone(&server));
             servers.push(server);
@@ -90,6 +95,7 @@ pub(super) fn compile(
         }),
         refuses_if_none_left: none_left(context, written, at.key("none_left")),
         retries: written.retries.as_ref().map(|retries| self::retries(context, &retries.0, at.key("retries"))),
+        host: mapping::host(context, written.host.as_deref(), at.key("host")),
         requests: written.requests.map(|most| count(context, Some(most), most, at.key("requests")) as usize),
     }
 }
@@ -204,19 +210,25 @@ fn at_least(
 }
 
 /// The parts of a server that its URL and the trust in it give.
-type Parts = (Box<str>, u16, Arc<str>, Arc<str>, HeaderValue, Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>);
+type Parts = (
+    Box<str>,
+    u16,
+    Arc<str>,
+    Arc<str>,
+    HeaderValue,
+    Box<str>,
+    Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>,
+);
 
 fn server(context: &mut Context<'_>, url: &str, trust: &mut Trusted<'_>, at: At<'_>, place: At<'_>) -> Option<Parts> {
-    let parsed = match HttpUrl::parse(url, Form::SERVER) {
+    let parsed = match HttpUrl::parse(url, Form::UPSTREAM) {
         Ok(parsed) => parsed,
         Err(error) => {
-            let appended =
-                "write scheme, host and port only: `http://10.1.0.7:9000`; the path of the request is appended";
-            let more = matches!(error.fault, Fault::Path | Fault::Query);
-            context.error(place, error.message).help(if more { appended.to_owned() } else { error.help });
+            context.error(place, error.message).help(error.help);
             return None;
         }
     };
+    let base = mapping::base(context, parsed.uri().path(), place)?;
     let host = parsed.host().to_owned();
     let tls = if parsed.is_https() { Some(trust.server(context, &host, at.key("tls"), place)?) } else { None };
     let port = parsed.port();
@@ -224,5 +236,5 @@ fn server(context: &mut Context<'_>, url: &str, trust: &mut Trusted<'_>, at: At<
     let trusted = tls.as_ref().map_or("", |tls| &tls.identity);
     let (name, identity) = (url.trim_end_matches('/').into(), format!("{url} {trusted}").into());
     let authority = HeaderValue::from_str(parsed.authority()).ok()?;
-    Some((host.into(), port, name, identity, authority, tls.map(|tls| (tls.name, tls.config))))
+    Some((host.into(), port, name, identity, authority, base, tls.map(|tls| (tls.name, tls.config))))
 }

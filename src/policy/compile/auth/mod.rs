@@ -64,9 +64,11 @@ pub(super) fn compile(
     let consumers = consumers::compile(context, document, &plans, max_key_age, at.key("consumers"));
     let Consumers { listed, identities, keys, clients } = consumers;
     let roles = document.roles.iter().map(|(role, scopes)| (Box::from(role.as_str()), boxed(scopes))).collect();
-    let trusts = listeners
-        .iter()
-        .filter_map(|listener| listener.tls.as_ref().and_then(|tls| Some((listener.address, tls.trust.clone()?))));
+    let trusts = listeners.iter().filter_map(|listener| {
+        let forwarded = listener.forwarded_certificates.as_ref().map(|forwarded| &forwarded.trust);
+        let own = listener.tls.as_ref().and_then(|tls| tls.trust.as_ref());
+        Some((listener.address, own.or(forwarded)?.clone()))
+    });
     let rules = Rules {
         issuers: issuers.into_iter().map(|issuer| (issuer.iss().into(), issuer)).collect(),
         key_sets,

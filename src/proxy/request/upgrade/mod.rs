@@ -14,7 +14,7 @@ use http::header::{CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_K
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
-use super::target::malformed;
+use super::target::{ClientCertificateSource, malformed};
 use crate::policy::upgrade::WebSocket;
 use crate::proxy::headers::ResponseFields;
 use crate::proxy::upstream::UpstreamConnection;
@@ -41,6 +41,7 @@ pub(crate) struct Upgraded {
     pub(super) uri: Uri,
     /// The fields of the request that carry credentials.
     pub(super) credentials: HeaderMap,
+    pub(super) certificate: ClientCertificateSource,
 }
 
 /// Returns what a request asks for, on a route with these settings. Whatever asks for no WebSocket, or not in the way that
@@ -81,6 +82,7 @@ impl Wanted {
         connection: Box<UpstreamConnection>,
         parts: &Parts,
         credentials: &[&HeaderName],
+        certificate: ClientCertificateSource,
     ) -> Box<Upgraded> {
         let mut kept = HeaderMap::new();
         for name in credentials {
@@ -88,7 +90,8 @@ impl Wanted {
                 kept.append((*name).clone(), value.clone());
             }
         }
-        Box::new(Upgraded { settings: self.settings, connection, uri: parts.uri.clone(), credentials: kept })
+        let (settings, uri) = (self.settings, parts.uri.clone());
+        Box::new(Upgraded { settings, connection, uri, credentials: kept, certificate })
     }
 }
 

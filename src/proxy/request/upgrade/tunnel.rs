@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use http::{HeaderMap, Method, Uri};
 use tokio::io::AsyncWrite;
 
 use super::Upgraded;
@@ -20,6 +21,7 @@ use crate::proxy::http1::read_buffer::ReadBuffer;
 use crate::proxy::http1::wire::{Wire, WireWriter};
 use crate::proxy::request::record_guard::RecordGuard;
 use crate::proxy::request::response_body::ResponseBody;
+use crate::proxy::request::target::ClientCertificateSource;
 use crate::proxy::stream::Stream;
 use crate::refusal::Refusal;
 
@@ -69,7 +71,7 @@ pub(in crate::proxy) async fn run(
 }
 
 async fn until_end(wire: &RefCell<Wire>, upgraded: Upgraded, guard: &mut RecordGuard, finish: &Cell<bool>) -> End {
-    let Upgraded { settings, connection, uri, credentials } = upgraded;
+    let Upgraded { settings, connection, uri, credentials, certificate } = upgraded;
     let epoch = guard.epoch();
     let mut changes = epoch.changes();
     let (upstream, first, _held) = connection.into_stream();
@@ -100,7 +102,7 @@ async fn until_end(wire: &RefCell<Wire>, upgraded: Upgraded, guard: &mut RecordG
         checked = now;
         guard.exchange.waited();
         // Bytes go on while that waits for an issuer or the store.
-        let check = Box::pin(check(guard, &uri, &credentials));
+        let check = Box::pin(check(guard, &uri, &credentials, &certificate));
         let checked = tokio::select! {
             biased;
             checked = check => checked,
@@ -120,12 +122,17 @@ async fn until_end(wire: &RefCell<Wire>, upgraded: Upgraded, guard: &mut RecordG
 }
 
 /// Decides whether the request would still be let through, by what is in force now.
-async fn check(guard: &RecordGuard, uri: &http::Uri, credentials: &http::HeaderMap) -> Result<(), Refusal> {
+async fn check(
+    guard: &RecordGuard,
+    uri: &Uri,
+    credentials: &HeaderMap,
+    certificate: &ClientCertificateSource,
+) -> Result<(), Refusal> {
     let view = guard.view_now();
     let exchange = &guard.exchange;
-    let method = exchange.method.as_ref().unwrap_or(&http::Method::GET);
+    let method = exchange.method.as_ref().unwrap_or(&Method::GET);
     let route = view.in_force.policy.route(&exchange.host, method, &exchange.path, uri.query())?;
-    chain::recheck(&view.in_force, route, &view.tokens, &guard.again(uri, credentials)).await
+    chain::recheck(&view.in_force, route, &view.tokens, &guard.again(uri, credentials, certificate)).await
 }
 
 struct Tunnel<'a> {

@@ -1,0 +1,161 @@
+//! The APIs of a policy and their routes.
+
+use std::sync::Arc;
+
+use http::HeaderName;
+
+use super::cors::Cors;
+use super::header_changes::HeaderChanges;
+use super::path_mapping::PathMapping;
+use super::reporting::Reporting;
+use super::router;
+use super::token_service::OwnEndpoint;
+use super::upgrade::WebSocket;
+use super::upstream::Upstream;
+use crate::stages::rate_limit::RouteLimits;
+use crate::stages::{schema, scope};
+
+/// One API and its servers.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(super) index: usize,
+    pub(super) name: Arc<str>,
+    pub(super) hosts: Box<[Box<str>]>,
+    pub(super) upstream: Upstream,
+    /// Fields of callers that it keeps although they would be dropped.
+    pub(super) kept_headers: Box<[HeaderName]>,
+    /// What is set and removed of requests' fields.
+    pub(super) request_headers: HeaderChanges,
+    /// What is set and removed of responses' fields.
+    pub(super) response_headers: HeaderChanges,
+    /// What is taken off the front of paths; absent: nothing.
+    pub(super) strip: Option<Box<str>>,
+    pub(super) cors: Option<Cors>,
+}
+
+/// Who may call a route.
+#[derive(Debug)]
+pub(crate) enum Access {
+    /// Everyone.
+    Public,
+    /// Authenticated callers with these scopes.
+    Scoped(scope::Requirement),
+}
+
+/// One route: what the four stages require, and the API that requests are forwarded to.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(super) index: usize,
+    pub(super) name: Arc<str>,
+    pub(super) api: Arc<Api>,
+    /// Who may call it.
+    pub(crate) access: Access,
+    /// Its own rate, its class and its cost.
+    pub(crate) limits: RouteLimits,
+    /// What requests must satisfy.
+    pub(crate) request: schema::Requirement,
+    /// What responses must satisfy.
+    pub(crate) response: Option<schema::response::Requirement>,
+    /// The stages that only report.
+    pub(crate) reporting: Reporting,
+    /// What becomes of its paths.
+    pub(crate) mapping: PathMapping,
+    /// Whether its paths may have encoded slashes.
+    pub(crate) keeps_encoded_slash: bool,
+    /// What answers in place of the upstream, if this process does.
+    pub(crate) own: Option<OwnEndpoint>,
+    /// Requests may become WebSockets.
+    pub(crate) websocket: Option<WebSocket>,
+}
+
+impl Api {
+    /// An API that this process itself answers for.
+    pub(crate) fn own(index: usize, name: &str, hosts: Box<[Box<str>]>) -> Self {
+        Self {
+            index,
+            name: name.into(),
+            hosts,
+            upstream: Upstream::none(),
+            kept_headers: Box::default(),
+            request_headers: HeaderChanges::default(),
+            response_headers: HeaderChanges::default(),
+            strip: None,
+            cors: None,
+        }
+    }
+
+    /// Position in [`Policy::apis`].
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Whether it serves this host.
+    pub(crate) fn serves(&self, host: &str) -> bool {
+        self.hosts.is_empty() || router::has_host(&self.hosts, host)
+    }
+
+    /// The host names that it serves, which may be wildcards; empty: any.
+    pub(crate) fn hosts(&self) -> &[Box<str>] {
+        &self.hosts
+    }
+
+    /// Its servers.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Header fields of callers that it keeps although they would be dropped.
+    pub(crate) fn kept_headers(&self) -> &[HeaderName] {
+        &self.kept_headers
+    }
+
+    /// What is set and removed of requests' fields.
+    pub(crate) fn request_headers(&self) -> &HeaderChanges {
+        &self.request_headers
+    }
+
+    /// What is set and removed of responses' fields.
+    pub(crate) fn response_headers(&self) -> &HeaderChanges {
+        &self.response_headers
+    }
+
+    /// Which pages may call it from a browser; absent: that is its upstream's to say.
+    pub(crate) fn cors(&self) -> Option<&Cors> {
+        self.cors.as_ref()
+    }
+
+    /// What is taken off the front of paths: empty, or a path without a slash at its end.
+    pub(crate) fn strip(&self) -> &str {
+        self.strip.as_deref().unwrap_or_default()
+    }
+}
+
+impl Route {
+    /// Position in [`Policy::routes`].
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// `METHOD /path`, as written.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The API it belongs to.
+    pub(crate) fn api(&self) -> &Arc<Api> {
+        &self.api
+    }
+
+    /// The scopes that it requires; none if it is public.
+    pub(crate) fn required_scopes(&self) -> &[Box<str>] {
+        match &self.access {
+            Access::Public => &[],
+            Access::Scoped(requirement) => requirement.scopes(),
+        }
+    }
+}

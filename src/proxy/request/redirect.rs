@@ -1,0 +1,30 @@
+//! The answer of a listener that redirects to https.
+
+use http::HeaderValue;
+
+use super::target::{RequestTarget, malformed};
+use crate::policy::Policy;
+use crate::refusal::{Reason, Refusal, Stage};
+
+/// Returns the URL of a request with https and this port.
+///
+/// # Errors
+/// The host is not one of the policy's: a cache on the way could otherwise be made to send others there.
+pub(super) fn location(
+    policy: &Policy,
+    host: &str,
+    target: &RequestTarget<'_>,
+    port: u16,
+) -> Result<HeaderValue, Refusal> {
+    if host.is_empty() {
+        return Err(malformed("send a Host header field"));
+    }
+    if !policy.apis().iter().any(|api| api.serves(host)) {
+        let detail = "no API here has this host; check it";
+        return Err(Refusal::new(Stage::Request, Reason::NoRoute, detail));
+    }
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let target = if target.target == "*" { "/" } else { &*target.target };
+    let location = HeaderValue::try_from(format!("https://{host}{port}{target}"));
+    location.map_err(|_| malformed("percent-encode the query"))
+}
