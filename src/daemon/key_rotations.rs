@@ -13,6 +13,7 @@ use crate::admin::{record_delivered_key, record_ended_key, record_failed_rotatio
 use crate::audit::{KEY_ROTATION_FAILED, Recorder};
 use crate::proxy::downstream::worker::Shared;
 use crate::runtime::InForce;
+use crate::secrets::vault::SecretPath;
 use crate::stages::auth::key_rotation::KeyRotation;
 use crate::stages::auth::key_rotation::rotator::{Delivered, Outcome, Rotator};
 use crate::state::registry::Health;
@@ -28,7 +29,7 @@ const AT_ONCE: usize = 8;
 /// How long the end waits for a round that is under way.
 const LAST_ROUND: Duration = Duration::from_secs(2);
 
-/// The task, for the life of the daemon. It is never ended within a change of the store.
+/// The task, for the life of the daemon. It may be ended within a change of the store, which is whole or not at all.
 pub(super) struct KeyRotations {
     task: JoinHandle<()>,
     /// Dropped to stop the task between two rounds.
@@ -71,15 +72,24 @@ async fn round(shared: &Shared, recorder: &Rc<Recorder>) {
             keys.entry(rotation.of.clone()).or_default().push(key);
         }
     }
-    let mut running = JoinSet::new();
+    // Those of one secret are in turn: an engine of version 1 knows no check and set, so that one write would undo the other.
+    let mut by_secret: BTreeMap<&SecretPath, Vec<_>> = BTreeMap::new();
     for (position, rotation) in rotations.iter().enumerate() {
         let mut own = keys.remove(&rotation.id).unwrap_or_default();
         own.retain(|key| rotation.owns(key));
+        by_secret.entry(&rotation.deliver.secret).or_default().push((position, own));
+    }
+    let mut running = JoinSet::new();
+    for of_secret in by_secret.into_values() {
         if running.len() >= AT_ONCE {
             running.join_next().await;
         }
         let (in_force, recorder, metrics) = (Arc::clone(&in_force), Rc::clone(recorder), shared.metrics.clone());
-        running.spawn_local(async move { one(&in_force, position, own, &recorder, &metrics).await });
+        running.spawn_local(async move {
+            for (position, own) in of_secret {
+                one(&in_force, position, own, &recorder, &metrics).await;
+            }
+        });
     }
     while running.join_next().await.is_some() {}
 }

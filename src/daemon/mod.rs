@@ -156,13 +156,13 @@ impl Prepared {
         let none = KeySets::default();
         let key_sets = resources.map_or(&none, |open| &open.key_sets).prepare(in_force.auth.key_sets()).await;
         upstreams::prepare(&in_force, &runtime.known_endpoints).await;
-        // Nobody waits for a key if there can be one now.
-        SigningKeys::default().maintain(&in_force, None).await;
         let policy = &in_force.policy;
         let listeners = Listeners::prepare(resources.map(|open| &open.listeners), policy, &mut setup.bound)?;
         let (none, bound) = (AdminListeners::default(), &mut setup.bound);
         let admin = resources.map_or(&none, |open| &open.admin);
         let admin = admin.prepare(policy, |address| listeners::bind(address, bound))?;
+        // Nobody waits for a key if there can be one now. Last of all: a key in the store stays there.
+        SigningKeys::default().maintain(&in_force, None).await;
         Ok(Self { in_force, mismatches, key_sets, listeners, admin })
     }
 }

@@ -369,6 +369,32 @@ fn a_stolen_token_is_dead_on_both_nodes() {
     assert_eq!(one.get("/oauth/jwks").send().json(), two.get("/oauth/jwks").send().json());
 }
 
+/// What a rejected policy would have sealed, the one in force could not open.
+#[test]
+fn a_reload_that_is_rejected_leaves_no_signing_key_behind() {
+    const SEAL: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
+    const NEXT: &str = "1f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f1";
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = upstream().start();
+    let proxy = serving(&upstream, &format!(", keys: {{ seal: \"{SEAL}\" }}"), "").start();
+    let policy = proxy.file("policy.yaml");
+    let text = std::fs::read_to_string(&policy).unwrap();
+    let resealed = text.replace(&format!("seal: \"{SEAL}\""), &format!("seal: \"{NEXT}\", seal_before: [\"{SEAL}\"]"));
+    assert_ne!(resealed, text);
+    let listen = format!("listen:\n  - {{ address: \"{}\" }}\n", taken.local_addr().unwrap());
+    std::fs::write(&policy, resealed.replacen("listen:\n", &listen, 1)).unwrap();
+    let keys = |proxy: &Proxy| does(&mut operator(proxy), "GET", "/v1/signing-keys", "")["items"].clone();
+    let before = keys(&proxy);
+    assert_eq!(before.as_array().unwrap().len(), 1);
+    assert_eq!(proxy.reload(), proxy::Reloaded::Failed);
+    assert_eq!(keys(&proxy), before);
+    // The same, with a listener that can be had.
+    std::fs::write(&policy, resealed).unwrap();
+    assert_eq!(proxy.reload(), proxy::Reloaded::Loaded);
+    assert_eq!(keys(&proxy).as_array().unwrap().len(), 2);
+    proxy.done();
+}
+
 #[test]
 fn signing_keys_rotate_and_a_leaked_one_is_worthless_at_once() {
     let upstream = upstream().start();
@@ -592,6 +618,7 @@ fn what_cannot_work_is_told_when_the_policy_is_checked() {
         ("store: state/", "store: { redis: \"redis://127.0.0.1:1\" }", "`seal` is missing"),
         (ISSUER, "http://api.example.com", "an https URL"),
         ("audience: [orders-api]", "audience: [orders-api], keys: { seal: short }", "can be guessed"),
+        ("audience: [orders-api]", "audience: [orders-api], keys: { seal_before: [short] }", "can be guessed"),
         ("audience: [orders-api]", "audience: [orders-api], access_token: { lifetime: 2d }", "1m to 24h"),
         (
             "audience: [orders-api]",

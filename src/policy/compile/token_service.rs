@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::apis::Apis;
 use super::auth::keys::{MIN_ENTROPY, max_entropy};
@@ -127,8 +127,21 @@ fn signing(
         context.error(keys.key("rotate"), "a key signs for at least 1h");
     }
     let seal = seal(context, document, written, store, keys);
+    for (position, Secret(seal)) in written.keys.seal_before.iter().enumerate() {
+        check_seal(context, seal, keys.key("seal_before").index(position));
+    }
     let seals_before = written.keys.seal_before.iter().map(|Secret(seal)| seal.clone()).collect();
     Some(SigningSettings { algorithm: algorithm?, rotate, lifetime, seal: seal?, seals_before })
+}
+
+/// A seal protects what it seals only if nobody can guess it.
+fn check_seal(context: &mut Context<'_>, seal: &SecretString, at: At<'_>) {
+    let secret = seal.expose_secret().as_bytes();
+    if secret.len() < MIN_SEAL || max_entropy(secret) < MIN_ENTROPY {
+        context
+            .error(at, "the seal can be guessed: it needs at least 32 random characters")
+            .help("generate one: `openssl rand -hex 32`");
+    }
 }
 
 /// `keys.seal`.
@@ -141,12 +154,7 @@ fn seal(
 ) -> Option<SealSource> {
     match (&written.keys.seal, store) {
         (Some(seal), _) => {
-            let secret = seal.expose_secret().as_bytes();
-            if secret.len() < MIN_SEAL || max_entropy(secret) < MIN_ENTROPY {
-                context
-                    .error(keys.key("seal"), "the seal can be guessed: it needs at least 32 random characters")
-                    .help("generate one: `openssl rand -hex 32`");
-            }
+            check_seal(context, seal, keys.key("seal"));
             Some(SealSource::Secret(seal.clone()))
         }
         (None, Some(StoreConfig::Embedded { folder })) => Some(SealSource::Folder(folder.clone())),

@@ -65,8 +65,9 @@ pub(crate) struct SigningKeys {
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "String")]
     pub(crate) seal: Option<SecretString>,
-    /// Earlier seals. What they sealed is still opened, and refresh tokens that were derived from them are still taken; a new signing
-    /// key is made for `seal`. Remove them once refresh tokens of their time have expired.
+    /// Further seals. What they sealed is opened, and refresh tokens that were derived from them are taken; a new signing key is made
+    /// for `seal`. With several nodes, first write the next seal here on all of them, then exchange it with `seal`. Remove the former
+    /// one once refresh tokens of its time have expired.
     #[schemars(with = "Vec<String>")]
     pub(crate) seal_before: Vec<Secret>,
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData as _};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use secrecy::SecretString;
@@ -79,6 +79,10 @@ impl IssuedCertificate {
         let first = CertificateDer::from_pem_slice(chain.as_bytes()).map_err(|_| VaultError::garbage())?;
         let (_, certificate) = X509Certificate::from_der(&first).map_err(|_| VaultError::garbage())?;
         let end = Timestamp::from_second(certificate.validity().not_after.timestamp()).unwrap_or(Timestamp::MAX);
+        // One that is of no use must not replace one that is.
+        if certificate.public_key().raw != key.subject_public_key_info() || end <= now {
+            return Err(VaultError::garbage());
+        }
         Ok(Self { chain: chain.into(), key: key.serialize_pem().into(), renew_at: renew_at(now, end), end })
     }
 }

@@ -119,8 +119,11 @@ impl Vault {
         let opened = current(session, secret, &kv::first_segment(secret, KvVersion::Two)).await;
         if !opened.as_ref().is_ok_and(|opened| opened.version > 0) {
             let one = kv::first_segment(secret, KvVersion::One);
-            if let Ok(answer) = kv::answer(session, secret, &one).await {
-                return read(one, &answer);
+            match kv::answer(session, secret, &one).await {
+                Ok(answer) => return read(one, &answer),
+                Err(VaultError::NotFound | VaultError::Denied) => {}
+                // It may have the secret: what is written to the other path would be found by nobody.
+                Err(error) => return Err(error),
             }
         }
         opened

@@ -22,8 +22,12 @@ impl FamilyLimit {
     pub(super) fn take(&self, client: &str, now: Timestamp) -> bool {
         let now = now.as_millisecond();
         let mut arrivals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let arrival = arrivals.get(client).copied().unwrap_or(now).max(now).saturating_add(EVERY);
-        if arrival.saturating_sub(now) > BURST.saturating_mul(EVERY) {
+        // Later than that is none, unless the clock was set back meanwhile.
+        let latest = now.saturating_add(BURST.saturating_mul(EVERY));
+        let known = arrivals.get(client).copied().unwrap_or(now).clamp(now, latest);
+        let arrival = known.saturating_add(EVERY);
+        if arrival > latest {
+            arrivals.insert(client.into(), known);
             return false;
         }
         if arrivals.len() >= CLIENTS && !arrivals.contains_key(client) {
@@ -47,5 +51,7 @@ mod tests {
         assert_eq!((0..1500).filter(|_| limit.take("a", at(1_000_000))).count(), 1000);
         // A clock that was set back lets nobody wait longer than the clock was wrong.
         assert!(!limit.take("a", at(999_990)) && limit.take("a", at(1_000_060)));
+        // Nor longer than for one, however far it was set back.
+        assert_eq!([0, 59, 60, 61].map(|now| limit.take("a", at(now))), [false, false, true, false]);
     }
 }

@@ -25,8 +25,8 @@ const TRIES: usize = 3;
 const SKIPPED: u64 = 1000;
 /// Largest number that is believed of a key in the vault.
 const MAX_NUMBER: u64 = 1_000_000_000;
-/// How long only one node puts the end of a key on record.
-const END_CLAIM: Duration = Duration::from_secs(24 * 3600);
+/// How long one node has to put the end of a key on record, before another one tries.
+const END_CLAIM: Duration = Duration::from_secs(60);
 
 /// Where keys are delivered.
 pub(crate) trait KeyVault {

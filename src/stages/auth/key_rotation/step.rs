@@ -60,8 +60,9 @@ pub(super) enum Finding {
 pub(super) fn next_step(keys: &[KnownKey], facts: Facts) -> Step {
     let Facts { held, is_shared, every, now } = facts;
     let newest = keys.iter().filter_map(|key| key.delivered).max();
-    // What was revoked before it was delivered is no longer to be delivered, nor what was made before another one was.
-    let is_wanted = |key: &&KnownKey| key.accepted && newest.is_none_or(|newest| key.created >= newest);
+    // What was revoked before it was delivered is no longer to be delivered, nor what was made before another one was. A delivery
+    // in the future is by a clock that was ahead, and says nothing of what came first.
+    let is_wanted = |key: &&KnownKey| key.accepted && newest.is_none_or(|newest| newest > now || key.created >= newest);
     match keys.iter().rev().find(|key| key.delivered.is_some() || is_wanted(key)) {
         Some(KnownKey { number, delivered: None, .. }) if held == Some(*number) => Step::Deliver(*number),
         Some(KnownKey { delivered: None, created, .. }) if is_shared && now.duration_since(*created).abs() < CLAIM => {
@@ -78,7 +79,7 @@ pub(super) fn next_step(keys: &[KnownKey], facts: Facts) -> Step {
 
 /// Whether a key that the vault has lost is to be replaced now.
 pub(super) fn may_replace(delivered: Option<Timestamp>, now: Timestamp) -> bool {
-    delivered.is_none_or(|delivered| now.duration_since(delivered) >= LOST)
+    delivered.is_none_or(|delivered| now.duration_since(delivered).abs() >= LOST)
 }
 
 #[cfg(test)]
@@ -124,6 +125,15 @@ mod tests {
             ("it is revoked meanwhile", vec![one, revoked(undelivered)], Some(2), true, 101, Step::Check),
             ("one that was never delivered is behind", behind, Some(2), true, 202, Step::Check),
             ("the one before was delivered after all", late, Some(2), true, 200, Step::Check),
+            (
+                "the clock was set back, and somebody asks",
+                vec![asked(two), key(3, 100, None)],
+                Some(3),
+                true,
+                101,
+                Step::Deliver(3),
+            ),
+            ("or it is revoked", vec![revoked(two), key(3, 100, None)], Some(3), true, 101, Step::Deliver(3)),
         ];
         for (case, keys, held, is_shared, now, expected) in cases {
             let facts = Facts { held, is_shared, every: SignedDuration::from_secs(30 * DAY), now: at(now) };
@@ -133,7 +143,9 @@ mod tests {
 
     #[test]
     fn a_lost_key_is_replaced_but_not_all_the_time() {
-        for (delivered, now, expected) in [(None, 0, true), (Some(0), 299, false), (Some(0), 300, true)] {
+        for (delivered, now, expected) in
+            [(None, 0, true), (Some(0), 299, false), (Some(0), 300, true), (Some(400), 50, true)]
+        {
             assert_eq!(may_replace(delivered.map(at), at(now)), expected, "{delivered:?} {now}");
         }
     }
