@@ -75,5 +75,4 @@ mod telemetry;
 mod token_service;
 mod traces;
 mod url;
-#[allow(dead_code, reason = "the stage that judges XML does not use it yet")]
 mod xsd;

@@ -80,6 +80,16 @@ impl std::error::Error for ReadError {}
 
 /// Reads a text file of at most `limit` bytes. Returns it with the time when it was last written.
 pub(crate) fn read_text(path: &Path, name: &str, limit: u64) -> Result<(String, Option<SystemTime>), ReadError> {
+    let (bytes, modified) = read_bytes(path, name, limit)?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        error.into_bytes().zeroize();
+        ReadError { name: name.to_owned(), kind: ReadErrorKind::NotText }
+    })?;
+    Ok((text, modified))
+}
+
+/// Reads a file of at most `limit` bytes. Returns it with the time when it was last written.
+pub(crate) fn read_bytes(path: &Path, name: &str, limit: u64) -> Result<(Vec<u8>, Option<SystemTime>), ReadError> {
     let failed = |kind| ReadError { name: name.to_owned(), kind };
     let io = |error: std::io::Error| {
         failed(match error.kind() {
@@ -107,9 +117,5 @@ pub(crate) fn read_text(path: &Path, name: &str, limit: u64) -> Result<(String, 
         bytes.zeroize();
         return Err(failed(ReadErrorKind::TooLarge(limit)));
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        error.into_bytes().zeroize();
-        failed(ReadErrorKind::NotText)
-    })?;
-    Ok((text, metadata.modified().ok()))
+    Ok((bytes, metadata.modified().ok()))
 }

@@ -15,12 +15,13 @@ use aws_lc_rs::digest::{Context, SHA256};
 use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) use super::quoted::quote;
-use super::read_file::{FILE_LIMIT, POLICY_LIMIT, SECRET_LIMIT, read_text};
+use super::read_file::{FILE_LIMIT, POLICY_LIMIT, SECRET_LIMIT, read_bytes, read_text};
 pub(crate) use super::read_file::{ReadError, ReadErrorKind};
 use super::vault_answers::VaultAnswers;
 use crate::secrets::Lookup;
 use crate::secrets::inputs::{Input, InputKind, Inputs};
 use crate::secrets::vault::VaultReference;
+use crate::xsd::document::decode::decode;
 
 /// Looks up an environment variable: [`std::env::var`], or a stand-in.
 pub(crate) type Env = Box<dyn Fn(&str) -> Result<String, VarError>>;
@@ -145,6 +146,8 @@ pub(crate) struct Sources {
     policy: Arc<SourceText>,
     /// Files, by the name that messages show; each is read once.
     files: BTreeMap<String, Arc<SourceText>>,
+    /// The same for XML files, with their bytes.
+    xml: BTreeMap<String, (Arc<SourceText>, Arc<[u8]>)>,
     /// Secrets, by their references; each is read once, so that all uses agree.
     secrets: BTreeMap<String, SecretString>,
     /// Digest of everything that was read, including secrets.
@@ -194,6 +197,7 @@ impl Sources {
             folder,
             policy,
             files: BTreeMap::new(),
+            xml: BTreeMap::new(),
             secrets: BTreeMap::new(),
             everything,
             shown,
@@ -224,9 +228,30 @@ impl Sources {
                 self.inputs.add(InputKind::File, &name, Some(&path), text.as_bytes()).written(modified);
                 absorb(&mut self.everything, b'f', &name, text.as_bytes());
                 absorb(&mut self.shown, b'f', &name, text.as_bytes());
-                let source = Arc::new(SourceText::new(name.clone(), text, self.files.len() + 1));
+                let source = Arc::new(SourceText::new(name.clone(), text, self.files.len() + self.xml.len() + 1));
                 self.files.insert(name, Arc::clone(&source));
                 Ok(source)
+            }
+            Err(error) => Err(self.absorb_failure(&name, error)),
+        }
+    }
+
+    /// Reads an XML file that the policy names: its text, in any encoding, and its bytes. A text that cannot be decoded is
+    /// kept as well as it can be, so that the problem can be shown.
+    pub(crate) fn read_xml(&mut self, written: &str) -> Result<(Arc<SourceText>, Arc<[u8]>), ReadError> {
+        let (path, name) = self.locate(written)?;
+        if let Some(known) = self.xml.get(&name) {
+            return Ok(known.clone());
+        }
+        match read_bytes(&path, &name, FILE_LIMIT) {
+            Ok((bytes, modified)) => {
+                self.inputs.add(InputKind::File, &name, Some(&path), &bytes).written(modified);
+                absorb(&mut self.everything, b'f', &name, &bytes);
+                absorb(&mut self.shown, b'f', &name, &bytes);
+                let text = decode(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes)).into_owned();
+                let order = self.files.len() + self.xml.len() + 1;
+                let read = (Arc::new(SourceText::new(name.clone(), text, order)), bytes.into());
+                Ok(self.xml.entry(name).or_insert(read).clone())
             }
             Err(error) => Err(self.absorb_failure(&name, error)),
         }

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::chars::is_space;
+use super::chars::is_space_byte;
 use super::document::malformed::Malformed;
 use super::document::namespaces::{Scopes, declared_prefix, split};
 use super::document::references::{attribute_value, line_ends};
-use super::document::tokens::{RawAttribute, Token, Tokens};
+use super::document::tokens::{Accepts, RawAttribute, Token, Tokens};
 use super::names::{QName, Sym};
 use super::schema::Schema;
 use super::validate::{Attribute, Limits, Start, Validator};
@@ -37,32 +37,67 @@ impl From<Exhausted> for Rejection {
     }
 }
 
-/// What of a document is judged.
+/// What a document may have.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Judged<'p> {
-    /// The element that a way of positions leads to from the root: at each step, which child it is, from 0.
-    At(&'p [usize]),
-    /// Nothing but that it is XML.
-    Nothing,
+pub(crate) struct Bounds {
+    pub(crate) markup: Accepts,
+    /// Processing instructions in the root element and after it; those before it are always accepted.
+    pub(crate) instructions: bool,
+    /// Elements within each other, at most.
+    pub(crate) depth: usize,
+    /// Namespace declarations in scope, at most.
+    pub(crate) namespaces: usize,
+}
+
+/// What is around the part of a document that is judged.
+pub(crate) trait Surroundings {
+    /// An element begins that is not within what is judged. Returns whether it is judged itself, with all in it.
+    fn begins(&mut self, element: Outer<'_>) -> bool;
+    /// There is text that is not only white space in such an element, at this depth; the root is at 1.
+    fn text(&mut self, depth: usize, offset: usize);
+}
+
+/// An element around what is judged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outer<'a> {
+    /// The root is at 1.
+    pub(crate) depth: usize,
+    /// Empty for none.
+    pub(crate) namespace: &'a str,
+    pub(crate) local: &'a str,
+    /// Of its `<`, in bytes.
+    pub(crate) offset: usize,
+}
+
+/// The root is judged, and nothing is around it.
+#[derive(Debug)]
+pub(crate) struct WholeDocument;
+
+impl Surroundings for WholeDocument {
+    fn begins(&mut self, _: Outer<'_>) -> bool {
+        true
+    }
+
+    fn text(&mut self, _: usize, _: usize) {}
 }
 
 /// Judges a document whose own entities are expanded; `entities` are the unparsed ones that it declares.
 pub(crate) fn judge(
     schema: &Schema,
     text: &str,
-    judged: Judged<'_>,
-    limits: Limits,
+    around: &mut dyn Surroundings,
+    (bounds, limits): (Bounds, Limits),
     entities: HashSet<Box<str>>,
 ) -> Result<(), Rejection> {
     check_characters(text)?;
     let mut instance = Instance {
-        tokens: Tokens::new(text),
-        scopes: Scopes::default(),
+        tokens: Tokens::new(text, bounds.markup),
+        scopes: Scopes::new(bounds.namespaces),
         validator: Validator::new(schema, limits, entities),
         open: Vec::new(),
         begun: false,
-        judged,
-        positions: Vec::new(),
+        bounds,
+        around,
         inside: 0,
     };
     instance.run()?;
@@ -90,16 +125,15 @@ pub(crate) fn check_characters(text: &str) -> Result<(), Malformed> {
     }
 }
 
-struct Instance<'a, 's, 'p> {
+struct Instance<'a, 's, 'r> {
     tokens: Tokens<'a>,
     scopes: Scopes,
     validator: Validator<'s>,
     /// The names of the open elements, as written.
     open: Vec<&'a str>,
     begun: bool,
-    judged: Judged<'p>,
-    /// For each open element around what is judged: how many of its children have begun.
-    positions: Vec<usize>,
+    bounds: Bounds,
+    around: &'r mut dyn Surroundings,
     /// How many open elements are judged.
     inside: usize,
 }
@@ -112,11 +146,6 @@ impl<'a> Instance<'a, '_, '_> {
             let fail = |message: &'static str| Err(Malformed::new(offset, message).into());
             match self.tokens.next()? {
                 Token::Start { name, empty } => {
-                    if self.open.is_empty() && self.begun {
-                        return fail("there is a second root element");
-                    }
-                    self.begun = true;
-                    self.open.push(name);
                     self.start(name, offset, &mut attributes)?;
                     if empty {
                         self.end()?;
@@ -128,18 +157,14 @@ impl<'a> Instance<'a, '_, '_> {
                     }
                     self.end()?;
                 }
-                Token::Text(text) if self.open.is_empty() => {
-                    if !text.trim_matches(is_space).is_empty() {
-                        return fail("text outside the root element is not allowed");
-                    }
-                }
-                Token::CData(_) | Token::Character(_) if self.open.is_empty() => {
-                    return fail("text outside the root element is not allowed");
-                }
-                Token::Text(text) | Token::CData(text) => self.validator.text(&line_ends(text))?,
-                Token::Character(c) => self.validator.text(c.encode_utf8(&mut [0; 4]))?,
+                Token::Text(text) => self.text(&line_ends(text), offset, true)?,
+                Token::CData(text) => self.text(&line_ends(text), offset, false)?,
+                Token::Character(c) => self.text(c.encode_utf8(&mut [0; 4]), offset, false)?,
                 Token::Doctype(_) if self.begun => return fail("a DOCTYPE is only allowed before the root element"),
-                Token::Doctype(_) | Token::Skipped => {}
+                Token::Instruction if self.begun && !self.bounds.instructions => {
+                    return fail("a processing instruction is only accepted before the root element");
+                }
+                Token::Doctype(_) | Token::Skipped | Token::Instruction => {}
                 Token::Incomplete | Token::End_ if !self.begun => return fail("it has no element"),
                 Token::Incomplete | Token::End_ if !self.open.is_empty() => {
                     return fail("it ends before all elements are closed");
@@ -149,9 +174,33 @@ impl<'a> Instance<'a, '_, '_> {
         }
     }
 
+    /// Takes text; white space may be `plain`, or written so that it counts as text.
+    fn text(&mut self, text: &str, offset: usize, plain: bool) -> Result<(), Rejection> {
+        if self.inside > 0 {
+            return Ok(self.validator.text(text)?);
+        }
+        if plain && text.bytes().all(is_space_byte) {
+            return Ok(());
+        }
+        if self.open.is_empty() {
+            return Err(Malformed::new(offset, "text outside the root element is not allowed").into());
+        }
+        self.around.text(self.open.len(), offset);
+        Ok(())
+    }
+
     fn start(&mut self, name: &'a str, offset: usize, attributes: &mut Vec<Attribute<'a>>) -> Result<(), Rejection> {
-        let depth = self.open.len();
         let malformed = |message: &'static str| Rejection::Malformed(Malformed::new(offset, message));
+        if self.open.is_empty() && self.begun {
+            return Err(malformed("there is a second root element"));
+        }
+        if self.open.len() >= self.bounds.depth {
+            let message = format!("elements are nested deeper than {}", self.bounds.depth);
+            return Err(Malformed::new(offset, message).into());
+        }
+        self.begun = true;
+        self.open.push(name);
+        let depth = self.open.len();
         let mut plain = true;
         for attribute in self.tokens.attributes() {
             plain &= attribute.plain;
@@ -162,9 +211,11 @@ impl<'a> Instance<'a, '_, '_> {
             }
         }
         let (prefix, local) = split(name).map_err(malformed)?;
-        let Some((_, ns)) = self.scopes.find(prefix) else {
+        let Some((namespace, ns)) = self.scopes.find(prefix) else {
             return Err(malformed("the prefix of the element is bound to no namespace"));
         };
+        let outer = Outer { depth, namespace, local, offset };
+        let judged = self.inside > 0 || self.around.begins(outer);
         let name = QName::new(ns, self.validator.symbol(local));
         check_duplicates(self.tokens.attributes(), &self.scopes).map_err(malformed)?;
         attributes.clear();
@@ -174,7 +225,7 @@ impl<'a> Instance<'a, '_, '_> {
                     attributes.push(self.attribute(attribute, attribute.value).map_err(malformed)?);
                 }
             }
-            return self.begin(Start { name, local, offset, attributes });
+            return self.begin(judged, Start { name, local, offset, attributes });
         }
         let mut values: Vec<Cow<'_, str>> = Vec::with_capacity(self.tokens.attributes().len());
         for attribute in self.tokens.attributes() {
@@ -186,29 +237,18 @@ impl<'a> Instance<'a, '_, '_> {
                 decoded.push(self.attribute(attribute, value).map_err(malformed)?);
             }
         }
-        self.begin(Start { name, local, offset, attributes: &decoded })
+        self.begin(judged, Start { name, local, offset, attributes: &decoded })
     }
 
     /// Hands an element to the validator, as one that is judged or as one around that.
-    fn begin(&mut self, start: Start<'_>) -> Result<(), Rejection> {
-        if self.inside > 0 || self.is_judged() {
+    fn begin(&mut self, judged: bool, start: Start<'_>) -> Result<(), Rejection> {
+        if judged {
             self.inside = self.inside.saturating_add(1);
             self.validator.start(start, &self.scopes)?;
         } else {
-            self.validator.outside(start.local, start.offset);
-            self.positions.push(0);
+            self.validator.outside(start.local, start.offset)?;
         }
         Ok(())
-    }
-
-    /// Whether the element that begins is the one that is judged.
-    fn is_judged(&mut self) -> bool {
-        if let Some(position) = self.positions.last_mut() {
-            *position = position.saturating_add(1);
-        }
-        let Judged::At(way) = self.judged else { return false };
-        let here = self.positions.iter().zip(way).all(|(position, wanted)| position.checked_sub(1) == Some(*wanted));
-        here && self.positions.len() == way.len()
     }
 
     fn attribute<'v>(&self, raw: &RawAttribute<'v>, value: &'v str) -> Result<Attribute<'v>, &'static str> {
@@ -222,11 +262,7 @@ impl<'a> Instance<'a, '_, '_> {
 
     fn end(&mut self) -> Result<(), Rejection> {
         self.validator.end(&self.scopes)?;
-        if self.inside > 0 {
-            self.inside = self.inside.saturating_sub(1);
-        } else {
-            self.positions.pop();
-        }
+        self.inside = self.inside.saturating_sub(1);
         self.scopes.leave(self.open.len());
         self.open.pop();
         Ok(())

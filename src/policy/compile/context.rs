@@ -113,6 +113,11 @@ impl Context<'_> {
         }
     }
 
+    /// Reads an XML file that the policy names: its text, and its bytes.
+    pub(super) fn read_xml(&mut self, at: At<'_>, path: &str) -> Option<(Arc<SourceText>, Arc<[u8]>)> {
+        self.sources.read_xml(path).map_err(|error| self.unreadable(at, &error, error.help())).ok()
+    }
+
     /// Reads a PEM file. The help is for a file in DER, the usual mistake.
     pub(super) fn read_pem(&mut self, at: At<'_>, path: &str) -> Option<Arc<SourceText>> {
         const DER: &str = "if it is in DER, convert it to PEM: `openssl x509 -inform DER -in FILE -out FILE.pem` (`openssl crl` \

@@ -32,6 +32,7 @@ mod store;
 mod telemetry;
 mod token_service;
 mod watch;
+mod xml_schemas;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::json_schemas::{EntryId, Group, Loader};
+use super::xml_schemas;
 use crate::policy::catalog::Catalog;
 use crate::policy::document::{self, Document};
-use crate::policy::source::Place;
 use crate::policy::tree::At;
 use crate::stages::schema::json::{DocumentId, JsonSchema, Root, Shared, bundles};
-use crate::stages::schema::xml::{Soap, XmlProblem, XmlSchema, XmlSettings};
+use crate::stages::schema::xml::{Soap, XmlSchema};
 
 /// A JSON Schema file.
 #[derive(Clone)]
@@ -36,8 +36,8 @@ struct Need {
 #[derive(Default)]
 pub(super) struct Schemas {
     json: HashMap<String, Option<SchemaFile>>,
-    /// By path, and what the body is wrapped in.
-    xml: HashMap<(String, Option<Soap>), Option<XmlSchema>>,
+    xml: HashMap<String, Option<XmlSchema>>,
+    catalog: Catalog,
 }
 
 impl Schemas {
@@ -61,7 +61,7 @@ impl Schemas {
             compile(context, &read.group(&members), &needs, &mut shared, &mut compiled);
         }
         let file = |(path, id): (String, Option<EntryId>)| (path, id.and_then(|id| compiled.get(&id).cloned()));
-        Self { json: named.into_iter().map(file).collect(), xml: HashMap::new() }
+        Self { json: named.into_iter().map(file).collect(), xml: HashMap::new(), catalog: catalog.clone() }
     }
 
     /// The schema of a file that was read.
@@ -81,13 +81,18 @@ impl Schemas {
         soap: Option<Soap>,
         at: At<'_>,
     ) -> Option<XmlSchema> {
-        let key = (path.to_owned(), soap);
-        if let Some(known) = self.xml.get(&key) {
-            return known.clone();
-        }
-        let schema = xml(context, path, soap, at);
-        self.xml.insert(key, schema.clone());
-        schema
+        let schema = match self.xml.get(path) {
+            Some(known) => known.clone(),
+            None => {
+                let schema = xml_schemas::compile(context, &self.catalog, path, at);
+                self.xml.insert(path.to_owned(), schema.clone());
+                schema
+            }
+        };
+        Some(match soap {
+            Some(soap) => schema?.in_envelope(soap),
+            None => schema?,
+        })
     }
 }
 
@@ -166,38 +171,4 @@ fn files_of(request: &document::Request) -> impl Iterator<Item = (&'static str, 
         ("cookies", &request.cookies),
     ];
     keys.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?)))
-}
-
-fn xml(context: &mut Context<'_>, path: &str, soap: Option<Soap>, at: At<'_>) -> Option<XmlSchema> {
-    context.read(at, path)?;
-    let settings = XmlSettings { soap, ..XmlSettings::default() };
-    let sources = &mut context.sources;
-    let mut read = |name: &str| match sources.read(name) {
-        Ok(source) => Ok(Arc::from(source.text.as_str())),
-        Err(error) => Err(error.to_string()),
-    };
-    match XmlSchema::new(path, settings, &mut read) {
-        Ok(schema) => Some(schema),
-        Err(XmlProblem { file, line, column, message, help }) => {
-            let source = context.sources.read(&file).ok().filter(|_| line.is_some());
-            let place = match (&source, line) {
-                (Some(source), Some(line)) => {
-                    let start = offset(&source.text, line as usize, column.unwrap_or(1) as usize);
-                    Place::new(source, start..start + 1)
-                }
-                _ => at.place(),
-            };
-            let problem = context.problems.error(place, format!("this XML schema cannot be used: {message}"));
-            if let Some(help) = help {
-                problem.help(help);
-            }
-            None
-        }
-    }
-}
-
-/// The byte at a line and a column, both from 1.
-fn offset(text: &str, line: usize, column: usize) -> usize {
-    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
-    (start + column.saturating_sub(1)).min(text.len().saturating_sub(1))
 }

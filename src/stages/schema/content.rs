@@ -152,10 +152,13 @@ impl Content {
                     return checked;
                 }
                 let (schema, body) = (Arc::clone(schema), body.clone());
+                // Boxed: rare and large, and it would be a part of every request's future.
                 Box::pin(offload(move || schema.check(without_mark(&body)))).await
             }
-            // Boxed: rare and large, and it would be a part of every request's future.
-            Self::Xml(schema) => Box::pin(schema.check(body)).await,
+            Self::Xml(schema) => match schema.check_at_once(body) {
+                Some(checked) => checked,
+                None => Box::pin(schema.check(body)).await,
+            },
             Self::Form(form) => {
                 let (form, whole) = (Arc::clone(form), body.clone());
                 in_steps(body.len(), move |steps| form.check_within(steps, &whole)).await

@@ -45,8 +45,8 @@ fn by(encoding: &'static Encoding, bytes: &[u8]) -> Result<Cow<'static, str>, Ma
         .ok_or_else(|| Malformed::new(0, format!("it is not {}", encoding.name())))
 }
 
-/// The encoding in the XML declaration.
-fn declared(bytes: &[u8]) -> Option<&str> {
+/// The encoding in the XML declaration; a declaration that is not well-formed may have another.
+pub(crate) fn declared(bytes: &[u8]) -> Option<&str> {
     let declaration = bytes.strip_prefix(b"<?xml")?;
     let end = memchr::memmem::find(declaration, b"?>")?;
     let declaration = std::str::from_utf8(declaration.get(..end)?).ok()?;

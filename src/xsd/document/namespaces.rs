@@ -2,9 +2,6 @@
 
 use crate::xsd::names::{Sym, XML, XMLNS};
 
-/// Most declarations in scope at a place.
-const MAX_BINDINGS: usize = 1024;
-
 #[derive(Debug)]
 struct Binding {
     depth: usize,
@@ -14,8 +11,10 @@ struct Binding {
 }
 
 /// The declarations in scope.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Scopes {
+    /// How many there may be.
+    most: usize,
     bindings: Vec<Binding>,
 }
 
@@ -43,20 +42,27 @@ pub(crate) fn split(name: &str) -> Result<(&str, &str), &'static str> {
 /// Checks a declaration (§2.2, §3).
 pub(crate) fn check_declaration(prefix: &str, uri: &str) -> Result<(), &'static str> {
     match prefix {
-        "xmlns" => Err("the prefix `xmlns` cannot be declared"),
-        "xml" if uri != XML => Err("the prefix `xml` is bound to another namespace"),
-        _ if uri == XMLNS || (uri == XML && prefix != "xml") => Err("a prefix is bound to a reserved namespace"),
-        prefix if !prefix.is_empty() && uri.is_empty() => Err("a prefix is bound to no namespace"),
+        "xmlns" => Err("the prefix `xmlns` and its namespace cannot be declared"),
+        _ if uri == XMLNS => Err("the prefix `xmlns` and its namespace cannot be declared"),
+        prefix if (prefix == "xml") != (uri == XML) => {
+            Err("the prefix `xml` can only be bound to its own namespace, and no other prefix to it")
+        }
+        prefix if !prefix.is_empty() && uri.is_empty() => Err("a prefix cannot be unbound in XML 1.0"),
         _ => Ok(()),
     }
 }
 
 impl Scopes {
+    /// Starts without declarations, and allows this many in scope.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, bindings: Vec::new() }
+    }
+
     /// Adds a declaration of an element at this depth.
     pub(crate) fn declare(&mut self, depth: usize, prefix: &str, uri: &str, sym: Sym) -> Result<(), &'static str> {
         check_declaration(prefix, uri)?;
-        if self.bindings.len() >= MAX_BINDINGS {
-            return Err("there are more than 1024 namespace declarations in scope");
+        if self.bindings.len() >= self.most {
+            return Err("too many namespaces are declared at once");
         }
         self.bindings.push(Binding { depth, prefix: prefix.into(), uri: uri.into(), sym });
         Ok(())
@@ -92,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_innermost_declaration_counts() {
-        let mut scopes = Scopes::default();
+        let mut scopes = Scopes::new(9);
         scopes.declare(1, "p", "urn:a", Sym::NONE).unwrap();
         scopes.declare(2, "p", "urn:b", Sym::NONE).unwrap();
         assert_eq!(scopes.find("p").map(|found| found.0), Some("urn:b"));

@@ -3,6 +3,8 @@
 //! Everything is borrowed from the text. The text may be the beginning of a document: a token that may go on after it is
 //! [`Token::Incomplete`], and read again when there is more.
 
+use std::borrow::Cow;
+
 use memchr::{memchr, memchr2, memchr3, memmem};
 
 use super::malformed::Malformed;
@@ -10,8 +12,21 @@ use super::markup::{declaration, doctype_end, name_end};
 use super::references::resolve;
 use crate::xsd::chars::{is_space, is_space_byte};
 
-/// Most attributes of one element.
-const MAX_ATTRIBUTES: usize = 4096;
+/// What a document may have beside elements and text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accepts {
+    /// A document type declaration.
+    pub(crate) doctype: bool,
+    /// Attributes of one element, at most; namespace declarations are among them.
+    pub(crate) attributes: usize,
+    /// Bytes of a qualified name, at most.
+    pub(crate) name: usize,
+}
+
+impl Accepts {
+    /// What the documents of a schema may have.
+    pub(crate) const SCHEMA: Self = Self { doctype: true, attributes: 4096, name: usize::MAX };
+}
 
 /// A token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +46,10 @@ pub(crate) enum Token<'a> {
     Character(char),
     /// The content of a CDATA section.
     CData(&'a str),
-    /// A comment, a processing instruction, or the XML declaration.
+    /// A comment, or the XML declaration.
     Skipped,
+    /// A processing instruction.
+    Instruction,
     /// A document type declaration, after `<!DOCTYPE` and before `>`.
     Doctype(&'a str),
     /// More of the document is needed.
@@ -59,6 +76,7 @@ pub(crate) struct RawAttribute<'a> {
 pub(crate) struct Tokens<'a> {
     text: &'a str,
     at: usize,
+    accepts: Accepts,
     /// Whether nothing comes after the text.
     last: bool,
     attributes: Vec<RawAttribute<'a>>,
@@ -80,8 +98,8 @@ type Step<T> = Result<T, Stop>;
 
 impl<'a> Tokens<'a> {
     /// Reads a whole document.
-    pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, last: true, attributes: Vec::new() }
+    pub(crate) fn new(text: &'a str, accepts: Accepts) -> Self {
+        Self { text, at: 0, accepts, last: true, attributes: Vec::new() }
     }
 
     /// Where the next token begins.
@@ -112,7 +130,7 @@ impl<'a> Tokens<'a> {
         self.text.get(self.at..).unwrap_or("")
     }
 
-    fn fail<T>(&self, message: &'static str) -> Step<T> {
+    fn fail<T>(&self, message: impl Into<Cow<'static, str>>) -> Step<T> {
         Err(Stop::Malformed(Malformed::new(self.at, message)))
     }
 
@@ -161,11 +179,11 @@ impl<'a> Tokens<'a> {
     fn reference(&mut self) -> Step<Token<'a>> {
         let offset = self.at;
         let rest = self.rest().get(1..).unwrap_or("");
-        let Some(end) = memchr2(b';', b'<', rest.as_bytes().get(..64.min(rest.len())).unwrap_or_default()) else {
-            if rest.len() < 64 && !self.last {
-                return Err(Stop::Incomplete);
-            }
-            return self.fail("an `&` begins no reference; write `&amp;`");
+        let near = rest.as_bytes().get(..64.min(rest.len())).unwrap_or_default();
+        let end = match memchr2(b';', b'<', near) {
+            Some(end) if near.get(end) == Some(&b';') => end,
+            None if rest.len() < 64 && !self.last => return Err(Stop::Incomplete),
+            _ => return self.fail("an `&` begins no reference; write `&amp;`"),
         };
         let c = resolve(rest.get(..end).unwrap_or(""), offset)?;
         self.at = self.at.saturating_add(end).saturating_add(2);
@@ -186,8 +204,9 @@ impl<'a> Tokens<'a> {
                 return Err(Malformed::new(offset, "an XML declaration is only allowed at the very start").into());
             }
             declaration(data).map_err(|message| Malformed::new(0, message))?;
+            return Ok(Token::Skipped);
         }
-        Ok(Token::Skipped)
+        Ok(Token::Instruction)
     }
 
     fn declaration(&mut self) -> Step<Token<'a>> {
@@ -210,6 +229,9 @@ impl<'a> Tokens<'a> {
             return self.until("]]>").map(Token::CData);
         }
         if let Some(content) = rest.strip_prefix("<!DOCTYPE") {
+            if !self.accepts.doctype {
+                return self.fail("a DOCTYPE is not accepted");
+            }
             let end = doctype_end(content).map_err(|message| Malformed::new(offset, message))?;
             let end = end.ok_or(Stop::Incomplete)?;
             self.at = self.at.saturating_add(end).saturating_add(10);
@@ -240,6 +262,7 @@ impl<'a> Tokens<'a> {
         if name.is_empty() {
             return self.fail("a `<` begins no tag; write `&lt;`");
         }
+        self.check_length(name)?;
         loop {
             let before = at;
             while bytes.get(at).is_some_and(|byte| is_space_byte(*byte)) {
@@ -265,6 +288,13 @@ impl<'a> Tokens<'a> {
         }
     }
 
+    fn check_length(&self, name: &str) -> Step<()> {
+        if name.len() <= self.accepts.name {
+            return Ok(());
+        }
+        self.fail(format!("a name is longer than {} bytes", self.accepts.name))
+    }
+
     /// Reads an attribute, and returns where it ends.
     fn attribute(&mut self, offset: usize) -> Step<usize> {
         const WRONG: &str = "an attribute is not written `name=\"value\"`";
@@ -285,6 +315,7 @@ impl<'a> Tokens<'a> {
             Some(b'=') if !name.is_empty() => at = skip_space(at.saturating_add(1)),
             Some(_) => return self.fail(WRONG),
         }
+        self.check_length(name)?;
         let quote = match bytes.get(at) {
             None => return Err(Stop::Incomplete),
             Some(quote @ (b'"' | b'\'')) => *quote,
@@ -302,8 +333,8 @@ impl<'a> Tokens<'a> {
                 _ => {}
             }
         }
-        if self.attributes.len() >= MAX_ATTRIBUTES {
-            return self.fail("an element has more than 4096 attributes");
+        if self.attributes.len() >= self.accepts.attributes {
+            return self.fail(format!("an element has more than {} attributes", self.accepts.attributes));
         }
         self.attributes.push(RawAttribute { name, value, plain, offset });
         Ok(start.saturating_add(end).saturating_add(1))
@@ -315,7 +346,7 @@ mod tests {
     use super::*;
 
     fn all(text: &str) -> Result<Vec<String>, String> {
-        let mut tokens = Tokens::new(text);
+        let mut tokens = Tokens::new(text, Accepts::SCHEMA);
         let mut all = Vec::new();
         loop {
             match tokens.next().map_err(|error| error.message.into_owned())? {
@@ -349,6 +380,7 @@ mod tests {
             "< a>",
             "&",
             "&nbsp;",
+            "&amp<b/>",
             "&#0;",
             "]]>",
             "<!-- -- -->",
@@ -368,9 +400,9 @@ mod tests {
     fn a_part_of_a_document_is_incomplete_and_never_malformed() {
         let text = "<?xml version='1.0'?><a b='1' c=\"&lt;\">x&amp;y]]<![CDATA[<y>]]><d /><!-- - --></a >\r\n";
         for cut in 0..text.len() {
-            let mut tokens = Tokens { text: &text[..cut], at: 0, last: false, attributes: Vec::new() };
+            let mut tokens = Tokens { last: false, ..Tokens::new(&text[..cut], Accepts::SCHEMA) };
             while !matches!(tokens.next().unwrap(), Token::Incomplete) {}
-            let again = Tokens { text, at: tokens.offset(), last: true, attributes: Vec::new() }.next();
+            let again = Tokens { at: tokens.offset(), ..Tokens::new(text, Accepts::SCHEMA) }.next();
             assert!(again.is_ok(), "{cut}");
         }
     }

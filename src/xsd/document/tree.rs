@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use super::dtd;
-use super::malformed::{Malformed, position};
+use super::malformed::{Lines, Malformed, position};
 use super::namespaces::{check_declaration, declared_prefix, split};
 use super::references::attribute_value;
-use super::tokens::{RawAttribute, Token, Tokens};
+use super::tokens::{Accepts, RawAttribute, Token, Tokens};
 use crate::xsd::chars::{is_space, is_xml_char};
 use crate::xsd::names::{Names, QName, Sym};
 
@@ -155,17 +155,16 @@ struct Builder<'a> {
     tree: Tree,
     /// The open elements: name as written, number, and last child.
     open: Vec<(&'a str, NodeId, Option<NodeId>)>,
-    /// The document, to find lines in.
-    document: &'a str,
+    /// Of the document as it is written.
+    lines: Lines<'a>,
+    /// What an offset is there.
     original: &'a dyn Fn(usize) -> usize,
-    /// An offset in the document, its line, and where that line starts.
-    line: (usize, u32, usize),
 }
 
 impl<'a> Builder<'a> {
     fn new(text: &'a str, document: &'a str, names: &'a mut Names, original: &'a dyn Fn(usize) -> usize) -> Self {
-        let tree = Tree::default();
-        Self { tokens: Tokens::new(text), names, tree, open: Vec::new(), document, original, line: (0, 1, 0) }
+        let (tree, tokens) = (Tree::default(), Tokens::new(text, Accepts::SCHEMA));
+        Self { tokens, names, tree, open: Vec::new(), lines: Lines::new(document), original }
     }
 
     fn run(mut self) -> Result<Tree, Malformed> {
@@ -200,7 +199,7 @@ impl<'a> Builder<'a> {
                 },
                 Token::Doctype(_) if self.open.is_empty() && self.tree.nodes.is_empty() => {}
                 Token::Doctype(_) => return fail("a DOCTYPE is only allowed before the root element"),
-                Token::Skipped => {}
+                Token::Skipped | Token::Instruction => {}
                 Token::Incomplete | Token::End_ if self.tree.nodes.is_empty() => return fail("it has no element"),
                 Token::Incomplete | Token::End_ if !self.open.is_empty() => {
                     return fail("it ends before all elements are closed");
@@ -215,7 +214,7 @@ impl<'a> Builder<'a> {
         let scope = self.declarations(&raw)?;
         let id = NodeId(number(self.tree.nodes.len())?);
         let first = number(self.tree.attributes.len())?;
-        let place = self.place(offset);
+        let place = self.lines.place((self.original)(offset));
         self.tree.nodes.push(Node {
             name: QName::new(Sym::NONE, Sym::NONE),
             attributes: first..first,
@@ -288,21 +287,6 @@ impl<'a> Builder<'a> {
         } else if let Some(parent) = self.tree.nodes.get_mut(parent.index()) {
             parent.child = Some(id);
         }
-    }
-
-    /// Line and column of an offset. Offsets grow, so lines are counted once.
-    fn place(&mut self, offset: usize) -> (u32, u32) {
-        let offset = (self.original)(offset);
-        let (at, mut line, mut start) = self.line;
-        let between = self.document.as_bytes().get(at..offset).unwrap_or_default();
-        for newline in memchr::memchr_iter(b'\n', between) {
-            line = line.saturating_add(1);
-            start = at.saturating_add(newline).saturating_add(1);
-        }
-        self.line = (offset.max(at), line, start);
-        let before = self.document.as_bytes().get(start..offset).unwrap_or_default();
-        let column = before.iter().filter(|byte| **byte & 0xc0 != 0x80).count().saturating_add(1);
-        (line, u32::try_from(column).unwrap_or(u32::MAX))
     }
 }
 

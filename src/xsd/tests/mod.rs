@@ -8,14 +8,17 @@ use super::compile::compile;
 use super::components::documents::{Found, Resolver};
 use super::document::decode::decode;
 use super::document::dtd;
-use super::instance::{Judged, Rejection, judge};
+use super::document::tokens::Accepts;
+use super::instance::{Bounds, Outer, Rejection, Surroundings, WholeDocument, judge};
 use super::schema::Schema;
 use super::validate::Limits;
 use super::violation::Violation;
 use crate::budget::Steps;
 
-fn limits(steps: u64) -> Limits {
-    Limits { steps: Steps::new(steps), memory: 64 << 20, violations: 20 }
+const BOUNDS: Bounds = Bounds { markup: Accepts::SCHEMA, instructions: true, depth: 10_000, namespaces: 1024 };
+
+fn limits(steps: u64) -> (Bounds, Limits) {
+    (BOUNDS, Limits { steps: Steps::new(steps), memory: 64 << 20, violations: 20 })
 }
 
 fn schema(content: &str) -> Schema {
@@ -25,7 +28,7 @@ fn schema(content: &str) -> Schema {
 }
 
 fn violations(schema: &Schema, text: &str) -> Vec<Violation> {
-    match judge(schema, text, Judged::At(&[]), limits(1_000_000), HashSet::new()) {
+    match judge(schema, text, &mut WholeDocument, limits(1_000_000), HashSet::new()) {
         Ok(()) => Vec::new(),
         Err(Rejection::Invalid(violations)) => violations,
         Err(other) => panic!("{text}: {other:?}"),
@@ -37,8 +40,8 @@ fn judge_bytes(schema: &Schema, bytes: &[u8]) -> Result<(), String> {
     let text = decode(bytes).map_err(|malformed| malformed.message.into_owned())?;
     let limits = limits(100_000_000);
     let result = match dtd::expand(&text).map_err(|malformed| malformed.message.into_owned())? {
-        Some(expanded) => judge(schema, &expanded.text, Judged::At(&[]), limits, expanded.dtd.unparsed),
-        None => judge(schema, &text, Judged::At(&[]), limits, HashSet::new()),
+        Some(expanded) => judge(schema, &expanded.text, &mut WholeDocument, limits, expanded.dtd.unparsed),
+        None => judge(schema, &text, &mut WholeDocument, limits, HashSet::new()),
     };
     result.map_err(|rejection| format!("{rejection:?}"))
 }
@@ -69,16 +72,28 @@ fn all_rules_that_a_value_breaks_are_told_with_its_numbers() {
     assert!(found[0].message.contains("a length of `3`"), "{found:?}");
 }
 
+/// Judges the second element at a depth.
+struct SecondAt(usize, usize);
+
+impl Surroundings for SecondAt {
+    fn begins(&mut self, element: Outer<'_>) -> bool {
+        self.1 += usize::from(element.depth == self.0);
+        element.depth == self.0 && self.1 == 2
+    }
+
+    fn text(&mut self, _: usize, _: usize) {}
+}
+
 #[test]
 fn one_element_of_a_document_can_be_judged_alone() {
     let schema = schema(r#"<xs:element name="a" type="xs:int"/>"#);
-    let judged = |text: &str, way: &[usize]| judge(&schema, text, Judged::At(way), limits(1000), HashSet::new());
-    let text = "<e><h/><b><a>1</a></b></e>";
-    assert!(judged(text, &[1, 0]).is_ok());
-    assert!(judged(text, &[]).is_err());
-    let Err(Rejection::Invalid(found)) = judged("<e><h/><b><a>x</a></b></e>", &[1, 0]) else { panic!() };
+    let judged = |text: &str, depth| judge(&schema, text, &mut SecondAt(depth, 0), limits(1000), HashSet::new());
+    let text = "<e><h/><b><c/><a>1</a></b>x</e>";
+    assert!(judged(text, 3).is_ok());
+    assert!(judged(text, 2).is_err());
+    let Err(Rejection::Invalid(found)) = judged("<e><h/><b><c/><a>x</a></b></e>", 3) else { panic!() };
     assert_eq!((found.len(), found[0].pointer()), (1, "/e/b/a".to_owned()));
-    assert!(judge(&schema, text, Judged::Nothing, limits(1000), HashSet::new()).is_ok());
+    assert!(judged(text, 9).is_ok());
 }
 
 #[test]
@@ -88,7 +103,7 @@ fn deep_documents_pay_for_what_they_ask_for() {
     );
     let nested = |depth: usize| format!("<r>{}{}</r>", "<a>".repeat(depth), "</a>".repeat(depth));
     assert!(matches!(
-        judge(&schema, &nested(9000), Judged::At(&[]), limits(2_000_000), HashSet::new()),
+        judge(&schema, &nested(9000), &mut WholeDocument, limits(2_000_000), HashSet::new()),
         Err(Rejection::TooComplex)
     ));
     assert_eq!(violations(&schema, &nested(10)).len(), 10);

@@ -80,7 +80,8 @@ impl<'s> Validator<'s> {
     }
 
     /// An element begins that is around what is judged: it is only on the way there.
-    pub(crate) fn outside(&mut self, local: &str, offset: usize) {
+    pub(crate) fn outside(&mut self, local: &str, offset: usize) -> Result<(), Exhausted> {
+        self.steps.take(1)?;
         if self.trail.enter(local) {
             self.trail.mark_second(&mut self.violations);
         }
@@ -93,6 +94,7 @@ impl<'s> Validator<'s> {
             failed: false,
             wanted: false,
         });
+        Ok(())
     }
 
     fn push_skipped(&mut self, start: &Start<'_>) -> Result<(), Exhausted> {
@@ -233,21 +235,16 @@ impl<'s> Validator<'s> {
         let schema = self.schema;
         let outer = self.open.len().checked_sub(2).and_then(|index| self.open.get(index));
         let root = outer.is_none_or(|outer| outer.mode == Mode::Outside);
-        let known: Vec<Sym> = schema
-            .components
-            .globals
-            .elements
-            .keys()
-            .filter(|other| other.local == name.local)
-            .map(|other| other.ns)
-            .collect();
-        let message = || match (root, known.first().copied()) {
-            (_, Some(Sym::NONE)) if name.local != Sym::UNKNOWN => "this element is expected in no namespace".to_owned(),
-            (_, Some(ns)) if name.local != Sym::UNKNOWN => {
-                format!("this element is expected in the namespace `{}`", schema.names.text(ns))
-            }
-            (true, _) => "the schema has no root element with this name and namespace".to_owned(),
-            (false, _) => {
+        // Who sends many of them has them looked up no more than are reported.
+        let known = || {
+            let mut elements = schema.components.globals.elements.keys();
+            elements.find(|other| other.local == name.local && name.local != Sym::UNKNOWN).map(|other| other.ns)
+        };
+        let message = || match (root, known()) {
+            (_, Some(Sym::NONE)) => "this element is expected in no namespace".to_owned(),
+            (_, Some(ns)) => format!("this element is expected in the namespace `{}`", schema.names.text(ns)),
+            (true, None) => "the schema has no root element with this name and namespace".to_owned(),
+            (false, None) => {
                 "the schema has no element with this name and namespace, and only declared ones are allowed here"
                     .to_owned()
             }
@@ -264,7 +261,11 @@ impl<'s> Validator<'s> {
         let depth = self.open.len();
         let Some(parent) = self.open.last_mut() else { return };
         parent.failed = true;
+        if self.is_full() {
+            return;
+        }
         let models = schema.models();
+        let Some(parent) = self.open.last() else { return };
         let expected = match (self.states.get(depth), parent.mode) {
             (Some(state), Mode::Elements { ambiguous: false, .. }) => models.expected(state, particle),
             _ => crate::xsd::content::expected::Expected::default(),
@@ -422,7 +423,8 @@ impl<'s> Validator<'s> {
         } else {
             self.states.get(depth).map_or(&[], std::slice::from_ref)
         };
-        if !states.iter().any(|state| models.may_end(state, particle)) {
+        let missing = !states.iter().any(|state| models.may_end(state, particle));
+        if missing && !self.is_full() {
             let expected = states.first().map(|state| models.expected(state, particle)).unwrap_or_default();
             let shown = expected.show(&schema.names);
             let message = || match shown.is_empty() {

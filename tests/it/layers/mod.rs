@@ -156,37 +156,12 @@ fn files_are_short() {
     assert!(lengths[lengths.len() / 2] < 160, "the median is {}", lengths[lengths.len() / 2]);
 }
 
-/// The one file that calls C.
-const UNSAFE: &str = "stages::schema::xml::libxml2";
-
 #[test]
-fn only_the_calls_of_c_are_unsafe() {
-    let mut found = 0;
-    for Source { path, module, text, .. } in sources() {
-        let code: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.starts_with("//")).collect();
-        let is_unsafe = code.iter().any(|line| line.contains("unsafe ") || line.contains("unsafe_code"));
-        assert_eq!(is_unsafe, module == UNSAFE, "{}", path.display());
-        found += usize::from(is_unsafe);
-    }
-    assert_eq!(found, 1, "{UNSAFE} is gone");
-}
-
-#[test]
-fn every_unsafe_block_says_why_it_is_sound() {
-    let Source { path, text, .. } = sources().into_iter().find(|source| source.module == UNSAFE).unwrap();
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    for (number, line) in lines.iter().enumerate() {
-        let is_block = line.contains("unsafe {") || line.starts_with("unsafe impl");
-        if !is_block || line.starts_with("//") {
-            continue;
-        }
-        // A block within a statement of a few lines has its comment above the statement.
-        let above = lines[number.saturating_sub(3)..number].iter();
-        assert!(
-            above.clone().any(|line| line.starts_with("// SAFETY:")) || line.contains("// SAFETY:"),
-            "{}:{}",
-            path.display(),
-            number + 1
-        );
+fn nothing_is_unsafe() {
+    let manifest = include_str!("../../../Cargo.toml");
+    assert!(manifest.contains("unsafe_code = \"forbid\""), "the compiler forbids it");
+    for Source { path, text, .. } in sources() {
+        let mut code = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+        assert!(!code.any(|line| line.contains("unsafe ") || line.contains("unsafe_code")), "{}", path.display());
     }
 }

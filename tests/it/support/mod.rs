@@ -50,17 +50,6 @@ pub fn skipped(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
 
-/// Whether the library that judges XML is here; a test that needs it is skipped where it is not.
-#[track_caller]
-pub fn judges_xml() -> bool {
-    let listed = std::process::Command::new("ldconfig").arg("-p").output();
-    let view = listed.is_ok_and(|listed| String::from_utf8_lossy(&listed.stdout).contains("libxml2.so."));
-    if !view {
-        skipped("there is no libxml2");
-    }
-    view
-}
-
 /// Whether a tool can be run here.
 pub fn has(tool: &str) -> bool {
     std::process::Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success())

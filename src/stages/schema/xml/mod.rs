@@ -1,155 +1,173 @@
-//! XML bodies: screened by our own guard, then validated against XSD 1.0.
+//! XML bodies, alone or in a SOAP envelope: judged by XSD 1.0 in one pass, without a tree.
 //!
-//! The schema is compiled once, with the policy. [`guard`] first accepts only the XML features that a body needs; then
-//! [`libxml2`] parses and validates it. A violation names the location and the constraint, never the value.
+//! Only UTF-8 and XML 1.0. No DOCTYPE, and so no custom entities, no external resources and no default attributes; no
+//! processing instructions but before the root element. Depth, attributes, names and namespaces are bounded; everything else
+//! by the size of the body, which the work and the memory that it may take follow. A violation names the place and what is
+//! wrong there, never the value.
 
-mod guard;
-mod libxml2;
-mod namespaces;
-mod pattern;
-mod place;
-mod problem;
-mod settings;
 mod soap;
-mod sources;
-mod words;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use self::guard::Guard;
-use self::libxml2::{LibraryError, Verdict};
-use self::place::Index;
-use self::problem::Position;
-pub(crate) use self::problem::XmlProblem;
-pub(crate) use self::settings::{Soap, XmlSettings};
-use self::soap::{Payload, SoapError};
-use self::sources::Sources;
+pub(crate) use self::soap::Soap;
+use self::soap::{Envelope, EnvelopeError};
 use super::json::violated;
 use super::malformed::malformed;
-use super::offload::{offload, undecided};
+use super::offload::offload;
+use crate::budget::Steps;
 use crate::refusal::{Refusal, Violation};
+use crate::xsd::compile::compile;
+use crate::xsd::components::documents::{Found, Resolver};
+use crate::xsd::document::decode::declared;
+use crate::xsd::document::malformed::{Lines, Malformed};
+use crate::xsd::document::tokens::Accepts;
+use crate::xsd::instance::{Bounds, Rejection, Surroundings, WholeDocument, judge};
+use crate::xsd::problem::Problem;
+use crate::xsd::schema::Schema;
+use crate::xsd::validate::Limits;
 
-/// Bodies up to this many bytes are validated on the worker; larger ones on another thread, so that the worker can serve
-/// other requests.
-const MAX_INLINE: usize = 64 << 10;
-/// What to do about a pattern that is slow.
-const SLOW_PATTERN: &str = "libxml2 matches by backtracking, which takes hours for some texts: let a repetition and what \
-    follows it begin with different characters (`[^@]+@[^@]+`, not `.+@.+`), and write common prefixes once \
-    (`a(b|c)`, not `ab|ac`)";
-/// Most bytes of a violation's pointer.
-const MAX_POINTER: usize = 300;
+/// Bodies up to this many bytes are judged on the worker, in about a millisecond; larger ones on another thread, and those
+/// that turn out to take longer.
+const AT_ONCE: usize = 64 << 10;
+/// Steps on the worker.
+const STEPS_AT_ONCE: u64 = 50_000;
+/// Steps in all: so many, and so many for each byte.
+const STEPS: u64 = 1_000_000;
+const STEPS_PER_BYTE: u64 = 4;
+/// Bytes of identifiers and keys, in all and for each byte of the body.
+const MEMORY: usize = 1 << 20;
+const MEMORY_PER_BYTE: usize = 16;
+/// Most violations that are told.
+const MAX_VIOLATIONS: usize = 20;
+/// Longest detail of one violation, in bytes.
+const MAX_DETAIL: usize = 300;
 
-/// A compiled XSD.
+/// What a body may have.
+const BOUNDS: Bounds = Bounds {
+    markup: Accepts { doctype: false, attributes: 128, name: 1 << 10 },
+    instructions: false,
+    depth: 256,
+    namespaces: 64,
+};
+
+/// A compiled schema, and what it judges.
 #[derive(Clone)]
-pub(crate) struct XmlSchema(Arc<Compiled>);
-
-struct Compiled {
-    schema: libxml2::Schema,
-    settings: XmlSettings,
+pub(crate) struct XmlSchema {
+    schema: Arc<Schema>,
+    /// If present, the body is a SOAP message, and the schema judges the element in its Body.
+    soap: Option<Soap>,
 }
 
 impl std::fmt::Debug for XmlSchema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "XmlSchema({:?})", self.0.settings)
+        write!(f, "XmlSchema({:?})", self.soap)
     }
 }
 
 impl XmlSchema {
-    /// Compiles the schema in the file `name`, with all that it includes, imports and redefines. Names are relative to the
-    /// policy's folder. `read` returns the text of a file, or why it cannot be read.
-    pub(crate) fn new(
-        name: &str,
-        settings: XmlSettings,
-        read: &mut dyn FnMut(&str) -> Result<Arc<str>, String>,
-    ) -> Result<Self, XmlProblem> {
-        let library = libxml2::load().map_err(|message| XmlProblem {
-            help: Some(
-                "XML schemas need libxml2: install the package `libxml2` (`libxml2-16` on newer Debian and Ubuntu)"
-                    .to_owned(),
-            ),
-            ..XmlProblem::of(name, message)
-        })?;
-        let sources = Sources::gather(name, read)?;
-        let schema = library.compile(sources.documents()).map_err(|errors| {
-            let Some(error) = errors.into_iter().next() else {
-                return XmlProblem::of(name, "the schema does not compile, and libxml2 does not say why");
-            };
-            let file = error.file.as_deref().and_then(|document| sources.name_of(document)).unwrap_or(name);
-            let line = Some(error.line).filter(|line| *line > 0);
-            XmlProblem { line, ..XmlProblem::of(file, words::of_schema(&error)) }
-        })?;
-        match sources.patterns().find(|(_, pattern)| !pattern::is_linear(pattern)) {
-            Some((place, pattern)) => Err(XmlProblem {
-                help: Some(SLOW_PATTERN.to_owned()),
-                message: format!("a text can make the pattern `{}` very slow", words::cut(pattern.to_owned(), 100)),
-                ..place
-            }),
-            None => Ok(Self(Arc::new(Compiled { schema, settings }))),
-        }
+    /// Compiles a schema from its main document, with all that it includes, imports and redefines. The error is every problem
+    /// that was found.
+    pub(crate) fn new(main: Found, resolve: &mut Resolver<'_>) -> Result<Self, Vec<Problem>> {
+        let schema = compile(vec![main], resolve)?;
+        Ok(Self { schema: Arc::new(schema), soap: None })
     }
 
-    /// Decides whether a body is well formed, harmless, and valid.
-    pub(crate) async fn check(&self, body: &Bytes) -> Result<(), Refusal> {
-        if body.len() <= MAX_INLINE {
-            return self.0.validate(body);
-        }
-        let (compiled, body) = (Arc::clone(&self.0), body.clone());
-        offload(move || compiled.validate(&body)).await
+    /// The same schema, for the content of SOAP messages.
+    pub(crate) fn in_envelope(&self, soap: Soap) -> Self {
+        Self { soap: Some(soap), ..self.clone() }
     }
-}
 
-impl Compiled {
-    fn validate(&self, body: &[u8]) -> Result<(), Refusal> {
-        let text = guard::text(body)
-            .map_err(|error| malformed(format!("the body is not acceptable XML: {}", error.message)))?;
-        let guard = Guard::new(text, &self.settings);
-        let payload = match &self.settings.soap {
-            None => guard.finish().map(|()| None).map_err(SoapError::Xml),
-            Some(soap) => soap::find_payload(guard, soap).map(Some),
+    /// Judges a body if that takes little time, and is `None` otherwise.
+    pub(super) fn check_at_once(&self, body: &[u8]) -> Option<Result<(), Refusal>> {
+        if body.len() > AT_ONCE {
+            return None;
+        }
+        self.judge(body, Steps::new(STEPS_AT_ONCE))
+    }
+
+    /// Judges a body on another thread.
+    pub(super) async fn check(&self, body: &Bytes) -> Result<(), Refusal> {
+        let (schema, body) = (self.clone(), body.clone());
+        let steps = Steps::new(STEPS.saturating_add(STEPS_PER_BYTE.saturating_mul(body.len() as u64)));
+        offload(move || schema.judge(&body, steps).unwrap_or_else(|| Err(too_complex()))).await
+    }
+
+    /// Decides whether a body is acceptable XML, and valid. `None` if the steps are too few.
+    fn judge(&self, body: &[u8], steps: Steps) -> Option<Result<(), Refusal>> {
+        let text = match text(body) {
+            Ok(text) => text,
+            Err(message) => return Some(Err(malformed(format!("the body is not acceptable XML: {message}")))),
         };
-        match payload {
-            Ok(None) => self.check_against_schema(text, Some(&[])),
-            Ok(Some(Payload::InBody(body))) => self.check_against_schema(text, Some(&[body, 0])),
-            Ok(Some(Payload::Fault)) => self.check_against_schema(text, None),
-            Err(SoapError::Xml(error)) => Err(unacceptable(guard::position_of(text, error.offset), &error.message)),
-            Err(SoapError::Envelope(path, error)) => {
-                let detail = words::at(guard::position_of(text, error.offset), &error.message);
-                Err(violated("the body", vec![Violation::new(path, detail)]))
+        match self.soap {
+            None => self.judge_in(text, &mut WholeDocument, steps),
+            Some(soap) => {
+                let mut envelope = Envelope::new(soap);
+                match self.judge_in(text, &mut envelope, steps) {
+                    // What is wrong with the envelope comes first: what is in it may not be what is meant.
+                    Some(Ok(())) => Some(envelope.finish().map_err(|error| bad_envelope(text, error))),
+                    Some(Err(refusal)) if !refusal.violations().is_empty() => {
+                        Some(envelope.finish().map_err(|error| bad_envelope(text, error)).and(Err(refusal)))
+                    }
+                    other => other,
+                }
             }
         }
     }
 
-    /// Lets libxml2 parse the body, and validate the element at the path `steps`.
-    fn check_against_schema(&self, text: &str, steps: Option<&[usize]>) -> Result<(), Refusal> {
-        self.schema.validate(text, steps).map_err(|verdict| match verdict {
-            Verdict::Malformed(error) => {
-                let place = Position { line: error.line as usize, column: error.column as usize };
-                unacceptable(place, words::of_malformed(&error))
+    fn judge_in(&self, text: &str, around: &mut dyn Surroundings, steps: Steps) -> Option<Result<(), Refusal>> {
+        let memory = MEMORY.saturating_add(MEMORY_PER_BYTE.saturating_mul(text.len()));
+        let limits = Limits { steps, memory, violations: MAX_VIOLATIONS };
+        let mut lines = Lines::new(text);
+        match judge(&self.schema, text, around, (BOUNDS, limits), HashSet::new()) {
+            Ok(()) => Some(Ok(())),
+            Err(Rejection::TooComplex) => None,
+            Err(Rejection::Malformed(Malformed { offset, message })) => {
+                let place = at(lines.place(offset), &message);
+                Some(Err(malformed(format!("the body is not acceptable XML: {place}"))))
             }
-            Verdict::Invalid(errors) => {
-                let index = Index::new(text);
-                violated("the body", errors.iter().map(|error| violation(text, &index, error)).collect())
+            Err(Rejection::Invalid(found)) => {
+                let violation = |found: crate::xsd::violation::Violation| {
+                    Violation::new(found.pointer(), at(lines.place(found.offset), &found.message))
+                };
+                Some(Err(violated("the body", found.into_iter().map(violation).collect())))
             }
-            Verdict::Undecided => undecided("libxml2 could not decide: it is out of memory, or failed"),
-        })
+        }
     }
 }
 
-fn violation(text: &str, index: &Index<'_>, error: &LibraryError) -> Violation {
-    let (mut pointer, offset) = index.locate(error.path.as_deref().unwrap_or_default());
-    let element = pointer.rsplit('/').next().unwrap_or_default();
-    let element = element.split_once('[').map_or(element, |(name, _)| name);
-    let detail = words::at(guard::position_of(text, offset), &words::of_violation(error, element));
-    if let Some(attribute) = words::attribute(error).filter(|_| !pointer.contains('@')) {
-        pointer.extend(["/@", attribute]);
+/// A body as text, without its byte order mark.
+fn text(body: &[u8]) -> Result<&str, String> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let text = std::str::from_utf8(body)
+        .map_err(|error| format!("it is not UTF-8: byte {} is not", error.valid_up_to().saturating_add(1)))?;
+    match declared(body) {
+        Some(label) if !label.eq_ignore_ascii_case("utf-8") => Err("only UTF-8 is accepted".to_owned()),
+        _ => Ok(text),
     }
-    Violation::new(words::cut(pointer, MAX_POINTER), detail)
 }
 
-fn unacceptable(place: Position, words: &str) -> Refusal {
-    malformed(format!("the body is not acceptable XML: {}", words::at(place, words)))
+fn too_complex() -> Refusal {
+    let detail = "too complex to judge: the document has too many keys, references or nested elements for its schema; \
+                  send less at a time";
+    violated("the body", vec![Violation::new("/", detail)])
+}
+
+fn bad_envelope(text: &str, error: EnvelopeError) -> Refusal {
+    let detail = at(Lines::new(text).place(error.offset), error.message);
+    violated("the body", vec![Violation::new(error.path, detail)])
+}
+
+/// Words with a place before them.
+fn at((line, column): (u32, u32), words: &str) -> String {
+    let mut text = format!("line {line}, column {column}: {words}");
+    if text.len() > MAX_DETAIL {
+        text.truncate(text.floor_char_boundary(MAX_DETAIL));
+        text.push('…');
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
-//! SOAP envelopes, 1.1 and 1.2: checks the envelope, and finds the element that the schema validates.
+//! SOAP envelopes, 1.1 and 1.2: checks the envelope, and finds the element that the schema judges.
 //!
 //! An Envelope contains an optional Header, then a Body, and nothing else. The Body contains one element, which the schema
-//! validates, or a Fault if the message is a response. The content of the Header is not checked.
+//! judges, or a Fault if the message is a response. The content of the Header is not checked.
 
-use super::guard::{Guard, GuardError, Step};
-use super::settings::Soap;
+use crate::xsd::instance::{Outer, Surroundings};
 
 /// SOAP 1.1 §4, SOAP 1.2 part 1 §5.
 const ENVELOPES: [&str; 2] = ["http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"];
@@ -14,124 +13,116 @@ const FAULTS: [&[(&str, bool)]; 2] = [
     &[("Code", true), ("Reason", true), ("Node", false), ("Role", false), ("Detail", false)],
 ];
 
-/// Why a message is refused.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum SoapError {
-    /// It is not acceptable XML.
-    Xml(GuardError),
-    /// It is not a valid envelope: the path of the element, and what is wrong there.
-    Envelope(&'static str, GuardError),
+/// The body is a SOAP message, 1.1 or 1.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Soap {
+    /// Whether it may be a Fault, which the schema does not judge: true for responses.
+    pub(crate) fault: bool,
 }
 
-impl From<GuardError> for SoapError {
-    fn from(error: GuardError) -> Self {
-        Self::Xml(error)
-    }
+/// What is wrong with an envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EnvelopeError {
+    /// The path of the element.
+    pub(super) path: &'static str,
+    /// Of the element or the text, in bytes.
+    pub(super) offset: usize,
+    pub(super) message: &'static str,
 }
 
-/// The part of a message that the schema validates.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Payload {
-    /// The only element in the Body, which is the Envelope's child at this position.
-    InBody(usize),
-    /// Nothing: it is a Fault.
-    Fault,
-}
-
-/// Checks the envelope of a message, and finds its payload.
-pub(super) fn find_payload(mut guard: Guard<'_>, soap: &Soap) -> Result<Payload, SoapError> {
-    let mut envelope = Envelope::default();
-    // Malformed XML takes precedence, so an envelope error is only returned once the whole message has been read.
-    let mut error = None;
-    while let Some(step) = guard.step()? {
-        if error.is_some() {
-            continue;
-        }
-        error = envelope.step(&guard, soap, step).err();
-    }
-    match error.map_or_else(|| envelope.finish(), Err) {
-        Ok(payload) => Ok(payload),
-        Err((path, error)) => Err(SoapError::Envelope(path, error)),
-    }
-}
-
-/// The state of the check.
-#[derive(Default)]
-struct Envelope {
+/// The envelope of a message that is being read.
+#[derive(Debug)]
+pub(super) struct Envelope {
+    soap: Soap,
     /// Position in [`ENVELOPES`].
     version: usize,
     /// Children of the Envelope.
     parts: usize,
-    /// Position of the Body among the Envelope's children, once it has begun.
+    /// The offset of the Body, once it has begun.
     body: Option<usize>,
-    /// Offset of the Body.
-    offset: usize,
     /// Children of the Body.
     children: usize,
     /// The Body holds a Fault.
     fault: bool,
     /// Position in [`FAULTS`] of the next child that the Fault may have.
     next: usize,
-    depth: usize,
+    /// The first thing that is wrong.
+    error: Option<EnvelopeError>,
 }
 
-/// A path of elements, and what is wrong there.
-type EnvelopeError = (&'static str, GuardError);
+type Step<T> = Result<T, EnvelopeError>;
+
+fn reject<T>(path: &'static str, offset: usize, message: &'static str) -> Step<T> {
+    Err(EnvelopeError { path, offset, message })
+}
+
+impl Surroundings for Envelope {
+    fn begins(&mut self, element: Outer<'_>) -> bool {
+        if self.error.is_some() {
+            return false;
+        }
+        self.element(element).unwrap_or_else(|error| {
+            self.error = Some(error);
+            false
+        })
+    }
+
+    fn text(&mut self, depth: usize, offset: usize) {
+        let path = match depth {
+            1 => "/Envelope",
+            2 if self.body.is_some() => "/Envelope/Body",
+            _ => return,
+        };
+        let message = "there is text between the elements";
+        self.error.get_or_insert(EnvelopeError { path, offset, message });
+    }
+}
 
 impl Envelope {
-    fn step(&mut self, guard: &Guard<'_>, soap: &Soap, step: Step<'_>) -> Result<(), EnvelopeError> {
-        let element = match step {
-            Step::Open(element) => element,
-            Step::Close => {
-                self.depth = self.depth.saturating_sub(1);
-                return Ok(());
-            }
-            Step::Text { offset } => {
-                let path = match self.depth {
-                    1 => "/Envelope",
-                    2 if self.body.is_some() => "/Envelope/Body",
-                    _ => return Ok(()),
-                };
-                return Err((path, GuardError::new(offset, "there is text between the elements")));
-            }
-        };
-        self.depth = guard.depth();
-        let (offset, name, namespace) = (element.offset, element.local_name(), guard.namespace(&element));
-        let reject = |path, words: &'static str| Err((path, GuardError::new(offset, words)));
+    /// Begins with a message.
+    pub(super) fn new(soap: Soap) -> Self {
+        Self { soap, version: 0, parts: 0, body: None, children: 0, fault: false, next: 0, error: None }
+    }
+
+    /// Takes an element, and returns whether the schema judges it.
+    fn element(&mut self, Outer { depth, namespace, local: name, offset }: Outer<'_>) -> Step<bool> {
         let envelope = ENVELOPES.get(self.version).copied().unwrap_or_default();
-        match (self.depth, self.body) {
+        match (depth, self.body) {
             (1, _) => {
                 let version = ENVELOPES.iter().position(|known| *known == namespace);
                 let (Some(version), "Envelope") = (version, name) else {
-                    return reject("/", "the root is not an Envelope of SOAP 1.1 or 1.2");
+                    return reject("/", offset, "the root is not an Envelope of SOAP 1.1 or 1.2");
                 };
                 self.version = version;
             }
             (2, None) => {
                 if namespace == envelope && name == "Body" {
-                    (self.body, self.offset) = (Some(self.parts), offset);
+                    self.body = Some(offset);
                 } else if !(namespace == envelope && name == "Header" && self.parts == 0) {
-                    return reject("/Envelope", "an Envelope contains an optional Header, and then a Body");
+                    return reject("/Envelope", offset, "an Envelope contains an optional Header, and then a Body");
                 }
-                self.parts += 1;
+                self.parts = self.parts.saturating_add(1);
             }
-            (2, Some(_)) => return reject("/Envelope", "nothing may come after the Body"),
+            (2, Some(_)) => return reject("/Envelope", offset, "nothing may come after the Body"),
             (3, Some(_)) => {
-                self.children += 1;
+                self.children = self.children.saturating_add(1);
                 if self.children > 1 {
-                    return reject("/Envelope/Body", "a Body contains only one element, and this is a second one");
+                    let message = "a Body contains only one element, and this is a second one";
+                    return reject("/Envelope/Body", offset, message);
                 }
                 self.fault = namespace == envelope && name == "Fault";
-                if self.fault && !soap.fault {
-                    return reject("/Envelope/Body/Fault", "a Fault is a response, and this is a request");
+                if self.fault && !self.soap.fault {
+                    let message = "a Fault is a response, and this is a request";
+                    return reject("/Envelope/Body/Fault", offset, message);
                 }
+                return Ok(!self.fault);
             }
             (4, Some(_)) if self.fault && !self.fault_child(name, namespace, envelope) => {
-                return reject("/Envelope/Body/Fault", "this element is not expected here in a Fault");
+                return reject("/Envelope/Body/Fault", offset, "this element is not expected here in a Fault");
             }
             _ => {}
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Advances to a child of the Fault; returns whether it is expected here.
@@ -143,7 +134,7 @@ impl Envelope {
         if skips_required || namespace != qualified {
             return false;
         }
-        self.next += found + 1;
+        self.next = self.next.saturating_add(found).saturating_add(1);
         true
     }
 
@@ -151,45 +142,47 @@ impl Envelope {
         FAULTS.get(self.version).copied().unwrap_or_default()
     }
 
-    /// Checks that nothing is missing at the end of the message.
-    fn finish(&self) -> Result<Payload, EnvelopeError> {
-        let Some(body) = self.body else { return Err(("/Envelope", GuardError::new(0, "there is no Body"))) };
+    /// Checks at the end of the message that nothing was wrong, and that nothing is missing.
+    pub(super) fn finish(&self) -> Step<()> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        let Some(body) = self.body else { return reject("/Envelope", 0, "there is no Body") };
         if self.children == 0 {
-            return Err(("/Envelope/Body", GuardError::new(self.offset, "the Body is empty")));
+            return reject("/Envelope/Body", body, "the Body is empty");
         }
-        if !self.fault {
-            return Ok(Payload::InBody(body));
+        if self.fault && self.fault_children().iter().skip(self.next).any(|(_, required)| *required) {
+            return reject("/Envelope/Body/Fault", body, "the Fault lacks a required element");
         }
-        if self.fault_children().iter().skip(self.next).any(|(_, required)| *required) {
-            return Err(("/Envelope/Body/Fault", GuardError::new(self.offset, "the Fault lacks a required element")));
-        }
-        Ok(Payload::Fault)
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::settings::XmlSettings;
     use super::*;
+    use crate::stages::schema::xml::XmlSchema;
+    use crate::xsd::components::documents::Found;
 
-    fn opened(text: &str, fault: bool) -> Result<Payload, &'static str> {
-        let settings = XmlSettings::default();
-        find_payload(Guard::new(text, &settings), &Soap { fault }).map_err(|error| match error {
-            SoapError::Xml(_) => "flaw",
-            SoapError::Envelope(path, _) => path,
-        })
+    /// Judges a message by a schema that allows everything that is in a namespace of its own, or none.
+    fn opened(text: &str, fault: bool) -> Result<(), String> {
+        let schema = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="a"/><xs:element name="Fault"/></xs:schema>"#;
+        let main = Found { file: "main.xsd".into(), bytes: schema.as_bytes().into() };
+        let schema = XmlSchema::new(main, &mut |_| Ok(None)).unwrap().in_envelope(Soap { fault });
+        let result = schema.check_at_once(text.as_bytes()).unwrap();
+        result.map_err(|refusal| refusal.violations().first().map_or("malformed".to_owned(), |v| v.pointer.clone()))
     }
 
     #[test]
     fn envelopes() {
         for (message, expected) in [
-            ("<e:Envelope><e:Body><a/></e:Body></e:Envelope>", Ok(Payload::InBody(0))),
-            ("<e:Envelope><e:Header/><e:Body><a/></e:Body></e:Envelope>", Ok(Payload::InBody(1))),
+            ("<e:Envelope><e:Body><a/></e:Body></e:Envelope>", Ok(())),
+            ("<e:Envelope><e:Header/><e:Body><a/></e:Body></e:Envelope>", Ok(())),
             (
                 "<e:Envelope> <e:Header>x<e:Body/></e:Header>\n<e:Body>\n<a><e:Body/>x</a> </e:Body></e:Envelope>",
-                Ok(Payload::InBody(1)),
+                Ok(()),
             ),
-            ("<e:Envelope><e:Body><Fault/></e:Body></e:Envelope>", Ok(Payload::InBody(0))),
+            ("<e:Envelope><e:Body><Fault/></e:Body></e:Envelope>", Ok(())),
             ("<e:Envelope><e:Body/></e:Envelope>", Err("/Envelope/Body")),
             ("<e:Envelope><e:Body> </e:Body></e:Envelope>", Err("/Envelope/Body")),
             ("<e:Envelope><e:Body><a/><a/></e:Body></e:Envelope>", Err("/Envelope/Body")),
@@ -204,24 +197,24 @@ mod tests {
             ("<e:envelope><e:Body><a/></e:Body></e:envelope>", Err("/")),
             ("<Envelope><Body><a/></Body></Envelope>", Err("/")),
             ("<a/>", Err("/")),
-            ("<a>", Err("flaw")),
-            ("<e:Envelope><e:Body/><e:Body/>", Err("flaw")),
+            ("<a>", Err("malformed")),
+            ("<e:Envelope><e:Body/><e:Body/>", Err("malformed")),
             ("<e:Envelope><e:Body><e:Fault/></e:Body></e:Envelope>", Err("/Envelope/Body/Fault")),
         ] {
             for namespace in ENVELOPES {
                 let declared = format!(" xmlns:e='{namespace}'");
                 let name = message.find(['>', '/']).unwrap();
                 let message = [&message[..name], &declared, &message[name..]].concat();
-                assert_eq!(opened(&message, false), expected, "{message}");
+                assert_eq!(opened(&message, false), expected.map_err(str::to_owned), "{message}");
             }
         }
         let other = "<e:Envelope xmlns:e='urn:soap'><e:Body><a/></e:Body></e:Envelope>";
-        assert_eq!(opened(other, false), Err("/"));
+        assert_eq!(opened(other, false), Err("/".to_owned()));
         let mixed = format!(
             "<e:Envelope xmlns:e='{}' xmlns:f='{}'><f:Body><a/></f:Body></e:Envelope>",
             ENVELOPES[0], ENVELOPES[1]
         );
-        assert_eq!(opened(&mixed, false), Err("/Envelope"));
+        assert_eq!(opened(&mixed, false), Err("/Envelope".to_owned()));
     }
 
     #[test]
@@ -246,9 +239,10 @@ mod tests {
                 "<e:Envelope xmlns:e='{}'><e:Body><e:Fault>{children}</e:Fault></e:Body></e:Envelope>",
                 ENVELOPES[version]
             );
-            let expected = if good { Ok(Payload::Fault) } else { Err("/Envelope/Body/Fault") };
+            let wrong = || Err("/Envelope/Body/Fault".to_owned());
+            let expected = if good { Ok(()) } else { wrong() };
             assert_eq!(opened(&message, true), expected, "{message}");
-            assert_eq!(opened(&message, false), Err("/Envelope/Body/Fault"), "{message}");
+            assert_eq!(opened(&message, false), wrong(), "{message}");
         }
     }
 }

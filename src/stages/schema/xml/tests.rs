@@ -2,41 +2,49 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::{Soap, XmlProblem, XmlSchema, XmlSettings, libxml2};
+use super::{Soap, XmlSchema};
+use crate::budget::Steps;
 use crate::refusal::{Reason, Refusal};
+use crate::xsd::components::documents::{Found, Reference};
+use crate::xsd::names::XML;
+use crate::xsd::problem::Problem;
 
 const XSI: &str = r#"xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance""#;
 
-/// Whether libxml2 is here; CI must have it.
-fn is_here() -> bool {
-    match libxml2::load() {
-        Ok(_) => true,
-        Err(why) => {
-            assert!(std::env::var_os("CI").is_none(), "{why}");
-            eprintln!("skipped: {why}");
-            false
+fn found(file: &str, text: &str) -> Found {
+    Found { file: file.into(), bytes: text.as_bytes().into() }
+}
+
+fn compiled(files: &BTreeMap<String, String>) -> Result<XmlSchema, Vec<Problem>> {
+    let mut resolve = |Reference { from, location, import }: Reference<'_>| {
+        let Some(location) = location.filter(|_| import != Some(XML)) else { return Ok(None) };
+        let mut path: Vec<&str> = from.split('/').collect();
+        path.pop();
+        for step in location.trim().split('/') {
+            match step {
+                ".." => path.truncate(path.len().saturating_sub(1)),
+                step => path.push(step),
+            }
         }
-    }
+        let path = path.join("/");
+        let file = files.get(&path).ok_or_else(|| format!("there is no `{path}`"))?;
+        Ok(Some(found(&path, file)))
+    };
+    XmlSchema::new(found("main.xsd", &files["main.xsd"]), &mut resolve)
 }
 
-fn compiled(files: &BTreeMap<String, String>, settings: XmlSettings) -> Result<XmlSchema, XmlProblem> {
-    XmlSchema::new("main.xsd", settings, &mut |name| {
-        files.get(name).map(|text| text.as_str().into()).ok_or_else(|| format!("there is no `{name}`"))
-    })
+fn schema(text: &str) -> XmlSchema {
+    compiled(&BTreeMap::from([("main.xsd".to_owned(), text.to_owned())])).unwrap()
 }
 
-fn schema(text: &str, settings: XmlSettings) -> XmlSchema {
-    compiled(&BTreeMap::from([("main.xsd".to_owned(), text.to_owned())]), settings).unwrap()
+fn steps(length: usize) -> u64 {
+    1_000_000 + 4 * length as u64
 }
 
-fn check(schema: &XmlSchema, body: impl Into<Bytes>) -> Result<(), Refusal> {
-    let body = body.into();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(schema.check(&body))
+fn check(schema: &XmlSchema, body: impl AsRef<[u8]>) -> Result<(), Refusal> {
+    let body = body.as_ref();
+    schema.judge(body, Steps::new(steps(body.len()))).expect("within the budget")
 }
 
 fn in_schema(attributes: &str, content: &str) -> String {
@@ -64,12 +72,10 @@ fn parts() -> Vec<Part> {
                 continue;
             }
             // A heading ends with `:` at the end of the line, or before the document.
-            let kind = line.strip_prefix("once ").unwrap_or(line);
-            let kind = kind.strip_prefix("misjudged ").unwrap_or(kind);
             let end = line.find(": ").or_else(|| line.ends_with(':').then(|| line.len() - 1));
             let word = HEADINGS
                 .iter()
-                .find(|heading| kind.strip_prefix(**heading).is_some_and(|rest| rest.starts_with([' ', ':'])));
+                .find(|heading| line.strip_prefix(**heading).is_some_and(|rest| rest.starts_with([' ', ':'])));
             match (word, end) {
                 (Some(_), Some(end)) => parts.push(Part {
                     heading: line[..end].to_owned(),
@@ -89,80 +95,53 @@ fn parts() -> Vec<Part> {
 
 #[test]
 fn verdicts_are_those_of_xsd_1_0() {
-    if !is_here() {
-        return;
-    }
     let mut files: BTreeMap<String, String> = BTreeMap::new();
     let mut wrong = Vec::new();
-    let (mut documents, mut misjudged) = (0, 0);
+    let mut documents = 0;
     let mut parts = parts().into_iter().peekable();
     let mut current: Option<XmlSchema> = None;
-    let mut bad_schema: Option<(bool, bool, String)> = None;
+    let mut is_schema = true;
     while let Some(Part { heading, text, place }) = parts.next() {
-        // Newer versions of libxml2 may be right where older ones are not.
-        let (is_open, heading) = match heading.strip_prefix("once ") {
-            Some(rest) => (true, rest.to_owned()),
-            None => (false, heading),
-        };
-        let is_misjudged = heading.starts_with("misjudged ");
-        let heading = heading.strip_prefix("misjudged ").unwrap_or(&heading);
         let (kind, rest) = match heading.strip_prefix("no schema") {
             Some(rest) => ("no schema", rest),
             None => heading.split_at(heading.find(' ').unwrap_or(heading.len())),
         };
-        misjudged += usize::from(is_misjudged);
+        let rest = rest.trim();
         if matches!(kind, "schema" | "no schema" | "file") {
-            let name = match kind {
-                "file" => rest.trim().split(' ').next().unwrap().to_owned(),
+            let (name, attributes) = match kind {
+                "file" => rest.split_once(' ').unwrap_or((rest, "")),
                 _ => {
                     files.clear();
-                    bad_schema = (kind == "no schema").then_some((is_misjudged, is_open, place));
-                    "main.xsd".to_owned()
+                    is_schema = kind == "schema";
+                    ("main.xsd", rest)
                 }
             };
-            let attributes =
-                if kind == "file" { rest.trim().split_once(' ').map_or("", |(_, rest)| rest) } else { rest };
-            files.insert(name, in_schema(&format!(" {attributes}"), &text));
+            files.insert(name.to_owned(), in_schema(&format!(" {attributes}"), &text));
             if parts.peek().is_some_and(|next| next.heading.starts_with("file")) {
                 continue;
             }
-            let result = compiled(&files, XmlSettings::default());
-            match (&bad_schema, result) {
-                (None, Ok(schema)) => current = Some(schema),
-                (None, Err(problem)) => {
-                    wrong.push(format!("the schema before does not compile: {problem:?}"));
-                    current = None;
-                }
-                (Some((is_misjudged, is_open, place)), result) => {
-                    if result.is_err() == *is_misjudged && !is_open {
-                        wrong.push(format!("{place}: schema compiles: {}", result.is_ok()));
-                    }
-                }
+            let result = compiled(&files);
+            if result.is_ok() != is_schema {
+                wrong.push(format!("{place}: schema: {:?}", result.as_ref().err()));
             }
+            current = result.ok();
             continue;
         }
         documents += 1;
         let Some(schema) = &current else { continue };
         let result = check(schema, text.replace("XSI", XSI));
-        if let Err(refusal) = &result {
-            if refusal.reason() != Reason::SchemaViolation || refusal.violations().is_empty() {
-                wrong.push(format!("{place}: {refusal:?}"));
-                continue;
-            }
-            if let Some(path) = Some(rest.trim()).filter(|path| !path.is_empty() && !is_misjudged)
-                && refusal.violations()[0].pointer != path
-            {
-                wrong.push(format!("{place}: not at {path}: {:?}", refusal.violations()));
-            }
+        if result.is_ok() != (kind == "valid") {
+            wrong.push(format!("{place}: should be {heading}: {text}\n    {result:?}"));
         }
-        if (result.is_ok() == (kind == "valid")) == is_misjudged && !is_open {
-            let errors = result.err().map(|refusal| refusal.violations().to_vec());
-            wrong.push(format!("{place}: should be {heading}: {text}\n    {errors:?}"));
+        let Err(refusal) = &result else { continue };
+        if refusal.reason() != Reason::SchemaViolation || refusal.violations().is_empty() {
+            wrong.push(format!("{place}: {refusal:?}"));
+        } else if !rest.is_empty() && refusal.violations()[0].pointer != rest {
+            wrong.push(format!("{place}: not at {rest}: {:?}", refusal.violations()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(documents >= 500, "only {documents} documents");
-    eprintln!("{documents} documents, {misjudged} misjudged");
 }
 
 const ORDER: &str = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace="urn:o" elementFormDefault="qualified">
@@ -175,7 +154,7 @@ const ORDER: &str = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" ta
 </xs:schema>"#;
 
 /// Reason, and the words of the answer.
-fn refused(schema: &XmlSchema, body: impl Into<Bytes>) -> (Reason, String) {
+fn refused(schema: &XmlSchema, body: impl AsRef<[u8]>) -> (Reason, String) {
     let refusal = check(schema, body).unwrap_err();
     let (_, _, answer) = refusal.answer(&crate::exchange::RequestId::new(jiff::Timestamp::UNIX_EPOCH));
     (refusal.reason(), String::from_utf8(answer.to_vec()).unwrap())
@@ -183,10 +162,7 @@ fn refused(schema: &XmlSchema, body: impl Into<Bytes>) -> (Reason, String) {
 
 #[test]
 fn hostile_and_broken_bodies_are_no_xml_to_us() {
-    if !is_here() {
-        return;
-    }
-    let schema = schema(ORDER, XmlSettings::default());
+    let schema = schema(ORDER);
     let any = |content: &str| format!(r#"<any xmlns="urn:o">{content}</any>"#).into_bytes();
     let many = |count: usize, of: &dyn Fn(usize) -> String| (0..count).map(of).collect::<String>();
     let laughs = many(10, &|n| format!("<!ENTITY l{} \"{}\">", n + 1, format!("&l{n};").repeat(10)));
@@ -219,14 +195,14 @@ fn hostile_and_broken_bodies_are_no_xml_to_us() {
         ("a reference", any("&#;")),
         ("`&`", any("a & b")),
         ("`&`", any("<b a='&'/>")),
-        ("references", any(&"&lt;".repeat(100_001))),
-        ("references", any(&format!("<b a='{}'/>", "&lt;".repeat(12_000)).repeat(9))),
+        ("`&`", any("a &amp<b/>")),
+        ("`&`", any("<b a='&amp'/>")),
         ("processing instruction", any("<?php echo 1 ?>")),
-        ("processing instruction", b"<?xml-stylesheet href='x'?><any xmlns='urn:o'/>".to_vec()),
+        ("processing instruction", b"<any xmlns='urn:o'/><?xml-stylesheet href='x'?>".to_vec()),
         ("XML declaration", b" <?xml version='1.0'?><any xmlns='urn:o'/>".to_vec()),
         ("XML declaration", any("<?xml version='1.0'?>")),
         ("XML 1.0", b"<?xml version='1.1'?><any xmlns='urn:o'/>".to_vec()),
-        ("XML 1.0", b"<?xml encoding='utf-8'?><any xmlns='urn:o'/>".to_vec()),
+        ("XML declaration", b"<?xml encoding='utf-8'?><any xmlns='urn:o'/>".to_vec()),
         ("UTF-8", b"<?xml version='1.0' encoding='ISO-8859-1'?><any xmlns='urn:o'/>".to_vec()),
         ("UTF-8", b"<?xml version='1.0' encoding='UTF-7'?><any xmlns='urn:o'/>".to_vec()),
         (
@@ -242,20 +218,13 @@ fn hostile_and_broken_bodies_are_no_xml_to_us() {
         ("deeper", [b"<a>".repeat(100_000), b"</a>".repeat(100_000)].concat()),
         (
             "deeper",
-            [b"<any xmlns='urn:o'>".to_vec(), b"<a>".repeat(64), b"</a>".repeat(64), b"</any>".to_vec()].concat(),
+            [b"<any xmlns='urn:o'>".to_vec(), b"<a>".repeat(256), b"</a>".repeat(256), b"</any>".to_vec()].concat(),
         ),
         ("attributes", format!("<any xmlns='urn:o' {}/>", many(80_000, &|n| format!("a{n}='' "))).into_bytes()),
-        ("duplicate attribute", format!("<any {}/>", "a='' ".repeat(80_000)).into_bytes()),
-        ("attribute is longer", format!("<any xmlns='urn:o' a='{}'/>", "x".repeat(10_000_000)).into_bytes()),
+        ("attributes", format!("<any {}/>", "a='' ".repeat(80_000)).into_bytes()),
         ("namespaces", any(&many(60, &|n| format!("<a xmlns:p{n}='u{n}' xmlns:q{n}='u{n}'>")))),
-        ("elements", any(&"<a/>".repeat(100_000))),
         ("name is longer", any(&format!("<{}/>", "a".repeat(1025)))),
         ("name is longer", any(&format!("<a {}=''/>", "a".repeat(1025)))),
-        ("text is longer", any(&"x".repeat(9_000_001))),
-        (
-            "text is longer",
-            any(&["x".repeat(5_000_000), "<![CDATA[".into(), "x".repeat(5_000_000), "]]>".into()].concat()),
-        ),
         ("duplicate attribute", any("<b a='' a=''/>")),
         ("duplicate attribute", any("<b xmlns:p='u' xmlns:q='u' p:a='' q:a=''/>")),
         ("duplicate attribute", any("<b xmlns='u' xmlns='u'/>")),
@@ -280,22 +249,21 @@ fn hostile_and_broken_bodies_are_no_xml_to_us() {
         ("no element", b"".to_vec()),
         ("no element", b"\xef\xbb\xbf <!-- x -->".to_vec()),
         ("outside", b"{\"a\": 1}".to_vec()),
-        ("closed", any("<!-- ")),
-        ("closed", b"<any xmlns='urn:o".to_vec()),
-        ("closed", b"<".to_vec()),
+        ("ends within markup", any("<!-- ")),
+        ("ends within markup", b"<any xmlns='urn:o".to_vec()),
+        ("ends within markup", b"<".to_vec()),
         ("comment", any("<!-- a -- b -->")),
         ("name=", any("<b a/>")),
         ("name=", any("<b a=1/>")),
-        // These the guard leaves to libxml2.
         ("not allowed in XML", any("\u{1}")),
         ("not allowed in XML", any("\u{ffff}")),
         ("`]]>`", any("]]>")),
         ("contains `<`", any("<b a='<'/>")),
         ("a space is missing", any("<b a=''b=''/>")),
-        ("a name is not", any("<1/>")),
-        ("a name is", any("< b/>")),
-        ("end tag", any("<b/ >")),
-        ("well formed", b"<?xml version='1.0' standalone='maybe'?><any xmlns='urn:o'/>".to_vec()),
+        ("begins no tag", any("<1/>")),
+        ("begins no tag", any("< b/>")),
+        ("a tag is not closed", any("<b/ >")),
+        ("XML declaration", b"<?xml version='1.0' standalone='maybe'?><any xmlns='urn:o'/>".to_vec()),
     ] {
         let shown = String::from_utf8_lossy(&body[..body.len().min(120)]).into_owned();
         let (reason, words) = refused(&schema, body);
@@ -306,10 +274,7 @@ fn hostile_and_broken_bodies_are_no_xml_to_us() {
 
 #[test]
 fn what_is_odd_but_xml_is_accepted() {
-    if !is_here() {
-        return;
-    }
-    let schema = schema(ORDER, XmlSettings::default());
+    let schema = schema(ORDER);
     for body in [
         "\u{feff}<any xmlns='urn:o'/>".to_owned(),
         "<?xml version='1.0' encoding='utf-8' standalone=\"yes\" ?>\r\n<any xmlns='urn:o'/>\n<!-- end -->\n".to_owned(),
@@ -318,10 +283,12 @@ fn what_is_odd_but_xml_is_accepted() {
         "<!-- <!DOCTYPE x> --><any xmlns='urn:o' a=\">'\" b='>\"'\n/>".to_owned(),
         "<any xmlns='urn:o'><b xmlns=''/><p:c xmlns:p='urn:&#x70;' xml:lang='en'/><p:d xmlns:p='not a uri'/></any >"
             .to_owned(),
-        format!("<any xmlns='urn:o'>{}{}</any>", "<a>".repeat(63), "</a>".repeat(63)),
-        format!("<any xmlns='urn:o'>{}</any>", "<a/>".repeat(99_999)),
-        format!("<any xmlns='urn:o'>{}</any>", "x".repeat(9_000_000)),
-        format!("<any xmlns='urn:o' a='{}'/>", "x".repeat(64 << 10)),
+        "<?xml version='1.0'?><?xml-stylesheet href='x'?><any xmlns='urn:o'/>".to_owned(),
+        format!("<any xmlns='urn:o'>{}{}</any>", "<a>".repeat(255), "</a>".repeat(255)),
+        format!("<any xmlns='urn:o'>{}</any>", "<a/>".repeat(300_000)),
+        format!("<any xmlns='urn:o'>{}</any>", "x".repeat(10_000_000)),
+        format!("<any xmlns='urn:o'>{}</any>", "&lt;".repeat(200_000)),
+        format!("<any xmlns='urn:o' a='{}'/>", "x".repeat(10_000_000)),
         format!("<any xmlns='urn:o' {}/>", (0..127).map(|n| format!("a{n}='' ")).collect::<String>()),
     ] {
         let shown: String = body.chars().take(120).collect();
@@ -331,10 +298,7 @@ fn what_is_odd_but_xml_is_accepted() {
 
 #[test]
 fn violations_name_the_place_and_never_the_value() {
-    if !is_here() {
-        return;
-    }
-    let schema = schema(ORDER, XmlSettings::default());
+    let schema = schema(ORDER);
     for (body, expected) in [
         (
             "<o:order xmlns:o='urn:o'>\n  <o:line>1</o:line>\n  <o:line item='x'>hunter2</o:line></o:order>",
@@ -344,7 +308,7 @@ fn violations_name_the_place_and_never_the_value() {
             "<order xmlns='urn:o'><line hunter2='x'>1</line><line>0</line></order>",
             vec![
                 ("/order/line[1]/@hunter2", "line 1, column 22: this attribute is not allowed here"),
-                ("/order/line[2]", "line 1, column 48: the value is not of the atomic type `xs:positiveInteger`"),
+                ("/order/line[2]", "line 1, column 48: the value is less than the minimum, `1`"),
             ],
         ),
         (
@@ -363,7 +327,8 @@ fn violations_name_the_place_and_never_the_value() {
             "\u{feff}<order xmlns='urn:o'/>",
             vec![("/order", "line 1, column 1: elements are missing in this one; the next can be `line`")],
         ),
-        ("<order/>", vec![("/order", "line 1, column 1: the schema has no root element with this name and namespace")]),
+        ("<order/>", vec![("/order", "line 1, column 1: this element is expected in the namespace `urn:o`")]),
+        ("<other/>", vec![("/other", "line 1, column 1: the schema has no root element with this name and namespace")]),
     ] {
         let refusal = check(&schema, body).unwrap_err();
         let got: Vec<_> = refusal.violations().iter().map(|v| (v.pointer.as_str(), v.detail.as_str())).collect();
@@ -386,9 +351,9 @@ fn violations_name_the_place_and_never_the_value() {
         "",
         "<xs:element name='r'><xs:complexType><xs:attribute name='id' use='required'/></xs:complexType></xs:element>",
     );
-    let refusal = check(&self::schema(&required, XmlSettings::default()), "<r/>").unwrap_err();
+    let refusal = check(&self::schema(&required), "<r/>").unwrap_err();
     assert_eq!(refusal.violations()[0].detail, "line 1, column 1: the attribute `id` is required but missing");
-    // Every value is a violation, long, and made to look like words of libxml2's.
+    // Every value is a violation, long, and made to look like words of ours.
     let value = "hunter2' is not an element of the set {'x'}. ".repeat(200);
     let lines = format!("<line>{value}</line>").repeat(300);
     let refusal = check(&schema, format!("<order xmlns='urn:o'>{lines}</order>")).unwrap_err();
@@ -400,38 +365,29 @@ fn violations_name_the_place_and_never_the_value() {
 }
 
 fn schema_of_facets() -> XmlSchema {
-    schema(
-        &in_schema(
-            "",
-            r#"<xs:element name="r"><xs:complexType><xs:simpleContent><xs:extension base="s"><xs:attribute name="a" type="s"/></xs:extension></xs:simpleContent></xs:complexType></xs:element>
+    schema(&in_schema(
+        "",
+        r#"<xs:element name="r"><xs:complexType><xs:simpleContent><xs:extension base="s"><xs:attribute name="a" type="s"/></xs:extension></xs:simpleContent></xs:complexType></xs:element>
 <xs:simpleType name="s"><xs:restriction base="xs:string"><xs:maxLength value="1"/><xs:pattern value="a*"/><xs:enumeration value="a"/></xs:restriction></xs:simpleType>"#,
-        ),
-        XmlSettings::default(),
-    )
+    ))
 }
 
 #[test]
 fn a_body_with_enough_wrong_is_not_looked_at_further() {
-    if !is_here() {
-        return;
-    }
     let simple = r#"<xs:simpleType><xs:restriction base="xs:string"><xs:pattern value="[a-z]+[0-9]{1,4}"/></xs:restriction></xs:simpleType>"#;
     let element = format!(
         r#"<xs:element name="r"><xs:complexType><xs:sequence><xs:element name="a" maxOccurs="unbounded">{simple}</xs:element></xs:sequence></xs:complexType>
         <xs:unique name="u"><xs:selector xpath="a"/><xs:field xpath="."/></xs:unique></xs:element>"#
     );
-    let schema = schema(&in_schema("", &element), XmlSettings::default());
-    let refusal = check(&schema, format!("<r>{}</r>", "<a>a1</a><a/>x<!-- y -->".repeat(3000))).unwrap_err();
+    let schema = schema(&in_schema("", &element));
+    let refusal = check(&schema, format!("<r>{}</r>", "<a>a1</a><a/><!-- y -->".repeat(3000))).unwrap_err();
     assert_eq!(refusal.violations().len(), 20);
     assert_eq!(check(&schema, "<r><a>a1</a></r>"), Ok(()));
 }
 
 #[test]
 fn lines_are_right_however_many_there_are() {
-    if !is_here() {
-        return;
-    }
-    let schema = schema(ORDER, XmlSettings::default());
+    let schema = schema(ORDER);
     let body = format!("<order xmlns='urn:o'>{}<line>0</line></order>", "<line>1</line>\n".repeat(70_000));
     let refusal = check(&schema, body).unwrap_err();
     assert_eq!(refusal.violations()[0].pointer, "/order/line[70001]");
@@ -440,15 +396,11 @@ fn lines_are_right_however_many_there_are() {
 
 #[test]
 fn soap_messages_are_judged_by_what_is_in_their_body() {
-    if !is_here() {
-        return;
-    }
     let typed = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns="urn:o" targetNamespace="urn:o" elementFormDefault="qualified">
         <xs:element name="order" type="base"/><xs:complexType name="base"><xs:sequence/></xs:complexType>
         <xs:complexType name="more"><xs:complexContent><xs:extension base="base"><xs:sequence><xs:element name="name" type="xs:QName"/>
         </xs:sequence></xs:extension></xs:complexContent></xs:complexType></xs:schema>"#;
-    let settings = |fault| XmlSettings { soap: Some(Soap { fault }), ..XmlSettings::default() };
-    let (request, answer) = (schema(typed, settings(false)), schema(typed, settings(true)));
+    let [request, answer] = [false, true].map(|fault| schema(typed).in_envelope(Soap { fault }));
     let good = "<o:order xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' xsi:type='o:more'><o:name>o:x</o:name></o:order>";
     let fault = "<e:Fault><faultcode>e:Client</faultcode><faultstring/></e:Fault>";
     for (header, body, expected) in [
@@ -495,69 +447,87 @@ fn soap_messages_are_judged_by_what_is_in_their_body() {
 
 #[test]
 fn problems_of_a_schema_say_where_and_what() {
-    if !is_here() {
-        return;
-    }
     let xs = |content: &str| in_schema("", content);
     for (main, other, expected) in [
-        (xs("\n<xs:element name='a' type='nothing'/>"), String::new(), ("main.xsd", Some(2), "nothing")),
+        (xs("\n<xs:element name='a' type='nothing'/>"), String::new(), ("main.xsd", 2, "src-resolve", "nothing")),
         (
             xs("\n<xs:include schemaLocation='sub/b.xsd'/>"),
             xs("\n\n<xs:element name='a' type='nothing'/>"),
-            ("sub/b.xsd", Some(3), "nothing"),
-        ),
-        (xs("\n <xs:include schemaLocation='c.xsd'/>"), String::new(), ("main.xsd", Some(2), "there is no `c.xsd`")),
-        (
-            xs("<xs:include schemaLocation='../c.xsd'/>"),
-            String::new(),
-            ("main.xsd", Some(1), "is outside the policy's folder"),
+            ("sub/b.xsd", 3, "src-resolve", "nothing"),
         ),
         (
-            xs("\n<xs:import schemaLocation='https://example.com/c.xsd'/>"),
+            xs("\n <xs:include schemaLocation='c.xsd'/>"),
             String::new(),
-            ("main.xsd", Some(2), "nothing is fetched"),
+            ("main.xsd", 2, "schema_reference", "there is no `c.xsd`"),
         ),
-        (xs("<xs:include schemaLocation='sub/b.xsd'/>"), "<a>".to_owned(), ("sub/b.xsd", Some(1), "not an XML Schema")),
         (
             xs("<xs:include schemaLocation='sub/b.xsd'/>"),
-            "\n<!DOCTYPE a [<!ENTITY x 'y'>]>".to_owned() + &xs(""),
-            ("sub/b.xsd", Some(2), "DOCTYPE"),
+            "<a/>".to_owned(),
+            ("sub/b.xsd", 1, "s4s-elt-schema-ns", "is not `schema`"),
         ),
-        (xs("<xs:element"), String::new(), ("main.xsd", Some(1), "acceptable XML")),
+        (
+            xs("<xs:include schemaLocation='sub/b.xsd'/>"),
+            "\n<!DOCTYPE a [<!ENTITY x '&x;'>]>".to_owned() + &xs("&x;"),
+            ("sub/b.xsd", 2, "schema_reference", "refers to itself"),
+        ),
+        (xs("<xs:element"), String::new(), ("main.xsd", 1, "schema_reference", "acceptable XML")),
         (
             xs("\n<xs:element name='a'><xs:complexType><xs:sequence>\u{1}</xs:sequence></xs:complexType></xs:element>"),
             String::new(),
-            ("main.xsd", Some(2), ""),
+            ("main.xsd", 2, "schema_reference", "not allowed in XML"),
         ),
-        ("<a/>".to_owned(), String::new(), ("main.xsd", Some(1), "not an XML Schema")),
-        (
-            xs("<xs:include schemaLocation='sub/b.xsd'/>"),
-            xs(
-                "\n<xs:simpleType name='a'><xs:restriction base='xs:string'>\n<xs:pattern value='.+@.+'/></xs:restriction></xs:simpleType>",
-            ),
-            ("sub/b.xsd", Some(3), "`.+@.+`"),
-        ),
+        ("<a/>".to_owned(), String::new(), ("main.xsd", 1, "s4s-elt-schema-ns", "is not `schema`")),
     ] {
         let files = BTreeMap::from([("main.xsd".to_owned(), main.clone()), ("sub/b.xsd".to_owned(), other)]);
-        let problem = compiled(&files, XmlSettings::default()).unwrap_err();
-        assert_eq!((problem.file.as_str(), problem.line), (expected.0, expected.1), "{main}: {problem:?}");
-        assert!(problem.message.contains(expected.2), "{main}: {problem:?}");
-        assert!(!problem.message.contains("xsd:"), "{problem:?}");
+        let problems = compiled(&files).unwrap_err();
+        let problem = &problems[0];
+        let got = (&*problem.file, problem.line, problem.constraint);
+        assert_eq!(got, (expected.0, expected.1, expected.2), "{main}: {problems:?}");
+        assert!(problem.message.contains(expected.3), "{main}: {problems:?}");
     }
-    let many = |name: &str| -> Result<Arc<str>, String> {
-        let number: usize = name.trim_end_matches(".xsd").parse().unwrap();
-        Ok(xs(&format!("<xs:include schemaLocation='{}.xsd'/>", number + 1)).into())
+}
+
+#[test]
+fn patterns_that_backtracking_would_never_match_are_judged() {
+    let pattern = |pattern: &str| {
+        let restriction =
+            format!(r#"<xs:restriction base="xs:string"><xs:pattern value="{pattern}"/></xs:restriction>"#);
+        schema(&in_schema(
+            "",
+            &format!(r#"<xs:element name="r"><xs:simpleType>{restriction}</xs:simpleType></xs:element>"#),
+        ))
     };
-    let problem = XmlSchema::new("0.xsd", XmlSettings::default(), &mut { many }).unwrap_err();
-    assert!(problem.message.contains("at most 512 files"), "{problem:?}");
+    for (expression, good, bad) in [
+        (".+@.+", "a@b", "a".repeat(50_000)),
+        ("[a-z]+[a-z0-9]+[a-z]+!", "abc!", "a".repeat(50_000)),
+        ("(a|aa)*b", "aab", "a".repeat(50_000)),
+        ("([à]|[é])*", "àé", "à".repeat(20_000) + "e"),
+        ("(application|audio)/.+(;\\s*.+=.+)*", "audio/a;b=c", ";a=b".repeat(10_000)),
+    ] {
+        let schema = pattern(expression);
+        assert_eq!(check(&schema, format!("<r>{good}</r>")), Ok(()), "{expression}");
+        assert_eq!(refused(&schema, format!("<r>{bad}</r>")).0, Reason::SchemaViolation, "{expression}");
+    }
+}
+
+#[test]
+fn what_takes_too_much_is_refused_in_words() {
+    let nested = r#"<xs:element name="r" type="t"><xs:key name="k"><xs:selector xpath=".//a"/><xs:field xpath="@i"/></xs:key></xs:element>
+        <xs:complexType name="t"><xs:sequence><xs:element name="a" type="t" minOccurs="0" maxOccurs="unbounded"/></xs:sequence><xs:attribute name="i"/></xs:complexType>"#;
+    let schema = schema(&in_schema("", nested));
+    let body = format!("<r>{}</r>", (0..100).map(|n| format!("<a i='{n}'/>")).collect::<String>());
+    assert_eq!(check(&schema, &body), Ok(()));
+    // Judged on the worker, then on another thread, then not at all.
+    assert_eq!(schema.judge(body.as_bytes(), Steps::new(100)), None);
+    assert_eq!(schema.check_at_once(body.as_bytes()), Some(Ok(())));
+    assert_eq!(schema.check_at_once(&[b' '; 100_000]), None);
+    let refusal = super::too_complex();
+    assert_eq!((refusal.reason(), &*refusal.violations()[0].pointer), (Reason::SchemaViolation, "/"));
 }
 
 #[test]
 fn eight_threads_share_a_schema_and_compile_their_own() {
-    if !is_here() {
-        return;
-    }
-    let shared = schema(ORDER, XmlSettings::default());
+    let shared = schema(ORDER);
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let shared = shared.clone();
@@ -585,7 +555,7 @@ fn eight_threads_share_a_schema_and_compile_their_own() {
                             &format!("<xs:simpleType name='t{thread}'><xs:restriction base='xs:int'/></xs:simpleType>"),
                         );
                         let files = BTreeMap::from([("main.xsd".to_owned(), own), ("b.xsd".to_owned(), b)]);
-                        let own = compiled(&files, XmlSettings::default()).unwrap();
+                        let own = compiled(&files).unwrap();
                         assert_eq!(check(&own, "<a>1</a>"), Ok(()));
                         assert_eq!(refused(&own, "<a>x</a>").0, Reason::SchemaViolation);
                     }
