@@ -73,6 +73,8 @@ pub(crate) struct RecordGuard {
     pub(crate) counter: Counter,
     /// The route, once found.
     pub(crate) route: Option<Arc<Route>>,
+    /// The path for the upstream, if it is another one.
+    pub(super) mapped_path: Option<Box<str>>,
     /// The origin of the page that sent the request from a browser.
     pub(super) origin: Option<HeaderValue>,
     /// What the chain found.
@@ -102,6 +104,7 @@ impl RecordGuard {
             exchange,
             counter: Counter::default(),
             route: None,
+            mapped_path: None,
             origin: None,
             trace: Trace::default(),
             admitted: false,
@@ -319,6 +322,7 @@ impl RecordGuard {
         let refused = matches!(self.state, State::Refused(_));
         let upstream = self.upstream.as_ref().map(|Upstream { server, status, after, .. }| UpstreamCall {
             server: Arc::clone(&server.name),
+            path: self.mapped_path.as_deref().map(|path| bounded(path.as_bytes())),
             host: server.host.clone(),
             port: server.port,
             after: *after,
