@@ -6,7 +6,7 @@ use http::HeaderName;
 
 use super::cors::Cors;
 use super::header_changes::HeaderChanges;
-use super::path_mapping::PathMapping;
+use super::path_mapping::{PathMapping, ReversedRewrites};
 use super::reporting::Reporting;
 use super::router;
 use super::token_service::OwnEndpoint;
@@ -31,6 +31,38 @@ pub(crate) struct Api {
     /// What is taken off the front of paths; absent: nothing.
     pub(super) strip: Option<Box<str>>,
     pub(super) cors: Option<Cors>,
+}
+
+/// What is known of all APIs and routes together.
+#[derive(Debug)]
+pub(super) struct ApiFacts {
+    /// Whether an API has `cors`.
+    pub(super) has_cors: bool,
+    /// Whether a route keeps encoded slashes.
+    pub(super) keeps_encoded_slashes: bool,
+    /// The paths that rewritten ones come from, of each API.
+    pub(super) reversed_rewrites: Vec<ReversedRewrites>,
+}
+
+impl ApiFacts {
+    pub(super) fn of(apis: &[Arc<Api>], routes: &[Arc<Route>]) -> Self {
+        Self {
+            has_cors: apis.iter().any(|api| api.cors.is_some()),
+            keeps_encoded_slashes: routes.iter().any(|route| route.keeps_encoded_slash),
+            reversed_rewrites: apis.iter().map(|api| reversed_rewrites(api, routes)).collect(),
+        }
+    }
+}
+
+/// Where several routes have the same rewritten path, that of a GET counts: it is what `Location` is for.
+fn reversed_rewrites(api: &Arc<Api>, routes: &[Arc<Route>]) -> ReversedRewrites {
+    let own = routes.iter().filter(|route| Arc::ptr_eq(&route.api, api));
+    let (gets, others): (Vec<_>, Vec<_>) = own.partition(|route| route.name.starts_with("GET "));
+    let mut reversed = ReversedRewrites::default();
+    for route in gets.into_iter().chain(others) {
+        reversed.add(&route.name, &route.mapping);
+    }
+    reversed
 }
 
 /// Who may call a route.
@@ -84,7 +116,7 @@ impl Api {
         }
     }
 
-    /// Position in [`Policy::apis`].
+    /// Position in [`Policy::apis`](super::Policy::apis).
     pub(crate) fn index(&self) -> usize {
         self.index
     }
@@ -136,7 +168,7 @@ impl Api {
 }
 
 impl Route {
-    /// Position in [`Policy::routes`].
+    /// Position in [`Policy::routes`](super::Policy::routes).
     pub(crate) fn index(&self) -> usize {
         self.index
     }

@@ -48,9 +48,9 @@ use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
 
+use self::api::ApiFacts;
 pub(crate) use self::api::{Access, Api, Route};
 use self::header_rules::HeaderRules;
-use self::path_mapping::ReversedRewrites;
 pub(crate) use self::reporting::Reporting;
 use self::router::{Found, Router};
 use self::secret_uses::PolicyVault;
@@ -98,12 +98,7 @@ pub(crate) struct Policy {
     apis: Vec<Arc<Api>>,
     routes: Vec<Arc<Route>>,
     router: Router<Arc<Route>>,
-    /// Whether an API has `cors`.
-    has_cors: bool,
-    /// Of each API.
-    reversed_rewrites: Vec<ReversedRewrites>,
-    /// Whether a route keeps encoded slashes.
-    keeps_encoded_slashes: bool,
+    api_facts: ApiFacts,
     /// The servers of all APIs; [`Server::index`] is the position here.
     servers: Vec<Arc<Server>>,
     token_service: Option<TokenService>,
@@ -356,12 +351,12 @@ impl Policy {
 
     /// Whether an API has `cors`.
     pub(crate) fn has_cors(&self) -> bool {
-        self.has_cors
+        self.api_facts.has_cors
     }
 
     /// Whether a route keeps encoded slashes, so that paths may have them until their route is known.
     pub(crate) fn keeps_encoded_slashes(&self) -> bool {
-        self.keeps_encoded_slashes
+        self.api_facts.keeps_encoded_slashes
     }
 
     /// The only API that serves this host; `None` if there are several.
@@ -376,9 +371,10 @@ impl Policy {
         self.listeners.iter().find(|listener| listener.address == address)
     }
 
-    /// Returns the client's path for one of an API's upstream, in normal form and without the base path of the server.
+    /// Returns the client's path for one of an API's upstream, which is without the base path of its server.
     pub(crate) fn client_path(&self, api: &Api, upstream_path: &str) -> String {
-        let rewritten = self.reversed_rewrites.get(api.index).and_then(|reversed| reversed.path(upstream_path));
+        let rewritten =
+            self.api_facts.reversed_rewrites.get(api.index).and_then(|reversed| reversed.path(upstream_path));
         rewritten.unwrap_or_else(|| format!("{}{upstream_path}", api.strip()))
     }
 
@@ -391,7 +387,7 @@ impl Policy {
         query: Option<&str>,
     ) -> Result<&Arc<Route>, Refusal> {
         let found = self.router.find(host, method, path, query);
-        if self.keeps_encoded_slashes
+        if self.api_facts.keeps_encoded_slashes
             && path.contains(ENCODED_SLASH)
             && !matches!(&found, Found::Route(route) if route.keeps_encoded_slash)
         {

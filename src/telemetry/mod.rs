@@ -259,7 +259,7 @@ impl Metrics {
         registry.register("requests_in_flight", "Requests being processed, until their response was sent", in_flight);
         registry.register(
             "connections_refused",
-            "Connections refused because their address had too many",
+            "Connections closed because their address had too many, or because of the PROXY protocol: no valid header, no trusted proxy",
             self.connections_refused.clone(),
         );
         registry.register_with_unit(

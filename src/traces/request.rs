@@ -60,8 +60,10 @@ pub(crate) struct FinishedRequest {
 /// The call to the upstream.
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamCall {
-    /// Scheme and authority of the server.
+    /// URL of the server.
     pub(crate) server: Arc<str>,
+    /// The path that it got, below that URL; if absent, the one of the request.
+    pub(crate) path: Option<Box<str>>,
     /// Its host.
     pub(crate) host: Box<str>,
     /// Its port.
@@ -134,7 +136,7 @@ impl FinishedRequest {
             text("http.request.method", self.method),
             text("server.address", &*call.host),
             int("server.port", call.port),
-            text("url.full", format!("{}{}", call.server, self.path)),
+            text("url.full", format!("{}{}", call.server, call.path.as_ref().unwrap_or(&self.path))),
             text("network.protocol.version", "1.1"),
         ];
         attributes.extend(call.status.map(|status| int("http.response.status_code", status)));
@@ -220,6 +222,7 @@ pub(super) mod tests {
             failed: false,
             upstream: Some(UpstreamCall {
                 server: "http://10.1.0.7:9000".into(),
+                path: None,
                 host: "10.1.0.7".into(),
                 port: 9000,
                 after: Duration::from_millis(5),

@@ -3,7 +3,7 @@
 use crate::support::*;
 
 /// What `check` says of a policy with this API and this route.
-fn checked(policy: Policy) -> String {
+fn checked(policy: &Policy) -> String {
     let folder = tempfile::TempDir::new().unwrap();
     let path = policy.write(folder.path());
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan"));
@@ -107,7 +107,7 @@ fn what_cannot_be_mapped_is_an_error_at_load() {
             "validates `x-tenant`",
         ),
     ] {
-        let (yaml, said) = (policy.yaml(), checked(policy));
+        let (yaml, said) = (policy.yaml(), checked(&policy));
         let errors = said.contains("error:");
         assert!(errors != reported.is_empty() && said.contains(reported), "{reported:?}: {said}\n{yaml}");
     }

@@ -42,6 +42,7 @@ use self::issuing::Issuing;
 use self::secrets::Access;
 pub(crate) use self::stand_ins::StandIns;
 use super::Policy;
+use super::api::ApiFacts;
 use super::diagnostic::Problems;
 use super::document::Document;
 use super::load::{self, Opened};
@@ -150,9 +151,6 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let parts = (&*apis.apis, &*apis.routes);
     let headers = headers::compile(context, document, &rules.key_header, parts, at.key("headers"));
     let traces = telemetry::compile(context, &document.telemetry, &headers, at.key("telemetry"));
-    let has_cors = apis.apis.iter().any(|api| api.cors().is_some());
-    let reversed_rewrites = apis::reversed_rewrites(&apis.apis, &apis.routes);
-    let keeps_encoded_slashes = apis.routes.iter().any(|route| route.keeps_encoded_slash);
 
     Policy {
         digest: context.sources.digest().into(),
@@ -168,11 +166,9 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         headers: Arc::new(headers),
         admin,
         auth: Arc::new(rules),
+        api_facts: ApiFacts::of(&apis.apis, &apis.routes),
         apis: apis.apis,
         routes: apis.routes,
-        has_cors,
-        reversed_rewrites,
-        keeps_encoded_slashes,
         router: apis.router,
         servers: apis.servers,
         token_service,

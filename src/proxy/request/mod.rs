@@ -138,7 +138,7 @@ async fn process(
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path, parts.uri.query())?;
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));
     let wanted = upgrade::wanted(parts, has_body, route.websocket.as_ref())?;
-    mapped_target::map(&route, &mut target.target)?;
+    guard.mapped_path = mapped_target::map(&route, &mut target.target)?;
     let counter = guard.counter.clone();
     let RecordGuard { exchange, trace, .. } = &mut *guard;
     let tick = in_force.ledger.tick(exchange.decided());

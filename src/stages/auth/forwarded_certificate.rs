@@ -128,9 +128,12 @@ fn bounded(chain: Vec<CertificateDer<'static>>) -> Result<Vec<CertificateDer<'st
     if chain.len() > MAX_CHAIN { Err(Malformed) } else { Ok(chain) }
 }
 
+/// A key and its value.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// The keys and values of the last element: `Key=Value` with `;` between them, `,` between elements; values may be in double
 /// quotes, with `\` before a quote.
-fn last_element(field: &HeaderValue) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Malformed> {
+fn last_element(field: &HeaderValue) -> Result<Vec<Pair>, Malformed> {
     let mut pairs = Vec::new();
     let mut bytes = field.as_bytes().iter().copied().peekable();
     loop {

@@ -28,7 +28,6 @@ use super::limits;
 use super::schemas::Schemas;
 use crate::policy::document::{self, Document};
 use crate::policy::openapi::Operation;
-use crate::policy::path_mapping::ReversedRewrites;
 use crate::policy::router::{Closed, Conflict, Pattern, Router};
 use crate::policy::tree::At;
 use crate::policy::units::Size;
@@ -95,21 +94,6 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         header_changes::check_validated(context, &api, routes, of_requests);
     }
     apis
-}
-
-/// The paths that rewritten ones come from, of each API. Where several routes have the same, that of a GET counts: it is what
-/// `Location` is for.
-pub(super) fn reversed_rewrites(apis: &[Arc<Api>], routes: &[Arc<Route>]) -> Vec<ReversedRewrites> {
-    let of = |api: &Arc<Api>| {
-        let own = routes.iter().filter(|route| Arc::ptr_eq(route.api(), api));
-        let (gets, others): (Vec<_>, Vec<_>) = own.partition(|route| route.name().starts_with("GET "));
-        let mut reversed = ReversedRewrites::default();
-        for route in gets.into_iter().chain(others) {
-            reversed.add(route.name(), &route.mapping);
-        }
-        reversed
-    };
-    apis.iter().map(of).collect()
 }
 
 fn hosts(context: &mut Context<'_>, written: &[String], at: At<'_>) -> Vec<Box<str>> {

@@ -81,8 +81,7 @@ pub(super) fn compile(
             servers.push(server);
         }
     }
-    let all_http = servers.iter().all(|server: &Arc<Server>| server.tls.is_none());
-    trusted.unused(context, all_http && !servers.is_empty(), at.key("tls"));
+    trusted.unused(context, &servers, at.key("tls"));
     Upstream {
         servers,
         response_timeout: context.period(at.key("response_timeout"), written.response_timeout, RESPONSE_TIMEOUT),

@@ -9,6 +9,7 @@ use crate::policy::compile::context::{ClientTls, Context};
 use crate::policy::document::UpstreamTls;
 use crate::policy::tls::{self, KeyPin};
 use crate::policy::tree::At;
+use crate::policy::upstream::Server;
 use crate::state::registry::entry::hex;
 
 /// TLS with the servers of an API. It is compiled with the first `https` server.
@@ -60,8 +61,8 @@ impl<'a> Trusted<'a> {
     }
 
     /// Reports settings that no server needs.
-    pub(super) fn unused(&self, context: &mut Context<'_>, all_http: bool, at: At<'_>) {
-        if all_http && at.present() {
+    pub(super) fn unused(&self, context: &mut Context<'_>, servers: &[Arc<Server>], at: At<'_>) {
+        if at.present() && !servers.is_empty() && servers.iter().all(|server| server.tls.is_none()) {
             context
                 .error(at, "`tls` has no effect: no server is `https`")
                 .help("write `https://` before its host, or remove `tls`");

@@ -107,9 +107,9 @@ impl XmlSchema {
                 let mut envelope = Envelope::new(soap);
                 match self.judge_in(text, &mut envelope, steps) {
                     // What is wrong with the envelope comes first: what is in it may not be what is meant.
-                    Some(Ok(())) => Some(envelope.finish().map_err(|error| bad_envelope(text, error))),
+                    Some(Ok(())) => Some(envelope.finish().map_err(|error| bad_envelope(text, &error))),
                     Some(Err(refusal)) if !refusal.violations().is_empty() => {
-                        Some(envelope.finish().map_err(|error| bad_envelope(text, error)).and(Err(refusal)))
+                        Some(envelope.finish().map_err(|error| bad_envelope(text, &error)).and(Err(refusal)))
                     }
                     other => other,
                 }
@@ -155,7 +155,7 @@ fn too_complex() -> Refusal {
     violated("the body", vec![Violation::new("/", detail)])
 }
 
-fn bad_envelope(text: &str, error: EnvelopeError) -> Refusal {
+fn bad_envelope(text: &str, error: &EnvelopeError) -> Refusal {
     let detail = at(Lines::new(text).place(error.offset), error.message);
     violated("the body", vec![Violation::new(error.path, detail)])
 }

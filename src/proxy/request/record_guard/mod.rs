@@ -4,6 +4,8 @@
 //! is dropped, also when the client disconnects midway. Its `Drop` is the only place where the records and metrics of
 //! requests are made.
 
+mod alerts;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,8 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
 
 use super::target::ClientCertificateSource;
 use crate::audit::{
-    CLIENT_DISCONNECTED, CLIENT_STALLED, LimitFacts, NEW_NETWORK, Outcome, QUOTA_USED, REQUEST, Record, SCOPES_PROBED,
-    SignalFacts, UNUSED_KEY_USED, UpstreamFields, WEBSOCKET_OPENED,
+    CLIENT_DISCONNECTED, CLIENT_STALLED, LimitFacts, Outcome, REQUEST, Record, UpstreamFields, WEBSOCKET_OPENED,
 };
 use crate::body::Counter;
 use crate::chain::Trace;
@@ -25,9 +26,7 @@ use crate::proxy::headers::{ResponseFields, TRACESTATE, UpstreamTrace};
 use crate::proxy::upstream::Interims;
 use crate::refusal::{Reason, Refusal, Violation};
 use crate::stages::auth::Caller;
-use crate::stages::rate_limit::Alert;
 use crate::state::epoch::Epoch;
-use crate::state::registry::UnusualUse;
 use crate::telemetry::{ENDS, End};
 use crate::traces::{FinishedRequest, UpstreamCall, bounded, known_method};
 
@@ -75,6 +74,8 @@ pub(crate) struct RecordGuard {
     pub(crate) counter: Counter,
     /// The route, once found.
     pub(crate) route: Option<Arc<Route>>,
+    /// The path for the upstream, if it is another one.
+    pub(super) mapped_path: Option<Box<str>>,
     /// The origin of the page that sent the request from a browser.
     pub(super) origin: Option<HeaderValue>,
     /// What the chain found.
@@ -110,6 +111,7 @@ impl RecordGuard {
             exchange,
             counter: Counter::default(),
             route: None,
+            mapped_path: None,
             origin: None,
             trace: Trace::default(),
             admitted: false,
@@ -382,6 +384,7 @@ impl RecordGuard {
         let refused = matches!(self.state, State::Refused(_));
         let upstream = self.upstream.as_ref().map(|Upstream { server, status, after, .. }| UpstreamCall {
             server: Arc::clone(&server.name),
+            path: self.mapped_path.as_deref().map(|path| bounded(path.as_bytes())),
             host: server.host.clone(),
             port: server.port,
             after: *after,
@@ -408,69 +411,6 @@ impl RecordGuard {
             failed,
             upstream,
         }
-    }
-}
-
-/// What somebody should look at.
-impl RecordGuard {
-    /// Records that this request has used much of a quota.
-    fn record_quota(&self, alert: &Alert) {
-        let Some(caller) = self.trace.caller.as_deref() else { return };
-        tracing::warn!(
-            consumer = &**caller.consumer(),
-            quota = &*alert.limit,
-            resets = %alert.resets,
-            "{} percent of a quota is used",
-            alert.percent
-        );
-        let limit = LimitFacts { name: &alert.limit, used: Some((alert.percent, alert.resets)) };
-        self.record_alert(QUOTA_USED, caller, Some(limit), SignalFacts::default());
-    }
-
-    /// Records that the key of this request is used in an unusual way.
-    fn record_unusual_use(&self, unusual: UnusualUse) {
-        let Some(caller) = self.trace.caller.as_deref() else { return };
-        let (consumer, key) = (&**caller.consumer(), caller.credential().1);
-        let (action, last_used) = match unusual {
-            UnusualUse::NewNetwork => {
-                tracing::warn!(consumer, key, client = %self.exchange.client, "an API key is used from a new network");
-                (NEW_NETWORK, None)
-            }
-            UnusualUse::LongUnused(last) => {
-                tracing::warn!(consumer, key, %last, "an API key is used that was not used for at least 30 days");
-                (UNUSED_KEY_USED, Some(last))
-            }
-        };
-        self.record_alert(action, caller, None, SignalFacts { last_used, ..SignalFacts::default() });
-    }
-
-    /// Records that the caller has tried many routes for which it lacks the scopes, if it has.
-    fn record_scope_probes(&self) {
-        let (Some(caller), Some(route)) = (self.trace.caller.as_deref(), &self.route) else { return };
-        let (consumer, now) = (&**caller.consumer(), self.exchange.at);
-        let Some(routes) = self.worker.shared.scope_probes.note(consumer, route.name(), now) else { return };
-        tracing::warn!(consumer, routes, "a caller tries routes for which it lacks the scopes");
-        let signal = SignalFacts { routes: Some(routes), ..SignalFacts::default() };
-        self.record_alert(SCOPES_PROBED, caller, None, signal);
-    }
-
-    fn record_alert(&self, action: &'static str, caller: &Caller, limit: Option<LimitFacts<'_>>, signal: SignalFacts) {
-        self.worker.shared.metrics.alert(action);
-        let id = RequestId::new(self.exchange.at);
-        let facts = Record::of(&self.exchange, &self.client.peer, action, self.view.in_force.policy.digest());
-        let (kind, credential) = caller.credential();
-        self.worker.recorder.record(&Record {
-            id: id.as_str(),
-            consumer: Some(caller.consumer()),
-            user: caller.user(),
-            organization: caller.organization(),
-            plan: caller.plan().map(|plan| &**plan.name()),
-            api: self.route.as_ref().map(|route| &**route.api().name()),
-            credential: Some((kind.as_str(), credential)),
-            limit,
-            signal,
-            ..facts
-        });
     }
 }
 
