@@ -28,6 +28,8 @@ const READ_BY: &[(&str, &str)] = &[
     ("OpenAPI documents", "openapi"),
     ("JSON", "json"),
     ("XML", "xml"),
+    ("XML Schema documents", "xsd"),
+    ("documents that XML Schema judges", "instance"),
     ("forms", "form"),
     ("queries", "query"),
 ];

@@ -21,7 +21,7 @@ pub(crate) struct Soap {
 }
 
 /// What is wrong with an envelope.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct EnvelopeError {
     /// The path of the element.
     pub(super) path: &'static str,
@@ -144,8 +144,8 @@ impl Envelope {
 
     /// Checks at the end of the message that nothing was wrong, and that nothing is missing.
     pub(super) fn finish(&self) -> Step<()> {
-        if let Some(error) = &self.error {
-            return Err(error.clone());
+        if let Some(error) = self.error {
+            return Err(error);
         }
         let Some(body) = self.body else { return reject("/Envelope", 0, "there is no Body") };
         if self.children == 0 {
