@@ -65,15 +65,15 @@ impl<'a> Attempts<'a> {
 
     /// Whether the name of a server has another address than this one, which took no connection, and those before. As with
     /// every client, all are tried, without a pause and whatever the policy says of retries. `servers`: the server of each
-    /// address.
+    /// address, and whether it may be chosen. One that may not would not be, and those that were tried would be tried for ever.
     pub(super) fn has_another_address(
         &mut self,
         position: usize,
-        servers: impl Iterator<Item = usize> + Clone,
+        servers: impl Iterator<Item = (usize, bool)> + Clone,
     ) -> bool {
         self.tried.push(position);
-        let own = servers.clone().nth(position);
-        let mut others = servers.enumerate().filter(|(_, server)| Some(*server) == own);
+        let own = servers.clone().nth(position).map(|(server, _)| server);
+        let mut others = servers.enumerate().filter(|(_, (server, usable))| *usable && Some(*server) == own);
         let has_another = others.any(|(other, _)| !self.tried.contains(&other));
         if !has_another {
             self.tried.pop();
@@ -126,6 +126,20 @@ mod tests {
             let attempts = Attempts::new(retries, &method, &load);
             assert_eq!(attempts.may_repeat(cause), expected, "{method} {cause:?}");
         }
+    }
+
+    #[test]
+    fn every_address_that_may_be_chosen_is_tried_once_and_no_other() {
+        let load = Arc::default();
+        let mut attempts = Attempts::new(None, &Method::GET, &load);
+        // Of server 7: the second is drained. The last is another server's.
+        let all = [(7, true), (7, false), (7, true), (8, true)];
+        assert!(attempts.has_another_address(0, all.into_iter()));
+        assert!(!attempts.has_another_address(2, all.into_iter()));
+        assert_eq!(attempts.tried(), [0]);
+        // All others are drained: the request ends instead of going round and round.
+        let mut attempts = Attempts::new(None, &Method::GET, &load);
+        assert!(!attempts.has_another_address(0, [(7, true), (7, false)].into_iter()));
     }
 
     #[tokio::test]

@@ -146,7 +146,7 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
                 Err(failure) => failure,
             };
             drop(in_flight);
-            let servers = candidates.iter().map(|pool| pool.server.index);
+            let servers = candidates.iter().map(|pool| (pool.server.index, pool.endpoint.is_available(now)));
             if let Failure::NotConnected(..) = failure {
                 pool.endpoint.unreachable(now);
             }
@@ -180,7 +180,7 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
         &mut self,
         failure: Failure,
         position: usize,
-        servers: impl Iterator<Item = usize> + Clone,
+        servers: impl Iterator<Item = (usize, bool)> + Clone,
     ) -> Result<Again, Refusal> {
         let (cause, refusal, body) = match failure {
             Failure::Unwanted(body) => return Ok(Again { body, pauses: true }),
