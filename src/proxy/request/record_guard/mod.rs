@@ -365,7 +365,7 @@ impl RecordGuard {
         self.sampled = Some(tracer.samples(&self.exchange.trace, trusted_peer, self.exchange.begun));
     }
 
-    /// What the upstream is told of the trace. Absent: what the caller says of it.
+    /// The trace fields for the upstream. Absent: those of the caller are forwarded.
     pub(super) fn upstream_trace(&self, headers: &HeaderMap) -> Option<UpstreamTrace> {
         let (sampled, context) = (self.sampled?, &self.exchange.trace);
         // Where none is exported, the span that is in the record.

@@ -1,7 +1,8 @@
 //! An open WebSocket: bytes are copied both ways until it ends.
 //!
 //! It lasts no longer than the permission to open it. That is decided anew whenever something has changed that may matter (a
-//! revocation, a suspension, a grant, a key, the policy), and every second for what ends by itself (a token, a key, a grant).
+//! revocation, a suspension, a grant, a key, the policy), and every second for what ends by itself (a token, a key, a grant). Many
+//! changes in a row are decided about together: the cost of a change grows with the number of WebSockets.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -28,6 +29,9 @@ use crate::refusal::Refusal;
 /// How often it is decided whether the permission still holds, if nothing has changed.
 const CHECK: Duration = Duration::from_secs(1);
 
+/// How long it is at least from one decision to the next, whatever changes.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// How an open WebSocket ended.
 enum End {
     /// One side closed it, or its connection broke.
@@ -52,6 +56,7 @@ const STOPPING: &str = "stopping";
 /// Status codes of Close frames (RFC 6455 §7.4.1).
 const GOING_AWAY: u16 = 1001;
 const POLICY_VIOLATION: u16 = 1008;
+const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Copies bytes between the client and the upstream until one of them closes, or it is over. Once `finish` is set, it is.
 pub(in crate::proxy) async fn run(
@@ -77,15 +82,20 @@ async fn until_end(wire: &RefCell<Wire>, upgraded: Upgraded, guard: &mut RecordG
     let (upstream, first, _held) = connection.into_stream();
     let begun = Instant::now();
     let mut tunnel = Tunnel::new(wire, upstream, first, begun);
-    let mut checked = begun;
+    // It was decided about when it was opened.
+    let mut next_check = begun + CHECK;
+    let mut pause_ends = begun;
     let mut timer = pin!(tokio::time::sleep(CHECK));
     let end = loop {
-        let due = (begun + settings.lifetime).min(tunnel.active.get() + settings.idle).min(checked + CHECK);
+        let due = (begun + settings.lifetime).min(tunnel.active.get() + settings.idle).min(next_check);
         timer.as_mut().reset(due.into());
         let ended = tokio::select! {
             ended = poll_fn(|cx| tunnel.poll(cx, finish)) => Some(ended),
             // An error means that the process ends.
-            _ = changes.changed() => None,
+            _ = changes.changed() => {
+                next_check = next_check.min(pause_ends);
+                None
+            }
             () = timer.as_mut() => None,
         };
         if let Some(end) = ended {
@@ -98,25 +108,24 @@ async fn until_end(wire: &RefCell<Wire>, upgraded: Upgraded, guard: &mut RecordG
         if now >= tunnel.active.get() + settings.idle {
             break End::Over(IDLE);
         }
+        if now < next_check {
+            continue;
+        }
         changes.mark_unchanged();
-        checked = now;
+        (next_check, pause_ends) = (now + CHECK, now + PAUSE);
         guard.exchange.waited();
         // Bytes go on while that waits for an issuer or the store.
         let check = Box::pin(check(guard, &uri, &credentials, &certificate));
-        let checked = tokio::select! {
+        let permitted = tokio::select! {
             biased;
-            checked = check => checked,
+            permitted = check => permitted,
             end = poll_fn(|cx| tunnel.poll(cx, finish)) => break end,
         };
-        if let Err(refusal) = checked {
+        if let Err(refusal) = permitted {
             break End::Refused(refusal);
         }
     };
-    match &end {
-        End::Closed(_) => {}
-        End::Over(word) => tunnel.close(GOING_AWAY, word),
-        End::Refused(refusal) => tunnel.close(POLICY_VIOLATION, refusal.reason().code()),
-    }
+    tunnel.close(&end);
     guard.tunnelled(tunnel.to_upstream.count, tunnel.to_client.count);
     end
 }
@@ -239,7 +248,16 @@ impl<'a> Tunnel<'a> {
     }
 
     /// Tells the client why it ends, if no frame is under way. It does not wait: what ends, ends now.
-    fn close(&mut self, code: u16, reason: &str) {
+    fn close(&mut self, end: &End) {
+        let (code, reason) = match end {
+            End::Closed(_) => return,
+            End::Over(word) => (GOING_AWAY, *word),
+            // What could not be decided is no fault of the caller's.
+            End::Refused(refusal) if refusal.reason().status().is_server_error() => {
+                (TRY_AGAIN_LATER, refusal.reason().code())
+            }
+            End::Refused(refusal) => (POLICY_VIOLATION, refusal.reason().code()),
+        };
         if !self.to_client.frames.is_between() || !self.to_client.buffer.input.is_empty() {
             return;
         }
