@@ -103,7 +103,7 @@ pub(crate) struct Server {
     pub(crate) index: usize,
     /// Its URL, as written.
     pub(crate) name: Arc<str>,
-    /// Name and trusted authorities. If both are equal, connections outlive a reload.
+    /// API, name and trusted authorities. If all are equal, connections and the state of addresses outlive a reload.
     pub(crate) identity: Arc<str>,
     /// Host to connect to: a name or an address.
     pub(crate) host: Box<str>,
