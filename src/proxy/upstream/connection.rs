@@ -222,6 +222,12 @@ impl UpstreamConnection {
         self.decoder.has_ended()
     }
 
+    /// Whether the whole body of the response is known to have arrived.
+    pub(crate) fn has_arrived(&self) -> bool {
+        let here = self.read_buffer.input.len() as u64;
+        self.has_ended() || self.decoder.size_hint().exact().is_some_and(|left| left <= here)
+    }
+
     /// Returns the remaining size of the response's body.
     pub(crate) fn size_hint(&self) -> SizeHint {
         self.decoder.size_hint()
