@@ -3,27 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode};
+use http::Method;
 
 use crate::egress::jittered;
-use crate::policy::upstream::Retries;
+use crate::policy::upstream::{Retries, RetryCause};
 use crate::state::endpoint::ApiLoad;
 
 /// Longest pause.
 const LONGEST: Duration = Duration::from_secs(5);
 /// Most further addresses that are tried, whatever the policy says of retries, because one took no connection.
 const FURTHER: u32 = 2;
-
-/// Why a request may be sent once more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// Nothing of it was sent.
-    NotConnected,
-    /// It may have been handled, but no byte of a response came.
-    Unanswered,
-    /// The response has this status.
-    Status(StatusCode),
-}
 
 /// The attempts to send one request.
 pub(super) struct Attempts<'a> {
@@ -76,14 +65,12 @@ impl<'a> Attempts<'a> {
     }
 
     /// Whether there is another attempt, which is taken from the budget.
-    pub(super) fn may_repeat(&self, cause: Cause, now: impl FnOnce() -> Instant) -> bool {
+    pub(super) fn may_repeat(&self, cause: RetryCause, now: impl FnOnce() -> Instant) -> bool {
         let Some(retries) = self.retries else { return false };
-        let is_covered = match cause {
-            Cause::NotConnected => retries.on_connect,
-            Cause::Unanswered => retries.on_connect && self.is_idempotent,
-            Cause::Status(status) => self.is_idempotent && retries.on.contains(&status),
-        };
-        is_covered && self.repeated() < retries.most && now() < self.end && self.load.spend()
+        retries.covers(cause, self.is_idempotent)
+            && self.repeated() < retries.most
+            && now() < self.end
+            && self.load.spend()
     }
 
     /// How often it was sent once more because the policy says so.
@@ -122,6 +109,8 @@ impl<'a> Attempts<'a> {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
     use crate::policy::share::Share;
 
@@ -131,8 +120,8 @@ mod tests {
 
     #[test]
     fn what_may_have_been_handled_is_repeated_only_if_that_is_harmless() {
-        let unavailable = Cause::Status(StatusCode::SERVICE_UNAVAILABLE);
-        let failed = Cause::Status(StatusCode::INTERNAL_SERVER_ERROR);
+        let unavailable = RetryCause::Status(StatusCode::SERVICE_UNAVAILABLE);
+        let failed = RetryCause::Status(StatusCode::INTERNAL_SERVER_ERROR);
         let all = Retries {
             most: 1,
             budget: Share(200_000),
@@ -142,19 +131,19 @@ mod tests {
         };
         let statuses = Retries { on_connect: false, ..all.clone() };
         for (retries, method, cause, expected) in [
-            (Some(&all), Method::GET, Cause::NotConnected, true),
-            (Some(&all), Method::POST, Cause::NotConnected, true),
-            (Some(&all), Method::GET, Cause::Unanswered, true),
-            (Some(&all), Method::PUT, Cause::Unanswered, true),
-            (Some(&all), Method::POST, Cause::Unanswered, false),
-            (Some(&all), Method::PATCH, Cause::Unanswered, false),
+            (Some(&all), Method::GET, RetryCause::NotConnected, true),
+            (Some(&all), Method::POST, RetryCause::NotConnected, true),
+            (Some(&all), Method::GET, RetryCause::Unanswered, true),
+            (Some(&all), Method::PUT, RetryCause::Unanswered, true),
+            (Some(&all), Method::POST, RetryCause::Unanswered, false),
+            (Some(&all), Method::PATCH, RetryCause::Unanswered, false),
             (Some(&all), Method::GET, unavailable, true),
             (Some(&all), Method::POST, unavailable, false),
             (Some(&all), Method::GET, failed, false),
-            (Some(&statuses), Method::GET, Cause::NotConnected, false),
-            (Some(&statuses), Method::GET, Cause::Unanswered, false),
+            (Some(&statuses), Method::GET, RetryCause::NotConnected, false),
+            (Some(&statuses), Method::GET, RetryCause::Unanswered, false),
             (Some(&statuses), Method::GET, unavailable, true),
-            (None, Method::GET, Cause::NotConnected, false),
+            (None, Method::GET, RetryCause::NotConnected, false),
         ] {
             let load = Arc::default();
             let attempts = attempts(retries, &method, &load);
@@ -186,7 +175,10 @@ mod tests {
         let at = |second| move || begun + Duration::from_secs(second);
         let mut attempts = Attempts::new(Some(&retries), &Method::GET, &load, begun, limit);
         assert_eq!(attempts.limit(limit, at(4)), limit, "what comes before the first does not count");
-        assert!(attempts.may_repeat(Cause::NotConnected, at(14)) && !attempts.may_repeat(Cause::NotConnected, at(15)));
+        assert!(
+            attempts.may_repeat(RetryCause::NotConnected, at(14))
+                && !attempts.may_repeat(RetryCause::NotConnected, at(15))
+        );
         assert!(!attempts.has_another_address(0, [true, true].into_iter(), at(15)));
         assert!(attempts.has_another_address(0, [true, true].into_iter(), at(14)));
         assert_eq!(attempts.limit(limit, at(14)), Duration::from_secs(1));
@@ -202,12 +194,12 @@ mod tests {
         assert!(trying.has_another_address(4, [true; 9].into_iter(), Instant::now));
         for (number, position) in [(2, 5), (3, 6)] {
             assert_eq!(trying.number(), number);
-            assert!(trying.may_repeat(Cause::NotConnected, Instant::now));
+            assert!(trying.may_repeat(RetryCause::NotConnected, Instant::now));
             trying.pause(position).await;
         }
-        assert!(!trying.may_repeat(Cause::NotConnected, Instant::now));
+        assert!(!trying.may_repeat(RetryCause::NotConnected, Instant::now));
         assert_eq!(trying.tried(), [4, 5, 6]);
         while load.spend() {}
-        assert!(!attempts(Some(&retries), &Method::GET, &load).may_repeat(Cause::NotConnected, Instant::now));
+        assert!(!attempts(Some(&retries), &Method::GET, &load).may_repeat(RetryCause::NotConnected, Instant::now));
     }
 }

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
 
-use super::attempts::{Attempts, Cause};
+use super::attempts::Attempts;
 use super::record_guard::RecordGuard;
 use super::target::RequestTarget;
 use crate::body::{Body, Progress};
 use crate::chain::Admitted;
 use crate::error_text;
 use crate::exchange::{Exchange, Tick};
-use crate::policy::upstream::ForwardedHost;
+use crate::policy::upstream::{ForwardedHost, RetryCause};
 use crate::policy::{Api, Route, Server, Upstream};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::headers::{Origin, UpstreamHeaders};
@@ -125,7 +125,7 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
             let failure = match self.attempt(pool, body, guard).await {
                 Ok((mut connection, head, after)) => {
                     self.note(candidates, pool, !outlier::is_failure(head.status));
-                    let cause = Cause::Status(head.status);
+                    let cause = RetryCause::Status(head.status);
                     match connection.take_request().filter(|_| self.attempts.may_repeat(cause, Instant::now)) {
                         Some(again) => {
                             if connection.discard_body() {
@@ -214,9 +214,9 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
             }
             Failure::Full { refusal, .. } | Failure::Refused(refusal) => return Err(refusal),
             Failure::NotConnected(_, body) if has_another(false) => return Ok(Again { body, pauses: false }),
-            Failure::NotConnected(refusal, body) => (Cause::NotConnected, refusal, Some(body)),
-            Failure::Unsent(body) => (Cause::NotConnected, unreachable(), Some(body)),
-            Failure::Unanswered { refusal, body, .. } => (Cause::Unanswered, refusal, body),
+            Failure::NotConnected(refusal, body) => (RetryCause::NotConnected, refusal, Some(body)),
+            Failure::Unsent(body) => (RetryCause::NotConnected, unreachable(), Some(body)),
+            Failure::Unanswered { refusal, body, .. } => (RetryCause::Unanswered, refusal, body),
         };
         let body = body.filter(|_| self.attempts.may_repeat(cause, Instant::now)).ok_or(refusal)?;
         Ok(Again { body, pauses: true })
