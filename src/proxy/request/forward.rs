@@ -88,7 +88,8 @@ pub(crate) async fn forward(
     let mut forwarded = Sending { in_force, api, pools: &pools, begin, attempts }.send(body, permit, guard).await?;
     let server = &*forwarded.pool.server;
     let host = sent_host(upstream, server, target.host.as_ref()).as_bytes();
-    Origin { policy: &in_force.policy, api, server, host }.map_back(&mut forwarded.head.fields);
+    let scheme = matches!(upstream.host, ForwardedHost::Preserved).then_some(target.scheme);
+    Origin { policy: &in_force.policy, api, server, host, scheme }.map_back(&mut forwarded.head.fields);
     Ok(forwarded)
 }
 
@@ -233,7 +234,7 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
         let limit = self.attempts.limit(self.api.upstream().response_timeout, Instant::now);
         let mut only_new = false;
         loop {
-            let mut connection = match pool.take().filter(|_| !only_new) {
+            let mut connection = match if only_new { None } else { pool.take() } {
                 Some(connection) => connection,
                 None => match self.pools.connect(pool).await {
                     Ok(connection) => connection,

@@ -141,6 +141,10 @@ async fn process(
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path, parts.uri.query())?;
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));
     let wanted = upgrade::wanted(parts, has_body, route.websocket.as_ref())?;
+    if wanted.is_some() {
+        let own = (target.scheme, target.authority());
+        upgrade::check_origin(route.api().cors(), guard.origin.as_ref(), own)?;
+    }
     guard.mapped_path = mapped_target::map(&route, &mut target.target)?;
     let counter = guard.counter.clone();
     let RecordGuard { exchange, trace, .. } = &mut *guard;

@@ -135,6 +135,7 @@ impl RecordGuard {
             exchange: self.exchange.clone(),
             scheme: self.scheme,
             credentials,
+            is_websocket: self.is_open,
         }
     }
 
