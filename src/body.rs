@@ -217,6 +217,16 @@ impl Body {
     }
 }
 
+impl Body {
+    /// Puts back pieces that were taken of it, so that they come first again.
+    pub(crate) fn put_back(&mut self, pieces: Pieces) {
+        match &mut self.0 {
+            Kind::Whole(bytes) => *bytes = pieces.into_iter().next().or_else(|| bytes.take()),
+            Kind::Streaming(read, _) => pieces.into_iter().rev().for_each(|piece| read.push_front(piece)),
+        }
+    }
+}
+
 impl Bounded {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let polled = Pin::new(&mut self.source).poll_frame(cx);

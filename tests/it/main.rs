@@ -47,6 +47,7 @@ mod headers;
 mod http1;
 mod http2;
 mod http2_frames;
+mod http2_upstreams;
 mod init;
 mod introspection;
 mod issuers;

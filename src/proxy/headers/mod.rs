@@ -5,6 +5,7 @@
 //! [`UpstreamHeaders`] writes the fields of a request for the upstream. Of a response, the fields that
 //! [`is_forwarded_downstream`] accepts are kept. Nothing here reads credentials or bodies.
 
+mod field_writer;
 mod forwarded;
 mod hop_by_hop;
 mod host;

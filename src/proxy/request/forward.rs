@@ -3,6 +3,7 @@
 //! It takes [`Admitted`] by value, so a request that did not pass the chain cannot be sent. Failures are distinguished:
 //! the client's body, no connection, no response in time, an invalid response.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -23,16 +24,19 @@ use crate::policy::{Api, Route, Server, Upstream};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::headers::{Origin, UpstreamHeaders};
 use crate::proxy::upstream::{
-    Choice, ConnectError, Head, Pool, Pools, ResponseError, UpstreamConnection, choose, outlier,
+    Choice, ConnectError, Head, Pool, Pools, RequestHead, ResponseError, UpstreamExchange, choose, outlier,
 };
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::runtime::InForce;
 use crate::state::endpoint::ApiPermit;
 
-/// A response whose body is still to be read, with the connection it comes from.
+/// How many connections to an address may turn out not to take a request, before a new one is opened for it.
+const MOST_UNSENT: u32 = 3;
+
+/// A response whose body is still to be read, from this exchange.
 pub(crate) struct Forwarded {
     pub(crate) head: Head,
-    pub(crate) connection: Box<UpstreamConnection>,
+    pub(crate) connection: UpstreamExchange,
     /// The pool that the connection returns to.
     pub(crate) pool: Rc<Pool>,
 }
@@ -74,14 +78,16 @@ pub(crate) async fn forward(
         switches,
     };
     client.yield_now().await;
-    let begin = |connection: &mut UpstreamConnection, server: &Server, body| {
-        let host = sent_host(upstream, server, target.host.as_ref());
-        let fields = |out: &mut Vec<u8>| upstream_headers.write(out, host, headers);
-        match &*server.base {
-            "" => connection.begin(&method, &target.target, fields, body),
-            base => connection.begin(&method, &format!("{base}{}", target.target), fields, body),
-        }
-        connection.switches = switches;
+    let begin = |connection: &mut UpstreamExchange, server: &Server, body| {
+        let head = RequestHead {
+            method: &method,
+            target: &target_there(server, &target.target),
+            is_https: server.tls.is_some(),
+            authority: sent_host(upstream, server, target.host.as_ref()),
+            rules: &upstream_headers,
+            received: headers,
+        };
+        connection.begin(&head, body);
     };
     let attempts = Attempts::new(upstream.retries.as_ref(), &method, load);
     let mut forwarded = Sending { in_force, api, pools: &pools, begin, attempts }.send(body, permit, guard).await?;
@@ -89,6 +95,14 @@ pub(crate) async fn forward(
     let host = sent_host(upstream, server, target.host.as_ref()).as_bytes();
     Origin { policy: &in_force.policy, api, server, host }.map_back(&mut forwarded.head.fields);
     Ok(forwarded)
+}
+
+/// Path and query of a request to a server.
+fn target_there<'a>(server: &Server, target: &'a str) -> Cow<'a, str> {
+    match &*server.base {
+        "" => Cow::Borrowed(target),
+        base => Cow::Owned(format!("{base}{target}")),
+    }
 }
 
 /// `Host` of a request to a server.
@@ -110,7 +124,7 @@ struct Sending<'a, B> {
     attempts: Attempts<'a>,
 }
 
-impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
+impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
     /// Sends it to one server after the other, until there is a response, or no reason to go on.
     async fn send(mut self, mut body: Body, permit: ApiPermit, guard: &mut RecordGuard) -> Result<Forwarded, Refusal> {
         let candidates = self.pools.of(self.api);
@@ -184,7 +198,11 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
     ) -> Result<Again, Refusal> {
         let (cause, refusal, body) = match failure {
             Failure::Unwanted(body) => return Ok(Again { body, pauses: true }),
-            Failure::NotConnected(_, body) if self.attempts.has_another_address(position, servers) => {
+            Failure::NotConnected(_, body) if self.attempts.has_another_address(position, servers.clone()) => {
+                return Ok(Again { body, pauses: false });
+            }
+            // Another server may take it, whatever the policy says of retries.
+            Failure::Unsent(body) if self.attempts.has_another_address(position, servers.clone()) => {
                 return Ok(Again { body, pauses: false });
             }
             Failure::NotConnected(refusal, body) => (Cause::NotConnected, refusal, Some(body)),
@@ -203,9 +221,9 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
         pool: &Rc<Pool>,
         mut body: Body,
         guard: &RecordGuard,
-    ) -> Result<(Box<UpstreamConnection>, Head, Duration), Failure> {
+    ) -> Result<(UpstreamExchange, Head, Duration), Failure> {
         let limit = self.api.upstream().response_timeout;
-        let mut only_new = false;
+        let (mut only_new, mut unsent_before) = (false, 0);
         loop {
             let mut connection = match pool.take().filter(|_| !only_new) {
                 Some(connection) => connection,
@@ -217,7 +235,11 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
             (self.begin)(&mut connection, &pool.server, body);
             match response_head(&mut connection, limit, guard).await {
                 Ok((head, after)) => return Ok((connection, head, after)),
-                Err(Failure::Unsent(unsent)) => body = unsent,
+                // In HTTP/2, the server of a new connection may refuse it as well.
+                Err(Failure::Unsent(unsent)) if !only_new => {
+                    (body, unsent_before) = (unsent, unsent_before + 1);
+                    only_new = unsent_before == MOST_UNSENT;
+                }
                 Err(Failure::Unanswered { reused: true, body: Some(again), .. })
                     if self.attempts.is_idempotent && !only_new =>
                 {
@@ -257,21 +279,22 @@ enum Failure {
 /// sent its whole body, because an upload takes its own time. Also returns how long the upstream took. Interim responses go to
 /// the client as they come.
 async fn response_head(
-    connection: &mut UpstreamConnection,
+    connection: &mut UpstreamExchange,
     limit: Duration,
     guard: &RecordGuard,
 ) -> Result<(Head, Duration), Failure> {
     let counter = &guard.counter;
-    let begun = connection.begun;
-    connection.deadline.not_after(begun + limit);
+    let begun = connection.begun();
+    connection.deadline().not_after(begun + limit);
     let response = poll_fn(|cx| {
         let polled = connection.poll_head(cx);
-        guard.interim(&mut connection.interims);
+        guard.interim(connection.interims());
         if let Poll::Ready(response) = polled {
             return Poll::Ready(Some(response));
         }
-        let stalled = connection.stalled;
-        ready!(connection.deadline.poll(cx, |now| waited_since(counter.progress(), begun, stalled, now) + limit));
+        let stalled = connection.stalled();
+        ready!(connection.deadline().poll(cx, |now| waited_since(counter.progress(), begun, stalled, now) + limit));
+        connection.gave_up();
         Poll::Ready(None)
     });
     match response.await {
@@ -282,7 +305,7 @@ async fn response_head(
             Err(Failure::Unanswered { refusal, reused, body })
         }
         Some(Err(error)) => Err(Failure::Refused(match &error {
-            ResponseError::Invalid(_) => invalid().cause(error.to_string()),
+            ResponseError::Invalid(_) | ResponseError::Reset(_) => invalid().cause(error.to_string()),
             _ => unreachable().cause(error.to_string()),
         })),
         None => Err(Failure::Refused(timeout("the upstream did not respond in time; try again later"))),
@@ -299,12 +322,14 @@ fn waited_since(sent: Progress, begun: Instant, stalled: Option<Instant>, now: I
     }
 }
 
-async fn connect(pools: &Pools, pool: &Pool) -> Result<Box<UpstreamConnection>, Refusal> {
+async fn connect(pools: &Pools, pool: &Pool) -> Result<UpstreamExchange, Refusal> {
     pools.connect(pool).await.map_err(|error| {
         let refusal = match &error {
             ConnectError::Timeout => timeout("the upstream did not accept a connection in time; try again later"),
             ConnectError::TooMany | ConnectError::TooManyHere => too_many(),
-            ConnectError::Connect(_) | ConnectError::Tls(_) => unreachable(),
+            ConnectError::Connect(_) | ConnectError::Tls(_) | ConnectError::NotHttp2 | ConnectError::Http2(_) => {
+                unreachable()
+            }
         };
         refusal.cause(error.to_string())
     })

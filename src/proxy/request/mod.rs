@@ -40,7 +40,7 @@ use crate::policy::{Policy, Route};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::{PolicyTrailers, ResponseFields};
-use crate::proxy::upstream::Head;
+use crate::proxy::upstream::{Head, UpstreamExchange};
 use crate::refusal::{Members, Reason, Refusal, Stage, X_REQUEST_ID};
 use crate::runtime::InForce;
 use crate::token_service::{self, Answer};
@@ -187,13 +187,20 @@ fn upgraded(
     policy: &Policy,
 ) -> Result<Processed, Refusal> {
     let Forwarded { head, connection, .. } = forwarded;
+    // Routes for WebSockets have no servers of HTTP/2.
+    let UpstreamExchange::Http1(connection) = connection else {
+        return Err(not_switched("it is a response of HTTP/2"));
+    };
     if !wanted.is_answered_by(&head.fields) {
-        let detail = "the upstream sent an invalid response";
-        let refusal = Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, detail);
-        return Err(refusal.cause("its `Sec-WebSocket-Accept` is not the answer to the request's key"));
+        return Err(not_switched("its `Sec-WebSocket-Accept` is not the answer to the request's key"));
     }
     let credentials = [&AUTHORIZATION, &policy.auth().key_header];
     Ok(Processed::Upgraded(head, wanted.go_on(connection, parts, &credentials, target.certificate)))
+}
+
+fn not_switched(cause: &'static str) -> Refusal {
+    let detail = "the upstream sent an invalid response";
+    Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, detail).cause(cause)
 }
 
 /// Returns the response after which the connection is a WebSocket.

@@ -13,7 +13,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use super::record_guard::RecordGuard;
 use crate::body::Pieces;
 use crate::proxy::headers::strip_trailers;
-use crate::proxy::upstream::{Pool, ResponseError, UpstreamConnection};
+use crate::proxy::upstream::{Pool, ResponseError, UpstreamExchange};
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// The body of a response to the client.
@@ -39,7 +39,7 @@ struct Upstream {
     /// Boxed, because it is large and rare, and would enlarge every response.
     beginning: Option<Box<Frame<Bytes>>>,
     /// Present until the response is interrupted.
-    connection: Option<Box<UpstreamConnection>>,
+    connection: Option<UpstreamExchange>,
     pool: Rc<Pool>,
     /// When the wait for the next piece began.
     waiting_since: Option<Instant>,
@@ -65,7 +65,7 @@ impl ResponseBody {
 
     /// Creates a body streamed from the upstream: `held` has been read already, the rest follows on `connection`.
     pub(crate) fn upstream(
-        connection: Box<UpstreamConnection>,
+        connection: UpstreamExchange,
         pool: Rc<Pool>,
         mut held: Pieces,
         guard: Box<RecordGuard>,
@@ -170,10 +170,11 @@ impl Upstream {
                 let idle = self.pool.idle_timeout();
                 let since = *self.waiting_since.get_or_insert_with(|| {
                     let now = Instant::now();
-                    connection.deadline.not_after(now + idle);
+                    connection.deadline().not_after(now + idle);
                     now
                 });
-                ready!(connection.deadline.poll(cx, |_| since + idle));
+                ready!(connection.deadline().poll(cx, |_| since + idle));
+                connection.gave_up();
                 self.connection = None;
                 return Poll::Ready(Some(Err(Refusal::new(
                     Stage::Forward,
