@@ -73,6 +73,10 @@ pub(crate) enum Progress {
 struct Counted {
     bytes: Cell<u64>,
     progress: Cell<Progress>,
+    /// When the last piece came of a body that may pause.
+    last: Cell<Option<Instant>>,
+    /// The response to it has begun.
+    answered: Cell<bool>,
     failure: RefCell<Option<Refusal>>,
 }
 
@@ -89,6 +93,16 @@ impl Counter {
 
     pub(crate) fn progress(&self) -> Progress {
         self.0.progress.get()
+    }
+
+    /// When the last piece came, of a body that may pause.
+    pub(crate) fn last(&self) -> Option<std::time::Instant> {
+        self.0.last.get().map(Instant::into_std)
+    }
+
+    /// Records that the response has begun.
+    pub(crate) fn answered(&self) {
+        self.0.answered.set(true);
     }
 
     fn add(&self, bytes: usize) -> u64 {
@@ -182,6 +196,8 @@ struct Bounded {
     counter: Counter,
     limit: u64,
     deadline: Duration,
+    /// The deadline is that of each piece, not of the whole body, and ends when the response begins.
+    pauses: bool,
     /// Started when the body is first not ready.
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -213,11 +229,19 @@ impl Body {
         } else if read.len() <= 1 {
             return Self::whole(read.pop_front().unwrap_or_default());
         }
-        Self(Kind::Streaming(read, Box::new(Bounded { source, counter, limit, deadline, sleep: None })))
+        Self(Kind::Streaming(read, Box::new(Bounded { source, counter, limit, deadline, pauses: false, sleep: None })))
     }
 }
 
 impl Body {
+    /// Lets the client pause, as one does in a stream that goes both ways: once the response has begun, what bounds that bounds
+    /// both.
+    pub(crate) fn allow_pauses(&mut self) {
+        if let Kind::Streaming(_, bounded) = &mut self.0 {
+            bounded.pauses = true;
+        }
+    }
+
     /// Puts back pieces that were taken of it, so that they come first again.
     pub(crate) fn put_back(&mut self, pieces: Pieces) {
         match &mut self.0 {
@@ -228,10 +252,25 @@ impl Body {
 }
 
 impl Bounded {
+    /// Notes a piece of a body that may pause.
+    fn came(&mut self) {
+        let now = Instant::now();
+        self.counter.0.last.set(Some(now));
+        if let Some(sleep) = &mut self.sleep {
+            sleep.as_mut().reset(now + self.deadline);
+        }
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let polled = Pin::new(&mut self.source).poll_frame(cx);
         let frame = match polled {
-            Poll::Ready(frame) => frame,
+            Poll::Ready(frame) => {
+                if self.pauses {
+                    self.came();
+                }
+                frame
+            }
+            Poll::Pending if self.pauses && self.counter.0.answered.get() => return Poll::Pending,
             Poll::Pending => {
                 let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.deadline)));
                 ready!(sleep.as_mut().poll(cx));

@@ -43,6 +43,7 @@ mod forms;
 mod forwarded_certificates;
 mod framing;
 mod fuzz;
+mod grpc;
 mod headers;
 mod http1;
 mod http2;

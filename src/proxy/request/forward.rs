@@ -19,6 +19,7 @@ use crate::body::{Body, Progress};
 use crate::chain::Admitted;
 use crate::error_text;
 use crate::exchange::{Exchange, Tick};
+use crate::grpc;
 use crate::policy::upstream::ForwardedHost;
 use crate::policy::{Api, Route, Server, Upstream};
 use crate::proxy::downstream::client::ClientConnection;
@@ -51,11 +52,15 @@ pub(crate) async fn forward(
     switches: bool,
     guard: &mut RecordGuard,
 ) -> Result<Forwarded, Refusal> {
-    let (caller, body) = admitted.into_parts();
+    let (caller, mut body) = admitted.into_parts();
     let (api, view) = (route.api(), Rc::clone(&guard.view));
     let (upstream, in_force, pools) = (api.upstream(), &view.in_force, view.pools());
     let load = in_force.load(api).ok_or_else(|| unreachable().cause("the API has no servers"))?;
     let permit = load.begin(upstream.requests).ok_or_else(too_many)?;
+    let limit = match upstream.speaks_http2() {
+        true => response_limit(upstream, headers, &mut body, guard),
+        false => upstream.response_timeout,
+    };
 
     let Exchange { id, version, method, .. } = &guard.exchange;
     let (id, version, method) = (*id, version.unwrap_or_default(), method.clone().unwrap_or_default());
@@ -90,11 +95,24 @@ pub(crate) async fn forward(
         connection.begin(&head, body);
     };
     let attempts = Attempts::new(upstream.retries.as_ref(), &method, load);
-    let mut forwarded = Sending { in_force, api, pools: &pools, begin, attempts }.send(body, permit, guard).await?;
+    let mut forwarded =
+        Sending { in_force, api, pools: &pools, begin, attempts, limit }.send(body, permit, guard).await?;
     let server = &*forwarded.pool.server;
     let host = sent_host(upstream, server, target.host.as_ref()).as_bytes();
     Origin { policy: &in_force.policy, api, server, host }.map_back(&mut forwarded.head.fields);
     Ok(forwarded)
+}
+
+/// How long the head of a response may take, over HTTP/2. A client of gRPC may want it sooner; its messages come when it has
+/// some.
+fn response_limit(upstream: &Upstream, headers: &HeaderMap, body: &mut Body, guard: &mut RecordGuard) -> Duration {
+    let limit = upstream.response_timeout;
+    guard.is_grpc = grpc::is_grpc(headers);
+    if !guard.is_grpc {
+        return limit;
+    }
+    body.allow_pauses();
+    grpc::timeout(headers).map_or(limit, |wanted| wanted.min(limit))
 }
 
 /// Path and query of a request to a server.
@@ -122,6 +140,8 @@ struct Sending<'a, B> {
     /// Begins it on a connection to this server.
     begin: B,
     attempts: Attempts<'a>,
+    /// How long the head of the response may take.
+    limit: Duration,
 }
 
 impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
@@ -222,7 +242,7 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
         mut body: Body,
         guard: &RecordGuard,
     ) -> Result<(UpstreamExchange, Head, Duration), Failure> {
-        let limit = self.api.upstream().response_timeout;
+        let limit = self.limit;
         let (mut only_new, mut unsent_before) = (false, 0);
         loop {
             let mut connection = match pool.take().filter(|_| !only_new) {

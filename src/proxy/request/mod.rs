@@ -34,6 +34,7 @@ use self::upgrade::{Upgraded, Wanted};
 use crate::body::{Pieces, Source};
 use crate::chain;
 use crate::exchange::Exchange;
+use crate::grpc;
 use crate::policy::cors::{self, Preflight};
 use crate::policy::token_service::OwnEndpoint;
 use crate::policy::{Policy, Route};
@@ -68,7 +69,8 @@ async fn respond(
     if !guard.admit().await {
         let detail = "the record of this request could not be kept; try again later";
         let members = Members { retry_after: Some(1), ..Members::default() };
-        return refuse(&Refusal::new(Stage::Request, Reason::RecordUnavailable, detail).members(members), guard);
+        let refusal = Refusal::new(Stage::Request, Reason::RecordUnavailable, detail).members(members);
+        return refuse(&refusal, &parts, guard);
     }
     match process(&client, &mut guard, &mut parts, source).await {
         Ok(Processed::Nothing) => answer_itself(guard),
@@ -87,7 +89,7 @@ async fn respond(
             ClientResponse { status, reason, fields, body, upgraded: None }
         }
         Ok(Processed::Upgraded(head, upgraded)) => answer_upgraded(head, upgraded, guard),
-        Err(refusal) => refuse(&refusal, guard),
+        Err(refusal) => refuse(&refusal, &parts, guard),
     }
 }
 
@@ -297,7 +299,8 @@ fn answer_own(answer: Answer, mut guard: Box<RecordGuard>) -> ClientResponse {
 }
 
 /// Returns the response for a refusal.
-fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> ClientResponse {
+fn refuse(refusal: &Refusal, parts: &Parts, mut guard: Box<RecordGuard>) -> ClientResponse {
+    guard.is_grpc = grpc::is_grpc(&parts.headers);
     let (status, fields, body) = render(refusal, &mut guard);
     guard.answering(status);
     guard.refused(refusal);
@@ -367,7 +370,11 @@ pub(super) fn refuse_head(
 fn render(refusal: &Refusal, guard: &mut RecordGuard) -> (StatusCode, ResponseFields, Bytes) {
     let of_oauth = guard.route.as_ref().and_then(|route| route.own).is_some_and(OwnEndpoint::is_of_oauth);
     let id = &guard.exchange.id;
-    let (status, headers, body) = if of_oauth { refusal.oauth_answer(id) } else { refusal.answer(id) };
+    let (mut status, mut headers, mut body) = if of_oauth { refusal.oauth_answer(id) } else { refusal.answer(id) };
+    if guard.is_grpc {
+        grpc::make_trailers_only(&mut headers, refusal);
+        (status, body) = (StatusCode::OK, Bytes::new());
+    }
     let mut fields = ResponseFields::from(&headers);
     fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
     guard.finish(&mut fields, false);

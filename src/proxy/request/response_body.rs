@@ -12,7 +12,8 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::record_guard::RecordGuard;
 use crate::body::Pieces;
-use crate::proxy::headers::strip_trailers;
+use crate::grpc;
+use crate::proxy::headers::{strip_grpc_trailers, strip_trailers};
 use crate::proxy::upstream::{Pool, ResponseError, UpstreamExchange};
 use crate::refusal::{Reason, Refusal, Stage};
 
@@ -86,6 +87,11 @@ impl ResponseBody {
             Source::Local(_) => Duration::ZERO,
             Source::Upstream(upstream) => upstream.pool.idle_timeout(),
         }
+    }
+
+    /// When the last piece of the request came, if it may go on beside the response.
+    pub(crate) fn request_continued(&self) -> Option<Instant> {
+        self.guard.counter.last()
     }
 
     /// Reads what is already there of the body, so that a response that breaks at its beginning can still be replaced.
@@ -173,7 +179,9 @@ impl Upstream {
                     connection.deadline().not_after(now + idle);
                     now
                 });
-                ready!(connection.deadline().poll(cx, |_| since + idle));
+                // A request that goes on meanwhile is no silence.
+                let last = guard.counter.last();
+                ready!(connection.deadline().poll(cx, |_| last.map_or(since, |last| last.max(since)) + idle));
                 connection.gave_up();
                 self.connection = None;
                 return Poll::Ready(Some(Err(Refusal::new(
@@ -192,7 +200,10 @@ impl Upstream {
             }
             Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
                 Ok(mut trailers) => {
-                    strip_trailers(&mut trailers);
+                    match guard.is_grpc {
+                        true => strip_grpc_trailers(&mut trailers),
+                        false => strip_trailers(&mut trailers),
+                    }
                     Frame::trailers(trailers)
                 }
                 Err(data) => data,
@@ -243,8 +254,16 @@ impl Body for ResponseBody {
                 Some(Ok(frame))
             }
             Some(Err(refusal)) => {
+                // Clients of gRPC are told why, in trailers. Those of HTTP/1 would take them for the end of a whole response.
+                let told = this.guard.tells_in_trailers().then(|| grpc::refused(&refusal));
                 this.interruption = Some(refusal);
-                Some(Err(Interrupted))
+                match told {
+                    None => Some(Err(Interrupted)),
+                    Some(trailers) => {
+                        this.source = Source::Local(None);
+                        Some(Ok(Frame::trailers(trailers)))
+                    }
+                }
             }
         })
     }
