@@ -89,6 +89,23 @@ impl UpstreamExchange {
         }
     }
 
+    /// Reads and drops the body of the response, if its connection needs that to be kept. Returns whether it has ended.
+    pub(crate) fn discard_body(&mut self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.discard_body(),
+            // Others go on beside it.
+            Self::Http2(stream) => stream.has_ended(),
+        }
+    }
+
+    /// Whether the whole body of the response is known to have arrived.
+    pub(crate) fn has_arrived(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.has_arrived(),
+            Self::Http2(stream) => stream.has_ended(),
+        }
+    }
+
     /// Whether the whole body of the response has been read.
     pub(crate) fn has_ended(&self) -> bool {
         match self {

@@ -18,7 +18,7 @@ mod limit;
 pub(crate) mod outlier;
 mod pool;
 
-pub(crate) use balance::{Choice, choose};
+pub(crate) use balance::{Choice, Chosen, choose};
 pub(crate) use connection::UpstreamConnection;
 pub(crate) use error::ResponseError;
 pub(crate) use exchange::{RequestHead, UpstreamExchange};

@@ -41,6 +41,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 pub(super) fn compile(
     context: &mut Context<'_>,
     written: Option<&document::Upstream>,
+    api: &str,
     all: &mut Vec<Arc<Server>>,
     at: At<'_>,
 ) -> Upstream {
@@ -62,13 +63,13 @@ pub(super) fn compile(
     for (position, url) in written.servers.iter().enumerate() {
         let place = if *short { at } else { at.key("servers").index(position) };
         let parts = server(context, url, protocol, &mut trusted, at, place);
-        if let Some((host, port, name, identity, authority, base, tls)) = parts {
+        if let Some((host, port, name, trusted, authority, base, tls)) = parts {
             let health =
                 health.clone().map(|health| HealthCheck { path: format!("{base}{}", health.path).into(), ..health });
             let server = Arc::new(Server {
                 index: all.len(),
+                identity: format!("{api} {name} {trusted}").into(),
                 name,
-                identity,
                 host,
                 port,
                 authority,
@@ -256,15 +257,8 @@ fn at_least(
 }
 
 /// The parts of a server that its URL and the trust in it give.
-type Parts = (
-    Box<str>,
-    u16,
-    Arc<str>,
-    Arc<str>,
-    HeaderValue,
-    Box<str>,
-    Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>,
-);
+type Parts =
+    (Box<str>, u16, Arc<str>, String, HeaderValue, Box<str>, Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>);
 
 fn server(
     context: &mut Context<'_>,
@@ -287,9 +281,9 @@ fn server(
     let tls = if parsed.is_https() { Some(trust.server(context, &host, at.key("tls"), place)?) } else { None };
     let port = parsed.port();
     own_addresses::upstream(context, &host, port, place);
-    let trusted = tls.as_ref().map_or("", |tls| &tls.identity);
     let spoken = if protocol.is_some() { " h2" } else { "" };
-    let (name, identity) = (url.trim_end_matches('/').into(), format!("{url} {trusted}{spoken}").into());
+    let trusted = format!("{}{spoken}", tls.as_ref().map_or("", |tls| &tls.identity));
+    let name = url.trim_end_matches('/').into();
     let authority = HeaderValue::from_str(parsed.authority()).ok()?;
-    Some((host.into(), port, name, identity, authority, base, tls.map(|tls| (tls.name, tls.config))))
+    Some((host.into(), port, name, trusted, authority, base, tls.map(|tls| (tls.name, tls.config))))
 }
