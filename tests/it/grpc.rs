@@ -3,18 +3,27 @@
 //! `GRPCIO` names the folder that has grpcio, in `python`. `.ci/run` puts it there.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::support::*;
 
-/// Python with grpcio, and a script of this folder.
-fn python(script: &str) -> Option<Command> {
-    let folder = std::env::var_os("GRPCIO")?;
+/// Python with grpcio, and a script. `None`: there is no grpcio, which is told.
+#[track_caller]
+fn python(script: &Path) -> Option<Command> {
+    let Some(folder) = std::env::var_os("GRPCIO") else {
+        skipped("there is no grpcio: set GRPCIO to the folder that `.ci/run` fills");
+        return None;
+    };
     let mut python = Command::new("python3");
-    python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/grpc").join(script));
+    python.arg(script);
     python.env("PYTHONPATH", Path::new(&folder).join("python")).env("PYTHONDONTWRITEBYTECODE", "1");
     Some(python)
+}
+
+/// A file of the repository.
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 /// A server of grpcio, which ends with it.
@@ -26,10 +35,7 @@ struct Server {
 impl Server {
     /// `None`: there is no grpcio. `tls`: the files of a certificate and its key.
     fn start(tls: &[&Path]) -> Option<Self> {
-        let Some(mut python) = python("server.py") else {
-            skipped("there is no grpcio: set GRPCIO to the folder that `.ci/run` fills");
-            return None;
-        };
+        let mut python = python(&file("tests/it/grpc/server.py"))?;
         let mut process = python.args(tls).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -50,7 +56,7 @@ impl Drop for Server {
 
 /// Makes calls to this address; returns what came of them.
 fn calls(target: &str, what: &str, change: impl FnOnce(&mut Command)) -> Value {
-    let mut python = python("client.py").unwrap();
+    let mut python = python(&file("tests/it/grpc/client.py")).unwrap();
     python.args([target, what]);
     change(&mut python);
     let output = python.output().unwrap();
@@ -190,8 +196,8 @@ fn message(text: &str) -> Vec<u8> {
 /// A response that ends early ends with a status that says so, whatever was sent of it.
 #[test]
 fn a_stream_that_breaks_ends_with_a_status() {
-    if python("client.py").is_none() {
-        return skipped("there is no grpcio: set GRPCIO to the folder that `.ci/run` fills");
+    if python(&file("tests/it/grpc/client.py")).is_none() {
+        return;
     }
     let upstream = http2_upstream().goes_away().start(async |mut call: Http2Call| {
         let mut body = call.head(200, &[("content-type", "application/grpc")]);
@@ -213,6 +219,44 @@ fn a_stream_that_breaks_ends_with_a_status() {
     proxy.owes(1);
     let records = proxy.done();
     assert_eq!(said(&records[0], "event.reason"), "upstream_timeout");
+}
+
+/// What the README of the example shows, with other ports.
+#[test]
+fn the_example_works() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let read = |name: &str| {
+        std::fs::read_to_string(file("examples/grpc").join(name)).unwrap().replace("9000", &port.to_string())
+    };
+    let digest = |key: &str| -> String {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let text = read("policy.yaml")
+        .replace("127.0.0.1:8080", "127.0.0.1:0")
+        .replace("[stdout]", "[{ file: { path: audit.jsonl } }]");
+    let text = text + "admin: { address: \"127.0.0.1:0\" }\n";
+    let (shop, warehouse) = ("s".repeat(64), "w".repeat(64));
+    let policy = proxy().text(&text).file("orders.py", read("orders.py"));
+    let proxy = policy.env("SHOP_KEY_SHA256", &digest(&shop)).env("WAREHOUSE_KEY_SHA256", &digest(&warehouse)).start();
+    let script = proxy.file("orders.py");
+    let Some(mut serves) = python(&script) else { return drop(proxy.stop()) };
+    let _server = Server { process: serves.arg("serve").spawn().unwrap(), port };
+    eventually("the server listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    for (method, key, expected) in [
+        ("Get", None, "UNAUTHENTICATED: "),
+        ("Get", Some(&shop), "order 7 for shop\n"),
+        ("Watch", Some(&shop), "order 0\norder 1\norder 2\n"),
+        ("Import", Some(&shop), "PERMISSION_DENIED: "),
+        ("Import", Some(&warehouse), "2 orders\n"),
+    ] {
+        let mut call = python(&script).unwrap();
+        let output = call.arg(proxy.address().to_string()).arg(method).args(key).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.starts_with(expected), "{method}: {said} {}", String::from_utf8_lossy(&output.stderr));
+    }
+    proxy.owes(5);
+    proxy.done();
 }
 
 /// What bounds the body of a request as a whole bounds each pause of a stream, and none once the server has answered.
