@@ -242,11 +242,11 @@ impl Body {
         }
     }
 
-    /// Puts back pieces that were taken of it, so that they come first again.
-    pub(crate) fn put_back(&mut self, pieces: Pieces) {
-        match &mut self.0 {
-            Kind::Whole(bytes) => *bytes = pieces.into_iter().next().or_else(|| bytes.take()),
-            Kind::Streaming(read, _) => pieces.into_iter().rev().for_each(|piece| read.push_front(piece)),
+    /// Puts back pieces that were taken of a streaming body, so that they come first again.
+    pub(crate) fn put_back(&mut self, mut pieces: Pieces) {
+        if let Kind::Streaming(read, _) = &mut self.0 {
+            pieces.append(read);
+            *read = pieces;
         }
     }
 }

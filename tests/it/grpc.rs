@@ -144,7 +144,9 @@ fn refusals_are_statuses_of_grpc() {
         .start();
     let address = proxy.address().to_string();
     let made = |what: &str, token: Option<String>| {
-        calls(&address, what, |command| drop(token.map(|token| command.env("TOKEN", token))))
+        calls(&address, what, |command| {
+            command.envs(token.map(|token| ("TOKEN", token)));
+        })
     };
     let refused = |call: &Value, status: &str, code: &str| {
         assert_eq!(call["code"], status, "{call:#}");
@@ -219,6 +221,42 @@ fn a_stream_that_breaks_ends_with_a_status() {
     proxy.owes(1);
     let records = proxy.done();
     assert_eq!(said(&records[0], "event.reason"), "upstream_timeout");
+}
+
+/// The status of HTTP is that of gRPC, also on record.
+#[test]
+fn a_response_that_breaks_at_once_is_replaced() {
+    if python(&file("tests/it/grpc/client.py")).is_none() {
+        return;
+    }
+    let upstream = http2_upstream().start(async |mut call: Http2Call| {
+        call.head(200, &[("content-type", "application/grpc")]).send_reset(h2::Reason::INTERNAL_ERROR);
+    });
+    let proxy = proxy().server(&upstream.url()).upstream("protocol: h2c").open(METHOD).start();
+    let one = &calls(&proxy.address().to_string(), "one", |_| ())["one"];
+    assert_eq!(one["code"], "INTERNAL", "{one:#}");
+    proxy.owes(1);
+    let records = proxy.done();
+    assert_eq!(said(&records[0], "http.response.status_code"), 200);
+    assert_eq!(said(&records[0], "event.reason"), "invalid_upstream_response");
+    assert_eq!(said(&records[0], "event.outcome"), "failure");
+}
+
+/// `explain` says what the client sees.
+#[test]
+fn explain_tells_the_status_of_grpc() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let policy = proxy().server("http://127.0.0.1:9").upstream("protocol: h2c").trusts(&issuer());
+    let policy = policy.route("POST /test.Echo/Unary", "scopes: []").write(folder.path());
+    let explain = |format: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        command.args(["explain", "--format", format, "--policy"]).arg(&policy);
+        let asked = ["--header", "content-type: application/grpc+proto", "POST", "/test.Echo/Unary"];
+        String::from_utf8(command.args(asked).output().unwrap().stdout).unwrap()
+    };
+    assert!(explain("text").contains("→ UNAUTHENTICATED missing_credentials: "), "{}", explain("text"));
+    let json: Value = serde_json::from_str(&explain("json")).unwrap();
+    assert_eq!((&json["status"], &json["grpc_status"]), (&json!(401), &json!("UNAUTHENTICATED")));
 }
 
 /// What the README of the example shows, with other ports.

@@ -242,7 +242,7 @@ fn a_connection_that_breaks_is_replaced() {
         match (call.header("x-break"), seen.fetch_add(1, Ordering::SeqCst)) {
             (Some(_), 1) => {
                 call.breaks();
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             _ => tells_connection(call).await,
         }
@@ -341,6 +341,28 @@ fn a_server_that_does_not_answer_is_asked_on_another_connection() {
     client.get("/x").send().refused(504, "upstream_timeout");
     assert_eq!(client.get("/x").send().is(200).text(), "1");
     eventually("the first one is closed", || (upstream.lost() > 0).then_some(()));
+    proxy.done();
+}
+
+/// A client that cancels request after request does not spoil the connection of the others: the server would end it.
+#[test]
+fn a_connection_with_many_cancelled_requests_is_replaced() {
+    let upstream = http2_upstream().start(async |call: Http2Call| match call.header("x-never") {
+        Some(_) => std::future::pending().await,
+        None => tells_connection(call).await,
+    });
+    let proxy = before(&upstream).start();
+    let mut cancelling = client(&proxy);
+    let mut lasting = 0;
+    while upstream.connections() < 4 {
+        let before = upstream.seen().len();
+        cancelling.raw("GET /x HTTP/1.1\r\nhost: a\r\nx-never: 1\r\n\r\n", 1);
+        eventually("it is there", || (upstream.seen().len() > before).then_some(()));
+        cancelling.leaves();
+        lasting += 1;
+        assert!(lasting < 100, "{}", upstream.connections());
+    }
+    client(&proxy).get("/x").send().is(200);
     proxy.done();
 }
 

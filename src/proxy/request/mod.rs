@@ -334,11 +334,12 @@ pub(super) fn replace_interrupted(response: &mut ClientResponse) -> bool {
     let ClientResponse { status, reason, fields, body, .. } = response;
     let Some(refusal) = body.take_interruption() else { return false };
     body.replace(|guard| {
-        guard.discarded();
-        guard.refused(&refusal);
         let content;
         (*status, *fields, content) = render(&refusal, guard);
         *reason = None;
+        guard.discarded();
+        guard.answering(*status);
+        guard.refused(&refusal);
         content
     });
     true

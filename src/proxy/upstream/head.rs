@@ -59,9 +59,14 @@ impl Head {
             return Err(ResponseError::Invalid("it has more than one Content-Length"));
         }
         let mut forwarded = ResponseFields::with_capacity(USUAL_FIELDS);
-        for (name, value) in &fields {
-            if headers::is_forwarded_downstream(name.as_str()) {
-                forwarded.push(name.clone(), value.clone());
+        let mut named = None;
+        for (name, value) in fields {
+            // Only the first of several values comes with the name.
+            named = name.or(named);
+            if let Some(name) = &named
+                && headers::is_forwarded_downstream(name.as_str())
+            {
+                forwarded.push(name.clone(), value);
             }
         }
         let framing = Framing::UntilClose;

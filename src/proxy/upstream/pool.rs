@@ -94,7 +94,9 @@ impl Pools {
         let stream = pool.open().await?;
         let connection = Http2Connection::open(stream, permits).await.map_err(ConnectError::Http2)?;
         pool.shared.add(connection);
-        pool.shared.stream(pool.server.connections).ok_or(ConnectError::TooManyHere)
+        // None: it is gone already.
+        let gone = || ConnectError::Http2(io::ErrorKind::ConnectionReset.into());
+        pool.shared.stream(pool.server.connections).ok_or_else(gone)
     }
 
     /// Counts a new connection. When there are too many, first closes one that is idle.

@@ -28,6 +28,9 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = MAX_STREAMS as u32 * STREAM_WINDOW;
 /// Most requests at once on a connection; the server may allow fewer. Beyond that, another one is opened.
 const MAX_STREAMS: usize = 64;
+/// After so many requests that were cancelled before they were answered, a connection takes no more. Servers end connections with
+/// many of them (CVE-2023-44487), and with them what other callers have asked.
+const MAX_CANCELLED: u32 = 16;
 /// Bytes of a request's body that wait to be written.
 const SEND_BUFFER: usize = 64 * 1024;
 /// What SETTINGS_MAX_HEADER_LIST_SIZE counts for each field beside its name and value (RFC 9113 §6.5.2).
@@ -35,6 +38,7 @@ const FIELD_OVERHEAD: usize = 32;
 
 /// A connection that requests share.
 pub(crate) struct Http2Connection {
+    /// Never sends itself: one that has sent a request may wait for its turn, and take the place of the request in that.
     sender: RefCell<SendRequest<Bytes>>,
     /// Requests on it now.
     streams: Cell<usize>,
@@ -44,6 +48,8 @@ pub(crate) struct Http2Connection {
     used: Cell<Instant>,
     /// Counts what the server has sent of responses.
     answers: Cell<u64>,
+    /// Requests that were cancelled before they were answered.
+    cancelled: Cell<u32>,
     /// The server does not answer any more.
     hangs: Cell<bool>,
     /// Timers of requests that have ended.
@@ -84,6 +90,7 @@ impl Http2Connection {
             opened: now,
             used: Cell::new(now),
             answers: Cell::new(0),
+            cancelled: Cell::new(0),
             hangs: Cell::new(false),
             timers: RefCell::default(),
             driver: driver.abort_handle(),
@@ -93,10 +100,11 @@ impl Http2Connection {
     /// Whether it takes further requests, now or later: it is open, neither side ends it, and the server answers.
     pub(super) fn takes_requests(&self, Connections { age, idle, .. }: Connections) -> bool {
         let is_young = age.is_none_or(|age| self.opened.elapsed() < age);
+        let is_calm = self.cancelled.get() < MAX_CANCELLED && !self.hangs.get();
         let is_used = self.streams.get() > 0 || self.used.get().elapsed() < idle;
         let mut sender = self.sender.borrow_mut();
         let polled = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
-        is_young && is_used && !self.hangs.get() && !matches!(polled, Poll::Ready(Err(_)))
+        is_young && is_used && is_calm && !matches!(polled, Poll::Ready(Err(_)))
     }
 
     /// Whether it takes another request now.
@@ -115,7 +123,7 @@ impl Http2Connection {
         request: Request<()>,
         ended: bool,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
-        self.sender.borrow_mut().send_request(request, ended)
+        self.sender.borrow().clone().send_request(request, ended)
     }
 
     /// Counts a request, which begins now. Returns a timer for it.
@@ -125,8 +133,9 @@ impl Http2Connection {
         self.timers.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Counts off a request, whose timer is free.
-    pub(super) fn end(&self, timer: Deadline) {
+    /// Counts off a request, whose timer is free. `cancelled`: it was sent, and not answered.
+    pub(super) fn end(&self, timer: Deadline, cancelled: bool) {
+        self.cancelled.set(self.cancelled.get() + u32::from(cancelled));
         self.streams.set(self.streams.get().saturating_sub(1));
         let mut timers = self.timers.borrow_mut();
         if timers.len() < MAX_STREAMS {

@@ -145,7 +145,10 @@ impl Http2Stream {
         }
         let (head, receiving) = match ready!(Pin::new(response).poll(cx)) {
             Ok(response) => response.into_parts(),
-            Err(error) => return Poll::Ready(Err(self.failed(error))),
+            Err(error) => {
+                self.response = None;
+                return Poll::Ready(Err(self.failed(error)));
+            }
         };
         self.connection.answered();
         (self.response, self.kept) = (None, None);
@@ -321,7 +324,7 @@ impl Http2Stream {
 
 impl Drop for Http2Stream {
     fn drop(&mut self) {
-        self.connection.end(std::mem::take(&mut self.deadline));
+        self.connection.end(std::mem::take(&mut self.deadline), self.response.is_some());
     }
 }
 
