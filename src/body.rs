@@ -454,6 +454,72 @@ fn broken(error: &dyn Error) -> Refusal {
 mod tests {
     use super::*;
 
+    /// A client that sends a byte after each pause.
+    #[derive(Debug)]
+    struct Slow {
+        left: u32,
+        pause: Duration,
+        sleep: Pin<Box<Sleep>>,
+    }
+
+    impl HttpBody for Slow {
+        type Data = Bytes;
+        type Error = Box<dyn Error>;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Box<dyn Error>>>> {
+            if self.left == 0 {
+                return Poll::Ready(None);
+            }
+            ready!(self.sleep.as_mut().poll(cx));
+            (self.left, self.sleep) = (self.left - 1, Box::pin(tokio::time::sleep(self.pause)));
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"a")))))
+        }
+    }
+
+    /// Traps (e): a stream that goes both ways is not cut by what bounds a body.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_may_pause_has_a_deadline_for_each_piece_until_it_is_answered() {
+        let seconds = Duration::from_secs;
+        for (may_pause, answered, pause, comes_whole) in [
+            (false, false, 3, true),
+            (false, false, 6, false),
+            (true, false, 6, true),
+            (true, false, 11, false),
+            (true, true, 11, true),
+        ] {
+            let slow = Slow { left: 3, pause: seconds(pause), sleep: Box::pin(tokio::time::sleep(seconds(pause))) };
+            let counter = Counter::default();
+            let mut body = Body::streaming(Source::client(slow, |_| ()), &counter, 100, seconds(10));
+            if may_pause {
+                body.allow_pauses();
+            }
+            if answered {
+                counter.answered();
+            }
+            let whole = body.collect().await.map(|whole| whole.to_bytes());
+            assert_eq!(whole.is_ok(), comes_whole, "{may_pause} {answered} {pause}");
+            assert_eq!(
+                counter.failure().map(|refusal| refusal.reason()),
+                (!comes_whole).then_some(Reason::RequestTimeout)
+            );
+            assert_eq!(counter.last().is_some(), may_pause && (comes_whole || pause < 10));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_put_back_comes_first_again_and_counts_once() {
+        let slow = Slow { left: 3, pause: Duration::ZERO, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) };
+        let counter = Counter::default();
+        let mut body = Body::streaming(Source::client(slow, |_| ()), &counter, 3, Duration::from_secs(10));
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        body.put_back(Pieces::from([first, Bytes::from_static(b"b")]));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "abaa");
+        assert_eq!(counter.bytes(), 3);
+    }
+
     /// Of unknown size.
     fn more() -> SizeHint {
         SizeHint::new()

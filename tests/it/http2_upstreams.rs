@@ -1,5 +1,7 @@
 //! Upstream servers that are called over HTTP/2.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +11,7 @@ use h2::Reason;
 use http::HeaderValue;
 
 use crate::support::proxy::Reloaded;
-use crate::support::wire::{Body, Framing};
+use crate::support::wire::{Body, Connection, Framing};
 use crate::support::*;
 
 /// An API before this server over HTTP/2 without TLS.
@@ -341,6 +343,47 @@ fn a_server_that_does_not_answer_is_asked_on_another_connection() {
     client.get("/x").send().refused(504, "upstream_timeout");
     assert_eq!(client.get("/x").send().is(200).text(), "1");
     eventually("the first one is closed", || (upstream.lost() > 0).then_some(()));
+    proxy.done();
+}
+
+/// Bodies of many frames and windows go through both ways as they are.
+#[test]
+fn large_bodies_go_through_both_ways() {
+    let upstream = http2_upstream().start(async |mut call: Http2Call| {
+        let mut body = call.head(200, &[]);
+        while let Some(mut piece) = call.piece().await {
+            while !piece.is_empty() {
+                body.reserve_capacity(piece.len());
+                let room = std::future::poll_fn(|cx| body.poll_capacity(cx)).await.unwrap().unwrap();
+                body.send_data(piece.split_to(room.min(piece.len())), false).unwrap();
+            }
+        }
+        body.send_data(Bytes::new(), true).unwrap();
+    });
+    let proxy = before(&upstream).start();
+    let sent: Vec<u8> = (0..5_000_000_u32).flat_map(|number| number.to_be_bytes()).step_by(5).collect();
+    let tcp = TcpStream::connect(proxy.address()).unwrap();
+    proxy.owes(1);
+    let head = format!("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", sent.len());
+    let (mut writes, bytes) = (tcp.try_clone().unwrap(), [head.as_bytes(), &sent].concat());
+    // The response comes while the request is sent.
+    let writer = std::thread::spawn(move || writes.write_all(&bytes).unwrap());
+    let mut connection = Connection::plain(&tcp);
+    let head = connection.head().unwrap().unwrap();
+    let received = Body::of(&head, Framing::UntilClose).rest(&mut connection).unwrap();
+    writer.join().unwrap();
+    assert!(received == sent, "{} of {}", received.len(), sent.len());
+    proxy.done();
+}
+
+/// S2: a server that takes nothing of a body gains no time by that.
+#[test]
+fn a_server_that_takes_nothing_of_a_body_is_given_up() {
+    let upstream = http2_upstream().start(async |_call: Http2Call| std::future::pending().await);
+    let proxy = before(&upstream).upstream("response_timeout: 200ms").start();
+    let mut client = client(&proxy);
+    client.raw(format!("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n{}", "x".repeat(300_000)), 1);
+    client.answer().refused(504, "upstream_timeout");
     proxy.done();
 }
 

@@ -256,6 +256,7 @@ mod tests {
 
     use super::super::tests::map;
     use super::*;
+    use crate::proxy::http1::fields::write_line;
     use crate::stages::schema::content::{Content, Contents};
     use crate::stages::schema::json::JsonSchema;
     use crate::stages::schema::media_type::MediaRange;
@@ -304,11 +305,22 @@ mod tests {
         text.split_terminator("\r\n").map(short).collect()
     }
 
-    /// Returns the lines that are written, in alphabetical order, without those of `ALWAYS`.
+    /// Returns the lines that are written, in alphabetical order, without those of `ALWAYS`. Over HTTP/2, the fields are the same,
+    /// without the host and those about the connection (RFC 9113 §8.2.2, §8.3.1).
     fn written(fields: &[(&str, &str)], added: &UpstreamHeaders<'_>) -> Vec<String> {
-        let mut out = Vec::new();
-        added.write(&mut out, &HeaderValue::from_static("upstream:81"), &map(fields));
+        let (mut out, mut http2, authority) = (Vec::new(), HeaderMap::new(), HeaderValue::from_static("upstream:81"));
+        added.write(&mut out, &authority, &map(fields));
+        added.write(&mut http2, &authority, &map(fields));
         let mut lines = lines(out);
+        let mut of_http2 = Vec::new();
+        for (name, value) in &http2 {
+            write_line(&mut of_http2, name.as_str(), value.as_bytes());
+        }
+        let (mut of_http2, mut of_http1) = (self::lines(of_http2), lines.clone());
+        of_http1.retain(|line| !["host: ", "connection: ", "upgrade: "].iter().any(|start| line.starts_with(start)));
+        of_http1.sort();
+        of_http2.sort();
+        assert_eq!(of_http2, of_http1);
         lines.retain(|line| !ALWAYS.contains(&line.as_str()));
         lines.sort();
         lines

@@ -355,3 +355,17 @@ fn broken(error: h2::Error) -> ResponseError {
         _ => ResponseError::Broken(io_error(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_streaming_body_is_kept_as_long_as_it_is_small() {
+        let mut kept = Some(Pieces::new());
+        for (size, expected) in [(0, Some(0)), (MAX_KEPT - 1, Some(1)), (1, Some(2)), (1, None), (1, None)] {
+            keep(&mut kept, &vec![0; size].into());
+            assert_eq!(kept.as_ref().map(Pieces::len), expected, "{size}");
+        }
+    }
+}
