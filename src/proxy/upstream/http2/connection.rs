@@ -55,11 +55,13 @@ pub(crate) struct Http2Connection {
     /// Timers of requests that have ended.
     timers: RefCell<Vec<Deadline>>,
     driver: AbortHandle,
+    /// Count it. Not part of the task, which lives on for a moment: another connection may take its place at once.
+    _permits: (Permit, Open),
 }
 
 impl Http2Connection {
     /// Begins HTTP/2 on a stream that was just opened, and waits for the server's settings: they show that it speaks HTTP/2, and
-    /// how many requests it takes at once. `permits` count the connection until it is closed.
+    /// how many requests it takes at once. `permits` count it until it is dropped.
     pub(in crate::proxy::upstream) async fn open(stream: Stream, permits: (Permit, Open)) -> io::Result<Rc<Self>> {
         let mut builder = Builder::new();
         builder
@@ -78,11 +80,8 @@ impl Http2Connection {
             Poll::Pending => Poll::Pending,
         })
         .await?;
-        let driver = tokio::task::spawn_local(async move {
-            let _permits = permits;
-            // Its requests get the error.
-            let _ = connection.await;
-        });
+        // Its requests get the error.
+        let driver = tokio::task::spawn_local(async move { drop(connection.await) });
         let now = Instant::now();
         Ok(Rc::new(Self {
             sender: RefCell::new(sender),
@@ -94,6 +93,7 @@ impl Http2Connection {
             hangs: Cell::new(false),
             timers: RefCell::default(),
             driver: driver.abort_handle(),
+            _permits: permits,
         }))
     }
 

@@ -20,7 +20,7 @@ use super::super::connection::Counted;
 use super::super::error::ResponseError;
 use super::super::head::{Head, Interims, MAX_HEADERS};
 use super::connection::{Http2Connection, io_error};
-use crate::body::{Body, Pieces};
+use crate::body::Body;
 use crate::proxy::deadline::Deadline;
 
 /// Most bytes of a streaming body that are kept for a server that has not handled them.
@@ -38,8 +38,9 @@ pub(crate) struct Http2Stream {
     body: Option<Body>,
     /// What was taken of it, and is not sent.
     piece: Bytes,
-    /// What was taken of a streaming body, as long as that is little, and the response has not begun.
-    kept: Option<Pieces>,
+    /// A copy of what was taken of a streaming body, as long as that is little, and the response has not begun. A piece itself may
+    /// keep a large buffer.
+    kept: Option<Vec<u8>>,
     /// A copy of the request's body for a retry, when it is buffered as a whole.
     retry_body: Option<Body>,
     is_head: bool,
@@ -117,7 +118,7 @@ impl Http2Stream {
             self.request = Some((request, ended));
         }
         self.retry_body = body.copy();
-        self.kept = self.retry_body.is_none().then(Pieces::new);
+        self.kept = self.retry_body.is_none().then(Vec::new);
         self.is_head = *method == Method::HEAD;
         self.body = Some(body);
         self.begun = Instant::now();
@@ -291,8 +292,8 @@ impl Http2Stream {
         let mut body = self.body.take()?;
         match self.kept.take() {
             None => self.retry_body.take(),
-            Some(pieces) => {
-                body.put_back(pieces);
+            Some(kept) => {
+                body.put_back(kept.into());
                 Some(body)
             }
         }
@@ -329,14 +330,10 @@ impl Drop for Http2Stream {
 }
 
 /// Keeps a piece of a streaming body, unless there are too many.
-fn keep(kept: &mut Option<Pieces>, piece: &Bytes) {
-    if let Some(pieces) = kept {
-        let size: usize = pieces.iter().map(Bytes::len).sum();
-        if size + piece.len() > MAX_KEPT {
-            *kept = None;
-        } else if !piece.is_empty() {
-            pieces.push_back(piece.clone());
-        }
+fn keep(kept: &mut Option<Vec<u8>>, piece: &[u8]) {
+    match kept {
+        Some(before) if before.len() + piece.len() <= MAX_KEPT => before.extend_from_slice(piece),
+        _ => *kept = None,
     }
 }
 
@@ -362,10 +359,12 @@ mod tests {
 
     #[test]
     fn a_streaming_body_is_kept_as_long_as_it_is_small() {
-        let mut kept = Some(Pieces::new());
-        for (size, expected) in [(0, Some(0)), (MAX_KEPT - 1, Some(1)), (1, Some(2)), (1, None), (1, None)] {
-            keep(&mut kept, &vec![0; size].into());
-            assert_eq!(kept.as_ref().map(Pieces::len), expected, "{size}");
+        let mut kept = Some(Vec::new());
+        for (size, expected) in
+            [(0, Some(0)), (MAX_KEPT - 1, Some(MAX_KEPT - 1)), (1, Some(MAX_KEPT)), (1, None), (1, None)]
+        {
+            keep(&mut kept, &vec![0; size]);
+            assert_eq!(kept.as_ref().map(Vec::len), expected, "{size}");
         }
     }
 }
