@@ -20,7 +20,7 @@ from record import BROKEN, figure, free_port, is_open, promise, wait
 SERVER = """\
 version: 1
 workers: 1
-listen: [{{ address: "127.0.0.1:{port}", redirect: https }}]
+listen: [{{ address: "127.0.0.1:{port}", redirect: https }}, {{ address: "127.0.0.1:{other}" }}]
 apis: {{ none: {{ upstream: "http://127.0.0.1:9", routes: {{ GET /: {{ public: true }} }} }} }}
 audit: none
 """
@@ -69,7 +69,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         server_port, ports = free_port(), {"http1": free_port(), "h2c": free_port()}
-        processes = [start(options, folder, "server", SERVER.format(port=server_port), server_port)]
+        processes = [start(options, folder, "server", SERVER.format(port=server_port, other=free_port()), server_port)]
         try:
             proxies = {}
             for protocol, port in ports.items():
