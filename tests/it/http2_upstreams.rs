@@ -75,6 +75,8 @@ fn a_response_is_the_same_as_over_http11() {
             call.answer(200, "hi");
         }
         Some("600") => call.alone(600, &[]),
+        Some("large") => call.alone(200, &[("x-large", &"x".repeat(100_000))]),
+        Some("lengths") => call.alone(200, &[("content-length", "0"), ("content-length", "0")]),
         Some("short") => call.head(200, &[("content-length", "4")]).send_data(Bytes::from_static(b"fo"), true).unwrap(),
         Some("location") => call.alone(302, &[("location", "/elsewhere")]),
         _ => call.reset(Reason::INTERNAL_ERROR),
@@ -87,8 +89,9 @@ fn a_response_is_the_same_as_over_http11() {
     assert_eq!((length.text().as_str(), length.header("content-length")), ("four", Some("4")));
     assert_eq!((length.head.all("set-cookie"), length.header("server")), (vec!["a", "b"], None));
     assert_eq!(asks("location").is(302).header("location"), Some("/elsewhere"));
-    asks("600").refused(502, "invalid_upstream_response");
-    asks("nothing").refused(502, "invalid_upstream_response");
+    for what in ["600", "large", "lengths", "nothing"] {
+        asks(what).refused(502, "invalid_upstream_response");
+    }
     client.raw("GET /x HTTP/1.1\r\nhost: a\r\nx-do: interim\r\n\r\n", 1);
     let early = client.head();
     assert_eq!((early.word(1), early.all("link")), ("103", vec!["</a.css>"]));
