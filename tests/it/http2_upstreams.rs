@@ -445,6 +445,56 @@ fn slow_readers_do_not_hold_up_others() {
     proxy.done();
 }
 
+/// The same with small messages, which take more than their bytes. Without a budget for them, h2 ends the connection.
+#[test]
+fn slow_readers_of_small_messages_do_not_end_the_connection() {
+    const MESSAGES: usize = 10 * 64 * 1024 / 20;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let upstream = http2_upstream().start(async move |mut call: Http2Call| {
+        if call.header("x-small").is_none() {
+            return call.answer(200, call.connection.to_string());
+        }
+        let mut body = call.head(200, &[]);
+        loop {
+            body.reserve_capacity(20);
+            if body.capacity() < 20 && !matches!(std::future::poll_fn(|cx| body.poll_capacity(cx)).await, Some(Ok(_))) {
+                return;
+            }
+            if body.capacity() >= 20 && body.send_data(Bytes::from_static(&[0; 20]), false).is_ok() {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    let proxy = before(&upstream).start();
+    let (address, (leave, left)) = (proxy.address(), std::sync::mpsc::channel::<()>());
+    let slow = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+            let mut builder = h2::client::Builder::new();
+            builder.data_frame_budget(100 << 20);
+            let (mut sender, connection) = builder.handshake::<_, Bytes>(tcp).await.unwrap();
+            tokio::spawn(connection);
+            let mut held = Vec::new();
+            for _ in 0..10 {
+                let request = http::Request::get("http://a/x").header("x-small", "1").body(()).unwrap();
+                held.push(sender.send_request(request, true).unwrap().0.await.unwrap());
+            }
+            tokio::task::spawn_blocking(move || left.recv()).await.unwrap().unwrap_err();
+            drop(held);
+        });
+    });
+    eventually("the windows are full", || (sent.load(Ordering::SeqCst) >= MESSAGES - 100).then_some(()));
+    let mut client = client(&proxy);
+    client.get("/x").send().is(200);
+    assert_eq!(upstream.lost(), 0);
+    drop(leave);
+    slow.join().unwrap();
+    proxy.owes(10);
+    proxy.done();
+}
+
 #[test]
 fn health_is_asked_over_http2() {
     let healthy = Arc::new(AtomicUsize::new(200));

@@ -28,9 +28,14 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = MAX_STREAMS as u32 * STREAM_WINDOW;
 /// Most requests at once on a connection; the server may allow fewer. Beyond that, another one is opened.
 const MAX_STREAMS: usize = 64;
-/// After so many requests that were cancelled before they were answered, a connection takes no more. Servers end connections with
-/// many of them (CVE-2023-44487), and with them what other callers have asked.
+/// After so many requests that were cancelled before their response ended, a connection takes no more. Servers end connections
+/// with many of them (CVE-2023-44487), and with them what other callers have asked.
 const MAX_CANCELLED: u32 = 16;
+/// How many cancelled requests are remembered for a moment, whose responses may still come: all that there can be.
+const REMEMBERED: usize = MAX_STREAMS + MAX_CANCELLED as usize;
+/// What small DATA frames that wait for their clients may take beside their content, in bytes. Beyond that, the connection would
+/// end. Messages of gRPC are often small: this is enough for some of 16 bytes in the windows of all requests.
+const FRAMES_BUDGET: usize = 64 * 1024 * 1024;
 /// Bytes of a request's body that wait to be written.
 const SEND_BUFFER: usize = 64 * 1024;
 /// What SETTINGS_MAX_HEADER_LIST_SIZE counts for each field beside its name and value (RFC 9113 §6.5.2).
@@ -48,7 +53,7 @@ pub(crate) struct Http2Connection {
     used: Cell<Instant>,
     /// Counts what the server has sent of responses.
     answers: Cell<u64>,
-    /// Requests that were cancelled before they were answered.
+    /// Requests that were cancelled before their response ended.
     cancelled: Cell<u32>,
     /// The server does not answer any more.
     hangs: Cell<bool>,
@@ -69,6 +74,8 @@ impl Http2Connection {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(MAX_HEAD + MAX_HEADERS * FIELD_OVERHEAD).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER)
+            .data_frame_budget(FRAMES_BUDGET)
+            .max_concurrent_reset_streams(REMEMBERED)
             // Until its settings are known.
             .initial_max_send_streams(0)
             .enable_push(false);
@@ -133,7 +140,7 @@ impl Http2Connection {
         self.timers.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Counts off a request, whose timer is free. `cancelled`: it was sent, and not answered.
+    /// Counts off a request, whose timer is free. `cancelled`: it was sent, and its response has not ended.
     pub(super) fn end(&self, timer: Deadline, cancelled: bool) {
         self.cancelled.set(self.cancelled.get() + u32::from(cancelled));
         self.streams.set(self.streams.get().saturating_sub(1));

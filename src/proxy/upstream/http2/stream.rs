@@ -325,7 +325,8 @@ impl Http2Stream {
 
 impl Drop for Http2Stream {
     fn drop(&mut self) {
-        self.connection.end(std::mem::take(&mut self.deadline), self.response.is_some());
+        let is_cancelled = self.response.is_some() || (self.receiving.is_some() && !self.ended);
+        self.connection.end(std::mem::take(&mut self.deadline), is_cancelled);
     }
 }
 
