@@ -238,6 +238,34 @@ fn headers_are_set_and_removed_in_every_spelling() {
 }
 
 #[test]
+fn what_is_removed_of_responses_is_in_no_interim_response_and_no_trailer_either() {
+    let upstream = upstream()
+        .does(|call| {
+            call.body()?;
+            call.send(
+                "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nX-Debug: 1\r\nAccess-Control-Allow-Origin: *\r\n\r\n",
+            )?;
+            call.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nx-debug: 2\r\n\r\n2\r\nhi\r\n0\r\n")?;
+            call.send("X-Debug: 3\r\nX-Sum: 7\r\n\r\n")
+        })
+        .start();
+    let proxy = proxy()
+        .before(&upstream)
+        .api("headers: { response: { remove: [x_debug] } }")
+        .api("cors: { origins: [\"https://app.test\"] }")
+        .open("GET /x")
+        .start();
+    let mut client = client(&proxy);
+    client.raw("GET /x HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: te\r\n\r\n", 1);
+    let early = client.head();
+    assert_eq!((early.word(1), early.headers.len(), early.header("link")), ("103", 1, Some("</a.css>")));
+    let answer = client.answer().is(200);
+    assert_eq!(answer.header("x-debug"), None);
+    assert_eq!(answer.trailers, [("x-sum".to_owned(), "7".to_owned())]);
+    proxy.done();
+}
+
+#[test]
 fn encoded_slashes_cross_where_a_route_keeps_them() {
     let upstream = upstream().start();
     let proxy = proxy()

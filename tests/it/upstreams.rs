@@ -317,6 +317,26 @@ fn a_server_at_its_most_connections_has_not_failed_and_others_are_asked() {
 }
 
 #[test]
+fn metrics_go_on_by_server_when_a_reload_puts_another_api_before() {
+    let upstream = upstream().start();
+    let url = upstream.url();
+    let mut proxy = before(&[&url], "").start();
+    let mut client = client(&proxy);
+    client.get("/x").send().is(200);
+    let first = format!("apis:\n  another: {{ upstream: \"{}\", routes: {{ GET /y: {{ public: true }} }} }}", closed());
+    let next = before(&[&url], "").yaml().replace("apis:", &first);
+    assert_eq!(proxy.reload_to(|policy| policy.text(&next)), proxy::Reloaded::Loaded);
+    client.get("/x").send().is(200);
+    assert_eq!(upstream.connections(), 1, "its connection is kept");
+    let metrics = operator(&proxy).get("/metrics").send().text();
+    assert!(
+        metrics.contains(&format!("bartizan_upstream_requests_total{{server=\"{url}\",code=\"2xx\"}} 2")),
+        "{metrics}"
+    );
+    proxy.done();
+}
+
+#[test]
 fn metrics_say_that_no_server_was_left() {
     let upstream = upstream()
         .does(|call| {

@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 use std::slice;
 
+use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::policy::header_changes::HeaderChanges;
+use crate::proxy::http1::fields::write_line;
 
 /// The fields of a response, in the order in which they are sent. A list, because in most responses no field is looked up by
 /// its name, and a map costs several times as much.
@@ -33,10 +35,26 @@ impl ResponseFields {
 
     /// Removes what an API removes of the upstream's fields, and sets its own.
     pub(crate) fn change(&mut self, changes: &HeaderChanges) {
+        self.drop_all(changes);
+        self.0.extend(changes.set().iter().cloned());
+    }
+
+    /// Removes what an API removes of the upstream's fields, or sets.
+    pub(crate) fn drop_all(&mut self, changes: &HeaderChanges) {
         if !changes.is_empty() {
             self.0.retain(|(name, _)| !changes.drops(name.as_str()));
-            self.0.extend(changes.set().iter().cloned());
         }
+    }
+
+    /// The head of an interim response with these fields (RFC 9110 §15.2).
+    pub(crate) fn interim_head(&self, status: StatusCode) -> Vec<u8> {
+        let reason = status.canonical_reason().unwrap_or_default();
+        let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
+        for (name, value) in &self.0 {
+            write_line(&mut head, name.as_str(), value.as_bytes());
+        }
+        head.extend_from_slice(b"\r\n");
+        head
     }
 
     /// Sets what an API sets, in a response that is not the upstream's.

@@ -93,10 +93,6 @@ impl UpstreamHeaders<'_> {
         for (name, value) in headers {
             if name == TE {
                 trailers |= accepts_trailers(value.as_bytes());
-            } else if name == COOKIE && self.version == Version::HTTP_2 {
-                // HTTP/2 may send each cookie in its own field; HTTP/1.1 needs a single one (RFC 9113 §8.2.3).
-                cookies.extend_from_slice(if cookies.is_empty() { b"" } else { b"; " });
-                cookies.extend_from_slice(value.as_bytes());
             } else if name == TRAILER && !self.announces_trailers {
                 // It announces what is not sent.
             } else if whole && (name == RANGE || name == IF_RANGE || *name == A_IM) {
@@ -109,6 +105,11 @@ impl UpstreamHeaders<'_> {
             {
                 match &mut codings {
                     Some(codings) if name == ACCEPT_ENCODING => codings.write(out, value),
+                    _ if name == COOKIE && self.version == Version::HTTP_2 => {
+                        // HTTP/2 may send each cookie in its own field; HTTP/1.1 needs a single one (RFC 9113 §8.2.3).
+                        cookies.extend_from_slice(if cookies.is_empty() { b"" } else { b"; " });
+                        cookies.extend_from_slice(value.as_bytes());
+                    }
                     _ => out.field(name, value),
                 }
             }
@@ -569,5 +570,11 @@ mod tests {
             ["cookie: a=1; b=2"]
         );
         assert_eq!(written(&fields, &added()), ["cookie: a=1", "cookie: b=2"]);
+        // What the API removes stays away whatever the version.
+        let changes = HeaderChanges::new(Vec::new(), &[COOKIE]);
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let lines = written(&fields, &UpstreamHeaders { version, changes: &changes, ..added() });
+            assert!(!lines.iter().any(|line| line.starts_with("cookie")), "{lines:?}");
+        }
     }
 }

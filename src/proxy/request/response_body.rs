@@ -14,7 +14,6 @@ use super::permission::{CHECK, Credentials};
 use super::record_guard::RecordGuard;
 use crate::body::Pieces;
 use crate::grpc;
-use crate::proxy::headers::{strip_grpc_trailers, strip_trailers};
 use crate::proxy::upstream::{Pool, ResponseError, UpstreamExchange};
 use crate::refusal::{Reason, Refusal, Stage};
 
@@ -238,10 +237,7 @@ impl Upstream {
             }
             Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
                 Ok(mut trailers) => {
-                    match guard.is_grpc {
-                        true => strip_grpc_trailers(&mut trailers),
-                        false => strip_trailers(&mut trailers),
-                    }
+                    guard.strip_trailers(&mut trailers);
                     Frame::trailers(trailers)
                 }
                 Err(data) => data,

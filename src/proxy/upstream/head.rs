@@ -10,7 +10,7 @@ use hyper::ext::ReasonPhrase;
 use super::error::ResponseError;
 use crate::proxy::headers::{self, ResponseFields};
 use crate::proxy::http1::body_decoder::Framing;
-use crate::proxy::http1::fields::{Strictness, line_content, line_length, split_field, write_line};
+use crate::proxy::http1::fields::{Strictness, line_content, line_length, split_field};
 use crate::proxy::http1::framing_error::FramingErrorKind;
 
 /// Maximum size of a response's head, in bytes.
@@ -74,14 +74,17 @@ impl Head {
     }
 }
 
+/// `: ` and CRLF, with which each field of an interim response counts.
+const SEPARATORS: usize = 4;
+
 /// The interim responses to one request.
 #[derive(Debug, Default)]
 pub(crate) struct Interims {
     count: u8,
     /// Bytes of all heads.
     size: usize,
-    /// Those that have not been taken, as they are sent in HTTP/1.1.
-    heads: Vec<u8>,
+    /// Those that have not been taken.
+    heads: Vec<(StatusCode, ResponseFields)>,
 }
 
 /// What the fields of a head say about its body and its connection.
@@ -126,7 +129,7 @@ pub(crate) fn read(
                 return Err(ResponseError::Invalid("it switches protocols, which was not requested"));
             }
         } else if status.is_informational() {
-            interims.take(status, &fields)?;
+            interims.take(status, fields)?;
             input.advance(size);
             continue;
         }
@@ -237,24 +240,21 @@ impl Interims {
         let kept = fields.iter().filter(|(name, _)| headers::is_forwarded_downstream(name.as_str()));
         let mut forwarded = ResponseFields::with_capacity(fields.len());
         forwarded.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
-        self.take(status, &forwarded)
+        self.take(status, forwarded)
     }
 
-    fn take(&mut self, status: StatusCode, fields: &ResponseFields) -> Result<(), ResponseError> {
+    fn take(&mut self, status: StatusCode, mut fields: ResponseFields) -> Result<(), ResponseError> {
         self.count += 1;
         if self.count > MAX_INTERIMS {
             return Err(ResponseError::Invalid("it has too many interim responses"));
         }
         if status != StatusCode::CONTINUE && self.size < MAX_HEAD {
-            let before = self.heads.len();
-            let reason = status.canonical_reason().unwrap_or_default();
-            self.heads.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
             // An interim response has no body (RFC 9110 §15.2), so nothing may seem to frame one.
-            for (name, value) in fields.iter().filter(|(name, _)| name != CONTENT_LENGTH) {
-                write_line(&mut self.heads, name.as_str(), value.as_bytes());
-            }
-            self.heads.extend_from_slice(b"\r\n");
-            self.size += self.heads.len() - before;
+            fields.remove(&CONTENT_LENGTH);
+            self.size +=
+                fields.iter().map(|(name, value)| name.as_str().len() + value.len() + SEPARATORS).sum::<usize>()
+                    + SEPARATORS;
+            self.heads.push((status, fields));
         }
         Ok(())
     }
@@ -265,7 +265,7 @@ impl Interims {
     }
 
     /// Takes the heads that have not been taken.
-    pub(crate) fn take_heads(&mut self) -> Vec<u8> {
+    pub(crate) fn take_heads(&mut self) -> Vec<(StatusCode, ResponseFields)> {
         std::mem::take(&mut self.heads)
     }
 }

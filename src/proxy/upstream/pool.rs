@@ -43,12 +43,14 @@ impl Pools {
         // An address belongs to one server, so its state tells which pool is its own.
         let kept: HashMap<_, _> = pools.map(|pool| (Arc::as_ptr(&pool.endpoint), pool)).collect();
         let pool = |(server, metrics): (&Arc<Server>, &Arc<ServerMetrics>), endpoint: &Arc<Endpoint>| {
-            let (idle, shared) = match kept.get(&Arc::as_ptr(endpoint)) {
-                Some(pool) if pool.server.connections == server.connections => return Rc::clone(pool),
-                Some(pool) => (pool.idle.take(), pool.shared.take_all()),
-                None => (Vec::new(), Vec::new()),
-            };
-            Rc::new(Pool::new(server, metrics, endpoint, limit, (idle, shared)))
+            let former = kept.get(&Arc::as_ptr(endpoint));
+            match former {
+                // Its position in the policy is what metrics go by.
+                Some(pool) if pool.server.connections == server.connections && pool.server.index == server.index => {
+                    Rc::clone(pool)
+                }
+                _ => Rc::new(Pool::new(server, metrics, endpoint, limit, former.map(|pool| &***pool))),
+            }
         };
         let of = |(one, resolved): ((&Arc<Server>, &Arc<ServerMetrics>), &Resolved)| -> Vec<Rc<Pool>> {
             resolved.endpoints.iter().map(|endpoint| pool(one, endpoint)).collect()
@@ -59,7 +61,13 @@ impl Pools {
             pools.flatten().cloned().collect()
         };
         let by_api = in_force.policy.apis().iter().map(of_api).collect();
-        Self { all: by_server.into_iter().flatten().collect(), by_api }
+        let all: Vec<Rc<Pool>> = by_server.into_iter().flatten().collect();
+        for pool in previous.into_iter().flat_map(|previous| &previous.all) {
+            if !all.iter().any(|other| Rc::ptr_eq(other, pool)) {
+                pool.retire();
+            }
+        }
+        Self { all, by_api }
     }
 
     /// The pools of an API of the same policy.
@@ -137,17 +145,21 @@ pub(crate) struct Pool {
     limit: UpstreamLimit,
     /// Connections of this worker to the address.
     open: Rc<Cell<usize>>,
+    /// It is not that of the policy in force any more. Requests that began before still use it; nothing is kept for others.
+    retired: Cell<bool>,
 }
 
 impl Pool {
-    #[allow(clippy::vec_box, reason = "see `idle`")]
+    /// `former` is the pool of the same address before, whose connections go on here.
     fn new(
         server: &Arc<Server>,
         metrics: &Arc<ServerMetrics>,
         endpoint: &Arc<Endpoint>,
         limit: &UpstreamLimit,
-        (idle, shared): (Vec<Box<UpstreamConnection>>, Vec<Rc<Http2Connection>>),
+        former: Option<&Self>,
     ) -> Self {
+        let idle = former.map(|pool| pool.idle.take()).unwrap_or_default();
+        let shared = former.map(|pool| pool.shared.take_all()).unwrap_or_default();
         Self {
             server: Arc::clone(server),
             endpoint: Arc::clone(endpoint),
@@ -155,7 +167,8 @@ impl Pool {
             idle: RefCell::new(idle),
             shared: SharedConnections::new(shared),
             limit: limit.clone(),
-            open: Rc::default(),
+            open: former.map(|pool| Rc::clone(&pool.open)).unwrap_or_default(),
+            retired: Cell::new(false),
         }
     }
 
@@ -171,6 +184,12 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// Closes connections without a request, now and as soon as their requests have ended.
+    fn retire(&self) {
+        self.retired.set(true);
+        while self.close_idle() {}
     }
 
     /// Closes a connection without a request. Returns whether there was one.
@@ -213,7 +232,12 @@ impl Pool {
         connection.release();
         let mut idle = self.idle.borrow_mut();
         let most = self.server.connections.most;
-        if idle.len() < most && self.limit.keeps_idle() && connection.is_done() && self.keeps(&connection) {
+        if !self.retired.get()
+            && idle.len() < most
+            && self.limit.keeps_idle()
+            && connection.is_done()
+            && self.keeps(&connection)
+        {
             idle.push(connection);
         }
     }

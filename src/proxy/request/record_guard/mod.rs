@@ -22,7 +22,7 @@ use crate::exchange::{Exchange, RequestId, is_tracestate};
 use crate::policy::{Api, Route, Server};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::{Worker, WorkerView};
-use crate::proxy::headers::{ResponseFields, TRACESTATE, UpstreamTrace};
+use crate::proxy::headers::{ResponseFields, TRACESTATE, UpstreamTrace, strip_grpc_trailers, strip_trailers};
 use crate::proxy::upstream::Interims;
 use crate::refusal::{Reason, Refusal, Violation};
 use crate::stages::auth::Caller;
@@ -204,8 +204,30 @@ impl RecordGuard {
     /// 9110 §15.2), and in HTTP/2 hyper has no way to send one.
     pub(crate) fn interim(&self, interims: &mut Interims) {
         let heads = interims.take_heads();
-        if !heads.is_empty() && self.exchange.version == Some(Version::HTTP_11) {
-            self.client.interim(heads);
+        if self.exchange.version != Some(Version::HTTP_11) {
+            return;
+        }
+        for (status, mut fields) in heads {
+            if let Some(api) = self.api() {
+                fields.drop_all(api.response_headers());
+                if api.cors().is_some() {
+                    fields.set_cors(Vec::new());
+                }
+            }
+            self.client.interim(fields.interim_head(status));
+        }
+    }
+
+    /// Removes what may not follow the body of a response.
+    pub(super) fn strip_trailers(&self, trailers: &mut HeaderMap) {
+        match self.is_grpc {
+            true => strip_grpc_trailers(trailers),
+            false => strip_trailers(trailers),
+        }
+        let changes = self.api().map(Api::response_headers).filter(|changes| !changes.is_empty());
+        if let Some(changes) = changes {
+            let dropped: Vec<_> = trailers.keys().filter(|name| changes.drops(name.as_str())).cloned().collect();
+            dropped.iter().for_each(|name| drop(trailers.remove(name)));
         }
     }
 
